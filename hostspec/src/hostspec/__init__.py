@@ -1,0 +1,73 @@
+"""The contract between hosts, which raise alerts, and plugins, which deliver them."""
+
+from __future__ import annotations
+
+from hostspec.action import Action, AnyAction, Capabilities, Limit, Preview
+from hostspec.alert import Alert, FaultyAlertError, Identity, Image, Link, Severity, Status
+from hostspec.collapse import collapse
+from hostspec.demonstration import Demonstration, Table
+from hostspec.faults import Fault, FaultsError
+from hostspec.hookspecs import Answer, Hooks, HostSpec
+from hostspec.incident import Delivery, Handle, Incident, IncidentState, Operation, Place
+from hostspec.markers import PROJECT, hookimpl, hookspec
+from hostspec.merge import merge
+from hostspec.normalise import FrozenDict, Json, Repair, normalise
+from hostspec.outcome import Outcome, OutcomeKind, Receipt, SendContext
+from hostspec.provider import Destination, Installation, Provider
+from hostspec.schema import json_schema
+from hostspec.secret import LiteralSecretError, Secret, SecretUnavailableError
+from hostspec.settings import SettingsError, setting, structure
+from hostspec.values import from_json, to_json
+
+__all__ = [
+    "PROJECT",
+    "Action",
+    "Alert",
+    "Answer",
+    "AnyAction",
+    "Capabilities",
+    "Delivery",
+    "Demonstration",
+    "Destination",
+    "Fault",
+    "FaultsError",
+    "FaultyAlertError",
+    "FrozenDict",
+    "Handle",
+    "Hooks",
+    "HostSpec",
+    "Identity",
+    "Image",
+    "Incident",
+    "IncidentState",
+    "Installation",
+    "Json",
+    "Limit",
+    "Link",
+    "LiteralSecretError",
+    "Operation",
+    "Outcome",
+    "OutcomeKind",
+    "Place",
+    "Preview",
+    "Provider",
+    "Receipt",
+    "Repair",
+    "Secret",
+    "SecretUnavailableError",
+    "SendContext",
+    "SettingsError",
+    "Severity",
+    "Status",
+    "Table",
+    "collapse",
+    "from_json",
+    "hookimpl",
+    "hookspec",
+    "json_schema",
+    "merge",
+    "normalise",
+    "setting",
+    "structure",
+    "to_json",
+]

@@ -1,0 +1,158 @@
+"""The action: what a rule does with an alert."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+import attrs
+
+from hostspec.alert import Alert
+from hostspec.faults import Fault
+from hostspec.incident import Delivery, Incident
+from hostspec.normalise import Json
+from hostspec.outcome import Outcome, SendContext
+from hostspec.provider import Installation
+
+A = TypeVar("A")
+"""The attrs class of an action's settings."""
+I = TypeVar("I")  # noqa: E741 -- I for installation
+"""The attrs class of the settings of the installations it sends through."""
+
+
+@attrs.frozen
+class Capabilities:
+    """What an action can do for an incident after it was opened.
+
+    Attributes:
+        acknowledge: it can say that somebody is working on it.
+        resolve: it can close it.
+        update: it can tell an open incident something new by a message of its own kind.
+        idempotent: sending the same message twice comes to the same as once. Without it an
+            open incident is never opened again, only updated, and an attempt that may have
+            arrived is *uncertain*.
+        collapse: of messages that wait for one incident only the newest need be sent.
+    """
+
+    acknowledge: bool = False
+    resolve: bool = False
+    update: bool = False
+    idempotent: bool = False
+    collapse: bool = False
+
+
+@attrs.frozen
+class Limit:
+    """How much a provider takes.
+
+    Attributes:
+        budget: names what is counted together; without secrets.
+        count: how many messages.
+        window: in how many seconds.
+    """
+
+    budget: str
+    count: int
+    window: float
+
+
+@attrs.frozen
+class Preview:
+    """What would be sent, for a person to read.
+
+    Attributes:
+        target: where to (for HTTP: method and URL).
+        body: the message as JSON, secrets masked.
+    """
+
+    target: str
+    body: Json
+
+
+class Action(abc.ABC, Generic[A, I]):
+    """What a rule does with an alert. Registered with ``hostspec_actions``.
+
+    `plan` and `follow_up` are pure: no I/O, no clock, no randomness. `send` does the I/O.
+    All methods may be called from several threads at once.
+
+    Class attributes:
+        name: the provider's name, a dot, and its own: ``pagerduty.trigger``.
+        label: what people call it.
+        provider: the name of the provider through whose installations it sends.
+        settings: the attrs class of what a rule may set (`hostspec.settings`).
+        capabilities: what it can do after opening.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    provider: ClassVar[str]
+    settings: type[A]
+    capabilities: ClassVar[Capabilities]
+
+    def check(self, settings: A, installation: Installation[I]) -> Sequence[Fault]:  # noqa: ARG002
+        """Say what is wrong with these settings for this installation; no I/O."""
+        return ()
+
+    @abc.abstractmethod
+    def plan(
+        self, alert: Alert, settings: A, installation: Installation[I], *, rule: str = ""
+    ) -> Sequence[Delivery]:
+        """Make one delivery per destination of an alert; no I/O.
+
+        A firing alert opens. An acknowledged or resolved one is planned only by hosts that
+        do not remember what they opened; others ask `follow_up`.
+
+        Args:
+            alert: the statement.
+            settings: what the rule says.
+            installation: through which account.
+            rule: the rule's name, which the deliveries carry.
+        """
+
+    def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:  # noqa: ARG002
+        """Make the acknowledge, resolve or update of an open incident; no I/O.
+
+        From the stored incident alone: no rule, template or hook has a say. None where there
+        is nothing to tell (an e-mail has no follow-up).
+        """
+        return None
+
+    def missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
+        """Say what to send for a problem that was over before anyone could be told; no I/O.
+
+        Args:
+            opening: what was planned and never sent.
+            closing: its resolve.
+        """
+        return (opening, closing)
+
+    @abc.abstractmethod
+    def send(
+        self, delivery: Delivery, installation: Installation[I], context: SendContext
+    ) -> Outcome:
+        """Make one attempt to send; never raises for what network or provider did.
+
+        What a provider needs to follow up comes back as the outcome's handle.
+        """
+
+    def limits(self, delivery: Delivery, installation: Installation[I]) -> Sequence[Limit]:  # noqa: ARG002
+        """Say how much may be sent where this delivery goes.
+
+        Raises:
+            SecretUnavailableError: the limit is counted per key, and the key cannot be read.
+        """
+        return ()
+
+    def preview(
+        self,
+        delivery: Delivery,
+        installation: Installation[I],  # noqa: ARG002
+        context: SendContext,  # noqa: ARG002
+    ) -> Preview:
+        """Show what would be sent, secrets masked; no I/O, no secret is read."""
+        return Preview(delivery.place.destination, delivery.message)
+
+
+AnyAction = Action[Any, Any]
+"""An action of whatever settings."""

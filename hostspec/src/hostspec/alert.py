@@ -1,0 +1,464 @@
+"""The alert: the host's statement about one problem at one time."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from hostspec.faults import Fault, FaultsError
+from hostspec.normalise import FrozenDict, Json, Repair, clean_text, normalise
+
+
+class Severity(enum.StrEnum):
+    """How bad a problem is, from the mildest to the worst."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for the mildest, 4 for the worst: StrEnum compares as text, so compare this."""
+        return _RANKS[self]
+
+    @classmethod
+    def understand(cls, text: str) -> Severity | None:
+        """Read a severity whatever its case and blanks, or a common synonym; None if unknown."""
+        word = text.strip().casefold()
+        return _SEVERITY_WORDS.get(word)
+
+
+_RANKS: Final = {severity: rank for rank, severity in enumerate(Severity)}
+
+_SEVERITY_WORDS: Final[Mapping[str, Severity]] = {
+    **{severity.value: severity for severity in Severity},
+    **dict.fromkeys(("trace", "verbose"), Severity.DEBUG),
+    **dict.fromkeys(("none", "ok", "notice", "low", "informational", "information"), Severity.INFO),
+    **dict.fromkeys(("warn", "minor", "moderate", "medium", "average"), Severity.WARNING),
+    **dict.fromkeys(("err", "high", "major"), Severity.ERROR),
+    **dict.fromkeys(
+        ("crit", "fatal", "page", "alert", "emerg", "emergency", "panic", "severe", "disaster"),
+        Severity.CRITICAL,
+    ),
+}
+
+
+class Status(enum.StrEnum):
+    """What the host says of the problem."""
+
+    FIRING = "firing"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+_STATUS_WORDS: Final = frozenset(status.value for status in Status)
+
+
+@attrs.frozen
+class Link:
+    """A link for the person who is woken.
+
+    Attributes:
+        href: where it leads.
+        text: what it says; empty for the address itself.
+    """
+
+    href: str
+    text: str = ""
+
+
+@attrs.frozen
+class Image:
+    """A picture for the person who is woken.
+
+    Attributes:
+        src: where the picture is.
+        href: where a click on it leads; empty for nowhere.
+        alt: the text in its place.
+    """
+
+    src: str
+    href: str = ""
+    alt: str = ""
+
+
+@attrs.frozen
+class Identity:
+    """What tells one problem from another: the tenant or project, and its key in there."""
+
+    scope: str
+    key: str
+
+
+class FaultyAlertError(FaultsError):
+    """A statement that cannot be understood as an alert; ``faults`` says why, all at once."""
+
+
+@attrs.frozen(init=False)
+class Alert:
+    """The host's statement about one problem at one time.
+
+    Anything is taken and made fit: what JSON cannot hold, a severity nobody knows, a link
+    without an address. Each such change stands in ``repairs``. Only what leaves no meaning
+    is refused: no key, or an unknown status.
+
+    Attributes:
+        key: names the problem, the same from its first firing until it is resolved.
+        summary: one line for a person; the key where there is none.
+        status: firing, acknowledged or resolved.
+        severity: from debug to critical; error where it is missing or unknown.
+        scope: the tenant or project the problem belongs to; empty by default.
+        source: what is affected (a host, a URL, a device).
+        component: the part of the source that is responsible.
+        group: the logical grouping of components.
+        class_: the kind of event (``class`` in JSON).
+        started_at: when the problem was detected, aware, in UTC.
+        updated_at: when the host made this statement, aware, in UTC.
+        labels: short texts to match and route by.
+        details: anything else, as JSON.
+        url: the alert's page at the host.
+        links: further addresses.
+        images: pictures.
+        repairs: what was changed to understand this statement.
+
+    Raises:
+        FaultyAlertError: the alert has no key, or its status is unknown.
+    """
+
+    key: str
+    summary: str
+    status: Status
+    severity: Severity
+    scope: str
+    source: str
+    component: str
+    group: str
+    class_: str
+    started_at: dt.datetime | None
+    updated_at: dt.datetime | None
+    labels: Mapping[str, str]
+    details: Mapping[str, Json]
+    url: str
+    links: tuple[Link, ...]
+    images: tuple[Image, ...]
+    repairs: tuple[Repair, ...]
+
+    def __init__(  # noqa: PLR0913 -- one argument for each field of an alert
+        self,
+        key: str,
+        summary: str = "",
+        *,
+        status: Status | str = Status.FIRING,
+        severity: Severity | str | None = None,
+        scope: str = "",
+        source: str = "",
+        component: str = "",
+        group: str = "",
+        class_: str = "",
+        started_at: dt.datetime | str | float | None = None,
+        updated_at: dt.datetime | str | float | None = None,
+        labels: Mapping[str, object] | None = None,
+        details: Mapping[str, object] | None = None,
+        url: str = "",
+        links: Sequence[Link | Mapping[str, object] | str] = (),
+        images: Sequence[Image | Mapping[str, object] | str] = (),
+        repairs: Sequence[Repair] = (),
+    ) -> None:
+        reader = _Reader(list(repairs))
+        read_details = reader.details(details)
+        fields: dict[str, Any] = {
+            "key": reader.key(key),
+            "status": reader.status(status),
+            "severity": reader.severity(severity),
+            "scope": reader.text("scope", scope),
+            "source": reader.text("source", source),
+            "component": reader.text("component", component),
+            "group": reader.text("group", group),
+            "class_": reader.text("class", class_),
+            "started_at": reader.moment("started_at", started_at, read_details),
+            "updated_at": reader.moment("updated_at", updated_at, read_details),
+            "labels": reader.labels(labels, read_details),
+            "url": reader.text("url", url),
+            "links": reader.links(links),
+            "images": reader.images(images),
+        }
+        reader.refuse_faults()
+        self.__attrs_init__(
+            **fields,
+            summary=reader.summary(summary, fields["key"]),
+            details=FrozenDict(read_details),
+            repairs=tuple(reader.repairs),
+        )
+
+    @property
+    def identity(self) -> Identity:
+        """The scope and the key, which together name the problem."""
+        return Identity(self.scope, self.key)
+
+    @classmethod
+    def read(cls, statement: object) -> Alert:
+        """Read an alert from the object that one JSON text gave.
+
+        Fields that an alert does not have move into its details, and are reported.
+
+        Raises:
+            FaultyAlertError: not an object, no key, or an unknown status.
+        """
+        if not isinstance(statement, Mapping):
+            raise FaultyAlertError([Fault("", "not a JSON object")])
+        known = {name: value for name, value in statement.items() if name in _JSON_FIELDS}
+        unknown = {name: value for name, value in statement.items() if name not in _JSON_FIELDS}
+        arguments = {
+            _JSON_FIELDS[name]: value for name, value in known.items() if value is not None
+        }
+        repairs: list[Repair] = []
+        if unknown:
+            details, repairs = _adopt(unknown, arguments.get("details"))
+            arguments["details"] = details
+        return cls(arguments.pop("key", None), **arguments, repairs=repairs)
+
+    @classmethod
+    def read_text(cls, text: str) -> Alert:
+        """Read an alert from one JSON text.
+
+        Raises:
+            FaultyAlertError: not a JSON object, no key, or an unknown status.
+        """
+        try:
+            statement = json.loads(text, parse_int=_integer)
+        except (ValueError, RecursionError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise FaultyAlertError([Fault("", f"not a JSON object: {reason}")]) from None
+        return cls.read(statement)
+
+
+_JSON_FIELDS: Final = {
+    field.name.rstrip("_"): field.name for field in attrs.fields(Alert) if field.name != "repairs"
+}
+
+_LONGEST_NUMERAL: Final = 4000
+"""Digits: Python refuses to turn longer numerals into an integer."""
+
+_MILLISECONDS: Final = 100_000_000_000
+"""An epoch beyond this is in milliseconds: in seconds it would lie after the year 5000."""
+
+
+def _integer(numeral: str) -> int | str:
+    return int(numeral) if len(numeral) <= _LONGEST_NUMERAL else numeral
+
+
+def _adopt(
+    unknown: Mapping[object, object], details: object
+) -> tuple[dict[object, object], list[Repair]]:
+    """Move unknown fields into the details, beside what is there already."""
+    adopted: dict[object, object]
+    if isinstance(details, Mapping):
+        adopted = dict(details)
+    else:
+        adopted = {} if details is None else {"details": details}
+    repairs = []
+    for name, value in unknown.items():
+        place = name if name not in adopted else f"alert.{name}"
+        adopted[place] = value
+        repairs.append(
+            Repair(clean_text(str(name)), "not a field of an alert; moved into its details")
+        )
+    return adopted, repairs
+
+
+_Entry = TypeVar("_Entry", Link, Image)
+
+
+class _Reader:
+    """Reads the fields of one statement; what it repairs and refuses gathers here."""
+
+    def __init__(self, repairs: list[Repair]) -> None:
+        self.repairs = repairs
+        self._faults: list[Fault] = []
+
+    def repair(self, field: str, reason: str) -> None:
+        self.repairs.append(Repair(field, reason))
+
+    def refuse_faults(self) -> None:
+        if self._faults:
+            raise FaultyAlertError(self._faults)
+
+    def key(self, value: object) -> str:
+        key = self.text("key", value)
+        if not key.strip():
+            self._faults.append(Fault("key", "missing or blank; it names the problem"))
+        return key
+
+    def status(self, value: object) -> Status:
+        word = value.strip().casefold() if isinstance(value, str) else ""
+        if word in _STATUS_WORDS:
+            return Status(word)
+        known = ", ".join(Status)
+        self._faults.append(Fault("status", f"{_shortened(value)} is unknown; known are {known}"))
+        return Status.FIRING
+
+    def severity(self, value: object) -> Severity:
+        if value is None or (isinstance(value, str) and not value.strip()):
+            self.repair("severity", "missing; taken as error")
+            return Severity.ERROR
+        known = Severity.understand(value) if isinstance(value, str) else None
+        if known is None:
+            self.repair("severity", f"{_shortened(value)} is unknown; taken as error")
+            return Severity.ERROR
+        return known
+
+    def text(self, field: str, value: object) -> str:
+        if value is None:
+            return ""
+        normalised, repairs = normalise(value, field)
+        self.repairs.extend(repairs)
+        if isinstance(normalised, str):
+            return normalised
+        self.repair(field, f"{_kind(normalised)} became text")
+        return _as_text(normalised)
+
+    def summary(self, value: object, key: str) -> str:
+        summary = self.text("summary", value)
+        if summary.strip():
+            return summary
+        self.repair("summary", "missing or blank; the key stands in its place")
+        return key
+
+    def moment(self, field: str, value: object, details: dict[str, Json]) -> dt.datetime | None:
+        """Read a time; one that cannot be read is kept, as it came, in the details."""
+        if value is None or value == "":
+            return None
+        moment = self._moment(field, value)
+        if moment is None:
+            kept, _ = normalise(value, field)
+            place = field if field not in details else f"alert.{field}"
+            details[place] = kept
+            reason = f"{_shortened(value)} is not an ISO 8601 time; kept in the details"
+            self.repair(field, reason)
+        return moment
+
+    def _moment(self, field: str, value: object) -> dt.datetime | None:
+        try:
+            match value:
+                case dt.datetime():
+                    moment = value
+                case str():
+                    moment = dt.datetime.fromisoformat(value.strip())
+                case int() | float() if not isinstance(value, bool):
+                    seconds = value / 1000 if abs(value) > _MILLISECONDS else value
+                    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+                    self.repair(field, f"the number {value} was read as seconds since 1970")
+                case _:
+                    return None
+            if moment.tzinfo is None or moment.utcoffset() is None:
+                moment = moment.replace(tzinfo=dt.UTC)
+                self.repair(field, "has no time zone; taken as UTC")
+            return moment.astimezone(dt.UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
+
+    def details(self, value: object) -> dict[str, Json]:
+        if value is None:
+            return {}
+        normalised, repairs = normalise(value, "details")
+        self.repairs.extend(repairs)
+        if isinstance(normalised, Mapping):
+            return dict(normalised)
+        self.repair("details", f"{_kind(normalised)} where an object belongs; kept under 'details'")
+        return {"details": normalised}
+
+    def labels(self, value: object, details: dict[str, Json]) -> Mapping[str, str]:
+        if value is None:
+            return FrozenDict()  # type: ignore[return-value]
+        normalised, repairs = normalise(value, "labels")
+        self.repairs.extend(repairs)
+        if not isinstance(normalised, Mapping):
+            place = "labels" if "labels" not in details else "alert.labels"
+            details[place] = normalised
+            reason = f"{_kind(normalised)} where an object belongs; kept in the details"
+            self.repair("labels", reason)
+            return FrozenDict()  # type: ignore[return-value]
+        labels: dict[str, str] = {}
+        for name, item in normalised.items():
+            if isinstance(item, str):
+                labels[name] = item
+            else:
+                self.repair(f"labels.{name}", f"{_kind(item)} became text")
+                labels[name] = _as_text(item)
+        return FrozenDict(labels)  # type: ignore[return-value]
+
+    def links(self, value: object) -> tuple[Link, ...]:
+        return self._several("links", value, Link, "href")
+
+    def images(self, value: object) -> tuple[Image, ...]:
+        return self._several("images", value, Image, "src")
+
+    def _several(
+        self, field: str, value: object, kind: type[_Entry], needed: str
+    ) -> tuple[_Entry, ...]:
+        if isinstance(value, (str, Mapping, kind)):
+            self.repair(field, f"{_kind(value)} where a list belongs; taken as a list of one")
+            value = [value]
+        if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray)):
+            if value is not None:
+                self.repair(field, f"{_kind(value)} where a list belongs; dropped")
+            return ()
+        read = (self._one(f"{field}[{n}]", item, kind, needed) for n, item in enumerate(value))
+        return tuple(item for item in read if item is not None)
+
+    def _one(self, field: str, value: object, kind: type[_Entry], needed: str) -> _Entry | None:
+        names = [attribute.name for attribute in attrs.fields(kind)]
+        if isinstance(value, kind):
+            value = {name: getattr(value, name) for name in names}
+        if isinstance(value, str):
+            self.repair(field, f"text where an object belongs; taken as its {needed}")
+            value = {needed: value}
+        if not isinstance(value, Mapping):
+            self.repair(field, f"{_kind(value)} where an object belongs; dropped")
+            return None
+        texts = {name: self.text(f"{field}.{name}", value.get(name)) for name in names}
+        if not texts[needed].strip():
+            reason = f"has no {needed}; dropped: {_shortened(dict(value))}"
+            self.repair(field, reason)
+            return None
+        for name in value:
+            if name not in names:
+                self.repair(f"{field}.{clean_text(str(name))}", "unknown; dropped")
+        return kind(**texts)
+
+
+def _as_text(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False) if value is not None else ""
+
+
+def _kind(value: object) -> str:
+    """Name a value's kind in JSON's words."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case Mapping():
+            return "an object"
+        case Sequence():
+            return "a list"
+    return f"a {type(value).__name__}"
+
+
+def _shortened(value: object) -> str:
+    """Quote a value for a person, no longer than a line holds."""
+    normalised, _ = normalise(value, "")
+    text = json.dumps(normalised, ensure_ascii=False)
+    longest = 60
+    return text if len(text) <= longest else f"{text[:longest]}…"

@@ -1,0 +1,100 @@
+"""The incident at a provider, and the deliveries that speak about it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import attrs
+
+from hostspec.alert import Identity, Severity
+from hostspec.normalise import FrozenDict, Json, Repair
+
+
+class Operation(enum.StrEnum):
+    """What a delivery does to its incident."""
+
+    TRIGGER = "trigger"
+    """Opens it; sent again while it is open, it is a repeat."""
+    ACKNOWLEDGE = "acknowledge"
+    """Says that somebody is working on it."""
+    RESOLVE = "resolve"
+    """Closes it."""
+    UPDATE = "update"
+    """Tells the open incident something new, for providers whose repeats would open another."""
+
+
+class IncidentState(enum.StrEnum):
+    """How far an incident has come at the provider."""
+
+    TRIGGERED = "triggered"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+Handle = Mapping[str, Json]
+"""What a provider needs to follow up: opaque JSON without secrets, from the first send."""
+
+
+@attrs.frozen
+class Place:
+    """Where an incident is: which action, through which installation, at which destination.
+
+    Attributes:
+        action: the action's name (``pagerduty.trigger``).
+        installation: the installation's name.
+        destination: the destination's id inside the installation.
+        correlation_key: what the provider tells incidents apart by (PagerDuty's dedup key).
+    """
+
+    action: str
+    installation: str
+    destination: str
+    correlation_key: str
+
+
+@attrs.frozen
+class Incident:
+    """One problem as the provider knows it at one destination, from trigger to resolve.
+
+    Attributes:
+        place: where it is.
+        state: how far it has come.
+        severity: of the delivery that opened it last.
+        handle: what the provider returned for follow-ups; None before the first send.
+        holders: the alerts that hold it open; it resolves when the last one does.
+        rules: the rules that opened it.
+    """
+
+    place: Place
+    state: IncidentState
+    severity: Severity
+    handle: Handle | None = None
+    holders: tuple[Identity, ...] = ()
+    rules: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Delivery:
+    """One planned message about one incident: pure data, no secret in it.
+
+    Attributes:
+        operation: what it does to the incident.
+        place: which incident.
+        alert: whose statement it carries.
+        severity: the severity the provider is told, in the contract's words: urgent
+            deliveries go first, and of several that meet the worst one speaks.
+        message: what the action's ``send`` makes the final bytes from, as JSON.
+        rules: the rules that asked for it.
+        repairs: what was changed so that the provider takes it.
+        notes: what else a person should know (an extension that failed, say).
+    """
+
+    operation: Operation
+    place: Place
+    alert: Identity
+    severity: Severity
+    message: Mapping[str, Json] = attrs.field(factory=FrozenDict, converter=FrozenDict)
+    rules: tuple[str, ...] = ()
+    repairs: tuple[Repair, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,65 @@
+"""The provider: a service that plugins connect to, and one connected account of it."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+import attrs
+
+if TYPE_CHECKING:
+    from hostspec.demonstration import Demonstration
+
+S = TypeVar("S")
+"""An attrs class of settings: of an installation in a provider, of an action in an action."""
+
+
+@attrs.frozen
+class Installation(Generic[S]):
+    """One connected account of a provider, with its settings.
+
+    Attributes:
+        provider: the provider's name.
+        name: its own name, unique in a host.
+        settings: an instance of the provider's ``settings`` class.
+    """
+
+    provider: str
+    name: str
+    settings: S
+
+
+@attrs.frozen
+class Destination:
+    """Where things go inside an installation (for PagerDuty: a service).
+
+    Attributes:
+        id: names it for good, even when it is renamed.
+        name: what people call it.
+    """
+
+    id: str
+    name: str
+
+
+class Provider(abc.ABC, Generic[S]):
+    """A service a plugin connects to. Registered with ``hostspec_providers``.
+
+    Class attributes:
+        name: unique among all plugins; lower case.
+        label: what people call it.
+        settings: the attrs class of an installation's settings (`hostspec.settings`).
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    settings: type[S]
+
+    @abc.abstractmethod
+    def destinations(self, installation: Installation[S]) -> Sequence[Destination]:
+        """Say where things can go inside this installation; no I/O."""
+
+    def demonstration(self) -> Demonstration | None:
+        """Offer a stand-in of the service to show people how it works; None for none."""
+        return None

@@ -1,0 +1,86 @@
+"""The JSON Schema (2020-12) of a settings class."""
+
+from __future__ import annotations
+
+import enum
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from hostspec.secret import Secret
+from hostspec.settings import describe, to_json
+
+SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+"""The meta-schema that every schema names."""
+
+
+def json_schema(kind: type) -> dict[str, Any]:
+    """Give the JSON Schema (2020-12) of a settings class."""
+    return {"$schema": SCHEMA_DIALECT, **_object_schema(kind)}
+
+
+def _object_schema(kind: Any) -> dict[str, Any]:
+    attrs.resolve_types(kind)
+    fields = attrs.fields(kind)
+    schema: dict[str, Any] = {
+        "title": kind.__name__,
+        "type": "object",
+        "properties": {field.name: _field_schema(field) for field in fields},
+        "additionalProperties": False,
+    }
+    required = [field.name for field in fields if field.default is attrs.NOTHING]
+    if required:
+        schema["required"] = required
+    if kind.__doc__:
+        schema["description"] = kind.__doc__.strip().splitlines()[0]
+    return schema
+
+
+def _field_schema(field: attrs.Attribute[Any]) -> dict[str, Any]:
+    info = describe(field)
+    schema = _type_schema(field.type)
+    schema["title"] = info.label
+    if info.help:
+        schema["description"] = info.help
+    if info.choices:
+        (schema["items"] if schema.get("type") == "array" else schema)["enum"] = list(info.choices)
+    if info.minimum is not None:
+        schema["minimum"] = info.minimum
+    if info.maximum is not None:
+        schema["maximum"] = info.maximum
+    if info.least_items:
+        schema["minItems"] = info.least_items
+    if field.default is not attrs.NOTHING:
+        schema["default"] = to_json(field.default)
+    return schema
+
+
+_TYPE_SCHEMAS: Final[Mapping[Any, Mapping[str, Any]]] = {
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    str: {"type": "string"},
+    Secret: {"type": "string", "minLength": 1, "format": "password", "writeOnly": True},
+    type(None): {"type": "null"},
+}
+
+
+def _type_schema(kind: Any) -> dict[str, Any]:
+    if kind in _TYPE_SCHEMAS:
+        return dict(_TYPE_SCHEMAS[kind])
+    if attrs.has(kind):
+        return _object_schema(kind)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return {"type": "string", "enum": [member.value for member in kind]}
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return {"type": "array", "items": _type_schema(arguments[0])}
+    if origin is Mapping:
+        return {"type": "object", "additionalProperties": _type_schema(arguments[1])}
+    if origin in (typing.Union, types.UnionType):
+        return {"anyOf": [_type_schema(argument) for argument in arguments]}
+    message = f"{kind!r} is no type a setting can have"
+    raise TypeError(message)

@@ -1,0 +1,122 @@
+"""Secrets, given by reference, resolved when they are used, never printed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+REFERENCE_FORMS: Final = "env:NAME, file:PATH or keyring:SERVICE/NAME"
+"""The forms a reference may take, for messages to people."""
+
+
+class SecretUnavailableError(Exception):
+    """A secret's reference leads to nothing now; the message says why, without the secret."""
+
+
+class LiteralSecretError(ValueError):
+    """A secret given as itself was about to be written down."""
+
+
+class Secret:
+    """A secret, given by reference or as itself.
+
+    A reference is ``env:NAME``, ``file:PATH`` or ``keyring:SERVICE/NAME``.
+
+    Reading it is `reveal`, at each use, so that a rotated key file just works. Nothing else
+    shows it: not ``repr``, not ``str``, not pickling, not its JSON form.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @property
+    def reference(self) -> str | None:
+        """The reference; None where the secret was given as itself."""
+        scheme, colon, rest = self._text.partition(":")
+        return self._text if colon and rest and scheme in _READERS else None
+
+    def reveal(self) -> str:
+        """Read the secret now; blanks and line ends around it do not belong to it.
+
+        Raises:
+            SecretUnavailableError: the reference leads to nothing, or to an empty text.
+        """
+        reference = self.reference
+        if reference is None:
+            return self._text
+        scheme, _, rest = reference.partition(":")
+        secret = _READERS[scheme](rest).strip()
+        if not secret:
+            message = f"{reference} is empty"
+            raise SecretUnavailableError(message)
+        return secret
+
+    def masked(self) -> str:
+        """Show where the secret comes from, or eight stars where it was given as itself."""
+        return self.reference or "********"
+
+    def __repr__(self) -> str:
+        return f"Secret({self.masked()!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        if self.reference is None:
+            message = (
+                "a secret given as itself is not pickled; give a reference: " + REFERENCE_FORMS
+            )
+            raise LiteralSecretError(message)
+        return Secret, (self._text,)
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Secret:
+        return self
+
+
+def _from_environment(name: str) -> str:
+    try:
+        return os.environ[name]
+    except KeyError:
+        message = f"the environment variable {name} is not set"
+        raise SecretUnavailableError(message) from None
+
+
+def _from_file(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        message = f"the file {path} cannot be read: {error.strerror}"
+        raise SecretUnavailableError(message) from None
+    except UnicodeDecodeError:
+        message = f"the file {path} is not text"
+        raise SecretUnavailableError(message) from None
+
+
+def _from_keyring(place: str) -> str:
+    service, _, name = place.partition("/")
+    try:
+        import keyring  # noqa: PLC0415 -- an extra, and slow to import
+    except ImportError:
+        message = f"keyring:{place} needs the package keyring (pip install 'hostspec[keyring]')"
+        raise SecretUnavailableError(message) from None
+    try:
+        secret = keyring.get_password(service, name)
+    except Exception as error:  # noqa: BLE001 -- every backend has errors of its own
+        message = f"the keyring cannot be read for {place}: {type(error).__name__}"
+        raise SecretUnavailableError(message) from None
+    if secret is None:
+        message = f"the keyring holds nothing for {place}"
+        raise SecretUnavailableError(message)
+    return str(secret)
+
+
+_READERS: Final = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}

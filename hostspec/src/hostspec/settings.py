@@ -1,0 +1,321 @@
+"""Settings: one attrs class declares them; what a person gave becomes an object of it.
+
+A settings class is a frozen, keyword-only attrs class whose fields are made by `setting`.
+Their types may be ``bool``, ``int``, ``float``, ``str``, an enum, `Secret`, another settings
+class, ``tuple[T, ...]``, ``Mapping[str, T]``, and ``T | None``. A class may check what concerns
+several of its fields in a method ``faults(self) -> Iterable[Fault]``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import attrs
+import cattrs
+from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.gen import make_dict_structure_fn, override
+
+from hostspec.faults import Fault, FaultsError
+from hostspec.secret import REFERENCE_FORMS, LiteralSecretError, Secret
+
+T = TypeVar("T")
+
+_METADATA: Final = "hostspec.settings"
+
+
+class SettingsError(FaultsError):
+    """Settings that are refused; ``faults`` holds path and reason of every fault."""
+
+
+@attrs.frozen
+class SettingInfo:
+    """What a setting's declaration says beside its type and default.
+
+    Attributes:
+        label: what a form calls it.
+        help: a sentence that says what it does.
+        choices: the values it may have; empty for any.
+        minimum: the least number, or None.
+        maximum: the greatest number, or None.
+        least_items: how many entries a list needs at the least.
+        check: gives the reason why a value is wrong, or None.
+    """
+
+    label: str
+    help: str = ""
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    least_items: int = 0
+    check: Callable[[Any], str | None] | None = None
+
+
+def setting(  # noqa: PLR0913 -- one argument for each thing a declaration can say
+    label: str,
+    *,
+    help: str = "",  # noqa: A002 -- the word that forms and command lines use
+    default: Any = attrs.NOTHING,
+    choices: Sequence[str] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    least_items: int = 0,
+    check: Callable[[Any], str | None] | None = None,
+) -> Any:
+    """Declare a field of a settings class; without a default it is required.
+
+    The arguments are those of `SettingInfo`.
+    """
+    info = SettingInfo(label, help, tuple(choices), minimum, maximum, least_items, check)
+    return attrs.field(default=default, metadata={_METADATA: info})
+
+
+def describe(field: attrs.Attribute[Any]) -> SettingInfo:
+    """Give what a field's declaration says; its name is the label where it says nothing."""
+    info = field.metadata.get(_METADATA)
+    return info if isinstance(info, SettingInfo) else SettingInfo(field.name)
+
+
+def structure(kind: type[T], raw: object) -> T:
+    """Make a settings object of what a file, a form or a program gave.
+
+    Nothing is guessed: a number given as text is a fault, and so is an unknown key.
+
+    Raises:
+        SettingsError: with every fault.
+    """
+    try:
+        return _converter.structure(raw, kind)
+    except Exception as error:  # noqa: BLE001 -- a check of a settings class may raise anything
+        raise SettingsError(_faults(error, "")) from None
+
+
+def to_json(settings: object) -> Any:
+    """Give settings as JSON: secrets by reference.
+
+    Raises:
+        LiteralSecretError: a secret was given as itself.
+    """
+    return _converter.unstructure(settings)
+
+
+def secrets(settings: object, path: str = "") -> Iterator[tuple[str, Secret]]:
+    """Find every secret in a settings object, with its path."""
+    match settings:
+        case Secret():
+            yield path, settings
+        case Mapping():
+            for name, item in settings.items():
+                yield from secrets(item, f"{path}.{name}" if path else str(name))
+        case tuple():
+            for index, item in enumerate(settings):
+                yield from secrets(item, f"{path}[{index}]")
+        case attrs.AttrsInstance():
+            for field in attrs.fields(type(settings)):
+                below = f"{path}.{field.name}" if path else field.name
+                yield from secrets(getattr(settings, field.name), below)
+
+
+_converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
+
+
+def _expect(value: object, kind: type | tuple[type, ...], what: str) -> None:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        message = f"must be {what}, not {_told(value)}"
+        raise ValueError(message)
+
+
+def _told(value: object) -> str:
+    """Name a value for a message; texts are not quoted, for one might be a secret."""
+    match value:
+        case None:
+            return "null"
+        case bool() | int() | float():
+            return f"the {'truth value' if isinstance(value, bool) else 'number'} {value}"
+        case str():
+            return "text"
+        case Mapping():
+            return "a table"
+        case list() | tuple():
+            return "a list"
+    return f"a {type(value).__name__}"
+
+
+def _primitive(kind: type, accepted: type | tuple[type, ...], what: str) -> None:
+    def hook(value: object, _: object) -> Any:
+        _expect(value, accepted, what)
+        return kind(value)
+
+    _converter.register_structure_hook(kind, hook)
+
+
+_primitive(bool, bool, "true or false")
+_primitive(int, int, "a whole number")
+_primitive(float, (int, float), "a number")
+_primitive(str, str, "text")
+
+
+@_converter.register_structure_hook
+def _structure_secret(value: Any, _: Any) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    _expect(value, str, f"text: a secret, or better a reference ({REFERENCE_FORMS})")
+    if not value.strip():
+        message = f"is blank; give a reference ({REFERENCE_FORMS})"
+        raise ValueError(message)
+    return Secret(value.strip())
+
+
+@_converter.register_unstructure_hook
+def _unstructure_secret(secret: Secret) -> str:
+    if secret.reference is None:
+        message = (
+            f"a secret given as itself is not written down; give a reference: {REFERENCE_FORMS}"
+        )
+        raise LiteralSecretError(message)
+    return secret.reference
+
+
+def _is_tuple(kind: Any) -> bool:
+    return typing.get_origin(kind) is tuple
+
+
+@_converter.register_structure_hook_factory(_is_tuple)
+def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    list_kind: Any = types.GenericAlias(list, typing.get_args(kind)[:1])
+    structure_list = converter.get_structure_hook(list_kind)
+
+    def hook(value: Any, _: Any) -> Any:
+        _expect(value, (list, tuple), "a list")
+        return tuple(structure_list(list(value), list_kind))
+
+    return hook
+
+
+def _is_mapping(kind: Any) -> bool:
+    return typing.get_origin(kind) in (Mapping, dict)
+
+
+@_converter.register_structure_hook_factory(_is_mapping)
+def _mapping_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    item = typing.get_args(kind)[1]
+
+    def hook(value: Any, _: Any) -> Any:
+        _expect(value, Mapping, "a table")
+        structured: dict[str, Any] = {}
+        faults: list[Fault] = []
+        for name, raw in value.items():
+            try:
+                structured[name] = converter.structure(raw, item)
+            except Exception as error:  # noqa: BLE001 -- gathered, not swallowed
+                faults.extend(_faults(error, str(name)))
+        if faults:
+            raise FaultsError(faults)
+        return structured
+
+    return hook
+
+
+@_converter.register_structure_hook_factory(attrs.has)
+def _settings_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    attrs.resolve_types(kind)
+    overrides: dict[str, Any] = {
+        field.name: override(struct_hook=_field_hook(field, converter))
+        for field in attrs.fields(kind)
+    }
+    make: Any = make_dict_structure_fn(kind, converter, **overrides)
+
+    def hook(value: Any, _: Any) -> Any:
+        if isinstance(value, kind):
+            return value
+        _expect(value, Mapping, "a table")
+        settings = make(value, kind)
+        check = getattr(settings, "faults", None)
+        faults = tuple(check()) if check else ()
+        if faults:
+            raise FaultsError(faults)
+        return settings
+
+    return hook
+
+
+def _field_hook(
+    field: attrs.Attribute[Any], converter: cattrs.Converter
+) -> Callable[[Any, Any], Any]:
+    info = describe(field)
+    kind: Any = field.type
+
+    def hook(raw: Any, _: Any) -> Any:
+        value = converter.structure(raw, kind)
+        reason = _wrong(value, info)
+        if reason:
+            raise ValueError(reason)
+        return value
+
+    return hook
+
+
+def _wrong(value: Any, info: SettingInfo) -> str | None:
+    """Say what is wrong with a value of the right type; None where nothing is."""
+    if value is None:
+        return None
+    if info.choices:
+        for item in value if isinstance(value, tuple) else (value,):
+            if item not in info.choices:
+                meant = _meant(item, info.choices)
+                return f"{item!r} is unknown{meant}; known are {_listed(info.choices)}"
+    if info.minimum is not None and value < info.minimum:
+        return f"{value} is too small; the least is {info.minimum:g}"
+    if info.maximum is not None and value > info.maximum:
+        return f"{value} is too large; the most is {info.maximum:g}"
+    if info.least_items and len(value) < info.least_items:
+        return f"has {len(value)} entries; needs at least {info.least_items}"
+    return info.check(value) if info.check else None
+
+
+def _listed(choices: Sequence[str]) -> str:
+    return ", ".join(choices)
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _faults(error: BaseException, path: str) -> list[Fault]:
+    """Find every fault in what cattrs raised."""
+    match error:
+        case ClassValidationError():
+            noted, bare = error.group_exceptions()
+            below = [
+                fault for inner, note in noted for fault in _faults(inner, _join(path, note.name))
+            ]
+            return below + [fault for inner in bare for fault in _faults(inner, path)]
+        case IterableValidationError():
+            indexed, bare = error.group_exceptions()
+            below = [
+                fault
+                for inner, note in indexed
+                for fault in _faults(inner, f"{path}[{note.index}]")
+            ]
+            return below + [fault for inner in bare for fault in _faults(inner, path)]
+        case ForbiddenExtraKeysError():
+            known = [field.name for field in attrs.fields(error.cl)]
+            return [
+                Fault(
+                    _join(path, name), f"unknown{_meant(name, known)}; known are {_listed(known)}"
+                )
+                for name in sorted(map(str, error.extra_fields))
+            ]
+        case FaultsError():
+            return [fault.below(path) if path else fault for fault in error.faults]
+        case KeyError():
+            return [Fault(path, "missing; it is required")]
+    return [Fault(path, str(error))]
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

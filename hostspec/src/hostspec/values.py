@@ -1,0 +1,79 @@
+"""The lossless JSON form of the values that cross the border."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import attrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.preconf.json import make_converter
+
+from hostspec.alert import Alert
+from hostspec.normalise import FrozenDict, Json, normalise
+from hostspec.provider import Installation
+from hostspec.settings import to_json as settings_to_json
+
+T = TypeVar("T")
+
+_converter = make_converter()
+
+
+def to_json(value: object) -> Any:
+    """Give a value of the contract as JSON that a host may store or send to another process.
+
+    Raises:
+        LiteralSecretError: an installation holds a secret that was given as itself.
+    """
+    return _converter.unstructure(value)
+
+
+def from_json(kind: type[T], stored: object) -> T:
+    """Make a value of the contract of what `to_json` gave; the same value comes back.
+
+    An installation is read by `hostspec.Provider.installation`, which knows its settings.
+    """
+    return _converter.structure(stored, kind)
+
+
+def _thawed(value: Json) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _thawed(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [_thawed(item) for item in value]
+    return value
+
+
+def _is_mapping(kind: Any) -> bool:
+    return typing.get_origin(kind) is Mapping
+
+
+def _structure_mapping(value: Any, _: Any) -> FrozenDict:
+    frozen, _repairs = normalise(value, "")
+    if not isinstance(frozen, FrozenDict):
+        message = "must be an object"
+        raise TypeError(message)
+    return frozen
+
+
+_converter.register_structure_hook_func(_is_mapping, _structure_mapping)
+_converter.register_unstructure_hook_func(_is_mapping, _thawed)
+_converter.register_unstructure_hook(FrozenDict, _thawed)
+
+attrs.resolve_types(Alert)
+_converter.register_structure_hook(
+    Alert, make_dict_structure_fn(Alert, _converter, class_=override(rename="class"))
+)
+_converter.register_unstructure_hook(
+    Alert, make_dict_unstructure_fn(Alert, _converter, class_=override(rename="class"))
+)
+
+
+@_converter.register_unstructure_hook
+def _unstructure_installation(installation: Installation) -> dict[str, Any]:  # type: ignore[type-arg]
+    return {
+        "provider": installation.provider,
+        "name": installation.name,
+        "settings": settings_to_json(installation.settings),
+    }

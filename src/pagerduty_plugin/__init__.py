@@ -1,0 +1,1 @@
+"""Connects hosts to PagerDuty."""
