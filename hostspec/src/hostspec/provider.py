@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import attrs
 
+from hostspec.settings import structure
+
 if TYPE_CHECKING:
     from hostspec.demonstration import Demonstration
 
@@ -59,6 +61,14 @@ class Provider(abc.ABC, Generic[S]):
     @abc.abstractmethod
     def destinations(self, installation: Installation[S]) -> Sequence[Destination]:
         """Say where things can go inside this installation; no I/O."""
+
+    def installation(self, name: str, raw: object) -> Installation[S]:
+        """Make an installation of what a file, a form, a program or a store gave.
+
+        Raises:
+            SettingsError: with every fault of the settings.
+        """
+        return Installation(self.name, name, structure(self.settings, raw))
 
     def demonstration(self) -> Demonstration | None:
         """Offer a stand-in of the service to show people how it works; None for none."""

@@ -1,0 +1,99 @@
+"""Open incidents, kept in memory, for hosts that have no store."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import attrs
+
+from hostspec.alert import Identity
+from hostspec.incident import Delivery, Incident, IncidentState, Operation, Place
+from hostspec.outcome import Outcome
+
+MOST_INCIDENTS: Final = 100_000
+"""Incidents that are remembered; beyond it the one that was touched longest ago is forgotten."""
+
+
+class Memory:
+    """The incidents that may be open. Safe to use from several threads."""
+
+    def __init__(self, most: int = MOST_INCIDENTS) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._incidents: dict[Place, Incident] = {}
+        self._held: dict[Identity, dict[Place, None]] = {}
+
+    def at(self, place: Place) -> Incident | None:
+        """Give the incident at a place, where one may be open."""
+        with self._lock:
+            return self._incidents.get(place)
+
+    def held_by(self, alert: Identity) -> tuple[Incident, ...]:
+        """Give the incidents that an alert holds open."""
+        with self._lock:
+            return tuple(self._incidents[place] for place in self._held.get(alert, ()))
+
+    def release(self, place: Place, alert: Identity) -> None:
+        """Let go of an incident; it is forgotten when nobody holds it any more."""
+        with self._lock:
+            incident = self._incidents.get(place)
+            if incident:
+                self._release(incident, alert)
+
+    def settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Take note of what an attempt came to."""
+        with self._lock:
+            incident = self._incidents.get(delivery.place)
+            match delivery.operation:
+                case Operation.TRIGGER if outcome.kind.may_have_arrived:
+                    self._put(_opened(incident, delivery, outcome))
+                case Operation.ACKNOWLEDGE if outcome.delivered and incident:
+                    self._put(attrs.evolve(incident, state=IncidentState.ACKNOWLEDGED))
+                case Operation.RESOLVE if outcome.delivered and incident:
+                    self._release(incident, delivery.alert)
+
+    def _release(self, incident: Incident, alert: Identity) -> None:
+        holders = tuple(holder for holder in incident.holders if holder != alert)
+        if holders:
+            self._put(attrs.evolve(incident, holders=holders))
+        else:
+            self._forget(incident)
+
+    def _put(self, incident: Incident) -> None:
+        before = self._incidents.get(incident.place)
+        if before:
+            self._forget(before)
+        elif len(self._incidents) >= self._most:
+            self._forget(next(iter(self._incidents.values())))
+        self._incidents[incident.place] = incident
+        for holder in incident.holders:
+            self._held.setdefault(holder, {})[incident.place] = None
+
+    def _forget(self, incident: Incident) -> None:
+        del self._incidents[incident.place]
+        for holder in incident.holders:
+            places = self._held[holder]
+            del places[incident.place]
+            if not places:
+                del self._held[holder]
+
+
+def _opened(incident: Incident | None, delivery: Delivery, outcome: Outcome) -> Incident:
+    """Give the incident after a trigger: new, or repeated, held by one alert more."""
+    if incident is None:
+        return Incident(
+            place=delivery.place,
+            state=IncidentState.TRIGGERED,
+            severity=delivery.severity,
+            handle=outcome.handle,
+            holders=(delivery.alert,),
+            rules=delivery.rules,
+        )
+    return attrs.evolve(
+        incident,
+        severity=delivery.severity,
+        handle=incident.handle or outcome.handle,
+        holders=tuple(dict.fromkeys((*incident.holders, delivery.alert))),
+        rules=tuple(dict.fromkeys((*incident.rules, *delivery.rules))),
+    )
