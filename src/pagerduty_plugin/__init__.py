@@ -1,1 +1,1 @@
-"""Connects hosts to PagerDuty."""
+"""Connects any host that implements `hostspec` to PagerDuty."""

@@ -45,6 +45,10 @@ class Demonstration(abc.ABC):
         """Stop the stand-in."""
 
     @abc.abstractmethod
+    def introduction(self) -> str:
+        """Say in a line or two what is going to be shown, and where to look."""
+
+    @abc.abstractmethod
     def configuration(self) -> Mapping[str, object]:
         """Give a host's configuration, in the shape of its TOML, that sends to the stand-in."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import attrs
 
 from hostspec.alert import Identity, Severity
-from hostspec.normalise import FrozenDict, Json, Repair
+from hostspec.normalise import FrozenDict, Json, Repair, freeze
 
 
 class Operation(enum.StrEnum):
@@ -74,6 +74,10 @@ class Incident:
     rules: tuple[str, ...] = ()
 
 
+def _frozen(message: Mapping[str, Json]) -> Mapping[str, Json]:
+    return FrozenDict({name: freeze(value) for name, value in message.items()})
+
+
 @attrs.frozen
 class Delivery:
     """One planned message about one incident: pure data, no secret in it.
@@ -94,7 +98,7 @@ class Delivery:
     place: Place
     alert: Identity
     severity: Severity
-    message: Mapping[str, Json] = attrs.field(factory=FrozenDict, converter=FrozenDict)
+    message: Mapping[str, Json] = attrs.field(factory=FrozenDict, converter=_frozen)
     rules: tuple[str, ...] = ()
     repairs: tuple[Repair, ...] = ()
     notes: tuple[str, ...] = ()

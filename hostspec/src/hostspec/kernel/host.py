@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import attrs
@@ -17,7 +18,9 @@ from hostspec.incident import Delivery, Incident, Place
 from hostspec.kernel.calling import told
 from hostspec.kernel.loading import Plugins
 from hostspec.kernel.memory import Memory
+from hostspec.kernel.rules import Rule, RuleAction
 from hostspec.merge import merge
+from hostspec.normalise import Repair
 from hostspec.outcome import Outcome, OutcomeKind, Receipt, SendContext
 from hostspec.provider import Installation
 
@@ -25,34 +28,6 @@ _log = logging.getLogger("hostspec")
 
 _LOCKS: Final = 64
 """Alerts are handled one by one for each identity; identities share this many locks."""
-
-
-@attrs.frozen
-class RuleAction:
-    """What a rule does: an action with its settings, through an installation."""
-
-    action: AnyAction
-    installation: Installation[Any]
-    settings: Any
-
-
-def _always(_alert: Alert) -> bool:
-    return True
-
-
-@attrs.frozen(eq=False)
-class Rule:
-    """Which alerts start which actions.
-
-    Attributes:
-        name: unique in a host; deliveries carry it.
-        actions: what to do.
-        matches: decides for an alert; every alert matches where it is left out.
-    """
-
-    name: str
-    actions: tuple[RuleAction, ...] = attrs.field(converter=tuple)
-    matches: Callable[[Alert], bool] = _always
 
 
 @attrs.frozen
@@ -72,6 +47,12 @@ class Plan:
     deliveries: tuple[Delivery, ...]
     released: tuple[Place, ...] = ()
     failures: tuple[Fault, ...] = ()
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """Every repair once, though several deliveries may carry it."""
+        several = (delivery.repairs for delivery in self.deliveries)
+        return tuple(dict.fromkeys(itertools.chain(self.alert.repairs, *several)))
 
 
 @attrs.frozen

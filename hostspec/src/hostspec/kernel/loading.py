@@ -13,11 +13,14 @@ import attrs
 import pluggy
 
 from hostspec.action import Action, AnyAction, Capabilities
+from hostspec.faults import Fault
 from hostspec.hookspecs import Hooks, HostSpec
 from hostspec.kernel.calling import IsolatedHooks, ask, implementations, told
+from hostspec.kernel.rules import RuleAction
 from hostspec.markers import PROJECT
-from hostspec.provider import Provider
+from hostspec.provider import Installation, Provider
 from hostspec.schema import json_schema
+from hostspec.settings import SettingsError, structure
 
 
 class PluginState(enum.StrEnum):
@@ -52,6 +55,11 @@ class PluginInfo:
     actions: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
 
+    @property
+    def extends(self) -> tuple[str, ...]:
+        """Names of the hooks it implements that are not the host's own: other plugins'."""
+        return tuple(hook for hook in self.hooks if not hook.startswith(f"{PROJECT}_"))
+
 
 class PluginsError(Exception):
     """An enabled plugin cannot be used; ``failed`` holds every one, with its reason."""
@@ -77,6 +85,46 @@ class Plugins:
     actions: Mapping[str, AnyAction]
     hooks: Hooks
 
+    def installation(self, provider: str, name: str, settings: object) -> Installation[Any]:
+        """Make an installation of a provider, from settings as a file would hold them.
+
+        Raises:
+            SettingsError: no active plugin offers the provider, or the settings are wrong.
+        """
+        if provider not in self.providers:
+            raise SettingsError([Fault("provider", unknown(provider, self.providers))])
+        return self.providers[provider].installation(name, settings)
+
+    def rule_action(
+        self, action: str, installation: Installation[Any], settings: object
+    ) -> RuleAction:
+        """Make what a rule does, from settings as a file would hold them.
+
+        Raises:
+            SettingsError: no active plugin offers the action, it does not send through such
+                an installation, or the settings are wrong.
+        """
+        if action not in self.actions:
+            raise SettingsError([Fault("use", unknown(action, self.actions))])
+        found = self.actions[action]
+        if found.provider != installation.provider:
+            reason = f"is a {installation.provider} installation; {action} needs {found.provider}"
+            raise SettingsError([Fault("installation", reason)])
+        structured = structure(found.settings, settings)
+        faults = found.check(structured, installation)
+        if faults:
+            raise SettingsError(faults)
+        return RuleAction(found, installation, structured)
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """Say that a name is unknown, and which was meant or could be."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"{name!r} is unknown; did you mean {close[0]!r}?"
+    return f"{name!r} is unknown; known are {', '.join(names) or 'none'}"
+
 
 def load(enabled: Iterable[str], *, own: Mapping[str, object] | None = None) -> Plugins:
     """Load the enabled plugins; all of them, or none.
@@ -93,6 +141,11 @@ def load(enabled: Iterable[str], *, own: Mapping[str, object] | None = None) -> 
     if failed:
         raise PluginsError(failed)
     return plugins
+
+
+def installed() -> tuple[str, ...]:
+    """Give the names of all installed plugins; imports none of them."""
+    return tuple(_found())
 
 
 def survey(enabled: Iterable[str], *, own: Mapping[str, object] | None = None) -> Plugins:
@@ -151,7 +204,7 @@ class _Assembly:
                 self._fail(name, "the program has a plugin of its own of that name")
             elif not points:
                 self._note(PluginInfo(name))
-                self._fail(name, f"not installed{_meant(name, found)}")
+                self._fail(name, f"is not installed{_meant(name, found)}")
             elif len(points) > 1:
                 self._note(_info(points[0]))
                 offering = " and ".join(_origin(point) for point in points)

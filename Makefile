@@ -1,0 +1,81 @@
+# Everything lives in .venv/, made by the first target that needs it, everything installed editable.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+CONSTRAINTS := --constraint constraints.txt
+PYTEST := $(BIN)/python -m pytest
+PROJECTS := pyproject.toml hostspec/pyproject.toml constraints.txt
+
+# an index, a proxy or a cache of the machine must not decide what the tests see
+export PYTHONHASHSEED ?= random
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+.PHONY: demo
+demo: .venv/runtime ## Send realistic alerts to a stand-in of PagerDuty, and see what an operator sees.
+	@$(BIN)/alerthost demo
+
+.PHONY: test
+test: .venv/dev ## Run the tests: on the source with coverage, then on the built wheels.
+	@sh tests/fetch-alertmanager.sh
+	@echo "== tests, on the source"
+	@$(PYTEST) --numprocesses 2 --cov --cov-report term
+	@echo "== tests, on the built wheels"
+	@$(BIN)/python tests/wheels/run.py --numprocesses 2
+
+.PHONY: lint
+lint: .venv/dev ## Check style, types and import contracts.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: .venv/dev ## Lay out the code.
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+
+.PHONY: docs
+docs: .venv/dev ## Build the documentation; warnings are errors.
+	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet --builder html docs docs/_build
+
+.PHONY: bench
+bench: .venv/dev ## Measure planning, sending and importing.
+	@$(BIN)/python bench/planning.py
+	@$(BIN)/python bench/sending.py
+	@$(BIN)/python bench/importing.py
+
+.PHONY: lock
+lock: ## Renew constraints.txt from a fresh environment with the newest releases.
+	rm -rf .venv
+	$(MAKE) .venv/dev CONSTRAINTS=
+	$(BIN)/python -m pip freeze --exclude-editable --all | grep '==' > constraints.txt
+
+.PHONY: clean
+clean: ## Remove everything that was made.
+	rm -rf .venv build docs/_build docs/_generated
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
+	@echo "== making .venv"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install $(CONSTRAINTS) --upgrade pip
+	@touch $@
+
+.venv/runtime: .venv/python $(PROJECTS)
+	@echo "== installing hostspec and pagerduty-plugin"
+	@$(PIP) install $(CONSTRAINTS) --editable 'hostspec[host]' --editable .
+	@touch $@
+
+.venv/dev: .venv/runtime tests/providers/webhook/pyproject.toml tests/providers/tickets/pyproject.toml
+	@echo "== installing what tests, lint and docs need"
+	@$(PIP) install $(CONSTRAINTS) --editable 'hostspec[host]' --editable . --group dev \
+	  --editable tests/providers/webhook --editable tests/providers/tickets
+	@touch $@

@@ -1,0 +1,1 @@
+"""The reference host, ``alerthost``: rules in one TOML file, alerts as JSON lines."""

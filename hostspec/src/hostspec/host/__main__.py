@@ -1,0 +1,7 @@
+"""Runs ``alerthost`` as ``python -m hostspec.host``."""
+
+from __future__ import annotations
+
+from hostspec.host.cli import main
+
+main(prog_name="alerthost")

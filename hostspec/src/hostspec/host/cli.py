@@ -1,0 +1,192 @@
+"""The command line of ``alerthost``."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, TypeAlias
+
+import click
+
+from hostspec.demonstration import Table
+from hostspec.host import configuration, demo, statements
+from hostspec.host.configuration import ConfigurationError
+from hostspec.host.explain import explain as explain_statement
+from hostspec.host.explain import show
+from hostspec.host.screen import Screen
+from hostspec.host.send import send as send_statements
+from hostspec.host.send import summary
+from hostspec.kernel.loading import PluginInfo, Plugins, PluginState, survey, unknown
+from hostspec.kernel.loading import installed as installed_plugins
+from hostspec.schema import json_schema
+
+_Command: TypeAlias = Callable[..., None]
+
+DEFAULT_FILE = Path("alerthost.toml")
+
+_with_config = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_FILE,
+    show_default=f"./{DEFAULT_FILE}",
+    help="The configuration file.",
+)
+
+
+def _example(text: str) -> Callable[[_Command], _Command]:
+    """Close a command's help with an example."""
+
+    def decorate(command: _Command) -> _Command:
+        command.__doc__ = f"{command.__doc__}\n\n\b\nExample:\n  {text}\n"
+        return command
+
+    return decorate
+
+
+def _refuse(error: ConfigurationError) -> NoReturn:
+    screen = Screen()
+    for fault in error.faults:
+        screen.complain(str(fault))
+    sys.exit(2)
+
+
+def _speaks_plainly(command: _Command) -> _Command:
+    """Show a mistake in the configuration as what it is, and exit with 2."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except ConfigurationError as error:
+            _refuse(error)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hostspec")
+def main() -> None:
+    """Take alerts as JSON, match them by rules, and send them through plugins."""
+
+
+@main.command()
+@_with_config
+@click.argument("files", type=click.File("rb"), nargs=-1)
+@_speaks_plainly
+@_example("alerthost send alerts.jsonl")
+def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
+    """Send the alerts in FILES, one JSON object on each line; standard input without any.
+
+    Shows one line for each delivery. Exits with 0 when every line was understood and every
+    delivery delivered, 1 when not, 2 for a mistake in the configuration: then nothing is sent.
+    """
+    loaded = configuration.load(path)
+    faults = loaded.secret_faults()
+    if faults:
+        raise ConfigurationError(fault.below(str(path)) for fault in faults)
+    screen = Screen()
+    opened = files or (sys.stdin.buffer,)
+    with screen.progress("sending", None) as progress:
+        tally = send_statements(loaded.host(), statements.read_all(opened), screen, progress)
+    screen.say(summary(tally), "bold")
+    sys.exit(0 if tally.all_well else 1)
+
+
+@main.command()
+@_with_config
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each line.")
+@click.argument("file", type=click.File("rb"), default="-")
+@_speaks_plainly
+@_example("alerthost explain alerts.jsonl")
+def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
+    """Show what `send` would send and why, and send nothing; needs no secret.
+
+    For each alert in FILE (standard input by default): which rules match and why, what was
+    repaired, and the exact JSON of each delivery with the key masked. Later lines are
+    explained as if everything before had been delivered.
+    """
+    host = configuration.load(path).host()
+    screen = Screen()
+    understood = True
+    for statement in statements.read_all([file]):
+        explained = explain_statement(host, statement)
+        understood = understood and "faults" not in explained
+        if as_json:
+            click.echo(json.dumps(explained, ensure_ascii=False))
+        else:
+            show(explained, screen)
+    sys.exit(0 if understood else 1)
+
+
+@main.command()
+@_with_config
+@_speaks_plainly
+@_example("alerthost plugins")
+def plugins(path: Path) -> None:
+    """List the plugins: name, version, distribution, state, and what they offer."""
+    surveyed = survey(_enabled(path))
+    rows = tuple(_plugin_row(info) for info in surveyed.infos)
+    columns = ("plugin", "version", "distribution", "state", "offers")
+    Screen().table(Table("Plugins", columns, rows))
+    failed = any(info.state is PluginState.FAILED for info in surveyed.infos)
+    sys.exit(2 if failed else 0)
+
+
+def _plugin_row(info: PluginInfo) -> tuple[str, ...]:
+    offers = ", ".join((*info.providers, *info.actions, *info.extends)) or "-"
+    told = offers if info.state is PluginState.ACTIVE else info.reason
+    return (info.name, info.version or "-", info.distribution or "-", info.state, told)
+
+
+def _enabled(path: Path) -> tuple[str, ...]:
+    """Say which plugins the configuration enables; none where there is no default file."""
+    if path == DEFAULT_FILE and not path.exists():
+        return ()
+    text = configuration.read(path)
+    return configuration.enabled_plugins(configuration.parse(text, str(path)))
+
+
+@main.command()
+@_with_config
+@click.argument("name", metavar="PROVIDER|ACTION")
+@_speaks_plainly
+@_example("alerthost schema pagerduty.trigger")
+def schema(path: Path, name: str) -> None:
+    """Print the JSON Schema (2020-12) of a provider's or an action's settings."""
+    offered = _offered(_enabled(path), name) or _offered(installed_plugins(), name)
+    if offered is None:
+        everything = survey(installed_plugins())
+        known = (*everything.providers, *everything.actions)
+        raise click.UsageError(unknown(name, known))
+    click.echo(json.dumps(json_schema(offered), indent=2, ensure_ascii=False))
+
+
+def _offered(enabled: tuple[str, ...], name: str) -> type | None:
+    """Find the settings class of a provider or action that some plugins offer."""
+    surveyed: Plugins = survey(enabled)
+    found = surveyed.providers.get(name) or surveyed.actions.get(name)
+    return found.settings if found else None
+
+
+@main.command(name="demo")
+@click.argument("provider", required=False)
+@_speaks_plainly
+@_example("alerthost demo")
+def demo_command(provider: str | None) -> None:
+    """Show how it works, without an account: send realistic alerts to a stand-in.
+
+    PROVIDER is needed only where several installed plugins have a demonstration.
+    """
+    demonstrations = demo.offered()
+    if provider is None and len(demonstrations) != 1:
+        known = ", ".join(demonstrations) or "none: no installed plugin has a demonstration"
+        message = f"say which demonstration: {known}"
+        raise click.UsageError(message)
+    name = provider or next(iter(demonstrations))
+    if name not in demonstrations:
+        raise click.UsageError(unknown(name, demonstrations))
+    sys.exit(0 if demo.run(demonstrations[name], Screen()) else 1)

@@ -1,0 +1,120 @@
+"""``alerthost explain``: what would be sent, why, and what was repaired; sends nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from hostspec.alert import Alert
+from hostspec.host.configuration import Matching
+from hostspec.host.screen import Screen, printable
+from hostspec.host.statements import Statement
+from hostspec.incident import Delivery
+from hostspec.kernel.host import Host
+from hostspec.kernel.rules import Rule
+from hostspec.values import to_json
+
+
+def explain(host: Host, statement: Statement) -> dict[str, Any]:
+    """Explain one statement as JSON; the host then takes all of it for delivered.
+
+    So an alert that resolves what an earlier line opened is shown as it would be sent.
+    """
+    if statement.alert is None:
+        return {"place": statement.place, "faults": to_json(list(statement.faults))}
+    alert = statement.alert
+    plan = host.plan(alert)
+    explained = {
+        "place": statement.place,
+        "alert": {"key": alert.key, "status": alert.status, "severity": alert.severity},
+        "rules": [_explain_rule(rule, alert) for rule in host.rules],
+        "deliveries": [_explain_delivery(host, delivery) for delivery in plan.deliveries],
+        "failures": to_json(list(plan.failures)),
+        "repairs": to_json(list(plan.repairs)),
+    }
+    host.assume(plan)
+    return explained
+
+
+def _explain_rule(rule: Rule, alert: Alert) -> dict[str, Any]:
+    matchers = rule.matches.matchers if isinstance(rule.matches, Matching) else ()
+    return {
+        "rule": rule.name,
+        "matches": rule.matches(alert),
+        "matchers": [
+            {
+                "matcher": str(matcher),
+                "value": matcher.value_of(alert),
+                "matches": matcher.matches(alert),
+            }
+            for matcher in matchers
+        ],
+    }
+
+
+def _explain_delivery(host: Host, delivery: Delivery) -> dict[str, Any]:
+    preview = host.preview(delivery)
+    return {
+        "operation": delivery.operation,
+        "action": delivery.place.action,
+        "installation": delivery.place.installation,
+        "destination": delivery.place.destination,
+        "rules": list(delivery.rules),
+        "target": preview.target,
+        "body": preview.body,
+        "notes": list(delivery.notes),
+    }
+
+
+def show(explained: dict[str, Any], screen: Screen) -> None:
+    """Show an explanation to a person."""
+    if "faults" in explained:
+        for fault in explained["faults"]:
+            path = f"{fault['path']}: " if fault["path"] else ""
+            screen.complain(printable(f"{explained['place']}: {path}{fault['reason']}"))
+        return
+    alert = explained["alert"]
+    head = f"{explained['place']}: {alert['key']} is {alert['status']}, {alert['severity']}"
+    screen.say(printable(head), "bold")
+    for rule in explained["rules"]:
+        style = "green" if rule["matches"] else "dim"
+        screen.say(printable(f"  rule {rule['rule']!r} {_why(rule)}"), style)
+    for repair in explained["repairs"]:
+        told = f"  repaired {repair['field']}: {repair['reason']}"
+        screen.say(printable(told), "yellow")
+    for failure in explained["failures"]:
+        screen.say(printable(f"  {failure['path']}: {failure['reason']}"), "red")
+    if not explained["deliveries"]:
+        screen.say("  nothing would be sent", "dim")
+    for delivery in explained["deliveries"]:
+        for text, style in _delivery_lines(delivery):
+            screen.say(text, style)
+    screen.say()
+
+
+def _why(rule: dict[str, Any]) -> str:
+    if not rule["matchers"]:
+        return "matches every alert"
+    if rule["matches"]:
+        reasons = (f"{each['matcher']} ({each['value']})" for each in rule["matchers"])
+        return f"matches: {', '.join(reasons)}"
+    misses = (
+        f"{each['matcher']} (it is {each['value']!r})"
+        for each in rule["matchers"]
+        if not each["matches"]
+    )
+    return f"does not match: {', '.join(misses)}"
+
+
+def _delivery_lines(delivery: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    where = f"{delivery['installation']}/{delivery['destination']}"
+    by = ", ".join(repr(rule) for rule in delivery["rules"])
+    asked = f" (asked for by {by})" if by else ""
+    yield printable(f"  {delivery['operation']} to {where}{asked}"), "cyan"
+    for note in delivery["notes"]:
+        yield printable(f"    note: {note}"), "yellow"
+    yield printable(f"    {delivery['target']}"), ""
+    body = json.dumps(delivery["body"], ensure_ascii=False, indent=2)
+    for line in body.splitlines():
+        yield printable(f"    {line}"), ""

@@ -1,0 +1,155 @@
+"""Shows text to a person: coloured and laid out on a terminal, plain everywhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+import click
+
+from hostspec.demonstration import Table
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+class Progress(Protocol):
+    """Counts what was done."""
+
+    def advance(self) -> None:
+        """Count one more."""
+
+
+def printable(text: str) -> str:
+    """Make text safe to show on one line: control characters are spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+        and character not in "\u200d\ufe0f"
+        else character
+        for character in text
+    )
+
+
+class Screen:
+    """Where a command's output and its complaints go."""
+
+    def __init__(self) -> None:
+        self._out = _Stream(sys.stdout)
+        self._err = _Stream(sys.stderr)
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """Show a line of what the command is for."""
+        self._out.line(text, style)
+
+    def complain(self, text: str, style: str = "red") -> None:
+        """Show a line of what a person should look at."""
+        self._err.line(text, style)
+
+    def table(self, table: Table) -> None:
+        """Show a table: its columns in line, each row on one line off a terminal."""
+        self._out.table(table)
+
+    @contextlib.contextmanager
+    def progress(self, title: str, total: int | None) -> Iterator[Progress]:
+        """Show how far a long work is, on a terminal; `total` is None where nobody knows."""
+        with self._err.progress(title, total) as progress:
+            yield progress
+
+
+class _NoProgress:
+    def advance(self) -> None:
+        pass
+
+
+class _Stream:
+    """One stream: a console of rich's on a terminal, plain lines elsewhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._console = None
+        if stream.isatty():
+            from rich.console import Console  # noqa: PLC0415 -- only terminals pay for it
+
+            self._console = Console(file=stream, highlight=False)
+
+    def line(self, text: str, style: str) -> None:
+        if self._console:
+            self._console.print(text, style=style or None, markup=False, soft_wrap=True)
+        else:
+            click.echo(text, file=self._stream)
+
+    def table(self, table: Table) -> None:
+        if self._console:
+            self._rich_table(table)
+            return
+        self.line(table.title, "")
+        rows = [table.columns, *table.rows]
+        widths = [max(len(row[n]) for row in rows) for n in range(len(table.columns))]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.line("  ".join(cells).rstrip(), "")
+
+    def _rich_table(self, table: Table) -> None:
+        from rich import box  # noqa: PLC0415
+        from rich.table import Table as RichTable  # noqa: PLC0415
+
+        shown = RichTable(
+            title=table.title,
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
+        for column in table.columns:
+            shown.add_column(column, overflow="fold")
+        for row in table.rows:
+            shown.add_row(*(_coloured(cell) for cell in row))
+        assert self._console is not None  # noqa: S101 -- asked by `table`
+        self._console.print(shown)
+
+    @contextlib.contextmanager
+    def progress(self, title: str, total: int | None) -> Iterator[Progress]:
+        if not self._console:
+            yield _NoProgress()
+            return
+        from rich.progress import Progress as RichProgress  # noqa: PLC0415
+
+        with RichProgress(console=self._console, transient=True) as bar:
+            task = bar.add_task(title, total=total)
+
+            class _Bar:
+                def advance(self) -> None:
+                    bar.advance(task)
+
+            yield _Bar()
+
+
+_COLOURS = {
+    "triggered": "red",
+    "acknowledged": "yellow",
+    "resolved": "green",
+    "critical": "bold red",
+    "error": "red",
+    "warning": "yellow",
+    "active": "green",
+    "failed": "bold red",
+    "disabled": "dim",
+}
+
+
+def _coloured(cell: str) -> Text:
+    from rich.text import Text  # noqa: PLC0415
+
+    return Text(cell, style=_COLOURS.get(cell, ""))
+
+
+def columns(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Lay out the cells of one line; the last one is as long as it is."""
+    laid_out = (cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
+    return "  ".join((*laid_out, *cells[len(widths) :])).rstrip()

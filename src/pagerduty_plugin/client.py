@@ -1,0 +1,208 @@
+"""Posts bodies over HTTP: the only module that does."""
+
+from __future__ import annotations
+
+import os
+import platform
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from pagerduty_plugin.reply import NoReply, Reply, Trouble
+
+if TYPE_CHECKING:
+    import requests
+    import requests.adapters
+
+CONNECT_TIMEOUT: Final = 5.0
+"""Seconds for a connection to be made."""
+
+READ_TIMEOUT: Final = 15.0
+"""Seconds for bytes to come; PagerDuty names no number, its own clients wait up to 60."""
+
+MOST_READ: Final = 65_536
+"""Bytes of a reply that are read."""
+
+_PROXY_VARIABLES: Final = {"http_proxy": "http", "https_proxy": "https", "all_proxy": "all"}
+_CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+@attrs.frozen(repr=False)
+class Surroundings:
+    """What the environment says of the way out; a proxy's address may hold a password.
+
+    Attributes:
+        proxies: addresses by scheme.
+        no_proxy: hosts that are reached without.
+        ca_bundle: a file or folder of certificates; empty for the built-in ones.
+    """
+
+    proxies: Mapping[str, str]
+    no_proxy: str
+    ca_bundle: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Surroundings:
+        """Read the variables that curl and requests read."""
+        lower = {name.lower(): value for name, value in environment.items() if value}
+        # as in curl, the lower-case spelling wins where both are there
+        lower |= {name: value for name, value in environment.items() if name.islower() and value}
+        return cls(
+            {scheme: lower[name] for name, scheme in _PROXY_VARIABLES.items() if name in lower},
+            lower.get("no_proxy", ""),
+            next((environment[name] for name in _CA_VARIABLES if environment.get(name)), ""),
+        )
+
+
+class Client:
+    """Keeps connections alive, one at the most for each destination.
+
+    No redirect is followed, TLS is verified, and proxies and CA bundle are read from the
+    environment when the client is made. Safe to use from several threads: what goes to one
+    destination goes one after the other.
+    """
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._surroundings = Surroundings.read(environment)
+        self._lock = threading.Lock()
+        self._turns: dict[str, threading.Lock] = {}
+        self._roads: dict[str, _Road] = {}
+
+    def post(self, url: str, body: bytes, *, destination: str) -> Reply | NoReply:
+        """Post a JSON body; never raises for what the network does.
+
+        Args:
+            url: where to.
+            body: the bytes.
+            destination: whose turn it is; one post at a time for each.
+        """
+        with self._lock:
+            turn = self._turns.setdefault(destination, threading.Lock())
+        with turn:
+            try:
+                return self._road(url).post(body)
+            except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it is an answer
+                return _no_reply(error)
+
+    def _road(self, url: str) -> _Road:
+        with self._lock:
+            if url not in self._roads:
+                self._roads[url] = _Road(url, self._surroundings)
+            return self._roads[url]
+
+
+class _Road:
+    """The way to one URL: all that does not change from one post to the next."""
+
+    def __init__(self, url: str, surroundings: Surroundings) -> None:
+        # requests costs a tenth of a second to import, which is paid at the first send
+        import requests
+        import requests.adapters
+
+        self._adapter = requests.adapters.HTTPAdapter(pool_maxsize=1024, max_retries=0)
+        self._template = requests.Request(
+            "POST",
+            url,
+            headers={
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+                "User-Agent": _user_agent(),
+            },
+        ).prepare()
+        self._options: dict[str, Any] = {
+            "stream": True,
+            "timeout": (CONNECT_TIMEOUT, READ_TIMEOUT),
+            "verify": surroundings.ca_bundle or True,
+            "proxies": _proxies(url, surroundings),
+        }
+
+    def post(self, body: bytes) -> Reply:
+        request = self._template.copy()
+        request.body = body
+        request.headers["Content-Length"] = str(len(body))
+        response = self._adapter.send(request, **self._options)
+        try:
+            return Reply(
+                response.status_code,
+                _text(response),
+                response.headers.get("Retry-After", ""),
+            )
+        finally:
+            response.close()
+
+
+def _text(response: requests.Response) -> str:
+    """Read a body; one that breaks off does not undo the status that came before it."""
+    try:
+        content: bytes = next(response.iter_content(MOST_READ), b"")
+    except OSError:
+        return ""
+    return content.decode(errors="replace")
+
+
+def _proxies(url: str, surroundings: Surroundings) -> Mapping[str, str]:
+    import requests.utils
+
+    host = urlsplit(url).hostname or ""
+    loopback = host == "localhost" or host.startswith("127.") or host == "::1"
+    if loopback or requests.utils.should_bypass_proxies(url, surroundings.no_proxy):
+        return {}
+    return surroundings.proxies
+
+
+def _user_agent() -> str:
+    python = platform.python_version()
+    plugin = version("pagerduty-plugin")
+    return f"pagerduty-plugin/{plugin} hostspec/{version('hostspec')} python/{python}"
+
+
+def _no_reply(error: Exception) -> NoReply:
+    """Say why there is no reply, without the words of an exception: they may hold an address."""
+    import requests.exceptions as trouble
+
+    causes = tuple(_causes(error))
+    cause = _told(causes)
+    if isinstance(error, trouble.ProxyError):
+        refused = "Tunnel connection failed: 4" in str(error)
+        kind = Trouble.CONFIGURATION if refused else Trouble.NETWORK
+        return NoReply(kind, f"the proxy refused: {cause}" if refused else f"no proxy: {cause}")
+    if isinstance(error, trouble.SSLError):
+        wrong = any(isinstance(each, ssl.SSLCertVerificationError) for each in causes)
+        kind = Trouble.CONFIGURATION if wrong else Trouble.NETWORK
+        return NoReply(kind, f"TLS failed: {cause}")
+    if isinstance(error, trouble.ConnectTimeout):
+        return NoReply(Trouble.NETWORK, f"no connection within {CONNECT_TIMEOUT:g} s")
+    if isinstance(error, trouble.Timeout):
+        return NoReply(Trouble.NETWORK, f"no reply within {READ_TIMEOUT:g} s")
+    if isinstance(error, trouble.ConnectionError):
+        return NoReply(Trouble.NETWORK, f"no connection: {cause}")
+    if isinstance(error, trouble.RequestException) and not isinstance(error, ValueError):
+        return NoReply(Trouble.NETWORK, f"no reply: {cause}")
+    return NoReply(Trouble.CONFIGURATION, f"cannot be sent: {cause}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk from what requests raised down to what happened."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if isinstance(each, BaseException) and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            waiting += [getattr(each, "reason", None), *each.args, each.__cause__, each.__context__]
+
+
+def _told(causes: tuple[BaseException, ...]) -> str:
+    for each in causes:
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return each.verify_message or type(each).__name__
+    for each in causes:
+        if isinstance(each, OSError) and each.strerror:
+            return each.strerror
+    return type(causes[-1]).__name__

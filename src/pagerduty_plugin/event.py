@@ -1,0 +1,228 @@
+"""The Events API v2 event: built from an alert, repaired where PagerDuty would refuse it.
+
+Pure. The limits are those of PagerDuty's guide "Send an Alert Event" and of the size limit in
+"Events API v2 Overview".
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from hostspec import Alert, Identity, Json, Operation, Repair, SendContext, Severity
+from pagerduty_plugin.fit import encode, fit
+
+LONGEST_SUMMARY: Final = 1024
+"""Characters of ``payload.summary``; PagerDuty refuses a longer one."""
+
+LONGEST_DEDUP_KEY: Final = 255
+"""Characters of ``dedup_key``."""
+
+LARGEST_BODY: Final = 512_000
+"""Bytes of the final UTF-8 body: 512 KB, read as the smaller of its two meanings."""
+
+ROOM: Final = 512
+"""Bytes kept free while planning, for the routing key and the marks of the delivery."""
+
+LATE: Final = dt.timedelta(seconds=30)
+"""A trigger that is sent later than this after the host took the alert says so."""
+
+_ROUTING_KEY: Final = re.compile(r"[A-Za-z0-9]{32}")
+
+_SEVERITIES: Final[Mapping[Severity, str]] = {
+    Severity.DEBUG: "info",
+    Severity.INFO: "info",
+    Severity.WARNING: "warning",
+    Severity.ERROR: "error",
+    Severity.CRITICAL: "critical",
+}
+
+
+@attrs.frozen
+class Event:
+    """What an alert becomes: the body but for routing key, action and dedup key.
+
+    Attributes:
+        message: members of the body.
+        repairs: what was changed.
+    """
+
+    message: Mapping[str, Json]
+    repairs: tuple[Repair, ...]
+
+
+def routing_key_fault(key: str) -> str | None:
+    """Say why PagerDuty would not take a text as routing key; None where it may."""
+    if _ROUTING_KEY.fullmatch(key):
+        return None
+    looks_like = " (a REST API key has 20 characters)" if len(key) == 20 else ""  # noqa: PLR2004
+    return (
+        "is no integration key: it must be 32 letters and digits, "
+        f"and has {len(key)} characters{looks_like}"
+    )
+
+
+def dedup_key(alert: Identity) -> tuple[str, tuple[Repair, ...]]:
+    """Give the dedup key of a problem: its key, after its scope where it has one.
+
+    One that is too long keeps its beginning and ends in a hash of the whole, so that it
+    stays the same from trigger to resolve and no two problems share it.
+    """
+    key = f"{alert.scope}/{alert.key}" if alert.scope else alert.key
+    if len(key) <= LONGEST_DEDUP_KEY:
+        return key, ()
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    kept = key[: LONGEST_DEDUP_KEY - len(digest) - 1]
+    reason = f"{len(key)} characters, PagerDuty takes {LONGEST_DEDUP_KEY}; its end became a hash"
+    return f"{kept}…{digest}", (Repair("key", reason),)
+
+
+def build(alert: Alert, *, severity: Severity, key: str) -> Event:
+    """Make the trigger of an alert, within every limit of PagerDuty's.
+
+    Args:
+        alert: a firing alert.
+        severity: the alert's own, or the one the rule sets.
+        key: the dedup key, which counts towards the size.
+    """
+    repairs: list[Repair] = []
+    links = [_present({"href": link.href, "text": link.text}) for link in alert.links]
+    images = []
+    for index, image in enumerate(alert.images):
+        if image.src.lower().startswith("https://"):
+            images.append(_present({"src": image.src, "href": image.href, "alt": image.alt}))
+        else:
+            links.append(_present({"href": image.src, "text": image.alt}))
+            reason = "PagerDuty takes images over https only; became a link"
+            repairs.append(Repair(f"images[{index}]", reason))
+    payload = {
+        "summary": _summary(alert.summary, repairs),
+        "source": _source(alert, repairs),
+        "severity": _SEVERITIES[severity],
+        "timestamp": _timestamp(alert.started_at) if alert.started_at else "",
+        "component": alert.component,
+        "group": alert.group,
+        "class": alert.class_,
+        "custom_details": _custom_details(alert, repairs),
+    }
+    message = _present(
+        {
+            "payload": _present(payload),
+            "client_url": alert.url,
+            "links": links,
+            "images": images,
+        }
+    )
+    envelope = len(encode({"event_action": "trigger", "dedup_key": key})) + ROOM
+    fitted, cuts = fit(message, LARGEST_BODY - envelope)
+    return Event(fitted, (*repairs, *cuts))
+
+
+def body(
+    operation: Operation,
+    key: str,
+    message: Mapping[str, Json],
+    *,
+    routing_key: str,
+    context: SendContext,
+) -> dict[str, Any]:
+    """Make the whole body of one attempt.
+
+    An acknowledge or resolve carries routing key, action and dedup key, and nothing else.
+    """
+    event = {
+        "routing_key": routing_key,
+        "event_action": operation.value,
+        "dedup_key": key,
+        **message,
+    }
+    marks = _marks(context)
+    if marks and operation is Operation.TRIGGER:
+        payload: Any = message["payload"]
+        details = {**payload.get("custom_details", {}), "_delivery": marks}
+        event["payload"] = {**payload, "custom_details": details}
+    return event
+
+
+def _marks(context: SendContext) -> dict[str, int | str]:
+    """Say what a person should know of a trigger that was not sent at once."""
+    marks: dict[str, int | str] = {}
+    if context.now and context.accepted_at and context.now - context.accepted_at >= LATE:
+        delay = context.now - context.accepted_at
+        marks["delayed_by"] = f"{int(delay.total_seconds())} s"
+    if context.attempt > 1:
+        marks["attempts"] = context.attempt
+    if context.collapsed:
+        marks["collapsed"] = context.collapsed
+    return marks
+
+
+def _present(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out blank texts and empty containers: PagerDuty is sent no empty optional field."""
+    return {
+        name: value
+        for name, value in members.items()
+        if (value.strip() if isinstance(value, str) else value)
+    }
+
+
+def _summary(text: str, repairs: list[Repair]) -> str:
+    if len(text) <= LONGEST_SUMMARY:
+        return text
+    reason = f"{len(text)} characters, PagerDuty takes {LONGEST_SUMMARY}; cut"
+    repairs.append(Repair("summary", reason))
+    return text[: _cut(text, LONGEST_SUMMARY - 1)] + "…"
+
+
+_JOINER: Final = "\u200d"
+_MOST_MARKS: Final = 32
+"""Characters a cut steps back at the most: a heap of marks without end is no character."""
+
+
+def _cut(text: str, length: int) -> int:
+    """Find where to cut a text so that no character, as people see it, is split."""
+    for cut in range(length, max(length - _MOST_MARKS, 0), -1):
+        following, before = text[cut], text[cut - 1]
+        joined = unicodedata.category(following).startswith("M") or _JOINER in (following, before)
+        toned = "\U0001f3fb" <= following <= "\U0001f3ff"
+        if not (joined or toned or _splits_flag(text, cut)):
+            return cut
+    return length
+
+
+def _splits_flag(text: str, cut: int) -> bool:
+    """Say whether a cut falls between the two regional indicators of a flag."""
+    run = 0
+    while run < cut and "\U0001f1e6" <= text[cut - run - 1] <= "\U0001f1ff":
+        run += 1
+    return run % 2 == 1 and "\U0001f1e6" <= text[cut] <= "\U0001f1ff"
+
+
+def _source(alert: Alert, repairs: list[Repair]) -> str:
+    if alert.source.strip():
+        return alert.source
+    source = alert.component if alert.component.strip() else "unknown"
+    reason = f"missing or blank, PagerDuty needs one; {source!r} stands in its place"
+    repairs.append(Repair("source", reason))
+    return source
+
+
+def _timestamp(moment: dt.datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _custom_details(alert: Alert, repairs: list[Repair]) -> dict[str, Json]:
+    details = dict(alert.details)
+    if alert.labels:
+        if "labels" in details:
+            details["details.labels"] = details["labels"]
+            reason = "the alert's labels stand there; moved to 'details.labels'"
+            repairs.append(Repair("details.labels", reason))
+        details["labels"] = alert.labels
+    return details

@@ -1,0 +1,134 @@
+"""What PagerDuty's reply to an event means (guide "Events API v2 Overview"). Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import enum
+import json
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from hostspec import Outcome, OutcomeKind
+
+LONGEST_REASON: Final = 2000
+"""Characters of a reply that are told; an error page of a proxy may be long."""
+
+
+@attrs.frozen
+class Reply:
+    """An HTTP reply.
+
+    Attributes:
+        status: the code.
+        text: the body, as far as it was read.
+        retry_after: the header of that name; empty where there is none.
+    """
+
+    status: int
+    text: str
+    retry_after: str = ""
+
+
+class Trouble(enum.Enum):
+    """Why there is no reply."""
+
+    NETWORK = enum.auto()
+    """No connection, a broken one, or none in time."""
+    CONFIGURATION = enum.auto()
+    """It will not work before somebody changes a setting."""
+
+
+@attrs.frozen
+class NoReply:
+    """Nothing that HTTP knows came back.
+
+    Attributes:
+        trouble: what kind of thing went wrong.
+        reason: in words; without secrets.
+    """
+
+    trouble: Trouble
+    reason: str
+
+
+def judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
+    """Turn what came back into an outcome.
+
+    Args:
+        reply: what came back.
+        now: the time, for a Retry-After that names a date.
+    """
+    if isinstance(reply, NoReply):
+        network = reply.trouble is Trouble.NETWORK
+        kind = OutcomeKind.UNREACHABLE if network else OutcomeKind.MISCONFIGURED
+        return Outcome(kind, reply.reason)
+    reason = f"{reply.status}: {_words(reply.text)}"
+    match reply.status:
+        case 202:
+            return Outcome(OutcomeKind.DELIVERED, _words(reply.text))
+        case status if 200 <= status < 300:  # noqa: PLR2004 -- the class of HTTP successes
+            if _json(reply.text).get("status") == "success":
+                return Outcome(OutcomeKind.DELIVERED, _words(reply.text))
+            return Outcome(OutcomeKind.UNREACHABLE, f"not PagerDuty answered, {reason}")
+        case status if 300 <= status < 400:  # noqa: PLR2004 -- the class of HTTP redirects
+            return Outcome(
+                OutcomeKind.MISCONFIGURED,
+                f"a redirect, which PagerDuty never sends, {reason}; check region and base_url",
+            )
+        case 429:
+            return Outcome(
+                OutcomeKind.THROTTLED, reason, retry_after=_seconds(reply.retry_after, now)
+            )
+        case 408 | 425:
+            return Outcome(OutcomeKind.UNREACHABLE, reason)
+        case 401 | 402 | 403 | 404 | 405 | 407 | 421:
+            return Outcome(OutcomeKind.MISCONFIGURED, reason)
+        case 400 if _blames_routing_key(reply.text):
+            return Outcome(OutcomeKind.MISCONFIGURED, reason)
+        case status if status >= 500:  # noqa: PLR2004 -- the class of HTTP server errors
+            return Outcome(
+                OutcomeKind.FAULTED, reason, retry_after=_seconds(reply.retry_after, now)
+            )
+    return Outcome(OutcomeKind.REFUSED, reason)
+
+
+def _json(text: str) -> Mapping[str, object]:
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, Mapping) else {}
+
+
+def _words(text: str) -> str:
+    """Give PagerDuty's own words, on one line."""
+    words = " ".join(text.split())
+    return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}…"
+
+
+def _blames_routing_key(text: str) -> bool:
+    """Say whether a 400 is about the key alone, which is nothing the message could mend.
+
+    The body is plain text for a key that PagerDuty does not know ("Invalid routing key") and
+    JSON for one of the wrong form.
+    """
+    errors = _json(text).get("errors")
+    if isinstance(errors, list):
+        return bool(errors) and all("routing_key" in str(error) for error in errors)
+    return "invalid routing key" in text.casefold() or "invalidroutingkey" in text.casefold()
+
+
+def _seconds(header: str, now: dt.datetime) -> float | None:
+    """Read a Retry-After: seconds or a date; None where it says neither."""
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = (email.utils.parsedate_to_datetime(header) - now).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
