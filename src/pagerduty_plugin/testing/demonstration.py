@@ -13,12 +13,14 @@ from pagerduty_plugin.testing.fake import FakePagerDuty
 _SERVICES: Final = ("checkout", "platform", "data")
 
 _NEXT_STEPS: Final = """\
-The same with a real account:
-  1. In PagerDuty: a service > Integrations > Add integration > Events API V2; copy its key.
-  2. Write alerthost.toml as in the README, and put the key where it says:
-       export PD_CHECKOUT=<the integration key>
-  3. alerthost explain alerts.jsonl   shows what would be sent, and why
-     alerthost send alerts.jsonl      sends it"""
+With a real account:
+  1. In PagerDuty: a service, Integrations, Add integration, Events API V2.
+  2. Write alerthost.toml as the README shows, and give it the integration key:
+       export PD_CHECKOUT=...
+  3. alerthost explain alerts.jsonl    shows what would be sent, and why
+     alerthost send alerts.jsonl       sends it
+
+To look around in the fake one: fake-pagerduty --port 9911"""
 
 
 class PagerDutyDemonstration(Demonstration):
@@ -46,8 +48,8 @@ class PagerDutyDemonstration(Demonstration):
     def introduction(self) -> str:
         """Say where the alerts go."""
         return (
-            f"A stand-in of PagerDuty runs at {self._fake.url}, with the services "
-            f"{', '.join(_SERVICES)}. A night's alerts go there:"
+            "A night's alerts go to a fake PagerDuty on this machine,\n"
+            f"to the services {', '.join(_SERVICES)}."
         )
 
     def configuration(self) -> Mapping[str, object]:

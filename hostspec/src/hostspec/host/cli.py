@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -13,12 +14,11 @@ import click
 
 from hostspec.demonstration import Table
 from hostspec.host import configuration, demo, statements
-from hostspec.host.configuration import ConfigurationError
 from hostspec.host.explain import explain as explain_statement
 from hostspec.host.explain import show
-from hostspec.host.screen import Screen
-from hostspec.host.send import send as send_statements
-from hostspec.host.send import summary
+from hostspec.host.screen import Screen, printable
+from hostspec.host.send import Sending, summary
+from hostspec.host.source import ConfigurationError, Source
 from hostspec.kernel.loading import PluginInfo, Plugins, PluginState, survey, unknown
 from hostspec.kernel.loading import installed as installed_plugins
 from hostspec.schema import json_schema
@@ -32,7 +32,7 @@ _with_config = click.option(
     "path",
     type=click.Path(path_type=Path),
     default=DEFAULT_FILE,
-    show_default=f"./{DEFAULT_FILE}",
+    show_default=True,
     help="The configuration file.",
 )
 
@@ -41,7 +41,7 @@ def _example(text: str) -> Callable[[_Command], _Command]:
     """Close a command's help with an example."""
 
     def decorate(command: _Command) -> _Command:
-        command.__doc__ = f"{command.__doc__}\n\n\b\nExample:\n  {text}\n"
+        command.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n\b\nExample:\n  {text}\n"
         return command
 
     return decorate
@@ -73,7 +73,7 @@ def main() -> None:
     """Take alerts as JSON, match them by rules, and send them through plugins."""
 
 
-@main.command()
+@main.command(short_help="Send alerts.")
 @_with_config
 @click.argument("files", type=click.File("rb"), nargs=-1)
 @_speaks_plainly
@@ -84,19 +84,25 @@ def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
     Shows one line for each delivery. Exits with 0 when every line was understood and every
     delivery delivered, 1 when not, 2 for a mistake in the configuration: then nothing is sent.
     """
-    loaded = configuration.load(path)
-    faults = loaded.secret_faults()
+    source = Source.read(path)
+    loaded = configuration.load(source)
+    faults = loaded.check()
     if faults:
-        raise ConfigurationError(fault.below(str(path)) for fault in faults)
+        source.refuse(faults)
     screen = Screen()
     opened = files or (sys.stdin.buffer,)
+    sending = Sending(loaded.host(), screen)
     with screen.progress("sending", None) as progress:
-        tally = send_statements(loaded.host(), statements.read_all(opened), screen, progress)
-    screen.say(summary(tally), "bold")
-    sys.exit(0 if tally.all_well else 1)
+        for statement in statements.read_all(opened):
+            for repair in sending.send(statement):
+                told = f"{statement.place}: repaired {repair.field}: {repair.reason}"
+                screen.complain(printable(told), "yellow")
+            progress.advance()
+    screen.say(summary(sending.tally), "bold")
+    sys.exit(0 if sending.tally.all_well else 1)
 
 
-@main.command()
+@main.command(short_help="Show what would be sent, and why.")
 @_with_config
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each line.")
 @click.argument("file", type=click.File("rb"), default="-")
@@ -109,7 +115,7 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
     repaired, and the exact JSON of each delivery with the key masked. Later lines are
     explained as if everything before had been delivered.
     """
-    host = configuration.load(path).host()
+    host = configuration.load(Source.read(path)).host()
     screen = Screen()
     understood = True
     for statement in statements.read_all([file]):
@@ -122,7 +128,7 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
     sys.exit(0 if understood else 1)
 
 
-@main.command()
+@main.command(short_help="List the plugins.")
 @_with_config
 @_speaks_plainly
 @_example("alerthost plugins")
@@ -146,11 +152,10 @@ def _enabled(path: Path) -> tuple[str, ...]:
     """Say which plugins the configuration enables; none where there is no default file."""
     if path == DEFAULT_FILE and not path.exists():
         return ()
-    text = configuration.read(path)
-    return configuration.enabled_plugins(configuration.parse(text, str(path)))
+    return configuration.enabled_plugins(Source.read(path))
 
 
-@main.command()
+@main.command(short_help="Print the JSON Schema of settings.")
 @_with_config
 @click.argument("name", metavar="PROVIDER|ACTION")
 @_speaks_plainly
@@ -172,7 +177,7 @@ def _offered(enabled: tuple[str, ...], name: str) -> type | None:
     return found.settings if found else None
 
 
-@main.command(name="demo")
+@main.command(name="demo", short_help="Show how it works, without an account.")
 @click.argument("provider", required=False)
 @_speaks_plainly
 @_example("alerthost demo")

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from hostspec.alert import Alert
-from hostspec.faults import Fault, FaultsError
-from hostspec.host.locate import line_of
+from hostspec.faults import Fault
 from hostspec.host.matchers import Matcher, parse_matchers
+from hostspec.host.source import ConfigurationError, Source
 from hostspec.kernel.host import Host
 from hostspec.kernel.loading import Plugins, PluginState, survey, unknown
 from hostspec.kernel.rules import Rule, RuleAction
 from hostspec.provider import Installation
 from hostspec.settings import SettingsError, setting, structure
+
+_T = TypeVar("_T")
+_N = TypeVar("_N", bound="InstallationTable | RuleTable")
 
 
 def _blank(text: str) -> str | None:
@@ -51,15 +52,6 @@ class RuleTable:
     actions: tuple[Mapping[str, Any], ...] = setting("Actions", least_items=1)
 
 
-@attrs.frozen(kw_only=True)
-class Document:
-    """The whole file."""
-
-    plugins: PluginsTable = setting("Plugins", default=attrs.Factory(PluginsTable))
-    installations: tuple[InstallationTable, ...] = setting("Installations", default=())
-    rules: tuple[RuleTable, ...] = setting("Rules", default=())
-
-
 @attrs.frozen
 class Matching:
     """Decides whether an alert matches: all of the matchers must."""
@@ -77,82 +69,49 @@ class Configuration:
 
     Attributes:
         plugins: the enabled ones, loaded.
-        installations: by name.
+        installations: in the file's order.
         rules: their ``matches`` are `Matching`.
     """
 
     plugins: Plugins
-    installations: Mapping[str, Installation[Any]]
+    installations: tuple[Installation[Any], ...]
     rules: tuple[Rule, ...]
 
     def host(self) -> Host:
         """Make the host."""
         return Host(self.plugins, self.rules)
 
-    def secret_faults(self) -> list[Fault]:
-        """Read every secret once, and say which cannot be used."""
+    def check(self) -> list[Fault]:
+        """Say what stands in the way of sending now; reads every secret once, sends nothing."""
         return [
-            fault.below(f"installation {name!r}, settings")
-            for name, installation in self.installations.items()
+            fault.below(f"installations[{index}].settings")
+            for index, installation in enumerate(self.installations)
             for fault in self.plugins.providers[installation.provider].check(installation)
         ]
 
 
-class ConfigurationError(FaultsError):
-    """A configuration that is refused; each fault's path is the place, as people call it."""
-
-
-def read(path: Path) -> str:
-    """Read a configuration file.
+def enabled_plugins(source: Source) -> tuple[str, ...]:
+    """Say which plugins a file enables, whatever else is wrong in it.
 
     Raises:
-        ConfigurationError: it cannot be read, or is not text.
+        ConfigurationError: just that is wrong.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        reason = "there is no such file; name one with --config"
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror}"
-    except UnicodeDecodeError as error:
-        reason = f"is not UTF-8 text: byte {error.start} is wrong"
-    raise ConfigurationError([Fault(str(path), reason)])
-
-
-def parse(text: str, name: str) -> dict[str, Any]:
-    """Parse TOML.
-
-    Raises:
-        ConfigurationError: it is no TOML; the reason has line and column.
-    """
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError([Fault(name, f"is no TOML: {error}")]) from None
-
-
-def enabled_plugins(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say which plugins a document enables, whatever else is wrong in it."""
-    try:
-        return structure(PluginsTable, document.get("plugins", {})).enabled
+        return structure(PluginsTable, source.document.get("plugins", {})).enabled
     except SettingsError as error:
-        raise ConfigurationError(fault.below("plugins") for fault in error.faults) from None
+        source.refuse(fault.below("plugins") for fault in error.faults)
 
 
-def load(path: Path) -> Configuration:
-    """Load a configuration file.
+def load(source: Source) -> Configuration:
+    """Build the configuration that a file says.
 
     Raises:
         ConfigurationError: with every fault, each with its place and, where known, its line.
     """
-    text = read(path)
-    document = parse(text, str(path))
     try:
-        return build(document)
+        return build(source.document)
     except ConfigurationError as error:
-        raise ConfigurationError(
-            _placed(fault, document, text, str(path)) for fault in error.faults
-        ) from None
+        source.refuse(error.faults)
 
 
 def build(document: Mapping[str, Any]) -> Configuration:
@@ -161,12 +120,8 @@ def build(document: Mapping[str, Any]) -> Configuration:
     Raises:
         ConfigurationError: with every fault, its path as in the document.
     """
-    try:
-        tables = structure(Document, document)
-    except SettingsError as error:
-        raise ConfigurationError(error.faults) from None
-    building = _Building(tables)
-    configuration = building.run()
+    building = _Building()
+    configuration = building.run(document)
     if building.faults:
         raise ConfigurationError(building.faults)
     return configuration
@@ -175,114 +130,125 @@ def build(document: Mapping[str, Any]) -> Configuration:
 class _Building:
     """One configuration while it is built; its faults gather here."""
 
-    def __init__(self, tables: Document) -> None:
+    def __init__(self) -> None:
         self.faults: list[Fault] = []
-        self._tables = tables
-        self._plugins = survey(tables.plugins.enabled)
+        self._plugins = survey(())
+        self._incomplete = False
+        self._names: tuple[str, ...] = ()
         self._installations: dict[str, Installation[Any]] = {}
 
-    def run(self) -> Configuration:
+    def run(self, document: Mapping[str, Any]) -> Configuration:
+        self._refuse_unknown_tables(document)
+        self._load(document.get("plugins", {}))
+        installations = self._read_all("installations", InstallationTable, document)
+        rules = self._read_all("rules", RuleTable, document)
+        self._names = tuple(table.name for table in installations.values())
+        for index, installation in installations.items():
+            self._install(f"installations[{index}]", installation)
+        built = tuple(self._rule(f"rules[{index}]", rule) for index, rule in rules.items())
+        return Configuration(self._plugins, tuple(self._installations.values()), built)
+
+    def _fault(self, path: str, reason: str) -> None:
+        self.faults.append(Fault(path, reason))
+
+    def _refuse_unknown_tables(self, document: Mapping[str, Any]) -> None:
+        tables = ("plugins", "installations", "rules")
+        for name in document:
+            if name not in tables:
+                self._fault(name, unknown(name, tables))
+
+    def _read(self, path: str, kind: type[_T], raw: object) -> _T | None:
+        try:
+            return structure(kind, raw)
+        except SettingsError as error:
+            self.faults += [fault.below(path) for fault in error.faults]
+            return None
+
+    def _read_all(self, table: str, kind: type[_N], document: Mapping[str, Any]) -> dict[int, _N]:
+        """Read an array of tables: those that can be read, by index; their names are unique."""
+        raws = document.get(table, [])
+        if not isinstance(raws, list):
+            self._fault(table, f"must be an array of tables: [[{table}]]")
+            return {}
+        found = {n: self._read(f"{table}[{n}]", kind, raw) for n, raw in enumerate(raws)}
+        read = {index: each for index, each in found.items() if each is not None}
+        counted = Counter(each.name for each in read.values())
+        for index, each in read.items():
+            if counted[each.name] > 1:
+                self._fault(f"{table}[{index}].name", f"{each.name!r} is there twice")
+        return read
+
+    def _load(self, raw: object) -> None:
+        table = self._read("plugins", PluginsTable, raw)
+        if table is None and isinstance(raw, Mapping):
+            # what is enabled may be clear all the same, and more faults can be told then
+            with contextlib.suppress(SettingsError):
+                table = structure(PluginsTable, {"enabled": raw.get("enabled", ())})
+        if table is not None:
+            self._plugins = survey(table.enabled)
         failed = [info for info in self._plugins.infos if info.state is PluginState.FAILED]
-        self.faults += [
-            Fault("plugins.enabled", f"plugin {info.name!r} {info.reason}") for info in failed
-        ]
-        self._refuse_doubles("installations", (each.name for each in self._tables.installations))
-        self._refuse_doubles("rules", (each.name for each in self._tables.rules))
-        # what a plugin that failed would have offered is not unknown
-        if not failed:
-            self._install()
-        rules = () if failed else tuple(self._rules())
-        return Configuration(self._plugins, self._installations, rules)
+        for info in failed:
+            self._fault("plugins.enabled", f"plugin {info.name!r} {info.reason}")
+        # what such a plugin would have offered is not unknown
+        self._incomplete = table is None or bool(failed)
 
-    def _refuse_doubles(self, table: str, names: Iterable[str]) -> None:
-        listed = list(names)
-        counted = Counter(listed)
-        self.faults += [
-            Fault(f"{table}[{index}].name", f"{name!r} is there twice; names are unique")
-            for index, name in enumerate(listed)
-            if counted[name] > 1
-        ]
-
-    def _install(self) -> None:
-        for index, table in enumerate(self._tables.installations):
-            path = f"installations[{index}]"
-            if table.provider not in self._plugins.providers:
-                reason = _unknown(
-                    table.provider, self._plugins.providers, self._plugins, "provider"
-                )
-                self.faults.append(Fault(f"{path}.provider", reason))
-                continue
+    def _install(self, path: str, table: InstallationTable) -> None:
+        if table.provider in self._plugins.providers:
             try:
                 self._installations[table.name] = self._plugins.installation(
                     table.provider, table.name, table.settings
                 )
             except SettingsError as error:
                 self.faults += [fault.below(f"{path}.settings") for fault in error.faults]
+        elif not self._incomplete:
+            reason = self._unknown(table.provider, self._plugins.providers, "provider")
+            self._fault(f"{path}.provider", reason)
 
-    def _rules(self) -> Iterable[Rule]:
-        for index, table in enumerate(self._tables.rules):
-            path = f"rules[{index}]"
-            matchers: list[Matcher] = []
-            for number, text in enumerate(table.match):
-                try:
-                    matchers += parse_matchers(text)
-                except ValueError as error:
-                    self.faults.append(Fault(f"{path}.match[{number}]", str(error)))
-            actions: list[RuleAction] = []
-            for number, action in enumerate(table.actions):
-                actions += self._rule_action(f"{path}.actions[{number}]", action)
-            yield Rule(table.name, tuple(actions), Matching(tuple(matchers)))
+    def _rule(self, path: str, table: RuleTable) -> Rule:
+        matchers: list[Matcher] = []
+        for index, text in enumerate(table.match):
+            try:
+                matchers += parse_matchers(text)
+            except ValueError as error:
+                self._fault(f"{path}.match[{index}]", str(error))
+        actions: list[RuleAction] = []
+        for index, action in enumerate(table.actions):
+            actions += self._rule_action(f"{path}.actions[{index}]", action)
+        return Rule(table.name, tuple(actions), Matching(tuple(matchers)))
 
     def _rule_action(self, path: str, table: Mapping[str, Any]) -> Iterable[RuleAction]:
-        settings = dict(table)
-        found = True
-        for key, known in (
-            ("use", self._plugins.actions),
-            ("installation", {each.name: each for each in self._tables.installations}),
-        ):
-            name = settings.pop(key, None)
-            if not isinstance(name, str):
-                reason = "missing; it is required" if name is None else "must be text"
-            elif name not in known:
-                reason = _unknown(name, known, self._plugins, "action" if key == "use" else key)
-            else:
-                continue
-            self.faults.append(Fault(f"{path}.{key}", reason))
-            found = False
-        # an installation with faults of its own is not there, and was told already
-        installation = self._installations.get(str(table.get("installation")))
-        if not found or installation is None:
-            return
-        try:
-            yield self._plugins.rule_action(table["use"], installation, settings)
-        except SettingsError as error:
-            self.faults += [fault.below(path) for fault in error.faults]
+        settings = {name: value for name, value in table.items() if name not in _REFERENCES}
+        use = self._reference(path, "use", table)
+        name = self._reference(path, "installation", table)
+        if name and name not in self._names:
+            self._fault(f"{path}.installation", self._unknown(name, self._names, "installation"))
+        action = self._plugins.actions.get(use)
+        installation = self._installations.get(name)
+        if action is None:
+            if use and not self._incomplete:
+                self._fault(f"{path}.use", self._unknown(use, self._plugins.actions, "action"))
+        elif installation is None:
+            self._read(path, action.settings, settings)
+        else:
+            try:
+                yield self._plugins.rule_action(use, installation, settings)
+            except SettingsError as error:
+                self.faults += [fault.below(path) for fault in error.faults]
 
+    def _reference(self, path: str, key: str, table: Mapping[str, Any]) -> str:
+        name = table.get(key)
+        if isinstance(name, str) and name:
+            return name
+        self._fault(f"{path}.{key}", "missing; it is required" if name is None else "must be text")
+        return ""
 
-def _unknown(name: str, known: Iterable[str], plugins: Plugins, kind: str) -> str:
-    known = list(known)
-    if not known and kind != "installation":
-        disabled = [info.name for info in plugins.infos if info.state is PluginState.DISABLED]
+    def _unknown(self, name: str, known: Iterable[str], kind: str) -> str:
+        known = tuple(known)
+        if known or kind == "installation":
+            return unknown(name, known)
+        disabled = [info.name for info in self._plugins.infos if info.state is PluginState.DISABLED]
         installed = f"; installed are {', '.join(disabled)}" if disabled else ""
         return f"no enabled plugin offers the {kind} {name!r}{installed}"
-    return unknown(name, known)
 
 
-_TABLE = re.compile(r"(installations|rules)\[(\d+)\]\.?")
-
-
-def _placed(fault: Fault, document: Mapping[str, Any], text: str, name: str) -> Fault:
-    """Say where a fault is, as people call the place."""
-    line = line_of(text, fault.path)
-    places = [f"{name}, line {line}" if line else name]
-    rest = fault.path
-    table = _TABLE.match(rest)
-    if table:
-        kind, index = table[1], int(table[2])
-        entry = document[kind][index] if isinstance(document[kind], list) else {}
-        known = entry.get("name") if isinstance(entry, Mapping) else None
-        places.append(f"{kind[:-1]} {known!r}" if known else f"{kind[:-1]} {index + 1}")
-        rest = rest[table.end() :]
-    if rest:
-        places.append(rest)
-    return Fault(": ".join(places), fault.reason)
+_REFERENCES: Final = ("use", "installation")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hostspec.demonstration import Demonstration
+from hostspec.demonstration import Demonstration, Table
 from hostspec.host.configuration import build
 from hostspec.host.screen import Screen
-from hostspec.host.send import send, summary
+from hostspec.host.send import Sending, summary
 from hostspec.host.statements import statement
 from hostspec.kernel.loading import installed, survey
 
@@ -20,16 +20,20 @@ def offered() -> dict[str, Demonstration]:
 def run(demonstration: Demonstration, screen: Screen) -> bool:
     """Run a demonstration; say whether everything was delivered."""
     with demonstration as stage:
-        host = build(stage.configuration()).host()
         texts = stage.alerts()
+        sending = Sending(build(stage.configuration()).host(), screen)
+        repairs: list[tuple[str, ...]] = []
         screen.say(stage.introduction(), "bold")
         screen.say()
         with screen.progress("sending", len(texts)) as progress:
-            read = (statement(f"line {n}", text) for n, text in enumerate(texts, start=1))
-            tally = send(host, read, screen, progress)
-        screen.say(summary(tally), "bold")
+            for number, text in enumerate(texts, start=1):
+                made = sending.send(statement(f"line {number}", text))
+                repairs += [(str(number), repair.field, repair.reason) for repair in made]
+                progress.advance()
+        screen.say()
+        screen.say(summary(sending.tally), "bold")
         screen.say()
         screen.table(stage.table())
-        screen.say()
+        screen.table(Table("Repairs made on the way", ("line", "field", "what"), tuple(repairs)))
         screen.say(stage.next_steps())
-    return tally.all_well
+    return sending.tally.all_well

@@ -1,7 +1,7 @@
 """Finds the line of a TOML text that a fault's path speaks of.
 
 `tomllib` keeps no positions, and neither does tomlkit, so the text is read once more, for its
-keys and brackets alone. Nothing is judged here: `tomllib` has accepted the text before.
+keys and brackets alone. Nothing is judged here: that was `tomllib`'s part.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def line_of(text: str, path: str) -> int | None:
     """Find the line that a path speaks of, or of the nearest thing around it.
 
     Args:
-        text: a TOML text that `tomllib` accepts.
+        text: a TOML text that `tomllib` accepts; any other raises nothing, but means nothing.
         path: as in a `Fault`: dotted, items counted from 0, keys unquoted
             (``rules[1].actions[0].severity``).
 
@@ -116,7 +116,10 @@ def _below(path: str, name: str) -> str:
 
 def _names(key: str) -> Iterator[str]:
     """Split a dotted key and read its quotes, as `tomllib` does."""
-    inner: object = tomllib.loads(f"{key} = 0")
+    try:
+        inner: object = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        inner = {key: 0}
     while isinstance(inner, dict):
         ((name, inner),) = inner.items()
         yield name

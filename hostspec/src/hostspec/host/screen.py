@@ -41,7 +41,9 @@ class Screen:
 
     def __init__(self) -> None:
         self._out = _Stream(sys.stdout)
-        self._err = _Stream(sys.stderr)
+        # one terminal has one console: two would write over each other's progress bars
+        shared = self._out.is_terminal and sys.stderr.isatty()
+        self._err = self._out if shared else _Stream(sys.stderr)
 
     def say(self, text: str = "", style: str = "") -> None:
         """Show a line of what the command is for."""
@@ -78,6 +80,10 @@ class _Stream:
 
             self._console = Console(file=stream, highlight=False)
 
+    @property
+    def is_terminal(self) -> bool:
+        return self._console is not None
+
     def line(self, text: str, style: str) -> None:
         if self._console:
             self._console.print(text, style=style or None, markup=False, soft_wrap=True)
@@ -94,6 +100,7 @@ class _Stream:
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             self.line("  ".join(cells).rstrip(), "")
+        self.line("", "")
 
     def _rich_table(self, table: Table) -> None:
         from rich import box  # noqa: PLC0415
@@ -104,6 +111,7 @@ class _Stream:
             title_justify="left",
             title_style="bold",
             box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
             pad_edge=False,
         )
         for column in table.columns:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import attrs
 
-from hostspec.alert import Alert
-from hostspec.host.screen import Progress, Screen, columns, printable
+from hostspec.host.screen import Screen, columns, printable
 from hostspec.host.statements import Statement
 from hostspec.kernel.host import Host, Report
+from hostspec.normalise import Repair
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 
-_WIDTHS = (13, 11)
+_WIDTHS = (13, 11, 16)
 _STYLES = {OutcomeKind.DELIVERED: "green", OutcomeKind.THROTTLED: "yellow"}
 
 
@@ -35,47 +35,58 @@ class Tally:
         return not (self.faulty or self.failures or undelivered)
 
 
-def send(host: Host, statements: Iterable[Statement], screen: Screen, progress: Progress) -> Tally:
-    """Send what the statements ask for, in their order, and show each delivery."""
-    tally = Tally()
-    for statement in statements:
-        tally.statements += 1
+class Sending:
+    """Sends what statements ask for, in their order, shows each delivery, and counts."""
+
+    def __init__(self, host: Host, screen: Screen) -> None:
+        self.tally = Tally()
+        self._host = host
+        self._screen = screen
+
+    def send(self, statement: Statement) -> Sequence[Repair]:
+        """Send what one statement asks for.
+
+        Returns:
+            what was repaired, for the caller to show where it suits.
+        """
+        self.tally.statements += 1
         if statement.alert is None:
-            tally.faulty += 1
+            self.tally.faulty += 1
             for fault in statement.faults:
-                screen.complain(printable(f"{statement.place}: {fault}"))
-        else:
-            _show(host.handle(statement.alert), statement.place, screen, tally)
-        progress.advance()
-    return tally
+                self._screen.complain(printable(f"{statement.place}: {fault}"))
+            return ()
+        report = self._host.handle(statement.alert)
+        self._show(report, statement.place)
+        self.tally.repairs += len(report.plan.repairs)
+        return report.plan.repairs
 
+    def _show(self, report: Report, place: str) -> None:
+        alert = report.plan.alert
+        for failure in report.plan.failures:
+            self.tally.failures += 1
+            self._screen.complain(printable(f"{place}: {failure}"))
+        if not report.plan.rules and not report.receipts:
+            self.tally.unmatched += 1
+            cells = ("no rule", str(alert.status), "", printable(alert.key))
+            self._screen.say(columns(cells, _WIDTHS), "dim")
+        for receipt in report.receipts:
+            self._show_receipt(receipt)
 
-def _show(report: Report, place: str, screen: Screen, tally: Tally) -> None:
-    alert = report.plan.alert
-    for repair in report.plan.repairs:
-        tally.repairs += 1
-        screen.complain(printable(f"{place}: repaired {repair.field}: {repair.reason}"), "yellow")
-    for failure in report.plan.failures:
-        tally.failures += 1
-        screen.complain(printable(f"{place}: {failure}"))
-    if not report.plan.rules and not report.receipts:
-        tally.unmatched += 1
-        screen.say(columns(("no rule", str(alert.status), printable(alert.key)), _WIDTHS), "dim")
-    for receipt in report.receipts:
-        _show_receipt(receipt, alert, screen, tally)
-
-
-def _show_receipt(receipt: Receipt, alert: Alert, screen: Screen, tally: Tally) -> None:
-    place = receipt.delivery.place
-    outcome = receipt.outcome or Outcome(OutcomeKind.UNCERTAIN)
-    tally.outcomes[outcome.kind] += 1
-    told = f"{place.installation}/{place.destination}  {alert.key}"
-    if not outcome.delivered:
-        told += f"  {outcome.reason}"
-    line = columns((str(outcome.kind), str(receipt.delivery.operation), printable(told)), _WIDTHS)
-    screen.say(line, _STYLES.get(outcome.kind, "red"))
-    for note in receipt.delivery.notes:
-        screen.complain(printable(f"note: {note}"), "yellow")
+    def _show_receipt(self, receipt: Receipt) -> None:
+        delivery = receipt.delivery
+        outcome = receipt.outcome or Outcome(OutcomeKind.UNCERTAIN)
+        self.tally.outcomes[outcome.kind] += 1
+        cells = [
+            str(outcome.kind),
+            str(delivery.operation),
+            printable(f"{delivery.place.installation}/{delivery.place.destination}"),
+            printable(delivery.alert.key),
+        ]
+        if not outcome.delivered:
+            cells.append(printable(outcome.reason))
+        self._screen.say(columns(cells, _WIDTHS), _STYLES.get(outcome.kind, "red"))
+        for note in delivery.notes:
+            self._screen.complain(printable(f"note: {note}"), "yellow")
 
 
 def summary(tally: Tally) -> str:

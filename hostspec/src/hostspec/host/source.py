@@ -1,0 +1,80 @@
+"""The configuration file as it was read, and where in it a fault is."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import attrs
+
+from hostspec.faults import Fault, FaultsError
+from hostspec.host.locate import line_of
+
+
+class ConfigurationError(FaultsError):
+    """A configuration that is refused; each fault's path is the place, as people call it."""
+
+
+_TABLE: Final = re.compile(r"(installations|rules)\[(\d+)\]\.?")
+
+
+@attrs.frozen
+class Source:
+    """A configuration file that was read.
+
+    Attributes:
+        name: of the file.
+        text: what it says.
+        document: the same, parsed.
+    """
+
+    name: str
+    text: str = attrs.field(repr=False)
+    document: Mapping[str, Any] = attrs.field(repr=False)
+
+    @classmethod
+    def read(cls, path: Path) -> Source:
+        """Read a file.
+
+        Raises:
+            ConfigurationError: it cannot be read, or is no TOML.
+        """
+        name = str(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+            return cls(name, text, tomllib.loads(text))
+        except FileNotFoundError:
+            reason = "there is no such file; name one with --config"
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror}"
+        except UnicodeDecodeError as error:
+            reason = f"is not UTF-8 text: byte {error.start} is wrong"
+        except tomllib.TOMLDecodeError as error:
+            reason = f"is no TOML: {error}"
+        raise ConfigurationError([Fault(name, reason)])
+
+    def refuse(self, faults: Iterable[Fault]) -> NoReturn:
+        """Refuse the file, each fault with its place as people call it, and its line if known.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        raise ConfigurationError(map(self._placed, faults)) from None
+
+    def _placed(self, fault: Fault) -> Fault:
+        line = line_of(self.text, fault.path)
+        places = [f"{self.name}, line {line}" if line else self.name]
+        rest = fault.path
+        table = _TABLE.match(rest)
+        if table:
+            kind, index = table[1], int(table[2])
+            entry = self.document[kind][index]
+            name = entry.get("name") if isinstance(entry, Mapping) else None
+            places.append(f"{kind[:-1]} {name!r}" if name else f"{kind[:-1]} {index + 1}")
+            rest = rest[table.end() :]
+        if rest:
+            places.append(rest)
+        return Fault(": ".join(places), fault.reason)
