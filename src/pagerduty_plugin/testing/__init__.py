@@ -1,0 +1,59 @@
+"""A strict stand-in for PagerDuty's Events API v2, as a server and as a pytest fixture.
+
+>>> from pagerduty_plugin.testing import FakePagerDuty
+>>> with FakePagerDuty() as fake:
+...     key = fake.add_service("checkout")
+...     fake.incidents
+()
+
+It shares no code with the sender, so that a mistake of one cannot hide a mistake of the other.
+"""
+
+from __future__ import annotations
+
+from pagerduty_plugin.testing.account import Change, Incident
+from pagerduty_plugin.testing.answers import Answer
+from pagerduty_plugin.testing.fake import FakePagerDuty
+from pagerduty_plugin.testing.log import Request
+from pagerduty_plugin.testing.misbehaviour import (
+    Gate,
+    Misbehaviour,
+    Script,
+    accepting_without_json,
+    captive_portal,
+    closing,
+    dripping,
+    failing,
+    garbage,
+    late,
+    redirecting,
+    refusing,
+    reset,
+    reset_unread,
+    throttling,
+    truncated,
+)
+
+__all__ = [
+    "Answer",
+    "Change",
+    "FakePagerDuty",
+    "Gate",
+    "Incident",
+    "Misbehaviour",
+    "Request",
+    "Script",
+    "accepting_without_json",
+    "captive_portal",
+    "closing",
+    "dripping",
+    "failing",
+    "garbage",
+    "late",
+    "redirecting",
+    "refusing",
+    "reset",
+    "reset_unread",
+    "throttling",
+    "truncated",
+]

@@ -1,0 +1,19 @@
+"""Pytest fixtures; opt in by ``pytest_plugins = ["pagerduty_plugin.testing.fixtures"]``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pagerduty_plugin.testing.fake import FakePagerDuty
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def fake_pagerduty() -> Iterator[FakePagerDuty]:
+    """Give a fresh fake PagerDuty on a free loopback port, stopped after the test."""
+    with FakePagerDuty() as fake:
+        yield fake

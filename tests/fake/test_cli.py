@@ -1,0 +1,163 @@
+"""The command ``fake-pagerduty``."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pagerduty_plugin.testing import FakePagerDuty, cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEY = "0123456789abcdef0123456789abcdef"
+READY = re.compile(r"fake PagerDuty \((us|eu)\): (http://127\.0\.0\.1:[0-9]+)\n")
+
+
+class Output(io.StringIO):
+    """Standard output that does something once a whole line is there."""
+
+    def __init__(self, then: Callable[[str], None]) -> None:
+        """Remember what to do."""
+        super().__init__()
+        self._then = then
+
+    def flush(self) -> None:
+        """Act on what was written."""
+        self._then(self.getvalue())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_runs_until_it_is_told_to_stop(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """It prints one line, exits 0 and leaves the signals as they were."""
+    pages: list[bytes] = []
+
+    def look_and_stop(line: str) -> None:
+        match = READY.fullmatch(line)
+        assert match is not None
+        with urllib.request.urlopen(match[2], timeout=20) as response:
+            pages.append(response.read())
+        os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    output = Output(look_and_stop)
+    monkeypatch.setattr(sys, "stdout", output)
+
+    assert cli.main(["--port", "0", "--region", "eu", "--service", f"a=b={KEY}"]) == 0
+    assert output.getvalue().startswith("fake PagerDuty (eu): ")
+    assert b"region eu" in pages[0]
+    assert signal.getsignal(number) == before
+    assert not [each for each in threading.enumerate() if "PagerDuty" in each.name]
+
+
+def test_the_options_reach_the_fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services and the rate limit, as a sender meets them."""
+    statuses: list[int] = []
+
+    def send_and_stop(line: str) -> None:
+        match = READY.fullmatch(line)
+        assert match is not None
+        for key in (KEY, KEY, "f" * 32):
+            body = (
+                '{"event_action": "trigger", "payload": {"summary": "s", "source": "s", '
+                f'"severity": "info"}}, "routing_key": "{key}"}}'
+            )
+            request = urllib.request.Request(
+                f"{match[2]}/v2/enqueue", body.encode(), {"Content-Type": "application/json"}
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=20) as response:
+                    statuses.append(response.status)
+            except urllib.error.HTTPError as error:
+                with error:
+                    statuses.append(error.code)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(sys, "stdout", Output(send_and_stop))
+
+    assert cli.main(["--service", f"checkout={KEY}", "--rate-limit", "1"]) == 0
+    assert statuses == [202, 429, 400]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "http"], "argument --port: 'http' is not a port (0 to 65535)"),
+        (["--port", "65536"], "argument --port: '65536' is not a port (0 to 65535)"),
+        (["--rate-limit", "-1"], "argument --rate-limit: '-1' is not a number of events"),
+        (["--service", KEY], "argument --service: a service is given as NAME=KEY"),
+        (["--service", f"={KEY}"], "a service needs a name"),
+        (
+            ["--service", f"a={KEY}x"],
+            "the integration key of service 'a' is not 32 letters and digits",
+        ),
+        (
+            ["--service", f"a={KEY}", "--service", f"b={KEY}"],
+            "the integration key of service 'b' is that of 'a'",
+        ),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+    ],
+)
+def test_a_mistake_is_one_plain_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    """Exit status 2, and no integration key."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+
+    assert caught.value.code == 2
+    assert capsys.readouterr() == ("", f"fake-pagerduty: {message}\n")
+
+
+def test_an_unknown_region_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Worded by argparse."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--region", "ap"])
+
+    assert caught.value.code == 2
+    assert re.fullmatch(
+        r"fake-pagerduty: argument --region: invalid choice: 'ap' .*\n", capsys.readouterr().err
+    )
+
+
+def test_a_port_in_use_is_one_plain_line(
+    fake: FakePagerDuty, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 2."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--port", str(fake.port)])
+
+    assert caught.value.code == 2
+    assert (
+        "",
+        f"fake-pagerduty: cannot listen on 127.0.0.1:{fake.port}: Address already in use\n",
+    ) == capsys.readouterr()
+
+
+def test_the_installed_command_starts_and_stops() -> None:
+    """As an operator has it, in a process of its own."""
+    command = Path(sys.executable).with_name("fake-pagerduty")
+    if not command.exists():
+        pytest.skip(f"{command} is not installed")
+    with subprocess.Popen(
+        [command, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert READY.fullmatch(process.stdout.readline())
+        process.terminate()
+        assert (process.stdout.read(), process.stderr.read()) == ("", "")
+        assert process.wait(20) == 0

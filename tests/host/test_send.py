@@ -1,0 +1,330 @@
+"""``alerthost send``: what goes over the wire, what a person reads, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from workspace import CHECKOUT, PLATFORM, Workspace, line
+
+from pagerduty_plugin.testing import captive_portal, failing, refusing, reset, throttling
+
+
+def test_a_problem_opens_is_acknowledged_and_resolves_in_both_services(
+    workspace: Workspace,
+) -> None:
+    lines = line() + line(status="acknowledged") + line(status="resolved")
+
+    run = workspace.alerthost("send", given=lines)
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == [
+        "delivered      trigger      acme/checkout     db-1/disk",
+        "delivered      trigger      acme/platform     db-1/disk",
+        "delivered      acknowledge  acme/checkout     db-1/disk",
+        "delivered      acknowledge  acme/platform     db-1/disk",
+        "delivered      resolve      acme/checkout     db-1/disk",
+        "delivered      resolve      acme/platform     db-1/disk",
+        "3 alerts, 6 deliveries (6 delivered)",
+    ]
+    assert [(i.service, i.state, i.events) for i in workspace.fake.incidents] == [
+        ("checkout", "resolved", 3),
+        ("platform", "resolved", 3),
+    ]
+
+
+def test_follow_ups_carry_key_action_and_dedup_key_only(workspace: Workspace) -> None:
+    workspace.alerthost("send", given=line() + line(status="acknowledged") + line(status="resolved"))
+
+    bodies = workspace.bodies()
+    assert bodies[2:] == [
+        {"routing_key": key, "event_action": action, "dedup_key": "db-1/disk"}
+        for action in ("acknowledge", "resolve")
+        for key in (CHECKOUT, PLATFORM)
+    ]
+
+
+def test_a_resolve_that_no_rule_matches_follows_what_this_run_opened(workspace: Workspace) -> None:
+    run = workspace.alerthost(
+        "send", given=line() + '{"key": "db-1/disk", "status": "resolved", "summary": "x"}\n'
+    )
+
+    assert run.returncode == 0
+    assert {i.state for i in workspace.fake.incidents} == {"resolved"}
+
+
+def test_a_resolve_of_an_earlier_run_goes_where_the_rules_say(workspace: Workspace) -> None:
+    workspace.alerthost("send", given=line())
+
+    run = workspace.alerthost("send", given=line(status="resolved"))
+
+    assert run.returncode == 0
+    assert {i.state for i in workspace.fake.incidents} == {"resolved"}
+
+
+def test_files_are_sent_in_their_order(workspace: Workspace) -> None:
+    (workspace.folder / "one.jsonl").write_text(line("first"), encoding="utf-8")
+    (workspace.folder / "two.jsonl").write_text("\n" + line("second") + "{}\n", encoding="utf-8")
+
+    run = workspace.alerthost("send", "one.jsonl", "two.jsonl")
+
+    assert run.returncode == 1
+    keys = [body["dedup_key"] for body in workspace.bodies()]
+    assert keys == ["first", "first", "second", "second"]
+    assert run.stderr == "two.jsonl: line 3: key: missing or blank; it names the problem\n"
+
+
+def test_a_dash_is_standard_input(workspace: Workspace) -> None:
+    run = workspace.alerthost("send", "-", given=line())
+
+    assert run.returncode == 0
+    assert len(workspace.fake.incidents) == 2
+
+
+def test_faulty_lines_are_told_and_the_others_go_out(workspace: Workspace) -> None:
+    lines = line("a") + "nonsense\n[1]\n" + '{"key": " "}\n' + line("b", status="gone") + line("c")
+
+    run = workspace.alerthost("send", given=lines)
+
+    assert run.returncode == 1
+    told = run.stderr.splitlines()
+    assert told[0].startswith("line 2: not a JSON object")
+    assert told[1:] == [
+        "line 3: not a JSON object",
+        "line 4: key: missing or blank; it names the problem",
+        'line 5: status: "gone" is unknown; known are firing, acknowledged, resolved',
+    ]
+    assert {incident.dedup_key for incident in workspace.fake.incidents} == {"a", "c"}
+    assert run.stdout.splitlines()[-1] == "6 alerts, 4 deliveries (4 delivered), 4 faulty lines"
+
+
+def test_what_was_repaired_is_told_and_goes_out(workspace: Workspace) -> None:
+    run = workspace.alerthost("send", given=line(severity="BOGUS", owner="me"))
+
+    assert run.returncode == 0
+    assert run.stderr.splitlines() == [
+        "line 1: repaired owner: not a field of an alert; moved into its details",
+        'line 1: repaired severity: "BOGUS" is unknown; taken as error',
+    ]
+    payload = workspace.bodies()[0]["payload"]
+    assert payload["severity"] == "error"
+    assert payload["custom_details"] == {"owner": "me", "labels": {"team": "data"}}
+
+
+def test_an_alert_that_no_rule_matches_is_told_and_no_failure(workspace: Workspace) -> None:
+    run = workspace.alerthost("send", given=line(labels={"team": "web"}))
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == [
+        "no rule        firing                         db-1/disk",
+        "1 alert, 0 deliveries, 1 matched no rule",
+    ]
+    assert workspace.fake.requests == ()
+
+
+def test_a_rule_without_match_takes_every_alert(workspace: Workspace) -> None:
+    workspace.configure(("""match = ['severity=~"error|critical"', 'team="data"']\n""", ""))
+
+    run = workspace.alerthost("send", given='{"key": "x", "summary": "y", "severity": "debug"}\n')
+
+    assert run.returncode == 0
+    assert workspace.bodies()[0]["payload"]["severity"] == "info"
+
+
+def test_the_rule_may_set_the_severity(workspace: Workspace) -> None:
+    workspace.configure(('severity = "default"', 'severity = "warning"'))
+
+    workspace.alerthost("send", given=line())
+
+    assert {body["payload"]["severity"] for body in workspace.bodies()} == {"warning"}
+
+
+def test_two_rules_on_one_service_tell_it_once_with_the_worst_severity(
+    workspace: Workspace,
+) -> None:
+    second = """
+[[rules]]
+name = "Everything"
+[[rules.actions]]
+use = "pagerduty.trigger"
+installation = "acme"
+services = ["checkout"]
+severity = "critical"
+"""
+    workspace.configure(('severity = "default"\n', f'severity = "info"\n{second}'))
+
+    run = workspace.alerthost("send", given=line())
+
+    assert run.stdout.splitlines()[-1] == "1 alert, 2 deliveries (2 delivered)"
+    assert [(b["routing_key"], b["payload"]["severity"]) for b in workspace.bodies()] == [
+        (CHECKOUT, "critical"),
+        (PLATFORM, "info"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (throttling(), "throttled      trigger      acme/checkout     db-1/disk  429: "),
+        (failing(503), "faulted        trigger      acme/checkout     db-1/disk  503: "),
+        (reset(), "unreachable    trigger      acme/checkout     db-1/disk  no connection: "),
+        (captive_portal(), "unreachable    trigger      acme/checkout     db-1/disk  not PagerDuty"),
+    ],
+    ids=["429", "503", "reset", "portal"],
+)
+def test_what_is_not_delivered_is_told_and_the_exit_code_says_so(
+    workspace: Workspace, how: object, told: str
+) -> None:
+    workspace.fake.misbehave(how, key=CHECKOUT)
+
+    run = workspace.alerthost("send", given=line())
+
+    assert run.returncode == 1
+    first, second, _summary = run.stdout.splitlines()
+    assert first.startswith(told)
+    assert second == "delivered      trigger      acme/platform     db-1/disk"
+    assert len(workspace.fake.requests) == 2, "one attempt for each delivery"
+
+
+def test_a_refusal_shows_the_providers_text_verbatim(workspace: Workspace) -> None:
+    text = "Event object is invalid:  no luck tonight"
+    workspace.fake.misbehave(refusing(text), key=CHECKOUT)
+
+    run = workspace.alerthost("send", given=line())
+
+    assert run.returncode == 1
+    assert f"refused        trigger      acme/checkout     db-1/disk  400: {text}\n" in run.stdout
+
+
+def test_an_unknown_key_is_misconfigured_in_pagerdutys_words(workspace: Workspace) -> None:
+    run = workspace.alerthost("send", given=line(), env={"PD_CHECKOUT": "x" * 32})
+
+    assert run.returncode == 1
+    first = run.stdout.splitlines()[0]
+    assert first.startswith("misconfigured  trigger")
+    assert first.endswith("Invalid routing key")
+
+
+def test_a_secret_that_cannot_be_resolved_stops_everything(workspace: Workspace) -> None:
+    (workspace.folder / "pd_platform").unlink()
+
+    run = workspace.alerthost("send", given=line(), env={"PD_CHECKOUT": None})
+
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.splitlines() == [
+        "alerthost.toml, line 10: installation 'acme': settings.services[0].integration_key: "
+        "the environment variable PD_CHECKOUT is not set",
+        "alerthost.toml, line 11: installation 'acme': settings.services[1].integration_key: "
+        f"the file {workspace.folder}/pd_platform cannot be read: No such file or directory",
+    ]
+    assert workspace.fake.requests == ()
+
+
+def test_no_key_is_ever_shown(workspace: Workspace) -> None:
+    short = "u+abcdefghijklmnop_q"
+
+    for given in ({}, {"PD_CHECKOUT": short}, {"PD_CHECKOUT": "z" * 32}):
+        run = workspace.alerthost("send", given=line(), env=given)
+        shown = run.stdout + run.stderr
+        assert not any(key in shown for key in (CHECKOUT, PLATFORM, short, "z" * 32))
+
+
+def test_a_rest_key_is_named_as_such_before_anything_is_sent(workspace: Workspace) -> None:
+    run = workspace.alerthost("send", given=line(), env={"PD_CHECKOUT": "u+abcdefghijklmnop_q"})
+
+    assert run.returncode == 2
+    assert "is no integration key" in run.stderr
+    assert "REST API key" in run.stderr
+    assert workspace.fake.requests == ()
+
+
+def test_a_file_that_is_not_there_is_a_mistake_and_nothing_is_sent(workspace: Workspace) -> None:
+    (workspace.folder / "one.jsonl").write_text(line(), encoding="utf-8")
+
+    run = workspace.alerthost("send", "one.jsonl", "none.jsonl")
+
+    assert run.returncode == 2
+    assert "none.jsonl" in run.stderr
+    assert workspace.fake.requests == ()
+
+
+def test_control_characters_cannot_write_on_the_terminal(workspace: Workspace) -> None:
+    workspace.alerthost("send", given=line("a\u001b[31m\nb"))
+    run = workspace.alerthost("send", given=line("a\u001b[31m\nb"))
+
+    assert "acme/checkout     a\\x1b[31m\\nb\n" in run.stdout
+    assert workspace.bodies()[0]["dedup_key"] == "a\u001b[31m\nb"
+
+
+def test_bytes_that_are_no_utf_8_and_a_byte_order_mark_are_repaired(workspace: Workspace) -> None:
+    statement = line(summary="caf\u00e9").encode().replace(rb"caf\u00e9", b"caf\xe9")
+
+    run = workspace.alerthost("send", given=b"\xef\xbb\xbf" + statement)
+
+    assert run.returncode == 0
+    assert workspace.bodies()[0]["payload"]["summary"] == "caf\ufffd"
+    assert "repaired summary" in run.stderr
+
+
+def test_alerts_are_sent_as_they_come(workspace: Workspace) -> None:
+    """A pipe that stays open must not hold back what was written to it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "hostspec.host", "send"],
+        cwd=workspace.folder,
+        env=workspace.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin
+        process.stdin.write(line().encode())
+        process.stdin.flush()
+        workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2)
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def test_what_the_issue_shows_reaches_the_wire(workspace: Workspace) -> None:
+    statement = {
+        "key": "db-1/disk",
+        "status": "firing",
+        "severity": "critical",
+        "summary": "Disk full on db-1",
+        "source": "db-1",
+        "component": "postgres",
+        "group": "storage",
+        "class": "disk",
+        "started_at": "2026-11-23T03:14:00Z",
+        "labels": {"team": "data"},
+        "details": {"used": 0.98},
+        "url": "https://host.example/alerts/1",
+        "links": [{"href": "https://runbooks.example/disk", "text": "Runbook"}],
+        "images": [
+            {"src": "https://g.example/1.png", "href": "https://g.example/1", "alt": "graph"}
+        ],
+    }
+
+    run = workspace.alerthost("send", given=json.dumps(statement))
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert workspace.bodies()[0] == {
+        "routing_key": CHECKOUT,
+        "event_action": "trigger",
+        "dedup_key": "db-1/disk",
+        "payload": {
+            "summary": "Disk full on db-1",
+            "source": "db-1",
+            "severity": "critical",
+            "timestamp": "2026-11-23T03:14:00.000Z",
+            "component": "postgres",
+            "group": "storage",
+            "class": "disk",
+            "custom_details": {"used": 0.98, "labels": {"team": "data"}},
+        },
+        "client_url": "https://host.example/alerts/1",
+        "links": [{"href": "https://runbooks.example/disk", "text": "Runbook"}],
+        "images": [
+            {"src": "https://g.example/1.png", "href": "https://g.example/1", "alt": "graph"}
+        ],
+    }

@@ -1,0 +1,95 @@
+"""A folder with a configuration that sends to a fake PagerDuty, and a way to run alerthost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+from pagerduty_plugin.testing import FakePagerDuty
+
+CHECKOUT = "0123456789abcdefghijABCDEFGHIJ01"
+PLATFORM = "platformplatformplatformplatform"
+
+CONFIGURATION = """\
+[plugins]
+enabled = ["pagerduty"]
+
+[[installations]]
+provider = "pagerduty"
+name = "acme"
+[installations.settings]
+base_url = "{url}"
+services = [
+  {{ name = "checkout", integration_key = "env:PD_CHECKOUT" }},
+  {{ name = "platform", integration_key = "file:{folder}/pd_platform" }},
+]
+
+[[rules]]
+name = "Pages"
+match = ['severity=~"error|critical"', 'team="data"']
+[[rules.actions]]
+use = "pagerduty.trigger"
+installation = "acme"
+services = ["checkout", "platform"]
+severity = "default"
+"""
+
+
+@attrs.frozen
+class Workspace:
+    """A folder in which ``alerthost`` runs as a process of its own."""
+
+    folder: Path
+    fake: FakePagerDuty
+
+    def configure(self, *changes: tuple[str, str]) -> None:
+        """Write the configuration, with some of its text replaced."""
+        text = CONFIGURATION.format(url=self.fake.url, folder=self.folder)
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        (self.folder / "alerthost.toml").write_text(text, encoding="utf-8")
+
+    def alerthost(
+        self, *arguments: str, given: str | bytes = "", env: dict[str, str | None] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command, standard input given, off any terminal."""
+        run = subprocess.run(
+            [sys.executable, "-m", "hostspec.host", *arguments],
+            cwd=self.folder,
+            env=self.environment(env),
+            input=given.encode() if isinstance(given, str) else given,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return subprocess.CompletedProcess(
+            run.args, run.returncode, run.stdout.decode(), run.stderr.decode()
+        )
+
+    def environment(self, env: dict[str, str | None] | None = None) -> dict[str, str]:
+        """Give the environment of a command: the secret in it, nothing of colours."""
+        merged = {**os.environ, "PD_CHECKOUT": CHECKOUT, **(env or {})}
+        return {name: value for name, value in merged.items() if value is not None}
+
+    def bodies(self) -> list[dict[str, Any]]:
+        """Give what reached the wire."""
+        return [json.loads(request.body) for request in self.fake.requests]
+
+
+def line(key: str = "db-1/disk", **fields: object) -> str:
+    """Give an alert as the rule of the configuration likes it, as one JSON line."""
+    statement = {
+        "key": key,
+        "summary": "Disk full on db-1",
+        "severity": "critical",
+        "source": "db-1",
+        "labels": {"team": "data"},
+        **fields,
+    }
+    return json.dumps({name: value for name, value in statement.items() if value is not None}) + "\n"
