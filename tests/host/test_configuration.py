@@ -1,0 +1,238 @@
+"""The configuration file: every fault at once, with its place, in plain words, exit code 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from workspace import CONFIGURATION, Workspace, line
+
+from hostspec.host.configuration import build
+from hostspec.host.source import ConfigurationError
+
+WRONG = """\
+[plugins]
+enabled = ["pagerduty"]
+colour = "red"
+
+[[installations]]
+provider = "pagerdty"
+name = "other"
+
+[[installations]]
+provider = "pagerduty"
+name = "acme"
+[installations.settings]
+region = "ue"
+services = [
+  { name = "checkout", integration_key = "env:PD_CHECKOUT" },
+  { name = "platform", integration_kay = "file:pd_platform" },
+]
+
+[[rules]]
+name = "Pages"
+match = ['severity=~"error|critical', 'team="data"']
+[[rules.actions]]
+use = "pagerduty.tigger"
+installation = "acme"
+services = ["checkout"]
+[[rules.actions]]
+use = "pagerduty.trigger"
+installation = "acme2"
+services = []
+severity = "bad"
+[[rules.actions]]
+installation = 3
+
+[[rules]]
+name = "Pages"
+actions = []
+
+[rulez]
+"""
+
+
+def test_every_fault_is_told_at_once_with_its_place(workspace: Workspace) -> None:
+    (workspace.folder / "alerthost.toml").write_text(WRONG, encoding="utf-8")
+
+    run = workspace.alerthost("send", given=line())
+
+    assert (run.returncode, run.stdout) == (2, "")
+    told = [fault.split(": ", 1) for fault in run.stderr.splitlines()]
+    assert all(place.startswith("alerthost.toml, line ") for place, _ in told)
+    assert [(int(place.rpartition(" ")[2]), reason) for place, reason in told] == [
+        (38, "rulez: 'rulez' is unknown; did you mean 'rules'?"),
+        (3, "plugins.colour: unknown; known are enabled"),
+        (36, "rule 'Pages': actions: has 0 entries; needs at least 1"),
+        (6, "installation 'other': provider: 'pagerdty' is unknown; did you mean 'pagerduty'?"),
+        (13, "installation 'acme': settings.region: 'ue' is unknown; known are us, eu"),
+        (
+            16,
+            "installation 'acme': settings.services[1].integration_key: missing; it is required",
+        ),
+        (
+            16,
+            "installation 'acme': settings.services[1].integration_kay: unknown "
+            "(did you mean 'integration_key'?); known are name, integration_key",
+        ),
+        (
+            21,
+            "rule 'Pages': match[0]: expected a closing double quote, found "
+            '"error|critical; inside of the quotes \\" stands for one',
+        ),
+        (
+            23,
+            "rule 'Pages': actions[0].use: 'pagerduty.tigger' is unknown; "
+            "did you mean 'pagerduty.trigger'?",
+        ),
+        (28, "rule 'Pages': actions[1].installation: 'acme2' is unknown; did you mean 'acme'?"),
+        (29, "rule 'Pages': actions[1].services: has 0 entries; needs at least 1"),
+        (
+            30,
+            "rule 'Pages': actions[1].severity: 'bad' is unknown; "
+            "known are default, critical, error, warning, info",
+        ),
+        (31, "rule 'Pages': actions[2].use: missing; it is required"),
+        (32, "rule 'Pages': actions[2].installation: must be text"),
+    ]
+    assert workspace.fake.requests == ()
+
+
+def test_a_service_the_account_does_not_have_is_refused(workspace: Workspace) -> None:
+    workspace.configure(('services = ["checkout", "platform"]', 'services = ["chekout"]'))
+
+    run = workspace.alerthost("explain", given=line())
+
+    assert run.returncode == 2
+    assert run.stderr.endswith(
+        "rule 'Pages': actions[0].services[0]: "
+        'the service "chekout" has not been granted access in the acme PagerDuty account; '
+        "it has checkout, platform\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('["pagerduty"]', '["pagerduty", "nope"]', "plugin 'nope' is not installed; installed are"),
+        ('["pagerduty"]', '"pagerduty"', "plugins.enabled: must be a list, not text"),
+        ('["pagerduty"]', "[]", "no enabled plugin offers the provider 'pagerduty'; installed are"),
+        ('name = "acme"', 'name = " "', "installation ' ': name: is blank"),
+        ('name = "acme"\n', "", "installation 1: name: missing; it is required"),
+        ('name = "platform"', 'name = "checkout"', "services[0].name: 'checkout' is there twice"),
+        ('"Pages"', "7", "rule 7: name: must be text, not the number 7"),
+        ('"http://127', '"http://10.127', "is not encrypted; only loopback may be plain http"),
+        ('installation = "acme"', 'installation = ""', "actions[0].installation: must be text"),
+        ('"pagerduty.trigger"', "3", "actions[0].use: must be text"),
+        ("[plugins]\nenabled", "plugins = 3\n#", "plugins: must be a table, not the number 3"),
+    ],
+)
+def test_mistakes_are_named(workspace: Workspace, old: str, new: str, told: str) -> None:
+    workspace.configure((old, new))
+
+    run = workspace.alerthost("explain", given=line())
+
+    assert run.returncode == 2
+    assert told in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_what_a_failed_plugin_would_offer_is_not_called_unknown(workspace: Workspace) -> None:
+    workspace.configure(('["pagerduty"]', '["pagerdutty"]'))
+
+    run = workspace.alerthost("explain", given=line())
+
+    assert run.stderr == (
+        "alerthost.toml, line 2: plugins.enabled: "
+        "plugin 'pagerdutty' is not installed; did you mean 'pagerduty'?\n"
+    )
+
+
+def test_tables_where_arrays_belong(workspace: Workspace) -> None:
+    workspace.configure(("[[rules]]\n", "[rules]\n"), ("[[rules.actions]]", "[rules.actions]"))
+
+    run = workspace.alerthost("explain", given=line())
+
+    assert run.returncode == 2
+    assert run.stderr == "alerthost.toml, line 14: rules: must be an array of tables: [[rules]]\n"
+
+
+def test_an_installation_of_another_provider_is_refused(workspace: Workspace) -> None:
+    document = {
+        "plugins": {"enabled": ["pagerduty", "webhook"]},
+        "installations": [
+            {"provider": "webhook", "name": "hook", "settings": {"url": "http://127.0.0.1:1/"}}
+        ],
+        "rules": [
+            {
+                "name": "Pages",
+                "actions": [
+                    {"use": "pagerduty.trigger", "installation": "hook", "services": ["a"]}
+                ],
+            }
+        ],
+    }
+
+    with pytest.raises(ConfigurationError) as caught:
+        build(document)
+
+    assert [str(fault) for fault in caught.value.faults] == [
+        "rules[0].actions[0].installation: "
+        "is a webhook installation; pagerduty.trigger needs pagerduty"
+    ]
+
+
+def test_no_file_says_how_to_name_one(tmp_path: Path, workspace: Workspace) -> None:
+    (workspace.folder / "alerthost.toml").unlink()
+
+    run = workspace.alerthost("send", given=line())
+
+    assert (run.returncode, run.stderr) == (
+        2,
+        "alerthost.toml: there is no such file; name one with --config\n",
+    )
+
+
+def test_a_folder_is_no_file(workspace: Workspace) -> None:
+    run = workspace.alerthost("explain", "--config", ".", given=line())
+
+    assert (run.returncode, run.stderr) == (2, ".: cannot be read: Is a directory\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"[plugins\n", "is no TOML: "),
+        (b"\xff\xfe", "is not UTF-8 text: byte 0 is wrong"),
+    ],
+)
+def test_what_is_no_toml_is_told_with_its_line(
+    workspace: Workspace, content: bytes, told: str
+) -> None:
+    (workspace.folder / "alerthost.toml").write_bytes(content)
+
+    run = workspace.alerthost("explain", given=line())
+
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"alerthost.toml: {told}")
+
+
+def test_an_empty_file_is_a_host_that_does_nothing(workspace: Workspace) -> None:
+    (workspace.folder / "alerthost.toml").write_text("", encoding="utf-8")
+
+    run = workspace.alerthost("send", given=line())
+
+    assert (run.returncode, run.stdout.splitlines()[-1]) == (
+        0,
+        "1 alert, 0 deliveries, 1 matched no rule",
+    )
+
+
+def test_the_shown_configuration_is_the_readmes() -> None:
+    """What all these tests use is the file that people copy, but for its addresses."""
+    readme = Path(__file__).parents[2] / "README.md"
+    shown = [text.strip() for text in CONFIGURATION.splitlines() if "base_url" not in text]
+    told = readme.read_text(encoding="utf-8")
+    for text in shown:
+        if "integration_key" not in text and "match" not in text:
+            assert text in told

@@ -1,0 +1,35 @@
+"""``alerthost demo``: what an operator sees, by itself, without an account."""
+
+from __future__ import annotations
+
+import re
+
+from workspace import Workspace
+
+
+def test_it_shows_incidents_and_repairs_and_ends_by_itself(workspace: Workspace) -> None:
+    run = workspace.alerthost("demo")
+
+    assert (run.returncode, run.stderr) == (0, "")
+    incidents = run.stdout[run.stdout.index("Incidents at PagerDuty") :]
+    rows = [row.split() for row in incidents.splitlines() if row.startswith("#")]
+    services = {row[1] for row in rows}
+    states = {row[3] for row in rows}
+    assert len(services) > 1
+    assert states == {"triggered", "acknowledged", "resolved"}
+    assert max(int(row[4]) for row in rows) >= 5, "a storm on one problem"
+    repairs = run.stdout[run.stdout.index("Repairs made on the way") :]
+    assert re.search(r"summary +\d+ characters, PagerDuty takes 1024; cut", repairs)
+    assert re.search(r'severity +"kinda bad" is unknown; taken as error', repairs)
+    assert "With a real account" in run.stdout
+
+
+def test_the_provider_may_be_named(workspace: Workspace) -> None:
+    assert workspace.alerthost("demo", "pagerduty").returncode == 0
+
+
+def test_a_provider_without_one_is_a_mistake(workspace: Workspace) -> None:
+    run = workspace.alerthost("demo", "webhook")
+
+    assert run.returncode == 2
+    assert "'webhook' is unknown; known are pagerduty" in run.stderr

@@ -1,0 +1,124 @@
+"""``alerthost explain``: what would be sent, and why; offline, without any secret."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from workspace import Workspace, line
+
+
+def test_it_shows_rules_reasons_repairs_and_the_exact_json(workspace: Workspace) -> None:
+    (workspace.folder / "a.jsonl").write_text(line(severity="FATAL", owner="me"), encoding="utf-8")
+
+    run = workspace.alerthost("explain", "a.jsonl", env={"PD_CHECKOUT": None})
+
+    assert (run.returncode, run.stderr) == (0, "")
+    text = run.stdout
+    assert text.startswith("line 1: db-1/disk is firing, critical\n")
+    assert """  rule 'Pages' matches: severity=~"error|critical" (critical), team="data" (data)\n""" in text
+    assert "  repaired owner: not a field of an alert; moved into its details\n" in text
+    assert "  trigger to acme/checkout (asked for by 'Pages')\n" in text
+    assert f"    POST {workspace.fake.url}/v2/enqueue\n" in text
+    assert '      "routing_key": "******** (env:PD_CHECKOUT)",\n' in text
+    assert workspace.fake.requests == ()
+
+
+def test_what_is_explained_is_what_is_sent(workspace: Workspace) -> None:
+    lines = line(details={"used": 0.98}) + line(status="acknowledged") + line(status="resolved")
+
+    explained = workspace.alerthost("explain", "--json", given=lines)
+    workspace.alerthost("send", given=lines)
+
+    bodies = [
+        delivery["body"] | {"routing_key": "masked"}
+        for text in explained.stdout.splitlines()
+        for delivery in json.loads(text)["deliveries"]
+    ]
+    assert bodies == [body | {"routing_key": "masked"} for body in workspace.bodies()]
+    assert len(bodies) == 6
+
+
+def test_a_rule_that_does_not_match_says_what_it_found(workspace: Workspace) -> None:
+    run = workspace.alerthost("explain", given=line(labels={"team": "web"}, severity="info"))
+
+    assert run.returncode == 0
+    assert (
+        """  rule 'Pages' does not match: severity=~"error|critical" (it is 'info'), """
+        """team="data" (it is 'web')\n  nothing would be sent\n"""
+    ) in run.stdout
+
+
+def test_a_rule_without_matchers_matches_every_alert(workspace: Workspace) -> None:
+    workspace.configure(("""match = ['severity=~"error|critical"', 'team="data"']\n""", ""))
+
+    run = workspace.alerthost("explain", given=line())
+
+    assert "  rule 'Pages' matches every alert\n" in run.stdout
+
+
+def test_later_lines_are_explained_as_if_the_earlier_were_delivered(workspace: Workspace) -> None:
+    resolve = '{"key": "db-1/disk", "status": "resolved", "summary": "over", "severity": "info"}\n'
+
+    run = workspace.alerthost("explain", given=line() + resolve)
+
+    told = run.stdout[run.stdout.index("line 2:") :]
+    assert "rule 'Pages' does not match" in told
+    assert "  resolve to acme/checkout (asked for by 'Pages')\n" in told
+
+
+def test_faulty_lines_are_told_and_the_exit_code_says_so(workspace: Workspace) -> None:
+    run = workspace.alerthost("explain", given='{"key": 1, "status": "gone"}\n[]\n' + line())
+
+    assert run.returncode == 1
+    assert run.stderr.splitlines() == [
+        'line 1: status: "gone" is unknown; known are firing, acknowledged, resolved',
+        "line 2: not a JSON object",
+    ]
+    assert "line 3: db-1/disk is firing" in run.stdout
+
+
+def test_as_json_each_line_is_one_object(workspace: Workspace) -> None:
+    run = workspace.alerthost("explain", "--json", given="[]\n" + line(severity="odd"))
+
+    faulty, explained = map(json.loads, run.stdout.splitlines())
+    assert run.returncode == 1
+    assert faulty == {
+        "place": "line 1",
+        "faults": [{"path": "", "reason": "not a JSON object"}],
+    }
+    assert explained["alert"] == {"key": "db-1/disk", "status": "firing", "severity": "error"}
+    assert explained["rules"][0]["matchers"][1] == {
+        "matcher": 'team="data"',
+        "value": "data",
+        "matches": True,
+    }
+    assert explained["repairs"] == [
+        {"field": "severity", "reason": '"odd" is unknown; taken as error'}
+    ]
+    assert [each["destination"] for each in explained["deliveries"]] == ["checkout", "platform"]
+
+
+def test_it_is_never_wrapped_off_a_terminal(workspace: Workspace) -> None:
+    run = workspace.alerthost(
+        "explain", given=line(summary="x" * 500), env={"COLUMNS": "40", "FORCE_COLOR": "1"}
+    )
+
+    assert f'        "summary": "{"x" * 500}",\n' in run.stdout
+    assert "\x1b" not in run.stdout
+
+
+def test_a_pipe_that_closes_early_is_no_traceback(workspace: Workspace) -> None:
+    (workspace.folder / "a.jsonl").write_text(line() * 2000, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-m", "hostspec.host", "explain", "a.jsonl"],
+        cwd=workspace.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()

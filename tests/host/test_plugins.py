@@ -1,0 +1,112 @@
+"""``alerthost plugins`` and ``alerthost schema``: what there is, and what it can be told."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+from workspace import Workspace
+
+
+def _row(text: str, plugin: str) -> list[str]:
+    row = next(row for row in text.splitlines() if row.startswith(plugin))
+    return row.split(maxsplit=4)
+
+
+def test_enabled_plugins_are_active_and_say_what_they_offer(workspace: Workspace) -> None:
+    run = workspace.alerthost("plugins", env={"PD_CHECKOUT": None})
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines()[1].split() == [
+        "plugin",
+        "version",
+        "distribution",
+        "state",
+        "offers",
+    ]
+    assert _row(run.stdout, "pagerduty") == [
+        "pagerduty",
+        "0.1.0",
+        "pagerduty-plugin",
+        "active",
+        "pagerduty, pagerduty.trigger",
+    ]
+    assert _row(run.stdout, "webhook")[2:] == ["hostspec-webhook", "disabled", "not enabled"]
+
+
+def test_a_failed_plugin_is_listed_and_the_exit_code_says_so(workspace: Workspace) -> None:
+    workspace.configure(('["pagerduty"]', '["pagerduty", "nope"]'))
+
+    run = workspace.alerthost("plugins")
+
+    assert run.returncode == 2
+    assert _row(run.stdout, "nope")[3:] == [
+        "failed",
+        "is not installed; installed are pagerduty, tickets, webhook",
+    ]
+
+
+def test_without_a_file_all_that_is_installed_is_listed_as_disabled(workspace: Workspace) -> None:
+    (workspace.folder / "alerthost.toml").unlink()
+
+    run = workspace.alerthost("plugins")
+
+    assert run.returncode == 0
+    assert _row(run.stdout, "pagerduty")[3] == "disabled"
+
+
+def test_a_file_that_enables_nonsense_is_a_mistake(workspace: Workspace) -> None:
+    workspace.configure(('["pagerduty"]', "3"))
+
+    run = workspace.alerthost("plugins")
+
+    assert (run.returncode, run.stderr) == (
+        2,
+        "alerthost.toml, line 2: plugins.enabled: must be a list, not the number 3\n",
+    )
+
+
+def test_a_file_that_was_named_must_be_there(workspace: Workspace) -> None:
+    run = workspace.alerthost("plugins", "--config", "other.toml")
+
+    assert run.returncode == 2
+
+
+@pytest.mark.parametrize("name", ["pagerduty", "pagerduty.trigger", "webhook"])
+@pytest.mark.parametrize("configured", [True, False])
+def test_schemas_are_json_schema(workspace: Workspace, name: str, *, configured: bool) -> None:
+    if not configured:
+        (workspace.folder / "alerthost.toml").unlink()
+
+    run = workspace.alerthost("schema", name)
+
+    assert run.returncode == 0
+    schema = json.loads(run.stdout)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_an_unknown_name_is_a_mistake_with_a_suggestion(workspace: Workspace) -> None:
+    run = workspace.alerthost("schema", "pagerduty.tigger")
+
+    assert run.returncode == 2
+    assert "'pagerduty.tigger' is unknown; did you mean 'pagerduty.trigger'?" in run.stderr
+
+
+@pytest.mark.parametrize("command", ["send", "explain", "plugins", "schema", "demo"])
+def test_every_command_has_help_with_an_example(workspace: Workspace, command: str) -> None:
+    run = workspace.alerthost(command, "--help")
+
+    assert run.returncode == 0
+    assert f"\n  Example:\n    alerthost {command}" in run.stdout
+
+
+@pytest.mark.parametrize("arguments", [["sned"], ["send", "--nope"], ["schema"]])
+def test_a_mistake_on_the_command_line_is_exit_code_2(
+    workspace: Workspace, arguments: list[str]
+) -> None:
+    run = workspace.alerthost(*arguments)
+
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
