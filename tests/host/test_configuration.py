@@ -119,6 +119,12 @@ def test_a_service_the_account_does_not_have_is_refused(workspace: Workspace) ->
         ('["pagerduty"]', "[]", "no enabled plugin offers the provider 'pagerduty'; installed are"),
         ('name = "acme"', 'name = " "', "installation ' ': name: is blank"),
         ('name = "acme"\n', "", "installation 1: name: missing; it is required"),
+        (
+            "[[rules]]\n",
+            "[[rules]]\nname = 'Pages'\nactions = [{}]\n[[rules]]\n",
+            "line 15: rule 'Pages': name: 'Pages' is there twice",
+        ),
+        ("[[rules]]", "[[rule]]", "line 14: rule: 'rule' is unknown; did you mean 'rules'?"),
         ('name = "platform"', 'name = "checkout"', "services[0].name: 'checkout' is there twice"),
         ('"Pages"', "7", "rule 7: name: must be text, not the number 7"),
         ('"http://127', '"http://10.127', "is not encrypted; only loopback may be plain http"),
@@ -191,6 +197,14 @@ def test_no_file_says_how_to_name_one(tmp_path: Path, workspace: Workspace) -> N
         2,
         "alerthost.toml: there is no such file; name one with --config\n",
     )
+
+
+def test_an_entry_that_is_no_table_is_told_by_its_number(workspace: Workspace) -> None:
+    (workspace.folder / "alerthost.toml").write_text("rules = [3]\n", encoding="utf-8")
+
+    run = workspace.alerthost("explain", given=line())
+
+    assert run.stderr == "alerthost.toml, line 1: rule 1: must be a table, not the number 3\n"
 
 
 def test_a_folder_is_no_file(workspace: Workspace) -> None:

@@ -1,0 +1,76 @@
+"""How ``alerthost`` shows what plugins fail at, and what they note."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from workspace import Workspace, line
+
+SUPPORT = Path(__file__).parents[1] / "support"
+
+
+@pytest.fixture
+def environment(workspace: Workspace) -> dict[str, str]:
+    """Install the plugin ``rough`` for processes with this environment, and use it in a rule."""
+    site = workspace.folder / "site"
+    installed = site / "rough-1.2.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: rough\nVersion: 1.2\n")
+    (installed / "entry_points.txt").write_text("[hostspec]\nrough = rough\n")
+    (site / "rough.py").write_bytes((SUPPORT / "rough.py").read_bytes())
+    rule = """
+[[installations]]
+provider = "rough"
+name = "r"
+
+[[rules]]
+name = "Shouts"
+actions = [{ use = "rough.shout", installation = "r" }]
+"""
+    workspace.configure(
+        ('["pagerduty"]', '["pagerduty", "rough"]'),
+        ('severity = "default"\n', f'severity = "default"\n{rule}'),
+    )
+    return {"PYTHONPATH": str(site)}
+
+
+def test_what_cannot_be_planned_is_told_and_the_rest_goes_out(
+    workspace: Workspace, environment: dict[str, str]
+) -> None:
+    run = workspace.alerthost("send", given=line("unplannable"), env=environment)
+
+    assert run.returncode == 1
+    assert run.stderr.startswith(
+        "line 1: rule 'Shouts': the action rough.shout could not plan: RuntimeError at rough.py:"
+    )
+    assert "nobody's business" not in run.stderr
+    assert run.stdout.splitlines()[-1] == "1 alert, 2 deliveries (2 delivered), 1 failure to plan"
+    assert len(workspace.fake.incidents) == 2
+
+
+def test_notes_on_a_delivery_are_told(workspace: Workspace, environment: dict[str, str]) -> None:
+    sent = workspace.alerthost("send", given=line(), env=environment)
+    explained = workspace.alerthost("explain", given=line(), env=environment)
+
+    assert (sent.returncode, sent.stderr) == (0, "note: an enricher sulked\n")
+    assert "  trigger to r/all\n    note: an enricher sulked\n" in (
+        explained.stdout
+    )
+
+
+def test_explain_shows_what_cannot_be_planned(
+    workspace: Workspace, environment: dict[str, str]
+) -> None:
+    run = workspace.alerthost("explain", given=line("unplannable"), env=environment)
+
+    assert "  rule 'Shouts': the action rough.shout could not plan: RuntimeError" in run.stdout
+
+
+def test_with_several_demonstrations_one_must_be_named(
+    workspace: Workspace, environment: dict[str, str]
+) -> None:
+    run = workspace.alerthost("demo", env=environment)
+
+    assert run.returncode == 2
+    assert "say which demonstration: pagerduty, rough" in run.stderr

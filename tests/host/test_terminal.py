@@ -1,0 +1,111 @@
+"""What a person sees: colours and boxes on a terminal, nothing of the kind anywhere else."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from workspace import CHECKOUT, Workspace, line
+
+from hostspec.host.screen import printable
+from pagerduty_plugin.testing import refusing
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def on_terminal(
+    workspace: Workspace, *arguments: str, columns: int = 80, piped: bool = False, given: str = ""
+) -> tuple[int, str]:
+    """Run a command on a terminal of its own; with `piped`, its standard output is a pipe."""
+    controller, terminal = pty.openpty()
+    environment = workspace.environment(
+        {"COLUMNS": str(columns), "TERM": "xterm-256color", "NO_COLOR": None}
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "hostspec.host", *arguments],
+        cwd=workspace.folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE if piped else terminal,
+        stderr=terminal,
+    ) as process:
+        os.close(terminal)
+        assert process.stdin
+        process.stdin.write(given.encode())
+        process.stdin.close()
+        seen = bytearray()
+        while True:
+            try:
+                chunk = os.read(controller, 65536)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not chunk:
+                break
+            seen += chunk
+        os.close(controller)
+        if piped:
+            assert process.stdout
+            return process.wait(), process.stdout.read().decode()
+        return process.wait(), seen.decode().replace("\r\n", "\n")
+
+
+def test_the_demo_is_coloured_and_fits_80_columns(workspace: Workspace) -> None:
+    code, seen = on_terminal(workspace, "demo")
+
+    assert code == 0
+    assert "\x1b[" in seen
+    shown = ESCAPE.sub("", seen)
+    assert "Incidents at PagerDuty" in shown
+    assert max(len(text.rpartition("\r")[2]) for text in shown.splitlines()) <= 80
+
+
+def test_sending_shows_progress_and_each_delivery_on_a_line_of_its_own(
+    workspace: Workspace,
+) -> None:
+    workspace.fake.misbehave(refusing("no"), key=CHECKOUT)
+
+    code, seen = on_terminal(workspace, "send", given=line(severity="odd") + "[]\n")
+
+    assert code == 1
+    shown = ESCAPE.sub("", seen)
+    assert "sending" in shown
+    texts = [text.rpartition("\r")[2] for text in shown.splitlines()]
+    assert "refused        trigger      acme/checkout     db-1/disk  400: no" in texts
+    assert "delivered      trigger      acme/platform     db-1/disk" in texts
+    assert 'line 1: repaired severity: "odd" is unknown; taken as error' in texts
+    assert "line 2: not a JSON object" in texts
+
+
+def test_progress_stays_on_the_terminal_when_the_output_is_piped(workspace: Workspace) -> None:
+    code, piped = on_terminal(workspace, "send", piped=True, given=line())
+
+    assert code == 0
+    assert piped.splitlines() == [
+        "delivered      trigger      acme/checkout     db-1/disk",
+        "delivered      trigger      acme/platform     db-1/disk",
+        "1 alert, 2 deliveries (2 delivered)",
+    ]
+
+
+def test_long_json_is_not_broken_on_a_narrow_terminal(workspace: Workspace) -> None:
+    """The terminal folds it; what is copied from there is the JSON as it was."""
+    _, seen = on_terminal(workspace, "explain", columns=40, given=line(summary="x" * 200))
+
+    assert f'"summary": "{"x" * 200}"' in ESCAPE.sub("", seen)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("db-1/disk", "db-1/disk"),
+        ("Äpfel 🧑‍🚀 ⚡️", "Äpfel 🧑‍🚀 ⚡️"),
+        ("a\x1b[2Jb\r\n", "a\\x1b[2Jb\\r\\n"),
+        ("right\u202eleft", "right\\u202eleft"),
+    ],
+)
+def test_only_what_could_write_on_the_terminal_is_spelled_out(text: str, shown: str) -> None:
+    assert printable(text) == shown

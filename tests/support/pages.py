@@ -1,0 +1,251 @@
+"""Runs the blocks of a page of the documentation, and gives it a chat to speak to."""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import http.server
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from sybil import Document, Example, Region
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+
+from hostspec import Alert
+from hostspec.host.source import Source
+
+ROOT = Path(__file__).parents[2]
+
+# what the pages call the folder of secrets and the port of a fake
+SECRETS = "/run/secrets"
+ADDRESS = "127.0.0.1:9911"
+
+_FENCES = FencedCodeBlockLexer(language=r"[^\n]+")
+_FILE = re.compile(r"# (\w+\.\w+)\n")
+_ANY_ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
+_CHECKER = doctest.OutputChecker()
+_EXIT = "--exit--"
+
+
+class ChatRoom(http.server.ThreadingHTTPServer):
+    """A chat that answers ``ok``, and keeps what was posted."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _ChatHandler)
+        self.posts: list[Any] = []
+        self.status = 200
+        self.answer = b"ok"
+        self.url = f"http://127.0.0.1:{self.server_port}/hooks/secret"
+
+
+class _ChatHandler(http.server.BaseHTTPRequestHandler):
+    server: ChatRoom
+
+    def do_POST(self) -> None:
+        self.server.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(self.server.answer)))
+        self.end_headers()
+        self.wfile.write(self.server.answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@attrs.define
+class Page:
+    """Runs the blocks of one page, in their order, in one folder.
+
+    - ``python`` runs in the page's namespace, unless its first line is a comment with a file's
+      name: then it becomes that file, which later blocks import or run.
+    - ``text`` right after it is what it prints.
+    - ``toml`` is ``alerthost.toml``, unless its first line names another file.
+    - ``json`` is one alert, or one on each line, and becomes ``alerts.jsonl``.
+    - ``console`` holds commands, each after ``$``, and what they print.
+
+    In what is printed, ``...`` stands for anything.
+    """
+
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+    address: str = ADDRESS
+    printed: str | None = None
+    running: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
+
+    def run(self, path: Path) -> int:
+        """Run a page; give the number of its blocks."""
+        examples = list(Document.parse(str(path), self._regions).examples())
+        for example in examples:
+            example.evaluate()
+        return len(examples)
+
+    def _regions(self, document: Document) -> Iterator[Region]:
+        evaluators = {
+            "python": self._python,
+            "text": self._text,
+            "toml": self._toml,
+            "json": self._json,
+            "console": self._console,
+        }
+        for region in _FENCES(document):
+            language = region.lexemes["language"]
+            if not language.startswith("{"):  # a directive, which Sphinx runs
+                region.parsed = region.lexemes["source"]
+                region.evaluator = evaluators[language]
+                yield region
+
+    def _here(self, text: str) -> str:
+        """Put this folder and the fake's port where a page names its own."""
+        return text.replace(SECRETS, str(self.folder)).replace(ADDRESS, self.address)
+
+    def _write_file(self, source: str) -> str | None:
+        named = _FILE.match(source)
+        if named:
+            (self.folder / named[1]).write_text(source, encoding="utf-8")
+        return named[1] if named else None
+
+    def _python(self, example: Example) -> None:
+        if self._write_file(example.parsed):
+            return
+        self.capsys.readouterr()
+        PythonEvaluator()(example)
+        self.printed = self.capsys.readouterr().out
+
+    def _text(self, example: Example) -> str | None:
+        if self.printed is None:  # an illustration: what it shows is tested by itself
+            return None
+        printed, self.printed = self.printed, None
+        return _difference(example.parsed, printed)
+
+    def _toml(self, example: Example) -> None:
+        text = self._here(example.parsed)
+        name = self._write_file(text)
+        if name is None:
+            path = self.folder / "alerthost.toml"
+            path.write_text(text, encoding="utf-8")
+            if "chat" not in text:  # which needs what a later command installs
+                _load_configuration(path)
+        else:
+            tomllib.loads(text)
+
+    def _json(self, example: Example) -> None:
+        try:
+            statements = [json.loads(example.parsed)]
+        except ValueError:
+            statements = [json.loads(line) for line in example.parsed.splitlines()]
+        lines = [json.dumps(statement) for statement in statements]
+        for line in lines:
+            assert not Alert.read_text(line).repairs
+        (self.folder / "alerts.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+    def _console(self, example: Example) -> str | None:
+        assert example.parsed.startswith("$ ")
+        blocks = [block.partition("\n") for block in f"\n{example.parsed}".split("\n$ ")[1:]]
+        commands = [self._command(command) for command, _, _ in blocks]
+        last = f'\nstatus=$?; echo "{_EXIT}$status"; (exit $status)\n'
+        ran = subprocess.run(
+            ["bash", "-c", last.join([*commands, ""])],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        printed = re.split(rf"{_EXIT}(\d+)\n", ran.stdout)
+        if len(printed) != 2 * len(commands) + 1:
+            return f"it ended early, and printed\n{ran.stdout}"
+        asked = [command.startswith("echo $?") for command in [*commands[1:], ""]]
+        for (command, _, wanted), got, status, answers in zip(
+            blocks, printed[::2], printed[1::2], asked, strict=False
+        ):
+            if status != "0" and not answers:
+                return f"$ {command}\nexits with {status} and prints\n{got}"
+            if difference := _difference(self._here(wanted), got):
+                return f"$ {command}\n{difference}"
+        return None
+
+    def _command(self, command: str) -> str:
+        """Give what is run for a command: what installs is checked, or done on the side."""
+        match shlex.split(command, comments=True):
+            case ["make", target]:
+                _check_target(target)
+                return "alerthost demo" if target == "demo" else "true"
+            case ["pip", "install", *requirements]:
+                if requirements == ["."] and (self.folder / "pyproject.toml").exists():
+                    self._install()
+                else:
+                    _check_requirements(requirements)
+                return "true"
+            case ["fake-pagerduty", "--port", port]:
+                assert ADDRESS.endswith(f":{port}")
+                return self._start_fake()
+        return self._here(command)
+
+    def _install(self) -> None:
+        """Build the folder's wheel, and unpack it where Python looks."""
+        subprocess.run(
+            [sys.executable, "-m", "hatchling", "build", "-t", "wheel"],
+            cwd=self.folder,
+            check=True,
+            capture_output=True,
+        )
+        [wheel] = (self.folder / "dist").glob("*.whl")
+        zipfile.ZipFile(wheel).extractall(self.folder / "site")
+
+    def _start_fake(self) -> str:
+        """Start the command on a free port; give a command that prints what it printed."""
+        process = subprocess.Popen(
+            ["fake-pagerduty", "--port", "0"], stdout=subprocess.PIPE, text=True
+        )
+        self.running.enter_context(process)
+        self.running.callback(process.terminate)
+        assert process.stdout
+        first = process.stdout.readline().strip()
+        self.address = _ANY_ADDRESS.findall(first)[0]
+        return f"echo {shlex.quote(first)}"
+
+
+def _difference(wanted: str, got: str) -> str | None:
+    """Compare what a page shows with what was printed; None where they agree."""
+    wanted, got = _comparable(wanted), _comparable(got)
+    after = "\n" if wanted.endswith("\n...\n") else ""  # for which nothing may stand as well
+    if _CHECKER.check_output(wanted, got + after, doctest.ELLIPSIS):
+        return None
+    return f"the page shows\n{wanted}\nprinted was\n{got}"
+
+
+def _comparable(text: str) -> str:
+    """Leave out ports, and how wide columns are: that depends on what else is installed."""
+    return re.sub(r"(?<=\S) {2,}", "  ", _ANY_ADDRESS.sub(ADDRESS, text)).strip() + "\n"
+
+
+def _load_configuration(path: Path) -> None:
+    from hostspec.host import configuration
+
+    assert configuration.load(Source.read(path)).rules
+
+
+def _check_target(target: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), f"no target {target}"
+
+
+def _check_requirements(requirements: list[str]) -> None:
+    """Check that what pip is told to install is a folder of ours, with such an extra."""
+    assert requirements
+    for requirement in requirements:
+        folder, _, extra = requirement.rstrip("]").partition("[")
+        path = ROOT / folder / "pyproject.toml"
+        project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+        assert not extra or extra in project["optional-dependencies"], requirement

@@ -1,0 +1,205 @@
+"""A provider that records what it is sent, does what it is told, and may be told nonsense."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from hostspec import (
+    Action,
+    Alert,
+    AnyAction,
+    Capabilities,
+    Delivery,
+    Destination,
+    Handle,
+    Incident,
+    Installation,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Place,
+    Provider,
+    SendContext,
+    Status,
+    hookimpl,
+)
+from hostspec.kernel import Host, Plugins, Rule, load
+
+IDEMPOTENT = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
+"""Like a pager: said again, it comes to the same."""
+
+UPDATING = Capabilities(acknowledge=True, resolve=True, update=True)
+"""Like a ticket: said again, it would open another."""
+
+SILENT = Capabilities()
+"""Like an e-mail: sent, and that is all."""
+
+_OPERATIONS = {
+    Status.FIRING: Operation.TRIGGER,
+    Status.ACKNOWLEDGED: Operation.ACKNOWLEDGE,
+    Status.RESOLVED: Operation.RESOLVE,
+}
+
+
+@attrs.frozen
+class AccountSettings:
+    """Nothing to set."""
+
+
+@attrs.frozen
+class PageSettings:
+    """Whom a rule pages."""
+
+    teams: tuple[str, ...] = ("all",)
+
+
+class Pager(Provider[AccountSettings]):
+    """The provider."""
+
+    name = "pager"
+    label = "Pager"
+    settings = AccountSettings
+
+    def destinations(self, installation: Installation[AccountSettings]) -> Sequence[Destination]:
+        return [Destination("all", "Everybody")]
+
+
+@attrs.frozen
+class Sent:
+    """One attempt."""
+
+    operation: Operation
+    destination: str
+    key: str
+    handle: Handle | None
+
+
+def of_key(alert: Alert) -> str:
+    return alert.key
+
+
+class Page(Action[PageSettings, AccountSettings]):
+    """The action; `outcomes` and `behaviour` say what it does."""
+
+    name = "pager.page"
+    label = "Page a team"
+    provider = "pager"
+    settings = PageSettings
+
+    def __init__(
+        self,
+        capabilities: Capabilities = IDEMPOTENT,
+        *,
+        correlate: Callable[[Alert], str] = of_key,
+    ) -> None:
+        self.capabilities = capabilities  # type: ignore[misc]
+        self.correlate = correlate
+        self.sent: list[Sent] = []
+        self.outcomes: deque[Any] = deque()
+        self.behaviour: dict[str, Callable[..., Any]] = {}
+        self._lock = threading.Lock()
+
+    def plan(
+        self,
+        alert: Alert,
+        settings: PageSettings,
+        installation: Installation[AccountSettings],
+        *,
+        rule: str = "",
+    ) -> Sequence[Delivery]:
+        if "plan" in self.behaviour:
+            return self.behaviour["plan"](alert)
+        return [
+            Delivery(
+                _OPERATIONS[alert.status],
+                Place(self.name, installation.name, team, self.correlate(alert)),
+                alert.identity,
+                alert.severity,
+                {"text": alert.summary},
+                rules=(rule,),
+            )
+            for team in settings.teams
+        ]
+
+    def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:
+        if "follow_up" in self.behaviour:
+            return self.behaviour["follow_up"](incident, alert)
+        can = self.capabilities
+        match alert.status:
+            case Status.FIRING if can.update:
+                operation = Operation.UPDATE
+            case Status.ACKNOWLEDGED if can.acknowledge:
+                operation = Operation.ACKNOWLEDGE
+            case Status.RESOLVED if can.resolve:
+                operation = Operation.RESOLVE
+            case _:
+                return None
+        return Delivery(
+            operation, incident.place, alert.identity, incident.severity, rules=incident.rules
+        )
+
+    def send(
+        self,
+        delivery: Delivery,
+        installation: Installation[AccountSettings],
+        context: SendContext,
+    ) -> Outcome:
+        place = delivery.place
+        with self._lock:
+            self.sent.append(
+                Sent(delivery.operation, place.destination, place.correlation_key, context.handle)
+            )
+            outcome = self.outcomes.popleft() if self.outcomes else OutcomeKind.DELIVERED
+        if "send" in self.behaviour:
+            return self.behaviour["send"](delivery)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return Outcome(outcome) if isinstance(outcome, OutcomeKind) else outcome
+
+    @property
+    def operations(self) -> list[str]:
+        """What was sent, in short."""
+        return [str(sent.operation) for sent in self.sent]
+
+
+class PagerPlugin:
+    """A plugin of the program's own, made of the two."""
+
+    def __init__(self, *actions: AnyAction) -> None:
+        self.actions = actions
+
+    @hookimpl
+    def hostspec_providers(self) -> Sequence[Provider[Any]]:
+        return [Pager()]
+
+    @hookimpl
+    def hostspec_actions(self) -> Sequence[AnyAction]:
+        return self.actions
+
+
+def plugins_of(action: AnyAction, **own: object) -> Plugins:
+    """Load a host's plugins: the pager with this action, and others of the program."""
+    return load([], own={"pager": PagerPlugin(action), **own})
+
+
+def rule_of(
+    plugins: Plugins,
+    name: str = "Pages",
+    matches: Callable[[Alert], bool] = lambda _: True,
+    account: str = "acme",
+    **settings: object,
+) -> Rule:
+    """Make a rule that pages."""
+    installation = plugins.installation("pager", account, {})
+    return Rule(name, [plugins.rule_action("pager.page", installation, settings)], matches)
+
+
+def host_of(action: AnyAction, **own: object) -> Host:
+    """Make a host with one rule that matches everything."""
+    plugins = plugins_of(action, **own)
+    return Host(plugins, [rule_of(plugins)])

@@ -1,0 +1,73 @@
+"""A plugin whose action fails for some alerts and takes notes for others."""
+
+from __future__ import annotations
+
+import attrs
+
+from hostspec import (
+    Action,
+    Capabilities,
+    Delivery,
+    Demonstration,
+    Destination,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Place,
+    Provider,
+    hookimpl,
+)
+
+
+@attrs.frozen(kw_only=True)
+class Nothing:
+    """No settings."""
+
+
+class Rough(Provider[Nothing]):
+    name = "rough"
+    label = "Rough"
+    settings = Nothing
+
+    def destinations(self, installation):
+        return [Destination("all", "all")]
+
+    def demonstration(self):
+        return Broken()
+
+
+class Broken(Demonstration):
+    """A demonstration that is only offered."""
+
+    __enter__ = __exit__ = introduction = configuration = alerts = table = next_steps = None
+
+
+class Shout(Action[Nothing, Nothing]):
+    name = "rough.shout"
+    label = "Shout"
+    provider = "rough"
+    settings = Nothing
+    capabilities = Capabilities(idempotent=True)
+
+    def plan(self, alert, settings, installation, *, rule=""):
+        if alert.key == "unplannable":
+            raise RuntimeError("what the exception says is nobody's business")
+        place = Place(self.name, installation.name, "all", alert.key)
+        return [
+            Delivery(
+                Operation.TRIGGER, place, alert.identity, alert.severity, notes=("an enricher sulked",)
+            )
+        ]
+
+    def send(self, delivery, installation, context):
+        return Outcome(OutcomeKind.DELIVERED)
+
+
+@hookimpl
+def hostspec_providers():
+    return [Rough()]
+
+
+@hookimpl
+def hostspec_actions():
+    return [Shout()]
