@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 CONSTRAINTS := --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 PROJECTS := pyproject.toml hostspec/pyproject.toml constraints.txt

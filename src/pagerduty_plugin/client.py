@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import re
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,6 +16,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from pagerduty_plugin.reply import NoReply, Reply, Trouble
+from pagerduty_plugin.settings import is_loopback
 
 if TYPE_CHECKING:
     import requests
@@ -30,6 +33,14 @@ MOST_READ: Final = 65_536
 
 _PROXY_VARIABLES: Final = {"http_proxy": "http", "https_proxy": "https", "all_proxy": "all"}
 _CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_TUNNEL: Final = re.compile(r"Tunnel connection failed: (?P<words>(?P<kind>\d)\d\d.{,100}).*")
+"""What `http.client` says where a proxy does not connect."""
+_HUNG_UP: Final = (
+    ConnectionResetError,
+    ConnectionAbortedError,
+    BrokenPipeError,
+    ssl.SSLEOFError,
+)
 
 
 @attrs.frozen(repr=False)
@@ -120,12 +131,13 @@ class _Road:
             "verify": surroundings.ca_bundle or True,
             "proxies": _proxies(url, surroundings),
         }
+        self._kept = False
 
     def post(self, body: bytes) -> Reply:
         request = self._template.copy()
         request.body = body
         request.headers["Content-Length"] = str(len(body))
-        response = self._adapter.send(request, **self._options)
+        response = self._send(request)
         try:
             return Reply(
                 response.status_code,
@@ -135,21 +147,38 @@ class _Road:
         finally:
             response.close()
 
+    def _send(self, request: requests.PreparedRequest) -> requests.Response:
+        """Send once; again only where the other side hung up on a kept connection.
+
+        It may close a connection it kept at the very moment it is used again. The dedup key
+        makes the repeat harmless, should the first have been read.
+        """
+        kept, self._kept = self._kept, False
+        try:
+            response = self._adapter.send(request, **self._options)
+        except OSError as error:
+            if not (kept and any(isinstance(each, _HUNG_UP) for each in _causes(error))):
+                raise
+            response = self._adapter.send(request, **self._options)
+        self._kept = True
+        return response
+
 
 def _text(response: requests.Response) -> str:
     """Read a body; one that breaks off does not undo the status that came before it."""
-    try:
-        content: bytes = next(response.iter_content(MOST_READ), b"")
-    except OSError:
-        return ""
-    return content.decode(errors="replace")
+    content = b""
+    with contextlib.suppress(Exception):
+        for chunk in response.iter_content(MOST_READ):
+            content += chunk
+            if len(content) >= MOST_READ:
+                break
+    return content[:MOST_READ].decode(errors="replace")
 
 
 def _proxies(url: str, surroundings: Surroundings) -> Mapping[str, str]:
     import requests.utils
 
-    host = urlsplit(url).hostname or ""
-    loopback = host == "localhost" or host.startswith("127.") or host == "::1"
+    loopback = is_loopback(urlsplit(url).hostname or "")
     if loopback or requests.utils.should_bypass_proxies(url, surroundings.no_proxy):
         return {}
     return surroundings.proxies
@@ -168,9 +197,11 @@ def _no_reply(error: Exception) -> NoReply:
     causes = tuple(_causes(error))
     cause = _told(causes)
     if isinstance(error, trouble.ProxyError):
-        refused = "Tunnel connection failed: 4" in str(error)
-        kind = Trouble.CONFIGURATION if refused else Trouble.NETWORK
-        return NoReply(kind, f"the proxy refused: {cause}" if refused else f"no proxy: {cause}")
+        answer = next(filter(None, (_TUNNEL.fullmatch(str(each)) for each in causes)), None)
+        if answer is None:
+            return NoReply(Trouble.NETWORK, f"no proxy: {cause}")
+        kind = Trouble.CONFIGURATION if answer["kind"] == "4" else Trouble.NETWORK
+        return NoReply(kind, f"the proxy answered {answer['words'].strip()}")
     if isinstance(error, trouble.SSLError):
         wrong = any(isinstance(each, ssl.SSLCertVerificationError) for each in causes)
         kind = Trouble.CONFIGURATION if wrong else Trouble.NETWORK
@@ -181,8 +212,9 @@ def _no_reply(error: Exception) -> NoReply:
         return NoReply(Trouble.NETWORK, f"no reply within {READ_TIMEOUT:g} s")
     if isinstance(error, trouble.ConnectionError):
         return NoReply(Trouble.NETWORK, f"no connection: {cause}")
-    if isinstance(error, trouble.RequestException) and not isinstance(error, ValueError):
-        return NoReply(Trouble.NETWORK, f"no reply: {cause}")
+    if isinstance(error, OSError) and not isinstance(error, trouble.RequestException):
+        names = " or ".join(_CA_VARIABLES)
+        return NoReply(Trouble.CONFIGURATION, f"the CA certificates are missing; check {names}")
     return NoReply(Trouble.CONFIGURATION, f"cannot be sent: {cause}")
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import attrs
 
 from hostspec import Alert, Identity, Json, Operation, Repair, SendContext, Severity
-from pagerduty_plugin.fit import encode, fit
+from pagerduty_plugin.fit import MARK, encode, fit
 
 LONGEST_SUMMARY: Final = 1024
 """Characters of ``payload.summary``; PagerDuty refuses a longer one."""
@@ -32,6 +32,9 @@ ROOM: Final = 512
 
 LATE: Final = dt.timedelta(seconds=30)
 """A trigger that is sent later than this after the host took the alert says so."""
+
+DELIVERY: Final = "_delivery"
+"""The member of ``custom_details`` that says how a trigger came to be sent."""
 
 _ROUTING_KEY: Final = re.compile(r"[A-Za-z0-9]{32}")
 
@@ -71,10 +74,12 @@ def routing_key_fault(key: str) -> str | None:
 def dedup_key(alert: Identity) -> tuple[str, tuple[Repair, ...]]:
     """Give the dedup key of a problem: its key, after its scope where it has one.
 
-    One that is too long keeps its beginning and ends in a hash of the whole, so that it
-    stays the same from trigger to resolve and no two problems share it.
+    A slash in a scope is escaped, so that the first one ends the scope. A dedup key that is
+    too long keeps its beginning and ends in a hash of the whole, so that it stays the same
+    from trigger to resolve and no two problems share it.
     """
-    key = f"{alert.scope}/{alert.key}" if alert.scope else alert.key
+    scope = alert.scope.replace("%", "%25").replace("/", "%2F")
+    key = f"{scope}/{alert.key}" if scope else alert.key
     if len(key) <= LONGEST_DEDUP_KEY:
         return key, ()
     digest = hashlib.sha256(key.encode()).hexdigest()
@@ -95,8 +100,10 @@ def build(alert: Alert, *, severity: Severity, key: str) -> Event:
     links = [_present({"href": link.href, "text": link.text}) for link in alert.links]
     images = []
     for index, image in enumerate(alert.images):
-        if image.src.lower().startswith("https://"):
-            images.append(_present({"src": image.src, "href": image.href, "alt": image.alt}))
+        scheme, separator, rest = image.src.strip().partition("://")
+        if separator and scheme.lower() == "https":
+            src = f"https://{rest}"
+            images.append(_present({"src": src, "href": image.href, "alt": image.alt}))
         else:
             links.append(_present({"href": image.src, "text": image.alt}))
             reason = "PagerDuty takes images over https only; became a link"
@@ -145,7 +152,7 @@ def body(
     marks = _marks(context)
     if marks and operation is Operation.TRIGGER:
         payload: Any = message["payload"]
-        details = {**payload.get("custom_details", {}), "_delivery": marks}
+        details = {**payload.get("custom_details", {}), DELIVERY: marks}
         event["payload"] = {**payload, "custom_details": details}
     return event
 
@@ -181,17 +188,20 @@ def _summary(text: str, repairs: list[Repair]) -> str:
 
 
 _JOINER: Final = "\u200d"
+_CONTINUATION: Final = re.compile("[\u200d\u1160-\u11ff\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
+"""What belongs to the character before it, beside combining marks: the joiner, Korean vowels
+and finals, skin tones, and the tags of a regional flag."""
 _MOST_MARKS: Final = 32
 """Characters a cut steps back at the most: a heap of marks without end is no character."""
 
 
 def _cut(text: str, length: int) -> int:
     """Find where to cut a text so that no character, as people see it, is split."""
-    for cut in range(length, max(length - _MOST_MARKS, 0), -1):
-        following, before = text[cut], text[cut - 1]
-        joined = unicodedata.category(following).startswith("M") or _JOINER in (following, before)
-        toned = "\U0001f3fb" <= following <= "\U0001f3ff"
-        if not (joined or toned or _splits_flag(text, cut)):
+    for cut in range(length, length - _MOST_MARKS, -1):
+        following = text[cut]
+        combining = unicodedata.category(following).startswith("M")
+        joined = _CONTINUATION.match(following) or text[cut - 1] == _JOINER
+        if not (combining or joined or _splits_flag(text, cut)):
             return cut
     return length
 
@@ -218,11 +228,16 @@ def _timestamp(moment: dt.datetime) -> str:
 
 
 def _custom_details(alert: Alert, repairs: list[Repair]) -> dict[str, Json]:
-    details = dict(alert.details)
+    """Put the labels under the details; a detail whose place is taken moves."""
+    taken = {MARK, DELIVERY, *(["labels"] if alert.labels else [])}
+    details: dict[str, Json] = {}
+    for name, value in alert.details.items():
+        place = name
+        while place in taken or (place != name and place in alert.details):
+            place = f"details.{place}"
+        if place != name:
+            repairs.append(Repair(f"details.{name}", f"its place is taken; moved to {place!r}"))
+        details[place] = value
     if alert.labels:
-        if "labels" in details:
-            details["details.labels"] = details["labels"]
-            reason = "the alert's labels stand there; moved to 'details.labels'"
-            repairs.append(Repair("details.labels", reason))
         details["labels"] = alert.labels
     return details

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from hostspec import Json, Repair
 
@@ -15,14 +16,23 @@ LONGEST_FIELD: Final = 2048
 """Bytes that a text outside of the details keeps when details alone do not make room."""
 
 MOST_MARKS: Final = 20
-"""Cuts that are told one by one in the event; the rest is counted."""
+"""Cuts that are told one by one; the rest is counted."""
 
 MARK: Final = "_truncated"
 """The member of ``custom_details`` that says what was cut: path to original size in bytes."""
 
+LONGEST_PATH: Final = 200
+"""Characters of a path that are told: names in details may be as long as texts."""
+
+LONGEST_NOTE: Final = 64
+"""Bytes: a member of the details that is no larger gains nothing when a note replaces it."""
 
 ROOM_FOR_MARK: Final = 128
 """Bytes that the mark takes when all details had to go."""
+
+_Path: TypeAlias = "tuple[str | int, ...]"
+_Sized: TypeAlias = "tuple[_Path, int]"
+"""A place in the details, and the bytes that what is there takes on the wire."""
 
 
 def encode(value: object) -> bytes:
@@ -55,9 +65,8 @@ def fit(message: Mapping[str, Json], limit: int) -> tuple[dict[str, Any], tuple[
         return fitted, ()
     cuts: list[Repair] = []
     for step in (_cut_around, _cut_leaves, _cut_members, _drop_details):
-        fitted = step(fitted, limit, cuts)
-        if size(fitted) <= limit:
-            break
+        if size(fitted) > limit:
+            fitted = step(fitted, limit, cuts)
     return fitted, tuple(cuts)
 
 
@@ -72,49 +81,62 @@ def _with_details(message: Mapping[str, Any], details: Mapping[str, Any]) -> dic
 def _cut_leaves(message: dict[str, Any], limit: int, cuts: list[Repair]) -> dict[str, Any]:
     """Cut the largest texts to one common length, the greatest that makes the event fit."""
     details = _details(message)
-    leaves = dict(_leaves(details, ""))
-    if not any(length > SHORTEST_LEAF for length in leaves.values()):
+    leaves = _largest(_leaves(details, ()), SHORTEST_LEAF)
+    if not leaves:
         return message
-    low, high = SHORTEST_LEAF, max(leaves.values())
-    while low < high:
-        middle = (low + high + 1) // 2
-        if size(_trimmed(message, details, leaves, middle)) <= limit:
-            low = middle
-        else:
-            high = middle - 1
-    cuts.extend(
-        Repair(f"details.{path}", f"{length:,} bytes; cut to {low:,} to fit PagerDuty's limit")
-        for path, length in _largest(leaves, low)[:MOST_MARKS]
-    )
-    return _trimmed(message, details, leaves, low)
+    excess = size(message) + size({MARK: _mark(leaves)}) - limit
+    longest = _common_length([length for _, length in leaves], excess)
+    cut = [leaf for leaf in leaves if leaf[1] > longest]
+    _tell(cuts, cut, f"cut to {longest:,} to fit PagerDuty's limit")
+    return _with_details(message, {**_shorten(details, longest), MARK: _mark(cut)})
 
 
-def _trimmed(
-    message: dict[str, Any], details: dict[str, Any], leaves: Mapping[str, int], longest: int
-) -> dict[str, Any]:
-    cut = _largest(leaves, longest)
-    mark: dict[str, Any] = dict(cut[:MOST_MARKS])
+def _common_length(lengths: Sequence[int], excess: int) -> int:
+    """Find the length to cut texts to, so that together they lose as much as there is excess."""
+
+    def lost(longest: int) -> int:
+        return sum(length - longest for length in lengths if length > longest)
+
+    candidates = range(SHORTEST_LEAF, max(lengths))
+    fitting = bisect.bisect_right(candidates, -excess, key=lambda longest: -lost(longest))
+    return candidates[max(fitting - 1, 0)]
+
+
+def _largest(sized: Iterator[_Sized], longest: int) -> list[_Sized]:
+    """Find what is larger than so many bytes, the largest first."""
+    return sorted((entry for entry in sized if entry[1] > longest), key=lambda entry: -entry[1])
+
+
+def _mark(cut: Sequence[_Sized]) -> dict[str, int]:
+    mark = {_told(path): length for path, length in cut[:MOST_MARKS]}
     if len(cut) > MOST_MARKS:
         mark["(others)"] = len(cut) - MOST_MARKS
-    trimmed = {name: _shorten(value, longest) for name, value in details.items()}
-    return _with_details(message, {**trimmed, MARK: mark} if mark else trimmed)
+    return mark
 
 
-def _largest(sizes: Mapping[str, int], longest: int) -> list[tuple[str, int]]:
-    over = [(path, length) for path, length in sizes.items() if length > longest]
-    return sorted(over, key=lambda entry: (-entry[1], entry[0]))
+def _tell(cuts: list[Repair], cut: Sequence[_Sized], what: str) -> None:
+    for path, length in cut[:MOST_MARKS]:
+        cuts.append(Repair(f"details.{_told(path)}", f"{length:,} bytes; {what}"))
+    if len(cut) > MOST_MARKS:
+        cuts.append(Repair("details", f"{len(cut) - MOST_MARKS:,} others; {what}"))
 
 
-def _leaves(value: Json, path: str) -> Iterator[tuple[str, int]]:
-    """Find the texts in a value, with their sizes in bytes."""
+def _told(path: _Path) -> str:
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step[:LONGEST_PATH]}" for step in path)
+    told = "".join(steps).removeprefix(".")
+    return told if len(told) <= LONGEST_PATH else f"{told[: LONGEST_PATH - 1]}…"
+
+
+def _leaves(value: Json, path: _Path) -> Iterator[_Sized]:
+    """Find the texts in a value."""
     if isinstance(value, str):
         yield path, size(value)
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _leaves(item, f"{path}.{name}" if path else name)
+            yield from _leaves(item, (*path, name))
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}[{index}]")
+            yield from _leaves(item, (*path, index))
 
 
 def _shorten(value: Json, longest: int) -> Any:
@@ -128,31 +150,37 @@ def _shorten(value: Json, longest: int) -> Any:
     return value
 
 
+_ELLIPSIS: Final = "…"
+
+
 def _shorten_text(text: str, longest: int) -> str:
-    if len(text) * 6 + 2 <= longest or size(text) <= longest:
+    if size(text) <= longest:
         return text
-    low, high = 0, min(len(text), longest)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if size(text[:middle] + "…") <= longest:
-            low = middle
-        else:
-            high = middle - 1
-    return text[:low] + "…"
+    most = longest - len(_ELLIPSIS.encode())
+    # a character takes a byte at the least, and the quotes take two
+    lengths = range(most - 1)
+    plain = text[: lengths[-1]]
+    if size(plain) <= most:
+        return plain + _ELLIPSIS
+    kept = bisect.bisect_right(lengths, most, key=lambda length: size(text[:length])) - 1
+    return text[:kept] + _ELLIPSIS
 
 
 def _cut_members(message: dict[str, Any], limit: int, cuts: list[Repair]) -> dict[str, Any]:
     """Replace the largest members of the details by a note, until the event fits."""
     details = _details(message)
-    mark = dict(details.pop(MARK, {}))
     excess = size(message) - limit
-    for name, length in _largest({name: size(value) for name, value in details.items()}, 64):
+    members = (((name,), size(value)) for name, value in details.items() if name != MARK)
+    cut: list[_Sized] = []
+    for path, length in _largest(members, LONGEST_NOTE):
         if excess <= 0:
             break
+        name = str(path[0])
         details[name] = f"(cut: {length:,} bytes)"
         excess -= length - size(details[name])
-        cuts.append(Repair(f"details.{name}", f"{length:,} bytes; cut to fit PagerDuty's limit"))
-    return _with_details(message, {**details, MARK: mark} if mark else details)
+        cut.append((path, length))
+    _tell(cuts, cut, "cut to fit PagerDuty's limit")
+    return _with_details(message, details)
 
 
 def _drop_details(message: dict[str, Any], _limit: int, cuts: list[Repair]) -> dict[str, Any]:

@@ -17,6 +17,10 @@ from hostspec import Outcome, OutcomeKind
 LONGEST_REASON: Final = 2000
 """Characters of a reply that are told; an error page of a proxy may be long."""
 
+LONGEST_PAUSE: Final = 300.0
+"""Seconds of a Retry-After that are heeded. PagerDuty documents no such header, counts over the
+last 60 seconds, and advises to back off "a few minutes"."""
+
 
 @attrs.frozen
 class Reply:
@@ -66,13 +70,14 @@ def judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
         network = reply.trouble is Trouble.NETWORK
         kind = OutcomeKind.UNREACHABLE if network else OutcomeKind.MISCONFIGURED
         return Outcome(kind, reply.reason)
-    reason = f"{reply.status}: {_words(reply.text)}"
+    words = _words(reply.text)
+    reason = f"{reply.status}: {words}" if words else f"{reply.status}"
     match reply.status:
         case 202:
-            return Outcome(OutcomeKind.DELIVERED, _words(reply.text))
-        case status if 200 <= status < 300:  # noqa: PLR2004 -- the class of HTTP successes
-            if _json(reply.text).get("status") == "success":
-                return Outcome(OutcomeKind.DELIVERED, _words(reply.text))
+            return Outcome(OutcomeKind.DELIVERED, words)
+        case status if status < 300:  # noqa: PLR2004 -- HTTP's successes, and notices before them
+            if status >= 200 and _json(reply.text).get("status") == "success":  # noqa: PLR2004
+                return Outcome(OutcomeKind.DELIVERED, words)
             return Outcome(OutcomeKind.UNREACHABLE, f"not PagerDuty answered, {reason}")
         case status if 300 <= status < 400:  # noqa: PLR2004 -- the class of HTTP redirects
             return Outcome(
@@ -105,8 +110,8 @@ def _json(text: str) -> Mapping[str, object]:
 
 
 def _words(text: str) -> str:
-    """Give PagerDuty's own words, on one line."""
-    words = " ".join(text.split())
+    """Give PagerDuty's own words: verbatim, but on one line."""
+    words = " ".join(line for line in text.strip().splitlines() if line)
     return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}…"
 
 
@@ -117,9 +122,13 @@ def _blames_routing_key(text: str) -> bool:
     JSON for one of the wrong form.
     """
     errors = _json(text).get("errors")
-    if isinstance(errors, list):
-        return bool(errors) and all("routing_key" in str(error) for error in errors)
-    return "invalid routing key" in text.casefold() or "invalidroutingkey" in text.casefold()
+    if isinstance(errors, list) and errors:
+        return all(_names_routing_key(str(error)) for error in errors)
+    return "invalid" in text.casefold() and _names_routing_key(text)
+
+
+def _names_routing_key(text: str) -> bool:
+    return any(name in text.casefold() for name in ("routing_key", "routing key", "routingkey"))
 
 
 def _seconds(header: str, now: dt.datetime) -> float | None:
@@ -129,6 +138,6 @@ def _seconds(header: str, now: dt.datetime) -> float | None:
     except ValueError:
         try:
             seconds = (email.utils.parsedate_to_datetime(header) - now).total_seconds()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
+    return min(max(seconds, 0.0), LONGEST_PAUSE) if math.isfinite(seconds) else None

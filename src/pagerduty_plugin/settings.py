@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
@@ -28,24 +29,29 @@ DEFAULT_SEVERITY: Final = "default"
 def _base_url_fault(url: str) -> str | None:
     if not url:
         return None
+    if "@" in url:  # before anything that would show the address
+        return "holds a user name or password (an @); the Events API takes none"
     try:
         parts = urlsplit(url)
         host = parts.hostname
         _ = parts.port
     except ValueError as error:
         return f"{url!r} is no URL: {error}"
-    if parts.username is not None or parts.password is not None:
-        return "holds a user name or password; the Events API takes none"
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or _BLANK.search(url):
         return f"{url!r} is no base URL; right would be {BASE_URLS['us']!r}"
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         return f"{url!r} is not encrypted; only loopback may be plain http"
-    if parts.query or parts.fragment:
+    if "?" in url or "#" in url:
         return f"{url!r} has a query or fragment; a base URL has none"
     return None
 
 
-def _is_loopback(host: str) -> bool:
+_BLANK: Final = re.compile(r"[\s\x00-\x1f\\]")
+"""What no URL holds, though some readers of URLs pass over it."""
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host, as a URL names it in lower case, is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -32,7 +33,7 @@ from hostspec import (
 from pagerduty_plugin import event
 from pagerduty_plugin.client import Client
 from pagerduty_plugin.fit import encode
-from pagerduty_plugin.reply import judge
+from pagerduty_plugin.reply import NoReply, Reply, judge
 from pagerduty_plugin.settings import (
     DEFAULT_SEVERITY,
     InstallationSettings,
@@ -145,7 +146,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             return _misconfigured(delivery, f"has a key that {fault}")
         fingerprint = _fingerprint(routing_key)
         handle = context.handle or {"key": fingerprint, "url": installation.settings.events_url}
-        if handle["key"] != fingerprint:
+        if handle.get("key") != fingerprint:
             return _misconfigured(delivery, "does not hold the key that opened the incident")
         body = event.body(
             delivery.operation,
@@ -155,9 +156,8 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             context=context,
         )
         reply = self._client.post(f"{handle['url']}{PATH}", encode(body), destination=fingerprint)
-        outcome = judge(reply, context.now or dt.datetime.now(dt.UTC))
-        reason = outcome.reason.replace(routing_key, "********")
-        return attrs.evolve(outcome, reason=reason, handle=handle)
+        outcome = judge(_without(routing_key, reply), context.now or dt.datetime.now(dt.UTC))
+        return attrs.evolve(outcome, handle=handle)
 
     def limits(
         self, delivery: Delivery, installation: Installation[InstallationSettings]
@@ -191,6 +191,14 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
 def _masked(service: ServiceSettings | None) -> str:
     reference = service.integration_key.reference if service else None
     return f"******** ({reference})" if reference else "********"
+
+
+def _without(routing_key: str, reply: Reply | NoReply) -> Reply | NoReply:
+    """Take the key out of a reply that repeats it, before any of it is told or cut."""
+    if isinstance(reply, NoReply):
+        return reply
+    text = re.sub(routing_key, "********", reply.text, flags=re.IGNORECASE)
+    return attrs.evolve(reply, text=text)
 
 
 def _fingerprint(routing_key: str) -> str:

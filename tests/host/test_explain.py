@@ -17,7 +17,10 @@ def test_it_shows_rules_reasons_repairs_and_the_exact_json(workspace: Workspace)
     assert (run.returncode, run.stderr) == (0, "")
     text = run.stdout
     assert text.startswith("line 1: db-1/disk is firing, critical\n")
-    assert """  rule 'Pages' matches: severity=~"error|critical" (critical), team="data" (data)\n""" in text
+    assert (
+        """  rule 'Pages' matches: severity=~"error|critical" (critical), team="data" (data)\n"""
+        in text
+    )
     assert "  repaired owner: not a field of an alert; moved into its details\n" in text
     assert "  trigger to acme/checkout (asked for by 'Pages')\n" in text
     assert f"    POST {workspace.fake.url}/v2/enqueue\n" in text

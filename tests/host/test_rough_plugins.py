@@ -54,9 +54,7 @@ def test_notes_on_a_delivery_are_told(workspace: Workspace, environment: dict[st
     explained = workspace.alerthost("explain", given=line(), env=environment)
 
     assert (sent.returncode, sent.stderr) == (0, "note: an enricher sulked\n")
-    assert "  trigger to r/all\n    note: an enricher sulked\n" in (
-        explained.stdout
-    )
+    assert "  trigger to r/all\n    note: an enricher sulked\n" in (explained.stdout)
 
 
 def test_explain_shows_what_cannot_be_planned(

@@ -36,7 +36,9 @@ def test_a_problem_opens_is_acknowledged_and_resolves_in_both_services(
 
 
 def test_follow_ups_carry_key_action_and_dedup_key_only(workspace: Workspace) -> None:
-    workspace.alerthost("send", given=line() + line(status="acknowledged") + line(status="resolved"))
+    workspace.alerthost(
+        "send", given=line() + line(status="acknowledged") + line(status="resolved")
+    )
 
     bodies = workspace.bodies()
     assert bodies[2:] == [
@@ -170,7 +172,10 @@ severity = "critical"
         (throttling(), "throttled      trigger      acme/checkout     db-1/disk  429: "),
         (failing(503), "faulted        trigger      acme/checkout     db-1/disk  503: "),
         (reset(), "unreachable    trigger      acme/checkout     db-1/disk  no connection: "),
-        (captive_portal(), "unreachable    trigger      acme/checkout     db-1/disk  not PagerDuty"),
+        (
+            captive_portal(),
+            "unreachable    trigger      acme/checkout     db-1/disk  not PagerDuty",
+        ),
     ],
     ids=["429", "503", "reset", "portal"],
 )

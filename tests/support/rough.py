@@ -55,7 +55,11 @@ class Shout(Action[Nothing, Nothing]):
         place = Place(self.name, installation.name, "all", alert.key)
         return [
             Delivery(
-                Operation.TRIGGER, place, alert.identity, alert.severity, notes=("an enricher sulked",)
+                Operation.TRIGGER,
+                place,
+                alert.identity,
+                alert.severity,
+                notes=("an enricher sulked",),
             )
         ]
 

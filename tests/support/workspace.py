@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+
 from pagerduty_plugin.testing import FakePagerDuty
 
 CHECKOUT = "0123456789abcdefghijABCDEFGHIJ01"
@@ -92,4 +93,4 @@ def line(key: str = "db-1/disk", **fields: object) -> str:
         "labels": {"team": "data"},
         **fields,
     }
-    return json.dumps({name: value for name, value in statement.items() if value is not None}) + "\n"
+    return json.dumps(statement) + "\n"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Container, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import attrs
 
 from hostspec.faults import Fault, FaultsError
-from hostspec.normalise import FrozenDict, Json, Repair, clean_text, normalise
+from hostspec.normalise import DEEPEST, FrozenDict, Json, Repair, normalise
 
 
 class Severity(enum.StrEnum):
@@ -190,7 +192,7 @@ class Alert:
             "images": reader.images(images),
         }
         reader.refuse_faults()
-        self.__attrs_init__(
+        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]
             **fields,
             summary=reader.summary(summary, fields["key"]),
             details=FrozenDict(read_details),
@@ -232,10 +234,12 @@ class Alert:
             FaultyAlertError: not a JSON object, no key, or an unknown status.
         """
         try:
-            statement = json.loads(text, parse_int=_integer)
+            try:
+                statement = json.loads(text, parse_int=_integer)
+            except RecursionError:
+                statement = json.loads(_cut_depths(text), parse_int=_integer)
         except (ValueError, RecursionError) as error:
-            reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-            raise FaultyAlertError([Fault("", f"not a JSON object: {reason}")]) from None
+            raise FaultyAlertError([Fault("", f"not a JSON object: {error}")]) from None
         return cls.read(statement)
 
 
@@ -243,34 +247,69 @@ _JSON_FIELDS: Final = {
     field.name.rstrip("_"): field.name for field in attrs.fields(Alert) if field.name != "repairs"
 }
 
-_LONGEST_NUMERAL: Final = 4000
-"""Digits: Python refuses to turn longer numerals into an integer."""
+_LONGEST_NUMERAL: Final = 640
+"""Digits: Python always turns so many into an integer, and may refuse more."""
+
+_DEEPEST_TEXT: Final = 2 * DEEPEST
+"""Levels of a JSON text that are read where all are too many; `normalise` cuts earlier."""
+
+_NESTING: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+
+_NUMERAL: Final = re.compile(r"\d{9,}(\.\d+)?", re.ASCII)
+"""An epoch given as text; ISO 8601 has no form of so many digits without a sign between."""
 
 _MILLISECONDS: Final = 100_000_000_000
 """An epoch beyond this is in milliseconds: in seconds it would lie after the year 5000."""
 
 
-def _integer(numeral: str) -> int | str:
-    return int(numeral) if len(numeral) <= _LONGEST_NUMERAL else numeral
+def _integer(numeral: str) -> int | Decimal:
+    return int(numeral) if len(numeral) <= _LONGEST_NUMERAL else Decimal(numeral)
+
+
+def _cut_depths(text: str) -> str:
+    """Put null in the place of what is nested so deeply that Python's parser gives up."""
+    kept = []
+    depth = start = 0
+    for token in _NESTING.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == _DEEPEST_TEXT:
+                kept.append(text[start : token.start()] + "null")
+                start = len(text)
+        elif token[0] in "]}":
+            if depth == _DEEPEST_TEXT:
+                start = token.end()
+            depth -= 1
+    return "".join(kept) + text[start:]
 
 
 def _adopt(
     unknown: Mapping[object, object], details: object
 ) -> tuple[dict[object, object], list[Repair]]:
     """Move unknown fields into the details, beside what is there already."""
-    adopted: dict[object, object]
-    if isinstance(details, Mapping):
-        adopted = dict(details)
-    else:
-        adopted = {} if details is None else {"details": details}
+    adopted: dict[object, object] = {}
     repairs = []
+    if isinstance(details, Mapping):
+        adopted.update(details)
+    elif details is not None:
+        adopted["details"] = details
+        repairs.append(Repair("details", _no_object(details)))
     for name, value in unknown.items():
-        place = name if name not in adopted else f"alert.{name}"
-        adopted[place] = value
-        repairs.append(
-            Repair(clean_text(str(name)), "not a field of an alert; moved into its details")
-        )
+        text = _as_text(normalise(name, "")[0])
+        adopted[_free_place(text, adopted) if name in adopted else name] = value
+        repairs.append(Repair(text, "not a field of an alert; moved into its details"))
     return adopted, repairs
+
+
+def _free_place(name: str, taken: Container[object]) -> str:
+    """Find a name in the details that is not taken: the field's own, or one that tells it apart."""
+    while name in taken:
+        name = f"alert.{name}"
+    return name
+
+
+def _no_object(value: object) -> str:
+    return f"{_kind(value)} where an object belongs; kept under 'details'"
 
 
 _Entry = TypeVar("_Entry", Link, Image)
@@ -333,58 +372,62 @@ class _Reader:
 
     def moment(self, field: str, value: object, details: dict[str, Json]) -> dt.datetime | None:
         """Read a time; one that cannot be read is kept, as it came, in the details."""
-        if value is None or value == "":
+        if value is None or (isinstance(value, str) and not value.strip()):
             return None
-        moment = self._moment(field, value)
-        if moment is None:
-            kept, _ = normalise(value, field)
-            place = field if field not in details else f"alert.{field}"
-            details[place] = kept
+        try:
+            return self._moment(field, value)
+        except Exception:  # noqa: BLE001 -- a time zone of somebody's own may do anything
+            self.keep(field, value, details)
             reason = f"{_shortened(value)} is not an ISO 8601 time; kept in the details"
             self.repair(field, reason)
-        return moment
-
-    def _moment(self, field: str, value: object) -> dt.datetime | None:
-        try:
-            match value:
-                case dt.datetime():
-                    moment = value
-                case str():
-                    moment = dt.datetime.fromisoformat(value.strip())
-                case int() | float() if not isinstance(value, bool):
-                    seconds = value / 1000 if abs(value) > _MILLISECONDS else value
-                    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
-                    self.repair(field, f"the number {value} was read as seconds since 1970")
-                case _:
-                    return None
-            if moment.tzinfo is None or moment.utcoffset() is None:
-                moment = moment.replace(tzinfo=dt.UTC)
-                self.repair(field, "has no time zone; taken as UTC")
-            return moment.astimezone(dt.UTC)
-        except (ValueError, OverflowError, OSError):
             return None
+
+    def _moment(self, field: str, value: Any) -> dt.datetime:
+        if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()):
+            value = json.loads(value)
+        if isinstance(value, bool):
+            message = "a truth value is no time"
+            raise TypeError(message)
+        if isinstance(value, (int, float)):
+            return self._epoch(field, value)
+        text = value if isinstance(value, str) else value.isoformat()  # a date, or somebody's own
+        moment = dt.datetime.fromisoformat(text.strip().upper())  # RFC 3339 allows "z"
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=dt.UTC)
+            self.repair(field, "has no time zone; taken as UTC")
+        return moment.astimezone(dt.UTC)
+
+    def _epoch(self, field: str, number: float) -> dt.datetime:
+        in_milliseconds = abs(number) > _MILLISECONDS
+        moment = dt.datetime.fromtimestamp(number / 1000 if in_milliseconds else number, dt.UTC)
+        unit = "milliseconds" if in_milliseconds else "seconds"
+        self.repair(field, f"the number {number} was read as {unit} since 1970")
+        return moment
 
     def details(self, value: object) -> dict[str, Json]:
         if value is None:
             return {}
         normalised, repairs = normalise(value, "details")
+        if not isinstance(normalised, Mapping):
+            self.repair("details", _no_object(value))
+            return self.details({"details": value})
         self.repairs.extend(repairs)
-        if isinstance(normalised, Mapping):
-            return dict(normalised)
-        self.repair("details", f"{_kind(normalised)} where an object belongs; kept under 'details'")
-        return {"details": normalised}
+        return dict(normalised)
+
+    def keep(self, field: str, value: object, details: dict[str, Json]) -> None:
+        """Keep in the details what a field cannot hold."""
+        details.update(self.details({_free_place(field, details): value}))
 
     def labels(self, value: object, details: dict[str, Json]) -> Mapping[str, str]:
         if value is None:
             return FrozenDict()  # type: ignore[return-value]
         normalised, repairs = normalise(value, "labels")
-        self.repairs.extend(repairs)
         if not isinstance(normalised, Mapping):
-            place = "labels" if "labels" not in details else "alert.labels"
-            details[place] = normalised
+            self.keep("labels", value, details)
             reason = f"{_kind(normalised)} where an object belongs; kept in the details"
             self.repair("labels", reason)
             return FrozenDict()  # type: ignore[return-value]
+        self.repairs.extend(repairs)
         labels: dict[str, str] = {}
         for name, item in normalised.items():
             if isinstance(item, str):
@@ -430,11 +473,14 @@ class _Reader:
             return None
         for name in value:
             if name not in names:
-                self.repair(f"{field}.{clean_text(str(name))}", "unknown; dropped")
+                text = _as_text(normalise(name, "")[0])
+                self.repair(f"{field}.{text}", "unknown; dropped")
         return kind(**texts)
 
 
 def _as_text(value: Json) -> str:
+    if isinstance(value, str):
+        return value
     return json.dumps(value, ensure_ascii=False) if value is not None else ""
 
 
@@ -451,6 +497,8 @@ def _kind(value: object) -> str:
             return "text"
         case Mapping():
             return "an object"
+        case bytes() | bytearray():
+            return "bytes"
         case Sequence():
             return "a list"
     return f"a {type(value).__name__}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Self
 
 import attrs
 
@@ -23,7 +24,7 @@ class Fault:
         return f"{self.path}: {self.reason}" if self.path else self.reason
 
     def below(self, path: str) -> Fault:
-        """Tell the same fault from further out: `path` is put before its own."""
+        """Tell the same fault from further out: ``path`` is put before its own."""
         if not self.path:
             return Fault(path, self.reason)
         joint = "" if self.path.startswith("[") else "."
@@ -36,3 +37,6 @@ class FaultsError(ValueError):
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
         super().__init__("; ".join(map(str, self.faults)))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[Fault, ...]]]:
+        return type(self), (self.faults,)

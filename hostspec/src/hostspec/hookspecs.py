@@ -50,6 +50,7 @@ class Hooks(Protocol):
             name: of a hook whose specification was added with ``hostspec_addhooks``.
             arguments: the hook's arguments, all of them.
         """
+        ...
 
 
 class HostSpec:
@@ -149,7 +150,8 @@ class HostSpec:
                 capabilities = Capabilities()
 
                 def plan(self, alert, settings, installation, *, rule=""):
-                    place = Place(self.name, installation.name, "all", alert.key)
+                    key = f"{alert.scope}/{alert.key}"
+                    place = Place(self.name, installation.name, "all", key)
                     return [
                         Delivery(
                             Operation.TRIGGER,

@@ -36,6 +36,16 @@ Handle = Mapping[str, Json]
 """What a provider needs to follow up: opaque JSON without secrets, from the first send."""
 
 
+def frozen(members: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Make an object's members deeply unchangeable."""
+    return FrozenDict({name: freeze(value) for name, value in members.items()})
+
+
+def frozen_handle(handle: Handle | None) -> Handle | None:
+    """Make a handle deeply unchangeable."""
+    return None if handle is None else frozen(handle)
+
+
 @attrs.frozen
 class Place:
     """Where an incident is: which action, through which installation, at which destination.
@@ -69,13 +79,9 @@ class Incident:
     place: Place
     state: IncidentState
     severity: Severity
-    handle: Handle | None = None
+    handle: Handle | None = attrs.field(default=None, converter=frozen_handle)
     holders: tuple[Identity, ...] = ()
     rules: tuple[str, ...] = ()
-
-
-def _frozen(message: Mapping[str, Json]) -> Mapping[str, Json]:
-    return FrozenDict({name: freeze(value) for name, value in message.items()})
 
 
 @attrs.frozen
@@ -98,7 +104,7 @@ class Delivery:
     place: Place
     alert: Identity
     severity: Severity
-    message: Mapping[str, Json] = attrs.field(factory=FrozenDict, converter=_frozen)
+    message: Mapping[str, Json] = attrs.field(factory=FrozenDict, converter=frozen)
     rules: tuple[str, ...] = ()
     repairs: tuple[Repair, ...] = ()
     notes: tuple[str, ...] = ()

@@ -6,9 +6,10 @@ import base64
 import datetime as dt
 import enum
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 import attrs
@@ -27,6 +28,9 @@ MOST_VALUES: Final = 200_000
 MOST_REPAIRS: Final = 100
 """Repairs that are told one by one; the rest is counted."""
 
+LONGEST_NAME: Final = 80
+"""Characters of a name that a repair quotes."""
+
 WIDEST_INTEGER: Final = 1024
 """Bits of an integer that stays a number: beyond it no JSON reader's double can hold it."""
 
@@ -43,7 +47,7 @@ class FrozenDict(dict[str, Json]):
         raise TypeError(message)
 
     __setitem__ = __delitem__ = _refuse
-    clear = pop = popitem = setdefault = update = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = __ior__ = _refuse  # pyright: ignore[reportAssignmentType]
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -65,15 +69,25 @@ class Repair:
     reason: str
 
 
+def freeze(value: Json) -> Json:
+    """Make JSON deeply unchangeable: mappings become `FrozenDict`s, lists become tuples."""
+    if isinstance(value, Mapping):
+        return FrozenDict({name: freeze(item) for name, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return tuple(freeze(item) for item in value)
+    return value
+
+
 def clean_text(text: str) -> str:
     """Join surrogate pairs and replace lone surrogates, which no UTF-8 encoder takes."""
+    text = str.__str__(text)  # of a subclass, what it holds: its methods may do anything
     if text.isascii():
-        return str(text)
+        return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def normalise(value: object, field: str) -> tuple[Json, tuple[Repair, ...]]:
-    """Make a JSON value of `value`; never raises.
+    """Make a JSON value of ``value``; never raises.
 
     Args:
         value: anything.
@@ -83,123 +97,144 @@ def normalise(value: object, field: str) -> tuple[Json, tuple[Repair, ...]]:
         the JSON value, deeply frozen, and what had to be changed. Normalising what comes
         back changes nothing more.
     """
-    normaliser = _Normaliser()
-    result = normaliser.visit(value, field, 0)
-    return result, normaliser.told(field)
+    normaliser = _Normaliser(field)
+    result = normaliser.visit(value, ())
+    return result, normaliser.told()
+
+
+_Path: TypeAlias = tuple[str | int, ...]
 
 
 class _Normaliser:
     """One walk through one value: its repairs, and the containers it is inside of."""
 
-    def __init__(self) -> None:
+    def __init__(self, field: str) -> None:
+        self._field = field
         self._repairs: list[Repair] = []
         self._untold = 0
         self._values = 0
+        self._cut = False
         self._inside: set[int] = set()
 
-    def repair(self, field: str, reason: str) -> None:
-        if len(self._repairs) < MOST_REPAIRS:
-            self._repairs.append(Repair(field, reason))
+    def repair(self, path: _Path, reason: str, *, always: bool = False) -> None:
+        if always or len(self._repairs) < MOST_REPAIRS:
+            steps = (f"[{p}]" if isinstance(p, int) else f".{_brief(p)}" for p in path)
+            self._repairs.append(Repair(self._field + "".join(steps), reason))
         else:
             self._untold += 1
 
-    def told(self, field: str) -> tuple[Repair, ...]:
+    def told(self) -> tuple[Repair, ...]:
         if not self._untold:
             return tuple(self._repairs)
-        return (*self._repairs, Repair(field, f"{self._untold} further repairs like these"))
+        return (*self._repairs, Repair(self._field, f"{self._untold} further repairs like these"))
 
-    def visit(self, value: object, field: str, depth: int) -> Json:
+    def visit(self, value: object, path: _Path) -> Json:
         self._values += 1
-        if self._values > MOST_VALUES:
-            self.repair(field, f"what follows the first {MOST_VALUES:,} values was cut")
-            return "(cut)"
-        if value is None or value is True or value is False:
-            return value
-        if isinstance(value, enum.Enum):
-            self.repair(field, f"an enum member ({type(value).__name__}) became its value")
-            return self.visit(value.value, field, depth)
-        if isinstance(value, str):
-            return self._text(value, field)
-        if isinstance(value, int):
-            return self._integer(int(value), field)
-        if isinstance(value, float):
-            return self._float(float(value), field)
-        if isinstance(value, (Mapping, Sequence, AbstractSet)) and not isinstance(
-            value, (bytes, bytearray, memoryview)
-        ):
-            return self._container(value, field, depth)
-        return self._text(self._told(value, field), field)
+        try:
+            if value is None or value is True or value is False:
+                return value
+            if isinstance(value, enum.Enum):
+                self.repair(path, f"an enum member ({type(value).__name__}) became its value")
+                return self.visit(value.value, path)
+            if isinstance(value, str):
+                return self._text(value, path)
+            if isinstance(value, int):
+                return self._integer(int.__int__(value), path)
+            if isinstance(value, float):
+                return self._float(float.__float__(value), path)
+            if isinstance(value, (Mapping, Sequence, AbstractSet)) and not isinstance(
+                value, (bytes, bytearray, memoryview)
+            ):
+                return self._container(value, path)
+            return self._text(self._told(value, path), path)
+        except Exception as error:  # noqa: BLE001 -- a value of somebody's own may do anything
+            self.repair(path, f"a value that could not be read ({type(error).__name__}) was cut")
+            return "(could not be read)"
 
-    def _text(self, text: str, field: str) -> str:
+    def _text(self, text: str, path: _Path) -> str:
         cleaned = clean_text(text)
-        if cleaned != text:
-            self.repair(field, "text that UTF-8 cannot hold (lone surrogates) was replaced")
+        if cleaned != str.__str__(text):
+            self.repair(path, "text that UTF-8 cannot hold (lone surrogates) was replaced")
         return cleaned
 
-    def _integer(self, number: int, field: str) -> Json:
+    def _integer(self, number: int, path: _Path) -> Json:
         if number.bit_length() <= WIDEST_INTEGER:
             return number
-        self.repair(field, "an integer too wide for JSON readers became hexadecimal text")
+        self.repair(path, "an integer too wide for JSON readers became hexadecimal text")
         return hex(number)
 
-    def _float(self, number: float, field: str) -> Json:
+    def _float(self, number: float, path: _Path) -> Json:
         if math.isfinite(number):
             return number
         name = "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
-        self.repair(field, f"{name} is no JSON number and became text")
+        self.repair(path, f"{name} is no JSON number and became text")
         return name
 
-    def _container(self, value: object, field: str, depth: int) -> Json:
+    def _container(self, value: Mapping[object, object] | Iterable[object], path: _Path) -> Json:
         if id(value) in self._inside:
-            self.repair(field, "a value that contains itself was cut there")
+            self.repair(path, "a value that contains itself was cut there")
             return "(contains itself)"
-        if depth >= DEEPEST:
-            self.repair(field, f"nesting deeper than {DEEPEST} levels was cut")
+        if len(path) >= DEEPEST:
+            self.repair(path, f"nesting deeper than {DEEPEST} levels was cut")
             return "(nested too deeply)"
         self._inside.add(id(value))
         try:
             if isinstance(value, Mapping):
-                return self._mapping(value, field, depth)
+                return self._mapping(value, path)
             if isinstance(value, AbstractSet):
-                self.repair(field, "a set became a sorted list")
-                items: list[object] = sorted(value, key=_told_safely)
-            else:
-                items = list(value)  # type: ignore[call-overload]
-            return tuple(
-                self.visit(item, f"{field}[{index}]", depth + 1) for index, item in enumerate(items)
-            )
-        except Exception as error:  # noqa: BLE001 -- a container of somebody's own may do anything
-            self.repair(field, f"a value that could not be read ({type(error).__name__}) was cut")
-            return f"({type(value).__name__})"
+                self.repair(path, "a set became a sorted list")
+                value = sorted(islice(value, MOST_VALUES), key=_told_safely)
+            return self._list(value, path)
         finally:
             self._inside.discard(id(value))
 
-    def _mapping(self, mapping: Mapping[object, object], field: str, depth: int) -> Json:
+    def _list(self, items: Iterable[object], path: _Path) -> Json:
+        result: list[Json] = []
+        for index, item in enumerate(items):
+            if self._full(path):
+                break
+            result.append(self.visit(item, (*path, index)))
+        return tuple(result)
+
+    def _mapping(self, mapping: Mapping[object, object], path: _Path) -> Json:
         result: dict[str, Json] = {}
+        numbers: dict[str, int] = {}
         for key, item in mapping.items():
-            if isinstance(key, str) and type(key) is str:
-                name = self._text(key, field)
+            if self._full(path):
+                break
+            if isinstance(key, str):
+                name = self._text(key, path)
             else:
                 name = clean_text(_told_safely(key))
-                self.repair(field, f"the key {name!r} ({type(key).__name__}) became text")
+                told = f"the key {_brief(name)!r} ({type(key).__name__}) became text"
+                self.repair(path, told)
             if name in result:
-                name = _free_name(name, result)
-                self.repair(field, f"a second entry of the same name became {name!r}")
-            result[name] = self.visit(item, f"{field}.{name}", depth + 1)
+                name = _free_name(name, result, numbers)
+                self.repair(path, f"a second entry of the same name became {_brief(name)!r}")
+            result[name] = self.visit(item, (*path, name))
         return FrozenDict(result)
 
-    def _told(self, value: object, field: str) -> str:
+    def _full(self, path: _Path) -> bool:
+        """Say whether no more values are kept; reported where the first one is cut."""
+        if self._values < MOST_VALUES:
+            return False
+        if not self._cut:
+            self._cut = True
+            self.repair(path, f"what follows the first {MOST_VALUES:,} values was cut", always=True)
+        return True
+
+    def _told(self, value: object, path: _Path) -> str:
         kind = type(value).__name__
         if isinstance(value, (bytes, bytearray, memoryview)):
             data = bytes(value)
             try:
                 text = data.decode()
             except UnicodeDecodeError:
-                self.repair(field, f"{kind} became base64 text")
+                self.repair(path, f"{kind} became base64 text")
                 return base64.b64encode(data).decode()
-            self.repair(field, f"{kind} became text")
+            self.repair(path, f"{kind} became text")
             return text
-        self.repair(field, f"a value of type {kind} became text")
+        self.repair(path, f"a value of type {kind} became text")
         return _told_safely(value)
 
 
@@ -214,7 +249,7 @@ def _told_safely(value: object) -> str:
             case Decimal():
                 return format(value)
             case str():
-                return str(value)
+                return str.__str__(value)
             case int():
                 return hex(value) if value.bit_length() > WIDEST_INTEGER else repr(value)
             case BaseException():
@@ -224,8 +259,14 @@ def _told_safely(value: object) -> str:
         return f"({type(value).__name__})"
 
 
-def _free_name(name: str, taken: Mapping[str, object]) -> str:
-    number = 2
+def _free_name(name: str, taken: Mapping[str, object], numbers: dict[str, int]) -> str:
+    """Number a name; `numbers` keeps the last one given, for thousands may be the same."""
+    number = numbers.get(name, 1) + 1
     while f"{name} ({number})" in taken:
         number += 1
+    numbers[name] = number
     return f"{name} ({number})"
+
+
+def _brief(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"

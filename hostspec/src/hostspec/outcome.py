@@ -7,7 +7,7 @@ import enum
 
 import attrs
 
-from hostspec.incident import Delivery, Handle
+from hostspec.incident import Delivery, Handle, frozen_handle
 
 
 class OutcomeKind(enum.StrEnum):
@@ -57,7 +57,7 @@ class Outcome:
 
     kind: OutcomeKind
     reason: str = ""
-    handle: Handle | None = None
+    handle: Handle | None = attrs.field(default=None, converter=frozen_handle)
     retry_after: float | None = None
 
     @property
@@ -78,7 +78,7 @@ class SendContext:
         collapsed: how many later or earlier messages this one stands for.
     """
 
-    handle: Handle | None = None
+    handle: Handle | None = attrs.field(default=None, converter=frozen_handle)
     attempt: int = 1
     accepted_at: dt.datetime | None = None
     now: dt.datetime | None = None

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import attrs
 
-from hostspec.settings import structure
+from hostspec.faults import Fault
+from hostspec.secret import SecretUnavailableError
+from hostspec.settings import secrets, structure
 
 if TYPE_CHECKING:
     from hostspec.demonstration import Demonstration
@@ -69,6 +71,19 @@ class Provider(abc.ABC, Generic[S]):
             SettingsError: with every fault of the settings.
         """
         return Installation(self.name, name, structure(self.settings, raw))
+
+    def check(self, installation: Installation[S]) -> Sequence[Fault]:
+        """Say what stands in the way of sending through this installation now.
+
+        Reads every secret once, so that a missing one is found by day; sends nothing.
+        """
+        faults = []
+        for path, secret in secrets(installation.settings):
+            try:
+                secret.reveal()
+            except SecretUnavailableError as error:
+                faults.append(Fault(path, str(error)))
+        return faults
 
     def demonstration(self) -> Demonstration | None:
         """Offer a stand-in of the service to show people how it works; None for none."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from hostspec.secret import Secret
-from hostspec.settings import describe, to_json
+from hostspec.settings import SettingInfo, describe, to_json
 
 SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 """The meta-schema that every schema names."""
@@ -42,20 +42,32 @@ def _object_schema(kind: Any) -> dict[str, Any]:
 def _field_schema(field: attrs.Attribute[Any]) -> dict[str, Any]:
     info = describe(field)
     schema = _type_schema(field.type)
+    for branch in schema.get("anyOf", [schema]):
+        _constrain(branch, info)
     schema["title"] = info.label
     if info.help:
         schema["description"] = info.help
-    if info.choices:
-        (schema["items"] if schema.get("type") == "array" else schema)["enum"] = list(info.choices)
-    if info.minimum is not None:
-        schema["minimum"] = info.minimum
-    if info.maximum is not None:
-        schema["maximum"] = info.maximum
-    if info.least_items:
-        schema["minItems"] = info.least_items
-    if field.default is not attrs.NOTHING:
-        schema["default"] = to_json(field.default)
+    default: Any = field.default
+    if type(default) is attrs.Factory:
+        default = default.factory()
+    if default is not attrs.NOTHING:
+        schema["default"] = to_json(default)
     return schema
+
+
+def _constrain(schema: dict[str, Any], info: SettingInfo) -> None:
+    """Add what a declaration demands beside its type: of a list, most of it of the entries."""
+    if schema["type"] == "null":
+        return
+    if info.least_items:
+        schema["minProperties" if schema["type"] == "object" else "minItems"] = info.least_items
+    entry = schema["items"] if schema["type"] == "array" else schema
+    if info.choices:
+        entry["enum"] = list(info.choices)
+    if info.minimum is not None:
+        entry["minimum"] = info.minimum
+    if info.maximum is not None:
+        entry["maximum"] = info.maximum
 
 
 _TYPE_SCHEMAS: Final[Mapping[Any, Mapping[str, Any]]] = {
@@ -63,7 +75,7 @@ _TYPE_SCHEMAS: Final[Mapping[Any, Mapping[str, Any]]] = {
     int: {"type": "integer"},
     float: {"type": "number"},
     str: {"type": "string"},
-    Secret: {"type": "string", "minLength": 1, "format": "password", "writeOnly": True},
+    Secret: {"type": "string", "pattern": r"\S", "format": "password", "writeOnly": True},
     type(None): {"type": "null"},
 }
 
@@ -78,7 +90,7 @@ def _type_schema(kind: Any) -> dict[str, Any]:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
         return {"type": "array", "items": _type_schema(arguments[0])}
-    if origin is Mapping:
+    if origin in (Mapping, dict):
         return {"type": "object", "additionalProperties": _type_schema(arguments[1])}
     if origin in (typing.Union, types.UnionType):
         return {"anyOf": [_type_schema(argument) for argument in arguments]}

@@ -35,22 +35,19 @@ class Secret:
     @property
     def reference(self) -> str | None:
         """The reference; None where the secret was given as itself."""
-        scheme, colon, rest = self._text.partition(":")
-        return self._text if colon and rest and scheme in _READERS else None
+        scheme, colon, _ = self._text.partition(":")
+        return self._text if colon and scheme in _READERS else None
 
     def reveal(self) -> str:
         """Read the secret now; blanks and line ends around it do not belong to it.
 
         Raises:
-            SecretUnavailableError: the reference leads to nothing, or to an empty text.
+            SecretUnavailableError: the reference leads to nothing, or the secret is empty.
         """
         reference = self.reference
-        if reference is None:
-            return self._text
-        scheme, _, rest = reference.partition(":")
-        secret = _READERS[scheme](rest).strip()
+        secret = (self._text if reference is None else _read(reference)).strip()
         if not secret:
-            message = f"{reference} is empty"
+            message = f"{reference or 'the secret'} is empty"
             raise SecretUnavailableError(message)
         return secret
 
@@ -82,29 +79,41 @@ class Secret:
         return self
 
 
+def _read(reference: str) -> str:
+    scheme, _, place = reference.partition(":")
+    if not place:
+        message = f"{reference} names nothing; the forms are {REFERENCE_FORMS}"
+        raise SecretUnavailableError(message)
+    return _READERS[scheme](place)
+
+
 def _from_environment(name: str) -> str:
     try:
         return os.environ[name]
-    except KeyError:
+    except (KeyError, UnicodeEncodeError):
         message = f"the environment variable {name} is not set"
         raise SecretUnavailableError(message) from None
 
 
 def _from_file(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         message = f"the file {path} cannot be read: {error.strerror}"
         raise SecretUnavailableError(message) from None
     except UnicodeDecodeError:
         message = f"the file {path} is not text"
         raise SecretUnavailableError(message) from None
+    except ValueError:
+        message = f"{path!r} cannot be the path of a file"
+        raise SecretUnavailableError(message) from None
 
 
 def _from_keyring(place: str) -> str:
     service, _, name = place.partition("/")
     try:
-        import keyring  # noqa: PLC0415 -- an extra, and slow to import
+        # an extra, and slow to import
+        import keyring  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
     except ImportError:
         message = f"keyring:{place} needs the package keyring (pip install 'hostspec[keyring]')"
         raise SecretUnavailableError(message) from None

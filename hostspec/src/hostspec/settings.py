@@ -1,14 +1,16 @@
 """Settings: one attrs class declares them; what a person gave becomes an object of it.
 
 A settings class is a frozen, keyword-only attrs class whose fields are made by `setting`.
-Their types may be ``bool``, ``int``, ``float``, ``str``, an enum, `Secret`, another settings
-class, ``tuple[T, ...]``, ``Mapping[str, T]``, and ``T | None``. A class may check what concerns
-several of its fields in a method ``faults(self) -> Iterable[Fault]``.
+Their types may be ``bool``, ``int``, ``float``, ``str``, an enum of texts, `Secret`, another
+settings class, ``tuple[T, ...]``, ``Mapping[str, T]``, and ``T | None``. A class may check what
+concerns several of its fields in a method ``faults(self) -> Iterable[Fault]``.
 """
 
 from __future__ import annotations
 
 import difflib
+import enum
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +18,12 @@ from typing import Any, Final, TypeVar
 
 import attrs
 import cattrs
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.errors import (
+    AttributeValidationNote,
+    ClassValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+)
 from cattrs.gen import make_dict_structure_fn, override
 
 from hostspec.faults import Fault, FaultsError
@@ -25,6 +32,9 @@ from hostspec.secret import REFERENCE_FORMS, LiteralSecretError, Secret
 T = TypeVar("T")
 
 _METADATA: Final = "hostspec.settings"
+
+_LONGEST_WORD: Final = 20
+"""Characters of a wrong choice that are quoted: keys and tokens have more."""
 
 
 class SettingsError(FaultsError):
@@ -38,10 +48,10 @@ class SettingInfo:
     Attributes:
         label: what a form calls it.
         help: a sentence that says what it does.
-        choices: the values it may have; empty for any.
-        minimum: the least number, or None.
-        maximum: the greatest number, or None.
-        least_items: how many entries a list needs at the least.
+        choices: the values it may have, or those of a list's entries; empty for any.
+        minimum: the least number, or None; of a list's entries too.
+        maximum: the greatest number, or None; of a list's entries too.
+        least_items: how many entries a list or table needs at the least.
         check: gives the reason why a value is wrong, or None.
     """
 
@@ -113,8 +123,8 @@ def secrets(settings: object, path: str = "") -> Iterator[tuple[str, Secret]]:
         case tuple():
             for index, item in enumerate(settings):
                 yield from secrets(item, f"{path}[{index}]")
-        case attrs.AttrsInstance():
-            for field in attrs.fields(type(settings)):
+        case object(__attrs_attrs__=fields):
+            for field in fields:
                 below = f"{path}.{field.name}" if path else field.name
                 yield from secrets(getattr(settings, field.name), below)
 
@@ -144,25 +154,50 @@ def _told(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _primitive(kind: type, accepted: type | tuple[type, ...], what: str) -> None:
-    def hook(value: object, _: object) -> Any:
-        _expect(value, accepted, what)
+def _primitive(kind: type, what: str) -> None:
+    def hook(value: object, asked: type) -> Any:
+        if asked is not kind:  # cattrs takes an enum of texts for a text
+            return _structure_enum(value, asked)
+        _expect(value, kind, what)
         return kind(value)
 
     _converter.register_structure_hook(kind, hook)
 
 
-_primitive(bool, bool, "true or false")
-_primitive(int, int, "a whole number")
-_primitive(float, (int, float), "a number")
-_primitive(str, str, "text")
+_primitive(bool, "true or false")
+_primitive(int, "a whole number")
+_primitive(str, "text")
+
+
+@_converter.register_structure_hook
+def _structure_float(value: Any, _: Any) -> float:
+    _expect(value, (int, float), "a number")
+    if not abs(value) <= sys.float_info.max:
+        message = "must be a finite number"
+        raise ValueError(message)
+    return float(value)
+
+
+def _structure_enum(value: Any, kind: Any) -> Any:
+    if isinstance(value, kind):
+        return value
+    _expect(value, str, "text")
+    known = [member.value for member in kind]
+    if value not in known:
+        raise ValueError(_unknown(value, known))
+    return kind(value)
+
+
+_converter.register_structure_hook(enum.Enum, _structure_enum)
 
 
 @_converter.register_structure_hook
 def _structure_secret(value: Any, _: Any) -> Secret:
     if isinstance(value, Secret):
         return value
-    _expect(value, str, f"text: a secret, or better a reference ({REFERENCE_FORMS})")
+    if not isinstance(value, str):  # what it is goes unsaid: a number may be the secret
+        message = f"must be text: a secret, or better a reference ({REFERENCE_FORMS})"
+        raise ValueError(message)  # noqa: TRY004 -- a fault of the settings, like the others
     if not value.strip():
         message = f"is blank; give a reference ({REFERENCE_FORMS})"
         raise ValueError(message)
@@ -209,6 +244,7 @@ def _mapping_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any]
         faults: list[Fault] = []
         for name, raw in value.items():
             try:
+                _expect(name, str, "a name")
                 structured[name] = converter.structure(raw, item)
             except Exception as error:  # noqa: BLE001 -- gathered, not swallowed
                 faults.extend(_faults(error, str(name)))
@@ -250,30 +286,41 @@ def _field_hook(
 
     def hook(raw: Any, _: Any) -> Any:
         value = converter.structure(raw, kind)
-        reason = _wrong(value, info)
-        if reason:
-            raise ValueError(reason)
+        faults = [] if value is None else _wrong(value, info)
+        if faults:
+            raise FaultsError(faults)
         return value
 
     return hook
 
 
-def _wrong(value: Any, info: SettingInfo) -> str | None:
-    """Say what is wrong with a value of the right type; None where nothing is."""
-    if value is None:
-        return None
-    if info.choices:
-        for item in value if isinstance(value, tuple) else (value,):
-            if item not in info.choices:
-                meant = _meant(item, info.choices)
-                return f"{item!r} is unknown{meant}; known are {_listed(info.choices)}"
-    if info.minimum is not None and value < info.minimum:
-        return f"{value} is too small; the least is {info.minimum:g}"
-    if info.maximum is not None and value > info.maximum:
-        return f"{value} is too large; the most is {info.maximum:g}"
+def _wrong(value: Any, info: SettingInfo) -> list[Fault]:
+    """Find what is wrong with a value of the right type."""
+    entries = [("", value)]
+    if isinstance(value, tuple):
+        entries = [(f"[{index}]", item) for index, item in enumerate(value)]
+    reasons = [(path, _unfit(item, info)) for path, item in entries]
     if info.least_items and len(value) < info.least_items:
-        return f"has {len(value)} entries; needs at least {info.least_items}"
-    return info.check(value) if info.check else None
+        reasons.append(("", f"has {len(value)} entries; needs at least {info.least_items}"))
+    if info.check and not any(reason for _, reason in reasons):
+        reasons.append(("", info.check(value)))
+    return [Fault(path, reason) for path, reason in reasons if reason]
+
+
+def _unfit(value: Any, info: SettingInfo) -> str | None:
+    if info.choices and value not in info.choices:
+        return _unknown(value, info.choices)
+    if info.minimum is not None and value < info.minimum:
+        return f"{value} is too small; the least is {info.minimum}"
+    if info.maximum is not None and value > info.maximum:
+        return f"{value} is too large; the most is {info.maximum}"
+    return None
+
+
+def _unknown(word: str, known: Sequence[str]) -> str:
+    # a long text may be a secret in the wrong place
+    told = repr(word) if len(word) <= _LONGEST_WORD else "this"
+    return f"{told} is unknown{_meant(word, known)}; known are {_listed(known)}"
 
 
 def _listed(choices: Sequence[str]) -> str:
@@ -290,9 +337,7 @@ def _faults(error: BaseException, path: str) -> list[Fault]:
     match error:
         case ClassValidationError():
             noted, bare = error.group_exceptions()
-            below = [
-                fault for inner, note in noted for fault in _faults(inner, _join(path, note.name))
-            ]
+            below = [fault for inner, note in noted for fault in _field_faults(inner, note, path)]
             return below + [fault for inner in bare for fault in _faults(inner, path)]
         case IterableValidationError():
             indexed, bare = error.group_exceptions()
@@ -312,9 +357,16 @@ def _faults(error: BaseException, path: str) -> list[Fault]:
             ]
         case FaultsError():
             return [fault.below(path) if path else fault for fault in error.faults]
-        case KeyError():
-            return [Fault(path, "missing; it is required")]
-    return [Fault(path, str(error))]
+        case ValueError():
+            return [Fault(path, str(error) or "is wrong")]
+    return [Fault(path, f"cannot be checked ({type(error).__name__}: {error})")]
+
+
+def _field_faults(error: Exception, note: AttributeValidationNote, path: str) -> list[Fault]:
+    below = _join(path, note.name)
+    if isinstance(error, KeyError) and error.args == (note.name,):
+        return [Fault(below, "missing; it is required")]
+    return _faults(error, below)
 
 
 def _join(path: str, name: str) -> str:

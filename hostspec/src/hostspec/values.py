@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -11,8 +12,9 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.json import make_converter
 
 from hostspec.alert import Alert
-from hostspec.normalise import FrozenDict, Json, normalise
+from hostspec.normalise import Json, freeze
 from hostspec.provider import Installation
+from hostspec.secret import Secret
 from hostspec.settings import to_json as settings_to_json
 
 T = TypeVar("T")
@@ -24,7 +26,7 @@ def to_json(value: object) -> Any:
     """Give a value of the contract as JSON that a host may store or send to another process.
 
     Raises:
-        LiteralSecretError: an installation holds a secret that was given as itself.
+        LiteralSecretError: it holds a secret that was given as itself.
     """
     return _converter.unstructure(value)
 
@@ -49,17 +51,23 @@ def _is_mapping(kind: Any) -> bool:
     return typing.get_origin(kind) is Mapping
 
 
-def _structure_mapping(value: Any, _: Any) -> FrozenDict:
-    frozen, _repairs = normalise(value, "")
-    if not isinstance(frozen, FrozenDict):
+def _is_json(kind: Any) -> bool:
+    return kind is Json
+
+
+def _structure_mapping(value: Any, _: Any) -> Json:
+    if not isinstance(value, Mapping):
         message = "must be an object"
         raise TypeError(message)
-    return frozen
+    return freeze(value)  # not normalised: a message may nest deeper than an alert's details
 
 
+_converter.register_structure_hook_func(_is_json, lambda value, _: freeze(value))
+_converter.register_unstructure_hook_func(_is_json, _thawed)
 _converter.register_structure_hook_func(_is_mapping, _structure_mapping)
 _converter.register_unstructure_hook_func(_is_mapping, _thawed)
-_converter.register_unstructure_hook(FrozenDict, _thawed)
+_converter.register_unstructure_hook(enum.StrEnum, str)
+_converter.register_unstructure_hook(Secret, settings_to_json)
 
 attrs.resolve_types(Alert)
 _converter.register_structure_hook(

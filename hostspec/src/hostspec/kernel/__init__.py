@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostspec.kernel.host import Host, Plan, Report
+from hostspec.kernel.host import Host, Report
 from hostspec.kernel.loading import (
     PluginInfo,
     Plugins,
@@ -11,6 +11,7 @@ from hostspec.kernel.loading import (
     load,
     survey,
 )
+from hostspec.kernel.planning import Plan
 from hostspec.kernel.rules import Rule, RuleAction
 
 __all__ = [

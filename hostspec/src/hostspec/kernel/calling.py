@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -55,11 +56,15 @@ class IsolatedHooks:
         if (plugin, name) in self._switched_off:
             return Answer(plugin, None, "switched off since it exceeded its deadline")
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        threading.Thread(
+        thread = threading.Thread(
             target=lambda: answers.put(ask(implementation, arguments)),
             name=f"{name} of {plugin}",
             daemon=True,
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            return Answer(plugin, None, "there was no thread to call it on")
         try:
             answer = answers.get(timeout=self._deadline)
         except queue.Empty:
@@ -83,6 +88,10 @@ def ask(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> Ans
         if name in arguments
     }
     try:
-        return Answer(implementation.plugin_name, function(**taken))
+        value = function(**taken)
     except BaseException as error:  # noqa: BLE001 -- SystemExit of a plugin must not end the host
         return Answer(implementation.plugin_name, None, told(error))
+    if inspect.iscoroutine(value):
+        value.close()
+        return Answer(implementation.plugin_name, None, "returned a coroutine, which is not run")
+    return Answer(implementation.plugin_name, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import enum
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -15,7 +15,7 @@ import pluggy
 from hostspec.action import Action, AnyAction, Capabilities
 from hostspec.faults import Fault
 from hostspec.hookspecs import Hooks, HostSpec
-from hostspec.kernel.calling import IsolatedHooks, ask, implementations, told
+from hostspec.kernel.calling import IsolatedHooks, ask, implementations
 from hostspec.kernel.rules import RuleAction
 from hostspec.markers import PROJECT
 from hostspec.provider import Installation, Provider
@@ -150,129 +150,174 @@ def installed() -> tuple[str, ...]:
 
 def survey(enabled: Iterable[str], *, own: Mapping[str, object] | None = None) -> Plugins:
     """Do as `load` does, but leave out what fails and say so in ``infos``; for showing only."""
-    return _Assembly().run(tuple(enabled), own or {})
+    infos, plugins = _import(set(enabled), own or {})
+    while True:
+        try:
+            return _Assembly(infos).run(plugins)
+        except _RefusedError as refused:
+            # put together anew without it, so that nothing of it is left behind
+            del plugins[refused.plugin]
+            infos[refused.plugin] = _failed(infos[refused.plugin], refused.reason)
+
+
+def _import(
+    enabled: Collection[str], own: Mapping[str, object]
+) -> tuple[dict[str, PluginInfo], dict[str, object]]:
+    """Import what is enabled, and nothing else; what cannot be had is only in the infos."""
+    found = _found()
+    infos = {
+        name: _info(points[0], PluginState.DISABLED, "not enabled")
+        for name, points in found.items()
+    } | {name: PluginInfo(name) for name in own}
+    plugins = dict(own)
+    for name in sorted(enabled):
+        points = found.get(name, ())
+        infos[name] = _info(points[0]) if points else PluginInfo(name)
+        plugins.pop(name, None)
+        try:
+            plugins[name] = _load(name, found, own)
+        except _RefusedError as refused:
+            infos[name] = _failed(infos[name], refused.reason)
+    return infos, plugins
+
+
+def _load(
+    name: str, found: Mapping[str, Sequence[EntryPoint]], own: Mapping[str, object]
+) -> object:
+    points = found.get(name, ())
+    if name in own:
+        raise _RefusedError(name, "the program has a plugin of its own of that name")
+    if not points:
+        raise _RefusedError(name, f"is not installed{_meant(name, found)}")
+    if len(points) > 1:
+        offering = " and ".join(_origin(point) for point in points)
+        raise _RefusedError(name, f"two distributions offer it: {offering}; remove one")
+    try:
+        return points[0].load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 -- whatever an import does
+        raise _RefusedError(name, f"cannot be imported: {_in_words(error)}") from None
+
+
+class _RefusedError(Exception):
+    """A plugin cannot be used, and why."""
+
+    def __init__(self, plugin: str, reason: str) -> None:
+        self.plugin = plugin
+        self.reason = reason
+        super().__init__(plugin, reason)
 
 
 class _Assembly:
-    """One assembly of one set of plugins, from entry points to what they offer."""
+    """One assembly of one set of plugins, from what was imported to what they offer."""
 
-    def __init__(self) -> None:
+    def __init__(self, infos: Mapping[str, PluginInfo]) -> None:
+        self._infos = dict(infos)
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(HostSpec)
         self._manager.hook.hostspec_addhooks.call_historic(kwargs={"pluginmanager": self._manager})
         self._hooks = IsolatedHooks(self._manager)
-        self._infos: dict[str, PluginInfo] = {}
         self._providers: dict[str, Provider[Any]] = {}
         self._actions: dict[str, AnyAction] = {}
 
-    def run(self, enabled: Sequence[str], own: Mapping[str, object]) -> Plugins:
-        found = _found()
-        self._block(found, enabled)
-        plugins = dict(self._import(found, enabled, own))
+    def run(self, plugins: Mapping[str, object]) -> Plugins:
+        """Put the plugins together.
+
+        Raises:
+            _RefusedError: one of them cannot be used.
+        """
+        for info in self._infos.values():
+            if info.state is PluginState.DISABLED:
+                self._manager.set_blocked(info.name)
         # pluggy calls what was registered last first: registered backwards, plugins are
         # called in the order of their names, on every machine
         for name in sorted(plugins, reverse=True):
             self._register(name, plugins[name])
-        self._refuse_unknown_hooks()
+        for name in sorted(plugins):
+            self._refuse_unknown_hooks(name, plugins[name])
         self._gather("hostspec_providers", self._add_provider)
         self._gather("hostspec_actions", self._add_action)
         return Plugins(
-            infos=tuple(self._described(name) for name in sorted(self._infos)),
+            infos=tuple(self._infos[name] for name in sorted(self._infos)),
             providers=self._providers,
             actions=self._actions,
             hooks=self._hooks,
         )
 
-    def _block(self, found: Mapping[str, Sequence[EntryPoint]], enabled: Sequence[str]) -> None:
-        for name, points in found.items():
-            if name not in enabled:
-                self._manager.set_blocked(name)
-                self._note(_info(points[0], PluginState.DISABLED, "not enabled"))
-
-    def _import(
-        self,
-        found: Mapping[str, Sequence[EntryPoint]],
-        enabled: Sequence[str],
-        own: Mapping[str, object],
-    ) -> Iterator[tuple[str, object]]:
-        for name, plugin in own.items():
-            self._note(PluginInfo(name))
-            yield name, plugin
-        for name in sorted(set(enabled)):
-            points = found.get(name, ())
-            if name in own:
-                self._fail(name, "the program has a plugin of its own of that name")
-            elif not points:
-                self._note(PluginInfo(name))
-                self._fail(name, f"is not installed{_meant(name, found)}")
-            elif len(points) > 1:
-                self._note(_info(points[0]))
-                offering = " and ".join(_origin(point) for point in points)
-                self._fail(name, f"two distributions offer it: {offering}; remove one")
-            else:
-                self._note(_info(points[0]))
-                try:
-                    yield name, points[0].load()
-                except KeyboardInterrupt:
-                    raise
-                except BaseException as error:  # noqa: BLE001 -- whatever an import does
-                    self._fail(name, f"cannot be imported: {type(error).__name__}: {error}")
-
     def _register(self, name: str, plugin: object) -> None:
         if inspect.isclass(plugin):
-            self._fail(name, "is a class; register an instance of it")
-            return
+            raise _RefusedError(name, "is a class; register an instance of it")
+        marked = tuple(self._marked(plugin))
+        if not marked:
+            raise _RefusedError(name, "implements no hook; is it marked with hookimpl?")
+        twin = self._manager.get_name(plugin)
+        if twin is not None:
+            raise _RefusedError(name, f"equals the plugin {twin!r}; each is registered once")
+        for hook, options, function in marked:
+            unfit = _unfit(options, function)
+            if unfit:
+                raise _RefusedError(name, f"{hook} {unfit}; hooks are plain functions")
         try:
             self._manager.register(plugin, name=name)
-        except Exception as error:  # noqa: BLE001 -- hostspec_addhooks may raise anything
-            self._fail(name, f"cannot be registered: {error}")
-            return
-        for caller in self._manager.get_hookcallers(plugin) or ():
-            for implementation in caller.get_hookimpls():
-                unfit = _unfit(implementation) if implementation.plugin is plugin else None
-                if unfit:
-                    self._fail(name, f"{caller.name} {unfit}; hooks are plain functions")
-                    return
+        except pluggy.PluginValidationError as error:
+            # a plugin that adds hooks learns here that another one implements them wrongly
+            guilty = self._manager.get_name(error.plugin) or name
+            reason = f"cannot be registered: {' '.join(str(error).split())}"
+            raise _RefusedError(guilty, reason) from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- hostspec_addhooks may raise anything
+            raise _RefusedError(name, f"hostspec_addhooks failed: {_in_words(error)}") from None
+        hooks = tuple(sorted({hook for hook, _, _ in marked}))
+        self._infos[name] = attrs.evolve(self._infos[name], hooks=hooks)
 
-    def _refuse_unknown_hooks(self) -> None:
-        while True:
-            try:
-                self._manager.check_pending()
-            except pluggy.PluginValidationError as error:
-                name = self._manager.get_name(error.plugin) or ""
-                self._fail(name, f"implements a hook nobody calls: {error}")
-            else:
-                return
+    def _marked(self, plugin: object) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
+        """Find the hooks a plugin implements: name, options, function."""
+        for attribute in dir(plugin):
+            options = self._manager.parse_hookimpl_opts(plugin, attribute)
+            if options is not None:
+                yield options.get("specname") or attribute, options, getattr(plugin, attribute)
 
-    def _gather(self, hook: str, add: Any) -> None:
+    def _refuse_unknown_hooks(self, name: str, plugin: object) -> None:
+        callers = vars(self._manager.hook)
+        known = [hook for hook, caller in callers.items() if caller.has_spec()]
+        for hook, options, _ in self._marked(plugin):
+            if hook not in known and not options.get("optionalhook"):
+                reason = f"implements a hook that nobody calls: {unknown(hook, known)}"
+                raise _RefusedError(name, reason)
+
+    def _gather(self, hook: str, add: Callable[[str, object], str | None]) -> None:
         for implementation in implementations(self._manager, hook):
             name = implementation.plugin_name
             answer = ask(implementation, {"hooks": self._hooks})
             if answer.failure:
-                self._fail(name, f"{hook} failed: {answer.failure}")
-            elif not isinstance(answer.value, (list, tuple)):
-                self._fail(name, f"{hook} returned no tuple or list")
-            else:
-                for offered in answer.value:
-                    reason = _check_offer(add, name, offered)
-                    if reason:
-                        self._fail(name, f"{hook}: {reason}")
-                        break
+                raise _RefusedError(name, f"{hook} failed: {answer.failure}")
+            if not isinstance(answer.value, (list, tuple)):
+                raise _RefusedError(name, f"{hook} returned no tuple or list")
+            for offered in answer.value:
+                reason = _check_offer(add, name, offered)
+                if reason:
+                    raise _RefusedError(name, f"{hook}: {reason}")
 
     def _add_provider(self, plugin: str, provider: object) -> str | None:
         if not isinstance(provider, Provider):
-            return f"{provider!r} is no Provider"
+            return f"a {type(provider).__name__} is no Provider"
+        if not _is_named(provider):
+            return f"name and label of a {type(provider).__name__} must be text"
         if provider.name in self._providers:
             return f"there is a provider {provider.name!r} already"
         json_schema(provider.settings)
         self._providers[provider.name] = provider
         info = self._infos[plugin]
-        self._note(attrs.evolve(info, providers=(*info.providers, provider.name)))
+        self._infos[plugin] = attrs.evolve(info, providers=(*info.providers, provider.name))
         return None
 
     def _add_action(self, plugin: str, action: object) -> str | None:
         if not isinstance(action, Action):
-            return f"{action!r} is no Action"
+            return f"a {type(action).__name__} is no Action"
+        if not _is_named(action):
+            return f"name and label of a {type(action).__name__} must be text"
         if action.name in self._actions:
             return f"there is an action {action.name!r} already"
         if action.provider not in self._providers:
@@ -282,30 +327,33 @@ class _Assembly:
         json_schema(action.settings)
         self._actions[action.name] = action
         info = self._infos[plugin]
-        self._note(attrs.evolve(info, actions=(*info.actions, action.name)))
+        self._infos[plugin] = attrs.evolve(info, actions=(*info.actions, action.name))
         return None
 
-    def _described(self, name: str) -> PluginInfo:
-        plugin = self._manager.get_plugin(name)
-        callers = (self._manager.get_hookcallers(plugin) if plugin is not None else None) or ()
-        return attrs.evolve(
-            self._infos[name], hooks=tuple(sorted(caller.name for caller in callers))
-        )
 
-    def _note(self, info: PluginInfo) -> None:
-        self._infos[info.name] = info
+def _check_offer(
+    add: Callable[[str, object], str | None], plugin: str, offered: object
+) -> str | None:
+    try:
+        return add(plugin, offered)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 -- an attribute may be anything, or missing
+        return f"the {type(offered).__name__} is not complete: {_in_words(error)}"
 
-    def _fail(self, name: str, reason: str) -> None:
-        info = self._infos[name]
-        for offered in info.providers:
-            del self._providers[offered]
-        for offered in info.actions:
-            del self._actions[offered]
-        self._note(
-            attrs.evolve(info, state=PluginState.FAILED, reason=reason, providers=(), actions=())
-        )
-        if self._manager.has_plugin(name):
-            self._manager.unregister(name=name)
+
+def _is_named(offered: Provider[Any] | AnyAction) -> bool:
+    texts: tuple[object, ...] = (offered.name, offered.label)
+    return all(isinstance(text, str) and text.strip() for text in texts)
+
+
+def _failed(info: PluginInfo, reason: str) -> PluginInfo:
+    return attrs.evolve(info, state=PluginState.FAILED, reason=reason)
+
+
+def _in_words(error: BaseException) -> str:
+    """Tell an error of a plugin while it is loaded, when it knows no secret yet."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _found() -> dict[str, list[EntryPoint]]:
@@ -337,19 +385,15 @@ def _meant(name: str, found: Iterable[str]) -> str:
     return f"; installed are {', '.join(known)}" if known else "; no plugin is installed"
 
 
-def _unfit(implementation: pluggy.HookImpl) -> str | None:
-    if implementation.wrapper or implementation.hookwrapper:
+def _unfit(options: Mapping[str, Any], function: Any) -> str | None:
+    if options.get("wrapper") or options.get("hookwrapper"):
         return "is a wrapper"
-    if inspect.iscoroutinefunction(implementation.function):
+    if inspect.iscoroutinefunction(function):
         return "is a coroutine function"
-    if inspect.isgeneratorfunction(implementation.function):
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return "is a generator function"
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            # pluggy does not see such an argument, and never passes it
+            return f"takes {parameter}, which is no plain argument"
     return None
-
-
-def _check_offer(add: Any, plugin: str, offered: object) -> str | None:
-    try:
-        reason: str | None = add(plugin, offered)
-    except Exception as error:  # noqa: BLE001 -- a class attribute may be anything, or missing
-        return f"{offered!r} is not complete: {told(error)}: {error}"
-    return reason

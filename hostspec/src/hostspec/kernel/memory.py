@@ -21,8 +21,15 @@ class Memory:
     def __init__(self, most: int = MOST_INCIDENTS) -> None:
         self._most = most
         self._lock = threading.Lock()
+        self._version = 0
         self._incidents: dict[Place, Incident] = {}
         self._held: dict[Identity, dict[Place, None]] = {}
+
+    @property
+    def version(self) -> int:
+        """Another number after every change; what was read at one number holds together."""
+        with self._lock:
+            return self._version
 
     def at(self, place: Place) -> Incident | None:
         """Give the incident at a place, where one may be open."""
@@ -34,6 +41,13 @@ class Memory:
         with self._lock:
             return tuple(self._incidents[place] for place in self._held.get(alert, ()))
 
+    def join(self, place: Place, alert: Identity) -> None:
+        """Hold an open incident, beside those who hold it already."""
+        with self._lock:
+            incident = self._incidents.get(place)
+            if incident:
+                self._put(attrs.evolve(incident, holders=_with(incident.holders, alert)))
+
     def release(self, place: Place, alert: Identity) -> None:
         """Let go of an incident; it is forgotten when nobody holds it any more."""
         with self._lock:
@@ -41,12 +55,18 @@ class Memory:
             if incident:
                 self._release(incident, alert)
 
-    def settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Take note of what an attempt came to."""
+    def settle(self, delivery: Delivery, outcome: Outcome, *, arrived: bool) -> None:
+        """Take note of what an attempt came to.
+
+        Args:
+            delivery: what was sent.
+            outcome: what came of it.
+            arrived: whether the provider may hold it; then its incident may be open.
+        """
         with self._lock:
             incident = self._incidents.get(delivery.place)
             match delivery.operation:
-                case Operation.TRIGGER if outcome.kind.may_have_arrived:
+                case Operation.TRIGGER if arrived:
                     self._put(_opened(incident, delivery, outcome))
                 case Operation.ACKNOWLEDGE if outcome.delivered and incident:
                     self._put(attrs.evolve(incident, state=IncidentState.ACKNOWLEDGED))
@@ -61,6 +81,7 @@ class Memory:
             self._forget(incident)
 
     def _put(self, incident: Incident) -> None:
+        self._version += 1
         before = self._incidents.get(incident.place)
         if before:
             self._forget(before)
@@ -71,6 +92,7 @@ class Memory:
             self._held.setdefault(holder, {})[incident.place] = None
 
     def _forget(self, incident: Incident) -> None:
+        self._version += 1
         del self._incidents[incident.place]
         for holder in incident.holders:
             places = self._held[holder]
@@ -94,6 +116,10 @@ def _opened(incident: Incident | None, delivery: Delivery, outcome: Outcome) -> 
         incident,
         severity=delivery.severity,
         handle=incident.handle or outcome.handle,
-        holders=tuple(dict.fromkeys((*incident.holders, delivery.alert))),
+        holders=_with(incident.holders, delivery.alert),
         rules=tuple(dict.fromkeys((*incident.rules, *delivery.rules))),
     )
+
+
+def _with(holders: tuple[Identity, ...], alert: Identity) -> tuple[Identity, ...]:
+    return tuple(dict.fromkeys((*holders, alert)))

@@ -1,0 +1,174 @@
+"""The plan: what is to be done about one alert."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Final, TypeGuard
+
+import attrs
+
+from hostspec.action import AnyAction
+from hostspec.alert import Alert, Identity, Severity, Status
+from hostspec.faults import Fault
+from hostspec.incident import Delivery, Incident, Operation, Place
+from hostspec.kernel.calling import told
+from hostspec.kernel.loading import Plugins
+from hostspec.kernel.memory import Memory
+from hostspec.kernel.rules import Rule, RuleAction
+from hostspec.normalise import Repair
+
+_SHAPE: Final[dict[str, type]] = {
+    "operation": Operation,
+    "place": Place,
+    "alert": Identity,
+    "severity": Severity,
+    "rules": tuple,
+    "repairs": tuple,
+    "notes": tuple,
+}
+"""What a delivery's fields are; types promise it, and not every plugin is checked."""
+
+
+@attrs.frozen
+class Plan:
+    """What is to be done about one alert.
+
+    Attributes:
+        alert: the statement.
+        rules: names of the rules that match.
+        deliveries: what to send, in order.
+        joined: open incidents that this alert holds too from now on, though it opens nothing.
+        released: incidents that this alert lets go of, though it resolves nothing: others
+            hold them still, or the provider cannot be told.
+        failures: what could not be planned, and why.
+    """
+
+    alert: Alert
+    rules: tuple[str, ...]
+    deliveries: tuple[Delivery, ...]
+    joined: tuple[Place, ...] = ()
+    released: tuple[Place, ...] = ()
+    failures: tuple[Fault, ...] = ()
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every place where something is to be done."""
+        spoken = (delivery.place for delivery in self.deliveries)
+        return tuple(dict.fromkeys((*spoken, *self.joined, *self.released)))
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """Every repair once, though several deliveries may carry it."""
+        several = (delivery.repairs for delivery in self.deliveries)
+        return tuple(dict.fromkeys(itertools.chain(self.alert.repairs, *several)))
+
+
+class Planning:
+    """The plan for one alert while it is made; what cannot be planned gathers in `failures`."""
+
+    def __init__(self, plugins: Plugins, memory: Memory, alert: Alert) -> None:
+        self.deliveries: list[Delivery] = []
+        self.joined: list[Place] = []
+        self.released: list[Place] = []
+        self.failures: list[Fault] = []
+        self._plugins = plugins
+        self._memory = memory
+        self._alert = alert
+
+    def matches(self, rule: Rule) -> bool:
+        """Ask a rule; one that cannot say pages rather than stays silent."""
+        try:
+            return bool(rule.matches(self._alert))
+        except Exception as error:  # noqa: BLE001 -- the host's program may do anything there
+            reason = f"could not decide, taken as a match: {told(error)}"
+            self.failures.append(Fault(f"rule {rule.name!r}", reason))
+            return True
+
+    def follow_up(self) -> None:
+        """Acknowledge or resolve what the alert holds open, from the incidents alone."""
+        resolved = self._alert.status is Status.RESOLVED
+        for incident in self._memory.held_by(self._alert.identity):
+            if resolved and len(incident.holders) > 1:
+                self.released.append(incident.place)
+            else:
+                self._follow_up(incident)
+
+    def open(self, rule: Rule) -> None:
+        """Add what a rule asks for."""
+        for use in rule.actions:
+            for delivery in self._planned(rule, use):
+                incident = self._memory.at(delivery.place)
+                if incident is None:
+                    self.deliveries.append(delivery)
+                elif self._alert.status is Status.FIRING:
+                    if use.action.capabilities.idempotent:
+                        self.deliveries.append(delivery)
+                    else:
+                        self._follow_up(incident)
+
+    def _planned(self, rule: Rule, use: RuleAction) -> Iterator[Delivery]:
+        path = f"rule {rule.name!r}"
+        try:
+            for delivery in use.action.plan(
+                self._alert, use.settings, use.installation, rule=rule.name
+            ):
+                if _is_for(delivery, use):
+                    yield delivery
+                else:
+                    reason = f"the action {use.action.name} planned what is no delivery of its own"
+                    self.failures.append(Fault(path, reason))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- one rule's action never costs another's
+            reason = f"the action {use.action.name} could not plan: {told(error)}"
+            self.failures.append(Fault(path, reason))
+
+    def _follow_up(self, incident: Incident) -> None:
+        action = self._plugins.actions[incident.place.action]
+        try:
+            delivery = action.follow_up(incident, self._alert)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- one incident never costs another's
+            self._not_followed_up(incident, action, f"could not follow up: {told(error)}")
+            return
+        if delivery is not None:
+            if not _is_at(delivery, incident.place):
+                reason = "followed up with what is no delivery to the incident"
+                self._not_followed_up(incident, action, reason)
+                return
+            self.deliveries.append(delivery)
+        if self._alert.status is Status.FIRING:
+            self.joined.append(incident.place)
+        elif self._alert.status is Status.RESOLVED and not _resolves(delivery):
+            # kept, it would silence the alert's next firing
+            self.released.append(incident.place)
+
+    def _not_followed_up(self, incident: Incident, action: AnyAction, reason: str) -> None:
+        path = f"destination {incident.place.destination!r}"
+        self.failures.append(Fault(path, f"the action {action.name} {reason}"))
+
+
+def _resolves(delivery: Delivery | None) -> bool:
+    return delivery is not None and delivery.operation is Operation.RESOLVE
+
+
+def _is_for(delivery: object, use: RuleAction) -> bool:
+    """Say whether an action planned what can be sent through it, whatever its types promise."""
+    if not _is_delivery(delivery):
+        return False
+    place = delivery.place
+    return (place.action, place.installation) == (use.action.name, use.installation.name)
+
+
+def _is_at(delivery: object, place: Place) -> bool:
+    return _is_delivery(delivery) and delivery.place == place
+
+
+def _is_delivery(delivery: object) -> TypeGuard[Delivery]:
+    return (
+        isinstance(delivery, Delivery)
+        and all(isinstance(getattr(delivery, name), kind) for name, kind in _SHAPE.items())
+        and all(isinstance(part, str) for part in attrs.astuple(delivery.place))
+    )

@@ -1,0 +1,133 @@
+"""What an action and a provider do where their author said nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import pytest
+
+from hostspec import (
+    Action,
+    Alert,
+    Capabilities,
+    Delivery,
+    Destination,
+    Fault,
+    Identity,
+    Incident,
+    IncidentState,
+    Installation,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Place,
+    Preview,
+    Provider,
+    Secret,
+    SendContext,
+    SettingsError,
+    Severity,
+    setting,
+)
+
+
+@attrs.frozen(kw_only=True)
+class Account:
+    key: Secret = setting("Key")
+    other: Secret | None = setting("Other", default=None)
+
+
+class Bare(Action[None, Account]):
+    name = "bare.say"
+    label = "Say"
+    provider = "bare"
+    settings = type(None)
+    capabilities = Capabilities()
+
+    def plan(
+        self, alert: Alert, settings: None, installation: Installation[Account], *, rule: str = ""
+    ) -> Sequence[Delivery]:
+        return ()
+
+    def send(
+        self, delivery: Delivery, installation: Installation[Account], context: SendContext
+    ) -> Outcome:
+        return Outcome(OutcomeKind.DELIVERED)
+
+
+class BareProvider(Provider[Account]):
+    name = "bare"
+    label = "Bare"
+    settings = Account
+
+    def destinations(self, installation: Installation[Account]) -> Sequence[Destination]:
+        return ()
+
+
+PLACE = Place("bare.say", "acme", "all", "k")
+OPENING = Delivery(Operation.TRIGGER, PLACE, Identity("", "k"), Severity.ERROR, {"a": [1]})
+CLOSING = Delivery(Operation.RESOLVE, PLACE, Identity("", "k"), Severity.ERROR)
+INSTALLATION = Installation("bare", "acme", Account(key=Secret("env:BARE_KEY")))
+
+
+def test_an_action_can_do_nothing_it_does_not_declare() -> None:
+    assert attrs.astuple(Capabilities()) == (False,) * 5
+    incident = Incident(PLACE, IncidentState.TRIGGERED, Severity.ERROR)
+    assert Bare().follow_up(incident, Alert("k", status="resolved")) is None
+
+
+def test_an_action_finds_no_fault_and_has_no_limit() -> None:
+    assert Bare().check(None, INSTALLATION) == ()
+    assert Bare().limits(OPENING, INSTALLATION) == ()
+
+
+def test_a_problem_that_was_over_before_is_told_whole() -> None:
+    assert Bare().missed(OPENING, CLOSING) == (OPENING, CLOSING)
+
+
+def test_a_preview_shows_destination_and_message() -> None:
+    shown = Bare().preview(OPENING, INSTALLATION, SendContext())
+    assert shown == Preview("all", {"a": (1,)})
+
+
+def test_a_provider_reads_its_settings() -> None:
+    assert BareProvider().installation("acme", {"key": "env:BARE_KEY"}) == INSTALLATION
+    with pytest.raises(SettingsError):
+        BareProvider().installation("acme", {})
+    assert BareProvider().demonstration() is None
+
+
+def test_a_provider_finds_every_secret_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    raw = {"key": "env:BARE_KEY", "other": f"file:{file}"}
+    installation = BareProvider().installation("acme", raw)
+    monkeypatch.delenv("BARE_KEY", raising=False)
+    assert BareProvider().check(installation) == [
+        Fault("key", "the environment variable BARE_KEY is not set"),
+        Fault("other", f"the file {file} cannot be read: No such file or directory"),
+    ]
+    monkeypatch.setenv("BARE_KEY", "x")
+    file.write_text("y\n")
+    assert BareProvider().check(installation) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "may"),
+    [
+        (OutcomeKind.DELIVERED, True),
+        (OutcomeKind.THROTTLED, False),
+        (OutcomeKind.UNREACHABLE, True),
+        (OutcomeKind.FAULTED, True),
+        (OutcomeKind.MISCONFIGURED, False),
+        (OutcomeKind.REFUSED, False),
+        (OutcomeKind.UNCERTAIN, True),
+    ],
+)
+def test_which_outcomes_may_have_arrived(kind: OutcomeKind, *, may: bool) -> None:
+    assert kind.may_have_arrived is may
+    assert Outcome(kind).delivered is (kind is OutcomeKind.DELIVERED)
+    assert len(OutcomeKind) == 7

@@ -1,0 +1,695 @@
+"""Anything with a key and a known status is an alert; every change to it is told."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import json
+import math
+import pickle
+import sys
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostspec import Alert, Fault, FaultyAlertError, Identity, Image, Link, Repair, Severity, Status
+from hostspec.alert import _cut_depths
+
+UTC = dt.UTC
+MOMENT = dt.datetime(2026, 11, 23, 3, 14, tzinfo=UTC)
+
+WHOLE = {
+    "key": "db-1/disk",
+    "status": "firing",
+    "severity": "critical",
+    "summary": "Disk full on db-1",
+    "scope": "tenant",
+    "source": "db-1",
+    "component": "postgres",
+    "group": "storage",
+    "class": "disk",
+    "started_at": "2026-11-23T03:14:00Z",
+    "updated_at": "2026-11-23T04:14:00+01:00",
+    "labels": {"team": "data"},
+    "details": {"used": 0.98, "nested": {"list": [1, None, True]}},
+    "url": "https://host.example/alerts/1",
+    "links": [{"href": "https://host.example/runbook", "text": "Runbook"}],
+    "images": [{"src": "https://h.example/a.png", "href": "https://h.example", "alt": "graph"}],
+}
+
+
+def read(**fields: object) -> Alert:
+    return Alert.read({"key": "k", "summary": "s", "severity": "error"} | fields)
+
+
+def told(alert: Alert) -> list[tuple[str, str]]:
+    return [(repair.field, repair.reason) for repair in alert.repairs]
+
+
+def faults_of(statement: object) -> list[str]:
+    with pytest.raises(FaultyAlertError) as raised:
+        Alert.read(statement)
+    return [str(fault) for fault in raised.value.faults]
+
+
+# --- the whole -------------------------------------------------------------------------------
+
+
+def test_a_whole_alert_is_read_without_a_repair() -> None:
+    alert = Alert.read_text(json.dumps(WHOLE))
+    assert alert == Alert(
+        "db-1/disk",
+        "Disk full on db-1",
+        status=Status.FIRING,
+        severity=Severity.CRITICAL,
+        scope="tenant",
+        source="db-1",
+        component="postgres",
+        group="storage",
+        class_="disk",
+        started_at=MOMENT,
+        updated_at=MOMENT,
+        labels={"team": "data"},
+        details={"used": 0.98, "nested": {"list": (1, None, True)}},
+        url="https://host.example/alerts/1",
+        links=(Link("https://host.example/runbook", "Runbook"),),
+        images=(Image("https://h.example/a.png", "https://h.example", "graph"),),
+    )
+    assert alert.repairs == ()
+    assert alert.class_ == "disk"
+    assert alert.identity == Identity("tenant", "db-1/disk")
+
+
+def test_all_but_key_and_summary_is_optional() -> None:
+    alert = Alert.read({"key": "k", "summary": "s"})
+    assert alert.status is Status.FIRING
+    assert alert.severity is Severity.ERROR
+    assert told(alert) == [("severity", "missing; taken as error")]
+    assert (alert.scope, alert.source, alert.component, alert.group, alert.class_) == ("",) * 5
+    assert (alert.started_at, alert.updated_at) == (None, None)
+    assert (alert.labels, alert.details) == ({}, {})
+    assert (alert.url, alert.links, alert.images) == ("", (), ())
+
+
+@pytest.mark.parametrize("name", sorted(set(WHOLE) - {"key"}))
+def test_null_is_as_good_as_absent(name: str) -> None:
+    absent = {field: value for field, value in WHOLE.items() if field != name}
+    assert Alert.read(WHOLE | {name: None}) == Alert.read(absent)
+
+
+def test_an_alert_is_a_value() -> None:
+    alert = Alert.read(WHOLE | {"odd": [1]})
+    assert hash(alert) == hash(Alert.read(WHOLE | {"odd": [1]}))
+    assert pickle.loads(pickle.dumps(alert)) == alert
+    assert copy.deepcopy(alert) == alert
+    assert attrs.evolve(alert) == alert
+    assert attrs.evolve(alert, summary="other").summary == "other"
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        alert.key = "other"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        alert.details["a"] = 1  # type: ignore[index]
+    with pytest.raises(TypeError):
+        alert.labels["a"] = "1"  # type: ignore[index]
+
+
+# --- faults ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("statement", [None, 5, "text", [], [WHOLE], True])
+def test_what_is_no_object_is_faulty(statement: object) -> None:
+    assert faults_of(statement) == ["not a JSON object"]
+
+
+@pytest.mark.parametrize("key", [None, "", " ", "\t\n"])
+def test_an_alert_without_a_key_is_faulty(key: object) -> None:
+    assert faults_of({"key": key}) == ["key: missing or blank; it names the problem"]
+    assert faults_of({}) == ["key: missing or blank; it names the problem"]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("open", '"open"'),
+        ("", '""'),
+        (1, "1"),
+        (True, "true"),
+        ([], "[]"),
+        ("x" * 100, '"' + "x" * 59 + "…"),
+        ("\ud800", '"\ufffd"'),
+    ],
+)
+def test_an_unknown_status_is_faulty(status: object, told: str) -> None:
+    assert faults_of({"key": "k", "status": status}) == [
+        f"status: {told} is unknown; known are firing, acknowledged, resolved"
+    ]
+
+
+def test_all_faults_are_told_at_once() -> None:
+    assert faults_of({"key": " ", "status": "open"}) == [
+        "key: missing or blank; it names the problem",
+        'status: "open" is unknown; known are firing, acknowledged, resolved',
+    ]
+
+
+@pytest.mark.parametrize("status", [*Status, "FIRING", " Resolved ", "ACKnowledged"])
+def test_status_is_known_whatever_its_case_and_blanks(status: str) -> None:
+    assert read(status=status).status == Status(status.strip().lower())
+
+
+# --- severity --------------------------------------------------------------------------------
+
+SYNONYMS = {
+    Severity.CRITICAL: "critical CRIT Fatal page",
+    Severity.ERROR: "error err high major",
+    Severity.WARNING: "warning warn minor",
+    Severity.INFO: "info notice low informational",
+    Severity.DEBUG: "debug trace",
+}
+
+
+@pytest.mark.parametrize(
+    ("word", "severity"),
+    [(word, severity) for severity, words in SYNONYMS.items() for word in words.split()],
+)
+def test_severity_is_understood_whatever_its_case_and_blanks(word: str, severity: Severity) -> None:
+    for spelled in (word, word.upper(), f"  {word.title()}\n"):
+        alert = read(severity=spelled)
+        assert alert.severity is severity
+        assert alert.repairs == ()
+
+
+@pytest.mark.parametrize("severity", [None, "", " "])
+def test_a_missing_severity_becomes_error(severity: object) -> None:
+    alert = read(severity=severity)
+    assert alert.severity is Severity.ERROR
+    assert told(alert) == [("severity", "missing; taken as error")]
+
+
+@pytest.mark.parametrize(
+    ("severity", "shown"),
+    [("loud", '"loud"'), (3, "3"), (True, "true"), ({"a": 1}, '{"a": 1}'), (math.nan, '"NaN"')],
+)
+def test_an_unknown_severity_becomes_error(severity: object, shown: str) -> None:
+    alert = read(severity=severity)
+    assert alert.severity is Severity.ERROR
+    assert told(alert) == [("severity", f"{shown} is unknown; taken as error")]
+
+
+def test_severities_rank_from_mildest_to_worst() -> None:
+    assert [severity.rank for severity in Severity] == [0, 1, 2, 3, 4]
+    assert max(Severity, key=lambda severity: severity.rank) is Severity.CRITICAL
+
+
+# --- texts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("summary", [None, "", "  "])
+def test_the_key_stands_in_for_a_missing_summary(summary: object) -> None:
+    alert = read(summary=summary)
+    assert alert.summary == "k"
+    assert told(alert) == [("summary", "missing or blank; the key stands in its place")]
+
+
+@pytest.mark.parametrize(
+    "field", ["key", "summary", "scope", "source", "component", "group", "class", "url"]
+)
+@pytest.mark.parametrize(
+    ("value", "text", "reasons"),
+    [
+        (5, "5", ["a number became text"]),
+        (True, "true", ["true or false became text"]),
+        (["ä", 1], '["ä", 1]', ["a list became text"]),
+        ({"a": None}, '{"a": null}', ["an object became text"]),
+        (math.inf, "Infinity", ["Infinity is no JSON number and became text"]),
+        (b"bytes", "bytes", ["bytes became text"]),
+        ("\ud800", "\ufffd", ["text that UTF-8 cannot hold (lone surrogates) was replaced"]),
+    ],
+)
+def test_what_is_no_text_becomes_text(
+    field: str, value: object, text: str, reasons: list[str]
+) -> None:
+    alert = read(**{field: value})
+    assert getattr(alert, "class_" if field == "class" else field) == text
+    assert told(alert) == [(field, reason) for reason in reasons]
+
+
+# --- unknown fields and details --------------------------------------------------------------
+
+
+def test_unknown_fields_move_into_the_details() -> None:
+    alert = read(runbook="https://r", class_="x", repairs=[1], details={"used": 1})
+    assert alert.details == {
+        "used": 1,
+        "runbook": "https://r",
+        "class_": "x",
+        "repairs": (1,),
+    }
+    moved = "not a field of an alert; moved into its details"
+    assert told(alert) == [("runbook", moved), ("class_", moved), ("repairs", moved)]
+
+
+def test_a_moved_field_never_overwrites_a_detail() -> None:
+    alert = read(x=1, **{"alert.x": 2}, details={"x": 3, "alert.x": 4, "alert.alert.x": 5})
+    assert alert.details == {
+        "x": 3,
+        "alert.x": 4,
+        "alert.alert.x": 5,
+        "alert.alert.alert.x": 1,
+        "alert.alert.alert.alert.x": 2,
+    }
+
+
+def test_a_moved_field_is_normalised_too() -> None:
+    alert = Alert.read({"key": "k", "summary": "s", "severity": "info", "\ud800": math.nan, 5: {1}})
+    assert alert.details == {"\ufffd": "NaN", "5": (1,)}
+    assert {repair.field for repair in alert.repairs} == {
+        "\ufffd",
+        "5",
+        "details",
+        *(("details.\ufffd", "details.5")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("details", "kind"), [("text", "text"), ([1], "a list"), (False, "true or false")]
+)
+@pytest.mark.parametrize("unknown", [{}, {"odd": 1}])
+def test_details_that_are_no_object_are_kept(
+    details: object, kind: str, unknown: dict[str, object]
+) -> None:
+    alert = read(details=details, **unknown)
+    kept = tuple(details) if isinstance(details, list) else details
+    assert alert.details == {"details": kept} | unknown
+    assert told(alert)[0] == (
+        "details",
+        f"{kind} where an object belongs; kept under 'details'",
+    )
+
+
+def test_empty_details_are_no_details() -> None:
+    assert Alert("k", "s", severity="info", details=None).details == {}
+
+
+# --- labels ----------------------------------------------------------------------------------
+
+
+def test_labels_become_texts() -> None:
+    alert = read(labels={"a": "x", "n": 1, "t": True, "z": None, "l": [1]})
+    assert alert.labels == {"a": "x", "n": "1", "t": "true", "z": "", "l": "[1]"}
+    assert told(alert) == [
+        ("labels.n", "a number became text"),
+        ("labels.t", "true or false became text"),
+        ("labels.z", "null became text"),
+        ("labels.l", "a list became text"),
+    ]
+
+
+def test_labels_that_are_no_object_are_kept_in_the_details() -> None:
+    alert = read(labels=["a"], details={"labels": 1, "alert.labels": 2})
+    assert alert.labels == {}
+    assert alert.details == {"labels": 1, "alert.labels": 2, "alert.alert.labels": ("a",)}
+    assert told(alert) == [("labels", "a list where an object belongs; kept in the details")]
+
+
+# --- links and images ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("links", "read_as", "repairs"),
+    [
+        ([], (), []),
+        ([{"href": "h"}], (Link("h"),), []),
+        ([{"href": "h", "text": None}], (Link("h"),), []),
+        (
+            ["h"],
+            (Link("h"),),
+            [("links[0]", "text where an object belongs; taken as its href")],
+        ),
+        (
+            "h",
+            (Link("h"),),
+            [
+                ("links", "text where a list belongs; taken as a list of one"),
+                ("links[0]", "text where an object belongs; taken as its href"),
+            ],
+        ),
+        (
+            {"href": "h", "text": "t"},
+            (Link("h", "t"),),
+            [("links", "an object where a list belongs; taken as a list of one")],
+        ),
+        (
+            [{"text": "t"}, {"href": " "}, {"href": "h"}],
+            (Link("h"),),
+            [
+                ("links[0]", 'has no href; dropped: {"text": "t"}'),
+                ("links[1]", 'has no href; dropped: {"href": " "}'),
+            ],
+        ),
+        (
+            [{"href": 5, "colour": 1, 7: 2}],
+            (Link("5"),),
+            [
+                ("links[0].href", "a number became text"),
+                ("links[0].colour", "unknown; dropped"),
+                ("links[0].7", "unknown; dropped"),
+            ],
+        ),
+        (
+            [None, 5, ["h"]],
+            (),
+            [
+                ("links[0]", "null where an object belongs; dropped"),
+                ("links[1]", "a number where an object belongs; dropped"),
+                ("links[2]", "a list where an object belongs; dropped"),
+            ],
+        ),
+        (5, (), [("links", "a number where a list belongs; dropped")]),
+        (b"h", (), [("links", "bytes where a list belongs; dropped")]),
+        ({"h"}, (), [("links", "a set where a list belongs; dropped")]),
+    ],
+)
+def test_links(links: object, read_as: tuple[Link, ...], repairs: list[tuple[str, str]]) -> None:
+    alert = read(links=links)
+    assert alert.links == read_as
+    assert told(alert) == repairs
+
+
+def test_images() -> None:
+    alert = read(images=["s", {"src": "s", "href": "h", "alt": "a"}, {"href": "h"}])
+    assert alert.images == (Image("s"), Image("s", "h", "a"))
+    assert told(alert) == [
+        ("images[0]", "text where an object belongs; taken as its src"),
+        ("images[2]", 'has no src; dropped: {"href": "h"}'),
+    ]
+
+
+def test_links_and_images_may_be_given_as_values() -> None:
+    one = Link("h\ud800")
+    alert = Alert("k", "s", severity="info", links=[one], images=Image("s"))  # type: ignore[arg-type]
+    assert alert.links == (Link("h\ufffd"),)
+    assert alert.images == (Image("s"),)
+    assert told(alert) == [
+        ("links[0].href", "text that UTF-8 cannot hold (lone surrogates) was replaced"),
+        ("images", "a Image where a list belongs; taken as a list of one"),
+    ]
+    assert Alert("k", "s", links=None).links == ()  # type: ignore[arg-type]
+
+
+# --- times -----------------------------------------------------------------------------------
+
+NO_ZONE = "has no time zone; taken as UTC"
+
+
+class Odd(dt.tzinfo):
+    """A time zone that knows nothing of itself."""
+
+
+class Unset(dt.datetime):
+    """What a library's "no time" may look like."""
+
+    def isoformat(self, *_args: Any) -> str:
+        return "NaT"
+
+
+class Extended(dt.datetime):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("given", "moment", "reasons"),
+    [
+        ("2026-11-23T03:14:00Z", MOMENT, []),
+        (" 2026-11-23T03:14:00z ", MOMENT, []),
+        ("2026-11-23T04:14:00+01:00", MOMENT, []),
+        ("2026-11-22T22:14:00-0500", MOMENT, []),
+        ("20261123T031400Z", MOMENT, []),
+        ("2026-11-23 03:14:00+00", MOMENT, []),
+        ("2026-11-23T03:14:00", MOMENT, [NO_ZONE]),
+        ("2026-11-23", MOMENT.replace(hour=0, minute=0), [NO_ZONE]),
+        ("20261123", MOMENT.replace(hour=0, minute=0), [NO_ZONE]),
+        # a datetime holds microseconds: what is finer is no loss to a person
+        ("2026-11-23T03:14:00.123456789Z", MOMENT.replace(microsecond=123456), []),
+        ("0001-01-01T00:00:00Z", dt.datetime(1, 1, 1, tzinfo=UTC), []),
+        ("9999-12-31T23:59:59.999999Z", dt.datetime.max.replace(tzinfo=UTC), []),
+        (MOMENT, MOMENT, []),
+        (MOMENT.astimezone(dt.timezone(dt.timedelta(hours=-5))), MOMENT, []),
+        (MOMENT.replace(tzinfo=None), MOMENT, [NO_ZONE]),
+        (dt.date(2026, 11, 23), MOMENT.replace(hour=0, minute=0), [NO_ZONE]),
+        (Extended(2026, 11, 23, 3, 14, tzinfo=UTC), MOMENT, []),
+        (0, dt.datetime(1970, 1, 1, tzinfo=UTC), ["the number 0 was read as seconds since 1970"]),
+        (1795403640, MOMENT, ["the number 1795403640 was read as seconds since 1970"]),
+        (
+            1795403640.5,
+            MOMENT.replace(microsecond=500_000),
+            ["the number 1795403640.5 was read as seconds since 1970"],
+        ),
+        (
+            1795403640000,
+            MOMENT,
+            ["the number 1795403640000 was read as milliseconds since 1970"],
+        ),
+        ("1795403640", MOMENT, ["the number 1795403640 was read as seconds since 1970"]),
+        (
+            "1795403640000",
+            MOMENT,
+            ["the number 1795403640000 was read as milliseconds since 1970"],
+        ),
+        # read as ISO 8601, Python would take this for January 10th, 1801
+        (
+            "1801011012345",
+            dt.datetime(2027, 1, 27, 0, 50, 12, 345000, tzinfo=UTC),
+            ["the number 1801011012345 was read as milliseconds since 1970"],
+        ),
+        (None, None, []),
+        ("", None, []),
+        ("  ", None, []),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("field", ["started_at", "updated_at"])
+def test_times_are_read(
+    field: str, given: object, moment: dt.datetime | None, reasons: list[str]
+) -> None:
+    alert = read(**{field: given})
+    found = getattr(alert, field)
+    assert found == moment
+    if moment is not None:
+        assert type(found) is dt.datetime
+        assert found.tzinfo is UTC
+    assert told(alert) == [(field, reason) for reason in reasons]
+    assert alert.details == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("yesterday", "yesterday"),
+        ("2026-13-01", "2026-13-01"),
+        ("0001-01-01T00:00:00+01:00", "0001-01-01T00:00:00+01:00"),
+        ("9999-12-31T23:59:59-01:00", "9999-12-31T23:59:59-01:00"),
+        ("012345678901", "012345678901"),
+        (True, True),
+        ([2026], (2026,)),
+        (10**18, 10**18),
+        (-(10**18), -(10**18)),
+        (10**400, hex(10**400)),
+        (math.nan, "NaN"),
+        (math.inf, "Infinity"),
+        (dt.time(3, 14), "03:14:00"),
+        (dt.datetime(2026, 11, 23, tzinfo=Odd()), "(datetime)"),
+        (Unset(2026, 11, 23), "NaT"),
+        ("9" * 5000, "9" * 5000),
+    ],
+    ids=lambda value: repr(value)[:20] if value != 10**400 else "10**400",
+)
+def test_a_time_that_cannot_be_read_is_kept_in_the_details(given: object, kept: object) -> None:
+    alert = read(started_at=given, details={"started_at": 1, "alert.started_at": 2})
+    assert alert.started_at is None
+    assert alert.details == {
+        "started_at": 1,
+        "alert.started_at": 2,
+        "alert.alert.started_at": kept,
+    }
+    field, reason = told(alert)[-1]
+    assert field == "started_at"
+    assert reason.endswith(" is not an ISO 8601 time; kept in the details")
+    assert len(reason) < 120
+
+
+# --- text ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "  ",
+        "garbage",
+        "{",
+        '{"key": "k"',
+        '{"key": "k"} {"key": "l"}',
+        "{'key': 'k'}",
+        '{"key": undefined}',
+        '"key"',
+        "[]",
+        "null",
+        "5",
+        "\x00",
+        "\ufeff{}",
+        "[" * 100_000,
+        "[" * 100_000 + "]" * 100_000,
+        '{"key": "k", "details": ' + "[" * 100_000 + "}",
+    ],
+    ids=lambda text: text[:30],
+)
+def test_garbage_is_faulty(text: str) -> None:
+    with pytest.raises(FaultyAlertError) as raised:
+        Alert.read_text(text)
+    (fault,) = raised.value.faults
+    assert fault.path == ""
+    assert fault.reason.startswith("not a JSON object")
+
+
+@pytest.mark.parametrize("opening", ['{"a":', "["])
+def test_an_alert_is_not_lost_for_the_depth_of_its_details(opening: str) -> None:
+    levels = 50_000
+    closing = "}" if opening.startswith("{") else "]"
+    deep = opening * levels + '"\\"[{"' + closing * levels
+    alert = Alert.read_text(
+        f'{{"key": "k", "summary": "s", "severity": "info", "details": {deep}, "url": "u"}}'
+    )
+    assert (alert.key, alert.url) == ("k", "u")
+    assert "(nested too deeply)" in json.dumps(alert.details)
+    assert "nesting deeper than 64 levels was cut" in [reason for _, reason in told(alert)]
+
+
+def test_cutting_depths_leaves_what_is_shallow_as_it_is() -> None:
+    for text in (json.dumps(WHOLE), '{"a": "}][{\\"", "b": [1, {}]}', "[]", '"[', "]"):
+        assert _cut_depths(text) == text
+    deep = "[" * 200 + "1" + "]" * 200
+    assert _cut_depths(f"[{deep}, 2]") == "[" * 127 + "null" + "]" * 126 + ", 2]"
+
+
+@pytest.mark.parametrize("digits", [640, 641, 5000])
+def test_an_alert_is_not_lost_for_a_long_numeral(digits: int) -> None:
+    """Python refuses to read integers beyond a limit that may be set as low as 640 digits."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        alert = Alert.read_text(
+            '{"key": "k", "summary": "s", "severity": "info", "details": {"n": %s}}'
+            % ("7" * digits)
+        )
+    finally:
+        sys.set_int_max_str_digits(before)
+    (repair,) = alert.repairs
+    assert repair.field == "details.n"
+    number = alert.details["n"]
+    assert isinstance(number, str)
+    assert number == "7" * digits or int(number, 16) == int("7" * digits)
+
+
+def test_numbers_that_json_lacks_are_told() -> None:
+    alert = Alert.read_text('{"key": "k", "details": {"a": NaN, "b": 1e999, "c": -Infinity}}')
+    assert alert.details == {"a": "NaN", "b": "Infinity", "c": "-Infinity"}
+    assert {"details.a", "details.b", "details.c"} <= {repair.field for repair in alert.repairs}
+
+
+# --- properties ------------------------------------------------------------------------------
+
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(), max_size=5)
+    | st.sampled_from(["firing", "warn", "2026-11-23T03:14:00", "1795403640", 1795403640000]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["href", "src", "alt", "text", "a", "\ud800"]), inner, max_size=3
+        )
+    ),
+    max_leaves=5,
+)
+_FIELDS = (
+    *("summary", "severity", "scope", "source", "component", "group", "class"),
+    *("started_at", "updated_at", "labels", "details", "url", "links", "images"),
+)
+_UNKNOWN = ("odd", "alert.odd", "class_", "repairs", "\ud800", "")
+_objects = st.fixed_dictionaries({}, optional=dict.fromkeys((*_FIELDS, *_UNKNOWN), _json))
+
+
+@given(
+    _objects,
+    st.text(min_size=1).filter(str.strip) | st.integers() | st.booleans(),
+    st.sampled_from(Status),
+)
+def test_any_object_with_a_key_and_a_known_status_is_an_alert(
+    fields: dict[str, object], key: object, status: Status
+) -> None:
+    alert = Alert.read_text(json.dumps(fields | {"key": key, "status": status}))
+    assert alert.key.strip()
+    assert alert.summary.strip()
+    assert alert.status is status
+    assert isinstance(alert.severity, Severity)
+    json.dumps([alert.details, alert.labels, told(alert)], allow_nan=False).encode()
+    hash(alert)
+    # read again, what was understood needs no further repair
+    again = attrs.evolve(alert)
+    assert again == alert
+
+
+@given(_objects)
+def test_every_loss_is_told(fields: dict[str, Any]) -> None:
+    """What was given stands in the alert as it was, or a repair tells of it."""
+    alert = Alert.read({"key": "k"} | fields)
+    reported = [repair.field for repair in alert.repairs]
+    for name, value in fields.items():
+        told_of = any(
+            field == name or field.startswith((f"{name}.", f"{name}[")) for field in reported
+        )
+        if name in _UNKNOWN:
+            assert told_of or name == "\ud800"
+        elif value is not None:
+            assert told_of or _stands(name, value, alert), (name, value)
+
+
+def _stands(name: str, value: Any, alert: Alert) -> bool:
+    held = _plain(attrs.asdict(alert)["class_" if name == "class" else name])
+    if name == "severity":
+        return Severity.understand(value) is held
+    if name in ("started_at", "updated_at"):
+        return held is None and not value.strip()  # all others are in UTC, which is told
+    if name == "details":  # to which unknown fields may have come
+        return value.items() <= held.items()
+    if name in ("links", "images"):  # in which an empty field is as good as none
+        value = [{key: text for key, text in entry.items() if text} for entry in value]
+        held = [{key: text for key, text in entry.items() if text} for entry in held]
+    return bool(held == value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+@given(st.text(st.characters()) | _json.map(json.dumps))
+def test_any_text_is_an_alert_or_faulty(text: str) -> None:
+    try:
+        understood = bool(Alert.read_text(text).key.strip())
+    except FaultyAlertError as error:
+        understood = all(isinstance(fault, Fault) for fault in error.faults)
+    assert understood
+
+
+def test_repairs_that_came_before_stay_first() -> None:
+    before = Repair("x", "was odd")
+    assert Alert("k", "", severity="info", repairs=[before]).repairs[0] == before

@@ -1,0 +1,162 @@
+"""The collapse is checked for every short sequence against a small model of the provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+
+import attrs
+import pytest
+
+from hostspec import Operation, collapse
+
+T, A, R, U = Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE, Operation.UPDATE
+
+OLD = -1
+"""The content of an incident that was open before."""
+
+
+@attrs.define
+class Provider:
+    """One incident at a provider, after https://developer.pagerduty.com/docs/events-api-v2/.
+
+    What is not open takes a trigger only: anything else is dropped behind its 202.
+    """
+
+    state: str = "closed"
+    content: int | None = None
+    opened_by: list[int] = attrs.field(factory=list)
+    """The messages that opened an episode: each notified somebody."""
+
+    def take(self, operation: Operation, message: int) -> None:
+        if operation is Operation.TRIGGER:
+            if self.state == "closed":
+                self.state = "triggered"
+                self.opened_by.append(message)
+            self.content = message
+        elif self.state == "closed":
+            return
+        elif operation is Operation.ACKNOWLEDGE:
+            self.state = "acknowledged"
+        elif operation is Operation.UPDATE:
+            self.content = message
+        else:
+            self.state, self.content = "closed", None
+
+
+STARTS: dict[str, Callable[[], Provider]] = {
+    "closed": Provider,
+    "triggered": lambda: Provider("triggered", OLD),
+    "acknowledged": lambda: Provider("acknowledged", OLD),
+}
+
+
+def sequences(alphabet: Sequence[Operation], longest: int) -> Iterator[tuple[Operation, ...]]:
+    for length in range(longest + 1):
+        yield from product(alphabet, repeat=length)
+
+
+def after(start: str, waiting: Sequence[Operation], messages: Sequence[int]) -> Provider:
+    provider = STARTS[start]()
+    for message in messages:
+        provider.take(waiting[message], message)
+    return provider
+
+
+def check(waiting: tuple[Operation, ...], start: str, *, may_be_open: bool) -> None:
+    everything = after(start, waiting, range(len(waiting)))
+    kept = collapse(waiting, may_be_open=may_be_open)
+    sent = after(start, waiting, kept)
+    seen = (waiting, start, may_be_open, kept)
+
+    assert (sent.state, sent.content) == (everything.state, everything.content), seen
+
+    # the latest episode, if anything after the last resolve opens one, is notified once
+    since = max((n for n, operation in enumerate(waiting) if operation is R), default=-1)
+    latest = [message for message in everything.opened_by if message > since]
+    assert len([message for message in sent.opened_by if message > since]) == len(latest), seen
+    assert len(sent.opened_by) == len(latest), "what is over is told nobody"
+
+
+def check_shape(waiting: tuple[Operation, ...], *, may_be_open: bool) -> None:
+    kept = collapse(waiting, may_be_open=may_be_open)
+    operations = [waiting[index] for index in kept]
+    assert len(set(kept)) == len(kept)
+    assert len(set(operations)) == len(operations), "one of a kind"
+    assert len(kept) <= (4 if U in waiting else 3)
+    assert len(kept) <= len(waiting)
+    # the newest of its kind, always
+    for index, operation in zip(kept, operations, strict=True):
+        assert operation not in waiting[index + 1 :]
+    # a resolve first; an acknowledge before the trigger only where it came before them all
+    if R in operations:
+        assert operations[0] is R
+        assert may_be_open
+    if T in operations and A in operations:
+        after_last_resolve = len(waiting) - waiting[::-1].index(R) if R in waiting else 0
+        first_trigger = waiting.index(T, after_last_resolve)
+        came_first = kept[operations.index(A)] < first_trigger
+        assert (operations.index(A) < operations.index(T)) == came_first
+    # sent again, what is kept is all that is needed
+    again = collapse(operations, may_be_open=may_be_open)
+    assert again == tuple(range(len(operations)))
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_what_is_kept_comes_to_the_same_when_the_incident_may_be_open(start: str) -> None:
+    for waiting in sequences((T, A, R), 7):
+        check(waiting, start, may_be_open=True)
+    for waiting in sequences((T, A, R, U), 6):
+        check(waiting, start, may_be_open=True)
+
+
+def test_what_is_kept_comes_to_the_same_when_the_incident_is_known_to_be_closed() -> None:
+    for waiting in sequences((T, A, R), 7):
+        check(waiting, "closed", may_be_open=False)
+    for waiting in sequences((T, A, R, U), 6):
+        check(waiting, "closed", may_be_open=False)
+
+
+@pytest.mark.parametrize("may_be_open", [True, False])
+def test_what_is_kept_is_short_ordered_and_collapses_no_further(*, may_be_open: bool) -> None:
+    for waiting in sequences((T, A, R), 7):
+        check_shape(waiting, may_be_open=may_be_open)
+    for waiting in sequences((T, A, R, U), 6):
+        check_shape(waiting, may_be_open=may_be_open)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "may_be_open", "kept"),
+    [
+        ((), True, ()),
+        ((T, T, T), False, (2,)),
+        ((T, A, R), False, ()),
+        ((T, A, R), True, (2,)),
+        ((T, R, T, A, T), True, (1, 4, 3)),
+        ((T, R, T, A, T), False, (4, 3)),
+        ((A,), True, (0,)),
+        ((A,), False, ()),
+        ((R, A, T), True, (0, 2)),
+        ((T, U), False, (0, 1)),
+        ((U, T), True, (1,)),
+        ((U, A, U), True, (1, 2)),
+        ((U,), False, ()),
+        ((R, U), True, (0,)),
+    ],
+)
+def test_examples(
+    waiting: tuple[Operation, ...], *, may_be_open: bool, kept: tuple[int, ...]
+) -> None:
+    assert collapse(waiting, may_be_open=may_be_open) == kept
+
+
+def test_an_acknowledge_from_before_the_first_trigger_is_sent_before_it() -> None:
+    """So it is right both when the incident is open (acknowledged) and when it is closed.
+
+    Sent after the trigger it would silence a new episode that nobody has seen.
+    """
+    waiting = (A, T)
+    kept = collapse(waiting, may_be_open=True)
+    assert kept == (0, 1)
+    assert after("triggered", waiting, kept).state == "acknowledged"
+    assert after("closed", waiting, kept).state == "triggered"

@@ -1,0 +1,221 @@
+"""Every hook's text is a contract, and every example in it runs."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+import textwrap
+from collections.abc import Sequence
+from types import ModuleType
+
+import pluggy
+import pytest
+
+import hostspec
+from hostspec import (
+    PROJECT,
+    Action,
+    Alert,
+    Answer,
+    Delivery,
+    Hooks,
+    HostSpec,
+    Identity,
+    Installation,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Place,
+    Provider,
+    Receipt,
+    SendContext,
+    Severity,
+)
+
+HOOKS = {name: member for name, member in vars(HostSpec).items() if name.startswith(PROJECT)}
+
+RECEIPT = Receipt(
+    "1",
+    Delivery(
+        Operation.TRIGGER,
+        Place("pager.page", "acme", "all", "/db-1/disk"),
+        Identity("", "db-1/disk"),
+        Severity.ERROR,
+    ),
+    Outcome(OutcomeKind.REFUSED, "too long"),
+)
+
+
+class NoHooks:
+    """Nobody extends the examples."""
+
+    def each(self, _name: str, /, **_arguments: object) -> Sequence[Answer]:
+        return ()
+
+
+def example(hook: str) -> str:
+    _, _, block = inspect.getdoc(HOOKS[hook]).partition("Example::\n")  # type: ignore[union-attr]
+    return textwrap.dedent(block)
+
+
+@pytest.fixture
+def manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(HostSpec)
+    return manager
+
+
+@pytest.fixture
+def plugin(
+    request: pytest.FixtureRequest,
+    manager: pluggy.PluginManager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> ModuleType:
+    """A module of its own that holds a hook's example, registered as a plugin."""
+    module = ModuleType("an_example")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    code = compile(
+        example(request.param), f"<example of {request.param}>", "exec", dont_inherit=True
+    )
+    exec(code, vars(module))
+    manager.register(module)
+    manager.check_pending()
+    (caller,) = manager.get_hookcallers(module) or ()
+    assert caller.name == request.param
+    return module
+
+
+def of(hook: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("plugin", [hook], indirect=True, ids=[hook])
+
+
+def test_the_hooks_are_those_of_the_design() -> None:
+    assert set(HOOKS) == {
+        "hostspec_addhooks",
+        "hostspec_providers",
+        "hostspec_actions",
+        "hostspec_delivered",
+        "hostspec_delayed",
+        "hostspec_undelivered",
+    }
+    assert PROJECT == "hostspec"
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_says_when_it_is_called_with_what_and_how_to_write_it(hook: str) -> None:
+    text = inspect.getdoc(HOOKS[hook])
+    assert text is not None
+    positions = [text.index(section) for section in ("\nCalled ", "\nArgs:\n", "\nExample::\n")]
+    assert positions == sorted(positions)
+    assert "Every implementation runs" in " ".join(text.split())
+    names = list(inspect.signature(HOOKS[hook]).parameters)[1:]
+    arguments = text[positions[1] :].partition("\n\n")[0]
+    assert names
+    for name in names:
+        assert f"\n    {name}: " in arguments
+    returns = inspect.signature(HOOKS[hook]).return_annotation
+    assert ("\nReturns:\n" in text) == (returns not in (None, "None"))
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_example_implements_its_hook_in_public_words(hook: str) -> None:
+    code = example(hook)
+    assert f"def {hook}(" in code
+    assert "@hookimpl" in code
+    for line in code.splitlines():
+        assert not line.startswith("from hostspec."), "examples import from hostspec itself"
+
+
+@of("hostspec_addhooks")
+def test_the_example_of_addhooks_adds_a_hook_that_others_may_implement(
+    manager: pluggy.PluginManager, plugin: ModuleType
+) -> None:
+    manager.hook.hostspec_addhooks.call_historic(kwargs={"pluginmanager": manager})
+    assert "pager_severity" in vars(manager.hook)
+
+    class Extension:
+        @hostspec.hookimpl
+        def pager_severity(self, alert: Alert) -> str:
+            return f"worse than {alert.severity}"
+
+    manager.register(Extension())
+    manager.check_pending()
+    alert = Alert("k", severity="info")
+    assert manager.hook.pager_severity(alert=alert) == ["worse than info"]
+
+
+@of("hostspec_addhooks")
+def test_addhooks_reaches_plugins_that_come_later(
+    manager: pluggy.PluginManager, plugin: ModuleType
+) -> None:
+    manager.unregister(plugin)
+    manager.hook.hostspec_addhooks.call_historic(kwargs={"pluginmanager": manager})
+    assert "pager_severity" not in vars(manager.hook)
+    manager.register(plugin)
+    assert "pager_severity" in vars(manager.hook)
+
+
+@of("hostspec_providers")
+def test_the_example_of_providers_offers_one(
+    manager: pluggy.PluginManager, plugin: ModuleType
+) -> None:
+    hooks: Hooks = NoHooks()
+    ((provider,),) = manager.hook.hostspec_providers(hooks=hooks)
+    assert isinstance(provider, Provider)
+    installation = provider.installation("acme", {})
+    assert installation == Installation("pager", "acme", provider.settings())
+    assert [place.id for place in provider.destinations(installation)] == ["all"]
+    assert provider.check(installation) == []
+    assert provider.demonstration() is None
+
+
+@of("hostspec_actions")
+def test_the_example_of_actions_plans_and_sends(
+    manager: pluggy.PluginManager, plugin: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((action,),) = manager.hook.hostspec_actions(hooks=NoHooks())
+    assert isinstance(action, Action)
+    alert = Alert("db-1/disk", "Disk full", severity="critical")
+    installation = Installation("pager", "acme", None)
+    (delivery,) = action.plan(alert, action.settings(), installation, rule="Pages")
+    assert delivery.place == Place("pager.page", "acme", "all", "/db-1/disk")
+    assert delivery.rules == ("Pages",)
+    assert action.send(delivery, installation, SendContext()).delivered
+    assert capsys.readouterr().out == "Disk full\n"
+
+
+@of("hostspec_delivered")
+def test_the_example_of_delivered_observes(
+    manager: pluggy.PluginManager, plugin: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    manager.hook.hostspec_delivered(receipt=RECEIPT)
+    assert caplog.messages == ["all was told"]
+
+
+@of("hostspec_delayed")
+def test_the_example_of_delayed_observes(
+    manager: pluggy.PluginManager, plugin: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager.hook.hostspec_delayed(receipt=RECEIPT)
+    assert caplog.messages == [f"db-1/disk waits: {RECEIPT.outcome}"]
+
+
+@of("hostspec_undelivered")
+def test_the_example_of_undelivered_observes(
+    manager: pluggy.PluginManager, plugin: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager.hook.hostspec_undelivered(receipt=RECEIPT)
+    assert caplog.messages == ["db-1/disk: too long"]
+
+
+def test_every_example_is_called_here() -> None:
+    """A new hook needs a test above that calls its example."""
+    called: set[str] = set()
+    for name, test in globals().items():
+        if name.startswith("test_"):
+            for mark in getattr(test, "pytestmark", []):
+                if mark.args[0] == "plugin":
+                    called.update(mark.args[1])
+    assert called == set(HOOKS)

@@ -1,0 +1,107 @@
+"""Plans of one alert that meet at one place become one delivery."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostspec import Delivery, Identity, Operation, Place, Repair, Severity, merge
+
+CHECKOUT = Place("pagerduty.trigger", "acme", "checkout", "db-1/disk")
+PLATFORM = Place("pagerduty.trigger", "acme", "platform", "db-1/disk")
+
+
+def delivery(
+    place: Place = CHECKOUT,
+    severity: Severity = Severity.ERROR,
+    text: str = "",
+    rules: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Delivery:
+    return Delivery(
+        Operation.TRIGGER,
+        place,
+        Identity("", "db-1/disk"),
+        severity,
+        {"text": text},
+        rules,
+        (Repair("text", text),),
+        notes,
+    )
+
+
+def test_nothing_merges_to_nothing() -> None:
+    assert merge([]) == ()
+
+
+def test_a_delivery_alone_stays_as_it_is() -> None:
+    alone = delivery(rules=("r",), notes=("n",))
+    assert merge([alone]) == (alone,)
+
+
+def test_the_worst_severity_speaks_and_all_rules_and_notes_are_listed() -> None:
+    mild = delivery(severity=Severity.WARNING, text="mild", rules=("a", "b"), notes=("x",))
+    worst = delivery(severity=Severity.CRITICAL, text="worst", rules=("b", "c"), notes=("y", "x"))
+    (merged,) = merge(iter([mild, worst]))
+    assert merged.severity is Severity.CRITICAL
+    assert merged.message == {"text": "worst"}
+    assert merged.repairs == (Repair("text", "worst"),)
+    assert merged.rules == ("a", "b", "c")
+    assert merged.notes == ("x", "y")
+
+
+def test_severity_is_compared_by_rank_not_as_text() -> None:
+    """As texts, "warning" comes after "critical"."""
+    (merged,) = merge([delivery(severity=severity) for severity in Severity])
+    assert merged.severity is Severity.CRITICAL
+
+
+def test_of_equals_the_first_speaks() -> None:
+    (merged,) = merge([delivery(text="first"), delivery(text="second")])
+    assert merged.message == {"text": "first"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Place("other.action", "acme", "checkout", "db-1/disk"),
+        Place("pagerduty.trigger", "other", "checkout", "db-1/disk"),
+        PLATFORM,
+        Place("pagerduty.trigger", "acme", "checkout", "other"),
+    ],
+)
+def test_deliveries_to_different_places_do_not_meet(other: Place) -> None:
+    both = (delivery(), delivery(other))
+    assert merge(both) == both
+
+
+def test_places_keep_the_order_in_which_they_first_came() -> None:
+    merged = merge([delivery(PLATFORM), delivery(CHECKOUT), delivery(PLATFORM)])
+    assert [one.place for one in merged] == [PLATFORM, CHECKOUT]
+
+
+@given(
+    st.lists(
+        st.builds(
+            delivery,
+            st.sampled_from([CHECKOUT, PLATFORM]),
+            st.sampled_from(Severity),
+            st.text(max_size=2),
+            st.lists(st.sampled_from("abc"), max_size=3).map(tuple),
+            st.lists(st.sampled_from("xy"), max_size=3).map(tuple),
+        )
+    )
+)
+def test_merging_tells_each_place_once_and_loses_no_rule(deliveries: list[Delivery]) -> None:
+    merged = merge(deliveries)
+    assert {one.place for one in merged} == {one.place for one in deliveries}
+    assert len({one.place for one in merged}) == len(merged)
+    for one in merged:
+        together = [other for other in deliveries if other.place == one.place]
+        assert one.severity.rank == max(other.severity.rank for other in together)
+        assert set(one.rules) == {rule for other in together for rule in other.rules}
+        assert set(one.notes) == {note for other in together for note in other.notes}
+    assert {one.place: set(one.rules) for one in merge(merged)} == {
+        one.place: set(one.rules) for one in merged
+    }

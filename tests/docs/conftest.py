@@ -1,0 +1,75 @@
+"""The folder in which a page's blocks run, and the services that they speak to."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pages import ChatRoom, Page
+
+from pagerduty_plugin import settings
+from pagerduty_plugin.testing import FakePagerDuty
+
+CHECKOUT = "checkoutcheckoutcheckoutcheckout"
+PLATFORM = "platformplatformplatformplatform"
+
+
+@pytest.fixture
+def chat_room() -> Iterator[ChatRoom]:
+    with ChatRoom() as room:
+        thread = threading.Thread(target=room.serve_forever, args=(0.02,))
+        thread.start()
+        yield room
+        room.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def page(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    chat_room: ChatRoom,
+) -> Iterator[Page]:
+    """Give a folder in which PagerDuty's US region is a fake, and the pages' secrets are there."""
+    modules = set(sys.modules)
+    with FakePagerDuty(services={"checkout": CHECKOUT, "platform": PLATFORM}) as fake:
+        monkeypatch.setitem(settings.BASE_URLS, "us", fake.url)
+        monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
+        monkeypatch.setenv("CHAT_WEBHOOK", chat_room.url)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / "pd_platform").write_text(f"{PLATFORM}\n", encoding="utf-8")
+        _write_alerthost(tmp_path / "bin" / "alerthost", fake.url)
+        path = f"{tmp_path / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}"
+        monkeypatch.setenv("PATH", path + os.environ["PATH"])
+        # the tests may run on wheels that stand there already
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+        page = Page(tmp_path, capsys)
+        with page.running:
+            yield page
+    for name in set(sys.modules) - modules:
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == tmp_path:
+            del sys.modules[name]
+
+
+def _write_alerthost(path: Path, us: str) -> None:
+    """Write a command that is ``alerthost``, but for where PagerDuty's US region is.
+
+    ``explain`` sends nothing, and shows the true address.
+    """
+    path.parent.mkdir()
+    path.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        "from hostspec.host.cli import main\n"
+        "from pagerduty_plugin import settings\n"
+        f"if sys.argv[1:2] != ['explain']: settings.BASE_URLS['us'] = {us!r}\n"
+        "main(prog_name='alerthost')\n",
+        encoding="utf-8",
+    )
+    path.chmod(0o755)

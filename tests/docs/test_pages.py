@@ -1,0 +1,86 @@
+"""Every block of every page runs, and prints what the page says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pages import Page
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "README.md", ROOT / "hostspec/README.md", *ROOT.glob("docs/**/*.md"))
+    if "_build" not in path.parts
+)
+EMBEDDING = ("README.md", "hostspec/README.md", "docs/embed.md")
+CONFIGURED = ("README.md", "docs/operate.md")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_block_of_a_page_runs(name: str, page: Page) -> None:
+    fences = re.findall(r"^```[a-z]+$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert page.run(ROOT / name) == len(fences)
+
+
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        ("```python\nprint(1)\n```\n\n```text\n2\n```\n", "printed was\n1"),
+        ("```python\nraise OSError\n```\n", ""),
+        ("```console\n$ echo one\ntwo\n```\n", "printed was\none"),
+        ("```console\n$ echo one; exit 3\n```\n", "ended early"),
+        ("```console\n$ (exit 3)\n$ true\n```\n", "exits with 3"),
+        ("```console\n$ make coffee\n```\n", "no target coffee"),
+        ("```console\n$ pip install './hostspec[sugar]'\n```\n", "sugar"),
+        ("```console\n$ pip install requests\n```\n", "requests"),
+        ('```toml\n[plugins]\nenable = ["pagerduty"]\n```\n', "enable"),
+        ('```json\n{"key": "a", "severety": "error"}\n```\n', ""),
+        ("```ruby\nputs 1\n```\n", "ruby"),
+    ],
+)
+def test_a_wrong_block_is_found(block: str, told: str, page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(block, encoding="utf-8")
+    with pytest.raises(Exception) as caught:  # noqa: PT011 -- whichever it is, it fails the test
+        page.run(path)
+    assert told in str(caught.value)
+
+
+def test_the_pages_show_one_way_to_embed() -> None:
+    shown = {name: _first_block(name, "python") for name in EMBEDDING}
+    assert len(set(shown.values())) == 1, shown
+
+
+def test_the_pages_show_one_configuration() -> None:
+    shown = {name: _first_block(name, "toml") for name in CONFIGURED}
+    assert len(set(shown.values())) == 1, shown
+
+
+def test_the_layout_names_what_is_there() -> None:
+    layout = re.search(r"## Layout\n\n```text\n(.*?)```", _text("README.md"), re.DOTALL)
+    assert layout
+    named = [word for line in layout[1].splitlines() for word in re.findall(r"\S+/(?=\s|$)", line)]
+    assert len(named) >= 8
+    assert [path for path in named if not (ROOT / path).is_dir()] == []
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    broken = [
+        (name, target)
+        for name in PAGES
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", _text(name))
+        if not ((ROOT / name).parent / target).exists()
+    ]
+    assert broken == []
+
+
+def _first_block(name: str, language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", _text(name), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def _text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")

@@ -1,0 +1,96 @@
+"""The provider of the page: what reaches the wire, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+from pathlib import Path
+
+import pytest
+from pages import ChatRoom, Page
+
+from hostspec import Alert
+from hostspec.kernel import Host, Rule, load
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture
+def host(page: Page) -> Host:
+    """Give a host with the provider of the page, which ran before."""
+    page.run(DOCS / "provider.md")
+    plugins = load([], own={"chat": importlib.import_module("chat_plugin")})
+    room = plugins.installation("chat", "operations", {"webhook": "env:CHAT_WEBHOOK"})
+    post = plugins.rule_action("chat.post", room, {})
+    return Host(plugins, [Rule("Tell the room", [post])])
+
+
+def _told(host: Host) -> tuple[str, str]:
+    [receipt] = host.handle(Alert("web/errors", "Errors", severity="error")).receipts
+    return str(receipt.outcome.kind), receipt.outcome.reason
+
+
+def test_the_page_posts_what_it_prints(host: Host, chat_room: ChatRoom) -> None:
+    assert chat_room.posts == [
+        {"text": "@oncall [error] Disk full on db-1"},
+        {"text": "Resolved: db-1/disk"},
+    ]
+
+
+def test_a_scope_keeps_problems_apart(host: Host, chat_room: ChatRoom) -> None:
+    for scope in ("shop", "bank"):
+        host.handle(Alert("db-1/disk", "Disk full", scope=scope, severity="error"))
+    host.handle(Alert("db-1/disk", scope="bank", status="resolved", severity="error"))
+    assert [post["text"] for post in chat_room.posts[2:]] == [
+        "[error] Disk full",
+        "[error] Disk full",
+        "Resolved: bank/db-1/disk",
+    ]
+
+
+def test_what_was_posted_is_not_posted_again(host: Host, chat_room: ChatRoom) -> None:
+    alert = Alert("db-1/disk", "Disk full", severity="error")
+    assert [len(host.handle(alert).receipts) for _ in range(2)] == [1, 0]
+    assert len(chat_room.posts) == 3
+
+
+def test_what_was_never_posted_is_not_resolved(host: Host, chat_room: ChatRoom) -> None:
+    for status in ("acknowledged", "resolved"):
+        assert not host.handle(Alert("db-9/disk", status=status, severity="error")).receipts
+    assert len(chat_room.posts) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (429, "throttled"),
+        (404, "misconfigured"),
+        (400, "refused"),
+        (503, "uncertain"),
+    ],
+)
+def test_an_error_is_an_outcome(status: int, kind: str, host: Host, chat_room: ChatRoom) -> None:
+    chat_room.status = status
+    assert _told(host)[0] == kind
+
+
+def test_another_answer_is_no_delivery(host: Host, chat_room: ChatRoom) -> None:
+    chat_room.answer = b"<title>Please log in</title>"
+    assert _told(host)[0] == "unreachable"
+
+
+def test_no_answer_is_uncertain(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}/hooks/secret"
+    monkeypatch.setenv("CHAT_WEBHOOK", address)
+    assert _told(host) == ("uncertain", "no answer: URLError")
+
+
+def test_a_wrong_address_stays_secret(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAT_WEBHOOK", "no address of the secret kind")
+    assert _told(host) == ("misconfigured", "the webhook is no address")
+
+
+def test_a_missing_address_is_misconfigured(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHAT_WEBHOOK")
+    assert _told(host)[0] == "misconfigured"

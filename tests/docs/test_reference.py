@@ -1,0 +1,252 @@
+"""What the documentation lists is what the code has, both ways."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import attrs
+import click
+import pytest
+
+import hostspec
+import hostspec.kernel
+from hostspec import Alert, HostSpec, OutcomeKind, Severity, json_schema
+from hostspec.host import configuration
+from hostspec.host.cli import main
+from hostspec.kernel import calling, load, memory
+from hostspec.normalise import DEEPEST
+from hostspec.settings import describe
+from pagerduty_plugin import client, event, fit, testing, trigger
+from pagerduty_plugin.settings import BASE_URLS
+from pagerduty_plugin.testing import account
+from pagerduty_plugin.testing.cli import _parser
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the documentation as XML, with every warning an error."""
+    pytest.importorskip("sphinx", reason="Sphinx is not installed")
+    folder = tmp_path_factory.mktemp("docs")
+    strict = ("--fail-on-warning", "--nitpicky", "--quiet", "--builder", "xml")
+    ran = subprocess.run(
+        [sys.executable, "-m", "sphinx", *strict, str(DOCS), str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return folder
+
+
+def _signatures(page: Path) -> dict[str, list[str]]:
+    """Find what a page documents: each name with its module, and the names of its arguments."""
+    found = {}
+    for signature in ET.parse(page).iter("desc_signature"):
+        if "fullname" in signature.attrib:
+            name = f"{signature.get('module')}.{signature.get('fullname')}"
+            parameters = signature.iter("desc_parameter")
+            found[name] = [parameter.findtext("desc_sig_name", "") for parameter in parameters]
+    return found
+
+
+def _arguments(function: object) -> list[str]:
+    return [name for name in inspect.signature(function).parameters if name != "self"]
+
+
+def _hooks() -> dict[str, list[str]]:
+    return {
+        name: _arguments(function)
+        for name, function in vars(HostSpec).items()
+        if name.startswith("hostspec_")
+    }
+
+
+def test_the_reference_has_every_hook_with_its_arguments(built: Path) -> None:
+    documented = _signatures(built / "reference/hooks.xml")
+    assert documented.pop("hostspec.HostSpec") == []
+    assert documented == {f"hostspec.HostSpec.{name}": of for name, of in _hooks().items()}
+
+
+def test_the_table_has_every_hook_with_its_arguments() -> None:
+    listed = dict(_calls((DOCS / "reference/hooks.md").read_text(encoding="utf-8")))
+    assert listed == _hooks()
+
+
+@pytest.mark.parametrize("name", ["extension.md", "provider.md"])
+def test_pages_call_hooks_by_their_arguments(name: str) -> None:
+    hooks = _hooks()
+    calls = list(_calls((DOCS / name).read_text(encoding="utf-8")))
+    assert [call for call in calls if hooks.get(call[0]) != call[1]] == []
+
+
+def _calls(text: str) -> Iterator[tuple[str, list[str]]]:
+    for name, arguments in re.findall(r"`(hostspec_\w+)\(([^)`]*)\)`", text):
+        yield name, [argument.strip() for argument in arguments.split(",") if argument.strip()]
+
+
+def test_the_reference_has_every_public_name(built: Path) -> None:
+    documented = _signatures(built / "reference/contract.xml")
+    documented |= _signatures(built / "reference/hooks.xml")
+    public = {f"hostspec.{name}" for name in hostspec.__all__}
+    public |= {f"hostspec.kernel.{name}" for name in hostspec.kernel.__all__}
+    assert public - set(documented) == set()
+
+
+def test_the_reference_has_no_name_that_is_not_public(built: Path) -> None:
+    documented = _signatures(built / "reference/contract.xml")
+    public = {"hostspec.settings.SettingInfo"}
+    for module in (hostspec, hostspec.kernel):
+        public |= {f"{module.__name__}.{name}" for name in module.__all__}
+    assert {name for name in documented if _top(name, public) is None} == set()
+
+
+def _top(name: str, public: set[str]) -> str | None:
+    """Find the public name that a name is, or is a member of."""
+    return next((each for each in public if name == each or name.startswith(f"{each}.")), None)
+
+
+def test_the_page_on_testing_has_every_public_name(built: Path) -> None:
+    documented = _signatures(built / "testing.xml")
+    public = {f"pagerduty_plugin.testing.{name}" for name in testing.__all__}
+    assert public - set(documented) == set()
+    shown = documented["pagerduty_plugin.testing.FakePagerDuty"]
+    assert [name for name in shown if name] == _arguments(testing.FakePagerDuty)
+
+
+def test_the_page_on_testing_has_every_option() -> None:
+    text = (DOCS / "testing.md").read_text(encoding="utf-8")
+    options = {option for action in _parser()._actions for option in action.option_strings}
+    assert {each for each in options - {"-h", "--help"} if f"`{each} " not in text} == set()
+
+
+def test_the_page_on_operating_has_every_command_and_option() -> None:
+    text = (DOCS / "operate.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^### `alerthost (\w+)", text, re.MULTILINE)
+    assert sorted(headings) == sorted(main.commands)
+    context = click.Context(main)
+    for command in (main, *main.commands.values()):
+        for parameter in command.get_params(context):
+            if isinstance(parameter, click.Option):
+                options = [option for option in parameter.opts if option.startswith("--")]
+                assert [option for option in options if f"`{option}" not in text] == []
+
+
+def test_the_page_on_operating_names_no_option_that_is_not_there() -> None:
+    text = (DOCS / "operate.md").read_text(encoding="utf-8")
+    context = click.Context(main, help_option_names=["-h", "--help"])
+    commands = (main, *main.commands.values())
+    there = {
+        option
+        for command in commands
+        for parameter in command.get_params(context)
+        for option in parameter.opts
+    }
+    assert set(re.findall(r"(?<![\w-])--[a-z]+", text)) <= there
+
+
+def test_the_page_on_operating_has_every_outcome() -> None:
+    text = (DOCS / "operate.md").read_text(encoding="utf-8")
+    rows = text.partition("## Outcomes")[2].partition("## The network")[0]
+    assert re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE) == list(OutcomeKind)
+
+
+def test_the_page_on_providers_has_every_outcome() -> None:
+    text = (DOCS / "provider.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(OutcomeKind)
+
+
+def test_the_page_on_alerts_has_every_field() -> None:
+    text = (DOCS / "alert.md").read_text(encoding="utf-8")
+    rows = text.partition("## Fields")[2].partition("## What is faulty")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE)
+    fields = {field.name.rstrip("_") for field in attrs.fields(Alert)} - {"repairs"}
+    assert sorted(listed) == sorted(fields)
+
+
+def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
+    from hostspec.alert import _SEVERITY_WORDS
+
+    text = (DOCS / "alert.md").read_text(encoding="utf-8").partition("## Severities")[2]
+    listed = {}
+    for line in re.findall(r"^\| `.*$", text, re.MULTILINE):
+        severity, *synonyms = re.findall(r"`(\w+)`", line)
+        listed |= dict.fromkeys((severity, *synonyms), Severity(severity))
+    assert listed == dict(_SEVERITY_WORDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("alert.md", f"more than {event.LONGEST_SUMMARY:,} characters"),
+        ("alert.md", f"more than {event.LONGEST_DEDUP_KEY:,} characters"),
+        ("alert.md", f"more than {event.LARGEST_BODY:,} bytes"),
+        ("alert.md", f"custom_details.{fit.MARK}`"),
+        ("alert.md", f"deeper than {DEEPEST} levels"),
+        ("embed.md", f"at most {memory.MOST_INCIDENTS:,}"),
+        ("extension.md", f"It has {calling.DEADLINE:g} s"),
+        ("extension.md", f"takes longer than {calling.DEADLINE:g} s"),
+        ("operate.md", f"at most {client.CONNECT_TIMEOUT:g} s for a connection"),
+        ("operate.md", f"at most {client.READ_TIMEOUT:g} s for bytes"),
+        ("operate.md", f"about {trigger.EVENTS_PER_WINDOW} a minute"),
+        ("operate.md", f"`{BASE_URLS['us']}` or `{BASE_URLS['eu']}`"),
+        ("reference/hooks.md", f"deadline of {calling.DEADLINE:g} s"),
+        ("testing.md", f"{account.RATE_LIMIT} by default"),
+    ],
+)
+def test_a_page_has_the_number_of_the_code(name: str, text: str) -> None:
+    assert text in (DOCS / name).read_text(encoding="utf-8")
+
+
+def _settings(kind: object) -> Iterator[tuple[str, str]]:
+    """Find every setting in a settings class and those inside of it, with its help."""
+    for field in attrs.fields(kind):
+        info = describe(field)
+        yield field.name, info.help or f"{info.label}."
+        for argument in getattr(field.type, "__args__", ()):
+            if attrs.has(argument):
+                yield from _settings(argument)
+
+
+def test_the_reference_has_every_setting(built: Path) -> None:
+    page = ET.parse(built / "reference/settings.xml")
+    rows = {
+        (entries[0], entries[3])
+        for row in page.iter("row")
+        if len(entries := ["".join(entry.itertext()).strip() for entry in row]) == 4
+    }
+    plugins = load(["pagerduty"])
+    kinds = [
+        configuration.PluginsTable,
+        configuration.InstallationTable,
+        configuration.RuleTable,
+        *(each.settings for each in plugins.providers.values()),
+        *(each.settings for each in plugins.actions.values()),
+    ]
+    wanted = {setting for kind in kinds for setting in _settings(kind)}
+    assert len(wanted) > 10
+    missing = {
+        (name, text)
+        for name, text in wanted
+        if not any(row[0] == name and row[1].startswith(text) for row in rows)
+    }
+    assert missing == set()
+    assert {name for name, _ in rows} - {"setting"} == {name for name, _ in wanted}
+
+
+def test_the_reference_has_the_schemas(built: Path) -> None:
+    page = ET.parse(built / "reference/settings.xml")
+    shown = [json.loads("".join(block.itertext())) for block in page.iter("literal_block")]
+    plugins = load(["pagerduty"])
+    assert shown == [
+        json_schema(plugins.providers["pagerduty"].settings),
+        json_schema(plugins.actions["pagerduty.trigger"].settings),
+    ]

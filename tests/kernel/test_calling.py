@@ -1,0 +1,280 @@
+"""No plugin can harm another, or the host, by how it answers a hook."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pluggy
+import pytest
+
+from hostspec import Answer, hookimpl, hookspec
+from hostspec.kernel.calling import DEADLINE, IsolatedHooks, told
+
+LONG = 60.0
+"""Seconds that no test reaches."""
+
+
+class Specs:
+    @hookspec
+    def volume(self, alert: str, loud: bool) -> None:  # noqa: FBT001 -- a hook's argument
+        """Decide how loud."""
+
+
+def answering(function: Callable[..., Any], **options: bool) -> object:
+    """Make a plugin of the implementation of one hook."""
+
+    class Plugin:
+        volume = staticmethod(hookimpl(**options)(function))
+
+    return Plugin()
+
+
+def hooks_of(deadline: float = LONG, /, **plugins: object) -> IsolatedHooks:
+    manager = pluggy.PluginManager("hostspec")
+    manager.add_hookspecs(Specs)
+    for name, plugin in reversed(plugins.items()):
+        manager.register(plugin, name=name)
+    return IsolatedHooks(manager, deadline)
+
+
+def ask(hooks: IsolatedHooks, alert: object = "disk") -> list[Answer]:
+    return list(hooks.each("volume", alert=alert, loud=True))
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """Give an event that is set in the end, so that no thread is left waiting."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_asks_every_implementation_in_pluggy_s_order() -> None:
+    hooks = hooks_of(
+        a=answering(lambda: 1),
+        b=answering(lambda: 2, trylast=True),
+        c=answering(lambda: 3),
+        d=answering(lambda: 4, tryfirst=True),
+    )
+
+    assert ask(hooks) == [Answer("d", 4), Answer("a", 1), Answer("c", 3), Answer("b", 2)]
+
+
+def test_a_hook_that_nobody_implements_has_no_answers() -> None:
+    assert ask(hooks_of()) == []
+
+
+def test_none_is_no_opinion_and_other_nothings_are_opinions() -> None:
+    hooks = hooks_of(
+        a=answering(lambda: None),
+        b=answering(lambda: False),
+        c=answering(lambda: ""),
+        d=answering(lambda: ()),
+    )
+
+    assert ask(hooks) == [Answer("b", value=False), Answer("c", ""), Answer("d", ())]
+
+
+def test_an_implementation_gets_the_arguments_it_takes() -> None:
+    hooks = hooks_of(
+        a=answering(lambda alert, loud: [alert, loud]),
+        b=answering(lambda loud, alert: [alert, loud]),
+        c=answering(lambda alert: alert),
+        d=answering(lambda: "nothing"),
+    )
+
+    assert [answer.value for answer in ask(hooks)] == [
+        ["disk", True],
+        ["disk", True],
+        "disk",
+        "nothing",
+    ]
+
+
+def test_a_default_holds_only_where_the_argument_is_not_given() -> None:
+    """So that a plugin may take an argument that older versions of a hook do not have."""
+    hooks = hooks_of(a=answering(lambda loud=None, newer="default": [loud, newer]))
+
+    assert [answer.value for answer in ask(hooks)] == [[True, "default"]]
+
+
+def test_methods_get_their_object() -> None:
+    class Plugin:
+        loudness = 11
+
+        @hookimpl
+        def volume(self, alert: str) -> list[object]:
+            return [self.loudness, alert]
+
+    assert ask(hooks_of(a=Plugin())) == [Answer("a", [11, "disk"])]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("canary"),
+        SystemExit("canary"),
+        KeyboardInterrupt("canary"),
+        GeneratorExit("canary"),
+        BaseExceptionGroup("canary", [SystemExit("canary")]),
+    ],
+)
+def test_one_that_raises_harms_nobody(error: BaseException) -> None:
+    """Whatever it raises; its words, which may hold a secret, are not told."""
+
+    def fail(alert: str) -> None:
+        raise error
+
+    hooks = hooks_of(a=answering(lambda: 1), b=answering(fail), c=answering(lambda: 3))
+
+    first, failed, last = ask(hooks, alert="canary")
+
+    assert (first, last) == (Answer("a", 1), Answer("c", 3))
+    assert (failed.plugin, failed.value) == ("b", None)
+    assert failed.failure.startswith(f"{type(error).__name__} at test_calling.py:")
+    assert "canary" not in repr(failed)
+
+
+def test_a_missing_argument_is_the_answer_s_failure() -> None:
+    hooks = hooks_of(a=answering(lambda alert: alert), b=answering(lambda: 2))
+
+    failed, answer = hooks.each("volume", loud=True)
+
+    assert failed.failure.startswith("TypeError at ")
+    assert answer == Answer("b", 2)
+
+
+def test_a_coroutine_is_a_failure() -> None:
+    """One that comes out of a plain function, which cannot be seen before."""
+
+    async def volume() -> int:
+        return 11
+
+    @functools.wraps(volume)
+    def disguised() -> Any:
+        return volume()
+
+    (answer,) = ask(hooks_of(a=answering(disguised)))
+
+    assert answer == Answer("a", None, "returned a coroutine, which is not run")
+
+
+def test_one_that_exceeds_the_deadline_is_left_behind_and_switched_off(
+    gate: threading.Event,
+) -> None:
+    calls: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def slow() -> str:
+        calls.put("called")
+        gate.wait()
+        return "late"
+
+    hooks = hooks_of(0.05, a=answering(lambda: 1), b=answering(slow), c=answering(lambda: 3))
+
+    late = ask(hooks)
+    again = ask(hooks)
+
+    assert late == [
+        Answer("a", 1),
+        Answer("b", None, "exceeded its deadline of 0.05 s"),
+        Answer("c", 3),
+    ]
+    assert again == [
+        Answer("a", 1),
+        Answer("b", None, "switched off since it exceeded its deadline"),
+        Answer("c", 3),
+    ]
+    assert calls.get_nowait() == "called"
+    assert calls.empty()
+
+
+def test_only_the_hook_that_was_slow_is_switched_off(gate: threading.Event) -> None:
+    class MoreSpecs:
+        @hookspec
+        def colour(self) -> None:
+            """Decide the colour."""
+
+    class Plugin:
+        @hookimpl
+        def volume(self) -> None:
+            gate.wait()
+
+        @hookimpl
+        def colour(self) -> str:
+            return "red"
+
+    manager = pluggy.PluginManager("hostspec")
+    manager.add_hookspecs(Specs)
+    manager.add_hookspecs(MoreSpecs)
+    manager.register(Plugin(), name="a")
+    hooks = IsolatedHooks(manager, 0.05)
+
+    ask(hooks)
+
+    assert hooks.each("colour") == (Answer("a", "red"),)
+
+
+def test_one_that_is_left_behind_keeps_no_process_alive(gate: threading.Event) -> None:
+    threads: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
+
+    def slow() -> None:
+        threads.put(threading.current_thread())
+        gate.wait()
+
+    ask(hooks_of(0.05, bell=answering(slow)))
+
+    thread = threads.get_nowait()
+    assert thread.daemon
+    assert thread.name == "volume of bell"
+
+
+def test_without_a_thread_there_is_no_answer_and_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that is out of threads, or while the interpreter ends."""
+
+    def refuse(thread: threading.Thread) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    hooks = hooks_of(a=answering(lambda: 1))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    assert ask(hooks) == [Answer("a", None, "there was no thread to call it on")]
+
+
+def test_several_threads_may_ask_at_once() -> None:
+    """All meet inside the implementation, and each gets its own answers."""
+    together = threading.Barrier(8)
+
+    def meet(alert: int) -> int:
+        together.wait(LONG)
+        return alert
+
+    hooks = hooks_of(a=answering(meet), b=answering(lambda alert: -alert))
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: ask(hooks, number), range(8)))
+
+    assert answers == [[Answer("a", number), Answer("b", -number)] for number in range(8)]
+
+
+def test_plugins_have_a_second() -> None:
+    """As design and the contract's text say."""
+    assert DEADLINE == 1.0
+
+
+def test_an_error_without_a_traceback_is_named() -> None:
+    assert told(ValueError("canary")) == "ValueError"
+
+
+def test_an_error_is_told_with_the_place_where_it_was_raised() -> None:
+    with pytest.raises(ValueError, match="canary") as caught:
+        int("canary")
+    line = sys._getframe().f_lineno - 1
+
+    assert told(caught.value) == f"ValueError at test_calling.py:{line}"

@@ -1,0 +1,810 @@
+"""The host plans, follows up, sends and remembers, whatever plugins and rules do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import attrs
+import pytest
+from recorder import (
+    IDEMPOTENT,
+    SILENT,
+    UPDATING,
+    Page,
+    Sent,
+    host_of,
+    plugins_of,
+    rule_of,
+)
+
+from hostspec import (
+    Alert,
+    Capabilities,
+    Delivery,
+    Fault,
+    Identity,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Place,
+    Receipt,
+    Repair,
+    Severity,
+    hookimpl,
+)
+from hostspec.kernel import Host, Report, Rule
+
+NOT_ARRIVED = (OutcomeKind.THROTTLED, OutcomeKind.REFUSED, OutcomeKind.MISCONFIGURED)
+MAY_HAVE_ARRIVED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED, OutcomeKind.UNCERTAIN)
+
+
+def firing(key: str = "disk", **fields: Any) -> Alert:
+    return Alert(key, **fields)
+
+
+def acknowledged(key: str = "disk", **fields: Any) -> Alert:
+    return Alert(key, status="acknowledged", **fields)
+
+
+def resolved(key: str = "disk", **fields: Any) -> Alert:
+    return Alert(key, status="resolved", **fields)
+
+
+def together(_alert: Alert) -> str:
+    """Let all alerts meet in one incident."""
+    return "everything"
+
+
+def handle_all(host: Host, *alerts: Alert) -> list[Report]:
+    return [host.handle(alert) for alert in alerts]
+
+
+def only(alerts: str) -> Callable[[Alert], bool]:
+    return lambda alert: alert.key == alerts
+
+
+class TestPlanning:
+    def test_rules_say_what_is_sent_where(self) -> None:
+        page = Page()
+        plugins = plugins_of(page)
+        host = Host(
+            plugins,
+            [
+                rule_of(plugins, "Disks", only("disk"), teams=["storage", "data"]),
+                rule_of(plugins, "Fans", only("fan"), teams=["hardware"]),
+            ],
+        )
+
+        report = host.handle(firing("disk"))
+
+        assert report.plan.rules == ("Disks",)
+        assert [sent.destination for sent in page.sent] == ["storage", "data"]
+        assert report.delivered
+        assert [receipt.delivery for receipt in report.receipts] == list(report.plan.deliveries)
+
+    def test_an_alert_that_no_rule_matches_goes_nowhere(self) -> None:
+        page = Page()
+        plugins = plugins_of(page)
+
+        report = Host(plugins, [rule_of(plugins, matches=only("fan"))]).handle(firing("disk"))
+
+        assert (report.plan.rules, report.receipts, page.sent) == ((), (), [])
+        assert report.delivered
+
+    def test_a_rule_without_a_condition_matches_every_alert(self) -> None:
+        page = Page()
+        plugins = plugins_of(page)
+        use = rule_of(plugins).actions[0]
+
+        Host(plugins, [Rule("Everything", [use])]).handle(firing())
+
+        assert page.operations == ["trigger"]
+
+    def test_two_rules_that_name_one_service_send_once(self) -> None:
+        """With the rules of both, and the worst of the severities."""
+        page = Page()
+        page.behaviour["plan"] = lambda alert: [
+            delivery_to("all", Severity.WARNING, rules=("Mild",)),
+            delivery_to("all", Severity.CRITICAL, rules=("Bad",)),
+        ]
+        plugins = plugins_of(page)
+        host = Host(plugins, [rule_of(plugins, "One"), rule_of(plugins, "Two")])
+
+        plan = host.plan(firing())
+
+        assert plan.rules == ("One", "Two")
+        (delivery,) = plan.deliveries
+        assert delivery.severity is Severity.CRITICAL
+        assert delivery.rules == ("Mild", "Bad")
+
+    def test_planning_sends_nothing_and_remembers_nothing(self) -> None:
+        page = Page()
+        host = host_of(page)
+
+        assert host.plan(firing()) == host.plan(firing())
+        assert page.sent == []
+        assert host.plan(resolved()).deliveries[0].operation is Operation.RESOLVE
+
+    @pytest.mark.parametrize("error", [ValueError("canary"), KeyError("canary")])
+    def test_a_rule_that_cannot_decide_pages(self, error: Exception) -> None:
+        def fail(_alert: Alert) -> bool:
+            raise error
+
+        page = Page()
+        plugins = plugins_of(page)
+        host = Host(plugins, [rule_of(plugins, "Broken", fail), rule_of(plugins, "Good")])
+
+        report = host.handle(firing())
+
+        assert page.operations == ["trigger"]
+        (failure,) = report.plan.failures
+        assert failure.path == "rule 'Broken'"
+        told = f"could not decide, taken as a match: {type(error).__name__} at test_host.py:"
+        assert failure.reason.startswith(told)
+        assert "canary" not in str(failure)
+        assert not report.delivered
+
+    def test_repairs_are_told_once(self) -> None:
+        page = Page()
+        repaired = Repair("summary", "cut")
+        page.behaviour["plan"] = lambda alert: [
+            attrs.evolve(delivery_to(team), repairs=(*alert.repairs, repaired)) for team in "ab"
+        ]
+
+        plan = host_of(page).plan(firing(summary="Disk full", severity="odd"))
+
+        assert [repair.field for repair in plan.repairs] == ["severity", "summary"]
+
+
+def delivery_to(  # noqa: PLR0913 -- one argument for each thing that may be wrong
+    team: str,
+    severity: Severity = Severity.ERROR,
+    *,
+    key: str = "disk",
+    action: str = "pager.page",
+    account: str = "acme",
+    operation: Operation = Operation.TRIGGER,
+    rules: tuple[str, ...] = (),
+) -> Delivery:
+    place = Place(action, account, team, key)
+    return Delivery(operation, place, Identity("", "disk"), severity, rules=rules)
+
+
+def nonsense() -> list[Any]:
+    """Give what is no delivery that this action can send, though it may look like one."""
+    good = delivery_to("all")
+    return [
+        None,
+        "all",
+        {"operation": "trigger"},
+        attrs.evolve(good, operation="trigger"),
+        attrs.evolve(good, severity="critical"),
+        attrs.evolve(good, place=("pager.page", "acme", "all", "disk")),
+        attrs.evolve(good, alert="disk"),
+        attrs.evolve(good, rules=None),
+        attrs.evolve(good, repairs=[]),
+        attrs.evolve(good, notes="note"),
+        delivery_to("all", action="bell.ring"),
+        delivery_to("all", account="other"),
+        attrs.evolve(good, place=attrs.evolve(good.place, correlation_key=["disk"])),
+        attrs.evolve(good, place=attrs.evolve(good.place, destination=None)),
+    ]
+
+
+class TestFailingPlugins:
+    @pytest.mark.parametrize("error", [RuntimeError("canary"), SystemExit("canary")])
+    def test_an_action_that_cannot_plan_costs_no_other_its_page(self, error: BaseException) -> None:
+        def fail(alert: Alert) -> Any:
+            yield delivery_to("early")
+            raise error
+
+        page = Page()
+        plugins = plugins_of(page)
+        host = Host(plugins, [rule_of(plugins, "Broken"), rule_of(plugins, "Good")])
+        plans = iter([fail, lambda alert: [delivery_to("late")]])
+        page.behaviour["plan"] = lambda alert, plans=plans: next(plans)(alert)
+
+        report = host.handle(firing())
+
+        assert [sent.destination for sent in page.sent] == ["early", "late"]
+        (failure,) = report.plan.failures
+        assert failure.path == "rule 'Broken'"
+        told = f"the action pager.page could not plan: {type(error).__name__} at test_host.py:"
+        assert failure.reason.startswith(told)
+        assert "canary" not in str(failure)
+        assert not report.delivered
+
+    @pytest.mark.parametrize("planned", [None, 7, object()])
+    def test_an_action_may_plan_nothing_of_the_sort(self, planned: object) -> None:
+        page = Page()
+        page.behaviour["plan"] = lambda _: planned
+
+        report = host_of(page).handle(firing())
+
+        assert "could not plan: TypeError" in report.plan.failures[0].reason
+
+    @pytest.mark.parametrize("planned", nonsense())
+    def test_what_is_no_delivery_costs_no_other_its_page(self, planned: object) -> None:
+        page = Page()
+        page.behaviour["plan"] = lambda alert: [planned, delivery_to("good")]
+
+        report = host_of(page).handle(firing())
+
+        assert [sent.destination for sent in page.sent] == ["good"]
+        assert report.plan.failures == (
+            Fault("rule 'Pages'", "the action pager.page planned what is no delivery of its own"),
+        )
+        assert not report.delivered
+
+    @pytest.mark.parametrize("error", [RuntimeError("canary"), SystemExit("canary")])
+    def test_an_action_that_cannot_follow_up_costs_no_other_incident(
+        self, error: BaseException
+    ) -> None:
+        """And its own stays open, for the next resolve."""
+        page = Page()
+        plugins = plugins_of(page)
+        host = Host(plugins, [rule_of(plugins, teams=["a", "b"])])
+        host.handle(firing())
+
+        def fail(incident: Any, alert: Alert) -> Delivery:
+            if incident.place.destination == "a":
+                raise error
+            return delivery_to("b", operation=Operation.RESOLVE)
+
+        page.behaviour["follow_up"] = fail
+        report = host.handle(resolved())
+        del page.behaviour["follow_up"]
+        host.handle(resolved())
+
+        (failure,) = report.plan.failures
+        assert failure.path == "destination 'a'"
+        told = f"the action pager.page could not follow up: {type(error).__name__} at "
+        assert failure.reason.startswith(told)
+        assert "canary" not in str(failure)
+        assert [(sent.operation, sent.destination) for sent in page.sent[2:]] == [
+            ("resolve", "b"),
+            ("resolve", "a"),
+            ("resolve", "b"),
+        ]
+
+    @pytest.mark.parametrize("made", [*nonsense()[1:], delivery_to("other"), [delivery_to("all")]])
+    def test_a_follow_up_that_is_no_delivery_to_the_incident_is_not_sent(
+        self, made: object
+    ) -> None:
+        page = Page()
+        host = host_of(page)
+        host.handle(firing())
+        page.behaviour["follow_up"] = lambda incident, alert: made
+
+        report = host.handle(resolved())
+
+        reason = "the action pager.page followed up with what is no delivery to the incident"
+        assert report.plan.failures == (Fault("destination 'all'", reason),)
+        assert page.operations == ["trigger"]
+        del page.behaviour["follow_up"]
+        assert host.handle(resolved()).delivered
+        assert page.operations == ["trigger", "resolve"]
+
+    @pytest.mark.parametrize(
+        ("capabilities", "kind"),
+        [(IDEMPOTENT, OutcomeKind.FAULTED), (UPDATING, OutcomeKind.UNCERTAIN)],
+    )
+    @pytest.mark.parametrize("error", [RuntimeError("canary"), SystemExit("canary")])
+    def test_an_attempt_that_breaks_off_may_have_arrived(
+        self, error: BaseException, capabilities: Capabilities, kind: OutcomeKind
+    ) -> None:
+        page = Page(capabilities)
+        page.outcomes.append(error)
+        host = host_of(page)
+
+        report = host.handle(firing())
+
+        (receipt,) = report.receipts
+        assert receipt.outcome is not None
+        assert receipt.outcome.kind is kind
+        told = f"the action pager.page failed: {type(error).__name__} at recorder.py:"
+        assert receipt.outcome.reason.startswith(told)
+        assert "canary" not in repr(receipt)
+        host.handle(resolved())
+        assert page.operations == ["trigger", "resolve"]
+
+    @pytest.mark.parametrize("outcome", [None, "delivered", Outcome("delivered")])  # type: ignore[arg-type]
+    def test_what_is_no_outcome_is_no_delivery(self, outcome: object) -> None:
+        page = Page()
+        page.behaviour["send"] = lambda delivery: outcome
+
+        report = host_of(page).handle(firing())
+
+        assert report.receipts[0].outcome == Outcome(
+            OutcomeKind.FAULTED, "the action pager.page returned no outcome"
+        )
+        assert not report.delivered
+
+    @pytest.mark.parametrize("method", ["plan", "follow_up", "send"])
+    def test_a_keyboard_interrupt_passes(self, method: str) -> None:
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        page = Page()
+        host = host_of(page)
+        host.handle(firing())
+        page.behaviour[method] = interrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            host.handle(resolved())
+
+        page.behaviour.clear()
+        assert host.handle(resolved()).delivered
+
+    def test_one_failed_delivery_stops_no_other(self) -> None:
+        page = Page()
+        page.outcomes.extend([OutcomeKind.REFUSED, RuntimeError("no"), OutcomeKind.DELIVERED])
+        plugins = plugins_of(page)
+
+        report = Host(plugins, [rule_of(plugins, teams=["a", "b", "c"])]).handle(firing())
+
+        kinds = [receipt.outcome.kind for receipt in report.receipts if receipt.outcome]
+        assert kinds == [OutcomeKind.REFUSED, OutcomeKind.FAULTED, OutcomeKind.DELIVERED]
+        assert not report.delivered
+
+
+class Witness:
+    """An observer."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Receipt]] = []
+
+    @hookimpl
+    def hostspec_delivered(self, receipt: Receipt) -> str:
+        self.seen.append(("delivered", receipt))
+        return "what an observer returns is ignored"
+
+    @hookimpl
+    def hostspec_undelivered(self, receipt: Receipt) -> None:
+        self.seen.append(("undelivered", receipt))
+
+
+class BrokenWitness:
+    """An observer that cannot see."""
+
+    @hookimpl
+    def hostspec_delivered(self) -> None:
+        raise SystemExit("canary")
+
+
+class TestObservers:
+    def test_they_are_told_what_became_of_each_delivery(self) -> None:
+        page, witness = Page(), Witness()
+        host = host_of(page, witness=witness)
+
+        delivered = host.handle(firing("a")).receipts
+        page.outcomes.append(Outcome(OutcomeKind.REFUSED, "too long"))
+        undelivered = host.handle(firing("b")).receipts
+
+        assert witness.seen == [("delivered", *delivered), ("undelivered", *undelivered)]
+        assert delivered[0].id != undelivered[0].id
+        assert undelivered[0].outcome == Outcome(OutcomeKind.REFUSED, "too long")
+
+    def test_one_that_fails_harms_nobody_and_is_logged(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        witness = Witness()
+        host = host_of(Page(), broken=BrokenWitness(), witness=witness)
+
+        with caplog.at_level(logging.DEBUG):
+            report = host.handle(firing())
+
+        assert report.delivered
+        assert len(witness.seen) == 1
+        (record,) = caplog.records
+        assert (record.name, record.levelname) == ("hostspec", "ERROR")
+        told = "plugin broken: hostspec_delivered failed: SystemExit at test_host.py:"
+        assert record.getMessage().startswith(told)
+        assert "canary" not in record.getMessage()
+
+
+class TestFollowingUp:
+    def test_an_incident_is_opened_acknowledged_and_resolved(self) -> None:
+        page = Page()
+        page.outcomes.append(Outcome(OutcomeKind.DELIVERED, handle={"id": "P1"}))
+        host = host_of(page)
+
+        handle_all(host, firing(), acknowledged(), resolved())
+
+        assert page.sent == [
+            Sent(Operation.TRIGGER, "all", "disk", None),
+            Sent(Operation.ACKNOWLEDGE, "all", "disk", {"id": "P1"}),
+            Sent(Operation.RESOLVE, "all", "disk", {"id": "P1"}),
+        ]
+
+    def test_after_its_resolve_it_opens_anew(self) -> None:
+        """Without the handle of the incident before."""
+        page = Page(UPDATING)
+        page.outcomes.append(Outcome(OutcomeKind.DELIVERED, handle={"id": "P1"}))
+        host = host_of(page)
+
+        handle_all(host, firing(), resolved(), firing())
+
+        assert page.operations == ["trigger", "resolve", "trigger"]
+        assert page.sent[-1].handle is None
+
+    def test_it_goes_to_what_was_opened_whatever_the_rules_say_by_now(self) -> None:
+        """The resolve of an incident, though its alert has lost the label that routed it."""
+        page = Page()
+        plugins = plugins_of(page)
+        rules = [
+            rule_of(plugins, "Data", lambda alert: "team" in alert.labels, teams=["data"]),
+            rule_of(plugins, "Rest", lambda alert: "team" not in alert.labels, teams=["rest"]),
+        ]
+        host = Host(plugins, rules[:1])
+
+        host.handle(firing(labels={"team": "data"}))
+        report = host.handle(resolved())
+
+        assert report.plan.rules == ()
+        assert [(sent.operation, sent.destination) for sent in page.sent] == [
+            ("trigger", "data"),
+            ("resolve", "data"),
+        ]
+        assert report.receipts[0].delivery.rules == ("Data",)
+
+    def test_what_was_not_opened_here_goes_where_the_rules_say(self) -> None:
+        """After a restart, say; the provider knows whether there is something to close."""
+        page = Page()
+        host = host_of(page)
+
+        handle_all(host, acknowledged("a"), resolved("b"))
+
+        assert [(sent.operation, sent.key) for sent in page.sent] == [
+            ("acknowledge", "a"),
+            ("resolve", "b"),
+        ]
+        assert all(sent.handle is None for sent in page.sent)
+
+    def test_scopes_keep_alerts_apart(self) -> None:
+        page = Page(correlate=lambda alert: f"{alert.scope}/{alert.key}")
+        host = host_of(page)
+
+        handle_all(host, firing(scope="a"), firing(scope="b"), resolved(scope="a"))
+
+        assert [sent.key for sent in page.sent] == ["a/disk", "b/disk", "a/disk"]
+
+    @pytest.mark.parametrize("kind", NOT_ARRIVED)
+    def test_a_trigger_that_did_not_arrive_opens_nothing(self, kind: OutcomeKind) -> None:
+        page = Page(UPDATING)
+        page.outcomes.append(kind)
+        host = host_of(page)
+
+        handle_all(host, firing(), firing())
+
+        assert page.operations == ["trigger", "trigger"]
+
+    @pytest.mark.parametrize("kind", [OutcomeKind.DELIVERED, *MAY_HAVE_ARRIVED])
+    def test_a_trigger_that_may_have_arrived_is_resolved(self, kind: OutcomeKind) -> None:
+        """Though no rule matches the resolve."""
+        page = Page()
+        page.outcomes.append(kind)
+        plugins = plugins_of(page)
+        host = Host(plugins, [rule_of(plugins, matches=lambda alert: alert.status == "firing")])
+
+        handle_all(host, firing(), resolved())
+
+        assert page.operations == ["trigger", "resolve"]
+
+    @pytest.mark.parametrize("kind", [OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED])
+    @pytest.mark.parametrize("capabilities", [UPDATING, SILENT])
+    def test_a_ticket_that_could_not_be_opened_is_opened_at_the_next_try(
+        self, kind: OutcomeKind, capabilities: Capabilities
+    ) -> None:
+        """Such actions say *uncertain* where they do not know; an update would page nobody."""
+        page = Page(capabilities)
+        page.outcomes.append(kind)
+        host = host_of(page)
+
+        handle_all(host, firing(), firing())
+
+        assert page.operations == ["trigger", "trigger"]
+
+    def test_a_ticket_that_may_be_there_is_not_opened_again(self) -> None:
+        page = Page(UPDATING)
+        page.outcomes.append(OutcomeKind.UNCERTAIN)
+        host = host_of(page)
+
+        handle_all(host, firing(), firing())
+
+        assert page.operations == ["trigger", "update"]
+
+    @pytest.mark.parametrize("kind", [*NOT_ARRIVED, *MAY_HAVE_ARRIVED])
+    def test_a_resolve_that_failed_is_sent_again(self, kind: OutcomeKind) -> None:
+        page = Page()
+        page.outcomes.extend([OutcomeKind.DELIVERED, kind])
+        plugins = plugins_of(page)
+        host = Host(plugins, [rule_of(plugins, matches=lambda alert: alert.status == "firing")])
+
+        handle_all(host, firing(), resolved(), resolved(), resolved())
+
+        assert page.operations == ["trigger", "resolve", "resolve"]
+
+    def test_an_acknowledge_that_failed_changes_nothing(self) -> None:
+        page = Page()
+        page.outcomes.extend([OutcomeKind.DELIVERED, OutcomeKind.REFUSED])
+
+        handle_all(host_of(page), firing(), acknowledged(), resolved())
+
+        assert page.operations == ["trigger", "acknowledge", "resolve"]
+
+    def test_a_pager_is_told_again(self) -> None:
+        """With the handle, which is the first that came."""
+        page = Page()
+        page.outcomes.extend(
+            [
+                Outcome(OutcomeKind.FAULTED),
+                *(Outcome(OutcomeKind.DELIVERED, handle={"id": n}) for n in (1, 2)),
+            ]
+        )
+
+        handle_all(host_of(page), firing(), firing(), firing(), resolved())
+
+        assert page.operations == ["trigger", "trigger", "trigger", "resolve"]
+        assert [sent.handle for sent in page.sent] == [None, None, {"id": 1}, {"id": 1}]
+
+    def test_a_ticket_is_updated(self) -> None:
+        page = Page(UPDATING)
+        plugins = plugins_of(page)
+        host = Host(plugins, [rule_of(plugins, "One"), rule_of(plugins, "Two")])
+
+        handle_all(host, firing(), firing())
+
+        assert page.operations == ["trigger", "update"]
+
+    def test_an_e_mail_is_sent_once_for_each_episode(self) -> None:
+        """It can tell nothing afterwards; but a problem that comes back is a new one."""
+        page = Page(SILENT)
+        plugins = plugins_of(page)
+        host = Host(plugins, [rule_of(plugins, matches=lambda alert: alert.status == "firing")])
+
+        reports = handle_all(host, firing(), firing(), acknowledged(), resolved(), firing())
+
+        assert page.operations == ["trigger", "trigger"]
+        assert [len(report.receipts) for report in reports] == [1, 0, 0, 0, 1]
+
+    def test_who_can_only_update_says_so_and_lets_go(self) -> None:
+        page = Page(UPDATING)
+        host = host_of(page)
+        host.handle(firing())
+        page.behaviour["follow_up"] = lambda incident, alert: attrs.evolve(
+            delivery_to("all"), operation=Operation.UPDATE
+        )
+
+        handle_all(host, resolved(), firing())
+
+        assert page.operations == ["trigger", "update", "trigger"]
+
+
+class TestSharedIncidents:
+    @pytest.mark.parametrize("capabilities", [IDEMPOTENT, UPDATING])
+    def test_the_last_holder_resolves(self, capabilities: Capabilities) -> None:
+        page = Page(capabilities, correlate=together)
+        host = host_of(page)
+
+        reports = handle_all(
+            host, firing("a"), firing("b"), firing("c"), resolved("b"), resolved("a"), resolved("c")
+        )
+
+        again = "trigger" if capabilities.idempotent else "update"
+        assert page.operations == ["trigger", again, again, "resolve"]
+        place = Place("pager.page", "acme", "all", "everything")
+        assert [report.plan.released for report in reports[3:]] == [(place,), (place,), ()]
+
+    def test_one_that_joined_silently_holds_too(self) -> None:
+        """Nothing can be told of it; but the first may not close it all the same."""
+        page = Page(attrs.evolve(UPDATING, update=False), correlate=together)
+        host = host_of(page)
+
+        handle_all(host, firing("a"), firing("b"), resolved("a"))
+        assert page.operations == ["trigger"]
+        host.handle(resolved("b"))
+
+        assert page.operations == ["trigger", "resolve"]
+
+    def test_one_that_does_not_hold_closes_nothing(self) -> None:
+        page = Page(correlate=together)
+        host = host_of(page)
+
+        handle_all(host, firing("a"), acknowledged("b"), resolved("b"))
+
+        assert page.operations == ["trigger"]
+
+    def test_the_incident_names_the_rules_of_all(self) -> None:
+        page = Page(correlate=together)
+        plugins = plugins_of(page)
+        host = Host(plugins, [rule_of(plugins, "A", only("a")), rule_of(plugins, "B", only("b"))])
+
+        *_, report = handle_all(host, firing("a"), firing("b"), resolved("a"), resolved("b"))
+
+        assert report.receipts[0].delivery.rules == ("A", "B")
+
+    def test_joining_what_is_gone_by_then_changes_nothing(self) -> None:
+        page = Page(UPDATING, correlate=together)
+        host = host_of(page)
+        host.handle(firing("a"))
+        plan = host.plan(firing("b"))
+        leaving = attrs.evolve(plan, joined=(), released=plan.joined, deliveries=())
+        host.handle(resolved("a"))
+
+        host.assume(plan)
+        host.assume(leaving)
+
+        assert host.plan(firing("c")).deliveries[0].operation is Operation.TRIGGER
+
+
+class TestPreview:
+    def test_shows_what_would_be_sent(self) -> None:
+        host = host_of(Page())
+        plan = host.plan(firing())
+
+        preview = host.preview(plan.deliveries[0])
+
+        assert (preview.target, preview.body) == ("all", {"text": "disk"})
+
+    def test_knows_the_handle(self) -> None:
+        page = Page()
+        page.outcomes.append(Outcome(OutcomeKind.DELIVERED, handle={"id": "P1"}))
+        seen: list[object] = []
+        original = page.preview
+        page.preview = lambda *args: (seen.append(args[2].handle), original(*args))[1]  # type: ignore[method-assign]
+        host = host_of(page)
+        host.handle(firing())
+
+        host.preview(host.plan(resolved()).deliveries[0])
+
+        assert seen == [{"id": "P1"}]
+
+    @pytest.mark.parametrize("capabilities", [IDEMPOTENT, UPDATING, SILENT])
+    def test_assuming_leads_to_the_same_plans_as_sending(self, capabilities: Capabilities) -> None:
+        story = [firing(), firing(), acknowledged(), resolved(), resolved(), firing("b")]
+        sending, assuming = host_of(Page(capabilities)), host_of(page := Page(capabilities))
+
+        for alert in story:
+            plan = assuming.plan(alert)
+            assuming.assume(plan)
+            assert plan == sending.handle(alert).plan
+
+        assert page.sent == []
+
+
+class TestMakingOne:
+    def test_two_installations_of_one_name_are_refused(self) -> None:
+        plugins = plugins_of(Page())
+        rule = rule_of(plugins)
+        other = attrs.evolve(rule.actions[0].installation, provider="other")
+        use = attrs.evolve(rule.actions[0], installation=other)
+
+        with pytest.raises(ValueError, match="two installations are named 'acme'"):
+            Host(plugins, [rule, Rule("Other", [use])])
+
+    def test_one_installation_may_serve_several_rules(self) -> None:
+        plugins = plugins_of(Page())
+
+        assert len(Host(plugins, [rule_of(plugins, "A"), rule_of(plugins, "B")]).rules) == 2
+
+    def test_an_action_that_no_plugin_offers_is_refused(self) -> None:
+        plugins, others = plugins_of(Page()), plugins_of(Page())
+
+        with pytest.raises(ValueError, match=r"'pager\.page' of a rule is none of the host's"):
+            Host(plugins, [rule_of(others)])
+
+
+class TestThreads:
+    def test_one_alert_is_handled_in_the_order_of_the_calls(self) -> None:
+        """A resolve waits for the trigger before it, and the next trigger for the resolve."""
+        inside, go_on = threading.Event(), threading.Event()
+
+        def send(delivery: Delivery) -> Outcome:
+            inside.set()
+            assert go_on.wait(60)
+            return Outcome(OutcomeKind.DELIVERED)
+
+        page = Page()
+        page.behaviour["send"] = send
+        host = host_of(page)
+        story = [firing(), resolved()] * 10
+
+        with ThreadPoolExecutor(len(story)) as pool:
+            first = pool.submit(host.handle, story[0])
+            assert inside.wait(60)
+            waiting = []
+            for number, alert in enumerate(story[1:], start=2):
+                waiting.append(pool.submit(host.handle, alert))
+                wait_until_queued(host, number)
+            assert not first.done()
+            go_on.set()
+
+        assert page.operations == ["trigger", "resolve"] * 10
+
+    def test_a_slow_alert_holds_up_no_other(self) -> None:
+        inside, go_on = threading.Event(), threading.Event()
+
+        def send(delivery: Delivery) -> Outcome:
+            if delivery.alert.key == "slow":
+                inside.set()
+                assert go_on.wait(60)
+            return Outcome(OutcomeKind.DELIVERED)
+
+        page = Page()
+        page.behaviour["send"] = send
+        host = host_of(page)
+
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(host.handle, firing("slow"))
+            assert inside.wait(60)
+            reports = [host.handle(firing(str(number))) for number in range(200)]
+            assert not slow.done()
+            go_on.set()
+
+        assert all(report.delivered for report in reports)
+
+    @pytest.mark.parametrize("capabilities", [IDEMPOTENT, UPDATING])
+    def test_alerts_that_share_an_incident_take_turns_in_it(
+        self, capabilities: Capabilities
+    ) -> None:
+        """One ticket, and one resolve, when the last of them resolves, however they race."""
+        page = Page(capabilities, correlate=together)
+        host = host_of(page)
+        keys = [str(number) for number in range(16)]
+
+        for _ in range(20):
+            page.sent.clear()
+            with ThreadPoolExecutor(len(keys)) as pool:
+                list(pool.map(lambda key: host.handle(firing(key)), keys))
+                list(pool.map(lambda key: host.handle(resolved(key)), keys))
+
+            again = "trigger" if capabilities.idempotent else "update"
+            assert page.operations == ["trigger", *[again] * 15, "resolve"]
+
+    def test_a_trigger_that_waits_for_a_resolve_opens_anew(self) -> None:
+        """It was planned as an update, when the other's ticket was open still."""
+        inside, go_on = threading.Event(), threading.Event()
+
+        def send(delivery: Delivery) -> Outcome:
+            if delivery.operation is Operation.RESOLVE:
+                inside.set()
+                assert go_on.wait(60)
+            return Outcome(OutcomeKind.DELIVERED)
+
+        page = Page(UPDATING, correlate=together)
+        page.behaviour["send"] = send
+        host = host_of(page)
+        host.handle(firing("a"))
+
+        with ThreadPoolExecutor(2) as pool:
+            pool.submit(host.handle, resolved("a"))
+            assert inside.wait(60)
+            second = pool.submit(host.handle, firing("b"))
+            wait_until_queued(host, 2, Place("pager.page", "acme", "all", "everything"))
+            go_on.set()
+
+        assert second.result().delivered
+        assert page.operations == ["trigger", "resolve", "trigger"]
+
+    def test_an_asyncio_program_hands_it_to_a_thread(self) -> None:
+        page = Page()
+        host = host_of(page)
+
+        async def program() -> Report:
+            return await asyncio.to_thread(host.handle, firing())
+
+        assert asyncio.run(program()).delivered
+        assert page.operations == ["trigger"]
+
+
+def wait_until_queued(host: Host, number: int, name: object = Identity("", "disk")) -> None:
+    """Return when so many stand in the queue of an alert or a place."""
+    pause = threading.Event()
+    while len(host._turns._queues.get(name, ())) < number:  # type: ignore[call-overload]
+        pause.wait(0.001)

@@ -1,0 +1,706 @@
+"""Plugins are found, ordered, blocked, loaded and verified; what fails says why."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from recorder import AccountSettings, Page, Pager, PagerPlugin
+
+from hostspec import Capabilities, FaultsError, hookimpl, hookspec
+from hostspec.kernel import PluginInfo, Plugins, PluginsError, PluginState, load, loading, survey
+from hostspec.kernel.loading import installed, unknown
+
+Install = Callable[..., str]
+
+OBSERVES = """
+@hookimpl
+def hostspec_delivered(receipt):
+    return __name__
+"""
+
+OFFERS = """
+import attrs
+from hostspec import Action, Capabilities, Outcome, OutcomeKind, Provider
+
+@attrs.frozen
+class Settings:
+    pass
+
+class Bell(Provider):
+    name, label, settings = "bell", "Bell", Settings
+
+    def destinations(self, installation):
+        return []
+
+class Ring(Action):
+    name, label, provider, settings = "bell.ring", "Ring", "bell", Settings
+    capabilities = Capabilities()
+
+    def plan(self, alert, settings, installation, *, rule=""):
+        return []
+
+    def send(self, delivery, installation, context):
+        return Outcome(OutcomeKind.DELIVERED)
+
+@hookimpl
+def hostspec_providers(hooks):
+    return (Bell(),)
+
+@hookimpl
+def hostspec_actions():
+    return [Ring()]
+"""
+
+ADDS_HOOKS = """
+import sys
+
+@hookspec
+def bell_volume(alert):
+    '''Say how loud; None for no opinion.'''
+
+@hookimpl
+def hostspec_addhooks(pluginmanager):
+    pluginmanager.add_hookspecs(sys.modules[__name__])
+"""
+
+EXTENDS = """
+@hookimpl
+def bell_volume(alert):
+    return "loud"
+"""
+
+
+def info_of(plugins: Plugins, name: str) -> PluginInfo:
+    (info,) = [info for info in plugins.infos if info.name == name]
+    return info
+
+
+def reason_of(name: str = "mine", **own: object) -> str:
+    """Give the reason why the one plugin that fails cannot be used."""
+    with pytest.raises(PluginsError) as caught:
+        load([], own=own)
+    assert [info.name for info in caught.value.failed] == [name]
+    assert name not in (own_info.name for own_info in survey([]).infos)
+    return caught.value.failed[0].reason
+
+
+def failure(*enabled: str) -> str:
+    with pytest.raises(PluginsError) as caught:
+        load(enabled)
+    return str(caught.value)
+
+
+def callers(plugins: Plugins, hook: str = "hostspec_delivered") -> list[str]:
+    answers = plugins.hooks.each(hook, receipt=None, alert=None)
+    assert not [answer.failure for answer in answers if answer.failure]
+    return [answer.plugin for answer in answers]
+
+
+class Observer:
+    """A plugin that says its own name."""
+
+    @hookimpl
+    def hostspec_delivered(self) -> str:
+        return "seen"
+
+
+class TestFinding:
+    def test_tells_everything_about_a_plugin_that_works(self, install: Install) -> None:
+        module = install("bell", OFFERS + OBSERVES)
+
+        plugins = load(["bell"])
+
+        assert info_of(plugins, "bell") == PluginInfo(
+            name="bell",
+            distribution="dist-bell",
+            version="1.0",
+            state=PluginState.ACTIVE,
+            reason="",
+            providers=("bell",),
+            actions=("bell.ring",),
+            hooks=("hostspec_actions", "hostspec_delivered", "hostspec_providers"),
+        )
+        assert plugins.providers["bell"].label == "Bell"
+        assert plugins.actions["bell.ring"].label == "Ring"
+        assert callers(plugins) == ["bell"]
+        assert module in sys.modules
+
+    def test_never_imports_what_is_not_enabled(self, install: Install) -> None:
+        module = install("bell", "raise SystemExit('imported')")
+
+        plugins = load([])
+
+        assert info_of(plugins, "bell").state is PluginState.DISABLED
+        assert info_of(plugins, "bell").reason == "not enabled"
+        assert info_of(plugins, "bell").distribution == "dist-bell"
+        assert "bell" in installed()
+        assert module not in sys.modules
+
+    def test_loads_nothing_of_the_installed_plugins_that_are_disabled(self) -> None:
+        """In a process of its own, where nothing was imported before."""
+        code = (
+            "import sys; from hostspec.kernel import load; load(['tickets']); print([module for "
+            "module in ('hostspec_tickets', 'hostspec_webhook', 'pagerduty_plugin', 'requests') "
+            "if module in sys.modules])"
+        )
+
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+
+        assert run.stdout == "['hostspec_tickets']\n"
+
+    def test_says_what_was_meant_by_a_plugin_that_is_not_installed(self, install: Install) -> None:
+        install("bell", OBSERVES)
+
+        assert failure("bel") == "plugin bel: is not installed; did you mean 'bell'?"
+        assert "is not installed; installed are bell, pagerduty" in failure("xylophone")
+
+    def test_says_that_nothing_is_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(loading, "entry_points", lambda group: [])
+
+        assert failure("bell") == "plugin bell: is not installed; no plugin is installed"
+
+    def test_refuses_two_distributions_that_offer_one_name(self, install: Install) -> None:
+        modules = [
+            install("bell", OBSERVES, distribution="beta"),
+            install("bell", OBSERVES, distribution="alpha"),
+        ]
+
+        told = failure("bell")
+
+        assert told == (
+            "plugin bell: two distributions offer it: alpha 1.0 and beta 1.0; remove one"
+        )
+        assert not set(modules) & set(sys.modules)
+
+    def test_two_of_one_name_that_nobody_enabled_are_no_harm(self, install: Install) -> None:
+        install("bell", OBSERVES, distribution="beta")
+        install("bell", OBSERVES, distribution="alpha")
+
+        assert info_of(load([]), "bell").distribution == "alpha"
+
+    def test_what_is_left_of_a_broken_installation_is_no_harm(
+        self, install: Install, site: Path
+    ) -> None:
+        install("bell", OBSERVES)
+        (site / "dist_bell-1.0.dist-info" / "METADATA").unlink()
+
+        assert info_of(load([]), "bell").state is PluginState.DISABLED
+
+    def test_finds_entry_points_without_a_distribution(
+        self, install: Install, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Programs that are frozen into one file have such."""
+        module = install("bell", OBSERVES)
+        point = EntryPoint("bell", module, "hostspec")
+        monkeypatch.setattr(loading, "entry_points", lambda group: [point])
+
+        info = info_of(load(["bell"]), "bell")
+
+        assert (info.distribution, info.version) == ("", "")
+
+    def test_enabling_twice_is_enabling_once(self, install: Install) -> None:
+        install("bell", OBSERVES)
+
+        assert callers(load(["bell", "bell"])) == ["bell"]
+
+    @pytest.mark.parametrize("reverse", [False, True])
+    def test_calls_plugins_in_the_order_of_their_names(
+        self,
+        install: Install,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        reverse: bool,
+    ) -> None:
+        """Whatever the folders' order, and the order in which they are enabled."""
+        for name in ("c", "a", "b"):
+            folder = tmp_path / name
+            folder.mkdir()
+            monkeypatch.syspath_prepend(folder)
+            install(name, OBSERVES, folder=folder)
+        enabled = sorted("bca", reverse=reverse)
+        if reverse:
+            monkeypatch.setattr(sys, "path", sys.path[:3][::-1] + sys.path[3:])
+
+        assert callers(load(enabled)) == ["a", "b", "c"]
+
+    def test_plugins_may_ask_to_be_first_or_last(self, install: Install) -> None:
+        install("a", OBSERVES.replace("hookimpl", "hookimpl(trylast=True)"))
+        install("b", OBSERVES)
+        install("c", OBSERVES.replace("hookimpl", "hookimpl(tryfirst=True)"))
+
+        assert callers(load(["a", "b", "c"])) == ["c", "b", "a"]
+
+
+class TestImporting:
+    @pytest.mark.parametrize(
+        ("source", "told"),
+        [
+            ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+            ("raise SystemExit(3)", "SystemExit: 3"),
+            ("raise RuntimeError('why')", "RuntimeError: why"),
+            ("def broken(:", "SyntaxError: invalid syntax"),
+        ],
+    )
+    def test_tells_why_an_import_fails(self, install: Install, source: str, told: str) -> None:
+        install("bell", source)
+
+        assert failure("bell").startswith(f"plugin bell: cannot be imported: {told}")
+
+    def test_tells_that_an_entry_point_leads_to_nothing(self, install: Install) -> None:
+        module = install("bell", OBSERVES)
+        install("gong", "", value=f"{module}:missing")
+
+        assert "has no attribute 'missing'" in failure("gong")
+
+    def test_lets_a_keyboard_interrupt_pass(self, install: Install) -> None:
+        install("bell", "raise KeyboardInterrupt")
+
+        with pytest.raises(KeyboardInterrupt):
+            load(["bell"])
+
+    def test_names_every_plugin_that_fails(self, install: Install) -> None:
+        install("a", "import no_such_module")
+        install("b", OBSERVES)
+        install("c", "@hookimpl\ndef hostspec_delivred(receipt): pass")
+        install("d", "@hookimpl\ndef hostspec_providers(): return None")
+
+        with pytest.raises(PluginsError) as caught:
+            load(["a", "b", "c", "d", "e"])
+
+        assert [info.name for info in caught.value.failed] == ["a", "c", "d", "e"]
+        assert all(
+            f"plugin {info.name}: {info.reason}" in str(caught.value)
+            for info in caught.value.failed
+        )
+
+    def test_surveying_leaves_out_what_fails(self, install: Install) -> None:
+        install("a", "import no_such_module")
+        install("b", OBSERVES)
+
+        plugins = survey(["a", "b"])
+
+        assert info_of(plugins, "a").state is PluginState.FAILED
+        assert info_of(plugins, "b").state is PluginState.ACTIVE
+        assert callers(plugins) == ["b"]
+
+
+class TestOwn:
+    def test_modules_and_instances_of_the_program_take_part(self) -> None:
+        plugins = load([], own={"mine": Observer(), "pager": PagerPlugin(Page())})
+
+        assert callers(plugins) == ["mine"]
+        assert info_of(plugins, "pager").providers == ("pager",)
+        assert info_of(plugins, "mine") == PluginInfo("mine", hooks=("hostspec_delivered",))
+
+    def test_a_name_of_its_own_may_not_be_enabled_too(self, install: Install) -> None:
+        module = install("bell", OBSERVES)
+
+        plugins = survey(["bell"], own={"bell": PagerPlugin(Page())})
+
+        assert info_of(plugins, "bell").reason == "the program has a plugin of its own of that name"
+        assert not plugins.providers
+        assert module not in sys.modules
+
+    def test_its_own_stand_for_a_disabled_one_of_the_same_name(self, install: Install) -> None:
+        module = install("bell", OFFERS)
+
+        plugins = load([], own={"bell": PagerPlugin(Page())})
+
+        assert info_of(plugins, "bell").state is PluginState.ACTIVE
+        assert info_of(plugins, "bell").distribution == ""
+        assert list(plugins.providers) == ["pager"]
+        assert module not in sys.modules
+
+    def test_one_object_is_not_registered_twice(self) -> None:
+        mine = Observer()
+
+        assert (
+            reason_of(a=mine, name="a", b=mine) == "equals the plugin 'b'; each is registered once"
+        )
+
+    def test_values_that_are_equal_are_told_too(self) -> None:
+        """Pluggy compares plugins with ``==``, and would name every plugin in its message."""
+
+        @attrs.frozen
+        class Equal:
+            secret: str = "canary"
+
+            @hookimpl
+            def hostspec_delivered(self) -> None: ...
+
+        assert reason_of("a", a=Equal(), b=Equal()) == (
+            "equals the plugin 'b'; each is registered once"
+        )
+
+
+class TestHooks:
+    def test_a_class_is_no_plugin(self) -> None:
+        assert reason_of(mine=Observer) == "is a class; register an instance of it"
+
+    @pytest.mark.parametrize("plugin", [None, object(), sys])
+    def test_a_plugin_without_a_hook_does_nothing_and_is_refused(self, plugin: object) -> None:
+        assert reason_of(mine=plugin) == "implements no hook; is it marked with hookimpl?"
+
+    def test_a_misspelt_hook_fails_loudly(self, install: Install) -> None:
+        install("bell", "@hookimpl\ndef hostspec_delivred(receipt): pass")
+
+        assert failure("bell") == (
+            "plugin bell: implements a hook that nobody calls: 'hostspec_delivred' is unknown; "
+            "did you mean 'hostspec_delivered'?"
+        )
+
+    def test_a_misspelt_private_hook_fails_too(self, install: Install) -> None:
+        install("bell", "@hookimpl(specname='_bell')\ndef hostspec_delivered(receipt): pass")
+
+        assert "'_bell' is unknown" in failure("bell")
+
+    def test_a_hook_may_be_optional(self, install: Install) -> None:
+        install("bell", f"{OBSERVES}\n@hookimpl(optionalhook=True)\ndef gong_volume(): pass")
+
+        info = info_of(load(["bell"]), "bell")
+
+        assert info.state is PluginState.ACTIVE
+        assert info.extends == ("gong_volume",)
+
+    @pytest.mark.parametrize(
+        ("source", "told"),
+        [
+            ("@hookimpl(wrapper=True)\ndef H(): return (yield)", "is a wrapper"),
+            ("@hookimpl(hookwrapper=True)\ndef H(): yield", "is a wrapper"),
+            ("@hookimpl\nasync def H(): pass", "is a coroutine function"),
+            ("@hookimpl\ndef H(): yield", "is a generator function"),
+            ("@hookimpl\nasync def H(): yield", "is a generator function"),
+            ("@hookimpl\ndef H(*, hooks): return ()", "takes hooks, which is no plain argument"),
+            ("@hookimpl\ndef H(**rest): return ()", "takes **rest, which is no plain argument"),
+            ("@hookimpl\ndef H(hooks, /): return ()", "takes hooks, which is no plain argument"),
+        ],
+    )
+    @pytest.mark.parametrize("hook", ["hostspec_providers", "hostspec_addhooks", "other_hook"])
+    def test_a_hook_is_a_plain_function(
+        self, install: Install, source: str, told: str, hook: str
+    ) -> None:
+        install("bell", source.replace("H(", f"{hook}("))
+
+        assert failure("bell") == f"plugin bell: {hook} {told}; hooks are plain functions"
+
+    def test_an_argument_that_the_hook_does_not_have_is_refused(self, install: Install) -> None:
+        install("bell", "@hookimpl\ndef hostspec_delivered(receit): pass")
+
+        assert "cannot be registered: Plugin 'bell' for hook 'hostspec_delivered'" in failure(
+            "bell"
+        )
+        assert "{'receit'} are declared in the hookimpl" in failure("bell")
+
+    @pytest.mark.parametrize(
+        ("returned", "told"),
+        [
+            ("None", "returned no tuple or list"),
+            ("'bell'", "returned no tuple or list"),
+            ("(each for each in ())", "returned no tuple or list"),
+            ("{}", "returned no tuple or list"),
+            ("[1]", ": a int is no WHAT"),
+            ("(None,)", ": a NoneType is no WHAT"),
+            ("1 / 0", "failed: ZeroDivisionError at fake_plugin_dist_bell.py:3"),
+            ("exit('canary')", "failed: SystemExit at"),
+            ("coroutine()", "failed: returned a coroutine, which is not run"),
+        ],
+    )
+    @pytest.mark.parametrize(
+        ("hook", "what"), [("hostspec_providers", "Provider"), ("hostspec_actions", "Action")]
+    )
+    def test_hooks_return_what_their_contract_says(
+        self, install: Install, returned: str, told: str, hook: str, what: str
+    ) -> None:
+        install("bell", f"@hookimpl\ndef {hook}(): return {returned}\nasync def coroutine(): pass")
+
+        reason = failure("bell").removeprefix(f"plugin bell: {hook}").removeprefix(" ")
+
+        assert reason.startswith(told.replace("WHAT", what))
+        assert "canary" not in reason
+
+
+class TestAddedHooks:
+    @pytest.mark.parametrize(("owner", "extension"), [("a", "b"), ("b", "a")])
+    def test_other_plugins_implement_them_whatever_the_order(
+        self, install: Install, owner: str, extension: str
+    ) -> None:
+        install(owner, ADDS_HOOKS)
+        install(extension, EXTENDS)
+
+        plugins = load([owner, extension])
+
+        assert callers(plugins, "bell_volume") == [extension]
+        assert info_of(plugins, extension).extends == ("bell_volume",)
+        assert info_of(plugins, owner).extends == ()
+
+    @pytest.mark.parametrize(("owner", "extension"), [("a", "b"), ("b", "a")])
+    def test_who_implements_them_wrongly_is_blamed(
+        self, install: Install, owner: str, extension: str
+    ) -> None:
+        """Not the plugin that adds them, though pluggy may find it out there."""
+        install(owner, ADDS_HOOKS)
+        install(extension, EXTENDS.replace("alert", "alarm"))
+
+        plugins = survey([owner, extension])
+
+        assert "{'alarm'} are declared in the hookimpl" in info_of(plugins, extension).reason
+        assert info_of(plugins, owner).state is PluginState.ACTIVE
+        assert callers(plugins, "bell_volume") == []
+
+    @pytest.mark.parametrize("failing", ["raise SystemExit('no')", "raise RuntimeError('no')"])
+    @pytest.mark.parametrize(("owner", "extension"), [("a", "b"), ("b", "a")])
+    def test_one_that_fails_leaves_nothing_behind(
+        self, install: Install, owner: str, extension: str, failing: str
+    ) -> None:
+        """Not even the hooks it had added by then: nobody would call them."""
+        install(owner, f"{ADDS_HOOKS}    {failing}\n{OFFERS}")
+        install(extension, EXTENDS)
+
+        plugins = survey([owner, extension])
+
+        assert "hostspec_addhooks failed: " in info_of(plugins, owner).reason
+        assert "'bell_volume' is unknown" in info_of(plugins, extension).reason
+        assert info_of(plugins, owner).hooks == ()
+        assert not plugins.providers
+        assert not plugins.actions
+
+    def test_a_keyboard_interrupt_passes(self) -> None:
+        class Interrupted:
+            @hookimpl
+            def hostspec_addhooks(self) -> None:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            load([], own={"mine": Interrupted()})
+
+    def test_two_plugins_cannot_add_one_hook(self, install: Install) -> None:
+        install("a", ADDS_HOOKS)
+        install("b", ADDS_HOOKS)
+
+        plugins = survey(["a", "b"])
+
+        assert info_of(plugins, "b").state is PluginState.ACTIVE
+        assert "'bell_volume' is already registered" in info_of(plugins, "a").reason
+
+    def test_the_host_s_own_hooks_cannot_be_taken(self, install: Install) -> None:
+        install("a", ADDS_HOOKS.replace("bell_volume", "hostspec_delivered"))
+
+        assert "'hostspec_delivered' is already registered" in failure("a")
+
+
+class TestOffers:
+    def test_providers_hear_of_the_hooks(self) -> None:
+        heard: list[object] = []
+
+        class Listening(PagerPlugin):
+            @hookimpl
+            def hostspec_providers(self, hooks: object) -> Sequence[Any]:
+                heard.append(hooks)
+                return [Pager()]
+
+        plugins = load([], own={"mine": Listening(Page())})
+
+        assert heard == [plugins.hooks]
+
+    @pytest.mark.parametrize(
+        ("what", "old", "new", "told"),
+        [
+            (
+                "providers",
+                "name, label, settings =",
+                "names, label, settings =",
+                "has no attribute",
+            ),
+            ("providers", '"bell", "Bell"', '"bell", ""', "name and label of a Bell must be text"),
+            ("providers", '"bell", "Bell"', '7, "Bell"', "name and label of a Bell must be text"),
+            ("providers", '"Bell", Settings', '"Bell", dict', "NotAnAttrsClassError"),
+            ("providers", '"Bell", Settings', '"Bell", Settings()', "is not complete"),
+            ("providers", "    pass", "    when: bytes", "is no type a setting can have"),
+            ("providers", "    pass", "    when: 'Missing'", "name 'Missing' is not defined"),
+            ("providers", "return (Bell(),)", "return (Bell,)", "is no Provider"),
+            (
+                "providers",
+                "return (Bell(),)",
+                "return Bell(), Bell()",
+                "there is a provider 'bell'",
+            ),
+            ("actions", '"bell.ring", "Ring"', '"", "Ring"', "name and label of a Ring must be"),
+            (
+                "actions",
+                '"Ring", "bell"',
+                '"Ring", "gong"',
+                "'bell.ring' needs the provider 'gong'",
+            ),
+            ("actions", "Capabilities()", "['resolve']", "does not say its capabilities"),
+            ("actions", "    capabilities", "    can", "has no attribute 'capabilities'"),
+            ("actions", '"bell", Settings', '"bell", dict', "NotAnAttrsClassError"),
+            ("actions", "return [Ring()]", "return [Ring]", "is no Action"),
+            ("actions", "return [Ring()]", "return [Ring()] * 2", "there is an action 'bell.ring'"),
+        ],
+    )
+    def test_nonsense_is_refused_with_its_reason(
+        self, install: Install, what: str, old: str, new: str, told: str
+    ) -> None:
+        assert OFFERS.count(old) == 1
+        install("bell", OFFERS.replace(old, new))
+
+        reason = failure("bell")
+
+        assert reason.startswith(f"plugin bell: hostspec_{what}: ")
+        assert told in reason
+
+    @pytest.mark.parametrize("error", [SystemExit("no"), RuntimeError("no")])
+    def test_an_attribute_may_fail_in_any_way(self, error: BaseException) -> None:
+        class Moody(Pager):
+            @property
+            def label(self) -> str:  # type: ignore[override]
+                raise error
+
+            def __repr__(self) -> str:
+                raise error
+
+        class Plugin(PagerPlugin):
+            @hookimpl
+            def hostspec_providers(self) -> Sequence[Any]:
+                return [Moody()]
+
+        told = f"hostspec_providers: the Moody is not complete: {type(error).__name__}: no"
+        assert reason_of(mine=Plugin(Page())) == told
+
+    def test_a_keyboard_interrupt_passes(self) -> None:
+        class Slow(Pager):
+            @property
+            def label(self) -> str:  # type: ignore[override]
+                raise KeyboardInterrupt
+
+        class Plugin(PagerPlugin):
+            @hookimpl
+            def hostspec_providers(self) -> Sequence[Any]:
+                return [Slow()]
+
+        with pytest.raises(KeyboardInterrupt):
+            load([], own={"mine": Plugin(Page())})
+
+    def test_names_are_unique_among_plugins(self) -> None:
+        first, second = PagerPlugin(Page()), PagerPlugin(Page())
+
+        plugins = survey([], own={"a": first, "b": second})
+
+        assert info_of(plugins, "a").state is PluginState.ACTIVE
+        assert info_of(plugins, "b").reason == (
+            "hostspec_providers: there is a provider 'pager' already"
+        )
+        assert plugins.actions["pager.page"] is first.actions[0]
+
+    @pytest.mark.parametrize(("owner", "user"), [("a", "b"), ("b", "a")])
+    def test_an_action_goes_with_the_provider_it_needs(self, owner: str, user: str) -> None:
+        """Whatever the order, and though the provider's plugin fails only after it."""
+
+        class OnlyActs:
+            @hookimpl
+            def hostspec_actions(self) -> Sequence[Any]:
+                return [Page()]
+
+        class Fails:
+            @hookimpl
+            def hostspec_providers(self) -> Sequence[Any]:
+                return [Pager()]
+
+            @hookimpl
+            def hostspec_actions(self) -> Sequence[Any]:
+                return ["nonsense"]
+
+        plugins = survey([], own={owner: Fails(), user: OnlyActs()})
+
+        assert info_of(plugins, owner).providers == ()
+        assert info_of(plugins, user).reason == (
+            "hostspec_actions: action 'pager.page' needs the provider 'pager'"
+        )
+        assert not plugins.actions
+
+    def test_a_plugin_may_act_through_another_s_provider(self) -> None:
+        class Loud(Page):
+            name = "pager.loud"
+
+        class OnlyActs:
+            @hookimpl
+            def hostspec_actions(self) -> Sequence[Any]:
+                return [Loud(Capabilities())]
+
+        plugins = load([], own={"a": OnlyActs(), "b": PagerPlugin(Page())})
+
+        assert sorted(plugins.actions) == ["pager.loud", "pager.page"]
+
+
+class TestSettings:
+    def test_an_installation_of_an_unknown_provider_is_refused(self) -> None:
+        plugins = load([], own={"mine": PagerPlugin(Page())})
+
+        with pytest.raises(FaultsError, match="provider: 'pagr' is unknown; did you mean 'pager'"):
+            plugins.installation("pagr", "acme", {})
+        with pytest.raises(FaultsError, match="'xylophone' is unknown; known are pager"):
+            plugins.installation("xylophone", "acme", {})
+
+    def test_an_unknown_action_is_refused(self) -> None:
+        plugins = load([], own={"mine": PagerPlugin(Page())})
+        acme = plugins.installation("pager", "acme", {})
+
+        with pytest.raises(FaultsError, match="use: 'pager\\.pag' is unknown; did you mean"):
+            plugins.rule_action("pager.pag", acme, {})
+
+    def test_an_action_needs_an_installation_of_its_provider(self) -> None:
+        plugins = load([], own={"mine": PagerPlugin(Page())})
+        acme = attrs.evolve(plugins.installation("pager", "acme", {}), provider="bell")
+
+        with pytest.raises(FaultsError) as caught:
+            plugins.rule_action("pager.page", acme, {})
+
+        assert str(caught.value) == "installation: is a bell installation; pager.page needs pager"
+
+    def test_an_action_has_a_say_in_its_settings(self, install: Install) -> None:
+        install("bell", OFFERS.replace("    def plan", CHECKS + "    def plan"))
+        plugins = load(["bell"])
+        tower = plugins.installation("bell", "tower", {})
+
+        with pytest.raises(FaultsError, match="rope: is torn"):
+            plugins.rule_action("bell.ring", tower, {})
+
+    def test_settings_are_made_of_what_a_file_holds(self) -> None:
+        plugins = load([], own={"mine": PagerPlugin(Page())})
+        acme = plugins.installation("pager", "acme", {})
+
+        use = plugins.rule_action("pager.page", acme, {"teams": ["data"]})
+
+        assert acme.settings == AccountSettings()
+        assert use.settings.teams == ("data",)
+        assert use.installation is acme
+
+    def test_nothing_known_is_said_so(self) -> None:
+        assert unknown("x", ()) == "'x' is unknown; known are none"
+
+
+CHECKS = """
+    def check(self, settings, installation):
+        from hostspec import Fault
+        return [Fault("rope", "is torn")]
+
+"""
+
+
+@hookspec
+def unused() -> None:
+    """A specification in a module makes it no plugin."""
+
+
+def test_a_module_of_specifications_alone_is_no_plugin() -> None:
+    assert "implements no hook" in reason_of(mine=sys.modules[__name__])

@@ -1,0 +1,171 @@
+"""What a host without a store remembers, and for how long."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from hostspec import (
+    Delivery,
+    Identity,
+    Incident,
+    IncidentState,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Place,
+    Severity,
+)
+from hostspec.kernel.memory import MOST_INCIDENTS, Memory
+
+DELIVERED = Outcome(OutcomeKind.DELIVERED)
+
+
+def delivery(
+    key: str, operation: Operation = Operation.TRIGGER, alert: str = "", rule: str = "Pages"
+) -> Delivery:
+    place = Place("pager.page", "acme", "all", key)
+    return Delivery(operation, place, Identity("", alert or key), Severity.ERROR, rules=(rule,))
+
+
+def opened(memory: Memory, key: str, alert: str = "", outcome: Outcome = DELIVERED) -> Place:
+    settled = delivery(key, alert=alert)
+    memory.settle(settled, outcome, arrived=True)
+    return settled.place
+
+
+def test_a_trigger_that_arrived_is_an_incident() -> None:
+    memory = Memory()
+
+    place = opened(memory, "disk", outcome=Outcome(OutcomeKind.DELIVERED, handle={"id": 1}))
+
+    assert memory.at(place) == Incident(
+        place=place,
+        state=IncidentState.TRIGGERED,
+        severity=Severity.ERROR,
+        handle={"id": 1},
+        holders=(Identity("", "disk"),),
+        rules=("Pages",),
+    )
+    assert memory.held_by(Identity("", "disk")) == (memory.at(place),)
+
+
+def test_a_repeat_adds_to_it() -> None:
+    """Its first handle stays; its severity is that of the last trigger."""
+    memory = Memory()
+    place = opened(memory, "disk", outcome=Outcome(OutcomeKind.DELIVERED, handle={"id": 1}))
+    repeat = attrs.evolve(delivery("disk", alert="cpu", rule="More"), severity=Severity.CRITICAL)
+
+    memory.settle(repeat, Outcome(OutcomeKind.DELIVERED, handle={"id": 2}), arrived=True)
+
+    assert memory.at(place) == Incident(
+        place=place,
+        state=IncidentState.TRIGGERED,
+        severity=Severity.CRITICAL,
+        handle={"id": 1},
+        holders=(Identity("", "disk"), Identity("", "cpu")),
+        rules=("Pages", "More"),
+    )
+
+
+def test_an_acknowledge_that_was_delivered_is_its_state() -> None:
+    memory = Memory()
+    place = opened(memory, "disk")
+
+    memory.settle(
+        delivery("disk", Operation.ACKNOWLEDGE), Outcome(OutcomeKind.FAULTED), arrived=True
+    )
+    before = memory.at(place)
+    memory.settle(delivery("disk", Operation.ACKNOWLEDGE), DELIVERED, arrived=True)
+    after = memory.at(place)
+
+    assert before is not None
+    assert before.state is IncidentState.TRIGGERED
+    assert after is not None
+    assert after.state is IncidentState.ACKNOWLEDGED
+
+
+@pytest.mark.parametrize("operation", [*Operation][1:])
+def test_only_a_trigger_opens(operation: Operation) -> None:
+    memory = Memory()
+
+    memory.settle(delivery("disk", operation), DELIVERED, arrived=True)
+
+    assert memory.at(delivery("disk").place) is None
+    assert memory.version == 0
+
+
+def test_a_resolve_lets_only_its_own_alert_go() -> None:
+    memory = Memory()
+    place = opened(memory, "disk", "a")
+    memory.join(place, Identity("", "b"))
+
+    memory.settle(delivery("disk", Operation.RESOLVE, "a"), DELIVERED, arrived=True)
+
+    (incident,) = memory.held_by(Identity("", "b"))
+    assert incident.holders == (Identity("", "b"),)
+    assert memory.held_by(Identity("", "a")) == ()
+
+
+def test_an_incident_that_nobody_holds_is_forgotten() -> None:
+    memory = Memory()
+    place = opened(memory, "disk")
+
+    memory.release(place, Identity("", "other"))
+    assert memory.at(place)
+    memory.release(place, Identity("", "disk"))
+    memory.release(place, Identity("", "disk"))
+
+    assert memory.at(place) is None
+    assert memory.held_by(Identity("", "disk")) == ()
+    assert (memory._incidents, memory._held) == ({}, {})
+
+
+def test_joining_what_is_not_open_opens_nothing() -> None:
+    memory = Memory()
+
+    memory.join(delivery("disk").place, Identity("", "disk"))
+
+    assert memory.held_by(Identity("", "disk")) == ()
+
+
+def test_beyond_its_bound_it_forgets_what_was_touched_longest_ago() -> None:
+    memory = Memory(most=3)
+    places = [opened(memory, key) for key in ("a", "b", "c", "a", "d")]
+
+    assert [memory.at(place) is not None for place in places] == [True, False, True, True, True]
+    assert memory.held_by(Identity("", "b")) == ()
+    assert len(memory._held) == 3
+
+
+def test_an_alert_may_hold_several_and_lose_one_to_the_bound() -> None:
+    memory = Memory(most=2)
+    for key in ("a", "b", "c"):
+        opened(memory, key, "alert")
+
+    held = memory.held_by(Identity("", "alert"))
+
+    assert [incident.place.correlation_key for incident in held] == ["b", "c"]
+
+
+def test_its_bound_is_stated() -> None:
+    assert Memory()._most == MOST_INCIDENTS == 100_000
+
+
+def test_its_version_changes_with_its_content_alone() -> None:
+    memory = Memory()
+    versions = [memory.version]
+
+    place = opened(memory, "disk")
+    versions.append(memory.version)
+    memory.join(place, Identity("", "b"))
+    versions.append(memory.version)
+    memory.release(place, Identity("", "b"))
+    versions.append(memory.version)
+    memory.release(place, Identity("", "disk"))
+    versions.append(memory.version)
+    memory.at(place)
+    memory.held_by(Identity("", "disk"))
+
+    assert versions == sorted(set(versions))
+    assert memory.version == versions[-1]

@@ -1,0 +1,739 @@
+"""The way to PagerDuty over real sockets: connections, TLS, proxies, and what breaks."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import trustme
+
+from hostspec import Alert, OutcomeKind
+from pagerduty_plugin import client as client_module
+from pagerduty_plugin.client import MOST_READ, Client, Surroundings
+from pagerduty_plugin.reply import NoReply, Reply, Trouble
+from pagerduty_plugin.testing import (
+    Answer,
+    FakePagerDuty,
+    Gate,
+    Misbehaviour,
+    closing,
+    dripping,
+    failing,
+    garbage,
+    late,
+    redirecting,
+    reset,
+    reset_unread,
+    truncated,
+)
+from pagerduty_plugin.trigger import Trigger
+
+from .conftest import KEYS, Desk, connect
+
+KEY = KEYS["checkout"]
+EVENT = (
+    b'{"routing_key":"%s","event_action":"trigger","dedup_key":"k",'
+    b'"payload":{"summary":"Down","source":"s","severity":"error"}}' % KEY.encode()
+)
+ACCEPTED = '{"status":"success","message":"Event processed","dedup_key":"k"}'
+HTTP_ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def post(client: Client, url: str, destination: str = "checkout") -> Reply | NoReply:
+    return client.post(f"{url}/v2/enqueue", EVENT, destination=destination)
+
+
+def network(reason: str) -> NoReply:
+    return NoReply(Trouble.NETWORK, reason)
+
+
+def configuration(reason: str) -> NoReply:
+    return NoReply(Trouble.CONFIGURATION, reason)
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """Read one request with its body; empty if the other side closed."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        received = connection.recv(65536)
+        if not received:
+            return b""
+        request += received
+    length = re.search(rb"content-length: (\d+)", request, re.IGNORECASE)
+    whole = request.index(b"\r\n\r\n") + 4 + (int(length[1]) if length else 0)
+    while len(request) < whole:
+        request += connection.recv(65536)
+    return request
+
+
+class Listener:
+    """A server that treats each connection as a function says, one after the other."""
+
+    def __init__(self, *treatments: Callable[[socket.socket], None]) -> None:
+        self.connections = 0
+        self.closed = threading.Semaphore(0)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._open = self._socket
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._serve, args=(treatments,), daemon=True)
+        self._thread.start()
+
+    def _serve(self, treatments: tuple[Callable[[socket.socket], None], ...]) -> None:
+        for treat in treatments:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._open = connection
+            with connection, contextlib.suppress(OSError):
+                treat(connection)
+            self.closed.release()
+
+    def close(self) -> None:
+        for each in (self._socket, self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join()
+
+
+class Responder(Listener):
+    """A server that answers the requests of each connection in order, then closes it."""
+
+    def __init__(self, *connections: tuple[bytes, ...]) -> None:
+        self.requests: list[bytes] = []
+        super().__init__(*(self._answering(answers) for answers in connections))
+
+    def _answering(self, answers: tuple[bytes, ...]) -> Callable[[socket.socket], None]:
+        def treat(connection: socket.socket) -> None:
+            for answer in answers:
+                self.requests.append(read_request(connection))
+                connection.sendall(answer)
+
+        return treat
+
+
+@pytest.fixture
+def respond() -> Iterator[Callable[..., Responder]]:
+    """Give a function that starts a responder: for each connection, the answers."""
+    with contextlib.ExitStack() as stack:
+
+        def respond(*connections: tuple[bytes, ...]) -> Responder:
+            responder = Responder(*connections)
+            stack.callback(responder.close)
+            return responder
+
+        yield respond
+
+
+@pytest.fixture
+def unused_url() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+# what is sent
+
+
+def test_a_request_says_what_it_is(fake: FakePagerDuty) -> None:
+    assert post(Client({}), fake.url) == Reply(202, ACCEPTED)
+    (request,) = fake.requests
+    assert (request.method, request.path, request.body) == ("POST", "/v2/enqueue", EVENT)
+    headers = {name.lower(): value for name, value in request.headers}
+    assert headers["user-agent"] == (
+        f"pagerduty-plugin/{version('pagerduty-plugin')} hostspec/{version('hostspec')} "
+        f"python/{'.'.join(map(str, sys.version_info[:3]))}"
+    )
+    assert headers["content-type"] == "application/json"
+    assert headers["content-length"] == str(len(EVENT))
+    assert headers.get("accept-encoding", "identity") == "identity"
+    assert not {"authorization", "cookie", "expect", "transfer-encoding"} & set(headers)
+
+
+def test_a_body_of_bytes_is_sent_as_it_is(fake: FakePagerDuty) -> None:
+    body = EVENT.replace(b"Down", "Störung 🔥".encode())
+    assert isinstance(Client({}).post(f"{fake.url}/v2/enqueue", body, destination="d"), Reply)
+    assert fake.requests[0].body == body
+    assert fake.incidents[0].summary == "Störung 🔥"
+
+
+def test_cookies_are_not_kept(fake: FakePagerDuty) -> None:
+    answer = Answer(202, b"{}", headers=(("Set-Cookie", "a=b; Path=/"),))
+    fake.misbehave(Misbehaviour(name="cookie", answer=answer))
+    client = Client({})
+    post(client, fake.url)
+    post(client, fake.url)
+    assert fake.requests[1].header("Cookie") is None
+
+
+# connections
+
+
+def test_one_connection_serves_many_posts(fake: FakePagerDuty) -> None:
+    client = Client({})
+    assert {post(client, fake.url) for _ in range(50)} == {Reply(202, ACCEPTED)}
+    assert {request.connection for request in fake.requests} == {1}
+
+
+def test_one_connection_serves_whatever_is_answered(fake: FakePagerDuty) -> None:
+    client = Client({})
+    answers = (
+        failing(500),
+        failing(400, b""),
+        failing(429, b"x" * (MOST_READ - 1)),
+        redirecting("http://127.0.0.1:1/"),
+    )
+    for how in answers:
+        fake.misbehave(how, times=1)
+        assert isinstance(post(client, fake.url), Reply)
+    post(client, fake.url)
+    assert {request.connection for request in fake.requests} == {1}
+
+
+def test_one_connection_serves_chunked_answers_which_are_read_whole(
+    respond: Callable[..., Responder],
+) -> None:
+    chunked = (
+        b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"8\r\nInvalid \r\nb\r\nrouting key\r\n0\r\n\r\n"
+    )
+    responder = respond((chunked, chunked))
+    client = Client({})
+    for _ in range(2):
+        assert post(client, responder.url) == Reply(400, "Invalid routing key")
+    assert responder.connections == 1
+
+
+def test_threads_share_one_connection_for_each_destination(fake: FakePagerDuty) -> None:
+    """Even when all destinations wait at once; nothing else is on the way meanwhile."""
+    client = Client({})
+    gate = Gate()
+    script = fake.misbehave(late(gate))
+    with ThreadPoolExecutor(32) as pool:
+        posts = [
+            pool.submit(post, client, fake.url, destination)
+            for _ in range(8)
+            for destination in ("a", "b", "c", "d")
+        ]
+        fake.wait_for(lambda fake: len(fake.requests) == 4)
+        assert len({request.connection for request in fake.requests}) == 4
+        script.clear()
+        gate.open()
+        assert {each.result() for each in posts} == {Reply(202, ACCEPTED)}
+    assert len(fake.requests) == 32
+    assert len({request.connection for request in fake.requests}) == 4
+
+
+def test_a_slow_destination_does_not_delay_another(fake: FakePagerDuty) -> None:
+    client = Client({})
+    gate = Gate()
+    fake.misbehave(late(gate), times=1)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(post, client, fake.url, "slow")
+        fake.wait_for(lambda fake: len(fake.requests) == 1)
+        assert post(client, fake.url, "quick") == Reply(202, ACCEPTED)
+        assert not slow.done()
+        gate.open()
+        assert slow.result() == Reply(202, ACCEPTED)
+
+
+def test_a_connection_closed_while_idle_costs_nothing(respond: Callable[..., Responder]) -> None:
+    """The next post goes over a new connection, and only once."""
+    responder = respond((HTTP_ACCEPTED,), (HTTP_ACCEPTED,))
+    client = Client({})
+    assert post(client, responder.url) == Reply(202, "{}")
+    assert responder.closed.acquire(timeout=10)
+    assert post(client, responder.url) == Reply(202, "{}")
+    assert (responder.connections, len(responder.requests)) == (2, 2)
+
+
+def test_after_the_fake_closed_the_connection_every_event_is_delivered(desk: Desk) -> None:
+    """However the closing and the next post meet."""
+    desk.fake.misbehave(closing())
+    for number in range(100):
+        assert desk.send(Alert(f"k{number}", "Down")).delivered
+    assert len(desk.fake.incidents) == 100
+    assert len({request.connection for request in desk.fake.requests}) >= 100
+
+
+@pytest.mark.parametrize("how", [reset(taken="at once"), reset(), reset_unread()])
+def test_a_kept_connection_that_breaks_when_used_again_is_replaced_once(
+    desk: Desk, how: Misbehaviour
+) -> None:
+    assert desk.send(Alert("k", "Down")).delivered
+    desk.fake.misbehave(how, times=1)
+    assert desk.send(Alert("k", "Down")).delivered
+    assert [request.connection for request in desk.fake.requests] == [1, 1, 2]
+    assert [incident.notifications for incident in desk.fake.incidents] == [1]
+
+
+def test_a_second_break_is_told(desk: Desk) -> None:
+    assert desk.send(Alert("k", "Down")).delivered
+    desk.fake.misbehave(reset())
+    for tries in (3, 4):  # the first with its repeat, then one at a time
+        outcome = desk.send(Alert("k", "Down"))
+        assert outcome.kind is OutcomeKind.UNREACHABLE
+        assert len(desk.fake.requests) == tries
+    desk.fake.behave()
+    assert desk.send(Alert("k", "Down")).delivered
+
+
+def test_timeouts_and_garbage_are_not_repeated(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "READ_TIMEOUT", 0.2)
+    gate = Gate()
+    for how in (late(gate), garbage()):
+        assert desk.send(Alert("k", "Down")).delivered
+        before = len(desk.fake.requests)
+        desk.fake.misbehave(how, times=1)
+        assert desk.send(Alert("k", "Down")).kind is OutcomeKind.UNREACHABLE
+        assert len(desk.fake.requests) == before + 1
+    gate.open()
+
+
+# what breaks
+
+
+@pytest.mark.parametrize(
+    ("how", "answer"),
+    [
+        (reset_unread(), network("no connection: Connection reset by peer")),
+        (reset(), network("no connection: Connection reset by peer")),
+        (garbage(), network("no connection: BadStatusLine")),
+        (truncated(), Reply(202, "")),
+        (closing(), Reply(202, ACCEPTED)),
+        (dripping(seconds=0), Reply(202, ACCEPTED)),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_what_breaks_is_told(
+    fake: FakePagerDuty, how: Misbehaviour, answer: Reply | NoReply
+) -> None:
+    fake.misbehave(how)
+    assert post(Client({}), fake.url) == answer
+    assert len(fake.requests) == 1
+
+
+def test_a_202_whose_body_breaks_off_is_delivered(desk: Desk) -> None:
+    desk.fake.misbehave(truncated())
+    outcome = desk.send(Alert("k", "Down"))
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DELIVERED, "")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
+        b"Transfer-Encoding: chunked\r\n\r\nno length\r\n",
+        b"Content-Length: 100\r\n\r\nshort",
+    ],
+)
+def test_a_body_that_cannot_be_read_leaves_the_status(
+    respond: Callable[..., Responder], body: bytes
+) -> None:
+    responder = respond((b"HTTP/1.1 202 Accepted\r\n" + body,))
+    assert post(Client({}), responder.url) == Reply(202, "")
+
+
+@pytest.mark.parametrize("headers", ["Content-Length: 200000\r\n", ""])
+def test_a_long_body_is_read_in_part(respond: Callable[..., Responder], headers: str) -> None:
+    answer = f"HTTP/1.1 502 Bad Gateway\r\n{headers}\r\n".encode()
+    responder = respond((answer + b"x" * 200_000,))
+    assert post(Client({}), responder.url) == Reply(502, "x" * MOST_READ)
+
+
+def test_a_reply_that_does_not_come_in_time_is_given_up(
+    fake: FakePagerDuty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "READ_TIMEOUT", 0.2)
+    gate = Gate()
+    fake.misbehave(late(gate), times=1)
+    client = Client({})
+    assert post(client, fake.url) == network("no reply within 0.2 s")
+    gate.open()
+    assert post(client, fake.url) == Reply(202, ACCEPTED)
+
+
+def test_a_202_whose_body_does_not_come_in_time_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_module, "READ_TIMEOUT", 0.2)
+    gate = threading.Event()
+
+    def stall(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\n")
+        gate.wait()
+
+    listener = Listener(stall)
+    assert post(Client({}), listener.url) == Reply(202, "")
+    gate.set()
+    listener.close()
+
+
+def test_a_connection_that_is_not_made_in_time_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A listener whose queue is full answers nobody."""
+    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 0.2)
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        host, port = listening.getsockname()
+        for _ in range(8):  # more than any queue of length 0 holds
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)  # noqa: FBT003 -- the name of the method says it
+            with contextlib.suppress(BlockingIOError):
+                filler.connect((host, port))
+        answer = post(Client({}), f"http://{host}:{port}")
+    assert answer == network("no connection within 0.2 s")
+
+
+def test_a_refused_connection_is_told(unused_url: str) -> None:
+    assert post(Client({}), unused_url) == network("no connection: Connection refused")
+
+
+def test_a_host_that_no_name_server_knows_is_told() -> None:
+    answer = post(Client({}), "https://events.invalid")
+    assert isinstance(answer, NoReply)
+    assert answer.trouble is Trouble.NETWORK
+    assert answer.reason.startswith("no connection: ")
+    assert "Error" not in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("bad", "MissingSchema"),
+        ("ftp://x.example", "URLSchemeUnknown"),
+        ("https://[bad", "LocationParseError"),
+        ("https://user:secret@a b", "LocationParseError"),
+        ("https://*.example", "InvalidURL"),
+        ("http://127.0.0.1:99999", "LocationParseError"),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_told_without_it(url: str, reason: str) -> None:
+    assert post(Client({}), url) == configuration(f"cannot be sent: {reason}")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed(fake: FakePagerDuty, status: int) -> None:
+    with FakePagerDuty() as elsewhere:
+        fake.misbehave(redirecting(f"{elsewhere.url}/v2/enqueue", status=status))
+        assert post(Client({}), fake.url) == Reply(status, "")
+        assert elsewhere.requests == ()
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def trusting(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Give an environment in which the authority is trusted."""
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return {"REQUESTS_CA_BUNDLE": str(path)}
+
+
+@pytest.fixture
+def https_fake(authority: trustme.CA) -> Iterator[FakePagerDuty]:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with FakePagerDuty(services=KEYS, ssl_context=context) as fake:
+        yield fake
+
+
+def test_a_trusted_server_gets_the_event_over_one_connection(
+    https_fake: FakePagerDuty, trusting: dict[str, str]
+) -> None:
+    client = Client(trusting)
+    assert {post(client, https_fake.url) for _ in range(5)} == {Reply(202, ACCEPTED)}
+    assert {request.connection for request in https_fake.requests} == {1}
+
+
+def test_the_other_name_of_the_ca_bundle_is_read_too(
+    https_fake: FakePagerDuty, trusting: dict[str, str]
+) -> None:
+    environment = {"CURL_CA_BUNDLE": trusting["REQUESTS_CA_BUNDLE"], "REQUESTS_CA_BUNDLE": ""}
+    assert post(Client(environment), https_fake.url) == Reply(202, ACCEPTED)
+
+
+def test_the_environment_of_the_process_has_no_say_later(
+    https_fake: FakePagerDuty, trusting: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for the CA bundle nor for proxies: both are read when the client is made."""
+    for name, value in trusting.items():
+        monkeypatch.setenv(name, value)
+    client = Client()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    assert post(client, https_fake.url) == Reply(202, ACCEPTED)
+
+
+def test_an_untrusted_server_gets_nothing(https_fake: FakePagerDuty) -> None:
+    reason = "TLS failed: unable to get local issuer certificate"
+    assert post(Client({}), https_fake.url) == configuration(reason)
+    desk = Desk(https_fake, Trigger(Client({})), connect(https_fake.url))
+    assert desk.send(Alert("k", "Down")).kind is OutcomeKind.MISCONFIGURED
+    assert https_fake.requests == ()
+
+
+def test_a_server_of_another_name_gets_nothing(
+    https_fake: FakePagerDuty, trusting: dict[str, str]
+) -> None:
+    url = https_fake.url.replace("127.0.0.1", "localhost")
+    reason = "TLS failed: Hostname mismatch, certificate is not valid for 'localhost'."
+    assert post(Client(trusting), url) == configuration(reason)
+    assert https_fake.requests == ()
+
+
+def test_a_ca_bundle_that_is_not_there_is_told(https_fake: FakePagerDuty, tmp_path: Path) -> None:
+    client = Client({"REQUESTS_CA_BUNDLE": str(tmp_path / "none.pem")})
+    reason = "the CA certificates are missing; check REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
+    assert post(client, https_fake.url) == configuration(reason)
+
+
+def test_a_server_without_tls_is_told(fake: FakePagerDuty) -> None:
+    answer = post(Client({}), fake.url.replace("http:", "https:"))
+    assert isinstance(answer, NoReply)
+    assert answer.trouble is Trouble.NETWORK
+    assert answer.reason.startswith("TLS failed: ")
+
+
+# proxies
+
+
+class Proxy:
+    """A small proxy that connects, or answers what it is told to."""
+
+    def __init__(self, target: tuple[str, int], answer: bytes = b"") -> None:
+        self.requests: list[bytes] = []
+        self._target = target
+        self._answer = answer
+        self._listener = Listener(*[self._treat] * 3)
+        self.address = f"user:proxy-secret@127.0.0.1:{self._listener.port}"
+
+    def _treat(self, connection: socket.socket) -> None:
+        self.requests.append(read_request(connection))
+        if self._answer:
+            connection.sendall(self._answer)
+            return
+        with socket.create_connection(self._target) as there:
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=pump, args=(there, connection), daemon=True)
+            back.start()
+            pump(connection, there)
+            back.join()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while received := source.recv(65536):
+            sink.sendall(received)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def proxy_for() -> Iterator[Callable[..., Proxy]]:
+    with contextlib.ExitStack() as stack:
+
+        def make(port: int, answer: bytes = b"") -> Proxy:
+            proxy = Proxy(("127.0.0.1", port), answer)
+            stack.callback(proxy.close)
+            return proxy
+
+        yield make
+
+
+@pytest.fixture
+def named_fake(authority: trustme.CA) -> Iterator[FakePagerDuty]:
+    """Give a fake whose certificate is of a host that only a proxy reaches."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("events.invalid").configure_cert(context)
+    with FakePagerDuty(services=KEYS, ssl_context=context) as fake:
+        yield fake
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_proxy_of_the_environment_is_used_and_tls_ends_behind_it(
+    named_fake: FakePagerDuty,
+    trusting: dict[str, str],
+    proxy_for: Callable[..., Proxy],
+    variable: str,
+) -> None:
+    proxy = proxy_for(named_fake.port)
+    client = Client({**trusting, variable: f"http://{proxy.address}"})
+    for _ in range(3):
+        assert post(client, "https://events.invalid") == Reply(202, ACCEPTED)
+    (request,) = proxy.requests
+    assert request.startswith(b"CONNECT events.invalid:443 HTTP/1.")
+    assert b"Proxy-Authorization: Basic dXNlcjpwcm94eS1zZWNyZXQ=\r\n" in request
+    assert KEY.encode() not in request
+    assert [request.body for request in named_fake.requests] == [EVENT] * 3
+    assert named_fake.requests[0].header("Proxy-Authorization") is None
+
+
+def test_plain_http_is_forwarded_by_its_own_proxy_only(
+    respond: Callable[..., Responder],
+) -> None:
+    responder = respond((HTTP_ACCEPTED,))
+    client = Client({"http_proxy": responder.url, "https_proxy": "http://127.0.0.1:1"})
+    assert post(client, "http://events.invalid") == Reply(202, "{}")
+    assert responder.requests[0].startswith(b"POST http://events.invalid/v2/enqueue HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "used"),
+    [
+        ("", True),
+        ("other.invalid", True),
+        ("events.invalid", False),
+        ("other.invalid, .invalid", False),
+        ("invalid", False),
+        ("*", False),
+    ],
+)
+@pytest.mark.parametrize("variable", ["no_proxy", "NO_PROXY"])
+def test_no_proxy_is_heeded(
+    respond: Callable[..., Responder], variable: str, no_proxy: str, used: object
+) -> None:
+    responder = respond((HTTP_ACCEPTED,))
+    client = Client({"http_proxy": responder.url, variable: no_proxy})
+    assert isinstance(post(client, "http://events.invalid"), Reply) is used
+
+
+def test_no_proxy_of_the_process_has_no_say_later(
+    respond: Callable[..., Responder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    responder = respond((HTTP_ACCEPTED,))
+    client = Client({"http_proxy": responder.url})
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert isinstance(post(client, "http://events.invalid"), Reply)
+    assert os.environ["no_proxy"] == "*"
+
+
+def test_the_lower_case_spelling_wins() -> None:
+    surroundings = Surroundings.read(
+        {
+            "HTTPS_PROXY": "http://upper",
+            "https_proxy": "http://lower",
+            "NO_PROXY": "upper",
+            "no_proxy": "",
+            "HTTP_PROXY": "",
+        }
+    )
+    assert surroundings.proxies == {"https": "http://lower"}
+    assert surroundings.no_proxy == "upper"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
+def test_loopback_is_never_proxied(fake: FakePagerDuty, host: str) -> None:
+    dead = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:1")
+    answer = post(Client(dead), f"http://{host}:{fake.port}")
+    if host == "127.0.0.2":  # loopback too, but the fake does not listen there
+        assert answer == network("no connection: Connection refused")
+    else:
+        assert answer == Reply(202, ACCEPTED)
+
+
+def test_a_name_that_only_begins_like_loopback_is_proxied(
+    respond: Callable[..., Responder],
+) -> None:
+    responder = respond((HTTP_ACCEPTED,))
+    client = Client({"http_proxy": responder.url})
+    assert post(client, "http://127.events.invalid") == Reply(202, "{}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+            configuration("the proxy answered 407 Proxy Authentication Required"),
+        ),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", configuration("the proxy answered 403 Forbidden")),
+        (
+            b"HTTP/1.1 403 " + b"x" * 1000 + b"\r\n\r\n",
+            configuration("the proxy answered 403" + " " + "x" * 99),
+        ),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", network("the proxy answered 502 Bad Gateway")),
+        (b"HTTP/1.1 503\r\n\r\n", network("the proxy answered 503")),
+        (b"no HTTP\r\n\r\n", network("no connection: BadStatusLine")),
+    ],
+)
+def test_a_proxy_that_refuses_is_told(
+    proxy_for: Callable[..., Proxy], answer: bytes, told: NoReply
+) -> None:
+    proxy = proxy_for(0, answer)
+    client = Client({"https_proxy": f"http://{proxy.address}"})
+    assert post(client, "https://events.invalid") == told
+
+
+def test_a_proxy_that_forwards_plain_http_may_refuse_too(respond: Callable[..., Responder]) -> None:
+    responder = respond(
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",)
+    )
+    client = Client({"http_proxy": responder.url})
+    assert post(client, "http://events.invalid") == Reply(407, "")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "told"),
+    [
+        ("http://user:secret@127.0.0.1:1", network("no proxy: Connection refused")),
+        ("127.0.0.1:1", network("no proxy: Connection refused")),
+        ("http://", configuration("cannot be sent: InvalidProxyURL")),
+        ("odd://user:secret@x.invalid", configuration("cannot be sent: ProxySchemeUnknown")),
+        ("socks5://user:secret@x.invalid", configuration("cannot be sent: InvalidSchema")),
+    ],
+)
+def test_a_proxy_that_is_not_there_is_told_without_its_address(proxy: str, told: NoReply) -> None:
+    assert post(Client({"https_proxy": proxy}), "https://events.invalid") == told
+
+
+# secrets
+
+
+def test_no_secret_is_logged_told_or_shown(
+    desk: Desk,
+    named_fake: FakePagerDuty,
+    trusting: dict[str, str],
+    proxy_for: Callable[..., Proxy],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """At DEBUG, whatever goes wrong: neither the integration key nor the proxy's password."""
+    caplog.set_level(logging.DEBUG)
+    proxy = proxy_for(named_fake.port)
+    client = Client({**trusting, "https_proxy": f"http://{proxy.address}"})
+    shown = [client, client._surroundings, desk.action, desk.installation]
+    told = [post(client, "https://events.invalid"), post(client, "https://other.invalid")]
+    for how in (None, reset(), garbage(), truncated(), failing(500)):
+        if how:
+            desk.fake.misbehave(how, times=1)
+        told.append(desk.send(Alert("k", "Down")))
+    assert "urllib3" in {record.name.partition(".")[0] for record in caplog.records}
+    text = caplog.text + repr(told) + repr(shown) + str(shown)
+    assert KEY not in text
+    assert "proxy-secret" not in text

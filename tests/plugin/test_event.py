@@ -1,0 +1,369 @@
+"""The event as it reaches the wire."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from hostspec import Alert, Identity, Repair
+from pagerduty_plugin import event
+
+from .conftest import KEYS, Desk
+
+FULL = Alert(
+    "db-1/disk",
+    "Disk full on db-1",
+    severity="critical",
+    source="db-1",
+    component="postgres",
+    group="storage",
+    class_="disk",
+    started_at="2026-11-23T04:14:00+01:00",
+    labels={"team": "data"},
+    details={"used": 0.98, "volumes": ["a", {"b": None}]},
+    url="https://host.example/alerts/1",
+    links=[{"href": "https://wiki.example/disk", "text": "Runbook"}, {"href": "https://x.example"}],
+    images=[{"src": "https://g.example/1.png", "href": "https://g.example", "alt": "graph"}],
+)
+
+
+def told(repairs: tuple[Repair, ...]) -> dict[str, str]:
+    return {repair.field: repair.reason for repair in repairs}
+
+
+def test_a_whole_alert_stands_on_the_wire_byte_for_byte(desk: Desk) -> None:
+    assert desk.send(FULL).delivered
+    assert desk.body == (
+        b'{"routing_key":"0123456789abcdef0123456789abcdef","event_action":"trigger",'
+        b'"dedup_key":"db-1/disk","payload":{"summary":"Disk full on db-1","source":"db-1",'
+        b'"severity":"critical","timestamp":"2026-11-23T03:14:00.000Z","component":"postgres",'
+        b'"group":"storage","class":"disk","custom_details":{"used":0.98,'
+        b'"volumes":["a",{"b":null}],"labels":{"team":"data"}}},'
+        b'"client_url":"https://host.example/alerts/1",'
+        b'"links":[{"href":"https://wiki.example/disk","text":"Runbook"},'
+        b'{"href":"https://x.example"}],'
+        b'"images":[{"src":"https://g.example/1.png","href":"https://g.example","alt":"graph"}]}'
+    )
+
+
+def test_the_least_alert_has_no_empty_optional_field(desk: Desk) -> None:
+    assert desk.send(Alert("k", "Down", severity="info")).delivered
+    assert desk.event == {
+        "routing_key": KEYS["checkout"],
+        "event_action": "trigger",
+        "dedup_key": "k",
+        "payload": {"summary": "Down", "source": "unknown", "severity": "info"},
+    }
+
+
+def test_blank_optional_fields_are_left_out(desk: Desk) -> None:
+    alert = Alert(
+        "k", "Down", source="s", component=" ", group="\t", class_="\n", url=" ",
+        links=[{"href": "https://x.example", "text": " "}],
+        images=[{"src": "https://x.example/1", "href": "", "alt": " "}],
+    )  # fmt: skip
+    assert desk.send(alert).delivered
+    assert set(desk.payload) == {"summary", "source", "severity"}
+    assert desk.event["links"] == [{"href": "https://x.example"}]
+    assert desk.event["images"] == [{"src": "https://x.example/1"}]
+    assert "client_url" not in desk.event
+
+
+@pytest.mark.parametrize("status", ["acknowledged", "resolved"])
+def test_follow_ups_carry_key_action_and_dedup_key_only(desk: Desk, status: str) -> None:
+    alert = Alert.read(
+        {
+            "key": "db-1/disk",
+            "status": status,
+            "summary": "s" * 2000,
+            "severity": "critical",
+            "details": {"a": 1},
+            "links": ["https://x.example"],
+        }
+    )
+    late = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    outcome = desk.send(
+        alert, attempt=3, collapsed=2, accepted_at=late, now=late + dt.timedelta(hours=1)
+    )
+    assert outcome.delivered
+    action = {"acknowledged": b"acknowledge", "resolved": b"resolve"}[status]
+    assert desk.body == (
+        b'{"routing_key":"0123456789abcdef0123456789abcdef","event_action":"%s",'
+        b'"dedup_key":"db-1/disk"}' % action
+    )
+
+
+def test_text_is_sent_as_utf_8_and_not_escaped(desk: Desk) -> None:
+    assert desk.send(Alert("k", "Störung 🔥", details={"größe": "12 µs"})).delivered
+    assert '"summary":"Störung 🔥"'.encode() in desk.body
+    assert '"größe":"12 µs"'.encode() in desk.body
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("debug", "info"),
+        ("info", "info"),
+        ("warning", "warning"),
+        ("error", "error"),
+        ("critical", "critical"),
+        (" CRITICAL ", "critical"),
+        ("page", "critical"),
+        ("nonsense", "error"),
+        (None, "error"),
+    ],
+)
+def test_severities_become_one_of_pagerdutys_four(desk: Desk, given: str | None, sent: str) -> None:
+    assert desk.send(Alert("k", "Down", severity=given)).delivered
+    assert desk.payload["severity"] == sent
+
+
+@pytest.mark.parametrize("severity", ["critical", "error", "warning", "info"])
+def test_a_rules_severity_overrides_the_alerts(desk: Desk, severity: str) -> None:
+    (delivery,) = desk.plan(Alert("k", "Down", severity="debug"), severity=severity)
+    assert delivery.severity == severity
+    assert desk.deliver(delivery).delivered
+    assert desk.payload["severity"] == severity
+
+
+@pytest.mark.parametrize(
+    ("started_at", "sent"),
+    [
+        ("2026-11-23T03:14:00Z", "2026-11-23T03:14:00.000Z"),
+        ("2026-11-23T03:14:00.123456-08:30", "2026-11-23T11:44:00.123Z"),
+        (dt.datetime(1, 1, 2, tzinfo=dt.UTC), "0001-01-02T00:00:00.000Z"),
+        (dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC), "9999-12-31T23:59:59.000Z"),
+    ],
+)
+def test_the_start_is_sent_in_utc(desk: Desk, started_at: Any, sent: str) -> None:
+    assert desk.send(Alert("k", "Down", started_at=started_at)).delivered
+    assert desk.payload["timestamp"] == sent
+
+
+@pytest.mark.parametrize(
+    ("source", "component", "sent"),
+    [("", "postgres", "postgres"), (" \u3000", "postgres", "postgres"), ("", " ", "unknown")],
+)
+def test_a_blank_source_is_replaced_and_told(
+    desk: Desk, source: str, component: str, sent: str
+) -> None:
+    alert = Alert("k", "Down", severity="info", source=source, component=component)
+    (delivery,) = desk.plan(alert)
+    assert desk.deliver(delivery).delivered
+    assert desk.payload["source"] == sent
+    assert told(delivery.repairs) == {
+        "source": f"missing or blank, PagerDuty needs one; {sent!r} stands in its place"
+    }
+
+
+def test_labels_stand_under_labels_and_a_detail_of_that_name_moves(desk: Desk) -> None:
+    alert = Alert(
+        "k", "Down", severity="info", source="s", labels={"team": "data"},
+        details={"labels": [1], "details.labels": 2, "_delivery": 3, "_truncated": {"x": 4}},
+    )  # fmt: skip
+    (delivery,) = desk.plan(alert)
+    assert desk.deliver(delivery, attempt=2).delivered
+    assert desk.payload["custom_details"] == {
+        "labels": {"team": "data"},
+        "details.details.labels": [1],
+        "details.labels": 2,
+        "details._delivery": 3,
+        "details._truncated": {"x": 4},
+        "_delivery": {"attempts": 2},
+    }
+    assert told(delivery.repairs) == {
+        "details.labels": "its place is taken; moved to 'details.details.labels'",
+        "details._delivery": "its place is taken; moved to 'details._delivery'",
+        "details._truncated": "its place is taken; moved to 'details._truncated'",
+    }
+
+
+def test_a_detail_named_labels_stays_where_an_alert_has_no_labels(desk: Desk) -> None:
+    assert desk.send(Alert("k", "Down", details={"labels": [1]})).delivered
+    assert desk.payload["custom_details"] == {"labels": [1]}
+
+
+def test_images_that_are_not_https_become_links(desk: Desk) -> None:
+    alert = Alert(
+        "k", "Down", severity="info", source="s", links=["https://first.example"],
+        images=[
+            {"src": "http://g.example/1.png", "alt": "graph"},
+            {"src": " HTTPS://g.example/2.png "},
+            {"src": "https:/g.example/3.png", "alt": ""},
+            {"src": "httpsx"},
+        ],
+    )  # fmt: skip
+    (delivery,) = desk.plan(alert)
+    assert desk.deliver(delivery).delivered
+    assert desk.event["links"] == [
+        {"href": "https://first.example"},
+        {"href": "http://g.example/1.png", "text": "graph"},
+        {"href": "https:/g.example/3.png"},
+        {"href": "httpsx"},
+    ]
+    assert desk.event["images"] == [{"src": "https://g.example/2.png"}]
+    assert [r.field for r in delivery.repairs] == [
+        "links[0]",
+        "images[0]",
+        "images[2]",
+        "images[3]",
+    ]
+
+
+ENGLAND = "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+SPLIT = {
+    "plain": ("x" * 1022, "yzz", "y"),
+    "at the limit": ("x" * 1021, "yyy", "yyy"),
+    "combining mark": ("x" * 1022, "e\u0301zz", ""),
+    "two marks": ("x" * 1021, "e\u0301\u0302zz", ""),
+    "variation selector": ("x" * 1022, "☃\ufe0fzz", ""),
+    "joined emoji": ("x" * 1019, "👩\u200d👩\u200d👧\u200d👦zz", ""),
+    "skin tone": ("x" * 1022, "👍🏽zz", ""),
+    "flag": ("x" * 1022, "🇩🇪zz", ""),
+    "between flags": ("x" * 1021, "🇩🇪🇫🇷zz", "🇩🇪"),
+    "second flag": ("x" * 1020, "🇩🇪🇫🇷zz", "🇩🇪"),
+    "regional flag": (
+        "x" * 1019,
+        "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007fz",
+        "",
+    ),
+    "korean syllable": ("x" * 1021, "\u1112\u1161\u11abzz", ""),
+    "lone indicator": ("x" * 1022, "🇩zzz", "🇩"),
+}
+
+
+@pytest.mark.parametrize("case", SPLIT)
+def test_an_over_long_summary_is_cut_between_characters(desk: Desk, case: str) -> None:
+    before, around, kept = SPLIT[case]
+    summary = before + around
+    (delivery,) = desk.plan(Alert("k", summary, severity="info", source="s"))
+    assert desk.deliver(delivery).delivered
+    if len(summary) <= 1024:
+        assert desk.payload["summary"] == summary
+        assert delivery.repairs == ()
+    else:
+        assert desk.payload["summary"] == before + kept + "…"
+        reason = f"{len(summary)} characters, PagerDuty takes 1024; cut"
+        assert told(delivery.repairs) == {"summary": reason}
+
+
+def test_a_heap_of_marks_is_cut_within_the_limit(desk: Desk) -> None:
+    """Stepping back has an end: else nothing would be left of the summary."""
+    assert desk.send(Alert("k", "x" + "\u0301" * 5000)).delivered
+    assert desk.payload["summary"] == "x" + "\u0301" * 1022 + "…"
+
+
+def test_a_dedup_key_is_the_alerts_key_up_to_255_characters(desk: Desk) -> None:
+    key = 'ü/ "\\\n🔥' * 36 + "end"
+    assert len(key) == 255
+    (delivery,) = desk.plan(Alert(key, "Down", severity="info", source="s"))
+    assert delivery.repairs == ()
+    assert desk.deliver(delivery).delivered
+    assert desk.event["dedup_key"] == key
+
+
+def test_a_longer_key_keeps_its_beginning_and_ends_in_a_hash(desk: Desk) -> None:
+    key = "k" * 200 + "x" * 56
+    sent = []
+    for status in ("firing", "acknowledged", "resolved"):
+        (delivery,) = desk.plan(Alert(key, "Down", severity="info", source="s", status=status))
+        assert desk.deliver(delivery).delivered
+        sent.append(desk.event["dedup_key"])
+        reason = "256 characters, PagerDuty takes 255; its end became a hash"
+        assert told(delivery.repairs) == {"key": reason}
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    assert sent == ["k" * 190 + "…" + digest] * 3
+    (incident,) = desk.fake.incidents
+    assert incident.state == "resolved"
+
+
+def test_no_two_identities_share_a_dedup_key() -> None:
+    identities = [
+        Identity("", "a"),
+        Identity("a", "b/c"),
+        Identity("a/b", "c"),
+        Identity("a%2Fb", "c"),
+        Identity("x" * 300, "k"),
+        Identity("x" * 300, "l"),
+        Identity("", "k" * 300),
+        Identity("", "k" * 301),
+    ]
+    keys = [event.dedup_key(identity)[0] for identity in identities]
+    assert len(set(keys)) == len(keys)
+    assert all(len(key) <= 255 for key in keys)
+
+
+def test_a_scope_stands_before_the_key_on_the_wire(desk: Desk) -> None:
+    assert desk.send(Alert("disk", "Down", scope="eu/acme 100%")).delivered
+    assert desk.event["dedup_key"] == "eu%2Facme 100%25/disk"
+
+
+NOW = dt.datetime(2026, 11, 23, 3, 15, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("context", "marks"),
+    [
+        ({}, None),
+        ({"now": NOW}, None),
+        ({"accepted_at": NOW}, None),
+        ({"now": NOW, "accepted_at": NOW - dt.timedelta(seconds=29.9)}, None),
+        ({"now": NOW, "accepted_at": NOW + dt.timedelta(hours=1)}, None),
+        ({"now": NOW, "accepted_at": NOW - dt.timedelta(seconds=30)}, {"delayed_by": "30 s"}),
+        ({"attempt": 2}, {"attempts": 2}),
+        ({"collapsed": 7}, {"collapsed": 7}),
+        (
+            {
+                "now": NOW,
+                "accepted_at": NOW - dt.timedelta(days=2, seconds=0.9),
+                "attempt": 40,
+                "collapsed": 3,
+            },
+            {"delayed_by": "172800 s", "attempts": 40, "collapsed": 3},
+        ),
+    ],
+)
+@pytest.mark.parametrize("details", [{}, {"used": 0.98}])
+def test_a_trigger_says_that_it_is_late_repeated_or_collapsed(
+    desk: Desk, context: dict[str, Any], marks: object, details: dict[str, object]
+) -> None:
+    assert desk.send(Alert("k", "Down", details=details), **context).delivered
+    expected = {**details, **({"_delivery": marks} if marks else {})}
+    assert desk.payload.get("custom_details", {}) == expected
+
+
+def test_marks_leave_the_planned_message_as_it_was(desk: Desk) -> None:
+    (delivery,) = desk.plan(Alert("k", "Down", details={"a": 1}))
+    before = json.dumps(delivery.message)
+    desk.deliver(delivery, attempt=2)
+    assert json.dumps(delivery.message) == before
+    desk.deliver(delivery)
+    assert "_delivery" not in desk.payload["custom_details"]
+
+
+@pytest.mark.parametrize("key", KEYS.values())
+def test_integration_keys_are_taken(key: str) -> None:
+    assert event.routing_key_fault(key) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("u+abcdefghijklmno_-x", "20 characters (a REST API key has 20 characters)"),
+        ("x" * 31, "has 31 characters"),
+        ("x" * 31 + "-", "must be 32 letters and digits"),
+        ("x" * 31 + "ü", "must be 32 letters and digits"),
+        ("x" * 31 + "٣", "must be 32 letters and digits"),
+        ("x" * 32 + "\n", "has 33 characters"),
+        ("", "has 0 characters"),
+    ],
+)
+def test_other_texts_are_no_integration_key(key: str, reason: str) -> None:
+    fault = event.routing_key_fault(key)
+    assert fault is not None
+    assert fault.endswith(reason) or reason in fault
+    assert not key or key not in fault

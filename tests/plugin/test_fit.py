@@ -1,0 +1,354 @@
+"""Whatever an alert holds, it goes out, and within every limit of PagerDuty's."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hostspec import Alert, Identity, SendContext, Severity
+from pagerduty_plugin import event
+from pagerduty_plugin.client import Client
+from pagerduty_plugin.fit import fit, size
+from pagerduty_plugin.testing import FakePagerDuty
+from pagerduty_plugin.trigger import Trigger
+
+from .conftest import KEYS, Desk, connect
+
+LARGEST = 512_000
+LATE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+EVERY_MARK = {
+    "attempt": 10**9,
+    "collapsed": 10**9,
+    "accepted_at": LATE,
+    "now": LATE + dt.timedelta(days=10_000),
+}
+
+
+def sent(desk: Desk, **alert: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """Send an alert with every mark; give its event, and what was repaired."""
+    fields = {"key": "k", "summary": "Down", "severity": "info", "source": "s", **alert}
+    (delivery,) = desk.plan(Alert(**fields))
+    outcome = desk.deliver(delivery, **EVERY_MARK)
+    assert outcome.delivered, outcome
+    assert len(desk.body) <= LARGEST
+    repairs = {repair.field: repair.reason for repair in delivery.repairs}
+    assert all(len(field) < 300 for field in repairs)
+    return desk.event, repairs
+
+
+def details_of(message: Mapping[str, Any]) -> dict[str, Any]:
+    details = dict(message["payload"]["custom_details"])
+    assert details.pop("_delivery")["attempts"] == 10**9
+    return details
+
+
+def test_what_fits_is_not_touched(desk: Desk) -> None:
+    """Up to the last byte that is not kept for key and marks."""
+    room = LARGEST - 512 - len('{"event_action":"trigger","dedup_key":"k"}')
+    around = (
+        '{"payload":{"summary":"Down","source":"s","severity":"info","custom_details":{"log":""}}}'
+    )
+    text = "x" * (room - len(around))
+    message, repairs = sent(desk, details={"log": text})
+    assert details_of(message) == {"log": text}
+    assert repairs == {}
+    message, repairs = sent(desk, details={"log": text + "x"})
+    assert details_of(message)["log"] == text[: len(details_of(message)["log"]) - 1] + "…"
+    assert list(repairs) == ["details.log"]
+
+
+def test_first_the_largest_texts_are_cut_to_one_length(desk: Desk) -> None:
+    details = {
+        "log": "x" * 600_000,
+        "deep": [{"trace": "ü" * 300_000}, 0.5, None],
+        "small": "y" * 1000,
+        "number": 7,
+    }
+    message, repairs = sent(desk, details=details, labels={"team": "data"})
+    cut = details_of(message)
+    assert cut["small"] == "y" * 1000
+    assert cut["number"] == 7
+    assert cut["deep"][1:] == [0.5, None]
+    assert cut["labels"] == {"team": "data"}
+    log, trace = cut["log"], cut["deep"][0]["trace"]
+    assert log == "x" * (len(log) - 1) + "…"
+    assert trace == "ü" * (len(trace) - 1) + "…"
+    assert 0 <= size(log) - size(trace) <= 1
+    assert cut["_truncated"] == {"log": 600_002, "deep[0].trace": 600_002}
+    length = size(log)
+    assert repairs == {
+        "details.log": f"600,002 bytes; cut to {length:,} to fit PagerDuty's limit",
+        "details.deep[0].trace": f"600,002 bytes; cut to {length:,} to fit PagerDuty's limit",
+    }
+    assert len(desk.body) > LARGEST - 1000
+
+
+def test_many_cuts_are_counted_and_the_largest_told(desk: Desk) -> None:
+    details = {f"line {n}": "x" * (20_000 + n) for n in range(50)}
+    message, repairs = sent(desk, details=details)
+    mark = details_of(message)["_truncated"]
+    assert mark.pop("(others)") == 30
+    assert list(mark) == [f"line {n}" for n in range(49, 29, -1)]
+    assert repairs["details"].startswith("30 others; cut to ")
+    assert len(repairs) == 21
+
+
+def test_escapes_are_counted_as_they_go_over_the_wire(desk: Desk) -> None:
+    message, _ = sent(desk, details={"log": "\x00" * 600_000, "emoji": "🔥" * 600_000})
+    cut = details_of(message)
+    assert set(cut["log"]) == {"\x00", "…"}
+    assert set(cut["emoji"]) == {"🔥", "…"}
+    assert len(desk.body) > LARGEST - 1000
+
+
+def test_then_the_largest_members_become_notes(desk: Desk) -> None:
+    details = {
+        "numbers": list(range(100_000)),
+        "few": list(range(10)),
+        "texts": ["x" * 200] * 3,
+        "reading": 0.5,
+    }
+    message, repairs = sent(desk, details=details)
+    cut = details_of(message)
+    assert cut["numbers"] == "(cut: 588,891 bytes)"
+    assert cut["few"] == list(range(10))
+    assert cut["texts"] == ["x" * 123 + "…"] * 3
+    assert cut["_truncated"] == {"texts[0]": 202, "texts[1]": 202, "texts[2]": 202}
+    assert repairs["details.numbers"] == "588,891 bytes; cut to fit PagerDuty's limit"
+
+
+def test_many_members_that_became_notes_are_counted(desk: Desk) -> None:
+    details = {f"m{n}": [n] * 1000 for n in range(500)}
+    message, repairs = sent(desk, details=details)
+    cut = details_of(message)
+    notes = [name for name, value in cut.items() if isinstance(value, str)]
+    assert 20 < len(notes) < 500
+    assert repairs["details"] == f"{len(notes) - 20} others; cut to fit PagerDuty's limit"
+
+
+def test_small_pieces_without_end_are_dropped(desk: Desk) -> None:
+    message, repairs = sent(desk, details={f"name {n}": n for n in range(60_000)})
+    (mark,) = details_of(message).items()
+    assert mark[0] == "_truncated"
+    assert mark[1]["(all details)"] > LARGEST
+    assert repairs["details"].endswith("bytes in small pieces; dropped")
+
+
+def test_names_as_long_as_texts_are_dropped_too(desk: Desk) -> None:
+    name = "n" * 600_000
+    message, repairs = sent(desk, details={name: {name: "x" * 1000}})
+    assert list(details_of(message)) == ["_truncated"]
+    assert all(len(field) <= 210 for field in repairs)
+
+
+def test_a_members_own_mark_does_not_disturb(desk: Desk) -> None:
+    message, _ = sent(desk, details={"_truncated": "mine", "numbers": list(range(100_000))})
+    assert details_of(message)["details._truncated"] == "mine"
+
+
+def test_links_and_details_stay_where_only_the_rest_is_too_large(desk: Desk) -> None:
+    message, repairs = sent(
+        desk,
+        details={"a": 1},
+        links=["https://x.example"],
+        source="s" * 600_000,
+        component="c" * 3000,
+        group="g" * 2046,
+        class_="t" * 3000,
+        url="https://x.example/" + "u" * 3000,
+    )
+    assert details_of(message) == {"a": 1}
+    assert message["links"] == [{"href": "https://x.example"}]
+    payload = message["payload"]
+    assert payload["source"] == "s" * 2043 + "…"
+    assert payload["component"] == "c" * 2043 + "…"
+    assert payload["group"] == "g" * 2046
+    assert payload["class"] == "t" * 2043 + "…"
+    assert "client_url" not in message
+    assert repairs["source"] == "600,002 bytes; cut to 2,048"
+    assert repairs["url"] == "3,020 bytes; dropped"
+
+
+def test_images_go_before_links_and_the_largest_first(desk: Desk) -> None:
+    images = [{"src": f"https://x.example/{n}", "alt": "x" * n} for n in (300_000, 5, 300_001)]
+    message, repairs = sent(desk, images=images, links=["https://x.example"])
+    assert message["images"] == [
+        {"src": "https://x.example/300000", "alt": "x" * 300_000},
+        {"src": "https://x.example/5", "alt": "x" * 5},
+    ]
+    assert len(message["links"]) == 1
+    assert repairs["images"] == "the 1 largest of 3 dropped to fit PagerDuty's limit"
+
+
+def test_links_without_end_are_dropped_until_the_event_fits(desk: Desk) -> None:
+    links = [{"href": f"https://x.example/{n}/" + "x" * 1000} for n in range(1000)]
+    message, repairs = sent(
+        desk, links=links, images=[{"src": "https://i.example", "alt": "x" * 900_000}]
+    )
+    assert "images" not in message
+    assert 400 < len(message["links"]) < 500
+    assert repairs["links"].startswith("the 5")
+
+
+def test_the_worst_of_everything_still_goes_out(desk: Desk) -> None:
+    worst = "\x00" * 600_000
+    message, _ = sent(
+        desk,
+        key=worst, summary=worst, severity="critical", scope=worst, source=worst,
+        component=worst, group=worst, class_=worst, url="https://x.example/" + worst,
+        labels={worst: worst, **{f"label {n}": "x" for n in range(20_000)}},
+        details={worst: worst},
+        links=[worst + "x"] * 3, images=["https://x.example/" + worst] * 3,
+    )  # fmt: skip
+    assert message["payload"]["severity"] == "critical"
+    assert message["payload"]["summary"] == "\x00" * 1023 + "…"
+
+
+def test_fitting_twice_cuts_nothing_more() -> None:
+    message = {
+        "payload": {"summary": "Down", "custom_details": {"log": "x" * 50_000, "n": [1] * 30_000}}
+    }
+    fitted, cuts = fit(message, 32_000)
+    assert cuts
+    assert size(fitted) <= 32_000
+    assert fit(fitted, 32_000) == (fitted, ())
+
+
+def test_an_event_without_details_gets_none() -> None:
+    fitted, _ = fit({"payload": {"summary": "Down", "source": "s" * 50_000}}, 32_000)
+    assert "custom_details" not in fitted["payload"]
+
+
+def nested(depth: int) -> object:
+    value: object = "x" * 1000
+    for n in range(depth):
+        value = [value] if n % 2 else {"n" * 500: value}
+    return value
+
+
+def test_twenty_megabytes_are_cut_with_little_work(desk: Desk, monkeypatch: Any) -> None:
+    """Counted in bytes encoded, for time says nothing here: a few times the input, no more."""
+    encoded = 0
+    dumps = json.dumps
+
+    def counting(value: object, **options: Any) -> str:
+        nonlocal encoded
+        text = dumps(value, **options)
+        encoded += len(text)
+        return text
+
+    monkeypatch.setattr(json, "dumps", counting)
+    for details in (
+        {"log": "x" * 20_000_000},
+        {"log": "ü" * 10_000_000},
+        {"lines": ["x" * 150] * 130_000},
+        {"deep": [nested(60) for _ in range(300)]},
+    ):
+        encoded = 0
+        desk.plan(Alert("k", "Down", details=details))
+        assert encoded < 200_000_000
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Desk]:
+    """Give one fake for all examples."""
+    with FakePagerDuty(services=KEYS, rate_limit=0) as fake:
+        yield Desk(fake, Trigger(Client({})), connect(fake.url))
+
+
+# texts that are short to draw and long on the wire
+texts = st.builds(
+    lambda text, times: text * times,
+    st.text(min_size=1, max_size=8),
+    st.sampled_from([0, 1, 1, 1, 40, 300, 3000, 80_000]),
+)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | texts
+    | st.binary(max_size=40)
+    | st.datetimes()
+    | st.sets(st.integers(), max_size=4)
+)
+values = st.recursive(
+    scalars,
+    lambda children: (
+        st.lists(children, max_size=5)
+        | st.dictionaries(texts | st.integers(), children, max_size=5)
+        | st.builds(
+            lambda value, times: [value] * times, children, st.sampled_from([10, 1000, 30_000])
+        )
+    ),
+    max_leaves=8,
+)
+names = st.sampled_from(["labels", "_delivery", "_truncated", "details.labels"]) | texts
+entries = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            name: texts | st.just("https://x.example/")
+            for name in ("href", "src", "alt", "text", "odd")
+        },
+    ),
+    max_size=4,
+)
+several = st.builds(lambda listed, times: listed * times, entries, st.sampled_from([1, 1, 1, 2000]))
+alerts = st.fixed_dictionaries(
+    {"key": texts.filter(str.strip)},
+    optional={
+        **dict.fromkeys(("summary", "scope", "source", "component", "group", "class_"), texts),
+        "url": texts,
+        "severity": st.sampled_from([*Severity, "page", "odd", ""]),
+        "started_at": st.datetimes() | st.datetimes(timezones=st.timezones()) | st.text(),
+        "details": st.dictionaries(names, values, max_size=6) | values,
+        "labels": st.dictionaries(names, texts, max_size=4),
+        "links": several,
+        "images": several,
+    },
+)
+
+
+def size_of(value: object) -> int:
+    """Say roughly how much work a drawn value is."""
+    if isinstance(value, Mapping):
+        return sum(size_of(name) + size_of(item) for name, item in value.items())
+    if isinstance(value, list):
+        return len(value) * max(map(size_of, value[:5]), default=1)
+    return len(value) if isinstance(value, (str, bytes)) else 1
+
+
+@settings(
+    max_examples=60,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+    ],
+)
+@given(alerts.filter(lambda fields: size_of(fields) < 5_000_000))
+def test_any_alert_is_taken_and_keeps_what_matters(shared: Desk, fields: dict[str, Any]) -> None:
+    alert = Alert(**fields)
+    (delivery,) = shared.plan(alert)
+    assert shared.plan(alert) == [delivery]
+    outcome = shared.deliver(delivery, **EVERY_MARK)
+    assert outcome.delivered, outcome
+    assert len(shared.body) <= LARGEST
+    sent_event = shared.event
+    assert sent_event["dedup_key"] == delivery.place.correlation_key
+    assert sent_event["dedup_key"] == event.dedup_key(Identity(alert.scope, alert.key))[0]
+    payload = sent_event["payload"]
+    assert payload["severity"] == alert.severity.replace("debug", "info")
+    summary = payload["summary"]
+    cut = len(alert.summary) > 1024 and summary[-1] == "…"
+    assert alert.summary.startswith(summary[:-1]) if cut else summary == alert.summary
+    assert set(payload["custom_details"]["_delivery"]) == {"delayed_by", "attempts", "collapsed"}
+    preview = shared.action.preview(delivery, shared.installation, SendContext(**EVERY_MARK))
+    assert json.loads(json.dumps(preview.body)) == {**sent_event, "routing_key": "********"}

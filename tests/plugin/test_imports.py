@@ -1,0 +1,87 @@
+"""What importing costs, and that nothing is found where nothing is installed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NEVER = {"click", "cryptography", "jinja2", "rich", "sqlalchemy", "starlette", "uvicorn"}
+
+
+def modules_after(program: str, *options: str) -> set[str]:
+    """Run a program in a fresh interpreter; give the top-level modules it has imported."""
+    report = "\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
+    ran = subprocess.run(
+        [sys.executable, *options, "-c", program + report],
+        capture_output=True,
+        check=True,
+        cwd=ROOT.anchor,
+        text=True,
+    )
+    return {name.partition(".")[0] for name in json.loads(ran.stdout)}
+
+
+def test_the_contract_is_light() -> None:
+    modules = modules_after("import hostspec")
+    assert "hostspec" in modules
+    assert not modules & (NEVER | {"requests", "urllib3", "pagerduty_plugin", "asyncio"})
+
+
+def test_loading_the_plugin_is_light() -> None:
+    modules = modules_after("from hostspec.kernel import load; load(['pagerduty'])")
+    assert "pagerduty_plugin" in modules
+    assert not modules & (NEVER | {"requests", "urllib3", "asyncio"})
+
+
+def test_planning_is_light_and_the_first_send_imports_requests() -> None:
+    program = """
+import sys
+from hostspec import Alert, SendContext
+from hostspec.kernel import load
+plugins = load(["pagerduty"])
+installation = plugins.installation("pagerduty", "acme", {
+    "base_url": "http://127.0.0.1:1",
+    "services": [{"name": "a", "integration_key": "0" * 32}],
+})
+use = plugins.rule_action("pagerduty.trigger", installation, {"services": ["a"]})
+(delivery,) = use.action.plan(Alert("k", "Down"), use.settings, installation)
+use.action.preview(delivery, installation, SendContext())
+assert "requests" not in sys.modules
+outcome = use.action.send(delivery, installation, SendContext())
+assert outcome.kind == "unreachable", outcome
+"""
+    modules = modules_after(program)
+    assert "requests" in modules
+    assert not modules & NEVER
+
+
+@pytest.mark.parametrize("module", ["hostspec", "pagerduty_plugin", "hostspec.kernel"])
+def test_importing_from_the_root_without_an_installation_fails_loudly(module: str) -> None:
+    """Not as an empty namespace package, which the folder ``hostspec`` looks like."""
+    program = f"import sys; sys.path.insert(0, ''); import {module}"
+    ran = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        text=True,
+    )
+    assert ran.returncode == 1
+    assert "ModuleNotFoundError" in ran.stderr or "ImportError" in ran.stderr
+    if module.startswith("hostspec"):
+        assert "hostspec is not installed" in ran.stderr
+
+
+def test_importing_from_the_root_finds_what_is_installed() -> None:
+    program = "import hostspec, hostspec.kernel; print(hostspec.Alert('k').key, hostspec.__file__)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, cwd=ROOT, text=True
+    )
+    key, path = ran.stdout.split()
+    assert key == "k"
+    assert Path(path).parent != ROOT / "hostspec"

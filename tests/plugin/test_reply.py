@@ -1,0 +1,248 @@
+"""What PagerDuty answers, and what it comes to."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import pytest
+
+from hostspec import Alert, OutcomeKind
+from pagerduty_plugin.reply import NoReply, Reply, Trouble, judge
+from pagerduty_plugin.testing import (
+    Answer,
+    Misbehaviour,
+    accepting_without_json,
+    captive_portal,
+    failing,
+    redirecting,
+    refusing,
+    throttling,
+)
+
+from .conftest import KEYS, Desk
+
+NOW = dt.datetime(2026, 11, 23, 3, 14, tzinfo=dt.UTC)
+
+DELIVERED = OutcomeKind.DELIVERED
+THROTTLED = OutcomeKind.THROTTLED
+UNREACHABLE = OutcomeKind.UNREACHABLE
+FAULTED = OutcomeKind.FAULTED
+MISCONFIGURED = OutcomeKind.MISCONFIGURED
+REFUSED = OutcomeKind.REFUSED
+
+SUCCESS = '{"status":"success","message":"Event processed","dedup_key":"k"}'
+
+
+def invalid(*errors: object) -> str:
+    return json.dumps(
+        {"status": "invalid event", "message": "Event object is invalid", "errors": errors}
+    )
+
+
+TOO_LONG = "'summary' is too long (maiximum is 1024 characters)"
+WRONG_LENGTH = "Length of 'routing_key' is incorrect (should be 32 characters)"
+WRONG_LETTERS = "'routing_key' cannot contain non-alphanumeric characters."
+
+TABLE = [
+    (202, SUCCESS, DELIVERED),
+    (202, "Accepted", DELIVERED),
+    (202, "", DELIVERED),
+    (202, "[]", DELIVERED),
+    (200, SUCCESS, DELIVERED),
+    (201, SUCCESS, DELIVERED),
+    (204, "", UNREACHABLE),
+    (200, "<!doctype html><title>Guest network</title>", UNREACHABLE),
+    (200, "", UNREACHABLE),
+    (200, '"success"', UNREACHABLE),
+    (200, '{"status":"ok"}', UNREACHABLE),
+    (200, "[" * 100_000, UNREACHABLE),
+    (101, SUCCESS, UNREACHABLE),
+    (300, "", MISCONFIGURED),
+    (301, "", MISCONFIGURED),
+    (302, SUCCESS, MISCONFIGURED),
+    (304, "", MISCONFIGURED),
+    (307, "", MISCONFIGURED),
+    (308, "", MISCONFIGURED),
+    (400, invalid(TOO_LONG), REFUSED),
+    (400, invalid("'payload.severity' is missing or blank"), REFUSED),
+    (400, invalid("'payload.source' is missing or blank"), REFUSED),
+    (400, invalid("'event_type' is missing or blank", "Service key can't be blank"), REFUSED),
+    (400, invalid(WRONG_LENGTH), MISCONFIGURED),
+    (400, invalid(WRONG_LETTERS), MISCONFIGURED),
+    (400, invalid(WRONG_LENGTH, WRONG_LETTERS), MISCONFIGURED),
+    (400, invalid(WRONG_LENGTH, TOO_LONG), REFUSED),
+    (400, invalid("Invalid routing key"), MISCONFIGURED),
+    (400, invalid(7), REFUSED),
+    (400, invalid(), REFUSED),
+    (400, '{"status":"invalid event","message":"Invalid routing key"}', MISCONFIGURED),
+    (400, '{"status":"invalid event","message":"Invalid routing key","errors":[]}', MISCONFIGURED),
+    (400, '{"status":"invalid event","errors":"odd"}', REFUSED),
+    (400, '{"status":"Unrecognized object","errors":["JSON parse error"]}', REFUSED),
+    (400, "Invalid routing key", MISCONFIGURED),
+    (400, "InvalidRoutingKey", MISCONFIGURED),
+    (400, "Bad Request", REFUSED),
+    (400, "", REFUSED),
+    (401, "", MISCONFIGURED),
+    (402, "", MISCONFIGURED),
+    (403, "", MISCONFIGURED),
+    (404, "Not found", MISCONFIGURED),
+    (405, "", MISCONFIGURED),
+    (406, "", REFUSED),
+    (407, "", MISCONFIGURED),
+    (408, "", UNREACHABLE),
+    (410, "", REFUSED),
+    (411, "", REFUSED),
+    (413, "", REFUSED),
+    (415, "", REFUSED),
+    (421, "", MISCONFIGURED),
+    (422, "", REFUSED),
+    (425, "", UNREACHABLE),
+    (429, "", THROTTLED),
+    (451, "", REFUSED),
+    (499, "", REFUSED),
+    *((status, "", FAULTED) for status in (*range(500, 512), 520, 530, 599, 600, 999)),
+]
+
+
+@pytest.mark.parametrize(("status", "text", "kind"), TABLE)
+def test_each_answer_has_its_outcome(status: int, text: str, kind: OutcomeKind) -> None:
+    outcome = judge(Reply(status, text), NOW)
+    assert outcome.kind is kind
+    assert outcome.handle is None
+    assert outcome.retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind"),
+    [(Trouble.NETWORK, UNREACHABLE), (Trouble.CONFIGURATION, MISCONFIGURED)],
+)
+def test_no_answer_has_its_outcome(trouble: Trouble, kind: OutcomeKind) -> None:
+    outcome = judge(NoReply(trouble, "no connection: Connection refused"), NOW)
+    assert (outcome.kind, outcome.reason) == (kind, "no connection: Connection refused")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("30", 30),
+        ("1.5", 1.5),
+        (" 7 ", 7),
+        ("0", 0),
+        ("-5", 0),
+        ("300", 300),
+        ("301", 300),
+        ("1e300", 300),
+        ("Mon, 23 Nov 2026 03:14:10 GMT", 10),
+        ("Mon, 23 Nov 2026 04:14:10 +0100", 10),
+        ("Mon, 23 Nov 2026 03:00:00 GMT", 0),
+        ("Mon, 23 Nov 2036 03:00:00 GMT", 300),
+        ("Mon, 23 Nov 2026 03:14:10 -0000", None),
+        ("Mon, 99999999999999999999 Nov 2026 03:14:10 GMT", None),
+        ("Mon, 23 Nov 2026 03:14:10 +99999999", None),
+        ("inf", None),
+        ("-inf", None),
+        ("nan", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_read_and_bounded(status: int, header: str, seconds: float | None) -> None:
+    assert judge(Reply(status, "", header), NOW).retry_after == seconds
+
+
+@pytest.mark.parametrize("status", [202, 400, 408])
+def test_retry_after_is_of_no_meaning_elsewhere(status: int) -> None:
+    assert judge(Reply(status, "", "30"), NOW).retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Invalid routing key", "400: Invalid routing key"),
+        ("  two  blanks,\ta tab  ", "400: two  blanks,\ta tab"),
+        ("one\ntwo\r\nthree\n\n\nfour\u2028five\n", "400: one two three four five"),
+        (invalid(TOO_LONG), "400: " + invalid(TOO_LONG)),
+        ("", "400"),
+        (" \r\n", "400"),
+        ("x" * 2000, "400: " + "x" * 2000),
+        ("x" * 2001, "400: " + "x" * 2000 + "…"),
+    ],
+)
+def test_a_refusal_is_told_verbatim_on_one_line(text: str, told: str) -> None:
+    assert judge(Reply(400, text), NOW).reason == told
+
+
+WIRE = [
+    (accepting_without_json(), DELIVERED, "Accepted"),
+    (accepting_without_json(b""), DELIVERED, ""),
+    (captive_portal(), UNREACHABLE, "not PagerDuty answered, 200: <!doctype html><title>Guest"),
+    (
+        redirecting("http://127.0.0.1:1/"),
+        MISCONFIGURED,
+        "a redirect, which PagerDuty never sends, 307; check region and base_url",
+    ),
+    (refusing("Invalid routing key"), MISCONFIGURED, "400: Invalid routing key"),
+    (refusing("  Not\r\nthis  one\n"), REFUSED, "400: Not this  one"),
+    (refusing("x" * 200_000), REFUSED, "400: " + "x" * 2000 + "…"),
+    (failing(500), FAULTED, "500: Internal Server Error"),
+    (failing(503, b"<h1>\xff\xfe</h1>"), FAULTED, "503: <h1>��</h1>"),
+    (failing(408), UNREACHABLE, "408: Internal Server Error"),
+    (failing(413), REFUSED, "413: Internal Server Error"),
+    (throttling(), THROTTLED, '429: {"status":"throttle exceeded"'),
+]
+
+
+@pytest.mark.parametrize(("how", "kind", "reason"), WIRE, ids=lambda value: str(value)[:40])
+def test_answers_on_the_wire_have_their_outcome(
+    desk: Desk, how: Misbehaviour, kind: OutcomeKind, reason: str
+) -> None:
+    desk.fake.misbehave(how)
+    outcome = desk.send(Alert("k", "Down"))
+    assert outcome.kind is kind
+    assert outcome.reason.startswith(reason)
+    assert outcome.reason[len(reason) :] == "" or kind in (UNREACHABLE, THROTTLED)
+    assert len(desk.fake.requests) == 1
+
+
+def test_retry_after_is_read_from_the_wire(desk: Desk) -> None:
+    desk.fake.misbehave(throttling(retry_after="17"))
+    assert desk.send(Alert("k", "Down")).retry_after == 17
+    desk.fake.behave()
+    desk.fake.misbehave(throttling(retry_after="Mon, 23 Nov 2026 03:14:10 GMT"))
+    assert desk.send(Alert("k", "Down"), now=NOW).retry_after == 10
+
+
+def test_pagerdutys_own_words_are_the_reason(desk: Desk) -> None:
+    """At the fake's own strictness: a message that somebody else planned."""
+    (delivery,) = desk.plan(Alert("k", "Down"))
+    message = {"payload": {"summary": "s" * 1025, "source": "s", "severity": "Critical"}}
+    object.__setattr__(delivery, "message", message)
+    outcome = desk.deliver(delivery)
+    assert outcome.kind is REFUSED
+    assert outcome.reason == (
+        '400: {"status":"invalid event","message":"Event object is invalid","errors":['
+        "\"'summary' is too long (maiximum is 1024 characters)\","
+        "\"'payload.severity' is invalid (must be one of the following: "
+        "'critical', 'warning', 'error' or 'info')\"]}"
+    )
+
+
+def test_an_unknown_key_is_misconfigured(desk: Desk) -> None:
+    """As is one of another region: to the account it is unknown."""
+    desk.fake.misbehave(refusing(), times=1, key=KEYS["platform"])
+    assert desk.send(Alert("k", "Down"), "platform").kind is MISCONFIGURED
+    assert desk.send(Alert("k", "Down"), "checkout").kind is DELIVERED
+
+
+@pytest.mark.parametrize("echo", [str, str.upper, lambda key: f"\n\n{'x' * 1980}{key}"])
+def test_a_key_that_is_repeated_in_an_answer_is_masked(desk: Desk, echo: object) -> None:
+    """Before anything is cut: half a key is too much, too."""
+    key = KEYS["checkout"]
+    answer = Answer(400, f"no such key: {echo(key)}".encode())  # type: ignore[operator]
+    desk.fake.misbehave(Misbehaviour(name="echo", answer=answer))
+    outcome = desk.send(Alert("k", "Down"))
+    assert "****" in outcome.reason
+    assert key[:8].casefold() not in outcome.reason.casefold()
+    assert key not in repr(outcome)

@@ -1,0 +1,325 @@
+"""Three unlike providers work side by side in one host, which knows none of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hostspec_tickets.system import Ticket
+
+import hostspec
+from hostspec import Alert, OutcomeKind
+from hostspec.kernel import Host, PluginState, Rule, load, survey
+from pagerduty_plugin.testing import FakePagerDuty
+
+KEY = "0123456789abcdefghijABCDEFGHIJ01"
+
+CONFIGURATION = """\
+[plugins]
+enabled = ["pagerduty", "tickets", "webhook"]
+
+[[installations]]
+provider = "pagerduty"
+name = "acme"
+[installations.settings]
+base_url = "{fake}"
+services = [{{ name = "checkout", integration_key = "env:PD_CHECKOUT" }}]
+
+[[installations]]
+provider = "tickets"
+name = "desk"
+[installations.settings]
+journal = "{journal}"
+
+[[installations]]
+provider = "webhook"
+name = "chat"
+[installations.settings]
+url = "env:CHAT_URL"
+
+[[rules]]
+name = "Everything"
+[[rules.actions]]
+use = "pagerduty.trigger"
+installation = "acme"
+services = ["checkout"]
+[[rules.actions]]
+use = "tickets.open"
+installation = "desk"
+queue = "storage"
+[[rules.actions]]
+use = "webhook.post"
+installation = "chat"
+"""
+
+STORY = (
+    Alert("db-1/disk", "Disk full", severity="critical", source="db-1"),
+    Alert("db-1/disk", "Disk still full", severity="critical", source="db-1"),
+    Alert("db-1/disk", status="acknowledged", summary="On it"),
+    Alert("db-1/disk", status="resolved", summary="Space again"),
+)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakePagerDuty]:
+    with FakePagerDuty(services={"checkout": KEY}) as fake:
+        yield fake
+
+
+@pytest.fixture
+def host(fake: FakePagerDuty, receiver: Any, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setenv("PD_CHECKOUT", KEY)
+    monkeypatch.setenv("CHAT_URL", receiver.url)
+    plugins = load(["pagerduty", "tickets", "webhook"])
+    services = [{"name": "checkout", "integration_key": "env:PD_CHECKOUT"}]
+    acme = plugins.installation("pagerduty", "acme", {"base_url": fake.url, "services": services})
+    desk = plugins.installation("tickets", "desk", {})
+    chat = plugins.installation("webhook", "chat", {"url": "env:CHAT_URL"})
+    actions = [
+        plugins.rule_action("pagerduty.trigger", acme, {"services": ["checkout"]}),
+        plugins.rule_action("tickets.open", desk, {"queue": "storage"}),
+        plugins.rule_action("webhook.post", chat, {}),
+    ]
+    return Host(plugins, [Rule("Everything", actions)])
+
+
+def tickets_of(host: Host) -> list[Ticket]:
+    action: Any = host.plugins.actions["tickets.open"]
+    return action.system.tickets
+
+
+def told(fake: FakePagerDuty) -> list[str]:
+    return [json.loads(request.body)["event_action"] for request in fake.requests]
+
+
+def test_one_rule_tells_all_three_each_in_its_own_way(
+    host: Host, fake: FakePagerDuty, receiver: Any
+) -> None:
+    reports = [host.handle(alert) for alert in STORY]
+
+    assert all(report.delivered for report in reports)
+    assert told(fake) == ["trigger", "trigger", "acknowledge", "resolve"]
+    assert [incident.state for incident in fake.incidents] == ["resolved"]
+    assert tickets_of(host) == [
+        Ticket("T-1", "storage", ["critical: Disk full", "critical: Disk still full"], open=False)
+    ]
+    assert [(kind, post["status"], post["summary"]) for kind, post in receiver.posts] == [
+        ("application/json", str(alert.status), alert.summary) for alert in STORY
+    ]
+
+
+def test_what_is_posted_is_the_alert(host: Host, receiver: Any) -> None:
+    alert = Alert("db-1/disk", "Disk full", details={"used": 0.98}, labels={"team": "data"})
+
+    host.handle(alert)
+
+    ((_, posted),) = receiver.posts
+    assert hostspec.from_json(Alert, posted) == alert
+
+
+def test_a_problem_that_comes_back_is_a_new_ticket(host: Host) -> None:
+    for alert in (*STORY, STORY[0]):
+        host.handle(alert)
+
+    assert [(ticket.id, ticket.open) for ticket in tickets_of(host)] == [
+        ("T-1", False),
+        ("T-2", True),
+    ]
+
+
+def test_a_resolve_of_what_was_never_opened(host: Host, fake: FakePagerDuty, receiver: Any) -> None:
+    """A pager drops it, a webhook is told, and no ticket can be closed without its id."""
+    report = host.handle(STORY[-1])
+
+    assert report.delivered
+    assert told(fake) == ["resolve"]
+    assert [post["status"] for _, post in receiver.posts] == ["resolved"]
+    assert tickets_of(host) == []
+
+
+def test_a_ticket_without_its_id_is_out_of_reach(host: Host) -> None:
+    host.handle(STORY[0])
+    (closing,) = [
+        delivery
+        for delivery in host.plan(STORY[-1]).deliveries
+        if delivery.place.action == "tickets.open"
+    ]
+    elsewhere = attrs.evolve(closing.place, correlation_key="another")
+
+    lost = host.send(attrs.evolve(closing, place=elsewhere)).outcome
+    host.send(closing)
+    host.handle(STORY[0])
+    known = host.send(closing).outcome
+
+    assert lost is not None
+    assert (lost.kind, "no such open ticket" in lost.reason) == (OutcomeKind.REFUSED, True)
+    assert known is not None
+    assert known.delivered
+    assert [ticket.open for ticket in tickets_of(host)] == [False, False]
+
+
+def test_a_ticket_that_somebody_closed_is_refused(host: Host) -> None:
+    host.handle(STORY[0])
+    action: Any = host.plugins.actions["tickets.open"]
+    action.system.close("T-1", "")
+
+    outcomes = [receipt.outcome for receipt in host.handle(STORY[1]).receipts]
+
+    assert sorted(outcome.kind for outcome in outcomes if outcome) == [
+        OutcomeKind.DELIVERED,
+        OutcomeKind.DELIVERED,
+        OutcomeKind.REFUSED,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (204, OutcomeKind.DELIVERED),
+        (302, OutcomeKind.MISCONFIGURED),
+        (307, OutcomeKind.MISCONFIGURED),
+        (404, OutcomeKind.MISCONFIGURED),
+        (422, OutcomeKind.REFUSED),
+        (429, OutcomeKind.THROTTLED),
+        (500, OutcomeKind.UNCERTAIN),
+        (0, OutcomeKind.UNCERTAIN),
+    ],
+)
+def test_a_webhook_s_answer_is_an_outcome(
+    host: Host, receiver: Any, status: int, kind: OutcomeKind
+) -> None:
+    receiver.answers.append(status)
+
+    *_, receipt = host.handle(STORY[0]).receipts
+
+    assert receipt.outcome is not None
+    assert receipt.outcome.kind is kind
+    assert len(receiver.posts) == 1
+    assert receiver.url not in repr(receipt)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("http://127.0.0.1:1/hook", OutcomeKind.UNREACHABLE),
+        ("https://{receiver}", OutcomeKind.UNCERTAIN),
+        ("file:///etc/hostname", OutcomeKind.MISCONFIGURED),
+        ("http://127.0.0.1:canary/", OutcomeKind.MISCONFIGURED),
+        ("http://", OutcomeKind.MISCONFIGURED),
+        ("http://[canary/", OutcomeKind.MISCONFIGURED),
+        ("http://127.0.0.1/\ncanary", OutcomeKind.MISCONFIGURED),
+        ("", OutcomeKind.MISCONFIGURED),
+    ],
+)
+def test_a_webhook_s_url_may_be_anything(
+    host: Host, receiver: Any, monkeypatch: pytest.MonkeyPatch, url: str, kind: OutcomeKind
+) -> None:
+    monkeypatch.setenv("CHAT_URL", url.format(receiver=receiver.url.removeprefix("http://")))
+
+    *_, receipt = host.handle(STORY[0]).receipts
+
+    assert receipt.outcome is not None
+    assert receipt.outcome.kind is kind
+    assert "canary" not in repr(receipt)
+
+
+def test_one_that_fails_harms_no_other(host: Host, fake: FakePagerDuty, receiver: Any) -> None:
+    fake.stop()
+    receiver.answers.append(500)
+
+    report = host.handle(STORY[0])
+
+    kinds = [receipt.outcome.kind for receipt in report.receipts if receipt.outcome]
+    assert kinds == [OutcomeKind.UNREACHABLE, OutcomeKind.DELIVERED, OutcomeKind.UNCERTAIN]
+
+
+def test_a_ticket_is_opened_once_the_pager_is_back(host: Host, fake: FakePagerDuty) -> None:
+    """Each follows its own course; that the pager missed the first costs it nothing."""
+    fake.stop()
+    host.handle(STORY[0])
+    fake.start()
+    for alert in STORY[1:]:
+        host.handle(alert)
+
+    assert [incident.state for incident in fake.incidents] == ["resolved"]
+    assert [ticket.open for ticket in tickets_of(host)] == [False]
+
+
+def test_alerthost_sends_to_all_three(fake: FakePagerDuty, receiver: Any, tmp_path: Path) -> None:
+    """With one TOML file and a file of alerts, as a process of its own."""
+    journal = tmp_path / "journal"
+    (tmp_path / "alerthost.toml").write_text(
+        CONFIGURATION.format(fake=fake.url, journal=journal), encoding="utf-8"
+    )
+    statements = [hostspec.to_json(alert) for alert in STORY]
+    for statement in statements:
+        del statement["repairs"]
+
+    run = subprocess.run(
+        [sys.executable, "-m", "hostspec.host", "send", "-"],
+        cwd=tmp_path,
+        env={**os.environ, "PD_CHECKOUT": KEY, "CHAT_URL": receiver.url},
+        input="\n".join(map(json.dumps, statements)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert told(fake) == ["trigger", "trigger", "acknowledge", "resolve"]
+    assert [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()] == [
+        ["created", "T-1", "storage", "critical: Disk full"],
+        ["commented", "T-1", "storage", "critical: Disk still full"],
+        ["closed", "T-1", "storage", ""],
+    ]
+    assert [post["status"] for _, post in receiver.posts] == [
+        "firing",
+        "firing",
+        "acknowledged",
+        "resolved",
+    ]
+    assert receiver.url not in run.stdout
+
+
+def test_all_three_are_found_and_tell_what_they_offer() -> None:
+    names = {"pagerduty", "tickets", "webhook"}
+    assert names <= entry_points(group="hostspec").names
+
+    infos = {info.name: info for info in survey(names).infos if info.name in names}
+
+    assert {info.state for info in infos.values()} == {PluginState.ACTIVE}
+    assert infos["tickets"].distribution == "hostspec-tickets"
+    assert infos["webhook"].actions == ("webhook.post",)
+    assert infos["tickets"].hooks == infos["webhook"].hooks == infos["pagerduty"].hooks
+
+
+def test_their_destinations_can_be_listed(host: Host) -> None:
+    listed = {
+        use.installation.name: [
+            place.name
+            for place in host.plugins.providers[use.installation.provider].destinations(
+                use.installation
+            )
+        ]
+        for use in host.rules[0].actions
+    }
+
+    assert listed == {"acme": ["checkout"], "desk": [], "chat": ["chat"]}
+
+
+def test_no_line_of_the_host_knows_any_of_them() -> None:
+    """Texts may name a provider as an example; code may not."""
+    for path in Path(hostspec.__file__).parent.rglob("*.py"):
+        code = re.sub(r'"""(?:.|\n)*?"""|#.*', "", path.read_text(encoding="utf-8"))
+        code = re.sub(r"@_example\(.*\)", "", code)
+        assert not re.search(r"pagerduty|webhook|tickets", code, re.IGNORECASE), path

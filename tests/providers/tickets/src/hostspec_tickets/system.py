@@ -1,0 +1,72 @@
+"""The ticket system itself, in memory."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import attrs
+
+
+class UnknownTicketError(Exception):
+    """No open ticket has this id."""
+
+
+@attrs.define
+class Ticket:
+    """A ticket: its comments are what was said about it, the first by who opened it."""
+
+    id: str
+    queue: str
+    comments: list[str]
+    open: bool = True
+
+
+class TicketSystem:
+    """Tickets by id; each change is told to a journal, where one is named."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tickets: dict[str, Ticket] = {}
+
+    @property
+    def tickets(self) -> list[Ticket]:
+        """Every ticket, closed ones too, in the order in which they were opened."""
+        with self._lock:
+            return list(self._tickets.values())
+
+    def create(self, queue: str, text: str, journal: str) -> str:
+        """Open a ticket; gives its id, which nobody knew before."""
+        with self._lock:
+            ticket = Ticket(f"T-{len(self._tickets) + 1}", queue, [text])
+            self._tickets[ticket.id] = ticket
+            _write(journal, "created", ticket, text)
+            return ticket.id
+
+    def comment(self, ticket_id: str, text: str, journal: str) -> None:
+        """Add to an open ticket."""
+        with self._lock:
+            ticket = self._open(ticket_id)
+            ticket.comments.append(text)
+            _write(journal, "commented", ticket, text)
+
+    def close(self, ticket_id: str, journal: str) -> None:
+        """Close an open ticket."""
+        with self._lock:
+            ticket = self._open(ticket_id)
+            ticket.open = False
+            _write(journal, "closed", ticket, "")
+
+    def _open(self, ticket_id: str) -> Ticket:
+        ticket = self._tickets.get(ticket_id)
+        if ticket is None or not ticket.open:
+            raise UnknownTicketError(ticket_id)
+        return ticket
+
+
+def _write(journal: str, change: str, ticket: Ticket, text: str) -> None:
+    if journal:
+        line = json.dumps([change, ticket.id, ticket.queue, text])
+        with Path(journal).open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")

@@ -1,0 +1,177 @@
+"""A plain webhook: every statement about an alert is one POST of it as JSON.
+
+Nothing comes back but a status, so there is no handle; and who is posted to twice may act twice,
+so repeats are not idempotent.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from hostspec import (
+    Action,
+    Alert,
+    AnyAction,
+    Capabilities,
+    Delivery,
+    Destination,
+    Identity,
+    Incident,
+    Installation,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Place,
+    Provider,
+    Secret,
+    SecretUnavailableError,
+    SendContext,
+    Status,
+    hookimpl,
+    setting,
+    to_json,
+)
+
+TIMEOUT: Final = 10.0
+"""Seconds without a byte before an attempt is given up."""
+
+_OPERATIONS: Final[Mapping[Status, Operation]] = {
+    Status.FIRING: Operation.TRIGGER,
+    Status.ACKNOWLEDGED: Operation.ACKNOWLEDGE,
+    Status.RESOLVED: Operation.RESOLVE,
+}
+
+
+@attrs.frozen(kw_only=True)
+class InstallationSettings:
+    """Where alerts are posted to."""
+
+    url: Secret = setting("URL", help="Receives the POSTs; whoever knows it may post there.")
+
+
+@attrs.frozen(kw_only=True)
+class PostSettings:
+    """A rule has nothing to set."""
+
+
+class Webhook(Provider[InstallationSettings]):
+    """Something that takes JSON at a URL."""
+
+    name = "webhook"
+    label = "Webhook"
+    settings = InstallationSettings
+
+    def destinations(
+        self, installation: Installation[InstallationSettings]
+    ) -> Sequence[Destination]:
+        """Give the one URL; its address may be a secret, so it is not told."""
+        return [Destination("url", installation.name)]
+
+
+class Post(Action[PostSettings, InstallationSettings]):
+    """Posts an alert, and again whenever its status changes."""
+
+    name = "webhook.post"
+    label = "Post to a webhook"
+    provider = "webhook"
+    settings = PostSettings
+    capabilities = Capabilities(acknowledge=True, resolve=True, update=True)
+
+    def plan(
+        self,
+        alert: Alert,
+        settings: PostSettings,
+        installation: Installation[InstallationSettings],
+        *,
+        rule: str = "",
+    ) -> Sequence[Delivery]:
+        """Post the alert, whatever its status."""
+        place = Place(self.name, installation.name, "url", _correlation_key(alert.identity))
+        return [_delivery(_OPERATIONS[alert.status], place, alert, (rule,) if rule else ())]
+
+    def follow_up(self, incident: Incident, alert: Alert) -> Delivery:
+        """Post the alert again, as what it is now."""
+        firing = alert.status is Status.FIRING
+        operation = Operation.UPDATE if firing else _OPERATIONS[alert.status]
+        return _delivery(operation, incident.place, alert, incident.rules)
+
+    def send(
+        self,
+        delivery: Delivery,
+        installation: Installation[InstallationSettings],
+        context: SendContext,
+    ) -> Outcome:
+        """Post once; follows no redirect."""
+        try:
+            url = installation.settings.url.reveal()
+        except SecretUnavailableError as error:
+            return Outcome(OutcomeKind.MISCONFIGURED, f"has no URL: {error}")
+        if not url.startswith(("http://", "https://")):
+            return Outcome(OutcomeKind.MISCONFIGURED, "the URL is not http or https")
+        body = json.dumps(to_json(delivery)["message"]).encode()
+        try:
+            request = urllib.request.Request(
+                url, body, {"Content-Type": "application/json"}, method="POST"
+            )
+            with _opener.open(request, timeout=TIMEOUT):
+                return Outcome(OutcomeKind.DELIVERED)
+        except urllib.error.HTTPError as error:
+            with error:
+                return Outcome(_kind(error.code), f"answered {error.code}")
+        except (ValueError, http.client.InvalidURL):
+            return Outcome(OutcomeKind.MISCONFIGURED, "the URL cannot be one")
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, OSError):
+                return Outcome(OutcomeKind.MISCONFIGURED, "the URL cannot be one")
+            never_left = isinstance(error.reason, (ConnectionRefusedError, socket.gaierror))
+            kind = OutcomeKind.UNREACHABLE if never_left else OutcomeKind.UNCERTAIN
+            return Outcome(kind, f"no connection: {type(error.reason).__name__}")
+        except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it may have arrived
+            return Outcome(OutcomeKind.UNCERTAIN, f"no answer: {type(error).__name__}")
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Follow none: the alert goes where the settings say, or nowhere."""
+
+
+_opener: Final = urllib.request.build_opener(_NoRedirects)
+
+
+def _kind(code: int) -> OutcomeKind:
+    match code:
+        case 429:
+            return OutcomeKind.THROTTLED
+        case 400 | 413 | 422:
+            return OutcomeKind.REFUSED
+        case _ if code < 500:
+            return OutcomeKind.MISCONFIGURED
+    return OutcomeKind.UNCERTAIN
+
+
+def _correlation_key(alert: Identity) -> str:
+    return json.dumps([alert.scope, alert.key])
+
+
+def _delivery(operation: Operation, place: Place, alert: Alert, rules: tuple[str, ...]) -> Delivery:
+    return Delivery(operation, place, alert.identity, alert.severity, to_json(alert), rules)
+
+
+@hookimpl
+def hostspec_providers() -> Sequence[Provider[Any]]:
+    """Offer the provider ``webhook``."""
+    return [Webhook()]
+
+
+@hookimpl
+def hostspec_actions() -> Sequence[AnyAction]:
+    """Offer the action ``webhook.post``."""
+    return [Post()]

@@ -1,0 +1,170 @@
+"""The wheels hold what they should, and the tests that are meant to run on them do."""
+
+from __future__ import annotations
+
+import configparser
+import email
+import email.message
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, EntryPoints, entry_points, files
+from pathlib import Path
+
+import attrs
+import pytest
+
+import hostspec
+import pagerduty_plugin
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = ROOT / "build" / "wheel-site"
+PROJECTS = {"hostspec": ROOT / "hostspec", "pagerduty_plugin": ROOT}
+
+on_wheels = pytest.mark.skipif(
+    "HOSTSPEC_WHEELS" not in os.environ, reason="only where tests/wheels/run.py runs the tests"
+)
+
+
+@attrs.frozen
+class Wheel:
+    """A wheel that was built from the source."""
+
+    names: frozenset[str]
+    metadata: email.message.Message
+    entry_points: str
+
+    @property
+    def dependencies(self) -> dict[str, str]:
+        """Required distributions with their versions, but for extras."""
+        lines = self.metadata.get_all("Requires-Dist") or []
+        required = [str(line) for line in lines if "extra ==" not in line]
+        return {re.split(r"[<>=!~ ]", line)[0]: line for line in required}
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Wheel]:
+    """Give both wheels, by package."""
+    return {name: build(project, tmp_path_factory) for name, project in PROJECTS.items()}
+
+
+def build(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Wheel:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        cwd=project,
+        check=True,
+        capture_output=True,
+    )
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        (info,) = {name.split("/")[0] for name in names if ".dist-info/" in name}
+        return Wheel(
+            frozenset(names),
+            email.message_from_bytes(archive.read(f"{info}/METADATA")),
+            archive.read(f"{info}/entry_points.txt").decode(),
+        )
+
+
+@pytest.mark.parametrize("package", PROJECTS)
+def test_is_typed_and_licensed(wheels: dict[str, Wheel], package: str) -> None:
+    wheel = wheels[package]
+
+    assert f"{package}/py.typed" in wheel.names
+    assert any(name.endswith("licenses/LICENSE") for name in wheel.names)
+    assert wheel.metadata["License-Expression"] == "MIT"
+    assert wheel.metadata["Requires-Python"] == ">=3.11"
+    assert wheel.metadata.get_payload()
+
+
+@pytest.mark.parametrize("package", PROJECTS)
+def test_holds_the_package_and_nothing_else(wheels: dict[str, Wheel], package: str) -> None:
+    """All of its source files, and no tests."""
+    source = next(PROJECTS[package].glob(f"src/{package}"))
+    expected = {
+        f"{package}/{path.relative_to(source).as_posix()}"
+        for path in source.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+    held = {name for name in wheels[package].names if ".dist-info/" not in name}
+
+    assert held == expected
+
+
+def test_says_what_it_needs(wheels: dict[str, Wheel]) -> None:
+    contract, plugin = wheels["hostspec"], wheels["pagerduty_plugin"]
+
+    assert set(contract.dependencies) == {"pluggy", "attrs", "cattrs"}
+    assert set(plugin.dependencies) == {"hostspec", "requests", "attrs"}
+    assert sorted(contract.dependencies["pluggy"].removeprefix("pluggy").split(",")) == [
+        "<2",
+        ">=1.7",
+    ]
+    assert set(contract.metadata.get_all("Provides-Extra") or []) == {"host", "keyring"}
+
+
+def test_is_found_through_its_entry_point(wheels: dict[str, Wheel]) -> None:
+    plugin = entry_points_of(wheels["pagerduty_plugin"])
+
+    assert [(point.group, point.name) for point in plugin.select(group="hostspec")] == [
+        ("hostspec", "pagerduty")
+    ]
+    assert plugin.select(group="console_scripts").names == {"fake-pagerduty"}
+    assert entry_points_of(wheels["hostspec"]).names == {"alerthost"}
+
+
+def entry_points_of(wheel: Wheel) -> EntryPoints:
+    sections = configparser.ConfigParser(delimiters="=")
+    sections.read_string(wheel.entry_points)
+    return EntryPoints(
+        EntryPoint(name, value, group)
+        for group in sections.sections()
+        for name, value in sections.items(group)
+    )
+
+
+def places() -> Iterator[str]:
+    """Give where code and metadata come from, in this process and in one that it starts."""
+    yield str(hostspec.__file__)
+    yield str(pagerduty_plugin.__file__)
+    yield from map(str, (located("hostspec"), located("pagerduty-plugin")))
+    code = (
+        "import hostspec, json, pagerduty_plugin; from importlib.metadata import distribution; "
+        "places = [hostspec.__file__, pagerduty_plugin.__file__]; "
+        "places += [str(distribution(name).locate_file('')) "
+        "for name in ('hostspec', 'pagerduty-plugin')]; print(json.dumps(places))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True
+    )
+    yield from json.loads(run.stdout)
+
+
+def located(distribution: str) -> Path:
+    found = files(distribution)
+    assert found
+    return Path(str(found[0].locate()))
+
+
+@on_wheels
+def test_code_and_metadata_come_from_the_wheels() -> None:
+    assert [place for place in places() if not Path(place).is_relative_to(SITE)] == []
+
+
+@on_wheels
+def test_the_plugin_is_found_once() -> None:
+    (point,) = entry_points(group="hostspec", name="pagerduty")
+
+    assert point.dist is not None
+    assert Path(str(point.dist.locate_file(""))).is_relative_to(SITE)
+
+
+@pytest.mark.skipif("HOSTSPEC_WHEELS" in os.environ, reason="runs on the wheels")
+def test_code_comes_from_the_source() -> None:
+    assert Path(str(hostspec.__file__)).is_relative_to(ROOT / "hostspec" / "src")
