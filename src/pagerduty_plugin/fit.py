@@ -122,7 +122,7 @@ def _tell(cuts: list[Repair], cut: Sequence[_Sized], what: str) -> None:
 
 
 def _told(path: _Path) -> str:
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step[:LONGEST_PATH]}" for step in path)
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     told = "".join(steps).removeprefix(".")
     return told if len(told) <= LONGEST_PATH else f"{told[: LONGEST_PATH - 1]}…"
 

@@ -7,6 +7,7 @@ import email.utils
 import enum
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,6 +21,10 @@ LONGEST_REASON: Final = 2000
 LONGEST_PAUSE: Final = 300.0
 """Seconds of a Retry-After that are heeded. PagerDuty documents no such header, counts over the
 last 60 seconds, and advises to back off "a few minutes"."""
+
+
+_KEY_BLAMED: Final = re.compile(r"'routing_key'|invalid ?routing ?key", re.IGNORECASE)
+"""How PagerDuty has spoken of a wrong key, in JSON and in plain text."""
 
 
 @attrs.frozen
@@ -122,13 +127,8 @@ def _blames_routing_key(text: str) -> bool:
     JSON for one of the wrong form.
     """
     errors = _json(text).get("errors")
-    if isinstance(errors, list) and errors:
-        return all(_names_routing_key(str(error)) for error in errors)
-    return "invalid" in text.casefold() and _names_routing_key(text)
-
-
-def _names_routing_key(text: str) -> bool:
-    return any(name in text.casefold() for name in ("routing_key", "routing key", "routingkey"))
+    told = errors if isinstance(errors, list) and errors else [text]
+    return all(_KEY_BLAMED.search(str(each)) for each in told)
 
 
 def _seconds(header: str, now: dt.datetime) -> float | None:

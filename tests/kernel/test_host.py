@@ -39,6 +39,7 @@ from hostspec import (
 )
 from hostspec.kernel import Host, Report, Rule
 
+DISK = Identity("", "disk")
 NOT_ARRIVED = (OutcomeKind.THROTTLED, OutcomeKind.REFUSED, OutcomeKind.MISCONFIGURED)
 MAY_HAVE_ARRIVED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED, OutcomeKind.UNCERTAIN)
 
@@ -803,8 +804,11 @@ class TestThreads:
         assert page.operations == ["trigger"]
 
 
-def wait_until_queued(host: Host, number: int, name: object = Identity("", "disk")) -> None:
+def wait_until_queued(host: Host, number: int, name: object = DISK) -> None:
     """Return when so many stand in the queue of an alert or a place."""
     pause = threading.Event()
-    while len(host._turns._queues.get(name, ())) < number:  # type: ignore[call-overload]
+    for _ in range(20_000):
+        if len(host._turns._queues.get(name, ())) >= number:  # type: ignore[call-overload]
+            return
         pause.wait(0.001)
+    pytest.fail("nobody came to wait")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pluggy
 import pytest
 from recorder import AccountSettings, Page, Pager, PagerPlugin
 
@@ -181,11 +182,32 @@ class TestFinding:
         )
         assert not set(modules) & set(sys.modules)
 
-    def test_two_of_one_name_that_nobody_enabled_are_no_harm(self, install: Install) -> None:
-        install("bell", OBSERVES, distribution="beta")
+    def test_two_of_one_name_that_nobody_enabled_are_no_harm(
+        self, install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And the same one is shown, whichever is found first."""
+        monkeypatch.syspath_prepend(tmp_path)
+        install("bell", OBSERVES, distribution="beta", folder=tmp_path)
         install("bell", OBSERVES, distribution="alpha")
 
         assert info_of(load([]), "bell").distribution == "alpha"
+
+    def test_no_plugin_can_register_what_is_disabled(self, install: Install) -> None:
+        """Disabled means blocked at pluggy, too."""
+        blocked: list[bool] = []
+
+        class Meddling:
+            @hookimpl
+            def hostspec_addhooks(self, pluginmanager: pluggy.PluginManager) -> None:
+                pluginmanager.register(Observer(), name="bell")
+                blocked.append(pluginmanager.is_blocked("bell"))
+
+        install("bell", OBSERVES)
+
+        plugins = load([], own={"mine": Meddling()})
+
+        assert blocked == [True]
+        assert callers(plugins) == []
 
     def test_what_is_left_of_a_broken_installation_is_no_harm(
         self, install: Install, site: Path

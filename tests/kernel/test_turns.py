@@ -24,8 +24,11 @@ class Queue:
         before = self.waiting(names)
         thread.start()
         self._threads.append(thread)
-        while self.waiting(names) == before:
+        for _ in range(20_000):
+            if self.waiting(names) > before:
+                return
             thread.join(0.001)
+        pytest.fail("nobody came to wait")
 
     def waiting(self, names: Iterable[Hashable]) -> int:
         with self.turns._lock:
@@ -33,8 +36,8 @@ class Queue:
 
     def all_done(self) -> None:
         for thread in self._threads:
-            thread.join(60)
-        assert not any(thread.is_alive() for thread in self._threads)
+            thread.join(20)
+            assert not thread.is_alive()
 
     def _take(self, who: str, names: tuple[Hashable, ...]) -> None:
         with self.turns.of(names):

@@ -225,6 +225,24 @@ def test_an_event_without_details_gets_none() -> None:
     assert "custom_details" not in fitted["payload"]
 
 
+def test_the_mark_has_room_where_all_else_takes_the_rest() -> None:
+    message: dict[str, Any] = {"payload": {"summary": "Down", "source": "s" * 40_000}}
+    for spare in range(200):
+        limit = size(message) + spare
+        details = {f"n{n}": n for n in range(10_000)}
+        payload = {**message["payload"], "custom_details": details}
+        fitted, _ = fit({"payload": payload}, limit)
+        assert size(fitted) <= limit
+        assert list(fitted["payload"]["custom_details"]) == ["_truncated"]
+
+
+def test_the_mark_itself_is_never_cut(desk: Desk) -> None:
+    """Though it may be larger than members that are."""
+    texts = {f"{n} " + "n" * 180: "x" * 500 for n in range(20)}
+    message, _ = sent(desk, details={**texts, **{f"m{n}": [n] * 700 for n in range(400)}})
+    assert len(details_of(message)["_truncated"]) == 20
+
+
 def nested(depth: int) -> object:
     value: object = "x" * 1000
     for n in range(depth):
