@@ -34,7 +34,7 @@ lint: .venv/dev ## Check style, types and import contracts.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
-	$(BIN)/lint-imports
+	cd tests && ../$(BIN)/lint-imports --config ../.importlinter
 
 .PHONY: format
 format: .venv/dev ## Lay out the code.
