@@ -309,7 +309,6 @@ def test_timeouts_and_garbage_are_not_repeated(desk: Desk, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("how", "answer"),
     [
-        (reset_unread(), network("no connection: Connection reset by peer")),
         (reset(), network("no connection: Connection reset by peer")),
         (garbage(), network("no connection: BadStatusLine")),
         (truncated(), Reply(202, "")),
@@ -323,6 +322,16 @@ def test_what_breaks_is_told(
 ) -> None:
     fake.misbehave(how)
     assert post(Client({}), fake.url) == answer
+    assert len(fake.requests) == 1
+
+
+def test_a_reset_while_the_body_is_sent_is_told(fake: FakePagerDuty) -> None:
+    """In words that depend on how far the sending had come."""
+    fake.misbehave(reset_unread())
+    assert post(Client({}), fake.url) in (
+        network("no connection: Connection reset by peer"),
+        network("no connection: RemoteDisconnected"),
+    )
     assert len(fake.requests) == 1
 
 
@@ -352,6 +361,21 @@ def test_a_long_body_is_read_in_part(respond: Callable[..., Responder], headers:
     answer = f"HTTP/1.1 502 Bad Gateway\r\n{headers}\r\n".encode()
     responder = respond((answer + b"x" * 200_000,))
     assert post(Client({}), responder.url) == Reply(502, "x" * MOST_READ)
+
+
+def test_a_body_without_end_is_left() -> None:
+    """Else a broken proxy would hold the lane for good."""
+    endless = b"HTTP/1.1 502 Bad Gateway\r\n\r\n" + b"x" * MOST_READ
+
+    def flood(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(endless)
+        while True:  # until the other side has had enough
+            connection.sendall(b"x" * MOST_READ)
+
+    listener = Listener(flood)
+    assert post(Client({}), listener.url) == Reply(502, "x" * MOST_READ)
+    listener.close()
 
 
 def test_a_reply_that_does_not_come_in_time_is_given_up(
@@ -637,8 +661,8 @@ def test_no_proxy_of_the_process_has_no_say_later(
 def test_the_lower_case_spelling_wins() -> None:
     surroundings = Surroundings.read(
         {
-            "HTTPS_PROXY": "http://upper",
             "https_proxy": "http://lower",
+            "HTTPS_PROXY": "http://upper",
             "NO_PROXY": "upper",
             "no_proxy": "",
             "HTTP_PROXY": "",
