@@ -113,9 +113,8 @@ class _Road:
     def __init__(self, url: str, surroundings: Surroundings) -> None:
         # requests costs a tenth of a second to import, which is paid at the first send
         import requests
-        import requests.adapters
 
-        self._adapter = requests.adapters.HTTPAdapter(pool_maxsize=1024, max_retries=0)
+        self._adapter = _adapter()
         self._template = requests.Request(
             "POST",
             url,
@@ -162,6 +161,27 @@ class _Road:
             response = self._adapter.send(request, **self._options)
         self._kept = True
         return response
+
+
+def _adapter() -> requests.adapters.HTTPAdapter:
+    """Make an adapter for one URL: it looks up proxy, CA certificates and pool once, not always.
+
+    That look-up is what TLS adds to each post; both methods are there to be overridden.
+    """
+    from requests.adapters import HTTPAdapter
+
+    class OnePool(HTTPAdapter):
+        pool: Any = None
+
+        def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+            return self.pool or super().get_connection_with_tls_context(*args, **kwargs)
+
+        def cert_verify(self, conn: Any, *args: Any, **kwargs: Any) -> None:
+            if self.pool is None:
+                super().cert_verify(conn, *args, **kwargs)  # type: ignore[no-untyped-call]
+                self.pool = conn
+
+    return OnePool(pool_maxsize=1024, max_retries=0)
 
 
 def _text(response: requests.Response) -> str:
