@@ -199,7 +199,9 @@ def nonsense() -> list[Any]:
 
 class TestFailingPlugins:
     @pytest.mark.parametrize("error", [RuntimeError("canary"), SystemExit("canary")])
-    def test_an_action_that_cannot_plan_costs_no_other_its_page(self, error: BaseException) -> None:
+    def test_an_action_that_cannot_plan_costs_no_other_its_page(
+        self, error: BaseException, caplog: pytest.LogCaptureFixture
+    ) -> None:
         def fail(alert: Alert) -> Any:
             yield delivery_to("early")
             raise error
@@ -219,6 +221,7 @@ class TestFailingPlugins:
         assert failure.reason.startswith(told)
         assert "canary" not in str(failure)
         assert not report.delivered
+        assert caplog.messages == [f"alert disk: {failure}"], "nobody may look at the report"
 
     @pytest.mark.parametrize("planned", [None, 7, object()])
     def test_an_action_may_plan_nothing_of_the_sort(self, planned: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,8 @@ def _speaks_plainly(command: _Command) -> _Command:
 @click.version_option(package_name="hostspec")
 def main() -> None:
     """Take alerts as JSON, match them by rules, and send them through plugins."""
+    # what cannot be planned is shown beside its line, once
+    logging.getLogger("hostspec.planning").addHandler(logging.NullHandler())
 
 
 @main.command(short_help="Send alerts.")

@@ -23,6 +23,7 @@ from hostspec.outcome import Outcome, OutcomeKind, Receipt, SendContext
 from hostspec.provider import Installation
 
 _log = logging.getLogger("hostspec")
+_planning_log = logging.getLogger("hostspec.planning")
 
 
 @attrs.frozen
@@ -73,6 +74,8 @@ class Host:
                 if self._memory.version != known:
                     plan = self.plan(alert)
                 self._hold(plan)
+                for failure in plan.failures:
+                    _planning_log.error("alert %s: %s", alert.key, failure)
                 return Report(plan, tuple(self.send(delivery) for delivery in plan.deliveries))
 
     def plan(self, alert: Alert) -> Plan:
