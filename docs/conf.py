@@ -47,16 +47,22 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_custom_sections = [("Class attributes", "Attributes")]
 
-PUBLIC_MODULES = ("hostspec", "hostspec.kernel", "hostspec.settings", "pagerduty_plugin.testing")
+PUBLIC_MODULES = (
+    "hostspec",
+    "hostspec.kernel",
+    "hostspec.settings",
+    "hostspec.testing",
+    "pagerduty_plugin.testing",
+)
 
 nitpicky = True
 nitpick_ignore_regex = [
     # the standard library and pluggy: their inventories would have to be fetched
-    (r"py:class", r"(collections\.abc|datetime|dt|pluggy)\..+"),
+    (r"py:class", r"(collections\.abc|contextlib|datetime|dt|pluggy)\..+"),
     # names that the fake has for type checkers only
     (r"py:class", r"Event|State"),
     # type variables
-    (r"py:class", r"hostspec\.\w+\.[AIST]"),
+    (r"py:class", r"(hostspec\.\w+\.)?[ABIST]"),
 ]
 
 

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from hostspec.web import is_loopback
 from pagerduty_plugin.reply import NoReply, Reply, Trouble
-from pagerduty_plugin.settings import is_loopback
 
 if TYPE_CHECKING:
     import requests

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from hostspec import Fault, Secret, setting
+from hostspec.web import is_loopback
 
 BASE_URLS: Final = {
     "us": "https://events.pagerduty.com",
@@ -27,10 +27,18 @@ DEFAULT_SEVERITY: Final = "default"
 
 
 def _base_url_fault(url: str) -> str | None:
+    return _url_fault(url, "the Events API", BASE_URLS["us"])
+
+
+def _install_url_fault(url: str) -> str | None:
+    return _url_fault(url, "PagerDuty", "https://app.pagerduty.com")
+
+
+def _url_fault(url: str, whose: str, example: str) -> str | None:
     if not url:
         return None
     if "@" in url:  # before anything that would show the address
-        return "holds a user name or password (an @); the Events API takes none"
+        return f"holds a user name or password (an @); {whose} takes none"
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -38,7 +46,7 @@ def _base_url_fault(url: str) -> str | None:
     except ValueError as error:
         return f"{url!r} is no URL: {error}"
     if parts.scheme not in ("http", "https") or not host or _BLANK.search(url):
-        return f"{url!r} is no base URL; right would be {BASE_URLS['us']!r}"
+        return f"{url!r} is no base URL; right would be {example!r}"
     if parts.scheme == "http" and not is_loopback(host):
         return f"{url!r} is not encrypted; only loopback may be plain http"
     if "?" in url or "#" in url:
@@ -50,16 +58,30 @@ _BLANK: Final = re.compile(r"[\s\x00-\x1f\\]")
 """What no URL holds, though some readers of URLs pass over it."""
 
 
-def is_loopback(host: str) -> bool:
-    """Say whether a host, as a URL names it in lower case, is this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _blank(text: str) -> str | None:
     return None if text.strip() else "is blank"
+
+
+_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+"""A DNS label (RFC 1123), which a subdomain is."""
+
+_APP_ID: Final = re.compile(r"[A-Za-z0-9]+")
+
+
+def account_fault(account: str) -> str | None:
+    """Say why a text is no account's subdomain; None where it is, or is empty."""
+    if not account or _LABEL.fullmatch(account):
+        return None
+    return (
+        f"{account!r} is no subdomain; right would be 'acme' of https://acme.pagerduty.com: "
+        "letters, digits and inner hyphens, 63 at the most"
+    )
+
+
+def _app_id_fault(app_id: str) -> str | None:
+    if _APP_ID.fullmatch(app_id):
+        return None
+    return f"{app_id!r} is no app id; right would be 'PABC123', from the page of the app"
 
 
 @attrs.frozen(kw_only=True)
@@ -67,11 +89,37 @@ class ServiceSettings:
     """A PagerDuty service with its integration key."""
 
     name: str = setting("Service", help="What rules call the service.", check=_blank)
-    integration_key: Secret = setting(
+    integration_key: Secret | tuple[Secret, ...] = setting(
         "Integration key",
         help="The service's Events API v2 key, 32 letters and digits, by reference: "
-        "env:NAME, file:PATH or keyring:SERVICE/NAME.",
+        "env:NAME, file:PATH or keyring:SERVICE/NAME. While a key is rotated, a list of "
+        "both, the new one first.",
+        least_items=1,
     )
+    id: str = setting(
+        "Id",
+        help="Names the service for good, so that it may be renamed; its name, if empty.",
+        default="",
+    )
+    pagerduty_id: str = setting(
+        "PagerDuty's id", help="What PagerDuty calls it among machines.", default=""
+    )
+    pagerduty_name: str = setting(
+        "PagerDuty's name",
+        help="What PagerDuty called it last; a name that differs is the person's own.",
+        default="",
+    )
+
+    @property
+    def destination(self) -> str:
+        """What names the service for good."""
+        return self.id or self.name
+
+    @property
+    def keys(self) -> tuple[Secret, ...]:
+        """The integration keys, the newest first."""
+        held = self.integration_key
+        return held if isinstance(held, tuple) else (held,)
 
 
 @attrs.frozen(kw_only=True)
@@ -93,22 +141,72 @@ class InstallationSettings:
     services: tuple[ServiceSettings, ...] = setting(
         "Services", help="The services that rules may page.", least_items=1
     )
+    subdomain: str = setting(
+        "Subdomain",
+        help="The account's, by which it is known when it is connected again.",
+        default="",
+        check=account_fault,
+    )
 
     @property
     def events_url(self) -> str:
         """The base URL of the Events API for this account."""
         return self.base_url.rstrip("/") or BASE_URLS[self.region]
 
-    def service(self, name: str) -> ServiceSettings | None:
-        """Find a service by name."""
-        return next((service for service in self.services if service.name == name), None)
+    def service(self, named: str) -> ServiceSettings | None:
+        """Find a service by its id, or by its name."""
+        return next(
+            (service for service in self.services if named in (service.destination, service.name)),
+            None,
+        )
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse two services of one name."""
-        counted = Counter(service.name for service in self.services)
+        """Refuse two services of one name or id, also where one's name is the other's id."""
+        names = Counter(service.name for service in self.services)
+        ids = Counter(service.destination for service in self.services)
         for index, service in enumerate(self.services):
-            if counted[service.name] > 1:
+            if names[service.name] > 1:
                 yield Fault(f"services[{index}].name", f"{service.name!r} is there twice")
+            elif ids[service.name] and service.destination != service.name:
+                yield Fault(f"services[{index}].name", f"{service.name!r} is the id of another")
+            if service.id and ids[service.id] > 1:
+                yield Fault(f"services[{index}].id", f"{service.id!r} is there twice")
+
+
+@attrs.frozen(kw_only=True)
+class InstallFlowSettings:
+    """What has to be known to connect an account in a browser."""
+
+    app_id: str = setting("App id", help="The id of your app at PagerDuty.", check=_app_id_fault)
+    account: str = setting(
+        "Account",
+        help="The subdomain of the account; without it PagerDuty asks.",
+        default="",
+        check=account_fault,
+    )
+    region: str = setting(
+        "Service region",
+        help="Where the account lives; PagerDuty does not tell.",
+        default="us",
+        choices=tuple(BASE_URLS),
+    )
+    install_url: str = setting(
+        "Install URL",
+        help="Another address of PagerDuty's pages; stands in the region's place.",
+        default="",
+        check=_install_url_fault,
+    )
+    base_url: str = setting(
+        "Base URL",
+        help="Another address of the Events API, for the installation.",
+        default="",
+        check=_base_url_fault,
+    )
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse an account that no address would name."""
+        if self.account and self.install_url:
+            yield Fault("account", "has no place in an install URL; leave one of both out")
 
 
 @attrs.frozen(kw_only=True)

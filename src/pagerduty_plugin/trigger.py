@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -16,6 +15,7 @@ from hostspec import (
     Capabilities,
     Delivery,
     Fault,
+    Handle,
     Incident,
     Installation,
     Json,
@@ -25,6 +25,7 @@ from hostspec import (
     OutcomeKind,
     Place,
     Preview,
+    Secret,
     SecretUnavailableError,
     SendContext,
     Severity,
@@ -33,6 +34,7 @@ from hostspec import (
 from pagerduty_plugin import event
 from pagerduty_plugin.client import Client
 from pagerduty_plugin.fit import encode
+from pagerduty_plugin.keys import STARS, fingerprint, readable_fingerprint
 from pagerduty_plugin.reply import NoReply, Reply, judge
 from pagerduty_plugin.settings import (
     DEFAULT_SEVERITY,
@@ -112,7 +114,9 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
                 rules=(rule,) if rule else (),
                 repairs=(*alert.repairs, *repairs),
             )
-            for service in dict.fromkeys(settings.services)
+            for service in dict.fromkeys(
+                _destination(installation.settings, named) for named in settings.services
+            )
         ]
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:
@@ -136,18 +140,12 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         """Post the event once."""
         service = installation.settings.service(delivery.place.destination)
         if service is None:
-            return _misconfigured(delivery, "is not in the installation any more")
-        try:
-            routing_key = service.integration_key.reveal()
-        except SecretUnavailableError as error:
-            return _misconfigured(delivery, f"has no key: {error}")
-        fault = event.routing_key_fault(routing_key)
-        if fault:
-            return _misconfigured(delivery, f"has a key that {fault}")
-        fingerprint = _fingerprint(routing_key)
-        handle = context.handle or {"key": fingerprint, "url": installation.settings.events_url}
-        if handle.get("key") != fingerprint:
-            return _misconfigured(delivery, "does not hold the key that opened the incident")
+            return _misconfigured(delivery.place.destination, "is not in the installation any more")
+        routing_key, reason = _routing_key(service, context.handle)
+        if reason:
+            return _misconfigured(service.name, reason)
+        held = fingerprint(routing_key)
+        handle = context.handle or {"key": held, "url": installation.settings.events_url}
         body = event.body(
             delivery.operation,
             delivery.place.correlation_key,
@@ -155,19 +153,24 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             routing_key=routing_key,
             context=context,
         )
-        reply = self._client.post(f"{handle['url']}{PATH}", encode(body), destination=fingerprint)
+        reply = self._client.post(f"{handle['url']}{PATH}", encode(body), destination=held)
         outcome = judge(_without(routing_key, reply), context.now or dt.datetime.now(dt.UTC))
         return attrs.evolve(outcome, handle=handle)
 
     def limits(
         self, delivery: Delivery, installation: Installation[InstallationSettings]
     ) -> Sequence[Limit]:
-        """Give the limit that the service's integration key has."""
+        """Give the limit that the service's integration key has; in a rotation, each key's.
+
+        Raises:
+            SecretUnavailableError: no key can be read.
+        """
         service = installation.settings.service(delivery.place.destination)
         if service is None:
             return ()
-        budget = f"pagerduty:{_fingerprint(service.integration_key.reveal())}"
-        return (Limit(budget, EVENTS_PER_WINDOW, WINDOW),)
+        held = [name for key in service.keys if (name := readable_fingerprint(key))]
+        names = held or [fingerprint(service.keys[0].reveal())]
+        return tuple(Limit(f"pagerduty:{name}", EVENTS_PER_WINDOW, WINDOW) for name in names)
 
     def preview(
         self,
@@ -182,15 +185,47 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             delivery.operation,
             delivery.place.correlation_key,
             delivery.message,
-            routing_key=_masked(service),
+            routing_key=_masked(service, context.handle),
             context=context,
         )
         return Preview(f"POST {url}{PATH}", body)
 
 
-def _masked(service: ServiceSettings | None) -> str:
-    reference = service.integration_key.reference if service else None
-    return f"******** ({reference})" if reference else "********"
+def _routing_key(service: ServiceSettings, handle: Handle | None) -> tuple[str, str]:
+    """Give the newest key, or the one that opened the incident; else why there is none."""
+    if not handle:
+        return _usable(service.keys[0])
+    reasons = ["does not hold the key that opened the incident"]
+    for key in service.keys:
+        routing_key, reason = _usable(key)
+        if reason:
+            reasons.append(reason)
+        elif fingerprint(routing_key) == handle.get("key"):
+            return routing_key, ""
+    return "", "; ".join(reasons)
+
+
+def _usable(key: Secret) -> tuple[str, str]:
+    """Read a key; give it, or else why it cannot be used."""
+    try:
+        routing_key = key.reveal()
+    except SecretUnavailableError as error:
+        return "", f"has no key: {error}"
+    fault = event.routing_key_fault(routing_key)
+    return ("", f"has a key that {fault}") if fault else (routing_key, "")
+
+
+def _destination(settings: InstallationSettings, named: str) -> str:
+    """Name a service for good; what is not there keeps the name it was asked by."""
+    service = settings.service(named)
+    return service.destination if service else named
+
+
+def _masked(service: ServiceSettings | None, handle: Handle | None) -> str:
+    """Show where the key comes from; which of several opened the incident, no one has read."""
+    keys = service.keys if service else ()
+    shown = [key.reference for key in (keys if handle else keys[:1]) if key.reference]
+    return f"{STARS} ({' or '.join(shown)})" if shown else STARS
 
 
 def _without(routing_key: str, reply: Reply | NoReply) -> Reply | NoReply:
@@ -201,10 +236,5 @@ def _without(routing_key: str, reply: Reply | NoReply) -> Reply | NoReply:
     return attrs.evolve(reply, text=text)
 
 
-def _fingerprint(routing_key: str) -> str:
-    """Name a key without telling it: keys are random, so that a hash cannot be undone."""
-    return hashlib.sha256(routing_key.encode()).hexdigest()[:16]
-
-
-def _misconfigured(delivery: Delivery, reason: str) -> Outcome:
-    return Outcome(OutcomeKind.MISCONFIGURED, f"service {delivery.place.destination!r} {reason}")
+def _misconfigured(service: str, reason: str) -> Outcome:
+    return Outcome(OutcomeKind.MISCONFIGURED, f"service {service!r} {reason}")

@@ -249,7 +249,9 @@ def test_follow_ups_go_where_the_incident_was_opened(fake: FakePagerDuty) -> Non
 
 @pytest.mark.parametrize("base", ["{}/", "{}//", "{}"])
 def test_a_slash_at_the_end_of_a_base_url_is_nothing(fake: FakePagerDuty, base: str) -> None:
-    assert send(connect(base.format(fake.url))).delivered
+    installation = connect(base.format(fake.url))
+    assert installation.settings.events_url == fake.url
+    assert send(installation).delivered
     assert fake.requests[0].path == "/v2/enqueue"
 
 
@@ -364,6 +366,13 @@ def test_a_plan_says_where_whose_and_why(desk: Desk) -> None:
     assert first.rules == ("Pages",)
     (without,) = desk.action.plan(alert, TriggerSettings(services=("checkout",)), desk.installation)
     assert without.rules == ()
+
+
+def test_a_plan_names_each_service_once_and_every_repair(desk: Desk) -> None:
+    (delivery,) = desk.plan(Alert("k", "Down"), "checkout", "checkout")
+    assert [repair.field for repair in delivery.repairs] == ["severity", "source"]
+    (resolve,) = desk.plan(Alert("k", "Down", status="resolved"))
+    assert [repair.field for repair in resolve.repairs] == ["severity"]
 
 
 def nested(depth: int) -> object:

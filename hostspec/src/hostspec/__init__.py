@@ -17,15 +17,29 @@ from hostspec.provider import Destination, Installation, Provider
 from hostspec.schema import json_schema
 from hostspec.secret import LiteralSecretError, Secret, SecretUnavailableError
 from hostspec.settings import SettingsError, setting, structure
+from hostspec.setup import (
+    CALLBACK_HEADERS,
+    BegunSetup,
+    Connected,
+    LeftAside,
+    PendingSetup,
+    PendingSetups,
+    Setup,
+    SetupError,
+    SetupProblem,
+)
 from hostspec.values import from_json, to_json
 
 __all__ = [
+    "CALLBACK_HEADERS",
     "PROJECT",
     "Action",
     "Alert",
     "Answer",
     "AnyAction",
+    "BegunSetup",
     "Capabilities",
+    "Connected",
     "Delivery",
     "Demonstration",
     "Destination",
@@ -42,12 +56,15 @@ __all__ = [
     "IncidentState",
     "Installation",
     "Json",
+    "LeftAside",
     "Limit",
     "Link",
     "LiteralSecretError",
     "Operation",
     "Outcome",
     "OutcomeKind",
+    "PendingSetup",
+    "PendingSetups",
     "Place",
     "Preview",
     "Provider",
@@ -57,6 +74,9 @@ __all__ = [
     "SecretUnavailableError",
     "SendContext",
     "SettingsError",
+    "Setup",
+    "SetupError",
+    "SetupProblem",
     "Severity",
     "Status",
     "Table",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import attrs
 
@@ -14,6 +14,7 @@ from hostspec.settings import secrets, structure
 
 if TYPE_CHECKING:
     from hostspec.demonstration import Demonstration
+    from hostspec.setup import Setup
 
 S = TypeVar("S")
 """An attrs class of settings: of an installation in a provider, of an action in an action."""
@@ -84,6 +85,10 @@ class Provider(abc.ABC, Generic[S]):
             except SecretUnavailableError as error:
                 faults.append(Fault(path, str(error)))
         return faults
+
+    def setup(self) -> Setup[Any, S] | None:
+        """Offer to connect an account in a browser; None where it is done by hand."""
+        return None
 
     def demonstration(self) -> Demonstration | None:
         """Offer a stand-in of the service to show people how it works; None for none."""

@@ -55,12 +55,15 @@ def _field_schema(field: attrs.Attribute[Any]) -> dict[str, Any]:
     return schema
 
 
+_LEAST: Final = {"array": "minItems", "object": "minProperties"}
+
+
 def _constrain(schema: dict[str, Any], info: SettingInfo) -> None:
     """Add what a declaration demands beside its type: of a list, most of it of the entries."""
     if schema["type"] == "null":
         return
-    if info.least_items:
-        schema["minProperties" if schema["type"] == "object" else "minItems"] = info.least_items
+    if info.least_items and schema["type"] in _LEAST:
+        schema[_LEAST[schema["type"]]] = info.least_items
     entry = schema["items"] if schema["type"] == "array" else schema
     if info.choices:
         entry["enum"] = list(info.choices)

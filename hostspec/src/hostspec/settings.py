@@ -2,8 +2,9 @@
 
 A settings class is a frozen, keyword-only attrs class whose fields are made by `setting`.
 Their types may be ``bool``, ``int``, ``float``, ``str``, an enum of texts, `Secret`, another
-settings class, ``tuple[T, ...]``, ``Mapping[str, T]``, and ``T | None``. A class may check what
-concerns several of its fields in a method ``faults(self) -> Iterable[Fault]``.
+settings class, ``tuple[T, ...]``, ``Mapping[str, T]``, ``T | tuple[T, ...]`` (one, or a list of
+them), and ``T | None``. A class may check what concerns several of its fields in a method
+``faults(self) -> Iterable[Fault]``.
 """
 
 from __future__ import annotations
@@ -230,6 +231,23 @@ def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], 
     return hook
 
 
+def _is_one_or_list(kind: Any) -> bool:
+    if typing.get_origin(kind) not in (typing.Union, types.UnionType):
+        return False
+    one, *several = sorted(typing.get_args(kind), key=_is_tuple)
+    return several == [types.GenericAlias(tuple, (one, ...))]
+
+
+@_converter.register_structure_hook_factory(_is_one_or_list)
+def _one_or_list_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    one, many = sorted(typing.get_args(kind), key=_is_tuple)
+
+    def hook(value: Any, _: Any) -> Any:
+        return converter.structure(value, many if isinstance(value, (list, tuple)) else one)
+
+    return hook
+
+
 def _is_mapping(kind: Any) -> bool:
     return typing.get_origin(kind) in (Mapping, dict)
 
@@ -300,7 +318,7 @@ def _wrong(value: Any, info: SettingInfo) -> list[Fault]:
     if isinstance(value, tuple):
         entries = [(f"[{index}]", item) for index, item in enumerate(value)]
     reasons = [(path, _unfit(item, info)) for path, item in entries]
-    if info.least_items and len(value) < info.least_items:
+    if isinstance(value, (tuple, Mapping)) and len(value) < info.least_items:
         reasons.append(("", f"has {len(value)} entries; needs at least {info.least_items}"))
     if info.check and not any(reason for _, reason in reasons):
         reasons.append(("", info.check(value)))

@@ -14,6 +14,7 @@ from __future__ import annotations
 from pagerduty_plugin.testing.account import Change, Incident
 from pagerduty_plugin.testing.answers import Answer
 from pagerduty_plugin.testing.fake import FakePagerDuty
+from pagerduty_plugin.testing.install_page import App
 from pagerduty_plugin.testing.log import Request
 from pagerduty_plugin.testing.misbehaviour import (
     Gate,
@@ -36,6 +37,7 @@ from pagerduty_plugin.testing.misbehaviour import (
 
 __all__ = [
     "Answer",
+    "App",
     "Change",
     "FakePagerDuty",
     "Gate",

@@ -148,6 +148,15 @@ class Account:
         self._named[key] = name
         return key
 
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The names of the services, in the order in which they were named."""
+        return tuple(dict.fromkeys(self._named.values()))
+
+    def latest_key(self, name: str) -> str:
+        """Give the integration key that a named service was given last."""
+        return [key for key, named in self._named.items() if named == name][-1]
+
     def take_alert(self, body: bytes) -> answers.Answer:
         """Take the body of one alert event and answer it."""
         taken = self._take(body, rules.alert_faults)

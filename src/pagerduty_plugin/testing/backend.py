@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from pagerduty_plugin.testing import answers, misbehaviour, page, read_api, rules
+from pagerduty_plugin.testing import answers, install_page, misbehaviour, page, read_api, rules
 from pagerduty_plugin.testing.log import Request
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ class Backend:
         changed: Guards everything here, and is notified whenever a request arrives, is answered
             or changes the account.
         requests: The log; use it while holding ``changed``.
+        apps: What may be installed, by app id; use it while holding ``changed``.
         stopping: Set while the server stops: nothing waits any longer.
     """
 
     account: Account
     changed: threading.Condition = attrs.field(factory=threading.Condition, init=False)
     requests: list[Request] = attrs.field(factory=list, init=False)
+    apps: dict[str, install_page.App] = attrs.field(factory=dict, init=False)
     stopping: threading.Event = attrs.field(factory=threading.Event, init=False)
     _scripts: list[misbehaviour.Script] = attrs.field(factory=list, init=False)
     _connections: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1), init=False)
@@ -93,6 +95,19 @@ class Backend:
                     return read_api.show_requests(self.account, self.requests)
                 case _:
                     return answers.Answer(404, b"Not found")
+
+    def install(self, method: str, query: str, body: bytes) -> answers.Answer:
+        """Answer a request for the install page, or the form it sends."""
+        with self.changed:
+            match method:
+                case "GET":
+                    return install_page.show(self.account, self.apps, query)
+                case "POST":
+                    answer = install_page.grant(self.account, self.apps, body.decode("latin-1"))
+                    self.changed.notify_all()
+                    return answer
+                case _:
+                    return answers.Answer(405, headers=(("Allow", "GET, POST"),))
 
     def misbehave(self, script: misbehaviour.Script) -> None:
         """Add a script behind the others."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from pagerduty_plugin.testing.install_page import App
     from pagerduty_plugin.testing.log import Request
 
 REGIONS: Final = ("us", "eu")
@@ -134,7 +135,7 @@ class FakePagerDuty:
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """Every request but those to the page and the read API, in the order of arrival."""
+        """Every request but those to the pages and the read API, in the order of arrival."""
         with self._backend.changed:
             return tuple(self._backend.requests)
 
@@ -153,6 +154,15 @@ class FakePagerDuty:
         """
         with self._backend.changed:
             return self._account.add_service(name, key)
+
+    def register_app(self, app: App) -> None:
+        """Let an app be installed: its install page is at ``/install/integration``.
+
+        Args:
+            app: The app; one of the same id is replaced.
+        """
+        with self._backend.changed:
+            self._backend.apps[app.app_id] = app
 
     def misbehave(
         self,

@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pagerduty_plugin.testing import answers, misbehaviour
+from pagerduty_plugin.testing import answers, install_page, misbehaviour
 
 if TYPE_CHECKING:
     import ssl
@@ -119,8 +119,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Keep quiet: the fake has a log of its own."""
 
     def _respond(self) -> None:
+        path, _, query = self.path.partition("?")
+        if path == install_page.PATH:
+            self._install(query)
+            return
         if self.command == "GET" and not self.path.startswith("/v2/"):
-            self._write(self._backend.read(self.path.partition("?")[0]))
+            self._write(self._backend.read(path))
             return
         request = self._backend.arrived(
             connection=self._connection,
@@ -149,6 +153,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._treat(request, how or _PROPERLY)
 
     do_DELETE = do_GET = do_HEAD = do_OPTIONS = do_PATCH = do_POST = do_PUT = _respond  # noqa: N815
+
+    def _install(self, query: str) -> None:
+        length = self._length()
+        if isinstance(length, answers.Answer):
+            self.close_connection = True
+            self._write(length)
+            return
+        self._write(self._backend.install(self.command, query, self.rfile.read(length)))
 
     def _length(self) -> int | answers.Answer:
         length = self.headers.get("Content-Length", None if self.command == "POST" else "0")

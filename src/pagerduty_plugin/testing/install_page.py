@@ -1,0 +1,160 @@
+"""The install page: a person picks services for an app, and is sent back with their keys.
+
+The Simple Install Flow of PagerDuty's guide "Events Integration Functionality": the browser comes
+with ``app_id``, ``redirect_url`` and ``version=2``, and leaves for the redirect URL with ``config``
+added to its query. The texts for an unknown app or redirect URL are those that users have
+published; their statuses are ours, as is all that PagerDuty does not document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import urllib.parse
+import uuid
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from pagerduty_plugin.testing import answers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pagerduty_plugin.testing.account import Account
+
+PATH: Final = "/install/integration"
+_VERSION: Final = "2"
+_HEADERS: Final = (
+    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
+    ("Cache-Control", "no-store"),
+)
+_STYLE: Final = """
+:root { color-scheme: light dark; }
+body { margin: 0 auto; padding: 2rem 1.25rem; max-width: 36rem;
+  font: 1rem/1.5 system-ui, sans-serif; }
+fieldset { margin: 1rem 0; padding: .75rem 1rem; border: 1px solid currentColor;
+  border-radius: .6rem; }
+label { display: block; padding: .25rem 0; }
+button { padding: .5rem 1rem; font: inherit; }
+"""
+
+
+@attrs.frozen(kw_only=True)
+class App:
+    """An app that can be installed on the account.
+
+    Attributes:
+        app_id: Its id.
+        redirect_urls: Where its installations may be sent back to; query and fragment aside.
+        subdomain: The subdomain of the account.
+        account: The name of the account.
+        name_member: How ``config`` spells the member with that name; PagerDuty's guide has
+            ``Name``, what users see is ``name``.
+        others: Types and names of further entries, such as ``("team_rule_set", "Ops")``.
+        renews: Whether a service gets a new integration key by each installation; else it keeps
+            the one it was given last.
+    """
+
+    app_id: str
+    redirect_urls: tuple[str, ...]
+    subdomain: str = "acme"
+    account: str = "Acme"
+    name_member: str = "name"
+    others: tuple[tuple[str, str], ...] = ()
+    renews: bool = True
+
+
+def show(account: Account, apps: Mapping[str, App], query: str) -> answers.Answer:
+    """Answer ``GET``: a form on which the account's services are picked."""
+    asked = urllib.parse.parse_qs(query)
+    app = _app(apps, asked)
+    if isinstance(app, answers.Answer):
+        return app
+    hidden = "".join(
+        f'<input type="hidden" name="{name}" value="{html.escape(asked[name][0])}">'
+        for name in ("app_id", "redirect_url", "version")
+    )
+    boxes = "".join(
+        f'<label><input type="checkbox" name="service" value="{html.escape(name)}"> '
+        f"{html.escape(name)}</label>"
+        for name in account.services
+    )
+    return _page(
+        200,
+        f"Install on {app.account}",
+        f'<form method="post" action="{PATH}">{hidden}<fieldset><legend>Services</legend>'
+        f"{boxes or 'This account has no service yet.'}</fieldset>"
+        "<button>Connect</button></form>",
+    )
+
+
+def grant(account: Account, apps: Mapping[str, App], form: str) -> answers.Answer:
+    """Answer the form: send the browser back with an integration key for each picked service."""
+    asked = urllib.parse.parse_qs(form)
+    app = _app(apps, asked)
+    if isinstance(app, answers.Answer):
+        return app
+    picked = asked.get("service", [])
+    if not picked or not set(picked) <= set(account.services):
+        return _refusal(400, "Select at least one of this account's services.")
+    services = [(name, _key(account, app, name)) for name in picked]
+    entries = [_entry("service", name, key) for name, key in services]
+    entries += [_entry(kind, name, f"R{uuid.uuid4().hex[1:]}") for kind, name in app.others]
+    config = {
+        "account": {"subdomain": app.subdomain, app.name_member: app.account},
+        "integration_keys": entries,
+    }
+    location = _with_config(asked["redirect_url"][0], json.dumps(config))
+    return answers.Answer(302, headers=(("Location", location), *_HEADERS))
+
+
+def _app(apps: Mapping[str, App], asked: Mapping[str, Sequence[str]]) -> App | answers.Answer:
+    """Find the app that is asked for, or say why it cannot be installed."""
+    app = apps.get(asked.get("app_id", [""])[0])
+    if app is None:
+        return _refusal(404, "App not found.")
+    redirect_url = asked.get("redirect_url", [""])[0]
+    if _bare(redirect_url) not in map(_bare, app.redirect_urls):
+        return _refusal(
+            400,
+            "The supplied redirect URL does not match a redirect URL configured by this app.",
+        )
+    if asked.get("version") != [_VERSION]:
+        return _refusal(400, f"This page knows version {_VERSION} only.")
+    return app
+
+
+def _bare(url: str) -> str:
+    return url.partition("#")[0].partition("?")[0]
+
+
+def _key(account: Account, app: App, service: str) -> str:
+    return account.add_service(service) if app.renews else account.latest_key(service)
+
+
+def _entry(kind: str, name: str, key: str) -> dict[str, str]:
+    identifier = f"P{hashlib.sha256(f'{kind} {name}'.encode()).hexdigest()[:6].upper()}"
+    return {"integration_key": key, "name": name, "id": identifier, "type": kind}
+
+
+def _with_config(url: str, config: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    added = urllib.parse.urlencode({"config": config})
+    query = f"{parts.query}&{added}" if parts.query else added
+    return urllib.parse.urlunsplit(parts._replace(query=query))
+
+
+def _refusal(status: int, reason: str) -> answers.Answer:
+    return _page(status, "This app cannot be installed", f"<p>{html.escape(reason)}</p>")
+
+
+def _page(status: int, title: str, content: str) -> answers.Answer:
+    text = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)} · fake PagerDuty</title><style>{_STYLE}</style></head><body>"
+        f"<h1>{html.escape(title)}</h1>\n{content}\n</body></html>\n"
+    )
+    return answers.Answer(status, text.encode(), answers.HTML, _HEADERS)

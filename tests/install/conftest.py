@@ -1,0 +1,136 @@
+"""What the tests of connecting share: a flow without randomness, answers of PagerDuty's shape."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import json
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from typing import Any
+
+import attrs
+
+from hostspec import BegunSetup, Connected, Installation, PendingSetup
+from pagerduty_plugin.installation import InstallFlow, PagerDuty
+from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings
+
+NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+CALLBACK = "https://alerts.example/connect/pagerduty"
+
+
+def key(number: int) -> str:
+    """Make an integration key."""
+    return f"{number:04d}" + "canaryCANARY0123456789abcdef"
+
+
+def entry(number: int, name: str, *, id: str = "", type: str = "service") -> dict[str, str]:  # noqa: A002
+    """Make an entry of ``integration_keys``."""
+    return {"integration_key": key(number), "name": name, "id": id, "type": type}
+
+
+def config(*entries: object, **account: str) -> str:
+    """Make what PagerDuty sends back, as JSON."""
+    return json.dumps(
+        {
+            "account": account or {"subdomain": "acme", "name": "Acme Inc"},
+            "integration_keys": list(entries),
+        }
+    )
+
+
+@attrs.define
+class Desk:
+    """The flow, with ids that count up, and a host's installations."""
+
+    installations: dict[str, Installation[InstallationSettings]] = attrs.field(factory=dict)
+    flow: InstallFlow = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        numbers = itertools.count(1)
+        self.flow = InstallFlow(make_id=lambda: f"service-{next(numbers)}")
+
+    def begin(self, **settings: Any) -> BegunSetup:
+        """Begin at a known time, with a known state."""
+        return self.flow.begin(
+            CALLBACK,
+            InstallFlowSettings(app_id="PABC123", **settings),
+            return_url="https://alerts.example/installations",
+            now=NOW,
+            state="the-state",
+        )
+
+    def pending(self, **settings: Any) -> PendingSetup:
+        """Give what the host keeps."""
+        return self.begin(**settings).pending
+
+    def finish(
+        self, parameters: Mapping[str, str], **settings: Any
+    ) -> Connected[InstallationSettings]:
+        """Finish in time, and keep the installation."""
+        connected = self.flow.finish(
+            {"state": "the-state", **parameters},
+            self.pending(**settings),
+            installations=self.installations.values(),
+            now=NOW,
+        )
+        self.installations[connected.installation.name] = connected.installation
+        return connected
+
+    def connect(
+        self, *entries: object, account: Mapping[str, str] | None = None, **settings: Any
+    ) -> Connected[InstallationSettings]:
+        """Finish with what PagerDuty granted."""
+        return self.finish({"config": config(*entries, **(account or {}))}, **settings)
+
+    def by_hand(self, name: str, *services: Mapping[str, object], **settings: Any) -> None:
+        """Add an installation that was not made by the flow."""
+        raw = {"services": list(services), **settings}
+        self.installations[name] = PagerDuty().installation(name, raw)
+
+    def table(self, name: str = "Acme Inc") -> list[tuple[str, str, tuple[str, ...]]]:
+        """Give an installation's services: id, name, keys in the clear."""
+        return [
+            (each.id, each.name, tuple(held.reveal() for held in each.keys))
+            for each in self.installations[name].settings.services
+        ]
+
+
+@attrs.define
+class Form(HTMLParser):
+    """A page with a form, as a browser reads it."""
+
+    title: str = ""
+    action: str = ""
+    fields: list[tuple[str, str]] = attrs.field(factory=list)
+    choices: list[str] = attrs.field(factory=list)
+    text: str = ""
+    tags: list[str] = attrs.field(factory=list)
+
+    def __attrs_pre_init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+
+    @classmethod
+    def of(cls, page: str) -> Form:
+        """Read a page."""
+        form = cls()
+        form.feed(page)
+        form.close()
+        return form
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            assert given["method"] == "post"
+            self.action = given["action"]
+        elif given.get("type") == "hidden":
+            self.fields.append((given["name"], given["value"]))
+        elif given.get("type") == "checkbox":
+            assert given["name"] == "service"
+            self.choices.append(given["value"])
+
+    def handle_data(self, data: str) -> None:
+        if self.tags[-1:] == ["h1"] and not self.title:
+            self.title = data
+        self.text += data

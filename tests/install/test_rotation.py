@@ -1,0 +1,206 @@
+"""Services with ids and several keys, as the wire sees them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import jsonschema
+import pytest
+
+from hostspec import (
+    Alert,
+    Delivery,
+    Installation,
+    OutcomeKind,
+    SecretUnavailableError,
+    SendContext,
+    SettingsError,
+    json_schema,
+    structure,
+)
+from hostspec.settings import to_json
+from pagerduty_plugin.client import Client
+from pagerduty_plugin.installation import PagerDuty
+from pagerduty_plugin.service_table import rotate, rows, save
+from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
+from pagerduty_plugin.testing import FakePagerDuty
+from pagerduty_plugin.trigger import Trigger
+
+from .conftest import key
+
+OLD, NEW = key(1), key(2)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakePagerDuty]:
+    """Give a fake whose service has both keys."""
+    with FakePagerDuty() as fake:
+        fake.add_service("old", OLD)
+        fake.add_service("new", NEW)
+        yield fake
+
+
+def installation(fake: FakePagerDuty, held: object, **more: str) -> Any:
+    service = {"name": "checkout", "integration_key": held, **more}
+    return PagerDuty().installation("acme", {"base_url": fake.url, "services": [service]})
+
+
+def plan(at: Installation[InstallationSettings], status: str, *names: str) -> list[Delivery]:
+    settings = TriggerSettings(services=names or ("checkout",))
+    return list(Trigger().plan(Alert("k", "Down", status=status), settings, at))
+
+
+def send(at: Installation[InstallationSettings], status: str, handle: Any = None) -> Any:
+    (delivery,) = plan(at, status)
+    return Trigger(Client({})).send(delivery, at, SendContext(handle=handle))
+
+
+def states(fake: FakePagerDuty) -> list[tuple[str, str]]:
+    return [(incident.service, incident.state) for incident in fake.incidents]
+
+
+def test_an_incident_is_followed_up_under_the_key_that_opened_it(fake: FakePagerDuty) -> None:
+    """And a new one is opened under the newest."""
+    opened = send(installation(fake, OLD), "firing")
+    rotated = installation(fake, [NEW, OLD])
+    assert send(rotated, "firing", opened.handle).handle == opened.handle
+    assert send(rotated, "acknowledged", opened.handle).delivered
+    assert states(fake) == [("old", "acknowledged")]
+    anew = send(rotated, "firing")
+    assert states(fake) == [("old", "acknowledged"), ("new", "triggered")]
+    assert send(rotated, "resolved", opened.handle).delivered
+    assert states(fake) == [("old", "resolved"), ("new", "triggered")]
+    assert send(rotated, "resolved", anew.handle).delivered
+    assert states(fake) == [("old", "resolved"), ("new", "resolved")]
+
+
+def test_a_rotation_in_the_table_strands_nothing(fake: FakePagerDuty) -> None:
+    """Nor does a new name: the incident knows the service by its id."""
+    before = installation(fake, OLD, id="S1")
+    opened = send(before, "firing")
+    rotated = rotate(before.settings, "checkout", NEW)
+    renamed = save(rotated, [{**rows(rotated)[0], "name": "Shop"}])
+    (resolve,) = plan(before, "resolved")
+    after = attrs.evolve(before, settings=renamed)
+    context = SendContext(handle=opened.handle)
+    assert Trigger(Client({})).send(resolve, after, context).delivered
+    assert states(fake) == [("old", "resolved")]
+
+
+def test_a_key_that_is_gone_sends_nothing_under_another(fake: FakePagerDuty) -> None:
+    opened = send(installation(fake, OLD), "firing")
+    outcome = send(installation(fake, [NEW, "env:PD_NOT_SET"]), "resolved", opened.handle)
+    assert outcome.kind is OutcomeKind.MISCONFIGURED
+    assert outcome.reason == (
+        "service 'checkout' does not hold the key that opened the incident; has no key: the "
+        "environment variable PD_NOT_SET is not set"
+    )
+    assert len(fake.requests) == 1
+
+
+def test_a_broken_new_key_keeps_no_old_incident_open(fake: FakePagerDuty) -> None:
+    opened = send(installation(fake, OLD), "firing")
+    for broken in ("env:PD_NOT_SET", "short"):
+        at = installation(fake, [broken, OLD])
+        assert send(at, "firing").kind is OutcomeKind.MISCONFIGURED
+        assert send(at, "acknowledged", opened.handle).delivered
+    assert states(fake) == [("old", "acknowledged")]
+
+
+def test_an_empty_handle_is_none(fake: FakePagerDuty) -> None:
+    assert send(installation(fake, [NEW, OLD]), "firing", {}).delivered
+    assert states(fake) == [("new", "triggered")]
+
+
+def test_each_key_of_a_rotation_has_its_limit(fake: FakePagerDuty) -> None:
+    (delivery,) = plan(installation(fake, OLD), "firing")
+
+    def budgets(*held: str) -> list[str]:
+        limits = Trigger().limits(delivery, installation(fake, list(held)))
+        assert {(limit.count, limit.window) for limit in limits} == {(120, 60.0)}
+        return [limit.budget for limit in limits]
+
+    new, old = (f"pagerduty:{hashlib.sha256(k.encode()).hexdigest()[:16]}" for k in (NEW, OLD))
+    assert budgets(NEW, OLD) == [new, old]
+    assert budgets("env:PD_NOT_SET", OLD) == [old]
+    with pytest.raises(SecretUnavailableError):
+        budgets("env:PD_NOT_SET", "env:PD_NOT_SET_EITHER")
+
+
+@pytest.mark.parametrize(
+    ("held", "handle", "shown"),
+    [
+        (["env:PD_NEW", "env:PD_OLD"], None, "******** (env:PD_NEW)"),
+        (["env:PD_NEW", "env:PD_OLD"], {"key": "x"}, "******** (env:PD_NEW or env:PD_OLD)"),
+        ([NEW, "env:PD_OLD"], None, "********"),
+        ([NEW, "env:PD_OLD"], {"key": "x"}, "******** (env:PD_OLD)"),
+    ],
+)
+def test_a_preview_says_where_the_key_may_come_from(
+    fake: FakePagerDuty, held: list[str], handle: Any, shown: str
+) -> None:
+    at = installation(fake, held)
+    (delivery,) = plan(at, "resolved")
+    body: Any = Trigger().preview(delivery, at, SendContext(handle=handle)).body
+    assert body["routing_key"] == shown
+
+
+def test_a_service_named_by_id_and_by_name_is_told_once(fake: FakePagerDuty) -> None:
+    at = installation(fake, NEW, id="S1")
+    assert Trigger().check(TriggerSettings(services=("S1", "checkout")), at) == []
+    (delivery,) = plan(at, "firing", "checkout", "S1")
+    assert delivery.place.destination == "S1"
+    (gone,) = plan(at, "firing", "gone")
+    assert gone.place.destination == "gone"
+
+
+def test_a_service_is_found_by_its_id_and_its_name() -> None:
+    services = [
+        {"id": "b", "name": "a", "integration_key": "env:A"},
+        {"id": "c", "name": "d", "integration_key": "env:B"},
+    ]
+    settings = structure(InstallationSettings, {"services": services})
+    named = {text: settings.service(text) for text in ("a", "b", "c", "d", "e")}
+    assert [each and each.id for each in named.values()] == ["b", "b", "c", "c", None]
+
+
+@pytest.mark.parametrize(
+    ("services", "faults"),
+    [
+        (
+            [("a", "1"), ("b", "1")],
+            ["services[0].id: '1' is there twice", "services[1].id: '1' is"],
+        ),
+        ([("a", "1"), ("1", "2")], ["services[1].name: '1' is the id of another"]),
+        ([("a", ""), ("b", "a")], ["services[1].id: 'a' is there twice"]),
+        ([("a", "a"), ("b", "")], []),
+        ([("a", "1"), ("a", "2")], ["services[0].name: 'a' is", "services[1].name: 'a' is there"]),
+    ],
+)
+def test_names_and_ids_tell_services_apart(
+    services: list[tuple[str, str]], faults: list[str]
+) -> None:
+    raw = [{"name": name, "id": each, "integration_key": "env:A"} for name, each in services]
+    try:
+        structure(InstallationSettings, {"services": raw})
+        told = []
+    except SettingsError as error:
+        told = [str(fault) for fault in error.faults]
+    assert len(told) == len(faults)
+    assert all(map(str.startswith, told, faults)), told
+
+
+def test_one_key_or_a_list_is_json_and_passes_the_schema() -> None:
+    validator = jsonschema.Draft202012Validator(json_schema(InstallationSettings))
+    for held in ("env:A", ["env:B", "env:A"]):
+        raw = {"services": [{"name": "a", "integration_key": held}]}
+        validator.validate(raw)
+        settings = structure(InstallationSettings, raw)
+        stored = json.loads(json.dumps(to_json(settings)))
+        assert stored["services"][0]["integration_key"] == held
+        assert structure(InstallationSettings, stored) == settings
+    assert not validator.is_valid({"services": [{"name": "a", "integration_key": []}]})

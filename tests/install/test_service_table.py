@@ -1,0 +1,269 @@
+"""The service table: rows that a person edits, all or nothing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from hostspec import FaultsError
+from pagerduty_plugin import service_table
+from pagerduty_plugin.installation import PagerDuty
+from pagerduty_plugin.service_table import SharedKey, rotate, rows, save, shared_keys
+from pagerduty_plugin.settings import InstallationSettings
+
+from .conftest import Desk, key
+
+Row = dict[str, Any]
+
+
+def account(**changes: Any) -> InstallationSettings:
+    """Give an account of two services; the second one's key is rotated, and comes by reference."""
+    services = [
+        {
+            "id": "A",
+            "name": "Checkout",
+            "integration_key": key(1),
+            "pagerduty_id": "PA",
+            "pagerduty_name": "Checkout at PagerDuty",
+        },
+        {"id": "B", "name": "Platform", "integration_key": ["env:PD_NEW", key(2)]},
+    ]
+    raw = {"region": "eu", "subdomain": "acme", "services": services, **changes}
+    return PagerDuty().installation("acme", raw).settings
+
+
+def saved(table: object, settings: InstallationSettings | None = None) -> InstallationSettings:
+    numbers = itertools.count(1)
+    return save(settings or account(), table, make_id=lambda: f"new-{next(numbers)}")
+
+
+def told(settings: InstallationSettings) -> list[tuple[str, str, list[str]]]:
+    """Show services with their keys, by reference or in the clear."""
+    return [
+        (each.id, each.name, [held.reference or held.reveal() for held in each.keys])
+        for each in settings.services
+    ]
+
+
+def faults(table: object, settings: InstallationSettings | None = None) -> list[str]:
+    before = settings or account()
+    with pytest.raises(FaultsError) as caught:
+        saved(table, before)
+    assert before == (settings or account())
+    return [str(fault) for fault in caught.value.faults]
+
+
+def test_rows_are_json_with_masked_keys() -> None:
+    table = rows(account())
+    masks = [table[0]["integration_key"], table[1]["integration_key"][1]]
+    assert table == [
+        {"id": "A", "name": "Checkout", "integration_key": masks[0]},
+        {"id": "B", "name": "Platform", "integration_key": ["env:PD_NEW", masks[1]]},
+    ]
+    assert all(mask.startswith("******** ") and len(mask) == 17 for mask in masks)
+    assert masks[0] != masks[1]
+    assert "canary" not in json.dumps(table)
+
+
+def test_a_table_saved_as_it_is_changes_nothing() -> None:
+    table = json.loads(json.dumps(rows(account())))
+    assert saved(table) == account()
+    table[0]["integration_key"] += "\n"
+    assert saved(table) == account()
+
+
+def test_rows_edit_create_and_delete() -> None:
+    first, _ = rows(account())
+    table = [
+        {"name": " New ", "integration_key": f" {key(5)}\n"},
+        {**first, "name": "Shop"},
+        {"id": None, "name": "By reference", "integration_key": "file:/run/pd"},
+        {"id": "", "name": "Two keys", "integration_key": [key(7), key(6)]},
+    ]
+    after = saved(table)
+    assert told(after) == [
+        ("new-1", "New", [key(5)]),
+        ("A", "Shop", [key(1)]),
+        ("new-2", "By reference", ["file:/run/pd"]),
+        ("new-3", "Two keys", [key(7), key(6)]),
+    ]
+    edited = after.services[1]
+    assert (edited.pagerduty_id, edited.pagerduty_name) == ("PA", "Checkout at PagerDuty")
+    assert (after.region, after.subdomain) == ("eu", "acme")
+    assert PagerDuty().installation("acme", after).settings == after
+
+
+def test_ids_are_made_where_none_are_given() -> None:
+    table = [{"name": name, "integration_key": key(n)} for n, name in enumerate("ab")]
+    one, other = save(account(), table).services
+    assert len(one.id) == len(other.id) == 32
+    assert one.id != other.id
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        (key(9), [key(9)]),
+        ([key(9), "env:PD_NEW"], [key(9), "env:PD_NEW"]),
+        (["env:PD_NEW"], ["env:PD_NEW"]),
+    ],
+)
+def test_a_rotated_key_keeps_the_services_id(given: object, held: list[str]) -> None:
+    first, second = rows(account())
+    after = saved([first, {**second, "integration_key": given}])
+    assert told(after)[1] == ("B", "Platform", held)
+
+
+def test_of_two_masked_keys_either_may_stay_or_change_places() -> None:
+    first, second = rows(account())
+    new, old = second["integration_key"]
+    assert told(saved([first, {**second, "integration_key": old}]))[1][2] == [key(2)]
+    swapped = saved([first, {**second, "integration_key": [old, new]}])
+    assert told(swapped)[1][2] == [key(2), "env:PD_NEW"]
+
+
+def test_every_fault_is_told_at_once_with_row_and_field() -> None:
+    first, second = rows(account())
+    table = [
+        {"id": "A", "name": " ", "integration_key": ""},
+        {"id": "Z", "name": "Zeta", "integration_key": key(3)},
+        {"name": "Zeta", "integration_key": key(3)},
+        {"id": "B", "name": 7, "integration_key": ["env:PD_NEW", None, first["integration_key"]]},
+        {"id": "B", "name": "Twice", "integration_key": second["integration_key"][1]},
+        {"id": ["B"], "name": "Odd", "integration_key": "u+abcdefghijklmno_-x", "colour": 1},
+        {"name": "A", "integration_key": []},
+        "row",
+    ]
+    blank_name = "is blank, or no text; a service needs one"
+    blank_key = "is blank, or no text; a service needs an integration key"
+    unknown = "no service has this id; leave it out for a new one"
+    assert faults(table) == [
+        f"[0].name: {blank_name}",
+        f"[0].integration_key: {blank_key}",
+        f"[1].id: {unknown}",
+        f"[3].name: {blank_name}",
+        f"[3].integration_key[1]: {blank_key}",
+        "[3].integration_key[2]: is masked, but not the mask of a key of this service; give the "
+        "key itself",
+        "[5].colour: unknown; known are id, name, integration_key",
+        f"[5].id: {unknown}",
+        "[5].integration_key: is no integration key: it must be 32 letters and digits, and has "
+        "20 characters (a REST API key has 20 characters)",
+        f"[6].integration_key: {blank_key}",
+        "[7]: must be an object",
+        "[1].name: 'Zeta' is there twice",
+        "[1].integration_key: the same key is there twice",
+        "[2].name: 'Zeta' is there twice",
+        "[2].integration_key: the same key is there twice",
+        "[3].id: is there twice",
+        "[4].id: is there twice",
+        "[6].name: 'A' is the id of another service",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (None, ["must be a list of rows"]),
+        ({}, ["must be a list of rows"]),
+        ("rows", ["must be a list of rows"]),
+        ([], ["has no row; to be rid of every service, remove the account"]),
+    ],
+)
+def test_what_is_no_table_is_refused(table: object, told: list[str]) -> None:
+    assert faults(table) == told
+
+
+def test_a_new_key_may_not_be_one_that_another_row_keeps() -> None:
+    first, second = rows(account())
+    assert faults([first, second, {"name": "New", "integration_key": key(1)}]) == [
+        "[0].integration_key: the same key is there twice",
+        "[2].integration_key: the same key is there twice",
+    ]
+    assert faults([{**first, "integration_key": [key(4), key(4)]}]) == [
+        "[0].integration_key[0]: the same key is there twice",
+        "[0].integration_key[1]: the same key is there twice",
+    ]
+
+
+def test_a_new_service_has_no_mask_of_its_own() -> None:
+    first, second = rows(account())
+    (fault,) = faults([second, {"name": "New", "integration_key": first["integration_key"]}])
+    assert fault.startswith("[1].integration_key: is masked")
+
+
+def test_no_fault_quotes_a_key() -> None:
+    table = [
+        {"name": "a", "integration_key": f"{key(1)}x"},
+        {"name": "b", "integration_key": {"x": key(1)}},
+        {"id": key(1), "name": "c", "integration_key": f"******** {key(1)}"},
+    ]
+    assert "canary" not in str(faults(table))
+
+
+def test_a_service_of_a_file_has_its_name_for_an_id() -> None:
+    """And keeps it when it is renamed."""
+    settings = account(services=[{"name": "checkout", "integration_key": "env:PD_CHECKOUT"}])
+    (row,) = rows(settings)
+    assert row == {"id": "checkout", "name": "checkout", "integration_key": "env:PD_CHECKOUT"}
+    assert told(saved([row], settings)) == [("checkout", "checkout", ["env:PD_CHECKOUT"])]
+    after = saved([{**row, "name": "Shop"}], settings)
+    assert told(after) == [("checkout", "Shop", ["env:PD_CHECKOUT"])]
+
+
+def test_lone_surrogates_in_a_name_are_replaced() -> None:
+    assert saved([{"name": "a\ud83d", "integration_key": key(1)}]).services[0].name == "a\ufffd"
+
+
+@pytest.mark.parametrize("service", ["B", "Platform"])
+def test_a_rotation_holds_both_keys_until_it_is_ended(service: str) -> None:
+    rotated = rotate(account(), service, key(9))
+    assert told(rotated)[1] == ("B", "Platform", [key(9), "env:PD_NEW", key(2)])
+    assert told(rotated)[0] == told(account())[0]
+    retired = service_table.retire(rotated, service)
+    assert told(retired)[1] == ("B", "Platform", [key(9)])
+    assert service_table.retire(retired, service) == retired
+    assert told(rotate(account(), "A", "env:NEW"))[0] == ("A", "Checkout", ["env:NEW", key(1)])
+
+
+@pytest.mark.parametrize(
+    ("service", "new", "fault"),
+    [
+        ("Z", key(9), "there is no service 'Z'"),
+        ("A", "short", "[0].integration_key[0]: is no integration key"),
+        ("A", key(1), "[0].integration_key[0]: the same key is there twice"),
+    ],
+)
+def test_a_rotation_that_cannot_be_is_refused(service: str, new: str, fault: str) -> None:
+    with pytest.raises(FaultsError) as caught:
+        rotate(account(), service, new)
+    assert str(caught.value.faults[0]).startswith(fault)
+    with pytest.raises(FaultsError):
+        service_table.retire(account(), "Z")
+
+
+def test_a_key_in_several_places_is_reported_by_its_fingerprint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PD_CHECKOUT", key(1))
+    desk = Desk()
+    desk.by_hand(
+        "one",
+        {"name": "a", "integration_key": key(1)},
+        {"name": "b", "integration_key": [key(2), key(1)]},
+        {"name": "c", "integration_key": [key(3), key(3)]},
+    )
+    desk.by_hand(
+        "two",
+        {"name": "a", "integration_key": "env:PD_CHECKOUT"},
+        {"name": "d", "integration_key": "env:PD_NOT_SET"},
+        {"name": "e", "integration_key": key(4)},
+    )
+    (shared,) = shared_keys(desk.installations.values())
+    assert shared == SharedKey(shared.fingerprint, (("one", "a"), ("one", "b"), ("two", "a")))
+    assert len(shared.fingerprint) == 16
+    assert "canary" not in repr(shared)
+    assert shared_keys([desk.installations["two"]]) == []
