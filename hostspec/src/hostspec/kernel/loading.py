@@ -101,15 +101,24 @@ def _found() -> dict[str, list[EntryPoint]]:
     return found
 
 
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    """Give the name and version of what installed an entry point; blank where it does not say."""
+    if point.dist is None:
+        return "", ""
+    # asked this way, what is left of a broken installation is no harm
+    metadata = point.dist.metadata
+    name, version = (metadata[key] if key in metadata else "" for key in ("Name", "Version"))
+    return name, version
+
+
 def _origin(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+    return " ".join(_distribution(point)).strip() or point.value
 
 
 def _info(
     point: EntryPoint, state: PluginState = PluginState.ACTIVE, reason: str = ""
 ) -> PluginInfo:
-    distribution, version = (point.dist.name, point.dist.version) if point.dist else ("", "")
-    return PluginInfo(point.name, distribution, version, state, reason)
+    return PluginInfo(point.name, *_distribution(point), state, reason)
 
 
 def _meant(name: str, found: Iterable[str]) -> str:
