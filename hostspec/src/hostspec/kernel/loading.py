@@ -107,7 +107,8 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
         return "", ""
     # asked this way, what is left of a broken installation is no harm
     metadata = point.dist.metadata
-    name, version = (metadata[key] if key in metadata else "" for key in ("Name", "Version"))
+    parts = ("Name", "Version")
+    name, version = (metadata[part] if part in metadata else "" for part in parts)  # noqa: SIM401 -- has no get
     return name, version
 
 
