@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostspec import Alert, Fault, FaultyAlertError, Identity, Image, Link, Repair, Severity, Status
-from hostspec.alert import _cut_depths
+from hostspec.reading import _cut_depths
 
 UTC = dt.UTC
 MOMENT = dt.datetime(2026, 11, 23, 3, 14, tzinfo=UTC)

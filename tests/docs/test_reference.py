@@ -173,7 +173,7 @@ def test_the_page_on_alerts_has_every_field() -> None:
 
 
 def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
-    from hostspec.alert import _SEVERITY_WORDS
+    from hostspec.parts import _SEVERITY_WORDS
 
     text = (DOCS / "alert.md").read_text(encoding="utf-8").partition("## Severities")[2]
     listed = {}

@@ -16,7 +16,8 @@ from recorder import AccountSettings, Page, Pager, PagerPlugin
 
 from hostspec import Capabilities, FaultsError, hookimpl, hookspec
 from hostspec.kernel import PluginInfo, Plugins, PluginsError, PluginState, load, loading, survey
-from hostspec.kernel.loading import installed, unknown
+from hostspec.kernel.loading import installed
+from hostspec.kernel.plugins import unknown
 
 Install = Callable[..., str]
 

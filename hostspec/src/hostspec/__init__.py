@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hostspec.action import Action, AnyAction, Capabilities, Limit, Preview
-from hostspec.alert import Alert, FaultyAlertError, Identity, Image, Link, Severity, Status
+from hostspec.alert import Alert
 from hostspec.collapse import collapse
 from hostspec.demonstration import Demonstration, Table
 from hostspec.faults import Fault, FaultsError
@@ -13,6 +13,7 @@ from hostspec.markers import PROJECT, hookimpl, hookspec
 from hostspec.merge import merge
 from hostspec.normalise import FrozenDict, Json, Repair, normalise
 from hostspec.outcome import Outcome, OutcomeKind, Receipt, SendContext
+from hostspec.parts import FaultyAlertError, Identity, Image, Link, Severity, Status
 from hostspec.provider import Destination, Installation, Provider
 from hostspec.schema import json_schema
 from hostspec.secret import LiteralSecretError, Secret, SecretUnavailableError

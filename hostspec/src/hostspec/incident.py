@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import attrs
 
-from hostspec.alert import Identity, Severity
 from hostspec.normalise import FrozenDict, Json, Repair, freeze
+from hostspec.parts import Identity, Severity
 
 
 class Operation(enum.StrEnum):

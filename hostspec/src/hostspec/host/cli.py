@@ -20,8 +20,9 @@ from hostspec.host.explain import show
 from hostspec.host.screen import Screen, printable
 from hostspec.host.send import Sending, summary
 from hostspec.host.source import ConfigurationError, Source
-from hostspec.kernel.loading import PluginInfo, Plugins, PluginState, survey, unknown
 from hostspec.kernel.loading import installed as installed_plugins
+from hostspec.kernel.loading import survey
+from hostspec.kernel.plugins import PluginInfo, Plugins, PluginState, unknown
 from hostspec.schema import json_schema
 
 _Command: TypeAlias = Callable[..., None]

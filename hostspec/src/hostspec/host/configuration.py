@@ -14,7 +14,8 @@ from hostspec.faults import Fault
 from hostspec.host.matchers import Matcher, parse_matchers
 from hostspec.host.source import ConfigurationError, Source
 from hostspec.kernel.host import Host
-from hostspec.kernel.loading import Plugins, PluginState, survey, unknown
+from hostspec.kernel.loading import survey
+from hostspec.kernel.plugins import Plugins, PluginState, unknown
 from hostspec.kernel.rules import Rule, RuleAction
 from hostspec.provider import Installation
 from hostspec.settings import SettingsError, setting, structure

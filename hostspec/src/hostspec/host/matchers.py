@@ -36,8 +36,9 @@ from typing import Final, Literal, NoReturn, TypeAlias, cast
 
 import attrs
 
-from hostspec.alert import Alert, Severity, Status
+from hostspec.alert import Alert
 from hostspec.normalise import Json
+from hostspec.parts import Severity, Status
 
 Operator: TypeAlias = Literal["=", "!=", "=~", "!~"]
 

@@ -7,8 +7,9 @@ from typing import BinaryIO
 
 import attrs
 
-from hostspec.alert import Alert, FaultyAlertError
+from hostspec.alert import Alert
 from hostspec.faults import Fault
+from hostspec.parts import FaultyAlertError
 
 
 @attrs.frozen

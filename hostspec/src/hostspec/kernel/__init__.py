@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from hostspec.kernel.host import Host, Report
-from hostspec.kernel.loading import (
-    PluginInfo,
-    Plugins,
-    PluginsError,
-    PluginState,
-    load,
-    survey,
-)
+from hostspec.kernel.loading import load, survey
 from hostspec.kernel.planning import Plan
+from hostspec.kernel.plugins import PluginInfo, Plugins, PluginsError, PluginState
 from hostspec.kernel.rules import Rule, RuleAction
 
 __all__ = [

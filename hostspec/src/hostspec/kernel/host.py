@@ -10,16 +10,17 @@ from typing import Any
 import attrs
 
 from hostspec.action import AnyAction, Preview
-from hostspec.alert import Alert, Status
+from hostspec.alert import Alert
 from hostspec.incident import Delivery
 from hostspec.kernel.calling import told
-from hostspec.kernel.loading import Plugins
 from hostspec.kernel.memory import Memory
 from hostspec.kernel.planning import Plan, Planning
+from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
 from hostspec.kernel.turns import Turns
 from hostspec.merge import merge
 from hostspec.outcome import Outcome, OutcomeKind, Receipt, SendContext
+from hostspec.parts import Status
 from hostspec.provider import Installation
 
 _log = logging.getLogger("hostspec")

@@ -7,9 +7,9 @@ from typing import Final
 
 import attrs
 
-from hostspec.alert import Identity
 from hostspec.incident import Delivery, Incident, IncidentState, Operation, Place
 from hostspec.outcome import Outcome
+from hostspec.parts import Identity
 
 MOST_INCIDENTS: Final = 100_000
 """Incidents that are remembered; beyond it the one that was touched longest ago is forgotten."""

@@ -9,14 +9,15 @@ from typing import Final, TypeGuard
 import attrs
 
 from hostspec.action import AnyAction
-from hostspec.alert import Alert, Identity, Severity, Status
+from hostspec.alert import Alert
 from hostspec.faults import Fault
 from hostspec.incident import Delivery, Incident, Operation, Place
 from hostspec.kernel.calling import told
-from hostspec.kernel.loading import Plugins
 from hostspec.kernel.memory import Memory
+from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule, RuleAction
 from hostspec.normalise import Repair
+from hostspec.parts import Identity, Severity, Status
 
 _SHAPE: Final[dict[str, type]] = {
     "operation": Operation,
