@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import platform
 import re
@@ -80,6 +81,10 @@ class Client:
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._surroundings = Surroundings.read(environment)
+        self._start()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._turns: dict[str, threading.Lock] = {}
         self._roads: dict[str, _Road] = {}
@@ -92,6 +97,9 @@ class Client:
             body: the bytes.
             destination: whose turn it is; one post at a time for each.
         """
+        if self._process != os.getpid():
+            # a child that spoke on its parent's connections would mix up their events
+            self._start()
         with self._lock:
             turn = self._turns.setdefault(destination, threading.Lock())
         with turn:
@@ -231,7 +239,7 @@ def _no_reply(error: Exception) -> NoReply:
     if isinstance(error, trouble.Timeout):
         return NoReply(Trouble.NETWORK, f"no reply within {READ_TIMEOUT:g} s")
     if isinstance(error, trouble.ConnectionError):
-        return NoReply(Trouble.NETWORK, f"no connection: {cause}")
+        return NoReply(Trouble.NETWORK, f"no reply: {cause}")
     if isinstance(error, OSError) and not isinstance(error, trouble.RequestException):
         names = " or ".join(_CA_VARIABLES)
         return NoReply(Trouble.CONFIGURATION, f"the CA certificates are missing; check {names}")
@@ -257,4 +265,6 @@ def _told(causes: tuple[BaseException, ...]) -> str:
     for each in causes:
         if isinstance(each, OSError) and each.strerror:
             return each.strerror
+    if any(isinstance(each, http.client.HTTPException) for each in causes):
+        return "what came back is no HTTP"
     return type(causes[-1]).__name__

@@ -36,7 +36,10 @@ LATE: Final = dt.timedelta(seconds=30)
 DELIVERY: Final = "_delivery"
 """The member of ``custom_details`` that says how a trigger came to be sent."""
 
-_ROUTING_KEY: Final = re.compile(r"[A-Za-z0-9]{32}")
+ROUTING_KEY_LENGTH: Final = 32
+"""Characters of an integration key, which PagerDuty calls routing key on the wire."""
+
+_ROUTING_KEY: Final = re.compile(rf"[A-Za-z0-9]{{{ROUTING_KEY_LENGTH}}}")
 
 _SEVERITIES: Final[Mapping[Severity, str]] = {
     Severity.DEBUG: "info",
@@ -64,11 +67,12 @@ def routing_key_fault(key: str) -> str | None:
     """Say why PagerDuty would not take a text as routing key; None where it may."""
     if _ROUTING_KEY.fullmatch(key):
         return None
-    looks_like = " (a REST API key has 20 characters)" if len(key) == 20 else ""  # noqa: PLR2004
-    return (
-        "is no integration key: it must be 32 letters and digits, "
-        f"and has {len(key)} characters{looks_like}"
-    )
+    found = f"it has {len(key)} characters"
+    if len(key) == 20:  # noqa: PLR2004 -- the length of PagerDuty's REST API keys
+        found += ", as a REST API key has"
+    elif len(key) == ROUTING_KEY_LENGTH:
+        found += ", not all of them letters and digits"
+    return f"is no integration key, which is {ROUTING_KEY_LENGTH} letters and digits: {found}"
 
 
 def dedup_key(alert: Identity) -> tuple[str, tuple[Repair, ...]]:
@@ -76,7 +80,8 @@ def dedup_key(alert: Identity) -> tuple[str, tuple[Repair, ...]]:
 
     A slash in a scope is escaped, so that the first one ends the scope. A dedup key that is
     too long keeps its beginning and ends in a hash of the whole, so that it stays the same
-    from trigger to resolve and no two problems share it.
+    from trigger to resolve. Hosts use scopes for all their alerts or for none: an alert
+    without one may have a key that looks like another's scope and key.
     """
     scope = alert.scope.replace("%", "%25").replace("/", "%2F")
     key = f"{scope}/{alert.key}" if scope else alert.key

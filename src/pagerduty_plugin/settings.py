@@ -49,10 +49,16 @@ def _url_fault(url: str, whose: str, example: str) -> str | None:
         return f"{url!r} is no base URL; right would be {example!r}"
     if parts.scheme == "http" and not is_loopback(host):
         return f"{url!r} is not encrypted; only loopback may be plain http"
+    base = _ENQUEUE.sub("", url)
+    if base != url:
+        return f"{url!r} has the path of the Events API; right would be {base!r}"
     if "?" in url or "#" in url:
         return f"{url!r} has a query or fragment; a base URL has none"
     return None
 
+
+_ENQUEUE: Final = re.compile(r"/v2/(change/)?enqueue/?$")
+"""The path that is put after a base URL, and that other senders want in it."""
 
 _BLANK: Final = re.compile(r"[\s\x00-\x1f\\]")
 """What no URL holds, though some readers of URLs pass over it."""

@@ -122,7 +122,10 @@ class Reader:
 
     def status(self, value: object) -> Status:
         """Read the status, whatever its case and blanks."""
-        word = value.strip().casefold() if isinstance(value, str) else ""
+        word = value.strip().casefold() if isinstance(value, str) else None
+        if word == "":
+            self.repair("status", "blank; taken as firing")
+            return Status.FIRING
         if word in _STATUS_WORDS:
             return Status(word)
         known = ", ".join(Status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +54,8 @@ class Secret:
 
     def masked(self) -> str:
         """Show where the secret comes from, or eight stars where it was given as itself."""
-        return self.reference or "********"
+        scheme, colon, place = (self.reference or "").partition(":")
+        return f"{scheme}{colon}{_shown(place)}" if place else "********"
 
     def __repr__(self) -> str:
         return f"Secret({self.masked()!r})"
@@ -79,6 +81,11 @@ class Secret:
         return self
 
 
+def _shown(place: str) -> str:
+    """Show where a secret lies, unless somebody put the secret itself there."""
+    return "********" if _KEY.fullmatch(place) else place
+
+
 def _read(reference: str) -> str:
     scheme, _, place = reference.partition(":")
     if not place:
@@ -91,7 +98,7 @@ def _from_environment(name: str) -> str:
     try:
         return os.environ[name]
     except (KeyError, UnicodeEncodeError):
-        message = f"the environment variable {name} is not set"
+        message = f"the environment variable {_shown(name)} is not set"
         raise SecretUnavailableError(message) from None
 
 
@@ -99,10 +106,10 @@ def _from_file(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        message = f"the file {path} cannot be read: {error.strerror}"
+        message = f"the file {_shown(path)} cannot be read: {error.strerror}"
         raise SecretUnavailableError(message) from None
     except UnicodeDecodeError:
-        message = f"the file {path} is not text"
+        message = f"the file {_shown(path)} is not text"
         raise SecretUnavailableError(message) from None
     except ValueError:
         message = f"{path!r} cannot be the path of a file"
@@ -127,5 +134,8 @@ def _from_keyring(place: str) -> str:
         raise SecretUnavailableError(message)
     return str(secret)
 
+
+_KEY: Final = re.compile(r"(?=.*[0-9])[A-Za-z0-9]{20,}")
+"""What is more likely a key than the name of a variable or file."""
 
 _READERS: Final = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}

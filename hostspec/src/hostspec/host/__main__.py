@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hostspec.host.cli import main
+from hostspec.host import main
 
-main(prog_name="alerthost")
+main()

@@ -89,10 +89,7 @@ def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
     delivery delivered, 1 when not, 2 for a mistake in the configuration: then nothing is sent.
     """
     source = Source.read(path)
-    loaded = configuration.load(source)
-    faults = loaded.check()
-    if faults:
-        source.refuse(faults)
+    loaded = configuration.load(source, ready=True)
     screen = Screen()
     opened = files or (sys.stdin.buffer,)
     sending = Sending(loaded.host(), screen)
@@ -103,7 +100,7 @@ def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
                 screen.complain(printable(told), "yellow")
             progress.advance()
     screen.say(summary(sending.tally), "bold")
-    sys.exit(0 if sending.tally.all_well else 1)
+    sys.exit(0 if sending.tally.all_well and not screen.is_broken else 1)
 
 
 @main.command(short_help="Show what would be sent, and why.")
@@ -126,10 +123,12 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
         explained = explain_statement(host, statement)
         understood = understood and "faults" not in explained
         if as_json:
-            click.echo(json.dumps(explained, ensure_ascii=False))
+            screen.give(json.dumps(explained, ensure_ascii=False))
         else:
             show(explained, screen)
-    sys.exit(0 if understood else 1)
+        if screen.is_broken:
+            break
+    sys.exit(0 if understood and not screen.is_broken else 1)
 
 
 @main.command(short_help="List the plugins.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
@@ -41,7 +41,9 @@ class InstallationTable:
 
     provider: str = setting("Provider", help="Which service it connects to.")
     name: str = setting("Name", help="What rules call it.", check=_blank)
-    settings: Mapping[str, Any] = setting("Settings", help="The provider's.", default={})
+    settings: Mapping[str, Any] = setting(
+        "Settings", help="What the provider needs to know.", default={}
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -49,8 +51,12 @@ class RuleTable:
     """A table ``[[rules]]``."""
 
     name: str = setting("Name", help="Names the rule in what people read.", check=_blank)
-    match: tuple[str, ...] = setting("Match", help="Matchers; all must match.", default=())
-    actions: tuple[Mapping[str, Any], ...] = setting("Actions", least_items=1)
+    match: tuple[Any, ...] = setting("Match", help="Matchers; all must match.", default=())
+    actions: tuple[Mapping[str, Any], ...] = setting(
+        "Actions",
+        help="What to do: each names an action (use) and an installation, and sets the action.",
+        least_items=1,
+    )
 
 
 @attrs.frozen
@@ -82,14 +88,6 @@ class Configuration:
         """Make the host."""
         return Host(self.plugins, self.rules)
 
-    def check(self) -> list[Fault]:
-        """Say what stands in the way of sending now; reads every secret once, sends nothing."""
-        return [
-            fault.below(f"installations[{index}].settings")
-            for index, installation in enumerate(self.installations)
-            for fault in self.plugins.providers[installation.provider].check(installation)
-        ]
-
 
 def enabled_plugins(source: Source) -> tuple[str, ...]:
     """Say which plugins a file enables, whatever else is wrong in it.
@@ -103,26 +101,33 @@ def enabled_plugins(source: Source) -> tuple[str, ...]:
         source.refuse(fault.below("plugins") for fault in error.faults)
 
 
-def load(source: Source) -> Configuration:
-    """Build the configuration that a file says.
+def load(source: Source, *, ready: bool = False) -> Configuration:
+    """Build the configuration that a file says; `ready` as in `build`.
 
     Raises:
         ConfigurationError: with every fault, each with its place and, where known, its line.
     """
     try:
-        return build(source.document)
+        return build(source.document, ready=ready)
     except ConfigurationError as error:
         source.refuse(error.faults)
 
 
-def build(document: Mapping[str, Any]) -> Configuration:
+def build(document: Mapping[str, Any], *, ready: bool = False) -> Configuration:
     """Build a configuration from a document in the shape of the file.
+
+    Args:
+        document: the tables.
+        ready: everything must be there that sending needs: each secret, which is read once,
+            and a rule at the least, for a host without any would be silent at night.
 
     Raises:
         ConfigurationError: with every fault, its path as in the document.
     """
     building = _Building()
     configuration = building.run(document)
+    if ready:
+        building.refuse_unready(document)
     if building.faults:
         raise ConfigurationError(building.faults)
     return configuration
@@ -137,17 +142,28 @@ class _Building:
         self._incomplete = False
         self._names: tuple[str, ...] = ()
         self._installations: dict[str, Installation[Any]] = {}
+        self._installed: dict[str, Installation[Any]] = {}
 
     def run(self, document: Mapping[str, Any]) -> Configuration:
         self._refuse_unknown_tables(document)
         self._load(document.get("plugins", {}))
         installations = self._read_all("installations", InstallationTable, document)
         rules = self._read_all("rules", RuleTable, document)
-        self._names = tuple(table.name for table in installations.values())
+        self._names = _names(document.get("installations"))
         for index, installation in installations.items():
             self._install(f"installations[{index}]", installation)
         built = tuple(self._rule(f"rules[{index}]", rule) for index, rule in rules.items())
         return Configuration(self._plugins, tuple(self._installations.values()), built)
+
+    def refuse_unready(self, document: Mapping[str, Any]) -> None:
+        """Find what stands in the way of sending now."""
+        for path, installation in self._installed.items():
+            provider = self._plugins.providers[installation.provider]
+            self.faults += [
+                fault.below(f"{path}.settings") for fault in provider.check(installation)
+            ]
+        if not document.get("rules"):
+            self._fault("rules", "there is none, so that no alert would page anyone")
 
     def _fault(self, path: str, reason: str) -> None:
         self.faults.append(Fault(path, reason))
@@ -159,10 +175,18 @@ class _Building:
                 self._fault(name, unknown(name, tables))
 
     def _read(self, path: str, kind: type[_T], raw: object) -> _T | None:
+        """Read a table; what is wrong in it is told, and the rest is read all the same."""
         try:
             return structure(kind, raw)
         except SettingsError as error:
             self.faults += [fault.below(path) for fault in error.faults]
+            if not isinstance(raw, Mapping):
+                return None
+            wrong = {_KEY.split(fault.path, maxsplit=1)[0] for fault in error.faults}
+            right = {name: value for name, value in raw.items() if name not in wrong}
+        try:
+            return structure(kind, right)
+        except SettingsError:
             return None
 
     def _read_all(self, table: str, kind: type[_N], document: Mapping[str, Any]) -> dict[int, _N]:
@@ -181,10 +205,6 @@ class _Building:
 
     def _load(self, raw: object) -> None:
         table = self._read("plugins", PluginsTable, raw)
-        if table is None and isinstance(raw, Mapping):
-            # what is enabled may be clear all the same, and more faults can be told then
-            with contextlib.suppress(SettingsError):
-                table = structure(PluginsTable, {"enabled": raw.get("enabled", ())})
         if table is not None:
             self._plugins = survey(table.enabled)
         failed = [info for info in self._plugins.infos if info.state is PluginState.FAILED]
@@ -201,6 +221,8 @@ class _Building:
                 )
             except SettingsError as error:
                 self.faults += [fault.below(f"{path}.settings") for fault in error.faults]
+            else:
+                self._installed[path] = self._installations[table.name]
         elif not self._incomplete:
             reason = self._unknown(table.provider, self._plugins.providers, "provider")
             self._fault(f"{path}.provider", reason)
@@ -209,7 +231,9 @@ class _Building:
         matchers: list[Matcher] = []
         for index, text in enumerate(table.match):
             try:
-                matchers += parse_matchers(text)
+                matchers += parse_matchers(structure(str, text))
+            except SettingsError as error:
+                self.faults += [fault.below(f"{path}.match[{index}]") for fault in error.faults]
             except ValueError as error:
                 self._fault(f"{path}.match[{index}]", str(error))
         actions: list[RuleAction] = []
@@ -253,3 +277,11 @@ class _Building:
 
 
 _REFERENCES: Final = ("use", "installation")
+_KEY: Final = re.compile(r"[.\[]")
+
+
+def _names(tables: object) -> tuple[str, ...]:
+    """Give the names of all installations, those with faults too: they are not unknown."""
+    entries = tables if isinstance(tables, list) else []
+    named = (entry.get("name") for entry in entries if isinstance(entry, Mapping))
+    return tuple(name for name in named if isinstance(name, str))

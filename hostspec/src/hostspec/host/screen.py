@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -45,9 +47,18 @@ class Screen:
         shared = self._out.is_terminal and sys.stderr.isatty()
         self._err = self._out if shared else _Stream(sys.stderr)
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether something could not be shown, and nothing more is."""
+        return self._out.is_broken or self._err.is_broken
+
     def say(self, text: str = "", style: str = "") -> None:
         """Show a line of what the command is for."""
         self._out.line(text, style)
+
+    def give(self, text: str) -> None:
+        """Give a line to a machine: plain on a terminal too."""
+        self._out.plain(text)
 
     def complain(self, text: str, style: str = "red") -> None:
         """Show a line of what a person should look at."""
@@ -72,23 +83,43 @@ class _NoProgress:
 class _Stream:
     """One stream: a console of rich's on a terminal, plain lines elsewhere."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self._console = None
-        if stream.isatty():
+        if isinstance(stream, io.TextIOWrapper):
+            # what a terminal or pipe has no letter for must not end the sending
+            stream.reconfigure(errors="backslashreplace")
+        if stream is not None and stream.isatty():
             from rich.console import Console  # noqa: PLC0415 -- only terminals pay for it
 
-            self._console = Console(file=stream, highlight=False)
+            self._console = Console(file=stream, highlight=False, emoji=False)
 
     @property
     def is_terminal(self) -> bool:
         return self._console is not None
 
+    @property
+    def is_broken(self) -> bool:
+        return self._stream is None
+
     def line(self, text: str, style: str) -> None:
         if self._console:
             self._console.print(text, style=style or None, markup=False, soft_wrap=True)
         else:
+            self.plain(text)
+
+    def plain(self, text: str) -> None:
+        """Write a line; a stream that takes none any more must not end the sending."""
+        if self._stream is None:
+            return
+        try:
             click.echo(text, file=self._stream)
+        except OSError:
+            # what is left in its buffer goes where nothing is refused
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            self._stream = None
 
     def table(self, table: Table) -> None:
         if self._console:

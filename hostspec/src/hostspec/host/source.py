@@ -44,7 +44,7 @@ class Source:
         """
         name = str(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
             return cls(name, text, tomllib.loads(text))
         except FileNotFoundError:
             reason = "there is no such file; name one with --config"
