@@ -106,7 +106,11 @@ def test_says_what_it_needs(wheels: dict[str, Wheel]) -> None:
         "<2",
         ">=1.7",
     ]
-    assert set(contract.metadata.get_all("Provides-Extra") or []) == {"host", "keyring"}
+    assert set(contract.metadata.get_all("Provides-Extra") or []) == {
+        "host",
+        "keyring",
+        "testing",
+    }
 
 
 def test_is_found_through_its_entry_point(wheels: dict[str, Wheel]) -> None:

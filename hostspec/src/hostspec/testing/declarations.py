@@ -1,0 +1,162 @@
+"""Checks of what a provider and its actions declare."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from hostspec.provider import Destination
+from hostspec.schema import json_schema
+from hostspec.settings import SettingsError, describe, structure
+from hostspec.testing import samples
+from hostspec.testing.case import INSTALLATION, NOWHERE, REFERENCE, Connected, ProviderCase
+from hostspec.testing.requirement import fail, require
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*")
+
+UNKNOWN: Final = "no such setting"
+"""A key that no settings class has."""
+
+
+def check_names(case: ProviderCase) -> None:
+    """Provider and action have names that a configuration can hold."""
+    provider, action = case.load()
+    require(
+        _NAME.fullmatch(provider.name),
+        f"the provider's name {provider.name!r} is not in lower-case letters, digits, - and _",
+    )
+    prefix, dot, own = action.name.partition(".")
+    require(
+        dot and prefix == action.provider and _NAME.fullmatch(own),
+        f"the action's name {action.name!r} is not its provider's name, a dot and its own; "
+        f"call it {action.provider}.something",
+    )
+
+
+def check_settings_classes(case: ProviderCase) -> None:
+    """Settings are frozen, keyword-only attrs classes whose fields have labels."""
+    connected = case.connect()
+    for kind in dict.fromkeys(type(each) for _, each, _ in _tables(case, connected)):
+        require(
+            attrs.inspect(kind).is_frozen,
+            f"{kind.__name__} can be changed; declare it with @attrs.frozen(kw_only=True)",
+        )
+        for field in attrs.fields(kind):
+            place = f"{kind.__name__}.{field.name}"
+            require(
+                field.kw_only,
+                f"{place} can be given by position; declare {kind.__name__} with kw_only=True",
+            )
+            require(
+                describe(field).label.strip() and field.metadata,
+                f"{place} has no label for a form; declare it with hostspec.setting(...)",
+            )
+
+
+def check_schemas(case: ProviderCase) -> None:
+    """The settings' JSON Schemas are valid, and take the settings of the case."""
+    connected = case.connect()
+    for kind, raw in (
+        (connected.provider.settings, case.installation_settings(NOWHERE, REFERENCE)),
+        (connected.action.settings, case.action_settings),
+    ):
+        schema = json_schema(kind)
+        try:
+            json.dumps(schema, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            fail(f"the schema of {kind.__name__} is no JSON: {error}; mend choices and defaults")
+        try:
+            validator: Any = importlib.import_module("jsonschema").Draft202012Validator
+        except ImportError:
+            continue
+        plain = json.loads(json.dumps(raw, default=dict))
+        wrong = [
+            *(error.message for error in validator(validator.META_SCHEMA).iter_errors(schema)),
+            *(error.message for error in validator(schema).iter_errors(plain)),
+        ]
+        require(
+            not wrong,
+            f"the schema of {kind.__name__} is wrong, or refuses the settings of the case: "
+            f"{'; '.join(wrong)}; mend choices, defaults and limits of the declaration",
+        )
+
+
+def check_unknown_keys(case: ProviderCase) -> None:
+    """A misspelt setting is refused by its path, wherever it stands."""
+    connected = case.connect()
+    for path, _, of in _tables(case, connected):
+        wanted = f"{path}.{UNKNOWN}" if path else UNKNOWN
+        try:
+            if of == "installation":
+                raw = case.installation_settings(NOWHERE, REFERENCE)
+                connected.provider.installation(INSTALLATION, _with_unknown(raw, path))
+            else:
+                structure(connected.action.settings, _with_unknown(case.action_settings, path))
+        except SettingsError as error:
+            told = [fault.path for fault in error.faults]
+            require(
+                wanted in told,
+                f"the {of}'s unknown setting {wanted!r} is refused without its path "
+                f"(told were {told}); let hostspec.structure find it",
+            )
+        else:
+            fail(
+                f"the {of} takes the unknown setting {wanted!r}: a misspelling would go unseen; "
+                "let hostspec.structure read all that is given"
+            )
+
+
+def check_destinations(case: ProviderCase) -> None:
+    """Destinations are told, each with an id of its own, and plans go to them."""
+    connected = case.connect()
+    told: object = connected.provider.destinations(connected.installation)
+    if not isinstance(told, Sequence) or not all(isinstance(each, Destination) for each in told):
+        fail("destinations() gave something else than a list of Destination; give such a list")
+    ids = [each.id for each in told]
+    require(
+        len(set(ids)) == len(ids) and all(isinstance(each, str) and each for each in ids),
+        f"destinations() gave the ids {ids}; give each destination an id of its own",
+    )
+    alert = samples.firing("conformance/destination")
+    connected.open(alert)
+    elsewhere = {delivery.place.destination for delivery in connected.plan(alert)}.difference(ids)
+    require(
+        not (ids and elsewhere),
+        f"plan() goes to {sorted(elsewhere)}, which destinations() does not tell; "
+        "use a destination's id in Place",
+    )
+
+
+def _tables(case: ProviderCase, connected: Connected) -> Iterator[tuple[str, Any, str]]:
+    """Give path, object and owner of every settings object that the case's settings hold."""
+    installation = case.installation_settings(NOWHERE, REFERENCE)
+    for path, each in _objects(installation, connected.installation.settings, ""):
+        yield path, each, "installation"
+    for path, each in _objects(case.action_settings, connected.settings, ""):
+        yield path, each, "action"
+
+
+def _objects(raw: object, settings: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(raw, Mapping) and attrs.has(type(settings)):
+        yield path, settings
+        for name, below in raw.items():
+            joined = f"{path}.{name}" if path else name
+            yield from _objects(below, getattr(settings, name, None), joined)
+    elif isinstance(raw, (list, tuple)) and isinstance(settings, tuple):
+        for index, (below, item) in enumerate(zip(raw, settings, strict=False)):
+            yield from _objects(below, item, f"{path}[{index}]")
+
+
+def _with_unknown(raw: object, path: str) -> Any:
+    """Copy settings, with an unknown key added to the table at a path."""
+    copy = json.loads(json.dumps(raw, default=dict))
+    table = copy
+    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        table = table[name or int(index)]
+    table[UNKNOWN] = "given"
+    return copy

@@ -1,0 +1,139 @@
+"""Checks of `send`: an outcome whatever happens, from any thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from typing import Final
+
+from hostspec.alert import Status
+from hostspec.incident import Delivery
+from hostspec.outcome import Outcome, OutcomeKind
+from hostspec.settings import secrets
+from hostspec.testing import samples
+from hostspec.testing.case import VARIABLE, ProviderCase, environment, incident_of
+from hostspec.testing.requirement import ConformanceError, fail, require
+from hostspec.testing.service import Service
+
+THREADS: Final = 8
+"""How many threads send at once."""
+
+
+def check_delivers(case: ProviderCase) -> None:
+    """A service that takes everything is sent the trigger and its follow-ups, once each."""
+    with case.connected(case.service()) as (connected, there):
+        opening = connected.open(samples.firing("conformance-delivers"))
+        outcome = _delivered(case.send(connected, opening), opening)
+        _require_arrived(there, "conformance-delivers")
+        incident = incident_of(opening, outcome.handle)
+        for status in Status:
+            alert = samples.of_status("conformance-delivers", status)
+            followed = connected.action.follow_up(incident, alert)
+            if followed is not None:
+                _delivered(case.send(connected, followed, incident.handle), followed)
+
+
+def check_network_faults(case: ProviderCase) -> None:
+    """Whatever the network does, `send` returns a right outcome, and raises nothing."""
+    faults = case.faults()
+    unknown = set(case.expected).difference(fault.name for fault in faults)
+    require(not unknown, f"`expected` names faults that are not there: {sorted(unknown)}")
+    wrong = []
+    for fault in faults:
+        right = case.expected.get(fault.name, fault.right)
+        with case.connected(fault.meet()) as (connected, _):
+            opening = connected.open(samples.firing("conformance-fault"))
+            try:
+                kind = case.send(connected, opening).kind
+            except ConformanceError as error:
+                wrong.append(f"{fault.name}: {error}")
+                continue
+        if kind not in right:
+            wrong.append(f"{fault.name}: the outcome is {kind}, right is {_or(right)}")
+    require(
+        not wrong,
+        "network faults end in wrong outcomes, so that a host would lose or double pages: "
+        + "; ".join(wrong),
+    )
+
+
+def check_missing_secret(case: ProviderCase) -> None:
+    """A secret that cannot be read is a fault by day and *misconfigured* at night."""
+    connected = case.connect()
+    if not any(secrets(connected.installation.settings)):
+        return
+    with environment({VARIABLE: ""}):
+        require(
+            connected.provider.check(connected.installation),
+            "check() finds nothing wrong with an installation whose secret is missing; reveal "
+            "every secret there, and give a Fault for one that cannot be read",
+        )
+        opening = connected.open(samples.firing("conformance-secret"))
+        kind = case.send(connected, opening).kind
+    require(
+        kind is OutcomeKind.MISCONFIGURED,
+        f"without its secret, send() ends as {kind}; return misconfigured, so that the host "
+        "holds the page until the secret is there",
+    )
+
+
+def check_threads(case: ProviderCase) -> None:
+    """Many threads send at once: each message arrives, once."""
+    with case.connected(case.service()) as (connected, there):
+        tokens = [f"conformance-thread-{number:03}" for number in range(THREADS)]
+        openings = [connected.open(samples.firing(token)) for token in tokens]
+        together = threading.Barrier(THREADS)
+        wrong: list[str] = []
+
+        def send(opening: Delivery) -> None:
+            together.wait()
+            try:
+                _delivered(case.send(connected, opening), opening)
+            except ConformanceError as error:
+                wrong.append(str(error))
+
+        threads = [threading.Thread(target=send, args=(opening,)) for opening in openings]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        require(
+            not wrong,
+            f"{THREADS} threads at once: {'; '.join(wrong)}; share nothing between calls of "
+            "send() that is not locked",
+        )
+        for token in tokens:
+            _require_arrived(there, token)
+
+
+def check_limits(case: ProviderCase) -> None:
+    """Limits count something, and their budgets and windows can be used."""
+    with case.connected(case.service()) as (connected, _):
+        opening = connected.open(samples.firing("conformance-limit"))
+        for limit in connected.action.limits(opening, connected.installation):
+            require(
+                limit.budget and limit.count > 0 and limit.window > 0,
+                f"limits() gives {limit}; name the budget, and let count and window be above 0",
+            )
+
+
+def _delivered(outcome: Outcome, delivery: Delivery) -> Outcome:
+    if not outcome.delivered:
+        fail(
+            f"the {delivery.operation} ends as {outcome.kind} ({outcome.reason}) at a service "
+            "that takes it; mend send(), or the case's `answer` or `service`"
+        )
+    return outcome
+
+
+def _require_arrived(there: Service, token: str) -> None:
+    count = sum(token in message for message in there.received())
+    require(
+        count == 1,
+        f"a message that is called delivered arrived {count} times; send each once, and keep "
+        "nothing of a call where another thread's call finds it",
+    )
+
+
+def _or(kinds: Collection[OutcomeKind]) -> str:
+    return " or ".join(sorted(kinds))

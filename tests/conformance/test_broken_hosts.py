@@ -1,0 +1,257 @@
+"""Each check of a host can fail: for every one there is a host that it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import attrs
+import pytest
+
+from hostspec import Alert, Answer, SendContext
+from hostspec.kernel import Host, Plugins, PluginsError, Rule, load, survey
+from hostspec.kernel.calling import IsolatedHooks, ask, implementations
+from hostspec.testing import HOST_CHECKS, ConformanceError, HostCase, HostRefusedError, HostSetup
+from hostspec.testing.host import HostCheck
+
+
+class Sound(HostCase):
+    """A sound host; the broken ones below change one thing each."""
+
+    patience = 20.0
+
+    def run(self, setup: HostSetup, alerts: Sequence[Alert]) -> None:
+        host = self.start(setup)
+        for alert in alerts:
+            self.handle(host, alert)
+
+    def start(self, setup: HostSetup) -> Host:
+        plugins = self.load(setup.enabled)
+        return self.host(plugins, [self.rule(plugins, rule) for rule in setup.rules])
+
+    def load(self, enabled: Collection[str]) -> Plugins:
+        try:
+            return load(enabled)
+        except PluginsError as error:
+            raise HostRefusedError(str(error)) from None
+
+    def host(self, plugins: Plugins, rules: Sequence[Rule]) -> Host:
+        return Host(plugins, rules)
+
+    def rule(self, plugins, rule):
+        installation = plugins.installation(rule.provider, rule.installation, {})
+        action = plugins.rule_action(rule.action, installation, {})
+        return Rule(rule.name, [action], lambda alert: rule.team in ("", alert.labels.get("team")))
+
+    def handle(self, host: Host, alert: Alert) -> None:
+        host.handle(alert)
+
+
+class Silent(Sound):
+    def handle(self, host, alert):
+        pass
+
+
+class Importing(Sound):
+    def load(self, enabled):
+        return super().load([*enabled, "conformance-idle"])
+
+
+class AllOrNothing(Sound):
+    def handle(self, host, alert):
+        if not host.plan(alert).failures:
+            host.handle(alert)
+
+
+class Stopping(Sound):
+    def handle(self, host, alert):
+        for delivery in host.plan(alert).deliveries:
+            if not host.send(delivery).outcome.reason.startswith("the action"):
+                continue
+            break
+
+    remembers = False
+
+
+class Fragile:
+    """Calls implementations as plain pluggy does: the first that fails ends the call."""
+
+    def __init__(self, hooks):
+        self.manager = hooks._manager
+
+    def each(self, name: str, /, **arguments: object) -> Sequence[Answer]:
+        answers = []
+        for implementation in implementations(self.manager, name):
+            if implementation.plugin_name == "conformance-hanging":
+                continue
+            answer = ask(implementation, arguments)
+            if answer.failure:
+                return ()
+            answers.append(answer)
+        return answers
+
+
+class FragileObservers(Sound):
+    def load(self, enabled):
+        plugins = super().load(enabled)
+        return attrs.evolve(plugins, hooks=Fragile(plugins.hooks))
+
+
+class FragileExtensions(Sound):
+    def load(self, enabled):
+        plugins = super().load(enabled)
+        plugins.actions["conformance-paging.page"]._hooks = Fragile(plugins.hooks)
+        return plugins
+
+
+class Waiting(Sound):
+    """Gives observers all the time they want."""
+
+    patience = 2.0
+
+    def load(self, enabled):
+        plugins = super().load(enabled)
+        return attrs.evolve(plugins, hooks=IsolatedHooks(plugins.hooks._manager, 3600))
+
+
+class WaitingExtensions(Sound):
+    """Gives extensions all the time they want."""
+
+    patience = 2.0
+
+    def load(self, enabled):
+        plugins = super().load(enabled)
+        hooks = IsolatedHooks(plugins.hooks._manager, 3600)
+        plugins.actions["conformance-paging.page"]._hooks = hooks
+        return plugins
+
+
+class Open(Sound):
+    """Starts without what is broken."""
+
+    def load(self, enabled):
+        return survey(enabled)
+
+
+class Late(Sound):
+    """Refuses only after it has sent."""
+
+    def run(self, setup, alerts):
+        host = super().start(attrs.evolve(setup, enabled=setup.enabled[:1]))
+        super().handle(host, alerts[0])
+        super().run(setup, alerts)
+
+
+class Crashing(Sound):
+    def load(self, enabled):
+        return load(enabled)
+
+
+class Discreet(Sound):
+    def load(self, enabled):
+        plugins = super().load(enabled)
+
+        class Delivered:
+            def each(self, name, /, **arguments):
+                return () if "undelivered" in name else plugins.hooks.each(name, **arguments)
+
+        return attrs.evolve(plugins, hooks=Delivered())
+
+
+class Forgetful(Sound):
+    def run(self, setup, alerts):
+        for alert in alerts:
+            super().run(setup, [alert])
+
+
+class Handleless(Sound):
+    def host(self, plugins, rules):
+        class Anew(Host):
+            def _context(self, delivery):
+                return SendContext()
+
+        return Anew(plugins, rules)
+
+
+class Honest(Forgetful):
+    remembers = False
+
+
+SLOW = [check for check in HOST_CHECKS if "hanging" in check.__name__]
+QUICK = [check for check in HOST_CHECKS if check not in SLOW]
+
+
+def failing(case: HostCase, checks: Iterable[HostCheck] = QUICK) -> dict[str, str]:
+    """Run checks; give those that fail, with what they say."""
+    failed = {}
+    for check in checks:
+        try:
+            check(case)
+        except ConformanceError as error:
+            failed[check.__name__.removeprefix("check_")] = str(error)
+    return failed
+
+
+SENDING = {
+    "discovers",
+    "failing_plan",
+    "failing_send",
+    "failing_observer",
+    "failing_extension",
+    "observers_are_told",
+    "follow_ups_stick",
+}
+
+NAMES_OF_SLOW = {check.__name__.removeprefix("check_") for check in SLOW}
+
+BROKEN = [
+    ({"disabled_is_not_imported"}, Importing, "was imported"),
+    ({"failing_plan"}, AllOrNothing, "exits while planning"),
+    ({"failing_send"}, Stopping, "exits while sending"),
+    ({"failing_observer"}, FragileObservers, "another observer was told of []"),
+    ({"failing_extension"}, FragileExtensions, "right is [(['mark'], 1)]"),
+    ({"hanging_observer"}, Waiting, "not come back after 2 s"),
+    ({"hanging_extension"}, WaitingExtensions, "not come back after 2 s"),
+    ({"fails_closed"}, Open, "refuse to start"),
+    ({"fails_closed"}, Crashing, "ended with PluginsError"),
+    ({"observers_are_told"}, Discreet, "observers were told [('delivered', 'one')]"),
+    ({"follow_ups_stick"}, Forgetful, "was sent as ['trigger one']"),
+    ({"follow_ups_stick"}, Handleless, "given the handles [None, None, None]"),
+]
+
+
+@pytest.mark.parametrize("case", [Sound, Honest])
+def test_a_sound_host_passes(case: type[HostCase]) -> None:
+    assert failing(case(), HOST_CHECKS) == {}
+
+
+@pytest.mark.parametrize(("checks", "case", "told"), BROKEN)
+def test_a_broken_host_fails_one_check(checks: set[str], case: type[HostCase], told: str) -> None:
+    failed = failing(case(), HOST_CHECKS if checks & NAMES_OF_SLOW else QUICK)
+    assert set(failed) == checks, failed
+    assert all(told in sentence for sentence in failed.values()), failed
+
+
+def test_a_host_that_sends_nothing_is_found() -> None:
+    failed = failing(Silent())
+    assert set(failed) == SENDING
+    assert "sent as []" in failed["discovers"]
+
+
+def test_a_host_that_sends_before_it_refuses_is_found() -> None:
+    [check] = [check for check in HOST_CHECKS if check.__name__ == "check_fails_closed"]
+    with pytest.raises(ConformanceError, match="load every plugin first"):
+        check(Late())
+
+
+def test_every_check_has_a_broken_host() -> None:
+    checks = {check.__name__.removeprefix("check_") for check in HOST_CHECKS}
+    assert {check for found, _, _ in BROKEN for check in found} | {"discovers"} == checks
+
+
+def test_an_interrupt_is_none_of_the_hosts_failures() -> None:
+    class Interrupted(Sound):
+        def run(self, setup, alerts):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        HOST_CHECKS[0](Interrupted())

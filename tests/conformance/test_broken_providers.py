@@ -1,0 +1,749 @@
+"""Each check of a provider can fail: for every one there is a provider that it alone refuses."""
+
+from __future__ import annotations
+
+import datetime as dt
+import http.client
+import json
+import logging
+import random
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+import pytest
+
+from hostspec import (
+    Action,
+    Alert,
+    Capabilities,
+    Delivery,
+    Destination,
+    Fault,
+    Identity,
+    Limit,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Place,
+    Preview,
+    Provider,
+    Secret,
+    SecretUnavailableError,
+    SettingsError,
+    Severity,
+    Status,
+    hookimpl,
+    setting,
+)
+from hostspec.testing import PROVIDER_CHECKS, Answer, ConformanceError, ProviderCase
+
+OPERATIONS = dict(
+    zip(Status, (Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE), strict=True)
+)
+
+
+@attrs.frozen(kw_only=True)
+class Room:
+    name: str = setting("Name", default="all")
+
+
+@attrs.frozen(kw_only=True)
+class Account:
+    url: str = setting("URL", help="Where the service is.")
+    key: Secret = setting("Key")
+    rooms: tuple[Room, ...] = setting("Rooms", default=())
+
+
+@attrs.frozen(kw_only=True)
+class Paging:
+    volume: float = setting("Volume", default=1.0)
+
+
+class Sound(Provider[Account]):
+    name = "sound"
+    label = "Sound"
+    settings = Account
+
+    def destinations(self, installation):
+        return [Destination("all", "Everybody")]
+
+
+class Page(Action[Paging, Account]):
+    """A sound action; the broken ones below change one thing each."""
+
+    name = "sound.page"
+    label = "Page"
+    provider = "sound"
+    settings = Paging
+    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
+    timeout: float | None = 0.5
+
+    def plan(self, alert, settings, installation, *, rule=""):
+        text = f"{alert.summary[:100]} {alert.key[:100]}"
+        return [
+            Delivery(
+                OPERATIONS[alert.status],
+                Place(self.name, installation.name, "all", self.correlate(alert)),
+                alert.identity,
+                alert.severity,
+                {"text": text},
+                rules=(rule,),
+            )
+        ]
+
+    def correlate(self, alert):
+        return json.dumps([alert.scope, alert.key])
+
+    def follow_up(self, incident, alert):
+        if alert.status is Status.FIRING:
+            return None
+        return Delivery(OPERATIONS[alert.status], incident.place, alert.identity, incident.severity)
+
+    def send(self, delivery, installation, context):
+        try:
+            key = self.key(installation)
+        except SecretUnavailableError:
+            return Outcome(OutcomeKind.MISCONFIGURED, "no key")
+        if not key.isalnum():
+            return self.malformed(key)
+        try:
+            return self.judge(*self.post(delivery, installation.settings.url, key))
+        except (OSError, http.client.HTTPException) as error:
+            return self.broken(error)
+
+    def key(self, installation):
+        return installation.settings.key.reveal()
+
+    def malformed(self, key):
+        return Outcome(OutcomeKind.MISCONFIGURED, "the key is malformed")
+
+    def post(self, delivery, url, key):
+        there = urlsplit(url)
+        connection = http.client.HTTPConnection(there.hostname, there.port, timeout=self.timeout)
+        body = json.dumps({"text": delivery.message.get("text"), "is": delivery.operation})
+        try:
+            connection.request("POST", "/", body.encode(), {"Authorization": key})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def judge(self, status, text):
+        match status:
+            case 200 if text == "taken":
+                return Outcome(OutcomeKind.DELIVERED, handle={"id": "1"})
+            case 200:
+                return Outcome(OutcomeKind.UNREACHABLE, "another answered")
+            case 429:
+                return Outcome(OutcomeKind.THROTTLED)
+            case 400:
+                return Outcome(OutcomeKind.REFUSED, "refused")
+        return Outcome(OutcomeKind.FAULTED, str(status))
+
+    def broken(self, error):
+        return Outcome(OutcomeKind.UNREACHABLE, type(error).__name__)
+
+    def limits(self, delivery, installation):
+        return [Limit("sound", 10, 60)]
+
+
+class Plugin:
+    def __init__(self, provider, action):
+        self.provider = provider
+        self.action = action
+
+    @hookimpl
+    def hostspec_providers(self):
+        return [self.provider()]
+
+    @hookimpl
+    def hostspec_actions(self):
+        return [self.action()]
+
+
+class Case(ProviderCase):
+    plugin = Plugin(Sound, Page)
+    canary = "canary0123456789"
+    answer = Answer(200, b"taken")
+
+    def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:
+        return {"url": url, "key": secret, "rooms": [{"name": "all"}]}
+
+    def faults(self):
+        # a few, for the sake of time; the sound one meets all
+        few = ("refused port", "500", "429")
+        return [fault for fault in super().faults() if fault.name in few]
+
+
+class WholeCase(Case):
+    def faults(self):
+        return super(Case, self).faults()
+
+
+def broken(
+    base: type[Case] = Case, *, provider: object = Sound, action: object = Page, **members: Any
+) -> ProviderCase:
+    """Give a case of a broken provider or action."""
+    return type("BrokenCase", (base,), {"plugin": Plugin(provider, action), **members})()
+
+
+def failing(case: ProviderCase) -> dict[str, str]:
+    """Run every check; give those that fail, with what they say."""
+    failed = {}
+    for check in PROVIDER_CHECKS:
+        try:
+            check(case)
+        except ConformanceError as error:
+            failed[check.__name__.removeprefix("check_")] = str(error)
+    return failed
+
+
+def test_a_sound_provider_passes() -> None:
+    assert failing(WholeCase()) == {}
+
+
+# --- names and settings
+
+
+class Shouting(Sound):
+    name = "SOUND"
+
+
+class ShoutingPage(Page):
+    name = "SOUND.page"
+    provider = "SOUND"
+
+
+class Dotless(Page):
+    name = "page"
+
+
+@attrs.define(kw_only=True)
+class Changeable:
+    volume: float = setting("Volume", default=1.0)
+
+
+@attrs.frozen
+class Positional:
+    volume: float = setting("Volume", default=1.0)
+
+
+@attrs.frozen(kw_only=True)
+class Bare:
+    volume: float = 1.0
+
+
+@attrs.frozen(kw_only=True)
+class Endless:
+    volume: float = setting("Volume", default=float("inf"))
+
+
+class ChangeablePage(Page):
+    settings = Changeable
+
+
+class PositionalPage(Page):
+    settings = Positional
+
+
+class BarePage(Page):
+    settings = Bare
+
+
+class EndlessPage(Page):
+    settings = Endless
+
+
+class Renaming(Sound):
+    """Takes an old name of a setting, which the schema does not know."""
+
+    def installation(self, name, raw):
+        if isinstance(raw, Mapping) and "address" in raw:
+            raw = {"url" if key == "address" else key: value for key, value in raw.items()}
+        return super().installation(name, raw)
+
+
+class Lenient(Sound):
+    def installation(self, name, raw):
+        if isinstance(raw, Mapping):
+            raw = {key: value for key, value in raw.items() if key in ("url", "key", "rooms")}
+        return super().installation(name, raw)
+
+
+class Vague(Sound):
+    def installation(self, name, raw):
+        try:
+            return super().installation(name, raw)
+        except SettingsError:
+            raise SettingsError([Fault("", "something is wrong")]) from None
+
+
+class Twins(Sound):
+    def destinations(self, installation):
+        return [Destination("all", "One"), Destination("all", "Other")]
+
+
+class Unordered(Sound):
+    def destinations(self, installation):
+        return {"all": "Everybody"}
+
+
+class Elsewhere(Sound):
+    def destinations(self, installation):
+        return [Destination("nobody", "Nobody")]
+
+
+class Stamping(Sound):
+    """Changes what it reads each time it reads it."""
+
+    def installation(self, name, raw):
+        if isinstance(raw, Mapping):
+            raw = {**raw, "url": f"{raw.get('url')}/"}
+        return super().installation(name, raw)
+
+
+class Careless(Sound):
+    def check(self, installation):
+        return ()
+
+
+class Telling(Sound):
+    def check(self, installation):
+        faults = super().check(installation)
+        key = "" if faults else installation.settings.key.reveal()
+        return faults if key.isalnum() or not key else [Fault("key", f"{key} is no key")]
+
+
+# --- planning
+
+
+def planning(change: Any) -> type[Page]:
+    """Make an action whose plan is changed."""
+
+    class Planning(Page):
+        def plan(self, alert, settings, installation, *, rule=""):
+            planned = super().plan(alert, settings, installation, rule=rule)
+            return change(alert, planned)
+
+    return Planning
+
+
+def evolving(**changes: Any) -> type[Page]:
+    return planning(lambda _, planned: [attrs.evolve(each, **changes) for each in planned])
+
+
+def adding_to_message(**members: Any) -> type[Page]:
+    return planning(
+        lambda _, planned: [
+            attrs.evolve(each, message={**each.message, **members}) for each in planned
+        ]
+    )
+
+
+def doing(thing: Any) -> type[Page]:
+    """Make an action that does a thing while it plans."""
+
+    def change(alert, planned):
+        thing(alert)
+        return planned
+
+    return planning(change)
+
+
+def _choke(alert: Alert) -> None:
+    if len(alert.key) > 255:
+        raise ValueError("too long")
+
+
+def _adding(addition: Any) -> Any:
+    return lambda alert, planned: [*planned, addition] if len(alert.key) > 255 else planned
+
+
+def _quiet(alert: Alert, planned: Any) -> Any:
+    return [] if alert.severity is Severity.DEBUG else planned
+
+
+def _start_thread(_: Alert) -> None:
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+
+
+class Forgetful(Page):
+    """Counts, so that no two plans are alike."""
+
+    calls = 0
+
+    def plan(self, alert, settings, installation, *, rule=""):
+        self.calls += 1
+        (planned,) = super().plan(alert, settings, installation, rule=rule)
+        return [attrs.evolve(planned, notes=(str(self.calls),))]
+
+
+class OtherSource(Page):
+    def plan(self, alert, settings, installation, *, rule=""):
+        object.__setattr__(alert, "source", "changed")
+        return super().plan(alert, settings, installation, rule=rule)
+
+
+class Unscoped(Page):
+    def correlate(self, alert):
+        return alert.key
+
+
+class Wordy(Page):
+    def correlate(self, alert):
+        return json.dumps([alert.scope, alert.key, alert.summary])
+
+
+def following(change: Any) -> type[Page]:
+    """Make an action whose follow-up is changed."""
+
+    class Following(Page):
+        def follow_up(self, incident, alert):
+            return change(incident, alert, super().follow_up(incident, alert))
+
+    return Following
+
+
+def _dated(incident: Any, alert: Alert, delivery: Any) -> Any:
+    dt.datetime.now(dt.UTC)
+    return delivery
+
+
+def _changing(incident: Any, alert: Alert, delivery: Any) -> Any:
+    object.__setattr__(incident, "rules", ("changed",))
+    return delivery
+
+
+def _moving(incident: Any, alert: Alert, delivery: Any) -> Any:
+    place = attrs.evolve(incident.place, destination="elsewhere")
+    return delivery and attrs.evolve(delivery, place=place)
+
+
+def _choking(incident: Any, alert: Alert, delivery: Any) -> Any:
+    if alert.status is Status.RESOLVED and "later" in alert.key:
+        raise KeyError(alert.key)
+    return delivery
+
+
+class Unclosing(Page):
+    def follow_up(self, incident, alert):
+        if alert.status is Status.RESOLVED:
+            return None
+        return super().follow_up(incident, alert)
+
+
+class Undeclared(Page):
+    capabilities = Capabilities(resolve=True, idempotent=True)
+
+
+class Remembering(Page):
+    """Follows up only what it planned itself since it was started."""
+
+    def __init__(self):
+        self.planned = set()
+
+    def plan(self, alert, settings, installation, *, rule=""):
+        planned = super().plan(alert, settings, installation, rule=rule)
+        self.planned |= {each.place for each in planned}
+        return planned
+
+    def follow_up(self, incident, alert):
+        return super().follow_up(incident, alert) if incident.place in self.planned else None
+
+
+# --- sending
+
+
+class Oneway(Page):
+    def post(self, delivery, url, key):
+        return super().post(delivery, url, key) if "text" in delivery.message else (400, "")
+
+
+class Stuttering(Page):
+    def post(self, delivery, url, key):
+        if "conformance-delivers" in str(delivery.message.get("text")):
+            super().post(delivery, url, key)
+        return super().post(delivery, url, key)
+
+
+class Raising(Page):
+    def broken(self, error):
+        raise error
+
+
+class Exiting(Page):
+    def judge(self, status, text):
+        if status == 500:
+            sys.exit("500")
+        return super().judge(status, text)
+
+
+class Patient(Page):
+    timeout = None
+
+
+class Impatient(Page):
+    def judge(self, status, text):
+        outcome = super().judge(status, text)
+        return attrs.evolve(outcome, kind=OutcomeKind.REFUSED) if status == 429 else outcome
+
+
+class Speechless(Page):
+    def judge(self, status, text):
+        return None if status == 500 else super().judge(status, text)
+
+
+class Dismissive(Page):
+    def send(self, delivery, installation, context):
+        outcome = super().send(delivery, installation, context)
+        if outcome.reason == "no key":
+            return Outcome(OutcomeKind.REFUSED)
+        return outcome
+
+
+class Sharing(Page):
+    """Keeps the delivery on itself, where another thread's call overwrites it."""
+
+    def __init__(self):
+        self.together = threading.Barrier(8)
+
+    def post(self, delivery, url, key):
+        self.current = delivery
+        if "conformance-thread" in str(delivery.message.get("text")):
+            self.together.wait()
+        return super().post(self.current, url, key)
+
+
+class Busy(Page):
+    """Takes one call at a time, and says so to the others."""
+
+    def __init__(self):
+        self.together = threading.Barrier(8)
+        self.lock = threading.Lock()
+
+    def post(self, delivery, url, key):
+        if "conformance-thread" in str(delivery.message.get("text")):
+            mine = self.lock.acquire(blocking=False)
+            self.together.wait()
+            if not mine:
+                raise RuntimeError("busy")
+        return super().post(delivery, url, key)
+
+
+class Limitless(Page):
+    def limits(self, delivery, installation):
+        return [Limit("", 0, 0)]
+
+
+# --- secrets
+
+
+@attrs.frozen(kw_only=True)
+class Careful:
+    url: str = setting("URL")
+
+
+class Keyless(Sound):
+    settings = Careful
+
+
+class KeylessPage(Page):
+    def key(self, installation):
+        return "none"
+
+
+@attrs.frozen(kw_only=True)
+class Doubled(Account):
+    copy: str = setting("Copy", default="")
+
+
+class Doubling(Sound):
+    settings = Doubled
+
+
+class Quoting(Page):
+    def judge(self, status, text):
+        outcome = super().judge(status, text)
+        return attrs.evolve(outcome, reason=text) if status == 400 else outcome
+
+
+class Keeping(Page):
+    def send(self, delivery, installation, context):
+        outcome = super().send(delivery, installation, context)
+        key = installation.settings.key
+        if outcome.delivered and key.reference is None:
+            return attrs.evolve(outcome, handle={"key": key.reveal()})
+        return outcome
+
+
+class Revealing(Page):
+    def preview(self, delivery, installation, context):
+        return Preview("there", {"key": installation.settings.key.reveal()})
+
+
+class Showing(Page):
+    def preview(self, delivery, installation, context):
+        return Preview("there", {"key": installation.settings.key._text})
+
+
+class Sketching(Page):
+    def preview(self, delivery, installation, context):
+        return "there"
+
+
+class Logging(Page):
+    def post(self, delivery, url, key):
+        logging.getLogger("sound").debug("posting with %s", key)
+        return super().post(delivery, url, key)
+
+
+class Printing(Page):
+    def post(self, delivery, url, key):
+        sys.stdout.write(f"posting with {key}")
+        return super().post(delivery, url, key)
+
+
+class Complaining(Page):
+    def malformed(self, key):
+        try:
+            int(key)
+        except ValueError as error:
+            raise RuntimeError("the key is wrong") from error
+
+
+BROKEN = [
+    ("names", broken(provider=Shouting, action=ShoutingPage), "not in lower-case"),
+    ("names", broken(action=Dotless), "sound.something"),
+    ("settings_classes", broken(action=ChangeablePage), "can be changed"),
+    ("settings_classes", broken(action=PositionalPage), "by position"),
+    ("settings_classes", broken(action=BarePage), "no label"),
+    ("schemas", broken(action=EndlessPage), "no JSON"),
+    (
+        "schemas",
+        broken(
+            provider=Renaming,
+            installation_settings=lambda _, url, secret: {"address": url, "key": secret},
+        ),
+        "'address' was unexpected",
+    ),
+    (
+        "unknown_keys",
+        broken(
+            provider=Lenient,
+            installation_settings=lambda _, url, secret: {"url": url, "key": secret},
+        ),
+        "would go unseen",
+    ),
+    ("unknown_keys", broken(provider=Vague), "without its path"),
+    ("destinations", broken(provider=Twins), "an id of its own"),
+    ("destinations", broken(provider=Unordered), "list of Destination"),
+    ("destinations", broken(provider=Elsewhere), "destinations() does not tell"),
+    ("every_alert_is_planned", broken(action=doing(_choke)), "plan() raised ValueError"),
+    ("every_alert_is_planned", broken(action=planning(_adding("text"))), "gave a str"),
+    ("every_alert_is_planned", broken(action=planning(_quiet)), "triggers nothing"),
+    (
+        "every_alert_is_planned",
+        broken(action=evolving(alert=Identity("", "another"))),
+        "take the names and the alert's identity",
+    ),
+    ("every_alert_is_planned", broken(action=evolving(rules=())), "without the rule's name"),
+    ("plan_is_pure", broken(action=doing(lambda _: time.time())), "time.time"),
+    ("plan_is_pure", broken(action=doing(lambda _: random.random())), "Random.random"),
+    ("plan_is_pure", broken(action=doing(lambda _: Path("/nowhere").exists())), "stat"),
+    ("plan_is_pure", broken(action=doing(_start_thread)), "start_"),
+    ("plan_is_pure", broken(action=Forgetful), "two results"),
+    ("plan_is_pure", broken(action=OtherSource), "changed the alert"),
+    ("follow_up_is_pure", broken(action=following(_dated)), "datetime.now"),
+    ("follow_up_is_pure", broken(action=following(_changing)), "changed the incident"),
+    ("problems_are_told_apart", broken(action=Unscoped), "share one place"),
+    ("problems_are_told_apart", broken(action=Wordy), "in other words"),
+    ("follow_ups", broken(action=Unclosing), "capabilities say resolve"),
+    ("follow_ups", broken(action=Undeclared), "declare acknowledge"),
+    ("follow_ups", broken(action=following(_moving)), "use incident.place"),
+    ("follow_ups", broken(action=following(_choking)), "follow_up() raised KeyError"),
+    ("follow_ups_need_the_incident_alone", broken(action=Remembering), "after a restart"),
+    ("json_round_trips", broken(provider=Stamping), "the installation comes back"),
+    (
+        "json_round_trips",
+        broken(action=adding_to_message(nan=float("nan"))),
+        "the delivery is no JSON",
+    ),
+    (
+        "json_round_trips",
+        broken(action=adding_to_message(parts={1: "one"})),
+        "the delivery comes back",
+    ),
+    ("delivers", broken(action=Oneway), "ends as refused"),
+    ("delivers", broken(action=Stuttering), "arrived 2 times"),
+    ("network_faults", broken(action=Raising), "refused port: sound.page.send raised Conn"),
+    ("network_faults", broken(action=Exiting), "500: sound.page.send raised SystemExit"),
+    ("network_faults", broken(WholeCase, action=Patient, patience=1.0), "not come back after 1 s"),
+    ("network_faults", broken(action=Impatient), "429: the outcome is refused, right is throttled"),
+    ("network_faults", broken(action=Speechless), "500: sound.page.send returned a NoneType"),
+    ("network_faults", broken(expected={"eclipse": ()}), "not there: ['eclipse']"),
+    ("missing_secret", broken(provider=Careless), "check() finds nothing wrong"),
+    ("missing_secret", broken(action=Dismissive), "send() ends as refused"),
+    ("threads", broken(action=Sharing), "arrived 0 times"),
+    ("threads", broken(action=Busy), "raised RuntimeError"),
+    ("limits", broken(action=Limitless), "name the budget"),
+    ("canary", broken(canary="zyxwv98765", secret=lambda *_: "0zyxwv987650"), "12 characters"),
+    ("canary", broken(canary="", secret=lambda *_: "key"), "no canary in it"),
+    (
+        "canary",
+        broken(
+            provider=Keyless,
+            action=KeylessPage,
+            installation_settings=lambda _, url, secret: {"url": url},
+        ),
+        "hold no Secret",
+    ),
+    (
+        "values_hold_no_secret",
+        broken(
+            provider=Doubling,
+            installation_settings=lambda _, url, secret: {
+                "url": url,
+                "key": secret,
+                "copy": secret,
+            },
+        ),
+        "the repr of the installation shows",
+    ),
+    ("outcomes_hold_no_secret", broken(action=Quoting), "the reason of an outcome"),
+    ("outcomes_hold_no_secret", broken(action=Keeping), "the handle of an outcome"),
+    ("previews_hold_no_secret", broken(action=Revealing), "preview() raised"),
+    ("previews_hold_no_secret", broken(action=Showing), "a preview shows"),
+    ("previews_hold_no_secret", broken(action=Sketching), "returned a str"),
+    ("logs_hold_no_secret", broken(action=Logging), "logged at DEBUG"),
+    ("logs_hold_no_secret", broken(action=Printing), "logged at DEBUG"),
+    ("exceptions_hold_no_secret", broken(provider=Telling), "shows the secret"),
+    ("exceptions_hold_no_secret", broken(action=Complaining), "shows the secret"),
+]
+
+
+@pytest.mark.parametrize(("check", "case", "told"), BROKEN)
+def test_a_broken_provider_fails_one_check(check: str, case: ProviderCase, told: str) -> None:
+    failed = failing(case)
+    assert list(failed) == [check], failed
+    assert told in failed[check]
+
+
+def test_every_check_has_a_broken_provider() -> None:
+    checks = {check.__name__.removeprefix("check_") for check in PROVIDER_CHECKS}
+    assert {check for check, _, _ in BROKEN} == checks
+
+
+def test_a_provider_that_never_plans_is_told_in_sentences() -> None:
+    def refuse(alert):
+        raise OSError("never")
+
+    failed = failing(broken(action=doing(refuse)))
+    assert "sound.page.plan raised OSError for a firing alert" in failed["delivers"]

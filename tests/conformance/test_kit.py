@@ -1,0 +1,227 @@
+"""The kit itself: its fixtures, and what its checks see."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import os
+import random
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostspec.testing import network_faults
+from hostspec.testing.case import ProviderCase, environment
+from hostspec.testing.declarations import check_schemas
+from hostspec.testing.requirement import ConformanceError
+from hostspec.testing.secrecy import shows
+from hostspec.testing.service import Answer, answering, serving
+from hostspec.testing.watching import watched
+
+pytest_plugins = ["pytester"]
+
+TESTS = """
+import hostspec_webhook
+from hostspec import OutcomeKind
+from hostspec.testing import HostCase, ProviderCase
+
+pytest_plugins = ["hostspec.testing"]
+
+
+class Webhook(ProviderCase):
+    plugin = hostspec_webhook
+    canary = "whoever-knows-this-may-post"
+
+    def installation_settings(self, url, secret):
+        return {"url": secret}
+
+    def secret(self, url):
+        return f"{url}/{self.canary}"
+
+    def faults(self):
+        return [fault for fault in super().faults() if fault.name != "timeout"]
+
+
+class Patched(Webhook):
+    expected = {"captive portal": {OutcomeKind.DELIVERED}}
+
+
+def test_webhook(check_provider):
+    check_provider(Webhook())
+
+
+def test_patched(check_provider):
+    check_provider(Patched())
+
+
+class Crashing(Patched):
+    def load(self):
+        raise RuntimeError("crashed")
+
+
+def test_crashing(check_provider):
+    check_provider(Crashing())
+
+
+class Silent(HostCase):
+    def run(self, setup, alerts):
+        pass
+
+
+def test_host(check_host):
+    check_host(Silent())
+"""
+
+
+def test_the_fixtures_tell_all_that_fails(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TESTS)
+    result = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cov")
+    result.assert_outcomes(passed=1, failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "E*check_network_faults: *captive portal: the outcome is delivered, right is *",
+            "E*check_names: something raised RuntimeError: crashed",
+            "E*check_discovers: *",
+            "E*check_follow_ups_stick: *",
+        ]
+    )
+
+
+def _start() -> None:
+    with socket.socket() as client:
+        client.bind(("127.0.0.1", 0))
+
+
+IMPURE: list[Callable[[], object]] = [
+    time.monotonic,
+    dt.datetime.now,
+    dt.date.today,
+    random.random,
+    lambda: os.urandom(1),
+    lambda: Path(__file__).read_bytes(),
+    Path("/").stat,
+    lambda: socket.getaddrinfo("127.0.0.1", 80),
+    _start,
+]
+
+
+@pytest.mark.parametrize("call", IMPURE)
+def test_what_is_impure_is_seen(call: Callable[[], object]) -> None:
+    assert watched(call)[1]
+
+
+def test_what_is_pure_is_let_through() -> None:
+    pure: list[Callable[[], Any]] = [
+        lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC).isoformat(),
+        lambda: dt.date.fromisoformat("2026-01-01"),
+        lambda: sorted([2, 1]),
+        lambda: io.StringIO("text").read(),
+        lambda: time.strptime("2026", "%Y"),
+    ]
+    for call in pure:
+        call()
+        assert watched(call)[1] == ()
+
+
+def test_a_profiler_goes_on_after_watching() -> None:
+    before = sys.getprofile()
+    watched(int)
+    assert sys.getprofile() is before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "key=CANARY/0123456789",
+        "canary%2F0123456789",
+        "Basic dXNlcjpjYW5hcnkvMDEyMzQ1Njc4OQ==",  # user:canary/0123456789
+    ],
+)
+def test_a_canary_is_seen(text: str) -> None:
+    assert shows(text, "canary/0123456789")
+
+
+@pytest.mark.parametrize(("text", "canary"), [("canary", "canary/0123456789"), ("any", "")])
+def test_no_canary_is_no_canary(text: str, canary: str) -> None:
+    assert not shows(text, canary)
+
+
+def test_without_jsonschema_the_rest_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tickets(ProviderCase):
+        plugin = "tickets"
+
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    check_schemas(Tickets())
+
+
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        ({"plugin": "ticket"}, "did you mean 'tickets'"),
+        ({"plugin": "tickets", "action": "tickets.close"}, "offers the actions tickets.open;"),
+        ({"plugin": "tickets", "action_settings": {"queu": 1}}, "queu: unknown"),
+        (
+            {
+                "plugin": "pagerduty",
+                "action": "pagerduty.trigger",
+                "action_settings": {"services": ["x"]},
+            },
+            "services[0]",
+        ),
+    ],
+)
+def test_a_wrong_case_is_told(members: dict[str, Any], told: str) -> None:
+    key = "0123456789abcdefghijABCDEFGHIJ01"
+    services = {"services": [{"name": "checkout", "integration_key": key}]}
+    settings = services if members["plugin"] == "pagerduty" else {}
+    case = type(
+        "Case", (ProviderCase,), {**members, "installation_settings": lambda *_: settings}
+    )()
+    with pytest.raises(ConformanceError) as caught:
+        case.connect()
+    assert told in str(caught.value)
+
+
+def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    before = dict(os.environ)
+    with environment({"HOSTSPEC_TESTING_X": "1"}):
+        assert os.environ["NO_PROXY"] == "127.0.0.1"
+    assert dict(os.environ) == before
+
+
+def test_a_service_keeps_what_arrives_and_survives_who_hangs_up() -> None:
+    with serving(answering(Answer())) as service:
+        port = int(service.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert client.recv(1000).endswith(b"ok")
+        assert service.received() == ("",)
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
+
+
+def test_the_page_has_every_fault_with_its_right_outcomes() -> None:
+    listed = {}
+    for line in re.findall(
+        r"^\| `.*\|$", PAGE.partition("The network faults, with")[2], re.MULTILINE
+    ):
+        names, idempotent, otherwise = line.strip("| ").split(" | ")
+        for name in re.findall(r"`([^`]+)`", names):
+            listed[name] = (set(idempotent.split(", ")), set(otherwise.split(", ")))
+    faults = zip(network_faults(idempotent=True), network_faults(idempotent=False), strict=True)
+    assert listed == {one.name: (set(one.right), set(other.right)) for one, other in faults}
+
+
+def test_the_page_has_everything_that_a_case_may_say() -> None:
+    rows = PAGE.partition("| attribute or method |")[2].partition("###")[0]
+    members = {name for name in vars(ProviderCase) if not name.startswith("_")}
+    internal = {"load", "connect", "connected", "send"}
+    assert set(re.findall(r"^\| `(\w+)", rows, re.MULTILINE)) == members - internal | {"prepare"}

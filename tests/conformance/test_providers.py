@@ -1,0 +1,106 @@
+"""Our provider and the others of the tests pass the kit."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import hostspec_webhook
+import pytest
+
+from hostspec import OutcomeKind
+from hostspec.testing import NetworkFault, ProviderConformance, Service
+from hostspec.testing.probes import journal, paging
+from pagerduty_plugin import client
+from pagerduty_plugin.testing import FakePagerDuty, refusing
+
+
+class TestPagerDuty(ProviderConformance):
+    plugin = "pagerduty"
+    action = "pagerduty.trigger"
+    action_settings: ClassVar = {"services": ["checkout"], "severity": "default"}
+    canary = "canary0123456789canary0123456789"
+
+    def prepare(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(client, "READ_TIMEOUT", 1.0)
+
+    def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:
+        return {"base_url": url, "services": [{"name": "checkout", "integration_key": secret}]}
+
+    @contextlib.contextmanager
+    def service(self) -> Iterator[Service]:
+        with FakePagerDuty(services={"checkout": self.canary}) as fake:
+            yield Service(fake.url, lambda: [each.body.decode() for each in fake.requests])
+
+    def faults(self) -> Sequence[NetworkFault]:
+        return (
+            *super().faults(),
+            NetworkFault(
+                "PagerDuty knows no such key",
+                lambda: self.misbehaving("Invalid routing key"),
+                frozenset({OutcomeKind.MISCONFIGURED}),
+            ),
+        )
+
+    @contextlib.contextmanager
+    def misbehaving(self, words: str) -> Iterator[Service]:
+        with FakePagerDuty() as fake:
+            fake.misbehave(refusing(words))
+            yield Service(fake.url, tuple)
+
+
+class TestWebhook(ProviderConformance):
+    plugin = hostspec_webhook
+    canary = "whoever-knows-this-may-post"
+    # it knows no form of answer, and takes any 200 for a delivery
+    expected: ClassVar = {"captive portal": {OutcomeKind.DELIVERED}}
+
+    def prepare(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hostspec_webhook, "TIMEOUT", 1.0)
+
+    def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:
+        return {"url": secret}
+
+    def secret(self, url: str) -> str:
+        return f"{url}/{self.canary}"
+
+
+class TestPaging(ProviderConformance):
+    """The provider that the checks of a host use."""
+
+    plugin = paging
+
+    def prepare(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(journal, "write", lambda *_, key, **__: self.keys().append(key))
+
+    @contextlib.contextmanager
+    def service(self) -> Iterator[Service]:
+        yield Service("", self.keys)
+
+    def keys(self) -> list[str]:
+        return self.__dict__.setdefault("written", [])
+
+    def faults(self) -> Sequence[NetworkFault]:
+        return ()
+
+
+class TestTickets(ProviderConformance):
+    """Speaks no HTTP: what it does stands in a journal."""
+
+    plugin = "tickets"
+
+    def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:
+        return {"journal": url.removeprefix("http://127.0.0.1:9")}
+
+    @contextlib.contextmanager
+    def service(self) -> Iterator[Service]:
+        with tempfile.TemporaryDirectory() as folder:
+            journal = Path(folder, "journal")
+            journal.touch()
+            yield Service(str(journal), lambda: journal.read_text("utf-8").splitlines())
+
+    def faults(self) -> Sequence[NetworkFault]:
+        return ()
