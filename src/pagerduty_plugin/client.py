@@ -239,7 +239,9 @@ def _no_reply(error: Exception) -> NoReply:
     if isinstance(error, trouble.Timeout):
         return NoReply(Trouble.NETWORK, f"no reply within {READ_TIMEOUT:g} s")
     if isinstance(error, trouble.ConnectionError):
-        return NoReply(Trouble.NETWORK, f"no reply: {cause}")
+        if cause == http.client.BadStatusLine.__name__:
+            return NoReply(Trouble.NETWORK, "what came back is no HTTP")
+        return NoReply(Trouble.NETWORK, f"no connection: {cause}")
     if isinstance(error, OSError) and not isinstance(error, trouble.RequestException):
         names = " or ".join(_CA_VARIABLES)
         return NoReply(Trouble.CONFIGURATION, f"the CA certificates are missing; check {names}")
@@ -265,6 +267,4 @@ def _told(causes: tuple[BaseException, ...]) -> str:
     for each in causes:
         if isinstance(each, OSError) and each.strerror:
             return each.strerror
-    if any(isinstance(each, http.client.HTTPException) for each in causes):
-        return "what came back is no HTTP"
     return type(causes[-1]).__name__

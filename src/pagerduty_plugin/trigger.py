@@ -224,7 +224,7 @@ def _destination(settings: InstallationSettings, named: str) -> str:
 def _masked(service: ServiceSettings | None, handle: Handle | None) -> str:
     """Show where the key comes from; which of several opened the incident, no one has read."""
     keys = service.keys if service else ()
-    shown = [key.reference for key in (keys if handle else keys[:1]) if key.reference]
+    shown = [key.masked() for key in (keys if handle else keys[:1]) if key.reference]
     return f"{STARS} ({' or '.join(shown)})" if shown else STARS
 
 

@@ -129,11 +129,18 @@ def test_an_alert_without_a_key_is_faulty(key: object) -> None:
     assert faults_of({}) == ["key: missing or blank; it names the problem"]
 
 
+@pytest.mark.parametrize("status", ["", " \t"])
+def test_a_blank_status_is_none_and_pages(status: str) -> None:
+    alert = Alert.read({"key": "k", "summary": "s", "severity": "info", "status": status})
+
+    assert alert.status is Status.FIRING
+    assert alert.repairs == (Repair("status", "blank; taken as firing"),)
+
+
 @pytest.mark.parametrize(
     ("status", "told"),
     [
         ("open", '"open"'),
-        ("", '""'),
         (1, "1"),
         (True, "true"),
         ([], "[]"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from workspace import CONFIGURATION, Workspace, line
+from workspace import CHECKOUT, CONFIGURATION, Workspace, line
 
 from hostspec.host.configuration import build
 from hostspec.host.source import ConfigurationError
@@ -232,15 +232,70 @@ def test_what_is_no_toml_is_told_with_its_line(
     assert run.stderr.startswith(f"alerthost.toml: {told}")
 
 
-def test_an_empty_file_is_a_host_that_does_nothing(workspace: Workspace) -> None:
+def test_a_file_without_rules_would_never_page_and_is_refused(workspace: Workspace) -> None:
     (workspace.folder / "alerthost.toml").write_text("", encoding="utf-8")
 
     run = workspace.alerthost("send", given=line())
 
-    assert (run.returncode, run.stdout.splitlines()[-1]) == (
-        0,
-        "1 alert, 0 deliveries, 1 matched no rule",
+    assert (run.returncode, run.stderr) == (
+        2,
+        "alerthost.toml: rules: there is none, so that no alert would page anyone\n",
     )
+
+
+def test_a_secret_that_is_missing_is_told_beside_the_other_faults(workspace: Workspace) -> None:
+    workspace.configure(('services = ["checkout", "platform"]', 'services = ["nope"]'))
+
+    run = workspace.alerthost("send", given=line(), env={"PD_CHECKOUT": None})
+
+    assert run.returncode == 2
+    assert 'the service "nope" has not been granted access' in run.stderr
+    assert "the environment variable PD_CHECKOUT is not set" in run.stderr
+
+
+def test_one_wrong_key_hides_no_other_fault_of_its_table(workspace: Workspace) -> None:
+    workspace.configure(
+        ('name = "Pages"\n', 'name = "Pages"\ncolour = "red"\n'),
+        ("""['severity=~"error|critical"', 'team="data"']""", "['severity~x', 5]"),
+        ('name = "acme"\n', 'name = "acme"\nextra = 1\n'),
+        ('services = ["checkout", "platform"]', 'services = ["nope"]'),
+    )
+
+    run = workspace.alerthost("explain", given=line())
+
+    told = [fault.split(": ", 1)[1] for fault in run.stderr.splitlines()]
+    assert [fault.split(";")[0][:60] for fault in told] == [
+        "installation 'acme': extra: unknown",
+        "rule 'Pages': colour: unknown",
+        "rule 'Pages': match[0]: expected =, !=, =~ or !~ after sever",
+        "rule 'Pages': match[1]: must be text, not the number 5",
+        "rule 'Pages': actions[0].services[0]: the service \"nope\" has",
+    ]
+
+
+def test_a_byte_order_mark_is_no_mistake(workspace: Workspace) -> None:
+    file = workspace.folder / "alerthost.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+
+    assert workspace.alerthost("explain", given=line()).returncode == 0
+
+
+def test_a_url_with_the_path_of_the_api_is_told_what_is_right(workspace: Workspace) -> None:
+    workspace.configure((f'"{workspace.fake.url}"', '"https://events.pagerduty.com/v2/enqueue"'))
+
+    run = workspace.alerthost("explain", given=line())
+
+    assert "right would be 'https://events.pagerduty.com'" in run.stderr
+
+
+def test_a_key_in_the_place_of_its_reference_is_not_shown(workspace: Workspace) -> None:
+    workspace.configure(("env:PD_CHECKOUT", f"env:{CHECKOUT}"))
+
+    sent = workspace.alerthost("send", given=line())
+    explained = workspace.alerthost("explain", given=line())
+
+    assert "the environment variable ******** is not set" in sent.stderr
+    assert CHECKOUT not in sent.stdout + sent.stderr + explained.stdout + explained.stderr
 
 
 def test_the_shown_configuration_is_the_readmes() -> None:

@@ -91,6 +91,13 @@ def test_progress_stays_on_the_terminal_when_the_output_is_piped(workspace: Work
     ]
 
 
+def test_a_key_is_shown_as_it_is(workspace: Workspace) -> None:
+    """Words between colons are no pictures here."""
+    _, seen = on_terminal(workspace, "explain", given=line("host:warning:cpu"))
+
+    assert '"dedup_key": "host:warning:cpu"' in ESCAPE.sub("", seen)
+
+
 def test_long_json_is_not_broken_on_a_narrow_terminal(workspace: Workspace) -> None:
     """The terminal folds it; what is copied from there is the JSON as it was."""
     _, seen = on_terminal(workspace, "explain", columns=40, given=line(summary="x" * 200))

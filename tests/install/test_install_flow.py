@@ -141,18 +141,18 @@ LEAFLESS = "[" * 200_000
         (
             {"config": config({**entry(1, "a"), "integration_key": key(1)[:20]})},
             "nothing_usable",
-            "a (service): its key is no integration key: it must be 32 letters and digits, and "
-            "has 20 characters (a REST API key has 20 characters)",
+            "a (service): its key is no integration key, which is 32 letters and digits: it "
+            "has 20 characters, as a REST API key has",
         ),
         (
             {"config": config({**entry(1, "a"), "integration_key": None})},
             "nothing_usable",
-            "and has 0 characters",
+            "it has 0 characters",
         ),
         (
             {"config": config({**entry(1, "a"), "integration_key": "file:/etc/hostname"})},
             "nothing_usable",
-            "and has 18 characters",
+            "it has 18 characters",
         ),
     ],
 )

@@ -150,8 +150,8 @@ def test_every_fault_is_told_at_once_with_row_and_field() -> None:
         "key itself",
         "[5].colour: unknown; known are id, name, integration_key",
         f"[5].id: {unknown}",
-        "[5].integration_key: is no integration key: it must be 32 letters and digits, and has "
-        "20 characters (a REST API key has 20 characters)",
+        "[5].integration_key: is no integration key, which is 32 letters and digits: it has "
+        "20 characters, as a REST API key has",
         f"[6].integration_key: {blank_key}",
         "[7]: must be an object",
         "[1].name: 'Zeta' is there twice",

@@ -310,7 +310,7 @@ def test_timeouts_and_garbage_are_not_repeated(desk: Desk, monkeypatch: pytest.M
     ("how", "answer"),
     [
         (reset(), network("no connection: Connection reset by peer")),
-        (garbage(), network("no connection: BadStatusLine")),
+        (garbage(), network("what came back is no HTTP")),
         (truncated(), Reply(202, "")),
         (closing(), Reply(202, ACCEPTED)),
         (dripping(seconds=0), Reply(202, ACCEPTED)),
@@ -704,7 +704,7 @@ def test_a_name_that_only_begins_like_loopback_is_proxied(
         ),
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", network("the proxy answered 502 Bad Gateway")),
         (b"HTTP/1.1 503\r\n\r\n", network("the proxy answered 503")),
-        (b"no HTTP\r\n\r\n", network("no connection: BadStatusLine")),
+        (b"no HTTP\r\n\r\n", network("what came back is no HTTP")),
     ],
 )
 def test_a_proxy_that_refuses_is_told(

@@ -353,11 +353,11 @@ def test_integration_keys_are_taken(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        ("u+abcdefghijklmno_-x", "20 characters (a REST API key has 20 characters)"),
+        ("u+abcdefghijklmno_-x", "it has 20 characters, as a REST API key has"),
         ("x" * 31, "has 31 characters"),
-        ("x" * 31 + "-", "must be 32 letters and digits"),
-        ("x" * 31 + "ü", "must be 32 letters and digits"),
-        ("x" * 31 + "٣", "must be 32 letters and digits"),
+        ("x" * 31 + "-", "it has 32 characters, not all of them letters and digits"),
+        ("x" * 31 + "ü", "it has 32 characters, not all of them letters and digits"),
+        ("x" * 31 + "٣", "it has 32 characters, not all of them letters and digits"),
         ("x" * 32 + "\n", "has 33 characters"),
         ("", "has 0 characters"),
     ],

@@ -16,7 +16,8 @@ import attrs
 from hostspec.action import AnyAction
 from hostspec.alert import Alert
 from hostspec.incident import Delivery, Handle, Incident, IncidentState
-from hostspec.kernel.loading import PluginsError, load
+from hostspec.kernel.loading import load
+from hostspec.kernel.plugins import PluginsError
 from hostspec.outcome import Outcome, OutcomeKind, SendContext
 from hostspec.provider import Installation, Provider
 from hostspec.settings import SettingsError, structure

@@ -8,9 +8,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
-from hostspec.alert import Alert, Severity, Status
+from hostspec.alert import Alert
 from hostspec.incident import Delivery, Incident, Operation
 from hostspec.outcome import Outcome
+from hostspec.parts import Severity, Status
 from hostspec.testing import samples
 from hostspec.testing.case import (
     INSTALLATION,

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Collection
 from typing import Final
 
-from hostspec.alert import Status
 from hostspec.incident import Delivery
 from hostspec.outcome import Outcome, OutcomeKind
+from hostspec.parts import Status
 from hostspec.settings import secrets
 from hostspec.testing import samples
 from hostspec.testing.case import VARIABLE, ProviderCase, environment, incident_of

@@ -1,0 +1,90 @@
+"""Output that breaks costs no page: the alerts go out, and the exit code says so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from workspace import Workspace, line
+
+import hostspec.host
+
+LINES = "".join(line(f"problem-{number}", severity="odd") for number in range(30))
+
+
+def alerthost(workspace: Workspace, shell: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run ``alerthost send`` on many alerts in a shell, which may do anything to its output."""
+    (workspace.folder / "many.jsonl").write_text(LINES, encoding="utf-8")
+    workspace.configure(("severity=~", "severity!~"), ("error|critical", "info"))
+    return subprocess.run(
+        ["bash", "-c", shell.replace("alerthost", f"{sys.executable} -m hostspec.host")],
+        cwd=workspace.folder,
+        env=workspace.environment(dict(environment)),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize(
+    "shell",
+    [
+        "alerthost send many.jsonl | head -1; exit ${PIPESTATUS[0]}",
+        "alerthost send many.jsonl > /dev/full",
+        "alerthost send many.jsonl 2> /dev/full",
+        "alerthost send many.jsonl >&-",
+        "alerthost send many.jsonl 2>&-",
+    ],
+)
+def test_the_alerts_go_out(workspace: Workspace, shell: str) -> None:
+    run = alerthost(workspace, shell)
+
+    assert len(workspace.fake.incidents) == 60
+    assert run.returncode == 1
+    assert b"Traceback" not in run.stderr
+    assert b"Exception ignored" not in run.stderr
+
+
+def test_what_the_output_has_no_letter_for_is_spelled_out(workspace: Workspace) -> None:
+    workspace.configure()
+
+    run = workspace.alerthost(
+        "send", given=line("a \u2192 b") + line("c"), env={"PYTHONIOENCODING": "latin-1"}
+    )
+
+    assert run.returncode == 0
+    assert "a \\u2192 b" in run.stdout
+    assert {incident.dedup_key for incident in workspace.fake.incidents} == {"a \u2192 b", "c"}
+
+
+def test_explaining_stops_where_nobody_reads(workspace: Workspace) -> None:
+    run = alerthost(workspace, "alerthost explain --json many.jsonl >&-")
+
+    assert (run.returncode, run.stderr) == (1, b"")
+
+
+@pytest.fixture
+def unloaded(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Let the command line be imported anew, and find what the test allows."""
+    monkeypatch.delitem(sys.modules, "hostspec.host.cli", raising=False)
+    monkeypatch.delattr(hostspec.host, "cli", raising=False)
+    return monkeypatch
+
+
+def test_without_its_extra_the_command_says_what_it_needs(unloaded: pytest.MonkeyPatch) -> None:
+    unloaded.setitem(sys.modules, "click", None)
+
+    with pytest.raises(SystemExit) as ended:
+        hostspec.host.main()
+
+    assert ended.value.code == "alerthost needs its extra: pip install 'hostspec[host]'"
+
+
+def test_another_missing_module_is_no_matter_of_the_extra(unloaded: pytest.MonkeyPatch) -> None:
+    unloaded.setitem(sys.modules, "hostspec.host.cli", None)
+
+    with pytest.raises(ModuleNotFoundError):
+        hostspec.host.main()

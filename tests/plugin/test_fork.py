@@ -1,0 +1,39 @@
+"""After a fork, parent and child speak on connections of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from pagerduty_plugin.client import Client
+from pagerduty_plugin.reply import Reply
+from pagerduty_plugin.testing import FakePagerDuty
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_makes_a_connection_of_its_own(fake: FakePagerDuty) -> None:
+    client = Client({})
+    url = f"{fake.url}/v2/enqueue"
+    body = json.dumps(
+        {"routing_key": "k" * 32, "event_action": "resolve", "dedup_key": "x"}
+    ).encode()
+
+    def post() -> bool:
+        return isinstance(client.post(url, body, destination="k"), Reply)
+
+    assert post()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if post() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert post()
+
+    client._process = 0  # as in a child, whose coverage nobody counts
+    assert post()
+
+    parent, other, again, like_a_child = (request.connection for request in fake.requests)
+    assert parent == again
+    assert len({parent, other, like_a_child}) == 3
