@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import io
 import os
 import random
@@ -127,6 +128,23 @@ def test_what_is_pure_is_let_through() -> None:
     for call in pure:
         call()
         assert watched(call)[1] == ()
+
+
+def test_a_garbage_collection_meanwhile_is_not_the_calls_own_doing() -> None:
+    """Other plugins time collections, and one may fall into any call."""
+    collects = gc.isenabled()
+
+    def collector() -> bool:
+        return gc.isenabled()
+
+    assert watched(collector) == (False, ())
+    assert gc.isenabled() is collects
+    gc.disable()
+    try:
+        watched(collector)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_a_profiler_goes_on_after_watching() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import io
 import logging
 import random
@@ -44,11 +45,14 @@ def watched(call: Callable[[], T]) -> tuple[T, tuple[str, ...]]:
     """Call; give what it returned, and what it did that pure code does not do.
 
     Only the calling thread is watched, and only what is done in the end by built-in functions.
-    Logging is off meanwhile: it reads the clock.
+    Logging is off meanwhile: it reads the clock. So is the garbage collector, whose callbacks,
+    and the finalizers of what it finds, are not the call's own doing.
     """
     called: list[Any] = []
     before = sys.getprofile()
     disabled = logging.root.manager.disable
+    collects = gc.isenabled()
+    gc.disable()
     logging.disable(logging.CRITICAL)
     sys.setprofile(lambda _, event, what: called.append(what) if event == "c_call" else None)
     try:
@@ -56,6 +60,8 @@ def watched(call: Callable[[], T]) -> tuple[T, tuple[str, ...]]:
     finally:
         sys.setprofile(before)
         logging.disable(disabled)
+        if collects:
+            gc.enable()
     return result, tuple(dict.fromkeys(_name(each) for each in called if is_impure(each)))
 
 
