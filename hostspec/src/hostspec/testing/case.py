@@ -41,7 +41,7 @@ INSTALLATION: Final = "conformance"
 
 
 @attrs.frozen
-class Connected:
+class UnderTest:
     """An action with an installation and its settings, freshly loaded."""
 
     provider: Provider[Any]
@@ -142,7 +142,7 @@ class ProviderCase:
             fail(f"the plugin offers the actions {offered}; set `action` to one of them")
         return plugins.providers[action.provider], action
 
-    def connect(self, url: str = NOWHERE, secret: str = REFERENCE) -> Connected:
+    def connect(self, url: str = NOWHERE, secret: str = REFERENCE) -> UnderTest:
         """Load the plugin anew, and make its settings.
 
         Raises:
@@ -157,16 +157,16 @@ class ProviderCase:
         except SettingsError as error:
             fail(f"the settings that the case gives are refused: {error}")
         require(not faults, f"the action's settings are refused: {'; '.join(map(str, faults))}")
-        return Connected(provider, action, installation, settings)
+        return UnderTest(provider, action, installation, settings)
 
     @contextlib.contextmanager
-    def connected(self, at: AbstractContextManager[Service]) -> Iterator[tuple[Connected, Service]]:
+    def connected(self, at: AbstractContextManager[Service]) -> Iterator[tuple[UnderTest, Service]]:
         """Start a service, put the secret into the environment, and connect."""
         with at as there, environment({VARIABLE: self.secret(there.url)}):
             yield self.connect(there.url), there
 
     def send(
-        self, connected: Connected, delivery: Delivery, handle: Handle | None = None
+        self, connected: UnderTest, delivery: Delivery, handle: Handle | None = None
     ) -> Outcome:
         """Make one attempt.
 

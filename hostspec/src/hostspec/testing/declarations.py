@@ -14,7 +14,7 @@ from hostspec.provider import Destination
 from hostspec.schema import json_schema
 from hostspec.settings import SettingsError, describe, structure
 from hostspec.testing import samples
-from hostspec.testing.case import INSTALLATION, NOWHERE, REFERENCE, Connected, ProviderCase
+from hostspec.testing.case import INSTALLATION, NOWHERE, REFERENCE, ProviderCase, UnderTest
 from hostspec.testing.requirement import fail, require
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]*")
@@ -132,7 +132,7 @@ def check_destinations(case: ProviderCase) -> None:
     )
 
 
-def _tables(case: ProviderCase, connected: Connected) -> Iterator[tuple[str, Any, str]]:
+def _tables(case: ProviderCase, connected: UnderTest) -> Iterator[tuple[str, Any, str]]:
     """Give path, object and owner of every settings object that the case's settings hold."""
     installation = case.installation_settings(NOWHERE, REFERENCE)
     for path, each in _objects(installation, connected.installation.settings, ""):

@@ -16,8 +16,8 @@ from hostspec.testing import samples
 from hostspec.testing.case import (
     INSTALLATION,
     RULE,
-    Connected,
     ProviderCase,
+    UnderTest,
     incident_of,
 )
 from hostspec.testing.requirement import fail, require
@@ -172,7 +172,7 @@ def check_json_round_trips(case: ProviderCase) -> None:
         _require_round_trip(outcome, "outcome")
 
 
-def _plannable(connected: Connected, alerts: Iterable[Alert]) -> list[Alert]:
+def _plannable(connected: UnderTest, alerts: Iterable[Alert]) -> list[Alert]:
     """Give the alerts that can be planned; of the others another check tells."""
     plannable = []
     for alert in alerts:

@@ -25,8 +25,8 @@ from hostspec.testing.case import (
     INSTALLATION,
     NOWHERE,
     VARIABLE,
-    Connected,
     ProviderCase,
+    UnderTest,
     environment,
 )
 from hostspec.testing.declarations import UNKNOWN
@@ -134,7 +134,7 @@ def check_exceptions_hold_no_secret(case: ProviderCase) -> None:
 class _Seen:
     """What came of one attempt to send."""
 
-    connected: Connected
+    connected: UnderTest
     delivery: Delivery
     outcome: Outcome
 
