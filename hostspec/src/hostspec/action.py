@@ -130,6 +130,14 @@ class Action(abc.ABC, Generic[A, I]):
         """
         return None
 
+    def can_follow_up(self, incident: Incident, installation: Installation[I]) -> bool:  # noqa: ARG002
+        """Say whether what opened an incident is still held, so that it can be followed up.
+
+        False where it is known not to be: then the host gives the incident up, and opens anew
+        what still fires. May read secrets; True where they cannot be read now.
+        """
+        return True
+
     def missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
         """Say what to send for a problem that was over before anyone could be told; no I/O.
 

@@ -12,6 +12,7 @@ import attrs
 from hostspec.action import AnyAction, Preview
 from hostspec.alert import Alert
 from hostspec.incident import Delivery, Place
+from hostspec.kernel.attempt import attempt
 from hostspec.kernel.calling import told
 from hostspec.kernel.memory import Memory
 from hostspec.kernel.planning import Plan, Planning
@@ -104,10 +105,11 @@ class Host:
     def send(self, delivery: Delivery) -> Receipt:
         """Make one attempt to send a delivery; tells the observers."""
         action = self.plugins.actions[delivery.place.action]
-        outcome = self._attempt(action, delivery)
-        self._memory.settle(delivery, outcome, arrived=_may_have_arrived(action, outcome))
-        receipt = Receipt(uuid.uuid4().hex, delivery, outcome)
-        hook = "hostspec_delivered" if outcome.delivered else "hostspec_undelivered"
+        installation = self._installations[delivery.place.installation]
+        made = attempt(action, delivery, installation, self._context(delivery))
+        self._memory.settle(delivery, made.outcome, arrived=made.may_have_arrived)
+        receipt = Receipt(uuid.uuid4().hex, delivery, made.outcome)
+        hook = "hostspec_delivered" if made.outcome.delivered else "hostspec_undelivered"
         for answer in self.plugins.hooks.each(hook, receipt=receipt):
             if answer.failure:
                 _log.error("plugin %s: %s failed: %s", answer.plugin, hook, answer.failure)
@@ -145,35 +147,6 @@ class Host:
     def _context(self, delivery: Delivery) -> SendContext:
         incident = self._memory.at(delivery.place)
         return SendContext(handle=incident.handle if incident else None)
-
-    def _attempt(self, action: AnyAction, delivery: Delivery) -> Outcome:
-        installation = self._installations[delivery.place.installation]
-        try:
-            outcome: object = action.send(delivery, installation, self._context(delivery))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 -- whatever a plugin does, the host goes on
-            return _broken(action, f"the action {action.name} failed: {told(error)}")
-        if not isinstance(outcome, Outcome) or not isinstance(outcome.kind, OutcomeKind):
-            return _broken(action, f"the action {action.name} returned no outcome")
-        return outcome
-
-
-def _broken(action: AnyAction, reason: str) -> Outcome:
-    """Judge an attempt that broke off inside the action: nobody knows how far it came."""
-    idempotent = action.capabilities.idempotent
-    return Outcome(OutcomeKind.FAULTED if idempotent else OutcomeKind.UNCERTAIN, reason)
-
-
-def _may_have_arrived(action: AnyAction, outcome: Outcome) -> bool:
-    """Say whether the provider may hold the message.
-
-    Actions whose repeats are not idempotent call an attempt *uncertain* when they do not know;
-    *unreachable* is certain there, and the incident must open at the next try.
-    """
-    if action.capabilities.idempotent:
-        return outcome.kind.may_have_arrived
-    return outcome.kind in (OutcomeKind.DELIVERED, OutcomeKind.UNCERTAIN)
 
 
 def _refuse_strangers(plugins: Plugins, actions: Iterable[AnyAction]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Final, TypeGuard
+from typing import Final, Protocol, TypeGuard
 
 import attrs
 
@@ -13,7 +13,6 @@ from hostspec.alert import Alert
 from hostspec.faults import Fault
 from hostspec.incident import Delivery, Incident, Operation, Place, Suppression
 from hostspec.kernel.calling import told
-from hostspec.kernel.memory import Memory
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule, RuleAction
 from hostspec.normalise import Repair
@@ -67,17 +66,29 @@ class Plan:
         return tuple(dict.fromkeys(itertools.chain(self.alert.repairs, *several)))
 
 
+class Incidents(Protocol):
+    """What planning asks about incidents: the memory of a host, or its store."""
+
+    def at(self, place: Place, /) -> Incident | None:
+        """Give the incident at a place, where one may be open."""
+        ...
+
+    def held_by(self, alert: Identity, /) -> tuple[Incident, ...]:
+        """Give the incidents that an alert holds open."""
+        ...
+
+
 class Planning:
     """The plan for one alert while it is made; what cannot be planned gathers in `failures`."""
 
-    def __init__(self, plugins: Plugins, memory: Memory, alert: Alert) -> None:
+    def __init__(self, plugins: Plugins, incidents: Incidents, alert: Alert) -> None:
         self.deliveries: list[Delivery] = []
         self.joined: list[Place] = []
         self.released: list[Place] = []
         self.failures: list[Fault] = []
         self.suppressions: list[Suppression] = []
         self._plugins = plugins
-        self._memory = memory
+        self._incidents = incidents
         self._alert = alert
 
     def matches(self, rule: Rule) -> bool:
@@ -92,7 +103,7 @@ class Planning:
     def follow_up(self) -> None:
         """Acknowledge or resolve what the alert holds open, from the incidents alone."""
         resolved = self._alert.status is Status.RESOLVED
-        for incident in self._memory.held_by(self._alert.identity):
+        for incident in self._incidents.held_by(self._alert.identity):
             if resolved and len(incident.holders) > 1:
                 self.released.append(incident.place)
             else:
@@ -102,7 +113,7 @@ class Planning:
         """Add what a rule asks for."""
         for use in rule.actions:
             for delivery in self._planned(rule, use):
-                incident = self._memory.at(delivery.place)
+                incident = self._incidents.at(delivery.place)
                 if incident is None:
                     self.deliveries.append(delivery)
                 elif self._alert.status is Status.FIRING:

@@ -58,3 +58,181 @@ installations: Final = sa.Table(
     sa.Column("updated_at", UtcTime, nullable=False),
     sqlite_autoincrement=True,  # an id of something removed is never given again
 )
+
+Moment: Final = sa.Double
+"""A time as seconds of the epoch: what the delivery engine calculates with."""
+
+statements: Final = sa.Table(
+    "statements",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("statement_id", sa.Text, nullable=False, unique=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("accepted_at", Moment, nullable=False),
+    sa.Column("planned_at", Moment),
+    sa.Column("note", sa.Text, nullable=False, server_default=""),
+    sqlite_autoincrement=True,  # their order is the order in which they were committed
+)
+sa.Index(
+    "ix_statements_unplanned",
+    statements.c.id,
+    sqlite_where=statements.c.planned_at.is_(None),
+    postgresql_where=statements.c.planned_at.is_(None),
+)
+sa.Index("ix_statements_planned_at", statements.c.planned_at)
+
+alerts: Final = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Text),
+    sa.Column("seen_at", Moment, nullable=False),
+    sa.UniqueConstraint("scope", "key"),
+)
+sa.Index("ix_alerts_seen_at", alerts.c.seen_at)
+
+lanes: Final = sa.Table(
+    "lanes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("installation", sa.Text, nullable=False),
+    sa.Column("destination", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="healthy"),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("due", Moment),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("claimed_at", Moment, nullable=False, server_default="0"),
+    sa.Column("got_through_at", Moment, nullable=False, server_default="0"),
+    sa.Column("limits", sa.Text, nullable=False, server_default="[]"),
+    sa.UniqueConstraint("installation", "destination"),
+)
+sa.Index(
+    "ix_lanes_due",
+    lanes.c.due,
+    sqlite_where=lanes.c.due.is_not(None),
+    postgresql_where=lanes.c.due.is_not(None),
+)
+
+incidents: Final = sa.Table(
+    "incidents",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("lane_id", sa.Integer, sa.ForeignKey("lanes.id"), nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("installation", sa.Text, nullable=False),
+    sa.Column("destination", sa.Text, nullable=False),
+    sa.Column("correlation_key", sa.Text, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("handle", sa.Text),
+    sa.Column("rules", sa.Text, nullable=False),
+    sa.Column("follow_ups", sa.Text, nullable=False),
+    sa.Column("may_be_open", sa.Boolean, nullable=False),
+    sa.Column("told", sa.Boolean, nullable=False),
+    sa.Column("in_doubt", sa.Boolean, nullable=False),
+    sa.Column("stranded", sa.Boolean, nullable=False),
+    sa.Column("opened_at", Moment, nullable=False),
+    sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+sa.Index(
+    "uq_incidents_place",
+    incidents.c.action,
+    incidents.c.installation,
+    incidents.c.destination,
+    incidents.c.correlation_key,
+    unique=True,
+    sqlite_where=incidents.c.active,
+    postgresql_where=incidents.c.active,
+)
+sa.Index("ix_incidents_changed_at", incidents.c.active, incidents.c.changed_at)
+
+holders: Final = sa.Table(
+    "holders",
+    metadata,
+    sa.Column(
+        "incident_id",
+        sa.Integer,
+        sa.ForeignKey("incidents.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+)
+sa.Index("ix_holders_scope_key", holders.c.scope, holders.c.key)
+
+deliveries: Final = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("uid", sa.Text, nullable=False, unique=True),
+    sa.Column(
+        "incident_id",
+        sa.Integer,
+        sa.ForeignKey("incidents.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column("lane_id", sa.Integer, sa.ForeignKey("lanes.id"), nullable=False),
+    sa.Column("statement_id", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("place_in_line", sa.Integer, nullable=False),
+    sa.Column("is_head", sa.Boolean, nullable=False),
+    sa.Column("urgency", Moment, nullable=False),
+    sa.Column("due", Moment, nullable=False),
+    sa.Column("accepted_at", Moment, nullable=False),
+    sa.Column("collapsed", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("holder", sa.Text),
+    sa.Column("lease_until", Moment),
+    sa.Column("first_tried_at", Moment),
+    sa.Column("outcome", sa.Text, nullable=False, server_default=""),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("late_told", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("finished_at", Moment),
+    sqlite_autoincrement=True,
+)
+sa.Index(
+    "ix_deliveries_head",
+    deliveries.c.lane_id,
+    deliveries.c.urgency,
+    deliveries.c.id,
+    sqlite_where=deliveries.c.is_head,
+    postgresql_where=deliveries.c.is_head,
+)
+sa.Index("ix_deliveries_line", deliveries.c.incident_id, deliveries.c.place_in_line)
+sa.Index("ix_deliveries_state", deliveries.c.state, deliveries.c.finished_at)
+sa.Index("ix_deliveries_statement_id", deliveries.c.statement_id)
+sa.Index(
+    "ix_deliveries_flying",
+    deliveries.c.lane_id,
+    sqlite_where=deliveries.c.holder.is_not(None),
+    postgresql_where=deliveries.c.holder.is_not(None),
+)
+
+budgets: Final = sa.Table(
+    "budgets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("used", sa.Text, nullable=False),
+    sa.Column("paused_until", Moment, nullable=False),
+)
+
+receipts: Final = sa.Table(
+    "receipts",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("hook", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,107 @@
+"""Says which processes that share a database are alive: what the others held is taken over."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import filelock
+import sqlalchemy as sa
+
+from hostspec.store.database import Database
+
+
+class Presence(abc.ABC):
+    """This process among those that share a database.
+
+    Attributes:
+        name: of this process; no other one ever has the same.
+    """
+
+    def __init__(self) -> None:
+        self.name = uuid.uuid4().hex
+
+    @abc.abstractmethod
+    def gone(self, names: Iterable[str]) -> Sequence[str]:
+        """Say which of some processes are gone for good."""
+
+    @abc.abstractmethod
+    def leave(self) -> None:
+        """Be gone."""
+
+
+class FilePresence(Presence):
+    """Processes on one machine: each holds a lock that the system drops when it dies."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+        self._lock = filelock.FileLock(self._path(self.name), thread_local=False)
+        self._lock.acquire(timeout=0)
+
+    def gone(self, names: Iterable[str]) -> Sequence[str]:
+        """Say which of some processes hold no lock any more."""
+        return [name for name in names if name != self.name and self._is_gone(name)]
+
+    def leave(self) -> None:
+        """Drop the lock."""
+        self._lock.release()
+        self._path(self.name).unlink(missing_ok=True)
+
+    def _is_gone(self, name: str) -> bool:
+        path = self._path(name)
+        if not path.exists():
+            return True
+        lock = filelock.FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            return False
+        lock.release()
+        path.unlink(missing_ok=True)
+        return True
+
+    def _path(self, name: str) -> Path:
+        return self._file.with_name(f"{self._file.name}-{name}.lock")
+
+
+class SessionPresence(Presence):
+    """Processes on several machines: each holds an advisory lock as long as its session lives."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self._connection = database.engine.connect()
+        self._connection.execute(sa.select(sa.func.pg_advisory_lock(_number(self.name))))
+        self._connection.commit()
+
+    def gone(self, names: Iterable[str]) -> Sequence[str]:
+        """Say which of some processes have no session any more."""
+        return [name for name in names if name != self.name and self._is_gone(name)]
+
+    def leave(self) -> None:
+        """End the session."""
+        with contextlib.suppress(sa.exc.DBAPIError):
+            self._connection.close()
+
+    def _is_gone(self, name: str) -> bool:
+        free = sa.select(sa.func.pg_try_advisory_lock(_number(name)))
+        if not self._connection.execute(free).scalar():
+            return False
+        self._connection.execute(sa.select(sa.func.pg_advisory_unlock(_number(name))))
+        self._connection.commit()
+        return True
+
+
+def _number(name: str) -> int:
+    """Give the number of a process's advisory lock: 63 bits of its name."""
+    return int(name[:16], 16) >> 1
+
+
+def presence(database: Database) -> Presence:
+    """Be present among those that share a database."""
+    if database.file is None:
+        return SessionPresence(database)
+    return FilePresence(database.file)

@@ -1,0 +1,175 @@
+"""What an outcome means for its delivery, its incident and its lane. Pure."""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from hostspec.incident import IncidentState, Operation
+from hostspec.outcome import Outcome, OutcomeKind
+
+FIRST_RETRY: Final = 1.0
+"""Seconds: the first retry comes within them."""
+
+LONGEST_RETRY: Final = 60.0
+"""Seconds between two tries, at the most."""
+
+HELD_RETRY: Final = 30.0
+"""Seconds after which a lane that is misconfigured is tried again: somebody may have mended it."""
+
+LONGEST_PAUSE: Final = 300.0
+"""Seconds that a provider may ask for; more is not sane."""
+
+FEWEST_TRIES: Final = 8
+"""Tries before a delivery may be set aside."""
+
+
+class DeliveryState(enum.StrEnum):
+    """How far a delivery has come."""
+
+    WAITING = "waiting"
+    """To be sent, or being sent."""
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    """The provider will never take it."""
+    UNCERTAIN = "uncertain"
+    """It may have arrived, and a repeat would be a second message."""
+    SET_ASIDE = "set aside"
+    """It failed again and again while others got through."""
+    STRANDED = "stranded"
+    """What opened its incident is not held any more."""
+    COLLAPSED = "collapsed"
+    """Another one that waited says what it would have said."""
+    DROPPED = "dropped"
+    """A person dropped it, or its problem was over before it could be told."""
+
+
+class LaneState(enum.StrEnum):
+    """Whether what goes to a destination gets through."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    """The last attempt failed; it is tried again and again."""
+    HELD = "held"
+    """Something is wrong that a person has to mend."""
+
+
+@attrs.frozen
+class Verdict:
+    """What is to be done after an attempt.
+
+    Attributes:
+        state: the delivery's from now on.
+        delivery_due: when it may be tried again.
+        lane: the lane's state from now on.
+        lane_due: when something of the lane may be tried again.
+        paused_until: no message of the same budgets before this moment; 0 for none.
+        failures: of the lane, one after the other.
+    """
+
+    state: DeliveryState
+    delivery_due: float
+    lane: LaneState
+    lane_due: float
+    paused_until: float = 0.0
+    failures: int = 0
+
+
+_FINAL: Final = {
+    OutcomeKind.DELIVERED: DeliveryState.DELIVERED,
+    OutcomeKind.REFUSED: DeliveryState.REFUSED,
+    OutcomeKind.UNCERTAIN: DeliveryState.UNCERTAIN,
+}
+
+
+def judge(  # noqa: PLR0913 -- one argument for each thing that matters
+    outcome: Outcome,
+    now: float,
+    *,
+    attempts: int,
+    failures: int,
+    others_got_through: bool,
+    jitter: Callable[[], float] = random.random,
+) -> Verdict:
+    """Say what is to be done after an attempt.
+
+    Args:
+        outcome: what it came to.
+        now: the time.
+        attempts: how many were made for the delivery, with this one.
+        failures: of the lane, one after the other, before this one.
+        others_got_through: something was delivered to the provider since the first attempt.
+        jitter: gives a random number from 0 to 1.
+    """
+    kind = outcome.kind
+    if kind in _FINAL:
+        # the provider answered: nothing is wrong with the way there
+        return Verdict(_FINAL[kind], now, LaneState.HEALTHY, now)
+    if kind is OutcomeKind.THROTTLED:
+        until = now + _pause(outcome.retry_after, failures, jitter)
+        waiting = DeliveryState.WAITING
+        return Verdict(waiting, until, LaneState.UNHEALTHY, until, until, failures + 1)
+    if kind is OutcomeKind.MISCONFIGURED:
+        due = now + HELD_RETRY
+        return Verdict(DeliveryState.WAITING, due, LaneState.HELD, due, failures=failures + 1)
+    set_aside = attempts >= FEWEST_TRIES and others_got_through
+    return Verdict(
+        DeliveryState.SET_ASIDE if set_aside else DeliveryState.WAITING,
+        now + backoff(attempts, jitter),
+        LaneState.UNHEALTHY,
+        # others of the lane are tried before it, to see whether it is this one or all
+        now + backoff(failures + 1, jitter) / 2,
+        failures=failures + 1,
+    )
+
+
+def backoff(failures: int, jitter: Callable[[], float] = random.random) -> float:
+    """Give the seconds until the next try: doubling from one, capped, with jitter."""
+    longest = min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(failures - 1, 30))
+    return longest * (0.5 + 0.5 * jitter())
+
+
+def _pause(asked: float | None, failures: int, jitter: Callable[[], float]) -> float:
+    if asked is not None and 0 < asked <= LONGEST_PAUSE:
+        return asked + jitter()
+    return backoff(failures + 3, jitter)
+
+
+@attrs.frozen
+class Episode:
+    """What is known of an incident at its provider.
+
+    Attributes:
+        state: how far it has come.
+        may_be_open: the provider may hold it open now.
+        told: the provider took a trigger of the present episode.
+        in_doubt: an attempt may have arrived, or may still arrive.
+    """
+
+    state: IncidentState = IncidentState.RESOLVED
+    may_be_open: bool = False
+    told: bool = False
+    in_doubt: bool = False
+
+    def after(self, operation: Operation, *, delivered: bool, may_have_arrived: bool) -> Episode:
+        """Give what is known after an attempt."""
+        if not may_have_arrived:
+            return self
+        doubt = self.in_doubt or not delivered
+        match operation:
+            case Operation.TRIGGER:
+                return Episode(
+                    IncidentState.TRIGGERED,
+                    may_be_open=True,
+                    told=self.told or delivered,
+                    in_doubt=doubt,
+                )
+            case Operation.RESOLVE if delivered:
+                return Episode(in_doubt=doubt)
+            case Operation.ACKNOWLEDGE if delivered and self.may_be_open:
+                return attrs.evolve(self, state=IncidentState.ACKNOWLEDGED)
+        return attrs.evolve(self, in_doubt=doubt)

@@ -1,0 +1,77 @@
+"""One attempt to send, whatever the action does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from hostspec.action import AnyAction
+from hostspec.incident import Delivery, Place
+from hostspec.kernel.calling import told
+from hostspec.outcome import Outcome, OutcomeKind, SendContext
+from hostspec.provider import Installation
+
+
+@attrs.frozen
+class Attempt:
+    """What an attempt came to.
+
+    Attributes:
+        outcome: what is to be done now.
+        may_have_arrived: the provider may hold the message.
+    """
+
+    outcome: Outcome
+    may_have_arrived: bool
+
+    @classmethod
+    def impossible(cls, place: Place) -> Attempt:
+        """Give the attempt that cannot be made: the action or installation is gone."""
+        gone = f"the action {place.action} or the installation {place.installation} is gone"
+        return cls(Outcome(OutcomeKind.MISCONFIGURED, gone), may_have_arrived=False)
+
+
+def attempt(
+    action: AnyAction,
+    delivery: Delivery,
+    installation: Installation[Any],
+    context: SendContext,
+) -> Attempt:
+    """Make one attempt to send; raises only `KeyboardInterrupt`."""
+    outcome = _outcome(action, delivery, installation, context)
+    return Attempt(outcome, _may_have_arrived(action, outcome))
+
+
+def _outcome(
+    action: AnyAction,
+    delivery: Delivery,
+    installation: Installation[Any],
+    context: SendContext,
+) -> Outcome:
+    try:
+        outcome: object = action.send(delivery, installation, context)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 -- whatever a plugin does, the host goes on
+        return _broken(action, f"the action {action.name} failed: {told(error)}")
+    if not isinstance(outcome, Outcome) or not isinstance(outcome.kind, OutcomeKind):
+        return _broken(action, f"the action {action.name} returned no outcome")
+    return outcome
+
+
+def _broken(action: AnyAction, reason: str) -> Outcome:
+    """Judge an attempt that broke off inside the action: nobody knows how far it came."""
+    idempotent = action.capabilities.idempotent
+    return Outcome(OutcomeKind.FAULTED if idempotent else OutcomeKind.UNCERTAIN, reason)
+
+
+def _may_have_arrived(action: AnyAction, outcome: Outcome) -> bool:
+    """Say whether the provider may hold the message.
+
+    Actions whose repeats are not idempotent call an attempt *uncertain* when they do not know;
+    *unreachable* is certain there, and the incident must open at the next try.
+    """
+    if action.capabilities.idempotent:
+        return outcome.kind.may_have_arrived
+    return outcome.kind in (OutcomeKind.DELIVERED, OutcomeKind.UNCERTAIN)
