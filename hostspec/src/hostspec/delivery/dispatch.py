@@ -13,7 +13,13 @@ from hostspec.action import Limit
 from hostspec.delivery import ledger, observing
 from hostspec.delivery.budget import Budget
 from hostspec.delivery.line import Line, Waiting
-from hostspec.delivery.verdict import DeliveryState, LaneState, judge
+from hostspec.delivery.verdict import (
+    FEWEST_TRIES,
+    DeliveryState,
+    LaneState,
+    Verdict,
+    judge,
+)
 from hostspec.incident import Delivery, Operation
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.parts import Severity
@@ -135,21 +141,20 @@ def settle(
         arrived: it may have arrived.
         limits: how much the destination takes, as known now.
     """
-    stored = ledger.incident(connection, claim.incident.id)
-    if stored is None:
+    row = connection.execute(_SETTLED, {"number": claim.id}).first()
+    if row is None:
         return
+    stored = ledger.stored_of(row)
     delivered = outcome.delivered
     episode = stored.episode.after(
         claim.delivery.operation, delivered=delivered, may_have_arrived=arrived
     )
-    settled = claim.statement_id == SETTLING and delivered
-    episode = attrs.evolve(episode, in_doubt=episode.in_doubt and not settled)
-    changes: dict[str, Any] = {}
-    if arrived and outcome.handle is not None and stored.incident.handle is None:
-        changes["handle"] = json.dumps(to_json_handle(outcome))
-    if not _is_mine(connection, claim):
+    if row.holder is None or row.attempts != claim.attempt:
+        # somebody else took it over, who may have sent it too
         ledger.note_episode(connection, stored.id, attrs.evolve(episode, in_doubt=True), now)
         return
+    if claim.statement_id == SETTLING and delivered:
+        episode = attrs.evolve(episode, in_doubt=False)
     verdict = judge(
         outcome,
         now,
@@ -157,49 +162,37 @@ def settle(
         failures=claim.failures,
         others_got_through=_others_got_through(connection, claim),
     )
-    _note_lane(connection, stored.lane_id, verdict.lane, outcome, now)
-    connection.execute(
-        sa.update(lanes)
-        .where(lanes.c.id == stored.lane_id)
-        .values(
-            failures=verdict.failures,
-            due=verdict.lane_due,
-            limits=json.dumps([attrs.asdict(limit) for limit in limits]),
-        )
-    )
-    if verdict.paused_until:
-        for limit in limits:
-            paused = _budget(connection, limit.budget).pause(verdict.paused_until)
-            _write_budget(connection, limit.budget, paused)
+    _note_lane(connection, stored.lane_id, verdict, outcome, now, limits)
     told = {"outcome": outcome.kind, "reason": outcome.reason}
     if verdict.state is DeliveryState.WAITING:
-        connection.execute(
-            sa.update(deliveries)
-            .where(deliveries.c.id == claim.id)
-            .values(holder=None, lease_until=None, due=verdict.delivery_due, **told)
-        )
+        kept = {"holder": None, "lease_until": None, "due": verdict.delivery_due, **told}
+        connection.execute(sa.update(deliveries).where(deliveries.c.id == claim.id), kept)
     else:
         ledger.finish(connection, claim.id, verdict.state, now, **told)
         receipt = Receipt(claim.uid, claim.delivery, outcome, claim.attempt)
-        hook = "hostspec_delivered" if delivered else "hostspec_undelivered"
-        observing.note(connection, hook, receipt)
-    if changes:
-        ledger.update_incident(connection, stored.id, now, **changes)
-    ledger.note_episode(connection, stored.id, episode, now)
+        observing.note(connection, _HOOKS[delivered], receipt)
+    waits = ledger.promote(connection, stored.id, now)
     resolved = claim.delivery.operation is Operation.RESOLVE and delivered
-    if not ledger.promote(connection, stored.id, now) and resolved and episode.in_doubt:
+    if resolved and episode.in_doubt and not waits:
         _resolve_again(connection, stored, claim.delivery, now)
-    end_if_over(connection, stored.id, now)
-    if resolved:
-        _forget_handle(connection, stored.id)
+    elif not waits and not episode.may_be_open:
+        known = attrs.asdict(episode)
+        ledger.close_incident(connection, stored.id, now, handle=None, **known)
+        return
+    handle = row.handle
+    if arrived and outcome.handle is not None and handle is None:
+        handle = json.dumps(to_json(outcome)["handle"])
+    if resolved and not episode.in_doubt:
+        handle = None  # the next episode opens under the newest key
+    ledger.note_episode(connection, stored.id, episode, now, handle=handle)
 
 
-def end_if_over(connection: sa.Connection, number: int, now: float) -> None:
-    """End an incident that is not open and of which nothing waits."""
-    stored = ledger.incident(connection, number)
-    waiting, flying = ledger.waiting(connection, number)
-    if stored and not (waiting or flying or stored.episode.may_be_open):
-        ledger.close_incident(connection, number, now)
+_HOOKS: Final = {True: "hostspec_delivered", False: "hostspec_undelivered"}
+_SETTLED: Final = (
+    sa.select(deliveries.c.holder, deliveries.c.attempts, incidents)
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .where(deliveries.c.id == sa.bindparam("number"))
+)
 
 
 def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> None:
@@ -213,7 +206,8 @@ def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> 
     """
     if not _is_mine(connection, claim):
         return
-    stored = claim.incident
+    stored = ledger.incident(connection, claim.incident.id)
+    assert stored is not None  # noqa: S101 -- its delivery is there
     waiting, _ = ledger.waiting(connection, stored.id)
     mine = Waiting(claim.delivery, claim.id, claim.collapsed, claim.accepted_at)
     outcome = Outcome(OutcomeKind.MISCONFIGURED, reason)
@@ -287,11 +281,6 @@ def holders(connection: sa.Connection) -> tuple[str, ...]:
     return tuple(connection.execute(found).scalars())
 
 
-def to_json_handle(outcome: Outcome) -> Any:
-    """Write an outcome's handle as JSON."""
-    return to_json(outcome)["handle"]
-
-
 _FLYING: Final = (
     sa.select(sa.func.count())
     .where(deliveries.c.lane_id == lanes.c.id, deliveries.c.holder.is_not(None))
@@ -317,15 +306,23 @@ def _ready(connection: sa.Connection, now: float) -> Iterator[sa.Row[Any]]:
 
 
 def _head(
-    connection: sa.Connection, lane: int, now: float, *also: sa.ColumnElement[bool]
+    connection: sa.Connection, lane: int, now: float, *, urgent: bool = False
 ) -> sa.Row[Any] | None:
-    due = sa.or_(deliveries.c.due <= now, deliveries.c.due > now + FAR)
-    return connection.execute(
-        sa.select(deliveries)
-        .where(deliveries.c.lane_id == lane, deliveries.c.is_head, due, *also)
-        .order_by(deliveries.c.urgency, deliveries.c.id)
-        .limit(1)
-    ).first()
+    which = _URGENT_HEAD if urgent else _HEAD
+    return connection.execute(which, {"lane": lane, "now": now, "far": now + FAR}).first()
+
+
+_HEAD: Final = (
+    sa.select(deliveries)
+    .where(
+        deliveries.c.lane_id == sa.bindparam("lane"),
+        deliveries.c.is_head,
+        sa.or_(deliveries.c.due <= sa.bindparam("now"), deliveries.c.due > sa.bindparam("far")),
+    )
+    .order_by(deliveries.c.urgency, deliveries.c.id)
+    .limit(1)
+)
+_URGENT_HEAD: Final = _HEAD.where(_URGENT)
 
 
 def _sleep(connection: sa.Connection, lane: int) -> None:
@@ -354,7 +351,7 @@ def _afforded(
 
     free = free_at(urgent=_is_urgent(row))
     if free > now and not _is_urgent(row) and free_at(urgent=True) <= now:
-        urgent = _head(connection, lane.id, now, _URGENT)
+        urgent = _head(connection, lane.id, now, urgent=True)
         row, free = (urgent, now) if urgent is not None else (row, free)
     if free > now:
         connection.execute(sa.update(lanes).where(lanes.c.id == lane.id).values(due=free))
@@ -386,13 +383,12 @@ def _claimed(
     connection.execute(
         sa.update(lanes).where(lanes.c.id == lane.id).values(due=now, claimed_at=now)
     )
-    stored = ledger.incident(connection, row.incident_id)
-    assert stored is not None  # noqa: S101 -- a foreign key says so
+    incident = connection.execute(_INCIDENT, {"number": row.incident_id}).one()
     return Claim(
         id=row.id,
         uid=row.uid,
         delivery=ledger.delivery_of(row),
-        incident=stored,
+        incident=ledger.stored_of(incident),
         attempt=row.attempts + 1,
         claimed_at=now,
         accepted_at=row.accepted_at,
@@ -404,6 +400,9 @@ def _claimed(
     )
 
 
+_INCIDENT: Final = sa.select(incidents).where(incidents.c.id == sa.bindparam("number"))
+
+
 def _is_mine(connection: sa.Connection, claim: Claim) -> bool:
     """Say whether a claim still stands: nobody took it over, and nobody claimed it anew."""
     row = connection.execute(
@@ -413,19 +412,36 @@ def _is_mine(connection: sa.Connection, claim: Claim) -> bool:
 
 
 def _others_got_through(connection: sa.Connection, claim: Claim) -> bool:
+    if claim.attempt < FEWEST_TRIES:
+        return False
     newest = sa.select(sa.func.max(lanes.c.got_through_at)).where(
         lanes.c.installation == claim.delivery.place.installation
     )
     return bool((connection.execute(newest).scalar() or 0) > claim.first_tried_at)
 
 
-def _note_lane(
-    connection: sa.Connection, lane: int, state: LaneState, outcome: Outcome, now: float
+def _note_lane(  # noqa: PLR0913 -- one argument for each thing that is noted
+    connection: sa.Connection,
+    lane: int,
+    verdict: Verdict,
+    outcome: Outcome,
+    now: float,
+    limits: Sequence[Limit],
 ) -> None:
-    values: dict[str, Any] = {"state": state, "reason": outcome.reason}
+    values: dict[str, Any] = {
+        "state": verdict.lane,
+        "reason": "" if outcome.delivered else outcome.reason,
+        "failures": verdict.failures,
+        "due": verdict.lane_due,
+        "limits": json.dumps([attrs.asdict(limit) for limit in limits]),
+    }
     if outcome.delivered:
-        values |= {"got_through_at": now, "reason": ""}
-    connection.execute(sa.update(lanes).where(lanes.c.id == lane).values(**values))
+        values["got_through_at"] = now
+    connection.execute(sa.update(lanes).where(lanes.c.id == lane), values)
+    if verdict.paused_until:
+        for limit in limits:
+            paused = _budget(connection, limit.budget).pause(verdict.paused_until)
+            _write_budget(connection, limit.budget, paused)
 
 
 def _resolve_again(
@@ -433,13 +449,6 @@ def _resolve_again(
 ) -> None:
     again = Line((Waiting(delivery, accepted_at=now),))
     ledger.write_line(connection, stored, again, SETTLING, now, due=now + SETTLE)
-
-
-def _forget_handle(connection: sa.Connection, number: int) -> None:
-    """Let the next episode open under the newest key, once the last one is over for good."""
-    waiting, _ = ledger.waiting(connection, number)
-    if not any(each.delivery.operation is Operation.RESOLVE for each in waiting):
-        connection.execute(sa.update(incidents).where(incidents.c.id == number).values(handle=None))
 
 
 def _budget(connection: sa.Connection, name: str) -> Budget:

@@ -76,19 +76,21 @@ def unplanned(connection: sa.Connection, most: int) -> tuple[Statement, ...]:
     return tuple(_read(row) for row in rows)
 
 
-def is_unplanned(connection: sa.Connection, statement: Statement) -> bool:
-    """Say whether a statement is still to be planned, by the time a transaction has begun."""
-    planned_at = sa.select(statements.c.planned_at).where(statements.c.id == statement.row)
-    return connection.execute(planned_at).scalar() is None
+def planned(connection: sa.Connection, statement: Statement, now: float, note: str) -> bool:
+    """Note that a statement is planned, and what is to be said of it.
+
+    Returns:
+        whether it was still to be planned.
+    """
+    values = {"number": statement.row, "now": now, "text": note}
+    return bool(connection.execute(_PLANNED, values).rowcount)
 
 
-def planned(connection: sa.Connection, statement: Statement, now: float, note: str) -> None:
-    """Note that a statement is planned, and what is to be said of it."""
-    connection.execute(
-        sa.update(statements)
-        .where(statements.c.id == statement.row)
-        .values(planned_at=now, note=note)
-    )
+_PLANNED: Final = (
+    sa.update(statements)
+    .where(statements.c.id == sa.bindparam("number"), statements.c.planned_at.is_(None))
+    .values(planned_at=sa.bindparam("now"), note=sa.bindparam("text"))
+)
 
 
 def count_unplanned(connection: sa.Connection) -> int:

@@ -63,30 +63,38 @@ def held_by(connection: sa.Connection, alert: Identity) -> tuple[StoredIncident,
 
 
 def open_incident(connection: sa.Connection, delivery: Delivery, now: float) -> StoredIncident:
-    """Begin an incident; nothing is known of it at the provider yet."""
+    """Begin an incident that its alert holds; nothing is known of it at the provider yet."""
     place = delivery.place
-    number = connection.execute(
-        sa.insert(incidents).values(
-            **attrs.asdict(place),
-            lane_id=lane_of(connection, place),
-            active=True,
-            state=IncidentState.RESOLVED,
-            severity=delivery.severity,
-            rules=as_json(delivery.rules),
-            follow_ups=as_json(delivery.follow_ups),
-            may_be_open=False,
-            told=False,
-            in_doubt=False,
-            stranded=False,
-            opened_at=now,
-            changed_at=now,
-            version=0,
-        )
-    ).inserted_primary_key
-    assert number  # noqa: S101 -- the table has a primary key
-    found = incident(connection, number[0])
-    assert found  # noqa: S101 -- just made
-    return found
+    values = {
+        **attrs.asdict(place),
+        "lane_id": lane_of(connection, place),
+        "active": True,
+        "state": IncidentState.RESOLVED,
+        "severity": delivery.severity,
+        "handle": None,
+        "rules": as_json(delivery.rules),
+        "follow_ups": as_json(delivery.follow_ups),
+        "may_be_open": False,
+        "told": False,
+        "in_doubt": False,
+        "stranded": False,
+        "opened_at": now,
+        "changed_at": now,
+        "version": 0,
+    }
+    made = connection.execute(_NEW_INCIDENT, values)
+    number = made.inserted_primary_key[0] if made.inserted_primary_key else 0
+    holder = {"incident_id": number, **attrs.asdict(delivery.alert), "number": 0}
+    connection.execute(_NEW_HOLDER, holder)
+    incident = Incident(
+        place=place,
+        state=IncidentState.RESOLVED,
+        severity=delivery.severity,
+        holders=(delivery.alert,),
+        rules=delivery.rules,
+        follow_ups=delivery.follow_ups,
+    )
+    return StoredIncident(number, values["lane_id"], 0, incident, Episode(), now)
 
 
 def update_incident(connection: sa.Connection, number: int, now: float, **changes: Any) -> None:
@@ -99,12 +107,13 @@ def update_incident(connection: sa.Connection, number: int, now: float, **change
     )
 
 
-def note_episode(connection: sa.Connection, number: int, episode: Episode, now: float) -> None:
+def note_episode(
+    connection: sa.Connection, number: int, episode: Episode, now: float, **changes: Any
+) -> None:
     """Write down what is known at the provider; planning does not look at it."""
     connection.execute(
-        sa.update(incidents)
-        .where(incidents.c.id == number)
-        .values(**attrs.asdict(episode), changed_at=now)
+        sa.update(incidents).where(incidents.c.id == number),
+        {**attrs.asdict(episode), "changed_at": now, **changes},
     )
 
 
@@ -120,12 +129,12 @@ def hold(connection: sa.Connection, number: int, alert: Identity, now: float) ->
     if connection.execute(held).first() is None:
         count = sa.select(sa.func.count()).where(holders.c.incident_id == number)
         connection.execute(
-            sa.insert(holders).values(
-                incident_id=number,
-                scope=alert.scope,
-                key=alert.key,
-                number=connection.execute(count).scalar_one(),
-            )
+            _NEW_HOLDER,
+            {
+                "incident_id": number,
+                **attrs.asdict(alert),
+                "number": connection.execute(count).scalar_one(),
+            },
         )
         update_incident(connection, number, now)
 
@@ -171,16 +180,19 @@ def waiting(connection: sa.Connection, number: int) -> tuple[tuple[Waiting, ...]
     return line, len(line) < len(rows)
 
 
-def write_line(
+def write_line(  # noqa: PLR0913 -- one argument for each thing a line is written from
     connection: sa.Connection,
     stored: StoredIncident,
     line: Line,
     statement_id: str,
     now: float,
     *,
+    flying: bool = False,
     due: float | None = None,
 ) -> None:
-    """Write down what waits for an incident from now on.
+    """Write down what waits for an incident from now on; its first is its head.
+
+    The head is as urgent as the most urgent that waits behind it.
 
     Args:
         connection: of the transaction.
@@ -188,71 +200,77 @@ def write_line(
         line: what is kept, and what is not.
         statement_id: of the statement that new deliveries carry.
         now: the time.
+        flying: something of it is being sent now, so that nothing may be sent beside it.
         due: when new deliveries may be sent first; None for now.
     """
-    for left, state in ((line.collapsed, DeliveryState.COLLAPSED), (line.dropped, _DROPPED)):
+    for left, state in (
+        (line.collapsed, DeliveryState.COLLAPSED),
+        (line.dropped, DeliveryState.DROPPED),
+    ):
         for each in left:
             if each.id is not None:
                 finish(connection, each.id, state, now)
+    urgency = min(map(_urgency, line.kept), default=0.0)
     for number, each in enumerate(line.kept, start=1):
-        place = {"place_in_line": number, "collapsed": each.collapsed, "is_head": False}
+        values = {
+            "place_in_line": number,
+            "collapsed": each.collapsed,
+            "accepted_at": each.accepted_at,
+            "is_head": number == 1 and not flying,
+            "urgency": urgency,
+        }
         if each.id is None:
-            connection.execute(
-                sa.insert(deliveries).values(
-                    uid=uuid.uuid4().hex,
-                    incident_id=stored.id,
-                    lane_id=stored.lane_id,
-                    statement_id=statement_id,
-                    operation=each.delivery.operation,
-                    severity=each.delivery.severity,
-                    body=json.dumps(to_json(each.delivery)),
-                    state=DeliveryState.WAITING,
-                    urgency=0.0,
-                    due=now if due is None else due,
-                    accepted_at=each.accepted_at,
-                    **place,
-                )
-            )
+            values |= {
+                "uid": uuid.uuid4().hex,
+                "incident_id": stored.id,
+                "lane_id": stored.lane_id,
+                "statement_id": statement_id,
+                "operation": each.delivery.operation,
+                "severity": each.delivery.severity,
+                "body": json.dumps(to_json(each.delivery)),
+                "state": DeliveryState.WAITING,
+                "due": now if due is None else due,
+            }
+            connection.execute(_NEW_DELIVERY, values)
         else:
-            connection.execute(
-                sa.update(deliveries)
-                .where(deliveries.c.id == each.id)
-                .values(accepted_at=each.accepted_at, **place)
-            )
-    promote(connection, stored.id, now)
+            changed = sa.update(deliveries).where(deliveries.c.id == each.id)
+            connection.execute(changed, values)
+    if line.kept and not flying:
+        wake(connection, stored.lane_id, now)
 
 
-_DROPPED: Final = DeliveryState.DROPPED
+def _urgency(waiting: Waiting) -> float:
+    return waiting.accepted_at - HEAD_START[waiting.delivery.severity]
 
 
 def promote(connection: sa.Connection, number: int, now: float) -> bool:
     """Make the first of an incident's line its head, unless something of it is being sent.
 
-    The head is as urgent as the most urgent that waits behind it.
-
     Returns:
         whether something waits or is being sent.
     """
-    rows = connection.execute(
-        sa.select(
-            deliveries.c.id,
-            deliveries.c.lane_id,
-            deliveries.c.holder,
-            deliveries.c.severity,
-            deliveries.c.accepted_at,
-        )
-        .where(deliveries.c.incident_id == number, WAITING)
-        .order_by(deliveries.c.place_in_line)
-    ).all()
+    rows = connection.execute(_LINE, {"number": number}).all()
     if rows and all(row.holder is None for row in rows):
         urgency = min(row.accepted_at - HEAD_START[Severity(row.severity)] for row in rows)
         connection.execute(
-            sa.update(deliveries)
-            .where(deliveries.c.id == rows[0].id)
-            .values(is_head=True, urgency=urgency)
+            sa.update(deliveries).where(deliveries.c.id == rows[0].id),
+            {"is_head": True, "urgency": urgency},
         )
         wake(connection, rows[0].lane_id, now)
     return bool(rows)
+
+
+_LINE: Final = (
+    sa.select(
+        deliveries.c.id,
+        deliveries.c.lane_id,
+        deliveries.c.holder,
+        deliveries.c.severity,
+        deliveries.c.accepted_at,
+    )
+    .where(deliveries.c.incident_id == sa.bindparam("number"), WAITING)
+    .order_by(deliveries.c.place_in_line)
+)
 
 
 def wake(connection: sa.Connection, lane: int, now: float) -> None:
@@ -282,6 +300,14 @@ def delivery_of(row: sa.Row[Any]) -> Delivery:
     return from_json(Delivery, json.loads(row.body))
 
 
+_HOLDERS: Final = (
+    sa.select(holders.c.scope, holders.c.key)
+    .where(holders.c.incident_id == sa.bindparam("number"))
+    .order_by(holders.c.number)
+)
+_NEW_INCIDENT: Final = sa.insert(incidents)
+_NEW_HOLDER: Final = sa.insert(holders)
+_NEW_DELIVERY: Final = sa.insert(deliveries)
 _NEW_LANE: Final = sa.text(
     "INSERT INTO lanes (installation, destination) VALUES (:installation, :destination)"
     " ON CONFLICT (installation, destination) DO NOTHING"
@@ -302,11 +328,12 @@ def _one(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> StoredInc
 
 
 def _stored(connection: sa.Connection, row: sa.Row[Any]) -> StoredIncident:
-    held = connection.execute(
-        sa.select(holders.c.scope, holders.c.key)
-        .where(holders.c.incident_id == row.id)
-        .order_by(holders.c.number)
-    )
+    held = connection.execute(_HOLDERS, {"number": row.id})
+    return stored_of(row, tuple(Identity(each.scope, each.key) for each in held))
+
+
+def stored_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredIncident:
+    """Read an incident's row; its holders are in a table of their own."""
     return StoredIncident(
         id=row.id,
         lane_id=row.lane_id,
@@ -316,7 +343,7 @@ def _stored(connection: sa.Connection, row: sa.Row[Any]) -> StoredIncident:
             state=IncidentState(row.state),
             severity=Severity(row.severity),
             handle=json.loads(row.handle) if row.handle else None,
-            holders=tuple(Identity(each.scope, each.key) for each in held),
+            holders=held,
             rules=tuple(json.loads(row.rules)),
             follow_ups=tuple(map(Operation, json.loads(row.follow_ups))),
         ),

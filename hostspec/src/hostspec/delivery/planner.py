@@ -92,59 +92,51 @@ class Planner:
         )
 
     def _write(self, connection: sa.Connection, made: Sequence[_Made], now: float) -> int:
-        count = 0
-        for each in made:
-            if self._still_holds(connection, each):
-                self._apply(connection, each, now)
-                count += 1
-        return count
+        return sum(self._apply(connection, each, now) for each in made)
 
-    def _still_holds(self, connection: sa.Connection, made: _Made) -> bool:
-        """Say whether what was looked at is as it was."""
-        if not inbox.is_unplanned(connection, made.statement):
+    def _apply(self, connection: sa.Connection, made: _Made, now: float) -> bool:
+        """Write a plan down, if what it looked at is as it was; else it is planned anew."""
+        found = {place: ledger.incident_at(connection, place) for place in made.seen_at}
+        unchanged = {place: _version(each) for place, each in found.items()} == made.seen_at
+        held = {alert: _versions(ledger.held_by(connection, alert)) for alert in made.seen_held}
+        if not unchanged or held != made.seen_held:
             return False
-        for place, version in made.seen_at.items():
-            if _version(ledger.incident_at(connection, place)) != version:
-                return False
-        for alert, versions in made.seen_held.items():
-            if _versions(ledger.held_by(connection, alert)) != versions:
-                return False
-        return True
-
-    def _apply(self, connection: sa.Connection, made: _Made, now: float) -> None:
-        inbox.planned(connection, made.statement, now, made.note)
+        if not inbox.planned(connection, made.statement, now, made.note):
+            return False
         if made.plan is None:
-            return
+            return True
         alert = made.plan.alert
         _remember(connection, alert, now)
         for place in made.plan.joined:
-            for found in _some(ledger.incident_at(connection, place)):
-                ledger.hold(connection, found.id, alert.identity, now)
+            for each in _some(ledger.incident_at(connection, place)):
+                ledger.hold(connection, each.id, alert.identity, now)
         for place in made.plan.released:
-            for found in _some(ledger.incident_at(connection, place)):
-                self._release(connection, found, alert.identity, now)
+            for each in _some(ledger.incident_at(connection, place)):
+                self._release(connection, each, alert.identity, now)
         for delivery in made.plan.deliveries:
-            if delivery.operation is Operation.RESOLVE:
-                # firing again while the resolve waits, it holds the incident anew
-                for found in _some(ledger.incident_at(connection, delivery.place)):
-                    ledger.release(connection, found.id, alert.identity, now)
             new = Waiting(delivery, accepted_at=made.statement.accepted_at)
             self.enqueue(connection, new, made.statement.statement_id, now)
+        return True
 
     def enqueue(
         self, connection: sa.Connection, new: Waiting, statement_id: str, now: float
     ) -> None:
         """Put a delivery in the line of its incident, which it may open."""
         delivery = new.delivery
-        found = ledger.incident_at(connection, delivery.place) or ledger.open_incident(
-            connection, delivery, now
-        )
+        found = ledger.incident_at(connection, delivery.place)
+        if found is None:
+            found = ledger.open_incident(connection, delivery, now)
+            waiting, flying = (), False
+        else:
+            if delivery.operation is Operation.TRIGGER:
+                _repeat(connection, found, delivery, now)
+            elif delivery.operation is Operation.RESOLVE:
+                # firing again while the resolve waits, its alert holds the incident anew
+                ledger.release(connection, found.id, delivery.alert, now)
+            waiting, flying = ledger.waiting(connection, found.id)
         action: AnyAction = self._plugins.actions[delivery.place.action]
-        if delivery.operation is Operation.TRIGGER:
-            _repeat(connection, found, delivery, now)
-        waiting, flying = ledger.waiting(connection, found.id)
         line = join(waiting, new, found.episode, action, flying=flying)
-        ledger.write_line(connection, found, line, statement_id, now)
+        ledger.write_line(connection, found, line, statement_id, now, flying=flying)
         for each in line.elsewhere:
             self.enqueue(connection, each, statement_id, now)
         if not line.kept and not flying and not found.episode.may_be_open:
