@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -473,6 +474,11 @@ def test_all_faults_are_told_at_once() -> None:
     )
 
 
+def test_faults_are_told_in_the_order_of_their_lines() -> None:
+    told = "line 1: 'sumary' is unknown; did you mean 'summary'?; line 2: 'sourc' is unknown; did"
+    assert str(fault("{{ sumary if\n sourc }}")).startswith(told)
+
+
 def test_what_may_change_is_no_part_of_a_key() -> None:
     assert fault("{{ rule }}/{{ labels.team }}", STEADY_NAMES) is None
     assert fault("{{ severity }}", STEADY_NAMES) == (
@@ -501,6 +507,24 @@ def test_long_texts_of_an_alert_can_be_cut_and_shown() -> None:
     assert said("{{ details.log }}", log=log) == "x" * 1000
 
 
+def test_no_long_text_is_read_as_a_number() -> None:
+    assert (
+        said("{{ details.long|int(5) }} {{ details.long|float(5.5) }}", long="9" * 500) == "5 5.5"
+    )
+
+
+def test_blanks_at_the_end_are_not_kept() -> None:
+    text = "x{% for a in range(100) %}{{ details.blank }}{% endfor %}"
+    assert fault(text) is None
+    tracemalloc.start()
+    try:
+        assert said(text, most=3, blank=" " * 500_000) == "x"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
+
+
 STEPS = "takes more than 100,000 steps"
 TEXT = "makes a text of more than 1,000,000 characters"
 NUMBER = "makes a number of more than 1,024 bits"
@@ -523,6 +547,8 @@ LISTED = "{% set a = [1, 1] %}" + "{% set a = [a, a] %}" * 40
         ("{% for a in range(1500) %}{% if details.long == key %}{% endif %}{% endfor %}", STEPS),
         ("{% for a in range(1500) %}{{ 'a' in details.long }}{% endfor %}", STEPS),
         ("{% for a in range(1500) %}{{ details.long[1:]|length }}{% endfor %}", STEPS),
+        ("{% for a in range(30000) %}{% if a.a.a.a %}{% endif %}{% endfor %}", STEPS),
+        ("{{ details.long|replace('x', details.long) }}", TEXT),
         (DOUBLED, TEXT),
         (DOUBLED.replace("a ~ a", "a + a"), TEXT),
         (DOUBLED.replace("a ~ a", "[a, a]|join"), TEXT),
