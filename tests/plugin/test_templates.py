@@ -380,7 +380,8 @@ def test_a_plain_text_stays_as_it_is(text: str) -> None:
         ("{% bogus %}", "Encountered unknown tag 'bogus'"),
         ("{{ " + "(" * 500 + "1" + ")" * 500 + " }}", "is nested too deeply"),
         ("{{ " + "-" * 400 + "1 }}", "is nested too deeply"),
-        ("{{ key" + "[0]" * 230 + " }}", "cannot be compiled (SyntaxError)"),
+        ("{{ key" + "[0]" * 230 + " }}", "is nested too deeply"),
+        ("{{ 1" + " + 1" * 40 + " }}", "is nested too deeply"),
         ("{{ 0x" + "f" * 9000 + " }}", "cannot be compiled (ValueError)"),
         ("{{ key|default(boolean=1, boolean=1) }}", "cannot be compiled (SyntaxError)"),
         ("{{ key }}" + "x" * 10_000, "is 10,009 characters long, 10,000 is the most"),
@@ -485,6 +486,37 @@ def test_what_may_change_is_no_part_of_a_key() -> None:
         "'severity' may change before the resolve, which has to find the same key"
     )
     assert str(fault("{{ sevrity }}", STEADY_NAMES)).startswith("'sevrity' is unknown; ")
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        "{}[0]",
+        "{}[0:1]",
+        "{}.a",
+        "{} + 1",
+        "-{}",
+        "not {}",
+        "[{}]",
+        "{{1: {}}}",
+        "{}|upper",
+        "({}) < (1)",
+        "1 < ({})",
+        "{}.get(1)",
+        "({}) is odd",
+        "({} ~ 1)",
+        "{}|default({})",
+    ],
+)
+def test_what_is_as_deep_as_it_may_be_is_compiled(level: str) -> None:
+    deepest = "details.a"
+    for _ in range(40):
+        deeper = level.format(deepest, "1")
+        if fault(f"{{{{ {deeper} }}}}"):
+            break
+        deepest = deeper
+    assert str(fault(f"{{{{ {deeper} }}}}")).endswith("is nested too deeply")
+    assert len(deepest) > 10 * len(level.replace("{}", ""))
 
 
 # The bounds
