@@ -41,18 +41,20 @@ def names(database: Database) -> list[str]:
         return list(connection.scalars(sa.select(installations.c.name)))
 
 
+def delete_all_and_fail(database: Database) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.delete(installations))
+        raise LookupError
+
+
 # --- transactions ----------------------------------------------------------------------------
 
 
 def test_what_is_committed_is_kept_and_what_fails_is_not(database: Database) -> None:
     add(database)
 
-    def fail() -> None:
-        with database.begin() as connection:
-            connection.execute(sa.delete(installations))
-            raise LookupError
-
-    pytest.raises(LookupError, fail)
+    with pytest.raises(LookupError):
+        delete_all_and_fail(database)
     assert names(database) == ["acme"]
 
 
@@ -153,11 +155,11 @@ def test_one_that_reads_sees_one_state_and_holds_nobody_up(open_database: OpenDa
     assert names(database) == ["acme", "more"]
 
 
-def test_a_locked_database_is_told(open_database: OpenDatabase, tmp_path: Path) -> None:
-    (tmp_path / "alerthost.db").touch()
+@pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_a_locked_database_is_told(lock: str, open_database: OpenDatabase, tmp_path: Path) -> None:
     holder = sqlite3.connect(tmp_path / "alerthost.db", isolation_level=None)
     holder.execute("CREATE TABLE other (id)")
-    holder.execute("BEGIN EXCLUSIVE")
+    holder.execute(lock)
     with pytest.raises(StoreError, match=r"alerthost\.db is locked: "):
         names(open_database(patience=0))
     holder.close()

@@ -211,7 +211,7 @@ def test_listing_needs_no_key(
 
 
 def test_a_key_given_as_itself_is_refused(database: Database) -> None:
-    with pytest.raises(LiteralSecretError, match="^the store's key is not written down"):
+    with pytest.raises(LiteralSecretError, match=r"^the store's key is not written down"):
         Installations(database, Secret(new_key()))
 
 
@@ -243,7 +243,7 @@ def test_sealing_again_changes_all_or_none(
     monkeypatch.setenv("STORE_KEY", new)
     installations.add(named("later", token=CANARY))
     before = installations.all()
-    with pytest.raises(StoreError, match="^a secret cannot be sealed: it was sealed with another"):
+    with pytest.raises(StoreError, match=r"^a secret cannot be sealed: it was sealed with another"):
         installations.reseal()
     assert installations.all() == before
 

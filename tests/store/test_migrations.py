@@ -1,4 +1,4 @@
-"""Every database that was ever written is brought to this version, once, and no other is touched."""
+"""Every database that was ever written is brought to this version, once."""
 
 from __future__ import annotations
 

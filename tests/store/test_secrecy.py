@@ -13,6 +13,7 @@ from stored import CANARY, Account
 
 from hostspec import Installation, LiteralSecretError, Secret, structure
 from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
 from hostspec.store.installations import Installations
 from hostspec.store.sealing import new_key
 
@@ -45,11 +46,10 @@ def test_neither_log_nor_repr_nor_error_tells_it(
     key: Secret,
     acme: Installation[Account],
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old_key = key.reveal()
     told = []
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "sqlalchemy"):
         installations = Installations(open_database(url), key)  # its log's level is set for good
         added = installations.add(acme)
         told += [repr(added), str(added), repr(structure(Account, added.settings))]
@@ -62,9 +62,10 @@ def test_neither_log_nor_repr_nor_error_tells_it(
                 fail()
             told += traceback.format_exception(raised.value)
         installations.add(acme)
-        monkeypatch.setenv("STORE_KEY", new_key())
-        with pytest.raises(Exception) as raised:  # noqa: PT011 -- as above
-            installations.reseal()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("STORE_KEY", new_key())
+            with pytest.raises(StoreError) as raised:
+                installations.reseal()
         told += traceback.format_exception(raised.value)
 
     assert "INSERT INTO installations" in caplog.text
