@@ -32,7 +32,7 @@ from hostspec.normalise import clean_text
 from hostspec.settings import secrets
 from pagerduty_plugin.event import routing_key_fault
 from pagerduty_plugin.keys import fingerprint, readable_fingerprint
-from pagerduty_plugin.service_table import new_id, one_or_several
+from pagerduty_plugin.service_table import ServiceTable, new_id, one_or_several
 from pagerduty_plugin.settings import (
     InstallationSettings,
     InstallFlowSettings,
@@ -76,6 +76,10 @@ class PagerDuty(Provider[InstallationSettings]):
             if reason:
                 faults.append(Fault(path, reason))
         return faults
+
+    def table(self) -> ServiceTable:
+        """Offer the service table."""
+        return ServiceTable()
 
     def setup(self) -> InstallFlow:
         """Offer PagerDuty's Simple Install Flow."""
