@@ -11,6 +11,7 @@ from hostspec.action import AnyAction
 from hostspec.collapse import collapse
 from hostspec.delivery.verdict import Episode
 from hostspec.incident import Delivery, Operation
+from hostspec.kernel.calling import told
 from hostspec.parts import Severity
 
 HEAD_START: Final = {
@@ -63,66 +64,128 @@ class Line:
 def join(
     waiting: Sequence[Waiting], new: Waiting, episode: Episode, action: AnyAction, *, flying: bool
 ) -> Line:
-    """Put one more in line, and reduce the line to what still needs to be sent.
+    """Put one more in line, and reduce the line; see `reduce`."""
+    return reduce((*waiting, new), episode, action, flying=flying)
+
+
+def reduce(
+    line: Sequence[Waiting], episode: Episode, action: AnyAction, *, flying: bool = False
+) -> Line:
+    """Reduce a line to what still needs to be sent.
+
+    To be done when something comes and when an attempt has ended: what is in flight decides
+    whether anybody was told of the problem behind it. Reducing twice comes to the same.
 
     Args:
-        waiting: what waits and is not being sent, in order.
-        new: what comes.
+        line: what waits and is not being sent, in order.
         episode: what is known of the incident.
         action: says what may collapse, and what to do about a problem nobody was told of.
         flying: something of the incident is being sent now.
     """
-    line = (*waiting, new)
     if not action.capabilities.collapse:
-        return Line(line)
-    untold = _untold(line, episode) if not flying else None
-    if untold is not None:
-        return _missed(line, untold, action, may_be_open=episode.may_be_open)
-    may_be_open = episode.may_be_open or flying
-    return _collapsed(line, may_be_open=may_be_open)
+        return Line(tuple(line))
+    opening = _last(line, Operation.TRIGGER)
+    closing = _first(line, Operation.RESOLVE, opening)
+    if opening is None or closing is None:
+        # what is in doubt may open the incident late; the resolve of a new episode closes it
+        doubt = episode.in_doubt and opening is None
+        may_be_open = episode.may_be_open or doubt or flying
+        return _spoken(line, _collapse(line, may_be_open=may_be_open))
+    if flying:
+        return _spoken(line, (*_collapse(line[:closing], may_be_open=True), closing))
+    earlier = _last(line[:opening], Operation.RESOLVE)
+    if episode.told and earlier is None:
+        return _spoken(line, (closing,))
+    return _missed(line, earlier, opening, closing, episode, action)
 
 
-def _collapsed(line: Sequence[Waiting], *, may_be_open: bool) -> Line:
-    kept = collapse([each.delivery.operation for each in line], may_be_open=may_be_open)
-    left = [each for index, each in enumerate(line) if index not in kept]
-    order = [line[index] for index in kept]
-    if order and left:
-        # the one that is sent last speaks for all that are not sent
-        count = sum(1 + each.collapsed for each in left)
-        oldest = min(each.accepted_at for each in (*left, order[-1]))
-        last = attrs.evolve(order[-1], collapsed=order[-1].collapsed + count, accepted_at=oldest)
-        order[-1] = last
-    return Line(tuple(order), tuple(left))
+def _last(line: Sequence[Waiting], wanted: Operation) -> int | None:
+    found = [n for n, each in enumerate(line) if each.delivery.operation is wanted]
+    return found[-1] if found else None
 
 
-def _untold(line: Sequence[Waiting], episode: Episode) -> Waiting | None:
-    """Find the newest trigger of an episode that ends now, and that nobody was told of."""
-    *before, last = line
-    if last.delivery.operation is not Operation.RESOLVE or episode.told:
-        return None
-    for each in reversed(before):
-        if each.delivery.operation is Operation.RESOLVE:
-            return None
-        if each.delivery.operation is Operation.TRIGGER:
-            return each
-    return None
+def _first(line: Sequence[Waiting], wanted: Operation, after: int | None) -> int | None:
+    found = (n for n, each in enumerate(line) if each.delivery.operation is wanted)
+    return next((n for n in found if after is not None and n > after), None)
 
 
-def _missed(
-    line: Sequence[Waiting], opening: Waiting, action: AnyAction, *, may_be_open: bool
+def _collapse(line: Sequence[Waiting], *, may_be_open: bool) -> tuple[int, ...]:
+    return collapse([each.delivery.operation for each in line], may_be_open=may_be_open)
+
+
+def _spoken(line: Sequence[Waiting], kept: Sequence[int]) -> Line:
+    """Keep some, of which the newest trigger, or else the last, speaks for all the others."""
+    left = tuple(each for n, each in enumerate(line) if n not in kept)
+    order = [line[n] for n in kept]
+    if order:
+        operations = [each.delivery.operation for each in order]
+        triggers = [n for n, each in enumerate(operations) if each is Operation.TRIGGER]
+        speaker = triggers[-1] if triggers else -1
+        order[speaker] = _speaking(order[speaker], left)
+    return Line(tuple(order), left)
+
+
+def _speaking(one: Waiting, others: Sequence[Waiting]) -> Waiting:
+    """Let one stand for others too."""
+    count = sum(1 + each.collapsed for each in others)
+    oldest = min((each.accepted_at for each in others), default=one.accepted_at)
+    return attrs.evolve(
+        one, collapsed=one.collapsed + count, accepted_at=min(one.accepted_at, oldest)
+    )
+
+
+def _missed(  # noqa: PLR0913, PLR0917 -- the places in line that matter, and what is known
+    line: Sequence[Waiting],
+    earlier: int | None,
+    opening: int,
+    closing: int,
+    episode: Episode,
+    action: AnyAction,
 ) -> Line:
-    """Ask the action what to send for a problem that began and ended untold."""
-    closing = line[-1]
-    place = opening.delivery.place
-    asked = [
-        attrs.evolve(opening, id=None, delivery=delivery, collapsed=opening.collapsed)
-        for delivery in action.missed(opening.delivery, closing.delivery)
-    ]
-    kept = [each for each in asked if each.delivery.place == place]
-    if may_be_open and Operation.RESOLVE not in {each.delivery.operation for each in kept}:
-        kept.append(closing)  # an attempt may have arrived: what it opened is closed
-    gone = tuple(each for each in line if each not in kept)
-    elsewhere = tuple(each for each in asked if each.delivery.place != place)
-    if asked:
-        return Line(tuple(kept), collapsed=gone, elsewhere=elsewhere)
-    return Line(tuple(kept), dropped=gone)
+    """Ask the action what to send for an episode that began and ended untold.
+
+    Whatever it answers, what it opens is closed, and so is what may be open already: by the
+    resolve of the episode before, where a new one is opened, so that somebody is notified.
+    """
+    before = earlier if episode.may_be_open else None
+    others = [each for n, each in enumerate(line) if n not in (before, opening, closing)]
+    begun, ended = _speaking(line[opening], others), line[closing]
+    asked = _asked(action, begun.delivery, ended.delivery)
+    place = begun.delivery.place
+    here = {each.operation: each for each in asked if each.place == place}
+    last = _saying(ended, here.get(Operation.RESOLVE, ended.delivery))
+    kept: list[Waiting] = []
+    if Operation.TRIGGER in here:
+        if before is not None:
+            kept.append(line[before])
+        kept += [_saying(begun, attrs.evolve(here[Operation.TRIGGER], over=True)), last]
+    elif episode.may_be_open or episode.in_doubt:
+        kept.append(last)
+    stays = [(each.id, each.delivery) for each in kept]
+    left = [n for n, each in enumerate(line) if (each.id, each.delivery) not in stays]
+    episode_began = -1 if earlier is None else earlier + 1
+    dropped = [n for n in left if n >= episode_began and not asked]
+    return Line(
+        tuple(kept),
+        collapsed=tuple(line[n] for n in left if n not in dropped),
+        dropped=tuple(line[n] for n in dropped),
+        elsewhere=tuple(_saying(begun, each) for each in asked if each.place != place),
+    )
+
+
+def _asked(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
+    """Ask the action, once; where it fails, somebody is paged."""
+    if opening.over:
+        return (opening, closing)
+    try:
+        return action.missed(opening, closing)
+    except Exception as error:  # noqa: BLE001 -- whatever a plugin does, the engine goes on
+        failure = f"the action {action.name} failed: {told(error)}"
+        return (attrs.evolve(opening, notes=(*opening.notes, failure)), closing)
+
+
+def _saying(waiting: Waiting, delivery: Delivery) -> Waiting:
+    """Give one that says something else: it has no row yet."""
+    if delivery == waiting.delivery:
+        return waiting
+    return attrs.evolve(waiting, id=None, delivery=delivery, tried=False)
