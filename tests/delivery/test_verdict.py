@@ -116,9 +116,7 @@ def test_what_is_uncertain_is_over_but_the_lane_is_not_well() -> None:
 
 
 def test_what_is_misconfigured_is_kept_for_ever_and_tried_again_and_again() -> None:
-    verdict = judged(
-        OutcomeKind.MISCONFIGURED, attempts=1000, failures=4, others_got_through=True
-    )
+    verdict = judged(OutcomeKind.MISCONFIGURED, attempts=1000, failures=4, others_got_through=True)
     assert verdict.state is DeliveryState.WAITING
     assert verdict.delivery_due == NOW + 30
     assert verdict.lane is LaneState.HELD
@@ -162,9 +160,7 @@ def test_a_provider_that_asks_is_left_alone(
 
 def test_every_outcome_has_a_verdict() -> None:
     for kind in OutcomeKind:
-        assert judged(kind).failures == (
-            kind not in {OutcomeKind.DELIVERED, OutcomeKind.REFUSED}
-        )
+        assert judged(kind).failures == (kind not in {OutcomeKind.DELIVERED, OutcomeKind.REFUSED})
 
 
 def test_two_waits_are_hardly_ever_the_same() -> None:
@@ -192,9 +188,7 @@ LATE = Episode(in_doubt=True)
 
 @pytest.mark.parametrize("episode", [CLOSED, OPEN, TAKEN_ON, MAYBE, LATE])
 @pytest.mark.parametrize("operation", Operation)
-def test_what_surely_did_not_arrive_changes_nothing(
-    episode: Episode, operation: Operation
-) -> None:
+def test_what_surely_did_not_arrive_changes_nothing(episode: Episode, operation: Operation) -> None:
     assert episode.after(operation, delivered=False, may_have_arrived=False) == episode
 
 

@@ -82,7 +82,7 @@ class Budget:
         """
         recent: dict[int, tuple[int, int]] = {}
         for end, (urgent, other) in sorted(self.used.items()):
-            if now - window < end / _MILLI <= now + window:
+            if now < end / _MILLI + window and end <= _end(now + window, window):
                 counted = min(end, _end(now, window))
                 recent[counted] = _added(recent.get(counted, (0, 0)), (urgent, other))
         return recent

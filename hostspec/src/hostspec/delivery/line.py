@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import attrs
@@ -84,104 +84,148 @@ def reduce(
     """
     if not action.capabilities.collapse:
         return Line(tuple(line))
-    opening = _last(line, Operation.TRIGGER)
-    closing = _first(line, Operation.RESOLVE, opening)
-    if opening is None or closing is None:
-        # what is in doubt may open the incident late; the resolve of a new episode closes it
-        doubt = episode.in_doubt and opening is None
-        may_be_open = episode.may_be_open or doubt or flying
-        return _spoken(line, _collapse(line, may_be_open=may_be_open))
     if flying:
-        return _spoken(line, (*_collapse(line[:closing], may_be_open=True), closing))
-    earlier = _last(line[:opening], Operation.RESOLVE)
-    if episode.told and earlier is None:
-        return _spoken(line, (closing,))
-    return _missed(line, earlier, opening, closing, episode, action)
+        return _behind(line, action)
+    parts = _parts(line)
+    asked: dict[int, Sequence[Delivery]] = {}
+    for number, part in enumerate(parts):
+        if part.over and not (episode.told and number == 0):
+            asked[number] = _ask(action, line[part.opening].delivery, line[part.closing].delivery)
+    elsewhere = [
+        _saying(line[parts[number].opening], each)
+        for number, answer in asked.items()
+        for each in answer
+        if each.place != line[parts[number].opening].delivery.place
+    ]
+    unwanted = {n for number, answer in asked.items() if not answer for n in parts[number].all}
+    newest = max((number for number, part in enumerate(parts) if part.opening >= 0), default=None)
+    if newest in asked:
+        kept = _missed(line, parts[newest], asked[newest], episode)
+    else:
+        # what is in doubt may open it late: the resolve of a new episode closes that too
+        doubt = episode.in_doubt and newest is None
+        kept = _collapsed(line, may_be_open=episode.may_be_open or doubt)
+    return _line(line, kept, unwanted, elsewhere)
 
 
-def _last(line: Sequence[Waiting], wanted: Operation) -> int | None:
-    found = [n for n, each in enumerate(line) if each.delivery.operation is wanted]
-    return found[-1] if found else None
+@attrs.frozen
+class _Part:
+    """What waits of one episode.
 
-
-def _first(line: Sequence[Waiting], wanted: Operation, after: int | None) -> int | None:
-    found = (n for n, each in enumerate(line) if each.delivery.operation is wanted)
-    return next((n for n in found if after is not None and n > after), None)
-
-
-def _collapse(line: Sequence[Waiting], *, may_be_open: bool) -> tuple[int, ...]:
-    return collapse([each.delivery.operation for each in line], may_be_open=may_be_open)
-
-
-def _spoken(line: Sequence[Waiting], kept: Sequence[int]) -> Line:
-    """Keep some, of which the newest trigger, or else the last, speaks for all the others."""
-    left = tuple(each for n, each in enumerate(line) if n not in kept)
-    order = [line[n] for n in kept]
-    if order:
-        operations = [each.delivery.operation for each in order]
-        triggers = [n for n, each in enumerate(operations) if each is Operation.TRIGGER]
-        speaker = triggers[-1] if triggers else -1
-        order[speaker] = _speaking(order[speaker], left)
-    return Line(tuple(order), left)
-
-
-def _speaking(one: Waiting, others: Sequence[Waiting]) -> Waiting:
-    """Let one stand for others too."""
-    count = sum(1 + each.collapsed for each in others)
-    oldest = min((each.accepted_at for each in others), default=one.accepted_at)
-    return attrs.evolve(
-        one, collapsed=one.collapsed + count, accepted_at=min(one.accepted_at, oldest)
-    )
-
-
-def _missed(  # noqa: PLR0913, PLR0917 -- the places in line that matter, and what is known
-    line: Sequence[Waiting],
-    earlier: int | None,
-    opening: int,
-    closing: int,
-    episode: Episode,
-    action: AnyAction,
-) -> Line:
-    """Ask the action what to send for an episode that began and ended untold.
-
-    Whatever it answers, what it opens is closed, and so is what may be open already: by the
-    resolve of the episode before, where a new one is opened, so that somebody is notified.
+    Attributes:
+        all: the places in line.
+        opening: the place of its newest trigger; -1 for none.
+        closing: the place of its resolve, which ends it; -1 for none.
     """
-    before = earlier if episode.may_be_open else None
-    others = [each for n, each in enumerate(line) if n not in (before, opening, closing)]
-    begun, ended = _speaking(line[opening], others), line[closing]
-    asked = _asked(action, begun.delivery, ended.delivery)
-    place = begun.delivery.place
-    here = {each.operation: each for each in asked if each.place == place}
-    last = _saying(ended, here.get(Operation.RESOLVE, ended.delivery))
-    kept: list[Waiting] = []
-    if Operation.TRIGGER in here:
-        if before is not None:
-            kept.append(line[before])
-        kept += [_saying(begun, attrs.evolve(here[Operation.TRIGGER], over=True)), last]
-    elif episode.may_be_open or episode.in_doubt:
-        kept.append(last)
-    stays = [(each.id, each.delivery) for each in kept]
-    left = [n for n, each in enumerate(line) if (each.id, each.delivery) not in stays]
-    episode_began = -1 if earlier is None else earlier + 1
-    dropped = [n for n in left if n >= episode_began and not asked]
+
+    all: range
+    opening: int
+    closing: int
+
+    @property
+    def over(self) -> bool:
+        return self.opening >= 0 and self.closing >= 0
+
+
+def _parts(line: Sequence[Waiting]) -> list[_Part]:
+    parts: list[_Part] = []
+    start, opening = 0, -1
+    for n, each in enumerate(line):
+        if each.delivery.operation is Operation.TRIGGER:
+            opening = n
+        elif each.delivery.operation is Operation.RESOLVE:
+            parts.append(_Part(range(start, n + 1), opening, n))
+            start, opening = n + 1, -1
+    return [*parts, _Part(range(start, len(line)), opening, -1)]
+
+
+_Kept = Sequence[tuple[int, Delivery]]
+"""What is to be sent, in order: what it comes from, and what it says now."""
+
+
+def _behind(line: Sequence[Waiting], action: AnyAction) -> Line:
+    """Reduce what waits behind something in flight.
+
+    What is in flight may be what tells somebody of the episode that is ended first; nothing of
+    that is given up before this is known. Whatever comes after begins at nothing.
+    """
+    end = _parts(line)[0].closing
+    if end < 0:
+        return _line(line, _collapsed(line, may_be_open=True))
+    head = _line(line[:end], _collapsed(line[:end], may_be_open=True))
+    tail = reduce(line[end + 1 :], Episode(), action)
     return Line(
-        tuple(kept),
-        collapsed=tuple(line[n] for n in left if n not in dropped),
-        dropped=tuple(line[n] for n in dropped),
-        elsewhere=tuple(_saying(begun, each) for each in asked if each.place != place),
+        (*head.kept, line[end], *tail.kept),
+        (*head.collapsed, *tail.collapsed),
+        tail.dropped,
+        tail.elsewhere,
     )
 
 
-def _asked(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
-    """Ask the action, once; where it fails, somebody is paged."""
+def _collapsed(line: Sequence[Waiting], *, may_be_open: bool) -> _Kept:
+    kept = collapse([each.delivery.operation for each in line], may_be_open=may_be_open)
+    return [(n, line[n].delivery) for n in kept]
+
+
+def _missed(
+    line: Sequence[Waiting], part: _Part, asked: Sequence[Delivery], episode: Episode
+) -> _Kept:
+    """Give what is sent at the same place for an episode that began and ended untold.
+
+    What it opens is closed, and so is what may be open already: before it opens, too, so that
+    somebody is notified.
+    """
+    place = line[part.opening].delivery.place
+    here = {each.operation: each for each in asked if each.place == place}
+    closing = (part.closing, here.get(Operation.RESOLVE, line[part.closing].delivery))
+    if Operation.TRIGGER in here:
+        opening = (part.opening, attrs.evolve(here[Operation.TRIGGER], over=True))
+        if part.all.start > 0 and episode.may_be_open:
+            earlier = part.all.start - 1
+            return [(earlier, line[earlier].delivery), opening, closing]
+        return [opening, closing]
+    return [closing] if episode.may_be_open or episode.in_doubt else []
+
+
+def _ask(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
+    """Ask the action, once; where it fails, somebody is notified."""
     if opening.over:
         return (opening, closing)
     try:
-        return action.missed(opening, closing)
+        return tuple(action.missed(opening, closing))
     except Exception as error:  # noqa: BLE001 -- whatever a plugin does, the engine goes on
         failure = f"the action {action.name} failed: {told(error)}"
         return (attrs.evolve(opening, notes=(*opening.notes, failure)), closing)
+
+
+def _line(
+    line: Sequence[Waiting],
+    kept: _Kept,
+    unwanted: Collection[int] = (),
+    elsewhere: Sequence[Waiting] = (),
+) -> Line:
+    """Keep some, of which the newest trigger, or else the last, speaks for all the others."""
+    order = [_saying(line[n], delivery) for n, delivery in kept]
+    places = {n for n, _ in kept}
+    others = [each for n, each in enumerate(line) if n not in places]
+    if order and others:
+        triggers = [
+            n for n, each in enumerate(order) if each.delivery.operation is Operation.TRIGGER
+        ]
+        speaker = triggers[-1] if triggers else -1
+        order[speaker] = attrs.evolve(
+            order[speaker],
+            collapsed=order[speaker].collapsed + sum(1 + each.collapsed for each in others),
+            accepted_at=min(each.accepted_at for each in (order[speaker], *others)),
+        )
+    stays = {n for n, delivery in kept if delivery == line[n].delivery}
+    gone = [n for n in range(len(line)) if n not in stays]
+    return Line(
+        tuple(order),
+        collapsed=tuple(line[n] for n in gone if n not in unwanted),
+        dropped=tuple(line[n] for n in gone if n in unwanted),
+        elsewhere=tuple(elsewhere),
+    )
 
 
 def _saying(waiting: Waiting, delivery: Delivery) -> Waiting:
