@@ -51,6 +51,12 @@ bench: .venv/dev ## Measure planning, sending and importing.
 	@$(BIN)/python bench/sending.py
 	@$(BIN)/python bench/importing.py
 
+.PHONY: mutants
+mutants: .venv/dev ## Break the engine's pure core in every small way, and list what no test notices.
+	@rm -rf build/mutants && mkdir -p build/mutants
+	@cp -R hostspec/src tests pyproject.toml build/mutants
+	@cd build/mutants && ../../$(BIN)/mutmut run && ../../$(BIN)/mutmut results
+
 .PHONY: lock
 lock: ## Renew constraints.txt from a fresh environment with the newest releases.
 	rm -rf .venv
