@@ -115,7 +115,9 @@ def test_a_poisonous_delivery_lets_its_lane_go_on_and_is_set_aside(world: World)
         world.say(f"good {number}")
     world.settle(600)
 
-    assert [each.delivery.place.correlation_key for each in world.entries if each.state != "delivered"] == ["bad"]
+    assert [
+        each.delivery.place.correlation_key for each in world.entries if each.state != "delivered"
+    ] == ["bad"]
     bad = world.entry(0)
     assert (bad.state, bad.attempts) == ("set aside", 8)
     assert "undelivered" in world.observer.names
@@ -189,9 +191,7 @@ def test_an_installation_that_is_gone_holds_the_lane_until_it_is_back(world: Wor
     world.new_engine()
 
     assert world.later(5) == []
-    assert world.entry().lane_reason == (
-        "the action pager.page or the installation acme is gone"
-    )
+    assert world.entry().lane_reason == ("the action pager.page or the installation acme is gone")
     world._rules = rules
     world.new_engine()
     assert world.later(31) == ["trigger disk"]
