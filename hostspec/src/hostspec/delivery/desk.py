@@ -199,34 +199,18 @@ class Desk:
             unplanned, waiting, min((each for each in (first, second) if each), default=None)
         )
 
-    def incidents(
-        self,
-        *,
-        open: bool = True,
-        stranded: bool = False,
-        most: int = 100,
-    ) -> tuple[Case, ...]:
-        """Give incidents, those that nothing was said of for longest first: they are forgotten next.
+    def incidents(self, *, stranded: bool = False, most: int = 100) -> tuple[Case, ...]:
+        """Give incidents that are open, in the order in which they are forgotten.
 
         Args:
-            open: those that are followed up here.
-            stranded: those that nobody here can close any more.
+            stranded: give those instead that nobody here can close any more.
             most: how many.
 
         Raises:
             StoreError: the database cannot be read.
         """
-        wanted = [
-            which
-            for asked, which in ((open, incidents.c.active), (stranded, incidents.c.stranded))
-            if asked
-        ]
-        which = (
-            sa.select(incidents)
-            .where(sa.or_(sa.false(), *wanted))
-            .order_by(incidents.c.changed_at)
-            .limit(most)
-        )
+        wanted = incidents.c.stranded if stranded else incidents.c.active
+        which = sa.select(incidents).where(wanted).order_by(incidents.c.changed_at).limit(most)
         with self._database.read() as connection:
             return tuple(_case(connection, row) for row in connection.execute(which).all())
 

@@ -126,7 +126,8 @@ def claim(
                 continue
             afforded = _afforded(connection, lane, row, now)
             if afforded is not None:
-                return _claimed(connection, lane, *afforded, holder, now)
+                row, budgets = afforded
+                return _claimed(connection, lane, row, holder, now, budgets=budgets)
         if len(found) < LOOK:
             break
     return None
@@ -178,7 +179,7 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         failures=claim.failures,
         others_got_through=_others_got_through(connection, claim, now),
     )
-    _note_lane(connection, stored.lane_id, verdict, outcome, now, limits)
+    _note_lane(connection, stored.lane_id, verdict, outcome, now, limits=limits)
     _charge(connection, claim, limits, now)
     told = {"outcome": outcome.kind, "reason": outcome.reason}
     if verdict.state is DeliveryState.WAITING:
@@ -255,9 +256,8 @@ def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> 
     stored = ledger.incident(connection, claim.incident.id)
     assert stored is not None  # noqa: S101 -- its delivery is there
     outcome = Outcome(OutcomeKind.MISCONFIGURED, reason)
-    oldest = claim.accepted_at
-    for row in ledger.rows_waiting(connection, stored.id):
-        oldest = min(oldest, row.accepted_at)
+    rows = ledger.rows_waiting(connection, stored.id)
+    for row in rows:
         ledger.finish(
             connection,
             row.id,
@@ -269,17 +269,30 @@ def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> 
         receipt = Receipt(row.uid, ledger.delivery_of(row), outcome, row.attempts)
         observing.note(connection, observing.UNDELIVERED, receipt, claim.holder)
     ledger.close_incident(connection, stored.id, now, stranded=True)
-    opening = ledger.newest(connection, stored.id, Operation.TRIGGER)
-    alerts = stored.incident.holders
-    if alerts and opening is not None:
+    anew = _anew(connection, stored, rows)
+    if anew:
+        opening = anew[0].delivery
         opened = ledger.open_incident(connection, opening, now)
-        for alert in alerts:
+        for alert in stored.incident.holders:
             ledger.hold(connection, opened.id, alert, now)
-        if opening.alert not in alerts:
+        if opening.alert not in stored.incident.holders:
             ledger.release(connection, opened.id, opening.alert, now)
-        anew = Line((Waiting(opening, accepted_at=oldest),))
-        ledger.write_line(connection, opened, anew, claim.statement_id, now)
+        ledger.write_line(connection, opened, Line(anew), rows[-1].statement_id, now)
     wake_lane(connection, stored.lane_id, now)
+
+
+def _anew(
+    connection: sa.Connection, stored: ledger.StoredIncident, rows: Sequence[sa.Row[Any]]
+) -> tuple[Waiting, ...]:
+    """Give what is to be said where an incident opens anew: what fires, or was never told."""
+    line = [attrs.evolve(ledger.waiting_of(row), id=None) for row in rows]
+    triggers = [n for n, each in enumerate(line) if each.delivery.operation is Operation.TRIGGER]
+    if triggers and (stored.incident.holders or not stored.episode.told):
+        return tuple(line[triggers[-1] :])
+    opening = ledger.newest(connection, stored.id, Operation.TRIGGER)
+    if stored.incident.holders and opening is not None:
+        return (Waiting(opening, accepted_at=rows[0].accepted_at),)
+    return ()
 
 
 def wake_lane(connection: sa.Connection, lane: int, now: float) -> None:
@@ -512,16 +525,17 @@ def _charge(connection: sa.Connection, claim: Claim, limits: Sequence[Limit], no
 
 
 def _is_urgent(row: sa.Row[Any]) -> bool:
-    return row.operation == Operation.RESOLVE or row.severity == Severity.CRITICAL
+    return bool(row.operation == Operation.RESOLVE or row.severity == Severity.CRITICAL)
 
 
-def _claimed(
+def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
     connection: sa.Connection,
     lane: sa.Row[Any],
     row: sa.Row[Any],
-    budgets: tuple[str, ...],
     holder: str,
     now: float,
+    *,
+    budgets: tuple[str, ...],
 ) -> Claim:
     first_tried_at = now if row.first_tried_at is None else row.first_tried_at
     connection.execute(
@@ -585,6 +599,7 @@ def _note_lane(  # noqa: PLR0913 -- one argument for each thing that is noted
     verdict: Verdict,
     outcome: Outcome,
     now: float,
+    *,
     limits: Sequence[Limit],
 ) -> None:
     values: dict[str, Any] = {

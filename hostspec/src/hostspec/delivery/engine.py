@@ -193,6 +193,7 @@ class Engine:
             StoreError: the database cannot be written.
         """
         with self._present() as name:
+            self._settle_all()
             self._keep_house(name)
             made = 0
             while limit is None or made < limit:

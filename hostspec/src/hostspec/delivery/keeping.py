@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 import attrs
 import sqlalchemy as sa
@@ -14,7 +15,8 @@ from hostspec.store.tables import alerts, deliveries, holders, incidents, statem
 
 _log = logging.getLogger("hostspec")
 
-DAY = 86_400.0
+DAY: Final = 86_400.0
+"""Seconds."""
 
 
 @attrs.frozen
@@ -78,8 +80,8 @@ def prune(connection: sa.Connection, before: float, most: int) -> int:
     return gone
 
 
-_BEFORE = sa.bindparam("before")
-_LATE = (
+_BEFORE: Final[sa.BindParameter[float]] = sa.bindparam("before", type_=sa.Double())
+_LATE: Final = (
     sa.select(deliveries)
     .where(
         deliveries.c.finished_at.is_(None),
@@ -89,30 +91,30 @@ _LATE = (
     .order_by(deliveries.c.accepted_at)
     .limit(sa.bindparam("most"))
 )
-_WAITS = (
+_WAITS: Final = (
     sa.select(deliveries.c.id)
     .where(deliveries.c.incident_id == incidents.c.id, ledger.WAITING)
     .exists()
 )
-_SILENT = (
+_SILENT: Final = (
     sa.select(incidents)
     .where(incidents.c.active, incidents.c.changed_at < _BEFORE, ~_WAITS)
     .order_by(incidents.c.changed_at)
     .limit(sa.bindparam("most"))
 )
-_FINISHED = sa.select(deliveries.c.id).where(
+_FINISHED: Final = sa.select(deliveries.c.id).where(
     deliveries.c.state.in_(
         [state for state in DeliveryState if state is not DeliveryState.WAITING]
     ),
     deliveries.c.finished_at < _BEFORE,
 )
-_ENDED = sa.select(incidents.c.id).where(
+_ENDED: Final = sa.select(incidents.c.id).where(
     ~incidents.c.active, incidents.c.changed_at < _BEFORE, ~_WAITS
 )
-_PLANNED = sa.select(statements.c.id).where(statements.c.planned_at < _BEFORE)
-_HOLDS = (
+_PLANNED: Final = sa.select(statements.c.id).where(statements.c.planned_at < _BEFORE)
+_HOLDS: Final = (
     sa.select(holders.c.incident_id)
     .where(holders.c.scope == alerts.c.scope, holders.c.key == alerts.c.key)
     .exists()
 )
-_QUIET = sa.select(alerts.c.id).where(alerts.c.seen_at < _BEFORE, ~_HOLDS)
+_QUIET: Final = sa.select(alerts.c.id).where(alerts.c.seen_at < _BEFORE, ~_HOLDS)

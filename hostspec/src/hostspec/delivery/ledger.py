@@ -43,7 +43,7 @@ class StoredIncident:
 
 def incident_at(connection: sa.Connection, place: Place) -> StoredIncident | None:
     """Give the incident at a place, where one is not over."""
-    return _one(connection, *_is_at(place), incidents.c.active)
+    return _one(connection, incidents.c.active, *_is_at(place))
 
 
 def incident(connection: sa.Connection, number: int) -> StoredIncident | None:
@@ -53,13 +53,16 @@ def incident(connection: sa.Connection, number: int) -> StoredIncident | None:
 
 def held_by(connection: sa.Connection, alert: Identity) -> tuple[StoredIncident, ...]:
     """Give the incidents that an alert holds open, the oldest first."""
-    rows = connection.execute(
+    rows = sorted(connection.execute(_held_by(alert)), key=lambda row: row.id)
+    return tuple(_stored(connection, row) for row in rows)
+
+
+def _held_by(alert: Identity) -> sa.Select[Any]:
+    return (
         sa.select(incidents)
         .join(holders, holders.c.incident_id == incidents.c.id)
         .where(_is_holder(alert), incidents.c.active)
-        .order_by(incidents.c.id)
-    ).all()
-    return tuple(_stored(connection, row) for row in rows)
+    )
 
 
 def open_incident(connection: sa.Connection, delivery: Delivery, now: float) -> StoredIncident:
@@ -245,7 +248,7 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
                 finish(connection, each.id, state, now)
     urgency = min(map(_urgency, line.kept), default=0.0)
     for number, each in enumerate(line.kept, start=1):
-        values = {
+        values: dict[str, Any] = {
             "place_in_line": number,
             "collapsed": each.collapsed,
             "accepted_at": each.accepted_at,

@@ -33,7 +33,8 @@ def enqueue(
     found = ledger.incident_at(connection, delivery.place)
     if found is None:
         found = ledger.open_incident(connection, delivery, now)
-        waiting, flying = (), False
+        waiting: tuple[Waiting, ...] = ()
+        flying = False
     else:
         if delivery.operation is Operation.TRIGGER:
             _repeat(connection, found, delivery, now)
@@ -42,7 +43,7 @@ def enqueue(
             ledger.release(connection, found.id, delivery.alert, now)
         waiting, flying = ledger.waiting(connection, found.id)
     line = (*waiting, new)
-    _write(connection, actions, found, line, statement_id, now, flying=flying)
+    _write(connection, actions, found, line, statement_id=statement_id, now=now, flying=flying)
 
 
 def reduce(
@@ -68,7 +69,7 @@ def reduce(
     if len(waiting) > 1 and len(set(asked)) == 1:
         return  # a problem that was over before it could be told: the action said all this
     changed = attrs.evolve(stored, episode=episode)
-    _write(connection, actions, changed, waiting, asked[-1], now, flying=False)
+    _write(connection, actions, changed, waiting, statement_id=asked[-1], now=now, flying=False)
 
 
 def _write(  # noqa: PLR0913 -- one argument for each thing a line is made of
@@ -76,9 +77,9 @@ def _write(  # noqa: PLR0913 -- one argument for each thing a line is made of
     actions: Actions,
     stored: ledger.StoredIncident,
     waiting: tuple[Waiting, ...],
+    *,
     statement_id: str,
     now: float,
-    *,
     flying: bool,
 ) -> None:
     *before, last = waiting

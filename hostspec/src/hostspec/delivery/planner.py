@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from hostspec.alert import Alert
 from hostspec.delivery import inbox, ledger, lineup
@@ -102,7 +103,7 @@ class Planner:
             if idle:
                 return _Made(statement, None, {}, {}, inbox.Note(idle))
             plan = self.make(alert, world)
-        except sa.exc.DBAPIError:
+        except DBAPIError:
             raise
         except Exception as error:  # noqa: BLE001 -- one statement never costs the others
             return _failed(statement, error)

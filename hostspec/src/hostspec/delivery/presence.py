@@ -13,6 +13,7 @@ from typing import Final
 
 import filelock
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
@@ -107,7 +108,7 @@ class SessionPresence(Presence):
 
     def leave(self) -> None:
         """End the session."""
-        with contextlib.suppress(sa.exc.DBAPIError):
+        with contextlib.suppress(DBAPIError):
             self._connection.close()
 
     def _is_gone(self, name: str) -> bool:

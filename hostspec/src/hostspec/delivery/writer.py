@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
@@ -86,7 +87,7 @@ class Writer:
 def _is_of_the_database(error: Exception) -> bool:
     """Say whether the database itself fails, which the next piece would meet as well."""
     cause = error.__cause__
-    return isinstance(error, StoreError) and isinstance(cause, sa.exc.OperationalError)
+    return isinstance(error, StoreError) and isinstance(cause, OperationalError)
 
 
 class _Piece(Generic[T]):

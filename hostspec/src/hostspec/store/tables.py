@@ -82,7 +82,12 @@ sa.Index(
     sqlite_where=statements.c.planned_at.is_(None),
     postgresql_where=statements.c.planned_at.is_(None),
 )
-sa.Index("ix_statements_planned_at", statements.c.planned_at)
+sa.Index(
+    "ix_statements_planned_at",
+    statements.c.planned_at,
+    sqlite_where=statements.c.planned_at.is_not(None),
+    postgresql_where=statements.c.planned_at.is_not(None),
+)
 
 alerts: Final = sa.Table(
     "alerts",

@@ -80,7 +80,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("statement_id", name=op.f("uq_statements_statement_id")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_statements_planned_at", "statements", ["planned_at"], unique=False)
+    op.create_index(
+        "ix_statements_planned_at",
+        "statements",
+        ["planned_at"],
+        unique=False,
+        sqlite_where=sa.text("planned_at IS NOT NULL"),
+        postgresql_where=sa.text("planned_at IS NOT NULL"),
+    )
     op.create_index(
         "ix_statements_unplanned",
         "statements",
@@ -120,7 +127,7 @@ def upgrade() -> None:
         "incidents",
         ["action", "installation", "destination", "correlation_key"],
         unique=True,
-        sqlite_where=sa.text("active"),
+        sqlite_where=sa.text("active = 1"),
         postgresql_where=sa.text("active"),
     )
     op.create_table(
@@ -174,7 +181,7 @@ def upgrade() -> None:
         "deliveries",
         ["lane_id", "urgency", "id"],
         unique=False,
-        sqlite_where=sa.text("is_head"),
+        sqlite_where=sa.text("is_head = 1"),
         postgresql_where=sa.text("is_head"),
     )
     op.create_index(
@@ -182,7 +189,7 @@ def upgrade() -> None:
         "deliveries",
         ["accepted_at"],
         unique=False,
-        sqlite_where=sa.text("finished_at IS NULL AND NOT late_told"),
+        sqlite_where=sa.text("finished_at IS NULL AND late_told = 0"),
         postgresql_where=sa.text("finished_at IS NULL AND NOT late_told"),
     )
     op.create_index(
