@@ -141,8 +141,14 @@ class Action(abc.ABC, Generic[A, I]):
     def missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
         """Say what to send for a problem that was over before anyone could be told; no I/O.
 
+        Both (somebody is notified), nothing, or something of another place: the record of a
+        change, say, of another action of the same installation. Whatever is said, the host marks
+        the trigger as `over`, and sends a resolve after it and after anything that may have
+        arrived. Asked only where messages may collapse.
+
         Args:
-            opening: what was planned and never sent.
+            opening: the newest trigger, which the provider never took; an attempt may have
+                arrived.
             closing: its resolve.
         """
         return (opening, closing)

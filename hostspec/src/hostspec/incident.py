@@ -107,6 +107,8 @@ class Delivery:
         notes: what else a person should know (an extension that failed, say).
         follow_ups: of a trigger, what its incident may be told later; the incident keeps it,
             so that a rule that changes meanwhile does not.
+        over: of a trigger, that its problem was over before anyone could be told; the host says
+            so, and ``send`` tells it.
     """
 
     operation: Operation
@@ -118,6 +120,7 @@ class Delivery:
     repairs: tuple[Repair, ...] = ()
     notes: tuple[str, ...] = ()
     follow_ups: tuple[Operation, ...] = FOLLOW_UPS
+    over: bool = False
 
 
 @attrs.frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import attrs
@@ -11,6 +11,7 @@ from hostspec.action import AnyAction
 from hostspec.collapse import collapse
 from hostspec.delivery.verdict import Episode
 from hostspec.incident import Delivery, Operation
+from hostspec.kernel.calling import told
 from hostspec.parts import Severity
 
 HEAD_START: Final = {
@@ -63,66 +64,172 @@ class Line:
 def join(
     waiting: Sequence[Waiting], new: Waiting, episode: Episode, action: AnyAction, *, flying: bool
 ) -> Line:
-    """Put one more in line, and reduce the line to what still needs to be sent.
+    """Put one more in line, and reduce the line; see `reduce`."""
+    return reduce((*waiting, new), episode, action, flying=flying)
+
+
+def reduce(
+    line: Sequence[Waiting], episode: Episode, action: AnyAction, *, flying: bool = False
+) -> Line:
+    """Reduce a line to what still needs to be sent.
+
+    To be done when something comes and when an attempt has ended: what is in flight decides
+    whether anybody was told of the problem behind it. Reducing twice comes to the same.
 
     Args:
-        waiting: what waits and is not being sent, in order.
-        new: what comes.
+        line: what waits and is not being sent, in order.
         episode: what is known of the incident.
         action: says what may collapse, and what to do about a problem nobody was told of.
         flying: something of the incident is being sent now.
     """
-    line = (*waiting, new)
     if not action.capabilities.collapse:
-        return Line(line)
-    untold = _untold(line, episode) if not flying else None
-    if untold is not None:
-        return _missed(line, untold, action, may_be_open=episode.may_be_open)
-    may_be_open = episode.may_be_open or flying
-    return _collapsed(line, may_be_open=may_be_open)
+        return Line(tuple(line))
+    if flying:
+        return _behind(line, action)
+    parts = _parts(line)
+    asked: dict[int, Sequence[Delivery]] = {}
+    for number, part in enumerate(parts):
+        if part.over and not (episode.told and number == 0):
+            asked[number] = _ask(action, line[part.opening].delivery, line[part.closing].delivery)
+    elsewhere = [
+        _saying(line[parts[number].opening], each)
+        for number, answer in asked.items()
+        for each in answer
+        if each.place != line[parts[number].opening].delivery.place
+    ]
+    unwanted = {n for number, answer in asked.items() if not answer for n in parts[number].all}
+    newest = max((number for number, part in enumerate(parts) if part.opening >= 0), default=None)
+    if newest in asked:
+        kept = _missed(line, parts[newest], asked[newest], episode)
+    else:
+        # what is in doubt may open it late: the resolve of a new episode closes that too
+        doubt = episode.in_doubt and newest is None
+        kept = _collapsed(line, may_be_open=episode.may_be_open or doubt)
+    return _line(line, kept, unwanted, elsewhere)
 
 
-def _collapsed(line: Sequence[Waiting], *, may_be_open: bool) -> Line:
-    kept = collapse([each.delivery.operation for each in line], may_be_open=may_be_open)
-    left = [each for index, each in enumerate(line) if index not in kept]
-    order = [line[index] for index in kept]
-    if order and left:
-        # the one that is sent last speaks for all that are not sent
-        count = sum(1 + each.collapsed for each in left)
-        oldest = min(each.accepted_at for each in (*left, order[-1]))
-        last = attrs.evolve(order[-1], collapsed=order[-1].collapsed + count, accepted_at=oldest)
-        order[-1] = last
-    return Line(tuple(order), tuple(left))
+@attrs.frozen
+class _Part:
+    """What waits of one episode.
+
+    Attributes:
+        all: the places in line.
+        opening: the place of its newest trigger; -1 for none.
+        closing: the place of its resolve, which ends it; -1 for none.
+    """
+
+    all: range
+    opening: int
+    closing: int
+
+    @property
+    def over(self) -> bool:
+        return self.opening >= 0 and self.closing >= 0
 
 
-def _untold(line: Sequence[Waiting], episode: Episode) -> Waiting | None:
-    """Find the newest trigger of an episode that ends now, and that nobody was told of."""
-    *before, last = line
-    if last.delivery.operation is not Operation.RESOLVE or episode.told:
-        return None
-    for each in reversed(before):
-        if each.delivery.operation is Operation.RESOLVE:
-            return None
+def _parts(line: Sequence[Waiting]) -> list[_Part]:
+    parts: list[_Part] = []
+    start, opening = 0, -1
+    for n, each in enumerate(line):
         if each.delivery.operation is Operation.TRIGGER:
-            return each
-    return None
+            opening = n
+        elif each.delivery.operation is Operation.RESOLVE:
+            parts.append(_Part(range(start, n + 1), opening, n))
+            start, opening = n + 1, -1
+    return [*parts, _Part(range(start, len(line)), opening, -1)]
+
+
+_Kept = Sequence[tuple[int, Delivery]]
+"""What is to be sent, in order: what it comes from, and what it says now."""
+
+
+def _behind(line: Sequence[Waiting], action: AnyAction) -> Line:
+    """Reduce what waits behind something in flight.
+
+    What is in flight may be what tells somebody of the episode that is ended first; nothing of
+    that is given up before this is known. Whatever comes after begins at nothing.
+    """
+    end = _parts(line)[0].closing
+    if end < 0:
+        return _line(line, _collapsed(line, may_be_open=True))
+    head = _line(line[:end], _collapsed(line[:end], may_be_open=True))
+    tail = reduce(line[end + 1 :], Episode(), action)
+    return Line(
+        (*head.kept, line[end], *tail.kept),
+        (*head.collapsed, *tail.collapsed),
+        tail.dropped,
+        tail.elsewhere,
+    )
+
+
+def _collapsed(line: Sequence[Waiting], *, may_be_open: bool) -> _Kept:
+    kept = collapse([each.delivery.operation for each in line], may_be_open=may_be_open)
+    return [(n, line[n].delivery) for n in kept]
 
 
 def _missed(
-    line: Sequence[Waiting], opening: Waiting, action: AnyAction, *, may_be_open: bool
+    line: Sequence[Waiting], part: _Part, asked: Sequence[Delivery], episode: Episode
+) -> _Kept:
+    """Give what is sent at the same place for an episode that began and ended untold.
+
+    What it opens is closed, and so is what may be open already: before it opens, too, so that
+    somebody is notified.
+    """
+    place = line[part.opening].delivery.place
+    here = {each.operation: each for each in asked if each.place == place}
+    closing = (part.closing, here.get(Operation.RESOLVE, line[part.closing].delivery))
+    if Operation.TRIGGER in here:
+        opening = (part.opening, attrs.evolve(here[Operation.TRIGGER], over=True))
+        if part.all.start > 0 and episode.may_be_open:
+            earlier = part.all.start - 1
+            return [(earlier, line[earlier].delivery), opening, closing]
+        return [opening, closing]
+    return [closing] if episode.may_be_open or episode.in_doubt else []
+
+
+def _ask(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
+    """Ask the action, once; where it fails, somebody is notified."""
+    if opening.over:
+        return (opening, closing)
+    try:
+        return tuple(action.missed(opening, closing))
+    except Exception as error:  # noqa: BLE001 -- whatever a plugin does, the engine goes on
+        failure = f"the action {action.name} failed: {told(error)}"
+        return (attrs.evolve(opening, notes=(*opening.notes, failure)), closing)
+
+
+def _line(
+    line: Sequence[Waiting],
+    kept: _Kept,
+    unwanted: Collection[int] = (),
+    elsewhere: Sequence[Waiting] = (),
 ) -> Line:
-    """Ask the action what to send for a problem that began and ended untold."""
-    closing = line[-1]
-    place = opening.delivery.place
-    asked = [
-        attrs.evolve(opening, id=None, delivery=delivery, collapsed=opening.collapsed)
-        for delivery in action.missed(opening.delivery, closing.delivery)
-    ]
-    kept = [each for each in asked if each.delivery.place == place]
-    if may_be_open and Operation.RESOLVE not in {each.delivery.operation for each in kept}:
-        kept.append(closing)  # an attempt may have arrived: what it opened is closed
-    gone = tuple(each for each in line if each not in kept)
-    elsewhere = tuple(each for each in asked if each.delivery.place != place)
-    if asked:
-        return Line(tuple(kept), collapsed=gone, elsewhere=elsewhere)
-    return Line(tuple(kept), dropped=gone)
+    """Keep some, of which the newest trigger, or else the last, speaks for all the others."""
+    order = [_saying(line[n], delivery) for n, delivery in kept]
+    places = {n for n, _ in kept}
+    others = [each for n, each in enumerate(line) if n not in places]
+    if order and others:
+        triggers = [
+            n for n, each in enumerate(order) if each.delivery.operation is Operation.TRIGGER
+        ]
+        speaker = triggers[-1] if triggers else -1
+        order[speaker] = attrs.evolve(
+            order[speaker],
+            collapsed=order[speaker].collapsed + sum(1 + each.collapsed for each in others),
+            accepted_at=min(each.accepted_at for each in (order[speaker], *others)),
+        )
+    stays = {n for n, delivery in kept if delivery == line[n].delivery}
+    gone = [n for n in range(len(line)) if n not in stays]
+    return Line(
+        tuple(order),
+        collapsed=tuple(line[n] for n in gone if n not in unwanted),
+        dropped=tuple(line[n] for n in gone if n in unwanted),
+        elsewhere=tuple(elsewhere),
+    )
+
+
+def _saying(waiting: Waiting, delivery: Delivery) -> Waiting:
+    """Give one that says something else: it has no row yet."""
+    if delivery == waiting.delivery:
+        return waiting
+    return attrs.evolve(waiting, id=None, delivery=delivery, tried=False)

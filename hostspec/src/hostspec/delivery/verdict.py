@@ -19,7 +19,7 @@ LONGEST_RETRY: Final = 60.0
 """Seconds between two tries, at the most."""
 
 HELD_RETRY: Final = 30.0
-"""Seconds after which a lane that is misconfigured is tried again: somebody may have mended it."""
+"""Seconds after which what is misconfigured is tried again: somebody may have mended it."""
 
 LONGEST_PAUSE: Final = 300.0
 """Seconds that a provider may ask for; more is not sane."""
@@ -79,11 +79,11 @@ class Verdict:
     failures: int = 0
 
 
-_FINAL: Final = {
+_ANSWERED: Final = {
     OutcomeKind.DELIVERED: DeliveryState.DELIVERED,
     OutcomeKind.REFUSED: DeliveryState.REFUSED,
-    OutcomeKind.UNCERTAIN: DeliveryState.UNCERTAIN,
 }
+"""The provider took its decision: nothing is wrong with the way there."""
 
 
 def judge(  # noqa: PLR0913 -- one argument for each thing that matters
@@ -106,25 +106,23 @@ def judge(  # noqa: PLR0913 -- one argument for each thing that matters
         jitter: gives a random number from 0 to 1.
     """
     kind = outcome.kind
-    if kind in _FINAL:
-        # the provider answered: nothing is wrong with the way there
-        return Verdict(_FINAL[kind], now, LaneState.HEALTHY, now)
+    if kind in _ANSWERED:
+        return Verdict(_ANSWERED[kind], now, LaneState.HEALTHY, now)
     if kind is OutcomeKind.THROTTLED:
         until = now + _pause(outcome.retry_after, failures, jitter)
         waiting = DeliveryState.WAITING
         return Verdict(waiting, until, LaneState.UNHEALTHY, until, until, failures + 1)
+    lane, state = LaneState.UNHEALTHY, DeliveryState.WAITING
+    due = now + backoff(attempts, jitter)
     if kind is OutcomeKind.MISCONFIGURED:
-        due = now + HELD_RETRY
-        return Verdict(DeliveryState.WAITING, due, LaneState.HELD, due, failures=failures + 1)
-    set_aside = attempts >= FEWEST_TRIES and others_got_through
-    return Verdict(
-        DeliveryState.SET_ASIDE if set_aside else DeliveryState.WAITING,
-        now + backoff(attempts, jitter),
-        LaneState.UNHEALTHY,
-        # others of the lane are tried before it, to see whether it is this one or all
-        now + backoff(failures + 1, jitter) / 2,
-        failures=failures + 1,
-    )
+        lane, due = LaneState.HELD, now + HELD_RETRY
+    elif kind is OutcomeKind.UNCERTAIN:
+        state = DeliveryState.UNCERTAIN
+    elif attempts >= FEWEST_TRIES and others_got_through:
+        state = DeliveryState.SET_ASIDE
+    # others of the lane are tried before it, to see whether it is this one or all
+    lane_due = now + backoff(failures + 1, jitter) / 2
+    return Verdict(state, due, lane, lane_due, failures=failures + 1)
 
 
 def backoff(failures: int, jitter: Callable[[], float] = random.random) -> float:
@@ -162,8 +160,10 @@ class Episode:
         doubt = self.in_doubt or not delivered
         match operation:
             case Operation.TRIGGER:
+                acknowledged = self.state is IncidentState.ACKNOWLEDGED
                 return Episode(
-                    IncidentState.TRIGGERED,
+                    # a repeat takes nobody's acknowledgement back
+                    self.state if acknowledged else IncidentState.TRIGGERED,
                     may_be_open=True,
                     told=self.told or delivered,
                     in_doubt=doubt,

@@ -1,0 +1,203 @@
+"""The sliding window is checked against every message that was taken, one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostspec.delivery.budget import FURTHEST, Budget
+
+NOW = 1_000_000.0
+COUNTS = st.one_of(st.integers(1, 12), st.integers(1, 10_000))
+WINDOWS = st.sampled_from([0.001, 0.05, 1.0, 2.5, 60.0, 3600.0])
+
+
+def full(*, count: int, window: float, urgent: bool = True, now: float = NOW) -> tuple[Budget, int]:
+    """Take all that goes at one moment."""
+    budget, taken = Budget(), 0
+    while budget.free_at(now, count=count, window=window, urgent=urgent) <= now:
+        budget = budget.take(now, window=window, urgent=urgent)
+        taken += 1
+    return budget, taken
+
+
+def most_in_a_window(moments: Sequence[float], window: float) -> int:
+    exact = sorted(map(Fraction, moments))
+    return max(
+        (sum(first <= each < first + Fraction(window) for each in exact) for first in exact),
+        default=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "usable", "ordinary"),
+    [
+        (1, 1, 1),
+        (2, 1, 1),
+        (3, 2, 1),
+        (8, 7, 5),
+        (20, 19, 16),
+        (120, 114, 96),
+        (10_000, 9_500, 8_075),
+    ],
+)
+def test_a_margin_is_never_used_and_a_share_is_kept_for_what_is_urgent(
+    count: int, usable: int, ordinary: int
+) -> None:
+    assert full(count=count, window=60.0)[1] == usable
+    assert full(count=count, window=60.0, urgent=False)[1] == ordinary
+
+
+def test_an_empty_budget_is_free_now() -> None:
+    assert Budget().free_at(NOW, count=120, window=60.0, urgent=False) == NOW
+
+
+def test_what_is_kept_for_the_urgent_is_there_when_all_else_is_used() -> None:
+    budget, ordinary = full(count=120, window=60.0, urgent=False)
+    for _ in range(114 - ordinary):
+        assert budget.free_at(NOW, count=120, window=60.0, urgent=True) == NOW
+        budget = budget.take(NOW, window=60.0, urgent=True)
+    assert budget.free_at(NOW, count=120, window=60.0, urgent=True) > NOW
+
+
+def test_the_urgent_starve_nobody() -> None:
+    """They use what is left over of the others' share, and do not count towards it."""
+    budget = Budget()
+    for _ in range(113):
+        budget = budget.take(NOW, window=60.0, urgent=True)
+    assert budget.free_at(NOW, count=120, window=60.0, urgent=False) == NOW
+    budget = budget.take(NOW, window=60.0, urgent=False)
+    assert budget.free_at(NOW, count=120, window=60.0, urgent=False) > NOW
+    assert budget.free_at(NOW, count=120, window=60.0, urgent=True) > NOW
+
+
+@given(now=st.floats(0, 1e9), window=WINDOWS, urgent=st.booleans())
+def test_a_full_budget_is_free_a_window_later_and_hardly_more(
+    *, now: float, window: float, urgent: bool
+) -> None:
+    budget, _ = full(count=120, window=window, urgent=urgent, now=now)
+    free = budget.free_at(now, count=120, window=window, urgent=urgent)
+    # to the clock's own precision, which is coarse a thousand years after its beginning
+    assert now + window <= free <= now + window + max(window / 100, 0.001) + 1e-6
+    assert budget.free_at(free, count=120, window=window, urgent=urgent) == free
+
+
+def test_of_several_moments_the_one_counts_that_makes_room() -> None:
+    budget = Budget()
+    for second in range(4):
+        budget = budget.take(NOW + second, window=60.0, urgent=True)
+    # the limit was lowered meanwhile: two of the four have to leave before one more may go
+    now = NOW + 10
+    assert budget.free_at(now, count=4, window=60.0, urgent=True) == pytest.approx(
+        NOW + 1 + 60, abs=0.6
+    )
+
+
+@given(
+    count=COUNTS,
+    window=WINDOWS,
+    steps=st.lists(
+        st.tuples(st.floats(0, 1.2), st.booleans(), st.floats(-1, 1)), min_size=1, max_size=150
+    ),
+)
+def test_no_window_ever_holds_more_than_its_count(
+    count: int, window: float, steps: Sequence[tuple[float, bool, float]]
+) -> None:
+    """Whatever the pace, and though the clock goes back, by up to a window after a message."""
+    budget, real, behind, left = Budget(), 0.0, -10_000.0, window
+    taken: list[float] = []
+    others: list[float] = []
+    for pause, urgent, back in steps:
+        real += pause * window / 3
+        step = min(left, max(0.0, back - 0.9) * 10 * window)  # one in twenty
+        behind, left = behind + step, left - step
+        now = real - behind
+        if budget.free_at(now, count=count, window=window, urgent=urgent) <= now:
+            budget = budget.take(now, window=window, urgent=urgent)
+            taken.append(real)
+            left = window
+            others += [] if urgent else [real]
+    usable = max(1, count * 95 // 100)
+    assert most_in_a_window(taken, window * (1 - 1e-6)) <= usable <= count
+    assert most_in_a_window(others, window * (1 - 1e-6)) <= max(1, usable * 85 // 100)
+
+
+@pytest.mark.parametrize(("count", "window"), [(120, 60.0), (600, 60.0), (1, 1.0), (7, 0.5)])
+@pytest.mark.parametrize("urgent", [True, False])
+def test_while_work_waits_nearly_all_that_is_usable_is_used(
+    count: int, window: float, *, urgent: bool
+) -> None:
+    budget, now, taken = Budget(), NOW, 0
+    while now < NOW + 20 * window:
+        now = budget.free_at(now, count=count, window=window, urgent=urgent)
+        budget = budget.take(now, window=window, urgent=urgent)
+        taken += 1
+    usable = max(1, count * 95 // 100)
+    most = usable if urgent else max(1, usable * 85 // 100)
+    assert taken >= 0.95 * 20 * most
+
+
+@given(back=st.floats(0, 1e7), count=st.integers(1, 200))
+def test_a_clock_that_begins_anew_costs_two_windows_at_the_most(back: float, count: int) -> None:
+    budget, _ = full(count=count, window=60.0, now=2e7)
+    budget = budget.pause(2e7 + 300)
+    began = now = 2e7 - back
+    for _ in range(3):
+        now = budget.free_at(now, count=count, window=60.0, urgent=True)
+    assert now <= began + max(121.0, FURTHEST)
+    if back > FURTHEST:
+        assert now == began
+
+
+def test_what_was_sent_before_the_clock_went_back_counts_as_sent_now() -> None:
+    budget, _ = full(count=120, window=60.0)
+    budget = budget.pause(0.0)
+    back = NOW - 59
+    assert budget.free_at(back, count=120, window=60.0, urgent=True) >= back + 60
+    budget = budget.take(back, window=60.0, urgent=True)
+    assert sum(sum(sent) for sent in budget.used.values()) == 115
+    assert len(budget.used) == 1
+
+
+def test_a_pause_holds_everything_back_until_its_end() -> None:
+    budget = Budget().pause(NOW + 30).pause(NOW + 10)
+    for urgent in (True, False):
+        assert budget.free_at(NOW, count=120, window=60.0, urgent=urgent) == NOW + 30
+        assert budget.free_at(NOW + 30, count=120, window=60.0, urgent=urgent) == NOW + 30
+        assert budget.free_at(NOW + 31, count=120, window=60.0, urgent=urgent) == NOW + 31
+
+
+def test_a_pause_outlasts_a_message() -> None:
+    budget = Budget().pause(NOW + FURTHEST).take(NOW, window=60.0)
+    assert budget.paused_until == NOW + FURTHEST
+
+
+def test_a_pause_of_before_the_clock_began_anew_is_none_and_hides_no_later_one() -> None:
+    budget = Budget().pause(NOW + FURTHEST + 0.1)
+    assert budget.free_at(NOW, count=120, window=60.0, urgent=True) == NOW
+    budget = budget.take(NOW, window=60.0).pause(NOW + 5)
+    assert budget.free_at(NOW, count=120, window=60.0, urgent=True) == NOW + 5
+
+
+def test_its_size_does_not_grow_with_the_limit() -> None:
+    budget = Budget()
+    for number in range(3_000):
+        budget = budget.take(NOW + number / 25, window=60.0, urgent=number % 2 == 0)
+    assert len(budget.used) <= 102
+    assert sum(sum(sent) for sent in budget.used.values()) == pytest.approx(1_500, abs=30)
+
+
+def test_it_is_the_same_after_it_was_kept_as_json() -> None:
+    budget, _ = full(count=120, window=60.0)
+    used = {int(end): sent for end, sent in json.loads(json.dumps(dict(budget.used))).items()}
+    again = attrs.evolve(budget, used=used)
+    for urgent in (True, False):
+        free = budget.free_at(NOW, count=120, window=60.0, urgent=urgent)
+        assert again.free_at(NOW, count=120, window=60.0, urgent=urgent) == free
+    assert again.take(NOW, window=60.0) == budget.take(NOW, window=60.0)

@@ -1,0 +1,448 @@
+"""The line is checked for every short course of events against a small model of the provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from typing import Any, Final
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostspec import Action, Capabilities, Delivery, Identity, Operation, Place, Severity
+from hostspec.delivery.line import Line, Waiting, join, reduce
+from hostspec.delivery.verdict import Episode
+
+T, A, R, U = Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE, Operation.UPDATE
+
+HERE: Final = Place("pager.page", "account", "service", "key")
+THERE: Final = attrs.evolve(HERE, action="pager.change")
+
+
+class Pager(Action[Any, Any]):
+    """Pages, drops or records what was missed."""
+
+    name = "pager.page"
+
+    def __init__(self, missed: str, *, collapse: bool = True) -> None:
+        self.policy = missed
+        self.capabilities = Capabilities(  # type: ignore[misc]
+            acknowledge=True, resolve=True, idempotent=True, collapse=collapse
+        )
+
+    def plan(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    def send(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+    def missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
+        match self.policy:
+            case "page":
+                return super().missed(opening, closing)
+            case "change":
+                return (attrs.evolve(opening, place=THERE, operation=R),)
+            case "both":
+                return (*super().missed(opening, closing), attrs.evolve(opening, place=THERE))
+            case "open":
+                return (opening,)
+            case "close":
+                return (attrs.evolve(closing, notes=("in other words",)),)
+            case "reword":
+                noted = attrs.evolve(closing, notes=("in other words",))
+                return (attrs.evolve(opening, notes=("reworded",)), noted)
+            case "break":
+                raise RuntimeError("a secret")
+        return ()
+
+
+def says(operation: Operation, number: int = 0) -> Delivery:
+    return Delivery(
+        operation, HERE, Identity("", "alert"), Severity.ERROR, message={"number": number}
+    )
+
+
+def waits(operation: Operation, number: int, **values: Any) -> Waiting:
+    values = {"id": number or 100, "accepted_at": float(number), **values}
+    return Waiting(says(operation, number), **values)
+
+
+def line_of(operations: Iterable[Operation]) -> tuple[Waiting, ...]:
+    return tuple(waits(operation, n) for n, operation in enumerate(operations))
+
+
+def told(line: Iterable[Waiting]) -> list[tuple[Operation, Any]]:
+    return [(each.delivery.operation, each.delivery.message["number"]) for each in line]
+
+
+SETTLING: Final = 1_000_000
+"""The row of a resolve that is sent once more."""
+
+
+@attrs.frozen
+class World:
+    """What the host holds, what the provider holds, and what is on its way between them.
+
+    It does with a line what the dispatch does, and nothing else: sends the first, one at a time,
+    reduces after each attempt, and resolves once more after a doubt.
+
+    Attributes:
+        line: what waits.
+        flying: what is being sent.
+        episode: what the host knows.
+        late: triggers that may still arrive.
+        was_late: one did, or may.
+        open: the statement whose content the provider holds open.
+        notified: the statements that somebody was notified by, and whether they said that it
+            was over.
+        recorded: the triggers that became the record of a change.
+        dropped: what nobody is told of.
+        firing: what the host was told last.
+        episodes: the triggers of each episode.
+        count: of statements so far.
+    """
+
+    line: tuple[Waiting, ...] = ()
+    flying: Waiting | None = None
+    episode: Episode = Episode()
+    late: tuple[Delivery, ...] = ()
+    was_late: bool = False
+    open: int | None = None
+    notified: tuple[tuple[int, bool], ...] = ()
+    recorded: tuple[int, ...] = ()
+    dropped: tuple[int, ...] = ()
+    firing: bool = False
+    episodes: tuple[tuple[int, ...], ...] = ()
+    count: int = 0
+
+    def hear(self, operation: Operation, action: Pager) -> World:
+        number = self.count + 1
+        world = attrs.evolve(self, count=number)
+        if operation is T:
+            before, last = (self.episodes[:-1], self.episodes[-1]) if self.firing else (None, ())
+            episodes = (*(self.episodes if before is None else before), (*last, number))
+            world = attrs.evolve(world, firing=True, episodes=episodes)
+        elif operation is R:
+            world = attrs.evolve(world, firing=False)
+        new = waits(operation, number, id=None)
+        flying = self.flying is not None
+        return world._write(join(self.line, new, self.episode, action, flying=flying), new)
+
+    def start(self) -> World:
+        return attrs.evolve(self, flying=self.line[0], line=self.line[1:])
+
+    def end(self, how: str, action: Pager) -> World:
+        """End the attempt: delivered, not sent, or in doubt: arrived, lost, or late."""
+        assert self.flying is not None
+        delivery, delivered = self.flying.delivery, how == "delivered"
+        world = self._arrive(delivery) if how in {"delivered", "arrived"} else self
+        episode = self.episode.after(
+            delivery.operation, delivered=delivered, may_have_arrived=how != "not sent"
+        )
+        if delivered and self.flying.id == SETTLING:
+            episode = attrs.evolve(episode, in_doubt=False)
+        if how == "late":
+            world = attrs.evolve(world, late=(*world.late, delivery), was_late=True)
+        line = world.line if delivered else (self.flying, *world.line)
+        world = attrs.evolve(world, flying=None, episode=episode, line=line)
+        world = world._write(reduce(line, episode, action))
+        if delivered and delivery.operation is R and episode.in_doubt and not world.line:
+            again = Waiting(says(R), id=SETTLING)
+            world = attrs.evolve(world, line=(again,))
+        return world
+
+    def late_one(self) -> World:
+        first, *rest = self.late
+        return attrs.evolve(self, late=tuple(rest))._arrive(first)
+
+    @property
+    def may_start(self) -> bool:
+        """A resolve is sent once more when nothing can be late any more."""
+        return bool(self.line) and not (self.late and self.line[0].id == SETTLING)
+
+    def healed(self, action: Pager) -> World:
+        """Let everything get through from now on."""
+        world = self if self.flying is None else self.end("delivered", action)
+        while world.line or world.late:
+            if world.may_start:
+                world = world.start().end("delivered", action)
+            else:
+                world = world.late_one()
+        return world
+
+    def _arrive(self, delivery: Delivery) -> World:
+        if delivery.operation is T:
+            number = number_of(delivery)
+            told = () if self.open is not None else ((number, delivery.over),)
+            return attrs.evolve(self, open=number, notified=(*self.notified, *told))
+        return attrs.evolve(self, open=None) if delivery.operation is R else self
+
+    def _write(self, line: Line, *new: Waiting) -> World:
+        """Keep a line; everything that waited is kept, collapsed or dropped, and nothing twice."""
+        rows = [each.id for each in (*line.kept, *line.collapsed, *line.dropped)]
+        known = [each.id for each in (*self.line, *new)]
+        assert sorted(row for row in rows if row) == sorted(row for row in known if row)
+        free = max((row for row in known if row and row != SETTLING), default=0)
+        kept = tuple(
+            attrs.evolve(each, id=free + n) if each.id is None else each
+            for n, each in enumerate(line.kept, 1)
+        )
+        return attrs.evolve(
+            self,
+            line=kept,
+            recorded=self.recorded + tuple(number_of(each.delivery) for each in line.elsewhere),
+            dropped=self.dropped + tuple(number_of(each.delivery) for each in line.dropped),
+        )
+
+
+def number_of(delivery: Delivery) -> int:
+    number = delivery.message["number"]
+    assert isinstance(number, int)
+    return number
+
+
+def nexts(world: World, action: Pager) -> Iterator[World]:
+    """Give the worlds that may come next."""
+    yield world.hear(T, action)
+    if world.firing:
+        yield world.hear(R, action)
+        yield world.hear(A, action)
+    if world.flying is not None:
+        for how in ("delivered", "not sent", "arrived", "lost"):
+            yield world.end(how, action)
+        if world.flying.delivery.operation is T:
+            yield world.end("late", action)
+    elif world.may_start:
+        yield world.start()
+    if world.late:
+        yield world.late_one()
+
+
+def check(world: World, action: Pager) -> None:
+    seen = (world, end := world.healed(action))
+    assert len(world.line) <= 7, seen
+    if world.flying is None:
+        operations = [each.delivery.operation for each in world.line]
+        assert len(operations) <= 4, seen
+        assert operations.count(T) <= 1, seen
+        # else the host would forget it, and what is late would stay open for ever
+        forgotten = not world.line and not world.episode.may_be_open
+        assert not (forgotten and world.episode.in_doubt), seen
+    # the same state in the end, and nothing stays open
+    assert (end.open is not None) == world.firing, seen
+    if world.was_late or not world.episodes:
+        return
+    newest, told = world.episodes[-1], {number for number, _ in end.notified}
+    over = world.episodes if not world.firing else world.episodes[:-1]
+    more = end.notified[len(world.notified) :]
+    assert end.open == (newest[-1] if world.firing else None), seen
+    if world.firing:
+        assert told & {*newest}, (seen, "somebody was notified of the newest")
+    for number, _ in more[1:] if world.flying is not None else more:
+        assert number in newest, (seen, "nobody is notified of what was superseded")
+    match action.policy:
+        case "page":
+            assert told & {*newest}, (seen, "nobody was notified of the newest")
+            marked = (True, False) if world.flying is not None else (not world.firing,)
+            assert all(over in marked for _, over in more), seen
+            assert not end.dropped, seen
+            assert not end.recorded, seen
+        case "change":
+            for each in over:
+                recorded = [number for number in end.recorded if number in each]
+                assert len(recorded) <= 1, (seen, "recorded once")
+                assert recorded or told & {*each}, (seen, "neither told nor recorded")
+            assert not end.dropped, seen
+    if action.policy != "page" and not world.firing and world.flying is None:
+        assert not more, (seen, "notified of what was over")
+    if action.policy == "drop":
+        assert not end.recorded, seen
+
+
+@pytest.mark.parametrize("policy", ["page", "change", "drop"])
+def test_every_short_course_of_events_keeps_every_guarantee(policy: str) -> None:
+    action = Pager(policy)
+    worlds = {World()}
+    for _ in range(DEPTH):
+        worlds = {after for world in worlds for after in nexts(world, action)}
+        for world in worlds:
+            check(world, action)
+
+
+DEPTH: Final = 7
+
+
+@given(policy=st.sampled_from(["page", "change", "drop"]), data=st.data())
+def test_every_long_course_of_events_keeps_every_guarantee(
+    policy: str, data: st.DataObject
+) -> None:
+    action, world = Pager(policy), World()
+    for _ in range(data.draw(st.integers(0, 60))):
+        worlds = list(nexts(world, action))
+        world = worlds[data.draw(st.integers(0, len(worlds) - 1))]
+        check(world, action)
+
+
+def test_a_line_of_messages_that_do_not_collapse_is_sent_as_it_came() -> None:
+    action = Pager("drop", collapse=False)
+    for operations in product((T, A, R, U), repeat=3):
+        *before, new = line_of(operations)
+        line = join(before, new, Episode(), action, flying=False)
+        assert line == Line((*before, new))
+
+
+EPISODES: Final = (
+    Episode(),
+    Episode(in_doubt=True),
+    Episode().after(T, delivered=True, may_have_arrived=True),
+    Episode().after(T, delivered=False, may_have_arrived=True),
+)
+
+
+@pytest.mark.parametrize(
+    "policy", ["page", "change", "drop", "both", "open", "close", "reword", "break"]
+)
+@pytest.mark.parametrize("episode", EPISODES)
+@pytest.mark.parametrize("flying", [True, False])
+def test_reducing_twice_comes_to_the_same_and_nothing_is_told_elsewhere_twice(
+    policy: str, episode: Episode, *, flying: bool
+) -> None:
+    action = Pager(policy)
+    for length in range(6):
+        for operations in product((T, A, R, U), repeat=length):
+            once = reduce(line_of(operations), episode, action, flying=flying)
+            again = reduce(once.kept, episode, action, flying=flying)
+            assert again == Line(once.kept), operations
+
+
+@pytest.mark.parametrize("policy", ["open", "reword", "break"])
+def test_whatever_an_action_says_what_is_opened_is_closed(policy: str) -> None:
+    line = reduce(line_of((T, R)), Episode(), Pager(policy))
+    assert told(line.kept) == [(T, 0), (R, 1)]
+    assert line.kept[0].delivery.over
+
+
+@pytest.mark.parametrize("policy", ["drop", "change", "close"])
+@pytest.mark.parametrize("episode", EPISODES)
+def test_what_may_be_open_is_closed_though_nobody_is_to_be_notified(
+    policy: str, episode: Episode
+) -> None:
+    line = reduce(line_of((R, T, R)), episode, Pager(policy))
+    doubt = episode.may_be_open or episode.in_doubt
+    assert told(line.kept) == ([(R, 2)] if doubt else [])
+
+
+def test_an_action_that_fails_is_taken_to_notify_and_its_failure_is_noted_without_its_words() -> (
+    None
+):
+    line = reduce(line_of((T, R)), Episode(), Pager("break"))
+    (note,) = line.kept[0].delivery.notes
+    assert note.startswith("the action pager.page failed: RuntimeError at test_line.py:")
+    assert "secret" not in note
+
+
+def test_what_is_sent_in_other_words_is_a_new_row_and_the_old_one_is_collapsed() -> None:
+    opening = waits(T, 1, collapsed=4, accepted_at=7.0, tried=True)
+    closing = waits(R, 2)
+    line = reduce((opening, closing), Episode(), Pager("page"))
+    over = attrs.evolve(opening.delivery, over=True)
+    assert line.kept == (attrs.evolve(opening, id=None, delivery=over, tried=False), closing)
+    assert line.collapsed == (opening,)
+    line = reduce((opening, closing), Episode(), Pager("reword"))
+    assert [each.id for each in line.kept] == [None, None]
+    assert [each.delivery.notes for each in line.kept] == [("reworded",), ("in other words",)]
+    assert line.kept[1].accepted_at == 2.0
+    assert line.collapsed == (opening, closing)
+
+
+def test_what_is_recorded_elsewhere_is_a_new_row() -> None:
+    opening = waits(T, 1, collapsed=4, accepted_at=7.0, tried=True)
+    line = reduce((opening, waits(R, 2)), Episode(), Pager("change"))
+    record = attrs.evolve(opening.delivery, place=THERE, operation=R)
+    assert line == Line(
+        (),
+        collapsed=(opening, waits(R, 2)),
+        elsewhere=(attrs.evolve(opening, id=None, delivery=record, tried=False),),
+    )
+
+
+def test_the_resolve_of_the_episode_before_goes_first_where_that_may_be_open() -> None:
+    """Else the provider would take the trigger for a repeat, and notify nobody."""
+    line = line_of((T, R, A, T, R))
+    for episode, before in zip(EPISODES, ([], [], [(R, 1)], [(R, 1)]), strict=True):
+        assert told(reduce(line, episode, Pager("page")).kept) == [*before, (T, 3), (R, 4)]
+
+
+def test_the_newest_trigger_speaks_for_all_that_are_not_sent() -> None:
+    line = (
+        waits(T, 3, collapsed=2, accepted_at=30.0),
+        waits(R, 4, collapsed=1, accepted_at=20.0),
+        waits(T, 5, collapsed=1, accepted_at=40.0),
+        waits(A, 6, accepted_at=60.0),
+    )
+    (trigger, acknowledge) = reduce(line, Episode(), Pager("page")).kept
+    assert trigger == attrs.evolve(line[2], collapsed=1 + 3 + 2, accepted_at=20.0)
+    assert acknowledge == line[3]
+    (trigger, resolve) = reduce((*line[2:], waits(R, 7)), Episode(), Pager("page")).kept
+    assert (trigger.collapsed, trigger.accepted_at) == (2, 40.0)
+    assert resolve == waits(R, 7)
+
+
+def test_without_a_trigger_the_last_speaks_for_all_that_are_not_sent() -> None:
+    line = (waits(A, 1), waits(R, 2, accepted_at=9.0, collapsed=5), waits(A, 3))
+    (resolve,) = reduce(line, EPISODES[2], Pager("page")).kept
+    assert resolve == attrs.evolve(line[1], collapsed=7, accepted_at=1.0)
+
+
+def test_what_is_dropped_is_told_apart_from_what_others_say() -> None:
+    line = line_of((T, R, A, T, T, R, T, A))
+    reduced = reduce(line, EPISODES[2], Pager("drop"))
+    assert told(reduced.kept) == [(R, 5), (T, 6), (A, 7)]
+    # the first episode was told: its trigger was a repeat
+    assert told(reduced.collapsed) == [(T, 0), (R, 1)]
+    assert told(reduced.dropped) == [(A, 2), (T, 3), (T, 4)]
+    reduced = reduce(line[:6], EPISODES[2], Pager("drop"))
+    assert told(reduced.kept) == [(R, 5)]
+    assert told(reduced.collapsed) == [(T, 0), (R, 1)]
+    assert told(reduced.dropped) == [(A, 2), (T, 3), (T, 4)]
+
+
+def test_every_episode_that_was_superseded_is_recorded_once() -> None:
+    line = line_of((T, R, T, T, R, R, A, T))
+    reduced = reduce(line, Episode(), Pager("change"))
+    assert told(reduced.kept) == [(T, 7)]
+    assert told(reduced.elsewhere) == [(R, 0), (R, 3)]
+    reduced = reduce(line, EPISODES[2], Pager("change"))
+    assert told(reduced.kept) == [(R, 5), (T, 7)]
+    assert told(reduced.elsewhere) == [(R, 3)]
+
+
+def test_nothing_is_given_up_behind_what_may_be_telling_of_it() -> None:
+    action = Pager("drop")
+    line = reduce(line_of((T, A, R, T, R)), Episode(), action, flying=True)
+    assert told(line.kept) == [(T, 0), (A, 1), (R, 2)]
+    assert told(line.dropped) == [(T, 3), (R, 4)]
+    line = reduce(line_of((T, T, R, T, R)), Episode(), Pager("page"), flying=True)
+    assert told(line.kept) == [(T, 1), (R, 2), (T, 3), (R, 4)]
+    assert [each.delivery.over for each in line.kept] == [False, False, True, False]
+    assert told(line.collapsed) == [(T, 0), (T, 3)]
+    line = reduce(line_of((T, T, A)), Episode(), action, flying=True)
+    assert told(line.kept) == [(T, 1), (A, 2)]
+    assert told(line.collapsed) == [(T, 0)]
+    line = reduce(line_of((R, T, R)), Episode(), Pager("change"), flying=True)
+    assert told(line.kept) == [(R, 0)]
+    assert told(line.elsewhere) == [(R, 1)]
+
+
+def test_an_acknowledge_goes_before_the_trigger_of_what_may_be_open() -> None:
+    assert told(reduce(line_of((A, T)), EPISODES[2], Pager("page")).kept) == [(A, 0), (T, 1)]
+    assert told(reduce(line_of((A, T)), Episode(), Pager("page")).kept) == [(T, 1)]
+
+
+def test_a_trigger_does_not_wait_for_the_resolve_that_is_sent_once_more() -> None:
+    """The resolve of its own episode is sent once more in its place."""
+    episode = Episode(in_doubt=True)
+    assert told(reduce(line_of((R, T)), episode, Pager("page")).kept) == [(T, 1)]
+    assert told(reduce(line_of((R, R)), episode, Pager("page")).kept) == [(R, 1)]

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostspec import IncidentState, Operation, Outcome, OutcomeKind
+from hostspec.delivery.verdict import (
+    DeliveryState,
+    Episode,
+    LaneState,
+    Verdict,
+    backoff,
+    judge,
+)
+
+NOW = 1_000_000.0
+T, A, R, U = Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE, Operation.UPDATE
+FAILED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED)
+
+
+def judged(
+    kind: OutcomeKind,
+    *,
+    attempts: int = 1,
+    failures: int = 0,
+    others_got_through: bool = False,
+    retry_after: float | None = None,
+    jitter: float = 1.0,
+) -> Verdict:
+    return judge(
+        Outcome(kind, retry_after=retry_after),
+        NOW,
+        attempts=attempts,
+        failures=failures,
+        others_got_through=others_got_through,
+        jitter=lambda: jitter,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        (OutcomeKind.DELIVERED, DeliveryState.DELIVERED),
+        (OutcomeKind.REFUSED, DeliveryState.REFUSED),
+    ],
+)
+def test_an_answer_ends_the_delivery_and_shows_that_the_lane_is_well(
+    kind: OutcomeKind, state: DeliveryState
+) -> None:
+    verdict = judged(kind, attempts=20, failures=30, others_got_through=True)
+    assert verdict == Verdict(state, NOW, LaneState.HEALTHY, NOW, 0.0, 0)
+
+
+@pytest.mark.parametrize("kind", FAILED)
+@pytest.mark.parametrize(
+    ("attempts", "soonest", "latest"),
+    [(1, 0.5, 1), (2, 1, 2), (3, 2, 4), (6, 16, 32), (7, 30, 60), (8, 30, 60), (5000, 30, 60)],
+)
+def test_what_failed_is_tried_again_later_and_later(
+    kind: OutcomeKind, attempts: int, soonest: float, latest: float
+) -> None:
+    for jitter, wait in ((0.0, soonest), (0.5, (soonest + latest) / 2), (1.0, latest)):
+        verdict = judged(kind, attempts=attempts, jitter=jitter)
+        assert verdict.state is DeliveryState.WAITING
+        assert verdict.delivery_due == NOW + wait
+        assert (verdict.lane, verdict.failures) == (LaneState.UNHEALTHY, 1)
+        assert verdict.paused_until == 0
+
+
+@pytest.mark.parametrize(
+    "kind", [*FAILED, OutcomeKind.UNCERTAIN, OutcomeKind.MISCONFIGURED], ids=str
+)
+@pytest.mark.parametrize(("failures", "longest"), [(0, 0.5), (1, 1), (5, 16), (6, 30), (99, 30)])
+def test_a_lane_that_fails_is_tried_less_and_less_often_whichever_delivery_it_is(
+    kind: OutcomeKind, failures: int, longest: float
+) -> None:
+    verdict = judged(kind, failures=failures)
+    assert verdict.lane_due == NOW + longest
+    assert verdict.failures == failures + 1
+    assert judged(kind, failures=failures, jitter=0.0).lane_due == NOW + longest / 2
+
+
+@given(
+    attempts=st.integers(1, 100),
+    jitter=st.floats(0, 1, exclude_max=True),
+    kind=st.sampled_from([*FAILED, OutcomeKind.MISCONFIGURED]),
+)
+def test_others_are_tried_before_the_one_that_failed(
+    attempts: int, jitter: float, kind: OutcomeKind
+) -> None:
+    """Where the lane was well until then; so one that is poisonous keeps nobody waiting."""
+    verdict = judged(kind, attempts=attempts, jitter=jitter)
+    assert verdict.lane_due < verdict.delivery_due
+
+
+@pytest.mark.parametrize("kind", FAILED)
+def test_what_fails_eight_times_while_others_get_through_is_set_aside(kind: OutcomeKind) -> None:
+    for attempts, through in itertools.product((1, 7, 8, 9), (True, False)):
+        verdict = judged(kind, attempts=attempts, others_got_through=through)
+        expected = attempts >= 8 and through
+        assert (verdict.state is DeliveryState.SET_ASIDE) == expected
+        assert (verdict.state is DeliveryState.WAITING) != expected
+        assert verdict.lane is LaneState.UNHEALTHY
+
+
+def test_what_is_uncertain_is_over_but_the_lane_is_not_well() -> None:
+    """Else all that waits would burn through a provider that is down, attempt by attempt."""
+    verdict = judged(OutcomeKind.UNCERTAIN, attempts=8, others_got_through=True, failures=2)
+    assert verdict.state is DeliveryState.UNCERTAIN
+    assert verdict.lane is LaneState.UNHEALTHY
+    assert verdict.lane_due > NOW
+
+
+def test_what_is_misconfigured_is_kept_for_ever_and_tried_again_and_again() -> None:
+    verdict = judged(OutcomeKind.MISCONFIGURED, attempts=1000, failures=4, others_got_through=True)
+    assert verdict.state is DeliveryState.WAITING
+    assert verdict.delivery_due == NOW + 30
+    assert verdict.lane is LaneState.HELD
+    assert verdict.paused_until == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "failures", "soonest", "latest"),
+    [
+        (1.0, 50, 1, 2),
+        (0.001, 0, 0.001, 1.001),
+        (300.0, 0, 300, 301),
+        (300.1, 0, 2, 4),
+        (86_400.0, 1, 4, 8),
+        (math.inf, 0, 2, 4),
+        (math.nan, 0, 2, 4),
+        (0.0, 0, 2, 4),
+        (-5.0, 0, 2, 4),
+        (None, 0, 2, 4),
+        (None, 3, 16, 32),
+        (None, 4, 30, 60),
+        (None, 100, 30, 60),
+    ],
+)
+def test_a_provider_that_asks_is_left_alone(
+    asked: float | None, failures: int, soonest: float, latest: float
+) -> None:
+    for jitter, until in ((0.0, NOW + soonest), (1.0, NOW + latest)):
+        verdict = judged(
+            OutcomeKind.THROTTLED,
+            retry_after=asked,
+            failures=failures,
+            jitter=jitter,
+            attempts=1000,
+            others_got_through=True,
+        )
+        assert verdict == Verdict(
+            DeliveryState.WAITING, until, LaneState.UNHEALTHY, until, until, failures + 1
+        )
+
+
+def test_every_outcome_has_a_verdict() -> None:
+    for kind in OutcomeKind:
+        assert judged(kind).failures == (kind not in {OutcomeKind.DELIVERED, OutcomeKind.REFUSED})
+
+
+def test_two_waits_are_hardly_ever_the_same() -> None:
+    assert len({backoff(3) for _ in range(100)}) > 90
+    pauses = {
+        judge(
+            Outcome(OutcomeKind.THROTTLED, retry_after=5),
+            NOW,
+            attempts=1,
+            failures=0,
+            others_got_through=False,
+        ).paused_until
+        for _ in range(100)
+    }
+    assert len(pauses) > 90
+    assert all(NOW + 5 <= each <= NOW + 6 for each in pauses)
+
+
+CLOSED = Episode()
+OPEN = Episode(IncidentState.TRIGGERED, may_be_open=True, told=True)
+TAKEN_ON = Episode(IncidentState.ACKNOWLEDGED, may_be_open=True, told=True)
+MAYBE = Episode(IncidentState.TRIGGERED, may_be_open=True, told=False, in_doubt=True)
+LATE = Episode(in_doubt=True)
+
+
+@pytest.mark.parametrize("episode", [CLOSED, OPEN, TAKEN_ON, MAYBE, LATE])
+@pytest.mark.parametrize("operation", Operation)
+def test_what_surely_did_not_arrive_changes_nothing(episode: Episode, operation: Operation) -> None:
+    assert episode.after(operation, delivered=False, may_have_arrived=False) == episode
+
+
+@pytest.mark.parametrize(
+    ("before", "operation", "delivered", "after"),
+    [
+        (CLOSED, T, True, OPEN),
+        (CLOSED, T, False, MAYBE),
+        (MAYBE, T, True, Episode(IncidentState.TRIGGERED, True, True, True)),
+        (OPEN, T, True, OPEN),
+        (OPEN, T, False, Episode(IncidentState.TRIGGERED, True, True, True)),
+        # a repeat takes nobody's acknowledgement back
+        (TAKEN_ON, T, True, TAKEN_ON),
+        (LATE, T, True, Episode(IncidentState.TRIGGERED, True, True, True)),
+        (OPEN, R, True, CLOSED),
+        (TAKEN_ON, R, True, CLOSED),
+        # a trigger may still be on its way
+        (MAYBE, R, True, LATE),
+        (LATE, R, True, LATE),
+        (OPEN, R, False, Episode(IncidentState.TRIGGERED, True, True, True)),
+        (OPEN, A, True, TAKEN_ON),
+        (MAYBE, A, True, Episode(IncidentState.ACKNOWLEDGED, True, False, True)),
+        (CLOSED, A, True, CLOSED),
+        (OPEN, A, False, Episode(IncidentState.TRIGGERED, True, True, True)),
+        (OPEN, U, True, OPEN),
+        (CLOSED, U, True, CLOSED),
+        (OPEN, U, False, Episode(IncidentState.TRIGGERED, True, True, True)),
+    ],
+)
+def test_what_is_known_after_an_attempt(
+    *, before: Episode, operation: Operation, delivered: bool, after: Episode
+) -> None:
+    assert before.after(operation, delivered=delivered, may_have_arrived=True) == after
