@@ -216,7 +216,7 @@ def test_a_budget_is_charged_from_the_first_attempt_on(world: World) -> None:
     world.drain()
 
     ((used,),) = world.execute("SELECT used FROM budgets")
-    assert list(json.loads(used).values()) == [1]
+    assert list(json.loads(used).values()) == [[0, 1]]
 
 
 def test_a_clock_that_steps_breaks_nothing(world: World) -> None:

@@ -53,9 +53,6 @@ SLOW: Final = 2.0
 FAR: Final = LONGEST_PAUSE + 60.0
 """Seconds: nothing is due later than that, so a later moment is a clock that went back."""
 
-SKEW: Final = 5.0
-"""Seconds by which clocks may differ without being taken for one that went back."""
-
 _URGENT: Final = sa.or_(
     deliveries.c.operation == Operation.RESOLVE, deliveries.c.severity == Severity.CRITICAL
 )
@@ -494,7 +491,7 @@ def _afforded(
         what to send, and the budgets' names; None where nothing may be sent now.
     """
     limits = [Limit(**each) for each in json.loads(lane.limits)]
-    known = {limit.budget: _budget(connection, limit.budget, now) for limit in limits}
+    known = {limit.budget: _budget(connection, limit.budget) for limit in limits}
 
     def free_at(*, urgent: bool) -> float:
         moments = (
@@ -505,14 +502,16 @@ def _afforded(
 
     free = free_at(urgent=_is_urgent(row))
     if free > now and not _is_urgent(row) and free_at(urgent=True) <= now:
-        urgent = _head(connection, lane.id, now, urgent=True)
-        row, free = (urgent, now) if urgent is not None else (row, free)
+        other = _head(connection, lane.id, now, urgent=True)
+        row, free = (other, now) if other is not None else (row, free)
     if free > now:
         later = min(free, now + FAR)  # later than that is taken for a clock that went back
         connection.execute(sa.update(lanes).where(lanes.c.id == lane.id).values(due=later))
         return None
+    urgent = _is_urgent(row)
     for limit in limits:
-        _write_budget(connection, limit.budget, known[limit.budget].take(now, window=limit.window))
+        taken = known[limit.budget].take(now, window=limit.window, urgent=urgent)
+        _write_budget(connection, limit.budget, taken)
     return row, tuple(known)
 
 
@@ -520,12 +519,15 @@ def _charge(connection: sa.Connection, claim: Claim, limits: Sequence[Limit], no
     """Count an attempt in budgets that were not known when it was claimed."""
     for limit in limits:
         if limit.budget not in claim.budgets:
-            budget = _budget(connection, limit.budget, now).take(now, window=limit.window)
-            _write_budget(connection, limit.budget, budget)
+            urgent = _is_urgent(claim.delivery)
+            budget = _budget(connection, limit.budget)
+            taken = budget.take(now, window=limit.window, urgent=urgent)
+            _write_budget(connection, limit.budget, taken)
 
 
-def _is_urgent(row: sa.Row[Any]) -> bool:
-    return bool(row.operation == Operation.RESOLVE or row.severity == Severity.CRITICAL)
+def _is_urgent(delivery: Delivery | sa.Row[Any]) -> bool:
+    resolves = delivery.operation == Operation.RESOLVE
+    return bool(resolves or delivery.severity == Severity.CRITICAL)
 
 
 def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
@@ -614,7 +616,7 @@ def _note_lane(  # noqa: PLR0913 -- one argument for each thing that is noted
     connection.execute(sa.update(lanes).where(lanes.c.id == lane), values)
     if verdict.paused_until:
         for limit in limits:
-            paused = _budget(connection, limit.budget, now).pause(verdict.paused_until)
+            paused = _budget(connection, limit.budget).pause(verdict.paused_until)
             _write_budget(connection, limit.budget, paused)
 
 
@@ -630,21 +632,12 @@ def _resolve_again(
     ledger.write_line(connection, stored, again, SETTLING, now, flying=flying, due=now + SETTLE)
 
 
-def _budget(connection: sa.Connection, name: str, now: float) -> Budget:
-    """Read a budget; one that a clock wrote that went back since is mended for good."""
+def _budget(connection: sa.Connection, name: str) -> Budget:
     row = connection.execute(_GET_BUDGET, {"budget": name}).first()
     if row is None:
         return Budget()
-    used = {int(second): count for second, count in json.loads(row.used).items()}
-    paused_until = row.paused_until
-    if paused_until <= now + FAR and all(second <= now + SKEW for second in used):
-        return Budget(used, paused_until)
-    ahead = sum(count for second, count in used.items() if second > now)
-    past = {second: count for second, count in used.items() if second <= now}
-    past[int(now)] = past.get(int(now), 0) + ahead
-    mended = Budget(past, 0.0 if paused_until > now + FAR else paused_until)
-    _write_budget(connection, name, mended)
-    return mended
+    used = {int(end): counts for end, counts in json.loads(row.used).items()}
+    return Budget(used, row.paused_until)
 
 
 _GET_BUDGET: Final = (

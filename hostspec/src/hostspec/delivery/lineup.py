@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from hostspec.action import AnyAction
 from hostspec.delivery import ledger
-from hostspec.delivery.line import Waiting, join
+from hostspec.delivery import line as line_of
+from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import Episode
 from hostspec.incident import Delivery, Operation
 
@@ -65,11 +66,9 @@ def reduce(
     waiting, flying = ledger.waiting(connection, stored.id)
     if not waiting or flying or stored.incident.place.action not in actions:
         return
-    asked = [ledger.statement_of(connection, each) for each in waiting]
-    if len(waiting) > 1 and len(set(asked)) == 1:
-        return  # a problem that was over before it could be told: the action said all this
     changed = attrs.evolve(stored, episode=episode)
-    _write(connection, actions, changed, waiting, statement_id=asked[-1], now=now, flying=False)
+    asked = ledger.statement_of(connection, waiting[-1])
+    _write(connection, actions, changed, waiting, statement_id=asked, now=now, flying=False)
 
 
 def _write(  # noqa: PLR0913 -- one argument for each thing a line is made of
@@ -82,9 +81,8 @@ def _write(  # noqa: PLR0913 -- one argument for each thing a line is made of
     now: float,
     flying: bool,
 ) -> None:
-    *before, last = waiting
     action = actions[stored.incident.place.action]
-    line = join(before, last, stored.episode, action, flying=flying)
+    line = line_of.reduce(waiting, stored.episode, action, flying=flying)
     ledger.write_line(connection, stored, line, statement_id, now, flying=flying)
     for each in line.elsewhere:
         enqueue(connection, actions, each, statement_id, now)
