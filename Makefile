@@ -46,10 +46,16 @@ docs: .venv/dev ## Build the documentation; warnings are errors.
 	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet --builder html docs docs/_build
 
 .PHONY: bench
-bench: .venv/dev ## Measure planning, sending and importing.
+bench: .venv/dev ## Measure planning, sending, delivering and importing.
 	@$(BIN)/python bench/planning.py
 	@$(BIN)/python bench/sending.py
+	@$(BIN)/python bench/delivery.py
 	@$(BIN)/python bench/importing.py
+
+.PHONY: soak
+soak: .venv/dev ## Look for what takes long to find: more examples, and 500 kills.
+	@HOSTSPEC_EXAMPLES=3000 HOSTSPEC_KILLS=500 $(PYTEST) tests/delivery/test_engine_model.py \
+	  tests/delivery/test_killed_host.py
 
 .PHONY: lock
 lock: ## Renew constraints.txt from a fresh environment with the newest releases.

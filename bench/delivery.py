@@ -20,7 +20,17 @@ from typing import Any
 import attrs
 from measuring import alert, medians, table
 
-from hostspec import Action, Delivery, Operation, Outcome, OutcomeKind, Place, Provider, hookimpl
+from hostspec import (
+    Action,
+    Capabilities,
+    Delivery,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Place,
+    Provider,
+    hookimpl,
+)
 from hostspec.delivery import dispatch
 from hostspec.delivery.engine import Engine
 from hostspec.kernel import Rule, load
@@ -57,6 +67,7 @@ class Send(Action[Nothing, Nothing]):
     label = "Send"
     provider = "instant"
     settings = Nothing
+    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
 
     def __init__(self) -> None:
         self.moments: dict[str, float] = {}

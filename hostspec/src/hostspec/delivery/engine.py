@@ -136,8 +136,9 @@ class Engine:
             statement_ids: names for them; a name that was accepted before is the same statement,
                 and is not taken again. None makes new ones.
             connection: of a transaction of the host's own on the same database, which is of
-                this version (`Database.migrate`): the alerts are accepted when that commits,
-                and not before. Errors of the database are SQLAlchemy's then.
+                this version (see `hostspec.store.database.Database.migrate`): the alerts are
+                accepted when that commits, and not before. Errors of the database are
+                SQLAlchemy's then.
 
         Returns:
             the statements' ids.
