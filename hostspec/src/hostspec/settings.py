@@ -109,13 +109,42 @@ def structure(kind: type[T], raw: object) -> T:
         raise SettingsError(_faults(error, "")) from None
 
 
-def to_json(settings: object) -> Any:
-    """Give settings as JSON: secrets by reference.
+def by_reference(secret: Secret) -> str:
+    """Write a secret down: its reference.
 
     Raises:
-        LiteralSecretError: a secret was given as itself.
+        LiteralSecretError: it was given as itself.
     """
-    return _converter.unstructure(settings)
+    if secret.reference is None:
+        message = (
+            f"a secret given as itself is not written down; give a reference: {REFERENCE_FORMS}"
+        )
+        raise LiteralSecretError(message)
+    return secret.reference
+
+
+def to_json(settings: object, *, write: Callable[[Secret], Any] = by_reference) -> Any:
+    """Give settings as JSON: secrets by reference.
+
+    Args:
+        settings: an object of a settings class, or one of its values.
+        write: gives what stands in a secret's place, for a host that keeps secrets safely.
+
+    Raises:
+        LiteralSecretError: a secret was given as itself, and `write` is not given.
+    """
+    return _written(_converter.unstructure(settings), write)
+
+
+def _written(json: Any, write: Callable[[Secret], Any]) -> Any:
+    match json:
+        case Secret():
+            return write(json)
+        case dict():
+            return {name: _written(item, write) for name, item in json.items()}
+        case list() | tuple():
+            return [_written(item, write) for item in json]
+    return json
 
 
 def secrets(settings: object, path: str = "") -> Iterator[tuple[str, Secret]]:
@@ -211,13 +240,8 @@ def _structure_secret(value: Any, _: Any) -> Secret:
 
 
 @_converter.register_unstructure_hook
-def _unstructure_secret(secret: Secret) -> str:
-    if secret.reference is None:
-        message = (
-            f"a secret given as itself is not written down; give a reference: {REFERENCE_FORMS}"
-        )
-        raise LiteralSecretError(message)
-    return secret.reference
+def _unstructure_secret(secret: Secret) -> Secret:
+    return secret  # `to_json` writes it
 
 
 def _is_tuple(kind: Any) -> bool:
