@@ -32,7 +32,7 @@ from hostspec.normalise import clean_text
 from hostspec.settings import secrets
 from pagerduty_plugin.event import routing_key_fault
 from pagerduty_plugin.keys import fingerprint, readable_fingerprint
-from pagerduty_plugin.service_table import ServiceTable, new_id, one_or_several
+from pagerduty_plugin.service_table import ServiceTable, new_id, one_or_several, shared_keys
 from pagerduty_plugin.settings import (
     InstallationSettings,
     InstallFlowSettings,
@@ -76,6 +76,15 @@ class PagerDuty(Provider[InstallationSettings]):
             if reason:
                 faults.append(Fault(path, reason))
         return faults
+
+    def notes(self, installations: Sequence[Installation[InstallationSettings]]) -> Sequence[str]:
+        """Say which services share an integration key."""
+        return [
+            f"{' and '.join('/'.join(place) for place in shared.places)} have the same "
+            "integration key: a problem that both are told of is one incident at PagerDuty, and "
+            "the first resolve closes it"
+            for shared in shared_keys(installations)
+        ]
 
     def table(self) -> ServiceTable:
         """Offer the service table."""
