@@ -50,6 +50,12 @@ class Account:
     faults: tuple[Fault, ...] = ()
     stored: StoredInstallation | None = None
 
+    @property
+    def complaints(self) -> tuple[Fault, ...]:
+        """The faults, with their place."""
+        where = f"{self.place}: installation {self.name!r}"
+        return tuple(Fault(f"{where}: {fault.path}", fault.reason) for fault in self.faults)
+
 
 class Accounts:
     """The accounts of a configuration, whatever is wrong with its rules.
@@ -98,9 +104,7 @@ class Accounts:
         """
         account = self.find(name)
         if account.installation is None:
-            raise ConfigurationError(
-                fault.below(f"{account.place}: installation {name!r}") for fault in account.faults
-            )
+            raise ConfigurationError(account.complaints)
         return account, account.installation
 
     def stored(self, name: str) -> StoredInstallation:

@@ -255,11 +255,7 @@ def installations(path: Path) -> None:
         columns = ("name", "provider", "services", "where")
         screen.table(Table("Installations", columns, rows))
         _warn(accounts.notes(), screen)
-        faults = [
-            fault.below(f"{account.place}: installation {account.name!r}")
-            for account in found
-            for fault in account.faults
-        ]
+        faults = [fault for account in found for fault in account.complaints]
     if faults:
         raise ConfigurationError(faults)
 

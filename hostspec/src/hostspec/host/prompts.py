@@ -85,6 +85,7 @@ class _Asking:
         self._judge = judge
         self._screen = screen
         self._again: dict[str, Callable[[], None]] = {}
+        self._explained: set[str] = set()
 
     def ask_fields(self, kind: Any, path: str, into: dict[str, Any]) -> None:
         attrs.resolve_types(kind)
@@ -138,8 +139,9 @@ class _Asking:
                 return
 
     def _explain(self, info: SettingInfo) -> None:
-        if info.help:
+        if info.help and info.help not in self._explained:
             self._screen.complain(info.help, "dim")
+            self._explained.add(info.help)
 
     def _faults(self, path: str) -> list[Fault]:
         """Give what is wrong at a path, and below it."""

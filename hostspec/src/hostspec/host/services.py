@@ -42,7 +42,6 @@ class Services:
             reason = f"a {found.provider} account has no services to list or edit"
             refuse("", reason)
         self._table: DestinationTable[Any] = table
-        self._title = f"{account} ({found.provider}), {found.place}"
         attrs.resolve_types(table.row)
         self._fields = {key_of(field): describe(field) for field in attrs.fields(table.row)}
 
@@ -75,7 +74,7 @@ class Services:
             tuple(_cell(row.get(key)) for key in self._fields)
             for row in self._table.rows(self._installation.settings)
         )
-        return Table(self._title, columns, rows)
+        return Table(f"Services of {self.account}", columns, rows)
 
     def refuse_unchangeable(self) -> None:
         """See that the account is in the store, where it can be changed.
