@@ -6,6 +6,7 @@ from hostspec.action import Action, AnyAction, Capabilities, Limit, Preview
 from hostspec.alert import Alert
 from hostspec.collapse import collapse
 from hostspec.demonstration import Demonstration, Table
+from hostspec.discovery import Discovery, DiscoveryError, Found, FoundState
 from hostspec.faults import Fault, FaultsError
 from hostspec.hookspecs import Answer, Hooks, HostSpec
 from hostspec.incident import Delivery, Handle, Incident, IncidentState, Operation, Place
@@ -44,9 +45,13 @@ __all__ = [
     "Delivery",
     "Demonstration",
     "Destination",
+    "Discovery",
+    "DiscoveryError",
     "Fault",
     "FaultsError",
     "FaultyAlertError",
+    "Found",
+    "FoundState",
     "FrozenDict",
     "Handle",
     "Hooks",
