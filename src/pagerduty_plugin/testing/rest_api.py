@@ -250,7 +250,7 @@ class RestApi:
     def _integration(
         self, service: Service, integration: Integration, *, listed: bool = False
     ) -> dict[str, object]:
-        members = {
+        members: dict[str, object] = {
             **self._integration_reference(service, integration),
             "type": integration.type,
             "name": integration.name,
