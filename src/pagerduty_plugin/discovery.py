@@ -252,7 +252,7 @@ def _reason(error: RestError, settings: DiscoverySettings, scope: str) -> str:
         case 403:
             return f"The API token may not do this; it needs the scope {scope} ({error})"
         case 429:
-            return "PagerDuty was asked too often (429), also after a pause; try again in a minute"
+            return "PagerDuty was asked too often (429); try again in some minutes"
         case status if status >= 500:  # noqa: PLR2004 -- the class of HTTP server errors
             return f"{error}; try again later"
         case status if 300 <= status < 400:  # noqa: PLR2004 -- the class of HTTP redirects
