@@ -116,7 +116,7 @@ def test_a_service_is_shown_with_references_or_with_its_integrations(
             {
                 "id": integration.id,
                 "type": f"{V2}_reference",
-                "summary": V2,
+                "summary": "Events API V2",
                 "self": f"https://api.pagerduty.com/services/{service.id}/integrations/{integration.id}",
                 "html_url": (
                     f"https://acme.pagerduty.com/service-directory/{service.id}/integrations/"
@@ -127,7 +127,7 @@ def test_a_service_is_shown_with_references_or_with_its_integrations(
     }
     full = caller.get(f"/services/{service.id}?include[]=integrations").json()["service"]
     (shown,) = full["integrations"]
-    assert (shown["type"], shown["name"], shown["integration_key"]) == (V2, V2, key)
+    assert (shown["type"], shown["name"], shown["integration_key"]) == (V2, "Events API V2", key)
     assert (shown["service"]["id"], shown["vendor"]) == (service.id, None)
     assert service.id.startswith("P")
     assert service.id.isalnum()

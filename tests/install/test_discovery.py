@@ -296,7 +296,7 @@ def test_a_missing_integration_is_created_and_pages(searcher: Searcher) -> None:
 def test_connecting_again_doubles_nothing(searcher: Searcher) -> None:
     searcher.fake.create_service("platform")
     searcher.fake.add_service("checkout")
-    first = searcher.connect("platform", "checkout")
+    first = searcher.connect("platform", "checkout", "platform")
     for _ in range(2):
         again = searcher.connect("checkout", "platform", "checkout")
         assert again.installation == first.installation

@@ -201,7 +201,7 @@ class FakePagerDuty:
             service: The service's name.
             type: One of the types of PagerDuty's REST API; only the key of an
                 ``events_api_v2_inbound_integration`` takes events here.
-            name: What people call it; empty for its type.
+            name: What people call it; empty for a name made of its type.
             key: Its integration key; None makes one, but for an e-mail integration.
             vendor: The id of the vendor it was made for.
             key_shown: Where the REST API shows its key: ``everywhere``, ``alone`` (not in a list)

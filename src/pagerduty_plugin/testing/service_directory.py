@@ -33,6 +33,12 @@ TYPES: Final = (
     "sql_monitor_inbound_integration",
 )
 
+_NAMES: Final = {
+    EVENTS_API_V2: "Events API V2",
+    E_MAIL: "Email",
+    "generic_events_api_inbound_integration": "Events API V1",
+}
+
 Shown: TypeAlias = Literal["everywhere", "alone", "nowhere"]
 Status: TypeAlias = Literal["active", "warning", "critical", "maintenance", "disabled"]
 
@@ -130,7 +136,7 @@ class ServiceDirectory:
         Args:
             service: The service's name.
             type: One of the types of PagerDuty's REST API.
-            name: What people call it; empty for its type.
+            name: What people call it; empty for a name made of its type.
             key: Its integration key; None makes one, but for an e-mail integration.
             vendor: The id of the vendor it was made for.
             key_shown: Where the REST API shows its key.
@@ -152,7 +158,7 @@ class ServiceDirectory:
         integration = Integration(
             id=identifier(f"{held.id} {len(held.integrations)}"),
             type=type,
-            name=name or type,
+            name=name or _NAMES.get(type, type),
             key=key,
             vendor=vendor,
             key_shown=key_shown,
