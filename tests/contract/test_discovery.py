@@ -49,7 +49,7 @@ class BellDiscovery(Discovery[Door, Bells]):
     def connect(
         self,
         chosen: Sequence[str],
-        settings: Door,  # noqa: ARG002
+        settings: Door,
         installations: Iterable[Installation[Any]] = (),
         *,
         name: str = "",
