@@ -22,7 +22,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 from hostspec import Secret, json_schema
 from hostspec.kernel import load
-from hostspec.settings import describe, to_json
+from hostspec.settings import describe, key_of, to_json
 
 PLUGINS = ("pagerduty",)
 
@@ -63,8 +63,8 @@ def tables(kind: Any, place: str = "") -> Iterator[str]:
     yield "|---|---|---|---|"
     inner = []
     for field in attrs.fields(kind):
-        yield f"| `{field.name}` | {_type(field)} | {_default(field)} | {_meaning(field)} |"
-        inner += [(each, field.name) for each in _classes(field.type)]
+        yield f"| `{key_of(field)}` | {_type(field)} | {_default(field)} | {_meaning(field)} |"
+        inner += [(each, key_of(field)) for each in _classes(field.type)]
     yield ""
     for each, name in inner:
         yield from tables(each, f"{place}.{name}" if place else name)

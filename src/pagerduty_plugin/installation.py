@@ -33,7 +33,7 @@ from hostspec.settings import secrets
 from pagerduty_plugin.discovery import ServiceDiscovery
 from pagerduty_plugin.event import routing_key_fault
 from pagerduty_plugin.granted import PROVIDER, Granted, merge, told
-from pagerduty_plugin.service_table import new_id
+from pagerduty_plugin.service_table import ServiceTable, new_id
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings, account_fault
 
 _DOMAINS: Final = {"us": "pagerduty.com", "eu": "eu.pagerduty.com"}
@@ -72,6 +72,10 @@ class PagerDuty(Provider[InstallationSettings]):
             if reason:
                 faults.append(Fault(path, reason))
         return faults
+
+    def table(self) -> ServiceTable:
+        """Offer the service table."""
+        return ServiceTable()
 
     def setup(self) -> InstallFlow:
         """Offer PagerDuty's Simple Install Flow."""

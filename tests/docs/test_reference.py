@@ -31,7 +31,7 @@ from hostspec.host import configuration
 from hostspec.host.cli import main
 from hostspec.kernel import calling, load, memory
 from hostspec.normalise import DEEPEST
-from hostspec.settings import describe
+from hostspec.settings import describe, key_of
 from pagerduty_plugin import client, event, fit, rest, testing, trigger
 from pagerduty_plugin.settings import BASE_URLS
 from pagerduty_plugin.testing import account, rest_api
@@ -223,7 +223,7 @@ def _settings(kind: object) -> Iterator[tuple[str, str]]:
     """Find every setting in a settings class and those inside of it, with its help."""
     for field in attrs.fields(kind):
         info = describe(field)
-        yield field.name, info.help or f"{info.label}."
+        yield key_of(field), info.help or f"{info.label}."
         for argument in getattr(field.type, "__args__", ()):
             if attrs.has(argument):
                 yield from _settings(argument)

@@ -6,10 +6,19 @@ from hostspec.action import Action, AnyAction, Capabilities, Limit, Preview
 from hostspec.alert import Alert
 from hostspec.collapse import collapse
 from hostspec.demonstration import Demonstration, Table
+from hostspec.destination_table import DestinationTable
 from hostspec.discovery import Discovery, DiscoveryError, Found, FoundState
 from hostspec.faults import Fault, FaultsError
 from hostspec.hookspecs import Answer, Hooks, HostSpec
-from hostspec.incident import Delivery, Handle, Incident, IncidentState, Operation, Place
+from hostspec.incident import (
+    Delivery,
+    Handle,
+    Incident,
+    IncidentState,
+    Operation,
+    Place,
+    Suppression,
+)
 from hostspec.markers import PROJECT, hookimpl, hookspec
 from hostspec.merge import merge
 from hostspec.normalise import FrozenDict, Json, Repair, normalise
@@ -45,6 +54,7 @@ __all__ = [
     "Delivery",
     "Demonstration",
     "Destination",
+    "DestinationTable",
     "Discovery",
     "DiscoveryError",
     "Fault",
@@ -85,6 +95,7 @@ __all__ = [
     "SetupProblem",
     "Severity",
     "Status",
+    "Suppression",
     "Table",
     "collapse",
     "from_json",
