@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import http.client
 import os
 import platform
 import re
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
 import attrs
 
 from hostspec.web import is_loopback
-from pagerduty_plugin.reply import NoReply, Reply, Trouble
+from pagerduty_plugin.reply import NoReply, Reply, Trouble, read_pause
 
 if TYPE_CHECKING:
     import requests
@@ -32,6 +35,16 @@ READ_TIMEOUT: Final = 15.0
 MOST_READ: Final = 65_536
 """Bytes of a reply that are read."""
 
+MOST_LISTED: Final = 32_000_000
+"""Bytes of a reply of the REST API that are read; a page holds up to a hundred services."""
+
+LONGEST_WAIT: Final = 60.0
+"""Seconds that a call of the REST API waits for its rate limit, which counts over as many."""
+
+UNTOLD_WAIT: Final = 10.0
+"""Seconds that it waits where PagerDuty names none."""
+
+_NOTHING: Final[Mapping[str, str]] = types.MappingProxyType({})
 _PROXY_VARIABLES: Final = {"http_proxy": "http", "https_proxy": "https", "all_proxy": "all"}
 _CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _TUNNEL: Final = re.compile(r"Tunnel connection failed: (?P<words>(?P<kind>\d)\d\d.{,100}).*")
@@ -192,15 +205,15 @@ def _adapter() -> requests.adapters.HTTPAdapter:
     return OnePool(pool_maxsize=1024, max_retries=0)
 
 
-def _text(response: requests.Response) -> str:
+def _text(response: requests.Response, most: int = MOST_READ) -> str:
     """Read a body; one that breaks off does not undo the status that came before it."""
     content = b""
     with contextlib.suppress(Exception):
         for chunk in response.iter_content(MOST_READ):
             content += chunk
-            if len(content) >= MOST_READ:
+            if len(content) >= most:
                 break
-    return content[:MOST_READ].decode(errors="replace")
+    return content[:most].decode(errors="replace")
 
 
 def _proxies(url: str, surroundings: Surroundings) -> Mapping[str, str]:
@@ -268,3 +281,86 @@ def _told(causes: tuple[BaseException, ...]) -> str:
         if isinstance(each, OSError) and each.strerror:
             return each.strerror
     return type(causes[-1]).__name__
+
+
+class RestApi:
+    """Calls PagerDuty's REST API v2 with one token, over one connection; not thread-safe.
+
+    Args:
+        base_url: of the REST API.
+        authorization: the header of that name.
+        environment: as for `Client`.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        authorization: str,
+        environment: Mapping[str, str] = os.environ,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._base_url = base_url
+        self._headers = {
+            "Accept": "application/vnd.pagerduty+json;version=2",
+            "Authorization": authorization,
+            "User-Agent": _user_agent(),
+        }
+        self._sleep = sleep
+        self._adapter = _adapter()
+        surroundings = Surroundings.read(environment)
+        self._options: dict[str, Any] = {
+            "stream": True,
+            "timeout": (CONNECT_TIMEOUT, READ_TIMEOUT),
+            "verify": surroundings.ca_bundle or True,
+            "proxies": _proxies(base_url, surroundings),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._adapter.close()
+
+    def call(
+        self, method: str, path: str, query: Mapping[str, str] = _NOTHING, body: object = None
+    ) -> Reply | NoReply:
+        """Make a call; never raises for what the network does.
+
+        A call that is refused for the rate limit is made once more, after the pause that
+        PagerDuty asks for, if it is no longer than `LONGEST_WAIT`.
+
+        Args:
+            method: the HTTP method.
+            path: below the base URL.
+            query: the parameters, not encoded.
+            body: what to send as JSON; None for no body.
+        """
+        reply = self._call(method, path, query, body)
+        if isinstance(reply, Reply) and reply.status == 429:  # noqa: PLR2004 -- HTTP's number
+            pause = read_pause(reply.retry_after, dt.datetime.now(dt.UTC))
+            if pause is None or pause <= LONGEST_WAIT:
+                self._sleep(UNTOLD_WAIT if pause is None else pause)
+                reply = self._call(method, path, query, body)
+        return reply
+
+    def _call(
+        self, method: str, path: str, query: Mapping[str, str], body: object
+    ) -> Reply | NoReply:
+        import requests
+
+        url = f"{self._base_url}{path}"
+        try:
+            request = requests.Request(
+                method, url, self._headers, params=query, json=body
+            ).prepare()
+            response = self._adapter.send(request, **self._options)
+            try:
+                pause = response.headers.get("Retry-After") or response.headers.get(
+                    "ratelimit-reset", ""
+                )
+                return Reply(response.status_code, _text(response, MOST_LISTED), pause)
+            finally:
+                response.close()
+        except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it is an answer
+            return _no_reply(error)

@@ -19,8 +19,20 @@ BASE_URLS: Final = {
 }
 """The Events API by service region (support page "Service Regions")."""
 
+REST_URLS: Final = {
+    "us": "https://api.pagerduty.com",
+    "eu": "https://api.eu.pagerduty.com",
+}
+"""The REST API by service region (support page "Service Regions")."""
+
 SEVERITIES: Final = ("critical", "error", "warning", "info")
 """The severities of the Events API v2 (guide "Send an Alert Event")."""
+
+AUTO: Final = "auto"
+"""Stands for the kind of token that its length tells."""
+
+ACCOUNT_TOKEN_LENGTH: Final = 20
+"""Characters of an account's REST API key; nowhere promised, but so in PagerDuty's examples."""
 
 DEFAULT_SEVERITY: Final = "default"
 """Stands for the alert's own severity."""
@@ -32,6 +44,10 @@ def _base_url_fault(url: str) -> str | None:
 
 def _install_url_fault(url: str) -> str | None:
     return _url_fault(url, "PagerDuty", "https://app.pagerduty.com")
+
+
+def _api_url_fault(url: str) -> str | None:
+    return _url_fault(url, "the REST API", REST_URLS["us"])
 
 
 def _url_fault(url: str, whose: str, example: str) -> str | None:
@@ -224,6 +240,57 @@ class InstallFlowSettings:
         """Refuse an account that no address would name."""
         if self.account and self.install_url:
             yield Fault("account", "has no place in an install URL; leave one of both out")
+
+
+@attrs.frozen(kw_only=True)
+class DiscoverySettings:
+    """What has to be known to list an account's services."""
+
+    token: Secret = setting(
+        "API token",
+        help="A token of PagerDuty's REST API that may read services, and write them if an "
+        "integration has to be created: an account's API key, or an OAuth token. By reference: "
+        "env:NAME, file:PATH or keyring:SERVICE/NAME.",
+    )
+    token_kind: str = setting(
+        "Kind of token",
+        help=f"{AUTO} means: of the account if it has {ACCOUNT_TOKEN_LENGTH} characters, else "
+        "OAuth.",
+        default=AUTO,
+        choices=(AUTO, "account", "oauth"),
+    )
+    region: str = setting(
+        "Service region",
+        help="Where the account lives.",
+        default="us",
+        choices=tuple(REST_URLS),
+    )
+    query: str = setting(
+        "Query", help="List only services whose name holds this; all, if empty.", default=""
+    )
+    integration_name: str = setting(
+        "Integration name",
+        help="What PagerDuty calls an integration that is created.",
+        default="pagerduty-plugin",
+        check=_blank,
+    )
+    api_url: str = setting(
+        "API URL",
+        help="Another address of the REST API; stands in the region's place.",
+        default="",
+        check=_api_url_fault,
+    )
+    base_url: str = setting(
+        "Base URL",
+        help="Another address of the Events API, for the installation.",
+        default="",
+        check=_base_url_fault,
+    )
+
+    @property
+    def rest_url(self) -> str:
+        """The base URL of the REST API for this account."""
+        return self.api_url.rstrip("/") or REST_URLS[self.region]
 
 
 @attrs.frozen(kw_only=True)
