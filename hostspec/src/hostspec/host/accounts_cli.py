@@ -13,6 +13,7 @@ import attrs
 import click
 
 from hostspec.demonstration import Table
+from hostspec.discovery import DiscoveryError
 from hostspec.faults import Fault
 from hostspec.host import given, prompts
 from hostspec.host.commands import example, speaks_plainly, with_config
@@ -97,8 +98,12 @@ def _refuse_incomplete(faults: Sequence[Fault], wrong: Sequence[Fault]) -> None:
     "services",
     multiple=True,
     metavar="NAME=REFERENCE",
-    help="One service and where its key is: env:NAME, file:PATH or keyring:SERVICE/NAME.",
+    help="One service and where its key is: env:NAME, file:PATH or keyring:SERVICE/NAME. "
+    "With --discover just its name, or its id.",
 )
+@click.option("--discover", is_flag=True, help="Ask the provider which services there are.")
+@click.option("--all", "everything", is_flag=True, help="Of --discover: connect all services.")
+@click.option("--yes", is_flag=True, help="Of --discover: create what lacks without asking.")
 @click.option("--install-flow", is_flag=True, help="Connect in a browser, at the provider.")
 @click.option("--app-id", metavar="ID", help="The same as --set app_id=ID.")
 @click.option(
@@ -119,6 +124,9 @@ def connect(  # noqa: PLR0913 -- one argument for each option
     file: BinaryIO | None,
     settings: tuple[str, ...],
     services: tuple[str, ...],
+    discover: bool,
+    everything: bool,
+    yes: bool,
     install_flow: bool,
     app_id: str | None,
     port: int,
@@ -129,17 +137,27 @@ def connect(  # noqa: PLR0913 -- one argument for each option
     """Connect an account of PROVIDER and keep it in the store, its secrets sealed.
 
     Asks for what is needed, unless the options give it. NAME is what rules will call the
-    account. With --install-flow the provider's page in a browser asks instead.
+    account. With --install-flow the provider's page in a browser asks instead; with --discover
+    the provider is asked what the account holds.
     """
     screen = Screen()
+    if install_flow and discover:
+        refuse("--discover", "has no place beside --install-flow")
+    if everything and services:
+        refuse("--all", "has no place beside --service")
     settings = (*settings, f"app_id={app_id}") if app_id else settings
-    asked = _Given(file, settings, services)
+    asked = _Given(file, settings, () if discover else services)
     with _accounts(path) as accounts:
         if name is not None and (fault := accounts.name_fault(name)):
             refuse("", fault)
         if install_flow:
             connected = _connect_in_browser(
                 accounts, provider, asked, screen, name=name or "", port=port, opens=not no_browser
+            )
+        elif discover:
+            chosen = ("all",) if everything else services
+            connected = _connect_by_discovery(
+                accounts, provider, asked, screen, name=name or "", chosen=chosen, yes=yes
             )
         else:
             connected = _connect_by_hand(accounts, provider, asked, screen, name)
@@ -205,6 +223,39 @@ def _connect_in_browser(  # noqa: PLR0913 -- one argument for each option
         sys.exit(1)
     except OSError as error:
         refuse("--port", f"cannot listen on {port}: {error.strerror}")
+
+
+def _connect_by_discovery(  # noqa: PLR0913 -- one argument for each option
+    accounts: Accounts,
+    provider: str,
+    asked: _Given,
+    screen: Screen,
+    *,
+    name: str,
+    chosen: Sequence[str],
+    yes: bool,
+) -> Connected[Any]:
+    from hostspec.host import discover  # noqa: PLC0415 -- of no use to the others
+
+    discovery = accounts.provider(provider).discovery()
+    if discovery is None:
+        refuse("--discover", f"{provider} has none; leave it out")
+    accounts.check_key()
+    kind = discovery.settings
+    raw = asked.complete(kind, lambda answers: _faults(kind, answers), screen)
+    try:
+        return discover.connect(
+            accounts,
+            discovery,
+            structure(kind, raw),
+            screen,
+            name=name,
+            chosen=chosen,
+            go_ahead=lambda question: _go_ahead(question, yes=yes),
+        )
+    except DiscoveryError as error:
+        screen.complain(printable(f"not connected: {error}"))
+        sys.exit(1)
 
 
 def _faults(kind: type, raw: Mapping[str, Any]) -> Sequence[Fault]:
