@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from workspace import CHECKOUT, PLATFORM, Workspace, line
+
+from hostspec.host.accounts import Accounts
+from hostspec.host.source import Source
+from hostspec.host.store import opened
 
 RULE = """
 [[rules]]
@@ -17,18 +21,6 @@ name = "Pages"
 use = "pagerduty.trigger"
 installation = "acme"
 services = ["checkout"]
-"""
-STATE = """\
-import sys
-from pathlib import Path
-from hostspec.host.accounts import Accounts
-from hostspec.host.source import Source
-from hostspec.host.store import opened
-source = Source.read(Path("alerthost.toml"))
-with opened(source) as store:
-    [account] = Accounts(source, store).installations()
-    for service in account.settings.services:
-        print(service.id, service.name, *(key.reveal() for key in service.keys))
 """
 
 
@@ -43,19 +35,23 @@ def connected(workspace: Workspace) -> None:
         ],
     }
     arguments = ("connect", "pagerduty", "acme", "--settings", "-")
-    assert workspace.alerthost(*arguments, given=json.dumps(given)).returncode == 0
+    assert workspace.here(*arguments, given=json.dumps(given)).returncode == 0
 
 
 def state(workspace: Workspace) -> list[list[str]]:
     """Give what is stored: id, name and keys of each service."""
-    run = subprocess.run(
-        [sys.executable, "-c", STATE], cwd=workspace.folder, capture_output=True, check=True
-    )
-    return [text.split() for text in run.stdout.decode().splitlines()]
+    with contextlib.chdir(workspace.folder):
+        source = Source.read(Path("alerthost.toml"))
+        with opened(source) as store:
+            [account] = Accounts(source, store).installations()
+            return [
+                [service.id, service.name, *(key.reveal() for key in service.keys)]
+                for service in account.settings.services
+            ]
 
 
 def change(workspace: Workspace, *arguments: str) -> tuple[int, str, str]:
-    run = workspace.alerthost("services", "acme", *arguments)
+    run = workspace.here("services", "acme", *arguments)
     assert CHECKOUT not in run.stdout + run.stderr
     return run.returncode, run.stdout, run.stderr
 
@@ -71,7 +67,7 @@ def test_a_service_is_added_by_reference(workspace: Workspace) -> None:
         ["platform", PLATFORM],
     ]
     assert [row[0] for row in rows[:2]] == ["one", "two"]
-    shown = workspace.alerthost("services", "acme").stdout
+    shown = workspace.here("services", "acme").stdout
     assert shown.splitlines()[:2] == ["Services of acme", "Service   Integration key"]
     assert shown.splitlines()[-2].split() == ["platform", "file:pd_platform"]
 
@@ -148,7 +144,7 @@ def test_a_rotation_sends_under_the_new_key_and_ends(workspace: Workspace) -> No
     assert rotated[0] == 0
     assert "alerthost services acme rotate checkout --done" in rotated[1]
     assert state(workspace)[0][1:] == ["checkout", "n" * 32, CHECKOUT]
-    workspace.alerthost("send", given=line())
+    workspace.here("send", given=line())
     assert [body["routing_key"] for body in workspace.bodies()] == ["n" * 32]
 
     done = change(workspace, "rotate", "checkout", "--done")
@@ -164,12 +160,14 @@ def test_processes_that_add_at_once_lose_nothing(workspace: Workspace) -> None:
     with ThreadPoolExecutor(4) as pool:
         ran = list(
             pool.map(
-                lambda n: change(workspace, "add", f"service{n}", "--key", f"file:key{n}"),
+                lambda n: workspace.alerthost(
+                    *("services", "acme", "add", f"service{n}", "--key", f"file:key{n}")
+                ),
                 range(4),
             )
         )
 
-    assert [code for code, _, _ in ran] == [0] * 4
+    assert [run.returncode for run in ran] == [0] * 4, ran
     names = sorted(row[1] for row in state(workspace))
     assert names == ["checkout", "service0", "service1", "service2", "service3", "web"]
 
@@ -177,12 +175,12 @@ def test_processes_that_add_at_once_lose_nothing(workspace: Workspace) -> None:
 def test_without_the_stores_key_services_are_listed_but_none_is_lost(workspace: Workspace) -> None:
     (workspace.folder / "alerthost.key").unlink()
 
-    shown = workspace.alerthost("services", "acme")
+    shown = workspace.here("services", "acme")
     assert (shown.returncode, shown.stdout.count("******** (cannot be read)")) == (0, 2)
     code, _, complained = change(workspace, "add", "x", "--key", "env:PD_CHECKOUT")
     assert (code, complained.count("Traceback")) == (0, 0)
-    assert workspace.alerthost("explain", given=line()).returncode == 0
-    sent = workspace.alerthost("send", given=line())
+    assert workspace.here("explain", given=line()).returncode == 0
+    sent = workspace.here("send", given=line())
     assert sent.returncode == 2
     assert sent.stderr.splitlines()[0].startswith(
         "store sqlite:///alerthost.db: installation 'acme': settings.services[0].integration_key: "

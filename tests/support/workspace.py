@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from click.testing import CliRunner
 
+from hostspec.host.cli import main
 from pagerduty_plugin.testing import FakePagerDuty
 
 CHECKOUT = "0123456789abcdefghijABCDEFGHIJ01"
@@ -88,6 +91,18 @@ class Workspace:
         return subprocess.CompletedProcess(
             run.args, run.returncode, run.stdout.decode(), run.stderr.decode()
         )
+
+    def here(
+        self, *arguments: str, given: str | bytes = "", env: dict[str, str | None] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as `alerthost` does, but inside of this process, which is quicker."""
+        with contextlib.chdir(self.folder):
+            ran = CliRunner().invoke(
+                main, arguments, input=given, env=self.environment(env), prog_name="alerthost"
+            )
+        if ran.exception is not None and not isinstance(ran.exception, SystemExit):
+            raise ran.exception
+        return subprocess.CompletedProcess(arguments, ran.exit_code, ran.stdout, ran.stderr)
 
     def environment(self, env: dict[str, str | None] | None = None) -> dict[str, str]:
         """Give the environment of a command: the secret in it, nothing of colours."""
