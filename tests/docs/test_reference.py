@@ -28,8 +28,9 @@ from hostspec import (
     json_schema,
 )
 from hostspec.host import configuration, store
-from hostspec.host.accounts_cli import DEFAULT_PORT, services
+from hostspec.host.accounts_cli import DEFAULT_PORT
 from hostspec.host.cli import main
+from hostspec.host.services_cli import services
 from hostspec.kernel import calling, load, memory
 from hostspec.normalise import DEEPEST
 from hostspec.settings import describe, key_of

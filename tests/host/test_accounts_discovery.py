@@ -34,11 +34,11 @@ def test_a_person_chooses_and_lets_what_lacks_be_created(workspace: Workspace) -
         asked.answer("API token: ", TOKEN)
         asked.answer("Kind of token (auto, account, oauth) [auto]: ", "")
         asked.answer("Service region (us, eu) [us]: ", "")
-        asked.answer("Connect which: ", "5")
-        asked.wait_for("'5' cannot be connected: it is disabled at PagerDuty")
+        asked.answer("Connect which: ", "2")
+        asked.wait_for("'2' cannot be connected: it is disabled at PagerDuty")
         asked.answer("Connect which: ", "serch")
         asked.wait_for("'serch' is unknown; did you mean 'search'?")
-        asked.answer("Connect which: ", "orders, 4")
+        asked.answer("Connect which: ", "orders, 5")
         asked.answer("Create at pagerduty what these lack: search? [y/N]: ", "y")
         assert asked.end() == 0
 
@@ -64,7 +64,7 @@ def test_all_is_connected_without_a_terminal(workspace: Workspace) -> None:
         env={"PD_TOKEN": TOKEN},
     )
     assert run.returncode == 0, run
-    assert services(workspace) == ["checkout", "platform", "orders", "search"]
+    assert services(workspace) == ["checkout", "orders", "platform", "search"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_all_is_connected_without_a_terminal(workspace: Workspace) -> None:
         (["--set", "token=env:PD_TOKEN"], 2, "--service: missing, and --all as well"),
         (["--set", "token=env:PD_TOKEN", "--service", "x"], 2, "--service: 'x' is unknown"),
         (["--set", "token=env:PD_TOKEN", "--service", "old"], 2, "--service: 'old' cannot be"),
-        (["--set", "token=env:PD_CHECKOUT", "--all"], 1, "not connected: PagerDuty"),
+        (["--set", "token=env:PD_CHECKOUT", "--all"], 1, "not connected: The API token looks like an integration"),
         (["--set", f"token={TOKEN}", "--all"], 2, "--set token: takes no secret as itself"),
         (["--all"], 2, "token: missing; it is required"),
         (["--all", "--service", "x"], 2, "--all: has no place beside --service"),

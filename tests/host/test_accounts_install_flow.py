@@ -19,6 +19,15 @@ from workspace import CHECKOUT, Workspace
 
 from pagerduty_plugin.testing import App
 
+# also where the tests run in the background, where Ctrl-C is ignored
+_INTERRUPTIBLE = """\
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from hostspec.host import main
+sys.argv[0] = "alerthost"
+main()
+"""
+
 
 @pytest.fixture(autouse=True)
 def bare(workspace: Workspace) -> None:
@@ -76,7 +85,7 @@ def flow(
     ports = () if "--port" in arguments else ("--port", "0")
     browser = () if env else ("--no-browser",)
     with subprocess.Popen(
-        [sys.executable, "-m", "hostspec.host", *command, *ports, *browser],
+        [sys.executable, "-c", _INTERRUPTIBLE, *command, *ports, *browser],
         cwd=workspace.folder,
         env=workspace.environment(env),
         stdin=subprocess.DEVNULL,

@@ -15,10 +15,12 @@ from workspace import Workspace
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
-# the terminal becomes the controlling one, so that Ctrl-C reaches the command
+# as a shell starts it: the terminal is the controlling one, and Ctrl-C is not ignored, as it
+# would be where the tests run in the background
 _CONTROLLED = """\
-import fcntl, sys, termios
+import fcntl, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from hostspec.host import main
 sys.argv[0] = "alerthost"
 main()

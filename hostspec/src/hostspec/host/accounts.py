@@ -6,16 +6,18 @@ meanwhile is kept: the change is made again upon what is there then.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 
 from hostspec.faults import Fault, FaultsError
 from hostspec.host import configuration
 from hostspec.host.source import ConfigurationError, Source, refuse
-from hostspec.host.store import Store, Stored
+from hostspec.host.store import Store, Stored, opened
 from hostspec.kernel.loading import survey
 from hostspec.kernel.plugins import Plugins, PluginState, unknown
 from hostspec.provider import Installation, Provider
@@ -23,8 +25,10 @@ from hostspec.secret import REFERENCE_FORMS, Secret
 from hostspec.settings import SettingsError, secrets
 from hostspec.setup import Connected
 from hostspec.store.errors import StoreError
-from hostspec.store.installations import StoredInstallation
 from hostspec.store.sealing import GET_A_KEY, Sealed, seal
+
+if TYPE_CHECKING:
+    from hostspec.store.installations import StoredInstallation
 
 Change: TypeAlias = Callable[[Any], Any]
 """Makes new settings of an installation's settings, or raises FaultsError."""
@@ -323,6 +327,19 @@ class Accounts:
 
     def _unknown_provider(self, name: str) -> str:
         return configuration.not_offered(name, self.plugins.providers, "provider", self.plugins)
+
+
+@contextlib.contextmanager
+def at_hand(path: Path) -> Iterator[Accounts]:
+    """Open the accounts of a configuration file.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or an enabled plugin cannot be used.
+        StoreError: the store cannot be used.
+    """
+    source = Source.read(path)
+    with opened(source) as store:
+        yield Accounts(source, store)
 
 
 def _plugins(source: Source) -> Plugins:

@@ -1,13 +1,12 @@
-"""The commands that connect, show and change accounts."""
+"""The commands that connect, list and disconnect accounts."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import attrs
 import click
@@ -16,34 +15,15 @@ from hostspec.demonstration import Table
 from hostspec.discovery import DiscoveryError
 from hostspec.faults import Fault
 from hostspec.host import given, prompts
+from hostspec.host.accounts import Accounts, at_hand
 from hostspec.host.commands import example, speaks_plainly, with_config
 from hostspec.host.screen import Screen, printable
-from hostspec.host.source import ConfigurationError, Source, refuse
-from hostspec.host.store import opened
+from hostspec.host.source import ConfigurationError, refuse
 from hostspec.provider import Installation
 from hostspec.settings import SettingsError, structure
 from hostspec.setup import Connected, SetupError
 
-if TYPE_CHECKING:
-    from hostspec.host.accounts import Accounts
-    from hostspec.host.services import Services
-
 DEFAULT_PORT: Final = 9096
-
-
-@contextmanager
-def _accounts(path: Path) -> Iterator[Accounts]:
-    source = Source.read(path)
-    with opened(source) as store:
-        # the libraries of the store take their time, and most commands do without
-        from hostspec.host.accounts import Accounts  # noqa: PLC0415
-
-        yield Accounts(source, store)
-
-
-def _warn(notes: Sequence[str], screen: Screen) -> None:
-    for note in notes:
-        screen.complain(printable(f"note: {note}"), "yellow")
 
 
 @attrs.frozen
@@ -147,7 +127,7 @@ def connect(  # noqa: PLR0913 -- one argument for each option
         refuse("--all", "has no place beside --service")
     settings = (*settings, f"app_id={app_id}") if app_id else settings
     asked = _Given(file, settings, () if discover else services)
-    with _accounts(path) as accounts:
+    with at_hand(path) as accounts:
         if name is not None and (fault := accounts.name_fault(name)):
             refuse("", fault)
         if install_flow:
@@ -251,7 +231,7 @@ def _connect_by_discovery(  # noqa: PLR0913 -- one argument for each option
             screen,
             name=name,
             chosen=chosen,
-            go_ahead=lambda question: _go_ahead(question, yes=yes),
+            go_ahead=lambda question: prompts.go_ahead(question, yes=yes),
         )
     except DiscoveryError as error:
         screen.complain(printable(f"not connected: {error}"))
@@ -272,17 +252,20 @@ def _tell_connected(accounts: Accounts, connected: Connected[Any], screen: Scree
     again = " again" if connected.again else ""
     told = f"connected {installation.name}{again}, with {names}; kept in {accounts.store.place}"
     screen.say(printable(told), "green")
-    _warn(connected.notes, screen)
+    for note in connected.notes:
+        screen.note(note)
     for aside in connected.left_aside:
         named = aside.name or "something without a name"
         kind = f" ({aside.kind})" if aside.kind else ""
         screen.complain(printable(f"left aside: {named}{kind}: {aside.reason}"), "yellow")
-    _warn(accounts.notes(), screen)
+    for note in accounts.notes():
+        screen.note(note)
 
 
 def _destinations(accounts: Accounts, installation: Installation[Any]) -> str:
     provider = accounts.plugins.providers[installation.provider]
-    return ", ".join(each.name for each in provider.destinations(installation)) or "nothing"
+    names = ", ".join(each.name for each in provider.destinations(installation))
+    return printable(names) or "nothing"
 
 
 @click.command(short_help="List the connected accounts.")
@@ -292,11 +275,11 @@ def _destinations(accounts: Accounts, installation: Installation[Any]) -> str:
 def installations(path: Path) -> None:
     """List the accounts: those the file declares, and those in the store."""
     screen = Screen()
-    with _accounts(path) as accounts:
+    with at_hand(path) as accounts:
         found = accounts.all()
         rows = tuple(
             (
-                account.name,
+                printable(account.name),
                 account.provider,
                 _destinations(accounts, account.installation) if account.installation else "-",
                 account.place,
@@ -305,151 +288,16 @@ def installations(path: Path) -> None:
         )
         columns = ("name", "provider", "services", "where")
         screen.table(Table("Installations", columns, rows))
-        _warn(accounts.notes(), screen)
+        for note in accounts.notes():
+            screen.note(note)
         faults = [fault for account in found for fault in account.complaints]
     if faults:
         raise ConfigurationError(faults)
 
 
-@click.group(
-    short_help="List and change the services of an account.",
-    invoke_without_command=True,
-    subcommand_metavar="[add|rename|rotate|remove] ...",
-)
-@with_config
-@click.argument("account")
-@click.pass_context
-@speaks_plainly
-@example("alerthost services acme")
-def services(context: click.Context, path: Path, account: str) -> None:
-    """List the services of ACCOUNT, keys masked; or add, rename, rotate or remove one."""
-    from hostspec.host.services import Services  # noqa: PLC0415 -- as in `_accounts`
-
-    accounts = context.with_resource(_accounts(path))
-    context.obj = found = Services(accounts, account)
-    if context.invoked_subcommand is None:
-        screen = Screen()
-        screen.table(found.table())
-        _warn(accounts.notes(), screen)
-    else:
-        found.refuse_unchangeable()
-
-
-_with_key = click.option(
-    "--key",
-    metavar="REFERENCE",
-    help="Where the key is: env:NAME, file:PATH or keyring:SERVICE/NAME. Else it is asked for.",
-)
-_with_yes = click.option("--yes", is_flag=True, help="Do it without asking.")
-
-
-@services.command(short_help="Add a service.")
-@_with_key
-@click.argument("name")
-@click.pass_obj
-@speaks_plainly
-@example("alerthost services acme add checkout --key env:PD_CHECKOUT")
-def add(services: Services, key: str | None, name: str) -> None:
-    """Add a service called NAME."""
-    screen = Screen()
-    services.refuse_taken(name)
-    row: dict[str, Any] = {"name": name}
-    if key is not None:
-        row[services.secret] = given.reference("--key", key)
-    faults = services.judge_row(row)
-    if faults:
-        if not prompts.can_ask() or any(fault.path in ("", *row) for fault in faults):
-            raise ConfigurationError(faults)
-        row = prompts.ask(services.row, row, services.judge_row, screen)
-    services.change(services.adding(row))
-    screen.say(printable(f"added {name} to {services.account}"), "green")
-    services.warn(screen)
-
-
-@services.command(short_help="Rename a service.")
-@_with_yes
-@click.argument("old")
-@click.argument("new")
-@click.pass_obj
-@speaks_plainly
-@example("alerthost services acme rename checkout shop")
-def rename(services: Services, *, yes: bool, old: str, new: str) -> None:
-    """Rename the service OLD to NEW; incidents that are open stay with it."""
-    screen = Screen()
-    services.refuse_unknown(old)
-    change = services.renaming(old, new)
-    if broken := services.broken_by(change):
-        _tell_broken(broken, screen)
-        _go_ahead(f"Rename {old} all the same?", yes=yes)
-    services.change(change)
-    screen.say(printable(f"renamed {old} of {services.account} to {new}"), "green")
-
-
-@services.command(short_help="Give a service a new key.")
-@_with_key
-@click.option("--done", is_flag=True, help="End the rotation: keep the new key only.")
-@click.argument("name")
-@click.pass_obj
-@speaks_plainly
-@example("alerthost services acme rotate checkout --key file:/run/secrets/pd_checkout_new")
-def rotate(services: Services, *, key: str | None, done: bool, name: str) -> None:
-    """Give the service NAME a new key beside the old one; later, with --done, drop the old one.
-
-    New incidents open under the new key at once. Those that are open are followed up under the
-    key that opened them, as long as it is kept.
-    """
-    screen = Screen()
-    services.refuse_unknown(name)
-    if done:
-        _end_rotation(services, name, key, screen)
-        return
-    if key is not None:
-        secret = given.reference("--key", key)
-    elif prompts.can_ask():
-        secret = prompts.ask_secret(
-            services.secret_label, lambda answer: services.judge_secret(name, answer), screen
-        )
-    else:
-        refuse("--key", "missing; at a terminal it is asked for")
-    services.change(services.rotating(name, secret))
-    screen.say(printable(f"{name} of {services.account} has a new key and keeps the old one"))
-    end = f"alerthost services {services.account} rotate {name} --done"
-    screen.say(printable(f"When nothing is open under the old one any more: {end}"), "dim")
-    services.warn(screen)
-
-
-def _end_rotation(services: Services, name: str, key: str | None, screen: Screen) -> None:
-    if key is not None:
-        refuse("--key", "has no place beside --done")
-    change = services.retiring(name)
-    if not services.is_changed_by(change):
-        refuse("--done", f"{name} has one key only; no rotation is under way")
-    services.change(change)
-    screen.say(printable(f"{name} of {services.account} keeps its newest key only"), "green")
-    lost = "what the old key opened and is still open cannot be followed up: resolve it there"
-    screen.complain(f"note: {lost}", "yellow")
-
-
-@services.command(short_help="Remove a service.")
-@_with_yes
-@click.argument("name")
-@click.pass_obj
-@speaks_plainly
-@example("alerthost services acme remove checkout")
-def remove(services: Services, *, yes: bool, name: str) -> None:
-    """Remove the service NAME with its key; tells which rules name it, and asks first."""
-    screen = Screen()
-    services.refuse_unknown(name)
-    change = services.removing(name)
-    _tell_broken(services.broken_by(change), screen)
-    _go_ahead(f"Remove {name} of {services.account}?", yes=yes)
-    services.change(change)
-    screen.say(printable(f"removed {name} of {services.account}"), "green")
-
-
 @click.command(short_help="Remove an account from the store.")
 @with_config
-@_with_yes
+@click.option("--yes", is_flag=True, help="Do it without asking.")
 @click.argument("account")
 @speaks_plainly
 @example("alerthost disconnect acme")
@@ -459,32 +307,15 @@ def disconnect(path: Path, *, yes: bool, account: str) -> None:
     While rules name it that is refused, unless --yes says so.
     """
     screen = Screen()
-    with _accounts(path) as accounts:
+    with at_hand(path) as accounts:
         stored = accounts.stored(account)
         broken = accounts.broken_by(account, None)
-        _tell_broken(broken, screen)
+        prompts.tell_broken(broken, screen)
         if broken and not yes:
             refuse("", f"rules name {account}: change them first, or say --yes")
-        _go_ahead(f"Disconnect {account}?", yes=yes)
+        prompts.go_ahead(f"Disconnect {account}?", yes=yes)
         accounts.store.installations.remove(stored)
     screen.say(printable(f"disconnected {account}"), "green")
-
-
-def _tell_broken(broken: Sequence[Fault], screen: Screen) -> None:
-    if broken:
-        screen.complain("This would be wrong afterwards:", "yellow")
-    for fault in broken:
-        screen.complain(printable(f"  {fault}"), "yellow")
-
-
-def _go_ahead(question: str, *, yes: bool) -> None:
-    """Ask whether to go on, unless that was said; end the command if not."""
-    if yes:
-        return
-    if not prompts.can_ask():
-        refuse("--yes", "missing; at a terminal it is asked for")
-    if not prompts.confirm(printable(question)):
-        sys.exit(1)
 
 
 @click.command(name="new-key", short_help="Make a key for the store.")
@@ -497,7 +328,7 @@ def new_key(file: Path | None) -> None:
     With --write it goes into a new file that only you can read. Whoever has the key and the
     database has the secrets; without the key they are lost.
     """
-    from hostspec.store import sealing  # noqa: PLC0415 -- as in `_accounts`
+    from hostspec.store import sealing  # noqa: PLC0415 -- brings a library that takes its time
 
     key = sealing.new_key()
     if file is None:
@@ -518,4 +349,4 @@ def new_key(file: Path | None) -> None:
     screen.give(f'[store]\nkey = "file:{file}"')
 
 
-COMMANDS: Final = (connect, installations, services, disconnect, new_key)
+COMMANDS: Final = (connect, installations, disconnect, new_key)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import click
 
 from hostspec.demonstration import Table
-from hostspec.host import accounts_cli, configuration, demo, statements
+from hostspec.host import accounts_cli, configuration, demo, services_cli, statements
 from hostspec.host.commands import DEFAULT_FILE
 from hostspec.host.commands import example as _example
 from hostspec.host.commands import speaks_plainly as _speaks_plainly
@@ -50,7 +50,7 @@ def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
     loaded = configuration.load(source, ready=True)
     screen = Screen()
     for note in loaded.notes():
-        screen.complain(printable(f"note: {note}"), "yellow")
+        screen.note(note)
     opened = files or (sys.stdin.buffer,)
     sending = Sending(loaded.host(), screen)
     with screen.progress("sending", None) as progress:
@@ -160,5 +160,5 @@ def demo_command(provider: str | None) -> None:
     sys.exit(0 if demo.run(demonstrations[name], Screen()) else 1)
 
 
-for _command in accounts_cli.COMMANDS:
+for _command in (*accounts_cli.COMMANDS, services_cli.services):
     main.add_command(_command)

@@ -18,6 +18,7 @@ import click
 
 from hostspec.faults import Fault
 from hostspec.host.screen import Screen, printable
+from hostspec.host.source import refuse
 from hostspec.secret import Secret
 from hostspec.settings import SettingInfo, SettingsError, describe, key_of
 
@@ -63,9 +64,26 @@ def ask_secret(label: str, judge: Callable[[str], Sequence[Fault]], screen: Scre
             screen.complain(printable(fault.reason))
 
 
-def confirm(question: str) -> bool:
-    """Ask for a yes or no; no is the default."""
-    return click.confirm(question, err=True)
+def go_ahead(question: str, *, yes: bool) -> None:
+    """Ask whether to go on, unless that was said; end the command if not.
+
+    Raises:
+        ConfigurationError: nobody said so, and there is nobody to ask.
+    """
+    if yes:
+        return
+    if not can_ask():
+        refuse("--yes", "missing; at a terminal it is asked for")
+    if not click.confirm(printable(question), err=True):
+        sys.exit(1)
+
+
+def tell_broken(broken: Sequence[Fault], screen: Screen) -> None:
+    """Show what a change would break, before it is asked for."""
+    if broken:
+        screen.complain("This would be wrong afterwards:", "yellow")
+    for fault in broken:
+        screen.complain(printable(f"  {fault}"), "yellow")
 
 
 @attrs.frozen
@@ -135,7 +153,7 @@ class _Asking:
             into.append(None)
             self._ask(_Question(info, kind), below, into, len(into) - 1)
             self.settle(below)
-            if not confirm("Add another?"):
+            if not click.confirm("Add another?", err=True):
                 return
 
     def _explain(self, info: SettingInfo) -> None:

@@ -15,7 +15,7 @@ from hostspec.destination_table import DestinationTable
 from hostspec.faults import Fault
 from hostspec.host.accounts import Accounts, Change
 from hostspec.host.given import secret_of
-from hostspec.host.screen import Screen, printable
+from hostspec.host.screen import printable
 from hostspec.host.source import ConfigurationError, refuse
 from hostspec.kernel.plugins import unknown
 from hostspec.provider import Installation
@@ -181,10 +181,9 @@ class Services:
             return error.faults
         return ()
 
-    def warn(self, screen: Screen) -> None:
-        """Show what the providers say of their installations together."""
-        for note in self._accounts.notes():
-            screen.complain(printable(f"note: {note}"), "yellow")
+    def notes(self) -> Sequence[str]:
+        """Give what the providers say of their installations together."""
+        return self._accounts.notes()
 
     def _rows(self) -> Sequence[Mapping[str, Any]]:
         return self._table.rows(self._installation.settings)
@@ -203,4 +202,5 @@ def _is(row: Mapping[str, Any], name: str) -> bool:
 
 
 def _cell(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return printable(", ".join(map(str, values)))
