@@ -131,7 +131,7 @@ def to_json(settings: object, *, write: Callable[[Secret], Any] = by_reference) 
         write: gives what stands in a secret's place, for a host that keeps secrets safely.
 
     Raises:
-        LiteralSecretError: a secret was given as itself, and `write` is not given.
+        LiteralSecretError: a secret was given as itself, and is to be written by reference.
     """
     return _written(_converter.unstructure(settings), write)
 

@@ -263,8 +263,8 @@ class Accounts:
             return False
         return True
 
-    def broken_by(self, name: str, after: Installation[Any] | None) -> Sequence[Fault]:
-        """Find the faults a configuration would have by a change of one account.
+    def consequences(self, name: str, after: Installation[Any] | None) -> Sequence[str]:
+        """Say what a change of one account does to the rules: what is wrong then, or else.
 
         Args:
             name: of the account.
@@ -278,23 +278,26 @@ class Accounts:
             else each
             for each in kept
         ]
-        before = self._faults(stored)
-        return [
-            fault
-            for fault in self._faults(Stored(stored.place, tuple(changed)))
-            if fault not in before
-        ]
+        faults_before, rules_before = self._read(stored)
+        faults, rules = self._read(Stored(stored.place, tuple(changed)))
+        wrong = [str(fault) for fault in faults if fault not in faults_before]
+        return wrong + [rule for rule in rules if rule not in rules_before and rules_before]
 
     def notes(self) -> Sequence[str]:
         """Give what the providers say of their installations together."""
         return configuration.notes(self.plugins, self.installations())
 
-    def _faults(self, stored: Stored) -> list[Fault]:
+    def _read(self, stored: Stored) -> tuple[list[Fault], list[str]]:
+        """Read the configuration with such a store: its faults, or what its rules do."""
         try:
-            configuration.build(self.source.document, stored)
+            built = configuration.build(self.source.document, stored)
         except ConfigurationError as error:
-            return list(configuration.placed(self.source, stored, error.faults))
-        return []
+            return list(configuration.placed(self.source, stored, error.faults)), []
+        return [], [
+            f"rule {rule.name!r}: {each.action.describe(each.settings, each.installation)}"
+            for rule in built.rules
+            for each in rule.actions
+        ]
 
     def _refuse(self, faults: Iterable[Fault]) -> None:
         found = list(faults)

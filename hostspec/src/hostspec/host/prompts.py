@@ -78,12 +78,12 @@ def go_ahead(question: str, *, yes: bool) -> None:
         sys.exit(1)
 
 
-def tell_broken(broken: Sequence[Fault], screen: Screen) -> None:
-    """Show what a change would break, before it is asked for."""
-    if broken:
-        screen.complain("This would be wrong afterwards:", "yellow")
-    for fault in broken:
-        screen.complain(printable(f"  {fault}"), "yellow")
+def tell_consequences(told: Sequence[str], screen: Screen) -> None:
+    """Show what a change does to the rules, before it is made."""
+    if told:
+        screen.complain("Then it would be so:", "yellow")
+    for text in told:
+        screen.complain(printable(f"  {text}"), "yellow")
 
 
 @attrs.frozen

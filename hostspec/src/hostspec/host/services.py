@@ -150,9 +150,9 @@ class Services:
         """Say whether a change would change anything."""
         return self.after(change) != self._installation
 
-    def broken_by(self, change: Change) -> Sequence[Fault]:
-        """Find the faults that the configuration would have after a change."""
-        return self._accounts.broken_by(self.account, self.after(change))
+    def consequences(self, change: Change) -> Sequence[str]:
+        """Say what a change does to the rules."""
+        return self._accounts.consequences(self.account, self.after(change))
 
     def change(self, change: Change) -> None:
         """Change the account in the store.

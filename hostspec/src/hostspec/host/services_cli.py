@@ -82,8 +82,8 @@ def rename(services: Services, *, yes: bool, old: str, new: str) -> None:
     screen = Screen()
     services.refuse_unknown(old)
     change = services.renaming(old, new)
-    if broken := services.broken_by(change):
-        prompts.tell_broken(broken, screen)
+    if told := services.consequences(change):
+        prompts.tell_consequences(told, screen)
         prompts.go_ahead(f"Rename {old} all the same?", yes=yes)
     services.change(change)
     screen.say(printable(f"renamed {old} of {services.account} to {new}"), "green")
@@ -146,7 +146,7 @@ def remove(services: Services, *, yes: bool, name: str) -> None:
     screen = Screen()
     services.refuse_unknown(name)
     change = services.removing(name)
-    prompts.tell_broken(services.broken_by(change), screen)
+    prompts.tell_consequences(services.consequences(change), screen)
     prompts.go_ahead(f"Remove {name} of {services.account}?", yes=yes)
     services.change(change)
     screen.say(printable(f"removed {name} of {services.account}"), "green")

@@ -281,13 +281,13 @@ def _connect(file: Path, patience: float) -> sqlite3.Connection:
 
 
 def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
-    """Turn the write-ahead log on, for good; SQLite does not wait here by itself."""
+    """Turn the write-ahead log on, for good; SQLite does not always wait here by itself."""
     deadline = time.monotonic() + patience
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() >= deadline:
                 raise
             time.sleep(0.01)
         else:

@@ -59,7 +59,7 @@ class Sealed(Secret):
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 -- an extra
 
         try:
-            return fernet.decrypt(self._text).decode()
+            return fernet.decrypt(self._text.encode()).decode()
         except InvalidToken:
             message = (
                 f"it was sealed with another key than {_named(self._key)} holds now, or is damaged"
@@ -140,9 +140,8 @@ def _fernet(key: Secret | None) -> MultiFernet:
         from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 -- as above
     except ImportError:
         raise SecretUnavailableError(_NEEDS) from None
-    check_key(key)
     try:
-        texts = key.reveal().replace(",", " ").split()
+        texts = key.reveal().replace(",", " ").split() or [""]
     except SecretUnavailableError as error:
         message = f"the store's key cannot be read: {error}"
         raise SecretUnavailableError(message) from None
