@@ -259,7 +259,7 @@ def test_an_account_that_rules_name_is_not_disconnected_by_accident(workspace: W
     run = workspace.here("disconnect", "acme")
 
     assert refused(run) == [
-        "Then it would be so:",
+        "After that:",
         "  alerthost.toml, line 11: rule 'Pages': actions[0].installation: "
         "'acme' is unknown; known are none",
         "rules name acme: change them first, or say --yes",

@@ -73,7 +73,11 @@ def test_all_is_connected_without_a_terminal(workspace: Workspace) -> None:
         (["--set", "token=env:PD_TOKEN"], 2, "--service: missing, and --all as well"),
         (["--set", "token=env:PD_TOKEN", "--service", "x"], 2, "--service: 'x' is unknown"),
         (["--set", "token=env:PD_TOKEN", "--service", "old"], 2, "--service: 'old' cannot be"),
-        (["--set", "token=env:PD_CHECKOUT", "--all"], 1, "not connected: The API token looks like an integration"),
+        (
+            ["--set", "token=env:PD_CHECKOUT", "--all"],
+            1,
+            "not connected: The API token looks like an integration",
+        ),
         (["--set", f"token={TOKEN}", "--all"], 2, "--set token: takes no secret as itself"),
         (["--all"], 2, "token: missing; it is required"),
         (["--all", "--service", "x"], 2, "--all: has no place beside --service"),

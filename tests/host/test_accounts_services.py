@@ -113,7 +113,7 @@ def test_a_service_that_no_rule_names_is_renamed_and_keeps_its_id(workspace: Wor
 
 def test_what_rules_name_is_renamed_and_removed_only_on_request(workspace: Workspace) -> None:
     broken = (
-        "Then it would be so:\n"
+        "After that:\n"
         "  alerthost.toml, line 12: rule 'Pages': actions[0].services[0]: the service "
         '"checkout" has not been granted access in the acme PagerDuty account; it has '
     )

@@ -81,7 +81,7 @@ def go_ahead(question: str, *, yes: bool) -> None:
 def tell_consequences(told: Sequence[str], screen: Screen) -> None:
     """Show what a change does to the rules, before it is made."""
     if told:
-        screen.complain("Then it would be so:", "yellow")
+        screen.complain("After that:", "yellow")
     for text in told:
         screen.complain(printable(f"  {text}"), "yellow")
 
