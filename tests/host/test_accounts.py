@@ -194,6 +194,8 @@ def test_a_provider_without_services_is_set_by_name(workspace: Workspace) -> Non
     assert refused(run) == ["--service: has no place here; known settings are url"]
     run = workspace.here("connect", "webhook", "hook2", "--install-flow")
     assert refused(run) == ["--install-flow: webhook has none; leave it out"]
+    run = workspace.here("connect", "webhook", "hook2", "--discover")
+    assert refused(run) == ["--discover: webhook has none; leave it out"]
 
 
 def test_accounts_of_the_file_and_of_the_store_are_listed(workspace: Workspace) -> None:

@@ -76,7 +76,7 @@ def test_all_is_connected_without_a_terminal(workspace: Workspace) -> None:
         (
             ["--set", "token=env:PD_CHECKOUT", "--all"],
             1,
-            "not connected: The API token looks like an integration",
+            "not connected: The API token looks like",
         ),
         (["--set", f"token={TOKEN}", "--all"], 2, "--set token: takes no secret as itself"),
         (["--all"], 2, "token: missing; it is required"),

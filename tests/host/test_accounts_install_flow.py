@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -102,6 +103,14 @@ def flow(
             process.kill()
 
 
+def hang_up(url: str) -> None:
+    """Begin a request and reset the connection."""
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.sendall(b"GET /callback?state=x HT")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def test_an_account_is_connected_and_connected_again(workspace: Workspace) -> None:
     with flow(workspace) as first:
         arrived = first.pick("checkout")
@@ -145,10 +154,12 @@ def test_what_is_not_ours_is_passed_over_and_ours_still_comes(workspace: Workspa
         assert (forged.status_code, forged.url) == (200, connecting.home[:-8] + "ignored")
         assert CHECKOUT not in forged.text
         assert connecting.get(connecting.home[:-8] + "favicon.ico").status_code == 404
+        hang_up(connecting.home)
         assert connecting.pick("checkout").status_code == 200
         assert connecting.end() == 0
     assert "passed over: the callback belongs to no setup that was begun here" in connecting.told
     assert CHECKOUT not in connecting.told
+    assert "Exception" not in connecting.told
 
 
 def test_a_cancellation_ends_it_and_stores_nothing(workspace: Workspace) -> None:

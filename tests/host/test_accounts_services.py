@@ -7,12 +7,15 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import attrs
 import pytest
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
+from hostspec import setting
 from hostspec.host.accounts import Accounts
 from hostspec.host.source import Source
 from hostspec.host.store import opened
+from pagerduty_plugin.service_table import ServiceTable
 
 RULE = """
 [[rules]]
@@ -186,3 +189,17 @@ def test_without_the_stores_key_services_are_listed_but_none_is_lost(workspace: 
         "store sqlite:///alerthost.db: installation 'acme': settings.services[0].integration_key: "
         "the store's key cannot be read: the file "
     )
+
+
+def test_services_without_a_secret_take_no_key(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @attrs.frozen(kw_only=True)
+    class Row:
+        name: str = setting("Name")
+
+    monkeypatch.setattr(ServiceTable, "row", Row)
+
+    code, _, complained = change(workspace, "add", "x", "--key", "env:PD_CHECKOUT")
+
+    assert (code, complained) == (2, "--key: has no place here: there is no one secret\n")

@@ -125,6 +125,9 @@ class _Server(http.server.ThreadingHTTPServer):
         self.last: Page | None = None
         self.shown = threading.Event()  # the last page was
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Tell nobody of a browser that went away: whoever waits here waits on."""
+
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: Any  # a `_Server`, which its base does not know

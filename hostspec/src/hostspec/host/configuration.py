@@ -193,11 +193,14 @@ class _Building:
         for index, installation in installations.items():
             self._install(f"installations[{index}]", installation)
         for index, kept in enumerate(stored.installations):
-            if kept.name in declared:
-                reason = f"{kept.name!r} is declared in the file too; rename or remove one of both"
-                self._fault(f"stored[{index}].name", reason)
-            else:
+            if kept.name not in declared:
                 self._install(f"stored[{index}]", kept)
+                continue
+            self._fault(f"stored[{index}].name", f"{kept.name!r} is declared in the file too")
+            for place, installation in installations.items():
+                if installation.name == kept.name:
+                    reason = f"{kept.name!r} is in the store too; rename or remove one of both"
+                    self._fault(f"installations[{place}].name", reason)
         built = tuple(self._rule(f"rules[{index}]", rule) for index, rule in rules.items())
         return Configuration(self._plugins, tuple(self._installations.values()), built)
 

@@ -147,7 +147,7 @@ def _item(kind: Any) -> Any:
     if _is_list(kind):
         return _item(typing.get_args(kind)[0])
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return next(each for each in typing.get_args(kind) if each is not types.NoneType)
+        return next(_item(each) for each in typing.get_args(kind) if each is not types.NoneType)
     return kind
 
 

@@ -1,12 +1,13 @@
 """Asks a person at a terminal for settings, field by field, again where an answer will not do.
 
-Asked for is what is required, and what has choices: there a default is a guess. Everything else
-keeps its default.
+Asked for is what is required, and what is one of several choices: there a default is a guess.
+Everything else keeps its default.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import sys
 import types
 import typing
@@ -109,7 +110,8 @@ class _Asking:
         attrs.resolve_types(kind)
         for field in attrs.fields(kind):
             info, key = describe(field), key_of(field)
-            if key not in into and (field.default is attrs.NOTHING or info.choices):
+            has_choices = info.choices and typing.get_origin(field.type) is not tuple
+            if key not in into and (field.default is attrs.NOTHING or has_choices):
                 below = f"{path}.{key}" if path else key
                 default = None if field.default is attrs.NOTHING else field.default
                 self._ask(_Question(info, _asked_for(field.type), default), below, into, key)
@@ -133,7 +135,7 @@ class _Asking:
         elif typing.get_origin(kind) is tuple:
             into[key] = []
             self._ask_entries(info, typing.get_args(kind)[0], path, into[key])
-        elif kind in _ASKED_AS_TEXT or info.choices:
+        elif kind in _ASKED_AS_TEXT or _is_enum(kind):
 
             def again() -> None:
                 into[key] = _value(question)
@@ -188,14 +190,19 @@ def _asked_for(kind: Any) -> Any:
     return next((each for each in kinds if typing.get_origin(each) is not tuple), kinds[0])
 
 
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, enum.Enum)
+
+
 def _value(question: _Question) -> Any:
     info, kind = question.info, question.kind
     if kind is Secret:
         return _hidden(info.label)
     if kind is bool:
         return click.confirm(info.label, err=True)
-    if info.choices:
-        choice = click.Choice(info.choices)
+    choices = [member.value for member in kind] if _is_enum(kind) else info.choices
+    if choices:
+        choice = click.Choice(choices)
         return click.prompt(info.label, default=question.default, type=choice, err=True)
     answer = click.prompt(info.label, type=str, err=True)
     if kind in _NUMBERS:

@@ -40,7 +40,7 @@ class StoreTable:
     key: Secret | None = setting(
         "Key",
         help="Seals the secrets in the database, by reference; file:PATH is relative to this "
-        "file. `alerthost new-key` makes one.",
+        "file. The command new-key makes one.",
         default=None,
         check=_key_fault,
     )
