@@ -67,6 +67,16 @@ def test_all_is_connected_without_a_terminal(workspace: Workspace) -> None:
     assert services(workspace) == ["checkout", "orders", "platform", "search"]
 
 
+def test_what_lacks_nothing_needs_no_question(workspace: Workspace) -> None:
+    run = workspace.here(
+        *discover(workspace, "--set", "token=env:PD_TOKEN", "--service", "orders"),
+        env={"PD_TOKEN": TOKEN},
+    )
+    assert run.returncode == 0, run
+    assert services(workspace) == ["orders"]
+    assert all(request.method == "GET" for request in workspace.fake.requests)
+
+
 @pytest.mark.parametrize(
     ("more", "code", "told"),
     [

@@ -24,7 +24,9 @@ def complaints(workspace: Workspace, command: str = "explain") -> list[str]:
 def test_a_name_in_both_places_is_told_with_both(workspace: Workspace) -> None:
     workspace.configure_bare()
     connect(workspace, "acme")
-    workspace.configure()
+    other = "[[installations]]\nprovider = 'pagerduty'\nname = 'labs'\nsettings = { services = ["
+    service = "{ name = 'a', integration_key = 'env:PD_CHECKOUT' }] }\n\n[[rules]]"
+    workspace.configure(("[[rules]]", other + service))
 
     assert complaints(workspace) == [
         f"{STORE}: installation 'acme': name: 'acme' is declared in the file too",

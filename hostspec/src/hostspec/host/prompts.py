@@ -119,13 +119,12 @@ class _Asking:
     def settle(self, path: str) -> None:
         """Ask again for what is wrong below a path, until nothing is."""
         while faults := self._faults(path):
-            askable = {fault: self._asked(fault.path) for fault in faults}
-            if not any(askable.values()):
+            askable = [(fault, asked) for fault in faults if (asked := self._asked(fault.path))]
+            if not askable:
                 raise SettingsError(faults)
-            for fault, asked in askable.items():
-                if asked:
-                    self._screen.complain(printable(fault.reason))
-                    self._again[asked]()
+            for fault, asked in askable:
+                self._screen.complain(printable(fault.reason))
+                self._again[asked]()
 
     def _ask(self, question: _Question, path: str, into: Any, key: str | int) -> None:
         info, kind = question.info, question.kind

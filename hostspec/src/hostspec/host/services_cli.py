@@ -32,10 +32,14 @@ def services(context: click.Context, path: Path, account: str) -> None:
     if context.invoked_subcommand is None:
         screen = Screen()
         screen.table(found.table())
-        for note in found.notes():
-            screen.note(note)
+        _tell_notes(found, screen)
     else:
         found.refuse_unchangeable()
+
+
+def _tell_notes(services: Services, screen: Screen) -> None:
+    for note in services.notes():
+        screen.note(note)
 
 
 _with_key = click.option(
@@ -66,8 +70,7 @@ def add(services: Services, key: str | None, name: str) -> None:
         row = prompts.ask(services.row, row, services.judge_row, screen)
     services.change(services.adding(row))
     screen.say(printable(f"added {name} to {services.account}"), "green")
-    for note in services.notes():
-        screen.note(note)
+    _tell_notes(services, screen)
 
 
 @services.command(short_help="Rename a service.")
@@ -119,8 +122,7 @@ def rotate(services: Services, *, key: str | None, done: bool, name: str) -> Non
     screen.say(printable(f"{name} of {services.account} has a new key and keeps the old one"))
     end = f"alerthost services {services.account} rotate {name} --done"
     screen.say(printable(f"When nothing is open under the old one any more: {end}"), "dim")
-    for note in services.notes():
-        screen.note(note)
+    _tell_notes(services, screen)
 
 
 def _end_rotation(services: Services, name: str, key: str | None, screen: Screen) -> None:
