@@ -8,6 +8,7 @@ An account that is connected again is merged into its installation, by key and b
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -32,6 +33,7 @@ from hostspec.normalise import clean_text
 from hostspec.settings import secrets
 from pagerduty_plugin.event import routing_key_fault
 from pagerduty_plugin.keys import fingerprint, readable_fingerprint
+from pagerduty_plugin.network import Surroundings, network_faults
 from pagerduty_plugin.service_table import new_id, one_or_several
 from pagerduty_plugin.settings import (
     InstallationSettings,
@@ -66,16 +68,17 @@ class PagerDuty(Provider[InstallationSettings]):
         ]
 
     def check(self, installation: Installation[InstallationSettings]) -> Sequence[Fault]:
-        """Say which integration keys cannot be read, or are none."""
+        """Say which integration keys, and which proxy and files of TLS, cannot be read or used."""
         faults = []
-        for path, key in secrets(installation.settings):
+        for path, key in secrets(installation.settings.services, "services"):
             try:
                 reason = routing_key_fault(key.reveal())
             except SecretUnavailableError as error:
                 reason = str(error)
             if reason:
                 faults.append(Fault(path, reason))
-        return faults
+        way = network_faults(installation.settings.network, Surroundings.read(os.environ))
+        return [*faults, *(fault.below("network") for fault in way)]
 
     def setup(self) -> InstallFlow:
         """Offer PagerDuty's Simple Install Flow."""

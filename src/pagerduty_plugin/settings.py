@@ -25,6 +25,9 @@ SEVERITIES: Final = ("critical", "error", "warning", "info")
 DEFAULT_SEVERITY: Final = "default"
 """Stands for the alert's own severity."""
 
+DIRECT: Final = "direct"
+"""Stands in a proxy's place for none."""
+
 
 def _base_url_fault(url: str) -> str | None:
     return _url_fault(url, "the Events API", BASE_URLS["us"])
@@ -62,6 +65,41 @@ _ENQUEUE: Final = re.compile(r"/v2/(change/)?enqueue/?$")
 
 _BLANK: Final = re.compile(r"[\s\x00-\x1f\\]")
 """What no URL holds, though some readers of URLs pass over it."""
+
+
+def _region_fault(region: str, base_url: str) -> Iterator[Fault]:
+    """Refuse the address of one region beside the name of another."""
+    for other, url in BASE_URLS.items():
+        if other != region and base_url.rstrip("/").lower() == url:
+            reason = f"{base_url!r} is of the region {other!r}; give region = {other!r} instead"
+            yield Fault("base_url", reason)
+
+
+def proxy_fault(proxy: str) -> str | None:
+    """Say why a text is no proxy's URL; without the text, which may hold a password."""
+    try:
+        parts = urlsplit(proxy)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    else:
+        if _BLANK.search(proxy) or parts.path.strip("/") or parts.query or parts.fragment:
+            host = None
+    if proxy == DIRECT or (host and parts.scheme in ("http", "https")):
+        return None
+    return (
+        "is no proxy; right would be 'http://user:password@proxy.example:3128', where what is "
+        f"special in user and password is written as in '%2F'; or {DIRECT!r} for none"
+    )
+
+
+def _given_proxy_fault(proxy: Secret) -> str | None:
+    """Check a proxy that was given as itself; a reference is read when it is used."""
+    return None if proxy.reference else proxy_fault(proxy.reveal())
+
+
+def _path_fault(path: str) -> str | None:
+    return "holds a NUL, which no path does" if "\0" in path else None
 
 
 def _blank(text: str) -> str | None:
@@ -129,18 +167,70 @@ class ServiceSettings:
 
 
 @attrs.frozen(kw_only=True)
+class NetworkSettings:
+    """The way out to PagerDuty, and how long an attempt may take."""
+
+    proxy: Secret | None = setting(
+        "Proxy",
+        help="The URL of a proxy, by reference if it holds a password; used for every address. "
+        f"{DIRECT} for none. Without it, what the environment names.",
+        default=None,
+        check=_given_proxy_fault,
+    )
+    ca_bundle: str = setting(
+        "CA bundle",
+        help="The path of a file or folder of certificates to trust in place of the built-in "
+        "ones. Without it, what the environment names.",
+        default="",
+        check=_path_fault,
+    )
+    client_certificate: str = setting(
+        "Client certificate",
+        help="The path of a PEM file, for a relay or proxy that asks for a certificate.",
+        default="",
+        check=_path_fault,
+    )
+    client_key: str = setting(
+        "Client key",
+        help="The path of its private key, a PEM file without a passphrase; the file of the "
+        "certificate, if empty.",
+        default="",
+        check=_path_fault,
+    )
+    connect_timeout: float = setting(
+        "Connect timeout",
+        help="Seconds for one address to take a connection.",
+        default=5.0,
+        minimum=1,
+        maximum=60,
+    )
+    timeout: float = setting(
+        "Timeout",
+        help="Seconds for an attempt in all, from the waiting for its turn to the last byte.",
+        default=20.0,
+        minimum=1,
+        maximum=60,
+    )
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse a key without its certificate."""
+        if self.client_key and not self.client_certificate:
+            yield Fault("client_key", "belongs to a client_certificate, and there is none")
+
+
+@attrs.frozen(kw_only=True)
 class InstallationSettings:
-    """A PagerDuty account: where it is, and its services."""
+    """A PagerDuty account: where it is, its services, and the way there."""
 
     region: str = setting(
         "Service region",
-        help="Where the account lives.",
+        help="Where the account lives, and so the address of the Events API.",
         default="us",
         choices=tuple(BASE_URLS),
     )
     base_url: str = setting(
         "Base URL",
-        help="Another address of the Events API; stands in the region's place.",
+        help="Another address of the Events API, such as a relay's; used in place of the region's.",
         default="",
         check=_base_url_fault,
     )
@@ -152,6 +242,9 @@ class InstallationSettings:
         help="The account's, by which it is known when it is connected again.",
         default="",
         check=account_fault,
+    )
+    network: NetworkSettings = setting(
+        "Network", help="The way out, and how long an attempt may take.", default=NetworkSettings()
     )
 
     @property
@@ -167,7 +260,18 @@ class InstallationSettings:
         )
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse two services of one name or id, also where one's name is the other's id."""
+        """Refuse what contradicts itself.
+
+        Two services of one name or id, also where one's name is the other's id; an address of
+        another region; and a proxy between here and a plain http address, which would read along.
+        """
+        yield from _region_fault(self.region, self.base_url)
+        proxy = self.network.proxy
+        if self.base_url.lower().startswith("http:") and proxy not in (None, Secret(DIRECT)):
+            yield Fault(
+                "network.proxy",
+                f"would read the events, for the base URL is not encrypted; give {DIRECT!r}",
+            )
         names = Counter(service.name for service in self.services)
         ids = Counter(service.destination for service in self.services)
         for index, service in enumerate(self.services):
@@ -210,7 +314,8 @@ class InstallFlowSettings:
     )
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse an account that no address would name."""
+        """Refuse an account that no address would name, and an address of another region."""
+        yield from _region_fault(self.region, self.base_url)
         if self.account and self.install_url:
             yield Fault("account", "has no place in an install URL; leave one of both out")
 
