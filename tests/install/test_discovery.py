@@ -618,7 +618,7 @@ def test_nothing_shows_a_key_or_the_token(
     found, connected = searcher.find(), searcher.connect("checkout")
     read = list(
         rest.list_services(
-            client.RestApi(searcher.fake.url, f"Token token={TOKEN}", {}), "checkout"
+            client.RestApi(searcher.fake.url, f"Token token={TOKEN}", environment={}), "checkout"
         )
     )
     assert_no_secret(f"{found!r} {connected!r} {searcher.settings()!r} {read!r} {caplog.text}")
@@ -635,7 +635,7 @@ def test_answers_with_less_than_documented_will_do(searcher: Searcher) -> None:
     ]
     how = shape(services=services)
     searcher.fake.misbehave(how)
-    api = client.RestApi(searcher.fake.url, "Bearer x", {})
+    api = client.RestApi(searcher.fake.url, "Bearer x", environment={})
     read = list(rest.list_services(api))
     assert read[1] == Service(
         "P2", "two", "", "", "", (Integration("PI", V2, "Sum", vendor=False, key=None),)
