@@ -35,10 +35,12 @@ from pagerduty_plugin.settings import REST_URLS, DiscoverySettings, Installation
 from pagerduty_plugin.testing import (
     Answer,
     FakePagerDuty,
+    Gate,
     Misbehaviour,
     captive_portal,
     failing,
     garbage,
+    late,
     redirecting,
     reset,
     throttling,
@@ -674,11 +676,44 @@ def test_an_account_without_pages_is_called_pagerduty(searcher: Searcher) -> Non
         ({"token": "x", "integration_name": " "}, "integration_name: is blank"),
         ({"token": "x", "api_url": "http://a.example"}, "api_url: 'http://a.example' is not enc"),
         ({"token": "x", "base_url": "x"}, "base_url: 'x' is no base URL"),
+        (
+            {"token": "x", "api_url": "https://api.eu.pagerduty.com/"},
+            "api_url: 'https://api.eu.pagerduty.com/' is of the region 'eu'; give region = 'eu'",
+        ),
+        (
+            {"token": "x", "base_url": "https://events.eu.pagerduty.com"},
+            "base_url: 'https://events.eu.pagerduty.com' is of the region 'eu'",
+        ),
+        (
+            {
+                "token": "x",
+                "api_url": "http://127.0.0.1:1",
+                "network": {"proxy": "http://proxy.example:3128"},
+            },
+            "network.proxy: would read the token, for 'http://127.0.0.1:1' is not encrypted",
+        ),
     ],
 )
 def test_wrong_settings_are_refused(settings: dict[str, str], fault: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(fault)):
         structure(DiscoverySettings, settings)
+
+
+def test_the_way_out_is_that_of_the_settings_and_of_the_installation(searcher: Searcher) -> None:
+    searcher.fake.add_service("checkout")
+    network = {"proxy": "direct", "timeout": 7.0}
+    connected = searcher.connect("checkout", network=network)
+    assert connected.installation.settings.network == searcher.settings(network=network).network
+    with pytest.raises(DiscoveryError, match=r"network\.proxy: the environment variable PD_NO"):
+        searcher.find(network={"proxy": "env:PD_NO_PROXY"}, api_url="", base_url="")
+
+
+def test_a_call_ends_when_its_time_is_up(searcher: Searcher) -> None:
+    gate = Gate()
+    searcher.fake.misbehave(late(gate))
+    with pytest.raises(DiscoveryError, match="PagerDuty was not reached: no reply within 1 s"):
+        searcher.find(network={"timeout": 1.0})
+    gate.open()
 
 
 def test_it_serves_several_threads(searcher: Searcher) -> None:
