@@ -77,15 +77,15 @@ def _region_fault(region: str, base_url: str) -> Iterator[Fault]:
 
 def proxy_fault(proxy: str) -> str | None:
     """Say why a text is no proxy's URL; without the text, which may hold a password."""
+    if proxy == DIRECT:
+        return None
     try:
         parts = urlsplit(proxy)
-        host, _ = parts.hostname, parts.port
+        _ = parts.port
     except ValueError:
-        host = None
-    else:
-        if _BLANK.search(proxy) or parts.path.strip("/") or parts.query or parts.fragment:
-            host = None
-    if proxy == DIRECT or (host and parts.scheme in ("http", "https")):
+        parts = urlsplit("")
+    more = parts.path.strip("/") or parts.query or parts.fragment or _BLANK.search(proxy)
+    if parts.scheme in ("http", "https") and parts.hostname and not more:
         return None
     return (
         "is no proxy; right would be 'http://user:password@proxy.example:3128', where what is "
