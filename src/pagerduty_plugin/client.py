@@ -8,6 +8,7 @@ import http.client
 import os
 import platform
 import re
+import socket
 import ssl
 import threading
 import time
@@ -195,10 +196,12 @@ def _adapter(network: NetworkSettings, surroundings: Surroundings) -> requests.a
         return context
 
     class Connection(HTTPConnection):
-        _new_conn = _connect
+        def _new_conn(self) -> socket.socket:
+            return _connect(self)
 
     class SecureConnection(HTTPSConnection):
-        _new_conn = _connect
+        def _new_conn(self) -> socket.socket:
+            return _connect(self)
 
         def connect(self) -> None:
             self.ssl_context = tls()
@@ -208,10 +211,10 @@ def _adapter(network: NetworkSettings, surroundings: Surroundings) -> requests.a
             super().connect()
 
     class Pool(HTTPConnectionPool):
-        ConnectionCls = Connection
+        ConnectionCls: Any = Connection
 
     class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = SecureConnection
+        ConnectionCls: Any = SecureConnection
 
     pools = {"http": Pool, "https": SecurePool}
 

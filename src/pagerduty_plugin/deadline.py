@@ -46,25 +46,25 @@ def over() -> bool:
 class Socket(socket.socket):
     """A socket that waits no longer than the attempt lasts."""
 
-    def recv(self, *args: Any) -> bytes:
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """Receive bytes."""
         self.settimeout(left())
-        return super().recv(*args)
+        return super().recv(buflen, flags)
 
-    def recv_into(self, *args: Any) -> int:
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """Receive bytes into a buffer."""
         self.settimeout(left())
-        return super().recv_into(*args)
+        return super().recv_into(buffer, nbytes or 0, flags)
 
-    def send(self, *args: Any) -> int:
+    def send(self, data: Any, flags: int = 0) -> int:
         """Send some bytes."""
         self.settimeout(left())
-        return super().send(*args)
+        return super().send(data, flags)
 
-    def sendall(self, *args: Any) -> None:
+    def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all bytes."""
         self.settimeout(left())
-        super().sendall(*args)
+        super().sendall(data, flags)
 
 
 class TLSSocket(Socket, ssl.SSLSocket):

@@ -99,15 +99,15 @@ def _region_fault(
 
 def proxy_fault(proxy: str) -> str | None:
     """Say why a text is no proxy's URL; without the text, which may hold a password."""
+    if proxy == DIRECT:
+        return None
     try:
         parts = urlsplit(proxy)
-        host, _ = parts.hostname, parts.port
+        _ = parts.port
     except ValueError:
-        host = None
-    else:
-        if _BLANK.search(proxy) or parts.path.strip("/") or parts.query or parts.fragment:
-            host = None
-    if proxy == DIRECT or (host and parts.scheme in ("http", "https")):
+        parts = urlsplit("")
+    more = parts.path.strip("/") or parts.query or parts.fragment or _BLANK.search(proxy)
+    if parts.scheme in ("http", "https") and parts.hostname and not more:
         return None
     return (
         "is no proxy; right would be 'http://user:password@proxy.example:3128', where what is "
@@ -251,10 +251,12 @@ class NetworkSettings:
             yield Fault("client_key", "belongs to a client_certificate, and there is none")
 
 
-def _proxy_fault(network: NetworkSettings, url: str, read: str) -> Iterator[Fault]:
+def _proxy_fault(
+    network: NetworkSettings, url: str, read: str = "the events", label: str = "base URL"
+) -> Iterator[Fault]:
     """Refuse a proxy between here and a plain http address, which would read along."""
     if url.lower().startswith("http:") and network.proxy not in (None, Secret(DIRECT)):
-        reason = f"would read {read}, for {url!r} is not encrypted; give {DIRECT!r}"
+        reason = f"would read {read}, for the {label} is not encrypted; give {DIRECT!r}"
         yield Fault("network.proxy", reason)
 
 
@@ -306,7 +308,7 @@ class InstallationSettings:
         another region; and a proxy between here and a plain http address, which would read along.
         """
         yield from _region_fault(self.region, self.base_url)
-        yield from _proxy_fault(self.network, self.base_url, "the events")
+        yield from _proxy_fault(self.network, self.base_url)
         names = Counter(service.name for service in self.services)
         ids = Counter(service.destination for service in self.services)
         for index, service in enumerate(self.services):
@@ -410,8 +412,8 @@ class DiscoverySettings:
         """Refuse an address of another region, and a proxy that would read along."""
         yield from _region_fault(self.region, self.base_url)
         yield from _region_fault(self.region, self.api_url, "api_url", REST_URLS)
-        for whose, url in (("the token", self.api_url), ("the events", self.base_url)):
-            yield from _proxy_fault(self.network, url, whose)
+        yield from _proxy_fault(self.network, self.base_url)
+        yield from _proxy_fault(self.network, self.api_url, "the token", "API URL")
 
     @property
     def rest_url(self) -> str:

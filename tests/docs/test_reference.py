@@ -33,7 +33,7 @@ from hostspec.kernel import calling, load, memory
 from hostspec.normalise import DEEPEST
 from hostspec.settings import describe, key_of
 from pagerduty_plugin import client, event, fit, rest, testing, trigger
-from pagerduty_plugin.settings import BASE_URLS
+from pagerduty_plugin.settings import BASE_URLS, NetworkSettings
 from pagerduty_plugin.testing import account, rest_api
 from pagerduty_plugin.testing.cli import _parser
 
@@ -206,8 +206,8 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("embed.md", f"at most {memory.MOST_INCIDENTS:,}"),
         ("extension.md", f"It has {calling.DEADLINE:g} s"),
         ("extension.md", f"takes longer than {calling.DEADLINE:g} s"),
-        ("operate.md", f"at most {client.CONNECT_TIMEOUT:g} s for a connection"),
-        ("operate.md", f"at most {client.READ_TIMEOUT:g} s for bytes"),
+        ("operate.md", f"ends after {NetworkSettings().timeout:g} s in all"),
+        ("operate.md", f"has {NetworkSettings().connect_timeout:g} s of that"),
         ("operate.md", f"about {trigger.EVENTS_PER_WINDOW} a minute"),
         ("operate.md", f"`{BASE_URLS['us']}` or `{BASE_URLS['eu']}`"),
         ("reference/hooks.md", f"deadline of {calling.DEADLINE:g} s"),
@@ -224,7 +224,7 @@ def _settings(kind: object) -> Iterator[tuple[str, str]]:
     for field in attrs.fields(kind):
         info = describe(field)
         yield key_of(field), info.help or f"{info.label}."
-        for argument in getattr(field.type, "__args__", ()):
+        for argument in (field.type, *getattr(field.type, "__args__", ())):
             if attrs.has(argument):
                 yield from _settings(argument)
 

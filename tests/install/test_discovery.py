@@ -690,7 +690,7 @@ def test_an_account_without_pages_is_called_pagerduty(searcher: Searcher) -> Non
                 "api_url": "http://127.0.0.1:1",
                 "network": {"proxy": "http://proxy.example:3128"},
             },
-            "network.proxy: would read the token, for 'http://127.0.0.1:1' is not encrypted",
+            "network.proxy: would read the token, for the API URL is not encrypted",
         ),
     ],
 )

@@ -322,6 +322,10 @@ def test_a_ca_bundle_of_the_settings_stands_in_the_environments_place(files: Fil
     assert list(network_faults(settings, surroundings)) == []
 
 
+def test_where_nothing_is_set_nothing_is_wrong() -> None:
+    assert list(network_faults(NetworkSettings(), Surroundings.read({}))) == []
+
+
 # what reaches the wire: TLS
 
 

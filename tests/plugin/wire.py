@@ -61,7 +61,10 @@ def read_request(connection: socket.socket) -> bytes:
 class Listener:
     """A server that treats each connection as a function says, one after the other."""
 
-    def __init__(self, *treatments: Callable[[socket.socket], None]) -> None:
+    def __init__(
+        self, *treatments: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._tls = tls
         self.connections = 0
         self.closed = threading.Semaphore(0)
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -78,6 +81,10 @@ class Listener:
             except OSError:
                 return
             self.connections += 1
+            if self._tls:  # shaken hands with the first bytes
+                connection = self._tls.wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                )
             self._open = connection
             with connection, contextlib.suppress(OSError):
                 treat(connection)
@@ -86,7 +93,8 @@ class Listener:
     def close(self) -> None:
         for each in (self._socket, self._open):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                # an SSLSocket's own method would pull the session from under its thread
+                socket.socket.shutdown(each, socket.SHUT_RDWR)
         self._socket.close()
         self._thread.join()
 
@@ -116,21 +124,17 @@ class Proxy:
         self.requests: list[bytes] = []
         self._target = target
         self._answer = answer
-        self._tls = tls
-        self._listener = Listener(*[self._treat] * 3)
+        self._listener = Listener(*[self._treat] * 3, tls=tls)
         self.address = f"user:proxy-secret@127.0.0.1:{self._listener.port}"
 
     def _treat(self, connection: socket.socket) -> None:
-        if self._tls:
-            connection = self._tls.wrap_socket(connection, server_side=True)
-        with connection:
-            self.requests.append(read_request(connection))
-            if self._answer:
-                connection.sendall(self._answer)
-                return
-            with socket.create_connection(self._target) as there:
-                connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                shuttle(connection, there)
+        self.requests.append(read_request(connection))
+        if self._answer:
+            connection.sendall(self._answer)
+            return
+        with socket.create_connection(self._target) as there:
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            shuttle(connection, there)
 
     def close(self) -> None:
         self._listener.close()
