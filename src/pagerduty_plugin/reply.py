@@ -91,7 +91,7 @@ def judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
             )
         case 429:
             return Outcome(
-                OutcomeKind.THROTTLED, reason, retry_after=_seconds(reply.retry_after, now)
+                OutcomeKind.THROTTLED, reason, retry_after=read_pause(reply.retry_after, now)
             )
         case 408 | 425:
             return Outcome(OutcomeKind.UNREACHABLE, reason)
@@ -101,7 +101,7 @@ def judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
             return Outcome(OutcomeKind.MISCONFIGURED, reason)
         case status if status >= 500:  # noqa: PLR2004 -- the class of HTTP server errors
             return Outcome(
-                OutcomeKind.FAULTED, reason, retry_after=_seconds(reply.retry_after, now)
+                OutcomeKind.FAULTED, reason, retry_after=read_pause(reply.retry_after, now)
             )
     return Outcome(OutcomeKind.REFUSED, reason)
 
@@ -131,8 +131,8 @@ def _blames_routing_key(text: str) -> bool:
     return all(_KEY_BLAMED.search(str(each)) for each in told)
 
 
-def _seconds(header: str, now: dt.datetime) -> float | None:
-    """Read a Retry-After: seconds or a date; None where it says neither."""
+def read_pause(header: str, now: dt.datetime) -> float | None:
+    """Read a header that asks for a pause: seconds or a date; None where it says neither."""
     try:
         seconds = float(header)
     except ValueError:

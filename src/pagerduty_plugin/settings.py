@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import types
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -19,11 +20,26 @@ BASE_URLS: Final = {
 }
 """The Events API by service region (support page "Service Regions")."""
 
+REST_URLS: Final = {
+    "us": "https://api.pagerduty.com",
+    "eu": "https://api.eu.pagerduty.com",
+}
+"""The REST API by service region (support page "Service Regions")."""
+
 SEVERITIES: Final = ("critical", "error", "warning", "info")
 """The severities of the Events API v2 (guide "Send an Alert Event")."""
 
+AUTO: Final = "auto"
+"""Stands for the kind of token that its length tells."""
+
+ACCOUNT_TOKEN_LENGTH: Final = 20
+"""Characters of an account's REST API key; nowhere promised, but so in PagerDuty's examples."""
+
 DEFAULT_SEVERITY: Final = "default"
 """Stands for the alert's own severity."""
+
+DIRECT: Final = "direct"
+"""Stands in a proxy's place for none."""
 
 
 def _base_url_fault(url: str) -> str | None:
@@ -32,6 +48,10 @@ def _base_url_fault(url: str) -> str | None:
 
 def _install_url_fault(url: str) -> str | None:
     return _url_fault(url, "PagerDuty", "https://app.pagerduty.com")
+
+
+def _api_url_fault(url: str) -> str | None:
+    return _url_fault(url, "the REST API", REST_URLS["us"])
 
 
 def _url_fault(url: str, whose: str, example: str) -> str | None:
@@ -62,6 +82,46 @@ _ENQUEUE: Final = re.compile(r"/v2/(change/)?enqueue/?$")
 
 _BLANK: Final = re.compile(r"[\s\x00-\x1f\\]")
 """What no URL holds, though some readers of URLs pass over it."""
+
+
+def _region_fault(
+    region: str,
+    base_url: str,
+    path: str = "base_url",
+    base_urls: Mapping[str, str] = types.MappingProxyType(BASE_URLS),
+) -> Iterator[Fault]:
+    """Refuse the address of one region beside the name of another."""
+    for other, url in base_urls.items():
+        if other != region and base_url.rstrip("/").lower() == url:
+            reason = f"{base_url!r} is of the region {other!r}; give region = {other!r} instead"
+            yield Fault(path, reason)
+
+
+def proxy_fault(proxy: str) -> str | None:
+    """Say why a text is no proxy's URL; without the text, which may hold a password."""
+    if proxy == DIRECT:
+        return None
+    try:
+        parts = urlsplit(proxy)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    more = parts.path.strip("/") or parts.query or parts.fragment or _BLANK.search(proxy)
+    if parts.scheme in ("http", "https") and parts.hostname and not more:
+        return None
+    return (
+        "is no proxy; right would be 'http://user:password@proxy.example:3128', where what is "
+        f"special in user and password is written as in '%2F'; or {DIRECT!r} for none"
+    )
+
+
+def _given_proxy_fault(proxy: Secret) -> str | None:
+    """Check a proxy that was given as itself; a reference is read when it is used."""
+    return None if proxy.reference else proxy_fault(proxy.reveal())
+
+
+def _path_fault(path: str) -> str | None:
+    return "holds a NUL, which no path does" if "\0" in path else None
 
 
 def _blank(text: str) -> str | None:
@@ -140,18 +200,79 @@ class NewService:
 
 
 @attrs.frozen(kw_only=True)
+class NetworkSettings:
+    """The way out to PagerDuty, and how long an attempt may take."""
+
+    proxy: Secret | None = setting(
+        "Proxy",
+        help="The URL of a proxy, by reference if it holds a password; used for every address. "
+        f"{DIRECT} for none. Without it, what the environment names.",
+        default=None,
+        check=_given_proxy_fault,
+    )
+    ca_bundle: str = setting(
+        "CA bundle",
+        help="The path of a file or folder of certificates to trust in place of the built-in "
+        "ones. Without it, what the environment names.",
+        default="",
+        check=_path_fault,
+    )
+    client_certificate: str = setting(
+        "Client certificate",
+        help="The path of a PEM file, for a relay or proxy that asks for a certificate.",
+        default="",
+        check=_path_fault,
+    )
+    client_key: str = setting(
+        "Client key",
+        help="The path of its private key, a PEM file without a passphrase; the file of the "
+        "certificate, if empty.",
+        default="",
+        check=_path_fault,
+    )
+    connect_timeout: float = setting(
+        "Connect timeout",
+        help="Seconds for one address to take a connection.",
+        default=5.0,
+        minimum=1,
+        maximum=60,
+    )
+    timeout: float = setting(
+        "Timeout",
+        help="Seconds for an attempt in all, from the waiting for its turn to the last byte.",
+        default=20.0,
+        minimum=1,
+        maximum=60,
+    )
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse a key without its certificate."""
+        if self.client_key and not self.client_certificate:
+            yield Fault("client_key", "belongs to a client_certificate, and there is none")
+
+
+def _proxy_fault(
+    network: NetworkSettings, url: str, read: str = "the events", label: str = "base URL"
+) -> Iterator[Fault]:
+    """Refuse a proxy between here and a plain http address, which would read along."""
+    if url.lower().startswith("http:") and network.proxy not in (None, Secret(DIRECT)):
+        reason = f"would read {read}, for the {label} is not encrypted; give {DIRECT!r}"
+        yield Fault("network.proxy", reason)
+
+
+@attrs.frozen(kw_only=True)
 class InstallationSettings:
-    """A PagerDuty account: where it is, and its services."""
+    """A PagerDuty account: where it is, its services, and the way there."""
 
     region: str = setting(
         "Service region",
-        help="Where the account lives.",
+        help="Where the account lives, and so the address of the Events API.",
         default="us",
         choices=tuple(BASE_URLS),
     )
     base_url: str = setting(
         "Base URL",
-        help="Another address of the Events API; stands in the region's place.",
+        help="Another address of the Events API, such as a relay's; used in place of the region's.",
         default="",
         check=_base_url_fault,
     )
@@ -163,6 +284,9 @@ class InstallationSettings:
         help="The account's, by which it is known when it is connected again.",
         default="",
         check=account_fault,
+    )
+    network: NetworkSettings = setting(
+        "Network", help="The way out, and how long an attempt may take.", default=NetworkSettings()
     )
 
     @property
@@ -178,7 +302,13 @@ class InstallationSettings:
         )
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse two services of one name or id, also where one's name is the other's id."""
+        """Refuse what contradicts itself.
+
+        Two services of one name or id, also where one's name is the other's id; an address of
+        another region; and a proxy between here and a plain http address, which would read along.
+        """
+        yield from _region_fault(self.region, self.base_url)
+        yield from _proxy_fault(self.network, self.base_url)
         names = Counter(service.name for service in self.services)
         ids = Counter(service.destination for service in self.services)
         for index, service in enumerate(self.services):
@@ -221,9 +351,74 @@ class InstallFlowSettings:
     )
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse an account that no address would name."""
+        """Refuse an account that no address would name, and an address of another region."""
+        yield from _region_fault(self.region, self.base_url)
         if self.account and self.install_url:
             yield Fault("account", "has no place in an install URL; leave one of both out")
+
+
+@attrs.frozen(kw_only=True)
+class DiscoverySettings:
+    """What has to be known to list an account's services."""
+
+    token: Secret = setting(
+        "API token",
+        help="A token of PagerDuty's REST API that may read services, and write them if an "
+        "integration has to be created: an account's API key, or an OAuth token. By reference: "
+        "env:NAME, file:PATH or keyring:SERVICE/NAME.",
+    )
+    token_kind: str = setting(
+        "Kind of token",
+        help=f"{AUTO} means: of the account if it has {ACCOUNT_TOKEN_LENGTH} characters, else "
+        "OAuth.",
+        default=AUTO,
+        choices=(AUTO, "account", "oauth"),
+    )
+    region: str = setting(
+        "Service region",
+        help="Where the account lives.",
+        default="us",
+        choices=tuple(REST_URLS),
+    )
+    query: str = setting(
+        "Query", help="List only services whose name holds this; all, if empty.", default=""
+    )
+    integration_name: str = setting(
+        "Integration name",
+        help="What PagerDuty calls an integration that is created.",
+        default="pagerduty-plugin",
+        check=_blank,
+    )
+    api_url: str = setting(
+        "API URL",
+        help="Another address of the REST API; stands in the region's place.",
+        default="",
+        check=_api_url_fault,
+    )
+    base_url: str = setting(
+        "Base URL",
+        help="Another address of the Events API, for the installation.",
+        default="",
+        check=_base_url_fault,
+    )
+
+    network: NetworkSettings = setting(
+        "Network",
+        help="The way out, and how long a call may take; for the installation too.",
+        default=NetworkSettings(),
+    )
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse an address of another region, and a proxy that would read along."""
+        yield from _region_fault(self.region, self.base_url)
+        yield from _region_fault(self.region, self.api_url, "api_url", REST_URLS)
+        yield from _proxy_fault(self.network, self.base_url)
+        yield from _proxy_fault(self.network, self.api_url, "the token", "API URL")
+
+    @property
+    def rest_url(self) -> str:
+        """The base URL of the REST API for this account."""
+        return self.api_url.rstrip("/") or REST_URLS[self.region]
 
 
 @attrs.frozen(kw_only=True)

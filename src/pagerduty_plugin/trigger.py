@@ -153,7 +153,12 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             routing_key=routing_key,
             context=context,
         )
-        reply = self._client.post(f"{handle['url']}{PATH}", encode(body), destination=held)
+        reply = self._client.post(
+            f"{handle['url']}{PATH}",
+            encode(body),
+            destination=held,
+            network=installation.settings.network,
+        )
         outcome = judge(_without(routing_key, reply), context.now or dt.datetime.now(dt.UTC))
         return attrs.evolve(outcome, handle=handle)
 

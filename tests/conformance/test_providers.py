@@ -14,7 +14,6 @@ import pytest
 from hostspec import OutcomeKind
 from hostspec.testing import NetworkFault, ProviderConformance, Service
 from hostspec.testing.probes import journal, paging
-from pagerduty_plugin import client
 from pagerduty_plugin.testing import FakePagerDuty, refusing
 
 
@@ -24,11 +23,12 @@ class TestPagerDuty(ProviderConformance):
     action_settings: ClassVar = {"services": ["checkout"], "severity": "default"}
     canary = "canary0123456789canary0123456789"
 
-    def prepare(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(client, "READ_TIMEOUT", 1.0)
-
     def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:
-        return {"base_url": url, "services": [{"name": "checkout", "integration_key": secret}]}
+        return {
+            "base_url": url,
+            "services": [{"name": "checkout", "integration_key": secret}],
+            "network": {"timeout": 1},
+        }
 
     @contextlib.contextmanager
     def service(self) -> Iterator[Service]:

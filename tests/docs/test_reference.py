@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import attrs
@@ -17,7 +18,15 @@ import pytest
 
 import hostspec
 import hostspec.kernel
-from hostspec import Alert, HostSpec, OutcomeKind, Severity, json_schema
+from hostspec import (
+    Alert,
+    Discovery,
+    HostSpec,
+    OutcomeKind,
+    Setup,
+    Severity,
+    json_schema,
+)
 from hostspec.host import configuration
 from hostspec.host.cli import main
 from hostspec.kernel import calling, load, memory
@@ -27,6 +36,7 @@ from pagerduty_plugin import (
     client,
     event,
     fit,
+    rest,
     template_check,
     template_functions,
     template_sandbox,
@@ -34,8 +44,8 @@ from pagerduty_plugin import (
     testing,
     trigger,
 )
-from pagerduty_plugin.settings import BASE_URLS
-from pagerduty_plugin.testing import account
+from pagerduty_plugin.settings import BASE_URLS, NetworkSettings
+from pagerduty_plugin.testing import account, rest_api
 from pagerduty_plugin.testing.cli import _parser
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -225,6 +235,9 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("alert.md", f"more than {event.LARGEST_BODY:,} bytes"),
         ("alert.md", f"custom_details.{fit.MARK}`"),
         ("alert.md", f"deeper than {DEEPEST} levels"),
+        ("embed.md", f"| {rest.PAGE} services to a page"),
+        ("embed.md", f"at most {rest.MOST_SERVICES:,} services"),
+        ("embed.md", f"that is at most {client.LONGEST_WAIT:g} s; {client.UNTOLD_WAIT:g} s if"),
         ("templates.md", f"| a template | {template_sandbox.LONGEST_TEMPLATE:,} characters"),
         ("templates.md", f"{template_check.DEEPEST} levels of nesting"),
         ("templates.md", f"| {template_functions.LONGEST_TEXT:,} characters"),
@@ -233,12 +246,13 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("embed.md", f"at most {memory.MOST_INCIDENTS:,}"),
         ("extension.md", f"It has {calling.DEADLINE:g} s"),
         ("extension.md", f"takes longer than {calling.DEADLINE:g} s"),
-        ("operate.md", f"at most {client.CONNECT_TIMEOUT:g} s for a connection"),
-        ("operate.md", f"at most {client.READ_TIMEOUT:g} s for bytes"),
+        ("operate.md", f"ends after {NetworkSettings().timeout:g} s in all"),
+        ("operate.md", f"has {NetworkSettings().connect_timeout:g} s of that"),
         ("operate.md", f"about {trigger.EVENTS_PER_WINDOW} a minute"),
         ("operate.md", f"`{BASE_URLS['us']}` or `{BASE_URLS['eu']}`"),
         ("reference/hooks.md", f"deadline of {calling.DEADLINE:g} s"),
         ("testing.md", f"{account.RATE_LIMIT} by default"),
+        ("testing.md", f"{rest_api.RATE_LIMIT} calls a minute"),
     ],
 )
 def test_a_page_has_the_number_of_the_code(name: str, text: str) -> None:
@@ -250,9 +264,14 @@ def _settings(kind: object) -> Iterator[tuple[str, str]]:
     for field in attrs.fields(kind):
         info = describe(field)
         yield key_of(field), info.help or f"{info.label}."
-        for argument in getattr(field.type, "__args__", ()):
+        for argument in (field.type, *getattr(field.type, "__args__", ())):
             if attrs.has(argument):
                 yield from _settings(argument)
+
+
+def _ways(provider: hostspec.Provider[Any]) -> Iterator[Setup[Any, Any] | Discovery[Any, Any]]:
+    """Give the ways to connect an account."""
+    yield from filter(None, (provider.setup(), provider.discovery()))
 
 
 def test_the_reference_has_every_setting(built: Path) -> None:
@@ -269,6 +288,7 @@ def test_the_reference_has_every_setting(built: Path) -> None:
         configuration.RuleTable,
         *(each.settings for each in plugins.providers.values()),
         *(each.settings for each in plugins.actions.values()),
+        *(way.settings for each in plugins.providers.values() for way in _ways(each)),
     ]
     wanted = {setting for kind in kinds for setting in _settings(kind)}
     assert len(wanted) > 10

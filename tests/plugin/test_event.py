@@ -12,7 +12,8 @@ import pytest
 from hostspec import Alert, Identity, Repair
 from pagerduty_plugin import event
 
-from .conftest import KEYS, Desk
+from .conftest import Desk
+from .wire import KEYS
 
 FULL = Alert(
     "db-1/disk",

@@ -18,7 +18,8 @@ from pagerduty_plugin.fit import fit, size
 from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
 
-from .conftest import KEYS, Desk, connect
+from .conftest import Desk, connect
+from .wire import KEYS
 
 LARGEST = 512_000
 LATE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -41,7 +41,8 @@ from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty, Gate, late
 from pagerduty_plugin.trigger import Trigger
 
-from .conftest import KEYS, Desk, connect
+from .conftest import Desk, connect
+from .wire import KEYS
 
 MISCONFIGURED = OutcomeKind.MISCONFIGURED
 

@@ -15,6 +15,7 @@ from hostspec.settings import secrets, structure
 if TYPE_CHECKING:
     from hostspec.demonstration import Demonstration
     from hostspec.destination_table import DestinationTable
+    from hostspec.discovery import Discovery
     from hostspec.setup import Setup
 
 S = TypeVar("S")
@@ -93,6 +94,10 @@ class Provider(abc.ABC, Generic[S]):
 
     def setup(self) -> Setup[Any, S] | None:
         """Offer to connect an account in a browser; None where it is done by hand."""
+        return None
+
+    def discovery(self) -> Discovery[Any, S] | None:
+        """Offer to connect an account by asking for what it holds; None where that cannot be."""
         return None
 
     def demonstration(self) -> Demonstration | None:
