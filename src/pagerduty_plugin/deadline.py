@@ -6,6 +6,7 @@ Sockets of this module give each call what is left of the attempt that their thr
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import threading
@@ -46,24 +47,35 @@ def over() -> bool:
 class Socket(socket.socket):
     """A socket that waits no longer than the attempt lasts."""
 
+    def settimeout(self, value: float | None) -> None:
+        """Do nothing: each call has what is left, and setting a timeout is a system call."""
+
+    def _hurry(self, most: float = math.inf) -> None:
+        super().settimeout(min(left(), most))
+
+    def reach(self, address: Any, most: float) -> None:
+        """Connect, within so many seconds at the most."""
+        self._hurry(most)
+        self.connect(address)
+
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """Receive bytes."""
-        self.settimeout(left())
+        self._hurry()
         return super().recv(buflen, flags)
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """Receive bytes into a buffer."""
-        self.settimeout(left())
+        self._hurry()
         return super().recv_into(buffer, nbytes or 0, flags)
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Send some bytes."""
-        self.settimeout(left())
+        self._hurry()
         return super().send(data, flags)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all bytes."""
-        self.settimeout(left())
+        self._hurry()
         super().sendall(data, flags)
 
 
@@ -72,7 +84,7 @@ class TLSSocket(Socket, ssl.SSLSocket):
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 -- ssl's signature
         """Shake hands."""
-        self.settimeout(left())
+        self._hurry()
         super().do_handshake(block)
 
 
@@ -98,8 +110,7 @@ def connect(host: str, port: int, timeout: float, options: Any = ()) -> Socket:
         try:
             for option in options:
                 made.setsockopt(*option)
-            made.settimeout(min(timeout, left()))
-            made.connect(address)
+            made.reach(address, timeout)
         except OSError as error:
             made.close()
             trouble = error
