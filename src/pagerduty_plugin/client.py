@@ -18,6 +18,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
+import attrs
+
 from hostspec.web import is_loopback
 from pagerduty_plugin import deadline
 from pagerduty_plugin.network import (
@@ -81,7 +83,13 @@ class Client:
         self._roads: dict[tuple[str, NetworkSettings], _Road] = {}
 
     def post(
-        self, url: str, body: bytes, *, destination: str, network: NetworkSettings = _DEFAULT
+        self,
+        url: str,
+        body: bytes,
+        *,
+        destination: str,
+        network: NetworkSettings = _DEFAULT,
+        idempotent: bool = True,
     ) -> Reply | NoReply:
         """Post a JSON body; never raises for what the network does.
 
@@ -92,6 +100,8 @@ class Client:
             body: the bytes.
             destination: whose turn it is; one post at a time for each.
             network: the way out, and how long it may take.
+            idempotent: whether the body may be posted twice. Without it no connection is kept:
+                one that breaks as it is used again would leave open whether the body was read.
         """
         if self._process != os.getpid():
             # a child that spoke on its parent's connections would mix up their events
@@ -100,11 +110,12 @@ class Client:
         with self._lock:
             turn = self._turns.setdefault(destination, threading.Lock())
         if not turn.acquire(timeout=network.timeout):
-            return NoReply(Trouble.NETWORK, f"not its turn within {network.timeout:g} s")
+            reason = f"not its turn within {network.timeout:g} s"
+            return NoReply(Trouble.NETWORK, reason, sent=False)
         try:
-            return self._road(url, network).post(body)
+            return self._road(url, network).post(body, idempotent=idempotent)
         except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it is an answer
-            return _no_reply(error, network)
+            return attrs.evolve(_no_reply(error, network), sent=_may_be_sent(error))
         finally:
             turn.release()
 
@@ -145,11 +156,13 @@ class _Road:
         }
         self._kept = False
 
-    def post(self, body: bytes) -> Reply:
+    def post(self, body: bytes, *, idempotent: bool) -> Reply:
         request = self._template.copy()
         request.body = body
+        if not idempotent:
+            request.headers["Connection"] = "close"
         request.headers["Content-Length"] = str(len(body))
-        response = self._send(request)
+        response = self._send(request) if idempotent else self._send_once(request)
         try:
             return Reply(
                 response.status_code,
@@ -167,13 +180,16 @@ class _Road:
         """
         kept, self._kept = self._kept, False
         try:
-            response = self._adapter.send(request, **self._options)
+            response = self._send_once(request)
         except OSError as error:
             if not (kept and any(isinstance(each, _HUNG_UP) for each in _causes(error))):
                 raise
-            response = self._adapter.send(request, **self._options)
+            response = self._send_once(request)
         self._kept = True
         return response
+
+    def _send_once(self, request: requests.PreparedRequest) -> requests.Response:
+        return self._adapter.send(request, **self._options)
 
 
 def _adapter(network: NetworkSettings, surroundings: Surroundings) -> requests.adapters.HTTPAdapter:
@@ -311,6 +327,14 @@ def _no_reply(error: Exception, network: NetworkSettings) -> NoReply:
             return NoReply(Trouble.NETWORK, "what came back is no HTTP")
         return NoReply(Trouble.NETWORK, f"no connection: {cause}")
     return NoReply(Trouble.CONFIGURATION, f"cannot be sent: {cause}")
+
+
+def _may_be_sent(error: Exception) -> bool:
+    """Say whether a connection was there, on which the body may have gone out."""
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    never = (ConnectTimeoutError, NewConnectionError)
+    return not any(isinstance(each, never) for each in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

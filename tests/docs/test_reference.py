@@ -36,13 +36,13 @@ from pagerduty_plugin import (
     client,
     event,
     fit,
+    posting,
     rest,
     template_check,
     template_functions,
     template_sandbox,
     templates,
     testing,
-    trigger,
 )
 from pagerduty_plugin.settings import BASE_URLS, NetworkSettings
 from pagerduty_plugin.testing import account, rest_api
@@ -248,7 +248,7 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("extension.md", f"takes longer than {calling.DEADLINE:g} s"),
         ("operate.md", f"ends after {NetworkSettings().timeout:g} s in all"),
         ("operate.md", f"has {NetworkSettings().connect_timeout:g} s of that"),
-        ("operate.md", f"about {trigger.EVENTS_PER_WINDOW} a minute"),
+        ("operate.md", f"about {posting.EVENTS_PER_WINDOW} a minute"),
         ("operate.md", f"`{BASE_URLS['us']}` or `{BASE_URLS['eu']}`"),
         ("reference/hooks.md", f"deadline of {calling.DEADLINE:g} s"),
         ("testing.md", f"{account.RATE_LIMIT} by default"),
@@ -308,4 +308,5 @@ def test_the_reference_has_the_schemas(built: Path) -> None:
     assert shown == [
         json_schema(plugins.providers["pagerduty"].settings),
         json_schema(plugins.actions["pagerduty.trigger"].settings),
+        json_schema(plugins.actions["pagerduty.change"].settings),
     ]

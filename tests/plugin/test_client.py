@@ -48,6 +48,7 @@ from .wire import (
     network,
     post,
     read_request,
+    unsent,
 )
 
 # what is sent
@@ -308,17 +309,17 @@ def test_a_202_whose_body_does_not_come_in_time_is_known() -> None:
 
 def test_a_connection_that_is_not_made_in_time_is_given_up(full_url: str) -> None:
     answer = post(Client({}), full_url, connect_timeout=0.2)
-    assert answer == network("no connection within 0.2 s")
+    assert answer == unsent("no connection within 0.2 s")
 
 
 def test_a_proxy_that_takes_no_connection_is_told(full_url: str) -> None:
     client = Client({"http_proxy": full_url})
     answer = post(client, "http://events.invalid", connect_timeout=0.2)
-    assert answer == network("no proxy: no connection within 0.2 s")
+    assert answer == unsent("no proxy: no connection within 0.2 s")
 
 
 def test_a_refused_connection_is_told(unused_url: str) -> None:
-    assert post(Client({}), unused_url) == network("no connection: Connection refused")
+    assert post(Client({}), unused_url) == unsent("no connection: Connection refused")
 
 
 def test_a_host_that_no_name_server_knows_is_told() -> None:
@@ -497,7 +498,7 @@ def test_loopback_is_never_proxied(fake: FakePagerDuty, host: str) -> None:
     dead = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:1")
     answer = post(Client(dead), f"http://{host}:{fake.port}")
     if host == "127.0.0.2":  # loopback too, but the fake does not listen there
-        assert answer == network("no connection: Connection refused")
+        assert answer == unsent("no connection: Connection refused")
     else:
         assert answer == Reply(202, ACCEPTED)
 
@@ -546,8 +547,8 @@ def test_a_proxy_that_forwards_plain_http_may_refuse_too(respond: Callable[..., 
 @pytest.mark.parametrize(
     ("proxy", "told"),
     [
-        ("http://user:secret@127.0.0.1:1", network("no proxy: Connection refused")),
-        ("127.0.0.1:1", network("no proxy: Connection refused")),
+        ("http://user:secret@127.0.0.1:1", unsent("no proxy: Connection refused")),
+        ("127.0.0.1:1", unsent("no proxy: Connection refused")),
         ("http://", configuration("cannot be sent: InvalidProxyURL")),
         ("odd://user:secret@x.invalid", configuration("cannot be sent: ProxySchemeUnknown")),
         ("socks5://user:secret@x.invalid", configuration("cannot be sent: InvalidSchema")),

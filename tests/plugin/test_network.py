@@ -25,7 +25,7 @@ from pagerduty_plugin.testing import FakePagerDuty, closing
 from pagerduty_plugin.trigger import Trigger
 
 from .conftest import Desk, connect
-from .wire import ACCEPTED, HTTP_ACCEPTED, KEYS, Proxy, Responder, configuration, network, post
+from .wire import ACCEPTED, HTTP_ACCEPTED, KEYS, Proxy, Responder, configuration, post, unsent
 
 NO_PROXY_URL = (
     "is no proxy; right would be 'http://user:password@proxy.example:3128', where what is special "
@@ -455,7 +455,7 @@ def test_a_proxy_of_the_settings_is_used_for_loopback_too(
 def test_direct_is_no_proxy(unused_url: str) -> None:
     url = unused_url.replace("127.0.0.1", "127.0.0.1.nip.invalid")
     client = Client(DEAD)
-    assert post(client, url) == network("no proxy: Connection refused")
+    assert post(client, url) == unsent("no proxy: Connection refused")
     answer = post(client, url, proxy=Secret("direct"))
     assert isinstance(answer, NoReply)
     assert answer.reason.startswith("no connection: ")

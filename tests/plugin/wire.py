@@ -39,6 +39,10 @@ def network(reason: str) -> NoReply:
     return NoReply(Trouble.NETWORK, reason)
 
 
+def unsent(reason: str) -> NoReply:
+    return NoReply(Trouble.NETWORK, reason, sent=False)
+
+
 def configuration(reason: str) -> NoReply:
     return NoReply(Trouble.CONFIGURATION, reason)
 
