@@ -15,7 +15,17 @@ from typing import Any, Final
 
 import attrs
 
-from hostspec import Alert, Identity, Json, Operation, Repair, SendContext, Severity
+from hostspec import (
+    Alert,
+    Identity,
+    Image,
+    Json,
+    Link,
+    Operation,
+    Repair,
+    SendContext,
+    Severity,
+)
 from pagerduty_plugin.fit import MARK, encode, fit
 
 LONGEST_SUMMARY: Final = 1024
@@ -39,15 +49,19 @@ DELIVERY: Final = "_delivery"
 ROUTING_KEY_LENGTH: Final = 32
 """Characters of an integration key, which PagerDuty calls routing key on the wire."""
 
+NOT_HTTPS: Final = "PagerDuty takes images over https only; became a link"
+"""The reason why an image became a link."""
+
 _ROUTING_KEY: Final = re.compile(rf"[A-Za-z0-9]{{{ROUTING_KEY_LENGTH}}}")
 
-_SEVERITIES: Final[Mapping[Severity, str]] = {
+SEVERITIES: Final[Mapping[Severity, str]] = {
     Severity.DEBUG: "info",
     Severity.INFO: "info",
     Severity.WARNING: "warning",
     Severity.ERROR: "error",
     Severity.CRITICAL: "critical",
 }
+"""What PagerDuty calls each severity."""
 
 
 @attrs.frozen
@@ -75,16 +89,23 @@ def routing_key_fault(key: str) -> str | None:
     return f"is no integration key, which is {ROUTING_KEY_LENGTH} letters and digits: {found}"
 
 
-def dedup_key(alert: Identity) -> tuple[str, tuple[Repair, ...]]:
+def dedup_key(alert: Identity) -> str:
     """Give the dedup key of a problem: its key, after its scope where it has one.
 
-    A slash in a scope is escaped, so that the first one ends the scope. A dedup key that is
-    too long keeps its beginning and ends in a hash of the whole, so that it stays the same
-    from trigger to resolve. Hosts use scopes for all their alerts or for none: an alert
-    without one may have a key that looks like another's scope and key.
+    A slash in a scope is escaped, so that the first one ends the scope. Hosts use scopes for
+    all their alerts or for none: an alert without one may have a key that looks like another's
+    scope and key.
     """
     scope = alert.scope.replace("%", "%25").replace("/", "%2F")
-    key = f"{scope}/{alert.key}" if scope else alert.key
+    return f"{scope}/{alert.key}" if scope else alert.key
+
+
+def said_dedup_key(key: str) -> tuple[str, tuple[Repair, ...]]:
+    """Shorten a dedup key that is too long.
+
+    It keeps its beginning and ends in a hash of the whole, so that it stays the same from
+    trigger to resolve.
+    """
     if len(key) <= LONGEST_DEDUP_KEY:
         return key, ()
     digest = hashlib.sha256(key.encode()).hexdigest()
@@ -102,21 +123,19 @@ def build(alert: Alert, *, severity: Severity, key: str) -> Event:
         key: the dedup key, which counts towards the size.
     """
     repairs: list[Repair] = []
-    links = [_present({"href": link.href, "text": link.text}) for link in alert.links]
+    links = [link(each) for each in alert.links]
     images = []
-    for index, image in enumerate(alert.images):
-        scheme, separator, rest = image.src.strip().partition("://")
-        if separator and scheme.lower() == "https":
-            src = f"https://{rest}"
-            images.append(_present({"src": src, "href": image.href, "alt": image.alt}))
+    for index, each in enumerate(alert.images):
+        shown = image(each)
+        if shown:
+            images.append(shown)
         else:
-            links.append(_present({"href": image.src, "text": image.alt}))
-            reason = "PagerDuty takes images over https only; became a link"
-            repairs.append(Repair(f"images[{index}]", reason))
+            links.append(link(Link(each.src, each.alt)))
+            repairs.append(Repair(f"images[{index}]", NOT_HTTPS))
     payload = {
         "summary": _summary(alert.summary, repairs),
         "source": _source(alert, repairs),
-        "severity": _SEVERITIES[severity],
+        "severity": SEVERITIES[severity],
         "timestamp": _timestamp(alert.started_at) if alert.started_at else "",
         "component": alert.component,
         "group": alert.group,
@@ -131,9 +150,26 @@ def build(alert: Alert, *, severity: Severity, key: str) -> Event:
             "images": images,
         }
     )
-    envelope = len(encode({"event_action": "trigger", "dedup_key": key})) + ROOM
-    fitted, cuts = fit(message, LARGEST_BODY - envelope)
+    fitted, cuts = fit(message, room_for_message(key))
     return Event(fitted, (*repairs, *cuts))
+
+
+def room_for_message(key: str) -> int:
+    """Bytes that a trigger's message may come to, beside what else is in the body."""
+    return LARGEST_BODY - len(encode({"event_action": "trigger", "dedup_key": key})) - ROOM
+
+
+def link(link: Link) -> dict[str, str]:
+    """Give a link as PagerDuty takes it."""
+    return _present({"href": link.href, "text": link.text})
+
+
+def image(image: Image) -> dict[str, str] | None:
+    """Give an image as PagerDuty takes it; None where it is not https."""
+    scheme, separator, rest = image.src.strip().partition("://")
+    if not separator or scheme.lower() != "https":
+        return None
+    return _present({"src": f"https://{rest}", "href": image.href, "alt": image.alt})
 
 
 def body(

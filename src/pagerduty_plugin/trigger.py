@@ -16,6 +16,7 @@ from hostspec import (
     Delivery,
     Fault,
     Handle,
+    Hooks,
     Incident,
     Installation,
     Json,
@@ -30,9 +31,12 @@ from hostspec import (
     SendContext,
     Severity,
     Status,
+    Suppression,
 )
 from pagerduty_plugin import event
 from pagerduty_plugin.client import Client
+from pagerduty_plugin.enrichment import enrich
+from pagerduty_plugin.extensions import Decision, Question, Unextended, decide
 from pagerduty_plugin.fit import encode
 from pagerduty_plugin.keys import STARS, fingerprint, readable_fingerprint
 from pagerduty_plugin.reply import NoReply, Reply, judge
@@ -68,8 +72,9 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
     settings = TriggerSettings
     capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
 
-    def __init__(self, client: Client | None = None) -> None:
+    def __init__(self, client: Client | None = None, hooks: Hooks | None = None) -> None:
         self._client = client or Client()
+        self._hooks = hooks or Unextended()
 
     def check(
         self, settings: TriggerSettings, installation: Installation[InstallationSettings]
@@ -93,30 +98,49 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         installation: Installation[InstallationSettings],
         *,
         rule: str = "",
-    ) -> Sequence[Delivery]:
-        """Make one delivery for each service, by the alert's status."""
-        severity = (
-            alert.severity if settings.severity == DEFAULT_SEVERITY else Severity(settings.severity)
+    ) -> Sequence[Delivery | Suppression]:
+        """Make one delivery for each service, by the alert's status and what extensions say."""
+        of = installation.settings
+        question = Question(
+            alert=alert,
+            action=self.name,
+            installation=installation.name,
+            rule=rule,
+            services=tuple(service.name for service in of.services),
         )
-        key, repairs = event.dedup_key(alert.identity)
+        wanted = Decision(
+            severity=(
+                alert.severity
+                if settings.severity == DEFAULT_SEVERITY
+                else Severity(settings.severity)
+            ),
+            dedup_key=event.dedup_key(alert.identity),
+            services=tuple(dict.fromkeys(_name(of, named) for named in settings.services)),
+        )
+        decided = decide(self._hooks, question, wanted)
+        if decided.suppression:
+            return [decided.suppression]
+        key, repairs = event.said_dedup_key(decided.dedup_key)
         message: Mapping[str, Json] = {}
+        notes = decided.notes
         if alert.status is Status.FIRING:
-            built = event.build(alert, severity=severity, key=key)
-            message = built.message
-            repairs = (*repairs, *built.repairs)
+            built = event.build(alert, severity=decided.severity, key=key)
+            enriched = enrich(built.message, decided.additions, event.room_for_message(key))
+            message = enriched.message
+            repairs = (*repairs, *built.repairs, *enriched.repairs)
+            notes = (*notes, *enriched.notes)
         return [
             Delivery(
                 operation=_OPERATIONS[alert.status],
-                place=Place(self.name, installation.name, service, key),
+                place=Place(self.name, installation.name, _destination(of, service), key),
                 alert=alert.identity,
-                severity=severity,
+                severity=decided.severity,
                 message=message,
                 rules=(rule,) if rule else (),
                 repairs=(*alert.repairs, *repairs),
+                notes=notes,
             )
-            for service in dict.fromkeys(
-                _destination(installation.settings, named) for named in settings.services
-            )
+            for service in decided.services
         ]
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:
@@ -213,6 +237,12 @@ def _usable(key: Secret) -> tuple[str, str]:
         return "", f"has no key: {error}"
     fault = event.routing_key_fault(routing_key)
     return ("", f"has a key that {fault}") if fault else (routing_key, "")
+
+
+def _name(settings: InstallationSettings, named: str) -> str:
+    """Name a service as people do; what is not there keeps the name it was asked by."""
+    service = settings.service(named)
+    return service.name if service else named
 
 
 def _destination(settings: InstallationSettings, named: str) -> str:
