@@ -113,12 +113,12 @@ class _Enriching:
 
     def _on_the_wire(self, entry: Link | Image, plugin: str) -> tuple[str, dict[str, str]]:
         if isinstance(entry, Link):
-            return "links", event.link(entry)
-        image = event.image(entry)
+            return "links", event.link_member(entry)
+        image = event.image_member(entry)
         if image:
             return "images", image
         self._repair("images", f"{event.NOT_HTTPS} (from plugin {plugin})")
-        return "links", event.link(Link(entry.src, entry.alt))
+        return "links", event.link_to(entry)
 
     def _repair(self, field: str, reason: str) -> None:
         self.repairs.append(Repair(field, reason))

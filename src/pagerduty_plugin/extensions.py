@@ -51,16 +51,16 @@ class Decision:
 
     Attributes:
         severity: what PagerDuty is told.
-        dedup_key: not shortened yet.
         services: names of those that are told.
+        dedup_key: before prefix and shortening; empty where it is as the rule says.
         additions: what extensions add, in their order.
         notes: which plugin set what, and which one failed.
         suppression: nobody is told, and why.
     """
 
     severity: Severity
-    dedup_key: str
     services: tuple[str, ...]
+    dedup_key: str = ""
     additions: tuple[Addition, ...] = ()
     notes: tuple[str, ...] = ()
     suppression: Suppression | None = None
@@ -167,7 +167,7 @@ class _Asking:
             self._refuse("pagerduty_dedup_key", answer, "a text that is not blank")
             return ()
 
-        answers = self._ask("pagerduty_dedup_key", dedup_key=wanted.dedup_key)
+        answers = self._ask("pagerduty_dedup_key")
         chosen = self._first("dedup key", answers, read)
         return attrs.evolve(wanted, dedup_key=chosen[0]) if chosen else wanted
 

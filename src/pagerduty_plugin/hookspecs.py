@@ -54,20 +54,18 @@ class PagerDutySpec:
         """
 
     @hookspec
-    def pagerduty_dedup_key(
-        self, alert: Alert, dedup_key: str, installation: str, rule: str
-    ) -> str | None:
+    def pagerduty_dedup_key(self, alert: Alert, installation: str, rule: str) -> str | None:
         """Decide by which key PagerDuty tells the problem from others.
 
         Called once for each rule that plans a trigger, and for an acknowledge or resolve that
         a host plans from its rules because it does not remember what it opened. So answer from
         what stays the same while the problem lasts (scope, key, labels), never from status or
         time: under another key an incident stays open for ever. Every implementation runs. The
-        first answer that is a text and not blank holds; one over 255 characters is shortened.
+        first answer that is a text and not blank holds, in every service. The installation's
+        prefix goes before it, and one over 255 characters is shortened.
 
         Args:
             alert: the statement; it cannot be changed.
-            dedup_key: what the rule says.
             installation: the installation's name.
             rule: the rule's name; empty where the host has none.
 

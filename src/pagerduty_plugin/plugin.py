@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hostspec import AnyAction, Hooks, Provider, hookimpl
+from pagerduty_plugin.change import Change
 from pagerduty_plugin.hookspecs import PagerDutySpec
 from pagerduty_plugin.installation import PagerDuty
 from pagerduty_plugin.trigger import Trigger
@@ -28,5 +29,5 @@ def hostspec_providers() -> Sequence[Provider[Any]]:
 
 @hookimpl
 def hostspec_actions(hooks: Hooks) -> Sequence[AnyAction]:
-    """Offer the action ``pagerduty.trigger``."""
-    return [Trigger(hooks=hooks)]
+    """Offer the actions ``pagerduty.trigger`` and ``pagerduty.change``."""
+    return [Trigger(hooks=hooks), Change()]

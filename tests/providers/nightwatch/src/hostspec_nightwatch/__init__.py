@@ -26,13 +26,10 @@ def pagerduty_severity(alert: Alert) -> str | None:
 
 
 @hookimpl
-def pagerduty_dedup_key(alert: Alert, dedup_key: str) -> str | None:
+def pagerduty_dedup_key(alert: Alert) -> str | None:
     """Make one incident of all that happens in a cluster."""
     cluster = alert.labels.get("cluster")
-    if cluster is None:
-        return None
-    scope = dedup_key.removesuffix(alert.key)
-    return f"{scope}cluster/{cluster}"
+    return f"{alert.scope}/cluster/{cluster}" if cluster else None
 
 
 @hookimpl
