@@ -79,7 +79,7 @@ SEVERITIES: Final[Mapping[Severity, str]] = {
 """What PagerDuty calls each severity."""
 
 
-_PLAIN: Final = Wording()
+PLAIN: Final = Wording()
 """Nothing but the alert's own words."""
 
 
@@ -163,7 +163,7 @@ def _escape(part: str) -> str:
     return part.replace("%", "%25").replace("/", "%2F")
 
 
-def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = _PLAIN) -> Event:
+def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = PLAIN) -> Event:
     """Make the trigger of an alert, within every limit of PagerDuty's.
 
     Args:
@@ -228,7 +228,7 @@ def image_member(image: Image) -> dict[str, Any] | None:
     return _present({"src": f"https://{rest}", "href": image.href, "alt": image.alt})
 
 
-def build_change(alert: Alert, wording: Wording = _PLAIN) -> Event:
+def build_change(alert: Alert, wording: Wording = PLAIN) -> Event:
     """Make the change event of an alert, within every limit of PagerDuty's.
 
     Images are in PagerDuty's schema and not in its guide, so they become links.

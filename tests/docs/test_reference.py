@@ -89,9 +89,7 @@ def test_the_reference_has_every_hook_with_its_arguments(built: Path) -> None:
     for spec in ("hostspec.HostSpec", "pagerduty_plugin.hookspecs.PagerDutySpec"):
         assert documented.pop(spec) == []
         shown |= {
-            name: documented.pop(name)
-            for name in tuple(documented)
-            if name.startswith(f"{spec}.")
+            name: documented.pop(name) for name in tuple(documented) if name.startswith(f"{spec}.")
         }
     assert shown == {
         **{f"hostspec.HostSpec.{name}": of for name, of in _hooks(HostSpec).items()},
@@ -305,4 +303,5 @@ def test_the_reference_has_the_schemas(built: Path) -> None:
     assert shown == [
         json_schema(plugins.providers["pagerduty"].settings),
         json_schema(plugins.actions["pagerduty.trigger"].settings),
+        json_schema(plugins.actions["pagerduty.change"].settings),
     ]
