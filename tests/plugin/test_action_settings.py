@@ -109,11 +109,15 @@ def test_settings_that_are_blank_leave_the_alerts_own(desk: Desk) -> None:
 
 
 def test_each_service_is_told_in_its_own_words(desk: Desk) -> None:
-    for delivery in desk.plan(
-        ALERT, "checkout", "platform", summary="{{ service }}", dedup_key="{{ service }}/{{ key }}"
-    ):
+    for delivery in desk.plan(ALERT, "checkout", "platform", summary="{{ service }}"):
         assert desk.deliver(delivery).delivered
         assert desk.payload["summary"] == delivery.place.destination
+
+
+def test_each_service_may_have_a_dedup_key_of_its_own(desk: Desk) -> None:
+    template = "{{ service }}/{{ key }}"
+    for delivery in desk.plan(ALERT, "checkout", "platform", dedup_key=template):
+        assert desk.deliver(delivery).delivered
         assert desk.event["dedup_key"] == f"{delivery.place.destination}/db-1/disk"
 
 

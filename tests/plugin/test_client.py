@@ -58,6 +58,10 @@ def network(reason: str) -> NoReply:
     return NoReply(Trouble.NETWORK, reason)
 
 
+def unsent(reason: str) -> NoReply:
+    return NoReply(Trouble.NETWORK, reason, sent=False)
+
+
 def configuration(reason: str) -> NoReply:
     return NoReply(Trouble.CONFIGURATION, reason)
 
@@ -423,11 +427,11 @@ def test_a_connection_that_is_not_made_in_time_is_given_up(
             with contextlib.suppress(BlockingIOError):
                 filler.connect((host, port))
         answer = post(Client({}), f"http://{host}:{port}")
-    assert answer == network("no connection within 0.2 s")
+    assert answer == unsent("no connection within 0.2 s")
 
 
 def test_a_refused_connection_is_told(unused_url: str) -> None:
-    assert post(Client({}), unused_url) == network("no connection: Connection refused")
+    assert post(Client({}), unused_url) == unsent("no connection: Connection refused")
 
 
 def test_a_host_that_no_name_server_knows_is_told() -> None:
@@ -677,7 +681,7 @@ def test_loopback_is_never_proxied(fake: FakePagerDuty, host: str) -> None:
     dead = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:1")
     answer = post(Client(dead), f"http://{host}:{fake.port}")
     if host == "127.0.0.2":  # loopback too, but the fake does not listen there
-        assert answer == network("no connection: Connection refused")
+        assert answer == unsent("no connection: Connection refused")
     else:
         assert answer == Reply(202, ACCEPTED)
 
@@ -726,8 +730,8 @@ def test_a_proxy_that_forwards_plain_http_may_refuse_too(respond: Callable[..., 
 @pytest.mark.parametrize(
     ("proxy", "told"),
     [
-        ("http://user:secret@127.0.0.1:1", network("no proxy: Connection refused")),
-        ("127.0.0.1:1", network("no proxy: Connection refused")),
+        ("http://user:secret@127.0.0.1:1", unsent("no proxy: Connection refused")),
+        ("127.0.0.1:1", unsent("no proxy: Connection refused")),
         ("http://", configuration("cannot be sent: InvalidProxyURL")),
         ("odd://user:secret@x.invalid", configuration("cannot be sent: ProxySchemeUnknown")),
         ("socks5://user:secret@x.invalid", configuration("cannot be sent: InvalidSchema")),
