@@ -51,6 +51,9 @@ DELIVERY: Final = "_delivery"
 ROUTING_KEY_LENGTH: Final = 32
 """Characters of an integration key, which PagerDuty calls routing key on the wire."""
 
+NOT_HTTPS: Final = "PagerDuty takes images over https only; became a link"
+"""The reason why an image became a link."""
+
 _ROUTING_KEY: Final = re.compile(rf"[A-Za-z0-9]{{{ROUTING_KEY_LENGTH}}}")
 
 _OTHER_SECRETS: Final = (
@@ -66,13 +69,14 @@ OPERATIONS: Final[Mapping[Status, Operation]] = {
 }
 """What an alert's status does to an incident."""
 
-_SEVERITIES: Final[Mapping[Severity, str]] = {
+SEVERITIES: Final[Mapping[Severity, str]] = {
     Severity.DEBUG: "info",
     Severity.INFO: "info",
     Severity.WARNING: "warning",
     Severity.ERROR: "error",
     Severity.CRITICAL: "critical",
 }
+"""What PagerDuty calls each severity."""
 
 
 PLAIN: Final = Wording()
@@ -172,18 +176,16 @@ def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = PLAI
     links = _links((*alert.links, *wording.links))
     images = []
     for index, image in enumerate((*alert.images, *wording.images)):
-        scheme, separator, rest = image.src.strip().partition("://")
-        if separator and scheme.lower() == "https":
-            src = f"https://{rest}"
-            images.append(_present({"src": src, "href": image.href, "alt": image.alt}))
+        shown = image_member(image)
+        if shown:
+            images.append(shown)
         else:
-            links.append(_image_link(image))
-            reason = "PagerDuty takes images over https only; became a link"
-            repairs.append(Repair(f"images[{index}]", reason))
+            links.append(link_to(image))
+            repairs.append(Repair(f"images[{index}]", NOT_HTTPS))
     payload = {
         "summary": _summary(wording.summary or alert.summary, repairs),
         "source": _source(alert, repairs),
-        "severity": _SEVERITIES[severity],
+        "severity": SEVERITIES[severity],
         "timestamp": _timestamp(alert.started_at) if alert.started_at else "",
         "component": wording.component or alert.component,
         "group": wording.group or alert.group,
@@ -199,9 +201,31 @@ def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = PLAI
             "images": images,
         }
     )
-    envelope = len(encode({"event_action": "trigger", "dedup_key": key})) + ROOM
-    fitted, cuts = fit(message, LARGEST_BODY - envelope)
+    fitted, cuts = fit(message, room_for_message(key))
     return Event(fitted, (*repairs, *cuts))
+
+
+def room_for_message(key: str) -> int:
+    """Bytes that a trigger's message may come to, beside what else is in the body."""
+    return LARGEST_BODY - len(encode({"event_action": "trigger", "dedup_key": key})) - ROOM
+
+
+def link_member(link: Link) -> dict[str, Any]:
+    """Give a link as PagerDuty takes it."""
+    return _present({"href": link.href, "text": link.text})
+
+
+def link_to(image: Image) -> dict[str, Any]:
+    """Give a link to an image that PagerDuty would not show."""
+    return link_member(Link(image.src, image.alt))
+
+
+def image_member(image: Image) -> dict[str, Any] | None:
+    """Give an image as PagerDuty takes it; None where it is not https."""
+    scheme, separator, rest = image.src.strip().partition("://")
+    if not separator or scheme.lower() != "https":
+        return None
+    return _present({"src": f"https://{rest}", "href": image.href, "alt": image.alt})
 
 
 def build_change(alert: Alert, wording: Wording = PLAIN) -> Event:
@@ -216,7 +240,7 @@ def build_change(alert: Alert, wording: Wording = PLAIN) -> Event:
     repairs: list[Repair] = []
     links = _links((Link(alert.url), *alert.links, *wording.links))
     for index, image in enumerate((*alert.images, *wording.images)):
-        links.append(_image_link(image))
+        links.append(link_to(image))
         repairs.append(Repair(f"images[{index}]", "a change event has none; became a link"))
     payload = {
         "summary": _summary(wording.summary or alert.summary, repairs),
@@ -289,11 +313,7 @@ def _present(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _links(links: Iterable[Link]) -> list[dict[str, Any]]:
-    return [_present({"href": link.href, "text": link.text}) for link in links if link.href.strip()]
-
-
-def _image_link(image: Image) -> dict[str, Any]:
-    return _present({"href": image.src, "text": image.alt})
+    return [link_member(link) for link in links if link.href.strip()]
 
 
 def _summary(text: str, repairs: list[Repair]) -> str:

@@ -15,6 +15,7 @@ from hostspec import (
     Delivery,
     Destination,
     Fault,
+    Hooks,
     Incident,
     Installation,
     Json,
@@ -33,6 +34,8 @@ from hostspec import (
 )
 from pagerduty_plugin import addressing, event, posting
 from pagerduty_plugin.client import Client
+from pagerduty_plugin.enrichment import enrich
+from pagerduty_plugin.extensions import Decision, Question, Unextended, decide
 from pagerduty_plugin.keys import fingerprint
 from pagerduty_plugin.settings import (
     ALERT_KEY,
@@ -67,8 +70,9 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
     settings = TriggerSettings
     capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
 
-    def __init__(self, client: Client | None = None) -> None:
+    def __init__(self, client: Client | None = None, hooks: Hooks | None = None) -> None:
         self._client = client or Client()
+        self._hooks = hooks or Unextended()
 
     def check(
         self, settings: TriggerSettings, installation: Installation[InstallationSettings]
@@ -94,7 +98,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         *,
         rule: str = "",
     ) -> Sequence[Delivery | Suppression]:
-        """Make one delivery for each service, by the alert's status.
+        """Make one delivery for each service, by the alert's status and what extensions say.
 
         None for an event action that the rule does not send, or for a service that was removed.
         """
@@ -103,12 +107,25 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             return ()
         rules = (rule,) if rule else ()
         reached = addressing.reach(settings.services, installation.settings)
-        if not reached.services:
-            reason = addressing.nobody(settings.services, installation)
-            return (Suppression(self.name, installation.name, reason, rules=rules),)
         severity = (
             alert.severity if settings.severity == DEFAULT_SEVERITY else Severity(settings.severity)
         )
+        decided = decide(
+            self._hooks,
+            Question(
+                alert=alert,
+                action=self.name,
+                installation=installation.name,
+                rule=rule,
+                services=tuple(service.name for service in installation.settings.services),
+            ),
+            Decision(severity=severity, services=tuple(reached.services.values())),
+        )
+        if decided.suppression:
+            return (decided.suppression,)
+        if not decided.services:
+            reason = addressing.nobody(settings.services, installation)
+            return (Suppression(self.name, installation.name, reason, rules=rules),)
         follow_ups = tuple(
             later
             for later in (Operation.ACKNOWLEDGE, Operation.RESOLVE)
@@ -116,20 +133,21 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         )
         told: _Told | None = None
         deliveries = []
-        for destination, service in reached.services.items():
+        services = addressing.reach(decided.services, installation.settings).services
+        for destination, service in services.items():
             if told is None or settings.has_words:
                 speaker = Speaker(alert, rule=rule, service=service, installation=installation.name)
-                told = _tell(alert, settings, installation.settings, severity, rule, speaker)
+                told = _tell(alert, settings, installation.settings, decided, rule, speaker)
             deliveries.append(
                 Delivery(
                     operation=operation,
                     place=Place(self.name, installation.name, destination, told.key),
                     alert=alert.identity,
-                    severity=severity,
+                    severity=decided.severity,
                     message=told.message,
                     rules=rules,
                     repairs=(*alert.repairs, *told.repairs),
-                    notes=(*reached.notes, *told.notes),
+                    notes=(*reached.notes, *decided.notes, *told.notes),
                     follow_ups=follow_ups,
                 )
             )
@@ -258,17 +276,26 @@ def _tell(  # noqa: PLR0913, PLR0917 -- what there is to say, and of whom
     alert: Alert,
     settings: TriggerSettings,
     account: InstallationSettings,
-    severity: Severity,
+    decided: Decision,
     rule: str,
     speaker: Speaker,
 ) -> _Told:
     """Make what a service is told: dedup key alone, but for a trigger."""
-    key, repairs = _dedup_key(alert, settings, account, rule, speaker)
+    if decided.dedup_key:
+        key, repairs = event.said_dedup_key(decided.dedup_key, account.dedup_prefix)
+    else:
+        key, repairs = _dedup_key(alert, settings, account, rule, speaker)
     if alert.status is not Status.FIRING:
         return _Told(key, {}, repairs, tuple(speaker.notes))
     wording = speaker.trigger(settings) if settings.has_words else event.PLAIN
-    built = event.build(alert, severity=severity, key=key, wording=wording)
-    return _Told(key, built.message, (*repairs, *built.repairs), tuple(speaker.notes))
+    built = event.build(alert, severity=decided.severity, key=key, wording=wording)
+    enriched = enrich(built.message, decided.additions, event.room_for_message(key))
+    return _Told(
+        key,
+        enriched.message,
+        (*repairs, *built.repairs, *enriched.repairs),
+        (*speaker.notes, *enriched.notes),
+    )
 
 
 def _dedup_key(

@@ -18,6 +18,7 @@ import pytest
 
 import hostspec
 import hostspec.kernel
+import pagerduty_plugin
 from hostspec import (
     Alert,
     Discovery,
@@ -44,6 +45,7 @@ from pagerduty_plugin import (
     templates,
     testing,
 )
+from pagerduty_plugin.hookspecs import PagerDutySpec
 from pagerduty_plugin.settings import BASE_URLS, NetworkSettings
 from pagerduty_plugin.testing import account, rest_api
 from pagerduty_plugin.testing.cli import _parser
@@ -82,18 +84,31 @@ def _arguments(function: object) -> list[str]:
     return [name for name in inspect.signature(function).parameters if name != "self"]
 
 
-def _hooks() -> dict[str, list[str]]:
+def _hooks(*specs: type) -> dict[str, list[str]]:
     return {
         name: _arguments(function)
-        for name, function in vars(HostSpec).items()
-        if name.startswith("hostspec_")
+        for spec in specs or (HostSpec, PagerDutySpec)
+        for name, function in vars(spec).items()
+        if name.startswith(("hostspec_", "pagerduty_"))
     }
 
 
 def test_the_reference_has_every_hook_with_its_arguments(built: Path) -> None:
     documented = _signatures(built / "reference/hooks.xml")
-    assert documented.pop("hostspec.HostSpec") == []
-    assert documented == {f"hostspec.HostSpec.{name}": of for name, of in _hooks().items()}
+    shown = {}
+    for spec in ("hostspec.HostSpec", "pagerduty_plugin.hookspecs.PagerDutySpec"):
+        assert documented.pop(spec) == []
+        shown |= {
+            name: documented.pop(name) for name in tuple(documented) if name.startswith(f"{spec}.")
+        }
+    assert shown == {
+        **{f"hostspec.HostSpec.{name}": of for name, of in _hooks(HostSpec).items()},
+        **{
+            f"pagerduty_plugin.hookspecs.PagerDutySpec.{name}": of
+            for name, of in _hooks(PagerDutySpec).items()
+        },
+    }
+    assert set(documented) == {f"pagerduty_plugin.{name}" for name in pagerduty_plugin.__all__}
 
 
 def test_the_table_has_every_hook_with_its_arguments() -> None:
@@ -109,7 +124,7 @@ def test_pages_call_hooks_by_their_arguments(name: str) -> None:
 
 
 def _calls(text: str) -> Iterator[tuple[str, list[str]]]:
-    for name, arguments in re.findall(r"`(hostspec_\w+)\(([^)`]*)\)`", text):
+    for name, arguments in re.findall(r"`((?:hostspec|pagerduty)_\w+)\(([^)`]*)\)`", text):
         yield name, [argument.strip() for argument in arguments.split(",") if argument.strip()]
 
 
@@ -248,6 +263,9 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("extension.md", f"takes longer than {calling.DEADLINE:g} s"),
         ("operate.md", f"ends after {NetworkSettings().timeout:g} s in all"),
         ("operate.md", f"has {NetworkSettings().connect_timeout:g} s of that"),
+        ("extension.md", f"hangs for more than {calling.DEADLINE:g} s"),
+        ("operate.md", f"at most {client.CONNECT_TIMEOUT:g} s for a connection"),
+        ("operate.md", f"at most {client.READ_TIMEOUT:g} s for bytes"),
         ("operate.md", f"about {posting.EVENTS_PER_WINDOW} a minute"),
         ("operate.md", f"`{BASE_URLS['us']}` or `{BASE_URLS['eu']}`"),
         ("reference/hooks.md", f"deadline of {calling.DEADLINE:g} s"),

@@ -43,7 +43,7 @@ def test_a_failed_plugin_is_listed_and_the_exit_code_says_so(workspace: Workspac
     assert run.returncode == 2
     assert _row(run.stdout, "nope")[3:] == [
         "failed",
-        "is not installed; installed are pagerduty, tickets, webhook",
+        "is not installed; installed are night-watch, pagerduty, saboteur, tickets, webhook",
     ]
 
 

@@ -293,7 +293,7 @@ def test_no_two_identities_share_a_dedup_key() -> None:
         Identity("", "k" * 300),
         Identity("", "k" * 301),
     ]
-    keys = [event.dedup_key(identity)[0] for identity in identities]
+    keys = [event.dedup_key(each)[0] for each in identities]
     assert len(set(keys)) == len(keys)
     assert all(len(key) <= 255 for key in keys)
 

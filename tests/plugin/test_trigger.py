@@ -36,6 +36,7 @@ from hostspec import (
 from hostspec.kernel import Host, Rule, load
 from pagerduty_plugin import plugin
 from pagerduty_plugin.client import Client
+from pagerduty_plugin.extensions import Unextended
 from pagerduty_plugin.installation import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty, Gate, late
@@ -129,7 +130,7 @@ def test_threads_handle_alerts_at_once(fake: FakePagerDuty) -> None:
 
 def test_the_plugin_offers_provider_and_action() -> None:
     (provider,) = plugin.hostspec_providers()
-    action, change = plugin.hostspec_actions()
+    action, change = plugin.hostspec_actions(hooks=Unextended())
     assert (provider.name, provider.label) == ("pagerduty", "PagerDuty")
     assert (action.name, action.provider) == ("pagerduty.trigger", "pagerduty")
     assert action.capabilities.idempotent
