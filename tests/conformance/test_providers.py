@@ -22,6 +22,7 @@ class TestPagerDuty(ProviderConformance):
     plugin = "pagerduty"
     action = "pagerduty.trigger"
     action_settings: ClassVar = {"services": ["checkout"], "severity": "default"}
+    setup_settings: ClassVar = {"app_id": "PABC123"}
     canary = "canary0123456789canary0123456789"
 
     def prepare(self, monkeypatch: pytest.MonkeyPatch) -> None:
