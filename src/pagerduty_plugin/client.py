@@ -89,13 +89,17 @@ class Client:
         self._turns: dict[str, threading.Lock] = {}
         self._roads: dict[str, _Road] = {}
 
-    def post(self, url: str, body: bytes, *, destination: str) -> Reply | NoReply:
+    def post(
+        self, url: str, body: bytes, *, destination: str, idempotent: bool = True
+    ) -> Reply | NoReply:
         """Post a JSON body; never raises for what the network does.
 
         Args:
             url: where to.
             body: the bytes.
             destination: whose turn it is; one post at a time for each.
+            idempotent: whether the body may be posted twice. Without it no connection is kept:
+                one that breaks as it is used again would leave open whether the body was read.
         """
         if self._process != os.getpid():
             # a child that spoke on its parent's connections would mix up their events
@@ -104,9 +108,9 @@ class Client:
             turn = self._turns.setdefault(destination, threading.Lock())
         with turn:
             try:
-                return self._road(url).post(body)
+                return self._road(url).post(body, idempotent=idempotent)
             except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it is an answer
-                return _no_reply(error)
+                return attrs.evolve(_no_reply(error), sent=_may_be_sent(error))
 
     def _road(self, url: str) -> _Road:
         with self._lock:
@@ -140,11 +144,13 @@ class _Road:
         }
         self._kept = False
 
-    def post(self, body: bytes) -> Reply:
+    def post(self, body: bytes, *, idempotent: bool) -> Reply:
         request = self._template.copy()
         request.body = body
+        if not idempotent:
+            request.headers["Connection"] = "close"
         request.headers["Content-Length"] = str(len(body))
-        response = self._send(request)
+        response = self._send(request) if idempotent else self._send_once(request)
         try:
             return Reply(
                 response.status_code,
@@ -162,13 +168,16 @@ class _Road:
         """
         kept, self._kept = self._kept, False
         try:
-            response = self._adapter.send(request, **self._options)
+            response = self._send_once(request)
         except OSError as error:
             if not (kept and any(isinstance(each, _HUNG_UP) for each in _causes(error))):
                 raise
-            response = self._adapter.send(request, **self._options)
+            response = self._send_once(request)
         self._kept = True
         return response
+
+    def _send_once(self, request: requests.PreparedRequest) -> requests.Response:
+        return self._adapter.send(request, **self._options)
 
 
 def _adapter() -> requests.adapters.HTTPAdapter:
@@ -246,6 +255,14 @@ def _no_reply(error: Exception) -> NoReply:
         names = " or ".join(_CA_VARIABLES)
         return NoReply(Trouble.CONFIGURATION, f"the CA certificates are missing; check {names}")
     return NoReply(Trouble.CONFIGURATION, f"cannot be sent: {cause}")
+
+
+def _may_be_sent(error: Exception) -> bool:
+    """Say whether a connection was there, on which the body may have gone out."""
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    never = (ConnectTimeoutError, NewConnectionError)
+    return not any(isinstance(each, never) for each in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -169,9 +169,7 @@ class InstallFlow(Setup[InstallFlowSettings, InstallationSettings]):
                 f"You asked for the account {settings.account}; this is {answer.subdomain}."
             )
         merged = attrs.evolve(
-            held,
-            services=tuple(services),
-            subdomain=held.subdomain or answer.subdomain,
+            held.with_services(services), subdomain=held.subdomain or answer.subdomain
         )
         taken = {each.name for each in installations}
         name = before.name if before else _free(answer.name, answer.subdomain, taken)

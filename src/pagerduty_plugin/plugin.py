@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hostspec import AnyAction, Provider, hookimpl
+from pagerduty_plugin.change import Change
 from pagerduty_plugin.installation import PagerDuty
 from pagerduty_plugin.trigger import Trigger
 
@@ -18,5 +19,5 @@ def hostspec_providers() -> Sequence[Provider[Any]]:
 
 @hookimpl
 def hostspec_actions() -> Sequence[AnyAction]:
-    """Offer the action ``pagerduty.trigger``."""
-    return [Trigger()]
+    """Offer the actions ``pagerduty.trigger`` and ``pagerduty.change``."""
+    return [Trigger(), Change()]

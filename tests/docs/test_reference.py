@@ -23,7 +23,17 @@ from hostspec.host.cli import main
 from hostspec.kernel import calling, load, memory
 from hostspec.normalise import DEEPEST
 from hostspec.settings import describe, key_of
-from pagerduty_plugin import client, event, fit, testing, trigger
+from pagerduty_plugin import (
+    client,
+    event,
+    fit,
+    posting,
+    template_check,
+    template_functions,
+    template_sandbox,
+    templates,
+    testing,
+)
 from pagerduty_plugin.settings import BASE_URLS
 from pagerduty_plugin.testing import account
 from pagerduty_plugin.testing.cli import _parser
@@ -164,6 +174,30 @@ def test_the_page_on_providers_has_every_outcome() -> None:
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(OutcomeKind)
 
 
+def test_the_page_on_templates_has_every_name() -> None:
+    rows = (DOCS / "templates.md").read_text(encoding="utf-8").partition("## Names")[2]
+    rows = rows.partition("A template for a dedup key")[0]
+    listed = [
+        re.findall(r"`(\w+)`", line.split("|")[1])
+        for line in re.findall(r"^\| `.*$", rows, re.MULTILINE)
+    ]
+    assert {name for names in listed for name in names} == templates.NAMES
+    assert {name for names in listed[:4] for name in names} == templates.STEADY_NAMES
+
+
+def test_the_page_on_templates_has_everything_that_can_be_used() -> None:
+    text = (DOCS / "templates.md").read_text(encoding="utf-8")
+    for what, known in (
+        ("filters", template_functions.FILTERS),
+        ("tests", [name for name in template_functions.TESTS if name.isalpha()]),
+        ("methods", template_functions.METHODS),
+        ("functions", template_functions.FUNCTIONS),
+        ("of `loop`", template_check.LOOP),
+    ):
+        [row] = re.findall(rf"^\| {what} \| (.*) \|$", text, re.MULTILINE)
+        assert row.replace("`", "").split(", ") == sorted(known)
+
+
 def test_the_page_on_alerts_has_every_field() -> None:
     text = (DOCS / "alert.md").read_text(encoding="utf-8")
     rows = text.partition("## Fields")[2].partition("## What is faulty")[0]
@@ -191,12 +225,16 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("alert.md", f"more than {event.LARGEST_BODY:,} bytes"),
         ("alert.md", f"custom_details.{fit.MARK}`"),
         ("alert.md", f"deeper than {DEEPEST} levels"),
+        ("templates.md", f"| a template | {template_sandbox.LONGEST_TEMPLATE:,} characters"),
+        ("templates.md", f"| {template_functions.LONGEST_TEXT:,} characters"),
+        ("templates.md", f"| {template_functions.WIDEST_INTEGER:,} bits"),
+        ("templates.md", f"| {template_functions.MOST_STEPS:,} steps"),
         ("embed.md", f"at most {memory.MOST_INCIDENTS:,}"),
         ("extension.md", f"It has {calling.DEADLINE:g} s"),
         ("extension.md", f"takes longer than {calling.DEADLINE:g} s"),
         ("operate.md", f"at most {client.CONNECT_TIMEOUT:g} s for a connection"),
         ("operate.md", f"at most {client.READ_TIMEOUT:g} s for bytes"),
-        ("operate.md", f"about {trigger.EVENTS_PER_WINDOW} a minute"),
+        ("operate.md", f"about {posting.EVENTS_PER_WINDOW} a minute"),
         ("operate.md", f"`{BASE_URLS['us']}` or `{BASE_URLS['eu']}`"),
         ("reference/hooks.md", f"deadline of {calling.DEADLINE:g} s"),
         ("testing.md", f"{account.RATE_LIMIT} by default"),
