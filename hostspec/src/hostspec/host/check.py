@@ -27,6 +27,8 @@ from hostspec.values import to_json
 NOT_PROBED: Final = "not probed"
 """Stands in an outcome's place where no action can say whether messages get through."""
 
+_NOWHERE: Final = "nothing"
+
 _AT_ONCE: Final = 8
 """Services that are probed at a time: each may take as long as the network lets it."""
 
@@ -183,26 +185,26 @@ def _sample_plans(loaded: Configuration, use: RuleAction) -> dict[Severity, Plan
 
 
 def _faults(place: str, plans: dict[Severity, Plan]) -> Iterator[Fault]:
-    """Find the severities that would page nobody."""
+    """Find the severities that cannot be planned."""
     for severity, plan in plans.items():
         for failure in plan.failures:
             yield Fault(place, f"an alert of severity {severity}: {failure.reason}")
-        if not (plan.failures or plan.deliveries or plan.suppressions):
-            yield Fault(place, f"an alert of severity {severity} would be sent nowhere")
 
 
 def _severities(plans: dict[Severity, Plan]) -> dict[str, Any]:
-    """Say what each severity is sent as, and what else the plans note."""
-    notes = (note for plan in plans.values() for each in plan.deliveries for note in each.notes)
-    return {
-        "severities": {str(severity): _sent_as(plan) for severity, plan in plans.items()},
-        "notes": list(dict.fromkeys(notes)),
-    }
+    """Say what each severity is sent as, and what a person should know of the plans."""
+    sent = {str(severity): _sent_as(plan) for severity, plan in plans.items()}
+    unsent = ", ".join(severity for severity, told_as in sent.items() if told_as == _NOWHERE)
+    notes = [f"no firing alert of {unsent} is sent"] if unsent else []
+    for plan in plans.values():
+        notes += [f"suppressed: {suppression.reason}" for suppression in plan.suppressions]
+        notes += [note for delivery in plan.deliveries for note in delivery.notes]
+    return {"severities": sent, "notes": list(dict.fromkeys(notes))}
 
 
 def _sent_as(plan: Plan) -> str:
     told_as = dict.fromkeys(str(delivery.severity) for delivery in plan.deliveries)
-    return " and ".join(told_as) or "suppressed"
+    return " and ".join(told_as) or ("suppressed" if plan.suppressions else _NOWHERE)
 
 
 def _description(use: RuleAction) -> str:

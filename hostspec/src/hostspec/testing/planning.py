@@ -225,8 +225,8 @@ def require_round_trip(value: Delivery | Outcome | PendingSetup, what: str) -> N
         fail(f"the {what} is no JSON: {error}; put plain JSON into message, handle and settings")
     require(
         back == value,
-        f"the {what} comes back from JSON as another; put plain JSON into message, handle and settings: "
-        "text, finite numbers, lists, and objects whose keys are texts",
+        f"the {what} comes back from JSON as another; put plain JSON into message, handle "
+        "and settings: text, finite numbers, lists, and objects whose keys are texts",
     )
 
 
