@@ -29,6 +29,9 @@ LOOP: Final = (
 )
 """What ``loop`` knows inside of a loop."""
 
+DEEPEST: Final = 32
+"""Levels of a template: Python takes ever longer to compile what is nested more deeply."""
+
 _STATEMENTS: Final = (nodes.Assign, nodes.For, nodes.If, nodes.Output, nodes.With)
 _TAGS: Final = {
     "AssignBlock": "set without a value",
@@ -58,9 +61,18 @@ class _Reader(NodeVisitor):
         self.found: list[tuple[int, str]] = []
         self._names = names
         self._own: frozenset[str] = frozenset()
+        self._depth = 0
 
     def _tell(self, node: nodes.Node, reason: str) -> None:
         self.found.append((node.lineno, reason))
+
+    def visit(self, node: nodes.Node, *_args: Any, **_kwargs: Any) -> None:
+        if self._depth == DEEPEST:
+            self._tell(node, "is nested too deeply")
+            return
+        self._depth += 1
+        super().visit(node)
+        self._depth -= 1
 
     def generic_visit(self, node: nodes.Node, *_args: Any, **_kwargs: Any) -> None:
         if isinstance(node, nodes.Stmt) and not isinstance(node, _STATEMENTS):

@@ -1,8 +1,9 @@
 """The filters, tests and methods of templates, and the bounds of their work. Pure.
 
 Work is counted in steps, for a clock would make what a template says depend on the machine:
-one for each operation, for each item of a list or mapping that is read or made, and for each
-hundred characters. What would make a long text is refused before it is made.
+one for each item of a list or mapping that is read or made, for each part of a loop each time it
+runs, and for each hundred characters. What would make far too long a text is refused before it
+is made.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ _PART: Final = 100
 _SLOW: Final = 10
 """How much longer what goes character by character takes in Python."""
 
-_LONGEST_FLOAT: Final = 24
 _WIDEST_INDENT: Final = 16
 _FINEST_ROUNDING: Final = 15
 
@@ -73,20 +73,18 @@ class Work(Context):
         _refuse_longer(length)
         self.spend(length * factor // _PART)
 
-    def read(self, value: Any) -> int:
-        """Count the steps of a value that is read as a whole; give the characters in it.
+    def read(self, value: Any) -> None:
+        """Count the steps of a value that is read as a whole.
 
         Raises:
-            LimitError: there are not so many steps left.
+            LimitError: there are not so many left.
             TypeError: it is no value of JSON's.
         """
-        characters = 0
         waiting = [value]
         while waiting:
             one = waiting.pop()
             match one:
                 case str():
-                    characters += len(one)
                     self.spend(len(one) // _PART)
                 case Mapping():
                     self.spend(2 * len(one))
@@ -95,15 +93,10 @@ class Work(Context):
                 case list() | tuple():
                     self.spend(len(one))
                     waiting += one
-                case int():
-                    characters += 1 + one.bit_length() // 3
-                case float():
-                    characters += _LONGEST_FLOAT
-                case None | Undefined():
+                case int() | float() | None | Undefined():
                     pass
                 case _:
                     raise TypeError
-        return characters
 
     def text(self, value: Any, factor: int = 1) -> str:
         """Give a value as text: nothing for what is absent or null, JSON for what is no text."""
@@ -121,7 +114,7 @@ class Work(Context):
 
     def json(self, value: Any, indent: int | None = None) -> str:
         """Give a value as JSON; what is absent becomes null."""
-        self.spend_on(self.read(value))
+        self.read(value)
         encoder = json.JSONEncoder(ensure_ascii=False, indent=indent, default=lambda _: None)
         pieces, length = [], 0
         for piece in encoder.iterencode(value):
@@ -153,15 +146,13 @@ class Work(Context):
 _Function = Callable[..., Any]
 
 
-def counted(function: _Function) -> _Function:
-    """Make what Jinja2 calls of a function of some work and a value: it takes a step."""
+def within_bounds(function: _Function) -> _Function:
+    """Make what Jinja2 calls of a function of some work and a value; its result is bounded."""
 
     @pass_context
     @functools.wraps(function)
     def run(work: Work, value: Any, *args: Any, **kwargs: Any) -> Any:
-        work.spend(1)
-        result = function(work, value, *args, **kwargs)
-        return bounded(result)
+        return bounded(function(work, value, *args, **kwargs))
 
     return run
 

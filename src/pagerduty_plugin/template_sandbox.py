@@ -27,9 +27,9 @@ from pagerduty_plugin.template_functions import (
     LimitError,
     Work,
     calculate,
-    counted,
     made,
     searched,
+    within_bounds,
 )
 from pagerduty_plugin.template_names import NAMES, TemplateError
 
@@ -166,23 +166,22 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 @functools.cache
 def _environment() -> _Environment:
-    # without its optimizer, which would do at once what is counted later
-    environment = _Environment(
-        undefined=ChainableUndefined, finalize=pass_context(_shown), optimized=False
-    )
+    # what takes the context is never done while a template is compiled, and so is counted
+    environment = _Environment(undefined=ChainableUndefined, finalize=pass_context(_shown))
     environment.globals.clear()
-    environment.filters = {name: counted(function) for name, function in FILTERS.items()}
-    environment.filters |= {f".{name}()": counted(function) for name, function in METHODS.items()}
-    environment.filters |= {f"{name}()": counted(function) for name, function in FUNCTIONS.items()}
-    environment.filters |= {name: counted(function) for name, function in _INNER.items()}
-    environment.tests = {name: counted(function) for name, function in TESTS.items()}
+    functions = {
+        **FILTERS,
+        **{f".{name}()": function for name, function in METHODS.items()},
+        **{f"{name}()": function for name, function in FUNCTIONS.items()},
+        **_INNER,
+    }
+    environment.filters = {name: within_bounds(each) for name, each in functions.items()}
+    environment.tests = {name: within_bounds(each) for name, each in TESTS.items()}
     return environment
 
 
 def _concatenated(work: Work, values: Sequence[Any]) -> str:
-    texts = [work.text(value) for value in values]
-    work.spend_on(sum(map(len, texts)))
-    return "".join(texts)
+    return "".join([work.text(value) for value in values])
 
 
 def _iterated(work: Work, value: Any, within: int) -> list[Any]:

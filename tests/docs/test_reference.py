@@ -226,6 +226,7 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("alert.md", f"custom_details.{fit.MARK}`"),
         ("alert.md", f"deeper than {DEEPEST} levels"),
         ("templates.md", f"| a template | {template_sandbox.LONGEST_TEMPLATE:,} characters"),
+        ("templates.md", f"{template_check.DEEPEST} levels of nesting"),
         ("templates.md", f"| {template_functions.LONGEST_TEXT:,} characters"),
         ("templates.md", f"| {template_functions.WIDEST_INTEGER:,} bits"),
         ("templates.md", f"| {template_functions.MOST_STEPS:,} steps"),
