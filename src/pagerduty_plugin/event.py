@@ -75,7 +75,7 @@ _SEVERITIES: Final[Mapping[Severity, str]] = {
 }
 
 
-_PLAIN: Final = Wording()
+PLAIN: Final = Wording()
 """Nothing but the alert's own words."""
 
 
@@ -159,7 +159,7 @@ def _escape(part: str) -> str:
     return part.replace("%", "%25").replace("/", "%2F")
 
 
-def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = _PLAIN) -> Event:
+def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = PLAIN) -> Event:
     """Make the trigger of an alert, within every limit of PagerDuty's.
 
     Args:
@@ -204,7 +204,7 @@ def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = _PLA
     return Event(fitted, (*repairs, *cuts))
 
 
-def build_change(alert: Alert, wording: Wording = _PLAIN) -> Event:
+def build_change(alert: Alert, wording: Wording = PLAIN) -> Event:
     """Make the change event of an alert, within every limit of PagerDuty's.
 
     Images are in PagerDuty's schema and not in its guide, so they become links.

@@ -439,18 +439,20 @@ class TriggerSettings:
     images: tuple[ImageSettings, ...] = setting("Images", help="Added to the alert's.", default=())
 
     @property
-    def has_templates(self) -> bool:
-        """Whether a text may come to another one for each service."""
-        texts = (
-            self.dedup_key,
-            self.summary,
-            self.component,
-            self.group,
-            self.class_,
-            self.client,
-            self.client_url,
+    def has_words(self) -> bool:
+        """Whether it says anything itself, which may be something else for each service."""
+        return bool(
+            self.summary
+            or self.component
+            or self.group
+            or self.class_
+            or self.client
+            or self.client_url
+            or self.details
+            or self.links
+            or self.images
+            or self.dedup_key not in (ALERT_KEY, RULE_AND_ALERT_KEY)
         )
-        return bool(self.details or self.links or self.images or any("{" in text for text in texts))
 
     def faults(self) -> Iterator[Fault]:
         """Refuse details that are no templates."""

@@ -25,6 +25,7 @@ from hostspec import (
     Place,
     Preview,
     Repair,
+    Secret,
     SendContext,
     Severity,
     Status,
@@ -38,6 +39,7 @@ from pagerduty_plugin.settings import (
     DEFAULT_SEVERITY,
     RULE_AND_ALERT_KEY,
     InstallationSettings,
+    ServiceSettings,
     TriggerSettings,
 )
 from pagerduty_plugin.wording import Speaker
@@ -115,7 +117,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         told: _Told | None = None
         deliveries = []
         for destination, service in reached.services.items():
-            if told is None or settings.has_templates:
+            if told is None or settings.has_words:
                 speaker = Speaker(alert, rule=rule, service=service, installation=installation.name)
                 told = _tell(alert, settings, installation.settings, severity, rule, speaker)
             deliveries.append(
@@ -169,13 +171,8 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             routing_key=routing_key,
             context=context,
         )
-        outcome = posting.post(
-            self._client,
-            f"{handle['url']}{PATH}",
-            body,
-            routing_key=routing_key,
-            now=context.now,
-        )
+        url = f"{handle['url']}{PATH}"
+        outcome = posting.post(self._client, url, body, routing_key=routing_key, now=context.now)
         return attrs.evolve(outcome, handle=handle)
 
     def probe(
@@ -191,27 +188,29 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             return posting.gone(destination.id)
         outcome = Outcome(OutcomeKind.DELIVERED)
         for number, key in enumerate(service.keys, 1):
-            which = f"key {number} of {len(service.keys)}: " if len(service.keys) > 1 else ""
-            routing_key, reason = posting.usable(key)
-            if reason:
-                return posting.misconfigured(service.name, f"{which}{reason}")
-            body = event.body(
-                Operation.RESOLVE,
-                f"probe-{uuid.uuid4().hex}",
-                {},
-                routing_key=routing_key,
-                context=SendContext(),
-            )
-            outcome = posting.post(
-                self._client,
-                f"{installation.settings.events_url}{PATH}",
-                body,
-                routing_key=routing_key,
-                now=None,
-            )
+            outcome = self._probe(service, key, installation)
+            if not outcome.delivered and len(service.keys) > 1:
+                which = f"key {number} of {len(service.keys)}"
+                outcome = attrs.evolve(outcome, reason=f"{which}: {outcome.reason}")
             if not outcome.delivered:
-                return attrs.evolve(outcome, reason=f"{which}{outcome.reason}")
+                break
         return outcome
+
+    def _probe(
+        self,
+        service: ServiceSettings,
+        key: Secret,
+        installation: Installation[InstallationSettings],
+    ) -> Outcome:
+        routing_key, reason = posting.usable(key)
+        if reason:
+            return posting.misconfigured(service.name, reason)
+        dedup_key = f"probe-{uuid.uuid4().hex}"
+        body = event.body(
+            Operation.RESOLVE, dedup_key, {}, routing_key=routing_key, context=SendContext()
+        )
+        url = f"{installation.settings.events_url}{PATH}"
+        return posting.post(self._client, url, body, routing_key=routing_key, now=None)
 
     def aimed_at(self, destination: Destination) -> TriggerSettings:
         """Page one service with all that the alert says."""
@@ -258,7 +257,8 @@ def _tell(  # noqa: PLR0913, PLR0917 -- what there is to say, and of whom
     key, repairs = _dedup_key(alert, settings, account, rule, speaker)
     if alert.status is not Status.FIRING:
         return _Told(key, {}, repairs, tuple(speaker.notes))
-    built = event.build(alert, severity=severity, key=key, wording=speaker.trigger(settings))
+    wording = speaker.trigger(settings) if settings.has_words else event.PLAIN
+    built = event.build(alert, severity=severity, key=key, wording=wording)
     return _Told(key, built.message, (*repairs, *built.repairs), tuple(speaker.notes))
 
 

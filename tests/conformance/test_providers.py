@@ -53,6 +53,39 @@ class TestPagerDuty(ProviderConformance):
             yield Service(fake.url, tuple)
 
 
+class TestPagerDutyChange(TestPagerDuty):
+    """Records what notifies nobody, and what must not be repeated."""
+
+    action = "pagerduty.change"
+    action_settings: ClassVar = {
+        "services": ["checkout"],
+        "statuses": ["firing", "acknowledged", "resolved"],
+        "summary": "{{ summary }} at {{ service }}",
+        "details": {"rule": "{{ rule }}"},
+        "links": [{"href": "https://x.example/{{ key }}"}],
+    }
+
+
+class TestPagerDutyWorded(TestPagerDuty):
+    """With everything that a rule may set."""
+
+    action_settings: ClassVar = {
+        "services": ["checkout"],
+        "severity": "warning",
+        "event_actions": ["trigger", "acknowledge", "resolve"],
+        "dedup_key": "{{ scope }}/{{ key }}",
+        "summary": "{{ summary }} {{ labels.missing }}",
+        "component": "{{ component }}",
+        "group": "{{ service }}",
+        "class": "{{ 1 / 0 }}",
+        "client": "nightwatch",
+        "client_url": "https://x.example",
+        "details": {"rule": "{{ rule }}", "all": "{{ details }}"},
+        "links": [{"href": "https://x.example/{{ key }}", "text": "{{ status }}"}],
+        "images": [{"src": "http://x.example/{{ key }}", "alt": "{{ severity }}"}],
+    }
+
+
 class TestWebhook(ProviderConformance):
     plugin = hostspec_webhook
     canary = "whoever-knows-this-may-post"

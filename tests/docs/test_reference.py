@@ -289,4 +289,5 @@ def test_the_reference_has_the_schemas(built: Path) -> None:
     assert shown == [
         json_schema(plugins.providers["pagerduty"].settings),
         json_schema(plugins.actions["pagerduty.trigger"].settings),
+        json_schema(plugins.actions["pagerduty.change"].settings),
     ]

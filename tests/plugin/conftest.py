@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from hostspec import Alert, Delivery, Installation, Outcome, SendContext
+from hostspec import Alert, Delivery, Installation, Outcome, SendContext, structure
 from pagerduty_plugin.client import Client
 from pagerduty_plugin.installation import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
@@ -29,14 +29,21 @@ class Desk:
     action: Trigger
     installation: Installation[InstallationSettings]
 
-    def plan(self, alert: Alert, *services: str, severity: str = "default") -> list[Delivery]:
-        """Plan for services; for checkout where none is named."""
-        settings = TriggerSettings(services=services or ("checkout",), severity=severity)
-        return list(self.action.plan(alert, settings, self.installation, rule="Pages"))
+    def plan(self, alert: Alert, *services: str, **settings: Any) -> list[Any]:
+        """Plan for services, with what else a rule sets; for checkout where none is named."""
+        given = {"services": services or ("checkout",), **settings}
+        structured = structure(TriggerSettings, given)
+        return list(self.action.plan(alert, structured, self.installation, rule="Pages"))
 
     def deliver(self, delivery: Delivery, **context: Any) -> Outcome:
         """Send one delivery."""
         return self.action.send(delivery, self.installation, SendContext(**context))
+
+    def tell(self, alert: Alert, **settings: Any) -> Delivery:
+        """Plan for one service by a rule's settings, and send."""
+        (delivery,) = self.plan(alert, **settings)
+        assert self.deliver(delivery).delivered
+        return delivery
 
     def send(self, alert: Alert, *services: str, **context: Any) -> Outcome:
         """Plan for one service and send."""
@@ -60,7 +67,7 @@ class Desk:
 
 
 def connect(url: str, **keys: str) -> Installation[InstallationSettings]:
-    """Make an installation at a base URL."""
+    """Make an installation at a base URL, with keys by service."""
     services = [
         {"name": name, "integration_key": key} for name, key in (keys or dict(KEYS)).items()
     ]

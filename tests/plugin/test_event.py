@@ -359,6 +359,9 @@ def test_integration_keys_are_taken(key: str) -> None:
         ("x" * 31 + "ü", "it has 32 characters, not all of them letters and digits"),
         ("x" * 31 + "٣", "it has 32 characters, not all of them letters and digits"),
         ("x" * 32 + "\n", "has 33 characters"),
+        ("pdus+_0XBPWQQ_aaaaaaaa", "it begins as an OAuth token of PagerDuty's does"),
+        ("pdeu+_0XBPWQQ_aaaaaa", "it begins as an OAuth token of PagerDuty's does"),
+        ("https://events.pagerduty.com/integration/x/enqueue", "it is a URL"),
         ("", "has 0 characters"),
     ],
 )

@@ -128,7 +128,7 @@ def test_threads_handle_alerts_at_once(fake: FakePagerDuty) -> None:
 
 def test_the_plugin_offers_provider_and_action() -> None:
     (provider,) = plugin.hostspec_providers()
-    (action,) = plugin.hostspec_actions()
+    action, change = plugin.hostspec_actions()
     assert (provider.name, provider.label) == ("pagerduty", "PagerDuty")
     assert (action.name, action.provider) == ("pagerduty.trigger", "pagerduty")
     assert action.capabilities.idempotent
@@ -137,7 +137,8 @@ def test_the_plugin_offers_provider_and_action() -> None:
     info = infos["pagerduty"]
     assert (info.distribution, info.state) == ("pagerduty-plugin", "active")
     assert info.providers == ("pagerduty",)
-    assert info.actions == ("pagerduty.trigger",)
+    assert info.actions == ("pagerduty.trigger", "pagerduty.change")
+    assert (change.name, change.provider) == ("pagerduty.change", "pagerduty")
 
 
 def test_an_installation_has_its_services_as_destinations(desk: Desk) -> None:
