@@ -6,6 +6,7 @@ import datetime as dt
 import http.client
 import json
 import logging
+import math
 import random
 import sys
 import threading
@@ -813,7 +814,7 @@ class Trusting(Connect):
 class Altering(Connect):
     def begin(self, *arguments, **named):
         begun = super().begin(*arguments, **named)
-        pending = attrs.evolve(begun.pending, settings={"app": float("nan")})
+        pending = attrs.evolve(begun.pending, settings={"app": math.nan})
         return attrs.evolve(begun, pending=pending)
 
 
