@@ -21,6 +21,7 @@ class TestPagerDuty(ProviderConformance):
     plugin = "pagerduty"
     action = "pagerduty.trigger"
     action_settings: ClassVar = {"services": ["checkout"], "severity": "default"}
+    setup_settings: ClassVar = {"app_id": "PABC123"}
     canary = "canary0123456789canary0123456789"
 
     def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:

@@ -28,7 +28,7 @@ from hostspec import (
     Severity,
     json_schema,
 )
-from hostspec.host import configuration
+from hostspec.host import configuration, trial
 from hostspec.host.cli import main
 from hostspec.kernel import calling, load, memory
 from hostspec.normalise import DEEPEST
@@ -264,9 +264,8 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("operate.md", f"ends after {NetworkSettings().timeout:g} s in all"),
         ("operate.md", f"has {NetworkSettings().connect_timeout:g} s of that"),
         ("extension.md", f"hangs for more than {calling.DEADLINE:g} s"),
-        ("operate.md", f"at most {client.CONNECT_TIMEOUT:g} s for a connection"),
-        ("operate.md", f"at most {client.READ_TIMEOUT:g} s for bytes"),
         ("operate.md", f"about {posting.EVENTS_PER_WINDOW} a minute"),
+        ("operate.md", f"The resolve is tried {len(trial.PAUSES) + 1} times"),
         ("operate.md", f"`{BASE_URLS['us']}` or `{BASE_URLS['eu']}`"),
         ("reference/hooks.md", f"deadline of {calling.DEADLINE:g} s"),
         ("testing.md", f"{account.RATE_LIMIT} by default"),

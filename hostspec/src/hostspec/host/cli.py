@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NoReturn, TypeAlias
 import click
 
 from hostspec.demonstration import Table
-from hostspec.host import configuration, demo, statements
+from hostspec.host import check, configuration, demo, statements, trial
 from hostspec.host.explain import explain as explain_statement
 from hostspec.host.explain import show
 from hostspec.host.screen import Screen, printable
@@ -129,6 +129,50 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
         if screen.is_broken:
             break
     sys.exit(0 if understood and not screen.is_broken else 1)
+
+
+@main.command(name="check", short_help="Check that everything is ready to page.")
+@_with_config
+@click.option("--online", is_flag=True, help="Reach each service too, by what nobody notices.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell what each severity is sent as.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@_example("alerthost check --online")
+def check_command(path: Path, *, online: bool, verbose: bool, as_json: bool) -> None:
+    """Check the whole configuration, without paging anyone.
+
+    Plugins, installations, secrets and rules; and that alerts of every severity can be planned.
+    Exits with 0 when all is well, 1 when a service was not reached, 2 for a mistake in the
+    configuration.
+    """
+    screen = Screen()
+    found = check.check(path, online=online)
+    if as_json:
+        screen.give(json.dumps(found, ensure_ascii=False))
+    else:
+        check.show(found, screen, verbose=verbose)
+    sys.exit(check.exit_code(found))
+
+
+@main.command(name="test", short_help="Open an incident at one service, and close it.")
+@_with_config
+@click.argument("service", metavar="ACCOUNT/SERVICE")
+@_speaks_plainly
+@_example("alerthost test acme/checkout")
+def test_command(path: Path, service: str) -> None:
+    """Test one service: open a marked incident there, acknowledge and close it.
+
+    ACCOUNT alone will do where it has one service. What was opened is closed whatever happens
+    in between: on Ctrl-C too. Exits with 0 when all went well, 1 when not, 2 for a mistake in
+    the configuration or an unknown service: then nothing is sent.
+    """
+    loaded = configuration.load(Source.read(path))
+    try:
+        aimed = trial.aim(loaded, service)
+    except trial.CannotTestError as error:
+        raise click.UsageError(str(error)) from None
+    screen = Screen()
+    well = trial.Trial(loaded, aimed, screen).run()
+    sys.exit(0 if well and not screen.is_broken else 1)
 
 
 @main.command(short_help="List the plugins.")
