@@ -112,6 +112,7 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
             base_url=settings.base_url,
             services=(),
             subdomain=account.subdomain,
+            network=settings.network,
         )
         connected = merge(
             granted,
@@ -129,7 +130,12 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
         return attrs.evolve(connected, notes=notes, left_aside=tuple(left_aside))
 
     def _api(self, settings: DiscoverySettings) -> RestApi:
-        return RestApi(settings.rest_url, _authorization(settings), sleep=self._sleep)
+        return RestApi(
+            settings.rest_url,
+            _authorization(settings),
+            network=settings.network,
+            sleep=self._sleep,
+        )
 
     def _read(
         self, api: RestApi, chosen: Sequence[str], settings: DiscoverySettings

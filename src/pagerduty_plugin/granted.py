@@ -65,7 +65,7 @@ def merge(
     for each in granted:
         notes += _add(services, each, make_id)
     merged = attrs.evolve(
-        held, services=tuple(services), subdomain=held.subdomain or wanted.subdomain
+        held.with_services(services), subdomain=held.subdomain or wanted.subdomain
     )
     taken = {each.name for each in installations}
     name = before.name if before else _free(name, wanted.subdomain, taken)

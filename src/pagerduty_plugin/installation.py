@@ -8,6 +8,7 @@ With a token of the REST API, by discovery (`pagerduty_plugin.discovery`).
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -33,6 +34,7 @@ from hostspec.settings import secrets
 from pagerduty_plugin.discovery import ServiceDiscovery
 from pagerduty_plugin.event import routing_key_fault
 from pagerduty_plugin.granted import PROVIDER, Granted, merge, told
+from pagerduty_plugin.network import Surroundings, network_faults
 from pagerduty_plugin.service_table import ServiceTable, new_id, shared_keys
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings, account_fault
 
@@ -62,16 +64,17 @@ class PagerDuty(Provider[InstallationSettings]):
         ]
 
     def check(self, installation: Installation[InstallationSettings]) -> Sequence[Fault]:
-        """Say which integration keys cannot be read, or are none."""
+        """Say which integration keys, and which proxy and files of TLS, cannot be read or used."""
         faults = []
-        for path, key in secrets(installation.settings):
+        for path, key in secrets(installation.settings.services, "services"):
             try:
                 reason = routing_key_fault(key.reveal())
             except SecretUnavailableError as error:
                 reason = str(error)
             if reason:
                 faults.append(Fault(path, reason))
-        return faults
+        way = network_faults(installation.settings.network, Surroundings.read(os.environ))
+        return [*faults, *(fault.below("network") for fault in way)]
 
     def notes(self, installations: Sequence[Installation[InstallationSettings]]) -> Sequence[str]:
         """Say which services share an integration key."""

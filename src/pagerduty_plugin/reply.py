@@ -58,19 +58,32 @@ class NoReply:
     Attributes:
         trouble: what kind of thing went wrong.
         reason: in words; without secrets.
+        sent: whether the event may have gone out before.
     """
 
     trouble: Trouble
     reason: str
+    sent: bool = True
 
 
-def judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
+def judge(reply: Reply | NoReply, now: dt.datetime, *, idempotent: bool = True) -> Outcome:
     """Turn what came back into an outcome.
 
     Args:
         reply: what came back.
         now: the time, for a Retry-After that names a date.
+        idempotent: whether a repeat of the event comes to the same. Without it, what may have
+            arrived is *uncertain*.
     """
+    outcome = _judge(reply, now)
+    if idempotent or not outcome.kind.may_have_arrived or outcome.delivered:
+        return outcome
+    if isinstance(reply, NoReply) and not reply.sent:
+        return outcome
+    return attrs.evolve(outcome, kind=OutcomeKind.UNCERTAIN)
+
+
+def _judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
     if isinstance(reply, NoReply):
         network = reply.trouble is Trouble.NETWORK
         kind = OutcomeKind.UNREACHABLE if network else OutcomeKind.MISCONFIGURED

@@ -91,7 +91,8 @@ def save(
     """Take an edited table; all of it or nothing.
 
     A row with an id edits that service, a row without one makes a service, and a service without
-    a row is deleted. The rows' order is kept.
+    a row is deleted. The rows' order is kept. Rules that go by a former name still find their
+    service, and those that name one that is gone go on without it.
 
     Args:
         settings: the installation's, before.
@@ -113,7 +114,7 @@ def save(
         faults.append(Fault("", "has no row; to be rid of every service, remove the account"))
     if faults:
         raise FaultsError(faults)
-    return attrs.evolve(settings, services=tuple(_saved(edit, make_id) for edit in edits))
+    return settings.with_services(_saved(edit, make_id) for edit in edits)
 
 
 def rotate(settings: InstallationSettings, service: str, key: str) -> InstallationSettings:

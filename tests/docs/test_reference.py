@@ -18,6 +18,7 @@ import pytest
 
 import hostspec
 import hostspec.kernel
+import pagerduty_plugin
 from hostspec import (
     Alert,
     Discovery,
@@ -27,7 +28,7 @@ from hostspec import (
     Severity,
     json_schema,
 )
-from hostspec.host import configuration, store
+from hostspec.host import configuration, store, trial
 from hostspec.host.accounts_cli import DEFAULT_PORT
 from hostspec.host.cli import main
 from hostspec.host.services_cli import services
@@ -38,15 +39,16 @@ from pagerduty_plugin import (
     client,
     event,
     fit,
+    posting,
     rest,
     template_check,
     template_functions,
     template_sandbox,
     templates,
     testing,
-    trigger,
 )
-from pagerduty_plugin.settings import BASE_URLS
+from pagerduty_plugin.hookspecs import PagerDutySpec
+from pagerduty_plugin.settings import BASE_URLS, NetworkSettings
 from pagerduty_plugin.testing import account, rest_api
 from pagerduty_plugin.testing.cli import _parser
 
@@ -84,18 +86,31 @@ def _arguments(function: object) -> list[str]:
     return [name for name in inspect.signature(function).parameters if name != "self"]
 
 
-def _hooks() -> dict[str, list[str]]:
+def _hooks(*specs: type) -> dict[str, list[str]]:
     return {
         name: _arguments(function)
-        for name, function in vars(HostSpec).items()
-        if name.startswith("hostspec_")
+        for spec in specs or (HostSpec, PagerDutySpec)
+        for name, function in vars(spec).items()
+        if name.startswith(("hostspec_", "pagerduty_"))
     }
 
 
 def test_the_reference_has_every_hook_with_its_arguments(built: Path) -> None:
     documented = _signatures(built / "reference/hooks.xml")
-    assert documented.pop("hostspec.HostSpec") == []
-    assert documented == {f"hostspec.HostSpec.{name}": of for name, of in _hooks().items()}
+    shown = {}
+    for spec in ("hostspec.HostSpec", "pagerduty_plugin.hookspecs.PagerDutySpec"):
+        assert documented.pop(spec) == []
+        shown |= {
+            name: documented.pop(name) for name in tuple(documented) if name.startswith(f"{spec}.")
+        }
+    assert shown == {
+        **{f"hostspec.HostSpec.{name}": of for name, of in _hooks(HostSpec).items()},
+        **{
+            f"pagerduty_plugin.hookspecs.PagerDutySpec.{name}": of
+            for name, of in _hooks(PagerDutySpec).items()
+        },
+    }
+    assert set(documented) == {f"pagerduty_plugin.{name}" for name in pagerduty_plugin.__all__}
 
 
 def test_the_table_has_every_hook_with_its_arguments() -> None:
@@ -111,7 +126,7 @@ def test_pages_call_hooks_by_their_arguments(name: str) -> None:
 
 
 def _calls(text: str) -> Iterator[tuple[str, list[str]]]:
-    for name, arguments in re.findall(r"`(hostspec_\w+)\(([^)`]*)\)`", text):
+    for name, arguments in re.findall(r"`((?:hostspec|pagerduty)_\w+)\(([^)`]*)\)`", text):
         yield name, [argument.strip() for argument in arguments.split(",") if argument.strip()]
 
 
@@ -263,9 +278,11 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("embed.md", f"at most {memory.MOST_INCIDENTS:,}"),
         ("extension.md", f"It has {calling.DEADLINE:g} s"),
         ("extension.md", f"takes longer than {calling.DEADLINE:g} s"),
-        ("operate.md", f"at most {client.CONNECT_TIMEOUT:g} s for a connection"),
-        ("operate.md", f"at most {client.READ_TIMEOUT:g} s for bytes"),
-        ("operate.md", f"about {trigger.EVENTS_PER_WINDOW} a minute"),
+        ("operate.md", f"ends after {NetworkSettings().timeout:g} s in all"),
+        ("operate.md", f"has {NetworkSettings().connect_timeout:g} s of that"),
+        ("extension.md", f"hangs for more than {calling.DEADLINE:g} s"),
+        ("operate.md", f"about {posting.EVENTS_PER_WINDOW} a minute"),
+        ("operate.md", f"The resolve is tried {len(trial.PAUSES) + 1} times"),
         ("operate.md", f"`{BASE_URLS['us']}` or `{BASE_URLS['eu']}`"),
         ("reference/hooks.md", f"deadline of {calling.DEADLINE:g} s"),
         ("testing.md", f"{account.RATE_LIMIT} by default"),
@@ -281,7 +298,7 @@ def _settings(kind: object) -> Iterator[tuple[str, str]]:
     for field in attrs.fields(kind):
         info = describe(field)
         yield key_of(field), info.help or f"{info.label}."
-        for argument in getattr(field.type, "__args__", ()):
+        for argument in (field.type, *getattr(field.type, "__args__", ())):
             if attrs.has(argument):
                 yield from _settings(argument)
 
@@ -326,4 +343,5 @@ def test_the_reference_has_the_schemas(built: Path) -> None:
     assert shown == [
         json_schema(plugins.providers["pagerduty"].settings),
         json_schema(plugins.actions["pagerduty.trigger"].settings),
+        json_schema(plugins.actions["pagerduty.change"].settings),
     ]

@@ -214,7 +214,7 @@ def test_accounts_of_the_file_and_of_the_store_are_listed(workspace: Workspace) 
         "note: labs/checkout and acme/checkout have the same integration key: a problem that "
         "both are told of is one incident at PagerDuty, and the first resolve closes it\n"
     )
-    for command in (["services", "acme"], ["services", "labs"], ["send"]):
+    for command in (["services", "acme"], ["services", "labs"], ["send"], ["check"]):
         assert workspace.here(*command, given=line()).stderr == run.stderr
 
 

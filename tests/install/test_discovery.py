@@ -35,10 +35,12 @@ from pagerduty_plugin.settings import REST_URLS, DiscoverySettings, Installation
 from pagerduty_plugin.testing import (
     Answer,
     FakePagerDuty,
+    Gate,
     Misbehaviour,
     captive_portal,
     failing,
     garbage,
+    late,
     redirecting,
     reset,
     throttling,
@@ -618,7 +620,7 @@ def test_nothing_shows_a_key_or_the_token(
     found, connected = searcher.find(), searcher.connect("checkout")
     read = list(
         rest.list_services(
-            client.RestApi(searcher.fake.url, f"Token token={TOKEN}", {}), "checkout"
+            client.RestApi(searcher.fake.url, f"Token token={TOKEN}", environment={}), "checkout"
         )
     )
     assert_no_secret(f"{found!r} {connected!r} {searcher.settings()!r} {read!r} {caplog.text}")
@@ -635,7 +637,7 @@ def test_answers_with_less_than_documented_will_do(searcher: Searcher) -> None:
     ]
     how = shape(services=services)
     searcher.fake.misbehave(how)
-    api = client.RestApi(searcher.fake.url, "Bearer x", {})
+    api = client.RestApi(searcher.fake.url, "Bearer x", environment={})
     read = list(rest.list_services(api))
     assert read[1] == Service(
         "P2", "two", "", "", "", (Integration("PI", V2, "Sum", vendor=False, key=None),)
@@ -674,11 +676,44 @@ def test_an_account_without_pages_is_called_pagerduty(searcher: Searcher) -> Non
         ({"token": "x", "integration_name": " "}, "integration_name: is blank"),
         ({"token": "x", "api_url": "http://a.example"}, "api_url: 'http://a.example' is not enc"),
         ({"token": "x", "base_url": "x"}, "base_url: 'x' is no base URL"),
+        (
+            {"token": "x", "api_url": "https://api.eu.pagerduty.com/"},
+            "api_url: 'https://api.eu.pagerduty.com/' is of the region 'eu'; give region = 'eu'",
+        ),
+        (
+            {"token": "x", "base_url": "https://events.eu.pagerduty.com"},
+            "base_url: 'https://events.eu.pagerduty.com' is of the region 'eu'",
+        ),
+        (
+            {
+                "token": "x",
+                "api_url": "http://127.0.0.1:1",
+                "network": {"proxy": "http://proxy.example:3128"},
+            },
+            "network.proxy: would read the token, for the API URL is not encrypted",
+        ),
     ],
 )
 def test_wrong_settings_are_refused(settings: dict[str, str], fault: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(fault)):
         structure(DiscoverySettings, settings)
+
+
+def test_the_way_out_is_that_of_the_settings_and_of_the_installation(searcher: Searcher) -> None:
+    searcher.fake.add_service("checkout")
+    network = {"proxy": "direct", "timeout": 7.0}
+    connected = searcher.connect("checkout", network=network)
+    assert connected.installation.settings.network == searcher.settings(network=network).network
+    with pytest.raises(DiscoveryError, match=r"network\.proxy: the environment variable PD_NO"):
+        searcher.find(network={"proxy": "env:PD_NO_PROXY"}, api_url="", base_url="")
+
+
+def test_a_call_ends_when_its_time_is_up(searcher: Searcher) -> None:
+    gate = Gate()
+    searcher.fake.misbehave(late(gate))
+    with pytest.raises(DiscoveryError, match="PagerDuty was not reached: no reply within 1 s"):
+        searcher.find(network={"timeout": 1.0})
+    gate.open()
 
 
 def test_it_serves_several_threads(searcher: Searcher) -> None:

@@ -300,7 +300,12 @@ def test_all_three_are_found_and_tell_what_they_offer() -> None:
     assert {info.state for info in infos.values()} == {PluginState.ACTIVE}
     assert infos["tickets"].distribution == "hostspec-tickets"
     assert infos["webhook"].actions == ("webhook.post",)
-    assert infos["tickets"].hooks == infos["webhook"].hooks == infos["pagerduty"].hooks
+    assert infos["tickets"].hooks == infos["webhook"].hooks
+    assert infos["pagerduty"].hooks == (
+        "hostspec_actions",
+        "hostspec_addhooks",
+        "hostspec_providers",
+    )
 
 
 def test_their_destinations_can_be_listed(host: Host) -> None:
