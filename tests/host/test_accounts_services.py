@@ -12,7 +12,7 @@ import pytest
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
 from hostspec import setting
-from hostspec.host.accounts import Accounts
+from hostspec.host.accounts import Accounts, Consequences
 from hostspec.host.source import Source
 from hostspec.host.store import opened
 from pagerduty_plugin.service_table import ServiceTable
@@ -114,20 +114,35 @@ def test_a_service_that_no_rule_names_is_renamed_and_keeps_its_id(workspace: Wor
     assert state(workspace)[1][:2] == ["two", "shop"]
 
 
-def test_what_rules_name_is_renamed_and_removed_only_on_request(workspace: Workspace) -> None:
-    broken = (
-        "After that:\n"
-        "  alerthost.toml, line 12: rule 'Pages': actions[0].services[0]: the service "
-        '"checkout" has not been granted access in the acme PagerDuty account; it has '
+def test_what_a_change_does_to_rules_is_told(workspace: Workspace) -> None:
+    code, shown, complained = change(workspace, "rename", "checkout", "shop")
+    assert (code, shown) == (0, "renamed checkout of acme to shop\n")
+    assert complained == (
+        "After that:\n  rule 'Pages': Send a notification to PagerDuty account acme and services "
+        "shop with default severity\n"
     )
 
-    for arguments in (["rename", "checkout", "shop"], ["remove", "checkout"]):
-        code, shown, complained = change(workspace, *arguments)
-        assert (code, shown) == (2, "")
-        assert complained.startswith(broken)
-        assert complained.endswith("--yes: missing; at a terminal it is asked for\n")
-    assert change(workspace, "remove", "checkout", "--yes")[0] == 0
+    code, shown, complained = change(workspace, "remove", "shop")
+
+    assert (code, shown) == (2, "")
+    after, fault, refusal = complained.splitlines()
+    assert (after, refusal) == ("After that:", "--yes: missing; at a terminal it is asked for")
+    assert fault.startswith("  alerthost.toml, line 12: rule 'Pages': actions[0].services")
+    assert change(workspace, "remove", "shop", "--yes")[0] == 0
     assert [row[1] for row in state(workspace)] == ["web"]
+
+
+def test_a_rename_that_breaks_something_is_asked_for(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at a provider that keeps no former names."""
+    told = Consequences(("rule 'Pages': broken",), ())
+    monkeypatch.setattr(Accounts, "consequences", lambda *_: told)
+
+    code, shown, complained = change(workspace, "rename", "checkout", "shop")
+    assert (code, shown) == (2, "")
+    assert complained.startswith("After that:\n  rule 'Pages': broken\n--yes: missing")
+    assert change(workspace, "rename", "checkout", "shop", "--yes")[0] == 0
 
 
 def test_the_last_service_is_not_removed(workspace: Workspace) -> None:

@@ -61,6 +61,19 @@ class Account:
         return tuple(Fault(f"{where}: {fault.path}", fault.reason) for fault in self.faults)
 
 
+@attrs.frozen
+class Consequences:
+    """What a change does to the rules.
+
+    Attributes:
+        wrong: the faults that the configuration would have, with their places.
+        different: what rules would do that do something else then.
+    """
+
+    wrong: tuple[str, ...]
+    different: tuple[str, ...]
+
+
 class Accounts:
     """The accounts of a configuration, whatever is wrong with its rules.
 
@@ -263,8 +276,8 @@ class Accounts:
             return False
         return True
 
-    def consequences(self, name: str, after: Installation[Any] | None) -> Sequence[str]:
-        """Say what a change of one account does to the rules: what is wrong then, or else.
+    def consequences(self, name: str, after: Installation[Any] | None) -> Consequences:
+        """Say what a change of one account does to the rules.
 
         Args:
             name: of the account.
@@ -280,8 +293,10 @@ class Accounts:
         ]
         faults_before, rules_before = self._read(stored)
         faults, rules = self._read(Stored(stored.place, tuple(changed)))
-        wrong = [str(fault) for fault in faults if fault not in faults_before]
-        return wrong + [rule for rule in rules if rule not in rules_before and rules_before]
+        return Consequences(
+            tuple(str(fault) for fault in faults if fault not in faults_before),
+            tuple(rule for rule in rules if rules_before and rule not in rules_before),
+        )
 
     def notes(self) -> Sequence[str]:
         """Give what the providers say of their installations together."""

@@ -309,9 +309,9 @@ def disconnect(path: Path, *, yes: bool, account: str) -> None:
     screen = Screen()
     with at_hand(path) as accounts:
         stored = accounts.stored(account)
-        told = accounts.consequences(account, None)
-        prompts.tell_consequences(told, screen)
-        if told and not yes:
+        broken = accounts.consequences(account, None).wrong
+        prompts.tell_consequences(broken, screen)
+        if broken and not yes:
             refuse("", f"rules name {account}: change them first, or say --yes")
         prompts.go_ahead(f"Disconnect {account}?", yes=yes)
         accounts.store.installations.remove(stored)

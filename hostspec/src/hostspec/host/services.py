@@ -13,7 +13,7 @@ import attrs
 from hostspec.demonstration import Table
 from hostspec.destination_table import DestinationTable
 from hostspec.faults import Fault
-from hostspec.host.accounts import Accounts, Change
+from hostspec.host.accounts import Accounts, Change, Consequences
 from hostspec.host.given import secret_of
 from hostspec.host.screen import printable
 from hostspec.host.source import ConfigurationError, refuse
@@ -150,7 +150,7 @@ class Services:
         """Say whether a change would change anything."""
         return self.after(change) != self._installation
 
-    def consequences(self, change: Change) -> Sequence[str]:
+    def consequences(self, change: Change) -> Consequences:
         """Say what a change does to the rules."""
         return self._accounts.consequences(self.account, self.after(change))
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hostspec.host import given, prompts
-from hostspec.host.accounts import at_hand
+from hostspec.host.accounts import Consequences, at_hand
 from hostspec.host.commands import example, speaks_plainly, with_config
 from hostspec.host.screen import Screen, printable
 from hostspec.host.services import Services
@@ -40,6 +40,10 @@ def services(context: click.Context, path: Path, account: str) -> None:
 def _tell_notes(services: Services, screen: Screen) -> None:
     for note in services.notes():
         screen.note(note)
+
+
+def _tell_consequences(consequences: Consequences, screen: Screen) -> None:
+    prompts.tell_consequences((*consequences.wrong, *consequences.different), screen)
 
 
 _with_key = click.option(
@@ -85,8 +89,9 @@ def rename(services: Services, *, yes: bool, old: str, new: str) -> None:
     screen = Screen()
     services.refuse_unknown(old)
     change = services.renaming(old, new)
-    if told := services.consequences(change):
-        prompts.tell_consequences(told, screen)
+    consequences = services.consequences(change)
+    _tell_consequences(consequences, screen)
+    if consequences.wrong:
         prompts.go_ahead(f"Rename {old} all the same?", yes=yes)
     services.change(change)
     screen.say(printable(f"renamed {old} of {services.account} to {new}"), "green")
@@ -148,7 +153,7 @@ def remove(services: Services, *, yes: bool, name: str) -> None:
     screen = Screen()
     services.refuse_unknown(name)
     change = services.removing(name)
-    prompts.tell_consequences(services.consequences(change), screen)
+    _tell_consequences(services.consequences(change), screen)
     prompts.go_ahead(f"Remove {name} of {services.account}?", yes=yes)
     services.change(change)
     screen.say(printable(f"removed {name} of {services.account}"), "green")
