@@ -22,7 +22,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 from hostspec import Secret, json_schema
 from hostspec.kernel import load
-from hostspec.settings import describe, to_json
+from hostspec.settings import describe, key_of, to_json
 
 PLUGINS = ("pagerduty",)
 
@@ -63,11 +63,11 @@ def tables(kind: Any, place: str = "", *, single: bool = False) -> Iterator[str]
     yield "|---|---|---|---|"
     inner = []
     for field in attrs.fields(kind):
-        yield f"| `{field.name}` | {_type(field)} | {_default(field)} | {_meaning(field)} |"
+        yield f"| `{key_of(field)}` | {_type(field)} | {_default(field)} | {_meaning(field)} |"
         inner += [(each, field) for each in _classes(field.type)]
     yield ""
     for each, field in inner:
-        name = f"{place}.{field.name}" if place else field.name
+        name = f"{place}.{key_of(field)}" if place else key_of(field)
         yield from tables(each, name, single=each is field.type)
 
 

@@ -34,7 +34,7 @@ from hostspec.settings import secrets
 from pagerduty_plugin.event import routing_key_fault
 from pagerduty_plugin.keys import fingerprint, readable_fingerprint
 from pagerduty_plugin.network import Surroundings, network_faults
-from pagerduty_plugin.service_table import new_id, one_or_several
+from pagerduty_plugin.service_table import ServiceTable, new_id, one_or_several
 from pagerduty_plugin.settings import (
     InstallationSettings,
     InstallFlowSettings,
@@ -79,6 +79,10 @@ class PagerDuty(Provider[InstallationSettings]):
                 faults.append(Fault(path, reason))
         way = network_faults(installation.settings.network, Surroundings.read(os.environ))
         return [*faults, *(fault.below("network") for fault in way)]
+
+    def table(self) -> ServiceTable:
+        """Offer the service table."""
+        return ServiceTable()
 
     def setup(self) -> InstallFlow:
         """Offer PagerDuty's Simple Install Flow."""

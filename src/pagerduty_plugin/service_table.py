@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import attrs
 
-from hostspec import Fault, FaultsError, Installation, Secret
+from hostspec import DestinationTable, Fault, FaultsError, Installation, Secret
 from hostspec.normalise import clean_text
 from pagerduty_plugin.event import routing_key_fault
 from pagerduty_plugin.keys import STARS, mask, readable_fingerprint
-from pagerduty_plugin.settings import InstallationSettings, ServiceSettings
+from pagerduty_plugin.settings import InstallationSettings, NewService, ServiceSettings
 
 _COLUMNS: Final = ("id", "name", "integration_key")
 
@@ -36,6 +36,30 @@ class SharedKey:
 
     fingerprint: str
     places: tuple[tuple[str, str], ...]
+
+
+class ServiceTable(DestinationTable[InstallationSettings]):
+    """The services of a PagerDuty account, for a host to show and edit."""
+
+    row = NewService
+
+    def rows(self, settings: InstallationSettings) -> Sequence[Mapping[str, Any]]:
+        """Give the services, keys masked."""
+        return rows(settings)
+
+    def save(self, settings: InstallationSettings, table: object) -> InstallationSettings:
+        """Take the edited services; see `save`."""
+        return save(settings, table)
+
+    def rotate(
+        self, settings: InstallationSettings, destination: str, secret: str
+    ) -> InstallationSettings:
+        """Give a service a new integration key beside the old one; see `rotate`."""
+        return rotate(settings, destination, secret)
+
+    def retire(self, settings: InstallationSettings, destination: str) -> InstallationSettings:
+        """Keep a service's newest integration key only; see `retire`."""
+        return retire(settings, destination)
 
 
 def one_or_several(keys: Sequence[Secret]) -> Secret | tuple[Secret, ...]:

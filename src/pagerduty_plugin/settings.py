@@ -219,6 +219,17 @@ class NetworkSettings:
 
 
 @attrs.frozen(kw_only=True)
+class NewService:
+    """What a person says of a service that is added by hand."""
+
+    name: str = setting("Service", help="What rules call the service.", check=_blank)
+    integration_key: Secret = setting(
+        "Integration key",
+        help="The service's Events API v2 key, 32 letters and digits: from its Integrations.",
+    )
+
+
+@attrs.frozen(kw_only=True)
 class InstallationSettings:
     """A PagerDuty account: where it is, its services, and the way there."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,3 +106,10 @@ def test_merging_tells_each_place_once_and_loses_no_rule(deliveries: list[Delive
     assert {one.place: set(one.rules) for one in merge(merged)} == {
         one.place: set(one.rules) for one in merged
     }
+
+
+def test_the_incident_may_be_told_what_one_of_them_allows() -> None:
+    one = attrs.evolve(delivery(), follow_ups=(Operation.ACKNOWLEDGE,))
+    other = attrs.evolve(delivery(), follow_ups=(Operation.RESOLVE, Operation.ACKNOWLEDGE))
+    (merged,) = merge([one, other])
+    assert merged.follow_ups == (Operation.ACKNOWLEDGE, Operation.RESOLVE)

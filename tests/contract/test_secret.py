@@ -303,3 +303,20 @@ def test_an_installation_with_references_survives() -> None:
     stored = json.loads(json.dumps(to_json(installation)))
     assert stored == {"provider": "pagerduty", "name": "acme", "settings": raw}
     assert structure(Account, stored["settings"]) == installation.settings
+
+
+# --- writing settings down -------------------------------------------------------------------
+
+
+def test_a_host_may_write_secrets_in_a_way_of_its_own() -> None:
+    account = Account(
+        token=Secret("env:TOKEN"),
+        services=(Service(name="a", key=Secret(CANARY)),),
+        headers={"x": Secret(CANARY)},
+    )
+    assert settings_to_json(account, write=lambda secret: [secret.masked()]) == {
+        "token": ["env:TOKEN"],
+        "services": [{"name": "a", "key": ["********"]}],
+        "headers": {"x": ["********"]},
+        "region": "us",
+    }

@@ -11,7 +11,15 @@ from typing import Any
 import attrs
 import pytest
 
-from hostspec import Fault, FaultsError, Secret, SettingsError, setting, structure
+from hostspec import (
+    Fault,
+    FaultsError,
+    Secret,
+    SettingsError,
+    json_schema,
+    setting,
+    structure,
+)
 from hostspec.settings import SettingInfo, describe, secrets, to_json
 
 
@@ -355,3 +363,35 @@ def test_every_secret_is_found_with_its_place() -> None:
     assert list(secrets({"a": (Secret("b"),)})) == [("a[0]", Secret("b"))]
     assert list(secrets(Secret("b"))) == [("", Secret("b"))]
     assert list(secrets("text")) == []
+
+
+@attrs.frozen(kw_only=True)
+class Reserved:
+    class_: str = setting("Class", check=lambda text: "is blank" if not text else None)
+    from_: Secret | None = setting("From", default=None)
+
+
+@attrs.frozen(kw_only=True)
+class Outer:
+    inner: tuple[Reserved, ...] = setting("Inner", default=())
+
+
+def test_a_word_that_python_reserves_is_a_key_without_its_underscore() -> None:
+    settings = structure(Outer, {"inner": [{"class": "disk", "from": "env:KEY"}]})
+
+    assert settings.inner[0].class_ == "disk"
+    assert to_json(settings) == {"inner": [{"class": "disk", "from": "env:KEY"}]}
+    assert [path for path, _ in secrets(settings)] == ["inner[0].from"]
+    assert list(json_schema(Reserved)["properties"]) == ["class", "from"]
+    assert json_schema(Reserved)["required"] == ["class"]
+
+
+def test_faults_name_such_a_word_as_the_file_has_it() -> None:
+    with pytest.raises(SettingsError) as refused:
+        structure(Outer, {"inner": [{}, {"class": ""}, {"class_": "disk", "class": "disk"}]})
+
+    assert refused.value.faults == (
+        Fault("inner[0].class", "missing; it is required"),
+        Fault("inner[1].class", "is blank"),
+        Fault("inner[2].class_", "unknown (did you mean 'class'?); known are class, from"),
+    )

@@ -22,8 +22,17 @@ from hostspec.host import configuration
 from hostspec.host.cli import main
 from hostspec.kernel import calling, load, memory
 from hostspec.normalise import DEEPEST
-from hostspec.settings import describe
-from pagerduty_plugin import event, fit, testing, trigger
+from hostspec.settings import describe, key_of
+from pagerduty_plugin import (
+    event,
+    fit,
+    template_check,
+    template_functions,
+    template_sandbox,
+    templates,
+    testing,
+    trigger,
+)
 from pagerduty_plugin.settings import BASE_URLS, NetworkSettings
 from pagerduty_plugin.testing import account
 from pagerduty_plugin.testing.cli import _parser
@@ -103,7 +112,7 @@ def test_the_reference_has_every_public_name(built: Path) -> None:
 
 def test_the_reference_has_no_name_that_is_not_public(built: Path) -> None:
     documented = _signatures(built / "reference/contract.xml")
-    public = {"hostspec.settings.SettingInfo"}
+    public = {"hostspec.settings.SettingInfo", "hostspec.settings.to_json"}
     for module in (hostspec, hostspec.kernel):
         public |= {f"{module.__name__}.{name}" for name in module.__all__}
     assert {name for name in documented if _top(name, public) is None} == set()
@@ -164,6 +173,30 @@ def test_the_page_on_providers_has_every_outcome() -> None:
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(OutcomeKind)
 
 
+def test_the_page_on_templates_has_every_name() -> None:
+    rows = (DOCS / "templates.md").read_text(encoding="utf-8").partition("## Names")[2]
+    rows = rows.partition("A template for a dedup key")[0]
+    listed = [
+        re.findall(r"`(\w+)`", line.split("|")[1])
+        for line in re.findall(r"^\| `.*$", rows, re.MULTILINE)
+    ]
+    assert {name for names in listed for name in names} == templates.NAMES
+    assert {name for names in listed[:4] for name in names} == templates.STEADY_NAMES
+
+
+def test_the_page_on_templates_has_everything_that_can_be_used() -> None:
+    text = (DOCS / "templates.md").read_text(encoding="utf-8")
+    for what, known in (
+        ("filters", template_functions.FILTERS),
+        ("tests", [name for name in template_functions.TESTS if name.isalpha()]),
+        ("methods", template_functions.METHODS),
+        ("functions", template_functions.FUNCTIONS),
+        ("of `loop`", template_check.LOOP),
+    ):
+        [row] = re.findall(rf"^\| {what} \| (.*) \|$", text, re.MULTILINE)
+        assert row.replace("`", "").split(", ") == sorted(known)
+
+
 def test_the_page_on_alerts_has_every_field() -> None:
     text = (DOCS / "alert.md").read_text(encoding="utf-8")
     rows = text.partition("## Fields")[2].partition("## What is faulty")[0]
@@ -191,6 +224,11 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("alert.md", f"more than {event.LARGEST_BODY:,} bytes"),
         ("alert.md", f"custom_details.{fit.MARK}`"),
         ("alert.md", f"deeper than {DEEPEST} levels"),
+        ("templates.md", f"| a template | {template_sandbox.LONGEST_TEMPLATE:,} characters"),
+        ("templates.md", f"{template_check.DEEPEST} levels of nesting"),
+        ("templates.md", f"| {template_functions.LONGEST_TEXT:,} characters"),
+        ("templates.md", f"| {template_functions.WIDEST_INTEGER:,} bits"),
+        ("templates.md", f"| {template_functions.MOST_STEPS:,} steps"),
         ("embed.md", f"at most {memory.MOST_INCIDENTS:,}"),
         ("extension.md", f"It has {calling.DEADLINE:g} s"),
         ("extension.md", f"takes longer than {calling.DEADLINE:g} s"),
@@ -210,7 +248,7 @@ def _settings(kind: object) -> Iterator[tuple[str, str]]:
     """Find every setting in a settings class and those inside of it, with its help."""
     for field in attrs.fields(kind):
         info = describe(field)
-        yield field.name, info.help or f"{info.label}."
+        yield key_of(field), info.help or f"{info.label}."
         for argument in (field.type, *getattr(field.type, "__args__", ())):
             if attrs.has(argument):
                 yield from _settings(argument)

@@ -83,6 +83,20 @@ def test_without_its_extra_the_command_says_what_it_needs(unloaded: pytest.Monke
     assert ended.value.code == "alerthost needs its extra: pip install 'hostspec[host]'"
 
 
+@pytest.mark.parametrize("library", ["sqlalchemy", "alembic", "cryptography"])
+def test_without_the_store_a_command_says_what_it_needs(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def use_the_store(**_: object) -> None:
+        raise ModuleNotFoundError(name=library)
+
+    monkeypatch.setattr("hostspec.host.cli.main", use_the_store)
+    with pytest.raises(SystemExit) as ended:
+        hostspec.host.main()
+
+    assert ended.value.code == "alerthost needs its extra: pip install 'hostspec[host]'"
+
+
 def test_another_missing_module_is_no_matter_of_the_extra(unloaded: pytest.MonkeyPatch) -> None:
     unloaded.setitem(sys.modules, "hostspec.host.cli", None)
 

@@ -72,3 +72,17 @@ def test_with_several_demonstrations_one_must_be_named(
 
     assert run.returncode == 2
     assert "say which demonstration: pagerduty, rough" in run.stderr
+
+
+def test_what_a_plugin_suppresses_is_shown_and_counted(
+    workspace: Workspace, environment: dict[str, str]
+) -> None:
+    sent = workspace.alerthost("send", given=line("suppressed"), env=environment)
+    explained = workspace.alerthost("explain", given=line("suppressed"), env=environment)
+
+    assert sent.returncode == 0
+    assert (
+        "suppressed     firing       r                 suppressed  nobody is awake" in sent.stdout
+    )
+    assert sent.stdout.endswith("1 alert, 2 deliveries (2 delivered), 1 suppressed\n")
+    assert "  suppressed by night-watch at r: nobody is awake\n" in explained.stdout

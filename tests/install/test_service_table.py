@@ -6,6 +6,7 @@ import itertools
 import json
 from typing import Any
 
+import attrs
 import pytest
 
 from hostspec import FaultsError
@@ -267,3 +268,19 @@ def test_a_key_in_several_places_is_reported_by_its_fingerprint(
     assert len(shared.fingerprint) == 16
     assert "canary" not in repr(shared)
     assert shared_keys([desk.installations["two"]]) == []
+
+
+def test_a_host_edits_the_table_through_the_provider() -> None:
+    table = PagerDuty().table()
+    settings = account()
+
+    added = table.save(
+        settings, [*table.rows(settings), {"name": "Web", "integration_key": key(9)}]
+    )
+    rotated = table.rotate(settings, "Checkout", key(8))
+    retired = table.retire(rotated, "A")
+
+    assert [each["name"] for each in table.rows(added)] == ["Checkout", "Platform", "Web"]
+    assert told(rotated)[0] == ("A", "Checkout", [key(8), key(1)])
+    assert told(retired)[0] == ("A", "Checkout", [key(8)])
+    assert [field.name for field in attrs.fields(table.row)] == ["name", "integration_key"]

@@ -16,6 +16,7 @@ from recorder import (
     SILENT,
     UPDATING,
     Page,
+    Pager,
     Sent,
     host_of,
     plugins_of,
@@ -35,6 +36,7 @@ from hostspec import (
     Receipt,
     Repair,
     Severity,
+    Suppression,
     hookimpl,
 )
 from hostspec.kernel import Host, Report, Rule
@@ -87,6 +89,44 @@ class TestPlanning:
         assert [sent.destination for sent in page.sent] == ["storage", "data"]
         assert report.delivered
         assert [receipt.delivery for receipt in report.receipts] == list(report.plan.deliveries)
+
+    def test_a_suppression_is_in_the_plan_and_nothing_is_sent(self) -> None:
+        page = Page()
+        suppression = Suppression("pager.page", "acme", "maintenance", "night-watch", ("Pages",))
+        page.behaviour["plan"] = lambda alert: [suppression, delivery_to("all")]
+
+        report = host_of(page).handle(firing())
+
+        assert report.plan.suppressions == (suppression,)
+        assert page.operations == ["trigger"]
+        assert report.plan.failures == ()
+
+    def test_an_incident_is_told_only_what_was_said_when_it_was_opened(self) -> None:
+        page = Page()
+        opening = attrs.evolve(delivery_to("all"), follow_ups=(Operation.ACKNOWLEDGE,))
+        page.behaviour["plan"] = lambda alert: [opening] if alert.status == "firing" else []
+        host = host_of(page)
+
+        first, _, last = handle_all(host, firing(), acknowledged(), resolved())
+
+        assert page.operations == ["trigger", "acknowledge"]
+        assert last.plan.released == first.plan.places
+        assert handle_all(host, resolved())[0].plan.places == ()
+
+    def test_a_place_is_named_as_people_name_it(self) -> None:
+        host = host_of(Page())
+
+        assert host.name_of(delivery_to("all").place) == "acme/Everybody"
+        assert host.name_of(delivery_to("gone").place) == "acme/gone"
+
+    def test_a_provider_without_names_costs_no_page(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(Pager, "destinations", lambda *_: 1 / 0)
+        host = host_of(Page())
+
+        assert host.name_of(delivery_to("all").place) == "acme/all"
+        assert "the provider pager has no names: ZeroDivisionError" in caplog.text
 
     def test_an_alert_that_no_rule_matches_goes_nowhere(self) -> None:
         page = Page()

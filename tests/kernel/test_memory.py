@@ -169,3 +169,18 @@ def test_its_version_changes_with_its_content_alone() -> None:
 
     assert versions == sorted(set(versions))
     assert memory.version == versions[-1]
+
+
+def test_an_incident_keeps_what_it_may_be_told() -> None:
+    memory = Memory()
+    quiet = attrs.evolve(delivery("disk"), follow_ups=())
+    memory.settle(quiet, DELIVERED, arrived=True)
+    opening = memory.at(quiet.place)
+    resolving = attrs.evolve(delivery("disk", rule="More"), follow_ups=(Operation.RESOLVE,))
+    memory.settle(resolving, DELIVERED, arrived=True)
+    repeated = memory.at(quiet.place)
+
+    assert opening is not None
+    assert opening.follow_ups == ()
+    assert repeated is not None
+    assert repeated.follow_ups == (Operation.RESOLVE,)

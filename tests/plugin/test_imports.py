@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NEVER = {"click", "cryptography", "jinja2", "rich", "sqlalchemy", "starlette", "uvicorn"}
+STORE = {"alembic", "cryptography", "sqlalchemy"}
+NEVER = STORE | {"click", "jinja2", "rich", "starlette", "uvicorn"}
 
 
 def modules_after(program: str, *options: str) -> set[str]:
@@ -58,6 +59,11 @@ assert outcome.kind == "unreachable", outcome
     modules = modules_after(program)
     assert "requests" in modules
     assert not modules & NEVER
+
+
+def test_the_command_line_brings_no_store_before_one_is_used() -> None:
+    program = "import hostspec.host.cli, hostspec.host.demo, hostspec.store.sealing"
+    assert not modules_after(program) & STORE
 
 
 @pytest.mark.parametrize("module", ["hostspec", "pagerduty_plugin", "hostspec.kernel"])

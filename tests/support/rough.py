@@ -15,6 +15,7 @@ from hostspec import (
     OutcomeKind,
     Place,
     Provider,
+    Suppression,
     hookimpl,
 )
 
@@ -52,6 +53,8 @@ class Shout(Action[Nothing, Nothing]):
     def plan(self, alert, settings, installation, *, rule=""):
         if alert.key == "unplannable":
             raise RuntimeError("what the exception says is nobody's business")
+        if alert.key == "suppressed":
+            return [Suppression(self.name, installation.name, "nobody is awake", "night-watch")]
         place = Place(self.name, installation.name, "all", alert.key)
         return [
             Delivery(

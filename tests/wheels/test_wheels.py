@@ -109,6 +109,7 @@ def test_says_what_it_needs(wheels: dict[str, Wheel]) -> None:
     assert set(contract.metadata.get_all("Provides-Extra") or []) == {
         "host",
         "keyring",
+        "store",
         "testing",
     }
 

@@ -6,9 +6,18 @@ from hostspec.action import Action, AnyAction, Capabilities, Limit, Preview
 from hostspec.alert import Alert
 from hostspec.collapse import collapse
 from hostspec.demonstration import Demonstration, Table
+from hostspec.destination_table import DestinationTable
 from hostspec.faults import Fault, FaultsError
 from hostspec.hookspecs import Answer, Hooks, HostSpec
-from hostspec.incident import Delivery, Handle, Incident, IncidentState, Operation, Place
+from hostspec.incident import (
+    Delivery,
+    Handle,
+    Incident,
+    IncidentState,
+    Operation,
+    Place,
+    Suppression,
+)
 from hostspec.markers import PROJECT, hookimpl, hookspec
 from hostspec.merge import merge
 from hostspec.normalise import FrozenDict, Json, Repair, normalise
@@ -44,6 +53,7 @@ __all__ = [
     "Delivery",
     "Demonstration",
     "Destination",
+    "DestinationTable",
     "Fault",
     "FaultsError",
     "FaultyAlertError",
@@ -80,6 +90,7 @@ __all__ = [
     "SetupProblem",
     "Severity",
     "Status",
+    "Suppression",
     "Table",
     "collapse",
     "from_json",

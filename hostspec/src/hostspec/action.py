@@ -10,10 +10,10 @@ import attrs
 
 from hostspec.alert import Alert
 from hostspec.faults import Fault
-from hostspec.incident import Delivery, Incident
+from hostspec.incident import Delivery, Incident, Suppression
 from hostspec.normalise import Json
 from hostspec.outcome import Outcome, SendContext
-from hostspec.provider import Installation
+from hostspec.provider import Destination, Installation
 
 A = TypeVar("A")
 """The attrs class of an action's settings."""
@@ -94,10 +94,19 @@ class Action(abc.ABC, Generic[A, I]):
         """Say what is wrong with these settings for this installation; no I/O."""
         return ()
 
+    def describe(self, settings: A, installation: Installation[I] | None) -> str:  # noqa: ARG002
+        """Say in a sentence what it does with these settings; no I/O, never raises.
+
+        Args:
+            settings: what the rule says.
+            installation: through which account; None where it is gone.
+        """
+        return self.label
+
     @abc.abstractmethod
     def plan(
         self, alert: Alert, settings: A, installation: Installation[I], *, rule: str = ""
-    ) -> Sequence[Delivery]:
+    ) -> Sequence[Delivery | Suppression]:
         """Make one delivery per destination of an alert; no I/O.
 
         A firing alert opens. An acknowledged or resolved one is planned only by hosts that
@@ -108,6 +117,9 @@ class Action(abc.ABC, Generic[A, I]):
             settings: what the rule says.
             installation: through which account.
             rule: the rule's name, which the deliveries carry.
+
+        Returns:
+            the deliveries, and a suppression for what a plugin decided not to send.
         """
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:  # noqa: ARG002
@@ -135,6 +147,17 @@ class Action(abc.ABC, Generic[A, I]):
 
         What a provider needs to follow up comes back as the outcome's handle.
         """
+
+    def probe(self, destination: Destination, installation: Installation[I]) -> Outcome | None:  # noqa: ARG002
+        """Say whether messages would get through, by an attempt that nobody notices.
+
+        Never raises for what network or provider did. None where it cannot be said.
+        """
+        return None
+
+    def aimed_at(self, destination: Destination) -> A | None:  # noqa: ARG002
+        """Give the plainest settings that send to one destination; None where there are none."""
+        return None
 
     def limits(self, delivery: Delivery, installation: Installation[I]) -> Sequence[Limit]:  # noqa: ARG002
         """Say how much may be sent where this delivery goes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
@@ -30,6 +31,10 @@ class IncidentState(enum.StrEnum):
     TRIGGERED = "triggered"
     ACKNOWLEDGED = "acknowledged"
     RESOLVED = "resolved"
+
+
+FOLLOW_UPS: Final = (Operation.ACKNOWLEDGE, Operation.RESOLVE, Operation.UPDATE)
+"""What an incident may be told after it was opened, where nobody says otherwise."""
 
 
 Handle = Mapping[str, Json]
@@ -74,6 +79,7 @@ class Incident:
         handle: what the provider returned for follow-ups; None before the first send.
         holders: the alerts that hold it open; it resolves when the last one does.
         rules: the rules that opened it.
+        follow_ups: what it may be told from now on, as said when it was opened.
     """
 
     place: Place
@@ -82,6 +88,7 @@ class Incident:
     handle: Handle | None = attrs.field(default=None, converter=frozen_handle)
     holders: tuple[Identity, ...] = ()
     rules: tuple[str, ...] = ()
+    follow_ups: tuple[Operation, ...] = FOLLOW_UPS
 
 
 @attrs.frozen
@@ -98,6 +105,8 @@ class Delivery:
         rules: the rules that asked for it.
         repairs: what was changed so that the provider takes it.
         notes: what else a person should know (an extension that failed, say).
+        follow_ups: of a trigger, what its incident may be told later; the incident keeps it,
+            so that a rule that changes meanwhile does not.
     """
 
     operation: Operation
@@ -108,3 +117,23 @@ class Delivery:
     rules: tuple[str, ...] = ()
     repairs: tuple[Repair, ...] = ()
     notes: tuple[str, ...] = ()
+    follow_ups: tuple[Operation, ...] = FOLLOW_UPS
+
+
+@attrs.frozen
+class Suppression:
+    """A decision not to send what a rule asked for; it is shown, so that no page vanishes.
+
+    Attributes:
+        action: the action's name.
+        installation: the installation's name.
+        reason: why, for a person.
+        plugin: whose decision it was.
+        rules: the rules that asked for it.
+    """
+
+    action: str
+    installation: str
+    reason: str
+    plugin: str = ""
+    rules: tuple[str, ...] = ()

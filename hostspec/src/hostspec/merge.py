@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import attrs
 
 from hostspec.incident import Delivery, Place
+
+_T = TypeVar("_T")
 
 
 def merge(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
@@ -14,7 +17,7 @@ def merge(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
 
     Two rules may name the same service: it is told once, in the words of the delivery with
     the highest severity (the first of them, where several are equal), with the rules and
-    notes of all listed.
+    notes of all listed. Its incident may be told later whatever one of them allows.
 
     Returns:
         one delivery for each place, in the order in which the places first came.
@@ -31,8 +34,9 @@ def _one(together: list[Delivery]) -> Delivery:
         worst,
         rules=_distinct(rule for delivery in together for rule in delivery.rules),
         notes=_distinct(note for delivery in together for note in delivery.notes),
+        follow_ups=_distinct(each for delivery in together for each in delivery.follow_ups),
     )
 
 
-def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(texts))
+def _distinct(values: Iterable[_T]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(values))

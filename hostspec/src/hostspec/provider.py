@@ -14,6 +14,7 @@ from hostspec.settings import secrets, structure
 
 if TYPE_CHECKING:
     from hostspec.demonstration import Demonstration
+    from hostspec.destination_table import DestinationTable
     from hostspec.setup import Setup
 
 S = TypeVar("S")
@@ -85,6 +86,10 @@ class Provider(abc.ABC, Generic[S]):
             except SecretUnavailableError as error:
                 faults.append(Fault(path, str(error)))
         return faults
+
+    def table(self) -> DestinationTable[S] | None:
+        """Offer to edit the destinations of an installation; None where there are none to edit."""
+        return None
 
     def setup(self) -> Setup[Any, S] | None:
         """Offer to connect an account in a browser; None where it is done by hand."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from hostspec.secret import Secret
-from hostspec.settings import SettingInfo, describe, to_json
+from hostspec.settings import SettingInfo, describe, key_of, to_json
 
 SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 """The meta-schema that every schema names."""
@@ -28,10 +28,10 @@ def _object_schema(kind: Any) -> dict[str, Any]:
     schema: dict[str, Any] = {
         "title": kind.__name__,
         "type": "object",
-        "properties": {field.name: _field_schema(field) for field in fields},
+        "properties": {key_of(field): _field_schema(field) for field in fields},
         "additionalProperties": False,
     }
-    required = [field.name for field in fields if field.default is attrs.NOTHING]
+    required = [key_of(field) for field in fields if field.default is attrs.NOTHING]
     if required:
         schema["required"] = required
     if kind.__doc__:

@@ -25,7 +25,7 @@ from cattrs.errors import (
     ForbiddenExtraKeysError,
     IterableValidationError,
 )
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from hostspec.faults import Fault, FaultsError
 from hostspec.secret import REFERENCE_FORMS, LiteralSecretError, Secret
@@ -84,10 +84,15 @@ def setting(  # noqa: PLR0913 -- one argument for each thing a declaration can s
     return attrs.field(default=default, metadata={_METADATA: info})
 
 
+def key_of(field: attrs.Attribute[Any]) -> str:
+    """Give a field's key in files and JSON: ``class_`` is ``class``, which Python reserves."""
+    return field.name.removesuffix("_")
+
+
 def describe(field: attrs.Attribute[Any]) -> SettingInfo:
     """Give what a field's declaration says; its name is the label where it says nothing."""
     info = field.metadata.get(_METADATA)
-    return info if isinstance(info, SettingInfo) else SettingInfo(field.name)
+    return info if isinstance(info, SettingInfo) else SettingInfo(key_of(field))
 
 
 def structure(kind: type[T], raw: object) -> T:
@@ -104,13 +109,42 @@ def structure(kind: type[T], raw: object) -> T:
         raise SettingsError(_faults(error, "")) from None
 
 
-def to_json(settings: object) -> Any:
-    """Give settings as JSON: secrets by reference.
+def by_reference(secret: Secret) -> str:
+    """Write a secret down: its reference.
 
     Raises:
-        LiteralSecretError: a secret was given as itself.
+        LiteralSecretError: it was given as itself.
     """
-    return _converter.unstructure(settings)
+    if secret.reference is None:
+        message = (
+            f"a secret given as itself is not written down; give a reference: {REFERENCE_FORMS}"
+        )
+        raise LiteralSecretError(message)
+    return secret.reference
+
+
+def to_json(settings: object, *, write: Callable[[Secret], Any] = by_reference) -> Any:
+    """Give settings as JSON: secrets by reference.
+
+    Args:
+        settings: an object of a settings class, or one of its values.
+        write: gives what stands in a secret's place, for a host that keeps secrets safely.
+
+    Raises:
+        LiteralSecretError: a secret was given as itself, and is to be written by reference.
+    """
+    return _written(_converter.unstructure(settings), write)
+
+
+def _written(json: Any, write: Callable[[Secret], Any]) -> Any:
+    match json:
+        case Secret():
+            return write(json)
+        case dict():
+            return {name: _written(item, write) for name, item in json.items()}
+        case list() | tuple():
+            return [_written(item, write) for item in json]
+    return json
 
 
 def secrets(settings: object, path: str = "") -> Iterator[tuple[str, Secret]]:
@@ -126,7 +160,7 @@ def secrets(settings: object, path: str = "") -> Iterator[tuple[str, Secret]]:
                 yield from secrets(item, f"{path}[{index}]")
         case object(__attrs_attrs__=fields):
             for field in fields:
-                below = f"{path}.{field.name}" if path else field.name
+                below = _join(path, key_of(field))
                 yield from secrets(getattr(settings, field.name), below)
 
 
@@ -206,13 +240,8 @@ def _structure_secret(value: Any, _: Any) -> Secret:
 
 
 @_converter.register_unstructure_hook
-def _unstructure_secret(secret: Secret) -> str:
-    if secret.reference is None:
-        message = (
-            f"a secret given as itself is not written down; give a reference: {REFERENCE_FORMS}"
-        )
-        raise LiteralSecretError(message)
-    return secret.reference
+def _unstructure_secret(secret: Secret) -> Secret:
+    return secret  # `to_json` writes it
 
 
 def _is_tuple(kind: Any) -> bool:
@@ -277,7 +306,7 @@ def _mapping_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any]
 def _settings_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     attrs.resolve_types(kind)
     overrides: dict[str, Any] = {
-        field.name: override(struct_hook=_field_hook(field, converter))
+        field.name: override(struct_hook=_field_hook(field, converter), rename=key_of(field))
         for field in attrs.fields(kind)
     }
     make: Any = make_dict_structure_fn(kind, converter, **overrides)
@@ -294,6 +323,14 @@ def _settings_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any
         return settings
 
     return hook
+
+
+@_converter.register_unstructure_hook_factory(attrs.has)
+def _settings_writer(kind: Any, converter: cattrs.Converter) -> Callable[[Any], Any]:
+    renames: dict[str, Any] = {
+        field.name: override(rename=key_of(field)) for field in attrs.fields(kind)
+    }
+    return make_dict_unstructure_fn(kind, converter, **renames)
 
 
 def _field_hook(
@@ -366,7 +403,7 @@ def _faults(error: BaseException, path: str) -> list[Fault]:
             ]
             return below + [fault for inner in bare for fault in _faults(inner, path)]
         case ForbiddenExtraKeysError():
-            known = [field.name for field in attrs.fields(error.cl)]
+            known = [key_of(field) for field in attrs.fields(error.cl)]
             return [
                 Fault(
                     _join(path, name), f"unknown{_meant(name, known)}; known are {_listed(known)}"
@@ -381,8 +418,9 @@ def _faults(error: BaseException, path: str) -> list[Fault]:
 
 
 def _field_faults(error: Exception, note: AttributeValidationNote, path: str) -> list[Fault]:
-    below = _join(path, note.name)
-    if isinstance(error, KeyError) and error.args == (note.name,):
+    key = note.name.removesuffix("_")
+    below = _join(path, key)
+    if isinstance(error, KeyError) and error.args == (key,):
         return [Fault(below, "missing; it is required")]
     return _faults(error, below)
 

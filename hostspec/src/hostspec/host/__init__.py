@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
+
+_EXTRA: Final = {"click", "rich", "sqlalchemy", "alembic", "cryptography"}
 
 
 def main() -> None:
     """Run the command line, or say which extra it needs."""
     try:
         from hostspec.host import cli  # noqa: PLC0415 -- an extra's libraries may be missing
+
+        cli.main(prog_name="alerthost")  # a command imports the store where it needs it
     except ModuleNotFoundError as error:
-        if error.name not in {"click", "rich"}:
+        if error.name not in _EXTRA:
             raise
         sys.exit("alerthost needs its extra: pip install 'hostspec[host]'")
-    cli.main(prog_name="alerthost")

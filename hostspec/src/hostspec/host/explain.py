@@ -30,6 +30,7 @@ def explain(host: Host, statement: Statement) -> dict[str, Any]:
         "alert": {"key": alert.key, "status": alert.status, "severity": alert.severity},
         "rules": [_explain_rule(rule, alert) for rule in host.rules],
         "deliveries": [_explain_delivery(host, delivery) for delivery in plan.deliveries],
+        "suppressions": to_json(list(plan.suppressions)),
         "failures": to_json(list(plan.failures)),
         "repairs": to_json(list(plan.repairs)),
     }
@@ -60,6 +61,7 @@ def _explain_delivery(host: Host, delivery: Delivery) -> dict[str, Any]:
         "action": delivery.place.action,
         "installation": delivery.place.installation,
         "destination": delivery.place.destination,
+        "where": host.name_of(delivery.place),
         "rules": list(delivery.rules),
         "target": preview.target,
         "body": preview.body,
@@ -85,6 +87,10 @@ def show(explained: dict[str, Any], screen: Screen) -> None:
         screen.say(printable(told), "yellow")
     for failure in explained["failures"]:
         screen.say(printable(f"  {failure['path']}: {failure['reason']}"), "red")
+    for suppression in explained["suppressions"]:
+        by = f" by {suppression['plugin']}" if suppression["plugin"] else ""
+        told = f"  suppressed{by} at {suppression['installation']}: {suppression['reason']}"
+        screen.say(printable(told), "yellow")
     if not explained["deliveries"]:
         screen.say("  nothing would be sent", "dim")
     for delivery in explained["deliveries"]:
@@ -108,10 +114,9 @@ def _why(rule: dict[str, Any]) -> str:
 
 
 def _delivery_lines(delivery: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    where = f"{delivery['installation']}/{delivery['destination']}"
     by = ", ".join(repr(rule) for rule in delivery["rules"])
     asked = f" (asked for by {by})" if by else ""
-    yield printable(f"  {delivery['operation']} to {where}{asked}"), "cyan"
+    yield printable(f"  {delivery['operation']} to {delivery['where']}{asked}"), "cyan"
     for note in delivery["notes"]:
         yield printable(f"    note: {note}"), "yellow"
     yield printable(f"    {delivery['target']}"), ""

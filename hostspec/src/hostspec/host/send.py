@@ -25,6 +25,7 @@ class Tally:
     faulty: int = 0
     failures: int = 0
     unmatched: int = 0
+    suppressed: int = 0
     repairs: int = 0
     outcomes: Counter[OutcomeKind] = attrs.field(factory=Counter)
 
@@ -67,10 +68,15 @@ class Sending:
             self._screen.complain(printable(f"{place}: {failure}"))
         if not report.plan.rules and not report.receipts:
             self.tally.unmatched += 1
-            cells = ("no rule", str(alert.status), "", printable(alert.key))
-            self._screen.say(columns(cells, _WIDTHS), "dim")
+            nowhere = ("no rule", str(alert.status), "", printable(alert.key))
+            self._screen.say(columns(nowhere, _WIDTHS), "dim")
         for receipt in report.receipts:
             self._show_receipt(receipt)
+        for suppression in report.plan.suppressions:
+            self.tally.suppressed += 1
+            told = (suppression.installation, alert.key, suppression.reason)
+            cells = ("suppressed", str(alert.status), *map(printable, told))
+            self._screen.say(columns(cells, _WIDTHS), "yellow")
 
     def _show_receipt(self, receipt: Receipt) -> None:
         delivery = receipt.delivery
@@ -79,7 +85,7 @@ class Sending:
         cells = [
             str(outcome.kind),
             str(delivery.operation),
-            printable(f"{delivery.place.installation}/{delivery.place.destination}"),
+            printable(self._host.name_of(delivery.place)),
             printable(delivery.alert.key),
         ]
         if not outcome.delivered:
@@ -103,6 +109,7 @@ def summary(tally: Tally) -> str:
         (tally.faulty, f"faulty {_plural('line', tally.faulty)}"),
         (tally.failures, f"{_plural('failure', tally.failures)} to plan"),
         (tally.unmatched, "matched no rule"),
+        (tally.suppressed, "suppressed"),
         (tally.repairs, _plural("repair", tally.repairs)),
     ):
         if count:

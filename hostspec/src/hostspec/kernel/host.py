@@ -11,7 +11,7 @@ import attrs
 
 from hostspec.action import AnyAction, Preview
 from hostspec.alert import Alert
-from hostspec.incident import Delivery
+from hostspec.incident import Delivery, Place
 from hostspec.kernel.calling import told
 from hostspec.kernel.memory import Memory
 from hostspec.kernel.planning import Plan, Planning
@@ -98,6 +98,7 @@ class Host:
             tuple(planning.joined),
             tuple(planning.released),
             tuple(planning.failures),
+            tuple(planning.suppressions),
         )
 
     def send(self, delivery: Delivery) -> Receipt:
@@ -111,6 +112,17 @@ class Host:
             if answer.failure:
                 _log.error("plugin %s: %s failed: %s", answer.plugin, hook, answer.failure)
         return receipt
+
+    def name_of(self, place: Place) -> str:
+        """Name a place as people do: installation and destination, as that is called now."""
+        installation = self._installations[place.installation]
+        provider = self.plugins.providers[installation.provider]
+        try:
+            names = {each.id: each.name for each in provider.destinations(installation)}
+        except Exception as error:  # noqa: BLE001 -- a name is not worth a page
+            _log.error("the provider %s has no names: %s", provider.name, told(error))
+            names = {}
+        return f"{place.installation}/{names.get(place.destination, place.destination)}"
 
     def preview(self, delivery: Delivery) -> Preview:
         """Show what `send` would send, secrets masked; reads no secret."""

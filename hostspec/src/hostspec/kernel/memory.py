@@ -111,6 +111,7 @@ def _opened(incident: Incident | None, delivery: Delivery, outcome: Outcome) -> 
             handle=outcome.handle,
             holders=(delivery.alert,),
             rules=delivery.rules,
+            follow_ups=delivery.follow_ups,
         )
     return attrs.evolve(
         incident,
@@ -118,6 +119,7 @@ def _opened(incident: Incident | None, delivery: Delivery, outcome: Outcome) -> 
         handle=incident.handle or outcome.handle,
         holders=_with(incident.holders, delivery.alert),
         rules=tuple(dict.fromkeys((*incident.rules, *delivery.rules))),
+        follow_ups=tuple(dict.fromkeys((*incident.follow_ups, *delivery.follow_ups))),
     )
 
 

@@ -11,7 +11,7 @@ import attrs
 from hostspec.action import AnyAction
 from hostspec.alert import Alert
 from hostspec.faults import Fault
-from hostspec.incident import Delivery, Incident, Operation, Place
+from hostspec.incident import Delivery, Incident, Operation, Place, Suppression
 from hostspec.kernel.calling import told
 from hostspec.kernel.memory import Memory
 from hostspec.kernel.plugins import Plugins
@@ -43,6 +43,7 @@ class Plan:
         released: incidents that this alert lets go of, though it resolves nothing: others
             hold them still, or the provider cannot be told.
         failures: what could not be planned, and why.
+        suppressions: what is not sent because a plugin decided so.
     """
 
     alert: Alert
@@ -51,6 +52,7 @@ class Plan:
     joined: tuple[Place, ...] = ()
     released: tuple[Place, ...] = ()
     failures: tuple[Fault, ...] = ()
+    suppressions: tuple[Suppression, ...] = ()
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -73,6 +75,7 @@ class Planning:
         self.joined: list[Place] = []
         self.released: list[Place] = []
         self.failures: list[Fault] = []
+        self.suppressions: list[Suppression] = []
         self._plugins = plugins
         self._memory = memory
         self._alert = alert
@@ -111,11 +114,13 @@ class Planning:
     def _planned(self, rule: Rule, use: RuleAction) -> Iterator[Delivery]:
         path = f"rule {rule.name!r}"
         try:
-            for delivery in use.action.plan(
+            for planned in use.action.plan(
                 self._alert, use.settings, use.installation, rule=rule.name
             ):
-                if _is_for(delivery, use):
-                    yield delivery
+                if isinstance(planned, Suppression):
+                    self.suppressions.append(planned)
+                elif _is_for(planned, use):
+                    yield planned
                 else:
                     reason = f"the action {use.action.name} planned what is no delivery of its own"
                     self.failures.append(Fault(path, reason))
@@ -139,6 +144,9 @@ class Planning:
                 reason = "followed up with what is no delivery to the incident"
                 self._not_followed_up(incident, action, reason)
                 return
+            if delivery.operation not in incident.follow_ups:
+                delivery = None
+        if delivery is not None:
             self.deliveries.append(delivery)
         if self._alert.status is Status.FIRING:
             self.joined.append(incident.place)

@@ -15,7 +15,7 @@ import attrs
 
 from hostspec.action import AnyAction
 from hostspec.alert import Alert
-from hostspec.incident import Delivery, Handle, Incident, IncidentState
+from hostspec.incident import Delivery, Handle, Incident, IncidentState, Suppression
 from hostspec.kernel.loading import load
 from hostspec.kernel.plugins import PluginsError
 from hostspec.outcome import Outcome, OutcomeKind, SendContext
@@ -51,7 +51,8 @@ class UnderTest:
 
     def plan(self, alert: Alert) -> list[Delivery]:
         """Plan for an alert."""
-        return list(self.action.plan(alert, self.settings, self.installation, rule=RULE))
+        planned = self.action.plan(alert, self.settings, self.installation, rule=RULE)
+        return [each for each in planned if not isinstance(each, Suppression)]
 
     def open(self, alert: Alert) -> Delivery:
         """Plan for a firing alert; give the first delivery.

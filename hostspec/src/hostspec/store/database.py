@@ -1,0 +1,307 @@
+"""The database of a host: SQLite in a file beside its configuration, or PostgreSQL by a URL."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+
+from hostspec.store.errors import StoreError
+
+VERSION_TABLE: Final = "hostspec_version"
+"""Where Alembic keeps the version; of our own, so that other programs' versions do not meet it."""
+
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+_DRIVERS: Final = {
+    "sqlite": "sqlite+pysqlite",
+    "sqlite+pysqlite": "sqlite+pysqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+_RIGHTS: Final = "this user needs the right to write the file and its folder, even for reading"
+_RIGHT: Final = "right would be sqlite:///alerthost.db or postgresql://USER@HOST/DATABASE"
+
+_ADVISORY_LOCK: Final = int.from_bytes(b"hostspec")
+"""What processes that migrate the same PostgreSQL database at once wait for."""
+
+_WRITES: Final = "hostspec_writes"
+
+# Alembic's `op` and `context` are the process's own, not the thread's
+_alembic: Final = threading.Lock()
+
+
+class Database:
+    """A database, opened when it is first used, and brought to this program's version then.
+
+    A SQLite file is made by the first `begin`, readable by its owner only; everything committed
+    is on the disk (write-ahead log, synchronous FULL).
+
+    Args:
+        url: SQLAlchemy's form: ``sqlite:///FILE`` or ``postgresql://…``.
+        folder: what a relative SQLite file is relative to: the configuration's.
+        patience: seconds to wait for another program that writes to the same SQLite file.
+
+    Raises:
+        StoreError: the URL cannot be, or its driver is not installed.
+    """
+
+    def __init__(self, url: str, folder: Path, *, patience: float = 5.0) -> None:
+        self._patience = patience
+        self._current = False
+        parsed = _parse(url)
+        if parsed.drivername.startswith("sqlite"):
+            self.file: Path | None = _file(parsed, folder)
+            self.name = str(self.file)
+            self.engine = sa.create_engine(
+                sa.URL.create("sqlite+pysqlite", database=self.name),
+                creator=functools.partial(_connect, self.file, patience),
+                hide_parameters=True,
+            )
+            event.listen(self.engine, "begin", _begin)
+        else:
+            self.file = None
+            self.name = sa.URL.create(
+                "postgresql", host=parsed.host, port=parsed.port, database=parsed.database
+            ).render_as_string()
+            self.engine = _server(parsed)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is something to read: a server always, a file once it is there."""
+        return self.file is None or self.file.exists()
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """Begin a transaction that writes; all of it is kept, or nothing.
+
+        In SQLite it is the only one that writes until it ends.
+
+        Raises:
+            StoreError: the database cannot be written.
+            IntegrityError: what is written breaks a rule of a table.
+        """
+        with self._speaking_plainly():
+            self._make()
+            self._migrate_once()
+            with self._writing.begin() as connection:
+                yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Begin a transaction that reads.
+
+        Raises:
+            StoreError: the database cannot be read, or is not there yet (`exists`).
+        """
+        with self._speaking_plainly():
+            self._migrate_once()
+            with self.engine.connect() as connection:
+                yield connection
+
+    def migrate(self) -> None:
+        """Bring the database to this program's version, making it where there is none.
+
+        Programs that start together wait for each other, and one of them does it.
+
+        Raises:
+            StoreError: it cannot be written, or a newer program wrote it.
+        """
+        with self._speaking_plainly():
+            self._make()
+            self._migrate_once()
+
+    def close(self) -> None:
+        """Close all connections; the database may be used again."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _writing(self) -> sa.Engine:
+        return self.engine.execution_options(**{_WRITES: True})
+
+    def _make(self) -> None:
+        if self.file is None:
+            return
+        try:
+            # SQLite would make it readable by all, and its companions like it
+            os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            message = f"{self.name} cannot be made: there is no such folder; make it first"
+            raise StoreError(message) from None
+        except OSError as error:
+            message = f"{self.name} cannot be made: {error.strerror}; {_RIGHTS}"
+            raise StoreError(message) from None
+
+    def _migrate_once(self) -> None:
+        if self._current:
+            return
+        if not self.exists:
+            message = f"{self.name} is not there yet"
+            raise StoreError(message)
+        with self.engine.connect() as connection:
+            behind = self._is_behind(connection)  # which a program that only reads may do
+        if behind:
+            with _alembic, self._writing.begin() as connection:
+                if self.file is None:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+                # another program may have done it meanwhile
+                if self._is_behind(connection):
+                    _upgrade(connection)
+        self._current = True
+
+    def _is_behind(self, connection: sa.Connection) -> bool:
+        found = MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE}
+        ).get_current_revision()
+        script = ScriptDirectory(str(_MIGRATIONS))
+        if found is not None and found not in {each.revision for each in script.walk_revisions()}:
+            message = f"{self.name} was written by a newer version of hostspec ({found}); update it"
+            raise StoreError(message)
+        return found != script.get_current_head()
+
+    @contextlib.contextmanager
+    def _speaking_plainly(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            message = f"{self.name} {self._reason(error.orig)}"
+            raise StoreError(message) from error
+
+    def _reason(self, error: BaseException | None) -> str:
+        if isinstance(error, sqlite3.Error):
+            codes, code = _SQLITE, getattr(error, "sqlite_errorname", "")
+        else:
+            codes, code = _POSTGRESQL, getattr(error, "sqlstate", None) or ""
+        for start, reason in codes.items():
+            if code.startswith(start):
+                return reason
+        told = str(error).strip().partition("\n")[0]
+        return f"cannot be used: {told}"
+
+
+_SQLITE: Final = {
+    "SQLITE_READONLY": f"is read-only; {_RIGHTS}",
+    "SQLITE_CANTOPEN": f"cannot be opened; {_RIGHTS}",
+    "SQLITE_PERM": f"cannot be opened; {_RIGHTS}",
+    "SQLITE_BUSY": "is locked: another program has been writing to it; try again",
+    "SQLITE_LOCKED": "is locked: another program has been writing to it; try again",
+    "SQLITE_FULL": "cannot grow: the disk is full; nothing was changed",
+    "SQLITE_IOERR": "cannot be read or written: the disk fails or is full; nothing was changed",
+    "SQLITE_CORRUPT": "is damaged; put back a backup of it",
+    "SQLITE_NOTADB": "is no SQLite database; name another file as [store] url",
+}
+"""What to tell a person, by the beginning of SQLite's name for the error."""
+
+_POSTGRESQL: Final = {
+    "25006": "is read-only; name the primary server as [store] url",
+    "42501": "refuses its tables to this user; grant it the right to make and write them",
+    "53100": "cannot grow: the server's disk is full; nothing was changed",
+    "55P03": "is locked: another program has been writing to it; try again",
+}
+"""The same, by SQLSTATE."""
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):  # neither is quoted: they quote the URL
+        message = f"[store] url is no URL of a database; {_RIGHT}"
+        raise StoreError(message) from None
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None:
+        message = f"[store] url names {parsed.drivername}, which is not supported; {_RIGHT}"
+        raise StoreError(message)
+    return parsed.set(drivername=driver)
+
+
+def _file(url: sa.URL, folder: Path) -> Path:
+    name = url.database or ""
+    if url.host or url.query or name in ("", ":memory:") or name.startswith("file:"):
+        message = "[store] url names no file; right would be sqlite:///alerthost.db"
+        raise StoreError(message)
+    return (folder / name).absolute()
+
+
+def _server(url: sa.URL) -> sa.Engine:
+    if "@" in (url.host or ""):
+        message = "[store] url has an @ in its password; write it as %40"
+        raise StoreError(message)
+    try:
+        return sa.create_engine(
+            url,
+            connect_args={} if "connect_timeout" in url.query else {"connect_timeout": 10},
+            hide_parameters=True,
+            pool_pre_ping=True,  # a server may have been started anew
+        )
+    except ImportError:
+        message = "[store] url needs the package psycopg (pip install 'psycopg[binary]')"
+        raise StoreError(message) from None
+
+
+def _connect(file: Path, patience: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{file.as_uri()}?mode=rw",  # SQLite makes no file: `begin` does
+        uri=True,
+        timeout=patience,
+        isolation_level=None,  # `_begin` says when a transaction begins
+        check_same_thread=False,  # SQLAlchemy's pool hands it to one thread at a time
+    )
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        _write_ahead(connection, patience)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
+    """Turn the write-ahead log on, for good; SQLite does not always wait here by itself."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin(connection: sa.Connection) -> None:
+    # one that writes says so at once: one that turns from reading to writing may be refused
+    writes = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes.update(connection=connection, version_table=VERSION_TABLE)
+    command.upgrade(config, "head")

@@ -1,0 +1,10 @@
+"""What goes wrong with a store, in words for a person."""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked; the message says why, and what a person should do.
+
+    It holds no secret: not a URL's password, not what a key unseals.
+    """

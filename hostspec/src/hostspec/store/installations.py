@@ -1,0 +1,222 @@
+"""The installations that people connected, kept in the database beside those in the TOML."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from hostspec.provider import Installation
+from hostspec.secret import Secret
+from hostspec.settings import to_json
+from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
+from hostspec.store.sealing import Sealed, check_key, reseal, seal
+from hostspec.store.tables import installations
+
+_SEALED: Final = "$sealed"
+
+
+@attrs.frozen
+class StoredInstallation:
+    """An installation as it was read; to change it says that this state is the one meant.
+
+    Attributes:
+        id: names it for good, whatever it is called.
+        provider: the provider's name.
+        name: its own.
+        settings: raw, for `hostspec.Provider.installation`; a sealed secret is a `Sealed`.
+        version: counts its changes.
+        created_at: when it was added, in UTC.
+        updated_at: when it was changed last.
+    """
+
+    id: int
+    provider: str
+    name: str
+    settings: Mapping[str, Any]
+    version: int
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class Installations:
+    """The stored installations.
+
+    Args:
+        database: where they are.
+        key: where the key is that seals their secrets; None for none: then secrets have to be
+            given by reference, and what is sealed already is listed, but cannot be revealed.
+
+    Raises:
+        LiteralSecretError: the key was given as itself.
+    """
+
+    def __init__(self, database: Database, key: Secret | None) -> None:
+        check_key(key)
+        self._database = database
+        self._key = key
+
+    def all(self) -> tuple[StoredInstallation, ...]:
+        """Give them in the order in which they were added; needs no key.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        if not self._database.exists:
+            return ()
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(installations).order_by(installations.c.id))
+            return tuple(self._stored(row) for row in rows)
+
+    def add(self, installation: Installation[Any]) -> StoredInstallation:
+        """Add one.
+
+        Raises:
+            StoreError: the name cannot be or is taken, a secret cannot be sealed, or the database
+                fails.
+        """
+        values = self._values(installation)
+        statement = sa.insert(installations).values(
+            **values, version=1, created_at=values["updated_at"]
+        )
+        with self._naming(installation.name) as connection:
+            connection.execute(statement)
+            return self._named(installation.name, connection)
+
+    def replace(
+        self, stored: StoredInstallation, installation: Installation[Any]
+    ) -> StoredInstallation:
+        """Put an installation in the place of one that was read; its name may be another.
+
+        Raises:
+            StoreError: it was changed since it was read, the name cannot be or is taken, a secret
+                cannot be sealed, or the database fails.
+        """
+        statement = (
+            sa.update(installations)
+            .where(*_unchanged(stored))
+            .values(**self._values(installation), version=stored.version + 1)
+        )
+        with self._naming(installation.name) as connection:
+            _expect_one(connection.execute(statement), stored)
+            return self._named(installation.name, connection)
+
+    def remove(self, stored: StoredInstallation) -> None:
+        """Remove one that was read, with its secrets.
+
+        Raises:
+            StoreError: it was changed since it was read, or the database fails.
+        """
+        statement = sa.delete(installations).where(*_unchanged(stored))
+        with self._database.begin() as connection:
+            _expect_one(connection.execute(statement), stored)
+
+    def reseal(self) -> int:
+        """Seal every secret again with the newest key, so that older keys can go; all or none.
+
+        Returns:
+            how many secrets.
+
+        Raises:
+            StoreError: one cannot be unsealed, or the database fails.
+        """
+        count = 0
+
+        def again(secret: Secret) -> Sealed:
+            nonlocal count
+            count += 1
+            return reseal(secret, self._key)
+
+        if not self._database.exists:
+            return count
+        with self._database.begin() as connection:
+            for row in connection.execute(sa.select(installations)).all():
+                stored = self._stored(row)
+                settings = json.dumps(_packed(to_json(stored.settings, write=again)))
+                # who read the old seals must not write them back
+                changes = {"settings": settings, "version": stored.version + 1}
+                connection.execute(
+                    sa.update(installations).where(*_unchanged(stored)).values(changes)
+                )
+        return count
+
+    @contextlib.contextmanager
+    def _naming(self, name: str) -> Iterator[sa.Connection]:
+        try:
+            with self._database.begin() as connection:
+                yield connection
+        except IntegrityError:
+            message = f"there is an installation {name!r} already; names are unique"
+            raise StoreError(message) from None
+
+    def _named(self, name: str, connection: sa.Connection) -> StoredInstallation:
+        statement = sa.select(installations).where(installations.c.name == name)
+        return self._stored(connection.execute(statement).one())
+
+    def _values(self, installation: Installation[Any]) -> dict[str, Any]:
+        _check_name(installation.name)
+        return {
+            "provider": installation.provider,
+            "name": installation.name,
+            "settings": json.dumps(_packed(to_json(installation.settings, write=self._write))),
+            "updated_at": dt.datetime.now(dt.UTC),
+        }
+
+    def _write(self, secret: Secret) -> str | Sealed:
+        return secret.reference or seal(secret, self._key)
+
+    def _stored(self, row: sa.Row[Any]) -> StoredInstallation:
+        values = dict(zip(installations.c.keys(), row, strict=True))
+        values["settings"] = _unpacked(json.loads(values["settings"]), self._key)
+        return StoredInstallation(**values)
+
+
+def _check_name(name: str) -> None:
+    # what SQLite or PostgreSQL cannot keep as text
+    if not name.strip() or "\0" in name or name != name.encode(errors="replace").decode():
+        message = f"an installation cannot be called {name!r}"
+        raise StoreError(message)
+
+
+def _unchanged(stored: StoredInstallation) -> tuple[sa.ColumnElement[bool], ...]:
+    return installations.c.id == stored.id, installations.c.version == stored.version
+
+
+def _expect_one(result: sa.CursorResult[Any], stored: StoredInstallation) -> None:
+    if not result.rowcount:
+        message = f"the installation {stored.name!r} was changed or removed meanwhile; look again"
+        raise StoreError(message)
+
+
+def _packed(raw: Any) -> Any:
+    """Write seals as JSON; a name that begins like their mark gets one more $, to be told apart."""
+    match raw:
+        case Sealed():
+            return {_SEALED: raw.token}
+        case dict():
+            return {
+                f"${name}" if name.startswith("$") else name: _packed(item)
+                for name, item in raw.items()
+            }
+        case list():
+            return [_packed(item) for item in raw]
+    return raw
+
+
+def _unpacked(packed: Any, key: Secret | None) -> Any:
+    """Undo `_packed`."""
+    match packed:
+        case dict() if _SEALED in packed:
+            return Sealed(packed[_SEALED], key)
+        case dict():
+            return {name.removeprefix("$"): _unpacked(item, key) for name, item in packed.items()}
+        case list():
+            return [_unpacked(item, key) for item in packed]
+    return packed

@@ -1,0 +1,1 @@
+"""One migration for each version, from the first table on."""

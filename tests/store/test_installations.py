@@ -1,0 +1,294 @@
+"""Installations come back as they were stored; what cannot be stored changes nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from stored import CANARY, Account
+
+from hostspec import Installation, LiteralSecretError, Secret, structure
+from hostspec.settings import secrets
+from hostspec.store import tables
+from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
+from hostspec.store.installations import Installations, StoredInstallation
+from hostspec.store.sealing import Sealed, new_key
+
+
+def structured(stored: StoredInstallation) -> Account:
+    return structure(Account, stored.settings)
+
+
+def revealed(stored: StoredInstallation) -> dict[str, str]:
+    return {
+        path: secret.reveal()
+        for path, secret in secrets(structured(stored))
+        if secret.reference is None
+    }
+
+
+def named(name: str, **raw: Any) -> Installation[Account]:
+    return Installation("paging", name, structure(Account, raw))
+
+
+ALL_REVEALED = {"token": CANARY, "keys[1]": CANARY, "headers.$sealed": CANARY}
+
+
+def test_where_nothing_is_there_none_is_stored(installations: Installations) -> None:
+    assert installations.all() == ()
+
+
+def test_what_was_added_comes_back(
+    installations: Installations, acme: Installation[Account]
+) -> None:
+    added = installations.add(acme)
+
+    (stored,) = installations.all()
+    assert stored == added
+    assert (stored.provider, stored.name, stored.version) == ("paging", "acme", 1)
+    assert stored.created_at == stored.updated_at
+    assert stored.created_at.tzinfo == dt.UTC
+    assert revealed(stored) == ALL_REVEALED
+    assert structured(stored).keys[0] == Secret("env:PD_KEY")
+
+
+def test_they_come_in_the_order_in_which_they_were_added(installations: Installations) -> None:
+    for name in ("b", "a", "c"):
+        installations.add(named(name))
+    assert [stored.name for stored in installations.all()] == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"labels": {"$sealed": "no seal"}},
+        {"labels": {"$": "", "$$sealed": "", "": "$sealed"}},
+        {"headers": {"$sealed": "env:A", "$$sealed": CANARY}},
+        {"labels": {"\0\ud800": "\0\ud800"}},
+        {"keys": ()},
+    ],
+)
+def test_any_settings_come_back(raw: Mapping[str, Any], installations: Installations) -> None:
+    installation = named("acme", **raw)
+    (stored,) = [installations.add(installation)]
+    back = structured(stored)
+    assert back.labels == installation.settings.labels
+    assert {path: secret.reveal() for path, secret in secrets(back) if not secret.reference} == {
+        path: secret.reveal()
+        for path, secret in secrets(installation.settings)
+        if not secret.reference
+    }
+
+
+texts = st.text(st.characters(), max_size=8) | st.sampled_from(["$sealed", "$", "$$sealed"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(labels=st.dictionaries(texts, texts))
+def test_any_names_and_texts_come_back(
+    labels: dict[str, str], installations: Installations
+) -> None:
+    for stored in installations.all():
+        installations.remove(stored)
+    assert structured(installations.add(named("acme", labels=labels))).labels == labels
+
+
+def test_a_name_that_is_taken_is_told(installations: Installations) -> None:
+    first = installations.add(named("acme"))
+    other = installations.add(named("other"))
+    taken = r"^there is an installation 'acme' already; names are unique$"
+    with pytest.raises(StoreError, match=taken):
+        installations.add(named("acme", region="eu"))
+    with pytest.raises(StoreError, match=taken):
+        installations.replace(other, named("acme", region="eu"))
+    assert installations.all() == (first, other)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\0b", "a\ud800"])
+def test_a_name_that_cannot_be_is_told(name: str, installations: Installations) -> None:
+    with pytest.raises(StoreError, match=r"^an installation cannot be called '"):
+        installations.add(named(name))
+    assert installations.all() == ()
+
+
+def test_one_is_replaced_and_renamed(
+    installations: Installations, acme: Installation[Account]
+) -> None:
+    added = installations.add(acme)
+    changed = attrs.evolve(structured(added), region="eu", token=Secret("new"))
+    replaced = installations.replace(added, Installation("paging", "acme-eu", changed))
+
+    assert installations.all() == (replaced,)
+    assert (replaced.id, replaced.name, replaced.version) == (added.id, "acme-eu", 2)
+    assert replaced.created_at == added.created_at
+    assert replaced.updated_at >= added.updated_at
+    assert structured(replaced).region == "eu"
+    assert revealed(replaced) == ALL_REVEALED | {"token": "new"}
+
+
+def test_what_is_not_changed_keeps_its_seal(
+    installations: Installations, acme: Installation[Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = installations.add(acme)
+    monkeypatch.delenv("STORE_KEY")
+    replaced = installations.replace(added, Installation("paging", "new", structured(added)))
+    assert replaced.settings == added.settings
+
+
+def test_what_was_changed_meanwhile_is_not_changed_again(installations: Installations) -> None:
+    read = installations.add(named("acme"))
+    changed = installations.replace(read, named("acme", region="eu"))
+    meanwhile = r"^the installation 'acme' was changed or removed meanwhile; look again$"
+    with pytest.raises(StoreError, match=meanwhile):
+        installations.replace(read, named("renamed"))
+    with pytest.raises(StoreError, match=meanwhile):
+        installations.remove(read)
+    assert installations.all() == (changed,)
+
+
+def test_what_was_removed_and_added_anew_meanwhile_is_another(
+    installations: Installations,
+) -> None:
+    read = installations.add(named("acme"))
+    installations.remove(read)
+    anew = installations.add(named("acme"))
+    with pytest.raises(StoreError, match="look again"):
+        installations.replace(read, named("acme", region="eu"))
+    assert installations.all() == (anew,)
+
+
+def test_one_is_removed(installations: Installations) -> None:
+    kept, gone = installations.add(named("kept")), installations.add(named("gone"))
+    installations.remove(gone)
+    assert installations.all() == (kept,)
+
+
+# --- secrets ---------------------------------------------------------------------------------
+
+
+def test_without_a_key_a_secret_given_as_itself_is_refused(
+    database: Database, acme: Installation[Account]
+) -> None:
+    kept = Installations(database, None)
+    with pytest.raises(StoreError, match=r"^a secret is not stored in plain text: .*new-key"):
+        kept.add(acme)
+    assert kept.all() == ()
+
+
+def test_without_a_key_references_are_stored(database: Database) -> None:
+    kept = Installations(database, None)
+    added = kept.add(named("acme", token="env:PD_KEY", keys="file:/key"))
+    assert added.settings["token"] == "env:PD_KEY"
+    assert structured(added).keys == Secret("file:/key")
+
+
+def test_a_change_without_a_key_that_brings_a_secret_changes_nothing(database: Database) -> None:
+    kept = Installations(database, None)
+    added = kept.add(named("acme"))
+    with pytest.raises(StoreError, match="not stored in plain text"):
+        kept.replace(added, named("acme", token=CANARY))
+    assert kept.all() == (added,)
+
+
+def test_listing_needs_no_key(
+    database: Database, installations: Installations, acme: Installation[Account]
+) -> None:
+    installations.add(acme)
+    (stored,) = Installations(database, None).all()
+    account = structured(stored)
+    assert isinstance(account.token, Sealed)
+    assert account.token.masked() == "********"
+
+
+def test_a_key_given_as_itself_is_refused(database: Database) -> None:
+    with pytest.raises(LiteralSecretError, match=r"^the store's key is not written down"):
+        Installations(database, Secret(new_key()))
+
+
+def test_after_sealing_again_the_old_key_can_go(
+    installations: Installations, acme: Installation[Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = new_key(), new_key()
+    monkeypatch.setenv("STORE_KEY", old)
+    before = installations.add(acme)
+    installations.add(named("bare"))
+    monkeypatch.setenv("STORE_KEY", f"{new} {old}")
+
+    assert installations.reseal() == 3
+    monkeypatch.setenv("STORE_KEY", new)
+    assert revealed(installations.all()[0]) == ALL_REVEALED
+    with pytest.raises(StoreError, match="look again"):  # it would bring back the old seals
+        installations.replace(before, acme)
+
+
+def test_where_nothing_is_there_nothing_is_sealed_again(installations: Installations) -> None:
+    assert installations.reseal() == 0
+
+
+def test_sealing_again_changes_all_or_none(
+    installations: Installations, acme: Installation[Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installations.add(acme)
+    new = new_key()
+    monkeypatch.setenv("STORE_KEY", new)
+    installations.add(named("later", token=CANARY))
+    before = installations.all()
+    with pytest.raises(StoreError, match=r"^a secret cannot be sealed: it was sealed with another"):
+        installations.reseal()
+    assert installations.all() == before
+
+
+def test_without_a_key_nothing_is_sealed_again(
+    database: Database, installations: Installations, acme: Installation[Account]
+) -> None:
+    installations.add(acme)
+    with pytest.raises(StoreError, match="not stored in plain text"):
+        Installations(database, None).reseal()
+
+
+# --- what lies in the database ---------------------------------------------------------------
+
+
+def test_references_lie_there_as_they_are_and_secrets_sealed(
+    database: Database, installations: Installations
+) -> None:
+    installations.add(named("acme", token=CANARY, keys="env:PD_KEY"))
+    with database.read() as connection:
+        text = connection.scalar(sa.select(tables.installations.c.settings))
+    raw = json.loads(text)
+    assert raw["keys"] == "env:PD_KEY"
+    assert list(raw["token"]) == ["$sealed"]
+    assert raw["token"]["$sealed"].startswith("gAAAA")
+
+
+def test_times_lie_there_as_text_in_utc(database: Database, installations: Installations) -> None:
+    added = installations.add(named("acme"))
+    with database.read() as connection:
+        column = sa.type_coerce(tables.installations.c.created_at, sa.Text)
+        text = connection.scalar(sa.select(column))
+        missing = connection.scalar(sa.select(sa.literal(None, tables.UtcTime)))
+    assert missing is None
+    assert len(text) == 32
+    assert dt.datetime.fromisoformat(text) == added.created_at
+    assert text.endswith("+00:00")
+
+
+def test_a_person_may_read_it_with_sqlite(
+    open_database: Callable[..., Database], key: Secret, tmp_path: Path
+) -> None:
+    Installations(open_database(), key).add(named("acme"))
+    connection = sqlite3.connect(tmp_path / "alerthost.db")
+    assert connection.execute("SELECT provider, name FROM installations").fetchall() == [
+        ("paging", "acme")
+    ]
+    connection.close()

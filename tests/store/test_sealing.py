@@ -1,0 +1,199 @@
+"""A sealed secret is unsealed where it is revealed, and shows itself nowhere else."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from stored import CANARY
+
+from hostspec import LiteralSecretError, Secret, SecretUnavailableError
+from hostspec.settings import to_json
+from hostspec.store.errors import StoreError
+from hostspec.store.sealing import Sealed, check_key, new_key, reseal, seal
+
+
+def test_what_is_sealed_is_revealed_with_the_key(key: Secret) -> None:
+    sealed = seal(Secret(CANARY), key)
+    assert sealed.reveal() == CANARY
+    assert CANARY not in sealed.token
+
+
+def test_any_text_is_sealed(key: Secret) -> None:
+    assert seal(Secret("ключ \0 \U0001f511"), key).reveal() == "ключ \0 \U0001f511"
+
+
+def test_the_key_is_read_at_each_use(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(new_key() + "\n")
+    sealed = seal(Secret(CANARY), Secret(f"file:{file}"))
+    file.unlink()
+    with pytest.raises(
+        SecretUnavailableError,
+        match=r"^the store's key cannot be read: the file .*key cannot be read: No such file",
+    ):
+        sealed.reveal()
+
+
+def test_making_and_showing_needs_no_key() -> None:
+    sealed = Sealed("gAAAA", None)
+    assert sealed.reference is None
+    assert sealed.masked() == "********"
+    assert repr(sealed) == str(sealed) == "Secret('********')"
+    assert f"{[sealed]}" == "[Secret('********')]"
+
+
+def test_without_a_key_it_is_told(key: Secret) -> None:
+    sealed = Sealed(seal(Secret(CANARY), key).token, None)
+    with pytest.raises(
+        SecretUnavailableError,
+        match=r"^it is sealed, and there is no key: give as \[store\] key the one that sealed it$",
+    ):
+        sealed.reveal()
+
+
+def test_another_key_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed = seal(Secret(CANARY), key)
+    monkeypatch.setenv("STORE_KEY", new_key())
+    with pytest.raises(
+        SecretUnavailableError,
+        match=r"^it was sealed with another key than env:STORE_KEY holds now, or is damaged$",
+    ):
+        sealed.reveal()
+
+
+@pytest.mark.parametrize("token", ["", "gAAAA", "no token", "ключ"])
+def test_a_damaged_token_is_told(token: str, key: Secret) -> None:
+    with pytest.raises(SecretUnavailableError, match=r"or is damaged$"):
+        Sealed(token, key).reveal()
+
+
+@pytest.mark.parametrize("text", ["short", CANARY, "ключ" * 11, "A" * 44, "A" * 45])
+def test_what_is_no_key_is_told_without_it(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_KEY", text)
+    with pytest.raises(
+        SecretUnavailableError,
+        match=r"^the key in env:STORE_KEY is none; `alerthost new-key` makes one$",
+    ) as raised:
+        Sealed("gAAAA", Secret("env:STORE_KEY")).reveal()
+    assert text not in "".join(traceback.format_exception(raised.value))
+
+
+def test_of_several_keys_the_one_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_KEY", f"{new_key()}, oops")
+    with pytest.raises(
+        SecretUnavailableError, match=r"^the key 2 of 2 in env:STORE_KEY is none; `alerthost "
+    ):
+        Sealed("gAAAA", Secret("env:STORE_KEY")).reveal()
+
+
+def test_commas_alone_are_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_KEY", ", ,")
+    with pytest.raises(
+        SecretUnavailableError, match=r"^the key in env:STORE_KEY is none; `alerthost new-key` "
+    ):
+        Sealed("gAAAA", Secret("env:STORE_KEY")).reveal()
+
+
+@pytest.mark.parametrize("joint", [" ", "\n", ",", ", ", "\r\n"])
+def test_the_newest_key_seals_and_older_ones_still_unseal(
+    joint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new, key = new_key(), new_key(), Secret("env:STORE_KEY")
+    monkeypatch.setenv("STORE_KEY", old)
+    sealed = seal(Secret(CANARY), key)
+    monkeypatch.setenv("STORE_KEY", f"{new}{joint}{old}")
+
+    assert sealed.reveal() == CANARY
+    assert Fernet(new).decrypt(seal(Secret("later"), key).token) == b"later"
+    assert Fernet(new).decrypt(reseal(sealed, key).token) == CANARY.encode()
+
+
+def test_what_is_sealed_with_this_key_already_stays_as_it_is_and_needs_no_key() -> None:
+    for key in (None, Secret("env:NOT_THERE")):
+        sealed = Sealed("gAAAA", key)
+        assert seal(sealed, key) is sealed
+
+
+def test_what_another_key_sealed_is_sealed_anew(
+    key: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = seal(Secret(CANARY), key)
+    monkeypatch.setenv("OTHER_KEY", new_key())
+    anew = seal(sealed, Secret("env:OTHER_KEY"))
+    monkeypatch.delenv("STORE_KEY")
+    assert anew.reveal() == CANARY
+
+
+def test_without_a_key_nothing_is_sealed_and_how_to_get_one_is_told() -> None:
+    with pytest.raises(StoreError) as raised:
+        seal(Secret(CANARY), None)
+    assert str(raised.value) == (
+        "a secret is not stored in plain text: give it by reference, or make a key with "
+        "`alerthost new-key`, keep it in the environment, a file or the keyring, and give its "
+        "reference as [store] key"
+    )
+
+
+def test_a_key_that_cannot_be_read_seals_nothing() -> None:
+    with pytest.raises(
+        StoreError,
+        match=r"^a secret cannot be sealed: the store's key cannot be read: the environment "
+        r"variable NOT_THERE is not set$",
+    ):
+        seal(Secret(CANARY), Secret("env:NOT_THERE"))
+
+
+def test_a_key_given_as_itself_is_refused() -> None:
+    text = new_key()
+    with pytest.raises(
+        LiteralSecretError,
+        match=r"^the store's key is not written down; give a reference: env:NAME, ",
+    ) as raised:
+        check_key(Secret(text))
+    assert text not in str(raised.value)
+
+
+def test_without_the_extra_it_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed = seal(Secret(CANARY), key)
+    monkeypatch.setitem(sys.modules, "cryptography.fernet", None)
+    needs = r"sealing needs the package cryptography \(pip install 'hostspec\[store\]'\)$"
+    with pytest.raises(SecretUnavailableError, match=f"^{needs}"):
+        sealed.reveal()
+    with pytest.raises(StoreError, match=f"^{needs}"):
+        new_key()
+    with pytest.raises(StoreError, match=f"^a secret cannot be sealed: {needs}"):
+        seal(Secret(CANARY), key)
+
+
+def test_every_new_key_is_another() -> None:
+    assert len({new_key() for _ in range(100)}) == 100
+
+
+def test_equal_is_the_same_token_with_the_same_key(key: Secret) -> None:
+    sealed = seal(Secret(CANARY), key)
+    same = Sealed(sealed.token, Secret("env:STORE_KEY"))
+    assert sealed == same
+    assert hash(sealed) == hash(same)
+    assert sealed != seal(Secret(CANARY), key)
+    assert sealed != Sealed(sealed.token, None)
+    assert sealed != Secret(sealed.token)
+    assert Secret(sealed.token) != sealed
+    assert sealed != Secret(CANARY)
+
+
+def test_it_is_not_pickled_nor_written_as_plain_json(key: Secret) -> None:
+    sealed = seal(Secret(CANARY), key)
+    for way in (pickle.dumps, to_json):
+        with pytest.raises(LiteralSecretError):
+            way(sealed)
+
+
+def test_copies_are_the_same_secret(key: Secret) -> None:
+    sealed = seal(Secret(CANARY), key)
+    assert copy.copy(sealed) is copy.deepcopy(sealed) is sealed
