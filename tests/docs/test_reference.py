@@ -34,7 +34,6 @@ from hostspec.kernel import calling, load, memory
 from hostspec.normalise import DEEPEST
 from hostspec.settings import describe, key_of
 from pagerduty_plugin import (
-    client,
     event,
     fit,
     posting,
