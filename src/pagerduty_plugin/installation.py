@@ -35,7 +35,7 @@ from pagerduty_plugin.discovery import ServiceDiscovery
 from pagerduty_plugin.event import routing_key_fault
 from pagerduty_plugin.granted import PROVIDER, Granted, merge, told
 from pagerduty_plugin.network import Surroundings, network_faults
-from pagerduty_plugin.service_table import ServiceTable, new_id
+from pagerduty_plugin.service_table import ServiceTable, new_id, shared_keys
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings, account_fault
 
 _DOMAINS: Final = {"us": "pagerduty.com", "eu": "eu.pagerduty.com"}
@@ -75,6 +75,15 @@ class PagerDuty(Provider[InstallationSettings]):
                 faults.append(Fault(path, reason))
         way = network_faults(installation.settings.network, Surroundings.read(os.environ))
         return [*faults, *(fault.below("network") for fault in way)]
+
+    def notes(self, installations: Sequence[Installation[InstallationSettings]]) -> Sequence[str]:
+        """Say which services share an integration key."""
+        return [
+            f"{' and '.join('/'.join(place) for place in shared.places)} have the same "
+            "integration key: a problem that both are told of is one incident at PagerDuty, and "
+            "the first resolve closes it"
+            for shared in shared_keys(installations)
+        ]
 
     def table(self) -> ServiceTable:
         """Offer the service table."""

@@ -28,12 +28,15 @@ from hostspec import (
     Severity,
     json_schema,
 )
-from hostspec.host import configuration, trial
+from hostspec.host import configuration, store, trial
+from hostspec.host.accounts_cli import DEFAULT_PORT
 from hostspec.host.cli import main
+from hostspec.host.services_cli import services
 from hostspec.kernel import calling, load, memory
 from hostspec.normalise import DEEPEST
 from hostspec.settings import describe, key_of
 from pagerduty_plugin import (
+    client,
     event,
     fit,
     posting,
@@ -162,29 +165,43 @@ def test_the_page_on_testing_has_every_option() -> None:
     assert {each for each in options - {"-h", "--help"} if f"`{each} " not in text} == set()
 
 
-def test_the_page_on_operating_has_every_command_and_option() -> None:
-    text = (DOCS / "operate.md").read_text(encoding="utf-8")
-    headings = re.findall(r"^### `alerthost (\w+)", text, re.MULTILINE)
+COMMANDS = ("operate.md", "accounts.md")
+
+
+def _commands(command: click.Command = main) -> Iterator[click.Command]:
+    yield command
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            yield from _commands(below)
+
+
+def _commands_text() -> str:
+    return "\n".join((DOCS / name).read_text(encoding="utf-8") for name in COMMANDS)
+
+
+def test_the_pages_on_commands_have_every_command_and_option() -> None:
+    text = _commands_text()
+    headings = re.findall(r"^### `alerthost ([\w-]+)", text, re.MULTILINE)
     assert sorted(headings) == sorted(main.commands)
+    for name in services.commands:
+        assert re.search(rf"^\| `{name} \w+", text, re.MULTILINE), name
     context = click.Context(main)
-    for command in (main, *main.commands.values()):
+    for command in _commands():
         for parameter in command.get_params(context):
             if isinstance(parameter, click.Option):
                 options = [option for option in parameter.opts if option.startswith("--")]
                 assert [option for option in options if f"`{option}" not in text] == []
 
 
-def test_the_page_on_operating_names_no_option_that_is_not_there() -> None:
-    text = (DOCS / "operate.md").read_text(encoding="utf-8")
+def test_the_pages_on_commands_name_no_option_that_is_not_there() -> None:
     context = click.Context(main, help_option_names=["-h", "--help"])
-    commands = (main, *main.commands.values())
     there = {
         option
-        for command in commands
+        for command in _commands()
         for parameter in command.get_params(context)
         for option in parameter.opts
     }
-    assert set(re.findall(r"(?<![\w-])--[a-z]+", text)) <= there
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", _commands_text())) <= there
 
 
 def test_the_page_on_operating_has_every_outcome() -> None:
@@ -244,6 +261,7 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("accounts.md", f"`http://127.0.0.1:{DEFAULT_PORT}/callback`"),
         ("alert.md", f"more than {event.LONGEST_SUMMARY:,} characters"),
         ("alert.md", f"more than {event.LONGEST_DEDUP_KEY:,} characters"),
         ("alert.md", f"more than {event.LARGEST_BODY:,} bytes"),
@@ -301,6 +319,7 @@ def test_the_reference_has_every_setting(built: Path) -> None:
     kinds = [
         configuration.PluginsTable,
         configuration.InstallationTable,
+        store.StoreTable,
         configuration.RuleTable,
         *(each.settings for each in plugins.providers.values()),
         *(each.settings for each in plugins.actions.values()),

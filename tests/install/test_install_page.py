@@ -11,10 +11,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import attrs
 import pytest
+from forms import Form
 
 from pagerduty_plugin.testing import App, FakePagerDuty
-
-from .conftest import Form
 
 PAGE = "/install/integration"
 BACK = "https://host.example/back"

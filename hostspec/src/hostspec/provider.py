@@ -88,6 +88,16 @@ class Provider(abc.ABC, Generic[S]):
                 faults.append(Fault(path, str(error)))
         return faults
 
+    def notes(self, installations: Sequence[Installation[S]]) -> Sequence[str]:  # noqa: ARG002
+        """Say what a person should know of several installations together, a sentence each.
+
+        What concerns one alone is for `check`. Secrets may be read; sends nothing.
+
+        Args:
+            installations: all that a host has of this provider.
+        """
+        return ()
+
     def table(self) -> DestinationTable[S] | None:
         """Offer to edit the destinations of an installation; None where there are none to edit."""
         return None

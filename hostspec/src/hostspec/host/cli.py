@@ -2,71 +2,29 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeAlias
+from typing import BinaryIO
 
 import click
 
 from hostspec.demonstration import Table
-from hostspec.host import check, configuration, demo, statements, trial
+from hostspec.host import accounts_cli, check, configuration, demo, services_cli, statements, trial
+from hostspec.host.commands import DEFAULT_FILE
+from hostspec.host.commands import example as _example
+from hostspec.host.commands import speaks_plainly as _speaks_plainly
+from hostspec.host.commands import with_config as _with_config
 from hostspec.host.explain import explain as explain_statement
 from hostspec.host.explain import show
 from hostspec.host.screen import Screen, printable
 from hostspec.host.send import Sending, summary
-from hostspec.host.source import ConfigurationError, Source
+from hostspec.host.source import Source
 from hostspec.kernel.loading import installed as installed_plugins
 from hostspec.kernel.loading import survey
 from hostspec.kernel.plugins import PluginInfo, Plugins, PluginState, unknown
 from hostspec.schema import json_schema
-
-_Command: TypeAlias = Callable[..., None]
-
-DEFAULT_FILE = Path("alerthost.toml")
-
-_with_config = click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_FILE,
-    show_default=True,
-    help="The configuration file.",
-)
-
-
-def _example(text: str) -> Callable[[_Command], _Command]:
-    """Close a command's help with an example."""
-
-    def decorate(command: _Command) -> _Command:
-        command.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n\b\nExample:\n  {text}\n"
-        return command
-
-    return decorate
-
-
-def _refuse(error: ConfigurationError) -> NoReturn:
-    screen = Screen()
-    for fault in error.faults:
-        screen.complain(str(fault))
-    sys.exit(2)
-
-
-def _speaks_plainly(command: _Command) -> _Command:
-    """Show a mistake in the configuration as what it is, and exit with 2."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except ConfigurationError as error:
-            _refuse(error)
-
-    return wrapped
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,6 +49,8 @@ def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
     source = Source.read(path)
     loaded = configuration.load(source, ready=True)
     screen = Screen()
+    for note in loaded.notes():
+        screen.note(note)
     opened = files or (sys.stdin.buffer,)
     sending = Sending(loaded.host(), screen)
     with screen.progress("sending", None) as progress:
@@ -242,3 +202,7 @@ def demo_command(provider: str | None) -> None:
     if name not in demonstrations:
         raise click.UsageError(unknown(name, demonstrations))
     sys.exit(0 if demo.run(demonstrations[name], Screen()) else 1)
+
+
+for _command in (*accounts_cli.COMMANDS, services_cli.services):
+    main.add_command(_command)
