@@ -20,7 +20,7 @@ from pagerduty_plugin.settings import NetworkSettings
 from pagerduty_plugin.testing import FakePagerDuty, Gate, Misbehaviour, dripping, late
 
 from .conftest import Desk
-from .wire import ACCEPTED, EVENT, Listener, network, post, read_request
+from .wire import ACCEPTED, EVENT, Listener, network, post, read_request, unsent
 
 TOO_LATE = network("no reply within 0.2 s")
 HEADERS = b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000000\r\n\r\n"
@@ -135,7 +135,7 @@ def test_many_addresses_that_take_no_connection_are_given_up_together(
     found = socket.getaddrinfo("127.0.0.1", int(full_url.rpartition(":")[2]))[:1]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found * 100)
     answer = post(Client({}), "http://events.invalid", connect_timeout=0.1, timeout=0.25)
-    assert answer == network("no reply within 0.25 s")
+    assert answer == unsent("no reply within 0.25 s")
 
 
 def test_the_second_address_serves_where_the_first_does_not(
@@ -150,7 +150,7 @@ def test_the_second_address_serves_where_the_first_does_not(
 
 def test_a_host_without_addresses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
-    told = network("no connection: the name has no address")
+    told = unsent("no connection: the name has no address")
     assert post(Client({}), "http://events.invalid") == told
 
 
@@ -160,7 +160,7 @@ def test_a_slow_look_up_of_the_name_leaves_no_time_for_more(
     """It cannot be cut short, but nothing is sent after it."""
     clock = itertools.chain([0.0], itertools.repeat(21.0))
     monkeypatch.setattr(deadline, "monotonic", lambda: next(clock))
-    assert post(Client({}), fake.url) == network("no reply within 20 s")
+    assert post(Client({}), fake.url) == unsent("no reply within 20 s")
     assert fake.requests == ()
 
 
@@ -171,7 +171,7 @@ def test_waiting_for_its_turn_counts(fake: FakePagerDuty) -> None:
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(post, client, fake.url)
         fake.wait_for(lambda fake: any(request.misbehaviour for request in fake.requests))
-        assert post(client, fake.url, timeout=0.2) == network("not its turn within 0.2 s")
+        assert post(client, fake.url, timeout=0.2) == unsent("not its turn within 0.2 s")
         gate.open()
         assert first.result() == Reply(202, ACCEPTED)
     assert [request.body for request in fake.requests] == [EVENT]
