@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 CONSTRAINTS := --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 PROJECTS := pyproject.toml hostspec/pyproject.toml constraints.txt
+# plugins of the tests, each a distribution of its own
+PLUGINS := $(addprefix tests/providers/,nightwatch saboteur tickets webhook)
 
 # an index, a proxy or a cache of the machine must not decide what the tests see
 export PYTHONHASHSEED ?= random
@@ -80,8 +82,8 @@ clean: ## Remove everything that was made.
 	@$(PIP) install $(CONSTRAINTS) --editable 'hostspec[host]' --editable .
 	@touch $@
 
-.venv/dev: .venv/runtime tests/providers/webhook/pyproject.toml tests/providers/tickets/pyproject.toml
+.venv/dev: .venv/runtime $(PLUGINS:%=%/pyproject.toml)
 	@echo "== installing what tests, lint and docs need"
 	@$(PIP) install $(CONSTRAINTS) --editable 'hostspec[host]' --editable . --group dev \
-	  --editable tests/providers/webhook --editable tests/providers/tickets
+	  $(PLUGINS:%=--editable %)
 	@touch $@

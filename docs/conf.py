@@ -52,6 +52,8 @@ PUBLIC_MODULES = (
     "hostspec.kernel",
     "hostspec.settings",
     "hostspec.testing",
+    "pagerduty_plugin",
+    "pagerduty_plugin.hookspecs",
     "pagerduty_plugin.testing",
 )
 
