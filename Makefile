@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 CONSTRAINTS := --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 PROJECTS := pyproject.toml hostspec/pyproject.toml constraints.txt
+# plugins of the tests, each a distribution of its own
+PLUGINS := $(addprefix tests/providers/,nightwatch saboteur tickets webhook)
 
 # an index, a proxy or a cache of the machine must not decide what the tests see
 export PYTHONHASHSEED ?= random
@@ -46,9 +48,10 @@ docs: .venv/dev ## Build the documentation; warnings are errors.
 	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet --builder html docs docs/_build
 
 .PHONY: bench
-bench: .venv/dev ## Measure planning, sending and importing.
+bench: .venv/dev ## Measure planning, sending, delivering and importing.
 	@$(BIN)/python bench/planning.py
 	@$(BIN)/python bench/sending.py
+	@$(BIN)/python bench/delivery.py
 	@$(BIN)/python bench/importing.py
 
 .PHONY: mutants
@@ -56,6 +59,11 @@ mutants: .venv/dev ## Break the engine's pure core in every small way, and list 
 	@rm -rf build/mutants && mkdir -p build/mutants
 	@cp -R hostspec/src tests pyproject.toml build/mutants
 	@cd build/mutants && ../../$(BIN)/mutmut run && ../../$(BIN)/mutmut results
+
+.PHONY: soak
+soak: .venv/dev ## Look for what takes long to find: more examples, and 500 kills.
+	@HOSTSPEC_EXAMPLES=3000 HOSTSPEC_KILLS=500 $(PYTEST) tests/delivery/test_engine_model.py \
+	  tests/delivery/test_killed_host.py
 
 .PHONY: lock
 lock: ## Renew constraints.txt from a fresh environment with the newest releases.
@@ -80,8 +88,8 @@ clean: ## Remove everything that was made.
 	@$(PIP) install $(CONSTRAINTS) --editable 'hostspec[host]' --editable .
 	@touch $@
 
-.venv/dev: .venv/runtime tests/providers/webhook/pyproject.toml tests/providers/tickets/pyproject.toml
+.venv/dev: .venv/runtime $(PLUGINS:%=%/pyproject.toml)
 	@echo "== installing what tests, lint and docs need"
 	@$(PIP) install $(CONSTRAINTS) --editable 'hostspec[host]' --editable . --group dev \
-	  --editable tests/providers/webhook --editable tests/providers/tickets
+	  $(PLUGINS:%=--editable %)
 	@touch $@

@@ -53,21 +53,22 @@ def reference(name: str) -> Iterator[str]:
     yield "```"
 
 
-def tables(kind: Any, place: str = "") -> Iterator[str]:
+def tables(kind: Any, place: str = "", *, single: bool = False) -> Iterator[str]:
     """Write a table of a settings class, then one for each class inside of it."""
     attrs.resolve_types(kind)
     if place:
-        yield f"Each of `{place}`:"
+        yield f"{'The table' if single else 'Each of'} `{place}`:"
         yield ""
     yield "| setting | type | default | meaning |"
     yield "|---|---|---|---|"
     inner = []
     for field in attrs.fields(kind):
         yield f"| `{key_of(field)}` | {_type(field)} | {_default(field)} | {_meaning(field)} |"
-        inner += [(each, key_of(field)) for each in _classes(field.type)]
+        inner += [(each, field) for each in _classes(field.type)]
     yield ""
-    for each, name in inner:
-        yield from tables(each, f"{place}.{name}" if place else name)
+    for each, field in inner:
+        name = f"{place}.{key_of(field)}" if place else key_of(field)
+        yield from tables(each, name, single=each is field.type)
 
 
 def _type(field: attrs.Attribute[Any]) -> str:
@@ -119,6 +120,8 @@ def _default(field: attrs.Attribute[Any]) -> str:
         return "required"
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class at run time
         default = default.factory()
+    if attrs.has(type(default)):
+        return "its own defaults"
     value = to_json(default)
     return f"`{json.dumps(value)}`" if value or value is False else "empty"
 

@@ -1,1 +1,7 @@
 """Connects any host that implements `hostspec` to PagerDuty."""
+
+from __future__ import annotations
+
+from pagerduty_plugin.answers import Enrich, Suppress
+
+__all__ = ["Enrich", "Suppress"]

@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import http.client
 import os
 import platform
 import re
+import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
 import attrs
 
 from hostspec.web import is_loopback
-from pagerduty_plugin.reply import NoReply, Reply, Trouble
+from pagerduty_plugin import deadline
+from pagerduty_plugin.network import (
+    NetworkSettingError,
+    Surroundings,
+    load_authorities,
+    load_client,
+    reveal_proxy,
+)
+from pagerduty_plugin.reply import NoReply, Reply, Trouble, read_pause
+from pagerduty_plugin.settings import DIRECT, NetworkSettings
 
 if TYPE_CHECKING:
     import requests
     import requests.adapters
 
-CONNECT_TIMEOUT: Final = 5.0
-"""Seconds for a connection to be made."""
-
-READ_TIMEOUT: Final = 15.0
-"""Seconds for bytes to come; PagerDuty names no number, its own clients wait up to 60."""
-
 MOST_READ: Final = 65_536
 """Bytes of a reply that are read."""
 
-_PROXY_VARIABLES: Final = {"http_proxy": "http", "https_proxy": "https", "all_proxy": "all"}
-_CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+MOST_LISTED: Final = 32_000_000
+"""Bytes of a reply of the REST API that are read; a page holds up to a hundred services."""
+
+LONGEST_WAIT: Final = 60.0
+"""Seconds that a call of the REST API waits for its rate limit, which counts over as many."""
+
+UNTOLD_WAIT: Final = 10.0
+"""Seconds that it waits where PagerDuty names none."""
+
+_NOTHING: Final[Mapping[str, str]] = types.MappingProxyType({})
 _TUNNEL: Final = re.compile(r"Tunnel connection failed: (?P<words>(?P<kind>\d)\d\d.{,100}).*")
 """What `http.client` says where a proxy does not connect."""
+_CERTIFICATE_REFUSED: Final = re.compile(r"ALERT.*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE)")
+"""What a server says to a client certificate that it does not take, or that is missing."""
 _HUNG_UP: Final = (
     ConnectionResetError,
     ConnectionAbortedError,
@@ -44,39 +61,15 @@ _HUNG_UP: Final = (
 )
 
 
-@attrs.frozen(repr=False)
-class Surroundings:
-    """What the environment says of the way out; a proxy's address may hold a password.
-
-    Attributes:
-        proxies: addresses by scheme.
-        no_proxy: hosts that are reached without.
-        ca_bundle: a file or folder of certificates; empty for the built-in ones.
-    """
-
-    proxies: Mapping[str, str]
-    no_proxy: str
-    ca_bundle: str
-
-    @classmethod
-    def read(cls, environment: Mapping[str, str]) -> Surroundings:
-        """Read the variables that curl and requests read."""
-        lower = {name.lower(): value for name, value in environment.items() if value}
-        # as in curl, the lower-case spelling wins where both are there
-        lower |= {name: value for name, value in environment.items() if name.islower() and value}
-        return cls(
-            {scheme: lower[name] for name, scheme in _PROXY_VARIABLES.items() if name in lower},
-            lower.get("no_proxy", ""),
-            next((environment[name] for name in _CA_VARIABLES if environment.get(name)), ""),
-        )
+_DEFAULT: Final = NetworkSettings()
 
 
 class Client:
     """Keeps connections alive, one at the most for each destination.
 
-    No redirect is followed, TLS is verified, and proxies and CA bundle are read from the
-    environment when the client is made. Safe to use from several threads: what goes to one
-    destination goes one after the other.
+    No redirect is followed, TLS is verified, and where the settings say nothing of them, proxies
+    and CA bundle are those of the environment when the client was made. Safe to use from several
+    threads: what goes to one destination goes one after the other.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
@@ -87,42 +80,66 @@ class Client:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._turns: dict[str, threading.Lock] = {}
-        self._roads: dict[str, _Road] = {}
+        self._roads: dict[tuple[str, NetworkSettings], _Road] = {}
 
-    def post(self, url: str, body: bytes, *, destination: str) -> Reply | NoReply:
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        destination: str,
+        network: NetworkSettings = _DEFAULT,
+        idempotent: bool = True,
+    ) -> Reply | NoReply:
         """Post a JSON body; never raises for what the network does.
+
+        It takes no longer than the settings' timeout, the look-up of the host's name aside.
 
         Args:
             url: where to.
             body: the bytes.
             destination: whose turn it is; one post at a time for each.
+            network: the way out, and how long it may take.
+            idempotent: whether the body may be posted twice. Without it no connection is kept:
+                one that breaks as it is used again would leave open whether the body was read.
         """
         if self._process != os.getpid():
             # a child that spoke on its parent's connections would mix up their events
             self._start()
+        deadline.begin(network.timeout)
         with self._lock:
             turn = self._turns.setdefault(destination, threading.Lock())
-        with turn:
-            try:
-                return self._road(url).post(body)
-            except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it is an answer
-                return _no_reply(error)
+        if not turn.acquire(timeout=network.timeout):
+            reason = f"not its turn within {network.timeout:g} s"
+            return NoReply(Trouble.NETWORK, reason, sent=False)
+        try:
+            return self._road(url, network).post(body, idempotent=idempotent)
+        except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it is an answer
+            return attrs.evolve(_no_reply(error, network), sent=_may_be_sent(error))
+        finally:
+            turn.release()
 
-    def _road(self, url: str) -> _Road:
+    def _road(self, url: str, network: NetworkSettings) -> _Road:
+        proxy = reveal_proxy(network)
         with self._lock:
-            if url not in self._roads:
-                self._roads[url] = _Road(url, self._surroundings)
-            return self._roads[url]
+            road = self._roads.get((url, network))
+            if road is None or road.proxy != proxy:  # a secret may have been renewed
+                road = _Road(url, network, self._surroundings, proxy)
+                self._roads[url, network] = road
+            return road
 
 
 class _Road:
     """The way to one URL: all that does not change from one post to the next."""
 
-    def __init__(self, url: str, surroundings: Surroundings) -> None:
+    def __init__(
+        self, url: str, network: NetworkSettings, surroundings: Surroundings, proxy: str
+    ) -> None:
         # requests costs a tenth of a second to import, which is paid at the first send
         import requests
 
-        self._adapter = _adapter()
+        self.proxy = proxy
+        self._adapter = _adapter(network, surroundings)
         self._template = requests.Request(
             "POST",
             url,
@@ -134,17 +151,18 @@ class _Road:
         ).prepare()
         self._options: dict[str, Any] = {
             "stream": True,
-            "timeout": (CONNECT_TIMEOUT, READ_TIMEOUT),
-            "verify": surroundings.ca_bundle or True,
-            "proxies": _proxies(url, surroundings),
+            "timeout": (network.connect_timeout, network.timeout),
+            "proxies": _proxies(url, proxy, surroundings),
         }
         self._kept = False
 
-    def post(self, body: bytes) -> Reply:
+    def post(self, body: bytes, *, idempotent: bool) -> Reply:
         request = self._template.copy()
         request.body = body
+        if not idempotent:
+            request.headers["Connection"] = "close"
         request.headers["Content-Length"] = str(len(body))
-        response = self._send(request)
+        response = self._send(request) if idempotent else self._send_once(request)
         try:
             return Reply(
                 response.status_code,
@@ -162,50 +180,113 @@ class _Road:
         """
         kept, self._kept = self._kept, False
         try:
-            response = self._adapter.send(request, **self._options)
+            response = self._send_once(request)
         except OSError as error:
             if not (kept and any(isinstance(each, _HUNG_UP) for each in _causes(error))):
                 raise
-            response = self._adapter.send(request, **self._options)
+            response = self._send_once(request)
         self._kept = True
         return response
 
+    def _send_once(self, request: requests.PreparedRequest) -> requests.Response:
+        return self._adapter.send(request, **self._options)
 
-def _adapter() -> requests.adapters.HTTPAdapter:
-    """Make an adapter for one URL: it looks up proxy, CA certificates and pool once, not always.
 
-    That look-up is what TLS adds to each post; both methods are there to be overridden.
+def _adapter(network: NetworkSettings, surroundings: Surroundings) -> requests.adapters.HTTPAdapter:
+    """Make an adapter for one URL: it looks up proxy and pool once, not always.
+
+    That look-up is what TLS adds to each post. Its connections keep to the deadline, and read
+    the files of TLS anew each time they are made. All methods are there to be overridden but
+    ``_new_conn``, in whose place urllib3 has nothing public.
     """
     from requests.adapters import HTTPAdapter
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+    from urllib3.util.ssl_ import create_urllib3_context
+
+    def tls() -> ssl.SSLContext:
+        context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+        context.sslsocket_class = deadline.TLSSocket
+        load_authorities(context, network, surroundings, DEFAULT_CA_BUNDLE_PATH)
+        return context
+
+    class Connection(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect(self)
+
+    class SecureConnection(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect(self)
+
+        def connect(self) -> None:
+            self.ssl_context = tls()
+            load_client(self.ssl_context, network)
+            if self.proxy_config is not None:
+                self.proxy_config = self.proxy_config._replace(ssl_context=self.ssl_context)
+            super().connect()
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls: Any = Connection
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls: Any = SecureConnection
+
+    pools = {"http": Pool, "https": SecurePool}
 
     class OnePool(HTTPAdapter):
         pool: Any = None
 
-        def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-            return self.pool or super().get_connection_with_tls_context(*args, **kwargs)
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, **kwargs)
+            self.poolmanager.pool_classes_by_scheme = pools
 
-        def cert_verify(self, conn: Any, *args: Any, **kwargs: Any) -> None:
-            if self.pool is None:
-                super().cert_verify(conn, *args, **kwargs)  # type: ignore[no-untyped-call]
-                self.pool = conn
+        def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+            manager = super().proxy_manager_for(*args, **kwargs)
+            manager.pool_classes_by_scheme = pools
+            return manager
+
+        def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+            self.pool = self.pool or super().get_connection_with_tls_context(*args, **kwargs)
+            return self.pool
+
+        def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+            """Leave the files of TLS to the connections."""
 
     return OnePool(pool_maxsize=1024, max_retries=0)
 
 
-def _text(response: requests.Response) -> str:
+def _connect(connection: Any) -> deadline.Socket:
+    """Make a urllib3 connection's socket; raise what urllib3 would."""
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    try:
+        return deadline.connect(
+            connection.host, connection.port, connection.timeout, connection.socket_options
+        )
+    except TimeoutError as error:
+        raise ConnectTimeoutError(connection, "too late") from error
+    except OSError as error:
+        raise NewConnectionError(connection, "no connection") from error
+
+
+def _text(response: requests.Response, most: int = MOST_READ) -> str:
     """Read a body; one that breaks off does not undo the status that came before it."""
     content = b""
     with contextlib.suppress(Exception):
         for chunk in response.iter_content(MOST_READ):
             content += chunk
-            if len(content) >= MOST_READ:
+            if len(content) >= most:
                 break
-    return content[:MOST_READ].decode(errors="replace")
+    return content[:most].decode(errors="replace")
 
 
-def _proxies(url: str, surroundings: Surroundings) -> Mapping[str, str]:
+def _proxies(url: str, proxy: str, surroundings: Surroundings) -> Mapping[str, str]:
+    """Give the proxies by scheme; what somebody set goes for every address."""
     import requests.utils
 
+    if proxy:
+        return {} if proxy == DIRECT else {"all": proxy}
     loopback = is_loopback(urlsplit(url).hostname or "")
     if loopback or requests.utils.should_bypass_proxies(url, surroundings.no_proxy):
         return {}
@@ -218,34 +299,42 @@ def _user_agent() -> str:
     return f"pagerduty-plugin/{plugin} hostspec/{version('hostspec')} python/{python}"
 
 
-def _no_reply(error: Exception) -> NoReply:
+def _no_reply(error: Exception, network: NetworkSettings) -> NoReply:
     """Say why there is no reply, without the words of an exception: they may hold an address."""
     import requests.exceptions as trouble
 
+    if isinstance(error, NetworkSettingError):
+        return NoReply(Trouble.CONFIGURATION, str(error))
+    if deadline.over():
+        return NoReply(Trouble.NETWORK, f"no reply within {network.timeout:g} s")
     causes = tuple(_causes(error))
     cause = _told(causes)
+    if any(isinstance(each, TimeoutError) and not each.strerror for each in causes):
+        cause = f"no connection within {network.connect_timeout:g} s"
+    kind = Trouble.CONFIGURATION if any(map(_is_distrust, causes)) else Trouble.NETWORK
     if isinstance(error, trouble.ProxyError):
         answer = next(filter(None, (_TUNNEL.fullmatch(str(each)) for each in causes)), None)
         if answer is None:
-            return NoReply(Trouble.NETWORK, f"no proxy: {cause}")
+            return NoReply(kind, f"no proxy: {cause}")
         kind = Trouble.CONFIGURATION if answer["kind"] == "4" else Trouble.NETWORK
         return NoReply(kind, f"the proxy answered {answer['words'].strip()}")
     if isinstance(error, trouble.SSLError):
-        wrong = any(isinstance(each, ssl.SSLCertVerificationError) for each in causes)
-        kind = Trouble.CONFIGURATION if wrong else Trouble.NETWORK
         return NoReply(kind, f"TLS failed: {cause}")
     if isinstance(error, trouble.ConnectTimeout):
-        return NoReply(Trouble.NETWORK, f"no connection within {CONNECT_TIMEOUT:g} s")
-    if isinstance(error, trouble.Timeout):
-        return NoReply(Trouble.NETWORK, f"no reply within {READ_TIMEOUT:g} s")
+        return NoReply(Trouble.NETWORK, f"no connection within {network.connect_timeout:g} s")
     if isinstance(error, trouble.ConnectionError):
         if cause == http.client.BadStatusLine.__name__:
             return NoReply(Trouble.NETWORK, "what came back is no HTTP")
         return NoReply(Trouble.NETWORK, f"no connection: {cause}")
-    if isinstance(error, OSError) and not isinstance(error, trouble.RequestException):
-        names = " or ".join(_CA_VARIABLES)
-        return NoReply(Trouble.CONFIGURATION, f"the CA certificates are missing; check {names}")
     return NoReply(Trouble.CONFIGURATION, f"cannot be sent: {cause}")
+
+
+def _may_be_sent(error: Exception) -> bool:
+    """Say whether a connection was there, on which the body may have gone out."""
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    never = (ConnectTimeoutError, NewConnectionError)
+    return not any(isinstance(each, never) for each in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -260,6 +349,14 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             waiting += [getattr(each, "reason", None), *each.args, each.__cause__, each.__context__]
 
 
+def _is_distrust(error: BaseException) -> bool:
+    """Say whether one side does not take the other's certificate."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    refused = isinstance(error, ssl.SSLError) and _CERTIFICATE_REFUSED.search(error.reason or "")
+    return bool(refused)
+
+
 def _told(causes: tuple[BaseException, ...]) -> str:
     for each in causes:
         if isinstance(each, ssl.SSLCertVerificationError):
@@ -268,3 +365,91 @@ def _told(causes: tuple[BaseException, ...]) -> str:
         if isinstance(each, OSError) and each.strerror:
             return each.strerror
     return type(causes[-1]).__name__
+
+
+class RestApi:
+    """Calls PagerDuty's REST API v2 with one token, over one connection; not thread-safe.
+
+    Args:
+        base_url: of the REST API.
+        authorization: the header of that name.
+        network: the way out, and how long a call may take.
+        environment: as for `Client`.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        authorization: str,
+        *,
+        network: NetworkSettings = _DEFAULT,
+        environment: Mapping[str, str] = os.environ,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._base_url = base_url
+        self._network = network
+        self._surroundings = Surroundings.read(environment)
+        self._headers = {
+            "Accept": "application/vnd.pagerduty+json;version=2",
+            "Authorization": authorization,
+            "User-Agent": _user_agent(),
+        }
+        self._sleep = sleep
+        self._adapter = _adapter(network, self._surroundings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._adapter.close()
+
+    def call(
+        self, method: str, path: str, query: Mapping[str, str] = _NOTHING, body: object = None
+    ) -> Reply | NoReply:
+        """Make a call; never raises for what the network does.
+
+        A call that is refused for the rate limit is made once more, after the pause that
+        PagerDuty asks for, if it is no longer than `LONGEST_WAIT`.
+
+        Args:
+            method: the HTTP method.
+            path: below the base URL.
+            query: the parameters, not encoded.
+            body: what to send as JSON; None for no body.
+        """
+        reply = self._call(method, path, query, body)
+        if isinstance(reply, Reply) and reply.status == 429:  # noqa: PLR2004 -- HTTP's number
+            pause = read_pause(reply.retry_after, dt.datetime.now(dt.UTC))
+            if pause is None or pause <= LONGEST_WAIT:
+                self._sleep(UNTOLD_WAIT if pause is None else pause)
+                reply = self._call(method, path, query, body)
+        return reply
+
+    def _call(
+        self, method: str, path: str, query: Mapping[str, str], body: object
+    ) -> Reply | NoReply:
+        import requests
+
+        deadline.begin(self._network.timeout)
+        url = f"{self._base_url}{path}"
+        try:
+            proxy = reveal_proxy(self._network)
+            request = requests.Request(
+                method, url, self._headers, params=query, json=body
+            ).prepare()
+            response = self._adapter.send(
+                request,
+                stream=True,
+                timeout=(self._network.connect_timeout, self._network.timeout),
+                proxies=_proxies(url, proxy, self._surroundings),
+            )
+            try:
+                pause = response.headers.get("Retry-After") or response.headers.get(
+                    "ratelimit-reset", ""
+                )
+                return Reply(response.status_code, _text(response, MOST_LISTED), pause)
+            finally:
+                response.close()
+        except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it is an answer
+            return _no_reply(error, self._network)

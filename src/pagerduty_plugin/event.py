@@ -1,7 +1,7 @@
 """The Events API v2 event: built from an alert, repaired where PagerDuty would refuse it.
 
-Pure. The limits are those of PagerDuty's guide "Send an Alert Event" and of the size limit in
-"Events API v2 Overview".
+Pure. The limits are those of PagerDuty's guides "Send an Alert Event" and "Send a Change Event",
+and of the size limit in "Events API v2 Overview".
 """
 
 from __future__ import annotations
@@ -10,13 +10,25 @@ import datetime as dt
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import attrs
 
-from hostspec import Alert, Identity, Json, Operation, Repair, SendContext, Severity
+from hostspec import (
+    Alert,
+    Identity,
+    Image,
+    Json,
+    Link,
+    Operation,
+    Repair,
+    SendContext,
+    Severity,
+    Status,
+)
 from pagerduty_plugin.fit import MARK, encode, fit
+from pagerduty_plugin.wording import Wording
 
 LONGEST_SUMMARY: Final = 1024
 """Characters of ``payload.summary``; PagerDuty refuses a longer one."""
@@ -39,15 +51,36 @@ DELIVERY: Final = "_delivery"
 ROUTING_KEY_LENGTH: Final = 32
 """Characters of an integration key, which PagerDuty calls routing key on the wire."""
 
+NOT_HTTPS: Final = "PagerDuty takes images over https only; became a link"
+"""The reason why an image became a link."""
+
 _ROUTING_KEY: Final = re.compile(rf"[A-Za-z0-9]{{{ROUTING_KEY_LENGTH}}}")
 
-_SEVERITIES: Final[Mapping[Severity, str]] = {
+_OTHER_SECRETS: Final = (
+    (re.compile(r"pd[a-z]{2}\+.*"), "it begins as an OAuth token of PagerDuty's does"),
+    (re.compile(r"https?://.*"), "it is a URL; the key is the last part of it, or beside it"),
+)
+"""What people paste in a key's place, beside REST API keys."""
+
+OPERATIONS: Final[Mapping[Status, Operation]] = {
+    Status.FIRING: Operation.TRIGGER,
+    Status.ACKNOWLEDGED: Operation.ACKNOWLEDGE,
+    Status.RESOLVED: Operation.RESOLVE,
+}
+"""What an alert's status does to an incident."""
+
+SEVERITIES: Final[Mapping[Severity, str]] = {
     Severity.DEBUG: "info",
     Severity.INFO: "info",
     Severity.WARNING: "warning",
     Severity.ERROR: "error",
     Severity.CRITICAL: "critical",
 }
+"""What PagerDuty calls each severity."""
+
+
+PLAIN: Final = Wording()
+"""Nothing but the alert's own words."""
 
 
 @attrs.frozen
@@ -72,19 +105,52 @@ def routing_key_fault(key: str) -> str | None:
         found += ", as a REST API key has"
     elif len(key) == ROUTING_KEY_LENGTH:
         found += ", not all of them letters and digits"
+    for pattern, what in _OTHER_SECRETS:
+        if pattern.fullmatch(key):
+            found = what
     return f"is no integration key, which is {ROUTING_KEY_LENGTH} letters and digits: {found}"
 
 
-def dedup_key(alert: Identity) -> tuple[str, tuple[Repair, ...]]:
+def change_key_fault(key: str) -> str | None:
+    """Say why PagerDuty would not take a text as routing key of a change; None where it may.
+
+    The guide "Events API v2 Overview" says it of rulesets. Event orchestrations, which came in
+    their place, have keys that begin the same.
+    """
+    if key.startswith("R") and _ROUTING_KEY.fullmatch(key):
+        return (
+            "is of a ruleset or an event orchestration, as its R says, and those take no change "
+            "events; a service's own integration key does"
+        )
+    return routing_key_fault(key)
+
+
+def dedup_key(
+    alert: Identity, *, prefix: str = "", rule: str | None = None
+) -> tuple[str, tuple[Repair, ...]]:
     """Give the dedup key of a problem: its key, after its scope where it has one.
 
-    A slash in a scope is escaped, so that the first one ends the scope. A dedup key that is
-    too long keeps its beginning and ends in a hash of the whole, so that it stays the same
-    from trigger to resolve. Hosts use scopes for all their alerts or for none: an alert
+    A slash in a scope or a rule's name is escaped, so that the first one ends it. A dedup key
+    that is too long keeps its beginning and ends in a hash of the whole, so that it stays the
+    same from trigger to resolve. Hosts use scopes for all their alerts or for none: an alert
     without one may have a key that looks like another's scope and key.
+
+    Args:
+        alert: what names the problem.
+        prefix: stands before all; without a slash.
+        rule: the name of the rule that the incident is for; None for that of every rule.
     """
-    scope = alert.scope.replace("%", "%25").replace("/", "%2F")
-    key = f"{scope}/{alert.key}" if scope else alert.key
+    if rule is not None:
+        # the scope's place is there though it be empty: else it could be taken for the rule's
+        return said_dedup_key(f"{_escape(rule)}/{_escape(alert.scope)}/{alert.key}", prefix)
+    return said_dedup_key(
+        f"{_escape(alert.scope)}/{alert.key}" if alert.scope else alert.key, prefix
+    )
+
+
+def said_dedup_key(key: str, prefix: str = "") -> tuple[str, tuple[Repair, ...]]:
+    """Give the dedup key that a text makes, after a prefix; see `dedup_key`."""
+    key = f"{prefix}/{key}" if prefix else key
     if len(key) <= LONGEST_DEDUP_KEY:
         return key, ()
     digest = hashlib.sha256(key.encode()).hexdigest()
@@ -93,46 +159,97 @@ def dedup_key(alert: Identity) -> tuple[str, tuple[Repair, ...]]:
     return f"{kept}…{digest}", (Repair("key", reason),)
 
 
-def build(alert: Alert, *, severity: Severity, key: str) -> Event:
+def _escape(part: str) -> str:
+    return part.replace("%", "%25").replace("/", "%2F")
+
+
+def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = PLAIN) -> Event:
     """Make the trigger of an alert, within every limit of PagerDuty's.
 
     Args:
         alert: a firing alert.
         severity: the alert's own, or the one the rule sets.
         key: the dedup key, which counts towards the size.
+        wording: what is said beside the alert, or in place of it.
     """
     repairs: list[Repair] = []
-    links = [_present({"href": link.href, "text": link.text}) for link in alert.links]
+    links = _links((*alert.links, *wording.links))
     images = []
-    for index, image in enumerate(alert.images):
-        scheme, separator, rest = image.src.strip().partition("://")
-        if separator and scheme.lower() == "https":
-            src = f"https://{rest}"
-            images.append(_present({"src": src, "href": image.href, "alt": image.alt}))
+    for index, image in enumerate((*alert.images, *wording.images)):
+        shown = image_member(image)
+        if shown:
+            images.append(shown)
         else:
-            links.append(_present({"href": image.src, "text": image.alt}))
-            reason = "PagerDuty takes images over https only; became a link"
-            repairs.append(Repair(f"images[{index}]", reason))
+            links.append(link_to(image))
+            repairs.append(Repair(f"images[{index}]", NOT_HTTPS))
     payload = {
-        "summary": _summary(alert.summary, repairs),
+        "summary": _summary(wording.summary or alert.summary, repairs),
         "source": _source(alert, repairs),
-        "severity": _SEVERITIES[severity],
+        "severity": SEVERITIES[severity],
         "timestamp": _timestamp(alert.started_at) if alert.started_at else "",
-        "component": alert.component,
-        "group": alert.group,
-        "class": alert.class_,
-        "custom_details": _custom_details(alert, repairs),
+        "component": wording.component or alert.component,
+        "group": wording.group or alert.group,
+        "class": wording.class_ or alert.class_,
+        "custom_details": _custom_details(alert, wording.details, repairs),
     }
     message = _present(
         {
             "payload": _present(payload),
-            "client_url": alert.url,
+            "client": wording.client,
+            "client_url": wording.client_url or alert.url,
             "links": links,
             "images": images,
         }
     )
-    envelope = len(encode({"event_action": "trigger", "dedup_key": key})) + ROOM
-    fitted, cuts = fit(message, LARGEST_BODY - envelope)
+    fitted, cuts = fit(message, room_for_message(key))
+    return Event(fitted, (*repairs, *cuts))
+
+
+def room_for_message(key: str) -> int:
+    """Bytes that a trigger's message may come to, beside what else is in the body."""
+    return LARGEST_BODY - len(encode({"event_action": "trigger", "dedup_key": key})) - ROOM
+
+
+def link_member(link: Link) -> dict[str, Any]:
+    """Give a link as PagerDuty takes it."""
+    return _present({"href": link.href, "text": link.text})
+
+
+def link_to(image: Image) -> dict[str, Any]:
+    """Give a link to an image that PagerDuty would not show."""
+    return link_member(Link(image.src, image.alt))
+
+
+def image_member(image: Image) -> dict[str, Any] | None:
+    """Give an image as PagerDuty takes it; None where it is not https."""
+    scheme, separator, rest = image.src.strip().partition("://")
+    if not separator or scheme.lower() != "https":
+        return None
+    return _present({"src": f"https://{rest}", "href": image.href, "alt": image.alt})
+
+
+def build_change(alert: Alert, wording: Wording = PLAIN) -> Event:
+    """Make the change event of an alert, within every limit of PagerDuty's.
+
+    Images are in PagerDuty's schema and not in its guide, so they become links.
+
+    Args:
+        alert: what happened.
+        wording: what is said beside the alert, or in place of it.
+    """
+    repairs: list[Repair] = []
+    links = _links((Link(alert.url), *alert.links, *wording.links))
+    for index, image in enumerate((*alert.images, *wording.images)):
+        links.append(link_to(image))
+        repairs.append(Repair(f"images[{index}]", "a change event has none; became a link"))
+    payload = {
+        "summary": _summary(wording.summary or alert.summary, repairs),
+        "source": alert.source,
+        "timestamp": _timestamp(alert.started_at) if alert.started_at else "",
+        "custom_details": _custom_details(alert, wording.details, repairs),
+    }
+    message = _present({"payload": _present(payload), "links": links})
+    fitted, cuts = fit(message, LARGEST_BODY - ROOM)
     return Event(fitted, (*repairs, *cuts))
 
 
@@ -154,12 +271,23 @@ def body(
         "dedup_key": key,
         **message,
     }
+    return _marked(event, context) if operation is Operation.TRIGGER else event
+
+
+def change_body(
+    message: Mapping[str, Json], *, routing_key: str, context: SendContext
+) -> dict[str, Any]:
+    """Make the whole body of one attempt to record a change."""
+    return _marked({"routing_key": routing_key, **message}, context)
+
+
+def _marked(event: dict[str, Any], context: SendContext) -> dict[str, Any]:
     marks = _marks(context)
-    if marks and operation is Operation.TRIGGER:
-        payload: Any = message["payload"]
-        details = {**payload.get("custom_details", {}), DELIVERY: marks}
-        event["payload"] = {**payload, "custom_details": details}
-    return event
+    if not marks:
+        return event
+    payload = event["payload"]
+    details = {**payload.get("custom_details", {}), DELIVERY: marks}
+    return {**event, "payload": {**payload, "custom_details": details}}
 
 
 def _marks(context: SendContext) -> dict[str, int | str]:
@@ -182,6 +310,10 @@ def _present(members: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in members.items()
         if (value.strip() if isinstance(value, str) else value)
     }
+
+
+def _links(links: Iterable[Link]) -> list[dict[str, Any]]:
+    return [link_member(link) for link in links if link.href.strip()]
 
 
 def _summary(text: str, repairs: list[Repair]) -> str:
@@ -232,8 +364,10 @@ def _timestamp(moment: dt.datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _custom_details(alert: Alert, repairs: list[Repair]) -> dict[str, Json]:
-    """Put the labels under the details; a detail whose place is taken moves."""
+def _custom_details(
+    alert: Alert, added: Mapping[str, Json], repairs: list[Repair]
+) -> dict[str, Json]:
+    """Put the labels and what is added under the details; what finds its place taken moves."""
     taken = {MARK, DELIVERY, *(["labels"] if alert.labels else [])}
     details: dict[str, Json] = {}
     for name, value in alert.details.items():
@@ -245,4 +379,11 @@ def _custom_details(alert: Alert, repairs: list[Repair]) -> dict[str, Json]:
         details[place] = value
     if alert.labels:
         details["labels"] = alert.labels
+    for name, value in added.items():
+        place = name
+        while place in taken or place in details:
+            place = f"details.{place}"
+        if place != name:
+            repairs.append(Repair(f"details.{name}", f"its place is taken; moved to {place!r}"))
+        details[place] = value
     return details

@@ -210,6 +210,10 @@ def _cut_fields(message: dict[str, Any], cuts: list[Repair]) -> dict[str, Any]:
             payload[name] = _shorten_text(payload[name], LONGEST_FIELD)
             cuts.append(Repair(name, f"{length:,} bytes; cut to {LONGEST_FIELD:,}"))
     fitted = {**message, "payload": payload}
+    length = size(message.get("client", ""))
+    if length > LONGEST_FIELD:
+        fitted["client"] = _shorten_text(message["client"], LONGEST_FIELD)
+        cuts.append(Repair("client", f"{length:,} bytes; cut to {LONGEST_FIELD:,}"))
     length = size(message.get("client_url", ""))
     if length > LONGEST_FIELD:
         del fitted["client_url"]

@@ -25,5 +25,11 @@ def readable_fingerprint(key: Secret) -> str | None:
 
 
 def mask(key: Secret) -> str:
-    """Show a key to a person: its reference, or stars and the beginning of its fingerprint."""
-    return key.reference or f"{STARS} {fingerprint(key.reveal())[:8]}"
+    """Show a key to a person: its reference, or stars and the beginning of its fingerprint.
+
+    One that a host keeps sealed may not be readable now; all of those have the same mask.
+    """
+    if key.reference:
+        return key.reference
+    name = readable_fingerprint(key)
+    return f"{STARS} {name[:8] if name else '(cannot be read)'}"

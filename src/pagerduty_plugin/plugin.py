@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hostspec import AnyAction, Provider, hookimpl
+from hostspec import AnyAction, Hooks, Provider, hookimpl
+from pagerduty_plugin.change import Change
+from pagerduty_plugin.hookspecs import PagerDutySpec
 from pagerduty_plugin.installation import PagerDuty
 from pagerduty_plugin.trigger import Trigger
+
+if TYPE_CHECKING:
+    import pluggy
+
+
+@hookimpl
+def hostspec_addhooks(pluginmanager: pluggy.PluginManager) -> None:
+    """Let other plugins decide about the events."""
+    pluginmanager.add_hookspecs(PagerDutySpec)
 
 
 @hookimpl
@@ -17,6 +28,6 @@ def hostspec_providers() -> Sequence[Provider[Any]]:
 
 
 @hookimpl
-def hostspec_actions() -> Sequence[AnyAction]:
-    """Offer the action ``pagerduty.trigger``."""
-    return [Trigger()]
+def hostspec_actions(hooks: Hooks) -> Sequence[AnyAction]:
+    """Offer the actions ``pagerduty.trigger`` and ``pagerduty.change``."""
+    return [Trigger(hooks=hooks), Change()]

@@ -58,19 +58,32 @@ class NoReply:
     Attributes:
         trouble: what kind of thing went wrong.
         reason: in words; without secrets.
+        sent: whether the event may have gone out before.
     """
 
     trouble: Trouble
     reason: str
+    sent: bool = True
 
 
-def judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
+def judge(reply: Reply | NoReply, now: dt.datetime, *, idempotent: bool = True) -> Outcome:
     """Turn what came back into an outcome.
 
     Args:
         reply: what came back.
         now: the time, for a Retry-After that names a date.
+        idempotent: whether a repeat of the event comes to the same. Without it, what may have
+            arrived is *uncertain*.
     """
+    outcome = _judge(reply, now)
+    if idempotent or not outcome.kind.may_have_arrived or outcome.delivered:
+        return outcome
+    if isinstance(reply, NoReply) and not reply.sent:
+        return outcome
+    return attrs.evolve(outcome, kind=OutcomeKind.UNCERTAIN)
+
+
+def _judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
     if isinstance(reply, NoReply):
         network = reply.trouble is Trouble.NETWORK
         kind = OutcomeKind.UNREACHABLE if network else OutcomeKind.MISCONFIGURED
@@ -91,7 +104,7 @@ def judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
             )
         case 429:
             return Outcome(
-                OutcomeKind.THROTTLED, reason, retry_after=_seconds(reply.retry_after, now)
+                OutcomeKind.THROTTLED, reason, retry_after=read_pause(reply.retry_after, now)
             )
         case 408 | 425:
             return Outcome(OutcomeKind.UNREACHABLE, reason)
@@ -101,7 +114,7 @@ def judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
             return Outcome(OutcomeKind.MISCONFIGURED, reason)
         case status if status >= 500:  # noqa: PLR2004 -- the class of HTTP server errors
             return Outcome(
-                OutcomeKind.FAULTED, reason, retry_after=_seconds(reply.retry_after, now)
+                OutcomeKind.FAULTED, reason, retry_after=read_pause(reply.retry_after, now)
             )
     return Outcome(OutcomeKind.REFUSED, reason)
 
@@ -131,8 +144,8 @@ def _blames_routing_key(text: str) -> bool:
     return all(_KEY_BLAMED.search(str(each)) for each in told)
 
 
-def _seconds(header: str, now: dt.datetime) -> float | None:
-    """Read a Retry-After: seconds or a date; None where it says neither."""
+def read_pause(header: str, now: dt.datetime) -> float | None:
+    """Read a header that asks for a pause: seconds or a date; None where it says neither."""
     try:
         seconds = float(header)
     except ValueError:

@@ -91,7 +91,8 @@ def save(
     """Take an edited table; all of it or nothing.
 
     A row with an id edits that service, a row without one makes a service, and a service without
-    a row is deleted. The rows' order is kept.
+    a row is deleted. The rows' order is kept. Rules that go by a former name still find their
+    service, and those that name one that is gone go on without it.
 
     Args:
         settings: the installation's, before.
@@ -113,7 +114,7 @@ def save(
         faults.append(Fault("", "has no row; to be rid of every service, remove the account"))
     if faults:
         raise FaultsError(faults)
-    return attrs.evolve(settings, services=tuple(_saved(edit, make_id) for edit in edits))
+    return settings.with_services(_saved(edit, make_id) for edit in edits)
 
 
 def rotate(settings: InstallationSettings, service: str, key: str) -> InstallationSettings:
@@ -209,7 +210,8 @@ def _key(given: object, before: ServiceSettings | None) -> Secret | str:
     """Make a key of what a row has in its place; else say what is wrong, without quoting it."""
     if not isinstance(given, str) or not given.strip():
         return "is blank, or no text; a service needs an integration key"
-    masked = {mask(key): key for key in before.keys} if before else {}
+    # of several that cannot be read now, the newest
+    masked = {mask(key): key for key in reversed(before.keys)} if before else {}
     if key := masked.get(given.strip()):
         return key
     if given.strip().startswith(STARS):
@@ -223,7 +225,7 @@ def _doubles(edits: Sequence[_Edit]) -> Iterator[Fault]:
     """Find what stands in the table twice and must not."""
     names = Counter(edit.name for edit in edits)
     ids = Counter(edit.before.destination for edit in edits if edit.before)
-    keys = Counter(key for edit in edits for _, key in edit.keys)
+    keys = Counter(_identity(key) for edit in edits for _, key in edit.keys)
     for index, edit in enumerate(edits):
         own = edit.before.destination if edit.before else ""
         if ids[own] > 1:
@@ -233,8 +235,13 @@ def _doubles(edits: Sequence[_Edit]) -> Iterator[Fault]:
         elif ids[edit.name] and edit.name != own:
             yield Fault(f"[{index}].name", f"{edit.name!r} is the id of another service")
         for path, key in edit.keys:
-            if keys[key] > 1:
+            if keys[_identity(key)] > 1:
                 yield Fault(f"[{index}].{path}", "the same key is there twice")
+
+
+def _identity(key: Secret) -> object:
+    """Tell keys apart: two references by where they lead, others by what they are."""
+    return key.reference or readable_fingerprint(key) or key
 
 
 def _saved(edit: _Edit, make_id: Callable[[], str]) -> ServiceSettings:

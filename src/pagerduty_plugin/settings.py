@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import types
 from collections import Counter
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import attrs
 
-from hostspec import Fault, Secret, setting
+from hostspec import Fault, FrozenDict, Operation, Secret, Status, setting
 from hostspec.web import is_loopback
+from pagerduty_plugin import templates
 
 BASE_URLS: Final = {
     "us": "https://events.pagerduty.com",
@@ -19,11 +21,39 @@ BASE_URLS: Final = {
 }
 """The Events API by service region (support page "Service Regions")."""
 
+REST_URLS: Final = {
+    "us": "https://api.pagerduty.com",
+    "eu": "https://api.eu.pagerduty.com",
+}
+"""The REST API by service region (support page "Service Regions")."""
+
 SEVERITIES: Final = ("critical", "error", "warning", "info")
 """The severities of the Events API v2 (guide "Send an Alert Event")."""
 
+AUTO: Final = "auto"
+"""Stands for the kind of token that its length tells."""
+
+ACCOUNT_TOKEN_LENGTH: Final = 20
+"""Characters of an account's REST API key; nowhere promised, but so in PagerDuty's examples."""
+
 DEFAULT_SEVERITY: Final = "default"
 """Stands for the alert's own severity."""
+
+DIRECT: Final = "direct"
+"""Stands in a proxy's place for none."""
+
+EVENT_ACTIONS: Final = (
+    Operation.TRIGGER.value,
+    Operation.ACKNOWLEDGE.value,
+    Operation.RESOLVE.value,
+)
+"""What PagerDuty calls ``event_action``."""
+
+ALERT_KEY: Final = "alert"
+"""One incident for each problem, whichever rules page for it."""
+
+RULE_AND_ALERT_KEY: Final = "rule and alert"
+"""One incident for each problem and rule."""
 
 
 def _base_url_fault(url: str) -> str | None:
@@ -32,6 +62,10 @@ def _base_url_fault(url: str) -> str | None:
 
 def _install_url_fault(url: str) -> str | None:
     return _url_fault(url, "PagerDuty", "https://app.pagerduty.com")
+
+
+def _api_url_fault(url: str) -> str | None:
+    return _url_fault(url, "the REST API", REST_URLS["us"])
 
 
 def _url_fault(url: str, whose: str, example: str) -> str | None:
@@ -64,8 +98,76 @@ _BLANK: Final = re.compile(r"[\s\x00-\x1f\\]")
 """What no URL holds, though some readers of URLs pass over it."""
 
 
+def _region_fault(
+    region: str,
+    base_url: str,
+    path: str = "base_url",
+    base_urls: Mapping[str, str] = types.MappingProxyType(BASE_URLS),
+) -> Iterator[Fault]:
+    """Refuse the address of one region beside the name of another."""
+    for other, url in base_urls.items():
+        if other != region and base_url.rstrip("/").lower() == url:
+            reason = f"{base_url!r} is of the region {other!r}; give region = {other!r} instead"
+            yield Fault(path, reason)
+
+
+def proxy_fault(proxy: str) -> str | None:
+    """Say why a text is no proxy's URL; without the text, which may hold a password."""
+    if proxy == DIRECT:
+        return None
+    try:
+        parts = urlsplit(proxy)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    more = parts.path.strip("/") or parts.query or parts.fragment or _BLANK.search(proxy)
+    if parts.scheme in ("http", "https") and parts.hostname and not more:
+        return None
+    return (
+        "is no proxy; right would be 'http://user:password@proxy.example:3128', where what is "
+        f"special in user and password is written as in '%2F'; or {DIRECT!r} for none"
+    )
+
+
+def _given_proxy_fault(proxy: Secret) -> str | None:
+    """Check a proxy that was given as itself; a reference is read when it is used."""
+    return None if proxy.reference else proxy_fault(proxy.reveal())
+
+
+def _path_fault(path: str) -> str | None:
+    return "holds a NUL, which no path does" if "\0" in path else None
+
+
 def _blank(text: str) -> str | None:
     return None if text.strip() else "is blank"
+
+
+def _needed_template_fault(text: str) -> str | None:
+    return _blank(text) or templates.fault(text)
+
+
+def _dedup_key_fault(text: str) -> str | None:
+    if text in (ALERT_KEY, RULE_AND_ALERT_KEY):
+        return None
+    if "{{" not in text:
+        return (
+            f"is none of the strategies; right would be {ALERT_KEY!r}, {RULE_AND_ALERT_KEY!r} "
+            "or a template such as '{{ labels.cluster }}/{{ key }}'"
+        )
+    return templates.fault(text, templates.STEADY_NAMES)
+
+
+_PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
+"""No slash, which ends it; and short, for a dedup key has 255 characters."""
+
+
+def _dedup_prefix_fault(prefix: str) -> str | None:
+    if _PREFIX.fullmatch(prefix):
+        return None
+    return (
+        f"{prefix!r} is no prefix; right would be 'production': letters, digits, dots, hyphens "
+        "and underscores, 64 at the most"
+    )
 
 
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
@@ -115,6 +217,11 @@ class ServiceSettings:
         help="What PagerDuty called it last; a name that differs is the person's own.",
         default="",
     )
+    former_names: tuple[str, ...] = setting(
+        "Former names",
+        help="What it was called before; rules that name it so still page it.",
+        default=(),
+    )
 
     @property
     def destination(self) -> str:
@@ -126,6 +233,11 @@ class ServiceSettings:
         """The integration keys, the newest first."""
         held = self.integration_key
         return held if isinstance(held, tuple) else (held,)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Whatever a rule may call it, the id first."""
+        return (self.destination, self.name, *self.former_names)
 
 
 @attrs.frozen(kw_only=True)
@@ -140,18 +252,79 @@ class NewService:
 
 
 @attrs.frozen(kw_only=True)
+class NetworkSettings:
+    """The way out to PagerDuty, and how long an attempt may take."""
+
+    proxy: Secret | None = setting(
+        "Proxy",
+        help="The URL of a proxy, by reference if it holds a password; used for every address. "
+        f"{DIRECT} for none. Without it, what the environment names.",
+        default=None,
+        check=_given_proxy_fault,
+    )
+    ca_bundle: str = setting(
+        "CA bundle",
+        help="The path of a file or folder of certificates to trust in place of the built-in "
+        "ones. Without it, what the environment names.",
+        default="",
+        check=_path_fault,
+    )
+    client_certificate: str = setting(
+        "Client certificate",
+        help="The path of a PEM file, for a relay or proxy that asks for a certificate.",
+        default="",
+        check=_path_fault,
+    )
+    client_key: str = setting(
+        "Client key",
+        help="The path of its private key, a PEM file without a passphrase; the file of the "
+        "certificate, if empty.",
+        default="",
+        check=_path_fault,
+    )
+    connect_timeout: float = setting(
+        "Connect timeout",
+        help="Seconds for one address to take a connection.",
+        default=5.0,
+        minimum=1,
+        maximum=60,
+    )
+    timeout: float = setting(
+        "Timeout",
+        help="Seconds for an attempt in all, from the waiting for its turn to the last byte.",
+        default=20.0,
+        minimum=1,
+        maximum=60,
+    )
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse a key without its certificate."""
+        if self.client_key and not self.client_certificate:
+            yield Fault("client_key", "belongs to a client_certificate, and there is none")
+
+
+def _proxy_fault(
+    network: NetworkSettings, url: str, read: str = "the events", label: str = "base URL"
+) -> Iterator[Fault]:
+    """Refuse a proxy between here and a plain http address, which would read along."""
+    if url.lower().startswith("http:") and network.proxy not in (None, Secret(DIRECT)):
+        reason = f"would read {read}, for the {label} is not encrypted; give {DIRECT!r}"
+        yield Fault("network.proxy", reason)
+
+
+@attrs.frozen(kw_only=True)
 class InstallationSettings:
-    """A PagerDuty account: where it is, and its services."""
+    """A PagerDuty account: where it is, its services, and the way there."""
 
     region: str = setting(
         "Service region",
-        help="Where the account lives.",
+        help="Where the account lives, and so the address of the Events API.",
         default="us",
         choices=tuple(BASE_URLS),
     )
     base_url: str = setting(
         "Base URL",
-        help="Another address of the Events API; stands in the region's place.",
+        help="Another address of the Events API, such as a relay's; used in place of the region's.",
         default="",
         check=_base_url_fault,
     )
@@ -164,6 +337,22 @@ class InstallationSettings:
         default="",
         check=account_fault,
     )
+    network: NetworkSettings = setting(
+        "Network", help="The way out, and how long an attempt may take.", default=NetworkSettings()
+    )
+    dedup_prefix: str = setting(
+        "Dedup prefix",
+        help="Stands before every dedup key, and keeps two hosts apart whose alerts have the "
+        "same keys and that share an integration key.",
+        default="",
+        check=_dedup_prefix_fault,
+    )
+    removed_services: tuple[str, ...] = setting(
+        "Removed services",
+        help="Names and ids of services that were here once; a rule that names one of them "
+        "beside others goes on without it.",
+        default=(),
+    )
 
     @property
     def events_url(self) -> str:
@@ -171,14 +360,44 @@ class InstallationSettings:
         return self.base_url.rstrip("/") or BASE_URLS[self.region]
 
     def service(self, named: str) -> ServiceSettings | None:
-        """Find a service by its id, or by its name."""
+        """Find a service by its id, its name, or else a name it had before."""
         return next(
             (service for service in self.services if named in (service.destination, service.name)),
-            None,
+            next((service for service in self.services if named in service.former_names), None),
+        )
+
+    def with_services(self, services: Iterable[ServiceSettings]) -> InstallationSettings:
+        """Put other services in place of those there are, so that rules go on.
+
+        A service that was renamed keeps its former name, and one that is gone leaves its names
+        under the removed ones, until another service takes them.
+        """
+        before = {service.destination: service for service in self.services}
+        services = tuple(services)
+        taken = {name for each in services for name in (each.destination, each.name)}
+        kept = []
+        for service in services:
+            known = before.pop(service.destination, service)
+            former = dict.fromkeys((*service.former_names, known.name))
+            names = tuple(name for name in former if name not in taken)
+            taken.update(names)
+            kept.append(attrs.evolve(service, former_names=names))
+        gone = (name for service in before.values() for name in service.names)
+        removed = dict.fromkeys((*self.removed_services, *gone))
+        return attrs.evolve(
+            self,
+            services=tuple(kept),
+            removed_services=tuple(name for name in removed if name not in taken),
         )
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse two services of one name or id, also where one's name is the other's id."""
+        """Refuse what contradicts itself.
+
+        Two services of one name or id, also where one's name is the other's id; an address of
+        another region; and a proxy between here and a plain http address, which would read along.
+        """
+        yield from _region_fault(self.region, self.base_url)
+        yield from _proxy_fault(self.network, self.base_url)
         names = Counter(service.name for service in self.services)
         ids = Counter(service.destination for service in self.services)
         for index, service in enumerate(self.services):
@@ -188,6 +407,10 @@ class InstallationSettings:
                 yield Fault(f"services[{index}].name", f"{service.name!r} is the id of another")
             if service.id and ids[service.id] > 1:
                 yield Fault(f"services[{index}].id", f"{service.id!r} is there twice")
+            for place, name in enumerate(service.former_names):
+                if any(name in other.names for other in self.services if other is not service):
+                    path = f"services[{index}].former_names[{place}]"
+                    yield Fault(path, f"{name!r} means another service too")
 
 
 @attrs.frozen(kw_only=True)
@@ -221,21 +444,235 @@ class InstallFlowSettings:
     )
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse an account that no address would name."""
+        """Refuse an account that no address would name, and an address of another region."""
+        yield from _region_fault(self.region, self.base_url)
         if self.account and self.install_url:
             yield Fault("account", "has no place in an install URL; leave one of both out")
 
 
+_TEMPLATE: Final = "May be a template."
+"""Said in the help of every text that may be one."""
+
+
+@attrs.frozen(kw_only=True)
+class LinkSettings:
+    """A link that a rule adds."""
+
+    href: str = setting(
+        "Address", help=f"Where it leads. {_TEMPLATE}", check=_needed_template_fault
+    )
+    text: str = setting(
+        "Text",
+        help=f"What it says; the address, if empty. {_TEMPLATE}",
+        default="",
+        check=templates.fault,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ImageSettings:
+    """A picture that a rule adds."""
+
+    src: str = setting(
+        "Source",
+        help=f"Where the picture is, over https. {_TEMPLATE}",
+        check=_needed_template_fault,
+    )
+    href: str = setting(
+        "Address",
+        help=f"Where a click on it leads. {_TEMPLATE}",
+        default="",
+        check=templates.fault,
+    )
+    alt: str = setting(
+        "Text",
+        help=f"What stands in its place. {_TEMPLATE}",
+        default="",
+        check=templates.fault,
+    )
+
+
+def _services() -> Any:
+    return setting("Services", help="Names or ids of services of the installation.", least_items=1)
+
+
+def _instead(label: str) -> Any:
+    return setting(
+        label, help=f"In place of the alert's. {_TEMPLATE}", default="", check=templates.fault
+    )
+
+
+def _details() -> Any:
+    return setting(
+        "Details",
+        help="Added to the alert's, by name. Each may be a template.",
+        default=FrozenDict(),
+    )
+
+
+def _links() -> Any:
+    return setting("Links", help="Added to the alert's.", default=())
+
+
+def _details_faults(details: Mapping[str, str]) -> Iterator[Fault]:
+    for name, text in details.items():
+        if not name.strip():
+            yield Fault("details", "has an entry without a name")
+        if reason := templates.fault(text):
+            yield Fault(f"details.{name}", reason)
+
+
+@attrs.frozen(kw_only=True)
+class DiscoverySettings:
+    """What has to be known to list an account's services."""
+
+    token: Secret = setting(
+        "API token",
+        help="A token of PagerDuty's REST API that may read services, and write them if an "
+        "integration has to be created: an account's API key, or an OAuth token. By reference: "
+        "env:NAME, file:PATH or keyring:SERVICE/NAME.",
+    )
+    token_kind: str = setting(
+        "Kind of token",
+        help=f"{AUTO} means: of the account if it has {ACCOUNT_TOKEN_LENGTH} characters, else "
+        "OAuth.",
+        default=AUTO,
+        choices=(AUTO, "account", "oauth"),
+    )
+    region: str = setting(
+        "Service region",
+        help="Where the account lives.",
+        default="us",
+        choices=tuple(REST_URLS),
+    )
+    query: str = setting(
+        "Query", help="List only services whose name holds this; all, if empty.", default=""
+    )
+    integration_name: str = setting(
+        "Integration name",
+        help="What PagerDuty calls an integration that is created.",
+        default="pagerduty-plugin",
+        check=_blank,
+    )
+    api_url: str = setting(
+        "API URL",
+        help="Another address of the REST API; stands in the region's place.",
+        default="",
+        check=_api_url_fault,
+    )
+    base_url: str = setting(
+        "Base URL",
+        help="Another address of the Events API, for the installation.",
+        default="",
+        check=_base_url_fault,
+    )
+
+    network: NetworkSettings = setting(
+        "Network",
+        help="The way out, and how long a call may take; for the installation too.",
+        default=NetworkSettings(),
+    )
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse an address of another region, and a proxy that would read along."""
+        yield from _region_fault(self.region, self.base_url)
+        yield from _region_fault(self.region, self.api_url, "api_url", REST_URLS)
+        yield from _proxy_fault(self.network, self.base_url)
+        yield from _proxy_fault(self.network, self.api_url, "the token", "API URL")
+
+    @property
+    def rest_url(self) -> str:
+        """The base URL of the REST API for this account."""
+        return self.api_url.rstrip("/") or REST_URLS[self.region]
+
+
 @attrs.frozen(kw_only=True)
 class TriggerSettings:
-    """Whom an alert pages, and how urgently."""
+    """Whom an alert pages, how urgently, and in which words."""
 
-    services: tuple[str, ...] = setting(
-        "Services", help="Names of services of the installation.", least_items=1
-    )
+    services: tuple[str, ...] = _services()
     severity: str = setting(
         "Severity",
         help="The incident's severity; default means the alert's own.",
         default=DEFAULT_SEVERITY,
         choices=(DEFAULT_SEVERITY, *SEVERITIES),
     )
+    event_actions: tuple[str, ...] = setting(
+        "Event actions",
+        help="What PagerDuty is told: without trigger nothing is opened; without acknowledge or "
+        "resolve a person at PagerDuty does that.",
+        default=EVENT_ACTIONS,
+        choices=EVENT_ACTIONS,
+        least_items=1,
+    )
+    dedup_key: str = setting(
+        "Dedup key",
+        help=f"What makes one incident: {ALERT_KEY}, {RULE_AND_ALERT_KEY}, or a template of what "
+        "stays the same from trigger to resolve. Alerts that come to the same text share an "
+        "incident.",
+        default=ALERT_KEY,
+        check=_dedup_key_fault,
+    )
+    summary: str = _instead("Summary")
+    component: str = _instead("Component")
+    group: str = _instead("Group")
+    class_: str = _instead("Class")
+    client: str = setting(
+        "Client",
+        help=f"What PagerDuty calls the host that watches. {_TEMPLATE}",
+        default="",
+        check=templates.fault,
+    )
+    client_url: str = setting(
+        "Client URL",
+        help=f"In place of the alert's own page. {_TEMPLATE}",
+        default="",
+        check=templates.fault,
+    )
+    details: Mapping[str, str] = _details()
+    links: tuple[LinkSettings, ...] = _links()
+    images: tuple[ImageSettings, ...] = setting("Images", help="Added to the alert's.", default=())
+
+    @property
+    def has_words(self) -> bool:
+        """Whether it says anything itself, which may be something else for each service."""
+        return bool(
+            self.summary
+            or self.component
+            or self.group
+            or self.class_
+            or self.client
+            or self.client_url
+            or self.details
+            or self.links
+            or self.images
+            or self.dedup_key not in (ALERT_KEY, RULE_AND_ALERT_KEY)
+        )
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse details that are no templates."""
+        return _details_faults(self.details)
+
+
+@attrs.frozen(kw_only=True)
+class ChangeSettings:
+    """With which services a change is recorded, and in which words."""
+
+    services: tuple[str, ...] = _services()
+    statuses: tuple[str, ...] = setting(
+        "Statuses",
+        help="Which of an alert's are recorded. What was not recorded as firing is not recorded "
+        "later, so firing is always one of them.",
+        default=(Status.FIRING.value,),
+        choices=tuple(status.value for status in Status),
+        least_items=1,
+    )
+    summary: str = _instead("Summary")
+    details: Mapping[str, str] = _details()
+    links: tuple[LinkSettings, ...] = _links()
+
+    def faults(self) -> Iterator[Fault]:
+        """Refuse details that are no templates, and changes that nothing would begin."""
+        if Status.FIRING not in self.statuses:
+            yield Fault("statuses", f"must hold {Status.FIRING.value!r}")
+        yield from _details_faults(self.details)

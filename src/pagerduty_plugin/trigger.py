@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import re
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -14,8 +13,9 @@ from hostspec import (
     Alert,
     Capabilities,
     Delivery,
+    Destination,
     Fault,
-    Handle,
+    Hooks,
     Incident,
     Installation,
     Json,
@@ -25,38 +25,40 @@ from hostspec import (
     OutcomeKind,
     Place,
     Preview,
+    Repair,
     Secret,
-    SecretUnavailableError,
     SendContext,
     Severity,
     Status,
+    Suppression,
 )
-from pagerduty_plugin import event
+from pagerduty_plugin import addressing, event, posting
 from pagerduty_plugin.client import Client
-from pagerduty_plugin.fit import encode
-from pagerduty_plugin.keys import STARS, fingerprint, readable_fingerprint
-from pagerduty_plugin.reply import NoReply, Reply, judge
+from pagerduty_plugin.enrichment import enrich
+from pagerduty_plugin.extensions import Decision, Question, Unextended, decide
+from pagerduty_plugin.keys import fingerprint
 from pagerduty_plugin.settings import (
+    ALERT_KEY,
     DEFAULT_SEVERITY,
+    RULE_AND_ALERT_KEY,
     InstallationSettings,
     ServiceSettings,
     TriggerSettings,
 )
+from pagerduty_plugin.wording import Speaker
 
 PATH: Final = "/v2/enqueue"
 """Where the Events API v2 takes alert events."""
 
-EVENTS_PER_WINDOW: Final = 120
-"""Events an integration key takes in a window (guide "Rate Limits", "about 120 a minute")."""
 
-WINDOW: Final = 60.0
-"""Seconds of PagerDuty's sliding window."""
+@attrs.frozen
+class _Told:
+    """What a service is told of an alert, and what a person should know of that."""
 
-_OPERATIONS: Final[Mapping[Status, Operation]] = {
-    Status.FIRING: Operation.TRIGGER,
-    Status.ACKNOWLEDGED: Operation.ACKNOWLEDGE,
-    Status.RESOLVED: Operation.RESOLVE,
-}
+    key: str
+    message: Mapping[str, Json]
+    repairs: tuple[Repair, ...]
+    notes: tuple[str, ...]
 
 
 class Trigger(Action[TriggerSettings, InstallationSettings]):
@@ -68,23 +70,25 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
     settings = TriggerSettings
     capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
 
-    def __init__(self, client: Client | None = None) -> None:
+    def __init__(self, client: Client | None = None, hooks: Hooks | None = None) -> None:
         self._client = client or Client()
+        self._hooks = hooks or Unextended()
 
     def check(
         self, settings: TriggerSettings, installation: Installation[InstallationSettings]
     ) -> Sequence[Fault]:
-        """Refuse services that the account does not have."""
-        known = ", ".join(service.name for service in installation.settings.services)
-        return [
-            Fault(
-                f"services[{index}]",
-                f'the service "{name}" has not been granted access in the '
-                f"{installation.name} PagerDuty account; it has {known}",
-            )
-            for index, name in enumerate(settings.services)
-            if installation.settings.service(name) is None
-        ]
+        """Refuse services that the account never had, and an action that reaches none any more."""
+        return list(addressing.faults(settings.services, installation))
+
+    def describe(
+        self, settings: TriggerSettings, installation: Installation[InstallationSettings] | None
+    ) -> str:
+        """Name account, services and severity; what is gone is ``[removed]``."""
+        account, services = addressing.described(settings.services, installation)
+        return (
+            f"Send a notification to PagerDuty account {account} and services {services} with "
+            f"{settings.severity} severity"
+        )
 
     def plan(
         self,
@@ -93,38 +97,68 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         installation: Installation[InstallationSettings],
         *,
         rule: str = "",
-    ) -> Sequence[Delivery]:
-        """Make one delivery for each service, by the alert's status."""
+    ) -> Sequence[Delivery | Suppression]:
+        """Make one delivery for each service, by the alert's status and what extensions say.
+
+        None for an event action that the rule does not send, or for a service that was removed.
+        """
+        operation = event.OPERATIONS[alert.status]
+        if operation not in settings.event_actions:
+            return ()
+        rules = (rule,) if rule else ()
+        reached = addressing.reach(settings.services, installation.settings)
         severity = (
             alert.severity if settings.severity == DEFAULT_SEVERITY else Severity(settings.severity)
         )
-        key, repairs = event.dedup_key(alert.identity)
-        message: Mapping[str, Json] = {}
-        if alert.status is Status.FIRING:
-            built = event.build(alert, severity=severity, key=key)
-            message = built.message
-            repairs = (*repairs, *built.repairs)
-        return [
-            Delivery(
-                operation=_OPERATIONS[alert.status],
-                place=Place(self.name, installation.name, service, key),
-                alert=alert.identity,
-                severity=severity,
-                message=message,
-                rules=(rule,) if rule else (),
-                repairs=(*alert.repairs, *repairs),
+        decided = decide(
+            self._hooks,
+            Question(
+                alert=alert,
+                action=self.name,
+                installation=installation.name,
+                rule=rule,
+                services=tuple(service.name for service in installation.settings.services),
+            ),
+            Decision(severity=severity, services=tuple(reached.services.values())),
+        )
+        if decided.suppression:
+            return (decided.suppression,)
+        if not decided.services:
+            reason = addressing.nobody(settings.services, installation)
+            return (Suppression(self.name, installation.name, reason, rules=rules),)
+        follow_ups = tuple(
+            later
+            for later in (Operation.ACKNOWLEDGE, Operation.RESOLVE)
+            if later in settings.event_actions
+        )
+        told: _Told | None = None
+        deliveries = []
+        services = addressing.reach(decided.services, installation.settings).services
+        for destination, service in services.items():
+            if told is None or settings.has_words:
+                speaker = Speaker(alert, rule=rule, service=service, installation=installation.name)
+                told = _tell(alert, settings, installation.settings, decided, rule, speaker)
+            deliveries.append(
+                Delivery(
+                    operation=operation,
+                    place=Place(self.name, installation.name, destination, told.key),
+                    alert=alert.identity,
+                    severity=decided.severity,
+                    message=told.message,
+                    rules=rules,
+                    repairs=(*alert.repairs, *told.repairs),
+                    notes=(*reached.notes, *decided.notes, *told.notes),
+                    follow_ups=follow_ups,
+                )
             )
-            for service in dict.fromkeys(
-                _destination(installation.settings, named) for named in settings.services
-            )
-        ]
+        return deliveries
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:
         """Make the acknowledge or resolve of an incident; a repeat is a trigger of its own."""
         if alert.status is Status.FIRING:
             return None
         return Delivery(
-            operation=_OPERATIONS[alert.status],
+            operation=event.OPERATIONS[alert.status],
             place=incident.place,
             alert=alert.identity,
             severity=incident.severity,
@@ -140,12 +174,14 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         """Post the event once."""
         service = installation.settings.service(delivery.place.destination)
         if service is None:
-            return _misconfigured(delivery.place.destination, "is not in the installation any more")
-        routing_key, reason = _routing_key(service, context.handle)
+            return posting.gone(delivery.place.destination)
+        routing_key, reason = posting.key_for(service, context.handle)
         if reason:
-            return _misconfigured(service.name, reason)
-        held = fingerprint(routing_key)
-        handle = context.handle or {"key": held, "url": installation.settings.events_url}
+            return posting.misconfigured(service.name, reason)
+        handle = context.handle or {
+            "key": fingerprint(routing_key),
+            "url": installation.settings.events_url,
+        }
         body = event.body(
             delivery.operation,
             delivery.place.correlation_key,
@@ -153,9 +189,59 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             routing_key=routing_key,
             context=context,
         )
-        reply = self._client.post(f"{handle['url']}{PATH}", encode(body), destination=held)
-        outcome = judge(_without(routing_key, reply), context.now or dt.datetime.now(dt.UTC))
+        outcome = posting.post(
+            self._client,
+            f"{handle['url']}{PATH}",
+            body,
+            routing_key=routing_key,
+            network=installation.settings.network,
+            now=context.now,
+        )
         return attrs.evolve(outcome, handle=handle)
+
+    def probe(
+        self, destination: Destination, installation: Installation[InstallationSettings]
+    ) -> Outcome:
+        """Try every key of a service by the resolve of an incident that nobody opened.
+
+        PagerDuty takes it and drops it. That it tells an unknown key at once was seen, and is
+        not documented.
+        """
+        service = installation.settings.service(destination.id)
+        if service is None:
+            return posting.gone(destination.id)
+        outcome = Outcome(OutcomeKind.DELIVERED)
+        for number, key in enumerate(service.keys, 1):
+            outcome = self._probe(service, key, installation)
+            if not outcome.delivered and len(service.keys) > 1:
+                which = f"key {number} of {len(service.keys)}"
+                outcome = attrs.evolve(outcome, reason=f"{which}: {outcome.reason}")
+            if not outcome.delivered:
+                break
+        return outcome
+
+    def _probe(
+        self,
+        service: ServiceSettings,
+        key: Secret,
+        installation: Installation[InstallationSettings],
+    ) -> Outcome:
+        routing_key, reason = posting.usable(key)
+        if reason:
+            return posting.misconfigured(service.name, reason)
+        dedup_key = f"probe-{uuid.uuid4().hex}"
+        body = event.body(
+            Operation.RESOLVE, dedup_key, {}, routing_key=routing_key, context=SendContext()
+        )
+        url = f"{installation.settings.events_url}{PATH}"
+        network = installation.settings.network
+        return posting.post(
+            self._client, url, body, routing_key=routing_key, network=network, now=None
+        )
+
+    def aimed_at(self, destination: Destination) -> TriggerSettings:
+        """Page one service with all that the alert says."""
+        return TriggerSettings(services=(destination.id,))
 
     def limits(
         self, delivery: Delivery, installation: Installation[InstallationSettings]
@@ -165,12 +251,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         Raises:
             SecretUnavailableError: no key can be read.
         """
-        service = installation.settings.service(delivery.place.destination)
-        if service is None:
-            return ()
-        held = [name for key in service.keys if (name := readable_fingerprint(key))]
-        names = held or [fingerprint(service.keys[0].reveal())]
-        return tuple(Limit(f"pagerduty:{name}", EVENTS_PER_WINDOW, WINDOW) for name in names)
+        return posting.limits(installation.settings.service(delivery.place.destination))
 
     def preview(
         self,
@@ -185,56 +266,48 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             delivery.operation,
             delivery.place.correlation_key,
             delivery.message,
-            routing_key=_masked(service, context.handle),
+            routing_key=posting.masked(service, context.handle),
             context=context,
         )
         return Preview(f"POST {url}{PATH}", body)
 
 
-def _routing_key(service: ServiceSettings, handle: Handle | None) -> tuple[str, str]:
-    """Give the newest key, or the one that opened the incident; else why there is none."""
-    if not handle:
-        return _usable(service.keys[0])
-    reasons = ["does not hold the key that opened the incident"]
-    for key in service.keys:
-        routing_key, reason = _usable(key)
-        if reason:
-            reasons.append(reason)
-        elif fingerprint(routing_key) == handle.get("key"):
-            return routing_key, ""
-    return "", "; ".join(reasons)
+def _tell(  # noqa: PLR0913, PLR0917 -- what there is to say, and of whom
+    alert: Alert,
+    settings: TriggerSettings,
+    account: InstallationSettings,
+    decided: Decision,
+    rule: str,
+    speaker: Speaker,
+) -> _Told:
+    """Make what a service is told: dedup key alone, but for a trigger."""
+    if decided.dedup_key:
+        key, repairs = event.said_dedup_key(decided.dedup_key, account.dedup_prefix)
+    else:
+        key, repairs = _dedup_key(alert, settings, account, rule, speaker)
+    if alert.status is not Status.FIRING:
+        return _Told(key, {}, repairs, tuple(speaker.notes))
+    wording = speaker.trigger(settings) if settings.has_words else event.PLAIN
+    built = event.build(alert, severity=decided.severity, key=key, wording=wording)
+    enriched = enrich(built.message, decided.additions, event.room_for_message(key))
+    return _Told(
+        key,
+        enriched.message,
+        (*repairs, *built.repairs, *enriched.repairs),
+        (*speaker.notes, *enriched.notes),
+    )
 
 
-def _usable(key: Secret) -> tuple[str, str]:
-    """Read a key; give it, or else why it cannot be used."""
-    try:
-        routing_key = key.reveal()
-    except SecretUnavailableError as error:
-        return "", f"has no key: {error}"
-    fault = event.routing_key_fault(routing_key)
-    return ("", f"has a key that {fault}") if fault else (routing_key, "")
-
-
-def _destination(settings: InstallationSettings, named: str) -> str:
-    """Name a service for good; what is not there keeps the name it was asked by."""
-    service = settings.service(named)
-    return service.destination if service else named
-
-
-def _masked(service: ServiceSettings | None, handle: Handle | None) -> str:
-    """Show where the key comes from; which of several opened the incident, no one has read."""
-    keys = service.keys if service else ()
-    shown = [key.masked() for key in (keys if handle else keys[:1]) if key.reference]
-    return f"{STARS} ({' or '.join(shown)})" if shown else STARS
-
-
-def _without(routing_key: str, reply: Reply | NoReply) -> Reply | NoReply:
-    """Take the key out of a reply that repeats it, before any of it is told or cut."""
-    if isinstance(reply, NoReply):
-        return reply
-    text = re.sub(routing_key, "********", reply.text, flags=re.IGNORECASE)
-    return attrs.evolve(reply, text=text)
-
-
-def _misconfigured(service: str, reason: str) -> Outcome:
-    return Outcome(OutcomeKind.MISCONFIGURED, f"service {service!r} {reason}")
+def _dedup_key(
+    alert: Alert,
+    settings: TriggerSettings,
+    account: InstallationSettings,
+    rule: str,
+    speaker: Speaker,
+) -> tuple[str, tuple[Repair, ...]]:
+    prefix = account.dedup_prefix
+    if settings.dedup_key == RULE_AND_ALERT_KEY:
+        return event.dedup_key(alert.identity, prefix=prefix, rule=rule)
+    if settings.dedup_key != ALERT_KEY and (said := speaker.dedup_key(settings.dedup_key)):
+        return event.said_dedup_key(said, prefix)
+    return event.dedup_key(alert.identity, prefix=prefix)

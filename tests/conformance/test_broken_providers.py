@@ -6,6 +6,7 @@ import datetime as dt
 import http.client
 import json
 import logging
+import math
 import random
 import sys
 import threading
@@ -13,7 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import attrs
 import pytest
@@ -36,6 +37,9 @@ from hostspec import (
     Secret,
     SecretUnavailableError,
     SettingsError,
+    Setup,
+    SetupError,
+    SetupProblem,
     Severity,
     Status,
     hookimpl,
@@ -206,6 +210,11 @@ def failing(case: ProviderCase) -> dict[str, str]:
 
 def test_a_sound_provider_passes() -> None:
     assert failing(WholeCase()) == {}
+
+
+def test_a_sound_provider_that_probes_and_connects_passes() -> None:
+    kind = type("Connecting", (Sound,), {"setup": lambda _: Connect()})
+    assert failing(broken(provider=kind, action=Probing, setup_settings={"app": "one"})) == {}
 
 
 # --- names and settings
@@ -464,7 +473,8 @@ class Remembering(Page):
 
 class Oneway(Page):
     def post(self, delivery, url, key):
-        return super().post(delivery, url, key) if "text" in delivery.message else (400, "")
+        status, text = super().post(delivery, url, key)
+        return (400, "") if status == 200 and "text" not in delivery.message else (status, text)
 
 
 class Stuttering(Page):
@@ -474,29 +484,38 @@ class Stuttering(Page):
         return super().post(delivery, url, key)
 
 
-class Raising(Page):
+class Single(Page):
+    """Opens, and that is all."""
+
+    capabilities = Capabilities(idempotent=True, collapse=True)
+
+    def follow_up(self, incident, alert):
+        return None
+
+
+class Raising(Single):
     def broken(self, error):
         raise error
 
 
-class Exiting(Page):
+class Exiting(Single):
     def judge(self, status, text):
         if status == 500:
             sys.exit("500")
         return super().judge(status, text)
 
 
-class Patient(Page):
+class Patient(Single):
     timeout = None
 
 
-class Impatient(Page):
+class Impatient(Single):
     def judge(self, status, text):
         outcome = super().judge(status, text)
         return attrs.evolve(outcome, kind=OutcomeKind.REFUSED) if status == 429 else outcome
 
 
-class Speechless(Page):
+class Speechless(Single):
     def judge(self, status, text):
         return None if status == 500 else super().judge(status, text)
 
@@ -619,7 +638,230 @@ class Complaining(Page):
             raise RuntimeError("the key is wrong") from error
 
 
+# --- describing, aiming, probing
+
+
+def describing(sentence: Any) -> type[Page]:
+    """Make an action that describes itself so."""
+
+    class Describing(Page):
+        def describe(self, settings, installation):
+            return sentence(installation)
+
+    return Describing
+
+
+def aiming(settings: Any) -> type[Page]:
+    """Make an action that aims with such settings."""
+
+    class Aiming(Page):
+        def aimed_at(self, destination):
+            return settings
+
+    return Aiming
+
+
+class Broad(Sound):
+    def destinations(self, installation):
+        return [Destination("all", "Everybody"), Destination("one", "One")]
+
+
+class Probing(Page):
+    """Sends what changes nothing."""
+
+    timeout = 0.5
+
+    def aimed_at(self, destination):
+        return Paging()
+
+    def probe(self, destination, installation):
+        place = Place(self.name, installation.name, destination.id, "probe")
+        delivery = Delivery(Operation.RESOLVE, place, Identity("", "probe"), Severity.INFO)
+        return self.send(delivery, installation, None)
+
+
+def probing(change: Any) -> type[Page]:
+    """Make an action whose probe is changed."""
+
+    class Changed(Probing):
+        def probe(self, destination, installation):
+            return change(installation, super().probe(destination, installation))
+
+    return Changed
+
+
+def _hopeful(_: Any, outcome: Outcome) -> Outcome:
+    return Outcome(OutcomeKind.DELIVERED)
+
+
+def _strict(_: Any, outcome: Outcome) -> Outcome:
+    return Outcome(OutcomeKind.REFUSED, "never") if outcome.delivered else outcome
+
+
+def _keyless(_: Any, outcome: Outcome) -> Outcome:
+    """Needs no key, so that a missing one is not seen."""
+    return Outcome(OutcomeKind.DELIVERED) if outcome.reason == "no key" else outcome
+
+
+def _talkative(installation: Any, outcome: Outcome) -> Outcome:
+    if outcome.delivered:
+        return attrs.evolve(outcome, reason=installation.settings.key.reveal())
+    return outcome
+
+
+def _noisy(installation: Any, outcome: Outcome) -> Outcome:
+    if outcome.delivered:
+        logging.getLogger("sound").debug("with %s", installation.settings.key.reveal())
+    return outcome
+
+
+def _fleeing(_: Any, outcome: Outcome) -> Outcome:
+    if outcome.kind is OutcomeKind.FAULTED:
+        sys.exit("500")
+    return outcome
+
+
+def _vague(_: Any, outcome: Outcome) -> Any:
+    return outcome.kind if outcome.kind is OutcomeKind.FAULTED else outcome
+
+
+# --- later
+
+
+class Assuming(Page):
+    """Takes a resolve for delivered, come what may."""
+
+    def send(self, delivery, installation, context):
+        outcome = super().send(delivery, installation, context)
+        if delivery.operation is Operation.RESOLVE and outcome.kind is OutcomeKind.FAULTED:
+            return Outcome(OutcomeKind.DELIVERED)
+        return outcome
+
+
+class Dropping(Page):
+    """Knows how to survive the network for what opens alone."""
+
+    def send(self, delivery, installation, context):
+        outcome = super().send(delivery, installation, context)
+        if delivery.operation is not Operation.TRIGGER and "Refused" in outcome.reason:
+            raise ConnectionRefusedError
+        return outcome
+
+
+def missing(change: Any) -> type[Page]:
+    """Make an action that tells so of a problem that nobody was told of."""
+
+    class Missing(Page):
+        def missed(self, opening, closing):
+            return change(opening, closing)
+
+    return Missing
+
+
+def _elsewhere(opening: Delivery, closing: Delivery) -> list[Delivery]:
+    return [attrs.evolve(opening, alert=Identity("", "another")), closing]
+
+
+# --- connecting
+
+
+@attrs.frozen(kw_only=True)
+class ConnectSettings:
+    app: str = setting("App")
+
+
+class Connect(Setup[ConnectSettings, Account]):
+    """A sound setup; the broken ones below change one thing each."""
+
+    provider = "sound"
+    settings = ConnectSettings
+
+    def address(self, redirect_url, settings):
+        return f"https://sound.example/connect?{urlencode({'back': redirect_url})}"
+
+    def connect(self, parameters, settings, installations):
+        if "key" not in parameters:
+            raise SetupError(SetupProblem.MISSING_ANSWER, "there is no key")
+        raise AssertionError("nobody gives one")
+
+
+class Homeless(Connect):
+    def address(self, redirect_url, settings):
+        return "https://sound.example/connect"
+
+
+class Pageless(Connect):
+    def address(self, redirect_url, settings):
+        return f"sound:connect?{urlencode({'back': redirect_url})}"
+
+
+class Hurried(Connect):
+    def address(self, redirect_url, settings):
+        return f"{super().address(redirect_url, settings)}&at={time.time()}"
+
+
+class Hasty(Connect):
+    def connect(self, parameters, settings, installations):
+        return parameters["key"]
+
+
+class Trusting(Connect):
+    def finish(self, parameters, pending, *, installations=(), now=None):
+        pending = pending and attrs.evolve(pending, used=False)
+        return super().finish(parameters, pending, installations=installations, now=now)
+
+
+class Altering(Connect):
+    def begin(self, *arguments, **named):
+        begun = super().begin(*arguments, **named)
+        pending = attrs.evolve(begun.pending, settings={"app": math.nan})
+        return attrs.evolve(begun, pending=pending)
+
+
+class Stranger(Connect):
+    provider = "another"
+
+
+def connecting(setup: Any, **settings: object) -> ProviderCase:
+    """Make a case of a provider with a setup."""
+    kind = type("Connecting", (Sound,), {"setup": lambda _: setup})
+    return broken(provider=kind, setup_settings=settings)
+
+
 BROKEN = [
+    ("descriptions", broken(action=describing(lambda _: " ")), "give a sentence"),
+    ("descriptions", broken(action=describing(lambda _: "one\ntwo")), "on one line"),
+    ("descriptions", broken(action=describing(lambda there: there.name)), "raised AttributeError"),
+    ("descriptions", broken(action=describing(lambda _: f"at {time.time()}")), "time.time"),
+    ("aims", broken(action=aiming({"volume": 1.0})), "does not take"),
+    ("aims", broken(provider=Broad, action=aiming(Paging())), "aimed at 'one' send to ['all']"),
+    ("setup", connecting("by hand"), "no Setup of this provider"),
+    ("setup", connecting(Stranger(), app="one"), "no Setup of this provider"),
+    ("setup", connecting(Connect()), "set the case's `setup_settings`"),
+    ("setup", connecting(Homeless(), app="one"), "where to send the person back"),
+    ("setup", connecting(Pageless(), app="one"), "no address of a page"),
+    ("setup", connecting(Hurried(), app="one"), "time.time"),
+    ("setup", connecting(Altering(), app="one"), "the pending setup is no JSON"),
+    ("setup", connecting(Trusting(), app="one"), "ends as missing_answer where reused_state"),
+    ("setup", connecting(Hasty(), app="one"), "ends as KeyError"),
+    ("missed", broken(action=missing(lambda opening, _: [opening])), "does not close"),
+    ("missed", broken(action=missing(lambda _, closing: closing)), "something else than a list"),
+    ("missed", broken(action=missing(_elsewhere)), "take the alert from the opening"),
+    ("missed", broken(action=missing(lambda *_: {}["never"])), "missed() raised KeyError"),
+    ("follow_up_faults", broken(action=Assuming), "500: the outcome of the resolve is delivered"),
+    ("follow_up_faults", broken(action=Dropping), "raised ConnectionRefusedError"),
+    ("probe", broken(action=probing(_strict)), "ends as refused (never)"),
+    ("probe_is_honest", broken(action=probing(_keyless)), "get through: a missing secret"),
+    ("probe_is_honest", broken(action=probing(_hopeful)), "get through: refused port, 500, 429"),
+    ("probe_is_honest", broken(action=probing(_fleeing)), "raised SystemExit"),
+    ("probe_is_honest", broken(action=probing(_vague)), "returned a OutcomeKind"),
+    ("probes_hold_no_secret", broken(action=probing(_talkative)), "outcome of a probe shows"),
+    ("probes_hold_no_secret", broken(action=probing(_noisy)), "what a probe logs"),
+    (
+        "descriptions_hold_no_secret",
+        broken(action=describing(lambda there: f"With {there and there.settings.key._text}")),
+        "description of an action shows",
+    ),
     ("names", broken(provider=Shouting, action=ShoutingPage), "not in lower-case"),
     ("names", broken(action=Dotless), "sound.something"),
     ("settings_classes", broken(action=ChangeablePage), "can be changed"),

@@ -241,5 +241,5 @@ def test_the_page_has_every_fault_with_its_right_outcomes() -> None:
 def test_the_page_has_everything_that_a_case_may_say() -> None:
     rows = PAGE.partition("| attribute or method |")[2].partition("###")[0]
     members = {name for name in vars(ProviderCase) if not name.startswith("_")}
-    internal = {"load", "connect", "connected", "send"}
+    internal = {"load", "connect", "connected", "send", "probe"}
     assert set(re.findall(r"^\| `(\w+)", rows, re.MULTILINE)) == members - internal | {"prepare"}

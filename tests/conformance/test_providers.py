@@ -14,7 +14,6 @@ import pytest
 from hostspec import OutcomeKind
 from hostspec.testing import NetworkFault, ProviderConformance, Service
 from hostspec.testing.probes import journal, paging
-from pagerduty_plugin import client
 from pagerduty_plugin.testing import FakePagerDuty, refusing
 
 
@@ -22,13 +21,15 @@ class TestPagerDuty(ProviderConformance):
     plugin = "pagerduty"
     action = "pagerduty.trigger"
     action_settings: ClassVar = {"services": ["checkout"], "severity": "default"}
+    setup_settings: ClassVar = {"app_id": "PABC123"}
     canary = "canary0123456789canary0123456789"
 
-    def prepare(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(client, "READ_TIMEOUT", 1.0)
-
     def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:
-        return {"base_url": url, "services": [{"name": "checkout", "integration_key": secret}]}
+        return {
+            "base_url": url,
+            "services": [{"name": "checkout", "integration_key": secret}],
+            "network": {"timeout": 1},
+        }
 
     @contextlib.contextmanager
     def service(self) -> Iterator[Service]:
@@ -50,6 +51,39 @@ class TestPagerDuty(ProviderConformance):
         with FakePagerDuty() as fake:
             fake.misbehave(refusing(words))
             yield Service(fake.url, tuple)
+
+
+class TestPagerDutyChange(TestPagerDuty):
+    """Records what notifies nobody, and what must not be repeated."""
+
+    action = "pagerduty.change"
+    action_settings: ClassVar = {
+        "services": ["checkout"],
+        "statuses": ["firing", "acknowledged", "resolved"],
+        "summary": "{{ summary }} at {{ service }}",
+        "details": {"rule": "{{ rule }}"},
+        "links": [{"href": "https://x.example/{{ key }}"}],
+    }
+
+
+class TestPagerDutyWorded(TestPagerDuty):
+    """With everything that a rule may set."""
+
+    action_settings: ClassVar = {
+        "services": ["checkout"],
+        "severity": "warning",
+        "event_actions": ["trigger", "acknowledge", "resolve"],
+        "dedup_key": "{{ scope }}/{{ key }}",
+        "summary": "{{ summary }} {{ labels.missing }}",
+        "component": "{{ component }}",
+        "group": "{{ service }}",
+        "class": "{{ 1 / 0 }}",
+        "client": "nightwatch",
+        "client_url": "https://x.example",
+        "details": {"rule": "{{ rule }}", "all": "{{ details }}"},
+        "links": [{"href": "https://x.example/{{ key }}", "text": "{{ status }}"}],
+        "images": [{"src": "http://x.example/{{ key }}", "alt": "{{ severity }}"}],
+    }
 
 
 class TestWebhook(ProviderConformance):

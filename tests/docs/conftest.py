@@ -38,7 +38,10 @@ def page(
     """Give a folder in which PagerDuty's US region is a fake, and the pages' secrets are there."""
     modules = set(sys.modules)
     with FakePagerDuty(services={"checkout": CHECKOUT, "platform": PLATFORM}) as fake:
+        fake.create_service("search")
         monkeypatch.setitem(settings.BASE_URLS, "us", fake.url)
+        monkeypatch.setitem(settings.REST_URLS, "us", fake.url)
+        monkeypatch.setenv("PD_API_TOKEN", fake.add_api_token())
         monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
         monkeypatch.setenv("CHAT_WEBHOOK", chat_room.url)
         monkeypatch.chdir(tmp_path)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import attrs
@@ -17,9 +18,20 @@ import pytest
 
 import hostspec
 import hostspec.kernel
-from hostspec import Alert, HostSpec, OutcomeKind, Severity, json_schema
-from hostspec.host import configuration
+import pagerduty_plugin
+from hostspec import (
+    Alert,
+    Discovery,
+    HostSpec,
+    OutcomeKind,
+    Setup,
+    Severity,
+    json_schema,
+)
+from hostspec.host import configuration, store, trial
+from hostspec.host.accounts_cli import DEFAULT_PORT
 from hostspec.host.cli import main
+from hostspec.host.services_cli import services
 from hostspec.kernel import calling, load, memory
 from hostspec.normalise import DEEPEST
 from hostspec.settings import describe, key_of
@@ -27,15 +39,17 @@ from pagerduty_plugin import (
     client,
     event,
     fit,
+    posting,
+    rest,
     template_check,
     template_functions,
     template_sandbox,
     templates,
     testing,
-    trigger,
 )
-from pagerduty_plugin.settings import BASE_URLS
-from pagerduty_plugin.testing import account
+from pagerduty_plugin.hookspecs import PagerDutySpec
+from pagerduty_plugin.settings import BASE_URLS, NetworkSettings
+from pagerduty_plugin.testing import account, rest_api
 from pagerduty_plugin.testing.cli import _parser
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -72,18 +86,31 @@ def _arguments(function: object) -> list[str]:
     return [name for name in inspect.signature(function).parameters if name != "self"]
 
 
-def _hooks() -> dict[str, list[str]]:
+def _hooks(*specs: type) -> dict[str, list[str]]:
     return {
         name: _arguments(function)
-        for name, function in vars(HostSpec).items()
-        if name.startswith("hostspec_")
+        for spec in specs or (HostSpec, PagerDutySpec)
+        for name, function in vars(spec).items()
+        if name.startswith(("hostspec_", "pagerduty_"))
     }
 
 
 def test_the_reference_has_every_hook_with_its_arguments(built: Path) -> None:
     documented = _signatures(built / "reference/hooks.xml")
-    assert documented.pop("hostspec.HostSpec") == []
-    assert documented == {f"hostspec.HostSpec.{name}": of for name, of in _hooks().items()}
+    shown = {}
+    for spec in ("hostspec.HostSpec", "pagerduty_plugin.hookspecs.PagerDutySpec"):
+        assert documented.pop(spec) == []
+        shown |= {
+            name: documented.pop(name) for name in tuple(documented) if name.startswith(f"{spec}.")
+        }
+    assert shown == {
+        **{f"hostspec.HostSpec.{name}": of for name, of in _hooks(HostSpec).items()},
+        **{
+            f"pagerduty_plugin.hookspecs.PagerDutySpec.{name}": of
+            for name, of in _hooks(PagerDutySpec).items()
+        },
+    }
+    assert set(documented) == {f"pagerduty_plugin.{name}" for name in pagerduty_plugin.__all__}
 
 
 def test_the_table_has_every_hook_with_its_arguments() -> None:
@@ -99,7 +126,7 @@ def test_pages_call_hooks_by_their_arguments(name: str) -> None:
 
 
 def _calls(text: str) -> Iterator[tuple[str, list[str]]]:
-    for name, arguments in re.findall(r"`(hostspec_\w+)\(([^)`]*)\)`", text):
+    for name, arguments in re.findall(r"`((?:hostspec|pagerduty)_\w+)\(([^)`]*)\)`", text):
         yield name, [argument.strip() for argument in arguments.split(",") if argument.strip()]
 
 
@@ -138,29 +165,43 @@ def test_the_page_on_testing_has_every_option() -> None:
     assert {each for each in options - {"-h", "--help"} if f"`{each} " not in text} == set()
 
 
-def test_the_page_on_operating_has_every_command_and_option() -> None:
-    text = (DOCS / "operate.md").read_text(encoding="utf-8")
-    headings = re.findall(r"^### `alerthost (\w+)", text, re.MULTILINE)
+COMMANDS = ("operate.md", "accounts.md")
+
+
+def _commands(command: click.Command = main) -> Iterator[click.Command]:
+    yield command
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            yield from _commands(below)
+
+
+def _commands_text() -> str:
+    return "\n".join((DOCS / name).read_text(encoding="utf-8") for name in COMMANDS)
+
+
+def test_the_pages_on_commands_have_every_command_and_option() -> None:
+    text = _commands_text()
+    headings = re.findall(r"^### `alerthost ([\w-]+)", text, re.MULTILINE)
     assert sorted(headings) == sorted(main.commands)
+    for name in services.commands:
+        assert re.search(rf"^\| `{name} \w+", text, re.MULTILINE), name
     context = click.Context(main)
-    for command in (main, *main.commands.values()):
+    for command in _commands():
         for parameter in command.get_params(context):
             if isinstance(parameter, click.Option):
                 options = [option for option in parameter.opts if option.startswith("--")]
                 assert [option for option in options if f"`{option}" not in text] == []
 
 
-def test_the_page_on_operating_names_no_option_that_is_not_there() -> None:
-    text = (DOCS / "operate.md").read_text(encoding="utf-8")
+def test_the_pages_on_commands_name_no_option_that_is_not_there() -> None:
     context = click.Context(main, help_option_names=["-h", "--help"])
-    commands = (main, *main.commands.values())
     there = {
         option
-        for command in commands
+        for command in _commands()
         for parameter in command.get_params(context)
         for option in parameter.opts
     }
-    assert set(re.findall(r"(?<![\w-])--[a-z]+", text)) <= there
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", _commands_text())) <= there
 
 
 def test_the_page_on_operating_has_every_outcome() -> None:
@@ -220,11 +261,15 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("accounts.md", f"`http://127.0.0.1:{DEFAULT_PORT}/callback`"),
         ("alert.md", f"more than {event.LONGEST_SUMMARY:,} characters"),
         ("alert.md", f"more than {event.LONGEST_DEDUP_KEY:,} characters"),
         ("alert.md", f"more than {event.LARGEST_BODY:,} bytes"),
         ("alert.md", f"custom_details.{fit.MARK}`"),
         ("alert.md", f"deeper than {DEEPEST} levels"),
+        ("embed.md", f"| {rest.PAGE} services to a page"),
+        ("embed.md", f"at most {rest.MOST_SERVICES:,} services"),
+        ("embed.md", f"that is at most {client.LONGEST_WAIT:g} s; {client.UNTOLD_WAIT:g} s if"),
         ("templates.md", f"| a template | {template_sandbox.LONGEST_TEMPLATE:,} characters"),
         ("templates.md", f"{template_check.DEEPEST} levels of nesting"),
         ("templates.md", f"| {template_functions.LONGEST_TEXT:,} characters"),
@@ -233,12 +278,15 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("embed.md", f"at most {memory.MOST_INCIDENTS:,}"),
         ("extension.md", f"It has {calling.DEADLINE:g} s"),
         ("extension.md", f"takes longer than {calling.DEADLINE:g} s"),
-        ("operate.md", f"at most {client.CONNECT_TIMEOUT:g} s for a connection"),
-        ("operate.md", f"at most {client.READ_TIMEOUT:g} s for bytes"),
-        ("operate.md", f"about {trigger.EVENTS_PER_WINDOW} a minute"),
+        ("operate.md", f"ends after {NetworkSettings().timeout:g} s in all"),
+        ("operate.md", f"has {NetworkSettings().connect_timeout:g} s of that"),
+        ("extension.md", f"hangs for more than {calling.DEADLINE:g} s"),
+        ("operate.md", f"about {posting.EVENTS_PER_WINDOW} a minute"),
+        ("operate.md", f"The resolve is tried {len(trial.PAUSES) + 1} times"),
         ("operate.md", f"`{BASE_URLS['us']}` or `{BASE_URLS['eu']}`"),
         ("reference/hooks.md", f"deadline of {calling.DEADLINE:g} s"),
         ("testing.md", f"{account.RATE_LIMIT} by default"),
+        ("testing.md", f"{rest_api.RATE_LIMIT} calls a minute"),
     ],
 )
 def test_a_page_has_the_number_of_the_code(name: str, text: str) -> None:
@@ -250,9 +298,14 @@ def _settings(kind: object) -> Iterator[tuple[str, str]]:
     for field in attrs.fields(kind):
         info = describe(field)
         yield key_of(field), info.help or f"{info.label}."
-        for argument in getattr(field.type, "__args__", ()):
+        for argument in (field.type, *getattr(field.type, "__args__", ())):
             if attrs.has(argument):
                 yield from _settings(argument)
+
+
+def _ways(provider: hostspec.Provider[Any]) -> Iterator[Setup[Any, Any] | Discovery[Any, Any]]:
+    """Give the ways to connect an account."""
+    yield from filter(None, (provider.setup(), provider.discovery()))
 
 
 def test_the_reference_has_every_setting(built: Path) -> None:
@@ -266,9 +319,11 @@ def test_the_reference_has_every_setting(built: Path) -> None:
     kinds = [
         configuration.PluginsTable,
         configuration.InstallationTable,
+        store.StoreTable,
         configuration.RuleTable,
         *(each.settings for each in plugins.providers.values()),
         *(each.settings for each in plugins.actions.values()),
+        *(way.settings for each in plugins.providers.values() for way in _ways(each)),
     ]
     wanted = {setting for kind in kinds for setting in _settings(kind)}
     assert len(wanted) > 10
@@ -288,4 +343,5 @@ def test_the_reference_has_the_schemas(built: Path) -> None:
     assert shown == [
         json_schema(plugins.providers["pagerduty"].settings),
         json_schema(plugins.actions["pagerduty.trigger"].settings),
+        json_schema(plugins.actions["pagerduty.change"].settings),
     ]

@@ -92,6 +92,36 @@ def test_the_options_reach_the_fake(monkeypatch: pytest.MonkeyPatch) -> None:
     assert statuses == [202, 429, 400]
 
 
+def test_the_install_flow_and_the_rest_api_can_be_tried_by_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Apps, tokens and services without integration."""
+    seen: list[str] = []
+
+    def look_and_stop(line: str) -> None:
+        match = READY.fullmatch(line)
+        assert match is not None
+        page = f"{match[2]}/install/integration?app_id=PAPP&version=2&redirect_url="
+        listing = urllib.request.Request(
+            f"{match[2]}/services",
+            headers={
+                "Authorization": "Token token=y_NbAkKc66ryYTWUXYEu",
+                "Accept": "application/vnd.pagerduty+json;version=2",
+            },
+        )
+        for asked in (f"{page}http://127.0.0.1:1/a", f"{page}http://127.0.0.1:2/b?c=d", listing):
+            with urllib.request.urlopen(asked, timeout=20) as response:
+                seen.append(response.read().decode())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(sys, "stdout", Output(look_and_stop))
+    arguments = ["--app", "PAPP=http://127.0.0.1:1/a", "--app", "PAPP=http://127.0.0.1:2/b?c=d"]
+    arguments += ["--empty-service", "platform", "--api-token", "y_NbAkKc66ryYTWUXYEu"]
+
+    assert cli.main(arguments) == 0
+    assert [text.count("platform") for text in seen] == [2, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -107,6 +137,19 @@ def test_the_options_reach_the_fake(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             ["--service", f"a={KEY}", "--service", f"b={KEY}"],
             "the integration key of service 'b' is that of 'a'",
+        ),
+        (["--empty-service", " "], "a service needs a name"),
+        (
+            ["--api-token", KEY],
+            "an account's token is 20 letters, digits, +, _ and -; an OAuth token begins with "
+            "pdus+_ or pdeu+_",
+        ),
+        *(
+            (
+                ["--app", text],
+                f"argument --app: {text!r} is no app; one is given as ID=REDIRECT_URL",
+            )
+            for text in ("PAPP", "PAPP=", "=http://127.0.0.1")
         ),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],

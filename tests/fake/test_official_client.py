@@ -119,3 +119,29 @@ def test_it_tries_again_when_throttled(
     client.trigger("Disk full", "db-1")
 
     assert [request.status for request in fake.requests] == [429, 202]
+
+
+@pytest.mark.parametrize(("kind", "token"), [("token", None), ("bearer", "pdus+_" + "x" * 30)])
+def test_its_rest_client_lists_and_creates(
+    https_fake: tuple[FakePagerDuty, ssl.SSLContext], kind: str, token: str | None
+) -> None:
+    """By pages, with an account's token and with an OAuth token."""
+    fake, trusting = https_fake
+    for number in range(110):
+        fake.create_service(f"s{number:03}")
+    with pagerduty.RestApiV2Client(
+        fake.add_api_token(token),
+        auth_type=kind,
+        base_url=fake.url,
+        verify=trusting,
+        trust_env=False,
+    ) as client:
+        services = list(client.iter_all("services", params={"include[]": ["integrations"]}))
+        made = client.rpost(
+            f"/services/{services[-1]['id']}/integrations",
+            json={"type": "events_api_v2_inbound_integration", "name": "Alerts"},
+        )
+
+    assert [service["name"] for service in services][-2:] == ["s108", "s109"]
+    assert services[0]["integrations"][0]["integration_key"] == KEY
+    assert fake.services[-1].integrations[0].key == made["integration_key"]

@@ -172,3 +172,22 @@ def test_no_integration_key_is_shown(sender: Any, trigger: Make, key: str) -> No
     page = read(sender)
     assert key not in sender.request("GET", "/").body.decode()
     assert "Key …6789 fails" in page.text
+
+
+def test_control_characters_are_shown_and_never_sent(
+    sender: Any, fake: FakePagerDuty, trigger: Make
+) -> None:
+    """A terminal or a browser might act on them."""
+    payload = {"summary": "a\x00b\x1b[31m\x7f\x9b\nc", "source": "s\x07"}
+    sender.send(
+        trigger("k\x08", payload=payload, links=[{"href": "https://x/\x1b", "text": "\x1f"}])
+    )
+    change = {"summary": "d\x1be"}
+    sender.change({"routing_key": trigger()["routing_key"], "payload": change})
+    assert (len(fake.incidents), len(fake.changes)) == (1, 1)
+    text = sender.request("GET", "/").body.decode()
+    assert [each for each in text if ord(each) < 32 or 127 <= ord(each) < 160] == [
+        "\n"
+    ] * text.count("\n")
+    for shown in ("a␀b␛[31m␡�\nc", "s␇", "k␈", 'href="https://x/␛"', ">␟<", "d␛e"):
+        assert shown in text

@@ -74,7 +74,7 @@ def test_every_fault_is_told_at_once_with_its_place(workspace: Workspace) -> Non
             16,
             "installation 'acme': settings.services[1].integration_kay: unknown "
             "(did you mean 'integration_key'?); known are name, integration_key, id, "
-            "pagerduty_id, pagerduty_name",
+            "pagerduty_id, pagerduty_name, former_names",
         ),
         (
             21,

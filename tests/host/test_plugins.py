@@ -30,7 +30,7 @@ def test_enabled_plugins_are_active_and_say_what_they_offer(workspace: Workspace
         "0.1.0",
         "pagerduty-plugin",
         "active",
-        "pagerduty, pagerduty.trigger",
+        "pagerduty, pagerduty.trigger, pagerduty.change",
     ]
     assert _row(run.stdout, "webhook")[2:] == ["hostspec-webhook", "disabled", "not enabled"]
 
@@ -43,7 +43,7 @@ def test_a_failed_plugin_is_listed_and_the_exit_code_says_so(workspace: Workspac
     assert run.returncode == 2
     assert _row(run.stdout, "nope")[3:] == [
         "failed",
-        "is not installed; installed are pagerduty, tickets, webhook",
+        "is not installed; installed are night-watch, pagerduty, saboteur, tickets, webhook",
     ]
 
 
@@ -73,7 +73,7 @@ def test_a_file_that_was_named_must_be_there(workspace: Workspace) -> None:
     assert run.returncode == 2
 
 
-@pytest.mark.parametrize("name", ["pagerduty", "pagerduty.trigger", "webhook"])
+@pytest.mark.parametrize("name", ["pagerduty", "pagerduty.trigger", "pagerduty.change", "webhook"])
 @pytest.mark.parametrize("configured", [True, False])
 def test_schemas_are_json_schema(workspace: Workspace, name: str, *, configured: bool) -> None:
     if not configured:

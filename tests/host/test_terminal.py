@@ -80,6 +80,21 @@ def test_sending_shows_progress_and_each_delivery_on_a_line_of_its_own(
     assert "line 2: not a JSON object" in texts
 
 
+def test_a_check_and_a_test_are_coloured_and_fit_80_columns(workspace: Workspace) -> None:
+    workspace.configure(('services = ["checkout", "platform"]', 'services = ["checkout"]'))
+
+    for command in (("check", "--online"), ("test", "acme/checkout")):
+        code, seen = on_terminal(workspace, *command)
+
+        assert code == 0
+        assert "\x1b[32m" in seen
+        shown = ESCAPE.sub("", seen)
+        assert "All well" in shown
+        # what an action says of itself is as long as it is
+        lines = [text for text in shown.splitlines() if not text.startswith("rule ")]
+        assert max(map(len, lines)) <= 80
+
+
 def test_progress_stays_on_the_terminal_when_the_output_is_piped(workspace: Workspace) -> None:
     code, piped = on_terminal(workspace, "send", piped=True, given=line())
 

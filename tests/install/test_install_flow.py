@@ -339,6 +339,7 @@ def test_a_name_follows_pagerduty_until_a_person_changes_it() -> None:
     assert desk.connect(entry(1, "Billing", id="PA")).notes == ()
     (service,) = desk.installations["Acme Inc"].settings.services
     assert (service.id, service.name, service.pagerduty_name) == ("service-1", "Ours", "Billing")
+    assert service.former_names == ("Checkout", "Payments")
 
 
 def test_a_refreshed_name_does_not_take_anothers() -> None:

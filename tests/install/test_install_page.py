@@ -11,10 +11,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import attrs
 import pytest
+from forms import Form
 
 from pagerduty_plugin.testing import App, FakePagerDuty
-
-from .conftest import Form
 
 PAGE = "/install/integration"
 BACK = "https://host.example/back"
@@ -136,6 +135,7 @@ def test_an_app_may_keep_keys_spell_the_name_and_grant_others(visitor: Visitor) 
             ({"redirect_url": url}, 400, "The supplied redirect URL does not match a redirect URL")
             for url in ("https://evil.example/back", f"{BACK}/more", "", "http://host.example/back")
         ),
+        ({"redirect_url": f"{BACK}?a=\x1b"}, 400, "URL has a character that no URL has."),
         ({"version": "1"}, 400, "This page knows version 2 only."),
     ],
 )
@@ -184,3 +184,12 @@ def test_a_form_without_length_is_refused(visitor: Visitor) -> None:
         with connection.makefile("rb") as stream:
             response = stream.read()
     assert response.startswith(b"HTTP/1.1 411 ")
+
+
+def test_a_service_without_a_key_gets_one_though_the_app_renews_none(visitor: Visitor) -> None:
+    visitor.fake.register_app(attrs.evolve(APP, renews=False))
+    service_id = visitor.fake.create_service("empty")
+    (first,) = visitor.connect("empty")["integration_keys"]
+    (again,) = visitor.connect("empty")["integration_keys"]
+    assert first == again
+    assert (first["id"], len(first["integration_key"])) == (service_id, 32)

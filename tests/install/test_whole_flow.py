@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 import attrs
 import pytest
 import requests  # noqa: TID253 -- the browser of these tests
+from forms import Form
 
 from hostspec import (
     CALLBACK_HEADERS,
@@ -27,8 +28,6 @@ from hostspec.kernel import Host, Rule, load
 from pagerduty_plugin.installation import PagerDuty
 from pagerduty_plugin.settings import InstallFlowSettings
 from pagerduty_plugin.testing import App, FakePagerDuty
-
-from .conftest import Form
 
 
 @attrs.define

@@ -165,6 +165,22 @@ def test_a_coroutine_is_a_failure() -> None:
     assert answer == Answer("a", None, "returned a coroutine, which is not run")
 
 
+def test_an_answer_that_fails_when_looked_at_is_given_as_it_is() -> None:
+    """A proxy says by ``__class__`` what it is, and may do anything to find out."""
+
+    class Proxy:
+        @property  # type: ignore[misc]
+        def __class__(self) -> type:
+            raise RuntimeError("canary")
+
+    proxy = Proxy()
+
+    (answer,) = ask(hooks_of(a=answering(lambda: proxy)))
+
+    assert answer.value is proxy
+    assert answer.failure == ""
+
+
 def test_one_that_exceeds_the_deadline_is_left_behind_and_switched_off(
     gate: threading.Event,
 ) -> None:

@@ -847,6 +847,18 @@ class TestThreads:
         assert page.operations == ["trigger"]
 
 
+def test_what_an_alert_holds_open_can_be_asked() -> None:
+    host = host_of(Page())
+    assert host.held_by(firing("a").identity) == ()
+
+    host.handle(firing("a"))
+
+    assert [incident.place.correlation_key for incident in host.held_by(firing("a").identity)] == [
+        "a"
+    ]
+    assert host.held_by(firing("b").identity) == ()
+
+
 def wait_until_queued(host: Host, number: int, name: object = DISK) -> None:
     """Return when so many stand in the queue of an alert or a place."""
     pause = threading.Event()

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 import pytest
+import trustme
 
-from hostspec import Alert, Delivery, Installation, Outcome, SendContext
+from hostspec import Alert, Delivery, Installation, Outcome, SendContext, structure
 from pagerduty_plugin.client import Client
 from pagerduty_plugin.installation import PagerDuty
-from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
+from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
 
-KEYS = {
-    "checkout": "0123456789abcdef0123456789abcdef",
-    "platform": "PLATFORMplatformPLATFORMplatform",
-}
+from .wire import KEYS, Proxy, Responder
 
 
 @attrs.frozen
@@ -29,14 +30,26 @@ class Desk:
     action: Trigger
     installation: Installation[InstallationSettings]
 
-    def plan(self, alert: Alert, *services: str, severity: str = "default") -> list[Delivery]:
-        """Plan for services; for checkout where none is named."""
-        settings = TriggerSettings(services=services or ("checkout",), severity=severity)
-        return list(self.action.plan(alert, settings, self.installation, rule="Pages"))
+    def over(self, **network: Any) -> Desk:
+        """Give the same desk with other settings of the network."""
+        settings = attrs.evolve(self.installation.settings, network=NetworkSettings(**network))
+        return attrs.evolve(self, installation=attrs.evolve(self.installation, settings=settings))
+
+    def plan(self, alert: Alert, *services: str, **settings: Any) -> list[Any]:
+        """Plan for services, with what else a rule sets; for checkout where none is named."""
+        given = {"services": services or ("checkout",), **settings}
+        structured = structure(TriggerSettings, given)
+        return list(self.action.plan(alert, structured, self.installation, rule="Pages"))
 
     def deliver(self, delivery: Delivery, **context: Any) -> Outcome:
         """Send one delivery."""
         return self.action.send(delivery, self.installation, SendContext(**context))
+
+    def tell(self, alert: Alert, **settings: Any) -> Delivery:
+        """Plan for one service by a rule's settings, and send."""
+        (delivery,) = self.plan(alert, **settings)
+        assert self.deliver(delivery).delivered
+        return delivery
 
     def send(self, alert: Alert, *services: str, **context: Any) -> Outcome:
         """Plan for one service and send."""
@@ -60,7 +73,7 @@ class Desk:
 
 
 def connect(url: str, **keys: str) -> Installation[InstallationSettings]:
-    """Make an installation at a base URL."""
+    """Make an installation at a base URL, with keys by service."""
     services = [
         {"name": name, "integration_key": key} for name, key in (keys or dict(KEYS)).items()
     ]
@@ -78,3 +91,87 @@ def fake() -> Iterator[FakePagerDuty]:
 def desk(fake: FakePagerDuty) -> Desk:
     """Give the action with an installation at the fake."""
     return Desk(fake, Trigger(Client({})), connect(fake.url))
+
+
+@pytest.fixture
+def respond() -> Iterator[Callable[..., Responder]]:
+    """Give a function that starts a responder: for each connection, the answers."""
+    with contextlib.ExitStack() as stack:
+
+        def respond(*connections: tuple[bytes, ...]) -> Responder:
+            responder = Responder(*connections)
+            stack.callback(responder.close)
+            return responder
+
+        yield respond
+
+
+@pytest.fixture
+def unused_url() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def trusting(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Give an environment in which the authority is trusted."""
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return {"REQUESTS_CA_BUNDLE": str(path)}
+
+
+@pytest.fixture
+def server_context(authority: trustme.CA) -> ssl.SSLContext:
+    """Give what a TLS server on loopback needs."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def https_fake(server_context: ssl.SSLContext) -> Iterator[FakePagerDuty]:
+    """Give a fake over TLS."""
+    with FakePagerDuty(services=KEYS, ssl_context=server_context) as fake:
+        yield fake
+
+
+@pytest.fixture
+def proxy_for() -> Iterator[Callable[..., Proxy]]:
+    with contextlib.ExitStack() as stack:
+
+        def make(port: int, answer: bytes = b"", tls: ssl.SSLContext | None = None) -> Proxy:
+            proxy = Proxy(("127.0.0.1", port), answer, tls)
+            stack.callback(proxy.close)
+            return proxy
+
+        yield make
+
+
+@pytest.fixture
+def named_fake(authority: trustme.CA) -> Iterator[FakePagerDuty]:
+    """Give a fake whose certificate is of a host that only a proxy reaches."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("events.invalid").configure_cert(context)
+    with FakePagerDuty(services=KEYS, ssl_context=context) as fake:
+        yield fake
+
+
+@pytest.fixture
+def full_url() -> Iterator[str]:
+    """Give the address of a listener whose queue is full, which answers nobody."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        host, port = listening.getsockname()
+        for _ in range(8):  # more than any queue of length 0 holds
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)  # noqa: FBT003 -- the name of the method says it
+            with contextlib.suppress(BlockingIOError):
+                filler.connect((host, port))
+        yield f"http://{host}:{port}"

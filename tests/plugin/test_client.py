@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import re
 import socket
-import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import trustme
 
 from hostspec import Alert, OutcomeKind
-from pagerduty_plugin import client as client_module
-from pagerduty_plugin.client import MOST_READ, Client, Surroundings
+from pagerduty_plugin.client import MOST_READ, Client
+from pagerduty_plugin.network import Surroundings
 from pagerduty_plugin.reply import NoReply, Reply, Trouble
 from pagerduty_plugin.testing import (
     Answer,
@@ -39,111 +35,21 @@ from pagerduty_plugin.testing import (
 )
 from pagerduty_plugin.trigger import Trigger
 
-from .conftest import KEYS, Desk, connect
-
-KEY = KEYS["checkout"]
-EVENT = (
-    b'{"routing_key":"%s","event_action":"trigger","dedup_key":"k",'
-    b'"payload":{"summary":"Down","source":"s","severity":"error"}}' % KEY.encode()
+from .conftest import Desk, connect
+from .wire import (
+    ACCEPTED,
+    EVENT,
+    HTTP_ACCEPTED,
+    KEY,
+    Listener,
+    Proxy,
+    Responder,
+    configuration,
+    network,
+    post,
+    read_request,
+    unsent,
 )
-ACCEPTED = '{"status":"success","message":"Event processed","dedup_key":"k"}'
-HTTP_ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
-
-
-def post(client: Client, url: str, destination: str = "checkout") -> Reply | NoReply:
-    return client.post(f"{url}/v2/enqueue", EVENT, destination=destination)
-
-
-def network(reason: str) -> NoReply:
-    return NoReply(Trouble.NETWORK, reason)
-
-
-def configuration(reason: str) -> NoReply:
-    return NoReply(Trouble.CONFIGURATION, reason)
-
-
-def read_request(connection: socket.socket) -> bytes:
-    """Read one request with its body; empty if the other side closed."""
-    request = b""
-    while b"\r\n\r\n" not in request:
-        received = connection.recv(65536)
-        if not received:
-            return b""
-        request += received
-    length = re.search(rb"content-length: (\d+)", request, re.IGNORECASE)
-    whole = request.index(b"\r\n\r\n") + 4 + (int(length[1]) if length else 0)
-    while len(request) < whole:
-        request += connection.recv(65536)
-    return request
-
-
-class Listener:
-    """A server that treats each connection as a function says, one after the other."""
-
-    def __init__(self, *treatments: Callable[[socket.socket], None]) -> None:
-        self.connections = 0
-        self.closed = threading.Semaphore(0)
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._open = self._socket
-        self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._serve, args=(treatments,), daemon=True)
-        self._thread.start()
-
-    def _serve(self, treatments: tuple[Callable[[socket.socket], None], ...]) -> None:
-        for treat in treatments:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._open = connection
-            with connection, contextlib.suppress(OSError):
-                treat(connection)
-            self.closed.release()
-
-    def close(self) -> None:
-        for each in (self._socket, self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join()
-
-
-class Responder(Listener):
-    """A server that answers the requests of each connection in order, then closes it."""
-
-    def __init__(self, *connections: tuple[bytes, ...]) -> None:
-        self.requests: list[bytes] = []
-        super().__init__(*(self._answering(answers) for answers in connections))
-
-    def _answering(self, answers: tuple[bytes, ...]) -> Callable[[socket.socket], None]:
-        def treat(connection: socket.socket) -> None:
-            for answer in answers:
-                self.requests.append(read_request(connection))
-                connection.sendall(answer)
-
-        return treat
-
-
-@pytest.fixture
-def respond() -> Iterator[Callable[..., Responder]]:
-    """Give a function that starts a responder: for each connection, the answers."""
-    with contextlib.ExitStack() as stack:
-
-        def respond(*connections: tuple[bytes, ...]) -> Responder:
-            responder = Responder(*connections)
-            stack.callback(responder.close)
-            return responder
-
-        yield respond
-
-
-@pytest.fixture
-def unused_url() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return f"http://127.0.0.1:{listening.getsockname()[1]}"
-
 
 # what is sent
 
@@ -291,14 +197,14 @@ def test_a_second_break_is_told(desk: Desk) -> None:
     assert desk.send(Alert("k", "Down")).delivered
 
 
-def test_timeouts_and_garbage_are_not_repeated(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "READ_TIMEOUT", 0.2)
+def test_timeouts_and_garbage_are_not_repeated(desk: Desk) -> None:
+    hurried = desk.over(timeout=0.2)
     gate = Gate()
-    for how in (late(gate), garbage()):
-        assert desk.send(Alert("k", "Down")).delivered
+    for at, how in ((hurried, late(gate)), (desk, garbage())):
+        assert at.send(Alert("k", "Down")).delivered
         before = len(desk.fake.requests)
         desk.fake.misbehave(how, times=1)
-        assert desk.send(Alert("k", "Down")).kind is OutcomeKind.UNREACHABLE
+        assert at.send(Alert("k", "Down")).kind is OutcomeKind.UNREACHABLE
         assert len(desk.fake.requests) == before + 1
     gate.open()
 
@@ -378,22 +284,16 @@ def test_a_body_without_end_is_left() -> None:
     listener.close()
 
 
-def test_a_reply_that_does_not_come_in_time_is_given_up(
-    fake: FakePagerDuty, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client_module, "READ_TIMEOUT", 0.2)
+def test_a_reply_that_does_not_come_in_time_is_given_up(fake: FakePagerDuty) -> None:
     gate = Gate()
     fake.misbehave(late(gate), times=1)
     client = Client({})
-    assert post(client, fake.url) == network("no reply within 0.2 s")
+    assert post(client, fake.url, timeout=0.2) == network("no reply within 0.2 s")
     gate.open()
     assert post(client, fake.url) == Reply(202, ACCEPTED)
 
 
-def test_a_202_whose_body_does_not_come_in_time_is_known(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(client_module, "READ_TIMEOUT", 0.2)
+def test_a_202_whose_body_does_not_come_in_time_is_known() -> None:
     gate = threading.Event()
 
     def stall(connection: socket.socket) -> None:
@@ -402,32 +302,24 @@ def test_a_202_whose_body_does_not_come_in_time_is_known(
         gate.wait()
 
     listener = Listener(stall)
-    assert post(Client({}), listener.url) == Reply(202, "")
+    assert post(Client({}), listener.url, timeout=0.2) == Reply(202, "")
     gate.set()
     listener.close()
 
 
-def test_a_connection_that_is_not_made_in_time_is_given_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A listener whose queue is full answers nobody."""
-    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 0.2)
-    with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(socket.socket())
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        host, port = listening.getsockname()
-        for _ in range(8):  # more than any queue of length 0 holds
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)  # noqa: FBT003 -- the name of the method says it
-            with contextlib.suppress(BlockingIOError):
-                filler.connect((host, port))
-        answer = post(Client({}), f"http://{host}:{port}")
-    assert answer == network("no connection within 0.2 s")
+def test_a_connection_that_is_not_made_in_time_is_given_up(full_url: str) -> None:
+    answer = post(Client({}), full_url, connect_timeout=0.2)
+    assert answer == unsent("no connection within 0.2 s")
+
+
+def test_a_proxy_that_takes_no_connection_is_told(full_url: str) -> None:
+    client = Client({"http_proxy": full_url})
+    answer = post(client, "http://events.invalid", connect_timeout=0.2)
+    assert answer == unsent("no proxy: no connection within 0.2 s")
 
 
 def test_a_refused_connection_is_told(unused_url: str) -> None:
-    assert post(Client({}), unused_url) == network("no connection: Connection refused")
+    assert post(Client({}), unused_url) == unsent("no connection: Connection refused")
 
 
 def test_a_host_that_no_name_server_knows_is_told() -> None:
@@ -462,27 +354,6 @@ def test_no_redirect_is_followed(fake: FakePagerDuty, status: int) -> None:
 
 
 # TLS
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def trusting(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Give an environment in which the authority is trusted."""
-    path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return {"REQUESTS_CA_BUNDLE": str(path)}
-
-
-@pytest.fixture
-def https_fake(authority: trustme.CA) -> Iterator[FakePagerDuty]:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with FakePagerDuty(services=KEYS, ssl_context=context) as fake:
-        yield fake
 
 
 def test_a_trusted_server_gets_the_event_over_one_connection(
@@ -530,8 +401,12 @@ def test_a_server_of_another_name_gets_nothing(
 
 
 def test_a_ca_bundle_that_is_not_there_is_told(https_fake: FakePagerDuty, tmp_path: Path) -> None:
-    client = Client({"REQUESTS_CA_BUNDLE": str(tmp_path / "none.pem")})
-    reason = "the CA certificates are missing; check REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
+    missing = tmp_path / "none.pem"
+    client = Client({"REQUESTS_CA_BUNDLE": str(missing)})
+    reason = (
+        f"network.ca_bundle: REQUESTS_CA_BUNDLE: {missing} cannot be read: "
+        "No such file or directory"
+    )
     assert post(client, https_fake.url) == configuration(reason)
 
 
@@ -543,60 +418,6 @@ def test_a_server_without_tls_is_told(fake: FakePagerDuty) -> None:
 
 
 # proxies
-
-
-class Proxy:
-    """A small proxy that connects, or answers what it is told to."""
-
-    def __init__(self, target: tuple[str, int], answer: bytes = b"") -> None:
-        self.requests: list[bytes] = []
-        self._target = target
-        self._answer = answer
-        self._listener = Listener(*[self._treat] * 3)
-        self.address = f"user:proxy-secret@127.0.0.1:{self._listener.port}"
-
-    def _treat(self, connection: socket.socket) -> None:
-        self.requests.append(read_request(connection))
-        if self._answer:
-            connection.sendall(self._answer)
-            return
-        with socket.create_connection(self._target) as there:
-            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=pump, args=(there, connection), daemon=True)
-            back.start()
-            pump(connection, there)
-            back.join()
-
-    def close(self) -> None:
-        self._listener.close()
-
-
-def pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while received := source.recv(65536):
-            sink.sendall(received)
-        sink.shutdown(socket.SHUT_WR)
-
-
-@pytest.fixture
-def proxy_for() -> Iterator[Callable[..., Proxy]]:
-    with contextlib.ExitStack() as stack:
-
-        def make(port: int, answer: bytes = b"") -> Proxy:
-            proxy = Proxy(("127.0.0.1", port), answer)
-            stack.callback(proxy.close)
-            return proxy
-
-        yield make
-
-
-@pytest.fixture
-def named_fake(authority: trustme.CA) -> Iterator[FakePagerDuty]:
-    """Give a fake whose certificate is of a host that only a proxy reaches."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("events.invalid").configure_cert(context)
-    with FakePagerDuty(services=KEYS, ssl_context=context) as fake:
-        yield fake
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
@@ -677,7 +498,7 @@ def test_loopback_is_never_proxied(fake: FakePagerDuty, host: str) -> None:
     dead = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:1")
     answer = post(Client(dead), f"http://{host}:{fake.port}")
     if host == "127.0.0.2":  # loopback too, but the fake does not listen there
-        assert answer == network("no connection: Connection refused")
+        assert answer == unsent("no connection: Connection refused")
     else:
         assert answer == Reply(202, ACCEPTED)
 
@@ -726,8 +547,8 @@ def test_a_proxy_that_forwards_plain_http_may_refuse_too(respond: Callable[..., 
 @pytest.mark.parametrize(
     ("proxy", "told"),
     [
-        ("http://user:secret@127.0.0.1:1", network("no proxy: Connection refused")),
-        ("127.0.0.1:1", network("no proxy: Connection refused")),
+        ("http://user:secret@127.0.0.1:1", unsent("no proxy: Connection refused")),
+        ("127.0.0.1:1", unsent("no proxy: Connection refused")),
         ("http://", configuration("cannot be sent: InvalidProxyURL")),
         ("odd://user:secret@x.invalid", configuration("cannot be sent: ProxySchemeUnknown")),
         ("socks5://user:secret@x.invalid", configuration("cannot be sent: InvalidSchema")),
@@ -752,7 +573,10 @@ def test_no_secret_is_logged_told_or_shown(
     proxy = proxy_for(named_fake.port)
     client = Client({**trusting, "https_proxy": f"http://{proxy.address}"})
     shown = [client, client._surroundings, desk.action, desk.installation]
-    told = [post(client, "https://events.invalid"), post(client, "https://other.invalid")]
+    told = [
+        post(client, "https://events.invalid"),
+        post(client, "https://other.invalid", timeout=0.2),
+    ]
     for how in (None, reset(), garbage(), truncated(), failing(500)):
         if how:
             desk.fake.misbehave(how, times=1)

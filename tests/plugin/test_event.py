@@ -12,7 +12,8 @@ import pytest
 from hostspec import Alert, Identity, Repair
 from pagerduty_plugin import event
 
-from .conftest import KEYS, Desk
+from .conftest import Desk
+from .wire import KEYS
 
 FULL = Alert(
     "db-1/disk",
@@ -292,7 +293,7 @@ def test_no_two_identities_share_a_dedup_key() -> None:
         Identity("", "k" * 300),
         Identity("", "k" * 301),
     ]
-    keys = [event.dedup_key(identity)[0] for identity in identities]
+    keys = [event.dedup_key(each)[0] for each in identities]
     assert len(set(keys)) == len(keys)
     assert all(len(key) <= 255 for key in keys)
 
@@ -359,6 +360,9 @@ def test_integration_keys_are_taken(key: str) -> None:
         ("x" * 31 + "ü", "it has 32 characters, not all of them letters and digits"),
         ("x" * 31 + "٣", "it has 32 characters, not all of them letters and digits"),
         ("x" * 32 + "\n", "has 33 characters"),
+        ("pdus+_0XBPWQQ_aaaaaaaa", "it begins as an OAuth token of PagerDuty's does"),
+        ("pdeu+_0XBPWQQ_aaaaaa", "it begins as an OAuth token of PagerDuty's does"),
+        ("https://events.pagerduty.com/integration/x/enqueue", "it is a URL"),
         ("", "has 0 characters"),
     ],
 )

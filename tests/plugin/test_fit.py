@@ -11,14 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hostspec import Alert, Identity, SendContext, Severity
+from hostspec import Alert, Identity, SendContext, SettingsError, Severity, structure
 from pagerduty_plugin import event
 from pagerduty_plugin.client import Client
 from pagerduty_plugin.fit import fit, size
+from pagerduty_plugin.settings import TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
 
-from .conftest import KEYS, Desk, connect
+from .conftest import Desk, connect
+from .wire import KEYS
 
 LARGEST = 512_000
 LATE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -370,3 +372,75 @@ def test_any_alert_is_taken_and_keeps_what_matters(shared: Desk, fields: dict[st
     assert set(payload["custom_details"]["_delivery"]) == {"delayed_by", "attempts", "collapsed"}
     preview = shared.action.preview(delivery, shared.installation, SendContext(**EVERY_MARK))
     assert json.loads(json.dumps(preview.body)) == {**sent_event, "routing_key": "********"}
+
+
+templates = st.sampled_from(
+    [
+        "{{ summary }}",
+        "{{ details }} {{ labels }}",
+        "{{ details.log|default(key) }}",
+        "{% for name in labels %}{{ labels[name] }}{% endfor %}",
+        "{{ labels.missing }}",
+        "{{ 1 / 0 }}",
+        "{{ '\ud800' }}{{ source }}",
+        "{{ [url, source, group]|join('\n') }}",
+    ]
+)
+words = templates | texts | st.just("https://x.example/")
+needed = words.filter(str.strip)
+steady = st.sampled_from(
+    ["{{ labels.missing }}", "{{ source }}/{{ key }}", "{{ key ~ labels }}", "{{ 1 / 0 }}"]
+)
+rules = st.fixed_dictionaries(
+    {},
+    optional={
+        "severity": st.sampled_from(["default", "critical", "error", "warning", "info"]),
+        "dedup_key": st.sampled_from(["alert", "rule and alert"]) | steady,
+        **dict.fromkeys(("summary", "component", "group", "class", "client", "client_url"), words),
+        "details": st.dictionaries(names.filter(str.strip), words, max_size=4),
+        "links": st.lists(st.fixed_dictionaries({"href": needed, "text": words}), max_size=3),
+        "images": st.lists(
+            st.fixed_dictionaries({"src": needed, "href": words, "alt": words}), max_size=3
+        ),
+    },
+)
+
+
+def loadable(rule: dict[str, Any]) -> bool:
+    """Say whether a rule may be loaded: what hypothesis writes may look like a template."""
+    try:
+        structure(TriggerSettings, {"services": ["checkout"], **rule})
+    except SettingsError:
+        return False
+    return True
+
+
+@settings(
+    max_examples=60,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+    ],
+)
+@given(alerts.filter(lambda fields: size_of(fields) < 1_000_000), rules.filter(loadable))
+def test_any_rule_says_of_any_alert_what_is_taken_and_keeps_what_matters(
+    shared: Desk, fields: dict[str, Any], rule: dict[str, Any]
+) -> None:
+    alert = Alert(**fields)
+    (delivery,) = shared.plan(alert, **rule)
+    assert shared.plan(alert, **rule) == [delivery]
+    outcome = shared.deliver(delivery, **EVERY_MARK)
+    assert outcome.delivered, outcome
+    assert len(shared.body) <= LARGEST
+    key = shared.event["dedup_key"]
+    assert key == delivery.place.correlation_key
+    severity = rule.get("severity", "default")
+    wanted = alert.severity.replace("debug", "info") if severity == "default" else severity
+    assert shared.payload["severity"] == wanted
+    (resolve,) = shared.plan(Alert(**{**fields, "status": "resolved"}), **rule)
+    assert resolve.place == delivery.place
+    assert shared.deliver(resolve).delivered
+    assert shared.event["dedup_key"] == key
+    states = {incident.dedup_key: incident.state for incident in shared.fake.incidents}
+    assert states[key] == "resolved"

@@ -20,7 +20,8 @@ from pagerduty_plugin.testing import (
     throttling,
 )
 
-from .conftest import KEYS, Desk
+from .conftest import Desk
+from .wire import KEYS
 
 NOW = dt.datetime(2026, 11, 23, 3, 14, tzinfo=dt.UTC)
 

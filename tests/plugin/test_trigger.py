@@ -36,12 +36,14 @@ from hostspec import (
 from hostspec.kernel import Host, Rule, load
 from pagerduty_plugin import plugin
 from pagerduty_plugin.client import Client
+from pagerduty_plugin.extensions import Unextended
 from pagerduty_plugin.installation import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty, Gate, late
 from pagerduty_plugin.trigger import Trigger
 
-from .conftest import KEYS, Desk, connect
+from .conftest import Desk, connect
+from .wire import KEYS
 
 MISCONFIGURED = OutcomeKind.MISCONFIGURED
 
@@ -128,7 +130,7 @@ def test_threads_handle_alerts_at_once(fake: FakePagerDuty) -> None:
 
 def test_the_plugin_offers_provider_and_action() -> None:
     (provider,) = plugin.hostspec_providers()
-    (action,) = plugin.hostspec_actions()
+    action, change = plugin.hostspec_actions(hooks=Unextended())
     assert (provider.name, provider.label) == ("pagerduty", "PagerDuty")
     assert (action.name, action.provider) == ("pagerduty.trigger", "pagerduty")
     assert action.capabilities.idempotent
@@ -137,7 +139,8 @@ def test_the_plugin_offers_provider_and_action() -> None:
     info = infos["pagerduty"]
     assert (info.distribution, info.state) == ("pagerduty-plugin", "active")
     assert info.providers == ("pagerduty",)
-    assert info.actions == ("pagerduty.trigger",)
+    assert info.actions == ("pagerduty.trigger", "pagerduty.change")
+    assert (change.name, change.provider) == ("pagerduty.change", "pagerduty")
 
 
 def test_an_installation_has_its_services_as_destinations(desk: Desk) -> None:

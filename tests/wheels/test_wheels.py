@@ -101,7 +101,7 @@ def test_says_what_it_needs(wheels: dict[str, Wheel]) -> None:
     contract, plugin = wheels["hostspec"], wheels["pagerduty_plugin"]
 
     assert set(contract.dependencies) == {"pluggy", "attrs", "cattrs"}
-    assert set(plugin.dependencies) == {"hostspec", "requests", "attrs"}
+    assert set(plugin.dependencies) == {"hostspec", "requests", "urllib3", "attrs"}
     assert sorted(contract.dependencies["pluggy"].removeprefix("pluggy").split(",")) == [
         "<2",
         ">=1.7",

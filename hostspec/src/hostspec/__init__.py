@@ -7,6 +7,7 @@ from hostspec.alert import Alert
 from hostspec.collapse import collapse
 from hostspec.demonstration import Demonstration, Table
 from hostspec.destination_table import DestinationTable
+from hostspec.discovery import Discovery, DiscoveryError, Found, FoundState
 from hostspec.faults import Fault, FaultsError
 from hostspec.hookspecs import Answer, Hooks, HostSpec
 from hostspec.incident import (
@@ -54,9 +55,13 @@ __all__ = [
     "Demonstration",
     "Destination",
     "DestinationTable",
+    "Discovery",
+    "DiscoveryError",
     "Fault",
     "FaultsError",
     "FaultyAlertError",
+    "Found",
+    "FoundState",
     "FrozenDict",
     "Handle",
     "Hooks",

@@ -15,6 +15,7 @@ from hostspec.settings import secrets, structure
 if TYPE_CHECKING:
     from hostspec.demonstration import Demonstration
     from hostspec.destination_table import DestinationTable
+    from hostspec.discovery import Discovery
     from hostspec.setup import Setup
 
 S = TypeVar("S")
@@ -87,12 +88,26 @@ class Provider(abc.ABC, Generic[S]):
                 faults.append(Fault(path, str(error)))
         return faults
 
+    def notes(self, installations: Sequence[Installation[S]]) -> Sequence[str]:  # noqa: ARG002
+        """Say what a person should know of several installations together, a sentence each.
+
+        What concerns one alone is for `check`. Secrets may be read; sends nothing.
+
+        Args:
+            installations: all that a host has of this provider.
+        """
+        return ()
+
     def table(self) -> DestinationTable[S] | None:
         """Offer to edit the destinations of an installation; None where there are none to edit."""
         return None
 
     def setup(self) -> Setup[Any, S] | None:
         """Offer to connect an account in a browser; None where it is done by hand."""
+        return None
+
+    def discovery(self) -> Discovery[Any, S] | None:
+        """Offer to connect an account by asking for what it holds; None where that cannot be."""
         return None
 
     def demonstration(self) -> Demonstration | None:

@@ -1,4 +1,4 @@
-"""A strict stand-in for PagerDuty's Events API v2, as a server and as a pytest fixture.
+"""A strict stand-in for PagerDuty, as a server and as a pytest fixture.
 
 >>> from pagerduty_plugin.testing import FakePagerDuty
 >>> with FakePagerDuty() as fake:
@@ -34,6 +34,7 @@ from pagerduty_plugin.testing.misbehaviour import (
     throttling,
     truncated,
 )
+from pagerduty_plugin.testing.service_directory import Integration, Service
 
 __all__ = [
     "Answer",
@@ -42,9 +43,11 @@ __all__ = [
     "FakePagerDuty",
     "Gate",
     "Incident",
+    "Integration",
     "Misbehaviour",
     "Request",
     "Script",
+    "Service",
     "accepting_without_json",
     "captive_portal",
     "closing",

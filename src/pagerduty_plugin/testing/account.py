@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 import attrs
 
 from pagerduty_plugin.testing import answers, rules
+from pagerduty_plugin.testing.service_directory import ServiceDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,15 +107,18 @@ class Account:
     Attributes:
         region: ``us`` or ``eu``; a key of one region is unknown in the other.
         rate_limit: Events that each integration key may send in any 60 seconds; 0 is no limit.
+        subdomain: The part of the account's web address that is its own.
         clock: Tells the time, with its time zone.
+        directory: Its services.
     """
 
     region: str = "us"
     rate_limit: int = RATE_LIMIT
+    subdomain: str = "acme"
     clock: Callable[[], dt.datetime] = utc_now
     incidents: list[Incident] = attrs.field(factory=list, init=False)
     changes: list[Change] = attrs.field(factory=list, init=False)
-    _named: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
+    directory: ServiceDirectory = attrs.field(factory=ServiceDirectory, init=False, repr=False)
     _unnamed: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
     # Where the latest incident of (integration key, dedup key) stands in `incidents`.
     _latest: dict[tuple[str, str], int] = attrs.field(factory=dict, init=False, repr=False)
@@ -133,29 +137,9 @@ class Account:
             The integration key.
 
         Raises:
-            ValueError: the name is blank, or the key is malformed or already has a service.
+            ValueError: the name cannot be, or the key is malformed or already has a service.
         """
-        if not name.strip():
-            msg = "a service needs a name"
-            raise ValueError(msg)
-        key = uuid.uuid4().hex if key is None else key
-        if rules.routing_key_faults(key):
-            msg = f"the integration key of service {name!r} is not 32 letters and digits"
-            raise ValueError(msg)
-        if key in self._named:
-            msg = f"the integration key of service {name!r} is that of {self._named[key]!r}"
-            raise ValueError(msg)
-        self._named[key] = name
-        return key
-
-    @property
-    def services(self) -> tuple[str, ...]:
-        """The names of the services, in the order in which they were named."""
-        return tuple(dict.fromkeys(self._named.values()))
-
-    def latest_key(self, name: str) -> str:
-        """Give the integration key that a named service was given last."""
-        return [key for key, named in self._named.items() if named == name][-1]
+        return self.directory.add_integration(name, key=key).key
 
     def take_alert(self, body: bytes) -> answers.Answer:
         """Take the body of one alert event and answer it."""
@@ -188,7 +172,7 @@ class Account:
     def mask(self, text: str) -> str:
         """Cut every integration key in a text down to its last four characters."""
         text = _KEY_MEMBER.sub(lambda match: match[1] + _masked(match[2]), text)
-        for key in (*self._named, *self._unnamed):
+        for key in (*self.directory.keys, *self._unnamed):
             text = text.replace(key, _masked(key))
         return text
 
@@ -216,8 +200,8 @@ class Account:
         return key, service, event
 
     def _service(self, key: str) -> str | None:
-        if self._named:
-            return self._named.get(key)
+        if self.directory:
+            return self.directory.name_of(key)
         return self._unnamed.setdefault(key, f"service {len(self._unnamed) + 1}")
 
     def _is_throttled(self, key: str) -> bool:

@@ -109,6 +109,16 @@ def throttled(retry_after: str | None = None) -> Answer:
     return attrs.evolve(answer, headers=(("Retry-After", retry_after),))
 
 
+def rest(status: int, **members: object) -> Answer:
+    """Answer a call of the REST API: the members of one JSON object."""
+    return _json(status, **members)
+
+
+def rest_error(status: int, code: int, message: str, errors: Sequence[str] = ()) -> Answer:
+    """Answer a call of the REST API that fails, with PagerDuty's own error code."""
+    return _json(status, error={"message": message, "code": code, "errors": list(errors)})
+
+
 def _json(code: int, /, **members: object) -> Answer:
     return Answer(code, json.dumps(members, separators=(",", ":")).encode(), JSON)
 

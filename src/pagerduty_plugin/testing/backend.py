@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from pagerduty_plugin.testing import answers, install_page, misbehaviour, page, read_api, rules
+from pagerduty_plugin.testing import (
+    answers,
+    install_page,
+    misbehaviour,
+    page,
+    read_api,
+    rest_api,
+    rules,
+)
 from pagerduty_plugin.testing.log import Request
 
 if TYPE_CHECKING:
     from pagerduty_plugin.testing.account import Account
+    from pagerduty_plugin.testing.rest_api import RestApi
 
 ALERTS: Final = "/v2/enqueue"
 CHANGES: Final = "/v2/change/enqueue"
@@ -25,6 +34,7 @@ class Backend:
 
     Attributes:
         account: The account; use it while holding ``changed``.
+        rest_api: Its REST API; use it while holding ``changed``.
         changed: Guards everything here, and is notified whenever a request arrives, is answered
             or changes the account.
         requests: The log; use it while holding ``changed``.
@@ -33,6 +43,7 @@ class Backend:
     """
 
     account: Account
+    rest_api: RestApi
     changed: threading.Condition = attrs.field(factory=threading.Condition, init=False)
     requests: list[Request] = attrs.field(factory=list, init=False)
     apps: dict[str, install_page.App] = attrs.field(factory=dict, init=False)
@@ -71,6 +82,11 @@ class Backend:
 
     def take(self, request: Request) -> answers.Answer:
         """Answer a request properly."""
+        if request.path.startswith(rest_api.SERVICES):
+            with self.changed:
+                answer = self.rest_api.take(request)
+                self.changed.notify_all()
+            return answer
         if refusal := _refusal(request):
             return refusal
         with self.changed:
@@ -120,16 +136,16 @@ class Backend:
             for script in self._scripts:
                 script.clear()
 
-    def choose_unread(self) -> misbehaviour.Misbehaviour | None:
+    def choose_unread(self, request: Request) -> misbehaviour.Misbehaviour | None:
         """Choose how to mistreat a request whose body is not read yet."""
         with self.changed:
-            return misbehaviour.next_unread(self._scripts)
+            return misbehaviour.next_unread(self._scripts, request.path)
 
-    def choose(self, body: bytes) -> misbehaviour.Misbehaviour | None:
-        """Choose how to mistreat a request with this body."""
-        key = rules.routing_key_of(body)
+    def choose(self, request: Request) -> misbehaviour.Misbehaviour | None:
+        """Choose how to mistreat a request whose body is read."""
+        key = rules.routing_key_of(request.body)
         with self.changed:
-            return misbehaviour.next_read(self._scripts, key)
+            return misbehaviour.next_read(self._scripts, request.path, key)
 
     def wait(self, how: misbehaviour.Misbehaviour) -> None:
         """Wait as a misbehaviour says, or until the server stops."""

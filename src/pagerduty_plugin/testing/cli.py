@@ -7,12 +7,12 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from pagerduty_plugin.testing import account
+from pagerduty_plugin.testing import account, install_page
 from pagerduty_plugin.testing.fake import REGIONS, FakePagerDuty
 from pagerduty_plugin.testing.server import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _MAX_PORT: Final = 65_535
 
@@ -38,6 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for name, key in options.service:
             fake.add_service(name, key)
+        for name in options.empty_service:
+            fake.create_service(name)
+        for token in options.api_token:
+            fake.add_api_token(token)
+        for app in _apps(options.app):
+            fake.register_app(app)
     except ValueError as error:
         parser.error(str(error))
     told = threading.Event()
@@ -68,8 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fake-pagerduty",
         description=(
-            "A strict stand-in for PagerDuty's Events API v2 on loopback. It pages nobody; its "
-            "incidents are at / (page) and /incidents (JSON)."
+            "A strict stand-in for PagerDuty on loopback: Events API v2, install page and as much "
+            "of the REST API as connects services. It pages nobody; its incidents are at / (page) "
+            "and /incidents (JSON)."
         ),
         epilog=f"Example: fake-pagerduty --port 8080 --service checkout={'0123456789abcdef' * 2}",
         allow_abbrev=False,
@@ -89,6 +96,34 @@ def _parser() -> argparse.ArgumentParser:
         help=(
             "name a service and its integration key; may be repeated. "
             "Without it every well-formed key is taken"
+        ),
+    )
+    parser.add_argument(
+        "--empty-service",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name a service that has no integration yet; may be repeated",
+    )
+    parser.add_argument(
+        "--api-token",
+        action="append",
+        default=[],
+        metavar="TOKEN",
+        help=(
+            "take this token of the REST API: 20 characters, or an OAuth token, which begins with "
+            "pdus+_ or pdeu+_; may be repeated"
+        ),
+    )
+    parser.add_argument(
+        "--app",
+        type=_app,
+        action="append",
+        default=[],
+        metavar="ID=REDIRECT_URL",
+        help=(
+            f"let an app be installed at {install_page.PATH}, and its installations be sent back "
+            "there; may be repeated"
         ),
     )
     parser.add_argument(
@@ -125,6 +160,22 @@ def _service(text: str) -> tuple[str, str]:
         msg = "a service is given as NAME=KEY"
         raise argparse.ArgumentTypeError(msg)
     return name, key
+
+
+def _app(text: str) -> tuple[str, str]:
+    # The first `=`, because an id has none and a URL may.
+    app_id, equals, redirect_url = text.partition("=")
+    if not (app_id and equals and redirect_url):
+        msg = f"{text!r} is no app; one is given as ID=REDIRECT_URL"
+        raise argparse.ArgumentTypeError(msg)
+    return app_id, redirect_url
+
+
+def _apps(given: Sequence[tuple[str, str]]) -> Iterator[install_page.App]:
+    """Make an app of each id, with every redirect URL that it was given with."""
+    for app_id in dict.fromkeys(app_id for app_id, _ in given):
+        urls = tuple(url for named, url in given if named == app_id)
+        yield install_page.App(app_id=app_id, redirect_urls=urls)
 
 
 def _is_number(text: str) -> bool:

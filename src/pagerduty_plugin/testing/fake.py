@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Self
 
-from pagerduty_plugin.testing import account, misbehaviour
+from pagerduty_plugin.testing import account, misbehaviour, rest_api, service_directory
 from pagerduty_plugin.testing.backend import Backend
 from pagerduty_plugin.testing.server import HOST, Server
 
 if TYPE_CHECKING:
     import datetime as dt
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from types import TracebackType
 
     from pagerduty_plugin.testing.install_page import App
@@ -33,6 +33,9 @@ class FakePagerDuty:
         services: Names of services and their integration keys. While there is none, every
             well-formed key is taken.
         rate_limit: Events that each integration key may send in any 60 seconds; 0 is no limit.
+        rest_rate_limit: Calls of the REST API that each token may make in any 60 seconds; 0 is no
+            limit.
+        subdomain: The part of the account's web address that is its own.
         clock: Tells the time, with its time zone.
         ssl_context: Serves HTTPS with it.
 
@@ -47,6 +50,8 @@ class FakePagerDuty:
         port: int = 0,
         services: Mapping[str, str] | None = None,
         rate_limit: int = account.RATE_LIMIT,
+        rest_rate_limit: int = rest_api.RATE_LIMIT,
+        subdomain: str = "acme",
         clock: Callable[[], dt.datetime] = account.utc_now,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
@@ -54,10 +59,13 @@ class FakePagerDuty:
         if region not in REGIONS:
             msg = f"unknown region {region!r}; PagerDuty has {' and '.join(REGIONS)}"
             raise ValueError(msg)
-        self._account = account.Account(region=region, rate_limit=rate_limit, clock=clock)
+        self._account = account.Account(
+            region=region, rate_limit=rate_limit, subdomain=subdomain, clock=clock
+        )
         for name, key in (services or {}).items():
             self._account.add_service(name, key)
-        self._backend = Backend(self._account)
+        self._rest_api = rest_api.RestApi(self._account, rest_rate_limit)
+        self._backend = Backend(self._account, self._rest_api)
         self._port = port
         self._ssl_context = ssl_context
         self._server: Server | None = None
@@ -139,6 +147,12 @@ class FakePagerDuty:
         with self._backend.changed:
             return tuple(self._backend.requests)
 
+    @property
+    def services(self) -> tuple[service_directory.Service, ...]:
+        """Every service that was named, with its integrations."""
+        with self._backend.changed:
+            return self._account.directory.services
+
     def add_service(self, name: str, key: str | None = None) -> str:
         """Name the service of an integration key; from now on unnamed keys are unknown.
 
@@ -150,10 +164,75 @@ class FakePagerDuty:
             The integration key.
 
         Raises:
-            ValueError: the name is blank, or the key is malformed or already has a service.
+            ValueError: the name cannot be, or the key is malformed or already has a service.
         """
         with self._backend.changed:
             return self._account.add_service(name, key)
+
+    def create_service(self, name: str, *, status: service_directory.Status = "active") -> str:
+        """Create a service without integrations; one of this name gets the status.
+
+        Args:
+            name: The service's name.
+            status: Its status, as in PagerDuty's REST API.
+
+        Returns:
+            The service's id.
+
+        Raises:
+            ValueError: the name or the status cannot be.
+        """
+        with self._backend.changed:
+            return self._account.directory.add_service(name, status).id
+
+    def add_integration(  # noqa: PLR0913 - each has a default and a name
+        self,
+        service: str,
+        type: str = service_directory.EVENTS_API_V2,  # noqa: A002 - PagerDuty's word
+        *,
+        name: str = "",
+        key: str | None = None,
+        vendor: str = "",
+        key_shown: service_directory.Shown = "everywhere",
+    ) -> service_directory.Integration:
+        """Add an integration to a service, which is added too if there is none of this name.
+
+        Args:
+            service: The service's name.
+            type: One of the types of PagerDuty's REST API; only the key of an
+                ``events_api_v2_inbound_integration`` takes events here.
+            name: What people call it; empty for a name made of its type.
+            key: Its integration key; None makes one, but for an e-mail integration.
+            vendor: The id of the vendor it was made for.
+            key_shown: Where the REST API shows its key: ``everywhere``, ``alone`` (not in a list)
+                or ``nowhere``.
+
+        Raises:
+            ValueError: one of them cannot be, or the key already has a service.
+        """
+        with self._backend.changed:
+            return self._account.directory.add_integration(
+                service, type, name=name, key=key, vendor=vendor, key_shown=key_shown
+            )
+
+    def add_api_token(
+        self, token: str | None = None, *, scopes: Collection[str] = rest_api.SCOPES
+    ) -> str:
+        """Take a token of the REST API; without any, every call is refused.
+
+        Args:
+            token: An account's token (20 characters) or an OAuth token (``pdus+_...`` or
+                ``pdeu+_...``); None makes one for the account. One that is known gets the scopes.
+            scopes: What it may do: ``services.read``, ``services.write``.
+
+        Returns:
+            The token.
+
+        Raises:
+            ValueError: the token is of neither form, or a scope is unknown.
+        """
+        with self._backend.changed:
+            return self._rest_api.add_token(token, scopes)
 
     def register_app(self, app: App) -> None:
         """Let an app be installed: its install page is at ``/install/integration``.
@@ -170,6 +249,7 @@ class FakePagerDuty:
         *,
         times: int | None = None,
         key: str | None = None,
+        path: str = "",
     ) -> misbehaviour.Script:
         """Misbehave towards requests; of several scripts, the one given first is used up first.
 
@@ -177,6 +257,7 @@ class FakePagerDuty:
             how: What the requests meet; see `pagerduty_plugin.testing.misbehaviour`.
             times: How many requests meet it; None is until cleared.
             key: The integration key of these requests; None is all of them.
+            path: What the path of these requests holds, query included; empty is all of them.
 
         Returns:
             The script, which can be cleared on its own.
@@ -184,7 +265,7 @@ class FakePagerDuty:
         Raises:
             ValueError: ``times`` is below 1, or ``key`` is given for a body that is never read.
         """
-        script = misbehaviour.Script(how, times, key)
+        script = misbehaviour.Script(how, times, key, path)
         self._backend.misbehave(script)
         return script
 

@@ -8,8 +8,6 @@ published; their statuses are ours, as is all that PagerDuty does not document.
 
 from __future__ import annotations
 
-import hashlib
-import html
 import json
 import urllib.parse
 import uuid
@@ -17,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from pagerduty_plugin.testing import answers
+from pagerduty_plugin.testing import answers, service_directory
+from pagerduty_plugin.testing.escaping import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,13 +72,13 @@ def show(account: Account, apps: Mapping[str, App], query: str) -> answers.Answe
     if isinstance(app, answers.Answer):
         return app
     hidden = "".join(
-        f'<input type="hidden" name="{name}" value="{html.escape(asked[name][0])}">'
+        f'<input type="hidden" name="{name}" value="{escape(asked[name][0])}">'
         for name in ("app_id", "redirect_url", "version")
     )
     boxes = "".join(
-        f'<label><input type="checkbox" name="service" value="{html.escape(name)}"> '
-        f"{html.escape(name)}</label>"
-        for name in account.services
+        f'<label><input type="checkbox" name="service" value="{escape(name)}"> '
+        f"{escape(name)}</label>"
+        for name in _names(account)
     )
     return _page(
         200,
@@ -97,7 +96,7 @@ def grant(account: Account, apps: Mapping[str, App], form: str) -> answers.Answe
     if isinstance(app, answers.Answer):
         return app
     picked = asked.get("service", [])
-    if not picked or not set(picked) <= set(account.services):
+    if not picked or not set(picked) <= set(_names(account)):
         return _refusal(400, "Select at least one of this account's services.")
     services = [(name, _key(account, app, name)) for name in picked]
     entries = [_entry("service", name, key) for name, key in services]
@@ -121,6 +120,8 @@ def _app(apps: Mapping[str, App], asked: Mapping[str, Sequence[str]]) -> App | a
             400,
             "The supplied redirect URL does not match a redirect URL configured by this app.",
         )
+    if not redirect_url.isprintable():
+        return _refusal(400, "The supplied redirect URL has a character that no URL has.")
     if asked.get("version") != [_VERSION]:
         return _refusal(400, f"This page knows version {_VERSION} only.")
     return app
@@ -130,12 +131,17 @@ def _bare(url: str) -> str:
     return url.partition("#")[0].partition("?")[0]
 
 
+def _names(account: Account) -> list[str]:
+    return [service.name for service in account.directory.services]
+
+
 def _key(account: Account, app: App, service: str) -> str:
-    return account.add_service(service) if app.renews else account.latest_key(service)
+    kept = None if app.renews else account.directory.latest_key(service)
+    return kept or account.add_service(service)
 
 
 def _entry(kind: str, name: str, key: str) -> dict[str, str]:
-    identifier = f"P{hashlib.sha256(f'{kind} {name}'.encode()).hexdigest()[:6].upper()}"
+    identifier = service_directory.identifier(name if kind == "service" else f"{kind} {name}")
     return {"integration_key": key, "name": name, "id": identifier, "type": kind}
 
 
@@ -147,14 +153,14 @@ def _with_config(url: str, config: str) -> str:
 
 
 def _refusal(status: int, reason: str) -> answers.Answer:
-    return _page(status, "This app cannot be installed", f"<p>{html.escape(reason)}</p>")
+    return _page(status, "This app cannot be installed", f"<p>{escape(reason)}</p>")
 
 
 def _page(status: int, title: str, content: str) -> answers.Answer:
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)} · fake PagerDuty</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{html.escape(title)}</h1>\n{content}\n</body></html>\n"
+        f"<title>{escape(title)} · fake PagerDuty</title><style>{_STYLE}</style></head><body>"
+        f"<h1>{escape(title)}</h1>\n{content}\n</body></html>\n"
     )
     return answers.Answer(status, text.encode(), answers.HTML, _HEADERS)

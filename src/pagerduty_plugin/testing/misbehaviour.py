@@ -167,11 +167,13 @@ class Script:
         misbehaviour: What they meet.
         remaining: How many more requests meet it; None is until cleared.
         key: The integration key of these requests; None is all of them.
+        path: What the path of these requests holds, query included; empty is all of them.
     """
 
     misbehaviour: Misbehaviour
     remaining: int | None
     key: str | None = attrs.field(repr=False)
+    path: str = ""
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -186,6 +188,10 @@ class Script:
         """Let no further request meet it; those that wait at its gate go on waiting."""
         self.remaining = 0
 
+    def fits(self, path: str) -> bool:
+        """Whether requests with this path may still meet it."""
+        return self.remaining != 0 and self.path in path
+
     def use(self) -> Misbehaviour:
         """Count one request that meets it."""
         if self.remaining is not None:
@@ -193,17 +199,17 @@ class Script:
         return self.misbehaviour
 
 
-def next_unread(scripts: Iterable[Script]) -> Misbehaviour | None:
+def next_unread(scripts: Iterable[Script], path: str) -> Misbehaviour | None:
     """Choose for a request whose body is not read yet, among scripts in the order given."""
     for script in scripts:
-        if script.remaining != 0 and script.key is None:
+        if script.fits(path) and script.key is None:
             return script.use() if script.misbehaviour.wire == "unread reset" else None
     return None
 
 
-def next_read(scripts: Iterable[Script], key: str | None) -> Misbehaviour | None:
+def next_read(scripts: Iterable[Script], path: str, key: str | None) -> Misbehaviour | None:
     """Choose for a request with this integration key, among scripts in the order given."""
     for script in scripts:
-        if script.remaining != 0 and script.key in {None, key}:
+        if script.fits(path) and script.key in {None, key}:
             return script.use()
     return None

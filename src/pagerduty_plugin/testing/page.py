@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import collections
-import html
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pagerduty_plugin.testing import answers
+from pagerduty_plugin.testing.escaping import escape
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -82,7 +82,7 @@ def show(account: Account) -> answers.Answer:
             '<meta http-equiv="refresh" content="5">',
             f"<title>Incidents · fake PagerDuty</title><style>{_STYLE}</style></head><body>\n",
             "<h1>Incidents</h1>\n",
-            f'<p class="soft">Fake PagerDuty, region {html.escape(account.region)}. ',
+            f'<p class="soft">Fake PagerDuty, region {escape(account.region)}. ',
             "Nobody is paged from here.</p>\n",
             _counts(account.incidents),
             _incidents(account.incidents),
@@ -124,9 +124,9 @@ def _incident(incident: Incident) -> str:
         f'<td class="number soft" data-label="#">{incident.number}</td>'
         f'<td><span class="badge {incident.state}">{incident.state}</span></td>'
         f'<td class="severity {incident.severity}">{incident.severity}</td>'
-        f'<td class="what"><div class="summary">{html.escape(incident.summary)}</div>'
+        f'<td class="what"><div class="summary">{escape(incident.summary)}</div>'
         f"{_context(incident)}</td>"
-        f'<td data-label="Service">{html.escape(incident.service)}</td>'
+        f'<td data-label="Service">{escape(incident.service)}</td>'
         f'<td class="number" data-label="Events">{incident.events}</td>'
         f'<td class="small">{_time(incident.opened_at)}<br>{_time(incident.updated_at)}</td>'
         "</tr>\n"
@@ -144,26 +144,24 @@ def _context(incident: Incident) -> str:
     if "client" in event or "client_url" in event:
         client = event.get("client") or event["client_url"]
         links.append(f"from {_link(event.get('client_url', ''), client)}")
-    source = html.escape(event["payload"]["source"])
+    source = escape(event["payload"]["source"])
     more = f'<p class="small">{" · ".join(links)}</p>' if links else ""
-    return (
-        f'<p class="soft small">{source} · <code>{html.escape(incident.dedup_key)}</code></p>{more}'
-    )
+    return f'<p class="soft small">{source} · <code>{escape(incident.dedup_key)}</code></p>{more}'
 
 
 def _link(target: str, text: str | None) -> str:
-    shown = html.escape(text or target)
+    shown = escape(text or target)
     if not target.startswith(("https://", "http://")):
         return shown
-    return f'<a href="{html.escape(target)}" rel="noreferrer">{shown}</a>'
+    return f'<a href="{escape(target)}" rel="noreferrer">{shown}</a>'
 
 
 def _changes(changes: list[Change]) -> str:
     if not changes:
         return ""
     rows = "".join(
-        f'<tr><td class="what">{html.escape(change.summary)}</td>'
-        f"<td>{html.escape(change.service)}</td>"
+        f'<tr><td class="what">{escape(change.summary)}</td>'
+        f"<td>{escape(change.service)}</td>"
         f'<td class="small">{_time(change.received_at)}</td></tr>\n'
         for change in reversed(changes)
     )

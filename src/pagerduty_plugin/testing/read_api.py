@@ -65,10 +65,15 @@ def _request(account: Account, request: Request) -> dict[str, object]:
         "connection": request.connection,
         "method": request.method,
         "path": request.path,
-        "headers": [list(header) for header in request.headers],
+        "headers": [_header(*header) for header in request.headers],
         # Masked before it is quoted as JSON, which would hide a key of odd form from the mask.
         "body": account.mask(request.body.decode(errors="backslashreplace")),
         "arrived_at": request.arrived_at.isoformat(),
         "status": request.status,
         "misbehaviour": request.misbehaviour,
     }
+
+
+def _header(name: str, value: str) -> list[str]:
+    """Give a header; of a token, which may be a real one sent here by mistake, only the end."""
+    return [name, f"…{value[-4:]}" if name.lower() == "authorization" else value]

@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pagerduty_plugin.testing import answers, install_page, misbehaviour
+from pagerduty_plugin.testing import answers, install_page, misbehaviour, rest_api
 
 if TYPE_CHECKING:
     import ssl
@@ -123,7 +123,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path == install_page.PATH:
             self._install(query)
             return
-        if self.command == "GET" and not self.path.startswith("/v2/"):
+        if self.command == "GET" and not path.startswith(("/v2/", rest_api.SERVICES)):
             self._write(self._backend.read(path))
             return
         request = self._backend.arrived(
@@ -132,7 +132,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             path=self.path,
             headers=tuple(self.headers.items()),
         )
-        if how := self._backend.choose_unread():
+        if how := self._backend.choose_unread(request):
             self._backend.note(request, misbehaviour=how.name)
             self._reset()
             return
@@ -147,7 +147,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if len(body) < length:
             self.close_connection = True
             return
-        how = self._backend.choose(body)
+        how = self._backend.choose(request)
         if how is not None:
             request = self._backend.note(request, misbehaviour=how.name)
         self._treat(request, how or _PROPERLY)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
 import sqlalchemy as sa
 
 from hostspec.action import Limit
-from hostspec.delivery import ledger, observing
+from hostspec.delivery import ledger, lineup, observing
 from hostspec.delivery.budget import Budget
 from hostspec.delivery.line import Line, Waiting
 from hostspec.delivery.verdict import (
     FEWEST_TRIES,
+    FIRST_RETRY,
+    LONGEST_PAUSE,
     DeliveryState,
     LaneState,
     Verdict,
@@ -40,12 +42,15 @@ SETTLING: Final = "settle"
 """Stands as statement of a resolve that is sent once more."""
 
 FLYING_TOGETHER: Final = 4
-"""Attempts in flight at once in a lane that is healthy; one in any other."""
+"""Attempts in flight at once in a lane that is healthy, at the most; one in any other."""
+
+LOOK: Final = 64
+"""Lanes that are looked at together."""
 
 SLOW: Final = 2.0
 """Seconds after which an attempt in flight makes its lane one that others must not wait for."""
 
-FAR: Final = 600.0
+FAR: Final = LONGEST_PAUSE + 60.0
 """Seconds: nothing is due later than that, so a later moment is a clock that went back."""
 
 _URGENT: Final = sa.or_(
@@ -60,6 +65,7 @@ class Claim:
     Attributes:
         id: of the delivery.
         uid: names it for observers.
+        holder: who claimed it.
         delivery: what to send.
         incident: whose handle follow-ups need.
         attempt: which one this is, from 1.
@@ -70,10 +76,12 @@ class Claim:
         first_tried_at: when it was tried first.
         lane: its lane's state, as it was claimed.
         failures: of the lane, one after the other.
+        budgets: names of those that it was taken from.
     """
 
     id: int
     uid: str
+    holder: str
     delivery: Delivery
     incident: ledger.StoredIncident
     attempt: int
@@ -84,37 +92,42 @@ class Claim:
     first_tried_at: float
     lane: LaneState
     failures: int
+    budgets: tuple[str, ...] = ()
 
 
 def claim(
-    connection: sa.Connection, holder: str, now: float, *, most: int, unhealthy: int
-) -> Sequence[Claim]:
-    """Claim what is to be sent next, at most one delivery for each lane.
+    connection: sa.Connection,
+    holder: str,
+    now: float,
+    *,
+    together: int = FLYING_TOGETHER,
+    unhealthy: bool = True,
+) -> Claim | None:
+    """Claim what is to be sent next.
 
     Args:
         connection: of the transaction.
         holder: who claims.
         now: the time.
-        most: how many, at the most.
-        unhealthy: how many of them may be of lanes that are not healthy.
+        together: attempts in flight in one lane that is healthy, at the most.
+        unhealthy: whether it may be of a lane that is not healthy.
     """
-    claims: list[Claim] = []
-    for lane in _ready(connection, now):
-        if len(claims) >= most:
+    which = {"now": now, "far": now + FAR, "fresh": now - SLOW, "together": together}
+    ready = _READY if unhealthy else _HEALTHY_READY
+    for _ in range(LOOK):
+        found = connection.execute(ready, which).all()
+        for lane in found:
+            row = _head(connection, lane.id, now)
+            if row is None:
+                _sleep(connection, lane.id)
+                continue
+            afforded = _afforded(connection, lane, row, now)
+            if afforded is not None:
+                row, budgets = afforded
+                return _claimed(connection, lane, row, holder, now, budgets=budgets)
+        if len(found) < LOOK:
             break
-        sick = lane.state != LaneState.HEALTHY
-        slow = lane.flying > 0 and (sick or lane.claimed_at < now - SLOW)
-        if slow or (sick and unhealthy <= 0):
-            continue
-        row = _head(connection, lane.id, now)
-        if row is None:
-            _sleep(connection, lane.id)
-            continue
-        row = _afforded(connection, lane, row, now)
-        if row is not None:
-            claims.append(_claimed(connection, lane, row, holder, now))
-            unhealthy -= sick
-    return claims
+    return None
 
 
 def is_due(connection: sa.Connection, now: float) -> bool:
@@ -122,7 +135,7 @@ def is_due(connection: sa.Connection, now: float) -> bool:
     return connection.execute(_ANY_READY, {"now": now, "far": now + FAR}).first() is not None
 
 
-def settle(
+def settle(  # noqa: PLR0913 -- one argument for each thing that matters
     connection: sa.Connection,
     claim: Claim,
     outcome: Outcome,
@@ -130,8 +143,9 @@ def settle(
     *,
     arrived: bool,
     limits: Sequence[Limit],
+    actions: lineup.Actions,
 ) -> None:
-    """Write down what an attempt came to; nothing, if the claim was taken over meanwhile.
+    """Write down what an attempt came to; only that it was made, if it was taken over meanwhile.
 
     Args:
         connection: of the transaction.
@@ -140,19 +154,19 @@ def settle(
         now: the time.
         arrived: it may have arrived.
         limits: how much the destination takes, as known now.
+        actions: say what may collapse.
     """
     row = connection.execute(_SETTLED, {"number": claim.id}).first()
     if row is None:
         return
     stored = ledger.stored_of(row)
-    delivered = outcome.delivered
-    episode = stored.episode.after(
-        claim.delivery.operation, delivered=delivered, may_have_arrived=arrived
-    )
-    if row.holder is None or row.attempts != claim.attempt:
-        # somebody else took it over, who may have sent it too
-        ledger.note_episode(connection, stored.id, attrs.evolve(episode, in_doubt=True), now)
+    operation = claim.delivery.operation
+    if row.holder != claim.holder or row.attempts != claim.attempt:
+        if arrived:
+            _note_late(connection, stored, operation, now, active=row.active)
         return
+    delivered = outcome.delivered
+    episode = stored.episode.after(operation, delivered=delivered, may_have_arrived=arrived)
     if claim.statement_id == SETTLING and delivered:
         episode = attrs.evolve(episode, in_doubt=False)
     verdict = judge(
@@ -160,39 +174,69 @@ def settle(
         now,
         attempts=claim.attempt,
         failures=claim.failures,
-        others_got_through=_others_got_through(connection, claim),
+        others_got_through=_others_got_through(connection, claim, now),
     )
-    _note_lane(connection, stored.lane_id, verdict, outcome, now, limits)
+    _note_lane(connection, stored.lane_id, verdict, outcome, now, limits=limits)
+    _charge(connection, claim, limits, now)
     told = {"outcome": outcome.kind, "reason": outcome.reason}
     if verdict.state is DeliveryState.WAITING:
         kept = {"holder": None, "lease_until": None, "due": verdict.delivery_due, **told}
         connection.execute(sa.update(deliveries).where(deliveries.c.id == claim.id), kept)
     else:
         ledger.finish(connection, claim.id, verdict.state, now, **told)
+        hook = observing.DELIVERED if delivered else observing.UNDELIVERED
         receipt = Receipt(claim.uid, claim.delivery, outcome, claim.attempt)
-        observing.note(connection, _HOOKS[delivered], receipt)
-    waits = ledger.promote(connection, stored.id, now)
-    resolved = claim.delivery.operation is Operation.RESOLVE and delivered
-    if resolved and episode.in_doubt and not waits:
-        _resolve_again(connection, stored, claim.delivery, now)
-    elif not waits and not episode.may_be_open:
-        known = attrs.asdict(episode)
-        ledger.close_incident(connection, stored.id, now, handle=None, **known)
-        return
+        observing.note(connection, hook, receipt, claim.holder)
     handle = row.handle
     if arrived and outcome.handle is not None and handle is None:
         handle = json.dumps(to_json(outcome)["handle"])
+    resolved = operation is Operation.RESOLVE and delivered
     if resolved and not episode.in_doubt:
         handle = None  # the next episode opens under the newest key
     ledger.note_episode(connection, stored.id, episode, now, handle=handle)
+    if not delivered:
+        lineup.reduce(connection, actions, stored, episode, now)
+    waits = ledger.promote(connection, stored.id, now)
+    if resolved and episode.in_doubt and not waits:
+        _resolve_again(connection, stored, claim.delivery, now)
+    elif not waits and not episode.may_be_open:
+        ledger.close_incident(connection, stored.id, now)
 
 
-_HOOKS: Final = {True: "hostspec_delivered", False: "hostspec_undelivered"}
 _SETTLED: Final = (
     sa.select(deliveries.c.holder, deliveries.c.attempts, incidents)
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .where(deliveries.c.id == sa.bindparam("number"))
 )
+
+
+def _note_late(
+    connection: sa.Connection,
+    stored: ledger.StoredIncident,
+    operation: Operation,
+    now: float,
+    *,
+    active: bool,
+) -> None:
+    """Note that an attempt may have arrived that somebody else made once more meanwhile.
+
+    A trigger may have opened what was closed by then: it is resolved once more.
+    """
+    opened = operation is Operation.TRIGGER
+    current = stored if active else ledger.incident_at(connection, stored.incident.place)
+    if current is None:
+        closing = ledger.newest(connection, stored.id, Operation.RESOLVE)
+        if not opened or closing is None:
+            return
+        ledger.reopen_incident(connection, stored.id, now)
+        current = stored
+    episode = current.episode.after(operation, delivered=False, may_have_arrived=True)
+    ledger.note_episode(connection, current.id, episode, now)
+    held = ledger.incident(connection, current.id)
+    waiting, flying = ledger.waiting(connection, current.id)
+    closing = ledger.newest(connection, current.id, Operation.RESOLVE)
+    if opened and closing is not None and held and not held.incident.holders and not waiting:
+        _resolve_again(connection, current, closing, now, flying=flying)
 
 
 def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> None:
@@ -208,31 +252,44 @@ def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> 
         return
     stored = ledger.incident(connection, claim.incident.id)
     assert stored is not None  # noqa: S101 -- its delivery is there
-    waiting, _ = ledger.waiting(connection, stored.id)
-    mine = Waiting(claim.delivery, claim.id, claim.collapsed, claim.accepted_at)
     outcome = Outcome(OutcomeKind.MISCONFIGURED, reason)
-    last: Waiting | None = None
-    for each in (mine, *waiting):
-        last = {Operation.TRIGGER: each, Operation.RESOLVE: None}.get(each.delivery.operation, last)
-        assert each.id is not None  # noqa: S101 -- they were read
+    rows = ledger.rows_waiting(connection, stored.id)
+    for row in rows:
         ledger.finish(
             connection,
-            each.id,
+            row.id,
             DeliveryState.STRANDED,
             now,
             outcome=outcome.kind,
             reason=reason,
         )
-    receipt = Receipt(claim.uid, claim.delivery, outcome, claim.attempt)
-    observing.note(connection, "hostspec_undelivered", receipt)
+        receipt = Receipt(row.uid, ledger.delivery_of(row), outcome, row.attempts)
+        observing.note(connection, observing.UNDELIVERED, receipt, claim.holder)
     ledger.close_incident(connection, stored.id, now, stranded=True)
-    if last is not None:
-        opened = ledger.open_incident(connection, last.delivery, now)
+    anew = _anew(connection, stored, rows)
+    if anew:
+        opening = anew[0].delivery
+        opened = ledger.open_incident(connection, opening, now)
         for alert in stored.incident.holders:
             ledger.hold(connection, opened.id, alert, now)
-        anew = attrs.evolve(last, id=None)
-        ledger.write_line(connection, opened, Line((anew,)), claim.statement_id, now)
+        if opening.alert not in stored.incident.holders:
+            ledger.release(connection, opened.id, opening.alert, now)
+        ledger.write_line(connection, opened, Line(anew), rows[-1].statement_id, now)
     wake_lane(connection, stored.lane_id, now)
+
+
+def _anew(
+    connection: sa.Connection, stored: ledger.StoredIncident, rows: Sequence[sa.Row[Any]]
+) -> tuple[Waiting, ...]:
+    """Give what is to be said where an incident opens anew: what fires, or was never told."""
+    line = [attrs.evolve(ledger.waiting_of(row), id=None) for row in rows]
+    triggers = [n for n, each in enumerate(line) if each.delivery.operation is Operation.TRIGGER]
+    if triggers and (stored.incident.holders or not stored.episode.told):
+        return tuple(line[triggers[-1] :])
+    opening = ledger.newest(connection, stored.id, Operation.TRIGGER)
+    if stored.incident.holders and opening is not None:
+        return (Waiting(opening, accepted_at=rows[0].accepted_at),)
+    return ()
 
 
 def wake_lane(connection: sa.Connection, lane: int, now: float) -> None:
@@ -240,47 +297,125 @@ def wake_lane(connection: sa.Connection, lane: int, now: float) -> None:
     connection.execute(sa.update(lanes).where(lanes.c.id == lane).values(due=now))
 
 
-def give_back(connection: sa.Connection, claim: Claim, now: float) -> None:
+def give_back(connection: sa.Connection, claim: Claim, now: float, actions: lineup.Actions) -> None:
     """Give a claim back whose attempt was not started."""
-    if _is_mine(connection, claim):
+    stored = ledger.incident(connection, claim.incident.id)
+    if stored and _is_mine(connection, claim):
         connection.execute(
             sa.update(deliveries)
             .where(deliveries.c.id == claim.id)
             .values(holder=None, lease_until=None, attempts=claim.attempt - 1)
         )
+        lineup.reduce(connection, actions, stored, stored.episode, now)
         ledger.promote(connection, claim.incident.id, now)
 
 
-def take_over(connection: sa.Connection, dead: Sequence[str], now: float) -> int:
-    """Take up what processes that are gone were sending; nobody knows whether it arrived."""
-    rows = connection.execute(
-        sa.select(deliveries.c.id, deliveries.c.incident_id, deliveries.c.operation).where(
-            deliveries.c.holder.in_(dead)
-        )
-    ).all()
-    for row in rows:
+def take_over(
+    connection: sa.Connection,
+    lost: Sequence[Held],
+    teller: str,
+    now: float,
+    actions: lineup.Actions,
+) -> int:
+    """Take up what is not being sent any more; nobody knows whether it arrived.
+
+    Args:
+        connection: of the transaction.
+        lost: the claims of processes that are gone, or whose lease has run out.
+        teller: the process that tells observers.
+        now: the time.
+        actions: say what may be sent again.
+
+    Returns:
+        how many there were.
+    """
+    taken = 0
+    for each in lost:
+        row = connection.execute(sa.select(deliveries).where(deliveries.c.id == each.id)).first()
+        if row is None or (row.holder, row.attempts) != (each.holder, each.attempts):
+            continue
+        taken += 1
         stored = ledger.incident(connection, row.incident_id)
-        connection.execute(
-            sa.update(deliveries)
-            .where(deliveries.c.id == row.id)
-            .values(holder=None, lease_until=None, due=now)
+        assert stored is not None  # noqa: S101 -- its delivery is there
+        action = actions.get(stored.incident.place.action)
+        reason = "the process that was sending it is gone"
+        if action is None or action.capabilities.idempotent:
+            free = {"holder": None, "lease_until": None, "due": now, "reason": reason}
+            connection.execute(sa.update(deliveries).where(deliveries.c.id == row.id), free)
+        else:
+            outcome = Outcome(OutcomeKind.UNCERTAIN, reason)
+            told = {"outcome": outcome.kind, "reason": reason}
+            ledger.finish(connection, row.id, DeliveryState.UNCERTAIN, now, **told)
+            receipt = Receipt(row.uid, ledger.delivery_of(row), outcome, row.attempts)
+            observing.note(connection, observing.UNDELIVERED, receipt, teller)
+        episode = stored.episode.after(
+            Operation(row.operation), delivered=False, may_have_arrived=True
         )
-        if stored:
-            episode = stored.episode.after(
-                Operation(row.operation), delivered=False, may_have_arrived=True
-            )
-            ledger.note_episode(connection, stored.id, episode, now)
-            ledger.promote(connection, stored.id, now)
+        ledger.note_episode(connection, stored.id, episode, now)
+        lineup.reduce(connection, actions, stored, episode, now)
+        waits = ledger.promote(connection, stored.id, now)
+        if not waits and not episode.may_be_open:
+            ledger.close_incident(connection, stored.id, now)
+        if row.lease_until is not None and row.lease_until <= now:
+            _note_hanging(connection, stored.lane_id, now)
+        else:
             wake_lane(connection, stored.lane_id, now)
-    return len(rows)
+    return taken
 
 
-def holders(connection: sa.Connection) -> tuple[str, ...]:
-    """Give who holds claims now."""
-    found = sa.select(deliveries.c.holder).where(deliveries.c.holder.is_not(None)).distinct()
-    return tuple(connection.execute(found).scalars())
+def _note_hanging(connection: sa.Connection, lane: int, now: float) -> None:
+    """Note that attempts in a lane hang: others must not wait for it."""
+    connection.execute(
+        sa.update(lanes)
+        .where(lanes.c.id == lane)
+        .values(
+            state=LaneState.UNHEALTHY,
+            reason="an attempt took longer than its lease",
+            failures=lanes.c.failures + 1,
+            due=now + FIRST_RETRY,
+        )
+    )
 
 
+@attrs.frozen
+class Held:
+    """A claim that somebody holds.
+
+    Attributes:
+        id: of the delivery.
+        holder: who.
+        attempts: which attempt it is.
+        expired: its lease has run out.
+    """
+
+    id: int
+    holder: str
+    attempts: int
+    expired: bool
+
+
+def held(connection: sa.Connection, now: float) -> tuple[Held, ...]:
+    """Give the claims that are held now."""
+    return tuple(
+        Held(row.id, row.holder, row.attempts, row.lease_until <= now)
+        for row in connection.execute(_HELD)
+    )
+
+
+def resume(connection: sa.Connection, now: float) -> None:
+    """Try what waits for a repair at once: somebody may have made it."""
+    waits = sa.select(lanes.c.id).where(lanes.c.state == LaneState.HELD)
+    connection.execute(
+        sa.update(deliveries)
+        .where(deliveries.c.lane_id.in_(waits), deliveries.c.is_head, deliveries.c.due > now)
+        .values(due=now)
+    )
+    connection.execute(sa.update(lanes).where(lanes.c.state == LaneState.HELD).values(due=now))
+
+
+_HELD: Final = sa.select(
+    deliveries.c.id, deliveries.c.holder, deliveries.c.attempts, deliveries.c.lease_until
+).where(deliveries.c.holder.is_not(None))
 _FLYING: Final = (
     sa.select(sa.func.count())
     .where(deliveries.c.lane_id == lanes.c.id, deliveries.c.holder.is_not(None))
@@ -292,17 +427,23 @@ _IS_DUE: Final = sa.and_(
 )
 _ANY_READY: Final = sa.select(lanes.c.id).where(_IS_DUE).limit(1)
 _READY: Final = (
-    sa.select(lanes, _FLYING.label("flying"))
-    .where(_IS_DUE)
+    sa.select(lanes)
+    .where(
+        _IS_DUE,
+        sa.or_(
+            _FLYING == 0,
+            sa.and_(
+                lanes.c.state == LaneState.HEALTHY,
+                lanes.c.claimed_at >= sa.bindparam("fresh"),
+                sa.bindparam("together") > _FLYING,
+            ),
+        ),
+    )
     .order_by(lanes.c.due)
+    .limit(LOOK)
     .with_for_update(skip_locked=True, of=lanes)
 )
-
-
-def _ready(connection: sa.Connection, now: float) -> Iterator[sa.Row[Any]]:
-    """Give the lanes that may be looked at, the one that has waited longest first."""
-    rows = connection.execute(_READY, {"now": now, "far": now + FAR})
-    yield from rows.all()
+_HEALTHY_READY: Final = _READY.where(lanes.c.state == LaneState.HEALTHY)
 
 
 def _head(
@@ -327,18 +468,28 @@ _URGENT_HEAD: Final = _HEAD.where(_URGENT)
 
 def _sleep(connection: sa.Connection, lane: int) -> None:
     """Let a lane sleep until something of it is due; for good, where nothing waits."""
-    soonest = (
-        sa.select(sa.func.min(deliveries.c.due))
-        .where(deliveries.c.lane_id == lane, deliveries.c.is_head)
+    connection.execute(_SLEEP, {"lane": lane})
+
+
+_SLEEP: Final = (
+    sa.update(lanes)
+    .where(lanes.c.id == sa.bindparam("lane"))
+    .values(
+        due=sa.select(sa.func.min(deliveries.c.due))
+        .where(deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.is_head)
         .scalar_subquery()
     )
-    connection.execute(sa.update(lanes).where(lanes.c.id == lane).values(due=soonest))
+)
 
 
 def _afforded(
     connection: sa.Connection, lane: sa.Row[Any], row: sa.Row[Any], now: float
-) -> sa.Row[Any] | None:
-    """Take one message of the lane's budgets, for the head or for something more urgent."""
+) -> tuple[sa.Row[Any], tuple[str, ...]] | None:
+    """Take one message of the lane's budgets, for the head or for something more urgent.
+
+    Returns:
+        what to send, and the budgets' names; None where nothing may be sent now.
+    """
     limits = [Limit(**each) for each in json.loads(lane.limits)]
     known = {limit.budget: _budget(connection, limit.budget) for limit in limits}
 
@@ -351,22 +502,42 @@ def _afforded(
 
     free = free_at(urgent=_is_urgent(row))
     if free > now and not _is_urgent(row) and free_at(urgent=True) <= now:
-        urgent = _head(connection, lane.id, now, urgent=True)
-        row, free = (urgent, now) if urgent is not None else (row, free)
+        other = _head(connection, lane.id, now, urgent=True)
+        row, free = (other, now) if other is not None else (row, free)
     if free > now:
-        connection.execute(sa.update(lanes).where(lanes.c.id == lane.id).values(due=free))
+        later = min(free, now + FAR)  # later than that is taken for a clock that went back
+        connection.execute(sa.update(lanes).where(lanes.c.id == lane.id).values(due=later))
         return None
+    urgent = _is_urgent(row)
     for limit in limits:
-        _write_budget(connection, limit.budget, known[limit.budget].take(now, window=limit.window))
-    return row
+        taken = known[limit.budget].take(now, window=limit.window, urgent=urgent)
+        _write_budget(connection, limit.budget, taken)
+    return row, tuple(known)
 
 
-def _is_urgent(row: sa.Row[Any]) -> bool:
-    return row.operation == Operation.RESOLVE or row.severity == Severity.CRITICAL
+def _charge(connection: sa.Connection, claim: Claim, limits: Sequence[Limit], now: float) -> None:
+    """Count an attempt in budgets that were not known when it was claimed."""
+    for limit in limits:
+        if limit.budget not in claim.budgets:
+            urgent = _is_urgent(claim.delivery)
+            budget = _budget(connection, limit.budget)
+            taken = budget.take(now, window=limit.window, urgent=urgent)
+            _write_budget(connection, limit.budget, taken)
 
 
-def _claimed(
-    connection: sa.Connection, lane: sa.Row[Any], row: sa.Row[Any], holder: str, now: float
+def _is_urgent(delivery: Delivery | sa.Row[Any]) -> bool:
+    resolves = delivery.operation == Operation.RESOLVE
+    return bool(resolves or delivery.severity == Severity.CRITICAL)
+
+
+def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
+    connection: sa.Connection,
+    lane: sa.Row[Any],
+    row: sa.Row[Any],
+    holder: str,
+    now: float,
+    *,
+    budgets: tuple[str, ...],
 ) -> Claim:
     first_tried_at = now if row.first_tried_at is None else row.first_tried_at
     connection.execute(
@@ -374,6 +545,7 @@ def _claimed(
         .where(deliveries.c.id == row.id)
         .values(
             is_head=False,
+            place_in_line=0,  # whatever comes meanwhile stands behind it
             holder=holder,
             lease_until=now + LEASE,
             attempts=row.attempts + 1,
@@ -387,6 +559,7 @@ def _claimed(
     return Claim(
         id=row.id,
         uid=row.uid,
+        holder=holder,
         delivery=ledger.delivery_of(row),
         incident=ledger.stored_of(incident),
         attempt=row.attempts + 1,
@@ -397,6 +570,7 @@ def _claimed(
         first_tried_at=first_tried_at,
         lane=LaneState(lane.state),
         failures=lane.failures,
+        budgets=budgets,
     )
 
 
@@ -408,14 +582,15 @@ def _is_mine(connection: sa.Connection, claim: Claim) -> bool:
     row = connection.execute(
         sa.select(deliveries.c.holder, deliveries.c.attempts).where(deliveries.c.id == claim.id)
     ).first()
-    return row is not None and row.holder is not None and row.attempts == claim.attempt
+    return row is not None and (row.holder, row.attempts) == (claim.holder, claim.attempt)
 
 
-def _others_got_through(connection: sa.Connection, claim: Claim) -> bool:
+def _others_got_through(connection: sa.Connection, claim: Claim, now: float) -> bool:
     if claim.attempt < FEWEST_TRIES:
         return False
     newest = sa.select(sa.func.max(lanes.c.got_through_at)).where(
-        lanes.c.installation == claim.delivery.place.installation
+        lanes.c.installation == claim.delivery.place.installation,
+        lanes.c.got_through_at <= now,  # a later moment is a clock that went back
     )
     return bool((connection.execute(newest).scalar() or 0) > claim.first_tried_at)
 
@@ -426,6 +601,7 @@ def _note_lane(  # noqa: PLR0913 -- one argument for each thing that is noted
     verdict: Verdict,
     outcome: Outcome,
     now: float,
+    *,
     limits: Sequence[Limit],
 ) -> None:
     values: dict[str, Any] = {
@@ -445,20 +621,28 @@ def _note_lane(  # noqa: PLR0913 -- one argument for each thing that is noted
 
 
 def _resolve_again(
-    connection: sa.Connection, stored: ledger.StoredIncident, delivery: Delivery, now: float
+    connection: sa.Connection,
+    stored: ledger.StoredIncident,
+    delivery: Delivery,
+    now: float,
+    *,
+    flying: bool = False,
 ) -> None:
     again = Line((Waiting(delivery, accepted_at=now),))
-    ledger.write_line(connection, stored, again, SETTLING, now, due=now + SETTLE)
+    ledger.write_line(connection, stored, again, SETTLING, now, flying=flying, due=now + SETTLE)
 
 
 def _budget(connection: sa.Connection, name: str) -> Budget:
-    row = connection.execute(
-        sa.select(budgets).where(budgets.c.name == name).with_for_update()
-    ).first()
+    row = connection.execute(_GET_BUDGET, {"budget": name}).first()
     if row is None:
         return Budget()
-    used = {int(second): count for second, count in json.loads(row.used).items()}
+    used = {int(end): counts for end, counts in json.loads(row.used).items()}
     return Budget(used, row.paused_until)
+
+
+_GET_BUDGET: Final = (
+    sa.select(budgets).where(budgets.c.name == sa.bindparam("budget")).with_for_update()
+)
 
 
 def _write_budget(connection: sa.Connection, name: str, budget: Budget) -> None:

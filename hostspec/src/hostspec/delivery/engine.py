@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Self
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, Self
 
 import sqlalchemy as sa
 
-from hostspec.action import Limit
+from hostspec.action import AnyAction, Limit
 from hostspec.alert import Alert
-from hostspec.delivery import dispatch, inbox, observing
+from hostspec.delivery import dispatch, inbox, keeping, observing
+from hostspec.delivery.desk import Desk, Fate
 from hostspec.delivery.dispatch import Claim
+from hostspec.delivery.keeping import Patience
 from hostspec.delivery.planner import Planner
 from hostspec.delivery.presence import Presence, presence
 from hostspec.delivery.verdict import LaneState
 from hostspec.delivery.writer import Writer
+from hostspec.incident import Delivery
 from hostspec.kernel.attempt import Attempt, attempt
 from hostspec.kernel.calling import told
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
-from hostspec.outcome import SendContext
+from hostspec.outcome import Outcome, OutcomeKind, SendContext
 from hostspec.provider import Installation
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
@@ -34,14 +39,28 @@ POLL: Final = 0.5
 """Seconds after which an idle worker looks whether another process accepted something."""
 
 KEEP: Final = 2.0
-"""Seconds between two looks for processes that are gone."""
+"""Seconds between two rounds of keeping house."""
+
+SMALL: Final = 200
+"""Rows that keeping house changes in one transaction, at the most: others want to write too."""
+
+AHEAD: Final = 10
+"""Batches that `drain` plans before it sends something."""
+
+RETRY_STORE: Final = 1.0
+"""Seconds after which a store that fails is tried again."""
 
 
 class Engine:
     """Accepts alerts for good, and delivers what rules make of them.
 
     `accept` returns once a statement is on the disk. From there on threads that `start` starts
-    plan, send and settle it; or `drain`, called by the host's own scheduler, does so.
+    plan, send and settle it; or `drain`, called by the host's own scheduler, does so. Several
+    engines may work on one database, in one process or in several: for new rules, make a new
+    engine, start it, and stop the old one.
+
+    Safe to use from several threads. It is not to be used in a process that was forked after
+    it was made: make it where it works.
 
     Args:
         database: where everything is kept.
@@ -50,7 +69,11 @@ class Engine:
         installations: through which is sent, beside those of the rules: what was opened through
             them before is followed up.
         workers: threads that send.
+        patience: how long things are waited for, and kept.
         clock: gives the time, in seconds of the epoch.
+
+    Attributes:
+        desk: what an operator sees and does.
     """
 
     def __init__(  # noqa: PLR0913 -- one argument for each thing an engine is made of
@@ -59,16 +82,19 @@ class Engine:
         plugins: Plugins,
         rules: Iterable[Rule],
         *,
-        installations: Iterable[Installation] = (),  # type: ignore[type-arg]
+        installations: Iterable[Installation[Any]] = (),
         workers: int = 8,
+        patience: Patience | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         rules = tuple(rules)
         self.database = database
         self._plugins = plugins
         self._clock = clock
+        self._patience = patience or Patience()
         self._writer = Writer(database)
         self._planner = Planner(database, self._writer, plugins, rules)
+        self.desk = Desk(database, plugins, clock, self._writer)
         used = (use.installation for rule in rules for use in rule.actions)
         self._installations = {each.name: each for each in (*installations, *used)}
         self._workers = workers
@@ -76,9 +102,14 @@ class Engine:
         self._stopping = threading.Event()
         self._work = threading.Condition()
         self._calls = 0
+        self._changed = threading.Condition()
         self._planning = threading.Lock()
-        self._sick = 0
+        self._claiming = threading.Lock()
+        self._flying: dict[int, tuple[Claim, float]] = {}
+        self._unsettled: deque[Callable[[sa.Connection], None]] = deque()
         self._presence: Presence | None = None
+        self._present_for = 0
+        self._presences = threading.Lock()
 
     def accept(
         self,
@@ -104,8 +135,10 @@ class Engine:
             alerts: in the order in which they are to be taken.
             statement_ids: names for them; a name that was accepted before is the same statement,
                 and is not taken again. None makes new ones.
-            connection: of a transaction of the host's own on the same database: the alerts are
-                accepted when that commits, and not before.
+            connection: of a transaction of the host's own on the same database, which is of
+                this version (see `hostspec.store.database.Database.migrate`): the alerts are
+                accepted when that commits, and not before. Errors of the database are
+                SQLAlchemy's then.
 
         Returns:
             the statements' ids.
@@ -122,61 +155,115 @@ class Engine:
         self._call()
         return ids
 
+    def wait(self, statement_ids: Sequence[str], timeout: float) -> tuple[Fate, ...]:
+        """Wait until nothing more happens to statements by itself.
+
+        Args:
+            statement_ids: which.
+            timeout: seconds.
+
+        Returns:
+            what became of each, in their order; where the time was over first, some of them
+            are not settled.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            fates = self.desk.fates(statement_ids)
+            left = deadline - time.monotonic()
+            if left <= 0 or all(fate.settled for fate in fates):
+                return fates
+            with self._changed:
+                self._changed.wait(min(left, POLL))
+
     def drain(self, limit: int | None = None) -> int:
         """Plan, send and settle what is due, in this thread; for hosts with a scheduler.
+
+        Call it from a task of your own, every few seconds and after `accept`. What is not due
+        yet, because it is tried again later or a budget is used up, waits for the next call.
 
         Args:
             limit: attempts at the most; None for all that is due.
 
         Returns:
             how many attempts were made.
+
+        Raises:
+            StoreError: the database cannot be written.
         """
-        self._present()
-        self.take_over()
-        made = 0
-        while limit is None or made < limit:
-            self._plan()
-            most = 1 if limit is None else min(1, limit - made)
-            claims = self._claim(most)
-            if not claims:
-                break
-            for claim in claims:
-                self._handle(claim)
-                made += 1
-        self.tell()
-        return made
+        with self._present() as name:
+            self._settle_all()
+            self._keep_house(name)
+            made = 0
+            while limit is None or made < limit:
+                self._settle_all()
+                planned = self._plan_ahead()
+                claim = self._claim(name)
+                if claim is not None:
+                    self._handle(claim)
+                    made += 1
+                elif not planned:
+                    break
+            self.tell(name)
+            return made
 
     def start(self) -> None:
-        """Start the threads that plan, send and settle."""
-        self._present()
-        self.take_over()
+        """Start the threads that plan, send and settle.
+
+        What waits for a repair is tried at once, for somebody may have made it.
+
+        Raises:
+            RuntimeError: they were started already.
+            StoreError: the database cannot be written.
+        """
+        if self._threads:
+            message = "the engine was started already"
+            raise RuntimeError(message)
+        name = self._arrive()
+        try:
+            self._take_over(name)
+            now = self._clock()
+            self._writer.run(lambda writing: dispatch.resume(writing, now))
+        except BaseException:
+            self._leave()
+            raise
         self._stopping.clear()
-        self._threads = [
-            threading.Thread(target=self._run, name=f"hostspec worker {n}", daemon=True)
-            for n in range(self._workers)
+        jobs: list[tuple[str, Callable[[str], object]]] = [
+            (f"worker {number}", self._work_on) for number in range(1, self._workers + 1)
         ]
-        self._threads.append(
-            threading.Thread(target=self._keep, name="hostspec keeper", daemon=True)
-        )
+        jobs += [
+            ("keeper", lambda name: self._every(KEEP, lambda: self._keep_house(name))),
+            ("teller", lambda name: self._every(POLL, lambda: self.tell(name))),
+        ]
+        self._threads = [
+            threading.Thread(target=job, args=(name,), name=f"hostspec {title}", daemon=True)
+            for title, job in jobs
+        ]
         for thread in self._threads:
             thread.start()
 
     def stop(self, timeout: float | None = None) -> bool:
         """Finish what is being sent, and stop the threads.
 
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
         Returns:
-            whether they stopped in time (in seconds).
+            whether they stopped in time. What did not is in doubt until its lease runs out, or
+            its process ends.
         """
         self._stopping.set()
-        self._call()
+        with self._work:
+            self._work.notify_all()
         deadline = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            thread.join(left)
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         stopped = not any(thread.is_alive() for thread in self._threads)
-        if stopped and self._presence:
-            self._presence.leave()
-            self._presence = None
+        if stopped and self._threads:
+            self._threads = []
+            self._leave()
         return stopped
 
     def __enter__(self) -> Self:
@@ -186,69 +273,139 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def take_over(self) -> int:
-        """Take up what processes that are gone were sending; say how many deliveries."""
-        mine = self._present()
-        with self.database.read() as connection:
-            held = dispatch.holders(connection)
-        dead = mine.gone(held)
-        if not dead:
-            return 0
-        now = self._clock()
-        return self._writer.run(lambda writing: dispatch.take_over(writing, dead, now))
+    def tell(self, name: str) -> None:
+        """Tell the observers what this process noted about deliveries."""
+        while observing.tell(self.database, self._writer, self._plugins.hooks, name):
+            if self._stopping.is_set() and self._threads:
+                return  # the rest is told by who comes next
 
-    def tell(self) -> None:
-        """Tell the observers what became of deliveries."""
-        while observing.tell(self.database, self._writer, self._plugins.hooks):
-            pass
+    @property
+    def working(self) -> bool:
+        """Whether all threads that were started live."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
-    def _present(self) -> Presence:
+    @contextlib.contextmanager
+    def _present(self) -> Iterator[str]:
+        """Be present among those who share the database, under a name."""
+        name = self._arrive()
+        try:
+            yield name
+        finally:
+            self._leave()
+
+    def _arrive(self) -> str:
         self.database.migrate()
-        if self._presence is None:
-            self._presence = presence(self.database)
-        return self._presence
+        with self._presences:
+            if self._presence is None:
+                self._presence = presence(self.database)
+            self._present_for += 1
+            return self._presence.name
+
+    def _leave(self) -> None:
+        with self._presences:
+            self._present_for -= 1
+            if self._presence is not None and not self._present_for:
+                self._presence.leave()
+                self._presence = None
 
     def _call(self) -> None:
+        """Wake one worker that waits; one that is busy looks again before it waits."""
         with self._work:
             self._calls += 1
-            self._work.notify_all()
+            self._work.notify()
 
-    def _run(self) -> None:
+    def _tell_waiting(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _work_on(self, name: str) -> None:
         while not self._stopping.is_set():
             with self._work:
                 calls = self._calls
+            busy = failed = False
             try:
-                busy = self._step()
+                busy = self._step(name)
             except StoreError as error:
                 _log.error("the store fails: %s", error)
-                busy = False
-            except Exception as error:  # noqa: BLE001 -- a worker never dies of one delivery
+                failed = True
+            except BaseException as error:  # noqa: BLE001 -- a worker never dies of one delivery
                 _log.error("a worker failed: %s", told(error))
-                busy = False
-            if not busy:
+                failed = True
+            if failed:
+                self._stopping.wait(RETRY_STORE)
+            elif not busy:
                 self._wait(calls)
 
-    def _step(self) -> bool:
+    def _step(self, name: str) -> bool:
         """Do something; say whether there may be more to do."""
+        self._settle_all()
         planned = self._plan()
-        claims = self._claim(1)
-        for claim in claims:
+        claim = self._claim(name)
+        if claim is not None:
             self._handle(claim)
-        return bool(planned or claims)
+        return bool(planned or claim)
 
     def _wait(self, calls: int) -> None:
         with self._work:
             if self._calls == calls and not self._stopping.is_set():
                 self._work.wait(POLL)
 
-    def _keep(self) -> None:
+    def _every(self, seconds: float, job: Callable[[], object]) -> None:
         while not self._stopping.is_set():
             try:
-                self.take_over()
-                self.tell()
+                job()
             except StoreError as error:
                 _log.error("the store fails: %s", error)
-            self._stopping.wait(KEEP)
+            except Exception as error:  # noqa: BLE001 -- the next round may do better
+                _log.error("keeping house failed: %s", told(error))
+            self._stopping.wait(seconds)
+
+    def _keep_house(self, name: str) -> None:
+        self._take_over(name)
+        now, patience = self._clock(), self._patience
+
+        def keep(writing: sa.Connection) -> int:
+            late = keeping.tell_late(writing, now - patience.late, name, SMALL)
+            silent = keeping.forget(writing, now - patience.forget, now, SMALL)
+            pruned = keeping.prune(writing, now - patience.keep, SMALL)
+            return max(late, silent, pruned)
+
+        while self._writer.run(keep) >= SMALL and not self._stopping.is_set():
+            pass
+
+    def _take_over(self, name: str) -> None:
+        """Take up what processes that are gone were sending, and what hangs."""
+        now = self._clock()
+        with self.database.read() as connection:
+            held = dispatch.held(connection, now)
+            tellers = observing.tellers(connection)
+        assert self._presence is not None  # noqa: S101 -- who takes over is present
+        gone = self._presence.gone({*(each.holder for each in held), *tellers})
+        lost = [
+            each
+            for each in held
+            if each.holder in gone or (each.expired and not self._is_fresh(each.id))
+        ]
+        if not lost and not gone:
+            return
+
+        def take_over(writing: sa.Connection) -> int:
+            observing.hand_over(writing, gone, name)
+            return dispatch.take_over(writing, lost, name, now, self._plugins.actions)
+
+        taken = self._writer.run(take_over)
+        if taken:
+            _log.warning("%s deliveries were taken over from who did not finish them", taken)
+            self._call()
+
+    def _is_fresh(self, number: int) -> bool:
+        """Say whether this process claimed a delivery a moment ago, whatever a clock says."""
+        flying = self._flying.get(number)
+        return flying is not None and time.monotonic() - flying[1] < dispatch.LEASE
+
+    def _plan_ahead(self) -> bool:
+        """Plan what waits, so that it collapses before it is sent; say whether more may wait."""
+        return all(self._plan() for _ in range(AHEAD))
 
     def _plan(self) -> int:
         """Plan some statements, unless another thread does."""
@@ -260,72 +417,130 @@ class Engine:
             self._planning.release()
         if planned:
             self._call()
+            self._tell_waiting()
         return planned
 
-    def _claim(self, most: int) -> Sequence[Claim]:
-        name, now = self._present().name, self._clock()
-        unhealthy = max(1, self._workers // 2) - self._sick
-        with self.database.read() as connection:
-            if not dispatch.is_due(connection, now):
-                return ()
-        claims = self._writer.run(
-            lambda writing: dispatch.claim(writing, name, now, most=most, unhealthy=unhealthy)
-        )
-        if claims:
+    def _claim(self, name: str) -> Claim | None:
+        half = max(1, self._workers // 2)
+        with self._claiming:
+            now = self._clock()
+            with self.database.read() as connection:
+                if not dispatch.is_due(connection, now):
+                    return None
+            together = min(half, dispatch.FLYING_TOGETHER)
+            unhealthy = self._count_unhealthy(now) < half
+            found = self._writer.run(
+                lambda writing: dispatch.claim(
+                    writing, name, now, together=together, unhealthy=unhealthy
+                )
+            )
+            if found is not None:
+                self._flying[found.id] = found, time.monotonic()
+        if found is not None:
             self._call()
-        return claims
+        return found
+
+    def _count_unhealthy(self, now: float) -> int:
+        """Count the workers that are busy with lanes that others must not wait for."""
+        flying = tuple(self._flying.values())
+        return sum(
+            each.lane is not LaneState.HEALTHY or each.claimed_at < now - dispatch.SLOW
+            for each, _ in flying
+        )
 
     def _handle(self, claim: Claim) -> None:
-        sick = claim.lane is not LaneState.HEALTHY
-        self._sick += sick
         try:
             self._send(claim)
         finally:
-            self._sick -= sick
+            self._flying.pop(claim.id, None)
             self._call()
+            self._tell_waiting()
 
     def _send(self, claim: Claim) -> None:
         delivery = claim.delivery
         action = self._plugins.actions.get(delivery.place.action)
         installation = self._installations.get(delivery.place.installation)
         if action is None or installation is None:
-            made = Attempt.impossible(delivery.place)
-            self._settle(claim, made, ())
+            self._settle(claim, Attempt.impossible(delivery.place), ())
             return
-        incident = claim.incident.incident
-        if incident.handle is not None and not action.can_follow_up(incident, installation):
+        if claim.incident.incident.handle is not None and not _held(action, claim, installation):
             reason = "what opened the incident is not held any more"
-            now = self._clock()
-            self._writer.run(lambda writing: dispatch.strand(writing, claim, reason, now))
+            place = delivery.place
+            _log.error(
+                "the incident %s at %s/%s is stranded: %s",
+                place.correlation_key,
+                place.installation,
+                place.destination,
+                reason,
+            )
+            stranded = self._clock()
+            self._write(lambda writing: dispatch.strand(writing, claim, reason, stranded))
             return
         limits = _limits(action, delivery, installation)
         now = self._clock()
-        if now - claim.claimed_at > dispatch.START_WITHIN:
-            self._writer.run(lambda writing: dispatch.give_back(writing, claim, now))
+        if not claim.claimed_at <= now <= claim.claimed_at + dispatch.START_WITHIN:
+            actions = self._plugins.actions
+            self._write(lambda writing: dispatch.give_back(writing, claim, now, actions))
             return
         context = SendContext(
-            handle=incident.handle,
+            handle=claim.incident.incident.handle,
             attempt=claim.attempt,
             accepted_at=dt.datetime.fromtimestamp(claim.accepted_at, dt.UTC),
             now=dt.datetime.fromtimestamp(now, dt.UTC),
             collapsed=claim.collapsed,
         )
-        self._settle(claim, attempt(action, delivery, installation, context), limits)
+        try:
+            made = attempt(action, delivery, installation, context)
+        except KeyboardInterrupt:
+            interrupted = Outcome(OutcomeKind.UNREACHABLE, "the attempt was interrupted")
+            self._settle(claim, Attempt(interrupted, may_have_arrived=True), limits)
+            raise
+        self._settle(claim, made, limits)
 
     def _settle(self, claim: Claim, made: Attempt, limits: Sequence[Limit]) -> None:
-        now = self._clock()
-        self._writer.run(
+        now, actions = self._clock(), self._plugins.actions
+        self._write(
             lambda writing: dispatch.settle(
-                writing, claim, made.outcome, now, arrived=made.may_have_arrived, limits=limits
+                writing,
+                claim,
+                made.outcome,
+                now,
+                arrived=made.may_have_arrived,
+                limits=limits,
+                actions=actions,
             )
         )
 
+    def _write(self, work: Callable[[sa.Connection], None]) -> None:
+        """Write down what came of a claim, now or as soon as the store can be written again."""
+        self._unsettled.append(work)
+        self._settle_all()
 
-def _limits(action: object, delivery: object, installation: object) -> tuple[Limit, ...]:
+    def _settle_all(self) -> None:
+        while self._unsettled:
+            try:
+                work = self._unsettled.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                self._writer.run(work)
+            except StoreError:
+                self._unsettled.appendleft(work)
+                raise
+
+
+def _held(action: AnyAction, claim: Claim, installation: Installation[Any]) -> bool:
     try:
-        return tuple(action.limits(delivery, installation))  # type: ignore[attr-defined]
+        return action.can_follow_up(claim.incident.incident, installation)
+    except Exception as error:  # noqa: BLE001 -- what cannot be said is told by the attempt
+        _log.error("the action %s failed: %s", action.name, told(error))
+        return True
+
+
+def _limits(
+    action: AnyAction, delivery: Delivery, installation: Installation[Any]
+) -> tuple[Limit, ...]:
+    try:
+        return tuple(action.limits(delivery, installation))
     except Exception:  # noqa: BLE001 -- what cannot be read is told by the attempt
         return ()
-
-
-__all__ = ["Engine"]

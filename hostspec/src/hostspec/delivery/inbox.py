@@ -11,14 +11,34 @@ import attrs
 import sqlalchemy as sa
 
 from hostspec.alert import Alert
+from hostspec.incident import Suppression
+from hostspec.parts import Identity
 from hostspec.store.tables import statements
 from hostspec.values import from_json, to_json
 
 _ACCEPT: Final = sa.text(
-    "INSERT INTO statements (statement_id, scope, key, body, accepted_at)"
-    " VALUES (:statement_id, :scope, :key, :body, :accepted_at)"
+    "INSERT INTO statements (statement_id, scope, key, body, accepted_at, replays)"
+    " VALUES (:statement_id, :scope, :key, :body, :accepted_at, :replays)"
     " ON CONFLICT (statement_id) DO NOTHING"
 )
+
+Row = dict[str, str | float | None]
+"""A statement as it is written."""
+
+
+@attrs.frozen
+class Note:
+    """What a statement came to, beside its deliveries.
+
+    Attributes:
+        remark: why nothing is sent, where nothing is: no rule matches, say.
+        failures: what could not be planned, and why.
+        suppressions: what is not sent because a plugin decided so.
+    """
+
+    remark: str = ""
+    failures: tuple[str, ...] = ()
+    suppressions: tuple[Suppression, ...] = ()
 
 
 @attrs.frozen
@@ -28,14 +48,23 @@ class Statement:
     Attributes:
         row: its number; the order of the numbers is that of the commits.
         statement_id: names it; a second one of the same id is the same statement.
-        alert: what it says.
+        identity: of its alert.
+        body: the alert, as it is kept.
         accepted_at: when, in seconds of the epoch.
+        replays: the row of the delivery that is to be planned anew; None for a statement of
+            the host's.
     """
 
     row: int
     statement_id: str
-    alert: Alert
+    identity: Identity
+    body: str
     accepted_at: float
+    replays: int | None = None
+
+    def alert(self) -> Alert:
+        """Read what it says."""
+        return from_json(Alert, json.loads(self.body))
 
 
 def new_id() -> str:
@@ -43,9 +72,7 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def rows_of(
-    alerts: Iterable[tuple[str, Alert]], accepted_at: float
-) -> Sequence[dict[str, str | float]]:
+def rows_of(alerts: Iterable[tuple[str, Alert]], accepted_at: float) -> Sequence[Row]:
     """Make the rows of statements; outside of the transaction, for it takes its time."""
     return [
         {
@@ -54,51 +81,73 @@ def rows_of(
             "key": alert.key,
             "body": json.dumps(to_json(alert), ensure_ascii=False, separators=(",", ":")),
             "accepted_at": accepted_at,
+            "replays": None,
         }
         for statement_id, alert in alerts
     ]
 
 
-def accept(connection: sa.Connection, rows: Sequence[dict[str, str | float]]) -> None:
+def accept(connection: sa.Connection, rows: Sequence[Row]) -> None:
     """Write statements down; those that are there already stay as they are."""
     if rows:
         connection.execute(_ACCEPT, list(rows))
 
 
+def replay(connection: sa.Connection, alert: Identity, body: str, delivery: int, now: float) -> str:
+    """Accept what an alert said last once more, so that a delivery of it is planned anew."""
+    row: Row = {
+        "statement_id": new_id(),
+        "scope": alert.scope,
+        "key": alert.key,
+        "body": body,
+        "accepted_at": now,
+        "replays": delivery,
+    }
+    accept(connection, [row])
+    return str(row["statement_id"])
+
+
 def unplanned(connection: sa.Connection, most: int) -> tuple[Statement, ...]:
     """Give the oldest statements that are not planned yet, in order."""
-    rows = connection.execute(
-        sa.select(statements)
-        .where(statements.c.planned_at.is_(None))
-        .order_by(statements.c.id)
-        .limit(most)
+    return tuple(_read(row) for row in connection.execute(_UNPLANNED, {"most": most}))
+
+
+def last_firing(connection: sa.Connection, alert: Identity) -> str | None:
+    """Give what an alert said last as it was firing, of the statements that are kept."""
+    said = connection.execute(
+        sa.select(statements.c.body)
+        .where(statements.c.scope == alert.scope, statements.c.key == alert.key)
+        .order_by(statements.c.id.desc())
     )
-    return tuple(_read(row) for row in rows)
+    return next((row.body for row in said if json.loads(row.body)["status"] == "firing"), None)
 
 
-def planned(connection: sa.Connection, statement: Statement, now: float, note: str) -> bool:
+def planned(connection: sa.Connection, statement: Statement, now: float, note: Note) -> bool:
     """Note that a statement is planned, and what is to be said of it.
 
     Returns:
         whether it was still to be planned.
     """
-    values = {"number": statement.row, "now": now, "text": note}
+    values = {"number": statement.row, "now": now, "text": json.dumps(to_json(note))}
     return bool(connection.execute(_PLANNED, values).rowcount)
 
 
+def note_of(row: sa.Row[Any]) -> Note | None:
+    """Read what is to be said of a statement; None before it is planned."""
+    return None if row.note is None else from_json(Note, json.loads(row.note))
+
+
+UNPLANNED: Final = statements.c.planned_at.is_(None)
+_UNPLANNED: Final = (
+    sa.select(statements).where(UNPLANNED).order_by(statements.c.id).limit(sa.bindparam("most"))
+)
 _PLANNED: Final = (
     sa.update(statements)
-    .where(statements.c.id == sa.bindparam("number"), statements.c.planned_at.is_(None))
+    .where(statements.c.id == sa.bindparam("number"), UNPLANNED)
     .values(planned_at=sa.bindparam("now"), note=sa.bindparam("text"))
 )
 
 
-def count_unplanned(connection: sa.Connection) -> int:
-    """Count what is not planned yet."""
-    which = sa.select(sa.func.count()).where(statements.c.planned_at.is_(None))
-    return int(connection.execute(which).scalar_one())
-
-
 def _read(row: sa.Row[Any]) -> Statement:
-    alert = from_json(Alert, json.loads(row.body))
-    return Statement(row.id, row.statement_id, alert, row.accepted_at)
+    identity = Identity(row.scope, row.key)
+    return Statement(row.id, row.statement_id, identity, row.body, row.accepted_at, row.replays)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -43,7 +43,7 @@ class StoredIncident:
 
 def incident_at(connection: sa.Connection, place: Place) -> StoredIncident | None:
     """Give the incident at a place, where one is not over."""
-    return _one(connection, *_is_at(place), incidents.c.active)
+    return _one(connection, incidents.c.active, *_is_at(place))
 
 
 def incident(connection: sa.Connection, number: int) -> StoredIncident | None:
@@ -53,13 +53,16 @@ def incident(connection: sa.Connection, number: int) -> StoredIncident | None:
 
 def held_by(connection: sa.Connection, alert: Identity) -> tuple[StoredIncident, ...]:
     """Give the incidents that an alert holds open, the oldest first."""
-    rows = connection.execute(
+    rows = sorted(connection.execute(_held_by(alert)), key=lambda row: row.id)
+    return tuple(_stored(connection, row) for row in rows)
+
+
+def _held_by(alert: Identity) -> sa.Select[Any]:
+    return (
         sa.select(incidents)
         .join(holders, holders.c.incident_id == incidents.c.id)
         .where(_is_holder(alert), incidents.c.active)
-        .order_by(incidents.c.id)
-    ).all()
-    return tuple(_stored(connection, row) for row in rows)
+    )
 
 
 def open_incident(connection: sa.Connection, delivery: Delivery, now: float) -> StoredIncident:
@@ -117,6 +120,11 @@ def note_episode(
     )
 
 
+def reopen_incident(connection: sa.Connection, number: int, now: float) -> None:
+    """Take up an incident again that was over."""
+    update_incident(connection, number, now, active=True)
+
+
 def close_incident(connection: sa.Connection, number: int, now: float, **changes: Any) -> None:
     """End an incident: nobody holds it, and nothing follows it up."""
     update_incident(connection, number, now, active=False, **changes)
@@ -127,15 +135,11 @@ def hold(connection: sa.Connection, number: int, alert: Identity, now: float) ->
     """Let an alert hold an incident open, beside those who hold it already."""
     held = sa.select(holders).where(holders.c.incident_id == number, _is_holder(alert))
     if connection.execute(held).first() is None:
-        count = sa.select(sa.func.count()).where(holders.c.incident_id == number)
-        connection.execute(
-            _NEW_HOLDER,
-            {
-                "incident_id": number,
-                **attrs.asdict(alert),
-                "number": connection.execute(count).scalar_one(),
-            },
-        )
+        last = sa.select(sa.func.max(holders.c.number)).where(holders.c.incident_id == number)
+        after = connection.execute(last).scalar()
+        place = 0 if after is None else after + 1
+        holder = {"incident_id": number, **attrs.asdict(alert), "number": place}
+        connection.execute(_NEW_HOLDER, holder)
         update_incident(connection, number, now)
 
 
@@ -161,23 +165,55 @@ def lane_of(connection: sa.Connection, place: Place) -> int:
 
 def waiting(connection: sa.Connection, number: int) -> tuple[tuple[Waiting, ...], bool]:
     """Give what waits for an incident, in order, and whether something of it is being sent."""
-    rows = connection.execute(
-        sa.select(deliveries)
-        .where(deliveries.c.incident_id == number, WAITING)
-        .order_by(deliveries.c.place_in_line)
-    ).all()
-    line = tuple(
-        Waiting(
-            delivery=delivery_of(row),
-            id=row.id,
-            collapsed=row.collapsed,
-            accepted_at=row.accepted_at,
-            tried=row.attempts > 0,
-        )
-        for row in rows
-        if row.holder is None
-    )
+    rows = rows_waiting(connection, number)
+    line = tuple(waiting_of(row) for row in rows if row.holder is None)
     return line, len(line) < len(rows)
+
+
+def rows_waiting(connection: sa.Connection, number: int) -> Sequence[sa.Row[Any]]:
+    """Give the deliveries of an incident that are not finished, what is being sent first."""
+    return connection.execute(_ROWS, {"number": number}).all()
+
+
+_ROWS: Final = (
+    sa.select(deliveries)
+    .where(deliveries.c.incident_id == sa.bindparam("number"), WAITING)
+    .order_by(deliveries.c.place_in_line)
+)
+
+
+def waiting_of(row: sa.Row[Any]) -> Waiting:
+    """Read a delivery as it stands in its line."""
+    return Waiting(
+        delivery=delivery_of(row),
+        id=row.id,
+        collapsed=row.collapsed,
+        accepted_at=row.accepted_at,
+        tried=row.attempts > 0,
+    )
+
+
+def place_of(connection: sa.Connection, number: int) -> Place | None:
+    """Give the place of a delivery by its row; None where it is not kept any more."""
+    row = connection.execute(sa.select(deliveries).where(deliveries.c.id == number)).first()
+    return delivery_of(row).place if row else None
+
+
+def statement_of(connection: sa.Connection, waiting: Waiting) -> str:
+    """Give the id of the statement that a delivery in line comes from."""
+    which = sa.select(deliveries.c.statement_id).where(deliveries.c.id == waiting.id)
+    return str(connection.execute(which).scalar_one())
+
+
+def newest(connection: sa.Connection, number: int, operation: Operation) -> Delivery | None:
+    """Give the newest delivery of a kind that an incident had, waiting or finished."""
+    row = connection.execute(
+        sa.select(deliveries)
+        .where(deliveries.c.incident_id == number, deliveries.c.operation == operation)
+        .order_by(deliveries.c.id.desc())
+        .limit(1)
+    ).first()
+    return delivery_of(row) if row else None
 
 
 def write_line(  # noqa: PLR0913 -- one argument for each thing a line is written from
@@ -212,7 +248,7 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
                 finish(connection, each.id, state, now)
     urgency = min(map(_urgency, line.kept), default=0.0)
     for number, each in enumerate(line.kept, start=1):
-        values = {
+        values: dict[str, Any] = {
             "place_in_line": number,
             "collapsed": each.collapsed,
             "accepted_at": each.accepted_at,
@@ -328,8 +364,13 @@ def _one(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> StoredInc
 
 
 def _stored(connection: sa.Connection, row: sa.Row[Any]) -> StoredIncident:
-    held = connection.execute(_HOLDERS, {"number": row.id})
-    return stored_of(row, tuple(Identity(each.scope, each.key) for each in held))
+    return stored_of(row, holders_of(connection, row.id))
+
+
+def holders_of(connection: sa.Connection, number: int) -> tuple[Identity, ...]:
+    """Give the alerts that hold an incident open."""
+    held = connection.execute(_HOLDERS, {"number": number})
+    return tuple(Identity(each.scope, each.key) for each in held)
 
 
 def stored_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredIncident:

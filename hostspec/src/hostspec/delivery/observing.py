@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 import sqlalchemy as sa
 
 from hostspec.delivery.writer import Writer
 from hostspec.hookspecs import Hooks
+from hostspec.kernel.calling import told
 from hostspec.outcome import Receipt
 from hostspec.store.database import Database
 from hostspec.store.tables import receipts
@@ -17,33 +19,65 @@ from hostspec.values import from_json, to_json
 
 _log = logging.getLogger("hostspec")
 
+DELIVERED: Final = "hostspec_delivered"
+DELAYED: Final = "hostspec_delayed"
+UNDELIVERED: Final = "hostspec_undelivered"
+
 BATCH: Final = 100
 """Receipts that are told before they are crossed off."""
 
 
-def note(connection: sa.Connection, hook: str, receipt: Receipt) -> None:
-    """Note what observers are to be told, in the transaction in which it happened."""
+def note(connection: sa.Connection, hook: str, receipt: Receipt, teller: str) -> None:
+    """Note what observers are to be told, in the transaction in which it happened.
+
+    Args:
+        connection: of the transaction.
+        hook: its name.
+        receipt: what is told.
+        teller: the process that tells it.
+    """
     body = json.dumps(to_json(receipt))
-    connection.execute(sa.insert(receipts).values(hook=hook, body=body))
+    connection.execute(_NOTE, {"hook": hook, "body": body, "teller": teller})
 
 
-def tell(database: Database, writer: Writer, hooks: Hooks) -> int:
-    """Tell the observers what was noted; say how much.
+def tell(database: Database, writer: Writer, hooks: Hooks, teller: str) -> int:
+    """Tell the observers some of what a process noted; say how much.
 
-    One that dies in between is told again; the receipt's id is the same then.
+    A process that dies in between tells it again; the receipt's id is the same then.
     """
     with database.read() as connection:
-        rows = connection.execute(sa.select(receipts).order_by(receipts.c.id).limit(BATCH)).all()
+        rows = connection.execute(_NOTED, {"name": teller}).all()
     for row in rows:
-        receipt = from_json(Receipt, json.loads(row.body))
-        for answer in hooks.each(row.hook, receipt=receipt):
+        try:
+            receipt = from_json(Receipt, json.loads(row.body))
+            answers = hooks.each(row.hook, receipt=receipt)
+        except Exception as error:  # noqa: BLE001 -- one receipt never costs the others
+            _log.error("receipt %s cannot be told: %s", row.id, told(error))
+            continue
+        for answer in answers:
             if answer.failure:
                 _log.error("plugin %s: %s failed: %s", answer.plugin, row.hook, answer.failure)
-    told = [row.id for row in rows]
-    if told:
-        writer.run(
-            lambda connection: connection.execute(
-                sa.delete(receipts).where(receipts.c.id.in_(told))
-            )
-        )
-    return len(told)
+    done = [row.id for row in rows]
+    if done:
+        crossed = sa.delete(receipts).where(receipts.c.id.in_(done))
+        writer.run(lambda connection: connection.execute(crossed))
+    return len(done)
+
+
+def tellers(connection: sa.Connection) -> tuple[str, ...]:
+    """Give the processes that have something to tell."""
+    return tuple(connection.execute(sa.select(receipts.c.teller).distinct()).scalars())
+
+
+def hand_over(connection: sa.Connection, gone: Sequence[str], teller: str) -> None:
+    """Let a process tell what others noted that are gone."""
+    connection.execute(sa.update(receipts).where(receipts.c.teller.in_(gone)).values(teller=teller))
+
+
+_NOTE: Final = sa.insert(receipts)
+_NOTED: Final = (
+    sa.select(receipts)
+    .where(receipts.c.teller == sa.bindparam("name"))
+    .order_by(receipts.c.id)
+    .limit(BATCH)
+)

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
-from hostspec.action import AnyAction
 from hostspec.alert import Alert
-from hostspec.delivery import inbox, ledger
-from hostspec.delivery.line import Waiting, join
+from hostspec.delivery import inbox, ledger, lineup
+from hostspec.delivery.line import Waiting
 from hostspec.delivery.writer import Writer
-from hostspec.incident import Delivery, Incident, Operation, Place
+from hostspec.incident import Incident, Place
+from hostspec.kernel.calling import told
 from hostspec.kernel.planning import Plan, Planning
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
 from hostspec.merge import merge
 from hostspec.parts import Identity, Status
 from hostspec.store.database import Database
-from hostspec.store.tables import alerts
+from hostspec.store.errors import StoreError
+from hostspec.store.tables import UtcTime, alerts
 
 _log = logging.getLogger("hostspec.planning")
 
 BATCH: Final = 100
 """Statements that are planned in one transaction, at the most."""
+
+LONGEST: Final = 0.2
+"""Seconds of planning after which what is planned is written down, however few they are."""
+
+OVER: Final = "its problem is over"
+"""Why nothing is replayed."""
 
 
 class Planner:
@@ -55,21 +64,54 @@ class Planner:
         """Plan some of what waits to be planned; say how many statements."""
         with self._database.read() as connection:
             found = inbox.unplanned(connection, BATCH)
-            made = [self._planned(connection, statement) for statement in _first_of_each(found)]
+            made = list(self._in_time(connection, found))
         if not made:
             return 0
-        return self._writer.run(lambda connection: self._write(connection, made, now))
+        try:
+            return self._writer.run(lambda writing: self._write(writing, made, now))
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001 -- found below
+            # one of them cannot be written, and costs none of the others
+            return sum(self._alone(each, now) for each in made)
+
+    def _in_time(
+        self, connection: sa.Connection, found: Iterable[inbox.Statement]
+    ) -> Iterator[_Made]:
+        """Plan statements until it has taken so long that what is planned had better be sent."""
+        started = time.monotonic()
+        for statement in _first_of_each(found):
+            yield self._planned(connection, statement)
+            if time.monotonic() - started > LONGEST:
+                return
+
+    def _alone(self, made: _Made, now: float) -> bool:
+        try:
+            return self._writer.run(lambda writing: self._apply(writing, made, now))
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever a plugin put into a delivery
+            failed = _failed(made.statement, error)
+        return self._writer.run(lambda writing: self._apply(writing, failed, now))
 
     def _planned(self, connection: sa.Connection, statement: inbox.Statement) -> _Made:
         world = _World(connection)
-        known = _last_of(connection, statement.alert.identity)
-        if _is_stale(statement.alert, known):
-            note = f"older than what is known: {known} is the newest"
-            return _Made(statement, None, {}, {}, note)
-        plan = self.make(statement.alert, world)
+        try:
+            alert = statement.alert()
+            known = _known(connection, alert.identity)
+            idle = _idle(statement, alert, known)
+            if idle:
+                return _Made(statement, None, {}, {}, inbox.Note(idle))
+            plan = self.make(alert, world)
+        except DBAPIError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- one statement never costs the others
+            return _failed(statement, error)
+        if statement.replays is not None:
+            plan = _only(plan, ledger.place_of(connection, statement.replays))
         for failure in plan.failures:
-            _log.error("alert %s: %s", statement.alert.key, failure)
-        return _Made(statement, plan, world.seen_at, world.seen_held, _told(plan))
+            _log.error("alert %s: %s", alert.key, failure)
+        return _Made(statement, plan, world.seen_at, world.seen_held, _noted(plan))
 
     def make(self, alert: Alert, world: _World) -> Plan:
         """Make the plan of one alert: rules speak for what fires, incidents for all else."""
@@ -106,7 +148,8 @@ class Planner:
         if made.plan is None:
             return True
         alert = made.plan.alert
-        _remember(connection, alert, now)
+        if made.statement.replays is None:
+            _remember(connection, alert, now)
         for place in made.plan.joined:
             for each in _some(ledger.incident_at(connection, place)):
                 ledger.hold(connection, each.id, alert.identity, now)
@@ -115,32 +158,9 @@ class Planner:
                 self._release(connection, each, alert.identity, now)
         for delivery in made.plan.deliveries:
             new = Waiting(delivery, accepted_at=made.statement.accepted_at)
-            self.enqueue(connection, new, made.statement.statement_id, now)
+            statement_id = made.statement.statement_id
+            lineup.enqueue(connection, self._plugins.actions, new, statement_id, now)
         return True
-
-    def enqueue(
-        self, connection: sa.Connection, new: Waiting, statement_id: str, now: float
-    ) -> None:
-        """Put a delivery in the line of its incident, which it may open."""
-        delivery = new.delivery
-        found = ledger.incident_at(connection, delivery.place)
-        if found is None:
-            found = ledger.open_incident(connection, delivery, now)
-            waiting, flying = (), False
-        else:
-            if delivery.operation is Operation.TRIGGER:
-                _repeat(connection, found, delivery, now)
-            elif delivery.operation is Operation.RESOLVE:
-                # firing again while the resolve waits, its alert holds the incident anew
-                ledger.release(connection, found.id, delivery.alert, now)
-            waiting, flying = ledger.waiting(connection, found.id)
-        action: AnyAction = self._plugins.actions[delivery.place.action]
-        line = join(waiting, new, found.episode, action, flying=flying)
-        ledger.write_line(connection, found, line, statement_id, now, flying=flying)
-        for each in line.elsewhere:
-            self.enqueue(connection, each, statement_id, now)
-        if not line.kept and not flying and not found.episode.may_be_open:
-            ledger.close_incident(connection, found.id, now)
 
     def _release(
         self,
@@ -163,7 +183,7 @@ class _Made:
     plan: Plan | None
     seen_at: Mapping[Place, tuple[int, int] | None]
     seen_held: Mapping[Identity, frozenset[tuple[int, int]]]
-    note: str
+    note: inbox.Note
 
 
 class _World:
@@ -175,10 +195,13 @@ class _World:
         self.seen_held: dict[Identity, frozenset[tuple[int, int]]] = {}
 
     def at(self, place: Place) -> Incident | None:
-        """Give the incident at a place, where one is not over."""
+        """Give the incident at a place, where somebody holds one open.
+
+        One that nobody holds is about to be resolved: what fires now opens the next one.
+        """
         found = ledger.incident_at(self._connection, place)
         self.seen_at[place] = _version(found)
-        return found.incident if found else None
+        return found.incident if found and found.incident.holders else None
 
     def held_by(self, alert: Identity) -> tuple[Incident, ...]:
         """Give the incidents that an alert holds open."""
@@ -204,32 +227,43 @@ def _first_of_each(found: Iterable[inbox.Statement]) -> Iterator[inbox.Statement
     """Give the first statement of each alert: the second is planned from what the first left."""
     seen: set[Identity] = set()
     for statement in found:
-        if statement.alert.identity not in seen:
-            seen.add(statement.alert.identity)
+        if statement.identity not in seen:
+            seen.add(statement.identity)
             yield statement
 
 
-def _repeat(
-    connection: sa.Connection, found: ledger.StoredIncident, delivery: Delivery, now: float
-) -> None:
-    """Let a trigger add its alert, rules and severity to the incident."""
-    incident = found.incident
-    ledger.hold(connection, found.id, delivery.alert, now)
-    ledger.update_incident(
-        connection,
-        found.id,
-        now,
-        severity=delivery.severity,
-        rules=ledger.as_json((*incident.rules, *delivery.rules)),
-        follow_ups=ledger.as_json((*incident.follow_ups, *delivery.follow_ups)),
+def _failed(statement: inbox.Statement, error: Exception) -> _Made:
+    failure = f"could not be planned: {told(error)}"
+    _log.error("alert %s: %s", statement.identity.key, failure)
+    return _Made(statement, None, {}, {}, inbox.Note(failures=(failure,)))
+
+
+def _idle(statement: inbox.Statement, alert: Alert, known: sa.Row[Any] | None) -> str:
+    """Say why nothing is done about a statement; nothing, where something is."""
+    if known is None:
+        return ""
+    if statement.replays is not None:
+        return OVER if known.status == Status.RESOLVED else ""
+    moment = alert.updated_at
+    if moment is not None and known.updated_at is not None and moment < known.updated_at:
+        return f"older than what is known: {known.updated_at.isoformat()} is the newest"
+    return ""
+
+
+def _only(plan: Plan, place: Place | None) -> Plan:
+    """Leave of a plan what concerns one place."""
+    return attrs.evolve(
+        plan,
+        deliveries=tuple(each for each in plan.deliveries if each.place == place),
+        joined=tuple(each for each in plan.joined if each == place),
+        released=(),
     )
 
 
-def _last_of(connection: sa.Connection, alert: Identity) -> str | None:
-    which = sa.select(alerts.c.updated_at).where(
-        alerts.c.scope == alert.scope, alerts.c.key == alert.key
-    )
-    return connection.execute(which).scalar()
+def _known(connection: sa.Connection, alert: Identity) -> sa.Row[Any] | None:
+    """Give what an alert said last."""
+    which = sa.select(alerts).where(alerts.c.scope == alert.scope, alerts.c.key == alert.key)
+    return connection.execute(which).first()
 
 
 def _remember(connection: sa.Connection, alert: Alert, now: float) -> None:
@@ -239,7 +273,7 @@ def _remember(connection: sa.Connection, alert: Alert, now: float) -> None:
             "scope": alert.scope,
             "key": alert.key,
             "status": alert.status,
-            "updated_at": alert.updated_at.isoformat() if alert.updated_at else None,
+            "updated_at": alert.updated_at,
             "now": now,
         },
     )
@@ -250,17 +284,14 @@ _REMEMBER: Final = sa.text(
     " VALUES (:scope, :key, :status, :updated_at, :now)"
     " ON CONFLICT (scope, key) DO UPDATE SET status = excluded.status,"
     " updated_at = coalesce(excluded.updated_at, alerts.updated_at), seen_at = excluded.seen_at"
-)
+).bindparams(sa.bindparam("updated_at", type_=UtcTime()))
 
 
-def _is_stale(alert: Alert, known: str | None) -> bool:
-    return bool(known and alert.updated_at and alert.updated_at.isoformat() < known)
-
-
-def _told(plan: Plan) -> str:
+def _noted(plan: Plan) -> inbox.Note:
     """Say what a statement came to, where it is not a delivery."""
-    told = [str(failure) for failure in plan.failures]
-    told += [f"suppressed by {each.plugin}: {each.reason}" for each in plan.suppressions]
-    if not (plan.deliveries or told or plan.joined or plan.released):
-        told.append("no rule matches" if plan.alert.status is Status.FIRING else "nothing is open")
-    return "; ".join(told)
+    remark = ""
+    if not plan.places:
+        remark = "no rule matches" if plan.alert.status is Status.FIRING else "nothing is open"
+    if plan.failures or plan.suppressions:
+        remark = ""
+    return inbox.Note(remark, tuple(map(str, plan.failures)), plan.suppressions)

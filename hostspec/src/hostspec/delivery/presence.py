@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import glob
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 import filelock
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
+
+OLD: Final = 3600.0
+"""Seconds after which a lock that nobody holds is one that was left behind."""
 
 
 class Presence(abc.ABC):
@@ -39,8 +47,14 @@ class FilePresence(Presence):
     def __init__(self, file: Path) -> None:
         super().__init__()
         self._file = file
-        self._lock = filelock.FileLock(self._path(self.name), thread_local=False)
-        self._lock.acquire(timeout=0)
+        path = self._path(self.name)
+        self._lock = filelock.FileLock(path, mode=0o600, thread_local=False)
+        try:
+            self._lock.acquire(timeout=0)
+        except OSError as error:
+            message = f"{path} cannot be made: {error.strerror}; the folder must be writable"
+            raise StoreError(message) from error
+        self._sweep()
 
     def gone(self, names: Iterable[str]) -> Sequence[str]:
         """Say which of some processes hold no lock any more."""
@@ -51,21 +65,32 @@ class FilePresence(Presence):
         self._lock.release()
         self._path(self.name).unlink(missing_ok=True)
 
+    def _sweep(self) -> None:
+        """Remove what processes left behind that were killed long ago."""
+        for path in self._file.parent.glob(f"{glob.escape(self._file.name)}-*.lock"):
+            with contextlib.suppress(FileNotFoundError):  # another process sweeps too
+                if path.stat().st_mtime < time.time() - OLD:
+                    _is_free(path)
+
     def _is_gone(self, name: str) -> bool:
-        path = self._path(name)
-        if not path.exists():
-            return True
-        lock = filelock.FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            return False
-        lock.release()
-        path.unlink(missing_ok=True)
-        return True
+        return _is_free(self._path(name))
 
     def _path(self, name: str) -> Path:
         return self._file.with_name(f"{self._file.name}-{name}.lock")
+
+
+def _is_free(path: Path) -> bool:
+    """Say whether nobody holds a lock; its file is removed then."""
+    if not path.exists():
+        return True
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return False
+    lock.release()
+    path.unlink(missing_ok=True)
+    return True
 
 
 class SessionPresence(Presence):
@@ -83,7 +108,7 @@ class SessionPresence(Presence):
 
     def leave(self) -> None:
         """End the session."""
-        with contextlib.suppress(sa.exc.DBAPIError):
+        with contextlib.suppress(DBAPIError):
             self._connection.close()
 
     def _is_gone(self, name: str) -> bool:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
 
 T = TypeVar("T")
 
@@ -31,6 +33,10 @@ class Writer:
     def run(self, work: Callable[[sa.Connection], T]) -> T:
         """Run a piece of work, and give what it returned once that is durable.
 
+        Args:
+            work: writes; it may be run a second time when what another one wrote beside it was
+                undone, so it does nothing but write.
+
         Raises:
             StoreError: the database cannot be written; nothing was kept.
             Exception: whatever the piece raised; nothing of it was kept.
@@ -47,43 +53,57 @@ class Writer:
 
     def _commit(self, batch: Sequence[_Piece[Any]]) -> None:
         try:
-            with self._database.begin() as connection:
-                if len(batch) == 1:
-                    batch[0].run(connection)
-                else:
-                    for piece in batch:
-                        _alone(piece, connection)
-        except BaseException as error:  # noqa: BLE001 -- told to everyone whose work it was
+            if not self._together(batch):
+                # one of them is at fault, and undoes nothing of the others
+                for piece in batch:
+                    self._together([piece])
+        except BaseException:
+            # only the thread that was interrupted ends; the others are told
+            interrupted = StoreError("the thread that wrote for several was interrupted")
             for piece in batch:
-                piece.fail(error)
+                piece.end(interrupted)
+            raise
+
+    def _together(self, batch: Sequence[_Piece[Any]]) -> bool:
+        """Commit pieces; say whether they came to an end, good or bad."""
+        faulty: _Piece[Any] | None = None
+        try:
+            with self._database.begin() as connection:
+                for piece in batch:
+                    faulty = piece
+                    piece.run(connection)
+                faulty = None
+        except Exception as error:  # noqa: BLE001 -- told to everyone whose work it was
+            if faulty is not None and len(batch) > 1 and not _is_of_the_database(error):
+                return False
+            for piece in batch:
+                piece.end(error)
+            return True
         for piece in batch:
-            piece.done = True
+            piece.end()
+        return True
 
 
-def _alone(piece: _Piece[Any], connection: sa.Connection) -> None:
-    """Run a piece so that its fault undoes nothing of the others."""
-    savepoint = connection.begin_nested()
-    try:
-        piece.run(connection)
-    except Exception as error:  # noqa: BLE001 -- told to its own caller
-        savepoint.rollback()
-        piece.fail(error)
-    else:
-        savepoint.commit()
+def _is_of_the_database(error: Exception) -> bool:
+    """Say whether the database itself fails, which the next piece would meet as well."""
+    cause = error.__cause__
+    return isinstance(error, StoreError) and isinstance(cause, OperationalError)
 
 
 class _Piece(Generic[T]):
     def __init__(self, work: Callable[[sa.Connection], T]) -> None:
         self._work = work
         self._value: T | None = None
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self.done = False
 
     def run(self, connection: sa.Connection) -> None:
         self._value = self._work(connection)
 
-    def fail(self, error: BaseException) -> None:
-        self._error = self._error or error
+    def end(self, error: Exception | None = None) -> None:
+        if not self.done:
+            self._error = error
+            self.done = True
 
     def result(self) -> T:
         if self._error is not None:

@@ -2,71 +2,34 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeAlias
+from typing import BinaryIO
 
 import click
 
 from hostspec.demonstration import Table
-from hostspec.host import configuration, demo, statements
+from hostspec.host import (
+    accounts_cli,
+    check,
+    configuration,
+    demo,
+    services_cli,
+    statements,
+    trial,
+)
+from hostspec.host.commands import DEFAULT_FILE, example, speaks_plainly, with_config
 from hostspec.host.explain import explain as explain_statement
 from hostspec.host.explain import show
 from hostspec.host.screen import Screen, printable
 from hostspec.host.send import Sending, summary
-from hostspec.host.source import ConfigurationError, Source
+from hostspec.host.source import Source
 from hostspec.kernel.loading import installed as installed_plugins
 from hostspec.kernel.loading import survey
 from hostspec.kernel.plugins import PluginInfo, Plugins, PluginState, unknown
 from hostspec.schema import json_schema
-
-_Command: TypeAlias = Callable[..., None]
-
-DEFAULT_FILE = Path("alerthost.toml")
-
-_with_config = click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_FILE,
-    show_default=True,
-    help="The configuration file.",
-)
-
-
-def _example(text: str) -> Callable[[_Command], _Command]:
-    """Close a command's help with an example."""
-
-    def decorate(command: _Command) -> _Command:
-        command.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n\b\nExample:\n  {text}\n"
-        return command
-
-    return decorate
-
-
-def _refuse(error: ConfigurationError) -> NoReturn:
-    screen = Screen()
-    for fault in error.faults:
-        screen.complain(str(fault))
-    sys.exit(2)
-
-
-def _speaks_plainly(command: _Command) -> _Command:
-    """Show a mistake in the configuration as what it is, and exit with 2."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except ConfigurationError as error:
-            _refuse(error)
-
-    return wrapped
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,10 +41,10 @@ def main() -> None:
 
 
 @main.command(short_help="Send alerts.")
-@_with_config
+@with_config
 @click.argument("files", type=click.File("rb"), nargs=-1)
-@_speaks_plainly
-@_example("alerthost send alerts.jsonl")
+@speaks_plainly
+@example("alerthost send alerts.jsonl")
 def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
     """Send the alerts in FILES, one JSON object on each line; standard input without any.
 
@@ -91,6 +54,8 @@ def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
     source = Source.read(path)
     loaded = configuration.load(source, ready=True)
     screen = Screen()
+    for note in loaded.notes():
+        screen.note(note)
     opened = files or (sys.stdin.buffer,)
     sending = Sending(loaded.host(), screen)
     with screen.progress("sending", None) as progress:
@@ -104,11 +69,11 @@ def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
 
 
 @main.command(short_help="Show what would be sent, and why.")
-@_with_config
+@with_config
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each line.")
 @click.argument("file", type=click.File("rb"), default="-")
-@_speaks_plainly
-@_example("alerthost explain alerts.jsonl")
+@speaks_plainly
+@example("alerthost explain alerts.jsonl")
 def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
     """Show what `send` would send and why, and send nothing; needs no secret.
 
@@ -131,10 +96,54 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
     sys.exit(0 if understood and not screen.is_broken else 1)
 
 
+@main.command(name="check", short_help="Check that everything is ready to page.")
+@with_config
+@click.option("--online", is_flag=True, help="Reach each service too, by what nobody notices.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell what each severity is sent as.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@example("alerthost check --online")
+def check_command(path: Path, *, online: bool, verbose: bool, as_json: bool) -> None:
+    """Check the whole configuration, without paging anyone.
+
+    Plugins, installations, secrets and rules; and that alerts of every severity can be planned.
+    Exits with 0 when all is well, 1 when a service was not reached, 2 for a mistake in the
+    configuration.
+    """
+    screen = Screen()
+    found = check.check(path, online=online)
+    if as_json:
+        screen.give(json.dumps(found, ensure_ascii=False))
+    else:
+        check.show(found, screen, verbose=verbose)
+    sys.exit(check.exit_code(found))
+
+
+@main.command(name="test", short_help="Open an incident at one service, and close it.")
+@with_config
+@click.argument("service", metavar="ACCOUNT/SERVICE")
+@speaks_plainly
+@example("alerthost test acme/checkout")
+def test_command(path: Path, service: str) -> None:
+    """Test one service: open a marked incident there, acknowledge and close it.
+
+    ACCOUNT alone will do where it has one service. What was opened is closed whatever happens
+    in between: on Ctrl-C too. Exits with 0 when all went well, 1 when not, 2 for a mistake in
+    the configuration or an unknown service: then nothing is sent.
+    """
+    loaded = configuration.load(Source.read(path))
+    try:
+        aimed = trial.aim(loaded, service)
+    except trial.CannotTestError as error:
+        raise click.UsageError(str(error)) from None
+    screen = Screen()
+    well = trial.Trial(loaded, aimed, screen).run()
+    sys.exit(0 if well and not screen.is_broken else 1)
+
+
 @main.command(short_help="List the plugins.")
-@_with_config
-@_speaks_plainly
-@_example("alerthost plugins")
+@with_config
+@speaks_plainly
+@example("alerthost plugins")
 def plugins(path: Path) -> None:
     """List the plugins: name, version, distribution, state, and what they offer."""
     surveyed = survey(_enabled(path))
@@ -159,10 +168,10 @@ def _enabled(path: Path) -> tuple[str, ...]:
 
 
 @main.command(short_help="Print the JSON Schema of settings.")
-@_with_config
+@with_config
 @click.argument("name", metavar="PROVIDER|ACTION")
-@_speaks_plainly
-@_example("alerthost schema pagerduty.trigger")
+@speaks_plainly
+@example("alerthost schema pagerduty.trigger")
 def schema(path: Path, name: str) -> None:
     """Print the JSON Schema (2020-12) of a provider's or an action's settings."""
     offered = _offered(_enabled(path), name) or _offered(installed_plugins(), name)
@@ -182,8 +191,8 @@ def _offered(enabled: tuple[str, ...], name: str) -> type | None:
 
 @main.command(name="demo", short_help="Show how it works, without an account.")
 @click.argument("provider", required=False)
-@_speaks_plainly
-@_example("alerthost demo")
+@speaks_plainly
+@example("alerthost demo")
 def demo_command(provider: str | None) -> None:
     """Show how it works, without an account: send realistic alerts to a stand-in.
 
@@ -198,3 +207,7 @@ def demo_command(provider: str | None) -> None:
     if name not in demonstrations:
         raise click.UsageError(unknown(name, demonstrations))
     sys.exit(0 if demo.run(demonstrations[name], Screen()) else 1)
+
+
+for _command in (*accounts_cli.COMMANDS, services_cli.services):
+    main.add_command(_command)

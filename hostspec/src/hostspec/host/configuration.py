@@ -1,24 +1,33 @@
-"""The configuration of ``alerthost``: its tables, and the host that is built from them."""
+"""The configuration of ``alerthost``: its tables, and the host that is built from them.
+
+The installations in the store stand beside those of the file; what is read here is pure, but
+for `load`, which reads the store.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
 from hostspec.alert import Alert
 from hostspec.faults import Fault
+from hostspec.host import store
 from hostspec.host.matchers import Matcher, parse_matchers
 from hostspec.host.source import ConfigurationError, Source
+from hostspec.host.store import Stored, StoreTable
 from hostspec.kernel.host import Host
 from hostspec.kernel.loading import survey
 from hostspec.kernel.plugins import Plugins, PluginState, unknown
 from hostspec.kernel.rules import Rule, RuleAction
 from hostspec.provider import Installation
 from hostspec.settings import SettingsError, setting, structure
+
+if TYPE_CHECKING:
+    from hostspec.store.installations import StoredInstallation
 
 _T = TypeVar("_T")
 _N = TypeVar("_N", bound="InstallationTable | RuleTable")
@@ -76,7 +85,7 @@ class Configuration:
 
     Attributes:
         plugins: the enabled ones, loaded.
-        installations: in the file's order.
+        installations: in the file's order, then those of the store.
         rules: their ``matches`` are `Matching`.
     """
 
@@ -87,6 +96,20 @@ class Configuration:
     def host(self) -> Host:
         """Make the host."""
         return Host(self.plugins, self.rules)
+
+    def notes(self) -> Sequence[str]:
+        """Give what the providers say of their installations together."""
+        return notes(self.plugins, self.installations)
+
+
+def notes(plugins: Plugins, installations: Iterable[Installation[Any]]) -> Sequence[str]:
+    """Give what the providers say of their installations together."""
+    installed = tuple(installations)
+    return [
+        note
+        for name, provider in sorted(plugins.providers.items())
+        for note in provider.notes([each for each in installed if each.provider == name])
+    ]
 
 
 def enabled_plugins(source: Source) -> tuple[str, ...]:
@@ -102,22 +125,37 @@ def enabled_plugins(source: Source) -> tuple[str, ...]:
 
 
 def load(source: Source, *, ready: bool = False) -> Configuration:
-    """Build the configuration that a file says; `ready` as in `build`.
+    """Build the configuration that a file and its store say; `ready` as in `build`.
 
     Raises:
         ConfigurationError: with every fault, each with its place and, where known, its line.
     """
+    stored = store.read(source)
     try:
-        return build(source.document, ready=ready)
+        return build(source.document, stored, ready=ready)
     except ConfigurationError as error:
-        source.refuse(error.faults)
+        raise ConfigurationError(placed(source, stored, error.faults)) from None
 
 
-def build(document: Mapping[str, Any], *, ready: bool = False) -> Configuration:
+def placed(source: Source, stored: Stored, faults: Iterable[Fault]) -> Iterable[Fault]:
+    """Tell the faults that `build` found with their places, as people call them."""
+    for fault in faults:
+        found = _STORED.match(fault.path)
+        if found:
+            rest = Fault(fault.path[found.end() :], fault.reason)
+            yield stored.placed(rest, int(found[1]))
+        else:
+            yield source.placed(fault)
+
+
+def build(
+    document: Mapping[str, Any], stored: Stored | None = None, *, ready: bool = False
+) -> Configuration:
     """Build a configuration from a document in the shape of the file.
 
     Args:
         document: the tables.
+        stored: the installations in the store; the path of their faults begins ``stored[n]``.
         ready: everything must be there that sending needs: each secret, which is read once,
             and a rule at the least, for a host without any would be silent at night.
 
@@ -125,7 +163,7 @@ def build(document: Mapping[str, Any], *, ready: bool = False) -> Configuration:
         ConfigurationError: with every fault, its path as in the document.
     """
     building = _Building()
-    configuration = building.run(document)
+    configuration = building.run(document, stored or Stored())
     if ready:
         building.refuse_unready(document)
     if building.faults:
@@ -144,14 +182,25 @@ class _Building:
         self._installations: dict[str, Installation[Any]] = {}
         self._installed: dict[str, Installation[Any]] = {}
 
-    def run(self, document: Mapping[str, Any]) -> Configuration:
+    def run(self, document: Mapping[str, Any], stored: Stored) -> Configuration:
         self._refuse_unknown_tables(document)
+        self._read("store", StoreTable, document.get("store", {}))
         self._load(document.get("plugins", {}))
         installations = self._read_all("installations", InstallationTable, document)
         rules = self._read_all("rules", RuleTable, document)
-        self._names = _names(document.get("installations"))
+        declared = store.names(document)
+        self._names = (*declared, *(each.name for each in stored.installations))
         for index, installation in installations.items():
             self._install(f"installations[{index}]", installation)
+        for index, kept in enumerate(stored.installations):
+            if kept.name not in declared:
+                self._install(f"stored[{index}]", kept)
+                continue
+            self._fault(f"stored[{index}].name", f"{kept.name!r} is declared in the file too")
+            for place, installation in installations.items():
+                if installation.name == kept.name:
+                    reason = f"{kept.name!r} is in the store too; rename or remove one of both"
+                    self._fault(f"installations[{place}].name", reason)
         built = tuple(self._rule(f"rules[{index}]", rule) for index, rule in rules.items())
         return Configuration(self._plugins, tuple(self._installations.values()), built)
 
@@ -169,7 +218,7 @@ class _Building:
         self.faults.append(Fault(path, reason))
 
     def _refuse_unknown_tables(self, document: Mapping[str, Any]) -> None:
-        tables = ("plugins", "installations", "rules")
+        tables = ("plugins", "installations", "rules", "store")
         for name in document:
             if name not in tables:
                 self._fault(name, unknown(name, tables))
@@ -213,7 +262,7 @@ class _Building:
         # what such a plugin would have offered is not unknown
         self._incomplete = table is None or bool(failed)
 
-    def _install(self, path: str, table: InstallationTable) -> None:
+    def _install(self, path: str, table: InstallationTable | StoredInstallation) -> None:
         if table.provider in self._plugins.providers:
             try:
                 self._installations[table.name] = self._plugins.installation(
@@ -246,7 +295,7 @@ class _Building:
         use = self._reference(path, "use", table)
         name = self._reference(path, "installation", table)
         if name and name not in self._names:
-            self._fault(f"{path}.installation", self._unknown(name, self._names, "installation"))
+            self._fault(f"{path}.installation", unknown(name, self._names))
         action = self._plugins.actions.get(use)
         installation = self._installations.get(name)
         if action is None:
@@ -268,20 +317,19 @@ class _Building:
         return ""
 
     def _unknown(self, name: str, known: Iterable[str], kind: str) -> str:
-        known = tuple(known)
-        if known or kind == "installation":
-            return unknown(name, known)
-        disabled = [info.name for info in self._plugins.infos if info.state is PluginState.DISABLED]
-        installed = f"; installed are {', '.join(disabled)}" if disabled else ""
-        return f"no enabled plugin offers the {kind} {name!r}{installed}"
+        return not_offered(name, known, kind, self._plugins)
+
+
+def not_offered(name: str, known: Iterable[str], kind: str, plugins: Plugins) -> str:
+    """Say that no enabled plugin offers something, and what a person may have meant."""
+    known = tuple(known)
+    if known:
+        return unknown(name, known)
+    disabled = [info.name for info in plugins.infos if info.state is PluginState.DISABLED]
+    installed = f"; installed are {', '.join(disabled)}" if disabled else ""
+    return f"no enabled plugin offers the {kind} {name!r}{installed}"
 
 
 _REFERENCES: Final = ("use", "installation")
 _KEY: Final = re.compile(r"[.\[]")
-
-
-def _names(tables: object) -> tuple[str, ...]:
-    """Give the names of all installations, those with faults too: they are not unknown."""
-    entries = tables if isinstance(tables, list) else []
-    named = (entry.get("name") for entry in entries if isinstance(entry, Mapping))
-    return tuple(name for name in named if isinstance(name, str))
+_STORED: Final = re.compile(r"stored\[(\d+)\]\.?")

@@ -64,6 +64,10 @@ class Screen:
         """Show a line of what a person should look at."""
         self._err.line(text, style)
 
+    def note(self, text: str) -> None:
+        """Show what a person should know, though nothing is wrong."""
+        self.complain(printable(f"note: {text}"), "yellow")
+
     def table(self, table: Table) -> None:
         """Show a table: its columns in line, each row on one line off a terminal."""
         self._out.table(table)

@@ -18,6 +18,15 @@ class ConfigurationError(FaultsError):
     """A configuration that is refused; each fault's path is the place, as people call it."""
 
 
+def refuse(path: str, reason: str) -> NoReturn:
+    """Refuse for one reason.
+
+    Raises:
+        ConfigurationError: always.
+    """
+    raise ConfigurationError([Fault(path, reason)]) from None
+
+
 _TABLE: Final = re.compile(r"(installations|rules)\[(\d+)\]\.?")
 
 
@@ -34,6 +43,11 @@ class Source:
     name: str
     text: str = attrs.field(repr=False)
     document: Mapping[str, Any] = attrs.field(repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the file is in, and that what it names is relative to."""
+        return Path(self.name).parent
 
     @classmethod
     def read(cls, path: Path) -> Source:
@@ -62,11 +76,16 @@ class Source:
         Raises:
             ConfigurationError: always.
         """
-        raise ConfigurationError(map(self._placed, faults)) from None
+        raise ConfigurationError(map(self.placed, faults)) from None
 
-    def _placed(self, fault: Fault) -> Fault:
-        line = line_of(self.text, fault.path)
-        places = [f"{self.name}, line {line}" if line else self.name]
+    def place_of(self, path: str) -> str:
+        """Give the file, and the line that a path of the document speaks of, if known."""
+        line = line_of(self.text, path)
+        return f"{self.name}, line {line}" if line else self.name
+
+    def placed(self, fault: Fault) -> Fault:
+        """Tell a fault of the document with its place."""
+        places = [self.place_of(fault.path)]
         rest = fault.path
         table = _TABLE.match(rest)
         if table:

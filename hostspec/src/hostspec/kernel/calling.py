@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import queue
 import threading
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Final
@@ -91,7 +91,7 @@ def ask(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> Ans
         value = function(**taken)
     except BaseException as error:  # noqa: BLE001 -- SystemExit of a plugin must not end the host
         return Answer(implementation.plugin_name, None, told(error))
-    if inspect.iscoroutine(value):
+    if type(value) is types.CoroutineType:  # isinstance would ask a proxy, which may do anything
         value.close()
         return Answer(implementation.plugin_name, None, "returned a coroutine, which is not run")
     return Answer(implementation.plugin_name, value)

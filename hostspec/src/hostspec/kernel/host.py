@@ -11,7 +11,7 @@ import attrs
 
 from hostspec.action import AnyAction, Preview
 from hostspec.alert import Alert
-from hostspec.incident import Delivery, Place
+from hostspec.incident import Delivery, Incident, Place
 from hostspec.kernel.attempt import attempt
 from hostspec.kernel.calling import told
 from hostspec.kernel.memory import Memory
@@ -21,7 +21,7 @@ from hostspec.kernel.rules import Rule
 from hostspec.kernel.turns import Turns
 from hostspec.merge import merge
 from hostspec.outcome import Outcome, OutcomeKind, Receipt, SendContext
-from hostspec.parts import Status
+from hostspec.parts import Identity, Status
 from hostspec.provider import Installation
 
 _log = logging.getLogger("hostspec")
@@ -114,6 +114,10 @@ class Host:
             if answer.failure:
                 _log.error("plugin %s: %s failed: %s", answer.plugin, hook, answer.failure)
         return receipt
+
+    def held_by(self, alert: Identity) -> tuple[Incident, ...]:
+        """Give the incidents that an alert holds open, as far as this host remembers."""
+        return self._memory.held_by(alert)
 
     def name_of(self, place: Place) -> str:
         """Name a place as people do: installation and destination, as that is called now."""

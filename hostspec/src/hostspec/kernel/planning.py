@@ -142,7 +142,12 @@ class Planning:
             self.failures.append(Fault(path, reason))
 
     def _follow_up(self, incident: Incident) -> None:
-        action = self._plugins.actions[incident.place.action]
+        action = self._plugins.actions.get(incident.place.action)
+        if action is None:  # its plugin was switched off since
+            path = f"destination {incident.place.destination!r}"
+            reason = f"the action {incident.place.action} is gone; its incident cannot be told"
+            self.failures.append(Fault(path, reason))
+            return
         try:
             delivery = action.follow_up(incident, self._alert)
         except KeyboardInterrupt:

@@ -135,7 +135,7 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
+    @functools.cached_property
     def _writing(self) -> sa.Engine:
         return self.engine.execution_options(**{_WRITES: True})
 

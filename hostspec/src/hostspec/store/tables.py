@@ -72,7 +72,8 @@ statements: Final = sa.Table(
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("accepted_at", Moment, nullable=False),
     sa.Column("planned_at", Moment),
-    sa.Column("note", sa.Text, nullable=False, server_default=""),
+    sa.Column("note", sa.Text),
+    sa.Column("replays", sa.Integer),
     sqlite_autoincrement=True,  # their order is the order in which they were committed
 )
 sa.Index(
@@ -81,7 +82,12 @@ sa.Index(
     sqlite_where=statements.c.planned_at.is_(None),
     postgresql_where=statements.c.planned_at.is_(None),
 )
-sa.Index("ix_statements_planned_at", statements.c.planned_at)
+sa.Index(
+    "ix_statements_planned_at",
+    statements.c.planned_at,
+    sqlite_where=statements.c.planned_at.is_not(None),
+    postgresql_where=statements.c.planned_at.is_not(None),
+)
 
 alerts: Final = sa.Table(
     "alerts",
@@ -90,7 +96,7 @@ alerts: Final = sa.Table(
     sa.Column("scope", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
-    sa.Column("updated_at", sa.Text),
+    sa.Column("updated_at", UtcTime),
     sa.Column("seen_at", Moment, nullable=False),
     sa.UniqueConstraint("scope", "key"),
 )
@@ -220,6 +226,13 @@ sa.Index(
     postgresql_where=deliveries.c.holder.is_not(None),
 )
 
+sa.Index(
+    "ix_deliveries_in_time",
+    deliveries.c.accepted_at,
+    sqlite_where=sa.and_(deliveries.c.finished_at.is_(None), ~deliveries.c.late_told),
+    postgresql_where=sa.and_(deliveries.c.finished_at.is_(None), ~deliveries.c.late_told),
+)
+
 budgets: Final = sa.Table(
     "budgets",
     metadata,
@@ -234,5 +247,7 @@ receipts: Final = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("hook", sa.Text, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
+    sa.Column("teller", sa.Text, nullable=False),
     sqlite_autoincrement=True,
 )
+sa.Index("ix_receipts_teller", receipts.c.teller, receipts.c.id)

@@ -19,7 +19,7 @@ from hostspec.incident import Delivery, Handle, Incident, IncidentState, Suppres
 from hostspec.kernel.loading import load
 from hostspec.kernel.plugins import PluginsError
 from hostspec.outcome import Outcome, OutcomeKind, SendContext
-from hostspec.provider import Installation, Provider
+from hostspec.provider import Destination, Installation, Provider
 from hostspec.settings import SettingsError, structure
 from hostspec.testing import service
 from hostspec.testing.network import NetworkFault, network_faults
@@ -54,6 +54,11 @@ class UnderTest:
         planned = self.action.plan(alert, self.settings, self.installation, rule=RULE)
         return [each for each in planned if not isinstance(each, Suppression)]
 
+    def destinations(self) -> list[Destination]:
+        """Give the destinations; what is none, another check tells."""
+        told: Sequence[object] = self.provider.destinations(self.installation)
+        return [each for each in told if isinstance(each, Destination)]
+
     def open(self, alert: Alert) -> Delivery:
         """Plan for a firing alert; give the first delivery.
 
@@ -87,6 +92,7 @@ class ProviderCase:
         plugin: the name of the plugin's entry point, or the module or object itself.
         action: the action's name; may be left out where the plugin offers only one.
         action_settings: what a rule sets, as a file would hold it.
+        setup_settings: what the provider's setup has to know to begin, where it offers one.
         canary: a text in the secret that must never show: give one that no message holds.
             Empty where the provider has no secret.
         answer: what the service answers to a message that it takes.
@@ -97,6 +103,7 @@ class ProviderCase:
     plugin: ClassVar[object] = ""
     action: ClassVar[str] = ""
     action_settings: ClassVar[Mapping[str, object]] = types.MappingProxyType({})
+    setup_settings: ClassVar[Mapping[str, object]] = types.MappingProxyType({})
     canary: ClassVar[str] = ""
     answer: ClassVar[Answer] = Answer()
     expected: ClassVar[Mapping[str, Collection[OutcomeKind]]] = types.MappingProxyType({})
@@ -174,19 +181,37 @@ class ProviderCase:
         Raises:
             ConformanceError: it raised, did not come back, or gave no outcome.
         """
-        name = connected.action.name
         context = SendContext(handle=handle)
+        outcome = self._attempt(
+            f"{connected.action.name}.send",
+            lambda: connected.action.send(delivery, connected.installation, context),
+        )
+        if outcome is None:
+            fail(f"{connected.action.name}.send returned a NoneType; return an Outcome")
+        return outcome
+
+    def probe(self, connected: UnderTest, destination: Destination) -> Outcome | None:
+        """Probe a destination.
+
+        Raises:
+            ConformanceError: it raised, did not come back, or gave neither outcome nor None.
+        """
+        return self._attempt(
+            f"{connected.action.name}.probe",
+            lambda: connected.action.probe(destination, connected.installation),
+        )
+
+    def _attempt(self, name: str, call: Callable[[], object]) -> Outcome | None:
         try:
-            outcome: object = within(
-                self.patience,
-                lambda: connected.action.send(delivery, connected.installation, context),
-            )
+            outcome = within(self.patience, call)
         except TimeoutError:
-            fail(f"{name}.send had not come back after {self.patience:g} s; give up in time")
+            fail(f"{name} had not come back after {self.patience:g} s; give up in time")
         except BaseException as error:  # noqa: BLE001 -- SystemExit too is no outcome
-            fail(f"{name}.send raised {type(error).__name__}; return an outcome instead")
+            fail(f"{name} raised {type(error).__name__}; return an outcome instead")
+        if outcome is None:
+            return None
         if not (isinstance(outcome, Outcome) and isinstance(outcome.kind, OutcomeKind)):
-            fail(f"{name}.send returned a {type(outcome).__name__}; return an Outcome")
+            fail(f"{name} returned a {type(outcome).__name__}; return an Outcome")
         return outcome
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import re
@@ -16,6 +17,7 @@ from hostspec.settings import SettingsError, describe, structure
 from hostspec.testing import samples
 from hostspec.testing.case import INSTALLATION, NOWHERE, REFERENCE, ProviderCase, UnderTest
 from hostspec.testing.requirement import fail, require
+from hostspec.testing.watching import purely
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]*")
 
@@ -130,6 +132,41 @@ def check_destinations(case: ProviderCase) -> None:
         f"plan() goes to {sorted(elsewhere)}, which destinations() does not tell; "
         "use a destination's id in Place",
     )
+
+
+def check_descriptions(case: ProviderCase) -> None:
+    """An action says in a sentence what it does, with an installation and without one."""
+    connected = case.connect()
+    for installation in (connected.installation, None):
+        call = functools.partial(connected.action.describe, connected.settings, installation)
+        told: object = purely("describe", call)
+        require(
+            isinstance(told, str) and told.strip() and told.isprintable(),
+            f"describe() gave {told!r}; give a sentence on one line",
+        )
+
+
+def check_aims(case: ProviderCase) -> None:
+    """Settings aimed at one destination are the action's own, and send there and nowhere else."""
+    connected = case.connect()
+    action, installation = connected.action, connected.installation
+    for destination in connected.destinations():
+        settings: object = purely("aimed_at", functools.partial(action.aimed_at, destination))
+        if settings is None:
+            continue
+        require(
+            isinstance(settings, action.settings) and not action.check(settings, installation),
+            f"aimed_at() gave {settings!r}, which the action itself does not take; give an "
+            f"object of {action.settings.__name__}, or None",
+        )
+        aimed = attrs.evolve(connected, settings=settings)
+        aimed.open(samples.firing("conformance/aim"))
+        planned = aimed.plan(samples.firing("conformance/aim"))
+        places = {delivery.place.destination for delivery in planned}
+        require(
+            places == {destination.id},
+            f"settings aimed at {destination.id!r} send to {sorted(places)}; name that one alone",
+        )
 
 
 def _tables(case: ProviderCase, connected: UnderTest) -> Iterator[tuple[str, Any, str]]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
+import attrs
+
 from hostspec.alert import Alert
-from hostspec.incident import Delivery, Incident, Operation
+from hostspec.incident import Delivery, Incident, Operation, Place
 from hostspec.outcome import Outcome
 from hostspec.parts import Severity, Status
+from hostspec.setup import PendingSetup
 from hostspec.testing import samples
 from hostspec.testing.case import (
     INSTALLATION,
@@ -21,14 +24,12 @@ from hostspec.testing.case import (
     incident_of,
 )
 from hostspec.testing.requirement import fail, require
-from hostspec.testing.watching import watched
+from hostspec.testing.watching import purely
 from hostspec.values import from_json, to_json
 
 T = TypeVar("T")
 
 HANDLE: Final = {"conformance": "handle"}
-
-_PURE: Final = "it must do no I/O and read no clock; leave that to send, or to the one who calls"
 
 
 def check_every_alert_is_planned(case: ProviderCase) -> None:
@@ -64,7 +65,7 @@ def check_plan_is_pure(case: ProviderCase) -> None:
     before = [to_json(alert) for alert in samples.samples()], repr(connected.settings)
     alerts = samples.samples()
     for alert in _plannable(connected, alerts):
-        _pure("plan", functools.partial(connected.plan, alert))
+        purely("plan", functools.partial(connected.plan, alert))
     require(
         before == ([to_json(alert) for alert in alerts], repr(connected.settings)),
         "plan() changed the alert or the settings; copy what you change",
@@ -77,7 +78,7 @@ def check_follow_up_is_pure(case: ProviderCase) -> None:
     incident = incident_of(connected.open(samples.firing("conformance/pure")), HANDLE)
     for alert in _later("conformance/pure"):
         before = (to_json(incident), to_json(alert))
-        _pure("follow_up", functools.partial(connected.action.follow_up, incident, alert))
+        purely("follow_up", functools.partial(connected.action.follow_up, incident, alert))
         require(
             before == (to_json(incident), to_json(alert)),
             "follow_up() changed the incident or the alert; copy what you change",
@@ -139,6 +140,36 @@ def check_follow_ups(case: ProviderCase) -> None:
         )
 
 
+def check_missed(case: ProviderCase) -> None:
+    """What is sent for a problem that was over before anyone was told closes what it opens."""
+    connected = case.connect()
+    action = connected.action
+    opening = connected.open(samples.firing("conformance/missed"))
+    over = samples.of_status("conformance/missed", Status.RESOLVED)
+    closing = action.follow_up(incident_of(opening), over)
+    if closing is None:
+        return
+    closing = attrs.evolve(closing, place=opening.place)
+    told: object = purely("missed", functools.partial(action.missed, opening, closing))
+    if not isinstance(told, Sequence) or not all(isinstance(each, Delivery) for each in told):
+        fail("missed() gave something else than a list of deliveries; give such a list")
+    is_open: set[Place] = set()
+    for delivery in told:
+        require(
+            delivery.alert in (opening.alert, closing.alert),
+            f"missed() speaks about {delivery.alert}; take the alert from the opening",
+        )
+        if delivery.place.action == action.name and delivery.operation is Operation.TRIGGER:
+            is_open.add(delivery.place)
+        elif delivery.operation is Operation.RESOLVE:
+            is_open.discard(delivery.place)
+    require(
+        not is_open,
+        "missed() opens an incident that it does not close, though the problem is over; give "
+        "the closing after the opening, or neither",
+    )
+
+
 def check_follow_ups_need_the_incident_alone(case: ProviderCase) -> None:
     """After a restart, the stored incident is all there is to follow up from."""
     connected = case.connect()
@@ -166,10 +197,10 @@ def check_json_round_trips(case: ProviderCase) -> None:
     )
     for alert in _plannable(connected, samples.samples()):
         for delivery in connected.plan(alert):
-            _require_round_trip(delivery, "delivery")
+            require_round_trip(delivery, "delivery")
     with case.connected(case.service()) as (at_service, _):
         outcome = case.send(at_service, at_service.open(samples.firing("conformance/stored")))
-        _require_round_trip(outcome, "outcome")
+        require_round_trip(outcome, "outcome")
 
 
 def _plannable(connected: UnderTest, alerts: Iterable[Alert]) -> list[Alert]:
@@ -182,15 +213,20 @@ def _plannable(connected: UnderTest, alerts: Iterable[Alert]) -> list[Alert]:
     return plannable
 
 
-def _require_round_trip(value: Delivery | Outcome, what: str) -> None:
+def require_round_trip(value: Delivery | Outcome | PendingSetup, what: str) -> None:
+    """Require that a value survives JSON.
+
+    Raises:
+        ConformanceError: it does not.
+    """
     try:
         back = from_json(type(value), _through_text(to_json(value)))
     except (TypeError, ValueError, RecursionError) as error:
-        fail(f"the {what} is no JSON: {error}; put plain JSON into message and handle")
+        fail(f"the {what} is no JSON: {error}; put plain JSON into message, handle and settings")
     require(
         back == value,
-        f"the {what} comes back from JSON as another; put plain JSON into message and handle: "
-        "text, finite numbers, lists, and objects whose keys are texts",
+        f"the {what} comes back from JSON as another; put plain JSON into message, handle "
+        "and settings: text, finite numbers, lists, and objects whose keys are texts",
     )
 
 
@@ -202,17 +238,6 @@ def _later(token: str) -> Iterator[Alert]:
     """Give the alerts that come after the first, as updated, acknowledged and resolved."""
     for status in Status:
         yield samples.of_status(token, status)
-
-
-def _pure(name: str, call: Callable[[], object]) -> None:
-    first = call()  # what is imported at the first call is no I/O of the plan
-    again, impurities = watched(call)
-    require(not impurities, f"{name}() called {', '.join(impurities)}; {_PURE}")
-    require(
-        first == again,
-        f"{name}() gave two results for the same arguments; {_PURE}, nothing random, and no "
-        "memory of earlier calls",
-    )
 
 
 def _calling(name: str, alert: Alert, call: Callable[[], T]) -> T:

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 import pytest
 
-from hostspec.testing import declarations, planning, secrecy, sending
+from hostspec.testing import connecting, declarations, planning, secrecy, sending
 from hostspec.testing.case import ProviderCase
 
 ProviderCheck: TypeAlias = Callable[[ProviderCase], None]
@@ -18,21 +18,30 @@ PROVIDER_CHECKS: Final[tuple[ProviderCheck, ...]] = (
     declarations.check_schemas,
     declarations.check_unknown_keys,
     declarations.check_destinations,
+    declarations.check_descriptions,
+    declarations.check_aims,
+    connecting.check_setup,
     planning.check_every_alert_is_planned,
     planning.check_plan_is_pure,
     planning.check_follow_up_is_pure,
     planning.check_problems_are_told_apart,
     planning.check_follow_ups,
+    planning.check_missed,
     planning.check_follow_ups_need_the_incident_alone,
     planning.check_json_round_trips,
     sending.check_delivers,
     sending.check_network_faults,
+    sending.check_follow_up_faults,
     sending.check_missing_secret,
+    sending.check_probe,
+    sending.check_probe_is_honest,
     sending.check_threads,
     sending.check_limits,
     secrecy.check_canary,
     secrecy.check_values_hold_no_secret,
     secrecy.check_outcomes_hold_no_secret,
+    secrecy.check_probes_hold_no_secret,
+    secrecy.check_descriptions_hold_no_secret,
     secrecy.check_previews_hold_no_secret,
     secrecy.check_logs_hold_no_secret,
     secrecy.check_exceptions_hold_no_secret,

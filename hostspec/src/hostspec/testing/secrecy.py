@@ -75,6 +75,28 @@ def check_outcomes_hold_no_secret(case: ProviderCase) -> None:
         _require_hidden(case, repr(to_json(seen.outcome)), "the handle of an outcome")
 
 
+def check_probes_hold_no_secret(case: ProviderCase) -> None:
+    """Nothing that a probe gives, logs or prints tells the secret, even where it is quoted."""
+    with _overhearing() as heard:
+        told = [
+            repr(to_json(case.probe(connected, destination)))
+            for connected in _connections(case)
+            for destination in connected.destinations()
+        ]
+        logged = heard.getvalue()
+    _require_hidden(case, "\n".join(told), "the outcome of a probe")
+    _require_hidden(case, logged, "what a probe logs at DEBUG or prints")
+
+
+def check_descriptions_hold_no_secret(case: ProviderCase) -> None:
+    """What an action says of itself does not show the secret."""
+    for connected in (case.connect(), case.connect(NOWHERE, case.secret(NOWHERE))):
+        with environment({VARIABLE: case.secret(NOWHERE)}):
+            settings, installation = connected.settings, connected.installation
+            told = _told(functools.partial(connected.action.describe, settings, installation))
+        _require_hidden(case, told, "the description of an action")
+
+
 def check_previews_hold_no_secret(case: ProviderCase) -> None:
     """A preview is made without reading the secret, and does not show it."""
     for connected in (case.connect(), case.connect(NOWHERE, case.secret(NOWHERE))):
@@ -140,17 +162,23 @@ class _Seen:
 
 
 def _everything(case: ProviderCase) -> Iterator[_Seen]:
-    """Send with the secret by reference and as itself, to a service that takes and one that quotes.
+    """Send through every connection."""
+    for connected in _connections(case):
+        delivery = connected.open(samples.firing("conformance-canary"))
+        yield _Seen(connected, delivery, case.send(connected, delivery))
 
-    The one that quotes refuses, and repeats all that it was sent; where there is no secret, it
-    is left out.
+
+def _connections(case: ProviderCase) -> Iterator[UnderTest]:
+    """Connect with the secret by reference and as itself, to one that takes and one that quotes.
+
+    The service that quotes refuses, and repeats all that it was sent; where there is no secret,
+    it is left out.
     """
     quoting = (lambda: service.serving(service.echoing),) if case.canary else ()
     for at in (case.service, *quoting):
         with case.connected(at()) as (by_reference, there):
-            for connected in (by_reference, case.connect(there.url, case.secret(there.url))):
-                delivery = connected.open(samples.firing("conformance-canary"))
-                yield _Seen(connected, delivery, case.send(connected, delivery))
+            yield by_reference
+            yield case.connect(there.url, case.secret(there.url))
 
 
 def _require_hidden(case: ProviderCase, text: str, what: str) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Collection
-from typing import Final
+from typing import Final, cast
 
-from hostspec.incident import Delivery
+from hostspec.incident import Delivery, Handle
 from hostspec.outcome import Outcome, OutcomeKind
 from hostspec.parts import Status
 from hostspec.settings import secrets
 from hostspec.testing import samples
-from hostspec.testing.case import VARIABLE, ProviderCase, environment, incident_of
+from hostspec.testing.case import VARIABLE, ProviderCase, UnderTest, environment, incident_of
 from hostspec.testing.requirement import ConformanceError, fail, require
 from hostspec.testing.service import Service
+from hostspec.values import to_json
 
 THREADS: Final = 8
 """How many threads send at once."""
@@ -54,6 +56,67 @@ def check_network_faults(case: ProviderCase) -> None:
         not wrong,
         "network faults end in wrong outcomes, so that a host would lose or double pages: "
         + "; ".join(wrong),
+    )
+
+
+def check_follow_up_faults(case: ProviderCase) -> None:
+    """Whatever the network does, a follow-up ends in a right outcome too."""
+    with case.connected(case.service()) as (connected, there):
+        opening = connected.open(samples.firing("conformance-after"))
+        handle = _delivered(case.send(connected, opening), opening).handle
+        before = there.url
+    wrong = []
+    for fault in case.faults():
+        right = case.expected.get(fault.name, fault.right)
+        with case.connected(fault.meet()) as (connected, there):
+            incident = incident_of(opening, _moved(handle, before, there.url))
+            for status in Status:
+                alert = samples.of_status("conformance-after", status)
+                followed = connected.action.follow_up(incident, alert)
+                if followed is None:
+                    continue
+                try:
+                    kind = case.send(connected, followed, incident.handle).kind
+                except ConformanceError as error:
+                    wrong.append(f"{fault.name}: {error}")
+                    continue
+                if kind not in right:
+                    told = f"the outcome of the {followed.operation} is {kind}"
+                    wrong.append(f"{fault.name}: {told}, right is {_or(right)}")
+    require(
+        not wrong,
+        "network faults of follow-ups end in wrong outcomes, so that incidents would stay open: "
+        + "; ".join(wrong),
+    )
+
+
+def check_probe(case: ProviderCase) -> None:
+    """A probe, where there is one, gets through to a service that takes everything."""
+    with case.connected(case.service()) as (connected, _):
+        for name, outcome in _probes(case, connected):
+            require(
+                outcome.delivered,
+                f"the probe of {name!r} ends as {outcome.kind} ({outcome.reason}) at a service "
+                "that takes everything; mend probe(), or let it give None",
+            )
+
+
+def check_probe_is_honest(case: ProviderCase) -> None:
+    """A probe says *delivered* only where a message would get through; it raises nothing."""
+    wrong = []
+    for fault in case.faults():
+        with case.connected(fault.meet()) as (connected, _):
+            if OutcomeKind.DELIVERED not in case.expected.get(fault.name, ()):
+                wrong += [fault.name for _, each in _probes(case, connected) if each.delivered]
+    connected = case.connect()
+    if any(secrets(connected.installation.settings)):
+        with environment({VARIABLE: ""}):
+            told = _probes(case, connected)
+            wrong += ["a missing secret" for _, outcome in told if outcome.delivered]
+    require(
+        not wrong,
+        f"a probe ends as delivered though no message would get through: {', '.join(wrong)}; "
+        "judge it as send() judges",
     )
 
 
@@ -115,6 +178,18 @@ def check_limits(case: ProviderCase) -> None:
                 limit.budget and limit.count > 0 and limit.window > 0,
                 f"limits() gives {limit}; name the budget, and let count and window be above 0",
             )
+
+
+def _moved(handle: Handle | None, before: str, after: str) -> Handle | None:
+    """Give a handle as the service would have given it elsewhere."""
+    text = json.dumps(to_json(handle))
+    return cast("Handle | None", json.loads(text.replace(before, after) if before else text))
+
+
+def _probes(case: ProviderCase, connected: UnderTest) -> list[tuple[str, Outcome]]:
+    """Probe every destination; leave out those of which nothing can be said."""
+    probed = ((each.name, case.probe(connected, each)) for each in connected.destinations())
+    return [(name, outcome) for name, outcome in probed if outcome is not None]
 
 
 def _delivered(outcome: Outcome, delivery: Delivery) -> Outcome:

@@ -12,7 +12,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from hostspec.testing.requirement import fail, require
+
 T = TypeVar("T")
+
+_PURE: Final = "it must do no I/O and read no clock; leave that to send, or to the one who calls"
 
 _CLOCKS: Final = frozenset(
     {
@@ -63,6 +67,26 @@ def watched(call: Callable[[], T]) -> tuple[T, tuple[str, ...]]:
         if collects:
             gc.enable()
     return result, tuple(dict.fromkeys(_name(each) for each in called if is_impure(each)))
+
+
+def purely(name: str, call: Callable[[], T]) -> T:
+    """Call twice what must be pure; give what it returned.
+
+    Raises:
+        ConformanceError: it raised, does what pure code does not do, or gave two results.
+    """
+    try:
+        first = call()  # what is imported at the first call is no I/O of its own
+        again, impurities = watched(call)
+    except Exception as error:  # noqa: BLE001 -- told as what it is
+        fail(f"{name}() raised {type(error).__name__}: {error}; it must take what it is given")
+    require(not impurities, f"{name}() called {', '.join(impurities)}; {_PURE}")
+    require(
+        first == again,
+        f"{name}() gave two results for the same arguments; {_PURE}, nothing random, and no "
+        "memory of earlier calls",
+    )
+    return again
 
 
 def is_impure(function: Any) -> bool:

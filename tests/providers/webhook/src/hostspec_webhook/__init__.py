@@ -137,6 +137,10 @@ class Post(Action[PostSettings, InstallationSettings]):
         except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it may have arrived
             return Outcome(OutcomeKind.UNCERTAIN, f"no answer: {type(error).__name__}")
 
+    def aimed_at(self, destination: Destination) -> PostSettings:
+        """Post; there is but one place to post to, and nothing that it would not notice."""
+        return PostSettings()
+
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:

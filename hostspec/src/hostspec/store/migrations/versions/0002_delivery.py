@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("updated_at", sa.Text(), nullable=True),
+        sa.Column("updated_at", sa.String(32), nullable=True),
         sa.Column("seen_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alerts")),
         sa.UniqueConstraint("scope", "key", name=op.f("uq_alerts_scope_key")),
@@ -60,9 +60,11 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("hook", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("teller", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_receipts")),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_receipts_teller", "receipts", ["teller", "id"], unique=False)
     op.create_table(
         "statements",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -72,12 +74,20 @@ def upgrade() -> None:
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("accepted_at", sa.Double(), nullable=False),
         sa.Column("planned_at", sa.Double(), nullable=True),
-        sa.Column("note", sa.Text(), server_default="", nullable=False),
+        sa.Column("note", sa.Text(), nullable=True),
+        sa.Column("replays", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_statements")),
         sa.UniqueConstraint("statement_id", name=op.f("uq_statements_statement_id")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_statements_planned_at", "statements", ["planned_at"], unique=False)
+    op.create_index(
+        "ix_statements_planned_at",
+        "statements",
+        ["planned_at"],
+        unique=False,
+        sqlite_where=sa.text("planned_at IS NOT NULL"),
+        postgresql_where=sa.text("planned_at IS NOT NULL"),
+    )
     op.create_index(
         "ix_statements_unplanned",
         "statements",
@@ -117,7 +127,7 @@ def upgrade() -> None:
         "incidents",
         ["action", "installation", "destination", "correlation_key"],
         unique=True,
-        sqlite_where=sa.text("active"),
+        sqlite_where=sa.text("active = 1"),
         postgresql_where=sa.text("active"),
     )
     op.create_table(
@@ -171,8 +181,16 @@ def upgrade() -> None:
         "deliveries",
         ["lane_id", "urgency", "id"],
         unique=False,
-        sqlite_where=sa.text("is_head"),
+        sqlite_where=sa.text("is_head = 1"),
         postgresql_where=sa.text("is_head"),
+    )
+    op.create_index(
+        "ix_deliveries_in_time",
+        "deliveries",
+        ["accepted_at"],
+        unique=False,
+        sqlite_where=sa.text("finished_at IS NULL AND late_told = 0"),
+        postgresql_where=sa.text("finished_at IS NULL AND NOT late_told"),
     )
     op.create_index(
         "ix_deliveries_line", "deliveries", ["incident_id", "place_in_line"], unique=False

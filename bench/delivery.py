@@ -1,0 +1,279 @@
+"""The delivery engine: accepting against bare sqlite3, claiming, and from accept to send.
+
+Everything is durable (write-ahead log, synchronous FULL). Contenders take turns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sqlite3
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import attrs
+from measuring import alert, medians, table
+
+from hostspec import (
+    Action,
+    Capabilities,
+    Delivery,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Place,
+    Provider,
+    hookimpl,
+)
+from hostspec.delivery import dispatch
+from hostspec.delivery.engine import Engine
+from hostspec.kernel import Rule, load
+from hostspec.store.database import Database
+from hostspec.values import to_json
+
+ROUNDS = 15
+SLICE = 200
+GOALS = {"one caller": 0.3, "16 callers": 0.5, "groups of 100": 0.1}
+WAITING = (1_000, 100_000, 1_000_000)
+SAMPLES = 300
+
+
+@attrs.frozen
+class Nothing:
+    """Nothing to set."""
+
+
+class Instant(Provider[Nothing]):
+    """A provider that takes everything at once."""
+
+    name = "instant"
+    label = "Instant"
+    settings = Nothing
+
+    def destinations(self, installation: Any) -> Sequence[Any]:
+        return ()
+
+
+class Send(Action[Nothing, Nothing]):
+    """Notes when it sent what."""
+
+    name = "instant.send"
+    label = "Send"
+    provider = "instant"
+    settings = Nothing
+    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
+
+    def __init__(self) -> None:
+        self.moments: dict[str, float] = {}
+        self.sent = threading.Condition()
+
+    def plan(self, alert: Any, settings: Any, installation: Any, *, rule: str = "") -> Any:
+        place = Place(self.name, installation.name, alert.scope, alert.key)
+        return [Delivery(Operation.TRIGGER, place, alert.identity, alert.severity, rules=(rule,))]
+
+    def send(self, delivery: Delivery, installation: Any, context: Any) -> Outcome:
+        with self.sent:
+            self.moments[delivery.alert.key] = time.perf_counter()
+            self.sent.notify_all()
+        if delivery.place.destination == "broken":
+            return Outcome(OutcomeKind.THROTTLED, retry_after=200)
+        return Outcome(OutcomeKind.DELIVERED)
+
+
+class Plugin:
+    """Offers both."""
+
+    def __init__(self) -> None:
+        self.send = Send()
+
+    @hookimpl
+    def hostspec_providers(self) -> Sequence[Any]:
+        return [Instant()]
+
+    @hookimpl
+    def hostspec_actions(self) -> Sequence[Any]:
+        return [self.send]
+
+
+def engine_in(folder: str) -> tuple[Engine, Send]:
+    own = Plugin()
+    plugins = load([], own={"instant": own})
+    account = plugins.installation("instant", "account", {})
+    rule = Rule("All", [plugins.rule_action("instant.send", account, {})])
+    return Engine(Database("sqlite:///alerthost.db", Path(folder)), plugins, [rule]), own.send
+
+
+def bare_in(folder: str) -> Callable[[Sequence[tuple[Any, ...]]], None]:
+    """Make the same inserts with sqlite3 alone, under a lock."""
+    lock = threading.Lock()
+    connection = sqlite3.connect(
+        Path(folder, "alerthost.db"), isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA synchronous = FULL")
+
+    def insert(rows: Sequence[tuple[Any, ...]]) -> None:
+        with lock:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(
+                "INSERT INTO statements (statement_id, scope, key, body, accepted_at)"
+                " VALUES (?, ?, ?, ?, ?)",
+                rows,
+            )
+            connection.execute("COMMIT")
+
+    return insert
+
+
+def accepting() -> None:
+    alerts = [alert(number) for number in range(SLICE)]
+    bodies = [json.dumps(to_json(each)) for each in alerts]
+    numbers = itertools.count()
+
+    def rows(which: Sequence[int]) -> list[tuple[Any, ...]]:
+        return [(f"bare {next(numbers)}", "", "key", bodies[n], time.time()) for n in which]
+
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+        engine, _ = engine_in(one)
+        other, _ = engine_in(two)
+        engine.database.migrate()
+        other.database.migrate()
+        bare = bare_in(two)
+        many = ThreadPoolExecutor(16)
+        groups = [range(start, start + 100) for start in range(0, SLICE, 100)]
+        taken = medians(
+            {
+                "one caller": lambda: [engine.accept(each) for each in alerts],
+                "one caller, bare": lambda: [bare(rows([n])) for n in range(SLICE)],
+                "16 callers": lambda: list(many.map(engine.accept, alerts)),
+                "16 callers, bare": lambda: list(many.map(lambda n: bare(rows([n])), range(SLICE))),
+                "groups of 100": lambda: [
+                    engine.accept_many([alerts[n] for n in group]) for group in groups
+                ],
+                "groups of 100, bare": lambda: [bare(rows(group)) for group in groups],
+            },
+            ROUNDS,
+        )
+        many.shutdown()
+    shown = []
+    for name, goal in GOALS.items():
+        mine, theirs = SLICE / taken[name], SLICE / taken[f"{name}, bare"]
+        ratio = mine / theirs
+        met = "yes" if ratio >= goal else "NO"
+        shown.append((name, f"{mine:,.0f}", f"{theirs:,.0f}", f"{ratio:.2f}", f"{goal}", met))
+    table("Accepting, durable", ("", "engine/s", "sqlite3/s", "ratio", "goal", "met"), shown)
+
+
+def delivering() -> None:
+    shown = []
+    for name in ("drain", "workers"):
+        with tempfile.TemporaryDirectory() as folder:
+            engine, send = engine_in(folder)
+            engine.accept_many([alert(number) for number in range(1000)])
+            start = time.perf_counter()
+            if name == "drain":
+                engine.drain()
+            else:
+                with engine, send.sent:
+                    send.sent.wait_for(lambda send=send: len(send.moments) == 1000, 120)
+            shown.append((name, f"{1000 / (time.perf_counter() - start):,.0f}"))
+            engine.database.close()
+    table("Planning, sending and settling 1,000 at an instant provider", ("", "per second"), shown)
+
+
+def latency(engine: Engine, send: Send) -> list[float]:
+    """Give the milliseconds from accept to send of critical alerts, one after another."""
+    taken = []
+    for number in range(SAMPLES):
+        key = f"urgent {number}"
+        urgent = attrs.evolve(alert(number), key=key, scope="healthy")
+        start = time.perf_counter()
+        engine.accept(urgent)
+        with send.sent:
+            assert send.sent.wait_for(lambda key=key: key in send.moments, 30)
+        taken.append((send.moments.pop(key) - start) * 1000)
+    return sorted(taken)
+
+
+def fill(database: Database, count: int, destination: str) -> None:
+    """Let many incidents of one destination wait, as planning would have left them."""
+    place = Place("instant.send", "account", destination, "")
+    first = Delivery(Operation.TRIGGER, place, alert(0).identity, alert(0).severity)
+    body = json.dumps(to_json(first))
+    now = time.time()
+    with database.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO lanes (installation, destination, due) VALUES ('account', ?, ?)",
+            (destination, now),
+        )
+        lane = connection.exec_driver_sql("SELECT max(id) FROM lanes").scalar_one()
+        connection.exec_driver_sql(
+            "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
+            " INSERT INTO incidents (lane_id, action, installation, destination, correlation_key,"
+            " active, state, severity, rules, follow_ups, may_be_open, told, in_doubt, stranded,"
+            " opened_at, changed_at, version) SELECT ?, 'instant.send', 'account', ?, 'w' || n,"
+            " 1, 'resolved', 'error', '[]', '[]', 0, 0, 0, 0, ?, ?, 0 FROM n",
+            (count, lane, destination, now, now),
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO deliveries (uid, incident_id, lane_id, statement_id, operation, severity,"
+            " body, state, place_in_line, is_head, urgency, due, accepted_at, late_told)"
+            " SELECT 'u' || id, id, lane_id, 's' || id, 'trigger', 'error', ?, 'waiting', 1, 1,"
+            " ?, ?, ?, 0 FROM incidents WHERE lane_id = ?",
+            (body, now, now, now, lane),
+        )
+
+
+def waiting() -> None:
+    shown = []
+    measured = {}
+    for name, count in (("idle", 0), ("another lane holds 100,000", 100_000)):
+        with tempfile.TemporaryDirectory() as folder:
+            engine, send = engine_in(folder)
+            engine.database.migrate()
+            if count:
+                fill(engine.database, count, "broken")
+            with engine:
+                latency(engine, send)
+                taken = latency(engine, send)
+            engine.database.close()
+        measured[name] = taken[int(len(taken) * 0.99)]
+        shown.append((name, f"{statistics.median(taken):.1f}", f"{measured[name]:.1f}"))
+    table("From accept to send (ms)", ("", "median", "p99"), shown)
+    idle, busy = measured.values()
+    print(f"\n  p99 with a backlog is {busy / idle:.2f} x idle (goal: under 3)")
+
+
+def claiming() -> None:
+    shown = []
+    for count in WAITING:
+        with tempfile.TemporaryDirectory() as folder:
+            engine, _ = engine_in(folder)
+            engine.database.migrate()
+            fill(engine.database, count, "healthy")
+            taken = []
+            for _ in range(SAMPLES):
+                with engine.database.begin() as connection:
+                    start = time.perf_counter()
+                    claim = dispatch.claim(connection, "bench", time.time(), together=SAMPLES + 1)
+                    taken.append((time.perf_counter() - start) * 1000)
+                assert claim
+            engine.database.close()
+        shown.append((f"{count:,}", f"{statistics.median(taken):.2f}", f"{max(taken):.2f}"))
+    table("Claiming, by how many wait (ms)", ("waiting", "median", "longest"), shown)
+
+
+def main() -> None:
+    accepting()
+    delivering()
+    waiting()
+    claiming()
+
+
+if __name__ == "__main__":
+    main()

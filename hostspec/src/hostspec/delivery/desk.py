@@ -1,0 +1,399 @@
+"""What an operator sees of the engine's work, and what they may do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+
+from hostspec.alert import Alert
+from hostspec.delivery import inbox, ledger, lineup
+from hostspec.delivery.inbox import Note
+from hostspec.delivery.line import Waiting
+from hostspec.delivery.verdict import DeliveryState, LaneState
+from hostspec.delivery.writer import Writer
+from hostspec.incident import Delivery, Incident, Operation
+from hostspec.kernel.calling import told
+from hostspec.kernel.plugins import Plugins
+from hostspec.outcome import OutcomeKind
+from hostspec.parts import Identity, Status
+from hostspec.store.database import Database
+from hostspec.store.tables import deliveries, incidents, lanes, statements
+
+GIVEN_UP: Final = (
+    DeliveryState.SET_ASIDE,
+    DeliveryState.REFUSED,
+    DeliveryState.UNCERTAIN,
+    DeliveryState.STRANDED,
+)
+"""States of deliveries that a person may want to replay."""
+
+
+class DeskError(Exception):
+    """What was asked for cannot be done; the message says why, for a person."""
+
+
+@attrs.frozen
+class Entry:
+    """A delivery as it stands.
+
+    Attributes:
+        id: its number.
+        incident_id: the number of its incident.
+        statement_id: of the statement that it comes from.
+        delivery: what is sent.
+        state: how far it has come.
+        sending: it is being sent now.
+        attempts: how many were made.
+        collapsed: how many others it stands for.
+        accepted_at: when its statement was accepted, in seconds of the epoch.
+        due: when it may be tried next.
+        finished_at: when it was finished; None while it waits.
+        outcome: of the last attempt; None before the first.
+        reason: why, in the provider's words where it gave any.
+        lane: the state of its lane.
+        lane_reason: why its lane is in that state.
+    """
+
+    id: int
+    incident_id: int
+    statement_id: str
+    delivery: Delivery
+    state: DeliveryState
+    sending: bool
+    attempts: int
+    collapsed: int
+    accepted_at: float
+    due: float
+    finished_at: float | None
+    outcome: OutcomeKind | None
+    reason: str
+    lane: LaneState
+    lane_reason: str
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for a person to mend something."""
+        return self.state is DeliveryState.WAITING and self.lane is LaneState.HELD
+
+
+@attrs.frozen
+class Fate:
+    """What became of a statement.
+
+    Attributes:
+        statement_id: the statement's.
+        note: what it came to beside its deliveries; None while it is not planned yet.
+        entries: its deliveries.
+    """
+
+    statement_id: str
+    note: Note | None
+    entries: tuple[Entry, ...]
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more happens by itself: all is finished, or waits for a person."""
+        return self.note is not None and all(
+            each.held or each.state is not DeliveryState.WAITING for each in self.entries
+        )
+
+
+@attrs.frozen
+class Case:
+    """An incident as it stands.
+
+    Attributes:
+        id: its number.
+        incident: what is known of it.
+        open: it is followed up here; False for one that ended.
+        may_be_open: the provider may hold it open.
+        told: the provider took a trigger of the present episode.
+        stranded: what opened it is not held any more, so that nobody here can close it.
+        opened_at: when it began, in seconds of the epoch.
+        changed_at: when something was said of it last.
+    """
+
+    id: int
+    incident: Incident
+    open: bool
+    may_be_open: bool
+    told: bool
+    stranded: bool
+    opened_at: float
+    changed_at: float
+
+
+@attrs.frozen
+class Backlog:
+    """How much waits.
+
+    Attributes:
+        unplanned: statements that are not planned yet.
+        waiting: deliveries to be sent.
+        oldest: when the oldest of all of them was accepted; None where nothing waits.
+    """
+
+    unplanned: int
+    waiting: int
+    oldest: float | None
+
+
+class Desk:
+    """What an operator sees and does; it needs no engine that runs.
+
+    Args:
+        database: where everything is.
+        plugins: whose actions follow up.
+        clock: gives the time, in seconds of the epoch.
+        writer: commits; None for one of its own.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        plugins: Plugins,
+        clock: Callable[[], float],
+        writer: Writer | None = None,
+    ) -> None:
+        self._database = database
+        self._plugins = plugins
+        self._clock = clock
+        self._writer = writer or Writer(database)
+
+    def deliveries(
+        self, states: Collection[DeliveryState] = (), *, most: int = 100
+    ) -> tuple[Entry, ...]:
+        """Give deliveries in some states, or in any; the newest first.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        which = _ENTRIES.order_by(deliveries.c.id.desc()).limit(most)
+        if states:
+            which = which.where(deliveries.c.state.in_(list(states)))
+        with self._database.read() as connection:
+            return tuple(_entry(row) for row in connection.execute(which))
+
+    def fates(self, statement_ids: Sequence[str]) -> tuple[Fate, ...]:
+        """Say what became of statements, in their order; one that is not known is not planned.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            return tuple(_fate(connection, each) for each in statement_ids)
+
+    def backlog(self) -> Backlog:
+        """Say how much waits.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            unplanned, first = connection.execute(_UNPLANNED).one()
+            waiting, second = connection.execute(_WAITING).one()
+        return Backlog(
+            unplanned, waiting, min((each for each in (first, second) if each), default=None)
+        )
+
+    def incidents(self, *, stranded: bool = False, most: int = 100) -> tuple[Case, ...]:
+        """Give incidents that are open, in the order in which they are forgotten.
+
+        Args:
+            stranded: give those instead that nobody here can close any more.
+            most: how many.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        wanted = incidents.c.stranded if stranded else incidents.c.active
+        which = sa.select(incidents).where(wanted).order_by(incidents.c.changed_at).limit(most)
+        with self._database.read() as connection:
+            return tuple(_case(connection, row) for row in connection.execute(which).all())
+
+    def replay(self, number: int, *, as_is: bool = False) -> str | None:
+        """Try a delivery once more that was given up.
+
+        A resolve is sent again while its incident may be open and nobody holds it. Anything
+        else is planned anew from what its alert said last, by the rules of today; a problem
+        that is over pages nobody.
+
+        Args:
+            number: the delivery's.
+            as_is: send it as it was planned, whatever has become of its problem.
+
+        Returns:
+            the id of the statement that comes of it; None where nothing is to be sent any more.
+
+        Raises:
+            DeskError: there is no such delivery, or it was not given up.
+            StoreError: the database cannot be written.
+        """
+        return self._writer.run(lambda writing: self._replay(writing, number, as_is=as_is))
+
+    def drop(self, number: int) -> None:
+        """Give a delivery up for good.
+
+        Raises:
+            DeskError: there is no such delivery, it is being sent now, or it is finished.
+            StoreError: the database cannot be written.
+        """
+        self._writer.run(lambda writing: self._drop(writing, number))
+
+    def resolve(self, number: int) -> str | None:
+        """Resolve an incident by hand, whoever holds it open.
+
+        Returns:
+            the id of the statement that the resolve goes by; None where the provider cannot be
+            told, so that the incident is forgotten here only.
+
+        Raises:
+            DeskError: there is no such incident, it is over, or its action is gone.
+            StoreError: the database cannot be written.
+        """
+        return self._writer.run(lambda writing: self._resolve(writing, number))
+
+    def _replay(self, connection: sa.Connection, number: int, *, as_is: bool) -> str | None:
+        row = _found(connection, number)
+        if row.state not in GIVEN_UP:
+            message = f"the delivery {number} was not given up: it is {row.state}"
+            raise DeskError(message)
+        now, delivery = self._clock(), ledger.delivery_of(row)
+        if as_is or delivery.operation is Operation.RESOLVE:
+            if not as_is and not _is_to_be_closed(connection, delivery):
+                ledger.finish(connection, number, DeliveryState.DROPPED, now, reason=_OVER)
+                return None
+            if delivery.place.action not in self._plugins.actions:
+                message = f"the action {delivery.place.action} is gone"
+                raise DeskError(message)
+            statement_id = inbox.new_id()
+            new = Waiting(delivery, accepted_at=row.accepted_at)
+            lineup.enqueue(connection, self._plugins.actions, new, statement_id, now)
+        else:
+            body = inbox.last_firing(connection, delivery.alert)
+            if body is None:
+                message = f"what the alert {delivery.alert.key} said is not kept any more"
+                raise DeskError(message)
+            statement_id = inbox.replay(connection, delivery.alert, body, number, now)
+        ledger.finish(connection, number, DeliveryState.COLLAPSED, now, reason="replayed")
+        return statement_id
+
+    def _drop(self, connection: sa.Connection, number: int) -> None:
+        row = _found(connection, number)
+        if row.holder is not None:
+            message = f"the delivery {number} is being sent now; try again"
+            raise DeskError(message)
+        if row.state != DeliveryState.WAITING and row.state not in GIVEN_UP:
+            message = f"the delivery {number} is finished: it is {row.state}"
+            raise DeskError(message)
+        now = self._clock()
+        ledger.finish(connection, number, DeliveryState.DROPPED, now, reason="dropped by hand")
+        stored = ledger.incident(connection, row.incident_id)
+        waits = ledger.promote(connection, row.incident_id, now)
+        if stored and not waits and not stored.episode.may_be_open:
+            ledger.close_incident(connection, stored.id, now)
+
+    def _resolve(self, connection: sa.Connection, number: int) -> str | None:
+        row = connection.execute(sa.select(incidents).where(incidents.c.id == number)).first()
+        if row is None or not row.active:
+            message = f"there is no open incident {number}"
+            raise DeskError(message)
+        now = self._clock()
+        stored = ledger.incident(connection, number)
+        assert stored is not None  # noqa: S101 -- it was just read
+        action = self._plugins.actions.get(row.action)
+        if action is None:
+            message = f"the action {row.action} is gone; enable its plugin first"
+            raise DeskError(message)
+        held = stored.incident.holders
+        alert = held[0] if held else Identity("", row.correlation_key)
+        said = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
+        try:
+            delivery = action.follow_up(stored.incident, said)
+        except Exception as error:  # noqa: BLE001 -- whatever a plugin does
+            message = f"the action {row.action} could not follow up: {told(error)}"
+            raise DeskError(message) from None
+        for each in held:
+            ledger.release(connection, number, each, now)
+        if delivery is None or Operation.RESOLVE not in stored.incident.follow_ups:
+            ledger.close_incident(connection, number, now)
+            return None
+        statement_id = inbox.new_id()
+        new = Waiting(delivery, accepted_at=now)
+        lineup.enqueue(connection, self._plugins.actions, new, statement_id, now)
+        return statement_id
+
+
+_OVER: Final = "its problem is over"
+_ENTRIES: Final = sa.select(
+    deliveries, lanes.c.state.label("lane_state"), lanes.c.reason.label("lane_reason")
+).join(lanes, lanes.c.id == deliveries.c.lane_id)
+_UNPLANNED: Final = sa.select(sa.func.count(), sa.func.min(statements.c.accepted_at)).where(
+    inbox.UNPLANNED
+)
+_WAITING: Final = sa.select(sa.func.count(), sa.func.min(deliveries.c.accepted_at)).where(
+    ledger.WAITING
+)
+
+
+def _entry(row: sa.Row[Any]) -> Entry:
+    return Entry(
+        id=row.id,
+        incident_id=row.incident_id,
+        statement_id=row.statement_id,
+        delivery=ledger.delivery_of(row),
+        state=DeliveryState(row.state),
+        sending=row.holder is not None,
+        attempts=row.attempts,
+        collapsed=row.collapsed,
+        accepted_at=row.accepted_at,
+        due=row.due,
+        finished_at=row.finished_at,
+        outcome=OutcomeKind(row.outcome) if row.outcome else None,
+        reason=row.reason,
+        lane=LaneState(row.lane_state),
+        lane_reason=row.lane_reason,
+    )
+
+
+def _fate(connection: sa.Connection, statement_id: str) -> Fate:
+    row = connection.execute(
+        sa.select(statements).where(statements.c.statement_id == statement_id)
+    ).first()
+    found = connection.execute(
+        _ENTRIES.where(deliveries.c.statement_id == statement_id).order_by(deliveries.c.id)
+    )
+    entries = tuple(_entry(each) for each in found)
+    # what a person did is no statement of a host's: it has deliveries alone
+    note = inbox.note_of(row) if row else (Note() if entries else None)
+    return Fate(statement_id, note, entries)
+
+
+def _case(connection: sa.Connection, row: sa.Row[Any]) -> Case:
+    stored = ledger.stored_of(row, ledger.holders_of(connection, row.id))
+    return Case(
+        id=row.id,
+        incident=stored.incident,
+        open=row.active,
+        may_be_open=row.may_be_open,
+        told=row.told,
+        stranded=row.stranded,
+        opened_at=row.opened_at,
+        changed_at=row.changed_at,
+    )
+
+
+def _found(connection: sa.Connection, number: int) -> sa.Row[Any]:
+    row = connection.execute(sa.select(deliveries).where(deliveries.c.id == number)).first()
+    if row is None:
+        message = f"there is no delivery {number}"
+        raise DeskError(message)
+    return row
+
+
+def _is_to_be_closed(connection: sa.Connection, delivery: Delivery) -> bool:
+    found = ledger.incident_at(connection, delivery.place)
+    return bool(found and found.episode.may_be_open and not found.incident.holders)

@@ -1,0 +1,120 @@
+"""Keeps house: tells what is late, forgets what never ends, and prunes what is over."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import attrs
+import sqlalchemy as sa
+
+from hostspec.delivery import ledger, observing
+from hostspec.delivery.verdict import DeliveryState
+from hostspec.outcome import Outcome, OutcomeKind, Receipt
+from hostspec.store.tables import alerts, deliveries, holders, incidents, statements
+
+_log = logging.getLogger("hostspec")
+
+DAY: Final = 86_400.0
+"""Seconds."""
+
+
+@attrs.frozen
+class Patience:
+    """How long things are waited for, and kept; all in seconds.
+
+    Attributes:
+        late: a delivery that has waited so long is told to the observers, once.
+        forget: an incident that nothing was said about for so long is forgotten here.
+        keep: what is over for so long is removed.
+    """
+
+    late: float = attrs.field(default=300.0, validator=attrs.validators.gt(0))
+    forget: float = attrs.field(default=90 * DAY, validator=attrs.validators.gt(0))
+    keep: float = attrs.field(default=30 * DAY, validator=attrs.validators.gt(0))
+
+
+def tell_late(connection: sa.Connection, before: float, teller: str, most: int) -> int:
+    """Note for the observers what has waited since before a moment; say how many deliveries."""
+    rows = connection.execute(_LATE, {"before": before, "most": most}).all()
+    for row in rows:
+        last = Outcome(OutcomeKind(row.outcome), row.reason) if row.outcome else None
+        receipt = Receipt(row.uid, ledger.delivery_of(row), last, row.attempts)
+        observing.note(connection, observing.DELAYED, receipt, teller)
+    told = [row.id for row in rows]
+    if told:
+        late = sa.update(deliveries).where(deliveries.c.id.in_(told)).values(late_told=True)
+        connection.execute(late)
+    return len(told)
+
+
+def forget(connection: sa.Connection, before: float, now: float, most: int) -> int:
+    """End incidents that nothing was said about since before a moment; say how many."""
+    rows = connection.execute(_SILENT, {"before": before, "most": most}).all()
+    for row in rows:
+        _log.warning(
+            "the incident %s at %s/%s is forgotten: it never resolved, and nothing was said of it"
+            " for long",
+            row.correlation_key,
+            row.installation,
+            row.destination,
+        )
+        ledger.close_incident(connection, row.id, now)
+    return len(rows)
+
+
+def prune(connection: sa.Connection, before: float, most: int) -> int:
+    """Remove some of what was over before a moment; say how many rows."""
+    gone = 0
+    for table, which in (
+        (deliveries, _FINISHED),
+        (incidents, _ENDED),
+        (statements, _PLANNED),
+        (alerts, _QUIET),
+    ):
+        found = which.limit(most)
+        numbers = connection.execute(found, {"before": before}).scalars().all()
+        if numbers:
+            connection.execute(sa.delete(table).where(table.c.id.in_(numbers)))
+            gone += len(numbers)
+    return gone
+
+
+_BEFORE: Final[sa.BindParameter[float]] = sa.bindparam("before", type_=sa.Double())
+_LATE: Final = (
+    sa.select(deliveries)
+    .where(
+        deliveries.c.finished_at.is_(None),
+        ~deliveries.c.late_told,
+        deliveries.c.accepted_at < _BEFORE,
+    )
+    .order_by(deliveries.c.accepted_at)
+    .limit(sa.bindparam("most"))
+)
+_WAITS: Final = (
+    sa.select(deliveries.c.id)
+    .where(deliveries.c.incident_id == incidents.c.id, ledger.WAITING)
+    .exists()
+)
+_SILENT: Final = (
+    sa.select(incidents)
+    .where(incidents.c.active, incidents.c.changed_at < _BEFORE, ~_WAITS)
+    .order_by(incidents.c.changed_at)
+    .limit(sa.bindparam("most"))
+)
+_FINISHED: Final = sa.select(deliveries.c.id).where(
+    deliveries.c.state.in_(
+        [state for state in DeliveryState if state is not DeliveryState.WAITING]
+    ),
+    deliveries.c.finished_at < _BEFORE,
+)
+_ENDED: Final = sa.select(incidents.c.id).where(
+    ~incidents.c.active, incidents.c.changed_at < _BEFORE, ~_WAITS
+)
+_PLANNED: Final = sa.select(statements.c.id).where(statements.c.planned_at < _BEFORE)
+_HOLDS: Final = (
+    sa.select(holders.c.incident_id)
+    .where(holders.c.scope == alerts.c.scope, holders.c.key == alerts.c.key)
+    .exists()
+)
+_QUIET: Final = sa.select(alerts.c.id).where(alerts.c.seen_at < _BEFORE, ~_HOLDS)

@@ -1,0 +1,106 @@
+"""Puts deliveries in the line of their incident, and keeps the line short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+import sqlalchemy as sa
+
+from hostspec.action import AnyAction
+from hostspec.delivery import ledger
+from hostspec.delivery import line as line_of
+from hostspec.delivery.line import Waiting
+from hostspec.delivery.verdict import Episode
+from hostspec.incident import Delivery, Operation
+
+Actions = Mapping[str, AnyAction]
+"""The actions that send, by name."""
+
+
+def enqueue(
+    connection: sa.Connection, actions: Actions, new: Waiting, statement_id: str, now: float
+) -> None:
+    """Put a delivery in the line of its incident, which it may open.
+
+    Args:
+        connection: of the transaction.
+        actions: say what may collapse.
+        new: what comes.
+        statement_id: of its statement.
+        now: the time.
+    """
+    delivery = new.delivery
+    found = ledger.incident_at(connection, delivery.place)
+    if found is None:
+        found = ledger.open_incident(connection, delivery, now)
+        waiting: tuple[Waiting, ...] = ()
+        flying = False
+    else:
+        if delivery.operation is Operation.TRIGGER:
+            _repeat(connection, found, delivery, now)
+        elif delivery.operation is Operation.RESOLVE:
+            # firing again while the resolve waits, its alert holds the incident anew
+            ledger.release(connection, found.id, delivery.alert, now)
+        waiting, flying = ledger.waiting(connection, found.id)
+    line = (*waiting, new)
+    _write(connection, actions, found, line, statement_id=statement_id, now=now, flying=flying)
+
+
+def reduce(
+    connection: sa.Connection,
+    actions: Actions,
+    stored: ledger.StoredIncident,
+    episode: Episode,
+    now: float,
+) -> None:
+    """Reduce the line of an incident once more: what was being sent is back in it, or gone.
+
+    Args:
+        connection: of the transaction.
+        actions: say what may collapse.
+        stored: the incident.
+        episode: what is known of it now.
+        now: the time.
+    """
+    waiting, flying = ledger.waiting(connection, stored.id)
+    if not waiting or flying or stored.incident.place.action not in actions:
+        return
+    changed = attrs.evolve(stored, episode=episode)
+    asked = ledger.statement_of(connection, waiting[-1])
+    _write(connection, actions, changed, waiting, statement_id=asked, now=now, flying=False)
+
+
+def _write(  # noqa: PLR0913 -- one argument for each thing a line is made of
+    connection: sa.Connection,
+    actions: Actions,
+    stored: ledger.StoredIncident,
+    waiting: tuple[Waiting, ...],
+    *,
+    statement_id: str,
+    now: float,
+    flying: bool,
+) -> None:
+    action = actions[stored.incident.place.action]
+    line = line_of.reduce(waiting, stored.episode, action, flying=flying)
+    ledger.write_line(connection, stored, line, statement_id, now, flying=flying)
+    for each in line.elsewhere:
+        enqueue(connection, actions, each, statement_id, now)
+    if not line.kept and not flying and not stored.episode.may_be_open:
+        ledger.close_incident(connection, stored.id, now)
+
+
+def _repeat(
+    connection: sa.Connection, found: ledger.StoredIncident, delivery: Delivery, now: float
+) -> None:
+    """Let a trigger add its alert, rules and severity to the incident."""
+    incident = found.incident
+    ledger.hold(connection, found.id, delivery.alert, now)
+    ledger.update_incident(
+        connection,
+        found.id,
+        now,
+        severity=delivery.severity,
+        rules=ledger.as_json((*incident.rules, *delivery.rules)),
+        follow_ups=ledger.as_json((*incident.follow_ups, *delivery.follow_ups)),
+    )

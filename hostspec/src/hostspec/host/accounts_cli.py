@@ -1,0 +1,352 @@
+"""The commands that connect, list and disconnect accounts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import attrs
+import click
+
+from hostspec.demonstration import Table
+from hostspec.discovery import DiscoveryError
+from hostspec.faults import Fault
+from hostspec.host import given, prompts
+from hostspec.host.accounts import Accounts, at_hand
+from hostspec.host.commands import example, speaks_plainly, with_config
+from hostspec.host.screen import Screen, printable
+from hostspec.host.source import ConfigurationError, refuse
+from hostspec.provider import Installation
+from hostspec.settings import SettingsError, structure
+from hostspec.setup import Connected, SetupError
+
+DEFAULT_PORT: Final = 9096
+
+
+@attrs.frozen
+class _Given:
+    """What the command line says of settings."""
+
+    file: BinaryIO | None
+    settings: tuple[str, ...]
+    services: tuple[str, ...] = ()
+
+    def complete(self, kind: type, judge: prompts.Judge, screen: Screen) -> dict[str, Any]:
+        """Put it together, and ask a person for what it lacks.
+
+        Raises:
+            ConfigurationError: something is wrong, or lacks and there is nobody to ask.
+        """
+        raw = given.read(kind, self.file, self.settings, self.services)
+        faults = judge(raw)
+        wrong = [fault for fault in faults if _top(fault) in raw or not fault.path]
+        if wrong or not (faults and prompts.can_ask()):
+            _refuse_incomplete(faults, wrong)
+            return raw
+        try:
+            return prompts.ask(kind, raw, judge, screen)
+        except SettingsError as error:
+            raise ConfigurationError(error.faults) from None
+
+
+def _top(fault: Fault) -> str:
+    return fault.path.partition(".")[0].partition("[")[0]
+
+
+def _refuse_incomplete(faults: Sequence[Fault], wrong: Sequence[Fault]) -> None:
+    if faults and faults != wrong:
+        how = (
+            "give what is missing with --set NAME=VALUE, --service NAME=REFERENCE or "
+            "--settings FILE; at a terminal it is asked for"
+        )
+        faults = (*faults, Fault("", how))
+    if faults:
+        raise ConfigurationError(faults)
+
+
+@click.command(short_help="Connect an account.")
+@with_config
+@click.option(
+    "--settings", "file", type=click.File("rb"), help="Settings as TOML or JSON; - is stdin."
+)
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="One setting.")
+@click.option(
+    "--service",
+    "services",
+    multiple=True,
+    metavar="NAME=REFERENCE",
+    help="One service and where its key is: env:NAME, file:PATH or keyring:SERVICE/NAME. "
+    "With --discover just its name, or its id.",
+)
+@click.option("--discover", is_flag=True, help="Ask the provider which services there are.")
+@click.option("--all", "everything", is_flag=True, help="Of --discover: connect all services.")
+@click.option("--yes", is_flag=True, help="Of --discover: create what lacks without asking.")
+@click.option("--install-flow", is_flag=True, help="Connect in a browser, at the provider.")
+@click.option("--app-id", metavar="ID", help="The same as --set app_id=ID.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Of the install flow: where on loopback the browser comes back to; 0 takes a free one.",
+)
+@click.option("--no-browser", is_flag=True, help="Only print the address to open.")
+@click.argument("provider")
+@click.argument("name", required=False)
+@speaks_plainly
+@example("alerthost connect pagerduty acme --service checkout=env:PD_CHECKOUT")
+def connect(  # noqa: PLR0913 -- one argument for each option
+    path: Path,
+    *,
+    file: BinaryIO | None,
+    settings: tuple[str, ...],
+    services: tuple[str, ...],
+    discover: bool,
+    everything: bool,
+    yes: bool,
+    install_flow: bool,
+    app_id: str | None,
+    port: int,
+    no_browser: bool,
+    provider: str,
+    name: str | None,
+) -> None:
+    """Connect an account of PROVIDER and keep it in the store, its secrets sealed.
+
+    Asks for what is needed, unless the options give it. NAME is what rules will call the
+    account. With --install-flow the provider's page in a browser asks instead; with --discover
+    the provider is asked what the account holds.
+    """
+    screen = Screen()
+    if install_flow and discover:
+        refuse("--discover", "has no place beside --install-flow")
+    if everything and services:
+        refuse("--all", "has no place beside --service")
+    settings = (*settings, f"app_id={app_id}") if app_id else settings
+    asked = _Given(file, settings, () if discover else services)
+    with at_hand(path) as accounts:
+        if name is not None and (fault := accounts.name_fault(name)):
+            refuse("", fault)
+        if install_flow:
+            connected = _connect_in_browser(
+                accounts, provider, asked, screen, name=name or "", port=port, opens=not no_browser
+            )
+        elif discover:
+            chosen = ("all",) if everything else services
+            connected = _connect_by_discovery(
+                accounts, provider, asked, screen, name=name or "", chosen=chosen, yes=yes
+            )
+        else:
+            connected = _connect_by_hand(accounts, provider, asked, screen, name)
+        _tell_connected(accounts, connected, screen)
+
+
+def _connect_by_hand(
+    accounts: Accounts, provider: str, asked: _Given, screen: Screen, name: str | None
+) -> Connected[Any]:
+    offered = accounts.provider(provider)
+    if name is None:
+        if not prompts.can_ask():
+            refuse("NAME", "missing; it is what rules will call the account")
+        name = _ask_name(accounts, screen)
+    called = name
+    raw = asked.complete(
+        offered.settings, lambda answers: accounts.judge(provider, called, answers), screen
+    )
+    installation = offered.installation(name, raw)
+    accounts.add(installation)
+    return Connected(installation)
+
+
+def _ask_name(accounts: Accounts, screen: Screen) -> str:
+    screen.complain("What rules will call the account.", "dim")
+    while True:
+        name = str(click.prompt("Name", type=str, err=True)).strip()
+        fault = accounts.name_fault(name)
+        if fault is None:
+            return name
+        screen.complain(printable(fault))
+
+
+def _connect_in_browser(  # noqa: PLR0913 -- one argument for each option
+    accounts: Accounts,
+    provider: str,
+    asked: _Given,
+    screen: Screen,
+    *,
+    name: str,
+    port: int,
+    opens: bool,
+) -> Connected[Any]:
+    from hostspec.host import browser  # noqa: PLC0415 -- a web server of no use to the others
+
+    setup = accounts.provider(provider).setup()
+    if setup is None:
+        refuse("--install-flow", f"{provider} has none; leave it out")
+    accounts.check_key()
+    raw = asked.complete(setup.settings, lambda answers: _faults(setup.settings, answers), screen)
+    try:
+        return browser.connect(
+            accounts,
+            setup,
+            structure(setup.settings, raw),
+            screen,
+            name=name,
+            port=port,
+            opens=opens,
+        )
+    except SetupError as error:
+        screen.complain(printable(f"not connected: {error.reason}"))
+        sys.exit(1)
+    except OSError as error:
+        refuse("--port", f"cannot listen on {port}: {error.strerror}")
+
+
+def _connect_by_discovery(  # noqa: PLR0913 -- one argument for each option
+    accounts: Accounts,
+    provider: str,
+    asked: _Given,
+    screen: Screen,
+    *,
+    name: str,
+    chosen: Sequence[str],
+    yes: bool,
+) -> Connected[Any]:
+    from hostspec.host import discover  # noqa: PLC0415 -- of no use to the others
+
+    discovery = accounts.provider(provider).discovery()
+    if discovery is None:
+        refuse("--discover", f"{provider} has none; leave it out")
+    accounts.check_key()
+    kind = discovery.settings
+    raw = asked.complete(kind, lambda answers: _faults(kind, answers), screen)
+    try:
+        return discover.connect(
+            accounts,
+            discovery,
+            structure(kind, raw),
+            screen,
+            name=name,
+            chosen=chosen,
+            go_ahead=lambda question: prompts.go_ahead(question, yes=yes),
+        )
+    except DiscoveryError as error:
+        screen.complain(printable(f"not connected: {error}"))
+        sys.exit(1)
+
+
+def _faults(kind: type, raw: Mapping[str, Any]) -> Sequence[Fault]:
+    try:
+        structure(kind, raw)
+    except SettingsError as error:
+        return error.faults
+    return ()
+
+
+def _tell_connected(accounts: Accounts, connected: Connected[Any], screen: Screen) -> None:
+    installation = connected.installation
+    names = _destinations(accounts, installation)
+    again = " again" if connected.again else ""
+    told = f"connected {installation.name}{again}, with {names}; kept in {accounts.store.place}"
+    screen.say(printable(told), "green")
+    for note in connected.notes:
+        screen.note(note)
+    for aside in connected.left_aside:
+        named = aside.name or "something without a name"
+        kind = f" ({aside.kind})" if aside.kind else ""
+        screen.complain(printable(f"left aside: {named}{kind}: {aside.reason}"), "yellow")
+    for note in accounts.notes():
+        screen.note(note)
+
+
+def _destinations(accounts: Accounts, installation: Installation[Any]) -> str:
+    provider = accounts.plugins.providers[installation.provider]
+    names = ", ".join(each.name for each in provider.destinations(installation))
+    return printable(names) or "nothing"
+
+
+@click.command(short_help="List the connected accounts.")
+@with_config
+@speaks_plainly
+@example("alerthost installations")
+def installations(path: Path) -> None:
+    """List the accounts: those the file declares, and those in the store."""
+    screen = Screen()
+    with at_hand(path) as accounts:
+        found = accounts.all()
+        rows = tuple(
+            (
+                printable(account.name),
+                account.provider,
+                _destinations(accounts, account.installation) if account.installation else "-",
+                account.place,
+            )
+            for account in found
+        )
+        columns = ("name", "provider", "services", "where")
+        screen.table(Table("Installations", columns, rows))
+        for note in accounts.notes():
+            screen.note(note)
+        faults = [fault for account in found for fault in account.complaints]
+    if faults:
+        raise ConfigurationError(faults)
+
+
+@click.command(short_help="Remove an account from the store.")
+@with_config
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+@click.argument("account")
+@speaks_plainly
+@example("alerthost disconnect acme")
+def disconnect(path: Path, *, yes: bool, account: str) -> None:
+    """Remove ACCOUNT from the store with its keys; nothing changes at the provider.
+
+    While rules name it that is refused, unless --yes says so.
+    """
+    screen = Screen()
+    with at_hand(path) as accounts:
+        stored = accounts.stored(account)
+        broken = accounts.consequences(account, None).wrong
+        prompts.tell_consequences(broken, screen)
+        if broken and not yes:
+            refuse("", f"rules name {account}: change them first, or say --yes")
+        prompts.go_ahead(f"Disconnect {account}?", yes=yes)
+        accounts.store.installations.remove(stored)
+    screen.say(printable(f"disconnected {account}"), "green")
+
+
+@click.command(name="new-key", short_help="Make a key for the store.")
+@click.option("--write", "file", type=click.Path(path_type=Path), help="A new file for it.")
+@speaks_plainly
+@example("alerthost new-key --write alerthost.key")
+def new_key(file: Path | None) -> None:
+    """Make a fresh key that seals the secrets in the store, and print it.
+
+    With --write it goes into a new file that only you can read. Whoever has the key and the
+    database has the secrets; without the key they are lost.
+    """
+    from hostspec.store import sealing  # noqa: PLC0415 -- brings a library that takes its time
+
+    key = sealing.new_key()
+    if file is None:
+        click.echo(key)
+        return
+    try:
+        descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        reason = "is there already; what is sealed with the key in it would be lost"
+        refuse(str(file), reason)
+    except OSError as error:
+        refuse(str(file), f"cannot be written: {error.strerror}")
+    with os.fdopen(descriptor, "w", encoding="ascii") as written:
+        written.write(f"{key}\n")
+    screen = Screen()
+    screen.say(printable(f"wrote {file}"), "green")
+    screen.say("In alerthost.toml, name it so:")
+    screen.give(f'[store]\nkey = "file:{file}"')
+
+
+COMMANDS: Final = (connect, installations, disconnect, new_key)

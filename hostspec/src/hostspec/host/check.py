@@ -1,0 +1,282 @@
+"""``alerthost check``: whether everything is ready to page, without paging anyone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from hostspec.action import AnyAction
+from hostspec.alert import Alert
+from hostspec.faults import Fault
+from hostspec.host import configuration
+from hostspec.host.configuration import Configuration
+from hostspec.host.screen import Screen, columns, printable
+from hostspec.host.source import ConfigurationError, Source
+from hostspec.kernel.calling import told
+from hostspec.kernel.host import Host
+from hostspec.kernel.planning import Plan
+from hostspec.kernel.plugins import PluginState
+from hostspec.kernel.rules import Rule, RuleAction
+from hostspec.outcome import Outcome, OutcomeKind
+from hostspec.parts import Severity
+from hostspec.provider import Destination, Installation
+from hostspec.values import to_json
+
+NOT_PROBED: Final = "not probed"
+"""Stands in an outcome's place where no action can say whether messages get through."""
+
+_NOWHERE: Final = "nothing"
+
+_AT_ONCE: Final = 8
+"""Services that are probed at a time: each may take as long as the network lets it."""
+
+_WIDTHS: Final = (13, 16)
+
+_CANNOT_TELL: Final = (
+    "Reached: the provider took a message that changes nothing. Whose service the key\n"
+    "is, and whom that calls, no probe can tell; alerthost test opens an incident."
+)
+
+
+def check(path: Path, *, online: bool) -> dict[str, Any]:
+    """Check a whole configuration; give what was found, as JSON.
+
+    Args:
+        path: of the file.
+        online: also reach each service, by a probe that nobody notices.
+    """
+    try:
+        source = Source.read(path)
+        loaded = configuration.load(source, ready=True)
+        plans = {place: _sample_plans(loaded, use) for place, use in _uses(loaded)}
+        if faults := [fault for place, made in plans.items() for fault in _faults(place, made)]:
+            source.refuse(faults)
+    except ConfigurationError as error:
+        return {"well": False, "faults": to_json(list(error.faults))}
+    reached = _reach(loaded) if online else []
+    return {
+        "well": all(each["outcome"] in (OutcomeKind.DELIVERED, NOT_PROBED) for each in reached),
+        "faults": [],
+        "plugins": [
+            {"name": info.name, "version": info.version}
+            for info in loaded.plugins.infos
+            if info.state is PluginState.ACTIVE
+        ],
+        "installations": [
+            {
+                "name": installation.name,
+                "provider": installation.provider,
+                "services": [each.name for each in _destinations(loaded, installation)],
+            }
+            for installation in loaded.installations
+        ],
+        "rules": [
+            {
+                "name": rule.name,
+                "actions": [
+                    {
+                        "action": use.action.name,
+                        "installation": use.installation.name,
+                        "does": _description(use),
+                        **_severities(plans[_place(rule_index, index)]),
+                    }
+                    for index, use in enumerate(rule.actions)
+                ],
+            }
+            for rule_index, rule in enumerate(loaded.rules)
+        ],
+        "notes": list(loaded.notes()),
+        "reached": reached if online else None,
+    }
+
+
+def exit_code(found: dict[str, Any]) -> int:
+    """Say how the command ends: 0 for all well, 1 for what was not reached, 2 for a mistake."""
+    if found["faults"]:
+        return 2
+    return 0 if found["well"] else 1
+
+
+def show(found: dict[str, Any], screen: Screen, *, verbose: bool) -> None:
+    """Show to a person what was found."""
+    if found["faults"]:
+        for fault in found["faults"]:
+            screen.complain(printable(f"{fault['path']}: {fault['reason']}"))
+        screen.say(f"{_counted(len(found['faults']), 'fault')}. Nothing was sent.", "bold")
+        return
+    for plugin in found["plugins"]:
+        _line(screen, "plugin", f"{plugin['name']} {plugin['version']}".strip())
+    for installation in found["installations"]:
+        services = ", ".join(installation["services"]) or "no services of its own"
+        _line(screen, "installation", f"{installation['name']}: {services}")
+    for rule in found["rules"]:
+        for action in rule["actions"]:
+            _line(screen, "rule", f"{rule['name']}: {action['does']}")
+            if verbose:
+                _line(screen, "", _mapping(action["severities"]))
+            for note in action["notes"]:
+                screen.complain(printable(f"note: rule {rule['name']!r}: {note}"), "yellow")
+    for note in found["notes"]:
+        screen.note(note)
+    for each in found["reached"] or ():
+        word, style = _WORDS.get(each["outcome"], (each["outcome"], "red"))
+        cells = (word, *map(printable, (each["service"], each["reason"] or each["target"])))
+        screen.say(columns(cells, _WIDTHS), style)
+    if found["reached"]:
+        screen.say(_CANNOT_TELL, "dim")
+    screen.say(_summary(found), "bold")
+
+
+_WORDS: Final = {OutcomeKind.DELIVERED: ("reached", "green"), NOT_PROBED: (NOT_PROBED, "yellow")}
+
+
+def _mapping(severities: dict[str, str]) -> str:
+    changed = [f"{given} -> {sent}" for given, sent in severities.items() if given != sent]
+    return "severities: " + (f"{', '.join(changed)}; others as given" if changed else "as given")
+
+
+def _line(screen: Screen, head: str, text: str) -> None:
+    screen.say(columns((head, printable(text)), _WIDTHS[:1]))
+
+
+def _summary(found: dict[str, Any]) -> str:
+    services = sum(len(each["services"]) for each in found["installations"])
+    counts = ", ".join(
+        (
+            _counted(len(found["installations"]), "installation"),
+            _counted(services, "service"),
+            _counted(len(found["rules"]), "rule"),
+        )
+    )
+    if found["reached"] is None:
+        return f"All well: {counts}. Nothing was sent."
+    kinds = [each["outcome"] for each in found["reached"]]
+    reached = kinds.count(OutcomeKind.DELIVERED)
+    if found["well"]:
+        return f"All well: {counts}, {reached} reached. Nobody was paged."
+    missed = len(kinds) - reached - kinds.count(NOT_PROBED)
+    return f"{_counted(missed, 'service')} of {len(kinds)} not reached. Nobody was paged."
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def _place(rule: int, action: int) -> str:
+    return f"rules[{rule}].actions[{action}]"
+
+
+def _uses(loaded: Configuration) -> Iterator[tuple[str, RuleAction]]:
+    """Give what the rules do, each with its place in the file."""
+    for rule_index, rule in enumerate(loaded.rules):
+        for index, use in enumerate(rule.actions):
+            yield _place(rule_index, index), use
+
+
+def _sample(severity: Severity) -> Alert:
+    return Alert(
+        "alerthost-check", "Sample of alerthost check", severity=severity, source="alerthost"
+    )
+
+
+def _sample_plans(loaded: Configuration, use: RuleAction) -> dict[Severity, Plan]:
+    """Plan an alert of every severity, the worst first; nothing of it is sent."""
+    host = Host(loaded.plugins, [Rule("alerthost check", [use])])
+    return {severity: host.plan(_sample(severity)) for severity in reversed(Severity)}
+
+
+def _faults(place: str, plans: dict[Severity, Plan]) -> Iterator[Fault]:
+    """Find the severities that cannot be planned."""
+    for severity, plan in plans.items():
+        for failure in plan.failures:
+            yield Fault(place, f"an alert of severity {severity}: {failure.reason}")
+
+
+def _severities(plans: dict[Severity, Plan]) -> dict[str, Any]:
+    """Say what each severity is sent as, and what a person should know of the plans."""
+    sent = {str(severity): _sent_as(plan) for severity, plan in plans.items()}
+    unsent = ", ".join(severity for severity, told_as in sent.items() if told_as == _NOWHERE)
+    notes = [f"no firing alert of {unsent} is sent"] if unsent else []
+    for plan in plans.values():
+        notes += [f"suppressed: {suppression.reason}" for suppression in plan.suppressions]
+        notes += [note for delivery in plan.deliveries for note in delivery.notes]
+    return {"severities": sent, "notes": list(dict.fromkeys(notes))}
+
+
+def _sent_as(plan: Plan) -> str:
+    told_as = dict.fromkeys(str(delivery.severity) for delivery in plan.deliveries)
+    return " and ".join(told_as) or ("suppressed" if plan.suppressions else _NOWHERE)
+
+
+def _description(use: RuleAction) -> str:
+    try:
+        return use.action.describe(use.settings, use.installation)
+    except Exception as error:  # noqa: BLE001 -- what it says is not worth a failed check
+        return f"{use.action.label} (it cannot describe itself: {told(error)})"
+
+
+def _destinations(loaded: Configuration, installation: Installation[Any]) -> Sequence[Destination]:
+    return loaded.plugins.providers[installation.provider].destinations(installation)
+
+
+def _reach(loaded: Configuration) -> list[dict[str, Any]]:
+    """Probe every service of every installation."""
+    everywhere = [
+        (installation, destination)
+        for installation in loaded.installations
+        for destination in _destinations(loaded, installation)
+    ]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda where: _probe(loaded, *where), everywhere))
+
+
+def _probe(
+    loaded: Configuration, installation: Installation[Any], destination: Destination
+) -> dict[str, Any]:
+    """Probe one service by the first action that can."""
+    found = {"service": f"{installation.name}/{destination.name}", "target": "", "reason": ""}
+    for action in _actions(loaded, installation):
+        outcome = _probed(action, destination, installation)
+        if outcome is not None:
+            target = _target(loaded, action, destination, installation)
+            reason = "" if outcome.delivered else outcome.reason
+            return {**found, "outcome": str(outcome.kind), "target": target, "reason": reason}
+    return {**found, "outcome": NOT_PROBED, "reason": f"{installation.provider} has no probe"}
+
+
+def _actions(loaded: Configuration, installation: Installation[Any]) -> Iterable[AnyAction]:
+    """Give the actions that send through an installation, by name."""
+    ordered = sorted(loaded.plugins.actions.items())
+    return [action for _, action in ordered if action.provider == installation.provider]
+
+
+def _probed(
+    action: AnyAction, destination: Destination, installation: Installation[Any]
+) -> Outcome | None:
+    try:
+        return action.probe(destination, installation)
+    except BaseException as error:  # noqa: BLE001 -- a plugin that exits must not end the check
+        reason = f"the action {action.name} could not probe: {told(error)}"
+        return Outcome(OutcomeKind.FAULTED, reason)
+
+
+def _target(
+    loaded: Configuration,
+    action: AnyAction,
+    destination: Destination,
+    installation: Installation[Any],
+) -> str:
+    """Say where messages to a service go, in the words of the action's preview; empty for unknown.
+
+    It was reached all the same.
+    """
+    try:
+        settings = action.aimed_at(destination)
+        rule = Rule("alerthost check", [RuleAction(action, installation, settings)])
+        host = Host(loaded.plugins, [rule] if settings is not None else [])
+        plan = host.plan(_sample(Severity.INFO))
+        return next((host.preview(delivery).target for delivery in plan.deliveries), "")
+    except Exception:  # noqa: BLE001 -- an address is not worth a failed check
+        return ""

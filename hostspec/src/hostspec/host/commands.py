@@ -1,0 +1,60 @@
+"""What the commands of ``alerthost`` share: the option --config, examples, plain mistakes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import click
+
+from hostspec.host.screen import Screen, printable
+from hostspec.host.source import ConfigurationError
+from hostspec.store.errors import StoreError
+
+Command: TypeAlias = Callable[..., None]
+
+DEFAULT_FILE = Path("alerthost.toml")
+
+with_config = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_FILE,
+    show_default=True,
+    help="The configuration file.",
+)
+
+
+def example(text: str) -> Callable[[Command], Command]:
+    """Close a command's help with an example."""
+
+    def decorate(command: Command) -> Command:
+        command.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n\b\nExample:\n  {text}\n"
+        return command
+
+    return decorate
+
+
+def speaks_plainly(command: Command) -> Command:
+    """Show a mistake in the configuration, or of the store, as what it is, and exit with 2."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except ConfigurationError as error:
+            told = [str(fault) for fault in error.faults]
+        except StoreError as error:
+            told = [str(error)]
+        else:
+            return
+        screen = Screen()
+        for text in told:
+            screen.complain(printable(text))
+        sys.exit(2)
+
+    return wrapped

@@ -1,0 +1,159 @@
+"""Settings as a command line gives them: a file, single settings, services with their secrets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+import attrs
+
+from hostspec.faults import Fault
+from hostspec.host.source import ConfigurationError, refuse
+from hostspec.kernel.plugins import unknown
+from hostspec.secret import REFERENCE_FORMS, Secret
+from hostspec.settings import key_of
+
+
+def read(
+    kind: type,
+    file: BinaryIO | None = None,
+    settings: Iterable[str] = (),
+    services: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Put together what a command line says of settings, as a file would hold it.
+
+    Args:
+        kind: the settings class.
+        file: TOML or JSON; the others are put upon what it says.
+        settings: ``NAME=VALUE``; of a list, an entry.
+        services: ``NAME=REFERENCE``; an entry of the list of tables that have a name and a
+            secret.
+
+    Raises:
+        ConfigurationError: with every fault.
+    """
+    attrs.resolve_types(kind)
+    raw = _document(file) if file else {}
+    faults: list[Fault] = []
+    fields = {key_of(field): field for field in attrs.fields(kind)}
+    for text in settings:
+        with _gathering(faults):
+            _set(raw, fields, text)
+    for text in services:
+        with _gathering(faults):
+            _add_service(raw, fields, text)
+    if faults:
+        raise ConfigurationError(faults)
+    return raw
+
+
+def reference(option: str, text: str) -> str:
+    """Take a secret from a command line: by reference only.
+
+    Raises:
+        ConfigurationError: it is the secret itself.
+    """
+    if Secret(text).reference is None:
+        reason = (
+            "takes no secret as itself, for the list of processes shows it; give a reference: "
+            f"{REFERENCE_FORMS}"
+        )
+        refuse(option, reason)
+    return text
+
+
+def secret_of(kind: type) -> str | None:
+    """Find the one setting of a class that is a secret and required; None where it has none."""
+    attrs.resolve_types(kind)
+    found = [
+        key_of(field)
+        for field in attrs.fields(kind)
+        if Secret in (field.type, *typing.get_args(field.type)) and field.default is attrs.NOTHING
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+@contextlib.contextmanager
+def _gathering(faults: list[Fault]) -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        faults += error.faults
+
+
+def _document(file: BinaryIO) -> dict[str, Any]:
+    try:
+        text = file.read().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        refuse("--settings", "is not UTF-8 text")
+    try:
+        is_json = text.lstrip().startswith("{")
+        document = json.loads(text) if is_json else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        # what is there is not quoted, for it may hold secrets
+        place = f": line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        refuse("--settings", f"is neither TOML nor JSON{place}")
+    return dict(document)
+
+
+def _set(raw: dict[str, Any], fields: Mapping[str, attrs.Attribute[Any]], text: str) -> None:
+    name, equals, value = text.partition("=")
+    if not equals:
+        refuse("--set", "takes NAME=VALUE")  # not quoted: it may be a secret
+    option = f"--set {name}"
+    if name not in fields:
+        refuse("--set", unknown(name, fields))
+    kind = _item(fields[name].type)
+    if attrs.has(kind) or typing.get_origin(kind):
+        refuse(option, "is a table, or a list of them; give it with --settings")
+    read_value = reference(option, value) if kind is Secret else _read(kind, value)
+    if _is_list(fields[name].type):
+        raw[name] = [*raw.get(name, ()), read_value]
+    else:
+        raw[name] = read_value
+
+
+def _add_service(
+    raw: dict[str, Any], fields: Mapping[str, attrs.Attribute[Any]], text: str
+) -> None:
+    lists = {
+        name: _item(field.type)
+        for name, field in fields.items()
+        if _is_list(field.type) and attrs.has(_item(field.type)) and secret_of(_item(field.type))
+    }
+    if len(lists) != 1:
+        known = ", ".join(fields)
+        refuse("--service", f"has no place here; known settings are {known}")
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        refuse("--service", f"takes NAME=REFERENCE; references are {REFERENCE_FORMS}")
+    ((key, kind),) = lists.items()
+    secret = secret_of(kind)
+    entry = {"name": name, str(secret): reference(f"--service {name}", value)}
+    raw[key] = [*raw.get(key, ()), entry]
+
+
+def _is_list(kind: Any) -> bool:
+    return typing.get_origin(kind) is tuple
+
+
+def _item(kind: Any) -> Any:
+    """Give the type of one value, or of one entry where there may be several."""
+    if _is_list(kind):
+        return _item(typing.get_args(kind)[0])
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return next(_item(each) for each in typing.get_args(kind) if each is not types.NoneType)
+    return kind
+
+
+def _read(kind: Any, text: str) -> Any:
+    """Read a text as JSON where text is not what is wanted; as it is where that fails."""
+    if kind in (bool, int, float):
+        with contextlib.suppress(ValueError):
+            return json.loads(text)
+    return text

@@ -1,0 +1,127 @@
+"""Posts an event under a service's integration key: which of its keys, and how much each takes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from hostspec import (
+    Handle,
+    Limit,
+    Outcome,
+    OutcomeKind,
+    Secret,
+    SecretUnavailableError,
+)
+from pagerduty_plugin import event
+from pagerduty_plugin.client import Client
+from pagerduty_plugin.fit import encode
+from pagerduty_plugin.keys import STARS, fingerprint, readable_fingerprint
+from pagerduty_plugin.reply import NoReply, Reply, judge
+from pagerduty_plugin.settings import NetworkSettings, ServiceSettings
+
+EVENTS_PER_WINDOW: Final = 120
+"""Events an integration key takes in a window (guide "Rate Limits", "about 120 a minute")."""
+
+WINDOW: Final = 60.0
+"""Seconds of PagerDuty's sliding window."""
+
+
+def key_for(service: ServiceSettings, handle: Handle | None) -> tuple[str, str]:
+    """Give the newest key, or the one that opened the incident; else why there is none."""
+    if not handle:
+        return usable(service.keys[0])
+    reasons = ["does not hold the key that opened the incident"]
+    for key in service.keys:
+        routing_key, reason = usable(key)
+        if reason:
+            reasons.append(reason)
+        elif fingerprint(routing_key) == handle.get("key"):
+            return routing_key, ""
+    return "", "; ".join(reasons)
+
+
+def usable(
+    key: Secret, fault: Callable[[str], str | None] = event.routing_key_fault
+) -> tuple[str, str]:
+    """Read a key; give it, or else why it cannot be used, which `fault` may say."""
+    try:
+        routing_key = key.reveal()
+    except SecretUnavailableError as error:
+        return "", f"has no key: {error}"
+    reason = fault(routing_key)
+    return ("", f"has a key that {reason}") if reason else (routing_key, "")
+
+
+def post(  # noqa: PLR0913 -- each has a name
+    client: Client,
+    url: str,
+    body: Mapping[str, Any],
+    *,
+    routing_key: str,
+    network: NetworkSettings,
+    now: dt.datetime | None,
+    idempotent: bool = True,
+) -> Outcome:
+    """Post an event once.
+
+    Args:
+        client: which speaks HTTP.
+        url: where to.
+        body: the event, routing key and all.
+        routing_key: the key in it.
+        network: the way out.
+        now: when the attempt starts, for an answer that names a date.
+        idempotent: whether a repeat comes to the same.
+    """
+    reply = client.post(
+        url,
+        encode(body),
+        destination=fingerprint(routing_key),
+        network=network,
+        idempotent=idempotent,
+    )
+    moment = now or dt.datetime.now(dt.UTC)
+    return judge(_without(routing_key, reply), moment, idempotent=idempotent)
+
+
+def limits(service: ServiceSettings | None) -> Sequence[Limit]:
+    """Give the limit that the service's integration key has; in a rotation, each key's.
+
+    Raises:
+        SecretUnavailableError: no key can be read.
+    """
+    if service is None:
+        return ()
+    held = [name for key in service.keys if (name := readable_fingerprint(key))]
+    names = held or [fingerprint(service.keys[0].reveal())]
+    return tuple(Limit(f"pagerduty:{name}", EVENTS_PER_WINDOW, WINDOW) for name in names)
+
+
+def masked(service: ServiceSettings | None, handle: Handle | None = None) -> str:
+    """Show where the key comes from; which of several opened the incident, no one has read."""
+    keys = service.keys if service else ()
+    shown = [key.masked() for key in (keys if handle else keys[:1]) if key.reference]
+    return f"{STARS} ({' or '.join(shown)})" if shown else STARS
+
+
+def misconfigured(service: str, reason: str) -> Outcome:
+    """Say why nothing can be sent to a service."""
+    return Outcome(OutcomeKind.MISCONFIGURED, f"service {service!r} {reason}")
+
+
+def gone(destination: str) -> Outcome:
+    """Say that a service is not there."""
+    return misconfigured(destination, "is not in the installation any more")
+
+
+def _without(routing_key: str, reply: Reply | NoReply) -> Reply | NoReply:
+    """Take the key out of a reply that repeats it, before any of it is told or cut."""
+    if isinstance(reply, NoReply):
+        return reply
+    text = re.sub(routing_key, "********", reply.text, flags=re.IGNORECASE)
+    return attrs.evolve(reply, text=text)

@@ -1,0 +1,139 @@
+"""What a rule says beside an alert, or in place of its words: its templates, rendered. Pure."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from hostspec import Alert, FrozenDict, Image, Json, Link
+from hostspec.normalise import clean_text
+from pagerduty_plugin import templates
+from pagerduty_plugin.settings import (
+    ChangeSettings,
+    ImageSettings,
+    LinkSettings,
+    TriggerSettings,
+)
+
+LONGEST_TEXT: Final = 65_536
+"""Characters of what a template says; PagerDuty's own limits, which are told, are smaller."""
+
+_ALERTS: Final = "the alert's stands in its place"
+_LEFT_OUT: Final = "left out"
+
+
+@attrs.frozen(kw_only=True)
+class Wording:
+    """What an event says beside its alert, or in place of it where it is not empty.
+
+    Attributes:
+        summary: in place of the alert's.
+        component: in place of the alert's.
+        group: in place of the alert's.
+        class_: in place of the alert's.
+        client: what PagerDuty calls the host.
+        client_url: in place of the alert's page.
+        details: added; none of them takes the place of one that is there.
+        links: added, each with an address.
+        images: added, each with an address.
+    """
+
+    summary: str = ""
+    component: str = ""
+    group: str = ""
+    class_: str = ""
+    client: str = ""
+    client_url: str = ""
+    details: Mapping[str, Json] = FrozenDict()
+    links: tuple[Link, ...] = ()
+    images: tuple[Image, ...] = ()
+
+
+class Speaker:
+    """Says a rule's texts of one alert; what could not be said gathers in `notes`."""
+
+    def __init__(self, alert: Alert, *, rule: str, service: str, installation: str) -> None:
+        self._alert = alert
+        self._about = {"rule": rule, "service": service, "installation": installation}
+        self.notes: list[str] = []
+
+    def trigger(self, settings: TriggerSettings) -> Wording:
+        """Say the texts of a trigger."""
+        return Wording(
+            summary=self._say("summary", settings.summary),
+            component=self._say("component", settings.component),
+            group=self._say("group", settings.group),
+            class_=self._say("class", settings.class_),
+            client=self._say("client", settings.client, _LEFT_OUT),
+            client_url=self._address("client_url", settings.client_url, _ALERTS),
+            details=self._details(settings.details),
+            links=tuple(self._links(settings.links)),
+            images=tuple(self._images(settings.images)),
+        )
+
+    def change(self, settings: ChangeSettings) -> Wording:
+        """Say the texts of a change event."""
+        return Wording(
+            summary=self._say("summary", settings.summary),
+            details=self._details(settings.details),
+            links=tuple(self._links(settings.links)),
+        )
+
+    def dedup_key(self, template: str) -> str:
+        """Say what makes one incident; empty where it comes to nothing."""
+        return self._say("dedup_key", template, "the alert's key stands in its place")
+
+    @functools.cached_property
+    def _values(self) -> Mapping[str, Json]:
+        return templates.names_of(self._alert, **self._about)
+
+    def _say(self, field: str, text: str, instead: str = _ALERTS) -> str:
+        said = self._render(field, text, instead)
+        if len(said) <= LONGEST_TEXT:
+            return said
+        self.notes.append(f"{field}: comes to more than {LONGEST_TEXT:,} characters; cut")
+        return said[: LONGEST_TEXT - 1] + "…"
+
+    def _address(self, field: str, text: str, instead: str = _LEFT_OUT) -> str:
+        """Say an address, which leads nowhere when it is cut."""
+        said = self._render(field, text, instead)
+        if len(said) <= LONGEST_TEXT:
+            return said
+        self.notes.append(f"{field}: comes to more than {LONGEST_TEXT:,} characters; {instead}")
+        return ""
+
+    def _render(self, field: str, text: str, instead: str) -> str:
+        if not text.strip():
+            return ""
+        try:
+            said = clean_text(templates.render(text, self._values, LONGEST_TEXT + 1)).strip()
+        except templates.TemplateError as error:
+            self.notes.append(f"{field}: {error}; {instead}")
+            return ""
+        if not said:
+            self.notes.append(f"{field}: comes to nothing; {instead}")
+        return said
+
+    def _details(self, details: Mapping[str, str]) -> Mapping[str, Json]:
+        said = {
+            clean_text(name): self._say(f"details.{name}", text, _LEFT_OUT)
+            for name, text in details.items()
+        }
+        return FrozenDict({name: text for name, text in said.items() if text})
+
+    def _links(self, links: Sequence[LinkSettings]) -> Iterator[Link]:
+        for index, link in enumerate(links):
+            if href := self._address(f"links[{index}].href", link.href):
+                yield Link(href, self._say(f"links[{index}].text", link.text, _LEFT_OUT))
+
+    def _images(self, images: Sequence[ImageSettings]) -> Iterator[Image]:
+        for index, image in enumerate(images):
+            if src := self._address(f"images[{index}].src", image.src):
+                yield Image(
+                    src,
+                    href=self._address(f"images[{index}].href", image.href),
+                    alt=self._say(f"images[{index}].alt", image.alt, _LEFT_OUT),
+                )

@@ -1,0 +1,186 @@
+"""What an operator sees, and what comes of what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from engines import START, World
+from recorder import SILENT, rule_of
+
+from hostspec import Outcome, OutcomeKind
+from hostspec.delivery.desk import DeskError
+from hostspec.kernel import Rule
+
+REFUSED, MISCONFIGURED = OutcomeKind.REFUSED, OutcomeKind.MISCONFIGURED
+
+
+def refuse(world: World, key: str = "disk", status: str = "firing") -> int:
+    """Let something be refused; give the delivery's number."""
+    world.fail(Outcome(REFUSED, "no such field"))
+    world.say(key, status)
+    world.drain()
+    return world.entry().id
+
+
+def test_a_delivery_is_shown_as_it_stands(world: World) -> None:
+    world.fail(Outcome(MISCONFIGURED, "wrong key"))
+    statement = world.say("disk")
+    world.drain()
+
+    entry = world.entry()
+    assert (entry.state, entry.attempts, entry.outcome, entry.reason) == (
+        "waiting",
+        1,
+        MISCONFIGURED,
+        "wrong key",
+    )
+    assert (entry.lane, entry.lane_reason, entry.held) == ("held", "wrong key", True)
+    assert (entry.statement_id, entry.accepted_at, entry.sending) == (statement, START, False)
+    assert world.engine.desk.deliveries(["delivered"]) == ()
+    backlog = world.engine.desk.backlog()
+    assert (backlog.unplanned, backlog.waiting, backlog.oldest) == (0, 1, START)
+
+
+def test_a_fate_says_why_nothing_is_sent(worlds: Callable[..., World]) -> None:
+    def rules(plugins: object) -> list[Rule]:
+        return [rule_of(plugins, matches=lambda alert: alert.key == "disk")]  # type: ignore[arg-type]
+
+    world = worlds(rules=rules)
+    ids = [world.say("cpu"), world.say("cpu", "resolved"), "unknown"]
+    assert world.engine.desk.fates(ids)[0].note is None
+    world.drain()
+
+    fates = world.engine.desk.fates(ids)
+    assert [fate.note and fate.note.remark for fate in fates] == [
+        "no rule matches",
+        "nothing is open",
+        None,
+    ]
+    assert [fate.settled for fate in fates] == [True, True, False]
+    assert world.engine.wait(ids, 0) == fates
+
+
+def test_a_failed_plan_is_told(world: World) -> None:
+    world.page.behaviour["plan"] = lambda _: 1 / 0
+    statement = world.say("disk")
+    world.drain()
+
+    (fate,) = world.engine.desk.fates([statement])
+    assert fate.note
+    assert "the action pager.page could not plan: ZeroDivisionError" in fate.note.failures[0]
+
+
+def test_a_replay_plans_anew(world: World) -> None:
+    number = refuse(world)
+
+    statement = world.engine.desk.replay(number)
+
+    assert statement
+    assert world.drain() == ["trigger disk"]
+    assert world.states == ["collapsed", "delivered"]
+    assert world.engine.desk.fates([statement])[0].entries[0].state == "delivered"
+    assert world.open == ["disk"]
+    with pytest.raises(DeskError, match="was not given up: it is collapsed"):
+        world.engine.desk.replay(number)
+
+
+def test_a_replay_pages_nobody_for_a_dead_problem(world: World) -> None:
+    number = refuse(world)
+    world.say("disk", "resolved")
+    world.drain()
+
+    statement = world.engine.desk.replay(number)
+
+    assert world.drain() == []
+    assert statement
+    note = world.engine.desk.fates([statement])[0].note
+    assert note
+    assert note.remark == "its problem is over"
+
+
+def test_a_replay_as_it_is_pages(world: World) -> None:
+    number = refuse(world)
+    world.say("disk", "resolved")
+    world.drain()
+
+    world.engine.desk.replay(number, as_is=True)
+
+    assert world.drain() == ["trigger disk"]
+
+
+def test_a_replayed_resolve_closes_what_nobody_holds(world: World) -> None:
+    world.say("disk")
+    world.drain()
+    number = refuse(world, status="resolved")
+    assert world.open == ["disk"]
+
+    assert world.engine.desk.replay(number)
+    assert world.drain() == ["resolve disk"]
+    assert world.open == []
+
+
+def test_a_replayed_resolve_closes_nothing_that_fires_again(world: World) -> None:
+    world.say("disk")
+    world.drain()
+    number = refuse(world, status="resolved")
+    world.say("disk")
+    world.drain()
+
+    assert world.engine.desk.replay(number) is None
+    assert world.drain() == []
+    assert world.open == ["disk"]
+
+
+def test_a_dropped_delivery_is_not_sent(world: World) -> None:
+    world.fail(MISCONFIGURED)
+    world.say("disk")
+    world.drain()
+
+    world.engine.desk.drop(world.entry().id)
+
+    assert world.later(60) == []
+    assert world.states == ["dropped"]
+    assert world.open == []
+    for number, why in ((world.entry().id, "is finished: it is dropped"), (99, "no delivery 99")):
+        with pytest.raises(DeskError, match=why):
+            world.engine.desk.drop(number)
+
+
+def test_what_is_being_sent_is_not_dropped(world: World) -> None:
+    def send(_: object) -> Outcome:
+        with pytest.raises(DeskError, match="being sent now"):
+            world.engine.desk.drop(world.entry().id)
+        return Outcome(OutcomeKind.DELIVERED)
+
+    world.page.behaviour["send"] = send
+    world.say("disk")
+    world.drain()
+
+    assert world.states == ["delivered"]
+
+
+def test_an_incident_is_resolved_by_hand(world: World) -> None:
+    world.say("disk")
+    world.drain()
+    (case,) = world.engine.desk.incidents()
+    assert (case.told, case.may_be_open, case.open, case.stranded) == (True, True, True, False)
+
+    statement = world.engine.desk.resolve(case.id)
+
+    assert statement
+    assert world.drain() == ["resolve disk"]
+    assert world.open == []
+    assert world.engine.desk.fates([statement])[0].settled
+    with pytest.raises(DeskError, match="no open incident"):
+        world.engine.desk.resolve(case.id)
+
+
+def test_what_cannot_be_resolved_there_is_forgotten_here(worlds: Callable[..., World]) -> None:
+    world = worlds(can=SILENT)
+    world.say("disk")
+    world.drain()
+
+    assert world.engine.desk.resolve(world.engine.desk.incidents()[0].id) is None
+    assert world.drain() == []
+    assert world.open == []

@@ -1,0 +1,396 @@
+"""What becomes of alerts, from accepting them to what the pager was sent."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import json
+from collections.abc import Callable
+
+import pytest
+from engines import World
+from recorder import SILENT, UPDATING, rule_of
+
+from hostspec import Alert, Limit, Outcome, OutcomeKind
+
+UNREACHABLE, FAULTED = OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED
+THROTTLED, MISCONFIGURED = OutcomeKind.THROTTLED, OutcomeKind.MISCONFIGURED
+REFUSED, DELIVERED = OutcomeKind.REFUSED, OutcomeKind.DELIVERED
+
+
+def test_a_problem_is_paged_and_closed(world: World) -> None:
+    world.say("disk")
+    assert world.drain() == ["trigger disk"]
+    assert world.open == ["disk"]
+
+    world.say("disk", "acknowledged")
+    assert world.drain() == ["acknowledge disk"]
+    world.say("disk", "resolved")
+
+    assert world.drain() == ["resolve disk"]
+    assert world.open == []
+    assert world.observer.names == ["delivered"] * 3
+
+
+def test_what_waits_collapses(world: World) -> None:
+    world.fail(UNREACHABLE)
+    world.say("disk")
+    world.drain()
+    for status in ["resolved", "firing", "acknowledged", "resolved", "firing"]:
+        world.say("disk", status)
+
+    assert world.later(5) == ["resolve disk", "trigger disk"]
+    assert world.open == ["disk"]
+
+
+def test_a_statement_is_taken_once(world: World) -> None:
+    for _ in range(2):
+        assert world.engine.accept(Alert("disk"), statement_id="mine") == "mine"
+
+    assert world.drain() == ["trigger disk"]
+
+
+def test_many_are_accepted_all_or_none(world: World) -> None:
+    ids = world.engine.accept_many([Alert("a"), Alert("b")])
+    assert len(set(ids)) == 2
+    with pytest.raises(ValueError, match="zip"):
+        world.engine.accept_many([Alert("c"), Alert("d")], statement_ids=["one"])
+
+    assert world.engine.accept_many([]) == ()
+    assert world.drain() == ["trigger a", "trigger b"]
+
+
+def test_it_joins_a_transaction_of_the_hosts(world: World) -> None:
+    world.database.migrate()
+    with world.database.begin() as connection:
+        world.engine.accept(Alert("a"), connection=connection)
+        connection.rollback()
+    with world.database.begin() as connection:
+        world.engine.accept(Alert("b"), connection=connection)
+
+    assert world.drain() == ["trigger b"]
+
+
+def test_an_older_statement_is_recorded_and_not_acted_on(world: World) -> None:
+    now = dt.datetime(2026, 11, 23, 3, tzinfo=dt.UTC)
+    world.say("disk", "resolved", updated_at=now)
+    late = world.say("disk", updated_at=now - dt.timedelta(microseconds=1))
+
+    assert world.drain() == []
+    (fate,) = world.engine.desk.fates([late])
+    assert fate.note
+    assert fate.note.remark.startswith("older than what is known: 2026-11-23T03:00:00+00:00")
+
+    world.say("disk", updated_at=now)
+    world.say("cpu", "resolved")
+    assert world.drain() == ["trigger disk"]
+
+
+def test_a_failure_is_tried_again_soon_and_then_less_often(world: World) -> None:
+    world.fail(*[UNREACHABLE] * 12)
+    world.say("disk")
+    world.drain()
+    moments = [world.clock.now]
+    while world.entry().state != "delivered":
+        if world.later(0.25):
+            moments.append(world.clock.now)
+
+    gaps = [after - before for before, after in itertools.pairwise(moments)]
+    assert gaps[0] <= 1.25
+    assert max(gaps) <= 60.25
+    assert gaps[-1] >= 30
+    assert world.entry().attempts == 13
+
+
+def test_a_poisonous_delivery_lets_its_lane_go_on_and_is_set_aside(world: World) -> None:
+    def send(delivery: object) -> Outcome:
+        return Outcome(FAULTED if delivery.place.correlation_key == "bad" else DELIVERED)  # type: ignore[attr-defined]
+
+    world.page.behaviour["send"] = send
+    world.say("bad", severity="critical")
+    world.drain()
+    for number in range(20):
+        world.say(f"good {number}")
+    world.settle(600)
+
+    assert [
+        each.delivery.place.correlation_key for each in world.entries if each.state != "delivered"
+    ] == ["bad"]
+    bad = world.entry(0)
+    assert (bad.state, bad.attempts) == ("set aside", 8)
+    assert "undelivered" in world.observer.names
+    assert "bad" in world.open
+
+
+def test_nothing_is_set_aside_while_nothing_gets_through(world: World) -> None:
+    world.page.behaviour["send"] = lambda _: Outcome(UNREACHABLE)
+    world.say("a")
+    world.say("b")
+    world.settle(3600)
+
+    assert world.states == ["waiting", "waiting"]
+    world.page.behaviour.clear()
+    assert sorted(world.settle(300)) == ["trigger a", "trigger b"]
+
+
+def test_what_is_refused_is_given_up_and_the_next_statement_tries_again(world: World) -> None:
+    world.fail(REFUSED)
+    world.say("disk")
+    world.drain()
+    assert world.states == ["refused"]
+    assert world.open == []
+    assert world.observer.names == ["undelivered"]
+
+    world.say("disk")
+    assert world.drain() == ["trigger disk"]
+
+
+def test_a_throttled_lane_pauses_as_long_as_it_was_asked(world: World) -> None:
+    world.fail(Outcome(THROTTLED, retry_after=50))
+    world.say("disk")
+    world.drain()
+    world.say("cpu", severity="critical")
+
+    assert world.later(49) == []
+    assert world.later(3) != []
+    assert world.states == ["delivered", "delivered"]
+
+
+def test_a_misconfigured_lane_resumes_after_repair(world: World) -> None:
+    world.fail(MISCONFIGURED)
+    one = world.say("disk")
+    world.drain()
+    world.say("cpu")
+    assert world.drain() == []
+    assert world.engine.desk.fates([one])[0].settled
+    assert world.entry(0).held
+
+    assert sorted(world.later(31)) == ["trigger cpu", "trigger disk"]
+
+
+def test_a_new_engine_tries_what_was_misconfigured_at_once(world: World) -> None:
+    world.fail(MISCONFIGURED)
+    one = world.say("disk")
+    world.drain()
+
+    with world.new_engine() as engine:
+        (fate,) = engine.wait([one], 30)
+        while not fate.entries[0].finished_at:
+            (fate,) = engine.wait([one], 30)
+
+    assert fate.entries[0].state == "delivered"
+
+
+def test_an_installation_that_is_gone_holds_the_lane_until_it_is_back(world: World) -> None:
+    world.fail(UNREACHABLE)
+    world.say("disk")
+    world.drain()
+    rules, world._rules = world._rules, lambda _: []
+    world.new_engine()
+
+    assert world.later(5) == []
+    assert world.entry().lane_reason == ("the action pager.page or the installation acme is gone")
+    world._rules = rules
+    world.new_engine()
+    assert world.later(31) == ["trigger disk"]
+
+
+def test_a_limit_is_kept_and_what_is_urgent_goes_first(world: World) -> None:
+    limit = Limit("key", 20, 60.0)
+    world.page.limits = lambda *_: [limit]  # type: ignore[method-assign]
+    for number in range(40):
+        world.say(f"{number:02}", severity="info")
+    first = world.drain()
+    world.say("urgent", severity="critical")
+
+    assert 14 <= len(first) <= 19
+    assert world.drain() == ["trigger urgent"]
+    assert world.later(30) == []
+    assert len(world.later(31)) > 10
+    assert len(world.page.sent) < 40
+
+
+def test_a_budget_is_charged_from_the_first_attempt_on(world: World) -> None:
+    world.page.limits = lambda *_: [Limit("key", 20, 60.0)]  # type: ignore[method-assign]
+    world.say("disk")
+    world.drain()
+
+    ((used,),) = world.execute("SELECT used FROM budgets")
+    assert list(json.loads(used).values()) == [[0, 1]]
+
+
+def test_a_clock_that_steps_breaks_nothing(world: World) -> None:
+    world.page.limits = lambda *_: [Limit("key", 20, 60.0)]  # type: ignore[method-assign]
+    world.fail(UNREACHABLE, Outcome(THROTTLED, retry_after=200))
+    world.say("a")
+    world.drain()
+    world.say("b")
+    for number in range(30):
+        world.say(f"{number}")
+    world.clock.now += 3600
+    world.drain()
+    world.clock.now -= 3600
+    world.say("c")
+    world.settle(600)
+    world.clock.now -= 3600
+    world.say("d")
+    for key in [case.incident.place.correlation_key for case in world.engine.desk.incidents()]:
+        world.say(key, "resolved")
+    world.settle(900)
+
+    assert set(world.states) <= {"delivered", "collapsed"}
+    assert len(world.open) <= 1
+
+
+def test_plans_of_two_rules_meet_in_one_incident(worlds: Callable[..., World]) -> None:
+    world = worlds(rules=lambda plugins: [rule_of(plugins, "One"), rule_of(plugins, "Two")])
+    world.say("disk")
+    assert world.drain() == ["trigger disk"]
+    assert world.engine.desk.incidents()[0].incident.rules == ("One", "Two")
+
+
+def test_an_incident_resolves_with_its_last_holder(worlds: Callable[..., World]) -> None:
+    world = worlds(correlate=lambda _: "shared")
+    world.say("a")
+    world.say("b")
+    world.drain()
+    world.say("a", "resolved")
+    assert world.drain() == []
+    assert world.open == ["shared"]
+
+    world.say("b", "resolved")
+    assert world.drain() == ["resolve shared"]
+
+
+def test_rules_have_no_say_in_what_is_resolved(world: World) -> None:
+    world.say("disk")
+    world.drain()
+    world._rules = lambda _: []
+    world.new_engine(installations=[rule_of(world.plugins).actions[0].installation])
+
+    world.say("disk", "resolved")
+    assert world.drain() == ["resolve disk"]
+
+
+def test_what_was_in_doubt_is_resolved_once_more(world: World) -> None:
+    world.fail(UNREACHABLE)
+    world.say("disk")
+    world.drain()
+    assert world.later(5) == ["trigger disk"]
+    world.say("disk", "resolved")
+    assert world.drain() == ["resolve disk"]
+    assert world.open == ["disk"]
+
+    assert world.later(61) == ["resolve disk"]
+    assert world.open == []
+    assert world.settle() == []
+
+
+def test_tickets_are_never_opened_twice(worlds: Callable[..., World]) -> None:
+    world = worlds(can=UPDATING)
+    world.fail(Outcome(DELIVERED, handle={"id": 7}))
+    world.say("disk")
+    world.drain()
+    world.say("disk")
+    world.drain()
+    world.say("disk", "resolved")
+    world.say("disk")
+    world.drain()
+
+    assert [(str(sent.operation), sent.handle) for sent in world.page.sent] == [
+        ("trigger", None),
+        ("update", {"id": 7}),
+        ("resolve", {"id": 7}),
+        ("trigger", None),
+    ]
+
+
+def test_mails_need_no_follow_up(worlds: Callable[..., World]) -> None:
+    world = worlds(can=SILENT)
+    world.say("disk")
+    world.say("disk", "resolved")
+    world.say("disk")
+
+    assert world.drain() == ["trigger disk", "trigger disk"]
+
+
+def test_a_follow_up_whose_key_is_gone_is_stranded_and_what_fires_opens_anew(
+    world: World,
+) -> None:
+    handle = {"key": "old"}
+    world.fail(Outcome(DELIVERED, handle=handle))
+    world.say("disk")
+    world.drain()
+    world.page.can_follow_up = lambda incident, _: incident.handle != handle  # type: ignore[method-assign]
+
+    world.say("disk", "acknowledged")
+    assert world.drain() == ["trigger disk"]
+    assert [case.stranded for case in world.engine.desk.incidents(stranded=True)] == [True]
+    assert "stranded" in world.states
+
+    world.say("disk", "resolved")
+    assert world.drain() == ["resolve disk"]
+
+
+def test_a_stranded_incident_that_is_over_opens_nothing(world: World) -> None:
+    world.fail(Outcome(DELIVERED, handle={"key": "old"}))
+    world.say("disk")
+    world.drain()
+    world.page.can_follow_up = lambda *_: False  # type: ignore[method-assign]
+
+    world.say("disk", "resolved")
+    assert world.drain() == []
+    assert world.states == ["delivered", "stranded"]
+    assert world.open == []
+
+
+def test_a_late_delivery_is_told_once(worlds: Callable[..., World]) -> None:
+    world = worlds()
+    world.fail(MISCONFIGURED, MISCONFIGURED)
+    world.say("disk")
+    world.drain()
+    world.page.behaviour["send"] = lambda _: Outcome(MISCONFIGURED, "no key")
+    world.settle(1200)
+
+    assert world.observer.names == ["delayed"]
+    (_, receipt) = world.observer.told[0]
+    assert receipt.outcome == Outcome(MISCONFIGURED, "no key")
+
+
+def test_incidents_that_never_resolve_are_forgotten(world: World) -> None:
+    world.say("disk")
+    world.drain()
+    world.clock.now += 91 * 86400
+    world.drain()
+
+    assert world.open == []
+    world.say("disk", "resolved")
+    assert world.drain() == []
+
+
+def test_what_is_over_is_pruned(worlds: Callable[..., World]) -> None:
+    from hostspec.delivery.keeping import Patience
+
+    world = worlds(patience=Patience(keep=86400))
+    world.say("disk")
+    world.say("cpu")
+    world.drain()
+    world.say("disk", "resolved")
+    world.drain()
+    world.clock.now += 2 * 86400
+    world.drain()
+
+    counts = {
+        table: world.execute(f"SELECT count(*) FROM {table}")[0][0]
+        for table in ("deliveries", "incidents", "statements", "alerts", "holders", "receipts")
+    }
+    assert counts == {
+        "deliveries": 0,
+        "incidents": 1,
+        "statements": 0,
+        "alerts": 1,
+        "holders": 1,
+        "receipts": 0,
+    }
+    world.say("cpu", "resolved")
+    assert world.drain() == ["resolve cpu"]

@@ -1,0 +1,54 @@
+"""The hot queries use their indexes, so that they stay fast however much waits."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from engines import World
+
+from hostspec import Identity, Place
+from hostspec.delivery import dispatch, inbox, keeping, ledger
+from hostspec.store.tables import incidents
+
+HOT = {
+    "unplanned": (inbox._UNPLANNED, "ix_statements_unplanned"),
+    "ready lanes": (dispatch._READY, "ix_lanes_due"),
+    "ready healthy lanes": (dispatch._HEALTHY_READY, "ix_lanes_due"),
+    "any ready": (dispatch._ANY_READY, "ix_lanes_due"),
+    "head": (dispatch._HEAD, "ix_deliveries_head"),
+    "urgent head": (dispatch._URGENT_HEAD, "ix_deliveries_head"),
+    "flying": (dispatch._HELD, "ix_deliveries_flying"),
+    "line": (ledger._LINE, "ix_deliveries_line"),
+    "held by": (ledger._held_by(Identity("", "disk")), "ix_holders_scope_key"),
+    "incident at": (
+        sa.select(incidents).where(
+            incidents.c.active, *ledger._is_at(Place("pager.page", "acme", "all", "disk"))
+        ),
+        "uq_incidents_place",
+    ),
+    "late": (keeping._LATE, "ix_deliveries_in_time"),
+    "silent": (keeping._SILENT, "ix_incidents_changed_at"),
+    "finished": (keeping._FINISHED, "ix_deliveries_state"),
+    "ended": (keeping._ENDED, "ix_incidents_changed_at"),
+    "planned": (keeping._PLANNED, "ix_statements_planned_at"),
+    "quiet": (keeping._QUIET, "ix_alerts_seen_at"),
+}
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_a_hot_query_uses_its_index(world: World, name: str) -> None:
+    query, index = HOT[name]
+    world.database.migrate()
+    options = {"render_postcompile": True}
+    engine = world.database.engine
+    compiled = query.params(before=1.0).compile(engine, compile_kwargs=options)
+    known = {name: bound.value for name, bound in compiled.binds.items()}
+    values = [known.get(name) for name in compiled.positiontup or ()]
+    given = tuple(1 if each is None else each for each in values)
+    with world.database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", given)
+        steps = [str(row.detail) for row in plan]
+
+    assert any(index in step for step in steps), steps
+    assert not any("USE TEMP B-TREE" in step for step in steps), steps
+    assert not any(step.startswith("SCAN") and "INDEX" not in step for step in steps), steps

@@ -1,0 +1,169 @@
+"""Pieces of work that share a transaction, and none of which harms another."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from engines import World
+
+from hostspec import Alert
+from hostspec.delivery.writer import Writer
+from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
+
+INSERT = sa.text("INSERT INTO budgets (name, used, paused_until) VALUES (:name, '{}', 0)")
+
+
+def insert(name: str) -> Callable[[sa.Connection], str]:
+    def work(connection: sa.Connection) -> str:
+        connection.execute(INSERT, {"name": name})
+        return name
+
+    return work
+
+
+def names(database: Database) -> list[str]:
+    with database.read() as connection:
+        return sorted(connection.execute(sa.text("SELECT name FROM budgets")).scalars())
+
+
+def together(
+    database: Database, *works: Callable[[sa.Connection], Any]
+) -> list[BaseException | Any]:
+    """Run works in one transaction: the first waits until all others stand in line."""
+    writer = Writer(database)
+    standing = threading.Event()
+
+    def first(connection: sa.Connection) -> None:
+        assert standing.wait(30)
+
+    with ThreadPoolExecutor(len(works) + 1) as pool:
+        leader = pool.submit(writer.run, first)
+        while writer._waiting or not writer._turn.locked():
+            pass
+        results = []
+        for number, work in enumerate(works, start=1):
+            results.append(pool.submit(writer.run, work))
+            while len(writer._waiting) < number:
+                pass
+        standing.set()
+        leader.result()
+        return [result.exception() or result.result() for result in results]
+
+
+def test_a_piece_is_all_or_nothing(database: Database) -> None:
+    def broken(connection: sa.Connection) -> None:
+        insert("a")(connection)
+        raise ZeroDivisionError
+
+    writer = Writer(database)
+    with pytest.raises(ZeroDivisionError):
+        writer.run(broken)
+    assert writer.run(insert("b")) == "b"
+    assert names(database) == ["b"]
+
+
+def test_pieces_share_commits(database: Database) -> None:
+    database.migrate()
+    commits: list[object] = []
+    sa.event.listen(database.engine, "commit", commits.append)
+
+    assert together(database, *(insert(str(number)) for number in range(5))) == list("01234")
+    assert len(commits) == 2
+    assert len(names(database)) == 5
+
+
+def test_one_at_fault_undoes_nothing_of_the_others(database: Database) -> None:
+    database.migrate()
+
+    def broken(connection: sa.Connection) -> None:
+        insert("broken")(connection)
+        raise ZeroDivisionError
+
+    first, fault, last = together(database, insert("a"), broken, insert("b"))
+
+    assert (first, type(fault), last) == ("a", ZeroDivisionError, "b")
+    assert names(database) == ["a", "b"]
+
+
+def test_a_database_that_fails_is_told_to_all(database: Database) -> None:
+    database.migrate()
+
+    def full(_: sa.Connection) -> None:
+        cause = sqlite3.OperationalError("full")
+        cause.sqlite_errorname = "SQLITE_FULL"
+        raise sa.exc.OperationalError("INSERT", {}, cause)
+
+    found = together(database, insert("a"), full, insert("b"))
+
+    assert [type(each) for each in found] == [StoreError] * 3
+    assert {str(each).partition(" cannot")[2] for each in found} == {
+        " grow: the disk is full; nothing was changed"
+    }
+    assert names(database) == []
+
+
+def test_only_the_thread_that_was_interrupted_ends(database: Database) -> None:
+    database.migrate()
+
+    def interrupted(_: sa.Connection) -> None:
+        raise KeyboardInterrupt
+
+    writer = Writer(database)
+    with pytest.raises(KeyboardInterrupt):
+        writer.run(interrupted)
+    assert writer.run(insert("a")) == "a"
+
+
+def test_a_locked_database_is_told_and_nothing_is_accepted(world: World) -> None:
+    world.database.migrate()
+    with sqlite3.connect(world.database.name, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="is locked: another program"):
+            world.say("disk")
+        other.execute("ROLLBACK")
+    other.close()
+    assert world.drain() == []
+    world.say("disk")
+    assert world.drain() == ["trigger disk"]
+
+
+def test_a_full_disk_is_told_and_nothing_is_half_accepted(world: World) -> None:
+    world.database.migrate()
+    with world.database.engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
+    alerts = [Alert(str(number), "x" * 1000) for number in range(100)]
+
+    with pytest.raises(StoreError, match="the disk is full; nothing was changed"):
+        world.engine.accept_many(alerts)
+
+    assert world.execute("SELECT count(*) FROM statements") == [(0,)]
+    world.engine.accept(alerts[0])
+    assert world.execute("SELECT count(*) FROM statements") == [(1,)]
+
+
+def test_a_read_only_database_is_told(world: World) -> None:
+    world.database.migrate()
+    sa.event.listen(
+        world.database.engine,
+        "begin",
+        lambda connection: connection.exec_driver_sql("PRAGMA query_only = ON"),
+        insert=True,
+    )
+    with pytest.raises(StoreError, match="is read-only"):
+        world.say("disk")
+
+
+def test_many_threads_accept_at_once(world: World) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        ids = list(pool.map(lambda number: world.say(f"{number}"), range(200)))
+
+    assert len(set(ids)) == 200
+    assert len(world.drain()) == 200

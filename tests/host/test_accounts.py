@@ -1,0 +1,304 @@
+"""Accounts are connected by hand, listed and disconnected; the store keeps them sealed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+
+import pytest
+from workspace import CHECKOUT, CONFIGURATION, PLATFORM, STORE_KEY, Workspace, line
+
+STORE = "store sqlite:///alerthost.db"
+RULE = """
+[[rules]]
+name = "Pages"
+[[rules.actions]]
+use = "pagerduty.trigger"
+installation = "acme"
+services = ["checkout"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def bare(workspace: Workspace) -> None:
+    workspace.configure_bare()
+
+
+def refused(run: subprocess.CompletedProcess[str]) -> list[str]:
+    """Give what a command complained of, which did nothing."""
+    assert (run.returncode, run.stdout) == (2, ""), run
+    return run.stderr.splitlines()
+
+
+def connect(workspace: Workspace, name: str = "acme", *more: str) -> None:
+    arguments = ("connect", "pagerduty", name, "--set", f"base_url={workspace.fake.url}")
+    run = workspace.here(*arguments, "--service", "checkout=env:PD_CHECKOUT", *more)
+    assert run.returncode == 0, run
+
+
+def raw(workspace: Workspace) -> bytes:
+    """Give everything that the store has on the disk."""
+    return b"".join(path.read_bytes() for path in workspace.folder.glob("alerthost.db*"))
+
+
+def test_an_account_from_the_command_line_is_stored_and_paged(workspace: Workspace) -> None:
+    workspace.configure_bare(RULE)
+
+    run = workspace.alerthost(
+        *("connect", "pagerduty", "acme", "--set", f"base_url={workspace.fake.url}"),
+        *("--service", "checkout=env:PD_CHECKOUT", "--service", "platform=file:pd_platform"),
+    )
+
+    told = f"connected acme, with checkout, platform; kept in {STORE}\n"
+    assert (run.returncode, run.stdout, run.stderr) == (0, told, "")
+    sent = workspace.alerthost("send", given=line())
+    assert (sent.returncode, sent.stderr) == (0, "")
+    assert [body["routing_key"] for body in workspace.bodies()] == [CHECKOUT]
+
+
+@pytest.mark.parametrize("form", ["toml", "json"])
+def test_secrets_from_a_file_are_sealed_and_shown_nowhere(workspace: Workspace, form: str) -> None:
+    services = [{"name": "checkout", "integration_key": CHECKOUT}]
+    text = json.dumps({"services": services, "base_url": workspace.fake.url})
+    if form == "toml":
+        text = (
+            f'services = [{{ name = "checkout", integration_key = "{CHECKOUT}" }}]\n'
+            f'base_url = "{workspace.fake.url}"\n'
+        )
+    workspace.configure_bare(RULE)
+
+    runs = [
+        workspace.alerthost("connect", "pagerduty", "acme", "--settings", "-", given=text),
+        workspace.alerthost("installations"),
+        workspace.alerthost("services", "acme"),
+        workspace.alerthost("explain", given=line()),
+        workspace.alerthost("send", given=line()),
+    ]
+
+    assert [run.returncode for run in runs] == [0] * 5
+    assert [body["routing_key"] for body in workspace.bodies()] == [CHECKOUT]
+    assert CHECKOUT not in "".join(run.stdout + run.stderr for run in runs)
+    assert "********" in runs[2].stdout
+    assert CHECKOUT.encode() not in raw(workspace)
+    assert STORE_KEY.encode() not in raw(workspace)
+
+
+def test_a_plain_secret_is_not_stored_without_a_key(workspace: Workspace) -> None:
+    (workspace.folder / "alerthost.toml").write_text('[plugins]\nenabled = ["pagerduty"]\n')
+    given = json.dumps({"services": [{"name": "checkout", "integration_key": CHECKOUT}]})
+
+    run = workspace.here("connect", "pagerduty", "acme", "--settings", "-", given=given)
+
+    [told] = refused(run)
+    assert told.startswith("services[0].integration_key: a secret is stored only sealed: make a")
+    assert "alerthost new-key" in told
+    assert CHECKOUT not in told
+    assert not (workspace.folder / "alerthost.db").exists()
+    connect(workspace)  # by reference it needs none
+
+
+def test_what_lacks_is_told_at_once_where_nobody_can_be_asked(workspace: Workspace) -> None:
+    assert refused(workspace.here("connect", "pagerduty")) == [
+        "NAME: missing; it is what rules will call the account"
+    ]
+    assert refused(workspace.here("connect", "pagerduty", "acme")) == [
+        "services: missing; it is required",
+        "give what is missing with --set NAME=VALUE, --service NAME=REFERENCE or --settings FILE; "
+        "at a terminal it is asked for",
+    ]
+    assert not (workspace.folder / "alerthost.db").exists()
+
+
+def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspace) -> None:
+    run = workspace.here(
+        *("connect", "pagerduty", "acme", "--set", "foo=3", "--set", CHECKOUT),
+        *("--set", "services=x", "--service", f"checkout={CHECKOUT}", "--service", CHECKOUT),
+    )
+
+    reference = "give a reference: env:NAME, file:PATH or keyring:SERVICE/NAME"
+    assert refused(run) == [
+        "--set: 'foo' is unknown; known are base_url, dedup_prefix, network, region, "
+        "removed_services, services, subdomain",
+        "--set: takes NAME=VALUE",
+        "--set services: is a table, or a list of them; give it with --settings",
+        "--service checkout: takes no secret as itself, for the list of processes shows it; "
+        + reference,
+        "--service: takes NAME=REFERENCE; references are "
+        "env:NAME, file:PATH or keyring:SERVICE/NAME",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "told"),
+    [
+        (["--set", "region=uk"], "", "region: 'uk' is unknown; known are us, eu"),
+        (
+            ["--service", "checkout=env:PD_NOPE"],
+            "",
+            "services[0].integration_key: the environment variable PD_NOPE is not set",
+        ),
+        (["--settings", "-"], "\xff", "--settings: is not UTF-8 text"),
+        (["--settings", "-"], "{3}", "--settings: is neither TOML nor JSON: line 1"),
+        (["--settings", "-"], "a = = 3", "--settings: is neither TOML nor JSON"),
+        (["--install-flow", "--port", "70000"], "", "70000 is not in the range 0<=x<=65535"),
+        (["--install-flow"], "", "app_id: missing; it is required"),
+        (["--install-flow", "--app-id", "x y"], "", "app_id: 'x y' is no app id"),
+    ],
+)
+def test_a_mistake_stores_nothing(
+    workspace: Workspace, arguments: list[str], given: str, told: str
+) -> None:
+    run = workspace.here("connect", "pagerduty", "acme", *arguments, given=given.encode("latin-1"))
+
+    assert told in "\n".join(refused(run))
+    assert "Traceback" not in run.stderr
+    assert not (workspace.folder / "alerthost.db").exists()
+
+
+def test_a_name_is_given_once(workspace: Workspace) -> None:
+    connect(workspace)
+    declared = CONFIGURATION.format(url=workspace.fake.url, folder=workspace.folder)
+    workspace.configure_bare(declared.partition("\n\n")[2].replace('"acme"', '"labs"'))
+
+    for name, place in (("acme", STORE), ("labs", "alerthost.toml, line 6")):
+        run = workspace.here("connect", "pagerduty", name, "--service", "a=env:PD_CHECKOUT")
+        assert refused(run) == [
+            f"there is an account '{name}' already ({place}); give this one another name, or "
+            f"see `alerthost services {name}` and `alerthost disconnect {name}`"
+        ]
+    assert refused(workspace.here("connect", "pagerduty", " ")) == ["is blank"]
+
+
+def test_a_provider_has_to_be_enabled(workspace: Workspace) -> None:
+    run = workspace.here("connect", "pagerdutty", "acme")
+    assert refused(run) == ["'pagerdutty' is unknown; did you mean 'pagerduty'?"]
+    (workspace.folder / "alerthost.toml").write_text("")
+    run = workspace.here("connect", "pagerduty", "acme")
+    assert refused(run)[0].startswith("no enabled plugin offers the provider 'pagerduty'; install")
+    (workspace.folder / "alerthost.toml").write_text('[plugins]\nenabled = ["nope"]\n')
+    assert "plugins.enabled: plugin 'nope' is not" in refused(workspace.here("services", "a"))[0]
+
+
+def test_a_provider_without_services_is_set_by_name(workspace: Workspace) -> None:
+    text = '[plugins]\nenabled = ["pagerduty", "webhook"]\n'
+    (workspace.folder / "alerthost.toml").write_text(text)
+    given = {"HOOK": "http://127.0.0.1:1/"}
+
+    run = workspace.here("connect", "webhook", "hook", "--set", "url=env:HOOK", env=given)
+    assert (run.returncode, run.stdout) == (0, f"connected hook, with hook; kept in {STORE}\n")
+
+    assert refused(workspace.here("services", "hook")) == [
+        "a webhook account has no services to list or edit"
+    ]
+    run = workspace.here("connect", "webhook", "hook2", "--service", "a=env:HOOK")
+    assert refused(run) == ["--service: has no place here; known settings are url"]
+    run = workspace.here("connect", "webhook", "hook2", "--install-flow")
+    assert refused(run) == ["--install-flow: webhook has none; leave it out"]
+    run = workspace.here("connect", "webhook", "hook2", "--discover")
+    assert refused(run) == ["--discover: webhook has none; leave it out"]
+
+
+def test_accounts_of_the_file_and_of_the_store_are_listed(workspace: Workspace) -> None:
+    connect(workspace)
+    labs = CONFIGURATION.format(url=workspace.fake.url, folder=workspace.folder)
+    workspace.configure_bare(labs.partition("\n\n")[2].replace('"acme"', '"labs"'))
+
+    run = workspace.here("installations")
+
+    assert run.returncode == 0
+    assert [text.split() for text in run.stdout.splitlines()[2:-1]] == [
+        ["labs", "pagerduty", "checkout,", "platform", "alerthost.toml,", "line", "6"],
+        ["acme", "pagerduty", "checkout", *STORE.split()],
+    ]
+    assert run.stderr == (
+        "note: labs/checkout and acme/checkout have the same integration key: a problem that "
+        "both are told of is one incident at PagerDuty, and the first resolve closes it\n"
+    )
+    for command in (["services", "acme"], ["services", "labs"], ["send"], ["check"]):
+        assert workspace.here(*command, given=line()).stderr == run.stderr
+
+
+def test_accounts_with_faults_are_listed_with_their_places(workspace: Workspace) -> None:
+    connect(workspace)
+    text = (
+        '\n[[installations]]\nname = "labs"\nprovider = "pagerduty"\nsettings = { region = "uk" }\n'
+    )
+    workspace.configure_bare(text + "[[installations]]\nname = 3\n")
+    with sqlite3.connect(workspace.folder / "alerthost.db") as database:
+        database.execute("""UPDATE installations SET settings = '{"services": []}'""")
+
+    run = workspace.here("installations")
+
+    assert run.returncode == 2
+    assert [text.split()[2] for text in run.stdout.splitlines()[2:-1]] == ["-", "-"]
+    assert run.stderr.splitlines() == [
+        "alerthost.toml, line 7: installation 'labs': settings.region: "
+        "'uk' is unknown; known are us, eu",
+        "alerthost.toml, line 7: installation 'labs': settings.services: missing; it is required",
+        f"{STORE}: installation 'acme': settings.services: has 0 entries; needs at least 1",
+    ]
+    assert refused(workspace.here("services", "acme")) == run.stderr.splitlines()[-1:]
+
+
+def test_an_account_is_disconnected(workspace: Workspace) -> None:
+    connect(workspace)
+
+    assert refused(workspace.here("disconnect", "acme")) == [
+        "--yes: missing; at a terminal it is asked for"
+    ]
+    run = workspace.here("disconnect", "acme", "--yes")
+
+    assert (run.returncode, run.stdout, run.stderr) == (0, "disconnected acme\n", "")
+    assert refused(workspace.here("disconnect", "acme")) == [
+        "the account 'acme' is unknown; known are none"
+    ]
+
+
+def test_an_account_that_rules_name_is_not_disconnected_by_accident(workspace: Workspace) -> None:
+    workspace.configure_bare(RULE)
+    connect(workspace)
+
+    run = workspace.here("disconnect", "acme")
+
+    assert refused(run) == [
+        "After that:",
+        "  alerthost.toml, line 11: rule 'Pages': actions[0].installation: "
+        "'acme' is unknown; known are none",
+        "rules name acme: change them first, or say --yes",
+    ]
+    assert workspace.here("disconnect", "acme", "--yes").returncode == 0
+
+
+def test_an_account_of_the_file_is_changed_there(workspace: Workspace) -> None:
+    workspace.configure()
+
+    for command in (["disconnect", "acme"], ["services", "acme", "remove", "checkout"]):
+        assert refused(workspace.here(*command)) == [
+            "the account 'acme' is declared in alerthost.toml, line 4; edit it there"
+        ]
+
+
+def test_a_new_key_is_printed_or_written_for_its_owner_alone(workspace: Workspace) -> None:
+    first, second = (workspace.here("new-key").stdout for _ in range(2))
+    assert first != second
+    (workspace.folder / "alerthost.key").unlink()
+
+    run = workspace.here("new-key", "--write", "alerthost.key")
+
+    path = workspace.folder / "alerthost.key"
+    key = path.read_text()
+    assert (run.returncode, path.stat().st_mode & 0o777) == (0, 0o600)
+    assert len(key) == len(first) == 45
+    assert key.strip() not in run.stdout
+    assert '[store]\nkey = "file:alerthost.key"\n' in run.stdout
+    given = json.dumps({"services": [{"name": "checkout", "integration_key": PLATFORM}]})
+    workspace.here("connect", "pagerduty", "acme", "--settings", "-", given=given)
+    assert "********" in workspace.here("services", "acme").stdout
+    assert refused(workspace.here("new-key", "--write", "alerthost.key")) == [
+        "alerthost.key: is there already; what is sealed with the key in it would be lost"
+    ]
+    assert refused(workspace.here("new-key", "--write", "no/alerthost.key")) == [
+        "no/alerthost.key: cannot be written: No such file or directory"
+    ]
+    assert path.read_text() == key

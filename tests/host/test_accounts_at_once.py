@@ -1,0 +1,104 @@
+"""What somebody else stores meanwhile is kept: a change is made again upon it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+from workspace import Workspace
+
+from hostspec import Connected, Installation
+from hostspec.host.accounts import Accounts, at_hand
+from hostspec.host.source import ConfigurationError
+from hostspec.store.errors import StoreError
+
+
+@pytest.fixture
+def accounts(workspace: Workspace) -> Iterator[Accounts]:
+    workspace.configure_bare()
+    with at_hand(workspace.folder / "alerthost.toml") as accounts:
+        add(accounts, "acme", "one")
+        yield accounts
+
+
+def add(accounts: Accounts, name: str, *services: str) -> None:
+    raw = {"services": [service(each) for each in services]}
+    accounts.add(accounts.provider("pagerduty").installation(name, raw))
+
+
+def service(name: str) -> dict[str, str]:
+    return {"name": name, "integration_key": (name * 32)[:32]}
+
+
+def adding(accounts: Accounts, name: str) -> Any:
+    table = accounts.provider("pagerduty").table()
+    assert table
+    return lambda settings: table.save(settings, [*table.rows(settings), service(name)])
+
+
+def names(accounts: Accounts) -> list[str]:
+    [installation] = accounts.installations()
+    return [each.name for each in installation.settings.services]
+
+
+def test_a_change_is_made_again(accounts: Accounts) -> None:
+    rivals = ["two", "three"]
+
+    def change(settings: Any) -> Any:
+        changed = adding(accounts, "mine")(settings)
+        if rivals:
+            rival = rivals.pop()
+            accounts.change("acme", adding(accounts, rival))
+        return changed
+
+    accounts.change("acme", change)
+
+    assert sorted(names(accounts)) == ["mine", "one", "three", "two"]
+
+
+def test_an_account_is_connected_again_upon_what_is_there(accounts: Accounts) -> None:
+    rivals = ["two"]
+
+    def connect() -> Connected[Any]:
+        [before] = accounts.installations()
+        if rivals:
+            accounts.change("acme", adding(accounts, rivals.pop()))
+        settings = adding(accounts, "mine")(before.settings)
+        return Connected(attrs.evolve(before, settings=settings), again=True)
+
+    accounts.connect(connect)
+
+    assert names(accounts) == ["one", "two", "mine"]
+
+
+def test_who_removes_wins(accounts: Accounts) -> None:
+    def change(settings: Any) -> Any:
+        accounts.store.installations.remove(accounts.stored("acme"))
+        return adding(accounts, "mine")(settings)
+
+    with pytest.raises(ConfigurationError, match="the account 'acme' is unknown"):
+        accounts.change("acme", change)
+    assert accounts.all() == ()
+
+
+def test_what_cannot_be_stored_is_told_once(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(accounts.store.installations, "replace", full)
+    with pytest.raises(StoreError, match="the disk is full"):
+        accounts.change("acme", adding(accounts, "mine"))
+
+
+def test_a_name_that_was_taken_meanwhile_is_refused(accounts: Accounts) -> None:
+    [installation] = accounts.installations()
+
+    def connect() -> Connected[Any]:
+        return Connected(Installation("pagerduty", "acme", installation.settings))
+
+    with pytest.raises(ConfigurationError, match="there is an account 'acme' already"):
+        accounts.connect(connect)

@@ -1,0 +1,104 @@
+"""An account is connected by discovery: what there is is listed, chosen, and made if it lacks."""
+
+from __future__ import annotations
+
+import pytest
+from terminal import conversation
+from workspace import Workspace
+
+TOKEN = "canary+TOKEN_4567890"
+
+
+@pytest.fixture(autouse=True)
+def directory(workspace: Workspace) -> None:
+    workspace.configure_bare()
+    workspace.fake.add_api_token(TOKEN)
+    workspace.fake.add_integration("orders")
+    workspace.fake.create_service("search")
+    workspace.fake.create_service("old", status="disabled")
+
+
+def discover(workspace: Workspace, *more: str) -> tuple[str, ...]:
+    url = workspace.fake.url
+    options = ("--set", f"api_url={url}", "--set", f"base_url={url}")
+    return ("connect", "pagerduty", "acme", "--discover", *options, *more)
+
+
+def services(workspace: Workspace) -> list[str]:
+    shown = workspace.here("services", "acme").stdout
+    return [text.split()[0] for text in shown.splitlines()[2:-1]]
+
+
+def test_a_person_chooses_and_lets_what_lacks_be_created(workspace: Workspace) -> None:
+    with conversation(workspace, *discover(workspace)) as asked:
+        asked.answer("API token: ", TOKEN)
+        asked.answer("Kind of token (auto, account, oauth) [auto]: ", "")
+        asked.answer("Service region (us, eu) [us]: ", "")
+        asked.answer("Connect which: ", "2")
+        asked.wait_for("'2' cannot be connected: it is disabled at PagerDuty")
+        asked.answer("Connect which: ", "serch")
+        asked.wait_for("'serch' is unknown; did you mean 'search'?")
+        asked.answer("Connect which: ", "orders, 5")
+        asked.answer("Create at pagerduty what these lack: search? [y/N]: ", "y")
+        assert asked.end() == 0
+
+    assert "connected acme, with orders, search; kept in store" in asked.seen
+    keys = [each.key for service in workspace.fake.services for each in service.integrations]
+    assert not any(secret in asked.seen for secret in (TOKEN, *keys))
+    assert services(workspace) == ["orders", "search"]
+
+
+def test_nothing_is_created_unasked(workspace: Workspace) -> None:
+    run = workspace.here(
+        *discover(workspace, "--set", "token=env:PD_TOKEN", "--service", "search"),
+        env={"PD_TOKEN": TOKEN},
+    )
+    assert (run.returncode, run.stderr) == (2, "--yes: missing; at a terminal it is asked for\n")
+    assert not (workspace.folder / "alerthost.db").exists()
+    assert all(request.method == "GET" for request in workspace.fake.requests)
+
+
+def test_all_is_connected_without_a_terminal(workspace: Workspace) -> None:
+    run = workspace.here(
+        *discover(workspace, "--set", "token=env:PD_TOKEN", "--all", "--yes"),
+        env={"PD_TOKEN": TOKEN},
+    )
+    assert run.returncode == 0, run
+    assert services(workspace) == ["checkout", "orders", "platform", "search"]
+
+
+def test_what_lacks_nothing_needs_no_question(workspace: Workspace) -> None:
+    run = workspace.here(
+        *discover(workspace, "--set", "token=env:PD_TOKEN", "--service", "orders"),
+        env={"PD_TOKEN": TOKEN},
+    )
+    assert run.returncode == 0, run
+    assert services(workspace) == ["orders"]
+    assert all(request.method == "GET" for request in workspace.fake.requests)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "told"),
+    [
+        (["--set", "token=env:PD_TOKEN"], 2, "--service: missing, and --all as well"),
+        (["--set", "token=env:PD_TOKEN", "--service", "x"], 2, "--service: 'x' is unknown"),
+        (["--set", "token=env:PD_TOKEN", "--service", "old"], 2, "--service: 'old' cannot be"),
+        (
+            ["--set", "token=env:PD_CHECKOUT", "--all"],
+            1,
+            "not connected: The API token looks like",
+        ),
+        (["--set", f"token={TOKEN}", "--all"], 2, "--set token: takes no secret as itself"),
+        (["--all"], 2, "token: missing; it is required"),
+        (["--all", "--service", "x"], 2, "--all: has no place beside --service"),
+        (["--install-flow"], 2, "--discover: has no place beside --install-flow"),
+    ],
+)
+def test_a_mistake_stores_nothing(
+    workspace: Workspace, more: list[str], code: int, told: str
+) -> None:
+    run = workspace.here(*discover(workspace, *more), env={"PD_TOKEN": TOKEN})
+    assert (run.returncode, run.stdout) == (code, "")
+    assert run.stderr.startswith(told), run.stderr
+    assert TOKEN not in run.stderr
+    assert not (workspace.folder / "alerthost.db").exists()

@@ -1,0 +1,105 @@
+"""A person at a terminal is asked for what is needed, and again where an answer will not do."""
+
+from __future__ import annotations
+
+import pytest
+from terminal import conversation
+from workspace import CHECKOUT, PLATFORM, Workspace
+
+
+@pytest.fixture(autouse=True)
+def bare(workspace: Workspace) -> None:
+    workspace.configure_bare()
+
+
+def test_pagerduty_is_connected_by_hand(workspace: Workspace) -> None:
+    with conversation(workspace, "connect", "pagerduty") as asked:
+        asked.answer("Name: ", " ")
+        asked.wait_for("is blank")
+        asked.answer("Name: ", "acme")
+        asked.answer("Service region (us, eu) [us]: ", "uk")
+        asked.answer("Service region (us, eu) [us]: ", "eu")
+        asked.answer("Service: ", "checkout")
+        asked.answer("Integration key: ", "abc")
+        asked.wait_for("is no integration key, which is 32 letters and digits: it has 3 char")
+        asked.answer("Integration key: ", CHECKOUT)
+        asked.answer("Add another? [y/N]: ", "y")
+        asked.answer("Service: ", "checkout")
+        asked.answer("Integration key: ", PLATFORM)
+        asked.wait_for("'checkout' is there twice")
+        asked.answer("Service: ", "platform")
+        asked.answer("Add another? [y/N]: ", "")
+        assert asked.end() == 0
+
+    assert "connected acme, with checkout, platform; kept in store" in asked.seen
+    assert not any(secret in asked.seen for secret in ("abc", CHECKOUT, PLATFORM))
+    assert [
+        question for question in ("Base URL", "Subdomain", "Id:") if question in asked.seen
+    ] == []
+    shown = workspace.here("explain", given='{"key": "k"}')
+    assert shown.returncode == 0
+
+
+def test_only_what_the_options_do_not_say_is_asked(workspace: Workspace) -> None:
+    options = ("--set", "region=eu", "--set", f"base_url={workspace.fake.url}")
+    with conversation(workspace, "connect", "pagerduty", "acme", *options) as asked:
+        asked.answer("Service: ", "checkout")
+        asked.answer("Integration key: ", "env:PD_CHECKOUT")
+        asked.answer("Add another? [y/N]: ", "n")
+        assert asked.end() == 0
+    assert "region" not in asked.seen
+    options = ("--service", "checkout=env:PD_CHECKOUT")
+    with conversation(workspace, "connect", "pagerduty", "labs", *options) as asked:
+        assert asked.end() == 0
+
+
+def test_a_wrong_option_is_told_before_anything_is_asked(workspace: Workspace) -> None:
+    with conversation(workspace, "connect", "pagerduty", "acme", "--set", "region=uk") as asked:
+        assert asked.end() == 2
+    assert asked.seen.startswith("region: 'uk' is unknown; known are us, eu\n")
+
+
+def test_ctrl_c_stores_nothing(workspace: Workspace) -> None:
+    with conversation(workspace, "connect", "pagerduty", "acme") as asked:
+        asked.answer("[us]: ", "")
+        asked.answer("Service: ", "checkout")
+        asked.wait_for("Integration key: ")
+        asked.type("\x03")
+        assert asked.end() == 1
+    assert "Traceback" not in asked.seen
+    assert not (workspace.folder / "alerthost.db").exists()
+
+
+def test_without_a_key_of_the_store_a_reference_is_asked_for(workspace: Workspace) -> None:
+    (workspace.folder / "alerthost.toml").write_text('[plugins]\nenabled = ["pagerduty"]\n')
+    with conversation(workspace, "connect", "pagerduty", "acme") as asked:
+        asked.answer("[us]: ", "")
+        asked.answer("Service: ", "checkout")
+        asked.answer("Integration key: ", CHECKOUT)
+        asked.wait_for("a secret is stored only sealed: make a key with `alerthost new-key`")
+        asked.answer("Integration key: ", "env:PD_CHECKOUT")
+        asked.answer("Add another? [y/N]: ", "n")
+        assert asked.end() == 0
+
+
+def test_services_are_changed_in_conversation(workspace: Workspace) -> None:
+    arguments = ("connect", "pagerduty", "acme", "--service", "checkout=env:PD_CHECKOUT")
+    assert workspace.here(*arguments).returncode == 0
+
+    with conversation(workspace, "services", "acme", "add", "web") as asked:
+        asked.answer("Integration key: ", "env:PD_CHECKOUT")
+        asked.wait_for("the same key is there twice")
+        asked.answer("Integration key: ", PLATFORM)
+        assert asked.end() == 0
+    with conversation(workspace, "services", "acme", "rotate", "web") as asked:
+        asked.answer("Integration key: ", PLATFORM)
+        asked.wait_for("the same key is there twice")
+        asked.answer("Integration key: ", "n" * 32)
+        assert asked.end() == 0
+    with conversation(workspace, "services", "acme", "remove", "web") as asked:
+        asked.answer("Remove web of acme? [y/N]: ", "n")
+        assert asked.end() == 1
+    with conversation(workspace, "disconnect", "acme") as asked:
+        asked.answer("Disconnect acme? [y/N]: ", "y")
+        assert asked.end() == 0
+    assert PLATFORM not in asked.seen

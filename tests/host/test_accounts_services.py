@@ -1,0 +1,220 @@
+"""The services of a stored account are added, renamed, rotated and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import attrs
+import pytest
+from workspace import CHECKOUT, PLATFORM, Workspace, line
+
+from hostspec import setting
+from hostspec.host.accounts import Accounts, Consequences
+from hostspec.host.source import Source
+from hostspec.host.store import opened
+from pagerduty_plugin.service_table import ServiceTable
+
+RULE = """
+[[rules]]
+name = "Pages"
+[[rules.actions]]
+use = "pagerduty.trigger"
+installation = "acme"
+services = ["checkout"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def connected(workspace: Workspace) -> None:
+    workspace.configure_bare(RULE)
+    given = {
+        "base_url": workspace.fake.url,
+        "services": [
+            {"name": "checkout", "integration_key": CHECKOUT, "id": "one"},
+            {"name": "web", "integration_key": "w" * 32, "id": "two"},
+        ],
+    }
+    arguments = ("connect", "pagerduty", "acme", "--settings", "-")
+    assert workspace.here(*arguments, given=json.dumps(given)).returncode == 0
+
+
+def state(workspace: Workspace) -> list[list[str]]:
+    """Give what is stored: id, name and keys of each service."""
+    with contextlib.chdir(workspace.folder):
+        source = Source.read(Path("alerthost.toml"))
+        with opened(source) as store:
+            [account] = Accounts(source, store).installations()
+            return [
+                [service.id, service.name, *(key.reveal() for key in service.keys)]
+                for service in account.settings.services
+            ]
+
+
+def change(workspace: Workspace, *arguments: str) -> tuple[int, str, str]:
+    run = workspace.here("services", "acme", *arguments)
+    assert CHECKOUT not in run.stdout + run.stderr
+    return run.returncode, run.stdout, run.stderr
+
+
+def test_a_service_is_added_by_reference(workspace: Workspace) -> None:
+    added = change(workspace, "add", "platform", "--key", "file:pd_platform")
+
+    assert added == (0, "added platform to acme\n", "")
+    rows = state(workspace)
+    assert [row[1:] for row in rows] == [
+        ["checkout", CHECKOUT],
+        ["web", "w" * 32],
+        ["platform", PLATFORM],
+    ]
+    assert [row[0] for row in rows[:2]] == ["one", "two"]
+    shown = workspace.here("services", "acme").stdout
+    assert shown.splitlines()[:2] == ["Services of acme", "Service   Integration key"]
+    assert shown.splitlines()[-2].split() == ["platform", "file:pd_platform"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["add", "x"], "integration_key: missing; it is required"),
+        (["add", "x", "--key", "env:NO"], "integration_key: the environment variable NO is not"),
+        (["add", "x", "--key", "env:PD_CHECKOUT"], None),
+        (["add", "x", "--key", CHECKOUT], "--key: takes no secret as itself"),
+        (["add", "web", "--key", "env:PD_CHECKOUT"], "acme has a service 'web' already; `rotate`"),
+        (["rename", "wob", "x"], "the service 'wob' is unknown; did you mean 'web'?"),
+        (["rename", "web", "checkout"], "name: 'checkout' is there twice"),
+        (["rotate", "wob"], "the service 'wob' is unknown; did you mean 'web'?"),
+        (["rotate", "web"], "--key: missing; at a terminal it is asked for"),
+        (["rotate", "web", "--done"], "--done: web has one key only; no rotation is under way"),
+        (["rotate", "web", "--done", "--key", "env:X"], "--key: has no place beside --done"),
+        (["rotate", "web", "--key", "w" * 32], "--key: takes no secret as itself"),
+        (["remove", "wob"], "the service 'wob' is unknown; did you mean 'web'?"),
+        (["remove", "web"], "--yes: missing; at a terminal it is asked for"),
+    ],
+)
+def test_a_mistake_changes_nothing(
+    workspace: Workspace, arguments: list[str], told: str | None
+) -> None:
+    code, shown, complained = change(workspace, *arguments)
+
+    if told is None:  # a shared key is told of, and taken
+        assert (code, shown) == (0, "added x to acme\n")
+        assert complained.startswith("note: acme/checkout and acme/x have the same integration key")
+        return
+    assert (code, shown) == (2, "")
+    assert complained.startswith(told)
+    assert len(complained.splitlines()) == 1
+    assert [row[1:] for row in state(workspace)] == [["checkout", CHECKOUT], ["web", "w" * 32]]
+
+
+def test_a_service_that_no_rule_names_is_renamed_and_keeps_its_id(workspace: Workspace) -> None:
+    assert change(workspace, "rename", "web", "shop") == (0, "renamed web of acme to shop\n", "")
+    assert state(workspace)[1][:2] == ["two", "shop"]
+
+
+def test_what_a_change_does_to_rules_is_told(workspace: Workspace) -> None:
+    code, shown, complained = change(workspace, "rename", "checkout", "shop")
+    assert (code, shown) == (0, "renamed checkout of acme to shop\n")
+    assert complained == (
+        "After that:\n  rule 'Pages': Send a notification to PagerDuty account acme and services "
+        "shop with default severity\n"
+    )
+
+    code, shown, complained = change(workspace, "remove", "shop")
+
+    assert (code, shown) == (2, "")
+    after, fault, refusal = complained.splitlines()
+    assert (after, refusal) == ("After that:", "--yes: missing; at a terminal it is asked for")
+    assert fault.startswith("  alerthost.toml, line 12: rule 'Pages': actions[0].services")
+    assert change(workspace, "remove", "shop", "--yes")[0] == 0
+    assert [row[1] for row in state(workspace)] == ["web"]
+
+
+def test_a_rename_that_breaks_something_is_asked_for(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at a provider that keeps no former names."""
+    told = Consequences(("rule 'Pages': broken",), ())
+    monkeypatch.setattr(Accounts, "consequences", lambda *_: told)
+
+    code, shown, complained = change(workspace, "rename", "checkout", "shop")
+    assert (code, shown) == (2, "")
+    assert complained.startswith("After that:\n  rule 'Pages': broken\n--yes: missing")
+    assert change(workspace, "rename", "checkout", "shop", "--yes")[0] == 0
+
+
+def test_the_last_service_is_not_removed(workspace: Workspace) -> None:
+    assert change(workspace, "remove", "web", "--yes") == (0, "removed web of acme\n", "")
+    code, _, complained = change(workspace, "remove", "checkout", "--yes")
+    assert (code, complained) == (
+        2,
+        "has no row; to be rid of every service, remove the account\n",
+    )
+
+
+def test_a_rotation_sends_under_the_new_key_and_ends(workspace: Workspace) -> None:
+    workspace.fake.add_service("checkout", "n" * 32)
+    (workspace.folder / "new").write_text("n" * 32)
+
+    rotated = change(workspace, "rotate", "checkout", "--key", "file:new")
+    assert rotated[0] == 0
+    assert "alerthost services acme rotate checkout --done" in rotated[1]
+    assert state(workspace)[0][1:] == ["checkout", "n" * 32, CHECKOUT]
+    workspace.here("send", given=line())
+    assert [body["routing_key"] for body in workspace.bodies()] == ["n" * 32]
+
+    done = change(workspace, "rotate", "checkout", "--done")
+    assert done[:2] == (0, "checkout of acme keeps its newest key only\n")
+    assert done[2].startswith("note: what the old key opened and is still open")
+    assert state(workspace)[0][1:] == ["checkout", "n" * 32]
+
+
+def test_processes_that_add_at_once_lose_nothing(workspace: Workspace) -> None:
+    for number in range(4):
+        (workspace.folder / f"key{number}").write_text(f"{number}" * 32)
+
+    with ThreadPoolExecutor(4) as pool:
+        ran = list(
+            pool.map(
+                lambda n: workspace.alerthost(
+                    *("services", "acme", "add", f"service{n}", "--key", f"file:key{n}")
+                ),
+                range(4),
+            )
+        )
+
+    assert [run.returncode for run in ran] == [0] * 4, ran
+    names = sorted(row[1] for row in state(workspace))
+    assert names == ["checkout", "service0", "service1", "service2", "service3", "web"]
+
+
+def test_without_the_stores_key_services_are_listed_but_none_is_lost(workspace: Workspace) -> None:
+    (workspace.folder / "alerthost.key").unlink()
+
+    shown = workspace.here("services", "acme")
+    assert (shown.returncode, shown.stdout.count("******** (cannot be read)")) == (0, 2)
+    code, _, complained = change(workspace, "add", "x", "--key", "env:PD_CHECKOUT")
+    assert (code, complained.count("Traceback")) == (0, 0)
+    assert workspace.here("explain", given=line()).returncode == 0
+    sent = workspace.here("send", given=line())
+    assert sent.returncode == 2
+    assert sent.stderr.splitlines()[0].startswith(
+        "store sqlite:///alerthost.db: installation 'acme': settings.services[0].integration_key: "
+        "the store's key cannot be read: the file "
+    )
+
+
+def test_services_without_a_secret_take_no_key(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @attrs.frozen(kw_only=True)
+    class Row:
+        name: str = setting("Name")
+
+    monkeypatch.setattr(ServiceTable, "row", Row)
+
+    code, _, complained = change(workspace, "add", "x", "--key", "env:PD_CHECKOUT")
+
+    assert (code, complained) == (2, "--key: has no place here: there is no one secret\n")

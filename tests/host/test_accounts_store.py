@@ -1,0 +1,109 @@
+"""Stored accounts stand beside those of the file; what is wrong is told with its place."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from workspace import STORE_KEY, Workspace, line
+
+STORE = "store sqlite:///alerthost.db"
+
+
+def connect(workspace: Workspace, name: str) -> None:
+    run = workspace.here("connect", "pagerduty", name, "--service", "a=env:PD_CHECKOUT")
+    assert run.returncode == 0, run
+
+
+def complaints(workspace: Workspace, command: str = "explain") -> list[str]:
+    run = workspace.here(command, given=line())
+    assert (run.returncode, run.stdout) == (2, ""), run
+    return run.stderr.splitlines()
+
+
+def test_a_name_in_both_places_is_told_with_both(workspace: Workspace) -> None:
+    workspace.configure_bare()
+    connect(workspace, "acme")
+    other = "[[installations]]\nprovider = 'pagerduty'\nname = 'labs'\nsettings = { services = ["
+    service = "{ name = 'a', integration_key = 'env:PD_CHECKOUT' }] }\n\n[[rules]]"
+    workspace.configure(("[[rules]]", other + service))
+
+    assert complaints(workspace) == [
+        f"{STORE}: installation 'acme': name: 'acme' is declared in the file too",
+        "alerthost.toml, line 6: installation 'acme': name: "
+        "'acme' is in the store too; rename or remove one of both",
+    ]
+
+
+def test_a_stored_account_needs_its_plugin(workspace: Workspace) -> None:
+    workspace.configure_bare()
+    connect(workspace, "acme")
+    (workspace.folder / "alerthost.toml").write_text("[plugins]\nenabled = []\n")
+
+    [told] = complaints(workspace)
+    assert told.startswith(
+        f"{STORE}: installation 'acme': provider: "
+        "no enabled plugin offers the provider 'pagerduty'; installed are"
+    )
+    run = workspace.here("installations")
+    assert run.returncode == 2
+    assert run.stderr.splitlines() == [told]
+
+
+def test_without_a_store_nothing_is_made(workspace: Workspace) -> None:
+    for command in ("explain", "send", "installations", "services"):
+        arguments = [command, "acme"] if command == "services" else [command]
+        assert workspace.here(*arguments, given=line()).returncode == 0
+    assert [path.name for path in workspace.folder.glob("alerthost.db*")] == []
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("colour = 1", "line 24: store.colour: unknown; known are url, key"),
+        (f'key = "{STORE_KEY}"', "line 24: store.key: is not written down here; give a reference"),
+        ('url = "mysql://x"', "line 23: store: [store] url names mysql, which is not supported"),
+        ('url = "nonsense"', "line 23: store: [store] url is no URL of a database"),
+        ('url = "sqlite:///pd_platform"', "is no SQLite database; name another file"),
+    ],
+)
+def test_a_faulty_table_is_told(workspace: Workspace, table: str, told: str) -> None:
+    workspace.configure(('severity = "default"\n', f'severity = "default"\n\n[store]\n{table}\n'))
+
+    for command in ("explain", "send"):
+        assert told in complaints(workspace, command)[0]
+    run = workspace.here("installations")
+    assert run.returncode == 2
+    assert told.rpartition(": ")[2] in run.stderr
+    assert STORE_KEY not in run.stderr
+
+
+def test_a_store_elsewhere_is_named_by_its_url(workspace: Workspace) -> None:
+    (workspace.folder / "var").mkdir()
+    workspace.configure_bare('url = "sqlite:///var/alerts.db"\n')
+    connect(workspace, "acme")
+
+    assert (
+        workspace.here("installations")
+        .stdout.splitlines()[2]
+        .endswith("store sqlite:///var/alerts.db")
+    )
+    with sqlite3.connect(workspace.folder / "var/alerts.db") as database:
+        assert database.execute("SELECT name FROM installations").fetchall() == [("acme",)]
+
+
+def test_the_file_and_its_key_are_beside_the_configuration(workspace: Workspace) -> None:
+    workspace.configure_bare()
+    run = workspace.here("services", "--config", "elsewhere/alerthost.toml", "acme")
+    assert run.returncode == 2
+    folder = workspace.folder / "elsewhere"
+    folder.mkdir()
+    for name in ("alerthost.toml", "alerthost.key"):
+        (workspace.folder / name).rename(folder / name)
+    given = '{"services": [{"name": "a", "integration_key": "' + "a" * 32 + '"}]}'
+    arguments = ("connect", "--config", "elsewhere/alerthost.toml", "pagerduty", "acme")
+
+    run = workspace.here(*arguments, "--settings", "-", given=given)
+
+    assert run.returncode == 0, run
+    assert (folder / "alerthost.db").exists()

@@ -1,0 +1,351 @@
+"""``alerthost check``: what is well, what is not, and that nobody is ever paged."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from recorder import Page, PagerPlugin, PageSettings, plugins_of, rule_of
+from workspace import CHECKOUT, PLATFORM, Workspace, line
+
+from hostspec import Outcome, OutcomeKind, Preview, Severity, Suppression
+from hostspec.host import check, configuration
+from hostspec.host.configuration import Configuration
+from hostspec.host.screen import Screen
+from hostspec.kernel import load
+from pagerduty_plugin.testing import captive_portal, failing, refusing, reset, throttling
+
+PAGES = (
+    "rule           Pages: Send a notification to PagerDuty account acme and services "
+    "checkout, platform with default severity"
+)
+ALL_WELL = "All well: 1 installation, 2 services, 1 rule"
+
+
+def test_what_is_well_is_told_in_few_lines_and_nothing_is_sent(workspace: Workspace) -> None:
+    run = workspace.alerthost("check")
+
+    assert (run.returncode, run.stderr) == (0, "")
+    plugin, *rest = run.stdout.splitlines()
+    assert plugin.startswith("plugin         pagerduty ")
+    assert rest == [
+        "installation   acme: checkout, platform",
+        PAGES,
+        f"{ALL_WELL}. Nothing was sent.",
+    ]
+    assert workspace.fake.requests == ()
+
+
+@pytest.mark.parametrize(
+    ("severity", "told"),
+    [
+        ("default", "severities: as given"),
+        (
+            "warning",
+            "severities: critical -> warning, error -> warning, info -> warning, "
+            "debug -> warning; others as given",
+        ),
+    ],
+)
+def test_what_each_severity_is_sent_as_is_told_on_request(
+    workspace: Workspace, severity: str, told: str
+) -> None:
+    workspace.configure(('severity = "default"', f'severity = "{severity}"'))
+
+    run = workspace.alerthost("check", "-v")
+
+    assert f"               {told}" in run.stdout.splitlines()
+
+
+def test_every_fault_is_told_with_its_place_and_counted(workspace: Workspace) -> None:
+    workspace.configure(
+        ('use = "pagerduty.trigger"', 'use = "pagerduty.triger"'),
+        ('installation = "acme"', 'installation = "amce"'),
+    )
+    (workspace.folder / "pd_platform").write_text("u+abcdefghijklmnop_q", encoding="utf-8")
+
+    run = workspace.alerthost("check", "--online", env={"PD_CHECKOUT": None})
+
+    assert run.returncode == 2
+    told = run.stderr.splitlines()
+    assert [text.partition(": ")[0] for text in told] == [
+        "alerthost.toml, line 19",
+        "alerthost.toml, line 18",
+        "alerthost.toml, line 10",
+        "alerthost.toml, line 11",
+    ]
+    assert "did you mean 'pagerduty.trigger'?" in run.stderr
+    assert "the environment variable PD_CHECKOUT is not set" in run.stderr
+    assert "as a REST API key has" in run.stderr
+    assert run.stdout == "4 faults. Nothing was sent.\n"
+    assert workspace.fake.requests == ()
+
+
+def test_a_file_that_is_not_there_is_a_fault(workspace: Workspace) -> None:
+    run = workspace.alerthost("check", "--config", "none.toml")
+
+    assert run.returncode == 2
+    assert run.stderr == "none.toml: there is no such file; name one with --config\n"
+    assert run.stdout == "1 fault. Nothing was sent.\n"
+
+
+def test_faults_are_told_to_machines_too(workspace: Workspace) -> None:
+    run = workspace.alerthost("check", "--json", env={"PD_CHECKOUT": None})
+
+    assert (run.returncode, run.stderr) == (2, "")
+    assert json.loads(run.stdout) == {
+        "well": False,
+        "faults": [
+            {
+                "path": "alerthost.toml, line 10: installation 'acme': "
+                "settings.services[0].integration_key",
+                "reason": "the environment variable PD_CHECKOUT is not set",
+            }
+        ],
+    }
+
+
+def test_online_reaches_every_service_and_changes_nothing(workspace: Workspace) -> None:
+    workspace.alerthost("send", given=line())
+    before = workspace.fake.incidents
+    sent = len(workspace.fake.requests)
+
+    for _ in range(2):
+        run = workspace.alerthost("check", "--online")
+
+        assert (run.returncode, run.stderr) == (0, "")
+        assert run.stdout.splitlines()[3:] == [
+            f"reached        acme/checkout     POST {workspace.fake.url}/v2/enqueue",
+            f"reached        acme/platform     POST {workspace.fake.url}/v2/enqueue",
+            "Reached: the provider took a message that changes nothing. Whose service the key",
+            "is, and whom that calls, no probe can tell; alerthost test opens an incident.",
+            f"{ALL_WELL}, 2 reached. Nobody was paged.",
+        ]
+    assert workspace.fake.incidents == before
+    probes = workspace.bodies()[sent:]
+    assert sorted(body["routing_key"] for body in probes) == sorted(2 * [CHECKOUT, PLATFORM])
+    assert {body["event_action"] for body in probes} == {"resolve"}
+    keys = {body["dedup_key"] for body in probes}
+    assert len(keys) == 4
+    assert not keys & {incident.dedup_key for incident in before}
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (reset(), "unreachable    acme/checkout     no connection: "),
+        (captive_portal(), "unreachable    acme/checkout     not PagerDuty answered, 200: "),
+        (failing(503), "faulted        acme/checkout     503: "),
+        (throttling(), "throttled      acme/checkout     429: "),
+        (refusing(), "misconfigured  acme/checkout     400: Invalid routing key"),
+    ],
+    ids=["reset", "portal", "503", "429", "key"],
+)
+def test_what_is_not_reached_is_told_with_its_reason(
+    workspace: Workspace, how: Any, told: str
+) -> None:
+    workspace.fake.misbehave(how, key=CHECKOUT)
+
+    run = workspace.alerthost("check", "--online")
+
+    assert run.returncode == 1
+    first, second = run.stdout.splitlines()[3:5]
+    assert first.startswith(told)
+    assert second.startswith("reached        acme/platform")
+    assert run.stdout.splitlines()[-1] == "1 service of 2 not reached. Nobody was paged."
+    assert workspace.fake.incidents == ()
+
+
+def test_what_is_reached_is_told_to_machines(workspace: Workspace) -> None:
+    found = json.loads(workspace.alerthost("check", "--json").stdout)
+    online = json.loads(workspace.alerthost("check", "--online", "--json").stdout)
+
+    assert (found["well"], found["faults"], found["reached"]) == (True, [], None)
+    assert found["installations"] == [
+        {"name": "acme", "provider": "pagerduty", "services": ["checkout", "platform"]}
+    ]
+    [action] = found["rules"][0]["actions"]
+    assert action["action"] == "pagerduty.trigger"
+    assert list(action["severities"]) == ["critical", "error", "warning", "info", "debug"]
+    assert [(each["service"], each["outcome"]) for each in online["reached"]] == [
+        ("acme/checkout", "delivered"),
+        ("acme/platform", "delivered"),
+    ]
+
+
+def test_no_key_is_ever_shown(workspace: Workspace) -> None:
+    for given in (CHECKOUT, "z" * 32, "u+abcdefghijklmnop_q"):
+        for how in ((), ("--json",)):
+            run = workspace.alerthost("check", "--online", "-v", *how, env={"PD_CHECKOUT": given})
+            shown = run.stdout + run.stderr
+            assert not any(key in shown for key in (given, PLATFORM))
+
+
+# --- plugins of every kind
+
+
+class Probing(Page):
+    """Says what it is told when it is probed, aimed or described."""
+
+    probed: Any = Outcome(OutcomeKind.DELIVERED)
+    described: Any = "Page everybody"
+    aimed: Any = PageSettings()
+
+    def describe(self, settings, installation):
+        return _said(self.described)
+
+    def probe(self, destination, installation):
+        return _said(self.probed)
+
+    def aimed_at(self, destination):
+        return _said(self.aimed)
+
+    def preview(self, delivery, installation, context):
+        return Preview("the pager", {})
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        raise value
+    return value
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Give a function that checks a configuration of one such action, and what is told."""
+    file = tmp_path / "alerthost.toml"
+    file.write_text("[[rules]]\n[[rules.actions]]\nuse = 'pager.page'\n", encoding="utf-8")
+
+    def run(action: Page) -> tuple[int, list[str], list[str]]:
+        plugins = plugins_of(action)
+        rule = rule_of(plugins)
+        loaded = Configuration(plugins, (rule.actions[0].installation,), (rule,))
+        monkeypatch.setattr(configuration, "load", lambda source, ready: loaded)
+        found = check.check(file, online=True)
+        check.show(found, Screen(), verbose=True)
+        assert json.loads(json.dumps(found)) == found
+        told = capsys.readouterr()
+        return check.exit_code(found), told.out.splitlines(), told.err.splitlines()
+
+    return run
+
+
+def test_what_has_no_probe_is_told_and_is_no_fault(checked: Any) -> None:
+    action = Probing()
+    action.probed = None
+
+    code, out, err = checked(action)
+
+    assert (code, err) == (0, [])
+    assert "not probed     acme/Everybody    pager has no probe" in out
+    assert out[-1] == "All well: 1 installation, 1 service, 1 rule, 0 reached. Nobody was paged."
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret"), SystemExit("secret")])
+def test_a_probe_that_breaks_is_told_without_its_words(checked: Any, error: BaseException) -> None:
+    action = Probing()
+    action.probed = error
+
+    code, out, _ = checked(action)
+
+    assert code == 1
+    [told] = [text for text in out if text.startswith("faulted")]
+    assert f"the action pager.page could not probe: {type(error).__name__} at " in told
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize("aimed", [None, RuntimeError("secret")])
+def test_what_cannot_be_aimed_is_reached_all_the_same(checked: Any, aimed: Any) -> None:
+    action = Probing()
+    action.aimed = aimed
+
+    code, out, _ = checked(action)
+
+    assert code == 0
+    assert "reached        acme/Everybody" in out
+
+
+def test_an_action_that_cannot_describe_itself_is_told(checked: Any) -> None:
+    action = Probing()
+    action.described = RuntimeError("secret")
+
+    code, out, _ = checked(action)
+
+    assert code == 0
+    [told] = [text for text in out if text.startswith("rule")]
+    assert told.startswith("rule           Pages: Page a team (it cannot describe itself: Runtime")
+
+
+def test_a_severity_that_cannot_be_planned_is_a_fault_with_its_line(checked: Any) -> None:
+    action = Probing()
+    sound = Probing().plan
+
+    def plan(alert):
+        if alert.severity is Severity.DEBUG:
+            raise RuntimeError("secret")
+        return sound(alert, PageSettings(), rule_of(plugins_of(action)).actions[0].installation)
+
+    action.behaviour["plan"] = plan
+    code, out, err = checked(action)
+
+    assert code == 2
+    [told] = err
+    place = "line 2: rule 1: actions[0]: an alert of severity debug: "
+    assert f"{place}the action pager.page could not plan: RuntimeError at " in told
+    assert "secret" not in told
+    assert out == ["1 fault. Nothing was sent."]
+    assert action.sent == []
+
+
+def test_what_is_not_sent_and_what_is_noted_is_told(checked: Any) -> None:
+    action = Probing()
+    sound = Probing().plan
+
+    def plan(alert):
+        if alert.severity is Severity.DEBUG:
+            return [Suppression("pager.page", "acme", "nobody cares", "night-watch")]
+        if alert.severity is Severity.INFO:
+            return []
+        installation = rule_of(plugins_of(action)).actions[0].installation
+        planned = sound(alert, PageSettings(), installation)
+        return [attrs.evolve(each, notes=("an enricher sulked",)) for each in planned]
+
+    action.behaviour["plan"] = plan
+    code, out, err = checked(action)
+
+    assert code == 0
+    told = "severities: info -> nothing, debug -> suppressed; others as given"
+    assert f"               {told}" in out
+    assert err == [
+        "note: rule 'Pages': no firing alert of info is sent",
+        "note: rule 'Pages': an enricher sulked",
+        "note: rule 'Pages': suppressed: nobody cares",
+    ]
+
+
+def test_an_installation_without_services_is_told(
+    checked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["recorder"].Pager, "destinations", lambda *_: [])
+
+    code, out, _ = checked(Probing())
+
+    assert code == 0
+    assert "installation   acme: no services of its own" in out
+    assert out[-1] == "All well: 1 installation, 0 services, 1 rule, 0 reached. Nobody was paged."
+
+
+def test_the_first_action_that_can_probe_a_service_does(checked: Any) -> None:
+    class Silent(Probing):
+        name = "pager.announce"
+        probed = None
+
+    plugins = load([], own={"pager": PagerPlugin(Silent(), Probing())})
+    rule = rule_of(plugins)
+    loaded = Configuration(plugins, (rule.actions[0].installation,), (rule,))
+    [reached] = check._reach(loaded)
+    assert (reached["outcome"], reached["target"]) == ("delivered", "the pager")

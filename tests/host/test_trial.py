@@ -1,0 +1,405 @@
+"""``alerthost test``: an incident is opened, acknowledged and closed, whatever happens."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import pytest
+from recorder import (
+    IDEMPOTENT,
+    SILENT,
+    Page,
+    Pager,
+    PagerPlugin,
+    PageSettings,
+    plugins_of,
+    rule_of,
+)
+from workspace import CHECKOUT, PLATFORM, Workspace
+
+from hostspec import Capabilities, Destination, OutcomeKind, Suppression
+from hostspec.host import trial
+from hostspec.host.configuration import Configuration
+from hostspec.host.screen import Screen
+from hostspec.kernel import load
+from pagerduty_plugin.testing import FakePagerDuty, Gate, late
+
+STEP = re.compile(r"(\w+) +(\w+) +(\S+) +\d+\.\d\d s(?:  (.*))?")
+
+
+def steps(text: str) -> list[tuple[str, ...]]:
+    """Give the steps that were shown: outcome, operation, where, reason."""
+    return [found.groups(default="") for found in map(STEP.fullmatch, text.splitlines()) if found]
+
+
+def test_an_incident_is_opened_acknowledged_and_closed(workspace: Workspace) -> None:
+    run = workspace.alerthost("test", "acme/checkout")
+
+    assert (run.returncode, run.stderr) == (0, "")
+    [incident] = workspace.fake.incidents
+    assert (incident.service, incident.state, incident.severity, incident.events) == (
+        "checkout",
+        "resolved",
+        "info",
+        3,
+    )
+    assert incident.summary == "Test of acme/checkout by alerthost; no action needed"
+    assert re.fullmatch(r"alerthost-test/[0-9a-f]{16}", incident.dedup_key)
+    assert "test" in workspace.bodies()[0]["payload"]["custom_details"]
+    head, *_, last, note = run.stdout.splitlines()
+    assert head == f"Test of acme/checkout under the key {incident.dedup_key}"
+    assert steps(run.stdout) == [
+        ("delivered", operation, "acme/checkout", "")
+        for operation in ("trigger", "acknowledge", "resolve")
+    ]
+    assert last == "All well at acme/checkout: opened, acknowledged and closed."
+    assert note == "Whether that called anyone, the service's settings decide."
+
+
+def test_each_test_has_a_key_of_its_own(workspace: Workspace) -> None:
+    workspace.alerthost("test", "acme/checkout")
+    workspace.alerthost("test", "acme/checkout")
+
+    assert len({incident.dedup_key for incident in workspace.fake.incidents}) == 2
+
+
+def test_no_rule_and_no_other_secret_is_needed(workspace: Workspace) -> None:
+    path = workspace.folder / "alerthost.toml"
+    path.write_text(path.read_text("utf-8").partition("[[rules]]")[0], encoding="utf-8")
+    (workspace.folder / "pd_platform").unlink()
+
+    assert workspace.alerthost("test", "acme/checkout").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("acme", "say which service of 'acme': acme/checkout, acme/platform"),
+        ("acme/chekout", "'acme/chekout' is unknown; did you mean 'acme/checkout'?"),
+        ("x", "'x' is unknown; known are acme/checkout, acme/platform"),
+    ],
+)
+def test_an_unknown_service_is_a_mistake(workspace: Workspace, named: str, told: str) -> None:
+    run = workspace.alerthost("test", named)
+
+    assert run.returncode == 2
+    assert told in run.stderr
+    assert workspace.fake.requests == ()
+
+
+def test_an_account_with_one_service_needs_no_more(workspace: Workspace) -> None:
+    entry = f'  {{ name = "platform", integration_key = "file:{workspace.folder}/pd_platform" }},\n'
+    workspace.configure((entry, ""), ('["checkout", "platform"]', '["checkout"]'))
+
+    assert workspace.alerthost("test", "acme").returncode == 0
+    assert [incident.service for incident in workspace.fake.incidents] == ["checkout"]
+
+
+def test_a_mistake_in_the_configuration_is_told(workspace: Workspace) -> None:
+    workspace.configure(('installation = "acme"', 'installation = "amce"'))
+
+    run = workspace.alerthost("test", "acme/checkout")
+
+    assert run.returncode == 2
+    assert "did you mean 'acme'?" in run.stderr
+    assert workspace.fake.requests == ()
+
+
+def test_a_wrong_key_opens_nothing_and_is_told(workspace: Workspace) -> None:
+    run = workspace.alerthost("test", "acme/checkout", env={"PD_CHECKOUT": "z" * 32})
+
+    assert run.returncode == 1
+    [(outcome, operation, _, reason)] = steps(run.stdout)
+    assert (outcome, operation) == ("misconfigured", "trigger")
+    assert reason.endswith("Invalid routing key")
+    assert run.stderr == "Nothing was opened at acme/checkout.\n"
+    assert "z" * 32 not in run.stdout
+
+
+def test_no_key_is_ever_shown(workspace: Workspace) -> None:
+    run = workspace.alerthost("test", "acme/checkout")
+
+    assert not any(key in run.stdout + run.stderr for key in (CHECKOUT, PLATFORM))
+
+
+# --- interrupted, as a process of its own
+
+
+@contextmanager
+def running(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
+    """Run a test beside this one."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "hostspec.host", "test", "acme/checkout"],
+        cwd=workspace.folder,
+        env=workspace.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+
+
+def hold(fake: FakePagerDuty, *, after: int = 0, taken: Any = "at once") -> Gate:
+    """Hold one request, after so many that pass, until the gate is open."""
+    gate, passing = Gate(), Gate()
+    passing.open()
+    if after:
+        fake.misbehave(late(passing), times=after)
+    fake.misbehave(late(gate, taken=taken), times=1)
+    return gate
+
+
+def arrived(count: int) -> Callable[[FakePagerDuty], bool]:
+    """Say whether so many requests with bodies have arrived."""
+    return lambda fake: len([each for each in fake.requests if each.body]) >= count
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_while_the_acknowledge_hangs_it_closes_at_once(
+    workspace: Workspace, which: signal.Signals
+) -> None:
+    gate = hold(workspace.fake, after=1)
+    with running(workspace) as process:
+        workspace.fake.wait_for(arrived(2))
+        process.send_signal(which)
+        # the acknowledge is never answered
+        out, err = process.communicate(timeout=60)
+    gate.open()
+
+    assert process.returncode == 1
+    [incident] = workspace.fake.incidents
+    assert incident.state == "resolved"
+    assert [each[:2] for each in steps(out)] == [("delivered", "trigger"), ("delivered", "resolve")]
+    assert err.splitlines() == [
+        "interrupted: what was opened is closed first; once more to give up",
+        "Interrupted before the end.",
+    ]
+
+
+def test_interrupted_while_the_trigger_hangs_it_waits_for_the_answer_and_closes(
+    workspace: Workspace,
+) -> None:
+    gate = hold(workspace.fake, taken="late")
+    with running(workspace) as process:
+        workspace.fake.wait_for(arrived(1))
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr
+        first = process.stderr.readline()
+        gate.open()
+        out, err = process.communicate(timeout=60)
+
+    assert first.startswith("interrupted: ")
+    assert (process.returncode, err) == (1, "Interrupted before the end.\n")
+    assert [incident.state for incident in workspace.fake.incidents] == ["resolved"]
+    assert [each[1] for each in steps(out)] == ["trigger", "resolve"]
+
+
+def test_interrupted_twice_while_the_trigger_hangs_it_resolves_what_may_have_arrived(
+    workspace: Workspace,
+) -> None:
+    gate = hold(workspace.fake)
+    with running(workspace) as process:
+        workspace.fake.wait_for(lambda fake: fake.incidents)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    gate.open()
+
+    assert process.returncode == 1
+    [incident] = workspace.fake.incidents
+    assert incident.state == "resolved"
+    assert [each[1] for each in steps(out)] == ["resolve"]
+    late_one = f"if it comes late, {incident.dedup_key} is open at acme/checkout."
+    assert err == f"No answer to the trigger: {late_one}\nInterrupted before the end.\n"
+
+
+def test_interrupted_twice_while_it_closes_it_gives_up_and_says_what_is_open(
+    workspace: Workspace,
+) -> None:
+    gate = hold(workspace.fake, after=2, taken="late")
+    with running(workspace) as process:
+        workspace.fake.wait_for(arrived(3))
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr
+        process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    [incident] = workspace.fake.incidents
+    assert incident.state == "acknowledged"
+    assert err == f"STILL OPEN at acme/checkout: {incident.dedup_key}; close it there\n"
+    gate.open()
+
+
+# --- providers of every kind
+
+
+class Aimed(Page):
+    """The recorder's action, aimed at whatever it is told."""
+
+    aimed: Any = PageSettings()
+
+    def aimed_at(self, destination: Destination) -> Any:
+        return self.aimed
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Page], tuple[bool, str, str]]:
+    """Give a function that tests an action; no pause is made between tries."""
+    monkeypatch.setattr(trial, "PAUSES", (0.0, 0.0, 0.0))
+
+    def test(action: Page) -> tuple[bool, str, str]:
+        loaded = configuration_of(action)
+        well = trial.Trial(loaded, trial.aim(loaded, "acme"), Screen()).run()
+        told = capsys.readouterr()
+        return well, told.out, told.err
+
+    return test
+
+
+def configuration_of(action: Page) -> Configuration:
+    plugins = plugins_of(action)
+    return Configuration(plugins, (rule_of(plugins).actions[0].installation,), ())
+
+
+def test_a_resolve_that_fails_is_tried_again(run: Any) -> None:
+    action = Aimed()
+    kinds = OutcomeKind
+    action.outcomes.extend([kinds.DELIVERED] * 2 + [kinds.UNREACHABLE, kinds.THROTTLED])
+
+    well, out, err = run(action)
+
+    assert (well, err) == (True, "")
+    assert action.operations == ["trigger", "acknowledge", "resolve", "resolve", "resolve"]
+    assert [each[0] for each in steps(out)][2:] == ["unreachable", "throttled", "delivered"]
+
+
+def test_what_cannot_be_closed_is_named_with_its_place(run: Any) -> None:
+    action = Aimed()
+    action.outcomes.extend([OutcomeKind.DELIVERED] * 2 + [OutcomeKind.UNREACHABLE] * 4)
+
+    well, _, err = run(action)
+
+    assert not well
+    assert action.operations[2:] == ["resolve"] * 4
+    assert err == f"STILL OPEN at acme/Everybody: {action.sent[0].key}; close it there\n"
+
+
+def test_a_trigger_that_may_have_arrived_is_resolved_and_not_acknowledged(run: Any) -> None:
+    action = Aimed()
+    action.outcomes.append(OutcomeKind.FAULTED)
+
+    well, _, err = run(action)
+
+    assert not well
+    assert action.operations == ["trigger", "acknowledge", "resolve"]
+    assert f"if it comes late, {action.sent[0].key} is open at acme/Everybody." in err
+
+
+def test_an_acknowledge_that_fails_does_not_keep_it_open(run: Any) -> None:
+    action = Aimed()
+    action.outcomes.extend([OutcomeKind.DELIVERED, OutcomeKind.REFUSED])
+
+    well, _, err = run(action)
+
+    assert (well, err) == (False, "")
+    assert action.operations == ["trigger", "acknowledge", "resolve"]
+
+
+def test_what_nothing_closes_is_told(run: Any) -> None:
+    action = Aimed(SILENT)
+
+    well, out, err = run(action)
+
+    assert well
+    assert action.operations == ["trigger"]
+    told = f"Nothing closes it: pager.page has no resolve. Look after {action.sent[0].key} yourself"
+    assert err == f"{told}.\n"
+    assert "All well at acme/Everybody: opened." in out
+
+
+def test_what_is_not_acknowledged_is_closed(run: Any) -> None:
+    action = Aimed(Capabilities(resolve=True))
+
+    well, out, _ = run(action)
+
+    assert well
+    assert action.operations == ["trigger", "resolve"]
+    assert "All well at acme/Everybody: opened and closed." in out
+
+
+def test_what_is_suppressed_opens_nothing(run: Any) -> None:
+    action = Aimed()
+    action.behaviour["plan"] = lambda alert: [
+        Suppression("pager.page", "acme", "nobody is awake", "night-watch")
+    ]
+
+    well, _, err = run(action)
+
+    assert not well
+    assert err.splitlines() == [
+        "suppressed at acme: nobody is awake",
+        "Nothing was opened at acme/Everybody.",
+    ]
+
+
+def test_what_cannot_be_planned_or_followed_up_is_told(run: Any) -> None:
+    action = Aimed()
+    action.behaviour["follow_up"] = lambda incident, alert: 1 / 0
+
+    well, _, err = run(action)
+
+    assert not well
+    failed, again, still = err.splitlines()
+    assert failed == again
+    assert "the action pager.page could not follow up: ZeroDivisionError" in failed
+    assert still.startswith("STILL OPEN at acme/Everybody: alerthost-test/")
+
+
+def test_notes_are_told(run: Any) -> None:
+    class Noting(Aimed):
+        def plan(self, *arguments: Any, **named: Any) -> Any:
+            planned = super().plan(*arguments, **named)
+            return [attrs.evolve(each, notes=("an enricher sulked",)) for each in planned]
+
+    _, _, err = run(Noting())
+
+    assert err == "note: an enricher sulked\n"
+
+
+def test_a_provider_that_cannot_be_aimed_is_told() -> None:
+    loaded = configuration_of(Page())
+
+    with pytest.raises(trial.CannotTestError, match="pager cannot be tested: no action aims"):
+        trial.aim(loaded, "acme/Everybody")
+
+
+def test_an_account_without_services_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pager, "destinations", lambda *_: [])
+
+    with pytest.raises(trial.CannotTestError, match="say which service of 'acme': there is none"):
+        trial.aim(configuration_of(Page()), "acme")
+
+
+def test_of_several_actions_the_one_that_closes_is_tested() -> None:
+    class Announcing(Aimed):
+        name = "pager.announce"
+
+    plugins = load([], own={"pager": PagerPlugin(Announcing(SILENT), Aimed(IDEMPOTENT))})
+    installation = plugins.installation("pager", "acme", {})
+
+    aimed = trial.aim(Configuration(plugins, (installation,), ()), "acme")
+
+    assert aimed.action.name == "pager.page"

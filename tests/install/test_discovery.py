@@ -1,0 +1,735 @@
+"""Discovery against the fake's REST API, over real HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import itertools
+import json
+import logging
+import re
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+import pytest
+
+from hostspec import (
+    Connected,
+    DiscoveryError,
+    Found,
+    FoundState,
+    Installation,
+    LeftAside,
+    Secret,
+    SettingsError,
+    structure,
+)
+from pagerduty_plugin import client, discovery, rest
+from pagerduty_plugin.discovery import ServiceDiscovery
+from pagerduty_plugin.installation import PagerDuty
+from pagerduty_plugin.rest import Integration, RestError, Service
+from pagerduty_plugin.settings import REST_URLS, DiscoverySettings, InstallationSettings
+from pagerduty_plugin.testing import (
+    Answer,
+    FakePagerDuty,
+    Gate,
+    Misbehaviour,
+    captive_portal,
+    failing,
+    garbage,
+    late,
+    redirecting,
+    reset,
+    throttling,
+    truncated,
+)
+
+from .conftest import Desk, key
+
+TOKEN = "canary+TOKEN_4567890"
+BEARER = "pdus+_0XBcanaryBEARER0123456789"
+V1 = "generic_events_api_inbound_integration"
+V2 = "events_api_v2_inbound_integration"
+E_MAIL = "generic_email_inbound_integration"
+READY, MISSING, UNUSABLE = FoundState.READY, FoundState.MISSING, FoundState.UNUSABLE
+
+
+@attrs.define
+class Clock:
+    """The fake's clock, which moves when discovery sleeps."""
+
+    now: dt.datetime = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+    slept: list[float] = attrs.field(factory=list)
+
+    def __call__(self) -> dt.datetime:
+        """Tell the time."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.slept.append(seconds)
+        self.now += dt.timedelta(seconds=seconds)
+
+
+@attrs.define
+class Searcher:
+    """A host that discovers at one fake, and keeps what was connected."""
+
+    fake: FakePagerDuty
+    clock: Clock
+    installations: dict[str, Installation[Any]] = attrs.field(factory=dict)
+    discovery: ServiceDiscovery = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        numbers = itertools.count(1)
+        self.discovery = ServiceDiscovery(lambda: f"service-{next(numbers)}", self.clock.sleep)
+
+    def settings(self, **changes: Any) -> DiscoverySettings:
+        """Make settings for the fake."""
+        given = {
+            "token": TOKEN,
+            "region": self.fake.region,
+            "api_url": self.fake.url,
+            "base_url": self.fake.url,
+        }
+        return structure(DiscoverySettings, given | changes)
+
+    def find(self, **changes: Any) -> Sequence[Found]:
+        """List what is there."""
+        return self.discovery.find(self.settings(**changes))
+
+    def connect(
+        self, *names: str, called: str = "", **changes: Any
+    ) -> Connected[InstallationSettings]:
+        """Connect services by name, and keep the installation."""
+        ids = {service.name: service.id for service in self.fake.services}
+        connected = self.discovery.connect(
+            [ids.get(name, name) for name in names],
+            self.settings(**changes),
+            self.installations.values(),
+            name=called,
+        )
+        self.installations[connected.installation.name] = connected.installation
+        return connected
+
+    def table(self, name: str = "acme") -> list[tuple[str, tuple[str, ...]]]:
+        """Give an installation's services: name, keys in the clear."""
+        return [
+            (each.name, tuple(held.reveal() for held in each.keys))
+            for each in self.installations[name].settings.services
+        ]
+
+    def calls(self, method: str = "GET") -> list[str]:
+        """Give the paths asked for by a method."""
+        return [request.path for request in self.fake.requests if request.method == method]
+
+    def keys(self, name: str) -> list[str]:
+        """Give the keys that a service has at PagerDuty."""
+        (service,) = (each for each in self.fake.services if each.name == name)
+        return [integration.key for integration in service.integrations]
+
+
+@pytest.fixture
+def searcher() -> Iterator[Searcher]:
+    """Give a searcher with a token that may do everything."""
+    clock = Clock()
+    with FakePagerDuty(clock=clock) as fake:
+        fake.add_api_token(TOKEN)
+        yield Searcher(fake, clock)
+
+
+def refused(searcher: Searcher, *names: str, **changes: Any) -> str:
+    """Give the reason why nothing is connected, and see that nothing was."""
+    before = dict(searcher.installations)
+    with pytest.raises(DiscoveryError) as caught:
+        searcher.connect(*names, **changes)
+    assert searcher.installations == before
+    return str(caught.value)
+
+
+def test_the_provider_offers_it() -> None:
+    found = PagerDuty().discovery()
+    assert (found.provider, found.settings) == ("pagerduty", DiscoverySettings)
+
+
+def test_services_are_found_with_what_can_be_done(searcher: Searcher) -> None:
+    fake = searcher.fake
+    fake.add_integration("a", V1)
+    fake.add_integration("a", E_MAIL)
+    fake.add_integration("b", vendor="PVENDOR", name="Datadog")
+    fake.add_integration("b", name="Own")
+    fake.create_service("c", status="disabled")
+    fake.create_service("d", status="maintenance")
+    fake.add_integration("e", key_shown="nowhere", name="Hidden")
+    ids = [service.id for service in fake.services]
+    none = "it has no Events API v2 integration yet"
+    assert searcher.find() == [
+        Found(ids[0], "a", MISSING, none),
+        Found(ids[1], "b", READY, "integration Own"),
+        Found(ids[2], "c", UNUSABLE, "it is disabled at PagerDuty, and would page nobody"),
+        Found(ids[3], "d", MISSING, none),
+        Found(ids[4], "e", READY, "integration Hidden"),
+    ]
+    (request,) = fake.requests
+    headers = {name: request.header(name) for name in ("Accept", "Authorization", "Content-Type")}
+    assert headers == {
+        "Accept": "application/vnd.pagerduty+json;version=2",
+        "Authorization": f"Token token={TOKEN}",
+        "Content-Type": None,
+    }
+    assert "pagerduty-plugin/" in (request.header("User-Agent") or "")
+
+
+def test_an_account_of_many_services_is_listed_to_its_end(searcher: Searcher) -> None:
+    names = [f"s{number:03}" for number in range(205)]
+    for name in names:
+        searcher.fake.add_service(name)
+    assert [found.name for found in searcher.find()] == names
+    query = "include%5B%5D=integrations&limit=100&offset="
+    assert searcher.calls() == [f"/services?{query}{offset}" for offset in (0, 100, 200)]
+    assert len({request.connection for request in searcher.fake.requests}) == 1
+    assert [found.name for found in searcher.find(query="S20")] == names[200:]
+
+
+def test_a_listing_waits_for_the_rate_limit_once(searcher: Searcher) -> None:
+    clock = searcher.clock
+    with FakePagerDuty(clock=clock, rest_rate_limit=2) as fake:
+        fake.add_api_token(TOKEN)
+        for number in range(350):
+            fake.create_service(f"s{number:03}")
+        limited = Searcher(fake, clock)
+        assert len(limited.find()) == 350
+        assert clock.slept == [60]
+        statuses = [request.status for request in fake.requests]
+        assert statuses == [200, 200, 429, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("header", "slept"),
+    [(None, [10]), ("3", [3]), ("0", [0]), ("-5", [0]), ("61", []), ("nonsense", [10])],
+)
+def test_a_pause_is_bounded_and_taken_once(
+    searcher: Searcher, header: str | None, slept: list[float]
+) -> None:
+    searcher.fake.misbehave(throttling(retry_after=header))
+    with pytest.raises(DiscoveryError) as caught:
+        searcher.find()
+    reason = "PagerDuty was asked too often (429); try again in some minutes"
+    assert str(caught.value) == reason
+    assert searcher.clock.slept == slept
+    assert len(searcher.fake.requests) == len(slept) + 1
+
+
+def test_more_services_than_pagerduty_lists_are_said_to_be_too_many(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "MOST_SERVICES", 200)
+    for number in range(200):
+        searcher.fake.create_service(f"s{number:03}")
+    assert len(searcher.find()) == 200
+    searcher.fake.create_service("one more")
+    with pytest.raises(DiscoveryError, match=r"more than 200 services, .*use query"):
+        searcher.find()
+    assert len(searcher.find(query="more")) == 1
+
+
+def test_a_key_that_is_there_is_taken_and_nothing_is_created(searcher: Searcher) -> None:
+    fake = searcher.fake
+    fake.add_integration("checkout", V1)
+    fake.add_integration("checkout", vendor="PVENDOR")
+    wanted = fake.add_integration("checkout").key
+    fake.add_integration("checkout")
+    connected = searcher.connect("checkout")
+    assert searcher.table() == [("checkout", (wanted,))]
+    (service,) = connected.installation.settings.services
+    assert (service.id, service.pagerduty_id, service.pagerduty_name) == (
+        "service-1",
+        fake.services[0].id,
+        "checkout",
+    )
+    settings = connected.installation.settings
+    assert (settings.region, settings.subdomain, settings.base_url) == ("us", "acme", fake.url)
+    assert (connected.again, connected.notes, connected.left_aside) == (False, (), ())
+    assert searcher.calls("POST") == []
+
+
+def test_an_integration_of_a_vendor_will_do(searcher: Searcher) -> None:
+    wanted = searcher.fake.add_integration("checkout", vendor="PVENDOR").key
+    searcher.connect("checkout")
+    assert searcher.table() == [("checkout", (wanted,))]
+
+
+def test_a_key_that_the_list_does_not_tell_is_read_alone(searcher: Searcher) -> None:
+    wanted = searcher.fake.add_integration("checkout", key_shown="alone")
+    searcher.connect("checkout")
+    assert searcher.table() == [("checkout", (wanted.key,))]
+    assert searcher.calls()[-1].endswith(f"/integrations/{wanted.id}")
+
+
+def test_a_missing_integration_is_created_and_pages(searcher: Searcher) -> None:
+    fake = searcher.fake
+    fake.add_integration("platform", E_MAIL)
+    fake.add_service("checkout")
+    searcher.connect("platform", "checkout", integration_name="alerthost")
+    made = fake.services[0].integrations[-1]
+    assert (made.type, made.name) == (V2, "alerthost")
+    assert searcher.table() == [
+        ("platform", (made.key,)),
+        ("checkout", tuple(searcher.keys("checkout"))),
+    ]
+    (request,) = (each for each in fake.requests if each.method == "POST")
+    assert request.header("Content-Type") == "application/json"
+    assert request.json() == {
+        "integration": {
+            "type": V2,
+            "name": "alerthost",
+            "service": {"id": fake.services[0].id, "type": "service_reference"},
+        }
+    }
+    event = b'{"routing_key":"%s","event_action":"trigger","dedup_key":"k",' % made.key.encode()
+    event += b'"payload":{"summary":"Down","source":"s","severity":"error"}}'
+    client.Client({}).post(f"{fake.url}/v2/enqueue", event, destination="")
+    assert [incident.service for incident in fake.incidents] == ["platform"]
+
+
+def test_connecting_again_doubles_nothing(searcher: Searcher) -> None:
+    searcher.fake.create_service("platform")
+    searcher.fake.add_service("checkout")
+    first = searcher.connect("platform", "checkout", "platform")
+    for _ in range(2):
+        again = searcher.connect("checkout", "platform", "checkout")
+        assert again.installation == first.installation
+        assert (again.again, again.notes) == (True, ())
+    assert len(searcher.calls("POST")) == 1
+    assert list(searcher.installations) == ["acme"]
+
+
+def test_a_key_that_is_held_is_kept_whichever_it_is(searcher: Searcher) -> None:
+    """Though another would have been taken; and the account is known by it."""
+    for number in (1, 2, 3):
+        searcher.fake.add_service("checkout", key(number))
+    raw = {"services": [{"name": "Shop", "integration_key": key(3)}]}
+    searcher.installations["mine"] = PagerDuty().installation("mine", raw)
+    connected = searcher.connect("checkout", called="ignored")
+    assert (connected.again, connected.notes) == (True, ())
+    assert searcher.table("mine") == [("Shop", (key(3),))]
+    (service,) = connected.installation.settings.services
+    assert (service.pagerduty_id, service.id) == (searcher.fake.services[0].id, "Shop")
+    assert connected.installation.settings.subdomain == "acme"
+
+
+def test_a_new_key_and_a_new_name_are_merged_as_by_the_install_flow(searcher: Searcher) -> None:
+    searcher.fake.add_service("checkout", key(1))
+    service_id = searcher.fake.services[0].id
+    raw = {
+        "subdomain": "acme",
+        "services": [
+            {
+                "name": "old",
+                "integration_key": key(9),
+                "pagerduty_id": service_id,
+                "pagerduty_name": "old",
+            }
+        ],
+    }
+    searcher.installations["a"] = PagerDuty().installation("a", raw)
+    connected = searcher.connect("checkout")
+    assert searcher.table("a") == [("checkout", (key(1), key(9)))]
+    assert connected.notes == (
+        "The service old has a new key; it keeps the old one as well.",
+        "The service old is called checkout now.",
+    )
+
+
+def test_the_install_flow_and_discovery_know_each_others_services(searcher: Searcher) -> None:
+    searcher.fake.add_service("checkout", key(1))
+    desk = Desk()
+    entry = {"integration_key": key(1), "name": "checkout", "id": "", "type": "service"}
+    desk.connect(entry)
+    searcher.installations = desk.installations
+    assert searcher.connect("checkout").again
+    granted = entry | {"id": searcher.fake.services[0].id, "integration_key": key(2)}
+    assert desk.connect(granted).again
+    assert searcher.table("Acme Inc") == [("checkout", (key(2), key(1)))]
+
+
+def test_a_new_installation_gets_a_name_of_its_own(searcher: Searcher) -> None:
+    searcher.fake.add_service("checkout")
+    searcher.connect("checkout", called=" Pager ")
+    assert list(searcher.installations) == ["Pager"]
+    with FakePagerDuty(subdomain="labs", clock=searcher.clock) as fake:
+        fake.add_api_token(TOKEN)
+        fake.add_service("checkout")
+        labs = Searcher(fake, searcher.clock, searcher.installations)
+        assert not labs.connect("checkout", called="Pager").again
+    assert list(searcher.installations) == ["Pager", "Pager (labs)"]
+
+
+def test_both_regions_are_asked_at_their_own_address(searcher: Searcher) -> None:
+    with FakePagerDuty(region="eu", clock=searcher.clock, subdomain="labs") as fake:
+        fake.add_api_token(BEARER)
+        fake.add_service("checkout")
+        eu = Searcher(fake, searcher.clock)
+        connected = eu.connect("checkout", token=BEARER)
+        assert fake.requests[0].header("Authorization") == f"Bearer {BEARER}"
+        settings = connected.installation.settings
+        assert (settings.region, settings.subdomain, connected.notes) == ("eu", "labs", ())
+        mixed_up = eu.connect("checkout", token=BEARER, region="us")
+    assert mixed_up.notes == (
+        "The account's pages are in the region eu, but you gave us, and events would go there; "
+        "check the region.",
+    )
+    told = DiscoverySettings(token=Secret(TOKEN), region="eu")
+    assert (told.rest_url, REST_URLS["us"]) == (
+        "https://api.eu.pagerduty.com",
+        "https://api.pagerduty.com",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "token", "header"),
+    [
+        ("auto", TOKEN, f"Token token={TOKEN}"),
+        ("auto", BEARER, f"Bearer {BEARER}"),
+        ("account", BEARER, f"Token token={BEARER}"),
+        ("oauth", "a1" * 16, f"Bearer {'a1' * 16}"),
+    ],
+)
+def test_the_kind_of_a_token_is_told_by_its_length_or_by_the_settings(
+    searcher: Searcher, kind: str, token: str, header: str
+) -> None:
+    searcher.fake.add_api_token(BEARER)
+    with_kind = {"token": token, "token_kind": kind}
+    with contextlib.suppress(DiscoveryError):  # the fake does not know each of them
+        searcher.find(**with_kind)
+    assert searcher.fake.requests[0].header("Authorization") == header
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        ("a1" * 16, "The API token looks like an integration key (32 letters and digits); an"),
+        (f"Bearer {BEARER}", "The API token has a blank or a character that no token has"),
+        ("äcanary0123456789012", "The API token has a blank or a character that no token has"),
+        ("env:PD_CANARY_NOT_SET", "The API token cannot be read: the environment variable"),
+    ],
+)
+def test_a_text_that_is_no_token_is_never_sent(searcher: Searcher, token: str, reason: str) -> None:
+    with pytest.raises(DiscoveryError, match=re.escape(reason)) as caught:
+        searcher.find(token=token)
+    assert token.startswith("env:") or token not in str(caught.value)
+    assert searcher.fake.requests == ()
+
+
+def test_a_token_of_the_other_region_is_told(searcher: Searcher) -> None:
+    with pytest.raises(DiscoveryError) as caught:
+        searcher.find(token="y_NbAkKc66ryYTWUXYEu")
+    assert str(caught.value) == (
+        "PagerDuty does not know the API token (401). It was asked in the region us, at "
+        f"{searcher.fake.url}; if the account lives elsewhere, try the region eu"
+    )
+
+
+def test_a_token_that_may_not_read_is_told_which_scope(searcher: Searcher) -> None:
+    searcher.fake.add_api_token(TOKEN, scopes=[])
+    for ask in (searcher.find, lambda: searcher.connect("PANY")):
+        with pytest.raises(DiscoveryError) as caught:
+            ask()
+        assert str(caught.value) == (
+            "The API token may not do this; it needs the scope services.read (PagerDuty answered "
+            "403: Access Denied; needs the scope services.read)"
+        )
+
+
+def test_a_read_only_token_connects_what_has_a_key_and_creates_nothing(
+    searcher: Searcher,
+) -> None:
+    searcher.fake.add_api_token(TOKEN, scopes=["services.read"])
+    searcher.fake.add_service("checkout")
+    searcher.fake.create_service("platform")
+    assert refused(searcher, "checkout", "platform") == (
+        "The service platform: it has no Events API v2 integration, and the API token may not "
+        "create one: it needs the scope services.write, or full access. Nothing was connected"
+    )
+    assert searcher.keys("platform") == []
+    searcher.connect("checkout")
+    assert [name for name, _ in searcher.table()] == ["checkout"]
+
+
+def test_what_was_created_before_a_failure_is_in_the_answer(searcher: Searcher) -> None:
+    for name in ("a", "b", "c"):
+        searcher.fake.create_service(name)
+    searcher.fake.add_service("d")
+    second = searcher.fake.services[1].id
+    searcher.fake.misbehave(failing(503), path=f"/services/{second}/integrations")
+    connected = searcher.connect("a", "b", "c", "d")
+    assert [name for name, _ in searcher.table()] == ["a", "d"]
+    none = "it has no Events API v2 integration, and creating one failed"
+    assert connected.left_aside == (
+        LeftAside(
+            "service",
+            "b",
+            f"{none}: PagerDuty answered 503; try again later; perhaps it was created, so look "
+            "again",
+        ),
+        LeftAside("service", "c", f"{none} for another service"),
+    )
+    searcher.fake.behave()
+    assert searcher.connect("b", "c").left_aside == ()
+    assert [len(searcher.keys(name)) for name in "abcd"] == [1, 1, 1, 1]
+
+
+def test_a_creation_whose_answer_is_lost_is_found_the_next_time(searcher: Searcher) -> None:
+    searcher.fake.create_service("a")
+    searcher.fake.misbehave(reset(taken="at once"), path="/integrations", times=1)
+    reason = refused(searcher, "a")
+    assert "PagerDuty was not reached: no connection" in reason
+    assert "perhaps it was created, so look again. Nothing was connected" in reason
+    searcher.connect("a")
+    assert searcher.table() == [("a", tuple(searcher.keys("a")))]
+    assert len(searcher.keys("a")) == 1
+
+
+def test_a_key_that_is_not_in_the_answer_to_its_creation_is_read(searcher: Searcher) -> None:
+    service_id = searcher.fake.create_service("a")
+    made_id = FakePagerDuty().add_integration("a").id  # ids are made of names
+    bare = json.dumps({"integration": {"id": made_id, "type": V2}}).encode()
+    how = Misbehaviour(name="bare", taken="at once", answer=Answer(201, bare))
+    path = f"/services/{service_id}/integrations"
+    searcher.fake.misbehave(how, path=path, times=1)
+    searcher.connect("a")
+    assert searcher.table() == [("a", tuple(searcher.keys("a")))]
+
+    # and where reading it fails, it is told and found the next time
+    other = searcher.fake.create_service("b")
+    bare = bare.replace(made_id.encode(), FakePagerDuty().add_integration("b").id.encode())
+    how = Misbehaviour(name="bare", taken="at once", answer=Answer(201, bare))
+    searcher.fake.misbehave(how, path=f"/services/{other}/integrations", times=1)
+    searcher.fake.misbehave(failing(500), path=f"/services/{other}/integrations/", times=1)
+    assert refused(searcher, "b").startswith("No service was connected: b (service): it has no")
+    assert searcher.connect("b").left_aside == ()
+    assert len(searcher.keys("b")) == 1
+
+
+def test_what_cannot_be_connected_is_left_aside_with_the_reason(searcher: Searcher) -> None:
+    fake = searcher.fake
+    fake.add_service("checkout")
+    fake.create_service("off", status="disabled")
+    fake.add_integration("hidden", key_shown="nowhere", name="One")
+    fake.add_integration("hidden", key_shown="nowhere", name="Two")
+    names = ("checkout", "off", "hidden", "PGONE", "../abilities", "")
+    connected = searcher.connect(*names)
+    assert [name for name, _ in searcher.table()] == ["checkout"]
+    gone = "PagerDuty has no such service"
+    assert connected.left_aside == (
+        LeftAside("service", "off", "it is disabled at PagerDuty, and would page nobody"),
+        LeftAside("service", "PGONE", gone),
+        LeftAside("service", "../abilities", gone),
+        LeftAside("service", "", gone),
+        LeftAside(
+            "service",
+            "hidden",
+            "PagerDuty tells no key of its integration One, Two; give it by hand",
+        ),
+    )
+    assert refused(searcher, "off", "PGONE") == (
+        "No service was connected: off (service): it is disabled at PagerDuty, and would page "
+        "nobody; PGONE (service): PagerDuty has no such service"
+    )
+    assert refused(searcher) == "No service was connected: nothing was chosen"
+    assert searcher.calls("POST") == []
+
+
+def shape(**members: object) -> Misbehaviour:
+    """Answer with some JSON."""
+    return Misbehaviour(name="shape", answer=Answer(200, json.dumps(members).encode()))
+
+
+def said(error: object, status: int = 400) -> Misbehaviour:
+    """Answer with an error."""
+    return failing(status, json.dumps({"error": error}).encode())
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        (failing(500), "PagerDuty answered 500; try again later"),
+        (failing(402, b"[]"), "PagerDuty answered 402 (asked at "),
+        (said("a\n b"), "PagerDuty answered 400: a b (asked at "),
+        (said({"message": "m", "errors": "one"}), "PagerDuty answered 400: m; one (asked at "),
+        (said({"message": 1, "errors": ["e", 2]}), "PagerDuty answered 400: e (asked at "),
+        (said({}), "PagerDuty answered 400 (asked at "),
+        (said("x " * 400), f"PagerDuty answered 400: {'x ' * 150}… (asked at "),
+        (said(f"no {TOKEN} here {key(1)}."), "PagerDuty answered 400: no … here …. (asked at "),
+        (captive_portal(), "What answered is not PagerDuty: 200, without JSON (asked at "),
+        (truncated(), "What answered is not PagerDuty: 200, without JSON (asked at "),
+        (
+            redirecting("https://evil.example/"),
+            "What answered is not PagerDuty: 307, a redirect; check region and api_url",
+        ),
+        (garbage(), "PagerDuty was not reached: what came back is no HTTP (asked at "),
+        (reset(), "PagerDuty was not reached: no connection: "),
+        (shape(), "PagerDuty's answer has no services of the documented shape (asked at "),
+        (shape(services={}), "PagerDuty's answer has no services of the documented shape"),
+        (shape(services=[1]), "PagerDuty's answer has no service of the documented shape"),
+        (shape(services=[{"id": "../x"}]), "PagerDuty's answer has no service of the"),
+        (
+            shape(services=[{"id": "P1", "integrations": [None]}]),
+            "PagerDuty's answer has no integration of the documented shape",
+        ),
+    ],
+)
+def test_what_goes_wrong_is_told_plainly_and_without_a_secret(
+    searcher: Searcher, how: Misbehaviour, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    searcher.fake.misbehave(how)
+    searcher.fake.add_service("checkout", key(1))
+    for ask in (searcher.find, lambda: searcher.connect("checkout")):
+        with pytest.raises(DiscoveryError) as caught:
+            ask()
+        shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+        assert_no_secret(shown + caplog.text + repr(caught.value.__context__))
+        if ask == searcher.find:
+            assert str(caught.value).startswith(reason), caught.value
+
+
+def assert_no_secret(text: str) -> None:
+    for secret in (TOKEN, BEARER, key(1)):
+        assert secret not in text
+
+
+def test_nobody_at_home_is_told(searcher: Searcher) -> None:
+    url = searcher.fake.url
+    searcher.fake.stop()
+    with pytest.raises(DiscoveryError, match=r"PagerDuty was not reached: no connection: "):
+        searcher.find(api_url=url)
+    with pytest.raises(DiscoveryError, match=r"PagerDuty was not reached: "):
+        searcher.find(api_url="https://exa..mple.invalid")
+
+
+def test_nothing_shows_a_key_or_the_token(
+    searcher: Searcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    searcher.fake.add_service("checkout", key(1))
+    searcher.fake.add_integration("checkout", key_shown="alone")
+    found, connected = searcher.find(), searcher.connect("checkout")
+    read = list(
+        rest.list_services(
+            client.RestApi(searcher.fake.url, f"Token token={TOKEN}", environment={}), "checkout"
+        )
+    )
+    assert_no_secret(f"{found!r} {connected!r} {searcher.settings()!r} {read!r} {caplog.text}")
+    assert searcher.table()[0][1] == (key(1),)
+
+
+def test_answers_with_less_than_documented_will_do(searcher: Searcher) -> None:
+    reference = {"id": "PI", "type": f"{V2}_reference", "summary": "Sum"}
+    services = [
+        {"id": "P1"},
+        {"id": "P2", "summary": "two", "integrations": [reference], "html_url": "https://[x"},
+        {"id": "P2", "name": "two", "html_url": "https://relay.example/services/P2"},
+        {"id": "P3", "name": "three", "html_url": "https://labs.eu.pagerduty.com/x"},
+    ]
+    how = shape(services=services)
+    searcher.fake.misbehave(how)
+    api = client.RestApi(searcher.fake.url, "Bearer x", environment={})
+    read = list(rest.list_services(api))
+    assert read[1] == Service(
+        "P2", "two", "", "", "", (Integration("PI", V2, "Sum", vendor=False, key=None),)
+    )
+    assert [(each.name, each.subdomain, each.region) for each in read] == [
+        ("P1", "", ""),
+        ("two", "", ""),
+        ("two", "", ""),
+        ("three", "labs", "eu"),
+    ]
+    assert [found.id for found in searcher.find()] == ["P1", "P2", "P3"]
+    with pytest.raises(RestError) as caught:
+        rest.read_service(api, "a/b")
+    assert caught.value.status == 404
+
+
+def test_an_account_without_pages_is_called_pagerduty(searcher: Searcher) -> None:
+    key_shown = {"id": "PI", "type": V2, "integration_key": f" {key(1)} "}
+    how = shape(service={"id": "P1", "name": "a", "integrations": [key_shown]})
+    searcher.fake.misbehave(how)
+    connected = searcher.connect("P1")
+    assert (connected.installation.name, connected.notes) == ("PagerDuty", ())
+    assert searcher.table("PagerDuty") == [("a", (key(1),))]
+    key_shown["integration_key"] = "R_short"
+    searcher.fake.behave()
+    searcher.fake.misbehave(shape(service={"id": "P2", "integrations": [key_shown]}))
+    assert "PagerDuty tells no key of its integration PI" in refused(searcher, "P2")
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({}, "token: missing; it is required"),
+        ({"token": "x", "region": "ap"}, "region: 'ap' is unknown"),
+        ({"token": "x", "token_kind": "user"}, "token_kind: 'user' is unknown"),
+        ({"token": "x", "integration_name": " "}, "integration_name: is blank"),
+        ({"token": "x", "api_url": "http://a.example"}, "api_url: 'http://a.example' is not enc"),
+        ({"token": "x", "base_url": "x"}, "base_url: 'x' is no base URL"),
+        (
+            {"token": "x", "api_url": "https://api.eu.pagerduty.com/"},
+            "api_url: 'https://api.eu.pagerduty.com/' is of the region 'eu'; give region = 'eu'",
+        ),
+        (
+            {"token": "x", "base_url": "https://events.eu.pagerduty.com"},
+            "base_url: 'https://events.eu.pagerduty.com' is of the region 'eu'",
+        ),
+        (
+            {
+                "token": "x",
+                "api_url": "http://127.0.0.1:1",
+                "network": {"proxy": "http://proxy.example:3128"},
+            },
+            "network.proxy: would read the token, for the API URL is not encrypted",
+        ),
+    ],
+)
+def test_wrong_settings_are_refused(settings: dict[str, str], fault: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(fault)):
+        structure(DiscoverySettings, settings)
+
+
+def test_the_way_out_is_that_of_the_settings_and_of_the_installation(searcher: Searcher) -> None:
+    searcher.fake.add_service("checkout")
+    network = {"proxy": "direct", "timeout": 7.0}
+    connected = searcher.connect("checkout", network=network)
+    assert connected.installation.settings.network == searcher.settings(network=network).network
+    with pytest.raises(DiscoveryError, match=r"network\.proxy: the environment variable PD_NO"):
+        searcher.find(network={"proxy": "env:PD_NO_PROXY"}, api_url="", base_url="")
+
+
+def test_a_call_ends_when_its_time_is_up(searcher: Searcher) -> None:
+    gate = Gate()
+    searcher.fake.misbehave(late(gate))
+    with pytest.raises(DiscoveryError, match="PagerDuty was not reached: no reply within 1 s"):
+        searcher.find(network={"timeout": 1.0})
+    gate.open()
+
+
+def test_it_serves_several_threads(searcher: Searcher) -> None:
+    for number in range(101):
+        searcher.fake.create_service(f"s{number:03}")
+    lengths: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: lengths.append(len(searcher.find()))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lengths == [101] * 4
+
+
+def test_the_numbers_are_pagerdutys() -> None:
+    assert (rest.PAGE, rest.MOST_SERVICES, client.LONGEST_WAIT) == (100, 10_000, 60)
+    assert discovery.DiscoverySettings(token=Secret("x")).integration_name == "pagerduty-plugin"

@@ -1,0 +1,639 @@
+"""What a rule can set, as it reaches the wire; and what it reaches when services go."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import attrs
+import pytest
+
+from hostspec import (
+    Alert,
+    Delivery,
+    Destination,
+    Installation,
+    Operation,
+    OutcomeKind,
+    Place,
+    Secret,
+    SettingsError,
+    Suppression,
+    structure,
+)
+from hostspec.kernel import Host, Rule, load
+from pagerduty_plugin import service_table
+from pagerduty_plugin.installation import PagerDuty
+from pagerduty_plugin.settings import InstallationSettings, ServiceSettings, TriggerSettings
+from pagerduty_plugin.testing import FakePagerDuty, refusing
+from pagerduty_plugin.trigger import Trigger
+
+from .conftest import KEYS, Desk, connect
+
+ALERT = Alert(
+    "db-1/disk",
+    "Disk full on db-1",
+    severity="critical",
+    source="db-1",
+    component="postgres",
+    group="storage",
+    class_="disk",
+    labels={"team": "data", "cluster": "eu"},
+    details={"used": 0.98},
+    url="https://host.example/alerts/1",
+    links=[{"href": "https://wiki.example/disk"}],
+    images=[{"src": "https://g.example/1.png"}],
+)
+FAILS = "{{ 1 / 0 }}"
+NOTHING = "{{ labels.nothing }}"
+
+
+def at(desk: Desk, **changes: Any) -> Desk:
+    """Give a desk whose account is another."""
+    settings = attrs.evolve(desk.installation.settings, **changes)
+    return attrs.evolve(desk, installation=attrs.evolve(desk.installation, settings=settings))
+
+
+def faults_of(**changes: Any) -> list[str]:
+    try:
+        structure(TriggerSettings, {"services": ["checkout"], **changes})
+    except SettingsError as error:
+        return [str(fault) for fault in error.faults]
+    return []
+
+
+# the words
+
+
+def test_every_setting_stands_on_the_wire_byte_for_byte(desk: Desk) -> None:
+    delivery = at(desk, dedup_prefix="prod").tell(
+        ALERT,
+        severity="warning",
+        dedup_key="{{ labels.cluster }}/{{ key }}",
+        summary="[{{ rule }}] {{ summary }}",
+        component="{{ component|upper }}",
+        group="{{ service }}",
+        **{"class": "{{ class }} at {{ installation }}"},
+        client="nightwatch",
+        client_url="https://watch.example/{{ key }}",
+        details={"runbook": "https://wiki.example/{{ labels.team }}", "plain": "as it is"},
+        links=[{"href": "https://x.example/{{ key }}", "text": "{{ labels.team }}"}],
+        images=[{"src": "https://i.example", "href": "https://h.example", "alt": "{{ status }}"}],
+    )
+    assert delivery.notes == ()
+    assert delivery.repairs == ()
+    assert desk.body == (
+        b'{"routing_key":"0123456789abcdef0123456789abcdef","event_action":"trigger",'
+        b'"dedup_key":"prod/eu/db-1/disk","payload":{"summary":"[Pages] Disk full on db-1",'
+        b'"source":"db-1","severity":"warning","component":"POSTGRES","group":"checkout",'
+        b'"class":"disk at acme","custom_details":{"used":0.98,'
+        b'"labels":{"team":"data","cluster":"eu"},'
+        b'"runbook":"https://wiki.example/data","plain":"as it is"}},"client":"nightwatch",'
+        b'"client_url":"https://watch.example/db-1/disk",'
+        b'"links":[{"href":"https://wiki.example/disk"},'
+        b'{"href":"https://x.example/db-1/disk","text":"data"}],'
+        b'"images":[{"src":"https://g.example/1.png"},'
+        b'{"src":"https://i.example","href":"https://h.example","alt":"firing"}]}'
+    )
+
+
+def test_settings_that_are_blank_leave_the_alerts_own(desk: Desk) -> None:
+    desk.tell(ALERT)
+    plain = desk.body
+    blank = dict.fromkeys(("summary", "component", "group", "class", "client", "client_url"), " ")
+    delivery = desk.tell(
+        ALERT, **blank, links=[], images=[], details={}, dedup_key="alert", severity="default"
+    )
+    assert desk.body == plain
+    assert delivery.notes == ()
+
+
+def test_each_service_is_told_in_its_own_words(desk: Desk) -> None:
+    for delivery in desk.plan(ALERT, "checkout", "platform", summary="{{ service }}"):
+        assert desk.deliver(delivery).delivered
+        assert desk.payload["summary"] == delivery.place.destination
+
+
+def test_each_service_may_have_a_dedup_key_of_its_own(desk: Desk) -> None:
+    template = "{{ service }}/{{ key }}"
+    for delivery in desk.plan(ALERT, "checkout", "platform", dedup_key=template):
+        assert desk.deliver(delivery).delivered
+        assert desk.event["dedup_key"] == f"{delivery.place.destination}/db-1/disk"
+
+
+EVERY = {
+    "summary": "the alert's stands in its place",
+    "component": "the alert's stands in its place",
+    "group": "the alert's stands in its place",
+    "class": "the alert's stands in its place",
+    "client": "left out",
+    "client_url": "the alert's stands in its place",
+    "details.runbook": "left out",
+    "links[0].href": "left out",
+    "images[0].src": "left out",
+    "dedup_key": "the alert's key stands in its place",
+}
+
+
+def everywhere(template: str) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(
+            ("summary", "component", "group", "class", "client", "client_url", "dedup_key"),
+            template,
+        ),
+        "details": {"runbook": template},
+        "links": [{"href": template, "text": "Runbook"}],
+        "images": [{"src": template, "alt": "graph"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"), [(FAILS, ""), (NOTHING, "comes to nothing"), (" {{ '\\n' }}", "comes")]
+)
+def test_what_cannot_be_said_falls_back_and_is_told(desk: Desk, template: str, reason: str) -> None:
+    desk.tell(ALERT)
+    plain = desk.body
+    delivery = desk.tell(ALERT, **everywhere(template))
+    assert desk.body == plain
+    told = dict(note.split(": ", 1) for note in delivery.notes)
+    assert {field: why.rpartition("; ")[2] for field, why in told.items()} == EVERY
+    assert all(why.startswith(reason) for why in told.values())
+
+
+def test_an_entry_goes_without_a_text_that_cannot_be_said(desk: Desk) -> None:
+    delivery = desk.tell(
+        ALERT,
+        links=[{"href": "https://x.example", "text": FAILS}],
+        images=[{"src": "https://i.example", "href": FAILS, "alt": NOTHING}],
+    )
+    assert desk.event["links"][1:] == [{"href": "https://x.example"}]
+    assert desk.event["images"][1:] == [{"src": "https://i.example"}]
+    fields = [note.partition(": ")[0] for note in delivery.notes]
+    assert fields == ["links[0].text", "images[0].href", "images[0].alt"]
+
+
+@pytest.mark.parametrize("length", [65_536, 65_537])
+def test_endless_texts_are_cut_and_endless_addresses_left_out(desk: Desk, length: int) -> None:
+    text = "{{ details.log }}"
+    alert = Alert("k", "Down", source="s", severity="info", details={"log": "x" * length})
+    delivery = desk.tell(
+        alert, details={"copy": text}, links=[{"href": text}], client_url=text, component=text
+    )
+    event = desk.event
+    over = length > 65_536
+    kept = "x" * 65_535 + "…" if over else "x" * length
+    assert event["payload"]["custom_details"]["copy"] == kept
+    assert event["payload"]["component"] == kept
+    assert ("links" in event, "client_url" in event) == (not over, not over)
+    why = "comes to more than 65,536 characters"
+    assert (
+        list(delivery.notes)
+        == [
+            f"component: {why}; cut",
+            f"client_url: {why}; the alert's stands in its place",
+            f"details.copy: {why}; cut",
+            f"links[0].href: {why}; left out",
+        ]
+        * over
+    )
+
+
+def test_what_a_rule_says_is_repaired_as_what_an_alert_says(desk: Desk) -> None:
+    delivery = desk.tell(
+        ALERT,
+        summary="{{ summary }} " + "x" * 1024,
+        details={"used": "1", "labels": "2", "_delivery": "3", "details.used": "4"},
+        images=[{"src": "http://i.example", "alt": "graph"}],
+    )
+    assert len(desk.payload["summary"]) == 1024
+    assert desk.payload["custom_details"] == {
+        "used": 0.98,
+        "labels": {"team": "data", "cluster": "eu"},
+        "details.used": "1",
+        "details.labels": "2",
+        "details._delivery": "3",
+        "details.details.used": "4",
+    }
+    assert desk.event["links"][1:] == [{"href": "http://i.example", "text": "graph"}]
+    assert {(repair.field, repair.reason) for repair in delivery.repairs} == {
+        ("summary", "1042 characters, PagerDuty takes 1024; cut"),
+        ("details.used", "its place is taken; moved to 'details.used'"),
+        ("details.labels", "its place is taken; moved to 'details.labels'"),
+        ("details._delivery", "its place is taken; moved to 'details._delivery'"),
+        ("details.details.used", "its place is taken; moved to 'details.details.used'"),
+        ("images[1]", "PagerDuty takes images over https only; became a link"),
+    }
+
+
+def test_a_surrogate_of_a_template_does_not_reach_the_wire(desk: Desk) -> None:
+    desk.tell(ALERT, summary="{{ '\\ud800' }}Down", details={"a\ud800": "b\udfff"})
+    assert desk.payload["summary"] == "\ufffdDown"
+    assert desk.payload["custom_details"]["a\ufffd"] == "b\ufffd"
+
+
+def test_a_client_that_is_too_large_is_cut_where_nothing_else_makes_room(desk: Desk) -> None:
+    delivery = desk.tell(
+        Alert("k", "Down", source="s" * 600_000, severity="info"), client="n" * 3000
+    )
+    assert desk.event["client"] == "n" * 2043 + "…"
+    assert "client" in [repair.field for repair in delivery.repairs]
+
+
+@pytest.mark.parametrize("status", ["acknowledged", "resolved"])
+def test_only_triggers_are_worded(desk: Desk, status: str) -> None:
+    (opening,) = desk.plan(ALERT)
+    assert desk.deliver(opening).delivered
+    later = Alert("db-1/disk", "Fine", status=status, severity="info", source="s")
+    delivery = desk.tell(later, summary=FAILS, details={"a": FAILS})
+    assert delivery.notes == ()
+    assert set(desk.event) == {"routing_key", "event_action", "dedup_key"}
+
+
+# what makes one incident
+
+
+def keys_of(desk: Desk, alert: Alert, **settings: Any) -> tuple[str, ...]:
+    """Send an alert through its life; give its dedup keys."""
+    for status in ("firing", "acknowledged", "resolved"):
+        fields = {field.name: getattr(alert, field.name) for field in attrs.fields(Alert)}
+        del fields["repairs"]
+        desk.tell(Alert(**{**fields, "status": status}), **settings)
+    return tuple(request.json()["dedup_key"] for request in desk.fake.requests[-3:])
+
+
+@pytest.mark.parametrize(
+    ("settings", "alert", "key"),
+    [
+        ({}, Alert("k"), "k"),
+        ({"dedup_key": "alert"}, Alert("k", scope="a/b"), "a%2Fb/k"),
+        ({"dedup_key": "rule and alert"}, Alert("k"), "Pages//k"),
+        ({"dedup_key": "rule and alert"}, Alert("k", scope="a/b"), "Pages/a%2Fb/k"),
+        ({"dedup_key": "{{ labels.host }}"}, Alert("k", labels={"host": "db-1"}), "db-1"),
+        ({"dedup_key": "{{ labels.host }}"}, Alert("k"), "k"),
+        ({"dedup_key": "{{ rule }}:{{ key }}"}, Alert("k"), "Pages:k"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "prod-1"])
+def test_a_key_is_the_same_from_trigger_to_resolve(
+    desk: Desk, settings: dict[str, Any], alert: Alert, key: str, prefix: str
+) -> None:
+    sent = keys_of(at(desk, dedup_prefix=prefix), alert, **settings)
+    assert sent == (f"{prefix}/{key}" if prefix else key,) * 3
+    (incident,) = desk.fake.incidents
+    assert incident.state == "resolved"
+
+
+def test_a_long_key_of_a_template_ends_in_a_hash(desk: Desk) -> None:
+    alert = Alert("k" * 300, severity="info", source="s")
+    settings = {"dedup_key": "rule {{ rule }}: {{ key }}"}
+    (key, *_) = keys_of(desk, alert, **settings)
+    whole = "rule Pages: " + "k" * 300
+    assert key == whole[:190] + "…" + hashlib.sha256(whole.encode()).hexdigest()
+
+
+def test_a_key_that_cannot_be_said_is_the_alerts_with_every_status(desk: Desk) -> None:
+    assert keys_of(desk, Alert("k"), dedup_key=FAILS) == ("k", "k", "k")
+    (delivery,) = desk.plan(Alert("k", status="resolved"), dedup_key=FAILS)
+    (note,) = delivery.notes
+    assert note.startswith("dedup_key: ")
+
+
+def test_no_two_rules_or_problems_share_a_key_of_rule_and_alert(desk: Desk) -> None:
+    alerts = [Alert("k"), Alert("b/k"), Alert("k", scope="b"), Alert("/k"), Alert("k", scope="/")]
+    settings = TriggerSettings(services=("checkout",), dedup_key="rule and alert")
+    keys = [
+        delivery.place.correlation_key
+        for rule in ("", "a", "a/b", "a%2Fb", "a/")
+        for alert in alerts
+        for delivery in desk.action.plan(alert, settings, desk.installation, rule=rule)
+        if isinstance(delivery, Delivery)
+    ]
+    assert len(set(keys)) == len(keys) == 25
+
+
+# which event actions are sent
+
+
+def host_of(fake: FakePagerDuty, **settings: Any) -> Host:
+    plugins = load(["pagerduty"])
+    installation = plugins.installation("pagerduty", "acme", connect(fake.url).settings)
+    use = plugins.rule_action(
+        "pagerduty.trigger", installation, {"services": ["checkout"], **settings}
+    )
+    return Host(plugins, [Rule("Pages", [use])])
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("event_actions", "sent"),
+    [
+        (("trigger", "acknowledge", "resolve"), ["trigger", "acknowledge", "resolve"]),
+        (("trigger", "resolve"), ["trigger", "resolve"]),
+        (("acknowledge", "trigger"), ["trigger", "acknowledge"]),
+        (("trigger",), ["trigger"]),
+        (("resolve",), ["resolve"]),
+    ],
+)
+def test_a_rule_sends_the_event_actions_it_names(
+    fake: FakePagerDuty, event_actions: tuple[str, ...], sent: list[str], *, restarted: bool
+) -> None:
+    """By the memory of the host, and by the rule alone."""
+    host = host_of(fake, event_actions=event_actions)
+    for status in ("firing", "acknowledged", "resolved"):
+        if restarted:
+            host = host_of(fake, event_actions=event_actions)
+        host.handle(Alert("k", "Down", status=status))
+    assert [request.json()["event_action"] for request in fake.requests] == sent
+
+
+def test_an_incident_keeps_what_it_may_be_told_later(desk: Desk) -> None:
+    (delivery,) = desk.plan(ALERT, event_actions=["trigger", "resolve"])
+    assert delivery.follow_ups == (Operation.RESOLVE,)
+    (delivery,) = desk.plan(ALERT)
+    assert delivery.follow_ups == (Operation.ACKNOWLEDGE, Operation.RESOLVE)
+
+
+# what is refused when it is loaded
+
+
+@pytest.mark.parametrize(
+    ("given", "faults"),
+    [
+        ({"dedup_key": "alert"}, []),
+        ({"dedup_key": "rule and alert"}, []),
+        ({"dedup_key": "{{ key }}"}, []),
+        (
+            {"dedup_key": "allert"},
+            [
+                "dedup_key: is none of the strategies; right would be 'alert', 'rule and alert' "
+                "or a template such as '{{ labels.cluster }}/{{ key }}'"
+            ],
+        ),
+        ({"dedup_key": ""}, ["dedup_key: is none of the strategies"]),
+        ({"dedup_key": "{{ severity }}"}, ["dedup_key: "]),
+        (
+            {"event_actions": ["page"]},
+            ["event_actions[0]: 'page' is unknown; known are trigger, acknowledge, resolve"],
+        ),
+        ({"event_actions": []}, ["event_actions: has 0 entries; needs at least 1"]),
+        ({"links": [{"text": "a"}]}, ["links[0].href: missing; it is required"]),
+        ({"links": [{"href": " "}]}, ["links[0].href: is blank"]),
+        ({"images": [{"src": ""}]}, ["images[0].src: is blank"]),
+        ({"details": {"a": 1}}, ["details.a: must be text, not the number 1"]),
+        ({"details": {" ": "x"}}, ["details: has an entry without a name"]),
+        ({"class_": "x"}, ["class_: unknown (did you mean 'class'?)"]),
+        (
+            {
+                "summary": "{{ sumary }}",
+                "component": "{{ x }}",
+                "group": "{{ x }}",
+                "class": "{{ x }}",
+                "client": "{{ x }}",
+                "client_url": "{{ x }}",
+                "links": [{"href": "{{ x }}", "text": "{{ x }}"}],
+                "images": [{"src": "{{ x }}", "href": "{{ x }}", "alt": "{{ x }}"}],
+            },
+            [
+                "summary: ",
+                "component: ",
+                "group: ",
+                "class: ",
+                "client: ",
+                "client_url: ",
+                "links[0].href: ",
+                "links[0].text: ",
+                "images[0].src: ",
+                "images[0].href: ",
+                "images[0].alt: ",
+            ],
+        ),
+        (
+            {"details": {"good": "{{ key }}", "a": "{{ x }}", "b": "{% if %}"}},
+            ["details.a: ", "details.b: "],
+        ),
+    ],
+)
+def test_faults_of_the_settings_are_told_at_once(given: dict[str, Any], faults: list[str]) -> None:
+    told = faults_of(**given)
+    assert len(told) == len(faults), told
+    assert [fault for fault, start in zip(told, faults, strict=True) if start not in fault] == []
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "A.b_c-9", "x" * 64])
+def test_prefixes_that_may_be(prefix: str) -> None:
+    raw = {"dedup_prefix": prefix, "services": [{"name": "a", "integration_key": "env:A"}]}
+    assert structure(InstallationSettings, raw).dedup_prefix == prefix
+
+
+@pytest.mark.parametrize("prefix", ["a/b", "a b", "ü", "x" * 65, "a\n"])
+def test_prefixes_that_may_not_be(prefix: str) -> None:
+    raw = {"dedup_prefix": prefix, "services": [{"name": "a", "integration_key": "env:A"}]}
+    with pytest.raises(SettingsError) as caught:
+        structure(InstallationSettings, raw)
+    (fault,) = caught.value.faults
+    assert fault.path == "dedup_prefix"
+    assert "is no prefix; right would be 'production'" in fault.reason
+
+
+# services that go
+
+
+def service(name: str, **more: Any) -> ServiceSettings:
+    return ServiceSettings(name=name, integration_key=Secret(KEYS["checkout"]), **more)
+
+
+def saved(desk: Desk, *rows: dict[str, Any]) -> Desk:
+    """Give the desk after its service table was saved."""
+    settings = service_table.save(desk.installation.settings, rows, make_id=lambda: "made")
+    return attrs.evolve(desk, installation=attrs.evolve(desk.installation, settings=settings))
+
+
+def rows(desk: Desk) -> list[dict[str, Any]]:
+    return service_table.rows(desk.installation.settings)
+
+
+def refused(desk: Desk, *services: str) -> list[str]:
+    settings = TriggerSettings(services=services)
+    return [str(fault) for fault in desk.action.check(settings, desk.installation)]
+
+
+def test_a_removed_service_stops_no_other(desk: Desk) -> None:
+    without = saved(desk, rows(desk)[0])
+    assert without.installation.settings.removed_services == ("platform",)
+    assert refused(without, "checkout", "platform") == []
+    (delivery,) = without.plan(ALERT, "platform", "checkout", "platform")
+    assert delivery.notes == ("the service platform was removed from the account",)
+    assert without.deliver(delivery).delivered
+    assert [incident.service for incident in desk.fake.incidents] == ["checkout"]
+
+
+def test_a_misspelt_service_is_still_refused(desk: Desk) -> None:
+    without = saved(desk, rows(desk)[0])
+    assert refused(without, "chekout", "platform", "checkout") == [
+        'services[0]: the service "chekout" has not been granted access in the acme PagerDuty '
+        "account; it has checkout"
+    ]
+
+
+def test_an_action_that_reaches_nobody_is_refused_and_suppresses_loudly(desk: Desk) -> None:
+    without = saved(desk, rows(desk)[0])
+    reason = "all of them were removed from the acme PagerDuty account: platform"
+    assert refused(without, "platform", "platform") == [f"services: {reason}; nobody would be told"]
+    assert without.plan(ALERT, "platform") == [
+        Suppression("pagerduty.trigger", "acme", reason, rules=("Pages",))
+    ]
+    settings = TriggerSettings(services=("platform",))
+    (suppressed,) = without.action.plan(ALERT, settings, without.installation)
+    assert isinstance(suppressed, Suppression)
+    assert suppressed.rules == ()
+
+
+def test_a_service_that_was_never_there_is_heard_of(desk: Desk) -> None:
+    (delivery,) = desk.plan(ALERT, "nobody")
+    assert delivery.place == Place("pagerduty.trigger", "acme", "nobody", "db-1/disk")
+    assert desk.deliver(delivery).kind is OutcomeKind.MISCONFIGURED
+
+
+def test_a_new_service_takes_the_name_of_a_removed_one(desk: Desk) -> None:
+    without = saved(desk, rows(desk)[0])
+    again = saved(without, *rows(without), {"name": "platform", "integration_key": "env:NEW"})
+    settings = again.installation.settings
+    assert settings.removed_services == ()
+    (delivery,) = again.plan(ALERT, "platform")
+    assert delivery.place.destination == "made"
+    gone = saved(again, rows(again)[0])
+    assert gone.installation.settings.removed_services == ("made", "platform")
+    assert refused(gone, "made", "checkout") == []
+
+
+def test_a_renamed_service_is_still_paged_by_its_former_names(desk: Desk) -> None:
+    new = saved(desk, *rows(desk), {"name": "shop", "integration_key": "env:SHOP"})
+    first, second, third = rows(new)
+    renamed = saved(new, first, second, {**third, "name": "store"})
+    again = saved(renamed, first, second, {**third, "name": "kiosk"})
+    kiosk = again.installation.settings.services[2]
+    assert (kiosk.name, kiosk.former_names) == ("kiosk", ("shop", "store"))
+    assert again.installation.settings.removed_services == ()
+    assert refused(again, "shop", "store", "kiosk", "made") == []
+    (delivery,) = again.plan(ALERT, "shop", "store", "kiosk", "made")
+    assert delivery.place.destination == "made"
+    back = saved(again, first, second, {**third, "name": "shop"})
+    assert back.installation.settings.services[2].former_names == ("store", "kiosk")
+    gone = saved(again, first, second)
+    removed = ("made", "kiosk", "shop", "store")
+    assert gone.installation.settings.removed_services == removed
+
+
+def test_a_former_name_gives_way_to_a_service_of_that_name() -> None:
+    before = InstallationSettings(services=(service("a", id="A"), service("b", id="B")))
+    after = before.with_services((service("b", id="A"), service("a", id="B")))
+    assert [each.former_names for each in after.services] == [(), ()]
+    taken = before.with_services(
+        (service("c", id="A"), service("d", id="B", former_names=("a", "c", "e")))
+    )
+    assert [each.former_names for each in taken.services] == [("a",), ("e", "b")]
+    assert list(taken.faults()) == []
+    found = taken.service("e")
+    assert found is not None
+    assert found.name == "d"
+
+
+@pytest.mark.parametrize("name", ["b", "B", "old"])
+def test_a_former_name_that_means_another_service_is_refused(name: str) -> None:
+    services = [
+        {"name": "a", "integration_key": "env:A", "former_names": ["fine", name]},
+        {"name": "b", "id": "B", "integration_key": "env:B", "former_names": ["old"]},
+    ]
+    with pytest.raises(SettingsError) as caught:
+        structure(InstallationSettings, {"services": services})
+    assert f"services[0].former_names[1]: {name!r} means another service too" in [
+        str(fault) for fault in caught.value.faults
+    ]
+
+
+# what people read
+
+
+@pytest.mark.parametrize(
+    ("services", "severity", "told"),
+    [
+        (("checkout",), "default", "acme and services checkout with default severity"),
+        (
+            ("platform", "checkout", "platform"),
+            "critical",
+            "acme and services platform, checkout with critical severity",
+        ),
+        (("checkout", "gone", "more"), "info", "acme and services checkout, [removed] with info"),
+        (("gone",), "info", "acme and services [removed] with info"),
+    ],
+)
+def test_an_action_is_described_by_what_is_there(
+    desk: Desk, services: tuple[str, ...], severity: str, told: str
+) -> None:
+    settings = TriggerSettings(services=services, severity=severity)
+    described = desk.action.describe(settings, desk.installation)
+    assert described.startswith(f"Send a notification to PagerDuty account {told}")
+    assert desk.action.describe(settings, None) == (
+        f"Send a notification to PagerDuty account [removed] and services [removed] with "
+        f"{severity} severity"
+    )
+
+
+# probes
+
+
+def rotating(fake: FakePagerDuty, *keys: str) -> Installation[InstallationSettings]:
+    service = {"name": "checkout", "id": "C", "integration_key": list(keys)}
+    return PagerDuty().installation("acme", {"base_url": fake.url, "services": [service]})
+
+
+CHECKOUT = Destination("C", "checkout")
+
+
+def test_a_probe_tries_every_key_and_opens_nothing(desk: Desk) -> None:
+    """By the resolve of an incident that nobody opened, another one each time."""
+    at_both = rotating(desk.fake, *KEYS.values())
+    for _ in range(2):
+        assert desk.action.probe(CHECKOUT, at_both).delivered
+    events = [request.json() for request in desk.fake.requests]
+    assert [event["routing_key"] for event in events] == [*KEYS.values()] * 2
+    assert {event["event_action"] for event in events} == {"resolve"}
+    assert len({event["dedup_key"] for event in events}) == 4
+    assert all(set(event) == {"routing_key", "event_action", "dedup_key"} for event in events)
+    assert desk.fake.incidents == ()
+
+
+def test_a_probe_says_which_key_does_not_work(desk: Desk) -> None:
+    unknown = "unknownunknownunknownunknownunkn"
+    outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, KEYS["checkout"], unknown))
+    assert outcome.kind is OutcomeKind.MISCONFIGURED
+    assert outcome.reason == "key 2 of 2: 400: Invalid routing key"
+    outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, unknown))
+    assert outcome.reason == "400: Invalid routing key"
+
+
+def test_a_probe_ends_at_the_first_key_that_fails(desk: Desk) -> None:
+    desk.fake.misbehave(refusing("no"), times=1)
+    outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, *KEYS.values()))
+    assert outcome.kind is OutcomeKind.REFUSED
+    assert outcome.reason == "key 1 of 2: 400: no"
+    assert len(desk.fake.requests) == 1
+
+
+def test_a_probe_of_what_is_not_there_sends_nothing(desk: Desk) -> None:
+    outcome = desk.action.probe(Destination("gone", "gone"), desk.installation)
+    assert outcome.kind is OutcomeKind.MISCONFIGURED
+    assert outcome.reason == "service 'gone' is not in the installation any more"
+    outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, "env:PD_NOT_SET", KEYS["checkout"]))
+    assert outcome.kind is OutcomeKind.MISCONFIGURED
+    assert outcome.reason.startswith("key 1 of 2: service 'checkout' has no key: ")
+    assert desk.fake.requests == ()
+
+
+def test_the_plainest_settings_page_one_service(desk: Desk) -> None:
+    settings = desk.action.aimed_at(Destination("platform", "Whatever it is called"))
+    assert settings == TriggerSettings(services=("platform",))
+    assert Trigger().check(settings, desk.installation) == []
+    (delivery,) = desk.action.plan(ALERT, settings, desk.installation)
+    assert isinstance(delivery, Delivery)
+    assert delivery.place.destination == "platform"

@@ -1,0 +1,393 @@
+"""Change events as they reach the wire, and what comes of attempts that may not be repeated."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+import pytest
+
+from hostspec import (
+    Alert,
+    Delivery,
+    Incident,
+    IncidentState,
+    Installation,
+    Limit,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Place,
+    SendContext,
+    SettingsError,
+    Severity,
+    Suppression,
+    from_json,
+    structure,
+    to_json,
+)
+from hostspec.kernel import Host, Rule, load
+from pagerduty_plugin.change import Change
+from pagerduty_plugin.client import Client
+from pagerduty_plugin.settings import ChangeSettings, InstallationSettings
+from pagerduty_plugin.testing import (
+    FakePagerDuty,
+    Misbehaviour,
+    captive_portal,
+    failing,
+    garbage,
+    refusing,
+    reset,
+    reset_unread,
+    throttling,
+    truncated,
+)
+
+from .conftest import KEYS, connect
+
+DEPLOY = Alert(
+    "shop/42",
+    "Deploy 42 of shop",
+    severity="info",
+    source="ci-1",
+    component="shop",
+    started_at="2026-11-23T04:14:00+01:00",
+    labels={"team": "web"},
+    details={"commit": "c0ffee", "tests": 812},
+    url="https://ci.example/42",
+    links=[{"href": "https://git.example/c0ffee", "text": "Commit"}],
+    images=[{"src": "https://ci.example/42.png", "alt": "Graph"}],
+)
+
+
+@attrs.frozen
+class Recorder:
+    """The action with an installation of the two services at a fake."""
+
+    fake: FakePagerDuty
+    action: Change
+    installation: Installation[InstallationSettings]
+
+    def plan(self, alert: Alert, *services: str, **settings: Any) -> list[Any]:
+        given = {"services": services or ("checkout",), **settings}
+        structured = structure(ChangeSettings, given)
+        return list(self.action.plan(alert, structured, self.installation, rule="Deploys"))
+
+    def deliver(self, delivery: Delivery, **context: Any) -> Outcome:
+        return self.action.send(delivery, self.installation, SendContext(**context))
+
+    def tell(self, alert: Alert, **settings: Any) -> Delivery:
+        (delivery,) = self.plan(alert, **settings)
+        assert self.deliver(delivery).delivered
+        return delivery
+
+    @property
+    def event(self) -> Any:
+        return self.fake.requests[-1].json()
+
+
+@pytest.fixture
+def recorder(fake: FakePagerDuty) -> Recorder:
+    return Recorder(fake, Change(Client({})), connect(fake.url))
+
+
+def test_a_change_stands_on_the_wire_byte_for_byte(recorder: Recorder) -> None:
+    delivery = recorder.tell(
+        DEPLOY,
+        summary="[{{ rule }}] {{ summary }}",
+        details={"service": "{{ service }}"},
+        links=[{"href": "https://x.example/{{ key }}", "text": "More"}],
+    )
+    assert recorder.fake.requests[0].path == "/v2/change/enqueue"
+    assert recorder.fake.requests[0].body == (
+        b'{"routing_key":"0123456789abcdef0123456789abcdef","payload":{'
+        b'"summary":"[Deploys] Deploy 42 of shop","source":"ci-1",'
+        b'"timestamp":"2026-11-23T03:14:00.000Z","custom_details":{"commit":"c0ffee",'
+        b'"tests":812,"labels":{"team":"web"},"service":"checkout"}},'
+        b'"links":[{"href":"https://ci.example/42"},'
+        b'{"href":"https://git.example/c0ffee","text":"Commit"},'
+        b'{"href":"https://x.example/shop/42","text":"More"},'
+        b'{"href":"https://ci.example/42.png","text":"Graph"}]}'
+    )
+    (change,) = recorder.fake.changes
+    assert (change.service, change.summary) == ("checkout", "[Deploys] Deploy 42 of shop")
+    assert recorder.fake.incidents == ()
+    assert [(repair.field, repair.reason) for repair in delivery.repairs] == [
+        ("images[0]", "a change event has none; became a link")
+    ]
+    assert delivery.place == Place("pagerduty.change", "acme", "checkout", "shop/42")
+    assert (delivery.severity, delivery.rules) == (Severity.INFO, ("Deploys",))
+
+
+def test_the_least_change_has_no_empty_field(recorder: Recorder) -> None:
+    recorder.tell(Alert("k", "Deployed"))
+    assert recorder.event == {
+        "routing_key": KEYS["checkout"],
+        "payload": {"summary": "Deployed"},
+    }
+
+
+def test_each_service_is_told_once(recorder: Recorder) -> None:
+    deliveries = recorder.plan(DEPLOY, "platform", "checkout", "platform", summary="{{ service }}")
+    assert all(recorder.deliver(each).delivered for each in deliveries)
+    assert [(change.service, change.summary) for change in recorder.fake.changes] == [
+        ("platform", "platform"),
+        ("checkout", "checkout"),
+    ]
+
+
+def test_what_pagerduty_would_refuse_is_repaired(recorder: Recorder) -> None:
+    alert = Alert("k", "x" * 2000, severity="info", details={"log": "x" * 600_000})
+    delivery = recorder.tell(alert)
+    assert len(recorder.fake.requests[0].body) <= 512_000
+    assert recorder.event["payload"]["summary"] == "x" * 1023 + "…"
+    assert {repair.field for repair in delivery.repairs} == {"summary", "details.log"}
+
+
+def test_what_cannot_be_said_falls_back_and_is_told(recorder: Recorder) -> None:
+    fails = "{{ 1 / 0 }}"
+    delivery = recorder.tell(DEPLOY, summary=fails, details={"a": fails}, links=[{"href": fails}])
+    assert recorder.event["payload"]["summary"] == "Deploy 42 of shop"
+    assert "a" not in recorder.event["payload"]["custom_details"]
+    assert [note.partition(":")[0] for note in delivery.notes] == [
+        "summary",
+        "details.a",
+        "links[0].href",
+    ]
+
+
+def test_a_change_says_that_it_is_repeated(recorder: Recorder) -> None:
+    (delivery,) = recorder.plan(Alert("k", "Deployed"))
+    assert recorder.deliver(delivery, attempt=2).delivered
+    assert recorder.event["payload"]["custom_details"] == {"_delivery": {"attempts": 2}}
+
+
+# which statuses are recorded
+
+
+def host_of(fake: FakePagerDuty, **settings: Any) -> Host:
+    plugins = load(["pagerduty"])
+    installation = plugins.installation("pagerduty", "acme", connect(fake.url).settings)
+    use = plugins.rule_action(
+        "pagerduty.change", installation, {"services": ["checkout"], **settings}
+    )
+    return Host(plugins, [Rule("Deploys", [use])])
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, ["Deploy 42"]),
+        ({"statuses": ["firing"]}, ["Deploy 42"]),
+        ({"statuses": ["resolved", "firing"]}, ["Deploy 42", "Resolved: Deploy 42"]),
+        (
+            {"statuses": ["firing", "acknowledged", "resolved"]},
+            ["Deploy 42", "Acknowledged: Deploy 42", "Resolved: Deploy 42"],
+        ),
+    ],
+)
+def test_a_rule_records_the_statuses_it_names(
+    fake: FakePagerDuty, settings: dict[str, Any], told: list[str], *, restarted: bool
+) -> None:
+    """By the memory of the host, and by the rule alone."""
+    host = host_of(fake, **settings)
+    for status in ("firing", "acknowledged", "resolved"):
+        if restarted:
+            host = host_of(fake, **settings)
+        host.handle(Alert("k", "Deploy 42", status=status))
+    assert [change.summary for change in fake.changes] == told
+
+
+def test_a_change_that_is_said_again_is_recorded_once(fake: FakePagerDuty) -> None:
+    host = host_of(fake)
+    for _ in range(3):
+        host.handle(DEPLOY)
+    assert len(fake.changes) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "operation"),
+    [("acknowledged", Operation.ACKNOWLEDGE), ("resolved", Operation.RESOLVE)],
+)
+def test_follow_ups_come_from_the_incident_and_the_alert_alone(
+    recorder: Recorder, status: str, operation: Operation
+) -> None:
+    (opening,) = recorder.plan(DEPLOY, statuses=["firing", "resolved"])
+    assert opening.follow_ups == (Operation.RESOLVE,)
+    incident = Incident(opening.place, IncidentState.TRIGGERED, Severity.INFO, rules=("Deploys",))
+    alert = Alert("shop/42", "x" * 2000, status=status, severity="info", source="s")
+    delivery = recorder.action.follow_up(incident, alert)
+    assert delivery is not None
+    assert (delivery.operation, delivery.place) == (operation, opening.place)
+    assert delivery.rules == ("Deploys",)
+    assert [repair.field for repair in delivery.repairs] == ["summary"]
+    assert recorder.deliver(delivery).delivered
+    assert recorder.event["payload"]["summary"].startswith(f"{status.capitalize()}: xxx")
+    assert recorder.action.follow_up(incident, DEPLOY) is None
+
+
+def test_statuses_without_the_first_are_refused() -> None:
+    with pytest.raises(SettingsError) as caught:
+        structure(
+            ChangeSettings,
+            {"services": ["a"], "statuses": ["resolved"], "details": {"a": "{{ x }}"}},
+        )
+    told = [str(fault) for fault in caught.value.faults]
+    assert told[0] == "statuses: must hold 'firing'"
+    assert told[1].startswith("details.a: ")
+
+
+# what stands in the way
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("R" + "0" * 31, "is of a ruleset or an event orchestration, as its R says"),
+        ("R03ABCDEFGHIJKLMNOPQRSTUVWXYZ012", "take no change events"),
+        ("u+abcdefghijklmno_-x", "it has 20 characters, as a REST API key has"),
+        ("R+abcdefghijklmno_-x", "it has 20 characters, as a REST API key has"),
+        ("env:PD_NOT_SET", "has no key: the environment variable PD_NOT_SET is not set"),
+    ],
+)
+def test_a_key_that_takes_no_change_sends_nothing(
+    fake: FakePagerDuty, recorder: Recorder, key: str, reason: str
+) -> None:
+    there = connect(fake.url, checkout=key)
+    (delivery,) = recorder.plan(DEPLOY)
+    outcome = recorder.action.send(delivery, there, SendContext())
+    assert outcome.kind is OutcomeKind.MISCONFIGURED
+    assert outcome.reason.startswith("service 'checkout' has ")
+    assert reason in outcome.reason
+    assert key[1:] not in outcome.reason or key.startswith("env:")
+    assert fake.requests == ()
+
+
+def test_pagerduty_itself_refuses_the_key_of_a_ruleset(recorder: Recorder) -> None:
+    """Were it sent all the same: the fake shares no code with the sender."""
+    key = recorder.fake.add_service("ruleset", "R" + "0" * 31)
+    (delivery,) = recorder.plan(DEPLOY)
+    body = json.dumps({"routing_key": key, **delivery.message}).encode()
+    url = f"{recorder.fake.url}/v2/change/enqueue"
+    reply: Any = Client({}).post(url, body, destination="any")
+    assert reply.status == 400
+
+
+def test_in_a_rotation_the_newest_key_records(fake: FakePagerDuty, recorder: Recorder) -> None:
+    held = [KEYS["platform"], KEYS["checkout"]]
+    there = connect(fake.url)
+    service = structure(
+        type(there.settings.services[0]), {"name": "checkout", "integration_key": held}
+    )
+    settings = attrs.evolve(there.settings, services=(service,))
+    (delivery,) = recorder.plan(DEPLOY)
+    outcome = recorder.action.send(delivery, attrs.evolve(there, settings=settings), SendContext())
+    assert outcome.delivered
+    assert [change.service for change in fake.changes] == ["platform"]
+
+
+def test_a_service_that_is_gone_sends_nothing(recorder: Recorder) -> None:
+    (delivery,) = recorder.plan(DEPLOY)
+    smaller = connect(recorder.fake.url, platform=KEYS["platform"])
+    outcome = recorder.action.send(delivery, smaller, SendContext())
+    assert outcome.kind is OutcomeKind.MISCONFIGURED
+    assert outcome.reason == "service 'checkout' is not in the installation any more"
+    assert recorder.action.limits(delivery, smaller) == ()
+    body: Any = recorder.action.preview(delivery, smaller, SendContext()).body
+    assert body["routing_key"] == "********"
+
+
+def test_services_are_checked_and_described_as_those_of_a_trigger(recorder: Recorder) -> None:
+    unknown = ChangeSettings(services=("billing",))
+    (fault,) = recorder.action.check(unknown, recorder.installation)
+    assert '"billing" has not been granted access in the acme PagerDuty account' in fault.reason
+    described = recorder.action.describe(unknown, recorder.installation)
+    assert described == "Record a change at PagerDuty account acme and services [removed]"
+    settings = attrs.evolve(recorder.installation.settings, removed_services=("billing",))
+    without = attrs.evolve(
+        recorder, installation=attrs.evolve(recorder.installation, settings=settings)
+    )
+    (delivery,) = without.plan(DEPLOY, "billing", "checkout")
+    assert delivery.notes == ("the service billing was removed from the account",)
+    (suppressed,) = without.plan(DEPLOY, "billing")
+    assert isinstance(suppressed, Suppression)
+    assert suppressed.rules == ("Deploys",)
+    (unnamed,) = without.action.plan(DEPLOY, unknown, without.installation)
+    assert unnamed.rules == ()
+
+
+# attempts that may not be repeated
+
+
+UNCERTAIN = OutcomeKind.UNCERTAIN
+
+
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [
+        (reset(), UNCERTAIN),
+        (reset_unread(), UNCERTAIN),
+        (garbage(), UNCERTAIN),
+        (failing(500), UNCERTAIN),
+        (failing(503), UNCERTAIN),
+        (captive_portal(), UNCERTAIN),
+        (throttling(), OutcomeKind.THROTTLED),
+        (refusing("no"), OutcomeKind.REFUSED),
+        (truncated(), OutcomeKind.DELIVERED),
+    ],
+)
+def test_what_may_have_arrived_is_uncertain(
+    recorder: Recorder, how: Misbehaviour, kind: OutcomeKind
+) -> None:
+    recorder.fake.misbehave(how)
+    (delivery,) = recorder.plan(DEPLOY)
+    assert recorder.deliver(delivery).kind is kind
+
+
+def test_what_never_went_out_is_unreachable(recorder: Recorder) -> None:
+    (delivery,) = recorder.plan(DEPLOY)
+    recorder.fake.stop()
+    assert recorder.deliver(delivery).kind is OutcomeKind.UNREACHABLE
+
+
+def test_a_change_is_never_sent_twice(recorder: Recorder) -> None:
+    """Where a trigger is: when the other side hangs up on a connection that was kept."""
+    (delivery,) = recorder.plan(DEPLOY)
+    assert recorder.deliver(delivery).delivered
+    recorder.fake.misbehave(reset(), times=1)
+    assert recorder.deliver(delivery).kind is UNCERTAIN
+    assert len(recorder.fake.requests) == 2
+
+
+def test_no_connection_is_kept(recorder: Recorder) -> None:
+    (delivery,) = recorder.plan(DEPLOY)
+    for _ in range(3):
+        assert recorder.deliver(delivery).delivered
+    assert len({request.connection for request in recorder.fake.requests}) == 3
+
+
+# limits, previews, purity
+
+
+def test_changes_count_towards_the_limit_of_the_key(recorder: Recorder) -> None:
+    (delivery,) = recorder.plan(DEPLOY)
+    (limit,) = recorder.action.limits(delivery, recorder.installation)
+    assert isinstance(limit, Limit)
+    assert limit.budget.startswith("pagerduty:")
+    assert (limit.count, limit.window) == (120, 60.0)
+
+
+def test_a_preview_is_the_body_with_the_key_masked(recorder: Recorder) -> None:
+    (delivery,) = recorder.plan(DEPLOY)
+    preview = recorder.action.preview(delivery, recorder.installation, SendContext(attempt=3))
+    assert recorder.deliver(delivery, attempt=3).delivered
+    assert preview.target == f"POST {recorder.fake.url}/v2/change/enqueue"
+    assert json.loads(json.dumps(preview.body)) == {**recorder.event, "routing_key": "********"}
+
+
+def test_a_delivery_comes_back_from_json_as_it_was(recorder: Recorder) -> None:
+    (delivery,) = recorder.plan(DEPLOY, statuses=["firing", "resolved"], summary="{{ key }}")
+    stored = json.dumps(to_json(delivery), allow_nan=False)
+    assert from_json(Delivery, json.loads(stored)) == delivery

@@ -1,0 +1,199 @@
+"""One deadline for a whole attempt, whatever drips, stalls or floods."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from hostspec import Alert, OutcomeKind
+from pagerduty_plugin import deadline
+from pagerduty_plugin.client import Client
+from pagerduty_plugin.reply import Reply
+from pagerduty_plugin.settings import NetworkSettings
+from pagerduty_plugin.testing import FakePagerDuty, Gate, Misbehaviour, dripping, late
+
+from .conftest import Desk
+from .wire import ACCEPTED, EVENT, Listener, network, post, read_request, unsent
+
+TOO_LATE = network("no reply within 0.2 s")
+HEADERS = b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000000\r\n\r\n"
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[..., Listener]]:
+    """Give a function that starts a listener, which ends with the test."""
+    listeners: list[Listener] = []
+
+    def listen(
+        *treatments: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None
+    ) -> Listener:
+        listeners.append(Listener(*treatments, tls=tls))
+        return listeners[-1]
+
+    yield listen
+    for each in listeners:
+        each.close()
+
+
+def drip(before: bytes) -> Callable[[socket.socket], None]:
+    """Answer with some bytes at once, and then with one at a time for ever."""
+
+    def treat(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(before)
+        while not threading.Event().wait(0.01):  # until the other side has had enough
+            connection.sendall(b"x")
+
+    return treat
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"HTTP/1.1 202 Accepted\r\n", b"HTTP/1.1 202 Accepted\r\nA: "]
+)
+def test_headers_that_drip_are_given_up(listen: Callable[..., Listener], before: bytes) -> None:
+    assert post(Client({}), listen(drip(before)).url, timeout=0.2) == TOO_LATE
+
+
+def test_a_status_whose_body_drips_counts(listen: Callable[..., Listener]) -> None:
+    assert post(Client({}), listen(drip(HEADERS)).url, timeout=0.2) == Reply(202, "")
+
+
+def test_a_flood_of_interim_answers_is_given_up(listen: Callable[..., Listener]) -> None:
+    """There is always something to read, so that no waiting ever takes too long."""
+
+    def flood(connection: socket.socket) -> None:
+        read_request(connection)
+        while True:
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+    assert post(Client({}), listen(flood).url, timeout=0.2) == TOO_LATE
+
+
+def test_the_fake_that_drips_is_given_up_and_the_next_attempt_has_its_own_time(desk: Desk) -> None:
+    hurried = desk.over(timeout=0.2)
+    desk.fake.misbehave(dripping(seconds=0.1), times=1)
+    outcome = hurried.send(Alert("k", "Down"))
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.UNREACHABLE, TOO_LATE.reason)
+    assert hurried.send(Alert("k", "Down")).delivered
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_body_that_nobody_reads_is_given_up(
+    listen: Callable[..., Listener],
+    server_context: ssl.SSLContext,
+    trusting: dict[str, str],
+    scheme: str,
+) -> None:
+    gate = threading.Event()
+
+    def shut(connection: socket.socket) -> None:
+        connection.recv(1)
+        gate.wait()
+
+    tls = server_context if scheme == "https" else None
+    url = listen(shut, tls=tls).url.replace("http:", f"{scheme}:")
+    body = b"x" * 30_000_000  # more than lies on the way
+    settings = NetworkSettings(timeout=0.5)
+    answer = Client(trusting).post(url, body, destination="d", network=settings)
+    assert answer == network("no reply within 0.5 s")
+    gate.set()
+
+
+def test_a_tls_handshake_that_drips_is_given_up(listen: Callable[..., Listener]) -> None:
+    """The first bytes promise a ServerHello of many more."""
+    url = listen(drip(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")).url
+    assert post(Client({}), url.replace("http:", "https:"), timeout=0.2) == TOO_LATE
+
+
+def test_a_proxy_that_drips_is_given_up(listen: Callable[..., Listener]) -> None:
+    client = Client({"https_proxy": listen(drip(b"HTTP/1.1 200 ")).url})
+    assert post(client, "https://events.invalid", timeout=0.2) == TOO_LATE
+
+
+def test_the_one_repeat_has_no_time_of_its_own(desk: Desk) -> None:
+    """The broken connection and the new one together take too long; each would be in time."""
+    hurried = desk.over(timeout=0.5)
+    assert hurried.send(Alert("k", "Down")).delivered
+    slow_reset = Misbehaviour(name="slow reset", wire="reset", seconds=0.3)
+    desk.fake.misbehave(slow_reset, times=1)
+    desk.fake.misbehave(late(seconds=0.3), times=1)
+    outcome = hurried.send(Alert("k", "Down"))
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.UNREACHABLE, "no reply within 0.5 s")
+
+
+def test_many_addresses_that_take_no_connection_are_given_up_together(
+    full_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each for itself would be in time."""
+    found = socket.getaddrinfo("127.0.0.1", int(full_url.rpartition(":")[2]))[:1]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found * 100)
+    answer = post(Client({}), "http://events.invalid", connect_timeout=0.1, timeout=0.25)
+    assert answer == unsent("no reply within 0.25 s")
+
+
+def test_the_second_address_serves_where_the_first_does_not(
+    fake: FakePagerDuty, full_url: str, unused_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = [int(url.rpartition(":")[2]) for url in (full_url, unused_url, fake.url)]
+    found = [socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)[0] for port in ports]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    answer = post(Client({}), "http://events.invalid", connect_timeout=0.1)
+    assert answer == Reply(202, ACCEPTED)
+
+
+def test_a_host_without_addresses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+    told = unsent("no connection: the name has no address")
+    assert post(Client({}), "http://events.invalid") == told
+
+
+def test_a_slow_look_up_of_the_name_leaves_no_time_for_more(
+    fake: FakePagerDuty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be cut short, but nothing is sent after it."""
+    clock = itertools.chain([0.0], itertools.repeat(21.0))
+    monkeypatch.setattr(deadline, "monotonic", lambda: next(clock))
+    assert post(Client({}), fake.url) == unsent("no reply within 20 s")
+    assert fake.requests == ()
+
+
+def test_waiting_for_its_turn_counts(fake: FakePagerDuty) -> None:
+    client = Client({})
+    gate = Gate()
+    fake.misbehave(late(gate), times=1)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, client, fake.url)
+        fake.wait_for(lambda fake: any(request.misbehaviour for request in fake.requests))
+        assert post(client, fake.url, timeout=0.2) == unsent("not its turn within 0.2 s")
+        gate.open()
+        assert first.result() == Reply(202, ACCEPTED)
+    assert [request.body for request in fake.requests] == [EVENT]
+
+
+def test_each_thread_has_an_attempt_of_its_own() -> None:
+    deadline.begin(60)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(deadline.over).result()
+        with pytest.raises(TimeoutError):
+            pool.submit(deadline.left).result()
+    assert not deadline.over()
+    assert 0 < deadline.left() <= 60
+
+
+@pytest.mark.parametrize("call", [("recv", 1), ("recv_into", bytearray(1)), ("send", b"x"),
+                                  ("sendall", b"x")])  # fmt: skip
+def test_nothing_begins_after_the_deadline(call: tuple[str, Any]) -> None:
+    name, argument = call
+    deadline.begin(0)
+    here, there = socket.socketpair()
+    with here, there, deadline.Socket(fileno=here.detach()) as late_one:
+        there.sendall(b"waiting")
+        with pytest.raises(TimeoutError):
+            getattr(late_one, name)(argument)

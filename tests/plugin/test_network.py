@@ -1,0 +1,506 @@
+"""The settings of the network: what they refuse, what a check finds, what reaches the wire."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from hostspec import Alert, Fault, OutcomeKind, Secret, SettingsError, json_schema
+from hostspec.settings import structure, to_json
+from pagerduty_plugin.client import Client
+from pagerduty_plugin.installation import PagerDuty
+from pagerduty_plugin.network import Surroundings, network_faults
+from pagerduty_plugin.reply import NoReply, Reply
+from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings, NetworkSettings
+from pagerduty_plugin.testing import FakePagerDuty, closing
+from pagerduty_plugin.trigger import Trigger
+
+from .conftest import Desk, connect
+from .wire import ACCEPTED, HTTP_ACCEPTED, KEYS, Proxy, Responder, configuration, post, unsent
+
+NO_PROXY_URL = (
+    "is no proxy; right would be 'http://user:password@proxy.example:3128', where what is special "
+    "in user and password is written as in '%2F'; or 'direct' for none"
+)
+SERVICES = [{"name": "checkout", "integration_key": "env:PD_CHECKOUT"}]
+
+
+def settings_with(**given: object) -> InstallationSettings:
+    return structure(InstallationSettings, {"services": SERVICES, **given})
+
+
+def refused(**given: object) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        settings_with(**given)
+    return [str(fault) for fault in caught.value.faults]
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "direct",
+        "http://proxy.example:3128",
+        "https://proxy.example",
+        "http://user:pass%2Fword@proxy.example:3128/",
+        "http://user:p@ss@[::1]:3128",
+        "env:PD_PROXY",
+        "file:/run/secrets/proxy",
+    ],
+)
+def test_a_proxy_is_taken_and_not_shown(proxy: str) -> None:
+    settings = settings_with(network={"proxy": proxy})
+    assert settings.network.proxy == Secret(proxy)
+    assert "pass" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "proxy.example:3128",
+        "socks5://proxy.example",
+        "http://",
+        "http://[proxy",
+        "http://proxy.example:0x50",
+        "http://user:secret/word@proxy.example:3128",
+        "http://proxy.example:3128/secret",
+        "http://proxy.example:3128?secret",
+        "http://proxy.example:3128#secret",
+        "http://user:secret word@proxy.example",
+        "Direct",
+    ],
+)
+def test_what_is_no_proxy_is_refused_without_showing_it(proxy: str) -> None:
+    (told,) = refused(network={"proxy": proxy})
+    assert told == f"network.proxy: {NO_PROXY_URL}"
+
+
+def test_every_fault_of_the_network_is_told_at_once() -> None:
+    assert refused(
+        network={
+            "proxy": " ",
+            "ca_bundle": "a\0b",
+            "client_certificate": 7,
+            "connect_timeout": 0.9,
+            "timeout": 61,
+            "retries": 3,
+        }
+    ) == [
+        "network.proxy: is blank; give a reference (env:NAME, file:PATH or keyring:SERVICE/NAME)",
+        "network.ca_bundle: holds a NUL, which no path does",
+        "network.client_certificate: must be text, not the number 7",
+        "network.connect_timeout: 0.9 is too small; the least is 1",
+        "network.timeout: 61.0 is too large; the most is 60",
+        "network.retries: unknown; known are proxy, ca_bundle, client_certificate, client_key, "
+        "connect_timeout, timeout",
+    ]
+
+
+def test_a_key_without_its_certificate_is_refused() -> None:
+    told = ["network.client_key: belongs to a client_certificate, and there is none"]
+    assert refused(network={"client_key": "key.pem"}) == told
+
+
+@pytest.mark.parametrize("kind", [InstallationSettings, InstallFlowSettings])
+@pytest.mark.parametrize(
+    ("region", "url", "right"),
+    [
+        ({}, "https://events.eu.pagerduty.com", "eu"),
+        ({"region": "eu"}, "https://Events.pagerduty.com/", "us"),
+    ],
+)
+def test_an_address_of_another_region_is_refused(
+    kind: type, region: Mapping[str, str], url: str, right: str
+) -> None:
+    needed = {"services": SERVICES} if kind is InstallationSettings else {"app_id": "PABC123"}
+    with pytest.raises(SettingsError) as caught:
+        structure(kind, {**needed, **region, "base_url": url})
+    reason = f"{url!r} is of the region {right!r}; give region = {right!r} instead"
+    assert caught.value.faults == (Fault("base_url", reason),)
+
+
+def test_a_region_may_stand_beside_its_own_address_and_beside_a_relay() -> None:
+    for url in ("https://events.eu.pagerduty.com", "https://relay.example"):
+        assert settings_with(region="eu", base_url=url).events_url == url
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:3128", "env:PD_PROXY"])
+def test_a_proxy_before_an_address_that_is_not_encrypted_is_refused(proxy: str) -> None:
+    assert refused(base_url="http://127.0.0.1:8080", network={"proxy": proxy}) == [
+        "network.proxy: would read the events, for the base URL is not encrypted; give 'direct'"
+    ]
+    for allowed in ("direct", None):
+        settings_with(base_url="http://127.0.0.1:8080", network={"proxy": allowed})
+    settings_with(base_url="https://127.0.0.1:8080", network={"proxy": proxy})
+
+
+def test_the_settings_are_json_and_have_a_schema() -> None:
+    given = {"proxy": "env:PD_PROXY", "timeout": 10}
+    written = to_json(settings_with(network=given))["network"]
+    assert written == {**to_json(NetworkSettings()), "proxy": "env:PD_PROXY", "timeout": 10.0}
+    assert settings_with(network=written) == settings_with(network=given)
+    properties: Any = json_schema(InstallationSettings)["properties"]
+    assert properties["network"]["properties"]["timeout"]["maximum"] == 60
+    assert properties["network"]["default"] == to_json(NetworkSettings())
+
+
+# what a check finds, and what it says at night
+
+
+@attrs.frozen
+class Files:
+    """Files of TLS, right ones and wrong ones."""
+
+    folder: Path
+
+    def __truediv__(self, name: str) -> str:
+        return str(self.folder / name)
+
+
+@pytest.fixture(scope="module")
+def client_authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def files(client_authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("client")
+    issued = client_authority.issue_cert("alerthost@example.org")
+    issued.private_key_and_cert_chain_pem.write_to_path(folder / "both.pem")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
+    trustme.CA().issue_cert("other@example.org").private_key_pem.write_to_path(folder / "other.pem")
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"passphrase"),
+    )
+    (folder / "locked.pem").write_bytes(locked)
+    (folder / "text.pem").write_text("-----BEGIN CERTIFICATE-----\nnonsense")
+    (folder / "empty.pem").touch()
+    return Files(folder)
+
+
+WRONG = [
+    (
+        {"ca_bundle": "none.pem"},
+        "ca_bundle",
+        "{}/none.pem cannot be read: No such file or directory",
+    ),
+    ({"ca_bundle": "text.pem"}, "ca_bundle", "{}/text.pem holds no certificates in PEM form"),
+    ({"ca_bundle": "empty.pem"}, "ca_bundle", "{}/empty.pem holds no certificates in PEM form"),
+    (
+        {"client_certificate": "none.pem"},
+        "client_certificate",
+        "{}/none.pem cannot be read: No such file or directory",
+    ),
+    (
+        {"client_certificate": "text.pem"},
+        "client_certificate",
+        "{}/text.pem holds no certificates in PEM form",
+    ),
+    (
+        {"client_certificate": "key.pem"},
+        "client_certificate",
+        "{}/key.pem holds no certificates in PEM form",
+    ),
+    (
+        {"client_certificate": "certificate.pem"},
+        "client_certificate",
+        "{}/certificate.pem holds no private key in PEM form without a passphrase",
+    ),
+    ({"client_certificate": "."}, "client_certificate", "{}/. cannot be read: Is a directory"),
+    (
+        {"client_certificate": "certificate.pem", "client_key": "none.pem"},
+        "client_key",
+        "{}/none.pem cannot be read: No such file or directory",
+    ),
+    (
+        {"client_certificate": "certificate.pem", "client_key": "other.pem"},
+        "client_key",
+        "{0}/other.pem is not the key of {0}/certificate.pem",
+    ),
+    (
+        {"client_certificate": "certificate.pem", "client_key": "locked.pem"},
+        "client_key",
+        "{}/locked.pem holds no private key in PEM form without a passphrase",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "path", "reason"), WRONG)
+def test_a_file_that_cannot_be_used_is_found_by_a_check_and_told_at_night(
+    https_fake: FakePagerDuty, files: Files, given: Mapping[str, str], path: str, reason: str
+) -> None:
+    told = Fault(f"network.{path}", reason.format(files.folder))
+    paths: dict[str, Any] = {name: f"{files.folder}/{file}" for name, file in given.items()}
+    desk = Desk(https_fake, Trigger(Client({})), connect(https_fake.url)).over(**paths)
+    assert PagerDuty().check(desk.installation) == [told]
+    outcome = desk.send(Alert("k", "Down"))
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.MISCONFIGURED, str(told))
+    assert https_fake.requests == ()
+
+
+@pytest.mark.parametrize(
+    ("secret", "reason"),
+    [
+        (None, "the environment variable PD_PROXY is not set"),
+        ("ftp://user:proxy-secret@x.invalid", NO_PROXY_URL),
+    ],
+)
+def test_a_proxy_that_cannot_be_read_or_is_none_is_found_and_told(
+    https_fake: FakePagerDuty, monkeypatch: pytest.MonkeyPatch, secret: str | None, reason: str
+) -> None:
+    monkeypatch.delenv("PD_PROXY", raising=False)
+    if secret:
+        monkeypatch.setenv("PD_PROXY", secret)
+    desk = Desk(https_fake, Trigger(Client({})), connect(https_fake.url))
+    desk = desk.over(proxy=Secret("env:PD_PROXY"))
+    assert PagerDuty().check(desk.installation) == [Fault("network.proxy", reason)]
+    outcome = desk.send(Alert("k", "Down"))
+    assert (outcome.kind, outcome.reason) == (
+        OutcomeKind.MISCONFIGURED,
+        f"network.proxy: {reason}",
+    )
+
+
+def test_a_check_finds_everything_that_is_wrong_and_nothing_else(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PD_KEY", raising=False)
+    monkeypatch.setenv("PD_PROXY", "http://proxy.example:3128")
+    right = {
+        "proxy": Secret("env:PD_PROXY"),
+        "ca_bundle": files / "certificate.pem",
+        "client_certificate": files / "certificate.pem",
+        "client_key": files / "key.pem",
+    }
+    at = connect("https://relay.example", checkout="env:PD_KEY")
+
+    def check(**given: Any) -> list[str]:
+        changed = attrs.evolve(at.settings, network=NetworkSettings(**given))
+        faults = PagerDuty().check(attrs.evolve(at, settings=changed))
+        return [fault.path for fault in faults]
+
+    key = "services[0].integration_key"
+    assert check(**right) == [key]
+    wrong = dict.fromkeys(("ca_bundle", "client_certificate"), files / "none.pem")
+    assert check(proxy=Secret("env:PD_KEY"), **wrong) == [
+        key, "network.proxy", "network.ca_bundle", "network.client_certificate",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_broken_ca_bundle_of_the_environment_is_found_and_told(
+    https_fake: FakePagerDuty, files: Files, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    broken = files / "text.pem"
+    reason = f"{variable}: {broken} holds no certificates in PEM form"
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, broken)
+    told = Fault("network.ca_bundle", reason)
+    assert PagerDuty().check(connect(https_fake.url)) == [told]
+    assert post(Client(), https_fake.url) == configuration(str(told))
+
+
+def test_a_ca_bundle_of_the_settings_stands_in_the_environments_place(files: Files) -> None:
+    surroundings = Surroundings.read({"CURL_CA_BUNDLE": files / "text.pem"})
+    settings = NetworkSettings(ca_bundle=files / "certificate.pem")
+    assert list(network_faults(settings, surroundings)) == []
+
+
+def test_where_nothing_is_set_nothing_is_wrong() -> None:
+    assert list(network_faults(NetworkSettings(), Surroundings.read({}))) == []
+
+
+# what reaches the wire: TLS
+
+
+@pytest.fixture
+def bundle(trusting: dict[str, str]) -> str:
+    """Give the CA bundle in which the fake's authority is."""
+    return trusting["REQUESTS_CA_BUNDLE"]
+
+
+@pytest.fixture
+def asking_fake(
+    server_context: ssl.SSLContext, client_authority: trustme.CA
+) -> Iterator[FakePagerDuty]:
+    """Give a fake that asks for a client certificate."""
+    server_context.verify_mode = ssl.CERT_REQUIRED
+    # in TLS 1.3 the refusal would come after the handshake, and might be lost
+    server_context.maximum_version = ssl.TLSVersion.TLSv1_2
+    client_authority.configure_trust(server_context)
+    with FakePagerDuty(services=KEYS, ssl_context=server_context) as fake:
+        yield fake
+
+
+def test_a_ca_bundle_is_trusted_in_the_environments_place(
+    https_fake: FakePagerDuty, bundle: str, files: Files
+) -> None:
+    client = Client({"REQUESTS_CA_BUNDLE": files / "certificate.pem"})
+    assert post(client, https_fake.url, ca_bundle=bundle) == Reply(202, ACCEPTED)
+    told = configuration("TLS failed: unable to get local issuer certificate")
+    assert post(client, https_fake.url) == told
+
+
+def test_a_folder_of_certificates_is_trusted(
+    https_fake: FakePagerDuty, authority: trustme.CA, tmp_path: Path
+) -> None:
+    """Under the hashes of their subjects, as OpenSSL wants them."""
+    told = configuration("TLS failed: unable to get local issuer certificate")
+    assert post(Client({}), https_fake.url, ca_bundle=str(tmp_path)) == told
+    authority.cert_pem.write_to_path(tmp_path / f"{subject_hash(authority)}.0")
+    client = Client({})
+    assert post(client, https_fake.url, ca_bundle=str(tmp_path)) == Reply(202, ACCEPTED)
+
+
+def subject_hash(authority: trustme.CA) -> str:
+    """Give the name that OpenSSL looks for in a folder (X509_NAME_hash)."""
+    subject = x509.load_pem_x509_certificate(authority.cert_pem.bytes()).subject
+    canonical = b"".join(
+        x509.Name([x509.NameAttribute(each.oid, str(each.value).lower())]).public_bytes()[2:]
+        for each in subject
+    )
+    return hashlib.sha1(canonical).digest()[3::-1].hex()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"client_certificate": "certificate.pem", "client_key": "key.pem"},
+        {"client_certificate": "both.pem"},
+    ],
+)
+def test_a_server_that_asks_for_a_certificate_gets_it(
+    asking_fake: FakePagerDuty, bundle: str, files: Files, given: Mapping[str, str]
+) -> None:
+    paths = {name: files / file for name, file in given.items()}
+    desk = Desk(asking_fake, Trigger(Client({})), connect(asking_fake.url))
+    assert desk.over(ca_bundle=bundle, **paths).send(Alert("k", "Down")).delivered
+
+
+def test_a_server_that_asks_for_a_certificate_in_vain_is_told(
+    asking_fake: FakePagerDuty, bundle: str, tmp_path: Path
+) -> None:
+    stranger = trustme.CA().issue_cert("stranger@example.org")
+    stranger.private_key_and_cert_chain_pem.write_to_path(tmp_path / "stranger.pem")
+    desk = Desk(asking_fake, Trigger(Client({})), connect(asking_fake.url))
+    for given in ({}, {"client_certificate": str(tmp_path / "stranger.pem")}):
+        outcome = desk.over(ca_bundle=bundle, **given).send(Alert("k", "Down"))
+        assert outcome.kind is OutcomeKind.MISCONFIGURED
+        assert outcome.reason.startswith("TLS failed: ")
+    assert asking_fake.requests == ()
+
+
+def test_a_renewed_certificate_is_used_by_the_next_connection(
+    asking_fake: FakePagerDuty, bundle: str, files: Files, tmp_path: Path
+) -> None:
+    renewed = tmp_path / "renewed.pem"
+    renewed.touch()
+    desk = Desk(asking_fake, Trigger(Client({})), connect(asking_fake.url))
+    desk = desk.over(ca_bundle=bundle, client_certificate=str(renewed))
+    assert desk.send(Alert("k", "Down")).kind is OutcomeKind.MISCONFIGURED
+    renewed.write_bytes((files.folder / "both.pem").read_bytes())
+    assert desk.send(Alert("k", "Down")).delivered
+    asking_fake.misbehave(closing(), times=1)
+    desk.send(Alert("k", "Down"))
+    renewed.unlink()
+    assert desk.send(Alert("k", "Down")).kind is OutcomeKind.MISCONFIGURED
+
+
+# what reaches the wire: proxies
+
+DEAD = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:1")
+
+
+def test_a_proxy_of_the_settings_stands_in_the_environments_place(
+    named_fake: FakePagerDuty, bundle: str, proxy_for: Callable[..., Proxy]
+) -> None:
+    """Its credentials go to it, the event through it."""
+    proxy = proxy_for(named_fake.port)
+    client = Client({**DEAD, "no_proxy": "*"})
+    given = {"proxy": Secret(f"http://{proxy.address}"), "ca_bundle": bundle}
+    for _ in range(2):
+        assert post(client, "https://events.invalid", **given) == Reply(202, ACCEPTED)
+    (request,) = proxy.requests
+    assert request.startswith(b"CONNECT events.invalid:443 HTTP/1.")
+    assert b"Proxy-Authorization: Basic dXNlcjpwcm94eS1zZWNyZXQ=\r\n" in request
+    assert named_fake.requests[0].header("Proxy-Authorization") is None
+
+
+def test_a_proxy_of_the_settings_is_used_for_loopback_too(
+    https_fake: FakePagerDuty, bundle: str, proxy_for: Callable[..., Proxy]
+) -> None:
+    proxy = proxy_for(https_fake.port)
+    desk = Desk(https_fake, Trigger(Client({})), connect(https_fake.url))
+    desk = desk.over(proxy=Secret(f"http://{proxy.address}"), ca_bundle=bundle)
+    assert desk.send(Alert("k", "Down")).delivered
+    assert proxy.requests[0].startswith(f"CONNECT 127.0.0.1:{https_fake.port} ".encode())
+
+
+def test_direct_is_no_proxy(unused_url: str) -> None:
+    url = unused_url.replace("127.0.0.1", "127.0.0.1.nip.invalid")
+    client = Client(DEAD)
+    assert post(client, url) == unsent("no proxy: Connection refused")
+    answer = post(client, url, proxy=Secret("direct"))
+    assert isinstance(answer, NoReply)
+    assert answer.reason.startswith("no connection: ")
+
+
+def test_plain_http_is_forwarded_by_a_proxy_of_the_settings(
+    respond: Callable[..., Responder],
+) -> None:
+    responder = respond((HTTP_ACCEPTED,))
+    proxy = Secret(responder.url.replace("http://", "http://user:proxy-secret@"))
+    assert post(Client({}), "http://events.invalid", proxy=proxy) == Reply(202, "{}")
+    (request,) = responder.requests
+    assert request.startswith(b"POST http://events.invalid/v2/enqueue HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic dXNlcjpwcm94eS1zZWNyZXQ=\r\n" in request
+
+
+def test_a_proxy_that_speaks_tls_is_used(
+    named_fake: FakePagerDuty,
+    server_context: ssl.SSLContext,
+    bundle: str,
+    proxy_for: Callable[..., Proxy],
+) -> None:
+    """It is verified by the same CA bundle, and the event's own TLS lies inside."""
+    proxy = proxy_for(named_fake.port, tls=server_context)
+    given = {"proxy": Secret(f"https://{proxy.address}")}
+    client = Client({})
+    told = post(client, "https://events.invalid", **given)
+    assert told == configuration("no proxy: unable to get local issuer certificate")
+    answer = post(client, "https://events.invalid", **given, ca_bundle=bundle)
+    assert answer == Reply(202, ACCEPTED)
+
+
+def test_a_renewed_proxy_is_used_at_once(respond: Callable[..., Responder], tmp_path: Path) -> None:
+    before, after = respond((HTTP_ACCEPTED,)), respond((HTTP_ACCEPTED, HTTP_ACCEPTED))
+    file = tmp_path / "proxy"
+    client = Client({})
+    for responder in (before, after, after):
+        file.write_text(f"{responder.url}\n")
+        answer = post(client, "http://events.invalid", proxy=Secret(f"file:{file}"))
+        assert answer == Reply(202, "{}")
+    assert (before.connections, after.connections) == (1, 1)
+
+
+def test_connections_are_kept_for_each_way_there_is(fake: FakePagerDuty) -> None:
+    client = Client({})
+    for seconds in (10, 20, 10, 20):
+        post(client, fake.url, timeout=seconds)
+    assert [request.connection for request in fake.requests] == [1, 2, 1, 2]

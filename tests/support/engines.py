@@ -1,0 +1,145 @@
+"""An engine with the pager that records, in a world whose clock a test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from recorder import IDEMPOTENT, Page, plugins_of, rule_of
+
+from hostspec import Alert, Capabilities, Delivery, Outcome, OutcomeKind, Receipt, hookimpl
+from hostspec.delivery.desk import Entry
+from hostspec.delivery.engine import Engine
+from hostspec.delivery.keeping import Patience
+from hostspec.kernel import Rule
+from hostspec.store.database import Database
+
+START = 1_795_000_000.0
+
+Outcomes = Mapping[str, OutcomeKind]
+
+
+class Clock:
+    """The time, as the test says."""
+
+    def __init__(self, now: float = START) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Observer:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Receipt]] = []
+
+    @hookimpl
+    def hostspec_delivered(self, receipt: Receipt) -> None:
+        self.told.append(("delivered", receipt))
+
+    @hookimpl
+    def hostspec_delayed(self, receipt: Receipt) -> None:
+        self.told.append(("delayed", receipt))
+
+    @hookimpl
+    def hostspec_undelivered(self, receipt: Receipt) -> None:
+        self.told.append(("undelivered", receipt))
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.told]
+
+
+class World:
+    """One engine, its pager, and shortcuts to speak to both."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        can: Capabilities = IDEMPOTENT,
+        rules: Callable[[Any], Sequence[Rule]] | None = None,
+        correlate: Callable[[Alert], str] | None = None,
+        **options: Any,
+    ) -> None:
+        self.database = database
+        self.clock = clock
+        self.page = Page(can, **({"correlate": correlate} if correlate else {}))
+        self.observer = Observer()
+        self.plugins = plugins_of(self.page, observer=self.observer)
+        self._rules = rules or (lambda plugins: [rule_of(plugins)])
+        self._options = {"patience": Patience(keep=1e9), **options}
+        self.engine = self.new_engine()
+
+    def new_engine(self, **options: Any) -> Engine:
+        """Make an engine as after a restart or a reload: on the same database and pager."""
+        self.engine = Engine(
+            self.database,
+            self.plugins,
+            self._rules(self.plugins),
+            clock=self.clock,
+            **{**self._options, **options},
+        )
+        return self.engine
+
+    def say(self, key: str, status: str = "firing", **fields: Any) -> str:
+        return self.engine.accept(Alert(key, status=status, **fields))
+
+    def fail(self, *outcomes: OutcomeKind | Outcome) -> None:
+        self.page.outcomes.extend(outcomes)
+
+    def drain(self, limit: int | None = None) -> list[str]:
+        """Drain; give what was sent: operation and key."""
+        before = len(self.page.sent)
+        self.engine.drain(limit)
+        return [f"{sent.operation} {sent.key}" for sent in self.page.sent[before:]]
+
+    def later(self, seconds: float) -> list[str]:
+        """Let time pass, and drain."""
+        self.clock.now += seconds
+        return self.drain()
+
+    def settle(self, seconds: float = 3600.0, step: float = 30.0) -> list[str]:
+        """Let much time pass in steps, and drain at each."""
+        sent = []
+        for _ in range(int(seconds / step)):
+            sent += self.later(step)
+        return sent
+
+    @property
+    def states(self) -> list[str]:
+        """The deliveries' states, from the first on."""
+        return [str(each.state) for each in reversed(self.entries)]
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All deliveries, the newest first."""
+        return self.engine.desk.deliveries(most=10_000)
+
+    def entry(self, number: int = -1) -> Entry:
+        return tuple(reversed(self.entries))[number]
+
+    @property
+    def open(self) -> list[str]:
+        """The keys of the incidents that the engine holds open."""
+        return [case.incident.place.correlation_key for case in self.engine.desk.incidents()]
+
+    def execute(self, statement: str, **values: object) -> Sequence[Any]:
+        """Look into the database."""
+        with self.database.begin() as connection:
+            done = connection.execute(sa.text(statement), values)
+            return done.all() if done.returns_rows else ()
+
+
+def deliver(plan: Callable[[Delivery], object]) -> Callable[[Delivery], Outcome]:
+    """Make a behaviour of `send` that does something, and delivers."""
+
+    def send(delivery: Delivery) -> Outcome:
+        plan(delivery)
+        return Outcome(OutcomeKind.DELIVERED)
+
+    return send

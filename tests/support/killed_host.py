@@ -1,0 +1,47 @@
+"""A host that accepts numbered statements as fast as it can, until it is killed.
+
+Run it with the database's folder, the fake's URL, the number to begin with, and how many.
+It prints the number of each statement once it is accepted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hostspec import Alert
+from hostspec.delivery.engine import Engine
+from hostspec.kernel import Rule, load
+from hostspec.store.database import Database
+
+KEY = "0123456789abcdef0123456789abcdef"
+PROBLEMS = 7
+
+
+def alert_of(number: int) -> Alert:
+    """Make a statement: each problem fires, fires again, and resolves, in turn."""
+    status = ("firing", "firing", "resolved")[number // PROBLEMS % 3]
+    return Alert(f"problem {number % PROBLEMS}", str(number), status=status)
+
+
+def engine_of(folder: Path, url: str) -> Engine:
+    """Make the engine of one process."""
+    plugins = load(["pagerduty"])
+    services = [{"name": "checkout", "integration_key": KEY}]
+    acme = plugins.installation("pagerduty", "acme", {"base_url": url, "services": services})
+    use = plugins.rule_action("pagerduty.trigger", acme, {"services": ["checkout"]})
+    use.action.limits = lambda *_: ()  # type: ignore[method-assign]  # a budget would take minutes
+    return Engine(Database("sqlite:///alerthost.db", folder), plugins, [Rule("Pages", [use])])
+
+
+def main() -> None:
+    folder, url, first, count = sys.argv[1:]
+    with engine_of(Path(folder), url) as engine:
+        for number in range(int(first), int(first) + int(count)):
+            engine.accept(alert_of(number), statement_id=str(number))
+            sys.stdout.write(f"{number}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

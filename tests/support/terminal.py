@@ -1,0 +1,92 @@
+"""A conversation with alerthost on a terminal: waits for what it asks, and types."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from workspace import Workspace
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+# as a shell starts it: the terminal is the controlling one, and Ctrl-C is not ignored, as it
+# would be where the tests run in the background
+_CONTROLLED = """\
+import fcntl, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from hostspec.host import main
+sys.argv[0] = "alerthost"
+main()
+"""
+
+
+class Conversation:
+    """One command on a terminal of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], controller: int) -> None:
+        self.process = process
+        self.seen = ""
+        self._controller = controller
+        self._read = 0
+
+    def answer(self, question: str, text: str) -> None:
+        """Wait until something is asked, and type a line."""
+        self.wait_for(question)
+        self.type(f"{text}\n")
+
+    def wait_for(self, text: str) -> None:
+        """Wait until a text is shown after everything that was waited for before."""
+        while text not in self.seen[self._read :]:
+            assert self._more(), f"{text!r} was never shown after\n{self.seen}"
+        self._read = self.seen.index(text, self._read) + len(text)
+
+    def type(self, text: str) -> None:
+        """Type, Ctrl-C as ``\\x03``."""
+        os.write(self._controller, text.encode())
+
+    def end(self) -> int:
+        """Wait for the end; give the exit code."""
+        while self._more():
+            pass
+        return self.process.wait()
+
+    def _more(self) -> bool:
+        ready, _, _ = select.select([self._controller], [], [], 60)
+        assert ready, f"nothing more was shown after\n{self.seen}"
+        try:
+            chunk = os.read(self._controller, 65536)
+        except OSError:  # how Linux says that the other side is closed
+            return False
+        self.seen += ESCAPE.sub("", chunk.decode().replace("\r\n", "\n"))
+        return bool(chunk)
+
+
+@contextmanager
+def conversation(
+    workspace: Workspace, *arguments: str, env: dict[str, str | None] | None = None
+) -> Iterator[Conversation]:
+    """Start a command on a terminal that is its controlling one."""
+    environment = workspace.environment({"COLUMNS": "80", "TERM": "xterm", **(env or {})})
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", _CONTROLLED, *arguments],
+        cwd=workspace.folder,
+        env=environment,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    ) as process:
+        os.close(terminal)
+        try:
+            yield Conversation(process, controller)
+        finally:
+            process.kill()
+            os.close(controller)
