@@ -43,7 +43,7 @@ def test_what_is_well_is_told_in_few_lines_and_nothing_is_sent(workspace: Worksp
 @pytest.mark.parametrize(
     ("severity", "told"),
     [
-        ("default", "severities: as given"),
+        ("default", "severities: debug -> info; others as given"),
         (
             "warning",
             "severities: critical -> warning, error -> warning, info -> warning, "
@@ -141,7 +141,10 @@ def test_online_reaches_every_service_and_changes_nothing(workspace: Workspace) 
         (captive_portal(), "unreachable    acme/checkout     not PagerDuty answered, 200: "),
         (failing(503), "faulted        acme/checkout     503: "),
         (throttling(), "throttled      acme/checkout     429: "),
-        (refusing(), "misconfigured  acme/checkout     400: Invalid routing key"),
+        (
+            refusing(),
+            "misconfigured  acme/checkout     400: Invalid routing key; a key of another region, ",
+        ),
     ],
     ids=["reset", "portal", "503", "429", "key"],
 )
