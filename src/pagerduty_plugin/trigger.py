@@ -130,7 +130,9 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             return (decided.suppression,)
         if not decided.services:
             reason = addressing.nobody(settings.services, installation)
-            return (Suppression(self.name, installation.name, reason, rules=rules),)
+            return (
+                Suppression(self.name, installation.name, reason, rules=rules, notes=decided.notes),
+            )
         follow_ups = tuple(
             later
             for later in (Operation.ACKNOWLEDGE, Operation.RESOLVE)
