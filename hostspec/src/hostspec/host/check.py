@@ -206,7 +206,8 @@ def _severities(plans: dict[Severity, Plan]) -> dict[str, Any]:
     notes = [f"no firing alert of {unsent} is sent"] if unsent else []
     for plan in plans.values():
         notes += [f"suppressed: {suppression.reason}" for suppression in plan.suppressions]
-        notes += [note for each in (*plan.suppressions, *plan.deliveries) for note in each.notes]
+        notes += [note for suppression in plan.suppressions for note in suppression.notes]
+        notes += [note for delivery in plan.deliveries for note in delivery.notes]
     return {"severities": sent, "notes": list(dict.fromkeys(notes))}
 
 
