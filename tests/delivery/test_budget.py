@@ -24,6 +24,7 @@ def full(*, count: int, window: float, urgent: bool = True, now: float = NOW) ->
     while budget.free_at(now, count=count, window=window, urgent=urgent) <= now:
         budget = budget.take(now, window=window, urgent=urgent)
         taken += 1
+        assert taken <= count
     return budget, taken
 
 
@@ -138,6 +139,7 @@ def test_while_work_waits_nearly_all_that_is_usable_is_used(
         now = budget.free_at(now, count=count, window=window, urgent=urgent)
         budget = budget.take(now, window=window, urgent=urgent)
         taken += 1
+        assert taken <= 21 * count
     usable = max(1, count * 95 // 100)
     most = usable if urgent else max(1, usable * 85 // 100)
     assert taken >= 0.95 * 20 * most
