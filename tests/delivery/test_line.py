@@ -19,6 +19,7 @@ T, A, R, U = Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE, Operat
 
 HERE: Final = Place("pager.page", "account", "service", "key")
 THERE: Final = attrs.evolve(HERE, action="pager.change")
+NOTHING_KNOWN: Final = Episode()
 
 
 class Pager(Action[Any, Any]):
@@ -106,7 +107,7 @@ class World:
 
     line: tuple[Waiting, ...] = ()
     flying: Waiting | None = None
-    episode: Episode = Episode()
+    episode: Episode = NOTHING_KNOWN
     late: tuple[Delivery, ...] = ()
     was_late: bool = False
     open: int | None = None
@@ -166,10 +167,8 @@ class World:
         """Let everything get through from now on."""
         world = self if self.flying is None else self.end("delivered", action)
         while world.line or world.late:
-            if world.may_start:
-                world = world.start().end("delivered", action)
-            else:
-                world = world.late_one()
+            may_start = world.may_start
+            world = world.start().end("delivered", action) if may_start else world.late_one()
         return world
 
     def _arrive(self, delivery: Delivery) -> World:

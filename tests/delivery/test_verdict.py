@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,16 +24,15 @@ FAILED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED)
 
 
 def judged(
-    kind: OutcomeKind,
+    outcome: OutcomeKind | Outcome,
     *,
     attempts: int = 1,
     failures: int = 0,
     others_got_through: bool = False,
-    retry_after: float | None = None,
     jitter: float = 1.0,
 ) -> Verdict:
     return judge(
-        Outcome(kind, retry_after=retry_after),
+        outcome if isinstance(outcome, Outcome) else Outcome(outcome),
         NOW,
         attempts=attempts,
         failures=failures,
@@ -146,8 +146,7 @@ def test_a_provider_that_asks_is_left_alone(
 ) -> None:
     for jitter, until in ((0.0, NOW + soonest), (1.0, NOW + latest)):
         verdict = judged(
-            OutcomeKind.THROTTLED,
-            retry_after=asked,
+            Outcome(OutcomeKind.THROTTLED, retry_after=asked),
             failures=failures,
             jitter=jitter,
             attempts=1000,
@@ -184,6 +183,7 @@ OPEN = Episode(IncidentState.TRIGGERED, may_be_open=True, told=True)
 TAKEN_ON = Episode(IncidentState.ACKNOWLEDGED, may_be_open=True, told=True)
 MAYBE = Episode(IncidentState.TRIGGERED, may_be_open=True, told=False, in_doubt=True)
 LATE = Episode(in_doubt=True)
+PERHAPS_TWICE = attrs.evolve(OPEN, in_doubt=True)
 
 
 @pytest.mark.parametrize("episode", [CLOSED, OPEN, TAKEN_ON, MAYBE, LATE])
@@ -197,25 +197,25 @@ def test_what_surely_did_not_arrive_changes_nothing(episode: Episode, operation:
     [
         (CLOSED, T, True, OPEN),
         (CLOSED, T, False, MAYBE),
-        (MAYBE, T, True, Episode(IncidentState.TRIGGERED, True, True, True)),
+        (MAYBE, T, True, PERHAPS_TWICE),
         (OPEN, T, True, OPEN),
-        (OPEN, T, False, Episode(IncidentState.TRIGGERED, True, True, True)),
+        (OPEN, T, False, PERHAPS_TWICE),
         # a repeat takes nobody's acknowledgement back
         (TAKEN_ON, T, True, TAKEN_ON),
-        (LATE, T, True, Episode(IncidentState.TRIGGERED, True, True, True)),
+        (LATE, T, True, PERHAPS_TWICE),
         (OPEN, R, True, CLOSED),
         (TAKEN_ON, R, True, CLOSED),
         # a trigger may still be on its way
         (MAYBE, R, True, LATE),
         (LATE, R, True, LATE),
-        (OPEN, R, False, Episode(IncidentState.TRIGGERED, True, True, True)),
+        (OPEN, R, False, PERHAPS_TWICE),
         (OPEN, A, True, TAKEN_ON),
-        (MAYBE, A, True, Episode(IncidentState.ACKNOWLEDGED, True, False, True)),
+        (MAYBE, A, True, attrs.evolve(MAYBE, state=IncidentState.ACKNOWLEDGED)),
         (CLOSED, A, True, CLOSED),
-        (OPEN, A, False, Episode(IncidentState.TRIGGERED, True, True, True)),
+        (OPEN, A, False, PERHAPS_TWICE),
         (OPEN, U, True, OPEN),
         (CLOSED, U, True, CLOSED),
-        (OPEN, U, False, Episode(IncidentState.TRIGGERED, True, True, True)),
+        (OPEN, U, False, PERHAPS_TWICE),
     ],
 )
 def test_what_is_known_after_an_attempt(
