@@ -23,16 +23,17 @@ T, A, R, U = Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE, Operat
 FAILED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED)
 
 
-def judged(
-    outcome: OutcomeKind | Outcome,
+def judged(  # noqa: PLR0913 -- each has a name
+    kind: OutcomeKind,
     *,
     attempts: int = 1,
     failures: int = 0,
     others_got_through: bool = False,
+    retry_after: float | None = None,
     jitter: float = 1.0,
 ) -> Verdict:
     return judge(
-        outcome if isinstance(outcome, Outcome) else Outcome(outcome),
+        Outcome(kind, retry_after=retry_after),
         NOW,
         attempts=attempts,
         failures=failures,
@@ -146,7 +147,8 @@ def test_a_provider_that_asks_is_left_alone(
 ) -> None:
     for jitter, until in ((0.0, NOW + soonest), (1.0, NOW + latest)):
         verdict = judged(
-            Outcome(OutcomeKind.THROTTLED, retry_after=asked),
+            OutcomeKind.THROTTLED,
+            retry_after=asked,
             failures=failures,
             jitter=jitter,
             attempts=1000,
@@ -183,7 +185,7 @@ OPEN = Episode(IncidentState.TRIGGERED, may_be_open=True, told=True)
 TAKEN_ON = Episode(IncidentState.ACKNOWLEDGED, may_be_open=True, told=True)
 MAYBE = Episode(IncidentState.TRIGGERED, may_be_open=True, told=False, in_doubt=True)
 LATE = Episode(in_doubt=True)
-PERHAPS_TWICE = attrs.evolve(OPEN, in_doubt=True)
+OPEN_IN_DOUBT = attrs.evolve(OPEN, in_doubt=True)
 
 
 @pytest.mark.parametrize("episode", [CLOSED, OPEN, TAKEN_ON, MAYBE, LATE])
@@ -192,33 +194,37 @@ def test_what_surely_did_not_arrive_changes_nothing(episode: Episode, operation:
     assert episode.after(operation, delivered=False, may_have_arrived=False) == episode
 
 
+TAKEN, NOBODY_KNOWS = "taken", "nobody knows"
+
+
 @pytest.mark.parametrize(
-    ("before", "operation", "delivered", "after"),
+    ("before", "operation", "answer", "after"),
     [
-        (CLOSED, T, True, OPEN),
-        (CLOSED, T, False, MAYBE),
-        (MAYBE, T, True, PERHAPS_TWICE),
-        (OPEN, T, True, OPEN),
-        (OPEN, T, False, PERHAPS_TWICE),
+        (CLOSED, T, TAKEN, OPEN),
+        (CLOSED, T, NOBODY_KNOWS, MAYBE),
+        (MAYBE, T, TAKEN, OPEN_IN_DOUBT),
+        (OPEN, T, TAKEN, OPEN),
+        (OPEN, T, NOBODY_KNOWS, OPEN_IN_DOUBT),
         # a repeat takes nobody's acknowledgement back
-        (TAKEN_ON, T, True, TAKEN_ON),
-        (LATE, T, True, PERHAPS_TWICE),
-        (OPEN, R, True, CLOSED),
-        (TAKEN_ON, R, True, CLOSED),
+        (TAKEN_ON, T, TAKEN, TAKEN_ON),
+        (LATE, T, TAKEN, OPEN_IN_DOUBT),
+        (OPEN, R, TAKEN, CLOSED),
+        (TAKEN_ON, R, TAKEN, CLOSED),
         # a trigger may still be on its way
-        (MAYBE, R, True, LATE),
-        (LATE, R, True, LATE),
-        (OPEN, R, False, PERHAPS_TWICE),
-        (OPEN, A, True, TAKEN_ON),
-        (MAYBE, A, True, attrs.evolve(MAYBE, state=IncidentState.ACKNOWLEDGED)),
-        (CLOSED, A, True, CLOSED),
-        (OPEN, A, False, PERHAPS_TWICE),
-        (OPEN, U, True, OPEN),
-        (CLOSED, U, True, CLOSED),
-        (OPEN, U, False, PERHAPS_TWICE),
+        (MAYBE, R, TAKEN, LATE),
+        (LATE, R, TAKEN, LATE),
+        (OPEN, R, NOBODY_KNOWS, OPEN_IN_DOUBT),
+        (OPEN, A, TAKEN, TAKEN_ON),
+        (MAYBE, A, TAKEN, attrs.evolve(MAYBE, state=IncidentState.ACKNOWLEDGED)),
+        (CLOSED, A, TAKEN, CLOSED),
+        (OPEN, A, NOBODY_KNOWS, OPEN_IN_DOUBT),
+        (OPEN, U, TAKEN, OPEN),
+        (CLOSED, U, TAKEN, CLOSED),
+        (OPEN, U, NOBODY_KNOWS, OPEN_IN_DOUBT),
     ],
 )
 def test_what_is_known_after_an_attempt(
-    *, before: Episode, operation: Operation, delivered: bool, after: Episode
+    before: Episode, operation: Operation, answer: str, after: Episode
 ) -> None:
+    delivered = answer == TAKEN
     assert before.after(operation, delivered=delivered, may_have_arrived=True) == after
