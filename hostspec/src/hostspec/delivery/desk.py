@@ -9,7 +9,7 @@ import attrs
 import sqlalchemy as sa
 
 from hostspec.alert import Alert
-from hostspec.delivery import inbox, ledger, lineup
+from hostspec.delivery import inbox, ledger, lineup, sharing
 from hostspec.delivery.inbox import Note
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import DeliveryState, LaneState
@@ -232,7 +232,8 @@ class Desk:
             DeskError: there is no such delivery, or it was not given up.
             StoreError: the database cannot be written.
         """
-        return self._writer.run(lambda writing: self._replay(writing, number, as_is=as_is))
+        now = self._clock()
+        return self._writer.run(lambda writing: self._replay(writing, number, now, as_is=as_is))
 
     def drop(self, number: int) -> None:
         """Give a delivery up for good.
@@ -241,7 +242,8 @@ class Desk:
             DeskError: there is no such delivery, it is being sent now, or it is finished.
             StoreError: the database cannot be written.
         """
-        self._writer.run(lambda writing: self._drop(writing, number))
+        now = self._clock()
+        self._writer.run(lambda writing: self._drop(writing, number, now))
 
     def resolve(self, number: int) -> str | None:
         """Resolve an incident by hand, whoever holds it open.
@@ -254,14 +256,17 @@ class Desk:
             DeskError: there is no such incident, it is over, or its action is gone.
             StoreError: the database cannot be written.
         """
-        return self._writer.run(lambda writing: self._resolve(writing, number))
+        now = self._clock()
+        return self._writer.run(lambda writing: self._resolve(writing, number, now))
 
-    def _replay(self, connection: sa.Connection, number: int, *, as_is: bool) -> str | None:
+    def _replay(
+        self, connection: sa.Connection, number: int, now: float, *, as_is: bool
+    ) -> str | None:
         row = _found(connection, number)
         if row.state not in GIVEN_UP:
             message = f"the delivery {number} was not given up: it is {row.state}"
             raise DeskError(message)
-        now, delivery = self._clock(), ledger.delivery_of(row)
+        delivery = ledger.delivery_of(row)
         if as_is or delivery.operation is Operation.RESOLVE:
             if not as_is and not _is_to_be_closed(connection, delivery):
                 ledger.finish(connection, number, DeliveryState.DROPPED, now, reason=_OVER)
@@ -281,7 +286,7 @@ class Desk:
         ledger.finish(connection, number, DeliveryState.COLLAPSED, now, reason="replayed")
         return statement_id
 
-    def _drop(self, connection: sa.Connection, number: int) -> None:
+    def _drop(self, connection: sa.Connection, number: int, now: float) -> None:
         row = _found(connection, number)
         if row.holder is not None:
             message = f"the delivery {number} is being sent now; try again"
@@ -289,32 +294,31 @@ class Desk:
         if row.state != DeliveryState.WAITING and row.state not in GIVEN_UP:
             message = f"the delivery {number} is finished: it is {row.state}"
             raise DeskError(message)
-        now = self._clock()
         ledger.finish(connection, number, DeliveryState.DROPPED, now, reason="dropped by hand")
         stored = ledger.incident(connection, row.incident_id)
         waits = ledger.promote(connection, row.incident_id, now)
         if stored and not waits and not stored.episode.may_be_open:
             ledger.close_incident(connection, stored.id, now)
 
-    def _resolve(self, connection: sa.Connection, number: int) -> str | None:
-        row = connection.execute(sa.select(incidents).where(incidents.c.id == number)).first()
-        if row is None or not row.active:
+    def _resolve(self, connection: sa.Connection, number: int, now: float) -> str | None:
+        stored = ledger.incident(connection, number)
+        if stored and sharing.lock(connection, [stored.incident.place]):
+            stored = ledger.incident(connection, number)
+        if stored is None or not stored.active:
             message = f"there is no open incident {number}"
             raise DeskError(message)
-        now = self._clock()
-        stored = ledger.incident(connection, number)
-        assert stored is not None  # noqa: S101 -- it was just read
-        action = self._plugins.actions.get(row.action)
+        name = stored.incident.place.action
+        action = self._plugins.actions.get(name)
         if action is None:
-            message = f"the action {row.action} is gone; enable its plugin first"
+            message = f"the action {name} is gone; enable its plugin first"
             raise DeskError(message)
         held = stored.incident.holders
-        alert = held[0] if held else Identity("", row.correlation_key)
+        alert = held[0] if held else Identity("", stored.incident.place.correlation_key)
         said = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
         try:
             delivery = action.follow_up(stored.incident, said)
         except Exception as error:  # noqa: BLE001 -- whatever a plugin does
-            message = f"the action {row.action} could not follow up: {told(error)}"
+            message = f"the action {name} could not follow up: {told(error)}"
             raise DeskError(message) from None
         for each in held:
             ledger.release(connection, number, each, now)
@@ -387,7 +391,10 @@ def _case(connection: sa.Connection, row: sa.Row[Any]) -> Case:
 
 
 def _found(connection: sa.Connection, number: int) -> sa.Row[Any]:
-    row = connection.execute(sa.select(deliveries).where(deliveries.c.id == number)).first()
+    which = sa.select(deliveries).where(deliveries.c.id == number)
+    row = connection.execute(which).first()
+    if row and sharing.lock(connection, [ledger.delivery_of(row).place]):
+        row = connection.execute(which).first()
     if row is None:
         message = f"there is no delivery {number}"
         raise DeskError(message)

@@ -11,7 +11,7 @@ import attrs
 import sqlalchemy as sa
 
 from hostspec.action import Limit
-from hostspec.delivery import ledger, lineup, observing, spending
+from hostspec.delivery import ledger, lineup, observing, sharing, spending
 from hostspec.delivery.line import Line, Waiting
 from hostspec.delivery.verdict import (
     FEWEST_TRIES,
@@ -22,7 +22,7 @@ from hostspec.delivery.verdict import (
     Verdict,
     judge,
 )
-from hostspec.incident import Delivery, Operation
+from hostspec.incident import Delivery, Operation, Place
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.parts import Severity
 from hostspec.store.tables import URGENT, deliveries, incidents, lanes
@@ -31,8 +31,8 @@ from hostspec.values import to_json
 LEASE: Final = 60.0
 """Seconds that a claim is good for. An attempt takes less in all (the action's deadline)."""
 
-START_WITHIN: Final = 10.0
-"""Seconds after a claim in which its attempt has to start; a process that froze starts none."""
+START_WITHIN: Final = 1 / 12
+"""The part of the lease in which its attempt has to start; a process that froze starts none."""
 
 SETTLE: Final = 60.0
 """Seconds after which an incident that was in doubt is resolved once more: whatever was on its
@@ -45,7 +45,10 @@ FLYING_TOGETHER: Final = 4
 """Attempts in flight at once in a lane that is healthy, at the most; one in any other."""
 
 LOOK: Final = 64
-"""Lanes, or heads of one lane, that are looked at together."""
+"""Heads of one lane that are looked at together."""
+
+MOMENT: Final = 0.02
+"""Seconds after which a lane is looked at again that others are changing."""
 
 SLOW: Final = 2.0
 """Seconds after which an attempt in flight makes its lane one that others must not wait for."""
@@ -66,6 +69,7 @@ class Claim:
         incident: whose handle follow-ups need.
         attempt: which one this is, from 1.
         claimed_at: when.
+        start_by: when its attempt has to be started at the latest.
         accepted_at: when its statement was accepted.
         collapsed: how many others it stands for.
         statement_id: of its statement.
@@ -82,6 +86,7 @@ class Claim:
     incident: ledger.StoredIncident
     attempt: int
     claimed_at: float
+    start_by: float
     accepted_at: float
     collapsed: int
     statement_id: str
@@ -98,6 +103,7 @@ def claim(
     *,
     together: int = FLYING_TOGETHER,
     unhealthy: bool = True,
+    lease: float = LEASE,
 ) -> Claim | None:
     """Claim what is to be sent next.
 
@@ -107,23 +113,23 @@ def claim(
         now: the time.
         together: attempts in flight in one lane that is healthy, at the most.
         unhealthy: whether it may be of a lane that is not healthy.
+        lease: seconds for which the claim is good.
     """
     which = {"now": now, "far": now + FAR, "fresh": now - SLOW, "together": together}
     ready = _READY if unhealthy else _HEALTHY_READY
-    for _ in range(LOOK):
-        found = connection.execute(ready, which).all()
-        for lane in found:
-            row = _head(connection, lane.id, now)
-            if row is None:
-                _sleep(connection, lane.id)
-                continue
-            afforded = _afforded(connection, lane, row, now)
-            if afforded is not None:
-                row, budgets = afforded
-                return _claimed(connection, lane, row, holder, now, budgets=budgets)
-        if len(found) < LOOK:
-            break
-    return None
+    while True:  # a lane that was looked at in vain is due later
+        lane = connection.execute(ready, which).first()
+        if lane is None:
+            return None
+        row = _head(connection, lane.id, now)
+        if row is None:
+            _sleep(connection, lane.id)
+        elif row.flying and not _fly_together(lane, row.flying, now, together):
+            look_at(connection, lane.id, now + MOMENT)
+        else:
+            claimed = _afforded(connection, lane, row, holder, now, lease)
+            if claimed is not None:
+                return claimed
 
 
 def is_due(connection: sa.Connection, now: float) -> bool:
@@ -152,6 +158,7 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         limits: what it was sent from, as known now.
         actions: say what may collapse.
     """
+    sharing.lock(connection, [claim.delivery.place])
     row = connection.execute(_SETTLED, {"number": claim.id}).first()
     if row is None:
         return
@@ -172,7 +179,10 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         failures=claim.failures,
         others_got_through=_others_got_through(connection, claim, now),
     )
-    known = spending.account(
+    known = spending.names_of(limits)
+    opened = claim.incident.incident.handle is None
+    _note_lane(connection, stored.lane_id, verdict, outcome, now, budgets=known if opened else None)
+    spending.account(
         connection,
         limits,
         now,
@@ -180,8 +190,6 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         taken=claim.budgets,
         paused_until=verdict.paused_until,
     )
-    opened = claim.incident.incident.handle is None
-    _note_lane(connection, stored.lane_id, verdict, outcome, now, budgets=known if opened else None)
     told = {"outcome": outcome.kind, "reason": outcome.reason}
     if verdict.state is DeliveryState.WAITING:
         kept = {"holder": None, "lease_until": None, "due": verdict.delivery_due, **told}
@@ -252,6 +260,7 @@ def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> 
         reason: why, for a person.
         now: the time.
     """
+    sharing.lock(connection, [claim.delivery.place])
     if not _is_mine(connection, claim):
         return
     stored = ledger.incident(connection, claim.incident.id)
@@ -298,11 +307,17 @@ def _anew(
 
 def wake_lane(connection: sa.Connection, lane: int, now: float) -> None:
     """Let a lane be looked at now, whatever was wrong with it."""
-    connection.execute(sa.update(lanes).where(lanes.c.id == lane).values(due=now))
+    look_at(connection, lane, now)
+
+
+def look_at(connection: sa.Connection, lane: int, moment: float) -> None:
+    """Let a lane be looked at from a moment on."""
+    connection.execute(sa.update(lanes).where(lanes.c.id == lane).values(due=moment))
 
 
 def give_back(connection: sa.Connection, claim: Claim, now: float, actions: lineup.Actions) -> None:
     """Give a claim back whose attempt was not started."""
+    sharing.lock(connection, [claim.delivery.place])
     stored = ledger.incident(connection, claim.incident.id)
     if stored and _is_mine(connection, claim):
         connection.execute(
@@ -334,7 +349,8 @@ def take_over(
         how many there were.
     """
     taken = 0
-    for each in lost:
+    sharing.lock(connection, [each.place for each in lost])
+    for each in sorted(lost, key=lambda each: each.lane_id):
         row = connection.execute(sa.select(deliveries).where(deliveries.c.id == each.id)).first()
         if row is None or (row.holder, row.attempts) != (each.holder, each.attempts):
             continue
@@ -389,19 +405,30 @@ class Held:
         id: of the delivery.
         holder: who.
         attempts: which attempt it is.
-        expired: its lease has run out.
+        place: of its incident.
+        lane_id: the row of its lane.
+        lease_until: when its lease runs out.
     """
 
     id: int
     holder: str
     attempts: int
-    expired: bool
+    place: Place
+    lane_id: int
+    lease_until: float
 
 
-def held(connection: sa.Connection, now: float) -> tuple[Held, ...]:
+def held(connection: sa.Connection) -> tuple[Held, ...]:
     """Give the claims that are held now."""
     return tuple(
-        Held(row.id, row.holder, row.attempts, row.lease_until <= now)
+        Held(
+            row.id,
+            row.holder,
+            row.attempts,
+            Place(row.action, row.installation, row.destination, row.correlation_key),
+            row.lane_id,
+            row.lease_until,
+        )
         for row in connection.execute(_HELD)
     )
 
@@ -409,20 +436,34 @@ def held(connection: sa.Connection, now: float) -> tuple[Held, ...]:
 def resume(connection: sa.Connection, now: float) -> None:
     """Try what waits for a repair at once: somebody may have made it."""
     waits = sa.select(lanes.c.id).where(lanes.c.state == LaneState.HELD)
+    connection.execute(sa.update(lanes).where(lanes.c.state == LaneState.HELD).values(due=now))
     connection.execute(
         sa.update(deliveries)
         .where(deliveries.c.lane_id.in_(waits), deliveries.c.is_head, deliveries.c.due > now)
         .values(due=now)
     )
-    connection.execute(sa.update(lanes).where(lanes.c.state == LaneState.HELD).values(due=now))
 
 
-_HELD: Final = sa.select(
-    deliveries.c.id, deliveries.c.holder, deliveries.c.attempts, deliveries.c.lease_until
-).where(deliveries.c.holder.is_not(None))
+_HELD: Final = (
+    sa.select(
+        deliveries.c.id,
+        deliveries.c.holder,
+        deliveries.c.attempts,
+        deliveries.c.lease_until,
+        deliveries.c.lane_id,
+        incidents.c.action,
+        incidents.c.installation,
+        incidents.c.destination,
+        incidents.c.correlation_key,
+    )
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .where(deliveries.c.holder.is_not(None))
+)
+_flying: Final = deliveries.alias("flying")
 _FLYING: Final = (
     sa.select(sa.func.count())
-    .where(deliveries.c.lane_id == lanes.c.id, deliveries.c.holder.is_not(None))
+    .where(_flying.c.lane_id == lanes.c.id, _flying.c.holder.is_not(None))
+    .correlate(lanes)
     .scalar_subquery()
 )
 _IS_DUE: Final = sa.and_(
@@ -444,8 +485,8 @@ _READY: Final = (
         ),
     )
     .order_by(lanes.c.due)
-    .limit(LOOK)
-    .with_for_update(skip_locked=True, of=lanes)
+    .limit(1)
+    .with_for_update(skip_locked=True, key_share=True, of=lanes)
 )
 _HEALTHY_READY: Final = _READY.where(lanes.c.state == LaneState.HEALTHY)
 
@@ -455,7 +496,7 @@ def _head(connection: sa.Connection, lane: int, now: float) -> sa.Row[Any] | Non
 
 
 _HEADS: Final = (
-    sa.select(deliveries, spending.NAMES.label("spends"))
+    sa.select(deliveries, spending.NAMES.label("spends"), _FLYING.label("flying"))
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .join(lanes, lanes.c.id == deliveries.c.lane_id)
     .where(
@@ -486,13 +527,27 @@ _SLEEP: Final = (
 )
 
 
-def _afforded(
-    connection: sa.Connection, lane: sa.Row[Any], row: sa.Row[Any], now: float
-) -> tuple[sa.Row[Any], tuple[str, ...]] | None:
-    """Take one message of the lane's budgets, for the head or for something more urgent.
+def _fly_together(lane: sa.Row[Any], flying: int, now: float, together: int) -> bool:
+    """Say once more whether one more attempt may fly in a lane, now that nobody else claims in it.
+
+    Before, it was counted while others were claiming.
+    """
+    fresh = lane.state == LaneState.HEALTHY and lane.claimed_at >= now - SLOW
+    return bool(fresh and flying < together)
+
+
+def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made of
+    connection: sa.Connection,
+    lane: sa.Row[Any],
+    row: sa.Row[Any],
+    holder: str,
+    now: float,
+    lease: float,
+) -> Claim | None:
+    """Claim the head of a lane, or something else of it, as the budgets allow.
 
     Returns:
-        what to send, and the budgets' names; None where nothing may be sent now.
+        None where nothing may be sent now; the lane is due later then.
     """
     soonest = now + FAR  # later than that is taken for a clock that went back
     refused = set()
@@ -503,10 +558,16 @@ def _afforded(
         purses = spending.of(connection, each.spends)
         free = spending.free_at(purses, now, urgent=urgent)
         if free <= now:
-            return each, spending.take(connection, purses, now, urgent=urgent)
+            taken = spending.take(connection, purses, now, urgent=urgent)
+            found = None
+            if taken is not None:
+                found = _claimed(connection, lane, each, holder, now, budgets=taken, lease=lease)
+            if found is None:
+                look_at(connection, lane.id, now + MOMENT)
+            return found
         refused.add((each.spends, urgent))
         soonest = min(soonest, free)
-    connection.execute(sa.update(lanes).where(lanes.c.id == lane.id).values(due=soonest))
+    look_at(connection, lane.id, soonest)
     return None
 
 
@@ -530,20 +591,30 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
     now: float,
     *,
     budgets: tuple[str, ...],
-) -> Claim:
+    lease: float,
+) -> Claim | None:
+    """Claim a delivery, unless somebody else decides about its incident now, or just has."""
+    delivery = ledger.delivery_of(row)
     first_tried_at = now if row.first_tried_at is None else row.first_tried_at
-    connection.execute(
+    done = connection.execute(
         sa.update(deliveries)
-        .where(deliveries.c.id == row.id)
+        .where(
+            deliveries.c.id == row.id,
+            deliveries.c.is_head,
+            deliveries.c.collapsed == row.collapsed,
+            *sharing.unless_locked(connection, delivery.place),
+        )
         .values(
             is_head=False,
             place_in_line=0,  # whatever comes meanwhile stands behind it
             holder=holder,
-            lease_until=now + LEASE,
+            lease_until=now + lease,
             attempts=row.attempts + 1,
             first_tried_at=first_tried_at,
         )
     )
+    if not done.rowcount:
+        return None
     connection.execute(
         sa.update(lanes).where(lanes.c.id == lane.id).values(due=now, claimed_at=now)
     )
@@ -552,10 +623,11 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
         id=row.id,
         uid=row.uid,
         holder=holder,
-        delivery=ledger.delivery_of(row),
+        delivery=delivery,
         incident=ledger.stored_of(incident),
         attempt=row.attempts + 1,
         claimed_at=now,
+        start_by=now + lease * START_WITHIN,
         accepted_at=row.accepted_at,
         collapsed=row.collapsed,
         statement_id=row.statement_id,

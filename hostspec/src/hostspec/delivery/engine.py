@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from hostspec.action import AnyAction, Limit
 from hostspec.alert import Alert
-from hostspec.delivery import dispatch, inbox, keeping, observing
+from hostspec.delivery import dispatch, inbox, keeping, observing, sharing
 from hostspec.delivery.desk import Desk, Fate
 from hostspec.delivery.dispatch import Claim
 from hostspec.delivery.keeping import Patience
@@ -69,10 +69,14 @@ class Engine:
             them before is followed up.
         workers: threads that send.
         patience: how long things are waited for, and kept.
-        clock: gives the time, in seconds of the epoch.
+        lease: seconds for which what is being sent belongs to who sends it; longer than any
+            attempt may take, and the same for all who share the database.
+        clock: gives the time, in seconds of the epoch; None for the clock of those who share
+            the database, which is the server's, or else this machine's.
 
     Attributes:
         desk: what an operator sees and does.
+        trouble: why the store fails now, for a person; None while it works.
     """
 
     def __init__(  # noqa: PLR0913 -- one argument for each thing an engine is made of
@@ -84,16 +88,19 @@ class Engine:
         installations: Iterable[Installation[Any]] = (),
         workers: int = 8,
         patience: Patience | None = None,
-        clock: Callable[[], float] = time.time,
+        lease: float = dispatch.LEASE,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         rules = tuple(rules)
         self.database = database
+        self.trouble: str | None = None
         self._plugins = plugins
-        self._clock = clock
+        self._clock = clock or sharing.clock(database)
+        self._lease = lease
         self._patience = patience or Patience()
         self._writer = Writer(database)
         self._planner = Planner(database, self._writer, plugins, rules)
-        self.desk = Desk(database, plugins, clock, self._writer)
+        self.desk = Desk(database, plugins, self._clock, self._writer)
         used = (use.installation for rule in rules for use in rule.actions)
         self._installations = {each.name: each for each in (*installations, *used)}
         self._workers = workers
@@ -105,10 +112,12 @@ class Engine:
         self._planning = threading.Lock()
         self._claiming = threading.Lock()
         self._flying: dict[int, tuple[Claim, float]] = {}
-        self._unsettled: deque[Callable[[sa.Connection], None]] = deque()
+        self._unsettled: deque[tuple[Claim, Callable[[sa.Connection], None]]] = deque()
+        self._held: set[int] = set()
         self._presence: Presence | None = None
         self._present_for = 0
         self._presences = threading.Lock()
+        self._troubles = threading.Lock()
 
     def accept(
         self,
@@ -233,6 +242,7 @@ class Engine:
             (f"worker {number}", self._work_on) for number in range(1, self._workers + 1)
         ]
         jobs += [
+            ("looker", lambda _: self._every(sharing.poll(self.database), self._look)),
             ("keeper", lambda name: self._every(KEEP, lambda: self._keep_house(name))),
             ("teller", lambda name: self._every(POLL, lambda: self.tell(name))),
         ]
@@ -325,7 +335,7 @@ class Engine:
             try:
                 busy = self._step(name)
             except StoreError as error:
-                _log.error("the store fails: %s", error)
+                self._note_trouble(error)
                 failed = True
             except BaseException as error:  # noqa: BLE001 -- a worker never dies of one delivery
                 _log.error("a worker failed: %s", told(error))
@@ -347,43 +357,71 @@ class Engine:
     def _wait(self, calls: int) -> None:
         with self._work:
             if self._calls == calls and not self._stopping.is_set():
-                self._work.wait(POLL)
+                self._work.wait()
 
     def _every(self, seconds: float, job: Callable[[], object]) -> None:
         while not self._stopping.is_set():
+            pause = seconds
             try:
                 job()
             except StoreError as error:
-                _log.error("the store fails: %s", error)
+                self._note_trouble(error)
+                pause = max(seconds, RETRY_STORE)
             except Exception as error:  # noqa: BLE001 -- the next round may do better
                 _log.error("keeping house failed: %s", told(error))
-            self._stopping.wait(seconds)
+            self._stopping.wait(pause)
+
+    def _note_trouble(self, error: StoreError | None) -> None:
+        """Tell a person that the store fails, or works again; once, whoever notices."""
+        with self._troubles:
+            before, self.trouble = self.trouble, str(error) if error else None
+        if self.trouble and not before:
+            _log.error("the store fails: %s", self.trouble)
+        elif before and not self.trouble:
+            _log.warning("the store works again")
+
+    def _look(self) -> None:
+        """Call a worker if there is something to do, whoever made it so."""
+        now = self._clock()
+        with self.database.read() as connection:
+            found = inbox.is_any_unplanned(connection) or dispatch.is_due(connection, now)
+        if found:
+            self._call()
 
     def _keep_house(self, name: str) -> None:
+        assert self._presence is not None  # noqa: S101 -- who keeps house is present
+        self._presence.renew()
         self._take_over(name)
         now, patience = self._clock(), self._patience
 
         def keep(writing: sa.Connection) -> int:
-            late = keeping.tell_late(writing, now - patience.late, name, SMALL)
+            if not sharing.turn(writing, sharing.KEEPING):
+                return 0
             silent = keeping.forget(writing, now - patience.forget, now, SMALL)
+            late = keeping.tell_late(writing, now - patience.late, name, SMALL)
             pruned = keeping.prune(writing, now - patience.keep, SMALL)
             return max(late, silent, pruned)
 
         while self._writer.run(keep) >= SMALL and not self._stopping.is_set():
             pass
+        self._note_trouble(None)
 
     def _take_over(self, name: str) -> None:
         """Take up what processes that are gone were sending, and what hangs."""
         now = self._clock()
         with self.database.read() as connection:
-            held = dispatch.held(connection, now)
+            held = dispatch.held(connection)
             tellers = observing.tellers(connection)
         assert self._presence is not None  # noqa: S101 -- who takes over is present
         gone = self._presence.gone({*(each.holder for each in held), *tellers})
+        missing = {name, *gone}
+        certain = gone if self._presence.certain else ()
         lost = [
             each
             for each in held
-            if each.holder in gone or (each.expired and not self._is_fresh(each.id))
+            if each.holder in certain
+            or (each.lease_until <= now and not self._is_fresh(each.id))
+            or (each.holder in missing and each.id not in self._held and self._is_idle(each, now))
         ]
         if not lost and not gone:
             return
@@ -400,7 +438,11 @@ class Engine:
     def _is_fresh(self, number: int) -> bool:
         """Say whether this process claimed a delivery a moment ago, whatever a clock says."""
         flying = self._flying.get(number)
-        return flying is not None and time.monotonic() - flying[1] < dispatch.LEASE
+        return flying is not None and time.monotonic() - flying[1] < self._lease
+
+    def _is_idle(self, held: dispatch.Held, now: float) -> bool:
+        """Say whether the attempt of a claim may not be started any more."""
+        return held.lease_until - self._lease * (1 - dispatch.START_WITHIN) < now
 
     def _plan_ahead(self) -> bool:
         """Plan what waits, so that it collapses before it is sent; say whether more may wait."""
@@ -430,10 +472,11 @@ class Engine:
             unhealthy = self._count_unhealthy(now) < half
             found = self._writer.run(
                 lambda writing: dispatch.claim(
-                    writing, name, now, together=together, unhealthy=unhealthy
+                    writing, name, now, together=together, unhealthy=unhealthy, lease=self._lease
                 )
             )
             if found is not None:
+                self._held.add(found.id)
                 self._flying[found.id] = found, time.monotonic()
         if found is not None:
             self._call()
@@ -473,13 +516,13 @@ class Engine:
                 reason,
             )
             stranded = self._clock()
-            self._write(lambda writing: dispatch.strand(writing, claim, reason, stranded))
+            self._write(claim, lambda writing: dispatch.strand(writing, claim, reason, stranded))
             return
         limits = _limits(action, claim, installation)
         now = self._clock()
-        if not claim.claimed_at <= now <= claim.claimed_at + dispatch.START_WITHIN:
+        if not claim.claimed_at <= now <= claim.start_by:
             actions = self._plugins.actions
-            self._write(lambda writing: dispatch.give_back(writing, claim, now, actions))
+            self._write(claim, lambda writing: dispatch.give_back(writing, claim, now, actions))
             return
         context = SendContext(
             handle=claim.incident.incident.handle,
@@ -499,6 +542,7 @@ class Engine:
     def _settle(self, claim: Claim, made: Attempt, limits: Sequence[Limit]) -> None:
         now, actions = self._clock(), self._plugins.actions
         self._write(
+            claim,
             lambda writing: dispatch.settle(
                 writing,
                 claim,
@@ -507,25 +551,26 @@ class Engine:
                 arrived=made.may_have_arrived,
                 limits=limits,
                 actions=actions,
-            )
+            ),
         )
 
-    def _write(self, work: Callable[[sa.Connection], None]) -> None:
+    def _write(self, claim: Claim, work: Callable[[sa.Connection], None]) -> None:
         """Write down what came of a claim, now or as soon as the store can be written again."""
-        self._unsettled.append(work)
+        self._unsettled.append((claim, work))
         self._settle_all()
 
     def _settle_all(self) -> None:
         while self._unsettled:
             try:
-                work = self._unsettled.popleft()
+                claim, work = self._unsettled.popleft()
             except IndexError:  # another thread was faster
                 return
             try:
                 self._writer.run(work)
             except StoreError:
-                self._unsettled.appendleft(work)
+                self._unsettled.appendleft((claim, work))
                 raise
+            self._held.discard(claim.id)
 
 
 def _held(action: AnyAction, claim: Claim, installation: Installation[Any]) -> bool:

@@ -11,6 +11,7 @@ import attrs
 import sqlalchemy as sa
 
 from hostspec.alert import Alert
+from hostspec.delivery import sharing
 from hostspec.incident import Suppression
 from hostspec.parts import Identity
 from hostspec.store.tables import statements
@@ -46,7 +47,7 @@ class Statement:
     """A statement that was accepted.
 
     Attributes:
-        row: its number; the order of the numbers is that of the commits.
+        row: its number; the order of the numbers of one alert is that of the commits.
         statement_id: names it; a second one of the same id is the same statement.
         identity: of its alert.
         body: the alert, as it is kept.
@@ -88,8 +89,12 @@ def rows_of(alerts: Iterable[tuple[str, Alert]], accepted_at: float) -> Sequence
 
 
 def accept(connection: sa.Connection, rows: Sequence[Row]) -> None:
-    """Write statements down; those that are there already stay as they are."""
+    """Write statements down; those that are there already stay as they are.
+
+    Their alerts are locked first: the order of their numbers is that of the commits.
+    """
     if rows:
+        sharing.lock(connection, {Identity(str(row["scope"]), str(row["key"])) for row in rows})
         connection.execute(_ACCEPT, list(rows))
 
 
@@ -110,6 +115,11 @@ def replay(connection: sa.Connection, alert: Identity, body: str, delivery: int,
 def unplanned(connection: sa.Connection, most: int) -> tuple[Statement, ...]:
     """Give the oldest statements that are not planned yet, in order."""
     return tuple(_read(row) for row in connection.execute(_UNPLANNED, {"most": most}))
+
+
+def is_any_unplanned(connection: sa.Connection) -> bool:
+    """Say whether a statement is not planned yet."""
+    return connection.execute(_UNPLANNED, {"most": 1}).first() is not None
 
 
 def last_firing(connection: sa.Connection, alert: Identity) -> str | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import sqlalchemy as sa
 
-from hostspec.delivery import ledger, observing
+from hostspec.delivery import ledger, observing, sharing
 from hostspec.delivery.verdict import DeliveryState
+from hostspec.incident import Place
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.store.tables import alerts, deliveries, holders, incidents, statements
 
@@ -50,7 +51,11 @@ def tell_late(connection: sa.Connection, before: float, teller: str, most: int) 
 
 def forget(connection: sa.Connection, before: float, now: float, most: int) -> int:
     """End incidents that nothing was said about since before a moment; say how many."""
-    rows = connection.execute(_SILENT, {"before": before, "most": most}).all()
+    silent = {"before": before, "most": most}
+    rows = connection.execute(_SILENT, silent).all()
+    if rows and sharing.lock(connection, [_place(row) for row in rows]):
+        locked = {row.id for row in rows}
+        rows = [row for row in connection.execute(_SILENT, silent) if row.id in locked]
     for row in rows:
         _log.warning(
             "the incident %s at %s/%s is forgotten: it never resolved, and nothing was said of it"
@@ -75,9 +80,16 @@ def prune(connection: sa.Connection, before: float, most: int) -> int:
         found = which.limit(most)
         numbers = connection.execute(found, {"before": before}).scalars().all()
         if numbers:
-            connection.execute(sa.delete(table).where(table.c.id.in_(numbers)))
+            # once more all of the condition: somebody else may have taken it up meanwhile
+            still = which.whereclause
+            over = sa.delete(table).where(table.c.id.in_(numbers), still)
+            connection.execute(over, {"before": before})
             gone += len(numbers)
     return gone
+
+
+def _place(row: sa.Row[Any]) -> Place:
+    return Place(row.action, row.installation, row.destination, row.correlation_key)
 
 
 _BEFORE: Final[sa.BindParameter[float]] = sa.bindparam("before", type_=sa.Double())

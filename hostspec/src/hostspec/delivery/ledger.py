@@ -28,6 +28,7 @@ class StoredIncident:
         id: its row.
         lane_id: the row of its lane.
         version: counts what planning looks at.
+        active: it is not over.
         incident: what an action is asked with.
         episode: what is known of it at the provider.
         opened_at: when it was opened here.
@@ -36,6 +37,7 @@ class StoredIncident:
     id: int
     lane_id: int
     version: int
+    active: bool
     incident: Incident
     episode: Episode
     opened_at: float
@@ -97,7 +99,7 @@ def open_incident(connection: sa.Connection, delivery: Delivery, now: float) -> 
         rules=delivery.rules,
         follow_ups=delivery.follow_ups,
     )
-    return StoredIncident(number, values["lane_id"], 0, incident, Episode(), now)
+    return StoredIncident(number, values["lane_id"], 0, True, incident, Episode(), now)
 
 
 def update_incident(connection: sa.Connection, number: int, now: float, **changes: Any) -> None:
@@ -379,6 +381,7 @@ def stored_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredIncide
         id=row.id,
         lane_id=row.lane_id,
         version=row.version,
+        active=row.active,
         incident=Incident(
             place=Place(row.action, row.installation, row.destination, row.correlation_key),
             state=IncidentState(row.state),

@@ -8,7 +8,7 @@ import attrs
 import sqlalchemy as sa
 
 from hostspec.action import AnyAction
-from hostspec.delivery import ledger
+from hostspec.delivery import ledger, sharing
 from hostspec.delivery import line as line_of
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import Episode
@@ -85,6 +85,7 @@ def _write(  # noqa: PLR0913 -- one argument for each thing a line is made of
     line = line_of.reduce(waiting, stored.episode, action, flying=flying)
     ledger.write_line(connection, stored, line, statement_id, now, flying=flying)
     for each in line.elsewhere:
+        sharing.lock(connection, [each.delivery.place])
         enqueue(connection, actions, each, statement_id, now)
     if not line.kept and not flying and not stored.episode.may_be_open:
         ledger.close_incident(connection, stored.id, now)

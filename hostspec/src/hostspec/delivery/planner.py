@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from hostspec.alert import Alert
-from hostspec.delivery import inbox, ledger, lineup
+from hostspec.delivery import inbox, ledger, lineup, sharing
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.writer import Writer
 from hostspec.incident import Incident, Place
@@ -63,10 +63,14 @@ class Planner:
     def plan(self, now: float) -> int:
         """Plan some of what waits to be planned; say how many statements."""
         with self._database.read() as connection:
+            if not sharing.turn(connection, sharing.PLANNING):
+                return 0
             found = inbox.unplanned(connection, BATCH)
             made = list(self._in_time(connection, found))
-        if not made:
-            return 0
+            # the turn lasts until this transaction ends: nobody plans the same beside it
+            return self._keep(made, now) if made else 0
+
+    def _keep(self, made: Sequence[_Made], now: float) -> int:
         try:
             return self._writer.run(lambda writing: self._write(writing, made, now))
         except StoreError:
@@ -87,12 +91,12 @@ class Planner:
 
     def _alone(self, made: _Made, now: float) -> bool:
         try:
-            return self._writer.run(lambda writing: self._apply(writing, made, now))
+            return bool(self._writer.run(lambda writing: self._write(writing, [made], now)))
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever a plugin put into a delivery
             failed = _failed(made.statement, error)
-        return self._writer.run(lambda writing: self._apply(writing, failed, now))
+        return bool(self._writer.run(lambda writing: self._write(writing, [failed], now)))
 
     def _planned(self, connection: sa.Connection, statement: inbox.Statement) -> _Made:
         world = _World(connection)
@@ -101,7 +105,7 @@ class Planner:
             known = _known(connection, alert.identity)
             idle = _idle(statement, alert, known)
             if idle:
-                return _Made(statement, None, {}, {}, inbox.Note(idle))
+                return _Made(statement, None, inbox.Note(idle))
             plan = self.make(alert, world)
         except DBAPIError:
             raise
@@ -111,7 +115,7 @@ class Planner:
             plan = _only(plan, ledger.place_of(connection, statement.replays))
         for failure in plan.failures:
             _log.error("alert %s: %s", alert.key, failure)
-        return _Made(statement, plan, world.seen_at, world.seen_held, _noted(plan))
+        return _Made(statement, plan, _noted(plan), world.seen_at, world.seen_held, world.holding)
 
     def make(self, alert: Alert, world: _World) -> Plan:
         """Make the plan of one alert: rules speak for what fires, incidents for all else."""
@@ -134,6 +138,7 @@ class Planner:
         )
 
     def _write(self, connection: sa.Connection, made: Sequence[_Made], now: float) -> int:
+        sharing.lock(connection, {place for each in made for place in each.places})
         return sum(self._apply(connection, each, now) for each in made)
 
     def _apply(self, connection: sa.Connection, made: _Made, now: float) -> bool:
@@ -177,13 +182,19 @@ class Planner:
 
 @attrs.frozen
 class _Made:
-    """A plan, and what it looked at: versions of incidents, None for none."""
+    """A plan, and what it looked at: versions of incidents, None for none; and their places."""
 
     statement: inbox.Statement
     plan: Plan | None
-    seen_at: Mapping[Place, tuple[int, int] | None]
-    seen_held: Mapping[Identity, frozenset[tuple[int, int]]]
     note: inbox.Note
+    seen_at: Mapping[Place, tuple[int, int] | None] = attrs.field(factory=dict)
+    seen_held: Mapping[Identity, frozenset[tuple[int, int]]] = attrs.field(factory=dict)
+    holding: frozenset[Place] = frozenset()
+
+    @property
+    def places(self) -> frozenset[Place]:
+        """Every place that it looked at, or changes something at."""
+        return self.holding.union(self.seen_at, self.plan.places if self.plan else ())
 
 
 class _World:
@@ -193,6 +204,7 @@ class _World:
         self._connection = connection
         self.seen_at: dict[Place, tuple[int, int] | None] = {}
         self.seen_held: dict[Identity, frozenset[tuple[int, int]]] = {}
+        self.holding: frozenset[Place] = frozenset()
 
     def at(self, place: Place) -> Incident | None:
         """Give the incident at a place, where somebody holds one open.
@@ -207,6 +219,7 @@ class _World:
         """Give the incidents that an alert holds open."""
         found = ledger.held_by(self._connection, alert)
         self.seen_held[alert] = _versions(found)
+        self.holding = self.holding.union(each.incident.place for each in found)
         return tuple(each.incident for each in found)
 
 
@@ -235,7 +248,7 @@ def _first_of_each(found: Iterable[inbox.Statement]) -> Iterator[inbox.Statement
 def _failed(statement: inbox.Statement, error: Exception) -> _Made:
     failure = f"could not be planned: {told(error)}"
     _log.error("alert %s: %s", statement.identity.key, failure)
-    return _Made(statement, None, {}, {}, inbox.Note(failures=(failure,)))
+    return _Made(statement, None, inbox.Note(failures=(failure,)))
 
 
 def _idle(statement: inbox.Statement, alert: Alert, known: sa.Row[Any] | None) -> str:

@@ -27,7 +27,10 @@ class Presence(abc.ABC):
 
     Attributes:
         name: of this process; no other one ever has the same.
+        certain: who is said to be gone is dead; else it may live, and come back.
     """
+
+    certain: bool = True
 
     def __init__(self) -> None:
         self.name = uuid.uuid4().hex
@@ -35,6 +38,9 @@ class Presence(abc.ABC):
     @abc.abstractmethod
     def gone(self, names: Iterable[str]) -> Sequence[str]:
         """Say which of some processes are gone for good."""
+
+    def renew(self) -> None:
+        """See to it that others still know of this process; to be called again and again."""
 
     @abc.abstractmethod
     def leave(self) -> None:
@@ -94,30 +100,60 @@ def _is_free(path: Path) -> bool:
 
 
 class SessionPresence(Presence):
-    """Processes on several machines: each holds an advisory lock as long as its session lives."""
+    """Processes on several machines: each holds an advisory lock as long as its session lives.
+
+    A session may be lost by a process that lives. It takes its lock again in the next session,
+    under the same name: what it holds is still its own, unless somebody took it over meanwhile.
+    """
+
+    certain = False
 
     def __init__(self, database: Database) -> None:
         super().__init__()
-        self._connection = database.engine.connect()
-        self._connection.execute(sa.select(sa.func.pg_advisory_lock(_number(self.name))))
-        self._connection.commit()
+        self._database = database
+        self._connection = database.session()
+        self._present = False
+        self.renew()
 
     def gone(self, names: Iterable[str]) -> Sequence[str]:
-        """Say which of some processes have no session any more."""
-        return [name for name in names if name != self.name and self._is_gone(name)]
+        """Say which of some processes have no session now."""
+        asked = {name for name in names if name != self.name}
+        if not asked:
+            return []
+        with self._database.speaking_plainly():
+            there = set(self._connection.execute(_SESSIONS).scalars())
+        return [name for name in asked if _number(name) not in there]
+
+    def renew(self) -> None:
+        """Begin another session, where this one is lost."""
+        try:
+            with self._database.speaking_plainly():
+                self._hold()
+        except StoreError:
+            self._present = False
+            self.leave()
+            self._connection = self._database.session()
+            with self._database.speaking_plainly():
+                self._hold()
 
     def leave(self) -> None:
         """End the session."""
         with contextlib.suppress(DBAPIError):
             self._connection.close()
 
-    def _is_gone(self, name: str) -> bool:
-        free = sa.select(sa.func.pg_try_advisory_lock(_number(name)))
-        if not self._connection.execute(free).scalar():
-            return False
-        self._connection.execute(sa.select(sa.func.pg_advisory_unlock(_number(name))))
-        self._connection.commit()
-        return True
+    def _hold(self) -> None:
+        # the server may believe for a while that a session lives that was cut off
+        hold = sa.func.pg_try_advisory_lock(_number(self.name))
+        query = sa.select(sa.true() if self._present else hold)
+        self._present = bool(self._connection.execute(query).scalar())
+
+
+_SESSIONS: Final = sa.text(
+    "SELECT (CAST(classid AS bigint) << 32) | CAST(objid AS bigint) FROM pg_locks"
+    " WHERE locktype = 'advisory' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+"""The numbers of all advisory locks that are held."""
 
 
 def _number(name: str) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import sqlalchemy as sa
 
 from hostspec.action import Limit
+from hostspec.delivery import sharing
 from hostspec.delivery.budget import Budget
 from hostspec.store.tables import budgets, incidents, lanes
 
@@ -42,9 +43,14 @@ NAMES: Final = sa.case((incidents.c.handle.is_(None), lanes.c.budgets), else_=in
 has a handle, for it was opened from there; before that the lane knows from what it opened last."""
 
 
+def names_of(limits: Sequence[Limit]) -> str:
+    """Give the names of budgets, as lanes and incidents keep them."""
+    return json.dumps([limit.budget for limit in limits])
+
+
 def of(connection: sa.Connection, names: str) -> tuple[Purse, ...]:
-    """Give budgets by their names, as lanes and incidents keep them."""
-    found = (_read(connection, name) for name in json.loads(names))
+    """Give budgets by their names, as lanes and incidents keep them; in the order of locking."""
+    found = (_read(connection, name) for name in sorted(json.loads(names)))
     return tuple(purse for purse in found if purse is not None)
 
 
@@ -55,8 +61,17 @@ def free_at(purses: Iterable[Purse], now: float, *, urgent: bool) -> float:
 
 def take(
     connection: sa.Connection, purses: Sequence[Purse], now: float, *, urgent: bool
-) -> tuple[str, ...]:
-    """Take one message of each; give their names."""
+) -> tuple[str, ...] | None:
+    """Take one message of each that was free; give their names.
+
+    Returns:
+        None where others that ran beside this transaction took the last one.
+    """
+    if sharing.is_server(connection):
+        locked = (_read(connection, each.limit.budget, query=_LOCK) for each in purses)
+        purses = [each for each in locked if each is not None]
+        if free_at(purses, now, urgent=urgent) > now:
+            return None
     for each in purses:
         _write(connection, each.take(now, urgent=urgent))
     return tuple(each.limit.budget for each in purses)
@@ -70,7 +85,7 @@ def account(  # noqa: PLR0913 -- one argument for each thing that matters
     urgent: bool,
     taken: Sequence[str],
     paused_until: float,
-) -> str:
+) -> None:
     """Write down what was learnt of budgets by an attempt.
 
     Args:
@@ -80,24 +95,35 @@ def account(  # noqa: PLR0913 -- one argument for each thing that matters
         urgent: whether it was.
         taken: names of the budgets that it was taken from when it was claimed.
         paused_until: no message of these budgets before this moment; 0 for none.
-
-    Returns:
-        the budgets' names, as lanes and incidents keep them.
     """
-    for limit in limits:
-        before = _read(connection, limit.budget)
+
+
+    def learnt(limit: Limit, before: Purse | None) -> Purse:
         purse = Purse(limit, before.budget if before else Budget())
         if limit.budget not in taken:
             purse = purse.take(now, urgent=urgent)
         if paused_until:
             purse = attrs.evolve(purse, budget=purse.budget.pause(paused_until))
-        if purse != before:
-            _write(connection, purse)
-    return json.dumps([limit.budget for limit in limits])
+        return purse
+
+    for limit in sorted(limits, key=lambda each: each.budget):
+        before = _read(connection, limit.budget)
+        if learnt(limit, before) != before:
+            if sharing.is_server(connection):
+                before = _locked(connection, limit)
+            _write(connection, learnt(limit, before))
 
 
-def _read(connection: sa.Connection, name: str) -> Purse | None:
-    row = connection.execute(_GET, {"budget": name}).first()
+def _locked(connection: sa.Connection, limit: Limit) -> Purse | None:
+    """Give a budget as it stands once nobody else changes it; it is made where there is none."""
+    connection.execute(_MAKE, _values(Purse(limit, Budget())))
+    return _read(connection, limit.budget, query=_LOCK)
+
+
+def _read(
+    connection: sa.Connection, name: str, query: sa.Select[Any] | None = None
+) -> Purse | None:
+    row = connection.execute(_GET if query is None else query, {"budget": name}).first()
     if row is None:
         return None
     used = {int(end): tuple(counts) for end, counts in json.loads(row.used).items()}
@@ -105,20 +131,27 @@ def _read(connection: sa.Connection, name: str) -> Purse | None:
 
 
 def _write(connection: sa.Connection, purse: Purse) -> None:
-    values = {
+    connection.execute(_PUT, _values(purse))
+
+
+def _values(purse: Purse) -> dict[str, Any]:
+    return {
         "name": purse.limit.budget,
         "allowed": purse.limit.count,
         "seconds": purse.limit.window,
         "used": json.dumps(dict(purse.budget.used)),
         "paused_until": purse.budget.paused_until,
     }
-    connection.execute(_PUT, values)
 
 
-_GET: Final = sa.select(budgets).where(budgets.c.name == sa.bindparam("budget")).with_for_update()
-_PUT: Final = sa.text(
+_GET: Final = sa.select(budgets).where(budgets.c.name == sa.bindparam("budget"))
+_LOCK: Final = _GET.with_for_update()
+_NEW: Final = (
     "INSERT INTO budgets (name, allowed, seconds, used, paused_until)"
     " VALUES (:name, :allowed, :seconds, :used, :paused_until)"
-    " ON CONFLICT (name) DO UPDATE SET allowed = excluded.allowed, seconds = excluded.seconds,"
-    " used = excluded.used, paused_until = excluded.paused_until"
+)
+_MAKE: Final = sa.text(f"{_NEW} ON CONFLICT (name) DO NOTHING")
+_PUT: Final = sa.text(
+    f"{_NEW} ON CONFLICT (name) DO UPDATE SET allowed = excluded.allowed,"
+    " seconds = excluded.seconds, used = excluded.used, paused_until = excluded.paused_until"
 )

@@ -1,24 +1,34 @@
-"""Commits for many threads at once: whoever comes first writes for all that wait."""
+"""Commits for many threads at once: in a file, whoever comes first writes for all that wait."""
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from hostspec.delivery import sharing
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
 
 T = TypeVar("T")
 
+TRIES: Final = 20
+"""How often a piece is run whose transaction is undone because of others beside it."""
+
+PAUSE: Final = 0.05
+"""Seconds before it is run again, at the most."""
+
 
 class Writer:
-    """Runs pieces of work in transactions that they share, so that they share the disk's time.
+    """Runs pieces of work in transactions.
 
-    Each piece is all or nothing by itself. `run` returns when it is on the disk.
+    Each piece is all or nothing by itself. `run` returns when it is on the disk. Pieces share
+    the transactions of SQLite, so that they share the disk's time; a server sees to that itself.
 
     Args:
         database: where to write.
@@ -34,13 +44,15 @@ class Writer:
         """Run a piece of work, and give what it returned once that is durable.
 
         Args:
-            work: writes; it may be run a second time when what another one wrote beside it was
-                undone, so it does nothing but write.
+            work: writes; it may be run again when what it wrote was undone because of others,
+                so it does nothing but write.
 
         Raises:
             StoreError: the database cannot be written; nothing was kept.
             Exception: whatever the piece raised; nothing of it was kept.
         """
+        if self._database.file is None:
+            return self._beside_others(work)
         piece = _Piece(work)
         with self._lock:
             self._waiting.append(piece)
@@ -50,6 +62,17 @@ class Writer:
                     batch, self._waiting = self._waiting, []
                 self._commit(batch)
         return piece.result()
+
+    def _beside_others(self, work: Callable[[sa.Connection], T]) -> T:
+        for left in reversed(range(TRIES)):
+            try:
+                with self._database.begin() as connection:
+                    return work(connection)
+            except StoreError as error:
+                if not left or not sharing.is_conflict(error):
+                    raise
+            time.sleep(PAUSE * random.random())
+        raise AssertionError  # pragma: no cover -- the last try returns or raises
 
     def _commit(self, batch: Sequence[_Piece[Any]]) -> None:
         try:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import sqlalchemy as sa
 from alembic import command
@@ -19,6 +19,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hostspec.store.errors import StoreError
 
@@ -35,6 +36,24 @@ _DRIVERS: Final = {
 }
 _RIGHTS: Final = "this user needs the right to write the file and its folder, even for reading"
 _RIGHT: Final = "right would be sqlite:///alerthost.db or postgresql://USER@HOST/DATABASE"
+
+CONNECTIONS: Final = 16
+"""Connections to a server that one process keeps; who needs one more waits for it."""
+
+_TO_SERVER: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""How soon a connection whose server is gone is given up: the system's own limits are hours."""
+
+_ON_SERVER: Final = (
+    "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3;"
+    " SET tcp_user_timeout = 15000; SET idle_in_transaction_session_timeout = 10000"
+)
+"""How soon the server gives up a process that froze or was cut off: others wait for its locks."""
 
 _ADVISORY_LOCK: Final = int.from_bytes(b"hostspec")
 """What processes that migrate the same PostgreSQL database at once wait for."""
@@ -95,7 +114,7 @@ class Database:
             StoreError: the database cannot be written.
             IntegrityError: what is written breaks a rule of a table.
         """
-        with self._speaking_plainly():
+        with self.speaking_plainly():
             self._make()
             self._migrate_once()
             with self._writing.begin() as connection:
@@ -108,10 +127,24 @@ class Database:
         Raises:
             StoreError: the database cannot be read, or is not there yet (`exists`).
         """
-        with self._speaking_plainly():
+        with self.speaking_plainly():
             self._migrate_once()
             with self.engine.connect() as connection:
                 yield connection
+
+    def session(self) -> sa.Connection:
+        """Open a connection of its own, each statement of which is a transaction.
+
+        It lives until the caller closes it, or the server does.
+
+        Raises:
+            StoreError: the database cannot be read, or is not there yet (`exists`).
+        """
+        with self.speaking_plainly():
+            self._migrate_once()
+            connection = self.engine.connect()
+            connection.detach()
+            return connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def migrate(self) -> None:
         """Bring the database to this program's version, making it where there is none.
@@ -121,7 +154,7 @@ class Database:
         Raises:
             StoreError: it cannot be written, or a newer program wrote it.
         """
-        with self._speaking_plainly():
+        with self.speaking_plainly():
             self._make()
             self._migrate_once()
 
@@ -182,11 +215,20 @@ class Database:
         return found != script.get_current_head()
 
     @contextlib.contextmanager
-    def _speaking_plainly(self) -> Iterator[None]:
+    def speaking_plainly(self) -> Iterator[None]:
+        """Turn what a driver raises into words for a person.
+
+        Raises:
+            StoreError: the database cannot do what was asked.
+            IntegrityError: what is written breaks a rule of a table.
+        """
         try:
             yield
         except IntegrityError:
             raise
+        except PoolTimeoutError:
+            message = f"{self.name} is busy: each of its {CONNECTIONS} connections is in use"
+            raise StoreError(message) from None
         except DBAPIError as error:
             message = f"{self.name} {self._reason(error.orig)}"
             raise StoreError(message) from error
@@ -251,15 +293,28 @@ def _server(url: sa.URL) -> sa.Engine:
         message = "[store] url has an @ in its password; write it as %40"
         raise StoreError(message)
     try:
-        return sa.create_engine(
+        engine = sa.create_engine(
             url,
-            connect_args={} if "connect_timeout" in url.query else {"connect_timeout": 10},
+            connect_args={
+                name: value for name, value in _TO_SERVER.items() if name not in url.query
+            },
             hide_parameters=True,
+            pool_size=CONNECTIONS,
+            max_overflow=0,  # to open one for a moment takes longer than to wait for one
             pool_pre_ping=True,  # a server may have been started anew
         )
     except ImportError:
         message = "[store] url needs the package psycopg (pip install 'psycopg[binary]')"
         raise StoreError(message) from None
+    event.listen(engine, "connect", _connected)
+    return engine
+
+
+def _connected(connection: Any, _record: object) -> None:
+    """Tell a server what it is to do about this session; others than PostgreSQL may refuse it."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ON_SERVER)
+    connection.commit()
 
 
 def _connect(file: Path, patience: float) -> sqlite3.Connection:
