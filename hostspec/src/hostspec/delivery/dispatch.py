@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hostspec.action import Limit
 from hostspec.delivery import ledger, lineup, observing, sharing, spending
-from hostspec.delivery.line import Line, Waiting
+from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import (
     FEWEST_TRIES,
     FIRST_RETRY,
@@ -287,7 +287,7 @@ def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> 
             ledger.hold(connection, opened.id, alert, now)
         if opening.alert not in stored.incident.holders:
             ledger.release(connection, opened.id, opening.alert, now)
-        ledger.write_line(connection, opened, Line(anew), rows[-1].statement_id, now)
+        ledger.write_line(connection, opened, anew, rows[-1].statement_id, now)
     wake_lane(connection, stored.lane_id, now)
 
 
@@ -689,5 +689,5 @@ def _resolve_again(
     *,
     flying: bool = False,
 ) -> None:
-    again = Line((Waiting(delivery, accepted_at=now),))
+    again = [Waiting(delivery, accepted_at=now)]
     ledger.write_line(connection, stored, again, SETTLING, now, flying=flying, due=now + SETTLE)

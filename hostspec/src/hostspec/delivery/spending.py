@@ -97,7 +97,6 @@ def account(  # noqa: PLR0913 -- one argument for each thing that matters
         paused_until: no message of these budgets before this moment; 0 for none.
     """
 
-
     def learnt(limit: Limit, before: Purse | None) -> Purse:
         purse = Purse(limit, before.budget if before else Budget())
         if limit.budget not in taken:

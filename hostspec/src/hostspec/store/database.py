@@ -142,9 +142,9 @@ class Database:
         """
         with self.speaking_plainly():
             self._migrate_once()
-            connection = self.engine.connect()
+            connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()
-            return connection.execution_options(isolation_level="AUTOCOMMIT")
+            return connection
 
     def migrate(self) -> None:
         """Bring the database to this program's version, making it where there is none.
