@@ -188,6 +188,7 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         now,
         urgent=_is_urgent(claim.delivery),
         taken=claim.budgets,
+        taken_at=claim.claimed_at,
         paused_until=verdict.paused_until,
     )
     told = {"outcome": outcome.kind, "reason": outcome.reason}

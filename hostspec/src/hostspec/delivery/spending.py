@@ -37,6 +37,11 @@ class Purse:
         taken = self.budget.take(now, window=self.limit.window, urgent=urgent)
         return attrs.evolve(self, budget=taken)
 
+    def land(self, sent: float, now: float, *, urgent: bool) -> Purse:
+        """Give the purse after a message was answered."""
+        landed = self.budget.land(sent, now, window=self.limit.window, urgent=urgent)
+        return attrs.evolve(self, budget=landed)
+
 
 NAMES: Final = sa.case((incidents.c.handle.is_(None), lanes.c.budgets), else_=incidents.c.budgets)
 """From which budgets a delivery is sent, as far as it is known: an incident knows that once it
@@ -84,6 +89,7 @@ def account(  # noqa: PLR0913 -- one argument for each thing that matters
     *,
     urgent: bool,
     taken: Sequence[str],
+    taken_at: float,
     paused_until: float,
 ) -> None:
     """Write down what was learnt of budgets by an attempt.
@@ -94,12 +100,15 @@ def account(  # noqa: PLR0913 -- one argument for each thing that matters
         now: the time.
         urgent: whether it was.
         taken: names of the budgets that it was taken from when it was claimed.
+        taken_at: when that was.
         paused_until: no message of these budgets before this moment; 0 for none.
     """
 
     def learnt(limit: Limit, before: Purse | None) -> Purse:
         purse = Purse(limit, before.budget if before else Budget())
-        if limit.budget not in taken:
+        if limit.budget in taken:
+            purse = purse.land(taken_at, now, urgent=urgent)
+        else:
             purse = purse.take(now, urgent=urgent)
         if paused_until:
             purse = attrs.evolve(purse, budget=purse.budget.pause(paused_until))
