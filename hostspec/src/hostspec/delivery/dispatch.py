@@ -297,9 +297,12 @@ def _anew(
 ) -> tuple[Waiting, ...]:
     """Give what is to be said where an incident opens anew: what fires, or was never told."""
     line = [attrs.evolve(ledger.waiting_of(row), id=None) for row in rows]
-    triggers = [n for n, each in enumerate(line) if each.delivery.operation is Operation.TRIGGER]
-    if triggers and (stored.incident.holders or not stored.episode.told):
-        return tuple(line[triggers[-1] :])
+    operations = [each.delivery.operation for each in line]
+    newest = max((n for n, each in enumerate(operations) if each is Operation.TRIGGER), default=-1)
+    # what was told is the episode that a resolve in line ends
+    told = stored.episode.told and Operation.RESOLVE not in operations[: max(newest, 0)]
+    if newest >= 0 and (stored.incident.holders or not told):
+        return tuple(line[newest:])
     opening = ledger.newest(connection, stored.id, Operation.TRIGGER)
     if stored.incident.holders and opening is not None:
         return (Waiting(opening, accepted_at=rows[0].accepted_at),)
