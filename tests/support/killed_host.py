@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from hostspec import Alert
 from hostspec.delivery.engine import Engine
@@ -24,14 +25,20 @@ def alert_of(number: int) -> Alert:
     return Alert(f"problem {number % PROBLEMS}", str(number), status=status)
 
 
-def engine_of(folder: Path, url: str) -> Engine:
+def engine_of(
+    folder: Path,
+    url: str,
+    store: str = "sqlite:///alerthost.db",
+    make: type[Engine] = Engine,
+    **options: Any,
+) -> Engine:
     """Make the engine of one process."""
     plugins = load(["pagerduty"])
     services = [{"name": "checkout", "integration_key": KEY}]
     acme = plugins.installation("pagerduty", "acme", {"base_url": url, "services": services})
     use = plugins.rule_action("pagerduty.trigger", acme, {"services": ["checkout"]})
     use.action.limits = lambda *_: ()  # type: ignore[method-assign]  # a budget would take minutes
-    return Engine(Database("sqlite:///alerthost.db", folder), plugins, [Rule("Pages", [use])])
+    return make(Database(store, folder), plugins, [Rule("Pages", [use])], **options)
 
 
 def main() -> None:

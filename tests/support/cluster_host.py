@@ -1,0 +1,83 @@
+"""One of several processes on a server: a worker, or one that only accepts.
+
+``worker`` works until its input ends, and notes in a file what it starts to send; ``front`` is
+told numbers, and says each once its statement is on the disk, however often it has to try.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from killed_host import alert_of, engine_of
+
+from hostspec.delivery import engine as engines
+from hostspec.delivery.dispatch import Claim
+from hostspec.delivery.engine import Engine
+from hostspec.store.errors import StoreError
+
+LEASE = 6.0
+
+
+class NotingEngine(Engine):
+    """Knows what each of its threads sends."""
+
+    sending = threading.local()
+
+    def _send(self, claim: Claim) -> None:
+        self.sending.claim = claim
+        super()._send(claim)
+
+
+def note_attempts(file: Path) -> None:
+    """Note each attempt right before it starts: delivery, attempt, holder and time."""
+    notes = os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    attempt = engines.attempt
+
+    def noting(*arguments: Any) -> Any:
+        claim = NotingEngine.sending.claim
+        os.write(notes, f"{claim.id} {claim.attempt} {claim.holder} {moment()}\n".encode())
+        return attempt(*arguments)
+
+    engines.attempt = noting
+
+
+moment = time.time
+
+
+def work(store: str, url: str, folder: str) -> None:
+    note_attempts(Path(folder) / "attempts")
+    with engine_of(Path(), url, store, NotingEngine, lease=LEASE, workers=4):
+        sys.stdout.write("works\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+def accept(store: str, url: str) -> None:
+    engine = engine_of(Path(), url, store)
+    for line in sys.stdin:
+        while True:
+            try:
+                engine.accept(alert_of(int(line)), statement_id=line.strip())
+            except StoreError:
+                continue
+            break
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+
+def main() -> None:
+    role, store, url, folder, ahead = sys.argv[1:]
+    time.time = lambda: moment() + float(ahead)  # the clock of this machine is wrong
+    if role == "worker":
+        work(store, url, folder)
+    else:
+        accept(store, url)
+
+
+if __name__ == "__main__":
+    main()
