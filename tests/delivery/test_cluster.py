@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import signal
@@ -11,7 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ import psycopg
 import pytest
 from killed_host import KEY, PROBLEMS, alert_of, engine_of
 
-from hostspec.delivery.engine import Engine
+from hostspec import Alert
+from hostspec.store.errors import StoreError
 from pagerduty_plugin.testing import FakePagerDuty
 
 PROGRAM = Path(__file__).parents[1] / "support" / "cluster_host.py"
@@ -93,7 +93,7 @@ class Cluster:
         self._running.enter_context(popen)
         self._running.callback(popen.kill)
         process = Process(popen)
-        if role == "worker":
+        if role != "front":
             assert process.hear() == "works"
         return process
 
@@ -109,9 +109,13 @@ class Cluster:
             " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
 
+    def stop(self) -> None:
+        """Let the server go down."""
+        self._server.stop()
+
     def restart(self) -> None:
         """Let the server go down, and come back."""
-        self._server.stop()
+        self.stop()
         self._server.ensure_postgres_running()
 
     @property
@@ -123,11 +127,17 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def limit() -> int:
+    """Give how many events a minute the fake takes; 0 for any number."""
+    return 0
+
+
+@pytest.fixture
+def cluster(limit: int) -> Iterator[Cluster]:
     with (
         warnings.catch_warnings(),
         tempfile.TemporaryDirectory() as folder,
-        FakePagerDuty(services={"checkout": KEY}, rate_limit=0) as fake,
+        FakePagerDuty(services={"checkout": KEY}, rate_limit=limit) as fake,
         ExitStack() as running,
     ):
         warnings.simplefilter("ignore")  # about where the server keeps its socket
@@ -221,3 +231,43 @@ def _check_leases(cluster: Cluster) -> None:
         assert before, (delivery, attempt)
         assert before[-1][:2] == [attempt, holder]
         assert moment < before[-1][2]
+
+
+def test_who_loses_the_server_accepts_nothing_and_goes_on_when_it_is_back(
+    cluster: Cluster,
+) -> None:
+    with cluster.engine as engine:
+        assert engine.wait([engine.accept(alert_of(0))], 60)[0].settled
+        cluster.stop()
+        with pytest.raises(StoreError):
+            engine.accept(alert_of(1))
+        while engine.trouble is None:
+            pass
+        assert engine.working
+        cluster.restart()
+        assert engine.wait([engine.accept(alert_of(1))], 60)[0].settled
+        while engine.trouble is not None:
+            pass
+    assert {each.dedup_key for each in cluster.fake.incidents}
+    assert len(cluster.fake.incidents) == 2
+
+
+@pytest.mark.parametrize("limit", [120])
+def test_a_budget_holds_for_all_workers_together(cluster: Cluster) -> None:
+    engine = cluster.engine
+    engine.database.migrate()
+    ids = engine.accept_many([Alert(str(number), severity="critical") for number in range(200)])
+    workers = [cluster.start("limited") for _ in range(5)]
+    spent = (
+        "SELECT count(*) FROM lanes WHERE due > extract(epoch FROM now()) + 1 AND NOT EXISTS"
+        " (SELECT FROM deliveries WHERE holder IS NOT NULL)"
+    )
+    while not cluster.execute(spent)[0][0]:
+        pass
+    answers = [request.status for request in cluster.fake.requests]
+    for worker in workers:
+        worker.end()
+
+    assert set(answers) == {202}
+    assert 100 <= len(answers) <= 120
+    assert engine.desk.backlog().waiting == len(ids) - len(answers)

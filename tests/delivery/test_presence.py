@@ -117,3 +117,46 @@ def test_names_of_files_need_not_be_plain(tmp_path: Path) -> None:
         other.leave()
         assert mine.gone([other.name]) == [other.name]
         mine.leave()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_who_loses_its_session_comes_back(database: Database) -> None:
+    mine, other = presence.SessionPresence(database), presence.SessionPresence(database)
+
+    def end_session_of(name: str) -> None:
+        with database.begin() as connection:
+            ended = connection.execute(
+                sa.text(
+                    "SELECT pg_terminate_backend(pid, 30000) FROM pg_locks"
+                    " WHERE locktype = 'advisory' AND objid = :number"
+                ),
+                {"number": presence._number(name) & 0xFFFFFFFF},
+            )
+            assert ended.scalars().all() == [True]
+
+    end_session_of(mine.name)
+    assert other.gone([mine.name]) == [mine.name]
+    with pytest.raises(StoreError):
+        mine.gone([other.name])
+    mine.renew()
+    assert other.gone([mine.name]) == []
+    assert mine.gone([other.name]) == []
+    mine.renew()
+    assert other.gone([mine.name]) == []
+    mine.leave()
+    other.leave()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_who_is_cut_off_waits_until_the_server_sees_it(database: Database) -> None:
+    mine, other = presence.SessionPresence(database), presence.SessionPresence(database)
+    cut_off, mine._connection, mine._present = mine._connection, None, False
+    mine.renew()
+    assert not mine._present
+    assert cut_off
+    cut_off.close()
+    while not mine._present:
+        mine.renew()
+    assert other.gone([mine.name]) == []
+    mine.leave()
+    other.leave()

@@ -1,7 +1,8 @@
 """One of several processes on a server: a worker, or one that only accepts.
 
-``worker`` works until its input ends, and notes in a file what it starts to send; ``front`` is
-told numbers, and says each once its statement is on the disk, however often it has to try.
+``worker`` works until its input ends, and notes in a file what it starts to send; ``limited`` is
+one that keeps PagerDuty's limits. ``front`` is told numbers, and says each once its statement is
+on the disk, however often it has to try.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ def note_attempts(file: Path) -> None:
 moment = time.time
 
 
-def work(store: str, url: str, folder: str) -> None:
+def work(store: str, url: str, folder: str, **options: Any) -> None:
     note_attempts(Path(folder) / "attempts")
-    with engine_of(Path(), url, store, NotingEngine, lease=LEASE, workers=4):
+    with engine_of(Path(), url, store, NotingEngine, lease=LEASE, workers=4, **options):
         sys.stdout.write("works\n")
         sys.stdout.flush()
         sys.stdin.read()
@@ -75,6 +76,8 @@ def main() -> None:
     time.time = lambda: moment() + float(ahead)  # the clock of this machine is wrong
     if role == "worker":
         work(store, url, folder)
+    elif role == "limited":
+        work(store, url, folder, limited=True)
     else:
         accept(store, url)
 

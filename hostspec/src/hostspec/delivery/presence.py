@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import filelock
 import sqlalchemy as sa
@@ -111,7 +111,7 @@ class SessionPresence(Presence):
     def __init__(self, database: Database) -> None:
         super().__init__()
         self._database = database
-        self._connection = database.session()
+        self._connection: sa.Connection | None = None
         self._present = False
         self.renew()
 
@@ -120,32 +120,39 @@ class SessionPresence(Presence):
         asked = {name for name in names if name != self.name}
         if not asked:
             return []
-        with self._database.speaking_plainly():
-            there = set(self._connection.execute(_SESSIONS).scalars())
+        there = set(self._ask(_SESSIONS))
         return [name for name in asked if _number(name) not in there]
 
     def renew(self) -> None:
         """Begin another session, where this one is lost."""
         try:
-            with self._database.speaking_plainly():
-                self._hold()
+            self._hold()
         except StoreError:
-            self._present = False
-            self.leave()
-            self._connection = self._database.session()
-            with self._database.speaking_plainly():
-                self._hold()
+            self._hold()
 
     def leave(self) -> None:
         """End the session."""
+        left, self._connection, self._present = self._connection, None, False
         with contextlib.suppress(DBAPIError):
-            self._connection.close()
+            if left is not None:
+                left.close()
 
     def _hold(self) -> None:
         # the server may believe for a while that a session lives that was cut off
         hold = sa.func.pg_try_advisory_lock(_number(self.name))
         query = sa.select(sa.true() if self._present else hold)
-        self._present = bool(self._connection.execute(query).scalar())
+        self._present = any(self._ask(query))
+
+    def _ask(self, query: sa.Executable) -> Sequence[Any]:
+        """Ask the server, in a new session where there is none; one that fails is left."""
+        try:
+            with self._database.speaking_plainly():
+                if self._connection is None:
+                    self._connection = self._database.session()
+                return self._connection.execute(query).scalars().all()
+        except StoreError:
+            self.leave()
+            raise
 
 
 _SESSIONS: Final = sa.text(

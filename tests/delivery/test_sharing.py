@@ -1,0 +1,414 @@
+"""What processes on one server owe each other: each guard, and what would happen without it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import attrs
+import pytest
+import sqlalchemy as sa
+from engines import World, deliver
+from recorder import UPDATING
+
+from hostspec import Alert, Identity, Limit, Outcome, OutcomeKind, Place
+from hostspec.delivery import dispatch, keeping, sharing, spending
+from hostspec.delivery import writer as writers
+from hostspec.delivery.desk import DeskError
+from hostspec.delivery.engine import Engine
+from hostspec.delivery.writer import Writer
+from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
+
+pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+DISK = Place("pager.page", "acme", "all", "disk")
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+
+@pytest.fixture
+def aside() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+def waits(world: World, running: Future[Any]) -> bool:
+    """Let a thread go on until it ends, or waits for a lock; say whether it waits."""
+    while not running.done():
+        if world.execute(WAITING)[0][0]:
+            return True
+    return False
+
+
+def test_a_resolve_is_not_seen_before_the_trigger_that_came_first(
+    world: World, aside: ThreadPoolExecutor
+) -> None:
+    with world.database.begin() as connection:
+        world.engine.accept(Alert("disk"), connection=connection)
+        resolving = aside.submit(world.say, "disk", "resolved")
+        assert waits(world, resolving)
+        assert world.drain() == []
+    resolving.result()
+    world.drain()
+
+    assert world.open == []
+    assert [row.status for row in world.execute("SELECT status FROM alerts")] == ["resolved"]
+
+
+def test_of_several_alerts_each_is_locked_in_the_same_order(
+    world: World, aside: ThreadPoolExecutor
+) -> None:
+    alerts = [Alert(str(number)) for number in range(20)]
+    ways = [alerts, alerts[::-1]] * 20
+    list(aside.map(world.engine.accept_many, ways))
+
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    assert world.execute(deadlocks) == [(0,)]
+    assert world.execute("SELECT count(*) FROM statements") == [(20 * len(ways),)]
+
+
+def test_very_many_alerts_are_accepted_at_once(world: World, aside: ThreadPoolExecutor) -> None:
+    """The server has room for some thousands of locks."""
+    with world.database.begin() as connection:
+        world.engine.accept(Alert("7"), connection=connection)
+        many = aside.submit(
+            world.engine.accept_many, [Alert(str(number)) for number in range(20_000)]
+        )
+        assert waits(world, many)
+        more = aside.submit(world.say, "elsewhere")
+    many.result()
+    more.result()
+
+    assert world.execute("SELECT count(*) FROM statements") == [(20_002,)]
+
+
+def test_what_others_decide_about_is_not_claimed(world: World) -> None:
+    world.say("disk")
+    world.say("cpu", severity="info")
+    world.engine._plan()
+    with world.database.begin() as connection:
+        sharing.lock(connection, [DISK])
+        assert world.drain() == []
+    assert world.later(1) == ["trigger disk", "trigger cpu"]
+
+
+def test_a_lane_that_others_claim_in_is_left_alone(world: World) -> None:
+    world.say("disk")
+    world.engine._plan()
+    with world.database.begin() as connection:
+        assert dispatch.claim(connection, "other", world.clock.now)
+        assert world.drain() == []
+
+
+def test_what_was_claimed_while_it_was_counted_counts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.fail(OutcomeKind.UNREACHABLE)
+    world.say("disk")
+    world.say("cpu")
+    world.drain(1)
+    world.clock.now += 2
+    with world.database.begin() as connection:
+        assert dispatch.claim(connection, "other", world.clock.now)
+    # as if the count were of the moment before
+    ready = sa.select(dispatch.lanes).where(dispatch._IS_DUE)
+    monkeypatch.setattr(dispatch, "_READY", ready)
+
+    with world.database.begin() as connection:
+        assert dispatch.claim(connection, "me", world.clock.now) is None
+
+
+def test_one_process_plans_at_a_time(world: World) -> None:
+    world.say("disk")
+    with world.database.begin() as connection:
+        assert sharing.turn(connection, sharing.PLANNING)
+        assert world.drain() == []
+    assert world.drain() == ["trigger disk"]
+
+
+def test_one_process_keeps_house_at_a_time(world: World) -> None:
+    world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.MISCONFIGURED)
+    world.say("disk")
+    world.drain()
+    with world.database.begin() as connection:
+        assert sharing.turn(connection, sharing.KEEPING)
+        world.later(301)
+        assert world.observer.names == []
+    world.drain()
+    assert "delayed" in world.observer.names
+
+
+def in_turn(
+    world: World, aside: ThreadPoolExecutor, work: Callable[[], Any], meanwhile: Callable[..., Any]
+) -> Future[Any]:
+    """Do something about the incident while somebody else decides about it, who is first."""
+    with world.database.begin() as connection:
+        sharing.lock(connection, [DISK])
+        running = aside.submit(work)
+        assert waits(world, running)
+        meanwhile(connection)
+    return running
+
+
+def test_what_an_attempt_came_to_is_written_in_turn(
+    world: World, aside: ThreadPoolExecutor
+) -> None:
+    world.say("disk")
+    world.engine._plan()
+    with world.database.begin() as connection:
+        claim = dispatch.claim(connection, "me", world.clock.now)
+    assert claim
+    actions = world.plugins.actions
+
+    def write(how: str) -> None:
+        def work(connection: sa.Connection) -> None:
+            if how == "settle":
+                dispatch.settle(
+                    connection,
+                    claim,
+                    Outcome(OutcomeKind.DELIVERED),
+                    world.clock.now,
+                    arrived=True,
+                    limits=(),
+                    actions=actions,
+                )
+            elif how == "strand":
+                dispatch.strand(connection, claim, "gone", world.clock.now)
+            elif how == "give back":
+                dispatch.give_back(connection, claim, world.clock.now, actions)
+            else:
+                held = dispatch.held(connection)
+                dispatch.take_over(connection, held, "me", world.clock.now, actions)
+
+        Writer(world.database).run(work)
+
+    for how in ("settle", "strand", "give back", "take over"):
+        world.execute("UPDATE deliveries SET holder = 'me'")
+
+        def take(connection: sa.Connection) -> None:
+            connection.execute(sa.text("UPDATE deliveries SET holder = 'other'"))
+
+        in_turn(world, aside, lambda how=how: write(how), take).result()
+        assert world.execute("SELECT holder, state FROM deliveries") == [("other", "waiting")]
+
+
+def test_a_plan_is_written_in_turn(world: World, aside: ThreadPoolExecutor) -> None:
+    world.say("disk")
+    world.drain()
+    world.say("disk", "resolved")
+
+    def release(connection: sa.Connection) -> None:
+        connection.execute(sa.text("UPDATE incidents SET version = version + 1, rules = '[]'"))
+
+    planning = in_turn(world, aside, world.engine._plan, release)
+    assert planning.result() == 0  # what it saw has changed
+    assert world.drain() == ["resolve disk"]
+
+
+def test_a_person_decides_in_turn(world: World, aside: ThreadPoolExecutor) -> None:
+    world.fail(OutcomeKind.REFUSED)
+    world.say("disk")
+    world.drain()
+    desk, number = world.engine.desk, world.entry().id
+
+    def finish(connection: sa.Connection) -> None:
+        connection.execute(sa.text("UPDATE deliveries SET state = 'collapsed'"))
+
+    replaying = in_turn(world, aside, lambda: desk.replay(number), finish)
+    with pytest.raises(DeskError, match="it is collapsed"):
+        replaying.result()
+
+    world.say("disk")
+    world.drain()
+    (case,) = desk.incidents()
+
+    def close(connection: sa.Connection) -> None:
+        connection.execute(sa.text("UPDATE incidents SET active = false"))
+
+    resolving = in_turn(world, aside, lambda: desk.resolve(case.id), close)
+    with pytest.raises(DeskError, match="no open incident"):
+        resolving.result()
+
+
+def test_what_is_said_of_an_old_incident_keeps_it(world: World, aside: ThreadPoolExecutor) -> None:
+    world.say("disk")
+    world.drain()
+
+    def forget() -> int:
+        now = world.clock.now
+        return Writer(world.database).run(lambda c: keeping.forget(c, now + 1, now, 10))
+
+    def touch(connection: sa.Connection) -> None:
+        later = {"now": world.clock.now + 10}
+        connection.execute(sa.text("UPDATE incidents SET changed_at = :now"), later)
+
+    assert in_turn(world, aside, forget, touch).result() == 0
+    assert world.open == ["disk"]
+
+
+def test_what_is_said_of_an_old_alert_keeps_it(world: World, aside: ThreadPoolExecutor) -> None:
+    world.say("disk", "resolved")
+    world.drain()
+
+    def prune() -> int:
+        return Writer(world.database).run(lambda c: keeping.prune(c, world.clock.now + 1, 10))
+
+    with world.database.begin() as connection:
+        later = {"now": world.clock.now + 10}
+        connection.execute(sa.text("UPDATE alerts SET seen_at = :now"), later)
+        pruning = aside.submit(prune)
+        assert waits(world, pruning)
+    pruning.result()
+    assert world.execute("SELECT count(*) FROM alerts") == [(1,)]
+
+
+def test_the_last_message_of_a_budget_is_taken_once(world: World) -> None:
+    limit = Limit("key", 2, 60.0)
+    now = world.clock.now
+    with world.database.begin() as connection:
+        given = {"urgent": True, "taken": (), "taken_at": now, "paused_until": 0.0}
+        spending.account(connection, [limit], now, **given)
+    with world.database.begin() as one, world.database.read() as two:
+        seen = spending.of(one, '["key"]')
+        assert spending.free_at(seen, now, urgent=True) > now
+        purses = [attrs.evolve(each, limit=Limit("key", 4, 60.0)) for each in seen]
+        assert spending.take(one, purses, now, urgent=True) is None
+        assert spending.of(two, '["none"]') == ()
+
+
+def test_a_budget_that_several_learn_of_at_once_counts_them_all(
+    world: World, aside: ThreadPoolExecutor
+) -> None:
+    limit, now = Limit("key", 100, 60.0), world.clock.now
+    barrier = threading.Barrier(8)
+
+    def learn(_: int) -> None:
+        with world.database.begin() as connection:
+            connection.execute(sa.text("SELECT 1"))
+            barrier.wait(30)
+            spending.account(
+                connection,
+                [limit],
+                now,
+                urgent=True,
+                taken=(),
+                taken_at=now,
+                paused_until=0.0,
+            )
+
+    world.database.migrate()
+    list(aside.map(learn, range(8)))
+    with world.database.read() as connection:
+        (purse,) = spending.of(connection, '["key"]')
+    assert list(purse.budget.used.values()) == [(8, 0)]
+
+
+def test_who_waits_for_each_other_goes_on(world: World, aside: ThreadPoolExecutor) -> None:
+    barrier = threading.Barrier(2, timeout=30)
+    ran: list[str] = []
+
+    def crossing(first: str, second: str) -> Callable[[sa.Connection], str]:
+        def work(connection: sa.Connection) -> str:
+            ran.append(first)
+            sharing.lock(connection, [Identity("", first)])
+            if len(ran) <= 2:
+                barrier.wait()
+            sharing.lock(connection, [Identity("", second)])
+            return first
+
+        return work
+
+    writer = Writer(world.database)
+    ways = [crossing("a", "b"), crossing("b", "a")]
+    assert list(aside.map(writer.run, ways)) == ["a", "b"]
+    assert len(ran) == 3
+
+
+def test_who_is_undone_again_and_again_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "PAUSE", 0.0)
+    ran = []
+
+    def work(connection: sa.Connection) -> None:
+        ran.append(1)
+        connection.exec_driver_sql("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$")
+
+    with pytest.raises(StoreError):
+        Writer(world.database).run(work)
+    assert len(ran) == writers.TRIES
+
+
+def test_a_fault_of_the_work_is_not_tried_again(world: World) -> None:
+    ran = []
+
+    def work(connection: sa.Connection) -> None:
+        ran.append(1)
+        connection.exec_driver_sql("SELECT 1 / 0")
+
+    with pytest.raises(StoreError, match="division by zero"):
+        Writer(world.database).run(work)
+    assert ran == [1]
+
+
+def test_the_servers_clock_counts(
+    world: World, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    engine = Engine(database, world.plugins, [])
+    engine.accept(Alert("disk"))
+    query = "SELECT abs(accepted_at - extract(epoch FROM now())) FROM statements"
+    assert world.execute(query)[0][0] < 60
+
+
+def test_the_clock_is_asked_again_and_counts_on_while_the_server_is_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elapsed = 1000.0
+    monkeypatch.setattr(sharing, "_elapsed", lambda: elapsed)
+    clock = sharing.ServerClock(database)
+    first = clock()
+    elapsed += 5
+    assert clock() == first + 5
+    elapsed += 3600  # stopped, and woken
+    asked = clock()
+    assert first <= asked < first + 60
+
+    def fail(*_: Any) -> Any:
+        raise StoreError("away")
+
+    monkeypatch.setattr(database, "read", fail)
+    elapsed += 20
+    assert clock() == asked + 20
+    with pytest.raises(StoreError, match="away"):
+        sharing.ServerClock(database)()
+
+
+def test_a_process_that_froze_keeps_nobody_waiting_for_long(database: Database) -> None:
+    with database.read() as connection:
+        shown = connection.execute(sa.text("SHOW idle_in_transaction_session_timeout"))
+        assert shown.scalar() == "10s"
+
+
+def test_an_attempt_of_a_ticket_is_not_given_up_because_a_session_was_cut(
+    worlds: Callable[..., World],
+) -> None:
+    world = worlds(can=UPDATING)
+    cut = sa.text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+    def lose_everything(_: object) -> None:
+        session = world.engine._presence
+        assert session
+        with world.database.read() as connection:
+            connection.execute(cut)
+        world.engine._keep_house(session.name)
+
+    world.page.behaviour["send"] = deliver(lose_everything)
+    world.say("disk")
+    assert world.drain() == ["trigger disk"]
+    assert world.states == ["delivered"]
