@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import filelock
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
@@ -133,9 +133,11 @@ class SessionPresence(Presence):
     def leave(self) -> None:
         """End the session."""
         left, self._connection, self._present = self._connection, None, False
-        with contextlib.suppress(DBAPIError):
-            if left is not None:
-                left.close()
+        if left is None:
+            return
+        with contextlib.suppress(SQLAlchemyError), left:
+            # at once: the server takes its time to notice that a session has ended
+            left.execute(sa.select(sa.func.pg_advisory_unlock(_number(self.name))))
 
     def _hold(self) -> None:
         # the server may believe for a while that a session lives that was cut off
