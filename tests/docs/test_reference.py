@@ -164,7 +164,7 @@ def test_the_page_on_testing_has_every_option() -> None:
     assert {each for each in options - {"-h", "--help"} if f"`{each} " not in text} == set()
 
 
-COMMANDS = ("operate.md", "accounts.md")
+COMMANDS = ("operate.md", "accounts.md", "store.md")
 
 
 def _commands(command: click.Command = main) -> Iterator[click.Command]:

@@ -18,6 +18,7 @@ from hostspec.host import (
     demo,
     services_cli,
     statements,
+    store_cli,
     trial,
 )
 from hostspec.host.commands import DEFAULT_FILE, example, speaks_plainly, with_config
@@ -209,5 +210,5 @@ def demo_command(provider: str | None) -> None:
     sys.exit(0 if demo.run(demonstrations[name], Screen()) else 1)
 
 
-for _command in (*accounts_cli.COMMANDS, services_cli.services):
+for _command in (*accounts_cli.COMMANDS, services_cli.services, store_cli.store):
     main.add_command(_command)

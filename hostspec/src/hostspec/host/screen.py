@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Progress(Protocol):
     """Counts what was done."""
 
-    def advance(self) -> None:
-        """Count one more."""
+    def advance(self, count: int = 1) -> None:
+        """Count what was done since."""
 
 
 def printable(text: str) -> str:
@@ -80,7 +80,7 @@ class Screen:
 
 
 class _NoProgress:
-    def advance(self) -> None:
+    def advance(self, count: int = 1) -> None:
         pass
 
 
@@ -193,8 +193,8 @@ class _Stream:
             task = bar.add_task(title, total=total)
 
             class _Bar:
-                def advance(self) -> None:
-                    bar.advance(task)
+                def advance(self, count: int = 1) -> None:
+                    bar.advance(task, count)
 
             yield _Bar()
 
