@@ -507,6 +507,7 @@ def _details() -> Any:
         "Details",
         help="Added to the alert's, by name. Each may be a template.",
         default=FrozenDict(),
+        check=templates.fault,
     )
 
 
@@ -514,12 +515,9 @@ def _links() -> Any:
     return setting("Links", help="Added to the alert's.", default=())
 
 
-def _details_faults(details: Mapping[str, str]) -> Iterator[Fault]:
-    for name, text in details.items():
-        if not name.strip():
-            yield Fault("details", "has an entry without a name")
-        if reason := templates.fault(text):
-            yield Fault(f"details.{name}", reason)
+def _nameless_faults(details: Mapping[str, str]) -> Iterator[Fault]:
+    if not all(name.strip() for name in details):
+        yield Fault("details", "has an entry without a name")
 
 
 @attrs.frozen(kw_only=True)
@@ -650,8 +648,8 @@ class TriggerSettings:
         )
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse details that are no templates."""
-        return _details_faults(self.details)
+        """Refuse details without a name."""
+        return _nameless_faults(self.details)
 
 
 @attrs.frozen(kw_only=True)
@@ -672,7 +670,7 @@ class ChangeSettings:
     links: tuple[LinkSettings, ...] = _links()
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse details that are no templates, and changes that nothing would begin."""
+        """Refuse details without a name, and changes that nothing would begin."""
         if Status.FIRING not in self.statuses:
             yield Fault("statuses", f"must hold {Status.FIRING.value!r}")
-        yield from _details_faults(self.details)
+        yield from _nameless_faults(self.details)

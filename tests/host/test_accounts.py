@@ -167,7 +167,7 @@ def test_a_name_is_given_once(workspace: Workspace) -> None:
             f"there is an account '{name}' already ({place}); give this one another name, or "
             f"see `alerthost services {name}` and `alerthost disconnect {name}`"
         ]
-    assert refused(workspace.here("connect", "pagerduty", " ")) == ["is blank"]
+    assert refused(workspace.here("connect", "pagerduty", " ")) == ["the name is blank"]
 
 
 def test_a_provider_has_to_be_enabled(workspace: Workspace) -> None:
@@ -302,3 +302,39 @@ def test_a_new_key_is_printed_or_written_for_its_owner_alone(workspace: Workspac
         "no/alerthost.key: cannot be written: No such file or directory"
     ]
     assert path.read_text() == key
+
+
+def test_a_mistake_is_not_called_something_missing(workspace: Workspace) -> None:
+    arguments = ("--set", "base_url=http://evil.example", "--service", "a=env:PD_CHECKOUT")
+
+    assert refused(workspace.here("connect", "pagerduty", "acme", *arguments)) == [
+        "base_url: 'http://evil.example' is not encrypted; only loopback may be plain http"
+    ]
+
+
+@pytest.mark.parametrize("way", ["--discover", "--install-flow"])
+def test_who_connects_an_account_again_is_told_to_leave_its_name_out(
+    workspace: Workspace, way: str
+) -> None:
+    connect(workspace)
+
+    (told,) = refused(workspace.here("connect", "pagerduty", "acme", way))
+
+    assert told.startswith("there is an account 'acme' already")
+    assert told.endswith("; to connect it again, leave the name out")
+
+
+def test_an_account_of_the_file_and_one_of_the_store_may_not_share_a_name(
+    workspace: Workspace,
+) -> None:
+    connect(workspace)
+    workspace.configure(('services = ["checkout", "platform"]', 'services = ["nope"]'))
+
+    run = workspace.here("installations")
+
+    reason = "the name 'acme' is there twice; rename or remove one of both"
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-2:] == [
+        f"alerthost.toml, line 4: {reason}",
+        f"{STORE}: {reason}",
+    ]

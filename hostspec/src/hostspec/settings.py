@@ -53,7 +53,7 @@ class SettingInfo:
         minimum: the least number, or None; of a list's entries too.
         maximum: the greatest number, or None; of a list's entries too.
         least_items: how many entries a list or table needs at the least.
-        check: gives the reason why a value is wrong, or None.
+        check: gives the reason why a value is wrong, or None; of a table, why an entry is.
     """
 
     label: str
@@ -358,7 +358,8 @@ def _wrong(value: Any, info: SettingInfo) -> list[Fault]:
     if isinstance(value, (tuple, Mapping)) and len(value) < info.least_items:
         reasons.append(("", f"has {len(value)} entries; needs at least {info.least_items}"))
     if info.check and not any(reason for _, reason in reasons):
-        reasons.append(("", info.check(value)))
+        checked = value if isinstance(value, Mapping) else {"": value}
+        reasons += [(name, info.check(each)) for name, each in checked.items()]
     return [Fault(path, reason) for path, reason in reasons if reason]
 
 

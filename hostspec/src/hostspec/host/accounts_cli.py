@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -15,7 +16,7 @@ from hostspec.demonstration import Table
 from hostspec.discovery import DiscoveryError
 from hostspec.faults import Fault
 from hostspec.host import given, prompts
-from hostspec.host.accounts import Accounts, at_hand
+from hostspec.host.accounts import Account, Accounts, at_hand
 from hostspec.host.commands import example, speaks_plainly, with_config
 from hostspec.host.screen import Screen, printable
 from hostspec.host.source import ConfigurationError, refuse
@@ -57,7 +58,7 @@ def _top(fault: Fault) -> str:
 
 
 def _refuse_incomplete(faults: Sequence[Fault], wrong: Sequence[Fault]) -> None:
-    if faults and faults != wrong:
+    if len(faults) > len(wrong):
         how = (
             "give what is missing with --set NAME=VALUE, --service NAME=REFERENCE or "
             "--settings FILE; at a terminal it is asked for"
@@ -129,7 +130,8 @@ def connect(  # noqa: PLR0913 -- one argument for each option
     asked = _Given(file, settings, () if discover else services)
     with at_hand(path) as accounts:
         if name is not None and (fault := accounts.name_fault(name)):
-            refuse("", fault)
+            again = "; to connect it again, leave the name out" if install_flow or discover else ""
+            refuse("", f"{fault}{again}")
         if install_flow:
             connected = _connect_in_browser(
                 accounts, provider, asked, screen, name=name or "", port=port, opens=not no_browser
@@ -142,6 +144,8 @@ def connect(  # noqa: PLR0913 -- one argument for each option
         else:
             connected = _connect_by_hand(accounts, provider, asked, screen, name)
         _tell_connected(accounts, connected, screen)
+        if name not in (None, connected.installation.name):
+            screen.note(f"the account was there already, so {name} is not its name")
 
 
 def _connect_by_hand(
@@ -291,8 +295,20 @@ def installations(path: Path) -> None:
         for note in accounts.notes():
             screen.note(note)
         faults = [fault for account in found for fault in account.complaints]
+        faults += _of_one_name(found)
     if faults:
         raise ConfigurationError(faults)
+
+
+def _of_one_name(accounts: Sequence[Account]) -> list[Fault]:
+    counted = Counter(account.name for account in accounts)
+    return [
+        Fault(
+            account.place, f"the name {account.name!r} is there twice; rename or remove one of both"
+        )
+        for account in accounts
+        if counted[account.name] > 1
+    ]
 
 
 @click.command(short_help="Remove an account from the store.")

@@ -64,6 +64,10 @@ class Screen:
         """Show a line of what a person should look at."""
         self._err.line(text, style)
 
+    def explain(self, text: str) -> None:
+        """Show help beside a question; a terminal's lines end between words."""
+        self._err.paragraph(text, "dim")
+
     def note(self, text: str) -> None:
         """Show what a person should know, though nothing is wrong."""
         self.complain(printable(f"note: {text}"), "yellow")
@@ -109,6 +113,12 @@ class _Stream:
     def line(self, text: str, style: str) -> None:
         if self._console:
             self._console.print(text, style=style or None, markup=False, soft_wrap=True)
+        else:
+            self.plain(text)
+
+    def paragraph(self, text: str, style: str) -> None:
+        if self._console:
+            self._console.print(text, style=style, markup=False)
         else:
             self.plain(text)
 
