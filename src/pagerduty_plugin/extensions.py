@@ -121,6 +121,7 @@ class _Asking:
         """Ask where it goes, and whether at all."""
         known = tuple(dict.fromkeys((*self._question.services, *wanted.services)))
         answers = []
+        suppressing: list[Answer] = []
         for answer in self._ask("pagerduty_services", services=known, chosen=wanted.services):
             if type(answer.value) is not Suppress:
                 answers.append(answer)
@@ -129,7 +130,9 @@ class _Asking:
             elif self._question.alert.status is not Status.FIRING:
                 self._note(answer, "suppressed a follow-up, which does not count")
             else:
-                return attrs.evolve(wanted, suppression=self._suppression(answer))
+                suppressing.append(answer)
+        if suppressing:
+            return attrs.evolve(wanted, suppression=self._suppression(suppressing[0]))
 
         def read(answer: Answer) -> tuple[str, ...]:
             value = (answer.value,) if _is_text(answer.value) else answer.value
@@ -221,6 +224,7 @@ class _Asking:
             answer.value.reason,
             answer.plugin,
             (question.rule,) if question.rule else (),
+            tuple(self.notes),
         )
 
     def _refuse(self, hook: str, answer: Answer, right: str) -> None:

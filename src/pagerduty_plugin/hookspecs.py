@@ -75,12 +75,15 @@ class PagerDutySpec:
 
         Example::
 
+            from urllib.parse import quote
+
             from hostspec import hookimpl
 
             @hookimpl
             def pagerduty_dedup_key(alert):
                 cluster = alert.labels.get("cluster")
-                return f"{alert.scope}/cluster/{cluster}" if cluster else None
+                scope = quote(alert.scope, safe="")  # no slash of its own ends it
+                return f"{scope}/cluster/{cluster}" if cluster else None
         """
 
     @hookspec

@@ -23,8 +23,11 @@ LONGEST_PAUSE: Final = 300.0
 last 60 seconds, and advises to back off "a few minutes"."""
 
 
-_KEY_BLAMED: Final = re.compile(r"'routing_key'|invalid ?routing ?key", re.IGNORECASE)
-"""How PagerDuty has spoken of a wrong key, in JSON and in plain text."""
+_KEY_UNKNOWN: Final = re.compile(r"invalid ?routing ?key", re.IGNORECASE)
+"""How PagerDuty has spoken, in plain text, of a key that it does not know."""
+
+_KEY_MALFORMED: Final = "'routing_key'"
+"""How PagerDuty has spoken, in JSON, of a key of the wrong form."""
 
 
 @attrs.frozen
@@ -119,6 +122,11 @@ def _judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
     return Outcome(OutcomeKind.REFUSED, reason)
 
 
+def is_key_unknown(text: str) -> bool:
+    """Say whether PagerDuty's words are that it knows no such key, though it has the right form."""
+    return bool(_KEY_UNKNOWN.search(text))
+
+
 def _json(text: str) -> Mapping[str, object]:
     try:
         parsed = json.loads(text)
@@ -141,7 +149,7 @@ def _blames_routing_key(text: str) -> bool:
     """
     errors = _json(text).get("errors")
     told = errors if isinstance(errors, list) and errors else [text]
-    return all(_KEY_BLAMED.search(str(each)) for each in told)
+    return all(is_key_unknown(str(each)) or _KEY_MALFORMED in str(each).lower() for each in told)
 
 
 def read_pause(header: str, now: dt.datetime) -> float | None:

@@ -37,6 +37,7 @@ from pagerduty_plugin.client import Client
 from pagerduty_plugin.enrichment import enrich
 from pagerduty_plugin.extensions import Decision, Question, Unextended, decide
 from pagerduty_plugin.keys import fingerprint
+from pagerduty_plugin.reply import is_key_unknown
 from pagerduty_plugin.settings import (
     ALERT_KEY,
     DEFAULT_SEVERITY,
@@ -49,6 +50,10 @@ from pagerduty_plugin.wording import Speaker
 
 PATH: Final = "/v2/enqueue"
 """Where the Events API v2 takes alert events."""
+
+_LOOK_ALIKE: Final = (
+    "a key of another region, or of an integration for the Events API v1, looks the same"
+)
 
 
 @attrs.frozen
@@ -125,7 +130,9 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             return (decided.suppression,)
         if not decided.services:
             reason = addressing.nobody(settings.services, installation)
-            return (Suppression(self.name, installation.name, reason, rules=rules),)
+            return (
+                Suppression(self.name, installation.name, reason, rules=rules, notes=decided.notes),
+            )
         follow_ups = tuple(
             later
             for later in (Operation.ACKNOWLEDGE, Operation.RESOLVE)
@@ -143,7 +150,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
                     operation=operation,
                     place=Place(self.name, installation.name, destination, told.key),
                     alert=alert.identity,
-                    severity=decided.severity,
+                    severity=Severity(event.SEVERITIES[decided.severity]),
                     message=told.message,
                     rules=rules,
                     repairs=(*alert.repairs, *told.repairs),
@@ -235,9 +242,13 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         )
         url = f"{installation.settings.events_url}{PATH}"
         network = installation.settings.network
-        return posting.post(
+        outcome = posting.post(
             self._client, url, body, routing_key=routing_key, network=network, now=None
         )
+        if outcome.kind is OutcomeKind.MISCONFIGURED and is_key_unknown(outcome.reason):
+            # of a key that has the right shape, and may never have worked
+            outcome = attrs.evolve(outcome, reason=f"{outcome.reason}; {_LOOK_ALIKE}")
+        return outcome
 
     def aimed_at(self, destination: Destination) -> TriggerSettings:
         """Page one service with all that the alert says."""

@@ -217,6 +217,14 @@ def test_a_sound_provider_that_probes_and_connects_passes() -> None:
     assert failing(broken(provider=kind, action=Probing, setup_settings={"app": "one"})) == {}
 
 
+def test_a_problem_that_nobody_was_told_of_may_be_told_with_what_neither_opens_nor_closes() -> None:
+    def change(opening, closing):
+        said = attrs.evolve(opening, operation=Operation.ACKNOWLEDGE)
+        return [opening, said, closing]
+
+    assert failing(broken(action=missing(change))) == {}
+
+
 # --- names and settings
 
 
@@ -811,6 +819,13 @@ class Trusting(Connect):
         return super().finish(parameters, pending, installations=installations, now=now)
 
 
+class Gullible(Connect):
+    """Connects whoever comes back."""
+
+    def finish(self, parameters, pending, *, installations=(), now=None):
+        return None
+
+
 class Altering(Connect):
     def begin(self, *arguments, **named):
         begun = super().begin(*arguments, **named)
@@ -843,6 +858,7 @@ BROKEN = [
     ("setup", connecting(Hurried(), app="one"), "time.time"),
     ("setup", connecting(Altering(), app="one"), "the pending setup is no JSON"),
     ("setup", connecting(Trusting(), app="one"), "ends as missing_answer where reused_state"),
+    ("setup", connecting(Gullible(), app="one"), "ends as connected where wrong_state"),
     ("setup", connecting(Hasty(), app="one"), "ends as KeyError"),
     ("missed", broken(action=missing(lambda opening, _: [opening])), "does not close"),
     ("missed", broken(action=missing(lambda _, closing: closing)), "something else than a list"),

@@ -179,8 +179,13 @@ def test_the_example_of_actions_plans_and_sends(
     alert = Alert("db-1/disk", "Disk full", severity="critical")
     installation = Installation("pager", "acme", None)
     (delivery,) = action.plan(alert, action.settings(), installation, rule="Pages")
-    assert delivery.place == Place("pager.page", "acme", "all", "/db-1/disk")
+    assert delivery.place == Place("pager.page", "acme", "all", '["", "db-1/disk"]')
     assert delivery.rules == ("Pages",)
+    slashes = [
+        action.plan(Alert(key, scope=scope), action.settings(), installation)[0].place
+        for scope, key in (("a/b", "c"), ("a", "b/c"))
+    ]
+    assert len(set(slashes)) == 2
     assert action.send(delivery, installation, SendContext()).delivered
     assert capsys.readouterr().out == "Disk full\n"
 

@@ -37,6 +37,13 @@ def test_the_page_posts_what_it_prints(host: Host, chat_room: ChatRoom) -> None:
     ]
 
 
+def test_a_slash_keeps_problems_apart(host: Host) -> None:
+    alerts = [Alert(key, "Full", scope=scope) for scope, key in (("a/b", "c"), ("a", "b/c"))]
+    assert [len(host.handle(alert).receipts) for alert in alerts] == [1, 1]
+    (held,) = host.held_by(alerts[0].identity)
+    assert held.holders == (alerts[0].identity,)
+
+
 def test_a_scope_keeps_problems_apart(host: Host, chat_room: ChatRoom) -> None:
     for scope in ("shop", "bank"):
         host.handle(Alert("db-1/disk", "Disk full", scope=scope, severity="error"))
@@ -44,7 +51,7 @@ def test_a_scope_keeps_problems_apart(host: Host, chat_room: ChatRoom) -> None:
     assert [post["text"] for post in chat_room.posts[2:]] == [
         "[error] Disk full",
         "[error] Disk full",
-        "Resolved: bank/db-1/disk",
+        "Resolved: db-1/disk",
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +65,67 @@ def test_a_closed_input_is_an_empty_one(workspace: Workspace, command: str, told
     assert run.returncode == (2 if told else 0)
     assert run.stderr.startswith(told)
     assert b"Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["both", "errors"])
+def test_the_alerts_go_out_though_the_terminal_is_closed(
+    workspace: Workspace, *, both: bool
+) -> None:
+    """Between two alerts, with the bar of the progress on it."""
+    workspace.configure()
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "hostspec.host", "send"],
+        cwd=workspace.folder,
+        env=workspace.environment({"COLUMNS": "80", "TERM": "xterm"}),
+        stdin=subprocess.PIPE,
+        stdout=terminal if both else subprocess.PIPE,
+        stderr=terminal,
+    ) as process:
+        os.close(terminal)
+        assert process.stdin
+        process.stdin.write(line("first", severity="fatal", odd=1).encode())
+        process.stdin.flush()
+        shown = b""
+        while b"repaired" not in shown:
+            shown += os.read(controller, 65536)
+        os.close(controller)
+        told, _ = process.communicate("".join(line(f"next-{n}") for n in range(3)).encode())
+
+    assert len(workspace.fake.incidents) == 8
+    assert process.returncode == 1
+    if not both:
+        assert told.endswith(b"4 alerts, 8 deliveries (8 delivered), 1 repair\n")
+
+
+def test_a_table_on_a_closed_terminal_is_no_traceback() -> None:
+    controller, terminal = pty.openpty()
+    code = (
+        "import sys\n"
+        "from hostspec.host.screen import Screen\n"
+        "from hostspec.demonstration import Table\n"
+        "screen = Screen()\n"
+        "screen.say('zero')\n"
+        "sys.stdin.read()\n"
+        "screen.table(Table('T', ('a',), (('1',),)))\n"
+        "screen.say('one')\n"
+        "screen.give('two')\n"
+        "sys.exit(7 if screen.is_broken else 0)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        while b"zero" not in shown:
+            shown += os.read(controller, 65536)
+        os.close(controller)
+        _, errors = process.communicate()
+
+    assert (process.returncode, errors) == (7, b"")
 
 
 def test_what_the_output_has_no_letter_for_is_spelled_out(workspace: Workspace) -> None:

@@ -43,7 +43,7 @@ def test_what_is_well_is_told_in_few_lines_and_nothing_is_sent(workspace: Worksp
 @pytest.mark.parametrize(
     ("severity", "told"),
     [
-        ("default", "severities: as given"),
+        ("default", "severities: debug -> info; others as given"),
         (
             "warning",
             "severities: critical -> warning, error -> warning, info -> warning, "
@@ -141,7 +141,10 @@ def test_online_reaches_every_service_and_changes_nothing(workspace: Workspace) 
         (captive_portal(), "unreachable    acme/checkout     not PagerDuty answered, 200: "),
         (failing(503), "faulted        acme/checkout     503: "),
         (throttling(), "throttled      acme/checkout     429: "),
-        (refusing(), "misconfigured  acme/checkout     400: Invalid routing key"),
+        (
+            refusing(),
+            "misconfigured  acme/checkout     400: Invalid routing key; a key of another region, ",
+        ),
     ],
     ids=["reset", "portal", "503", "429", "key"],
 )
@@ -307,7 +310,11 @@ def test_what_is_not_sent_and_what_is_noted_is_told(checked: Any) -> None:
 
     def plan(alert):
         if alert.severity is Severity.DEBUG:
-            return [Suppression("pager.page", "acme", "nobody cares", "night-watch")]
+            return [
+                Suppression(
+                    "pager.page", "acme", "nobody cares", "night-watch", notes=("another failed",)
+                )
+            ]
         if alert.severity is Severity.INFO:
             return []
         installation = rule_of(plugins_of(action)).actions[0].installation
@@ -324,6 +331,7 @@ def test_what_is_not_sent_and_what_is_noted_is_told(checked: Any) -> None:
         "note: rule 'Pages': no firing alert of info is sent",
         "note: rule 'Pages': an enricher sulked",
         "note: rule 'Pages': suppressed: nobody cares",
+        "note: rule 'Pages': another failed",
     ]
 
 
@@ -339,6 +347,52 @@ def test_an_installation_without_services_is_told(
     assert out[-1] == "All well: 1 installation, 0 services, 1 rule, 0 reached. Nobody was paged."
 
 
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (RuntimeError("secret"), "cannot say where things go: RuntimeError at test_check.py:"),
+        (SystemExit("secret"), "cannot say where things go: SystemExit at test_check.py:"),
+        (None, "cannot say where things go: TypeError at destinations.py:"),
+        (["all"], "names what is no destination"),
+    ],
+)
+def test_a_provider_that_cannot_name_its_services_is_a_fault(
+    checked: Any, monkeypatch: pytest.MonkeyPatch, answer: Any, reason: str
+) -> None:
+    monkeypatch.setattr(sys.modules["recorder"].Pager, "destinations", lambda *_: _said(answer))
+    action = Probing()
+
+    code, out, err = checked(action)
+
+    assert code == 2
+    [told] = err
+    assert told.startswith(f"installation 'acme': the provider pager {reason}")
+    assert "secret" not in told
+    assert out == ["1 fault. Nothing was sent."]
+    assert action.sent == []
+
+
+def test_a_fault_of_an_installation_in_the_file_has_its_line(
+    checked: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "alerthost.toml"
+    table = "[[installations]]\nprovider = 'pager'\nname = 'acme'\n"
+    file.write_text(table + file.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(sys.modules["recorder"].Pager, "destinations", lambda *_: [None])
+
+    _, _, [told] = checked(Probing())
+
+    assert told.startswith(f"{file}, line 1: installation 'acme': the provider pager names what")
+
+
+def test_an_interruption_is_no_fault(checked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = KeyboardInterrupt()
+    monkeypatch.setattr(sys.modules["recorder"].Pager, "destinations", lambda *_: _said(answer))
+
+    with pytest.raises(KeyboardInterrupt):
+        checked(Probing())
+
+
 def test_the_first_action_that_can_probe_a_service_does(checked: Any) -> None:
     class Silent(Probing):
         name = "pager.announce"
@@ -347,5 +401,6 @@ def test_the_first_action_that_can_probe_a_service_does(checked: Any) -> None:
     plugins = load([], own={"pager": PagerPlugin(Silent(), Probing())})
     rule = rule_of(plugins)
     loaded = Configuration(plugins, (rule.actions[0].installation,), (rule,))
-    [reached] = check._reach(loaded)
+    everywhere = {"acme": loaded.plugins.providers["pager"].destinations(loaded.installations[0])}
+    [reached] = check._reach(loaded, everywhere)
     assert (reached["outcome"], reached["target"]) == ("delivered", "the pager")

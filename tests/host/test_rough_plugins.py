@@ -65,6 +65,21 @@ def test_explain_shows_what_cannot_be_planned(
     assert "  rule 'Shouts': the action rough.shout could not plan: RuntimeError" in run.stdout
 
 
+def test_a_provider_that_cannot_name_its_services_is_listed_all_the_same(
+    workspace: Workspace, environment: dict[str, str]
+) -> None:
+    module = workspace.folder / "site" / "rough.py"
+    text = module.read_text(encoding="utf-8")
+    module.write_text(text.replace('[Destination("all", "all")]', "1 / 0"), encoding="utf-8")
+
+    run = workspace.alerthost("installations", env=environment)
+
+    assert (run.returncode, run.stderr) == (0, "")
+    reason = "the provider rough cannot say where things go: ZeroDivisionError at rough.py:"
+    assert f"({reason}" in run.stdout
+    assert "checkout, platform" in run.stdout
+
+
 def test_with_several_demonstrations_one_must_be_named(
     workspace: Workspace, environment: dict[str, str]
 ) -> None:
@@ -85,4 +100,6 @@ def test_what_a_plugin_suppresses_is_shown_and_counted(
         "suppressed     firing       r                 suppressed  nobody is awake" in sent.stdout
     )
     assert sent.stdout.endswith("1 alert, 2 deliveries (2 delivered), 1 suppressed\n")
-    assert "  suppressed by night-watch at r: nobody is awake\n" in explained.stdout
+    assert sent.stderr == "note: another plugin sulked\n"
+    told = "  suppressed by night-watch at r: nobody is awake\n    note: another plugin sulked\n"
+    assert told in explained.stdout

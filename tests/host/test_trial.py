@@ -343,7 +343,7 @@ def test_what_is_not_acknowledged_is_closed(run: Any) -> None:
 def test_what_is_suppressed_opens_nothing(run: Any) -> None:
     action = Aimed()
     action.behaviour["plan"] = lambda alert: [
-        Suppression("pager.page", "acme", "nobody is awake", "night-watch")
+        Suppression("pager.page", "acme", "nobody is awake", "night-watch", notes=("it sulked",))
     ]
 
     well, _, err = run(action)
@@ -351,6 +351,7 @@ def test_what_is_suppressed_opens_nothing(run: Any) -> None:
     assert not well
     assert err.splitlines() == [
         "suppressed at acme: nobody is awake",
+        "note: it sulked",
         "Nothing was opened at acme/Everybody.",
     ]
 
@@ -403,3 +404,35 @@ def test_of_several_actions_the_one_that_closes_is_tested() -> None:
     aimed = trial.aim(Configuration(plugins, (installation,), ()), "acme")
 
     assert aimed.action.name == "pager.page"
+
+
+def _raise_secret(*_: object) -> None:
+    raise RuntimeError("secret")
+
+
+@pytest.mark.parametrize("named", ["acme", "acme/Everybody"])
+def test_a_provider_that_cannot_name_its_services_is_told(
+    named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = configuration_of(Aimed())
+    monkeypatch.setattr(type(loaded.plugins.providers["pager"]), "destinations", _raise_secret)
+
+    with pytest.raises(trial.CannotTestError) as caught:
+        trial.aim(loaded, named)
+
+    told = "the provider pager cannot say where things go: RuntimeError at test_trial.py:"
+    assert str(caught.value).startswith(told)
+
+
+def test_a_provider_that_cannot_name_its_services_stops_no_test_of_another_account(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plugins = plugins_of(Aimed())
+    accounts = tuple(plugins.installation("pager", name, {}) for name in ("broken", "acme"))
+
+    def destinations(_: object, installation: Any) -> Any:
+        return _raise_secret() if installation.name == "broken" else [Destination("all", "All")]
+
+    monkeypatch.setattr(type(plugins.providers["pager"]), "destinations", destinations)
+
+    assert trial.aim(Configuration(plugins, accounts, ()), "acme").name == "acme/All"

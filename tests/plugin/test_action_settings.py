@@ -609,9 +609,33 @@ def test_a_probe_says_which_key_does_not_work(desk: Desk) -> None:
     unknown = "unknownunknownunknownunknownunkn"
     outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, KEYS["checkout"], unknown))
     assert outcome.kind is OutcomeKind.MISCONFIGURED
-    assert outcome.reason == "key 2 of 2: 400: Invalid routing key"
+    told = (
+        "400: Invalid routing key; a key of another region, or of an integration for the Events "
+        "API v1, looks the same"
+    )
+    assert outcome.reason == f"key 2 of 2: {told}"
     outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, unknown))
-    assert outcome.reason == "400: Invalid routing key"
+    assert outcome.reason == told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '{"errors":["Length of \'routing_key\' is incorrect (should be 32 characters)"]}',
+        '{"errors":["Invalid routing key","\'payload\' is missing or blank"]}',
+    ],
+)
+def test_a_probe_tells_of_keys_that_look_the_same_only_where_the_key_is_unknown(
+    desk: Desk, words: str
+) -> None:
+    desk.fake.misbehave(refusing(words))
+    outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, KEYS["checkout"]))
+    assert outcome.reason == f"400: {words}"
+
+
+def test_of_an_unknown_key_a_delivery_tells_pagerdutys_words_alone(desk: Desk) -> None:
+    desk.fake.misbehave(refusing())
+    assert desk.send(Alert("k", "Down")).reason == "400: Invalid routing key"
 
 
 def test_a_probe_ends_at_the_first_key_that_fails(desk: Desk) -> None:

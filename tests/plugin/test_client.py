@@ -66,7 +66,14 @@ def test_a_request_says_what_it_is(fake: FakePagerDuty) -> None:
     assert headers["content-type"] == "application/json"
     assert headers["content-length"] == str(len(EVENT))
     assert headers.get("accept-encoding", "identity") == "identity"
-    assert not {"authorization", "cookie", "expect", "transfer-encoding"} & set(headers)
+    assert not {
+        "authorization",
+        "content-encoding",
+        "cookie",
+        "expect",
+        "transfer-encoding",
+        "x-routing-key",
+    } & set(headers)
 
 
 def test_a_body_of_bytes_is_sent_as_it_is(fake: FakePagerDuty) -> None:

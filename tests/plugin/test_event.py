@@ -119,7 +119,9 @@ def test_text_is_sent_as_utf_8_and_not_escaped(desk: Desk) -> None:
     ],
 )
 def test_severities_become_one_of_pagerdutys_four(desk: Desk, given: str | None, sent: str) -> None:
-    assert desk.send(Alert("k", "Down", severity=given)).delivered
+    (delivery,) = desk.plan(Alert("k", "Down", severity=given))
+    assert delivery.severity == sent
+    assert desk.deliver(delivery).delivered
     assert desk.payload["severity"] == sent
 
 

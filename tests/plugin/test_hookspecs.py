@@ -89,6 +89,8 @@ def test_the_example_of_severity_decides() -> None:
 def test_the_example_of_dedup_key_decides() -> None:
     alert = Alert("k", scope="shop", labels={"cluster": "eu"})
     assert ask("pagerduty_dedup_key", alert) == "shop/cluster/eu"
+    alert = Alert("k", scope="shop/cluster/eu", labels={"cluster": "1"})
+    assert ask("pagerduty_dedup_key", alert) == "shop%2Fcluster%2Feu/cluster/1"
     assert ask("pagerduty_dedup_key", Alert("k")) is None
 
 

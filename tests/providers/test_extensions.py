@@ -521,6 +521,44 @@ class TestWhichAnswerHolds:
         assert (suppression.plugin, suppression.reason) == ("b", "maintenance")
         assert (report.receipts, fake.requests) == ((), ())
 
+    def test_a_suppression_tells_what_others_got_wrong(self, fake: FakePagerDuty) -> None:
+        """Those that are asked first, and those that are asked after it."""
+
+        def broken() -> None:
+            raise RuntimeError("what it says is nobody's business")
+
+        own = {
+            "a": plugin(services=broken),
+            "b": plugin(services=lambda: Suppress(" ")),
+            "c": plugin(services=lambda: Suppress("quiet hours")),
+            "d": plugin(services=broken),
+        }
+
+        report = host_of(fake, own=own).handle(Alert("k"))
+
+        [suppression] = report.plan.suppressions
+        assert (suppression.plugin, suppression.reason) == ("c", "quiet hours")
+        assert [note.partition(" at ")[0] for note in suppression.notes] == [
+            "plugin a: pagerduty_services failed: RuntimeError",
+            "plugin b suppressed without a reason, which does not count",
+            "plugin d: pagerduty_services failed: RuntimeError",
+        ]
+        assert fake.requests == ()
+
+    def test_a_rule_that_reaches_nobody_tells_who_could_not_rescue_it(
+        self, fake: FakePagerDuty
+    ) -> None:
+        host = host_of(fake, own={"a": plugin(services=lambda: ["nobody"])})
+        (use,) = host.rules[0].actions
+        services = [{"name": "platform", "integration_key": KEYS["platform"]}]
+        settings = {"base_url": fake.url, "services": services, "removed_services": ["checkout"]}
+        acme = host.plugins.installation("pagerduty", "acme", settings)
+
+        (suppression,) = use.action.plan(Alert("k"), use.settings, acme)
+
+        assert suppression.reason.startswith("all of them were removed from the acme PagerDuty")
+        assert suppression.notes == ("plugin a chose what is no service of the account: 'nobody'",)
+
     def test_a_rule_without_services_is_rescued(self, fake: FakePagerDuty) -> None:
         """The rule's only service was removed; an extension names another one."""
         own = {"a": plugin(services=lambda chosen: None if chosen else ["platform"])}

@@ -242,6 +242,36 @@ def test_one_that_fails_harms_no_other(host: Host, fake: FakePagerDuty, receiver
     assert kinds == [OutcomeKind.UNREACHABLE, OutcomeKind.DELIVERED, OutcomeKind.UNCERTAIN]
 
 
+def test_a_journal_in_a_missing_folder_is_an_outcome_and_changes_no_ticket(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    plugins = load(["tickets"])
+    desk = plugins.installation("tickets", "desk", {"journal": str(folder / "journal")})
+    host = Host(plugins, [Rule("All", [plugins.rule_action("tickets.open", desk, {})])])
+    opened, again, _, resolved = STORY
+    told = []
+
+    def tell(alert: Alert) -> None:
+        [receipt] = host.handle(alert).receipts
+        assert receipt.outcome
+        told.append((str(receipt.outcome.kind), receipt.outcome.reason))
+
+    tell(opened)
+    assert tickets_of(host) == []
+    folder.mkdir()
+    tell(opened)
+    folder.rename(elsewhere)
+    tell(again)
+    tell(resolved)
+    assert tickets_of(host) == [Ticket("T-1", "operations", ["critical: Disk full"])]
+    elsewhere.rename(folder)
+    tell(resolved)
+
+    reason = "the journal cannot be written: No such file or directory"
+    missing, delivered = ("misconfigured", reason), ("delivered", "")
+    assert told == [missing, delivered, missing, missing, delivered]
+    assert [ticket.open for ticket in tickets_of(host)] == [False]
+
+
 def test_a_ticket_is_opened_once_the_pager_is_back(host: Host, fake: FakePagerDuty) -> None:
     """Each follows its own course; that the pager missed the first costs it nothing."""
     fake.stop()

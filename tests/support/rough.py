@@ -54,7 +54,15 @@ class Shout(Action[Nothing, Nothing]):
         if alert.key == "unplannable":
             raise RuntimeError("what the exception says is nobody's business")
         if alert.key == "suppressed":
-            return [Suppression(self.name, installation.name, "nobody is awake", "night-watch")]
+            return [
+                Suppression(
+                    self.name,
+                    installation.name,
+                    "nobody is awake",
+                    "night-watch",
+                    notes=("another plugin sulked",),
+                )
+            ]
         place = Place(self.name, installation.name, "all", alert.key)
         return [
             Delivery(

@@ -132,6 +132,8 @@ class HostSpec:
 
         Example::
 
+            import json
+
             import attrs
 
             from hostspec import (
@@ -150,7 +152,7 @@ class HostSpec:
                 capabilities = Capabilities()
 
                 def plan(self, alert, settings, installation, *, rule=""):
-                    key = f"{alert.scope}/{alert.key}"
+                    key = json.dumps([alert.scope, alert.key])
                     place = Place(self.name, installation.name, "all", key)
                     return [
                         Delivery(

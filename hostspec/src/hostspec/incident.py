@@ -130,6 +130,7 @@ class Suppression:
         reason: why, for a person.
         plugin: whose decision it was.
         rules: the rules that asked for it.
+        notes: what else a person should know (an extension that failed before, say).
     """
 
     action: str
@@ -137,3 +138,4 @@ class Suppression:
     reason: str
     plugin: str = ""
     rules: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

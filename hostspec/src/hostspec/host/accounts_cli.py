@@ -18,6 +18,7 @@ from hostspec.faults import Fault
 from hostspec.host import given, prompts
 from hostspec.host.accounts import Account, Accounts, at_hand
 from hostspec.host.commands import example, speaks_plainly, with_config
+from hostspec.host.destinations import NoDestinationsError, destinations_of
 from hostspec.host.screen import Screen, printable
 from hostspec.host.source import ConfigurationError, refuse
 from hostspec.provider import Installation
@@ -268,7 +269,10 @@ def _tell_connected(accounts: Accounts, connected: Connected[Any], screen: Scree
 
 def _destinations(accounts: Accounts, installation: Installation[Any]) -> str:
     provider = accounts.plugins.providers[installation.provider]
-    names = ", ".join(each.name for each in provider.destinations(installation))
+    try:
+        names = ", ".join(each.name for each in destinations_of(provider, installation))
+    except NoDestinationsError as error:
+        return printable(f"({error})")
     return printable(names) or "nothing"
 
 

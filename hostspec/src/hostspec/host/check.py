@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from hostspec.action import AnyAction
 from hostspec.alert import Alert
 from hostspec.faults import Fault
 from hostspec.host import configuration
 from hostspec.host.configuration import Configuration
+from hostspec.host.destinations import NoDestinationsError, destinations_of
 from hostspec.host.screen import Screen, columns, printable
 from hostspec.host.source import ConfigurationError, Source
 from hostspec.kernel.calling import told
@@ -34,6 +35,9 @@ _AT_ONCE: Final = 8
 
 _WIDTHS: Final = (13, 16)
 
+_Destinations: TypeAlias = Mapping[str, Sequence[Destination]]
+"""What services each installation has, by its name."""
+
 _CANNOT_TELL: Final = (
     "Reached: the provider took a message that changes nothing. Whose service the key\n"
     "is, and whom that calls, no probe can tell; alerthost test opens an incident."
@@ -50,12 +54,13 @@ def check(path: Path, *, online: bool) -> dict[str, Any]:
     try:
         source = Source.read(path)
         loaded = configuration.load(source, ready=True)
+        destinations = _destinations(loaded, source)
         plans = {place: _sample_plans(loaded, use) for place, use in _uses(loaded)}
         if faults := [fault for place, made in plans.items() for fault in _faults(place, made)]:
             source.refuse(faults)
     except ConfigurationError as error:
         return {"well": False, "faults": to_json(list(error.faults))}
-    reached = _reach(loaded) if online else []
+    reached = _reach(loaded, destinations) if online else []
     return {
         "well": all(each["outcome"] in (OutcomeKind.DELIVERED, NOT_PROBED) for each in reached),
         "faults": [],
@@ -68,7 +73,7 @@ def check(path: Path, *, online: bool) -> dict[str, Any]:
             {
                 "name": installation.name,
                 "provider": installation.provider,
-                "services": [each.name for each in _destinations(loaded, installation)],
+                "services": [each.name for each in destinations[installation.name]],
             }
             for installation in loaded.installations
         ],
@@ -201,6 +206,7 @@ def _severities(plans: dict[Severity, Plan]) -> dict[str, Any]:
     notes = [f"no firing alert of {unsent} is sent"] if unsent else []
     for plan in plans.values():
         notes += [f"suppressed: {suppression.reason}" for suppression in plan.suppressions]
+        notes += [note for suppression in plan.suppressions for note in suppression.notes]
         notes += [note for delivery in plan.deliveries for note in delivery.notes]
     return {"severities": sent, "notes": list(dict.fromkeys(notes))}
 
@@ -217,16 +223,35 @@ def _description(use: RuleAction) -> str:
         return f"{use.action.label} (it cannot describe itself: {told(error)})"
 
 
-def _destinations(loaded: Configuration, installation: Installation[Any]) -> Sequence[Destination]:
-    return loaded.plugins.providers[installation.provider].destinations(installation)
+def _destinations(loaded: Configuration, source: Source) -> _Destinations:
+    """Find the services of every installation, by its name.
+
+    Raises:
+        ConfigurationError: a provider cannot say which there are.
+    """
+    found: dict[str, Sequence[Destination]] = {}
+    faults = []
+    declared = len(source.document.get("installations", ()))
+    for index, installation in enumerate(loaded.installations):
+        provider = loaded.plugins.providers[installation.provider]
+        try:
+            found[installation.name] = destinations_of(provider, installation)
+        except NoDestinationsError as error:
+            if index < declared:
+                faults.append(source.placed(Fault(f"installations[{index}]", str(error))))
+            else:
+                faults.append(Fault(f"installation {installation.name!r}", str(error)))
+    if faults:
+        raise ConfigurationError(faults)
+    return found
 
 
-def _reach(loaded: Configuration) -> list[dict[str, Any]]:
+def _reach(loaded: Configuration, destinations: _Destinations) -> list[dict[str, Any]]:
     """Probe every service of every installation."""
     everywhere = [
         (installation, destination)
         for installation in loaded.installations
-        for destination in _destinations(loaded, installation)
+        for destination in destinations[installation.name]
     ]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda where: _probe(loaded, *where), everywhere))

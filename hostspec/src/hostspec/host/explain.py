@@ -91,6 +91,8 @@ def show(explained: dict[str, Any], screen: Screen) -> None:
         by = f" by {suppression['plugin']}" if suppression["plugin"] else ""
         told = f"  suppressed{by} at {suppression['installation']}: {suppression['reason']}"
         screen.say(printable(told), "yellow")
+        for note in suppression["notes"]:
+            screen.say(printable(f"    note: {note}"), "yellow")
     if not explained["deliveries"]:
         screen.say("  nothing would be sent", "dim")
     for delivery in explained["deliveries"]:

@@ -8,7 +8,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
 import click
 
@@ -88,19 +88,53 @@ class _NoProgress:
         pass
 
 
+class _Output:
+    """A file that takes what the one below it refuses: that must not end the sending.
+
+    A full disk, a pipe that nobody reads, a terminal that was closed.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self.is_broken = False
+        self.encoding = file.encoding
+        self._file = file
+
+    def isatty(self) -> bool:
+        return self._file.isatty()
+
+    def write(self, text: str) -> None:
+        with self._unbroken():
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with self._unbroken():
+            self._file.flush()
+
+    @contextlib.contextmanager
+    def _unbroken(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self.is_broken = True
+            # what is left in its buffer, and all that comes, goes where nothing is refused
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._file.fileno())
+            os.close(nowhere)
+
+
 class _Stream:
     """One stream: a console of rich's on a terminal, plain lines elsewhere."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
+        self._output = None if stream is None else _Output(stream)
         self._console = None
         if isinstance(stream, io.TextIOWrapper):
             # what a terminal or pipe has no letter for must not end the sending
             stream.reconfigure(errors="backslashreplace")
-        if stream is not None and stream.isatty():
+        if self._output is not None and self._output.isatty():
             from rich.console import Console  # noqa: PLC0415 -- only terminals pay for it
 
-            self._console = Console(file=stream, highlight=False, emoji=False)
+            self._console = Console(file=cast("TextIO", self._output), highlight=False, emoji=False)
 
     @property
     def is_terminal(self) -> bool:
@@ -108,7 +142,7 @@ class _Stream:
 
     @property
     def is_broken(self) -> bool:
-        return self._stream is None
+        return self._output is None or self._output.is_broken
 
     def line(self, text: str, style: str) -> None:
         if self._console:
@@ -123,17 +157,9 @@ class _Stream:
             self.plain(text)
 
     def plain(self, text: str) -> None:
-        """Write a line; a stream that takes none any more must not end the sending."""
-        if self._stream is None:
-            return
-        try:
-            click.echo(text, file=self._stream)
-        except OSError:
-            # what is left in its buffer goes where nothing is refused
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-            self._stream = None
+        """Write a line."""
+        if self._output is not None:
+            click.echo(text, file=cast("TextIO", self._output))
 
     def table(self, table: Table) -> None:
         if self._console:

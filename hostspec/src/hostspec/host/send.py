@@ -9,6 +9,7 @@ import attrs
 
 from hostspec.host.screen import Screen, columns, printable
 from hostspec.host.statements import Statement
+from hostspec.incident import Delivery, Suppression
 from hostspec.kernel.host import Host, Report
 from hostspec.normalise import Repair
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
@@ -77,6 +78,7 @@ class Sending:
             told = (suppression.installation, alert.key, suppression.reason)
             cells = ("suppressed", str(alert.status), *map(printable, told))
             self._screen.say(columns(cells, _WIDTHS), "yellow")
+            self._show_notes(suppression)
 
     def _show_receipt(self, receipt: Receipt) -> None:
         delivery = receipt.delivery
@@ -91,8 +93,11 @@ class Sending:
         if not outcome.delivered:
             cells.append(printable(outcome.reason))
         self._screen.say(columns(cells, _WIDTHS), _STYLES.get(outcome.kind, "red"))
-        for note in delivery.notes:
-            self._screen.complain(printable(f"note: {note}"), "yellow")
+        self._show_notes(delivery)
+
+    def _show_notes(self, planned: Delivery | Suppression) -> None:
+        for note in planned.notes:
+            self._screen.note(note)
 
 
 def summary(tally: Tally) -> str:

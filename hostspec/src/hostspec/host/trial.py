@@ -16,8 +16,9 @@ import attrs
 from hostspec.action import AnyAction
 from hostspec.alert import Alert
 from hostspec.host.configuration import Configuration
+from hostspec.host.destinations import NoDestinationsError, destinations_of
 from hostspec.host.screen import Screen, columns, printable
-from hostspec.incident import Incident, Operation
+from hostspec.incident import Delivery, Incident, Operation, Suppression
 from hostspec.kernel.host import Host
 from hostspec.kernel.plugins import unknown
 from hostspec.kernel.rules import Rule, RuleAction
@@ -69,7 +70,13 @@ def aim(loaded: Configuration, named: str) -> Aim:
     for installation in loaded.installations:
         provider = loaded.plugins.providers[installation.provider]
         below[installation.name] = []
-        for destination in provider.destinations(installation):
+        try:
+            destinations = destinations_of(provider, installation)
+        except NoDestinationsError as error:
+            if named.startswith(f"{installation.name}/") or named == installation.name:
+                raise CannotTestError(str(error)) from None
+            continue
+        for destination in destinations:
             name = f"{installation.name}/{destination.name}"
             services[name] = (installation, destination)
             below[installation.name].append(name)
@@ -172,6 +179,7 @@ class Trial:
         for suppression in report.plan.suppressions:
             told = f"suppressed at {suppression.installation}: {suppression.reason}"
             self._screen.complain(printable(told), "yellow")
+            self._show_notes(suppression)
         for receipt in report.receipts:
             self._show(receipt, took)
         return report.receipts
@@ -184,8 +192,11 @@ class Trial:
         reason = () if outcome.delivered else (printable(outcome.reason),)
         cells = (str(outcome.kind), str(delivery.operation), where, took, *reason)
         self._screen.say(columns(cells, _WIDTHS), "green" if outcome.delivered else "red")
-        for note in delivery.notes:
-            self._screen.complain(printable(f"note: {note}"), "yellow")
+        self._show_notes(delivery)
+
+    def _show_notes(self, planned: Delivery | Suppression) -> None:
+        for note in planned.notes:
+            self._screen.note(note)
 
     def _conclude(self, *, opened: bool, interrupted: bool) -> bool:
         """Say in the end how things stand; give whether all is well."""

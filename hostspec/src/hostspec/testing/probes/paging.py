@@ -6,6 +6,7 @@ says how the attempt ends.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -88,7 +89,9 @@ class Page(Action[NoSettings, NoSettings]):
         return [
             Delivery(
                 operation=_OPERATIONS[alert.status],
-                place=Place(self.name, installation.name, "all", f"{alert.scope}/{alert.key}"),
+                place=Place(
+                    self.name, installation.name, "all", json.dumps([alert.scope, alert.key])
+                ),
                 alert=alert.identity,
                 severity=alert.severity,
                 message=message,

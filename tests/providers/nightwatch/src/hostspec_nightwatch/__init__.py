@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import quote
 
 from hostspec import Alert, Image, Link, hookimpl
 from pagerduty_plugin import Enrich, Suppress
@@ -29,7 +30,7 @@ def pagerduty_severity(alert: Alert) -> str | None:
 def pagerduty_dedup_key(alert: Alert) -> str | None:
     """Make one incident of all that happens in a cluster."""
     cluster = alert.labels.get("cluster")
-    return f"{alert.scope}/cluster/{cluster}" if cluster else None
+    return f"{quote(alert.scope, safe='')}/cluster/{cluster}" if cluster else None
 
 
 @hookimpl

@@ -104,10 +104,10 @@ class OpenTicket(Action[OpenSettings, InstallationSettings]):
         """Tell the ticket system."""
         text = str(delivery.message["text"])
         journal = installation.settings.journal
-        if delivery.operation is Operation.TRIGGER:
-            ticket = self.system.create(delivery.place.destination, text, journal)
-            return Outcome(OutcomeKind.DELIVERED, handle={"ticket": ticket})
         try:
+            if delivery.operation is Operation.TRIGGER:
+                ticket = self.system.create(delivery.place.destination, text, journal)
+                return Outcome(OutcomeKind.DELIVERED, handle={"ticket": ticket})
             ticket = str((context.handle or {})["ticket"])
             if delivery.operation is Operation.RESOLVE:
                 self.system.close(ticket, journal)
@@ -115,6 +115,9 @@ class OpenTicket(Action[OpenSettings, InstallationSettings]):
                 self.system.comment(ticket, text, journal)
         except (KeyError, UnknownTicketError) as error:
             return Outcome(OutcomeKind.REFUSED, f"there is no such open ticket: {error}")
+        except OSError as error:
+            reason = f"the journal cannot be written: {error.strerror}"
+            return Outcome(OutcomeKind.MISCONFIGURED, reason)
         return Outcome(OutcomeKind.DELIVERED)
 
 

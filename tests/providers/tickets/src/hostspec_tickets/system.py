@@ -24,7 +24,10 @@ class Ticket:
 
 
 class TicketSystem:
-    """Tickets by id; each change is told to a journal, where one is named."""
+    """Tickets by id; each change is told to a journal first, where one is named.
+
+    What the journal does not take (an ``OSError``) does not happen.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,23 +43,23 @@ class TicketSystem:
         """Open a ticket; gives its id, which nobody knew before."""
         with self._lock:
             ticket = Ticket(f"T-{len(self._tickets) + 1}", queue, [text])
-            self._tickets[ticket.id] = ticket
             _write(journal, "created", ticket, text)
+            self._tickets[ticket.id] = ticket
             return ticket.id
 
     def comment(self, ticket_id: str, text: str, journal: str) -> None:
         """Add to an open ticket."""
         with self._lock:
             ticket = self._open(ticket_id)
-            ticket.comments.append(text)
             _write(journal, "commented", ticket, text)
+            ticket.comments.append(text)
 
     def close(self, ticket_id: str, journal: str) -> None:
         """Close an open ticket."""
         with self._lock:
             ticket = self._open(ticket_id)
-            ticket.open = False
             _write(journal, "closed", ticket, "")
+            ticket.open = False
 
     def _open(self, ticket_id: str) -> Ticket:
         ticket = self._tickets.get(ticket_id)
