@@ -515,6 +515,11 @@ def _links() -> Any:
     return setting("Links", help="Added to the alert's.", default=())
 
 
+def _beginning_fault(statuses: Sequence[str]) -> str | None:
+    """Refuse changes that nothing would begin."""
+    return None if Status.FIRING in statuses else f"must hold {Status.FIRING.value!r}"
+
+
 def _nameless_faults(details: Mapping[str, str]) -> Iterator[Fault]:
     if not all(name.strip() for name in details):
         yield Fault("details", "has an entry without a name")
@@ -664,13 +669,12 @@ class ChangeSettings:
         default=(Status.FIRING.value,),
         choices=tuple(status.value for status in Status),
         least_items=1,
+        check=_beginning_fault,
     )
     summary: str = _instead("Summary")
     details: Mapping[str, str] = _details()
     links: tuple[LinkSettings, ...] = _links()
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse details without a name, and changes that nothing would begin."""
-        if Status.FIRING not in self.statuses:
-            yield Fault("statuses", f"must hold {Status.FIRING.value!r}")
-        yield from _nameless_faults(self.details)
+        """Refuse details without a name."""
+        return _nameless_faults(self.details)

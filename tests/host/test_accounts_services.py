@@ -150,7 +150,7 @@ def test_the_last_service_is_not_removed(workspace: Workspace) -> None:
     code, _, complained = change(workspace, "remove", "checkout", "--yes")
     assert (code, complained) == (
         2,
-        "has no row; to be rid of every service, remove the account\n",
+        "no service would be left; to be rid of them all, remove the account\n",
     )
 
 

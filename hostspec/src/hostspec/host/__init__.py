@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import io
 import sys
-from pathlib import Path
 from typing import Final
 
 _EXTRA: Final = {"click", "rich", "sqlalchemy", "alembic", "cryptography"}
@@ -13,7 +12,7 @@ _EXTRA: Final = {"click", "rich", "sqlalchemy", "alembic", "cryptography"}
 def main() -> None:
     """Run the command line, or say which extra it needs."""
     if sys.stdin is None:  # it was closed; then there is nothing to read, and nobody to ask
-        sys.stdin = Path(os.devnull).open(encoding="utf-8")
+        sys.stdin = io.TextIOWrapper(io.BytesIO())
     try:
         from hostspec.host import cli  # noqa: PLC0415 -- an extra's libraries may be missing
 
