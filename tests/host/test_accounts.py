@@ -99,14 +99,16 @@ def test_a_plain_secret_is_not_stored_without_a_key(workspace: Workspace) -> Non
 
 
 def test_what_lacks_is_told_at_once_where_nobody_can_be_asked(workspace: Workspace) -> None:
-    assert refused(workspace.here("connect", "pagerduty")) == [
-        "NAME: missing; it is what rules will call the account"
-    ]
-    assert refused(workspace.here("connect", "pagerduty", "acme")) == [
+    nameless = "NAME: missing; it is what rules will call the account"
+    lacking = [
         "services: missing; it is required",
         "give what is missing with --set NAME=VALUE, --service NAME=REFERENCE or --settings FILE; "
         "at a terminal it is asked for",
     ]
+    service = ("--service", "checkout=env:PD_CHECKOUT")
+    assert refused(workspace.here("connect", "pagerduty")) == [nameless, *lacking]
+    assert refused(workspace.here("connect", "pagerduty", *service)) == [nameless]
+    assert refused(workspace.here("connect", "pagerduty", "acme")) == lacking
     assert not (workspace.folder / "alerthost.db").exists()
 
 
@@ -251,7 +253,7 @@ def test_an_account_is_disconnected(workspace: Workspace) -> None:
 
     assert (run.returncode, run.stdout, run.stderr) == (0, "disconnected acme\n", "")
     assert refused(workspace.here("disconnect", "acme")) == [
-        "the account 'acme' is unknown; known are none"
+        "the account 'acme' is unknown; none is known"
     ]
 
 
@@ -264,7 +266,7 @@ def test_an_account_that_rules_name_is_not_disconnected_by_accident(workspace: W
     assert refused(run) == [
         "After that:",
         "  alerthost.toml, line 11: rule 'Pages': actions[0].installation: "
-        "'acme' is unknown; known are none",
+        "'acme' is unknown; none is known",
         "rules name acme: change them first, or say --yes",
     ]
     assert workspace.here("disconnect", "acme", "--yes").returncode == 0

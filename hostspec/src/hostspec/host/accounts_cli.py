@@ -153,15 +153,21 @@ def _connect_by_hand(
     accounts: Accounts, provider: str, asked: _Given, screen: Screen, name: str | None
 ) -> Connected[Any]:
     offered = accounts.provider(provider)
-    if name is None:
-        if not prompts.can_ask():
-            refuse("NAME", "missing; it is what rules will call the account")
+    nameless = []
+    if name is None and prompts.can_ask():
         name = _ask_name(accounts, screen)
-    called = name
-    raw = asked.complete(
-        offered.settings, lambda answers: accounts.judge(provider, called, answers), screen
-    )
-    installation = offered.installation(name, raw)
+    elif name is None:
+        nameless = [Fault("NAME", "missing; it is what rules will call the account")]
+    called = name or ""
+    try:
+        raw = asked.complete(
+            offered.settings, lambda answers: accounts.judge(provider, called, answers), screen
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError([*nameless, *error.faults]) from None
+    if nameless:
+        raise ConfigurationError(nameless)
+    installation = offered.installation(called, raw)
     accounts.add(installation)
     return Connected(installation)
 

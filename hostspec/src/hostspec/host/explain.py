@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any, Final
 
 from hostspec.alert import Alert
@@ -99,8 +98,7 @@ def show(explained: dict[str, Any], screen: Screen) -> None:
     if not explained["deliveries"]:
         screen.say("  nothing would be sent", "dim")
     for delivery in explained["deliveries"]:
-        for text, style in _delivery_lines(delivery):
-            screen.say(text, style)
+        _show_delivery(delivery, screen)
     screen.say()
 
 
@@ -118,16 +116,16 @@ def _why(rule: dict[str, Any]) -> str:
     return f"does not match: {', '.join(misses)}"
 
 
-def _delivery_lines(delivery: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _show_delivery(delivery: dict[str, Any], screen: Screen) -> None:
     by = ", ".join(repr(rule) for rule in delivery["rules"])
     asked = f" (asked for by {by})" if by else ""
-    yield printable(f"  {delivery['operation']} to {delivery['where']}{asked}"), "cyan"
+    screen.say(printable(f"  {delivery['operation']} to {delivery['where']}{asked}"), "cyan")
     for note in delivery["notes"]:
-        yield printable(f"    note: {note}"), "yellow"
-    yield printable(f"    {delivery['target']}"), ""
+        screen.say(printable(f"    note: {note}"), "yellow")
+    screen.give(printable(f"    {delivery['target']}"))
     body = json.dumps(_shortened(delivery["body"]), ensure_ascii=False, indent=2)
     for line in body.splitlines():
-        yield printable(f"    {line}"), ""
+        screen.give(printable(f"    {line}"))
 
 
 def _shortened(json_value: Any) -> Any:
