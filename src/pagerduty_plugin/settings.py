@@ -312,6 +312,16 @@ def _proxy_fault(
         yield Fault("network.proxy", reason)
 
 
+def _dedup_prefix() -> Any:
+    return setting(
+        "Dedup prefix",
+        help="Stands before every dedup key, and keeps two hosts apart whose alerts have the "
+        "same keys and that share an integration key.",
+        default="",
+        check=_dedup_prefix_fault,
+    )
+
+
 @attrs.frozen(kw_only=True)
 class InstallationSettings:
     """A PagerDuty account: where it is, its services, and the way there."""
@@ -340,13 +350,7 @@ class InstallationSettings:
     network: NetworkSettings = setting(
         "Network", help="The way out, and how long an attempt may take.", default=NetworkSettings()
     )
-    dedup_prefix: str = setting(
-        "Dedup prefix",
-        help="Stands before every dedup key, and keeps two hosts apart whose alerts have the "
-        "same keys and that share an integration key.",
-        default="",
-        check=_dedup_prefix_fault,
-    )
+    dedup_prefix: str = _dedup_prefix()
     removed_services: tuple[str, ...] = setting(
         "Removed services",
         help="Names and ids of services that were here once; a rule that names one of them "
@@ -442,6 +446,7 @@ class InstallFlowSettings:
         default="",
         check=_base_url_fault,
     )
+    dedup_prefix: str = _dedup_prefix()
 
     def faults(self) -> Iterator[Fault]:
         """Refuse an account that no address would name, and an address of another region."""
@@ -575,6 +580,7 @@ class DiscoverySettings:
         help="The way out, and how long a call may take; for the installation too.",
         default=NetworkSettings(),
     )
+    dedup_prefix: str = _dedup_prefix()
 
     def faults(self) -> Iterator[Fault]:
         """Refuse an address of another region, and a proxy that would read along."""
