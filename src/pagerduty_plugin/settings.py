@@ -498,7 +498,12 @@ class ImageSettings:
 
 
 def _services() -> Any:
-    return setting("Services", help="Names or ids of services of the installation.", least_items=1)
+    return setting(
+        "Services",
+        help="Names or ids of services of the installation.",
+        least_items=1,
+        destinations=True,
+    )
 
 
 def _instead(label: str) -> Any:
