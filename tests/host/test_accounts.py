@@ -340,3 +340,13 @@ def test_an_account_of_the_file_and_one_of_the_store_may_not_share_a_name(
         f"alerthost.toml, line 4: {reason}",
         f"{STORE}: {reason}",
     ]
+
+
+def test_what_is_unknown_and_what_is_wrong_is_told_at_once(workspace: Workspace) -> None:
+    arguments = ("--set", "regio=us", "--set", "region=mars", "--service", "a")
+
+    assert refused(workspace.here("connect", "pagerduty", "acme", *arguments)) == [
+        "--set: 'regio' is unknown; did you mean 'region'?",
+        "--service: takes NAME=REFERENCE; references are env:NAME, file:PATH or keyring:SERVICE/NAME",
+        "region: 'mars' is unknown; known are us, eu",
+    ]

@@ -42,9 +42,11 @@ class _Given:
         Raises:
             ConfigurationError: something is wrong, or lacks and there is nobody to ask.
         """
-        raw = given.read(kind, self.file, self.settings, self.services)
+        raw, misread = given.read(kind, self.file, self.settings, self.services)
         faults = judge(raw)
         wrong = [fault for fault in faults if _top(fault) in raw or not fault.path]
+        if misread:  # so what seems to lack may be there
+            raise ConfigurationError([*misread, *wrong])
         if wrong or not (faults and prompts.can_ask()):
             _refuse_incomplete(faults, wrong)
             return raw
