@@ -347,6 +347,7 @@ def test_what_is_unknown_and_what_is_wrong_is_told_at_once(workspace: Workspace)
 
     assert refused(workspace.here("connect", "pagerduty", "acme", *arguments)) == [
         "--set: 'regio' is unknown; did you mean 'region'?",
-        "--service: takes NAME=REFERENCE; references are env:NAME, file:PATH or keyring:SERVICE/NAME",
+        "--service: takes NAME=REFERENCE; references are env:NAME, file:PATH or "
+        "keyring:SERVICE/NAME",
         "region: 'mars' is unknown; known are us, eu",
     ]
