@@ -16,6 +16,7 @@ from hostspec.settings import SettingsError, setting, structure
 from hostspec.store.errors import StoreError
 
 if TYPE_CHECKING:
+    from hostspec.store.database import Database
     from hostspec.store.installations import Installations, StoredInstallation
 
 _DEFAULT_URL: Final = "sqlite:///alerthost.db"
@@ -87,6 +88,25 @@ class Store:
         return Stored(self.place, self.installations.all())
 
 
+def database_of(source: Source) -> Database:
+    """Give the database that a file names; nothing is made before something is written.
+
+    Raises:
+        ConfigurationError: the table is wrong.
+        StoreError: the database cannot be.
+    """
+    from hostspec.store.database import Database  # noqa: PLC0415 -- libraries that take their time
+
+    return Database(_table(source).url, source.folder)
+
+
+def _table(source: Source) -> StoreTable:
+    try:
+        return structure(StoreTable, source.document.get("store", {}))
+    except SettingsError as error:
+        source.refuse(fault.below("store") for fault in error.faults)
+
+
 @contextlib.contextmanager
 def opened(source: Source) -> Iterator[Store]:
     """Open the store that a file names; nothing is made before something is written.
@@ -95,16 +115,11 @@ def opened(source: Source) -> Iterator[Store]:
         ConfigurationError: the table is wrong.
         StoreError: the database cannot be used.
     """
-    try:
-        table = structure(StoreTable, source.document.get("store", {}))
-    except SettingsError as error:
-        source.refuse(fault.below("store") for fault in error.faults)
-    # libraries that take their time
-    from hostspec.store.database import Database  # noqa: PLC0415
-    from hostspec.store.installations import Installations  # noqa: PLC0415
+    table = _table(source)
+    from hostspec.store.installations import Installations  # noqa: PLC0415 -- as above
 
     key = _beside(table.key, source.folder)
-    with Database(table.url, source.folder) as database:
+    with database_of(source) as database:
         place = table.url if database.file else database.name
         yield Store(f"store {place}", key, Installations(database, key))
 
