@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -170,6 +171,9 @@ class Process:
 
 @contextmanager
 def run(workspace: Workspace, *arguments: str, **env: str | None) -> Iterator[tuple[Process, str]]:
-    """Run it until the block is left; give it, and its URL."""
+    """Run it until the block is left, and it stopped; give it, and its URL."""
     with Process(workspace, *arguments, **env) as process:
         yield process, process.listens()
+        if process.popen.poll() is None:
+            process.signal(signal.SIGTERM)
+            process.end()
