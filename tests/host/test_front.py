@@ -38,7 +38,7 @@ def start(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sta
         def begin(*changes: tuple[str, str], http: str = "") -> Running:
             workspace.configure_http(*changes, http=http)
             running = Running(workspace.folder / "alerthost.toml")
-            stack.callback(running.stop)
+            stack.callback(running.stop)  # once more does no harm
             return running
 
         yield begin
@@ -228,6 +228,20 @@ def test_who_leaves_in_the_middle_is_no_trouble(
     assert post(url, ALERT).status == 202
     triggered(workspace, 2)
     assert [each for each in caplog.records if each.name.startswith("uvicorn")] == []
+
+
+def test_who_is_in_the_middle_as_it_stops_is_told(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostspec.host.listener.ANSWER_WITHIN", 0)
+    running = start()
+    with connected(running.url) as client:
+        client.sendall(HALF)
+        assert ask(running.url, "GET", "/healthz").status == 200  # the half is there before
+        assert running.stop()
+        answer = client.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert answer.endswith(b'{"error":"alerthost stops; post it again"}')
 
 
 def test_without_a_token_only_this_machine_may_be_named_as_host(url: str) -> None:

@@ -152,7 +152,7 @@ class Running:
         try:
             serving.engine.start()
         except StoreError:
-            listener.close()
+            listener.close_unless_started()
             raise
         self._front.serving = serving
         self._metrics.lanes = Lanes.of(loaded.configuration)
