@@ -9,7 +9,7 @@ import attrs
 import sqlalchemy as sa
 
 from hostspec.alert import Alert
-from hostspec.delivery import inbox, ledger, lineup
+from hostspec.delivery import inbox, ledger, lineup, observing
 from hostspec.delivery.inbox import Note
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import DeliveryState, LaneState
@@ -290,7 +290,17 @@ class Desk:
             message = f"the delivery {number} is finished: it is {row.state}"
             raise DeskError(message)
         now = self._clock()
-        ledger.finish(connection, number, DeliveryState.DROPPED, now, reason="dropped by hand")
+        if row.state == DeliveryState.WAITING:
+            observing.drop(
+                connection,
+                number,
+                DeliveryState.DROPPED,
+                _BY_HAND,
+                now,
+                hook=observing.UNDELIVERED,
+            )
+        else:  # that it was given up was told before
+            ledger.finish(connection, number, DeliveryState.DROPPED, now, reason=_BY_HAND)
         stored = ledger.incident(connection, row.incident_id)
         waits = ledger.promote(connection, row.incident_id, now)
         if stored and not waits and not stored.episode.may_be_open:
@@ -327,6 +337,7 @@ class Desk:
         return statement_id
 
 
+_BY_HAND: Final = "dropped by hand"
 _OVER: Final = "its problem is over"
 _ENTRIES: Final = sa.select(
     deliveries, lanes.c.state.label("lane_state"), lanes.c.reason.label("lane_reason")
