@@ -27,7 +27,7 @@ from hostspec.store.errors import StoreError
 
 _log = logging.getLogger("hostspec")
 
-STOP_WITHIN: Final = 9.0
+STOP_WITHIN: Final = 8.0
 """Seconds in which everything is finished, or left for the next start to take up."""
 
 
