@@ -6,7 +6,10 @@ import io
 import sys
 from typing import Final
 
-_EXTRA: Final = {"click", "rich", "sqlalchemy", "alembic", "cryptography"}
+_EXTRA: Final = {
+    *("click", "rich", "sqlalchemy", "alembic", "cryptography"),
+    *("starlette", "uvicorn", "prometheus_client"),
+}
 
 
 def main() -> None:
