@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -183,8 +183,11 @@ class Desk:
         Raises:
             StoreError: the database cannot be read.
         """
+        found: list[Fate] = []
         with self._database.read() as connection:
-            return tuple(_fate(connection, each) for each in statement_ids)
+            for first in range(0, len(statement_ids), _TOGETHER):
+                found += _fates(connection, statement_ids[first : first + _TOGETHER])
+        return tuple(found)
 
     def backlog(self) -> Backlog:
         """Say how much waits.
@@ -359,17 +362,30 @@ def _entry(row: sa.Row[Any]) -> Entry:
     )
 
 
-def _fate(connection: sa.Connection, statement_id: str) -> Fate:
-    row = connection.execute(
-        sa.select(statements).where(statements.c.statement_id == statement_id)
-    ).first()
-    found = connection.execute(
-        _ENTRIES.where(deliveries.c.statement_id == statement_id).order_by(deliveries.c.id)
-    )
-    entries = tuple(_entry(each) for each in found)
-    # what a person did is no statement of a host's: it has deliveries alone
-    note = inbox.note_of(row) if row else (Note() if entries else None)
-    return Fate(statement_id, note, entries)
+def _fates(connection: sa.Connection, statement_ids: Sequence[str]) -> Iterator[Fate]:
+    noted = {
+        row.statement_id: inbox.note_of(row)
+        for row in connection.execute(_NOTES, {"ids": statement_ids})
+    }
+    entries: dict[str, list[Entry]] = {}
+    for row in connection.execute(_OF_STATEMENTS, {"ids": statement_ids}):
+        entries.setdefault(row.statement_id, []).append(_entry(row))
+    for each in statement_ids:
+        found = tuple(entries.get(each, ()))
+        # what a person did is no statement of a host's: it has deliveries alone
+        note = noted[each] if each in noted else (Note() if found else None)
+        yield Fate(each, note, found)
+
+
+_TOGETHER: Final = 500
+"""Statements that are asked for at once: databases take only so many parameters."""
+
+_NOTES: Final = sa.select(statements.c.statement_id, statements.c.note).where(
+    statements.c.statement_id.in_(sa.bindparam("ids", expanding=True))
+)
+_OF_STATEMENTS: Final = _ENTRIES.where(
+    deliveries.c.statement_id.in_(sa.bindparam("ids", expanding=True))
+).order_by(deliveries.c.id)
 
 
 def _case(connection: sa.Connection, row: sa.Row[Any]) -> Case:

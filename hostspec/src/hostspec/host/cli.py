@@ -19,12 +19,14 @@ from hostspec.host import (
     services_cli,
     statements,
     trial,
+    work,
 )
 from hostspec.host.commands import DEFAULT_FILE, example, speaks_plainly, with_config
 from hostspec.host.explain import explain as explain_statement
 from hostspec.host.explain import show
+from hostspec.host.following import summary
 from hostspec.host.screen import Screen, printable
-from hostspec.host.send import Sending, summary
+from hostspec.host.send import Sending, aside
 from hostspec.host.source import Source
 from hostspec.kernel.loading import installed as installed_plugins
 from hostspec.kernel.loading import survey
@@ -42,14 +44,24 @@ def main() -> None:
 
 @main.command(short_help="Send alerts.")
 @with_config
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    default=work.TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait, after the last alert, for what is still on its way.",
+)
 @click.argument("files", type=click.File("rb"), nargs=-1)
 @speaks_plainly
 @example("alerthost send alerts.jsonl")
-def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
+def send(path: Path, *, timeout: float, files: tuple[BinaryIO, ...]) -> None:
     """Send the alerts in FILES, one JSON object on each line; standard input without any.
 
-    Shows one line for each delivery. Exits with 0 when every line was understood and every
-    delivery delivered, 1 when not, 2 for a mistake in the configuration: then nothing is sent.
+    Each is written to the store first, so that nothing is lost. Shows one line for each
+    delivery, and stays until each is delivered or needs somebody. Exits with 0 when every line
+    was understood and every delivery delivered, 1 when not, 2 for a mistake in the
+    configuration: then nothing is sent.
     """
     source = Source.read(path)
     loaded = configuration.load(source, ready=True)
@@ -57,15 +69,13 @@ def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
     for note in loaded.notes():
         screen.note(note)
     opened = files or (sys.stdin.buffer,)
-    sending = Sending(loaded.host(), screen)
-    with screen.progress("sending", None) as progress:
-        for statement in statements.read_all(opened):
-            for repair in sending.send(statement):
-                told = f"{statement.place}: repaired {repair.field}: {repair.reason}"
-                screen.complain(printable(told), "yellow")
-            progress.advance()
-    screen.say(summary(sending.tally), "bold")
-    sys.exit(0 if sending.tally.all_well and not screen.is_broken else 1)
+    with work.begun(source, loaded, screen) as begun, screen.progress("sending", None) as progress:
+        following = begun.following(advance=progress.advance)
+        Sending(begun.engine, following, begun.interrupts).run(aside(opened), timeout)
+        begun.finish(following)
+    screen.say(summary(following.tally), "bold")
+    work.tell_rest(following.tally, screen)
+    sys.exit(0 if following.tally.all_well and not screen.is_broken else 1)
 
 
 @main.command(short_help="Show what would be sent, and why.")

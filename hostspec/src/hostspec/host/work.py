@@ -1,0 +1,126 @@
+"""The engine at work for one command: started, shown, and stopped when the command is done."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from hostspec.host import engine as engine_of
+from hostspec.host.configuration import Configuration
+from hostspec.host.following import HELD, WAITING, Following, Tally
+from hostspec.host.interrupting import Interrupts
+from hostspec.host.names import Names
+from hostspec.host.screen import Screen, printable
+from hostspec.host.source import Source
+from hostspec.normalise import Repair
+from hostspec.outcome import OutcomeKind
+
+if TYPE_CHECKING:
+    from hostspec.delivery.engine import Engine
+
+TIMEOUT: Final = 120.0
+"""Seconds to wait for deliveries: a pause of a minute, which PagerDuty may ask for, and a try."""
+
+
+@attrs.frozen(eq=False)
+class Work:
+    """An engine that works for a command.
+
+    Attributes:
+        engine: started.
+        interrupts: signals that came meanwhile.
+        names: of places.
+        screen: where things are shown.
+    """
+
+    engine: Engine
+    interrupts: Interrupts
+    names: Names
+    screen: Screen
+
+    def following(
+        self,
+        *,
+        advance: Callable[[], None] = lambda: None,
+        repaired: Callable[[str, Repair], None] | None = None,
+    ) -> Following:
+        """Follow statements; see `Following`."""
+        return Following(
+            self.engine, self.names, self.screen, advance=advance, repaired=repaired
+        )
+
+    def finish(self, following: Following) -> None:
+        """Finish what is being sent, and show what is left.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        if self.interrupts.count:
+            told = "interrupted: what is being sent is finished first; once more to give up"
+            self.screen.complain(told, "yellow")
+        self.engine.stop()
+        following.finish()
+
+
+@contextlib.contextmanager
+def begun(source: Source, loaded: Configuration, screen: Screen) -> Iterator[Work]:
+    """Let the engine of a configuration work for a while.
+
+    Raises:
+        ConfigurationError: the table ``[store]`` is wrong.
+        StoreError: the store cannot be used.
+    """
+    names = Names(loaded.plugins, loaded.installations)
+    with (
+        engine_of.opened(source, loaded) as engine,
+        _logged(screen),
+        Interrupts() as interrupts,
+    ):
+        engine.start()
+        yield Work(engine, interrupts, names, screen)
+        engine.stop()
+
+
+def tell_rest(tally: Tally, screen: Screen) -> None:
+    """Say of what was not sent who will send it."""
+    waiting = tally.deliveries[WAITING] + tally.unplanned
+    held = tally.deliveries[HELD] + tally.deliveries[str(OutcomeKind.MISCONFIGURED)]
+    if waiting:
+        what = "1 of them waits" if waiting == 1 else f"{waiting} of them wait"
+        told = f"{what} in the store: `alerthost run`, or the next `alerthost send`, goes on"
+        screen.complain(told, "yellow")
+    if held:
+        what = "1 of them waits" if held == 1 else f"{held} of them wait"
+        told = f"{what} for somebody to mend what is wrong; then send goes on by itself"
+        screen.complain(told, "yellow")
+    if waiting or held:
+        screen.complain("`alerthost deliveries` shows them", "dim")
+
+
+class _Shown(logging.Handler):
+    """Shows what the engine logs: each text once, for a store that fails says so each second."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(logging.WARNING)
+        self._screen = screen
+        self._told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.name == "hostspec" and text not in self._told:
+            self._told.add(text)
+            self._screen.complain(printable(text), "yellow")
+
+
+@contextlib.contextmanager
+def _logged(screen: Screen) -> Iterator[None]:
+    logger, handler = logging.getLogger("hostspec"), _Shown(screen)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
