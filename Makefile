@@ -54,6 +54,12 @@ bench: .venv/dev ## Measure planning, sending, delivering and importing.
 	@$(BIN)/python bench/delivery.py
 	@$(BIN)/python bench/importing.py
 
+.PHONY: mutants
+mutants: .venv/dev ## Break the engine's pure core in every small way, and list what no test notices.
+	@rm -rf build/mutants && mkdir -p build/mutants
+	@cp -R hostspec/src tests pyproject.toml build/mutants
+	@cd build/mutants && ../../$(BIN)/mutmut run && ../../$(BIN)/mutmut results
+
 .PHONY: soak
 soak: .venv/dev ## Look for what takes long to find: more examples, and 500 kills.
 	@HOSTSPEC_EXAMPLES=3000 HOSTSPEC_KILLS=500 $(PYTEST) tests/delivery/test_engine_model.py \

@@ -132,7 +132,9 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         return posting.post(
             self._client,
             f"{installation.settings.events_url}{PATH}",
-            event.change_body(delivery.message, routing_key=routing_key, context=context),
+            event.change_body(
+                delivery.message, routing_key=routing_key, context=context, over=delivery.over
+            ),
             routing_key=routing_key,
             network=installation.settings.network,
             now=context.now,
@@ -147,7 +149,7 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         Raises:
             SecretUnavailableError: no key can be read.
         """
-        return posting.limits(installation.settings.service(delivery.place.destination))
+        return posting.limits(installation.settings, delivery.place.destination)
 
     def preview(
         self,
@@ -158,7 +160,10 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         """Show the body, with the key's reference in the key's place."""
         service = installation.settings.service(delivery.place.destination)
         body = event.change_body(
-            delivery.message, routing_key=posting.masked(service), context=context
+            delivery.message,
+            routing_key=posting.masked(service),
+            context=context,
+            over=delivery.over,
         )
         return Preview(f"POST {installation.settings.events_url}{PATH}", body)
 

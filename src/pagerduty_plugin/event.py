@@ -48,6 +48,13 @@ LATE: Final = dt.timedelta(seconds=30)
 DELIVERY: Final = "_delivery"
 """The member of ``custom_details`` that says how a trigger came to be sent."""
 
+MISSED: Final = "_missed"
+"""The member of a trigger's message that says what becomes of it once it was missed; it is kept
+with the delivery, and never sent."""
+
+OVER: Final = "before PagerDuty could be told"
+"""When the problem of a trigger was over that is sent all the same."""
+
 ROUTING_KEY_LENGTH: Final = 32
 """Characters of an integration key, which PagerDuty calls routing key on the wire."""
 
@@ -253,15 +260,28 @@ def build_change(alert: Alert, wording: Wording = PLAIN) -> Event:
     return Event(fitted, (*repairs, *cuts))
 
 
-def body(
+def missed_change(message: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Make a change event of a trigger's message, for a problem that nobody was told of."""
+    trigger: dict[str, Any] = {"client_url": "", "links": (), "images": (), **message}
+    images = [Image(image["src"], alt=image.get("alt", "")) for image in trigger["images"]]
+    url = _links((Link(trigger["client_url"]),))
+    links = (*url, *trigger["links"], *map(link_to, images))
+    names = ("summary", "source", "timestamp", "custom_details")
+    payload = {name: value for name, value in trigger["payload"].items() if name in names}
+    fitted, _ = fit(_present({"payload": payload, "links": links}), LARGEST_BODY - ROOM)
+    return fitted
+
+
+def body(  # noqa: PLR0913 -- each has a name
     operation: Operation,
     key: str,
     message: Mapping[str, Json],
     *,
     routing_key: str,
     context: SendContext,
+    over: bool = False,
 ) -> dict[str, Any]:
-    """Make the whole body of one attempt.
+    """Make the whole body of one attempt; `over` is the delivery's.
 
     An acknowledge or resolve carries routing key, action and dedup key, and nothing else.
     """
@@ -271,18 +291,21 @@ def body(
         "dedup_key": key,
         **message,
     }
-    return _marked(event, context) if operation is Operation.TRIGGER else event
+    event.pop(MISSED, None)
+    return _marked(event, context, over=over) if operation is Operation.TRIGGER else event
 
 
 def change_body(
-    message: Mapping[str, Json], *, routing_key: str, context: SendContext
+    message: Mapping[str, Json], *, routing_key: str, context: SendContext, over: bool = False
 ) -> dict[str, Any]:
-    """Make the whole body of one attempt to record a change."""
-    return _marked({"routing_key": routing_key, **message}, context)
+    """Make the whole body of one attempt to record a change; `over` is the delivery's."""
+    return _marked({"routing_key": routing_key, **message}, context, over=over)
 
 
-def _marked(event: dict[str, Any], context: SendContext) -> dict[str, Any]:
+def _marked(event: dict[str, Any], context: SendContext, *, over: bool) -> dict[str, Any]:
     marks = _marks(context)
+    if over:
+        marks["over"] = OVER
     if not marks:
         return event
     payload = event["payload"]

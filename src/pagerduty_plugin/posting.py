@@ -22,10 +22,7 @@ from pagerduty_plugin.client import Client
 from pagerduty_plugin.fit import encode
 from pagerduty_plugin.keys import STARS, fingerprint, readable_fingerprint
 from pagerduty_plugin.reply import NoReply, Reply, judge
-from pagerduty_plugin.settings import NetworkSettings, ServiceSettings
-
-EVENTS_PER_WINDOW: Final = 120
-"""Events an integration key takes in a window (guide "Rate Limits", "about 120 a minute")."""
+from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, ServiceSettings
 
 WINDOW: Final = 60.0
 """Seconds of PagerDuty's sliding window."""
@@ -89,17 +86,18 @@ def post(  # noqa: PLR0913 -- each has a name
     return judge(_without(routing_key, reply), moment, idempotent=idempotent)
 
 
-def limits(service: ServiceSettings | None) -> Sequence[Limit]:
-    """Give the limit that the service's integration key has; in a rotation, each key's.
+def limits(settings: InstallationSettings, destination: str) -> Sequence[Limit]:
+    """Give the limit that a service's integration key has; in a rotation, each key's.
 
     Raises:
         SecretUnavailableError: no key can be read.
     """
+    service = settings.service(destination)
     if service is None:
         return ()
     held = [name for key in service.keys if (name := readable_fingerprint(key))]
     names = held or [fingerprint(service.keys[0].reveal())]
-    return tuple(Limit(f"pagerduty:{name}", EVENTS_PER_WINDOW, WINDOW) for name in names)
+    return tuple(Limit(f"pagerduty:{name}", settings.rate_limit, WINDOW) for name in names)
 
 
 def masked(service: ServiceSettings | None, handle: Handle | None = None) -> str:

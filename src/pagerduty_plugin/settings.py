@@ -55,6 +55,21 @@ ALERT_KEY: Final = "alert"
 RULE_AND_ALERT_KEY: Final = "rule and alert"
 """One incident for each problem and rule."""
 
+PAGE: Final = "page"
+"""Of a missed problem: notify somebody all the same."""
+
+CHANGE_EVENT: Final = "change-event"
+"""Of a missed problem: record it as a change, which notifies nobody."""
+
+DROP: Final = "drop"
+"""Of a missed problem: tell nobody."""
+
+EVENTS_PER_MINUTE: Final = 120
+"""Events an integration key takes (guide "Rate Limits", "about 120 a minute")."""
+
+MOST_EVENTS_PER_MINUTE: Final = 10_000
+"""Events that an account may have agreed upon with PagerDuty, at the most."""
+
 
 def _base_url_fault(url: str) -> str | None:
     return _url_fault(url, "the Events API", BASE_URLS["us"])
@@ -347,6 +362,14 @@ class InstallationSettings:
         default="",
         check=_dedup_prefix_fault,
     )
+    rate_limit: int = setting(
+        "Rate limit",
+        help="Events that PagerDuty takes of an integration key in a minute. A host keeps a few "
+        "of them free.",
+        default=EVENTS_PER_MINUTE,
+        minimum=1,
+        maximum=MOST_EVENTS_PER_MINUTE,
+    )
     removed_services: tuple[str, ...] = setting(
         "Removed services",
         help="Names and ids of services that were here once; a rule that names one of them "
@@ -632,6 +655,13 @@ class TriggerSettings:
     details: Mapping[str, str] = _details()
     links: tuple[LinkSettings, ...] = _links()
     images: tuple[ImageSettings, ...] = setting("Images", help="Added to the alert's.", default=())
+    missed: str = setting(
+        "Missed problems",
+        help="What becomes of a problem that was over before PagerDuty could be told: page "
+        "somebody and say so, record a change event, or drop it.",
+        default=PAGE,
+        choices=(PAGE, CHANGE_EVENT, DROP),
+    )
 
     @property
     def has_words(self) -> bool:

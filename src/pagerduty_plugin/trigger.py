@@ -33,14 +33,18 @@ from hostspec import (
     Suppression,
 )
 from pagerduty_plugin import addressing, event, posting
+from pagerduty_plugin.change import Change
 from pagerduty_plugin.client import Client
 from pagerduty_plugin.enrichment import enrich
 from pagerduty_plugin.extensions import Decision, Question, Unextended, decide
-from pagerduty_plugin.keys import fingerprint
+from pagerduty_plugin.keys import fingerprint, readable_fingerprint
 from pagerduty_plugin.reply import is_key_unknown
 from pagerduty_plugin.settings import (
     ALERT_KEY,
+    CHANGE_EVENT,
     DEFAULT_SEVERITY,
+    DROP,
+    PAGE,
     RULE_AND_ALERT_KEY,
     InstallationSettings,
     ServiceSettings,
@@ -172,6 +176,35 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             rules=incident.rules,
         )
 
+    def can_follow_up(
+        self, incident: Incident, installation: Installation[InstallationSettings]
+    ) -> bool:
+        """Say whether the key that opened an incident is held; a key that is not there may be."""
+        service = installation.settings.service(incident.place.destination)
+        if service is None:
+            return False
+        held = [readable_fingerprint(key) for key in service.keys]
+        return not incident.handle or None in held or incident.handle.get("key") in held
+
+    def missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
+        """Say what becomes of a missed problem: what the rule said when it was planned."""
+        wanted = opening.message.get(event.MISSED, PAGE)
+        if wanted == DROP:
+            return ()
+        if wanted == CHANGE_EVENT:
+            # neither held open nor followed up, and apart from what a rule records of the alert
+            key = f"{opening.place.correlation_key}#missed"
+            change = attrs.evolve(
+                opening,
+                operation=Operation.RESOLVE,
+                place=attrs.evolve(opening.place, action=Change.name, correlation_key=key),
+                message=event.missed_change(opening.message),
+                follow_ups=(),
+                over=True,
+            )
+            return (change,)
+        return (opening, closing)
+
     def send(
         self,
         delivery: Delivery,
@@ -195,6 +228,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             delivery.message,
             routing_key=routing_key,
             context=context,
+            over=delivery.over,
         )
         outcome = posting.post(
             self._client,
@@ -262,7 +296,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         Raises:
             SecretUnavailableError: no key can be read.
         """
-        return posting.limits(installation.settings.service(delivery.place.destination))
+        return posting.limits(installation.settings, delivery.place.destination)
 
     def preview(
         self,
@@ -279,6 +313,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             delivery.message,
             routing_key=posting.masked(service, context.handle),
             context=context,
+            over=delivery.over,
         )
         return Preview(f"POST {url}{PATH}", body)
 
@@ -301,9 +336,10 @@ def _tell(  # noqa: PLR0913, PLR0917 -- what there is to say, and of whom
     wording = speaker.trigger(settings) if settings.has_words else event.PLAIN
     built = event.build(alert, severity=decided.severity, key=key, wording=wording)
     enriched = enrich(built.message, decided.additions, event.room_for_message(key))
+    missed = {} if settings.missed == PAGE else {event.MISSED: settings.missed}
     return _Told(
         key,
-        enriched.message,
+        {**enriched.message, **missed},
         (*repairs, *built.repairs, *enriched.repairs),
         (*speaker.notes, *enriched.notes),
     )

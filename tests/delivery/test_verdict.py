@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ T, A, R, U = Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE, Operat
 FAILED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED)
 
 
-def judged(
+def judged(  # noqa: PLR0913 -- each has a name
     kind: OutcomeKind,
     *,
     attempts: int = 1,
@@ -184,6 +185,7 @@ OPEN = Episode(IncidentState.TRIGGERED, may_be_open=True, told=True)
 TAKEN_ON = Episode(IncidentState.ACKNOWLEDGED, may_be_open=True, told=True)
 MAYBE = Episode(IncidentState.TRIGGERED, may_be_open=True, told=False, in_doubt=True)
 LATE = Episode(in_doubt=True)
+OPEN_IN_DOUBT = attrs.evolve(OPEN, in_doubt=True)
 
 
 @pytest.mark.parametrize("episode", [CLOSED, OPEN, TAKEN_ON, MAYBE, LATE])
@@ -192,33 +194,37 @@ def test_what_surely_did_not_arrive_changes_nothing(episode: Episode, operation:
     assert episode.after(operation, delivered=False, may_have_arrived=False) == episode
 
 
+TAKEN, NOBODY_KNOWS = "taken", "nobody knows"
+
+
 @pytest.mark.parametrize(
-    ("before", "operation", "delivered", "after"),
+    ("before", "operation", "answer", "after"),
     [
-        (CLOSED, T, True, OPEN),
-        (CLOSED, T, False, MAYBE),
-        (MAYBE, T, True, Episode(IncidentState.TRIGGERED, True, True, True)),
-        (OPEN, T, True, OPEN),
-        (OPEN, T, False, Episode(IncidentState.TRIGGERED, True, True, True)),
+        (CLOSED, T, TAKEN, OPEN),
+        (CLOSED, T, NOBODY_KNOWS, MAYBE),
+        (MAYBE, T, TAKEN, OPEN_IN_DOUBT),
+        (OPEN, T, TAKEN, OPEN),
+        (OPEN, T, NOBODY_KNOWS, OPEN_IN_DOUBT),
         # a repeat takes nobody's acknowledgement back
-        (TAKEN_ON, T, True, TAKEN_ON),
-        (LATE, T, True, Episode(IncidentState.TRIGGERED, True, True, True)),
-        (OPEN, R, True, CLOSED),
-        (TAKEN_ON, R, True, CLOSED),
+        (TAKEN_ON, T, TAKEN, TAKEN_ON),
+        (LATE, T, TAKEN, OPEN_IN_DOUBT),
+        (OPEN, R, TAKEN, CLOSED),
+        (TAKEN_ON, R, TAKEN, CLOSED),
         # a trigger may still be on its way
-        (MAYBE, R, True, LATE),
-        (LATE, R, True, LATE),
-        (OPEN, R, False, Episode(IncidentState.TRIGGERED, True, True, True)),
-        (OPEN, A, True, TAKEN_ON),
-        (MAYBE, A, True, Episode(IncidentState.ACKNOWLEDGED, True, False, True)),
-        (CLOSED, A, True, CLOSED),
-        (OPEN, A, False, Episode(IncidentState.TRIGGERED, True, True, True)),
-        (OPEN, U, True, OPEN),
-        (CLOSED, U, True, CLOSED),
-        (OPEN, U, False, Episode(IncidentState.TRIGGERED, True, True, True)),
+        (MAYBE, R, TAKEN, LATE),
+        (LATE, R, TAKEN, LATE),
+        (OPEN, R, NOBODY_KNOWS, OPEN_IN_DOUBT),
+        (OPEN, A, TAKEN, TAKEN_ON),
+        (MAYBE, A, TAKEN, attrs.evolve(MAYBE, state=IncidentState.ACKNOWLEDGED)),
+        (CLOSED, A, TAKEN, CLOSED),
+        (OPEN, A, NOBODY_KNOWS, OPEN_IN_DOUBT),
+        (OPEN, U, TAKEN, OPEN),
+        (CLOSED, U, TAKEN, CLOSED),
+        (OPEN, U, NOBODY_KNOWS, OPEN_IN_DOUBT),
     ],
 )
 def test_what_is_known_after_an_attempt(
-    *, before: Episode, operation: Operation, delivered: bool, after: Episode
+    before: Episode, operation: Operation, answer: str, after: Episode
 ) -> None:
+    delivered = answer == TAKEN
     assert before.after(operation, delivered=delivered, may_have_arrived=True) == after

@@ -39,7 +39,6 @@ from pagerduty_plugin import (
     client,
     event,
     fit,
-    posting,
     rest,
     template_check,
     template_functions,
@@ -48,7 +47,7 @@ from pagerduty_plugin import (
     testing,
 )
 from pagerduty_plugin.hookspecs import PagerDutySpec
-from pagerduty_plugin.settings import BASE_URLS, NetworkSettings
+from pagerduty_plugin.settings import BASE_URLS, EVENTS_PER_MINUTE, NetworkSettings
 from pagerduty_plugin.testing import account, rest_api
 from pagerduty_plugin.testing.cli import _parser
 
@@ -281,7 +280,7 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("operate.md", f"ends after {NetworkSettings().timeout:g} s in all"),
         ("operate.md", f"has {NetworkSettings().connect_timeout:g} s of that"),
         ("extension.md", f"hangs for more than {calling.DEADLINE:g} s"),
-        ("operate.md", f"about {posting.EVENTS_PER_WINDOW} a minute"),
+        ("operate.md", f"about {EVENTS_PER_MINUTE} a minute"),
         ("operate.md", f"The resolve is tried {len(trial.PAUSES) + 1} times"),
         ("operate.md", f"`{BASE_URLS['us']}` or `{BASE_URLS['eu']}`"),
         ("reference/hooks.md", f"deadline of {calling.DEADLINE:g} s"),

@@ -143,7 +143,7 @@ class Action(abc.ABC, Generic[A, I]):
 
         Both (somebody is notified), nothing, or something of another place: the record of a
         change, say, of another action of the same installation. Whatever is said, the host marks
-        the trigger as `over`, and sends a resolve after it and after anything that may have
+        the trigger as over, and sends a resolve after it and after anything that may have
         arrived. Asked only where messages may collapse.
 
         Args:

@@ -59,7 +59,7 @@ class Budget:
         others = [(end, other) for end, (_, other) in recent.items()]
         return max(free, _room_at(others, max(1, usable * ORDINARY // 100), window))
 
-    def take(self, now: float, *, window: float, urgent: bool = False) -> Budget:
+    def take(self, now: float, *, window: float, urgent: bool) -> Budget:
         """Give the budget after one message more."""
         used = self._recent(now, window)
         end = _end(now, window)

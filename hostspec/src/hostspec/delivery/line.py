@@ -146,16 +146,18 @@ _Kept = Sequence[tuple[int, Delivery]]
 def _behind(line: Sequence[Waiting], action: AnyAction) -> Line:
     """Reduce what waits behind something in flight.
 
-    What is in flight may be what tells somebody of the episode that is ended first; nothing of
-    that is given up before this is known. Whatever comes after begins at nothing.
+    What is in flight may be what tells somebody of the episode that is ended first: that one's
+    newest trigger is given up when this is known. Whatever comes after begins at nothing.
     """
-    end = _parts(line)[0].closing
-    if end < 0:
+    first = _parts(line)[0]
+    if first.closing < 0:
         return _line(line, _collapsed(line, may_be_open=True))
-    head = _line(line[:end], _collapsed(line[:end], may_be_open=True))
-    tail = reduce(line[end + 1 :], Episode(), action)
+    end = first.closing + 1
+    places = [n for n in (first.opening, first.closing) if n >= 0]
+    head = _line(line[:end], [(n, line[n].delivery) for n in places])
+    tail = reduce(line[end:], Episode(), action)
     return Line(
-        (*head.kept, line[end], *tail.kept),
+        (*head.kept, *tail.kept),
         (*head.collapsed, *tail.collapsed),
         tail.dropped,
         tail.elsewhere,

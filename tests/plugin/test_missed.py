@@ -1,0 +1,232 @@
+"""Problems that were over before PagerDuty could be told, and incidents whose key is gone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+import pytest
+
+from hostspec import (
+    Alert,
+    Delivery,
+    Incident,
+    IncidentState,
+    Limit,
+    Operation,
+    Place,
+    SendContext,
+    SettingsError,
+    Severity,
+    from_json,
+    structure,
+    to_json,
+)
+from pagerduty_plugin.change import Change
+from pagerduty_plugin.client import Client
+from pagerduty_plugin.event import LARGEST_BODY
+from pagerduty_plugin.installation import PagerDuty
+from pagerduty_plugin.keys import fingerprint
+from pagerduty_plugin.settings import ChangeSettings, TriggerSettings
+from pagerduty_plugin.trigger import Trigger
+
+from .conftest import KEYS, Desk
+
+ALERT = Alert(
+    "db-1/disk",
+    "Disk full on db-1",
+    severity="critical",
+    source="db-1",
+    component="postgres",
+    details={"used": 0.98},
+    url="https://host.example/alerts/1",
+    links=[{"href": "https://wiki.example/disk", "text": "Runbook"}],
+    images=[{"src": "https://g.example/1.png", "alt": "Load"}],
+    started_at="2026-11-23T03:14:07Z",
+)
+
+
+def pair(desk: Desk, alert: Alert = ALERT, **settings: Any) -> tuple[Delivery, Delivery]:
+    """Plan a problem, and its end from the incident that it would be."""
+    (opening,) = desk.plan(alert, **settings)
+    incident = Incident(opening.place, IncidentState.RESOLVED, opening.severity)
+    closing = desk.action.follow_up(incident, attrs.evolve(alert, status="resolved"))
+    assert closing is not None
+    return opening, closing
+
+
+def missed(desk: Desk, alert: Alert = ALERT, **settings: Any) -> list[Delivery]:
+    """Ask what is sent for it, after it was kept and read again."""
+    opening, closing = pair(desk, alert, **settings)
+    stored = from_json(Delivery, json.loads(json.dumps(to_json(opening))))
+    return list(desk.action.missed(stored, closing))
+
+
+def test_by_default_somebody_is_paged(desk: Desk) -> None:
+    opening, closing = pair(desk)
+    assert missed(desk) == missed(desk, missed="page") == [opening, closing]
+
+
+def test_a_page_says_that_it_is_over_and_is_as_readable_as_ever(desk: Desk) -> None:
+    opening, closing = pair(desk)
+    assert desk.deliver(opening).delivered
+    plain = desk.event
+    over = attrs.evolve(opening, over=True)
+    assert desk.deliver(over, attempt=3).delivered
+    details = {"used": 0.98, "_delivery": {"attempts": 3, "over": "before PagerDuty could be told"}}
+    assert desk.event == {**plain, "payload": {**plain["payload"], "custom_details": details}}
+    body = desk.action.preview(over, desk.installation, SendContext(attempt=3)).body
+    assert isinstance(body, dict)
+    assert body["payload"] == desk.payload
+
+    assert desk.deliver(attrs.evolve(closing, over=True)).delivered
+    assert set(desk.event) == {"routing_key", "event_action", "dedup_key"}
+
+
+def test_one_that_is_dropped_is_told_nobody(desk: Desk) -> None:
+    assert missed(desk, missed="drop") == []
+
+
+def test_a_change_event_is_of_the_same_service_and_leaves_nothing_open(desk: Desk) -> None:
+    (opening,) = desk.plan(ALERT, missed="change-event")
+    (recorded,) = Change().plan(ALERT, ChangeSettings(services=("checkout",)), desk.installation)
+    (change,) = missed(desk, missed="change-event")
+    key = "db-1/disk#missed"
+    place = attrs.evolve(opening.place, action="pagerduty.change", correlation_key=key)
+    assert change.place == place != recorded.place
+    assert change.follow_ups == ()
+    assert change.operation is Operation.RESOLVE
+    assert (change.alert, change.rules) == (ALERT.identity, ("Pages",))
+
+
+@pytest.mark.parametrize(
+    ("alert", "links"),
+    [
+        (
+            ALERT,
+            [
+                {"href": "https://host.example/alerts/1"},
+                {"href": "https://wiki.example/disk", "text": "Runbook"},
+                {"href": "https://g.example/1.png", "text": "Load"},
+            ],
+        ),
+        (
+            attrs.evolve(ALERT, url="", links=(), images=[{"src": "https://g.example/2.png"}]),
+            [{"href": "https://g.example/2.png"}],
+        ),
+        (attrs.evolve(ALERT, url="", links=(), images=()), None),
+    ],
+)
+def test_a_change_event_says_what_the_trigger_would_have_said(
+    desk: Desk, alert: Alert, links: Any
+) -> None:
+    (change,) = missed(desk, alert, missed="change-event", summary="{{ service }}: {{ summary }}")
+    action = Change(Client({}))
+    assert action.send(change, desk.installation, SendContext()).delivered
+    assert desk.event == {
+        "routing_key": KEYS["checkout"],
+        "payload": {
+            "summary": "checkout: Disk full on db-1",
+            "source": "db-1",
+            "timestamp": "2026-11-23T03:14:07.000Z",
+            "custom_details": {
+                "used": 0.98,
+                "_delivery": {"over": "before PagerDuty could be told"},
+            },
+        },
+        **({"links": links} if links else {}),
+    }
+    (recorded,) = desk.fake.changes
+    assert recorded.service == "checkout"
+    assert desk.fake.incidents == ()
+    body = action.preview(change, desk.installation, SendContext()).body
+    assert isinstance(body, dict)
+    assert body["payload"] == desk.payload
+
+
+def test_the_largest_change_event_is_taken(desk: Desk) -> None:
+    links = [{"href": f"https://wiki.example/{n}/{'x' * 200}"} for n in range(1000)]
+    images = [{"src": f"https://i.example/{n}", "alt": "é" * 100} for n in range(1000)]
+    alert = attrs.evolve(ALERT, links=links, images=images, details={"d": "ü" * 400_000})
+    (change,) = missed(desk, alert, missed="change-event")
+    context = SendContext(attempt=100, collapsed=100)
+    assert Change(Client({})).send(change, desk.installation, context).delivered
+    assert len(desk.body) <= LARGEST_BODY
+
+
+@pytest.mark.parametrize("wanted", ["page", "change-event", "drop"])
+def test_the_setting_itself_is_never_sent(desk: Desk, wanted: str) -> None:
+    desk.tell(ALERT)
+    plain = desk.body
+    delivery = desk.tell(ALERT, missed=wanted)
+    assert desk.body == plain
+    preview = desk.action.preview(delivery, desk.installation, SendContext())
+    assert "_missed" not in json.dumps(preview.body)
+
+
+def test_anything_else_is_refused() -> None:
+    with pytest.raises(SettingsError, match="missed"):
+        structure(TriggerSettings, {"services": ["checkout"], "missed": "email"})
+
+
+# what can be followed up
+
+
+OLD, NEW = KEYS["checkout"], KEYS["platform"]
+OPENED = {"key": fingerprint(OLD), "url": "https://events.example"}
+
+
+def can_follow_up(keys: Any, handle: Any, *, service: str = "checkout") -> bool:
+    """Ask of an incident at a service that holds some keys."""
+    at = PagerDuty().installation(
+        "acme", {"services": [{"name": "checkout", "integration_key": keys}]}
+    )
+    place = Place("pagerduty.trigger", "acme", service, "k")
+    incident = Incident(place, IncidentState.TRIGGERED, Severity.CRITICAL, handle)
+    return Trigger().can_follow_up(incident, at)
+
+
+@pytest.mark.parametrize("keys", [OLD, [OLD], [NEW, OLD], [NEW, "env:PD_NOT_SET", OLD]])
+def test_what_a_key_opened_is_followed_up_while_it_is_held(keys: Any) -> None:
+    assert can_follow_up(keys, OPENED)
+
+
+@pytest.mark.parametrize("keys", [NEW, [NEW], [NEW, NEW]])
+def test_what_a_key_opened_is_given_up_when_it_is_not_held(keys: Any) -> None:
+    assert not can_follow_up(keys, OPENED)
+
+
+@pytest.mark.parametrize("keys", ["env:PD_NOT_SET", [NEW, "env:PD_NOT_SET"]])
+def test_a_key_that_cannot_be_read_now_may_be_the_one(keys: Any) -> None:
+    assert can_follow_up(keys, OPENED)
+
+
+@pytest.mark.parametrize("handle", [None, {}])
+def test_what_was_never_told_needs_no_key(handle: Any) -> None:
+    assert can_follow_up(NEW, handle)
+
+
+@pytest.mark.parametrize("handle", [None, OPENED])
+def test_at_a_service_that_is_gone_nothing_is_followed_up(handle: Any) -> None:
+    assert not can_follow_up(OLD, handle, service="payments")
+
+
+# how much PagerDuty takes
+
+
+@pytest.mark.parametrize("limit", [1, 120, 10_000])
+def test_the_limit_of_a_key_is_the_accounts(limit: int) -> None:
+    service = {"name": "checkout", "integration_key": OLD}
+    at = PagerDuty().installation("acme", {"services": [service], "rate_limit": limit})
+    (opening,) = Trigger().plan(ALERT, TriggerSettings(services=("checkout",)), at)
+    (change,) = Change().plan(ALERT, ChangeSettings(services=("checkout",)), at)
+    wanted = (Limit(f"pagerduty:{fingerprint(OLD)}", limit, 60.0),)
+    assert Trigger().limits(opening, at) == Change().limits(change, at) == wanted
+
+
+@pytest.mark.parametrize("limit", [0, -1, 10_001, 1.5, "120", True])
+def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
+    service = {"name": "checkout", "integration_key": OLD}
+    with pytest.raises(SettingsError, match="rate_limit"):
+        PagerDuty().installation("acme", {"services": [service], "rate_limit": limit})
