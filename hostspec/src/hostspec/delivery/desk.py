@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -164,9 +164,20 @@ class Desk:
         self._writer = writer or Writer(database)
 
     def deliveries(
-        self, states: Collection[DeliveryState] = (), *, most: int = 100
+        self,
+        states: Collection[DeliveryState] = (),
+        *,
+        held: bool | None = None,
+        installation: str | None = None,
+        most: int = 100,
     ) -> tuple[Entry, ...]:
-        """Give deliveries in some states, or in any; the newest first.
+        """Give deliveries, the newest first.
+
+        Args:
+            states: those in one of these; empty for all.
+            held: whether their lane waits for a person to mend something; None for both.
+            installation: those through one; None for all.
+            most: how many.
 
         Raises:
             StoreError: the database cannot be read.
@@ -174,8 +185,38 @@ class Desk:
         which = _ENTRIES.order_by(deliveries.c.id.desc()).limit(most)
         if states:
             which = which.where(deliveries.c.state.in_(list(states)))
+        if held is not None:
+            which = which.where((lanes.c.state == LaneState.HELD) == held)
+        if installation is not None:
+            which = which.where(lanes.c.installation == installation)
         with self._database.read() as connection:
             return tuple(_entry(row) for row in connection.execute(which))
+
+    def delivery(self, number: int) -> Entry:
+        """Give one delivery.
+
+        Raises:
+            DeskError: there is no such delivery.
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(_ENTRIES.where(deliveries.c.id == number)).first()
+        if row is None:
+            raise _no_delivery(number)
+        return _entry(row)
+
+    def unsettled(self) -> tuple[int, Mapping[DeliveryState, int]]:
+        """Count what is not done with: deliveries that are held, and all by state.
+
+        Counted are those that wait, and those that were given up.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            held = connection.execute(_HELD_COUNT).scalar_one()
+            rows = connection.execute(_COUNTS).all()
+        return held, {DeliveryState(state): count for state, count in rows}
 
     def fates(self, statement_ids: Sequence[str]) -> tuple[Fate, ...]:
         """Say what became of statements, in their order; one that is not known is not planned.
@@ -202,11 +243,20 @@ class Desk:
             unplanned, waiting, min((each for each in (first, second) if each), default=None)
         )
 
-    def incidents(self, *, stranded: bool = False, most: int = 100) -> tuple[Case, ...]:
+    def incidents(
+        self,
+        *,
+        stranded: bool = False,
+        action: str | None = None,
+        installation: str | None = None,
+        most: int = 100,
+    ) -> tuple[Case, ...]:
         """Give incidents that are open, in the order in which they are forgotten.
 
         Args:
             stranded: give those instead that nobody here can close any more.
+            action: those of one action; None for all.
+            installation: those in one; None for all.
             most: how many.
 
         Raises:
@@ -214,8 +264,21 @@ class Desk:
         """
         wanted = incidents.c.stranded if stranded else incidents.c.active
         which = sa.select(incidents).where(wanted).order_by(incidents.c.changed_at).limit(most)
+        if action is not None:
+            which = which.where(incidents.c.action == action)
+        if installation is not None:
+            which = which.where(incidents.c.installation == installation)
         with self._database.read() as connection:
             return tuple(_case(connection, row) for row in connection.execute(which).all())
+
+    def ways(self) -> Mapping[tuple[str, str], int]:
+        """Count the open incidents by the action and the installation that lead to them.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            return {(way.action, way.installation): way.count_ for way in connection.execute(_WAYS)}
 
     def replay(self, number: int, *, as_is: bool = False) -> str | None:
         """Try a delivery once more that was given up.
@@ -259,6 +322,15 @@ class Desk:
         """
         return self._writer.run(lambda writing: self._resolve(writing, number))
 
+    def forget(self, number: int) -> None:
+        """End an incident here alone, and drop what waits for it: somebody else closed it.
+
+        Raises:
+            DeskError: there is no such incident, or it is over.
+            StoreError: the database cannot be written.
+        """
+        self._writer.run(lambda writing: self._forget(writing, number))
+
     def _replay(self, connection: sa.Connection, number: int, *, as_is: bool) -> str | None:
         row = _found(connection, number)
         if row.state not in GIVEN_UP:
@@ -287,13 +359,12 @@ class Desk:
     def _drop(self, connection: sa.Connection, number: int) -> None:
         row = _found(connection, number)
         if row.holder is not None:
-            message = f"the delivery {number} is being sent now; try again"
-            raise DeskError(message)
+            raise _being_sent(number)
         if row.state != DeliveryState.WAITING and row.state not in GIVEN_UP:
             message = f"the delivery {number} is finished: it is {row.state}"
             raise DeskError(message)
         now = self._clock()
-        ledger.finish(connection, number, DeliveryState.DROPPED, now, reason="dropped by hand")
+        ledger.finish(connection, number, DeliveryState.DROPPED, now, reason=_BY_HAND)
         stored = ledger.incident(connection, row.incident_id)
         waits = ledger.promote(connection, row.incident_id, now)
         if stored and not waits and not stored.episode.may_be_open:
@@ -302,8 +373,7 @@ class Desk:
     def _resolve(self, connection: sa.Connection, number: int) -> str | None:
         row = connection.execute(sa.select(incidents).where(incidents.c.id == number)).first()
         if row is None or not row.active:
-            message = f"there is no open incident {number}"
-            raise DeskError(message)
+            raise _no_incident(number)
         now = self._clock()
         stored = ledger.incident(connection, number)
         assert stored is not None  # noqa: S101 -- it was just read
@@ -329,11 +399,39 @@ class Desk:
         lineup.enqueue(connection, self._plugins.actions, new, statement_id, now)
         return statement_id
 
+    def _forget(self, connection: sa.Connection, number: int) -> None:
+        row = connection.execute(sa.select(incidents).where(incidents.c.id == number)).first()
+        if row is None or not (row.active or row.stranded):
+            raise _no_incident(number)
+        now = self._clock()
+        for each in ledger.rows_waiting(connection, number):
+            if each.holder is not None:
+                raise _being_sent(each.id)
+            ledger.finish(connection, each.id, DeliveryState.DROPPED, now, reason=_BY_HAND)
+        ledger.close_incident(connection, number, now, stranded=False)
 
+
+_BY_HAND: Final = "dropped by hand"
 _OVER: Final = "its problem is over"
 _ENTRIES: Final = sa.select(
     deliveries, lanes.c.state.label("lane_state"), lanes.c.reason.label("lane_reason")
 ).join(lanes, lanes.c.id == deliveries.c.lane_id)
+_COUNTS: Final = (
+    sa.select(deliveries.c.state, sa.func.count())
+    .where(deliveries.c.state.in_([DeliveryState.WAITING, *GIVEN_UP]))
+    .group_by(deliveries.c.state)
+)
+_HELD_COUNT: Final = (
+    sa.select(sa.func.count())
+    .select_from(deliveries)
+    .join(lanes, lanes.c.id == deliveries.c.lane_id)
+    .where(ledger.WAITING, lanes.c.state == LaneState.HELD)
+)
+_WAYS: Final = (
+    sa.select(incidents.c.action, incidents.c.installation, sa.func.count().label("count_"))
+    .where(incidents.c.active)
+    .group_by(incidents.c.action, incidents.c.installation)
+)
 _UNPLANNED: Final = sa.select(sa.func.count(), sa.func.min(statements.c.accepted_at)).where(
     inbox.UNPLANNED
 )
@@ -405,9 +503,20 @@ def _case(connection: sa.Connection, row: sa.Row[Any]) -> Case:
 def _found(connection: sa.Connection, number: int) -> sa.Row[Any]:
     row = connection.execute(sa.select(deliveries).where(deliveries.c.id == number)).first()
     if row is None:
-        message = f"there is no delivery {number}"
-        raise DeskError(message)
+        raise _no_delivery(number)
     return row
+
+
+def _no_delivery(number: int) -> DeskError:
+    return DeskError(f"there is no delivery {number}")
+
+
+def _no_incident(number: int) -> DeskError:
+    return DeskError(f"there is no open incident {number}")
+
+
+def _being_sent(number: int) -> DeskError:
+    return DeskError(f"the delivery {number} is being sent now; try again")
 
 
 def _is_to_be_closed(connection: sa.Connection, delivery: Delivery) -> bool:

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from hostspec.delivery.desk import Entry, Fate
     from hostspec.delivery.engine import Engine
 
-LOOKED_AT: Final = 50
+LOOKED_AT: Final = 100
 """Statements at the head of the line that are asked for in one look, and others beside them."""
+
+PACE: Final = 0.25
+"""Seconds between two looks where there are many: to look costs time that sending needs."""
 
 IN_ORDER: Final = 1.0
 """Seconds that what came of a statement waits to be shown behind that of an earlier one."""
@@ -235,6 +238,12 @@ class Following:
         Raises:
             StoreError: the store cannot be read.
         """
+        if self.count > LOOKED_AT:
+            # each look costs time that sending needs
+            time.sleep(timeout)
+            if time.monotonic() - self._looked_at < PACE:
+                return
+            timeout = 0
         seen, self._seen = self._seen, self._engine.wait_change(self._seen, timeout)
         head = list(itertools.islice(self._line, LOOKED_AT))
         others = self._some_others(head)

@@ -74,30 +74,33 @@ class Sending:
             StoreError: the store cannot be read.
         """
         reading = _Reading(given)
-        deadline: float | None = None
-        while not self._interrupts.count:
-            self._take(reading)
-            if reading.ended:
-                deadline = deadline or time.monotonic() + timeout
-                if not self._following.count or time.monotonic() >= deadline:
-                    break
-            self._look()
+        while not self._interrupts.count and not reading.ended:
+            fresh = self._read_on(reading)
+            self._let_go()
+            self._look(0.0 if fresh else _PAUSE)
+        end = time.monotonic() + timeout
+        while not self._interrupts.count and self._following.count and time.monotonic() < end:
+            self._let_go()
+            self._look(_PAUSE)
         self._take_in(reading.rest())
         self._let_go(everything=True)
-        self._linger(deadline or 0.0)
+        self._linger(end)
 
-    def _take(self, reading: _Reading) -> None:
+    def _read_on(self, reading: _Reading) -> int:
+        """Take in what has come; say how much."""
         following = self._following
         if following.count >= MOST:
             if time.monotonic() - following.moved_at < STUCK:
-                return
+                return 0
             for _ in range(GROUP):
                 following.leave_oldest()
-        self._take_in(reading.take(0.0 if following.count else _IDLE))
+        fresh = reading.take(0.0 if following.count else _IDLE)
+        self._take_in(fresh)
+        return len(fresh)
 
-    def _look(self) -> None:
-        self._let_go()
-        self._following.look(_PAUSE if self._following.count else 0.0)
+    def _look(self, timeout: float) -> None:
+        if self._following.count:
+            self._following.look(timeout)
         if len(self._last) > MOST:
             kept = ((alert, each) for alert, each in self._last.items() if _is_on_its_way(each))
             self._last = dict(kept)
@@ -176,8 +179,6 @@ class _Reading:
 
     def take(self, timeout: float) -> Sequence[Statement]:
         """Give what is there, and wait for the first one if there is nothing."""
-        if self.ended:
-            return ()
         found: list[Statement] = []
         try:
             while len(found) < GROUP and not self.ended:

@@ -49,9 +49,7 @@ class Work:
         repaired: Callable[[str, Repair], None] | None = None,
     ) -> Following:
         """Follow statements; see `Following`."""
-        return Following(
-            self.engine, self.names, self.screen, advance=advance, repaired=repaired
-        )
+        return Following(self.engine, self.names, self.screen, advance=advance, repaired=repaired)
 
     def finish(self, following: Following) -> None:
         """Finish what is being sent, and show what is left.
