@@ -25,7 +25,7 @@ from hostspec.host.commands import DEFAULT_FILE, example, speaks_plainly, with_c
 from hostspec.host.explain import explain as explain_statement
 from hostspec.host.explain import show
 from hostspec.host.following import summary
-from hostspec.host.screen import Screen, printable
+from hostspec.host.screen import Screen
 from hostspec.host.send import Sending, aside
 from hostspec.host.source import Source
 from hostspec.kernel.loading import installed as installed_plugins

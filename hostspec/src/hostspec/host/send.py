@@ -221,5 +221,5 @@ def aside(files: Sequence[BinaryIO]) -> Iterator[Statement]:
         except OSError:  # no file of the system's, which a test may give
             yield from statements.read(name, file)
         else:
-            with open(descriptor, "rb") as own:
+            with os.fdopen(descriptor, "rb") as own:
                 yield from statements.read(name, own)
