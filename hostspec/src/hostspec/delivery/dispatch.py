@@ -77,6 +77,8 @@ class Claim:
         lane: its lane's state, as it was claimed.
         failures: of the lane, one after the other.
         budgets: names of those that it was taken from.
+        last_outcome: what the attempt before came to; None before the first, and where nobody
+            knows.
     """
 
     id: int
@@ -93,6 +95,7 @@ class Claim:
     lane: LaneState
     failures: int
     budgets: tuple[str, ...] = ()
+    last_outcome: OutcomeKind | None = None
 
 
 def claim(
@@ -571,6 +574,7 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
         lane=LaneState(lane.state),
         failures=lane.failures,
         budgets=budgets,
+        last_outcome=OutcomeKind(row.outcome) if row.outcome else None,
     )
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import sqlalchemy as sa
 
@@ -53,6 +53,9 @@ AHEAD: Final = 10
 RETRY_STORE: Final = 1.0
 """Seconds after which a store that fails is tried again."""
 
+Watch: TypeAlias = Callable[[Claim, Outcome, float], None]
+"""Is told of an attempt: what was sent, what came of it, and when, in seconds of the epoch."""
+
 
 class Engine:
     """Accepts alerts for good, and delivers what rules make of them.
@@ -74,6 +77,8 @@ class Engine:
         workers: threads that send.
         patience: how long things are waited for, and kept.
         clock: gives the time, in seconds of the epoch.
+        watch: is told of each attempt, as soon as it is made, in the thread that made it: what
+            was sent, what came of it, and the time. It is for counting, and never raises.
 
     Attributes:
         desk: what an operator sees and does.
@@ -89,11 +94,13 @@ class Engine:
         workers: int = 8,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.time,
+        watch: Watch | None = None,
     ) -> None:
         rules = tuple(rules)
         self.database = database
         self._plugins = plugins
         self._clock = clock
+        self._watch = watch
         self._patience = patience or Patience()
         self._writer = Writer(database)
         self._planner = Planner(database, self._writer, plugins, rules)
@@ -545,6 +552,8 @@ class Engine:
 
     def _settle(self, claim: Claim, made: Attempt, limits: Sequence[Limit]) -> None:
         now, actions = self._clock(), self._plugins.actions
+        if self._watch is not None:
+            self._watch(claim, made.outcome, now)
         self._write(
             lambda writing: dispatch.settle(
                 writing,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-_EXTRA: Final = {"click", "rich", "sqlalchemy", "alembic", "cryptography"}
+_EXTRA: Final = {
+    *("click", "rich", "sqlalchemy", "alembic", "cryptography"),
+    *("starlette", "uvicorn", "prometheus_client"),
+}
 
 
 def main() -> None:

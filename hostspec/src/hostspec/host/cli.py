@@ -16,6 +16,7 @@ from hostspec.host import (
     check,
     configuration,
     demo,
+    run_cli,
     services_cli,
     statements,
     trial,
@@ -219,5 +220,5 @@ def demo_command(provider: str | None) -> None:
     sys.exit(0 if demo.run(demonstrations[name], Screen()) else 1)
 
 
-for _command in (*accounts_cli.COMMANDS, services_cli.services):
+for _command in (*accounts_cli.COMMANDS, services_cli.services, run_cli.run):
     main.add_command(_command)

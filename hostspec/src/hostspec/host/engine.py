@@ -11,14 +11,19 @@ from hostspec.host.configuration import Configuration
 from hostspec.host.source import Source
 
 if TYPE_CHECKING:
-    from hostspec.delivery.engine import Engine
+    from hostspec.delivery.engine import Engine, Watch
 
 
-def build(source: Source, loaded: Configuration) -> Engine:
+def build(source: Source, loaded: Configuration, *, watch: Watch | None = None) -> Engine:
     """Make the engine of a configuration; whoever has it closes its ``database``.
 
     Every installation is given to it, for what was opened through one that no rule names any
     more is followed up as well. Nothing is made, and no thread started, before it is used.
+
+    Args:
+        source: names the store.
+        loaded: what the engine works by.
+        watch: is told of each attempt.
 
     Raises:
         ConfigurationError: the table ``[store]`` is wrong.
@@ -27,7 +32,13 @@ def build(source: Source, loaded: Configuration) -> Engine:
     from hostspec.delivery.engine import Engine  # noqa: PLC0415 -- libraries that take their time
 
     database = store.database_of(source)
-    return Engine(database, loaded.plugins, loaded.rules, installations=loaded.installations)
+    return Engine(
+        database,
+        loaded.plugins,
+        loaded.rules,
+        installations=loaded.installations,
+        watch=watch,
+    )
 
 
 @contextlib.contextmanager

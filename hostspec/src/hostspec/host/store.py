@@ -23,7 +23,8 @@ _DEFAULT_URL: Final = "sqlite:///alerthost.db"
 _SQLITE: Final = "sqlite:///"
 
 
-def _key_fault(key: Secret) -> str | None:
+def reference_fault(key: Secret) -> str | None:
+    """Refuse a secret that is given as itself where only references have a place."""
     if key.reference is None:
         return f"is not written down here; give a reference: {REFERENCE_FORMS}"
     return None
@@ -43,7 +44,7 @@ class StoreTable:
         help="Seals the secrets in the database, by reference; file:PATH is relative to this "
         "file. The command new-key makes one.",
         default=None,
-        check=_key_fault,
+        check=reference_fault,
     )
 
 
@@ -118,7 +119,7 @@ def opened(source: Source) -> Iterator[Store]:
     table = _table(source)
     from hostspec.store.installations import Installations  # noqa: PLC0415 -- as above
 
-    key = _beside(table.key, source.folder)
+    key = beside(table.key, source.folder)
     with database_of(source) as database:
         place = table.url if database.file else database.name
         yield Store(f"store {place}", key, Installations(database, key))
@@ -154,7 +155,7 @@ def names(document: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in named if isinstance(name, str))
 
 
-def _beside(key: Secret | None, folder: Path) -> Secret | None:
-    """Take a key's file from the folder of the configuration."""
+def beside(key: Secret | None, folder: Path) -> Secret | None:
+    """Take a secret's file from the folder of the configuration."""
     scheme, _, place = (key.reference or "").partition(":") if key else ("", "", "")
     return Secret(f"file:{folder / place}") if scheme == "file" and place else key
