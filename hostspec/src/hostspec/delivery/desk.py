@@ -163,6 +163,11 @@ class Desk:
         self._clock = clock
         self._writer = writer or Writer(database)
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a database to look into."""
+        return self._database.exists
+
     def deliveries(
         self,
         states: Collection[DeliveryState] = (),
@@ -204,6 +209,16 @@ class Desk:
         if row is None:
             raise _no_delivery(number)
         return _entry(row)
+
+    def numbers(self, states: Collection[DeliveryState]) -> tuple[int, ...]:
+        """Give the numbers of all deliveries in some states, the oldest first.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        which = sa.select(deliveries.c.id).where(deliveries.c.state.in_(list(states)))
+        with self._database.read() as connection:
+            return tuple(connection.execute(which.order_by(deliveries.c.id)).scalars())
 
     def unsettled(self) -> tuple[int, Mapping[DeliveryState, int]]:
         """Count what is not done with: deliveries that are held, and all by state.
@@ -321,6 +336,15 @@ class Desk:
             StoreError: the database cannot be written.
         """
         return self._writer.run(lambda writing: self._resolve(writing, number))
+
+    def count_open(self, installation: str) -> int:
+        """Count the open incidents in one installation.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        ways = self.ways().items()
+        return sum(count for (_, there), count in ways if there == installation)
 
     def forget(self, number: int) -> None:
         """End an incident here alone, and drop what waits for it: somebody else closed it.

@@ -16,13 +16,20 @@ from hostspec.host import (
     check,
     configuration,
     demo,
+    desk_cli,
     run_cli,
     services_cli,
     statements,
     trial,
     work,
 )
-from hostspec.host.commands import DEFAULT_FILE, example, speaks_plainly, with_config
+from hostspec.host.commands import (
+    DEFAULT_FILE,
+    example,
+    speaks_plainly,
+    with_config,
+    with_timeout,
+)
 from hostspec.host.explain import explain as explain_statement
 from hostspec.host.explain import show
 from hostspec.host.following import summary
@@ -45,14 +52,7 @@ def main() -> None:
 
 @main.command(short_help="Send alerts.")
 @with_config
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0),
-    default=work.TIMEOUT,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait, after the last alert, for what is still on its way.",
-)
+@with_timeout
 @click.argument("files", type=click.File("rb"), nargs=-1)
 @speaks_plainly
 @example("alerthost send alerts.jsonl")
@@ -67,8 +67,6 @@ def send(path: Path, *, timeout: float, files: tuple[BinaryIO, ...]) -> None:
     source = Source.read(path)
     loaded = configuration.load(source, ready=True)
     screen = Screen()
-    for note in loaded.notes():
-        screen.note(note)
     opened = files or (sys.stdin.buffer,)
     with work.begun(source, loaded, screen) as begun, screen.progress("sending", None) as progress:
         following = begun.following(advance=progress.advance)
@@ -220,5 +218,5 @@ def demo_command(provider: str | None) -> None:
     sys.exit(0 if demo.run(demonstrations[name], Screen()) else 1)
 
 
-for _command in (*accounts_cli.COMMANDS, services_cli.services, run_cli.run):
+for _command in (*accounts_cli.COMMANDS, *desk_cli.COMMANDS, services_cli.services, run_cli.run):
     main.add_command(_command)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hostspec.demonstration import Demonstration, Table
 from hostspec.host import work
+from hostspec.host.commands import TIMEOUT
 from hostspec.host.configuration import build
 from hostspec.host.following import summary
 from hostspec.host.screen import Screen
@@ -43,7 +44,7 @@ def run(demonstration: Demonstration, screen: Screen) -> bool:
         ):
             following = begun.following(advance=progress.advance, repaired=repaired)
             given = (statement(f"line {number}", text) for number, text in enumerate(texts, 1))
-            Sending(begun.engine, following, begun.interrupts).run(given, work.TIMEOUT)
+            Sending(begun.engine, following, begun.interrupts).run(given, TIMEOUT)
             begun.finish(following)
         screen.say()
         screen.say(summary(following.tally), "bold")

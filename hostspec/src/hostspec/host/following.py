@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from hostspec.alert import Alert
-from hostspec.host.names import Names
+from hostspec.host.lanes import Lanes
 from hostspec.host.screen import Screen, columns, printable
 from hostspec.incident import Delivery, Suppression
 from hostspec.normalise import Repair
@@ -63,6 +63,7 @@ class Tally:
         statements: lines that were read.
         faulty: that were not understood.
         unaccepted: that the store did not take.
+        impossible: things that a person asked for and that cannot be done.
         failures: things that could not be planned.
         unmatched: firing alerts that no rule matches.
         idle: other statements of which nothing comes.
@@ -75,6 +76,7 @@ class Tally:
     statements: int = 0
     faulty: int = 0
     unaccepted: int = 0
+    impossible: int = 0
     failures: int = 0
     unmatched: int = 0
     idle: int = 0
@@ -87,8 +89,8 @@ class Tally:
     def all_well(self) -> bool:
         """Whether every line was understood, and every delivery delivered or not needed."""
         undelivered = self.deliveries.total() - sum(self.deliveries[word] for word in _GOOD)
-        bad = self.faulty, self.unaccepted, self.failures, self.unplanned, undelivered
-        return not any(bad)
+        bad = self.faulty, self.unaccepted, self.impossible, self.failures, self.unplanned
+        return not (undelivered or any(bad))
 
 
 @attrs.define(eq=False)
@@ -106,6 +108,7 @@ class Followed:
         fate: what became of it, as last seen.
         known_at: when something of that was known first.
         told: the deliveries that were shown, each with its word.
+        remark: why nothing comes of it, though nothing is wrong.
     """
 
     place: str
@@ -118,6 +121,7 @@ class Followed:
     fate: Fate | None = None
     known_at: float | None = None
     told: dict[int, str] | None = None
+    remark: str = ""
 
     @classmethod
     def of(cls, place: str, alert: Alert) -> Followed:
@@ -128,6 +132,18 @@ class Followed:
     def faulty(cls, place: str, complaints: Iterable[str]) -> Followed:
         """Make one of which nothing comes."""
         return cls(place, complaints=tuple(complaints), known_at=0.0)
+
+    @classmethod
+    def idle(cls, place: str, key: str, remark: str) -> Followed:
+        """Make one of which nothing comes, though nothing is wrong."""
+        return cls(place, key, remark=remark, known_at=0.0)
+
+    @classmethod
+    def decided(cls, place: str, key: str, statement_id: str) -> Followed:
+        """Make the one of what a person decided."""
+        followed = cls(place, key)
+        followed.accept(statement_id)
+        return followed
 
     def accept(self, statement_id: str) -> None:
         """Note that it was accepted."""
@@ -144,6 +160,11 @@ class Followed:
             self.known_at = time.monotonic()
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing comes of it."""
+        return bool(self.complaints or self.remark)
+
+    @property
     def is_planned(self) -> bool:
         """Whether it is known what comes of it."""
         return self.fate is not None and self.fate.note is not None
@@ -151,13 +172,12 @@ class Followed:
     @property
     def is_known(self) -> bool:
         """Whether there is something to tell of all that comes of it."""
-        return bool(self.complaints) or (self.is_planned and all(map(self.is_tried, self.entries)))
+        return self.is_idle or (self.is_planned and all(map(self.is_tried, self.entries)))
 
     @property
     def is_over(self) -> bool:
         """Whether nothing more happens to it by itself."""
-        settled = map(self.is_settled, self.entries)
-        return bool(self.complaints) or (self.is_planned and all(settled))
+        return self.is_idle or (self.is_planned and all(map(self.is_settled, self.entries)))
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -190,7 +210,7 @@ class Following:
 
     Args:
         engine: which delivers them.
-        names: of places.
+        lanes: names of places.
         screen: where it is shown.
         advance: told when one is over.
         repaired: shows a repair made at a place; None for a line of its own.
@@ -199,7 +219,7 @@ class Following:
     def __init__(
         self,
         engine: Engine,
-        names: Names,
+        lanes: Lanes,
         screen: Screen,
         *,
         advance: Callable[[], None] = lambda: None,
@@ -208,7 +228,7 @@ class Following:
         self.tally = Tally()
         self.moved_at = time.monotonic()
         self._engine = engine
-        self._names = names
+        self._lanes = lanes
         self._screen = screen
         self._advance = advance
         self._repaired = repaired or self._tell_repair
@@ -226,8 +246,14 @@ class Following:
 
     def add(self, statement: Followed) -> None:
         """Follow one more, shown behind those before it."""
+        self.tally.statements += 1
         self._number += 1
         self._line[self._number] = statement
+
+    def refuse(self, reason: str) -> None:
+        """Tell of something that cannot be done, in its turn."""
+        self.tally.impossible += 1
+        self.add(Followed.faulty("", [reason]))
 
     def look(self, timeout: float) -> None:
         """Look what became of them, and show it.
@@ -319,14 +345,14 @@ class Following:
         for entry in statement.entries:
             if entry.id not in (statement.told or {}):
                 self._show_entry(statement, entry)
-        if not statement.is_planned and not statement.complaints:
+        if not statement.is_planned and not statement.is_idle:
             self._say((WAITING, statement.status, "", statement.key))
         self._count(statement)
 
     def _count(self, statement: Followed) -> None:
         self.moved_at = time.monotonic()
         self._advance()
-        if statement.complaints:
+        if statement.is_idle:
             return
         self.tally.unplanned += not statement.is_planned
         for entry in statement.entries:
@@ -335,12 +361,15 @@ class Following:
 
     def _show(self, statement: Followed) -> None:
         statement.told = {}
+        before = f"{statement.place}: " if statement.place else ""
         for complaint in statement.complaints:
-            self._screen.complain(printable(f"{statement.place}: {complaint}"))
+            self._screen.complain(printable(f"{before}{complaint}"))
         note = statement.fate.note if statement.fate else None
         for failure in note.failures if note else ():
             self.tally.failures += 1
-            self._screen.complain(printable(f"{statement.place}: {failure}"))
+            self._screen.complain(printable(f"{before}{failure}"))
+        if statement.remark:
+            self._show_idle(statement, statement.remark)
         if note and not statement.entries and not (note.failures or note.suppressions):
             self._show_idle(statement, note.remark)
         self._show_entries(statement)
@@ -376,7 +405,7 @@ class Following:
 
     def _show_entry(self, statement: Followed, entry: Entry) -> None:
         word = statement.word_of(entry)
-        where = self._names.of(entry.delivery.place)
+        where = self._lanes.name_of(entry.delivery.place)
         cells = (word, str(entry.delivery.operation), where, entry.delivery.alert.key)
         reason = _reason(entry, word, settled=statement.is_settled(entry))
         self._say((*cells, reason), _STYLES.get(word, "red"))
@@ -407,9 +436,9 @@ def _reason(entry: Entry, word: str, *, settled: bool) -> str:
     return entry.reason or (entry.lane_reason if word == HELD else "")
 
 
-def summary(tally: Tally) -> str:
-    """Put the tally in one line."""
-    told = [f"{tally.statements} {plural('alert', tally.statements)}"]
+def summary(tally: Tally, what: str = "alert") -> str:
+    """Put the tally in one line; `what` says what was counted as statements."""
+    told = [f"{tally.statements} {plural(what, tally.statements)}"]
     total = tally.deliveries.total()
     words = sorted(tally.deliveries, key=lambda word: (_rank(word), word))
     kinds = ", ".join(f"{tally.deliveries[word]} {word}" for word in words)
@@ -419,6 +448,7 @@ def summary(tally: Tally) -> str:
     for count, text in (
         (tally.faulty, f"faulty {plural('line', tally.faulty)}"),
         (tally.unaccepted, "not accepted"),
+        (tally.impossible, "not possible"),
         (tally.failures, f"{plural('failure', tally.failures)} to plan"),
         (tally.unplanned, "still to be planned"),
         (tally.unmatched, "matched no rule"),

@@ -115,7 +115,6 @@ class Sending:
     def _take_in(self, fresh: Sequence[Statement]) -> None:
         following, ready = self._following, []
         for statement in fresh:
-            following.tally.statements += 1
             if statement.alert is None:
                 following.tally.faulty += 1
                 following.add(Followed.faulty(statement.place, map(str, statement.faults)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -12,8 +13,9 @@ import attrs
 from hostspec.host import engine as engine_of
 from hostspec.host.configuration import Configuration
 from hostspec.host.following import HELD, WAITING, Following, Tally
+from hostspec.host.incidents import Reach, cut_off
 from hostspec.host.interrupting import Interrupts
-from hostspec.host.names import Names
+from hostspec.host.lanes import Lanes
 from hostspec.host.screen import Screen, printable
 from hostspec.host.source import Source
 from hostspec.normalise import Repair
@@ -22,8 +24,13 @@ from hostspec.outcome import OutcomeKind
 if TYPE_CHECKING:
     from hostspec.delivery.engine import Engine
 
-TIMEOUT: Final = 120.0
-"""Seconds to wait for deliveries: a pause of a minute, which PagerDuty may ask for, and a try."""
+
+PAUSE: Final = 0.05
+"""Seconds after which it is looked again whether something has come, or a signal."""
+
+
+STUCK: Final = 5.0
+"""Seconds without any getting through after which the oldest is followed no longer."""
 
 
 @attrs.frozen(eq=False)
@@ -33,13 +40,13 @@ class Work:
     Attributes:
         engine: started.
         interrupts: signals that came meanwhile.
-        names: of places.
+        lanes: names of places.
         screen: where things are shown.
     """
 
     engine: Engine
     interrupts: Interrupts
-    names: Names
+    lanes: Lanes
     screen: Screen
 
     def following(
@@ -49,7 +56,28 @@ class Work:
         repaired: Callable[[str, Repair], None] | None = None,
     ) -> Following:
         """Follow statements; see `Following`."""
-        return Following(self.engine, self.names, self.screen, advance=advance, repaired=repaired)
+        return Following(self.engine, self.lanes, self.screen, advance=advance, repaired=repaired)
+
+    def make_room(self, following: Following, most: int) -> None:
+        """Wait while so many are followed; where none gets through, the oldest is left to itself.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        while following.count >= most and not self.interrupts.count:
+            following.look(PAUSE)
+            if time.monotonic() - following.moved_at > STUCK:
+                following.leave_oldest()
+
+    def wait(self, following: Following, timeout: float) -> None:
+        """Wait until nothing more happens to what is followed; at most so many seconds.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        end = time.monotonic() + timeout
+        while following.count and not self.interrupts.count and time.monotonic() < end:
+            following.look(PAUSE)
 
     def finish(self, following: Following) -> None:
         """Finish what is being sent, and show what is left.
@@ -72,14 +100,17 @@ def begun(source: Source, loaded: Configuration, screen: Screen) -> Iterator[Wor
         ConfigurationError: the table ``[store]`` is wrong.
         StoreError: the store cannot be used.
     """
-    names = Names(loaded.plugins, loaded.installations)
+    lanes = Lanes.of(loaded)
     with (
         engine_of.opened(source, loaded) as engine,
         _logged(screen),
         Interrupts() as interrupts,
     ):
         engine.start()
-        yield Work(engine, interrupts, names, screen)
+        reach = Reach.of(loaded.plugins, loaded.installations)
+        for note in (*loaded.notes(), *cut_off(engine.desk, reach)):
+            screen.note(note)
+        yield Work(engine, interrupts, lanes, screen)
         engine.stop()
 
 
