@@ -80,10 +80,16 @@ def row(entry: Entry, lanes: Lanes, now: float) -> tuple[str, ...]:
 
 
 def _why(entry: Entry) -> str:
-    reason = entry.reason or (entry.lane_reason if entry.held else "")
+    reason = _reason(entry)
     tries = f"{entry.attempts} attempts" if entry.attempts > 1 else ""
     others = f"stands for {entry.collapsed} others" if entry.collapsed else ""
     return printable("; ".join(filter(None, (tries, others, reason))))
+
+
+def _reason(entry: Entry) -> str:
+    if str(entry.state) == "delivered":
+        return ""  # what the provider says then is of no use to anybody
+    return entry.reason or (entry.lane_reason if entry.held else "")
 
 
 def as_json(entry: Entry, lanes: Lanes) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def as_json(entry: Entry, lanes: Lanes) -> dict[str, Any]:
         "attempts": entry.attempts,
         "collapsed": entry.collapsed,
         "outcome": None if entry.outcome is None else str(entry.outcome),
-        "reason": entry.reason or (entry.lane_reason if entry.held else ""),
+        "reason": _reason(entry),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ from hostspec.host.screen import Screen, printable
 from hostspec.host.source import Source
 from hostspec.normalise import Repair
 from hostspec.outcome import OutcomeKind
+from hostspec.store.errors import StoreError
 
 if TYPE_CHECKING:
     from hostspec.delivery.engine import Engine
@@ -94,7 +96,7 @@ class Work:
 
 @contextlib.contextmanager
 def begun(source: Source, loaded: Configuration, screen: Screen) -> Iterator[Work]:
-    """Let the engine of a configuration work for a while.
+    """Let the engine of a configuration work for a while; whoever uses it calls `finish`.
 
     Raises:
         ConfigurationError: the table ``[store]`` is wrong.
@@ -110,8 +112,14 @@ def begun(source: Source, loaded: Configuration, screen: Screen) -> Iterator[Wor
         reach = Reach.of(loaded.plugins, loaded.installations)
         for note in (*loaded.notes(), *cut_off(engine.desk, reach)):
             screen.note(note)
-        yield Work(engine, interrupts, lanes, screen)
-        engine.stop()
+        try:
+            yield Work(engine, interrupts, lanes, screen)
+        except StoreError as error:
+            # something may have been sent by then, so it is no mistake of the beginning
+            screen.complain(printable(str(error)))
+            sys.exit(1)
+        finally:
+            engine.stop(0.0)
 
 
 def tell_rest(tally: Tally, screen: Screen) -> None:
