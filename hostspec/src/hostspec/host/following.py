@@ -378,6 +378,8 @@ class Following:
             told = suppression.installation, statement.key, suppression.reason
             self._say(("suppressed", statement.status, *told), "yellow")
             self._show_notes(suppression)
+        if statement.complaints:
+            return
         several = (entry.delivery.repairs for entry in statement.entries)
         repairs = dict.fromkeys((*statement.repairs, *itertools.chain(*several)))
         self.tally.repairs += len(repairs)
