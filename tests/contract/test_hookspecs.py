@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from types import ModuleType
 
+import attrs
 import pluggy
 import pytest
 
@@ -98,6 +99,7 @@ def test_the_hooks_are_those_of_the_design() -> None:
         "hostspec_delivered",
         "hostspec_delayed",
         "hostspec_undelivered",
+        "hostspec_spared",
     }
     assert PROJECT == "hostspec"
 
@@ -212,7 +214,17 @@ def test_the_example_of_undelivered_observes(
     manager: pluggy.PluginManager, plugin: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.hook.hostspec_undelivered(receipt=RECEIPT)
-    assert caplog.messages == ["db-1/disk: too long"]
+    manager.hook.hostspec_undelivered(receipt=attrs.evolve(RECEIPT, outcome=None, reason="dropped"))
+    assert caplog.messages == ["db-1/disk: too long", "db-1/disk: dropped"]
+
+
+@of("hostspec_spared")
+def test_the_example_of_spared_observes(
+    manager: pluggy.PluginManager, plugin: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    manager.hook.hostspec_spared(receipt=attrs.evolve(RECEIPT, reason="it is over"))
+    assert caplog.messages == ["db-1/disk: it is over"]
 
 
 def test_every_example_is_called_here() -> None:

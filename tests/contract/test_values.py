@@ -121,7 +121,7 @@ _incidents = st.builds(
     _tuples(_identities),
     _tuples(_texts),
 )
-_receipts = st.builds(Receipt, _texts, _deliveries, st.none() | _outcomes, st.integers(0))
+_receipts = st.builds(Receipt, _texts, _deliveries, st.none() | _outcomes, st.integers(0), _texts)
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "alert": _alerts,

@@ -1,14 +1,18 @@
-"""Engines on a database in a folder of the test's own, with a clock that it sets."""
+"""Engines on a database of the test's own, of both kinds, with a clock that it sets."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from engines import Clock, World
 
 from hostspec.store.database import Database
+
+numbers = itertools.count()
 
 
 @pytest.fixture
@@ -16,10 +20,30 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="session")
+def migrated(postgresql: str) -> str:
+    """Give the server's URL, with a database that others are copied from."""
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE migrated")
+    with Database(postgresql.replace("/postgres?", "/migrated?"), Path()) as database:
+        database.migrate()
+    return postgresql
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database("sqlite:///alerthost.db", tmp_path, patience=0.05) as opened:
-        yield opened
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Open a database; of which kind, a test says by `engines.EITHER`."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        with Database("sqlite:///alerthost.db", tmp_path) as opened:
+            yield opened
+        return
+    server = request.getfixturevalue("migrated")
+    name = f"delivery_{next(numbers)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
+        with Database(server.replace("/postgres?", f"/{name}?"), tmp_path) as opened:
+            yield opened
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

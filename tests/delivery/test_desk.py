@@ -184,3 +184,53 @@ def test_what_cannot_be_resolved_there_is_forgotten_here(worlds: Callable[..., W
     assert world.engine.desk.resolve(world.engine.desk.incidents()[0].id) is None
     assert world.drain() == []
     assert world.open == []
+
+
+def test_a_replay_needs_the_action_and_what_its_alert_said(world: World) -> None:
+    number = refuse(world)
+    world.execute("DELETE FROM statements")
+    with pytest.raises(DeskError, match="what the alert disk said is not kept any more"):
+        world.engine.desk.replay(number)
+
+    world.plugins.actions.pop("pager.page")  # type: ignore[attr-defined]
+    with pytest.raises(DeskError, match=r"the action pager\.page is gone"):
+        world.engine.desk.replay(number, as_is=True)
+    assert world.states == ["refused"]
+
+
+def test_a_replay_whose_delivery_was_pruned_meanwhile_pages_nobody(world: World) -> None:
+    number = refuse(world)
+    statement = world.engine.desk.replay(number)
+    world.execute("DELETE FROM deliveries")
+
+    assert world.drain() == []
+    assert statement
+    assert world.engine.desk.fates([statement])[0].settled
+
+
+def test_what_is_dropped_lets_the_next_of_its_line_go(world: World) -> None:
+    world.fail(MISCONFIGURED)
+    world.say("disk")
+    world.drain()
+    world.say("disk", "acknowledged")
+    world.drain()
+    first, _ = [each.id for each in reversed(world.entries)]
+
+    world.engine.desk.drop(first)
+
+    assert world.later(31) == ["acknowledge disk"]
+    assert world.states == ["dropped", "delivered"]
+
+
+def test_an_incident_cannot_be_resolved_by_an_action_that_is_gone_or_fails(world: World) -> None:
+    world.say("disk")
+    world.drain()
+    (case,) = world.engine.desk.incidents()
+
+    world.page.behaviour["follow_up"] = lambda *_: 1 / 0
+    with pytest.raises(DeskError, match="page could not follow up: ZeroDivisionError"):
+        world.engine.desk.resolve(case.id)
+    world.plugins.actions.pop("pager.page")  # type: ignore[attr-defined]
+    with pytest.raises(DeskError, match="is gone; enable its plugin first"):
+        world.engine.desk.resolve(case.id)
+    assert world.open == ["disk"]

@@ -8,10 +8,13 @@ import json
 from collections.abc import Callable
 
 import pytest
-from engines import World
+from engines import EITHER, World
 from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Alert, Limit, Outcome, OutcomeKind
+from hostspec.delivery import engine, planner
+
+pytestmark = EITHER
 
 UNREACHABLE, FAULTED = OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED
 THROTTLED, MISCONFIGURED = OutcomeKind.THROTTLED, OutcomeKind.MISCONFIGURED
@@ -92,7 +95,7 @@ def test_a_failure_is_tried_again_soon_and_then_less_often(world: World) -> None
     world.drain()
     moments = [world.clock.now]
     while world.entry().state != "delivered":
-        if world.later(0.25):
+        if world.later(max(0.1, world.entry().due - world.clock.now)):
             moments.append(world.clock.now)
 
     gaps = [after - before for before, after in itertools.pairwise(moments)]
@@ -168,15 +171,27 @@ def test_a_misconfigured_lane_resumes_after_repair(world: World) -> None:
     assert sorted(world.later(31)) == ["trigger cpu", "trigger disk"]
 
 
+def test_it_drains_though_much_comes_to_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "BATCH", 1)
+    monkeypatch.setattr(engine, "AHEAD", 2)
+    for number in range(5):
+        world.say(f"{number}", "resolved")
+    world.say("disk")
+
+    assert world.drain() == ["trigger disk"]
+
+
 def test_a_new_engine_tries_what_was_misconfigured_at_once(world: World) -> None:
     world.fail(MISCONFIGURED)
     one = world.say("disk")
     world.drain()
 
-    with world.new_engine() as engine:
-        (fate,) = engine.wait([one], 30)
+    with world.new_engine() as new:
+        (fate,) = new.wait([one], 30)
         while not fate.entries[0].finished_at:
-            (fate,) = engine.wait([one], 30)
+            (fate,) = new.wait([one], 30)
 
     assert fate.entries[0].state == "delivered"
 

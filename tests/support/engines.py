@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from recorder import IDEMPOTENT, Page, plugins_of, rule_of
 
@@ -12,10 +13,13 @@ from hostspec import Alert, Capabilities, Delivery, Outcome, OutcomeKind, Receip
 from hostspec.delivery.desk import Entry
 from hostspec.delivery.engine import Engine
 from hostspec.delivery.keeping import Patience
-from hostspec.kernel import Rule
+from hostspec.kernel import Plugins, Rule
 from hostspec.store.database import Database
 
 START = 1_795_000_000.0
+
+EITHER = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+"""Lets tests run on databases of both kinds."""
 
 Outcomes = Mapping[str, OutcomeKind]
 
@@ -48,6 +52,10 @@ class Observer:
     def hostspec_undelivered(self, receipt: Receipt) -> None:
         self.told.append(("undelivered", receipt))
 
+    @hookimpl
+    def hostspec_spared(self, receipt: Receipt) -> None:
+        self.told.append(("spared", receipt))
+
     @property
     def names(self) -> list[str]:
         return [name for name, _ in self.told]
@@ -74,6 +82,10 @@ class World:
         self._rules = rules or (lambda plugins: [rule_of(plugins)])
         self._options = {"patience": Patience(keep=1e9), **options}
         self.engine = self.new_engine()
+
+    def plugins_with(self, **own: object) -> Plugins:
+        """Load the plugins anew, with others beside the pager and the observer."""
+        return plugins_of(self.page, observer=self.observer, **own)
 
     def new_engine(self, **options: Any) -> Engine:
         """Make an engine as after a restart or a reload: on the same database and pager."""

@@ -221,13 +221,14 @@ class HostSpec:
 
     @hookspec
     def hostspec_undelivered(self, receipt: Receipt) -> None:
-        """Observe that a delivery was given up: refused, or out of attempts.
+        """Observe that a delivery was given up: refused, out of attempts, or dropped by a person.
 
         Called after the fact, at least once for each delivery, from any thread. Every
         implementation runs; what it returns or raises changes nothing. Return promptly.
 
         Args:
-            receipt: what became of the delivery; ``receipt.id`` is the same when told twice.
+            receipt: what became of the delivery; ``receipt.id`` is the same when told twice. Where
+                a person dropped it before the first attempt, it has no outcome, but a reason.
 
         Example::
 
@@ -238,5 +239,31 @@ class HostSpec:
             @hookimpl
             def hostspec_undelivered(receipt):
                 log = logging.getLogger(__name__)
-                log.critical("%s: %s", receipt.delivery.alert.key, receipt.outcome.reason)
+                why = receipt.reason or receipt.outcome.reason
+                log.critical("%s: %s", receipt.delivery.alert.key, why)
+        """
+
+    @hookspec
+    def hostspec_spared(self, receipt: Receipt) -> None:
+        """Observe that a delivery is not needed any more, and is not sent.
+
+        Called by hosts that keep deliveries, at least once for each delivery, from any thread:
+        another delivery that waits says what this one would have said, or its problem was over
+        before it could be told. Every implementation runs; what it returns or raises changes
+        nothing. Return promptly.
+
+        Args:
+            receipt: the delivery, the outcome of its last attempt, if there was one, and the
+                reason; ``receipt.id`` is the same when told twice.
+
+        Example::
+
+            import logging
+
+            from hostspec import hookimpl
+
+            @hookimpl
+            def hostspec_spared(receipt):
+                log = logging.getLogger(__name__)
+                log.info("%s: %s", receipt.delivery.alert.key, receipt.reason)
         """

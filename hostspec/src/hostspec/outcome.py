@@ -94,9 +94,12 @@ class Receipt:
         delivery: what was to be sent.
         outcome: of the last attempt; None where none was made yet.
         attempts: how many were made.
+        reason: why it was not sent to the end, where no outcome says so: it was dropped by hand,
+            say.
     """
 
     id: str
     delivery: Delivery
     outcome: Outcome | None
     attempts: int = 1
+    reason: str = ""

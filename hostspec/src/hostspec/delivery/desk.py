@@ -9,7 +9,7 @@ import attrs
 import sqlalchemy as sa
 
 from hostspec.alert import Alert
-from hostspec.delivery import inbox, ledger, lineup
+from hostspec.delivery import inbox, ledger, lineup, observing
 from hostspec.delivery.inbox import Note
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import DeliveryState, LaneState
@@ -388,7 +388,17 @@ class Desk:
             message = f"the delivery {number} is finished: it is {row.state}"
             raise DeskError(message)
         now = self._clock()
-        ledger.finish(connection, number, DeliveryState.DROPPED, now, reason=_BY_HAND)
+        if row.state == DeliveryState.WAITING:
+            observing.drop(
+                connection,
+                number,
+                DeliveryState.DROPPED,
+                _BY_HAND,
+                now,
+                hook=observing.UNDELIVERED,
+            )
+        else:  # that it was given up was told before
+            ledger.finish(connection, number, DeliveryState.DROPPED, now, reason=_BY_HAND)
         stored = ledger.incident(connection, row.incident_id)
         waits = ledger.promote(connection, row.incident_id, now)
         if stored and not waits and not stored.episode.may_be_open:
@@ -431,7 +441,14 @@ class Desk:
         for each in ledger.rows_waiting(connection, number):
             if each.holder is not None:
                 raise _being_sent(each.id)
-            ledger.finish(connection, each.id, DeliveryState.DROPPED, now, reason=_BY_HAND)
+            observing.drop(
+                connection,
+                each.id,
+                DeliveryState.DROPPED,
+                _BY_HAND,
+                now,
+                hook=observing.UNDELIVERED,
+            )
         ledger.close_incident(connection, number, now, stranded=False)
 
 

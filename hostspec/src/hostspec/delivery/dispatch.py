@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from hostspec.action import Limit
 from hostspec.delivery import ledger, lineup, observing
 from hostspec.delivery.budget import Budget
-from hostspec.delivery.line import Line, Waiting
+from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import (
     FEWEST_TRIES,
     FIRST_RETRY,
@@ -117,7 +117,7 @@ def claim(
     """
     which = {"now": now, "far": now + FAR, "fresh": now - SLOW, "together": together}
     ready = _READY if unhealthy else _HEALTHY_READY
-    for _ in range(LOOK):
+    while True:  # each lane that was looked at in vain is due later
         found = connection.execute(ready, which).all()
         for lane in found:
             row = _head(connection, lane.id, now)
@@ -129,8 +129,7 @@ def claim(
                 row, budgets = afforded
                 return _claimed(connection, lane, row, holder, now, budgets=budgets)
         if len(found) < LOOK:
-            break
-    return None
+            return None
 
 
 def is_due(connection: sa.Connection, now: float) -> bool:
@@ -277,7 +276,7 @@ def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> 
             ledger.hold(connection, opened.id, alert, now)
         if opening.alert not in stored.incident.holders:
             ledger.release(connection, opened.id, opening.alert, now)
-        ledger.write_line(connection, opened, Line(anew), rows[-1].statement_id, now)
+        ledger.write_line(connection, opened, anew, rows[-1].statement_id, now)
     wake_lane(connection, stored.lane_id, now)
 
 
@@ -632,7 +631,7 @@ def _resolve_again(
     *,
     flying: bool = False,
 ) -> None:
-    again = Line((Waiting(delivery, accepted_at=now),))
+    again = [Waiting(delivery, accepted_at=now)]
     ledger.write_line(connection, stored, again, SETTLING, now, flying=flying, due=now + SETTLE)
 
 

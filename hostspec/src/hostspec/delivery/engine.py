@@ -320,7 +320,8 @@ class Engine:
         self.stop()
 
     def tell(self, name: str) -> None:
-        """Tell the observers what this process noted about deliveries."""
+        """Tell the observers what was noted about deliveries, unless another process does."""
+        observing.adopt(self.database, self._writer, name)
         while observing.tell(self.database, self._writer, self._plugins.hooks, name):
             if self._stopping.is_set() and self._threads:
                 return  # the rest is told by who comes next
@@ -572,10 +573,10 @@ class Engine:
         self._settle_all()
 
     def _settle_all(self) -> None:
-        while self._unsettled:
+        while True:
             try:
                 work = self._unsettled.popleft()
-            except IndexError:  # another thread was faster
+            except IndexError:
                 return
             try:
                 self._writer.run(work)

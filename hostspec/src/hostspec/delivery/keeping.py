@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from hostspec.delivery import ledger, observing
 from hostspec.delivery.verdict import DeliveryState
-from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.store.tables import alerts, deliveries, holders, incidents, statements
 
 _log = logging.getLogger("hostspec")
@@ -38,9 +37,7 @@ def tell_late(connection: sa.Connection, before: float, teller: str, most: int) 
     """Note for the observers what has waited since before a moment; say how many deliveries."""
     rows = connection.execute(_LATE, {"before": before, "most": most}).all()
     for row in rows:
-        last = Outcome(OutcomeKind(row.outcome), row.reason) if row.outcome else None
-        receipt = Receipt(row.uid, ledger.delivery_of(row), last, row.attempts)
-        observing.note(connection, observing.DELAYED, receipt, teller)
+        observing.note(connection, observing.DELAYED, ledger.receipt_of(row), teller)
     told = [row.id for row in rows]
     if told:
         late = sa.update(deliveries).where(deliveries.c.id.in_(told)).values(late_told=True)

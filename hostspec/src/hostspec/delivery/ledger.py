@@ -10,9 +10,10 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 
-from hostspec.delivery.line import HEAD_START, Line, Waiting
+from hostspec.delivery.line import HEAD_START, Waiting
 from hostspec.delivery.verdict import DeliveryState, Episode
 from hostspec.incident import Delivery, Incident, IncidentState, Operation, Place
+from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.parts import Identity, Severity
 from hostspec.store.tables import deliveries, holders, incidents, lanes
 from hostspec.values import from_json, to_json
@@ -219,7 +220,7 @@ def newest(connection: sa.Connection, number: int, operation: Operation) -> Deli
 def write_line(  # noqa: PLR0913 -- one argument for each thing a line is written from
     connection: sa.Connection,
     stored: StoredIncident,
-    line: Line,
+    line: Sequence[Waiting],
     statement_id: str,
     now: float,
     *,
@@ -233,21 +234,14 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
     Args:
         connection: of the transaction.
         stored: the incident.
-        line: what is kept, and what is not.
+        line: what is to be sent, in order.
         statement_id: of the statement that new deliveries carry.
         now: the time.
         flying: something of it is being sent now, so that nothing may be sent beside it.
         due: when new deliveries may be sent first; None for now.
     """
-    for left, state in (
-        (line.collapsed, DeliveryState.COLLAPSED),
-        (line.dropped, DeliveryState.DROPPED),
-    ):
-        for each in left:
-            if each.id is not None:
-                finish(connection, each.id, state, now)
-    urgency = min(map(_urgency, line.kept), default=0.0)
-    for number, each in enumerate(line.kept, start=1):
+    urgency = min(map(_urgency, line), default=0.0)
+    for number, each in enumerate(line, start=1):
         values: dict[str, Any] = {
             "place_in_line": number,
             "collapsed": each.collapsed,
@@ -256,23 +250,42 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
             "urgency": urgency,
         }
         if each.id is None:
-            values |= {
-                "uid": uuid.uuid4().hex,
-                "incident_id": stored.id,
-                "lane_id": stored.lane_id,
-                "statement_id": statement_id,
-                "operation": each.delivery.operation,
-                "severity": each.delivery.severity,
-                "body": json.dumps(to_json(each.delivery)),
-                "state": DeliveryState.WAITING,
-                "due": now if due is None else due,
-            }
-            connection.execute(_NEW_DELIVERY, values)
+            new = _new_row(stored, each, statement_id, now if due is None else due)
+            connection.execute(_NEW_DELIVERY, new | values)
         else:
             changed = sa.update(deliveries).where(deliveries.c.id == each.id)
             connection.execute(changed, values)
-    if line.kept and not flying:
+    if line and not flying:
         wake(connection, stored.lane_id, now)
+
+
+def add(
+    connection: sa.Connection, stored: StoredIncident, new: Waiting, statement_id: str, now: float
+) -> int:
+    """Write a delivery down that is in no line; give its row."""
+    row = _new_row(stored, new, statement_id, now) | {
+        "place_in_line": 0,
+        "collapsed": new.collapsed,
+        "accepted_at": new.accepted_at,
+        "is_head": False,
+        "urgency": 0.0,
+    }
+    made = connection.execute(_NEW_DELIVERY, row)
+    return int(made.inserted_primary_key[0]) if made.inserted_primary_key else 0
+
+
+def _new_row(stored: StoredIncident, new: Waiting, statement_id: str, due: float) -> dict[str, Any]:
+    return {
+        "uid": uuid.uuid4().hex,
+        "incident_id": stored.id,
+        "lane_id": stored.lane_id,
+        "statement_id": statement_id,
+        "operation": new.delivery.operation,
+        "severity": new.delivery.severity,
+        "body": json.dumps(to_json(new.delivery)),
+        "state": DeliveryState.WAITING,
+        "due": due,
+    }
 
 
 def _urgency(waiting: Waiting) -> float:
@@ -334,6 +347,12 @@ def finish(
 def delivery_of(row: sa.Row[Any]) -> Delivery:
     """Read a delivery's body."""
     return from_json(Delivery, json.loads(row.body))
+
+
+def receipt_of(row: sa.Row[Any], reason: str = "") -> Receipt:
+    """Give what observers are told of a delivery's row."""
+    last = Outcome(OutcomeKind(row.outcome), row.reason) if row.outcome else None
+    return Receipt(row.uid, delivery_of(row), last, row.attempts, reason)
 
 
 _HOLDERS: Final = (

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 import sqlalchemy as sa
 
 from hostspec.action import AnyAction
-from hostspec.delivery import ledger
+from hostspec.delivery import ledger, observing
 from hostspec.delivery import line as line_of
 from hostspec.delivery.line import Waiting
-from hostspec.delivery.verdict import Episode
+from hostspec.delivery.verdict import DeliveryState, Episode
 from hostspec.incident import Delivery, Operation
+
+ELSEWHERE: Final = "another delivery says what it would have said"
+UNTOLD: Final = "its problem was over before it could be told"
+"""Why deliveries are spared."""
 
 Actions = Mapping[str, AnyAction]
 """The actions that send, by name."""
@@ -83,7 +88,14 @@ def _write(  # noqa: PLR0913 -- one argument for each thing a line is made of
 ) -> None:
     action = actions[stored.incident.place.action]
     line = line_of.reduce(waiting, stored.episode, action, flying=flying)
-    ledger.write_line(connection, stored, line, statement_id, now, flying=flying)
+    for left, state, reason in (
+        (line.collapsed, DeliveryState.COLLAPSED, ELSEWHERE),
+        (line.dropped, DeliveryState.DROPPED, UNTOLD),
+    ):
+        for each in left:
+            number = each.id or ledger.add(connection, stored, each, statement_id, now)
+            observing.drop(connection, number, state, reason, now)
+    ledger.write_line(connection, stored, line.kept, statement_id, now, flying=flying)
     for each in line.elsewhere:
         enqueue(connection, actions, each, statement_id, now)
     if not line.kept and not flying and not stored.episode.may_be_open:

@@ -9,12 +9,14 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from hostspec.delivery import ledger
+from hostspec.delivery.verdict import DeliveryState
 from hostspec.delivery.writer import Writer
 from hostspec.hookspecs import Hooks
 from hostspec.kernel.calling import told
 from hostspec.outcome import Receipt
 from hostspec.store.database import Database
-from hostspec.store.tables import receipts
+from hostspec.store.tables import deliveries, receipts
 from hostspec.values import from_json, to_json
 
 _log = logging.getLogger("hostspec")
@@ -22,6 +24,10 @@ _log = logging.getLogger("hostspec")
 DELIVERED: Final = "hostspec_delivered"
 DELAYED: Final = "hostspec_delayed"
 UNDELIVERED: Final = "hostspec_undelivered"
+SPARED: Final = "hostspec_spared"
+
+NOBODY: Final = "0" * 32
+"""Stands as teller of what is told by whichever process comes first."""
 
 BATCH: Final = 100
 """Receipts that are told before they are crossed off."""
@@ -34,10 +40,37 @@ def note(connection: sa.Connection, hook: str, receipt: Receipt, teller: str) ->
         connection: of the transaction.
         hook: its name.
         receipt: what is told.
-        teller: the process that tells it.
+        teller: the process that tells it, or `NOBODY`.
     """
     body = json.dumps(to_json(receipt))
     connection.execute(_NOTE, {"hook": hook, "body": body, "teller": teller})
+
+
+def drop(  # noqa: PLR0913 -- one argument for each thing that is noted
+    connection: sa.Connection,
+    number: int,
+    state: DeliveryState,
+    reason: str,
+    now: float,
+    *,
+    hook: str = SPARED,
+) -> None:
+    """End a delivery that waits, without sending it, and note that for the observers.
+
+    Args:
+        connection: of the transaction.
+        number: the delivery's row.
+        state: its last.
+        reason: why, for a person.
+        now: the time.
+        hook: its name.
+    """
+    row = connection.execute(_DELIVERY, {"number": number}).one()
+    ledger.finish(connection, number, state, now, reason=reason)
+    note(connection, hook, ledger.receipt_of(row, reason), NOBODY)
+
+
+_DELIVERY: Final = sa.select(deliveries).where(deliveries.c.id == sa.bindparam("number"))
 
 
 def tell(database: Database, writer: Writer, hooks: Hooks, teller: str) -> int:
@@ -62,6 +95,14 @@ def tell(database: Database, writer: Writer, hooks: Hooks, teller: str) -> int:
         crossed = sa.delete(receipts).where(receipts.c.id.in_(done))
         writer.run(lambda connection: connection.execute(crossed))
     return len(done)
+
+
+def adopt(database: Database, writer: Writer, teller: str) -> None:
+    """Let a process tell what nobody in particular is to tell."""
+    with database.read() as connection:
+        found = connection.execute(_NOTED, {"name": NOBODY}).first()
+    if found is not None:
+        writer.run(lambda connection: hand_over(connection, [NOBODY], teller))
 
 
 def tellers(connection: sa.Connection) -> tuple[str, ...]:

@@ -151,11 +151,9 @@ class Planner:
         if made.statement.replays is None:
             _remember(connection, alert, now)
         for place in made.plan.joined:
-            for each in _some(ledger.incident_at(connection, place)):
-                ledger.hold(connection, each.id, alert.identity, now)
+            ledger.hold(connection, _found(connection, place).id, alert.identity, now)
         for place in made.plan.released:
-            for each in _some(ledger.incident_at(connection, place)):
-                self._release(connection, each, alert.identity, now)
+            self._release(connection, _found(connection, place), alert.identity, now)
         for delivery in made.plan.deliveries:
             new = Waiting(delivery, accepted_at=made.statement.accepted_at)
             statement_id = made.statement.statement_id
@@ -218,9 +216,10 @@ def _versions(found: Iterable[ledger.StoredIncident]) -> frozenset[tuple[int, in
     return frozenset((each.id, each.version) for each in found)
 
 
-def _some(found: ledger.StoredIncident | None) -> Iterator[ledger.StoredIncident]:
-    if found:
-        yield found
+def _found(connection: sa.Connection, place: Place) -> ledger.StoredIncident:
+    found = ledger.incident_at(connection, place)
+    assert found is not None  # noqa: S101 -- planning saw it, and nothing has changed since
+    return found
 
 
 def _first_of_each(found: Iterable[inbox.Statement]) -> Iterator[inbox.Statement]:

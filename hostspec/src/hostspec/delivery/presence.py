@@ -13,7 +13,6 @@ from typing import Final
 
 import filelock
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
@@ -98,25 +97,24 @@ class SessionPresence(Presence):
 
     def __init__(self, database: Database) -> None:
         super().__init__()
-        self._connection = database.engine.connect()
+        # no transaction stays open: the session lives as long as the process
+        self._connection = database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._connection.execute(sa.select(sa.func.pg_advisory_lock(_number(self.name))))
-        self._connection.commit()
 
     def gone(self, names: Iterable[str]) -> Sequence[str]:
         """Say which of some processes have no session any more."""
         return [name for name in names if name != self.name and self._is_gone(name)]
 
     def leave(self) -> None:
-        """End the session."""
-        with contextlib.suppress(DBAPIError):
-            self._connection.close()
+        """End the session; the pool would keep it, and its lock, for others."""
+        self._connection.invalidate()
+        self._connection.close()
 
     def _is_gone(self, name: str) -> bool:
         free = sa.select(sa.func.pg_try_advisory_lock(_number(name)))
         if not self._connection.execute(free).scalar():
             return False
         self._connection.execute(sa.select(sa.func.pg_advisory_unlock(_number(name))))
-        self._connection.commit()
         return True
 
 

@@ -1,0 +1,212 @@
+"""What observers are told of: every delivery, at least once, under an id that stays the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from engines import EITHER, Clock, Observer, World
+
+from hostspec import Delivery, Outcome, OutcomeKind, Receipt, hookimpl
+from hostspec.delivery import observing
+from hostspec.delivery.keeping import Patience
+from hostspec.store.database import Database
+
+pytestmark = EITHER
+
+UNREACHABLE, FAULTED, DELIVERED = (
+    OutcomeKind.UNREACHABLE,
+    OutcomeKind.FAULTED,
+    OutcomeKind.DELIVERED,
+)
+
+
+def told(world: World) -> list[tuple[str, str, str]]:
+    """Give what observers were told: the hook, the operation, and why."""
+    return [
+        (
+            name,
+            str(receipt.delivery.operation),
+            receipt.reason or (receipt.outcome.reason if receipt.outcome else ""),
+        )
+        for name, receipt in world.observer.told
+    ]
+
+
+def ids(world: World) -> list[str]:
+    return [receipt.id for _, receipt in world.observer.told]
+
+
+def test_what_collapses_is_told(world: World) -> None:
+    world.fail(UNREACHABLE)
+    world.say("disk")
+    world.drain()
+    world.say("disk")
+    world.later(5)
+
+    assert told(world) == [
+        ("spared", "trigger", "another delivery says what it would have said"),
+        ("delivered", "trigger", ""),
+    ]
+    (_, spared), (_, delivered) = world.observer.told
+    assert spared.outcome == Outcome(UNREACHABLE)
+    assert (spared.attempts, delivered.attempts) == (1, 1)
+    assert len(set(ids(world))) == len(world.entries) == 2
+
+
+def test_what_is_dropped_because_it_is_over_is_told_and_both_ends_are_kept(world: World) -> None:
+    world.page.missed = lambda *_: ()  # type: ignore[method-assign]
+    world.fail(OutcomeKind.MISCONFIGURED)
+    world.say("disk")
+    world.drain()
+    statement = world.say("disk", "resolved")
+    world.drain()
+
+    over = "its problem was over before it could be told"
+    assert told(world) == [("spared", "trigger", over), ("spared", "resolve", over)]
+    (fate,) = world.engine.desk.fates([statement])
+    assert [(str(each.state), each.reason) for each in fate.entries] == [("dropped", over)]
+    assert world.open == []
+
+
+def test_what_a_person_drops_is_told_once(world: World) -> None:
+    world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.REFUSED)
+    world.say("disk")
+    world.drain()
+    world.engine.desk.drop(world.entry().id)
+    world.say("cpu")
+    world.later(31)
+    world.engine.desk.drop(world.entry().id)
+    world.drain()
+
+    assert told(world) == [
+        ("undelivered", "trigger", "dropped by hand"),
+        ("undelivered", "trigger", ""),
+    ]
+    assert world.states == ["dropped", "dropped"]
+
+
+def test_what_is_stranded_is_told(world: World) -> None:
+    world.fail(Outcome(DELIVERED, handle={"key": "old"}))
+    world.say("disk")
+    world.drain()
+    world.page.can_follow_up = lambda *_: False  # type: ignore[method-assign]
+    world.say("disk", "resolved")
+    world.drain()
+
+    assert told(world)[1:] == [
+        ("undelivered", "resolve", "what opened the incident is not held any more")
+    ]
+
+
+def test_what_is_late_and_then_set_aside_is_told_twice_under_one_id(
+    worlds: Callable[..., World],
+) -> None:
+    world = worlds(patience=Patience(late=100))
+
+    def send(delivery: Delivery) -> Outcome:
+        return Outcome(FAULTED if delivery.place.correlation_key == "bad" else DELIVERED, "500")
+
+    world.page.behaviour["send"] = send
+    world.say("bad")
+    for number in range(30):
+        world.say(f"good {number}")
+        world.later(30)
+
+    of_bad = [
+        (name, receipt.id)
+        for name, receipt in world.observer.told
+        if receipt.delivery.alert.key == "bad"
+    ]
+    assert [name for name, _ in of_bad] == ["delayed", "undelivered"]
+    assert len({number for _, number in of_bad}) == 1
+
+
+def test_every_delivery_is_told_whatever_became_of_it(world: World) -> None:
+    fates = [UNREACHABLE, OutcomeKind.REFUSED, DELIVERED, FAULTED, OutcomeKind.THROTTLED]
+    for number in range(40):
+        world.fail(fates[number % 5])
+        world.say(f"{number % 3}", ("firing", "acknowledged", "firing", "resolved")[number % 4])
+        world.later(number % 7)
+    for key in "012":
+        world.say(key, "resolved")
+    world.settle(600)
+
+    assert sorted({*ids(world)}) == sorted(
+        row.uid for row in world.execute("SELECT uid FROM deliveries")
+    )
+    assert "spared" in world.observer.names
+
+
+class DeadWriter:
+    """Of a process that dies before anything is on the disk."""
+
+    def run(self, work: Callable[..., object]) -> None:
+        """Do nothing."""
+
+
+def test_one_that_dies_while_telling_tells_again_under_the_same_id(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = observing.tell
+
+    def die(database: Database, writer: Any, hooks: Any, teller: str) -> int:
+        tell(database, DeadWriter(), hooks, teller)  # type: ignore[arg-type]
+        return 0
+
+    world.say("disk")
+    with monkeypatch.context() as patched:
+        patched.setattr(observing, "tell", die)
+        world.drain()
+    world.new_engine()
+    world.drain()
+
+    assert world.observer.names == ["delivered", "delivered"]
+    assert len(set(ids(world))) == 1
+
+
+def test_an_observer_that_fails_is_named_and_nobody_else_suffers(
+    database: Database, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        @hookimpl
+        def hostspec_delivered(self, receipt: Receipt) -> None:
+            raise RuntimeError("a token")
+
+    class Chatty:
+        @hookimpl
+        def hostspec_delivered(self, receipt: Receipt) -> str:
+            return "thank you"
+
+    world = World(database, clock)
+    other = Observer()
+    world.plugins = world.plugins_with(broken=Broken(), chatty=Chatty(), other=other)
+    world.new_engine()
+    world.say("disk")
+    with caplog.at_level(logging.ERROR):
+        world.drain()
+
+    assert other.names == ["delivered"]
+    (said,) = caplog.messages
+    assert said.startswith("plugin broken: hostspec_delivered failed: RuntimeError at ")
+    assert world.execute("SELECT count(*) FROM receipts") == [(0,)]
+
+
+def test_an_observer_is_told_outside_of_the_transaction(world: World) -> None:
+    """It may take its time, and may look at the engine itself."""
+    seen: list[list[str]] = []
+
+    class Looking:
+        @hookimpl
+        def hostspec_delivered(self, receipt: Receipt) -> None:
+            world.say("looked")
+            seen.append(world.states)
+
+    world.plugins = world.plugins_with(looking=Looking())
+    world.new_engine()
+    world.say("disk")
+    world.drain(1)
+
+    assert seen == [["delivered"]]

@@ -1,0 +1,119 @@
+"""Which of the processes that share a database are alive."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import pytest
+import sqlalchemy as sa
+from engines import EITHER
+
+from hostspec.delivery import presence
+from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
+
+ONE_THAT_STAYS = """
+import sys
+from pathlib import Path
+from hostspec.delivery.presence import presence
+from hostspec.store.database import Database
+mine = presence(Database(sys.argv[1], Path(sys.argv[2])))
+print(mine.name, flush=True)
+input()
+"""
+
+
+@EITHER
+def test_who_left_is_gone(database: Database) -> None:
+    database.migrate()
+    mine, other = presence.presence(database), presence.presence(database)
+    assert mine.name != other.name
+    assert mine.gone([mine.name, other.name, "0" * 32]) == ["0" * 32]
+
+    other.leave()
+
+    assert mine.gone([mine.name, other.name]) == [other.name]
+    assert mine.gone([other.name]) == [other.name]
+    mine.leave()
+
+
+@EITHER
+def test_who_is_killed_is_gone(database: Database) -> None:
+    database.migrate()
+    url = database.engine.url.render_as_string(hide_password=False)
+    command = [sys.executable, "-c", ONE_THAT_STAYS, url, ""]
+    mine = presence.presence(database)
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        name = process.stdout.readline().strip()
+        assert mine.gone([name]) == []
+        process.kill()
+    while not mine.gone([name]):  # a server needs a moment to see it
+        pass
+    mine.leave()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_session_leaves_no_transaction_open(database: Database) -> None:
+    """Else it would keep the server from tidying up, and some servers end such sessions."""
+    mine, other = presence.presence(database), presence.presence(database)
+    mine.gone([other.name, "0" * 32])
+    with database.read() as connection:
+        states = connection.execute(
+            sa.text(
+                "SELECT state FROM pg_stat_activity WHERE datname = current_database()"
+                " AND pid <> pg_backend_pid()"
+            )
+        )
+        assert set(states.scalars()) == {"idle"}
+    mine.leave()
+    other.leave()
+
+
+def test_left_behind_locks_are_swept(database: Database) -> None:
+    database.migrate()
+    assert database.file
+    left, fresh, held = (
+        database.file.with_name(f"alerthost.db-{number}.lock") for number in range(3)
+    )
+    lock = filelock.FileLock(held)
+    lock.acquire()
+    left.touch()
+    fresh.touch()
+    old = time.time() - presence.OLD - 1
+    for path in (left, held):
+        os.utime(path, (old, old))
+
+    mine = presence.presence(database)
+
+    assert [path.exists() for path in (left, fresh, held)] == [False, True, True]
+    lock.release()
+    mine.leave()
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with pytest.raises(StoreError, match=r"\.lock cannot be made: Permission denied; the folder"):
+        presence.presence(database)
+
+
+def test_names_of_files_need_not_be_plain(tmp_path: Path) -> None:
+    file = tmp_path / "[a] host.db"
+    with Database(f"sqlite:///{file.name}", tmp_path) as database:
+        mine, other = presence.presence(database), presence.presence(database)
+        other.leave()
+        assert mine.gone([other.name]) == [other.name]
+        mine.leave()

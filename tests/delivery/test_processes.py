@@ -1,0 +1,114 @@
+"""Several real processes on one database at once: nothing is lost, and nothing is sent twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from killed_host import KEY, engine_of
+
+from pagerduty_plugin.testing import FakePagerDuty
+
+PROGRAM = Path(__file__).parents[1] / "support" / "sharing_host.py"
+COUNT = 30
+
+Process = subprocess.Popen[str]
+
+
+@pytest.fixture
+def fake() -> Iterator[FakePagerDuty]:
+    with FakePagerDuty(services={"checkout": KEY}, rate_limit=0) as fake:
+        yield fake
+
+
+@pytest.fixture
+def start(tmp_path: Path, fake: FakePagerDuty) -> Iterator[Callable[..., Process]]:
+    with ExitStack() as running:
+
+        def start(role: str, name: str = "", count: int = COUNT) -> Process:
+            command = [sys.executable, str(PROGRAM), role, str(tmp_path), fake.url, name]
+            process = subprocess.Popen(
+                [*command, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            running.enter_context(process)
+            running.callback(process.kill)
+            return process
+
+        yield start
+
+
+def ended(process: Process) -> list[str]:
+    """Give what a process said, when it has ended."""
+    out, _ = process.communicate(timeout=180)
+    assert process.returncode == 0
+    return out.splitlines()
+
+
+def works(process: Process) -> Process:
+    assert process.stdout
+    assert process.stdout.readline() == "works\n"
+    return process
+
+
+def times_told(fake: FakePagerDuty) -> Counter[str]:
+    return Counter(request.json()["dedup_key"] for request in fake.requests)
+
+
+def test_what_one_accepts_another_delivers(
+    start: Callable[..., Process], fake: FakePagerDuty
+) -> None:
+    runner = works(start("run"))
+    senders = [start("accept", "a"), start("accept", "b")]
+
+    for sender in senders:
+        assert ended(sender) == ["delivered"] * COUNT
+    assert ended(runner) == []
+    assert len(times_told(fake)) == 2 * COUNT
+    assert set(times_told(fake).values()) == {1}
+
+
+def test_all_may_deliver_at_once(start: Callable[..., Process], fake: FakePagerDuty) -> None:
+    runner = works(start("run"))
+    senders = [start("send", "a"), start("send", "b")]
+
+    for sender in senders:
+        assert ended(sender) == ["works", *["delivered"] * COUNT]
+    ended(runner)
+    assert len(times_told(fake)) == 2 * COUNT
+    assert set(times_told(fake).values()) == {1}
+
+
+def test_when_the_one_that_delivers_is_killed_another_goes_on(
+    tmp_path: Path, start: Callable[..., Process], fake: FakePagerDuty
+) -> None:
+    runner = works(start("run"))
+    sender = start("send", "a")
+    works(sender)
+    fake.wait_for(lambda seen: seen.requests, timeout=60)
+    runner.kill()
+
+    assert ended(sender) == ["delivered"] * COUNT
+    assert len(times_told(fake)) == COUNT
+    assert all(incident.state == "triggered" for incident in fake.incidents)
+    assert len(fake.incidents) == COUNT
+    engine = engine_of(tmp_path, fake.url)
+    assert engine.desk.backlog().waiting == 0
+    engine.database.close()
+
+
+def test_two_that_speak_about_the_same_problems_come_to_one_end(
+    tmp_path: Path, start: Callable[..., Process], fake: FakePagerDuty
+) -> None:
+    senders = [start("send", "same", 10), start("send", "same", 10)]
+    for sender in senders:
+        assert {line for line in ended(sender) if line != "works"} <= {"delivered", "collapsed"}
+
+    assert len(fake.incidents) == 10
+    engine = engine_of(tmp_path, fake.url)
+    assert len(engine.desk.incidents()) == 10
+    engine.database.close()
