@@ -225,8 +225,8 @@ class Front:
         if table.token is None:
             # a page in a browser on this machine may name a host that leads here
             if not _names_loopback(request.headers.get("host", "")):
-                error = "without a token, only this machine may be named as host"
-                raise HTTPException(403, error)
+                stranger = "without a token, only this machine may be named as host"
+                raise HTTPException(403, stranger)
             return
         try:
             token = await run_in_threadpool(table.token.reveal)
@@ -237,8 +237,8 @@ class Front:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         right = hmac.compare_digest(given.strip().encode("latin-1"), token.encode())
         if scheme.casefold() != "bearer" or not right:
-            error = "send the token as Authorization: Bearer TOKEN"
-            raise HTTPException(401, error, {"WWW-Authenticate": "Bearer"})
+            unknown = "send the token as Authorization: Bearer TOKEN"
+            raise HTTPException(401, unknown, {"WWW-Authenticate": "Bearer"})
 
     async def _take(
         self,
@@ -279,7 +279,7 @@ class Front:
             _log.error("the store fails: %s", error)
             return _refused(503, f"nothing was accepted: {error}", retry_after=COME_AGAIN)
         serving.room.take(len(alerts))
-        self._metrics.accepted(path, (alert.repairs for alert in alerts))
+        self._metrics.accepted(path, len(alerts))
         accepted = [_shown(name, alert) for name, alert in zip(taken, alerts, strict=True)]
         return JSONResponse({"statements": accepted}, 202)
 

@@ -10,7 +10,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -19,7 +25,6 @@ from hostspec.delivery.desk import Backlog
 from hostspec.delivery.dispatch import Claim
 from hostspec.host.lanes import Lanes
 from hostspec.incident import Place
-from hostspec.normalise import Repair
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.store.errors import StoreError
 
@@ -41,6 +46,8 @@ class Metrics:
 
     def __init__(self, backlog: Callable[[], Backlog], clock: Callable[[], float]) -> None:
         self.lanes = Lanes()
+        # a second series for each, of the moment in which it began
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # has no annotations
         self._registry = registry = CollectorRegistry()
         self._reasons: set[str] = set()
         self._lock = threading.Lock()
@@ -52,7 +59,7 @@ class Metrics:
         self._accepted = counter("accepted", "Statements that were accepted.", ("path",))
         self._repaired = counter(
             "repaired",
-            "Repairs: of alerts as they were accepted (no provider), and of what was delivered.",
+            "Fields of deliveries and of their alerts that were repaired.",
             (*_LANE, "reason"),
         )
         self._delivered = counter("delivered", "Deliveries that the provider took.", _LANE)
@@ -89,11 +96,9 @@ class Metrics:
         """Count a request."""
         self._requests.labels(path, str(status)).inc()
 
-    def accepted(self, path: str, repairs: Iterable[Iterable[Repair]]) -> None:
-        """Count statements that were accepted, with what was repaired in each."""
-        for each in repairs:
-            self._accepted.labels(path).inc()
-            self._count_repairs(each, "", "")
+    def accepted(self, path: str, count: int) -> None:
+        """Count statements that were accepted."""
+        self._accepted.labels(path).inc(count)
 
     def reloaded(self, *, well: bool) -> None:
         """Count a reload."""
@@ -111,7 +116,9 @@ class Metrics:
         """Count what a provider took."""
         lane = self._lane(receipt.delivery.place)
         self._delivered.labels(*lane).inc()
-        self._count_repairs(receipt.delivery.repairs, *lane)
+        for repair in receipt.delivery.repairs:
+            field = repair.field.partition(".")[0].partition("[")[0]
+            self._repaired.labels(*lane, self._bounded(field)).inc()
 
     def delayed(self, receipt: Receipt) -> None:
         """Count what is late."""
@@ -138,11 +145,6 @@ class Metrics:
 
     def _lane(self, place: Place) -> tuple[str, str]:
         return self.lanes.provider_of(place), self.lanes.name_of(place)
-
-    def _count_repairs(self, repairs: Iterable[Repair], provider: str, lane: str) -> None:
-        for repair in repairs:
-            field = repair.field.partition(".")[0].partition("[")[0]
-            self._repaired.labels(provider, lane, self._bounded(field)).inc()
 
     def _bounded(self, reason: str) -> str:
         """Keep the fields that strangers make up from becoming a label each."""

@@ -98,7 +98,8 @@ class Running:
 
         self._front.stopping = True
         self._listener.close()
-        self._reloading.acquire(timeout=left())  # one that is under way may have begun something
+        if self._reloading.acquire(timeout=left()):  # one that is under way comes to its end
+            self._reloading.release()
         engine = self._front.serving.engine
         finished = engine.stop(left())
         finished = self._listener.join(left()) and finished
@@ -142,7 +143,8 @@ class Running:
         try:
             return Listener(table.address, self._front.app)
         except OSError as error:
-            reason = f"cannot listen on {table.listen}: {error.strerror}"
+            why = str(error.strerror).partition(" (")[0]  # after which Python says where
+            reason = f"cannot listen on {table.listen}: {why}"
             loaded.source.refuse([Fault("http.listen", reason)])
 
     def _begin(self, loaded: _Loaded, listener: Listener) -> None:
