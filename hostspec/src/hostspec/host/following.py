@@ -131,12 +131,12 @@ class Followed:
     @classmethod
     def faulty(cls, place: str, complaints: Iterable[str]) -> Followed:
         """Make one of which nothing comes."""
-        return cls(place, complaints=tuple(complaints), known_at=0.0)
+        return cls(place, complaints=tuple(complaints), known_at=time.monotonic())
 
     @classmethod
     def idle(cls, place: str, key: str, remark: str) -> Followed:
         """Make one of which nothing comes, though nothing is wrong."""
-        return cls(place, key, remark=remark, known_at=0.0)
+        return cls(place, key, remark=remark, known_at=time.monotonic())
 
     @classmethod
     def decided(cls, place: str, key: str, statement_id: str) -> Followed:
@@ -151,7 +151,7 @@ class Followed:
 
     def refuse(self, complaint: str) -> None:
         """Note that it is not taken."""
-        self.complaints, self.known_at = (complaint,), 0.0
+        self.complaints, self.known_at = (complaint,), time.monotonic()
 
     def see(self, fate: Fate) -> None:
         """Note what became of it."""
