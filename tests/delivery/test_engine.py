@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from engines import EITHER, World
+from engines import EITHER, START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Alert, Limit, Outcome, OutcomeKind
@@ -232,6 +232,20 @@ def test_a_budget_is_charged_from_the_first_attempt_on(world: World) -> None:
 
     ((used,),) = world.execute("SELECT used FROM budgets")
     assert list(json.loads(used).values()) == [[0, 1]]
+
+
+def test_a_message_counts_from_its_answer_on(world: World) -> None:
+    """Nobody knows when in between the provider counted it."""
+    world.page.limits = lambda *_: [Limit("key", 20, 60.0)]  # type: ignore[method-assign]
+    world.say("disk")
+    world.drain()
+    slow = deliver(lambda _: setattr(world.clock, "now", world.clock.now + 20))
+    world.page.behaviour["send"] = slow
+    world.say("memory")
+    world.drain()
+
+    ((used,),) = world.execute("SELECT used FROM budgets")
+    assert max(json.loads(used).items()) == (str(int(START * 1000) + 20_600), [0, 1])
 
 
 def test_a_clock_that_steps_breaks_nothing(world: World) -> None:

@@ -16,7 +16,7 @@ HOT = {
     "ready healthy lanes": (dispatch._HEALTHY_READY, "ix_lanes_due"),
     "any ready": (dispatch._ANY_READY, "ix_lanes_due"),
     "head": (dispatch._HEAD, "ix_deliveries_head"),
-    "urgent head": (dispatch._URGENT_HEAD, "ix_deliveries_head"),
+    "urgent head": (dispatch._URGENT_HEAD, "ix_deliveries_urgent_head"),
     "flying": (dispatch._HELD, "ix_deliveries_flying"),
     "line": (ledger._LINE, "ix_deliveries_line"),
     "held by": (ledger._held_by(Identity("", "disk")), "ix_holders_scope_key"),

@@ -28,6 +28,7 @@ from hostspec import (
     Severity,
     json_schema,
 )
+from hostspec.delivery import budget
 from hostspec.host import configuration, store, trial
 from hostspec.host.accounts_cli import DEFAULT_PORT
 from hostspec.host.cli import main
@@ -47,7 +48,12 @@ from pagerduty_plugin import (
     testing,
 )
 from pagerduty_plugin.hookspecs import PagerDutySpec
-from pagerduty_plugin.settings import BASE_URLS, EVENTS_PER_MINUTE, NetworkSettings
+from pagerduty_plugin.settings import (
+    BASE_URLS,
+    EVENTS_PER_MINUTE,
+    MOST_EVENTS_PER_MINUTE,
+    NetworkSettings,
+)
 from pagerduty_plugin.testing import account, rest_api
 from pagerduty_plugin.testing.cli import _parser
 
@@ -281,6 +287,11 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("operate.md", f"has {NetworkSettings().connect_timeout:g} s of that"),
         ("extension.md", f"hangs for more than {calling.DEADLINE:g} s"),
         ("operate.md", f"about {EVENTS_PER_MINUTE} a minute"),
+        ("operate.md", f"about {EVENTS_PER_MINUTE} events a minute"),
+        ("operate.md", f"up to {MOST_EVENTS_PER_MINUTE:,}: `rate_limit`"),
+        ("operate.md", f"It uses {budget.USABLE} % of it"),
+        ("operate.md", f"keeps {100 - budget.ORDINARY} % of that"),
+        ("operate.md", f"more than {event.LATE.seconds} s after"),
         ("operate.md", f"The resolve is tried {len(trial.PAUSES) + 1} times"),
         ("operate.md", f"`{BASE_URLS['us']}` or `{BASE_URLS['eu']}`"),
         ("reference/hooks.md", f"deadline of {calling.DEADLINE:g} s"),

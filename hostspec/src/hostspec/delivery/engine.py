@@ -23,7 +23,6 @@ from hostspec.delivery.planner import Planner
 from hostspec.delivery.presence import Presence, presence
 from hostspec.delivery.verdict import LaneState
 from hostspec.delivery.writer import Writer
-from hostspec.incident import Delivery
 from hostspec.kernel.attempt import Attempt, attempt
 from hostspec.kernel.calling import told
 from hostspec.kernel.plugins import Plugins
@@ -530,7 +529,7 @@ class Engine:
             stranded = self._clock()
             self._write(lambda writing: dispatch.strand(writing, claim, reason, stranded))
             return
-        limits = _limits(action, delivery, installation)
+        limits = _limits(action, claim, installation)
         now = self._clock()
         if not claim.claimed_at <= now <= claim.claimed_at + dispatch.START_WITHIN:
             actions = self._plugins.actions
@@ -593,10 +592,9 @@ def _held(action: AnyAction, claim: Claim, installation: Installation[Any]) -> b
         return True
 
 
-def _limits(
-    action: AnyAction, delivery: Delivery, installation: Installation[Any]
-) -> tuple[Limit, ...]:
+def _limits(action: AnyAction, claim: Claim, installation: Installation[Any]) -> tuple[Limit, ...]:
+    handle = claim.incident.incident.handle
     try:
-        return tuple(action.limits(delivery, installation))
+        return tuple(action.limits(claim.delivery, installation, handle))
     except Exception:  # noqa: BLE001 -- what cannot be read is told by the attempt
         return ()
