@@ -17,6 +17,7 @@ from hostspec.delivery.inbox import Note
 from hostspec.delivery.verdict import DeliveryState, LaneState
 from hostspec.faults import Fault
 from hostspec.host import following, send
+from hostspec.host.deliveries import Changes, state_of
 from hostspec.host.following import Followed, Following, summary
 from hostspec.host.interrupting import Interrupts
 from hostspec.host.lanes import Lanes
@@ -490,6 +491,30 @@ def test_as_long_as_something_gets_through_reading_waits(
     assert len(sending._last) <= 1
 
 
+def test_where_very_many_are_followed_reading_waits_for_room(
+    sending: Sending, store: Store, followed: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "MOST", 1)
+    store.settles = False
+
+    def wait_change(seen: int, timeout: float) -> int:
+        store.looks += 1
+        if store.looks % 3 == 0:
+            for group in store.accepted:
+                for key in group:
+                    store.plan(key, entry(key))
+        return seen + 1
+
+    monkeypatch.setattr(store, "wait_change", wait_change)
+
+    def given() -> Iterator[Statement]:
+        yield from said("a", "b", "c")
+
+    sending.run(given(), 10)
+
+    assert followed.tally.deliveries == {"delivered": 3}
+
+
 def test_where_none_gets_through_reading_goes_on(
     sending: Sending, store: Store, followed: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -520,3 +545,17 @@ def test_a_signal_ends_the_reading_and_what_was_read_is_accepted(
     blocked.set()
 
     assert sorted(key for group in store.accepted for key in group) == ["a", "b"]
+
+
+# --- what `alerthost deliveries --watch` shows -----------------------------------------------
+
+
+def test_only_what_changed_is_shown_again() -> None:
+    changes = Changes()
+    one, two = waiting("one"), waiting("two")
+
+    assert list(changes.among([two, one])) == [one, two]
+    sent = attrs.evolve(one, sending=True)
+    assert list(changes.among([two, sent])) == [sent]
+    assert state_of(sent) == "sending"
+    assert list(changes.among([two])) == []

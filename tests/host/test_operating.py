@@ -12,6 +12,9 @@ import pytest
 from terminal import conversation
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
+from hostspec.host.ages import age
+from hostspec.host.following import Following
+from hostspec.store.errors import StoreError
 from pagerduty_plugin.testing import refusing, reset
 
 ONE = ('services = ["checkout", "platform"]', 'services = ["checkout"]')
@@ -159,6 +162,14 @@ def test_watching_ends_where_nobody_reads(workspace: Workspace) -> None:
     )
 
     assert (run.returncode, run.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told_as"),
+    [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (200_000, "2 d"), (-5, "0 s")],
+)
+def test_ages_are_told_in_one_unit(seconds: float, told_as: str) -> None:
+    assert age(1000.0, 1000.0 + seconds) == told_as
 
 
 # --- replay and drop -------------------------------------------------------------------------
@@ -405,6 +416,20 @@ def test_what_an_account_that_is_gone_leaves_open_is_told(workspace: Workspace) 
     for command in ("check", "send"):
         run = workspace.here(command)
         assert (run.returncode, run.stderr) == (0, f"note: {gone('the account acme')}\n")
+
+
+def test_a_store_that_fails_while_something_is_sent_is_told(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        message = "the disk fails"
+        raise StoreError(message)
+
+    monkeypatch.setattr(Following, "look", fail)
+
+    run = workspace.here("send", given=line())
+
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", "the disk fails\n")
 
 
 def test_a_store_that_cannot_be_read_is_found_by_a_check(workspace: Workspace) -> None:

@@ -173,7 +173,6 @@ class Desk:
         states: Collection[DeliveryState] = (),
         *,
         held: bool | None = None,
-        installation: str | None = None,
         most: int = 100,
     ) -> tuple[Entry, ...]:
         """Give deliveries, the newest first.
@@ -181,7 +180,6 @@ class Desk:
         Args:
             states: those in one of these; empty for all.
             held: whether their lane waits for a person to mend something; None for both.
-            installation: those through one; None for all.
             most: how many.
 
         Raises:
@@ -192,8 +190,6 @@ class Desk:
             which = which.where(deliveries.c.state.in_(list(states)))
         if held is not None:
             which = which.where((lanes.c.state == LaneState.HELD) == held)
-        if installation is not None:
-            which = which.where(lanes.c.installation == installation)
         with self._database.read() as connection:
             return tuple(_entry(row) for row in connection.execute(which))
 
@@ -262,7 +258,6 @@ class Desk:
         self,
         *,
         stranded: bool = False,
-        action: str | None = None,
         installation: str | None = None,
         most: int = 100,
     ) -> tuple[Case, ...]:
@@ -270,7 +265,6 @@ class Desk:
 
         Args:
             stranded: give those instead that nobody here can close any more.
-            action: those of one action; None for all.
             installation: those in one; None for all.
             most: how many.
 
@@ -279,8 +273,6 @@ class Desk:
         """
         wanted = incidents.c.stranded if stranded else incidents.c.active
         which = sa.select(incidents).where(wanted).order_by(incidents.c.changed_at).limit(most)
-        if action is not None:
-            which = which.where(incidents.c.action == action)
         if installation is not None:
             which = which.where(incidents.c.installation == installation)
         with self._database.read() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sys
 import time
@@ -160,9 +161,7 @@ def replay(
         numbers = ids or closing.given_up(begun.engine.desk)
         with screen.progress("replaying", len(numbers)) as progress:
             following = begun.following(advance=progress.advance)
-            for number in numbers:
-                if begun.interrupts.count:
-                    break
+            for number in itertools.takewhile(lambda _: not begun.interrupts.count, numbers):
                 closing.replay(begun.engine.desk, number, following, as_is=as_is)
                 begun.make_room(following, REPLAYED_TOGETHER)
             begun.wait(following, timeout)
