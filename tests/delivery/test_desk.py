@@ -254,12 +254,12 @@ def test_what_is_not_done_with_is_counted(world: World) -> None:
 
 
 def test_open_incidents_are_counted_by_the_way_to_them(world: World) -> None:
-    assert world.engine.desk.exists
     world.say("disk")
     world.say("cpu")
     world.drain()
 
     desk = world.engine.desk
+    assert desk.exists
     [((action, installation), count)] = desk.ways().items()
     assert (action, count) == ("pager.page", 2)
     assert desk.count_open(installation) == 2
