@@ -250,41 +250,41 @@ def test_a_group_is_posted(workspace: Workspace) -> None:
     }
 
 
-CONFIGURATION = """
-route:
-  receiver: alerthost
-  group_by: [alertname]
-  group_wait: 10ms
-  group_interval: 10ms
-  repeat_interval: 1h
-receivers:
-  - name: alerthost
-    webhook_configs:
-      - url: {url}/ingest/alertmanager
-        http_config:
-          authorization:
-            credentials: {token}
-"""
+RUN_PAGE = Path(__file__).parents[2] / "docs" / "run.md"
+
+
+def documented(url: str, token: Path) -> str:
+    """Give the configuration that the documentation shows, but one that does not wait."""
+    page = RUN_PAGE.read_text(encoding="utf-8")
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    at_once = "  receiver: alerthost\n  group_wait: 10ms\n  group_interval: 10ms\n"
+    for shown, here in (
+        ("  receiver: alerthost\n", at_once),
+        ("http://127.0.0.1:9095", url),
+        ("/run/secrets/alerthost_token", str(token)),
+    ):
+        assert shown in text
+        text = text.replace(shown, here)
+    return text
 
 
 def test_the_real_alertmanager_fires_and_resolves(workspace: Workspace, tmp_path: Path) -> None:
     workspace.configure_http((", 'team=\"data\"'", ""), http='token = "env:ALERTHOST_TOKEN"')
-    with run(workspace, ALERTHOST_TOKEN=TOKEN) as (_, url):
-        configuration = CONFIGURATION.format(url=url, token=TOKEN)
-        with alertmanagers.running(configuration, tmp_path) as teller:
-            for instance in ("db-1", "db-2"):
-                alertmanagers.tell(teller, fires=True, instance=instance, severity="critical")
-            workspace.fake.wait_for(
-                lambda fake: [each.state for each in fake.incidents] == ["triggered"] * 4, 30
-            )
-            alertmanagers.tell(teller, fires=False, instance="db-1", severity="critical")
-            workspace.fake.wait_for(
-                lambda fake: (
-                    sorted(each.state for each in fake.incidents)
-                    == ["resolved"] * 2 + ["triggered"] * 2
-                ),
-                30,
-            )
+    token = tmp_path / "token"
+    token.write_text(TOKEN, encoding="utf-8")
+    with (
+        run(workspace, ALERTHOST_TOKEN=TOKEN) as (_, url),
+        alertmanagers.running(documented(url, token), tmp_path) as teller,
+    ):
+        for instance in ("db-1", "db-2"):
+            alertmanagers.tell(teller, fires=True, instance=instance, severity="critical")
+        workspace.fake.wait_for(
+            lambda fake: [each.state for each in fake.incidents] == ["triggered"] * 4, 30
+        )
+        alertmanagers.tell(teller, fires=False, instance="db-1", severity="critical")
+        workspace.fake.wait_for(
+            lambda fake: [each.state for each in fake.incidents].count("resolved") == 2, 30
+        )
 
     resolved = {each.dedup_key for each in workspace.fake.incidents if each.state == "resolved"}
     assert len(resolved) == 1

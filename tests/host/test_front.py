@@ -16,6 +16,7 @@ from workspace import CHECKOUT, Workspace
 
 from hostspec.delivery.desk import Backlog, Desk
 from hostspec.host import front as front_module
+from hostspec.host import listener as listener_module
 from hostspec.host import running as running_module
 from hostspec.host.front import LOOK_AGAIN, Room
 from hostspec.host.running import Running
@@ -38,7 +39,7 @@ def start(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sta
         def begin(*changes: tuple[str, str], http: str = "") -> Running:
             workspace.configure_http(*changes, http=http)
             running = Running(workspace.folder / "alerthost.toml")
-            stack.callback(running.stop)
+            stack.callback(running.stop)  # once more does no harm
             return running
 
         yield begin
@@ -230,6 +231,20 @@ def test_who_leaves_in_the_middle_is_no_trouble(
     assert [each for each in caplog.records if each.name.startswith("uvicorn")] == []
 
 
+def test_who_is_in_the_middle_as_it_stops_is_told(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostspec.host.listener.ANSWER_WITHIN", 0)
+    running = start()
+    with connected(running.url) as client:
+        client.sendall(HALF)
+        assert ask(running.url, "GET", "/healthz").status == 200  # the half is there before
+        assert running.stop()
+        answer = client.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert answer.endswith(b'{"error":"alerthost stops; post it again"}')
+
+
 def test_without_a_token_only_this_machine_may_be_named_as_host(url: str) -> None:
     for host in ("localhost", "127.0.0.1:9095", "[::1]:9095", url.removeprefix("http://")):
         assert post(url, ALERT, Host=host).status == 202, host
@@ -418,4 +433,4 @@ def test_two_requests_do_not_wait_for_each_other(url: str, monkeypatch: pytest.M
 
 
 def test_the_constants_leave_time_to_stop() -> None:
-    assert running_module.STOP_WITHIN < 10
+    assert listener_module.ANSWER_WITHIN < running_module.STOP_WITHIN < 9

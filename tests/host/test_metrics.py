@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import attrs
 import pytest
 from recorder import Page, plugins_of
 
@@ -59,7 +60,7 @@ LANE = 'lane="acme/checkout",provider="pagerduty"'
     [
         (OutcomeKind.REFUSED, f"alerthost_refused_total{{{LANE}}} 1.0"),
         (OutcomeKind.UNCERTAIN, f"alerthost_uncertain_total{{{LANE}}} 1.0"),
-        (None, f"alerthost_uncertain_total{{{LANE}}} 1.0"),
+        (None, f"alerthost_dropped_total{{{LANE}}} 1.0"),
         (OutcomeKind.MISCONFIGURED, f"alerthost_stranded_total{{{LANE}}} 1.0"),
         (OutcomeKind.FAULTED, f'alerthost_set_aside_total{{{LANE},reason="faulted"}} 1.0'),
     ],
@@ -72,12 +73,22 @@ def test_what_is_given_up_is_counted_once_by_why(
     assert line in lines(metrics)
 
 
+def test_what_a_person_dropped_is_that_whatever_came_of_it_before(
+    observer: Observer, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    dropped = attrs.evolve(receipt(OutcomeKind.FAULTED), reason="dropped by hand")
+    observer.hostspec_undelivered(dropped)
+    assert f"alerthost_dropped_total{{{LANE}}} 1.0" in lines(metrics)
+    assert caplog.messages == ["given up: trigger to acme/checkout for db-1/disk: dropped by hand"]
+
+
 def test_what_is_told_again_is_neither_counted_nor_logged_again(
     observer: Observer, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(2):
         observer.hostspec_delayed(receipt())
+        observer.hostspec_spared(receipt(name="3"))
         observer.hostspec_delivered(receipt(OutcomeKind.DELIVERED))
         observer.hostspec_undelivered(receipt(OutcomeKind.REFUSED, name="2"))
     assert caplog.messages == [
@@ -85,6 +96,7 @@ def test_what_is_told_again_is_neither_counted_nor_logged_again(
         "delivered trigger to acme/checkout for db-1/disk",
         "given up: trigger to acme/checkout for db-1/disk: refused: why",
     ]
+    assert f"alerthost_spared_total{{{LANE}}} 1.0" in lines(metrics)
     assert f"alerthost_late_total{{{LANE}}} 1.0" in lines(metrics)
     assert f"alerthost_delivered_total{{{LANE}}} 1.0" in lines(metrics)
 

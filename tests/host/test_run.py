@@ -14,7 +14,9 @@ import pytest
 from serving import TOKEN, Process, ask, measured_when, post, run
 from workspace import CHECKOUT, PLATFORM, Workspace
 
+from hostspec.delivery.engine import Engine
 from hostspec.host.running import Running
+from hostspec.store.errors import StoreError
 from pagerduty_plugin.testing import failing, late
 from pagerduty_plugin.testing.misbehaviour import Gate
 
@@ -95,7 +97,8 @@ def test_what_takes_too_long_is_left_for_the_next_start(
     assert post(running.url, ALERT).status == 202
     workspace.fake.wait_for(lambda fake: len(fake.requests) == 2, 30)
 
-    assert not running.stop()
+    with running._reloading:  # and a reload hangs as well
+        assert not running.stop()
 
     assert "stopped before all was answered; the next start takes it up" in caplog.text
     gate.open()
@@ -209,6 +212,41 @@ def test_a_faulty_file_changes_nothing_and_every_fault_is_told(workspace: Worksp
         assert measured_when(url, lambda found: found.get(refusals) == 2)[refusals] == 2
         process.signal(signal.SIGTERM)
         assert process.end() == 0
+
+
+def test_a_store_that_fails_as_it_is_reloaded_changes_nothing(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
+    workspace.configure_http()
+    running = Running(workspace.folder / "alerthost.toml")
+    url, port = running.url, free_port()
+
+    def fail(_: Engine) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Engine, "start", fail)
+        assert not running.reload()
+        file = workspace.folder / "alerthost.toml"
+        file.write_text(file.read_text().replace(":0", f":{port}"))
+        assert not running.reload()
+    assert (
+        caplog.messages
+        == [
+            "the disk is full",
+            "not reloaded: what was read before stays in use",
+        ]
+        * 2
+    )
+    assert running.url == url
+    assert post(url, ALERT).status == 202
+    workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
+    # the address was let go again
+    assert running.reload()
+    assert running.url == f"http://127.0.0.1:{port}"
+    assert ask(running.url, "GET", "/readyz").status == 200
+    assert running.stop()
 
 
 def free_port() -> int:

@@ -48,6 +48,11 @@ COME_AGAIN: Final = 10
 
 ALERTS: Final = "/alerts"
 ALERTMANAGER: Final = "/ingest/alertmanager"
+HEALTHZ: Final = "/healthz"
+READYZ: Final = "/readyz"
+METRICS: Final = "/metrics"
+PATHS: Final = (ALERTS, ALERTMANAGER, HEALTHZ, READYZ, METRICS)
+"""All addresses that are answered."""
 
 _JSON: Final = "application/json"
 _JSON_LINES: Final = (
@@ -139,9 +144,9 @@ class Front:
             routes=[
                 self._route(ALERTS, self._alerts, "POST"),
                 self._route(ALERTMANAGER, self._alertmanager, "POST"),
-                self._route("/healthz", self._healthz, "GET"),
-                self._route("/readyz", self._readyz, "GET"),
-                self._route("/metrics", self._page_of_metrics, "GET"),
+                self._route(HEALTHZ, self._healthz, "GET"),
+                self._route(READYZ, self._readyz, "GET"),
+                self._route(METRICS, self._page_of_metrics, "GET"),
             ],
             exception_handlers={HTTPException: _told},
         )

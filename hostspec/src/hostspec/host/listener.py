@@ -48,24 +48,27 @@ class Listener:
                 ws="none",
             )
         )
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), name="hostspec http", daemon=True
+        )
+        self._is_started = False
 
     def start(self) -> None:
         """Serve, unless it does; who connected before is served as well."""
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._server.run, args=([self._socket],), name="hostspec http", daemon=True
-            )
+        if not self._is_started:
+            self._is_started = True
             self._thread.start()
 
     def close(self) -> None:
         """Take no more requests; those that are there are answered."""
         self._server.should_exit = True
-        if self._thread is None:
+
+    def close_unless_started(self) -> None:
+        """Let the address go again, if nothing was served there."""
+        if not self._is_started:
             self._socket.close()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until they are; say whether it came to that."""
-        if self._thread is not None:
-            self._thread.join(timeout)
-        return self._thread is None or not self._thread.is_alive()
+        """Wait until all is answered; say whether it came to that."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()

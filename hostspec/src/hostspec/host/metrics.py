@@ -80,6 +80,10 @@ class Metrics:
         self._uncertain = counter(
             "uncertain", "Deliveries that may have arrived, and are not repeated.", _LANE
         )
+        self._dropped = counter("dropped", "Deliveries that a person dropped.", _LANE)
+        self._spared = counter(
+            "spared", "Deliveries that another one stands for, or that came too late.", _LANE
+        )
         self._late = counter("late", "Deliveries that waited longer than they should.", _LANE)
         self._reloads = counter("reloads", "Times the configuration was read anew.", ("result",))
         self._seconds = Histogram(
@@ -127,16 +131,21 @@ class Metrics:
     def undelivered(self, receipt: Receipt) -> None:
         """Count what was given up, by the state that its last outcome led to."""
         lane = self._lane(receipt.delivery.place)
-        kind = receipt.outcome.kind if receipt.outcome else OutcomeKind.UNCERTAIN
-        match kind:
-            case OutcomeKind.REFUSED:
-                self._refused.labels(*lane).inc()
-            case OutcomeKind.UNCERTAIN:
-                self._uncertain.labels(*lane).inc()
-            case OutcomeKind.MISCONFIGURED:  # else it would wait for a repair
-                self._stranded.labels(*lane).inc()
-            case _:
-                self._set_aside.labels(*lane, kind).inc()
+        kind = receipt.outcome.kind if receipt.outcome else None
+        if receipt.reason or kind is None:
+            self._dropped.labels(*lane).inc()
+        elif kind is OutcomeKind.REFUSED:
+            self._refused.labels(*lane).inc()
+        elif kind is OutcomeKind.UNCERTAIN:
+            self._uncertain.labels(*lane).inc()
+        elif kind is OutcomeKind.MISCONFIGURED:  # else it would wait for a repair
+            self._stranded.labels(*lane).inc()
+        else:
+            self._set_aside.labels(*lane, kind).inc()
+
+    def spared(self, receipt: Receipt) -> None:
+        """Count what is not needed any more."""
+        self._spared.labels(*self._lane(receipt.delivery.place)).inc()
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """Give everything in a form that a scraper accepts, and the name of the form."""

@@ -49,6 +49,12 @@ class Observer:
             self._metrics.undelivered(receipt)
             _log.error("given up: %s%s", self._named(receipt), _why(receipt))
 
+    @hookimpl
+    def hostspec_spared(self, receipt: Receipt) -> None:
+        """Count what is not needed any more; there may be much of it."""
+        if self._is_new("spared", receipt):
+            self._metrics.spared(receipt)
+
     def _named(self, receipt: Receipt) -> str:
         delivery = receipt.delivery
         where = self._metrics.lanes.name_of(delivery.place)
@@ -65,5 +71,7 @@ class Observer:
 
 
 def _why(receipt: Receipt) -> str:
+    if receipt.reason:
+        return f": {receipt.reason}"
     outcome = receipt.outcome
     return f": {outcome.kind}: {outcome.reason}" if outcome else ""

@@ -28,7 +28,7 @@ from hostspec.store.errors import StoreError
 
 _log = logging.getLogger("hostspec")
 
-STOP_WITHIN: Final = 9.0
+STOP_WITHIN: Final = 8.0
 """Seconds in which everything is finished, or left for the next start to take up."""
 
 
@@ -153,7 +153,7 @@ class Running:
         try:
             serving.engine.start()
         except StoreError:
-            listener.close()
+            listener.close_unless_started()
             raise
         self._front.serving = serving
         self._metrics.lanes = Lanes.of(loaded.configuration)
