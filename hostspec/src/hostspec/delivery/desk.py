@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -494,7 +494,7 @@ def _entry(row: sa.Row[Any]) -> Entry:
 
 
 def _fates(connection: sa.Connection, statement_ids: Sequence[str]) -> Iterator[Fate]:
-    rows: Iterable[sa.Row[Any]] = connection.execute(_NOTES, {"ids": statement_ids})
+    rows: Sequence[sa.Row[Any]] = connection.execute(_NOTES, {"ids": statement_ids}).all()
     noted = {row.statement_id: inbox.note_of(row) for row in rows}
     entries: dict[str, list[Entry]] = {}
     for row in connection.execute(_OF_STATEMENTS, {"ids": statement_ids}):
