@@ -494,8 +494,8 @@ def _entry(row: sa.Row[Any]) -> Entry:
 
 
 def _fates(connection: sa.Connection, statement_ids: Sequence[str]) -> Iterator[Fate]:
-    rows: Sequence[sa.Row[Any]] = connection.execute(_NOTES, {"ids": statement_ids}).all()
-    noted = {row.statement_id: inbox.note_of(row) for row in rows}
+    rows = connection.execute(_NOTES, {"ids": statement_ids})
+    noted = {row.statement_id: inbox.read_note(row.note) for row in rows}
     entries: dict[str, list[Entry]] = {}
     for row in connection.execute(_OF_STATEMENTS, {"ids": statement_ids}):
         entries.setdefault(row.statement_id, []).append(_entry(row))
