@@ -37,6 +37,9 @@ _log = logging.getLogger("hostspec")
 POLL: Final = 0.5
 """Seconds after which an idle worker looks whether another process accepted something."""
 
+LOOK_AGAIN: Final = 0.05
+"""Seconds after which it is looked again whether there is something to do."""
+
 KEEP: Final = 2.0
 """Seconds between two rounds of keeping house."""
 
@@ -109,6 +112,7 @@ class Engine:
         self._work = threading.Condition()
         self._calls = 0
         self._changed = threading.Condition()
+        self._changes = 0
         self._planning = threading.Lock()
         self._claiming = threading.Lock()
         self._flying: dict[int, tuple[Claim, float]] = {}
@@ -183,6 +187,41 @@ class Engine:
                 return fates
             with self._changed:
                 self._changed.wait(min(left, POLL))
+
+    def wait_change(self, seen: int, timeout: float) -> int:
+        """Wait until this engine changed something that its desk shows; others tell nobody.
+
+        Args:
+            seen: what the last call gave; 0 for the first one.
+            timeout: seconds.
+
+        Returns:
+            a number that is another one after each change.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._changes != seen, timeout)
+            return self._changes
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until nothing is to be done now: what is left is due later, or needs a person.
+
+        Args:
+            timeout: seconds.
+
+        Returns:
+            whether it came to that in time.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        deadline = time.monotonic() + timeout
+        while self._is_busy():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            with self._changed:
+                self._changed.wait(min(left, LOOK_AGAIN))
+        return True
 
     def drain(self, limit: int | None = None) -> int:
         """Plan, send and settle what is due, in this thread; for hosts with a scheduler.
@@ -315,6 +354,12 @@ class Engine:
                 self._presence.leave()
                 self._presence = None
 
+    def _is_busy(self) -> bool:
+        with self.database.read() as connection:
+            waits = dispatch.is_due(connection, self._clock())
+            waits = waits or bool(inbox.unplanned(connection, 1))
+        return waits or bool(self._flying)
+
     def _call(self) -> None:
         """Wake one worker that waits; one that is busy looks again before it waits."""
         with self._work:
@@ -323,6 +368,7 @@ class Engine:
 
     def _tell_waiting(self) -> None:
         with self._changed:
+            self._changes += 1
             self._changed.notify_all()
 
     def _work_on(self, name: str) -> None:

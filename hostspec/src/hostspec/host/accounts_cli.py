@@ -17,11 +17,14 @@ from hostspec.discovery import DiscoveryError
 from hostspec.faults import Fault
 from hostspec.host import given, prompts
 from hostspec.host.accounts import Account, Accounts, at_hand
-from hostspec.host.commands import example, speaks_plainly, with_config
+from hostspec.host.commands import example, speaks_plainly, with_config, with_timeout
+from hostspec.host.departing import LEAVE, RESOLVE, Departing
 from hostspec.host.destinations import NoDestinationsError, destinations_of
 from hostspec.host.screen import Screen, printable
-from hostspec.host.source import ConfigurationError, refuse
+from hostspec.host.source import ConfigurationError, Source, refuse
+from hostspec.host.store import opened
 from hostspec.provider import Installation
+from hostspec.secret import Secret
 from hostspec.settings import SettingsError, structure
 from hostspec.setup import Connected, SetupError
 
@@ -326,13 +329,17 @@ def _of_one_name(accounts: Sequence[Account]) -> list[Fault]:
 @click.command(short_help="Remove an account from the store.")
 @with_config
 @click.option("--yes", is_flag=True, help="Do it without asking.")
+@click.option("--resolve", "what", flag_value=RESOLVE, help="Close first what is open there.")
+@click.option("--leave", "what", flag_value=LEAVE, help="Leave open what is open there.")
+@with_timeout
 @click.argument("account")
 @speaks_plainly
-@example("alerthost disconnect acme")
-def disconnect(path: Path, *, yes: bool, account: str) -> None:
-    """Remove ACCOUNT from the store with its keys; nothing changes at the provider.
+@example("alerthost disconnect acme --resolve")
+def disconnect(path: Path, *, yes: bool, what: str | None, timeout: float, account: str) -> None:
+    """Remove ACCOUNT from the store with its keys; nothing else changes at the provider.
 
-    While rules name it that is refused, unless --yes says so.
+    While rules name it that is refused, unless --yes says so. While incidents are open there,
+    it lists them and asks whether to close them first: afterwards nobody here can.
     """
     screen = Screen()
     with at_hand(path) as accounts:
@@ -341,9 +348,52 @@ def disconnect(path: Path, *, yes: bool, account: str) -> None:
         prompts.tell_consequences(broken, screen)
         if broken and not yes:
             refuse("", f"rules name {account}: change them first, or say --yes")
+        departing = Departing(accounts, account)
+        chosen = _choose(departing, what, screen)
         prompts.go_ahead(f"Disconnect {account}?", yes=yes)
+        if chosen == RESOLVE and not departing.resolve(screen, timeout):
+            told = f"not disconnected: something is still open in {account}; try again, or --leave"
+            screen.complain(printable(told))
+            sys.exit(1)
         accounts.store.installations.remove(stored)
     screen.say(printable(f"disconnected {account}"), "green")
+
+
+def _choose(departing: Departing, what: str | None, screen: Screen) -> str:
+    """Say what to do about what is open in an account; a person is asked."""
+    if not departing.tell(screen):
+        return LEAVE
+    if what is not None:
+        return what
+    if not prompts.can_ask():
+        refuse("", "incidents are open there: say --resolve to close them first, or --leave")
+    question = "Close them first, or leave them open"
+    return str(click.prompt(question, type=click.Choice([RESOLVE, LEAVE]), err=True))
+
+
+@click.command(short_help="Seal the secrets in the store again, with a new key.")
+@with_config
+@click.option(
+    "--old-key",
+    metavar="REFERENCE",
+    help="The key that sealed them: env:NAME, file:PATH or keyring:SERVICE/NAME. Not needed where "
+    "it stands behind the new one.",
+)
+@speaks_plainly
+@example("alerthost reseal --old-key file:alerthost.key.old")
+def reseal(path: Path, old_key: str | None) -> None:
+    """Seal every secret in the store again with the key that [store] names now; all or none.
+
+    Where that place holds several keys, the first one seals. The older ones may go afterwards.
+    """
+    old = None if old_key is None else Secret(given.reference("--old-key", old_key))
+    with opened(Source.read(path)) as store:
+        if store.key is None:
+            refuse("[store] key", "missing; it says where the new key is")
+        count = store.installations.reseal(old)
+        secrets = "1 secret" if count == 1 else f"{count} secrets"
+        told = f"sealed {secrets} in {store.place} with the newest key of {store.key.masked()}"
+        Screen().say(printable(told), "green")
 
 
 @click.command(name="new-key", short_help="Make a key for the store.")
@@ -377,4 +427,4 @@ def new_key(file: Path | None) -> None:
     screen.give(f'[store]\nkey = "file:{file}"')
 
 
-COMMANDS: Final = (connect, installations, disconnect, new_key)
+COMMANDS: Final = (connect, installations, disconnect, new_key, reseal)

@@ -17,18 +17,27 @@ from hostspec.host import (
     check,
     configuration,
     demo,
+    desk_cli,
     run_cli,
     services_cli,
     statements,
     trial,
+    work,
 )
 from hostspec.host.accounts import at_hand
-from hostspec.host.commands import DEFAULT_FILE, example, speaks_plainly, with_config
+from hostspec.host.commands import (
+    DEFAULT_FILE,
+    example,
+    speaks_plainly,
+    with_config,
+    with_timeout,
+)
 from hostspec.host.destinations import NoDestinationsError, destinations_of
 from hostspec.host.explain import explain as explain_statement
 from hostspec.host.explain import show
-from hostspec.host.screen import Screen, printable
-from hostspec.host.send import Sending, summary
+from hostspec.host.following import summary
+from hostspec.host.screen import Screen
+from hostspec.host.send import Sending, aside
 from hostspec.host.source import Source, refuse
 from hostspec.kernel.loading import installed as installed_plugins
 from hostspec.kernel.loading import survey
@@ -47,30 +56,29 @@ def main() -> None:
 
 @main.command(short_help="Send alerts.")
 @with_config
+@with_timeout
 @click.argument("files", type=click.File("rb"), nargs=-1)
 @speaks_plainly
 @example("alerthost send alerts.jsonl")
-def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
+def send(path: Path, *, timeout: float, files: tuple[BinaryIO, ...]) -> None:
     """Send the alerts in FILES, one JSON object on each line; standard input without any.
 
-    Shows one line for each delivery. Exits with 0 when every line was understood and every
-    delivery delivered, 1 when not, 2 for a mistake in the configuration: then nothing is sent.
+    Each is written to the store first, so that nothing is lost. Shows one line for each
+    delivery, and stays until each is delivered or needs somebody. Exits with 0 when every line
+    was understood and every delivery delivered, 1 when not, 2 for a mistake in the
+    configuration: then nothing is sent.
     """
     source = Source.read(path)
     loaded = configuration.load(source, ready=True)
     screen = Screen()
-    for note in loaded.notes():
-        screen.note(note)
     opened = files or (sys.stdin.buffer,)
-    sending = Sending(loaded.host(), screen)
-    with screen.progress("sending", None) as progress:
-        for statement in statements.read_all(opened):
-            for repair in sending.send(statement):
-                told = f"{statement.place}: repaired {repair.field}: {repair.reason}"
-                screen.complain(printable(told), "yellow")
-            progress.advance()
-    screen.say(summary(sending.tally), "bold")
-    sys.exit(0 if sending.tally.all_well and not screen.is_broken else 1)
+    with work.begun(source, loaded, screen) as begun, screen.progress("sending", None) as progress:
+        following = begun.following(advance=progress.advance)
+        Sending(begun.engine, following, begun.interrupts).run(aside(opened), timeout)
+        begun.finish(following)
+    screen.say(summary(following.tally), "bold")
+    work.tell_rest(following.tally, screen)
+    sys.exit(0 if following.tally.all_well and not screen.is_broken else 1)
 
 
 @main.command(short_help="Show what would be sent, and why.")
@@ -234,5 +242,5 @@ def demo_command(provider: str | None) -> None:
     sys.exit(0 if demo.run(demonstrations[name], Screen()) else 1)
 
 
-for _command in (*accounts_cli.COMMANDS, services_cli.services, run_cli.run):
+for _command in (*accounts_cli.COMMANDS, *desk_cli.COMMANDS, services_cli.services, run_cli.run):
     main.add_command(_command)

@@ -18,6 +18,7 @@ from hostspec.host import configuration, http_table
 from hostspec.host import engine as engines
 from hostspec.host.configuration import Configuration
 from hostspec.host.front import Front, Room, Serving
+from hostspec.host.incidents import Reach, cut_off
 from hostspec.host.lanes import Lanes
 from hostspec.host.listener import Listener
 from hostspec.host.metrics import Metrics
@@ -157,7 +158,8 @@ class Running:
         self._front.serving = serving
         self._metrics.lanes = Lanes.of(loaded.configuration)
         listener.start()
-        for note in loaded.configuration.notes():
+        reach = Reach.of(loaded.configuration.plugins, loaded.configuration.installations)
+        for note in (*loaded.configuration.notes(), *cut_off(serving.engine.desk, reach)):
             _log.warning("note: %s", note)
         open_to = "" if serving.table.token else ", without a token: to all on this machine"
         _log.info("listening on %s%s", listener.url, open_to)
