@@ -134,7 +134,12 @@ class Page(Action[Paging, Account]):
             return Outcome(OutcomeKind.DELIVERED, handle={"id": "P1", "tries": context.attempt})
         return Outcome(OutcomeKind.THROTTLED, "too much at once", retry_after=3.5)
 
-    def limits(self, delivery: Delivery, installation: Installation[Account]) -> Sequence[Limit]:
+    def limits(
+        self,
+        delivery: Delivery,
+        installation: Installation[Account],
+        handle: Handle | None = None,
+    ) -> Sequence[Limit]:
         return [Limit("pager", 120, 60.0)]
 
     def preview(

@@ -11,6 +11,7 @@ from hostspec import (
     Capabilities,
     Delivery,
     Fault,
+    Handle,
     Incident,
     Installation,
     Limit,
@@ -142,12 +143,15 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         )
 
     def limits(
-        self, delivery: Delivery, installation: Installation[InstallationSettings]
+        self,
+        delivery: Delivery,
+        installation: Installation[InstallationSettings],
+        handle: Handle | None = None,  # noqa: ARG002
     ) -> Sequence[Limit]:
-        """Give the limit that the service's integration key has, for changes as for alerts.
+        """Give the limit of the newest integration key, for changes as for alerts.
 
         Raises:
-            SecretUnavailableError: no key can be read.
+            SecretUnavailableError: that key cannot be read.
         """
         return posting.limits(installation.settings, delivery.place.destination)
 

@@ -308,7 +308,10 @@ def _marked(event: dict[str, Any], context: SendContext, *, over: bool) -> dict[
         marks["over"] = OVER
     if not marks:
         return event
-    payload = event["payload"]
+    payload = {**event["payload"]}
+    if context.accepted_at and _delay(context) >= LATE:
+        # without one PagerDuty takes the time of arrival, when nobody detected anything
+        payload.setdefault("timestamp", _timestamp(context.accepted_at))
     details = {**payload.get("custom_details", {}), DELIVERY: marks}
     return {**event, "payload": {**payload, "custom_details": details}}
 
@@ -316,14 +319,19 @@ def _marked(event: dict[str, Any], context: SendContext, *, over: bool) -> dict[
 def _marks(context: SendContext) -> dict[str, int | str]:
     """Say what a person should know of a trigger that was not sent at once."""
     marks: dict[str, int | str] = {}
-    if context.now and context.accepted_at and context.now - context.accepted_at >= LATE:
-        delay = context.now - context.accepted_at
-        marks["delayed_by"] = f"{int(delay.total_seconds())} s"
+    if _delay(context) >= LATE:
+        marks["delayed_by"] = f"{int(_delay(context).total_seconds())} s"
     if context.attempt > 1:
         marks["attempts"] = context.attempt
     if context.collapsed:
         marks["collapsed"] = context.collapsed
     return marks
+
+
+def _delay(context: SendContext) -> dt.timedelta:
+    if context.now is None or context.accepted_at is None:
+        return dt.timedelta()
+    return context.now - context.accepted_at
 
 
 def _present(members: Mapping[str, Any]) -> dict[str, Any]:

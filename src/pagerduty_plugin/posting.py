@@ -20,7 +20,7 @@ from hostspec import (
 from pagerduty_plugin import event
 from pagerduty_plugin.client import Client
 from pagerduty_plugin.fit import encode
-from pagerduty_plugin.keys import STARS, fingerprint, readable_fingerprint
+from pagerduty_plugin.keys import STARS, fingerprint
 from pagerduty_plugin.reply import NoReply, Reply, judge
 from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, ServiceSettings
 
@@ -86,18 +86,19 @@ def post(  # noqa: PLR0913 -- each has a name
     return judge(_without(routing_key, reply), moment, idempotent=idempotent)
 
 
-def limits(settings: InstallationSettings, destination: str) -> Sequence[Limit]:
-    """Give the limit that a service's integration key has; in a rotation, each key's.
+def limits(
+    settings: InstallationSettings, destination: str, handle: Handle | None = None
+) -> Sequence[Limit]:
+    """Give the limit of the newest key, or of the one that opened the incident.
 
     Raises:
-        SecretUnavailableError: no key can be read.
+        SecretUnavailableError: the newest key cannot be read.
     """
     service = settings.service(destination)
     if service is None:
         return ()
-    held = [name for key in service.keys if (name := readable_fingerprint(key))]
-    names = held or [fingerprint(service.keys[0].reveal())]
-    return tuple(Limit(f"pagerduty:{name}", settings.rate_limit, WINDOW) for name in names)
+    name = handle["key"] if handle else fingerprint(service.keys[0].reveal())
+    return (Limit(f"pagerduty:{name}", settings.rate_limit, WINDOW),)
 
 
 def masked(service: ServiceSettings | None, handle: Handle | None = None) -> str:

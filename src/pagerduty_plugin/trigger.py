@@ -15,6 +15,7 @@ from hostspec import (
     Delivery,
     Destination,
     Fault,
+    Handle,
     Hooks,
     Incident,
     Installation,
@@ -289,14 +290,17 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         return TriggerSettings(services=(destination.id,))
 
     def limits(
-        self, delivery: Delivery, installation: Installation[InstallationSettings]
+        self,
+        delivery: Delivery,
+        installation: Installation[InstallationSettings],
+        handle: Handle | None = None,
     ) -> Sequence[Limit]:
-        """Give the limit that the service's integration key has; in a rotation, each key's.
+        """Give the limit of the integration key under which it is sent.
 
         Raises:
-            SecretUnavailableError: no key can be read.
+            SecretUnavailableError: that key cannot be read.
         """
-        return posting.limits(installation.settings, delivery.place.destination)
+        return posting.limits(installation.settings, delivery.place.destination, handle)
 
     def preview(
         self,

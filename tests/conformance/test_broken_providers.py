@@ -153,7 +153,7 @@ class Page(Action[Paging, Account]):
     def broken(self, error):
         return Outcome(OutcomeKind.UNREACHABLE, type(error).__name__)
 
-    def limits(self, delivery, installation):
+    def limits(self, delivery, installation, handle=None):
         return [Limit("sound", 10, 60)]
 
 
@@ -566,8 +566,18 @@ class Busy(Page):
 
 
 class Limitless(Page):
-    def limits(self, delivery, installation):
+    def limits(self, delivery, installation, handle=None):
         return [Limit("", 0, 0)]
+
+
+class LimitlessAfterwards(Page):
+    def limits(self, delivery, installation, handle=None):
+        return [Limit("", 0, 0)] if delivery.operation is not Operation.TRIGGER else []
+
+
+class LimitedTwice(Page):
+    def limits(self, delivery, installation, handle=None):
+        return [Limit("sound", 10, 60), Limit("sound", 100, 3600)]
 
 
 # --- secrets
@@ -952,6 +962,8 @@ BROKEN = [
     ("threads", broken(action=Sharing), "arrived "),
     ("threads", broken(action=Busy), "raised RuntimeError"),
     ("limits", broken(action=Limitless), "name the budget"),
+    ("limits", broken(action=LimitlessAfterwards), "name the budget"),
+    ("limits", broken(action=LimitedTwice), "needs two names"),
     ("canary", broken(canary="zyxwv98765", secret=lambda *_: "0zyxwv987650"), "12 characters"),
     ("canary", broken(canary="", secret=lambda *_: "key"), "no canary in it"),
     (

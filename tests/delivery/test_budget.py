@@ -182,6 +182,18 @@ def test_a_pause_outlasts_a_message() -> None:
     assert budget.paused_until == NOW + FURTHEST
 
 
+def test_what_has_left_the_window_is_not_kept() -> None:
+    sent = Budget().take(NOW, window=60.0, urgent=True)
+    assert sent.used == {1_000_000_200: (1, 0)}
+    later = sent.take(1_000_060.2, window=60.0, urgent=False)
+    assert later.used == {1_000_060_800: (0, 1)}
+
+
+def test_at_the_clocks_very_beginning_no_pause_is_left_of_before() -> None:
+    budget = Budget().pause(FURTHEST + 0.1)
+    assert budget.free_at(0.0, count=120, window=60.0, urgent=True) == 0.0
+
+
 def test_a_pause_of_before_the_clock_began_anew_is_none_and_hides_no_later_one() -> None:
     budget = Budget().pause(NOW + FURTHEST + 0.1)
     assert budget.free_at(NOW, count=120, window=60.0, urgent=True) == NOW
@@ -206,3 +218,51 @@ def test_it_is_the_same_after_it_was_kept_as_json() -> None:
         assert again.free_at(NOW, count=120, window=60.0, urgent=urgent) == free
     for each in (budget, again):
         assert each.take(NOW, window=60.0, urgent=False).used == {1_000_000_200: (114, 1)}
+
+
+@given(
+    messages=st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.0, 0.0, 0.4, 30.0]),
+            st.sampled_from([0.0, 0.1, 5.0, 25.0]),
+            st.sampled_from([0.0, 0.1, 5.0, 25.0]),
+            st.booleans(),
+        ),
+        min_size=20,
+        max_size=80,
+    ),
+    count=st.sampled_from([5, 10, 20]),
+)
+def test_what_is_on_its_way_for_long_never_makes_too_many_arrive_in_a_window(
+    messages: Sequence[tuple[float, float, float, bool]], count: int
+) -> None:
+    budget, now = Budget(), NOW
+    arrivals: list[float] = []
+    flying: list[tuple[float, float, bool]] = []
+    for wait, there, back, urgent in messages:
+        now += wait
+        while True:
+            free = budget.free_at(now, count=count, window=60.0, urgent=urgent)
+            landed = min(flying, default=(free + 1, 0.0, False))
+            if landed[0] > free:
+                break
+            flying.remove(landed)
+            now = max(now, landed[0])
+            budget = budget.land(landed[1], landed[0], window=60.0, urgent=landed[2])
+        now = free
+        budget = budget.take(now, window=60.0, urgent=urgent)
+        arrivals.append(now + there)
+        flying.append((now + there + back, now, urgent))
+    assert most_in_a_window(arrivals, 60.0) <= count
+
+
+@pytest.mark.parametrize("urgent", [True, False])
+def test_what_was_on_its_way_for_long_counts_from_its_answer_on(*, urgent: bool) -> None:
+    one, none = ((1, 0), (0, 0)) if urgent else ((0, 1), (0, 0))
+    sent = Budget().take(NOW, window=60.0, urgent=urgent)
+    assert sent.used == {1_000_000_200: one}
+    assert sent.land(NOW, NOW + 0.1, window=60.0, urgent=urgent) is sent
+    assert sent.land(NOW, NOW - 5, window=60.0, urgent=urgent) == sent
+    assert sent.land(NOW - 5, NOW, window=60.0, urgent=urgent) == sent
+    paused = sent.pause(NOW + 90).land(NOW, NOW + 20, window=60.0, urgent=urgent)
+    assert paused == Budget({1_000_000_200: none, 1_000_020_600: one}, NOW + 90)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from engines import EITHER, World
+from engines import EITHER, START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Alert, Limit, Outcome, OutcomeKind
@@ -234,6 +234,20 @@ def test_a_budget_is_charged_from_the_first_attempt_on(world: World) -> None:
     assert list(json.loads(used).values()) == [[0, 1]]
 
 
+def test_a_message_counts_from_its_answer_on(world: World) -> None:
+    """Nobody knows when in between the provider counted it."""
+    world.page.limits = lambda *_: [Limit("key", 20, 60.0)]  # type: ignore[method-assign]
+    world.say("disk")
+    world.drain()
+    slow = deliver(lambda _: setattr(world.clock, "now", world.clock.now + 20))
+    world.page.behaviour["send"] = slow
+    world.say("memory")
+    world.drain()
+
+    ((used,),) = world.execute("SELECT used FROM budgets")
+    assert max(json.loads(used).items()) == (str(int(START * 1000) + 20_600), [0, 1])
+
+
 def test_a_clock_that_steps_breaks_nothing(world: World) -> None:
     world.page.limits = lambda *_: [Limit("key", 20, 60.0)]  # type: ignore[method-assign]
     world.fail(UNREACHABLE, Outcome(THROTTLED, retry_after=200))
@@ -409,3 +423,26 @@ def test_what_is_over_is_pruned(worlds: Callable[..., World]) -> None:
     }
     world.say("cpu", "resolved")
     assert world.drain() == ["resolve cpu"]
+
+
+def test_it_is_idle_as_soon_as_nothing_is_due(world: World) -> None:
+    engine = world.engine
+    world.say("disk")
+    assert not engine.wait_idle(0)
+    world.fail(OutcomeKind.UNREACHABLE)
+    world.drain()
+    assert engine.wait_idle(0), "it is tried again later"
+    world.clock.now += 60
+    assert not engine.wait_idle(0)
+
+    with engine:
+        assert engine.wait_idle(30)
+    assert world.states == ["delivered"]
+
+
+def test_a_change_can_be_waited_for(world: World) -> None:
+    seen = world.engine.wait_change(0, 0)
+    assert world.engine.wait_change(seen, 0) == seen
+    world.say("disk")
+    world.drain()
+    assert world.engine.wait_change(seen, 30) != seen

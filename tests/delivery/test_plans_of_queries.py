@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from engines import World
 
 from hostspec import Identity, Place
-from hostspec.delivery import dispatch, inbox, keeping, ledger
-from hostspec.store.tables import incidents
+from hostspec.delivery import desk, dispatch, inbox, keeping, ledger
+from hostspec.store.tables import deliveries, incidents
 
 HOT = {
     "unplanned": (inbox._UNPLANNED, "ix_statements_unplanned"),
@@ -16,7 +16,7 @@ HOT = {
     "ready healthy lanes": (dispatch._HEALTHY_READY, "ix_lanes_due"),
     "any ready": (dispatch._ANY_READY, "ix_lanes_due"),
     "head": (dispatch._HEAD, "ix_deliveries_head"),
-    "urgent head": (dispatch._URGENT_HEAD, "ix_deliveries_head"),
+    "urgent head": (dispatch._URGENT_HEAD, "ix_deliveries_urgent_head"),
     "flying": (dispatch._HELD, "ix_deliveries_flying"),
     "line": (ledger._LINE, "ix_deliveries_line"),
     "held by": (ledger._held_by(Identity("", "disk")), "ix_holders_scope_key"),
@@ -25,6 +25,12 @@ HOT = {
             incidents.c.active, *ledger._is_at(Place("pager.page", "acme", "all", "disk"))
         ),
         "uq_incidents_place",
+    ),
+    "backlog of statements": (desk._UNPLANNED, "ix_statements_unplanned"),
+    "backlog of deliveries": (desk._WAITING, "ix_deliveries_state"),
+    "fates": (
+        desk._ENTRIES.where(deliveries.c.statement_id == "1").order_by(deliveries.c.id),
+        "ix_deliveries_statement_id",
     ),
     "late": (keeping._LATE, "ix_deliveries_in_time"),
     "silent": (keeping._SILENT, "ix_incidents_changed_at"),

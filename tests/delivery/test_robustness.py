@@ -388,17 +388,16 @@ def test_more_lanes_than_are_looked_at_together_are_looked_at(
 ) -> None:
     teams = [f"{number}" for number in range(dispatch.LOOK + 2)]
     world = worlds(rules=lambda plugins: [rule_of(plugins, teams=teams)])
-    spent = Limit("spent", 1, 3600.0)
-    world.page.limits = lambda delivery, _: (  # type: ignore[method-assign]
+    spent = Limit("spent", 1, 60.0)
+    world.page.limits = lambda delivery, *_: (  # type: ignore[method-assign]
         [] if delivery.place.destination == teams[-1] else [spent]
     )
     world.say("disk", severity="info")
-    sent = world.drain()
+    world.drain()
     world.say("cpu", severity="info")
-    sent += world.drain()
+    world.drain()
 
     assert sorted(each.destination for each in world.page.sent if each.key == "cpu") == [teams[-1]]
-    assert world.settle(10) == []
 
 
 def test_the_store_fails_while_an_engine_starts(

@@ -18,7 +18,7 @@ from hostspec.delivery.writer import Writer
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
 
-INSERT = sa.text("INSERT INTO budgets (name, used, paused_until) VALUES (:name, '{}', 0)")
+INSERT = sa.text("INSERT INTO alerts (scope, key, status, seen_at) VALUES ('', :name, 'firing', 0)")
 
 
 def insert(name: str) -> Callable[[sa.Connection], str]:
@@ -31,7 +31,7 @@ def insert(name: str) -> Callable[[sa.Connection], str]:
 
 def names(database: Database) -> list[str]:
     with database.read() as connection:
-        return sorted(connection.execute(sa.text("SELECT name FROM budgets")).scalars())
+        return sorted(connection.execute(sa.text("SELECT key FROM alerts")).scalars())
 
 
 def together(

@@ -118,17 +118,19 @@ def test_an_empty_handle_is_none(fake: FakePagerDuty) -> None:
 
 def test_each_key_of_a_rotation_has_its_limit(fake: FakePagerDuty) -> None:
     (delivery,) = plan(installation(fake, OLD), "firing")
+    handle = send(installation(fake, OLD), "firing").handle
 
-    def budgets(*held: str) -> list[str]:
-        limits = Trigger().limits(delivery, installation(fake, list(held)))
-        assert {(limit.count, limit.window) for limit in limits} == {(120, 60.0)}
-        return [limit.budget for limit in limits]
+    def budget(*held: str, handle: Any = None) -> str:
+        (limit,) = Trigger().limits(delivery, installation(fake, list(held)), handle)
+        assert (limit.count, limit.window) == (120, 60.0)
+        return limit.budget
 
     new, old = (f"pagerduty:{hashlib.sha256(k.encode()).hexdigest()[:16]}" for k in (NEW, OLD))
-    assert budgets(NEW, OLD) == [new, old]
-    assert budgets("env:PD_NOT_SET", OLD) == [old]
+    assert budget(NEW, OLD) == budget(NEW, "env:PD_NOT_SET") == new
+    assert budget(NEW, OLD, handle=handle) == old
+    assert budget("env:PD_NOT_SET", "env:PD_NOT_SET_EITHER", handle=handle) == old
     with pytest.raises(SecretUnavailableError):
-        budgets("env:PD_NOT_SET", "env:PD_NOT_SET_EITHER")
+        budget("env:PD_NOT_SET", OLD)
 
 
 @pytest.mark.parametrize(

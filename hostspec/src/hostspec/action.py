@@ -10,7 +10,7 @@ import attrs
 
 from hostspec.alert import Alert
 from hostspec.faults import Fault
-from hostspec.incident import Delivery, Incident, Suppression
+from hostspec.incident import Delivery, Handle, Incident, Suppression
 from hostspec.normalise import Json
 from hostspec.outcome import Outcome, SendContext
 from hostspec.provider import Destination, Installation
@@ -47,7 +47,7 @@ class Limit:
     """How much a provider takes.
 
     Attributes:
-        budget: names what is counted together; without secrets.
+        budget: names what is counted together, whoever else counts there; without secrets.
         count: how many messages.
         window: in how many seconds.
     """
@@ -173,8 +173,19 @@ class Action(abc.ABC, Generic[A, I]):
         """Give the plainest settings that send to one destination; None where there are none."""
         return None
 
-    def limits(self, delivery: Delivery, installation: Installation[I]) -> Sequence[Limit]:  # noqa: ARG002
-        """Say how much may be sent where this delivery goes.
+    def limits(
+        self,
+        delivery: Delivery,  # noqa: ARG002
+        installation: Installation[I],  # noqa: ARG002
+        handle: Handle | None = None,  # noqa: ARG002
+    ) -> Sequence[Limit]:
+        """Say how much may be sent where this delivery goes; each budget at most once.
+
+        Args:
+            delivery: what is to be sent.
+            installation: through which account.
+            handle: of its incident, where that was opened before: a follow-up may count
+                elsewhere than what opens now, after the key was changed, say.
 
         Raises:
             SecretUnavailableError: the limit is counted per key, and the key cannot be read.

@@ -15,6 +15,8 @@ INSERT INTO "alerts" VALUES(2,'','refused','firing',NULL,1795000000.0);
 INSERT INTO "alerts" VALUES(3,'','waiting','firing',NULL,1795000000.0);
 CREATE TABLE budgets (
 	name TEXT NOT NULL, 
+	allowed INTEGER NOT NULL, 
+	seconds DOUBLE NOT NULL, 
 	used TEXT NOT NULL, 
 	paused_until DOUBLE NOT NULL, 
 	CONSTRAINT pk_budgets PRIMARY KEY (name)
@@ -85,11 +87,12 @@ CREATE TABLE incidents (
 	opened_at DOUBLE NOT NULL, 
 	changed_at DOUBLE NOT NULL, 
 	version INTEGER NOT NULL, 
+	budgets TEXT DEFAULT '[]' NOT NULL, 
 	CONSTRAINT fk_incidents_lane_id_lanes FOREIGN KEY(lane_id) REFERENCES lanes (id)
 );
-INSERT INTO "incidents" VALUES(1,1,'pager.page','acme','all','open',1,'triggered','error','{"id": 1}','["Pages"]','["acknowledge", "resolve", "update"]',1,1,0,0,1795000000.0,1795000000.0,0);
-INSERT INTO "incidents" VALUES(2,1,'pager.page','acme','all','refused',0,'resolved','error',NULL,'["Pages"]','["acknowledge", "resolve", "update"]',0,0,0,0,1795000000.0,1795000000.0,1);
-INSERT INTO "incidents" VALUES(3,1,'pager.page','acme','all','waiting',1,'triggered','critical',NULL,'["Pages"]','["acknowledge", "resolve", "update"]',1,0,1,0,1795000000.0,1795000000.0,0);
+INSERT INTO "incidents" VALUES(1,1,'pager.page','acme','all','open',1,'triggered','error','{"id": 1}','["Pages"]','["acknowledge", "resolve", "update"]',1,1,0,0,1795000000.0,1795000000.0,0,'[]');
+INSERT INTO "incidents" VALUES(2,1,'pager.page','acme','all','refused',0,'resolved','error',NULL,'["Pages"]','["acknowledge", "resolve", "update"]',0,0,0,0,1795000000.0,1795000000.0,1,'[]');
+INSERT INTO "incidents" VALUES(3,1,'pager.page','acme','all','waiting',1,'triggered','critical',NULL,'["Pages"]','["acknowledge", "resolve", "update"]',1,0,1,0,1795000000.0,1795000000.0,0,'[]');
 CREATE TABLE installations (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	provider TEXT NOT NULL, 
@@ -112,7 +115,7 @@ CREATE TABLE lanes (
 	failures INTEGER DEFAULT '0' NOT NULL, 
 	claimed_at DOUBLE DEFAULT '0' NOT NULL, 
 	got_through_at DOUBLE DEFAULT '0' NOT NULL, 
-	limits TEXT DEFAULT '[]' NOT NULL, 
+	budgets TEXT DEFAULT '[]' NOT NULL, 
 	CONSTRAINT pk_lanes PRIMARY KEY (id), 
 	CONSTRAINT uq_lanes_installation_destination UNIQUE (installation, destination)
 );
@@ -149,6 +152,7 @@ CREATE UNIQUE INDEX uq_incidents_place ON incidents (action, installation, desti
 CREATE INDEX ix_deliveries_flying ON deliveries (lane_id) WHERE holder IS NOT NULL;
 CREATE INDEX ix_deliveries_head ON deliveries (lane_id, urgency, id) WHERE is_head = 1;
 CREATE INDEX ix_deliveries_in_time ON deliveries (accepted_at) WHERE finished_at IS NULL AND late_told = 0;
+CREATE INDEX ix_deliveries_urgent_head ON deliveries (lane_id, urgency, id) WHERE is_head = 1 AND (operation = 'resolve' OR severity = 'critical');
 CREATE INDEX ix_deliveries_line ON deliveries (incident_id, place_in_line);
 CREATE INDEX ix_deliveries_state ON deliveries (state, finished_at);
 CREATE INDEX ix_deliveries_statement_id ON deliveries (statement_id);

@@ -67,6 +67,20 @@ class Budget:
         used[end] = _added(used.get(end, (0, 0)), one)
         return Budget(used, self._paused_until(now))
 
+    def land(self, sent: float, now: float, *, window: float, urgent: bool) -> Budget:
+        """Give the budget after a message was answered that was taken when it was sent.
+
+        The provider counts it when it arrives: at the latest now.
+        """
+        counted, end = _end(sent, window), _end(now, window)
+        if end <= counted or counted not in self.used:
+            return self
+        of_urgent, of_others = self.used[counted]
+        left = (of_urgent - 1, of_others) if urgent else (of_urgent, of_others - 1)
+        return attrs.evolve(self, used={**self.used, counted: left}).take(
+            now, window=window, urgent=urgent
+        )
+
     def pause(self, until: float) -> Budget:
         """Give the budget after the provider asked to be left alone."""
         return attrs.evolve(self, paused_until=max(self.paused_until, until))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import attrs
 import sqlalchemy as sa
 
 from hostspec.action import Limit
-from hostspec.delivery import ledger, lineup, observing
-from hostspec.delivery.budget import Budget
+from hostspec.delivery import ledger, lineup, observing, spending
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import (
     FEWEST_TRIES,
@@ -25,7 +25,7 @@ from hostspec.delivery.verdict import (
 from hostspec.incident import Delivery, Operation
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.parts import Severity
-from hostspec.store.tables import budgets, deliveries, incidents, lanes
+from hostspec.store.tables import URGENT, deliveries, incidents, lanes
 from hostspec.values import to_json
 
 LEASE: Final = 60.0
@@ -45,17 +45,13 @@ FLYING_TOGETHER: Final = 4
 """Attempts in flight at once in a lane that is healthy, at the most; one in any other."""
 
 LOOK: Final = 64
-"""Lanes that are looked at together."""
+"""Lanes, or heads of one lane, that are looked at together."""
 
 SLOW: Final = 2.0
 """Seconds after which an attempt in flight makes its lane one that others must not wait for."""
 
 FAR: Final = LONGEST_PAUSE + 60.0
 """Seconds: nothing is due later than that, so a later moment is a clock that went back."""
-
-_URGENT: Final = sa.or_(
-    deliveries.c.operation == Operation.RESOLVE, deliveries.c.severity == Severity.CRITICAL
-)
 
 
 @attrs.frozen
@@ -77,6 +73,8 @@ class Claim:
         lane: its lane's state, as it was claimed.
         failures: of the lane, one after the other.
         budgets: names of those that it was taken from.
+        last_outcome: what the attempt before came to; None before the first, and where nobody
+            knows.
     """
 
     id: int
@@ -93,6 +91,7 @@ class Claim:
     lane: LaneState
     failures: int
     budgets: tuple[str, ...] = ()
+    last_outcome: OutcomeKind | None = None
 
 
 def claim(
@@ -152,7 +151,7 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         outcome: what came of it.
         now: the time.
         arrived: it may have arrived.
-        limits: how much the destination takes, as known now.
+        limits: what it was sent from, as known now.
         actions: say what may collapse.
     """
     row = connection.execute(_SETTLED, {"number": claim.id}).first()
@@ -175,8 +174,17 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         failures=claim.failures,
         others_got_through=_others_got_through(connection, claim, now),
     )
-    _note_lane(connection, stored.lane_id, verdict, outcome, now, limits=limits)
-    _charge(connection, claim, limits, now)
+    known = spending.account(
+        connection,
+        limits,
+        now,
+        urgent=_is_urgent(claim.delivery),
+        taken=claim.budgets,
+        taken_at=claim.claimed_at,
+        paused_until=verdict.paused_until,
+    )
+    opened = claim.incident.incident.handle is None
+    _note_lane(connection, stored.lane_id, verdict, outcome, now, budgets=known if opened else None)
     told = {"outcome": outcome.kind, "reason": outcome.reason}
     if verdict.state is DeliveryState.WAITING:
         kept = {"holder": None, "lease_until": None, "due": verdict.delivery_due, **told}
@@ -192,7 +200,7 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
     resolved = operation is Operation.RESOLVE and delivered
     if resolved and not episode.in_doubt:
         handle = None  # the next episode opens under the newest key
-    ledger.note_episode(connection, stored.id, episode, now, handle=handle)
+    ledger.note_episode(connection, stored.id, episode, now, handle=handle, budgets=known)
     if not delivered:
         lineup.reduce(connection, actions, stored, episode, now)
     waits = ledger.promote(connection, stored.id, now)
@@ -445,24 +453,24 @@ _READY: Final = (
 _HEALTHY_READY: Final = _READY.where(lanes.c.state == LaneState.HEALTHY)
 
 
-def _head(
-    connection: sa.Connection, lane: int, now: float, *, urgent: bool = False
-) -> sa.Row[Any] | None:
-    which = _URGENT_HEAD if urgent else _HEAD
-    return connection.execute(which, {"lane": lane, "now": now, "far": now + FAR}).first()
+def _head(connection: sa.Connection, lane: int, now: float) -> sa.Row[Any] | None:
+    return connection.execute(_HEAD, {"lane": lane, "now": now, "far": now + FAR}).first()
 
 
-_HEAD: Final = (
-    sa.select(deliveries)
+_HEADS: Final = (
+    sa.select(deliveries, spending.NAMES.label("spends"))
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .join(lanes, lanes.c.id == deliveries.c.lane_id)
     .where(
         deliveries.c.lane_id == sa.bindparam("lane"),
         deliveries.c.is_head,
         sa.or_(deliveries.c.due <= sa.bindparam("now"), deliveries.c.due > sa.bindparam("far")),
     )
     .order_by(deliveries.c.urgency, deliveries.c.id)
-    .limit(1)
+    .limit(LOOK)
 )
-_URGENT_HEAD: Final = _HEAD.where(_URGENT)
+_HEAD: Final = _HEADS.limit(1)
+_URGENT_HEAD: Final = _HEAD.where(URGENT)
 
 
 def _sleep(connection: sa.Connection, lane: int) -> None:
@@ -489,39 +497,27 @@ def _afforded(
     Returns:
         what to send, and the budgets' names; None where nothing may be sent now.
     """
-    limits = [Limit(**each) for each in json.loads(lane.limits)]
-    known = {limit.budget: _budget(connection, limit.budget) for limit in limits}
-
-    def free_at(*, urgent: bool) -> float:
-        moments = (
-            known[each.budget].free_at(now, count=each.count, window=each.window, urgent=urgent)
-            for each in limits
-        )
-        return max(moments, default=now)
-
-    free = free_at(urgent=_is_urgent(row))
-    if free > now and not _is_urgent(row) and free_at(urgent=True) <= now:
-        other = _head(connection, lane.id, now, urgent=True)
-        row, free = (other, now) if other is not None else (row, free)
-    if free > now:
-        later = min(free, now + FAR)  # later than that is taken for a clock that went back
-        connection.execute(sa.update(lanes).where(lanes.c.id == lane.id).values(due=later))
-        return None
-    urgent = _is_urgent(row)
-    for limit in limits:
-        taken = known[limit.budget].take(now, window=limit.window, urgent=urgent)
-        _write_budget(connection, limit.budget, taken)
-    return row, tuple(known)
+    soonest = now + FAR  # later than that is taken for a clock that went back
+    refused = set()
+    for each in itertools.chain([row], _others(connection, lane.id, now)):
+        urgent = _is_urgent(each)
+        if (each.spends, urgent) in refused:
+            continue
+        purses = spending.of(connection, each.spends)
+        free = spending.free_at(purses, now, urgent=urgent)
+        if free <= now:
+            return each, spending.take(connection, purses, now, urgent=urgent)
+        refused.add((each.spends, urgent))
+        soonest = min(soonest, free)
+    connection.execute(sa.update(lanes).where(lanes.c.id == lane.id).values(due=soonest))
+    return None
 
 
-def _charge(connection: sa.Connection, claim: Claim, limits: Sequence[Limit], now: float) -> None:
-    """Count an attempt in budgets that were not known when it was claimed."""
-    for limit in limits:
-        if limit.budget not in claim.budgets:
-            urgent = _is_urgent(claim.delivery)
-            budget = _budget(connection, limit.budget)
-            taken = budget.take(now, window=limit.window, urgent=urgent)
-            _write_budget(connection, limit.budget, taken)
+def _others(connection: sa.Connection, lane: int, now: float) -> Iterator[sa.Row[Any]]:
+    """Give heads that may go where the first one cannot: from other budgets, or more urgent."""
+    which = {"lane": lane, "now": now, "far": now + FAR}
+    yield from connection.execute(_HEADS, which)
+    yield from connection.execute(_URGENT_HEAD, which)
 
 
 def _is_urgent(delivery: Delivery | sa.Row[Any]) -> bool:
@@ -570,6 +566,7 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
         lane=LaneState(lane.state),
         failures=lane.failures,
         budgets=budgets,
+        last_outcome=OutcomeKind(row.outcome) if row.outcome else None,
     )
 
 
@@ -601,22 +598,19 @@ def _note_lane(  # noqa: PLR0913 -- one argument for each thing that is noted
     outcome: Outcome,
     now: float,
     *,
-    limits: Sequence[Limit],
+    budgets: str | None,
 ) -> None:
     values: dict[str, Any] = {
         "state": verdict.lane,
         "reason": "" if outcome.delivered else outcome.reason,
         "failures": verdict.failures,
         "due": verdict.lane_due,
-        "limits": json.dumps([attrs.asdict(limit) for limit in limits]),
     }
+    if budgets is not None:
+        values["budgets"] = budgets
     if outcome.delivered:
         values["got_through_at"] = now
     connection.execute(sa.update(lanes).where(lanes.c.id == lane), values)
-    if verdict.paused_until:
-        for limit in limits:
-            paused = _budget(connection, limit.budget).pause(verdict.paused_until)
-            _write_budget(connection, limit.budget, paused)
 
 
 def _resolve_again(
@@ -629,28 +623,3 @@ def _resolve_again(
 ) -> None:
     again = [Waiting(delivery, accepted_at=now)]
     ledger.write_line(connection, stored, again, SETTLING, now, flying=flying, due=now + SETTLE)
-
-
-def _budget(connection: sa.Connection, name: str) -> Budget:
-    row = connection.execute(_GET_BUDGET, {"budget": name}).first()
-    if row is None:
-        return Budget()
-    used = {int(end): counts for end, counts in json.loads(row.used).items()}
-    return Budget(used, row.paused_until)
-
-
-_GET_BUDGET: Final = (
-    sa.select(budgets).where(budgets.c.name == sa.bindparam("budget")).with_for_update()
-)
-
-
-def _write_budget(connection: sa.Connection, name: str, budget: Budget) -> None:
-    used = json.dumps(dict(budget.used))
-    values = {"name": name, "used": used, "paused_until": budget.paused_until}
-    connection.execute(_PUT_BUDGET, values)
-
-
-_PUT_BUDGET: Final = sa.text(
-    "INSERT INTO budgets (name, used, paused_until) VALUES (:name, :used, :paused_until)"
-    " ON CONFLICT (name) DO UPDATE SET used = excluded.used, paused_until = excluded.paused_until"
-)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import sqlalchemy as sa
 
@@ -23,7 +23,6 @@ from hostspec.delivery.planner import Planner
 from hostspec.delivery.presence import Presence, presence
 from hostspec.delivery.verdict import LaneState
 from hostspec.delivery.writer import Writer
-from hostspec.incident import Delivery
 from hostspec.kernel.attempt import Attempt, attempt
 from hostspec.kernel.calling import told
 from hostspec.kernel.plugins import Plugins
@@ -38,6 +37,9 @@ _log = logging.getLogger("hostspec")
 POLL: Final = 0.5
 """Seconds after which an idle worker looks whether another process accepted something."""
 
+LOOK_AGAIN: Final = 0.05
+"""Seconds after which it is looked again whether there is something to do."""
+
 KEEP: Final = 2.0
 """Seconds between two rounds of keeping house."""
 
@@ -49,6 +51,9 @@ AHEAD: Final = 10
 
 RETRY_STORE: Final = 1.0
 """Seconds after which a store that fails is tried again."""
+
+Watch: TypeAlias = Callable[[Claim, Outcome, float], None]
+"""Is told of an attempt: what was sent, what came of it, and when, in seconds of the epoch."""
 
 
 class Engine:
@@ -71,6 +76,8 @@ class Engine:
         workers: threads that send.
         patience: how long things are waited for, and kept.
         clock: gives the time, in seconds of the epoch.
+        watch: is told of each attempt, as soon as it is made, in the thread that made it: what
+            was sent, what came of it, and the time. It is for counting, and never raises.
 
     Attributes:
         desk: what an operator sees and does.
@@ -86,11 +93,13 @@ class Engine:
         workers: int = 8,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.time,
+        watch: Watch | None = None,
     ) -> None:
         rules = tuple(rules)
         self.database = database
         self._plugins = plugins
         self._clock = clock
+        self._watch = watch
         self._patience = patience or Patience()
         self._writer = Writer(database)
         self._planner = Planner(database, self._writer, plugins, rules)
@@ -103,6 +112,7 @@ class Engine:
         self._work = threading.Condition()
         self._calls = 0
         self._changed = threading.Condition()
+        self._changes = 0
         self._planning = threading.Lock()
         self._claiming = threading.Lock()
         self._flying: dict[int, tuple[Claim, float]] = {}
@@ -177,6 +187,41 @@ class Engine:
                 return fates
             with self._changed:
                 self._changed.wait(min(left, POLL))
+
+    def wait_change(self, seen: int, timeout: float) -> int:
+        """Wait until this engine changed something that its desk shows; others tell nobody.
+
+        Args:
+            seen: what the last call gave; 0 for the first one.
+            timeout: seconds.
+
+        Returns:
+            a number that is another one after each change.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._changes != seen, timeout)
+            return self._changes
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until nothing is to be done now: what is left is due later, or needs a person.
+
+        Args:
+            timeout: seconds.
+
+        Returns:
+            whether it came to that in time.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        deadline = time.monotonic() + timeout
+        while self._is_busy():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            with self._changed:
+                self._changed.wait(min(left, LOOK_AGAIN))
+        return True
 
     def drain(self, limit: int | None = None) -> int:
         """Plan, send and settle what is due, in this thread; for hosts with a scheduler.
@@ -309,6 +354,12 @@ class Engine:
                 self._presence.leave()
                 self._presence = None
 
+    def _is_busy(self) -> bool:
+        with self.database.read() as connection:
+            waits = dispatch.is_due(connection, self._clock())
+            waits = waits or bool(inbox.unplanned(connection, 1))
+        return waits or bool(self._flying)
+
     def _call(self) -> None:
         """Wake one worker that waits; one that is busy looks again before it waits."""
         with self._work:
@@ -317,6 +368,7 @@ class Engine:
 
     def _tell_waiting(self) -> None:
         with self._changed:
+            self._changes += 1
             self._changed.notify_all()
 
     def _work_on(self, name: str) -> None:
@@ -477,7 +529,7 @@ class Engine:
             stranded = self._clock()
             self._write(lambda writing: dispatch.strand(writing, claim, reason, stranded))
             return
-        limits = _limits(action, delivery, installation)
+        limits = _limits(action, claim, installation)
         now = self._clock()
         if not claim.claimed_at <= now <= claim.claimed_at + dispatch.START_WITHIN:
             actions = self._plugins.actions
@@ -500,6 +552,8 @@ class Engine:
 
     def _settle(self, claim: Claim, made: Attempt, limits: Sequence[Limit]) -> None:
         now, actions = self._clock(), self._plugins.actions
+        if self._watch is not None:
+            self._watch(claim, made.outcome, now)
         self._write(
             lambda writing: dispatch.settle(
                 writing,
@@ -538,10 +592,9 @@ def _held(action: AnyAction, claim: Claim, installation: Installation[Any]) -> b
         return True
 
 
-def _limits(
-    action: AnyAction, delivery: Delivery, installation: Installation[Any]
-) -> tuple[Limit, ...]:
+def _limits(action: AnyAction, claim: Claim, installation: Installation[Any]) -> tuple[Limit, ...]:
+    handle = claim.incident.incident.handle
     try:
-        return tuple(action.limits(delivery, installation))
+        return tuple(action.limits(claim.delivery, installation, handle))
     except Exception:  # noqa: BLE001 -- what cannot be read is told by the attempt
         return ()

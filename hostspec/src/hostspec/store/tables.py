@@ -117,7 +117,7 @@ lanes: Final = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("claimed_at", Moment, nullable=False, server_default="0"),
     sa.Column("got_through_at", Moment, nullable=False, server_default="0"),
-    sa.Column("limits", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("budgets", sa.Text, nullable=False, server_default="[]"),
     sa.UniqueConstraint("installation", "destination"),
 )
 sa.Index(
@@ -149,6 +149,7 @@ incidents: Final = sa.Table(
     sa.Column("opened_at", Moment, nullable=False),
     sa.Column("changed_at", Moment, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("budgets", sa.Text, nullable=False, server_default="[]"),
     sqlite_autoincrement=True,
 )
 sa.Index(
@@ -219,6 +220,20 @@ sa.Index(
     sqlite_where=deliveries.c.is_head,
     postgresql_where=deliveries.c.is_head,
 )
+URGENT: Final = sa.or_(
+    deliveries.c.operation == sa.literal_column("'resolve'"),
+    deliveries.c.severity == sa.literal_column("'critical'"),
+)
+"""Which deliveries go when a budget has nothing left for others; written as the index has it."""
+
+sa.Index(
+    "ix_deliveries_urgent_head",
+    deliveries.c.lane_id,
+    deliveries.c.urgency,
+    deliveries.c.id,
+    sqlite_where=sa.and_(deliveries.c.is_head, URGENT),
+    postgresql_where=sa.and_(deliveries.c.is_head, URGENT),
+)
 sa.Index("ix_deliveries_line", deliveries.c.incident_id, deliveries.c.place_in_line)
 sa.Index("ix_deliveries_state", deliveries.c.state, deliveries.c.finished_at)
 sa.Index("ix_deliveries_statement_id", deliveries.c.statement_id)
@@ -240,6 +255,8 @@ budgets: Final = sa.Table(
     "budgets",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("allowed", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False),
     sa.Column("used", sa.Text, nullable=False),
     sa.Column("paused_until", Moment, nullable=False),
 )

@@ -170,14 +170,32 @@ def check_threads(case: ProviderCase) -> None:
 
 
 def check_limits(case: ProviderCase) -> None:
-    """Limits count something, and their budgets and windows can be used."""
+    """Limits count something, with a handle and without; each has a budget of its own."""
     with case.connected(case.service()) as (connected, _):
         opening = connected.open(samples.firing("conformance-limit"))
-        for limit in connected.action.limits(opening, connected.installation):
-            require(
-                limit.budget and limit.count > 0 and limit.window > 0,
-                f"limits() gives {limit}; name the budget, and let count and window be above 0",
-            )
+        _require_limits(connected, opening)
+        handle = _delivered(case.send(connected, opening), opening).handle
+        incident = incident_of(opening, handle)
+        for status in Status:
+            alert = samples.of_status("conformance-limit", status)
+            followed = connected.action.follow_up(incident, alert)
+            if followed is not None:
+                _require_limits(connected, followed, handle)
+
+
+def _require_limits(connected: UnderTest, delivery: Delivery, handle: Handle | None = None) -> None:
+    limits = connected.action.limits(delivery, connected.installation, handle)
+    for limit in limits:
+        require(
+            limit.budget and limit.count > 0 and limit.window > 0,
+            f"limits() gives {limit}; name the budget, and let count and window be above 0",
+        )
+    budgets = [limit.budget for limit in limits]
+    require(
+        len(set(budgets)) == len(budgets),
+        f"limits() names a budget twice: {', '.join(budgets)}; what is counted in two ways needs "
+        "two names",
+    )
 
 
 def _moved(handle: Handle | None, before: str, after: str) -> Handle | None:

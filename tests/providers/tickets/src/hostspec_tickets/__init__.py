@@ -18,8 +18,10 @@ from hostspec import (
     Capabilities,
     Delivery,
     Destination,
+    Handle,
     Incident,
     Installation,
+    Limit,
     Operation,
     Outcome,
     OutcomeKind,
@@ -119,6 +121,16 @@ class OpenTicket(Action[OpenSettings, InstallationSettings]):
             reason = f"the journal cannot be written: {error.strerror}"
             return Outcome(OutcomeKind.MISCONFIGURED, reason)
         return Outcome(OutcomeKind.DELIVERED)
+
+    def limits(
+        self,
+        delivery: Delivery,
+        installation: Installation[InstallationSettings],
+        handle: Handle | None = None,
+    ) -> Sequence[Limit]:
+        """Give the limit of the queue where a ticket is opened, or else that of the ticket."""
+        counted = handle["ticket"] if handle else delivery.place.destination
+        return [Limit(f"tickets:{installation.name}/{counted}", 60, 60.0)]
 
 
 def _delivery(operation: Operation, place: Place, alert: Alert, rules: tuple[str, ...]) -> Delivery:

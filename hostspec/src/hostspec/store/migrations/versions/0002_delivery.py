@@ -28,6 +28,8 @@ def upgrade() -> None:
     op.create_table(
         "budgets",
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("allowed", sa.Integer(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("used", sa.Text(), nullable=False),
         sa.Column("paused_until", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_budgets")),
@@ -43,7 +45,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("claimed_at", sa.Double(), server_default="0", nullable=False),
         sa.Column("got_through_at", sa.Double(), server_default="0", nullable=False),
-        sa.Column("limits", sa.Text(), server_default="[]", nullable=False),
+        sa.Column("budgets", sa.Text(), server_default="[]", nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lanes")),
         sa.UniqueConstraint(
             "installation", "destination", name=op.f("uq_lanes_installation_destination")
@@ -119,6 +121,7 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.Double(), nullable=False),
         sa.Column("changed_at", sa.Double(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("budgets", sa.Text(), server_default="[]", nullable=False),
         sa.ForeignKeyConstraint(["lane_id"], ["lanes.id"], name=op.f("fk_incidents_lane_id_lanes")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_incidents")),
         sqlite_autoincrement=True,
@@ -185,6 +188,14 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("is_head = 1"),
         postgresql_where=sa.text("is_head"),
+    )
+    op.create_index(
+        "ix_deliveries_urgent_head",
+        "deliveries",
+        ["lane_id", "urgency", "id"],
+        unique=False,
+        sqlite_where=sa.text("is_head = 1 AND (operation = 'resolve' OR severity = 'critical')"),
+        postgresql_where=sa.text("is_head AND (operation = 'resolve' OR severity = 'critical')"),
     )
     op.create_index(
         "ix_deliveries_in_time",

@@ -1,0 +1,191 @@
+"""A storm: 10,000 alerts over 100 problems of one service, at a fake that enforces the limit.
+
+Time is simulated: engine and fake read one clock, which goes on while a message is on its way
+and while nothing may be sent. The contender sends every alert in order, from the same budget.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+from measuring import KEYS, table
+
+from hostspec import Alert, Operation, Outcome, Severity
+from hostspec.delivery.budget import ORDINARY, USABLE, Budget
+from hostspec.delivery.engine import POLL, Engine
+from hostspec.kernel import Rule, load
+from hostspec.store.database import Database
+from hostspec.store.tables import deliveries
+from pagerduty_plugin.posting import WINDOW
+from pagerduty_plugin.settings import EVENTS_PER_MINUTE
+from pagerduty_plugin.testing import FakePagerDuty
+
+ALERTS: Final = 10_000
+PROBLEMS: Final = 100
+LASTS: Final = 600.0
+"""Seconds over which the alerts come."""
+
+STATUSES: Final = ("firing", "firing", "acknowledged", "resolved")
+SEVERITIES: Final = ("critical", "error", "error", "warning", "info")
+BEGAN: Final = 1_795_000_000.0
+ALL: Final = EVENTS_PER_MINUTE * USABLE // 100
+NOT_URGENT: Final = ALL * ORDINARY // 100
+GOAL: Final = 0.95
+
+
+class Clock:
+    """The simulated time."""
+
+    def __init__(self) -> None:
+        self.now = BEGAN
+
+    def __call__(self) -> float:
+        return self.now
+
+    def moment(self) -> dt.datetime:
+        return dt.datetime.fromtimestamp(self.now, dt.UTC)
+
+
+def storm(chance: random.Random) -> list[tuple[float, Alert]]:
+    """Make alerts and when they come."""
+    moments = sorted(BEGAN + chance.uniform(0, LASTS) for _ in range(ALERTS))
+    severities = [chance.choice(SEVERITIES) for _ in range(PROBLEMS)]
+    made = []
+    for moment in moments:
+        problem = chance.randrange(PROBLEMS)
+        status, severity = chance.choice(STATUSES), severities[problem]
+        made.append((moment, Alert(f"p{problem}", "Slow", status=status, severity=severity)))
+    return made
+
+
+@attrs.define
+class Measured:
+    """What was seen of one run, in simulated seconds since the storm began."""
+
+    sent: int = 0
+    throttled: int = 0
+    last_told: dict[str, float] = attrs.field(factory=dict)
+    shares: list[tuple[float, float]] = attrs.field(factory=list)
+
+
+def through_the_engine(alerts: Sequence[tuple[float, Alert]], chance: random.Random) -> Measured:
+    clock = Clock()
+    coming = list(reversed(alerts))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        FakePagerDuty(services={"checkout": KEYS["checkout"]}, clock=clock.moment) as fake,
+        Database("sqlite:///alerthost.db", Path(folder)) as database,
+    ):
+        engine = _engine(database, fake.url, clock, chance)
+        measured = Measured()
+        while coming or engine.desk.backlog().waiting:
+            due = []
+            while coming and coming[-1][0] <= clock.now:
+                due.append(coming.pop()[1])
+            if due:
+                engine.accept_many(due)
+            before, idle = clock.now, not engine.drain(1)
+            share = _share(database, clock.now)
+            if idle:
+                clock.now += POLL
+            if share is not None:
+                measured.shares.append((share, clock.now - before))
+        _check(alerts, fake)
+        for request in fake.requests:
+            key = request.json()["dedup_key"]
+            measured.last_told[key] = request.arrived_at.timestamp() - BEGAN
+        measured.sent = len(fake.requests)
+        measured.throttled = sum(request.status == 429 for request in fake.requests)
+    return measured
+
+
+def _engine(database: Database, url: str, clock: Clock, chance: random.Random) -> Engine:
+    plugins = load(["pagerduty"])
+    service = {"name": "checkout", "integration_key": KEYS["checkout"]}
+    acme = plugins.installation("pagerduty", "acme", {"base_url": url, "services": [service]})
+    page = plugins.rule_action("pagerduty.trigger", acme, {"services": ["checkout"]})
+    send = page.action.send
+
+    def slowly(*arguments: Any) -> Outcome:
+        """Take as long as PagerDuty does: mostly a fraction of a second, at times seconds."""
+        clock.now += chance.expovariate(10)
+        outcome = send(*arguments)
+        clock.now += chance.expovariate(10)
+        return outcome
+
+    page.action.send = slowly  # type: ignore[method-assign]
+    return Engine(database, plugins, [Rule("Pages", [page])], clock=clock)
+
+
+def _share(database: Database, now: float) -> float | None:
+    """Give how much of the budget is used that what waits may use; None where nothing waits."""
+    urgent = sa.or_(
+        deliveries.c.operation == Operation.RESOLVE, deliveries.c.severity == Severity.CRITICAL
+    )
+    counts = sa.select(urgent, sa.func.count()).group_by(urgent)
+    recent = counts.where(
+        deliveries.c.state == "delivered", deliveries.c.first_tried_at > now - WINDOW
+    )
+    with database.read() as connection:
+        waiting = dict(connection.execute(counts.where(deliveries.c.is_head)).all())
+        sent = dict(connection.execute(recent).all())
+    if not waiting:
+        return None
+    if True in waiting:
+        return sum(sent.values()) / ALL
+    return min(1.0, sent.get(False, 0) / NOT_URGENT)
+
+
+def _check(alerts: Sequence[tuple[float, Alert]], fake: FakePagerDuty) -> None:
+    """Make sure that PagerDuty knows of each problem whether it is over."""
+    last = {alert.key: str(alert.status) for _, alert in alerts if alert.status != "acknowledged"}
+    known = {incident.dedup_key: incident.state for incident in fake.incidents}
+    wrong = {
+        key
+        for key, status in last.items()
+        if (known.get(key, "resolved") == "resolved") != (status == "resolved")
+    }
+    assert not wrong, wrong
+
+
+def in_order(alerts: Sequence[tuple[float, Alert]]) -> Measured:
+    """Send every alert in order, as soon as the whole budget allows."""
+    budget = Budget()
+    now = BEGAN
+    measured = Measured(sent=len(alerts))
+    for moment, alert in alerts:
+        now = max(now, moment)
+        now = budget.free_at(now, count=EVENTS_PER_MINUTE, window=WINDOW, urgent=True)
+        budget = budget.take(now, window=WINDOW, urgent=True)
+        measured.last_told[alert.key] = now - BEGAN
+    return measured
+
+
+def main() -> None:
+    chance = random.Random(20261123)
+    alerts = storm(chance)
+    engine, order = through_the_engine(alerts, chance), in_order(alerts)
+    waited = sum(seconds for _, seconds in engine.shares)
+    share = sum(each * seconds for each, seconds in engine.shares) / waited
+    rows = [
+        (name, f"{each.sent:,}", f"{each.throttled}", f"{max(each.last_told.values()) / 60:.1f}")
+        for name, each in (("engine", engine), ("all in order", order))
+    ]
+    title = f"A storm of {ALERTS:,} alerts over {PROBLEMS} problems in {LASTS / 60:g} minutes"
+    table(title, ("", "events sent", "429s", "minutes until all know the last state"), rows)
+    print(f"\n  429s: {engine.throttled} (goal: 0)")
+    met = "yes" if share >= GOAL else "NO"
+    print(
+        f"  share of the usable budget used while anything waits: {share:.3f} (goal: {GOAL}) {met}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Keys that go and come: what is followed up, what is stranded, and whose budget it costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from engines import Clock
+from paging import KEY, NEW_KEY, Paging, fake_at
+
+from hostspec.store.database import Database
+from pagerduty_plugin.testing import FakePagerDuty
+
+
+@pytest.fixture
+def fake(clock: Clock) -> Iterator[FakePagerDuty]:
+    with fake_at(clock, rate_limit=20) as fake:
+        yield fake
+
+
+@pytest.fixture
+def at(fake: FakePagerDuty, database: Database, clock: Clock) -> Paging:
+    paging = Paging(fake, database, clock)
+    paging.connect(KEY, rate_limit=20)
+    return paging
+
+
+def states(at: Paging) -> list[tuple[str, str]]:
+    return [(each.service, each.state) for each in at.fake.incidents]
+
+
+def stranded(at: Paging) -> list[str]:
+    cases = at.engine.desk.incidents(stranded=True)
+    return [case.incident.place.correlation_key for case in cases]
+
+
+@pytest.mark.parametrize("said", ["firing", "acknowledged"])
+def test_what_fires_still_opens_anew_where_the_key_is_gone(at: Paging, said: str) -> None:
+    at.say("firing")
+    at.connect(NEW_KEY)
+    at.say(said)
+    assert at.told == ["trigger", "new trigger"]
+    assert stranded(at) == ["disk"]
+
+    at.say("acknowledged", "resolved")
+    assert at.told == ["trigger", "new trigger", "new acknowledge", "new resolve"]
+    assert states(at) == [("checkout", "triggered"), ("checkout anew", "resolved")]
+    assert stranded(at) == ["disk"]
+
+
+def test_what_is_over_opens_nothing_where_the_key_is_gone(at: Paging) -> None:
+    at.say("firing")
+    at.connect(NEW_KEY)
+    at.say("resolved")
+    at.later(3600)
+    assert at.told == ["trigger"]
+    assert stranded(at) == ["disk"]
+    assert at.engine.desk.incidents() == ()
+    (entry, _) = at.engine.desk.deliveries()
+    assert (entry.state, entry.delivery.operation) == ("stranded", "resolve")
+
+    at.say("firing")
+    assert at.told == ["trigger", "new trigger"]
+
+
+def test_what_a_removed_service_had_open_is_stranded(at: Paging) -> None:
+    at.say("firing")
+    at.connect()
+    at.say("resolved")
+    assert at.told == ["trigger"]
+    assert stranded(at) == ["disk"]
+
+
+def test_in_a_rotation_each_incident_keeps_to_the_key_that_opened_it(at: Paging) -> None:
+    at.say("firing")
+    at.connect(NEW_KEY, KEY)
+    at.say("firing", "acknowledged")
+    at.say("firing", key="memory")
+    at.say("resolved")
+    assert at.told == ["trigger", "trigger", "acknowledge", "new trigger", "resolve"]
+
+    at.say("firing")
+    at.connect(NEW_KEY)
+    at.say("resolved")
+    at.say("resolved", key="memory")
+    assert at.told[5:] == ["new trigger", "new resolve", "new resolve"]
+    assert {state for _, state in states(at)} == {"resolved"}
+    assert stranded(at) == []
+
+
+def test_a_key_that_cannot_be_read_strands_nothing(
+    at: Paging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at.say("firing")
+    at.connect(NEW_KEY, "env:PD_OLD")
+    at.say("resolved")
+    assert at.told == ["trigger"]
+    assert stranded(at) == []
+    assert "PD_OLD" in at.engine.desk.deliveries()[0].reason
+
+    monkeypatch.setenv("PD_OLD", KEY)
+    at.later(31)
+    assert at.told == ["trigger", "resolve"]
+    assert states(at) == [("checkout", "resolved")]
+
+
+def test_each_key_has_a_budget_of_its_own(at: Paging) -> None:
+    """Of 20 a minute 19 are used; the first under a new key costs the one that was known, too."""
+    old = [f"old {number}" for number in range(12)]
+    new = [f"new {number}" for number in range(12)]
+    for key in old:
+        at.say("firing", key=key)
+    at.connect(NEW_KEY, KEY, rate_limit=20)
+    for key in new:
+        at.say("firing", key=key)
+    assert Counter(at.told) == {"trigger": 12, "new trigger": 12}
+
+    for key in (*old, *new):
+        at.say("resolved", key=key)
+    assert Counter(at.told[24:]) == {"resolve": 6, "new resolve": 7}
+
+    at.later(61)
+    assert Counter(at.told) == {
+        "trigger": 12,
+        "new trigger": 12,
+        "resolve": 12,
+        "new resolve": 12,
+    }
+    assert len(at.fake.requests) == 48
+
+
+@pytest.mark.parametrize(("limit", "first"), [(2, 1), (10, 7), (20, 16)])
+def test_no_more_is_sent_in_a_minute_than_the_account_says(
+    database: Database, clock: Clock, limit: int, first: int
+) -> None:
+    with fake_at(clock, rate_limit=limit) as fake:
+        at = Paging(fake, database, clock)
+        at.connect(KEY, rate_limit=limit)
+        for number in range(21):
+            at.say("firing", key=str(number))
+        assert len(at.told) == first
+        for _ in range(21):
+            at.later(61)
+        assert len(at.told) == len(fake.requests) == 21
+
+
+def test_a_rate_limit_that_was_changed_holds_for_what_is_open_too(
+    database: Database, clock: Clock
+) -> None:
+    """From the first that is sent: only then is it read."""
+    with fake_at(clock) as fake:
+        at = Paging(fake, database, clock)
+        at.connect(KEY, rate_limit=1000)
+        for number in range(30):
+            at.say("firing", key=str(number))
+        at.connect(KEY, rate_limit=10)
+        for number in range(30):
+            at.say("resolved", key=str(number))
+        assert Counter(at.told) == {"trigger": 30, "resolve": 1}
+        at.later(61)
+        assert Counter(at.told) == {"trigger": 30, "resolve": 10}

@@ -1,0 +1,160 @@
+"""One lane meets every misbehaviour that the fake knows, while another lane goes on."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hostspec import Alert
+from hostspec.delivery.engine import Engine
+from hostspec.kernel import Rule, load
+from hostspec.store.database import Database
+from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
+from pagerduty_plugin.testing.misbehaviour import Gate, Misbehaviour
+
+BAD, GOOD = "bad" + "0" * 29, "600d" + "0" * 28
+COUNT = 6
+
+KINDS: dict[str, Callable[[Gate], Misbehaviour]] = {
+    "late": misbehaviour.late,
+    "taken late": lambda gate: misbehaviour.late(gate, taken="late"),
+    "dripping": lambda _: misbehaviour.dripping(seconds=0.01),
+    "closing": lambda _: misbehaviour.closing(),
+    "truncated": lambda _: misbehaviour.truncated(),
+    "reset unread": lambda _: misbehaviour.reset_unread(),
+    "reset": lambda _: misbehaviour.reset(),
+    "reset, and taken": lambda _: misbehaviour.reset(taken="at once"),
+    "garbage": lambda _: misbehaviour.garbage(),
+    "garbage, and taken": lambda _: misbehaviour.garbage(taken="at once"),
+    "throttling": lambda _: misbehaviour.throttling(),
+    "throttling for a while": lambda _: misbehaviour.throttling(retry_after="30"),
+    "throttling for ever": lambda _: misbehaviour.throttling(retry_after="99999999"),
+    "failing": lambda _: misbehaviour.failing(),
+    "failing, and taken": lambda _: misbehaviour.failing(503, taken="at once"),
+    "refusing": lambda _: misbehaviour.refusing(),
+    "captive portal": lambda _: misbehaviour.captive_portal(),
+    "redirecting": lambda _: misbehaviour.redirecting("http://127.0.0.1:9/"),
+    "accepting without JSON": lambda _: misbehaviour.accepting_without_json(),
+}
+
+TAKEN = {"closing", "dripping", "truncated", "accepting without JSON"}
+"""Where what is sent to the bad lane is delivered all the same."""
+
+
+class Time:
+    """The real time, which a test may let jump."""
+
+    jumped = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.jumped
+
+
+@pytest.fixture
+def fakes() -> Iterator[tuple[FakePagerDuty, FakePagerDuty]]:
+    services = {"bad": BAD, "good": GOOD}
+    with FakePagerDuty(services=services) as one, FakePagerDuty(services=services) as two:
+        yield one, two
+
+
+def engine_at(folder: Path, bad: FakePagerDuty, good: FakePagerDuty, clock: Time) -> Engine:
+    """Make an engine that pages one service at each fake, by alert; workers are few."""
+    plugins = load(["pagerduty"])
+    services = [
+        {"name": "bad", "integration_key": BAD},
+        {"name": "good", "integration_key": GOOD},
+    ]
+    rules = []
+    for team, fake in (("bad", bad), ("good", good)):
+        name = "acme" if bad is good else team
+        settings = {"base_url": fake.url, "services": services}
+        account = plugins.installation("pagerduty", name, settings)
+        page = plugins.rule_action("pagerduty.trigger", account, {"services": [team]})
+        rules.append(Rule(team, [page], lambda alert, team=team: alert.key.startswith(team)))
+    database = Database("sqlite:///alerthost.db", folder)
+    return Engine(database, plugins, rules, workers=4, clock=clock)
+
+
+def test_every_misbehaviour_is_tried() -> None:
+    made = {kind(Gate()).name.partition(" ")[0] for kind in KINDS.values()}
+    offered = {
+        name.partition("_")[0]
+        for name, member in vars(misbehaviour).items()
+        if inspect.isfunction(member)
+        and member.__module__ == misbehaviour.__name__
+        and not name.startswith("next_")
+    }
+    assert made == offered
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lane_in_trouble_keeps_no_other_waiting(
+    kind: str, tmp_path: Path, fakes: tuple[FakePagerDuty, FakePagerDuty]
+) -> None:
+    gate, clock = Gate(), Time()
+    how = KINDS[kind](gate)
+    # whose request it is, a fake does not know before it reads it
+    apart = how.wire == "unread reset"
+    bad, good = fakes if apart else (fakes[0], fakes[0])
+    script = bad.misbehave(how, key=None if apart else BAD)
+    engine = engine_at(tmp_path, bad, good, clock)
+    with engine:
+        troubled = [engine.accept(Alert(f"bad {number}")) for number in range(COUNT)]
+        healthy = [engine.accept(Alert(f"good {number}")) for number in range(COUNT)]
+        fates = engine.wait(healthy, 60)
+        # the bad lane came first, and is in trouble still
+        assert [fate.entries[0].state for fate in fates] == ["delivered"] * COUNT
+        assert sum(incident.service == "good" for incident in good.incidents) == COUNT
+        waiting = [fate.entries for fate in engine.desk.fates(troubled)]
+        if kind not in TAKEN and kind != "refusing":
+            assert "delivered" not in {each.state for entries in waiting for each in entries}
+
+        script.clear()
+        gate.open()
+        clock.jumped = 400.0
+        while engine.desk.backlog().waiting:
+            engine.wait(troubled, 60)
+    wanted = {"refused", "delivered"} if kind == "refusing" else {"delivered"}
+    states = {each.state for fate in engine.desk.fates(troubled) for each in fate.entries}
+    assert states <= wanted
+    if kind != "refusing":
+        assert sum(incident.service == "bad" for incident in bad.incidents) == COUNT
+    engine.database.close()
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_steps_while_workers_run_breaks_nothing(
+    hours: int, tmp_path: Path, fakes: tuple[FakePagerDuty, FakePagerDuty]
+) -> None:
+    """In the middle of an attempt, and while others wait for their retry or for a pause."""
+    gate, clock = Gate(), Time()
+    fake, _ = fakes
+    fake.misbehave(misbehaviour.late(gate), times=1, key=GOOD)
+    fake.misbehave(misbehaviour.throttling(retry_after="200"), times=1, key=BAD)
+    engine = engine_at(tmp_path, fake, fake, clock)
+    keys = [f"{team} {number}" for team in ("good", "bad") for number in range(COUNT)]
+    with engine:
+        first = [engine.accept(Alert(key)) for key in keys]
+        fake.wait_for(lambda seen: {BAD, GOOD} <= keys_seen(seen), timeout=60)
+        clock.jumped += 3600 * hours
+        gate.open()
+        last = [engine.accept(Alert(key, status="resolved")) for key in keys]
+        engine.wait([*first, *last], 5)
+        clock.jumped += 400
+        while engine.desk.backlog().waiting or engine.desk.backlog().unplanned:
+            clock.jumped += 1  # what is in doubt is resolved once more a minute later
+            engine.wait([*first, *last], 60)
+
+    assert all(incident.state == "resolved" for incident in fake.incidents)
+    assert len(fake.incidents) == len(keys)
+    states = {each.state for each in engine.desk.deliveries(most=1000)}
+    assert states <= {"delivered", "collapsed"}
+    engine.database.close()
+
+
+def keys_seen(fake: FakePagerDuty) -> set[str]:
+    return {str(request.json()["routing_key"]) for request in fake.requests}

@@ -1,0 +1,91 @@
+"""Deliveries that come late say so, and when the problem was detected, at the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from engines import Clock
+from paging import KEY, Paging, alert, fake_at
+
+from hostspec.store.database import Database
+from pagerduty_plugin.testing import misbehaviour
+
+DETECTED = "2026-11-18T11:00:00.250Z"
+ACCEPTED = "2026-11-18T11:06:40.000Z"
+
+
+@pytest.fixture
+def at(database: Database, clock: Clock) -> Iterator[Paging]:
+    with fake_at(clock) as fake:
+        yield Paging(fake, database, clock)
+
+
+def payload(at: Paging) -> Any:
+    return at.taken[-1].json()["payload"]
+
+
+@pytest.mark.parametrize("fields", [{}, {"started_at": DETECTED}])
+@pytest.mark.parametrize("seconds", [0, 29])
+def test_what_comes_in_time_says_nothing_of_it(at: Paging, seconds: int, fields: Any) -> None:
+    at.engine.accept(alert(**fields))
+    at.clock.now += seconds
+    at.engine.drain()
+    assert "custom_details" not in payload(at)
+    assert payload(at).get("timestamp") == fields.get("started_at")
+
+
+@pytest.mark.parametrize(
+    ("fields", "timestamp"), [({}, ACCEPTED), ({"started_at": DETECTED}, DETECTED)]
+)
+def test_what_comes_late_says_since_when_and_how_often_it_was_tried(
+    at: Paging, fields: Any, timestamp: str
+) -> None:
+    fails = at.fake.misbehave(misbehaviour.failing(503))
+    at.say("firing", details={"used": 0.98}, **fields)
+    for _ in range(4):
+        at.later(150)
+    fails.clear()
+    at.later(60)
+    assert payload(at)["custom_details"] == {
+        "used": 0.98,
+        "_delivery": {"delayed_by": "660 s", "attempts": 6},
+    }
+    assert payload(at)["timestamp"] == timestamp
+
+
+def test_what_stands_for_others_says_for_how_many_and_since_the_first(at: Paging) -> None:
+    fails = at.fake.misbehave(misbehaviour.throttling())
+    at.say("firing")
+    at.later(100)
+    at.say("firing", "firing")
+    fails.clear()
+    at.later(100)
+    marks = {"delayed_by": "200 s", "collapsed": 2}
+    assert payload(at)["custom_details"] == {"_delivery": marks}
+    assert payload(at)["timestamp"] == ACCEPTED
+    assert at.told == ["trigger"]
+
+
+def test_a_late_follow_up_carries_its_key_alone(at: Paging) -> None:
+    at.say("firing")
+    fails = at.fake.misbehave(misbehaviour.throttling())
+    at.say("acknowledged", "resolved")
+    fails.clear()
+    at.later(600)
+    assert at.told == ["trigger", "resolve"]
+    assert set(at.taken[-1].json()) == {"routing_key", "event_action", "dedup_key"}
+
+
+def test_a_late_change_says_so_too(at: Paging) -> None:
+    at.settings = {"missed": "change-event"}
+    fails = at.fake.misbehave(misbehaviour.throttling())
+    at.connect(KEY)
+    at.say("firing", "resolved")
+    fails.clear()
+    at.later(600)
+    assert at.told == ["change"]
+    assert payload(at)["timestamp"] == ACCEPTED
+    marks = {"delayed_by": "600 s", "over": "before PagerDuty could be told"}
+    assert payload(at)["custom_details"] == {"_delivery": marks}
