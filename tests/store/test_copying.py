@@ -41,7 +41,11 @@ def source(open_database: Open, key: Secret) -> Database:
     world.say("waiting", severity="critical", summary="Ä\u0000\U0001f9ef")
     world.drain()
     with database.begin() as connection:
-        connection.execute(sa.insert(budgets).values(name="a", used="{}", paused_until=0.1))
+        connection.execute(
+            sa.insert(budgets).values(
+                name="a", allowed=120, seconds=60.0, used="{}", paused_until=0.1
+            )
+        )
     world.engine.accept_many(
         [Alert(f"many-{number % 7}") for number in range(1200)],
         statement_ids=[f"given-{number}" for number in range(1200)],
