@@ -169,6 +169,7 @@ class InstallFlow(Setup[InstallFlowSettings, InstallationSettings]):
             base_url=settings.base_url,
             services=(),
             subdomain=answer.subdomain,
+            dedup_prefix=settings.dedup_prefix,
         )
         connected = merge(
             answer.granted, wanted, installations, name=answer.name, make_id=self._make_id

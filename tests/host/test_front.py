@@ -342,7 +342,7 @@ def test_a_store_that_fails_is_told_and_nothing_is_accepted(
         assert (reply.status, reply.headers["retry-after"]) == (503, "10")
         assert reply.json == {"error": "nothing was accepted: the disk is full"}
     reply = ask(running.url, "GET", "/readyz")
-    assert (reply.status, reply.json["reasons"]) == (503, ["the disk is full"])
+    assert (reply.status, reply.json["reasons"]) == (503, ["the store cannot be read"])
     assert ask(running.url, "GET", "/healthz").status == 200
     assert not [name for name, *_ in measured(running.url) if "backlog" in name]
     monkeypatch.undo()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -15,7 +16,7 @@ from hostspec.demonstration import Table
 from hostspec.discovery import DiscoveryError
 from hostspec.faults import Fault
 from hostspec.host import given, prompts
-from hostspec.host.accounts import Accounts, at_hand
+from hostspec.host.accounts import Account, Accounts, at_hand
 from hostspec.host.commands import example, speaks_plainly, with_config, with_timeout
 from hostspec.host.departing import LEAVE, RESOLVE, Departing
 from hostspec.host.destinations import NoDestinationsError, destinations_of
@@ -44,9 +45,11 @@ class _Given:
         Raises:
             ConfigurationError: something is wrong, or lacks and there is nobody to ask.
         """
-        raw = given.read(kind, self.file, self.settings, self.services)
+        raw, misread = given.read(kind, self.file, self.settings, self.services)
         faults = judge(raw)
         wrong = [fault for fault in faults if _top(fault) in raw or not fault.path]
+        if misread:  # so what seems to lack may be there
+            raise ConfigurationError([*misread, *wrong])
         if wrong or not (faults and prompts.can_ask()):
             _refuse_incomplete(faults, wrong)
             return raw
@@ -61,7 +64,7 @@ def _top(fault: Fault) -> str:
 
 
 def _refuse_incomplete(faults: Sequence[Fault], wrong: Sequence[Fault]) -> None:
-    if faults and faults != wrong:
+    if len(faults) > len(wrong):
         how = (
             "give what is missing with --set NAME=VALUE, --service NAME=REFERENCE or "
             "--settings FILE; at a terminal it is asked for"
@@ -133,7 +136,8 @@ def connect(  # noqa: PLR0913 -- one argument for each option
     asked = _Given(file, settings, () if discover else services)
     with at_hand(path) as accounts:
         if name is not None and (fault := accounts.name_fault(name)):
-            refuse("", fault)
+            again = "; to connect it again, leave the name out" if install_flow or discover else ""
+            refuse("", f"{fault}{again}")
         if install_flow:
             connected = _connect_in_browser(
                 accounts, provider, asked, screen, name=name or "", port=port, opens=not no_browser
@@ -146,21 +150,29 @@ def connect(  # noqa: PLR0913 -- one argument for each option
         else:
             connected = _connect_by_hand(accounts, provider, asked, screen, name)
         _tell_connected(accounts, connected, screen)
+        if name not in (None, connected.installation.name):
+            screen.note(f"the account was there already, so {name} is not its name")
 
 
 def _connect_by_hand(
     accounts: Accounts, provider: str, asked: _Given, screen: Screen, name: str | None
 ) -> Connected[Any]:
     offered = accounts.provider(provider)
-    if name is None:
-        if not prompts.can_ask():
-            refuse("NAME", "missing; it is what rules will call the account")
+    nameless = []
+    if name is None and prompts.can_ask():
         name = _ask_name(accounts, screen)
-    called = name
-    raw = asked.complete(
-        offered.settings, lambda answers: accounts.judge(provider, called, answers), screen
-    )
-    installation = offered.installation(name, raw)
+    elif name is None:
+        nameless = [Fault("NAME", "missing; it is what rules will call the account")]
+    called = name or ""
+    try:
+        raw = asked.complete(
+            offered.settings, lambda answers: accounts.judge(provider, called, answers), screen
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError([*nameless, *error.faults]) from None
+    if nameless:
+        raise ConfigurationError(nameless)
+    installation = offered.installation(called, raw)
     accounts.add(installation)
     return Connected(installation)
 
@@ -298,8 +310,20 @@ def installations(path: Path) -> None:
         for note in accounts.notes():
             screen.note(note)
         faults = [fault for account in found for fault in account.complaints]
+        faults += _of_one_name(found)
     if faults:
         raise ConfigurationError(faults)
+
+
+def _of_one_name(accounts: Sequence[Account]) -> list[Fault]:
+    counted = Counter(account.name for account in accounts)
+    return [
+        Fault(
+            account.place, f"the name {account.name!r} is there twice; rename or remove one of both"
+        )
+        for account in accounts
+        if counted[account.name] > 1
+    ]
 
 
 @click.command(short_help="Remove an account from the store.")

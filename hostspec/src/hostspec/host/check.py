@@ -134,7 +134,7 @@ def show(found: dict[str, Any], screen: Screen, *, verbose: bool) -> None:
         word, style = _WORDS.get(each["outcome"], (each["outcome"], "red"))
         cells = (word, *map(printable, (each["service"], each["reason"] or each["target"])))
         screen.say(columns(cells, _WIDTHS), style)
-    if found["reached"]:
+    if any(each["outcome"] == OutcomeKind.DELIVERED for each in found["reached"] or ()):
         screen.say(_CANNOT_TELL, "dim")
     screen.say(_summary(found), "bold")
 

@@ -6,10 +6,11 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
+from hostspec.action import AnyAction
 from hostspec.demonstration import Table
 from hostspec.host import (
     accounts_cli,
@@ -23,6 +24,7 @@ from hostspec.host import (
     trial,
     work,
 )
+from hostspec.host.accounts import at_hand
 from hostspec.host.commands import (
     DEFAULT_FILE,
     example,
@@ -30,15 +32,17 @@ from hostspec.host.commands import (
     with_config,
     with_timeout,
 )
+from hostspec.host.destinations import NoDestinationsError, destinations_of
 from hostspec.host.explain import explain as explain_statement
 from hostspec.host.explain import show
 from hostspec.host.following import summary
 from hostspec.host.screen import Screen
 from hostspec.host.send import Sending, aside
-from hostspec.host.source import Source
+from hostspec.host.source import Source, refuse
 from hostspec.kernel.loading import installed as installed_plugins
 from hostspec.kernel.loading import survey
 from hostspec.kernel.plugins import PluginInfo, Plugins, PluginState, unknown
+from hostspec.provider import Destination, Provider
 from hostspec.schema import json_schema
 
 
@@ -179,23 +183,43 @@ def _enabled(path: Path) -> tuple[str, ...]:
 @main.command(short_help="Print the JSON Schema of settings.")
 @with_config
 @click.argument("name", metavar="PROVIDER|ACTION")
+@click.argument("account", required=False)
 @speaks_plainly
-@example("alerthost schema pagerduty.trigger")
-def schema(path: Path, name: str) -> None:
-    """Print the JSON Schema (2020-12) of a provider's or an action's settings."""
+@example("alerthost schema pagerduty.trigger acme")
+def schema(path: Path, name: str, account: str | None) -> None:
+    """Print the JSON Schema (2020-12) of a provider's or an action's settings.
+
+    With an ACCOUNT, an action's has the services of that account as choices.
+    """
     offered = _offered(_enabled(path), name) or _offered(installed_plugins(), name)
     if offered is None:
         everything = survey(installed_plugins())
         known = (*everything.providers, *everything.actions)
         raise click.UsageError(unknown(name, known))
-    click.echo(json.dumps(json_schema(offered), indent=2, ensure_ascii=False))
+    choices = None if account is None else _destinations(path, offered, account)
+    made = json_schema(offered.settings, choices)
+    click.echo(json.dumps(made, indent=2, ensure_ascii=False))
 
 
-def _offered(enabled: tuple[str, ...], name: str) -> type | None:
-    """Find the settings class of a provider or action that some plugins offer."""
+def _offered(enabled: tuple[str, ...], name: str) -> Provider[Any] | AnyAction | None:
+    """Find a provider or action that some plugins offer."""
     surveyed: Plugins = survey(enabled)
-    found = surveyed.providers.get(name) or surveyed.actions.get(name)
-    return found.settings if found else None
+    return surveyed.providers.get(name) or surveyed.actions.get(name)
+
+
+def _destinations(
+    path: Path, offered: Provider[Any] | AnyAction, account: str
+) -> tuple[Destination, ...]:
+    if isinstance(offered, Provider):
+        refuse("ACCOUNT", f"has no place beside {offered.name}, which is a provider")
+    with at_hand(path) as accounts:
+        _, installation = accounts.usable(account)
+        if installation.provider != offered.provider:
+            refuse("ACCOUNT", f"{account!r} is of {installation.provider}, not {offered.provider}")
+        try:
+            return destinations_of(accounts.provider(installation.provider), installation)
+        except NoDestinationsError as error:
+            refuse("ACCOUNT", str(error))
 
 
 @main.command(name="demo", short_help="Show how it works, without an account.")

@@ -214,7 +214,7 @@ class _Building:
         installations = self._read_all("installations", InstallationTable, document)
         rules = self._read_all("rules", RuleTable, document)
         declared = store.names(document)
-        self._names = (*declared, *(each.name for each in stored.installations))
+        self._names = (*dict.fromkeys([*declared, *(each.name for each in stored.installations)]),)
         for index, installation in installations.items():
             self._install(f"installations[{index}]", installation)
         for index, kept in enumerate(stored.installations):

@@ -182,8 +182,8 @@ class Front:
         reasons = [] if engine.working else ["the workers do not run"]
         try:
             engine.desk.deliveries(most=1)
-        except StoreError as error:
-            reasons.append(str(error))
+        except StoreError:
+            reasons.append("the store cannot be read")  # strangers need not know where it is
         return reasons
 
     async def _page_of_metrics(self, request: Request) -> Response:

@@ -8,7 +8,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TextIO, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, TypeAlias, cast
 
 import click
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+
+_FURTHER: Final = 2
 
 Live: TypeAlias = Callable[[Table, str], None]
 """Shows a table and a line in place of the last ones."""
@@ -58,7 +60,7 @@ class Screen:
         return self._out.is_broken or self._err.is_broken
 
     def say(self, text: str = "", style: str = "") -> None:
-        """Show a line of what the command is for."""
+        """Show a line of what the command is for; a terminal's lines end between words."""
         self._out.line(text, style)
 
     def give(self, text: str) -> None:
@@ -68,6 +70,10 @@ class Screen:
     def complain(self, text: str, style: str = "red") -> None:
         """Show a line of what a person should look at."""
         self._err.line(text, style)
+
+    def explain(self, text: str) -> None:
+        """Show help beside a question."""
+        self.complain(text, "dim")
 
     def note(self, text: str) -> None:
         """Show what a person should know, though nothing is wrong."""
@@ -155,10 +161,19 @@ class _Stream:
         return self._output is None or self._output.is_broken
 
     def line(self, text: str, style: str) -> None:
-        if self._console:
-            self._console.print(text, style=style or None, markup=False, soft_wrap=True)
-        else:
+        if self._console is None:
             self.plain(text)
+            return
+        from rich.text import Text  # noqa: PLC0415
+
+        words = text.lstrip(" ")
+        indent = len(text) - len(words)
+        # what is indented goes on below itself, a little further in
+        further = indent + _FURTHER if indent else 0
+        for part in Text(words).wrap(self._console, max(self._console.width - further, 1)):
+            shown = " " * indent + part.plain.rstrip()
+            self._console.print(shown, style=style or None, markup=False, soft_wrap=True)
+            indent = further
 
     def plain(self, text: str) -> None:
         """Write a line."""
