@@ -1,4 +1,4 @@
-"""Posts bodies over HTTP: the only module that does."""
+"""Speaks HTTP, and is alone in that: posts events, and calls the REST API."""
 
 from __future__ import annotations
 

@@ -113,6 +113,7 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
             services=(),
             subdomain=account.subdomain,
             network=settings.network,
+            dedup_prefix=settings.dedup_prefix,
         )
         connected = merge(
             granted,
@@ -122,10 +123,11 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
             make_id=self._make_id,
         )
         notes = connected.notes
-        if account.region not in ("", settings.region):
+        region = connected.installation.settings.region
+        if account.region not in ("", region):
             notes += (
-                f"The account's pages are in the region {account.region}, but you gave "
-                f"{settings.region}, and events would go there; check the region.",
+                f"The account's pages are in the region {account.region}, but its events go to "
+                f"the region {region}; check the region.",
             )
         return attrs.evolve(connected, notes=notes, left_aside=tuple(left_aside))
 

@@ -14,7 +14,7 @@ import attrs
 from hostspec import Connected, Installation, LeftAside, Secret
 from pagerduty_plugin.keys import fingerprint, readable_fingerprint
 from pagerduty_plugin.service_table import one_or_several
-from pagerduty_plugin.settings import InstallationSettings, ServiceSettings
+from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, ServiceSettings
 
 PROVIDER: Final = "pagerduty"
 
@@ -64,6 +64,8 @@ def merge(
     services, notes = list(held.services), []
     for each in granted:
         notes += _add(services, each, make_id)
+    if before:
+        notes += _kept(before, wanted)
     merged = attrs.evolve(
         held.with_services(services), subdomain=held.subdomain or wanted.subdomain
     )
@@ -82,6 +84,24 @@ def told(left_aside: Iterable[LeftAside]) -> str:
         f"{each.name or 'nameless'} ({each.kind or 'without type'}): {each.reason}"
         for each in left_aside
     )
+
+
+def _kept(before: Installation[InstallationSettings], wanted: InstallationSettings) -> list[str]:
+    """Say which settings of an installation stay, though others were given this time."""
+    held = before.settings
+    kept = []
+    if wanted.region != held.region:
+        kept.append(f"region {held.region}, not {wanted.region}")
+    if wanted.base_url and wanted.base_url != held.base_url:
+        kept.append(f"base_url {held.base_url or 'of its region'}, not {wanted.base_url}")
+    if wanted.dedup_prefix and wanted.dedup_prefix != held.dedup_prefix:
+        kept.append(f"dedup_prefix {held.dedup_prefix or 'none'}, not {wanted.dedup_prefix}")
+    if wanted.network not in (NetworkSettings(), held.network):
+        kept.append("network")  # without its values, for a proxy's address may hold a password
+    if not kept:
+        return []
+    told = f"{before.name} keeps its settings ({'; '.join(kept)})"
+    return [f"{told}; to change them, remove it and connect it anew."]
 
 
 def _add(

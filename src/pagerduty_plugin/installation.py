@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import attrs
 
@@ -36,7 +36,12 @@ from pagerduty_plugin.event import routing_key_fault
 from pagerduty_plugin.granted import PROVIDER, Granted, merge, told
 from pagerduty_plugin.network import Surroundings, network_faults
 from pagerduty_plugin.service_table import ServiceTable, new_id, shared_keys
-from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings, account_fault
+from pagerduty_plugin.settings import (
+    InstallationSettings,
+    InstallFlowSettings,
+    ServiceSettings,
+    account_fault,
+)
 
 _DOMAINS: Final = {"us": "pagerduty.com", "eu": "eu.pagerduty.com"}
 """PagerDuty's pages by service region (support page "Service Regions"). That the install page is
@@ -59,7 +64,7 @@ class PagerDuty(Provider[InstallationSettings]):
     ) -> Sequence[Destination]:
         """Give the services of an account."""
         return [
-            Destination(service.destination, service.name)
+            Destination(service.destination, service.name, _page(installation.settings, service))
             for service in installation.settings.services
         ]
 
@@ -105,6 +110,14 @@ class PagerDuty(Provider[InstallationSettings]):
         )
 
         return PagerDutyDemonstration()
+
+
+def _page(settings: InstallationSettings, service: ServiceSettings) -> str:
+    """Give the page of a service, where account and id are known."""
+    if not (settings.subdomain and service.pagerduty_id):
+        return ""
+    domain = f"{settings.subdomain.lower()}.{_DOMAINS[settings.region]}"
+    return f"https://{domain}/service-directory/{quote(service.pagerduty_id, safe='')}"
 
 
 @attrs.frozen
@@ -156,6 +169,7 @@ class InstallFlow(Setup[InstallFlowSettings, InstallationSettings]):
             base_url=settings.base_url,
             services=(),
             subdomain=answer.subdomain,
+            dedup_prefix=settings.dedup_prefix,
         )
         connected = merge(
             answer.granted, wanted, installations, name=answer.name, make_id=self._make_id

@@ -109,9 +109,11 @@ def save(
     faults = [
         fault.below(f"[{index}]") for index, edit in enumerate(edits) for fault in edit.faults
     ]
-    faults += _doubles(edits)
+    faults += _doubles(edits, settings)
     if not edits:
-        faults.append(Fault("", "has no row; to be rid of every service, remove the account"))
+        faults.append(
+            Fault("", "no service would be left; to be rid of them all, remove the account")
+        )
     if faults:
         raise FaultsError(faults)
     return settings.with_services(_saved(edit, make_id) for edit in edits)
@@ -221,11 +223,12 @@ def _key(given: object, before: ServiceSettings | None) -> Secret | str:
     return fault or key
 
 
-def _doubles(edits: Sequence[_Edit]) -> Iterator[Fault]:
-    """Find what stands in the table twice and must not."""
+def _doubles(edits: Sequence[_Edit], before: InstallationSettings) -> Iterator[Fault]:
+    """Find what stands in the table twice and must not; a key no more often than before."""
     names = Counter(edit.name for edit in edits)
     ids = Counter(edit.before.destination for edit in edits if edit.before)
     keys = Counter(_identity(key) for edit in edits for _, key in edit.keys)
+    held = Counter(_identity(key) for service in before.services for key in service.keys)
     for index, edit in enumerate(edits):
         own = edit.before.destination if edit.before else ""
         if ids[own] > 1:
@@ -235,7 +238,7 @@ def _doubles(edits: Sequence[_Edit]) -> Iterator[Fault]:
         elif ids[edit.name] and edit.name != own:
             yield Fault(f"[{index}].name", f"{edit.name!r} is the id of another service")
         for path, key in edit.keys:
-            if keys[_identity(key)] > 1:
+            if keys[_identity(key)] > max(held[_identity(key)], 1):
                 yield Fault(f"[{index}].{path}", "the same key is there twice")
 
 

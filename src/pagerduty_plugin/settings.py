@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -327,6 +327,16 @@ def _proxy_fault(
         yield Fault("network.proxy", reason)
 
 
+def _dedup_prefix() -> Any:
+    return setting(
+        "Dedup prefix",
+        help="Stands before every dedup key, and keeps two hosts apart whose alerts have the "
+        "same keys and that share an integration key.",
+        default="",
+        check=_dedup_prefix_fault,
+    )
+
+
 @attrs.frozen(kw_only=True)
 class InstallationSettings:
     """A PagerDuty account: where it is, its services, and the way there."""
@@ -355,13 +365,7 @@ class InstallationSettings:
     network: NetworkSettings = setting(
         "Network", help="The way out, and how long an attempt may take.", default=NetworkSettings()
     )
-    dedup_prefix: str = setting(
-        "Dedup prefix",
-        help="Stands before every dedup key, and keeps two hosts apart whose alerts have the "
-        "same keys and that share an integration key.",
-        default="",
-        check=_dedup_prefix_fault,
-    )
+    dedup_prefix: str = _dedup_prefix()
     rate_limit: int = setting(
         "Rate limit",
         help="Events that PagerDuty takes of an integration key in a minute. A host keeps a few "
@@ -465,6 +469,7 @@ class InstallFlowSettings:
         default="",
         check=_base_url_fault,
     )
+    dedup_prefix: str = _dedup_prefix()
 
     def faults(self) -> Iterator[Fault]:
         """Refuse an account that no address would name, and an address of another region."""
@@ -516,7 +521,12 @@ class ImageSettings:
 
 
 def _services() -> Any:
-    return setting("Services", help="Names or ids of services of the installation.", least_items=1)
+    return setting(
+        "Services",
+        help="Names or ids of services of the installation.",
+        least_items=1,
+        destinations=True,
+    )
 
 
 def _instead(label: str) -> Any:
@@ -530,6 +540,7 @@ def _details() -> Any:
         "Details",
         help="Added to the alert's, by name. Each may be a template.",
         default=FrozenDict(),
+        check=templates.fault,
     )
 
 
@@ -537,12 +548,14 @@ def _links() -> Any:
     return setting("Links", help="Added to the alert's.", default=())
 
 
-def _details_faults(details: Mapping[str, str]) -> Iterator[Fault]:
-    for name, text in details.items():
-        if not name.strip():
-            yield Fault("details", "has an entry without a name")
-        if reason := templates.fault(text):
-            yield Fault(f"details.{name}", reason)
+def _beginning_fault(statuses: Sequence[str]) -> str | None:
+    """Refuse changes that nothing would begin."""
+    return None if Status.FIRING in statuses else f"must hold {Status.FIRING.value!r}"
+
+
+def _nameless_faults(details: Mapping[str, str]) -> Iterator[Fault]:
+    if not all(name.strip() for name in details):
+        yield Fault("details", "has an entry without a name")
 
 
 @attrs.frozen(kw_only=True)
@@ -595,6 +608,7 @@ class DiscoverySettings:
         help="The way out, and how long a call may take; for the installation too.",
         default=NetworkSettings(),
     )
+    dedup_prefix: str = _dedup_prefix()
 
     def faults(self) -> Iterator[Fault]:
         """Refuse an address of another region, and a proxy that would read along."""
@@ -680,8 +694,8 @@ class TriggerSettings:
         )
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse details that are no templates."""
-        return _details_faults(self.details)
+        """Refuse details without a name."""
+        return _nameless_faults(self.details)
 
 
 @attrs.frozen(kw_only=True)
@@ -696,13 +710,12 @@ class ChangeSettings:
         default=(Status.FIRING.value,),
         choices=tuple(status.value for status in Status),
         least_items=1,
+        check=_beginning_fault,
     )
     summary: str = _instead("Summary")
     details: Mapping[str, str] = _details()
     links: tuple[LinkSettings, ...] = _links()
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse details that are no templates, and changes that nothing would begin."""
-        if Status.FIRING not in self.statuses:
-            yield Fault("statuses", f"must hold {Status.FIRING.value!r}")
-        yield from _details_faults(self.details)
+        """Refuse details without a name."""
+        return _nameless_faults(self.details)

@@ -48,10 +48,10 @@ _NAMES_A_TEST: Final = {"reject": 0, "rejectattr": 1, "select": 0, "selectattr":
 
 
 def faults(template: nodes.Template, names: frozenset[str]) -> list[tuple[int, str]]:
-    """Find everything that is wrong with a template: each line, and what is wrong there."""
+    """Find everything that is wrong with a template, once: each line, and what is wrong there."""
     reader = _Reader(names)
     reader.visit(template)
-    return sorted(reader.found, key=lambda found: found[0])
+    return sorted(dict.fromkeys(reader.found), key=lambda found: found[0])
 
 
 class _Reader(NodeVisitor):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from hostspec import Secret, SettingsError, json_schema, setting, structure
+from hostspec import Destination, Secret, SettingsError, json_schema, setting, structure
 
 
 class Colour(enum.StrEnum):
@@ -238,3 +238,22 @@ def test_a_whole_number_written_as_a_fraction_only_the_schema_takes() -> None:
     raw = {"services": [{"name": "a", "key": "env:X"}], "count": 2.0}
     VALIDATOR.validate(raw)
     assert not accepts(raw)
+
+
+def test_destinations_at_hand_are_the_choices() -> None:
+    @attrs.frozen
+    class Choosing:
+        several: tuple[str, ...] = setting("Several", least_items=1, destinations=True)
+        one: str = setting("One", default="", destinations=True)
+        other: str = setting("Other", default="")
+
+    at_hand = json_schema(Choosing, [Destination("1", "Checkout"), Destination("2", "Data")])
+    properties = at_hand["properties"]
+
+    choices = [{"const": "1", "title": "Checkout"}, {"const": "2", "title": "Data"}]
+    assert properties["several"]["items"] == {"type": "string", "oneOf": choices}
+    assert properties["one"]["oneOf"] == choices
+    assert "oneOf" not in properties["other"]
+    assert not Draft202012Validator(at_hand).is_valid({"several": ["3"]})
+    assert Draft202012Validator(json_schema(Choosing)).is_valid({"several": ["3"]})
+    assert not Draft202012Validator(json_schema(Choosing, ())).is_valid({"several": ["3"]})

@@ -182,6 +182,18 @@ def test_a_pause_outlasts_a_message() -> None:
     assert budget.paused_until == NOW + FURTHEST
 
 
+def test_what_has_left_the_window_is_not_kept() -> None:
+    sent = Budget().take(NOW, window=60.0, urgent=True)
+    assert sent.used == {1_000_000_200: (1, 0)}
+    later = sent.take(1_000_060.2, window=60.0, urgent=False)
+    assert later.used == {1_000_060_800: (0, 1)}
+
+
+def test_at_the_clocks_very_beginning_no_pause_is_left_of_before() -> None:
+    budget = Budget().pause(FURTHEST + 0.1)
+    assert budget.free_at(0.0, count=120, window=60.0, urgent=True) == 0.0
+
+
 def test_a_pause_of_before_the_clock_began_anew_is_none_and_hides_no_later_one() -> None:
     budget = Budget().pause(NOW + FURTHEST + 0.1)
     assert budget.free_at(NOW, count=120, window=60.0, urgent=True) == NOW
@@ -249,7 +261,7 @@ def test_what_was_on_its_way_for_long_counts_from_its_answer_on(*, urgent: bool)
     one, none = ((1, 0), (0, 0)) if urgent else ((0, 1), (0, 0))
     sent = Budget().take(NOW, window=60.0, urgent=urgent)
     assert sent.used == {1_000_000_200: one}
-    assert sent.land(NOW, NOW + 0.1, window=60.0, urgent=urgent) == sent
+    assert sent.land(NOW, NOW + 0.1, window=60.0, urgent=urgent) is sent
     assert sent.land(NOW, NOW - 5, window=60.0, urgent=urgent) == sent
     assert sent.land(NOW - 5, NOW, window=60.0, urgent=urgent) == sent
     paused = sent.pause(NOW + 90).land(NOW, NOW + 20, window=60.0, urgent=urgent)

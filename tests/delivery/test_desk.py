@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from engines import START, World
+from engines import START, World, deliver
 from recorder import SILENT, rule_of
 
 from hostspec import Outcome, OutcomeKind
 from hostspec.delivery.desk import DeskError
+from hostspec.delivery.verdict import DeliveryState
 from hostspec.kernel import Rule
 
 REFUSED, MISCONFIGURED = OutcomeKind.REFUSED, OutcomeKind.MISCONFIGURED
@@ -234,3 +235,80 @@ def test_an_incident_cannot_be_resolved_by_an_action_that_is_gone_or_fails(world
     with pytest.raises(DeskError, match="is gone; enable its plugin first"):
         world.engine.desk.resolve(case.id)
     assert world.open == ["disk"]
+
+
+def test_what_is_not_done_with_is_counted(world: World) -> None:
+    refuse(world, "cpu")
+    world.fail(Outcome(MISCONFIGURED, "wrong key"))
+    world.say("disk")
+    world.drain()
+
+    desk = world.engine.desk
+    assert desk.unsettled() == (1, {"refused": 1, "waiting": 1})
+    assert [entry.delivery.alert.key for entry in desk.deliveries(held=True)] == ["disk", "cpu"]
+    assert desk.deliveries(held=False) == ()
+    assert desk.numbers([DeliveryState.WAITING]) == (2,)
+    assert desk.delivery(2) == world.entry()
+    with pytest.raises(DeskError, match="there is no delivery 99"):
+        desk.delivery(99)
+
+
+def test_open_incidents_are_counted_by_the_way_to_them(world: World) -> None:
+    world.say("disk")
+    world.say("cpu")
+    world.drain()
+
+    desk = world.engine.desk
+    assert desk.exists
+    [((action, installation), count)] = desk.ways().items()
+    assert (action, count) == ("pager.page", 2)
+    assert desk.count_open(installation) == 2
+    assert desk.count_open("other") == 0
+    assert len(desk.incidents(installation=installation)) == 2
+    assert desk.incidents(installation="other") == ()
+
+
+def test_an_incident_that_is_forgotten_drops_what_waits(world: World) -> None:
+    world.fail(OutcomeKind.UNREACHABLE)
+    world.say("disk")
+    world.drain()
+    [case] = world.engine.desk.incidents()
+
+    world.engine.desk.forget(case.id)
+
+    assert (world.open, world.states) == ([], ["dropped"])
+    assert world.later(3600) == []
+    with pytest.raises(DeskError, match=f"there is no open incident {case.id}"):
+        world.engine.desk.forget(case.id)
+
+
+def test_an_incident_that_is_being_told_is_not_forgotten(world: World) -> None:
+    told: list[str] = []
+
+    def forget(_: object) -> None:
+        [case] = world.engine.desk.incidents()
+        with pytest.raises(DeskError) as caught:
+            world.engine.desk.forget(case.id)
+        told.append(str(caught.value))
+
+    world.page.behaviour["send"] = deliver(forget)
+    world.say("disk")
+    world.drain()
+
+    assert told == ["the delivery 1 is being sent now; try again"]
+    assert world.open == ["disk"]
+
+
+def test_very_many_fates_are_asked_for_in_parts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostspec.delivery.desk._TOGETHER", 2)
+    ids = [world.say(f"disk-{number}") for number in range(5)]
+    world.drain()
+
+    fates = world.engine.desk.fates(ids)
+
+    assert [fate.statement_id for fate in fates] == ids
+    assert [fate.entries[0].delivery.alert.key for fate in fates] == [
+        f"disk-{number}" for number in range(5)
+    ]

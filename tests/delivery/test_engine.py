@@ -423,3 +423,26 @@ def test_what_is_over_is_pruned(worlds: Callable[..., World]) -> None:
     }
     world.say("cpu", "resolved")
     assert world.drain() == ["resolve cpu"]
+
+
+def test_it_is_idle_as_soon_as_nothing_is_due(world: World) -> None:
+    engine = world.engine
+    world.say("disk")
+    assert not engine.wait_idle(0)
+    world.fail(OutcomeKind.UNREACHABLE)
+    world.drain()
+    assert engine.wait_idle(0), "it is tried again later"
+    world.clock.now += 60
+    assert not engine.wait_idle(0)
+
+    with engine:
+        assert engine.wait_idle(30)
+    assert world.states == ["delivered"]
+
+
+def test_a_change_can_be_waited_for(world: World) -> None:
+    seen = world.engine.wait_change(0, 0)
+    assert world.engine.wait_change(seen, 0) == seen
+    world.say("disk")
+    world.drain()
+    assert world.engine.wait_change(seen, 30) != seen

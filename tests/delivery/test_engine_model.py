@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from engines import Clock
+import sqlalchemy as sa
+from engines import Clock, Observer
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -24,13 +25,24 @@ from hostspec import (
     Operation,
     Outcome,
     OutcomeKind,
+    Place,
     SendContext,
 )
-from hostspec.delivery.desk import GIVEN_UP
+from hostspec.delivery.desk import GIVEN_UP, DeskError, Entry
 from hostspec.delivery.engine import Engine
 from hostspec.delivery.keeping import Patience
 from hostspec.store.database import Database
 
+ONE, TWO = "one", "two"
+LANES = st.sampled_from([ONE, TWO])
+RULES = {
+    # which alerts go to which lane
+    "both": {ONE: {"a1", "a2", "b1", "c1"}, TWO: {"a1", "b1"}},
+    "only one": {ONE: {"a1", "a2", "b1", "c1"}},
+    "others": {ONE: {"a2"}, TWO: {"a1", "a2", "c1"}},
+    "none": {},
+    "all": {ONE: {"a1", "a2", "b1", "c1"}, TWO: {"a1", "a2", "b1", "c1"}},
+}
 ALERTS = st.sampled_from(["a1", "a2", "b1", "c1"])
 STATUSES = st.sampled_from(["firing", "firing", "acknowledged", "resolved"])
 
@@ -65,27 +77,36 @@ class KilledEngine(Engine):
 
 
 class PagerDuty:
-    """The model: incidents by integration key and dedup key, and when each was opened."""
+    """The model: incidents by integration key and place, and when each place was opened last."""
 
     def __init__(self) -> None:
-        self.open: set[tuple[str, str]] = set()
-        self.opened: dict[str, int] = {}
+        self.open: set[tuple[str, Spot]] = set()
+        self.opened: dict[Spot, int] = {}
 
-    def take(self, key: str, dedup_key: str, operation: Operation, moment: int) -> None:
-        if operation is Operation.TRIGGER:
-            if (key, dedup_key) not in self.open:
-                self.open.add((key, dedup_key))
-                self.opened[dedup_key] = moment
-        elif operation is Operation.RESOLVE:
-            self.open.discard((key, dedup_key))
+    def take(self, message: Message, moment: int) -> None:
+        incident = (message.key, message.spot)
+        if message.operation is Operation.TRIGGER:
+            if incident not in self.open:
+                self.open.add(incident)
+                self.opened[message.spot] = moment
+        elif message.operation is Operation.RESOLVE:
+            self.open.discard(incident)
 
 
-@attrs.define
-class Late:
-    """A message that is still on its way."""
+Spot = tuple[str, str]
+"""A lane, and the correlation key of an incident there."""
+
+
+def spot_of(place: Place) -> Spot:
+    return place.destination, place.correlation_key
+
+
+@attrs.frozen
+class Message:
+    """What is on its way."""
 
     key: str
-    dedup_key: str
+    spot: Spot
     operation: Operation
 
 
@@ -124,39 +145,56 @@ class Story(RuleBasedStateMachine):
         self.pagerduty = PagerDuty()
         self.keys = ["key 0"]
         self.rotations = 0
-        self.fates: deque[str] = deque()
-        self.late: list[Late] = []
-        self.statuses: dict[str, str] = {}
+        self.rules = "both"
+        self.fates: dict[str, deque[str]] = {ONE: deque(), TWO: deque()}
+        self.down: set[str] = set()
+        self.late: list[Message] = []
+        self.firing: set[str] = set()
         self.moment = 0
-        self.began: dict[str, int] = {}
-        self.plugins = plugins_of(Pages(self))
+        self.held: dict[Spot, set[str]] = {}
+        self.began: dict[Spot, int] = {}
+        self.left_open: set[Spot] = set()
+        self.observer = Observer()
+        self.plugins = plugins_of(Pages(self), observer=self.observer)
         self.restart()
 
     @rule()
     def restart(self) -> None:
-        every = rule_of(self.plugins, "Every")
-        some = rule_of(self.plugins, "Some", lambda alert: alert.key in ("a1", "b1"))
+        rules = [
+            rule_of(self.plugins, lane, lambda alert, of=keys: alert.key in of, teams=[lane])
+            for lane, keys in RULES[self.rules].items()
+        ]
+        account = rule_of(self.plugins).actions[0].installation
         self.engine = KilledEngine(
             self.database,
             self.plugins,
-            [every, some],
+            rules,
+            installations=[account],
             clock=self.clock,
             patience=Patience(forget=1e9, keep=1e9),
         )
 
+    @rule(name=st.sampled_from([*RULES]))
+    def reconfigure(self, name: str) -> None:
+        self.engine._plan_ahead()  # what was said before is meant by the rules of before
+        self.rules = name
+        self.restart()
+
     def meet(self, delivery: Delivery, context: SendContext) -> Outcome:
-        fate = self.fates.popleft() if self.fates else "delivered"
+        lane = delivery.place.destination
+        fates = self.fates[lane]
+        fate = "lost" if lane in self.down else fates.popleft() if fates else "delivered"
         arrives, kind = FATES[fate]
         key = str((context.handle or {"key": self.keys[0]})["key"])
         assert key in self.keys
         if arrives == "late" and delivery.operation is Operation.RESOLVE:
             arrives = "never"  # nobody can keep a resolve from closing what fires meanwhile
         self.moment += 1
-        message = (key, delivery.place.correlation_key, delivery.operation)
+        message = Message(key, spot_of(delivery.place), delivery.operation)
         if arrives == "now":
-            self.pagerduty.take(*message, self.moment)
+            self.pagerduty.take(message, self.moment)
         elif arrives == "late":
-            self.late.append(Late(*message))
+            self.late.append(message)
         if kind is None:
             self.engine.killed = True
             kind = OutcomeKind.DELIVERED
@@ -165,31 +203,45 @@ class Story(RuleBasedStateMachine):
     @rule(
         alert=ALERTS,
         status=STATUSES,
+        lane=LANES,
         fates=st.lists(st.sampled_from([*FATES]), max_size=2),
         seconds=st.sampled_from([0.0, 2.0]),
     )
-    def say_and_drain(self, alert: str, status: str, fates: list[str], seconds: float) -> None:
-        self.fates.extend(fates)
+    def say_and_drain(
+        self, alert: str, status: str, lane: str, fates: list[str], seconds: float
+    ) -> None:
+        self.fates[lane].extend(fates)
         self.say(alert, status)
         self.drain(None)
         self.clock.now += seconds
         self.drain(None)
 
+    @rule(alert=ALERTS, lane=LANES, fate=st.sampled_from([*FATES]))
+    def come_and_go(self, alert: str, lane: str, fate: str) -> None:
+        """Let something go wrong as a problem is told, which is over soon after."""
+        self.say_and_drain(alert, "firing", lane, [fate], 2.0)
+        self.say_and_drain(alert, "resolved", lane, [], 0.0)
+
     @rule(alert=ALERTS, status=STATUSES)
     def say(self, alert: str, status: str) -> None:
-        place = alert[0]
         self.moment += 1
-        if status == "firing" and not self.fires(place):
-            self.began[place] = self.moment
-        if status == "firing" or alert in self.statuses:
-            # an acknowledged problem is still one
-            self.statuses[alert] = self.statuses[alert] if status == "acknowledged" else status
+        if status == "firing":
+            self.firing.add(alert)
+            for lane, keys in RULES[self.rules].items():
+                if alert in keys:
+                    self.hold((lane, alert[0]), alert)
+        elif status == "resolved":
+            self.firing.discard(alert)
+            for holders in self.held.values():
+                holders.discard(alert)
         self.engine.accept(Alert(alert, status=status))
 
-    def fires(self, place: str) -> bool:
-        return any(
-            status == "firing" for alert, status in self.statuses.items() if alert[0] == place
-        )
+    def hold(self, spot: Spot, alert: str) -> None:
+        holders = self.held.setdefault(spot, set())
+        if not holders and spot not in self.left_open:
+            self.began[spot] = self.moment
+        self.left_open.discard(spot)
+        holders.add(alert)
 
     @rule(limit=st.sampled_from([1, 2, None]))
     def drain(self, limit: int | None) -> None:
@@ -198,9 +250,18 @@ class Story(RuleBasedStateMachine):
         except KilledError:
             self.restart()
 
-    @rule(fates=st.lists(st.sampled_from([*FATES]), min_size=1, max_size=4))
-    def trouble(self, fates: list[str]) -> None:
-        self.fates.extend(fates)
+    @rule(lane=LANES, fates=st.lists(st.sampled_from([*FATES]), min_size=1, max_size=4))
+    def trouble(self, lane: str, fates: list[str]) -> None:
+        self.fates[lane].extend(fates)
+
+    @rule(lane=LANES)
+    def go_down(self, lane: str) -> None:
+        self.down.add(lane)
+
+    @precondition(lambda self: self.down)
+    @rule()
+    def come_back(self) -> None:
+        self.down.clear()
 
     @rule(seconds=st.sampled_from([0.4, 2.0, 31.0, 61.0, 3600.0, -3600.0]))
     def wait(self, seconds: float) -> None:
@@ -214,13 +275,61 @@ class Story(RuleBasedStateMachine):
         self.moment += 1
         late, self.late = self.late, []
         for each in late:
-            self.pagerduty.take(each.key, each.dedup_key, each.operation, self.moment)
+            self.pagerduty.take(each, self.moment)
 
     @precondition(lambda self: self.rotations < 3)
     @rule(keep=st.booleans())
     def rotate(self, keep: bool) -> None:  # noqa: FBT001
         self.rotations += 1
         self.keys = [f"key {self.rotations}", *(self.keys if keep else [])]
+
+    @rule(number=st.integers(0, 5))
+    def resolve_by_hand(self, number: int) -> None:
+        self.engine._plan_ahead()
+        cases = self.engine.desk.incidents()
+        if cases:
+            case = cases[number % len(cases)]
+            self.engine.desk.resolve(case.id)
+            self.forget(spot_of(case.incident.place))
+
+    @rule(number=st.integers(0, 5))
+    def drop_by_hand(self, number: int) -> None:
+        self.engine._plan_ahead()
+        waiting = [each for each in self.engine.desk.deliveries() if each.state == "waiting"]
+        if not waiting:
+            return
+        entry = waiting[number % len(waiting)]
+        try:
+            self.engine.desk.drop(entry.id)
+        except DeskError:  # a process that was killed is sending it
+            return
+        spot = spot_of(entry.delivery.place)
+        self.began.pop(spot, None)
+        if entry.delivery.operation is Operation.RESOLVE:
+            self.left_open.add(spot)
+        open_ones = {spot_of(case.incident.place) for case in self.engine.desk.incidents()}
+        if spot not in open_ones:
+            self.forget(spot)
+
+    @rule(number=st.integers(0, 5))
+    def replay_by_hand(self, number: int) -> None:
+        self.engine._plan_ahead()
+        given_up = self.engine.desk.deliveries(GIVEN_UP)
+        if given_up:
+            self.replay(given_up[number % len(given_up)])
+
+    def replay(self, entry: Entry) -> None:
+        self.moment += 1
+        self.engine.desk.replay(entry.id)
+        self.engine._plan_ahead()
+        alert, spot = entry.delivery.alert.key, spot_of(entry.delivery.place)
+        goes_there = alert in RULES[self.rules].get(spot[0], ())
+        if entry.delivery.operation is Operation.TRIGGER and alert in self.firing and goes_there:
+            self.hold(spot, alert)
+
+    def forget(self, spot: Spot) -> None:
+        self.held.pop(spot, None)
+        self.began.pop(spot, None)
 
     def teardown(self) -> None:
         if not hasattr(self, "engine"):
@@ -233,14 +342,21 @@ class Story(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def heal(self) -> None:
-        self.fates.clear()
+        self.down.clear()
+        for fates in self.fates.values():
+            fates.clear()
         self.run_down()
         for each in self.engine.desk.deliveries(GIVEN_UP):
             if each.state == "set aside":
-                self.engine.desk.replay(each.id)
-        for alert, status in self.statuses.items():
-            if status == "firing":  # what fires on an old key is told again, and opens anew
-                self.engine.accept(Alert(alert))
+                self.replay(each)
+        self.reconfigure("all")
+        for alert in sorted(self.firing):
+            # what fires on an old key is told again, wherever it was told, and opens anew
+            self.say(alert, "firing")
+        self.run_down()
+        for case in self.engine.desk.incidents():
+            if spot_of(case.incident.place) in self.left_open and not case.incident.holders:
+                self.engine.desk.resolve(case.id)
         self.run_down()
 
     def run_down(self) -> None:
@@ -254,25 +370,28 @@ class Story(RuleBasedStateMachine):
         raise AssertionError(self.engine.desk.deliveries())
 
     def check(self) -> None:
-        known = {place for key, place in self.pagerduty.open if key in self.keys}
-        firing = {alert[0] for alert, status in self.statuses.items() if status == "firing"}
-        assert known == firing
-        held = {
-            case.incident.place.correlation_key: {holder.key for holder in case.incident.holders}
-            for case in self.engine.desk.incidents()
-        }
+        held = {spot: holders for spot, holders in self.held.items() if holders}
+        cases = self.engine.desk.incidents(most=1000)
         assert held == {
-            place: {
-                alert
-                for alert, status in self.statuses.items()
-                if status == "firing" and alert[0] == place
-            }
-            for place in firing
+            spot_of(case.incident.place): {holder.key for holder in case.incident.holders}
+            for case in cases
         }
-        for place, began in self.began.items():
-            assert self.pagerduty.opened.get(place, 0) > began, (place, began)
-        told = [(each.state, each.attempts) for each in self.engine.desk.deliveries(most=1000)]
-        assert all(state != "waiting" for state, _ in told)
+        # what is open at PagerDuty is what somebody holds: no zombie, and nothing untold
+        known = {spot for key, spot in self.pagerduty.open if key in self.keys}
+        assert known == set(held)
+        # what was opened under a key that is not held any more is listed
+        stranded = self.engine.desk.incidents(stranded=True, most=1000)
+        lost = {spot for key, spot in self.pagerduty.open if key not in self.keys}
+        assert lost <= {spot_of(case.incident.place) for case in stranded}
+        # somebody was notified of the latest episode of each
+        for spot, began in self.began.items():
+            assert self.pagerduty.opened.get(spot, 0) > began, (spot, began)
+        # every delivery has come to its end, and observers were told of it
+        entries = self.engine.desk.deliveries(most=1000)
+        assert not any(each.state == "waiting" for each in entries)
+        with self.database.read() as connection:
+            uids = set(connection.execute(sa.text("SELECT uid FROM deliveries")).scalars())
+        assert {receipt.id for _, receipt in self.observer.told} == uids
 
 
 TestStory = Story.TestCase

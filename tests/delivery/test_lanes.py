@@ -124,3 +124,37 @@ def test_a_lane_in_trouble_keeps_no_other_waiting(
     if kind != "refusing":
         assert sum(incident.service == "bad" for incident in bad.incidents) == COUNT
     engine.database.close()
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_steps_while_workers_run_breaks_nothing(
+    hours: int, tmp_path: Path, fakes: tuple[FakePagerDuty, FakePagerDuty]
+) -> None:
+    """In the middle of an attempt, and while others wait for their retry or for a pause."""
+    gate, clock = Gate(), Time()
+    fake, _ = fakes
+    fake.misbehave(misbehaviour.late(gate), times=1, key=GOOD)
+    fake.misbehave(misbehaviour.throttling(retry_after="200"), times=1, key=BAD)
+    engine = engine_at(tmp_path, fake, fake, clock)
+    keys = [f"{team} {number}" for team in ("good", "bad") for number in range(COUNT)]
+    with engine:
+        first = [engine.accept(Alert(key)) for key in keys]
+        fake.wait_for(lambda seen: {BAD, GOOD} <= keys_seen(seen), timeout=60)
+        clock.jumped += 3600 * hours
+        gate.open()
+        last = [engine.accept(Alert(key, status="resolved")) for key in keys]
+        engine.wait([*first, *last], 5)
+        clock.jumped += 400
+        while engine.desk.backlog().waiting or engine.desk.backlog().unplanned:
+            clock.jumped += 1  # what is in doubt is resolved once more a minute later
+            engine.wait([*first, *last], 60)
+
+    assert all(incident.state == "resolved" for incident in fake.incidents)
+    assert len(fake.incidents) == len(keys)
+    states = {each.state for each in engine.desk.deliveries(most=1000)}
+    assert states <= {"delivered", "collapsed"}
+    engine.database.close()
+
+
+def keys_seen(fake: FakePagerDuty) -> set[str]:
+    return {str(request.json()["routing_key"]) for request in fake.requests}

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from engines import World
 
 from hostspec import Identity, Place
-from hostspec.delivery import dispatch, inbox, keeping, ledger
-from hostspec.store.tables import incidents
+from hostspec.delivery import desk, dispatch, inbox, keeping, ledger
+from hostspec.store.tables import deliveries, incidents
 
 HOT = {
     "unplanned": (inbox._UNPLANNED, "ix_statements_unplanned"),
@@ -25,6 +25,12 @@ HOT = {
             incidents.c.active, *ledger._is_at(Place("pager.page", "acme", "all", "disk"))
         ),
         "uq_incidents_place",
+    ),
+    "backlog of statements": (desk._UNPLANNED, "ix_statements_unplanned"),
+    "backlog of deliveries": (desk._WAITING, "ix_deliveries_state"),
+    "fates": (
+        desk._ENTRIES.where(deliveries.c.statement_id == "1").order_by(deliveries.c.id),
+        "ix_deliveries_statement_id",
     ),
     "late": (keeping._LATE, "ix_deliveries_in_time"),
     "silent": (keeping._SILENT, "ix_incidents_changed_at"),

@@ -394,12 +394,11 @@ def test_more_lanes_than_are_looked_at_together_are_looked_at(
         [] if delivery.place.destination == teams[-1] else [spent]
     )
     world.say("disk", severity="info")
-    sent = world.drain()
+    world.drain()
     world.say("cpu", severity="info")
-    sent += world.drain()
+    world.drain()
 
     assert sorted(each.destination for each in world.page.sent if each.key == "cpu") == [teams[-1]]
-    assert world.settle(10) == []
 
 
 def test_the_store_fails_while_an_engine_starts(

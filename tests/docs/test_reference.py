@@ -29,9 +29,12 @@ from hostspec import (
     json_schema,
 )
 from hostspec.delivery import budget
-from hostspec.host import configuration, store, trial
+from hostspec.delivery.desk import Backlog
+from hostspec.delivery.keeping import Patience
+from hostspec.host import configuration, front, http_table, store, trial
 from hostspec.host.accounts_cli import DEFAULT_PORT
 from hostspec.host.cli import main
+from hostspec.host.metrics import Metrics
 from hostspec.host.services_cli import services
 from hostspec.kernel import calling, load, memory
 from hostspec.normalise import DEEPEST
@@ -170,7 +173,7 @@ def test_the_page_on_testing_has_every_option() -> None:
     assert {each for each in options - {"-h", "--help"} if f"`{each} " not in text} == set()
 
 
-COMMANDS = ("operate.md", "accounts.md")
+COMMANDS = ("operate.md", "accounts.md", "run.md", "store.md")
 
 
 def _commands(command: click.Command = main) -> Iterator[click.Command]:
@@ -207,6 +210,19 @@ def test_the_pages_on_commands_name_no_option_that_is_not_there() -> None:
         for option in parameter.opts
     }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", _commands_text())) <= there
+
+
+def test_the_page_on_running_has_every_metric() -> None:
+    text = (DOCS / "run.md").read_text(encoding="utf-8")
+    page, _ = Metrics(lambda: Backlog(0, 0, None), lambda: 0.0).page("")
+    made = re.findall(r"^# TYPE (alerthost_\w+) ", page.decode(), re.MULTILINE)
+    listed = re.findall(r"^\| `(alerthost_\w+)` \|", text, re.MULTILINE)
+    assert sorted(listed) == sorted(name.removesuffix("_total") for name in made)
+
+
+def test_the_page_on_running_has_every_address() -> None:
+    text = (DOCS / "run.md").read_text(encoding="utf-8")
+    assert {path for path in front.PATHS if f"{path}`" not in text} == set()
 
 
 def test_the_page_on_operating_has_every_outcome() -> None:
@@ -275,6 +291,8 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("embed.md", f"| {rest.PAGE} services to a page"),
         ("embed.md", f"at most {rest.MOST_SERVICES:,} services"),
         ("embed.md", f"that is at most {client.LONGEST_WAIT:g} s; {client.UNTOLD_WAIT:g} s if"),
+        ("run.md", f"not there after {front.BODY_WITHIN:g} s"),
+        ("run.md", f"waited for {Patience().late / 60:g} minutes"),
         ("templates.md", f"| a template | {template_sandbox.LONGEST_TEMPLATE:,} characters"),
         ("templates.md", f"{template_check.DEEPEST} levels of nesting"),
         ("templates.md", f"| {template_functions.LONGEST_TEXT:,} characters"),
@@ -330,6 +348,7 @@ def test_the_reference_has_every_setting(built: Path) -> None:
         configuration.PluginsTable,
         configuration.InstallationTable,
         store.StoreTable,
+        http_table.HttpTable,
         configuration.RuleTable,
         *(each.settings for each in plugins.providers.values()),
         *(each.settings for each in plugins.actions.values()),

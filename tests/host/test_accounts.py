@@ -99,14 +99,16 @@ def test_a_plain_secret_is_not_stored_without_a_key(workspace: Workspace) -> Non
 
 
 def test_what_lacks_is_told_at_once_where_nobody_can_be_asked(workspace: Workspace) -> None:
-    assert refused(workspace.here("connect", "pagerduty")) == [
-        "NAME: missing; it is what rules will call the account"
-    ]
-    assert refused(workspace.here("connect", "pagerduty", "acme")) == [
+    nameless = "NAME: missing; it is what rules will call the account"
+    lacking = [
         "services: missing; it is required",
         "give what is missing with --set NAME=VALUE, --service NAME=REFERENCE or --settings FILE; "
         "at a terminal it is asked for",
     ]
+    service = ("--service", "checkout=env:PD_CHECKOUT")
+    assert refused(workspace.here("connect", "pagerduty")) == [nameless, *lacking]
+    assert refused(workspace.here("connect", "pagerduty", *service)) == [nameless]
+    assert refused(workspace.here("connect", "pagerduty", "acme")) == lacking
     assert not (workspace.folder / "alerthost.db").exists()
 
 
@@ -118,7 +120,7 @@ def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspa
 
     reference = "give a reference: env:NAME, file:PATH or keyring:SERVICE/NAME"
     assert refused(run) == [
-        "--set: 'foo' is unknown; known are base_url, dedup_prefix, network, region, "
+        "--set: 'foo' is unknown; known are base_url, dedup_prefix, network, rate_limit, region, "
         "removed_services, services, subdomain",
         "--set: takes NAME=VALUE",
         "--set services: is a table, or a list of them; give it with --settings",
@@ -167,7 +169,7 @@ def test_a_name_is_given_once(workspace: Workspace) -> None:
             f"there is an account '{name}' already ({place}); give this one another name, or "
             f"see `alerthost services {name}` and `alerthost disconnect {name}`"
         ]
-    assert refused(workspace.here("connect", "pagerduty", " ")) == ["is blank"]
+    assert refused(workspace.here("connect", "pagerduty", " ")) == ["the name is blank"]
 
 
 def test_a_provider_has_to_be_enabled(workspace: Workspace) -> None:
@@ -251,7 +253,7 @@ def test_an_account_is_disconnected(workspace: Workspace) -> None:
 
     assert (run.returncode, run.stdout, run.stderr) == (0, "disconnected acme\n", "")
     assert refused(workspace.here("disconnect", "acme")) == [
-        "the account 'acme' is unknown; known are none"
+        "the account 'acme' is unknown; none is known"
     ]
 
 
@@ -264,7 +266,7 @@ def test_an_account_that_rules_name_is_not_disconnected_by_accident(workspace: W
     assert refused(run) == [
         "After that:",
         "  alerthost.toml, line 11: rule 'Pages': actions[0].installation: "
-        "'acme' is unknown; known are none",
+        "'acme' is unknown; none is known",
         "rules name acme: change them first, or say --yes",
     ]
     assert workspace.here("disconnect", "acme", "--yes").returncode == 0
@@ -302,3 +304,50 @@ def test_a_new_key_is_printed_or_written_for_its_owner_alone(workspace: Workspac
         "no/alerthost.key: cannot be written: No such file or directory"
     ]
     assert path.read_text() == key
+
+
+def test_a_mistake_is_not_called_something_missing(workspace: Workspace) -> None:
+    arguments = ("--set", "base_url=http://evil.example", "--service", "a=env:PD_CHECKOUT")
+
+    assert refused(workspace.here("connect", "pagerduty", "acme", *arguments)) == [
+        "base_url: 'http://evil.example' is not encrypted; only loopback may be plain http"
+    ]
+
+
+@pytest.mark.parametrize("way", ["--discover", "--install-flow"])
+def test_who_connects_an_account_again_is_told_to_leave_its_name_out(
+    workspace: Workspace, way: str
+) -> None:
+    connect(workspace)
+
+    (told,) = refused(workspace.here("connect", "pagerduty", "acme", way))
+
+    assert told.startswith("there is an account 'acme' already")
+    assert told.endswith("; to connect it again, leave the name out")
+
+
+def test_an_account_of_the_file_and_one_of_the_store_may_not_share_a_name(
+    workspace: Workspace,
+) -> None:
+    connect(workspace)
+    workspace.configure(('services = ["checkout", "platform"]', 'services = ["nope"]'))
+
+    run = workspace.here("installations")
+
+    reason = "the name 'acme' is there twice; rename or remove one of both"
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-2:] == [
+        f"alerthost.toml, line 4: {reason}",
+        f"{STORE}: {reason}",
+    ]
+
+
+def test_what_is_unknown_and_what_is_wrong_is_told_at_once(workspace: Workspace) -> None:
+    arguments = ("--set", "regio=us", "--set", "region=mars", "--service", "a")
+
+    assert refused(workspace.here("connect", "pagerduty", "acme", *arguments)) == [
+        "--set: 'regio' is unknown; did you mean 'region'?",
+        "--service: takes NAME=REFERENCE; references are env:NAME, file:PATH or "
+        "keyring:SERVICE/NAME",
+        "region: 'mars' is unknown; known are us, eu",
+    ]

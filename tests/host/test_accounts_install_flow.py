@@ -133,6 +133,7 @@ def test_an_account_is_connected_and_connected_again(workspace: Workspace) -> No
         again.pick("checkout", "platform")
         assert again.end() == 0
     assert "connected Acme again, with checkout, platform; kept in" in again.told
+    assert "note: the account was there already, so other is not its name" in again.told
     assert "note: The service checkout has a new key; it keeps the old one as well." in again.told
     shown = workspace.here("services", "Acme").stdout
     assert shown.count("********") == 3

@@ -15,11 +15,12 @@ def bare(workspace: Workspace) -> None:
 def test_pagerduty_is_connected_by_hand(workspace: Workspace) -> None:
     with conversation(workspace, "connect", "pagerduty") as asked:
         asked.answer("Name: ", " ")
-        asked.wait_for("is blank")
+        asked.wait_for("the name is blank")
         asked.answer("Name: ", "acme")
         asked.answer("Service region (us, eu) [us]: ", "uk")
         asked.answer("Service region (us, eu) [us]: ", "eu")
         asked.answer("Service: ", "checkout")
+        asked.wait_for("a list of both, the\nnew one first.\n")  # of 80 columns, between words
         asked.answer("Integration key: ", "abc")
         asked.wait_for("is no integration key, which is 32 letters and digits: it has 3 char")
         asked.answer("Integration key: ", CHECKOUT)

@@ -59,6 +59,16 @@ def change(workspace: Workspace, *arguments: str) -> tuple[int, str, str]:
     return run.returncode, run.stdout, run.stderr
 
 
+def test_an_accounts_name_does_nothing_to_a_terminal(workspace: Workspace) -> None:
+    name = "ac\x1b[31mme"
+    workspace.configure(('"acme"', r'"ac\u001b[31mme"'))
+
+    shown = workspace.here("services", name)
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.splitlines()[0] == r"Services of ac\x1b[31mme"
+
+
 def test_a_service_is_added_by_reference(workspace: Workspace) -> None:
     added = change(workspace, "add", "platform", "--key", "file:pd_platform")
 
@@ -150,7 +160,7 @@ def test_the_last_service_is_not_removed(workspace: Workspace) -> None:
     code, _, complained = change(workspace, "remove", "checkout", "--yes")
     assert (code, complained) == (
         2,
-        "has no row; to be rid of every service, remove the account\n",
+        "no service would be left; to be rid of them all, remove the account\n",
     )
 
 

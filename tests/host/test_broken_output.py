@@ -50,6 +50,23 @@ def test_the_alerts_go_out(workspace: Workspace, shell: str) -> None:
     assert b"Exception ignored" not in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("explain", b""),
+        ("send", b""),
+        ("connect pagerduty", b"NAME: missing; it is what rules will call the account\n"),
+        ("connect pagerduty b --settings -", b"services: missing; it is required\n"),
+    ],
+)
+def test_a_closed_input_is_an_empty_one(workspace: Workspace, command: str, told: bytes) -> None:
+    run = alerthost(workspace, f"alerthost {command} <&-")
+
+    assert run.returncode == (2 if told else 0)
+    assert run.stderr.startswith(told)
+    assert b"Traceback" not in run.stderr
+
+
 @pytest.mark.parametrize("both", [True, False], ids=["both", "errors"])
 def test_the_alerts_go_out_though_the_terminal_is_closed(
     workspace: Workspace, *, both: bool

@@ -163,6 +163,16 @@ def test_what_is_not_reached_is_told_with_its_reason(
     assert workspace.fake.incidents == ()
 
 
+def test_where_nothing_is_reached_nothing_is_said_of_what_is(workspace: Workspace) -> None:
+    workspace.fake.misbehave(failing(503))
+
+    run = workspace.alerthost("check", "--online")
+
+    assert run.returncode == 1
+    assert "eached:" not in run.stdout
+    assert run.stdout.splitlines()[-1] == "2 services of 2 not reached. Nobody was paged."
+
+
 def test_what_is_reached_is_told_to_machines(workspace: Workspace) -> None:
     found = json.loads(workspace.alerthost("check", "--json").stdout)
     online = json.loads(workspace.alerthost("check", "--online", "--json").stdout)

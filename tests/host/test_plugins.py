@@ -8,6 +8,8 @@ import jsonschema
 import pytest
 from workspace import Workspace
 
+from pagerduty_plugin.installation import PagerDuty
+
 
 def _row(text: str, plugin: str) -> list[str]:
     row = next(row for row in text.splitlines() if row.startswith(plugin))
@@ -85,6 +87,50 @@ def test_schemas_are_json_schema(workspace: Workspace, name: str, *, configured:
     schema = json.loads(run.stdout)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_the_services_of_an_account_are_an_actions_choices(workspace: Workspace) -> None:
+    run = workspace.alerthost("schema", "pagerduty.trigger", "acme", env={"PD_CHECKOUT": None})
+
+    assert run.returncode == 0
+    schema = json.loads(run.stdout)
+    assert schema["properties"]["services"]["items"]["oneOf"] == [
+        {"const": "checkout", "title": "checkout"},
+        {"const": "platform", "title": "platform"},
+    ]
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid({"services": ["platform"]})
+    assert not validator.is_valid({"services": ["elsewhere"]})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["pagerduty", "acme"], "ACCOUNT: has no place beside pagerduty, which is a provider"),
+        (["tickets.open", "acme"], "ACCOUNT: 'acme' is of pagerduty, not tickets"),
+        (["pagerduty.trigger", "acm"], "the account 'acm' is unknown; did you mean 'acme'?"),
+    ],
+)
+def test_an_account_that_does_not_fit_is_a_mistake(
+    workspace: Workspace, arguments: list[str], told: str
+) -> None:
+    run = workspace.alerthost("schema", *arguments)
+
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", f"{told}\n")
+
+
+def test_a_provider_that_cannot_say_where_things_go_has_no_choices(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(PagerDuty, "destinations", fail)
+
+    run = workspace.here("schema", "pagerduty.trigger", "acme")
+
+    assert run.returncode == 2
+    assert run.stderr.startswith("ACCOUNT: the provider pagerduty cannot say where things go: ")
 
 
 def test_an_unknown_name_is_a_mistake_with_a_suggestion(workspace: Workspace) -> None:

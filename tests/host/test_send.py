@@ -29,10 +29,10 @@ def test_a_problem_opens_is_acknowledged_and_resolves_in_both_services(
         "delivered      resolve      acme/platform     db-1/disk",
         "3 alerts, 6 deliveries (6 delivered)",
     ]
-    assert [(i.service, i.state, i.events) for i in workspace.fake.incidents] == [
+    assert {(i.service, i.state, i.events) for i in workspace.fake.incidents} == {
         ("checkout", "resolved", 3),
         ("platform", "resolved", 3),
-    ]
+    }
 
 
 def test_follow_ups_carry_key_action_and_dedup_key_only(workspace: Workspace) -> None:
@@ -40,12 +40,12 @@ def test_follow_ups_carry_key_action_and_dedup_key_only(workspace: Workspace) ->
         "send", given=line() + line(status="acknowledged") + line(status="resolved")
     )
 
-    bodies = workspace.bodies()
-    assert bodies[2:] == [
-        {"routing_key": key, "event_action": action, "dedup_key": "db-1/disk"}
-        for action in ("acknowledge", "resolve")
-        for key in (CHECKOUT, PLATFORM)
-    ]
+    for key in (CHECKOUT, PLATFORM):
+        bodies = [body for body in workspace.bodies() if body["routing_key"] == key]
+        assert bodies[1:] == [
+            {"routing_key": key, "event_action": action, "dedup_key": "db-1/disk"}
+            for action in ("acknowledge", "resolve")
+        ]
 
 
 def test_a_resolve_that_no_rule_matches_follows_what_this_run_opened(workspace: Workspace) -> None:
@@ -57,13 +57,32 @@ def test_a_resolve_that_no_rule_matches_follows_what_this_run_opened(workspace: 
     assert {i.state for i in workspace.fake.incidents} == {"resolved"}
 
 
-def test_a_resolve_of_an_earlier_run_goes_where_the_rules_say(workspace: Workspace) -> None:
+def test_a_resolve_that_no_rule_matches_follows_what_an_earlier_run_opened(
+    workspace: Workspace,
+) -> None:
     workspace.alerthost("send", given=line())
+    workspace.configure(('services = ["checkout", "platform"]', 'services = ["platform"]'))
 
-    run = workspace.alerthost("send", given=line(status="resolved"))
+    run = workspace.alerthost("send", given='{"key": "db-1/disk", "status": "resolved"}\n')
 
     assert run.returncode == 0
+    assert run.stdout.splitlines() == [
+        "delivered      resolve      acme/checkout     db-1/disk",
+        "delivered      resolve      acme/platform     db-1/disk",
+        "1 alert, 2 deliveries (2 delivered), 2 repairs",
+    ]
     assert {i.state for i in workspace.fake.incidents} == {"resolved"}
+
+
+def test_a_resolve_of_what_nobody_opened_is_told_and_no_failure(workspace: Workspace) -> None:
+    run = workspace.alerthost("send", given=line(status="resolved"))
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == [
+        "nothing sent   resolved                       db-1/disk  nothing is open",
+        "1 alert, 0 deliveries, 1 of which nothing was sent",
+    ]
+    assert workspace.fake.requests == ()
 
 
 def test_files_are_sent_in_their_order(workspace: Workspace) -> None:
@@ -73,8 +92,9 @@ def test_files_are_sent_in_their_order(workspace: Workspace) -> None:
     run = workspace.alerthost("send", "one.jsonl", "two.jsonl")
 
     assert run.returncode == 1
-    keys = [body["dedup_key"] for body in workspace.bodies()]
-    assert keys == ["first", "first", "second", "second"]
+    told = [text.split()[-1] for text in run.stdout.splitlines()[:-1]]
+    assert told == ["first", "first", "second", "second"]
+    assert sorted(body["dedup_key"] for body in workspace.bodies()) == told
     assert run.stderr == "two.jsonl: line 3: key: missing or blank; it names the problem\n"
 
 
@@ -160,10 +180,10 @@ severity = "critical"
     run = workspace.alerthost("send", given=line())
 
     assert run.stdout.splitlines()[-1] == "1 alert, 2 deliveries (2 delivered)"
-    assert [(b["routing_key"], b["payload"]["severity"]) for b in workspace.bodies()] == [
-        (CHECKOUT, "critical"),
-        (PLATFORM, "info"),
-    ]
+    assert {b["routing_key"]: b["payload"]["severity"] for b in workspace.bodies()} == {
+        CHECKOUT: "critical",
+        PLATFORM: "info",
+    }
 
 
 @pytest.mark.parametrize(
@@ -184,13 +204,32 @@ def test_what_is_not_delivered_is_told_and_the_exit_code_says_so(
 ) -> None:
     workspace.fake.misbehave(how, key=CHECKOUT)
 
-    run = workspace.alerthost("send", given=line())
+    run = workspace.alerthost("send", "--timeout", "2", given=line())
 
     assert run.returncode == 1
-    first, second, _summary = run.stdout.splitlines()
+    first, second, summary = run.stdout.splitlines()
     assert first.startswith(told)
+    assert first.endswith("; it is tried again")
     assert second == "delivered      trigger      acme/platform     db-1/disk"
-    assert len(workspace.fake.requests) == 2, "one attempt for each delivery"
+    assert summary == "1 alert, 2 deliveries (1 delivered, 1 waiting)"
+    assert run.stderr.splitlines() == [
+        "1 of them waits in the store: `alerthost run`, or the next `alerthost send`, goes on",
+        "`alerthost deliveries` shows them",
+    ]
+
+
+def test_the_next_run_sends_what_waits(workspace: Workspace) -> None:
+    workspace.fake.misbehave(reset(), key=CHECKOUT)
+    workspace.alerthost("send", "--timeout", "0", given=line())
+    workspace.fake.behave()
+
+    for _ in range(20):  # what failed is tried again at its time, and by whoever runs then
+        if len(workspace.fake.incidents) == 2:
+            break
+        run = workspace.alerthost("send")
+        assert run.stdout == "0 alerts, 0 deliveries\n"
+
+    assert {incident.service for incident in workspace.fake.incidents} == {"checkout", "platform"}
 
 
 def test_a_refusal_shows_the_providers_text_verbatim(workspace: Workspace) -> None:
@@ -313,8 +352,10 @@ def test_what_the_issue_shows_reaches_the_wire(workspace: Workspace) -> None:
     run = workspace.alerthost("send", given=json.dumps(statement))
 
     assert (run.returncode, run.stderr) == (0, "")
-    assert workspace.bodies()[0] == {
-        "routing_key": CHECKOUT,
+    bodies = workspace.bodies()
+    assert {body.pop("routing_key") for body in bodies} == {CHECKOUT, PLATFORM}
+    assert bodies[0] == bodies[1]
+    assert bodies[0] == {
         "event_action": "trigger",
         "dedup_key": "db-1/disk",
         "payload": {

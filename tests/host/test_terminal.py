@@ -131,3 +131,37 @@ def test_long_json_is_not_broken_on_a_narrow_terminal(workspace: Workspace) -> N
 )
 def test_only_what_could_write_on_the_terminal_is_spelled_out(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+def test_what_is_explained_ends_its_lines_between_words_and_goes_on_below_itself(
+    workspace: Workspace,
+) -> None:
+    summary = "disk full " * 90
+
+    code, seen = on_terminal(workspace, "explain", given=line(summary=summary, source=""))
+
+    assert code == 0
+    shown = ESCAPE.sub("", seen)
+    assert (
+        "  repaired source: missing or blank, PagerDuty needs one; 'unknown' stands in\n"
+        "    its place\n"
+    ) in shown
+    assert f'"summary": "{summary}"' in shown  # to be copied
+
+
+def test_a_complaint_ends_its_lines_between_words(workspace: Workspace) -> None:
+    code, seen = on_terminal(workspace, "connect", "pagerduty", "acme", columns=40)
+
+    assert code == 2
+    complained = ESCAPE.sub("", seen).splitlines()
+    assert max(map(len, complained)) <= 40
+    assert " ".join(complained).startswith(
+        "there is an account 'acme' already (alerthost.toml, line 4); give this one another name, "
+    )
+
+
+def test_a_terminal_of_no_width_takes_no_harm(workspace: Workspace) -> None:
+    code, seen = on_terminal(workspace, "explain", columns=1, given=line())
+
+    assert code == 0
+    assert '"dedup_key": "db-1/disk"' in seen

@@ -297,6 +297,16 @@ def test_what_cannot_be_closed_is_named_with_its_place(run: Any) -> None:
     assert err == f"STILL OPEN at acme/Everybody: {action.sent[0].key}; close it there\n"
 
 
+def test_what_may_never_have_been_opened_is_perhaps_still_open(run: Any) -> None:
+    action = Aimed()
+    action.outcomes.extend([OutcomeKind.UNREACHABLE] * 6)
+
+    well, _, err = run(action)
+
+    assert not well
+    assert err == f"PERHAPS STILL OPEN at acme/Everybody: {action.sent[0].key}; close it there\n"
+
+
 def test_a_trigger_that_may_have_arrived_is_resolved_and_not_acknowledged(run: Any) -> None:
     action = Aimed()
     action.outcomes.append(OutcomeKind.FAULTED)

@@ -311,7 +311,8 @@ def test_a_key_that_is_held_is_kept_whichever_it_is(searcher: Searcher) -> None:
     """Though another would have been taken; and the account is known by it."""
     for number in (1, 2, 3):
         searcher.fake.add_service("checkout", key(number))
-    raw = {"services": [{"name": "Shop", "integration_key": key(3)}]}
+    shop = {"name": "Shop", "integration_key": key(3)}
+    raw = {"base_url": searcher.fake.url, "services": [shop]}
     searcher.installations["mine"] = PagerDuty().installation("mine", raw)
     connected = searcher.connect("checkout", called="ignored")
     assert (connected.again, connected.notes) == (True, ())
@@ -326,6 +327,7 @@ def test_a_new_key_and_a_new_name_are_merged_as_by_the_install_flow(searcher: Se
     service_id = searcher.fake.services[0].id
     raw = {
         "subdomain": "acme",
+        "base_url": searcher.fake.url,
         "services": [
             {
                 "name": "old",
@@ -377,10 +379,16 @@ def test_both_regions_are_asked_at_their_own_address(searcher: Searcher) -> None
         assert fake.requests[0].header("Authorization") == f"Bearer {BEARER}"
         settings = connected.installation.settings
         assert (settings.region, settings.subdomain, connected.notes) == ("eu", "labs", ())
+        again = eu.connect("checkout", token=BEARER, region="us")
+        eu.installations.clear()
         mixed_up = eu.connect("checkout", token=BEARER, region="us")
+    assert again.notes == (
+        "labs keeps its settings (region eu, not us); to change them, remove it and connect it "
+        "anew.",
+    )
     assert mixed_up.notes == (
-        "The account's pages are in the region eu, but you gave us, and events would go there; "
-        "check the region.",
+        "The account's pages are in the region eu, but its events go to the region us; check the "
+        "region.",
     )
     told = DiscoverySettings(token=Secret(TOKEN), region="eu")
     assert (told.rest_url, REST_URLS["us"]) == (
@@ -702,10 +710,26 @@ def test_wrong_settings_are_refused(settings: dict[str, str], fault: str) -> Non
 def test_the_way_out_is_that_of_the_settings_and_of_the_installation(searcher: Searcher) -> None:
     searcher.fake.add_service("checkout")
     network = {"proxy": "direct", "timeout": 7.0}
-    connected = searcher.connect("checkout", network=network)
+    connected = searcher.connect("checkout", network=network, dedup_prefix="watch-1")
     assert connected.installation.settings.network == searcher.settings(network=network).network
+    assert connected.installation.settings.dedup_prefix == "watch-1"
     with pytest.raises(DiscoveryError, match=r"network\.proxy: the environment variable PD_NO"):
         searcher.find(network={"proxy": "env:PD_NO_PROXY"}, api_url="", base_url="")
+
+
+def test_a_way_out_that_is_not_taken_over_is_told(searcher: Searcher) -> None:
+    name = "Checkout"
+    searcher.fake.create_service(name)
+    searcher.connect(name)
+    way = {"connect_timeout": 7}
+    connected = searcher.connect(name, network=way)
+    assert connected.notes == (
+        "acme keeps its settings (network); to change them, remove it and connect it anew.",
+    )
+    searcher.installations.clear()
+    assert searcher.connect(name, network=way).notes == ()
+    assert searcher.connect(name, network=way).notes == ()
+    assert searcher.connect(name).notes == ()
 
 
 def test_a_call_ends_when_its_time_is_up(searcher: Searcher) -> None:

@@ -384,6 +384,28 @@ def test_a_key_in_another_account_is_another_installation() -> None:
     assert not connected.again
 
 
+def test_settings_that_stay_though_others_were_given_are_told() -> None:
+    desk = Desk()
+    desk.connect(entry(1, "a"))
+    connected = desk.connect(entry(1, "a"), region="eu", base_url="http://127.0.0.1:1")
+    assert connected.installation.settings.events_url == "https://events.pagerduty.com"
+    assert connected.notes == (
+        "Acme Inc keeps its settings (region us, not eu; base_url of its region, not "
+        "http://127.0.0.1:1); to change them, remove it and connect it anew.",
+    )
+
+
+def test_the_installation_has_the_prefix_that_was_given() -> None:
+    desk = Desk()
+    settings = desk.connect(entry(1, "a"), dedup_prefix="watch-1").installation.settings
+    assert settings.dedup_prefix == "watch-1"
+    assert desk.connect(entry(1, "a"), dedup_prefix="watch-1").notes == ()
+    assert desk.connect(entry(1, "a"), dedup_prefix="watch-2").notes == (
+        "Acme Inc keeps its settings (dedup_prefix watch-1, not watch-2); to change them, remove "
+        "it and connect it anew.",
+    )
+
+
 def test_installations_of_other_providers_only_keep_their_names() -> None:
     from hostspec import Installation
 

@@ -171,7 +171,7 @@ def test_every_fault_is_told_at_once_with_row_and_field() -> None:
         (None, ["must be a list of rows"]),
         ({}, ["must be a list of rows"]),
         ("rows", ["must be a list of rows"]),
-        ([], ["has no row; to be rid of every service, remove the account"]),
+        ([], ["no service would be left; to be rid of them all, remove the account"]),
     ],
 )
 def test_what_is_no_table_is_refused(table: object, told: list[str]) -> None:
@@ -187,6 +187,20 @@ def test_a_new_key_may_not_be_one_that_another_row_keeps() -> None:
     assert faults([{**first, "integration_key": [key(4), key(4)]}]) == [
         "[0].integration_key[0]: the same key is there twice",
         "[0].integration_key[1]: the same key is there twice",
+    ]
+
+
+def test_keys_that_were_there_twice_hinder_no_other_edit() -> None:
+    given = [{"name": name, "integration_key": key(1)} for name in "ab"]
+    settings = account(services=given)
+    first, second = rows(settings)
+
+    assert [name for _, name, _ in told(saved([first, {**second, "name": "c"}], settings))] == [
+        "a",
+        "c",
+    ]
+    assert faults([first, second, {"name": "d", "integration_key": key(1)}], settings) == [
+        f"[{index}].integration_key: the same key is there twice" for index in range(3)
     ]
 
 

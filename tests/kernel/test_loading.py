@@ -711,7 +711,7 @@ class TestSettings:
         assert use.installation is acme
 
     def test_nothing_known_is_said_so(self) -> None:
-        assert unknown("x", ()) == "'x' is unknown; known are none"
+        assert unknown("x", ()) == "'x' is unknown; none is known"
 
 
 CHECKS = """

@@ -391,6 +391,7 @@ def test_an_incident_keeps_what_it_may_be_told_later(desk: Desk) -> None:
                 "client": "{{ x }}",
                 "client_url": "{{ x }}",
                 "links": [{"href": "{{ x }}", "text": "{{ x }}"}],
+                "details": {"a": "as it is", "b.c": "{{ x }}"},
                 "images": [{"src": "{{ x }}", "href": "{{ x }}", "alt": "{{ x }}"}],
             },
             [
@@ -400,6 +401,7 @@ def test_an_incident_keeps_what_it_may_be_told_later(desk: Desk) -> None:
                 "class: ",
                 "client: ",
                 "client_url: ",
+                "details.b.c: ",
                 "links[0].href: ",
                 "links[0].text: ",
                 "images[0].src: ",

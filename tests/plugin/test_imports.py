@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STORE = {"alembic", "cryptography", "sqlalchemy"}
-NEVER = STORE | {"click", "jinja2", "rich", "starlette", "uvicorn"}
+SERVING = {"prometheus_client", "starlette", "uvicorn"}
+NEVER = STORE | SERVING | {"click", "jinja2", "rich"}
 
 
 def modules_after(program: str, *options: str) -> set[str]:
@@ -61,9 +62,9 @@ assert outcome.kind == "unreachable", outcome
     assert not modules & NEVER
 
 
-def test_the_command_line_brings_no_store_before_one_is_used() -> None:
+def test_the_command_line_brings_no_store_and_no_server_before_one_is_used() -> None:
     program = "import hostspec.host.cli, hostspec.host.demo, hostspec.store.sealing"
-    assert not modules_after(program) & STORE
+    assert not modules_after(program) & (STORE | SERVING)
 
 
 @pytest.mark.parametrize("module", ["hostspec", "pagerduty_plugin", "hostspec.kernel"])

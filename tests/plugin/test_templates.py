@@ -400,6 +400,13 @@ def test_a_fault_is_told(text: str, told: str) -> None:
     assert str(caught.value) == found
 
 
+def test_a_fault_of_many_places_in_a_line_is_told_once() -> None:
+    assert fault("{% if 1 %}" * 40 + "{% endif %}" * 40) == "is nested too deeply"
+    assert fault("{{ a }}{{ a }}\n{{ a }}", frozenset({"key"})) == (
+        "line 1: 'a' is unknown; known are key; line 2: 'a' is unknown; known are key"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [

@@ -30,6 +30,7 @@ def engine_of(
     url: str,
     store: str = "sqlite:///alerthost.db",
     make: type[Engine] = Engine,
+    *,
     limited: bool = False,
     **options: Any,
 ) -> Engine:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import doctest
 import http.server
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -18,18 +20,21 @@ from typing import Any
 
 import attrs
 import pytest
+from click.testing import CliRunner
 from sybil import Document, Example, Region
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 from hostspec import Alert
+from hostspec.host.cli import main
 from hostspec.host.source import Source
 
 ROOT = Path(__file__).parents[2]
 
-# what the pages call the folder of secrets and the port of a fake
+# what the pages call the folder of secrets, and where a fake and alerthost listen
 SECRETS = "/run/secrets"
 ADDRESS = "127.0.0.1:9911"
+LISTEN = "127.0.0.1:9095"
 
 _FENCES = FencedCodeBlockLexer(language=r"[^\n]+")
 _FILE = re.compile(r"# (\w+\.\w+)\n")
@@ -72,6 +77,8 @@ class Page:
     - ``text`` right after it is what it prints.
     - ``toml`` is ``alerthost.toml``, unless its first line names another file.
     - ``json`` is one alert, or one on each line, and becomes ``alerts.jsonl``.
+    - ``yaml`` is a file, which its first line names.
+    - ``ini`` is a unit of systemd, and ``dockerfile`` a container file: what they run is there.
     - ``console`` holds commands, each after ``$``, and what they print.
 
     In what is printed, ``...`` stands for anything.
@@ -80,6 +87,7 @@ class Page:
     folder: Path
     capsys: pytest.CaptureFixture[str]
     address: str = ADDRESS
+    listen: str = LISTEN
     printed: str | None = None
     running: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
 
@@ -96,6 +104,9 @@ class Page:
             "text": self._text,
             "toml": self._toml,
             "json": self._json,
+            "yaml": self._yaml,
+            "ini": self._unit,
+            "dockerfile": self._container,
             "console": self._console,
         }
         for region in _FENCES(document):
@@ -107,7 +118,8 @@ class Page:
 
     def _here(self, text: str) -> str:
         """Put this folder and the fake's port where a page names its own."""
-        return text.replace(SECRETS, str(self.folder)).replace(ADDRESS, self.address)
+        text = text.replace(SECRETS, str(self.folder)).replace(LISTEN, self.listen)
+        return text.replace(ADDRESS, self.address)
 
     def _write_file(self, source: str) -> str | None:
         named = _FILE.match(source)
@@ -149,6 +161,31 @@ class Page:
             assert not Alert.read_text(line).repairs
         (self.folder / "alerts.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
+    def _yaml(self, example: Example) -> None:
+        assert self._write_file(example.parsed)
+
+    def _unit(self, example: Example) -> None:
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.optionxform = str  # type: ignore[assignment,method-assign]
+        unit.read_string(example.parsed)
+        program, *arguments = shlex.split(unit["Service"]["ExecStart"])
+        _check_arguments(Path(program).name, arguments)
+        if shutil.which("systemd-analyze"):
+            file = self.folder / "alerthost.service"
+            here = example.parsed.replace(program, str(self.folder / "bin" / "alerthost"))
+            file.write_text(here, encoding="utf-8")
+            subprocess.run(["systemd-analyze", "verify", str(file)], check=True)
+
+    def _container(self, example: Example) -> None:
+        for line in example.parsed.splitlines():
+            instruction, _, rest = line.partition(" ")
+            if instruction == "ENTRYPOINT":
+                program, *arguments = json.loads(rest)
+                _check_arguments(program, arguments)
+            elif rest.startswith("pip install "):
+                packages = shlex.split(rest)[2:]
+                _check_requirements([package.replace("/src", ".") for package in packages])
+
     def _console(self, example: Example) -> str | None:
         assert example.parsed.startswith("$ ")
         blocks = [block.partition("\n") for block in f"\n{example.parsed}".split("\n$ ")[1:]]
@@ -187,6 +224,8 @@ class Page:
                 else:
                     _check_requirements(requirements)
                 return "true"
+            case ["alerthost", "run"]:
+                return self._start_alerthost()
             case ["fake-pagerduty", "--port", port]:
                 assert ADDRESS.endswith(f":{port}")
                 return self._start_fake()
@@ -202,6 +241,22 @@ class Page:
         )
         [wheel] = (self.folder / "dist").glob("*.whl")
         zipfile.ZipFile(wheel).extractall(self.folder / "site")
+
+    def _start_alerthost(self) -> str:
+        """Start the command on a free port; give a command that prints what it logged."""
+        file = self.folder / "alerthost.toml"
+        text = file.read_text(encoding="utf-8")
+        assert LISTEN in text
+        file.write_text(text.replace(LISTEN, "127.0.0.1:0"), encoding="utf-8")
+        process = subprocess.Popen(
+            ["alerthost", "run"], cwd=self.folder, stderr=subprocess.PIPE, text=True
+        )
+        self.running.enter_context(process)
+        self.running.callback(process.terminate)
+        assert process.stderr
+        first = process.stderr.readline().strip()
+        self.listen = _ANY_ADDRESS.findall(first)[0]
+        return f"echo {shlex.quote(first)}"
 
     def _start_fake(self) -> str:
         """Start the command on a free port; give a command that prints what it printed."""
@@ -238,6 +293,13 @@ def _load_configuration(path: Path) -> None:
     from hostspec.host import configuration
 
     assert configuration.load(Source.read(path)).rules
+
+
+def _check_arguments(program: str, arguments: list[str]) -> None:
+    """Check that a program is alerthost, and takes these arguments."""
+    assert program == "alerthost"
+    ran = CliRunner().invoke(main, [*arguments, "--help"])
+    assert ran.exit_code == 0, ran.output
 
 
 def _check_target(target: str) -> None:

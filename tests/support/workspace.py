@@ -70,6 +70,13 @@ class Workspace:
             text = text.replace(old, new)
         (self.folder / "alerthost.toml").write_text(text, encoding="utf-8")
 
+    def configure_http(self, *changes: tuple[str, str], http: str = "") -> None:
+        """Write the configuration with a free port to listen on, and more in its table."""
+        self.configure(*changes)
+        file = self.folder / "alerthost.toml"
+        table = f'\n[http]\nlisten = "127.0.0.1:0"\n{http}\n'
+        file.write_text(file.read_text(encoding="utf-8") + table, encoding="utf-8")
+
     def configure_bare(self, more: str = "") -> None:
         """Write a configuration without an installation, and the key of its store."""
         (self.folder / "alerthost.toml").write_text(BARE + more, encoding="utf-8")

@@ -44,10 +44,12 @@ class Destination:
     Attributes:
         id: names it for good, even when it is renamed.
         name: what people call it.
+        url: where a person looks at it at the provider; empty where that is not known.
     """
 
     id: str
     name: str
+    url: str = ""
 
 
 class Provider(abc.ABC, Generic[S]):

@@ -5,21 +5,37 @@ from __future__ import annotations
 import enum
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from hostspec.secret import Secret
 from hostspec.settings import SettingInfo, describe, key_of, to_json
 
+if TYPE_CHECKING:
+    from hostspec.provider import Destination
+
 SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 """The meta-schema that every schema names."""
 
 
-def json_schema(kind: type) -> dict[str, Any]:
-    """Give the JSON Schema (2020-12) of a settings class."""
-    return {"$schema": SCHEMA_DIALECT, **_object_schema(kind)}
+def json_schema(kind: type, destinations: Sequence[Destination] | None = None) -> dict[str, Any]:
+    """Give the JSON Schema (2020-12) of a settings class.
+
+    Args:
+        kind: the settings class.
+        destinations: of the installation at hand; a setting that names destinations has them as
+            choices then, each by its id, with its name as title. None leaves it open.
+    """
+    schema = _object_schema(kind)
+    if destinations is not None:
+        choices = [{"const": each.id, "title": each.name} for each in destinations]
+        for field in attrs.fields(kind):
+            if describe(field).destinations:
+                named = schema["properties"][key_of(field)]
+                named.get("items", named)["oneOf"] = choices
+    return {"$schema": SCHEMA_DIALECT, **schema}
 
 
 def _object_schema(kind: Any) -> dict[str, Any]:

@@ -53,7 +53,9 @@ class SettingInfo:
         minimum: the least number, or None; of a list's entries too.
         maximum: the greatest number, or None; of a list's entries too.
         least_items: how many entries a list or table needs at the least.
-        check: gives the reason why a value is wrong, or None.
+        check: gives the reason why a value is wrong, or None; of a table, why an entry is.
+        destinations: a text, or texts, that name destinations of the installation at hand: these
+            are the choices then (`hostspec.json_schema`).
     """
 
     label: str
@@ -63,6 +65,7 @@ class SettingInfo:
     maximum: float | None = None
     least_items: int = 0
     check: Callable[[Any], str | None] | None = None
+    destinations: bool = False
 
 
 def setting(  # noqa: PLR0913 -- one argument for each thing a declaration can say
@@ -75,12 +78,15 @@ def setting(  # noqa: PLR0913 -- one argument for each thing a declaration can s
     maximum: float | None = None,
     least_items: int = 0,
     check: Callable[[Any], str | None] | None = None,
+    destinations: bool = False,
 ) -> Any:
     """Declare a field of a settings class; without a default it is required.
 
     The arguments are those of `SettingInfo`.
     """
-    info = SettingInfo(label, help, tuple(choices), minimum, maximum, least_items, check)
+    info = SettingInfo(
+        label, help, tuple(choices), minimum, maximum, least_items, check, destinations
+    )
     return attrs.field(default=default, metadata={_METADATA: info})
 
 
@@ -358,7 +364,8 @@ def _wrong(value: Any, info: SettingInfo) -> list[Fault]:
     if isinstance(value, (tuple, Mapping)) and len(value) < info.least_items:
         reasons.append(("", f"has {len(value)} entries; needs at least {info.least_items}"))
     if info.check and not any(reason for _, reason in reasons):
-        reasons.append(("", info.check(value)))
+        checked = value if isinstance(value, Mapping) else {"": value}
+        reasons += [(name, info.check(each)) for name, each in checked.items()]
     return [Fault(path, reason) for path, reason in reasons if reason]
 
 

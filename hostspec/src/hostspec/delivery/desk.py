@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -163,10 +163,24 @@ class Desk:
         self._clock = clock
         self._writer = writer or Writer(database)
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a database to look into."""
+        return self._database.exists
+
     def deliveries(
-        self, states: Collection[DeliveryState] = (), *, most: int = 100
+        self,
+        states: Collection[DeliveryState] = (),
+        *,
+        held: bool | None = None,
+        most: int = 100,
     ) -> tuple[Entry, ...]:
-        """Give deliveries in some states, or in any; the newest first.
+        """Give deliveries, the newest first.
+
+        Args:
+            states: those in one of these; empty for all.
+            held: whether their lane waits for a person to mend something; None for both.
+            most: how many.
 
         Raises:
             StoreError: the database cannot be read.
@@ -174,8 +188,46 @@ class Desk:
         which = _ENTRIES.order_by(deliveries.c.id.desc()).limit(most)
         if states:
             which = which.where(deliveries.c.state.in_(list(states)))
+        if held is not None:
+            which = which.where((lanes.c.state == LaneState.HELD) == held)
         with self._database.read() as connection:
             return tuple(_entry(row) for row in connection.execute(which))
+
+    def delivery(self, number: int) -> Entry:
+        """Give one delivery.
+
+        Raises:
+            DeskError: there is no such delivery.
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(_ENTRIES.where(deliveries.c.id == number)).first()
+        if row is None:
+            raise _no_delivery(number)
+        return _entry(row)
+
+    def numbers(self, states: Collection[DeliveryState]) -> tuple[int, ...]:
+        """Give the numbers of all deliveries in some states, the oldest first.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        which = sa.select(deliveries.c.id).where(deliveries.c.state.in_(list(states)))
+        with self._database.read() as connection:
+            return tuple(connection.execute(which.order_by(deliveries.c.id)).scalars())
+
+    def unsettled(self) -> tuple[int, Mapping[DeliveryState, int]]:
+        """Count what is not done with: deliveries that are held, and all by state.
+
+        Counted are those that wait, and those that were given up.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            held = connection.execute(_HELD_COUNT).scalar_one()
+            rows = connection.execute(_COUNTS).all()
+        return held, {DeliveryState(state): count for state, count in rows}
 
     def fates(self, statement_ids: Sequence[str]) -> tuple[Fate, ...]:
         """Say what became of statements, in their order; one that is not known is not planned.
@@ -183,8 +235,11 @@ class Desk:
         Raises:
             StoreError: the database cannot be read.
         """
+        found: list[Fate] = []
         with self._database.read() as connection:
-            return tuple(_fate(connection, each) for each in statement_ids)
+            for first in range(0, len(statement_ids), _TOGETHER):
+                found += _fates(connection, statement_ids[first : first + _TOGETHER])
+        return tuple(found)
 
     def backlog(self) -> Backlog:
         """Say how much waits.
@@ -199,11 +254,18 @@ class Desk:
             unplanned, waiting, min((each for each in (first, second) if each), default=None)
         )
 
-    def incidents(self, *, stranded: bool = False, most: int = 100) -> tuple[Case, ...]:
+    def incidents(
+        self,
+        *,
+        stranded: bool = False,
+        installation: str | None = None,
+        most: int = 100,
+    ) -> tuple[Case, ...]:
         """Give incidents that are open, in the order in which they are forgotten.
 
         Args:
             stranded: give those instead that nobody here can close any more.
+            installation: those in one; None for all.
             most: how many.
 
         Raises:
@@ -211,8 +273,19 @@ class Desk:
         """
         wanted = incidents.c.stranded if stranded else incidents.c.active
         which = sa.select(incidents).where(wanted).order_by(incidents.c.changed_at).limit(most)
+        if installation is not None:
+            which = which.where(incidents.c.installation == installation)
         with self._database.read() as connection:
             return tuple(_case(connection, row) for row in connection.execute(which).all())
+
+    def ways(self) -> Mapping[tuple[str, str], int]:
+        """Count the open incidents by the action and the installation that lead to them.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            return {(way.action, way.installation): way.count_ for way in connection.execute(_WAYS)}
 
     def replay(self, number: int, *, as_is: bool = False) -> str | None:
         """Try a delivery once more that was given up.
@@ -259,6 +332,25 @@ class Desk:
         now = self._clock()
         return self._writer.run(lambda writing: self._resolve(writing, number, now))
 
+    def count_open(self, installation: str) -> int:
+        """Count the open incidents in one installation.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        ways = self.ways().items()
+        return sum(count for (_, there), count in ways if there == installation)
+
+    def forget(self, number: int) -> None:
+        """End an incident here alone, and drop what waits for it: somebody else closed it.
+
+        Raises:
+            DeskError: there is no such incident, or it is over.
+            StoreError: the database cannot be written.
+        """
+        now = self._clock()
+        self._writer.run(lambda writing: self._forget(writing, number, now))
+
     def _replay(
         self, connection: sa.Connection, number: int, now: float, *, as_is: bool
     ) -> str | None:
@@ -289,8 +381,7 @@ class Desk:
     def _drop(self, connection: sa.Connection, number: int, now: float) -> None:
         row = _found(connection, number)
         if row.holder is not None:
-            message = f"the delivery {number} is being sent now; try again"
-            raise DeskError(message)
+            raise _being_sent(number)
         if row.state != DeliveryState.WAITING and row.state not in GIVEN_UP:
             message = f"the delivery {number} is finished: it is {row.state}"
             raise DeskError(message)
@@ -311,24 +402,22 @@ class Desk:
             ledger.close_incident(connection, stored.id, now)
 
     def _resolve(self, connection: sa.Connection, number: int, now: float) -> str | None:
+        row = _incident(connection, number)
+        if row is None or not row.active:
+            raise _no_incident(number)
         stored = ledger.incident(connection, number)
-        if stored and sharing.lock(connection, [stored.incident.place]):
-            stored = ledger.incident(connection, number)
-        if stored is None or not stored.active:
-            message = f"there is no open incident {number}"
-            raise DeskError(message)
-        name = stored.incident.place.action
-        action = self._plugins.actions.get(name)
+        assert stored is not None  # noqa: S101 -- it was just read
+        action = self._plugins.actions.get(row.action)
         if action is None:
-            message = f"the action {name} is gone; enable its plugin first"
+            message = f"the action {row.action} is gone; enable its plugin first"
             raise DeskError(message)
         held = stored.incident.holders
-        alert = held[0] if held else Identity("", stored.incident.place.correlation_key)
+        alert = held[0] if held else Identity("", row.correlation_key)
         said = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
         try:
             delivery = action.follow_up(stored.incident, said)
         except Exception as error:  # noqa: BLE001 -- whatever a plugin does
-            message = f"the action {name} could not follow up: {told(error)}"
+            message = f"the action {row.action} could not follow up: {told(error)}"
             raise DeskError(message) from None
         for each in held:
             ledger.release(connection, number, each, now)
@@ -340,12 +429,45 @@ class Desk:
         lineup.enqueue(connection, self._plugins.actions, new, statement_id, now)
         return statement_id
 
+    def _forget(self, connection: sa.Connection, number: int, now: float) -> None:
+        row = _incident(connection, number)
+        if row is None or not (row.active or row.stranded):
+            raise _no_incident(number)
+        for each in ledger.rows_waiting(connection, number):
+            if each.holder is not None:
+                raise _being_sent(each.id)
+            observing.drop(
+                connection,
+                each.id,
+                DeliveryState.DROPPED,
+                _BY_HAND,
+                now,
+                hook=observing.UNDELIVERED,
+            )
+        ledger.close_incident(connection, number, now, stranded=False)
+
 
 _BY_HAND: Final = "dropped by hand"
 _OVER: Final = "its problem is over"
 _ENTRIES: Final = sa.select(
     deliveries, lanes.c.state.label("lane_state"), lanes.c.reason.label("lane_reason")
 ).join(lanes, lanes.c.id == deliveries.c.lane_id)
+_COUNTS: Final = (
+    sa.select(deliveries.c.state, sa.func.count())
+    .where(deliveries.c.state.in_([DeliveryState.WAITING, *GIVEN_UP]))
+    .group_by(deliveries.c.state)
+)
+_HELD_COUNT: Final = (
+    sa.select(sa.func.count())
+    .select_from(deliveries)
+    .join(lanes, lanes.c.id == deliveries.c.lane_id)
+    .where(ledger.WAITING, lanes.c.state == LaneState.HELD)
+)
+_WAYS: Final = (
+    sa.select(incidents.c.action, incidents.c.installation, sa.func.count().label("count_"))
+    .where(incidents.c.active)
+    .group_by(incidents.c.action, incidents.c.installation)
+)
 _UNPLANNED: Final = sa.select(sa.func.count(), sa.func.min(statements.c.accepted_at)).where(
     inbox.UNPLANNED
 )
@@ -374,17 +496,28 @@ def _entry(row: sa.Row[Any]) -> Entry:
     )
 
 
-def _fate(connection: sa.Connection, statement_id: str) -> Fate:
-    row = connection.execute(
-        sa.select(statements).where(statements.c.statement_id == statement_id)
-    ).first()
-    found = connection.execute(
-        _ENTRIES.where(deliveries.c.statement_id == statement_id).order_by(deliveries.c.id)
-    )
-    entries = tuple(_entry(each) for each in found)
-    # what a person did is no statement of a host's: it has deliveries alone
-    note = inbox.note_of(row) if row else (Note() if entries else None)
-    return Fate(statement_id, note, entries)
+def _fates(connection: sa.Connection, statement_ids: Sequence[str]) -> Iterator[Fate]:
+    rows = connection.execute(_NOTES, {"ids": statement_ids})
+    noted = {row.statement_id: inbox.read_note(row.note) for row in rows}
+    entries: dict[str, list[Entry]] = {}
+    for row in connection.execute(_OF_STATEMENTS, {"ids": statement_ids}):
+        entries.setdefault(row.statement_id, []).append(_entry(row))
+    for each in statement_ids:
+        found = tuple(entries.get(each, ()))
+        # what a person did is no statement of a host's: it has deliveries alone
+        note = noted[each] if each in noted else (Note() if found else None)
+        yield Fate(each, note, found)
+
+
+_TOGETHER: Final = 500
+"""Statements that are asked for at once: databases take only so many parameters."""
+
+_NOTES: Final = sa.select(statements.c.statement_id, statements.c.note).where(
+    statements.c.statement_id.in_(sa.bindparam("ids", expanding=True))
+)
+_OF_STATEMENTS: Final = _ENTRIES.where(
+    deliveries.c.statement_id.in_(sa.bindparam("ids", expanding=True))
+).order_by(deliveries.c.id)
 
 
 def _case(connection: sa.Connection, row: sa.Row[Any]) -> Case:
@@ -407,8 +540,28 @@ def _found(connection: sa.Connection, number: int) -> sa.Row[Any]:
     if row and sharing.lock(connection, [ledger.delivery_of(row).place]):
         row = connection.execute(which).first()
     if row is None:
-        message = f"there is no delivery {number}"
-        raise DeskError(message)
+        raise _no_delivery(number)
+    return row
+
+
+def _no_delivery(number: int) -> DeskError:
+    return DeskError(f"there is no delivery {number}")
+
+
+def _no_incident(number: int) -> DeskError:
+    return DeskError(f"there is no open incident {number}")
+
+
+def _being_sent(number: int) -> DeskError:
+    return DeskError(f"the delivery {number} is being sent now; try again")
+
+
+def _incident(connection: sa.Connection, number: int) -> sa.Row[Any] | None:
+    """Give an incident; nobody else decides about it meanwhile."""
+    which = sa.select(incidents).where(incidents.c.id == number)
+    row = connection.execute(which).first()
+    if row and sharing.lock(connection, [ledger.place_at(row)]):
+        row = connection.execute(which).first()
     return row
 
 

@@ -77,6 +77,8 @@ class Claim:
         lane: its lane's state, as it was claimed.
         failures: of the lane, one after the other.
         budgets: names of those that it was taken from.
+        last_outcome: what the attempt before came to; None before the first, and where nobody
+            knows.
     """
 
     id: int
@@ -94,9 +96,10 @@ class Claim:
     lane: LaneState
     failures: int
     budgets: tuple[str, ...] = ()
+    last_outcome: OutcomeKind | None = None
 
 
-def claim(
+def claim(  # noqa: PLR0913 -- one argument for each thing that matters
     connection: sa.Connection,
     holder: str,
     now: float,
@@ -127,7 +130,7 @@ def claim(
         elif row.flying and not _fly_together(lane, row.flying, now, together):
             look_at(connection, lane.id, now + MOMENT)
         else:
-            claimed = _afforded(connection, lane, row, holder, now, lease)
+            claimed = _afforded(connection, lane, row, holder=holder, now=now, lease=lease)
             if claimed is not None:
                 return claimed
 
@@ -429,7 +432,7 @@ def held(connection: sa.Connection) -> tuple[Held, ...]:
             row.id,
             row.holder,
             row.attempts,
-            Place(row.action, row.installation, row.destination, row.correlation_key),
+            ledger.place_at(row),
             row.lane_id,
             row.lease_until,
         )
@@ -448,7 +451,7 @@ def resume(connection: sa.Connection, now: float) -> None:
     )
 
 
-_HELD: Final = (
+_HELD: Final[sa.Select[Any]] = (
     sa.select(
         deliveries.c.id,
         deliveries.c.holder,
@@ -544,6 +547,7 @@ def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made o
     connection: sa.Connection,
     lane: sa.Row[Any],
     row: sa.Row[Any],
+    *,
     holder: str,
     now: float,
     lease: float,
@@ -639,6 +643,7 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
         lane=LaneState(lane.state),
         failures=lane.failures,
         budgets=budgets,
+        last_outcome=OutcomeKind(row.outcome) if row.outcome else None,
     )
 
 

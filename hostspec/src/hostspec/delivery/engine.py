@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import sqlalchemy as sa
 
@@ -37,6 +37,9 @@ _log = logging.getLogger("hostspec")
 POLL: Final = 0.5
 """Seconds after which an idle worker looks whether another process accepted something."""
 
+LOOK_AGAIN: Final = 0.05
+"""Seconds after which it is looked again whether there is something to do."""
+
 KEEP: Final = 2.0
 """Seconds between two rounds of keeping house."""
 
@@ -48,6 +51,9 @@ AHEAD: Final = 10
 
 RETRY_STORE: Final = 1.0
 """Seconds after which a store that fails is tried again."""
+
+Watch: TypeAlias = Callable[[Claim, Outcome, float], None]
+"""Is told of an attempt: what was sent, what came of it, and when, in seconds of the epoch."""
 
 
 class Engine:
@@ -73,6 +79,8 @@ class Engine:
             attempt may take, and the same for all who share the database.
         clock: gives the time, in seconds of the epoch; None for the clock of those who share
             the database, which is the server's, or else this machine's.
+        watch: is told of each attempt, as soon as it is made, in the thread that made it: what
+            was sent, what came of it, and the time. It is for counting, and never raises.
 
     Attributes:
         desk: what an operator sees and does.
@@ -90,6 +98,7 @@ class Engine:
         patience: Patience | None = None,
         lease: float = dispatch.LEASE,
         clock: Callable[[], float] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         rules = tuple(rules)
         self.database = database
@@ -97,6 +106,7 @@ class Engine:
         self._plugins = plugins
         self._clock = clock or sharing.clock(database)
         self._lease = lease
+        self._watch = watch
         self._patience = patience or Patience()
         self._writer = Writer(database)
         self._planner = Planner(database, self._writer, plugins, rules)
@@ -109,6 +119,7 @@ class Engine:
         self._work = threading.Condition()
         self._calls = 0
         self._changed = threading.Condition()
+        self._changes = 0
         self._planning = threading.Lock()
         self._claiming = threading.Lock()
         self._flying: dict[int, tuple[Claim, float]] = {}
@@ -185,6 +196,41 @@ class Engine:
                 return fates
             with self._changed:
                 self._changed.wait(min(left, POLL))
+
+    def wait_change(self, seen: int, timeout: float) -> int:
+        """Wait until this engine changed something that its desk shows; others tell nobody.
+
+        Args:
+            seen: what the last call gave; 0 for the first one.
+            timeout: seconds.
+
+        Returns:
+            a number that is another one after each change.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._changes != seen, timeout)
+            return self._changes
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until nothing is to be done now: what is left is due later, or needs a person.
+
+        Args:
+            timeout: seconds.
+
+        Returns:
+            whether it came to that in time.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        deadline = time.monotonic() + timeout
+        while self._is_busy():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            with self._changed:
+                self._changed.wait(min(left, LOOK_AGAIN))
+        return True
 
     def drain(self, limit: int | None = None) -> int:
         """Plan, send and settle what is due, in this thread; for hosts with a scheduler.
@@ -318,6 +364,12 @@ class Engine:
                 self._presence.leave()
                 self._presence = None
 
+    def _is_busy(self) -> bool:
+        with self.database.read() as connection:
+            waits = dispatch.is_due(connection, self._clock())
+            waits = waits or bool(inbox.unplanned(connection, 1))
+        return waits or bool(self._flying)
+
     def _call(self) -> None:
         """Wake one worker that waits; one that is busy looks again before it waits."""
         with self._work:
@@ -326,6 +378,7 @@ class Engine:
 
     def _tell_waiting(self) -> None:
         with self._changed:
+            self._changes += 1
             self._changed.notify_all()
 
     def _work_on(self, name: str) -> None:
@@ -542,6 +595,8 @@ class Engine:
 
     def _settle(self, claim: Claim, made: Attempt, limits: Sequence[Limit]) -> None:
         now, actions = self._clock(), self._plugins.actions
+        if self._watch is not None:
+            self._watch(claim, made.outcome, now)
         self._write(
             claim,
             lambda writing: dispatch.settle(

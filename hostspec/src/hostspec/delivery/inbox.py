@@ -142,9 +142,9 @@ def planned(connection: sa.Connection, statement: Statement, now: float, note: N
     return bool(connection.execute(_PLANNED, values).rowcount)
 
 
-def note_of(row: sa.Row[Any]) -> Note | None:
+def read_note(text: str | None) -> Note | None:
     """Read what is to be said of a statement; None before it is planned."""
-    return None if row.note is None else from_json(Note, json.loads(row.note))
+    return None if text is None else from_json(Note, json.loads(text))
 
 
 UNPLANNED: Final = statements.c.planned_at.is_(None)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from typing import Final, cast
 
 import attrs
 import sqlalchemy as sa
 
 from hostspec.delivery import ledger, observing, sharing
 from hostspec.delivery.verdict import DeliveryState
-from hostspec.incident import Place
 from hostspec.store.tables import alerts, deliveries, holders, incidents, statements
 
 _log = logging.getLogger("hostspec")
@@ -50,7 +49,7 @@ def forget(connection: sa.Connection, before: float, now: float, most: int) -> i
     """End incidents that nothing was said about since before a moment; say how many."""
     silent = {"before": before, "most": most}
     rows = connection.execute(_SILENT, silent).all()
-    if rows and sharing.lock(connection, [_place(row) for row in rows]):
+    if rows and sharing.lock(connection, [ledger.place_at(row) for row in rows]):
         locked = {row.id for row in rows}
         rows = [row for row in connection.execute(_SILENT, silent) if row.id in locked]
     for row in rows:
@@ -78,15 +77,11 @@ def prune(connection: sa.Connection, before: float, most: int) -> int:
         numbers = connection.execute(found, {"before": before}).scalars().all()
         if numbers:
             # once more all of the condition: somebody else may have taken it up meanwhile
-            still = which.whereclause
+            still = cast("sa.ColumnElement[bool]", which.whereclause)
             over = sa.delete(table).where(table.c.id.in_(numbers), still)
             connection.execute(over, {"before": before})
             gone += len(numbers)
     return gone
-
-
-def _place(row: sa.Row[Any]) -> Place:
-    return Place(row.action, row.installation, row.destination, row.correlation_key)
 
 
 _BEFORE: Final[sa.BindParameter[float]] = sa.bindparam("before", type_=sa.Double())

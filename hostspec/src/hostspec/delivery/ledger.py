@@ -29,7 +29,6 @@ class StoredIncident:
         id: its row.
         lane_id: the row of its lane.
         version: counts what planning looks at.
-        active: it is not over.
         incident: what an action is asked with.
         episode: what is known of it at the provider.
         opened_at: when it was opened here.
@@ -38,7 +37,6 @@ class StoredIncident:
     id: int
     lane_id: int
     version: int
-    active: bool
     incident: Incident
     episode: Episode
     opened_at: float
@@ -100,7 +98,7 @@ def open_incident(connection: sa.Connection, delivery: Delivery, now: float) -> 
         rules=delivery.rules,
         follow_ups=delivery.follow_ups,
     )
-    return StoredIncident(number, values["lane_id"], 0, True, incident, Episode(), now)
+    return StoredIncident(number, values["lane_id"], 0, incident, Episode(), now)
 
 
 def update_incident(connection: sa.Connection, number: int, now: float, **changes: Any) -> None:
@@ -400,9 +398,8 @@ def stored_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredIncide
         id=row.id,
         lane_id=row.lane_id,
         version=row.version,
-        active=row.active,
         incident=Incident(
-            place=Place(row.action, row.installation, row.destination, row.correlation_key),
+            place=place_at(row),
             state=IncidentState(row.state),
             severity=Severity(row.severity),
             handle=json.loads(row.handle) if row.handle else None,
@@ -418,6 +415,11 @@ def stored_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredIncide
         ),
         opened_at=row.opened_at,
     )
+
+
+def place_at(row: sa.Row[Any]) -> Place:
+    """Read the place of an incident's row."""
+    return Place(row.action, row.installation, row.destination, row.correlation_key)
 
 
 def as_json(texts: Iterable[str]) -> str:

@@ -39,6 +39,7 @@ class Presence(abc.ABC):
     def gone(self, names: Iterable[str]) -> Sequence[str]:
         """Say which of some processes are gone for good."""
 
+    @abc.abstractmethod
     def renew(self) -> None:
         """See to it that others still know of this process; to be called again and again."""
 
@@ -65,6 +66,9 @@ class FilePresence(Presence):
     def gone(self, names: Iterable[str]) -> Sequence[str]:
         """Say which of some processes hold no lock any more."""
         return [name for name in names if name != self.name and self._is_gone(name)]
+
+    def renew(self) -> None:
+        """Do nothing: the lock is held as long as the process lives."""
 
     def leave(self) -> None:
         """Drop the lock."""

@@ -71,7 +71,7 @@ class Writer:
             except StoreError as error:
                 if not left or not sharing.is_conflict(error):
                     raise
-            time.sleep(PAUSE * random.random())
+            time.sleep(PAUSE * random.random())  # noqa: S311 -- so that they do not meet again
         raise AssertionError  # pragma: no cover -- the last try returns or raises
 
     def _commit(self, batch: Sequence[_Piece[Any]]) -> None:

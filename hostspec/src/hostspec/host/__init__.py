@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Final
 
-_EXTRA: Final = {"click", "rich", "sqlalchemy", "alembic", "cryptography"}
+_EXTRA: Final = {
+    *("click", "rich", "sqlalchemy", "alembic", "cryptography"),
+    *("starlette", "uvicorn", "prometheus_client"),
+}
 
 
 def main() -> None:
     """Run the command line, or say which extra it needs."""
+    if sys.stdin is None:  # it was closed; then there is nothing to read, and nobody to ask
+        sys.stdin = io.TextIOWrapper(io.BytesIO())
     try:
         from hostspec.host import cli  # noqa: PLC0415 -- an extra's libraries may be missing
 

@@ -149,7 +149,7 @@ class Accounts:
     def name_fault(self, name: str) -> str | None:
         """Say why a new account cannot have a name."""
         if not name.strip():
-            return "is blank"
+            return "the name is blank"
         taken = next((account for account in self.all() if account.name == name), None)
         if taken is None:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -15,12 +16,15 @@ from hostspec.demonstration import Table
 from hostspec.discovery import DiscoveryError
 from hostspec.faults import Fault
 from hostspec.host import given, prompts
-from hostspec.host.accounts import Accounts, at_hand
-from hostspec.host.commands import example, speaks_plainly, with_config
+from hostspec.host.accounts import Account, Accounts, at_hand
+from hostspec.host.commands import example, speaks_plainly, with_config, with_timeout
+from hostspec.host.departing import LEAVE, RESOLVE, Departing
 from hostspec.host.destinations import NoDestinationsError, destinations_of
 from hostspec.host.screen import Screen, printable
-from hostspec.host.source import ConfigurationError, refuse
+from hostspec.host.source import ConfigurationError, Source, refuse
+from hostspec.host.store import opened
 from hostspec.provider import Installation
+from hostspec.secret import Secret
 from hostspec.settings import SettingsError, structure
 from hostspec.setup import Connected, SetupError
 
@@ -41,9 +45,11 @@ class _Given:
         Raises:
             ConfigurationError: something is wrong, or lacks and there is nobody to ask.
         """
-        raw = given.read(kind, self.file, self.settings, self.services)
+        raw, misread = given.read(kind, self.file, self.settings, self.services)
         faults = judge(raw)
         wrong = [fault for fault in faults if _top(fault) in raw or not fault.path]
+        if misread:  # so what seems to lack may be there
+            raise ConfigurationError([*misread, *wrong])
         if wrong or not (faults and prompts.can_ask()):
             _refuse_incomplete(faults, wrong)
             return raw
@@ -58,7 +64,7 @@ def _top(fault: Fault) -> str:
 
 
 def _refuse_incomplete(faults: Sequence[Fault], wrong: Sequence[Fault]) -> None:
-    if faults and faults != wrong:
+    if len(faults) > len(wrong):
         how = (
             "give what is missing with --set NAME=VALUE, --service NAME=REFERENCE or "
             "--settings FILE; at a terminal it is asked for"
@@ -130,7 +136,8 @@ def connect(  # noqa: PLR0913 -- one argument for each option
     asked = _Given(file, settings, () if discover else services)
     with at_hand(path) as accounts:
         if name is not None and (fault := accounts.name_fault(name)):
-            refuse("", fault)
+            again = "; to connect it again, leave the name out" if install_flow or discover else ""
+            refuse("", f"{fault}{again}")
         if install_flow:
             connected = _connect_in_browser(
                 accounts, provider, asked, screen, name=name or "", port=port, opens=not no_browser
@@ -143,21 +150,29 @@ def connect(  # noqa: PLR0913 -- one argument for each option
         else:
             connected = _connect_by_hand(accounts, provider, asked, screen, name)
         _tell_connected(accounts, connected, screen)
+        if name not in (None, connected.installation.name):
+            screen.note(f"the account was there already, so {name} is not its name")
 
 
 def _connect_by_hand(
     accounts: Accounts, provider: str, asked: _Given, screen: Screen, name: str | None
 ) -> Connected[Any]:
     offered = accounts.provider(provider)
-    if name is None:
-        if not prompts.can_ask():
-            refuse("NAME", "missing; it is what rules will call the account")
+    nameless = []
+    if name is None and prompts.can_ask():
         name = _ask_name(accounts, screen)
-    called = name
-    raw = asked.complete(
-        offered.settings, lambda answers: accounts.judge(provider, called, answers), screen
-    )
-    installation = offered.installation(name, raw)
+    elif name is None:
+        nameless = [Fault("NAME", "missing; it is what rules will call the account")]
+    called = name or ""
+    try:
+        raw = asked.complete(
+            offered.settings, lambda answers: accounts.judge(provider, called, answers), screen
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError([*nameless, *error.faults]) from None
+    if nameless:
+        raise ConfigurationError(nameless)
+    installation = offered.installation(called, raw)
     accounts.add(installation)
     return Connected(installation)
 
@@ -295,20 +310,36 @@ def installations(path: Path) -> None:
         for note in accounts.notes():
             screen.note(note)
         faults = [fault for account in found for fault in account.complaints]
+        faults += _of_one_name(found)
     if faults:
         raise ConfigurationError(faults)
+
+
+def _of_one_name(accounts: Sequence[Account]) -> list[Fault]:
+    counted = Counter(account.name for account in accounts)
+    return [
+        Fault(
+            account.place, f"the name {account.name!r} is there twice; rename or remove one of both"
+        )
+        for account in accounts
+        if counted[account.name] > 1
+    ]
 
 
 @click.command(short_help="Remove an account from the store.")
 @with_config
 @click.option("--yes", is_flag=True, help="Do it without asking.")
+@click.option("--resolve", "what", flag_value=RESOLVE, help="Close first what is open there.")
+@click.option("--leave", "what", flag_value=LEAVE, help="Leave open what is open there.")
+@with_timeout
 @click.argument("account")
 @speaks_plainly
-@example("alerthost disconnect acme")
-def disconnect(path: Path, *, yes: bool, account: str) -> None:
-    """Remove ACCOUNT from the store with its keys; nothing changes at the provider.
+@example("alerthost disconnect acme --resolve")
+def disconnect(path: Path, *, yes: bool, what: str | None, timeout: float, account: str) -> None:
+    """Remove ACCOUNT from the store with its keys; nothing else changes at the provider.
 
-    While rules name it that is refused, unless --yes says so.
+    While rules name it that is refused, unless --yes says so. While incidents are open there,
+    it lists them and asks whether to close them first: afterwards nobody here can.
     """
     screen = Screen()
     with at_hand(path) as accounts:
@@ -317,9 +348,52 @@ def disconnect(path: Path, *, yes: bool, account: str) -> None:
         prompts.tell_consequences(broken, screen)
         if broken and not yes:
             refuse("", f"rules name {account}: change them first, or say --yes")
+        departing = Departing(accounts, account)
+        chosen = _choose(departing, what, screen)
         prompts.go_ahead(f"Disconnect {account}?", yes=yes)
+        if chosen == RESOLVE and not departing.resolve(screen, timeout):
+            told = f"not disconnected: something is still open in {account}; try again, or --leave"
+            screen.complain(printable(told))
+            sys.exit(1)
         accounts.store.installations.remove(stored)
     screen.say(printable(f"disconnected {account}"), "green")
+
+
+def _choose(departing: Departing, what: str | None, screen: Screen) -> str:
+    """Say what to do about what is open in an account; a person is asked."""
+    if not departing.tell(screen):
+        return LEAVE
+    if what is not None:
+        return what
+    if not prompts.can_ask():
+        refuse("", "incidents are open there: say --resolve to close them first, or --leave")
+    question = "Close them first, or leave them open"
+    return str(click.prompt(question, type=click.Choice([RESOLVE, LEAVE]), err=True))
+
+
+@click.command(short_help="Seal the secrets in the store again, with a new key.")
+@with_config
+@click.option(
+    "--old-key",
+    metavar="REFERENCE",
+    help="The key that sealed them: env:NAME, file:PATH or keyring:SERVICE/NAME. Not needed where "
+    "it stands behind the new one.",
+)
+@speaks_plainly
+@example("alerthost reseal --old-key file:alerthost.key.old")
+def reseal(path: Path, old_key: str | None) -> None:
+    """Seal every secret in the store again with the key that [store] names now; all or none.
+
+    Where that place holds several keys, the first one seals. The older ones may go afterwards.
+    """
+    old = None if old_key is None else Secret(given.reference("--old-key", old_key))
+    with opened(Source.read(path)) as store:
+        if store.key is None:
+            refuse("[store] key", "missing; it says where the new key is")
+        count = store.installations.reseal(old)
+        secrets = "1 secret" if count == 1 else f"{count} secrets"
+        told = f"sealed {secrets} in {store.place} with the newest key of {store.key.masked()}"
+        Screen().say(printable(told), "green")
 
 
 @click.command(name="new-key", short_help="Make a key for the store.")
@@ -353,4 +427,4 @@ def new_key(file: Path | None) -> None:
     screen.give(f'[store]\nkey = "file:{file}"')
 
 
-COMMANDS: Final = (connect, installations, disconnect, new_key)
+COMMANDS: Final = (connect, installations, disconnect, new_key, reseal)

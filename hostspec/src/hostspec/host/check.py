@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias
 from hostspec.action import AnyAction
 from hostspec.alert import Alert
 from hostspec.faults import Fault
-from hostspec.host import configuration
+from hostspec.host import configuration, incidents
+from hostspec.host import engine as engines
 from hostspec.host.configuration import Configuration
 from hostspec.host.destinations import NoDestinationsError, destinations_of
 from hostspec.host.screen import Screen, columns, printable
@@ -23,6 +24,7 @@ from hostspec.kernel.rules import Rule, RuleAction
 from hostspec.outcome import Outcome, OutcomeKind
 from hostspec.parts import Severity
 from hostspec.provider import Destination, Installation
+from hostspec.store.errors import StoreError
 from hostspec.values import to_json
 
 NOT_PROBED: Final = "not probed"
@@ -55,11 +57,14 @@ def check(path: Path, *, online: bool) -> dict[str, Any]:
         source = Source.read(path)
         loaded = configuration.load(source, ready=True)
         destinations = _destinations(loaded, source)
+        cut_off = _cut_off(source, loaded)
         plans = {place: _sample_plans(loaded, use) for place, use in _uses(loaded)}
         if faults := [fault for place, made in plans.items() for fault in _faults(place, made)]:
             source.refuse(faults)
     except ConfigurationError as error:
         return {"well": False, "faults": to_json(list(error.faults))}
+    except StoreError as error:
+        return {"well": False, "faults": to_json([Fault("store", str(error))])}
     reached = _reach(loaded, destinations) if online else []
     return {
         "well": all(each["outcome"] in (OutcomeKind.DELIVERED, NOT_PROBED) for each in reached),
@@ -92,7 +97,7 @@ def check(path: Path, *, online: bool) -> dict[str, Any]:
             }
             for rule_index, rule in enumerate(loaded.rules)
         ],
-        "notes": list(loaded.notes()),
+        "notes": [*loaded.notes(), *cut_off],
         "reached": reached if online else None,
     }
 
@@ -129,7 +134,7 @@ def show(found: dict[str, Any], screen: Screen, *, verbose: bool) -> None:
         word, style = _WORDS.get(each["outcome"], (each["outcome"], "red"))
         cells = (word, *map(printable, (each["service"], each["reason"] or each["target"])))
         screen.say(columns(cells, _WIDTHS), style)
-    if found["reached"]:
+    if any(each["outcome"] == OutcomeKind.DELIVERED for each in found["reached"] or ()):
         screen.say(_CANNOT_TELL, "dim")
     screen.say(_summary(found), "bold")
 
@@ -167,6 +172,17 @@ def _summary(found: dict[str, Any]) -> str:
 
 def _counted(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def _cut_off(source: Source, loaded: Configuration) -> Sequence[str]:
+    """Tell of open incidents that nobody here can close any more.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    with engines.opened(source, loaded) as engine:
+        reach = incidents.Reach.of(loaded.plugins, loaded.installations)
+        return incidents.cut_off(engine.desk, reach)
 
 
 def _place(rule: int, action: int) -> str:

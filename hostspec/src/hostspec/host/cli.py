@@ -6,29 +6,44 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
+from hostspec.action import AnyAction
 from hostspec.demonstration import Table
 from hostspec.host import (
     accounts_cli,
     check,
     configuration,
     demo,
+    desk_cli,
+    run_cli,
     services_cli,
     statements,
+    store_cli,
     trial,
+    work,
 )
-from hostspec.host.commands import DEFAULT_FILE, example, speaks_plainly, with_config
+from hostspec.host.accounts import at_hand
+from hostspec.host.commands import (
+    DEFAULT_FILE,
+    example,
+    speaks_plainly,
+    with_config,
+    with_timeout,
+)
+from hostspec.host.destinations import NoDestinationsError, destinations_of
 from hostspec.host.explain import explain as explain_statement
 from hostspec.host.explain import show
-from hostspec.host.screen import Screen, printable
-from hostspec.host.send import Sending, summary
-from hostspec.host.source import Source
+from hostspec.host.following import summary
+from hostspec.host.screen import Screen
+from hostspec.host.send import Sending, aside
+from hostspec.host.source import Source, refuse
 from hostspec.kernel.loading import installed as installed_plugins
 from hostspec.kernel.loading import survey
 from hostspec.kernel.plugins import PluginInfo, Plugins, PluginState, unknown
+from hostspec.provider import Destination, Provider
 from hostspec.schema import json_schema
 
 
@@ -42,30 +57,29 @@ def main() -> None:
 
 @main.command(short_help="Send alerts.")
 @with_config
+@with_timeout
 @click.argument("files", type=click.File("rb"), nargs=-1)
 @speaks_plainly
 @example("alerthost send alerts.jsonl")
-def send(path: Path, files: tuple[BinaryIO, ...]) -> None:
+def send(path: Path, *, timeout: float, files: tuple[BinaryIO, ...]) -> None:
     """Send the alerts in FILES, one JSON object on each line; standard input without any.
 
-    Shows one line for each delivery. Exits with 0 when every line was understood and every
-    delivery delivered, 1 when not, 2 for a mistake in the configuration: then nothing is sent.
+    Each is written to the store first, so that nothing is lost. Shows one line for each
+    delivery, and stays until each is delivered or needs somebody. Exits with 0 when every line
+    was understood and every delivery delivered, 1 when not, 2 for a mistake in the
+    configuration: then nothing is sent.
     """
     source = Source.read(path)
     loaded = configuration.load(source, ready=True)
     screen = Screen()
-    for note in loaded.notes():
-        screen.note(note)
     opened = files or (sys.stdin.buffer,)
-    sending = Sending(loaded.host(), screen)
-    with screen.progress("sending", None) as progress:
-        for statement in statements.read_all(opened):
-            for repair in sending.send(statement):
-                told = f"{statement.place}: repaired {repair.field}: {repair.reason}"
-                screen.complain(printable(told), "yellow")
-            progress.advance()
-    screen.say(summary(sending.tally), "bold")
-    sys.exit(0 if sending.tally.all_well and not screen.is_broken else 1)
+    with work.begun(source, loaded, screen) as begun, screen.progress("sending", None) as progress:
+        following = begun.following(advance=progress.advance)
+        Sending(begun.engine, following, begun.interrupts).run(aside(opened), timeout)
+        begun.finish(following)
+    screen.say(summary(following.tally), "bold")
+    work.tell_rest(following.tally, screen)
+    sys.exit(0 if following.tally.all_well and not screen.is_broken else 1)
 
 
 @main.command(short_help="Show what would be sent, and why.")
@@ -170,23 +184,43 @@ def _enabled(path: Path) -> tuple[str, ...]:
 @main.command(short_help="Print the JSON Schema of settings.")
 @with_config
 @click.argument("name", metavar="PROVIDER|ACTION")
+@click.argument("account", required=False)
 @speaks_plainly
-@example("alerthost schema pagerduty.trigger")
-def schema(path: Path, name: str) -> None:
-    """Print the JSON Schema (2020-12) of a provider's or an action's settings."""
+@example("alerthost schema pagerduty.trigger acme")
+def schema(path: Path, name: str, account: str | None) -> None:
+    """Print the JSON Schema (2020-12) of a provider's or an action's settings.
+
+    With an ACCOUNT, an action's has the services of that account as choices.
+    """
     offered = _offered(_enabled(path), name) or _offered(installed_plugins(), name)
     if offered is None:
         everything = survey(installed_plugins())
         known = (*everything.providers, *everything.actions)
         raise click.UsageError(unknown(name, known))
-    click.echo(json.dumps(json_schema(offered), indent=2, ensure_ascii=False))
+    choices = None if account is None else _destinations(path, offered, account)
+    made = json_schema(offered.settings, choices)
+    click.echo(json.dumps(made, indent=2, ensure_ascii=False))
 
 
-def _offered(enabled: tuple[str, ...], name: str) -> type | None:
-    """Find the settings class of a provider or action that some plugins offer."""
+def _offered(enabled: tuple[str, ...], name: str) -> Provider[Any] | AnyAction | None:
+    """Find a provider or action that some plugins offer."""
     surveyed: Plugins = survey(enabled)
-    found = surveyed.providers.get(name) or surveyed.actions.get(name)
-    return found.settings if found else None
+    return surveyed.providers.get(name) or surveyed.actions.get(name)
+
+
+def _destinations(
+    path: Path, offered: Provider[Any] | AnyAction, account: str
+) -> tuple[Destination, ...]:
+    if isinstance(offered, Provider):
+        refuse("ACCOUNT", f"has no place beside {offered.name}, which is a provider")
+    with at_hand(path) as accounts:
+        _, installation = accounts.usable(account)
+        if installation.provider != offered.provider:
+            refuse("ACCOUNT", f"{account!r} is of {installation.provider}, not {offered.provider}")
+        try:
+            return destinations_of(accounts.provider(installation.provider), installation)
+        except NoDestinationsError as error:
+            refuse("ACCOUNT", str(error))
 
 
 @main.command(name="demo", short_help="Show how it works, without an account.")
@@ -209,5 +243,12 @@ def demo_command(provider: str | None) -> None:
     sys.exit(0 if demo.run(demonstrations[name], Screen()) else 1)
 
 
-for _command in (*accounts_cli.COMMANDS, services_cli.services):
+_COMMANDS = (
+    *accounts_cli.COMMANDS,
+    *desk_cli.COMMANDS,
+    services_cli.services,
+    run_cli.run,
+    store_cli.store,
+)
+for _command in _COMMANDS:
     main.add_command(_command)

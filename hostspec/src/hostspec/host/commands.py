@@ -28,6 +28,18 @@ with_config = click.option(
     help="The configuration file.",
 )
 
+TIMEOUT = 120.0
+"""Seconds to wait for deliveries: a pause of a minute, which PagerDuty may ask for, and a try."""
+
+with_timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    default=TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait, in the end, for what is still on its way.",
+)
+
 
 def example(text: str) -> Callable[[Command], Command]:
     """Close a command's help with an example."""

@@ -15,7 +15,8 @@ import attrs
 
 from hostspec.alert import Alert
 from hostspec.faults import Fault
-from hostspec.host import store
+from hostspec.host import http_table, store
+from hostspec.host.http_table import HttpTable
 from hostspec.host.matchers import Matcher, parse_matchers
 from hostspec.host.source import ConfigurationError, Source
 from hostspec.host.store import Stored, StoreTable
@@ -124,17 +125,34 @@ def enabled_plugins(source: Source) -> tuple[str, ...]:
         source.refuse(fault.below("plugins") for fault in error.faults)
 
 
-def load(source: Source, *, ready: bool = False) -> Configuration:
-    """Build the configuration that a file and its store say; `ready` as in `build`.
+def load(
+    source: Source,
+    *,
+    ready: bool = False,
+    listening: bool = False,
+    own: Mapping[str, object] | None = None,
+) -> Configuration:
+    """Build the configuration that a file and its store say; `ready` and `own` as in `build`.
+
+    Args:
+        source: the file.
+        ready: see `build`.
+        listening: what is needed to listen must be there too: the token.
+        own: see `build`.
 
     Raises:
         ConfigurationError: with every fault, each with its place and, where known, its line.
     """
     stored = store.read(source)
+    token = http_table.token_faults(source) if listening else ()
     try:
-        return build(source.document, stored, ready=ready)
+        loaded = build(source.document, stored, ready=ready, own=own)
     except ConfigurationError as error:
-        raise ConfigurationError(placed(source, stored, error.faults)) from None
+        faults = [*placed(source, stored, error.faults), *token]
+        raise ConfigurationError(faults) from None
+    if token:
+        raise ConfigurationError(token)
+    return loaded
 
 
 def placed(source: Source, stored: Stored, faults: Iterable[Fault]) -> Iterable[Fault]:
@@ -149,7 +167,11 @@ def placed(source: Source, stored: Stored, faults: Iterable[Fault]) -> Iterable[
 
 
 def build(
-    document: Mapping[str, Any], stored: Stored | None = None, *, ready: bool = False
+    document: Mapping[str, Any],
+    stored: Stored | None = None,
+    *,
+    ready: bool = False,
+    own: Mapping[str, object] | None = None,
 ) -> Configuration:
     """Build a configuration from a document in the shape of the file.
 
@@ -158,11 +180,12 @@ def build(
         stored: the installations in the store; the path of their faults begins ``stored[n]``.
         ready: everything must be there that sending needs: each secret, which is read once,
             and a rule at the least, for a host without any would be silent at night.
+        own: plugins of the program itself, by name, beside those that are enabled.
 
     Raises:
         ConfigurationError: with every fault, its path as in the document.
     """
-    building = _Building()
+    building = _Building(own or {})
     configuration = building.run(document, stored or Stored())
     if ready:
         building.refuse_unready(document)
@@ -174,9 +197,10 @@ def build(
 class _Building:
     """One configuration while it is built; its faults gather here."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Mapping[str, object]) -> None:
         self.faults: list[Fault] = []
-        self._plugins = survey(())
+        self._own = own
+        self._plugins = survey((), own=own)
         self._incomplete = False
         self._names: tuple[str, ...] = ()
         self._installations: dict[str, Installation[Any]] = {}
@@ -185,11 +209,12 @@ class _Building:
     def run(self, document: Mapping[str, Any], stored: Stored) -> Configuration:
         self._refuse_unknown_tables(document)
         self._read("store", StoreTable, document.get("store", {}))
+        self._read("http", HttpTable, document.get("http", {}))
         self._load(document.get("plugins", {}))
         installations = self._read_all("installations", InstallationTable, document)
         rules = self._read_all("rules", RuleTable, document)
         declared = store.names(document)
-        self._names = (*declared, *(each.name for each in stored.installations))
+        self._names = (*dict.fromkeys([*declared, *(each.name for each in stored.installations)]),)
         for index, installation in installations.items():
             self._install(f"installations[{index}]", installation)
         for index, kept in enumerate(stored.installations):
@@ -218,7 +243,7 @@ class _Building:
         self.faults.append(Fault(path, reason))
 
     def _refuse_unknown_tables(self, document: Mapping[str, Any]) -> None:
-        tables = ("plugins", "installations", "rules", "store")
+        tables = ("plugins", "installations", "rules", "store", "http")
         for name in document:
             if name not in tables:
                 self._fault(name, unknown(name, tables))
@@ -255,7 +280,7 @@ class _Building:
     def _load(self, raw: object) -> None:
         table = self._read("plugins", PluginsTable, raw)
         if table is not None:
-            self._plugins = survey(table.enabled)
+            self._plugins = survey(table.enabled, own=self._own)
         failed = [info for info in self._plugins.infos if info.state is PluginState.FAILED]
         for info in failed:
             self._fault("plugins.enabled", f"plugin {info.name!r} {info.reason}")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 from hostspec.demonstration import Demonstration, Table
+from hostspec.host import work
+from hostspec.host.commands import TIMEOUT
 from hostspec.host.configuration import build
+from hostspec.host.following import summary
 from hostspec.host.screen import Screen
-from hostspec.host.send import Sending, summary
+from hostspec.host.send import Sending
+from hostspec.host.source import Source
 from hostspec.host.statements import statement
 from hostspec.kernel.loading import installed, survey
+from hostspec.normalise import Repair
 
 
 def offered() -> dict[str, Demonstration]:
@@ -18,22 +26,30 @@ def offered() -> dict[str, Demonstration]:
 
 
 def run(demonstration: Demonstration, screen: Screen) -> bool:
-    """Run a demonstration; say whether everything was delivered."""
-    with demonstration as stage:
+    """Run a demonstration, on a store that is gone afterwards; say whether all was delivered."""
+    with demonstration as stage, tempfile.TemporaryDirectory(prefix="alerthost-") as folder:
         texts = stage.alerts()
-        sending = Sending(build(stage.configuration()).host(), screen)
+        document = stage.configuration()
+        source = Source(str(Path(folder, "alerthost.toml")), "", document)
         repairs: list[tuple[str, ...]] = []
+
+        def repaired(place: str, repair: Repair) -> None:
+            repairs.append((place.removeprefix("line "), repair.field, repair.reason))
+
         screen.say(stage.introduction(), "bold")
         screen.say()
-        with screen.progress("sending", len(texts)) as progress:
-            for number, text in enumerate(texts, start=1):
-                made = sending.send(statement(f"line {number}", text))
-                repairs += [(str(number), repair.field, repair.reason) for repair in made]
-                progress.advance()
+        with (
+            work.begun(source, build(document), screen) as begun,
+            screen.progress("sending", len(texts)) as progress,
+        ):
+            following = begun.following(advance=progress.advance, repaired=repaired)
+            given = (statement(f"line {number}", text) for number, text in enumerate(texts, 1))
+            Sending(begun.engine, following, begun.interrupts).run(given, TIMEOUT)
+            begun.finish(following)
         screen.say()
-        screen.say(summary(sending.tally), "bold")
+        screen.say(summary(following.tally), "bold")
         screen.say()
         screen.table(stage.table())
         screen.table(Table("Repairs made on the way", ("line", "field", "what"), tuple(repairs)))
         screen.say(stage.next_steps())
-    return sending.tally.all_well
+    return following.tally.all_well

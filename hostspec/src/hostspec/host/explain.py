@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from hostspec.alert import Alert
 from hostspec.host.configuration import Matching
@@ -14,6 +13,9 @@ from hostspec.incident import Delivery
 from hostspec.kernel.host import Host
 from hostspec.kernel.rules import Rule
 from hostspec.values import to_json
+
+SHOWN: Final = 1500
+"""Characters of one text that a person is shown at the most; no summary is cut."""
 
 
 def explain(host: Host, statement: Statement) -> dict[str, Any]:
@@ -96,8 +98,7 @@ def show(explained: dict[str, Any], screen: Screen) -> None:
     if not explained["deliveries"]:
         screen.say("  nothing would be sent", "dim")
     for delivery in explained["deliveries"]:
-        for text, style in _delivery_lines(delivery):
-            screen.say(text, style)
+        _show_delivery(delivery, screen)
     screen.say()
 
 
@@ -115,13 +116,27 @@ def _why(rule: dict[str, Any]) -> str:
     return f"does not match: {', '.join(misses)}"
 
 
-def _delivery_lines(delivery: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _show_delivery(delivery: dict[str, Any], screen: Screen) -> None:
     by = ", ".join(repr(rule) for rule in delivery["rules"])
     asked = f" (asked for by {by})" if by else ""
-    yield printable(f"  {delivery['operation']} to {delivery['where']}{asked}"), "cyan"
+    screen.say(printable(f"  {delivery['operation']} to {delivery['where']}{asked}"), "cyan")
     for note in delivery["notes"]:
-        yield printable(f"    note: {note}"), "yellow"
-    yield printable(f"    {delivery['target']}"), ""
-    body = json.dumps(delivery["body"], ensure_ascii=False, indent=2)
+        screen.say(printable(f"    note: {note}"), "yellow")
+    screen.give(printable(f"    {delivery['target']}"))
+    body = json.dumps(_shortened(delivery["body"]), ensure_ascii=False, indent=2)
     for line in body.splitlines():
-        yield printable(f"    {line}"), ""
+        screen.give(printable(f"    {line}"))
+
+
+def _shortened(json_value: Any) -> Any:
+    """Shorten endless texts, so that what matters stays on the screen."""
+    match json_value:
+        case str() if len(json_value) > SHOWN:
+            left = len(json_value) - SHOWN
+            return f"{json_value[:SHOWN]}… and {left:,} characters more, as --json shows"
+        case dict():
+            return {name: _shortened(each) for name, each in json_value.items()}
+        case list():
+            return [_shortened(each) for each in json_value]
+        case _:
+            return json_value

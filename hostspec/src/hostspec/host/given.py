@@ -24,7 +24,7 @@ def read(
     file: BinaryIO | None = None,
     settings: Iterable[str] = (),
     services: Iterable[str] = (),
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[Fault]]:
     """Put together what a command line says of settings, as a file would hold it.
 
     Args:
@@ -34,8 +34,11 @@ def read(
         services: ``NAME=REFERENCE``; an entry of the list of tables that have a name and a
             secret.
 
+    Returns:
+        the settings, and what could not be understood.
+
     Raises:
-        ConfigurationError: with every fault.
+        ConfigurationError: the file cannot be read.
     """
     attrs.resolve_types(kind)
     raw = _document(file) if file else {}
@@ -47,9 +50,7 @@ def read(
     for text in services:
         with _gathering(faults):
             _add_service(raw, fields, text)
-    if faults:
-        raise ConfigurationError(faults)
-    return raw
+    return raw, faults
 
 
 def reference(option: str, text: str) -> str:

@@ -159,7 +159,7 @@ class _Asking:
 
     def _explain(self, info: SettingInfo) -> None:
         if info.help and info.help not in self._explained:
-            self._screen.complain(info.help, "dim")
+            self._screen.explain(info.help)
             self._explained.add(info.help)
 
     def _faults(self, path: str) -> list[Fault]:

@@ -7,22 +7,29 @@ import io
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TextIO, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, TypeAlias, cast
 
 import click
 
 from hostspec.demonstration import Table
 
 if TYPE_CHECKING:
+    from rich.table import Table as RichTable
     from rich.text import Text
+
+
+_FURTHER: Final = 2
+
+Live: TypeAlias = Callable[[Table, str], None]
+"""Shows a table and a line in place of the last ones."""
 
 
 class Progress(Protocol):
     """Counts what was done."""
 
-    def advance(self) -> None:
-        """Count one more."""
+    def advance(self, count: int = 1) -> None:
+        """Count what was done since."""
 
 
 def printable(text: str) -> str:
@@ -53,7 +60,7 @@ class Screen:
         return self._out.is_broken or self._err.is_broken
 
     def say(self, text: str = "", style: str = "") -> None:
-        """Show a line of what the command is for."""
+        """Show a line of what the command is for; a terminal's lines end between words."""
         self._out.line(text, style)
 
     def give(self, text: str) -> None:
@@ -64,6 +71,10 @@ class Screen:
         """Show a line of what a person should look at."""
         self._err.line(text, style)
 
+    def explain(self, text: str) -> None:
+        """Show help beside a question."""
+        self.complain(text, "dim")
+
     def note(self, text: str) -> None:
         """Show what a person should know, though nothing is wrong."""
         self.complain(printable(f"note: {text}"), "yellow")
@@ -73,6 +84,15 @@ class Screen:
         self._out.table(table)
 
     @contextlib.contextmanager
+    def live(self) -> Iterator[Live | None]:
+        """Show a table and a line below it, each time in place of the last ones.
+
+        Gives None off a terminal, where nothing can be taken back.
+        """
+        with self._out.live() as live:
+            yield live
+
+    @contextlib.contextmanager
     def progress(self, title: str, total: int | None) -> Iterator[Progress]:
         """Show how far a long work is, on a terminal; `total` is None where nobody knows."""
         with self._err.progress(title, total) as progress:
@@ -80,7 +100,7 @@ class Screen:
 
 
 class _NoProgress:
-    def advance(self) -> None:
+    def advance(self, count: int = 1) -> None:
         pass
 
 
@@ -141,10 +161,19 @@ class _Stream:
         return self._output is None or self._output.is_broken
 
     def line(self, text: str, style: str) -> None:
-        if self._console:
-            self._console.print(text, style=style or None, markup=False, soft_wrap=True)
-        else:
+        if self._console is None:
             self.plain(text)
+            return
+        from rich.text import Text  # noqa: PLC0415
+
+        words = text.lstrip(" ")
+        indent = len(text) - len(words)
+        # what is indented goes on below itself, a little further in
+        further = indent + _FURTHER if indent else 0
+        for part in Text(words).wrap(self._console, max(self._console.width - further, 1)):
+            shown = " " * indent + part.plain.rstrip()
+            self._console.print(shown, style=style or None, markup=False, soft_wrap=True)
+            indent = further
 
     def plain(self, text: str) -> None:
         """Write a line."""
@@ -153,7 +182,7 @@ class _Stream:
 
     def table(self, table: Table) -> None:
         if self._console:
-            self._rich_table(table)
+            self._console.print(_rich_table(table))
             return
         self.line(table.title, "")
         rows = [table.columns, *table.rows]
@@ -163,24 +192,16 @@ class _Stream:
             self.line("  ".join(cells).rstrip(), "")
         self.line("", "")
 
-    def _rich_table(self, table: Table) -> None:
-        from rich import box  # noqa: PLC0415
-        from rich.table import Table as RichTable  # noqa: PLC0415
+    @contextlib.contextmanager
+    def live(self) -> Iterator[Live | None]:
+        if not self._console:
+            yield None
+            return
+        from rich.console import Group  # noqa: PLC0415
+        from rich.live import Live as RichLive  # noqa: PLC0415
 
-        shown = RichTable(
-            title=table.title,
-            title_justify="left",
-            title_style="bold",
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-            pad_edge=False,
-        )
-        for column in table.columns:
-            shown.add_column(column, overflow="fold")
-        for row in table.rows:
-            shown.add_row(*(_coloured(cell) for cell in row))
-        assert self._console is not None  # noqa: S101 -- asked by `table`
-        self._console.print(shown)
+        with RichLive(console=self._console, auto_refresh=False) as shown:
+            yield lambda table, text: shown.update(Group(_rich_table(table), text), refresh=True)
 
     @contextlib.contextmanager
     def progress(self, title: str, total: int | None) -> Iterator[Progress]:
@@ -193,10 +214,29 @@ class _Stream:
             task = bar.add_task(title, total=total)
 
             class _Bar:
-                def advance(self) -> None:
-                    bar.advance(task)
+                def advance(self, count: int = 1) -> None:
+                    bar.advance(task, count)
 
             yield _Bar()
+
+
+def _rich_table(table: Table) -> RichTable:
+    from rich import box  # noqa: PLC0415
+    from rich.table import Table as RichTable  # noqa: PLC0415
+
+    shown = RichTable(
+        title=table.title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for column in table.columns:
+        shown.add_column(column, overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(_coloured(cell) for cell in row))
+    return shown
 
 
 _COLOURS = {
@@ -209,6 +249,16 @@ _COLOURS = {
     "active": "green",
     "failed": "bold red",
     "disabled": "dim",
+    "delivered": "green",
+    "collapsed": "dim",
+    "dropped": "dim",
+    "waiting": "yellow",
+    "held": "red",
+    "refused": "red",
+    "set aside": "red",
+    "stranded": "red",
+    "cut off": "red",
+    "uncertain": "red",
 }
 
 

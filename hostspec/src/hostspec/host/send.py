@@ -2,125 +2,223 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-import attrs
-
-from hostspec.host.screen import Screen, columns, printable
+from hostspec.alert import Alert
+from hostspec.faults import Fault
+from hostspec.host import statements
+from hostspec.host.following import Followed, Following
+from hostspec.host.interrupting import Interrupts
 from hostspec.host.statements import Statement
-from hostspec.incident import Delivery, Suppression
-from hostspec.kernel.host import Host, Report
-from hostspec.normalise import Repair
-from hostspec.outcome import Outcome, OutcomeKind, Receipt
+from hostspec.parts import Identity
+from hostspec.store.errors import StoreError
 
-_WIDTHS = (13, 11, 16)
-_STYLES = {OutcomeKind.DELIVERED: "green", OutcomeKind.THROTTLED: "yellow"}
+if TYPE_CHECKING:
+    from hostspec.delivery.engine import Engine
 
+GROUP: Final = 100
+"""Statements that are accepted together, at the most, where so many have come."""
 
-@attrs.define
-class Tally:
-    """What was counted."""
+MOST: Final = 10_000
+"""Statements that are followed at once: as long as some get through, more wait to be read."""
 
-    statements: int = 0
-    faulty: int = 0
-    failures: int = 0
-    unmatched: int = 0
-    suppressed: int = 0
-    repairs: int = 0
-    outcomes: Counter[OutcomeKind] = attrs.field(factory=Counter)
+STUCK: Final = 5.0
+"""Seconds without any getting through after which the oldest is followed no longer."""
 
-    @property
-    def all_well(self) -> bool:
-        """Whether every line was understood and every delivery delivered."""
-        undelivered = self.outcomes.total() - self.outcomes[OutcomeKind.DELIVERED]
-        return not (self.faulty or self.failures or undelivered)
+APART: Final = 5.0
+"""Seconds that a statement waits for the one before it about the same problem."""
+
+MOST_APART: Final = 100
+"""Statements that wait so, at the most: where there are more, what they say collapses."""
+
+LINGER: Final = 10.0
+"""Seconds, at the most, for what waits from before and is due."""
+
+_PAUSE: Final = 0.05
+_IDLE: Final = 0.2
 
 
 class Sending:
-    """Sends what statements ask for, in their order, shows each delivery, and counts."""
+    """Accepts statements as they come, and stays until it is known what came of them.
 
-    def __init__(self, host: Host, screen: Screen) -> None:
-        self.tally = Tally()
-        self._host = host
-        self._screen = screen
+    Statements about one problem are kept apart for a moment, so that each of them is told: what
+    waits together collapses.
 
-    def send(self, statement: Statement) -> Sequence[Repair]:
-        """Send what one statement asks for.
+    Args:
+        engine: started.
+        following: shows what comes of them.
+        interrupts: end it before the time.
+    """
 
-        Returns:
-            what was repaired, for the caller to show where it suits.
+    def __init__(self, engine: Engine, following: Following, interrupts: Interrupts) -> None:
+        self._engine = engine
+        self._following = following
+        self._interrupts = interrupts
+        self._last: dict[Identity, Followed] = {}
+        self._apart: dict[Identity, deque[tuple[Followed, Alert]]] = {}
+
+    def run(self, given: Iterable[Statement], timeout: float) -> None:
+        """Send all of them.
+
+        Args:
+            given: read in a thread of its own, for it may take as long as it likes.
+            timeout: seconds to wait after the last one for what is on its way.
+
+        Raises:
+            StoreError: the store cannot be read.
         """
-        self.tally.statements += 1
-        if statement.alert is None:
-            self.tally.faulty += 1
-            for fault in statement.faults:
-                self._screen.complain(printable(f"{statement.place}: {fault}"))
-            return ()
-        report = self._host.handle(statement.alert)
-        self._show(report, statement.place)
-        self.tally.repairs += len(report.plan.repairs)
-        return report.plan.repairs
+        reading = _Reading(given)
+        while not self._interrupts.count and not reading.ended:
+            fresh = self._read_on(reading)
+            self._let_go()
+            self._look(0.0 if fresh else _PAUSE)
+        end = time.monotonic() + timeout
+        while not self._interrupts.count and self._following.count and time.monotonic() < end:
+            self._let_go()
+            self._look(_PAUSE)
+        self._take_in(reading.rest())
+        self._let_go(everything=True)
+        self._linger(end)
 
-    def _show(self, report: Report, place: str) -> None:
-        alert = report.plan.alert
-        for failure in report.plan.failures:
-            self.tally.failures += 1
-            self._screen.complain(printable(f"{place}: {failure}"))
-        if not report.plan.rules and not report.receipts:
-            self.tally.unmatched += 1
-            nowhere = ("no rule", str(alert.status), "", printable(alert.key))
-            self._screen.say(columns(nowhere, _WIDTHS), "dim")
-        for receipt in report.receipts:
-            self._show_receipt(receipt)
-        for suppression in report.plan.suppressions:
-            self.tally.suppressed += 1
-            told = (suppression.installation, alert.key, suppression.reason)
-            cells = ("suppressed", str(alert.status), *map(printable, told))
-            self._screen.say(columns(cells, _WIDTHS), "yellow")
-            self._show_notes(suppression)
+    def _read_on(self, reading: _Reading) -> int:
+        """Take in what has come; say how much."""
+        following = self._following
+        if following.count >= MOST:
+            if time.monotonic() - following.moved_at < STUCK:
+                return 0
+            for _ in range(GROUP):
+                following.leave_oldest()
+        fresh = reading.take(0.0 if following.count else _IDLE)
+        self._take_in(fresh)
+        return len(fresh)
 
-    def _show_receipt(self, receipt: Receipt) -> None:
-        delivery = receipt.delivery
-        outcome = receipt.outcome or Outcome(OutcomeKind.UNCERTAIN)
-        self.tally.outcomes[outcome.kind] += 1
-        cells = [
-            str(outcome.kind),
-            str(delivery.operation),
-            printable(self._host.name_of(delivery.place)),
-            printable(delivery.alert.key),
-        ]
-        if not outcome.delivered:
-            cells.append(printable(outcome.reason))
-        self._screen.say(columns(cells, _WIDTHS), _STYLES.get(outcome.kind, "red"))
-        self._show_notes(delivery)
+    def _look(self, timeout: float) -> None:
+        if self._following.count:
+            self._following.look(timeout)
+        if len(self._last) > MOST:
+            kept = ((alert, each) for alert, each in self._last.items() if _is_on_its_way(each))
+            self._last = dict(kept)
 
-    def _show_notes(self, planned: Delivery | Suppression) -> None:
-        for note in planned.notes:
-            self._screen.note(note)
+    def _linger(self, deadline: float) -> None:
+        """Let what is due go out too, though it waited from before: nobody else may send it."""
+        end = min(deadline, time.monotonic() + LINGER)
+        while not self._interrupts.count and time.monotonic() < end:
+            if self._engine.wait_idle(_IDLE):
+                return
+
+    def _take_in(self, fresh: Sequence[Statement]) -> None:
+        following, ready = self._following, []
+        for statement in fresh:
+            if statement.alert is None:
+                following.tally.faulty += 1
+                following.add(Followed.faulty(statement.place, map(str, statement.faults)))
+                continue
+            alert = statement.alert
+            followed = Followed.of(statement.place, alert)
+            following.add(followed)
+            before = self._last.get(alert.identity)
+            if alert.identity in self._apart or (before and _is_on_its_way(before)):
+                self._apart.setdefault(alert.identity, deque()).append((followed, alert))
+            else:
+                self._last[alert.identity] = followed
+                ready.append((followed, alert))
+        self._accept(ready)
+
+    def _let_go(self, *, everything: bool = False) -> None:
+        """Accept those that waited long enough for the ones before them."""
+        everything = everything or sum(map(len, self._apart.values())) > MOST_APART
+        ready = []
+        for identity, waiting in list(self._apart.items()):
+            while waiting and (everything or not _is_on_its_way(self._last[identity])):
+                followed, alert = waiting.popleft()
+                self._last[identity] = followed
+                ready.append((followed, alert))
+            if not waiting:
+                del self._apart[identity]
+        self._accept(ready)
+
+    def _accept(self, ready: Sequence[tuple[Followed, Alert]]) -> None:
+        if not ready:
+            return
+        try:
+            ids = self._engine.accept_many([alert for _, alert in ready])
+        except StoreError as error:
+            self._following.tally.unaccepted += len(ready)
+            for followed, _ in ready:
+                followed.refuse(f"not accepted: {error}")
+            return
+        for (followed, _), statement_id in zip(ready, ids, strict=True):
+            followed.accept(statement_id)
 
 
-def summary(tally: Tally) -> str:
-    """Put the tally in one line."""
-    told = [f"{tally.statements} {_plural('alert', tally.statements)}"]
-    total = tally.outcomes.total()
-    kinds = ", ".join(
-        f"{tally.outcomes[kind]} {kind}" for kind in OutcomeKind if tally.outcomes[kind]
-    )
-    told.append(
-        f"{total} {'delivery' if total == 1 else 'deliveries'}{f' ({kinds})' if kinds else ''}"
-    )
-    for count, text in (
-        (tally.faulty, f"faulty {_plural('line', tally.faulty)}"),
-        (tally.failures, f"{_plural('failure', tally.failures)} to plan"),
-        (tally.unmatched, "matched no rule"),
-        (tally.suppressed, "suppressed"),
-        (tally.repairs, _plural("repair", tally.repairs)),
-    ):
-        if count:
-            told.append(f"{count} {text}")
-    return ", ".join(told)
+def _is_on_its_way(statement: Followed) -> bool:
+    """Say whether the next statement about its problem had better wait."""
+    if statement.is_known:
+        return False
+    return statement.statement_id is None or time.monotonic() - statement.accepted_at < APART
 
 
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"
+class _Reading:
+    """Statements as they come, read in a thread of its own.
+
+    Attributes:
+        ended: there are no more.
+    """
+
+    def __init__(self, given: Iterable[Statement]) -> None:
+        self.ended = False
+        self._read: queue.Queue[Statement | None] = queue.Queue(GROUP)
+        threading.Thread(target=self._fill, args=(given,), daemon=True).start()
+
+    def take(self, timeout: float) -> Sequence[Statement]:
+        """Give what is there, and wait for the first one if there is nothing."""
+        found: list[Statement] = []
+        try:
+            while len(found) < GROUP and not self.ended:
+                each = self._read.get(block=not found and timeout > 0, timeout=timeout)
+                if each is None:
+                    self.ended = True
+                else:
+                    found.append(each)
+        except queue.Empty:
+            pass
+        return found
+
+    def rest(self) -> Sequence[Statement]:
+        """Give what was read and not taken yet."""
+        found: list[Statement] = []
+        while some := self.take(0.0):
+            found += some
+        return found
+
+    def _fill(self, given: Iterable[Statement]) -> None:
+        try:
+            for each in given:
+                self._read.put(each)
+        except OSError as error:
+            fault = Fault("", f"cannot be read on: {error.strerror}")
+            self._read.put(Statement("input", None, (fault,)))
+        finally:
+            self._read.put(None)
+
+
+def aside(files: Sequence[BinaryIO]) -> Iterator[Statement]:
+    """Read several files, one after the other, in a thread that may be left waiting for them.
+
+    Each is opened once more: who ends the process must not have to wait for the one that reads.
+    """
+    for file in files:
+        name = file.name if len(files) > 1 else ""
+        try:
+            descriptor = os.dup(file.fileno())
+        except OSError:  # no file of the system's, which a test may give
+            yield from statements.read(name, file)
+        else:
+            with os.fdopen(descriptor, "rb") as own:
+                yield from statements.read(name, own)

@@ -74,7 +74,7 @@ class Services:
             tuple(_cell(row.get(key)) for key in self._fields)
             for row in self._table.rows(self._installation.settings)
         )
-        return Table(f"Services of {self.account}", columns, rows)
+        return Table(printable(f"Services of {self.account}"), columns, rows)
 
     def refuse_unchangeable(self) -> None:
         """See that the account is in the store, where it can be changed.

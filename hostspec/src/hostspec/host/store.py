@@ -16,13 +16,15 @@ from hostspec.settings import SettingsError, setting, structure
 from hostspec.store.errors import StoreError
 
 if TYPE_CHECKING:
+    from hostspec.store.database import Database
     from hostspec.store.installations import Installations, StoredInstallation
 
 _DEFAULT_URL: Final = "sqlite:///alerthost.db"
 _SQLITE: Final = "sqlite:///"
 
 
-def _key_fault(key: Secret) -> str | None:
+def reference_fault(key: Secret) -> str | None:
+    """Refuse a secret that is given as itself where only references have a place."""
     if key.reference is None:
         return f"is not written down here; give a reference: {REFERENCE_FORMS}"
     return None
@@ -42,7 +44,7 @@ class StoreTable:
         help="Seals the secrets in the database, by reference; file:PATH is relative to this "
         "file. The command new-key makes one.",
         default=None,
-        check=_key_fault,
+        check=reference_fault,
     )
 
 
@@ -87,6 +89,25 @@ class Store:
         return Stored(self.place, self.installations.all())
 
 
+def database_of(source: Source) -> Database:
+    """Give the database that a file names; nothing is made before something is written.
+
+    Raises:
+        ConfigurationError: the table is wrong.
+        StoreError: the database cannot be.
+    """
+    from hostspec.store.database import Database  # noqa: PLC0415 -- libraries that take their time
+
+    return Database(_table(source).url, source.folder)
+
+
+def _table(source: Source) -> StoreTable:
+    try:
+        return structure(StoreTable, source.document.get("store", {}))
+    except SettingsError as error:
+        source.refuse(fault.below("store") for fault in error.faults)
+
+
 @contextlib.contextmanager
 def opened(source: Source) -> Iterator[Store]:
     """Open the store that a file names; nothing is made before something is written.
@@ -95,16 +116,11 @@ def opened(source: Source) -> Iterator[Store]:
         ConfigurationError: the table is wrong.
         StoreError: the database cannot be used.
     """
-    try:
-        table = structure(StoreTable, source.document.get("store", {}))
-    except SettingsError as error:
-        source.refuse(fault.below("store") for fault in error.faults)
-    # libraries that take their time
-    from hostspec.store.database import Database  # noqa: PLC0415
-    from hostspec.store.installations import Installations  # noqa: PLC0415
+    table = _table(source)
+    from hostspec.store.installations import Installations  # noqa: PLC0415 -- as above
 
-    key = _beside(table.key, source.folder)
-    with Database(table.url, source.folder) as database:
+    key = beside(table.key, source.folder)
+    with database_of(source) as database:
         place = table.url if database.file else database.name
         yield Store(f"store {place}", key, Installations(database, key))
 
@@ -139,7 +155,7 @@ def names(document: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in named if isinstance(name, str))
 
 
-def _beside(key: Secret | None, folder: Path) -> Secret | None:
-    """Take a key's file from the folder of the configuration."""
+def beside(key: Secret | None, folder: Path) -> Secret | None:
+    """Take a secret's file from the folder of the configuration."""
     scheme, _, place = (key.reference or "").partition(":") if key else ("", "", "")
     return Secret(f"file:{folder / place}") if scheme == "file" and place else key

@@ -142,6 +142,11 @@ class Trial:
     def _held(self) -> tuple[Incident, ...]:
         return self._host.held_by(self._alert(Status.RESOLVED).identity)
 
+    @property
+    def _was_opened(self) -> bool:
+        opening = self._outcomes.get(Operation.TRIGGER)
+        return opening is not None and opening.delivered
+
     def _alert(self, status: Status) -> Alert:
         return Alert(
             self._key,
@@ -203,7 +208,8 @@ class Trial:
         name = self._aim.name
         for incident in self._held:
             where = self._host.name_of(incident.place)
-            told = f"STILL OPEN at {where}: {incident.place.correlation_key}; close it there"
+            how = "STILL OPEN" if self._was_opened else "PERHAPS STILL OPEN"
+            told = f"{how} at {where}: {incident.place.correlation_key}; close it there"
             self._screen.complain(printable(told), "bold red")
         if self._held:
             return False
@@ -214,11 +220,10 @@ class Trial:
 
     def _conclude_closed(self, *, interrupted: bool) -> bool:
         name, outcomes = self._aim.name, self._outcomes
-        opening = outcomes.get(Operation.TRIGGER)
         if Operation.RESOLVE not in outcomes:
             told = f"Nothing closes it: {self._aim.action.name} has no resolve."
             self._screen.complain(printable(f"{told} Look after {self._key} yourself."), "yellow")
-        elif opening is None or not opening.delivered:
+        elif not self._was_opened:
             told = f"No answer to the trigger: if it comes late, {self._key} is open at {name}."
             self._screen.complain(printable(told), "bold red")
         if interrupted:

@@ -118,4 +118,5 @@ def unknown(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"{name!r} is unknown; did you mean {close[0]!r}?"
-    return f"{name!r} is unknown; known are {', '.join(names) or 'none'}"
+    listed = f"known are {', '.join(names)}" if names else "none is known"
+    return f"{name!r} is unknown; {listed}"

@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hostspec.store.errors import StoreError
+from hostspec.store.tables import metadata
 
 VERSION_TABLE: Final = "hostspec_version"
 """Where Alembic keeps the version; of our own, so that other programs' versions do not meet it."""
@@ -119,6 +120,19 @@ class Database:
             self._migrate_once()
             with self._writing.begin() as connection:
                 yield connection
+
+    @contextlib.contextmanager
+    def begin_alone(self) -> Iterator[sa.Connection]:
+        """Begin a transaction beside which nobody else writes; it sees one moment.
+
+        Raises:
+            StoreError: the database cannot be written.
+        """
+        with self.begin() as connection:
+            if self.file is None:
+                names = ", ".join(table.name for table in metadata.sorted_tables)
+                connection.execute(sa.text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
+            yield connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:

@@ -118,21 +118,31 @@ class Installations:
         with self._database.begin() as connection:
             _expect_one(connection.execute(statement), stored)
 
-    def reseal(self) -> int:
+    def reseal(self, old: Secret | None = None) -> int:
         """Seal every secret again with the newest key, so that older keys can go; all or none.
+
+        Args:
+            old: where the key is that sealed them, where it does not stand beside the newest.
 
         Returns:
             how many secrets.
 
         Raises:
             StoreError: one cannot be unsealed, or the database fails.
+            LiteralSecretError: the old key was given as itself.
         """
+        check_key(old)
         count = 0
 
         def again(secret: Secret) -> Sealed:
             nonlocal count
             count += 1
-            return reseal(secret, self._key)
+            try:
+                return reseal(secret, self._key)
+            except StoreError:
+                if old is None or not isinstance(secret, Sealed):
+                    raise
+            return reseal(Sealed(secret.token, old), self._key)
 
         if not self._database.exists:
             return count

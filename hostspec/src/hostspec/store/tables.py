@@ -62,10 +62,13 @@ installations: Final = sa.Table(
 Moment: Final = sa.Double
 """A time as seconds of the epoch: what the delivery engine calculates with."""
 
+Number: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""The number of what comes without end; in SQLite every integer is as large."""
+
 statements: Final = sa.Table(
     "statements",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", Number, primary_key=True),
     sa.Column("statement_id", sa.Text, nullable=False, unique=True),
     sa.Column("scope", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False),
@@ -73,7 +76,7 @@ statements: Final = sa.Table(
     sa.Column("accepted_at", Moment, nullable=False),
     sa.Column("planned_at", Moment),
     sa.Column("note", sa.Text),
-    sa.Column("replays", sa.Integer),
+    sa.Column("replays", Number),
     sqlite_autoincrement=True,  # their order is the order in which they were committed
 )
 sa.Index(
@@ -92,7 +95,7 @@ sa.Index(
 alerts: Final = sa.Table(
     "alerts",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", Number, primary_key=True),
     sa.Column("scope", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
@@ -105,7 +108,7 @@ sa.Index("ix_alerts_seen_at", alerts.c.seen_at)
 lanes: Final = sa.Table(
     "lanes",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", Number, primary_key=True),
     sa.Column("installation", sa.Text, nullable=False),
     sa.Column("destination", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False, server_default="healthy"),
@@ -127,8 +130,8 @@ sa.Index(
 incidents: Final = sa.Table(
     "incidents",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("lane_id", sa.Integer, sa.ForeignKey("lanes.id"), nullable=False),
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("lane_id", Number, sa.ForeignKey("lanes.id"), nullable=False),
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("installation", sa.Text, nullable=False),
     sa.Column("destination", sa.Text, nullable=False),
@@ -166,7 +169,7 @@ holders: Final = sa.Table(
     metadata,
     sa.Column(
         "incident_id",
-        sa.Integer,
+        Number,
         sa.ForeignKey("incidents.id", ondelete="CASCADE"),
         primary_key=True,
     ),
@@ -179,15 +182,15 @@ sa.Index("ix_holders_scope_key", holders.c.scope, holders.c.key)
 deliveries: Final = sa.Table(
     "deliveries",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", Number, primary_key=True),
     sa.Column("uid", sa.Text, nullable=False, unique=True),
     sa.Column(
         "incident_id",
-        sa.Integer,
+        Number,
         sa.ForeignKey("incidents.id", ondelete="CASCADE"),
         nullable=False,
     ),
-    sa.Column("lane_id", sa.Integer, sa.ForeignKey("lanes.id"), nullable=False),
+    sa.Column("lane_id", Number, sa.ForeignKey("lanes.id"), nullable=False),
     sa.Column("statement_id", sa.Text, nullable=False),
     sa.Column("operation", sa.Text, nullable=False),
     sa.Column("severity", sa.Text, nullable=False),
@@ -261,7 +264,7 @@ budgets: Final = sa.Table(
 receipts: Final = sa.Table(
     "receipts",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", Number, primary_key=True),
     sa.Column("hook", sa.Text, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("teller", sa.Text, nullable=False),

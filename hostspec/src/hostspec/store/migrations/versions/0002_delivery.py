@@ -8,12 +8,14 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
+_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     """Make the tables of the delivery engine."""
     op.create_table(
         "alerts",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", _NUMBER, nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
@@ -34,7 +36,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "lanes",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", _NUMBER, nullable=False),
         sa.Column("installation", sa.Text(), nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), server_default="healthy", nullable=False),
@@ -59,7 +61,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "receipts",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", _NUMBER, nullable=False),
         sa.Column("hook", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("teller", sa.Text(), nullable=False),
@@ -69,7 +71,7 @@ def upgrade() -> None:
     op.create_index("ix_receipts_teller", "receipts", ["teller", "id"], unique=False)
     op.create_table(
         "statements",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", _NUMBER, nullable=False),
         sa.Column("statement_id", sa.Text(), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
@@ -77,7 +79,7 @@ def upgrade() -> None:
         sa.Column("accepted_at", sa.Double(), nullable=False),
         sa.Column("planned_at", sa.Double(), nullable=True),
         sa.Column("note", sa.Text(), nullable=True),
-        sa.Column("replays", sa.Integer(), nullable=True),
+        sa.Column("replays", _NUMBER, nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_statements")),
         sa.UniqueConstraint("statement_id", name=op.f("uq_statements_statement_id")),
         sqlite_autoincrement=True,
@@ -100,8 +102,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "incidents",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("lane_id", sa.Integer(), nullable=False),
+        sa.Column("id", _NUMBER, nullable=False),
+        sa.Column("lane_id", _NUMBER, nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("installation", sa.Text(), nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
@@ -135,10 +137,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "deliveries",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", _NUMBER, nullable=False),
         sa.Column("uid", sa.Text(), nullable=False),
-        sa.Column("incident_id", sa.Integer(), nullable=False),
-        sa.Column("lane_id", sa.Integer(), nullable=False),
+        sa.Column("incident_id", _NUMBER, nullable=False),
+        sa.Column("lane_id", _NUMBER, nullable=False),
         sa.Column("statement_id", sa.Text(), nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("severity", sa.Text(), nullable=False),
@@ -210,7 +212,7 @@ def upgrade() -> None:
     op.create_index("ix_deliveries_statement_id", "deliveries", ["statement_id"], unique=False)
     op.create_table(
         "holders",
-        sa.Column("incident_id", sa.Integer(), nullable=False),
+        sa.Column("incident_id", _NUMBER, nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),

@@ -1,0 +1,146 @@
+"""Deliveries as an operator sees them: which there are, as rows and as JSON."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from hostspec.demonstration import Table
+from hostspec.host.ages import age, iso
+from hostspec.host.lanes import Lanes
+from hostspec.host.screen import printable
+
+if TYPE_CHECKING:
+    from hostspec.delivery.desk import Desk, Entry
+
+HELD: Final = "held"
+GIVEN_UP: Final = ("set aside", "refused", "uncertain", "stranded")
+DONE: Final = ("delivered", "collapsed", "dropped")
+STATES: Final = ("waiting", HELD, *GIVEN_UP, *DONE)
+"""What a delivery may be, in the words of the commands."""
+
+RECENT: Final = 20
+"""Finished deliveries that are shown beside those that somebody should look at."""
+
+_COLUMNS: Final = ("id", "state", "what", "service", "alert", "age", "why")
+
+
+def find(desk: Desk, states: Sequence[str], most: int) -> tuple[Entry, ...]:
+    """Find deliveries, the newest first.
+
+    Args:
+        desk: where they are.
+        states: of `STATES`; empty for those that are not done with, and the most recent others.
+        most: of each kind.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    from hostspec.delivery.verdict import DeliveryState  # noqa: PLC0415 -- as heavy as the engine
+
+    if not states:
+        recent = desk.deliveries([DeliveryState(each) for each in DONE], most=min(most, RECENT))
+        return _newest_first(find(desk, ("waiting", HELD, *GIVEN_UP), most), recent)
+    found: list[Sequence[Entry]] = []
+    finished = [DeliveryState(each) for each in states if each not in ("waiting", HELD)]
+    if finished:
+        found.append(desk.deliveries(finished, most=most))
+    for state, held in (("waiting", False), (HELD, True)):
+        if state in states:
+            found.append(desk.deliveries([DeliveryState.WAITING], held=held, most=most))
+    return _newest_first(*found)
+
+
+def _newest_first(*several: Iterable[Entry]) -> tuple[Entry, ...]:
+    found = {entry.id: entry for entry in itertools.chain(*several)}
+    return tuple(found[number] for number in sorted(found, reverse=True))
+
+
+def state_of(entry: Entry) -> str:
+    """Give the one word for how a delivery stands."""
+    if entry.sending:
+        return "sending"
+    return HELD if entry.held else str(entry.state)
+
+
+def table(entries: Iterable[Entry], lanes: Lanes, now: float) -> Table:
+    """Make a table of deliveries."""
+    rows = tuple(row(entry, lanes, now) for entry in entries)
+    return Table("Deliveries", _COLUMNS, rows)
+
+
+def row(entry: Entry, lanes: Lanes, now: float) -> tuple[str, ...]:
+    """Make one row of the table."""
+    delivery = entry.delivery
+    told = (lanes.name_of(delivery.place), delivery.alert.key)
+    what = str(delivery.operation)
+    where = map(printable, told)
+    return (str(entry.id), state_of(entry), what, *where, age(entry.accepted_at, now), _why(entry))
+
+
+def _why(entry: Entry) -> str:
+    reason = _reason(entry)
+    tries = f"{entry.attempts} attempts" if entry.attempts > 1 else ""
+    others = f"stands for {entry.collapsed} others" if entry.collapsed else ""
+    return printable("; ".join(filter(None, (tries, others, reason))))
+
+
+def _reason(entry: Entry) -> str:
+    if str(entry.state) == "delivered":
+        return ""  # what the provider says then is of no use to anybody
+    return entry.reason or (entry.lane_reason if entry.held else "")
+
+
+def as_json(entry: Entry, lanes: Lanes) -> dict[str, Any]:
+    """Give a delivery for machines."""
+    delivery = entry.delivery
+    return {
+        "id": entry.id,
+        "incident": entry.incident_id,
+        "state": state_of(entry),
+        "operation": str(delivery.operation),
+        "service": lanes.name_of(delivery.place),
+        "correlation_key": delivery.place.correlation_key,
+        "alert": {"scope": delivery.alert.scope, "key": delivery.alert.key},
+        "severity": str(delivery.severity),
+        "rules": list(delivery.rules),
+        "accepted_at": iso(entry.accepted_at),
+        "next_attempt_at": iso(entry.due) if entry.finished_at is None else None,
+        "finished_at": iso(entry.finished_at),
+        "attempts": entry.attempts,
+        "collapsed": entry.collapsed,
+        "outcome": None if entry.outcome is None else str(entry.outcome),
+        "reason": _reason(entry),
+    }
+
+
+def counts(desk: Desk) -> str:
+    """Say in a line how many deliveries are not done with.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    held, by_state = desk.unsettled()
+    told = {str(state): count for state, count in by_state.items()}
+    told["waiting"] = told.get("waiting", 0) - held
+    told[HELD] = held
+    words = (f"{told[each]} {each}" for each in STATES if told.get(each))
+    unplanned = desk.backlog().unplanned
+    still = (f"{unplanned} still to be planned",) if unplanned else ()
+    return ", ".join((*words, *still)) or "Nothing waits."
+
+
+class Changes:
+    """Says which deliveries changed between two looks."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[object, ...]] = {}
+
+    def among(self, entries: Sequence[Entry]) -> Iterator[Entry]:
+        """Give those that are new or changed since the last look, the oldest first."""
+        before = self._seen
+        self._seen = {each.id: (state_of(each), each.attempts) for each in entries}
+        for entry in reversed(entries):
+            if before.get(entry.id) != self._seen[entry.id]:
+                yield entry

@@ -1,0 +1,246 @@
+"""The commands that show what became of alerts, and let a person decide about it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+
+from hostspec.host import closing, configuration, deliveries, incidents, store, work
+from hostspec.host.accounts import at_hand
+from hostspec.host.commands import example, speaks_plainly, with_config, with_timeout
+from hostspec.host.configuration import Configuration
+from hostspec.host.following import summary
+from hostspec.host.incidents import Reach
+from hostspec.host.lanes import Lanes
+from hostspec.host.screen import Screen, columns, printable
+from hostspec.host.source import Source, refuse
+
+if TYPE_CHECKING:
+    from hostspec.delivery.desk import Desk, Entry
+
+MOST: Final = 100
+"""Deliveries or incidents of a kind that are listed where nobody says how many."""
+
+REPLAYED_TOGETHER: Final = 1000
+"""Replays that are followed at once."""
+
+AGAIN: Final = 1.0
+"""Seconds between two looks of `deliveries --watch`."""
+
+_with_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
+_with_most = click.option(
+    "--most", type=click.IntRange(1), default=MOST, show_default=True, help="How many of a kind."
+)
+
+
+@attrs.frozen(eq=False)
+class _Look:
+    """The store, and what names what is in it."""
+
+    desk: Desk
+    lanes: Lanes
+    reach: Reach
+
+
+@contextlib.contextmanager
+def _look(path: Path) -> Iterator[_Look]:
+    """Look into the store of a configuration, whatever is wrong with its rules."""
+    from hostspec.delivery.desk import Desk  # noqa: PLC0415 -- libraries that take their time
+
+    with at_hand(path) as accounts, store.database_of(accounts.source) as database:
+        installations = accounts.installations()
+        lanes = Lanes.of(Configuration(accounts.plugins, installations, ()))
+        desk = Desk(database, accounts.plugins, time.time)
+        yield _Look(desk, lanes, Reach.of(accounts.plugins, installations))
+
+
+@click.command(name="deliveries", short_help="Show what waits, was given up, or was sent.")
+@with_config
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice(deliveries.STATES),
+    help="Only those in this state; may be given several times.",
+)
+@_with_most
+@click.option("--watch", is_flag=True, help="Go on showing what changes, until Ctrl-C.")
+@_with_json
+@speaks_plainly
+@example("alerthost deliveries --state refused --state 'set aside'")
+def deliveries_command(
+    path: Path, *, states: tuple[str, ...], most: int, watch: bool, as_json: bool
+) -> None:
+    """Show deliveries: those that wait or were given up, and the most recent others.
+
+    A delivery that is held waits for somebody to mend what the last column says.
+    """
+    screen = Screen()
+    with _look(path) as look:
+        if watch:
+            _watch(look, states, most, screen, as_json=as_json)
+        else:
+            _list(look, states, most, screen, as_json=as_json)
+    sys.exit(1 if screen.is_broken else 0)
+
+
+def _found(look: _Look, states: Sequence[str], most: int) -> Sequence[Entry]:
+    return deliveries.find(look.desk, states, most) if look.desk.exists else ()
+
+
+def _list(look: _Look, states: Sequence[str], most: int, screen: Screen, *, as_json: bool) -> None:
+    found = _found(look, states, most)
+    if as_json:
+        _give([deliveries.as_json(entry, look.lanes) for entry in found], screen)
+        return
+    if found:
+        screen.table(deliveries.table(found, look.lanes, time.time()))
+    screen.say(_counts(look), "bold")
+
+
+def _counts(look: _Look) -> str:
+    return deliveries.counts(look.desk) if look.desk.exists else "Nothing was accepted yet."
+
+
+def _watch(look: _Look, states: Sequence[str], most: int, screen: Screen, *, as_json: bool) -> None:
+    changes = deliveries.Changes()
+    with contextlib.suppress(KeyboardInterrupt), screen.live() as live:
+        while not screen.is_broken:
+            found = _found(look, states, most)
+            if live is not None and not as_json:
+                live(deliveries.table(found, look.lanes, time.time()), _counts(look))
+            else:
+                for entry in changes.among(found):
+                    _show_change(entry, look, screen, as_json=as_json)
+            time.sleep(AGAIN)
+
+
+def _show_change(entry: Entry, look: _Look, screen: Screen, *, as_json: bool) -> None:
+    if as_json:
+        _give(deliveries.as_json(entry, look.lanes), screen)
+        return
+    number, *cells = deliveries.row(entry, look.lanes, time.time())
+    screen.say(columns((number.rjust(6), *cells), (6, 10, 11, 16, 20, 6)))
+
+
+def _give(value: Any, screen: Screen) -> None:
+    screen.give(json.dumps(value, ensure_ascii=False))
+
+
+@click.command(short_help="Try deliveries again that were given up.")
+@with_config
+@click.option("--all", "everything", is_flag=True, help="All of them, but the uncertain.")
+@click.option("--as-is", is_flag=True, help="As they were planned, even if the problem is over.")
+@with_timeout
+@click.argument("ids", metavar="[ID]...", type=int, nargs=-1)
+@speaks_plainly
+@example("alerthost replay 12")
+def replay(
+    path: Path, *, everything: bool, as_is: bool, timeout: float, ids: tuple[int, ...]
+) -> None:
+    """Try the deliveries again that were refused, set aside, stranded or uncertain.
+
+    Each is planned anew by the rules of today, so that nobody is paged for a problem that is
+    over. With --all those that are uncertain are left out: repeated, they may be there twice.
+    """
+    if everything == bool(ids):
+        refuse("ID", "name the deliveries to replay, or say --all; `alerthost deliveries` has them")
+    source = Source.read(path)
+    loaded = configuration.load(source)
+    screen = Screen()
+    with work.begun(source, loaded, screen) as begun:
+        numbers = ids or closing.given_up(begun.engine.desk)
+        with screen.progress("replaying", len(numbers)) as progress:
+            following = begun.following(advance=progress.advance)
+            for number in itertools.takewhile(lambda _: not begun.interrupts.count, numbers):
+                closing.replay(begun.engine.desk, number, following, as_is=as_is)
+                begun.make_room(following, REPLAYED_TOGETHER)
+            begun.wait(following, timeout)
+            begun.finish(following)
+    screen.say(summary(following.tally, "replay"), "bold")
+    work.tell_rest(following.tally, screen)
+    sys.exit(0 if following.tally.all_well and not screen.is_broken else 1)
+
+
+@click.command(short_help="Give deliveries up for good.")
+@with_config
+@click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
+@speaks_plainly
+@example("alerthost drop 12")
+def drop(path: Path, ids: tuple[int, ...]) -> None:
+    """Give the deliveries up for good that wait or were given up: nobody is told of them."""
+    screen = Screen()
+    done = True
+    with _look(path) as look:
+        for number in ids:
+            fault = closing.drop(look.desk, number)
+            done = done and not fault
+            if fault:
+                screen.complain(printable(fault))
+            else:
+                screen.say(f"dropped {number}", "green")
+    sys.exit(0 if done and not screen.is_broken else 1)
+
+
+@click.command(name="incidents", short_help="Show what is open, and where.")
+@with_config
+@click.option("--account", metavar="NAME", help="Only those in one account.")
+@_with_most
+@_with_json
+@speaks_plainly
+@example("alerthost incidents --account acme")
+def incidents_command(path: Path, *, account: str | None, most: int, as_json: bool) -> None:
+    """Show the incidents that are open: where they went, since when, and who holds them.
+
+    What is stranded or cut off can be closed by nobody here; close it at the provider.
+    """
+    screen = Screen()
+    with _look(path) as look:
+        found = closing.incidents_of(look.desk, account, most)
+        if as_json:
+            _give([incidents.as_json(case, look.lanes, look.reach) for case in found], screen)
+        elif found:
+            screen.table(incidents.table(found, look.lanes, look.reach, time.time()))
+        else:
+            screen.say("Nothing is open.", "bold")
+    sys.exit(1 if screen.is_broken else 0)
+
+
+@click.command(short_help="Close incidents by hand.")
+@with_config
+@click.option(
+    "--here", is_flag=True, help="Only forget them here: they were closed at the provider."
+)
+@with_timeout
+@click.argument("ids", metavar="INCIDENT...", type=int, nargs=-1, required=True)
+@speaks_plainly
+@example("alerthost resolve 7")
+def resolve(path: Path, *, here: bool, timeout: float, ids: tuple[int, ...]) -> None:
+    """Close the incidents at their provider, whoever holds them open.
+
+    An alert that goes on firing opens a new one with its next statement.
+    """
+    screen = Screen()
+    if here:
+        with _look(path) as look:
+            closed = [closing.forget(look.desk, number, screen) for number in ids]
+        sys.exit(0 if all(closed) and not screen.is_broken else 1)
+    source = Source.read(path)
+    loaded = configuration.load(source)
+    with work.begun(source, loaded, screen) as begun:
+        following = closing.resolve(begun, ids, timeout)
+    screen.say(summary(following.tally, "incident"), "bold")
+    work.tell_rest(following.tally, screen)
+    sys.exit(0 if following.tally.all_well and not screen.is_broken else 1)
+
+
+COMMANDS: Final = (deliveries_command, replay, drop, incidents_command, resolve)

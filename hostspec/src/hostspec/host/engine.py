@@ -1,0 +1,54 @@
+"""The engine of a configuration: its rules and accounts, working on its store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from hostspec.host import store
+from hostspec.host.configuration import Configuration
+from hostspec.host.source import Source
+
+if TYPE_CHECKING:
+    from hostspec.delivery.engine import Engine, Watch
+
+
+def build(source: Source, loaded: Configuration, *, watch: Watch | None = None) -> Engine:
+    """Make the engine of a configuration; whoever has it closes its ``database``.
+
+    Every installation is given to it, for what was opened through one that no rule names any
+    more is followed up as well. Nothing is made, and no thread started, before it is used.
+
+    Args:
+        source: names the store.
+        loaded: what the engine works by.
+        watch: is told of each attempt.
+
+    Raises:
+        ConfigurationError: the table ``[store]`` is wrong.
+        StoreError: the database cannot be.
+    """
+    from hostspec.delivery.engine import Engine  # noqa: PLC0415 -- libraries that take their time
+
+    database = store.database_of(source)
+    return Engine(
+        database,
+        loaded.plugins,
+        loaded.rules,
+        installations=loaded.installations,
+        watch=watch,
+    )
+
+
+@contextlib.contextmanager
+def opened(source: Source, loaded: Configuration) -> Iterator[Engine]:
+    """Make the engine of a configuration for a while; it is neither started nor stopped.
+
+    Raises:
+        ConfigurationError: the table ``[store]`` is wrong.
+        StoreError: the database cannot be.
+    """
+    engine = build(source, loaded)
+    with engine.database:
+        yield engine

@@ -1,0 +1,128 @@
+"""Incidents as an operator sees them: where they went, who holds them, and what is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from hostspec.demonstration import Table
+from hostspec.host.ages import age, iso
+from hostspec.host.lanes import Lanes
+from hostspec.host.screen import printable
+from hostspec.incident import IncidentState
+from hostspec.kernel.plugins import Plugins
+from hostspec.provider import Installation
+
+if TYPE_CHECKING:
+    from hostspec.delivery.desk import Case, Desk
+
+STRANDED: Final = "stranded"
+CUT_OFF: Final = "cut off"
+
+_COLUMNS: Final = ("id", "state", "service", "incident", "since", "held by", "link")
+
+
+@attrs.frozen
+class Reach:
+    """What is enabled and connected, so that what was opened through it can be closed.
+
+    Attributes:
+        plugins: enabled.
+        installations: connected, by name.
+    """
+
+    plugins: Plugins
+    installations: frozenset[str]
+
+    @classmethod
+    def of(cls, plugins: Plugins, installations: Iterable[Installation[Any]]) -> Reach:
+        """Make the one of a configuration."""
+        return cls(plugins, frozenset(each.name for each in installations))
+
+    def gone(self, action: str, installation: str) -> str:
+        """Say what is gone of a way to an incident; empty where nothing is."""
+        missing = []
+        if action not in self.plugins.actions:
+            missing.append(f"the action {action}, for no enabled plugin offers it")
+        if installation not in self.installations:
+            missing.append(f"the account {installation}")
+        return " and ".join(missing)
+
+
+def cut_off(desk: Desk, reach: Reach) -> Sequence[str]:
+    """Tell of open incidents that nobody here can close any more, and what to do.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    if not desk.exists:
+        return ()
+    return [
+        f"{_counted(count)} open at {installation} can be closed by nobody here: "
+        f"{gone} is gone. Bring it back, or close them there and tell it with "
+        "`alerthost resolve --here`; `alerthost incidents` lists them"
+        for (action, installation), count in sorted(desk.ways().items())
+        if (gone := reach.gone(action, installation))
+    ]
+
+
+def _counted(count: int) -> str:
+    return "1 incident" if count == 1 else f"{count} incidents"
+
+
+def state_of(case: Case, reach: Reach) -> str:
+    """Give the one word for how an incident stands."""
+    place = case.incident.place
+    if case.stranded:
+        return STRANDED
+    if reach.gone(place.action, place.installation):
+        return CUT_OFF
+    if not case.incident.holders:
+        return "resolving"
+    if not case.told or case.incident.state is IncidentState.RESOLVED:
+        return "not told yet"
+    return str(case.incident.state)
+
+
+def table(cases: Iterable[Case], lanes: Lanes, reach: Reach, now: float) -> Table:
+    """Make a table of incidents; the column of links is there if one is known."""
+    rows = [row(case, lanes, reach, now) for case in cases]
+    wide = len(_COLUMNS) if any(each[-1] for each in rows) else len(_COLUMNS) - 1
+    return Table("Incidents", _COLUMNS[:wide], tuple(each[:wide] for each in rows))
+
+
+def row(case: Case, lanes: Lanes, reach: Reach, now: float) -> tuple[str, ...]:
+    """Make one row of the table."""
+    place = case.incident.place
+    holders = ", ".join(each.key for each in case.incident.holders) or "nobody"
+    held = "itself" if holders == place.correlation_key else holders
+    return (
+        str(case.id),
+        state_of(case, reach),
+        printable(lanes.name_of(place)),
+        printable(place.correlation_key),
+        age(case.opened_at, now),
+        printable(held),
+        printable(lanes.link_of(place)),
+    )
+
+
+def as_json(case: Case, lanes: Lanes, reach: Reach) -> dict[str, Any]:
+    """Give an incident for machines."""
+    incident = case.incident
+    return {
+        "id": case.id,
+        "state": state_of(case, reach),
+        "service": lanes.name_of(incident.place),
+        "action": incident.place.action,
+        "correlation_key": incident.place.correlation_key,
+        "severity": str(incident.severity),
+        "may_be_open": case.may_be_open,
+        "holders": [{"scope": each.scope, "key": each.key} for each in incident.holders],
+        "rules": list(incident.rules),
+        "opened_at": iso(case.opened_at),
+        "changed_at": iso(case.changed_at),
+        "link": lanes.link_of(incident.place) or None,
+    }

@@ -1,0 +1,188 @@
+"""What ``alerthost run`` counts, and how Prometheus reads it.
+
+Labels are names of a configuration, outcomes and fields: no secret, and never more than some
+hundred of each.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from hostspec.delivery.desk import Backlog
+from hostspec.delivery.dispatch import Claim
+from hostspec.host.lanes import Lanes
+from hostspec.incident import Place
+from hostspec.outcome import Outcome, OutcomeKind, Receipt
+from hostspec.store.errors import StoreError
+
+_LANE: Final = ("provider", "lane")
+_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 14400)
+_MOST_REASONS: Final = 100
+
+
+class Metrics:
+    """Counts, for as long as the process lives; a reload takes nothing from it.
+
+    Args:
+        backlog: says how much waits.
+        clock: gives the time, in seconds of the epoch.
+
+    Attributes:
+        lanes: how to call them, by the configuration that is in use.
+    """
+
+    def __init__(self, backlog: Callable[[], Backlog], clock: Callable[[], float]) -> None:
+        self.lanes = Lanes()
+        # a second series for each, of the moment in which it began
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # has no annotations
+        self._registry = registry = CollectorRegistry()
+        self._reasons: set[str] = set()
+        self._lock = threading.Lock()
+
+        def counter(name: str, text: str, labels: Iterable[str]) -> Counter:
+            return Counter(f"alerthost_{name}", text, tuple(labels), registry=registry)
+
+        self._requests = counter("requests", "Requests that were answered.", ("path", "status"))
+        self._accepted = counter("accepted", "Statements that were accepted.", ("path",))
+        self._repaired = counter(
+            "repaired",
+            "Fields of deliveries and of their alerts that were repaired.",
+            (*_LANE, "reason"),
+        )
+        self._delivered = counter("delivered", "Deliveries that the provider took.", _LANE)
+        self._retried = counter(
+            "retried",
+            "Attempts after the first, by what the one before came to.",
+            (*_LANE, "reason"),
+        )
+        self._set_aside = counter(
+            "set_aside",
+            "Deliveries that failed while others got through.",
+            (*_LANE, "reason"),
+        )
+        self._refused = counter("refused", "Deliveries that the provider will never take.", _LANE)
+        self._stranded = counter(
+            "stranded", "Deliveries whose incident is under a key that is not held any more.", _LANE
+        )
+        self._uncertain = counter(
+            "uncertain", "Deliveries that may have arrived, and are not repeated.", _LANE
+        )
+        self._dropped = counter("dropped", "Deliveries that a person dropped.", _LANE)
+        self._spared = counter(
+            "spared", "Deliveries that another one stands for, or that came too late.", _LANE
+        )
+        self._late = counter("late", "Deliveries that waited longer than they should.", _LANE)
+        self._reloads = counter("reloads", "Times the configuration was read anew.", ("result",))
+        self._seconds = Histogram(
+            "alerthost_delivery_seconds",
+            "From accepted to delivered.",
+            _LANE,
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        registry.register(_Waiting(backlog, clock))
+        ProcessCollector(registry=registry)
+
+    def answered(self, path: str, status: int) -> None:
+        """Count a request."""
+        self._requests.labels(path, str(status)).inc()
+
+    def accepted(self, path: str, count: int) -> None:
+        """Count statements that were accepted."""
+        self._accepted.labels(path).inc(count)
+
+    def reloaded(self, *, well: bool) -> None:
+        """Count a reload."""
+        self._reloads.labels("done" if well else "refused").inc()
+
+    def attempted(self, claim: Claim, outcome: Outcome, now: float) -> None:
+        """Count an attempt."""
+        lane = self._lane(claim.delivery.place)
+        if claim.attempt > 1:
+            self._retried.labels(*lane, claim.last_outcome or "interrupted").inc()
+        if outcome.delivered:
+            self._seconds.labels(*lane).observe(max(0.0, now - claim.accepted_at))
+
+    def delivered(self, receipt: Receipt) -> None:
+        """Count what a provider took."""
+        lane = self._lane(receipt.delivery.place)
+        self._delivered.labels(*lane).inc()
+        for repair in receipt.delivery.repairs:
+            field = repair.field.partition(".")[0].partition("[")[0]
+            self._repaired.labels(*lane, self._bounded(field)).inc()
+
+    def delayed(self, receipt: Receipt) -> None:
+        """Count what is late."""
+        self._late.labels(*self._lane(receipt.delivery.place)).inc()
+
+    def undelivered(self, receipt: Receipt) -> None:
+        """Count what was given up, by the state that its last outcome led to."""
+        lane = self._lane(receipt.delivery.place)
+        kind = receipt.outcome.kind if receipt.outcome else None
+        if receipt.reason or kind is None:
+            self._dropped.labels(*lane).inc()
+        elif kind is OutcomeKind.REFUSED:
+            self._refused.labels(*lane).inc()
+        elif kind is OutcomeKind.UNCERTAIN:
+            self._uncertain.labels(*lane).inc()
+        elif kind is OutcomeKind.MISCONFIGURED:  # else it would wait for a repair
+            self._stranded.labels(*lane).inc()
+        else:
+            self._set_aside.labels(*lane, kind).inc()
+
+    def spared(self, receipt: Receipt) -> None:
+        """Count what is not needed any more."""
+        self._spared.labels(*self._lane(receipt.delivery.place)).inc()
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """Give everything in a form that a scraper accepts, and the name of the form."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def _lane(self, place: Place) -> tuple[str, str]:
+        return self.lanes.provider_of(place), self.lanes.name_of(place)
+
+    def _bounded(self, reason: str) -> str:
+        """Keep the fields that strangers make up from becoming a label each."""
+        with self._lock:
+            if reason in self._reasons or len(self._reasons) < _MOST_REASONS:
+                self._reasons.add(reason)
+                return reason
+        return "other"
+
+
+class _Waiting(Collector):
+    """Looks at the store when it is asked; a store that fails has nothing to tell."""
+
+    def __init__(self, backlog: Callable[[], Backlog], clock: Callable[[], float]) -> None:
+        self._backlog = backlog
+        self._clock = clock
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            backlog = self._backlog()
+        except StoreError:
+            return
+        waiting = GaugeMetricFamily("alerthost_backlog", "How much waits.", labels=["what"])
+        waiting.add_metric(["statements"], backlog.unplanned)
+        waiting.add_metric(["deliveries"], backlog.waiting)
+        yield waiting
+        age = 0.0 if backlog.oldest is None else max(0.0, self._clock() - backlog.oldest)
+        yield GaugeMetricFamily(
+            "alerthost_oldest_waiting_seconds",
+            "How long ago the oldest of what waits was accepted; 0 where nothing waits.",
+            value=age,
+        )

@@ -1,0 +1,78 @@
+"""The command that runs until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from hostspec.host.commands import example, speaks_plainly, with_config
+from hostspec.host.screen import printable
+
+
+class _Plain(logging.Formatter):
+    """One line for each message, whatever is in it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- logging's name
+        return printable(super().formatMessage(record))
+
+
+class _Signals:
+    """Keeps the signals that came, in their order; the second one that ends does so at once."""
+
+    def __init__(self) -> None:
+        self._came: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._is_ending = False
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._note)
+
+    def next(self) -> int:
+        """Wait for the next one."""
+        return self._came.get()
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number != signal.SIGHUP:
+            if self._is_ending:
+                os._exit(1)
+            self._is_ending = True
+        self._came.put(number)
+
+
+@click.command(short_help="Take alerts over HTTP, and deliver them.")
+@with_config
+@speaks_plainly
+@example("alerthost run --config /etc/alerthost/alerthost.toml")
+def run(path: Path) -> None:
+    """Take alerts over HTTP and deliver them, until it is told to stop.
+
+    An alert is on the disk before it is answered for, and is tried until it is delivered.
+    SIGTERM or Ctrl-C finishes what is being sent, within 10 s; a second one ends at once.
+    SIGHUP reads the configuration anew. Logs to standard error.
+    """
+    signals = _Signals()
+    _log_plainly()
+    from hostspec.host.running import Running  # noqa: PLC0415 -- libraries that take their time
+
+    running = Running(path)
+    while signals.next() == signal.SIGHUP:
+        threading.Thread(target=running.reload, name="hostspec reload", daemon=True).start()
+    logging.getLogger("hostspec").info("stopping: what is being sent is finished")
+    running.stop()
+    sys.exit(0)
+
+
+def _log_plainly() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        _Plain("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z")
+    )
+    logging.raiseExceptions = False  # who reads the log may be gone: that must not end anything
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("hostspec").setLevel(logging.INFO)

@@ -1,0 +1,186 @@
+"""What ``alerthost run`` runs: an engine and a front, put in place of each other on a reload."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from hostspec.delivery.desk import Backlog
+from hostspec.faults import Fault
+from hostspec.host import configuration, http_table
+from hostspec.host import engine as engines
+from hostspec.host.configuration import Configuration
+from hostspec.host.front import Front, Room, Serving
+from hostspec.host.incidents import Reach, cut_off
+from hostspec.host.lanes import Lanes
+from hostspec.host.listener import Listener
+from hostspec.host.metrics import Metrics
+from hostspec.host.observer import Observer
+from hostspec.host.source import ConfigurationError, Source
+from hostspec.store.errors import StoreError
+
+_log = logging.getLogger("hostspec")
+
+STOP_WITHIN: Final = 8.0
+"""Seconds in which everything is finished, or left for the next start to take up."""
+
+
+@attrs.frozen(eq=False)
+class _Loaded:
+    """A configuration that is about to be used."""
+
+    source: Source
+    configuration: Configuration
+    serving: Serving
+
+
+class Running:
+    """An engine that works, and a front that takes alerts for it.
+
+    Args:
+        path: of the configuration.
+
+    Raises:
+        ConfigurationError: the configuration is wrong, or nobody can listen there.
+        StoreError: the store cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._metrics = Metrics(self._backlog, time.time)
+        self._observer = Observer(self._metrics)
+        self._reloading = threading.Lock()
+        self._retiring: list[threading.Thread] = []
+        loaded = self._load()
+        self._front = Front(loaded.serving, self._metrics)
+        with _closing_on_failure(loaded):
+            self._listener = self._listen(loaded)
+            self._begin(loaded, self._listener)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self._listener.url
+
+    def reload(self) -> bool:
+        """Read the configuration anew and use it; or say why not, and change nothing."""
+        with self._reloading:
+            if self._front.stopping:
+                return False
+            try:
+                self._replace()
+            except ConfigurationError as error:
+                told = [str(fault) for fault in error.faults]
+            except StoreError as error:
+                told = [str(error)]
+            else:
+                told = []
+        for text in told:
+            _log.error("%s", text)
+        if told:
+            _log.error("not reloaded: what was read before stays in use")
+        self._metrics.reloaded(well=not told)
+        return not told
+
+    def stop(self) -> bool:
+        """Finish what is in flight; say whether all of it was, in the time there is."""
+        deadline = time.monotonic() + STOP_WITHIN
+
+        def left() -> float:
+            return max(0.0, deadline - time.monotonic())
+
+        self._front.stopping = True
+        self._listener.close()
+        if self._reloading.acquire(timeout=left()):  # one that is under way comes to its end
+            self._reloading.release()
+        engine = self._front.serving.engine
+        finished = engine.stop(left())
+        finished = self._listener.join(left()) and finished
+        for thread in self._retiring:
+            thread.join(left())
+        if finished and not any(thread.is_alive() for thread in self._retiring):
+            engine.database.close()
+            _log.info("stopped")
+            return True
+        _log.warning("stopped before all was answered; the next start takes it up")
+        return False
+
+    def _load(self) -> _Loaded:
+        source = Source.read(self._path)
+        own = {"alerthost": self._observer}
+        loaded = configuration.load(source, ready=True, listening=True, own=own)
+        table = http_table.read(source)
+        engine = engines.build(source, loaded, watch=self._metrics.attempted)
+        return _Loaded(source, loaded, Serving(engine, table, Room(engine.desk, table.backlog)))
+
+    def _replace(self) -> None:
+        loaded = self._load()
+        old, listener = self._front.serving, self._listener
+        new = loaded.serving
+        with _closing_on_failure(loaded):
+            if new.engine.database.name != old.engine.database.name:
+                reason = "is another one; what waits here would stay behind, so stop and start"
+                loaded.source.refuse([Fault("store.url", reason)])
+            if new.table.address != old.table.address:
+                listener = self._listen(loaded)
+            self._begin(loaded, listener)
+        replaced = None if listener is self._listener else self._listener
+        self._listener = listener
+        thread = threading.Thread(target=_retire, args=(old, replaced), daemon=True)
+        thread.start()
+        self._retiring = [each for each in self._retiring if each.is_alive()] + [thread]
+        _log.info("reloaded")
+
+    def _listen(self, loaded: _Loaded) -> Listener:
+        table = loaded.serving.table
+        try:
+            return Listener(table.address, self._front.app)
+        except OSError as error:
+            why = str(error.strerror).partition(" (")[0]  # after which Python says where
+            reason = f"cannot listen on {table.listen}: {why}"
+            loaded.source.refuse([Fault("http.listen", reason)])
+
+    def _begin(self, loaded: _Loaded, listener: Listener) -> None:
+        """Start what was loaded, and serve with it from now on."""
+        serving = loaded.serving
+        try:
+            serving.engine.start()
+        except StoreError:
+            listener.close_unless_started()
+            raise
+        self._front.serving = serving
+        self._metrics.lanes = Lanes.of(loaded.configuration)
+        listener.start()
+        reach = Reach.of(loaded.configuration.plugins, loaded.configuration.installations)
+        for note in (*loaded.configuration.notes(), *cut_off(serving.engine.desk, reach)):
+            _log.warning("note: %s", note)
+        open_to = "" if serving.table.token else ", without a token: to all on this machine"
+        _log.info("listening on %s%s", listener.url, open_to)
+
+    def _backlog(self) -> Backlog:
+        return self._front.serving.engine.desk.backlog()
+
+
+@contextlib.contextmanager
+def _closing_on_failure(loaded: _Loaded) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        loaded.serving.engine.database.close()
+        raise
+
+
+def _retire(serving: Serving, listener: Listener | None) -> None:
+    """Finish what was begun before a reload."""
+    if listener is not None:
+        listener.close()
+        listener.join()
+    serving.engine.stop()
+    serving.engine.database.close()

@@ -1,0 +1,293 @@
+"""Alertmanager's webhook: what becomes of each alert in it, from the real one too."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import alertmanagers
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from serving import TOKEN, post, run
+from workspace import Workspace
+
+from hostspec import Alert, Link
+from hostspec.host import alertmanager
+from hostspec.values import to_json
+
+# as Alertmanager's documentation shows it, filled with what it sends
+PAYLOAD: dict[str, Any] = {
+    "version": "4",
+    "groupKey": '{}:{alertname="DiskFull"}',
+    "truncatedAlerts": 0,
+    "status": "firing",
+    "receiver": "alerthost",
+    "groupLabels": {"alertname": "DiskFull"},
+    "commonLabels": {"alertname": "DiskFull"},
+    "commonAnnotations": {},
+    "externalURL": "http://alertmanager.example:9093",
+    "alerts": [
+        {
+            "status": "firing",
+            "labels": {
+                "alertname": "DiskFull",
+                "instance": "db-1:9100",
+                "job": "node",
+                "cluster": "eu-1",
+                "severity": "page",
+            },
+            "annotations": {
+                "summary": "Disk full\non db-1",
+                "description": "98 % used",
+                "runbook_url": "https://wiki.example/disk",
+            },
+            "startsAt": "2026-11-23T03:14:00.123456789Z",
+            "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "http://prometheus.example:9090/graph?g0.expr=disk",
+            "fingerprint": "3f8b2f2b7d5c1e90",
+        }
+    ],
+}
+
+NAMELESS = "missing, or no text; the labels name the problem"
+UNTIMELY = '"soon" is not an ISO 8601 time; kept in the details'
+LISTLESS = ": alerts: missing, or no list; this takes what Alertmanager's webhook sends"
+
+
+def payload(**changes: Any) -> dict[str, Any]:
+    """Give the payload with some fields of its alert changed; None leaves one out."""
+    changed = copy.deepcopy(PAYLOAD)
+    alert = changed["alerts"][0]
+    for name, value in changes.items():
+        if value is None:
+            del alert[name]
+        else:
+            alert[name] = value
+    return changed
+
+
+def alert_of(content: object, **options: str) -> Alert:
+    (statement,) = alertmanager.read(content, **options)
+    assert statement.alert, statement.faults
+    return statement.alert
+
+
+def repairs(alert: Alert) -> dict[str, str]:
+    return {repair.field: repair.reason for repair in alert.repairs}
+
+
+def faults(content: object) -> list[str]:
+    return [
+        f"{statement.place}: {fault}"
+        for statement in alertmanager.read(content)
+        for fault in statement.faults
+    ]
+
+
+def test_an_alert_is_what_alertmanager_says_of_it() -> None:
+    alert = alert_of(PAYLOAD)
+    assert alert == Alert(
+        "DiskFull/3f8b2f2b7d5c1e90",
+        "Disk full on db-1",
+        severity="critical",
+        source="db-1:9100",
+        component="node",
+        group="eu-1",
+        class_="DiskFull",
+        started_at="2026-11-23T03:14:00.123456Z",
+        labels=PAYLOAD["alerts"][0]["labels"],
+        details={"receiver": "alerthost", **PAYLOAD["alerts"][0]["annotations"]},
+        url="http://prometheus.example:9090/graph?g0.expr=disk",
+        links=[
+            Link("https://wiki.example/disk", "Runbook"),
+            Link("http://alertmanager.example:9093", "Alertmanager"),
+        ],
+    )
+    assert alert.repairs == ()
+
+
+def test_what_resolved_has_the_same_key_and_says_when() -> None:
+    alert = alert_of(payload(status="resolved", endsAt="2026-11-23T04:00:00Z"))
+    assert (alert.key, alert.status) == ("DiskFull/3f8b2f2b7d5c1e90", "resolved")
+    assert alert.details["ends_at"] == "2026-11-23T04:00:00Z"
+    # what one Prometheus calls resolved must not outdate what another one says is firing
+    assert alert.updated_at is None
+
+
+def test_a_scope_keeps_the_alerts_of_tenants_apart() -> None:
+    assert alert_of(PAYLOAD, scope="team-a").scope == "team-a"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"fingerprint": None},
+            {"fingerprint": "missing, or no text; the labels name the problem"},
+        ),
+        ({"fingerprint": 7}, {"fingerprint": "missing, or no text; the labels name the problem"}),
+        ({"status": None}, {"status": "missing; that of the group is taken: firing"}),
+        ({"status": "on"}, {"status": "is unknown; that of the group is taken: firing"}),
+        ({"annotations": [1]}, {"annotations": "no object; kept in the details"}),
+        ({"labels": "a"}, {"labels": "text where an object belongs; kept in the details"}),
+        ({"startsAt": "soon"}, {"started_at": UNTIMELY}),
+        ({"generatorURL": 7}, {"url": "a number became text"}),
+    ],
+)
+def test_what_is_odd_is_repaired(changes: dict[str, Any], told: dict[str, str]) -> None:
+    assert told.items() <= repairs(alert_of(payload(**changes))).items()
+
+
+def test_what_is_missing_is_no_fault() -> None:
+    bare = {"alerts": [{"status": "firing", "labels": {"team": "data"}}]}
+    alert = alert_of(bare)
+    assert alert.summary == alert.key
+    assert alert == alert_of(copy.deepcopy(bare))
+    assert alert.key != alert_of({"alerts": [{"status": "firing", "labels": {"team": "web"}}]}).key
+    assert alert_of({"alerts": [{"status": "FIRING ", "fingerprint": "ab"}]}).key == "ab"
+
+
+def test_labels_name_the_problem_in_whatever_order() -> None:
+    labels = PAYLOAD["alerts"][0]["labels"]
+    keys = {
+        alert_of(payload(fingerprint=None, labels=each)).key
+        for each in (labels, dict(reversed(labels.items())))
+    }
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ([], [": not a JSON object, so no webhook of Alertmanager"]),
+        ({}, [LISTLESS]),
+        (
+            {"alerts": {}},
+            [LISTLESS],
+        ),
+        ({"alerts": [7]}, ["alerts[0]: not a JSON object"]),
+        (
+            {"alerts": [PAYLOAD["alerts"][0], {"status": "on", "labels": {}}]},
+            [
+                "alerts[1]: status: is neither firing or resolved, and nor is that of the group",
+                "alerts[1]: fingerprint: missing, and so are the labels; nothing names the problem",
+            ],
+        ),
+    ],
+)
+def test_what_has_no_meaning_is_refused_with_names(content: object, told: list[str]) -> None:
+    assert faults(content) == told
+
+
+def test_grafana_says_more() -> None:
+    content = payload(
+        values={"B": 22.5},
+        valueString="[ var='B' value=22.5 ]",
+        dashboardURL="https://grafana.example/d/1",
+        panelURL="https://grafana.example/d/1?viewPanel=2",
+        silenceURL="https://grafana.example/silence/new",
+        imageURL="https://grafana.example/1.png",
+    )
+    content["version"] = "1"
+    alert = alert_of(content)
+    assert to_json(alert)["details"]["values"] == {"B": 22.5}
+    assert [link.text for link in alert.links] == [
+        "Runbook",
+        "Dashboard",
+        "Panel",
+        "Silence",
+        "Alertmanager",
+    ]
+    assert [image.src for image in alert.images] == ["https://grafana.example/1.png"]
+
+
+@pytest.mark.parametrize(("count", "told"), [(3, 3), (0, 0), (-1, 0), ("3", 0), (None, 0), ([], 0)])
+def test_alerts_that_were_left_out_are_counted(count: object, told: int) -> None:
+    assert alertmanager.truncated({**PAYLOAD, "truncatedAlerts": count}) == told
+    assert alertmanager.truncated([]) == 0
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted([*PAYLOAD["alerts"][0], "values", "imageURL"])), JSON_VALUES
+    ),
+    st.dictionaries(st.sampled_from(["status", "receiver", "externalURL"]), JSON_VALUES),
+)
+def test_anything_is_an_alert_or_has_a_fault(alert: dict[str, Any], group: dict[str, Any]) -> None:
+    for statement in alertmanager.read({**group, "alerts": [alert, PAYLOAD["alerts"][0]]}):
+        assert (statement.alert is None) == bool(statement.faults)
+        assert statement.alert is None or statement.alert.key.strip()
+
+
+def test_a_group_is_posted(workspace: Workspace) -> None:
+    workspace.configure_http((", 'team=\"data\"'", ""))
+    with run(workspace) as (process, url):
+        content = payload()
+        content["truncatedAlerts"] = 2
+        reply = post(url, content, "/ingest/alertmanager?scope=team-a")
+        assert reply.status == 202
+        assert [(each["scope"], each["key"]) for each in reply.json["statements"]] == [
+            ("team-a", "DiskFull/3f8b2f2b7d5c1e90")
+        ]
+        process.wait_for("Alertmanager left 2 alerts out of a group: raise its max_alerts")
+        workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
+        assert post(url, "{", "/ingest/alertmanager").status == 400
+        reply = post(url, {"alerts": [7]}, "/ingest/alertmanager")
+        assert reply.json["faults"] == [
+            {"place": "alerts[0]", "path": "", "reason": "not a JSON object"}
+        ]
+    assert {body["dedup_key"] for body in workspace.bodies()} == {
+        "team-a/DiskFull/3f8b2f2b7d5c1e90"
+    }
+
+
+RUN_PAGE = Path(__file__).parents[2] / "docs" / "run.md"
+
+
+def documented(url: str, token: Path) -> str:
+    """Give the configuration that the documentation shows, but one that does not wait."""
+    page = RUN_PAGE.read_text(encoding="utf-8")
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    at_once = "  receiver: alerthost\n  group_wait: 10ms\n  group_interval: 10ms\n"
+    for shown, here in (
+        ("  receiver: alerthost\n", at_once),
+        ("http://127.0.0.1:9095", url),
+        ("/run/secrets/alerthost_token", str(token)),
+    ):
+        assert shown in text
+        text = text.replace(shown, here)
+    return text
+
+
+def test_the_real_alertmanager_fires_and_resolves(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.configure_http((", 'team=\"data\"'", ""), http='token = "env:ALERTHOST_TOKEN"')
+    token = tmp_path / "token"
+    token.write_text(TOKEN, encoding="utf-8")
+    with (
+        run(workspace, ALERTHOST_TOKEN=TOKEN) as (_, url),
+        alertmanagers.running(documented(url, token), tmp_path) as teller,
+    ):
+        for instance in ("db-1", "db-2"):
+            alertmanagers.tell(teller, fires=True, instance=instance, severity="critical")
+        workspace.fake.wait_for(
+            lambda fake: [each.state for each in fake.incidents] == ["triggered"] * 4, 30
+        )
+        alertmanagers.tell(teller, fires=False, instance="db-1", severity="critical")
+        workspace.fake.wait_for(
+            lambda fake: [each.state for each in fake.incidents].count("resolved") == 2, 30
+        )
+
+    resolved = {each.dedup_key for each in workspace.fake.incidents if each.state == "resolved"}
+    assert len(resolved) == 1
+    first = workspace.bodies()[0]["payload"]
+    assert (first["summary"], first["severity"]) == ("Disk full on db-1", "critical")
+    assert first["class"] == "DiskFull"

@@ -1,0 +1,562 @@
+"""How statements are followed: in which order they are shown, and how far they are waited for."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import attrs
+import pytest
+
+from hostspec import Alert, Delivery, Operation, OutcomeKind, Place, Severity
+from hostspec.delivery.desk import Entry, Fate
+from hostspec.delivery.engine import Engine
+from hostspec.delivery.inbox import Note
+from hostspec.delivery.verdict import DeliveryState, LaneState
+from hostspec.faults import Fault
+from hostspec.host import following, send
+from hostspec.host.deliveries import Changes, state_of
+from hostspec.host.following import Followed, Following, summary
+from hostspec.host.interrupting import Interrupts
+from hostspec.host.lanes import Lanes
+from hostspec.host.screen import Screen
+from hostspec.host.send import Sending
+from hostspec.host.statements import Statement
+from hostspec.host.work import Work
+from hostspec.parts import Identity
+from hostspec.store.errors import StoreError
+
+NUMBERS = itertools.count(1)
+
+
+def entry(key: str = "disk", **changes: Any) -> Entry:
+    """Make a delivery that was delivered, or as the changes say."""
+    place = Place("pager.page", "acme", "checkout", key)
+    delivery = Delivery(Operation.TRIGGER, place, Identity("", key), Severity.ERROR)
+    made = Entry(
+        id=next(NUMBERS),
+        incident_id=1,
+        statement_id="",
+        delivery=delivery,
+        state=DeliveryState.DELIVERED,
+        sending=False,
+        attempts=1,
+        collapsed=0,
+        accepted_at=0.0,
+        due=0.0,
+        finished_at=1.0,
+        outcome=OutcomeKind.DELIVERED,
+        reason="",
+        lane=LaneState.HEALTHY,
+        lane_reason="",
+    )
+    return attrs.evolve(made, **changes)
+
+
+def waiting(key: str = "disk", **changes: Any) -> Entry:
+    """Make a delivery that was not tried yet, or as the changes say."""
+    new = {"state": DeliveryState.WAITING, "finished_at": None, "attempts": 0, "outcome": None}
+    return entry(key, **{**new, **changes})
+
+
+FAILED: dict[str, Any] = {
+    "attempts": 1,
+    "outcome": OutcomeKind.UNREACHABLE,
+    "reason": "no connection",
+}
+
+
+class Store:
+    """Stands in for an engine: it knows of each statement what a test says."""
+
+    def __init__(self) -> None:
+        self.desk = self
+        self.known: dict[str, Fate] = {}
+        self.accepted: list[list[str]] = []
+        self.failing = False
+        self.idle: Iterator[bool] = itertools.cycle([True])
+        self.settles = True
+        self.looks = 0
+
+    def plan(self, statement: str, *entries: Entry, note: Note | None = None) -> None:
+        self.known[statement] = Fate(statement, note or Note(), entries)
+
+    def fates(self, statement_ids: Sequence[str]) -> Sequence[Fate]:
+        return [self.known.get(each, Fate(each, None, ())) for each in statement_ids]
+
+    def wait_change(self, seen: int, timeout: float) -> int:
+        assert timeout >= 0
+        self.looks += 1
+        return seen + 1
+
+    def wait_idle(self, timeout: float) -> bool:
+        return next(self.idle)
+
+    def accept_many(self, alerts: Sequence[Alert]) -> Sequence[str]:
+        if self.failing:
+            message = "the disk is full"
+            raise StoreError(message)
+        self.accepted.append([alert.key for alert in alerts])
+        for alert in alerts:
+            if self.settles:
+                self.plan(alert.key, entry(alert.key))
+        return [alert.key for alert in alerts]
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+class Sheet(Screen):
+    """A screen that keeps what is shown, one blank between cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[str] = []
+        self.complaints: list[str] = []
+
+    def say(self, text: str = "", style: str = "") -> None:
+        self.shown.append(" ".join(text.split()))
+
+    def complain(self, text: str, style: str = "red") -> None:
+        self.complaints.append(text)
+
+
+@pytest.fixture
+def sheet() -> Sheet:
+    return Sheet()
+
+
+@pytest.fixture
+def followed(store: Store, sheet: Sheet) -> Following:
+    return Following(cast("Engine", store), Lanes(), sheet)
+
+
+@pytest.fixture
+def sending(store: Store, followed: Following) -> Sending:
+    return Sending(cast("Engine", store), followed, Interrupts())
+
+
+def follow(following: Following, *names: str) -> None:
+    for name in names:
+        following.add(Followed.decided(name, name, name))
+
+
+def said(*keys: str) -> list[Statement]:
+    return [
+        Statement(f"line {n}", Alert(key, key, severity="error")) for n, key in enumerate(keys, 1)
+    ]
+
+
+# --- what is shown, and when -----------------------------------------------------------------
+
+
+def test_what_is_known_earlier_is_shown_in_its_turn(
+    followed: Following, store: Store, sheet: Sheet
+) -> None:
+    follow(followed, "one", "two")
+    store.plan("two", entry("two"))
+
+    followed.look(0)
+    assert sheet.shown == []
+    store.plan("one", entry("one"))
+    followed.look(0)
+
+    assert sheet.shown == [
+        "delivered trigger acme/checkout one",
+        "delivered trigger acme/checkout two",
+    ]
+    assert followed.count == 0
+
+
+def test_nobody_waits_long_for_an_earlier_one(
+    followed: Following,
+    store: Store,
+    sheet: Sheet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "IN_ORDER", -1.0)
+    follow(followed, "one", "two")
+    store.plan("one", entry("one"), waiting("one"))
+    store.plan("two", entry("two"))
+
+    followed.look(0)
+
+    assert sheet.shown == [
+        "delivered trigger acme/checkout one",
+        "delivered trigger acme/checkout two",
+    ]
+    assert followed.count == 1
+
+
+def test_what_fails_is_shown_once_and_when_it_is_through(
+    followed: Following, store: Store, sheet: Sheet
+) -> None:
+    follow(followed, "one")
+    tried = waiting("one", **FAILED)
+
+    for again in (
+        tried,
+        attrs.evolve(tried, attempts=2),
+        attrs.evolve(tried, attempts=3, sending=True),
+        attrs.evolve(tried, attempts=3, outcome=OutcomeKind.FAULTED, reason="503"),
+        attrs.evolve(entry("one"), id=tried.id, attempts=4),
+    ):
+        store.plan("one", again)
+        followed.look(0)
+
+    assert sheet.shown == [
+        "unreachable trigger acme/checkout one no connection; it is tried again",
+        "delivered trigger acme/checkout one after 4 attempts",
+    ]
+    assert followed.tally.deliveries == {"delivered": 1}
+
+
+def test_what_was_held_before_is_tried_first(
+    followed: Following,
+    store: Store,
+    sheet: Sheet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    follow(followed, "one")
+    held = waiting("one", lane=LaneState.HELD, lane_reason="wrong key")
+    store.plan("one", held)
+
+    followed.look(0)
+    store.plan("one", attrs.evolve(held, attempts=1, sending=True))
+    followed.look(0)
+    assert sheet.shown == []
+    store.plan("one", held)
+    monkeypatch.setattr(following, "UNTRIED", 0.0)
+    followed.look(0)
+
+    assert sheet.shown == ["held trigger acme/checkout one wrong key"]
+    assert not followed.tally.all_well
+
+
+def test_what_is_left_in_the_end_waits(followed: Following, store: Store, sheet: Sheet) -> None:
+    follow(followed, "unplanned", "untried", "partly", "known")
+    store.plan("untried", waiting("untried"))
+    store.plan("partly", entry("partly"), waiting("partly", **FAILED))
+    followed.look(0)
+    store.plan("known", entry("known"))
+
+    followed.finish()
+
+    assert sheet.shown == [
+        "waiting unplanned",
+        "waiting trigger acme/checkout untried",
+        "delivered trigger acme/checkout partly",
+        "unreachable trigger acme/checkout partly no connection; it is tried again",
+        "delivered trigger acme/checkout known",
+    ]
+    assert summary(followed.tally) == (
+        "4 alerts, 4 deliveries (2 delivered, 2 waiting), 1 still to be planned"
+    )
+    assert not followed.tally.all_well
+
+
+def test_what_somebody_shows_in_the_meantime_is_not_shown_again_in_the_end(
+    followed: Following, store: Store, sheet: Sheet
+) -> None:
+    follow(followed, "one")
+    tried = waiting("one", **FAILED)
+    store.plan("one", tried, waiting("one"))
+    followed.look(0)
+    followed.finish()
+
+    assert [text.split()[0] for text in sheet.shown] == ["unreachable", "waiting"]
+
+
+def test_what_nothing_is_sent_for_is_told_with_its_reason(
+    followed: Following, store: Store, sheet: Sheet
+) -> None:
+    follow(followed, "one", "two", "three")
+    store.plan("one", note=Note("no rule matches"))
+    store.plan("two", note=Note("nothing is open"))
+    store.plan("three")
+
+    followed.look(0)
+
+    assert sheet.shown == [
+        "no rule one",
+        "nothing sent two nothing is open",
+        "nothing sent three its incident stays as it is",
+    ]
+    assert summary(followed.tally) == (
+        "3 alerts, 0 deliveries, 1 matched no rule, 2 of which nothing was sent"
+    )
+    assert followed.tally.all_well
+
+
+def test_collapsed_and_dropped_deliveries_are_no_failure(
+    followed: Following, store: Store, sheet: Sheet
+) -> None:
+    follow(followed, "one")
+    over = entry("one", state=DeliveryState.DROPPED, outcome=None, reason="its problem is over")
+    store.plan("one", entry("one", state=DeliveryState.COLLAPSED), over)
+
+    followed.look(0)
+
+    assert sheet.shown == [
+        "collapsed trigger acme/checkout one what came later says it",
+        "dropped trigger acme/checkout one its problem is over",
+    ]
+    assert followed.tally.all_well
+
+
+# --- very many -------------------------------------------------------------------------------
+
+
+def test_of_very_many_some_are_looked_at_at_a_time_and_all_in_turn(
+    followed: Following, store: Store, sheet: Sheet, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(following, "LOOKED_AT", 2)
+    monkeypatch.setattr(following, "PACE", 0.0)
+    monkeypatch.setattr(following, "IN_ORDER", -1.0)
+    follow(followed, "a", "b", "c", "d", "e")
+    store.plan("a", waiting("a", **FAILED))
+    for name in "de":
+        store.plan(name, entry(name))
+
+    for _ in range(4):
+        followed.look(0)
+    assert {text.split()[3] for text in sheet.shown} == {"a", "d", "e"}
+    for name in "abc":
+        store.plan(name, entry(name))
+    for _ in range(4):
+        followed.look(0)
+
+    assert followed.count == 0
+    assert followed.tally.deliveries == {"delivered": 5}
+
+
+def test_where_there_are_many_it_is_not_looked_at_each_change(
+    followed: Following, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LOOKED_AT", 1)
+    monkeypatch.setattr(following, "PACE", 1e9)
+    follow(followed, "a", "b")
+    monkeypatch.setattr(followed, "_looked_at", 1e12)
+
+    followed.look(0)
+
+    assert store.looks == 0
+
+
+def test_what_nobody_told_of_is_looked_at_from_time_to_time(
+    followed: Following, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "wait_change", lambda seen, timeout: seen)
+    follow(followed, "one")
+    followed.look(0)
+    store.plan("one", entry("one"))
+    followed.look(0)
+    assert followed.count == 1
+    monkeypatch.setattr(following, "OTHERS_AT_WORK", -1.0)
+    followed.look(0)
+    assert followed.count == 0
+
+
+def test_the_oldest_is_left_to_itself_where_none_gets_through(
+    followed: Following, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostspec.host.work.STUCK", -1.0)
+    follow(followed, "one", "two", "three")
+    store.plan("two", waiting("two", **FAILED))
+    work = Work(cast("Engine", store), Interrupts(), Lanes(), Screen())
+
+    work.make_room(followed, 2)
+
+    assert followed.count == 1
+    assert (followed.tally.unplanned, followed.tally.deliveries) == (1, {"waiting": 1})
+
+
+def test_room_is_waited_for_as_long_as_something_gets_through(
+    followed: Following, store: Store
+) -> None:
+    follow(followed, "one", "two")
+    store.plan("one", entry("one"))
+    work = Work(cast("Engine", store), Interrupts(), Lanes(), Screen())
+
+    work.make_room(followed, 2)
+
+    assert followed.count == 1
+    assert followed.tally.deliveries == {"delivered": 1}
+
+
+# --- what is accepted together, and apart ----------------------------------------------------
+
+
+def test_statements_about_one_problem_are_accepted_one_after_the_other(
+    sending: Sending, store: Store
+) -> None:
+    sending.run(said("a", "b", "a", "a"), 10)
+
+    assert [key for group in store.accepted for key in group] == ["a", "b", "a", "a"]
+    assert max(group.count("a") for group in store.accepted) == 1
+
+
+def test_they_wait_for_each_other_for_a_moment_only(
+    sending: Sending, store: Store, followed: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.settles = False
+    monkeypatch.setattr(send, "APART", 0.0)
+
+    sending.run(said("a", "a", "a"), 0.2)
+
+    assert sum(map(len, store.accepted)) == 3
+    assert followed.count == 3
+
+
+def test_where_the_time_is_over_the_rest_is_accepted_all_the_same(
+    sending: Sending, store: Store
+) -> None:
+    store.settles = False
+
+    sending.run(said("a", "a", "a"), 0)
+
+    assert store.accepted == [["a"], ["a", "a"]]
+
+
+def test_many_statements_about_one_problem_do_not_wait_for_each_other(
+    sending: Sending, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "MOST_APART", 2)
+    store.settles = False
+
+    sending.run(said("a", "a", "a", "a", "a"), 0)
+
+    assert sum(map(len, store.accepted)) == 5
+
+
+def test_what_the_store_does_not_take_is_told_and_the_others_go_on(
+    sending: Sending,
+    store: Store,
+    followed: Following,
+    sheet: Sheet,
+) -> None:
+    def given() -> Iterator[Statement]:
+        yield from said("a")
+
+    store.failing = True
+    sending.run(given(), 10)
+
+    assert sheet.complaints == ["line 1: not accepted: the disk is full"]
+    assert summary(followed.tally) == "1 alert, 0 deliveries, 1 not accepted"
+    assert not followed.tally.all_well
+
+
+def test_input_that_cannot_be_read_on_is_told(
+    sending: Sending, followed: Following, sheet: Sheet
+) -> None:
+    def given() -> Iterator[Statement]:
+        yield from said("a")
+        raise OSError(5, "Input/output error")
+
+    sending.run(given(), 10)
+
+    assert sheet.complaints == ["input: cannot be read on: Input/output error"]
+    assert followed.tally.faulty == 1
+
+
+def test_a_faulty_statement_is_told_in_its_turn(
+    sending: Sending, followed: Following, sheet: Sheet
+) -> None:
+    sending.run([Statement("line 1", None, (Fault("key", "missing"),))], 10)
+
+    assert sheet.complaints == ["line 1: key: missing"]
+    assert followed.tally.faulty == 1
+
+
+def test_what_waited_before_is_waited_for_while_it_is_due(sending: Sending, store: Store) -> None:
+    store.idle = iter([False, False, True])
+
+    sending.run([], 10)
+
+    assert list(store.idle) == []
+
+
+def test_as_long_as_something_gets_through_reading_waits(
+    sending: Sending, store: Store, followed: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "MOST", 1)
+
+    sending.run(said("a", "b", "c"), 10)
+
+    assert followed.tally.deliveries == {"delivered": 3}
+    assert len(sending._last) <= 1
+
+
+def test_where_very_many_are_followed_reading_waits_for_room(
+    sending: Sending, store: Store, followed: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "MOST", 1)
+    monkeypatch.setattr(send, "GROUP", 1)
+    store.settles = False
+
+    def wait_change(seen: int, timeout: float) -> int:
+        store.looks += 1
+        if store.looks % 3 == 0:
+            for group in store.accepted:
+                for key in group:
+                    store.plan(key, entry(key))
+        return seen + 1
+
+    monkeypatch.setattr(store, "wait_change", wait_change)
+
+    def given() -> Iterator[Statement]:
+        yield from said("a", "b", "c")
+
+    sending.run(given(), 10)
+
+    assert followed.tally.deliveries == {"delivered": 3}
+
+
+def test_where_none_gets_through_reading_goes_on(
+    sending: Sending, store: Store, followed: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "MOST", 1)
+    monkeypatch.setattr(send, "GROUP", 1)
+    monkeypatch.setattr(send, "STUCK", -1.0)
+    store.settles = False
+
+    sending.run(said("a", "b", "c"), 0)
+
+    assert sum(map(len, store.accepted)) == 3
+    assert followed.count < 3
+
+
+def test_a_signal_ends_the_reading_and_what_was_read_is_accepted(
+    store: Store, followed: Following
+) -> None:
+    interrupts = Interrupts()
+    blocked = threading.Event()
+
+    def given() -> Iterator[Statement]:
+        yield from said("a", "b")
+        interrupts.count += 1
+        blocked.wait()
+
+    store.settles = False
+    Sending(cast("Engine", store), followed, interrupts).run(given(), 10)
+    blocked.set()
+
+    assert sorted(key for group in store.accepted for key in group) == ["a", "b"]
+
+
+# --- what `alerthost deliveries --watch` shows -----------------------------------------------
+
+
+def test_only_what_changed_is_shown_again() -> None:
+    changes = Changes()
+    one, two = waiting("one"), waiting("two")
+
+    assert list(changes.among([two, one])) == [one, two]
+    sent = attrs.evolve(one, sending=True)
+    assert list(changes.among([two, sent])) == [sent]
+    assert state_of(sent) == "sending"
+    assert list(changes.among([two])) == []

@@ -1,0 +1,436 @@
+"""What ``alerthost run`` answers, to whom, and what it counts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from serving import JSON, TOKEN, ask, measured, measured_when, post
+from workspace import CHECKOUT, Workspace
+
+from hostspec.delivery.desk import Backlog, Desk
+from hostspec.host import front as front_module
+from hostspec.host import listener as listener_module
+from hostspec.host import running as running_module
+from hostspec.host.front import LOOK_AGAIN, Room
+from hostspec.host.running import Running
+from pagerduty_plugin.testing import late, refusing
+from pagerduty_plugin.testing.misbehaviour import Gate, failing
+
+ALERT = {"key": "db-1/disk", "severity": "critical", "labels": {"team": "data"}}
+BEARER = f"Bearer {TOKEN}"
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Run in this process, until the test is over."""
+    monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
+    monkeypatch.setenv("ALERTHOST_TOKEN", TOKEN)
+    with contextlib.ExitStack() as stack:
+
+        def begin(*changes: tuple[str, str], http: str = "") -> Running:
+            workspace.configure_http(*changes, http=http)
+            running = Running(workspace.folder / "alerthost.toml")
+            stack.callback(running.stop)  # once more does no harm
+            return running
+
+        yield begin
+
+
+@pytest.fixture
+def url(start: Start) -> str:
+    return start().url
+
+
+def only(reply: Any) -> Any:
+    (found,) = reply.json["statements"]
+    return found
+
+
+def triggered(workspace: Workspace, count: int) -> None:
+    workspace.fake.wait_for(lambda fake: len(fake.incidents) == count, 30)
+
+
+def test_an_alert_is_accepted_and_delivered(url: str, workspace: Workspace) -> None:
+    reply = post(url, {**ALERT, "severity": "kinda bad"})
+
+    assert reply.status == 202
+    assert only(reply) == {
+        "id": only(reply)["id"],
+        "scope": "",
+        "key": "db-1/disk",
+        "status": "firing",
+        "repairs": [
+            {"field": "severity", "reason": '"kinda bad" is unknown; taken as error'},
+            {
+                "field": "summary",
+                "reason": "missing or blank; the key stands in its place",
+            },
+        ],
+    }
+    triggered(workspace, 2)
+    assert {body["dedup_key"] for body in workspace.bodies()} == {"db-1/disk"}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (json.dumps([{"key": "a"}, {"key": "b"}]), "application/json"),
+        ('{"key": "a"}\n{"key": "b"}\n', "application/json"),
+        ('{"key": "a"}\n\n{"key": "b"}', "application/x-ndjson; charset=utf-8"),
+        ('\ufeff[{"key": "a"}, {"key": "b"}]', "Application/JSON"),
+    ],
+)
+def test_several_alerts_are_a_list_or_lines(url: str, body: str, kind: str) -> None:
+    reply = ask(url, "POST", "/alerts", body, {"Content-Type": kind})
+
+    assert reply.status == 202
+    assert [each["key"] for each in reply.json["statements"]] == ["a", "b"]
+    assert len({each["id"] for each in reply.json["statements"]}) == 2
+
+
+def test_no_alert_in_a_list_is_none_accepted(url: str) -> None:
+    reply = post(url, [])
+    assert (reply.status, reply.json) == (202, {"statements": []})
+
+
+@pytest.mark.parametrize(
+    ("body", "faults"),
+    [
+        (
+            '{"key": "a"}\n{"kee": "b"}\n{"key": "c", "status": "on"}',
+            [
+                ("line 2", "key", "missing or blank; it names the problem"),
+                (
+                    "line 3",
+                    "status",
+                    '"on" is unknown; known are firing, acknowledged, resolved',
+                ),
+            ],
+        ),
+        (
+            '[{"key": "a"}, 7]',
+            [("alert 2", "", "not a JSON object")],
+        ),
+        ("7", [("", "", "not a JSON object")]),
+        ('{"key": ', [("", "", "not JSON: Expecting value at character 9")]),
+    ],
+)
+def test_a_fault_refuses_all_and_names_every_one(
+    url: str, workspace: Workspace, body: str, faults: list[tuple[str, str, str]]
+) -> None:
+    reply = post(url, body)
+
+    assert reply.status == 400
+    assert reply.json["error"] == "nothing was accepted"
+    told = [(each["place"], each["path"], each["reason"]) for each in reply.json["faults"]]
+    assert told == faults
+    assert stored(workspace) == 0
+
+
+def stored(workspace: Workspace) -> int:
+    with contextlib.closing(sqlite3.connect(workspace.folder / "alerthost.db")) as database:
+        return int(database.execute("SELECT count(*) FROM statements").fetchone()[0])
+
+
+def test_an_empty_body_is_refused(url: str) -> None:
+    assert post(url, " \n").json == {"error": "there is no alert in the body"}
+
+
+def test_a_repeated_request_is_taken_once(url: str, workspace: Workspace) -> None:
+    content = [ALERT, {**ALERT, "key": "db-2/disk"}]
+    first = post(url, content, Idempotency_Key="batch-7")
+    again = post(url, content, Idempotency_Key="batch-7")
+    assert first.json == again.json
+    assert stored(workspace) == 2
+
+    # a key that stays the same by mistake costs no alert
+    other = post(url, [ALERT, {**ALERT, "key": "db-3/disk"}], Idempotency_Key="batch-7")
+    assert not {each["id"] for each in other.json["statements"]} & {
+        each["id"] for each in first.json["statements"]
+    }
+    without = post(url, content)
+    assert without.status == 202
+    assert stored(workspace) == 6
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, "application/json or application/jsonl"),
+        ({"Content-Type": "text/plain"}, "Content-Type"),
+        ({**JSON, "Content-Encoding": "gzip"}, "without a Content-Encoding"),
+    ],
+)
+def test_another_kind_of_body_is_refused(url: str, headers: dict[str, str], told: str) -> None:
+    reply = ask(url, "POST", "/alerts", b"{}", headers)
+    assert reply.status == 415
+    assert told in reply.json["error"]
+
+
+def test_lines_are_nothing_for_alertmanager(url: str) -> None:
+    kind = {"Content-Type": "application/x-ndjson"}
+    assert ask(url, "POST", "/ingest/alertmanager", b"{}", kind).status == 415
+
+
+def test_other_methods_and_paths_are_refused(url: str) -> None:
+    reply = ask(url, "GET", "/alerts")
+    assert (reply.status, reply.headers["allow"]) == (405, "POST")
+    assert ask(url, "POST", "/healthz").status == 405
+    reply = ask(url, "GET", "/nowhere")
+    assert (reply.status, reply.json) == (404, {"error": "Not Found"})
+
+
+def test_a_body_may_have_so_many_bytes_and_no_more(start: Start) -> None:
+    url = start(http="largest_body = 1024").url
+    fits = json.dumps({"key": "a" * (1024 - len('{"key": ""}'))})
+
+    assert post(url, fits).status == 202
+    reply = post(url, fits + " ")
+    assert (reply.status, reply.json) == (413, {"error": "a body may have 1024 bytes"})
+    # one that does not say how long it is
+    assert ask(url, "POST", "/alerts", iter([fits.encode(), b" "]), JSON).status == 413
+    assert ask(url, "POST", "/alerts", iter([fits.encode()]), JSON).status == 202
+
+
+def test_a_body_has_to_come_in_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front_module, "BODY_WITHIN", 0.01)
+    with connected(url) as client:
+        client.sendall(HALF)
+        assert client.recv(4096).startswith(b"HTTP/1.1 408 ")
+
+
+HALF = (
+    b"POST /alerts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 13\r\n\r\n{"key"'
+)
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[socket.socket]:
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=60) as client:
+        yield client
+
+
+def test_who_leaves_in_the_middle_is_no_trouble(
+    url: str, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connected(url) as client:
+        client.sendall(HALF)
+    assert post(url, ALERT).status == 202
+    triggered(workspace, 2)
+    assert [each for each in caplog.records if each.name.startswith("uvicorn")] == []
+
+
+def test_who_is_in_the_middle_as_it_stops_is_told(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostspec.host.listener.ANSWER_WITHIN", 0)
+    running = start()
+    with connected(running.url) as client:
+        client.sendall(HALF)
+        assert ask(running.url, "GET", "/healthz").status == 200  # the half is there before
+        assert running.stop()
+        answer = client.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert answer.endswith(b'{"error":"alerthost stops; post it again"}')
+
+
+def test_without_a_token_only_this_machine_may_be_named_as_host(url: str) -> None:
+    for host in ("localhost", "127.0.0.1:9095", "[::1]:9095", url.removeprefix("http://")):
+        assert post(url, ALERT, Host=host).status == 202, host
+    for host in ("rebound.example", "rebound.example:9095", "10.0.0.1", "", "a b"):
+        assert post(url, ALERT, Host=host).status == 403, host
+
+
+def test_who_does_not_know_the_token_is_refused(start: Start) -> None:
+    url = start(http='token = "env:ALERTHOST_TOKEN"').url
+
+    for given in ("", TOKEN, f"Basic {TOKEN}", "Bearer wrong", "Bearer", f"Bearer {TOKEN}é"):
+        for method, path in (
+            ("POST", "/alerts"),
+            ("POST", "/ingest/alertmanager"),
+            ("GET", "/metrics"),
+        ):
+            reply = ask(url, method, path, b"{", {**JSON, "Authorization": given})
+            assert reply.status == 401, (given, path)
+            assert reply.headers["www-authenticate"] == "Bearer"
+    for given in (BEARER, f"bearer {TOKEN}"):
+        assert post(url, ALERT, Authorization=given, Host="anything.example").status == 202
+    assert ask(url, "GET", "/metrics", headers={"Authorization": BEARER}).status == 200
+    for path in ("/healthz", "/readyz"):
+        assert ask(url, "GET", path).status == 200
+
+
+def test_a_token_that_is_renewed_or_lost_is_noticed(
+    start: Start, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = workspace.folder / "token"
+    token.write_text("first")
+    url = start(http='token = "file:token"').url
+
+    assert post(url, ALERT, Authorization="Bearer first").status == 202
+    token.write_text("second\n")
+    assert post(url, ALERT, Authorization="Bearer first").status == 401
+    assert post(url, ALERT, Authorization="Bearer second").status == 202
+    token.unlink()
+    reply = post(url, ALERT, Authorization="Bearer second")
+    assert (reply.status, reply.headers["retry-after"]) == (503, "10")
+    assert reply.json == {"error": "the token cannot be read here"}
+    assert "token cannot be read: No such file" in caplog.text
+
+
+def test_too_much_that_waits_turns_others_away(start: Start, workspace: Workspace) -> None:
+    gate = Gate()
+    workspace.fake.misbehave(late(gate))
+    url = start(http="backlog = 2").url
+
+    assert post(url, ALERT).status == 202
+    assert post(url, {**ALERT, "key": "db-2/disk"}).status == 202
+    reply = post(url, {**ALERT, "key": "db-3/disk"})
+    assert (reply.status, reply.headers["retry-after"]) == (429, "10")
+    assert reply.json == {"error": "too much waits already; nothing was accepted"}
+    assert ask(url, "GET", "/readyz").status == 200
+    gate.open()
+    triggered(workspace, 4)
+    while post(url, {**ALERT, "key": "db-3/disk"}).status == 429:
+        pass  # until it is counted anew
+    triggered(workspace, 6)
+
+
+class _Desk(Desk):
+    def __init__(self, *counts: Backlog) -> None:
+        self.counts = list(counts)
+
+    def backlog(self) -> Backlog:
+        return self.counts.pop(0)
+
+
+def test_the_backlog_is_counted_once_a_second_and_what_comes_is_added() -> None:
+    now = 0.0
+    room = Room(_Desk(Backlog(1, 2, None), Backlog(0, 4, None)), 5, lambda: now)
+    assert room.is_left()
+    room.take(1)
+    assert room.is_left()
+    room.take(1)
+    assert not room.is_left()
+    now += LOOK_AGAIN
+    assert room.is_left()
+
+
+def test_a_store_that_fails_is_told_and_nothing_is_accepted(
+    start: Start, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start()
+    assert post(running.url, ALERT).status == 202
+    triggered(workspace, 2)
+    database = running_database(running)
+    monkeypatch.setattr(database, "begin", broken)
+    monkeypatch.setattr(database, "read", broken)
+
+    for _ in range(2):
+        reply = post(running.url, {**ALERT, "key": "db-9/disk"})
+        assert (reply.status, reply.headers["retry-after"]) == (503, "10")
+        assert reply.json == {"error": "nothing was accepted: the disk is full"}
+    reply = ask(running.url, "GET", "/readyz")
+    assert (reply.status, reply.json["reasons"]) == (503, ["the store cannot be read"])
+    assert ask(running.url, "GET", "/healthz").status == 200
+    assert not [name for name, *_ in measured(running.url) if "backlog" in name]
+    monkeypatch.undo()
+    assert stored(workspace) == 1
+
+
+def broken() -> Any:
+    from hostspec.store.errors import StoreError
+
+    raise StoreError("the disk is full")
+
+
+def running_database(running: Running) -> Any:
+    return running._front.serving.engine.database
+
+
+def test_readiness_needs_workers_and_no_provider(start: Start, workspace: Workspace) -> None:
+    workspace.fake.misbehave(failing())
+    running = start()
+    assert post(running.url, ALERT).status == 202
+    workspace.fake.wait_for(lambda fake: len(fake.requests) >= 2, 30)
+    assert ask(running.url, "GET", "/readyz").json == {"ready": True}
+
+    running._front.serving.engine.stop()
+    reply = ask(running.url, "GET", "/readyz")
+    assert (reply.status, reply.json["reasons"]) == (503, ["the workers do not run"])
+    running._front.stopping = True
+    assert ask(running.url, "GET", "/readyz").json["reasons"] == ["alerthost stops"]
+
+
+def test_what_becomes_of_deliveries_is_measured(start: Start, workspace: Workspace) -> None:
+    workspace.fake.misbehave(refusing("Event object is invalid"), times=1, key=CHECKOUT)
+    gate = Gate()
+    workspace.fake.misbehave(late(gate), times=1, key="platform" * 4)
+    workspace.fake.misbehave(failing(), times=1, key="platform" * 4)
+    url = start().url
+    post(url, {**ALERT, "summary": "x" * 2000})
+    workspace.fake.wait_for(lambda fake: len(fake.requests) >= 1, 30)
+    during = measured(url)
+    assert during["alerthost_backlog", "deliveries"] >= 1
+    assert during["alerthost_oldest_waiting_seconds",] > 0
+    gate.open()
+    post(url, [{**ALERT, "key": "db-2/disk"}, {"nothing": 1}])
+    post(url, {**ALERT, "key": "db-2/disk", "made up": 1})
+    triggered(workspace, 3)
+
+    wanted = {
+        ("alerthost_delivered_total", "acme/platform", "pagerduty"): 2.0,
+        ("alerthost_delivered_total", "acme/checkout", "pagerduty"): 1.0,
+        ("alerthost_refused_total", "acme/checkout", "pagerduty"): 1.0,
+        ("alerthost_retried_total", "acme/platform", "pagerduty", "faulted"): 1.0,
+        ("alerthost_accepted_total", "/alerts"): 2.0,
+        ("alerthost_requests_total", "/alerts", "202"): 2.0,
+        ("alerthost_requests_total", "/alerts", "400"): 1.0,
+        ("alerthost_repaired_total", "acme/platform", "pagerduty", "made up"): 1.0,
+        ("alerthost_delivery_seconds_count", "acme/platform", "pagerduty"): 2.0,
+        ("alerthost_backlog", "statements"): 0.0,
+        ("alerthost_backlog", "deliveries"): 0.0,
+        ("alerthost_oldest_waiting_seconds",): 0.0,
+    }
+    # observers are told after the fact
+    found = measured_when(url, lambda found: wanted.items() <= found.items())
+    assert {name: found.get(name) for name in wanted} == wanted
+    page = ask(url, "GET", "/metrics", headers={"Accept": "application/openmetrics-text"})
+    assert page.headers["content-type"].startswith("application/openmetrics-text")
+    assert page.body.endswith(b"# EOF\n")
+    assert CHECKOUT.encode() not in page.body
+
+
+def test_two_requests_do_not_wait_for_each_other(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, released = threading.Event(), threading.Event()
+    accept = front_module.Front._accept
+
+    def slow(self: Any, *arguments: Any) -> Any:
+        inside.set()
+        assert released.wait(60)
+        return accept(self, *arguments)
+
+    monkeypatch.setattr(front_module.Front, "_accept", slow)
+    replies: list[int] = []
+    thread = threading.Thread(target=lambda: replies.append(post(url, ALERT).status))
+    thread.start()
+    assert inside.wait(60)
+    assert ask(url, "GET", "/readyz").status == 200
+    released.set()
+    thread.join()
+    assert replies == [202]
+
+
+def test_the_constants_leave_time_to_stop() -> None:
+    assert listener_module.ANSWER_WITHIN < running_module.STOP_WITHIN < 9

@@ -1,0 +1,70 @@
+"""The table ``[http]``: what is an address, what is this machine, and what is refused."""
+
+from __future__ import annotations
+
+import jsonschema
+import pytest
+
+from hostspec import json_schema
+from hostspec.host.http_table import Address, HttpTable, is_loopback, token_faults
+from hostspec.host.source import Source
+from hostspec.settings import SettingsError, structure
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "url"),
+    [
+        ("127.0.0.1:9095", "127.0.0.1", 9095, "http://127.0.0.1:1"),
+        ("[::1]:0", "::1", 0, "http://[::1]:1"),
+        ("alerts.example:65535", "alerts.example", 65535, "http://alerts.example:1"),
+    ],
+)
+def test_an_address_is_host_and_port(text: str, host: str, port: int, url: str) -> None:
+    address = Address.read(text)
+    assert address == Address(host, port)
+    assert address.url(1) == url
+    assert address.is_of_ip_6 is (host == "::1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "9095", ":9095", "localhost", "::1:9095", "[::1]", "a:65536", "a b:1", "http://a:1"],
+)
+def test_anything_else_is_none(text: str) -> None:
+    assert Address.read(text) is None
+    with pytest.raises(SettingsError, match=r"^listen: is no address to listen on; right would be"):
+        structure(HttpTable, {"listen": text})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LocalHost"])
+def test_loopback_is_this_machine(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.example", ""])
+def test_nothing_else_is_this_machine(host: str) -> None:
+    assert not is_loopback(host)
+
+
+def test_all_faults_are_told_at_once_and_no_secret() -> None:
+    with pytest.raises(SettingsError) as caught:
+        structure(HttpTable, {"listen": "x", "token": "hunter2", "largest_body": 1, "backlog": 0})
+    assert [fault.path for fault in caught.value.faults] == [
+        "listen",
+        "token",
+        "largest_body",
+        "backlog",
+    ]
+    assert "hunter2" not in str(caught.value)
+
+
+def test_its_schema_takes_what_it_takes() -> None:
+    schema = json_schema(HttpTable)
+    jsonschema.validate({"listen": "0.0.0.0:1", "token": "env:TOKEN", "backlog": 1}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"backlog": 0}, schema)
+
+
+def test_a_faulty_table_has_no_fault_of_its_token() -> None:
+    source = Source("alerthost.toml", "", {"http": {"listen": 1, "token": "env:NOWHERE"}})
+    assert token_faults(source) == ()

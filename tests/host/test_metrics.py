@@ -1,0 +1,141 @@
+"""What is counted and logged of deliveries, under which names, and how often."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import pytest
+from recorder import Page, plugins_of
+
+from hostspec import Delivery, Identity, Operation, Outcome, OutcomeKind, Place, Receipt, Severity
+from hostspec.delivery.desk import Backlog
+from hostspec.host import lanes
+from hostspec.host.configuration import Configuration
+from hostspec.host.destinations import NoDestinationsError
+from hostspec.host.lanes import Lanes
+from hostspec.host.metrics import Metrics
+from hostspec.host.observer import Observer
+from hostspec.normalise import Repair
+
+PLACE = Place("pagerduty.trigger", "acme", "PABC123", "db-1/disk")
+
+
+def receipt(
+    kind: OutcomeKind | None = None, *, name: str = "1", fields: tuple[str, ...] = ()
+) -> Receipt:
+    delivery = Delivery(
+        Operation.TRIGGER,
+        PLACE,
+        Identity("", "db-1/disk"),
+        Severity.ERROR,
+        repairs=tuple(Repair(field, "odd") for field in fields),
+    )
+    return Receipt(name, delivery, Outcome(kind, "why") if kind else None)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    metrics = Metrics(lambda: Backlog(1, 2, 10.0), lambda: 70.0)
+    metrics.lanes = Lanes({"acme": "pagerduty"}, {("acme", "PABC123"): "checkout"})
+    return metrics
+
+
+@pytest.fixture
+def observer(metrics: Metrics) -> Observer:
+    return Observer(metrics)
+
+
+def lines(metrics: Metrics) -> list[str]:
+    """Give what is counted of deliveries, as it is shown."""
+    page, _ = metrics.page("")
+    return [line for line in page.decode().splitlines() if line.startswith("alerthost_")]
+
+
+LANE = 'lane="acme/checkout",provider="pagerduty"'
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        (OutcomeKind.REFUSED, f"alerthost_refused_total{{{LANE}}} 1.0"),
+        (OutcomeKind.UNCERTAIN, f"alerthost_uncertain_total{{{LANE}}} 1.0"),
+        (None, f"alerthost_dropped_total{{{LANE}}} 1.0"),
+        (OutcomeKind.MISCONFIGURED, f"alerthost_stranded_total{{{LANE}}} 1.0"),
+        (OutcomeKind.FAULTED, f'alerthost_set_aside_total{{{LANE},reason="faulted"}} 1.0'),
+    ],
+)
+def test_what_is_given_up_is_counted_once_by_why(
+    observer: Observer, metrics: Metrics, kind: OutcomeKind | None, line: str
+) -> None:
+    for _ in range(2):
+        observer.hostspec_undelivered(receipt(kind))
+    assert line in lines(metrics)
+
+
+def test_what_a_person_dropped_is_that_whatever_came_of_it_before(
+    observer: Observer, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    dropped = attrs.evolve(receipt(OutcomeKind.FAULTED), reason="dropped by hand")
+    observer.hostspec_undelivered(dropped)
+    assert f"alerthost_dropped_total{{{LANE}}} 1.0" in lines(metrics)
+    assert caplog.messages == ["given up: trigger to acme/checkout for db-1/disk: dropped by hand"]
+
+
+def test_what_is_told_again_is_neither_counted_nor_logged_again(
+    observer: Observer, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(2):
+        observer.hostspec_delayed(receipt())
+        observer.hostspec_spared(receipt(name="3"))
+        observer.hostspec_delivered(receipt(OutcomeKind.DELIVERED))
+        observer.hostspec_undelivered(receipt(OutcomeKind.REFUSED, name="2"))
+    assert caplog.messages == [
+        "late: trigger to acme/checkout for db-1/disk",
+        "delivered trigger to acme/checkout for db-1/disk",
+        "given up: trigger to acme/checkout for db-1/disk: refused: why",
+    ]
+    assert f"alerthost_spared_total{{{LANE}}} 1.0" in lines(metrics)
+    assert f"alerthost_late_total{{{LANE}}} 1.0" in lines(metrics)
+    assert f"alerthost_delivered_total{{{LANE}}} 1.0" in lines(metrics)
+
+
+def test_only_so_many_are_remembered(observer: Observer, metrics: Metrics) -> None:
+    for number in range(1001):
+        observer.hostspec_delivered(receipt(OutcomeKind.DELIVERED, name=str(number)))
+    observer.hostspec_delivered(receipt(OutcomeKind.DELIVERED, name="0"))
+    assert f"alerthost_delivered_total{{{LANE}}} 1002.0" in lines(metrics)
+
+
+def test_fields_that_strangers_make_up_are_no_label_each(metrics: Metrics) -> None:
+    for number in range(300):
+        metrics.delivered(receipt(fields=(f"made up {number}.of[it]", "links[0].href")))
+    shown = [line for line in lines(metrics) if line.startswith("alerthost_repaired_total")]
+    assert len(shown) <= 101
+    assert f'alerthost_repaired_total{{{LANE},reason="links"}} 300.0' in shown
+    assert any('reason="other"' in line for line in shown)
+
+
+def test_what_waits_is_measured_when_it_is_asked_for(metrics: Metrics) -> None:
+    assert {
+        'alerthost_backlog{what="statements"} 1.0',
+        'alerthost_backlog{what="deliveries"} 2.0',
+        "alerthost_oldest_waiting_seconds 60.0",
+    } <= set(lines(metrics))
+
+
+def test_a_lane_that_is_gone_goes_by_what_it_was() -> None:
+    assert (Lanes().provider_of(PLACE), Lanes().name_of(PLACE)) == ("", "acme/PABC123")
+
+
+def test_a_provider_without_names_has_lanes_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise NoDestinationsError
+
+    plugins = plugins_of(Page())
+    installation = plugins.installation("pager", "acme", {})
+    configuration = Configuration(plugins, (installation,), ())
+    monkeypatch.setattr(lanes, "destinations_of", fail)
+    known = Lanes.of(configuration)
+    assert (known.provider_of(PLACE), known.name_of(PLACE)) == ("pager", "acme/PABC123")

@@ -1,0 +1,574 @@
+"""What an operator sees of deliveries and incidents, and what comes of what they decide."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from terminal import conversation
+from workspace import CHECKOUT, PLATFORM, Workspace, line
+
+from hostspec.host.ages import age
+from hostspec.host.following import Following
+from hostspec.store.errors import StoreError
+from pagerduty_plugin.testing import refusing, reset
+
+ONE = ('services = ["checkout", "platform"]', 'services = ["checkout"]')
+HASTE = ("--timeout", "1")
+
+
+@pytest.fixture(autouse=True)
+def one_service(workspace: Workspace) -> None:
+    workspace.configure(ONE)
+
+
+def send(workspace: Workspace, *lines: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return workspace.here("send", *HASTE, given="".join(lines), env=dict(env))
+
+
+def refuse(workspace: Workspace, key: str = "db-1/disk") -> None:
+    """Let PagerDuty refuse what opens an incident."""
+    workspace.fake.misbehave(refusing("no luck"), times=1)
+    assert send(workspace, line(key)).returncode == 1
+
+
+def listed(workspace: Workspace, *arguments: str) -> list[dict[str, Any]]:
+    run = workspace.here(*arguments, "--json")
+    assert (run.returncode, run.stderr) == (0, "")
+    found = json.loads(run.stdout)
+    assert isinstance(found, list)
+    return found
+
+
+def told(run: subprocess.CompletedProcess[str]) -> list[str]:
+    """Give what a command showed, one blank between cells, and no age."""
+    shown = re.sub(r" \d+ s( |$)", r" N s\1", run.stdout, flags=re.MULTILINE)
+    return [" ".join(text.split()) for text in shown.splitlines() if text]
+
+
+# --- deliveries ------------------------------------------------------------------------------
+
+
+def test_before_anything_was_accepted_nothing_is_there(workspace: Workspace) -> None:
+    for command in ("deliveries", "incidents"):
+        assert listed(workspace, command) == []
+    assert workspace.here("deliveries").stdout == "Nothing was accepted yet.\n"
+    assert workspace.here("incidents").stdout == "Nothing is open.\n"
+    assert not (workspace.folder / "alerthost.db").exists()
+
+
+def test_deliveries_are_listed_the_newest_first(workspace: Workspace) -> None:
+    refuse(workspace)
+    send(workspace, line("db-2/disk"))
+
+    assert told(workspace.here("deliveries")) == [
+        "Deliveries",
+        "id state what service alert age why",
+        "2 delivered trigger acme/checkout db-2/disk N s",
+        "1 refused trigger acme/checkout db-1/disk N s 400: no luck",
+        "1 refused",
+    ]
+
+
+def test_deliveries_are_given_to_machines(workspace: Workspace) -> None:
+    refuse(workspace)
+
+    [found] = listed(workspace, "deliveries")
+
+    times = [found.pop(name) for name in ("accepted_at", "finished_at")]
+    assert all(time.endswith("+00:00") for time in times)
+    assert found == {
+        "id": 1,
+        "incident": 1,
+        "state": "refused",
+        "operation": "trigger",
+        "service": "acme/checkout",
+        "correlation_key": "db-1/disk",
+        "alert": {"scope": "", "key": "db-1/disk"},
+        "severity": "critical",
+        "rules": ["Pages"],
+        "next_attempt_at": None,
+        "attempts": 1,
+        "collapsed": 0,
+        "outcome": "refused",
+        "reason": "400: no luck",
+    }
+
+
+def test_deliveries_are_listed_by_state(workspace: Workspace) -> None:
+    refuse(workspace)
+    send(workspace, line("db-2/disk"))
+    send(workspace, line("db-3/disk"), PD_CHECKOUT="x" * 32)
+
+    for states, ids in (
+        (["refused"], [1]),
+        (["delivered"], [2]),
+        (["held"], [3]),
+        (["waiting"], []),
+        (["held", "refused"], [3, 1]),
+        ([], [3, 2, 1]),
+    ):
+        options = [part for state in states for part in ("--state", state)]
+        assert [each["id"] for each in listed(workspace, "deliveries", *options)] == ids
+    assert [each["id"] for each in listed(workspace, "deliveries", "--most", "1")] == [3, 2, 1]
+    assert told(workspace.here("deliveries"))[-1] == "1 held, 1 refused"
+
+
+def test_what_is_tried_again_and_what_it_stands_for_is_told(workspace: Workspace) -> None:
+    workspace.fake.misbehave(reset())
+    send(workspace, line())
+    send(workspace, line(summary="fuller"))
+
+    row = next(text for text in told(workspace.here("deliveries")) if " waiting " in text)
+
+    assert "attempts; " in row or "stands for 1 others" in row
+    assert told(workspace.here("deliveries"))[-1].endswith("waiting")
+
+
+def test_changes_are_watched_on_a_terminal_until_ctrl_c(workspace: Workspace) -> None:
+    with conversation(workspace, "deliveries", "--watch") as watching:
+        watching.wait_for("Nothing was accepted yet.")
+        send(workspace, line())
+        watching.wait_for("db-1/disk")
+        watching.wait_for("Nothing waits.")
+        watching.type("\x03")
+        assert watching.end() == 0
+    assert "Traceback" not in watching.seen
+
+
+def test_changes_are_watched_by_machines(workspace: Workspace) -> None:
+    refuse(workspace)
+    with conversation(workspace, "deliveries", "--watch", "--json") as watching:
+        watching.wait_for('"state": "refused"')
+        workspace.here("drop", "1")
+        watching.wait_for('"state": "dropped"')
+        watching.type("\x03")
+        assert watching.end() == 0
+
+
+def test_watching_ends_where_nobody_reads(workspace: Workspace) -> None:
+    refuse(workspace)
+    run = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m hostspec.host deliveries --watch > /dev/full"],
+        cwd=workspace.folder,
+        env=workspace.environment(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (run.returncode, run.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told_as"),
+    [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (200_000, "2 d"), (-5, "0 s")],
+)
+def test_ages_are_told_in_one_unit(seconds: float, told_as: str) -> None:
+    assert age(1000.0, 1000.0 + seconds) == told_as
+
+
+# --- replay and drop -------------------------------------------------------------------------
+
+
+def test_what_was_refused_is_replayed(workspace: Workspace) -> None:
+    refuse(workspace)
+
+    run = workspace.here("replay", "1")
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert told(run) == [
+        "delivered trigger acme/checkout db-1/disk",
+        "1 replay, 1 delivery (1 delivered)",
+    ]
+    assert [incident.dedup_key for incident in workspace.fake.incidents] == ["db-1/disk"]
+
+
+def test_everything_that_was_given_up_is_replayed_in_its_order(workspace: Workspace) -> None:
+    keys = [f"db-{number}" for number in range(3)]
+    for key in keys:
+        refuse(workspace, key)
+
+    run = workspace.here("replay", "--all")
+
+    assert told(run)[-1] == "3 replays, 3 deliveries (3 delivered)"
+    assert [text.split()[-1] for text in told(run)[:-1]] == keys
+    assert told(workspace.here("replay", "--all")) == ["0 replays, 0 deliveries"]
+
+
+def test_a_replay_pages_nobody_for_what_is_over_unless_it_is_to(workspace: Workspace) -> None:
+    refuse(workspace)
+    send(workspace, line(status="resolved"))
+
+    over = workspace.here("replay", "1")
+    assert (over.returncode, told(over)) == (
+        0,
+        [
+            "nothing sent db-1/disk its problem is over",
+            "1 replay, 0 deliveries, 1 of which nothing was sent",
+        ],
+    )
+    assert workspace.fake.incidents == ()
+
+    refuse(workspace, "db-2/disk")
+    send(workspace, line("db-2/disk", status="resolved"))
+    [number] = [each["id"] for each in listed(workspace, "deliveries", "--state", "refused")]
+    workspace.here("replay", "--as-is", str(number))
+    assert [incident.dedup_key for incident in workspace.fake.incidents] == ["db-2/disk"]
+
+
+def test_a_resolve_that_was_refused_and_is_not_needed_is_not_replayed(
+    workspace: Workspace,
+) -> None:
+    send(workspace, line())
+    workspace.fake.misbehave(refusing("no luck"), times=1)
+    send(workspace, line(status="resolved"))
+    [number] = [each["id"] for each in listed(workspace, "deliveries", "--state", "refused")]
+    workspace.here("resolve", "1")
+
+    run = workspace.here("replay", str(number))
+
+    assert told(run)[0] == "nothing sent db-1/disk its problem is over"
+
+
+def test_what_cannot_be_replayed_or_dropped_is_told(workspace: Workspace) -> None:
+    send(workspace, line())
+
+    for command, reason in (("replay", "was not given up: it is"), ("drop", "is finished: it is")):
+        run = workspace.here(command, "1", "77")
+        assert run.returncode == 1
+        assert run.stderr.splitlines() == [
+            f"the delivery 1 {reason} delivered",
+            "there is no delivery 77",
+        ]
+    assert len(workspace.fake.requests) == 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("--all", "1")])
+def test_what_to_replay_has_to_be_said(workspace: Workspace, arguments: tuple[str, ...]) -> None:
+    run = workspace.here("replay", *arguments)
+
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("ID: name the deliveries to replay, or say --all;")
+
+
+def test_what_is_dropped_is_told_to_nobody(workspace: Workspace) -> None:
+    refuse(workspace, "db-1/disk")
+    workspace.fake.misbehave(reset())
+    send(workspace, line("db-2/disk"))
+
+    run = workspace.here("drop", "1", "2")
+
+    assert (run.returncode, run.stdout) == (0, "dropped 1\ndropped 2\n")
+    workspace.fake.behave()
+    send(workspace, line("db-3/disk"))
+    assert [incident.dedup_key for incident in workspace.fake.incidents] == ["db-3/disk"]
+
+
+# --- incidents -------------------------------------------------------------------------------
+
+
+def test_incidents_are_listed_with_where_they_went_and_who_holds_them(
+    workspace: Workspace,
+) -> None:
+    workspace.configure(
+        ONE,
+        ("services = [\n", 'subdomain = "acme"\nservices = [\n'),
+        ('{ name = "checkout",', '{ name = "checkout", pagerduty_id = "PABC",'),
+    )
+    send(workspace, line("db-1/disk"))
+    send(workspace, line("db-1/disk", status="acknowledged"))
+
+    assert told(workspace.here("incidents")) == [
+        "Incidents",
+        "id state service incident since held by link",
+        "1 acknowledged acme/checkout db-1/disk N s itself "
+        "https://acme.pagerduty.com/service-directory/PABC",
+    ]
+    [found] = listed(workspace, "incidents", "--account", "acme")
+    assert all(found.pop(name).endswith("+00:00") for name in ("opened_at", "changed_at"))
+    assert found == {
+        "id": 1,
+        "state": "acknowledged",
+        "service": "acme/checkout",
+        "action": "pagerduty.trigger",
+        "correlation_key": "db-1/disk",
+        "severity": "critical",
+        "may_be_open": True,
+        "holders": [{"scope": "", "key": "db-1/disk"}],
+        "rules": ["Pages"],
+        "link": "https://acme.pagerduty.com/service-directory/PABC",
+    }
+    assert listed(workspace, "incidents", "--account", "other") == []
+
+
+def test_several_alerts_hold_one_incident(workspace: Workspace) -> None:
+    workspace.configure(
+        ONE, ('severity = "default"', 'severity = "default"\ndedup_key = "{{ labels.team }}"')
+    )
+    send(workspace, line("db-1"), line("db-2"))
+
+    assert told(workspace.here("incidents"))[2:] == [
+        "1 triggered acme/checkout data N s db-1, db-2"
+    ]
+
+
+def test_what_was_not_told_yet_and_what_is_being_closed_is_said(workspace: Workspace) -> None:
+    send(workspace, line("open"))
+    workspace.fake.misbehave(reset())
+    send(workspace, line("open", status="resolved"))
+    send(workspace, line("untold"))
+
+    states = {each["correlation_key"]: each["state"] for each in listed(workspace, "incidents")}
+
+    assert states == {"open": "resolving", "untold": "not told yet"}
+
+
+def test_an_incident_is_resolved_by_hand_whoever_holds_it(workspace: Workspace) -> None:
+    send(workspace, line())
+
+    run = workspace.here("resolve", "1")
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert told(run) == [
+        "delivered resolve acme/checkout db-1/disk",
+        "1 incident, 1 delivery (1 delivered)",
+    ]
+    assert [incident.state for incident in workspace.fake.incidents] == ["resolved"]
+    assert workspace.here("incidents").stdout == "Nothing is open.\n"
+    again = workspace.here("resolve", "1")
+    assert (again.returncode, again.stderr) == (1, "there is no open incident 1\n")
+
+
+def test_an_incident_without_a_resolve_is_forgotten_here(workspace: Workspace) -> None:
+    workspace.configure(
+        ONE, ('severity = "default"', 'severity = "default"\nevent_actions = ["trigger"]')
+    )
+    send(workspace, line())
+
+    run = workspace.here("resolve", "1")
+
+    assert told(run)[0] == "nothing sent incident 1 forgotten here; its provider takes no resolve"
+    assert workspace.here("incidents").stdout == "Nothing is open.\n"
+    assert len(workspace.fake.requests) == 1
+
+
+def test_what_was_closed_elsewhere_is_forgotten_here(workspace: Workspace) -> None:
+    send(workspace, line())
+
+    run = workspace.here("resolve", "--here", "1")
+
+    assert (run.returncode, run.stdout) == (0, "forgot incident 1 here\n")
+    assert len(workspace.fake.requests) == 1
+    assert workspace.here("incidents").stdout == "Nothing is open.\n"
+    again = workspace.here("resolve", "--here", "1")
+    assert (again.returncode, again.stderr) == (1, "there is no open incident 1\n")
+
+
+def test_what_is_stranded_is_listed_until_somebody_has_seen_to_it(workspace: Workspace) -> None:
+    workspace.fake.add_service("new", "n" * 32)
+    send(workspace, line())
+    lost = send(workspace, line(status="resolved"), PD_CHECKOUT="n" * 32)
+
+    assert lost.returncode == 1
+    assert told(lost)[0].startswith("stranded resolve acme/checkout db-1/disk")
+    assert told(workspace.here("incidents"))[2].startswith("1 stranded acme/checkout db-1/disk")
+    assert workspace.here("resolve", "--here", "1").returncode == 0
+    assert workspace.here("incidents").stdout == "Nothing is open.\n"
+
+
+# --- what is cut off -------------------------------------------------------------------------
+
+
+def gone(what: str) -> str:
+    return (
+        f"1 incident open at acme can be closed by nobody here: {what} is gone. Bring it back, "
+        "or close them there and tell it with `alerthost resolve --here`; `alerthost incidents` "
+        "lists them"
+    )
+
+
+def test_what_a_disabled_plugin_leaves_open_is_told(workspace: Workspace) -> None:
+    send(workspace, line())
+    (workspace.folder / "alerthost.toml").write_text("[plugins]\nenabled = []\n")
+
+    told_of = gone(
+        "the action pagerduty.trigger, for no enabled plugin offers it and the account acme"
+    )
+    assert told(workspace.here("incidents"))[2].startswith("1 cut off acme/checkout"[:9])
+    run = workspace.here("resolve", "1")
+    assert run.returncode == 1
+    assert run.stderr.splitlines() == [
+        f"note: {told_of}",
+        "the action pagerduty.trigger is gone; enable its plugin first",
+    ]
+
+
+def test_what_an_account_that_is_gone_leaves_open_is_told(workspace: Workspace) -> None:
+    send(workspace, line())
+    workspace.configure(ONE, ('name = "acme"', 'name = "other"'), ('= "acme"', '= "other"'))
+
+    assert workspace.here("check", "--json").stdout
+    for command in ("check", "send"):
+        run = workspace.here(command)
+        assert (run.returncode, run.stderr) == (0, f"note: {gone('the account acme')}\n")
+
+
+def test_a_store_that_fails_while_something_is_sent_is_told(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        message = "the disk fails"
+        raise StoreError(message)
+
+    monkeypatch.setattr(Following, "look", fail)
+
+    run = workspace.here("send", given=line())
+
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", "the disk fails\n")
+
+
+def test_a_store_that_cannot_be_read_is_found_by_a_check(workspace: Workspace) -> None:
+    (workspace.folder / "alerthost.db").write_text("no database" * 100)
+
+    run = workspace.here("check")
+
+    assert run.returncode == 2
+    assert "is no SQLite database" in run.stderr
+
+
+def test_a_store_that_fails_later_is_found_by_a_check(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        message = "the disk fails"
+        raise StoreError(message)
+
+    monkeypatch.setattr("hostspec.host.incidents.cut_off", fail)
+
+    run = workspace.here("check")
+
+    assert (run.returncode, run.stderr) == (2, "store: the disk fails\n")
+
+
+# --- disconnecting ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def connected(workspace: Workspace) -> Workspace:
+    workspace.configure_bare(
+        """
+[[rules]]
+name = "Pages"
+[[rules.actions]]
+use = "pagerduty.trigger"
+installation = "acme"
+services = ["checkout"]
+"""
+    )
+    options = ("--set", f"base_url={workspace.fake.url}", "--service", "checkout=env:PD_CHECKOUT")
+    assert workspace.here("connect", "pagerduty", "acme", *options).returncode == 0
+    send(workspace, line())
+    return workspace
+
+
+def test_an_account_in_which_something_is_open_is_not_just_disconnected(
+    connected: Workspace,
+) -> None:
+    run = connected.here("disconnect", "acme", "--yes")
+
+    assert run.returncode == 2
+    assert told(run) == [
+        "Open in acme",
+        "id state service incident since held by",
+        "1 triggered acme/checkout db-1/disk N s itself",
+    ]
+    assert run.stderr.splitlines()[-1] == (
+        "incidents are open there: say --resolve to close them first, or --leave"
+    )
+    assert connected.here("disconnect", "acme", "--yes", "--leave").returncode == 0
+    assert [incident.state for incident in connected.fake.incidents] == ["triggered"]
+
+
+def test_what_is_open_in_an_account_is_closed_before_it_is_disconnected(
+    connected: Workspace,
+) -> None:
+    run = connected.here("disconnect", "acme", "--yes", "--resolve")
+
+    assert run.returncode == 0
+    assert told(run)[3:] == ["delivered resolve acme/checkout db-1/disk", "disconnected acme"]
+    assert [incident.state for incident in connected.fake.incidents] == ["resolved"]
+
+
+def test_an_account_stays_where_something_in_it_cannot_be_closed(connected: Workspace) -> None:
+    connected.fake.misbehave(refusing("no luck"))
+
+    run = connected.here("disconnect", "acme", "--yes", "--resolve")
+
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == (
+        "not disconnected: something is still open in acme; try again, or --leave"
+    )
+    assert "acme" in connected.here("installations").stdout
+
+
+def test_a_person_is_asked_what_to_do_about_what_is_open(connected: Workspace) -> None:
+    connected.configure_bare()
+    with conversation(connected, "disconnect", "acme") as asked:
+        asked.wait_for("db-1/disk")
+        asked.answer("Close them first, or leave them open (resolve, leave)", "resolve")
+        asked.answer("Disconnect acme?", "y")
+        assert asked.end() == 0
+    assert [incident.state for incident in connected.fake.incidents] == ["resolved"]
+
+
+def test_of_very_many_open_incidents_the_first_are_listed(
+    connected: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostspec.host.departing.SHOWN", 1)
+    send(connected, line("db-2/disk"), line("db-3/disk"))
+
+    run = connected.here("disconnect", "acme", "--yes")
+
+    assert len(told(run)) == 3
+    assert "and 2 more" in run.stderr.splitlines()
+
+
+# --- the store's key -------------------------------------------------------------------------
+
+
+def test_the_key_of_the_store_is_changed(connected: Workspace) -> None:
+    options = ("--set", f"base_url={connected.fake.url}", "--settings", "-")
+    given = f'services = [{{ name = "data", integration_key = "{PLATFORM}" }}]\n'
+    assert connected.here("connect", "pagerduty", "beta", *options, given=given).returncode == 0
+    key = connected.folder / "alerthost.key"
+    key.rename(connected.folder / "old.key")
+    connected.here("new-key", "--write", "alerthost.key")
+
+    without = connected.here("reseal")
+    assert without.returncode == 2
+    assert "it was sealed with another key" in without.stderr
+    run = connected.here("reseal", "--old-key", f"file:{connected.folder}/old.key")
+
+    place = "store sqlite:///alerthost.db with the newest key of file:alerthost.key"
+    assert (run.returncode, run.stdout) == (0, f"sealed 1 secret in {place}\n")
+    assert connected.here("services", "beta").returncode == 0
+    assert connected.here("reseal").stdout.startswith("sealed 1 secret ")
+
+
+def test_a_key_that_is_missing_or_given_as_itself_is_refused(workspace: Workspace) -> None:
+    run = workspace.here("reseal")
+    assert (run.returncode, run.stderr) == (
+        2,
+        "[store] key: missing; it says where the new key is\n",
+    )
+    workspace.configure_bare()
+    run = workspace.here("reseal", "--old-key", CHECKOUT)
+    assert run.returncode == 2
+    assert run.stderr.startswith("--old-key: takes no secret as itself")
+    assert CHECKOUT not in run.stderr
+    assert workspace.here("reseal").stdout.startswith("sealed 0 secrets in store ")

@@ -1,0 +1,385 @@
+"""``alerthost run`` as a process: how it starts, reloads, stops and dies."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+from serving import TOKEN, Process, ask, measured_when, post, run
+from workspace import CHECKOUT, PLATFORM, Workspace
+
+from hostspec.delivery.engine import Engine
+from hostspec.host.running import Running
+from hostspec.store.errors import StoreError
+from pagerduty_plugin.testing import failing, late
+from pagerduty_plugin.testing.misbehaviour import Gate
+
+ALERT = {"key": "db-1/disk", "severity": "critical", "labels": {"team": "data"}}
+STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (INFO|WARNING|ERROR) +")
+
+
+def told(process: Process) -> list[str]:
+    """Give what it logged, without times and levels; every line has them."""
+    assert all(STAMP.match(line) for line in process.lines), process.log
+    return [STAMP.sub("", line) for line in process.lines]
+
+
+def test_a_life_is_told_in_few_plain_lines(workspace: Workspace) -> None:
+    workspace.configure_http()
+    with run(workspace) as (process, url):
+        assert post(url, {**ALERT, "key": "a\nb"}).status == 202
+        process.wait_for("delivered")
+        process.wait_for("delivered")
+        process.signal(signal.SIGTERM)
+        assert process.end() == 0
+
+    first, *delivered, stopping, stopped = told(process)
+    assert first == f"listening on {url}, without a token: to all on this machine"
+    assert sorted(delivered) == [
+        "delivered trigger to acme/checkout for a\\nb",
+        "delivered trigger to acme/platform for a\\nb",
+    ]
+    assert (stopping, stopped) == ("stopping: what is being sent is finished", "stopped")
+    assert CHECKOUT not in process.log
+    assert PLATFORM not in process.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_is_being_sent_is_finished(workspace: Workspace, number: signal.Signals) -> None:
+    gate = Gate()
+    workspace.fake.misbehave(late(gate, taken="late"), key=CHECKOUT)
+    workspace.configure_http()
+    with run(workspace) as (process, url):
+        assert post(url, ALERT).status == 202
+        workspace.fake.wait_for(lambda fake: len(fake.requests) == 2, 30)
+        process.signal(number)
+        process.wait_for("stopping")
+        gate.open()
+        assert process.end() == 0
+    assert told(process)[-1] == "stopped"
+    assert len(workspace.fake.incidents) == 2
+    # nothing of it is sent again
+    with run(workspace) as (process, url):
+        post(url, {**ALERT, "key": "db-2/disk"})
+        workspace.fake.wait_for(lambda fake: len(fake.incidents) == 4, 30)
+    assert len(workspace.fake.requests) == 4
+
+
+def test_a_second_signal_ends_at_once(workspace: Workspace) -> None:
+    gate = Gate()
+    workspace.fake.misbehave(late(gate))
+    workspace.configure_http()
+    with run(workspace) as (process, url):
+        assert post(url, ALERT).status == 202
+        workspace.fake.wait_for(lambda fake: len(fake.requests) == 2, 30)
+        process.signal(signal.SIGTERM)
+        process.wait_for("stopping")
+        process.signal(signal.SIGINT)
+        assert process.end() == 1
+    gate.open()
+
+
+def test_what_takes_too_long_is_left_for_the_next_start(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
+    monkeypatch.setattr("hostspec.host.running.STOP_WITHIN", 0.1)
+    gate = Gate()
+    workspace.fake.misbehave(late(gate))
+    workspace.configure_http()
+    running = Running(workspace.folder / "alerthost.toml")
+    assert post(running.url, ALERT).status == 202
+    workspace.fake.wait_for(lambda fake: len(fake.requests) == 2, 30)
+
+    with running._reloading:  # and a reload hangs as well
+        assert not running.stop()
+
+    assert "stopped before all was answered; the next start takes it up" in caplog.text
+    gate.open()
+    engine = running._front.serving.engine
+    assert engine.stop()
+    engine.database.close()
+
+
+def test_what_a_killed_process_held_is_taken_up(workspace: Workspace) -> None:
+    gate = Gate()
+    script = workspace.fake.misbehave(attrs.evolve(failing(), gate=gate), key=CHECKOUT)
+    workspace.configure_http()
+    with run(workspace) as (process, url):
+        assert post(url, [{**ALERT, "key": f"db-{n}/disk"} for n in range(20)]).status == 202
+        workspace.fake.wait_for(lambda fake: len(fake.requests) >= 1, 30)
+        process.signal(signal.SIGKILL)
+        assert process.end() == -signal.SIGKILL
+    script.clear()
+    gate.open()
+
+    with run(workspace) as (process, url):
+        workspace.fake.wait_for(
+            lambda fake: len({(each.service, each.dedup_key) for each in fake.incidents}) == 40, 10
+        )
+        assert "deliveries were taken over" in process.log
+        resolved = [{**ALERT, "key": f"db-{n}/disk", "status": "resolved"} for n in range(20)]
+        assert post(url, resolved).status == 202
+        workspace.fake.wait_for(
+            lambda fake: all(each.state == "resolved" for each in fake.incidents), 30
+        )
+    assert len(workspace.fake.incidents) == 40
+
+
+def test_a_reload_puts_the_new_configuration_in_use(workspace: Workspace) -> None:
+    workspace.configure_http()
+    with run(workspace) as (process, url):
+        post(url, ALERT)
+        workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
+        workspace.configure_http(
+            ('services = ["checkout", "platform"]', 'services = ["platform"]'),
+            http='token = "env:ALERTHOST_TOKEN"',
+        )
+        refused = "alerthost.toml, line 25: http.token: "
+        process.signal(signal.SIGHUP)
+        line = process.wait_for(refused)
+        assert line.endswith(f"{refused}the environment variable ALERTHOST_TOKEN is not set")
+        process.wait_for("not reloaded: what was read before stays in use")
+        (workspace.folder / "token").write_text(TOKEN)
+        workspace.configure_http(
+            ('services = ["checkout", "platform"]', 'services = ["platform"]'),
+            http='token = "file:token"',
+        )
+        process.signal(signal.SIGHUP)
+        process.wait_for("reloaded")
+
+        assert post(url, {**ALERT, "key": "db-2/disk"}).status == 401
+        bearer = f"Bearer {TOKEN}"
+        post(url, {**ALERT, "key": "db-2/disk"}, Authorization=bearer)
+        workspace.fake.wait_for(lambda fake: len(fake.incidents) == 3, 30)
+        assert [each.service for each in workspace.fake.incidents][-1] == "platform"
+        # what was opened before is closed where it was opened
+        post(url, {**ALERT, "status": "resolved"}, Authorization=bearer)
+        workspace.fake.wait_for(
+            lambda fake: [each.state for each in fake.incidents].count("resolved") == 2, 30
+        )
+
+
+def test_a_reload_in_a_storm_loses_nothing(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
+    workspace.configure_http()
+    running = Running(workspace.folder / "alerthost.toml")
+    for number in range(20):
+        assert post(running.url, {**ALERT, "key": f"db-{number}/disk"}).status == 202
+        if number % 5 == 0:
+            assert running.reload()
+    workspace.fake.wait_for(lambda fake: len(fake.incidents) == 40, 30)
+    found = measured_when(
+        running.url,
+        lambda found: found.get(("alerthost_delivered_total", "acme/checkout", "pagerduty")) == 20,
+    )
+    assert found["alerthost_accepted_total", "/alerts"] == 20
+    assert found["alerthost_reloads_total", "done"] == 4
+    assert running.stop()
+    assert not running.reload()
+
+
+def test_a_faulty_file_changes_nothing_and_every_fault_is_told(workspace: Workspace) -> None:
+    workspace.configure_http()
+    with run(workspace) as (process, url):
+        workspace.configure_http(
+            ("severity = ", "severty = "),
+            ('use = "pagerduty.trigger"', 'use = "pagerduty.page"'),
+            http="backlog = 0",
+        )
+        process.signal(signal.SIGHUP)
+        process.wait_for("not reloaded")
+        faults = [line for line in told(process) if line.startswith("alerthost.toml, line ")]
+        assert [re.sub(r":.*", "", line) for line in faults] == [
+            "alerthost.toml, line 25",
+            "alerthost.toml, line 18",
+        ]
+        post(url, ALERT)
+        workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
+        (workspace.folder / "alerthost.toml").unlink()
+        process.signal(signal.SIGHUP)
+        process.wait_for("there is no such file")
+        process.wait_for("not reloaded")
+        refusals = ("alerthost_reloads_total", "refused")
+        assert measured_when(url, lambda found: found.get(refusals) == 2)[refusals] == 2
+        process.signal(signal.SIGTERM)
+        assert process.end() == 0
+
+
+def test_a_store_that_fails_as_it_is_reloaded_changes_nothing(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
+    workspace.configure_http()
+    running = Running(workspace.folder / "alerthost.toml")
+    url, port = running.url, free_port()
+
+    def fail(_: Engine) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Engine, "start", fail)
+        assert not running.reload()
+        file = workspace.folder / "alerthost.toml"
+        file.write_text(file.read_text().replace(":0", f":{port}"))
+        assert not running.reload()
+    assert (
+        caplog.messages
+        == [
+            "the disk is full",
+            "not reloaded: what was read before stays in use",
+        ]
+        * 2
+    )
+    assert running.url == url
+    assert post(url, ALERT).status == 202
+    workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
+    # the address was let go again
+    assert running.reload()
+    assert running.url == f"http://127.0.0.1:{port}"
+    assert ask(running.url, "GET", "/readyz").status == 200
+    assert running.stop()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_a_reload_moves_to_another_address(workspace: Workspace) -> None:
+    port = free_port()
+    workspace.configure_http()
+    with run(workspace) as (process, url):
+        workspace.configure_http(('name = "Pages"', 'name = "Others"'))
+        text = (workspace.folder / "alerthost.toml").read_text()
+        (workspace.folder / "alerthost.toml").write_text(text.replace(":0", f":{port}"))
+        process.signal(signal.SIGHUP)
+        moved = process.listens()
+        process.wait_for("reloaded")
+        assert moved == f"http://127.0.0.1:{port}"
+        assert ask(moved, "GET", "/readyz").status == 200
+        process.signal(signal.SIGTERM)
+        assert process.end() == 0
+    with pytest.raises(OSError, match="refused"):
+        ask(url, "GET", "/readyz")
+
+
+def test_a_reload_cannot_move_to_a_taken_address_or_another_store(workspace: Workspace) -> None:
+    workspace.configure_http()
+    file = workspace.folder / "alerthost.toml"
+    with run(workspace) as (process, url), socket.create_server(("127.0.0.1", 0)) as taken:
+        text = file.read_text()
+        port = taken.getsockname()[1]
+        file.write_text(text.replace(":0", f":{port}"))
+        process.signal(signal.SIGHUP)
+        line = process.wait_for("http.listen")
+        assert line.endswith(f"cannot listen on 127.0.0.1:{port}: Address already in use")
+        process.wait_for("not reloaded")
+
+        file.write_text(text + '[store]\nurl = "sqlite:///other.db"\n')
+        process.signal(signal.SIGHUP)
+        line = process.wait_for("store.url")
+        assert line.endswith("is another one; what waits here would stay behind, so stop and start")
+        process.wait_for("not reloaded")
+
+        assert post(url, ALERT).status == 202
+        workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
+    assert not (workspace.folder / "other.db").exists()
+
+
+def refused(workspace: Workspace, **env: str | None) -> list[str]:
+    ran = workspace.alerthost("run", env=dict(env))
+    assert (ran.returncode, ran.stdout) == (2, "")
+    return ran.stderr.splitlines()
+
+
+def test_it_refuses_to_start_with_mistakes_and_tells_all(workspace: Workspace) -> None:
+    workspace.configure_http(
+        ('installation = "acme"', 'installation = "acm"'), http='token = "env:ALERTHOST_TOKEN"'
+    )
+    assert refused(workspace, ALERTHOST_TOKEN=None, PD_CHECKOUT=None) == [
+        "alerthost.toml, line 19: rule 'Pages': actions[0].installation: "
+        "'acm' is unknown; did you mean 'acme'?",
+        "alerthost.toml, line 10: installation 'acme': settings.services[0].integration_key: "
+        "the environment variable PD_CHECKOUT is not set",
+        "alerthost.toml, line 25: http.token: the environment variable ALERTHOST_TOKEN is not set",
+    ]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "alerts.example"])
+def test_it_refuses_to_listen_beyond_this_machine_without_a_token(
+    workspace: Workspace, host: str
+) -> None:
+    workspace.configure()
+    file = workspace.folder / "alerthost.toml"
+    file.write_text(f'{file.read_text()}\n[http]\nlisten = "{host}:9095"\n')
+    assert refused(workspace) == [
+        "alerthost.toml, line 24: http.listen: "
+        "is beyond this machine; give a token too, or listen on 127.0.0.1"
+    ]
+
+
+def test_it_listens_beyond_this_machine_with_a_token(workspace: Workspace) -> None:
+    workspace.configure_http(http='token = "env:ALERTHOST_TOKEN"')
+    file = workspace.folder / "alerthost.toml"
+    file.write_text(file.read_text().replace("127.0.0.1:0", "0.0.0.0:0"))
+    with run(workspace, ALERTHOST_TOKEN=TOKEN) as (process, url):
+        assert told(process) == [f"listening on {url}"]
+        assert post(url, ALERT).status == 401
+        assert post(url, ALERT, Authorization=f"Bearer {TOKEN}").status == 202
+        process.signal(signal.SIGTERM)
+        assert process.end() == 0
+    assert TOKEN not in process.log
+
+
+def test_it_refuses_a_taken_address_and_a_store_that_cannot_be(workspace: Workspace) -> None:
+    workspace.configure_http()
+    file = workspace.folder / "alerthost.toml"
+    text = file.read_text()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        file.write_text(text.replace(":0", f":{port}"))
+        [line] = refused(workspace)
+    assert line == (
+        "alerthost.toml, line 24: http.listen: "
+        f"cannot listen on 127.0.0.1:{port}: Address already in use"
+    )
+    file.write_text(text + '[store]\nurl = "sqlite:///nowhere/alerthost.db"\n')
+    [line] = refused(workspace)
+    assert line.endswith("cannot be made: there is no such folder; make it first")
+
+
+def test_a_log_that_nobody_reads_ends_nothing(workspace: Workspace) -> None:
+    workspace.configure_http()
+    port = free_port()
+    file = workspace.folder / "alerthost.toml"
+    file.write_text(file.read_text().replace(":0", f":{port}"))
+    with (
+        Path("/dev/full").open("w") as full,
+        subprocess.Popen(
+            [sys.executable, "-m", "hostspec.host", "run"],
+            cwd=workspace.folder,
+            env=workspace.environment(),
+            stderr=full,
+        ) as process,
+    ):
+        url = f"http://127.0.0.1:{port}"
+        while True:
+            try:
+                reply = post(url, ALERT)
+            except ConnectionError:
+                assert process.poll() is None
+            else:
+                break
+        assert reply.status == 202
+        workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
+        process.terminate()
+        assert process.wait(60) == 0

@@ -1,0 +1,282 @@
+"""Everything is copied from one database to another, compared, and goes on there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from engines import START, Clock, World
+from stored import Account
+
+from hostspec import Alert, Installation, OutcomeKind, Secret, structure
+from hostspec.store import copying
+from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
+from hostspec.store.installations import Installations
+from hostspec.store.tables import budgets, metadata, statements
+
+Open = Callable[..., Database]
+SOURCE = "sqlite:///source.db"
+
+
+@pytest.fixture
+def source(open_database: Open, key: Secret) -> Database:
+    """Give a database in which an engine was stopped in the midst of its work."""
+    database = open_database(SOURCE)
+    settings = structure(Account, {"token": "secret"})
+    Installations(database, key).add(Installation("paging", "acme", settings))
+    world = World(database, Clock())
+    world.say("open")
+    world.drain()
+    world.fail(OutcomeKind.REFUSED)
+    world.say("refused")
+    world.drain()
+    world.fail(OutcomeKind.UNREACHABLE)
+    world.say("waiting", severity="critical", summary="Ä\u0000\U0001f9ef")
+    world.drain()
+    with database.begin() as connection:
+        connection.execute(
+            sa.insert(budgets).values(
+                name="a", allowed=120, seconds=60.0, used="{}", paused_until=0.1
+            )
+        )
+    world.engine.accept_many(
+        [Alert(f"many-{number % 7}") for number in range(1200)],
+        statement_ids=[f"given-{number}" for number in range(1200)],
+    )
+    return database
+
+
+def rows(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    with database.read() as connection:
+        return {
+            table.name: sorted(map(tuple, connection.execute(sa.select(table))), key=repr)
+            for table in metadata.sorted_tables
+        }
+
+
+def copy(source: Database, target: Database) -> int:
+    told: list[int] = []
+    copied = copying.copy(source, target, told.append)
+    assert sum(told) == copying.count(source) == 2 * copied
+    return copied
+
+
+def test_every_row_is_copied(source: Database, database: Database) -> None:
+    before = rows(source)
+    assert all(before[name] for name in before if name != "receipts")
+
+    assert copy(source, database) == sum(map(len, before.values())) > 1200
+
+    assert rows(database) == before == rows(source)
+
+
+def test_and_back(source: Database, database: Database, open_database: Open) -> None:
+    before = rows(source)
+    copy(source, database)
+
+    back = open_database("sqlite:///back.db")
+    copy(database, back)
+
+    assert rows(back) == before
+
+
+def test_what_was_waiting_goes_on_in_the_copy(source: Database, database: Database) -> None:
+    copy(source, database)
+    world = World(database, Clock(START + 60))
+
+    assert world.engine.accept(Alert("many-1"), statement_id="given-1") == "given-1"
+    many = [f"trigger many-{number}" for number in range(7)]
+    assert set(world.drain()) == {*many, "trigger waiting"}
+    world.say("open", "resolved")
+    assert world.drain() == ["resolve open"]
+
+
+@pytest.mark.parametrize("after", [1, 500, 1100, 1300, 2000])
+def test_a_copy_that_was_interrupted_is_gone_on_with(
+    source: Database, database: Database, after: int
+) -> None:
+    done = 0
+
+    def interrupt(count: int) -> None:
+        nonlocal done
+        done += count
+        if done >= after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copying.copy(source, database, interrupt)
+    kept = rows(database)
+    assert sum(map(len, kept.values())) == min(done, copying.count(source) // 2)
+
+    copy(source, database)
+
+    assert rows(database) == rows(source)
+
+
+def test_a_number_that_was_given_is_not_given_again(source: Database, database: Database) -> None:
+    with source.begin() as connection:
+        last = connection.execute(sa.select(sa.func.max(statements.c.id))).scalar_one()
+        connection.execute(sa.delete(statements).where(statements.c.id == last))
+    copy(source, database)
+
+    World(database, Clock()).say("new")
+
+    with database.read() as connection:
+        newest = connection.execute(sa.select(sa.func.max(statements.c.id))).scalar_one()
+    assert newest == last + 1
+
+
+def test_numbers_survive_a_table_that_is_empty_by_now(
+    open_database: Open, database: Database
+) -> None:
+    source = open_database(SOURCE)
+    world = World(source, Clock())
+    for name in "abc":
+        world.say(name)
+    with source.begin() as connection:
+        connection.execute(sa.delete(statements))
+    copy(source, database)
+
+    World(database, Clock()).say("new")
+
+    with database.read() as connection:
+        assert connection.execute(sa.select(statements.c.id)).scalar_one() == 4
+
+
+@pytest.mark.parametrize("more", ["rows", "other"])
+def test_a_database_that_holds_something_else_is_refused(
+    source: Database, database: Database, more: str
+) -> None:
+    world = World(database, Clock())
+    world.engine.accept_many([Alert("other")] * (1300 if more == "rows" else 1))
+    before = rows(database)
+
+    with pytest.raises(StoreError) as caught:
+        copying.copy(source, database, lambda _: None)
+
+    assert str(caught.value) == (
+        f"{database.name} holds other statements than what is copied; name an empty database"
+    )
+    assert rows(database)["statements"] == before["statements"]
+
+
+@pytest.mark.parametrize("when", ["changed", "added"])
+def test_a_copy_that_is_changed_meanwhile_is_not_called_one(
+    source: Database, database: Database, when: str
+) -> None:
+    total = copying.count(source)
+    done = 0
+
+    def meddle(count: int) -> None:
+        nonlocal done
+        done += count
+        if done == total // 2:
+            with database.begin() as connection:
+                if when == "changed":
+                    connection.execute(sa.update(statements).values(key="other"))
+                else:
+                    values = {"statement_id": "x", "scope": "", "key": "", "body": ""}
+                    connection.execute(sa.insert(statements).values(**values, accepted_at=1))
+
+    with pytest.raises(StoreError, match="holds other statements"):
+        copying.copy(source, database, meddle)
+
+
+def test_a_database_is_not_copied_to_itself(source: Database, open_database: Open) -> None:
+    with pytest.raises(StoreError, match=r"cannot be copied to itself$"):
+        copying.copy(source, open_database(SOURCE), lambda _: None)
+
+
+@pytest.fixture
+def blocked(
+    url: str, database: Database, open_database: Open, key: Secret
+) -> Iterator[tuple[Database, Callable[[], None]]]:
+    """Give a database to be copied, and what tries to write to it meanwhile."""
+    settings = structure(Account, {})
+    Installations(database, key).add(Installation("paging", "acme", settings))
+    if database.file is not None:
+        other = open_database(url, patience=0.05)
+
+        def write() -> None:
+            with pytest.raises(StoreError, match="is locked"), other.begin():
+                pytest.fail("it could be written")
+
+        yield database, write
+        return
+    with psycopg.connect(url) as connection:
+
+        def write() -> None:
+            connection.execute("SET lock_timeout = 50")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                connection.execute("DELETE FROM installations")
+            connection.rollback()
+
+        yield database, write
+
+
+def test_nobody_writes_to_what_is_being_copied(
+    blocked: tuple[Database, Callable[[], None]], open_database: Open
+) -> None:
+    database, write = blocked
+    target = open_database("sqlite:///target.db")
+
+    assert copying.copy(database, target, lambda _: write()) == 1
+
+
+# as a command
+
+
+def alerthost(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hostspec.host", "store", "copy", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_the_command_copies_and_says_so(source: Database, url: str, tmp_path: Path) -> None:
+    count = copying.count(source) // 2
+
+    run = alerthost(tmp_path, SOURCE, url)
+
+    with Database(url, tmp_path) as target:
+        assert (run.returncode, run.stderr) == (0, "")
+        assert run.stdout == f"copied {count:,} rows to {target.name}, and compared them\n"
+        assert rows(target) == rows(source)
+
+
+def test_one_row_is_called_a_row(open_database: Open, key: Secret, tmp_path: Path) -> None:
+    settings = structure(Account, {})
+    source = open_database(SOURCE)
+    Installations(source, key).add(Installation("paging", "acme", settings))
+
+    assert alerthost(tmp_path, SOURCE, "sqlite:///b.db").stdout.startswith("copied 1 row to ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("sqlite:///none.db", "sqlite:///b.db"), "none.db is not there\n"),
+        (("mysql://a", "sqlite:///b.db"), "[store] url names mysql, which is not supported"),
+        ((SOURCE, SOURCE), "source.db cannot be copied to itself\n"),
+    ],
+)
+def test_mistakes_are_told(
+    source: Database, tmp_path: Path, arguments: tuple[str, str], told: str
+) -> None:
+    run = alerthost(tmp_path, *arguments)
+
+    assert source.exists
+    assert run.returncode == 2
+    assert told in run.stderr
+    assert "Traceback" not in run.stderr
