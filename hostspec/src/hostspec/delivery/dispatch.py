@@ -451,17 +451,10 @@ def resume(connection: sa.Connection, now: float) -> None:
     )
 
 
-_HELD: Final[sa.Select[Any]] = (
+_HELD: Final = (
     sa.select(
-        deliveries.c.id,
-        deliveries.c.holder,
-        deliveries.c.attempts,
-        deliveries.c.lease_until,
-        deliveries.c.lane_id,
-        incidents.c.action,
-        incidents.c.installation,
-        incidents.c.destination,
-        incidents.c.correlation_key,
+        *(deliveries.c[name] for name in ("id", "holder", "attempts", "lease_until", "lane_id")),
+        *(incidents.c[each.name] for each in attrs.fields(Place)),
     )
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .where(deliveries.c.holder.is_not(None))
