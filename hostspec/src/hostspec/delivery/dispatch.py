@@ -432,7 +432,7 @@ def held(connection: sa.Connection) -> tuple[Held, ...]:
             row.id,
             row.holder,
             row.attempts,
-            ledger.place_at(row),
+            Place(row.action, row.installation, row.destination, row.correlation_key),
             row.lane_id,
             row.lease_until,
         )

@@ -129,6 +129,7 @@ class Engine:
         self._present_for = 0
         self._presences = threading.Lock()
         self._troubles = threading.Lock()
+        self._failed_at = 0.0
 
     def accept(
         self,
@@ -425,14 +426,21 @@ class Engine:
                 _log.error("keeping house failed: %s", told(error))
             self._stopping.wait(pause)
 
-    def _note_trouble(self, error: StoreError | None) -> None:
-        """Tell a person that the store fails, or works again; once, whoever notices."""
+    def _note_trouble(self, error: StoreError) -> None:
+        """Tell a person that the store fails; once, whoever notices."""
         with self._troubles:
-            before, self.trouble = self.trouble, str(error) if error else None
-        if self.trouble and not before:
-            _log.error("the store fails: %s", self.trouble)
-        elif before and not self.trouble:
-            _log.warning("the store works again")
+            self._failed_at = time.monotonic()
+            before, self.trouble = self.trouble, str(error)
+        if before is None:
+            _log.error("the store fails: %s", error)
+
+    def _note_recovery(self) -> None:
+        """Tell a person that the store works again: nobody has failed for a while."""
+        with self._troubles:
+            if self.trouble is None or time.monotonic() - self._failed_at < 2 * RETRY_STORE:
+                return
+            self.trouble = None
+        _log.warning("the store works again")
 
     def _look(self) -> None:
         """Call a worker if there is something to do, whoever made it so."""
@@ -458,7 +466,7 @@ class Engine:
 
         while self._writer.run(keep) >= SMALL and not self._stopping.is_set():
             pass
-        self._note_trouble(None)
+        self._note_recovery()
 
     def _take_over(self, name: str) -> None:
         """Take up what processes that are gone were sending, and what hangs."""
