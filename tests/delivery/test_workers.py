@@ -60,7 +60,8 @@ class Heard(logging.Handler):
 
 
 @pytest.fixture
-def heard() -> Iterator[Heard]:
+def heard(caplog: pytest.LogCaptureFixture) -> Iterator[Heard]:
+    caplog.set_level(logging.WARNING, "hostspec")  # Celery's tests leave the root at another
     handler = Heard()
     logging.getLogger("hostspec").addHandler(handler)
     yield handler
