@@ -14,7 +14,7 @@ from engines import World, deliver
 from recorder import UPDATING
 
 from hostspec import Alert, Identity, Limit, Outcome, OutcomeKind, Place
-from hostspec.delivery import dispatch, keeping, sharing, spending
+from hostspec.delivery import dispatch, keeping, presence, sharing, spending
 from hostspec.delivery import writer as writers
 from hostspec.delivery.desk import DeskError
 from hostspec.delivery.engine import Engine
@@ -406,9 +406,40 @@ def test_an_attempt_of_a_ticket_is_not_given_up_because_a_session_was_cut(
         assert session
         with world.database.read() as connection:
             connection.execute(cut)
+        world.clock.now += 30  # it takes its time, and nobody may start it any more
         world.engine._keep_house(session.name)
 
     world.page.behaviour["send"] = deliver(lose_everything)
     world.say("disk")
     assert world.drain() == ["trigger disk"]
     assert world.states == ["delivered"]
+
+
+def test_what_a_lost_session_claimed_is_left_alone_until_it_may_not_be_started(
+    world: World,
+) -> None:
+    world.say("disk")
+    world.engine._plan()
+    lost = presence.presence(world.database)
+    with world.database.begin() as connection:
+        claim = dispatch.claim(connection, lost.name, world.clock.now)
+    lost.leave()
+    assert claim
+    assert world.drain() == []
+    world.clock.now = claim.start_by
+    assert world.drain() == []
+    world.clock.now += 1
+    assert world.drain() == ["trigger disk"]
+
+
+def test_a_claim_that_never_took_off_is_taken_up(world: World) -> None:
+    """The server went down as it was claimed: it was, and nobody was told."""
+    world.say("disk")
+    with world.engine._present() as name:
+        world.engine._plan()
+        with world.database.begin() as connection:
+            claim = dispatch.claim(connection, name, world.clock.now)
+        assert claim
+        assert world.drain() == []
+        world.clock.now = claim.start_by + 1
+        assert world.drain() == ["trigger disk"]
