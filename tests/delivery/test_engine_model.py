@@ -20,6 +20,7 @@ from recorder import Page, plugins_of, rule_of
 from hostspec import (
     Alert,
     Delivery,
+    Handle,
     Incident,
     Installation,
     Operation,
@@ -119,6 +120,9 @@ class Pages(Page):
 
     def can_follow_up(self, incident: Incident, installation: Installation[Any]) -> bool:
         return (incident.handle or {}).get("key") in self.story.keys
+
+    def promised_handle(self, delivery: Delivery, installation: Installation[Any]) -> Handle:
+        return {"key": self.story.keys[0]}
 
     def send(
         self, delivery: Delivery, installation: Installation[Any], context: SendContext
