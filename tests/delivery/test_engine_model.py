@@ -192,7 +192,10 @@ class Story(RuleBasedStateMachine):
         self.rotations = 0
         self.rules = "both"
         self.fates: dict[str, deque[str]] = {ONE: deque(), TWO: deque()}
-        self.meanwhile: dict[str, deque[tuple[str, str, float]]] = {ONE: deque(), TWO: deque()}
+        self.meanwhile: dict[str, deque[tuple[str, list[str], float]]] = {
+            ONE: deque(),
+            TWO: deque(),
+        }
         self.interruptions = 0
         self.running: list[KilledEngine] = []
         self.down: set[str] = set()
@@ -260,9 +263,10 @@ class Story(RuleBasedStateMachine):
             kind = OutcomeKind.DELIVERED
         return Outcome(kind, handle={"key": key})
 
-    def let_the_other_work(self, alert: str, status: str, seconds: float) -> None:
+    def let_the_other_work(self, alert: str, statuses: list[str], seconds: float) -> None:
         """Let the other engine go on while an attempt hangs, longer than its lease or not."""
-        self.say(alert, status)
+        for status in statuses:
+            self.say(alert, status)
         if seconds:
             self.wait(seconds)
         for pause in (0.0, 2.0):
@@ -310,20 +314,25 @@ class Story(RuleBasedStateMachine):
     @rule(
         alert=ALERTS,
         lane=LANES,
-        status=STATUSES,
+        statuses=st.lists(STATUSES, max_size=3),
         fate=st.sampled_from([*FATES]),
         seconds=st.sampled_from([0.0, 61.0]),
     )
-    def hang(self, alert: str, lane: str, status: str, fate: str, seconds: float) -> None:
+    def hang(self, alert: str, lane: str, statuses: list[str], fate: str, seconds: float) -> None:
         """Let an attempt hang while another engine hears what comes next, and goes on."""
         self.fates[lane].append(fate)
-        self.meanwhile[lane].append((alert, status, seconds))
+        self.meanwhile[lane].append((alert, statuses, seconds))
         self.say(alert, "firing")
         self.drain(None)
 
-    @rule(lane=LANES, alert=ALERTS, status=STATUSES, seconds=st.sampled_from([0.0, 61.0]))
-    def hang_next(self, lane: str, alert: str, status: str, seconds: float) -> None:
-        self.meanwhile[lane].append((alert, status, seconds))
+    @rule(
+        lane=LANES,
+        alert=ALERTS,
+        statuses=st.lists(STATUSES, max_size=3),
+        seconds=st.sampled_from([0.0, 61.0]),
+    )
+    def hang_next(self, lane: str, alert: str, statuses: list[str], seconds: float) -> None:
+        self.meanwhile[lane].append((alert, statuses, seconds))
 
     @rule(times=st.integers(1, 3))
     def interrupt(self, times: int) -> None:
