@@ -133,6 +133,22 @@ def test_nothing_is_sent_beside_something_in_flight_when_what_stood_between_is_d
     assert beside == [0]
 
 
+def test_what_was_planned_from_what_has_changed_meanwhile_is_planned_anew(
+    worlds: Callable[..., World],
+) -> None:
+    """Statements that are planned together are planned from the same incident."""
+    pager = worlds(correlate=lambda _: "same")
+    pager.say("one")
+    pager.drain()
+    pager.say("two")
+    pager.say("one", "resolved")
+    assert pager.drain() == ["trigger same"], "the other one holds it open"
+    pager.say("two", "resolved")
+    pager.say("three")
+    assert pager.drain() == ["resolve same", "trigger same"]
+    assert [each.key for each in pager.engine.desk.incidents()[0].incident.holders] == ["three"]
+
+
 def test_a_ticket_that_a_dead_process_was_opening_is_uncertain(
     worlds: Callable[..., World],
 ) -> None:
