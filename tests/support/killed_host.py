@@ -15,6 +15,7 @@ from hostspec.kernel import Rule, load
 from hostspec.store.database import Database
 
 KEY = "0123456789abcdef0123456789abcdef"
+NEW_KEY = "fedcba9876543210fedcba9876543210"
 PROBLEMS = 7
 
 
@@ -24,10 +25,10 @@ def alert_of(number: int) -> Alert:
     return Alert(f"problem {number % PROBLEMS}", str(number), status=status)
 
 
-def engine_of(folder: Path, url: str) -> Engine:
-    """Make the engine of one process."""
+def engine_of(folder: Path, url: str, *keys: str) -> Engine:
+    """Make the engine of one process; the service has these keys, the newest first."""
     plugins = load(["pagerduty"])
-    services = [{"name": "checkout", "integration_key": KEY}]
+    services = [{"name": "checkout", "integration_key": list(keys or [KEY])}]
     acme = plugins.installation("pagerduty", "acme", {"base_url": url, "services": services})
     use = plugins.rule_action("pagerduty.trigger", acme, {"services": ["checkout"]})
     use.action.limits = lambda *_: ()  # type: ignore[method-assign]  # a budget would take minutes

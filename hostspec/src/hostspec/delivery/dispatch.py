@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import attrs
 import sqlalchemy as sa
@@ -22,11 +22,10 @@ from hostspec.delivery.verdict import (
     Verdict,
     judge,
 )
-from hostspec.incident import Delivery, Operation
+from hostspec.incident import Delivery, Operation, Place
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.parts import Severity
 from hostspec.store.tables import URGENT, deliveries, incidents, lanes
-from hostspec.values import to_json
 
 LEASE: Final = 60.0
 """Seconds that a claim is good for. An attempt takes less in all (the action's deadline)."""
@@ -53,6 +52,9 @@ SLOW: Final = 2.0
 FAR: Final = LONGEST_PAUSE + 60.0
 """Seconds: nothing is due later than that, so a later moment is a clock that went back."""
 
+Promise: TypeAlias = tuple[str, str, str]
+"""Action, installation and destination of which a handle is promised."""
+
 
 @attrs.frozen
 class Claim:
@@ -75,6 +77,8 @@ class Claim:
         budgets: names of those that it was taken from.
         last_outcome: what the attempt before came to; None before the first, and where nobody
             knows.
+        promised: the handle that the attempt will give an incident that has none, as it is kept;
+            None where there is one, or only the provider can tell.
     """
 
     id: int
@@ -92,15 +96,17 @@ class Claim:
     failures: int
     budgets: tuple[str, ...] = ()
     last_outcome: OutcomeKind | None = None
+    promised: str | None = None
 
 
-def claim(
+def claim(  # noqa: PLR0913 -- each has a name
     connection: sa.Connection,
     holder: str,
     now: float,
     *,
     together: int = FLYING_TOGETHER,
     unhealthy: bool = True,
+    promises: Mapping[Promise, str] = MappingProxyType({}),
 ) -> Claim | None:
     """Claim what is to be sent next.
 
@@ -110,6 +116,7 @@ def claim(
         now: the time.
         together: attempts in flight in one lane that is healthy, at the most.
         unhealthy: whether it may be of a lane that is not healthy.
+        promises: handles that attempts will most likely give: those of the last ones.
     """
     which = {"now": now, "far": now + FAR, "fresh": now - SLOW, "together": together}
     ready = _READY if unhealthy else _HEALTHY_READY
@@ -123,9 +130,24 @@ def claim(
             afforded = _afforded(connection, lane, row, now)
             if afforded is not None:
                 row, budgets = afforded
-                return _claimed(connection, lane, row, holder, now, budgets=budgets)
+                return _claimed(
+                    connection, lane, row, holder, now, budgets=budgets, promises=promises
+                )
         if len(found) < LOOK:
             return None
+
+
+def promise_at(place: Place) -> Promise:
+    """Say of which attempts one handle is most likely promised: those of one destination."""
+    return place.action, place.installation, place.destination
+
+
+def promise(connection: sa.Connection, claim: Claim) -> None:
+    """Keep the handle that an attempt will give, before it starts."""
+    if _is_mine(connection, claim):
+        connection.execute(
+            sa.update(deliveries).where(deliveries.c.id == claim.id).values(promised=claim.promised)
+        )
 
 
 def is_due(connection: sa.Connection, now: float) -> bool:
@@ -195,8 +217,9 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         receipt = Receipt(claim.uid, claim.delivery, outcome, claim.attempt)
         observing.note(connection, hook, receipt, claim.holder)
     handle = row.handle
-    if arrived and outcome.handle is not None and handle is None:
-        handle = json.dumps(to_json(outcome)["handle"])
+    if arrived and handle is None:
+        returned = outcome.handle
+        handle = claim.promised if returned is None else ledger.handle_as_json(returned)
     resolved = operation is Operation.RESOLVE and delivered
     if resolved and not episode.in_doubt:
         handle = None  # the next episode opens under the newest key
@@ -358,7 +381,9 @@ def take_over(
         episode = stored.episode.after(
             Operation(row.operation), delivered=False, may_have_arrived=True
         )
-        ledger.note_episode(connection, stored.id, episode, now)
+        opens = stored.incident.handle is None
+        kept = {"handle": row.promised} if opens else {}
+        ledger.note_episode(connection, stored.id, episode, now, **kept)
         lineup.reduce(connection, actions, stored, episode, now)
         waits = ledger.promote(connection, stored.id, now)
         if not waits and not episode.may_be_open:
@@ -533,8 +558,12 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
     now: float,
     *,
     budgets: tuple[str, ...],
+    promises: Mapping[Promise, str],
 ) -> Claim:
     first_tried_at = now if row.first_tried_at is None else row.first_tried_at
+    stored = ledger.stored_of(connection.execute(_INCIDENT, {"number": row.incident_id}).one())
+    opens = stored.incident.handle is None
+    promised = promises.get(promise_at(stored.incident.place)) if opens else None
     connection.execute(
         sa.update(deliveries)
         .where(deliveries.c.id == row.id)
@@ -545,18 +574,18 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
             lease_until=now + LEASE,
             attempts=row.attempts + 1,
             first_tried_at=first_tried_at,
+            promised=promised,
         )
     )
     connection.execute(
         sa.update(lanes).where(lanes.c.id == lane.id).values(due=now, claimed_at=now)
     )
-    incident = connection.execute(_INCIDENT, {"number": row.incident_id}).one()
     return Claim(
         id=row.id,
         uid=row.uid,
         holder=holder,
         delivery=ledger.delivery_of(row),
-        incident=ledger.stored_of(incident),
+        incident=stored,
         attempt=row.attempts + 1,
         claimed_at=now,
         accepted_at=row.accepted_at,
@@ -567,6 +596,7 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
         failures=lane.failures,
         budgets=budgets,
         last_outcome=OutcomeKind(row.outcome) if row.outcome else None,
+        promised=promised,
     )
 
 

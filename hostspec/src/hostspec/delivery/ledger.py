@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hostspec.delivery.line import HEAD_START, Waiting
 from hostspec.delivery.verdict import DeliveryState, Episode
-from hostspec.incident import Delivery, Incident, IncidentState, Operation, Place
+from hostspec.incident import Delivery, Handle, Incident, IncidentState, Operation, Place
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.parts import Identity, Severity
 from hostspec.store.tables import deliveries, holders, incidents, lanes
@@ -415,6 +415,11 @@ def stored_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredIncide
         ),
         opened_at=row.opened_at,
     )
+
+
+def handle_as_json(handle: Handle) -> str:
+    """Write a handle as it is kept."""
+    return json.dumps(to_json(Outcome(OutcomeKind.DELIVERED, handle=handle))["handle"])
 
 
 def as_json(texts: Iterable[str]) -> str:

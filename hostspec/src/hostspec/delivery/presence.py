@@ -13,6 +13,7 @@ from typing import Final
 
 import filelock
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
@@ -106,7 +107,9 @@ class SessionPresence(Presence):
         return [name for name in names if name != self.name and self._is_gone(name)]
 
     def leave(self) -> None:
-        """End the session; the pool would keep it, and its lock, for others."""
+        """Give the lock back, and end the session; the pool would keep it for others."""
+        with contextlib.suppress(DBAPIError):  # a session that broke off has left already
+            self._connection.execute(sa.select(sa.func.pg_advisory_unlock(_number(self.name))))
         self._connection.invalidate()
         self._connection.close()
 
