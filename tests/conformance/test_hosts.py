@@ -37,7 +37,7 @@ class TestAlerthost(HostConformance):
             Path(folder, "alerthost.toml").write_text(_configuration(setup), encoding="utf-8")
             statements = (json.dumps(_statement(alert)) for alert in alerts)
             ran = subprocess.run(
-                [sys.executable, "-m", "hostspec.host", "send"],
+                [sys.executable, "-m", "hostspec.host", "send", "--timeout", "10"],
                 cwd=folder,
                 input="\n".join(statements),
                 capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ from engines import EITHER, Clock, Observer, World
 from hostspec import Delivery, Outcome, OutcomeKind, Receipt, hookimpl
 from hostspec.delivery import observing
 from hostspec.delivery.keeping import Patience
+from hostspec.delivery.writer import Writer
 from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
 
 pytestmark = EITHER
 
@@ -152,8 +155,8 @@ def test_one_that_dies_while_telling_tells_again_under_the_same_id(
 ) -> None:
     tell = observing.tell
 
-    def die(database: Database, writer: Any, hooks: Any, teller: str) -> int:
-        tell(database, DeadWriter(), hooks, teller)  # type: ignore[arg-type]
+    def die(database: Database, writer: Any, hooks: Any, teller: str, enough: Any) -> int:
+        tell(database, DeadWriter(), hooks, teller, enough)  # type: ignore[arg-type]
         return 0
 
     world.say("disk")
@@ -210,3 +213,70 @@ def test_an_observer_is_told_outside_of_the_transaction(world: World) -> None:
     world.drain(1)
 
     assert seen == [["delivered"]]
+
+
+def test_who_stops_tells_what_it_sent(world: World) -> None:
+    """A program that sends and ends tells of all of it, though nobody comes next."""
+    statements = [world.say(name) for name in "abc"]
+    with world.engine:
+        world.engine.wait(statements, 30)
+
+    assert world.observer.names == ["delivered"] * 3
+    assert world.execute("SELECT count(*) FROM receipts") == [(0,)]
+
+
+def test_what_there_is_no_time_for_is_told_by_who_comes_next(world: World) -> None:
+    enough = iter([False, True, True])
+
+    def told_by_an_engine(name: str, *, enough: Callable[[], bool]) -> None:
+        observing.tell(database, writer, world.plugins.hooks, name, enough)
+
+    world.say("a")
+    world.say("b")
+    database, writer = world.database, Writer(world.database)
+    world.engine.tell = lambda name, **_: told_by_an_engine(  # type: ignore[method-assign]
+        name, enough=lambda: next(enough)
+    )
+    world.drain()
+    assert world.observer.names == ["delivered"]
+
+    world.new_engine().drain()
+    assert world.observer.names == ["delivered"] * 2
+
+
+def test_an_observer_that_takes_long_does_not_keep_the_engine_from_stopping(
+    world: World,
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        @hookimpl
+        def hostspec_delivered(self, receipt: Receipt) -> None:
+            began.set()
+            go_on.wait(30)
+
+    world.plugins = world.plugins_with(slow=Slow())
+    engine = world.new_engine()
+    engine.start()
+    world.say("a")
+    assert began.wait(30)
+    try:
+        assert not engine.stop(0.0)
+    finally:
+        go_on.set()
+        assert engine.stop()
+
+
+def test_a_store_that_fails_as_the_rest_is_told_is_logged(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.engine.start()
+
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(observing, "adopt", fail)
+        with caplog.at_level(logging.ERROR):
+            assert world.engine.stop()
+    assert "the store fails: the disk is full" in caplog.messages

@@ -212,7 +212,7 @@ def test_an_attempt_that_hangs_is_taken_over_when_its_lease_runs_out(world: Worl
 
 def test_an_observer_hears_what_a_dead_process_noted(world: World) -> None:
     world.say("disk")
-    world.engine.tell = lambda _: None  # type: ignore[method-assign]
+    world.engine.tell = lambda *_, **__: None  # type: ignore[method-assign]
     world.drain()
     assert world.observer.names == []
 
@@ -225,7 +225,7 @@ def test_an_observer_hears_what_a_dead_process_noted(world: World) -> None:
 def test_a_receipt_that_cannot_be_read_blocks_nobody(world: World) -> None:
     world.say("disk")
     world.say("cpu")
-    world.engine.tell = lambda _: None  # type: ignore[method-assign]
+    world.engine.tell = lambda *_, **__: None  # type: ignore[method-assign]
     world.drain()
     world.execute("UPDATE receipts SET body = '[]' WHERE id = 1")
     world.new_engine()

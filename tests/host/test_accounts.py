@@ -120,7 +120,7 @@ def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspa
 
     reference = "give a reference: env:NAME, file:PATH or keyring:SERVICE/NAME"
     assert refused(run) == [
-        "--set: 'foo' is unknown; known are base_url, dedup_prefix, network, region, "
+        "--set: 'foo' is unknown; known are base_url, dedup_prefix, network, rate_limit, region, "
         "removed_services, services, subdomain",
         "--set: takes NAME=VALUE",
         "--set services: is a table, or a list of them; give it with --settings",

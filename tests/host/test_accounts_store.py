@@ -50,8 +50,9 @@ def test_a_stored_account_needs_its_plugin(workspace: Workspace) -> None:
     assert run.stderr.splitlines() == [told]
 
 
-def test_without_a_store_nothing_is_made(workspace: Workspace) -> None:
-    for command in ("explain", "send", "installations", "services"):
+def test_without_a_store_who_only_reads_makes_none(workspace: Workspace) -> None:
+    reading = ("explain", "check", "installations", "services", "deliveries", "incidents")
+    for command in reading:
         arguments = [command, "acme"] if command == "services" else [command]
         assert workspace.here(*arguments, given=line()).returncode == 0
     assert [path.name for path in workspace.folder.glob("alerthost.db*")] == []

@@ -53,7 +53,7 @@ PAYLOAD: dict[str, Any] = {
 
 NAMELESS = "missing, or no text; the labels name the problem"
 UNTIMELY = '"soon" is not an ISO 8601 time; kept in the details'
-LISTLESS = ": alerts: missing, or no list; this takes what Alertmanager's webhook sends"
+LISTLESS = ": alerts: missing, or no list; this takes what Alertmanager posts"
 
 
 def payload(**changes: Any) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def test_labels_name_the_problem_in_whatever_order() -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ([], [": not a JSON object, so no webhook of Alertmanager"]),
+        ([], [": not a JSON object, which Alertmanager posts"]),
         ({}, [LISTLESS]),
         (
             {"alerts": {}},

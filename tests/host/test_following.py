@@ -495,6 +495,7 @@ def test_where_very_many_are_followed_reading_waits_for_room(
     sending: Sending, store: Store, followed: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send, "MOST", 1)
+    monkeypatch.setattr(send, "GROUP", 1)
     store.settles = False
 
     def wait_change(seen: int, timeout: float) -> int:

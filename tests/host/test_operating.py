@@ -441,6 +441,20 @@ def test_a_store_that_cannot_be_read_is_found_by_a_check(workspace: Workspace) -
     assert "is no SQLite database" in run.stderr
 
 
+def test_a_store_that_fails_later_is_found_by_a_check(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        message = "the disk fails"
+        raise StoreError(message)
+
+    monkeypatch.setattr("hostspec.host.incidents.cut_off", fail)
+
+    run = workspace.here("check")
+
+    assert (run.returncode, run.stderr) == (2, "store: the disk fails\n")
+
+
 # --- disconnecting ---------------------------------------------------------------------------
 
 

@@ -253,7 +253,7 @@ class Engine:
                     made += 1
                 elif not planned:
                     break
-            self.tell(name)
+            self.tell(name, enough=lambda: False)
             return made
 
     def start(self) -> None:
@@ -292,7 +292,7 @@ class Engine:
             thread.start()
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Finish what is being sent, and stop the threads.
+        """Finish what is being sent, stop the threads, and tell the observers of it.
 
         Args:
             timeout: seconds; None waits as long as it takes.
@@ -310,8 +310,20 @@ class Engine:
         stopped = not any(thread.is_alive() for thread in self._threads)
         if stopped and self._threads:
             self._threads = []
+            self._tell_rest(deadline)
             self._leave()
         return stopped
+
+    def _tell_rest(self, deadline: float | None) -> None:
+        """Tell the observers of what came last; what there is no time for, who comes next."""
+        assert self._presence is not None  # noqa: S101 -- it leaves after this
+        try:
+            self.tell(
+                self._presence.name,
+                enough=lambda: deadline is not None and time.monotonic() >= deadline,
+            )
+        except StoreError as error:
+            _log.error("the store fails: %s", error)
 
     def __enter__(self) -> Self:
         self.start()
@@ -320,12 +332,17 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def tell(self, name: str) -> None:
-        """Tell the observers what was noted about deliveries, unless another process does."""
+    def tell(self, name: str, *, enough: Callable[[], bool] | None = None) -> None:
+        """Tell the observers what was noted about deliveries, unless another process does.
+
+        Args:
+            name: of this process.
+            enough: says when to leave the rest to who comes next; None for once it stops.
+        """
+        enough = enough or self._stopping.is_set
         observing.adopt(self.database, self._writer, name)
-        while observing.tell(self.database, self._writer, self._plugins.hooks, name):
-            if self._stopping.is_set() and self._threads:
-                return  # the rest is told by who comes next
+        while observing.tell(self.database, self._writer, self._plugins.hooks, name, enough):
+            pass
 
     @property
     def working(self) -> bool:

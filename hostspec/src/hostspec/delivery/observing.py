@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -73,14 +73,20 @@ def drop(  # noqa: PLR0913 -- one argument for each thing that is noted
 _DELIVERY: Final = sa.select(deliveries).where(deliveries.c.id == sa.bindparam("number"))
 
 
-def tell(database: Database, writer: Writer, hooks: Hooks, teller: str) -> int:
+def tell(
+    database: Database, writer: Writer, hooks: Hooks, teller: str, enough: Callable[[], bool]
+) -> int:
     """Tell the observers some of what a process noted; say how much.
 
     A process that dies in between tells it again; the receipt's id is the same then.
     """
     with database.read() as connection:
         rows = connection.execute(_NOTED, {"name": teller}).all()
+    done = []
     for row in rows:
+        if enough():
+            break
+        done.append(row.id)
         try:
             receipt = from_json(Receipt, json.loads(row.body))
             answers = hooks.each(row.hook, receipt=receipt)
@@ -90,7 +96,6 @@ def tell(database: Database, writer: Writer, hooks: Hooks, teller: str) -> int:
         for answer in answers:
             if answer.failure:
                 _log.error("plugin %s: %s failed: %s", answer.plugin, row.hook, answer.failure)
-    done = [row.id for row in rows]
     if done:
         crossed = sa.delete(receipts).where(receipts.c.id.in_(done))
         writer.run(lambda connection: connection.execute(crossed))

@@ -51,10 +51,10 @@ def read(payload: object, *, scope: str = "") -> tuple[Statement, ...]:
         the statements, in order; one that is faulty for a payload that is none.
     """
     if not isinstance(payload, Mapping):
-        return (_faulty("", "not a JSON object, so no webhook of Alertmanager"),)
+        return (_faulty("", "not a JSON object, which Alertmanager posts"),)
     alerts = payload.get("alerts")
     if not isinstance(alerts, list):
-        reason = "missing, or no list; this takes what Alertmanager's webhook sends"
+        reason = "missing, or no list; this takes what Alertmanager posts"
         return (_faulty("alerts", reason),)
     return tuple(
         _statement(f"alerts[{number}]", alert, payload, scope)

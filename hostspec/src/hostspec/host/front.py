@@ -129,6 +129,7 @@ class Front:
     Args:
         serving: what to serve with now.
         metrics: where to count.
+        works: workers run in this process, or it is not ready.
 
     Attributes:
         serving: changed by a reload.
@@ -136,8 +137,9 @@ class Front:
         app: the ASGI application.
     """
 
-    def __init__(self, serving: Serving, metrics: Metrics) -> None:
+    def __init__(self, serving: Serving, metrics: Metrics, *, works: bool = True) -> None:
         self.serving = serving
+        self._works = works
         self.stopping = False
         self._metrics = metrics
         self.app = Starlette(
@@ -179,7 +181,7 @@ class Front:
         engine = self.serving.engine
         if self.stopping:
             return ["alerthost stops"]
-        reasons = [] if engine.working else ["the workers do not run"]
+        reasons = ["the workers do not run"] if self._works and not engine.working else []
         try:
             engine.desk.deliveries(most=1)
         except StoreError:

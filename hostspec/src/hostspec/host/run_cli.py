@@ -15,6 +15,7 @@ import click
 
 from hostspec.host.commands import example, speaks_plainly, with_config
 from hostspec.host.screen import printable
+from hostspec.host.source import refuse
 
 
 class _Plain(logging.Formatter):
@@ -47,20 +48,24 @@ class _Signals:
 
 @click.command(short_help="Take alerts over HTTP, and deliver them.")
 @with_config
+@click.option("--no-http", is_flag=True, help="Only deliver what others take.")
+@click.option("--no-workers", is_flag=True, help="Only take alerts, which others deliver.")
 @speaks_plainly
 @example("alerthost run --config /etc/alerthost/alerthost.toml")
-def run(path: Path) -> None:
+def run(path: Path, *, no_http: bool, no_workers: bool) -> None:
     """Take alerts over HTTP and deliver them, until it is told to stop.
 
     An alert is on the disk before it is answered for, and is tried until it is delivered.
     SIGTERM or Ctrl-C finishes what is being sent, within 10 s; a second one ends at once.
     SIGHUP reads the configuration anew. Logs to standard error.
     """
+    if no_http and no_workers:
+        refuse("--no-http", "leaves nothing to do beside --no-workers")
     signals = _Signals()
     _log_plainly()
     from hostspec.host.running import Running  # noqa: PLC0415 -- libraries that take their time
 
-    running = Running(path)
+    running = Running(path, listens=not no_http, works=not no_workers)
     while signals.next() == signal.SIGHUP:
         threading.Thread(target=running.reload, name="hostspec reload", daemon=True).start()
     logging.getLogger("hostspec").info("stopping: what is being sent is finished")

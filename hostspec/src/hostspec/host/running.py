@@ -46,28 +46,32 @@ class Running:
 
     Args:
         path: of the configuration.
+        listens: there is a front; without one it delivers what other processes take.
+        works: the engine works; if not, other processes deliver what is taken here.
 
     Raises:
         ConfigurationError: the configuration is wrong, or nobody can listen there.
         StoreError: the store cannot be used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, listens: bool = True, works: bool = True) -> None:
         self._path = path
+        self._listens = listens
+        self._works = works
         self._metrics = Metrics(self._backlog, time.time)
         self._observer = Observer(self._metrics)
         self._reloading = threading.Lock()
         self._retiring: list[threading.Thread] = []
         loaded = self._load()
-        self._front = Front(loaded.serving, self._metrics)
+        self._front = Front(loaded.serving, self._metrics, works=works)
         with _closing_on_failure(loaded):
-            self._listener = self._listen(loaded)
+            self._listener = self._listen(loaded) if listens else None
             self._begin(loaded, self._listener)
 
     @property
     def url(self) -> str:
-        """Where it listens."""
-        return self._listener.url
+        """Where it listens; nothing where it does not."""
+        return self._listener.url if self._listener else ""
 
     def reload(self) -> bool:
         """Read the configuration anew and use it; or say why not, and change nothing."""
@@ -97,12 +101,14 @@ class Running:
             return max(0.0, deadline - time.monotonic())
 
         self._front.stopping = True
-        self._listener.close()
+        if self._listener:
+            self._listener.close()
         if self._reloading.acquire(timeout=left()):  # one that is under way comes to its end
             self._reloading.release()
         engine = self._front.serving.engine
         finished = engine.stop(left())
-        finished = self._listener.join(left()) and finished
+        if self._listener:
+            finished = self._listener.join(left()) and finished
         for thread in self._retiring:
             thread.join(left())
         if finished and not any(thread.is_alive() for thread in self._retiring):
@@ -115,7 +121,7 @@ class Running:
     def _load(self) -> _Loaded:
         source = Source.read(self._path)
         own = {"alerthost": self._observer}
-        loaded = configuration.load(source, ready=True, listening=True, own=own)
+        loaded = configuration.load(source, ready=self._works, listening=self._listens, own=own)
         table = http_table.read(source)
         engine = engines.build(source, loaded, watch=self._metrics.attempted)
         return _Loaded(source, loaded, Serving(engine, table, Room(engine.desk, table.backlog)))
@@ -128,7 +134,7 @@ class Running:
             if new.engine.database.name != old.engine.database.name:
                 reason = "is another one; what waits here would stay behind, so stop and start"
                 loaded.source.refuse([Fault("store.url", reason)])
-            if new.table.address != old.table.address:
+            if self._listens and new.table.address != old.table.address:
                 listener = self._listen(loaded)
             self._begin(loaded, listener)
         replaced = None if listener is self._listener else self._listener
@@ -147,22 +153,32 @@ class Running:
             reason = f"cannot listen on {table.listen}: {why}"
             loaded.source.refuse([Fault("http.listen", reason)])
 
-    def _begin(self, loaded: _Loaded, listener: Listener) -> None:
+    def _begin(self, loaded: _Loaded, listener: Listener | None) -> None:
         """Start what was loaded, and serve with it from now on."""
         serving = loaded.serving
         try:
-            serving.engine.start()
+            if self._works:
+                serving.engine.start()
+            else:
+                serving.engine.database.migrate()
         except StoreError:
-            listener.close_unless_started()
+            if listener:
+                listener.close_unless_started()
             raise
         self._front.serving = serving
         self._metrics.lanes = Lanes.of(loaded.configuration)
-        listener.start()
+        if listener:
+            listener.start()
         reach = Reach.of(loaded.configuration.plugins, loaded.configuration.installations)
         for note in (*loaded.configuration.notes(), *cut_off(serving.engine.desk, reach)):
             _log.warning("note: %s", note)
-        open_to = "" if serving.table.token else ", without a token: to all on this machine"
-        _log.info("listening on %s%s", listener.url, open_to)
+        if listener:
+            open_to = "" if serving.table.token else ", without a token: to all on this machine"
+            _log.info("listening on %s%s", listener.url, open_to)
+        if not self._works:
+            _log.info("delivering nothing here: other processes on this store do")
+        elif not listener:
+            _log.info("delivering what other processes on this store take")
 
     def _backlog(self) -> Backlog:
         return self._front.serving.engine.desk.backlog()

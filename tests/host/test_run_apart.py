@@ -1,0 +1,109 @@
+"""``alerthost run`` in parts: processes that take alerts, and others that deliver them."""
+
+from __future__ import annotations
+
+import logging
+import signal
+
+import pytest
+from serving import Process, ask, post, run
+from workspace import CHECKOUT, Workspace
+
+from hostspec.host.running import Running
+from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
+
+ALERT = {"key": "db-1/disk", "severity": "critical", "labels": {"team": "data"}}
+
+
+def test_what_a_front_takes_a_worker_delivers(workspace: Workspace) -> None:
+    workspace.configure_http()
+    with run(workspace, "--no-workers", PD_CHECKOUT=None) as (front, url):
+        front.wait_for("delivering nothing here: other processes on this store do")
+        assert post(url, ALERT).status == 202
+        assert ask(url, "GET", "/readyz").json == {"ready": True}
+        with Process(workspace, "--no-http") as worker:
+            worker.wait_for("delivering what other processes on this store take")
+            workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
+            assert post(url, {**ALERT, "status": "resolved"}).status == 202
+            workspace.fake.wait_for(
+                lambda fake: {each.state for each in fake.incidents} == {"resolved"}, 30
+            )
+            worker.signal(signal.SIGTERM)
+            assert worker.end() == 0
+        assert post(url, {**ALERT, "key": "db-2/disk"}).status == 202
+        assert "listening" not in worker.log
+        assert "delivered" not in front.log
+    assert len(workspace.fake.incidents) == 2
+
+
+def test_a_worker_alone_needs_no_token_and_reads_its_file_anew(workspace: Workspace) -> None:
+    workspace.configure_http(http='token = "env:NO_TOKEN"')
+    with Process(workspace, "--no-http") as worker:
+        worker.wait_for("delivering what other processes on this store take")
+        workspace.configure_http(('"error|critical"', '"info"'), http="odd = 1")
+        worker.signal(signal.SIGHUP)
+        worker.wait_for("not reloaded")
+        workspace.configure_http(('"error|critical"', '"info"'))
+        worker.signal(signal.SIGHUP)
+        worker.wait_for("reloaded")
+        sent = workspace.alerthost("send", given='{"key": "a", "severity": "info"}\n')
+        assert sent.returncode == 0
+        worker.signal(signal.SIGINT)
+        assert worker.end() == 0
+
+
+def test_a_process_that_does_neither_is_refused(workspace: Workspace) -> None:
+    workspace.configure_http()
+
+    run = workspace.alerthost("run", "--no-http", "--no-workers")
+
+    assert (run.returncode, run.stderr) == (
+        2,
+        "--no-http: leaves nothing to do beside --no-workers\n",
+    )
+
+
+def test_a_front_whose_store_fails_is_let_go(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.configure_http()
+
+    def fail(_: Database) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Database, "migrate", fail)
+        with pytest.raises(StoreError, match="the disk is full"):
+            Running(workspace.folder / "alerthost.toml", works=False)
+    running = Running(workspace.folder / "alerthost.toml", works=False)
+    assert running.reload()
+    assert ask(running.url, "GET", "/readyz").status == 200
+    assert running.stop()
+
+
+def test_a_worker_in_this_process_has_no_address(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "hostspec")
+    monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
+    workspace.configure_http()
+    running = Running(workspace.folder / "alerthost.toml", listens=False)
+    assert running.url == ""
+    assert running.reload()
+    assert running.stop()
+    assert "delivering what other processes on this store take" in caplog.messages
+
+
+def test_a_worker_whose_store_fails_does_not_start(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
+    workspace.configure_http()
+
+    def fail(_: Database) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(Database, "migrate", fail)
+    with pytest.raises(StoreError, match="the disk is full"):
+        Running(workspace.folder / "alerthost.toml", listens=False)
