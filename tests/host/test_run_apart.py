@@ -98,6 +98,7 @@ def test_a_worker_in_this_process_has_no_address(
 def test_what_a_person_should_know_is_logged(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING, "hostspec")
     monkeypatch.setenv("PD_CHECKOUT", PLATFORM)
     workspace.configure_http()
     assert Running(workspace.folder / "alerthost.toml", listens=False).stop()

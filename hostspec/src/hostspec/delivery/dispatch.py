@@ -106,7 +106,7 @@ def claim(  # noqa: PLR0913 -- each has a name
     *,
     together: int = FLYING_TOGETHER,
     unhealthy: bool = True,
-    promises: Mapping[Promise, str] = MappingProxyType({}),
+    promises: Mapping[Promise, str | None] = MappingProxyType({}),
 ) -> Claim | None:
     """Claim what is to be sent next.
 
@@ -558,7 +558,7 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
     now: float,
     *,
     budgets: tuple[str, ...],
-    promises: Mapping[Promise, str],
+    promises: Mapping[Promise, str | None],
 ) -> Claim:
     first_tried_at = now if row.first_tried_at is None else row.first_tried_at
     stored = ledger.stored_of(connection.execute(_INCIDENT, {"number": row.incident_id}).one())

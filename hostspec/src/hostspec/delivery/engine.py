@@ -117,7 +117,7 @@ class Engine:
         self._planning = threading.Lock()
         self._claiming = threading.Lock()
         self._flying: dict[int, tuple[Claim, float]] = {}
-        self._promises: dict[dispatch.Promise, str] = {}
+        self._promises: dict[dispatch.Promise, str | None] = {}
         self._unsettled: deque[Callable[[sa.Connection], None]] = deque()
         self._presence: Presence | None = None
         self._present_for = 0
@@ -589,8 +589,7 @@ class Engine:
             actions, now = self._plugins.actions, self._clock()
             self._unsettled.append(lambda writing: dispatch.give_back(writing, claim, now, actions))
             raise
-        if promised is not None:
-            self._promises[dispatch.promise_at(claim.delivery.place)] = promised
+        self._promises[dispatch.promise_at(claim.delivery.place)] = promised
         return claim
 
     def _settle(self, claim: Claim, made: Attempt, limits: Sequence[Limit]) -> None:
