@@ -206,6 +206,14 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             return (change,)
         return (opening, closing)
 
+    def promised_handle(
+        self, delivery: Delivery, installation: Installation[InstallationSettings]
+    ) -> Handle | None:
+        """Name the newest key, under which an incident opens, and the region."""
+        service = installation.settings.service(delivery.place.destination)
+        name = readable_fingerprint(service.keys[0]) if service else None
+        return None if name is None else _handle(name, installation)
+
     def send(
         self,
         delivery: Delivery,
@@ -219,10 +227,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         routing_key, reason = posting.key_for(service, context.handle)
         if reason:
             return posting.misconfigured(service.name, reason)
-        handle = context.handle or {
-            "key": fingerprint(routing_key),
-            "url": installation.settings.events_url,
-        }
+        handle = context.handle or _handle(fingerprint(routing_key), installation)
         body = event.body(
             delivery.operation,
             delivery.place.correlation_key,
@@ -320,6 +325,10 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             over=delivery.over,
         )
         return Preview(f"POST {url}{PATH}", body)
+
+
+def _handle(key: str, installation: Installation[InstallationSettings]) -> Handle:
+    return {"key": key, "url": installation.settings.events_url}
 
 
 def _tell(  # noqa: PLR0913, PLR0917 -- what there is to say, and of whom

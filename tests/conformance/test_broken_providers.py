@@ -575,6 +575,11 @@ class LimitlessAfterwards(Page):
         return [Limit("", 0, 0)] if delivery.operation is not Operation.TRIGGER else []
 
 
+class Promising(Page):
+    def promised_handle(self, delivery, installation):
+        return {"id": "2"}
+
+
 class LimitedTwice(Page):
     def limits(self, delivery, installation, handle=None):
         return [Limit("sound", 10, 60), Limit("sound", 100, 3600)]
@@ -961,6 +966,7 @@ BROKEN = [
     ("missing_secret", broken(action=Dismissive), "send() ends as refused"),
     ("threads", broken(action=Sharing), "arrived "),
     ("threads", broken(action=Busy), "raised RuntimeError"),
+    ("promise", broken(action=Promising), "promise what the first send returns"),
     ("limits", broken(action=Limitless), "name the budget"),
     ("limits", broken(action=LimitlessAfterwards), "name the budget"),
     ("limits", broken(action=LimitedTwice), "needs two names"),

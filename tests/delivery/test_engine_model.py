@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from engines import Clock, Observer
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from recorder import Page, plugins_of, rule_of
+from recorder import SILENT, Page, PagerPlugin, rule_of
 
 from hostspec import (
     Alert,
     Delivery,
+    Handle,
     Incident,
     Installation,
     Operation,
@@ -31,6 +33,7 @@ from hostspec import (
 from hostspec.delivery.desk import GIVEN_UP, DeskError, Entry
 from hostspec.delivery.engine import Engine
 from hostspec.delivery.keeping import Patience
+from hostspec.kernel import load
 from hostspec.store.database import Database
 
 ONE, TWO = "one", "two"
@@ -58,7 +61,11 @@ FATES = {
     "misconfigured": ("never", OutcomeKind.MISCONFIGURED),
     "killed before": ("never", None),
     "killed after": ("now", None),
+    "delivered at last": ("at last", OutcomeKind.DELIVERED),
+    "reply lost at last": ("at last", OutcomeKind.UNREACHABLE),
 }
+PAGE, RECORD, DROP = "page", "record", "drop"
+RECORDED = "#missed"
 
 
 class KilledError(BaseException):
@@ -82,15 +89,23 @@ class PagerDuty:
     def __init__(self) -> None:
         self.open: set[tuple[str, Spot]] = set()
         self.opened: dict[Spot, int] = {}
+        self.recorded: dict[Spot, int] = {}
+        self.opened_late: set[tuple[str, Spot]] = set()
 
-    def take(self, message: Message, moment: int) -> None:
+    def take(self, message: Message, moment: int, *, late: bool = False) -> None:
         incident = (message.key, message.spot)
-        if message.operation is Operation.TRIGGER:
+        lane, key = message.spot
+        if key.endswith(RECORDED):
+            self.recorded[lane, key.removesuffix(RECORDED)] = moment
+        elif message.operation is Operation.TRIGGER:
             if incident not in self.open:
                 self.open.add(incident)
                 self.opened[message.spot] = moment
+                if late:
+                    self.opened_late.add(incident)
         elif message.operation is Operation.RESOLVE:
             self.open.discard(incident)
+            self.opened_late.discard(incident)
 
 
 Spot = tuple[str, str]
@@ -120,19 +135,49 @@ class Pages(Page):
     def can_follow_up(self, incident: Incident, installation: Installation[Any]) -> bool:
         return (incident.handle or {}).get("key") in self.story.keys
 
+    def plan(self, *arguments: Any, **named: Any) -> Any:
+        self.story.interrupt_planning()
+        return super().plan(*arguments, **named)
+
+    def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:
+        self.story.interrupt_planning()
+        return super().follow_up(incident, alert)
+
+    def missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
+        if self.story.missed == RECORD:
+            place = opening.place
+            key = f"{place.correlation_key}{RECORDED}"
+            there = attrs.evolve(place, action=Records.name, correlation_key=key)
+            return (attrs.evolve(opening, operation=Operation.RESOLVE, place=there),)
+        return () if self.story.missed == DROP else (opening, closing)
+
+    def promised_handle(self, delivery: Delivery, installation: Installation[Any]) -> Handle:
+        return {"key": self.story.keys[0]}
+
     def send(
         self, delivery: Delivery, installation: Installation[Any], context: SendContext
     ) -> Outcome:
         return self.story.meet(delivery, context)
 
 
+class Records(Pages):
+    """What is recorded is not followed up."""
+
+    name = "pager.record"
+
+    def __init__(self, story: Story) -> None:
+        super().__init__(story)
+        self.capabilities = SILENT  # type: ignore[misc]
+
+
 class Story(RuleBasedStateMachine):
-    """An engine, PagerDuty, and what happens to both."""
+    """Two engines on one database, PagerDuty, and what happens to them."""
 
     template: Path | None = None
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(missed=st.sampled_from([PAGE, PAGE, RECORD, DROP]))
+    def start(self, missed: str) -> None:
+        self.missed = missed
         self.folder = Path(tempfile.mkdtemp())
         self.database = Database("sqlite:///alerthost.db", self.folder)
         if Story.template is None:
@@ -147,6 +192,12 @@ class Story(RuleBasedStateMachine):
         self.rotations = 0
         self.rules = "both"
         self.fates: dict[str, deque[str]] = {ONE: deque(), TWO: deque()}
+        self.meanwhile: dict[str, deque[tuple[str, list[str], float]]] = {
+            ONE: deque(),
+            TWO: deque(),
+        }
+        self.interruptions = 0
+        self.running: list[KilledEngine] = []
         self.down: set[str] = set()
         self.late: list[Message] = []
         self.firing: set[str] = set()
@@ -155,17 +206,22 @@ class Story(RuleBasedStateMachine):
         self.began: dict[Spot, int] = {}
         self.left_open: set[Spot] = set()
         self.observer = Observer()
-        self.plugins = plugins_of(Pages(self), observer=self.observer)
+        pager = PagerPlugin(Pages(self), Records(self))
+        self.plugins = load([], own={"pager": pager, "observer": self.observer})
         self.restart()
 
     @rule()
     def restart(self) -> None:
+        self.engine = self.new_engine()
+        self.other = self.new_engine()
+
+    def new_engine(self) -> KilledEngine:
         rules = [
             rule_of(self.plugins, lane, lambda alert, of=keys: alert.key in of, teams=[lane])
             for lane, keys in RULES[self.rules].items()
         ]
         account = rule_of(self.plugins).actions[0].installation
-        self.engine = KilledEngine(
+        return KilledEngine(
             self.database,
             self.plugins,
             rules,
@@ -189,16 +245,49 @@ class Story(RuleBasedStateMachine):
         assert key in self.keys
         if arrives == "late" and delivery.operation is Operation.RESOLVE:
             arrives = "never"  # nobody can keep a resolve from closing what fires meanwhile
+        if arrives == "at last" and delivery.operation is Operation.RESOLVE:
+            arrives = "now"
         self.moment += 1
         message = Message(key, spot_of(delivery.place), delivery.operation)
         if arrives == "now":
             self.pagerduty.take(message, self.moment)
+        if self.meanwhile[lane] and len(self.running) == 1:
+            self.let_the_other_work(*self.meanwhile[lane].popleft())
+        if arrives == "at last":
+            self.moment += 1
+            self.pagerduty.take(message, self.moment, late=True)
         elif arrives == "late":
             self.late.append(message)
         if kind is None:
-            self.engine.killed = True
+            self.running[-1].killed = True
             kind = OutcomeKind.DELIVERED
         return Outcome(kind, handle={"key": key})
+
+    def let_the_other_work(self, alert: str, statuses: list[str], seconds: float) -> None:
+        """Let the other engine go on while an attempt hangs, longer than its lease or not."""
+        for status in statuses:
+            self.say(alert, status)
+        if seconds:
+            self.wait(seconds)
+        for pause in (0.0, 2.0):
+            self.clock.now += pause
+            try:
+                self.run(self.other, None)
+            except KilledError:
+                self.other = self.new_engine()
+
+    def interrupt_planning(self) -> None:
+        """Let another thread of the same engine send while this one plans."""
+        if self.interruptions and len(self.running) == 1:
+            self.interruptions -= 1
+            self.run(self.running[0], None)
+
+    def run(self, engine: KilledEngine, limit: int | None) -> None:
+        self.running.append(engine)
+        try:
+            engine.drain(limit)
+        finally:
+            self.running.pop()
 
     @rule(
         alert=ALERTS,
@@ -222,6 +311,33 @@ class Story(RuleBasedStateMachine):
         self.say_and_drain(alert, "firing", lane, [fate], 2.0)
         self.say_and_drain(alert, "resolved", lane, [], 0.0)
 
+    @rule(
+        alert=ALERTS,
+        lane=LANES,
+        statuses=st.lists(STATUSES, max_size=3),
+        fate=st.sampled_from([*FATES]),
+        seconds=st.sampled_from([0.0, 61.0]),
+    )
+    def hang(self, alert: str, lane: str, statuses: list[str], fate: str, seconds: float) -> None:
+        """Let an attempt hang while another engine hears what comes next, and goes on."""
+        self.fates[lane].append(fate)
+        self.meanwhile[lane].append((alert, statuses, seconds))
+        self.say(alert, "firing")
+        self.drain(None)
+
+    @rule(
+        lane=LANES,
+        alert=ALERTS,
+        statuses=st.lists(STATUSES, max_size=3),
+        seconds=st.sampled_from([0.0, 61.0]),
+    )
+    def hang_next(self, lane: str, alert: str, statuses: list[str], seconds: float) -> None:
+        self.meanwhile[lane].append((alert, statuses, seconds))
+
+    @rule(times=st.integers(1, 3))
+    def interrupt(self, times: int) -> None:
+        self.interruptions = times
+
     @rule(alert=ALERTS, status=STATUSES)
     def say(self, alert: str, status: str) -> None:
         self.moment += 1
@@ -240,13 +356,16 @@ class Story(RuleBasedStateMachine):
         holders = self.held.setdefault(spot, set())
         if not holders and spot not in self.left_open:
             self.began[spot] = self.moment
+            if any(late == spot for _, late in self.pagerduty.opened_late):
+                # nobody can tell it from what a late message of the last one opened
+                del self.began[spot]
         self.left_open.discard(spot)
         holders.add(alert)
 
     @rule(limit=st.sampled_from([1, 2, None]))
     def drain(self, limit: int | None) -> None:
         try:
-            self.engine.drain(limit)
+            self.run(self.engine, limit)
         except KilledError:
             self.restart()
 
@@ -275,7 +394,7 @@ class Story(RuleBasedStateMachine):
         self.moment += 1
         late, self.late = self.late, []
         for each in late:
-            self.pagerduty.take(each, self.moment)
+            self.pagerduty.take(each, self.moment, late=True)
 
     @precondition(lambda self: self.rotations < 3)
     @rule(keep=st.booleans())
@@ -295,7 +414,21 @@ class Story(RuleBasedStateMachine):
     @rule(number=st.integers(0, 5))
     def drop_by_hand(self, number: int) -> None:
         self.engine._plan_ahead()
-        waiting = [each for each in self.engine.desk.deliveries() if each.state == "waiting"]
+        may_be_open = {
+            spot_of(case.incident.place)
+            for case in self.engine.desk.incidents(most=1000)
+            if case.may_be_open
+        }
+        waiting = [
+            each
+            for each in self.engine.desk.deliveries()
+            # one who drops what is resolved once more takes the doubt upon himself
+            if each.state == "waiting"
+            and (
+                each.delivery.operation is not Operation.RESOLVE
+                or spot_of(each.delivery.place) in may_be_open
+            )
+        ]
         if not waiting:
             return
         entry = waiting[number % len(waiting)]
@@ -343,8 +476,9 @@ class Story(RuleBasedStateMachine):
 
     def heal(self) -> None:
         self.down.clear()
-        for fates in self.fates.values():
-            fates.clear()
+        for ahead in (*self.fates.values(), *self.meanwhile.values()):
+            ahead.clear()
+        self.interruptions = 0
         self.run_down()
         for each in self.engine.desk.deliveries(GIVEN_UP):
             if each.state == "set aside":
@@ -385,7 +519,11 @@ class Story(RuleBasedStateMachine):
         assert lost <= {spot_of(case.incident.place) for case in stranded}
         # somebody was notified of the latest episode of each
         for spot, began in self.began.items():
-            assert self.pagerduty.opened.get(spot, 0) > began, (spot, began)
+            notified = self.pagerduty.opened.get(spot, 0)
+            if self.missed == RECORD:
+                notified = max(notified, self.pagerduty.recorded.get(spot, 0))
+            if self.missed != DROP or spot in held:
+                assert notified > began, (spot, began)
         # every delivery has come to its end, and observers were told of it
         entries = self.engine.desk.deliveries(most=1000)
         assert not any(each.state == "waiting" for each in entries)

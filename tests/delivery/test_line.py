@@ -33,10 +33,10 @@ class Pager(Action[Any, Any]):
         )
 
     def plan(self, *_: Any, **__: Any) -> Any:
-        raise NotImplementedError
+        raise AssertionError(_)
 
     def send(self, *_: Any) -> Any:
-        raise NotImplementedError
+        raise AssertionError(_)
 
     def missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
         match self.policy:

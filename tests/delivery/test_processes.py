@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from killed_host import KEY, engine_of
+from killed_host import KEY, NEW_KEY, engine_of
 
-from pagerduty_plugin.testing import FakePagerDuty
+from hostspec import Alert
+from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
 
 PROGRAM = Path(__file__).parents[1] / "support" / "sharing_host.py"
 COUNT = 30
@@ -22,7 +23,8 @@ Process = subprocess.Popen[str]
 
 @pytest.fixture
 def fake() -> Iterator[FakePagerDuty]:
-    with FakePagerDuty(services={"checkout": KEY}, rate_limit=0) as fake:
+    keys = {"checkout": KEY, "checkout anew": NEW_KEY}
+    with FakePagerDuty(services=keys, rate_limit=0) as fake:
         yield fake
 
 
@@ -112,3 +114,21 @@ def test_two_that_speak_about_the_same_problems_come_to_one_end(
     engine = engine_of(tmp_path, fake.url)
     assert len(engine.desk.incidents()) == 10
     engine.database.close()
+
+
+def test_what_was_opened_at_a_kill_is_closed_under_the_key_that_opened_it(
+    tmp_path: Path, start: Callable[..., Process], fake: FakePagerDuty
+) -> None:
+    gate = misbehaviour.Gate()
+    fake.misbehave(misbehaviour.late(gate), times=1)
+    sender = start("send", "a", 1)
+    fake.wait_for(lambda seen: seen.incidents, timeout=60)
+    sender.kill()
+    sender.wait()
+    gate.open()
+
+    engine = engine_of(tmp_path, fake.url, keys=[NEW_KEY, KEY])
+    engine.accept(Alert("a 0", status="resolved"))
+    engine.drain()
+    engine.database.close()
+    assert [(each.service, each.state) for each in fake.incidents] == [("checkout", "resolved")]

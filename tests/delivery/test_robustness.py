@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 import sqlalchemy as sa
-from engines import EITHER, World
+from engines import EITHER, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Alert, Delivery, Limit, Outcome, OutcomeKind
@@ -99,6 +99,55 @@ def test_what_a_dead_process_was_sending_is_sent_again(world: World) -> None:
     assert world.drain() == ["resolve disk"]
     assert world.later(61) == ["resolve disk"]
     assert world.open == []
+
+
+def test_what_waits_behind_something_in_flight_goes_in_its_order(world: World) -> None:
+    def meanwhile(_: Delivery) -> None:
+        if len(world.page.sent) == 1:
+            world.say("disk", "resolved")
+            world.say("disk")
+            world.new_engine().drain()
+
+    world.page.behaviour["send"] = deliver(meanwhile)
+    world.say("disk")
+    assert world.drain() == ["trigger disk", "resolve disk", "trigger disk"]
+    assert world.open == ["disk"]
+
+
+def test_nothing_is_sent_beside_something_in_flight_when_what_stood_between_is_dropped(
+    world: World,
+) -> None:
+    beside = []
+
+    def meanwhile(_: Delivery) -> None:
+        if len(world.page.sent) == 1:
+            world.say("disk", "resolved")
+            world.say("disk")
+            other = world.new_engine()
+            other.drain()
+            other.desk.drop(world.entry(1).id)
+            beside.append(other.drain())
+
+    world.page.behaviour["send"] = deliver(meanwhile)
+    world.say("disk")
+    assert world.drain() == ["trigger disk", "trigger disk"]
+    assert beside == [0]
+
+
+def test_what_was_planned_from_what_has_changed_meanwhile_is_planned_anew(
+    worlds: Callable[..., World],
+) -> None:
+    """Statements that are planned together are planned from the same incident."""
+    pager = worlds(correlate=lambda _: "same")
+    pager.say("one")
+    pager.drain()
+    pager.say("two")
+    pager.say("one", "resolved")
+    assert pager.drain() == ["trigger same"], "the other one holds it open"
+    pager.say("two", "resolved")
+    pager.say("three")
+    assert pager.drain() == ["resolve same", "trigger same"]
+    assert [each.key for each in pager.engine.desk.incidents()[0].incident.holders] == ["three"]
 
 
 def test_a_ticket_that_a_dead_process_was_opening_is_uncertain(

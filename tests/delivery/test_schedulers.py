@@ -60,9 +60,15 @@ def worker() -> Iterator[tuple[Any, list[Engine]]]:
     def deliver(limit: int | None = None) -> int:
         return found[-1].drain(limit)
 
+    signals.setup_logging.connect(_leave_logging_alone)
     with start_worker(app, pool="solo", perform_ping_check=False):
         yield deliver, found
+    signals.setup_logging.disconnect(_leave_logging_alone)
     app.close()
+
+
+def _leave_logging_alone(**_: object) -> None:
+    """Keep Celery from setting the level of the root logger, which other tests listen to."""
 
 
 @pytest.fixture

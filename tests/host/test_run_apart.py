@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from serving import Process, ask, post, run
-from workspace import CHECKOUT, Workspace
+from workspace import CHECKOUT, PLATFORM, Workspace
 
 from hostspec.host.running import Running
 from hostspec.store.database import Database
@@ -93,6 +93,18 @@ def test_a_worker_in_this_process_has_no_address(
     assert running.reload()
     assert running.stop()
     assert "delivering what other processes on this store take" in caplog.messages
+
+
+def test_what_a_person_should_know_is_logged(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "hostspec")
+    monkeypatch.setenv("PD_CHECKOUT", PLATFORM)
+    workspace.configure_http()
+    assert Running(workspace.folder / "alerthost.toml", listens=False).stop()
+    (note,) = caplog.messages
+    assert note.startswith("note: ")
+    assert "the same" in note
 
 
 def test_a_worker_whose_store_fails_does_not_start(

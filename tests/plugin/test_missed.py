@@ -212,6 +212,24 @@ def test_at_a_service_that_is_gone_nothing_is_followed_up(handle: Any) -> None:
     assert not can_follow_up(OLD, handle, service="payments")
 
 
+@pytest.mark.parametrize(
+    ("keys", "service", "promised"),
+    [
+        ([OLD, NEW], "checkout", {**OPENED, "url": "https://events.eu.pagerduty.com"}),
+        (["env:PD_NOT_SET", OLD], "checkout", None),
+        (OLD, "payments", None),
+    ],
+)
+def test_the_newest_key_is_promised_where_it_can_be_read(
+    keys: Any, service: str, promised: Any
+) -> None:
+    services = [{"name": "checkout", "integration_key": keys}]
+    acme = PagerDuty().installation("acme", {"services": services, "region": "eu"})
+    place = Place("pagerduty.trigger", "acme", service, "k")
+    opening = Delivery(Operation.TRIGGER, place, ALERT.identity, Severity.CRITICAL)
+    assert Trigger().promised_handle(opening, acme) == promised
+
+
 # how much PagerDuty takes
 
 

@@ -7,6 +7,7 @@ It prints the number of each statement once it is accepted.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hostspec.kernel import Rule, load
 from hostspec.store.database import Database
 
 KEY = "0123456789abcdef0123456789abcdef"
+NEW_KEY = "fedcba9876543210fedcba9876543210"
 PROBLEMS = 7
 
 
@@ -25,18 +27,19 @@ def alert_of(number: int) -> Alert:
     return Alert(f"problem {number % PROBLEMS}", str(number), status=status)
 
 
-def engine_of(
+def engine_of(  # noqa: PLR0913 -- each is one way of a process
     folder: Path,
     url: str,
     store: str = "sqlite:///alerthost.db",
     make: type[Engine] = Engine,
     *,
+    keys: Sequence[str] = (KEY,),
     limited: bool = False,
     **options: Any,
 ) -> Engine:
-    """Make the engine of one process."""
+    """Make the engine of one process; the service has these keys, the newest first."""
     plugins = load(["pagerduty"])
-    services = [{"name": "checkout", "integration_key": KEY}]
+    services = [{"name": "checkout", "integration_key": list(keys)}]
     acme = plugins.installation("pagerduty", "acme", {"base_url": url, "services": services})
     use = plugins.rule_action("pagerduty.trigger", acme, {"services": ["checkout"]})
     if not limited:  # a budget would take minutes

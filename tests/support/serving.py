@@ -101,7 +101,7 @@ class Process:
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "hostspec.host", "run", *arguments],
             cwd=workspace.folder,
-            env=workspace.environment(env),
+            env=workspace.environment({"PYTHONFAULTHANDLER": "1", **env}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -151,7 +151,13 @@ class Process:
 
     def end(self) -> int:
         """Wait for its end; give the exit code."""
-        code = self.popen.wait(60)
+        try:
+            code = self.popen.wait(60)
+        except subprocess.TimeoutExpired:
+            self.popen.send_signal(signal.SIGABRT)  # where its threads are, at the log's end
+            self.popen.wait(60)
+            self._reader.join()
+            raise AssertionError(self.log) from None
         self._reader.join()
         assert self.popen.stdout
         self.popen.stdout.close()

@@ -107,6 +107,7 @@ def test_says_what_it_needs(wheels: dict[str, Wheel]) -> None:
         ">=1.7",
     ]
     assert set(contract.metadata.get_all("Provides-Extra") or []) == {
+        "delivery",
         "host",
         "keyring",
         "store",

@@ -153,6 +153,19 @@ class Action(abc.ABC, Generic[A, I]):
         """
         return (opening, closing)
 
+    def promised_handle(
+        self,
+        delivery: Delivery,  # noqa: ARG002
+        installation: Installation[I],  # noqa: ARG002
+    ) -> Handle | None:
+        """Give the handle that the first send of an incident will return; no I/O.
+
+        A host keeps it before it sends, so that what an attempt opened is followed up even
+        where the host died before `send` returned. May read secrets. None where only the
+        provider can tell, or a secret cannot be read now.
+        """
+        return None
+
     @abc.abstractmethod
     def send(
         self, delivery: Delivery, installation: Installation[I], context: SendContext

@@ -41,6 +41,7 @@ CREATE TABLE deliveries (
 	holder TEXT, 
 	lease_until DOUBLE, 
 	first_tried_at DOUBLE, 
+	promised TEXT, 
 	outcome TEXT DEFAULT '' NOT NULL, 
 	reason TEXT DEFAULT '' NOT NULL, 
 	late_told BOOLEAN DEFAULT 0 NOT NULL, 
@@ -49,9 +50,9 @@ CREATE TABLE deliveries (
 	CONSTRAINT fk_deliveries_lane_id_lanes FOREIGN KEY(lane_id) REFERENCES lanes (id), 
 	CONSTRAINT uq_deliveries_uid UNIQUE (uid)
 );
-INSERT INTO "deliveries" VALUES(1,'ef3704dff89d42878a38243ed071e295',1,1,'b6fac7dd79d44643a683ae2c09b7281e','trigger','error','{"operation": "trigger", "place": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "open"}, "alert": {"scope": "", "key": "open"}, "severity": "error", "message": {"text": "open"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','delivered',0,0,1794999700.0,1795000000.0,1795000000.0,0,1,NULL,NULL,1795000000.0,'delivered','',0,1795000000.0);
-INSERT INTO "deliveries" VALUES(2,'855f79ea06894207ae97ab294e46ad6d',2,1,'2310c4ad941146be9c1c496a5bb3b19f','trigger','error','{"operation": "trigger", "place": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "refused"}, "alert": {"scope": "", "key": "refused"}, "severity": "error", "message": {"text": "refused"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','refused',0,0,1794999700.0,1795000000.0,1795000000.0,0,1,NULL,NULL,1795000000.0,'refused','no such field',0,1795000000.0);
-INSERT INTO "deliveries" VALUES(3,'5ac81d28653749abb25e4efcf372fe03',3,1,'065b09b7125a4958b25ce336f1f20df4','trigger','critical','{"operation": "trigger", "place": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "waiting"}, "alert": {"scope": "", "key": "waiting"}, "severity": "critical", "message": {"text": "waiting"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','waiting',1,1,1794999100.0,1.79500000082557392127e+09,1795000000.0,0,1,NULL,NULL,1795000000.0,'unreachable','',0,NULL);
+INSERT INTO "deliveries" VALUES(1,'ef3704dff89d42878a38243ed071e295',1,1,'b6fac7dd79d44643a683ae2c09b7281e','trigger','error','{"operation": "trigger", "place": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "open"}, "alert": {"scope": "", "key": "open"}, "severity": "error", "message": {"text": "open"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','delivered',0,0,1794999700.0,1795000000.0,1795000000.0,0,1,NULL,NULL,1795000000.0,NULL,'delivered','',0,1795000000.0);
+INSERT INTO "deliveries" VALUES(2,'855f79ea06894207ae97ab294e46ad6d',2,1,'2310c4ad941146be9c1c496a5bb3b19f','trigger','error','{"operation": "trigger", "place": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "refused"}, "alert": {"scope": "", "key": "refused"}, "severity": "error", "message": {"text": "refused"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','refused',0,0,1794999700.0,1795000000.0,1795000000.0,0,1,NULL,NULL,1795000000.0,NULL,'refused','no such field',0,1795000000.0);
+INSERT INTO "deliveries" VALUES(3,'5ac81d28653749abb25e4efcf372fe03',3,1,'065b09b7125a4958b25ce336f1f20df4','trigger','critical','{"operation": "trigger", "place": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "waiting"}, "alert": {"scope": "", "key": "waiting"}, "severity": "critical", "message": {"text": "waiting"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','waiting',1,1,1794999100.0,1.79500000082557392127e+09,1795000000.0,0,1,NULL,NULL,1795000000.0,NULL,'unreachable','',0,NULL);
 CREATE TABLE holders (
 	incident_id INTEGER NOT NULL, 
 	scope TEXT NOT NULL, 

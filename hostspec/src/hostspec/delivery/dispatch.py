@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import attrs
 import sqlalchemy as sa
@@ -26,7 +26,6 @@ from hostspec.incident import Delivery, Operation, Place
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.parts import Severity
 from hostspec.store.tables import URGENT, deliveries, incidents, lanes
-from hostspec.values import to_json
 
 LEASE: Final = 60.0
 """Seconds that a claim is good for. An attempt takes less in all (the action's deadline)."""
@@ -56,6 +55,9 @@ SLOW: Final = 2.0
 FAR: Final = LONGEST_PAUSE + 60.0
 """Seconds: nothing is due later than that, so a later moment is a clock that went back."""
 
+Promise: TypeAlias = tuple[str, str, str]
+"""Action, installation and destination of which a handle is promised."""
+
 
 @attrs.frozen
 class Claim:
@@ -79,6 +81,8 @@ class Claim:
         budgets: names of those that it was taken from.
         last_outcome: what the attempt before came to; None before the first, and where nobody
             knows.
+        promised: the handle that the attempt will give an incident that has none, as it is kept;
+            None where there is one, or only the provider can tell.
     """
 
     id: int
@@ -97,6 +101,7 @@ class Claim:
     failures: int
     budgets: tuple[str, ...] = ()
     last_outcome: OutcomeKind | None = None
+    promised: str | None = None
 
 
 def claim(  # noqa: PLR0913 -- one argument for each thing that matters
@@ -107,6 +112,7 @@ def claim(  # noqa: PLR0913 -- one argument for each thing that matters
     together: int = FLYING_TOGETHER,
     unhealthy: bool = True,
     lease: float = LEASE,
+    promises: Mapping[Promise, str | None] = MappingProxyType({}),
 ) -> Claim | None:
     """Claim what is to be sent next.
 
@@ -117,6 +123,7 @@ def claim(  # noqa: PLR0913 -- one argument for each thing that matters
         together: attempts in flight in one lane that is healthy, at the most.
         unhealthy: whether it may be of a lane that is not healthy.
         lease: seconds for which the claim is good.
+        promises: handles that attempts will most likely give: those of the last ones.
     """
     which = {"now": now, "far": now + FAR, "fresh": now - SLOW, "together": together}
     ready = _READY if unhealthy else _HEALTHY_READY
@@ -124,15 +131,31 @@ def claim(  # noqa: PLR0913 -- one argument for each thing that matters
         lane = connection.execute(ready, which).first()
         if lane is None:
             return None
+            return None
         row = _head(connection, lane.id, now)
         if row is None:
             _sleep(connection, lane.id)
         elif row.flying and not _fly_together(lane, row.flying, now, together):
             look_at(connection, lane.id, now + MOMENT)
         else:
-            claimed = _afforded(connection, lane, row, holder=holder, now=now, lease=lease)
+            claimed = _afforded(
+                connection, lane, row, holder=holder, now=now, lease=lease, promises=promises
+            )
             if claimed is not None:
                 return claimed
+
+
+def promise_at(place: Place) -> Promise:
+    """Say of which attempts one handle is most likely promised: those of one destination."""
+    return place.action, place.installation, place.destination
+
+
+def promise(connection: sa.Connection, claim: Claim) -> None:
+    """Keep the handle that an attempt will give, before it starts."""
+    if _is_mine(connection, claim):
+        connection.execute(
+            sa.update(deliveries).where(deliveries.c.id == claim.id).values(promised=claim.promised)
+        )
 
 
 def is_due(connection: sa.Connection, now: float) -> bool:
@@ -204,8 +227,9 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         receipt = Receipt(claim.uid, claim.delivery, outcome, claim.attempt)
         observing.note(connection, hook, receipt, claim.holder)
     handle = row.handle
-    if arrived and outcome.handle is not None and handle is None:
-        handle = json.dumps(to_json(outcome)["handle"])
+    if arrived and handle is None:
+        returned = outcome.handle
+        handle = claim.promised if returned is None else ledger.handle_as_json(returned)
     resolved = operation is Operation.RESOLVE and delivered
     if resolved and not episode.in_doubt:
         handle = None  # the next episode opens under the newest key
@@ -378,7 +402,9 @@ def take_over(
         episode = stored.episode.after(
             Operation(row.operation), delivered=False, may_have_arrived=True
         )
-        ledger.note_episode(connection, stored.id, episode, now)
+        opens = stored.incident.handle is None
+        kept = {"handle": row.promised} if opens else {}
+        ledger.note_episode(connection, stored.id, episode, now, **kept)
         lineup.reduce(connection, actions, stored, episode, now)
         waits = ledger.promote(connection, stored.id, now)
         if not waits and not episode.may_be_open:
@@ -544,6 +570,7 @@ def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made o
     holder: str,
     now: float,
     lease: float,
+    promises: Mapping[Promise, str | None],
 ) -> Claim | None:
     """Claim the head of a lane, or something else of it, as the budgets allow.
 
@@ -562,7 +589,16 @@ def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made o
             taken = spending.take(connection, purses, now, urgent=urgent)
             found = None
             if taken is not None:
-                found = _claimed(connection, lane, each, holder, now, budgets=taken, lease=lease)
+                found = _claimed(
+                    connection,
+                    lane,
+                    each,
+                    holder,
+                    now,
+                    budgets=taken,
+                    lease=lease,
+                    promises=promises,
+                )
             if found is None:
                 look_at(connection, lane.id, now + MOMENT)
             return found
@@ -593,10 +629,12 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
     *,
     budgets: tuple[str, ...],
     lease: float,
+    promises: Mapping[Promise, str | None],
 ) -> Claim | None:
     """Claim a delivery, unless somebody else decides about its incident now, or just has."""
     delivery = ledger.delivery_of(row)
     first_tried_at = now if row.first_tried_at is None else row.first_tried_at
+    promised = promises.get(promise_at(delivery.place))  # of no use where there is a handle
     done = connection.execute(
         sa.update(deliveries)
         .where(
@@ -612,6 +650,7 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
             lease_until=now + lease,
             attempts=row.attempts + 1,
             first_tried_at=first_tried_at,
+            promised=promised,
         )
     )
     if not done.rowcount:
@@ -619,13 +658,13 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
     connection.execute(
         sa.update(lanes).where(lanes.c.id == lane.id).values(due=now, claimed_at=now)
     )
-    incident = connection.execute(_INCIDENT, {"number": row.incident_id}).one()
+    stored = ledger.stored_of(connection.execute(_INCIDENT, {"number": row.incident_id}).one())
     return Claim(
         id=row.id,
         uid=row.uid,
         holder=holder,
         delivery=delivery,
-        incident=ledger.stored_of(incident),
+        incident=stored,
         attempt=row.attempts + 1,
         claimed_at=now,
         start_by=now + lease * START_WITHIN,
@@ -637,6 +676,7 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
         failures=lane.failures,
         budgets=budgets,
         last_outcome=OutcomeKind(row.outcome) if row.outcome else None,
+        promised=promised if stored.incident.handle is None else None,
     )
 
 

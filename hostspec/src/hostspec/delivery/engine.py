@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Self, TypeAlias
 
+import attrs
 import sqlalchemy as sa
 
 from hostspec.action import AnyAction, Limit
 from hostspec.alert import Alert
-from hostspec.delivery import dispatch, inbox, keeping, observing, sharing
+from hostspec.delivery import dispatch, inbox, keeping, ledger, observing, sharing
 from hostspec.delivery.desk import Desk, Fate
 from hostspec.delivery.dispatch import Claim
 from hostspec.delivery.keeping import Patience
@@ -123,6 +124,7 @@ class Engine:
         self._planning = threading.Lock()
         self._claiming = threading.Lock()
         self._flying: dict[int, tuple[Claim, float]] = {}
+        self._promises: dict[dispatch.Promise, str | None] = {}
         self._unsettled: deque[tuple[Claim, Callable[[sa.Connection], None]]] = deque()
         self._held: set[int] = set()
         self._presence: Presence | None = None
@@ -551,7 +553,13 @@ class Engine:
             unhealthy = self._count_unhealthy(now) < half
             found = self._writer.run(
                 lambda writing: dispatch.claim(
-                    writing, name, now, together=together, unhealthy=unhealthy, lease=self._lease
+                    writing,
+                    name,
+                    now,
+                    together=together,
+                    unhealthy=unhealthy,
+                    lease=self._lease,
+                    promises=self._promises,
                 )
             )
             if found is not None:
@@ -598,6 +606,7 @@ class Engine:
             self._write(claim, lambda writing: dispatch.strand(writing, claim, reason, stranded))
             return
         limits = _limits(action, claim, installation)
+        claim = self._promise(action, claim, installation)
         now = self._clock()
         if not claim.claimed_at <= now <= claim.start_by:
             actions = self._plugins.actions
@@ -617,6 +626,25 @@ class Engine:
             self._settle(claim, Attempt(interrupted, may_have_arrived=True), limits)
             raise
         self._settle(claim, made, limits)
+
+    def _promise(self, action: AnyAction, claim: Claim, installation: Installation[Any]) -> Claim:
+        """Keep the handle that the attempt will give, unless the claim has it right already."""
+        if claim.incident.incident.handle is not None:
+            return claim
+        promised = _promised(action, claim, installation)
+        if promised == claim.promised:
+            return claim
+        claim = attrs.evolve(claim, promised=promised)
+        try:
+            self._writer.run(lambda writing: dispatch.promise(writing, claim))
+        except StoreError:
+            actions, now = self._plugins.actions, self._clock()
+            self._unsettled.append(
+                (claim, lambda writing: dispatch.give_back(writing, claim, now, actions))
+            )
+            raise
+        self._promises[dispatch.promise_at(claim.delivery.place)] = promised
+        return claim
 
     def _settle(self, claim: Claim, made: Attempt, limits: Sequence[Limit]) -> None:
         now, actions = self._clock(), self._plugins.actions
@@ -660,6 +688,15 @@ def _held(action: AnyAction, claim: Claim, installation: Installation[Any]) -> b
     except Exception as error:  # noqa: BLE001 -- what cannot be said is told by the attempt
         _log.error("the action %s failed: %s", action.name, told(error))
         return True
+
+
+def _promised(action: AnyAction, claim: Claim, installation: Installation[Any]) -> str | None:
+    try:
+        promised = action.promised_handle(claim.delivery, installation)
+        return None if promised is None else ledger.handle_as_json(promised)
+    except Exception as error:  # noqa: BLE001 -- the attempt is made all the same
+        _log.error("the action %s failed: %s", action.name, told(error))
+        return None
 
 
 def _limits(action: AnyAction, claim: Claim, installation: Installation[Any]) -> tuple[Limit, ...]:

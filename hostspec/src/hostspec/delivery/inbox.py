@@ -23,6 +23,8 @@ _ACCEPT: Final = sa.text(
     " ON CONFLICT (statement_id) DO NOTHING"
 )
 
+_body: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 Row = dict[str, str | float | None]
 """A statement as it is written."""
 
@@ -80,7 +82,7 @@ def rows_of(alerts: Iterable[tuple[str, Alert]], accepted_at: float) -> Sequence
             "statement_id": statement_id,
             "scope": alert.scope,
             "key": alert.key,
-            "body": json.dumps(to_json(alert), ensure_ascii=False, separators=(",", ":")),
+            "body": _body(to_json(alert)),
             "accepted_at": accepted_at,
             "replays": None,
         }

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hostspec.delivery.line import HEAD_START, Waiting
 from hostspec.delivery.verdict import DeliveryState, Episode
-from hostspec.incident import Delivery, Incident, IncidentState, Operation, Place
+from hostspec.incident import Delivery, Handle, Incident, IncidentState, Operation, Place
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.parts import Identity, Severity
 from hostspec.store.tables import deliveries, holders, incidents, lanes
@@ -420,6 +420,11 @@ def stored_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredIncide
 def place_at(row: sa.Row[Any]) -> Place:
     """Read the place of an incident's row."""
     return Place(row.action, row.installation, row.destination, row.correlation_key)
+
+
+def handle_as_json(handle: Handle) -> str:
+    """Write a handle as it is kept."""
+    return json.dumps(to_json(Outcome(OutcomeKind.DELIVERED, handle=handle))["handle"])
 
 
 def as_json(texts: Iterable[str]) -> str:

@@ -136,7 +136,7 @@ def _shortened(json_value: Any) -> Any:
             return f"{json_value[:SHOWN]}… and {left:,} characters more, as --json shows"
         case dict():
             return {name: _shortened(each) for name, each in json_value.items()}
-        case list():
+        case list() | tuple():
             return [_shortened(each) for each in json_value]
         case _:
             return json_value

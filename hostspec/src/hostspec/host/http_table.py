@@ -113,15 +113,11 @@ class HttpTable:
 
 
 def read(source: Source) -> HttpTable:
-    """Read the table; the token's file is beside the file of the configuration.
+    """Read the table of a file that was loaded, so that it has no faults.
 
-    Raises:
-        ConfigurationError: it is wrong.
+    The token's file is beside the file of the configuration.
     """
-    try:
-        table = structure(HttpTable, source.document.get("http", {}))
-    except SettingsError as error:
-        source.refuse(fault.below("http") for fault in error.faults)
+    table = structure(HttpTable, source.document.get("http", {}))
     return attrs.evolve(table, token=store.beside(table.token, source.folder))
 
 

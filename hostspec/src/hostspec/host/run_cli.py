@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
 import signal
-import sys
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 import click
 
 from hostspec.host.commands import example, speaks_plainly, with_config
 from hostspec.host.screen import printable
 from hostspec.host.source import refuse
+
+_LOOK_EVERY: Final = 1.0
+"""Seconds between two looks for a signal."""
 
 
 class _Plain(logging.Formatter):
@@ -36,7 +40,10 @@ class _Signals:
 
     def next(self) -> int:
         """Wait for the next one."""
-        return self._came.get()
+        while True:
+            # one that comes just before the wait begins would not end it
+            with contextlib.suppress(queue.Empty):
+                return self._came.get(timeout=_LOOK_EVERY)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if number != signal.SIGHUP:
@@ -70,7 +77,8 @@ def run(path: Path, *, no_http: bool, no_workers: bool) -> None:
         threading.Thread(target=running.reload, name="hostspec reload", daemon=True).start()
     logging.getLogger("hostspec").info("stopping: what is being sent is finished")
     running.stop()
-    sys.exit(0)
+    logging.shutdown()
+    os._exit(0)  # whatever thread of a plugin's hangs: what it did is taken up by the next start
 
 
 def _log_plainly() -> None:

@@ -187,7 +187,7 @@ class Database:
         return self.engine.execution_options(**{_WRITES: True})
 
     def _make(self) -> None:
-        if self.file is None:
+        if self.file is None or self._current:
             return
         try:
             # SQLite would make it readable by all, and its companions like it

@@ -206,6 +206,7 @@ deliveries: Final = sa.Table(
     sa.Column("holder", sa.Text),
     sa.Column("lease_until", Moment),
     sa.Column("first_tried_at", Moment),
+    sa.Column("promised", sa.Text),
     sa.Column("outcome", sa.Text, nullable=False, server_default=""),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
     sa.Column("late_told", sa.Boolean, nullable=False, server_default=sa.false()),

@@ -36,6 +36,7 @@ PROVIDER_CHECKS: Final[tuple[ProviderCheck, ...]] = (
     sending.check_probe,
     sending.check_probe_is_honest,
     sending.check_threads,
+    sending.check_promise,
     sending.check_limits,
     secrecy.check_canary,
     secrecy.check_values_hold_no_secret,

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Collection
 from typing import Final, cast
 
-from hostspec.incident import Delivery, Handle
+from hostspec.incident import Delivery, Handle, frozen_handle
 from hostspec.outcome import Outcome, OutcomeKind
 from hostspec.parts import Status
 from hostspec.settings import secrets
@@ -167,6 +167,19 @@ def check_threads(case: ProviderCase) -> None:
         )
         for token in tokens:
             _require_arrived(there, token)
+
+
+def check_promise(case: ProviderCase) -> None:
+    """The handle that is promised, where one is, is the one that the first send returns."""
+    with case.connected(case.service()) as (connected, _):
+        opening = connected.open(samples.firing("conformance-promise"))
+        promised = connected.action.promised_handle(opening, connected.installation)
+        handle = _delivered(case.send(connected, opening), opening).handle
+        require(
+            promised is None or frozen_handle(promised) == handle,
+            f"promised_handle() gives {promised}, and send() returns {to_json(handle)}; promise "
+            "what the first send returns, or None",
+        )
 
 
 def check_limits(case: ProviderCase) -> None:

@@ -156,6 +156,7 @@ def upgrade() -> None:
         sa.Column("holder", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.Double(), nullable=True),
         sa.Column("first_tried_at", sa.Double(), nullable=True),
+        sa.Column("promised", sa.Text(), nullable=True),
         sa.Column("outcome", sa.Text(), server_default="", nullable=False),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.Column("late_told", sa.Boolean(), server_default=sa.false(), nullable=False),

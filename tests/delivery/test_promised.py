@@ -1,0 +1,181 @@
+"""What an attempt will have opened is known before it starts, whatever becomes of its process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from engines import EITHER, World
+from recorder import UPDATING
+
+from hostspec import Outcome, OutcomeKind
+from hostspec.delivery import dispatch, presence
+from hostspec.store.errors import StoreError
+
+OLD, NEW = {"key": "old"}, {"key": "new"}
+
+pytestmark = EITHER
+
+
+@pytest.fixture
+def world(worlds: Callable[..., World]) -> World:
+    return promising(worlds())
+
+
+def promising(world: World) -> World:
+    world.page.promised_handle = lambda *_: OLD  # type: ignore[method-assign]
+    return world
+
+
+def rotate(world: World) -> None:
+    world.page.promised_handle = lambda *_: NEW  # type: ignore[method-assign]
+
+
+def handles(world: World) -> list[Any]:
+    return [sent.handle for sent in world.page.sent]
+
+
+class KilledError(BaseException):
+    """The process is gone in the middle of an attempt."""
+
+
+def kill(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process die when the provider has taken what is sent next."""
+
+    def gone(*_: object, **__: object) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(world.engine, "_settle", gone)
+    with pytest.raises(KilledError):
+        world.drain()
+    world.new_engine()
+
+
+@pytest.mark.parametrize("openings", [1, 2])
+def test_what_was_opened_as_a_process_died_is_followed_up_by_its_handle(
+    world: World, monkeypatch: pytest.MonkeyPatch, openings: int
+) -> None:
+    """The first of a lane writes its promise down; later ones carry it in their claim."""
+    for number in range(openings - 1):
+        world.say(f"before {number}")
+    world.drain()
+    world.say("disk")
+    kill(world, monkeypatch)
+    rotate(world)
+
+    world.say("disk", "resolved")
+    assert world.drain() == ["trigger disk", "resolve disk"]
+    assert handles(world)[-2:] == [OLD, OLD]
+
+
+def test_a_promise_of_before_is_not_kept_where_the_key_has_changed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.say("cpu")
+    world.drain()
+    rotate(world)
+    world.say("disk")
+    kill(world, monkeypatch)
+
+    world.say("disk", "resolved")
+    world.drain()
+    assert handles(world)[-2:] == [NEW, NEW]
+
+
+def test_only_the_first_opening_of_a_lane_costs_a_write(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promised = []
+    promise = dispatch.promise
+    monkeypatch.setattr(
+        dispatch, "promise", lambda writing, claim: promised.append(promise(writing, claim))
+    )
+    for key in ("disk", "cpu", "memory"):
+        world.say(key)
+    world.drain()
+    world.say("disk", "resolved")
+    world.drain()
+    assert len(promised) == 1
+
+
+def test_what_surely_did_not_arrive_opens_under_the_newest_key(world: World) -> None:
+    world.fail(OutcomeKind.THROTTLED)
+    world.say("disk")
+    world.drain()
+    rotate(world)
+    world.settle(600)
+    world.say("disk", "resolved")
+    world.drain()
+    assert handles(world) == [None, None, NEW]
+
+
+def test_what_broke_off_inside_an_action_is_repeated_under_its_handle(world: World) -> None:
+    world.fail(RuntimeError("broken"))  # type: ignore[arg-type]
+    world.say("disk")
+    world.drain()
+    rotate(world)
+    world.settle(600)
+    assert handles(world) == [None, OLD]
+
+
+def test_what_is_returned_holds_where_something_else_was_promised(world: World) -> None:
+    world.fail(Outcome(OutcomeKind.DELIVERED, handle=NEW))
+    world.say("disk")
+    world.drain()
+    world.say("disk", "resolved")
+    world.drain()
+    assert handles(world) == [None, NEW]
+
+
+def test_an_action_that_fails_to_promise_is_sent_through(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.page.promised_handle = lambda *_: 1 / 0  # type: ignore[method-assign]
+    world.say("disk")
+    assert world.drain() == ["trigger disk"]
+    assert "the action pager.page failed: ZeroDivisionError" in caplog.text
+
+
+def test_nothing_is_sent_before_its_promise_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        message = "the disk is full"
+        raise StoreError(message)
+
+    world.say("disk")
+    with monkeypatch.context() as patched:
+        patched.setattr(dispatch, "promise", full)
+        with pytest.raises(StoreError, match="full"):
+            world.drain()
+    assert world.page.sent == []
+
+    assert world.drain() == ["trigger disk"]
+    assert world.entry().attempts == 1
+
+
+def test_a_claim_that_somebody_took_over_promises_nothing(world: World) -> None:
+    world.say("disk")
+    world.engine._plan_ahead()
+    gone = presence.presence(world.database)
+    with world.database.begin() as connection:
+        claim = dispatch.claim(connection, gone.name, world.clock.now)
+    gone.leave()
+    assert claim
+    world.drain()
+
+    with world.database.begin() as connection:
+        dispatch.promise(connection, claim)
+    assert world.execute("SELECT promised FROM deliveries") == [('{"key": "old"}',)]
+
+
+def test_a_ticket_that_a_dead_process_was_opening_keeps_its_promised_id(
+    worlds: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = promising(worlds(can=UPDATING))
+    world.say("disk")
+    kill(world, monkeypatch)
+    world.say("disk", "resolved")
+    assert world.drain() == ["resolve disk"]
+    assert handles(world)[-1] == OLD
