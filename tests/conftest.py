@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
 
 import pytest
+from celery import signals
 from hypothesis import HealthCheck, settings
 
 # two cores shared by several workers say nothing about how fast an example is
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_heard() -> Iterator[None]:
+    """Fail a test that leaves logging so that the next one would wait for a warning in vain."""
+    before = logging.root.level, logging.root.manager.disable
+    yield
+    assert (logging.root.level, logging.root.manager.disable) == before
+
+
+@pytest.fixture(scope="session")
+def _celery_leaves_logging_alone() -> Iterator[None]:
+    """Keep Celery's workers from setting up the logging of the process."""
+    signals.setup_logging.connect(_set_nothing_up)
+    yield
+    signals.setup_logging.disconnect(_set_nothing_up)
+
+
+def _set_nothing_up(**_: object) -> None:
+    """Stand in for a program that sets up logging by itself."""
 
 
 @pytest.fixture(scope="session")

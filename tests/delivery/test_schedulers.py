@@ -51,7 +51,7 @@ def queued() -> Iterator[list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[tuple[Any, list[Engine]]]:
+def worker(_celery_leaves_logging_alone: None) -> Iterator[tuple[Any, list[Engine]]]:
     """Give a task that drains, in a worker that runs, and the engine that it finds there."""
     app = Celery("host", broker="memory://", backend="cache+memory://", set_as_current=False)
     found: list[Engine] = []
@@ -60,15 +60,9 @@ def worker() -> Iterator[tuple[Any, list[Engine]]]:
     def deliver(limit: int | None = None) -> int:
         return found[-1].drain(limit)
 
-    signals.setup_logging.connect(_leave_logging_alone)
     with start_worker(app, pool="solo", perform_ping_check=False):
         yield deliver, found
-    signals.setup_logging.disconnect(_leave_logging_alone)
     app.close()
-
-
-def _leave_logging_alone(**_: object) -> None:
-    """Keep Celery from setting the level of the root logger, which other tests listen to."""
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ def page(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     chat_room: ChatRoom,
+    _celery_leaves_logging_alone: None,
 ) -> Iterator[Page]:
     """Give a folder in which PagerDuty's US region is a fake, and the pages' secrets are there."""
     modules = set(sys.modules)
