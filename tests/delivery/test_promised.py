@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engines import EITHER, World
+from engines import EITHER, World, claimed
 from recorder import UPDATING
 
 from hostspec import Outcome, OutcomeKind
-from hostspec.delivery import dispatch, presence
+from hostspec.delivery import dispatch
 from hostspec.store.errors import StoreError
 
 OLD, NEW = {"key": "old"}, {"key": "new"}
@@ -50,6 +50,7 @@ def kill(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KilledError):
         world.drain()
     world.new_engine()
+    world.clock.now += dispatch.LEASE * dispatch.START_WITHIN + 1
 
 
 @pytest.mark.parametrize("openings", [1, 2])
@@ -157,12 +158,7 @@ def test_nothing_is_sent_before_its_promise_is_kept(
 
 def test_a_claim_that_somebody_took_over_promises_nothing(world: World) -> None:
     world.say("disk")
-    world.engine._plan_ahead()
-    gone = presence.presence(world.database)
-    with world.database.begin() as connection:
-        claim = dispatch.claim(connection, gone.name, world.clock.now)
-    gone.leave()
-    assert claim
+    claim = claimed(world)
     world.drain()
 
     with world.database.begin() as connection:

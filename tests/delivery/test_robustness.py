@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 import sqlalchemy as sa
-from engines import EITHER, World, deliver
+from engines import EITHER, World, claimed, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Alert, Delivery, Limit, Outcome, OutcomeKind
@@ -19,18 +19,6 @@ from hostspec.store.errors import StoreError
 pytestmark = EITHER
 
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
-
-
-def claimed(world: World) -> dispatch.Claim:
-    """Claim what is next as a process that is gone right after, until it may start no attempt."""
-    world.engine._plan_ahead()
-    gone = presence.presence(world.database)
-    with world.database.begin() as connection:
-        claim = dispatch.claim(connection, gone.name, world.clock.now)
-    gone.leave()
-    assert claim
-    world.clock.now = claim.start_by + 1
-    return claim
 
 
 def late(world: World, claim: dispatch.Claim, outcome: Outcome = DELIVERED) -> None:

@@ -60,8 +60,7 @@ class Heard(logging.Handler):
 
 
 @pytest.fixture
-def heard(caplog: pytest.LogCaptureFixture) -> Iterator[Heard]:
-    caplog.set_level(logging.WARNING, "hostspec")  # Celery's tests leave the root at another
+def heard() -> Iterator[Heard]:
     handler = Heard()
     logging.getLogger("hostspec").addHandler(handler)
     yield handler
