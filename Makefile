@@ -91,6 +91,6 @@ clean: ## Remove everything that was made.
 
 .venv/dev: .venv/runtime $(PLUGINS:%=%/pyproject.toml)
 	@echo "== installing what tests, lint and docs need"
-	@$(PIP) install $(CONSTRAINTS) --editable 'hostspec[host]' --editable . --group dev \
+	@$(PIP) install $(CONSTRAINTS) --editable 'hostspec[host,postgresql]' --editable . --group dev \
 	  $(PLUGINS:%=--editable %)
 	@touch $@

