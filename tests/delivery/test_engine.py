@@ -309,6 +309,9 @@ def test_what_was_in_doubt_is_resolved_once_more(world: World) -> None:
     world.say("disk", "resolved")
     assert world.drain() == ["resolve disk"]
     assert world.open == ["disk"]
+    assert [each.reason for each in world.entries if each.state == "waiting"] == [
+        "sent once more, in case what was sent before arrives late and opens it again"
+    ]
 
     assert world.later(61) == ["resolve disk"]
     assert world.open == []

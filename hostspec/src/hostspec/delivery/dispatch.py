@@ -40,6 +40,9 @@ way has arrived by then."""
 SETTLING: Final = "settle"
 """Stands as statement of a resolve that is sent once more."""
 
+IN_DOUBT: Final = "sent once more, in case what was sent before arrives late and opens it again"
+"""Why a resolve is sent once more, for a person."""
+
 FLYING_TOGETHER: Final = 4
 """Attempts in flight at once in a lane that is healthy, at the most; one in any other."""
 
@@ -732,4 +735,7 @@ def _resolve_again(
     flying: bool = False,
 ) -> None:
     again = [Waiting(delivery, accepted_at=now)]
-    ledger.write_line(connection, stored, again, SETTLING, now, flying=flying, due=now + SETTLE)
+    due = now + SETTLE
+    ledger.write_line(
+        connection, stored, again, SETTLING, now, flying=flying, due=due, reason=IN_DOUBT
+    )

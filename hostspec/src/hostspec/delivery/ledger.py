@@ -226,6 +226,7 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
     *,
     flying: bool = False,
     due: float | None = None,
+    reason: str = "",
 ) -> None:
     """Write down what waits for an incident from now on; its first is its head.
 
@@ -239,6 +240,7 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
         now: the time.
         flying: something of it is being sent now, so that nothing may be sent beside it.
         due: when new deliveries may be sent first; None for now.
+        reason: why new deliveries are sent, where their statement does not tell.
     """
     urgency = min(map(_urgency, line), default=0.0)
     for number, each in enumerate(line, start=1):
@@ -251,7 +253,7 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
         }
         if each.id is None:
             new = _new_row(stored, each, statement_id, now if due is None else due)
-            connection.execute(_NEW_DELIVERY, new | values)
+            connection.execute(_NEW_DELIVERY, new | values | {"reason": reason})
         else:
             changed = sa.update(deliveries).where(deliveries.c.id == each.id)
             connection.execute(changed, values)
