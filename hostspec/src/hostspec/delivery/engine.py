@@ -24,7 +24,7 @@ from hostspec.delivery.planner import Planner
 from hostspec.delivery.presence import Presence, presence
 from hostspec.delivery.verdict import LaneState
 from hostspec.delivery.writer import Writer
-from hostspec.kernel.attempt import Attempt, attempt
+from hostspec.kernel.attempt import Attempt, attempt, is_held
 from hostspec.kernel.calling import told
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
@@ -592,7 +592,8 @@ class Engine:
         if action is None or installation is None:
             self._settle(claim, Attempt.impossible(delivery.place), ())
             return
-        if claim.incident.incident.handle is not None and not _held(action, claim, installation):
+        incident = claim.incident.incident
+        if incident.handle is not None and not is_held(action, incident, installation):
             reason = "what opened the incident is not held any more"
             place = delivery.place
             _log.error(
@@ -680,14 +681,6 @@ class Engine:
                 self._unsettled.appendleft((claim, work))
                 raise
             self._held.discard(claim.id)
-
-
-def _held(action: AnyAction, claim: Claim, installation: Installation[Any]) -> bool:
-    try:
-        return action.can_follow_up(claim.incident.incident, installation)
-    except Exception as error:  # noqa: BLE001 -- what cannot be said is told by the attempt
-        _log.error("the action %s failed: %s", action.name, told(error))
-        return True
 
 
 def _promised(action: AnyAction, claim: Claim, installation: Installation[Any]) -> str | None:
