@@ -20,6 +20,12 @@ from hostspec.values import from_json, to_json
 
 WAITING: Final = deliveries.c.state == DeliveryState.WAITING
 
+SETTLING: Final = "settle"
+"""Stands as statement of a resolve that is sent once more, when nothing can be late any more."""
+
+AHEAD: Final = "ahead"
+"""Stands as statement of such a resolve that goes at once, ahead of what fires anew."""
+
 
 @attrs.frozen
 class StoredIncident:
@@ -259,6 +265,23 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
             connection.execute(changed, values)
     if line and not flying:
         wake(connection, stored.lane_id, now)
+
+
+def hasten(connection: sa.Connection, number: int, now: float, reason: str) -> None:
+    """Let a resolve go at once that would have been sent once more: something fires anew.
+
+    Something may still be late, so that it does not end the doubt any more.
+    """
+    connection.execute(
+        sa.update(deliveries)
+        .where(
+            deliveries.c.incident_id == number,
+            WAITING,
+            deliveries.c.statement_id == SETTLING,
+            deliveries.c.holder.is_(None),
+        )
+        .values(statement_id=AHEAD, due=now, reason=reason)
+    )
 
 
 def add(
