@@ -116,6 +116,7 @@ class Engine:
         self._installations = {each.name: each for each in (*installations, *used)}
         self._workers = workers
         self._threads: list[threading.Thread] = []
+        self._ending: threading.Thread | None = None
         self._stopping = threading.Event()
         self._work = threading.Condition()
         self._calls = 0
@@ -318,12 +319,24 @@ class Engine:
         deadline = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        stopped = not any(thread.is_alive() for thread in self._threads)
-        if stopped and self._threads:
+        if any(thread.is_alive() for thread in self._threads):
+            return False
+        if self._threads:
             self._threads = []
+            # in a thread of its own: a store or an observer that hangs costs no more than the time
+            self._ending = threading.Thread(
+                target=self._end, args=(deadline,), name="hostspec end", daemon=True
+            )
+            self._ending.start()
+        if self._ending is not None:
+            self._ending.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        return self._ending is None or not self._ending.is_alive()
+
+    def _end(self, deadline: float | None) -> None:
+        try:
             self._tell_rest(deadline)
+        finally:
             self._leave()
-        return stopped
 
     def _tell_rest(self, deadline: float | None) -> None:
         """Tell the observers of what came last; what there is no time for, who comes next."""
