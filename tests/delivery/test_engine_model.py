@@ -90,9 +90,8 @@ class PagerDuty:
         self.open: set[tuple[str, Spot]] = set()
         self.opened: dict[Spot, int] = {}
         self.recorded: dict[Spot, int] = {}
-        self.opened_late: set[tuple[str, Spot]] = set()
 
-    def take(self, message: Message, moment: int, *, late: bool = False) -> None:
+    def take(self, message: Message, moment: int) -> None:
         incident = (message.key, message.spot)
         lane, key = message.spot
         if key.endswith(RECORDED):
@@ -101,11 +100,8 @@ class PagerDuty:
             if incident not in self.open:
                 self.open.add(incident)
                 self.opened[message.spot] = moment
-                if late:
-                    self.opened_late.add(incident)
         elif message.operation is Operation.RESOLVE:
             self.open.discard(incident)
-            self.opened_late.discard(incident)
 
 
 Spot = tuple[str, str]
@@ -255,7 +251,7 @@ class Story(RuleBasedStateMachine):
             self.let_the_other_work(*self.meanwhile[lane].popleft())
         if arrives == "at last":
             self.moment += 1
-            self.pagerduty.take(message, self.moment, late=True)
+            self.pagerduty.take(message, self.moment)
         elif arrives == "late":
             self.late.append(message)
         if kind is None:
@@ -356,9 +352,6 @@ class Story(RuleBasedStateMachine):
         holders = self.held.setdefault(spot, set())
         if not holders and spot not in self.left_open:
             self.began[spot] = self.moment
-            if any(late == spot for _, late in self.pagerduty.opened_late):
-                # nobody can tell it from what a late message of the last one opened
-                del self.began[spot]
         self.left_open.discard(spot)
         holders.add(alert)
 
@@ -394,7 +387,7 @@ class Story(RuleBasedStateMachine):
         self.moment += 1
         late, self.late = self.late, []
         for each in late:
-            self.pagerduty.take(each, self.moment, late=True)
+            self.pagerduty.take(each, self.moment)
 
     @precondition(lambda self: self.rotations < 3)
     @rule(keep=st.booleans())
