@@ -29,6 +29,7 @@ from hostspec import (
     Handle,
     Incident,
     Installation,
+    Limit,
     Operation,
     Outcome,
     OutcomeKind,
@@ -36,11 +37,12 @@ from hostspec import (
     SendContext,
 )
 from hostspec.delivery.desk import GIVEN_UP, DeskError, Entry
+from hostspec.delivery.dispatch import Claim
 from hostspec.delivery.engine import Engine
 from hostspec.delivery.keeping import Patience
 from hostspec.kernel import load
 from hostspec.store.database import Database
-from hostspec.store.tables import metadata
+from hostspec.store.tables import deliveries, metadata
 
 EXAMPLES = int(os.environ.get("HOSTSPEC_EXAMPLES", "60"))
 
@@ -56,6 +58,10 @@ RULES = {
 }
 ALERTS = st.sampled_from(["a1", "a2", "b1", "c1"])
 STATUSES = st.sampled_from(["firing", "firing", "acknowledged", "resolved"])
+
+MEANWHILE = st.lists(st.one_of(STATUSES, st.just("dropped")), max_size=3)
+HANGING = st.sampled_from([0.0, 61.0, 122.0])
+LONGEST_ATTEMPT = 20.0
 
 # what an attempt meets: does it arrive, and what does the sender see
 FATES = {
@@ -81,14 +87,27 @@ class KilledError(BaseException):
 
 
 class KilledEngine(Engine):
-    """Writes nothing down of an attempt in which it was killed."""
+    """Writes nothing down of an attempt in which it was killed, or that others took over."""
 
     killed = False
 
-    def _settle(self, *arguments: Any) -> None:
+    @property
+    def name(self) -> str:
+        assert self._presence is not None
+        return self._presence.name
+
+    def _settle(self, claim: Claim, *arguments: Any) -> None:
         if self.killed:
             raise KilledError
-        super()._settle(*arguments)
+        before = self.row(claim)
+        super()._settle(claim, *arguments)
+        mine = (before.holder, before.attempts) == (claim.holder, claim.attempt)
+        assert mine or self.row(claim) == before, "who lost a claim leaves its delivery alone"
+
+    def row(self, claim: Claim) -> sa.Row[Any]:
+        with self.database.read() as connection:
+            which = sa.select(deliveries).where(deliveries.c.id == claim.id)
+            return connection.execute(which).one()
 
 
 class PagerDuty:
@@ -138,6 +157,12 @@ class Pages(Page):
 
     def can_follow_up(self, incident: Incident, installation: Installation[Any]) -> bool:
         return (incident.handle or {}).get("key") in self.story.keys
+
+    def limits(
+        self, delivery: Delivery, installation: Installation[Any], handle: Handle | None = None
+    ) -> Sequence[Limit]:
+        self.story.freeze(delivery.place.destination)
+        return super().limits(delivery, installation, handle)
 
     def plan(self, *arguments: Any, **named: Any) -> Any:
         self.story.interrupt_planning()
@@ -199,6 +224,9 @@ class Story(RuleBasedStateMachine):
             ONE: deque(),
             TWO: deque(),
         }
+        self.frozen: dict[str, deque[tuple[str, list[str], float]]] = {ONE: deque(), TWO: deque()}
+        self.leases: dict[Place, float] = {}
+        self.wrong: list[str] = []
         self.interruptions = 0
         self.running: list[KilledEngine] = []
         self.down: set[str] = set()
@@ -245,6 +273,30 @@ class Story(RuleBasedStateMachine):
         self.restart()
 
     def meet(self, delivery: Delivery, context: SendContext) -> Outcome:
+        lease, place = self.lease_of(context.attempt), delivery.place
+        if lease - self.clock.now < LONGEST_ATTEMPT:
+            self.wrong.append(f"an attempt without a lease: {delivery}")
+        before = self.leases.get(place, 0.0)
+        if before > self.clock.now:
+            self.wrong.append(f"sent beside what is being sent: {delivery}")
+        self.leases[place] = lease
+        try:
+            return self.attempt(delivery, context)
+        except Exception as error:  # which the engine takes for a plugin's
+            self.wrong.append(repr(error))
+            raise
+        finally:
+            self.leases[place] = before
+
+    def lease_of(self, attempt: int) -> float:
+        """Give until when the engine that runs may make an attempt; 0 for not at all."""
+        which = "SELECT max(lease_until) FROM deliveries WHERE holder = :holder AND attempts = :n"
+        with self.database.read() as connection:
+            holder = self.running[-1].name
+            found = connection.execute(sa.text(which), {"holder": holder, "n": attempt})
+            return found.scalar() or 0.0
+
+    def attempt(self, delivery: Delivery, context: SendContext) -> Outcome:
         lane = delivery.place.destination
         fates = self.fates[lane]
         fate = "lost" if lane in self.down else fates.popleft() if fates else "delivered"
@@ -271,13 +323,24 @@ class Story(RuleBasedStateMachine):
             kind = OutcomeKind.DELIVERED
         return Outcome(kind, handle={"key": key})
 
+    def freeze(self, lane: str) -> None:
+        """Let an engine freeze that has claimed something, before it sends that."""
+        if self.frozen[lane] and len(self.running) == 1:
+            self.let_the_other_work(*self.frozen[lane].popleft())
+
     def let_the_other_work(self, alert: str, statuses: list[str], seconds: float) -> None:
-        """Let the other engine go on while an attempt hangs, longer than its lease or not."""
+        """Let the other engine go on while one hangs, longer than its lease or not.
+
+        The longest is until what was in doubt has been resolved once more.
+        """
         for status in statuses:
-            self.say(alert, status)
+            if status == "dropped":
+                self.drop_by_hand(0)
+            else:
+                self.say(alert, status)
         if seconds:
-            self.wait(seconds)
-        for pause in (0.0, 2.0):
+            self.wait(min(seconds, 61.0))
+        for pause in (0.0, 2.0, *([61.0] if seconds > 61 else [])):
             self.clock.now += pause
             try:
                 self.run(self.other, None)
@@ -296,6 +359,7 @@ class Story(RuleBasedStateMachine):
             engine.drain(limit)
         finally:
             self.running.pop()
+        assert not self.wrong
 
     @rule(
         alert=ALERTS,
@@ -322,9 +386,37 @@ class Story(RuleBasedStateMachine):
     @rule(
         alert=ALERTS,
         lane=LANES,
-        statuses=st.lists(STATUSES, max_size=3),
+        meanwhile=st.sampled_from([["resolved"], ["firing", "dropped", "dropped"]]),
+        freezes=st.booleans(),
+        seconds=HANGING,
+    )
+    def go_meanwhile(
+        self, alert: str, lane: str, meanwhile: list[str], seconds: float, *, freezes: bool
+    ) -> None:
+        """Let an engine hang before its attempt or in it, until the other one has told the rest."""
+        for ahead in (self.fates, self.meanwhile, self.frozen):
+            ahead[lane].clear()
+        self.down.clear()
+        self.say_and_drain(alert, "resolved", lane, [], 0.0)
+        if freezes:
+            self.frozen[lane].append((alert, meanwhile, seconds))
+            self.say_and_drain(alert, "firing", lane, [], 0.0)
+        else:
+            self.hang(alert, lane, meanwhile, "delivered at last", seconds)
+
+    @rule(alert=ALERTS, lane=LANES)
+    def come_again(self, alert: str, lane: str) -> None:
+        """Let a trigger arrive late, when its problem is over, and the problem come again."""
+        self.come_and_go(alert, lane, "late")
+        self.arrive()
+        self.say_and_drain(alert, "firing", lane, [], 0.0)
+
+    @rule(
+        alert=ALERTS,
+        lane=LANES,
+        statuses=MEANWHILE,
         fate=st.sampled_from([*FATES]),
-        seconds=st.sampled_from([0.0, 61.0]),
+        seconds=HANGING,
     )
     def hang(self, alert: str, lane: str, statuses: list[str], fate: str, seconds: float) -> None:
         """Let an attempt hang while another engine hears what comes next, and goes on."""
@@ -336,8 +428,17 @@ class Story(RuleBasedStateMachine):
     @rule(
         lane=LANES,
         alert=ALERTS,
-        statuses=st.lists(STATUSES, max_size=3),
-        seconds=st.sampled_from([0.0, 61.0]),
+        statuses=MEANWHILE,
+        seconds=st.sampled_from([2.0, 45.0, 61.0, 122.0]),
+    )
+    def freeze_next(self, lane: str, alert: str, statuses: list[str], seconds: float) -> None:
+        self.frozen[lane].append((alert, statuses, seconds))
+
+    @rule(
+        lane=LANES,
+        alert=ALERTS,
+        statuses=MEANWHILE,
+        seconds=HANGING,
     )
     def hang_next(self, lane: str, alert: str, statuses: list[str], seconds: float) -> None:
         self.meanwhile[lane].append((alert, statuses, seconds))
@@ -477,7 +578,7 @@ class Story(RuleBasedStateMachine):
 
     def heal(self) -> None:
         self.down.clear()
-        for ahead in (*self.fates.values(), *self.meanwhile.values()):
+        for ahead in (*self.fates.values(), *self.meanwhile.values(), *self.frozen.values()):
             ahead.clear()
         self.interruptions = 0
         self.run_down()
