@@ -273,6 +273,28 @@ def _check_leases(cluster: Cluster) -> None:
         assert moment < before[-1][2]
 
 
+def test_who_froze_before_an_attempt_and_wakes_when_its_lease_is_over_does_not_start_it(
+    cluster: Cluster,
+) -> None:
+    engine = cluster.engine
+    engine.database.migrate()
+    cluster.execute(LOG)
+    freezing = cluster.start("freezing")
+    first = engine.accept(alert_of(0))
+    _, status = os.waitpid(freezing.popen.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    other = cluster.start("worker")
+    assert engine.wait([first], 60)[0].settled
+    other.end()
+
+    freezing.popen.send_signal(signal.SIGCONT)
+    assert engine.wait([engine.accept(alert_of(1))], 60)[0].settled
+    freezing.end()
+    assert [(delivery, attempt) for delivery, attempt, _, _ in cluster.attempts] == [(1, 2), (2, 1)]
+    assert len({holder for _, _, holder, _ in cluster.attempts}) == 2
+    _check_leases(cluster)
+
+
 def test_who_loses_the_server_accepts_nothing_and_goes_on_when_it_is_back(
     cluster: Cluster,
 ) -> None:
