@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -74,6 +75,7 @@ def host(folder: Path, url: str, store: str, first: int) -> None:
 
 def main() -> None:
     folder, store, url = sys.argv[1:]
+    logging.getLogger("hostspec").setLevel(logging.ERROR)  # each takes over from the one before
     engine_of(Path(folder), url, store)
     importlib.import_module("requests.adapters")
     gc.freeze()
