@@ -42,10 +42,10 @@ def installation(url: str) -> Installation[InstallationSettings]:
 
 
 @contextlib.contextmanager
-def responder(certificate: str | None = None) -> Iterator[str]:
-    """Run a responder on loopback; gives its base URL."""
+def responder(certificate: str | None = None, after: float = 0.0) -> Iterator[str]:
+    """Run a responder on loopback that answers after some seconds; gives its base URL."""
     program = Path(__file__).with_name("responder.py")
-    command = [sys.executable, str(program), *([certificate] if certificate else [])]
+    command = [sys.executable, str(program), str(after), *([certificate] if certificate else [])]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -1,7 +1,8 @@
 """A bare responder: answers every POST with 202, keeps connections alive, and counts them.
 
-Run as a process of its own: ``python responder.py [CERTIFICATE]``. It prints its port, and
-answers a GET with the number of connections that have posted.
+Run as a process of its own: ``python responder.py SECONDS [CERTIFICATE]``; it answers a POST after
+so many seconds. It prints its port, and answers a GET with the number of connections that have
+posted, and the number of their posts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ ACCEPTED = answer(b"202 Accepted", BODY)
 class Responder(asyncio.Protocol):
     """One connection; it counts once it posts."""
 
+    after = 0.0
     connections = 0
+    posts = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -40,7 +43,8 @@ class Responder(asyncio.Protocol):
             head = self.received[:end].lower()
             if head.startswith(b"get"):
                 self.received = b""
-                self.transport.write(answer(b"200 OK", b"%d" % Responder.connections))
+                counts = b"%d %d" % (Responder.connections, Responder.posts)
+                self.transport.write(answer(b"200 OK", counts))
                 return
             marker = head.index(b"content-length:") + len(b"content-length:")
             whole = end + 4 + int(head[marker:].split(b"\r\n", 1)[0])
@@ -50,7 +54,13 @@ class Responder(asyncio.Protocol):
             if not self.posted:
                 self.posted = True
                 Responder.connections += 1
-            self.transport.write(ACCEPTED)
+            Responder.posts += 1
+            if Responder.after:
+                asyncio.get_running_loop().call_later(
+                    Responder.after, self.transport.write, ACCEPTED
+                )
+            else:
+                self.transport.write(ACCEPTED)
 
 
 async def serve(certificate: str | None) -> None:
@@ -67,4 +77,5 @@ async def serve(certificate: str | None) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1] if len(sys.argv) > 1 else None))
+    Responder.after = float(sys.argv[1])
+    asyncio.run(serve(sys.argv[2] if len(sys.argv) > 2 else None))

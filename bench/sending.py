@@ -119,7 +119,7 @@ def measure(url: str, context: ssl.SSLContext | None) -> tuple[dict[str, float],
 
 def connections(url: str) -> int:
     """Ask the responder how many connections have posted."""
-    return int(requests.get(url).text)
+    return int(requests.get(url).text.split()[0])
 
 
 def show(title: str, rates: dict[str, float], opened: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,7 +15,8 @@ from engines import World, deliver
 from recorder import UPDATING
 
 from hostspec import Alert, Identity, Limit, Outcome, OutcomeKind, Place
-from hostspec.delivery import dispatch, keeping, presence, sharing, spending
+from hostspec.delivery import dispatch, inbox, keeping, presence, sharing, spending
+from hostspec.delivery import intake as intakes
 from hostspec.delivery import writer as writers
 from hostspec.delivery.desk import DeskError
 from hostspec.delivery.engine import Engine
@@ -57,6 +59,124 @@ def test_a_resolve_is_not_seen_before_the_trigger_that_came_first(
     assert [row.status for row in world.execute("SELECT status FROM alerts")] == ["resolved"]
     assert waited
     assert told == []
+
+
+def together(engine: Engine, aside: ThreadPoolExecutor, *ids: str) -> list[Future[str]]:
+    """Accept statements of several alerts in one transaction: all stand in line first."""
+    intake = engine._intake
+    for _ in range(intakes.AT_ONCE):
+        intake._turn.acquire()
+    running = []
+    for number, each in enumerate(ids, start=1):
+        running.append(aside.submit(engine.accept, Alert(f"{number}"), statement_id=each))
+        while len(intake._open.callers) < number:
+            pass
+    intake._turn.release(intakes.AT_ONCE)
+    return running
+
+
+def accepted(world: World) -> list[str]:
+    rows = world.execute("SELECT statement_id FROM statements ORDER BY statement_id")
+    return [row.statement_id for row in rows]
+
+
+def test_callers_share_a_commit(world: World, aside: ThreadPoolExecutor) -> None:
+    world.database.migrate()
+    commits: list[object] = []
+    sa.event.listen(world.database.engine, "commit", commits.append)
+
+    running = together(world.engine, aside, "a", "b", "c", "a")
+    assert [each.result() for each in running] == ["a", "b", "c", "a"]
+
+    assert len(commits) == 1
+    assert accepted(world) == ["a", "b", "c"]
+
+
+def test_what_callers_share_is_not_seen_before_what_came_first(
+    world: World, aside: ThreadPoolExecutor
+) -> None:
+    rows = inbox.rows_of([("first", Alert("disk"))], world.clock.now)
+    with world.database.begin() as connection:
+        assert inbox.accept_free(connection, rows) == [True]
+        resolving = aside.submit(world.say, "disk", "resolved")
+        assert waits(world, resolving)
+        with world.database.begin() as other:
+            assert inbox.accept_free(other, rows) == [False]
+    resolving.result()
+    world.drain()
+    assert world.open == []
+    assert [row.status for row in world.execute("SELECT status FROM alerts")] == ["resolved"]
+
+
+def test_who_waits_for_an_alert_keeps_nobody_else_waiting(
+    world: World, aside: ThreadPoolExecutor
+) -> None:
+    with world.database.begin() as connection:
+        world.engine.accept(Alert("1"), connection=connection)
+        held, free = together(world.engine, aside, "held", "free")
+        assert free.result() == "free"
+        assert waits(world, held)
+        assert accepted(world) == ["free"]
+    held.result()
+    assert "held" in accepted(world)
+
+
+def test_a_caller_at_fault_undoes_nothing_of_the_others(
+    world: World, aside: ThreadPoolExecutor
+) -> None:
+    good, fault, last = together(world.engine, aside, "good", "f\0ault", "last")
+    assert (good.result(), last.result()) == ("good", "last")
+    with pytest.raises(StoreError, match="NUL"):
+        fault.result()
+    assert accepted(world) == ["good", "last"]
+
+
+def test_a_server_that_is_away_is_told_to_all_at_once(
+    world: World, aside: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def fail() -> Any:
+        tried.append(1)
+        raise StoreError("away")
+
+    monkeypatch.setattr(world.database, "begin", fail)
+    for each in together(world.engine, aside, "a", "b", "c"):
+        with pytest.raises(StoreError, match="away"):
+            each.result()
+    assert len(tried) == 1
+
+
+def test_a_server_that_hangs_up_is_away(world: World) -> None:
+    def away(statement: str) -> bool:
+        with pytest.raises(StoreError) as raised, world.database.begin() as connection:
+            connection.exec_driver_sql(statement)
+        return sharing.is_away(raised.value)
+
+    assert not away("SELECT 1 / 0")
+    assert not away("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$")
+    with Database("postgresql://u@127.0.0.1:1/db", Path()) as nowhere:
+        with pytest.raises(StoreError) as raised:
+            nowhere.migrate()
+        assert sharing.is_away(raised.value)
+
+
+def test_who_is_interrupted_as_it_writes_for_all_ends_alone(
+    world: World, aside: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = world.engine._intake._write
+
+    def interrupted(_: object) -> None:
+        monkeypatch.setattr(world.engine._intake, "_write", write)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(world.engine._intake, "_write", interrupted)
+    first, second = together(world.engine, aside, "first", "second")
+    with pytest.raises(KeyboardInterrupt):
+        first.result()
+    assert second.result() == "second"
+    assert world.engine.accept(Alert("3"), statement_id="third") == "third"
+    assert accepted(world) == ["second", "third"]
 
 
 def test_of_several_alerts_each_is_locked_in_the_same_order(

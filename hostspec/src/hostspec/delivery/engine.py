@@ -19,6 +19,7 @@ from hostspec.alert import Alert
 from hostspec.delivery import dispatch, inbox, keeping, ledger, observing, sharing
 from hostspec.delivery.desk import Desk, Fate
 from hostspec.delivery.dispatch import Claim
+from hostspec.delivery.intake import Intake
 from hostspec.delivery.keeping import Patience
 from hostspec.delivery.planner import Planner
 from hostspec.delivery.presence import Presence, presence
@@ -110,6 +111,7 @@ class Engine:
         self._watch = watch
         self._patience = patience or Patience()
         self._writer = Writer(database)
+        self._intake = Intake(database, self._writer)
         self._planner = Planner(database, self._writer, plugins, rules)
         self.desk = Desk(database, plugins, self._clock, self._writer)
         used = (use.installation for rule in rules for use in rule.actions)
@@ -174,7 +176,7 @@ class Engine:
         if connection is not None:
             inbox.accept(connection, rows)
             return ids
-        self._writer.run(lambda writing: inbox.accept(writing, rows))
+        self._intake.take(rows)
         self._call()
         return ids
 

@@ -23,6 +23,22 @@ _ACCEPT: Final = sa.text(
     " ON CONFLICT (statement_id) DO NOTHING"
 )
 
+_ACCEPT_FREE: Final = sa.text(
+    "WITH given AS MATERIALIZED ("
+    " SELECT * FROM json_to_recordset(CAST(:given AS json)) AS given("
+    " statement_id text, scope text, key text, body text, accepted_at double precision,"
+    " every bigint, number bigint)"
+    "), free AS MATERIALIZED ("
+    " SELECT every, number FROM (SELECT DISTINCT every, number FROM given) AS locks"
+    " WHERE pg_try_advisory_xact_lock_shared(every) AND pg_try_advisory_xact_lock(number)"
+    "), written AS ("
+    " INSERT INTO statements (statement_id, scope, key, body, accepted_at)"
+    " SELECT statement_id, scope, key, body, accepted_at FROM given"
+    " WHERE number IN (SELECT number FROM free)"
+    " ON CONFLICT (statement_id) DO NOTHING"
+    ") SELECT every, number FROM free"
+)
+
 _body: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 Row = dict[str, str | float | None]
@@ -96,8 +112,34 @@ def accept(connection: sa.Connection, rows: Sequence[Row]) -> None:
     Their alerts are locked first: the order of their numbers is that of the commits.
     """
     if rows:
-        sharing.lock(connection, {Identity(str(row["scope"]), str(row["key"])) for row in rows})
-        connection.execute(_ACCEPT, list(rows))
+        sharing.lock(connection, {identity_of(row) for row in rows})
+        connection.execute(_ACCEPT, rows if len(rows) > 1 else rows[0])
+
+
+def accept_free(connection: sa.Connection, rows: Sequence[Row]) -> Sequence[bool]:
+    """Write those statements down on a server whose alerts nobody else has locked.
+
+    It is one round trip, and waits for no lock of an alert.
+
+    Args:
+        connection: of the transaction.
+        rows: each of another caller, so that none has to come before another one.
+
+    Returns:
+        of each, whether it is written down, or was there already.
+    """
+    locks = [sharing.numbers_of(identity_of(row)) for row in rows]
+    given = [
+        {**row, "every": every, "number": number}
+        for row, (every, number) in zip(rows, locks, strict=True)
+    ]
+    free = {tuple(lock) for lock in connection.execute(_ACCEPT_FREE, {"given": _body(given)})}
+    return [lock in free for lock in locks]
+
+
+def identity_of(row: Row) -> Identity:
+    """Give the alert that a statement is about."""
+    return Identity(str(row["scope"]), str(row["key"]))
 
 
 def replay(connection: sa.Connection, alert: Identity, body: str, delivery: int, now: float) -> str:

@@ -21,7 +21,7 @@ from typing import Final
 
 import attrs
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from hostspec.incident import Place
 from hostspec.parts import Identity
@@ -75,6 +75,11 @@ def lock(connection: sa.Connection, things: Iterable[Place | Identity]) -> bool:
     return True
 
 
+def numbers_of(thing: Place | Identity) -> tuple[int, int]:
+    """Give the numbers of the locks that `lock` takes: one shared by all of a kind, and its own."""
+    return _number(type(thing).__name__), _number_of(thing)
+
+
 def unless_locked(connection: sa.Connection, place: Place) -> tuple[sa.ColumnElement[bool], ...]:
     """Give the condition that nobody else decides about a place now; it is locked then."""
     if not is_server(connection):
@@ -94,6 +99,14 @@ def is_conflict(error: StoreError) -> bool:
     """Say whether a transaction was undone because of others, so that it may be run again."""
     cause = error.__cause__
     return isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlstate", None) in _CONFLICTS
+
+
+def is_away(error: StoreError) -> bool:
+    """Say whether the server could not be asked, or did not answer; nobody else fares better."""
+    cause = error.__cause__
+    if isinstance(cause, DBAPIError):
+        return isinstance(cause, OperationalError) and getattr(cause.orig, "sqlstate", None) is None
+    return True
 
 
 def poll(database: Database) -> float:

