@@ -63,9 +63,9 @@ mutants: .venv/dev ## Break the engine's pure core in every small way, and list 
 	@cd build/mutants && ../../$(BIN)/mutmut run && ../../$(BIN)/mutmut results
 
 .PHONY: soak
-soak: .venv/dev ## Look for what takes long to find: more examples, and 500 kills.
-	@HOSTSPEC_EXAMPLES=3000 HOSTSPEC_KILLS=500 $(PYTEST) tests/delivery/test_engine_model.py \
-	  tests/delivery/test_killed_host.py
+soak: .venv/dev ## Look for what takes long to find: more examples, and 1,000 kills on each store.
+	@HOSTSPEC_EXAMPLES=3000 HOSTSPEC_KILLS=1000 $(PYTEST) --capture=no --numprocesses 2 \
+	  tests/delivery/test_engine_model.py tests/delivery/test_killed_host.py
 
 .PHONY: lock
 lock: ## Renew constraints.txt from a fresh environment with the newest releases.
@@ -92,6 +92,6 @@ clean: ## Remove everything that was made.
 
 .venv/dev: .venv/runtime $(PLUGINS:%=%/pyproject.toml)
 	@echo "== installing what tests, lint and docs need"
-	@$(PIP) install $(CONSTRAINTS) --editable 'hostspec[host]' --editable . --group dev \
+	@$(PIP) install $(CONSTRAINTS) --editable 'hostspec[host,postgresql]' --editable . --group dev \
 	  $(PLUGINS:%=--editable %)
 	@touch $@

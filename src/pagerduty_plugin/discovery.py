@@ -26,13 +26,14 @@ from hostspec import (
 )
 from pagerduty_plugin import rest
 from pagerduty_plugin.client import RestApi
-from pagerduty_plugin.event import routing_key_fault
-from pagerduty_plugin.granted import PROVIDER, Granted, merge, told
+from pagerduty_plugin.granted import Granted, merge, told
+from pagerduty_plugin.keys import routing_key_fault
 from pagerduty_plugin.rest import Integration, RestError, Service
 from pagerduty_plugin.service_table import new_id
 from pagerduty_plugin.settings import (
     ACCOUNT_TOKEN_LENGTH,
     AUTO,
+    PROVIDER,
     REST_URLS,
     DiscoverySettings,
     InstallationSettings,

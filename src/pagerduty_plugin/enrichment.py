@@ -11,7 +11,7 @@ import attrs
 from hostspec import Image, Json, Link, Repair
 from pagerduty_plugin import event
 from pagerduty_plugin.extensions import Addition
-from pagerduty_plugin.fit import MARK, size
+from pagerduty_plugin.fit import size
 
 ROOM_FOR_CONTAINERS: Final = 64
 """Bytes of the empty containers around details, links and images, where an event has none."""
@@ -103,9 +103,7 @@ class _Enriching:
         return True
 
     def _free_place(self, name: str, plugin: str) -> str:
-        place = name
-        while place in self._details or place in (MARK, event.DELIVERY):
-            place = f"{plugin}.{place}"
+        place = event.free_place(name, plugin, self._details, event.MARKS)
         if place != name:
             reason = f"its place is taken; what plugin {plugin} gave moved to {place!r}"
             self._repair(f"details.{name}", reason)

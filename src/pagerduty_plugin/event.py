@@ -10,7 +10,7 @@ import datetime as dt
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -48,6 +48,9 @@ LATE: Final = dt.timedelta(seconds=30)
 DELIVERY: Final = "_delivery"
 """The member of ``custom_details`` that says how a trigger came to be sent."""
 
+MARKS: Final = (MARK, DELIVERY)
+"""Members of ``custom_details`` that no detail may have."""
+
 MISSED: Final = "_missed"
 """The member of a trigger's message that says what becomes of it once it was missed; it is kept
 with the delivery, and never sent."""
@@ -55,19 +58,8 @@ with the delivery, and never sent."""
 OVER: Final = "before PagerDuty could be told"
 """When the problem of a trigger was over that is sent all the same."""
 
-ROUTING_KEY_LENGTH: Final = 32
-"""Characters of an integration key, which PagerDuty calls routing key on the wire."""
-
 NOT_HTTPS: Final = "PagerDuty takes images over https only; became a link"
 """The reason why an image became a link."""
-
-_ROUTING_KEY: Final = re.compile(rf"[A-Za-z0-9]{{{ROUTING_KEY_LENGTH}}}")
-
-_OTHER_SECRETS: Final = (
-    (re.compile(r"pd[a-z]{2}\+.*"), "it begins as an OAuth token of PagerDuty's does"),
-    (re.compile(r"https?://.*"), "it is a URL; the key is the last part of it, or beside it"),
-)
-"""What people paste in a key's place, beside REST API keys."""
 
 OPERATIONS: Final[Mapping[Status, Operation]] = {
     Status.FIRING: Operation.TRIGGER,
@@ -101,35 +93,6 @@ class Event:
 
     message: Mapping[str, Json]
     repairs: tuple[Repair, ...]
-
-
-def routing_key_fault(key: str) -> str | None:
-    """Say why PagerDuty would not take a text as routing key; None where it may."""
-    if _ROUTING_KEY.fullmatch(key):
-        return None
-    found = f"it has {len(key)} characters"
-    if len(key) == 20:  # noqa: PLR2004 -- the length of PagerDuty's REST API keys
-        found += ", as a REST API key has"
-    elif len(key) == ROUTING_KEY_LENGTH:
-        found += ", not all of them letters and digits"
-    for pattern, what in _OTHER_SECRETS:
-        if pattern.fullmatch(key):
-            found = what
-    return f"is no integration key, which is {ROUTING_KEY_LENGTH} letters and digits: {found}"
-
-
-def change_key_fault(key: str) -> str | None:
-    """Say why PagerDuty would not take a text as routing key of a change; None where it may.
-
-    The guide "Events API v2 Overview" says it of rulesets. Event orchestrations, which came in
-    their place, have keys that begin the same.
-    """
-    if key.startswith("R") and _ROUTING_KEY.fullmatch(key):
-        return (
-            "is of a ruleset or an event orchestration, as its R says, and those take no change "
-            "events; a service's own integration key does"
-        )
-    return routing_key_fault(key)
 
 
 def dedup_key(
@@ -399,22 +362,26 @@ def _custom_details(
     alert: Alert, added: Mapping[str, Json], repairs: list[Repair]
 ) -> dict[str, Json]:
     """Put the labels and what is added under the details; what finds its place taken moves."""
-    taken = {MARK, DELIVERY, *(["labels"] if alert.labels else [])}
+    taken = {*MARKS, *(["labels"] if alert.labels else [])}
     details: dict[str, Json] = {}
-    for name, value in alert.details.items():
-        place = name
-        while place in taken or (place != name and place in alert.details):
-            place = f"details.{place}"
+
+    def put(name: str, value: Json, others: Container[str]) -> None:
+        place = free_place(name, "details", taken, others)
         if place != name:
             repairs.append(Repair(f"details.{name}", f"its place is taken; moved to {place!r}"))
         details[place] = value
+
+    for name, value in alert.details.items():
+        put(name, value, alert.details if name in taken else ())
     if alert.labels:
         details["labels"] = alert.labels
     for name, value in added.items():
-        place = name
-        while place in taken or place in details:
-            place = f"details.{place}"
-        if place != name:
-            repairs.append(Repair(f"details.{name}", f"its place is taken; moved to {place!r}"))
-        details[place] = value
+        put(name, value, details)
     return details
+
+
+def free_place(name: str, prefix: str, *taken: Container[str]) -> str:
+    """Give the place of a detail: its name, behind the prefix until nothing else is there."""
+    while any(name in each for each in taken):
+        name = f"{prefix}.{name}"
+    return name

@@ -7,16 +7,19 @@ key, and by PagerDuty's id.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from hostspec import Connected, Installation, LeftAside, Secret
 from pagerduty_plugin.keys import fingerprint, readable_fingerprint
 from pagerduty_plugin.service_table import one_or_several
-from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, ServiceSettings
-
-PROVIDER: Final = "pagerduty"
+from pagerduty_plugin.settings import (
+    PROVIDER,
+    InstallationSettings,
+    NetworkSettings,
+    ServiceSettings,
+)
 
 
 @attrs.frozen

@@ -32,11 +32,12 @@ from hostspec import (
 from hostspec.normalise import clean_text
 from hostspec.settings import secrets
 from pagerduty_plugin.discovery import ServiceDiscovery
-from pagerduty_plugin.event import routing_key_fault
-from pagerduty_plugin.granted import PROVIDER, Granted, merge, told
+from pagerduty_plugin.granted import Granted, merge, told
+from pagerduty_plugin.keys import routing_key_fault
 from pagerduty_plugin.network import Surroundings, network_faults
 from pagerduty_plugin.service_table import ServiceTable, new_id, shared_keys
 from pagerduty_plugin.settings import (
+    PROVIDER,
     InstallationSettings,
     InstallFlowSettings,
     ServiceSettings,

@@ -1,14 +1,26 @@
-"""Integration keys: how they are told apart and shown without being told."""
+"""Integration keys: which texts can be one, and how they are told apart without being told."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final
 
 from hostspec import Secret, SecretUnavailableError
 
 STARS: Final = "********"
 """What every mask begins with."""
+
+ROUTING_KEY_LENGTH: Final = 32
+"""Characters of an integration key, which PagerDuty calls routing key on the wire."""
+
+_ROUTING_KEY: Final = re.compile(rf"[A-Za-z0-9]{{{ROUTING_KEY_LENGTH}}}")
+
+_OTHER_SECRETS: Final = (
+    (re.compile(r"pd[a-z]{2}\+.*"), "it begins as an OAuth token of PagerDuty's does"),
+    (re.compile(r"https?://.*"), "it is a URL; the key is the last part of it, or beside it"),
+)
+"""What people paste in a key's place, beside REST API keys."""
 
 
 def fingerprint(routing_key: str) -> str:
@@ -33,3 +45,32 @@ def mask(key: Secret) -> str:
         return key.reference
     name = readable_fingerprint(key)
     return f"{STARS} {name[:8] if name else '(cannot be read)'}"
+
+
+def routing_key_fault(key: str) -> str | None:
+    """Say why PagerDuty would not take a text as routing key; None where it may."""
+    if _ROUTING_KEY.fullmatch(key):
+        return None
+    found = f"it has {len(key)} characters"
+    if len(key) == 20:  # noqa: PLR2004 -- the length of PagerDuty's REST API keys
+        found += ", as a REST API key has"
+    elif len(key) == ROUTING_KEY_LENGTH:
+        found += ", not all of them letters and digits"
+    for pattern, what in _OTHER_SECRETS:
+        if pattern.fullmatch(key):
+            found = what
+    return f"is no integration key, which is {ROUTING_KEY_LENGTH} letters and digits: {found}"
+
+
+def change_key_fault(key: str) -> str | None:
+    """Say why PagerDuty would not take a text as routing key of a change; None where it may.
+
+    The guide "Events API v2 Overview" says it of rulesets. Event orchestrations, which came in
+    their place, have keys that begin the same.
+    """
+    if key.startswith("R") and _ROUTING_KEY.fullmatch(key):
+        return (
+            "is of a ruleset or an event orchestration, as its R says, and those take no change "
+            "events; a service's own integration key does"
+        )
+    return routing_key_fault(key)

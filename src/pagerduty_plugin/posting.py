@@ -17,10 +17,9 @@ from hostspec import (
     Secret,
     SecretUnavailableError,
 )
-from pagerduty_plugin import event
 from pagerduty_plugin.client import Client
 from pagerduty_plugin.fit import encode
-from pagerduty_plugin.keys import STARS, fingerprint
+from pagerduty_plugin.keys import STARS, fingerprint, routing_key_fault
 from pagerduty_plugin.reply import NoReply, Reply, judge
 from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, ServiceSettings
 
@@ -42,9 +41,7 @@ def key_for(service: ServiceSettings, handle: Handle | None) -> tuple[str, str]:
     return "", "; ".join(reasons)
 
 
-def usable(
-    key: Secret, fault: Callable[[str], str | None] = event.routing_key_fault
-) -> tuple[str, str]:
+def usable(key: Secret, fault: Callable[[str], str | None] = routing_key_fault) -> tuple[str, str]:
     """Read a key; give it, or else why it cannot be used, which `fault` may say."""
     try:
         routing_key = key.reveal()

@@ -16,8 +16,7 @@ import attrs
 
 from hostspec import DestinationTable, Fault, FaultsError, Installation, Secret
 from hostspec.normalise import clean_text
-from pagerduty_plugin.event import routing_key_fault
-from pagerduty_plugin.keys import STARS, mask, readable_fingerprint
+from pagerduty_plugin.keys import STARS, mask, readable_fingerprint, routing_key_fault
 from pagerduty_plugin.settings import InstallationSettings, NewService, ServiceSettings
 
 _COLUMNS: Final = ("id", "name", "integration_key")

@@ -27,6 +27,9 @@ REST_URLS: Final = {
 }
 """The REST API by service region (support page "Service Regions")."""
 
+PROVIDER: Final = "pagerduty"
+"""The name of the provider."""
+
 SEVERITIES: Final = ("critical", "error", "warning", "info")
 """The severities of the Events API v2 (guide "Send an Alert Event")."""
 

@@ -46,6 +46,7 @@ from pagerduty_plugin.settings import (
     DEFAULT_SEVERITY,
     DROP,
     PAGE,
+    PROVIDER,
     RULE_AND_ALERT_KEY,
     InstallationSettings,
     ServiceSettings,
@@ -76,7 +77,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
 
     name = "pagerduty.trigger"
     label = "Send a notification to PagerDuty"
-    provider = "pagerduty"
+    provider = PROVIDER
     settings = TriggerSettings
     capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,19 @@ from typing import Any
 import attrs
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from killed_host import KEY, PROBLEMS, alert_of, engine_of
 
 from hostspec import Alert
+from hostspec.store import database
 from hostspec.store.errors import StoreError
 from pagerduty_plugin.testing import FakePagerDuty
 
 PROGRAM = Path(__file__).parents[1] / "support" / "cluster_host.py"
 ROUNDS = int(os.environ.get("HOSTSPEC_CLUSTER_ROUNDS", "8"))
 AT_ONCE = 40
+PAIRS = 9
 AHEAD = (0.0, 3600.0, -3600.0)
 """Seconds by which clocks of machines are wrong."""
 
@@ -43,6 +47,27 @@ CREATE TRIGGER log_lease AFTER UPDATE OF holder ON deliveries FOR EACH ROW
     WHEN (NEW.holder IS DISTINCT FROM OLD.holder) EXECUTE FUNCTION log_lease();
 """
 
+LOG_TABLES = """
+CREATE TABLE made (name text);
+CREATE FUNCTION log_table() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO made SELECT object_identity FROM pg_event_trigger_ddl_commands()
+    WHERE object_type = 'table' AND command_tag = 'CREATE TABLE';
+END $$;
+CREATE EVENT TRIGGER log_table ON ddl_command_end EXECUTE FUNCTION log_table();
+"""
+SLOW_FRONT = f"""
+CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_sleep(0.1);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER take_time AFTER INSERT ON statements DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (CAST(NEW.statement_id AS int) % {2 * PROBLEMS} = 0)
+    EXECUTE FUNCTION take_time();
+"""
+"""Lets the commits of the first front take so long that the other one would overtake it."""
+
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
 
 @attrs.frozen
 class Process:
@@ -50,7 +75,7 @@ class Process:
 
     popen: subprocess.Popen[str]
 
-    def say(self, numbers: list[int]) -> None:
+    def say(self, numbers: Iterable[str]) -> None:
         assert self.popen.stdin
         self.popen.stdin.write("".join(f"{number}\n" for number in numbers))
         self.popen.stdin.flush()
@@ -60,6 +85,12 @@ class Process:
         line = self.popen.stdout.readline()
         assert line, "it has ended"
         return line.strip()
+
+    def kill(self) -> list[str]:
+        """Kill it; give what it said before it died."""
+        self.popen.kill()
+        assert self.popen.stdout
+        return self.popen.stdout.read().split()
 
     def end(self) -> None:
         self.popen.communicate(timeout=60)
@@ -82,6 +113,13 @@ class Cluster:
         running.callback(self.engine.database.close)
 
     def start(self, role: str, ahead: float = 0.0) -> Process:
+        process = self.launch(role, ahead)
+        if role != "front":
+            assert process.hear() == "works"
+        return process
+
+    def launch(self, role: str, ahead: float = 0.0) -> Process:
+        """Start a process, and do not wait for it."""
         command = [sys.executable, str(PROGRAM), role, self.url, self.fake.url, str(self._folder)]
         popen = subprocess.Popen(
             [*command, str(ahead)],
@@ -92,10 +130,7 @@ class Cluster:
         )
         self._running.enter_context(popen)
         self._running.callback(popen.kill)
-        process = Process(popen)
-        if role != "front":
-            assert process.hear() == "works"
-        return process
+        return Process(popen)
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -150,32 +185,37 @@ def test_whatever_dies_nothing_is_lost(cluster: Cluster) -> None:
     chance = random.Random(ROUNDS)
     fronts = [cluster.start("front"), cluster.start("front")]
     workers = [cluster.start("worker", ahead) for ahead in AHEAD]
-    troubles = ["kill", "stop", "cut", "restart"]
+    troubles = ["kill", "stop", "cut", "restart", "kill a front"]
 
     first = 0
     for round_ in range(ROUNDS):
-        numbers = range(first, first + AT_ONCE)
+        numbers = [str(number) for number in range(first, first + AT_ONCE)]
         first += AT_ONCE
-        for part, front in enumerate(fronts):
-            front.say([number for number in numbers if number % 2 == part])
+        unheard = [set(numbers[0::2]), set(numbers[1::2])]
+        for front, given in zip(fronts, unheard, strict=True):
+            front.say(sorted(given, key=int))
         for _ in range(chance.randint(1, AT_ONCE // 2)):
-            fronts[0].hear()
-            heard = _ + 1
+            unheard[0].remove(fronts[0].hear())
         trouble = troubles[round_ % len(troubles)]
         victim = chance.randrange(len(workers))
         if trouble == "kill":
-            workers[victim].popen.kill()
+            workers[victim].kill()
             workers[victim] = cluster.start("worker", AHEAD[victim])
         elif trouble == "stop":
             _freeze(cluster, workers[victim])
         elif trouble == "cut":
             cluster.cut()
-        else:
+        elif trouble == "restart":
             cluster.restart()
-        for _ in range(AT_ONCE // 2 - heard):
-            fronts[0].hear()
-        for _ in range(AT_ONCE // 2):
-            fronts[1].hear()
+        else:
+            # what it was given and did not answer for is said to the other one
+            left = unheard[0].difference(fronts[0].kill())
+            fronts[1].say(sorted(left, key=int))
+            unheard = [set(), unheard[1] | left]
+            fronts[0] = cluster.start("front")
+        for front, rest in zip(fronts, unheard, strict=True):
+            while rest:
+                rest.remove(front.hear())
 
     _check(cluster, first)
     for process in (*fronts, *workers):
@@ -233,6 +273,28 @@ def _check_leases(cluster: Cluster) -> None:
         assert moment < before[-1][2]
 
 
+def test_who_froze_before_an_attempt_and_wakes_when_its_lease_is_over_does_not_start_it(
+    cluster: Cluster,
+) -> None:
+    engine = cluster.engine
+    engine.database.migrate()
+    cluster.execute(LOG)
+    freezing = cluster.start("freezing")
+    first = engine.accept(alert_of(0))
+    _, status = os.waitpid(freezing.popen.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    other = cluster.start("worker")
+    assert engine.wait([first], 60)[0].settled
+    other.end()
+
+    freezing.popen.send_signal(signal.SIGCONT)
+    assert engine.wait([engine.accept(alert_of(1))], 60)[0].settled
+    freezing.end()
+    assert [(delivery, attempt) for delivery, attempt, _, _ in cluster.attempts] == [(1, 2), (2, 1)]
+    assert len({holder for _, _, holder, _ in cluster.attempts}) == 2
+    _check_leases(cluster)
+
+
 def test_who_loses_the_server_accepts_nothing_and_goes_on_when_it_is_back(
     cluster: Cluster,
 ) -> None:
@@ -271,3 +333,63 @@ def test_a_budget_holds_for_all_workers_together(cluster: Cluster) -> None:
     assert set(answers) == {202}
     assert 100 <= len(answers) <= 120
     assert engine.desk.backlog().waiting == len(ids) - len(answers)
+
+
+def test_what_two_fronts_hear_of_one_alert_at_once_is_told_in_the_order_of_the_commits(
+    cluster: Cluster,
+) -> None:
+    cluster.engine.database.migrate()
+    cluster.execute(SLOW_FRONT)
+    fronts = [cluster.start("front"), cluster.start("front")]
+    worker = cluster.start("worker")
+    order: list[str] = []
+    for first in range(0, 2 * PAIRS, 2):
+        numbers = [str(number * PROBLEMS) for number in (first, first + 1)]  # of one problem
+        for front, number in zip(fronts, numbers, strict=True):
+            front.say([number])
+        assert [front.hear() for front in fronts] == numbers
+        assert all(fate.settled for fate in cluster.engine.wait(numbers, 120))
+        rows = cluster.execute("SELECT statement_id FROM statements ORDER BY id")
+        order = [number for (number,) in rows]
+        firing = alert_of(int(order[-1])).status == "firing"
+        assert any(each.state != "resolved" for each in cluster.fake.incidents) == firing
+    for process in (*fronts, worker):
+        process.end()
+
+    events = [request.json() for request in cluster.fake.requests]
+    told = [order.index(each["payload"]["summary"]) for each in events if "payload" in each]
+    assert told == sorted(told)
+
+
+@pytest.mark.parametrize("version", ["none", "0001"])
+def test_of_five_that_start_together_one_migrates_and_all_work(
+    cluster: Cluster, version: str
+) -> None:
+    if version != "none":
+        _migrate(cluster.engine.database, version)
+    cluster.execute(LOG_TABLES)
+    with psycopg.connect(cluster.url, autocommit=True) as holding:
+        holding.execute(f"SELECT pg_advisory_lock({database._ADVISORY_LOCK})")
+        processes = [cluster.launch(role) for role in ("front", "front", *["worker"] * 3)]
+        for number, front in enumerate(processes[:2]):
+            front.say([str(number)])
+        while cluster.execute(WAITING)[0][0] < len(processes):
+            assert not cluster.execute("SELECT * FROM made")
+    assert [each.hear() for each in processes] == ["0", "1", "works", "works", "works"]
+
+    assert all(fate.settled for fate in cluster.engine.wait(["0", "1"], 60))
+    assert len(cluster.fake.incidents) == 2
+    for process in processes:
+        process.end()
+    made = [name for (name,) in cluster.execute("SELECT name FROM made ORDER BY name")]
+    assert made == sorted(set(made))
+    assert "public.deliveries" in made
+
+
+def _migrate(old: database.Database, version: str) -> None:
+    """Bring a database to a version of before."""
+    config = Config()
+    config.set_main_option("script_location", str(database._MIGRATIONS))
+    with old.engine.begin() as connection:
+        config.attributes.update(connection=connection, version_table=database.VERSION_TABLE)
+        command.upgrade(config, version)

@@ -309,10 +309,37 @@ def test_what_was_in_doubt_is_resolved_once_more(world: World) -> None:
     world.say("disk", "resolved")
     assert world.drain() == ["resolve disk"]
     assert world.open == ["disk"]
+    assert [each.reason for each in world.entries if each.state == "waiting"] == [
+        "sent once more, in case what was sent before arrives late and opens it again"
+    ]
 
     assert world.later(61) == ["resolve disk"]
     assert world.open == []
     assert world.settle() == []
+
+
+def test_what_fires_anew_meanwhile_goes_at_once_behind_that_resolve(world: World) -> None:
+    world.fail(UNREACHABLE)
+    world.say("disk")
+    world.drain()
+    world.later(5)
+    world.say("disk", "resolved")
+    world.drain()
+    world.say("disk")
+    world.engine._plan_ahead()
+    assert [each.reason for each in world.entries if each.state == "waiting"] == [
+        "",
+        "sent ahead of what fires anew, in case what was sent before arrived late",
+    ]
+
+    assert world.drain() == ["resolve disk", "trigger disk"]
+    assert world.settle(600) == []
+    assert world.open == ["disk"]
+
+    world.say("disk", "resolved")
+    assert world.drain() == ["resolve disk"]
+    assert world.later(61) == ["resolve disk"]  # something may still have been late
+    assert world.open == []
 
 
 def test_tickets_are_never_opened_twice(worlds: Callable[..., World]) -> None:

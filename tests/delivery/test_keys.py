@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from engines import Clock
-from paging import KEY, NEW_KEY, Paging, fake_at
+from paging import KEY, NEW_KEY, Paging, alert, fake_at
 
 from hostspec.store.database import Database
 from pagerduty_plugin.testing import FakePagerDuty
@@ -62,6 +62,19 @@ def test_what_is_over_opens_nothing_where_the_key_is_gone(at: Paging) -> None:
 
     at.say("firing")
     assert at.told == ["trigger", "new trigger"]
+
+
+def test_an_episode_that_nobody_was_told_of_is_told_where_the_key_is_gone(at: Paging) -> None:
+    """The first one was told, ended, and began again while nothing was sent."""
+    at.say("firing")
+    for status in ("resolved", "firing", "resolved"):
+        at.engine.accept(alert(status))
+    at.connect(NEW_KEY)
+    at.engine.drain()
+
+    assert at.told == ["trigger", "new trigger", "new resolve"]
+    assert states(at) == [("checkout", "triggered"), ("checkout anew", "resolved")]
+    assert stranded(at) == ["disk"]
 
 
 def test_what_a_removed_service_had_open_is_stranded(at: Paging) -> None:

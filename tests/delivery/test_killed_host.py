@@ -4,54 +4,87 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
-from killed_host import KEY, PROBLEMS, alert_of, engine_of
+import progress
+import pytest
+import sqlalchemy as sa
+from killed_host import KEY, LEASE, MOST, PROBLEMS, alert_of, engine_of
 
+from hostspec.delivery.engine import Engine
 from pagerduty_plugin.testing import FakePagerDuty
 
 KILLS = int(os.environ.get("HOSTSPEC_KILLS", "20"))
 PROGRAM = Path(__file__).parents[1] / "support" / "killed_host.py"
 
 
-def test_what_was_accepted_survives_every_kill(tmp_path: Path) -> None:
-    chance = random.Random(KILLS)
-    with FakePagerDuty(services={"checkout": KEY}, rate_limit=0) as fake:
-        accepted = 0
-        for _ in range(KILLS):
-            accepted = _run_and_kill(tmp_path, fake.url, accepted, chance)
-        _check(tmp_path, fake, accepted)
-
-
-def _run_and_kill(folder: Path, url: str, first: int, chance: random.Random) -> int:
-    """Let a process accept some statements, kill it, and give the number of the next one."""
-    command = [sys.executable, str(PROGRAM), str(folder), url, str(first), "100000"]
-    quota = chance.randint(0, 40)
+@pytest.fixture
+def hosts(tmp_path: Path, url: str, fake: FakePagerDuty) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(PROGRAM), str(tmp_path), url, fake.url]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        last = first - 1
-        for line in process.stdout:
-            last = int(line)
-            if last >= first + quota:
-                break
-        process.kill()
-        for line in process.stdout:  # what it said before it died
-            last = int(line)
-    return last + 1
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        yield running
 
 
-def _check(folder: Path, fake: FakePagerDuty, accepted: int) -> None:
-    engine = engine_of(folder, fake.url)
+@pytest.fixture
+def fake() -> Iterator[FakePagerDuty]:
+    with FakePagerDuty(services={"checkout": KEY}, rate_limit=0) as fake:
+        yield fake
+
+
+def test_what_was_accepted_survives_every_kill(
+    hosts: subprocess.Popen[str], tmp_path: Path, url: str, fake: FakePagerDuty
+) -> None:
+    chance = random.Random(KILLS)
+    accepted = 0
+    for kill in range(1, KILLS + 1):
+        accepted = _run_and_kill(hosts, fake, accepted, chance)
+        if not kill % progress.EVERY:
+            progress.tell(f"{url.partition(':')[0]}: {kill} kills, {accepted} statements accepted")
+    engine = engine_of(tmp_path, fake.url, url, lease=LEASE)
+    with engine.database:
+        _check(engine, fake, accepted)
+
+
+def _run_and_kill(
+    hosts: subprocess.Popen[str], fake: FakePagerDuty, first: int, chance: random.Random
+) -> int:
+    """Let a process work for a while, kill it, and give the number of the next statement."""
+    assert hosts.stdin
+    assert hosts.stdout
+    told = len(fake.requests)
+    hosts.stdin.write(f"{first}\n")
+    hosts.stdin.flush()
+    process = int(hosts.stdout.readline())
+    sends = chance.choice([0, 0, 1, 2, 3])
+    accepts = MOST if sends else chance.randint(0, MOST)  # none: it is killed as it starts
+    for number in range(first, first + accepts):
+        assert int(hosts.stdout.readline()) == number
+    fake.wait_for(lambda seen: len(seen.requests) >= told + sends, timeout=60)
+    os.kill(process, signal.SIGKILL)
+    # what it said before it died
+    return first + accepts + len(list(iter(hosts.stdout.readline, "gone\n")))
+
+
+def _check(engine: Engine, fake: FakePagerDuty, accepted: int) -> None:
+    with engine.database.read() as connection:
+        kept = set(connection.execute(sa.text("SELECT statement_id FROM statements")).scalars())
+    assert kept >= {str(number) for number in range(accepted)}
     # the one that a kill cut off may be accepted, or not: said again, it is the same
     last = accepted - accepted % PROBLEMS + 4 * PROBLEMS
     statements = [str(number) for number in range(last)]
-    engine.accept_many([alert_of(number) for number in range(last)], statement_ids=statements)
+    ahead = range(accepted, last)
+    engine.accept_many(
+        [alert_of(number) for number in ahead], statement_ids=[str(number) for number in ahead]
+    )
     with engine:
+        assert engine.wait_idle(600)
         fates = engine.wait(statements, 120)
     assert all(fate.settled for fate in fates)
     states = {entry.state for fate in fates for entry in fate.entries}

@@ -267,6 +267,35 @@ def test_an_observer_that_takes_long_does_not_keep_the_engine_from_stopping(
         assert engine.stop()
 
 
+@pytest.mark.parametrize("hanging", ["adopt", "leave"])
+def test_whatever_hangs_in_the_end_stopping_keeps_to_its_time(
+    world: World, monkeypatch: pytest.MonkeyPatch, hanging: str
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def hang(*arguments: object) -> None:
+        if threading.current_thread().name == "hostspec end":
+            began.set()
+            go_on.wait(30)
+        real(*arguments)
+
+    world.engine.start()
+    threads = world.engine._threads
+    place: Any = observing if hanging == "adopt" else type(world.engine._presence)
+    real = getattr(place, hanging)
+    monkeypatch.setattr(place, hanging, hang)
+    assert not world.engine.stop(0.0)
+    for thread in threads:
+        thread.join(30)
+    assert not world.engine.stop(0.0)
+    assert began.wait(30)
+    assert not world.engine.stop(0.0)
+
+    go_on.set()
+    assert world.engine.stop()
+    assert world.engine.stop()
+
+
 def test_a_store_that_fails_as_the_rest_is_told_is_logged(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

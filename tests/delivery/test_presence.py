@@ -44,6 +44,16 @@ def test_who_left_is_gone(database: Database) -> None:
 
 
 @EITHER
+def test_a_database_is_worked_on_while_somebody_is_present(database: Database) -> None:
+    database.migrate()
+    assert not presence.is_worked_on(database)
+    mine = presence.presence(database)
+    assert presence.is_worked_on(database)
+    mine.leave()
+    assert not presence.is_worked_on(database)
+
+
+@EITHER
 def test_who_is_killed_is_gone(database: Database) -> None:
     database.migrate()
     url = database.engine.url.render_as_string(hide_password=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from hostspec.host.accounts import Accounts, Consequences
 from hostspec.host.source import Source
 from hostspec.host.store import opened
 from pagerduty_plugin.service_table import ServiceTable
+from pagerduty_plugin.testing import refusing
+from pagerduty_plugin.trigger import Trigger
 
 RULE = """
 [[rules]]
@@ -99,6 +102,7 @@ def test_a_service_is_added_by_reference(workspace: Workspace) -> None:
         (["rotate", "web"], "--key: missing; at a terminal it is asked for"),
         (["rotate", "web", "--done"], "--done: web has one key only; no rotation is under way"),
         (["rotate", "web", "--done", "--key", "env:X"], "--key: has no place beside --done"),
+        (["rotate", "web", "--leave"], "--leave: has no place without --done"),
         (["rotate", "web", "--key", "w" * 32], "--key: takes no secret as itself"),
         (["remove", "wob"], "the service 'wob' is unknown; did you mean 'web'?"),
         (["remove", "web"], "--yes: missing; at a terminal it is asked for"),
@@ -176,9 +180,141 @@ def test_a_rotation_sends_under_the_new_key_and_ends(workspace: Workspace) -> No
     assert [body["routing_key"] for body in workspace.bodies()] == ["n" * 32]
 
     done = change(workspace, "rotate", "checkout", "--done")
-    assert done[:2] == (0, "checkout of acme keeps its newest key only\n")
-    assert done[2].startswith("note: what the old key opened and is still open")
+    assert done == (0, "checkout of acme keeps its newest key only\n", "")
     assert state(workspace)[0][1:] == ["checkout", "n" * 32]
+
+
+# --- what is open under a key that goes ------------------------------------------------------
+
+KEYS = {CHECKOUT: "old", "n" * 32: "new", "w" * 32: "web"}
+HASTE = ("--timeout", "1")
+
+
+@pytest.fixture
+def rotating(workspace: Workspace) -> Workspace:
+    """Let incidents be open under the old key, under the new one, and in another service."""
+    rules = [_of_team(RULE, "data"), _of_team(RULE.replace("checkout", "web"), "web")]
+    workspace.configure_bare("".join(rules))
+    workspace.fake.add_service("checkout", "n" * 32)
+    workspace.fake.add_service("web", "w" * 32)
+    (workspace.folder / "new").write_text("n" * 32)
+    web = line("web", labels={"team": "web"})
+    assert workspace.here("send", given=line("old") + web).returncode == 0
+    assert change(workspace, "rotate", "checkout", "--key", "file:new")[0] == 0
+    assert workspace.here("send", given=line("new")).returncode == 0
+    return workspace
+
+
+def _of_team(rule: str, team: str) -> str:
+    return rule.replace('"Pages"\n', f'"Pages of {team}"\nmatch = [\'team="{team}"\']\n')
+
+
+def told(run: tuple[int, str, str]) -> list[str]:
+    """Give what was shown, one blank between cells, and no age."""
+    shown = re.sub(r" \d+ s( |$)", r" N s\1", run[1], flags=re.MULTILINE)
+    return [" ".join(text.split()) for text in shown.splitlines() if text]
+
+
+def resolved(workspace: Workspace) -> list[tuple[str, str]]:
+    """Give what was resolved on the wire: under which key, and which incident."""
+    return [
+        (KEYS[body["routing_key"]], body["dedup_key"])
+        for body in workspace.bodies()
+        if body["event_action"] == "resolve"
+    ]
+
+
+def test_a_rotation_does_not_just_end_while_something_is_open_under_the_old_key(
+    rotating: Workspace,
+) -> None:
+    run = change(rotating, "rotate", "checkout", "--done")
+
+    assert run[0] == 2
+    assert told(run) == [
+        "Open in acme/checkout under the old key",
+        "id state service incident since held by",
+        "1 triggered acme/checkout old N s itself",
+    ]
+    assert run[2] == "incidents are open there: say --resolve to close them first, or --leave\n"
+    assert state(rotating)[0][2:] == ["n" * 32, CHECKOUT]
+
+
+def test_what_is_open_under_the_old_key_is_closed_under_it_before_it_goes(
+    rotating: Workspace,
+) -> None:
+    run = change(rotating, "rotate", "checkout", "--done", "--resolve")
+
+    assert (run[0], run[2]) == (0, "")
+    assert told(run)[3:] == [
+        "delivered resolve acme/checkout old",
+        "checkout of acme keeps its newest key only",
+    ]
+    assert resolved(rotating) == [("old", "old")]
+    assert state(rotating)[0][2:] == ["n" * 32]
+
+
+def test_what_the_old_key_opened_may_be_left_open(rotating: Workspace) -> None:
+    run = change(rotating, "rotate", "checkout", "--done", "--leave")
+
+    assert (run[0], run[1].splitlines()[-1]) == (0, "checkout of acme keeps its newest key only")
+    assert run[2].startswith("note: what the old key opened and is still open cannot be followed")
+    assert resolved(rotating) == []
+    assert state(rotating)[0][2:] == ["n" * 32]
+
+
+def test_both_keys_are_kept_where_something_cannot_be_closed(rotating: Workspace) -> None:
+    rotating.fake.misbehave(refusing("no luck"))
+
+    run = change(rotating, "rotate", "checkout", "--done", "--resolve", *HASTE)
+
+    assert run[0] == 1
+    assert run[2].splitlines()[-1] == (
+        "both keys are kept: something is still open in acme/checkout under the old key; try "
+        "again, or --leave"
+    )
+    assert state(rotating)[0][2:] == ["n" * 32, CHECKOUT]
+
+
+def test_what_is_open_in_a_service_is_closed_before_it_is_removed(rotating: Workspace) -> None:
+    refused = change(rotating, "remove", "checkout", "--yes")
+
+    assert refused[0] == 2
+    assert told(refused) == [
+        "Open in acme/checkout",
+        "id state service incident since held by",
+        "1 triggered acme/checkout old N s itself",
+        "3 triggered acme/checkout new N s itself",
+    ]
+    assert len(state(rotating)) == 2
+
+    run = change(rotating, "remove", "checkout", "--yes", "--resolve")
+
+    assert run[0] == 0
+    assert run[1].splitlines()[-1] == "removed checkout of acme"
+    assert sorted(resolved(rotating)) == [("new", "new"), ("old", "old")]
+    assert [row[1] for row in state(rotating)] == ["web"]
+
+
+def test_a_service_stays_where_something_in_it_cannot_be_closed(rotating: Workspace) -> None:
+    rotating.fake.misbehave(refusing("no luck"))
+
+    run = change(rotating, "remove", "web", "--yes", "--resolve", *HASTE)
+
+    assert run[0] == 1
+    assert run[2].splitlines()[-1] == (
+        "not removed: something is still open in acme/web; try again, or --leave"
+    )
+    assert len(state(rotating)) == 2
+
+
+def test_what_no_enabled_plugin_can_close_is_not_stranded_by_a_key_that_goes(
+    rotating: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trigger, "name", "pagerduty.other")
+
+    run = change(rotating, "rotate", "checkout", "--done")
+
+    assert run == (0, "checkout of acme keeps its newest key only\n", "")
 
 
 def test_processes_that_add_at_once_lose_nothing(workspace: Workspace) -> None:

@@ -349,6 +349,24 @@ def test_a_store_that_fails_is_told_and_nothing_is_accepted(
     assert stored(workspace) == 1
 
 
+def test_readiness_needs_a_store_that_can_be_written(
+    start: Start, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    workspace.fake.misbehave(late(gate))
+    running = start()
+    assert post(running.url, ALERT).status == 202
+    workspace.fake.wait_for(lambda fake: len(fake.requests) >= 1, 30)
+    with monkeypatch.context() as patched:
+        patched.setattr(running_database(running), "begin", broken)
+        gate.open()
+        while (reply := ask(running.url, "GET", "/readyz")).status == 200:
+            pass
+    assert (reply.status, reply.json["reasons"]) == (503, ["the store fails"])
+    while ask(running.url, "GET", "/readyz").status == 503:
+        pass
+
+
 def broken() -> Any:
     from hostspec.store.errors import StoreError
 

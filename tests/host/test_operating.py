@@ -129,6 +129,18 @@ def test_what_is_tried_again_and_what_it_stands_for_is_told(workspace: Workspace
     assert told(workspace.here("deliveries"))[-1].endswith("waiting")
 
 
+def test_why_a_resolve_is_sent_once_more_is_told(workspace: Workspace) -> None:
+    workspace.fake.misbehave(reset(), times=1)
+    assert workspace.here("send", given=line()).returncode == 0
+    assert workspace.here("send", given=line(status="resolved")).returncode == 0
+
+    assert told(workspace.here("deliveries", "--state", "waiting"))[2:] == [
+        "3 waiting resolve acme/checkout db-1/disk N s "
+        "sent once more, in case what was sent before arrives late and opens it again",
+        "1 waiting",
+    ]
+
+
 def test_changes_are_watched_on_a_terminal_until_ctrl_c(workspace: Workspace) -> None:
     with conversation(workspace, "deliveries", "--watch") as watching:
         watching.wait_for("Nothing was accepted yet.")

@@ -11,6 +11,7 @@ import pytest
 
 from hostspec import Alert, Identity, Repair
 from pagerduty_plugin import event
+from pagerduty_plugin.keys import routing_key_fault
 
 from .conftest import Desk
 from .wire import KEYS
@@ -350,7 +351,7 @@ def test_marks_leave_the_planned_message_as_it_was(desk: Desk) -> None:
 
 @pytest.mark.parametrize("key", KEYS.values())
 def test_integration_keys_are_taken(key: str) -> None:
-    assert event.routing_key_fault(key) is None
+    assert routing_key_fault(key) is None
 
 
 @pytest.mark.parametrize(
@@ -369,7 +370,7 @@ def test_integration_keys_are_taken(key: str) -> None:
     ],
 )
 def test_other_texts_are_no_integration_key(key: str, reason: str) -> None:
-    fault = event.routing_key_fault(key)
+    fault = routing_key_fault(key)
     assert fault is not None
     assert fault.endswith(reason) or reason in fault
     assert not key or key not in fault

@@ -1,12 +1,10 @@
-"""Databases of both kinds, each test its own, and a key to seal with."""
+"""What opens databases, each test its own, and a key to seal with."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from stored import CANARY, Account
 
@@ -14,22 +12,6 @@ from hostspec import Installation, Secret, structure
 from hostspec.store.database import Database
 from hostspec.store.installations import Installations
 from hostspec.store.sealing import new_key
-
-numbers = itertools.count()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the URL of a database that is empty, or not there yet."""
-    if request.param == "sqlite":
-        yield "sqlite:///alerthost.db"
-        return
-    server = request.getfixturevalue("postgresql")
-    name = f"test_{next(numbers)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield server.replace("/postgres?", f"/{name}?")
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

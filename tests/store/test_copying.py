@@ -280,3 +280,18 @@ def test_mistakes_are_told(
     assert run.returncode == 2
     assert told in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_database_that_is_worked_on_is_not_copied(
+    source: Database, database: Database, url: str, tmp_path: Path, which: int
+) -> None:
+    database.migrate()
+    engine = World((source, database)[which], Clock()).engine
+    with engine:
+        run = alerthost(tmp_path, SOURCE, url)
+
+    assert run.returncode == 2
+    assert f"alerthost works on {engine.database.name}; stop it first, and try again" in run.stderr
+    assert not any(rows(database).values())
+    assert alerthost(tmp_path, SOURCE, url).returncode == 0

@@ -401,7 +401,7 @@ def test_a_missing_driver_is_told(
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(
         StoreError,
-        match=r"^\[store\] url needs the package psycopg \(pip install 'psycopg\[binary\]'\)$",
+        match=r"^\[store\] url needs psycopg \(pip install 'hostspec\[postgresql\]'\)$",
     ):
         open_database("postgresql://u@h/db")
 

@@ -1,13 +1,15 @@
 """One of several processes on a server: a worker, or one that only accepts.
 
 ``worker`` works until its input ends, and notes in a file what it starts to send; ``limited`` is
-one that keeps PagerDuty's limits. ``front`` is told numbers, and says each once its statement is
-on the disk, however often it has to try.
+one that keeps PagerDuty's limits, ``freezing`` one that stops as it is about to send, once.
+``front`` is told numbers, and says each once its statement is on the disk, however often it has
+to try.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -34,6 +36,18 @@ class NotingEngine(Engine):
         super()._send(claim)
 
 
+class FreezingEngine(NotingEngine):
+    """Stops its process between its first claim and the attempt."""
+
+    frozen = False
+
+    def _send(self, claim: Claim) -> None:
+        if not self.frozen:
+            self.frozen = True
+            os.kill(os.getpid(), signal.SIGSTOP)
+        super()._send(claim)
+
+
 def note_attempts(file: Path) -> None:
     """Note each attempt right before it starts: delivery, attempt, holder and time."""
     notes = os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
@@ -50,9 +64,11 @@ def note_attempts(file: Path) -> None:
 moment = time.time
 
 
-def work(store: str, url: str, folder: str, **options: Any) -> None:
+def work(
+    store: str, url: str, folder: str, make: type[Engine] = NotingEngine, **options: Any
+) -> None:
     note_attempts(Path(folder) / "attempts")
-    with engine_of(Path(), url, store, NotingEngine, lease=LEASE, workers=4, **options):
+    with engine_of(Path(), url, store, make, lease=LEASE, workers=4, **options):
         sys.stdout.write("works\n")
         sys.stdout.flush()
         sys.stdin.read()
@@ -78,6 +94,8 @@ def main() -> None:
         work(store, url, folder)
     elif role == "limited":
         work(store, url, folder, limited=True)
+    elif role == "freezing":
+        work(store, url, folder, FreezingEngine)
     else:
         accept(store, url)
 

@@ -110,6 +110,7 @@ def test_says_what_it_needs(wheels: dict[str, Wheel]) -> None:
         "delivery",
         "host",
         "keyring",
+        "postgresql",
         "store",
         "testing",
     }

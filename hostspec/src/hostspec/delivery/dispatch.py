@@ -37,8 +37,8 @@ SETTLE: Final = 60.0
 """Seconds after which an incident that was in doubt is resolved once more: whatever was on its
 way has arrived by then."""
 
-SETTLING: Final = "settle"
-"""Stands as statement of a resolve that is sent once more."""
+IN_DOUBT: Final = "sent once more, in case what was sent before arrives late and opens it again"
+"""Why a resolve is sent once more, for a person."""
 
 FLYING_TOGETHER: Final = 4
 """Attempts in flight at once in a lane that is healthy, at the most; one in any other."""
@@ -196,7 +196,7 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         return
     delivered = outcome.delivered
     episode = stored.episode.after(operation, delivered=delivered, may_have_arrived=arrived)
-    if claim.statement_id == SETTLING and delivered:
+    if claim.statement_id == ledger.SETTLING and delivered:
         episode = attrs.evolve(episode, in_doubt=False)
     verdict = judge(
         outcome,
@@ -732,4 +732,7 @@ def _resolve_again(
     flying: bool = False,
 ) -> None:
     again = [Waiting(delivery, accepted_at=now)]
-    ledger.write_line(connection, stored, again, SETTLING, now, flying=flying, due=now + SETTLE)
+    due = now + SETTLE
+    ledger.write_line(
+        connection, stored, again, ledger.SETTLING, now, flying=flying, due=due, reason=IN_DOUBT
+    )

@@ -25,7 +25,7 @@ from hostspec.delivery.planner import Planner
 from hostspec.delivery.presence import Presence, presence
 from hostspec.delivery.verdict import LaneState
 from hostspec.delivery.writer import Writer
-from hostspec.kernel.attempt import Attempt, attempt
+from hostspec.kernel.attempt import Attempt, attempt, is_held
 from hostspec.kernel.calling import told
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
@@ -118,6 +118,7 @@ class Engine:
         self._installations = {each.name: each for each in (*installations, *used)}
         self._workers = workers
         self._threads: list[threading.Thread] = []
+        self._ending: threading.Thread | None = None
         self._stopping = threading.Event()
         self._work = threading.Condition()
         self._calls = 0
@@ -320,12 +321,24 @@ class Engine:
         deadline = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        stopped = not any(thread.is_alive() for thread in self._threads)
-        if stopped and self._threads:
+        if any(thread.is_alive() for thread in self._threads):
+            return False
+        if self._threads:
             self._threads = []
+            # in a thread of its own: a store or an observer that hangs costs no more than the time
+            self._ending = threading.Thread(
+                target=self._end, args=(deadline,), name="hostspec end", daemon=True
+            )
+            self._ending.start()
+        if self._ending is not None:
+            self._ending.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        return self._ending is None or not self._ending.is_alive()
+
+    def _end(self, deadline: float | None) -> None:
+        try:
             self._tell_rest(deadline)
+        finally:
             self._leave()
-        return stopped
 
     def _tell_rest(self, deadline: float | None) -> None:
         """Tell the observers of what came last; what there is no time for, who comes next."""
@@ -594,7 +607,8 @@ class Engine:
         if action is None or installation is None:
             self._settle(claim, Attempt.impossible(delivery.place), ())
             return
-        if claim.incident.incident.handle is not None and not _held(action, claim, installation):
+        incident = claim.incident.incident
+        if incident.handle is not None and not is_held(action, incident, installation):
             reason = "what opened the incident is not held any more"
             place = delivery.place
             _log.error(
@@ -682,14 +696,6 @@ class Engine:
                 self._unsettled.appendleft((claim, work))
                 raise
             self._held.discard(claim.id)
-
-
-def _held(action: AnyAction, claim: Claim, installation: Installation[Any]) -> bool:
-    try:
-        return action.can_follow_up(claim.incident.incident, installation)
-    except Exception as error:  # noqa: BLE001 -- what cannot be said is told by the attempt
-        _log.error("the action %s failed: %s", action.name, told(error))
-        return True
 
 
 def _promised(action: AnyAction, claim: Claim, installation: Installation[Any]) -> str | None:

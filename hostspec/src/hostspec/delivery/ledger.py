@@ -20,6 +20,12 @@ from hostspec.values import from_json, to_json
 
 WAITING: Final = deliveries.c.state == DeliveryState.WAITING
 
+SETTLING: Final = "settle"
+"""Stands as statement of a resolve that is sent once more, when nothing can be late any more."""
+
+AHEAD: Final = "ahead"
+"""Stands as statement of such a resolve that goes at once, ahead of what fires anew."""
+
 
 @attrs.frozen
 class StoredIncident:
@@ -226,6 +232,7 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
     *,
     flying: bool = False,
     due: float | None = None,
+    reason: str = "",
 ) -> None:
     """Write down what waits for an incident from now on; its first is its head.
 
@@ -239,6 +246,7 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
         now: the time.
         flying: something of it is being sent now, so that nothing may be sent beside it.
         due: when new deliveries may be sent first; None for now.
+        reason: why new deliveries are sent, where their statement does not tell.
     """
     urgency = min(map(_urgency, line), default=0.0)
     for number, each in enumerate(line, start=1):
@@ -251,12 +259,29 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
         }
         if each.id is None:
             new = _new_row(stored, each, statement_id, now if due is None else due)
-            connection.execute(_NEW_DELIVERY, new | values)
+            connection.execute(_NEW_DELIVERY, new | values | {"reason": reason})
         else:
             changed = sa.update(deliveries).where(deliveries.c.id == each.id)
             connection.execute(changed, values)
     if line and not flying:
         wake(connection, stored.lane_id, now)
+
+
+def hasten(connection: sa.Connection, number: int, now: float, reason: str) -> None:
+    """Let a resolve go at once that would have been sent once more: something fires anew.
+
+    Something may still be late, so that it does not end the doubt any more.
+    """
+    connection.execute(
+        sa.update(deliveries)
+        .where(
+            deliveries.c.incident_id == number,
+            WAITING,
+            deliveries.c.statement_id == SETTLING,
+            deliveries.c.holder.is_(None),
+        )
+        .values(statement_id=AHEAD, due=now, reason=reason)
+    )
 
 
 def add(

@@ -102,9 +102,7 @@ def reduce(
     if newest in asked:
         kept = _missed(line, parts[newest], asked[newest], episode)
     else:
-        # what is in doubt may open it late: the resolve of a new episode closes that too
-        doubt = episode.in_doubt and newest is None
-        kept = _collapsed(line, may_be_open=episode.may_be_open or doubt)
+        kept = _collapsed(line, may_be_open=episode.is_to_be_closed)
     return _line(line, kept, unwanted, elsewhere)
 
 
@@ -182,11 +180,11 @@ def _missed(
     closing = (part.closing, here.get(Operation.RESOLVE, line[part.closing].delivery))
     if Operation.TRIGGER in here:
         opening = (part.opening, attrs.evolve(here[Operation.TRIGGER], over=True))
-        if part.all.start > 0 and episode.may_be_open:
+        if part.all.start > 0 and episode.is_to_be_closed:
             earlier = part.all.start - 1
             return [(earlier, line[earlier].delivery), opening, closing]
         return [opening, closing]
-    return [closing] if episode.may_be_open or episode.in_doubt else []
+    return [closing] if episode.is_to_be_closed else []
 
 
 def _ask(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:

@@ -19,6 +19,9 @@ ELSEWHERE: Final = "another delivery says what it would have said"
 UNTOLD: Final = "its problem was over before it could be told"
 """Why deliveries are spared."""
 
+ANEW: Final = "sent ahead of what fires anew, in case what was sent before arrived late"
+"""Why a resolve is not sent later, for a person."""
+
 Actions = Mapping[str, AnyAction]
 """The actions that send, by name."""
 
@@ -44,6 +47,7 @@ def enqueue(
     else:
         if delivery.operation is Operation.TRIGGER:
             _repeat(connection, found, delivery, now)
+            ledger.hasten(connection, found.id, now, ANEW)
         elif delivery.operation is Operation.RESOLVE:
             # firing again while the resolve waits, its alert holds the incident anew
             ledger.release(connection, found.id, delivery.alert, now)

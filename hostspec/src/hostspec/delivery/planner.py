@@ -20,7 +20,6 @@ from hostspec.kernel.calling import told
 from hostspec.kernel.planning import Plan, Planning
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
-from hostspec.merge import merge
 from hostspec.parts import Identity, Status
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
@@ -127,15 +126,7 @@ class Planner:
                 planning.open(rule)
         else:
             planning.follow_up()
-        return Plan(
-            alert,
-            tuple(rule.name for rule in matching),
-            merge(planning.deliveries),
-            tuple(planning.joined),
-            tuple(planning.released),
-            tuple(planning.failures),
-            tuple(planning.suppressions),
-        )
+        return planning.plan(matching)
 
     def _write(self, connection: sa.Connection, made: Sequence[_Made], now: float) -> int:
         sharing.lock(connection, {place for each in made for place in each.places})

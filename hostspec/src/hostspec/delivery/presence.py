@@ -40,6 +40,10 @@ class Presence(abc.ABC):
         """Say which of some processes are gone for good."""
 
     @abc.abstractmethod
+    def is_alone(self) -> bool:
+        """Say whether no other process is present."""
+
+    @abc.abstractmethod
     def renew(self) -> None:
         """See to it that others still know of this process; to be called again and again."""
 
@@ -67,6 +71,11 @@ class FilePresence(Presence):
         """Say which of some processes hold no lock any more."""
         return [name for name in names if name != self.name and self._is_gone(name)]
 
+    def is_alone(self) -> bool:
+        """Say whether no other process holds a lock."""
+        mine = self._path(self.name)
+        return all(path == mine or _is_free(path) for path in self._paths())
+
     def renew(self) -> None:
         """Do nothing: the lock is held as long as the process lives."""
 
@@ -77,13 +86,16 @@ class FilePresence(Presence):
 
     def _sweep(self) -> None:
         """Remove what processes left behind that were killed long ago."""
-        for path in self._file.parent.glob(f"{glob.escape(self._file.name)}-*.lock"):
+        for path in self._paths():
             with contextlib.suppress(FileNotFoundError):  # another process sweeps too
                 if path.stat().st_mtime < time.time() - OLD:
                     _is_free(path)
 
     def _is_gone(self, name: str) -> bool:
         return _is_free(self._path(name))
+
+    def _paths(self) -> Iterable[Path]:
+        return self._file.parent.glob(f"{glob.escape(self._file.name)}-*.lock")
 
     def _path(self, name: str) -> Path:
         return self._file.with_name(f"{self._file.name}-{name}.lock")
@@ -126,6 +138,10 @@ class SessionPresence(Presence):
             return []
         there = set(self._ask(_SESSIONS))
         return [name for name in asked if _number(name) not in there]
+
+    def is_alone(self) -> bool:
+        """Say whether no other session holds a lock."""
+        return set(self._ask(_SESSIONS)) == {_number(self.name)}
 
     def renew(self) -> None:
         """Begin another session, where this one is lost."""
@@ -179,3 +195,12 @@ def presence(database: Database) -> Presence:
     if database.file is None:
         return SessionPresence(database)
     return FilePresence(database.file)
+
+
+def is_worked_on(database: Database) -> bool:
+    """Say whether a process delivers from a database now; one that only accepts is not seen."""
+    mine = presence(database)
+    try:
+        return not mine.is_alone()
+    finally:
+        mine.leave()

@@ -153,6 +153,11 @@ class Episode:
     told: bool = False
     in_doubt: bool = False
 
+    @property
+    def is_to_be_closed(self) -> bool:
+        """Whether a resolve may be of use: what is in doubt counts as open."""
+        return self.may_be_open or self.in_doubt
+
     def after(self, operation: Operation, *, delivered: bool, may_have_arrived: bool) -> Episode:
         """Give what is known after an attempt."""
         if not may_have_arrived:

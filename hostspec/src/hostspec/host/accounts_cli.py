@@ -18,7 +18,7 @@ from hostspec.faults import Fault
 from hostspec.host import given, prompts
 from hostspec.host.accounts import Account, Accounts, at_hand
 from hostspec.host.commands import example, speaks_plainly, with_config, with_timeout
-from hostspec.host.departing import LEAVE, RESOLVE, Departing
+from hostspec.host.departing import RESOLVE, Departing, with_choice
 from hostspec.host.destinations import NoDestinationsError, destinations_of
 from hostspec.host.screen import Screen, printable
 from hostspec.host.source import ConfigurationError, Source, refuse
@@ -329,8 +329,7 @@ def _of_one_name(accounts: Sequence[Account]) -> list[Fault]:
 @click.command(short_help="Remove an account from the store.")
 @with_config
 @click.option("--yes", is_flag=True, help="Do it without asking.")
-@click.option("--resolve", "what", flag_value=RESOLVE, help="Close first what is open there.")
-@click.option("--leave", "what", flag_value=LEAVE, help="Leave open what is open there.")
+@with_choice
 @with_timeout
 @click.argument("account")
 @speaks_plainly
@@ -348,27 +347,13 @@ def disconnect(path: Path, *, yes: bool, what: str | None, timeout: float, accou
         prompts.tell_consequences(broken, screen)
         if broken and not yes:
             refuse("", f"rules name {account}: change them first, or say --yes")
-        departing = Departing(accounts, account)
-        chosen = _choose(departing, what, screen)
+        departing = Departing(accounts, account, account)
+        chosen = departing.choose(what, screen)
         prompts.go_ahead(f"Disconnect {account}?", yes=yes)
-        if chosen == RESOLVE and not departing.resolve(screen, timeout):
-            told = f"not disconnected: something is still open in {account}; try again, or --leave"
-            screen.complain(printable(told))
-            sys.exit(1)
+        if chosen == RESOLVE:
+            departing.close(screen, timeout, "not disconnected")
         accounts.store.installations.remove(stored)
     screen.say(printable(f"disconnected {account}"), "green")
-
-
-def _choose(departing: Departing, what: str | None, screen: Screen) -> str:
-    """Say what to do about what is open in an account; a person is asked."""
-    if not departing.tell(screen):
-        return LEAVE
-    if what is not None:
-        return what
-    if not prompts.can_ask():
-        refuse("", "incidents are open there: say --resolve to close them first, or --leave")
-    question = "Close them first, or leave them open"
-    return str(click.prompt(question, type=click.Choice([RESOLVE, LEAVE]), err=True))
 
 
 @click.command(short_help="Seal the secrets in the store again, with a new key.")

@@ -1,17 +1,28 @@
-"""An account that is to be disconnected: what is open there, and closing it first."""
+"""What is to be disconnected or removed: what is open there, and closing it first."""
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import click
 
 from hostspec.demonstration import Table
-from hostspec.host import closing, configuration, incidents, store, work
+from hostspec.host import closing, configuration, incidents, prompts, store, work
 from hostspec.host.accounts import Accounts
+from hostspec.host.commands import Command
 from hostspec.host.configuration import Configuration
 from hostspec.host.incidents import Reach
 from hostspec.host.lanes import Lanes
 from hostspec.host.screen import Screen, printable
+from hostspec.host.source import refuse
+from hostspec.incident import Incident
+
+if TYPE_CHECKING:
+    from hostspec.delivery.desk import Case, Desk
 
 RESOLVE: Final = "resolve"
 LEAVE: Final = "leave"
@@ -20,54 +31,95 @@ SHOWN: Final = 20
 """Incidents that are listed, at the most."""
 
 
-class Departing:
-    """What is open in an account that is to be disconnected.
+def with_choice(command: Command) -> Command:
+    """Give a command the options that say what becomes of what is open; see `Departing.choose`."""
+    leave = click.option("--leave", "what", flag_value=LEAVE, help="Leave open what is open there.")
+    resolve = click.option(
+        "--resolve", "what", flag_value=RESOLVE, help="Close first what is open there."
+    )
+    return resolve(leave(command))
 
-    Args:
+
+@attrs.frozen
+class Departing:
+    """What nobody here could close any more, once something is gone.
+
+    Attributes:
         accounts: all of them.
-        name: of the one.
+        account: in which it is.
+        place: what is gone then, for a person.
+        is_left: whether an incident of the account is one of those.
     """
 
-    def __init__(self, accounts: Accounts, name: str) -> None:
-        self._accounts = accounts
-        self._name = name
+    accounts: Accounts
+    account: str
+    place: str
+    is_left: Callable[[Incident], bool] = lambda _: True
 
-    def tell(self, screen: Screen) -> bool:
-        """List what is open there; say whether there is something.
+    def choose(self, what: str | None, screen: Screen) -> str:
+        """List what is open there, and say what to do about it; a person is asked.
+
+        Args:
+            what: what was said before; None for nothing.
+            screen: where it is listed.
+
+        Returns:
+            `RESOLVE` or `LEAVE`; nothing where nothing is open.
 
         Raises:
+            ConfigurationError: nobody said what to do, and there is nobody to ask.
             StoreError: the store cannot be read.
         """
-        from hostspec.delivery.desk import Desk  # noqa: PLC0415 -- libraries that take their time
+        if not self._tell(screen):
+            return ""
+        if what is not None:
+            return what
+        if not prompts.can_ask():
+            refuse("", "incidents are open there: say --resolve to close them first, or --leave")
+        question = "Close them first, or leave them open"
+        return str(click.prompt(question, type=click.Choice([RESOLVE, LEAVE]), err=True))
 
-        accounts = self._accounts
-        installations = accounts.installations()
-        reach = Reach.of(accounts.plugins, installations)
-        lanes = Lanes.of(Configuration(accounts.plugins, installations, ()))
-        with store.database_of(accounts.source) as database:
-            desk = Desk(database, accounts.plugins, time.time)
-            found = desk.incidents(installation=self._name, most=SHOWN)
-            count = desk.count_open(self._name)
-        if count:
-            listed = incidents.table(found, lanes, reach, time.time())
-            screen.table(Table(f"Open in {printable(self._name)}", listed.columns, listed.rows))
-        if count > SHOWN:
-            screen.complain(f"and {count - SHOWN} more", "yellow")
-        return count > 0
-
-    def resolve(self, screen: Screen, timeout: float) -> bool:
-        """Close all of it, and wait until the provider knows; say whether it does.
+    def close(self, screen: Screen, timeout: float, undone: str) -> None:
+        """Close all of it, and wait until the provider knows; end the command if it does not.
 
         By the whole configuration: an engine without its rules would plan what waits to be
         planned, and page nobody.
+
+        Args:
+            screen: where it is shown.
+            timeout: seconds to wait.
+            undone: what is not done then, for a person.
 
         Raises:
             ConfigurationError: the configuration is wrong.
             StoreError: the store cannot be used.
         """
-        source = self._accounts.source
+        source = self.accounts.source
         with work.begun(source, configuration.load(source), screen) as begun:
-            desk = begun.engine.desk
-            every = desk.incidents(installation=self._name, most=desk.count_open(self._name))
-            following = closing.resolve(begun, [case.id for case in every], timeout)
-        return following.tally.all_well
+            numbers = [case.id for case in self._open(begun.engine.desk)]
+            following = closing.resolve(begun, numbers, timeout)
+        if not following.tally.all_well:
+            told = f"{undone}: something is still open in {self.place}; try again, or --leave"
+            screen.complain(printable(told))
+            sys.exit(1)
+
+    def _tell(self, screen: Screen) -> bool:
+        """List what is open there; say whether there is something."""
+        from hostspec.delivery.desk import Desk  # noqa: PLC0415 -- libraries that take their time
+
+        plugins, installations = self.accounts.plugins, self.accounts.installations()
+        lanes = Lanes.of(Configuration(plugins, installations, ()))
+        with store.database_of(self.accounts.source) as database:
+            found = self._open(Desk(database, plugins, time.time))
+        if found:
+            reach = Reach.of(plugins, installations)
+            listed = incidents.table(found[:SHOWN], lanes, reach, time.time())
+            screen.table(Table(f"Open in {printable(self.place)}", listed.columns, listed.rows))
+        if len(found) > SHOWN:
+            screen.complain(f"and {len(found) - SHOWN} more", "yellow")
+        return bool(found)
+
+    def _open(self, desk: Desk) -> list[Case]:
+        most = desk.count_open(self.account)
+        every = desk.incidents(installation=self.account, most=most)
+        return [case for case in every if self.is_left(case.incident)]

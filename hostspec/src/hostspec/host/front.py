@@ -186,6 +186,8 @@ class Front:
             engine.desk.deliveries(most=1)
         except StoreError:
             reasons.append("the store cannot be read")  # strangers need not know where it is
+        else:
+            reasons += ["the store fails"] if engine.trouble else []
         return reasons
 
     async def _page_of_metrics(self, request: Request) -> Response:

@@ -14,9 +14,12 @@ from hostspec.demonstration import Table
 from hostspec.destination_table import DestinationTable
 from hostspec.faults import Fault
 from hostspec.host.accounts import Accounts, Change, Consequences
+from hostspec.host.departing import Departing
 from hostspec.host.given import secret_of
 from hostspec.host.screen import printable
 from hostspec.host.source import ConfigurationError, refuse
+from hostspec.incident import Incident
+from hostspec.kernel.attempt import is_held
 from hostspec.kernel.plugins import unknown
 from hostspec.provider import Installation
 from hostspec.settings import SettingsError, describe, key_of, structure
@@ -153,6 +156,23 @@ class Services:
     def consequences(self, change: Change) -> Consequences:
         """Say what a change does to the rules."""
         return self._accounts.consequences(self.account, self.after(change))
+
+    def departing(self, change: Change, place: str) -> Departing:
+        """Give what can be followed up now, and not after a change.
+
+        Args:
+            change: what is to be changed.
+            place: what is gone then, for a person.
+        """
+        before, after = self._installation, self.after(change)
+
+        def is_left(incident: Incident) -> bool:
+            action = self._accounts.plugins.actions.get(incident.place.action)
+            if action is None:
+                return False
+            return is_held(action, incident, before) and not is_held(action, incident, after)
+
+        return Departing(self._accounts, self.account, place, is_left)
 
     def change(self, change: Change) -> None:
         """Change the account in the store.

@@ -9,7 +9,8 @@ import click
 
 from hostspec.host import given, prompts
 from hostspec.host.accounts import Consequences, at_hand
-from hostspec.host.commands import example, speaks_plainly, with_config
+from hostspec.host.commands import example, speaks_plainly, with_config, with_timeout
+from hostspec.host.departing import LEAVE, RESOLVE, with_choice
 from hostspec.host.screen import Screen, printable
 from hostspec.host.services import Services
 from hostspec.host.source import ConfigurationError, refuse
@@ -100,21 +101,36 @@ def rename(services: Services, *, yes: bool, old: str, new: str) -> None:
 @services.command(short_help="Give a service a new key.")
 @_with_key
 @click.option("--done", is_flag=True, help="End the rotation: keep the new key only.")
+@with_choice
+@with_timeout
 @click.argument("name")
 @click.pass_obj
 @speaks_plainly
 @example("alerthost services acme rotate checkout --key file:/run/secrets/pd_checkout_new")
-def rotate(services: Services, *, key: str | None, done: bool, name: str) -> None:
+def rotate(  # noqa: PLR0913 -- one argument for each option
+    services: Services,
+    *,
+    key: str | None,
+    done: bool,
+    what: str | None,
+    timeout: float,
+    name: str,
+) -> None:
     """Give the service NAME a new key beside the old one; later, with --done, drop the old one.
 
     New incidents open under the new key at once. Those that are open are followed up under the
-    key that opened them, as long as it is kept.
+    key that opened them, as long as it is kept. While some are open under the old one, --done
+    lists them and asks whether to close them first.
     """
     screen = Screen()
     services.refuse_unknown(name)
     if done:
-        _end_rotation(services, name, key, screen)
+        if key is not None:
+            refuse("--key", "has no place beside --done")
+        _end_rotation(services, name, what, timeout, screen)
         return
+    if what is not None:
+        refuse(f"--{what}", "has no place without --done")
     if key is not None:
         secret = given.reference("--key", key)
     elif prompts.can_ask():
@@ -130,30 +146,45 @@ def rotate(services: Services, *, key: str | None, done: bool, name: str) -> Non
     _tell_notes(services, screen)
 
 
-def _end_rotation(services: Services, name: str, key: str | None, screen: Screen) -> None:
-    if key is not None:
-        refuse("--key", "has no place beside --done")
+def _end_rotation(
+    services: Services, name: str, what: str | None, timeout: float, screen: Screen
+) -> None:
     change = services.retiring(name)
     if not services.is_changed_by(change):
         refuse("--done", f"{name} has one key only; no rotation is under way")
+    departing = services.departing(change, f"{services.account}/{name} under the old key")
+    chosen = departing.choose(what, screen)
+    if chosen == RESOLVE:
+        departing.close(screen, timeout, "both keys are kept")
     services.change(change)
     screen.say(printable(f"{name} of {services.account} keeps its newest key only"), "green")
-    lost = "what the old key opened and is still open cannot be followed up: resolve it there"
-    screen.complain(f"note: {lost}", "yellow")
+    if chosen == LEAVE:
+        lost = "what the old key opened and is still open cannot be followed up: resolve it there"
+        screen.complain(f"note: {lost}", "yellow")
 
 
 @services.command(short_help="Remove a service.")
 @_with_yes
+@with_choice
+@with_timeout
 @click.argument("name")
 @click.pass_obj
 @speaks_plainly
 @example("alerthost services acme remove checkout")
-def remove(services: Services, *, yes: bool, name: str) -> None:
-    """Remove the service NAME with its key; tells which rules name it, and asks first."""
+def remove(services: Services, *, yes: bool, what: str | None, timeout: float, name: str) -> None:
+    """Remove the service NAME with its key; tells which rules name it, and asks first.
+
+    While incidents are open there, it lists them and asks whether to close them first:
+    afterwards nobody here can.
+    """
     screen = Screen()
     services.refuse_unknown(name)
     change = services.removing(name)
     _tell_consequences(services.consequences(change), screen)
+    departing = services.departing(change, f"{services.account}/{name}")
+    chosen = departing.choose(what, screen)
     prompts.go_ahead(f"Remove {name} of {services.account}?", yes=yes)
+    if chosen == RESOLVE:
+        departing.close(screen, timeout, "not removed")
     services.change(change)
     screen.say(printable(f"removed {name} of {services.account}"), "green")

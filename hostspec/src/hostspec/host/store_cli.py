@@ -28,6 +28,7 @@ def copy(source: str, target: str) -> None:
     TO as [store] url; the key that seals secrets stays the same.
     """
     # libraries that take their time
+    from hostspec.delivery.presence import is_worked_on  # noqa: PLC0415
     from hostspec.store import copying  # noqa: PLC0415
     from hostspec.store.database import Database  # noqa: PLC0415
     from hostspec.store.errors import StoreError  # noqa: PLC0415
@@ -37,6 +38,10 @@ def copy(source: str, target: str) -> None:
         if not read.exists:
             message = f"{read.name} is not there"
             raise StoreError(message)
+        for database in (read, written):
+            if database.exists and is_worked_on(database):
+                message = f"alerthost works on {database.name}; stop it first, and try again"
+                raise StoreError(message)
         with screen.progress("copying", copying.count(read)) as progress:
             copied = copying.copy(read, written, progress.advance)
     rows = "row" if copied == 1 else "rows"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import attrs
 
 from hostspec.action import AnyAction
-from hostspec.incident import Delivery, Place
+from hostspec.incident import Delivery, Incident, Place
 from hostspec.kernel.calling import told
 from hostspec.outcome import Outcome, OutcomeKind, SendContext
 from hostspec.provider import Installation
+
+_log = logging.getLogger("hostspec")
 
 
 @attrs.frozen
@@ -41,6 +44,15 @@ def attempt(
     """Make one attempt to send; raises only `KeyboardInterrupt`."""
     outcome = _outcome(action, delivery, installation, context)
     return Attempt(outcome, _may_have_arrived(action, outcome))
+
+
+def is_held(action: AnyAction, incident: Incident, installation: Installation[Any]) -> bool:
+    """Say whether what opened an incident is still held; True where the action fails to say."""
+    try:
+        return action.can_follow_up(incident, installation)
+    except Exception as error:  # noqa: BLE001 -- what cannot be said is told by the attempt
+        _log.error("the action %s failed: %s", action.name, told(error))
+        return True
 
 
 def _outcome(

@@ -19,7 +19,6 @@ from hostspec.kernel.planning import Plan, Planning
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
 from hostspec.kernel.turns import Turns
-from hostspec.merge import merge
 from hostspec.outcome import Outcome, OutcomeKind, Receipt, SendContext
 from hostspec.parts import Identity, Status
 from hostspec.provider import Installation
@@ -92,15 +91,7 @@ class Host:
             planning.follow_up()
         for rule in matching:
             planning.open(rule)
-        return Plan(
-            alert,
-            tuple(rule.name for rule in matching),
-            merge(planning.deliveries),
-            tuple(planning.joined),
-            tuple(planning.released),
-            tuple(planning.failures),
-            tuple(planning.suppressions),
-        )
+        return planning.plan(matching)
 
     def send(self, delivery: Delivery) -> Receipt:
         """Make one attempt to send a delivery; tells the observers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, TypeGuard
 
 import attrs
@@ -15,6 +15,7 @@ from hostspec.incident import Delivery, Incident, Operation, Place, Suppression
 from hostspec.kernel.calling import told
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule, RuleAction
+from hostspec.merge import merge
 from hostspec.normalise import Repair
 from hostspec.parts import Identity, Severity, Status
 
@@ -79,14 +80,14 @@ class Incidents(Protocol):
 
 
 class Planning:
-    """The plan for one alert while it is made; what cannot be planned gathers in `failures`."""
+    """The plan for one alert while it is made."""
 
     def __init__(self, plugins: Plugins, incidents: Incidents, alert: Alert) -> None:
-        self.deliveries: list[Delivery] = []
-        self.joined: list[Place] = []
-        self.released: list[Place] = []
-        self.failures: list[Fault] = []
-        self.suppressions: list[Suppression] = []
+        self._deliveries: list[Delivery] = []
+        self._joined: list[Place] = []
+        self._released: list[Place] = []
+        self._failures: list[Fault] = []
+        self._suppressions: list[Suppression] = []
         self._plugins = plugins
         self._incidents = incidents
         self._alert = alert
@@ -97,7 +98,7 @@ class Planning:
             return bool(rule.matches(self._alert))
         except Exception as error:  # noqa: BLE001 -- the host's program may do anything there
             reason = f"could not decide, taken as a match: {told(error)}"
-            self.failures.append(Fault(f"rule {rule.name!r}", reason))
+            self._failures.append(Fault(f"rule {rule.name!r}", reason))
             return True
 
     def follow_up(self) -> None:
@@ -105,7 +106,7 @@ class Planning:
         resolved = self._alert.status is Status.RESOLVED
         for incident in self._incidents.held_by(self._alert.identity):
             if resolved and len(incident.holders) > 1:
-                self.released.append(incident.place)
+                self._released.append(incident.place)
             else:
                 self._follow_up(incident)
 
@@ -115,12 +116,24 @@ class Planning:
             for delivery in self._planned(rule, use):
                 incident = self._incidents.at(delivery.place)
                 if incident is None:
-                    self.deliveries.append(delivery)
+                    self._deliveries.append(delivery)
                 elif self._alert.status is Status.FIRING:
                     if use.action.capabilities.idempotent:
-                        self.deliveries.append(delivery)
+                        self._deliveries.append(delivery)
                     else:
                         self._follow_up(incident)
+
+    def plan(self, rules: Iterable[Rule]) -> Plan:
+        """Give what was made of it; `rules` are those that match."""
+        return Plan(
+            self._alert,
+            tuple(rule.name for rule in rules),
+            merge(self._deliveries),
+            tuple(self._joined),
+            tuple(self._released),
+            tuple(self._failures),
+            tuple(self._suppressions),
+        )
 
     def _planned(self, rule: Rule, use: RuleAction) -> Iterator[Delivery]:
         path = f"rule {rule.name!r}"
@@ -129,24 +142,24 @@ class Planning:
                 self._alert, use.settings, use.installation, rule=rule.name
             ):
                 if isinstance(planned, Suppression):
-                    self.suppressions.append(planned)
+                    self._suppressions.append(planned)
                 elif _is_for(planned, use):
                     yield planned
                 else:
                     reason = f"the action {use.action.name} planned what is no delivery of its own"
-                    self.failures.append(Fault(path, reason))
+                    self._failures.append(Fault(path, reason))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 -- one rule's action never costs another's
             reason = f"the action {use.action.name} could not plan: {told(error)}"
-            self.failures.append(Fault(path, reason))
+            self._failures.append(Fault(path, reason))
 
     def _follow_up(self, incident: Incident) -> None:
         action = self._plugins.actions.get(incident.place.action)
         if action is None:  # its plugin was switched off since
             path = f"destination {incident.place.destination!r}"
             reason = f"the action {incident.place.action} is gone; its incident cannot be told"
-            self.failures.append(Fault(path, reason))
+            self._failures.append(Fault(path, reason))
             return
         try:
             delivery = action.follow_up(incident, self._alert)
@@ -163,16 +176,16 @@ class Planning:
             if delivery.operation not in incident.follow_ups:
                 delivery = None
         if delivery is not None:
-            self.deliveries.append(delivery)
+            self._deliveries.append(delivery)
         if self._alert.status is Status.FIRING:
-            self.joined.append(incident.place)
+            self._joined.append(incident.place)
         elif self._alert.status is Status.RESOLVED and not _resolves(delivery):
             # kept, it would silence the alert's next firing
-            self.released.append(incident.place)
+            self._released.append(incident.place)
 
     def _not_followed_up(self, incident: Incident, action: AnyAction, reason: str) -> None:
         path = f"destination {incident.place.destination!r}"
-        self.failures.append(Fault(path, f"the action {action.name} {reason}"))
+        self._failures.append(Fault(path, f"the action {action.name} {reason}"))
 
 
 def _resolves(delivery: Delivery | None) -> bool:

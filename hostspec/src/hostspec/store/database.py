@@ -319,7 +319,7 @@ def _server(url: sa.URL) -> sa.Engine:
             pool_pre_ping=True,  # a server may have been started anew
         )
     except ImportError:
-        message = "[store] url needs the package psycopg (pip install 'psycopg[binary]')"
+        message = "[store] url needs psycopg (pip install 'hostspec[postgresql]')"
         raise StoreError(message) from None
     event.listen(engine, "connect", _connected)
     return engine

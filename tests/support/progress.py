@@ -1,0 +1,15 @@
+"""Says how far a long test has come, to a person who runs pytest with ``--capture=no``."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+EVERY = 50
+
+_began = time.monotonic()
+
+
+def tell(message: str) -> None:
+    sys.stderr.write(f"{time.monotonic() - _began:6.0f} s  {message}\n")
+    sys.stderr.flush()
