@@ -125,6 +125,7 @@ class Engine:
         self._changed = threading.Condition()
         self._changes = 0
         self._planning = threading.Lock()
+        self._unplanned = threading.Event()
         self._claiming = threading.Lock()
         self._flying: dict[int, tuple[Claim, float]] = {}
         self._promises: dict[dispatch.Promise, str | None] = {}
@@ -177,6 +178,7 @@ class Engine:
             inbox.accept(connection, rows)
             return ids
         self._intake.take(rows)
+        self._unplanned.set()
         self._call()
         return ids
 
@@ -437,7 +439,7 @@ class Engine:
     def _step(self, name: str) -> bool:
         """Do something; say whether there may be more to do."""
         self._settle_all()
-        planned = self._plan()
+        planned = self._plan() if self._unplanned.is_set() else 0
         claim = self._claim(name)
         if claim is not None:
             self._handle(claim)
@@ -480,7 +482,10 @@ class Engine:
         """Call a worker if there is something to do, whoever made it so."""
         now = self._clock()
         with self.database.read() as connection:
-            found = inbox.is_any_unplanned(connection) or dispatch.is_due(connection, now)
+            unplanned = inbox.is_any_unplanned(connection)
+            found = unplanned or dispatch.is_due(connection, now)
+        if unplanned:
+            self._unplanned.set()
         if found:
             self._call()
 
@@ -549,11 +554,12 @@ class Engine:
         if not self._planning.acquire(blocking=False):
             return 0
         try:
+            self._unplanned.clear()
             planned = self._planner.plan(self._clock())
         finally:
             self._planning.release()
         if planned:
-            self._call()
+            self._unplanned.set()  # there may be more
             self._tell_waiting()
         return planned
 
@@ -561,9 +567,10 @@ class Engine:
         half = max(1, self._workers // 2)
         with self._claiming:
             now = self._clock()
-            with self.database.read() as connection:
-                if not dispatch.is_due(connection, now):
-                    return None
+            if self.database.file is not None:  # who writes there waits for all others
+                with self.database.read() as connection:
+                    if not dispatch.is_due(connection, now):
+                        return None
             together = min(half, dispatch.FLYING_TOGETHER)
             unhealthy = self._count_unhealthy(now) < half
             found = self._writer.run(
@@ -597,7 +604,6 @@ class Engine:
             self._send(claim)
         finally:
             self._flying.pop(claim.id, None)
-            self._call()
             self._tell_waiting()
 
     def _send(self, claim: Claim) -> None:
