@@ -54,6 +54,15 @@ def test_a_database_is_worked_on_while_somebody_is_present(database: Database) -
 
 
 @EITHER
+def test_who_left_may_leave_again(database: Database) -> None:
+    database.migrate()
+    mine = presence.presence(database)
+    mine.leave()
+    mine.leave()
+    assert not presence.is_worked_on(database)
+
+
+@EITHER
 def test_who_is_killed_is_gone(database: Database) -> None:
     database.migrate()
     url = database.engine.url.render_as_string(hide_password=False)

@@ -510,6 +510,16 @@ def test_what_changed_while_it_was_planned_is_planned_anew(world: World) -> None
     assert world.states == ["delivered"]
 
 
+def test_what_somebody_else_planned_meanwhile_is_not_planned_twice(world: World) -> None:
+    world.say("disk", "resolved")
+    made_by = world.engine._planner
+    with world.database.read() as connection:
+        made = list(made_by._in_time(connection, inbox.unplanned(connection, 10)))
+    world.drain()
+    with world.database.begin() as connection:
+        assert made_by._write(connection, made, world.clock.now) == 0
+
+
 def test_planning_that_takes_long_lets_what_is_planned_go(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

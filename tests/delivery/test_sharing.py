@@ -400,6 +400,24 @@ def test_the_last_message_of_a_budget_is_taken_once(world: World) -> None:
         assert spending.of(two, '["none"]') == ()
 
 
+def test_what_a_budget_that_others_use_up_meanwhile_has_no_room_for_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.page.limits = lambda *_: [Limit("key", 2, 60.0)]  # type: ignore[method-assign]
+    world.say("disk")
+    world.drain()
+    world.say("cpu")
+    with monkeypatch.context() as patched:
+        # as if it were of the moment before the others
+        free_at = spending.free_at
+        looks = iter((world.clock.now,))
+        patched.setattr(
+            dispatch.spending, "free_at", lambda *a, **k: next(looks, None) or free_at(*a, **k)
+        )
+        assert world.drain() == []
+    assert world.settle(120) == ["trigger cpu"]
+
+
 def test_a_budget_that_several_learn_of_at_once_counts_them_all(
     world: World, aside: ThreadPoolExecutor
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import sqlite3
@@ -19,7 +20,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from hostspec.store.database import Database
+from hostspec.store.database import CONNECTIONS, Database
 from hostspec.store.errors import StoreError
 from hostspec.store.tables import installations
 
@@ -442,6 +443,18 @@ def test_a_table_that_another_program_locks_is_told(url: str, database: Database
         other.execute("LOCK TABLE installations")
         with pytest.raises(StoreError, match="is locked: another program has been writing to it"):
             add(database, "late")
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_store_whose_connections_are_all_in_use_is_told(database: Database) -> None:
+    add(database)
+    database.engine.pool._timeout = 0.0  # type: ignore[attr-defined]  # nobody wants to wait
+    with contextlib.ExitStack() as used:
+        for _ in range(CONNECTIONS):
+            used.enter_context(database.read())
+        with pytest.raises(StoreError, match="is busy: each of its 16 connections is in use"):
+            names(database)
+    assert names(database) == ["acme"]
 
 
 def configure(url: str, setting: str) -> None:
