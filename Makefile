@@ -9,6 +9,9 @@ PROJECTS := pyproject.toml hostspec/pyproject.toml constraints.txt
 # plugins of the tests, each a distribution of its own
 PLUGINS := $(addprefix tests/providers/,nightwatch saboteur tickets webhook)
 
+# tests of what an installation may break: that everything is found, by programs and by plugins
+INSTALLED := $(addprefix tests/,wheels kernel/test_loading.py host/test_plugins.py fake/test_cli.py)
+
 # an index, a proxy or a cache of the machine must not decide what the tests see
 export PYTHONHASHSEED ?= random
 
@@ -23,12 +26,12 @@ demo: .venv/runtime ## Send realistic alerts to a stand-in of PagerDuty, and see
 	@$(BIN)/alerthost demo
 
 .PHONY: test
-test: .venv/dev ## Run the tests: on the source with coverage, then on the built wheels.
+test: .venv/dev ## Run the tests: all of them on the built wheels with coverage, some on the source.
 	@sh tests/fetch-alertmanager.sh
-	@echo "== tests, on the source"
-	@$(PYTEST) --numprocesses 2 --cov --cov-report term
 	@echo "== tests, on the built wheels"
-	@$(BIN)/python tests/wheels/run.py --numprocesses 2
+	@$(BIN)/python tests/wheels/run.py --numprocesses 3 --cov --cov-report term
+	@echo "== tests of what an installation brings, on the source"
+	@$(PYTEST) --numprocesses 2 $(INSTALLED)
 
 .PHONY: lint
 lint: .venv/dev ## Check style, types and import contracts.
