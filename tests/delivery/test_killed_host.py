@@ -68,8 +68,11 @@ def _run_and_kill(
         assert int(hosts.stdout.readline()) == number
     fake.wait_for(lambda seen: len(seen.requests) >= told + sends, timeout=60)
     os.kill(process, signal.SIGKILL)
-    # what it said before it died
-    return first + accepts + len(list(iter(hosts.stdout.readline, "gone\n")))
+    accepted = first + accepts
+    while (said := hosts.stdout.readline()) != "gone\n":  # before it died
+        assert said, "who starts the processes is gone"
+        accepted += 1
+    return accepted
 
 
 def _check(engine: Engine, fake: FakePagerDuty, accepted: int) -> None:
