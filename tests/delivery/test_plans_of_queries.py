@@ -14,6 +14,7 @@ HOT = {
     "unplanned": (inbox._UNPLANNED, "ix_statements_unplanned"),
     "ready lanes": (dispatch._READY, "ix_lanes_due"),
     "ready healthy lanes": (dispatch._HEALTHY_READY, "ix_lanes_due"),
+    "any due": (dispatch._ANY_DUE, "ix_lanes_due"),
     "any ready": (dispatch._ANY_READY, "ix_lanes_due"),
     "head": (dispatch._HEAD, "ix_deliveries_head"),
     "urgent head": (dispatch._URGENT_HEAD, "ix_deliveries_urgent_head"),

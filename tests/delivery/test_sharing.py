@@ -250,6 +250,18 @@ def test_one_process_plans_at_a_time(world: World) -> None:
     assert world.drain() == ["trigger disk"]
 
 
+def test_what_another_process_did_not_get_to_is_planned_here(world: World) -> None:
+    with world.database.begin() as connection:
+        assert sharing.turn(connection, sharing.PLANNING)
+        world.engine.start()
+        statement = world.say("disk")
+        while not world.engine._others_plan_until:
+            pass
+    (fate,) = world.engine.wait([statement], 60)
+    world.engine.stop()
+    assert fate.settled
+
+
 def test_one_process_keeps_house_at_a_time(world: World) -> None:
     world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.MISCONFIGURED)
     world.say("disk")

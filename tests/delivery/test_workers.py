@@ -163,7 +163,7 @@ def test_a_worker_and_those_who_keep_house_outlive_whatever_happens(
 
     with world.engine as engine:
         with monkeypatch.context() as patched:
-            patched.setattr(dispatch, "is_due", fail)
+            patched.setattr(dispatch, "is_ready", fail)
             patched.setattr(keeping, "prune", fail)
             world.say("disk")
             heard.wait_for("a worker failed: ZeroDivisionError")

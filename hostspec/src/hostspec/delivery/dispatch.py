@@ -125,7 +125,7 @@ def claim(  # noqa: PLR0913 -- one argument for each thing that matters
         lease: seconds for which the claim is good.
         promises: handles that attempts will most likely give: those of the last ones.
     """
-    which = {"now": now, "far": now + FAR, "fresh": now - SLOW, "together": together}
+    which = _moment(now, together)
     ready = _READY if unhealthy else _HEALTHY_READY
     while True:  # a lane that was looked at in vain is due later
         lane = connection.execute(ready, which).first()
@@ -160,7 +160,16 @@ def promise(connection: sa.Connection, claim: Claim) -> None:
 
 def is_due(connection: sa.Connection, now: float) -> bool:
     """Say whether a lane is to be looked at now."""
-    return connection.execute(_ANY_READY, {"now": now, "far": now + FAR}).first() is not None
+    return connection.execute(_ANY_DUE, {"now": now, "far": now + FAR}).first() is not None
+
+
+def is_ready(connection: sa.Connection, now: float, together: int = FLYING_TOGETHER) -> bool:
+    """Say whether a lane that is to be looked at now has room for one more attempt in flight."""
+    return connection.execute(_ANY_READY, _moment(now, together)).first() is not None
+
+
+def _moment(now: float, together: int) -> dict[str, float]:
+    return {"now": now, "far": now + FAR, "fresh": now - SLOW, "together": together}
 
 
 def settle(  # noqa: PLR0913 -- one argument for each thing that matters
@@ -496,20 +505,19 @@ _IS_DUE: Final = sa.and_(
     lanes.c.due.is_not(None),
     sa.or_(lanes.c.due <= sa.bindparam("now"), lanes.c.due > sa.bindparam("far")),
 )
-_ANY_READY: Final = sa.select(lanes.c.id).where(_IS_DUE).limit(1)
+_HAS_ROOM: Final = sa.or_(
+    _FLYING == 0,
+    sa.and_(
+        lanes.c.state == LaneState.HEALTHY,
+        lanes.c.claimed_at >= sa.bindparam("fresh"),
+        sa.bindparam("together") > _FLYING,
+    ),
+)
+_ANY_DUE: Final = sa.select(lanes.c.id).where(_IS_DUE).limit(1)
+_ANY_READY: Final = _ANY_DUE.where(_HAS_ROOM)
 _READY: Final = (
     sa.select(lanes)
-    .where(
-        _IS_DUE,
-        sa.or_(
-            _FLYING == 0,
-            sa.and_(
-                lanes.c.state == LaneState.HEALTHY,
-                lanes.c.claimed_at >= sa.bindparam("fresh"),
-                sa.bindparam("together") > _FLYING,
-            ),
-        ),
-    )
+    .where(_IS_DUE, _HAS_ROOM)
     .order_by(lanes.c.due)
     .limit(1)
     .with_for_update(skip_locked=True, key_share=True, of=lanes)

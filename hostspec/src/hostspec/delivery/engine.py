@@ -48,6 +48,9 @@ KEEP: Final = 2.0
 SMALL: Final = 200
 """Rows that keeping house changes in one transaction, at the most: others want to write too."""
 
+OTHERS_PLAN: Final = 0.25
+"""Seconds for which planning is left to the process that was found doing it."""
+
 AHEAD: Final = 10
 """Batches that `drain` plans before it sends something."""
 
@@ -126,6 +129,7 @@ class Engine:
         self._changes = 0
         self._planning = threading.Lock()
         self._unplanned = threading.Event()
+        self._others_plan_until = 0.0
         self._claiming = threading.Lock()
         self._flying: dict[int, tuple[Claim, float]] = {}
         self._promises: dict[dispatch.Promise, str | None] = {}
@@ -483,8 +487,8 @@ class Engine:
         now = self._clock()
         with self.database.read() as connection:
             unplanned = inbox.is_any_unplanned(connection)
-            found = unplanned or dispatch.is_due(connection, now)
-        if unplanned:
+            found = unplanned or dispatch.is_ready(connection, now)
+        if unplanned and time.monotonic() >= self._others_plan_until:
             self._unplanned.set()
         if found:
             self._call()
@@ -558,6 +562,9 @@ class Engine:
             planned = self._planner.plan(self._clock())
         finally:
             self._planning.release()
+        if planned is None:
+            self._others_plan_until = time.monotonic() + OTHERS_PLAN
+            return 0
         if planned:
             self._unplanned.set()  # there may be more
             self._tell_waiting()
@@ -569,7 +576,7 @@ class Engine:
             now = self._clock()
             if self.database.file is not None:  # who writes there waits for all others
                 with self.database.read() as connection:
-                    if not dispatch.is_due(connection, now):
+                    if not dispatch.is_ready(connection, now):
                         return None
             together = min(half, dispatch.FLYING_TOGETHER)
             unhealthy = self._count_unhealthy(now) < half

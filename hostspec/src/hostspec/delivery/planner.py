@@ -59,11 +59,15 @@ class Planner:
         self._plugins = plugins
         self._rules = tuple(rules)
 
-    def plan(self, now: float) -> int:
-        """Plan some of what waits to be planned; say how many statements."""
+    def plan(self, now: float) -> int | None:
+        """Plan some of what waits to be planned.
+
+        Returns:
+            how many statements; None where another process plans.
+        """
         with self._database.read() as connection:
             if not sharing.turn(connection, sharing.PLANNING):
-                return 0
+                return None
             found = inbox.unplanned(connection, BATCH)
             made = list(self._in_time(connection, found))
             # the turn lasts until this transaction ends: nobody plans the same beside it
