@@ -138,6 +138,18 @@ def test_what_was_planned_from_what_has_changed_meanwhile_is_planned_anew(
     assert [each.key for each in pager.engine.desk.incidents()[0].incident.holders] == ["three"]
 
 
+def test_alerts_of_one_incident_are_planned_in_the_order_in_which_they_were_accepted(
+    worlds: Callable[..., World],
+) -> None:
+    pager = worlds(correlate=lambda _: "same")
+    pager.say("one")
+    pager.drain()
+    pager.say("one", "acknowledged")
+    pager.say("one", "resolved")
+    pager.say("two")
+    assert pager.drain() == ["resolve same", "trigger same"]
+
+
 def test_a_ticket_that_a_dead_process_was_opening_is_uncertain(
     worlds: Callable[..., World],
 ) -> None:

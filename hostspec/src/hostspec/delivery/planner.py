@@ -87,7 +87,7 @@ class Planner:
     ) -> Iterator[_Made]:
         """Plan statements until it has taken so long that what is planned had better be sent."""
         started = time.monotonic()
-        for statement in _first_of_each(found):
+        for statement in _until_one_comes_again(found):
             yield self._planned(connection, statement)
             if time.monotonic() - started > LONGEST:
                 return
@@ -230,13 +230,17 @@ def _found(connection: sa.Connection, place: Place) -> ledger.StoredIncident:
     return found
 
 
-def _first_of_each(found: Iterable[inbox.Statement]) -> Iterator[inbox.Statement]:
-    """Give the first statement of each alert: the second is planned from what the first left."""
+def _until_one_comes_again(found: Iterable[inbox.Statement]) -> Iterator[inbox.Statement]:
+    """Give statements up to the second one of an alert: it is planned from what the first left.
+
+    What came after that waits for it, for several alerts may be about one incident.
+    """
     seen: set[Identity] = set()
     for statement in found:
-        if statement.identity not in seen:
-            seen.add(statement.identity)
-            yield statement
+        if statement.identity in seen:
+            return
+        seen.add(statement.identity)
+        yield statement
 
 
 def _failed(statement: inbox.Statement, error: Exception) -> _Made:
