@@ -89,6 +89,16 @@ def test_what_a_dead_process_was_sending_is_sent_again(world: World) -> None:
     assert world.open == []
 
 
+@pytest.mark.parametrize("step", [-3600, 3600])
+def test_what_a_dead_process_was_sending_is_sent_again_whatever_the_clock_does(
+    world: World, step: float
+) -> None:
+    world.say("disk")
+    claimed(world)
+    world.clock.now += step
+    assert [*world.drain(), *world.later(5)] == ["trigger disk"]
+
+
 def test_what_waits_behind_something_in_flight_goes_in_its_order(world: World) -> None:
     def meanwhile(_: Delivery) -> None:
         if len(world.page.sent) == 1:

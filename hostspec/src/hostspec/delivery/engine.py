@@ -546,8 +546,9 @@ class Engine:
         return flying is not None and time.monotonic() - flying[1] < self._lease
 
     def _is_idle(self, held: dispatch.Held, now: float) -> bool:
-        """Say whether the attempt of a claim may not be started any more."""
-        return held.lease_until - self._lease * (1 - dispatch.START_WITHIN) < now
+        """Say whether the attempt of a claim may not be started now; a clock may have gone back."""
+        claimed_at = held.lease_until - self._lease
+        return not claimed_at <= now <= claimed_at + self._lease * dispatch.START_WITHIN
 
     def _plan_ahead(self) -> bool:
         """Plan what waits, so that it collapses before it is sent; say whether more may wait."""
