@@ -67,7 +67,7 @@ mutants: .venv/dev ## Break the engine's pure core in every small way, and list 
 
 .PHONY: soak
 soak: .venv/dev ## Look for what takes long to find: more examples, and 1,000 kills on each store.
-	@HOSTSPEC_EXAMPLES=3000 HOSTSPEC_KILLS=1000 $(PYTEST) --capture=no --numprocesses 2 \
+	@HOSTSPEC_EXAMPLES=1000 HOSTSPEC_KILLS=1000 $(PYTEST) --capture=no --numprocesses 2 \
 	  tests/delivery/test_engine_model.py tests/delivery/test_killed_host.py
 
 .PHONY: lock
