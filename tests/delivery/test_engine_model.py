@@ -62,7 +62,7 @@ RULES = {
 ALERTS = st.sampled_from(["a1", "a2", "b1", "c1"])
 STATUSES = st.sampled_from(["firing", "firing", "acknowledged", "resolved"])
 
-MEANWHILE = st.lists(st.one_of(STATUSES, st.just("dropped")), max_size=3)
+MEANWHILE = st.lists(st.one_of(STATUSES, st.sampled_from(["dropped", "rotated"])), max_size=3)
 HANGING = st.sampled_from([0.0, 61.0, 122.0])
 LONGEST_ATTEMPT = 20.0
 
@@ -75,6 +75,7 @@ FATES = {
     "faulted": ("never", OutcomeKind.FAULTED),
     "faulted, and taken": ("now", OutcomeKind.FAULTED),
     "throttled": ("never", OutcomeKind.THROTTLED),
+    "refused": ("never", OutcomeKind.REFUSED),
     "misconfigured": ("never", OutcomeKind.MISCONFIGURED),
     "killed before": ("never", None),
     "killed after": ("now", None),
@@ -310,6 +311,8 @@ class Story(RuleBasedStateMachine):
             arrives = "never"  # nobody can keep a resolve from closing what fires meanwhile
         if arrives == "at last" and delivery.operation is Operation.RESOLVE:
             arrives = "now"
+        if kind is OutcomeKind.REFUSED and delivery.operation is not Operation.TRIGGER:
+            arrives, kind = "now", OutcomeKind.DELIVERED
         self.moment += 1
         message = Message(key, spot_of(delivery.place), delivery.operation)
         if arrives == "now":
@@ -329,7 +332,10 @@ class Story(RuleBasedStateMachine):
     def freeze(self, lane: str) -> None:
         """Let an engine freeze that has claimed something, before it sends that."""
         if self.frozen[lane] and len(self.running) == 1:
-            self.let_the_other_work(*self.frozen[lane].popleft())
+            alert, statuses, seconds = self.frozen[lane].popleft()
+            # a key that is taken away now is sent with all the same: who has it may use it
+            statuses = [each for each in statuses if each != "rotated"]
+            self.let_the_other_work(alert, statuses, seconds)
 
     def let_the_other_work(self, alert: str, statuses: list[str], seconds: float) -> None:
         """Let the other engine go on while one hangs, longer than its lease or not.
@@ -339,6 +345,8 @@ class Story(RuleBasedStateMachine):
         for status in statuses:
             if status == "dropped":
                 self.drop_by_hand(0)
+            elif status == "rotated":
+                self.rotate(keep=False)
             else:
                 self.say(alert, status)
         if seconds:
@@ -389,7 +397,9 @@ class Story(RuleBasedStateMachine):
     @rule(
         alert=ALERTS,
         lane=LANES,
-        meanwhile=st.sampled_from([["resolved"], ["firing", "dropped", "dropped"]]),
+        meanwhile=st.sampled_from(
+            [["resolved"], ["resolved", "rotated", "firing"], ["firing", "dropped", "dropped"]]
+        ),
         freezes=st.booleans(),
         seconds=HANGING,
     )
@@ -505,9 +515,8 @@ class Story(RuleBasedStateMachine):
         for each in late:
             self.pagerduty.take(each, self.moment)
 
-    @precondition(lambda self: self.rotations < 3)
     @rule(keep=st.booleans())
-    def rotate(self, keep: bool) -> None:  # noqa: FBT001
+    def rotate(self, *, keep: bool) -> None:
         self.rotations += 1
         self.keys = [f"key {self.rotations}", *(self.keys if keep else [])]
 
@@ -586,7 +595,7 @@ class Story(RuleBasedStateMachine):
         self.interruptions = 0
         self.run_down()
         for each in self.engine.desk.deliveries(GIVEN_UP):
-            if each.state == "set aside":
+            if each.state in {"set aside", "refused"}:
                 self.replay(each)
         self.reconfigure("all")
         for alert in sorted(self.firing):

@@ -18,6 +18,7 @@ from hostspec.store.errors import StoreError
 
 pytestmark = EITHER
 
+OLD, NEW = {"key": "old"}, {"key": "new"}
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
 
 
@@ -197,6 +198,106 @@ def test_a_trigger_that_arrives_late_while_it_fires_is_in_doubt(world: World) ->
     world.say("disk", "resolved")
     assert world.drain() == ["resolve disk"]
     assert world.later(61) == ["resolve disk"]
+
+
+def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_followed_up_there(
+    world: World,
+) -> None:
+    world.say("disk")
+    claim = claimed(world)
+    for status in ("firing", "resolved"):
+        world.say("disk", status)
+        world.drain()
+    world.later(61)
+
+    late(world, claim, Outcome(OutcomeKind.DELIVERED, handle=OLD))
+
+    assert world.later(61) == ["resolve disk"]
+    assert world.page.sent[-1].handle == OLD
+
+
+def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_stranded_where_its_key_is_gone(
+    world: World,
+) -> None:
+    world.say("disk")
+    claim = claimed(world)
+    for status in ("firing", "resolved"):
+        world.say("disk", status)
+        world.drain()
+    world.later(61)
+
+    late(world, claim, Outcome(OutcomeKind.DELIVERED, handle=OLD))
+    world.page.can_follow_up = lambda incident, _: incident.handle != OLD  # type: ignore[method-assign]
+
+    assert world.later(61) == []
+    assert [case.incident.handle for case in world.engine.desk.incidents(stranded=True)] == [OLD]
+
+
+@pytest.mark.parametrize("flying", [False, True])
+def test_what_arrives_late_beside_what_is_open_under_another_key_is_stranded(
+    world: World, caplog: pytest.LogCaptureFixture, *, flying: bool
+) -> None:
+    world.page.promised_handle = lambda *_: NEW  # type: ignore[method-assign]
+    world.say("disk")
+    claim = claimed(world)
+
+    def arrive(_: Delivery) -> Outcome:
+        late(world, claim, Outcome(OutcomeKind.DELIVERED, handle=OLD))
+        return Outcome(OutcomeKind.DELIVERED, handle=NEW)
+
+    if flying:
+        world.page.behaviour["send"] = arrive
+        world.drain()
+        del world.page.behaviour["send"]
+    else:
+        world.fail(Outcome(OutcomeKind.DELIVERED, handle=NEW))
+        world.drain()
+        late(world, claim, Outcome(OutcomeKind.DELIVERED, handle=OLD))
+
+    assert "the incident disk at acme/all is stranded: it was opened late" in caplog.text
+    (case,) = world.engine.desk.incidents(stranded=True)
+    assert (case.incident.handle, case.incident.holders) == (OLD, ())
+    world.say("disk", "resolved")
+    assert world.drain() == ["resolve disk"]
+    assert world.later(61) == ["resolve disk"]
+    assert [sent.handle for sent in world.page.sent[-2:]] == [NEW, NEW]
+    assert world.open == []
+
+
+@pytest.mark.parametrize("end", ["dropped", "refused"])
+def test_what_is_in_doubt_is_resolved_once_more_though_what_came_anew_is_given_up(
+    world: World, end: str
+) -> None:
+    world.fail(OutcomeKind.UNREACHABLE)
+    world.say("disk")
+    world.drain()
+    world.say("disk", "resolved")
+    assert world.later(2) == ["trigger disk", "resolve disk"]
+    world.say("disk")
+    world.fail(OutcomeKind.DELIVERED, OutcomeKind.REFUSED)
+    assert world.drain(1) == ["resolve disk"]
+
+    if end == "dropped":
+        world.engine.desk.drop(world.entry().id)
+    else:
+        assert world.drain() == ["trigger disk"]
+
+    assert world.later(59) == []
+    assert world.later(2) == ["resolve disk"]
+    assert world.open == []
+
+
+def test_who_drops_what_is_resolved_once_more_ends_the_doubt(world: World) -> None:
+    world.fail(OutcomeKind.UNREACHABLE)
+    world.say("disk")
+    world.drain()
+    world.say("disk", "resolved")
+    world.later(2)
+
+    world.engine.desk.drop(world.entry().id)
+
+    assert world.open == []
+    assert world.settle() == []
 
 
 def test_what_did_not_arrive_late_changes_nothing(world: World) -> None:

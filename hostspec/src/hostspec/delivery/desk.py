@@ -398,8 +398,10 @@ class Desk:
             ledger.finish(connection, number, DeliveryState.DROPPED, now, reason=_BY_HAND)
         stored = ledger.incident(connection, row.incident_id)
         waits = ledger.promote(connection, row.incident_id, now)
-        if stored and not waits and not stored.episode.may_be_open:
-            ledger.close_incident(connection, stored.id, now)
+        if stored and not waits:
+            # who drops the resolve that would end a doubt takes it upon himself
+            again = row.statement_id != ledger.SETTLING
+            lineup.end(connection, stored, stored.episode, now, again=again)
 
     def _resolve(self, connection: sa.Connection, number: int, now: float) -> str | None:
         row = _incident(connection, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
@@ -27,18 +28,13 @@ from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.parts import Severity
 from hostspec.store.tables import URGENT, deliveries, incidents, lanes
 
+_log = logging.getLogger("hostspec.delivery")
+
 LEASE: Final = 60.0
 """Seconds that a claim is good for. An attempt takes less in all (the action's deadline)."""
 
 START_WITHIN: Final = 1 / 12
 """The part of the lease in which its attempt has to start; a process that froze starts none."""
-
-SETTLE: Final = 60.0
-"""Seconds after which an incident that was in doubt is resolved once more: whatever was on its
-way has arrived by then."""
-
-IN_DOUBT: Final = "sent once more, in case what was sent before arrives late and opens it again"
-"""Why a resolve is sent once more, for a person."""
 
 FLYING_TOGETHER: Final = 4
 """Attempts in flight at once in a lane that is healthy, at the most; one in any other."""
@@ -201,7 +197,8 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
     operation = claim.delivery.operation
     if row.holder != claim.holder or row.attempts != claim.attempt:
         if arrived:
-            _note_late(connection, stored, operation, now, active=row.active)
+            handle = _handle_of(claim, outcome)
+            _note_late(connection, stored, claim, handle, now, active=row.active)
         return
     delivered = outcome.delivered
     episode = stored.episode.after(operation, delivered=delivered, may_have_arrived=arrived)
@@ -237,19 +234,17 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         observing.note(connection, hook, receipt, claim.holder)
     handle = row.handle
     if arrived and handle is None:
-        returned = outcome.handle
-        handle = claim.promised if returned is None else ledger.handle_as_json(returned)
+        handle = _handle_of(claim, outcome)
     resolved = operation is Operation.RESOLVE and delivered
     if resolved and not episode.in_doubt:
         handle = None  # the next episode opens under the newest key
     ledger.note_episode(connection, stored.id, episode, now, handle=handle, budgets=known)
     if not delivered:
         lineup.reduce(connection, actions, stored, episode, now)
-    waits = ledger.promote(connection, stored.id, now)
-    if resolved and episode.in_doubt and not waits:
-        _resolve_again(connection, stored, claim.delivery, now)
-    elif not waits and not episode.may_be_open:
-        ledger.close_incident(connection, stored.id, now)
+    if not ledger.promote(connection, stored.id, now):
+        is_final = claim.statement_id == ledger.SETTLING
+        is_final = is_final or verdict.state is DeliveryState.UNCERTAIN
+        lineup.end(connection, stored, episode, now, again=not is_final)
 
 
 _SETTLED: Final = (
@@ -259,18 +254,29 @@ _SETTLED: Final = (
 )
 
 
-def _note_late(
+def _handle_of(claim: Claim, outcome: Outcome) -> str | None:
+    """Give the handle that an attempt was made under, as it is kept; None where nobody knows."""
+    handle = claim.incident.incident.handle
+    if handle is None:
+        handle = outcome.handle
+    return claim.promised if handle is None else ledger.handle_as_json(handle)
+
+
+def _note_late(  # noqa: PLR0913 -- one argument for each thing that matters
     connection: sa.Connection,
     stored: ledger.StoredIncident,
-    operation: Operation,
+    claim: Claim,
+    handle: str | None,
     now: float,
     *,
     active: bool,
 ) -> None:
     """Note that an attempt may have arrived that somebody else made once more meanwhile.
 
-    A trigger may have opened what was closed by then: it is resolved once more.
+    A trigger may have opened what was closed by then: it is resolved once more. Where what is open
+    at its place was opened under another key by then, nobody here can close it: it is stranded.
     """
+    operation = claim.delivery.operation
     opened = operation is Operation.TRIGGER
     current = stored if active else ledger.incident_at(connection, stored.incident.place)
     if current is None:
@@ -279,13 +285,35 @@ def _note_late(
             return
         ledger.reopen_incident(connection, stored.id, now)
         current = stored
+    under = _opens_under(connection, current)
+    if opened and handle is not None and under not in {None, handle}:
+        _log.error(
+            "the incident %s at %s/%s is stranded: it was opened late, under a key that another"
+            " one is open under by now",
+            current.incident.place.correlation_key,
+            current.incident.place.installation,
+            current.incident.place.destination,
+        )
+        beside = ledger.open_incident(connection, claim.delivery, now, active=False, handle=handle)
+        ledger.close_incident(connection, beside.id, now, stranded=True)
+        return
     episode = current.episode.after(operation, delivered=False, may_have_arrived=True)
-    ledger.note_episode(connection, current.id, episode, now)
+    kept = {"handle": handle} if opened and current.incident.handle is None else {}
+    ledger.note_episode(connection, current.id, episode, now, **kept)
     held = ledger.incident(connection, current.id)
     waiting, flying = ledger.waiting(connection, current.id)
     closing = ledger.newest(connection, current.id, Operation.RESOLVE)
     if opened and closing is not None and held and not held.incident.holders and not waiting:
-        _resolve_again(connection, current, closing, now, flying=flying)
+        lineup.resolve_again(connection, current, closing, now, flying=flying)
+
+
+def _opens_under(connection: sa.Connection, stored: ledger.StoredIncident) -> str | None:
+    """Give the handle that an incident has, or is being given; None for neither."""
+    handle = stored.incident.handle
+    if handle is not None:
+        return ledger.handle_as_json(handle)
+    rows = ledger.rows_waiting(connection, stored.id)
+    return next((row.promised for row in rows if row.holder is not None), None)
 
 
 def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> None:
@@ -729,18 +757,3 @@ def _note_lane(  # noqa: PLR0913 -- one argument for each thing that is noted
     if outcome.delivered:
         values["got_through_at"] = now
     connection.execute(sa.update(lanes).where(lanes.c.id == lane), values)
-
-
-def _resolve_again(
-    connection: sa.Connection,
-    stored: ledger.StoredIncident,
-    delivery: Delivery,
-    now: float,
-    *,
-    flying: bool = False,
-) -> None:
-    again = [Waiting(delivery, accepted_at=now)]
-    due = now + SETTLE
-    ledger.write_line(
-        connection, stored, again, ledger.SETTLING, now, flying=flying, due=due, reason=IN_DOUBT
-    )

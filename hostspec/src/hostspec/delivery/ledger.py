@@ -72,8 +72,10 @@ def _held_by(alert: Identity) -> sa.Select[Any]:
     )
 
 
-def open_incident(connection: sa.Connection, delivery: Delivery, now: float) -> StoredIncident:
-    """Begin an incident that its alert holds; nothing is known of it at the provider yet."""
+def open_incident(
+    connection: sa.Connection, delivery: Delivery, now: float, **known: Any
+) -> StoredIncident:
+    """Begin an incident that its alert holds; nothing else is known of it at the provider yet."""
     place = delivery.place
     values = {
         **attrs.asdict(place),
@@ -91,6 +93,7 @@ def open_incident(connection: sa.Connection, delivery: Delivery, now: float) -> 
         "opened_at": now,
         "changed_at": now,
         "version": 0,
+        **known,
     }
     made = connection.execute(_NEW_INCIDENT, values)
     number = made.inserted_primary_key[0] if made.inserted_primary_key else 0

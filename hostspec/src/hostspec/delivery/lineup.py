@@ -22,6 +22,13 @@ UNTOLD: Final = "its problem was over before it could be told"
 ANEW: Final = "sent ahead of what fires anew, in case what was sent before arrived late"
 """Why a resolve is not sent later, for a person."""
 
+SETTLE: Final = 60.0
+"""Seconds after which an incident that was in doubt is resolved once more: whatever was on its
+way has arrived by then."""
+
+IN_DOUBT: Final = "sent once more, in case what was sent before arrives late and opens it again"
+"""Why a resolve is sent once more, for a person."""
+
 Actions = Mapping[str, AnyAction]
 """The actions that send, by name."""
 
@@ -78,6 +85,50 @@ def reduce(
     changed = attrs.evolve(stored, episode=episode)
     asked = ledger.statement_of(connection, waiting[-1])
     _write(connection, actions, changed, waiting, statement_id=asked, now=now, flying=False)
+
+
+def end(
+    connection: sa.Connection,
+    stored: ledger.StoredIncident,
+    episode: Episode,
+    now: float,
+    *,
+    again: bool,
+) -> None:
+    """End an incident that nothing waits for, unless it may be open.
+
+    Args:
+        connection: of the transaction.
+        stored: the incident.
+        episode: what is known of it now.
+        now: the time.
+        again: resolve it once more first, where something is in doubt.
+    """
+    if episode.may_be_open:
+        return
+    closing = None
+    if again and episode.in_doubt:
+        closing = ledger.newest(connection, stored.id, Operation.RESOLVE)
+    if closing is None:
+        ledger.close_incident(connection, stored.id, now)
+    else:
+        resolve_again(connection, stored, closing, now)
+
+
+def resolve_again(
+    connection: sa.Connection,
+    stored: ledger.StoredIncident,
+    delivery: Delivery,
+    now: float,
+    *,
+    flying: bool = False,
+) -> None:
+    """Resolve an incident once more, when whatever was on its way has arrived."""
+    line = [Waiting(delivery, accepted_at=now)]
+    due = now + SETTLE
+    ledger.write_line(
+        connection, stored, line, ledger.SETTLING, now, flying=flying, due=due, reason=IN_DOUBT
+    )
 
 
 def _write(  # noqa: PLR0913 -- one argument for each thing a line is made of
