@@ -181,7 +181,7 @@ class Pages(Page):
             place = opening.place
             key = f"{place.correlation_key}{RECORDED}"
             there = attrs.evolve(place, action=Records.name, correlation_key=key)
-            return (attrs.evolve(opening, operation=Operation.RESOLVE, place=there),)
+            return (attrs.evolve(opening, operation=Operation.RESOLVE, place=there, over=True),)
         return () if self.story.missed == DROP else (opening, closing)
 
     def promised_handle(self, delivery: Delivery, installation: Installation[Any]) -> Handle:
@@ -595,7 +595,7 @@ class Story(RuleBasedStateMachine):
         self.interruptions = 0
         self.run_down()
         for each in self.engine.desk.deliveries(GIVEN_UP):
-            if each.state in {"set aside", "refused"}:
+            if each.state in {"set aside", "refused", "uncertain"}:
                 self.replay(each)
         self.reconfigure("all")
         for alert in sorted(self.firing):

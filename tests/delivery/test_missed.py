@@ -73,6 +73,25 @@ def test_a_change_is_recorded_and_nobody_paged(
     assert len(fake.changes) == 2
 
 
+def test_the_record_of_a_change_that_was_given_up_is_replayed(
+    fake: FakePagerDuty, database: Database, clock: Clock
+) -> None:
+    at = Paging(fake, database, clock, missed="change-event")
+    fails = fake.misbehave(misbehaviour.throttling())
+    at.say("firing", "resolved")
+    fails.clear()
+    refuses = fake.misbehave(misbehaviour.failing(400))
+    at.later(61)
+    refuses.clear()
+    (entry,) = at.engine.desk.deliveries(["refused"])
+    assert fake.changes == ()
+
+    assert at.engine.desk.replay(entry.id)
+    at.engine.drain()
+    assert [change.summary for change in fake.changes] == ["Disk full"]
+    assert fake.incidents == ()
+
+
 @pytest.mark.parametrize("how", REFUSED_OR_IN_DOUBT)
 def test_nobody_hears_of_what_is_dropped(
     fake: FakePagerDuty, database: Database, clock: Clock, how: misbehaviour.Misbehaviour

@@ -287,6 +287,16 @@ def test_what_is_in_doubt_is_resolved_once_more_though_what_came_anew_is_given_u
     assert world.open == []
 
 
+def test_what_may_not_be_repeated_is_resolved_once(worlds: Callable[..., World]) -> None:
+    world = worlds(can=UPDATING)
+    world.fail(OutcomeKind.UNCERTAIN)
+    world.say("disk")
+    world.drain()
+    world.say("disk", "resolved")
+    assert world.settle() == ["resolve disk"]
+    assert world.open == []
+
+
 def test_who_drops_what_is_resolved_once_more_ends_the_doubt(world: World) -> None:
     world.fail(OutcomeKind.UNREACHABLE)
     world.say("disk")

@@ -107,8 +107,8 @@ class Delivery:
         notes: what else a person should know (an extension that failed, say).
         follow_ups: of a trigger, what its incident may be told later; the incident keeps it,
             so that a rule that changes meanwhile does not.
-        over: of a trigger, that its problem was over before anyone could be told; the host says
-            so, and ``send`` tells it.
+        over: its problem was over before anyone could be told, and ``send`` tells it. The host
+            says so of a trigger, ``missed`` of what it records instead.
     """
 
     operation: Operation

@@ -360,7 +360,8 @@ class Desk:
             raise DeskError(message)
         delivery = ledger.delivery_of(row)
         if as_is or delivery.operation is Operation.RESOLVE:
-            if not as_is and not _is_to_be_closed(connection, delivery):
+            # what records a problem that is over closes nothing, and is wanted all the same
+            if not (as_is or delivery.over or _is_to_be_closed(connection, delivery)):
                 ledger.finish(connection, number, DeliveryState.DROPPED, now, reason=_OVER)
                 return None
             if delivery.place.action not in self._plugins.actions:
@@ -401,7 +402,7 @@ class Desk:
         if stored and not waits:
             # who drops the resolve that would end a doubt takes it upon himself
             again = row.statement_id != ledger.SETTLING
-            lineup.end(connection, stored, stored.episode, now, again=again)
+            lineup.end(connection, self._plugins.actions, stored, stored.episode, now, again=again)
 
     def _resolve(self, connection: sa.Connection, number: int, now: float) -> str | None:
         row = _incident(connection, number)

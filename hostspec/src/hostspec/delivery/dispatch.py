@@ -196,7 +196,7 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
     stored = ledger.stored_of(row)
     operation = claim.delivery.operation
     if row.holder != claim.holder or row.attempts != claim.attempt:
-        if arrived:
+        if arrived and lineup.may_repeat(actions, claim.delivery.place):
             handle = _handle_of(claim, outcome)
             _note_late(connection, stored, claim, handle, now, active=row.active)
         return
@@ -242,9 +242,8 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
     if not delivered:
         lineup.reduce(connection, actions, stored, episode, now)
     if not ledger.promote(connection, stored.id, now):
-        is_final = claim.statement_id == ledger.SETTLING
-        is_final = is_final or verdict.state is DeliveryState.UNCERTAIN
-        lineup.end(connection, stored, episode, now, again=not is_final)
+        again = claim.statement_id != ledger.SETTLING
+        lineup.end(connection, actions, stored, episode, now, again=again)
 
 
 _SETTLED: Final = (
@@ -425,9 +424,8 @@ def take_over(
         taken += 1
         stored = ledger.incident(connection, row.incident_id)
         assert stored is not None  # noqa: S101 -- its delivery is there
-        action = actions.get(stored.incident.place.action)
         reason = "the process that was sending it is gone"
-        if action is None or action.capabilities.idempotent:
+        if lineup.may_repeat(actions, stored.incident.place):
             free = {"holder": None, "lease_until": None, "due": now, "reason": reason}
             connection.execute(sa.update(deliveries).where(deliveries.c.id == row.id), free)
         else:

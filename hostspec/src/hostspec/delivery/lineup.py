@@ -13,7 +13,7 @@ from hostspec.delivery import ledger, observing, sharing
 from hostspec.delivery import line as line_of
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import DeliveryState, Episode
-from hostspec.incident import Delivery, Operation
+from hostspec.incident import Delivery, Operation, Place
 
 ELSEWHERE: Final = "another delivery says what it would have said"
 UNTOLD: Final = "its problem was over before it could be told"
@@ -87,8 +87,15 @@ def reduce(
     _write(connection, actions, changed, waiting, statement_id=asked, now=now, flying=False)
 
 
-def end(
+def may_repeat(actions: Actions, place: Place) -> bool:
+    """Say whether what may have arrived at a place may be sent there once more."""
+    action = actions.get(place.action)
+    return action is None or action.capabilities.idempotent
+
+
+def end(  # noqa: PLR0913 -- one argument for each thing that matters
     connection: sa.Connection,
+    actions: Actions,
     stored: ledger.StoredIncident,
     episode: Episode,
     now: float,
@@ -99,6 +106,7 @@ def end(
 
     Args:
         connection: of the transaction.
+        actions: say what may be sent again.
         stored: the incident.
         episode: what is known of it now.
         now: the time.
@@ -107,7 +115,7 @@ def end(
     if episode.may_be_open:
         return
     closing = None
-    if again and episode.in_doubt:
+    if again and episode.in_doubt and may_repeat(actions, stored.incident.place):
         closing = ledger.newest(connection, stored.id, Operation.RESOLVE)
     if closing is None:
         ledger.close_incident(connection, stored.id, now)
