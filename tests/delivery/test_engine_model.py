@@ -315,6 +315,8 @@ class Story(RuleBasedStateMachine):
             arrives, kind = "now", OutcomeKind.DELIVERED
         self.moment += 1
         message = Message(key, spot_of(delivery.place), delivery.operation)
+        if kind is OutcomeKind.REFUSED:
+            self.began.pop(message.spot, None)  # observers are told instead
         if arrives == "now":
             self.pagerduty.take(message, self.moment)
         if self.meanwhile[lane] and len(self.running) == 1:
