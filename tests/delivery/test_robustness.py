@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from engines import EITHER, World, claimed, deliver
 from recorder import SILENT, UPDATING, rule_of
 
-from hostspec import Alert, Delivery, Limit, Outcome, OutcomeKind
+from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind
 from hostspec.delivery import dispatch, inbox, ledger, planner, presence
 from hostspec.store.errors import StoreError
 
@@ -45,6 +45,68 @@ def test_a_statement_that_cannot_be_read_blocks_nobody(world: World) -> None:
     (fate,) = world.engine.desk.fates([bad])
     assert fate.note
     assert fate.note.failures[0].startswith("could not be planned: ")
+
+
+@pytest.mark.parametrize("reason", ["a NUL \0", "half of a pair \ud800", None])
+def test_a_reason_that_no_store_takes_blocks_nobody(world: World, reason: Any) -> None:
+    world.fail(Outcome(OutcomeKind.REFUSED, reason))
+    world.say("disk")
+    world.say("cpu")
+
+    assert world.drain() == ["trigger disk", "trigger cpu"]
+    assert world.states == ["refused", "delivered"]
+
+
+@pytest.mark.parametrize("text", ["a NUL \0", "half of a pair \ud800"])
+@pytest.mark.parametrize("name", ["place", "alert"])
+def test_a_name_that_no_store_takes_blocks_nobody(world: World, name: str, text: str) -> None:
+    good = world.page.plan
+
+    def plan(*arguments: Any, **named: Any) -> Any:
+        (delivery,) = good(*arguments, **named)
+        place = attrs.evolve(delivery.place, correlation_key=text)
+        bad = {"place": place, "alert": Identity("", text)}
+        return [attrs.evolve(delivery, **{name: bad[name]}), delivery]
+
+    world.page.plan = plan  # type: ignore[method-assign]
+    statement = world.say("disk")
+
+    assert world.drain() == ["trigger disk"]
+    (fate,) = world.engine.desk.fates([statement])
+    assert fate.note
+    assert "planned what is no delivery of its own" in fate.note.failures[0]
+
+
+@pytest.mark.parametrize("answer", ["what is no delivery", "an action that is gone"])
+@pytest.mark.parametrize("flying", [False, True])
+def test_an_action_that_answers_nonsense_of_what_was_missed_blocks_nobody(
+    world: World, answer: str, *, flying: bool
+) -> None:
+    def missed(opening: Delivery, _: Delivery) -> Any:
+        gone = attrs.evolve(opening.place, action="pager.gone")
+        return [attrs.evolve(opening, place=gone) if answer == "an action that is gone" else answer]
+
+    def meanwhile(_: Delivery) -> Outcome:
+        del world.page.behaviour["send"]
+        if flying:
+            world.say("disk", "resolved")
+            world.engine._plan_ahead()
+        return Outcome(OutcomeKind.UNREACHABLE)
+
+    world.page.missed = missed  # type: ignore[method-assign]
+    world.page.behaviour["send"] = meanwhile
+    world.say("disk")
+    world.drain()
+    if not flying:
+        world.say("disk", "resolved")
+    world.say("cpu")
+
+    sent = [*world.drain(), *world.settle(step=7)]
+
+    assert "trigger cpu" in sent
+    assert "resolve disk" in sent
+    assert ("trigger disk" in sent) == (answer == "what is no delivery")
+    assert ("waiting" in world.states) == (answer == "an action that is gone")
 
 
 def test_a_plan_that_cannot_be_written_blocks_nobody(world: World) -> None:

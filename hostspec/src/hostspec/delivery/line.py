@@ -12,6 +12,7 @@ from hostspec.collapse import collapse
 from hostspec.delivery.verdict import Episode
 from hostspec.incident import Delivery, Operation
 from hostspec.kernel.calling import told
+from hostspec.kernel.planning import is_delivery
 from hostspec.parts import Severity
 
 HEAD_START: Final = {
@@ -192,10 +193,14 @@ def _ask(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[De
     if opening.over:
         return (opening, closing)
     try:
-        return tuple(action.missed(opening, closing))
+        asked = tuple(action.missed(opening, closing))
     except Exception as error:  # noqa: BLE001 -- whatever a plugin does, the engine goes on
         failure = f"the action {action.name} failed: {told(error)}"
-        return (attrs.evolve(opening, notes=(*opening.notes, failure)), closing)
+    else:
+        if all(map(is_delivery, asked)):
+            return asked
+        failure = f"the action {action.name} answered what is no delivery"
+    return (attrs.evolve(opening, notes=(*opening.notes, failure)), closing)
 
 
 def _line(

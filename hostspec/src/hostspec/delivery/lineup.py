@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hostspec.action import AnyAction
 from hostspec.delivery import ledger, observing, sharing
 from hostspec.delivery import line as line_of
-from hostspec.delivery.line import Waiting
+from hostspec.delivery.line import Line, Waiting
 from hostspec.delivery.verdict import DeliveryState, Episode
 from hostspec.incident import Delivery, Operation, Place
 
@@ -149,8 +149,11 @@ def _write(  # noqa: PLR0913 -- one argument for each thing a line is made of
     now: float,
     flying: bool,
 ) -> None:
-    action = actions[stored.incident.place.action]
-    line = line_of.reduce(waiting, stored.episode, action, flying=flying)
+    action = actions.get(stored.incident.place.action)
+    if action is None:  # what another one recorded instead; who sends it says what is wrong
+        line = Line(waiting)
+    else:
+        line = line_of.reduce(waiting, stored.episode, action, flying=flying)
     for left, state, reason in (
         (line.collapsed, DeliveryState.COLLAPSED, ELSEWHERE),
         (line.dropped, DeliveryState.DROPPED, UNTOLD),

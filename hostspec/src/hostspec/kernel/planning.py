@@ -16,7 +16,7 @@ from hostspec.kernel.calling import told
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule, RuleAction
 from hostspec.merge import merge
-from hostspec.normalise import Repair
+from hostspec.normalise import Repair, clean_text
 from hostspec.parts import Identity, Severity, Status
 
 _SHAPE: Final[dict[str, type]] = {
@@ -194,19 +194,26 @@ def _resolves(delivery: Delivery | None) -> bool:
 
 def _is_for(delivery: object, use: RuleAction) -> bool:
     """Say whether an action planned what can be sent through it, whatever its types promise."""
-    if not _is_delivery(delivery):
+    if not is_delivery(delivery):
         return False
     place = delivery.place
     return (place.action, place.installation) == (use.action.name, use.installation.name)
 
 
 def _is_at(delivery: object, place: Place) -> bool:
-    return _is_delivery(delivery) and delivery.place == place
+    return is_delivery(delivery) and delivery.place == place
 
 
-def _is_delivery(delivery: object) -> TypeGuard[Delivery]:
+def is_delivery(delivery: object) -> TypeGuard[Delivery]:
+    """Say whether a plugin gave a delivery, whatever its types promise."""
     return (
         isinstance(delivery, Delivery)
         and all(isinstance(getattr(delivery, name), kind) for name, kind in _SHAPE.items())
-        and all(isinstance(part, str) for part in attrs.astuple(delivery.place))
+        and all(map(_is_storable, attrs.astuple(delivery.place)))
+        and all(map(_is_storable, attrs.astuple(delivery.alert)))
     )
+
+
+def _is_storable(part: object) -> bool:
+    """Say whether a part of a name is text that every store takes."""
+    return isinstance(part, str) and "\0" not in part and clean_text(part) == part
