@@ -12,7 +12,7 @@ from engines import EITHER, START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Alert, Limit, Outcome, OutcomeKind
-from hostspec.delivery import engine, planner
+from hostspec.delivery import engine, keeping, planner
 
 pytestmark = EITHER
 
@@ -450,6 +450,27 @@ def test_what_is_over_is_pruned(worlds: Callable[..., World]) -> None:
     }
     world.say("cpu", "resolved")
     assert world.drain() == ["resolve cpu"]
+
+
+def test_what_an_open_incident_would_open_with_anew_is_not_pruned(
+    worlds: Callable[..., World],
+) -> None:
+    world = worlds(patience=keeping.Patience(keep=100))
+    world.fail(*[Outcome(OutcomeKind.DELIVERED, handle={"key": "old"})] * 2)
+    for _ in range(2):
+        world.say("disk")
+        world.drain()
+    world.later(200)
+    assert world.states == ["delivered"]
+    world.page.can_follow_up = lambda incident, _: incident.handle != {"key": "old"}  # type: ignore[method-assign]
+
+    world.say("disk", "acknowledged")
+    assert world.drain() == ["trigger disk"]
+    world.say("disk", "resolved")
+    world.drain()
+    world.later(200)
+    world.later(200)
+    assert world.states == []
 
 
 def test_it_is_idle_as_soon_as_nothing_is_due(world: World) -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from hostspec.delivery import ledger, observing, sharing
 from hostspec.delivery.verdict import DeliveryState
+from hostspec.incident import Operation
 from hostspec.store.tables import alerts, deliveries, holders, incidents, statements
 
 _log = logging.getLogger("hostspec")
@@ -106,11 +107,27 @@ _SILENT: Final = (
     .order_by(incidents.c.changed_at)
     .limit(sa.bindparam("most"))
 )
+_later: Final = deliveries.alias("later")
+_OPENS_ANEW: Final = sa.and_(
+    deliveries.c.operation == Operation.TRIGGER,
+    sa.select(incidents.c.id)
+    .where(incidents.c.id == deliveries.c.incident_id, incidents.c.active)
+    .exists(),
+    ~sa.select(_later.c.id)
+    .where(
+        _later.c.incident_id == deliveries.c.incident_id,
+        _later.c.operation == Operation.TRIGGER,
+        _later.c.id > deliveries.c.id,
+    )
+    .exists(),
+)
+"""What an open incident opens with anew, where its key is not held any more."""
 _FINISHED: Final = sa.select(deliveries.c.id).where(
     deliveries.c.state.in_(
         [state for state in DeliveryState if state is not DeliveryState.WAITING]
     ),
     deliveries.c.finished_at < _BEFORE,
+    ~_OPENS_ANEW,
 )
 _ENDED: Final = sa.select(incidents.c.id).where(
     ~incidents.c.active, incidents.c.changed_at < _BEFORE, ~_WAITS
