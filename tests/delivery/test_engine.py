@@ -361,6 +361,22 @@ def test_tickets_are_never_opened_twice(worlds: Callable[..., World]) -> None:
     ]
 
 
+@pytest.mark.parametrize("end", [OutcomeKind.REFUSED, OutcomeKind.UNCERTAIN])
+def test_a_ticket_that_is_opened_where_the_one_before_was_given_up_is_closed_by_its_own_handle(
+    worlds: Callable[..., World], end: OutcomeKind
+) -> None:
+    world = worlds(can=UPDATING)
+    first, second = (Outcome(OutcomeKind.DELIVERED, handle={"id": number}) for number in (1, 2))
+    world.fail(first, end, second)
+    for status in ("firing", "resolved", "firing", "resolved"):
+        world.say("disk", status)
+        world.later(2)
+
+    assert world.page.operations == ["trigger", "resolve", "trigger", "resolve"]
+    assert world.page.sent[-1].handle == {"id": 2}
+    assert world.open == []
+
+
 def test_mails_need_no_follow_up(worlds: Callable[..., World]) -> None:
     world = worlds(can=SILENT)
     world.say("disk")

@@ -235,15 +235,18 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
     handle = row.handle
     if arrived and handle is None:
         handle = _handle_of(claim, outcome)
+    elif delivered and operation is Operation.TRIGGER and outcome.handle is not None:
+        # what was open was given up (its resolve was refused, say), and another one opened
+        handle = ledger.handle_as_json(outcome.handle)
     resolved = operation is Operation.RESOLVE and delivered
     if resolved and not episode.in_doubt:
         handle = None  # the next episode opens under the newest key
     ledger.note_episode(connection, stored.id, episode, now, handle=handle, budgets=known)
     if not delivered:
         lineup.reduce(connection, actions, stored, episode, now)
-    if not ledger.promote(connection, stored.id, now):
-        again = claim.statement_id != ledger.SETTLING
-        lineup.end(connection, actions, stored, episode, now, again=again)
+    waits = ledger.promote(connection, stored.id, now)
+    if not waits and (delivered or not settling):  # given up, it leaves the doubt to a person
+        lineup.end(connection, actions, stored, episode, now, again=True)
 
 
 _SETTLED: Final = (
