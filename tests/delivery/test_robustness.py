@@ -336,16 +336,39 @@ def test_what_is_in_doubt_is_resolved_once_more_though_what_came_anew_is_given_u
     world.say("disk", "resolved")
     assert world.later(2) == ["trigger disk", "resolve disk"]
     world.say("disk")
-    world.fail(OutcomeKind.DELIVERED, OutcomeKind.REFUSED)
     assert world.drain(1) == ["resolve disk"]
 
     if end == "dropped":
         world.engine.desk.drop(world.entry().id)
     else:
+        world.fail(OutcomeKind.REFUSED)
         assert world.drain() == ["trigger disk"]
 
     assert world.later(59) == []
     assert world.later(2) == ["resolve disk"]
+    assert world.open == []
+
+
+def test_what_opens_anew_in_place_of_what_would_have_ended_a_doubt_is_in_doubt_itself(
+    world: World,
+) -> None:
+    world.fail(Outcome(OutcomeKind.UNREACHABLE, handle=OLD))
+    world.say("disk")
+    world.drain()
+    world.say("disk", "resolved")
+    world.later(2)
+    world.say("disk")
+    world.fail(OutcomeKind.DELIVERED, OutcomeKind.REFUSED)
+    assert world.drain() == ["resolve disk", "trigger disk"]
+    world.page.can_follow_up = lambda incident, _: incident.handle != OLD  # type: ignore[method-assign]
+    world.fail(Outcome(OutcomeKind.UNREACHABLE, handle=NEW))
+    assert world.later(61) == ["trigger disk"]
+    assert world.later(2) == ["trigger disk"]
+
+    world.say("disk", "resolved")
+
+    assert world.drain() == ["resolve disk"]
+    assert world.later(61) == ["resolve disk"]
     assert world.open == []
 
 

@@ -570,4 +570,4 @@ def _incident(connection: sa.Connection, number: int) -> sa.Row[Any] | None:
 
 def _is_to_be_closed(connection: sa.Connection, delivery: Delivery) -> bool:
     found = ledger.incident_at(connection, delivery.place)
-    return bool(found and found.episode.may_be_open and not found.incident.holders)
+    return bool(found and found.episode.is_to_be_closed and not found.incident.holders)

@@ -202,7 +202,8 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         return
     delivered = outcome.delivered
     episode = stored.episode.after(operation, delivered=delivered, may_have_arrived=arrived)
-    if claim.statement_id == ledger.SETTLING and delivered:
+    settling = claim.statement_id == ledger.SETTLING and operation is Operation.RESOLVE
+    if settling and delivered:
         episode = attrs.evolve(episode, in_doubt=False)
     verdict = judge(
         outcome,
