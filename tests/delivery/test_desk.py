@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from engines import START, World, deliver
-from recorder import SILENT, rule_of
+from recorder import SILENT, UPDATING, rule_of
 
-from hostspec import Outcome, OutcomeKind
+from hostspec import Capabilities, Outcome, OutcomeKind
 from hostspec.delivery.desk import DeskError
 from hostspec.delivery.verdict import DeliveryState
 from hostspec.kernel import Rule
@@ -130,6 +130,62 @@ def test_a_replayed_resolve_closes_nothing_that_fires_again(world: World) -> Non
 
     assert world.engine.desk.replay(number) is None
     assert world.drain() == []
+    assert world.open == ["disk"]
+
+
+@pytest.mark.parametrize("can", [UPDATING, SILENT])
+def test_what_is_uncertain_is_opened_by_who_replays_it(
+    worlds: Callable[..., World], can: Capabilities
+) -> None:
+    world = worlds(can=can)
+    world.fail(OutcomeKind.UNCERTAIN)
+    world.say("disk")
+    world.drain()
+
+    assert world.engine.desk.replay(world.entry().id)
+
+    assert world.later(2) == ["trigger disk"]
+    assert world.states == ["collapsed", "delivered"]
+    assert world.open == ["disk"]
+
+
+def in_doubt(world: World) -> None:
+    """Let a problem be over of which a trigger may arrive late."""
+    world.fail(OutcomeKind.UNREACHABLE)
+    world.say("disk")
+    world.drain()
+    world.say("disk", "resolved")
+    assert world.later(2) == ["trigger disk", "resolve disk"]
+
+
+def test_a_resolve_that_would_have_ended_a_doubt_is_replayed(world: World) -> None:
+    in_doubt(world)
+    world.fail(REFUSED)
+    assert world.later(61) == ["resolve disk"]
+    assert world.open == ["disk"]
+
+    assert world.engine.desk.replay(world.entry().id)
+
+    assert world.drain() == ["resolve disk"]
+    assert world.later(61) == ["resolve disk"]
+    assert world.open == []
+
+
+def test_who_drops_what_was_given_up_of_an_incident_that_is_over_closes_no_other(
+    world: World,
+) -> None:
+    in_doubt(world)
+    world.say("disk")
+    world.fail(OutcomeKind.DELIVERED, REFUSED)
+    assert world.drain() == ["resolve disk", "trigger disk"]
+    [number] = world.engine.desk.numbers([DeliveryState.REFUSED])
+    world.engine.desk.forget(world.engine.desk.incidents()[0].id)
+    world.say("disk")
+    assert world.drain() == ["trigger disk"]
+
+    world.engine.desk.drop(number)
+
+    assert world.settle() == []
     assert world.open == ["disk"]
 
 

@@ -397,9 +397,10 @@ class Desk:
             )
         else:  # that it was given up was told before
             ledger.finish(connection, number, DeliveryState.DROPPED, now, reason=_BY_HAND)
-        stored = ledger.incident(connection, row.incident_id)
+        stored = ledger.incident_at(connection, ledger.delivery_of(row).place)
         waits = ledger.promote(connection, row.incident_id, now)
-        if stored and not waits:
+        # one that is over already stays so: another one may be open at its place
+        if stored and stored.id == row.incident_id and not waits:
             # who drops the resolve that would end a doubt takes it upon himself
             again = row.statement_id != ledger.SETTLING
             lineup.end(connection, self._plugins.actions, stored, stored.episode, now, again=again)

@@ -102,7 +102,7 @@ class Planner:
         return bool(self._writer.run(lambda writing: self._write(writing, [failed], now)))
 
     def _planned(self, connection: sa.Connection, statement: inbox.Statement) -> _Made:
-        world = _World(connection)
+        world = _World(connection, replays=statement.replays is not None)
         try:
             alert = statement.alert()
             known = _known(connection, alert.identity)
@@ -193,8 +193,9 @@ class _Made:
 class _World:
     """The incidents as planning sees them; it keeps account of what was looked at."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, *, replays: bool) -> None:
         self._connection = connection
+        self._replays = replays
         self.seen_at: dict[Place, tuple[int, int] | None] = {}
         self.seen_held: dict[Identity, frozenset[tuple[int, int]]] = {}
         self.holding: frozenset[Place] = frozenset()
@@ -202,11 +203,14 @@ class _World:
     def at(self, place: Place) -> Incident | None:
         """Give the incident at a place, where somebody holds one open.
 
-        One that nobody holds is about to be resolved: what fires now opens the next one.
+        One that nobody holds is about to be resolved: what fires now opens the next one. One that
+        the provider took no trigger of is opened by what is replayed.
         """
         found = ledger.incident_at(self._connection, place)
         self.seen_at[place] = _version(found)
-        return found.incident if found and found.incident.holders else None
+        if found is None or (self._replays and not found.episode.told):
+            return None
+        return found.incident if found.incident.holders else None
 
     def held_by(self, alert: Identity) -> tuple[Incident, ...]:
         """Give the incidents that an alert holds open."""
