@@ -457,7 +457,7 @@ def test_what_is_over_is_pruned(worlds: Callable[..., World]) -> None:
         for table in ("deliveries", "incidents", "statements", "alerts", "holders", "receipts")
     }
     assert counts == {
-        "deliveries": 0,
+        "deliveries": 1,
         "incidents": 1,
         "statements": 0,
         "alerts": 1,
