@@ -152,6 +152,25 @@ def test_what_a_dead_process_was_sending_is_sent_again(world: World) -> None:
     assert world.open == []
 
 
+def test_what_a_dead_process_was_sending_waits_for_its_budget(world: World) -> None:
+    world.page.limits = lambda *_: [Limit("all", 4, 600.0)]  # type: ignore[method-assign]
+    world.page.promised_handle = lambda *_: NEW  # type: ignore[method-assign]
+    world.say("disk", severity="critical")
+    world.drain()
+    world.say("cpu", severity="critical")
+    world.engine._plan_ahead()
+    other = presence.presence(world.database)
+    with world.database.begin() as connection:
+        promises = world.engine._promises
+        assert dispatch.claim(connection, other.name, world.clock.now, promises=promises)
+    world.say("net", severity="critical")
+    assert world.drain() == ["trigger net"]
+    other.leave()
+
+    assert world.later(10) == []
+    assert world.later(600) == ["trigger cpu"]
+
+
 @pytest.mark.parametrize("step", [-3600, 3600])
 def test_what_a_dead_process_was_sending_is_sent_again_whatever_the_clock_does(
     world: World, step: float

@@ -301,13 +301,21 @@ def _note_late(  # noqa: PLR0913 -- one argument for each thing that matters
         ledger.close_incident(connection, beside.id, now, stranded=True)
         return
     episode = current.episode.after(operation, delivered=False, may_have_arrived=True)
-    kept = {"handle": handle} if opened and current.incident.handle is None else {}
+    opens = opened and current.incident.handle is None
+    kept = _opened_by(connection, current, handle) if opens else {}
     ledger.note_episode(connection, current.id, episode, now, **kept)
     held = ledger.incident(connection, current.id)
     waiting, flying = ledger.waiting(connection, current.id)
     closing = ledger.newest(connection, current.id, Operation.RESOLVE)
     if opened and closing is not None and held and not held.incident.holders and not waiting:
         lineup.resolve_again(connection, current, closing, now, flying=flying)
+
+
+def _opened_by(
+    connection: sa.Connection, stored: ledger.StoredIncident, handle: str | None
+) -> dict[str, Any]:
+    """Give what an incident keeps of an attempt that may have opened it, as far as it is known."""
+    return {"handle": handle, "budgets": spending.names_of_lane(connection, stored.lane_id)}
 
 
 def _opens_under(connection: sa.Connection, stored: ledger.StoredIncident) -> str | None:
@@ -442,7 +450,7 @@ def take_over(
             Operation(row.operation), delivered=False, may_have_arrived=True
         )
         opens = stored.incident.handle is None
-        kept = {"handle": row.promised} if opens else {}
+        kept = _opened_by(connection, stored, row.promised) if opens else {}
         ledger.note_episode(connection, stored.id, episode, now, **kept)
         lineup.reduce(connection, actions, stored, episode, now)
         waits = ledger.promote(connection, stored.id, now)

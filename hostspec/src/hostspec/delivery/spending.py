@@ -53,6 +53,12 @@ def names_of(limits: Sequence[Limit]) -> str:
     return json.dumps([limit.budget for limit in limits])
 
 
+def names_of_lane(connection: sa.Connection, lane: int) -> str:
+    """Give the names of the budgets from which a lane opened last, as it keeps them."""
+    which = sa.select(lanes.c.budgets).where(lanes.c.id == lane)
+    return str(connection.execute(which).scalar_one())
+
+
 def of(connection: sa.Connection, names: str) -> tuple[Purse, ...]:
     """Give budgets by their names, as lanes and incidents keep them; in the order of locking."""
     found = (_read(connection, name) for name in sorted(json.loads(names)))
