@@ -33,7 +33,7 @@ from delivery import Plugin
 from measuring import alert, medians, responder, table
 
 from hostspec import Alert, Outcome, OutcomeKind, hookimpl
-from hostspec.delivery import dispatch, engine, sharing
+from hostspec.delivery import claiming, engine, sharing
 from hostspec.delivery.engine import Engine
 from hostspec.kernel import Rule, load
 from hostspec.store.database import Database
@@ -397,8 +397,8 @@ def taking_over(server: Server) -> None:
     shown = [(f"{min(taken):.1f}", f"{max(taken):.1f}")]
     table("From the last claim of a killed worker to its send", ("shortest (s)", "longest"), shown)
     print(
-        f"\n  lease {dispatch.LEASE:g} s, of which an attempt may start in the first"
-        f" {dispatch.LEASE * dispatch.START_WITHIN:g} s; looked for every {engine.KEEP:g} s"
+        f"\n  lease {claiming.LEASE:g} s, of which an attempt may start in the first"
+        f" {claiming.LEASE * claiming.START_WITHIN:g} s; looked for every {engine.KEEP:g} s"
     )
 
 

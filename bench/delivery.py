@@ -33,7 +33,7 @@ from hostspec import (
     Provider,
     hookimpl,
 )
-from hostspec.delivery import dispatch
+from hostspec.delivery import claiming
 from hostspec.delivery.engine import Engine
 from hostspec.kernel import Rule, load
 from hostspec.store.database import Database
@@ -259,14 +259,14 @@ def claims(folder: str) -> tuple[list[float], float]:
     for _ in range(SAMPLES):
         with engine.database.begin() as connection:
             start = time.perf_counter()
-            claim = dispatch.claim(connection, "bench", time.time(), together=SAMPLES + 1)
+            claim = claiming.claim(connection, "bench", time.time(), together=SAMPLES + 1)
             taken.append((time.perf_counter() - start) * 1000)
         assert claim
     engine.database.close()
     return taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def claiming() -> None:
+def backlog() -> None:
     shown = []
     for count in WAITING:
         with tempfile.TemporaryDirectory() as folder:
@@ -288,7 +288,7 @@ def main() -> None:
     accepting()
     delivering()
     waiting()
-    claiming()
+    backlog()
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ nitpick_ignore_regex = [
     # names that the fake has for type checkers only
     (r"py:class", r"Event|State"),
     # what an engine counts with; its host need not
-    (r"py:class", r"hostspec\.delivery\.dispatch\.Claim"),
+    (r"py:class", r"hostspec\.delivery\.claiming\.Claim"),
     # type variables
     (r"py:class", r"(hostspec\.\w+\.)?[ABIST]"),
 ]

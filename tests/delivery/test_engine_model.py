@@ -38,8 +38,8 @@ from hostspec import (
     SendContext,
 )
 from hostspec.delivery import planner
+from hostspec.delivery.claiming import Claim
 from hostspec.delivery.desk import GIVEN_UP, DeskError, Entry
-from hostspec.delivery.dispatch import Claim
 from hostspec.delivery.engine import Engine
 from hostspec.delivery.keeping import Patience
 from hostspec.kernel import load

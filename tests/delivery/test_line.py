@@ -88,7 +88,7 @@ AHEAD: Final = SETTLING + 1
 class World:
     """What the host holds, what the provider holds, and what is on its way between them.
 
-    It does with a line what the dispatch does, and nothing else: sends the first, one at a time,
+    It does with a line what the engine does, and nothing else: sends the first, one at a time,
     reduces after each attempt, and resolves once more after a doubt.
 
     Attributes:

@@ -7,18 +7,18 @@ import sqlalchemy as sa
 from engines import World
 
 from hostspec import Identity, Place
-from hostspec.delivery import desk, dispatch, inbox, keeping, ledger
+from hostspec.delivery import claiming, desk, inbox, keeping, ledger, takeover
 from hostspec.store.tables import deliveries, incidents
 
 HOT = {
     "unplanned": (inbox._UNPLANNED, "ix_statements_unplanned"),
-    "ready lanes": (dispatch._READY, "ix_lanes_due"),
-    "ready healthy lanes": (dispatch._HEALTHY_READY, "ix_lanes_due"),
-    "any due": (dispatch._ANY_DUE, "ix_lanes_due"),
-    "any ready": (dispatch._ANY_READY, "ix_lanes_due"),
-    "head": (dispatch._HEAD, "ix_deliveries_head"),
-    "urgent head": (dispatch._URGENT_HEAD, "ix_deliveries_urgent_head"),
-    "flying": (dispatch._HELD, "ix_deliveries_flying"),
+    "ready lanes": (claiming._READY, "ix_lanes_due"),
+    "ready healthy lanes": (claiming._HEALTHY_READY, "ix_lanes_due"),
+    "any due": (claiming._ANY_DUE, "ix_lanes_due"),
+    "any ready": (claiming._ANY_READY, "ix_lanes_due"),
+    "head": (claiming._HEAD, "ix_deliveries_head"),
+    "urgent head": (claiming._URGENT_HEAD, "ix_deliveries_urgent_head"),
+    "flying": (takeover._HELD, "ix_deliveries_flying"),
     "line": (ledger._LINE, "ix_deliveries_line"),
     "held by": (ledger._held_by(Identity("", "disk")), "ix_holders_scope_key"),
     "incident at": (

@@ -10,7 +10,7 @@ from engines import EITHER, World, claimed
 from recorder import UPDATING
 
 from hostspec import Outcome, OutcomeKind
-from hostspec.delivery import dispatch
+from hostspec.delivery import claiming
 from hostspec.store.errors import StoreError
 
 OLD, NEW = {"key": "old"}, {"key": "new"}
@@ -50,7 +50,7 @@ def kill(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KilledError):
         world.drain()
     world.new_engine()
-    world.clock.now += dispatch.LEASE * dispatch.START_WITHIN + 1
+    world.clock.now += claiming.LEASE * claiming.START_WITHIN + 1
 
 
 @pytest.mark.parametrize("openings", [1, 2])
@@ -88,9 +88,9 @@ def test_only_the_first_opening_of_a_lane_costs_a_write(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promised = []
-    promise = dispatch.promise
+    promise = claiming.promise
     monkeypatch.setattr(
-        dispatch, "promise", lambda writing, claim: promised.append(promise(writing, claim))
+        claiming, "promise", lambda writing, claim: promised.append(promise(writing, claim))
     )
     for key in ("disk", "cpu", "memory"):
         world.say(key)
@@ -147,7 +147,7 @@ def test_nothing_is_sent_before_its_promise_is_kept(
 
     world.say("disk")
     with monkeypatch.context() as patched:
-        patched.setattr(dispatch, "promise", full)
+        patched.setattr(claiming, "promise", full)
         with pytest.raises(StoreError, match="full"):
             world.drain()
     assert world.page.sent == []
@@ -162,7 +162,7 @@ def test_a_claim_that_somebody_took_over_promises_nothing(world: World) -> None:
     world.drain()
 
     with world.database.begin() as connection:
-        dispatch.promise(connection, claim)
+        claiming.promise(connection, claim)
     assert world.execute("SELECT promised FROM deliveries") == [('{"key": "old"}',)]
 
 

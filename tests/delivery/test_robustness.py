@@ -13,7 +13,7 @@ from engines import EITHER, World, claimed, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind
-from hostspec.delivery import dispatch, inbox, ledger, planner, presence
+from hostspec.delivery import claiming, inbox, ledger, planner, presence, settling, takeover
 from hostspec.store.errors import StoreError
 
 pytestmark = EITHER
@@ -22,10 +22,10 @@ OLD, NEW = {"key": "old"}, {"key": "new"}
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
 
 
-def late(world: World, claim: dispatch.Claim, outcome: Outcome = DELIVERED) -> None:
+def late(world: World, claim: claiming.Claim, outcome: Outcome = DELIVERED) -> None:
     """Settle a claim that somebody else has taken over."""
     with world.database.begin() as connection:
-        dispatch.settle(
+        settling.settle(
             connection,
             claim,
             outcome,
@@ -162,7 +162,7 @@ def test_what_a_dead_process_was_sending_waits_for_its_budget(world: World) -> N
     other = presence.presence(world.database)
     with world.database.begin() as connection:
         promises = world.engine._promises
-        assert dispatch.claim(connection, other.name, world.clock.now, promises=promises)
+        assert claiming.claim(connection, other.name, world.clock.now, promises=promises)
     world.say("net", severity="critical")
     assert world.drain() == ["trigger net"]
     other.leave()
@@ -428,7 +428,7 @@ def test_an_attempt_that_hangs_is_taken_over_when_its_lease_runs_out(world: Worl
     hanging = presence.presence(world.database)
     world.engine._plan_ahead()
     with world.database.begin() as connection:
-        assert dispatch.claim(connection, hanging.name, world.clock.now)
+        assert claiming.claim(connection, hanging.name, world.clock.now)
 
     assert world.later(59) == []
     assert world.later(2) == []
@@ -465,13 +465,13 @@ def test_what_a_store_did_not_take_is_written_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.say("disk")
-    settle = dispatch.settle
+    settle = settling.settle
 
     def failing(*arguments: Any, **options: Any) -> None:
-        monkeypatch.setattr(dispatch, "settle", settle)
+        monkeypatch.setattr(settling, "settle", settle)
         raise StoreError("full")
 
-    monkeypatch.setattr(dispatch, "settle", failing)
+    monkeypatch.setattr(settling, "settle", failing)
     with pytest.raises(StoreError, match="full"):
         world.drain()
     assert world.states == ["waiting"]
@@ -578,8 +578,8 @@ def test_an_attempt_that_nobody_knows_any_more_changes_nothing(world: World) -> 
     world.execute("DELETE FROM deliveries")
     late(world, claim)
     with world.database.begin() as connection:
-        dispatch.strand(connection, claim, "no key", world.clock.now)
-        dispatch.give_back(connection, claim, world.clock.now, world.plugins.actions)
+        settling.strand(connection, claim, "no key", world.clock.now)
+        claiming.give_back(connection, claim, world.clock.now, world.plugins.actions)
 
     assert world.later(61) == []
     assert world.open == []
@@ -601,16 +601,16 @@ def test_two_that_take_over_at_once_do_it_once(world: World) -> None:
     world.say("disk")
     claim = claimed(world)
     with world.database.read() as connection:
-        held = dispatch.held(connection)
+        held = takeover.held(connection)
     actions, now = world.plugins.actions, world.clock.now
     with world.database.begin() as connection:
-        assert dispatch.take_over(connection, held, "one", now, actions) == 1
+        assert takeover.take_over(connection, held, "one", now, actions) == 1
     with world.database.begin() as connection:
-        assert dispatch.take_over(connection, held, "two", now, actions) == 0
-        again = dispatch.claim(connection, "one", now)
+        assert takeover.take_over(connection, held, "two", now, actions) == 0
+        again = claiming.claim(connection, "one", now)
         assert again
         assert (again.id, again.attempt) == (claim.id, 2)
-        assert dispatch.take_over(connection, held, "two", now, actions) == 0
+        assert takeover.take_over(connection, held, "two", now, actions) == 0
 
 
 def test_a_mail_that_a_dead_process_was_sending_is_uncertain_and_over(
@@ -661,7 +661,7 @@ def test_what_is_stranded_while_its_last_holder_is_another_opens_for_that_one(
 def test_more_lanes_than_are_looked_at_together_are_looked_at(
     worlds: Callable[..., World],
 ) -> None:
-    teams = [f"{number}" for number in range(dispatch.LOOK + 2)]
+    teams = [f"{number}" for number in range(claiming.LOOK + 2)]
     world = worlds(rules=lambda plugins: [rule_of(plugins, teams=teams)])
     spent = Limit("spent", 1, 60.0)
     world.page.limits = lambda delivery, *_: (  # type: ignore[method-assign]
@@ -682,7 +682,7 @@ def test_the_store_fails_while_an_engine_starts(
         raise StoreError("full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(dispatch, "resume", fail)
+        patched.setattr(claiming, "resume", fail)
         with pytest.raises(StoreError, match="full"):
             world.engine.start()
     assert not world.engine.working

@@ -15,7 +15,16 @@ from engines import World, deliver
 from recorder import UPDATING
 
 from hostspec import Alert, Identity, Limit, Outcome, OutcomeKind, Place
-from hostspec.delivery import dispatch, inbox, keeping, presence, sharing, spending
+from hostspec.delivery import (
+    claiming,
+    inbox,
+    keeping,
+    presence,
+    settling,
+    sharing,
+    spending,
+    takeover,
+)
 from hostspec.delivery import intake as intakes
 from hostspec.delivery import writer as writers
 from hostspec.delivery.desk import DeskError
@@ -220,7 +229,7 @@ def test_a_lane_that_others_claim_in_is_left_alone(world: World) -> None:
     world.say("disk")
     world.engine._plan()
     with world.database.begin() as connection:
-        assert dispatch.claim(connection, "other", world.clock.now)
+        assert claiming.claim(connection, "other", world.clock.now)
         assert world.drain() == []
 
 
@@ -233,13 +242,13 @@ def test_what_was_claimed_while_it_was_counted_counts(
     world.drain(1)
     world.clock.now += 2
     with world.database.begin() as connection:
-        assert dispatch.claim(connection, "other", world.clock.now)
+        assert claiming.claim(connection, "other", world.clock.now)
     # as if the count were of the moment before
-    ready = sa.select(dispatch.lanes).where(dispatch._IS_DUE)
-    monkeypatch.setattr(dispatch, "_READY", ready)
+    ready = sa.select(claiming.lanes).where(claiming._IS_DUE)
+    monkeypatch.setattr(claiming, "_READY", ready)
 
     with world.database.begin() as connection:
-        assert dispatch.claim(connection, "me", world.clock.now) is None
+        assert claiming.claim(connection, "me", world.clock.now) is None
 
 
 def test_one_process_plans_at_a_time(world: World) -> None:
@@ -292,14 +301,14 @@ def test_what_an_attempt_came_to_is_written_in_turn(
     world.say("disk")
     world.engine._plan()
     with world.database.begin() as connection:
-        claim = dispatch.claim(connection, "me", world.clock.now)
+        claim = claiming.claim(connection, "me", world.clock.now)
     assert claim
     actions = world.plugins.actions
 
     def write(how: str) -> None:
         def work(connection: sa.Connection) -> None:
             if how == "settle":
-                dispatch.settle(
+                settling.settle(
                     connection,
                     claim,
                     Outcome(OutcomeKind.DELIVERED),
@@ -309,12 +318,12 @@ def test_what_an_attempt_came_to_is_written_in_turn(
                     actions=actions,
                 )
             elif how == "strand":
-                dispatch.strand(connection, claim, "gone", world.clock.now)
+                settling.strand(connection, claim, "gone", world.clock.now)
             elif how == "give back":
-                dispatch.give_back(connection, claim, world.clock.now, actions)
+                claiming.give_back(connection, claim, world.clock.now, actions)
             else:
-                held = dispatch.held(connection)
-                dispatch.take_over(connection, held, "me", world.clock.now, actions)
+                held = takeover.held(connection)
+                takeover.take_over(connection, held, "me", world.clock.now, actions)
 
         Writer(world.database).run(work)
 
@@ -424,7 +433,7 @@ def test_what_a_budget_that_others_use_up_meanwhile_has_no_room_for_waits(
         free_at = spending.free_at
         looks = iter((world.clock.now,))
         patched.setattr(
-            dispatch.spending, "free_at", lambda *a, **k: next(looks, None) or free_at(*a, **k)
+            claiming.spending, "free_at", lambda *a, **k: next(looks, None) or free_at(*a, **k)
         )
         assert world.drain() == []
     assert world.settle(120) == ["trigger cpu"]
@@ -574,7 +583,7 @@ def test_what_a_lost_session_claimed_is_left_alone_until_it_may_not_be_started(
     world.engine._plan()
     lost = presence.presence(world.database)
     with world.database.begin() as connection:
-        claim = dispatch.claim(connection, lost.name, world.clock.now)
+        claim = claiming.claim(connection, lost.name, world.clock.now)
     lost.leave()
     assert claim
     assert world.drain() == []
@@ -590,7 +599,7 @@ def test_a_claim_that_never_took_off_is_taken_up(world: World) -> None:
     with world.engine._present() as name:
         world.engine._plan()
         with world.database.begin() as connection:
-            claim = dispatch.claim(connection, name, world.clock.now)
+            claim = claiming.claim(connection, name, world.clock.now)
         assert claim
         assert world.drain() == []
         world.clock.now = claim.start_by + 1

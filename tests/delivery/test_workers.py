@@ -19,7 +19,7 @@ from engines import Clock, World
 from killed_host import KEY
 
 from hostspec import Alert, Delivery, Outcome, OutcomeKind
-from hostspec.delivery import dispatch, keeping
+from hostspec.delivery import claiming, keeping
 from hostspec.delivery import engine as engines
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
@@ -163,7 +163,7 @@ def test_a_worker_and_those_who_keep_house_outlive_whatever_happens(
 
     with world.engine as engine:
         with monkeypatch.context() as patched:
-            patched.setattr(dispatch, "is_ready", fail)
+            patched.setattr(claiming, "is_ready", fail)
             patched.setattr(keeping, "prune", fail)
             world.say("disk")
             heard.wait_for("a worker failed: ZeroDivisionError")

@@ -19,7 +19,7 @@ from typing import Any
 from killed_host import alert_of, engine_of
 
 from hostspec.delivery import engine as engines
-from hostspec.delivery.dispatch import Claim
+from hostspec.delivery.claiming import Claim
 from hostspec.delivery.engine import Engine
 from hostspec.store.errors import StoreError
 

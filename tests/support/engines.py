@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from recorder import IDEMPOTENT, Page, plugins_of, rule_of
 
 from hostspec import Alert, Capabilities, Delivery, Outcome, OutcomeKind, Receipt, hookimpl
-from hostspec.delivery import dispatch, presence
+from hostspec.delivery import claiming, presence
 from hostspec.delivery.desk import Entry
 from hostspec.delivery.engine import Engine
 from hostspec.delivery.keeping import Patience
@@ -148,12 +148,12 @@ class World:
             return done.all() if done.returns_rows else ()
 
 
-def claimed(world: World) -> dispatch.Claim:
+def claimed(world: World) -> claiming.Claim:
     """Claim what is next as a process that is gone right after, until it may start no attempt."""
     world.engine._plan_ahead()
     gone = presence.presence(world.database)
     with world.database.begin() as connection:
-        claim = dispatch.claim(connection, gone.name, world.clock.now)
+        claim = claiming.claim(connection, gone.name, world.clock.now)
     gone.leave()
     assert claim
     world.clock.now = claim.start_by + 1

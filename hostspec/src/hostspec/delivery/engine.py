@@ -16,9 +16,18 @@ import sqlalchemy as sa
 
 from hostspec.action import AnyAction, Limit
 from hostspec.alert import Alert
-from hostspec.delivery import dispatch, inbox, keeping, ledger, observing, sharing
+from hostspec.delivery import (
+    claiming,
+    inbox,
+    keeping,
+    ledger,
+    observing,
+    settling,
+    sharing,
+    takeover,
+)
+from hostspec.delivery.claiming import Claim
 from hostspec.delivery.desk import Desk, Fate
-from hostspec.delivery.dispatch import Claim
 from hostspec.delivery.intake import Intake
 from hostspec.delivery.keeping import Patience
 from hostspec.delivery.planner import Planner
@@ -101,7 +110,7 @@ class Engine:
         installations: Iterable[Installation[Any]] = (),
         workers: int = 8,
         patience: Patience | None = None,
-        lease: float = dispatch.LEASE,
+        lease: float = claiming.LEASE,
         clock: Callable[[], float] | None = None,
         watch: Watch | None = None,
     ) -> None:
@@ -132,7 +141,7 @@ class Engine:
         self._others_plan_until = 0.0
         self._claiming = threading.Lock()
         self._flying: dict[int, tuple[Claim, float]] = {}
-        self._promises: dict[dispatch.Promise, str | None] = {}
+        self._promises: dict[claiming.Promise, str | None] = {}
         self._unsettled: deque[tuple[Claim, Callable[[sa.Connection], None]]] = deque()
         self._held: set[int] = set()
         self._presence: Presence | None = None
@@ -291,7 +300,7 @@ class Engine:
         try:
             self._take_over(name)
             now = self._clock()
-            self._writer.run(lambda writing: dispatch.resume(writing, now))
+            self._writer.run(lambda writing: claiming.resume(writing, now))
         except BaseException:
             self._leave()
             raise
@@ -407,7 +416,7 @@ class Engine:
 
     def _is_busy(self) -> bool:
         with self.database.read() as connection:
-            waits = dispatch.is_due(connection, self._clock())
+            waits = claiming.is_due(connection, self._clock())
             waits = waits or bool(inbox.unplanned(connection, 1))
         return waits or bool(self._flying)
 
@@ -487,7 +496,7 @@ class Engine:
         now = self._clock()
         with self.database.read() as connection:
             unplanned = inbox.is_any_unplanned(connection)
-            found = unplanned or dispatch.is_ready(connection, now)
+            found = unplanned or claiming.is_ready(connection, now)
         if unplanned and time.monotonic() >= self._others_plan_until:
             self._unplanned.set()
         if found:
@@ -515,7 +524,7 @@ class Engine:
         """Take up what processes that are gone were sending, and what hangs."""
         now = self._clock()
         with self.database.read() as connection:
-            held = dispatch.held(connection)
+            held = takeover.held(connection)
             tellers = observing.tellers(connection)
         assert self._presence is not None  # noqa: S101 -- who takes over is present
         gone = self._presence.gone({*(each.holder for each in held), *tellers})
@@ -533,7 +542,7 @@ class Engine:
 
         def take_over(writing: sa.Connection) -> int:
             observing.hand_over(writing, gone, name)
-            return dispatch.take_over(writing, lost, name, now, self._plugins.actions)
+            return takeover.take_over(writing, lost, name, now, self._plugins.actions)
 
         taken = self._writer.run(take_over)
         if taken:
@@ -545,10 +554,10 @@ class Engine:
         flying = self._flying.get(number)
         return flying is not None and time.monotonic() - flying[1] < self._lease
 
-    def _is_idle(self, held: dispatch.Held, now: float) -> bool:
+    def _is_idle(self, held: takeover.Held, now: float) -> bool:
         """Say whether the attempt of a claim may not be started now; a clock may have gone back."""
         claimed_at = held.lease_until - self._lease
-        return not claimed_at <= now <= claimed_at + self._lease * dispatch.START_WITHIN
+        return not claimed_at <= now <= claimed_at + self._lease * claiming.START_WITHIN
 
     def _plan_ahead(self) -> bool:
         """Plan what waits, so that it collapses before it is sent; say whether more may wait."""
@@ -577,12 +586,12 @@ class Engine:
             now = self._clock()
             if self.database.file is not None:  # who writes there waits for all others
                 with self.database.read() as connection:
-                    if not dispatch.is_ready(connection, now):
+                    if not claiming.is_ready(connection, now):
                         return None
-            together = min(half, dispatch.FLYING_TOGETHER)
+            together = min(half, claiming.FLYING_TOGETHER)
             unhealthy = self._count_unhealthy(now) < half
             found = self._writer.run(
-                lambda writing: dispatch.claim(
+                lambda writing: claiming.claim(
                     writing,
                     name,
                     now,
@@ -603,7 +612,7 @@ class Engine:
         """Count the workers that are busy with lanes that others must not wait for."""
         flying = tuple(self._flying.values())
         return sum(
-            each.lane is not LaneState.HEALTHY or each.claimed_at < now - dispatch.SLOW
+            each.lane is not LaneState.HEALTHY or each.claimed_at < now - claiming.SLOW
             for each, _ in flying
         )
 
@@ -633,14 +642,14 @@ class Engine:
                 reason,
             )
             stranded = self._clock()
-            self._write(claim, lambda writing: dispatch.strand(writing, claim, reason, stranded))
+            self._write(claim, lambda writing: settling.strand(writing, claim, reason, stranded))
             return
         limits = _limits(action, claim, installation)
         claim = self._promise(action, claim, installation)
         now = self._clock()
         if not claim.claimed_at <= now <= claim.start_by:
             actions = self._plugins.actions
-            self._write(claim, lambda writing: dispatch.give_back(writing, claim, now, actions))
+            self._write(claim, lambda writing: claiming.give_back(writing, claim, now, actions))
             return
         context = SendContext(
             handle=claim.incident.incident.handle,
@@ -666,14 +675,14 @@ class Engine:
             return claim
         claim = attrs.evolve(claim, promised=promised)
         try:
-            self._writer.run(lambda writing: dispatch.promise(writing, claim))
+            self._writer.run(lambda writing: claiming.promise(writing, claim))
         except StoreError:
             actions, now = self._plugins.actions, self._clock()
             self._unsettled.append(
-                (claim, lambda writing: dispatch.give_back(writing, claim, now, actions))
+                (claim, lambda writing: claiming.give_back(writing, claim, now, actions))
             )
             raise
-        self._promises[dispatch.promise_at(claim.delivery.place)] = promised
+        self._promises[claiming.promise_at(claim.delivery.place)] = promised
         return claim
 
     def _settle(self, claim: Claim, made: Attempt, limits: Sequence[Limit]) -> None:
@@ -682,7 +691,7 @@ class Engine:
             self._watch(claim, made.outcome, now)
         self._write(
             claim,
-            lambda writing: dispatch.settle(
+            lambda writing: settling.settle(
                 writing,
                 claim,
                 made.outcome,

@@ -21,8 +21,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from hostspec.delivery.claiming import Claim
 from hostspec.delivery.desk import Backlog
-from hostspec.delivery.dispatch import Claim
 from hostspec.host.lanes import Lanes
 from hostspec.incident import Place
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
