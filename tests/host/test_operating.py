@@ -315,7 +315,22 @@ def test_incidents_are_listed_with_where_they_went_and_who_holds_them(
         "rules": ["Pages"],
         "link": "https://acme.pagerduty.com/service-directory/PABC",
     }
-    assert listed(workspace, "incidents", "--account", "other") == []
+
+
+def test_an_account_that_was_never_there_has_no_incidents_to_list(workspace: Workspace) -> None:
+    run = workspace.here("incidents", "--account", "acmee")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "the account 'acmee' is unknown; did you mean 'acme'?\n"
+    assert workspace.here("incidents", "--account", "acme").stdout == "Nothing is open.\n"
+
+
+def test_what_is_open_beyond_the_list_is_told(workspace: Workspace) -> None:
+    send(workspace, line("db-1/disk"), line("db-2/disk"))
+
+    run = workspace.here("incidents", "--most", "1")
+    assert (len(told(run)), run.returncode) == (3, 0)
+    assert run.stderr == "there are more; --most says how many are listed\n"
+    assert workspace.here("incidents", "--most", "2").stderr == ""
 
 
 def test_several_alerts_hold_one_incident(workspace: Workspace) -> None:
