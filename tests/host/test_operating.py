@@ -333,6 +333,14 @@ def test_what_is_open_beyond_the_list_is_told(workspace: Workspace) -> None:
     assert workspace.here("incidents", "--most", "2").stderr == ""
 
 
+def test_an_alert_of_a_scope_holds_its_own_incident(workspace: Workspace) -> None:
+    send(workspace, line("db-1", scope="team-a"))
+
+    assert told(workspace.here("incidents"))[2:] == [
+        "1 triggered acme/checkout team-a/db-1 N s itself"
+    ]
+
+
 def test_several_alerts_hold_one_incident(workspace: Workspace) -> None:
     workspace.configure(
         ONE, ('severity = "default"', 'severity = "default"\ndedup_key = "{{ labels.team }}"')
@@ -563,6 +571,24 @@ def test_of_very_many_open_incidents_the_first_are_listed(
 
     assert len(told(run)) == 3
     assert "and 2 more" in run.stderr.splitlines()
+
+
+# --- the store is copied ---------------------------------------------------------------------
+
+
+def test_who_interrupts_a_copy_is_told_how_to_go_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    send(workspace, line("db-1/disk"))
+    words = (f"sqlite:///{workspace.folder}/alerthost.db", f"sqlite:///{workspace.folder}/copy.db")
+    with monkeypatch.context() as patch:
+        patch.setattr("hostspec.store.copying.copy", interrupt)
+        run = workspace.here("store", "copy", *words)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == "interrupted; start it again with the same words, and it goes on\n"
 
 
 # --- the store's key -------------------------------------------------------------------------
