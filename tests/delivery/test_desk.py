@@ -86,9 +86,11 @@ def test_a_replay_plans_anew(world: World) -> None:
         world.engine.desk.replay(number)
 
 
-def test_a_replay_pages_nobody_for_a_dead_problem(world: World) -> None:
+@pytest.mark.parametrize("said", [["resolved"], ["resolved", "acknowledged"]])
+def test_a_replay_pages_nobody_for_a_dead_problem(world: World, said: list[str]) -> None:
     number = refuse(world)
-    world.say("disk", "resolved")
+    for status in said:
+        world.say("disk", status)
     world.drain()
 
     statement = world.engine.desk.replay(number)

@@ -232,6 +232,7 @@ class Story(RuleBasedStateMachine):
         self.leases: dict[Place, float] = {}
         self.wrong: list[str] = []
         self.interruptions = 0
+        self.plans = False
         self.running: list[KilledEngine] = []
         self.down: set[str] = set()
         self.late: list[Message] = []
@@ -326,6 +327,8 @@ class Story(RuleBasedStateMachine):
             self.pagerduty.take(message, self.moment)
         elif arrives == "late":
             self.late.append(message)
+        if kind is None and self.plans:
+            kind = OutcomeKind.UNREACHABLE  # who is killed plans nothing any more
         if kind is None:
             self.running[-1].killed = True
             kind = OutcomeKind.DELIVERED
@@ -364,7 +367,9 @@ class Story(RuleBasedStateMachine):
         """Let another thread of the same engine send while this one plans."""
         if self.interruptions and len(self.running) == 1:
             self.interruptions -= 1
+            self.plans = True
             self.run(self.running[0], None)
+            self.plans = False
 
     def run(self, engine: KilledEngine, limit: int | None) -> None:
         self.running.append(engine)

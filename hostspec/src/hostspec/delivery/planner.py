@@ -278,6 +278,7 @@ def _known(connection: sa.Connection, alert: Identity) -> sa.Row[Any] | None:
 
 
 def _remember(connection: sa.Connection, alert: Alert, now: float) -> None:
+    """Keep what an alert said last; who acknowledges what is over begins nothing."""
     connection.execute(
         _REMEMBER,
         {
@@ -293,7 +294,9 @@ def _remember(connection: sa.Connection, alert: Alert, now: float) -> None:
 _REMEMBER: Final = sa.text(
     "INSERT INTO alerts (scope, key, status, updated_at, seen_at)"
     " VALUES (:scope, :key, :status, :updated_at, :now)"
-    " ON CONFLICT (scope, key) DO UPDATE SET status = excluded.status,"
+    " ON CONFLICT (scope, key) DO UPDATE SET status ="
+    " CASE WHEN alerts.status = 'resolved' AND excluded.status = 'acknowledged'"
+    " THEN alerts.status ELSE excluded.status END,"
     " updated_at = coalesce(excluded.updated_at, alerts.updated_at), seen_at = excluded.seen_at"
 ).bindparams(sa.bindparam("updated_at", type_=UtcTime()))
 
