@@ -232,7 +232,11 @@ def test_the_key_stands_in_for_a_missing_summary(summary: object) -> None:
         ({"a": None}, '{"a": null}', ["an object became text"]),
         (math.inf, "Infinity", ["Infinity is no JSON number and became text"]),
         (b"bytes", "bytes", ["bytes became text"]),
-        ("\ud800", "\ufffd", ["text that UTF-8 cannot hold (lone surrogates) was replaced"]),
+        (
+            "\ud800",
+            "\ufffd",
+            ["text that not everything can hold (NUL, lone surrogates) was replaced"],
+        ),
     ],
 )
 def test_what_is_no_text_becomes_text(
@@ -400,7 +404,7 @@ def test_links_and_images_may_be_given_as_values() -> None:
     assert alert.links == (Link("h\ufffd"),)
     assert alert.images == (Image("s"),)
     assert told(alert) == [
-        ("links[0].href", "text that UTF-8 cannot hold (lone surrogates) was replaced"),
+        ("links[0].href", "text that not everything can hold (NUL, lone surrogates) was replaced"),
         ("images", "a Image where a list belongs; taken as a list of one"),
     ]
     assert Alert("k", "s", links=None).links == ()  # type: ignore[arg-type]

@@ -211,12 +211,17 @@ def test_json_stays_as_it_is(value: object) -> None:
         (
             "a\ud800b",
             "a\ufffdb",
-            "text that UTF-8 cannot hold (lone surrogates) was replaced",
+            "text that not everything can hold (NUL, lone surrogates) was replaced",
+        ),
+        (
+            "a\0b",
+            "a\ufffdb",
+            "text that not everything can hold (NUL, lone surrogates) was replaced",
         ),
         (
             "\ud83d\ude00",
             "😀",
-            "text that UTF-8 cannot hold (lone surrogates) was replaced",
+            "text that not everything can hold (NUL, lone surrogates) was replaced",
         ),
         (Secret("hunter2"), "Secret('********')", "a value of type Secret became text"),
         (
@@ -559,7 +564,8 @@ def test_cleaned_text_is_utf8_and_clean(text: str) -> None:
     cleaned = clean_text(text)
     cleaned.encode()
     assert clean_text(cleaned) == cleaned
-    if not any("\ud800" <= letter <= "\udfff" for letter in text):
+    assert "\0" not in cleaned
+    if not any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in text):
         assert cleaned == text
 
 

@@ -125,6 +125,23 @@ def test_a_plan_that_cannot_be_written_blocks_nobody(world: World) -> None:
     assert world.drain() == ["trigger one", "trigger two"]
 
 
+def test_an_alert_with_what_no_store_can_hold_is_told_all_the_same(world: World) -> None:
+    world.say("di\0sk\ud800", scope="\0")
+    assert world.drain() == ["trigger di\ufffdsk\ufffd"]
+    world.say("di\0sk\ud800", "resolved", scope="\0")
+    assert world.drain() == ["resolve di\ufffdsk\ufffd"]
+
+
+def test_a_providers_words_that_no_store_can_hold_are_kept_as_far_as_they_can_be(
+    world: World,
+) -> None:
+    world.fail(Outcome(OutcomeKind.REFUSED, "no \0 such \ud800 thing"))
+    world.say("disk")
+    world.drain()
+    assert world.states == ["refused"]
+    assert world.entry().reason == "no \ufffd such \ufffd thing"
+
+
 def test_an_action_that_is_gone_costs_only_its_incident(world: World) -> None:
     world.say("disk")
     world.drain()

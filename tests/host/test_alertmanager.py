@@ -171,7 +171,8 @@ def test_labels_name_the_problem_in_whatever_order() -> None:
         (
             {"alerts": [PAYLOAD["alerts"][0], {"status": "on", "labels": {}}]},
             [
-                "alerts[1]: status: is neither firing or resolved, and nor is that of the group",
+                "alerts[1]: status: is neither firing nor resolved, "
+                "and neither is that of the group",
                 "alerts[1]: fingerprint: missing, and so are the labels; nothing names the problem",
             ],
         ),

@@ -85,7 +85,7 @@ ALERTS: list[tuple[dict[str, Any], list[str]]] = [
         [
             "details.ratio: NaN is no JSON number and became text",
             "details.most: -Infinity is no JSON number and became text",
-            "details.half: text that UTF-8 cannot hold (lone surrogates) was replaced",
+            "details.half: text that not everything can hold (NUL, lone surrogates) was replaced",
             "details.deep.in.in.",
         ],
     ),

@@ -195,7 +195,7 @@ def test_a_body_may_have_so_many_bytes_and_no_more(start: Start) -> None:
 
     assert post(url, fits).status == 202
     reply = post(url, fits + " ")
-    assert (reply.status, reply.json) == (413, {"error": "a body may have 1024 bytes"})
+    assert (reply.status, reply.json) == (413, {"error": "a body may have 1024 bytes at most"})
     # one that does not say how long it is
     assert ask(url, "POST", "/alerts", iter([fits.encode(), b" "]), JSON).status == 413
     assert ask(url, "POST", "/alerts", iter([fits.encode()]), JSON).status == 202

@@ -315,7 +315,30 @@ def test_incidents_are_listed_with_where_they_went_and_who_holds_them(
         "rules": ["Pages"],
         "link": "https://acme.pagerduty.com/service-directory/PABC",
     }
-    assert listed(workspace, "incidents", "--account", "other") == []
+
+
+def test_an_account_that_was_never_there_has_no_incidents_to_list(workspace: Workspace) -> None:
+    run = workspace.here("incidents", "--account", "acmee")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "the account 'acmee' is unknown; did you mean 'acme'?\n"
+    assert workspace.here("incidents", "--account", "acme").stdout == "Nothing is open.\n"
+
+
+def test_what_is_open_beyond_the_list_is_told(workspace: Workspace) -> None:
+    send(workspace, line("db-1/disk"), line("db-2/disk"))
+
+    run = workspace.here("incidents", "--most", "1")
+    assert (len(told(run)), run.returncode) == (3, 0)
+    assert run.stderr == "there are more; --most says how many are listed\n"
+    assert workspace.here("incidents", "--most", "2").stderr == ""
+
+
+def test_an_alert_of_a_scope_holds_its_own_incident(workspace: Workspace) -> None:
+    send(workspace, line("db-1", scope="team-a"))
+
+    assert told(workspace.here("incidents"))[2:] == [
+        "1 triggered acme/checkout team-a/db-1 N s itself"
+    ]
 
 
 def test_several_alerts_hold_one_incident(workspace: Workspace) -> None:
@@ -548,6 +571,24 @@ def test_of_very_many_open_incidents_the_first_are_listed(
 
     assert len(told(run)) == 3
     assert "and 2 more" in run.stderr.splitlines()
+
+
+# --- the store is copied ---------------------------------------------------------------------
+
+
+def test_who_interrupts_a_copy_is_told_how_to_go_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    send(workspace, line("db-1/disk"))
+    words = (f"sqlite:///{workspace.folder}/alerthost.db", f"sqlite:///{workspace.folder}/copy.db")
+    with monkeypatch.context() as patch:
+        patch.setattr("hostspec.store.copying.copy", interrupt)
+        run = workspace.here("store", "copy", *words)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == "interrupted; start it again with the same words, and it goes on\n"
 
 
 # --- the store's key -------------------------------------------------------------------------

@@ -34,6 +34,8 @@ LONGEST_NAME: Final = 80
 WIDEST_INTEGER: Final = 1024
 """Bits of an integer that stays a number: beyond it no JSON reader's double can hold it."""
 
+_UNHELD: Final = "text that not everything can hold (NUL, lone surrogates) was replaced"
+
 
 class FrozenDict(dict[str, Json]):
     """A mapping that cannot be changed, so that many plugins may read the same one.
@@ -79,8 +81,13 @@ def freeze(value: Json) -> Json:
 
 
 def clean_text(text: str) -> str:
-    """Join surrogate pairs and replace lone surrogates, which no UTF-8 encoder takes."""
+    """Make text that everything can hold.
+
+    Surrogate pairs are joined. Lone surrogates, which no UTF-8 encoder takes, are replaced, and
+    so is NUL, which PostgreSQL refuses.
+    """
     text = str.__str__(text)  # of a subclass, what it holds: its methods may do anything
+    text = text.replace("\0", "\ufffd")
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -154,7 +161,7 @@ class _Normaliser:
     def _text(self, text: str, path: _Path) -> str:
         cleaned = clean_text(text)
         if cleaned != str.__str__(text):
-            self.repair(path, "text that UTF-8 cannot hold (lone surrogates) was replaced")
+            self.repair(path, _UNHELD)
         return cleaned
 
     def _integer(self, number: int, path: _Path) -> Json:

@@ -8,6 +8,7 @@ import enum
 import attrs
 
 from hostspec.incident import Delivery, Handle, frozen_handle
+from hostspec.normalise import clean_text
 
 
 class OutcomeKind(enum.StrEnum):
@@ -50,13 +51,14 @@ class Outcome:
 
     Attributes:
         kind: what is to be done now.
-        reason: why, in the provider's own words where it gave any; no secret in it.
+        reason: why, in the provider's own words where it gave any; no secret in it. What not
+            everything can hold (NUL, lone surrogates) is replaced.
         handle: what follow-ups need; None where the provider gave nothing to keep.
         retry_after: seconds the provider asks to be left alone; None where it said nothing.
     """
 
     kind: OutcomeKind
-    reason: str = ""
+    reason: str = attrs.field(default="", converter=clean_text)
     handle: Handle | None = attrs.field(default=None, converter=frozen_handle)
     retry_after: float | None = None
 

@@ -135,8 +135,9 @@ class _Reading:
             return status
         of_group = _word(self._payload.get("status"))
         if of_group not in _STATUSES:
-            known = " or ".join(_STATUSES)
-            self.faults.append(Fault("status", f"is neither {known}, and nor is that of the group"))
+            known = " nor ".join(_STATUSES)
+            reason = f"is neither {known}, and neither is that of the group"
+            self.faults.append(Fault("status", reason))
             return Status.FIRING
         what = "is unknown" if status else "missing"
         self.repairs.append(Repair("status", f"{what}; that of the group is taken: {of_group}"))

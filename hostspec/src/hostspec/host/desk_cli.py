@@ -15,7 +15,7 @@ import attrs
 import click
 
 from hostspec.host import closing, configuration, deliveries, incidents, store, work
-from hostspec.host.accounts import at_hand
+from hostspec.host.accounts import Accounts, at_hand
 from hostspec.host.commands import example, speaks_plainly, with_config, with_timeout
 from hostspec.host.configuration import Configuration
 from hostspec.host.following import summary
@@ -46,6 +46,7 @@ _with_most = click.option(
 class _Look:
     """The store, and what names what is in it."""
 
+    accounts: Accounts
     desk: Desk
     lanes: Lanes
     reach: Reach
@@ -60,7 +61,7 @@ def _look(path: Path) -> Iterator[_Look]:
         installations = accounts.installations()
         lanes = Lanes.of(Configuration(accounts.plugins, installations, ()))
         desk = Desk(database, accounts.plugins, time.time)
-        yield _Look(desk, lanes, Reach.of(accounts.plugins, installations))
+        yield _Look(accounts, desk, lanes, Reach.of(accounts.plugins, installations))
 
 
 @click.command(name="deliveries", short_help="Show what waits, was given up, or was sent.")
@@ -206,10 +207,14 @@ def incidents_command(path: Path, *, account: str | None, most: int, as_json: bo
     screen = Screen()
     with _look(path) as look:
         found = closing.incidents_of(look.desk, account, most)
+        if account is not None and not found:
+            look.accounts.find(account)  # one that is gone may have left something open
         if as_json:
             _give([incidents.as_json(case, look.lanes, look.reach) for case in found], screen)
         elif found:
             screen.table(incidents.table(found, look.lanes, look.reach, time.time()))
+            if len(closing.incidents_of(look.desk, account, most + 1)) > len(found):
+                screen.complain("there are more; --most says how many are listed", "yellow")
         else:
             screen.say("Nothing is open.", "bold")
     sys.exit(1 if screen.is_broken else 0)

@@ -335,7 +335,7 @@ async def _body(request: Request, largest: int) -> bytes:
     Raises:
         HTTPException: it is too large, or too slow.
     """
-    too_large = HTTPException(413, f"a body may have {largest} bytes")
+    too_large = HTTPException(413, f"a body may have {largest} bytes at most")
     length = request.headers.get("content-length", "0")
     if int(length) > largest:  # h11 takes digits only
         raise too_large

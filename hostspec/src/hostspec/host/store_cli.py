@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -42,7 +43,11 @@ def copy(source: str, target: str) -> None:
             if database.exists and is_worked_on(database):
                 message = f"alerthost works on {database.name}; stop it first, and try again"
                 raise StoreError(message)
-        with screen.progress("copying", copying.count(read)) as progress:
-            copied = copying.copy(read, written, progress.advance)
+        try:
+            with screen.progress("copying", copying.count(read)) as progress:
+                copied = copying.copy(read, written, progress.advance)
+        except KeyboardInterrupt:
+            screen.complain("interrupted; start it again with the same words, and it goes on")
+            sys.exit(1)
     rows = "row" if copied == 1 else "rows"
     screen.say(printable(f"copied {copied:,} {rows} to {written.name}, and compared them"), "bold")
