@@ -45,6 +45,11 @@ _MAY_HAVE_ARRIVED = frozenset(
 )
 
 
+def _as_text(reason: str) -> str:
+    """Make a reason that every store takes, of None, too: a slip that must not cost a delivery."""
+    return clean_text(reason or "")
+
+
 @attrs.frozen
 class Outcome:
     """What one attempt to send came to.
@@ -58,7 +63,7 @@ class Outcome:
     """
 
     kind: OutcomeKind
-    reason: str = attrs.field(default="", converter=clean_text)
+    reason: str = attrs.field(default="", converter=_as_text)
     handle: Handle | None = attrs.field(default=None, converter=frozen_handle)
     retry_after: float | None = None
 

@@ -10,7 +10,6 @@ import attrs
 from hostspec.action import AnyAction
 from hostspec.incident import Delivery, Incident, Place
 from hostspec.kernel.calling import told
-from hostspec.normalise import clean_text
 from hostspec.outcome import Outcome, OutcomeKind, SendContext
 from hostspec.provider import Installation
 
@@ -70,13 +69,7 @@ def _outcome(
         return _broken(action, f"the action {action.name} failed: {told(error)}")
     if not isinstance(outcome, Outcome) or not isinstance(outcome.kind, OutcomeKind):
         return _broken(action, f"the action {action.name} returned no outcome")
-    return attrs.evolve(outcome, reason=_storable(outcome.reason))
-
-
-def _storable(reason: object) -> str:
-    """Give a reason as every store takes it, whatever an action or a provider put there."""
-    text = reason if isinstance(reason, str) else type(reason).__name__
-    return clean_text(text).replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return outcome
 
 
 def _broken(action: AnyAction, reason: str) -> Outcome:

@@ -216,4 +216,4 @@ def is_delivery(delivery: object) -> TypeGuard[Delivery]:
 
 def _is_storable(part: object) -> bool:
     """Say whether a part of a name is text that every store takes."""
-    return isinstance(part, str) and "\0" not in part and clean_text(part) == part
+    return isinstance(part, str) and clean_text(part) == part
