@@ -242,6 +242,7 @@ def test_who_is_in_the_middle_as_it_stops_is_told(
         assert running.stop()
         answer = client.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 10\r\n" in answer
     assert answer.endswith(b'{"error":"alerthost stops; post it again"}')
 
 

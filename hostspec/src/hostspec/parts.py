@@ -90,6 +90,10 @@ class Identity:
     scope: str
     key: str
 
+    def __str__(self) -> str:
+        """Name it for a person."""
+        return f"{self.scope}/{self.key}" if self.scope else self.key
+
 
 class FaultyAlertError(FaultsError):
     """A statement that cannot be understood as an alert; ``faults`` says why, all at once."""

@@ -73,7 +73,7 @@ def table(entries: Iterable[Entry], lanes: Lanes, now: float) -> Table:
 def row(entry: Entry, lanes: Lanes, now: float) -> tuple[str, ...]:
     """Make one row of the table."""
     delivery = entry.delivery
-    told = (lanes.name_of(delivery.place), delivery.alert.key)
+    told = (lanes.name_of(delivery.place), str(delivery.alert))
     what = str(delivery.operation)
     where = map(printable, told)
     return (str(entry.id), state_of(entry), what, *where, age(entry.accepted_at, now), _why(entry))

@@ -160,7 +160,7 @@ class Front:
             except HTTPException as error:
                 response = await _told(request, error)
             except asyncio.CancelledError:  # uvicorn, when there is no time left
-                response = _refused(503, "alerthost stops; post it again")
+                response = _refused(503, "alerthost stops; post it again", retry_after=COME_AGAIN)
             except ClientDisconnect:
                 return Response(status_code=400)  # which nobody reads
             self._metrics.answered(path, response.status_code)

@@ -13,7 +13,6 @@ from hostspec.host.lanes import Lanes
 from hostspec.host.screen import printable
 from hostspec.incident import IncidentState
 from hostspec.kernel.plugins import Plugins
-from hostspec.parts import Identity
 from hostspec.provider import Installation
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def table(cases: Iterable[Case], lanes: Lanes, reach: Reach, now: float) -> Tabl
 def row(case: Case, lanes: Lanes, reach: Reach, now: float) -> tuple[str, ...]:
     """Make one row of the table."""
     place = case.incident.place
-    holders = ", ".join(map(_told, case.incident.holders)) or "nobody"
+    holders = ", ".join(map(str, case.incident.holders)) or "nobody"
     held = "itself" if holders == place.correlation_key else holders
     return (
         str(case.id),
@@ -108,10 +107,6 @@ def row(case: Case, lanes: Lanes, reach: Reach, now: float) -> tuple[str, ...]:
         printable(held),
         printable(lanes.link_of(place)),
     )
-
-
-def _told(holder: Identity) -> str:
-    return f"{holder.scope}/{holder.key}" if holder.scope else holder.key
 
 
 def as_json(case: Case, lanes: Lanes, reach: Reach) -> dict[str, Any]:

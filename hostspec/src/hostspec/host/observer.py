@@ -58,7 +58,7 @@ class Observer:
     def _named(self, receipt: Receipt) -> str:
         delivery = receipt.delivery
         where = self._metrics.lanes.name_of(delivery.place)
-        return f"{delivery.operation} to {where} for {delivery.alert.key}"
+        return f"{delivery.operation} to {where} for {delivery.alert}"
 
     def _is_new(self, what: str, receipt: Receipt) -> bool:
         with self._lock:

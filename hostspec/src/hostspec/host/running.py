@@ -12,6 +12,7 @@ from typing import Final
 
 import attrs
 
+from hostspec.delivery.claiming import Claim
 from hostspec.delivery.desk import Backlog
 from hostspec.faults import Fault
 from hostspec.host import configuration, http_table
@@ -19,11 +20,13 @@ from hostspec.host import engine as engines
 from hostspec.host.configuration import Configuration
 from hostspec.host.front import Front, Room, Serving
 from hostspec.host.incidents import Reach, cut_off
+from hostspec.host.lane_log import LaneLog
 from hostspec.host.lanes import Lanes
 from hostspec.host.listener import Listener
 from hostspec.host.metrics import Metrics
 from hostspec.host.observer import Observer
 from hostspec.host.source import ConfigurationError, Source
+from hostspec.outcome import Outcome
 from hostspec.store.errors import StoreError
 
 _log = logging.getLogger("hostspec")
@@ -60,6 +63,7 @@ class Running:
         self._works = works
         self._metrics = Metrics(self._backlog, time.time)
         self._observer = Observer(self._metrics)
+        self._lane_log = LaneLog(lambda: self._metrics.lanes)
         self._reloading = threading.Lock()
         self._retiring: list[threading.Thread] = []
         loaded = self._load()
@@ -118,12 +122,16 @@ class Running:
         _log.warning("stopped before all was answered; the next start takes it up")
         return False
 
+    def _attempted(self, claim: Claim, outcome: Outcome, now: float) -> None:
+        self._metrics.attempted(claim, outcome, now)
+        self._lane_log.attempted(claim, outcome)
+
     def _load(self) -> _Loaded:
         source = Source.read(self._path)
         own = {"alerthost": self._observer}
         loaded = configuration.load(source, ready=self._works, listening=self._listens, own=own)
         table = http_table.read(source)
-        engine = engines.build(source, loaded, watch=self._metrics.attempted)
+        engine = engines.build(source, loaded, watch=self._attempted)
         return _Loaded(source, loaded, Serving(engine, table, Room(engine.desk, table.backlog)))
 
     def _replace(self) -> None:
