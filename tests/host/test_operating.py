@@ -9,11 +9,15 @@ import sys
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from terminal import conversation
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
+from hostspec.host import configuration
+from hostspec.host import engine as engines
 from hostspec.host.ages import age
 from hostspec.host.following import Following
+from hostspec.host.source import Source
 from hostspec.store.errors import StoreError
 from pagerduty_plugin.testing import refusing, reset
 
@@ -72,6 +76,25 @@ def test_deliveries_are_listed_the_newest_first(workspace: Workspace) -> None:
         "1 refused trigger acme/checkout db-1/disk N s 400: no luck",
         "1 refused",
     ]
+
+
+@pytest.mark.parametrize(("table", "kept"), [("", 2), ("[store]\nkeep_days = 1\n", 0)])
+def test_what_is_over_is_kept_as_long_as_the_file_says(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, table: str, kept: int
+) -> None:
+    for status in ("firing", "resolved"):
+        assert send(workspace, line(status=status)).returncode == 0
+    file = workspace.folder / "alerthost.toml"
+    file.write_text(f"{table}{file.read_text()}")
+    monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
+    source = Source.read(file)
+    with engines.opened(source, configuration.load(source)) as engine:
+        with engine.database.begin() as connection:
+            days = 2 * 86_400
+            aged = "UPDATE deliveries SET finished_at = finished_at - :days"
+            connection.execute(sa.text(aged), {"days": days})
+        engine.drain()
+    assert len(listed(workspace, "deliveries")) == kept
 
 
 def test_deliveries_are_given_to_machines(workspace: Workspace) -> None:

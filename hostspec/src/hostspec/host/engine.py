@@ -30,6 +30,7 @@ def build(source: Source, loaded: Configuration, *, watch: Watch | None = None) 
         StoreError: the database cannot be.
     """
     from hostspec.delivery.engine import Engine  # noqa: PLC0415 -- libraries that take their time
+    from hostspec.delivery.keeping import DAY, Patience  # noqa: PLC0415 -- as above
 
     database = store.database_of(source)
     return Engine(
@@ -37,6 +38,7 @@ def build(source: Source, loaded: Configuration, *, watch: Watch | None = None) 
         loaded.plugins,
         loaded.rules,
         installations=loaded.installations,
+        patience=Patience(keep=store.table_of(source).keep_days * DAY),
         watch=watch,
     )
 

@@ -46,6 +46,13 @@ class StoreTable:
         default=None,
         check=reference_fault,
     )
+    keep_days: int = setting(
+        "Kept",
+        help="Days for which what was delivered, given up or resolved is kept.",
+        default=30,
+        minimum=1,
+        maximum=3650,
+    )
 
 
 @attrs.frozen
@@ -98,10 +105,15 @@ def database_of(source: Source) -> Database:
     """
     from hostspec.store.database import Database  # noqa: PLC0415 -- libraries that take their time
 
-    return Database(_table(source).url, source.folder)
+    return Database(table_of(source).url, source.folder)
 
 
-def _table(source: Source) -> StoreTable:
+def table_of(source: Source) -> StoreTable:
+    """Read the table.
+
+    Raises:
+        ConfigurationError: it is wrong.
+    """
     try:
         return structure(StoreTable, source.document.get("store", {}))
     except SettingsError as error:
@@ -116,7 +128,7 @@ def opened(source: Source) -> Iterator[Store]:
         ConfigurationError: the table is wrong.
         StoreError: the database cannot be used.
     """
-    table = _table(source)
+    table = table_of(source)
     from hostspec.store.installations import Installations  # noqa: PLC0415 -- as above
 
     key = beside(table.key, source.folder)
