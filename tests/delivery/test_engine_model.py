@@ -585,6 +585,19 @@ class Story(RuleBasedStateMachine):
         if entry.delivery.operation is Operation.TRIGGER and alert in self.firing and goes_there:
             self.hold(spot, alert)
 
+    @property
+    def never_closed(self) -> set[Spot]:
+        """Where a resolve was set aside, as observers are told."""
+        failed = {OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED}
+        return {
+            spot_of(receipt.delivery.place)
+            for name, receipt in self.observer.told
+            if name == "undelivered"
+            and receipt.delivery.operation is Operation.RESOLVE
+            and receipt.outcome is not None
+            and receipt.outcome.kind in failed
+        }
+
     def forget(self, spot: Spot) -> None:
         self.held.pop(spot, None)
         self.began.pop(spot, None)
@@ -638,8 +651,11 @@ class Story(RuleBasedStateMachine):
         stranded = self.engine.desk.incidents(stranded=True, most=1000)
         lost = {spot for key, spot in self.pagerduty.open if key not in self.keys}
         assert lost <= {spot_of(case.incident.place) for case in stranded}
-        # somebody was notified of the latest episode of each
+        # somebody was notified of the latest episode of each, or is told why not: it joined what
+        # could not be closed
         for spot, began in self.began.items():
+            if spot in self.never_closed:
+                continue
             notified = self.pagerduty.opened.get(spot, 0)
             if self.missed == RECORD:
                 notified = max(notified, self.pagerduty.recorded.get(spot, 0))
