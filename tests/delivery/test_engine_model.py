@@ -357,7 +357,7 @@ class Story(RuleBasedStateMachine):
         if seconds:
             self.wait(min(seconds, 61.0))
         for pause in (0.0, 2.0, *([61.0] if seconds > 61 else [])):
-            self.clock.now += pause
+            self.wait(pause)
             try:
                 self.run(self.other, None)
             except KilledError:
