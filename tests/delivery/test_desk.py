@@ -123,6 +123,19 @@ def test_a_replayed_resolve_closes_what_nobody_holds(world: World) -> None:
     assert world.open == []
 
 
+@pytest.mark.parametrize("over", [False, True])
+def test_a_replayed_acknowledgement_opens_nothing(world: World, *, over: bool) -> None:
+    world.say("disk")
+    world.drain()
+    number = refuse(world, status="acknowledged")
+    if over:
+        world.engine.desk.resolve(1)
+        world.drain()
+
+    assert (world.engine.desk.replay(number) is None) == over
+    assert world.drain() == ([] if over else ["acknowledge disk"])
+
+
 def test_a_replayed_resolve_closes_nothing_that_fires_again(world: World) -> None:
     world.say("disk")
     world.drain()

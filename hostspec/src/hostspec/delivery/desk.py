@@ -359,9 +359,9 @@ class Desk:
             message = f"the delivery {number} was not given up: it is {row.state}"
             raise DeskError(message)
         delivery = ledger.delivery_of(row)
-        if as_is or delivery.operation is Operation.RESOLVE:
-            # what records a problem that is over closes nothing, and is wanted all the same
-            if not (as_is or delivery.over or _is_to_be_closed(connection, delivery)):
+        if as_is or delivery.operation is not Operation.TRIGGER:
+            # what records a problem that is over follows nothing up, and is wanted all the same
+            if not (as_is or delivery.over or _is_of_use(connection, delivery)):
                 ledger.finish(connection, number, DeliveryState.DROPPED, now, reason=_OVER)
                 return None
             if delivery.place.action not in self._plugins.actions:
@@ -569,6 +569,11 @@ def _incident(connection: sa.Connection, number: int) -> sa.Row[Any] | None:
     return row
 
 
-def _is_to_be_closed(connection: sa.Connection, delivery: Delivery) -> bool:
+def _is_of_use(connection: sa.Connection, delivery: Delivery) -> bool:
+    """Say whether an incident is there that a follow-up speaks of, and its alerts agree."""
     found = ledger.incident_at(connection, delivery.place)
-    return bool(found and found.episode.is_to_be_closed and not found.incident.holders)
+    if found is None:
+        return False
+    if delivery.operation is Operation.RESOLVE:
+        return found.episode.is_to_be_closed and not found.incident.holders
+    return delivery.alert in found.incident.holders
