@@ -298,9 +298,8 @@ def test_a_trigger_that_arrives_late_while_it_fires_is_in_doubt(world: World) ->
     assert world.later(61) == ["resolve disk"]
 
 
-def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_followed_up_there(
-    world: World,
-) -> None:
+def arrive_when_all_is_over(world: World) -> None:
+    """Let a trigger arrive that was made once more, resolved, and resolved once more meanwhile."""
     world.say("disk")
     claim = claimed(world)
     for status in ("firing", "resolved"):
@@ -309,6 +308,12 @@ def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_followed_up_the
     world.later(61)
 
     late(world, claim, Outcome(OutcomeKind.DELIVERED, handle=OLD))
+
+
+def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_followed_up_there(
+    world: World,
+) -> None:
+    arrive_when_all_is_over(world)
 
     assert world.later(61) == ["resolve disk"]
     assert world.page.sent[-1].handle == OLD
@@ -317,14 +322,7 @@ def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_followed_up_the
 def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_stranded_where_its_key_is_gone(
     world: World,
 ) -> None:
-    world.say("disk")
-    claim = claimed(world)
-    for status in ("firing", "resolved"):
-        world.say("disk", status)
-        world.drain()
-    world.later(61)
-
-    late(world, claim, Outcome(OutcomeKind.DELIVERED, handle=OLD))
+    arrive_when_all_is_over(world)
     world.page.can_follow_up = lambda incident, _: incident.handle != OLD  # type: ignore[method-assign]
 
     assert world.later(61) == []
