@@ -514,7 +514,6 @@ class Story(RuleBasedStateMachine):
             self.arrive()  # nothing stays on its way for longer than an attempt may take
         self.clock.now += seconds
 
-    @precondition(lambda self: self.late)
     @rule()
     def arrive(self) -> None:
         self.moment += 1
