@@ -86,7 +86,7 @@ class Page(Action[Paging, Account]):
     provider = "sound"
     settings = Paging
     capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
-    timeout: float | None = 0.5
+    timeout: float | None = 2.0
 
     def plan(self, alert, settings, installation, *, rule=""):
         text = f"{alert.summary[:100]} {alert.key[:100]}"
