@@ -55,6 +55,8 @@ class Pager(Action[Any, Any]):
                 return (attrs.evolve(opening, notes=("reworded",)), noted)
             case "break":
                 raise RuntimeError("a secret")
+            case "babble":
+                return ("a secret",)  # type: ignore[return-value]
         return ()
 
 
@@ -369,6 +371,13 @@ def test_an_action_that_fails_is_taken_to_notify_and_its_failure_is_noted_withou
     (note,) = line.kept[0].delivery.notes
     assert note.startswith("the action pager.page failed: RuntimeError at test_line.py:")
     assert "secret" not in note
+
+
+def test_an_action_that_answers_nonsense_is_taken_to_notify_and_that_is_noted() -> None:
+    line = reduce(line_of((T, R)), Episode(), Pager("babble"))
+    assert told(line.kept) == [(T, 0), (R, 1)]
+    (note,) = line.kept[0].delivery.notes
+    assert note == "the action pager.page answered what is no delivery"
 
 
 def test_what_is_sent_in_other_words_is_a_new_row_and_the_old_one_is_collapsed() -> None:
