@@ -218,9 +218,10 @@ def fill(database: Database, count: int, destination: str) -> None:
             "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
             " INSERT INTO incidents (lane_id, action, installation, destination, correlation_key,"
             " active, state, severity, rules, follow_ups, may_be_open, told, in_doubt, stranded,"
-            " opened_at, changed_at, version) SELECT ?, 'instant.send', 'account', ?, 'w' || n,"
-            " 1, 'resolved', 'error', '[]', '[]', 0, 0, 0, 0, ?, ?, 0 FROM n",
-            (count, lane, destination, now, now),
+            " opened_at, changed_at, version, digest) SELECT ?, 'instant.send', 'account', ?,"
+            " 'w' || n, 1, 'resolved', 'error', '[]', '[]', 0, 0, 0, 0, ?, ?, 0,"
+            " ? || n FROM n",
+            (count, lane, destination, now, now, destination),
         )
         connection.exec_driver_sql(
             "INSERT INTO deliveries (uid, incident_id, lane_id, statement_id, operation, severity,"

@@ -570,6 +570,11 @@ class Limitless(Page):
         return [Limit("", 0, 0)]
 
 
+class LimitedByNothing(Page):
+    def limits(self, delivery, installation, handle=None):
+        return [("sound", 10, 60)]
+
+
 class LimitlessAfterwards(Page):
     def limits(self, delivery, installation, handle=None):
         return [Limit("", 0, 0)] if delivery.operation is not Operation.TRIGGER else []
@@ -968,6 +973,7 @@ BROKEN = [
     ("threads", broken(action=Busy), "raised RuntimeError"),
     ("promise", broken(action=Promising), "promise what the first send returns"),
     ("limits", broken(action=Limitless), "name the budget"),
+    ("limits", broken(action=LimitedByNothing), "it is a Limit"),
     ("limits", broken(action=LimitlessAfterwards), "name the budget"),
     ("limits", broken(action=LimitedTwice), "needs two names"),
     ("canary", broken(canary="zyxwv98765", secret=lambda *_: "0zyxwv987650"), "12 characters"),

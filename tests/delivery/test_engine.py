@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from engines import EITHER, START, World, deliver
@@ -51,6 +52,17 @@ def test_a_statement_is_taken_once(world: World) -> None:
         assert world.engine.accept(Alert("disk"), statement_id="mine") == "mine"
 
     assert world.drain() == ["trigger disk"]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "a NUL \0", "half of a pair \ud800", 7])
+def test_a_statement_whose_name_not_every_database_holds_is_refused(
+    world: World, name: Any
+) -> None:
+    told = r"^statement ids that cannot be: .*; right is a text of 1 to 255 characters, without "
+    with pytest.raises(ValueError, match=told) as raised:
+        world.engine.accept_many([Alert("a"), Alert("b")], statement_ids=["x" * 255, name])
+    assert len(str(raised.value)) < 200
+    assert world.drain() == []
 
 
 def test_many_are_accepted_all_or_none(world: World) -> None:

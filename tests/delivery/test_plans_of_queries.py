@@ -20,12 +20,12 @@ HOT = {
     "urgent head": (claiming._URGENT_HEAD, "ix_deliveries_urgent_head"),
     "flying": (takeover._HELD, "ix_deliveries_flying"),
     "line": (ledger._LINE, "ix_deliveries_line"),
-    "held by": (ledger._held_by(Identity("", "disk")), "ix_holders_scope_key"),
+    "held by": (ledger._held_by(Identity("", "disk")), "ix_holders_digest"),
     "incident at": (
         sa.select(incidents).where(
-            incidents.c.active, *ledger._is_at(Place("pager.page", "acme", "all", "disk"))
+            incidents.c.active, ledger._is_at(Place("pager.page", "acme", "all", "disk"))
         ),
-        "uq_incidents_place",
+        "uq_incidents_digest",
     ),
     "backlog of statements": (desk._UNPLANNED, "ix_statements_unplanned"),
     "backlog of deliveries": (desk._WAITING, "ix_deliveries_state"),

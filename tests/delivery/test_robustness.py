@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +16,12 @@ from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind
 from hostspec.delivery import claiming, inbox, ledger, planner, presence, settling, takeover
-from hostspec.store.errors import StoreError
+from hostspec.store.errors import StoreError, UnstorableError
 
 pytestmark = EITHER
+
+LONG = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(200))
+"""Longer than an index of PostgreSQL takes, however it is packed."""
 
 OLD, NEW = {"key": "old"}, {"key": "new"}
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
@@ -107,6 +112,88 @@ def test_an_action_that_answers_nonsense_of_what_was_missed_blocks_nobody(
     assert "resolve disk" in sent
     assert ("trigger disk" in sent) == (answer == "what is no delivery")
     assert ("waiting" in world.states) == (answer == "an action that is gone")
+
+
+@pytest.mark.parametrize("scope", ["", LONG])
+def test_a_key_of_any_length_is_that_of_its_problem(world: World, scope: str) -> None:
+    world.say(LONG, scope=scope)
+    world.say(f"{LONG}, another", scope=scope)
+    assert world.drain() == [f"trigger {LONG}", f"trigger {LONG}, another"]
+    assert world.open == [LONG, f"{LONG}, another"]
+
+    world.say(LONG, "resolved", scope=scope)
+    assert world.drain() == [f"resolve {LONG}"]
+    world.say(LONG, scope=scope)
+    assert world.drain() == [f"trigger {LONG}"]
+
+
+def test_a_destination_that_no_index_takes_blocks_nobody(world: World) -> None:
+    good = world.page.plan
+
+    def plan(alert: Alert, *arguments: Any, **named: Any) -> Any:
+        (delivery,) = good(alert, *arguments, **named)
+        place = attrs.evolve(delivery.place, destination=LONG)
+        return [attrs.evolve(delivery, place=place) if alert.key == "far" else delivery]
+
+    world.page.plan = plan  # type: ignore[method-assign]
+    far = world.say("far")
+    world.say("near")
+    (fate,) = world.engine.desk.fates([far])
+    held = world.database.file is not None
+
+    assert world.drain() == (["trigger far", "trigger near"] if held else ["trigger near"])
+    (fate,) = world.engine.desk.fates([far])
+    assert fate.note
+    assert [each.partition("Error")[0] for each in fate.note.failures] == (
+        [] if held else ["could not be planned: Unstorable"]
+    )
+
+
+def test_what_came_of_an_attempt_and_cannot_be_written_blocks_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise UnstorableError("too long")
+
+    world.say("disk")
+    with monkeypatch.context() as patched:
+        patched.setattr(settling, "settle", fail)
+        with pytest.raises(UnstorableError, match="too long"):
+            world.drain()
+    world.say("cpu")
+
+    sent = [*world.drain(), *world.settle(120, step=10)]
+    assert sorted(sent) == ["trigger cpu", "trigger disk"]  # nobody knows whether it arrived
+    assert world.states == ["delivered", "delivered"]
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        Limit("", 1, 60.0),
+        Limit(LONG, 1, 60.0),
+        Limit("a NUL \0", 1, 60.0),
+        Limit("none", 0, 60.0),
+        Limit("no time", 1, 0.0),
+        Limit("for ever", 1, math.inf),
+        Limit("no number", 1, math.nan),
+        Limit(None, 1, 60.0),  # type: ignore[arg-type]
+        Limit("text", "1", 60.0),  # type: ignore[arg-type]
+        Limit("text", 1, "60"),  # type: ignore[arg-type]
+        "no limit",
+    ],
+)
+def test_a_limit_that_nobody_can_count_by_blocks_nobody(
+    world: World, caplog: pytest.LogCaptureFixture, limit: Any
+) -> None:
+    sound = Limit("sound", 1, 60.0)
+    world.page.limits = lambda *_: [limit, sound]  # type: ignore[method-assign]
+    for key in ("disk", "cpu"):
+        world.say(key, severity="info")
+
+    assert world.drain() == ["trigger disk"]
+    assert world.later(61) == ["trigger cpu"]
+    assert "the action pager.page gives limits that nobody can count by" in caplog.text
 
 
 def test_a_plan_that_cannot_be_written_blocks_nobody(world: World) -> None:

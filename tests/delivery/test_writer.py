@@ -18,7 +18,10 @@ from hostspec.delivery.writer import Writer
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
 
-INSERT = sa.text("INSERT INTO alerts (scope, key, status, seen_at) VALUES ('', :name, 'firing', 0)")
+INSERT = sa.text(
+    "INSERT INTO alerts (scope, key, digest, status, seen_at)"
+    " VALUES ('', :name, :name, 'firing', 0)"
+)
 
 
 def insert(name: str) -> Callable[[sa.Connection], str]:

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from hostspec.store.database import CONNECTIONS, Database
-from hostspec.store.errors import StoreError
+from hostspec.store.errors import StoreError, UnstorableError
 from hostspec.store.tables import installations
 
 PASSWORD = "p4ssw0rd-0123456789"
@@ -443,6 +443,22 @@ def test_a_table_that_another_program_locks_is_told(url: str, database: Database
         other.execute("LOCK TABLE installations")
         with pytest.raises(StoreError, match="is locked: another program has been writing to it"):
             add(database, "late")
+
+
+@pytest.mark.parametrize(
+    ("url", "value"),
+    [
+        ("sqlite", "zeroblob(2000000000)"),
+        ("postgresql", "chr(0)"),
+        ("postgresql", "CAST('x' AS integer)"),
+    ],
+    indirect=["url"],
+)
+def test_what_a_database_cannot_hold_is_told(database: Database, value: str) -> None:
+    told = "cannot hold what was to be written"
+    with pytest.raises(UnstorableError, match=told), database.begin() as connection:
+        connection.execute(sa.text(f"SELECT {value}"))
+    add(database)
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeGuard, TypeVar
 
 import attrs
 
 from hostspec.alert import Alert
 from hostspec.faults import Fault
 from hostspec.incident import Delivery, Handle, Incident, Suppression
-from hostspec.normalise import Json
+from hostspec.normalise import Json, clean_text
 from hostspec.outcome import Outcome, SendContext
 from hostspec.provider import Destination, Installation
 
@@ -19,6 +20,9 @@ A = TypeVar("A")
 """The attrs class of an action's settings."""
 I = TypeVar("I")  # noqa: E741 -- I for installation
 """The attrs class of the settings of the installations it sends through."""
+
+LONGEST_BUDGET: Final = 255
+"""Characters of the name of a budget, at the most."""
 
 
 @attrs.frozen
@@ -47,7 +51,8 @@ class Limit:
     """How much a provider takes.
 
     Attributes:
-        budget: names what is counted together, whoever else counts there; without secrets.
+        budget: names what is counted together, whoever else counts there, in at most 255
+            characters; without secrets.
         count: how many messages.
         window: in how many seconds.
     """
@@ -55,6 +60,22 @@ class Limit:
     budget: str
     count: int
     window: float
+
+
+def is_limit(limit: object) -> TypeGuard[Limit]:
+    """Say whether a plugin gave what a host can count by, whatever its types promise."""
+    if not isinstance(limit, Limit):
+        return False
+    budget, count, window = attrs.astuple(limit)
+    return (
+        isinstance(budget, str)
+        and 0 < len(budget) <= LONGEST_BUDGET
+        and clean_text(budget) == budget
+        and isinstance(count, int)
+        and count > 0
+        and isinstance(window, int | float)
+        and 0 < window < math.inf
+    )
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ from typing import Any, Final, Self, TypeAlias
 import attrs
 import sqlalchemy as sa
 
-from hostspec.action import AnyAction, Limit
+from hostspec.action import AnyAction, Limit, is_limit
 from hostspec.alert import Alert
 from hostspec.delivery import (
     claiming,
@@ -41,7 +41,7 @@ from hostspec.kernel.rules import Rule
 from hostspec.outcome import Outcome, OutcomeKind, SendContext
 from hostspec.provider import Installation
 from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
+from hostspec.store.errors import StoreError, UnstorableError
 
 _log = logging.getLogger("hostspec")
 
@@ -183,9 +183,11 @@ class Engine:
             the statements' ids.
 
         Raises:
+            ValueError: a name is no text that every database takes, of 1 to 255 characters.
             StoreError: the database cannot be written; nothing was accepted.
         """
         ids = tuple(statement_ids or (inbox.new_id() for _ in alerts))
+        inbox.check_ids(ids)
         rows = inbox.rows_of(zip(ids, alerts, strict=True), self._clock())
         if connection is not None:
             inbox.accept(connection, rows)
@@ -715,6 +717,8 @@ class Engine:
                 return
             try:
                 self._writer.run(work)
+            except UnstorableError:
+                raise  # the next one may fare better; this one is taken over when its lease ends
             except StoreError:
                 self._unsettled.appendleft((claim, work))
                 raise
@@ -733,6 +737,10 @@ def _promised(action: AnyAction, claim: Claim, installation: Installation[Any]) 
 def _limits(action: AnyAction, claim: Claim, installation: Installation[Any]) -> tuple[Limit, ...]:
     handle = claim.incident.incident.handle
     try:
-        return tuple(action.limits(claim.delivery, installation, handle))
+        limits = tuple(action.limits(claim.delivery, installation, handle))
     except Exception:  # noqa: BLE001 -- what cannot be read is told by the attempt
         return ()
+    sound = tuple(filter(is_limit, limits))
+    if sound != limits:
+        _log.error("the action %s gives limits that nobody can count by", action.name)
+    return sound

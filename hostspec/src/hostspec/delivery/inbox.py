@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -13,9 +14,13 @@ import sqlalchemy as sa
 from hostspec.alert import Alert
 from hostspec.delivery import sharing
 from hostspec.incident import Suppression
+from hostspec.normalise import clean_text
 from hostspec.parts import Identity
 from hostspec.store.tables import statements
 from hostspec.values import from_json, to_json
+
+LONGEST_ID: Final = 255
+"""Characters of a statement's id, at the most: PostgreSQL's indexes take no longer ones."""
 
 _ACCEPT: Final = sa.text(
     "INSERT INTO statements (statement_id, scope, key, body, accepted_at, replays)"
@@ -89,6 +94,25 @@ class Statement:
 def new_id() -> str:
     """Make the id of a statement that came without one."""
     return uuid.uuid4().hex
+
+
+def check_ids(statement_ids: Iterable[object]) -> None:
+    """Refuse names of statements that not every database can hold.
+
+    Raises:
+        ValueError: says which, and what would be right.
+    """
+    wrong = ", ".join(reprlib.repr(each) for each in statement_ids if not _is_id(each))
+    if wrong:
+        message = (
+            f"statement ids that cannot be: {wrong}; right is a text of 1 to {LONGEST_ID}"
+            " characters, without NUL or half of a surrogate pair"
+        )
+        raise ValueError(message)
+
+
+def _is_id(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= LONGEST_ID and clean_text(name) == name
 
 
 def rows_of(alerts: Iterable[tuple[str, Alert]], accepted_at: float) -> Sequence[Row]:

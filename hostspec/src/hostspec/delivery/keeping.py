@@ -133,9 +133,5 @@ _ENDED: Final = sa.select(incidents.c.id).where(
     ~incidents.c.active, incidents.c.changed_at < _BEFORE, ~_WAITS
 )
 _PLANNED: Final = sa.select(statements.c.id).where(statements.c.planned_at < _BEFORE)
-_HOLDS: Final = (
-    sa.select(holders.c.incident_id)
-    .where(holders.c.scope == alerts.c.scope, holders.c.key == alerts.c.key)
-    .exists()
-)
+_HOLDS: Final = sa.select(holders.c.incident_id).where(holders.c.digest == alerts.c.digest).exists()
 _QUIET: Final = sa.select(alerts.c.id).where(alerts.c.seen_at < _BEFORE, ~_HOLDS)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 
+from hostspec.delivery.digest import digest
 from hostspec.delivery.line import HEAD_START, Waiting
 from hostspec.delivery.verdict import DeliveryState, Episode
 from hostspec.incident import Delivery, Handle, Incident, IncidentState, Operation, Place
@@ -50,7 +51,7 @@ class StoredIncident:
 
 def incident_at(connection: sa.Connection, place: Place) -> StoredIncident | None:
     """Give the incident at a place, where one is not over."""
-    return _one(connection, incidents.c.active, *_is_at(place))
+    return _one(connection, incidents.c.active, _is_at(place))
 
 
 def incident(connection: sa.Connection, number: int) -> StoredIncident | None:
@@ -65,11 +66,8 @@ def held_by(connection: sa.Connection, alert: Identity) -> tuple[StoredIncident,
 
 
 def _held_by(alert: Identity) -> sa.Select[Any]:
-    return (
-        sa.select(incidents)
-        .join(holders, holders.c.incident_id == incidents.c.id)
-        .where(_is_holder(alert), incidents.c.active)
-    )
+    held = sa.select(holders.c.incident_id).where(_is_holder(alert))
+    return sa.select(incidents).where(incidents.c.id.in_(held), incidents.c.active)
 
 
 def open_incident(
@@ -79,6 +77,7 @@ def open_incident(
     place = delivery.place
     values = {
         **attrs.asdict(place),
+        "digest": digest(place),
         "lane_id": lane_of(connection, place),
         "active": True,
         "state": IncidentState.RESOLVED,
@@ -97,8 +96,7 @@ def open_incident(
     }
     made = connection.execute(_NEW_INCIDENT, values)
     number = made.inserted_primary_key[0] if made.inserted_primary_key else 0
-    holder = {"incident_id": number, **attrs.asdict(delivery.alert), "number": 0}
-    connection.execute(_NEW_HOLDER, holder)
+    _add_holder(connection, number, delivery.alert, 0)
     incident = Incident(
         place=place,
         state=IncidentState.RESOLVED,
@@ -148,9 +146,13 @@ def hold(connection: sa.Connection, number: int, alert: Identity, now: float) ->
         last = sa.select(sa.func.max(holders.c.number)).where(holders.c.incident_id == number)
         after = connection.execute(last).scalar()
         place = 0 if after is None else after + 1
-        holder = {"incident_id": number, **attrs.asdict(alert), "number": place}
-        connection.execute(_NEW_HOLDER, holder)
+        _add_holder(connection, number, alert, place)
         update_incident(connection, number, now)
+
+
+def _add_holder(connection: sa.Connection, number: int, alert: Identity, place: int) -> None:
+    name = {"digest": digest(alert), **attrs.asdict(alert)}
+    connection.execute(_NEW_HOLDER, {"incident_id": number, "number": place, **name})
 
 
 def release(connection: sa.Connection, number: int, alert: Identity, now: float) -> None:
@@ -397,12 +399,12 @@ _NEW_LANE: Final = sa.text(
 )
 
 
-def _is_at(place: Place) -> tuple[sa.ColumnElement[bool], ...]:
-    return tuple(incidents.c[name] == value for name, value in attrs.asdict(place).items())
+def _is_at(place: Place) -> sa.ColumnElement[bool]:
+    return incidents.c.digest == digest(place)
 
 
 def _is_holder(alert: Identity) -> sa.ColumnElement[bool]:
-    return sa.and_(holders.c.scope == alert.scope, holders.c.key == alert.key)
+    return holders.c.digest == digest(alert)
 
 
 def _one(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> StoredIncident | None:

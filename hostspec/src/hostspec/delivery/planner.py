@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from hostspec.alert import Alert
 from hostspec.delivery import inbox, ledger, lineup, sharing
+from hostspec.delivery.digest import digest
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.writer import Writer
 from hostspec.incident import Incident, Place
@@ -22,7 +23,7 @@ from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
 from hostspec.parts import Identity, Status
 from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
+from hostspec.store.errors import StoreError, UnstorableError
 from hostspec.store.tables import UtcTime, alerts
 
 _log = logging.getLogger("hostspec.planning")
@@ -76,9 +77,9 @@ class Planner:
     def _keep(self, made: Sequence[_Made], now: float) -> int:
         try:
             return self._writer.run(lambda writing: self._write(writing, made, now))
-        except StoreError:
-            raise
-        except Exception:  # noqa: BLE001 -- found below
+        except Exception as error:
+            if _is_of_the_store(error):
+                raise
             # one of them cannot be written, and costs none of the others
             return sum(self._alone(each, now) for each in made)
 
@@ -95,10 +96,10 @@ class Planner:
     def _alone(self, made: _Made, now: float) -> bool:
         try:
             return bool(self._writer.run(lambda writing: self._write(writing, [made], now)))
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 -- whatever a plugin put into a delivery
-            failed = _failed(made.statement, error)
+        except Exception as error:
+            if _is_of_the_store(error):
+                raise
+            failed = _failed(made.statement, error)  # whatever a plugin put into a delivery
         return bool(self._writer.run(lambda writing: self._write(writing, [failed], now)))
 
     def _planned(self, connection: sa.Connection, statement: inbox.Statement) -> _Made:
@@ -247,6 +248,11 @@ def _until_one_comes_again(found: Iterable[inbox.Statement]) -> Iterator[inbox.S
         yield statement
 
 
+def _is_of_the_store(error: Exception) -> bool:
+    """Say whether the database itself fails, and not on what was to be written."""
+    return isinstance(error, StoreError) and not isinstance(error, UnstorableError)
+
+
 def _failed(statement: inbox.Statement, error: Exception) -> _Made:
     failure = f"could not be planned: {told(error)}"
     _log.error("alert %s: %s", statement.identity.key, failure)
@@ -277,7 +283,7 @@ def _only(plan: Plan, place: Place | None) -> Plan:
 
 def _known(connection: sa.Connection, alert: Identity) -> sa.Row[Any] | None:
     """Give what an alert said last."""
-    which = sa.select(alerts).where(alerts.c.scope == alert.scope, alerts.c.key == alert.key)
+    which = sa.select(alerts).where(alerts.c.digest == digest(alert))
     return connection.execute(which).first()
 
 
@@ -286,6 +292,7 @@ def _remember(connection: sa.Connection, alert: Alert, now: float) -> None:
     connection.execute(
         _REMEMBER,
         {
+            "digest": digest(alert.identity),
             "scope": alert.scope,
             "key": alert.key,
             "status": alert.status,
@@ -296,9 +303,9 @@ def _remember(connection: sa.Connection, alert: Alert, now: float) -> None:
 
 
 _REMEMBER: Final = sa.text(
-    "INSERT INTO alerts (scope, key, status, updated_at, seen_at)"
-    " VALUES (:scope, :key, :status, :updated_at, :now)"
-    " ON CONFLICT (scope, key) DO UPDATE SET status ="
+    "INSERT INTO alerts (digest, scope, key, status, updated_at, seen_at)"
+    " VALUES (:digest, :scope, :key, :status, :updated_at, :now)"
+    " ON CONFLICT (digest) DO UPDATE SET status ="
     " CASE WHEN alerts.status = 'resolved' AND excluded.status = 'acknowledged'"
     " THEN alerts.status ELSE excluded.status END,"
     " updated_at = coalesce(excluded.updated_at, alerts.updated_at), seen_at = excluded.seen_at"

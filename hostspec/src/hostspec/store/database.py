@@ -21,7 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from hostspec.store.errors import StoreError
+from hostspec.store.errors import StoreError, UnstorableError
 from hostspec.store.tables import metadata
 
 VERSION_TABLE: Final = "hostspec_version"
@@ -244,22 +244,30 @@ class Database:
             message = f"{self.name} is busy: each of its {CONNECTIONS} connections is in use"
             raise StoreError(message) from None
         except DBAPIError as error:
-            message = f"{self.name} {self._reason(error.orig)}"
-            raise StoreError(message) from error
-
-    def _reason(self, error: BaseException | None) -> str:
-        if isinstance(error, sqlite3.Error):
-            codes, code = _SQLITE, getattr(error, "sqlite_errorname", "")
-        else:
-            codes, code = _POSTGRESQL, getattr(error, "sqlstate", None) or ""
-        for start, reason in codes.items():
-            if code.startswith(start):
-                return reason
-        told = str(error).strip().partition("\n")[0]
-        return f"cannot be used: {told}"
+            code = _code(error.orig)
+            kind = UnstorableError if code.startswith(_UNSTORABLE) else StoreError
+            message = f"{self.name} {_reason(error.orig, code)}"
+            raise kind(message) from error
 
 
-_SQLITE: Final = {
+def _code(error: BaseException | None) -> str:
+    """Give SQLite's name for an error, or the SQLSTATE of PostgreSQL's; nothing for others."""
+    return getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or ""
+
+
+def _reason(error: BaseException | None, code: str) -> str:
+    for start, reason in _REASONS.items():
+        if code.startswith(start):
+            return reason
+    told = str(error).strip().partition("\n")[0]
+    return f"cannot be used: {told}"
+
+
+_UNSTORABLE: Final = ("22", "54", "SQLITE_TOOBIG")
+"""How the codes begin of what one row is to blame for: of SQLSTATE the classes "data exception"
+and "program limit exceeded" (PostgreSQL's documentation, appendix A)."""
+
+_REASONS: Final = {
     "SQLITE_READONLY": f"is read-only; {_RIGHTS}",
     "SQLITE_CANTOPEN": f"cannot be opened; {_RIGHTS}",
     "SQLITE_PERM": f"cannot be opened; {_RIGHTS}",
@@ -268,17 +276,16 @@ _SQLITE: Final = {
     "SQLITE_FULL": "cannot grow: the disk is full; nothing was changed",
     "SQLITE_IOERR": "cannot be read or written: the disk fails or is full; nothing was changed",
     "SQLITE_CORRUPT": "is damaged; put back a backup of it",
+    "SQLITE_TOOBIG": "cannot hold what was to be written: it is too long",
     "SQLITE_NOTADB": "is no SQLite database; name another file as [store] url",
-}
-"""What to tell a person, by the beginning of SQLite's name for the error."""
-
-_POSTGRESQL: Final = {
+    "22": "cannot hold what was to be written",
     "25006": "is read-only; name the primary server as [store] url",
     "42501": "refuses its tables to this user; grant it the right to make and write them",
     "53100": "cannot grow: the server's disk is full; nothing was changed",
+    "54": "cannot hold what was to be written: it is too long",
     "55P03": "is locked: another program has been writing to it; try again",
 }
-"""The same, by SQLSTATE."""
+"""What to tell a person, by the beginning of an error's code."""
 
 
 def _parse(url: str) -> sa.URL:

@@ -8,3 +8,7 @@ class StoreError(Exception):
 
     It holds no secret: not a URL's password, not what a key unseals.
     """
+
+
+class UnstorableError(StoreError):
+    """What was to be written is not what this database can hold; nothing else is wrong with it."""

@@ -65,6 +65,9 @@ Moment: Final = sa.Double
 Number: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """The number of what comes without end; in SQLite every integer is as large."""
 
+Digest: Final = sa.String(32)
+"""What stands for a place or an alert in an index: the two may be of any length."""
+
 statements: Final = sa.Table(
     "statements",
     metadata,
@@ -101,7 +104,7 @@ alerts: Final = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("updated_at", UtcTime),
     sa.Column("seen_at", Moment, nullable=False),
-    sa.UniqueConstraint("scope", "key"),
+    sa.Column("digest", Digest, nullable=False, unique=True),
 )
 sa.Index("ix_alerts_seen_at", alerts.c.seen_at)
 
@@ -150,14 +153,12 @@ incidents: Final = sa.Table(
     sa.Column("changed_at", Moment, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("budgets", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("digest", Digest, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 sa.Index(
-    "uq_incidents_place",
-    incidents.c.action,
-    incidents.c.installation,
-    incidents.c.destination,
-    incidents.c.correlation_key,
+    "uq_incidents_digest",
+    incidents.c.digest,
     unique=True,
     sqlite_where=incidents.c.active,
     postgresql_where=incidents.c.active,
@@ -173,11 +174,12 @@ holders: Final = sa.Table(
         sa.ForeignKey("incidents.id", ondelete="CASCADE"),
         primary_key=True,
     ),
-    sa.Column("scope", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("digest", Digest, primary_key=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
 )
-sa.Index("ix_holders_scope_key", holders.c.scope, holders.c.key)
+sa.Index("ix_holders_digest", holders.c.digest)
 
 deliveries: Final = sa.Table(
     "deliveries",

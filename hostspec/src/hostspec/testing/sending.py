@@ -7,6 +7,7 @@ import threading
 from collections.abc import Collection
 from typing import Final, cast
 
+from hostspec.action import LONGEST_BUDGET, is_limit
 from hostspec.incident import Delivery, Handle, frozen_handle
 from hostspec.outcome import Outcome, OutcomeKind
 from hostspec.parts import Status
@@ -200,8 +201,9 @@ def _require_limits(connected: UnderTest, delivery: Delivery, handle: Handle | N
     limits = connected.action.limits(delivery, connected.installation, handle)
     for limit in limits:
         require(
-            limit.budget and limit.count > 0 and limit.window > 0,
-            f"limits() gives {limit}; name the budget, and let count and window be above 0",
+            is_limit(limit),
+            f"limits() gives {limit}; it is a Limit: name the budget, in at most {LONGEST_BUDGET} "
+            "characters, and let count and window be above 0",
         )
     budgets = [limit.budget for limit in limits]
     require(
