@@ -130,4 +130,12 @@ def test_a_provider_finds_every_secret_that_cannot_be_read(
 def test_which_outcomes_may_have_arrived(kind: OutcomeKind, *, may: bool) -> None:
     assert kind.may_have_arrived is may
     assert Outcome(kind).delivered is (kind is OutcomeKind.DELIVERED)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [(30, 30.0), (0.5, 0.5), ("30", 30.0), (None, None), ("soon", None), ([30], None)],
+)
+def test_retry_after_is_a_number_whatever_a_plugin_gave(given: Any, seconds: float | None) -> None:
+    assert Outcome(OutcomeKind.THROTTLED, retry_after=given).retry_after == seconds
     assert len(OutcomeKind) == 7

@@ -57,6 +57,8 @@ class Pager(Action[Any, Any]):
                 raise RuntimeError("a secret")
             case "babble":
                 return ("a secret",)  # type: ignore[return-value]
+            case "garble":
+                return (attrs.evolve(opening, follow_ups=("a secret",)),)  # type: ignore[arg-type]
         return ()
 
 
@@ -364,12 +366,16 @@ def test_what_may_be_open_is_closed_though_nobody_is_to_be_notified(
     assert told(line.kept) == ([(R, 2)] if doubt else [])
 
 
-def test_an_action_that_fails_is_taken_to_notify_and_its_failure_is_noted_without_its_words() -> (
-    None
-):
-    line = reduce(line_of((T, R)), Episode(), Pager("break"))
+@pytest.mark.parametrize(
+    ("policy", "failure"),
+    [("break", "RuntimeError at test_line.py:"), ("garble", "ClassValidationError at ")],
+)
+def test_an_action_that_fails_is_taken_to_notify_and_its_failure_is_noted_without_its_words(
+    policy: str, failure: str
+) -> None:
+    line = reduce(line_of((T, R)), Episode(), Pager(policy))
     (note,) = line.kept[0].delivery.notes
-    assert note.startswith("the action pager.page failed: RuntimeError at test_line.py:")
+    assert note.startswith(f"the action pager.page failed: {failure}")
     assert "secret" not in note
 
 

@@ -127,6 +127,40 @@ def test_a_key_of_any_length_is_that_of_its_problem(world: World, scope: str) ->
     assert world.drain() == [f"trigger {LONG}"]
 
 
+@pytest.mark.parametrize(
+    "garbled",
+    [{"follow_ups": ("none",)}, {"message": {"a": object()}}, {"repairs": ("none",)}],
+    ids="".join,
+)
+def test_a_delivery_that_could_not_be_read_again_blocks_nobody(
+    world: World, garbled: dict[str, Any]
+) -> None:
+    good = world.page.plan
+
+    def plan(alert: Alert, *arguments: Any, **named: Any) -> Any:
+        (delivery,) = good(alert, *arguments, **named)
+        return [attrs.evolve(delivery, **garbled) if alert.key == "bad" else delivery]
+
+    world.page.plan = plan  # type: ignore[method-assign]
+    bad = world.say("bad")
+    world.say("good")
+
+    assert world.drain() == ["trigger good"]
+    (fate,) = world.engine.desk.fates([bad])
+    assert fate.note
+    assert fate.note.failures[0].startswith("could not be planned: ")
+
+
+@pytest.mark.parametrize("seconds", ["soon", [20], 10**400])
+def test_a_pause_that_is_no_number_blocks_nobody(world: World, seconds: Any) -> None:
+    world.fail(Outcome(OutcomeKind.THROTTLED, retry_after=seconds))
+    world.say("disk")
+
+    assert world.drain() == ["trigger disk"]
+    assert world.later(120) == ["trigger disk"]
+    assert world.states == ["delivered"]
+
+
 def test_a_destination_that_no_index_takes_blocks_nobody(world: World) -> None:
     good = world.page.plan
 
@@ -138,7 +172,6 @@ def test_a_destination_that_no_index_takes_blocks_nobody(world: World) -> None:
     world.page.plan = plan  # type: ignore[method-assign]
     far = world.say("far")
     world.say("near")
-    (fate,) = world.engine.desk.fates([far])
     held = world.database.file is not None
 
     assert world.drain() == (["trigger far", "trigger near"] if held else ["trigger near"])
@@ -174,6 +207,7 @@ def test_what_came_of_an_attempt_and_cannot_be_written_blocks_nobody(
         Limit(LONG, 1, 60.0),
         Limit("a NUL \0", 1, 60.0),
         Limit("none", 0, 60.0),
+        Limit("endless", 10**30, 60.0),
         Limit("no time", 1, 0.0),
         Limit("for ever", 1, math.inf),
         Limit("no number", 1, math.nan),

@@ -24,6 +24,9 @@ I = TypeVar("I")  # noqa: E741 -- I for installation
 LONGEST_BUDGET: Final = 255
 """Characters of the name of a budget, at the most."""
 
+MOST: Final = 1_000_000_000
+"""Messages that a limit counts, at the most: every database holds that number."""
+
 
 @attrs.frozen
 class Capabilities:
@@ -53,7 +56,7 @@ class Limit:
     Attributes:
         budget: names what is counted together, whoever else counts there, in at most 255
             characters; without secrets.
-        count: how many messages.
+        count: how many messages, at most a billion.
         window: in how many seconds.
     """
 
@@ -72,7 +75,7 @@ def is_limit(limit: object) -> TypeGuard[Limit]:
         and 0 < len(budget) <= LONGEST_BUDGET
         and clean_text(budget) == budget
         and isinstance(count, int)
-        and count > 0
+        and 0 < count <= MOST
         and isinstance(window, int | float)
         and 0 < window < math.inf
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from typing import Any
 
 import attrs
 
@@ -50,6 +51,14 @@ def _as_text(reason: str) -> str:
     return clean_text(reason or "")
 
 
+def _as_seconds(given: Any) -> float | None:
+    """Make seconds of what a plugin gave, of a header's text too; None of what is no number."""
+    try:
+        return float(given)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
 @attrs.frozen
 class Outcome:
     """What one attempt to send came to.
@@ -59,13 +68,14 @@ class Outcome:
         reason: why, in the provider's own words where it gave any; no secret in it. What not
             everything can hold (NUL, lone surrogates) is replaced.
         handle: what follow-ups need; None where the provider gave nothing to keep.
-        retry_after: seconds the provider asks to be left alone; None where it said nothing.
+        retry_after: seconds the provider asks to be left alone; None where it said nothing that
+            is a number.
     """
 
     kind: OutcomeKind
     reason: str = attrs.field(default="", converter=_as_text)
     handle: Handle | None = attrs.field(default=None, converter=frozen_handle)
-    retry_after: float | None = None
+    retry_after: float | None = attrs.field(default=None, converter=_as_seconds)
 
     @property
     def delivered(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 
+from hostspec.delivery import body
 from hostspec.delivery.digest import digest
 from hostspec.delivery.line import HEAD_START, Waiting
 from hostspec.delivery.verdict import DeliveryState, Episode
@@ -17,7 +18,7 @@ from hostspec.incident import Delivery, Handle, Incident, IncidentState, Operati
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.parts import Identity, Severity
 from hostspec.store.tables import deliveries, holders, incidents, lanes
-from hostspec.values import from_json, to_json
+from hostspec.values import to_json
 
 WAITING: Final = deliveries.c.state == DeliveryState.WAITING
 
@@ -312,7 +313,7 @@ def _new_row(stored: StoredIncident, new: Waiting, statement_id: str, due: float
         "statement_id": statement_id,
         "operation": new.delivery.operation,
         "severity": new.delivery.severity,
-        "body": json.dumps(to_json(new.delivery)),
+        "body": body.write(new.delivery),
         "state": DeliveryState.WAITING,
         "due": due,
     }
@@ -376,7 +377,7 @@ def finish(
 
 def delivery_of(row: sa.Row[Any]) -> Delivery:
     """Read a delivery's body."""
-    return from_json(Delivery, json.loads(row.body))
+    return body.read(row.body)
 
 
 def receipt_of(row: sa.Row[Any], reason: str = "") -> Receipt:

@@ -9,6 +9,7 @@ import attrs
 
 from hostspec.action import AnyAction
 from hostspec.collapse import collapse
+from hostspec.delivery import body
 from hostspec.delivery.verdict import Episode
 from hostspec.incident import Delivery, Operation
 from hostspec.kernel.calling import told
@@ -194,12 +195,13 @@ def _ask(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[De
         return (opening, closing)
     try:
         asked = tuple(action.missed(opening, closing))
-    except Exception as error:  # noqa: BLE001 -- whatever a plugin does, the engine goes on
-        failure = f"the action {action.name} failed: {told(error)}"
-    else:
         if all(map(is_delivery, asked)):
+            for each in asked:
+                body.write(each)  # which has to be possible
             return asked
         failure = f"the action {action.name} answered what is no delivery"
+    except Exception as error:  # noqa: BLE001 -- whatever a plugin does, the engine goes on
+        failure = f"the action {action.name} failed: {told(error)}"
     return (attrs.evolve(opening, notes=(*opening.notes, failure)), closing)
 
 
