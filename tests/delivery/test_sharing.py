@@ -31,7 +31,7 @@ from hostspec.delivery.desk import DeskError
 from hostspec.delivery.engine import Engine
 from hostspec.delivery.writer import Writer
 from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
+from hostspec.store.errors import StoreError, UnstorableError
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
@@ -131,11 +131,12 @@ def test_who_waits_for_an_alert_keeps_nobody_else_waiting(
 
 
 def test_a_caller_at_fault_undoes_nothing_of_the_others(
-    world: World, aside: ThreadPoolExecutor
+    world: World, aside: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(inbox, "check_ids", lambda _: None)
     good, fault, last = together(world.engine, aside, "good", "f\0ault", "last")
     assert (good.result(), last.result()) == ("good", "last")
-    with pytest.raises(StoreError, match="NUL"):
+    with pytest.raises(UnstorableError):
         fault.result()
     assert accepted(world) == ["good", "last"]
 
@@ -509,7 +510,7 @@ def test_a_fault_of_the_work_is_not_tried_again(world: World) -> None:
         ran.append(1)
         connection.exec_driver_sql("SELECT 1 / 0")
 
-    with pytest.raises(StoreError, match="division by zero"):
+    with pytest.raises(UnstorableError):
         Writer(world.database).run(work)
     assert ran == [1]
 

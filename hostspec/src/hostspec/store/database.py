@@ -18,7 +18,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hostspec.store.errors import StoreError, UnstorableError
@@ -233,6 +233,7 @@ class Database:
         """Turn what a driver raises into words for a person.
 
         Raises:
+            UnstorableError: the database cannot hold what was to be written.
             StoreError: the database cannot do what was asked.
             IntegrityError: what is written breaks a rule of a table.
         """
@@ -245,9 +246,11 @@ class Database:
             raise StoreError(message) from None
         except DBAPIError as error:
             code = _code(error.orig)
-            kind = UnstorableError if code.startswith(_UNSTORABLE) else StoreError
+            if isinstance(error, DataError) or code.startswith(_LIMIT_EXCEEDED):
+                message = f"{self.name} cannot hold what was to be written"
+                raise UnstorableError(message) from error
             message = f"{self.name} {_reason(error.orig, code)}"
-            raise kind(message) from error
+            raise StoreError(message) from error
 
 
 def _code(error: BaseException | None) -> str:
@@ -263,9 +266,9 @@ def _reason(error: BaseException | None, code: str) -> str:
     return f"cannot be used: {told}"
 
 
-_UNSTORABLE: Final = ("22", "54", "SQLITE_TOOBIG")
-"""How the codes begin of what one row is to blame for: of SQLSTATE the classes "data exception"
-and "program limit exceeded" (PostgreSQL's documentation, appendix A)."""
+_LIMIT_EXCEEDED: Final = "54"
+"""How SQLSTATEs begin of what is too much, as for an index (PostgreSQL's documentation, appendix
+A: class 54, which Python's drivers count among what operation of the server fails on)."""
 
 _REASONS: Final = {
     "SQLITE_READONLY": f"is read-only; {_RIGHTS}",
@@ -276,13 +279,10 @@ _REASONS: Final = {
     "SQLITE_FULL": "cannot grow: the disk is full; nothing was changed",
     "SQLITE_IOERR": "cannot be read or written: the disk fails or is full; nothing was changed",
     "SQLITE_CORRUPT": "is damaged; put back a backup of it",
-    "SQLITE_TOOBIG": "cannot hold what was to be written: it is too long",
     "SQLITE_NOTADB": "is no SQLite database; name another file as [store] url",
-    "22": "cannot hold what was to be written",
     "25006": "is read-only; name the primary server as [store] url",
     "42501": "refuses its tables to this user; grant it the right to make and write them",
     "53100": "cannot grow: the server's disk is full; nothing was changed",
-    "54": "cannot hold what was to be written: it is too long",
     "55P03": "is locked: another program has been writing to it; try again",
 }
 """What to tell a person, by the beginning of an error's code."""
