@@ -125,7 +125,10 @@ def _engine(database: Database, url: str, clock: Clock, chance: random.Random) -
 
 
 def _share(database: Database, now: float) -> float | None:
-    """Give how much of the budget is used that what waits may use; None where nothing waits."""
+    """Give how much of the budget is used that what waits may use; None where nothing waits.
+
+    What is not urgent may use a part of it, as far as what is urgent leaves that free.
+    """
     urgent = sa.or_(
         deliveries.c.operation == Operation.RESOLVE, deliveries.c.severity == Severity.CRITICAL
     )
@@ -140,7 +143,7 @@ def _share(database: Database, now: float) -> float | None:
         return None
     if True in waiting:
         return sum(sent.values()) / ALL
-    return min(1.0, sent.get(False, 0) / NOT_URGENT)
+    return min(1.0, max(sent.get(False, 0) / NOT_URGENT, sum(sent.values()) / ALL))
 
 
 def _check(alerts: Sequence[tuple[float, Alert]], fake: FakePagerDuty) -> None:
