@@ -14,11 +14,9 @@ import pytest
 from serving import JSON, TOKEN, ask, measured, measured_when, post
 from workspace import CHECKOUT, Workspace
 
-from hostspec.delivery.desk import Backlog, Desk
 from hostspec.host import front as front_module
 from hostspec.host import listener as listener_module
 from hostspec.host import running as running_module
-from hostspec.host.front import LOOK_AGAIN, Room
 from hostspec.host.running import Running
 from pagerduty_plugin.testing import late, refusing
 from pagerduty_plugin.testing.misbehaviour import Gate, failing
@@ -299,33 +297,13 @@ def test_too_much_that_waits_turns_others_away(start: Start, workspace: Workspac
     assert post(url, {**ALERT, "key": "db-2/disk"}).status == 202
     reply = post(url, {**ALERT, "key": "db-3/disk"})
     assert (reply.status, reply.headers["retry-after"]) == (429, "10")
-    assert reply.json == {"error": "too much waits already; nothing was accepted"}
+    assert reply.json == {"error": "the backlog is full (2 of 2); nothing was accepted"}
     assert ask(url, "GET", "/readyz").status == 200
     gate.open()
     triggered(workspace, 4)
     while post(url, {**ALERT, "key": "db-3/disk"}).status == 429:
         pass  # until it is counted anew
     triggered(workspace, 6)
-
-
-class _Desk(Desk):
-    def __init__(self, *counts: Backlog) -> None:
-        self.counts = list(counts)
-
-    def backlog(self) -> Backlog:
-        return self.counts.pop(0)
-
-
-def test_the_backlog_is_counted_once_a_second_and_what_comes_is_added() -> None:
-    now = 0.0
-    room = Room(_Desk(Backlog(1, 2, None), Backlog(0, 4, None)), 5, lambda: now)
-    assert room.is_left()
-    room.take(1)
-    assert room.is_left()
-    room.take(1)
-    assert not room.is_left()
-    now += LOOK_AGAIN
-    assert room.is_left()
 
 
 def test_a_store_that_fails_is_told_and_nothing_is_accepted(

@@ -10,8 +10,6 @@ import hashlib
 import hmac
 import json
 import logging
-import threading
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -24,9 +22,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hostspec.alert import Alert
-from hostspec.delivery.desk import Desk
 from hostspec.delivery.engine import Engine
 from hostspec.host import alertmanager, bodies
+from hostspec.host.backpressure import Backpressure
 from hostspec.host.http_table import Address, HttpTable, is_loopback
 from hostspec.host.metrics import Metrics
 from hostspec.host.statements import Statement
@@ -39,9 +37,6 @@ _log = logging.getLogger("hostspec")
 
 BODY_WITHIN: Final = 30.0
 """Seconds in which the body of a request has to be here."""
-
-LOOK_AGAIN: Final = 1.0
-"""Seconds for which a count of the backlog is good."""
 
 COME_AGAIN: Final = 10
 """Seconds after which a client that was turned away may come again (Retry-After)."""
@@ -66,48 +61,6 @@ _JSON_LINES: Final = (
 Answer = Callable[[Request], Awaitable[Response]]
 
 
-class Room:
-    """Says whether more may wait; the store is asked once a second at the most.
-
-    Args:
-        desk: counts what waits.
-        most: how much may.
-        clock: seconds that never go back.
-    """
-
-    def __init__(
-        self,
-        desk: Desk,
-        most: int,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._desk = desk
-        self._most = most
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._counted_at: float | None = None
-        self._count = 0
-
-    def is_left(self) -> bool:
-        """Say whether more may wait.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
-        with self._lock:
-            now = self._clock()
-            if self._counted_at is None or now - self._counted_at >= LOOK_AGAIN:
-                backlog = self._desk.backlog()
-                self._count = backlog.unplanned + backlog.waiting
-                self._counted_at = now
-            return self._count < self._most
-
-    def take(self, count: int) -> None:
-        """Note that so much more waits."""
-        with self._lock:
-            self._count += count
-
-
 @attrs.frozen(eq=False)
 class Serving:
     """What requests are served with; a reload puts another one in its place.
@@ -115,12 +68,12 @@ class Serving:
     Attributes:
         engine: takes the alerts.
         table: who may post, and how much.
-        room: whether more may wait.
+        backpressure: decides whether a request fits into the backlog.
     """
 
     engine: Engine
     table: HttpTable
-    room: Room
+    backpressure: Backpressure
 
 
 class Front:
@@ -279,15 +232,13 @@ class Front:
             return _refused(400, "nothing was accepted", faults=faults)
         alerts = [each.alert for each in statements if each.alert is not None]
         try:
-            if not serving.room.is_left():
-                error = "too much waits already; nothing was accepted"
-                return _refused(429, error, retry_after=COME_AGAIN)
+            if (reason := serving.backpressure.admit(alerts)) is not None:
+                return _refused(429, f"{reason}; nothing was accepted", retry_after=COME_AGAIN)
             ids = _names(repeatable, body, len(alerts)) if repeatable else None
             taken = serving.engine.accept_many(alerts, statement_ids=ids)
         except StoreError as error:
             _log.error("the store fails: %s", error)
             return _refused(503, f"nothing was accepted: {error}", retry_after=COME_AGAIN)
-        serving.room.take(len(alerts))
         self._metrics.accepted(path, len(alerts))
         accepted = [_shown(name, alert) for name, alert in zip(taken, alerts, strict=True)]
         return JSONResponse({"statements": accepted}, 202)

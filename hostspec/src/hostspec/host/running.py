@@ -17,8 +17,9 @@ from hostspec.delivery.desk import Backlog
 from hostspec.faults import Fault
 from hostspec.host import configuration, http_table
 from hostspec.host import engine as engines
+from hostspec.host.backpressure import Backpressure
 from hostspec.host.configuration import Configuration
-from hostspec.host.front import Front, Room, Serving
+from hostspec.host.front import Front, Serving
 from hostspec.host.incidents import Reach, cut_off
 from hostspec.host.lane_log import LaneLog
 from hostspec.host.lanes import Lanes
@@ -132,7 +133,8 @@ class Running:
         loaded = configuration.load(source, ready=self._works, listening=self._listens, own=own)
         table = http_table.read(source)
         engine = engines.build(source, loaded, watch=self._attempted)
-        return _Loaded(source, loaded, Serving(engine, table, Room(engine.desk, table.backlog)))
+        backpressure = Backpressure(engine.desk, table.backlog)
+        return _Loaded(source, loaded, Serving(engine, table, backpressure))
 
     def _replace(self) -> None:
         loaded = self._load()
