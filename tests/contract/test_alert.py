@@ -268,8 +268,8 @@ def test_a_moved_field_never_overwrites_a_detail() -> None:
         "x": 3,
         "alert.x": 4,
         "alert.alert.x": 5,
-        "alert.alert.alert.x": 1,
-        "alert.alert.alert.alert.x": 2,
+        "alert.x (2)": 1,
+        "alert.alert.x (2)": 2,
     }
 
 
@@ -321,7 +321,7 @@ def test_labels_become_texts() -> None:
 def test_labels_that_are_no_object_are_kept_in_the_details() -> None:
     alert = read(labels=["a"], details={"labels": 1, "alert.labels": 2})
     assert alert.labels == {}
-    assert alert.details == {"labels": 1, "alert.labels": 2, "alert.alert.labels": ("a",)}
+    assert alert.details == {"labels": 1, "alert.labels": 2, "alert.labels (2)": ("a",)}
     assert told(alert) == [("labels", "a list where an object belongs; kept in the details")]
 
 
@@ -523,7 +523,7 @@ def test_a_time_that_cannot_be_read_is_kept_in_the_details(given: object, kept: 
     assert alert.details == {
         "started_at": 1,
         "alert.started_at": 2,
-        "alert.alert.started_at": kept,
+        "alert.started_at (2)": kept,
     }
     field, reason = told(alert)[-1]
     assert field == "started_at"

@@ -29,8 +29,8 @@ from hostspec.normalise import (
     LONGEST_NAME,
     MOST_REPAIRS,
     MOST_VALUES,
-    _free_name,
     clean_text,
+    free_name,
     freeze,
 )
 
@@ -361,7 +361,7 @@ def test_thousands_of_keys_of_one_name_do_not_take_squared_time() -> None:
     taken = Counted(x=0)
     numbers: dict[str, int] = {}
     for _number in range(2000):
-        taken[_free_name("x", taken, numbers)] = 0
+        taken[free_name("x", taken, numbers)] = 0
     assert len(taken) == 2001
     assert lookups == 2000
 

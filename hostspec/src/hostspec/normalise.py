@@ -216,7 +216,7 @@ class _Normaliser:
                 told = f"the key {_brief(name)!r} ({type(key).__name__}) became text"
                 self.repair(path, told)
             if name in result:
-                name = _free_name(name, result, numbers)
+                name = free_name(name, result, numbers)
                 self.repair(path, f"a second entry of the same name became {_brief(name)!r}")
             result[name] = self.visit(item, (*path, name))
         return FrozenDict(result)
@@ -266,7 +266,7 @@ def _told_safely(value: object) -> str:
         return f"({type(value).__name__})"
 
 
-def _free_name(name: str, taken: Mapping[str, object], numbers: dict[str, int]) -> str:
+def free_name(name: str, taken: Mapping[str, object], numbers: dict[str, int]) -> str:
     """Number a name; `numbers` keeps the last one given, for thousands may be the same."""
     number = numbers.get(name, 1) + 1
     while f"{name} ({number})" in taken:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import attrs
 
 from hostspec.faults import Fault
-from hostspec.normalise import DEEPEST, FrozenDict, Json, Repair, normalise
+from hostspec.normalise import DEEPEST, FrozenDict, Json, Repair, free_name, normalise
 from hostspec.parts import FaultyAlertError, Image, Link, Severity, Status
 
 _LONGEST_NUMERAL: Final = 640
 """Digits: Python always turns so many into an integer, and may refuse more."""
 
 _DEEPEST_TEXT: Final = 2 * DEEPEST
-"""Levels of a JSON text that are read where all are too many; `normalise` cuts earlier."""
+"""Levels of nesting that are read of a JSON text; `normalise` cuts earlier, with a repair."""
 
-_NESTING: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+"""A string or a bracket. It neither backtracks nor looks for the end of a string in vain (one may
+have none), so that finding all of them is linear in the text."""
 
 _NUMERAL: Final = re.compile(r"\d{9,}(\.\d+)?", re.ASCII)
 """An epoch given as text; ISO 8601 has no form of so many digits without a sign between."""
@@ -35,24 +37,43 @@ _STATUS_WORDS: Final = frozenset(status.value for status in Status)
 def parse(text: str) -> object:
     """Parse one JSON text, however deep its nesting and however long its numerals.
 
+    Takes time linear in the length of the text. Values that lie deeper than 128 levels become
+    null, so that no caller can run into Python's limit of recursion.
+
     Raises:
         json.JSONDecodeError: it is no JSON.
     """
     try:
-        return json.loads(text, parse_int=_integer)
+        content = json.loads(text, parse_int=_integer)
     except RecursionError:
-        return json.loads(_cut_depths(text), parse_int=_integer)
+        pass
+    else:
+        if not _is_too_deep(content):
+            return content
+    return json.loads(_cut_depths(text), parse_int=_integer)
 
 
 def _integer(numeral: str) -> int | Decimal:
     return int(numeral) if len(numeral) <= _LONGEST_NUMERAL else Decimal(numeral)
 
 
+def _is_too_deep(content: object) -> bool:
+    level = [content]
+    for _ in range(_DEEPEST_TEXT - 1):
+        level = [
+            item
+            for value in level
+            if isinstance(value, (dict, list))
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    return any(isinstance(value, (dict, list)) for value in level)
+
+
 def _cut_depths(text: str) -> str:
-    """Put null in the place of what is nested so deeply that Python's parser gives up."""
+    """Replace values that are nested too deeply by null."""
     kept = []
     depth = start = 0
-    for token in _NESTING.finditer(text):
+    for token in _TOKEN.finditer(text):
         if token[0] in "[{":
             depth += 1
             if depth == _DEEPEST_TEXT:
@@ -83,11 +104,16 @@ def adopt(
     return adopted, repairs
 
 
-def _free_place(name: str, taken: Container[object]) -> str:
-    """Find a name in the details that is not taken: the field's own, or one that tells it apart."""
-    while name in taken:
-        name = f"alert.{name}"
-    return name
+def _free_place(name: str, taken: Mapping[Any, object]) -> str:
+    """Return a free name in the details: the field's own, ``alert.NAME``, or that with a number.
+
+    The names tried for one field are tried for no other, so that thousands of fields whose
+    places are taken cost no more than the details are long.
+    """
+    if name not in taken:
+        return name
+    name = f"alert.{name}"
+    return free_name(name, taken, {}) if name in taken else name
 
 
 def _no_object(value: object) -> str:

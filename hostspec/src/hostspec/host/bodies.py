@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
+from collections.abc import Iterable
 
 from hostspec.alert import Alert
 from hostspec.faults import Fault
@@ -12,23 +15,34 @@ from hostspec.parts import FaultyAlertError
 from hostspec.reading import parse
 
 
-def read(body: bytes, *, lines: bool = False) -> tuple[Statement, ...]:
+class TooManyAlertsError(ValueError):
+    """A body holds more alerts than are accepted in one request."""
+
+
+def read(body: bytes, *, lines: bool = False, most: int | None = None) -> tuple[Statement, ...]:
     """Read the alerts in a body; what is no UTF-8 in it is repaired, and reported.
+
+    Takes time linear in the length of the body, and stops at the first alert beyond `most`.
 
     Args:
         body: one JSON object, a list of them, or one on each line.
         lines: it is JSON lines, though it may look like something else.
+        most: how many alerts a body may hold; None for any number.
+
+    Raises:
+        TooManyAlertsError: the body holds more.
     """
     if lines:
-        return _lines(body)
+        return _lines(body, most)
     try:
         content = parse(text_of(body))
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            return _lines(body)
+            return _lines(body, most)
         return (not_json(error),)
     if isinstance(content, list):
-        return tuple(_alert(f"alert {n}", each) for n, each in enumerate(content, start=1))
+        given = (_alert(f"alert {n}", each) for n, each in enumerate(content, start=1))
+        return _at_most(most, given)
     return (_alert("", content),)
 
 
@@ -43,8 +57,19 @@ def not_json(error: json.JSONDecodeError) -> Statement:
     return Statement("", None, (Fault("", reason),))
 
 
-def _lines(body: bytes) -> tuple[Statement, ...]:
-    return tuple(statements.read("", body.split(b"\n")))
+def _lines(body: bytes, most: int | None) -> tuple[Statement, ...]:
+    return _at_most(most, statements.read("", io.BytesIO(body)))
+
+
+def _at_most(most: int | None, given: Iterable[Statement]) -> tuple[Statement, ...]:
+    if most is None:
+        return tuple(given)
+    given = iter(given)
+    read = tuple(itertools.islice(given, most))
+    if next(given, None) is not None:
+        message = f"more than {most:,} alerts in one request"
+        raise TooManyAlertsError(message)
+    return read
 
 
 def _alert(place: str, content: object) -> Statement:
