@@ -49,6 +49,7 @@ UNTOLD_WAIT: Final = 10.0
 """Seconds that it waits where PagerDuty names none."""
 
 _NOTHING: Final[Mapping[str, str]] = types.MappingProxyType({})
+_CLOSE: Final = ("Connection", "close")
 _TUNNEL: Final = re.compile(r"Tunnel connection failed: (?P<words>(?P<kind>\d)\d\d.{,100}).*")
 """What `http.client` says where a proxy does not connect."""
 _CERTIFICATE_REFUSED: Final = re.compile(r"ALERT.*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE)")
@@ -100,8 +101,9 @@ class Client:
             body: the bytes.
             destination: whose turn it is; one post at a time for each.
             network: the way out, and how long it may take.
-            idempotent: whether the body may be posted twice. Without it no connection is kept:
-                one that breaks as it is used again would leave open whether the body was read.
+            idempotent: whether the body may be posted twice. Without it, the connection is
+                announced to close and closed after the reply: one that breaks when it is used
+                again leaves open whether the body was read.
         """
         if self._process != os.getpid():
             # a child that spoke on its parent's connections would mix up their events
@@ -160,7 +162,7 @@ class _Road:
         request = self._template.copy()
         request.body = body
         if not idempotent:
-            request.headers["Connection"] = "close"
+            request.headers.update([_CLOSE])
         request.headers["Content-Length"] = str(len(body))
         response = self._send(request) if idempotent else self._send_once(request)
         try:
@@ -212,13 +214,30 @@ def _adapter(network: NetworkSettings, surroundings: Surroundings) -> requests.a
         return context
 
     class Connection(HTTPConnection):
+        says_close = False
+
         def _new_conn(self) -> socket.socket:
             return _connect(self)
 
-    class SecureConnection(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return _connect(self)
+        def putheader(self, header: Any, *values: Any) -> None:
+            super().putheader(header, *values)
+            self.says_close = self.says_close or (header, *values) == _CLOSE
 
+        def getresponse(self) -> Any:
+            """Read the head of a response; leave the socket to it where either side closes.
+
+            Neither side sends anything after ``Connection: close`` (RFC 9112, 9.6). http.client
+            heeds the header of a response, but only the first of that name.
+            """
+            response = super().getresponse()
+            said = response.headers.get("Connection", "").lower()
+            if self.sock is not None and (self.says_close or "close" in said):
+                self.sock.close()  # for good once the response is read
+                self.sock = None
+            self.says_close = False
+            return response
+
+    class SecureConnection(Connection, HTTPSConnection):
         def connect(self) -> None:
             self.ssl_context = tls()
             load_client(self.ssl_context, network)

@@ -217,6 +217,23 @@ def test_a_connection_that_closes_without_having_said_so(
     assert [request.connection for request in fake.requests] == [1, 2]
 
 
+def test_a_connection_that_is_announced_to_close(
+    fake: FakePagerDuty, sender: Any, trigger: Make
+) -> None:
+    """The sender closes it; another request over it is reset."""
+    fake.misbehave(closing(announced=True), times=1)
+    start(sender, trigger())
+    with sender.connection.sock.dup() as socket_:
+        response = sender.connection.getresponse()
+
+        assert (response.status, response.getheader("Connection")) == (202, "close")
+        assert response.read()
+        assert sender.connection.sock is None
+        socket_.sendall(b"POST ")
+        with pytest.raises(ConnectionResetError):
+            socket_.recv(1)
+
+
 @pytest.mark.parametrize("taken", ["at once", "late"])
 def test_a_gate_holds_the_answer(
     fake: FakePagerDuty, sender: Any, connect: Connect, trigger: Make, taken: Any

@@ -35,6 +35,7 @@ from pagerduty_plugin.testing import (
     FakePagerDuty,
     Misbehaviour,
     captive_portal,
+    closing,
     failing,
     garbage,
     refusing,
@@ -90,6 +91,17 @@ class Recorder:
 @pytest.fixture
 def recorder(fake: FakePagerDuty) -> Recorder:
     return Recorder(fake, Change(Client({})), connect(fake.url))
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_no_change_is_uncertain_because_the_server_closes(
+    recorder: Recorder, *, announced: bool
+) -> None:
+    recorder.fake.misbehave(closing(announced=announced))
+    for number in range(60):
+        recorder.tell(attrs.evolve(DEPLOY, key=f"shop/{number}"))
+    assert len(recorder.fake.changes) == 60
+    assert len({request.connection for request in recorder.fake.requests}) == 60
 
 
 def test_a_change_stands_on_the_wire_byte_for_byte(recorder: Recorder) -> None:

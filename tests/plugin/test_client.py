@@ -182,6 +182,53 @@ def test_after_the_fake_closed_the_connection_every_event_is_delivered(desk: Des
     assert len({request.connection for request in desk.fake.requests}) >= 100
 
 
+@pytest.mark.parametrize("idempotent", [True, False])
+@pytest.mark.parametrize(
+    "head",
+    [
+        "HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: 2",
+        "HTTP/1.1 202 Accepted\r\nConnection: Keep-Alive, Close\r\nContent-Length: 2",
+        "HTTP/1.1 202 Accepted\r\nConnection: x\r\nConnection: close\r\nContent-Length: 2",
+        "HTTP/1.1 202 Accepted\r\nConnection: close\r\nTransfer-Encoding: chunked",
+        "HTTP/1.0 202 Accepted\r\nContent-Length: 2",
+        "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 100000",
+    ],
+)
+def test_a_connection_that_is_said_to_close_is_never_used_again(
+    head: str, *, idempotent: bool
+) -> None:
+    """Though the server leaves it open; nor is one whose body was not read to its end."""
+    assert _used_again(head, idempotent=idempotent) == [b"", b"", b""]
+
+
+def test_after_a_close_of_ones_own_a_connection_is_not_used_again() -> None:
+    """Whether or not the server says that it closes, too."""
+    head = "HTTP/1.1 202 Accepted\r\nContent-Length: 2"
+    assert _used_again(head, idempotent=False) == [b"", b"", b""]
+
+
+def _used_again(head: str, *, idempotent: bool) -> list[bytes]:
+    """Post three times to a server that keeps connections open; return what it got after each."""
+    body = b"2\r\n{}\r\n0\r\n\r\n" if "chunked" in head else b"{}" + b" " * MOST_READ
+    if "Content-Length: 2" in head:
+        body = b"{}"
+    after: list[bytes] = []
+
+    def treat(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(f"{head}\r\n\r\n".encode() + body)
+        after.append(connection.recv(1))
+
+    listener = Listener(treat, treat, treat)
+    client = Client({})
+    for _ in range(3):
+        reply = client.post(listener.url, EVENT, destination="checkout", idempotent=idempotent)
+        assert isinstance(reply, Reply)
+        assert listener.closed.acquire(timeout=60)
+    listener.close()
+    return after
+
+
 @pytest.mark.parametrize("how", [reset(taken="at once"), reset(), reset_unread()])
 def test_a_kept_connection_that_breaks_when_used_again_is_replaced_once(
     desk: Desk, how: Misbehaviour

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 Taken: TypeAlias = Literal["at once", "late", "never"]
 Wire: TypeAlias = Literal[
-    "whole", "unread reset", "reset", "garbage", "truncated", "dripping", "closing"
+    "whole",
+    "unread reset",
+    "reset",
+    "garbage",
+    "truncated",
+    "dripping",
+    "closing",
+    "announced closing",
 ]
 
 GARBAGE: Final = b"\x16\x03\x01\x02\x00 this is no HTTP \xff\xfe\r\n\r\n"
@@ -56,7 +63,9 @@ class Misbehaviour:
         wire: How the answer is sent: ``whole``; ``unread reset`` (reset before the body is read)
             or ``reset`` (after it); ``garbage`` (bytes that are no HTTP); ``truncated`` (the
             connection closes in the middle of the body); ``dripping`` (byte by byte);
-            ``closing`` (the connection closes after the response without saying so).
+            ``closing`` (the connection closes after the response without saying so);
+            ``announced closing`` (the response says so, and whatever the sender sends over the
+            connection after it is answered with a reset).
         gate: What to wait for before answering.
         seconds: How long to wait before answering or, dripping, before every byte.
     """
@@ -82,7 +91,7 @@ class Misbehaviour:
     @property
     def needs_answer(self) -> bool:
         """Whether any part of an answer reaches the sender."""
-        return self.wire in {"whole", "truncated", "dripping", "closing"}
+        return self.wire in {"whole", "truncated", "dripping", "closing", "announced closing"}
 
 
 def late(
@@ -97,9 +106,16 @@ def dripping(*, seconds: float = 0.01) -> Misbehaviour:
     return Misbehaviour(name="dripping", taken="at once", wire="dripping", seconds=seconds)
 
 
-def closing() -> Misbehaviour:
-    """Answer properly, then close the kept-alive connection without having said so."""
-    return Misbehaviour(name="closing", taken="at once", wire="closing")
+def closing(*, announced: bool = False) -> Misbehaviour:
+    """Answer properly, then close the kept-alive connection.
+
+    Args:
+        announced: False closes it at once and without notice. True answers with
+            ``Connection: close`` and lets the sender close it first; another request over it is
+            reset (RFC 9112, 9.6).
+    """
+    wire: Wire = "announced closing" if announced else "closing"
+    return Misbehaviour(name=wire, taken="at once", wire=wire)
 
 
 def truncated() -> Misbehaviour:

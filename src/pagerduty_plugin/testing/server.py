@@ -195,6 +195,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             case "closing", answers.Answer():
                 self._write(answer)
                 self.close_connection = True
+            case "announced closing", answers.Answer():
+                self.close_connection = True
+                self._write(answer)
+                self.wfile.flush()
+                if self.rfile.read(1):
+                    self._reset()
             case "truncated", answers.Answer():
                 self.close_connection = True
                 whole = answer.encode()
