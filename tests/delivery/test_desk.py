@@ -383,3 +383,23 @@ def test_very_many_fates_are_asked_for_in_parts(
     assert [fate.entries[0].delivery.alert.key for fate in fates] == [
         f"disk-{number}" for number in range(5)
     ]
+
+
+def test_a_queued_delivery_says_when_it_is_tried_next(world: World) -> None:
+    world.fail(Outcome(MISCONFIGURED, "wrong key"))
+    world.say("disk")
+    world.drain()
+
+    (opening,) = world.entries
+    assert opening.next_try is not None
+    assert START < opening.next_try <= START + 30
+    world.later(31)
+    assert world.entry().next_try is None
+
+
+def test_the_desk_says_whether_a_process_delivers(world: World) -> None:
+    desk = world.engine.desk
+    assert not desk.is_worked_on()
+    with world.engine:
+        assert desk.is_worked_on()
+    assert not desk.is_worked_on()

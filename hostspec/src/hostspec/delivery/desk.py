@@ -12,6 +12,7 @@ from hostspec.alert import Alert
 from hostspec.delivery import inbox, ledger, lineup, observing, sharing
 from hostspec.delivery.inbox import Note
 from hostspec.delivery.line import Waiting
+from hostspec.delivery.presence import is_worked_on
 from hostspec.delivery.verdict import DeliveryState, LaneState
 from hostspec.delivery.writer import Writer
 from hostspec.incident import Delivery, Incident, Operation
@@ -55,6 +56,8 @@ class Entry:
         reason: why, in the provider's words where it gave any.
         lane: the state of its lane.
         lane_reason: why its lane is in that state.
+        next_try: when the next attempt is made at the earliest, in seconds of the epoch; None
+            where it is finished, being sent, or queued behind another delivery of its incident.
     """
 
     id: int
@@ -72,6 +75,7 @@ class Entry:
     reason: str
     lane: LaneState
     lane_reason: str
+    next_try: float | None = None
 
     @property
     def held(self) -> bool:
@@ -167,6 +171,14 @@ class Desk:
     def exists(self) -> bool:
         """Whether there is a database to look into."""
         return self._database.exists
+
+    def is_worked_on(self) -> bool:
+        """Return whether a process delivers from the database now; this one counts, too.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        return self.exists and is_worked_on(self._database)
 
     def deliveries(
         self,
@@ -454,7 +466,10 @@ class Desk:
 _BY_HAND: Final = "dropped by hand"
 _OVER: Final = "its problem is over"
 _ENTRIES: Final = sa.select(
-    deliveries, lanes.c.state.label("lane_state"), lanes.c.reason.label("lane_reason")
+    deliveries,
+    lanes.c.state.label("lane_state"),
+    lanes.c.reason.label("lane_reason"),
+    lanes.c.due.label("lane_due"),
 ).join(lanes, lanes.c.id == deliveries.c.lane_id)
 _COUNTS: Final = (
     sa.select(deliveries.c.state, sa.func.count())
@@ -497,6 +512,7 @@ def _entry(row: sa.Row[Any]) -> Entry:
         reason=row.reason,
         lane=LaneState(row.lane_state),
         lane_reason=row.lane_reason,
+        next_try=max(row.due, row.lane_due or 0.0) if row.is_head else None,
     )
 
 
