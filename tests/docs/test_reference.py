@@ -31,7 +31,7 @@ from hostspec import (
 from hostspec.delivery import budget
 from hostspec.delivery.desk import Backlog
 from hostspec.delivery.keeping import Patience
-from hostspec.host import configuration, front, http_table, store, trial
+from hostspec.host import configuration, front, http_table, request_body, store, trial
 from hostspec.host.accounts_cli import DEFAULT_PORT
 from hostspec.host.cli import main
 from hostspec.host.metrics import Metrics
@@ -291,7 +291,7 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("embed.md", f"| {rest.PAGE} services to a page"),
         ("embed.md", f"at most {rest.MOST_SERVICES:,} services"),
         ("embed.md", f"that is at most {client.LONGEST_WAIT:g} s; {client.UNTOLD_WAIT:g} s if"),
-        ("run.md", f"not there after {front.BODY_WITHIN:g} s"),
+        ("run.md", f"not there after {request_body.BODY_WITHIN:g} s"),
         ("run.md", f"waited for {Patience().late / 60:g} minutes"),
         ("templates.md", f"| a template | {template_sandbox.LONGEST_TEMPLATE:,} characters"),
         ("templates.md", f"{template_check.DEEPEST} levels of nesting"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from serving import TOKEN, Start
 from workspace import CHECKOUT, PLATFORM, Workspace
 
+from hostspec.host.running import Running
 from pagerduty_plugin.testing import FakePagerDuty
 
 
@@ -20,3 +23,24 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         workspace = Workspace(tmp_path, fake)
         workspace.configure()
         yield workspace
+
+
+@pytest.fixture
+def start(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Run in this process, until the test is over."""
+    monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
+    monkeypatch.setenv("ALERTHOST_TOKEN", TOKEN)
+    with contextlib.ExitStack() as stack:
+
+        def begin(*changes: tuple[str, str], http: str = "") -> Running:
+            workspace.configure_http(*changes, http=http)
+            running = Running(workspace.folder / "alerthost.toml")
+            stack.callback(running.stop)  # it may be stopped already
+            return running
+
+        yield begin
+
+
+@pytest.fixture
+def url(start: Start) -> str:
+    return start().url

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from serving import JSON, TOKEN, ask, measured, measured_when, post
+from serving import JSON, TOKEN, Start, ask, measured, measured_when, post
 from workspace import CHECKOUT, Workspace
 
 from hostspec.host import front as front_module
 from hostspec.host import listener as listener_module
+from hostspec.host import request_body
 from hostspec.host import running as running_module
 from hostspec.host.running import Running
 from pagerduty_plugin.testing import late, refusing
@@ -23,29 +25,6 @@ from pagerduty_plugin.testing.misbehaviour import Gate, failing
 
 ALERT = {"key": "db-1/disk", "severity": "critical", "labels": {"team": "data"}}
 BEARER = f"Bearer {TOKEN}"
-
-Start = Callable[..., Running]
-
-
-@pytest.fixture
-def start(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Run in this process, until the test is over."""
-    monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
-    monkeypatch.setenv("ALERTHOST_TOKEN", TOKEN)
-    with contextlib.ExitStack() as stack:
-
-        def begin(*changes: tuple[str, str], http: str = "") -> Running:
-            workspace.configure_http(*changes, http=http)
-            running = Running(workspace.folder / "alerthost.toml")
-            stack.callback(running.stop)  # once more does no harm
-            return running
-
-        yield begin
-
-
-@pytest.fixture
-def url(start: Start) -> str:
-    return start().url
 
 
 def only(reply: Any) -> Any:
@@ -184,7 +163,7 @@ def test_other_methods_and_paths_are_refused(url: str) -> None:
     assert (reply.status, reply.headers["allow"]) == (405, "POST")
     assert ask(url, "POST", "/healthz").status == 405
     reply = ask(url, "GET", "/nowhere")
-    assert (reply.status, reply.json) == (404, {"error": "Not Found"})
+    assert (reply.status, reply.json["error"].partition(";")[0]) == (404, "there is nothing here")
 
 
 def test_a_body_may_have_so_many_bytes_and_no_more(start: Start) -> None:
@@ -193,14 +172,15 @@ def test_a_body_may_have_so_many_bytes_and_no_more(start: Start) -> None:
 
     assert post(url, fits).status == 202
     reply = post(url, fits + " ")
-    assert (reply.status, reply.json) == (413, {"error": "a body may have 1024 bytes at most"})
+    too_large = {"error": "the body has more than 1024 bytes (http.largest_body)"}
+    assert (reply.status, reply.json) == (413, too_large)
     # one that does not say how long it is
     assert ask(url, "POST", "/alerts", iter([fits.encode(), b" "]), JSON).status == 413
     assert ask(url, "POST", "/alerts", iter([fits.encode()]), JSON).status == 202
 
 
 def test_a_body_has_to_come_in_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_module, "BODY_WITHIN", 0.01)
+    monkeypatch.setattr(request_body, "BODY_WITHIN", 0.01)
     with connected(url) as client:
         client.sendall(HALF)
         assert client.recv(4096).startswith(b"HTTP/1.1 408 ")
@@ -254,7 +234,15 @@ def test_without_a_token_only_this_machine_may_be_named_as_host(url: str) -> Non
 def test_who_does_not_know_the_token_is_refused(start: Start) -> None:
     url = start(http='token = "env:ALERTHOST_TOKEN"').url
 
-    for given in ("", TOKEN, f"Basic {TOKEN}", "Bearer wrong", "Bearer", f"Bearer {TOKEN}é"):
+    for given in (
+        "",
+        TOKEN,
+        f"Basic {TOKEN}",
+        basic("wrong"),
+        "Bearer wrong",
+        "Bearer",
+        f"Bearer {TOKEN}é",
+    ):
         for method, path in (
             ("POST", "/alerts"),
             ("POST", "/ingest/alertmanager"),
@@ -262,12 +250,16 @@ def test_who_does_not_know_the_token_is_refused(start: Start) -> None:
         ):
             reply = ask(url, method, path, b"{", {**JSON, "Authorization": given})
             assert reply.status == 401, (given, path)
-            assert reply.headers["www-authenticate"] == "Bearer"
-    for given in (BEARER, f"bearer {TOKEN}"):
+            assert reply.headers["www-authenticate"] == 'Bearer, Basic realm="alerthost"'
+    for given in (BEARER, f"bearer {TOKEN}", basic(TOKEN)):
         assert post(url, ALERT, Authorization=given, Host="anything.example").status == 202
     assert ask(url, "GET", "/metrics", headers={"Authorization": BEARER}).status == 200
     for path in ("/healthz", "/readyz"):
         assert ask(url, "GET", path).status == 200
+
+
+def basic(password: str) -> str:
+    return f"Basic {base64.b64encode(f'alertmanager:{password}'.encode()).decode()}"
 
 
 def test_a_token_that_is_renewed_or_lost_is_noticed(
@@ -307,7 +299,10 @@ def test_too_much_that_waits_turns_others_away(start: Start, workspace: Workspac
 
 
 def test_a_store_that_fails_is_told_and_nothing_is_accepted(
-    start: Start, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    start: Start,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     running = start()
     assert post(running.url, ALERT).status == 202
@@ -319,7 +314,8 @@ def test_a_store_that_fails_is_told_and_nothing_is_accepted(
     for _ in range(2):
         reply = post(running.url, {**ALERT, "key": "db-9/disk"})
         assert (reply.status, reply.headers["retry-after"]) == (503, "10")
-        assert reply.json == {"error": "nothing was accepted: the disk is full"}
+        assert reply.json == {"error": "nothing was accepted: the store cannot be written"}
+    assert "the store fails: the disk is full" in caplog.text
     reply = ask(running.url, "GET", "/readyz")
     assert (reply.status, reply.json["reasons"]) == (503, ["the store cannot be read"])
     assert ask(running.url, "GET", "/healthz").status == 200

@@ -18,10 +18,16 @@ import attrs
 from prometheus_client.parser import text_string_to_metric_families
 from workspace import Workspace
 
+from hostspec.host.running import Running
+
 JSON = {"Content-Type": "application/json"}
 TOKEN = "open-sesame"
 
 LISTENING = re.compile(r"listening on (http://\S+?),? ")
+
+
+Start = Callable[..., Running]
+"""Runs in this process what the configuration says, with some changes; see the fixture."""
 
 
 @attrs.frozen

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import attrs
 from starlette.applications import Starlette
@@ -21,44 +20,49 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hostspec.alert import Alert
 from hostspec.delivery.engine import Engine
-from hostspec.host import alertmanager, bodies
+from hostspec.host import alertmanager, bodies, request_body, responses
+from hostspec.host.authentication import check_caller
 from hostspec.host.backpressure import Backpressure
-from hostspec.host.http_table import Address, HttpTable, is_loopback
+from hostspec.host.http_table import HttpTable
 from hostspec.host.metrics import Metrics
+from hostspec.host.refusals import Refusal, RefusalLog, first_of, shortened
+from hostspec.host.request_body import JSON, JSON_LINES
 from hostspec.host.statements import Statement
 from hostspec.reading import parse
-from hostspec.secret import SecretUnavailableError
 from hostspec.store.errors import StoreError
-from hostspec.values import to_json
-
-_log = logging.getLogger("hostspec")
-
-BODY_WITHIN: Final = 30.0
-"""Seconds in which the body of a request has to be here."""
-
-COME_AGAIN: Final = 10
-"""Seconds after which a client that was turned away may come again (Retry-After)."""
 
 ALERTS: Final = "/alerts"
-ALERTMANAGER: Final = "/ingest/alertmanager"
+INGEST: Final = "/ingest/"
+ALERTMANAGER: Final = f"{INGEST}alertmanager"
 HEALTHZ: Final = "/healthz"
 READYZ: Final = "/readyz"
 METRICS: Final = "/metrics"
 PATHS: Final = (ALERTS, ALERTMANAGER, HEALTHZ, READYZ, METRICS)
 """All addresses that are answered."""
 
-_JSON: Final = "application/json"
-_JSON_LINES: Final = (
-    "application/jsonl",
-    "application/x-ndjson",
-    "application/ndjson",
-    "application/jsonlines",
-    "application/x-jsonlines",
-)
-
 Answer = Callable[[Request], Awaitable[Response]]
+
+
+@attrs.frozen
+class _Post:
+    """What a request posted, and how to read it.
+
+    Attributes:
+        path: where it was posted.
+        client: the sender's address.
+        body: in UTF-8.
+        read: makes statements of the body.
+        name: the request's own, under which it may be repeated.
+        in_part: alerts are accepted though others in the request are faulty.
+    """
+
+    path: str
+    client: str
+    body: bytes
+    read: Callable[[bytes], Sequence[Statement]]
+    name: str | None
+    in_part: bool
 
 
 @attrs.frozen(eq=False)
@@ -95,31 +99,71 @@ class Front:
         self._works = works
         self.stopping = False
         self._metrics = metrics
+        self._refusals = RefusalLog()
         self.app = Starlette(
             routes=[
-                self._route(ALERTS, self._alerts, "POST"),
-                self._route(ALERTMANAGER, self._alertmanager, "POST"),
-                self._route(HEALTHZ, self._healthz, "GET"),
-                self._route(READYZ, self._readyz, "GET"),
-                self._route(METRICS, self._page_of_metrics, "GET"),
+                *self._routes(ALERTS, self._alerts, "POST"),
+                *self._routes(ALERTMANAGER, self._alertmanager, "POST"),
+                *self._routes(HEALTHZ, self._healthz, "GET"),
+                *self._routes(READYZ, self._readyz, "GET"),
+                *self._routes(METRICS, self._page_of_metrics, "GET"),
             ],
-            exception_handlers={HTTPException: _told},
+            exception_handlers={HTTPException: self._no_route},
         )
+        # a sender takes a redirect for success, and its alert is lost
+        self.app.router.redirect_slashes = False
 
-    def _route(self, path: str, answer: Answer, method: str) -> Route:
+    def close(self) -> None:
+        """Log how many refused requests were not logged one by one."""
+        self._refusals.flush(everything=True)
+
+    def _routes(self, path: str, answer: Answer, method: str) -> Sequence[Route]:
         async def counted(request: Request) -> Response:
+            self._refusals.flush()
             try:
                 response = await answer(request)
-            except HTTPException as error:
-                response = await _told(request, error)
+            except Refusal as refusal:
+                return self._refuse(request, path, refusal)
             except asyncio.CancelledError:  # uvicorn, when there is no time left
-                response = _refused(503, "alerthost stops; post it again", retry_after=COME_AGAIN)
+                stops = Refusal(503, "stopping", "alerthost stops; post it again", again=True)
+                return self._refuse(request, path, stops)
             except ClientDisconnect:
                 return Response(status_code=400)  # which nobody reads
+            except Exception as error:  # noqa: BLE001 -- a mistake of ours, which has to be seen
+                client, text = _client(request), f"a request to {path} failed"
+                self._refusals.write(client, text, text, logging.ERROR, error=error)
+                failed = Refusal(500, "failure", "alerthost failed; its log says why")
+                return self._refuse(request, path, failed)
             self._metrics.answered(path, response.status_code)
             return response
 
-        return Route(path, counted, methods=[method])
+        return [Route(each, counted, methods=[method]) for each in (path, f"{path}/")]
+
+    async def _no_route(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 -- it handles no other
+        path = request.url.path.rstrip("/")
+        if path in PATHS:
+            allowed = (error.headers or {}).get("Allow", "")
+            reason = f"{request.method} is not understood here; send {allowed}"
+            refusal = Refusal(error.status_code, "method", reason, headers=error.headers)
+            return self._refuse(request, path, refusal)
+        reason = f"there is nothing here; alerts go to {ALERTS} or {ALERTMANAGER}"
+        return self._refuse(request, "other", Refusal(error.status_code, "path", reason))
+
+    def _refuse(self, request: Request, path: str, refusal: Refusal) -> Response:
+        """Answer a request that is refused, log it and count it."""
+        status = refusal.status
+        if refusal.again and path.startswith(INGEST):
+            status = 503  # Alertmanager posts again after 5xx alone
+        self._metrics.answered(path, status)
+        self._metrics.refused_request(path, status, refusal.cause)
+        client = _client(request)
+        text = f"{request.method} {shortened(request.url.path)} from {client}: {status}"
+        self._refusals.write(client, f"{path} {refusal.cause}", f"refused {text}: {refusal}")
+        if refusal.error:
+            error = f"{refusal.error} ({text})"
+            self._refusals.write(client, f"{path} {refusal.cause} error", error, logging.ERROR)
+        return responses.refused(refusal, status)
 
     async def _healthz(self, _request: Request) -> Response:
         return JSONResponse({"alive": True})
@@ -144,26 +188,30 @@ class Front:
         return reasons
 
     async def _page_of_metrics(self, request: Request) -> Response:
-        await self._check_caller(request, self.serving.table)
+        await run_in_threadpool(check_caller, request, self.serving.table)
         accept = request.headers.get("accept", "")
         page, content_type = await run_in_threadpool(self._metrics.page, accept)
         return Response(page, headers={"Content-Type": content_type})
 
     async def _alerts(self, request: Request) -> Response:
         serving = self.serving
-        await self._check_caller(request, serving.table)
-        kind = _content_type(request, (_JSON, *_JSON_LINES))
+        await run_in_threadpool(check_caller, request, serving.table)
+        kind, codec = request_body.content_type(request, (JSON, *JSON_LINES))
+        body = await request_body.read(request, serving.table.largest_body, codec)
 
         def read(body: bytes) -> Sequence[Statement]:
-            return bodies.read(body, lines=kind in _JSON_LINES)
+            return bodies.read(body, lines=kind in JSON_LINES)
 
-        return await self._take(request, serving, read)
+        post = _post(request, ALERTS, body, read)
+        return await run_in_threadpool(self._accept, serving, post)
 
     async def _alertmanager(self, request: Request) -> Response:
         serving = self.serving
-        await self._check_caller(request, serving.table)
-        _content_type(request, (_JSON,))
+        await run_in_threadpool(check_caller, request, serving.table)
+        _, codec = request_body.content_type(request, (JSON,))
+        body = await request_body.read(request, serving.table.largest_body, codec, is_group=True)
         scope = request.query_params.get("scope", "")
+        client = _client(request)
 
         def read(body: bytes) -> Sequence[Statement]:
             try:
@@ -171,77 +219,57 @@ class Front:
             except json.JSONDecodeError as error:
                 return (bodies.not_json(error),)
             if left_out := alertmanager.truncated(payload):
-                _log.error(
-                    "Alertmanager left %s alerts out of a group: raise its max_alerts", left_out
-                )
+                text = f"Alertmanager left {left_out} alerts out of a group: raise its max_alerts"
+                self._refusals.write(client, "truncated", text, logging.ERROR)
             return alertmanager.read(payload, scope=scope)
 
-        return await self._take(request, serving, read)
+        post = _post(request, ALERTMANAGER, body, read, in_part=True)
+        return await run_in_threadpool(self._accept, serving, post)
 
-    async def _check_caller(self, request: Request, table: HttpTable) -> None:
-        """Let in who knows the token; without one, who is on this machine.
-
-        Raises:
-            HTTPException: it is somebody else.
-        """
-        if table.token is None:
-            # a page in a browser on this machine may name a host that leads here
-            if not _names_loopback(request.headers.get("host", "")):
-                stranger = "without a token, only this machine may be named as host"
-                raise HTTPException(403, stranger)
-            return
-        try:
-            token = await run_in_threadpool(table.token.reveal)
-        except SecretUnavailableError as error:
-            _log.error("http.token: %s", error)
-            unreadable = "the token cannot be read here"
-            raise HTTPException(503, unreadable, {"Retry-After": str(COME_AGAIN)}) from None
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        right = hmac.compare_digest(given.strip().encode("latin-1"), token.encode())
-        if scheme.casefold() != "bearer" or not right:
-            unknown = "send the token as Authorization: Bearer TOKEN"
-            raise HTTPException(401, unknown, {"WWW-Authenticate": "Bearer"})
-
-    async def _take(
-        self,
-        request: Request,
-        serving: Serving,
-        read: Callable[[bytes], Sequence[Statement]],
-    ) -> Response:
-        body = await _body(request, serving.table.largest_body)
-        repeatable = request.headers.get("idempotency-key")
-        path = request.url.path
-        return await run_in_threadpool(self._accept, serving, path, body, read, repeatable)
-
-    def _accept(
-        self,
-        serving: Serving,
-        path: str,
-        body: bytes,
-        read: Callable[[bytes], Sequence[Statement]],
-        repeatable: str | None,
-    ) -> Response:
-        if not body.strip():
-            return _refused(400, "there is no alert in the body")
-        statements = read(body)
-        faulty = [each for each in statements if each.alert is None]
-        if faulty:
-            faults = [
-                {"place": each.place, **to_json(fault)} for each in faulty for fault in each.faults
-            ]
-            return _refused(400, "nothing was accepted", faults=faults)
+    def _accept(self, serving: Serving, post: _Post) -> Response:
+        if not post.body.strip():
+            raise Refusal(400, "empty", "there is no alert in the body")
+        statements = post.read(post.body)
+        faults = responses.faults_of(statements)
         alerts = [each.alert for each in statements if each.alert is not None]
+        if faults and not (alerts and post.in_part):
+            raise Refusal(400, "faulty", "nothing was accepted", faults=faults)
         try:
             if (reason := serving.backpressure.admit(alerts)) is not None:
-                return _refused(429, f"{reason}; nothing was accepted", retry_after=COME_AGAIN)
-            ids = _names(repeatable, body, len(alerts)) if repeatable else None
+                full = f"{reason}; nothing was accepted"
+                raise Refusal(429, "backlog_full", full, again=True)
+            ids = _names(post.name, post.body, len(alerts)) if post.name else None
             taken = serving.engine.accept_many(alerts, statement_ids=ids)
         except StoreError as error:
-            _log.error("the store fails: %s", error)
-            return _refused(503, f"nothing was accepted: {error}", retry_after=COME_AGAIN)
-        self._metrics.accepted(path, len(alerts))
-        accepted = [_shown(name, alert) for name, alert in zip(taken, alerts, strict=True)]
-        return JSONResponse({"statements": accepted}, 202)
+            unwritable = "nothing was accepted: the store cannot be written"
+            cause = f"the store fails: {error}"
+            raise Refusal(503, "store_fails", unwritable, again=True, error=cause) from error
+        self._metrics.accepted(post.path, len(alerts))
+        if faulty := len(statements) - len(alerts):
+            self._metrics.left_out(post.path, faulty)
+            text = f"left out {faulty} of {len(statements)} alerts posted to {post.path}"
+            self._refusals.write(
+                post.client,
+                f"{post.path} left out",
+                f"{text} from {post.client}: {first_of(faults)}",
+            )
+        return responses.accepted(taken, alerts, faults)
+
+
+def _post(
+    request: Request,
+    path: str,
+    body: bytes,
+    read: Callable[[bytes], Sequence[Statement]],
+    *,
+    in_part: bool = False,
+) -> _Post:
+    name = request.headers.get("idempotency-key")
+    return _Post(path, _client(request), body, read, name, in_part)
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
 
 
 def _names(repeatable: str, body: bytes, count: int) -> Sequence[str]:
@@ -251,76 +279,3 @@ def _names(repeatable: str, body: bytes, count: int) -> Sequence[str]:
     """
     digest = hashlib.sha256(f"{repeatable}\n".encode() + body).hexdigest()[:32]
     return [f"{digest}-{number}" for number in range(1, count + 1)]
-
-
-def _shown(name: str, alert: Alert) -> Mapping[str, Any]:
-    return {
-        "id": name,
-        "scope": alert.scope,
-        "key": alert.key,
-        "status": alert.status,
-        "repairs": to_json(list(alert.repairs)),
-    }
-
-
-def _content_type(request: Request, known: Sequence[str]) -> str:
-    """Give what a body is said to be.
-
-    A page in a browser may post anything but these to this machine without being asked.
-
-    Raises:
-        HTTPException: it is none of those that are known.
-    """
-    said = request.headers.get("content-type", "")
-    kind = said.partition(";")[0].strip().casefold()
-    if kind not in known:
-        raise HTTPException(415, f"say what it is: Content-Type: {' or '.join(known[:3])}")
-    if request.headers.get("content-encoding", "identity").casefold() != "identity":
-        raise HTTPException(415, "send it as it is, without a Content-Encoding")
-    return kind
-
-
-async def _body(request: Request, largest: int) -> bytes:
-    """Read the body, no further than it may go.
-
-    Raises:
-        HTTPException: it is too large, or too slow.
-    """
-    too_large = HTTPException(413, f"a body may have {largest} bytes at most")
-    length = request.headers.get("content-length", "0")
-    if int(length) > largest:  # h11 takes digits only
-        raise too_large
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_WITHIN):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > largest:
-                    raise too_large
-    except TimeoutError:
-        raise HTTPException(408, "the body did not come in time") from None
-    return bytes(body)
-
-
-def _names_loopback(host: str) -> bool:
-    address = Address.read(host) or Address.read(f"{host}:80")
-    return address is not None and is_loopback(address.host)
-
-
-async def _told(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 -- it handles no other
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
-
-
-def _refused(
-    status: int,
-    error: str,
-    *,
-    faults: Sequence[Mapping[str, Any]] = (),
-    retry_after: int | None = None,
-) -> Response:
-    content: dict[str, Any] = {"error": error}
-    if faults:
-        content["faults"] = faults
-    headers = None if retry_after is None else {"Retry-After": str(retry_after)}
-    return JSONResponse(content, status, headers=headers)

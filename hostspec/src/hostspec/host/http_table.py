@@ -85,7 +85,7 @@ class HttpTable:
     largest_body: int = setting(
         "Largest body",
         help="Bytes that a request may have.",
-        default=4 * 1024 * 1024,
+        default=32 * 1024 * 1024,
         minimum=1024,
         maximum=256 * 1024 * 1024,
     )

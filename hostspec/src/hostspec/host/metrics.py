@@ -56,6 +56,12 @@ class Metrics:
             return Counter(f"alerthost_{name}", text, tuple(labels), registry=registry)
 
         self._requests = counter("requests", "Requests that were answered.", ("path", "status"))
+        self._refused_requests = counter(
+            "refused_requests", "Requests that were refused.", ("path", "status", "reason")
+        )
+        self._left_out = counter(
+            "left_out", "Faulty alerts of requests whose other alerts were accepted.", ("path",)
+        )
         self._accepted = counter("accepted", "Statements that were accepted.", ("path",))
         self._repaired = counter(
             "repaired",
@@ -99,6 +105,14 @@ class Metrics:
     def answered(self, path: str, status: int) -> None:
         """Count a request."""
         self._requests.labels(path, str(status)).inc()
+
+    def refused_request(self, path: str, status: int, reason: str) -> None:
+        """Count a request that was refused; the reason is one of a few words."""
+        self._refused_requests.labels(path, str(status), reason).inc()
+
+    def left_out(self, path: str, count: int) -> None:
+        """Count faulty alerts whose neighbours were accepted."""
+        self._left_out.labels(path).inc(count)
 
     def accepted(self, path: str, count: int) -> None:
         """Count statements that were accepted."""

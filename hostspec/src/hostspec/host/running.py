@@ -116,6 +116,7 @@ class Running:
             finished = self._listener.join(left()) and finished
         for thread in self._retiring:
             thread.join(left())
+        self._front.close()
         if finished and not any(thread.is_alive() for thread in self._retiring):
             engine.database.close()
             _log.info("stopped")

@@ -1,0 +1,111 @@
+"""Reads the body of a request: no other type, no more bytes and no longer than allowed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from email.message import Message
+from typing import Final
+
+from starlette.requests import Request
+
+from hostspec.host.refusals import Refusal, shortened
+
+BODY_WITHIN: Final = 30.0
+"""Seconds in which the body of a request has to be here."""
+
+JSON: Final = "application/json"
+JSON_LINES: Final = (
+    "application/jsonl",
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonlines",
+    "application/x-jsonlines",
+)
+
+_CHARSETS: Final[Mapping[str, str]] = {
+    "utf-8": "",
+    "utf8": "",
+    "us-ascii": "",
+    "ascii": "",
+    "iso-8859-1": "latin-1",
+    "latin1": "latin-1",
+    "iso-8859-15": "iso-8859-15",
+    "windows-1252": "cp1252",
+    "utf-16": "utf-16",
+    "utf-16le": "utf-16-le",
+    "utf-16be": "utf-16-be",
+    "utf-32": "utf-32",
+}
+"""What a Content-Type may declare; an empty codec is UTF-8, the charset of JSON."""
+
+
+def content_type(request: Request, known: Sequence[str]) -> tuple[str, str]:
+    """Return the type of a body, and the codec of its declared charset; empty for UTF-8.
+
+    A page in a browser may post anything but these to this machine without being asked.
+
+    Raises:
+        Refusal: the type, charset or content encoding is not supported.
+    """
+    header = Message()
+    header["Content-Type"] = request.headers.get("content-type", "")
+    kind = header.get_content_type()
+    if kind not in known:
+        reason = f"declare the type of the body: Content-Type: {' or '.join(known[:3])}"
+        raise Refusal(415, "content_type", reason)
+    if request.headers.get("content-encoding", "identity").casefold() != "identity":
+        reason = "send it as it is, without a Content-Encoding"
+        raise Refusal(415, "content_encoding", reason)
+    charset = header.get_content_charset("utf-8")
+    if charset not in _CHARSETS:
+        reason = f"the charset {shortened(charset)} is unknown; send UTF-8"
+        raise Refusal(415, "charset", reason)
+    return kind, _CHARSETS[charset]
+
+
+async def read(request: Request, largest: int, codec: str, *, is_group: bool = False) -> bytes:
+    """Read the body as UTF-8.
+
+    Args:
+        request: not read yet.
+        largest: bytes that the body may have.
+        codec: of the body; empty for UTF-8.
+        is_group: the body is a group of alerts whose sender has a setting for its size.
+
+    Raises:
+        Refusal: it is too large, too slow, or not in its charset.
+        ClientDisconnect: the client left.
+    """
+    too_large = _too_large(largest, is_group=is_group)
+    length = request.headers.get("content-length", "0")
+    if int(length) > largest:  # h11 takes digits only
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_WITHIN):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > largest:
+                    raise too_large
+    except TimeoutError:
+        reason = f"the body was not here after {BODY_WITHIN:.0f} s"
+        raise Refusal(408, "body_timeout", reason, again=True) from None
+    if not codec:
+        return bytes(body)
+    try:
+        return body.decode(codec).encode()
+    except UnicodeError:
+        reason = f"the body is not in the charset that its Content-Type declares ({codec})"
+        raise Refusal(400, "charset", reason) from None
+
+
+def _too_large(largest: int, *, is_group: bool) -> Refusal:
+    error = ""
+    if is_group:
+        error = (
+            f"a group of alerts has more than {largest} bytes and is lost: raise "
+            "http.largest_body, or set Alertmanager's max_alerts so that its groups are smaller"
+        )
+    reason = f"the body has more than {largest} bytes (http.largest_body)"
+    return Refusal(413, "too_large", reason, error=error)

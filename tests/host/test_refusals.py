@@ -1,0 +1,197 @@
+"""Requests that are refused, in whole or in part: the answer, the log and the metric."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from serving import JSON, Start, ask, measured, post
+from workspace import Workspace
+
+from hostspec import Alert
+from hostspec.host import responses
+from hostspec.host.refusals import LOG_AGAIN, MOST_CALLERS, RefusalLog
+from hostspec.normalise import Repair
+from pagerduty_plugin.testing import late
+from pagerduty_plugin.testing.misbehaviour import Gate
+
+ALERTMANAGER = "/ingest/alertmanager"
+
+
+def alert(fingerprint: str, **changes: Any) -> dict[str, Any]:
+    """Return an alert as Alertmanager posts it."""
+    return {
+        "status": "firing",
+        "labels": {"alertname": "DiskFull", "severity": "critical"},
+        "annotations": {},
+        "startsAt": "2026-11-23T03:14:00Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        "generatorURL": "http://prom.example:9090/graph",
+        "fingerprint": fingerprint,
+        **changes,
+    }
+
+
+def group(*alerts: Any) -> dict[str, Any]:
+    """Return a group as Alertmanager posts it."""
+    return {"version": "4", "status": "firing", "receiver": "alerthost", "alerts": alerts}
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno == logging.WARNING and "refused" in record.getMessage()
+    ]
+
+
+def test_a_full_backlog_makes_alertmanager_post_again(start: Start, workspace: Workspace) -> None:
+    gate = Gate()
+    workspace.fake.misbehave(late(gate))
+    url = start(http="backlog = 1").url
+    blocker = {"key": "blocker", "severity": "critical", "labels": {"team": "data"}}
+    assert post(url, blocker).status == 202
+
+    reply = post(url, group(alert("q9")), ALERTMANAGER)
+    assert (reply.status, reply.headers["retry-after"]) == (503, "10")
+    reply = post(url, {"key": "other"})
+    assert (reply.status, reply.headers["retry-after"]) == (429, "10")
+    found = measured(url)
+    assert found["alerthost_refused_requests_total", ALERTMANAGER, "backlog_full", "503"] == 1
+    assert found["alerthost_refused_requests_total", "/alerts", "backlog_full", "429"] == 1
+    gate.open()
+
+
+def test_the_good_alerts_of_a_group_are_accepted(
+    start: Start, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = start((", 'team=\"data\"'", "")).url
+    nameless = {"status": "firing", "labels": {}, "annotations": {"summary": "x"}}
+
+    reply = post(url, group(alert("p1"), alert("p2"), nameless), ALERTMANAGER)
+
+    assert reply.status == 202
+    assert [each["key"] for each in reply.json["statements"]] == ["DiskFull/p1", "DiskFull/p2"]
+    (fault,) = reply.json["faults"]
+    assert (fault["place"], fault["path"]) == ("alerts[2]", "fingerprint")
+    workspace.fake.wait_for(lambda fake: len(fake.incidents) == 4, 30)
+    left_out = "left out 1 of 3 alerts posted to /ingest/alertmanager from 127.0.0.1: alerts[2]:"
+    assert left_out in caplog.text
+    found = measured(url)
+    assert found["alerthost_left_out_total", ALERTMANAGER] == 1
+    assert found["alerthost_accepted_total", ALERTMANAGER] == 2
+
+
+def test_a_storm_is_one_group_of_2500_alerts(start: Start) -> None:
+    url = start().url
+    alerts = [alert(f"{n:016x}", annotations={"description": "x" * 1500}) for n in range(2500)]
+
+    reply = post(url, group(*alerts), ALERTMANAGER)
+
+    assert reply.status == 202
+    assert len(reply.json["statements"]) == 2500
+
+
+def test_a_group_that_is_too_large_is_an_error_with_the_remedy(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = start(http="largest_body = 1024").url
+
+    assert post(url, group(alert("a" * 1024)), ALERTMANAGER).status == 413
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert "more than 1024 bytes and is lost: raise http.largest_body" in record.getMessage()
+    assert "max_alerts" in record.getMessage()
+
+
+REFUSED = [
+    ("POST", ALERTMANAGER, JSON, '{"alerts": [7]}', 400, "faulty"),
+    ("POST", ALERTMANAGER, JSON, "{", 400, "faulty"),
+    ("POST", "/alerts", JSON, " ", 400, "empty"),
+    ("POST", "/alerts", {}, '{"key": "a"}', 415, "content_type"),
+    ("POST", "/alerts", {**JSON, "Content-Encoding": "gzip"}, "{}", 415, "content_encoding"),
+    ("POST", "/alerts", {**JSON, "Host": "rebound.example"}, "{}", 403, "host"),
+    ("PUT", ALERTMANAGER, JSON, "{}", 405, "method"),
+    ("POST", "/v2/enqueue", JSON, "{}", 404, "path"),
+    ("POST", "/alerts", JSON, " " * 2000, 413, "too_large"),
+]
+
+
+def test_each_refused_request_is_a_warning_and_is_counted(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = start(http="largest_body = 1024").url
+    counted: dict[tuple[str, ...], float] = {}
+    lines = []
+    for method, path, headers, body, status, reason in REFUSED:
+        reply = ask(url, method, path, body, headers)
+        assert reply.status == status, reason
+        line = f"refused {method} {path} from 127.0.0.1: {status}: {reply.json['error']}"
+        lines.append(line)
+        label = path if path in (ALERTMANAGER, "/alerts") else "other"
+        name = ("alerthost_refused_requests_total", label, reason, str(status))
+        counted[name] = counted.get(name, 0) + 1
+
+    assert counted.items() <= measured(url).items()
+    lines.pop(1)  # the same client and cause as the first one
+    assert len(warnings(caplog)) == len(lines)
+    for logged, line in zip(warnings(caplog), lines, strict=True):
+        assert logged.startswith(line)
+
+
+def test_a_mistake_of_ours_is_an_error_in_the_log(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = start().url
+    monkeypatch.setattr("hostspec.host.bodies.read", lambda *_, **__: 1 / 0)
+
+    reply = post(url, {"key": "a"})
+    assert (reply.status, reply.json) == (500, {"error": "alerthost failed; its log says why"})
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert record.exc_info
+    assert warnings(caplog)
+
+
+def test_a_caller_that_goes_on_has_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    log = RefusalLog(lambda: now)
+    for _ in range(60):
+        log.write("10.0.0.1", "token", "refused a")
+        log.write("10.0.0.2", "token", "refused b")
+        log.write("10.0.0.1", "path", "refused c")
+    assert caplog.messages == ["refused a", "refused b", "refused c"]
+
+    caplog.clear()
+    now += LOG_AGAIN
+    log.write("10.0.0.1", "token", "refused a")
+    assert caplog.messages == [
+        *(f"59 more like this were not logged: refused {each}" for each in "abc"),
+        "refused a",
+    ]
+    caplog.clear()
+    log.write("10.0.0.1", "token", "refused a")
+    log.flush(everything=True)
+    assert caplog.messages == ["1 more like this were not logged: refused a"]
+
+
+def test_many_callers_share_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    log = RefusalLog(lambda: 0.0)
+    for number in range(MOST_CALLERS + 1000):
+        log.write(f"client {number}", "token", "refused")
+    assert len(caplog.messages) == MOST_CALLERS + 1
+    log.flush(everything=True)
+    assert caplog.messages[-1] == "999 more like this were not logged: refused"
+
+
+def test_an_answer_is_bounded() -> None:
+    repairs = [Repair(f"details.{'x' * 1000}", "y" * 1000)] * 400
+    alerts = [Alert("k" * 100_000, "s", severity="error", repairs=repairs) for _ in range(5)]
+    faults = [{"place": "alerts[1]", "path": "", "reason": "wrong"}] * 1500
+
+    answer = json.loads(responses.accepted(["id"] * 5, alerts, faults).body)
+
+    assert [len(each["repairs"]) for each in answer["statements"]] == [400, 400, 200, 0, 0]
+    assert answer["repairs_not_shown"] == 1000
+    assert (len(answer["faults"]), answer["faults_not_shown"]) == (1000, 500)
+    assert len(json.dumps(answer)) < 600_000
