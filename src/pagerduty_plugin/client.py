@@ -12,25 +12,25 @@ import socket
 import ssl
 import threading
 import time
+import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import urlsplit
 
 import attrs
 
-from hostspec.web import is_loopback
 from pagerduty_plugin import deadline
 from pagerduty_plugin.network import (
     NetworkSettingError,
     Surroundings,
+    find_proxy,
     load_authorities,
     load_client,
-    reveal_proxy,
 )
 from pagerduty_plugin.reply import NoReply, Reply, Trouble, read_pause
-from pagerduty_plugin.settings import DIRECT, NetworkSettings
+from pagerduty_plugin.settings import NetworkSettings
 
 if TYPE_CHECKING:
     import requests
@@ -54,6 +54,7 @@ _TUNNEL: Final = re.compile(r"Tunnel connection failed: (?P<words>(?P<kind>\d)\d
 """What `http.client` says where a proxy does not connect."""
 _CERTIFICATE_REFUSED: Final = re.compile(r"ALERT.*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE)")
 """What a server says to a client certificate that it does not take, or that is missing."""
+_NO_HTTP: Final = "the reply is not HTTP"
 _HUNG_UP: Final = (
     ConnectionResetError,
     ConnectionAbortedError,
@@ -122,7 +123,7 @@ class Client:
             turn.release()
 
     def _road(self, url: str, network: NetworkSettings) -> _Road:
-        proxy = reveal_proxy(network)
+        proxy = find_proxy(url, network, self._surroundings)
         with self._lock:
             road = self._roads.get((url, network))
             if road is None or road.proxy != proxy:  # a secret may have been renewed
@@ -154,7 +155,7 @@ class _Road:
         self._options: dict[str, Any] = {
             "stream": True,
             "timeout": (network.connect_timeout, network.timeout),
-            "proxies": _proxies(url, proxy, surroundings),
+            "proxies": {"all": proxy} if proxy else {},
         }
         self._kept = False
 
@@ -300,18 +301,6 @@ def _text(response: requests.Response, most: int = MOST_READ) -> str:
     return content[:most].decode(errors="replace")
 
 
-def _proxies(url: str, proxy: str, surroundings: Surroundings) -> Mapping[str, str]:
-    """Give the proxies by scheme; what somebody set goes for every address."""
-    import requests.utils
-
-    if proxy:
-        return {} if proxy == DIRECT else {"all": proxy}
-    loopback = is_loopback(urlsplit(url).hostname or "")
-    if loopback or requests.utils.should_bypass_proxies(url, surroundings.no_proxy):
-        return {}
-    return surroundings.proxies
-
-
 def _user_agent() -> str:
     python = platform.python_version()
     plugin = version("pagerduty-plugin")
@@ -319,7 +308,11 @@ def _user_agent() -> str:
 
 
 def _no_reply(error: Exception, network: NetworkSettings) -> NoReply:
-    """Say why there is no reply, without the words of an exception: they may hold an address."""
+    """Return the reason why there is no reply.
+
+    Neither in an exception's words, which may hold an address, nor by its class, which means
+    nothing to an operator.
+    """
     import requests.exceptions as trouble
 
     if isinstance(error, NetworkSettingError):
@@ -327,7 +320,7 @@ def _no_reply(error: Exception, network: NetworkSettings) -> NoReply:
     if deadline.over():
         return NoReply(Trouble.NETWORK, f"no reply within {network.timeout:g} s")
     causes = tuple(_causes(error))
-    cause = _told(causes)
+    cause = _reason(causes)
     if any(isinstance(each, TimeoutError) and not each.strerror for each in causes):
         cause = f"no connection within {network.connect_timeout:g} s"
     kind = Trouble.CONFIGURATION if any(map(_is_distrust, causes)) else Trouble.NETWORK
@@ -342,9 +335,10 @@ def _no_reply(error: Exception, network: NetworkSettings) -> NoReply:
     if isinstance(error, trouble.ConnectTimeout):
         return NoReply(Trouble.NETWORK, f"no connection within {network.connect_timeout:g} s")
     if isinstance(error, trouble.ConnectionError):
-        if cause == http.client.BadStatusLine.__name__:
-            return NoReply(Trouble.NETWORK, "what came back is no HTTP")
-        return NoReply(Trouble.NETWORK, f"no connection: {cause}")
+        return NoReply(Trouble.NETWORK, cause if cause == _NO_HTTP else f"no connection: {cause}")
+    if isinstance(error, ValueError):
+        reason = "cannot be sent: the address is not a valid URL; check base_url"
+        return NoReply(Trouble.CONFIGURATION, reason)
     return NoReply(Trouble.CONFIGURATION, f"cannot be sent: {cause}")
 
 
@@ -376,14 +370,26 @@ def _is_distrust(error: BaseException) -> bool:
     return bool(refused)
 
 
-def _told(causes: tuple[BaseException, ...]) -> str:
+def _reason(causes: tuple[BaseException, ...]) -> str:
+    """Return what happened, in the system's words or our own."""
     for each in causes:
         if isinstance(each, ssl.SSLCertVerificationError):
-            return each.verify_message or type(each).__name__
+            return each.verify_message or "the certificate is not trusted"
     for each in causes:
         if isinstance(each, OSError) and each.strerror:
             return each.strerror
-    return type(causes[-1]).__name__
+    for each in causes:
+        if isinstance(each, ConnectionError):
+            return "the other side closed the connection without a reply"
+        if isinstance(each, http.client.HTTPException):
+            return _NO_HTTP
+    return f"unexpected error at {_place(causes[0])}"
+
+
+def _place(error: BaseException) -> str:
+    """Return the file and line that raised an error."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return f"{PurePath(frame.f_code.co_filename).name}:{line}"
 
 
 class RestApi:
@@ -453,7 +459,7 @@ class RestApi:
         deadline.begin(self._network.timeout)
         url = f"{self._base_url}{path}"
         try:
-            proxy = reveal_proxy(self._network)
+            proxy = find_proxy(url, self._network, self._surroundings)
             request = requests.Request(
                 method, url, self._headers, params=query, json=body
             ).prepare()
@@ -461,7 +467,7 @@ class RestApi:
                 request,
                 stream=True,
                 timeout=(self._network.connect_timeout, self._network.timeout),
-                proxies=_proxies(url, proxy, self._surroundings),
+                proxies={"all": proxy} if proxy else {},
             )
             try:
                 pause = response.headers.get("Retry-After") or response.headers.get(

@@ -79,7 +79,8 @@ class PagerDuty(Provider[InstallationSettings]):
                 reason = str(error)
             if reason:
                 faults.append(Fault(path, reason))
-        way = network_faults(installation.settings.network, Surroundings.read(os.environ))
+        settings = installation.settings
+        way = network_faults(settings.events_url, settings.network, Surroundings.read(os.environ))
         return [*faults, *(fault.below("network") for fault in way)]
 
     def notes(self, installations: Sequence[Installation[InstallationSettings]]) -> Sequence[str]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import attrs
 
 from hostspec import Fault, SecretUnavailableError
-from pagerduty_plugin.settings import NetworkSettings, proxy_fault
+from hostspec.web import is_loopback
+from pagerduty_plugin.settings import DIRECT, NetworkSettings, proxy_fault, proxy_url_fault
 
-_PROXY_VARIABLES: Final = {"http_proxy": "http", "https_proxy": "https", "all_proxy": "all"}
+_PROXY_VARIABLES: Final = {"http": "http_proxy", "https": "https_proxy", "all": "all_proxy"}
 _CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_MORE_CA_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 class NetworkSettingError(Exception):
@@ -31,40 +37,59 @@ class NetworkSettingError(Exception):
 
 @attrs.frozen(repr=False)
 class Surroundings:
-    """What the environment says of the way out; a proxy's address may hold a password.
+    """The environment's settings of the network; a proxy's address may hold a password.
 
     Attributes:
-        proxies: addresses by scheme.
-        no_proxy: hosts that are reached without.
-        ca_bundle: a file or folder of certificates; empty for the built-in ones.
-        ca_variable: the variable that names it; empty where none does.
+        proxies: by scheme, the variable that names a proxy, and its value.
+        no_proxy: hosts, domains and networks that are reached without a proxy.
+        bundle: the variable that names certificates to trust in place of the built-in ones, and
+            its value; None where neither is set.
+        more: the same for certificates to trust beside the built-in ones.
     """
 
-    proxies: Mapping[str, str]
-    no_proxy: str
-    ca_bundle: str
-    ca_variable: str
+    proxies: Mapping[str, tuple[str, str]]
+    no_proxy: tuple[str, ...]
+    bundle: tuple[str, str] | None
+    more: tuple[tuple[str, str], ...]
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Surroundings:
-        """Read the variables that curl and requests read."""
-        lower = {name.lower(): value for name, value in environment.items() if value}
-        # as in curl, the lower-case spelling wins where both are there
-        lower |= {name: value for name, value in environment.items() if name.islower() and value}
-        variable = next((name for name in _CA_VARIABLES if environment.get(name)), "")
+        """Read the variables of curl, requests and OpenSSL, without blanks around their values.
+
+        Where a proxy's variable is there in both spellings, the lower-case one wins, as in curl.
+        ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace nothing, for each leaves OpenSSL the
+        default of the other; they count where no CA bundle is named.
+        """
+
+        def read(*names: str) -> Iterator[tuple[str, str]]:
+            for name in names:
+                if value := environment.get(name, "").strip():
+                    yield name, value
+
+        bundle = next(read(*_CA_VARIABLES), None)
+        proxies = {
+            scheme: next(read(name, name.upper()), None)
+            for scheme, name in _PROXY_VARIABLES.items()
+        }
+        _, no_proxy = next(read("no_proxy", "NO_PROXY"), ("", ""))
         return cls(
-            {scheme: lower[name] for name, scheme in _PROXY_VARIABLES.items() if name in lower},
-            lower.get("no_proxy", ""),
-            environment.get(variable, ""),
-            variable,
+            {scheme: proxy for scheme, proxy in proxies.items() if proxy},
+            tuple(no_proxy.lower().replace(",", " ").split()),
+            bundle,
+            () if bundle else tuple(read(*_MORE_CA_VARIABLES)),
         )
 
 
-def network_faults(settings: NetworkSettings, surroundings: Surroundings) -> Iterator[Fault]:
-    """Find what cannot be used now; reads the secret and the files."""
+def network_faults(
+    url: str, settings: NetworkSettings, surroundings: Surroundings
+) -> Iterator[Fault]:
+    """Find the settings that cannot be used now on the way to a URL.
+
+    Reads the secret and the files.
+    """
     scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for step in (
-        lambda: reveal_proxy(settings),
+        lambda: find_proxy(url, settings, surroundings),
         lambda: load_authorities(scratch, settings, surroundings),
         lambda: load_client(scratch, settings),
     ):
@@ -74,21 +99,53 @@ def network_faults(settings: NetworkSettings, surroundings: Surroundings) -> Ite
             yield error.fault
 
 
-def reveal_proxy(settings: NetworkSettings) -> str:
-    """Read the proxy that the settings name; empty where they leave it to the environment.
+def find_proxy(url: str, settings: NetworkSettings, surroundings: Surroundings) -> str:
+    """Return the URL of the proxy on the way to a URL; empty for none.
+
+    The settings' proxy is used for every address, the environment's for none of this machine.
 
     Raises:
         NetworkSettingError: it cannot be read, or is no proxy.
     """
-    if settings.proxy is None:
+    if settings.proxy is not None:
+        try:
+            proxy = settings.proxy.reveal().strip()
+        except SecretUnavailableError as error:
+            raise NetworkSettingError(Fault("proxy", str(error))) from None
+        if reason := proxy_fault(proxy):
+            raise NetworkSettingError(Fault("proxy", reason))
+        return "" if proxy == DIRECT else proxy
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+    named = surroundings.proxies.get(parts.scheme) or surroundings.proxies.get("all")
+    if not named or is_loopback(host) or _is_bypassed(host, port, surroundings.no_proxy):
         return ""
-    try:
-        proxy = settings.proxy.reveal()
-    except SecretUnavailableError as error:
-        raise NetworkSettingError(Fault("proxy", str(error))) from None
-    if reason := proxy_fault(proxy):
-        raise NetworkSettingError(Fault("proxy", reason))
+    variable, proxy = named
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if reason := proxy_url_fault(proxy):
+        raise NetworkSettingError(Fault("proxy", f"{variable} {reason}"))
     return proxy
+
+
+def _is_bypassed(host: str, port: int | None, no_proxy: tuple[str, ...]) -> bool:
+    """Check whether ``NO_PROXY`` names a host: by ``*``, itself, its domain or its network."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        address = None
+    spelled = (host, f"{host}:{port}")
+    for name in no_proxy:
+        if name == "*" or name in spelled:
+            return True
+        if address is None:
+            domain = f".{name.removeprefix('*').lstrip('.')}"
+            if any(f".{each}".endswith(domain) for each in spelled):
+                return True
+        else:
+            with contextlib.suppress(ValueError):
+                if address in ipaddress.ip_network(name.strip("[]"), strict=False):
+                    return True
+    return False
 
 
 def load_authorities(
@@ -99,15 +156,27 @@ def load_authorities(
 ) -> None:
     """Let a context trust the CA bundle of the settings, else the environment's, else the last.
 
+    A certificate that the operator names is trusted as it is: whether or not its issuer is known,
+    and also where it lacks an extension that RFC 5280 asks for and Python checks since 3.13.
+
     Raises:
         NetworkSettingError: it cannot be read, or holds no certificates.
     """
-    if bundle := settings.ca_bundle:
-        _load_certificates(context, bundle, "ca_bundle")
-    elif bundle := surroundings.ca_bundle:
-        _load_certificates(context, bundle, "ca_bundle", f"{surroundings.ca_variable}: ")
-    elif built_in:
-        context.load_verify_locations(built_in)
+    if settings.ca_bundle:
+        named = [("", settings.ca_bundle)]
+    elif surroundings.bundle:
+        named = [surroundings.bundle]
+    else:
+        named = list(surroundings.more)
+        if built_in:
+            context.load_verify_locations(built_in)
+    for variable, paths in named:
+        # a list of folders, as OpenSSL splits it
+        for path in paths.split(os.pathsep) if variable == "SSL_CERT_DIR" else (paths,):
+            _load_certificates(context, path, "ca_bundle", f"{variable}: " if variable else "")
+    if named:
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 def load_client(context: ssl.SSLContext, settings: NetworkSettings) -> None:

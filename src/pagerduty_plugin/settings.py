@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import types
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import attrs
 
@@ -93,11 +94,11 @@ def _url_fault(url: str, whose: str, example: str) -> str | None:
         return f"holds a user name or password (an @); {whose} takes none"
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host = parts.hostname or ""
         _ = parts.port
     except ValueError as error:
         return f"{url!r} is no URL: {error}"
-    if parts.scheme not in ("http", "https") or not host or _BLANK.search(url):
+    if parts.scheme not in ("http", "https") or not _is_host(host) or _BLANK.search(url):
         return f"{url!r} is no base URL; right would be {example!r}"
     if parts.scheme == "http" and not is_loopback(host):
         return f"{url!r} is not encrypted; only loopback may be plain http"
@@ -130,21 +131,41 @@ def _region_fault(
 
 
 def proxy_fault(proxy: str) -> str | None:
-    """Say why a text is no proxy's URL; without the text, which may hold a password."""
+    """Return why a text is no setting of a proxy, without the text; None where it is one."""
     if proxy == DIRECT:
         return None
+    reason = proxy_url_fault(proxy)
+    return f"{reason}; or {DIRECT!r} for none" if reason else None
+
+
+def proxy_url_fault(proxy: str) -> str | None:
+    """Return why a text is no URL of a proxy, without the text, which may hold a password."""
     try:
         parts = urlsplit(proxy)
         _ = parts.port
+        unquote(parts.netloc.rpartition("@")[0]).encode("latin-1")  # as HTTP carries it
     except ValueError:
         parts = urlsplit("")
     more = parts.path.strip("/") or parts.query or parts.fragment or _BLANK.search(proxy)
-    if parts.scheme in ("http", "https") and parts.hostname and not more:
+    if parts.scheme in ("http", "https") and _is_host(parts.hostname or "") and not more:
         return None
     return (
-        "is no proxy; right would be 'http://user:password@proxy.example:3128', where what is "
-        f"special in user and password is written as in '%2F'; or {DIRECT!r} for none"
+        "is not the URL of an http or https proxy; use "
+        "'http://user:password@proxy.example:3128', with special characters of user and password "
+        "percent-encoded ('#' as '%23')"
     )
+
+
+_HOST: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
+
+
+def _is_host(host: str) -> bool:
+    """Check that the host of a URL is a name or an address."""
+    try:
+        host.encode("idna")
+        return bool(ipaddress.ip_address(host) if ":" in host else _HOST.fullmatch(host))
+    except ValueError:
+        return False
 
 
 def _given_proxy_fault(proxy: Secret) -> str | None:

@@ -578,7 +578,7 @@ def said(error: object, status: int = 400) -> Misbehaviour:
             redirecting("https://evil.example/"),
             "What answered is not PagerDuty: 307, a redirect; check region and api_url",
         ),
-        (garbage(), "PagerDuty was not reached: what came back is no HTTP (asked at "),
+        (garbage(), "PagerDuty was not reached: the reply is not HTTP (asked at "),
         (reset(), "PagerDuty was not reached: no connection: "),
         (shape(), "PagerDuty's answer has no services of the documented shape (asked at "),
         (shape(services={}), "PagerDuty's answer has no services of the documented shape"),
@@ -615,8 +615,6 @@ def test_nobody_at_home_is_told(searcher: Searcher) -> None:
     searcher.fake.stop()
     with pytest.raises(DiscoveryError, match=r"PagerDuty was not reached: no connection: "):
         searcher.find(api_url=url)
-    with pytest.raises(DiscoveryError, match=r"PagerDuty was not reached: "):
-        searcher.find(api_url="https://exa..mple.invalid")
 
 
 def test_nothing_shows_a_key_or_the_token(

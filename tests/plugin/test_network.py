@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
+import ipaddress
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
+import certifi
 import pytest
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from hostspec import Alert, Fault, OutcomeKind, Secret, SettingsError, json_schema
 from hostspec.settings import structure, to_json
 from pagerduty_plugin.client import Client
 from pagerduty_plugin.installation import PagerDuty
-from pagerduty_plugin.network import Surroundings, network_faults
+from pagerduty_plugin.network import Surroundings, find_proxy, load_authorities, network_faults
 from pagerduty_plugin.reply import NoReply, Reply
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings, NetworkSettings
 from pagerduty_plugin.testing import FakePagerDuty, closing
@@ -27,10 +31,12 @@ from pagerduty_plugin.trigger import Trigger
 from .conftest import Desk, connect
 from .wire import ACCEPTED, HTTP_ACCEPTED, KEYS, Proxy, Responder, configuration, post, unsent
 
-NO_PROXY_URL = (
-    "is no proxy; right would be 'http://user:password@proxy.example:3128', where what is special "
-    "in user and password is written as in '%2F'; or 'direct' for none"
+WRONG_PROXY = (
+    "is not the URL of an http or https proxy; use 'http://user:password@proxy.example:3128', "
+    "with special characters of user and password percent-encoded ('#' as '%23')"
 )
+NO_PROXY_URL = f"{WRONG_PROXY}; or 'direct' for none"
+EVENTS = "https://events.pagerduty.com"
 SERVICES = [{"name": "checkout", "integration_key": "env:PD_CHECKOUT"}]
 
 
@@ -78,6 +84,11 @@ def test_a_proxy_is_taken_and_not_shown(proxy: str) -> None:
         "http://proxy.example:3128?secret",
         "http://proxy.example:3128#secret",
         "http://user:secret word@proxy.example",
+        "http://user:secret€@proxy.example",
+        "http://user:secret%E2%82%AC@proxy.example",
+        "http://*.example:3128",
+        "http://proxy..example:3128",
+        "http://[nonsense]:3128",
         "Direct",
     ],
 )
@@ -319,11 +330,106 @@ def test_a_broken_ca_bundle_of_the_environment_is_found_and_told(
 def test_a_ca_bundle_of_the_settings_stands_in_the_environments_place(files: Files) -> None:
     surroundings = Surroundings.read({"CURL_CA_BUNDLE": files / "text.pem"})
     settings = NetworkSettings(ca_bundle=files / "certificate.pem")
-    assert list(network_faults(settings, surroundings)) == []
+    assert list(network_faults(EVENTS, settings, surroundings)) == []
 
 
 def test_where_nothing_is_set_nothing_is_wrong() -> None:
-    assert list(network_faults(NetworkSettings(), Surroundings.read({}))) == []
+    assert list(network_faults(EVENTS, NetworkSettings(), Surroundings.read({}))) == []
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "socks5://user:secret@proxy.example:1080",
+        "http://user:sec#ret@proxy.example:3128",
+        "http://",
+        "http://:3128",
+        "http://proxy.example:port",
+        "http://proxy.example:99999",
+        "odd://proxy.example",
+        "http://proxy.example:3128/secret",
+        "two words",
+    ],
+)
+def test_a_proxy_of_the_environment_that_cannot_be_used_is_found_and_told(
+    monkeypatch: pytest.MonkeyPatch, variable: str, proxy: str
+) -> None:
+    """With the name of its variable, without its value."""
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, proxy)
+    fault = Fault("network.proxy", f"{variable} {WRONG_PROXY}")
+    installation = connect("https://relay.example")
+    assert PagerDuty().check(installation) == [fault]
+    assert post(Client(), "https://relay.example") == configuration(str(fault))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "https://relay.example"])
+def test_a_proxy_that_is_not_on_the_way_is_not_checked(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("https_proxy", "socks5://proxy.example")
+    monkeypatch.setenv("no_proxy", "relay.example")
+    assert PagerDuty().check(connect(url)) == []
+
+
+@pytest.mark.parametrize("proxy", ["proxy.example:3128", "http://proxy.example:3128"])
+@pytest.mark.parametrize("around", ["", " ", "\n"])
+def test_a_proxy_of_the_environment_may_lack_its_scheme(proxy: str, around: str) -> None:
+    surroundings = Surroundings.read({"https_proxy": f"{around}{proxy}{around}"})
+    found = find_proxy(EVENTS, NetworkSettings(), surroundings)
+    assert found == "http://proxy.example:3128"
+
+
+def test_blanks_around_a_proxy_of_a_reference_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PD_PROXY", "http://proxy.example:3128\r\n")
+    settings = NetworkSettings(proxy=Secret("env:PD_PROXY"))
+    assert find_proxy(EVENTS, settings, Surroundings.read({})) == "http://proxy.example:3128"
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "bypassed"),
+    [
+        ("events.pagerduty.com", True),
+        ("Events.PagerDuty.com", True),
+        ("x.example,\n.pagerduty.com", True),
+        ("*.pagerduty.com", True),
+        ("pagerduty.com:443", True),
+        ("pagerduty.com:8443", False),
+        ("duty.com", False),
+        ("pagerduty.co", False),
+        ("10.0.0.0/8, , .", False),
+        ("*", True),
+    ],
+)
+def test_no_proxy_names_hosts_and_domains(no_proxy: str, bypassed: object) -> None:
+    surroundings = Surroundings.read({"all_proxy": "proxy.example:3128", "NO_PROXY": no_proxy})
+    assert (find_proxy(EVENTS, NetworkSettings(), surroundings) == "") is bypassed
+
+
+@pytest.mark.parametrize(
+    ("url", "no_proxy", "bypassed"),
+    [
+        ("https://10.1.2.3", "10.0.0.0/8", True),
+        ("https://10.1.2.3", "10.1.2.3", True),
+        ("https://10.1.2.3:8443", "10.1.2.3:8443", True),
+        ("https://10.1.2.3", "10.2.0.0/16,2.3,example", False),
+        ("https://[fd00::1]", "fd00::/8", True),
+        ("https://[fd00::1]", "[fd00::1]", True),
+        ("https://[fd00::1]", "10.0.0.0/8", False),
+    ],
+)
+def test_no_proxy_names_addresses_and_networks(url: str, no_proxy: str, bypassed: object) -> None:
+    surroundings = Surroundings.read({"all_proxy": "proxy.example:3128", "NO_PROXY": no_proxy})
+    assert (find_proxy(url, NetworkSettings(), surroundings) == "") is bypassed
+
+
+def test_the_environment_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads read it meanwhile."""
+    monkeypatch.setattr("requests.utils.set_environ", None)
+    dead = {"https_proxy": "http://127.0.0.1:1", "no_proxy": "x.example"}
+    assert post(Client(dead), "https://events.invalid") == unsent("no proxy: Connection refused")
 
 
 # what reaches the wire: TLS
@@ -366,6 +472,115 @@ def test_a_folder_of_certificates_is_trusted(
     authority.cert_pem.write_to_path(tmp_path / f"{subject_hash(authority)}.0")
     client = Client({})
     assert post(client, https_fake.url, ca_bundle=str(tmp_path)) == Reply(202, ACCEPTED)
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_certificates_of_openssls_variables_are_trusted_too(
+    https_fake: FakePagerDuty, authority: trustme.CA, tmp_path: Path, variable: str
+) -> None:
+    """Beside the built-in ones, where no CA bundle is named."""
+    file = tmp_path / f"{subject_hash(authority)}.0"
+    authority.cert_pem.write_to_path(file)
+    (tmp_path / "empty").mkdir()
+    named = str(file) if variable == "SSL_CERT_FILE" else f"{tmp_path / 'empty'}:{tmp_path}"
+    assert post(Client({variable: f"{named}\n"}), https_fake.url) == Reply(202, ACCEPTED)
+    loaded = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    load_authorities(
+        loaded, NetworkSettings(), Surroundings.read({variable: named}), certifi.where()
+    )
+    assert loaded.cert_store_stats()["x509_ca"] > 100
+    answer = configuration("TLS failed: unable to get local issuer certificate")
+    client = Client({variable: named, "REQUESTS_CA_BUNDLE": certifi.where()})
+    assert post(client, https_fake.url) == answer
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_certificates_of_openssls_variables_that_are_missing_are_told(variable: str) -> None:
+    surroundings = Surroundings.read({variable: "/nowhere"})
+    reason = f"{variable}: /nowhere cannot be read: No such file or directory"
+    (answer,) = network_faults(EVENTS, NetworkSettings(), surroundings)
+    assert answer == Fault("ca_bundle", reason)
+
+
+@pytest.fixture
+def as_python_3_13(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make TLS check what RFC 5280 asks for, as urllib3 does with Python 3.13."""
+    from urllib3.util.ssl_ import create_urllib3_context as made
+
+    def make(*args: Any, **kwargs: Any) -> ssl.SSLContext:
+        context = made(*args, **kwargs)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr("urllib3.util.ssl_.create_urllib3_context", make)
+
+
+@pytest.fixture(scope="module")
+def old_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a certificate without Authority Key Identifier, as proxies that inspect TLS do."""
+    folder = tmp_path_factory.mktemp("old")
+    now = dt.datetime.now(dt.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Corp CA")])
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    builder = (
+        x509.CertificateBuilder()
+        .issuer_name(name)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+    )
+    authority = (
+        builder.subject_name(name)
+        .public_key(authority_key.public_key())
+        .serial_number(1)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(authority_key, hashes.SHA256())
+    )
+    issued = (
+        builder.subject_name(x509.Name([]))
+        .public_key(key.public_key())
+        .serial_number(2)
+        .add_extension(x509.SubjectAlternativeName([address]), critical=True)
+        .sign(authority_key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "ca.pem").write_bytes(authority.public_bytes(pem))
+    (folder / "leaf.pem").write_bytes(issued.public_bytes(pem))
+    (folder / "server.pem").write_bytes(private + issued.public_bytes(pem))
+    return folder
+
+
+@pytest.mark.usefixtures("as_python_3_13")
+@pytest.mark.parametrize("named", ["setting", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+@pytest.mark.parametrize("file", ["ca.pem", "leaf.pem"])
+def test_an_authority_that_the_operator_names_is_trusted_as_it_is(
+    old_certificate: Path, named: str, file: str
+) -> None:
+    """Though it is not as RFC 5280 wants it, or names the server's own certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(old_certificate / "server.pem")
+    path = str(old_certificate / file)
+    with FakePagerDuty(services=KEYS, ssl_context=context) as fake:
+        client = Client({} if named == "setting" else {named: path})
+        settings = {"ca_bundle": path} if named == "setting" else {}
+        assert post(client, fake.url, **settings) == Reply(202, ACCEPTED)
+
+
+@pytest.mark.usefixtures("as_python_3_13")
+def test_the_built_in_authorities_are_held_to_the_standard(
+    old_certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(old_certificate / "server.pem")
+    monkeypatch.setattr("requests.utils.DEFAULT_CA_BUNDLE_PATH", str(old_certificate / "ca.pem"))
+    with FakePagerDuty(services=KEYS, ssl_context=context) as fake:
+        answer = configuration("TLS failed: Missing Authority Key Identifier")
+        assert post(Client({}), fake.url) == answer
 
 
 def subject_hash(authority: trustme.CA) -> str:

@@ -512,6 +512,8 @@ def test_base_urls_that_may_be(url: str) -> None:
         ("https://events.example ", "is no base URL"),
         ("https://events.example\\path", "is no base URL"),
         ("https://events .example", "is no base URL"),
+        ("https://events..example", "is no base URL"),
+        ("https://*.example", "is no base URL"),
         ("https://[bad", "is no URL: Invalid IPv6 URL"),
         ("https://events.example:99999", "is no URL: Port out of range 0-65535"),
         ("https://events.example:port", "is no URL: Port could not be cast"),
