@@ -291,6 +291,7 @@ def test_a_connection_that_is_closed_without_a_reply_is_told() -> None:
     listener = Listener(lambda connection: read_request(connection) and None)
     reason = "no connection: the other side closed the connection without a reply"
     assert post(Client({}), listener.url) == network(reason)
+    listener.close()
 
 
 def test_a_reset_while_the_body_is_sent_is_told(fake: FakePagerDuty) -> None:
