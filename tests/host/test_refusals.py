@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from serving import JSON, Start, ask, measured, post
 from workspace import Workspace
 
 from hostspec import Alert
-from hostspec.host import responses
+from hostspec.host import bodies, responses
 from hostspec.host.refusals import LOG_AGAIN, MOST_CALLERS, RefusalLog
+from hostspec.host.workload import LARGE
 from hostspec.normalise import Repair
 from pagerduty_plugin.testing import late
 from pagerduty_plugin.testing.misbehaviour import Gate
@@ -101,8 +103,35 @@ def test_a_group_that_is_too_large_is_an_error_with_the_remedy(
 
     assert post(url, group(alert("a" * 1024)), ALERTMANAGER).status == 413
     (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
-    assert "more than 1024 bytes and is lost: raise http.largest_body" in record.getMessage()
+    assert "1024 bytes (http.largest_body), and this group of alerts is lost" in record.getMessage()
     assert "max_alerts" in record.getMessage()
+
+
+def test_a_request_has_a_bound_on_its_alerts(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = start(http="most_alerts = 3").url
+    four = [{"key": str(n)} for n in range(4)]
+
+    for content in (four, "\n".join(json.dumps(each) for each in four)):
+        reply = post(url, content)
+        error = "more than 3 alerts in one request (http.most_alerts)"
+        assert (reply.status, reply.json) == (413, {"error": error})
+    assert post(url, four[:3]).status == 202
+    assert not [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert post(url, group(*[alert(str(n)) for n in range(4)]), ALERTMANAGER).status == 413
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert "more than 3 alerts in one request (http.most_alerts)" in record.getMessage()
+    assert "max_alerts" in record.getMessage()
+
+
+def test_a_body_has_a_bound_on_its_values(start: Start) -> None:
+    url = start().url
+    for dense in ("[" + "0," * 1_100_000 + "0]", "[" * 1_100_000):
+        reply = post(url, dense)
+        assert reply.status == 413
+        assert reply.json["error"].startswith("the body has more than 1,000,000 values")
+    assert post(url, {"key": "long", "details": {"text": "x" * 3_000_000}}).status == 202
 
 
 REFUSED = [
@@ -151,6 +180,42 @@ def test_a_mistake_of_ours_is_an_error_in_the_log(
     (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert record.exc_info
     assert warnings(caplog)
+
+
+def test_a_large_request_delays_only_large_ones(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start()
+    inside, released = threading.Event(), threading.Event()
+    read = bodies.read
+
+    def slow(body: bytes, **options: Any) -> Any:
+        if len(body) > LARGE:
+            inside.set()
+            assert released.wait(60)
+        return read(body, **options)
+
+    monkeypatch.setattr(bodies, "read", slow)
+    large = {"key": "large", "summary": "x" * LARGE}
+    replies: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: replies.append(post(running.url, large).status))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    assert inside.wait(60)
+    while running._front._workload._slots._value:
+        pass  # until four of them are there
+    reply = post(running.url, large)
+    assert (reply.status, reply.headers["retry-after"]) == (429, "10")
+    assert ask(running.url, "GET", "/readyz").status == 200
+    for _ in range(50):
+        assert post(running.url, {"key": "small"}).status == 202
+    released.set()
+    for thread in threads:
+        thread.join()
+    assert replies == [202] * 4
 
 
 def test_a_caller_that_goes_on_has_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from hostspec.alert import Alert
 from hostspec.faults import Fault
+from hostspec.host.bodies import TooManyAlertsError
 from hostspec.host.statements import Statement
 from hostspec.normalise import Repair
 from hostspec.parts import Status
@@ -40,15 +41,19 @@ _NEVER: Final = "0001-01-01T00:00:00"
 """How Go writes a time that is not there."""
 
 
-def read(payload: object, *, scope: str = "") -> tuple[Statement, ...]:
+def read(payload: object, *, scope: str = "", most: int | None = None) -> tuple[Statement, ...]:
     """Make a statement of each alert in a payload.
 
     Args:
         payload: the object that the body gave.
         scope: of the alerts.
+        most: how many alerts a group may have; None for any number.
 
     Returns:
         the statements, in order; one that is faulty for a payload that is none.
+
+    Raises:
+        TooManyAlertsError: the group has more.
     """
     if not isinstance(payload, Mapping):
         return (_faulty("", "not a JSON object, which Alertmanager posts"),)
@@ -56,6 +61,8 @@ def read(payload: object, *, scope: str = "") -> tuple[Statement, ...]:
     if not isinstance(alerts, list):
         reason = "missing, or no list; this takes what Alertmanager posts"
         return (_faulty("alerts", reason),)
+    if most is not None and len(alerts) > most:
+        raise TooManyAlertsError.of(most)
     return tuple(
         _statement(f"alerts[{number}]", alert, payload, scope)
         for number, alert in enumerate(alerts)

@@ -18,6 +18,11 @@ from hostspec.reading import parse
 class TooManyAlertsError(ValueError):
     """A body holds more alerts than are accepted in one request."""
 
+    @classmethod
+    def of(cls, most: int) -> TooManyAlertsError:
+        """Make one that says how many are accepted."""
+        return cls(f"more than {most:,} alerts in one request")
+
 
 def read(body: bytes, *, lines: bool = False, most: int | None = None) -> tuple[Statement, ...]:
     """Read the alerts in a body; what is no UTF-8 in it is repaired, and reported.
@@ -41,8 +46,10 @@ def read(body: bytes, *, lines: bool = False, most: int | None = None) -> tuple[
             return _lines(body, most)
         return (not_json(error),)
     if isinstance(content, list):
+        if most is not None and len(content) > most:
+            raise TooManyAlertsError.of(most)
         given = (_alert(f"alert {n}", each) for n, each in enumerate(content, start=1))
-        return _at_most(most, given)
+        return tuple(given)
     return (_alert("", content),)
 
 
@@ -67,8 +74,7 @@ def _at_most(most: int | None, given: Iterable[Statement]) -> tuple[Statement, .
     given = iter(given)
     read = tuple(itertools.islice(given, most))
     if next(given, None) is not None:
-        message = f"more than {most:,} alerts in one request"
-        raise TooManyAlertsError(message)
+        raise TooManyAlertsError.of(most)
     return read
 
 

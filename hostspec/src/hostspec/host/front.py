@@ -14,7 +14,6 @@ from typing import Final
 
 import attrs
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -24,11 +23,13 @@ from hostspec.delivery.engine import Engine
 from hostspec.host import alertmanager, bodies, request_body, responses
 from hostspec.host.authentication import check_caller
 from hostspec.host.backpressure import Backpressure
+from hostspec.host.bodies import TooManyAlertsError
 from hostspec.host.http_table import HttpTable
 from hostspec.host.metrics import Metrics
 from hostspec.host.refusals import Refusal, RefusalLog, first_of, shortened
 from hostspec.host.request_body import JSON, JSON_LINES
 from hostspec.host.statements import Statement
+from hostspec.host.workload import Workload
 from hostspec.reading import parse
 from hostspec.store.errors import StoreError
 
@@ -41,28 +42,31 @@ METRICS: Final = "/metrics"
 PATHS: Final = (ALERTS, ALERTMANAGER, HEALTHZ, READYZ, METRICS)
 """All addresses that are answered."""
 
+_TOO_LARGE: Final = 413
+_SMALLER_GROUPS: Final = (
+    "raise http.largest_body or http.most_alerts, or set Alertmanager's max_alerts"
+)
+
 Answer = Callable[[Request], Awaitable[Response]]
 
 
 @attrs.frozen
 class _Post:
-    """What a request posted, and how to read it.
+    """A request with alerts.
 
     Attributes:
         path: where it was posted.
         client: the sender's address.
         body: in UTF-8.
-        read: makes statements of the body.
         name: the request's own, under which it may be repeated.
-        in_part: alerts are accepted though others in the request are faulty.
+        is_group: of Alertmanager, whose good alerts are accepted though others are faulty.
     """
 
     path: str
     client: str
     body: bytes
-    read: Callable[[bytes], Sequence[Statement]]
     name: str | None
-    in_part: bool
+    is_group: bool
 
 
 @attrs.frozen(eq=False)
@@ -100,6 +104,7 @@ class Front:
         self.stopping = False
         self._metrics = metrics
         self._refusals = RefusalLog()
+        self._workload = Workload()
         self.app = Starlette(
             routes=[
                 *self._routes(ALERTS, self._alerts, "POST"),
@@ -114,7 +119,8 @@ class Front:
         self.app.router.redirect_slashes = False
 
     def close(self) -> None:
-        """Log how many refused requests were not logged one by one."""
+        """End the threads, and log how many refused requests were not logged one by one."""
+        self._workload.close()
         self._refusals.flush(everything=True)
 
     def _routes(self, path: str, answer: Answer, method: str) -> Sequence[Route]:
@@ -160,8 +166,11 @@ class Front:
         client = _client(request)
         text = f"{request.method} {shortened(request.url.path)} from {client}: {status}"
         self._refusals.write(client, f"{path} {refusal.cause}", f"refused {text}: {refusal}")
-        if refusal.error:
-            error = f"{refusal.error} ({text})"
+        error = refusal.error
+        if status == _TOO_LARGE and path.startswith(INGEST):
+            error = f"{refusal}, and this group of alerts is lost: {_SMALLER_GROUPS}"
+        if error:
+            error = f"{error} ({text})"
             self._refusals.write(client, f"{path} {refusal.cause} error", error, logging.ERROR)
         return responses.refused(refusal, status)
 
@@ -169,7 +178,7 @@ class Front:
         return JSONResponse({"alive": True})
 
     async def _readyz(self, _request: Request) -> Response:
-        reasons = await run_in_threadpool(self._unready)
+        reasons = await self._workload.check(self._unready)
         if reasons:
             return JSONResponse({"ready": False, "reasons": reasons}, 503)
         return JSONResponse({"ready": True})
@@ -188,32 +197,22 @@ class Front:
         return reasons
 
     async def _page_of_metrics(self, request: Request) -> Response:
-        await run_in_threadpool(check_caller, request, self.serving.table)
+        await self._workload.check(check_caller, request, self.serving.table)
         accept = request.headers.get("accept", "")
-        page, content_type = await run_in_threadpool(self._metrics.page, accept)
+        page, content_type = await self._workload.check(self._metrics.page, accept)
         return Response(page, headers={"Content-Type": content_type})
 
     async def _alerts(self, request: Request) -> Response:
-        serving = self.serving
-        await run_in_threadpool(check_caller, request, serving.table)
-        kind, codec = request_body.content_type(request, (JSON, *JSON_LINES))
-        body = await request_body.read(request, serving.table.largest_body, codec)
+        def read(body: bytes, kind: str, most: int) -> Sequence[Statement]:
+            return bodies.read(body, lines=kind in JSON_LINES, most=most)
 
-        def read(body: bytes) -> Sequence[Statement]:
-            return bodies.read(body, lines=kind in JSON_LINES)
-
-        post = _post(request, ALERTS, body, read)
-        return await run_in_threadpool(self._accept, serving, post)
+        return await self._take(request, ALERTS, (JSON, *JSON_LINES), read)
 
     async def _alertmanager(self, request: Request) -> Response:
-        serving = self.serving
-        await run_in_threadpool(check_caller, request, serving.table)
-        _, codec = request_body.content_type(request, (JSON,))
-        body = await request_body.read(request, serving.table.largest_body, codec, is_group=True)
         scope = request.query_params.get("scope", "")
         client = _client(request)
 
-        def read(body: bytes) -> Sequence[Statement]:
+        def read(body: bytes, _kind: str, most: int) -> Sequence[Statement]:
             try:
                 payload = parse(bodies.text_of(body))
             except json.JSONDecodeError as error:
@@ -221,22 +220,53 @@ class Front:
             if left_out := alertmanager.truncated(payload):
                 text = f"Alertmanager left {left_out} alerts out of a group: raise its max_alerts"
                 self._refusals.write(client, "truncated", text, logging.ERROR)
-            return alertmanager.read(payload, scope=scope)
+            return alertmanager.read(payload, scope=scope, most=most)
 
-        post = _post(request, ALERTMANAGER, body, read, in_part=True)
-        return await run_in_threadpool(self._accept, serving, post)
+        return await self._take(request, ALERTMANAGER, (JSON,), read, is_group=True)
 
-    def _accept(self, serving: Serving, post: _Post) -> Response:
+    async def _take(
+        self,
+        request: Request,
+        path: str,
+        known: Sequence[str],
+        read: Callable[[bytes, str, int], Sequence[Statement]],
+        *,
+        is_group: bool = False,
+    ) -> Response:
+        serving = self.serving
+        table = serving.table
+        await self._workload.work(0, lambda: check_caller(request, table))
+        kind, codec = request_body.content_type(request, known)
+        with self._workload.room() as room:
+            body = await request_body.read(request, table, codec, room)
+            name = request.headers.get("idempotency-key")
+            post = _Post(path, _client(request), body, name, is_group)
+
+            def statements() -> Sequence[Statement]:
+                return read(body, kind, table.most_alerts)
+
+            return await self._workload.work(
+                len(body), lambda: self._accept(serving, post, statements)
+            )
+
+    def _accept(
+        self, serving: Serving, post: _Post, read: Callable[[], Sequence[Statement]]
+    ) -> Response:
         if not post.body.strip():
             raise Refusal(400, "empty", "there is no alert in the body")
-        statements = post.read(post.body)
+        request_body.check_values(post.body)
+        try:
+            statements = read()
+        except TooManyAlertsError as error:
+            reason = f"{error} (http.most_alerts)"
+            raise Refusal(413, "too_many_alerts", reason) from None
         faults = responses.faults_of(statements)
         alerts = [each.alert for each in statements if each.alert is not None]
-        if faults and not (alerts and post.in_part):
+        if faults and not (alerts and post.is_group):
             raise Refusal(400, "faulty", "nothing was accepted", faults=faults)
         try:
-            if (reason := serving.backpressure.admit(alerts)) is not None:
-                full = f"{reason}; nothing was accepted"
+            if (why := serving.backpressure.admit(alerts)) is not None:
+                full = f"{why}; nothing was accepted"
                 raise Refusal(429, "backlog_full", full, again=True)
             ids = _names(post.name, post.body, len(alerts)) if post.name else None
             taken = serving.engine.accept_many(alerts, statement_ids=ids)
@@ -254,18 +284,6 @@ class Front:
                 f"{text} from {post.client}: {first_of(faults)}",
             )
         return responses.accepted(taken, alerts, faults)
-
-
-def _post(
-    request: Request,
-    path: str,
-    body: bytes,
-    read: Callable[[bytes], Sequence[Statement]],
-    *,
-    in_part: bool = False,
-) -> _Post:
-    name = request.headers.get("idempotency-key")
-    return _Post(path, _client(request), body, read, name, in_part)
 
 
 def _client(request: Request) -> str:

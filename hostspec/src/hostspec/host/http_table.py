@@ -89,6 +89,14 @@ class HttpTable:
         minimum=1024,
         maximum=256 * 1024 * 1024,
     )
+    most_alerts: int = setting(
+        "Most alerts",
+        help="Alerts that a request may have. Alertmanager's max_alerts has to be lower, or its "
+        "groups smaller.",
+        default=5_000,
+        minimum=1,
+        maximum=100_000,
+    )
     backlog: int = setting(
         "Backlog",
         help="How many statements and deliveries may wait before new alerts are turned away "

@@ -9,10 +9,15 @@ from typing import Final
 
 from starlette.requests import Request
 
+from hostspec.host.http_table import HttpTable
 from hostspec.host.refusals import Refusal, shortened
+from hostspec.host.workload import Room
 
 BODY_WITHIN: Final = 30.0
 """Seconds in which the body of a request has to be here."""
+
+MOST_VALUES: Final = 1_000_000
+"""Values that a body may have, about; a group of 5,000 alerts has some 100,000."""
 
 JSON: Final = "application/json"
 JSON_LINES: Final = (
@@ -64,23 +69,26 @@ def content_type(request: Request, known: Sequence[str]) -> tuple[str, str]:
     return kind, _CHARSETS[charset]
 
 
-async def read(request: Request, largest: int, codec: str, *, is_group: bool = False) -> bytes:
+async def read(request: Request, table: HttpTable, codec: str, room: Room) -> bytes:
     """Read the body as UTF-8.
 
     Args:
         request: not read yet.
-        largest: bytes that the body may have.
+        table: says how many bytes the body may have.
         codec: of the body; empty for UTF-8.
-        is_group: the body is a group of alerts whose sender has a setting for its size.
+        room: in memory, for the body.
 
     Raises:
         Refusal: it is too large, too slow, or not in its charset.
         ClientDisconnect: the client left.
     """
-    too_large = _too_large(largest, is_group=is_group)
-    length = request.headers.get("content-length", "0")
-    if int(length) > largest:  # h11 takes digits only
+    largest = table.largest_body
+    reason = f"the body has more than {largest} bytes (http.largest_body)"
+    too_large = Refusal(413, "too_large", reason)
+    length = int(request.headers.get("content-length", "0"))  # h11 takes digits only
+    if length > largest:
         raise too_large
+    room.grow(length)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_WITHIN):
@@ -88,24 +96,30 @@ async def read(request: Request, largest: int, codec: str, *, is_group: bool = F
                 body += chunk
                 if len(body) > largest:
                     raise too_large
+                room.grow(len(body))
     except TimeoutError:
         reason = f"the body was not here after {BODY_WITHIN:.0f} s"
         raise Refusal(408, "body_timeout", reason, again=True) from None
-    if not codec:
-        return bytes(body)
+    return bytes(body) if not codec else _utf_8(body, codec)
+
+
+def check_values(body: bytes) -> None:
+    """Check that a body has no more values than are parsed in a moment.
+
+    A value takes up to 200 bytes of memory, and no other thread runs while it is parsed. The count
+    is too high where texts have commas and brackets, by far less than the limit leaves room for.
+
+    Raises:
+        Refusal: it has more.
+    """
+    if sum(body.count(mark) for mark in b",[{") > MOST_VALUES:
+        reason = f"the body has more than {MOST_VALUES:,} values; post fewer at once"
+        raise Refusal(413, "too_many_values", reason)
+
+
+def _utf_8(body: bytearray, codec: str) -> bytes:
     try:
         return body.decode(codec).encode()
     except UnicodeError:
         reason = f"the body is not in the charset that its Content-Type declares ({codec})"
         raise Refusal(400, "charset", reason) from None
-
-
-def _too_large(largest: int, *, is_group: bool) -> Refusal:
-    error = ""
-    if is_group:
-        error = (
-            f"a group of alerts has more than {largest} bytes and is lost: raise "
-            "http.largest_body, or set Alertmanager's max_alerts so that its groups are smaller"
-        )
-    reason = f"the body has more than {largest} bytes (http.largest_body)"
-    return Refusal(413, "too_large", reason, error=error)
