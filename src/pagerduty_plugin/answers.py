@@ -12,7 +12,7 @@ from hostspec.reading import Reader
 
 
 def _text(value: object) -> str:
-    return Reader([]).text("reason", value)
+    return Reader().text("reason", value)
 
 
 @attrs.frozen
@@ -53,12 +53,12 @@ class Enrich:
         links: Sequence[Link | Mapping[str, object] | str] = (),
         images: Sequence[Image | Mapping[str, object] | str] = (),
     ) -> None:
-        reader = Reader([])
+        reader = Reader()
         fields: dict[str, Any] = {
             "details": FrozenDict(reader.details(details)),
             "links": reader.links(links),
             "images": reader.images(images),
         }
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]
-            **fields, repairs=tuple(reader.repairs)
+            **fields, repairs=reader.repairs
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import enum
 import json
 import math
 import pickle
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from hostspec import Alert, Fault, FaultyAlertError, Identity, Image, Link, Repair, Severity, Status
 from hostspec.reading import _cut_depths
+from hostspec.text import is_blank
 
 UTC = dt.UTC
 MOMENT = dt.datetime(2026, 11, 23, 3, 14, tzinfo=UTC)
@@ -123,13 +125,13 @@ def test_what_is_no_object_is_faulty(statement: object) -> None:
     assert faults_of(statement) == ["not a JSON object"]
 
 
-@pytest.mark.parametrize("key", [None, "", " ", "\t\n"])
+@pytest.mark.parametrize("key", [None, "", " ", "\t\n", "\u200b\u3164"])
 def test_an_alert_without_a_key_is_faulty(key: object) -> None:
     assert faults_of({"key": key}) == ["key: missing or blank; it names the problem"]
     assert faults_of({}) == ["key: missing or blank; it names the problem"]
 
 
-@pytest.mark.parametrize("status", ["", " \t"])
+@pytest.mark.parametrize("status", ["", " \t", "\ufeff"])
 def test_a_blank_status_is_none_and_pages(status: str) -> None:
     alert = Alert.read({"key": "k", "summary": "s", "severity": "info", "status": status})
 
@@ -188,7 +190,7 @@ def test_severity_is_understood_whatever_its_case_and_blanks(word: str, severity
         assert alert.repairs == ()
 
 
-@pytest.mark.parametrize("severity", [None, "", " "])
+@pytest.mark.parametrize("severity", [None, "", " ", "\u2060"])
 def test_a_missing_severity_becomes_error(severity: object) -> None:
     alert = read(severity=severity)
     assert alert.severity is Severity.ERROR
@@ -205,6 +207,30 @@ def test_an_unknown_severity_becomes_error(severity: object, shown: str) -> None
     assert told(alert) == [("severity", f"{shown} is unknown; taken as error")]
 
 
+class Named(enum.Enum):
+    PAGE = "critical"
+    WARNING = 1
+    resolved = 2
+    ODD = 3
+
+
+@pytest.mark.parametrize(
+    ("member", "severity"), [(Named.PAGE, Severity.CRITICAL), (Named.WARNING, Severity.WARNING)]
+)
+def test_a_severity_may_be_a_member_of_an_enum(member: Named, severity: Severity) -> None:
+    alert = read(severity=member)
+    assert alert.severity is severity
+    assert alert.repairs == ()
+
+
+def test_a_member_of_an_enum_that_says_nothing_is_shown_by_its_value() -> None:
+    assert told(read(severity=Named.ODD)) == [("severity", "3 is unknown; taken as error")]
+    assert read(status=Named.resolved).status is Status.RESOLVED
+    assert faults_of({"key": "k", "status": Named.ODD}) == [
+        "status: 3 is unknown; known are firing, acknowledged, resolved"
+    ]
+
+
 def test_severities_rank_from_mildest_to_worst() -> None:
     assert [severity.rank for severity in Severity] == [0, 1, 2, 3, 4]
     assert max(Severity, key=lambda severity: severity.rank) is Severity.CRITICAL
@@ -213,7 +239,7 @@ def test_severities_rank_from_mildest_to_worst() -> None:
 # --- texts -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("summary", [None, "", "  "])
+@pytest.mark.parametrize("summary", [None, "", "  ", "\u200b", "\u2800\u115f"])
 def test_the_key_stands_in_for_a_missing_summary(summary: object) -> None:
     alert = read(summary=summary)
     assert alert.summary == "k"
@@ -364,6 +390,7 @@ def test_labels_that_are_no_object_are_kept_in_the_details() -> None:
             [{"href": 5, "colour": 1, 7: 2}],
             (Link("5"),),
             [
+                ("links[0]", "the key '7' (int) became text"),
                 ("links[0].href", "a number became text"),
                 ("links[0].colour", "unknown; dropped"),
                 ("links[0].7", "unknown; dropped"),
@@ -444,7 +471,11 @@ class Extended(dt.datetime):
         ("20261123", MOMENT.replace(hour=0, minute=0), [NO_ZONE]),
         # a datetime holds microseconds: what is finer is no loss to a person
         ("2026-11-23T03:14:00.123456789Z", MOMENT.replace(microsecond=123456), []),
-        ("0001-01-01T00:00:00Z", dt.datetime(1, 1, 1, tzinfo=UTC), []),
+        ("2026-11-23 04:14:00.088827563 +0100 CET", MOMENT.replace(microsecond=88827), []),
+        ("2026-11-23 03:14:00 +0000 UTC", MOMENT, []),
+        ("2026-11-23 03:14:00 +0000 UTC m=+0.001", MOMENT, []),
+        ("2026-11-23 06:14:00.5 +0300 +03 m=-1.5", MOMENT.replace(microsecond=500_000), []),
+        ("2026-11-22 22:14:00 -0500", MOMENT, []),
         ("9999-12-31T23:59:59.999999Z", dt.datetime.max.replace(tzinfo=UTC), []),
         (MOMENT, MOMENT, []),
         (MOMENT.astimezone(dt.timezone(dt.timedelta(hours=-5))), MOMENT, []),
@@ -478,6 +509,7 @@ class Extended(dt.datetime):
         (None, None, []),
         ("", None, []),
         ("  ", None, []),
+        ("\u200b", None, []),
     ],
     ids=repr,
 )
@@ -496,11 +528,41 @@ def test_times_are_read(
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00",
+        "0001-01-01T00:00:00+01:00",
+        "0001-01-01T00:53:28+00:53:28",
+        "0000-12-31T19:03:58-04:56",
+        "0000-12-31T18:00:00-06:00",
+        "0001-01-01 00:00:00 +0000 UTC",
+        "0000-12-31 19:03:58 -0456 LMT",
+        "00010101T000000Z",
+        dt.datetime(1, 1, 1),  # noqa: DTZ001
+        dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=9))),
+        dt.date.min,
+        -62135596800,
+        -62135596800000,
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("field", ["started_at", "updated_at"])
+def test_a_time_that_was_never_set_is_none(field: str, given: object) -> None:
+    """Go's zero time, in whatever zone, and the smallest time of Python and .NET."""
+    alert = read(**{field: given})
+    assert getattr(alert, field) is None
+    assert alert.details == {}
+    ((repaired, reason),) = told(alert)
+    assert repaired == field
+    assert reason.endswith(" is a time that was never set; taken as missing")
+
+
+@pytest.mark.parametrize(
     ("given", "kept"),
     [
         ("yesterday", "yesterday"),
         ("2026-13-01", "2026-13-01"),
-        ("0001-01-01T00:00:00+01:00", "0001-01-01T00:00:00+01:00"),
         ("9999-12-31T23:59:59-01:00", "9999-12-31T23:59:59-01:00"),
         ("012345678901", "012345678901"),
         (True, True),
@@ -637,7 +699,7 @@ _objects = st.fixed_dictionaries({}, optional=dict.fromkeys((*_FIELDS, *_UNKNOWN
 
 @given(
     _objects,
-    st.text(min_size=1).filter(str.strip) | st.integers() | st.booleans(),
+    st.text(min_size=1).filter(lambda text: not is_blank(text)) | st.integers() | st.booleans(),
     st.sampled_from(Status),
 )
 def test_any_object_with_a_key_and_a_known_status_is_an_alert(

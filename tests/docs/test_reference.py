@@ -37,7 +37,14 @@ from hostspec.host.cli import main
 from hostspec.host.metrics import Metrics
 from hostspec.host.services_cli import services
 from hostspec.kernel import calling, load, memory
-from hostspec.normalise import DEEPEST
+from hostspec.normalise import (
+    DEEPEST,
+    LONGEST_TEXT,
+    MOST_CHARACTERS,
+    MOST_REPAIRS,
+    MOST_VALUES,
+)
+from hostspec.reading import LONGEST_KEY, LONGEST_LINE, MOST_ENTRIES, MOST_LABELS
 from hostspec.settings import describe, key_of
 from pagerduty_plugin import (
     client,
@@ -288,6 +295,16 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("alert.md", f"more than {event.LARGEST_BODY:,} bytes"),
         ("alert.md", f"custom_details.{fit.MARK}`"),
         ("alert.md", f"deeper than {DEEPEST} levels"),
+        ("alert.md", f"scope of more than {LONGEST_KEY:,} characters"),
+        ("alert.md", f"label, of more than {LONGEST_LINE:,} characters"),
+        ("alert.md", f"more than {MOST_ENTRIES} links, {MOST_ENTRIES} images"),
+        ("alert.md", f"or {MOST_LABELS:,} labels"),
+        ("alert.md", f"a text of more than {LONGEST_TEXT:,} characters"),
+        (
+            "alert.md",
+            f"{MOST_CHARACTERS:,} characters or {MOST_VALUES:,} values",
+        ),
+        ("alert.md", f"more than {MOST_REPAIRS} repairs of one field"),
         ("embed.md", f"| {rest.PAGE} services to a page"),
         ("embed.md", f"at most {rest.MOST_SERVICES:,} services"),
         ("embed.md", f"that is at most {client.LONGEST_WAIT:g} s; {client.UNTOLD_WAIT:g} s if"),

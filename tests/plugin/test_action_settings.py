@@ -232,8 +232,9 @@ def test_a_surrogate_of_a_template_does_not_reach_the_wire(desk: Desk) -> None:
 
 
 def test_a_client_that_is_too_large_is_cut_where_nothing_else_makes_room(desk: Desk) -> None:
+    endless = "\x01" * 65_536
     delivery = desk.tell(
-        Alert("k", "Down", source="s" * 600_000, severity="info"), client="n" * 3000
+        Alert("k", "Down", source=endless, component=endless, severity="info"), client="n" * 3000
     )
     assert desk.event["client"] == "n" * 2043 + "…"
     assert "client" in [repair.field for repair in delivery.repairs]

@@ -139,7 +139,7 @@ def test_a_rules_severity_overrides_the_alerts(desk: Desk, severity: str) -> Non
     [
         ("2026-11-23T03:14:00Z", "2026-11-23T03:14:00.000Z"),
         ("2026-11-23T03:14:00.123456-08:30", "2026-11-23T11:44:00.123Z"),
-        (dt.datetime(1, 1, 2, tzinfo=dt.UTC), "0001-01-02T00:00:00.000Z"),
+        (dt.datetime(2, 1, 2, tzinfo=dt.UTC), "0002-01-02T00:00:00.000Z"),
         (dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC), "9999-12-31T23:59:59.000Z"),
     ],
 )

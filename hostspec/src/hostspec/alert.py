@@ -85,13 +85,13 @@ class Alert:
         images: Sequence[Image | Mapping[str, object] | str] = (),
         repairs: Sequence[Repair] = (),
     ) -> None:
-        reader = Reader(list(repairs))
+        reader = Reader(repairs)
         read_details = reader.details(details)
         fields: dict[str, Any] = {
             "key": reader.key(key),
             "status": reader.status(status),
             "severity": reader.severity(severity),
-            "scope": reader.text("scope", scope),
+            "scope": reader.name("scope", scope),
             "source": reader.text("source", source),
             "component": reader.text("component", component),
             "group": reader.text("group", group),
@@ -99,7 +99,7 @@ class Alert:
             "started_at": reader.moment("started_at", started_at, read_details),
             "updated_at": reader.moment("updated_at", updated_at, read_details),
             "labels": reader.labels(labels, read_details),
-            "url": reader.text("url", url),
+            "url": reader.address("url", url, read_details),
             "links": reader.links(links),
             "images": reader.images(images),
         }
@@ -108,7 +108,7 @@ class Alert:
             **fields,
             summary=reader.summary(summary, fields["key"]),
             details=FrozenDict(read_details),
-            repairs=tuple(reader.repairs),
+            repairs=reader.repairs,
         )
 
     @property

@@ -6,6 +6,8 @@ import base64
 import datetime as dt
 import enum
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
@@ -13,6 +15,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 import attrs
+
+from hostspec.text import shorten
 
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
@@ -25,16 +29,32 @@ DEEPEST: Final = 64
 MOST_VALUES: Final = 200_000
 """Values that are kept of one tree: a list that holds itself twice over would have no end."""
 
-MOST_REPAIRS: Final = 100
-"""Repairs that are told one by one; the rest is counted."""
+MOST_CHARACTERS: Final = 2_000_000
+"""Characters that are kept of one tree: four times as many as PagerDuty takes of a whole event, so
+that what is sent is cut by its size and not by its place."""
+
+LONGEST_TEXT: Final = 512_000
+"""Characters that are kept of one text: as many as PagerDuty takes of a whole event."""
+
+MOST_REPAIRS: Final = 10
+"""Repairs of one field that are told one by one; the rest is counted."""
 
 LONGEST_NAME: Final = 80
 """Characters of a name that a repair quotes."""
 
+LONGEST_PATH: Final = 200
+"""Characters of the path that a repair gives."""
+
 WIDEST_INTEGER: Final = 1024
 """Bits of an integer that stays a number: beyond it no JSON reader's double can hold it."""
 
-_UNHELD: Final = "text that not everything can hold (NUL, lone surrogates) was replaced"
+UNHELD: Final = "text that not everything can hold (NUL, lone surrogates) was replaced"
+"""What a repair says of such text."""
+
+_ROOM: Final = 32
+"""Characters kept free where a text is cut, for the ellipsis and for the number of a name."""
+
+_ROOT: Final = re.compile(r"[^.\[]*")
 
 
 class FrozenDict(dict[str, Json]):
@@ -71,6 +91,36 @@ class Repair:
     reason: str
 
 
+class Repairs:
+    """Collects repairs: the first few of each field one by one, and the rest counted.
+
+    Args:
+        before: repairs of an earlier reading, all of which are kept.
+    """
+
+    def __init__(self, before: Iterable[Repair] = ()) -> None:
+        self._kept = list(before)
+        self._counts: Counter[str] = Counter()
+
+    def add(self, field: str, reason: str, *, always: bool = False) -> None:
+        """Record what was changed; `always` for a repair that stands for many."""
+        root = _ROOT.match(field)
+        assert root is not None  # noqa: S101 -- it matches any text
+        self._counts[root[0]] += not always
+        if always or self._counts[root[0]] <= MOST_REPAIRS:
+            self._kept.append(Repair(shorten(field, LONGEST_PATH), reason))
+
+    def told(self) -> tuple[Repair, ...]:
+        """Return what was collected, in order."""
+        untold = ((field, count - MOST_REPAIRS) for field, count in self._counts.items())
+        counted = (
+            Repair(field, f"{count:,} further repairs like these")
+            for field, count in untold
+            if count > 0
+        )
+        return (*self._kept, *counted)
+
+
 def freeze(value: Json) -> Json:
     """Make JSON deeply unchangeable: mappings become `FrozenDict`s, lists become tuples."""
     if isinstance(value, Mapping):
@@ -104,9 +154,13 @@ def normalise(value: object, field: str) -> tuple[Json, tuple[Repair, ...]]:
         the JSON value, deeply frozen, and what had to be changed. Normalising what comes
         back changes nothing more.
     """
-    normaliser = _Normaliser(field)
-    result = normaliser.visit(value, ())
-    return result, normaliser.told()
+    repairs = Repairs()
+    return normalise_into(value, field, repairs), repairs.told()
+
+
+def normalise_into(value: object, field: str, repairs: Repairs) -> Json:
+    """Make a JSON value of ``value`` as `normalise` does, and add what is changed to `repairs`."""
+    return _Normaliser(field, repairs).visit(value, ())
 
 
 _Path: TypeAlias = tuple[str | int, ...]
@@ -115,25 +169,17 @@ _Path: TypeAlias = tuple[str | int, ...]
 class _Normaliser:
     """One walk through one value: its repairs, and the containers it is inside of."""
 
-    def __init__(self, field: str) -> None:
+    def __init__(self, field: str, repairs: Repairs) -> None:
         self._field = field
-        self._repairs: list[Repair] = []
-        self._untold = 0
+        self._repairs = repairs
         self._values = 0
+        self._characters = 0
         self._cut = False
         self._inside: set[int] = set()
 
     def repair(self, path: _Path, reason: str, *, always: bool = False) -> None:
-        if always or len(self._repairs) < MOST_REPAIRS:
-            steps = (f"[{p}]" if isinstance(p, int) else f".{_brief(p)}" for p in path)
-            self._repairs.append(Repair(self._field + "".join(steps), reason))
-        else:
-            self._untold += 1
-
-    def told(self) -> tuple[Repair, ...]:
-        if not self._untold:
-            return tuple(self._repairs)
-        return (*self._repairs, Repair(self._field, f"{self._untold} further repairs like these"))
+        steps = (f"[{p}]" if isinstance(p, int) else f".{_brief(p)}" for p in path)
+        self._repairs.add(self._field + "".join(steps), reason, always=always)
 
     def visit(self, value: object, path: _Path) -> Json:
         self._values += 1
@@ -156,34 +202,38 @@ class _Normaliser:
             return self._text(self._told(value, path), path)
         except Exception as error:  # noqa: BLE001 -- a value of somebody's own may do anything
             self.repair(path, f"a value that could not be read ({type(error).__name__}) was cut")
-            return "(could not be read)"
+            return self._text("(could not be read)", path)
 
     def _text(self, text: str, path: _Path) -> str:
         cleaned = clean_text(text)
         if cleaned != str.__str__(text):
-            self.repair(path, _UNHELD)
+            self.repair(path, UNHELD)
+        if len(cleaned) > LONGEST_TEXT:
+            self.repair(path, f"{len(cleaned):,} characters; cut to {LONGEST_TEXT:,}")
+            cleaned = shorten(cleaned, LONGEST_TEXT - _ROOM)
+        self._characters += len(cleaned)
         return cleaned
 
     def _integer(self, number: int, path: _Path) -> Json:
         if number.bit_length() <= WIDEST_INTEGER:
             return number
         self.repair(path, "an integer too wide for JSON readers became hexadecimal text")
-        return hex(number)
+        return self._text(hex(number), path)
 
     def _float(self, number: float, path: _Path) -> Json:
         if math.isfinite(number):
             return number
         name = "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
         self.repair(path, f"{name} is no JSON number and became text")
-        return name
+        return self._text(name, path)
 
     def _container(self, value: Mapping[object, object] | Iterable[object], path: _Path) -> Json:
         if id(value) in self._inside:
             self.repair(path, "a value that contains itself was cut there")
-            return "(contains itself)"
+            return self._text("(contains itself)", path)
         if len(path) >= DEEPEST:
             self.repair(path, f"nesting deeper than {DEEPEST} levels was cut")
-            return "(nested too deeply)"
+            return self._text("(nested too deeply)", path)
         self._inside.add(id(value))
         try:
             if isinstance(value, Mapping):
@@ -212,22 +262,29 @@ class _Normaliser:
             if isinstance(key, str):
                 name = self._text(key, path)
             else:
-                name = clean_text(_told_safely(key))
+                name = self._text(_told_safely(key), path)
                 told = f"the key {_brief(name)!r} ({type(key).__name__}) became text"
                 self.repair(path, told)
             if name in result:
+                before = len(name)
                 name = free_name(name, result, numbers)
+                self._characters += len(name) - before
                 self.repair(path, f"a second entry of the same name became {_brief(name)!r}")
             result[name] = self.visit(item, (*path, name))
         return FrozenDict(result)
 
     def _full(self, path: _Path) -> bool:
         """Say whether no more values are kept; reported where the first one is cut."""
-        if self._values < MOST_VALUES:
+        if self._values < MOST_VALUES and self._characters < MOST_CHARACTERS:
             return False
         if not self._cut:
             self._cut = True
-            self.repair(path, f"what follows the first {MOST_VALUES:,} values was cut", always=True)
+            most = (
+                f"{MOST_VALUES:,} values"
+                if self._values >= MOST_VALUES
+                else f"{MOST_CHARACTERS:,} characters"
+            )
+            self.repair(path, f"what follows the first {most} was cut", always=True)
         return True
 
     def _told(self, value: object, path: _Path) -> str:
@@ -276,4 +333,4 @@ def free_name(name: str, taken: Mapping[str, object], numbers: dict[str, int]) -
 
 
 def _brief(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+    return shorten(name, LONGEST_NAME)

@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
+import hashlib
+import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import attrs
 
 from hostspec.faults import Fault
-from hostspec.normalise import DEEPEST, FrozenDict, Json, Repair, free_name, normalise
+from hostspec.normalise import (
+    DEEPEST,
+    LONGEST_NAME,
+    MOST_REPAIRS,
+    UNHELD,
+    FrozenDict,
+    Json,
+    Repair,
+    Repairs,
+    clean_text,
+    free_name,
+    normalise,
+    normalise_into,
+)
 from hostspec.parts import FaultyAlertError, Image, Link, Severity, Status
+from hostspec.text import is_blank, shorten
+from hostspec.times import read_time
+
+LONGEST_KEY: Final = 1024
+"""Characters of a key or scope. Beyond it the end becomes a hash of the whole, so that it names the
+same problem each time, and lines of logs and indexes of databases can hold it."""
+
+LONGEST_LINE: Final = 65_536
+"""Characters of a text beside the details: as many as a rule's template may say."""
+
+MOST_ENTRIES: Final = 100
+"""Links, and images, that an alert may have: more than a person looks at."""
+
+MOST_LABELS: Final = 1000
+"""Labels that an alert may have: Prometheus and its like have some tens."""
+
+_LONGEST_QUOTE: Final = 60
+"""Characters of a value that a repair or a fault quotes."""
 
 _LONGEST_NUMERAL: Final = 640
 """Digits: Python always turns so many into an integer, and may refuse more."""
@@ -24,12 +58,6 @@ _DEEPEST_TEXT: Final = 2 * DEEPEST
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 """A string or a bracket. It neither backtracks nor looks for the end of a string in vain (one may
 have none), so that finding all of them is linear in the text."""
-
-_NUMERAL: Final = re.compile(r"\d{9,}(\.\d+)?", re.ASCII)
-"""An epoch given as text; ISO 8601 has no form of so many digits without a sign between."""
-
-_MILLISECONDS: Final = 100_000_000_000
-"""An epoch beyond this is in milliseconds: in seconds it would lie after the year 5000."""
 
 _STATUS_WORDS: Final = frozenset(status.value for status in Status)
 
@@ -97,10 +125,17 @@ def adopt(
     elif details is not None:
         adopted["details"] = details
         repairs.append(Repair("details", _no_object(details)))
-    for name, value in unknown.items():
+    for number, (name, value) in enumerate(unknown.items()):
         text = _as_text(normalise(name, "")[0])
         adopted[_free_place(text, adopted) if name in adopted else name] = value
-        repairs.append(Repair(text, "not a field of an alert; moved into its details"))
+        if number < MOST_REPAIRS:
+            reason = "not a field of an alert; moved into its details"
+            repairs.append(Repair(shorten(text, LONGEST_NAME), reason))
+    if len(unknown) > MOST_REPAIRS:
+        reason = (
+            f"{len(unknown) - MOST_REPAIRS:,} more fields that an alert does not have moved here"
+        )
+        repairs.append(Repair("details", reason))
     return adopted, repairs
 
 
@@ -124,15 +159,26 @@ _Entry = TypeVar("_Entry", Link, Image)
 
 
 class Reader:
-    """Reads the fields of one statement; what it repairs and refuses gathers here."""
+    """Reads the fields of one statement; what it repairs and refuses gathers here.
 
-    def __init__(self, repairs: list[Repair]) -> None:
-        self.repairs = repairs
+    Whatever it is given, what it returns is bounded, and so are its repairs.
+
+    Args:
+        repairs: those of an earlier reading.
+    """
+
+    def __init__(self, repairs: Iterable[Repair] = ()) -> None:
+        self._repairs = Repairs(repairs)
         self._faults: list[Fault] = []
 
-    def repair(self, field: str, reason: str) -> None:
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """What was changed so far."""
+        return self._repairs.told()
+
+    def repair(self, field: str, reason: str, *, always: bool = False) -> None:
         """Note what was changed."""
-        self.repairs.append(Repair(field, reason))
+        self._repairs.add(field, reason, always=always)
 
     def refuse_faults(self) -> None:
         """Refuse the statement if a field of it leaves no meaning."""
@@ -141,29 +187,45 @@ class Reader:
 
     def key(self, value: object) -> str:
         """Read the key; without one there is no problem to speak of."""
-        key = self.text("key", value)
-        if not key.strip():
+        key = self.name("key", value)
+        if is_blank(key):
             self._faults.append(Fault("key", "missing or blank; it names the problem"))
         return key
 
+    def name(self, field: str, value: object) -> str:
+        """Read a text that tells problems apart: two that differ anywhere stay different."""
+        name = self._any_text(field, value)
+        if len(name) <= LONGEST_KEY:
+            return name
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        reason = (
+            f"{len(name):,} characters; beyond {LONGEST_KEY:,} its end became a hash of the whole"
+        )
+        self.repair(field, reason)
+        return f"{name[: LONGEST_KEY - len(digest) - 1]}…{digest}"
+
     def status(self, value: object) -> Status:
         """Read the status, whatever its case and blanks."""
-        word = value.strip().casefold() if isinstance(value, str) else None
-        if word == "":
+        words = [word.strip().casefold() for word in _words(value)]
+        if words and all(map(is_blank, words)):
             self.repair("status", "blank; taken as firing")
             return Status.FIRING
-        if word in _STATUS_WORDS:
-            return Status(word)
-        known = ", ".join(Status)
-        self._faults.append(Fault("status", f"{_shortened(value)} is unknown; known are {known}"))
+        known = next((word for word in words if word in _STATUS_WORDS), None)
+        if known is not None:
+            return Status(known)
+        all_known = ", ".join(Status)
+        self._faults.append(
+            Fault("status", f"{_shortened(value)} is unknown; known are {all_known}")
+        )
         return Status.FIRING
 
     def severity(self, value: object) -> Severity:
         """Read the severity; error where it is missing or unknown."""
-        if value is None or (isinstance(value, str) and not value.strip()):
+        words = list(_words(value))
+        if value is None or (words and all(map(is_blank, words))):
             self.repair("severity", "missing; taken as error")
             return Severity.ERROR
-        known = Severity.understand(value) if isinstance(value, str) else None
+        known = next(filter(None, map(Severity.understand, words)), None)
         if known is None:
             self.repair("severity", f"{_shortened(value)} is unknown; taken as error")
             return Severity.ERROR
@@ -171,67 +233,72 @@ class Reader:
 
     def text(self, field: str, value: object) -> str:
         """Read a text; anything else becomes one."""
-        if value is None:
-            return ""
-        normalised, repairs = normalise(value, field)
-        self.repairs.extend(repairs)
-        if isinstance(normalised, str):
-            return normalised
-        self.repair(field, f"{_kind(normalised)} became text")
-        return _as_text(normalised)
+        return self._cut(field, self._any_text(field, value))
+
+    def _any_text(self, field: str, value: object) -> str:
+        if isinstance(value, str) and not isinstance(value, enum.Enum):
+            text = clean_text(value)
+            if text != str.__str__(value):
+                self.repair(field, UNHELD)
+            return text
+        normalised = normalise_into(value, field, self._repairs)
+        return self._converted(field, normalised)
+
+    def _converted(self, field: str, value: Json) -> str:
+        if value is None or isinstance(value, str):
+            return value or ""
+        self.repair(field, f"{_kind(value)} became text")
+        return _as_text(value)
+
+    def _cut(self, field: str, text: str) -> str:
+        if len(text) <= LONGEST_LINE:
+            return text
+        self.repair(field, f"{len(text):,} characters; cut to {LONGEST_LINE:,}")
+        return shorten(text, LONGEST_LINE - 1)
 
     def summary(self, value: object, key: str) -> str:
         """Read the summary; the key where there is none."""
         summary = self.text("summary", value)
-        if summary.strip():
+        if not is_blank(summary):
             return summary
         self.repair("summary", "missing or blank; the key stands in its place")
         return key
 
+    def address(self, field: str, value: object, details: dict[str, Json]) -> str:
+        """Read an address; one that is too long moves to the details, for cut it leads nowhere."""
+        address = self._any_text(field, value)
+        if len(address) <= LONGEST_LINE:
+            return address
+        self.keep(field, address, details)
+        self.repair(field, f"{_too_long(address)}; kept in the details")
+        return ""
+
     def moment(self, field: str, value: object, details: dict[str, Json]) -> dt.datetime | None:
         """Read a time; one that cannot be read is kept, as it came, in the details."""
-        if value is None or (isinstance(value, str) and not value.strip()):
+        if value is None or (isinstance(value, str) and is_blank(value)):
             return None
         try:
-            return self._moment(field, value)
+            moment, repaired = read_time(value)
         except Exception:  # noqa: BLE001 -- a time zone of somebody's own may do anything
             self.keep(field, value, details)
             reason = f"{_shortened(value)} is not an ISO 8601 time; kept in the details"
             self.repair(field, reason)
             return None
-
-    def _moment(self, field: str, value: Any) -> dt.datetime:
-        if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()):
-            value = json.loads(value)
-        if isinstance(value, bool):
-            message = "a truth value is no time"
-            raise TypeError(message)
-        if isinstance(value, (int, float)):
-            return self._epoch(field, value)
-        text = value if isinstance(value, str) else value.isoformat()  # a date, or somebody's own
-        moment = dt.datetime.fromisoformat(text.strip().upper())  # RFC 3339 allows "z"
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=dt.UTC)
-            self.repair(field, "has no time zone; taken as UTC")
-        return moment.astimezone(dt.UTC)
-
-    def _epoch(self, field: str, number: float) -> dt.datetime:
-        in_milliseconds = abs(number) > _MILLISECONDS
-        moment = dt.datetime.fromtimestamp(number / 1000 if in_milliseconds else number, dt.UTC)
-        unit = "milliseconds" if in_milliseconds else "seconds"
-        self.repair(field, f"the number {number} was read as {unit} since 1970")
+        if moment is None:
+            repaired = f"{_shortened(value)} {repaired}"
+        if repaired:
+            self.repair(field, repaired)
         return moment
 
     def details(self, value: object) -> dict[str, Json]:
         """Read the details; what is no object is kept in one."""
         if value is None:
             return {}
-        normalised, repairs = normalise(value, "details")
-        if not isinstance(normalised, Mapping):
+        if not isinstance(value, Mapping):
             self.repair("details", _no_object(value))
-            return self.details({"details": value})
-        self.repairs.extend(repairs)
-        return dict(normalised)
+            value = {"details": value}
+        normalised = normalise_into(value, "details", self._repairs)
+        return dict(normalised) if isinstance(normalised, Mapping) else {"details": normalised}
 
     def keep(self, field: str, value: object, details: dict[str, Json]) -> None:
         """Keep in the details what a field cannot hold."""
@@ -241,21 +308,30 @@ class Reader:
         """Read the labels, all of them texts; what is no object is kept in the details."""
         if value is None:
             return FrozenDict()  # type: ignore[return-value]
-        normalised, repairs = normalise(value, "labels")
+        normalised: Json = None
+        if isinstance(value, Mapping):
+            normalised = normalise_into(value, "labels", self._repairs)
         if not isinstance(normalised, Mapping):
             self.keep("labels", value, details)
-            reason = f"{_kind(normalised)} where an object belongs; kept in the details"
+            reason = f"{_kind(value)} where an object belongs; kept in the details"
             self.repair("labels", reason)
             return FrozenDict()  # type: ignore[return-value]
-        self.repairs.extend(repairs)
-        labels: dict[str, str] = {}
-        for name, item in normalised.items():
-            if isinstance(item, str):
-                labels[name] = item
-            else:
-                self.repair(f"labels.{name}", f"{_kind(item)} became text")
-                labels[name] = _as_text(item)
+        labels = {
+            name: self._label(f"labels.{shorten(name, LONGEST_NAME)}", item)
+            for name, item in itertools.islice(normalised.items(), MOST_LABELS)
+        }
+        self._drop("labels", len(normalised) - MOST_LABELS, MOST_LABELS)
         return FrozenDict(labels)  # type: ignore[return-value]
+
+    def _label(self, field: str, value: Json) -> str:
+        if not isinstance(value, str):
+            self.repair(field, f"{_kind(value)} became text")
+        return self._cut(field, _as_text(value))
+
+    def _drop(self, field: str, count: int, most: int) -> None:
+        if count > 0:
+            reason = f"{count:,} more entries were dropped; an alert has {most:,} at most"
+            self.repair(field, reason, always=True)
 
     def links(self, value: object) -> tuple[Link, ...]:
         """Read the links; one without an address is dropped."""
@@ -275,29 +351,61 @@ class Reader:
             if value is not None:
                 self.repair(field, f"{_kind(value)} where a list belongs; dropped")
             return ()
-        read = (self._one(f"{field}[{n}]", item, kind, needed) for n, item in enumerate(value))
+        try:
+            given = [_members(item) for item in itertools.islice(value, MOST_ENTRIES)]
+            self._drop(field, len(value) - len(given), MOST_ENTRIES)
+        except Exception as error:  # noqa: BLE001 -- a list of somebody's own may do anything
+            self.repair(field, f"could not be read ({type(error).__name__}); dropped")
+            return ()
+        entries = normalise_into(given, field, self._repairs)
+        assert isinstance(entries, tuple)  # noqa: S101 -- for it was a list
+        read = (self._one(f"{field}[{n}]", item, kind, needed) for n, item in enumerate(entries))
         return tuple(item for item in read if item is not None)
 
-    def _one(self, field: str, value: object, kind: type[_Entry], needed: str) -> _Entry | None:
+    def _one(self, field: str, value: Json, kind: type[_Entry], needed: str) -> _Entry | None:
         names = [attribute.name for attribute in attrs.fields(kind)]
-        if isinstance(value, kind):
-            value = {name: getattr(value, name) for name in names}
         if isinstance(value, str):
             self.repair(field, f"text where an object belongs; taken as its {needed}")
             value = {needed: value}
         if not isinstance(value, Mapping):
             self.repair(field, f"{_kind(value)} where an object belongs; dropped")
             return None
-        texts = {name: self.text(f"{field}.{name}", value.get(name)) for name in names}
-        if not texts[needed].strip():
-            reason = f"has no {needed}; dropped: {_shortened(dict(value))}"
-            self.repair(field, reason)
+        texts = {name: self._member(f"{field}.{name}", name, value.get(name)) for name in names}
+        if is_blank(texts[needed]):
+            self.repair(field, f"has no {needed}; dropped: {_shortened(value)}")
             return None
         for name in value:
             if name not in names:
-                text = _as_text(normalise(name, "")[0])
-                self.repair(f"{field}.{text}", "unknown; dropped")
+                self.repair(f"{field}.{shorten(name, LONGEST_NAME)}", "unknown; dropped")
         return kind(**texts)
+
+    def _member(self, field: str, name: str, value: Json) -> str:
+        text = self._converted(field, value)
+        if name not in _ADDRESSES or len(text) <= LONGEST_LINE:
+            return self._cut(field, text)
+        self.repair(field, f"{_too_long(text)}; dropped")
+        return ""
+
+
+_ADDRESSES: Final = frozenset({"href", "src"})
+
+
+def _members(entry: object) -> object:
+    """Return what a link or an image holds; anything else as it is."""
+    return attrs.asdict(entry, recurse=False) if isinstance(entry, (Link, Image)) else entry
+
+
+def _words(value: object) -> Iterator[str]:
+    """Yield the words that a value may be known by: an enum member's are its value and its name."""
+    if isinstance(value, enum.Enum):
+        yield from _words(value.value)
+        yield value.name
+    elif isinstance(value, str):
+        yield str.__str__(value)
+
+
+def _too_long(address: str) -> str:
+    return f"{len(address):,} characters, and an address has {LONGEST_LINE:,} at most"
 
 
 def _as_text(value: Json) -> str:
@@ -329,6 +437,4 @@ def _kind(value: object) -> str:
 def _shortened(value: object) -> str:
     """Quote a value for a person, no longer than a line holds."""
     normalised, _ = normalise(value, "")
-    text = json.dumps(normalised, ensure_ascii=False)
-    longest = 60
-    return text if len(text) <= longest else f"{text[:longest]}…"
+    return shorten(json.dumps(normalised, ensure_ascii=False), _LONGEST_QUOTE)

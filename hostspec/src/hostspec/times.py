@@ -1,0 +1,70 @@
+"""Reads the times that hosts give: ISO 8601, numbers since 1970, and Go's own form."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from typing import Any, Final
+
+_NUMERAL: Final = re.compile(r"\d{9,}(\.\d+)?", re.ASCII)
+"""An epoch given as text; ISO 8601 has no form of so many digits without a sign between."""
+
+_MILLISECONDS: Final = 100_000_000_000
+"""An epoch beyond this is in milliseconds: in seconds it would lie after the year 5000."""
+
+_GO: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) ([+-]\d{4})(?: [^ ]+)?(?: M=[+-][\d.]+)?",
+    re.ASCII,
+)
+"""What Go's ``Time.String`` gives: offset, then the zone's name, then a monotonic reading."""
+
+_YEAR_ZERO: Final = "0000-"
+"""Go's zero time, the first instant of year 1 in UTC, as it is written west of Greenwich."""
+
+_NEVER: Final = "is a time that was never set; taken as missing"
+
+
+def read_time(value: Any) -> tuple[dt.datetime | None, str]:
+    """Read a time.
+
+    Args:
+        value: a text, a number, or an object with ``isoformat``.
+
+    Returns:
+        the time in UTC, or None for one that was never set; and what was repaired, which is
+        empty for nothing. The text of a repair does not quote the value.
+
+    Raises:
+        Exception: it is no time. What is raised is up to the value.
+    """
+    if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()):
+        value = json.loads(value)
+    if isinstance(value, bool):
+        message = "a truth value is no time"
+        raise TypeError(message)
+    if isinstance(value, (int, float)):
+        return _of_epoch(value)
+    text = value if isinstance(value, str) else value.isoformat()
+    text = text.strip().upper()  # RFC 3339 allows "z"
+    if text.startswith(_YEAR_ZERO):
+        return None, _NEVER
+    if written_by_go := _GO.fullmatch(text):
+        text = "{}T{}{}".format(*written_by_go.groups())
+    moment = dt.datetime.fromisoformat(text)
+    if moment.year == 1:
+        return None, _NEVER
+    repaired = ""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+        repaired = "has no time zone; taken as UTC"
+    return moment.astimezone(dt.UTC), repaired
+
+
+def _of_epoch(number: float) -> tuple[dt.datetime | None, str]:
+    in_milliseconds = abs(number) > _MILLISECONDS
+    moment = dt.datetime.fromtimestamp(number / 1000 if in_milliseconds else number, dt.UTC)
+    if moment.year == 1:
+        return None, _NEVER
+    unit = "milliseconds" if in_milliseconds else "seconds"
+    return moment, f"the number {number} was read as {unit} since 1970"
