@@ -193,6 +193,7 @@ class Engine:
             inbox.accept(connection, rows)
             return ids
         self._intake.take(rows)
+        self.database.verify()
         self._unplanned.set()
         self._call()
         return ids
@@ -284,6 +285,7 @@ class Engine:
                 elif not planned:
                     break
             self.tell(name, enough=lambda: False)
+            self.database.verify()
             return made
 
     def start(self) -> None:
@@ -300,6 +302,7 @@ class Engine:
             raise RuntimeError(message)
         name = self._arrive()
         try:
+            self.database.check()
             self._take_over(name)
             now = self._clock()
             self._writer.run(lambda writing: claiming.resume(writing, now))
@@ -312,7 +315,7 @@ class Engine:
         ]
         jobs += [
             ("looker", lambda _: self._every(sharing.poll(self.database), self._look)),
-            ("keeper", lambda name: self._every(KEEP, lambda: self._keep_house(name))),
+            ("keeper", lambda name: self._every(KEEP, lambda: self._maintain(name))),
             ("teller", lambda name: self._every(POLL, lambda: self.tell(name))),
         ]
         self._threads = [
@@ -504,6 +507,12 @@ class Engine:
         if found:
             self._call()
 
+    def _maintain(self, name: str) -> None:
+        """Run a round of maintenance, and check that the store is still there."""
+        self._keep_house(name)
+        self.database.verify()
+        self._note_recovery()
+
     def _keep_house(self, name: str) -> None:
         assert self._presence is not None  # noqa: S101 -- who keeps house is present
         self._presence.renew()
@@ -520,7 +529,6 @@ class Engine:
 
         while self._writer.run(keep) >= SMALL and not self._stopping.is_set():
             pass
-        self._note_recovery()
 
     def _take_over(self, name: str) -> None:
         """Take up what processes that are gone were sending, and what hangs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import sqlite3
 import threading
@@ -22,7 +23,10 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hostspec.store.errors import StoreError, UnstorableError
+from hostspec.store.files import Files, beside, left_frames
 from hostspec.store.tables import metadata
+
+_log = logging.getLogger("hostspec")
 
 VERSION_TABLE: Final = "hostspec_version"
 """Where Alembic keeps the version; of our own, so that other programs' versions do not meet it."""
@@ -81,20 +85,24 @@ class Database:
     """
 
     def __init__(self, url: str, folder: Path, *, patience: float = 5.0) -> None:
-        self._patience = patience
         self._current = False
         parsed = _parse(url)
         if parsed.drivername.startswith("sqlite"):
             self.file: Path | None = _file(parsed, folder)
             self.name = str(self.file)
+            files = Files(self.file)
+            self._files: Files | None = files
+            self._connect = functools.partial(_connect, self.file, patience, files)
             self.engine = sa.create_engine(
                 sa.URL.create("sqlite+pysqlite", database=self.name),
-                creator=functools.partial(_connect, self.file, patience),
+                creator=self._connect,
                 hide_parameters=True,
             )
             event.listen(self.engine, "begin", _begin)
+            event.listen(self.engine, "close", lambda *_: files.closed())
         else:
             self.file = None
+            self._files = None
             self.name = sa.URL.create(
                 "postgresql", host=parsed.host, port=parsed.port, database=parsed.database
             ).render_as_string()
@@ -118,6 +126,7 @@ class Database:
         with self.speaking_plainly():
             self._make()
             self._migrate_once()
+            self._check_sizes()
             with self._writing.begin() as connection:
                 yield connection
 
@@ -172,6 +181,35 @@ class Database:
             self._make()
             self._migrate_once()
 
+    def verify(self) -> None:
+        """Check that the files of SQLite are those that were opened, with all that was committed.
+
+        A commit is durable where this succeeds after it; a few microseconds. A server has no
+        such files.
+
+        Raises:
+            StoreError: a file was deleted, replaced or truncated.
+        """
+        if self._files is None:
+            return
+        with self.speaking_plainly():
+            self._check_sizes()
+            self._files.compare()
+
+    def check(self) -> None:
+        """Check the structure of a SQLite database; reads all of it.
+
+        Raises:
+            StoreError: it is damaged, or cannot be read.
+        """
+        if self.file is None:
+            return
+        with self.read() as connection:
+            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        if found != "ok":
+            message = f"{self.name} {_REASONS['SQLITE_CORRUPT']}"
+            raise StoreError(message)
+
     def close(self) -> None:
         """Close all connections; the database may be used again."""
         self.engine.dispose()
@@ -185,6 +223,32 @@ class Database:
     @functools.cached_property
     def _writing(self) -> sa.Engine:
         return self.engine.execution_options(**{_WRITES: True})
+
+    def _check_sizes(self) -> None:
+        """Check that no file of SQLite lost a part.
+
+        Raises:
+            StoreError: one did.
+        """
+        if self._files is None or not self._files.is_shorter():
+            return
+        try:
+            # a new connection has no page in its memory
+            with contextlib.closing(self._connect()) as fresh:
+                try:
+                    (found,) = fresh.execute("PRAGMA quick_check(1)").fetchone()
+                    _, frames, copied = fresh.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                    (page_size,) = fresh.execute("PRAGMA page_size").fetchone()
+                finally:
+                    self._files.closed()
+        except sqlite3.DatabaseError as error:
+            code = _code(error)
+            if code.startswith(_MISSING):
+                self._files.condemn()
+            message = f"{self.name} {_reason(error, code)}"
+            raise StoreError(message) from error
+        whole = found == "ok"
+        self._files.judge(whole=whole, frames=frames, copied=copied, page_size=page_size)
 
     def _make(self) -> None:
         if self.file is None or self._current:
@@ -266,6 +330,9 @@ def _reason(error: BaseException | None, code: str) -> str:
     return f"cannot be used: {told}"
 
 
+_MISSING: Final = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")
+"""How SQLite's names begin for errors that a file with a missing part causes."""
+
 _LIMIT_EXCEEDED: Final = "54"
 """How SQLSTATEs begin of what is too much, as for an index (PostgreSQL's documentation, appendix
 A: class 54, which Python's drivers count among what operation of the server fails on)."""
@@ -339,7 +406,9 @@ def _connected(connection: Any, _record: object) -> None:
     connection.commit()
 
 
-def _connect(file: Path, patience: float) -> sqlite3.Connection:
+def _connect(file: Path, patience: float, files: Files) -> sqlite3.Connection:
+    files.compare()
+    left = left_frames(file)
     connection = sqlite3.connect(
         f"{file.as_uri()}?mode=rw",  # SQLite makes no file: `begin` does
         uri=True,
@@ -351,10 +420,27 @@ def _connect(file: Path, patience: float) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
         _write_ahead(connection, patience)
+        if left:
+            _compare_log(connection, file, left)
+        files.opened()
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _compare_log(connection: sqlite3.Connection, file: Path, left: int) -> None:
+    """Log an error where SQLite found less in the log than the last process had committed."""
+    _, found, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    if found < left:
+        _log.error(
+            "%s lost %d of %d pages since the last run: it was deleted, truncated or damaged, so "
+            "alerts and results stored last are gone; compare the open incidents with the "
+            "provider's, and post what still fires again",
+            beside(file, "-wal"),
+            left - found,
+            left,
+        )
 
 
 def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:

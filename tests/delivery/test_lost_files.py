@@ -1,0 +1,51 @@
+"""An engine whose database is deleted accepts nothing more, and sends what it accepted."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+
+import pytest
+from engines import World
+
+from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
+
+
+def test_what_was_accepted_before_is_sent_and_nothing_is_accepted(
+    world: World, database: Database
+) -> None:
+    assert database.file
+    world.say("first")
+    world.drain()
+    world.say("before")
+    database.file.unlink()
+
+    with pytest.raises(StoreError, match="was deleted while in use"):
+        world.say("after")
+    with pytest.raises(StoreError, match="was deleted while in use"):
+        world.engine.drain()
+
+    assert [sent.key for sent in world.page.sent][:2] == ["first", "before"]
+
+
+def test_an_engine_that_runs_notices_it_without_an_alert(
+    world: World, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert database.file
+    world.engine.start()
+    try:
+        assert world.engine.trouble is None
+        log = database.file.with_name("alerthost.db-wal")
+        log.unlink()
+        while world.engine.trouble is None:
+            threading.Event().wait(0.01)
+    finally:
+        world.engine.stop()
+
+    # a thread may have been about to open it, and then made another one
+    reason = re.compile(f"{log} was (deleted|replaced by another file) while in use")
+    assert reason.match(world.engine.trouble)
+    (told,) = (each for each in caplog.records if each.levelno == logging.ERROR)
+    assert reason.search(told.message)
