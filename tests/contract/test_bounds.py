@@ -1,4 +1,4 @@
-"""Whatever an alert holds, what is kept of it is bounded, and its repairs are."""
+"""The size of an alert is bounded, and so is the number of its repairs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def read(**fields: object) -> Alert:
     return Alert.read({"key": "k", "summary": "s", "severity": "error"} | fields)
 
 
-def told(alert: Alert) -> list[tuple[str, str]]:
+def repairs_of(alert: Alert) -> list[tuple[str, str]]:
     return [(repair.field, repair.reason) for repair in alert.repairs]
 
 
 def test_only_the_first_images_are_kept_and_the_rest_is_counted() -> None:
     alert = read(images=["x"] * 5_000)
     assert alert.images == (Image("x"),) * MOST_ENTRIES
-    assert told(alert) == [
+    assert repairs_of(alert) == [
         ("images", "4,900 more entries were dropped; an alert has 100 at most"),
         *(
             (f"images[{number}]", "text where an object belongs; taken as its src")
@@ -71,30 +71,32 @@ def test_repairs_are_counted_where_there_are_many(
     fields: dict[str, Any], last: tuple[str, str]
 ) -> None:
     alert = read(**fields)
-    assert told(alert)[-1] == last
+    assert repairs_of(alert)[-1] == last
     assert len(alert.repairs) <= MOST_REPAIRS + 2
 
 
 def test_many_repairs_of_one_field_hide_none_of_another() -> None:
     alert = read(images=["x"] * 50, updated_at="never", severity="loud")
-    assert {"severity", "updated_at"} <= {field for field, _ in told(alert)}
+    assert {"severity", "updated_at"} <= {field for field, _ in repairs_of(alert)}
 
 
 def test_an_alert_has_so_many_labels_at_most() -> None:
     alert = read(labels={f"l{n}": "x" for n in range(MOST_LABELS + 7)})
     assert list(alert.labels) == [f"l{n}" for n in range(MOST_LABELS)]
-    assert told(alert) == [("labels", "7 more entries were dropped; an alert has 1,000 at most")]
+    assert repairs_of(alert) == [
+        ("labels", "7 more entries were dropped; an alert has 1,000 at most")
+    ]
 
 
 def test_a_long_key_keeps_its_identity() -> None:
-    """Its end becomes a hash of the whole, so that a resolve still finds what it opened."""
+    """Its end becomes a hash of the whole, so that a resolve still finds its incident."""
     whole = "k" * 1_000_000
     for field in ("key", "scope"):
         one, same, other = (read(**{field: text}) for text in (whole, whole, f"{whole}2"))
         assert one.identity == same.identity != other.identity
         assert len(getattr(one, field)) == LONGEST_KEY
         reason = "1,000,000 characters; beyond 1,024 its end became a hash of the whole"
-        assert told(one) == [(field, reason)]
+        assert repairs_of(one) == [(field, reason)]
         assert attrs.evolve(one) == one
     assert read(key="k" * LONGEST_KEY).key == "k" * LONGEST_KEY
 
@@ -103,7 +105,7 @@ def test_a_long_text_is_cut() -> None:
     for field in ("summary", "source", "component", "group"):
         alert = read(**{field: "x" * (LONGEST_LINE + 1)})
         assert getattr(alert, field) == "x" * (LONGEST_LINE - 1) + "…"
-        assert told(alert) == [(field, "65,537 characters; cut to 65,536")]
+        assert repairs_of(alert) == [(field, "65,537 characters; cut to 65,536")]
         assert read(**{field: "x" * LONGEST_LINE}).repairs == ()
     alert = read(labels={"a": "x" * (LONGEST_LINE + 1)})
     assert len(alert.labels["a"]) == LONGEST_LINE
@@ -115,7 +117,7 @@ def test_an_address_that_is_too_long_is_not_cut() -> None:
     assert (alert.url, alert.details) == ("", {"url": long})
     assert alert.images == (Image("s"),)
     too_long = "65,554 characters, and an address has 65,536 at most"
-    assert told(alert)[:3] == [
+    assert repairs_of(alert)[:3] == [
         ("url", f"{too_long}; kept in the details"),
         ("images[0].href", f"{too_long}; dropped"),
         ("images[1].src", f"{too_long}; dropped"),
@@ -127,7 +129,7 @@ def test_the_details_are_bounded_by_characters() -> None:
     assert len(str(alert.details["a"])) <= LONGEST_TEXT
     assert len(alert.details["b"]) == 3  # type: ignore[arg-type]
     assert "c" not in alert.details
-    assert told(alert) == [
+    assert repairs_of(alert) == [
         ("details.a", "512,001 characters; cut to 512,000"),
         ("details.b", f"what follows the first {MOST_CHARACTERS:,} characters was cut"),
     ]

@@ -9,7 +9,7 @@ import pytest
 from hostspec.text import is_blank, shorten
 
 _VISIBLE_FORMATS = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2"
-"""Signs that stand before Arabic and Syriac numbers and letters, and are drawn."""
+"""Signs put before Arabic and Syriac numbers and letters, and are drawn."""
 
 
 _INVISIBLE_SIGNS = "\u115f\u1160\u2800\u3164\uffa0\U0001d159"

@@ -98,8 +98,8 @@ ALERTS: list[tuple[dict[str, Any], list[str]]] = [
         ],
     ),
     (
-        {"key": "web/large", "details": {"log": "x" * 600_000, "host": "web-1"}},
-        ["details.log: 600,002 bytes; cut to "],
+        {"key": "web/large", "details": {"log": "x" * 511_990, "host": "web-1"}},
+        ["details.log: 511,992 bytes; cut to "],
     ),
 ]
 

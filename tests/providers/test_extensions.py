@@ -657,11 +657,11 @@ class TestWhatIsAdded:
     def test_what_has_no_room_is_left_out_and_all_of_the_alert_s_stays(
         self, fake: FakePagerDuty
     ) -> None:
-        own = {f"text {number}": "x" * 50_000 for number in range(9)}
+        own = {f"text {number}": "x" * 51_000 for number in range(9)}
         alert = Alert("k", source="s", severity="error", details=own)
         large = Enrich(
             details={"small": 1, "large": "y" * 70_000, "second": 2},
-            links=["https://a.example.com/" + "z" * 70_000, "https://a.example.com"],
+            links=["https://a.example.com/" + "z" * 60_000, "https://a.example.com"],
         )
 
         body, delivery = body_of(fake, alert, a=plugin(enrich=lambda: large))

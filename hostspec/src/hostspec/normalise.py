@@ -31,13 +31,13 @@ MOST_VALUES: Final = 200_000
 
 MOST_CHARACTERS: Final = 2_000_000
 """Characters that are kept of one tree: four times as many as PagerDuty takes of a whole event, so
-that what is sent is cut by its size and not by its place."""
+that a provider cuts by size, and not the reader by place."""
 
 LONGEST_TEXT: Final = 512_000
 """Characters that are kept of one text: as many as PagerDuty takes of a whole event."""
 
 MOST_REPAIRS: Final = 10
-"""Repairs of one field that are told one by one; the rest is counted."""
+"""Repairs of one field that are listed one by one; the rest is counted."""
 
 LONGEST_NAME: Final = 80
 """Characters of a name that a repair quotes."""
@@ -95,7 +95,7 @@ class Repairs:
     """Collects repairs: the first few of each field one by one, and the rest counted.
 
     Args:
-        before: repairs of an earlier reading, all of which are kept.
+        before: repairs of an earlier reading; all are kept.
     """
 
     def __init__(self, before: Iterable[Repair] = ()) -> None:
@@ -103,7 +103,7 @@ class Repairs:
         self._counts: Counter[str] = Counter()
 
     def add(self, field: str, reason: str, *, always: bool = False) -> None:
-        """Record what was changed; `always` for a repair that stands for many."""
+        """Record a repair; with `always`, also beyond the first few of its field."""
         root = _ROOT.match(field)
         assert root is not None  # noqa: S101 -- it matches any text
         self._counts[root[0]] += not always
@@ -111,7 +111,7 @@ class Repairs:
             self._kept.append(Repair(shorten(field, LONGEST_PATH), reason))
 
     def told(self) -> tuple[Repair, ...]:
-        """Return what was collected, in order."""
+        """Return the repairs in order, and one for the rest of each field."""
         untold = ((field, count - MOST_REPAIRS) for field, count in self._counts.items())
         counted = (
             Repair(field, f"{count:,} further repairs like these")
@@ -159,7 +159,7 @@ def normalise(value: object, field: str) -> tuple[Json, tuple[Repair, ...]]:
 
 
 def normalise_into(value: object, field: str, repairs: Repairs) -> Json:
-    """Make a JSON value of ``value`` as `normalise` does, and add what is changed to `repairs`."""
+    """Make a JSON value of ``value`` as `normalise` does, and add its repairs to `repairs`."""
     return _Normaliser(field, repairs).visit(value, ())
 
 

@@ -159,9 +159,9 @@ _Entry = TypeVar("_Entry", Link, Image)
 
 
 class Reader:
-    """Reads the fields of one statement; what it repairs and refuses gathers here.
+    """Reads the fields of one alert, and collects their repairs and faults.
 
-    Whatever it is given, what it returns is bounded, and so are its repairs.
+    The size of a field, and the number of repairs, are bounded for any input.
 
     Args:
         repairs: those of an earlier reading.
@@ -173,7 +173,7 @@ class Reader:
 
     @property
     def repairs(self) -> tuple[Repair, ...]:
-        """What was changed so far."""
+        """The repairs so far."""
         return self._repairs.told()
 
     def repair(self, field: str, reason: str, *, always: bool = False) -> None:
@@ -193,7 +193,7 @@ class Reader:
         return key
 
     def name(self, field: str, value: object) -> str:
-        """Read a text that tells problems apart: two that differ anywhere stay different."""
+        """Read a text that identifies a problem: two that differ anywhere stay different."""
         name = self._any_text(field, value)
         if len(name) <= LONGEST_KEY:
             return name
@@ -354,7 +354,7 @@ class Reader:
         try:
             given = [_members(item) for item in itertools.islice(value, MOST_ENTRIES)]
             self._drop(field, len(value) - len(given), MOST_ENTRIES)
-        except Exception as error:  # noqa: BLE001 -- a list of somebody's own may do anything
+        except Exception as error:  # noqa: BLE001 -- a list of another class may raise anything
             self.repair(field, f"could not be read ({type(error).__name__}); dropped")
             return ()
         entries = normalise_into(given, field, self._repairs)

@@ -1,4 +1,4 @@
-"""Text from outside: whether anybody can see it, and how much of it is shown."""
+"""Text from outside: whether it is blank, and how much of it is shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ null notehead (U+1D159) and the marks of interlinear annotations."""
 
 
 def is_blank(text: str) -> bool:
-    """Check that a text holds no character that anybody can see."""
+    """Check that a text holds no character that is drawn."""
     return _VISIBLE.search(text) is None
 
 

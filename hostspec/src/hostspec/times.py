@@ -32,11 +32,11 @@ def read_time(value: Any) -> tuple[dt.datetime | None, str]:
         value: a text, a number, or an object with ``isoformat``.
 
     Returns:
-        the time in UTC, or None for one that was never set; and what was repaired, which is
-        empty for nothing. The text of a repair does not quote the value.
+        the time in UTC, or None for one that was never set; and the reason of a repair, or an
+        empty text. It does not quote the value.
 
     Raises:
-        Exception: it is no time. What is raised is up to the value.
+        Exception: it is no time; the class depends on the value.
     """
     if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()):
         value = json.loads(value)
