@@ -87,14 +87,14 @@ def test_it_joins_a_transaction_of_the_hosts(world: World) -> None:
 
 
 def test_an_older_statement_is_recorded_and_not_acted_on(world: World) -> None:
-    now = dt.datetime(2026, 11, 23, 3, tzinfo=dt.UTC)
+    now = dt.datetime(2026, 11, 18, 3, tzinfo=dt.UTC)
     world.say("disk", "resolved", updated_at=now)
     late = world.say("disk", updated_at=now - dt.timedelta(microseconds=1))
 
     assert world.drain() == []
     (fate,) = world.engine.desk.fates([late])
     assert fate.note
-    assert fate.note.remark.startswith("older than what is known: 2026-11-23T03:00:00+00:00")
+    assert fate.note.remark.startswith("older than what is known: 2026-11-18T03:00:00+00:00")
 
     world.say("disk", updated_at=now)
     world.say("cpu", "resolved")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime as dt
 import json
 import socket
 import sqlite3
@@ -427,3 +428,11 @@ def test_two_requests_do_not_wait_for_each_other(url: str, monkeypatch: pytest.M
 
 def test_the_constants_leave_time_to_stop() -> None:
     assert listener_module.ANSWER_WITHIN < running_module.STOP_WITHIN < 9
+
+
+def test_a_time_ahead_of_the_host_s_clock_is_a_repair_in_the_answer(start: Start) -> None:
+    ahead = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=26, minutes=1)).isoformat()
+    alert = {"key": "k", "summary": "s", "severity": "error", "updated_at": ahead}
+    (accepted,) = post(start().url, alert).json["statements"]
+    reason = "is 26 h ahead of this host's clock; the order of acceptance counts"
+    assert accepted["repairs"] == [{"field": "updated_at", "reason": reason}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -374,3 +375,16 @@ def test_what_the_issue_shows_reaches_the_wire(workspace: Workspace) -> None:
             {"src": "https://g.example/1.png", "href": "https://g.example/1", "alt": "graph"}
         ],
     }
+
+
+def test_a_sender_s_clock_that_was_ahead_keeps_no_incident_open(workspace: Workspace) -> None:
+    now = dt.datetime.now(dt.UTC)
+    ahead = (now + dt.timedelta(hours=26, minutes=1)).isoformat()
+    lines = line(updated_at=ahead) + line(status="resolved", updated_at=now.isoformat())
+
+    run = workspace.alerthost("send", given=lines)
+
+    assert run.returncode == 0
+    reason = "is 26 h ahead of this host's clock; the order of acceptance counts"
+    assert f"line 1: repaired updated_at: {reason}" in run.stderr
+    assert {incident.state for incident in workspace.fake.incidents} == {"resolved"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 import threading
 from collections.abc import Callable
@@ -867,3 +868,13 @@ def wait_until_queued(host: Host, number: int, name: object = DISK) -> None:
             return
         pause.wait(0.001)
     pytest.fail("nobody came to wait")
+
+
+def test_a_time_ahead_of_the_host_s_clock_counts_as_now() -> None:
+    host = host_of(Page(IDEMPOTENT))
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=26)
+    plan = host.plan(firing(started_at=later, updated_at=later))
+    assert plan.alert.started_at is not None
+    assert plan.alert.started_at <= dt.datetime.now(dt.UTC)
+    assert plan.alert.updated_at is None
+    assert [repair.field for repair in plan.alert.repairs][-2:] == ["started_at", "updated_at"]

@@ -116,6 +116,35 @@ class Alert:
         """The scope and the key, which together name the problem."""
         return Identity(self.scope, self.key)
 
+    def as_of(self, now: dt.datetime) -> Alert:
+        """Return the alert as a host accepts it: no time in it is ahead of the host's clock.
+
+        An ``updated_at`` of a clock that is ahead would make later updates, with the right time,
+        look old. Within a minute, which clocks may differ by, it becomes ``now``. Beyond that it
+        says nothing about the order of updates, and is dropped: updates count in the order of
+        acceptance then. A ``started_at`` more than a minute ahead becomes ``now``.
+
+        Args:
+            now: by the host's clock, aware.
+        """
+        changes: dict[str, dt.datetime | None] = {}
+        repairs = []
+        for name, moment, taken, instead in (
+            ("started_at", self.started_at, now, "the time of acceptance is taken"),
+            ("updated_at", self.updated_at, None, "the order of acceptance counts"),
+        ):
+            lead = moment - now if moment else dt.timedelta()
+            if lead > _CLOCKS_DIFFER:
+                changes[name] = taken
+                reason = f"is {_in_words(lead)} ahead of this host's clock; {instead}"
+                repairs.append(Repair(name, reason))
+        if self.updated_at and dt.timedelta() < self.updated_at - now <= _CLOCKS_DIFFER:
+            changes["updated_at"] = now
+        if not changes:
+            return self
+        evolved: dict[str, Any] = {**changes, "repairs": (*self.repairs, *repairs)}
+        return attrs.evolve(self, **evolved)
+
     @classmethod
     def read(cls, statement: object) -> Alert:
         """Read an alert from the object that one JSON text gave.
@@ -151,6 +180,19 @@ class Alert:
             reason = f"not a JSON object: {error.msg} at character {error.pos + 1}"
             raise FaultyAlertError([Fault("", reason)]) from None
         return cls.read(statement)
+
+
+_CLOCKS_DIFFER: Final = dt.timedelta(minutes=1)
+"""How far two clocks may be apart without anything being wrong; those kept by NTP differ less."""
+
+_UNITS: Final = (("days", 86_400), ("h", 3_600), ("min", 60))
+
+
+def _in_words(duration: dt.timedelta) -> str:
+    """Name a duration of more than a minute in the largest unit of which it has two."""
+    seconds = duration.total_seconds()
+    unit, size = next((each for each in _UNITS if seconds >= 2 * each[1]), ("s", 1))
+    return f"{seconds / size:,.0f} {unit}"
 
 
 _JSON_FIELDS: Final = {

@@ -188,7 +188,10 @@ class Engine:
         """
         ids = tuple(statement_ids or (inbox.new_id() for _ in alerts))
         inbox.check_ids(ids)
-        rows = inbox.rows_of(zip(ids, alerts, strict=True), self._clock())
+        now = self._clock()
+        moment = dt.datetime.fromtimestamp(now, dt.UTC)
+        taken = (alert.as_of(moment) for alert in alerts)
+        rows = inbox.rows_of(zip(ids, taken, strict=True), now)
         if connection is not None:
             inbox.accept(connection, rows)
             return ids

@@ -70,7 +70,7 @@ class Planner:
             if not sharing.turn(connection, sharing.PLANNING):
                 return None
             found = inbox.unplanned(connection, BATCH)
-            made = list(self._in_time(connection, found))
+            made = list(self._in_time(connection, found, now))
             # the turn lasts until this transaction ends: nobody plans the same beside it
             return self._keep(made, now) if made else 0
 
@@ -84,12 +84,12 @@ class Planner:
             return sum(self._alone(each, now) for each in made)
 
     def _in_time(
-        self, connection: sa.Connection, found: Iterable[inbox.Statement]
+        self, connection: sa.Connection, found: Iterable[inbox.Statement], now: float
     ) -> Iterator[_Made]:
         """Plan statements until it has taken so long that what is planned had better be sent."""
         started = time.monotonic()
         for statement in _until_one_comes_again(found):
-            yield self._planned(connection, statement)
+            yield self._planned(connection, statement, now)
             if time.monotonic() - started > LONGEST:
                 return
 
@@ -102,12 +102,12 @@ class Planner:
             failed = _failed(made.statement, error)  # whatever a plugin put into a delivery
         return bool(self._writer.run(lambda writing: self._write(writing, [failed], now)))
 
-    def _planned(self, connection: sa.Connection, statement: inbox.Statement) -> _Made:
+    def _planned(self, connection: sa.Connection, statement: inbox.Statement, now: float) -> _Made:
         world = _World(connection, replays=statement.replays is not None)
         try:
             alert = statement.alert()
             known = _known(connection, alert.identity)
-            idle = _idle(statement, alert, known)
+            idle = _idle(statement, alert, known, now)
             if idle:
                 return _Made(statement, None, inbox.Note(idle))
             plan = self.make(alert, world)
@@ -259,15 +259,16 @@ def _failed(statement: inbox.Statement, error: Exception) -> _Made:
     return _Made(statement, None, inbox.Note(failures=(failure,)))
 
 
-def _idle(statement: inbox.Statement, alert: Alert, known: sa.Row[Any] | None) -> str:
+def _idle(statement: inbox.Statement, alert: Alert, known: sa.Row[Any] | None, now: float) -> str:
     """Say why nothing is done about a statement; nothing, where something is."""
     if known is None:
         return ""
     if statement.replays is not None:
         return OVER if known.status == Status.RESOLVED else ""
-    moment = alert.updated_at
-    if moment is not None and known.updated_at is not None and moment < known.updated_at:
-        return f"older than what is known: {known.updated_at.isoformat()} is the newest"
+    moment, newest = alert.updated_at, known.updated_at
+    # one that lies ahead was accepted while this host's own clock was wrong
+    if moment and newest and moment < newest and newest.timestamp() <= now:
+        return f"older than what is known: {newest.isoformat()} is the newest"
     return ""
 
 

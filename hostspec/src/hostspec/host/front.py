@@ -6,6 +6,7 @@ What blocks (the store, secrets) runs in threads, so that one slow request delay
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hashlib
 import json
 import logging
@@ -261,7 +262,8 @@ class Front:
             reason = f"{error} (http.most_alerts)"
             raise Refusal(413, "too_many_alerts", reason) from None
         faults = responses.faults_of(statements)
-        alerts = [each.alert for each in statements if each.alert is not None]
+        now = dt.datetime.now(dt.UTC)
+        alerts = [each.alert.as_of(now) for each in statements if each.alert is not None]
         if faults and not (alerts and post.is_group):
             raise Refusal(400, "faulty", "nothing was accepted", faults=faults)
         try:

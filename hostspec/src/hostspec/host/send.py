@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import queue
 import threading
@@ -119,7 +120,7 @@ class Sending:
                 following.tally.faulty += 1
                 following.add(Followed.faulty(statement.place, map(str, statement.faults)))
                 continue
-            alert = statement.alert
+            alert = statement.alert.as_of(dt.datetime.now(dt.UTC))
             followed = Followed.of(statement.place, alert)
             following.add(followed)
             before = self._last.get(alert.identity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import uuid
 from collections.abc import Iterable
@@ -85,6 +86,7 @@ class Host:
         What this host opened is followed up wherever it is, whatever the rules say by now.
         An acknowledge or resolve of what it did not open itself goes where the rules say.
         """
+        alert = alert.as_of(dt.datetime.now(dt.UTC))
         planning = Planning(self.plugins, self._memory, alert)
         matching = [rule for rule in self.rules if planning.matches(rule)]
         if alert.status is not Status.FIRING:

@@ -1,0 +1,105 @@
+"""Clocks that are wrong: a sender's, and the host's own. None of them keeps an incident open."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+import pytest
+from engines import EITHER, START, Clock
+from paging import Paging, fake_at
+
+from hostspec import Alert, Repair
+from hostspec.store.database import Database
+from pagerduty_plugin.testing import FakePagerDuty
+
+NOW = dt.datetime.fromtimestamp(START, dt.UTC)
+AHEAD = "ahead of this host's clock"
+
+
+@pytest.fixture
+def fake(clock: Clock) -> Iterator[FakePagerDuty]:
+    with fake_at(clock) as fake:
+        yield fake
+
+
+@pytest.fixture
+def at(fake: FakePagerDuty, database: Database, clock: Clock) -> Paging:
+    return Paging(fake, database, clock)
+
+
+@EITHER
+@pytest.mark.parametrize("ahead", [{"seconds": 5}, {"hours": 2}, {"hours": 26}, {"days": 36_000}])
+def test_a_sender_s_clock_that_was_ahead_delays_nothing(at: Paging, ahead: dict[str, int]) -> None:
+    at.say("firing", updated_at=NOW + dt.timedelta(**ahead))
+    at.clock.now += 2
+    at.say("resolved", updated_at=NOW + dt.timedelta(seconds=1))
+
+    assert at.told == ["trigger", "resolve"]
+
+
+@pytest.mark.parametrize("back", [0, 8 * 3600])
+def test_an_update_made_before_a_wrong_time_was_accepted_counts(at: Paging, back: int) -> None:
+    """A time that is far ahead is no measure, also not the time at which it was accepted."""
+    at.say("firing", updated_at=NOW + dt.timedelta(hours=26))
+    at.clock.now += 60
+    at.say("resolved", updated_at=NOW - dt.timedelta(seconds=back))
+
+    assert at.told == ["trigger", "resolve"]
+
+
+def test_the_order_of_a_sender_whose_clock_is_right_still_counts(at: Paging) -> None:
+    at.clock.now += 60
+    at.say("firing", updated_at=NOW + dt.timedelta(seconds=20))
+    at.say("resolved", updated_at=NOW + dt.timedelta(seconds=10))
+
+    assert at.told == ["trigger"]
+
+
+def test_a_host_s_clock_that_was_ahead_delays_nothing(at: Paging) -> None:
+    at.clock.now += 26 * 3600
+    at.say("firing", updated_at=NOW + dt.timedelta(hours=26))
+    at.clock.now = START + 2
+    at.say("resolved", updated_at=NOW + dt.timedelta(seconds=1))
+
+    assert at.told == ["trigger", "resolve"]
+
+
+def test_a_time_ahead_is_a_repair(at: Paging) -> None:
+    later = NOW + dt.timedelta(hours=2)
+    at.say("firing", source="db-1", severity="error", started_at=later, updated_at=later)
+
+    (entry,) = at.engine.desk.deliveries()
+    assert entry.delivery.repairs == (
+        Repair("started_at", f"is 2 h {AHEAD}; the time of acceptance is taken"),
+        Repair("updated_at", f"is 2 h {AHEAD}; the order of acceptance counts"),
+    )
+    (request,) = at.taken
+    assert request.json()["payload"]["timestamp"] == NOW.isoformat(timespec="milliseconds").replace(
+        "+00:00", "Z"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lead", "said"),
+    [
+        (dt.timedelta(seconds=61), "61 s"),
+        (dt.timedelta(minutes=3), "3 min"),
+        (dt.timedelta(hours=26), "26 h"),
+        (dt.timedelta(days=36_159), "36,159 days"),
+    ],
+)
+def test_a_repair_says_how_far_ahead_a_time_is(lead: dt.timedelta, said: str) -> None:
+    alert = Alert("k", "s", severity="info", updated_at=NOW + lead).as_of(NOW)
+    assert alert.updated_at is None
+    assert alert.repairs == (
+        Repair("updated_at", f"is {said} {AHEAD}; the order of acceptance counts"),
+    )
+    assert alert.as_of(NOW) is alert
+
+
+def test_a_clock_that_is_right_within_a_minute_is_not_reported() -> None:
+    """No two clocks agree; the order of acceptance still counts."""
+    soon = NOW + dt.timedelta(minutes=1)
+    alert = Alert("k", "s", severity="info", started_at=soon, updated_at=soon).as_of(NOW)
+    assert (alert.started_at, alert.updated_at, alert.repairs) == (soon, NOW, ())
