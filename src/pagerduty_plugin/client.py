@@ -67,11 +67,11 @@ _DEFAULT: Final = NetworkSettings()
 
 
 class Client:
-    """Keeps connections alive, one at the most for each destination.
+    """Keeps connections alive, as many as were in use at the same time.
 
     No redirect is followed, TLS is verified, and where the settings say nothing of them, proxies
     and CA bundle are those of the environment when the client was made. Safe to use from several
-    threads: what goes to one destination goes one after the other.
+    threads: none waits for another. Whoever needs an order posts in that order.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
@@ -81,7 +81,6 @@ class Client:
     def _start(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._turns: dict[str, threading.Lock] = {}
         self._roads: dict[tuple[str, NetworkSettings], _Road] = {}
 
     def post(
@@ -89,7 +88,6 @@ class Client:
         url: str,
         body: bytes,
         *,
-        destination: str,
         network: NetworkSettings = _DEFAULT,
         idempotent: bool = True,
     ) -> Reply | NoReply:
@@ -100,7 +98,6 @@ class Client:
         Args:
             url: where to.
             body: the bytes.
-            destination: whose turn it is; one post at a time for each.
             network: the way out, and how long it may take.
             idempotent: whether the body may be posted twice. Without it, the connection is
                 announced to close and closed after the reply: one that breaks when it is used
@@ -110,17 +107,10 @@ class Client:
             # a child that spoke on its parent's connections would mix up their events
             self._start()
         deadline.begin(network.timeout)
-        with self._lock:
-            turn = self._turns.setdefault(destination, threading.Lock())
-        if not turn.acquire(timeout=network.timeout):
-            reason = f"not its turn within {network.timeout:g} s"
-            return NoReply(Trouble.NETWORK, reason, sent=False)
         try:
             return self._road(url, network).post(body, idempotent=idempotent)
         except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it is an answer
             return attrs.evolve(_no_reply(error, network), sent=_may_be_sent(error))
-        finally:
-            turn.release()
 
     def _road(self, url: str, network: NetworkSettings) -> _Road:
         proxy = find_proxy(url, network, self._surroundings)
@@ -181,13 +171,16 @@ class _Road:
         It may close a connection it kept at the very moment it is used again. The dedup key
         makes the repeat harmless, should the first have been read.
         """
-        kept, self._kept = self._kept, False
         try:
             response = self._send_once(request)
         except OSError as error:
-            if not (kept and any(isinstance(each, _HUNG_UP) for each in _causes(error))):
+            if not (self._kept and any(isinstance(each, _HUNG_UP) for each in _causes(error))):
                 raise
-            response = self._send_once(request)
+            try:
+                response = self._send_once(request)
+            except OSError:
+                self._kept = False
+                raise
         self._kept = True
         return response
 

@@ -72,13 +72,7 @@ def post(  # noqa: PLR0913 -- each has a name
         now: when the attempt starts, for an answer that names a date.
         idempotent: whether a repeat comes to the same.
     """
-    reply = client.post(
-        url,
-        encode(body),
-        destination=fingerprint(routing_key),
-        network=network,
-        idempotent=idempotent,
-    )
+    reply = client.post(url, encode(body), network=network, idempotent=idempotent)
     moment = now or dt.datetime.now(dt.UTC)
     return judge(_without(routing_key, reply), moment, idempotent=idempotent)
 

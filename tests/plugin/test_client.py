@@ -80,7 +80,7 @@ def test_a_request_says_what_it_is(fake: FakePagerDuty) -> None:
 
 def test_a_body_of_bytes_is_sent_as_it_is(fake: FakePagerDuty) -> None:
     body = EVENT.replace(b"Down", "Störung 🔥".encode())
-    assert isinstance(Client({}).post(f"{fake.url}/v2/enqueue", body, destination="d"), Reply)
+    assert isinstance(Client({}).post(f"{fake.url}/v2/enqueue", body), Reply)
     assert fake.requests[0].body == body
     assert fake.incidents[0].summary == "Störung 🔥"
 
@@ -132,37 +132,20 @@ def test_one_connection_serves_chunked_answers_which_are_read_whole(
     assert responder.connections == 1
 
 
-def test_threads_share_one_connection_for_each_destination(fake: FakePagerDuty) -> None:
-    """Even when all destinations wait at once; nothing else is on the way meanwhile."""
+def test_no_post_waits_for_another(fake: FakePagerDuty) -> None:
+    """And the connections of those that were on the way at once serve those that come later."""
     client = Client({})
     gate = Gate()
     script = fake.misbehave(late(gate))
     with ThreadPoolExecutor(32) as pool:
-        posts = [
-            pool.submit(post, client, fake.url, destination)
-            for _ in range(8)
-            for destination in ("a", "b", "c", "d")
-        ]
-        fake.wait_for(lambda fake: len(fake.requests) == 4)
-        assert len({request.connection for request in fake.requests}) == 4
+        posts = [pool.submit(post, client, fake.url) for _ in range(32)]
+        fake.wait_for(lambda fake: len(fake.requests) == 32)
+        assert len({request.connection for request in fake.requests}) == 32
         script.clear()
         gate.open()
         assert {each.result() for each in posts} == {Reply(202, ACCEPTED)}
-    assert len(fake.requests) == 32
-    assert len({request.connection for request in fake.requests}) == 4
-
-
-def test_a_slow_destination_does_not_delay_another(fake: FakePagerDuty) -> None:
-    client = Client({})
-    gate = Gate()
-    fake.misbehave(late(gate), times=1)
-    with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(post, client, fake.url, "slow")
-        fake.wait_for(lambda fake: any(request.misbehaviour for request in fake.requests))
-        assert post(client, fake.url, "quick") == Reply(202, ACCEPTED)
-        assert not slow.done()
-        gate.open()
-        assert slow.result() == Reply(202, ACCEPTED)
+        assert set(pool.map(lambda _: post(client, fake.url), range(64))) == {Reply(202, ACCEPTED)}
+    assert len({request.connection for request in fake.requests}) == 32
 
 
 def test_a_connection_closed_while_idle_costs_nothing(respond: Callable[..., Responder]) -> None:
@@ -224,7 +207,7 @@ def _used_again(head: str, *, idempotent: bool) -> list[bytes]:
     listener = Listener(treat, treat, treat)
     client = Client({})
     for _ in range(3):
-        reply = client.post(listener.url, EVENT, destination="checkout", idempotent=idempotent)
+        reply = client.post(listener.url, EVENT, idempotent=idempotent)
         assert isinstance(reply, Reply)
         assert listener.closed.acquire(timeout=60)
     listener.close()

@@ -17,10 +17,10 @@ from pagerduty_plugin import deadline
 from pagerduty_plugin.client import Client
 from pagerduty_plugin.reply import Reply
 from pagerduty_plugin.settings import NetworkSettings
-from pagerduty_plugin.testing import FakePagerDuty, Gate, Misbehaviour, dripping, late
+from pagerduty_plugin.testing import FakePagerDuty, Misbehaviour, dripping, late
 
 from .conftest import Desk
-from .wire import ACCEPTED, EVENT, Listener, network, post, read_request, unsent
+from .wire import ACCEPTED, Listener, network, post, read_request, unsent
 
 TOO_LATE = network("no reply within 0.2 s")
 HEADERS = b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000000\r\n\r\n"
@@ -101,7 +101,7 @@ def test_a_body_that_nobody_reads_is_given_up(
     url = listen(shut, tls=tls).url.replace("http:", f"{scheme}:")
     body = b"x" * 30_000_000  # more than lies on the way
     settings = NetworkSettings(timeout=0.5)
-    answer = Client(trusting).post(url, body, destination="d", network=settings)
+    answer = Client(trusting).post(url, body, network=settings)
     assert answer == network("no reply within 0.5 s")
     gate.set()
 
@@ -163,19 +163,6 @@ def test_a_slow_look_up_of_the_name_leaves_no_time_for_more(
     monkeypatch.setattr(deadline, "monotonic", lambda: next(clock))
     assert post(Client({}), fake.url) == unsent("no reply within 20 s")
     assert fake.requests == ()
-
-
-def test_waiting_for_its_turn_counts(fake: FakePagerDuty) -> None:
-    client = Client({})
-    gate = Gate()
-    fake.misbehave(late(gate), times=1)
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(post, client, fake.url)
-        fake.wait_for(lambda fake: any(request.misbehaviour for request in fake.requests))
-        assert post(client, fake.url, timeout=0.2) == unsent("not its turn within 0.2 s")
-        gate.open()
-        assert first.result() == Reply(202, ACCEPTED)
-    assert [request.body for request in fake.requests] == [EVENT]
 
 
 def test_each_thread_has_an_attempt_of_its_own() -> None:

@@ -28,11 +28,9 @@ ACCEPTED = '{"status":"success","message":"Event processed","dedup_key":"k"}'
 HTTP_ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
 
 
-def post(
-    client: Client, url: str, destination: str = "checkout", **network: Any
-) -> Reply | NoReply:
+def post(client: Client, url: str, **network: Any) -> Reply | NoReply:
     settings = NetworkSettings(**network)
-    return client.post(f"{url}/v2/enqueue", EVENT, destination=destination, network=settings)
+    return client.post(f"{url}/v2/enqueue", EVENT, network=settings)
 
 
 def network(reason: str) -> NoReply:
