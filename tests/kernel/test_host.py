@@ -42,7 +42,6 @@ from hostspec import (
 )
 from hostspec.kernel import Host, Report, Rule
 
-DISK = Identity("", "disk")
 NOT_ARRIVED = (OutcomeKind.THROTTLED, OutcomeKind.REFUSED, OutcomeKind.MISCONFIGURED)
 MAY_HAVE_ARRIVED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED, OutcomeKind.UNCERTAIN)
 
@@ -87,7 +86,7 @@ class TestPlanning:
         report = host.handle(firing("disk"))
 
         assert report.plan.rules == ("Disks",)
-        assert [sent.destination for sent in page.sent] == ["storage", "data"]
+        assert sorted(sent.destination for sent in page.sent) == ["data", "storage"]
         assert report.delivered
         assert [receipt.delivery for receipt in report.receipts] == list(report.plan.deliveries)
 
@@ -136,7 +135,8 @@ class TestPlanning:
         report = Host(plugins, [rule_of(plugins, matches=only("fan"))]).handle(firing("disk"))
 
         assert (report.plan.rules, report.receipts, page.sent) == ((), (), [])
-        assert report.delivered
+        assert report.unmatched
+        assert not report.delivered
 
     def test_a_rule_without_a_condition_matches_every_alert(self) -> None:
         page = Page()
@@ -255,7 +255,7 @@ class TestFailingPlugins:
 
         report = host.handle(firing())
 
-        assert [sent.destination for sent in page.sent] == ["early", "late"]
+        assert sorted(sent.destination for sent in page.sent) == ["early", "late"]
         (failure,) = report.plan.failures
         assert failure.path == "rule 'Broken'"
         told = f"the action pager.page could not plan: {type(error).__name__} at test_host.py:"
@@ -311,11 +311,9 @@ class TestFailingPlugins:
         told = f"the action pager.page could not follow up: {type(error).__name__} at "
         assert failure.reason.startswith(told)
         assert "canary" not in str(failure)
-        assert [(sent.operation, sent.destination) for sent in page.sent[2:]] == [
-            ("resolve", "b"),
-            ("resolve", "a"),
-            ("resolve", "b"),
-        ]
+        assert page.operations[2:] == ["resolve"] * 3
+        assert page.sent[2].destination == "b"
+        assert sorted(sent.destination for sent in page.sent[3:]) == ["a", "b"]
 
     @pytest.mark.parametrize("made", [*nonsense()[1:], delivery_to("other"), [delivery_to("all")]])
     def test_a_follow_up_that_is_no_delivery_to_the_incident_is_not_sent(
@@ -766,7 +764,7 @@ class TestThreads:
             waiting = []
             for number, alert in enumerate(story[1:], start=2):
                 waiting.append(pool.submit(host.handle, alert))
-                wait_until_queued(host, number)
+                wait_until_queued(host, number, delivery_to("all").place)
             assert not first.done()
             go_on.set()
 
@@ -860,11 +858,11 @@ def test_what_an_alert_holds_open_can_be_asked() -> None:
     assert host.held_by(firing("b").identity) == ()
 
 
-def wait_until_queued(host: Host, number: int, name: object = DISK) -> None:
-    """Return when so many stand in the queue of an alert or a place."""
+def wait_until_queued(host: Host, number: int, place: Place) -> None:
+    """Return when so many stand in the queue of a place."""
     pause = threading.Event()
     for _ in range(20_000):
-        if len(host._turns._queues.get(name, ())) >= number:  # type: ignore[call-overload]
+        if len(host._turns._queues.get(place, ())) >= number:
             return
         pause.wait(0.001)
     pytest.fail("nobody came to wait")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from hypothesis import settings
@@ -104,15 +105,18 @@ class Story(RuleBasedStateMachine):
         )
         self.kinds: list[OutcomeKind] = []
         self.count = 0
+        self.lock = threading.Lock()
         self.outcomes: dict[str, tuple[OutcomeKind, int]] = {}
 
     def answer(self, delivery: Any) -> Outcome:
         """Come to what the story says; only a trigger's outcome has a handle, which is new."""
-        kind = self.kinds[len(self.outcomes)]
-        self.count += 1
-        self.outcomes[delivery.place.destination] = kind, self.count
+        with self.lock:
+            kind = self.kinds[len(self.outcomes)]
+            self.count += 1
+            number = self.count
+            self.outcomes[delivery.place.destination] = kind, number
         trigger = delivery.operation is Operation.TRIGGER
-        return Outcome(kind, handle={"id": self.count} if trigger else None)
+        return Outcome(kind, handle={"id": number} if trigger else None)
 
     @rule(
         status=st.sampled_from(["firing", "acknowledged", "resolved"]),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from hostspec.kernel.host import Host, Report
+from hostspec.kernel.host import Host
 from hostspec.kernel.loading import load, survey
 from hostspec.kernel.planning import Plan
 from hostspec.kernel.plugins import PluginInfo, Plugins, PluginsError, PluginState
+from hostspec.kernel.report import Report, UndeliveredError
 from hostspec.kernel.rules import Rule, RuleAction
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Report",
     "Rule",
     "RuleAction",
+    "UndeliveredError",
     "load",
     "survey",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 import types
@@ -57,7 +58,9 @@ class IsolatedHooks:
             return Answer(plugin, None, "switched off since it exceeded its deadline")
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         thread = threading.Thread(
-            target=lambda: answers.put(ask(implementation, arguments)),
+            # in the caller's context, so that a hook that calls the host is known to be within it
+            target=contextvars.copy_context().run,
+            args=(lambda: answers.put(ask(implementation, arguments)),),
             name=f"{name} of {plugin}",
             daemon=True,
         )

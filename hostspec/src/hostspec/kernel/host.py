@@ -2,83 +2,78 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import uuid
 from collections.abc import Iterable
 from typing import Any
 
-import attrs
-
 from hostspec.action import AnyAction, Preview
 from hostspec.alert import Alert
 from hostspec.incident import Delivery, Incident, Place
-from hostspec.kernel.attempt import attempt
 from hostspec.kernel.calling import told
+from hostspec.kernel.handling import Handling
 from hostspec.kernel.memory import Memory
-from hostspec.kernel.planning import Plan, Planning
+from hostspec.kernel.planning import Plan
 from hostspec.kernel.plugins import Plugins
+from hostspec.kernel.report import Report
 from hostspec.kernel.rules import Rule
-from hostspec.kernel.turns import Turns
-from hostspec.outcome import Outcome, OutcomeKind, Receipt, SendContext
-from hostspec.parts import Identity, Status
+from hostspec.kernel.sending import Sending
+from hostspec.kernel.turns import Turns, calling
+from hostspec.outcome import Outcome, OutcomeKind, Receipt
+from hostspec.parts import Identity
 from hostspec.provider import Installation
 
 _log = logging.getLogger("hostspec")
-_planning_log = logging.getLogger("hostspec.planning")
-
-
-@attrs.frozen
-class Report:
-    """What became of one alert.
-
-    Attributes:
-        plan: what was to be done.
-        receipts: one for each delivery.
-    """
-
-    plan: Plan
-    receipts: tuple[Receipt, ...]
-
-    @property
-    def delivered(self) -> bool:
-        """Whether everything was planned, and the providers took it all."""
-        taken = all(receipt.outcome and receipt.outcome.delivered for receipt in self.receipts)
-        return taken and not self.plan.failures
 
 
 class Host:
     """Plans, follows up and sends, and remembers in memory what it opened.
 
-    Safe to use from several threads; what is said about one alert is handled in the order of
-    the calls. An asyncio program calls ``await asyncio.to_thread(host.handle, alert)``.
+    Safe to use from several threads. Messages about one incident are sent in the order of the
+    calls, different incidents never wait for each other, and no lock is held while plugins, rules
+    or log handlers run. An asyncio program calls ``await asyncio.to_thread(host.handle, alert)``.
+
+    Args:
+        plugins: that it uses.
+        rules: what is sent where.
+        timeout: seconds that `handle` waits for providers; None for as long as they take.
 
     Raises:
         ValueError: two installations have one name, or a rule's action is none of the plugins'.
     """
 
-    def __init__(self, plugins: Plugins, rules: Iterable[Rule]) -> None:
+    def __init__(
+        self, plugins: Plugins, rules: Iterable[Rule], *, timeout: float | None = None
+    ) -> None:
         self.plugins = plugins
+        self.timeout = timeout
         self.rules = tuple(rules)
         uses = [use for rule in self.rules for use in rule.actions]
         _refuse_strangers(plugins, (use.action for use in uses))
         self._installations = _by_name(use.installation for use in uses)
         self._memory = Memory()
         self._turns = Turns()
+        self._sending = Sending(plugins, self.rules, self._installations, self._memory)
 
-    def handle(self, alert: Alert) -> Report:
-        """Plan and send, one attempt for each delivery; never raises for what plugins do."""
-        with self._turns.of([alert.identity]):
-            known = self._memory.version
-            plan = self.plan(alert)
-            # other alerts may meet this one in an incident
-            with self._turns.of(plan.places):
-                if self._memory.version != known:
-                    plan = self.plan(alert)
-                self._hold(plan)
-                for failure in plan.failures:
-                    _planning_log.error("alert %s: %s", alert.key, failure)
-                return Report(plan, tuple(self.send(delivery) for delivery in plan.deliveries))
+    def handle(self, alert: Alert, *, timeout: float | None = None) -> Report:
+        """Plan and send, one attempt for each delivery; never raises for what plugins do.
+
+        Deliveries to several destinations are sent at the same time. An attempt that is still
+        under way when the time is up goes on on its own thread, and observers are told how it
+        ends; one that waits for its turn is not made. The report says which is which.
+
+        Called within itself (a plugin, a rule or a log handler calls it), it does not wait for
+        its own caller: the report has a failure instead.
+
+        Args:
+            alert: what happened.
+            timeout: seconds to wait for providers; None for the host's own.
+        """
+        limit = self.timeout if timeout is None else timeout
+        with calling(limit) as call:
+            report = Handling(self._sending, self._turns, alert, call).run()
+            self._sending.log_report(report)
+            return report
 
     def plan(self, alert: Alert) -> Plan:
         """Say what is to be done about an alert; sends nothing, and remembers nothing.
@@ -86,26 +81,13 @@ class Host:
         What this host opened is followed up wherever it is, whatever the rules say by now.
         An acknowledge or resolve of what it did not open itself goes where the rules say.
         """
-        alert = alert.as_of(dt.datetime.now(dt.UTC))
-        planning = Planning(self.plugins, self._memory, alert)
-        matching = [rule for rule in self.rules if planning.matches(rule)]
-        if alert.status is not Status.FIRING:
-            planning.follow_up()
-        for rule in matching:
-            planning.open(rule)
-        return planning.plan(matching)
+        return self._sending.plan(alert, self._memory)
 
     def send(self, delivery: Delivery) -> Receipt:
         """Make one attempt to send a delivery; tells the observers."""
-        action = self.plugins.actions[delivery.place.action]
-        installation = self._installations[delivery.place.installation]
-        made = attempt(action, delivery, installation, self._context(delivery))
-        self._memory.settle(delivery, made.outcome, arrived=made.may_have_arrived)
-        receipt = Receipt(uuid.uuid4().hex, delivery, made.outcome)
-        hook = "hostspec_delivered" if made.outcome.delivered else "hostspec_undelivered"
-        for answer in self.plugins.hooks.each(hook, receipt=receipt):
-            if answer.failure:
-                _log.error("plugin %s: %s failed: %s", answer.plugin, hook, answer.failure)
+        receipt = self._sending.send(delivery, uuid.uuid4().hex)
+        self._sending.tell(receipt)
+        self._sending.log_receipt(receipt)
         return receipt
 
     def held_by(self, alert: Identity) -> tuple[Incident, ...]:
@@ -127,7 +109,7 @@ class Host:
         """Show what `send` would send, secrets masked; reads no secret."""
         action = self.plugins.actions[delivery.place.action]
         installation = self._installations[delivery.place.installation]
-        return action.preview(delivery, installation, self._context(delivery))
+        return action.preview(delivery, installation, self._sending.context(delivery))
 
     def assume(self, plan: Plan) -> None:
         """Remember a plan as if all of it had been delivered; for showing what comes next."""
@@ -140,10 +122,6 @@ class Host:
             self._memory.join(place, plan.alert.identity)
         for place in plan.released:
             self._memory.release(place, plan.alert.identity)
-
-    def _context(self, delivery: Delivery) -> SendContext:
-        incident = self._memory.at(delivery.place)
-        return SendContext(handle=incident.handle if incident else None)
 
 
 def _refuse_strangers(plugins: Plugins, actions: Iterable[AnyAction]) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from hostspec.incident import Delivery, Incident, IncidentState, Operation, Place
+from hostspec.kernel import forking
 from hostspec.outcome import Outcome
 from hostspec.parts import Identity
 
@@ -21,15 +22,21 @@ class Memory:
     def __init__(self, most: int = MOST_INCIDENTS) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._version = 0
         self._incidents: dict[Place, Incident] = {}
         self._held: dict[Identity, dict[Place, None]] = {}
+        forking.register(self)
 
-    @property
-    def version(self) -> int:
-        """Another number after every change; what was read at one number holds together."""
-        with self._lock:
-            return self._version
+    def before_fork(self) -> None:
+        """Finish what other threads write down."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Go on with what was remembered at the fork."""
+        self._lock = threading.Lock()
 
     def at(self, place: Place) -> Incident | None:
         """Give the incident at a place, where one may be open."""
@@ -81,7 +88,6 @@ class Memory:
             self._forget(incident)
 
     def _put(self, incident: Incident) -> None:
-        self._version += 1
         before = self._incidents.get(incident.place)
         if before:
             self._forget(before)
@@ -92,7 +98,6 @@ class Memory:
             self._held.setdefault(holder, {})[incident.place] = None
 
     def _forget(self, incident: Incident) -> None:
-        self._version += 1
         del self._incidents[incident.place]
         for holder in incident.holders:
             places = self._held[holder]

@@ -60,6 +60,15 @@ class Plan:
         spoken = (delivery.place for delivery in self.deliveries)
         return tuple(dict.fromkeys((*spoken, *self.joined, *self.released)))
 
+    def at(self, place: Place) -> Plan:
+        """Give the part of the plan that is about one place."""
+        return attrs.evolve(
+            self,
+            deliveries=tuple(each for each in self.deliveries if each.place == place),
+            joined=tuple(each for each in self.joined if each == place),
+            released=tuple(each for each in self.released if each == place),
+        )
+
     @property
     def repairs(self) -> tuple[Repair, ...]:
         """Every repair once, though several deliveries may carry it."""

@@ -1,0 +1,93 @@
+"""Plans by rules, makes attempts, and tells observers and the log what came of them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from hostspec.alert import Alert
+from hostspec.incident import Delivery
+from hostspec.kernel.attempt import attempt
+from hostspec.kernel.log import log
+from hostspec.kernel.memory import Memory
+from hostspec.kernel.planning import Incidents, Plan, Planning
+from hostspec.kernel.plugins import Plugins
+from hostspec.kernel.report import Report, is_delivered, line
+from hostspec.kernel.rules import Rule
+from hostspec.outcome import Receipt, SendContext
+from hostspec.parts import Status
+from hostspec.provider import Installation
+
+_log = logging.getLogger("hostspec")
+_planning_log = logging.getLogger("hostspec.planning")
+
+
+@attrs.frozen
+class Sending:
+    """What a host does with one alert or delivery, in no order and without waiting for another.
+
+    Attributes:
+        plugins: that it uses.
+        rules: what is sent where.
+        installations: by name.
+        memory: of open incidents.
+    """
+
+    plugins: Plugins
+    rules: tuple[Rule, ...]
+    installations: Mapping[str, Installation[Any]]
+    memory: Memory
+
+    def plan(self, alert: Alert, incidents: Incidents) -> Plan:
+        """Plan an alert by these incidents."""
+        alert = alert.as_of(dt.datetime.now(dt.UTC))
+        planning = Planning(self.plugins, incidents, alert)
+        matching = [rule for rule in self.rules if planning.matches(rule)]
+        if alert.status is not Status.FIRING:
+            planning.follow_up()
+        for rule in matching:
+            planning.open(rule)
+        return planning.plan(matching)
+
+    def context(self, delivery: Delivery) -> SendContext:
+        """Give what an attempt knows that the plan did not."""
+        incident = self.memory.at(delivery.place)
+        return SendContext(handle=incident.handle if incident else None)
+
+    def send(self, delivery: Delivery, receipt_id: str) -> Receipt:
+        """Make one attempt, and remember what came of it."""
+        action = self.plugins.actions[delivery.place.action]
+        installation = self.installations[delivery.place.installation]
+        made = attempt(action, delivery, installation, self.context(delivery))
+        self.memory.settle(delivery, made.outcome, arrived=made.may_have_arrived)
+        return Receipt(receipt_id, delivery, made.outcome)
+
+    def tell(self, receipt: Receipt) -> None:
+        """Tell the observers what became of a delivery."""
+        hook = "hostspec_delivered" if is_delivered(receipt) else "hostspec_undelivered"
+        for answer in self.plugins.hooks.each(hook, receipt=receipt):
+            if answer.failure:
+                message = "plugin %s: %s failed: %s"
+                log(_log, logging.ERROR, message, answer.plugin, hook, answer.failure)
+
+    def log_receipt(self, receipt: Receipt) -> None:
+        """Log a delivery that its provider did not take."""
+        if not is_delivered(receipt):
+            log(_log, logging.ERROR, "alert %s: %s", receipt.delivery.alert.key, line(receipt))
+
+    def log_report(self, report: Report) -> None:
+        """Log every reason why an alert may not have been notified."""
+        key = report.plan.alert.key
+        for receipt in report.receipts:
+            self.log_receipt(receipt)
+        for failure in report.plan.failures:
+            log(_planning_log, logging.ERROR, "alert %s: %s", key, failure)
+        for suppression in report.plan.suppressions:
+            message = "alert %s: suppressed by %s: %s"
+            log(_log, logging.WARNING, message, key, suppression.plugin, suppression.reason)
+        if report.unmatched and report.plan.alert.status is Status.FIRING:
+            log(_log, logging.WARNING, "alert %s: no rule matches, nobody is notified", key)

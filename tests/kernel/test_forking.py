@@ -1,0 +1,134 @@
+"""A child that was forked while the parent sends goes on without the parent's threads."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from recorder import Page, host_of
+
+from hostspec import Alert, Delivery, Outcome, OutcomeKind
+from hostspec.kernel import Host, forking
+from hostspec.kernel.memory import Memory
+from hostspec.kernel.turns import Call, Turns
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
+]
+
+
+def in_child(act: Callable[[], bool]) -> bool:
+    """Fork, and say whether the child came to True."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if act() else 1)
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+class Sending:
+    """A host in whose parent a send of an alert is under way."""
+
+    def __init__(self) -> None:
+        self.page = Page()
+        self.inside, self.go_on = threading.Event(), threading.Event()
+        self.parent = os.getpid()
+        self.page.behaviour["send"] = self._send
+        self.host = host_of(self.page)
+
+    def _send(self, _: Delivery) -> Outcome:
+        if os.getpid() == self.parent:
+            self.inside.set()
+            assert self.go_on.wait(60)
+        return Outcome(OutcomeKind.DELIVERED)
+
+
+def test_a_child_handles_the_alert_that_its_parent_is_sending() -> None:
+    sending = Sending()
+    host = sending.host
+
+    def same_alert() -> bool:
+        host.timeout = 60.0
+        return host.handle(Alert("disk")).delivered
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(host.handle, Alert("disk"))
+        assert sending.inside.wait(60)
+        assert in_child(same_alert)
+        assert in_child(lambda: host.handle(Alert("cpu")).delivered)
+        sending.go_on.set()
+        assert first.result(60).delivered
+    assert host.handle(Alert("disk", status="resolved")).delivered
+
+
+def test_a_child_remembers_what_its_parent_opened() -> None:
+    page = Page()
+    host = host_of(page)
+    host.handle(Alert("disk"))
+
+    assert in_child(lambda: len(host.held_by(Alert("disk").identity)) == 1)
+
+
+def test_a_child_that_is_forked_in_a_turn_ends_it() -> None:
+    turns = Turns()
+
+    def leave() -> bool:
+        turns.leave(turn)
+        with turns.of("disk", Call()):
+            return True
+
+    (turn,) = turns.line_up(["disk"], Call())
+
+    assert in_child(leave)
+    assert not turns.line_up(["disk"], Call())[0].came.is_set()
+
+
+@pytest.mark.parametrize("make", [Turns, Memory])
+def test_locks_are_made_anew(make: Callable[[], Turns | Memory]) -> None:
+    """As in a child, whose coverage nobody counts."""
+    each = make()
+    before = each._lock
+
+    each.before_fork()
+    each.after_fork_in_child()
+
+    assert each._lock is not before
+    assert not each._lock.locked()
+
+
+def test_around_a_fork_every_object_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Witness:
+        def __init__(self) -> None:
+            self.told: list[str] = []
+            self.before_fork = lambda: self.told.append("before")
+            self.after_fork_in_parent = lambda: self.told.append("parent")
+            self.after_fork_in_child = lambda: self.told.append("child")
+
+    witness = Witness()
+    monkeypatch.setattr(forking, "_known", [witness])
+
+    for after in (forking._in_parent, forking._in_child):
+        forking._before()
+        after()
+
+    assert witness.told == ["before", "parent", "before", "child"]
+    assert forking._resting == []
+
+
+def test_a_host_that_nothing_refers_to_is_forgotten() -> None:
+    host: Host = host_of(Page())
+    parts = [weakref.ref(part) for part in (host, host._turns, host._memory)]
+    assert all(part() in forking._known for part in parts[1:])
+
+    del host
+    gc.collect()
+
+    assert [part() for part in parts] == [None] * 3

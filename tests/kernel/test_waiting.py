@@ -1,0 +1,499 @@
+"""No caller of the host waits for what it need not wait for, and none waits for ever."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from recorder import IDEMPOTENT, UPDATING, Page, host_of, plugins_of, rule_of
+
+from hostspec import (
+    Alert,
+    Capabilities,
+    Delivery,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Receipt,
+    hookimpl,
+)
+from hostspec.kernel import Host, Report, Rule, handling
+
+DELIVERED = Outcome(OutcomeKind.DELIVERED)
+
+
+def firing(key: str = "disk", **fields: Any) -> Alert:
+    return Alert(key, **fields)
+
+
+def resolved(key: str = "disk") -> Alert:
+    return Alert(key, status="resolved")
+
+
+class Hanging:
+    """A provider that hangs, for some deliveries, until it is let go."""
+
+    def __init__(
+        self,
+        page: Page,
+        hangs: Callable[[Delivery], bool] = lambda _: True,
+        outcome: Outcome = DELIVERED,
+    ) -> None:
+        self.go_on = threading.Event()
+        self.entered = 0
+        self._hangs = hangs
+        self._outcome = outcome
+        page.behaviour["send"] = self._send
+
+    def _send(self, delivery: Delivery) -> Outcome:
+        if not self._hangs(delivery):
+            return DELIVERED
+        self.entered += 1
+        assert self.go_on.wait(60)
+        return self._outcome
+
+    def wait(self, futures: Sequence[Future[None]], timeout: float | None, _: str) -> Any:
+        """Wait in place of `concurrent.futures.wait`: a short time is up when all else is done.
+
+        What is over is over, and what hangs has begun, however busy the machine is.
+        """
+        if timeout is None or timeout > 1:
+            return concurrent.futures.wait(futures, timeout)
+        before, self.seen = self.seen, self.entered
+
+        def all_else_is_done() -> bool:
+            self.seen = self.entered
+            return sum(each.done() for each in futures) + self.seen - before >= len(futures)
+
+        wait_until(all_else_is_done)
+        return {each for each in futures if each.done()}, set()
+
+    seen = 0
+
+
+class Observer:
+    """Collects what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Receipt] = []
+        self.any = threading.Event()
+
+    @hookimpl(specname="hostspec_delivered")
+    def delivered(self, receipt: Receipt) -> None:
+        self.told.append(receipt)
+        self.any.set()
+
+    @hookimpl(specname="hostspec_undelivered")
+    def undelivered(self, receipt: Receipt) -> None:
+        self.told.append(receipt)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hanging], None]:
+    """Let a host with a short limit give up only when nothing moves any more."""
+    return lambda hanging: monkeypatch.setattr(handling, "wait", hanging.wait)
+
+
+def words(report: Report) -> list[str]:
+    return str(report).splitlines()
+
+
+class TestDestinations:
+    def test_one_that_hangs_holds_up_no_other_of_the_same_alert(self) -> None:
+        page = Page()
+        hanging = Hanging(page, lambda delivery: delivery.place.destination == "slow")
+        observer = Observer()
+        plugins = plugins_of(page, observer=observer)
+        host = Host(plugins, [rule_of(plugins, teams=["slow", "quick"])])
+
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(host.handle, firing())
+            assert observer.any.wait(60)
+            assert [receipt.delivery.place.destination for receipt in observer.told] == ["quick"]
+            hanging.go_on.set()
+            report = first.result(60)
+
+        assert report.delivered
+        assert words(report) == [
+            "trigger acme/slow: delivered",
+            "trigger acme/quick: delivered",
+        ]
+
+    def test_a_resolve_reaches_one_while_another_still_takes_the_trigger(
+        self, impatient: Callable[[Hanging], None]
+    ) -> None:
+        page = Page()
+        hanging = Hanging(page, lambda delivery: delivery.place.destination == "slow")
+        impatient(hanging)
+        plugins = plugins_of(page)
+        host = Host(plugins, [rule_of(plugins, teams=["slow", "quick"])], timeout=0.05)
+        first = host.handle(firing())
+
+        second = host.handle(resolved())
+        hanging.go_on.set()
+        last = host.handle(resolved(), timeout=60)
+
+        assert words(first) == [
+            "trigger acme/slow: under way: no answer within 0.05 s; the attempt goes on",
+            "trigger acme/quick: delivered",
+        ]
+        assert sorted(words(second)) == [
+            "resolve acme/quick: delivered",
+            "resolve acme/slow: not sent: not sent within 0.05 s: earlier messages about the same"
+            " incident or destination are still being sent",
+        ]
+        assert "resolve acme/slow: delivered" in words(last)
+
+    def test_incidents_at_one_destination_do_not_wait_for_each_other(self) -> None:
+        page = Page()
+        hanging = Hanging(page)
+        host = host_of(page)
+
+        with ThreadPoolExecutor(3) as pool:
+            calls = [pool.submit(host.handle, firing(key)) for key in "abc"]
+            wait_until(lambda: hanging.entered == 3)
+            hanging.go_on.set()
+            assert all(call.result(60).delivered for call in calls)
+
+
+class TestTimeout:
+    def test_an_attempt_that_takes_longer_goes_on_and_is_told(
+        self, impatient: Callable[[Hanging], None], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        page, observer = Page(), Observer()
+        hanging = Hanging(page)
+        impatient(hanging)
+        host = host_of(page, observer=observer)
+
+        report = host.handle(firing(), timeout=0.01)
+        (receipt,) = report.receipts
+
+        assert (receipt.outcome, receipt.attempts, report.delivered) == (None, 1, False)
+        line = "trigger acme/all: under way: no answer within 0.01 s; the attempt goes on"
+        assert words(report) == [line]
+        assert caplog.messages == [f"alert disk: {line}"]
+        assert observer.told == []
+        hanging.go_on.set()
+        assert observer.any.wait(60)
+        assert [(told.id, told.outcome) for told in observer.told] == [(receipt.id, DELIVERED)]
+        assert host.handle(resolved(), timeout=60).delivered
+        assert page.operations == ["trigger", "resolve"]
+
+    def test_one_that_fails_after_the_time_is_logged(
+        self, impatient: Callable[[Hanging], None], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        page = Page()
+        hanging = Hanging(page, outcome=Outcome(OutcomeKind.REFUSED, "no such key"))
+        impatient(hanging)
+        host = host_of(page)
+        host.handle(firing(), timeout=0.01)
+        caplog.clear()
+
+        hanging.go_on.set()
+        host.handle(resolved(), timeout=60)
+
+        assert caplog.messages[0] == "alert disk: trigger acme/all: refused: no such key"
+
+    def test_one_whose_turn_does_not_come_is_not_made(
+        self, impatient: Callable[[Hanging], None]
+    ) -> None:
+        page, observer = Page(), Observer()
+        hanging = Hanging(page)
+        impatient(hanging)
+        host = host_of(page, observer=observer)
+        host.timeout = 0.01
+        host.handle(firing())
+
+        report = host.handle(firing(severity="critical"))
+        hanging.go_on.set()
+        assert observer.any.wait(60)
+
+        (receipt,) = report.receipts
+        assert (receipt.outcome, receipt.attempts) == (None, 0)
+        assert "not sent within 0.01 s" in receipt.reason
+        assert receipt in observer.told
+        assert page.operations == ["trigger"]
+
+    def test_a_resolve_that_cannot_be_planned_in_time_is_a_failure(
+        self, impatient: Callable[[Hanging], None]
+    ) -> None:
+        """No rule says where it goes; only the incident could, and it is not open yet."""
+        page = Page()
+        hanging = Hanging(page)
+        impatient(hanging)
+        plugins = plugins_of(page)
+        rule = rule_of(plugins, matches=lambda alert: alert.status == "firing")
+        host = Host(plugins, [rule], timeout=0.01)
+        host.handle(firing())
+
+        early = host.handle(resolved())
+        hanging.go_on.set()
+        late = host.handle(resolved(), timeout=60)
+
+        assert early.failed
+        assert [str(fault) for fault in early.plan.failures] == [
+            "destination 'all': not sent within 0.01 s: earlier messages about the same incident"
+            " or destination are still being sent"
+        ]
+        assert words(late) == ["resolve acme/all: delivered"]
+
+    def test_a_repeat_with_nothing_to_do_there_is_none(
+        self, impatient: Callable[[Hanging], None]
+    ) -> None:
+        page = Page()
+        hanging = Hanging(page)
+        impatient(hanging)
+        plugins = plugins_of(page)
+        matching = True
+        host = Host(plugins, [rule_of(plugins, matches=lambda _: matching)], timeout=0.01)
+        host.handle(firing())
+        matching = False
+
+        report = host.handle(firing())
+        hanging.go_on.set()
+
+        assert (report.unmatched, report.failed) == (True, False)
+
+    def test_what_is_left_behind_at_one_destination_is_bounded(
+        self, impatient: Callable[[Hanging], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(handling, "MOST_IN_FLIGHT", 2)
+        page = Page()
+        hanging = Hanging(page, lambda delivery: delivery.place.destination == "slow")
+        impatient(hanging)
+        plugins = plugins_of(page)
+        rules = [
+            rule_of(plugins, team, lambda alert, team=team: alert.scope == team, teams=[team])
+            for team in ("slow", "quick")
+        ]
+        host = Host(plugins, rules, timeout=0.01)
+
+        reports = [host.handle(firing(key, scope="slow")) for key in "abc"]
+        other = host.handle(firing("d", scope="quick"), timeout=60)
+        hanging.go_on.set()
+
+        assert [report.receipts[0].attempts for report in reports] == [1, 1, 0]
+        assert other.delivered
+
+    def test_without_a_thread_it_is_sent_all_the_same(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        page = Page()
+        plugins = plugins_of(page)
+        host = Host(plugins, [rule_of(plugins, teams=["a", "b"])])
+
+        def none_left(_: threading.Thread) -> None:
+            raise RuntimeError
+
+        monkeypatch.setattr(threading.Thread, "start", none_left)
+
+        assert host.handle(firing()).delivered
+
+    def test_a_keyboard_interrupt_leaves_no_turn_behind(self) -> None:
+        page = Page()
+        plugins = plugins_of(page)
+        host = Host(plugins, [rule_of(plugins, teams=["a", "b"])], timeout=60)
+        page.behaviour["send"] = lambda _: (_ for _ in ()).throw(KeyboardInterrupt)
+
+        with pytest.raises(KeyboardInterrupt):
+            host.handle(firing())
+        del page.behaviour["send"]
+
+        assert host.handle(firing()).delivered
+
+    def test_a_keyboard_interrupt_withdraws_what_has_not_begun(self) -> None:
+        page = Page()
+        hanging = Hanging(page, lambda delivery: delivery.alert.key == "a")
+        page.correlate = lambda alert: "shared"
+        plugins = plugins_of(page)
+        rules = [rule_of(plugins, teams=["slow"]), rule_of(plugins, "B", only_b, teams=["quick"])]
+        host = Host(plugins, rules)
+        send = page.behaviour["send"]
+
+        def interrupted(delivery: Delivery) -> Outcome:
+            if delivery.place.destination == "quick":
+                raise KeyboardInterrupt
+            return send(delivery)
+
+        page.behaviour["send"] = interrupted
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(host.handle, firing("a"))
+            wait_until(lambda: hanging.entered == 1)
+            with pytest.raises(KeyboardInterrupt):
+                host.handle(firing("b"))
+            hanging.go_on.set()
+            assert first.result(60).delivered
+        wait_until(lambda: not host._turns._queues)
+
+        assert sorted(sent.destination for sent in page.sent) == ["quick", "slow"]
+
+    def test_one_that_was_withdrawn_is_not_sent_when_its_turn_comes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        page = Page()
+        hanging = Hanging(page)
+        host = host_of(page)
+
+        def give_up_at_once(futures: Sequence[Future[None]], *_: object) -> Any:
+            return set(), futures
+
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(host.handle, firing())
+            wait_until(lambda: hanging.entered == 1)
+            monkeypatch.setattr(handling, "wait", give_up_at_once)
+            (receipt,) = host.handle(firing(), timeout=60).receipts
+            hanging.go_on.set()
+            assert first.result(60).delivered
+        wait_until(lambda: not host._turns._queues)
+
+        assert receipt.attempts == 0
+        assert receipt.reason == "its turn did not come in time"
+        assert page.operations == ["trigger"]
+
+
+def only_b(alert: Alert) -> bool:
+    return alert.key == "b"
+
+
+class TestChangesMeanwhile:
+    @pytest.mark.parametrize("capabilities", [IDEMPOTENT, UPDATING])
+    def test_what_a_new_plan_adds_is_sent_too(self, capabilities: Capabilities) -> None:
+        """A trigger waits behind its resolve; meanwhile a shift ends, and the next one is asked."""
+        page = Page(capabilities)
+        hanging = Hanging(page, lambda delivery: delivery.operation is Operation.RESOLVE)
+        teams = ["early"]
+        plugins = plugins_of(page)
+        rules = [
+            rule_of(plugins, team, lambda alert, team=team: team in teams, teams=[team])
+            for team in ("early", "late")
+        ]
+        host = Host(plugins, rules)
+        host.handle(firing())
+
+        with ThreadPoolExecutor(2) as pool:
+            pool.submit(host.handle, resolved())
+            wait_until(lambda: hanging.entered == 1)
+            second = pool.submit(host.handle, firing())
+            wait_until(lambda: len(next(iter(host._turns._queues.values()), ())) == 2)
+            teams[:] = ["early", "late"]
+            hanging.go_on.set()
+            report = second.result(60)
+
+        assert words(report) == ["trigger acme/early: delivered", "trigger acme/late: delivered"]
+        assert host._turns._queues == {}
+
+
+@contextlib.contextmanager
+def handler_of(act: Callable[[logging.LogRecord], object]) -> Iterator[None]:
+    """Let the root logger have a handler."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            act(record)
+
+    handler = Handler(logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+class TestReentry:
+    """Whatever calls the host from within is answered, and nothing hangs."""
+
+    def test_a_log_handler_may_report_what_the_host_logs(self) -> None:
+        page = Page()
+        plugins = plugins_of(page)
+        rule = rule_of(plugins)
+        broken = Rule("Broken", rule.actions, lambda _: bool(1 / 0))
+        host = Host(plugins, [broken])
+        nested: list[Report] = []
+
+        with handler_of(lambda record: nested.append(host.handle(firing("errors")))):
+            report = host.handle(firing("errors"))
+
+        assert [sent.key for sent in page.sent] == ["errors", "errors"]
+        assert len(nested) == 1
+        assert "taken as a match" in str(report)
+
+    @pytest.mark.parametrize("where", ["plan", "send"])
+    def test_one_that_logs_within_the_host_is_told_that_it_cannot_wait(self, where: str) -> None:
+        page = Page()
+        nested: list[Report] = []
+
+        def log(_: object) -> Any:
+            logging.getLogger("elsewhere").warning("slow")
+            return [] if where == "plan" else DELIVERED
+
+        page.behaviour[where] = log
+        host = host_of(page)
+
+        with handler_of(lambda record: nested.append(host.handle(firing()))):
+            host.handle(firing())
+
+        assert "being handled by the caller itself" in str(nested[0])
+        assert nested[0].failed
+        with pytest.raises(Exception, match="call it after that, or on another thread"):
+            nested[0].raise_for_undelivered()
+
+    def test_another_alert_in_the_same_incident_counts_too(self) -> None:
+        page = Page(correlate=lambda _: "everything")
+        nested: list[Report] = []
+        host = host_of(page)
+
+        def send(delivery: Delivery) -> Outcome:
+            if delivery.alert.key == "a":
+                nested.append(host.handle(firing("b")))
+            return DELIVERED
+
+        page.behaviour["send"] = send
+        report = host.handle(firing("a"))
+
+        assert report.delivered
+        assert "being handled by the caller itself" in nested[0].receipts[0].reason
+
+    def test_another_alert_is_handled_within_one(self) -> None:
+        page = Page()
+        nested: list[Report] = []
+        host = host_of(page)
+
+        def send(delivery: Delivery) -> Outcome:
+            if delivery.alert.key == "a":
+                nested.append(host.handle(firing("b")))
+            return DELIVERED
+
+        page.behaviour["send"] = send
+
+        assert host.handle(firing("a")).delivered
+        assert nested[0].delivered
+
+    def test_an_observer_may_report_the_same_alert(self) -> None:
+        page = Page()
+        page.outcomes.append(OutcomeKind.REFUSED)
+        reports: list[Report] = []
+
+        class Again:
+            @hookimpl
+            def hostspec_undelivered(self, receipt: Receipt) -> None:
+                reports.append(host.handle(firing()))
+
+        host = host_of(page, again=Again())
+
+        assert host.handle(firing()).failed
+        assert reports[0].delivered
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(60_000):
+        if true():
+            return
+        pause.wait(0.001)
+    pytest.fail("it never came true")
