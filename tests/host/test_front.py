@@ -6,14 +6,12 @@ import base64
 import contextlib
 import datetime as dt
 import json
-import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from serving import JSON, TOKEN, Start, ask, measured, measured_when, post
+from serving import JSON, TOKEN, Start, ask, connected, measured, measured_when, post
 from workspace import CHECKOUT, Workspace
 
 from hostspec.host import front as front_module
@@ -191,13 +189,6 @@ HALF = (
     b"POST /alerts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b'Content-Length: 13\r\n\r\n{"key"'
 )
-
-
-@contextlib.contextmanager
-def connected(url: str) -> Iterator[socket.socket]:
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=60) as client:
-        yield client
 
 
 def test_who_leaves_in_the_middle_is_no_trouble(

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from serving import JSON, Start, ask, measured, post
+from serving import JSON, Start, answer, ask, connected, measured, post
 from workspace import Workspace
 
 from hostspec import Alert
@@ -167,6 +167,42 @@ def test_each_refused_request_is_a_warning_and_is_counted(
     assert len(warnings(caplog)) == len(lines)
     for logged, line in zip(warnings(caplog), lines, strict=True):
         assert logged.startswith(line)
+
+
+def test_charsets(start: Start, workspace: Workspace) -> None:
+    url = start((", 'team=\"data\"'", "")).url
+    text = json.dumps({"key": "é", "summary": "größer"}, ensure_ascii=False)
+    for charset in ("iso-8859-1", "UTF-8", "utf-16", '"utf-8"'):
+        headers = {"Content-Type": f"application/json; charset={charset}"}
+        reply = ask(url, "POST", "/alerts", text.encode(charset.strip('"')), headers)
+        assert reply.status == 202
+        assert reply.json["statements"][0]["key"] == "é"
+        for wrong, status in (("klingon", 415), ("utf-16", 400)):
+            headers = {"Content-Type": f"application/json; charset={wrong}"}
+            reply = ask(url, "POST", "/alerts", b"{", headers)
+            assert (reply.status, "charset" in reply.json["error"]) == (status, True)
+    workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
+    summaries = {body["payload"]["summary"] for body in workspace.bodies()}
+    assert summaries == {"größer"}
+
+
+@pytest.mark.parametrize("path", ["/alerts/", "/ingest/alertmanager/"])
+def test_a_trailing_slash_is_no_redirect(start: Start, path: str) -> None:
+    assert (
+        post(start().url, group(alert("a")) if "ingest" in path else {"key": "a"}, path).status
+        == 202
+    )
+
+
+def test_old_senders(start: Start) -> None:
+    """HTTP/1.0, which needs no host; HEAD; and nothing that redirects."""
+    url = start().url
+    old = b"POST /alerts HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n"
+    with connected(url, old + b'{"key": "a"}') as client:
+        assert answer(client).startswith(b"HTTP/1.1 202 ")
+    assert ask(url, "HEAD", "/healthz").status == 200
+    assert ask(url, "HEAD", "/alerts").status == 405
+    assert ask(url, "POST", "//alerts", "{}", JSON).status == 404
 
 
 def test_a_mistake_of_ours_is_an_error_in_the_log(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -68,6 +70,24 @@ def ask(
         return Reply(answer.status, named, answer.read())
     finally:
         connection.close()
+
+
+@contextmanager
+def connected(url: str, sent: bytes = b"") -> Iterator[socket.socket]:
+    """Connect, and send some bytes."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=60) as client:
+        client.sendall(sent)
+        yield client
+
+
+def answer(client: socket.socket) -> bytes:
+    """Return all that is answered until the connection is closed."""
+    found = b""
+    with contextlib.suppress(ConnectionResetError):
+        while more := client.recv(65536):
+            found += more
+    return found
 
 
 def post(url: str, content: object, path: str = "/alerts", **headers: str) -> Reply:

@@ -43,6 +43,7 @@ METRICS: Final = "/metrics"
 PATHS: Final = (ALERTS, ALERTMANAGER, HEALTHZ, READYZ, METRICS)
 """All addresses that are answered."""
 
+_OTHER: Final = "other"
 _TOO_LARGE: Final = 413
 _SMALLER_GROUPS: Final = (
     "raise http.largest_body or http.most_alerts, or set Alertmanager's max_alerts"
@@ -124,6 +125,12 @@ class Front:
         self._workload.close()
         self._refusals.flush(everything=True)
 
+    def refused_connection(self, client: str, status: int, cause: str, reason: str) -> None:
+        """Log and count a connection that is refused before its request is read."""
+        self._metrics.answered(_OTHER, status)
+        self._metrics.refused_request(_OTHER, status, cause)
+        self._refusals.write(client, cause, f"connection from {client}: {status}: {reason}")
+
     def _routes(self, path: str, answer: Answer, method: str) -> Sequence[Route]:
         async def counted(request: Request) -> Response:
             self._refusals.flush()
@@ -155,7 +162,7 @@ class Front:
             refusal = Refusal(error.status_code, "method", reason, headers=error.headers)
             return self._refuse(request, path, refusal)
         reason = f"there is nothing here; alerts go to {ALERTS} or {ALERTMANAGER}"
-        return self._refuse(request, "other", Refusal(error.status_code, "path", reason))
+        return self._refuse(request, _OTHER, Refusal(error.status_code, "path", reason))
 
     def _refuse(self, request: Request, path: str, refusal: Refusal) -> Response:
         """Answer a request that is refused, log it and count it."""

@@ -97,6 +97,13 @@ class HttpTable:
         minimum=1,
         maximum=100_000,
     )
+    most_connections: int = setting(
+        "Most connections",
+        help="Connections that may be open at once; fewer where the process may open few files. "
+        "The one that is idle longest makes way for a new one.",
+        default=256,
+        minimum=4,
+    )
     backlog: int = setting(
         "Backlog",
         help="How many statements and deliveries may wait before new alerts are turned away "

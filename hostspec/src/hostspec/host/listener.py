@@ -6,8 +6,7 @@ import socket
 import threading
 from typing import Any, Final
 
-import uvicorn
-
+from hostspec.host.connections import ConnectionConfig, Refused, Server, most_connections
 from hostspec.host.http_table import Address
 
 ANSWER_WITHIN: Final = 5
@@ -20,6 +19,8 @@ class Listener:
     Args:
         address: where.
         app: an ASGI application.
+        most: connections that are open at once.
+        refused: reports what no application sees.
 
     Attributes:
         url: where it is reached.
@@ -28,30 +29,28 @@ class Listener:
         OSError: nobody can listen there.
     """
 
-    def __init__(self, address: Address, app: Any) -> None:
+    def __init__(self, address: Address, app: Any, *, most: int, refused: Refused) -> None:
         self._socket = socket.create_server(
             (address.host, address.port),
             family=socket.AF_INET6 if address.is_of_ip_6 else socket.AF_INET,
             dualstack_ipv6=address.host == "::" and socket.has_dualstack_ipv6(),
         )
         self.url = address.url(self._socket.getsockname()[1])
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                access_log=False,
-                http="h11",
-                lifespan="off",
-                log_config=None,
-                loop="asyncio",
-                server_header=False,
-                timeout_graceful_shutdown=ANSWER_WITHIN,
-                ws="none",
-            )
+        self._config = ConnectionConfig(
+            app,
+            most=most_connections(most),
+            refused=refused,
+            timeout_graceful_shutdown=ANSWER_WITHIN,
         )
+        self._server = Server(self._config)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="hostspec http", daemon=True
         )
         self._is_started = False
+
+    def limit(self, most: int) -> None:
+        """Change how many connections are open at once."""
+        self._config.most = most_connections(most)
 
     def start(self) -> None:
         """Serve, unless it does; who connected before is served as well."""

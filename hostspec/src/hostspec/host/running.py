@@ -158,7 +158,12 @@ class Running:
     def _listen(self, loaded: _Loaded) -> Listener:
         table = loaded.serving.table
         try:
-            return Listener(table.address, self._front.app)
+            return Listener(
+                table.address,
+                self._front.app,
+                most=table.most_connections,
+                refused=self._front.refused_connection,
+            )
         except OSError as error:
             why = str(error.strerror).partition(" (")[0]  # after which Python says where
             reason = f"cannot listen on {table.listen}: {why}"
@@ -179,6 +184,7 @@ class Running:
         self._front.serving = serving
         self._metrics.lanes = Lanes.of(loaded.configuration)
         if listener:
+            listener.limit(serving.table.most_connections)
             listener.start()
         reach = Reach.of(loaded.configuration.plugins, loaded.configuration.installations)
         for note in (*loaded.configuration.notes(), *cut_off(serving.engine.desk, reach)):

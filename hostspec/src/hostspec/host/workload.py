@@ -37,7 +37,7 @@ class Workload:
         self._slots = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
     async def check(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run what tells the state of the host; no request delays it."""
+        """Run a check of the host's state; no request delays it."""
         return await _run(self._checks, lambda: function(*args, **kwargs))
 
     async def work(self, size: int, function: Callable[[], _T]) -> _T:
@@ -54,7 +54,7 @@ class Workload:
             room.leave()
 
     def close(self) -> None:
-        """Let the threads end when they are idle."""
+        """End the threads when they are idle."""
         for executor in (self._checks, self._small, self._large):
             executor.shutdown(wait=False)
 
@@ -79,7 +79,7 @@ class Room:
                 raise Refusal(429, "busy", reason, again=True)
 
     def leave(self) -> None:
-        """Give the room back."""
+        """Return the room."""
         if self._is_taken:
             self._slots.release()
 

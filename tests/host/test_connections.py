@@ -1,0 +1,188 @@
+"""Connections to ``alerthost run``: strangers who hold them do not stop delivery."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import logging
+import resource
+import socket
+from typing import Any
+
+import pytest
+from serving import JSON, TOKEN, Start, answer, connected, measured, post
+
+from hostspec.host import connections
+from hostspec.host.connections import KEPT_BACK, WITHIN, most_connections
+
+WITH_TOKEN = 'token = "env:ALERTHOST_TOKEN"'
+BEARER = f"Bearer {TOKEN}"
+HEAD = (
+    b"POST /alerts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 12\r\n\r\n"
+)
+BODY = b'{"key": "a"}'
+
+
+def one(client: socket.socket) -> bytes:
+    """Return one answer, which is a JSON object."""
+    found = b""
+    while not found.endswith(b"}"):
+        found += client.recv(65536)
+    return found
+
+
+def causes(url: str, **headers: str) -> dict[tuple[str, str], float]:
+    """Return how many connections were refused, by cause and status."""
+    return {
+        (name[2], name[3]): value
+        for name, value in measured(url, **headers).items()
+        if name[:2] == ("alerthost_refused_requests_total", "other")
+    }
+
+
+def test_idle_strangers_make_way(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    url = start(http=f"most_connections = 4\n{WITH_TOKEN}").url
+    with contextlib.ExitStack() as stack:
+        kept = stack.enter_context(connected(url, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))
+        assert one(kept).endswith(b'{"alive":true}')
+        strangers = [stack.enter_context(connected(url)) for _ in range(10)]
+        for _ in range(3):
+            assert post(url, {"key": "a"}, Authorization=BEARER).status == 202
+        assert answer(kept) == b""
+        first = answer(strangers[0])
+    assert first.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: 10\r\n" in first
+    assert causes(url, Authorization=BEARER)["connections", "503"] >= 7
+    lines = [each for each in caplog.messages if "4 connections are open" in each]
+    assert lines == [
+        "connection from 127.0.0.1: 503: closed while it was idle: "
+        "4 connections are open (most_connections)"
+    ]
+
+
+def test_requests_under_way_are_not_cut(start: Start) -> None:
+    url = start(http="most_connections = 4").url
+    expecting = HEAD.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+    with contextlib.ExitStack() as stack:
+        busy = [stack.enter_context(connected(url, expecting)) for _ in range(4)]
+        for client in busy:
+            assert client.recv(4096).startswith(b"HTTP/1.1 100 ")
+        assert answer(stack.enter_context(connected(url))).startswith(b"HTTP/1.1 503 ")
+        for client in busy:
+            client.sendall(BODY)
+            assert one(client).startswith(b"HTTP/1.1 202 ")
+
+
+def test_a_head_has_to_come_in_time(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = start().url
+    monkeypatch.setitem(WITHIN, "head", 0.0)
+    with connected(url) as silent, connected(url, b"POST /alerts HTTP/1.1\r\nHost: x") as slow:
+        assert answer(silent) == b""
+        assert answer(slow).startswith(b"HTTP/1.1 408 ")
+    assert "408: no whole request was here after 0 s" in caplog.text
+    monkeypatch.undo()
+    assert causes(url) == {("head_timeout", "408"): 1}
+
+
+def test_the_second_head_has_to_come_in_time_too(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = start().url
+    with connected(url, HEAD + BODY) as client:
+        assert one(client).startswith(b"HTTP/1.1 202 ")
+        monkeypatch.setitem(WITHIN, "head", 0.0)
+        client.sendall(b"POST /ale")
+        assert answer(client).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("phase", ["rest", "busy"])
+def test_a_body_has_to_end(start: Start, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
+    """The rest of one that is refused already, and one that is read all the time."""
+    url = start(http=WITH_TOKEN if phase == "rest" else "").url
+    monkeypatch.setitem(WITHIN, phase, 0.0)
+    with connected(url, HEAD + b"{") as client:
+        found = answer(client)
+    assert found.startswith(b"HTTP/1.1 401 ") if phase == "rest" else found == b""
+
+
+def test_a_refused_body_may_end(start: Start) -> None:
+    url = start(http=WITH_TOKEN).url
+    with connected(url, HEAD + BODY[:4]) as client:
+        for rest in (BODY[4:] + HEAD + BODY[:4], BODY[4:]):
+            assert one(client).startswith(b"HTTP/1.1 401 ")
+            client.sendall(rest)
+
+
+def test_a_balancer_keeps_its_connections(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert connections.KEPT_ALIVE > 60
+    url = start().url
+    client = http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]), timeout=60)
+    with contextlib.closing(client):
+        for key in "ab":
+            client.request("POST", "/alerts", json.dumps({"key": key}), JSON)
+            reply = client.getresponse()
+            assert (reply.status, bool(reply.read())) == (202, True)
+        monkeypatch.setitem(WITHIN, "idle", 0.0)
+        assert client.sock.recv(1) == b""
+
+
+def test_what_is_not_http_is_refused_and_counted(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = start(http=WITH_TOKEN).url
+    chunked = HEAD.replace(b"Content-Length: 12", b"Transfer-Encoding: chunked")
+    with connected(url, b"\x16\x03\x01 hello\r\n\r\n") as client:
+        assert answer(client).startswith(b"HTTP/1.1 400 ")
+    with connected(url, chunked) as client:
+        assert one(client).startswith(b"HTTP/1.1 401 ")
+        client.sendall(b"no chunk\r\n")
+        assert answer(client) == b""
+    assert causes(url, Authorization=BEARER) == {("http", "400"): 2}
+    assert [each.name for each in caplog.records if each.levelno > logging.INFO] == ["hostspec"] * 2
+
+
+def test_files_are_kept_back_for_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    def limited(files: int) -> int:
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+        return most_connections(256)
+
+    assert limited(128) == 128 - KEPT_BACK
+    assert limited(32) == connections.FEWEST
+    assert limited(65536) == 256
+    assert limited(resource.RLIM_INFINITY) == 256
+
+
+class _Unread:
+    """A transport whose client does not read."""
+
+    aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return 1
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_a_client_that_does_not_read_is_cut() -> None:
+    config = connections.ConnectionConfig(lambda: None, most=1, refused=print, clock=lambda: 0.0)
+    connection = connections.Connection(config, connections.uvicorn.server.ServerState(), {})
+    transport: Any = _Unread()
+    connection.transport = transport
+    connection.since = -1000.0
+    connection.expire()
+    assert transport.aborted
+
+
+def test_a_reload_changes_how_many_connections_there_may_be(start: Start) -> None:
+    running = start(http="most_connections = 5")
+    file = running._path
+    file.write_text(file.read_text().replace("most_connections = 5", "most_connections = 6"))
+    assert running._listener
+    assert running._listener._config.most == 5
+    assert running.reload()
+    assert running._listener._config.most == 6
