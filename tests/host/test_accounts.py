@@ -33,7 +33,7 @@ def refused(run: subprocess.CompletedProcess[str]) -> list[str]:
 
 def connect(workspace: Workspace, name: str = "acme", *more: str) -> None:
     arguments = ("connect", "pagerduty", name, "--set", f"base_url={workspace.fake.url}")
-    run = workspace.here(*arguments, "--service", "checkout=env:PD_CHECKOUT", *more)
+    run = workspace.alerthost(*arguments, "--service", "checkout=env:PD_CHECKOUT", *more)
     assert run.returncode == 0, run
 
 
@@ -88,7 +88,7 @@ def test_a_plain_secret_is_not_stored_without_a_key(workspace: Workspace) -> Non
     (workspace.folder / "alerthost.toml").write_text('[plugins]\nenabled = ["pagerduty"]\n')
     given = json.dumps({"services": [{"name": "checkout", "integration_key": CHECKOUT}]})
 
-    run = workspace.here("connect", "pagerduty", "acme", "--settings", "-", given=given)
+    run = workspace.alerthost("connect", "pagerduty", "acme", "--settings", "-", given=given)
 
     [told] = refused(run)
     assert told.startswith("services[0].integration_key: a secret is stored only sealed: make a")
@@ -106,14 +106,14 @@ def test_what_lacks_is_told_at_once_where_nobody_can_be_asked(workspace: Workspa
         "at a terminal it is asked for",
     ]
     service = ("--service", "checkout=env:PD_CHECKOUT")
-    assert refused(workspace.here("connect", "pagerduty")) == [nameless, *lacking]
-    assert refused(workspace.here("connect", "pagerduty", *service)) == [nameless]
-    assert refused(workspace.here("connect", "pagerduty", "acme")) == lacking
+    assert refused(workspace.alerthost("connect", "pagerduty")) == [nameless, *lacking]
+    assert refused(workspace.alerthost("connect", "pagerduty", *service)) == [nameless]
+    assert refused(workspace.alerthost("connect", "pagerduty", "acme")) == lacking
     assert not (workspace.folder / "alerthost.db").exists()
 
 
 def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspace) -> None:
-    run = workspace.here(
+    run = workspace.alerthost(
         *("connect", "pagerduty", "acme", "--set", "foo=3", "--set", CHECKOUT),
         *("--set", "services=x", "--service", f"checkout={CHECKOUT}", "--service", CHECKOUT),
     )
@@ -151,7 +151,7 @@ def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspa
 def test_a_mistake_stores_nothing(
     workspace: Workspace, arguments: list[str], given: str, told: str
 ) -> None:
-    run = workspace.here("connect", "pagerduty", "acme", *arguments, given=given.encode("latin-1"))
+    run = workspace.alerthost("connect", "pagerduty", "acme", *arguments, given=given.encode("latin-1"))
 
     assert told in "\n".join(refused(run))
     assert "Traceback" not in run.stderr
@@ -164,22 +164,22 @@ def test_a_name_is_given_once(workspace: Workspace) -> None:
     workspace.configure_bare(declared.partition("\n\n")[2].replace('"acme"', '"labs"'))
 
     for name, place in (("acme", STORE), ("labs", "alerthost.toml, line 6")):
-        run = workspace.here("connect", "pagerduty", name, "--service", "a=env:PD_CHECKOUT")
+        run = workspace.alerthost("connect", "pagerduty", name, "--service", "a=env:PD_CHECKOUT")
         assert refused(run) == [
             f"there is an account '{name}' already ({place}); give this one another name, or "
             f"see `alerthost services {name}` and `alerthost disconnect {name}`"
         ]
-    assert refused(workspace.here("connect", "pagerduty", " ")) == ["the name is blank"]
+    assert refused(workspace.alerthost("connect", "pagerduty", " ")) == ["the name is blank"]
 
 
 def test_a_provider_has_to_be_enabled(workspace: Workspace) -> None:
-    run = workspace.here("connect", "pagerdutty", "acme")
+    run = workspace.alerthost("connect", "pagerdutty", "acme")
     assert refused(run) == ["'pagerdutty' is unknown; did you mean 'pagerduty'?"]
     (workspace.folder / "alerthost.toml").write_text("")
-    run = workspace.here("connect", "pagerduty", "acme")
+    run = workspace.alerthost("connect", "pagerduty", "acme")
     assert refused(run)[0].startswith("no enabled plugin offers the provider 'pagerduty'; install")
     (workspace.folder / "alerthost.toml").write_text('[plugins]\nenabled = ["nope"]\n')
-    assert "plugins.enabled: plugin 'nope' is not" in refused(workspace.here("services", "a"))[0]
+    assert "plugins.enabled: plugin 'nope' is not" in refused(workspace.alerthost("services", "a"))[0]
 
 
 def test_a_provider_without_services_is_set_by_name(workspace: Workspace) -> None:
@@ -187,17 +187,17 @@ def test_a_provider_without_services_is_set_by_name(workspace: Workspace) -> Non
     (workspace.folder / "alerthost.toml").write_text(text)
     given = {"HOOK": "http://127.0.0.1:1/"}
 
-    run = workspace.here("connect", "webhook", "hook", "--set", "url=env:HOOK", env=given)
+    run = workspace.alerthost("connect", "webhook", "hook", "--set", "url=env:HOOK", env=given)
     assert (run.returncode, run.stdout) == (0, f"connected hook, with hook; kept in {STORE}\n")
 
-    assert refused(workspace.here("services", "hook")) == [
+    assert refused(workspace.alerthost("services", "hook")) == [
         "a webhook account has no services to list or edit"
     ]
-    run = workspace.here("connect", "webhook", "hook2", "--service", "a=env:HOOK")
+    run = workspace.alerthost("connect", "webhook", "hook2", "--service", "a=env:HOOK")
     assert refused(run) == ["--service: has no place here; known settings are url"]
-    run = workspace.here("connect", "webhook", "hook2", "--install-flow")
+    run = workspace.alerthost("connect", "webhook", "hook2", "--install-flow")
     assert refused(run) == ["--install-flow: webhook has none; leave it out"]
-    run = workspace.here("connect", "webhook", "hook2", "--discover")
+    run = workspace.alerthost("connect", "webhook", "hook2", "--discover")
     assert refused(run) == ["--discover: webhook has none; leave it out"]
 
 
@@ -206,7 +206,7 @@ def test_accounts_of_the_file_and_of_the_store_are_listed(workspace: Workspace) 
     labs = CONFIGURATION.format(url=workspace.fake.url, folder=workspace.folder)
     workspace.configure_bare(labs.partition("\n\n")[2].replace('"acme"', '"labs"'))
 
-    run = workspace.here("installations")
+    run = workspace.alerthost("installations")
 
     assert run.returncode == 0
     assert [text.split() for text in run.stdout.splitlines()[2:-1]] == [
@@ -218,7 +218,7 @@ def test_accounts_of_the_file_and_of_the_store_are_listed(workspace: Workspace) 
         "both are told of is one incident at PagerDuty, and the first resolve closes it\n"
     )
     for command in (["services", "acme"], ["services", "labs"], ["send"], ["check"]):
-        assert workspace.here(*command, given=line()).stderr == run.stderr
+        assert workspace.alerthost(*command, given=line()).stderr == run.stderr
 
 
 def test_accounts_with_faults_are_listed_with_their_places(workspace: Workspace) -> None:
@@ -230,7 +230,7 @@ def test_accounts_with_faults_are_listed_with_their_places(workspace: Workspace)
     with sqlite3.connect(workspace.folder / "alerthost.db") as database:
         database.execute("""UPDATE installations SET settings = '{"services": []}'""")
 
-    run = workspace.here("installations")
+    run = workspace.alerthost("installations")
 
     assert run.returncode == 2
     assert [text.split()[2] for text in run.stdout.splitlines()[2:-1]] == ["-", "-"]
@@ -240,19 +240,19 @@ def test_accounts_with_faults_are_listed_with_their_places(workspace: Workspace)
         "alerthost.toml, line 7: installation 'labs': settings.services: missing; it is required",
         f"{STORE}: installation 'acme': settings.services: has 0 entries; needs at least 1",
     ]
-    assert refused(workspace.here("services", "acme")) == run.stderr.splitlines()[-1:]
+    assert refused(workspace.alerthost("services", "acme")) == run.stderr.splitlines()[-1:]
 
 
 def test_an_account_is_disconnected(workspace: Workspace) -> None:
     connect(workspace)
 
-    assert refused(workspace.here("disconnect", "acme")) == [
+    assert refused(workspace.alerthost("disconnect", "acme")) == [
         "--yes: missing; at a terminal it is asked for"
     ]
-    run = workspace.here("disconnect", "acme", "--yes")
+    run = workspace.alerthost("disconnect", "acme", "--yes")
 
     assert (run.returncode, run.stdout, run.stderr) == (0, "disconnected acme\n", "")
-    assert refused(workspace.here("disconnect", "acme")) == [
+    assert refused(workspace.alerthost("disconnect", "acme")) == [
         "the account 'acme' is unknown; none is known"
     ]
 
@@ -261,7 +261,7 @@ def test_an_account_that_rules_name_is_not_disconnected_by_accident(workspace: W
     workspace.configure_bare(RULE)
     connect(workspace)
 
-    run = workspace.here("disconnect", "acme")
+    run = workspace.alerthost("disconnect", "acme")
 
     assert refused(run) == [
         "After that:",
@@ -269,24 +269,24 @@ def test_an_account_that_rules_name_is_not_disconnected_by_accident(workspace: W
         "'acme' is unknown; none is known",
         "rules name acme: change them first, or say --yes",
     ]
-    assert workspace.here("disconnect", "acme", "--yes").returncode == 0
+    assert workspace.alerthost("disconnect", "acme", "--yes").returncode == 0
 
 
 def test_an_account_of_the_file_is_changed_there(workspace: Workspace) -> None:
     workspace.configure()
 
     for command in (["disconnect", "acme"], ["services", "acme", "remove", "checkout"]):
-        assert refused(workspace.here(*command)) == [
+        assert refused(workspace.alerthost(*command)) == [
             "the account 'acme' is declared in alerthost.toml, line 4; edit it there"
         ]
 
 
 def test_a_new_key_is_printed_or_written_for_its_owner_alone(workspace: Workspace) -> None:
-    first, second = (workspace.here("new-key").stdout for _ in range(2))
+    first, second = (workspace.alerthost("new-key").stdout for _ in range(2))
     assert first != second
     (workspace.folder / "alerthost.key").unlink()
 
-    run = workspace.here("new-key", "--write", "alerthost.key")
+    run = workspace.alerthost("new-key", "--write", "alerthost.key")
 
     path = workspace.folder / "alerthost.key"
     key = path.read_text()
@@ -295,12 +295,12 @@ def test_a_new_key_is_printed_or_written_for_its_owner_alone(workspace: Workspac
     assert key.strip() not in run.stdout
     assert '[store]\nkey = "file:alerthost.key"\n' in run.stdout
     given = json.dumps({"services": [{"name": "checkout", "integration_key": PLATFORM}]})
-    workspace.here("connect", "pagerduty", "acme", "--settings", "-", given=given)
-    assert "********" in workspace.here("services", "acme").stdout
-    assert refused(workspace.here("new-key", "--write", "alerthost.key")) == [
+    workspace.alerthost("connect", "pagerduty", "acme", "--settings", "-", given=given)
+    assert "********" in workspace.alerthost("services", "acme").stdout
+    assert refused(workspace.alerthost("new-key", "--write", "alerthost.key")) == [
         "alerthost.key: is there already; what is sealed with the key in it would be lost"
     ]
-    assert refused(workspace.here("new-key", "--write", "no/alerthost.key")) == [
+    assert refused(workspace.alerthost("new-key", "--write", "no/alerthost.key")) == [
         "no/alerthost.key: cannot be written: No such file or directory"
     ]
     assert path.read_text() == key
@@ -309,7 +309,7 @@ def test_a_new_key_is_printed_or_written_for_its_owner_alone(workspace: Workspac
 def test_a_mistake_is_not_called_something_missing(workspace: Workspace) -> None:
     arguments = ("--set", "base_url=http://evil.example", "--service", "a=env:PD_CHECKOUT")
 
-    assert refused(workspace.here("connect", "pagerduty", "acme", *arguments)) == [
+    assert refused(workspace.alerthost("connect", "pagerduty", "acme", *arguments)) == [
         "base_url: 'http://evil.example' is not encrypted; only loopback may be plain http"
     ]
 
@@ -320,7 +320,7 @@ def test_who_connects_an_account_again_is_told_to_leave_its_name_out(
 ) -> None:
     connect(workspace)
 
-    (told,) = refused(workspace.here("connect", "pagerduty", "acme", way))
+    (told,) = refused(workspace.alerthost("connect", "pagerduty", "acme", way))
 
     assert told.startswith("there is an account 'acme' already")
     assert told.endswith("; to connect it again, leave the name out")
@@ -332,7 +332,7 @@ def test_an_account_of_the_file_and_one_of_the_store_may_not_share_a_name(
     connect(workspace)
     workspace.configure(('services = ["checkout", "platform"]', 'services = ["nope"]'))
 
-    run = workspace.here("installations")
+    run = workspace.alerthost("installations")
 
     reason = "the name 'acme' is there twice; rename or remove one of both"
     assert run.returncode == 2
@@ -345,7 +345,7 @@ def test_an_account_of_the_file_and_one_of_the_store_may_not_share_a_name(
 def test_what_is_unknown_and_what_is_wrong_is_told_at_once(workspace: Workspace) -> None:
     arguments = ("--set", "regio=us", "--set", "region=mars", "--service", "a")
 
-    assert refused(workspace.here("connect", "pagerduty", "acme", *arguments)) == [
+    assert refused(workspace.alerthost("connect", "pagerduty", "acme", *arguments)) == [
         "--set: 'regio' is unknown; did you mean 'region'?",
         "--service: takes NAME=REFERENCE; references are env:NAME, file:PATH or "
         "keyring:SERVICE/NAME",

@@ -25,7 +25,7 @@ def discover(workspace: Workspace, *more: str) -> tuple[str, ...]:
 
 
 def services(workspace: Workspace) -> list[str]:
-    shown = workspace.here("services", "acme").stdout
+    shown = workspace.alerthost("services", "acme").stdout
     return [text.split()[0] for text in shown.splitlines()[2:-1]]
 
 
@@ -49,7 +49,7 @@ def test_a_person_chooses_and_lets_what_lacks_be_created(workspace: Workspace) -
 
 
 def test_nothing_is_created_unasked(workspace: Workspace) -> None:
-    run = workspace.here(
+    run = workspace.alerthost(
         *discover(workspace, "--set", "token=env:PD_TOKEN", "--service", "search"),
         env={"PD_TOKEN": TOKEN},
     )
@@ -59,7 +59,7 @@ def test_nothing_is_created_unasked(workspace: Workspace) -> None:
 
 
 def test_all_is_connected_without_a_terminal(workspace: Workspace) -> None:
-    run = workspace.here(
+    run = workspace.alerthost(
         *discover(workspace, "--set", "token=env:PD_TOKEN", "--all", "--yes"),
         env={"PD_TOKEN": TOKEN},
     )
@@ -68,7 +68,7 @@ def test_all_is_connected_without_a_terminal(workspace: Workspace) -> None:
 
 
 def test_what_lacks_nothing_needs_no_question(workspace: Workspace) -> None:
-    run = workspace.here(
+    run = workspace.alerthost(
         *discover(workspace, "--set", "token=env:PD_TOKEN", "--service", "orders"),
         env={"PD_TOKEN": TOKEN},
     )
@@ -97,7 +97,7 @@ def test_what_lacks_nothing_needs_no_question(workspace: Workspace) -> None:
 def test_a_mistake_stores_nothing(
     workspace: Workspace, more: list[str], code: int, told: str
 ) -> None:
-    run = workspace.here(*discover(workspace, *more), env={"PD_TOKEN": TOKEN})
+    run = workspace.alerthost(*discover(workspace, *more), env={"PD_TOKEN": TOKEN})
     assert (run.returncode, run.stdout) == (code, "")
     assert run.stderr.startswith(told), run.stderr
     assert TOKEN not in run.stderr

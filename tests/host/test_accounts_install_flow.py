@@ -135,7 +135,7 @@ def test_an_account_is_connected_and_connected_again(workspace: Workspace) -> No
     assert "connected Acme again, with checkout, platform; kept in" in again.told
     assert "note: the account was there already, so other is not its name" in again.told
     assert "note: The service checkout has a new key; it keeps the old one as well." in again.told
-    shown = workspace.here("services", "Acme").stdout
+    shown = workspace.alerthost("services", "Acme").stdout
     assert shown.count("********") == 3
     for service in workspace.fake.services:
         for integration in service.integrations:
@@ -216,12 +216,12 @@ def test_what_cannot_work_is_told_before_the_browser_opens(workspace: Workspace)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         options = ("connect", "pagerduty", "--install-flow", "--app-id", "PAPP", "--port", port)
-        run = workspace.here(*options)
+        run = workspace.alerthost(*options)
     assert (run.returncode, run.stderr) == (
         2,
         f"--port: cannot listen on {port}: Address already in use\n",
     )
     (workspace.folder / "alerthost.key").unlink()
-    run = workspace.here("connect", "pagerduty", "--install-flow", "--app-id", "PAPP")
+    run = workspace.alerthost("connect", "pagerduty", "--install-flow", "--app-id", "PAPP")
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr.startswith("a secret cannot be sealed: the store's key cannot be read: ")

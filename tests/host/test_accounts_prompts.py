@@ -37,7 +37,7 @@ def test_pagerduty_is_connected_by_hand(workspace: Workspace) -> None:
     assert [
         question for question in ("Base URL", "Subdomain", "Id:") if question in asked.seen
     ] == []
-    shown = workspace.here("explain", given='{"key": "k"}')
+    shown = workspace.alerthost("explain", given='{"key": "k"}')
     assert shown.returncode == 0
 
 
@@ -85,7 +85,7 @@ def test_without_a_key_of_the_store_a_reference_is_asked_for(workspace: Workspac
 
 def test_services_are_changed_in_conversation(workspace: Workspace) -> None:
     arguments = ("connect", "pagerduty", "acme", "--service", "checkout=env:PD_CHECKOUT")
-    assert workspace.here(*arguments).returncode == 0
+    assert workspace.alerthost(*arguments).returncode == 0
 
     with conversation(workspace, "services", "acme", "add", "web") as asked:
         asked.answer("Integration key: ", "env:PD_CHECKOUT")

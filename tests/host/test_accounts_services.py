@@ -41,7 +41,7 @@ def connected(workspace: Workspace) -> None:
         ],
     }
     arguments = ("connect", "pagerduty", "acme", "--settings", "-")
-    assert workspace.here(*arguments, given=json.dumps(given)).returncode == 0
+    assert workspace.alerthost(*arguments, given=json.dumps(given)).returncode == 0
 
 
 def state(workspace: Workspace) -> list[list[str]]:
@@ -57,7 +57,7 @@ def state(workspace: Workspace) -> list[list[str]]:
 
 
 def change(workspace: Workspace, *arguments: str) -> tuple[int, str, str]:
-    run = workspace.here("services", "acme", *arguments)
+    run = workspace.alerthost("services", "acme", *arguments)
     assert CHECKOUT not in run.stdout + run.stderr
     return run.returncode, run.stdout, run.stderr
 
@@ -66,7 +66,7 @@ def test_an_accounts_name_does_nothing_to_a_terminal(workspace: Workspace) -> No
     name = "ac\x1b[31mme"
     workspace.configure(('"acme"', r'"ac\u001b[31mme"'))
 
-    shown = workspace.here("services", name)
+    shown = workspace.alerthost("services", name)
 
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.splitlines()[0] == r"Services of ac\x1b[31mme"
@@ -83,7 +83,7 @@ def test_a_service_is_added_by_reference(workspace: Workspace) -> None:
         ["platform", PLATFORM],
     ]
     assert [row[0] for row in rows[:2]] == ["one", "two"]
-    shown = workspace.here("services", "acme").stdout
+    shown = workspace.alerthost("services", "acme").stdout
     assert shown.splitlines()[:2] == ["Services of acme", "Service   Integration key"]
     assert shown.splitlines()[-2].split() == ["platform", "file:pd_platform"]
 
@@ -176,7 +176,7 @@ def test_a_rotation_sends_under_the_new_key_and_ends(workspace: Workspace) -> No
     assert rotated[0] == 0
     assert "alerthost services acme rotate checkout --done" in rotated[1]
     assert state(workspace)[0][1:] == ["checkout", "n" * 32, CHECKOUT]
-    workspace.here("send", given=line())
+    workspace.alerthost("send", given=line())
     assert [body["routing_key"] for body in workspace.bodies()] == ["n" * 32]
 
     done = change(workspace, "rotate", "checkout", "--done")
@@ -199,9 +199,9 @@ def rotating(workspace: Workspace) -> Workspace:
     workspace.fake.add_service("web", "w" * 32)
     (workspace.folder / "new").write_text("n" * 32)
     web = line("web", labels={"team": "web"})
-    assert workspace.here("send", given=line("old") + web).returncode == 0
+    assert workspace.alerthost("send", given=line("old") + web).returncode == 0
     assert change(workspace, "rotate", "checkout", "--key", "file:new")[0] == 0
-    assert workspace.here("send", given=line("new")).returncode == 0
+    assert workspace.alerthost("send", given=line("new")).returncode == 0
     return workspace
 
 
@@ -339,12 +339,12 @@ def test_processes_that_add_at_once_lose_nothing(workspace: Workspace) -> None:
 def test_without_the_stores_key_services_are_listed_but_none_is_lost(workspace: Workspace) -> None:
     (workspace.folder / "alerthost.key").unlink()
 
-    shown = workspace.here("services", "acme")
+    shown = workspace.alerthost("services", "acme")
     assert (shown.returncode, shown.stdout.count("******** (cannot be read)")) == (0, 2)
     code, _, complained = change(workspace, "add", "x", "--key", "env:PD_CHECKOUT")
     assert (code, complained.count("Traceback")) == (0, 0)
-    assert workspace.here("explain", given=line()).returncode == 0
-    sent = workspace.here("send", given=line())
+    assert workspace.alerthost("explain", given=line()).returncode == 0
+    sent = workspace.alerthost("send", given=line())
     assert sent.returncode == 2
     assert sent.stderr.splitlines()[0].startswith(
         "store sqlite:///alerthost.db: installation 'acme': settings.services[0].integration_key: "

@@ -11,12 +11,12 @@ STORE = "store sqlite:///alerthost.db"
 
 
 def connect(workspace: Workspace, name: str) -> None:
-    run = workspace.here("connect", "pagerduty", name, "--service", "a=env:PD_CHECKOUT")
+    run = workspace.alerthost("connect", "pagerduty", name, "--service", "a=env:PD_CHECKOUT")
     assert run.returncode == 0, run
 
 
 def complaints(workspace: Workspace, command: str = "explain") -> list[str]:
-    run = workspace.here(command, given=line())
+    run = workspace.alerthost(command, given=line())
     assert (run.returncode, run.stdout) == (2, ""), run
     return run.stderr.splitlines()
 
@@ -45,7 +45,7 @@ def test_a_stored_account_needs_its_plugin(workspace: Workspace) -> None:
         f"{STORE}: installation 'acme': provider: "
         "no enabled plugin offers the provider 'pagerduty'; installed are"
     )
-    run = workspace.here("installations")
+    run = workspace.alerthost("installations")
     assert run.returncode == 2
     assert run.stderr.splitlines() == [told]
 
@@ -54,7 +54,7 @@ def test_without_a_store_who_only_reads_makes_none(workspace: Workspace) -> None
     reading = ("explain", "check", "installations", "services", "deliveries", "incidents")
     for command in reading:
         arguments = [command, "acme"] if command == "services" else [command]
-        assert workspace.here(*arguments, given=line()).returncode == 0
+        assert workspace.alerthost(*arguments, given=line()).returncode == 0
     assert [path.name for path in workspace.folder.glob("alerthost.db*")] == []
 
 
@@ -73,7 +73,7 @@ def test_a_faulty_table_is_told(workspace: Workspace, table: str, told: str) -> 
 
     for command in ("explain", "send"):
         assert told in complaints(workspace, command)[0]
-    run = workspace.here("installations")
+    run = workspace.alerthost("installations")
     assert run.returncode == 2
     assert told.rpartition(": ")[2] in run.stderr
     assert STORE_KEY not in run.stderr
@@ -85,7 +85,7 @@ def test_a_store_elsewhere_is_named_by_its_url(workspace: Workspace) -> None:
     connect(workspace, "acme")
 
     assert (
-        workspace.here("installations")
+        workspace.alerthost("installations")
         .stdout.splitlines()[2]
         .endswith("store sqlite:///var/alerts.db")
     )
@@ -95,7 +95,7 @@ def test_a_store_elsewhere_is_named_by_its_url(workspace: Workspace) -> None:
 
 def test_the_file_and_its_key_are_beside_the_configuration(workspace: Workspace) -> None:
     workspace.configure_bare()
-    run = workspace.here("services", "--config", "elsewhere/alerthost.toml", "acme")
+    run = workspace.alerthost("services", "--config", "elsewhere/alerthost.toml", "acme")
     assert run.returncode == 2
     folder = workspace.folder / "elsewhere"
     folder.mkdir()
@@ -104,7 +104,7 @@ def test_the_file_and_its_key_are_beside_the_configuration(workspace: Workspace)
     given = '{"services": [{"name": "a", "integration_key": "' + "a" * 32 + '"}]}'
     arguments = ("connect", "--config", "elsewhere/alerthost.toml", "pagerduty", "acme")
 
-    run = workspace.here(*arguments, "--settings", "-", given=given)
+    run = workspace.alerthost(*arguments, "--settings", "-", given=given)
 
     assert run.returncode == 0, run
     assert (folder / "alerthost.db").exists()

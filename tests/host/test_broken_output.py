@@ -131,7 +131,7 @@ def test_a_table_on_a_closed_terminal_is_no_traceback() -> None:
 def test_what_the_output_has_no_letter_for_is_spelled_out(workspace: Workspace) -> None:
     workspace.configure()
 
-    run = workspace.alerthost(
+    run = workspace.process(
         "send", given=line("a \u2192 b") + line("c"), env={"PYTHONIOENCODING": "latin-1"}
     )
 

@@ -31,7 +31,7 @@ def one_service(workspace: Workspace) -> None:
 
 
 def send(workspace: Workspace, *lines: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return workspace.here("send", *HASTE, given="".join(lines), env=dict(env))
+    return workspace.alerthost("send", *HASTE, given="".join(lines), env=dict(env))
 
 
 def refuse(workspace: Workspace, key: str = "db-1/disk") -> None:
@@ -41,7 +41,7 @@ def refuse(workspace: Workspace, key: str = "db-1/disk") -> None:
 
 
 def listed(workspace: Workspace, *arguments: str) -> list[dict[str, Any]]:
-    run = workspace.here(*arguments, "--json")
+    run = workspace.alerthost(*arguments, "--json")
     assert (run.returncode, run.stderr) == (0, "")
     found = json.loads(run.stdout)
     assert isinstance(found, list)
@@ -60,8 +60,8 @@ def told(run: subprocess.CompletedProcess[str]) -> list[str]:
 def test_before_anything_was_accepted_nothing_is_there(workspace: Workspace) -> None:
     for command in ("deliveries", "incidents"):
         assert listed(workspace, command) == []
-    assert workspace.here("deliveries").stdout == "Nothing was accepted yet.\n"
-    assert workspace.here("incidents").stdout == "Nothing is open.\n"
+    assert workspace.alerthost("deliveries").stdout == "Nothing was accepted yet.\n"
+    assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
     assert not (workspace.folder / "alerthost.db").exists()
 
 
@@ -69,7 +69,7 @@ def test_deliveries_are_listed_the_newest_first(workspace: Workspace) -> None:
     refuse(workspace)
     send(workspace, line("db-2/disk"))
 
-    assert told(workspace.here("deliveries")) == [
+    assert told(workspace.alerthost("deliveries")) == [
         "Deliveries",
         "id state what service alert age why",
         "2 delivered trigger acme/checkout db-2/disk N s",
@@ -138,7 +138,7 @@ def test_deliveries_are_listed_by_state(workspace: Workspace) -> None:
         options = [part for state in states for part in ("--state", state)]
         assert [each["id"] for each in listed(workspace, "deliveries", *options)] == ids
     assert [each["id"] for each in listed(workspace, "deliveries", "--most", "1")] == [3, 2, 1]
-    assert told(workspace.here("deliveries"))[-1] == "1 held, 1 refused"
+    assert told(workspace.alerthost("deliveries"))[-1] == "1 held, 1 refused"
 
 
 def test_what_is_tried_again_and_what_it_stands_for_is_told(workspace: Workspace) -> None:
@@ -146,18 +146,18 @@ def test_what_is_tried_again_and_what_it_stands_for_is_told(workspace: Workspace
     send(workspace, line())
     send(workspace, line(summary="fuller"))
 
-    row = next(text for text in told(workspace.here("deliveries")) if " waiting " in text)
+    row = next(text for text in told(workspace.alerthost("deliveries")) if " waiting " in text)
 
     assert "attempts; " in row or "stands for 1 others" in row
-    assert told(workspace.here("deliveries"))[-1].endswith("waiting")
+    assert told(workspace.alerthost("deliveries"))[-1].endswith("waiting")
 
 
 def test_why_a_resolve_is_sent_once_more_is_told(workspace: Workspace) -> None:
     workspace.fake.misbehave(reset(), times=1)
-    assert workspace.here("send", given=line()).returncode == 0
-    assert workspace.here("send", given=line(status="resolved")).returncode == 0
+    assert workspace.alerthost("send", given=line()).returncode == 0
+    assert workspace.alerthost("send", given=line(status="resolved")).returncode == 0
 
-    assert told(workspace.here("deliveries", "--state", "waiting"))[2:] == [
+    assert told(workspace.alerthost("deliveries", "--state", "waiting"))[2:] == [
         "3 waiting resolve acme/checkout db-1/disk N s "
         "sent once more, in case what was sent before arrives late and opens it again",
         "1 waiting",
@@ -179,7 +179,7 @@ def test_changes_are_watched_by_machines(workspace: Workspace) -> None:
     refuse(workspace)
     with conversation(workspace, "deliveries", "--watch", "--json") as watching:
         watching.wait_for('"state": "refused"')
-        workspace.here("drop", "1")
+        workspace.alerthost("drop", "1")
         watching.wait_for('"state": "dropped"')
         watching.type("\x03")
         assert watching.end() == 0
@@ -213,7 +213,7 @@ def test_ages_are_told_in_one_unit(seconds: float, told_as: str) -> None:
 def test_what_was_refused_is_replayed(workspace: Workspace) -> None:
     refuse(workspace)
 
-    run = workspace.here("replay", "1")
+    run = workspace.alerthost("replay", "1")
 
     assert (run.returncode, run.stderr) == (0, "")
     assert told(run) == [
@@ -228,18 +228,18 @@ def test_everything_that_was_given_up_is_replayed_in_its_order(workspace: Worksp
     for key in keys:
         refuse(workspace, key)
 
-    run = workspace.here("replay", "--all")
+    run = workspace.alerthost("replay", "--all")
 
     assert told(run)[-1] == "3 replays, 3 deliveries (3 delivered)"
     assert [text.split()[-1] for text in told(run)[:-1]] == keys
-    assert told(workspace.here("replay", "--all")) == ["0 replays, 0 deliveries"]
+    assert told(workspace.alerthost("replay", "--all")) == ["0 replays, 0 deliveries"]
 
 
 def test_a_replay_pages_nobody_for_what_is_over_unless_it_is_to(workspace: Workspace) -> None:
     refuse(workspace)
     send(workspace, line(status="resolved"))
 
-    over = workspace.here("replay", "1")
+    over = workspace.alerthost("replay", "1")
     assert (over.returncode, told(over)) == (
         0,
         [
@@ -252,7 +252,7 @@ def test_a_replay_pages_nobody_for_what_is_over_unless_it_is_to(workspace: Works
     refuse(workspace, "db-2/disk")
     send(workspace, line("db-2/disk", status="resolved"))
     [number] = [each["id"] for each in listed(workspace, "deliveries", "--state", "refused")]
-    workspace.here("replay", "--as-is", str(number))
+    workspace.alerthost("replay", "--as-is", str(number))
     assert [incident.dedup_key for incident in workspace.fake.incidents] == ["db-2/disk"]
 
 
@@ -263,9 +263,9 @@ def test_a_resolve_that_was_refused_and_is_not_needed_is_not_replayed(
     workspace.fake.misbehave(refusing("no luck"), times=1)
     send(workspace, line(status="resolved"))
     [number] = [each["id"] for each in listed(workspace, "deliveries", "--state", "refused")]
-    workspace.here("resolve", "1")
+    workspace.alerthost("resolve", "1")
 
-    run = workspace.here("replay", str(number))
+    run = workspace.alerthost("replay", str(number))
 
     assert told(run)[0] == "nothing sent db-1/disk its problem is over"
 
@@ -274,7 +274,7 @@ def test_what_cannot_be_replayed_or_dropped_is_told(workspace: Workspace) -> Non
     send(workspace, line())
 
     for command, reason in (("replay", "was not given up: it is"), ("drop", "is finished: it is")):
-        run = workspace.here(command, "1", "77")
+        run = workspace.alerthost(command, "1", "77")
         assert run.returncode == 1
         assert run.stderr.splitlines() == [
             f"the delivery 1 {reason} delivered",
@@ -285,7 +285,7 @@ def test_what_cannot_be_replayed_or_dropped_is_told(workspace: Workspace) -> Non
 
 @pytest.mark.parametrize("arguments", [(), ("--all", "1")])
 def test_what_to_replay_has_to_be_said(workspace: Workspace, arguments: tuple[str, ...]) -> None:
-    run = workspace.here("replay", *arguments)
+    run = workspace.alerthost("replay", *arguments)
 
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr.startswith("ID: name the deliveries to replay, or say --all;")
@@ -296,7 +296,7 @@ def test_what_is_dropped_is_told_to_nobody(workspace: Workspace) -> None:
     workspace.fake.misbehave(reset())
     send(workspace, line("db-2/disk"))
 
-    run = workspace.here("drop", "1", "2")
+    run = workspace.alerthost("drop", "1", "2")
 
     assert (run.returncode, run.stdout) == (0, "dropped 1\ndropped 2\n")
     workspace.fake.behave()
@@ -318,7 +318,7 @@ def test_incidents_are_listed_with_where_they_went_and_who_holds_them(
     send(workspace, line("db-1/disk"))
     send(workspace, line("db-1/disk", status="acknowledged"))
 
-    assert told(workspace.here("incidents")) == [
+    assert told(workspace.alerthost("incidents")) == [
         "Incidents",
         "id state service incident since held by link",
         "1 acknowledged acme/checkout db-1/disk N s itself "
@@ -341,25 +341,25 @@ def test_incidents_are_listed_with_where_they_went_and_who_holds_them(
 
 
 def test_an_account_that_was_never_there_has_no_incidents_to_list(workspace: Workspace) -> None:
-    run = workspace.here("incidents", "--account", "acmee")
+    run = workspace.alerthost("incidents", "--account", "acmee")
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == "the account 'acmee' is unknown; did you mean 'acme'?\n"
-    assert workspace.here("incidents", "--account", "acme").stdout == "Nothing is open.\n"
+    assert workspace.alerthost("incidents", "--account", "acme").stdout == "Nothing is open.\n"
 
 
 def test_what_is_open_beyond_the_list_is_told(workspace: Workspace) -> None:
     send(workspace, line("db-1/disk"), line("db-2/disk"))
 
-    run = workspace.here("incidents", "--most", "1")
+    run = workspace.alerthost("incidents", "--most", "1")
     assert (len(told(run)), run.returncode) == (3, 0)
     assert run.stderr == "there are more; --most says how many are listed\n"
-    assert workspace.here("incidents", "--most", "2").stderr == ""
+    assert workspace.alerthost("incidents", "--most", "2").stderr == ""
 
 
 def test_an_alert_of_a_scope_holds_its_own_incident(workspace: Workspace) -> None:
     send(workspace, line("db-1", scope="team-a"))
 
-    assert told(workspace.here("incidents"))[2:] == [
+    assert told(workspace.alerthost("incidents"))[2:] == [
         "1 triggered acme/checkout team-a/db-1 N s itself"
     ]
 
@@ -370,7 +370,7 @@ def test_several_alerts_hold_one_incident(workspace: Workspace) -> None:
     )
     send(workspace, line("db-1"), line("db-2"))
 
-    assert told(workspace.here("incidents"))[2:] == [
+    assert told(workspace.alerthost("incidents"))[2:] == [
         "1 triggered acme/checkout data N s db-1, db-2"
     ]
 
@@ -389,7 +389,7 @@ def test_what_was_not_told_yet_and_what_is_being_closed_is_said(workspace: Works
 def test_an_incident_is_resolved_by_hand_whoever_holds_it(workspace: Workspace) -> None:
     send(workspace, line())
 
-    run = workspace.here("resolve", "1")
+    run = workspace.alerthost("resolve", "1")
 
     assert (run.returncode, run.stderr) == (0, "")
     assert told(run) == [
@@ -397,8 +397,8 @@ def test_an_incident_is_resolved_by_hand_whoever_holds_it(workspace: Workspace) 
         "1 incident, 1 delivery (1 delivered)",
     ]
     assert [incident.state for incident in workspace.fake.incidents] == ["resolved"]
-    assert workspace.here("incidents").stdout == "Nothing is open.\n"
-    again = workspace.here("resolve", "1")
+    assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
+    again = workspace.alerthost("resolve", "1")
     assert (again.returncode, again.stderr) == (1, "there is no open incident 1\n")
 
 
@@ -408,22 +408,22 @@ def test_an_incident_without_a_resolve_is_forgotten_here(workspace: Workspace) -
     )
     send(workspace, line())
 
-    run = workspace.here("resolve", "1")
+    run = workspace.alerthost("resolve", "1")
 
     assert told(run)[0] == "nothing sent incident 1 forgotten here; its provider takes no resolve"
-    assert workspace.here("incidents").stdout == "Nothing is open.\n"
+    assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
     assert len(workspace.fake.requests) == 1
 
 
 def test_what_was_closed_elsewhere_is_forgotten_here(workspace: Workspace) -> None:
     send(workspace, line())
 
-    run = workspace.here("resolve", "--here", "1")
+    run = workspace.alerthost("resolve", "--here", "1")
 
     assert (run.returncode, run.stdout) == (0, "forgot incident 1 here\n")
     assert len(workspace.fake.requests) == 1
-    assert workspace.here("incidents").stdout == "Nothing is open.\n"
-    again = workspace.here("resolve", "--here", "1")
+    assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
+    again = workspace.alerthost("resolve", "--here", "1")
     assert (again.returncode, again.stderr) == (1, "there is no open incident 1\n")
 
 
@@ -434,9 +434,9 @@ def test_what_is_stranded_is_listed_until_somebody_has_seen_to_it(workspace: Wor
 
     assert lost.returncode == 1
     assert told(lost)[0].startswith("stranded resolve acme/checkout db-1/disk")
-    assert told(workspace.here("incidents"))[2].startswith("1 stranded acme/checkout db-1/disk")
-    assert workspace.here("resolve", "--here", "1").returncode == 0
-    assert workspace.here("incidents").stdout == "Nothing is open.\n"
+    assert told(workspace.alerthost("incidents"))[2].startswith("1 stranded acme/checkout db-1/disk")
+    assert workspace.alerthost("resolve", "--here", "1").returncode == 0
+    assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
 
 
 # --- what is cut off -------------------------------------------------------------------------
@@ -457,8 +457,8 @@ def test_what_a_disabled_plugin_leaves_open_is_told(workspace: Workspace) -> Non
     told_of = gone(
         "the action pagerduty.trigger, for no enabled plugin offers it and the account acme"
     )
-    assert told(workspace.here("incidents"))[2].startswith("1 cut off acme/checkout"[:9])
-    run = workspace.here("resolve", "1")
+    assert told(workspace.alerthost("incidents"))[2].startswith("1 cut off acme/checkout"[:9])
+    run = workspace.alerthost("resolve", "1")
     assert run.returncode == 1
     assert run.stderr.splitlines() == [
         f"note: {told_of}",
@@ -470,9 +470,9 @@ def test_what_an_account_that_is_gone_leaves_open_is_told(workspace: Workspace) 
     send(workspace, line())
     workspace.configure(ONE, ('name = "acme"', 'name = "other"'), ('= "acme"', '= "other"'))
 
-    assert workspace.here("check", "--json").stdout
+    assert workspace.alerthost("check", "--json").stdout
     for command in ("check", "send"):
-        run = workspace.here(command)
+        run = workspace.alerthost(command)
         assert (run.returncode, run.stderr) == (0, f"note: {gone('the account acme')}\n")
 
 
@@ -485,7 +485,7 @@ def test_a_store_that_fails_while_something_is_sent_is_told(
 
     monkeypatch.setattr(Following, "look", fail)
 
-    run = workspace.here("send", given=line())
+    run = workspace.alerthost("send", given=line())
 
     assert (run.returncode, run.stdout, run.stderr) == (1, "", "the disk fails\n")
 
@@ -493,7 +493,7 @@ def test_a_store_that_fails_while_something_is_sent_is_told(
 def test_a_store_that_cannot_be_read_is_found_by_a_check(workspace: Workspace) -> None:
     (workspace.folder / "alerthost.db").write_text("no database" * 100)
 
-    run = workspace.here("check")
+    run = workspace.alerthost("check")
 
     assert run.returncode == 2
     assert "is no SQLite database" in run.stderr
@@ -508,7 +508,7 @@ def test_a_store_that_fails_later_is_found_by_a_check(
 
     monkeypatch.setattr("hostspec.host.incidents.cut_off", fail)
 
-    run = workspace.here("check")
+    run = workspace.alerthost("check")
 
     assert (run.returncode, run.stderr) == (2, "store: the disk fails\n")
 
@@ -529,7 +529,7 @@ services = ["checkout"]
 """
     )
     options = ("--set", f"base_url={workspace.fake.url}", "--service", "checkout=env:PD_CHECKOUT")
-    assert workspace.here("connect", "pagerduty", "acme", *options).returncode == 0
+    assert workspace.alerthost("connect", "pagerduty", "acme", *options).returncode == 0
     send(workspace, line())
     return workspace
 
@@ -537,7 +537,7 @@ services = ["checkout"]
 def test_an_account_in_which_something_is_open_is_not_just_disconnected(
     connected: Workspace,
 ) -> None:
-    run = connected.here("disconnect", "acme", "--yes")
+    run = connected.alerthost("disconnect", "acme", "--yes")
 
     assert run.returncode == 2
     assert told(run) == [
@@ -548,14 +548,14 @@ def test_an_account_in_which_something_is_open_is_not_just_disconnected(
     assert run.stderr.splitlines()[-1] == (
         "incidents are open there: say --resolve to close them first, or --leave"
     )
-    assert connected.here("disconnect", "acme", "--yes", "--leave").returncode == 0
+    assert connected.alerthost("disconnect", "acme", "--yes", "--leave").returncode == 0
     assert [incident.state for incident in connected.fake.incidents] == ["triggered"]
 
 
 def test_what_is_open_in_an_account_is_closed_before_it_is_disconnected(
     connected: Workspace,
 ) -> None:
-    run = connected.here("disconnect", "acme", "--yes", "--resolve")
+    run = connected.alerthost("disconnect", "acme", "--yes", "--resolve")
 
     assert run.returncode == 0
     assert told(run)[3:] == ["delivered resolve acme/checkout db-1/disk", "disconnected acme"]
@@ -565,13 +565,13 @@ def test_what_is_open_in_an_account_is_closed_before_it_is_disconnected(
 def test_an_account_stays_where_something_in_it_cannot_be_closed(connected: Workspace) -> None:
     connected.fake.misbehave(refusing("no luck"))
 
-    run = connected.here("disconnect", "acme", "--yes", "--resolve")
+    run = connected.alerthost("disconnect", "acme", "--yes", "--resolve")
 
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1] == (
         "not disconnected: something is still open in acme; try again, or --leave"
     )
-    assert "acme" in connected.here("installations").stdout
+    assert "acme" in connected.alerthost("installations").stdout
 
 
 def test_a_person_is_asked_what_to_do_about_what_is_open(connected: Workspace) -> None:
@@ -590,7 +590,7 @@ def test_of_very_many_open_incidents_the_first_are_listed(
     monkeypatch.setattr("hostspec.host.departing.SHOWN", 1)
     send(connected, line("db-2/disk"), line("db-3/disk"))
 
-    run = connected.here("disconnect", "acme", "--yes")
+    run = connected.alerthost("disconnect", "acme", "--yes")
 
     assert len(told(run)) == 3
     assert "and 2 more" in run.stderr.splitlines()
@@ -609,7 +609,7 @@ def test_who_interrupts_a_copy_is_told_how_to_go_on(
     words = (f"sqlite:///{workspace.folder}/alerthost.db", f"sqlite:///{workspace.folder}/copy.db")
     with monkeypatch.context() as patch:
         patch.setattr("hostspec.store.copying.copy", interrupt)
-        run = workspace.here("store", "copy", *words)
+        run = workspace.alerthost("store", "copy", *words)
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == "interrupted; start it again with the same words, and it goes on\n"
 
@@ -620,31 +620,31 @@ def test_who_interrupts_a_copy_is_told_how_to_go_on(
 def test_the_key_of_the_store_is_changed(connected: Workspace) -> None:
     options = ("--set", f"base_url={connected.fake.url}", "--settings", "-")
     given = f'services = [{{ name = "data", integration_key = "{PLATFORM}" }}]\n'
-    assert connected.here("connect", "pagerduty", "beta", *options, given=given).returncode == 0
+    assert connected.alerthost("connect", "pagerduty", "beta", *options, given=given).returncode == 0
     key = connected.folder / "alerthost.key"
     key.rename(connected.folder / "old.key")
-    connected.here("new-key", "--write", "alerthost.key")
+    connected.alerthost("new-key", "--write", "alerthost.key")
 
-    without = connected.here("reseal")
+    without = connected.alerthost("reseal")
     assert without.returncode == 2
     assert "it was sealed with another key" in without.stderr
-    run = connected.here("reseal", "--old-key", f"file:{connected.folder}/old.key")
+    run = connected.alerthost("reseal", "--old-key", f"file:{connected.folder}/old.key")
 
     place = "store sqlite:///alerthost.db with the newest key of file:alerthost.key"
     assert (run.returncode, run.stdout) == (0, f"sealed 1 secret in {place}\n")
-    assert connected.here("services", "beta").returncode == 0
-    assert connected.here("reseal").stdout.startswith("sealed 1 secret ")
+    assert connected.alerthost("services", "beta").returncode == 0
+    assert connected.alerthost("reseal").stdout.startswith("sealed 1 secret ")
 
 
 def test_a_key_that_is_missing_or_given_as_itself_is_refused(workspace: Workspace) -> None:
-    run = workspace.here("reseal")
+    run = workspace.alerthost("reseal")
     assert (run.returncode, run.stderr) == (
         2,
         "[store] key: missing; it says where the new key is\n",
     )
     workspace.configure_bare()
-    run = workspace.here("reseal", "--old-key", CHECKOUT)
+    run = workspace.alerthost("reseal", "--old-key", CHECKOUT)
     assert run.returncode == 2
     assert run.stderr.startswith("--old-key: takes no secret as itself")
     assert CHECKOUT not in run.stderr
-    assert workspace.here("reseal").stdout.startswith("sealed 0 secrets in store ")
+    assert workspace.alerthost("reseal").stdout.startswith("sealed 0 secrets in store ")

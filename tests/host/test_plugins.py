@@ -127,7 +127,7 @@ def test_a_provider_that_cannot_say_where_things_go_has_no_choices(
 
     monkeypatch.setattr(PagerDuty, "destinations", fail)
 
-    run = workspace.here("schema", "pagerduty.trigger", "acme")
+    run = workspace.alerthost("schema", "pagerduty.trigger", "acme")
 
     assert run.returncode == 2
     assert run.stderr.startswith("ACCOUNT: the provider pagerduty cannot say where things go: ")

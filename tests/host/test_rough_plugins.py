@@ -38,7 +38,7 @@ actions = [{ use = "rough.shout", installation = "r" }]
 def test_what_cannot_be_planned_is_told_and_the_rest_goes_out(
     workspace: Workspace, environment: dict[str, str]
 ) -> None:
-    run = workspace.alerthost("send", given=line("unplannable"), env=environment)
+    run = workspace.process("send", given=line("unplannable"), env=environment)
 
     assert run.returncode == 1
     assert run.stderr.startswith(
@@ -50,8 +50,8 @@ def test_what_cannot_be_planned_is_told_and_the_rest_goes_out(
 
 
 def test_notes_on_a_delivery_are_told(workspace: Workspace, environment: dict[str, str]) -> None:
-    sent = workspace.alerthost("send", given=line(), env=environment)
-    explained = workspace.alerthost("explain", given=line(), env=environment)
+    sent = workspace.process("send", given=line(), env=environment)
+    explained = workspace.process("explain", given=line(), env=environment)
 
     assert (sent.returncode, sent.stderr) == (0, "note: an enricher sulked\n")
     assert "  trigger to r/all\n    note: an enricher sulked\n" in (explained.stdout)
@@ -60,7 +60,7 @@ def test_notes_on_a_delivery_are_told(workspace: Workspace, environment: dict[st
 def test_explain_shows_what_cannot_be_planned(
     workspace: Workspace, environment: dict[str, str]
 ) -> None:
-    run = workspace.alerthost("explain", given=line("unplannable"), env=environment)
+    run = workspace.process("explain", given=line("unplannable"), env=environment)
 
     assert "  rule 'Shouts': the action rough.shout could not plan: RuntimeError" in run.stdout
 
@@ -72,7 +72,7 @@ def test_a_provider_that_cannot_name_its_services_is_listed_all_the_same(
     text = module.read_text(encoding="utf-8")
     module.write_text(text.replace('[Destination("all", "all")]', "1 / 0"), encoding="utf-8")
 
-    run = workspace.alerthost("installations", env=environment)
+    run = workspace.process("installations", env=environment)
 
     assert (run.returncode, run.stderr) == (0, "")
     reason = "the provider rough cannot say where things go: ZeroDivisionError at rough.py:"
@@ -83,7 +83,7 @@ def test_a_provider_that_cannot_name_its_services_is_listed_all_the_same(
 def test_with_several_demonstrations_one_must_be_named(
     workspace: Workspace, environment: dict[str, str]
 ) -> None:
-    run = workspace.alerthost("demo", env=environment)
+    run = workspace.process("demo", env=environment)
 
     assert run.returncode == 2
     assert "say which demonstration: pagerduty, rough" in run.stderr
@@ -92,8 +92,8 @@ def test_with_several_demonstrations_one_must_be_named(
 def test_what_a_plugin_suppresses_is_shown_and_counted(
     workspace: Workspace, environment: dict[str, str]
 ) -> None:
-    sent = workspace.alerthost("send", given=line("suppressed"), env=environment)
-    explained = workspace.alerthost("explain", given=line("suppressed"), env=environment)
+    sent = workspace.process("send", given=line("suppressed"), env=environment)
+    explained = workspace.process("explain", given=line("suppressed"), env=environment)
 
     assert sent.returncode == 0
     assert (

@@ -57,7 +57,7 @@ STORE_KEY = "c3RvcmUta2V5LW9mLXRoZS10ZXN0cy0zMi1ieXRlcyE="
 
 @attrs.frozen
 class Workspace:
-    """A folder in which ``alerthost`` runs as a process of its own."""
+    """A folder in which ``alerthost`` runs."""
 
     folder: Path
     fake: FakePagerDuty
@@ -82,10 +82,10 @@ class Workspace:
         (self.folder / "alerthost.toml").write_text(BARE + more, encoding="utf-8")
         (self.folder / "alerthost.key").write_text(f"{STORE_KEY}\n", encoding="utf-8")
 
-    def alerthost(
+    def process(
         self, *arguments: str, given: str | bytes = "", env: dict[str, str | None] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command, standard input given, off any terminal."""
+        """Run a command as a process of its own, off any terminal."""
         run = subprocess.run(
             [sys.executable, "-m", "hostspec.host", *arguments],
             cwd=self.folder,
@@ -99,13 +99,14 @@ class Workspace:
             run.args, run.returncode, run.stdout.decode(), run.stderr.decode()
         )
 
-    def here(
+    def alerthost(
         self, *arguments: str, given: str | bytes = "", env: dict[str, str | None] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command as `alerthost` does, but inside of this process, which is quicker."""
+        """Run a command inside this process, which is quicker than a process of its own."""
+        variables = {"PD_CHECKOUT": CHECKOUT, **(env or {})}  # None removes one
         with contextlib.chdir(self.folder):
             ran = CliRunner().invoke(
-                main, arguments, input=given, env=self.environment(env), prog_name="alerthost"
+                main, arguments, input=given, env=variables, prog_name="alerthost"
             )
         if ran.exception is not None and not isinstance(ran.exception, SystemExit):
             raise ran.exception
