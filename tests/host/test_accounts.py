@@ -151,7 +151,9 @@ def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspa
 def test_a_mistake_stores_nothing(
     workspace: Workspace, arguments: list[str], given: str, told: str
 ) -> None:
-    run = workspace.alerthost("connect", "pagerduty", "acme", *arguments, given=given.encode("latin-1"))
+    run = workspace.alerthost(
+        "connect", "pagerduty", "acme", *arguments, given=given.encode("latin-1")
+    )
 
     assert told in "\n".join(refused(run))
     assert "Traceback" not in run.stderr
@@ -179,7 +181,9 @@ def test_a_provider_has_to_be_enabled(workspace: Workspace) -> None:
     run = workspace.alerthost("connect", "pagerduty", "acme")
     assert refused(run)[0].startswith("no enabled plugin offers the provider 'pagerduty'; install")
     (workspace.folder / "alerthost.toml").write_text('[plugins]\nenabled = ["nope"]\n')
-    assert "plugins.enabled: plugin 'nope' is not" in refused(workspace.alerthost("services", "a"))[0]
+    assert (
+        "plugins.enabled: plugin 'nope' is not" in refused(workspace.alerthost("services", "a"))[0]
+    )
 
 
 def test_a_provider_without_services_is_set_by_name(workspace: Workspace) -> None:

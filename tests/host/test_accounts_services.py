@@ -324,7 +324,7 @@ def test_processes_that_add_at_once_lose_nothing(workspace: Workspace) -> None:
     with ThreadPoolExecutor(4) as pool:
         ran = list(
             pool.map(
-                lambda n: workspace.alerthost(
+                lambda n: workspace.process(
                     *("services", "acme", "add", f"service{n}", "--key", f"file:key{n}")
                 ),
                 range(4),

@@ -434,7 +434,9 @@ def test_what_is_stranded_is_listed_until_somebody_has_seen_to_it(workspace: Wor
 
     assert lost.returncode == 1
     assert told(lost)[0].startswith("stranded resolve acme/checkout db-1/disk")
-    assert told(workspace.alerthost("incidents"))[2].startswith("1 stranded acme/checkout db-1/disk")
+    assert told(workspace.alerthost("incidents"))[2].startswith(
+        "1 stranded acme/checkout db-1/disk"
+    )
     assert workspace.alerthost("resolve", "--here", "1").returncode == 0
     assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
 
@@ -620,7 +622,9 @@ def test_who_interrupts_a_copy_is_told_how_to_go_on(
 def test_the_key_of_the_store_is_changed(connected: Workspace) -> None:
     options = ("--set", f"base_url={connected.fake.url}", "--settings", "-")
     given = f'services = [{{ name = "data", integration_key = "{PLATFORM}" }}]\n'
-    assert connected.alerthost("connect", "pagerduty", "beta", *options, given=given).returncode == 0
+    assert (
+        connected.alerthost("connect", "pagerduty", "beta", *options, given=given).returncode == 0
+    )
     key = connected.folder / "alerthost.key"
     key.rename(connected.folder / "old.key")
     connected.alerthost("new-key", "--write", "alerthost.key")

@@ -288,7 +288,7 @@ def test_a_rest_key_is_named_as_such_before_anything_is_sent(workspace: Workspac
 def test_a_file_that_is_not_there_is_a_mistake_and_nothing_is_sent(workspace: Workspace) -> None:
     (workspace.folder / "one.jsonl").write_text(line(), encoding="utf-8")
 
-    run = workspace.alerthost("send", "one.jsonl", "none.jsonl")
+    run = workspace.process("send", "one.jsonl", "none.jsonl")
 
     assert run.returncode == 2
     assert "none.jsonl" in run.stderr
