@@ -79,7 +79,7 @@ def test_every_fault_is_told_at_once_with_its_place(workspace: Workspace) -> Non
         (
             21,
             "rule 'Pages': match[0]: expected a closing double quote, found "
-            '"error|critical; inside of the quotes \\" stands for one',
+            '"error|critical; inside of the quotes write \\" for one',
         ),
         (
             23,

@@ -287,7 +287,7 @@ def test_many_callers_share_one_line(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_an_answer_is_bounded() -> None:
     repairs = [Repair(f"details.{'x' * 1000}", "y" * 1000)] * 400
-    alerts = [Alert("k" * 100_000, "s", severity="error", repairs=repairs) for _ in range(5)]
+    alerts = [Alert("k" * 100, "s", severity="error", repairs=repairs) for _ in range(5)]
     faults = [{"place": "alerts[1]", "path": "", "reason": "wrong"}] * 1500
 
     answer = json.loads(responses.accepted(["id"] * 5, alerts, faults).body)
