@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from hostspec.outcome import OutcomeKind
 from hostspec.parts import Identity, Status
 from hostspec.store.database import Database
 from hostspec.store.tables import deliveries, incidents, lanes, statements
+from hostspec.values import from_json
 
 GIVEN_UP: Final = (
     DeliveryState.SET_ASIDE,
@@ -252,6 +254,23 @@ class Desk:
             for first in range(0, len(statement_ids), _TOGETHER):
                 found += _fates(connection, statement_ids[first : first + _TOGETHER])
         return tuple(found)
+
+    def recent_alerts(self, most: int) -> Iterator[Alert]:
+        """Yield the last accepted alerts, the newest first.
+
+        Args:
+            most: how many.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        if not self.exists:
+            return
+        with self._database.read() as connection:
+            newest = sa.select(statements.c.body).order_by(statements.c.id.desc()).limit(most)
+            bodies = connection.execution_options(yield_per=100).execute(newest)
+            for row in bodies:
+                yield from_json(Alert, json.loads(row.body))
 
     def backlog(self) -> Backlog:
         """Say how much waits.

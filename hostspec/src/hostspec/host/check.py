@@ -16,6 +16,8 @@ from hostspec.host.configuration import Configuration
 from hostspec.host.destinations import NoDestinationsError, destinations_of
 from hostspec.host.screen import Screen, columns, printable
 from hostspec.host.source import ConfigurationError, Source
+from hostspec.host.statements import Statement
+from hostspec.host.unmatched import unmatched
 from hostspec.kernel.calling import told
 from hostspec.kernel.host import Host
 from hostspec.kernel.planning import Plan
@@ -32,6 +34,9 @@ NOT_PROBED: Final = "not probed"
 
 _NOWHERE: Final = "nothing"
 
+_RECENT: Final = 1000
+"""Alerts of the store that are compared with the rules."""
+
 _AT_ONCE: Final = 8
 """Services that are probed at a time: each may take as long as the network lets it."""
 
@@ -46,18 +51,21 @@ _CANNOT_TELL: Final = (
 )
 
 
-def check(path: Path, *, online: bool) -> dict[str, Any]:
+def check(
+    path: Path, *, online: bool = False, alerts: Iterable[Statement] | None = None
+) -> dict[str, Any]:
     """Check a whole configuration; give what was found, as JSON.
 
     Args:
         path: of the file.
         online: also reach each service, by a probe that nobody notices.
+        alerts: compared with the rules; None for the last ones in the store.
     """
     try:
         source = Source.read(path)
         loaded = configuration.load(source, ready=True)
         destinations = _destinations(loaded, source)
-        cut_off = _cut_off(source, loaded)
+        notes = _store_notes(source, loaded, None if alerts is None else list(alerts))
         plans = {place: _sample_plans(loaded, use) for place, use in _uses(loaded)}
         if faults := [fault for place, made in plans.items() for fault in _faults(place, made)]:
             source.refuse(faults)
@@ -97,7 +105,7 @@ def check(path: Path, *, online: bool) -> dict[str, Any]:
             }
             for rule_index, rule in enumerate(loaded.rules)
         ],
-        "notes": [*loaded.notes(), *cut_off],
+        "notes": [*loaded.notes(), *notes],
         "reached": reached if online else None,
     }
 
@@ -174,15 +182,23 @@ def _counted(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def _cut_off(source: Source, loaded: Configuration) -> Sequence[str]:
-    """Tell of open incidents that nobody here can close any more.
+def _store_notes(
+    source: Source, loaded: Configuration, given: Sequence[Statement] | None
+) -> Sequence[str]:
+    """Name open incidents that cannot be closed any more, and rules that match no alert.
 
     Raises:
         StoreError: the store cannot be read.
     """
     with engines.opened(source, loaded) as engine:
         reach = incidents.Reach.of(loaded.plugins, loaded.installations)
-        return incidents.cut_off(engine.desk, reach)
+        cut_off = incidents.cut_off(engine.desk, reach)
+        if given is None:
+            recent = engine.desk.recent_alerts(_RECENT)
+            return [*cut_off, *unmatched(loaded.rules, recent, "recent alerts in the store")]
+    faults = [f"{each.place}: {fault}" for each in given for fault in each.faults]
+    read = [each.alert for each in given if each.alert]
+    return [*cut_off, *faults, *unmatched(loaded.rules, read, "given alerts")]
 
 
 def _place(rule: int, action: int) -> str:

@@ -113,18 +113,28 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
 @main.command(name="check", short_help="Check that everything is ready to page.")
 @with_config
 @click.option("--online", is_flag=True, help="Reach each service too, by what nobody notices.")
+@click.option(
+    "--alerts",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Alerts to compare with the rules, instead of the last ones in the store.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Tell what each severity is sent as.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @example("alerthost check --online")
-def check_command(path: Path, *, online: bool, verbose: bool, as_json: bool) -> None:
+def check_command(
+    path: Path, *, online: bool, alerts: BinaryIO | None, verbose: bool, as_json: bool
+) -> None:
     """Check the whole configuration, without paging anyone.
 
     Plugins, installations, secrets and rules; and that alerts of every severity can be planned.
+    Names rules and matchers that match none of the alerts in the store, or in a given file.
     Exits with 0 when all is well, 1 when a service was not reached, 2 for a mistake in the
     configuration.
     """
     screen = Screen()
-    found = check.check(path, online=online)
+    given = None if alerts is None else statements.read_all([alerts])
+    found = check.check(path, online=online, alerts=given)
     if as_json:
         screen.give(json.dumps(found, ensure_ascii=False))
     else:
