@@ -11,6 +11,8 @@ from recorder import SILENT, UPDATING, rule_of
 from hostspec import Capabilities, Outcome, OutcomeKind
 from hostspec.delivery.desk import DeskError
 from hostspec.delivery.verdict import DeliveryState
+from hostspec.host.deliveries import as_json
+from hostspec.host.lanes import Lanes
 from hostspec.kernel import Rule
 
 REFUSED, MISCONFIGURED = OutcomeKind.REFUSED, OutcomeKind.MISCONFIGURED
@@ -403,3 +405,26 @@ def test_the_desk_says_whether_a_process_delivers(world: World) -> None:
     with world.engine:
         assert desk.is_worked_on()
     assert not desk.is_worked_on()
+
+
+def test_blocked_lanes_are_listed_with_their_present_cause(world: World) -> None:
+    """An outage that turned into a wrong key: what was tried in the outage says so, too."""
+    world.fail(Outcome(OutcomeKind.UNREACHABLE, "no answer"))
+    world.say("disk")
+    world.drain()
+    assert world.engine.desk.blocked() == ()
+    world.fail(Outcome(MISCONFIGURED, "Invalid routing key"))
+    world.say("cpu")
+    world.later(1.1)
+    world.say("memory")
+    world.engine._plan_ahead()
+
+    (blocked,) = world.engine.desk.blocked()
+    assert (blocked.place.destination, blocked.reason) == ("all", "Invalid routing key")
+    assert (blocked.since, blocked.waiting) == (world.clock.now, 3)
+    assert {entry.lane_reason for entry in world.entries} == {"Invalid routing key"}
+    assert {as_json(entry, Lanes())["reason"] for entry in world.entries} == {"Invalid routing key"}
+
+    for entry in world.entries:
+        world.engine.desk.drop(entry.id)
+    assert world.engine.desk.blocked() == ()

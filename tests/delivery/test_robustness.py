@@ -15,7 +15,16 @@ from engines import EITHER, World, claimed, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind
-from hostspec.delivery import claiming, inbox, ledger, planner, presence, settling, takeover
+from hostspec.delivery import (
+    channels,
+    claiming,
+    inbox,
+    ledger,
+    planner,
+    presence,
+    settling,
+    takeover,
+)
 from hostspec.store.errors import StoreError, UnstorableError
 
 pytestmark = EITHER
@@ -818,7 +827,7 @@ def test_the_store_fails_while_an_engine_starts(
         raise StoreError("full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(claiming, "resume", fail)
+        patched.setattr(channels, "resume", fail)
         with pytest.raises(StoreError, match="full"):
             world.engine.start()
     assert not world.engine.working

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from engines import Clock, World
 
-from hostspec import Outcome, OutcomeKind
-from hostspec.host.lane_log import TRIES, LaneLog
+from hostspec import Delivery, Outcome, OutcomeKind
+from hostspec.host.lane_log import MOST_CAUSES, TRIES, LaneLog
 from hostspec.host.lanes import Lanes
 from hostspec.store.database import Database
 
@@ -63,3 +63,63 @@ def test_a_refusal_is_an_answer(world: World, caplog: pytest.LogCaptureFixture) 
     fail(world, OutcomeKind.MISCONFIGURED, 1)
     fail(world, OutcomeKind.REFUSED, 1)
     assert len(told(caplog)) == 2
+
+
+def test_each_cause_is_told_at_once_when_it_changes(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An outage that turns into a wrong key, and causes that alternate."""
+    outage, wrong = OutcomeKind.UNREACHABLE, OutcomeKind.MISCONFIGURED
+    world.fail(*[Outcome(outage, "no answer")] * TRIES)
+    world.fail(Outcome(wrong, "Invalid routing key"), Outcome(outage, "no answer"))
+    world.fail(Outcome(wrong, "Invalid routing key"), Outcome(wrong, "no such service"))
+    world.say("disk")
+    world.drain()
+    world.settle(290)
+    assert told(caplog) == [
+        "acme/Everybody does not get through: unreachable: no answer",
+        "acme/Everybody does not get through: misconfigured: Invalid routing key",
+        "acme/Everybody does not get through: misconfigured: no such service",
+        AGAIN,
+    ]
+
+
+def test_causes_without_end_are_not_remembered(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    count = MOST_CAUSES + 2
+    world.fail(*[Outcome(OutcomeKind.MISCONFIGURED, f"why {n}") for n in range(count)])
+    world.say("disk")
+    world.settle(40 * count, step=35)
+    assert len(told(caplog)) == count + 1
+
+
+def test_a_delivery_that_fails_alone_is_no_news_of_its_lane(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def send(delivery: Delivery) -> Outcome:
+        bad = delivery.place.correlation_key == "bad"
+        return Outcome(OutcomeKind.MISCONFIGURED if bad else OutcomeKind.DELIVERED, "403")
+
+    world.page.behaviour["send"] = send
+    world.say("bad")
+    world.drain()
+    for number in range(30):
+        world.say(f"good {number}")
+        world.later(5)
+    assert told(caplog) == ["acme/Everybody does not get through: misconfigured: 403", AGAIN]
+    assert world.states.count("set aside") == 1
+
+
+def test_incidents_that_are_open_under_a_bad_key_are_told_of_by_themselves(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.fail(Outcome(OutcomeKind.DELIVERED, handle={"key": "old"}))
+    world.say("disk")
+    world.drain()
+    world.fail(Outcome(OutcomeKind.MISCONFIGURED, "why"))
+    world.say("disk", "resolved")
+    world.drain()
+    assert told(caplog) == [
+        "acme/Everybody (incidents that are open) does not get through: misconfigured: why"
+    ]

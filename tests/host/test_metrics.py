@@ -9,7 +9,8 @@ import pytest
 from recorder import Page, plugins_of
 
 from hostspec import Delivery, Identity, Operation, Outcome, OutcomeKind, Place, Receipt, Severity
-from hostspec.delivery.desk import Backlog
+from hostspec.delivery.desk import Backlog, Blocked
+from hostspec.delivery.settling import ORPHANED
 from hostspec.host import lanes
 from hostspec.host.configuration import Configuration
 from hostspec.host.destinations import NoDestinationsError
@@ -17,6 +18,7 @@ from hostspec.host.lanes import Lanes
 from hostspec.host.metrics import Metrics
 from hostspec.host.observer import Observer
 from hostspec.normalise import Repair
+from hostspec.store.errors import StoreError
 
 PLACE = Place("pagerduty.trigger", "acme", "PABC123", "db-1/disk")
 
@@ -61,7 +63,10 @@ LANE = 'lane="acme/checkout",provider="pagerduty"'
         (OutcomeKind.REFUSED, f"alerthost_refused_total{{{LANE}}} 1.0"),
         (OutcomeKind.UNCERTAIN, f"alerthost_uncertain_total{{{LANE}}} 1.0"),
         (None, f"alerthost_dropped_total{{{LANE}}} 1.0"),
-        (OutcomeKind.MISCONFIGURED, f"alerthost_stranded_total{{{LANE}}} 1.0"),
+        (
+            OutcomeKind.MISCONFIGURED,
+            f'alerthost_set_aside_total{{{LANE},reason="misconfigured"}} 1.0',
+        ),
         (OutcomeKind.FAULTED, f'alerthost_set_aside_total{{{LANE},reason="faulted"}} 1.0'),
     ],
 )
@@ -139,3 +144,23 @@ def test_a_provider_without_names_has_lanes_all_the_same(monkeypatch: pytest.Mon
     monkeypatch.setattr(lanes, "destinations_of", fail)
     known = Lanes.of(configuration)
     assert (known.provider_of(PLACE), known.name_of(PLACE)) == ("pager", "acme/PABC123")
+
+
+def test_what_is_orphaned_is_counted(observer: Observer, metrics: Metrics) -> None:
+    outcome = Outcome(OutcomeKind.MISCONFIGURED, ORPHANED)
+    observer.hostspec_undelivered(attrs.evolve(receipt(None), outcome=outcome))
+    assert f"alerthost_stranded_total{{{LANE}}} 1.0" in lines(metrics)
+
+
+def test_blocked_lanes_are_shown_with_what_waits_in_them() -> None:
+    def blocked() -> list[Blocked]:
+        if broken:
+            raise StoreError("full")
+        return [Blocked(PLACE, "wrong key", 1.0, 2), Blocked(PLACE, "old key", 1.0, 3)]
+
+    broken = False
+    metrics = Metrics(lambda: Backlog(1, 2, 10.0), lambda: 70.0, blocked)
+    metrics.lanes = Lanes({"acme": "pagerduty"}, {("acme", "PABC123"): "checkout"})
+    assert f"alerthost_lane_blocked{{{LANE}}} 5.0" in lines(metrics)
+    broken = True
+    assert not any("lane_blocked" in line for line in lines(metrics))

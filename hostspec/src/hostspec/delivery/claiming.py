@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import attrs
 import sqlalchemy as sa
 
-from hostspec.delivery import ledger, lineup, sharing, spending
+from hostspec.delivery import channels, ledger, lineup, sharing, spending
 from hostspec.delivery.verdict import LONGEST_PAUSE, LaneState
 from hostspec.incident import Delivery, Operation, Place
 from hostspec.outcome import OutcomeKind
 from hostspec.parts import Severity
+from hostspec.store import tables
 from hostspec.store.tables import URGENT, deliveries, incidents, lanes
 
 LEASE: Final = 60.0
@@ -24,13 +24,19 @@ START_WITHIN: Final = 1 / 12
 """The part of the lease in which its attempt has to start; a process that froze starts none."""
 
 FLYING_TOGETHER: Final = 4
-"""Attempts in flight at once in a lane that is healthy, at the most; one in any other."""
+"""Attempts in flight at once in one lane, at the most."""
+
+SLOW_TOGETHER: Final = 2
+"""First attempts in flight at once in a lane where one takes long, at the most."""
 
 LOOK: Final = 64
 """Heads of one lane that are looked at together."""
 
 MOMENT: Final = 0.02
 """Seconds after which a lane is looked at again that others are changing."""
+
+LOOK_AGAIN: Final = 0.5
+"""Seconds after which a lane is looked at again in which nothing may be sent now."""
 
 SLOW: Final = 2.0
 """Seconds after which an attempt in flight makes its lane one that others must not wait for."""
@@ -58,12 +64,16 @@ class Claim:
         accepted_at: when its statement was accepted.
         collapsed: how many others it stands for.
         statement_id: of its statement.
-        first_tried_at: when it was tried first.
-        lane: its lane's state, as it was claimed.
-        failures: of the lane, one after the other.
+        lane: the state of its channel, as it was claimed.
+        failures: of the channel, one after the other.
+        channel: names its channel.
         budgets: names of those that it was taken from.
         last_outcome: what the attempt before came to; None before the first, and where nobody
             knows.
+        tried_at: when that attempt began, or this one where it is the first.
+        failing_since: when the first of the attempts began that came to the same one after the
+            other; None before the first.
+        strikes: failures that were its own, one after the other.
         promised: the handle that the attempt will give an incident that has none, as it is kept;
             None where there is one, or only the provider can tell.
     """
@@ -79,11 +89,14 @@ class Claim:
     accepted_at: float
     collapsed: int
     statement_id: str
-    first_tried_at: float
     lane: LaneState
     failures: int
+    channel: str
     budgets: tuple[str, ...] = ()
     last_outcome: OutcomeKind | None = None
+    tried_at: float = 0.0
+    failing_since: float | None = None
+    strikes: int = 0
     promised: str | None = None
 
 
@@ -103,8 +116,8 @@ def claim(  # noqa: PLR0913 -- one argument for each thing that matters
         connection: of the transaction.
         holder: who claims.
         now: the time.
-        together: attempts in flight in one lane that is healthy, at the most.
-        unhealthy: whether it may be of a lane that is not healthy.
+        together: attempts in flight in one lane, at the most.
+        unhealthy: whether it may be of a lane or a channel that fails, or where one takes long.
         lease: seconds for which the claim is good.
         promises: handles that attempts will most likely give: those of the last ones.
     """
@@ -114,17 +127,20 @@ def claim(  # noqa: PLR0913 -- one argument for each thing that matters
         lane = connection.execute(ready, which).first()
         if lane is None:
             return None
-        row = _head(connection, lane.id, now)
-        if row is None:
-            _sleep(connection, lane.id)
-        elif row.flying and not _fly_together(lane, row.flying, now, together):
-            look_at(connection, lane.id, now + MOMENT)
-        else:
-            claimed = _afforded(
-                connection, lane, row, holder=holder, now=now, lease=lease, promises=promises
-            )
-            if claimed is not None:
-                return claimed
+        flying = connection.execute(_FLYING_NOW, {"lane": lane.id}).all()
+        rows = [
+            row
+            for row in _candidates(connection, lane.id, now, unhealthy=unhealthy)
+            if _may_fly(row, flying, now - lane.claimed_at, together, unhealthy=unhealthy)
+        ]
+        if not rows:
+            _sleep(connection, lane.id, now)
+            continue
+        claimed = _afforded(
+            connection, lane, rows, holder=holder, now=now, lease=lease, promises=promises
+        )
+        if claimed is not None:
+            return claimed
 
 
 def promise_at(place: Place) -> Promise:
@@ -168,17 +184,6 @@ def give_back(connection: sa.Connection, claim: Claim, now: float, actions: line
         ledger.promote(connection, claim.incident.id, now)
 
 
-def resume(connection: sa.Connection, now: float) -> None:
-    """Try what waits for a repair at once: somebody may have made it."""
-    waits = sa.select(lanes.c.id).where(lanes.c.state == LaneState.HELD)
-    connection.execute(sa.update(lanes).where(lanes.c.state == LaneState.HELD).values(due=now))
-    connection.execute(
-        sa.update(deliveries)
-        .where(deliveries.c.lane_id.in_(waits), deliveries.c.is_head, deliveries.c.due > now)
-        .values(due=now)
-    )
-
-
 _flying: Final = deliveries.alias("flying")
 _FLYING: Final = (
     sa.select(sa.func.count())
@@ -190,89 +195,151 @@ _IS_DUE: Final = sa.and_(
     lanes.c.due.is_not(None),
     sa.or_(lanes.c.due <= sa.bindparam("now"), lanes.c.due > sa.bindparam("far")),
 )
-_HAS_ROOM: Final = sa.or_(
-    _FLYING == 0,
-    sa.and_(
-        lanes.c.state == LaneState.HEALTHY,
-        lanes.c.claimed_at >= sa.bindparam("fresh"),
-        sa.bindparam("together") > _FLYING,
-    ),
+_HAS_ROOM: Final = sa.bindparam("together") > _FLYING
+_HAS_FAST_ROOM: Final = sa.and_(
+    lanes.c.state == LaneState.HEALTHY,
+    sa.or_(_FLYING == 0, sa.and_(lanes.c.claimed_at >= sa.bindparam("fresh"), _HAS_ROOM)),
 )
 _ANY_DUE: Final = sa.select(lanes.c.id).where(_IS_DUE).limit(1)
 _ANY_READY: Final = _ANY_DUE.where(_HAS_ROOM)
-_READY: Final = (
+_NEXT: Final = (
     sa.select(lanes)
-    .where(_IS_DUE, _HAS_ROOM)
+    .where(_IS_DUE)
     .order_by(lanes.c.due)
     .limit(1)
     .with_for_update(skip_locked=True, key_share=True, of=lanes)
 )
-_HEALTHY_READY: Final = _READY.where(lanes.c.state == LaneState.HEALTHY)
+_READY: Final = _NEXT.where(_HAS_ROOM)
+_HEALTHY_READY: Final = _NEXT.where(_HAS_FAST_ROOM)
 
 
-def _head(connection: sa.Connection, lane: int, now: float) -> sa.Row[Any] | None:
-    return connection.execute(_HEAD, {"lane": lane, "now": now, "far": now + FAR}).first()
+def _candidates(
+    connection: sa.Connection, lane: int, now: float, *, unhealthy: bool
+) -> Sequence[sa.Row[Any]]:
+    """Return heads of a lane that are due, in the order in which they are to be tried.
+
+    Of a channel that fails, only one, which shows whether it works again: another one each time,
+    those first that were never tried. Behind the first ones there are heads that may go where
+    those cannot: from other budgets, or urgent.
+    """
+    which = {"lane": lane, "now": now, "far": now + FAR}
+    failing = channels.failing(connection, lane) if unhealthy else ()
+    probes = [
+        row
+        for channel in failing
+        for row in connection.execute(_PROBE, {**which, "channel": channel})
+    ]
+    heads = connection.execute(_HEADS, which).all()
+    first = sorted((*probes, *heads[:1]), key=lambda row: (row.urgency, row.id))
+    urgent = connection.execute(_URGENT_HEAD, which).all() if heads else ()
+    return (*first, *heads[1:], *urgent)
 
 
-_HEADS: Final = (
-    sa.select(deliveries, spending.NAMES.label("spends"), _FLYING.label("flying"))
+def _is_due(moment: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+    return sa.or_(moment <= sa.bindparam("now"), moment > sa.bindparam("far"))
+
+
+_DUE_HEADS: Final = (
+    sa.select(
+        deliveries,
+        spending.NAMES.label("spends"),
+        channels.NAME.label("channel"),
+        tables.channels.c.id.label("channel_id"),
+        sa.func.coalesce(tables.channels.c.failures, 0).label("failures"),
+        sa.func.coalesce(tables.channels.c.state, LaneState.HEALTHY).label("channel_state"),
+    )
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .join(lanes, lanes.c.id == deliveries.c.lane_id)
+    .outerjoin(tables.channels, channels.OF_DELIVERY)
     .where(
         deliveries.c.lane_id == sa.bindparam("lane"),
         deliveries.c.is_head,
-        sa.or_(deliveries.c.due <= sa.bindparam("now"), deliveries.c.due > sa.bindparam("far")),
-    )
-    .order_by(deliveries.c.urgency, deliveries.c.id)
-    .limit(LOOK)
-)
-_HEAD: Final = _HEADS.limit(1)
-_URGENT_HEAD: Final = _HEAD.where(URGENT)
-
-
-def _sleep(connection: sa.Connection, lane: int) -> None:
-    """Let a lane sleep until something of it is due; for good, where nothing waits."""
-    connection.execute(_SLEEP, {"lane": lane})
-
-
-_SLEEP: Final = (
-    sa.update(lanes)
-    .where(lanes.c.id == sa.bindparam("lane"))
-    .values(
-        due=sa.select(sa.func.min(deliveries.c.due))
-        .where(deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.is_head)
-        .scalar_subquery()
+        _is_due(deliveries.c.due),
     )
 )
+_HEADS: Final = (
+    _DUE_HEADS.where(channels.HEALTHY).order_by(deliveries.c.urgency, deliveries.c.id).limit(LOOK)
+)
+_URGENT_HEAD: Final = _HEADS.limit(1).where(URGENT)
+_PROBE: Final = (
+    _DUE_HEADS.where(tables.channels.c.id == sa.bindparam("channel"), _is_due(channels.GATE))
+    .order_by(
+        deliveries.c.attempts,
+        sa.case((deliveries.c.severity == Severity.CRITICAL, 0), else_=1),
+        deliveries.c.urgency,
+        deliveries.c.id,
+    )
+    .limit(1)
+)
+_FLYING_NOW: Final[sa.Select[Any]] = (
+    sa.select(deliveries.c.attempts, tables.channels.c.id.label("channel_id"))
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .outerjoin(tables.channels, channels.OF_DELIVERY)
+    .where(deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.holder.is_not(None))
+)
 
 
-def _fly_together(lane: sa.Row[Any], flying: int, now: float, together: int) -> bool:
-    """Say once more whether one more attempt may fly in a lane, now that nobody else claims in it.
+def _may_fly(
+    row: sa.Row[Any],
+    flying: Sequence[sa.Row[Any]],
+    idle: float,
+    together: int,
+    *,
+    unhealthy: bool,
+) -> bool:
+    """Return whether an attempt may start beside those in flight in its lane.
 
-    Before, it was counted while others were claiming.
+    A delivery that failed before takes one place at the most, for it may take long again: the
+    others must not wait for it.
     """
-    fresh = lane.state == LaneState.HEALTHY and lane.claimed_at >= now - SLOW
-    return bool(fresh and flying < together)
+    if len(flying) >= together:
+        return False
+    if row.attempts:
+        return all(each.attempts <= 1 for each in flying)
+    first = [each for each in flying if each.attempts <= 1]
+    if row.failures:
+        return all(each.channel_id != row.channel_id for each in first)
+    return idle <= SLOW or len(first) < (SLOW_TOGETHER if unhealthy else 1)
+
+
+def _sleep(connection: sa.Connection, lane: int, now: float) -> None:
+    """Postpone a lane until a delivery of it is due, without end where none is queued."""
+    due = connection.execute(_SOONEST, {"lane": lane}).scalar()
+    if due is not None and not now < due <= now + FAR:
+        due = now + LOOK_AGAIN
+    look_at(connection, lane, due)
+
+
+_SOONEST: Final = (
+    sa.select(
+        sa.func.min(
+            sa.case((deliveries.c.due < channels.GATE, channels.GATE), else_=deliveries.c.due)
+        )
+    )
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .outerjoin(tables.channels, channels.OF_DELIVERY)
+    .where(deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.is_head)
+)
 
 
 def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made of
     connection: sa.Connection,
     lane: sa.Row[Any],
-    row: sa.Row[Any],
+    rows: Sequence[sa.Row[Any]],
     *,
     holder: str,
     now: float,
     lease: float,
     promises: Mapping[Promise, str | None],
 ) -> Claim | None:
-    """Claim the head of a lane, or something else of it, as the budgets allow.
+    """Claim the first of some heads that the budgets allow.
 
     Returns:
         None where nothing may be sent now; the lane is due later then.
     """
     soonest = now + FAR  # later than that is taken for a clock that went back
     refused = set()
-    for each in itertools.chain([row], _others(connection, lane.id, now)):
+    for each in rows:
         urgent = is_urgent(each)
         if (each.spends, urgent) in refused:
             continue
@@ -301,13 +368,6 @@ def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made o
     return None
 
 
-def _others(connection: sa.Connection, lane: int, now: float) -> Iterator[sa.Row[Any]]:
-    """Give heads that may go where the first one cannot: from other budgets, or more urgent."""
-    which = {"lane": lane, "now": now, "far": now + FAR}
-    yield from connection.execute(_HEADS, which)
-    yield from connection.execute(_URGENT_HEAD, which)
-
-
 def is_urgent(delivery: Delivery | sa.Row[Any]) -> bool:
     """Say whether a delivery may use what budgets keep for what is urgent."""
     resolves = delivery.operation == Operation.RESOLVE
@@ -327,7 +387,6 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
 ) -> Claim | None:
     """Claim a delivery, unless somebody else decides about its incident now, or just has."""
     delivery = ledger.delivery_of(row)
-    first_tried_at = now if row.first_tried_at is None else row.first_tried_at
     promised = promises.get(promise_at(delivery.place))  # of no use where there is a handle
     done = connection.execute(
         sa.update(deliveries)
@@ -343,7 +402,7 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
             holder=holder,
             lease_until=now + lease,
             attempts=row.attempts + 1,
-            first_tried_at=first_tried_at,
+            tried_at=now,
             promised=promised,
         )
     )
@@ -365,11 +424,14 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
         accepted_at=row.accepted_at,
         collapsed=row.collapsed,
         statement_id=row.statement_id,
-        first_tried_at=first_tried_at,
-        lane=LaneState(lane.state),
-        failures=lane.failures,
+        lane=LaneState(row.channel_state),
+        failures=row.failures,
+        channel=row.channel,
         budgets=budgets,
         last_outcome=OutcomeKind(row.outcome) if row.outcome else None,
+        tried_at=now if row.tried_at is None else row.tried_at,
+        failing_since=row.failing_since,
+        strikes=row.strikes,
         promised=promised if stored.incident.handle is None else None,
     )
 
@@ -385,6 +447,6 @@ def is_mine(connection: sa.Connection, claim: Claim) -> bool:
     return row is not None and (row.holder, row.attempts) == (claim.holder, claim.attempt)
 
 
-def look_at(connection: sa.Connection, lane: int, moment: float) -> None:
-    """Let a lane be looked at from a moment on."""
+def look_at(connection: sa.Connection, lane: int, moment: float | None) -> None:
+    """Set the moment from which a lane is looked at; None is when something is enqueued."""
     connection.execute(sa.update(lanes).where(lanes.c.id == lane).values(due=moment))

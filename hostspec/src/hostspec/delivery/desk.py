@@ -11,18 +11,19 @@ import sqlalchemy as sa
 
 from hostspec.alert import Alert
 from hostspec.delivery import inbox, ledger, lineup, observing, sharing
+from hostspec.delivery.channels import GATE, OF_DELIVERY
 from hostspec.delivery.inbox import Note
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.presence import is_worked_on
 from hostspec.delivery.verdict import DeliveryState, LaneState
 from hostspec.delivery.writer import Writer
-from hostspec.incident import Delivery, Incident, Operation
+from hostspec.incident import Delivery, Incident, Operation, Place
 from hostspec.kernel.calling import told
 from hostspec.kernel.plugins import Plugins
 from hostspec.outcome import OutcomeKind
 from hostspec.parts import Identity, Status
 from hostspec.store.database import Database
-from hostspec.store.tables import deliveries, incidents, lanes, statements
+from hostspec.store.tables import channels, deliveries, incidents, statements
 from hostspec.values import from_json
 
 GIVEN_UP: Final = (
@@ -56,8 +57,8 @@ class Entry:
         finished_at: when it was finished; None while it waits.
         outcome: of the last attempt; None before the first.
         reason: why, in the provider's words where it gave any.
-        lane: the state of its lane.
-        lane_reason: why its lane is in that state.
+        lane: the state of its channel: its action, destination and credential.
+        lane_reason: why its channel is in that state.
         next_try: when the next attempt is made at the earliest, in seconds of the epoch; None
             where it is finished, being sent, or queued behind another delivery of its incident.
     """
@@ -133,6 +134,23 @@ class Case:
 
 
 @attrs.frozen
+class Blocked:
+    """Deliveries of one lane that wait until the operator repairs something.
+
+    Attributes:
+        place: of one of their incidents.
+        reason: why, in the words of the last failure.
+        since: when it was noticed, in seconds of the epoch.
+        waiting: how many deliveries.
+    """
+
+    place: Place
+    reason: str
+    since: float
+    waiting: int
+
+
+@attrs.frozen
 class Backlog:
     """How much waits.
 
@@ -203,7 +221,7 @@ class Desk:
         if states:
             which = which.where(deliveries.c.state.in_(list(states)))
         if held is not None:
-            which = which.where((lanes.c.state == LaneState.HELD) == held)
+            which = which.where(_HELD if held else ~_HELD)
         with self._database.read() as connection:
             return tuple(_entry(row) for row in connection.execute(which))
 
@@ -271,6 +289,18 @@ class Desk:
             bodies = connection.execution_options(yield_per=100).execute(newest)
             for row in bodies:
                 yield from_json(Alert, json.loads(row.body))
+
+    def blocked(self) -> tuple[Blocked, ...]:
+        """Return the lanes that wait for a repair, once for each action and each credential.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            return tuple(
+                Blocked(ledger.place_at(row), row.reason, row.since, row.waiting)
+                for row in connection.execute(_BLOCKED)
+            )
 
     def backlog(self) -> Backlog:
         """Say how much waits.
@@ -484,22 +514,47 @@ class Desk:
 
 _BY_HAND: Final = "dropped by hand"
 _OVER: Final = "its problem is over"
-_ENTRIES: Final = sa.select(
-    deliveries,
-    lanes.c.state.label("lane_state"),
-    lanes.c.reason.label("lane_reason"),
-    lanes.c.due.label("lane_due"),
-).join(lanes, lanes.c.id == deliveries.c.lane_id)
+_LANE: Final = sa.func.coalesce(channels.c.state, LaneState.HEALTHY)
+_HELD: Final = _LANE == LaneState.HELD
+_ENTRIES: Final = (
+    sa.select(
+        deliveries,
+        _LANE.label("lane_state"),
+        sa.func.coalesce(channels.c.reason, "").label("lane_reason"),
+        GATE.label("gate"),
+    )
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .outerjoin(channels, OF_DELIVERY)
+)
 _COUNTS: Final = (
     sa.select(deliveries.c.state, sa.func.count())
     .where(deliveries.c.state.in_([DeliveryState.WAITING, *GIVEN_UP]))
     .group_by(deliveries.c.state)
 )
+_IS_BLOCKED: Final = sa.and_(ledger.WAITING, channels.c.state == LaneState.HELD)
 _HELD_COUNT: Final = (
     sa.select(sa.func.count())
     .select_from(deliveries)
-    .join(lanes, lanes.c.id == deliveries.c.lane_id)
-    .where(ledger.WAITING, lanes.c.state == LaneState.HELD)
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .join(channels, OF_DELIVERY)
+    .where(_IS_BLOCKED)
+)
+_BLOCKED_COUNT: Final = (
+    sa.select(
+        channels.c.id, sa.func.min(incidents.c.id).label("first"), sa.func.count().label("waiting")
+    )
+    .select_from(deliveries)
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .join(channels, OF_DELIVERY)
+    .where(_IS_BLOCKED)
+    .group_by(channels.c.id)
+    .subquery()
+)
+_BLOCKED: Final = (
+    sa.select(incidents, channels.c.reason, channels.c.since, _BLOCKED_COUNT.c.waiting)
+    .join(_BLOCKED_COUNT, _BLOCKED_COUNT.c.first == incidents.c.id)
+    .join(channels, channels.c.id == _BLOCKED_COUNT.c.id)
+    .order_by(channels.c.since, channels.c.id)
 )
 _WAYS: Final = (
     sa.select(incidents.c.action, incidents.c.installation, sa.func.count().label("count_"))
@@ -531,7 +586,7 @@ def _entry(row: sa.Row[Any]) -> Entry:
         reason=row.reason,
         lane=LaneState(row.lane_state),
         lane_reason=row.lane_reason,
-        next_try=max(row.due, row.lane_due or 0.0) if row.is_head else None,
+        next_try=max(row.due, row.gate) if row.is_head else None,
     )
 
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from hostspec.action import AnyAction, Limit, is_limit
 from hostspec.alert import Alert
 from hostspec.delivery import (
+    channels,
     claiming,
     inbox,
     keeping,
@@ -308,7 +309,7 @@ class Engine:
             self.database.check()
             self._take_over(name)
             now = self._clock()
-            self._writer.run(lambda writing: claiming.resume(writing, now))
+            self._writer.run(lambda writing: channels.resume(writing, now))
         except BaseException:
             self._leave()
             raise
@@ -526,9 +527,10 @@ class Engine:
             if not sharing.turn(writing, sharing.KEEPING):
                 return 0
             silent = keeping.forget(writing, now - patience.forget, now, SMALL)
+            ahead = keeping.put_right(writing, now, SMALL)
             late = keeping.tell_late(writing, now - patience.late, name, SMALL)
             pruned = keeping.prune(writing, now - patience.keep, SMALL)
-            return max(late, silent, pruned)
+            return max(ahead, late, silent, pruned)
 
         while self._writer.run(keep) >= SMALL and not self._stopping.is_set():
             pass
@@ -645,7 +647,7 @@ class Engine:
             return
         incident = claim.incident.incident
         if incident.handle is not None and not is_held(action, incident, installation):
-            reason = "what opened the incident is not held any more"
+            reason = settling.ORPHANED
             place = delivery.place
             _log.error(
                 "the incident %s at %s/%s is stranded: %s",

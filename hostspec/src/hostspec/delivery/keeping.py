@@ -46,6 +46,22 @@ def tell_late(connection: sa.Connection, before: float, teller: str, most: int) 
     return len(told)
 
 
+def put_right(connection: sa.Connection, now: float, most: int) -> int:
+    """Set deliveries of a clock that was ahead as accepted now; return how many.
+
+    They would go behind everything else until that time has come.
+    """
+    rows = connection.execute(_AHEAD, {"now": now, "most": most}).all()
+    for row in rows:
+        early = row.accepted_at - now
+        connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.id == row.id, deliveries.c.accepted_at == row.accepted_at)
+            .values(accepted_at=now, urgency=deliveries.c.urgency - early)
+        )
+    return len(rows)
+
+
 def forget(connection: sa.Connection, before: float, now: float, most: int) -> int:
     """End incidents that nothing was said about since before a moment; say how many."""
     silent = {"before": before, "most": most}
@@ -92,6 +108,16 @@ _LATE: Final = (
         deliveries.c.finished_at.is_(None),
         ~deliveries.c.late_told,
         deliveries.c.accepted_at < _BEFORE,
+    )
+    .order_by(deliveries.c.accepted_at)
+    .limit(sa.bindparam("most"))
+)
+_AHEAD: Final = (
+    sa.select(deliveries.c.id, deliveries.c.accepted_at)
+    .where(
+        deliveries.c.finished_at.is_(None),
+        ~deliveries.c.late_told,
+        deliveries.c.accepted_at > sa.bindparam("now", type_=sa.Double()),
     )
     .order_by(deliveries.c.accepted_at)
     .limit(sa.bindparam("most"))

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 
 from hostspec.delivery import body
 from hostspec.delivery.digest import digest
-from hostspec.delivery.line import HEAD_START, Waiting
+from hostspec.delivery.line import HEAD_START, STRIKE, Waiting
 from hostspec.delivery.verdict import DeliveryState, Episode
 from hostspec.incident import Delivery, Handle, Incident, IncidentState, Operation, Place
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.parts import Identity, Severity
-from hostspec.store.tables import deliveries, holders, incidents, lanes
+from hostspec.store.tables import channels, deliveries, holders, incidents, lanes
 from hostspec.values import to_json
 
 WAITING: Final = deliveries.c.state == DeliveryState.WAITING
@@ -332,6 +332,7 @@ def promote(connection: sa.Connection, number: int, now: float) -> bool:
     rows = connection.execute(_LINE, {"number": number}).all()
     if rows and all(row.holder is None for row in rows):
         urgency = min(row.accepted_at - HEAD_START[Severity(row.severity)] for row in rows)
+        urgency += STRIKE * rows[0].strikes
         connection.execute(
             sa.update(deliveries).where(deliveries.c.id == rows[0].id),
             {"is_head": True, "urgency": urgency},
@@ -347,6 +348,7 @@ _LINE: Final = (
         deliveries.c.holder,
         deliveries.c.severity,
         deliveries.c.accepted_at,
+        deliveries.c.strikes,
     )
     .where(deliveries.c.incident_id == sa.bindparam("number"), WAITING)
     .order_by(deliveries.c.place_in_line)
@@ -354,12 +356,28 @@ _LINE: Final = (
 
 
 def wake(connection: sa.Connection, lane: int, now: float) -> None:
-    """Let a lane be looked at now, unless it waits for something to be mended."""
-    connection.execute(
-        sa.update(lanes)
-        .where(lanes.c.id == lane, sa.or_(lanes.c.due.is_(None), lanes.c.state == "healthy"))
-        .values(due=now)
+    """Schedule a lane for now; where it fails, for when a first attempt may be made."""
+    connection.execute(_WAKE, {"lane": lane, "now": now})
+
+
+_NOW: Final[sa.BindParameter[float]] = sa.bindparam("now", type_=sa.Double())
+_FIRST_DUE: Final = (
+    sa.select(sa.func.min(channels.c.first_due))
+    .where(channels.c.lane_id == lanes.c.id, channels.c.failures > 0)
+    .correlate(lanes)
+    .scalar_subquery()
+)
+_SOON: Final = sa.case(
+    (sa.and_(lanes.c.state != "healthy", _FIRST_DUE > _NOW), _FIRST_DUE), else_=_NOW
+)
+_WAKE: Final = (
+    sa.update(lanes)
+    .where(
+        lanes.c.id == sa.bindparam("lane"),
+        sa.or_(lanes.c.due.is_(None), lanes.c.due > _SOON),
     )
+    .values(due=_SOON)
+)
 
 
 def finish(

@@ -26,6 +26,10 @@ HEAD_START: Final = {
 """Seconds by which a delivery goes before milder ones that came earlier: so nothing waits for
 ever behind what is more urgent."""
 
+STRIKE: Final = HEAD_START[Severity.CRITICAL]
+"""Seconds by which a delivery goes later for each failure that was its own: others, which do get
+through, do not wait while it fails once more."""
+
 
 @attrs.frozen
 class Waiting:

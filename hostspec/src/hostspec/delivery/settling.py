@@ -10,15 +10,18 @@ import attrs
 import sqlalchemy as sa
 
 from hostspec.action import Limit
-from hostspec.delivery import ledger, lineup, observing, sharing, spending
+from hostspec.delivery import channels, ledger, lineup, observing, sharing, spending
 from hostspec.delivery.claiming import Claim, is_mine, is_urgent, look_at
 from hostspec.delivery.line import Waiting
-from hostspec.delivery.verdict import FEWEST_TRIES, DeliveryState, Verdict, judge
+from hostspec.delivery.verdict import DeliveryState, LaneState, Verdict, judge
 from hostspec.incident import Operation
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.store.tables import deliveries, incidents, lanes
 
 _log = logging.getLogger("hostspec.delivery")
+
+ORPHANED: Final = "the key that opened the incident is not configured any more"
+"""Why deliveries of an orphaned incident are not sent, for the operator."""
 
 
 def settle(  # noqa: PLR0913 -- one argument for each thing that matters
@@ -58,16 +61,26 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
     settling = claim.statement_id == ledger.SETTLING and operation is Operation.RESOLVE
     if settling and delivered:
         episode = attrs.evolve(episode, in_doubt=False)
+    known = spending.names_of(limits)
+    opened = claim.incident.incident.handle is None
+    changes = {"budgets": known} if opened else {}
+    # first of all: who changes a lane's row decides about its channels alone until the commit
+    connection.execute(
+        sa.update(lanes).where(lanes.c.id == stored.lane_id), {"due": now, **changes}
+    )
+    channel = channels.channel(connection, stored.lane_id, claim.channel)
+    same = outcome.kind is claim.last_outcome
+    since = claim.failing_since if same else None
+    since = claim.claimed_at if since is None else since
     verdict = judge(
         outcome,
         now,
         attempts=claim.attempt,
-        failures=claim.failures,
-        others_got_through=_others_got_through(connection, claim, now),
+        failures=channel.failures,
+        strikes=claim.strikes if same else 0,
+        others_get_through=_others_get_through(channel, claim, outcome, since, now),
     )
-    known = spending.names_of(limits)
-    opened = claim.incident.incident.handle is None
-    _note_lane(connection, stored.lane_id, verdict, outcome, now, budgets=known if opened else None)
+    _note_channels(connection, stored.lane_id, claim, verdict, outcome, now=now, known=known)
     spending.account(
         connection,
         limits,
@@ -80,6 +93,7 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
     told = {"outcome": outcome.kind, "reason": outcome.reason}
     if verdict.state is DeliveryState.WAITING:
         kept = {"holder": None, "lease_until": None, "due": verdict.delivery_due, **told}
+        kept |= {"failing_since": since, "strikes": verdict.strikes}
         connection.execute(sa.update(deliveries).where(deliveries.c.id == claim.id), kept)
     else:
         ledger.finish(connection, claim.id, verdict.state, now, **told)
@@ -231,33 +245,54 @@ def _anew(
     return ()
 
 
-def _others_got_through(connection: sa.Connection, claim: Claim, now: float) -> bool:
-    if claim.attempt < FEWEST_TRIES:
-        return False
-    newest = sa.select(sa.func.max(lanes.c.got_through_at)).where(
-        lanes.c.installation == claim.delivery.place.installation,
-        lanes.c.got_through_at <= now,  # a later moment is a clock that went back
-    )
-    return bool((connection.execute(newest).scalar() or 0) > claim.first_tried_at)
+def _others_get_through(
+    channel: channels.Channel, claim: Claim, outcome: Outcome, since: float, now: float
+) -> bool:
+    """Return whether others show that an attempt failed for the delivery's own sake.
+
+    They do where one got through since it began to fail like this, and none has failed since. What
+    keeps a provider from answering passes and comes again: then one has to get through between
+    two attempts.
+    """
+    before = claim.tried_at if outcome.kind is OutcomeKind.UNREACHABLE else since
+    return not channel.failures and before < channel.got_through_at <= now
 
 
-def _note_lane(  # noqa: PLR0913 -- one argument for each thing that is noted
+def _note_channels(  # noqa: PLR0913 -- one argument for each thing that is noted
     connection: sa.Connection,
     lane: int,
+    claim: Claim,
     verdict: Verdict,
     outcome: Outcome,
-    now: float,
     *,
-    budgets: str | None,
+    now: float,
+    known: str,
 ) -> None:
-    values: dict[str, Any] = {
-        "state": verdict.lane,
-        "reason": "" if outcome.delivered else outcome.reason,
-        "failures": verdict.failures,
-        "due": verdict.lane_due,
-    }
-    if budgets is not None:
-        values["budgets"] = budgets
-    if outcome.delivered:
-        values["got_through_at"] = now
-    connection.execute(sa.update(lanes).where(lanes.c.id == lane), values)
+    """Record what an attempt shows of its channel.
+
+    An attempt that opens an incident is evidence of follow-ups from the same budgets, too. One
+    that fails under the credential of an open incident is no evidence of the newest credential.
+    """
+    if verdict.lane is None:
+        return
+    current = spending.names_of_lane(connection, lane) == known
+    action = claim.delivery.place.action
+    used, opening = channels.name_of(action, known), channels.name_of(action)
+    opens = claim.channel == opening
+    if verdict.lane is LaneState.HEALTHY:
+        names = {claim.channel, used, *([opening] if current else ())}
+        channels.note_success(connection, lane, names, now, delivered=outcome.delivered)
+    else:
+        channels.note_failure(
+            connection,
+            lane,
+            {claim.channel, used} if opens else {claim.channel},
+            now,
+            state=verdict.lane,
+            reason=outcome.reason,
+            due=verdict.lane_due,
+            first_due=verdict.first_due,
+        )
+    if verdict.lane is LaneState.HEALTHY or opens or current:
+        state = LaneState.HEALTHY if verdict.lane is LaneState.HEALTHY else LaneState.UNHEALTHY
+        connection.execute(sa.update(lanes).where(lanes.c.id == lane), {"state": state})

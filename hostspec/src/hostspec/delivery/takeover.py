@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 import sqlalchemy as sa
 
-from hostspec.delivery import ledger, lineup, observing, sharing, spending
+from hostspec.delivery import channels, ledger, lineup, observing, sharing, spending
 from hostspec.delivery.claiming import look_at
 from hostspec.delivery.verdict import FIRST_RETRY, DeliveryState, LaneState
 from hostspec.incident import Operation, Place
@@ -102,23 +102,26 @@ def take_over(
         if not waits and not episode.may_be_open:
             ledger.close_incident(connection, stored.id, now)
         if row.lease_until is not None and row.lease_until <= now:
-            _note_hanging(connection, stored.lane_id, now)
+            _note_hanging(connection, stored, now)
         else:
             look_at(connection, stored.lane_id, now)
     return taken
 
 
-def _note_hanging(connection: sa.Connection, lane: int, now: float) -> None:
-    """Note that attempts in a lane hang: others must not wait for it."""
-    connection.execute(
-        sa.update(lanes)
-        .where(lanes.c.id == lane)
-        .values(
-            state=LaneState.UNHEALTHY,
-            reason="an attempt took longer than its lease",
-            failures=lanes.c.failures + 1,
-            due=now + FIRST_RETRY,
-        )
+def _note_hanging(connection: sa.Connection, stored: ledger.StoredIncident, now: float) -> None:
+    """Record that attempts in a channel hang: others must not wait for it."""
+    hanging = {"state": LaneState.UNHEALTHY, "due": now}
+    connection.execute(sa.update(lanes).where(lanes.c.id == stored.lane_id), hanging)
+    due = now + FIRST_RETRY
+    channels.note_failure(
+        connection,
+        stored.lane_id,
+        [channels.of_incident(connection, stored.id)],
+        now,
+        state=LaneState.UNHEALTHY,
+        reason="an attempt took longer than its lease",
+        due=due,
+        first_due=due,
     )
 
 

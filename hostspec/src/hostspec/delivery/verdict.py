@@ -24,8 +24,14 @@ HELD_RETRY: Final = 30.0
 LONGEST_PAUSE: Final = 300.0
 """Seconds that a provider may ask for; more is not sane."""
 
+LONGEST_PROBE: Final = 10.0
+"""Most seconds between two attempts in a channel that fails."""
+
+FIRST_TRY: Final = 2.0
+"""Most seconds that a delivery waits for its first attempt in a channel that fails."""
+
 FEWEST_TRIES: Final = 8
-"""Tries before a delivery may be set aside."""
+"""Tries before a delivery may be dead-lettered."""
 
 
 class DeliveryState(enum.StrEnum):
@@ -49,7 +55,7 @@ class DeliveryState(enum.StrEnum):
 
 
 class LaneState(enum.StrEnum):
-    """Whether what goes to a destination gets through."""
+    """Whether deliveries of a lane, or of one of its channels, get through."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
@@ -65,18 +71,23 @@ class Verdict:
     Attributes:
         state: the delivery's from now on.
         delivery_due: when it may be tried again.
-        lane: the lane's state from now on.
-        lane_due: when something of the lane may be tried again.
+        lane: the channel's state from now on; None where the attempt is no evidence of it,
+            because other deliveries get through.
+        lane_due: when something of the channel may be tried again.
+        first_due: when a delivery of the channel that was never tried may be.
         paused_until: no message of the same budgets before this moment; 0 for none.
-        failures: of the lane, one after the other.
+        failures: of the channel, one after the other.
+        strikes: failures of the delivery that are its own, one after the other.
     """
 
     state: DeliveryState
     delivery_due: float
-    lane: LaneState
+    lane: LaneState | None
     lane_due: float
+    first_due: float
     paused_until: float = 0.0
     failures: int = 0
+    strikes: int = 0
 
 
 _ANSWERED: Final = {
@@ -92,7 +103,8 @@ def judge(  # noqa: PLR0913 -- one argument for each thing that matters
     *,
     attempts: int,
     failures: int,
-    others_got_through: bool,
+    strikes: int = 0,
+    others_get_through: bool = False,
     jitter: Callable[[], float] = random.random,
 ) -> Verdict:
     """Say what is to be done after an attempt.
@@ -101,28 +113,33 @@ def judge(  # noqa: PLR0913 -- one argument for each thing that matters
         outcome: what it came to.
         now: the time.
         attempts: how many were made for the delivery, with this one.
-        failures: of the lane, one after the other, before this one.
-        others_got_through: something was delivered to the provider since the first attempt.
+        failures: of the channel, one after the other, before this one.
+        strikes: failures of the delivery that are its own, before this one.
+        others_get_through: other deliveries show that the failure is the delivery's own.
         jitter: gives a random number from 0 to 1.
     """
     kind = outcome.kind
     if kind in _ANSWERED:
-        return Verdict(_ANSWERED[kind], now, LaneState.HEALTHY, now)
+        return Verdict(_ANSWERED[kind], now, LaneState.HEALTHY, now, now)
+    unhealthy, failed = LaneState.UNHEALTHY, failures + 1
     if kind is OutcomeKind.THROTTLED:
         until = now + _pause(outcome.retry_after, failures, jitter)
         waiting = DeliveryState.WAITING
-        return Verdict(waiting, until, LaneState.UNHEALTHY, until, until, failures + 1)
-    lane, state = LaneState.UNHEALTHY, DeliveryState.WAITING
+        return Verdict(waiting, until, unhealthy, until, until, until, failed, strikes)
+    uncertain = kind is OutcomeKind.UNCERTAIN
+    state = DeliveryState.UNCERTAIN if uncertain else DeliveryState.WAITING
     due = now + backoff(attempts, jitter)
-    if kind is OutcomeKind.MISCONFIGURED:
-        lane, due = LaneState.HELD, now + HELD_RETRY
-    elif kind is OutcomeKind.UNCERTAIN:
-        state = DeliveryState.UNCERTAIN
-    elif attempts >= FEWEST_TRIES and others_got_through:
-        state = DeliveryState.SET_ASIDE
-    # others of the lane are tried before it, to see whether it is this one or all
-    lane_due = now + backoff(failures + 1, jitter) / 2
-    return Verdict(state, due, lane, lane_due, failures=failures + 1)
+    if others_get_through:
+        strikes += 1
+        if strikes >= FEWEST_TRIES - 1 and not uncertain:
+            state = DeliveryState.SET_ASIDE
+        return Verdict(state, due, None, now, now, failures=failures, strikes=strikes)
+    # others are tried before it, to see whether it is this delivery or all of them
+    lane_due = now + min(LONGEST_PROBE, backoff(failed, jitter) / 2)
+    first_due = min(lane_due, now + FIRST_TRY)
+    held = kind is OutcomeKind.MISCONFIGURED
+    lane, due = (LaneState.HELD, now + HELD_RETRY) if held else (unhealthy, due)
+    return Verdict(state, due, lane, lane_due, first_due, failures=failed, strikes=strikes)
 
 
 def backoff(failures: int, jitter: Callable[[], float] = random.random) -> float:

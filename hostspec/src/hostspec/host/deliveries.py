@@ -89,7 +89,7 @@ def _why(entry: Entry) -> str:
 def _reason(entry: Entry) -> str:
     if str(entry.state) == "delivered":
         return ""  # what the provider says then is of no use to anybody
-    return entry.reason or (entry.lane_reason if entry.held else "")
+    return entry.lane_reason if entry.held else entry.reason
 
 
 def as_json(entry: Entry, lanes: Lanes) -> dict[str, Any]:

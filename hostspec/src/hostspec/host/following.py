@@ -435,7 +435,7 @@ def _reason(entry: Entry, word: str, *, settled: bool) -> str:
         return "what came later says it"
     if not settled:
         return f"{entry.reason}; it is tried again" if entry.reason else ""
-    return entry.reason or (entry.lane_reason if word == HELD else "")
+    return entry.lane_reason if entry.held else entry.reason
 
 
 def summary(tally: Tally, what: str = "alert") -> str:

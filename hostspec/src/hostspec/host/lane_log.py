@@ -1,4 +1,4 @@
-"""Logs when a lane does not get through any more, and when it does again."""
+"""Logs when deliveries of a lane do not get through, each change of the cause, and the end."""
 
 from __future__ import annotations
 
@@ -7,43 +7,83 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from hostspec.delivery import channels
 from hostspec.delivery.claiming import Claim
+from hostspec.delivery.verdict import LaneState
 from hostspec.host.lanes import Lanes
 from hostspec.outcome import Outcome, OutcomeKind
 
 _log = logging.getLogger("hostspec")
 
 TRIES: Final = 3
-"""Attempts in a lane that fail one after the other before a person is told: what fails now and
-then is repeated within seconds, and no news."""
+"""Attempts in a lane that fail one after the other before it is logged: single failures are
+repeated within seconds."""
+
+AGAIN: Final = 300.0
+"""Seconds after which a cause is logged again that has alternated with others."""
+
+MOST_CAUSES: Final = 100
+"""Causes of one lane that are remembered."""
 
 
 class LaneLog:
-    """Tells of each lane once that it fails, and once that it is well again.
+    """Logs each cause for which a lane fails, and once that it is well again.
 
     Args:
-        lanes: gives what people call them.
+        lanes: gives the names of lanes.
     """
 
     def __init__(self, lanes: Callable[[], Lanes]) -> None:
         self._lanes = lanes
-        self._failing: set[tuple[str, str]] = set()
+        self._failing: dict[tuple[str, str, str], _Causes] = {}
         self._lock = threading.Lock()
 
     def attempted(self, claim: Claim, outcome: Outcome) -> None:
         """Look at what an attempt came to."""
         place = claim.delivery.place
-        lane = place.installation, place.destination
+        channel = place.installation, place.destination, claim.channel
         answered = outcome.kind in {OutcomeKind.DELIVERED, OutcomeKind.REFUSED}
-        for_a_person = outcome.kind is OutcomeKind.MISCONFIGURED
         with self._lock:
-            failed = lane in self._failing
-            fails = not answered and (failed or for_a_person or claim.failures + 1 >= TRIES)
-            if fails == failed:
-                return
-            self._failing ^= {lane}
-        name = self._lanes().name_of(place)
-        if fails:
-            _log.warning("%s does not get through: %s: %s", name, outcome.kind, outcome.reason)
-        else:
+            causes = self._failing.get(channel)
+            if answered:
+                news = self._failing.pop(channel, None) is not None
+            elif causes is None and not _fails(claim, outcome):
+                news = False
+            else:
+                causes = self._failing.setdefault(channel, _Causes())
+                news = causes.is_news(outcome, claim.claimed_at)
+        if not news:
+            return
+        opens = claim.channel == channels.name_of(place.action)
+        name = self._lanes().name_of(place) + ("" if opens else " (incidents that are open)")
+        if answered:
             _log.warning("%s gets through again", name)
+        else:
+            _log.warning("%s does not get through: %s: %s", name, outcome.kind, outcome.reason)
+
+
+def _fails(claim: Claim, outcome: Outcome) -> bool:
+    """Return whether an attempt shows that its lane fails, and not that delivery alone."""
+    alone = claim.lane is LaneState.HEALTHY and outcome.kind is claim.last_outcome
+    blocked = outcome.kind is OutcomeKind.MISCONFIGURED
+    return not alone and (blocked or claim.failures + 1 >= TRIES)
+
+
+class _Causes:
+    """The causes for which a lane has failed since it was well."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._told: dict[str, float] = {}
+
+    def is_news(self, outcome: Outcome, now: float) -> bool:
+        """Return whether the cause is another one now, and was not logged a moment ago."""
+        blocked = outcome.kind is OutcomeKind.MISCONFIGURED
+        cause = f"{outcome.kind} {outcome.reason if blocked else ''}"
+        changed, self._last = cause != self._last, cause
+        news = changed and not 0 <= now - self._told.get(cause, -AGAIN) < AGAIN
+        if news:
+            if len(self._told) >= MOST_CAUSES:
+                self._told.clear()
+            self._told[cause] = now
+        return news

@@ -7,6 +7,7 @@ hundred of each.
 from __future__ import annotations
 
 import threading
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -22,7 +23,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from hostspec.delivery.claiming import Claim
-from hostspec.delivery.desk import Backlog
+from hostspec.delivery.desk import Backlog, Blocked
+from hostspec.delivery.settling import ORPHANED
 from hostspec.host.lanes import Lanes
 from hostspec.incident import Place
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
@@ -39,12 +41,18 @@ class Metrics:
     Args:
         backlog: says how much waits.
         clock: gives the time, in seconds of the epoch.
+        blocked: returns the lanes that wait for a repair.
 
     Attributes:
         lanes: how to call them, by the configuration that is in use.
     """
 
-    def __init__(self, backlog: Callable[[], Backlog], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        backlog: Callable[[], Backlog],
+        clock: Callable[[], float],
+        blocked: Callable[[], Iterable[Blocked]] = tuple,
+    ) -> None:
         self.lanes = Lanes()
         # a second series for each, of the moment in which it began
         disable_created_metrics()  # type: ignore[no-untyped-call]  # has no annotations
@@ -100,6 +108,7 @@ class Metrics:
             buckets=_SECONDS,
         )
         registry.register(_Waiting(backlog, clock))
+        registry.register(_BlockedLanes(blocked, self._lane))
         ProcessCollector(registry=registry)
 
     def answered(self, path: str, status: int) -> None:
@@ -152,7 +161,7 @@ class Metrics:
             self._refused.labels(*lane).inc()
         elif kind is OutcomeKind.UNCERTAIN:
             self._uncertain.labels(*lane).inc()
-        elif kind is OutcomeKind.MISCONFIGURED:  # else it would wait for a repair
+        elif receipt.outcome == Outcome(OutcomeKind.MISCONFIGURED, ORPHANED):
             self._stranded.labels(*lane).inc()
         else:
             self._set_aside.labels(*lane, kind).inc()
@@ -200,3 +209,29 @@ class _Waiting(Collector):
             "How long ago the oldest of what waits was accepted; 0 where nothing waits.",
             value=age,
         )
+
+
+class _BlockedLanes(Collector):
+    """Reads the blocked lanes from the store when it is asked; none where the store fails."""
+
+    def __init__(
+        self, blocked: Callable[[], Iterable[Blocked]], name: Callable[[Place], tuple[str, str]]
+    ) -> None:
+        self._blocked = blocked
+        self._name = name
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        gauge = GaugeMetricFamily(
+            "alerthost_lane_blocked",
+            "Deliveries that wait for a repair, a wrong key say, by lane.",
+            labels=_LANE,
+        )
+        try:
+            counts: Counts[tuple[str, str]] = Counts()
+            for each in self._blocked():
+                counts[self._name(each.place)] += each.waiting
+        except StoreError:
+            return
+        for lane, waiting in counts.items():
+            gauge.add_metric(lane, waiting)
+        yield gauge

@@ -6,14 +6,14 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import attrs
 
 from hostspec.delivery.claiming import Claim
-from hostspec.delivery.desk import Backlog
+from hostspec.delivery.desk import Backlog, Blocked
 from hostspec.faults import Fault
 from hostspec.host import configuration, http_table
 from hostspec.host import engine as engines
@@ -62,7 +62,7 @@ class Running:
         self._path = path
         self._listens = listens
         self._works = works
-        self._metrics = Metrics(self._backlog, time.time)
+        self._metrics = Metrics(self._backlog, time.time, self._blocked)
         self._observer = Observer(self._metrics)
         self._lane_log = LaneLog(lambda: self._metrics.lanes)
         self._reloading = threading.Lock()
@@ -196,6 +196,9 @@ class Running:
             _log.info("delivering nothing here: other processes on this store do")
         elif not listener:
             _log.info("delivering what other processes on this store take")
+
+    def _blocked(self) -> Sequence[Blocked]:
+        return self._front.serving.engine.desk.blocked()
 
     def _backlog(self) -> Backlog:
         return self._front.serving.engine.desk.backlog()

@@ -115,11 +115,8 @@ lanes: Final = sa.Table(
     sa.Column("installation", sa.Text, nullable=False),
     sa.Column("destination", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False, server_default="healthy"),
-    sa.Column("reason", sa.Text, nullable=False, server_default=""),
     sa.Column("due", Moment),
-    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("claimed_at", Moment, nullable=False, server_default="0"),
-    sa.Column("got_through_at", Moment, nullable=False, server_default="0"),
     sa.Column("budgets", sa.Text, nullable=False, server_default="[]"),
     sa.UniqueConstraint("installation", "destination"),
 )
@@ -129,6 +126,22 @@ sa.Index(
     sqlite_where=lanes.c.due.is_not(None),
     postgresql_where=lanes.c.due.is_not(None),
 )
+
+channels: Final = sa.Table(
+    "channels",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("lane_id", Number, sa.ForeignKey("lanes.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("due", Moment, nullable=False),
+    sa.Column("first_due", Moment, nullable=False),
+    sa.Column("got_through_at", Moment, nullable=False),
+)
+sa.Index("ix_channels_lane_id", channels.c.lane_id)
 
 incidents: Final = sa.Table(
     "incidents",
@@ -207,7 +220,9 @@ deliveries: Final = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("holder", sa.Text),
     sa.Column("lease_until", Moment),
-    sa.Column("first_tried_at", Moment),
+    sa.Column("tried_at", Moment),
+    sa.Column("failing_since", Moment),
+    sa.Column("strikes", sa.Integer, nullable=False, server_default="0"),
     sa.Column("promised", sa.Text),
     sa.Column("outcome", sa.Text, nullable=False, server_default=""),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),

@@ -1,0 +1,248 @@
+"""What fails again and again: its lane goes on, and where nothing gets through nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from engines import EITHER, START, Clock, World
+from paging import KEY, NEW_KEY, Paging, fake_at
+
+from hostspec import Delivery, Outcome, OutcomeKind
+from hostspec.delivery.verdict import LaneState
+from hostspec.store.database import Database
+from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
+
+DELIVERED = Outcome(OutcomeKind.DELIVERED)
+FAULTED = Outcome(OutcomeKind.FAULTED, "500: sorry")
+FORBIDDEN = Outcome(OutcomeKind.MISCONFIGURED, "403: blocked by the proxy")
+TIMED_OUT = Outcome(OutcomeKind.UNREACHABLE, "no answer within 15 s")
+WRONG_KEY = Outcome(OutcomeKind.MISCONFIGURED, "400: Invalid routing key")
+
+
+def is_bad(delivery: Delivery) -> bool:
+    return delivery.place.correlation_key.startswith("bad")
+
+
+def poison(world: World, outcome: Outcome, seconds: float = 0.0) -> None:
+    """Let whatever is called bad fail always, after a while, and the rest get through."""
+
+    def send(delivery: Delivery) -> Outcome:
+        if is_bad(delivery):
+            world.clock.now += seconds
+            return outcome
+        return DELIVERED
+
+    world.page.behaviour["send"] = send
+
+
+def goods(world: World) -> list[str]:
+    """The states of the deliveries that nothing is wrong with."""
+    return [str(each.state) for each in reversed(world.entries) if not is_bad(each.delivery)]
+
+
+def bads(world: World) -> list[str]:
+    return [str(each.state) for each in reversed(world.entries) if is_bad(each.delivery)]
+
+
+@EITHER
+@pytest.mark.parametrize(
+    ("count", "outcome", "seconds"),
+    [(3, FAULTED, 0.0), (8, FORBIDDEN, 0.0), (5, TIMED_OUT, 15.0)],
+    ids=["always 500", "always 403", "always timed out"],
+)
+def test_a_few_that_always_fail_keep_no_other_waiting(
+    count: int, outcome: Outcome, seconds: float, world: World
+) -> None:
+    poison(world, outcome, seconds)
+    for number in range(count):
+        world.say(f"bad {number}", severity="critical")
+    world.settle(10, step=0.5)
+    for number in range(14):
+        world.say(f"good {number}", severity="warning")
+    began = world.clock.now
+    while set(goods(world)) != {"delivered"}:
+        world.later(0.5)
+    assert world.clock.now - began < 30 + 4 * count * seconds
+
+    world.say("good page", severity="critical")
+    began = world.clock.now
+    while set(goods(world)) != {"delivered"}:
+        world.later(0.5)
+    assert world.clock.now - began <= 2.5 + 2 * seconds
+
+
+@pytest.mark.parametrize("outcome", [FAULTED, FORBIDDEN, TIMED_OUT], ids=["500", "403", "no"])
+def test_what_always_fails_is_dead_lettered_while_others_get_through(
+    outcome: Outcome, world: World
+) -> None:
+    poison(world, outcome)
+    world.say("bad")
+    world.drain()
+    for number in range(60):
+        world.say(f"good {number}", severity="critical")
+        world.settle(10, step=1)
+    assert bads(world) == ["set aside"]
+    assert set(goods(world)) == {"delivered"}
+    assert world.entry(0).attempts <= 10
+    assert world.entry(0).reason == outcome.reason
+
+
+def test_where_nothing_gets_through_any_more_nothing_is_dead_lettered(world: World) -> None:
+    """One got through after the first failure, and then the provider is down."""
+    world.fail(TIMED_OUT)
+    world.say("disk", severity="critical")
+    world.drain()
+    world.say("cpu")
+    world.later(1.1)
+    assert sorted(world.states) == ["delivered", "delivered"]
+
+    world.fail(TIMED_OUT)
+    world.say("page", severity="critical")
+    world.drain()
+    world.later(0.6)
+    world.page.behaviour["send"] = lambda _: TIMED_OUT
+    world.say("other")
+    world.settle(7200)
+    assert {str(each.state) for each in world.entries if each.attempts > 8} == {"waiting"}
+
+    world.page.behaviour.clear()
+    world.settle(120)
+    assert set(world.states) == {"delivered"}
+
+
+def test_a_provider_that_was_down_is_found_up_behind_what_always_fails(world: World) -> None:
+    """All were tried while it was down, so that nothing is new; what always fails came first."""
+    world.page.behaviour["send"] = lambda _: FAULTED
+    for number in range(3):
+        world.say(f"bad {number}", severity="critical")
+    for number in range(14):
+        world.say(f"good {number}")
+    world.settle(1800, step=5)
+    assert set(world.states) == {"waiting"}
+
+    poison(world, FAULTED)
+    world.settle(120, step=1)
+    assert set(goods(world)) == {"delivered"}
+
+
+def test_a_page_that_is_new_is_tried_first_in_a_lane_that_fails(world: World) -> None:
+    world.page.behaviour["send"] = lambda _: TIMED_OUT
+    for number in range(20):
+        world.say(f"mild {number}", severity="warning")
+    world.settle(1200, step=5)
+    before = len(world.page.sent)
+
+    world.say("page", severity="critical")
+    world.later(2.1)
+    assert [sent.key for sent in world.page.sent[before:]][-1] == "page"
+
+
+@pytest.mark.parametrize("hours", [3, -3, 24 * 400, -24 * 400])
+def test_on_a_moved_clock_a_page_goes_before_what_fails(hours: int, world: World) -> None:
+    poison(world, FAULTED)
+    for number in range(5):
+        world.say(f"bad {number}")
+    world.settle(300, step=1)
+    world.clock.now += hours * 3600
+    world.say("good page", severity="critical")
+    world.settle(15, step=0.5)
+    assert goods(world) == ["delivered"]
+
+
+@pytest.mark.parametrize("hours", [3, 24 * 400])
+def test_a_page_of_a_clock_that_was_ahead_waits_for_no_flood(hours: int, world: World) -> None:
+    """It was accepted in what is the future now: it is as old as the moment that is noticed."""
+    world.page.behaviour["send"] = lambda _: TIMED_OUT
+    world.clock.now += hours * 3600
+    world.say("page", severity="critical")
+    world.drain()
+    world.clock.now -= hours * 3600
+    world.page.behaviour.clear()
+    for number in range(500):
+        world.say(f"mild {number}", severity="warning")
+    world.later(1)
+    world.later(61)
+    sent = [sent.key for sent in world.page.sent]
+    assert sent.index("page", 1) < 200
+
+
+@pytest.fixture
+def fake(clock: Clock) -> Iterator[FakePagerDuty]:
+    with fake_at(clock) as fake:
+        yield fake
+
+
+@EITHER
+def test_a_key_that_is_revoked_holds_no_page_under_a_good_key(
+    fake: FakePagerDuty, database: Database, clock: Clock
+) -> None:
+    at = Paging(fake, database, clock)
+    for number in range(10):
+        at.say("firing", key=f"old {number}")
+    at.connect(NEW_KEY, KEY)
+    fake.misbehave(misbehaviour.refusing("Invalid routing key"), key=KEY)
+    for number in range(10):
+        at.say("resolved", key=f"old {number}")
+    for number in range(15):
+        at.say("firing", key=f"page {number}")
+    for _ in range(20):
+        at.later(0.5)
+    assert at.told[10:] == ["new trigger"] * 15
+    waiting = at.engine.desk.deliveries(["waiting"])
+    assert {(str(each.delivery.operation), str(each.lane)) for each in waiting} == {
+        ("resolve", "held")
+    }
+    for _ in range(300):
+        at.later(2)
+    at.say("firing", key="late page")
+    at.later(2)
+    assert at.told[10:] == ["new trigger"] * 16
+    assert len(at.engine.desk.deliveries(["waiting"])) == 10, "none is dead-lettered"
+
+    fake.behave()
+    for _ in range(20):
+        at.later(2)
+    assert at.told[26:] == ["resolve"] * 10
+
+
+def test_what_was_opened_under_a_key_that_is_gone_bad_is_blocked_by_itself(
+    fake: FakePagerDuty, database: Database, clock: Clock
+) -> None:
+    """The newest key is bad; what the old one opened is followed up all the same."""
+    at = Paging(fake, database, clock)
+    at.say("firing", key="old")
+    at.connect(NEW_KEY, KEY)
+    fake.misbehave(misbehaviour.refusing("Invalid routing key"), key=NEW_KEY)
+    for number in range(5):
+        at.say("firing", key=f"page {number}")
+    at.say("resolved", key="old")
+    at.later(2)
+    assert at.told == ["trigger", "resolve"]
+    states = {str(each.lane) for each in at.engine.desk.deliveries(["waiting"])}
+    assert states == {LaneState.HELD}
+
+
+def test_a_first_attempt_that_takes_long_keeps_no_page_waiting(
+    worlds: Callable[..., World],
+) -> None:
+    """Nor does a second one that does: only one of those is in flight at a time."""
+    world = worlds(workers=8)
+    started: list[str] = []
+
+    def send(delivery: Delivery) -> Outcome:
+        key = delivery.place.correlation_key
+        started.append(key)
+        if key == "bad" and started.count("bad") <= 2:
+            world.clock.now += 10
+            world.say(f"page {started.count('bad')}", severity="critical")
+            world.new_engine().drain()
+            return TIMED_OUT
+        return DELIVERED
+
+    world.page.behaviour["send"] = send
+    world.say("bad")
+    world.drain()
+    world.later(2)
+    assert started[:4] == ["bad", "page 1", "bad", "page 2"]
+    assert world.clock.now > START
