@@ -53,7 +53,7 @@ PAYLOAD: dict[str, Any] = {
 
 NAMELESS = "missing, or no text; the labels name the problem"
 UNTIMELY = '"soon" is not an ISO 8601 time; kept in the details'
-LISTLESS = ": alerts: missing, or no list; this takes what Alertmanager posts"
+LISTLESS = ": alerts: missing, or no list; Alertmanager and Grafana post one"
 
 
 def payload(**changes: Any) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def test_what_is_odd_is_repaired(changes: dict[str, Any], told: dict[str, str]) 
 def test_what_is_missing_is_no_fault() -> None:
     bare = {"alerts": [{"status": "firing", "labels": {"team": "data"}}]}
     alert = alert_of(bare)
-    assert alert.summary == alert.key
+    assert alert.summary == "team=data"
     assert alert == alert_of(copy.deepcopy(bare))
     assert alert.key != alert_of({"alerts": [{"status": "firing", "labels": {"team": "web"}}]}).key
     assert alert_of({"alerts": [{"status": "FIRING ", "fingerprint": "ab"}]}).key == "ab"

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import urljoin
 
 from hostspec.alert import Alert
 from hostspec.faults import Fault
+from hostspec.host.affected import component_of, first, source_of
 from hostspec.host.bodies import TooManyAlertsError
 from hostspec.host.statements import Statement
 from hostspec.normalise import Repair
@@ -21,11 +23,13 @@ from hostspec.parts import Status
 _SUMMARIES: Final = ("summary", "message", "title", "description")
 """Annotations that may say it in one line; the first one speaks."""
 
-_SOURCES: Final = ("instance", "node", "host", "hostname", "pod", "service")
-"""Labels that may name what is affected."""
-
 _GROUPS: Final = ("cluster", "namespace")
-_COMPONENTS: Final = ("component", "job")
+
+_OF_GRAFANA: Final = ("DatasourceError", "DatasourceNoData")
+"""Grafana's own alerts, the same name for every rule whose query fails or finds nothing."""
+
+_MOST_LABELS: Final = 10
+"""Labels that a summary is made of."""
 
 _LINKS: Final = (
     ("runbook_url", "Runbook"),
@@ -36,6 +40,9 @@ _LINKS: Final = (
 """Where addresses may stand, among the annotations and beside them, and what they are called."""
 
 _STATUSES: Final = (Status.FIRING.value, Status.RESOLVED.value)
+
+_RELATIVE: Final = ("/", "?", "#", "./", "../")
+"""How a relative address begins that is no sentence."""
 
 _NEVER: Final = "0001-01-01T00:00:00"
 """How Go writes a time that is not there."""
@@ -55,11 +62,14 @@ def read(payload: object, *, scope: str = "", most: int | None = None) -> tuple[
     Raises:
         TooManyAlertsError: the group has more.
     """
+    one = payload[0] if isinstance(payload, list) and payload else payload
+    if isinstance(one, Mapping) and "key" in one and "alerts" not in one:
+        return (_faulty("", "an alert, not a group as Alertmanager posts it; post it to /alerts"),)
     if not isinstance(payload, Mapping):
         return (_faulty("", "not a JSON object, which Alertmanager posts"),)
     alerts = payload.get("alerts")
     if not isinstance(alerts, list):
-        reason = "missing, or no list; this takes what Alertmanager posts"
+        reason = "missing, or no list; Alertmanager and Grafana post one"
         return (_faulty("alerts", reason),)
     if most is not None and len(alerts) > most:
         raise TooManyAlertsError.of(most)
@@ -104,21 +114,22 @@ class _Reading:
         """Give the arguments of the alert."""
         alert, labels = self._alert, self._labels
         status = self._status()
+        urls = [_text(self._payload.get("externalURL")), _text(alert.get("generatorURL"))]
         return {
             "key": self._key(),
             "status": status,
             "summary": self._summary(),
             "severity": labels.get("severity"),
-            "source": _first(labels, _SOURCES),
-            "component": _first(labels, _COMPONENTS),
-            "group": _first(labels, _GROUPS),
+            "source": source_of(labels, urls, _text(self._payload.get("receiver"))),
+            "component": component_of(labels),
+            "group": first(labels, _GROUPS),
             "class_": _text(labels.get("alertname")),
             "started_at": _moment(alert.get("startsAt")),
             "labels": alert.get("labels"),
             "details": dict(self._details(status)),
-            "url": alert.get("generatorURL"),
+            "url": self._absolute(alert.get("generatorURL")),
             "links": list(self._links()),
-            "images": [{"src": src} for src in (_text(alert.get("imageURL")),) if src],
+            "images": [{"src": src} for src in (self._absolute(alert.get("imageURL")),) if src],
         }
 
     def _key(self) -> str:
@@ -151,8 +162,34 @@ class _Reading:
         return of_group
 
     def _summary(self) -> str:
-        said = _first(self._annotations, _SUMMARIES) or _text(self._labels.get("alertname"))
+        name, rule = (_text(self._labels.get(label)) for label in ("alertname", "rulename"))
+        if name in _OF_GRAFANA and rule:
+            said = ": ".join(filter(None, (name, rule, _text(self._annotations.get("Error")))))
+        else:
+            said = first(self._annotations, _SUMMARIES) or name or self._of_labels()
         return " ".join(said.split())
+
+    def _of_labels(self) -> str:
+        """Return the labels as text: the summary of an alert without a name."""
+        labels = [
+            f"{name}={text}"
+            for name in sorted(self._labels)
+            if (text := _text(self._labels[name])) and name != "severity"
+        ]
+        more = ["…"] if len(labels) > _MOST_LABELS else []
+        return ", ".join(labels[:_MOST_LABELS] + more)
+
+    def _absolute(self, url: object) -> object:
+        """Resolve an address that is relative to ``externalURL``; leave any other as it is."""
+        base = _text(self._payload.get("externalURL"))
+        if not isinstance(url, str) or not url.strip().startswith(_RELATIVE):
+            return url
+        if not base.startswith(("http://", "https://")):
+            return url
+        try:
+            return urljoin(base, url.strip())
+        except ValueError:  # the base is no URL
+            return url
 
     def _details(self, status: str) -> Iterator[tuple[str, Any]]:
         """Give what else a person may want to know; annotations by their names, come what may."""
@@ -174,7 +211,7 @@ class _Reading:
         for name, text in _LINKS:
             href = _text(self._annotations.get(name)) or _text(self._alert.get(name))
             if href:
-                yield {"href": href, "text": text}
+                yield {"href": str(self._absolute(href)), "text": text}
         if href := _text(self._payload.get("externalURL")):
             yield {"href": href, "text": "Alertmanager"}
 
@@ -189,10 +226,6 @@ def _text(value: object) -> str:
 
 def _word(value: object) -> str:
     return _text(value).casefold()
-
-
-def _first(values: Mapping[str, Any], names: Iterable[str]) -> str:
-    return next(filter(None, (_text(values.get(name)) for name in names)), "")
 
 
 def _moment(value: object) -> object:

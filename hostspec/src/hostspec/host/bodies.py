@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from hostspec.alert import Alert
 from hostspec.faults import Fault
@@ -50,6 +50,9 @@ def read(body: bytes, *, lines: bool = False, most: int | None = None) -> tuple[
             raise TooManyAlertsError.of(most)
         given = (_alert(f"alert {n}", each) for n, each in enumerate(content, start=1))
         return tuple(given)
+    if is_group(content):
+        reason = "a group as Alertmanager and Grafana post it; post it to /ingest/alertmanager"
+        return (Statement("", None, (Fault("", reason),)),)
     return (_alert("", content),)
 
 
@@ -62,6 +65,15 @@ def not_json(error: json.JSONDecodeError) -> Statement:
     """Give the faulty statement of a body that is no JSON."""
     reason = f"not JSON: {error.msg} at character {error.pos + 1}"
     return Statement("", None, (Fault("", reason),))
+
+
+def is_group(content: object) -> bool:
+    """Check whether a body is a group of alerts as Alertmanager posts it."""
+    return (
+        isinstance(content, Mapping)
+        and "key" not in content
+        and isinstance(content.get("alerts"), list)
+    )
 
 
 def _lines(body: bytes, most: int | None) -> tuple[Statement, ...]:

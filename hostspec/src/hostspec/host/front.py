@@ -37,10 +37,11 @@ from hostspec.store.errors import StoreError
 ALERTS: Final = "/alerts"
 INGEST: Final = "/ingest/"
 ALERTMANAGER: Final = f"{INGEST}alertmanager"
+GRAFANA: Final = f"{INGEST}grafana"
 HEALTHZ: Final = "/healthz"
 READYZ: Final = "/readyz"
 METRICS: Final = "/metrics"
-PATHS: Final = (ALERTS, ALERTMANAGER, HEALTHZ, READYZ, METRICS)
+PATHS: Final = (ALERTS, ALERTMANAGER, GRAFANA, HEALTHZ, READYZ, METRICS)
 """All addresses that are answered."""
 
 _OTHER: Final = "other"
@@ -111,6 +112,7 @@ class Front:
             routes=[
                 *self._routes(ALERTS, self._alerts, "POST"),
                 *self._routes(ALERTMANAGER, self._alertmanager, "POST"),
+                *self._routes(GRAFANA, self._alertmanager, "POST"),
                 *self._routes(HEALTHZ, self._healthz, "GET"),
                 *self._routes(READYZ, self._readyz, "GET"),
                 *self._routes(METRICS, self._page_of_metrics, "GET"),
@@ -230,7 +232,8 @@ class Front:
                 self._refusals.write(client, "truncated", text, logging.ERROR)
             return alertmanager.read(payload, scope=scope, most=most)
 
-        return await self._take(request, ALERTMANAGER, (JSON,), read, is_group=True)
+        path = request.url.path.rstrip("/")
+        return await self._take(request, path, (JSON,), read, is_group=True)
 
     async def _take(
         self,
