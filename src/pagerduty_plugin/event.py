@@ -154,7 +154,7 @@ def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = PLAI
             repairs.append(Repair(f"images[{index}]", NOT_HTTPS))
     payload = {
         "summary": _summary(wording.summary or alert.summary, repairs),
-        "source": _source(alert, repairs),
+        "source": wording.source or _source(alert, repairs),
         "severity": SEVERITIES[severity],
         "timestamp": _timestamp(alert.started_at) if alert.started_at else "",
         "component": wording.component or alert.component,
@@ -214,7 +214,7 @@ def build_change(alert: Alert, wording: Wording = PLAIN) -> Event:
         repairs.append(Repair(f"images[{index}]", "a change event has none; became a link"))
     payload = {
         "summary": _summary(wording.summary or alert.summary, repairs),
-        "source": alert.source,
+        "source": wording.source or alert.source,
         "timestamp": _timestamp(alert.started_at) if alert.started_at else "",
         "custom_details": _custom_details(alert, wording.details, repairs),
     }

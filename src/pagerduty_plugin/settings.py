@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from hostspec import Fault, FrozenDict, Operation, Secret, Status, setting
+from hostspec import Fault, FrozenDict, Json, Operation, Secret, Status, setting
 from hostspec.web import is_loopback
 from pagerduty_plugin import templates
 
@@ -562,10 +562,37 @@ def _instead(label: str) -> Any:
 def _details() -> Any:
     return setting(
         "Details",
-        help="Added to the alert's, by name. Each may be a template.",
+        help="Added to the alert's, by name. Values may be nested; every text may be a template, "
+        "and one that consists of a single expression keeps the type of its value.",
         default=FrozenDict(),
-        check=templates.fault,
+        check=_detail_fault,
     )
+
+
+def _detail_fault(value: Json) -> str | None:
+    """Return the faults of the templates in a detail; None where there are none."""
+    return "; ".join(_template_faults("", value)) or None
+
+
+def _template_faults(path: str, value: Json) -> Iterator[str]:
+    match value:
+        case str():
+            if reason := templates.fault(value):
+                yield f"{path}: {reason}" if path else reason
+        case Mapping():
+            for name, each in value.items():
+                yield from _template_faults(f"{path}.{name}" if path else name, each)
+        case tuple():
+            for index, each in enumerate(value):
+                yield from _template_faults(f"{path}[{index}]", each)
+
+
+def _severity_fault(text: str) -> str | None:
+    known = (DEFAULT_SEVERITY, *SEVERITIES)
+    if text in known or "{{" in text or "{%" in text:
+        return templates.fault(text)
+    word = repr(text) if len(text) <= max(map(len, known)) else "this"  # which may be a secret
+    return f"{word} is unknown; known are {', '.join(known)}, or a template"
 
 
 def _links() -> Any:
@@ -577,7 +604,7 @@ def _beginning_fault(statuses: Sequence[str]) -> str | None:
     return None if Status.FIRING in statuses else f"must hold {Status.FIRING.value!r}"
 
 
-def _nameless_faults(details: Mapping[str, str]) -> Iterator[Fault]:
+def _nameless_faults(details: Mapping[str, Json]) -> Iterator[Fault]:
     if not all(name.strip() for name in details):
         yield Fault("details", "has an entry without a name")
 
@@ -654,9 +681,10 @@ class TriggerSettings:
     services: tuple[str, ...] = _services()
     severity: str = setting(
         "Severity",
-        help="The incident's severity; default means the alert's own.",
+        help=f"The incident's severity: {', '.join(SEVERITIES)}; {DEFAULT_SEVERITY} means the "
+        f"alert's own. {_TEMPLATE}",
         default=DEFAULT_SEVERITY,
-        choices=(DEFAULT_SEVERITY, *SEVERITIES),
+        check=_severity_fault,
     )
     event_actions: tuple[str, ...] = setting(
         "Event actions",
@@ -675,6 +703,7 @@ class TriggerSettings:
         check=_dedup_key_fault,
     )
     summary: str = _instead("Summary")
+    source: str = _instead("Source")
     component: str = _instead("Component")
     group: str = _instead("Group")
     class_: str = _instead("Class")
@@ -690,7 +719,7 @@ class TriggerSettings:
         default="",
         check=templates.fault,
     )
-    details: Mapping[str, str] = _details()
+    details: Mapping[str, Json] = _details()
     links: tuple[LinkSettings, ...] = _links()
     images: tuple[ImageSettings, ...] = setting("Images", help="Added to the alert's.", default=())
     missed: str = setting(
@@ -706,6 +735,7 @@ class TriggerSettings:
         """Whether it says anything itself, which may be something else for each service."""
         return bool(
             self.summary
+            or self.source
             or self.component
             or self.group
             or self.class_
@@ -737,7 +767,8 @@ class ChangeSettings:
         check=_beginning_fault,
     )
     summary: str = _instead("Summary")
-    details: Mapping[str, str] = _details()
+    source: str = _instead("Source")
+    details: Mapping[str, Json] = _details()
     links: tuple[LinkSettings, ...] = _links()
 
     def faults(self) -> Iterator[Fault]:

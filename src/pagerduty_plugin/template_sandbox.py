@@ -8,6 +8,7 @@ function that counts it.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -61,14 +62,43 @@ def render(text: str, values: Mapping[str, Json], most: int) -> str:
         TemplateError: no text can be made.
     """
     template = _compiled(text)
+    return _run(text, template, lambda: _gathered(template, values, most))
+
+
+def evaluate(text: str, values: Mapping[str, Json], most: int) -> Json:
+    """Return the value of a template's only expression; None where that is a text or null.
+
+    Raises:
+        TemplateError: it fails, or its value comes to more than so many characters.
+    """
+    template = _expression(text)
+    return _run(text, template, lambda: _value(template, values, most)) if template else None
+
+
+def _run(text: str, template: Template, run: Callable[[], T]) -> T:
     try:
-        return _gathered(template, values, most)
+        return run()
     except Exception as error:  # noqa: BLE001 -- whatever a template does is told the same way
         reason = (
             str(error) if isinstance(error, LimitError) else f"fails with {type(error).__name__}"
         )
         line = _line(template, error.__traceback__)
     raise TemplateError(_told(text, [(line, reason)]))  # with no cause, which would tell values
+
+
+def _value(template: Template, values: Mapping[str, Json], most: int) -> Json:
+    work = template.new_context(dict(values))
+    assert isinstance(work, Work)  # noqa: S101 -- the environment says so
+    list(template.root_render_func(work))
+    value = work.vars[_RESULT]
+    if value is None or isinstance(value, (str, Undefined)):
+        return None
+    shown = work.json(value)
+    if len(shown) > most:
+        message = f"makes a value of more than {most:,} characters"
+        raise LimitError(message)
+    made: Json = json.loads(shown)  # absent values become null
+    return made
 
 
 def _gathered(template: Template, values: Mapping[str, Json], most: int) -> str:
@@ -100,6 +130,28 @@ def _compiled(text: str) -> Template:
         TemplateError: it does not work.
     """
     tree = _parsed(text)
+    found = _attempted(text, lambda: template_check.faults(tree, NAMES))
+    if found:
+        raise TemplateError(_told(text, found))
+    return _attempted(text, lambda: _prepared(tree))
+
+
+_RESULT: Final = "result"
+"""The variable of a compiled expression."""
+
+
+@functools.lru_cache(maxsize=MOST_TEMPLATES)
+def _expression(text: str) -> Template | None:
+    """Compile the expression that a template consists of; None where it is more, or none."""
+    tree = _parsed(text.strip())
+    match tree.body:
+        case [nodes.Output(nodes=[nodes.Expr() as expression])] if not isinstance(
+            expression, nodes.TemplateData
+        ):
+            result = nodes.Name(_RESULT, "store", lineno=expression.lineno)
+            tree.body = [nodes.Assign(result, expression, lineno=expression.lineno)]
+        case _:
+            return None
     found = _attempted(text, lambda: template_check.faults(tree, NAMES))
     if found:
         raise TemplateError(_told(text, found))

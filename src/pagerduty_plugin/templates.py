@@ -13,7 +13,7 @@ from typing import Final
 from hostspec import Json
 from pagerduty_plugin.template_names import NAMES, STEADY_NAMES, TemplateError, names_of
 
-__all__ = ["NAMES", "STEADY_NAMES", "TemplateError", "fault", "names_of", "render"]
+__all__ = ["NAMES", "STEADY_NAMES", "TemplateError", "evaluate", "fault", "names_of", "render"]
 
 MISSING: Final = "it is a template, which needs: pip install 'pagerduty-plugin[templates]'"
 """Why no template works where Jinja2 is not installed."""
@@ -37,6 +37,30 @@ def fault(text: str, names: frozenset[str] = NAMES) -> str | None:
     except ImportError:
         return MISSING
     return template_sandbox.fault(text, names)
+
+
+def evaluate(text: str, values: Mapping[str, Json], most: int) -> Json:
+    """Evaluate a template that consists of one expression, and keep the type of its value.
+
+    Args:
+        text: a template, or a plain text.
+        values: what `names_of` gave.
+        most: characters of the value as JSON.
+
+    Returns:
+        a number, a truth value, a list or a mapping; None where the value is a text or null, or
+        the text is no such template: `render` it.
+
+    Raises:
+        TemplateError: the expression fails, or its value is not within the bounds.
+    """
+    if not _DELIMITER.search(text):
+        return None
+    try:
+        from pagerduty_plugin import template_sandbox  # noqa: PLC0415 -- Jinja2 is an extra
+    except ImportError:
+        raise TemplateError(MISSING) from None
+    return template_sandbox.evaluate(text, values, most)
 
 
 def render(text: str, values: Mapping[str, Json], most: int) -> str:

@@ -48,6 +48,7 @@ from pagerduty_plugin.settings import (
     PAGE,
     PROVIDER,
     RULE_AND_ALERT_KEY,
+    SEVERITIES,
     InstallationSettings,
     ServiceSettings,
     TriggerSettings,
@@ -70,6 +71,15 @@ class _Told:
     message: Mapping[str, Json]
     repairs: tuple[Repair, ...]
     notes: tuple[str, ...]
+
+
+@attrs.frozen
+class _Grade:
+    """The severity that a rule sets, before extensions are asked, and how it came about."""
+
+    severity: Severity
+    repairs: tuple[Repair, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Trigger(Action[TriggerSettings, InstallationSettings]):
@@ -118,9 +128,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             return ()
         rules = (rule,) if rule else ()
         reached = addressing.reach(settings.services, installation.settings)
-        severity = (
-            alert.severity if settings.severity == DEFAULT_SEVERITY else Severity(settings.severity)
-        )
+        graded = _grade(alert, settings, installation, tuple(reached.services.values()), rule)
         decided = decide(
             self._hooks,
             Question(
@@ -130,7 +138,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
                 rule=rule,
                 services=tuple(service.name for service in installation.settings.services),
             ),
-            Decision(severity=severity, services=tuple(reached.services.values())),
+            Decision(severity=graded.severity, services=tuple(reached.services.values())),
         )
         if decided.suppression:
             return (decided.suppression,)
@@ -159,8 +167,8 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
                     severity=Severity(event.SEVERITIES[decided.severity]),
                     message=told.message,
                     rules=rules,
-                    repairs=(*alert.repairs, *told.repairs),
-                    notes=(*reached.notes, *decided.notes, *told.notes),
+                    repairs=(*alert.repairs, *graded.repairs, *told.repairs),
+                    notes=(*reached.notes, *graded.notes, *decided.notes, *told.notes),
                     follow_ups=follow_ups,
                 )
             )
@@ -330,6 +338,24 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
 
 def _handle(key: str, installation: Installation[InstallationSettings]) -> Handle:
     return {"key": key, "url": installation.settings.events_url}
+
+
+def _grade(
+    alert: Alert,
+    settings: TriggerSettings,
+    installation: Installation[InstallationSettings],
+    services: tuple[str, ...],
+    rule: str,
+) -> _Grade:
+    """Return the severity of a rule: the alert's, a fixed one, or that of a template."""
+    if settings.severity in SEVERITIES:
+        return _Grade(Severity(settings.severity))
+    if settings.severity == DEFAULT_SEVERITY or alert.status is not Status.FIRING:
+        return _Grade(alert.severity)
+    # one for all services, for extensions are asked once
+    speaker = Speaker(alert, rule=rule, service=", ".join(services), installation=installation.name)
+    severity, repairs = speaker.severity(settings.severity)
+    return _Grade(severity, repairs, tuple(speaker.notes))
 
 
 def _tell(  # noqa: PLR0913, PLR0917 -- what there is to say, and of whom

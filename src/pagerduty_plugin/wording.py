@@ -8,8 +8,9 @@ from typing import Final
 
 import attrs
 
-from hostspec import Alert, FrozenDict, Image, Json, Link
+from hostspec import Alert, FrozenDict, Image, Json, Link, Repair, Severity, normalise
 from hostspec.normalise import clean_text
+from hostspec.reading import Reader
 from pagerduty_plugin import templates
 from pagerduty_plugin.settings import (
     ChangeSettings,
@@ -31,6 +32,7 @@ class Wording:
 
     Attributes:
         summary: in place of the alert's.
+        source: in place of the alert's.
         component: in place of the alert's.
         group: in place of the alert's.
         class_: in place of the alert's.
@@ -42,6 +44,7 @@ class Wording:
     """
 
     summary: str = ""
+    source: str = ""
     component: str = ""
     group: str = ""
     class_: str = ""
@@ -64,6 +67,7 @@ class Speaker:
         """Say the texts of a trigger."""
         return Wording(
             summary=self._say("summary", settings.summary),
+            source=self._say("source", settings.source),
             component=self._say("component", settings.component),
             group=self._say("group", settings.group),
             class_=self._say("class", settings.class_),
@@ -78,9 +82,18 @@ class Speaker:
         """Say the texts of a change event."""
         return Wording(
             summary=self._say("summary", settings.summary),
+            source=self._say("source", settings.source),
             details=self._details(settings.details),
             links=tuple(self._links(settings.links)),
         )
+
+    def severity(self, template: str) -> tuple[Severity, tuple[Repair, ...]]:
+        """Render a severity; the alert's own where it comes to nothing."""
+        rendered = self._say("severity", template)
+        if not rendered:
+            return self._alert.severity, ()
+        reader = Reader()
+        return reader.severity(rendered), reader.repairs
 
     def dedup_key(self, template: str) -> str:
         """Say what makes one incident; empty where it comes to nothing."""
@@ -117,12 +130,40 @@ class Speaker:
             self.notes.append(f"{field}: comes to nothing; {instead}")
         return said
 
-    def _details(self, details: Mapping[str, str]) -> Mapping[str, Json]:
-        said = {
-            clean_text(name): self._say(f"details.{name}", text, _LEFT_OUT)
-            for name, text in details.items()
+    def _details(self, details: Mapping[str, Json]) -> Mapping[str, Json]:
+        return FrozenDict(self._table("details", details))
+
+    def _table(self, field: str, table: Mapping[str, Json]) -> dict[str, Json]:
+        values = {
+            clean_text(name): self._detail(f"{field}.{name}", value)
+            for name, value in table.items()
         }
-        return FrozenDict({name: text for name, text in said.items() if text})
+        return {name: value for name, value in values.items() if value != ""}
+
+    def _detail(self, field: str, value: Json) -> Json:
+        """Render the texts of a value; empty where nothing can be said."""
+        match value:
+            case str():
+                return self._value(field, value)
+            case Mapping():
+                return self._table(field, value)
+            case tuple():
+                values = [self._detail(f"{field}[{at}]", each) for at, each in enumerate(value)]
+                return [each for each in values if each != ""]
+        return value
+
+    def _value(self, field: str, text: str) -> Json:
+        """Render a text; one that is a single expression keeps the type of its value."""
+        try:
+            value = templates.evaluate(text, self._values, LONGEST_TEXT)
+        except templates.TemplateError as error:
+            self.notes.append(f"{field}: {error}; {_LEFT_OUT}")
+            return ""
+        if value is None:
+            return self._say(field, text, _LEFT_OUT)
+        normalised, repairs = normalise(value, field)
+        self.notes += [f"{repair.field}: {repair.reason}" for repair in repairs]
+        return normalised
 
     def _links(self, links: Sequence[LinkSettings]) -> Iterator[Link]:
         for index, link in enumerate(links):

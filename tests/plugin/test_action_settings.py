@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from typing import Any
 
@@ -16,6 +17,7 @@ from hostspec import (
     Operation,
     OutcomeKind,
     Place,
+    Repair,
     Secret,
     SettingsError,
     Suppression,
@@ -95,6 +97,83 @@ def test_every_setting_stands_on_the_wire_byte_for_byte(desk: Desk) -> None:
         b'"images":[{"src":"https://g.example/1.png"},'
         b'{"src":"https://i.example","href":"https://h.example","alt":"firing"}]}'
     )
+
+
+def test_details_keep_their_types_and_may_be_nested(desk: Desk) -> None:
+    """Also of a template that is one expression; the texts within are templates, too."""
+    alert = Alert("k", "Down", labels={"count": "3"}, details={"hosts": ["a", "b"], "used": 0.5})
+    desk.tell(
+        alert,
+        details={
+            "number": 7,
+            "share": 0.25,
+            "on": False,
+            "list": [1, "two", "{{ labels.count }}", "{{ labels.no }}"],
+            "deep": {"host": "{{ details.hosts[0] }}", "count": " {{ labels.count | int }}\n"},
+            "count": "{{ labels.count | int }}",
+            "many": "{{ details.used > 0.4 }}",
+            "hosts2": "{{ details.hosts }}",
+            "pair": "{{ [details.used, labels.no] }}",
+            "text": "{{ labels.count }}",
+            "mixed": "{{ labels.count | int }} times",
+            "missing": "{{ labels.no }}",
+            "huge": "{{ 1e308 * 10 }}",
+        },
+    )
+    details = desk.payload["custom_details"]
+    assert {name: value for name, value in details.items() if name not in alert.details} == {
+        "labels": {"count": "3"},
+        "number": 7,
+        "share": 0.25,
+        "on": False,
+        "list": [1, "two", "3"],
+        "deep": {"host": "a", "count": 3},
+        "count": 3,
+        "many": True,
+        "hosts2": ["a", "b"],
+        "pair": [0.5, None],
+        "text": "3",
+        "mixed": "3 times",
+        "huge": "Infinity",
+    }
+    assert type(details["count"]) is int
+
+
+def test_a_value_that_is_too_large_is_left_out_and_told(desk: Desk) -> None:
+    alert = Alert("k", "Down", source="s", details={"log": ["x" * 60_000] * 2})
+    delivery = desk.tell(alert, details={"copy": "{{ details.log }}", "why": "{{ [1 / 0] }}"})
+    assert set(desk.payload["custom_details"]) == {"log"}
+    assert delivery.notes == (
+        "details.copy: makes a value of more than 65,536 characters; left out",
+        "details.why: fails with ZeroDivisionError; left out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "severity", "repair"),
+    [
+        ("critical", "critical", None),
+        ("CRITICAL", "critical", None),
+        ("debug", "info", None),
+        ("moon", "error", Repair("severity", '"moon" is unknown; taken as error')),
+        ("", "warning", None),
+    ],
+)
+def test_a_severity_may_be_a_template(
+    desk: Desk, page: str, severity: str, repair: Repair | None
+) -> None:
+    alert = Alert("k", "Down", source="s", severity="warning", labels={"page": page})
+    delivery = desk.tell(alert, severity="{{ labels.page }}", source="{{ labels.page }}-1")
+    assert desk.payload["severity"] == severity
+    assert desk.payload["source"] == f"{page}-1"
+    assert delivery.repairs == ((repair,) if repair else ())
+    nothing = ("severity: comes to nothing; the alert's stands in its place",)
+    assert delivery.notes == (() if page else nothing)
+
+
+def test_a_severity_of_a_template_is_for_the_trigger_alone(desk: Desk) -> None:
+    alert = Alert("k", "Fine", status="resolved", severity="info")
+    assert desk.tell(alert, severity="{{ 1 / 0 }}").notes == ()
 
 
 def test_settings_that_are_blank_leave_the_alerts_own(desk: Desk) -> None:
@@ -380,7 +459,23 @@ def test_an_incident_keeps_what_it_may_be_told_later(desk: Desk) -> None:
         ({"links": [{"text": "a"}]}, ["links[0].href: missing; it is required"]),
         ({"links": [{"href": " "}]}, ["links[0].href: is blank"]),
         ({"images": [{"src": ""}]}, ["images[0].src: is blank"]),
-        ({"details": {"a": 1}}, ["details.a: must be text, not the number 1"]),
+        (
+            {"details": {"a": None, "b": dt.date(2026, 1, 1), "c": {"d": [float("nan")]}}},
+            [
+                "details.a: must be text, a number, true or false, a list or a table, not null",
+                "details.b: must be text, a number, true or false, a list or a table, not a date",
+                "details.c.d[0]: must be a finite number",
+            ],
+        ),
+        (
+            {"details": {"a": {"b": ["{{ x }}", "{{ key }}"]}}},
+            ["details.a: b[0]: "],
+        ),
+        (
+            {"severity": "moon"},
+            ["severity: 'moon' is unknown; known are default, "],
+        ),
+        ({"severity": "{{ moon }}"}, ["severity: 'moon' is unknown; known are class, "]),
         ({"details": {" ": "x"}}, ["details: has an entry without a name"]),
         ({"class_": "x"}, ["class_: unknown (did you mean 'class'?)"]),
         (

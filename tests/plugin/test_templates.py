@@ -22,6 +22,7 @@ from pagerduty_plugin.templates import (
     NAMES,
     STEADY_NAMES,
     TemplateError,
+    evaluate,
     fault,
     names_of,
     render,
@@ -869,21 +870,22 @@ def test_without_jinja2_a_template_says_what_to_install() -> None:
     program = """
 import json, sys
 sys.modules["jinja2"] = None
-from pagerduty_plugin.templates import TemplateError, fault, render
+from pagerduty_plugin.templates import TemplateError, evaluate, fault, render
 told = [fault("plain {x}"), render("plain {x}", {}, 99)]
 for text in ("{{ key }}", "{% if key %}", "{# key #}"):
     told.append(fault(text))
-    try:
-        render(text, {}, 99)
-    except TemplateError as error:
-        told.append(str(error))
+    for run in (render, evaluate):
+        try:
+            run(text, {}, 99)
+        except TemplateError as error:
+            told.append(str(error))
 print(json.dumps(told))
 """
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, check=True, text=True
     )
     missing = "it is a template, which needs: pip install 'pagerduty-plugin[templates]'"
-    assert json.loads(ran.stdout) == [None, "plain {x}", *[missing] * 6]
+    assert json.loads(ran.stdout) == [None, "plain {x}", *[missing] * 9]
 
 
 def test_plain_texts_import_no_jinja2() -> None:
@@ -895,3 +897,8 @@ assert "jinja2" not in sys.modules
 assert fault("{{ key }}") is None and render("{{ key }}", {"key": "k"}, 9) == "k"
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_single_expression_is_read_as_a_whole_before_it_is_evaluated() -> None:
+    with pytest.raises(TemplateError, match="'moon' is unknown"):
+        evaluate("{{ moon }}", {}, 10)

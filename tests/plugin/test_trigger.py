@@ -578,7 +578,13 @@ def test_faults_are_told_all_at_once(changes: dict[str, Any], faults: list[str])
         ({"services": []}, "services: has 0 entries; needs at least 1"),
         (
             {"services": ["a"], "severity": "fatal"},
-            "severity: 'fatal' is unknown; known are default, critical, error, warning, info",
+            "severity: 'fatal' is unknown; known are default, critical, error, warning, info, "
+            "or a template",
+        ),
+        (
+            {"services": ["a"], "severity": "0123456789abcdef"},
+            "severity: this is unknown; known are default, critical, error, warning, info, "
+            "or a template",
         ),
     ],
 )
@@ -605,7 +611,7 @@ def test_faults_of_an_action_are_told(given: dict[str, Any], fault: str) -> None
         (
             TriggerSettings,
             {"services": ["a"], "severity": "default"},
-            [{}, {"services": "a"}, {"services": ["a"], "severity": "fatal"}],
+            [{}, {"services": "a"}, {"services": ["a"], "severity": 3}],
         ),
     ],
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from hostspec.normalise import Json
 from hostspec.secret import Secret
 from hostspec.settings import SettingInfo, describe, key_of, to_json
 
@@ -96,6 +97,7 @@ _TYPE_SCHEMAS: Final[Mapping[Any, Mapping[str, Any]]] = {
     str: {"type": "string"},
     Secret: {"type": "string", "pattern": r"\S", "format": "password", "writeOnly": True},
     type(None): {"type": "null"},
+    Json: {"type": ["string", "number", "boolean", "array", "object"]},
 }
 
 

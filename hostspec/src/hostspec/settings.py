@@ -3,8 +3,8 @@
 A settings class is a frozen, keyword-only attrs class whose fields are made by `setting`.
 Their types may be ``bool``, ``int``, ``float``, ``str``, an enum of texts, `Secret`, another
 settings class, ``tuple[T, ...]``, ``Mapping[str, T]``, ``T | tuple[T, ...]`` (one, or a list of
-them), and ``T | None``. A class may check what concerns several of its fields in a method
-``faults(self) -> Iterable[Fault]``.
+them), ``T | None``, and `Json` for any value but null. A class may check several of its fields
+together in a method ``faults(self) -> Iterable[Fault]``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from hostspec.faults import Fault, FaultsError
+from hostspec.normalise import FrozenDict, Json
 from hostspec.secret import REFERENCE_FORMS, LiteralSecretError, Secret
 
 T = TypeVar("T")
@@ -248,6 +249,33 @@ def _structure_secret(value: Any, _: Any) -> Secret:
 @_converter.register_unstructure_hook
 def _unstructure_secret(secret: Secret) -> Secret:
     return secret  # `to_json` writes it
+
+
+def _is_json(kind: Any) -> bool:
+    return kind is Json
+
+
+@_converter.register_structure_hook_factory(_is_json)
+def _json_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    del kind
+
+    def hook(value: Any, asked: Any) -> Json:
+        match value:
+            case Mapping():
+                table: Any = types.GenericAlias(dict, (str, asked))
+                return FrozenDict(converter.structure(value, table))
+            case list() | tuple():
+                listed: Any = types.GenericAlias(tuple, (asked, ...))
+                return tuple(converter.structure(value, listed))
+            case float():
+                return converter.structure(value, float)
+        what = "text, a number, true or false, a list or a table"
+        if not isinstance(value, (bool, int, str)):
+            message = f"must be {what}, not {_told(value)}"
+            raise ValueError(message)  # noqa: TRY004 -- a fault of the settings, like the others
+        return value
+
+    return hook
 
 
 def _is_tuple(kind: Any) -> bool:
