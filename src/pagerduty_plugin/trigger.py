@@ -42,6 +42,7 @@ from pagerduty_plugin.keys import fingerprint, readable_fingerprint
 from pagerduty_plugin.reply import is_key_unknown
 from pagerduty_plugin.settings import (
     ALERT_KEY,
+    BASE_URLS,
     CHANGE_EVENT,
     DEFAULT_SEVERITY,
     DROP,
@@ -189,9 +190,15 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
     def can_follow_up(
         self, incident: Incident, installation: Installation[InstallationSettings]
     ) -> bool:
-        """Say whether the key that opened an incident is held; a key that is not there may be."""
+        """Say whether the key that opened an incident is held; a key that is not there may be.
+
+        The address is one of PagerDuty's, or the account's: who can change the stored incident
+        must not get the key sent to an address of their own.
+        """
         service = installation.settings.service(incident.place.destination)
         if service is None:
+            return False
+        if incident.handle and not _is_own(incident.handle, installation):
             return False
         held = [readable_fingerprint(key) for key in service.keys]
         return not incident.handle or None in held or incident.handle.get("key") in held
@@ -237,6 +244,11 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         if reason:
             return posting.misconfigured(service.name, reason)
         handle = context.handle or _handle(fingerprint(routing_key), installation)
+        if not _is_own(handle, installation):
+            reason = (
+                f"opened the incident at {handle.get('url')}, which is not its address any more"
+            )
+            return posting.misconfigured(service.name, reason)
         body = event.body(
             delivery.operation,
             delivery.place.correlation_key,
@@ -356,6 +368,11 @@ def _grade(
     speaker = Speaker(alert, rule=rule, service=", ".join(services), installation=installation.name)
     severity, repairs = speaker.severity(settings.severity)
     return _Grade(severity, repairs, tuple(speaker.notes))
+
+
+def _is_own(handle: Handle, installation: Installation[InstallationSettings]) -> bool:
+    """Check that the address of a handle is one of PagerDuty's regions, or the account's."""
+    return handle.get("url") in (installation.settings.events_url, *BASE_URLS.values())
 
 
 def _tell(  # noqa: PLR0913, PLR0917 -- what there is to say, and of whom

@@ -100,7 +100,11 @@ def test_what_is_stranded_is_told(world: World) -> None:
     world.drain()
 
     assert told(world)[1:] == [
-        ("undelivered", "resolve", "what opened the incident is not held any more")
+        (
+            "undelivered",
+            "resolve",
+            "the key or address that opened the incident is not configured any more",
+        )
     ]
 
 

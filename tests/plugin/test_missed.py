@@ -174,13 +174,13 @@ def test_anything_else_is_refused() -> None:
 
 
 OLD, NEW = KEYS["checkout"], KEYS["platform"]
-OPENED = {"key": fingerprint(OLD), "url": "https://events.example"}
+OPENED = {"key": fingerprint(OLD), "url": "https://events.pagerduty.com"}
 
 
-def can_follow_up(keys: Any, handle: Any, *, service: str = "checkout") -> bool:
+def can_follow_up(keys: Any, handle: Any, *, service: str = "checkout", **settings: str) -> bool:
     """Ask of an incident at a service that holds some keys."""
     at = PagerDuty().installation(
-        "acme", {"services": [{"name": "checkout", "integration_key": keys}]}
+        "acme", {"services": [{"name": "checkout", "integration_key": keys}], **settings}
     )
     place = Place("pagerduty.trigger", "acme", service, "k")
     incident = Incident(place, IncidentState.TRIGGERED, Severity.CRITICAL, handle)
@@ -200,6 +200,24 @@ def test_what_a_key_opened_is_given_up_when_it_is_not_held(keys: Any) -> None:
 @pytest.mark.parametrize("keys", ["env:PD_NOT_SET", [NEW, "env:PD_NOT_SET"]])
 def test_a_key_that_cannot_be_read_now_may_be_the_one(keys: Any) -> None:
     assert can_follow_up(keys, OPENED)
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "own"),
+    [
+        ("https://events.eu.pagerduty.com", {}, True),
+        ("https://events.pagerduty.com", {"base_url": "https://gateway.example"}, True),
+        ("https://gateway.example", {"base_url": "https://gateway.example/"}, True),
+        ("https://gateway.example", {"base_url": "https://other.example"}, False),
+        ("http://127.0.0.1:6666", {}, False),
+        (None, {}, False),
+    ],
+)
+def test_no_incident_is_followed_up_at_an_address_of_somebody_else(
+    url: str | None, settings: dict[str, str], *, own: bool
+) -> None:
+    """Whoever can write the database could name an address, and get the key."""
+    assert can_follow_up(OLD, OPENED | {"url": url}, **settings) == own
 
 
 @pytest.mark.parametrize("handle", [None, {}])

@@ -38,7 +38,7 @@ from pagerduty_plugin import plugin
 from pagerduty_plugin.client import Client
 from pagerduty_plugin.extensions import Unextended
 from pagerduty_plugin.installation import PagerDuty
-from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
+from pagerduty_plugin.settings import BASE_URLS, InstallationSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty, Gate, late
 from pagerduty_plugin.trigger import Trigger
 
@@ -235,8 +235,11 @@ def test_a_rotated_key_never_follows_up_what_another_opened(
     assert send(installation, handle=handle).handle == handle
 
 
-def test_follow_ups_go_where_the_incident_was_opened(fake: FakePagerDuty) -> None:
+def test_follow_ups_go_where_the_incident_was_opened(
+    fake: FakePagerDuty, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever region or base URL the installation names by now."""
+    monkeypatch.setitem(BASE_URLS, "us", fake.url)
     handle = send(connect(fake.url)).handle
     with FakePagerDuty(services=KEYS) as elsewhere:
         moved = connect(elsewhere.url)
@@ -248,6 +251,18 @@ def test_follow_ups_go_where_the_incident_was_opened(fake: FakePagerDuty) -> Non
         )
         preview = Trigger().preview(delivery, moved, SendContext(handle=handle))
         assert preview.target == f"POST {fake.url}/v2/enqueue"
+
+
+def test_no_key_goes_to_an_address_that_a_stored_incident_names(fake: FakePagerDuty) -> None:
+    handle = send(connect(fake.url)).handle
+    assert handle
+    with FakePagerDuty(services=KEYS) as stranger:
+        outcome = send(connect(fake.url), handle={**handle, "url": stranger.url})
+        assert (outcome.kind, stranger.requests) == (OutcomeKind.MISCONFIGURED, ())
+        assert outcome.reason == (
+            "service 'checkout' opened the incident at "
+            f"{stranger.url}, which is not its address any more"
+        )
 
 
 @pytest.mark.parametrize("base", ["{}/", "{}//", "{}"])

@@ -16,13 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stored import CANARY, Account
 
-from hostspec import Installation, LiteralSecretError, Secret, structure
+from hostspec import Installation, LiteralSecretError, Secret, SecretUnavailableError, structure
 from hostspec.settings import secrets
 from hostspec.store import tables
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
 from hostspec.store.installations import Installations, StoredInstallation
 from hostspec.store.sealing import Sealed, new_key
+from hostspec.store.tables import installations as table
 
 
 def structured(stored: StoredInstallation) -> Account:
@@ -141,8 +142,73 @@ def test_what_is_not_changed_keeps_its_seal(
 ) -> None:
     added = installations.add(acme)
     monkeypatch.delenv("STORE_KEY")
-    replaced = installations.replace(added, Installation("paging", "new", structured(added)))
+    replaced = installations.replace(added, Installation("paging", "acme", structured(added)))
     assert replaced.settings == added.settings
+
+
+def test_a_change_seals_for_the_new_name_and_settings(
+    installations: Installations, acme: Installation[Account]
+) -> None:
+    added = installations.add(acme)
+    settings = attrs.evolve(structured(added), region="eu", keys=())
+    installations.replace(added, Installation("paging", "new", settings))
+    (replaced,) = installations.all()
+    assert revealed(replaced) == {"token": CANARY, "headers.$sealed": CANARY}
+
+
+def write(database: Database, **values: object) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.update(table).where(table.c.name == "acme").values(values))
+
+
+def swap(settings: Any) -> None:
+    settings["token"], settings["headers"]["$$sealed"] = (
+        settings["headers"]["$$sealed"],
+        settings["token"],
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        swap,
+        lambda settings: settings.update(region="eu"),
+        lambda settings: settings["labels"].update(address="http://127.0.0.1:6666"),
+        lambda settings: settings["keys"].pop(0),
+    ],
+)
+def test_what_another_program_changed_reveals_no_secret(
+    change: Callable[[Any], object],
+    database: Database,
+    installations: Installations,
+    acme: Installation[Account],
+) -> None:
+    installations.add(acme)
+    with database.read() as connection:
+        settings = json.loads(connection.execute(sa.select(table.c.settings)).scalar_one())
+    change(settings)
+    write(database, settings=json.dumps(settings))
+
+    (stored,) = installations.all()
+    account = structured(stored)
+    assert account.token
+    for secret in (account.token, account.headers["$sealed"]):
+        with pytest.raises(SecretUnavailableError, match="another program changed"):
+            secret.reveal()
+    with pytest.raises(StoreError, match="another program changed"):
+        installations.reseal()
+    with pytest.raises(StoreError, match="another program changed"):
+        installations.replace(stored, named("acme", token=account.token))
+
+
+def test_a_seal_is_of_no_use_to_another_installation(
+    database: Database, installations: Installations
+) -> None:
+    installations.add(named("acme", token=CANARY))
+    for names in ({"provider": "other"}, {"provider": "paging", "name": "another"}):
+        write(database, **names)
+        with pytest.raises(SecretUnavailableError, match="another program changed"):
+            revealed(installations.all()[0])
 
 
 def test_what_was_changed_meanwhile_is_not_changed_again(installations: Installations) -> None:

@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from stored import CANARY, Account
 
-from hostspec import Secret, structure
+from hostspec import Secret, SecretUnavailableError, structure
 from hostspec.settings import secrets
 from hostspec.store import database as module
 from hostspec.store.database import VERSION_TABLE, Database
@@ -108,8 +108,13 @@ def test_a_filled_database_of_every_version_is_still_read(
     monkeypatch.setenv("STORE_KEY", KEY)
     kept = Installations(open_database(), Secret("env:STORE_KEY"))
 
+    before, _ = kept.all()
+    with pytest.raises(SecretUnavailableError, match=r"older version.*run `alerthost reseal`"):
+        before.settings["token"].reveal()
+    assert kept.reseal() == 3
+
     first, second = kept.all()
-    assert [(each.name, each.version) for each in (first, second)] == [("acme", 2), ("ümlaut", 1)]
+    assert [(each.name, each.version) for each in (first, second)] == [("acme", 3), ("ümlaut", 2)]
     account = structure(Account, first.settings)
     assert {path: secret.reveal() for path, secret in secrets(account) if path != "keys[0]"} == {
         "token": CANARY,
@@ -118,7 +123,6 @@ def test_a_filled_database_of_every_version_is_still_read(
     }
     assert account.keys[0] == Secret("env:PD_KEY")
     assert second.created_at.isoformat() == "2026-11-23T09:00:00.000001+00:00"
-    assert kept.reseal() == 3
 
 
 def test_of_every_version_a_database_is_kept() -> None:

@@ -17,21 +17,23 @@ from hostspec.settings import to_json
 from hostspec.store.errors import StoreError
 from hostspec.store.sealing import Sealed, check_key, new_key, reseal, seal
 
+CONTEXT = "acme's token"
+
 
 def test_what_is_sealed_is_revealed_with_the_key(key: Secret) -> None:
-    sealed = seal(Secret(CANARY), key)
+    sealed = seal(Secret(CANARY), key, CONTEXT)
     assert sealed.reveal() == CANARY
     assert CANARY not in sealed.token
 
 
 def test_any_text_is_sealed(key: Secret) -> None:
-    assert seal(Secret("ключ \0 \U0001f511"), key).reveal() == "ключ \0 \U0001f511"
+    assert seal(Secret("ключ \0 \U0001f511"), key, CONTEXT).reveal() == "ключ \0 \U0001f511"
 
 
 def test_the_key_is_read_at_each_use(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(new_key() + "\n")
-    sealed = seal(Secret(CANARY), Secret(f"file:{file}"))
+    sealed = seal(Secret(CANARY), Secret(f"file:{file}"), CONTEXT)
     file.unlink()
     with pytest.raises(
         SecretUnavailableError,
@@ -41,7 +43,7 @@ def test_the_key_is_read_at_each_use(tmp_path: Path) -> None:
 
 
 def test_making_and_showing_needs_no_key() -> None:
-    sealed = Sealed("gAAAA", None)
+    sealed = Sealed("gAAAA", None, CONTEXT)
     assert sealed.reference is None
     assert sealed.masked() == "********"
     assert repr(sealed) == str(sealed) == "Secret('********')"
@@ -49,7 +51,7 @@ def test_making_and_showing_needs_no_key() -> None:
 
 
 def test_without_a_key_it_is_told(key: Secret) -> None:
-    sealed = Sealed(seal(Secret(CANARY), key).token, None)
+    sealed = Sealed(seal(Secret(CANARY), key, CONTEXT).token, None, CONTEXT)
     with pytest.raises(
         SecretUnavailableError,
         match=r"^it is sealed, and there is no key: give as \[store\] key the one that sealed it$",
@@ -58,7 +60,7 @@ def test_without_a_key_it_is_told(key: Secret) -> None:
 
 
 def test_another_key_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
-    sealed = seal(Secret(CANARY), key)
+    sealed = seal(Secret(CANARY), key, CONTEXT)
     monkeypatch.setenv("STORE_KEY", new_key())
     with pytest.raises(
         SecretUnavailableError,
@@ -70,7 +72,7 @@ def test_another_key_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("token", ["", "gAAAA", "no token", "ключ"])
 def test_a_damaged_token_is_told(token: str, key: Secret) -> None:
     with pytest.raises(SecretUnavailableError, match=r"or is damaged$"):
-        Sealed(token, key).reveal()
+        Sealed(token, key, CONTEXT).reveal()
 
 
 @pytest.mark.parametrize("text", ["short", CANARY, "ключ" * 11, "A" * 44, "A" * 45])
@@ -80,7 +82,7 @@ def test_what_is_no_key_is_told_without_it(text: str, monkeypatch: pytest.Monkey
         SecretUnavailableError,
         match=r"^the key in env:STORE_KEY is none; `alerthost new-key` makes one$",
     ) as raised:
-        Sealed("gAAAA", Secret("env:STORE_KEY")).reveal()
+        Sealed("gAAAA", Secret("env:STORE_KEY"), CONTEXT).reveal()
     assert text not in "".join(traceback.format_exception(raised.value))
 
 
@@ -89,7 +91,7 @@ def test_of_several_keys_the_one_that_is_none_is_told(monkeypatch: pytest.Monkey
     with pytest.raises(
         SecretUnavailableError, match=r"^the key 2 of 2 in env:STORE_KEY is none; `alerthost "
     ):
-        Sealed("gAAAA", Secret("env:STORE_KEY")).reveal()
+        Sealed("gAAAA", Secret("env:STORE_KEY"), CONTEXT).reveal()
 
 
 def test_commas_alone_are_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +99,7 @@ def test_commas_alone_are_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         SecretUnavailableError, match=r"^the key in env:STORE_KEY is none; `alerthost new-key` "
     ):
-        Sealed("gAAAA", Secret("env:STORE_KEY")).reveal()
+        Sealed("gAAAA", Secret("env:STORE_KEY"), CONTEXT).reveal()
 
 
 @pytest.mark.parametrize("joint", [" ", "\n", ",", ", ", "\r\n"])
@@ -106,33 +108,33 @@ def test_the_newest_key_seals_and_older_ones_still_unseal(
 ) -> None:
     old, new, key = new_key(), new_key(), Secret("env:STORE_KEY")
     monkeypatch.setenv("STORE_KEY", old)
-    sealed = seal(Secret(CANARY), key)
+    sealed = seal(Secret(CANARY), key, CONTEXT)
     monkeypatch.setenv("STORE_KEY", f"{new}{joint}{old}")
 
     assert sealed.reveal() == CANARY
-    assert Fernet(new).decrypt(seal(Secret("later"), key).token) == b"later"
-    assert Fernet(new).decrypt(reseal(sealed, key).token) == CANARY.encode()
+    assert Fernet(new).decrypt(seal(Secret("later"), key, CONTEXT).token).endswith(b"\nlater")
+    assert Fernet(new).decrypt(reseal(sealed, key).token).endswith(f"\n{CANARY}".encode())
 
 
 def test_what_is_sealed_with_this_key_already_stays_as_it_is_and_needs_no_key() -> None:
     for key in (None, Secret("env:NOT_THERE")):
-        sealed = Sealed("gAAAA", key)
-        assert seal(sealed, key) is sealed
+        sealed = Sealed("gAAAA", key, CONTEXT)
+        assert seal(sealed, key, CONTEXT) is sealed
 
 
 def test_what_another_key_sealed_is_sealed_anew(
     key: Secret, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sealed = seal(Secret(CANARY), key)
+    sealed = seal(Secret(CANARY), key, CONTEXT)
     monkeypatch.setenv("OTHER_KEY", new_key())
-    anew = seal(sealed, Secret("env:OTHER_KEY"))
+    anew = seal(sealed, Secret("env:OTHER_KEY"), CONTEXT)
     monkeypatch.delenv("STORE_KEY")
     assert anew.reveal() == CANARY
 
 
 def test_without_a_key_nothing_is_sealed_and_how_to_get_one_is_told() -> None:
     with pytest.raises(StoreError) as raised:
-        seal(Secret(CANARY), None)
+        seal(Secret(CANARY), None, CONTEXT)
     assert str(raised.value) == (
         "a secret is not stored in plain text: give it by reference, or make a key with "
         "`alerthost new-key`, keep it in the environment, a file or the keyring, and give its "
@@ -146,7 +148,7 @@ def test_a_key_that_cannot_be_read_seals_nothing() -> None:
         match=r"^a secret cannot be sealed: the store's key cannot be read: the environment "
         r"variable NOT_THERE is not set$",
     ):
-        seal(Secret(CANARY), Secret("env:NOT_THERE"))
+        seal(Secret(CANARY), Secret("env:NOT_THERE"), CONTEXT)
 
 
 def test_a_key_given_as_itself_is_refused() -> None:
@@ -160,7 +162,7 @@ def test_a_key_given_as_itself_is_refused() -> None:
 
 
 def test_without_the_extra_it_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
-    sealed = seal(Secret(CANARY), key)
+    sealed = seal(Secret(CANARY), key, CONTEXT)
     monkeypatch.setitem(sys.modules, "cryptography.fernet", None)
     needs = r"sealing needs the package cryptography \(pip install 'hostspec\[store\]'\)$"
     with pytest.raises(SecretUnavailableError, match=f"^{needs}"):
@@ -168,7 +170,7 @@ def test_without_the_extra_it_is_told(key: Secret, monkeypatch: pytest.MonkeyPat
     with pytest.raises(StoreError, match=f"^{needs}"):
         new_key()
     with pytest.raises(StoreError, match=f"^a secret cannot be sealed: {needs}"):
-        seal(Secret(CANARY), key)
+        seal(Secret(CANARY), key, CONTEXT)
 
 
 def test_every_new_key_is_another() -> None:
@@ -176,24 +178,51 @@ def test_every_new_key_is_another() -> None:
 
 
 def test_equal_is_the_same_token_with_the_same_key(key: Secret) -> None:
-    sealed = seal(Secret(CANARY), key)
-    same = Sealed(sealed.token, Secret("env:STORE_KEY"))
+    sealed = seal(Secret(CANARY), key, CONTEXT)
+    same = Sealed(sealed.token, Secret("env:STORE_KEY"), CONTEXT)
     assert sealed == same
     assert hash(sealed) == hash(same)
-    assert sealed != seal(Secret(CANARY), key)
-    assert sealed != Sealed(sealed.token, None)
+    assert sealed != seal(Secret(CANARY), key, CONTEXT)
+    assert sealed != Sealed(sealed.token, None, CONTEXT)
     assert sealed != Secret(sealed.token)
     assert Secret(sealed.token) != sealed
     assert sealed != Secret(CANARY)
 
 
 def test_it_is_not_pickled_nor_written_as_plain_json(key: Secret) -> None:
-    sealed = seal(Secret(CANARY), key)
+    sealed = seal(Secret(CANARY), key, CONTEXT)
     for way in (pickle.dumps, to_json):
         with pytest.raises(LiteralSecretError):
             way(sealed)
 
 
 def test_copies_are_the_same_secret(key: Secret) -> None:
-    sealed = seal(Secret(CANARY), key)
+    sealed = seal(Secret(CANARY), key, CONTEXT)
     assert copy.copy(sealed) is copy.deepcopy(sealed) is sealed
+
+
+# --- what a seal is valid for ----------------------------------------------------------------
+
+
+def test_a_seal_reveals_nothing_in_another_context(key: Secret) -> None:
+    sealed = seal(Secret(CANARY), key, CONTEXT)
+    moved = Sealed(sealed.token, key, "another")
+    for use in (moved.reveal, moved.reveal_any_version):
+        with pytest.raises(
+            SecretUnavailableError,
+            match=r"^another program changed the installation in the database after the secret was "
+            r"sealed, so it is not used; correct the settings, and enter the secret again$",
+        ):
+            use()
+    with pytest.raises(StoreError, match="another program changed the installation"):
+        seal(moved, key, CONTEXT)
+    assert moved != sealed
+
+
+def test_a_seal_of_an_older_version_is_only_sealed_again(key: Secret) -> None:
+    old = Sealed(Fernet(key.reveal()).encrypt(CANARY.encode()).decode(), key, CONTEXT)
+    with pytest.raises(
+        SecretUnavailableError, match=r"older version.*, and run `alerthost reseal`$"
+    ):
+        old.reveal()
+    assert reseal(old, key).reveal() == CANARY

@@ -20,7 +20,7 @@ from hostspec.store.tables import deliveries, incidents, lanes
 
 _log = logging.getLogger("hostspec.delivery")
 
-ORPHANED: Final = "the key that opened the incident is not configured any more"
+ORPHANED: Final = "the key or address that opened the incident is not configured any more"
 """Why deliveries of an orphaned incident are not sent, for the operator."""
 
 

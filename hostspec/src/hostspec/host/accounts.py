@@ -229,7 +229,7 @@ class Accounts:
         Raises:
             StoreError: they cannot.
         """
-        seal(Secret("to see that it can be"), self.store.key)
+        seal(Secret("to see that it can be"), self.store.key, "")
 
     def changed(self, name: str, change: Change) -> Installation[Any]:
         """Give an account as a change would leave it; stores nothing.

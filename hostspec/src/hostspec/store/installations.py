@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 import attrs
 import sqlalchemy as sa
@@ -134,22 +135,23 @@ class Installations:
         check_key(old)
         count = 0
 
-        def again(secret: Secret) -> Sealed:
+        def again(sealed: Sealed, _: _Path) -> str:
             nonlocal count
             count += 1
             try:
-                return reseal(secret, self._key)
+                return reseal(sealed, self._key).token
             except StoreError:
-                if old is None or not isinstance(secret, Sealed):
+                if old is None:
                     raise
-            return reseal(Sealed(secret.token, old), self._key)
+            return reseal(Sealed(sealed.token, old, sealed.context), self._key).token
 
         if not self._database.exists:
             return count
         with self._database.begin() as connection:
             for row in connection.execute(sa.select(installations)).all():
                 stored = self._stored(row)
-                settings = json.dumps(_packed(to_json(stored.settings, write=again)))
+                packed = _packed(to_json(stored.settings, write=_by_reference))
+                settings = json.dumps(_replace_seals(packed, again))
                 # who read the old seals must not write them back
                 changes = {"settings": settings, "version": stored.version + 1}
                 connection.execute(
@@ -172,20 +174,57 @@ class Installations:
 
     def _values(self, installation: Installation[Any]) -> dict[str, Any]:
         _check_name(installation.name)
+        provider, name = installation.provider, installation.name
+        packed = _packed(to_json(installation.settings, write=_by_reference))
+        context = _Context(provider, name, packed)
+
+        def sealed(secret: Secret, path: _Path) -> str:
+            return seal(secret, self._key, context.at(path)).token
+
         return {
-            "provider": installation.provider,
-            "name": installation.name,
-            "settings": json.dumps(_packed(to_json(installation.settings, write=self._write))),
+            "provider": provider,
+            "name": name,
+            "settings": json.dumps(_replace_seals(packed, sealed)),
             "updated_at": dt.datetime.now(dt.UTC),
         }
 
-    def _write(self, secret: Secret) -> str | Sealed:
-        return secret.reference or seal(secret, self._key)
-
     def _stored(self, row: sa.Row[Any]) -> StoredInstallation:
         values = dict(zip(installations.c.keys(), row, strict=True))
-        values["settings"] = _unpacked(json.loads(values["settings"]), self._key)
+        packed = json.loads(values["settings"])
+        context = _Context(values["provider"], values["name"], packed)
+
+        def sealed(token: str, path: _Path) -> Sealed:
+            return Sealed(token, self._key, context.at(path))
+
+        values["settings"] = _unpacked(_replace_seals(packed, sealed))
         return StoredInstallation(**values)
+
+
+_Path: TypeAlias = tuple[str | int, ...]
+
+
+class _Context:
+    """What the seals of an installation are valid for: its name, provider and other settings.
+
+    Whoever can write the database could otherwise have a secret sent to an address of their own,
+    or to another account.
+    """
+
+    def __init__(self, provider: str, name: str, packed: Any) -> None:
+        rest = _replace_seals(packed, lambda *_: None)
+        self._rest = _digest([provider, name, rest])
+
+    def at(self, path: _Path) -> str:
+        """Return the context of the secret at a path."""
+        return _digest([self._rest, *path])
+
+
+def _digest(parts: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _by_reference(secret: Secret) -> str | Secret:
+    return secret.reference or secret
 
 
 def _check_name(name: str) -> None:
@@ -206,10 +245,10 @@ def _expect_one(result: sa.CursorResult[Any], stored: StoredInstallation) -> Non
 
 
 def _packed(raw: Any) -> Any:
-    """Write seals as JSON; a name that begins like their mark gets one more $, to be told apart."""
+    """Mark secrets for JSON; other names that begin with $ get one more."""
     match raw:
-        case Sealed():
-            return {_SEALED: raw.token}
+        case Secret():
+            return {_SEALED: raw}
         case dict():
             return {
                 f"${name}" if name.startswith("$") else name: _packed(item)
@@ -220,13 +259,25 @@ def _packed(raw: Any) -> Any:
     return raw
 
 
-def _unpacked(packed: Any, key: Secret | None) -> Any:
+def _unpacked(packed: Any) -> Any:
     """Undo `_packed`."""
     match packed:
         case dict() if _SEALED in packed:
-            return Sealed(packed[_SEALED], key)
+            return packed[_SEALED]
         case dict():
-            return {name.removeprefix("$"): _unpacked(item, key) for name, item in packed.items()}
+            return {name.removeprefix("$"): _unpacked(item) for name, item in packed.items()}
         case list():
-            return [_unpacked(item, key) for item in packed]
+            return [_unpacked(item) for item in packed]
+    return packed
+
+
+def _replace_seals(packed: Any, new: Callable[[Any, _Path], object], path: _Path = ()) -> Any:
+    """Put something else in the place of each secret that `_packed` marked."""
+    match packed:
+        case dict() if _SEALED in packed:
+            return {_SEALED: new(packed[_SEALED], path)}
+        case dict():
+            return {name: _replace_seals(item, new, (*path, name)) for name, item in packed.items()}
+        case list():
+            return [_replace_seals(item, new, (*path, index)) for index, item in enumerate(packed)]
     return packed

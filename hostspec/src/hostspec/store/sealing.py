@@ -1,7 +1,12 @@
-"""Secrets at rest: sealed with a key from outside, unsealed only where they are revealed."""
+"""Secrets at rest: sealed with a key from outside, unsealed only where they are revealed.
+
+A seal is bound to a context, which is encrypted with the secret. A token that is moved to
+another place, or whose surroundings were changed, has another context and reveals nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from hostspec.secret import REFERENCE_FORMS, LiteralSecretError, Secret, SecretUnavailableError
@@ -20,19 +25,21 @@ GET_A_KEY: Final = (
 class Sealed(Secret):
     """A secret as the store keeps it; it is unsealed at each `reveal`, and not before.
 
-    Two are equal where the same token is unsealed with the same key: sealing a secret twice
-    gives two tokens, and without the key nobody can say that they hold the same.
+    Two are equal where the same token is unsealed with the same key for the same context: sealing
+    a secret twice gives two tokens, and without the key nobody can say that they hold the same.
 
     Args:
         token: what sealing gave.
         key: where the key is; None where there is none, so that it cannot be revealed.
+        context: a digest of everything that the token is valid for.
     """
 
-    __slots__ = ("_key",)
+    __slots__ = ("_context", "_key")
 
-    def __init__(self, token: str, key: Secret | None) -> None:
+    def __init__(self, token: str, key: Secret | None, context: str) -> None:
         super().__init__(token)
         self._key = key
+        self._context = context
 
     @property
     def token(self) -> str:
@@ -45,6 +52,11 @@ class Sealed(Secret):
         return self._key
 
     @property
+    def context(self) -> str:
+        """The digest of everything that the token is valid for."""
+        return self._context
+
+    @property
     def reference(self) -> None:
         """None: it is given by no reference."""
         return
@@ -53,24 +65,58 @@ class Sealed(Secret):
         """Unseal the secret now.
 
         Raises:
-            SecretUnavailableError: there is no key, it cannot be read, is none, or is another.
+            SecretUnavailableError: there is no key, it cannot be read, is none, or is another; or
+                the secret was sealed for another context.
         """
+        context, secret = self._open()
+        if context is None:
+            message = (
+                "it was sealed by an older version, which did not bind it to its installation; "
+                "compare the settings with what was entered, and run `alerthost reseal`"
+            )
+            raise SecretUnavailableError(message)
+        if context != self._context:
+            message = (
+                "another program changed the installation in the database after the secret was "
+                "sealed, so it is not used; correct the settings, and enter the secret again"
+            )
+            raise SecretUnavailableError(message)
+        return secret
+
+    def reveal_any_version(self) -> str:
+        """Unseal the secret like `reveal`, also where an older version sealed it for no context.
+
+        Raises:
+            SecretUnavailableError: as in `reveal`.
+        """
+        context, secret = self._open()
+        return secret if context is None else self.reveal()
+
+    def _open(self) -> tuple[str | None, str]:
+        """Return the context that the secret was sealed for, None for none, and the secret."""
         fernet = _fernet(self._key)
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 -- an extra
 
         try:
-            return fernet.decrypt(self._text.encode()).decode()
+            text = fernet.decrypt(self._text.encode()).decode()
         except InvalidToken:
             message = (
                 f"it was sealed with another key than {_named(self._key)} holds now, or is damaged"
             )
             raise SecretUnavailableError(message) from None
+        if not text.startswith(_BOUND):
+            return None, text
+        context, _, secret = text.removeprefix(_BOUND).partition("\n")
+        return context, secret
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sealed) and self._text == other._text and self._key == other._key
+        return isinstance(other, Sealed) and self._parts() == other._parts()
 
     def __hash__(self) -> int:
         return hash((Sealed, self._text))
+
+    def _parts(self) -> tuple[str, Secret | None, str]:
+        return self._text, self._key, self._context
 
 
 def new_key() -> str:
@@ -97,33 +143,41 @@ def check_key(key: Secret | None) -> None:
         raise LiteralSecretError(message)
 
 
-def seal(secret: Secret, key: Secret | None) -> Sealed:
-    """Seal a secret with the newest key; what this key sealed already stays as it is.
+def seal(secret: Secret, key: Secret | None, context: str) -> Sealed:
+    """Seal a secret for a context with the newest key; a seal of this key for it stays as it is.
 
     Raises:
         StoreError: there is no key, or the secret or the key cannot be read.
     """
-    if isinstance(secret, Sealed) and secret.key == key:
+    if isinstance(secret, Sealed) and (secret.key, secret.context) == (key, context):
         return secret
-    return reseal(secret, key)
+    return _seal(secret.reveal, key, context)
 
 
-def reseal(secret: Secret, key: Secret | None) -> Sealed:
+def reseal(sealed: Sealed, key: Secret | None) -> Sealed:
     """Seal with the newest key again, whatever key it was sealed with, so that older ones can go.
 
     Raises:
         StoreError: there is no key, or the secret or the key cannot be read.
     """
+    return _seal(sealed.reveal_any_version, key, sealed.context)
+
+
+def _seal(reveal: Callable[[], str], key: Secret | None, context: str) -> Sealed:
     if key is None:
         message = f"a secret is not stored in plain text: give it by reference, or {GET_A_KEY}"
         raise StoreError(message)
     try:
-        token = _fernet(key).encrypt(secret.reveal().encode())
+        text = f"{_BOUND}{context}\n{reveal()}"
+        token = _fernet(key).encrypt(text.encode())
     except SecretUnavailableError as error:
         message = f"a secret cannot be sealed: {error}"
         raise StoreError(message) from None
-    return Sealed(token.decode(), key)
+    return Sealed(token.decode(), key, context)
 
+
+_BOUND: Final = "hostspec seal 2\n"
+"""How a sealed text begins that names its context; older versions sealed the secret alone."""
 
 _NEEDS: Final = "sealing needs the package cryptography (pip install 'hostspec[store]')"
 
