@@ -132,3 +132,24 @@ def test_a_host_that_nothing_refers_to_is_forgotten() -> None:
     gc.collect()
 
     assert [part() for part in parts] == [None] * 3
+
+
+def test_an_object_of_one_process_says_so_in_another() -> None:
+    @forking.of_its_process
+    class Thing:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def greet(self, word: str) -> str:
+            """Greet."""
+            return f"{word}, {self.name}"
+
+    thing = Thing("engine")
+    assert thing.greet(word="Hello") == "Hello, engine"
+    assert Thing.greet.__doc__ == "Greet."
+
+    thing._process = 1  # type: ignore[attr-defined]
+
+    message = r"this Thing belongs to the process that made it \(1\); after a fork, make a new"
+    with pytest.raises(RuntimeError, match=message):
+        thing.greet("Hello")

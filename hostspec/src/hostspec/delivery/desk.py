@@ -19,6 +19,7 @@ from hostspec.delivery.verdict import DeliveryState, LaneState
 from hostspec.delivery.writer import Writer
 from hostspec.incident import Delivery, Incident, Operation, Place
 from hostspec.kernel.calling import told
+from hostspec.kernel.forking import of_its_process
 from hostspec.kernel.plugins import Plugins
 from hostspec.outcome import OutcomeKind
 from hostspec.parts import Identity, Status
@@ -165,6 +166,7 @@ class Backlog:
     oldest: float | None
 
 
+@of_its_process
 class Desk:
     """What an operator sees and does; it needs no engine that runs.
 

@@ -37,6 +37,7 @@ from hostspec.delivery.verdict import LaneState
 from hostspec.delivery.writer import Writer
 from hostspec.kernel.attempt import Attempt, attempt, is_held
 from hostspec.kernel.calling import told
+from hostspec.kernel.forking import of_its_process
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
 from hostspec.outcome import Outcome, OutcomeKind, SendContext
@@ -71,6 +72,7 @@ Watch: TypeAlias = Callable[[Claim, Outcome, float], None]
 """Is told of an attempt: what was sent, what came of it, and when, in seconds of the epoch."""
 
 
+@of_its_process
 class Engine:
     """Accepts alerts for good, and delivers what rules make of them.
 
@@ -79,8 +81,8 @@ class Engine:
     engines may work on one database, in one process or in several: for new rules, make a new
     engine, start it, and stop the old one.
 
-    Safe to use from several threads. It is not to be used in a process that was forked after
-    it was made: make it where it works.
+    Safe to use from several threads. In a child that was forked after it was made, its methods
+    raise RuntimeError: make it, and its database, where they work.
 
     Args:
         database: where everything is kept.

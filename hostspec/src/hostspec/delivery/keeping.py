@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from hostspec.delivery import ledger, observing, sharing
 from hostspec.delivery.verdict import DeliveryState
+from hostspec.delivery.writer import log_afterwards
 from hostspec.incident import Operation
 from hostspec.store.tables import alerts, deliveries, holders, incidents, statements
 
@@ -70,7 +71,9 @@ def forget(connection: sa.Connection, before: float, now: float, most: int) -> i
         locked = {row.id for row in rows}
         rows = [row for row in connection.execute(_SILENT, silent) if row.id in locked]
     for row in rows:
-        _log.warning(
+        log_afterwards(
+            _log,
+            logging.WARNING,
             "the incident %s at %s/%s is forgotten: it never resolved, and nothing was said of it"
             " for long",
             row.correlation_key,

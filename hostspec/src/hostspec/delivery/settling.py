@@ -14,6 +14,7 @@ from hostspec.delivery import channels, ledger, lineup, observing, sharing, spen
 from hostspec.delivery.claiming import Claim, is_mine, is_urgent, look_at
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import DeliveryState, LaneState, Verdict, judge
+from hostspec.delivery.writer import log_afterwards
 from hostspec.incident import Operation
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.store.tables import deliveries, incidents, lanes
@@ -157,7 +158,9 @@ def _note_late(  # noqa: PLR0913 -- one argument for each thing that matters
         current = stored
     under = _opens_under(connection, current)
     if opened and handle is not None and under not in {None, handle}:
-        _log.error(
+        log_afterwards(
+            _log,
+            logging.ERROR,
             "the incident %s at %s/%s is stranded: it was opened late, under a key that another"
             " one is open under by now",
             current.incident.place.correlation_key,

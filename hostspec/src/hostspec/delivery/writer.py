@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import functools
+import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Generic, TypeVar, cast
 
 import sqlalchemy as sa
@@ -48,20 +52,28 @@ class Writer:
                 so it does nothing but write.
 
         Raises:
-            StoreError: the database cannot be written; nothing was kept.
+            StoreError: the database cannot be written, or a piece of work runs another one;
+                nothing was kept.
             Exception: whatever the piece raised; nothing of it was kept.
         """
-        if self._database.file is None:
-            return self._beside_others(work)
-        piece = _Piece(work)
-        with self._lock:
-            self._waiting.append(piece)
-        with self._turn:
-            if not piece.done:
-                with self._lock:
-                    batch, self._waiting = self._waiting, []
-                self._commit(batch)
-        return piece.result()
+        if _writing.get() is not None:
+            message = (
+                "called by a plugin while the engine writes on the same thread; call it from"
+                " another thread"
+            )
+            raise StoreError(message)
+        with _logging_afterwards():
+            if self._database.file is None:
+                return self._beside_others(work)
+            piece = _Piece(work)
+            with self._lock:
+                self._waiting.append(piece)
+            with self._turn:
+                if not piece.done:
+                    with self._lock:
+                        batch, self._waiting = self._waiting, []
+                    self._commit(batch)
+            return piece.result()
 
     def _beside_others(self, work: Callable[[sa.Connection], T]) -> T:
         for left in reversed(range(TRIES)):
@@ -105,6 +117,34 @@ class Writer:
         for piece in batch:
             piece.end()
         return True
+
+
+_writing: Final[contextvars.ContextVar[list[Callable[[], None]] | None]] = contextvars.ContextVar(
+    "writing", default=None
+)
+"""What this thread logs once it does not write any more; None while it does not write."""
+
+
+def log_afterwards(logger: logging.Logger, level: int, message: str, *arguments: object) -> None:
+    """Log a message of a piece of work when the writer is free: a log handler may use it."""
+    records = _writing.get()
+    say = functools.partial(logger.log, level, message, *arguments)
+    if records is None:
+        say()
+    else:
+        records.append(say)
+
+
+@contextlib.contextmanager
+def _logging_afterwards() -> Iterator[None]:
+    records: list[Callable[[], None]] = []
+    token = _writing.set(records)
+    try:
+        yield
+    finally:
+        _writing.reset(token)
+        for say in records:
+            say()
 
 
 def _is_of_the_database(error: Exception) -> bool:

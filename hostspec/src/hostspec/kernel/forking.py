@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import types
 import weakref
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+_T = TypeVar("_T")
 
 
 class Forkable(Protocol):
@@ -31,6 +36,40 @@ _resting: list[Forkable] = []
 def register(forkable: Forkable) -> None:
     """Call an object's methods around every fork, for as long as something else refers to it."""
     _known.add(forkable)
+
+
+def of_its_process(made: type[_T]) -> type[_T]:
+    """Let the public methods of a class raise RuntimeError in a child forked after the object.
+
+    It holds threads, locks and connections that work in the process that made it, and there
+    alone.
+    """
+
+    def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._process != os.getpid():
+                message = (
+                    f"this {made.__name__} belongs to the process that made it ({self._process});"
+                    f" after a fork, make a new one in the child"
+                )
+                raise RuntimeError(message)
+            return function(self, *args, **kwargs)
+
+        return method
+
+    init: Callable[..., None] = vars(made)["__init__"]
+
+    @functools.wraps(init)
+    def recording(self: Any, *args: Any, **kwargs: Any) -> None:
+        self._process = os.getpid()
+        init(self, *args, **kwargs)
+
+    for name, attribute in list(vars(made).items()):
+        if isinstance(attribute, types.FunctionType) and not name.startswith("_"):
+            setattr(made, name, checked(attribute))
+    setattr(made, "__init__", recording)  # noqa: B010 -- mypy knows no other way
+    return made
 
 
 def _before() -> None:

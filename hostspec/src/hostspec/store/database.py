@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import logging
 import os
@@ -22,6 +23,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from hostspec.kernel.forking import of_its_process
 from hostspec.store.errors import StoreError, UnstorableError
 from hostspec.store.files import Files, beside, left_frames
 from hostspec.store.tables import metadata
@@ -69,6 +71,27 @@ _WRITES: Final = "hostspec_writes"
 _alembic: Final = threading.Lock()
 
 
+_migrating: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar("migrating", default=False)
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or not _migrating.get()
+
+
+logging.getLogger("alembic.runtime.migration").addFilter(_is_not_ours)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep Alembic's progress out of the log of the program that embeds the store."""
+    token = _migrating.set(True)
+    try:
+        yield
+    finally:
+        _migrating.reset(token)
+
+
+@of_its_process
 class Database:
     """A database, opened when it is first used, and brought to this program's version then.
 
@@ -282,6 +305,7 @@ class Database:
                     _upgrade(connection)
         self._current = True
 
+    @_quietly()
     def _is_behind(self, connection: sa.Connection) -> bool:
         found = MigrationContext.configure(
             connection, opts={"version_table": VERSION_TABLE}
@@ -463,6 +487,7 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+@_quietly()
 def _upgrade(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))

@@ -1,0 +1,125 @@
+"""An engine in a program that forks, and whose log handlers call it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines import EITHER, World
+
+from hostspec import Alert
+from hostspec.delivery.writer import log_afterwards
+from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
+
+
+class Accepting(logging.Handler):
+    """A log handler that reports every warning as an alert."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.WARNING)
+        self.world = world
+        self.failed: list[Exception] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.world.engine.accept(Alert(f"log/{record.name}", record.getMessage()))
+        except StoreError as error:
+            self.failed.append(error)
+
+
+@pytest.fixture
+def accepting(world: World) -> Any:
+    handler = Accepting(world)
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+
+
+@EITHER
+def test_a_log_handler_may_accept_what_is_logged_while_planning(
+    world: World, accepting: Accepting
+) -> None:
+    def plan(alert: Alert) -> Any:
+        if alert.key == "disk":
+            logging.getLogger("rules").warning("odd")
+            raise RuntimeError
+        return []
+
+    world.page.behaviour["plan"] = plan
+    world.say("disk")
+    world.drain()
+
+    assert accepting.failed == []
+    with world.database.read() as connection:
+        keys = connection.exec_driver_sql("SELECT key FROM alerts ORDER BY key").scalars().all()
+    assert keys == ["disk", "log/hostspec.planning", "log/rules"]
+
+
+@EITHER
+def test_what_is_logged_while_the_store_is_written_comes_afterwards(
+    world: World, accepting: Accepting
+) -> None:
+    log = logging.getLogger("pieces")
+    world.drain()
+    writer = world.engine._writer
+
+    writer.run(lambda _: log_afterwards(log, logging.WARNING, "the incident %s is over", "disk"))
+    log_afterwards(log, logging.WARNING, "outside of any piece")
+
+    assert accepting.failed == []
+    assert len(world.drain()) == 1
+
+
+def test_a_plugin_that_calls_while_the_store_is_written_gets_an_error(
+    world: World, accepting: Accepting
+) -> None:
+    world.drain()
+
+    world.engine._writer.run(lambda _: logging.getLogger("plugin").warning("odd"))
+
+    assert [str(error) for error in accepting.failed] == [
+        "called by a plugin while the engine writes on the same thread; call it from another thread"
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_in_a_child_every_method_says_that_the_engine_is_its_parent_s(world: World) -> None:
+    def methods(each: object) -> list[Any]:
+        found = inspect.getmembers(each, inspect.ismethod)
+        return [method for name, method in found if not name.startswith("_")]
+
+    def says_so(method: Any) -> bool:
+        try:
+            method()
+        except RuntimeError as error:
+            return "after a fork, make a new one in the child" in str(error)
+        return False
+
+    engine = world.engine
+    every = [*methods(engine), *methods(engine.desk), *methods(engine.database)]
+    assert len(every) > 20
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if all(map(says_so, every)) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_migrations_log_nothing_of_alembic_s(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with Database("sqlite:///store.db", tmp_path) as database:
+        with database.begin():
+            pass
+    logging.getLogger("alembic.runtime.migration").info("of the program itself")
+
+    assert caplog.messages == ["of the program itself"]
