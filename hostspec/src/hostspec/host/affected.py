@@ -56,7 +56,7 @@ def source_of(labels: Mapping[str, Any], urls: Iterable[str], receiver: str) -> 
 
     Args:
         labels: of the alert.
-        urls: of the programs that reported it; the host of the first one is used where no label names the source.
+        urls: of the programs that reported it; a host is used where no label names the source.
         receiver: used where nothing else is known.
     """
     exporter = _exporter(labels)
