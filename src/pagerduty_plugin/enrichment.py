@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
-from hostspec import Image, Json, Link, Repair
+from hostspec import Image, Json, Repair
+from hostspec.normalise import Repairs
 from pagerduty_plugin import event
+from pagerduty_plugin.addresses import NOT_HTTPS, Addresses, image_member, link_to
 from pagerduty_plugin.extensions import Addition
 from pagerduty_plugin.fit import size
 
@@ -45,19 +48,24 @@ def enrich(message: Mapping[str, Json], additions: Sequence[Addition], room: int
     enriching = _Enriching(message, room)
     for addition in additions:
         enriching.add(addition)
-    return Enriched(enriching.message(), tuple(enriching.repairs), tuple(enriching.notes))
+    return Enriched(enriching.message(), enriching.repairs, tuple(enriching.notes))
 
 
 class _Enriching:
     """One event while it grows."""
 
     def __init__(self, message: Mapping[str, Any], room: int) -> None:
-        self.repairs: list[Repair] = []
+        self._repairs = Repairs()
         self.notes: list[str] = []
         self._message = message
         self._details = dict(message["payload"].get("custom_details", {}))
         self._lists = {name: list(message.get(name, ())) for name in ("links", "images")}
         self._free = room - size(message) - ROOM_FOR_CONTAINERS
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """The repairs so far."""
+        return self._repairs.told()
 
     def message(self) -> Mapping[str, Json]:
         """Give the event as it is by now."""
@@ -74,15 +82,21 @@ class _Enriching:
             self._repair(repair.field, f"{repair.reason} (from plugin {plugin})")
         added: Counter[str] = Counter()
         left_out: Counter[str] = Counter()
-        for name, value in enrich.details.items():
+        found = Repairs()
+        addresses = Addresses(found)
+        links = addresses.links(enrich.links)
+        images = [image for _, image in addresses.images(enrich.images)]
+        for repair in found.told():
+            self._repair(repair.field, f"{repair.reason} (from plugin {plugin})")
+        for name, value in itertools.chain(enrich.details.items(), addresses.unusable.items()):
             place = self._free_place(name, plugin)
             taken = self._take({place: value})
             (added if taken else left_out)["details"] += 1
             if taken:
                 self._details[place] = value
-        entries: tuple[Link | Image, ...] = (*enrich.links, *enrich.images)
-        for entry in entries:
-            name, member = self._on_the_wire(entry, plugin)
+        members = [("links", link) for link in links]
+        members += [self._on_the_wire(image, plugin) for image in images]
+        for name, member in members:
             taken = self._take(member)
             (added if taken else left_out)[name] += 1
             if taken:
@@ -109,17 +123,15 @@ class _Enriching:
             self._repair(f"details.{name}", reason)
         return place
 
-    def _on_the_wire(self, entry: Link | Image, plugin: str) -> tuple[str, dict[str, str]]:
-        if isinstance(entry, Link):
-            return "links", event.link_member(entry)
-        image = event.image_member(entry)
-        if image:
-            return "images", image
-        self._repair("images", f"{event.NOT_HTTPS} (from plugin {plugin})")
-        return "links", event.link_to(entry)
+    def _on_the_wire(self, image: Image, plugin: str) -> tuple[str, dict[str, Any]]:
+        member = image_member(image)
+        if member:
+            return "images", member
+        self._repair("images", f"{NOT_HTTPS} (from plugin {plugin})")
+        return "links", link_to(image)
 
     def _repair(self, field: str, reason: str) -> None:
-        self.repairs.append(Repair(field, reason))
+        self._repairs.add(field, reason)
 
 
 def _counted(name: str, count: int) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
 import re
 import unicodedata
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Final
 
 import attrs
@@ -26,6 +27,16 @@ from hostspec import (
     SendContext,
     Severity,
     Status,
+)
+from hostspec.normalise import Repairs
+from hostspec.text import is_blank
+from pagerduty_plugin.addresses import (
+    NOT_HTTPS,
+    Addresses,
+    image_member,
+    link_member,
+    link_to,
+    present,
 )
 from pagerduty_plugin.fit import MARK, encode, fit
 from pagerduty_plugin.wording import Wording
@@ -57,9 +68,6 @@ with the delivery, and never sent."""
 
 OVER: Final = "before PagerDuty could be told"
 """When the problem of a trigger was over that is sent all the same."""
-
-NOT_HTTPS: Final = "PagerDuty takes images over https only; became a link"
-"""The reason why an image became a link."""
 
 OPERATIONS: Final[Mapping[Status, Operation]] = {
     Status.FIRING: Operation.TRIGGER,
@@ -142,16 +150,18 @@ def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = PLAI
         key: the dedup key, which counts towards the size.
         wording: what is said beside the alert, or in place of it.
     """
-    repairs: list[Repair] = []
-    links = _links((*alert.links, *wording.links))
+    repairs = Repairs()
+    addresses = Addresses(repairs)
+    client_url = addresses.first(("client_url", wording.client_url), ("url", alert.url))
+    links = addresses.links((*alert.links, *wording.links))
     images = []
-    for index, image in enumerate((*alert.images, *wording.images)):
+    for index, image in addresses.images((*alert.images, *wording.images)):
         shown = image_member(image)
         if shown:
             images.append(shown)
         else:
             links.append(link_to(image))
-            repairs.append(Repair(f"images[{index}]", NOT_HTTPS))
+            repairs.add(f"images[{index}]", NOT_HTTPS)
     payload = {
         "summary": _summary(wording.summary or alert.summary, repairs),
         "source": wording.source or _source(alert, repairs),
@@ -160,42 +170,24 @@ def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = PLAI
         "component": wording.component or alert.component,
         "group": wording.group or alert.group,
         "class": wording.class_ or alert.class_,
-        "custom_details": _custom_details(alert, wording.details, repairs),
+        "custom_details": _custom_details(alert, wording.details, addresses.unusable, repairs),
     }
-    message = _present(
+    message = present(
         {
-            "payload": _present(payload),
+            "payload": present(payload),
             "client": wording.client,
-            "client_url": wording.client_url or alert.url,
+            "client_url": client_url,
             "links": links,
             "images": images,
         }
     )
     fitted, cuts = fit(message, room_for_message(key))
-    return Event(fitted, (*repairs, *cuts))
+    return Event(fitted, (*repairs.told(), *cuts))
 
 
 def room_for_message(key: str) -> int:
     """Bytes that a trigger's message may come to, beside what else is in the body."""
     return LARGEST_BODY - len(encode({"event_action": "trigger", "dedup_key": key})) - ROOM
-
-
-def link_member(link: Link) -> dict[str, Any]:
-    """Give a link as PagerDuty takes it."""
-    return _present({"href": link.href, "text": link.text})
-
-
-def link_to(image: Image) -> dict[str, Any]:
-    """Give a link to an image that PagerDuty would not show."""
-    return link_member(Link(image.src, image.alt))
-
-
-def image_member(image: Image) -> dict[str, Any] | None:
-    """Give an image as PagerDuty takes it; None where it is not https."""
-    scheme, separator, rest = image.src.strip().partition("://")
-    if not separator or scheme.lower() != "https":
-        return None
-    return _present({"src": f"https://{rest}", "href": image.href, "alt": image.alt})
 
 
 def build_change(alert: Alert, wording: Wording = PLAIN) -> Event:
@@ -207,31 +199,34 @@ def build_change(alert: Alert, wording: Wording = PLAIN) -> Event:
         alert: what happened.
         wording: what is said beside the alert, or in place of it.
     """
-    repairs: list[Repair] = []
-    links = _links((Link(alert.url), *alert.links, *wording.links))
-    for index, image in enumerate((*alert.images, *wording.images)):
+    repairs = Repairs()
+    addresses = Addresses(repairs)
+    url = addresses.first(("url", alert.url))
+    links = [link_member(Link(url))] if url else []
+    links += addresses.links((*alert.links, *wording.links))
+    for index, image in addresses.images((*alert.images, *wording.images)):
         links.append(link_to(image))
-        repairs.append(Repair(f"images[{index}]", "a change event has none; became a link"))
+        repairs.add(f"images[{index}]", "a change event has none; became a link")
     payload = {
         "summary": _summary(wording.summary or alert.summary, repairs),
         "source": wording.source or alert.source,
         "timestamp": _timestamp(alert.started_at) if alert.started_at else "",
-        "custom_details": _custom_details(alert, wording.details, repairs),
+        "custom_details": _custom_details(alert, wording.details, addresses.unusable, repairs),
     }
-    message = _present({"payload": _present(payload), "links": links})
+    message = present({"payload": present(payload), "links": links})
     fitted, cuts = fit(message, LARGEST_BODY - ROOM)
-    return Event(fitted, (*repairs, *cuts))
+    return Event(fitted, (*repairs.told(), *cuts))
 
 
 def missed_change(message: Mapping[str, Json]) -> Mapping[str, Json]:
     """Make a change event of a trigger's message, for a problem that nobody was told of."""
     trigger: dict[str, Any] = {"client_url": "", "links": (), "images": (), **message}
     images = [Image(image["src"], alt=image.get("alt", "")) for image in trigger["images"]]
-    url = _links((Link(trigger["client_url"]),))
-    links = (*url, *trigger["links"], *map(link_to, images))
+    url = [Link(trigger["client_url"])] if trigger["client_url"] else []
+    links = (*map(link_member, url), *trigger["links"], *map(link_to, images))
     names = ("summary", "source", "timestamp", "custom_details")
     payload = {name: value for name, value in trigger["payload"].items() if name in names}
-    fitted, _ = fit(_present({"payload": payload, "links": links}), LARGEST_BODY - ROOM)
+    fitted, _ = fit(present({"payload": payload, "links": links}), LARGEST_BODY - ROOM)
     return fitted
 
 
@@ -297,24 +292,11 @@ def _delay(context: SendContext) -> dt.timedelta:
     return context.now - context.accepted_at
 
 
-def _present(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out blank texts and empty containers: PagerDuty is sent no empty optional field."""
-    return {
-        name: value
-        for name, value in members.items()
-        if (value.strip() if isinstance(value, str) else value)
-    }
-
-
-def _links(links: Iterable[Link]) -> list[dict[str, Any]]:
-    return [link_member(link) for link in links if link.href.strip()]
-
-
-def _summary(text: str, repairs: list[Repair]) -> str:
+def _summary(text: str, repairs: Repairs) -> str:
     if len(text) <= LONGEST_SUMMARY:
         return text
     reason = f"{len(text)} characters, PagerDuty takes {LONGEST_SUMMARY}; cut"
-    repairs.append(Repair("summary", reason))
+    repairs.add("summary", reason)
     return text[: _cut(text, LONGEST_SUMMARY - 1)] + "…"
 
 
@@ -345,12 +327,12 @@ def _splits_flag(text: str, cut: int) -> bool:
     return run % 2 == 1 and "\U0001f1e6" <= text[cut] <= "\U0001f1ff"
 
 
-def _source(alert: Alert, repairs: list[Repair]) -> str:
-    if alert.source.strip():
+def _source(alert: Alert, repairs: Repairs) -> str:
+    if not is_blank(alert.source):
         return alert.source
-    source = alert.component if alert.component.strip() else "unknown"
+    source = "unknown" if is_blank(alert.component) else alert.component
     reason = f"missing or blank, PagerDuty needs one; {source!r} stands in its place"
-    repairs.append(Repair("source", reason))
+    repairs.add("source", reason)
     return source
 
 
@@ -359,23 +341,26 @@ def _timestamp(moment: dt.datetime) -> str:
 
 
 def _custom_details(
-    alert: Alert, added: Mapping[str, Json], repairs: list[Repair]
+    alert: Alert,
+    added: Mapping[str, Json],
+    unusable: Mapping[str, Json],
+    repairs: Repairs,
 ) -> dict[str, Json]:
-    """Put the labels and what is added under the details; what finds its place taken moves."""
+    """Put labels, unusable addresses and additions under the details, each at a free place."""
     taken = {*MARKS, *(["labels"] if alert.labels else [])}
     details: dict[str, Json] = {}
 
     def put(name: str, value: Json, others: Container[str]) -> None:
         place = free_place(name, "details", taken, others)
         if place != name:
-            repairs.append(Repair(f"details.{name}", f"its place is taken; moved to {place!r}"))
+            repairs.add(f"details.{name}", f"its place is taken; moved to {place!r}")
         details[place] = value
 
     for name, value in alert.details.items():
         put(name, value, alert.details if name in taken else ())
     if alert.labels:
         details["labels"] = alert.labels
-    for name, value in added.items():
+    for name, value in itertools.chain(unusable.items(), added.items()):
         put(name, value, details)
     return details
 

@@ -11,6 +11,7 @@ import attrs
 from hostspec import Alert, FrozenDict, Image, Json, Link, Repair, Severity, normalise
 from hostspec.normalise import clean_text
 from hostspec.reading import Reader
+from hostspec.text import is_blank, shorten
 from pagerduty_plugin import templates
 from pagerduty_plugin.settings import (
     ChangeSettings,
@@ -108,7 +109,7 @@ class Speaker:
         if len(said) <= LONGEST_TEXT:
             return said
         self.notes.append(f"{field}: comes to more than {LONGEST_TEXT:,} characters; cut")
-        return said[: LONGEST_TEXT - 1] + "…"
+        return shorten(said, LONGEST_TEXT - 1)
 
     def _address(self, field: str, text: str, instead: str = _LEFT_OUT) -> str:
         """Say an address, which leads nowhere when it is cut."""
@@ -119,15 +120,16 @@ class Speaker:
         return ""
 
     def _render(self, field: str, text: str, instead: str) -> str:
-        if not text.strip():
+        if is_blank(text):
             return ""
         try:
             said = clean_text(templates.render(text, self._values, LONGEST_TEXT + 1)).strip()
         except templates.TemplateError as error:
             self.notes.append(f"{field}: {error}; {instead}")
             return ""
-        if not said:
+        if is_blank(said):
             self.notes.append(f"{field}: comes to nothing; {instead}")
+            return ""
         return said
 
     def _details(self, details: Mapping[str, Json]) -> Mapping[str, Json]:

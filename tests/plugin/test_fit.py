@@ -160,8 +160,8 @@ def test_links_and_details_stay_where_only_the_rest_is_too_large(desk: Desk) -> 
         desk,
         details={"a": 1},
         links=["https://x.example"],
-        source="\x01" * 65_536,
-        component="\x01" * 65_536,
+        source="x" + "\x01" * 65_535,
+        component="x" + "\x01" * 65_535,
         group="g" * 2046,
         class_="t" * 3000,
         url="https://x.example/" + "u" * 3000,
@@ -169,21 +169,23 @@ def test_links_and_details_stay_where_only_the_rest_is_too_large(desk: Desk) -> 
     assert details_of(message) == {"a": 1}
     assert message["links"] == [{"href": "https://x.example"}]
     payload = message["payload"]
-    assert payload["source"] == "\x01" * 340 + "…"
-    assert payload["component"] == "\x01" * 340 + "…"
+    assert payload["source"] == "x" + "\x01" * 340 + "…"
+    assert payload["component"] == "x" + "\x01" * 340 + "…"
     assert payload["group"] == "g" * 2046
     assert payload["class"] == "t" * 2043 + "…"
     assert "client_url" not in message
-    assert repairs["source"] == "393,218 bytes; cut to 2,048"
+    assert repairs["source"] == "393,213 bytes; cut to 2,048"
     assert repairs["url"] == "3,020 bytes; dropped"
 
 
 def test_images_go_before_links_and_the_largest_first(desk: Desk) -> None:
-    images = [{"src": f"https://x.example/{n}", "alt": "\x01" * n} for n in (50_000, 5, 50_001)]
+    images = [
+        {"src": f"https://x.example/{n}", "alt": "x" + "\x01" * n} for n in (50_000, 5, 50_001)
+    ]
     message, repairs = sent(desk, images=images, links=["https://x.example"])
     assert message["images"] == [
-        {"src": "https://x.example/50000", "alt": "\x01" * 50_000},
-        {"src": "https://x.example/5", "alt": "\x01" * 5},
+        {"src": "https://x.example/50000", "alt": "x" + "\x01" * 50_000},
+        {"src": "https://x.example/5", "alt": "x" + "\x01" * 5},
     ]
     assert len(message["links"]) == 1
     assert repairs["images"] == "the 1 largest of 3 dropped to fit PagerDuty's limit"
@@ -192,7 +194,7 @@ def test_images_go_before_links_and_the_largest_first(desk: Desk) -> None:
 def test_links_without_end_are_dropped_until_the_event_fits(desk: Desk) -> None:
     links = [{"href": f"https://x.example/{n}/" + "x" * 6000} for n in range(100)]
     message, repairs = sent(
-        desk, links=links, images=[{"src": "https://i.example", "alt": "\x01" * 65_536}]
+        desk, links=links, images=[{"src": "https://i.example", "alt": "x" + "\x01" * 65_535}]
     )
     assert "images" not in message
     assert 80 < len(message["links"]) < 90

@@ -675,6 +675,19 @@ class TestWhatIsAdded:
         ]
         assert delivery.notes == ("2 details, 1 link came from plugin a",)
 
+    def test_its_unusable_addresses_go_to_the_details(self, fake: FakePagerDuty) -> None:
+        odd = Enrich(links=["/runbook", "https://a.example.com"], details={"links": 1})
+
+        body, delivery = body_of(
+            fake, Alert("k", source="s", severity="error"), a=plugin(enrich=lambda: odd)
+        )
+
+        assert body["links"] == [{"href": "https://a.example.com"}]
+        assert body["payload"]["custom_details"] == {"links": 1, "a.links": [{"href": "/runbook"}]}
+        reasons = [each.reason for each in delivery.repairs if each.field == "links[0].href"]
+        wrong = "is not an absolute http(s) URL with a host; moved to the details (from plugin a)"
+        assert reasons == [f"'/runbook' {wrong}"]
+
     def test_one_who_adds_nothing_that_fits_is_no_source(self, fake: FakePagerDuty) -> None:
         large = Enrich(details={"large": "y" * 600_000})
 

@@ -189,7 +189,7 @@ _UNITS: Final = (("days", 86_400), ("h", 3_600), ("min", 60))
 
 
 def _in_words(duration: dt.timedelta) -> str:
-    """Name a duration of more than a minute in the largest unit of which it has two."""
+    """Format a duration of more than a minute, in the largest unit that gives two or more."""
     seconds = duration.total_seconds()
     unit, size = next((each for each in _UNITS if seconds >= 2 * each[1]), ("s", 1))
     return f"{seconds / size:,.0f} {unit}"

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+_UNFIT: Final = re.compile(r"[\x00-\x1f\x7f]")
+_BLANK: Final = re.compile(r"\s")
 
 
 def is_loopback(host: str) -> bool:
@@ -11,3 +17,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_address(text: str) -> bool:
+    """Check that a text is an absolute http or https URL with a host, which works from anywhere."""
+    try:
+        url = urlsplit(text)
+        named = bool(url.hostname) and not _BLANK.search(url.netloc) and url.port != 0
+    except ValueError:
+        return False
+    return url.scheme in {"http", "https"} and named and not _UNFIT.search(text)

@@ -1,0 +1,105 @@
+"""Links and images as PagerDuty takes them; other addresses go to the details. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import attrs
+
+from hostspec import Image, Json, Link
+from hostspec.normalise import Repairs
+from hostspec.text import is_blank, shorten
+from hostspec.web import is_address
+
+LONGEST_QUOTE: Final = 80
+"""Characters of an address that a repair quotes."""
+
+NOT_HTTPS: Final = "PagerDuty takes images over https only; became a link"
+"""The reason why an image became a link."""
+
+
+class Addresses:
+    """Separates absolute http(s) URLs, which open from anywhere, from any other address.
+
+    That is done here and not where alerts are read: other providers may open other addresses,
+    and the templates of rules, and other plugins, add addresses too.
+
+    Args:
+        repairs: where to report addresses that cannot be opened.
+
+    Attributes:
+        unusable: these addresses, as members of the details.
+    """
+
+    def __init__(self, repairs: Repairs) -> None:
+        self.unusable: dict[str, Json] = {}
+        self._links: list[Mapping[str, Json]] = []
+        self._images: list[Mapping[str, Json]] = []
+        self._repairs = repairs
+
+    def first(self, *named: tuple[str, str]) -> str:
+        """Return the first address that can be opened, or an empty text."""
+        for name, address in named:
+            if self._opens(name, address):
+                return address.strip()
+            if not is_blank(address):
+                self.unusable[name] = address
+        return ""
+
+    def links(self, links: Iterable[Link]) -> list[dict[str, Any]]:
+        """Return the links that can be opened, as PagerDuty takes them."""
+        usable = []
+        for index, link in enumerate(links):
+            if self._opens(f"links[{index}].href", link.href):
+                usable.append(link_member(link))
+            else:
+                self._links.append(link_member(link))
+                self.unusable["links"] = self._links
+        return usable
+
+    def images(self, images: Iterable[Image]) -> Iterator[tuple[int, Image]]:
+        """Yield the images that can be loaded, with their numbers."""
+        for index, image in enumerate(images):
+            loads = self._opens(f"images[{index}].src", image.src)
+            opens = is_blank(image.href) or self._opens(f"images[{index}].href", image.href)
+            if not (loads and opens):
+                self._images.append(present(attrs.asdict(image)))
+                self.unusable["images"] = self._images
+            if loads:
+                yield index, image if opens else attrs.evolve(image, href="")
+
+    def _opens(self, field: str, address: str) -> bool:
+        opens = is_address(address.strip())
+        if not opens and not is_blank(address):
+            shown = shorten(address, LONGEST_QUOTE)
+            reason = f"{shown!r} is not an absolute http(s) URL with a host; moved to the details"
+            self._repairs.add(field, reason)
+        return opens
+
+
+def link_member(link: Link) -> dict[str, Any]:
+    """Return a link as PagerDuty takes it."""
+    return present({"href": link.href.strip(), "text": link.text})
+
+
+def link_to(image: Image) -> dict[str, Any]:
+    """Return a link to an image that PagerDuty would not show."""
+    return link_member(Link(image.src, image.alt))
+
+
+def image_member(image: Image) -> dict[str, Any] | None:
+    """Return an image as PagerDuty takes it; None where it is not https."""
+    scheme, separator, rest = image.src.strip().partition("://")
+    if not separator or scheme.lower() != "https":
+        return None
+    return present({"src": f"https://{rest}", "href": image.href, "alt": image.alt})
+
+
+def present(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out blank texts and empty containers: PagerDuty is sent no empty optional field."""
+    return {
+        name: value
+        for name, value in members.items()
+        if (not is_blank(value) if isinstance(value, str) else value)
+    }

@@ -1,0 +1,143 @@
+"""Only absolute http(s) URLs with a host are links at PagerDuty; others go to the details."""
+
+from __future__ import annotations
+
+import pytest
+
+from hostspec import Alert, Image, Link
+from hostspec.web import is_address
+from pagerduty_plugin import event
+from pagerduty_plugin.wording import Wording
+
+from .conftest import Desk
+
+UNUSABLE = [
+    "?orgId=1",
+    "/alerting/x",
+    "javascript:alert(1)",
+    "http://:9090/graph?g0.expr=up",
+    "see the wiki page 'disk'",
+    "attachment://x.png",
+    "prom:9090/graph",
+    "localhost:3000/alerting/grafana/x/view",
+    "//host.example/x",
+    "http:///x",
+    "https:/g.example/3.png",
+    "httpsx",
+    "mailto:a@b.example",
+    "http://[::1/x",
+    "http://host.example:abc/",
+    "http://host.example:0/",
+    "https://two words/x",
+    "https://host.example/\x01",
+    "http://user@/x",
+]
+USABLE = [
+    "https://ok.example/",
+    "http://prom.example:9090/graph?g0.expr=up == 0",
+    "HTTPS://OK.EXAMPLE",
+    "http://[::1]:9090/x",
+    "http://localhost/x#y",
+    "https://münchen.example/ä",
+]
+
+
+@pytest.mark.parametrize("address", UNUSABLE)
+def test_an_unusable_address_goes_to_the_details(desk: Desk, address: str) -> None:
+    alert = Alert(
+        "k", "Down", severity="info", source="s", url=address,
+        links=[{"href": address, "text": "Runbook"}, {"href": "https://ok.example/"}],
+        images=[{"src": address}, {"src": "https://g.example/1.png", "href": address}],
+    )  # fmt: skip
+    (delivery,) = desk.plan(alert)
+    assert desk.deliver(delivery).delivered
+
+    assert "client_url" not in desk.event
+    assert desk.event["links"] == [{"href": "https://ok.example/"}]
+    assert desk.event["images"] == [{"src": "https://g.example/1.png"}]
+    assert desk.payload["custom_details"] == {
+        "url": address,
+        "links": [{"href": address, "text": "Runbook"}],
+        "images": [{"src": address}, {"src": "https://g.example/1.png", "href": address}],
+    }
+    reason = f"{address!r} is not an absolute http(s) URL with a host; moved to the details"
+    fields = ("url", "links[0].href", "images[0].src", "images[1].href")
+    assert [(each.field, each.reason) for each in delivery.repairs] == [
+        (field, reason) for field in fields
+    ]
+
+
+@pytest.mark.parametrize("address", USABLE)
+def test_a_usable_address_is_sent(desk: Desk, address: str) -> None:
+    alert = Alert("k", "Down", severity="info", source="s", url=f" {address}\n", links=[address])
+    assert desk.send(alert).delivered
+    assert desk.event["client_url"] == address
+    assert desk.event["links"] == [{"href": address}]
+    assert "custom_details" not in desk.payload
+
+
+def test_an_unusable_address_never_takes_the_place_of_a_detail(desk: Desk) -> None:
+    details = {"url": "mine", "links": [1]}
+    alert = Alert(
+        "k", "Down", severity="info", source="s", details=details, url="/x", links=[{"href": "/y"}]
+    )
+    (delivery,) = desk.plan(alert)
+    assert desk.deliver(delivery).delivered
+    assert desk.payload["custom_details"] == {
+        **details,
+        "details.url": "/x",
+        "details.links": [{"href": "/y"}],
+    }
+
+
+def test_a_rule_s_unusable_page_leaves_the_alert_s_in_place(desk: Desk) -> None:
+    alert = Alert("k", "Down", severity="info", source="s", url="https://host.example/1")
+    delivery = desk.tell(alert, client_url="/alerts/{{ key }}")
+    assert desk.event["client_url"] == "https://host.example/1"
+    assert desk.payload["custom_details"] == {"client_url": "/alerts/k"}
+    assert [each.field for each in delivery.repairs] == ["client_url"]
+
+
+def test_a_rule_s_links_are_checked_too(desk: Desk) -> None:
+    alert = Alert("k", "Down", severity="info", source="s")
+    desk.tell(alert, links=[{"href": "/r/{{ key }}", "text": "Runbook"}], images=[{"src": "x.png"}])
+    assert not {"links", "images"} & desk.event.keys()
+    assert desk.payload["custom_details"] == {
+        "links": [{"href": "/r/k", "text": "Runbook"}],
+        "images": [{"src": "x.png"}],
+    }
+
+
+def test_a_change_event_links_to_usable_addresses_only() -> None:
+    alert = Alert("k", "Deployed", url="/x", links=["/y", "https://ok.example"], images=["z.png"])
+    built = event.build_change(alert, Wording(images=(Image("http://g.example/1.png"),)))
+    assert built.message["links"] == [
+        {"href": "https://ok.example"},
+        {"href": "http://g.example/1.png"},
+    ]
+    payload = built.message["payload"]
+    assert isinstance(payload, dict)
+    assert payload["custom_details"] == {
+        "url": "/x",
+        "links": [{"href": "/y"}],
+        "images": [{"src": "z.png"}],
+    }
+
+
+def test_many_unusable_addresses_are_counted(desk: Desk) -> None:
+    links = [Link(f"/{number}") for number in range(100)]
+    (delivery,) = desk.plan(Alert("k", "Down", severity="info", source="s", links=links))
+    assert len(delivery.repairs) == 11
+    assert delivery.repairs[-1].reason == "90 further repairs like these"
+    assert len(delivery.repairs[0].reason) < 200
+
+
+def test_an_address_of_any_length_is_quoted_in_part(desk: Desk) -> None:
+    (delivery,) = desk.plan(Alert("k", "Down", severity="info", source="s", url="x" * 60_000))
+    (repair,) = delivery.repairs
+    assert len(repair.reason) < 200
+
+
+@pytest.mark.parametrize("text", ["", " ", "\x00", "http://", "https://"])
+def test_blank_and_bare_texts_are_no_addresses(text: str) -> None:
+    assert not is_address(text)
