@@ -117,9 +117,8 @@ def test_migrations_log_nothing_of_alembic_s(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    with Database("sqlite:///store.db", tmp_path) as database:
-        with database.begin():
-            pass
+    with Database("sqlite:///store.db", tmp_path) as database, database.begin():
+        pass
     logging.getLogger("alembic.runtime.migration").info("of the program itself")
 
     assert caplog.messages == ["of the program itself"]
