@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import attrs
 
 from pagerduty_plugin import deadline
+from pagerduty_plugin.masking import mask, proxy_secrets
 from pagerduty_plugin.network import (
     NetworkSettingError,
     Surroundings,
@@ -40,7 +41,7 @@ MOST_READ: Final = 65_536
 """Bytes of a reply that are read."""
 
 MOST_LISTED: Final = 32_000_000
-"""Bytes of a reply of the REST API that are read; a page holds up to a hundred services."""
+"""Bytes of a page of the REST API that are read; it holds up to a hundred services."""
 
 LONGEST_WAIT: Final = 60.0
 """Seconds that a call of the REST API waits for its rate limit, which counts over as many."""
@@ -88,6 +89,7 @@ class Client:
         url: str,
         body: bytes,
         *,
+        secrets: Iterable[str] = (),
         network: NetworkSettings = _DEFAULT,
         idempotent: bool = True,
     ) -> Reply | NoReply:
@@ -98,6 +100,7 @@ class Client:
         Args:
             url: where to.
             body: the bytes.
+            secrets: the secrets in the body, to be masked in the reply.
             network: the way out, and how long it may take.
             idempotent: whether the body may be posted twice. Without it, the connection is
                 announced to close and closed after the reply: one that breaks when it is used
@@ -107,19 +110,29 @@ class Client:
             # a child that spoke on its parent's connections would mix up their events
             self._start()
         deadline.begin(network.timeout)
+        proxy = ""
+        reply: Reply | NoReply
         try:
-            return self._road(url, network).post(body, idempotent=idempotent)
+            proxy = find_proxy(url, network, self._surroundings)
+            reply = self._road(url, network, proxy).post(body, idempotent=idempotent)
         except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it is an answer
-            return attrs.evolve(_no_reply(error, network), sent=_may_be_sent(error))
+            reply = attrs.evolve(_no_reply(error, network), sent=_may_be_sent(error))
+        return _masked(reply, (*secrets, *proxy_secrets(proxy)))
 
-    def _road(self, url: str, network: NetworkSettings) -> _Road:
-        proxy = find_proxy(url, network, self._surroundings)
+    def _road(self, url: str, network: NetworkSettings, proxy: str) -> _Road:
         with self._lock:
             road = self._roads.get((url, network))
             if road is None or road.proxy != proxy:  # a secret may have been renewed
                 road = _Road(url, network, self._surroundings, proxy)
                 self._roads[url, network] = road
             return road
+
+
+def _masked(reply: Reply | NoReply, secrets: Sequence[str]) -> Reply | NoReply:
+    if isinstance(reply, NoReply):
+        return attrs.evolve(reply, reason=mask(reply.reason, secrets))
+    text, location = mask(reply.text, secrets), mask(reply.location, secrets)
+    return attrs.evolve(reply, text=text, location=location)
 
 
 class _Road:
@@ -161,6 +174,7 @@ class _Road:
                 response.status_code,
                 _text(response),
                 response.headers.get("Retry-After", ""),
+                response.headers.get("Location", ""),
             )
         finally:
             response.close()
@@ -451,6 +465,7 @@ class RestApi:
 
         deadline.begin(self._network.timeout)
         url = f"{self._base_url}{path}"
+        proxy = ""
         try:
             proxy = find_proxy(url, self._network, self._surroundings)
             request = requests.Request(
@@ -463,11 +478,18 @@ class RestApi:
                 proxies={"all": proxy} if proxy else {},
             )
             try:
+                if response.status_code < 300:  # noqa: PLR2004 -- HTTP's successes
+                    return Reply(response.status_code, _text(response, MOST_LISTED))
                 pause = response.headers.get("Retry-After") or response.headers.get(
                     "ratelimit-reset", ""
                 )
-                return Reply(response.status_code, _text(response, MOST_LISTED), pause)
+                location = response.headers.get("Location", "")
+                reply: Reply | NoReply = Reply(
+                    response.status_code, _text(response), pause, location
+                )
             finally:
                 response.close()
         except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it is an answer
-            return _no_reply(error, self._network)
+            reply = _no_reply(error, self._network)
+        token = self._headers["Authorization"].rpartition(" ")[2].rpartition("=")[2]
+        return _masked(reply, (token, *proxy_secrets(proxy)))

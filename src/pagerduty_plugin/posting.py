@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
-
-import attrs
 
 from hostspec import (
     Handle,
@@ -20,7 +17,7 @@ from hostspec import (
 from pagerduty_plugin.client import Client
 from pagerduty_plugin.fit import encode
 from pagerduty_plugin.keys import STARS, fingerprint, routing_key_fault
-from pagerduty_plugin.reply import NoReply, Reply, judge
+from pagerduty_plugin.reply import judge
 from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, ServiceSettings
 
 WINDOW: Final = 60.0
@@ -72,9 +69,10 @@ def post(  # noqa: PLR0913 -- each has a name
         now: when the attempt starts, for an answer that names a date.
         idempotent: whether a repeat comes to the same.
     """
-    reply = client.post(url, encode(body), network=network, idempotent=idempotent)
-    moment = now or dt.datetime.now(dt.UTC)
-    return judge(_without(routing_key, reply), moment, idempotent=idempotent)
+    reply = client.post(
+        url, encode(body), secrets=[routing_key], network=network, idempotent=idempotent
+    )
+    return judge(reply, now or dt.datetime.now(dt.UTC), idempotent=idempotent)
 
 
 def limits(
@@ -107,11 +105,3 @@ def misconfigured(service: str, reason: str) -> Outcome:
 def gone(destination: str) -> Outcome:
     """Say that a service is not there."""
     return misconfigured(destination, "is not in the installation any more")
-
-
-def _without(routing_key: str, reply: Reply | NoReply) -> Reply | NoReply:
-    """Take the key out of a reply that repeats it, before any of it is told or cut."""
-    if isinstance(reply, NoReply):
-        return reply
-    text = re.sub(routing_key, "********", reply.text, flags=re.IGNORECASE)
-    return attrs.evolve(reply, text=text)

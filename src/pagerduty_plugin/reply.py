@@ -10,13 +10,18 @@ import math
 import re
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 import attrs
 
 from hostspec import Outcome, OutcomeKind
+from hostspec.normalise import clean_text
 
 LONGEST_REASON: Final = 2000
 """Characters of a reply that are told; an error page of a proxy may be long."""
+
+LONGEST_TARGET: Final = 200
+"""Characters of a redirect's target that are shown."""
 
 LONGEST_PAUSE: Final = 300.0
 """Seconds of a Retry-After that are heeded. PagerDuty documents no such header, counts over the
@@ -38,11 +43,28 @@ class Reply:
         status: the code.
         text: the body, as far as it was read.
         retry_after: the header of that name; empty where there is none.
+        location: the same.
     """
 
     status: int
     text: str
     retry_after: str = ""
+    location: str = ""
+
+    @property
+    def redirect(self) -> str:
+        """The target of a redirect, without user, query and fragment, which may be secret."""
+        try:
+            parts = urlsplit(self.location)
+            host = parts.netloc.rpartition("@")[2]
+            shown = parts._replace(netloc=host, query="", fragment="").geturl()
+        except ValueError:
+            shown = ""
+        shown = " ".join(clean_text(shown).split())
+        if not shown:
+            return f"{self.status}, a redirect"
+        cut = f"{shown[:LONGEST_TARGET]}…" if len(shown) > LONGEST_TARGET else shown
+        return f"{self.status}, a redirect to {cut}"
 
 
 class Trouble(enum.Enum):
@@ -103,7 +125,7 @@ def _judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
         case status if 300 <= status < 400:  # noqa: PLR2004 -- the class of HTTP redirects
             return Outcome(
                 OutcomeKind.MISCONFIGURED,
-                f"a redirect, which PagerDuty never sends, {reason}; check region and base_url",
+                f"{reply.redirect}, which PagerDuty never sends; check region and base_url",
             )
         case 429:
             return Outcome(
@@ -136,8 +158,13 @@ def _json(text: str) -> Mapping[str, object]:
 
 
 def _words(text: str) -> str:
-    """Give PagerDuty's own words: verbatim, but on one line."""
-    words = " ".join(line for line in text.strip().splitlines() if line)
+    """Return PagerDuty's own words on one line: of JSON, its message and errors."""
+    parsed = _json(text)
+    message, errors = parsed.get("message"), parsed.get("errors")
+    faults = [each for each in errors if isinstance(each, str)] if isinstance(errors, list) else []
+    if isinstance(message, str) and message.strip():
+        text = f"{message}: {'; '.join(faults)}" if faults else message
+    words = " ".join(clean_text(text).split())
     return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}…"
 
 

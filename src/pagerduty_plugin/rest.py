@@ -172,7 +172,7 @@ def _ask(
         words = _words(parsed)
         reason = f"PagerDuty answered {reply.status}" + (f": {words}" if words else "")
         if 300 <= reply.status < 400:  # noqa: PLR2004 -- HTTP's redirects
-            reason = f"What answered is not PagerDuty: {reply.status}, a redirect"
+            reason = f"What answered is not PagerDuty: {reply.redirect}"
         raise RestError(reason, reply.status)
     if parsed is None:
         reason = f"What answered is not PagerDuty: {reply.status}, without JSON"

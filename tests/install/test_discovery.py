@@ -291,7 +291,7 @@ def test_a_missing_integration_is_created_and_pages(searcher: Searcher) -> None:
     }
     event = b'{"routing_key":"%s","event_action":"trigger","dedup_key":"k",' % made.key.encode()
     event += b'"payload":{"summary":"Down","source":"s","severity":"error"}}'
-    client.Client({}).post(f"{fake.url}/v2/enqueue", event, destination="")
+    client.Client({}).post(f"{fake.url}/v2/enqueue", event)
     assert [incident.service for incident in fake.incidents] == ["platform"]
 
 
@@ -571,12 +571,15 @@ def said(error: object, status: int = 400) -> Misbehaviour:
         (said({"message": 1, "errors": ["e", 2]}), "PagerDuty answered 400: e (asked at "),
         (said({}), "PagerDuty answered 400 (asked at "),
         (said("x " * 400), f"PagerDuty answered 400: {'x ' * 150}… (asked at "),
-        (said(f"no {TOKEN} here {key(1)}."), "PagerDuty answered 400: no … here …. (asked at "),
+        (
+            said(f"no {TOKEN} here {key(1)}."),
+            "PagerDuty answered 400: no ******** here …. (asked at ",
+        ),
         (captive_portal(), "What answered is not PagerDuty: 200, without JSON (asked at "),
         (truncated(), "What answered is not PagerDuty: 200, without JSON (asked at "),
         (
             redirecting("https://evil.example/"),
-            "What answered is not PagerDuty: 307, a redirect; check region and api_url",
+            "What answered is not PagerDuty: 307, a redirect to https://evil.example/; check ",
         ),
         (garbage(), "PagerDuty was not reached: the reply is not HTTP (asked at "),
         (reset(), "PagerDuty was not reached: no connection: "),

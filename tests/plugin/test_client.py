@@ -414,8 +414,9 @@ def test_no_reason_is_the_name_of_an_exceptions_class(
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirect_is_followed(fake: FakePagerDuty, status: int) -> None:
     with FakePagerDuty() as elsewhere:
-        fake.misbehave(redirecting(f"{elsewhere.url}/v2/enqueue", status=status))
-        assert post(Client({}), fake.url) == Reply(status, "")
+        there = f"{elsewhere.url}/v2/enqueue"
+        fake.misbehave(redirecting(there, status=status))
+        assert post(Client({}), fake.url) == Reply(status, "", location=there)
         assert elsewhere.requests == ()
 
 

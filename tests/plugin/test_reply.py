@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
+import logging
+from collections.abc import Callable
 
 import pytest
 
 from hostspec import Alert, OutcomeKind
+from pagerduty_plugin.client import Client
+from pagerduty_plugin.masking import mask
 from pagerduty_plugin.reply import NoReply, Reply, Trouble, judge
 from pagerduty_plugin.testing import (
     Answer,
@@ -21,7 +26,7 @@ from pagerduty_plugin.testing import (
 )
 
 from .conftest import Desk
-from .wire import KEYS
+from .wire import KEYS, Proxy
 
 NOW = dt.datetime(2026, 11, 23, 3, 14, tzinfo=dt.UTC)
 
@@ -164,16 +169,22 @@ def test_retry_after_is_of_no_meaning_elsewhere(status: int) -> None:
     ("text", "told"),
     [
         ("Invalid routing key", "400: Invalid routing key"),
-        ("  two  blanks,\ta tab  ", "400: two  blanks,\ta tab"),
+        ("  two  blanks,\ta tab  ", "400: two blanks, a tab"),
         ("one\ntwo\r\nthree\n\n\nfour\u2028five\n", "400: one two three four five"),
-        (invalid(TOO_LONG), "400: " + invalid(TOO_LONG)),
+        (invalid(TOO_LONG), f"400: Event object is invalid: {TOO_LONG}"),
+        (invalid("one", "two\nlines"), "400: Event object is invalid: one; two lines"),
+        ('{"message": "m", "errors": [1, "e"]}', "400: m: e"),
+        ('{"message": "m", "errors": "e"}', "400: m"),
+        ('{"message": " "}', '400: {"message": " "}'),
+        ('{"errors": ["e"]}', '400: {"errors": ["e"]}'),
+        ("[" * 60_000, "400: " + "[" * 2000 + "…"),
         ("", "400"),
         (" \r\n", "400"),
         ("x" * 2000, "400: " + "x" * 2000),
         ("x" * 2001, "400: " + "x" * 2000 + "…"),
     ],
 )
-def test_a_refusal_is_told_verbatim_on_one_line(text: str, told: str) -> None:
+def test_a_refusal_is_told_readably_on_one_line(text: str, told: str) -> None:
     assert judge(Reply(400, text), NOW).reason == told
 
 
@@ -184,16 +195,17 @@ WIRE = [
     (
         redirecting("http://127.0.0.1:1/"),
         MISCONFIGURED,
-        "a redirect, which PagerDuty never sends, 307; check region and base_url",
+        "307, a redirect to http://127.0.0.1:1/, which PagerDuty never sends; check region and "
+        "base_url",
     ),
     (refusing("Invalid routing key"), MISCONFIGURED, "400: Invalid routing key"),
-    (refusing("  Not\r\nthis  one\n"), REFUSED, "400: Not this  one"),
+    (refusing("  Not\r\nthis  one\n"), REFUSED, "400: Not this one"),
     (refusing("x" * 200_000), REFUSED, "400: " + "x" * 2000 + "…"),
     (failing(500), FAULTED, "500: Internal Server Error"),
     (failing(503, b"<h1>\xff\xfe</h1>"), FAULTED, "503: <h1>��</h1>"),
     (failing(408), UNREACHABLE, "408: Internal Server Error"),
     (failing(413), REFUSED, "413: Internal Server Error"),
-    (throttling(), THROTTLED, '429: {"status":"throttle exceeded"'),
+    (throttling(), THROTTLED, "429: Requests for this service are arriving too quickly. Please"),
 ]
 
 
@@ -225,10 +237,9 @@ def test_pagerdutys_own_words_are_the_reason(desk: Desk) -> None:
     outcome = desk.deliver(delivery)
     assert outcome.kind is REFUSED
     assert outcome.reason == (
-        '400: {"status":"invalid event","message":"Event object is invalid","errors":['
-        "\"'summary' is too long (maiximum is 1024 characters)\","
-        "\"'payload.severity' is invalid (must be one of the following: "
-        "'critical', 'warning', 'error' or 'info')\"]}"
+        "400: Event object is invalid: 'summary' is too long (maiximum is 1024 characters); "
+        "'payload.severity' is invalid (must be one of the following: "
+        "'critical', 'warning', 'error' or 'info')"
     )
 
 
@@ -239,13 +250,66 @@ def test_an_unknown_key_is_misconfigured(desk: Desk) -> None:
     assert desk.send(Alert("k", "Down"), "checkout").kind is DELIVERED
 
 
-@pytest.mark.parametrize("echo", [str, str.upper, lambda key: f"\n\n{'x' * 1980}{key}"])
-def test_a_key_that_is_repeated_in_an_answer_is_masked(desk: Desk, echo: object) -> None:
-    """Before anything is cut: half a key is too much, too."""
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://user:pw@sso.example:8443/a/b?token=1#x", " to https://sso.example:8443/a/b"),
+        ("/login?next=/v2", " to /login"),
+        (f"https://x.example/{'a' * 300}", f" to https://x.example/{'a' * 182}…"),
+        ("https://x.example/a\x1b[2Jb", " to https://x.example/a\x1b[2Jb"),
+        ("https://[bad", ""),
+        ("", ""),
+    ],
+)
+def test_the_target_of_a_redirect_is_shown_without_secrets(location: str, shown: str) -> None:
+    reason = judge(Reply(302, "<html>", location=location), NOW).reason
+    never = "which PagerDuty never sends; check region and base_url"
+    assert reason == f"302, a redirect{shown}, {never}"
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        lambda key: key,
+        lambda key: key.upper(),
+        lambda key: f"\n\n{'x' * 1980}{key}",
+        lambda key: key[:8],
+        lambda key: f"{key[:20]}...",
+        lambda key: f"key ending in {key[-9:]}",
+        lambda key: key[5:17],
+        lambda key: f"{key[:10]}{key[:10]}{key[3:30]}",
+    ],
+)
+@pytest.mark.parametrize("header", ["", "Location"])
+def test_a_key_that_is_repeated_in_an_answer_is_masked(
+    desk: Desk, echo: Callable[[str], str], header: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every part of eight characters, and before anything is cut."""
+    caplog.set_level(logging.DEBUG)
     key = KEYS["checkout"]
-    answer = Answer(400, f"no such key: {echo(key)}".encode())  # type: ignore[operator]
+    echoed = echo(key)
+    answer = Answer(400, f"no such key: {echoed}".encode())
+    if header:
+        target = "".join(echoed.split())
+        answer = Answer(302, headers=((header, f"https://x.example/{target}"),))
     desk.fake.misbehave(Misbehaviour(name="echo", answer=answer))
     outcome = desk.send(Alert("k", "Down"))
-    assert "****" in outcome.reason
-    assert key[:8].casefold() not in outcome.reason.casefold()
-    assert key not in repr(outcome)
+    assert "****" in outcome.reason or len(echoed) > 200
+    shown = (repr(outcome) + caplog.text).casefold()
+    assert not [key[at : at + 8] for at in range(25) if key[at : at + 8] in shown]
+
+
+def test_the_password_of_a_proxy_is_masked(proxy_for: Callable[..., Proxy]) -> None:
+    """In each form in which it is sent."""
+    sent = base64.b64encode(b"user:proxy/secret")
+    proxy = proxy_for(0, b"HTTP/1.1 407 no proxy/secret " + sent + b" proxy%2Fsecret\r\n\r\n")
+    url = f"http://user:proxy%2Fsecret@{proxy.address.partition('@')[2]}"
+    reply = Client({"https_proxy": url}).post(
+        "https://events.invalid", b"", secrets=[KEYS["checkout"]]
+    )
+    assert isinstance(reply, NoReply)
+    assert reply.reason == "the proxy answered 407 no ******** ******** ********"
+
+
+def test_a_short_secret_is_masked_as_a_whole() -> None:
+    assert mask("abcd abc ABCD", ["abcd", ""]) == "******** abc ********"
