@@ -168,7 +168,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
                     severity=Severity(event.SEVERITIES[decided.severity]),
                     message=told.message,
                     rules=rules,
-                    repairs=(*alert.repairs, *graded.repairs, *told.repairs),
+                    repairs=(*alert.reported_repairs, *graded.repairs, *told.repairs),
                     notes=(*reached.notes, *graded.notes, *decided.notes, *told.notes),
                     follow_ups=follow_ups,
                 )

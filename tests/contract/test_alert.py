@@ -766,3 +766,14 @@ def test_any_text_is_an_alert_or_faulty(text: str) -> None:
 def test_repairs_that_came_before_stay_first() -> None:
     before = Repair("x", "was odd")
     assert Alert("k", "", severity="info", repairs=[before]).repairs[0] == before
+
+
+@pytest.mark.parametrize("status", ["acknowledged", "resolved"])
+def test_repairs_of_fields_that_are_not_sent_are_not_reported(status: str) -> None:
+    """An acknowledge or resolve sends no more than the name of its problem."""
+    given = {"key": 5, "severity": "loud", "links": ["x"], "odd": 1, "updated_at": "2026-11-23"}
+    alert = Alert.read(given | {"status": status})
+    assert [repair.field for repair in alert.reported_repairs] == ["key", "updated_at"]
+    assert {"severity", "summary", "links[0]", "odd"} <= {repair.field for repair in alert.repairs}
+    firing = Alert.read(given)
+    assert firing.reported_repairs == firing.repairs

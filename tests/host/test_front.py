@@ -427,3 +427,8 @@ def test_a_time_ahead_of_the_host_s_clock_is_a_repair_in_the_answer(start: Start
     (accepted,) = post(start().url, alert).json["statements"]
     reason = "is 26 h ahead of this host's clock; the order of acceptance counts"
     assert accepted["repairs"] == [{"field": "updated_at", "reason": reason}]
+
+
+def test_repairs_of_fields_that_a_resolve_never_sends_are_not_in_the_answer(start: Start) -> None:
+    (accepted,) = post(start().url, {"key": "k", "status": "resolved"}).json["statements"]
+    assert accepted["repairs"] == []

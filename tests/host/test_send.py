@@ -70,7 +70,7 @@ def test_a_resolve_that_no_rule_matches_follows_what_an_earlier_run_opened(
     assert run.stdout.splitlines() == [
         "delivered      resolve      acme/checkout     db-1/disk",
         "delivered      resolve      acme/platform     db-1/disk",
-        "1 alert, 2 deliveries (2 delivered), 2 repairs",
+        "1 alert, 2 deliveries (2 delivered)",
     ]
     assert {i.state for i in workspace.fake.incidents} == {"resolved"}
 

@@ -876,3 +876,9 @@ def test_a_time_ahead_of_the_host_s_clock_counts_as_now() -> None:
     assert plan.alert.started_at <= dt.datetime.now(dt.UTC)
     assert plan.alert.updated_at is None
     assert [repair.field for repair in plan.alert.repairs][-2:] == ["started_at", "updated_at"]
+
+
+def test_a_resolve_without_a_severity_needs_no_repair() -> None:
+    host = host_of(Page(IDEMPOTENT))
+    assert "severity" in [repair.field for repair in host.plan(firing()).repairs]
+    assert host.plan(resolved()).repairs == ()

@@ -365,3 +365,11 @@ def test_other_texts_are_no_integration_key(key: str, reason: str) -> None:
     assert fault is not None
     assert fault.endswith(reason) or reason in fault
     assert not key or key not in fault
+
+
+@pytest.mark.parametrize("status", ["acknowledged", "resolved"])
+def test_a_follow_up_reports_the_repairs_of_its_own_fields_only(desk: Desk, status: str) -> None:
+    (delivery,) = desk.plan(Alert("k", status=status, links=["x"]))
+    assert delivery.repairs == ()
+    (delivery,) = desk.plan(Alert("k" * 300, status=status))
+    assert [repair.field for repair in delivery.repairs] == ["key"]

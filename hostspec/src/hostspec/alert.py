@@ -116,6 +116,18 @@ class Alert:
         """The scope and the key, which together name the problem."""
         return Identity(self.scope, self.key)
 
+    @property
+    def reported_repairs(self) -> tuple[Repair, ...]:
+        """The repairs to report: those of fields on which the alert's status depends.
+
+        A firing alert is sent whole. An acknowledge or resolve only names the problem, so that
+        a missing severity, say, concerns nobody then. An action that sends more of it adds its
+        own (see `hostspec.Delivery`).
+        """
+        if self.status is Status.FIRING:
+            return self.repairs
+        return tuple(repair for repair in self.repairs if repair.field in _NAMING)
+
     def as_of(self, now: dt.datetime) -> Alert:
         """Return the alert as a host accepts it: no time in it is ahead of the host's clock.
 
@@ -181,6 +193,9 @@ class Alert:
             raise FaultyAlertError([Fault("", reason)]) from None
         return cls.read(statement)
 
+
+_NAMING: Final = frozenset({"key", "scope", "status", "updated_at", "fingerprint"})
+"""Fields that say which problem an alert is about, and what becomes of it."""
 
 _CLOCKS_DIFFER: Final = dt.timedelta(minutes=1)
 """How far two clocks may be apart without anything being wrong; those kept by NTP differ less."""

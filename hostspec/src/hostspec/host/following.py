@@ -126,7 +126,7 @@ class Followed:
     @classmethod
     def of(cls, place: str, alert: Alert) -> Followed:
         """Make the one of an alert that is to be accepted."""
-        return cls(place, alert.key, str(alert.status), alert.repairs)
+        return cls(place, alert.key, str(alert.status), alert.reported_repairs)
 
     @classmethod
     def faulty(cls, place: str, complaints: Iterable[str]) -> Followed:

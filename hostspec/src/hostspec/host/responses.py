@@ -23,8 +23,8 @@ def accepted(
     left = MOST_SHOWN
     statements = []
     for name, alert in zip(ids, alerts, strict=True):
-        shown = alert.repairs[: max(0, left)]
-        left -= len(alert.repairs)
+        shown = alert.reported_repairs[: max(0, left)]
+        left -= len(alert.reported_repairs)
         statements.append(
             {
                 "id": name,

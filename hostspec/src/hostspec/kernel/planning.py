@@ -73,7 +73,7 @@ class Plan:
     def repairs(self) -> tuple[Repair, ...]:
         """Every repair once, though several deliveries may carry it."""
         several = (delivery.repairs for delivery in self.deliveries)
-        return tuple(dict.fromkeys(itertools.chain(self.alert.repairs, *several)))
+        return tuple(dict.fromkeys(itertools.chain(self.alert.reported_repairs, *several)))
 
 
 class Incidents(Protocol):
