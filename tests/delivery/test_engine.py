@@ -186,7 +186,7 @@ def test_a_misconfigured_lane_resumes_after_repair(world: World) -> None:
 def test_it_drains_though_much_comes_to_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner, "BATCH", 1)
+    monkeypatch.setattr(planner, "LONGEST", -1.0)
     monkeypatch.setattr(engine, "AHEAD", 2)
     for number in range(5):
         world.say(f"{number}", "resolved")

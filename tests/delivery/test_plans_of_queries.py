@@ -11,7 +11,8 @@ from hostspec.delivery import claiming, desk, inbox, keeping, ledger, takeover
 from hostspec.store.tables import deliveries, incidents
 
 HOT = {
-    "unplanned": (inbox._UNPLANNED, "ix_statements_unplanned"),
+    "unplanned": (inbox._UNPLANNED, "ix_statements_urgency"),
+    "unplanned of an alert": (inbox._OF_ALERT, "ix_statements_digest"),
     "ready lanes": (claiming._READY, "ix_lanes_due"),
     "ready healthy lanes": (claiming._HEALTHY_READY, "ix_lanes_due"),
     "any due": (claiming._ANY_DUE, "ix_lanes_due"),
@@ -27,7 +28,7 @@ HOT = {
         ),
         "uq_incidents_digest",
     ),
-    "backlog of statements": (desk._UNPLANNED, "ix_statements_unplanned"),
+    "backlog of statements": (desk._UNPLANNED, "ix_statements_"),
     "backlog of deliveries": (desk._WAITING, "ix_deliveries_state"),
     "fates": (
         desk._ENTRIES.where(deliveries.c.statement_id == "1").order_by(deliveries.c.id),

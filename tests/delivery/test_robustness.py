@@ -364,7 +364,6 @@ def test_nothing_is_sent_beside_something_in_flight_when_what_stood_between_is_d
 def test_what_was_planned_from_what_has_changed_meanwhile_is_planned_anew(
     worlds: Callable[..., World],
 ) -> None:
-    """Statements that are planned together are planned from the same incident."""
     pager = worlds(correlate=lambda _: "same")
     pager.say("one")
     pager.drain()
@@ -865,10 +864,10 @@ HOLDERS = "SELECT holder FROM deliveries WHERE holder IS NOT NULL"
 def test_a_statement_that_two_plan_at_once_is_planned_once(world: World) -> None:
     statement = world.say("disk")
     with world.database.read() as connection:
-        (found,) = inbox.unplanned(connection, 10)
+        (found,) = inbox.unplanned(connection)
     world.drain()
     with world.database.begin() as connection:
-        assert not inbox.planned(connection, found, world.clock.now, inbox.Note())
+        assert not inbox.still_unplanned(connection, [found.row])
 
     assert world.engine.desk.fates([statement])[0].settled
     assert world.states == ["delivered"]
@@ -896,10 +895,10 @@ def test_what_somebody_else_planned_meanwhile_is_not_planned_twice(world: World)
     world.say("disk", "resolved")
     made_by = world.engine._planner
     with world.database.read() as connection:
-        made = list(made_by._in_time(connection, inbox.unplanned(connection, 10)))
+        made = list(made_by._in_time(connection, inbox.unplanned(connection), world.clock.now))
     world.drain()
     with world.database.begin() as connection:
-        assert made_by._write(connection, made, world.clock.now) == 0
+        assert made_by._write(connection, made, world.clock.now) == []
 
 
 def test_planning_that_takes_long_lets_what_is_planned_go(

@@ -24,7 +24,7 @@ from hostspec.kernel.plugins import Plugins
 from hostspec.outcome import OutcomeKind
 from hostspec.parts import Identity, Status
 from hostspec.store.database import Database
-from hostspec.store.tables import channels, deliveries, incidents, statements
+from hostspec.store.tables import PENDING, channels, deliveries, incidents, statements
 from hostspec.values import from_json
 
 GIVEN_UP: Final = (
@@ -563,9 +563,7 @@ _WAYS: Final = (
     .where(incidents.c.active)
     .group_by(incidents.c.action, incidents.c.installation)
 )
-_UNPLANNED: Final = sa.select(sa.func.count(), sa.func.min(statements.c.accepted_at)).where(
-    inbox.UNPLANNED
-)
+_UNPLANNED: Final = sa.select(sa.func.count(), sa.func.min(statements.c.accepted_at)).where(PENDING)
 _WAITING: Final = sa.select(sa.func.count(), sa.func.min(deliveries.c.accepted_at)).where(
     ledger.WAITING
 )

@@ -428,7 +428,7 @@ class Engine:
     def _is_busy(self) -> bool:
         with self.database.read() as connection:
             waits = claiming.is_due(connection, self._clock())
-            waits = waits or bool(inbox.unplanned(connection, 1))
+            waits = waits or inbox.is_any_unplanned(connection)
         return waits or bool(self._flying)
 
     def _call(self) -> None:

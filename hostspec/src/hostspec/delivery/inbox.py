@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import reprlib
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -13,32 +14,42 @@ import sqlalchemy as sa
 
 from hostspec.alert import Alert
 from hostspec.delivery import sharing
+from hostspec.delivery.digest import digest
+from hostspec.delivery.line import HEAD_START
 from hostspec.incident import Suppression
 from hostspec.normalise import clean_text
-from hostspec.parts import Identity
-from hostspec.store.tables import statements
+from hostspec.parts import Identity, Severity
+from hostspec.store.tables import PENDING, statements
 from hostspec.values import from_json, to_json
 
 LONGEST_ID: Final = 255
 """Characters of a statement's id, at the most: PostgreSQL's indexes take no longer ones."""
 
+BATCH: Final = 200
+"""Submissions that are read at once, at the most."""
+
+BATCH_SIZE: Final = 8 * 1024 * 1024
+"""Bytes of the bodies that are read at once, at the most; a larger one is read alone."""
+
+_COLUMNS: Final = "statement_id, scope, key, body, accepted_at, digest, scope_digest, urgency, size"
+
 _ACCEPT: Final = sa.text(
-    "INSERT INTO statements (statement_id, scope, key, body, accepted_at, replays)"
-    " VALUES (:statement_id, :scope, :key, :body, :accepted_at, :replays)"
-    " ON CONFLICT (statement_id) DO NOTHING"
+    f"INSERT INTO statements ({_COLUMNS}, replays)"  # noqa: S608 -- names of columns
+    " VALUES (:statement_id, :scope, :key, :body, :accepted_at, :digest, :scope_digest, :urgency,"
+    " :size, :replays) ON CONFLICT (statement_id) DO NOTHING"
 )
 
 _ACCEPT_FREE: Final = sa.text(
-    "WITH given AS MATERIALIZED ("
+    "WITH given AS MATERIALIZED ("  # noqa: S608 -- names of columns
     " SELECT * FROM json_to_recordset(CAST(:given AS json)) AS given("
     " statement_id text, scope text, key text, body text, accepted_at double precision,"
+    " digest text, scope_digest text, urgency double precision, size bigint,"
     " every bigint, number bigint)"
     "), free AS MATERIALIZED ("
     " SELECT every, number FROM (SELECT DISTINCT every, number FROM given) AS locks"
     " WHERE pg_try_advisory_xact_lock_shared(every) AND pg_try_advisory_xact_lock(number)"
     "), written AS ("
-    " INSERT INTO statements (statement_id, scope, key, body, accepted_at)"
-    " SELECT statement_id, scope, key, body, accepted_at FROM given"
+    f" INSERT INTO statements ({_COLUMNS}) SELECT {_COLUMNS} FROM given"
     " WHERE number IN (SELECT number FROM free)"
     " ON CONFLICT (statement_id) DO NOTHING"
     ") SELECT every, number FROM free"
@@ -46,7 +57,7 @@ _ACCEPT_FREE: Final = sa.text(
 
 _body: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
-Row = dict[str, str | float | None]
+Row = dict[str, str | int | float | None]
 """A statement as it is written."""
 
 
@@ -118,16 +129,33 @@ def _is_id(name: object) -> bool:
 def rows_of(alerts: Iterable[tuple[str, Alert]], accepted_at: float) -> Sequence[Row]:
     """Make the rows of statements; outside of the transaction, for it takes its time."""
     return [
-        {
-            "statement_id": statement_id,
-            "scope": alert.scope,
-            "key": alert.key,
-            "body": _body(to_json(alert)),
-            "accepted_at": accepted_at,
-            "replays": None,
-        }
+        _row(
+            statement_id,
+            alert.identity,
+            _body(to_json(alert)),
+            accepted_at,
+            alert.severity,
+        )
         for statement_id, alert in alerts
     ]
+
+
+def _row(
+    statement_id: str, alert: Identity, body: str, accepted_at: float, severity: Severity
+) -> Row:
+    """Build the row of a submission, which goes ahead of milder ones that came earlier."""
+    return {
+        "statement_id": statement_id,
+        "scope": alert.scope,
+        "key": alert.key,
+        "body": body,
+        "accepted_at": accepted_at,
+        "digest": digest(alert),
+        "scope_digest": digest(Identity(alert.scope, "")),
+        "urgency": accepted_at - HEAD_START[severity],
+        "size": len(body.encode()),
+        "replays": None,
+    }
 
 
 def accept(connection: sa.Connection, rows: Sequence[Row]) -> None:
@@ -168,21 +196,47 @@ def identity_of(row: Row) -> Identity:
 
 def replay(connection: sa.Connection, alert: Identity, body: str, delivery: int, now: float) -> str:
     """Accept what an alert said last once more, so that a delivery of it is planned anew."""
-    row: Row = {
-        "statement_id": new_id(),
-        "scope": alert.scope,
-        "key": alert.key,
-        "body": body,
-        "accepted_at": now,
-        "replays": delivery,
-    }
+    row = _row(new_id(), alert, body, now, Severity.CRITICAL) | {"replays": delivery}
     accept(connection, [row])
     return str(row["statement_id"])
 
 
-def unplanned(connection: sa.Connection, most: int) -> tuple[Statement, ...]:
-    """Give the oldest statements that are not planned yet, in order."""
-    return tuple(_read(row) for row in connection.execute(_UNPLANNED, {"most": most}))
+def unplanned(connection: sa.Connection, most: int = BATCH) -> tuple[Statement, ...]:
+    """Return submissions that are not planned yet, in the order in which they are planned.
+
+    That is the order of acceptance while they are no more than `most`. Of more, the most urgent
+    come first, each with all earlier ones about the same alert, so that these keep their order.
+    The sizes are read first: the bodies together have no more than `BATCH_SIZE` bytes.
+    """
+    urgent = connection.execute(_UNPLANNED, {"most": most}).all()
+    if len(urgent) < most:
+        return _fitting(connection, sorted(urgent, key=lambda row: row.id))
+    last: dict[str, int] = {}
+    for row in urgent:
+        last[row.digest] = max(row.id, last.get(row.digest, 0))
+    chosen = (
+        row
+        for alert, number in last.items()
+        for row in connection.execute(_OF_ALERT, {"digest": alert, "last": number, "most": most})
+    )
+    return _fitting(connection, itertools.islice(chosen, most))
+
+
+def _fitting(connection: sa.Connection, rows: Iterable[Any]) -> tuple[Statement, ...]:
+    """Read submissions until their bodies are too large together; one is always read."""
+    numbers: list[int] = []
+    left = BATCH_SIZE
+    for row in rows:
+        left -= row.size
+        if numbers and left < 0:
+            break
+        numbers.append(row.id)
+    return _statements(connection, numbers)
+
+
+def _statements(connection: sa.Connection, numbers: Sequence[int]) -> tuple[Statement, ...]:
+    found = {row.id: _read(row) for row in connection.execute(_BODIES, {"numbers": numbers})}
+    return tuple(found[number] for number in numbers)
 
 
 def is_any_unplanned(connection: sa.Connection) -> bool:
@@ -191,23 +245,32 @@ def is_any_unplanned(connection: sa.Connection) -> bool:
 
 
 def last_firing(connection: sa.Connection, alert: Identity) -> str | None:
-    """Give what an alert said last as it was firing, of the statements that are kept."""
+    """Return the body of the newest firing submission about an alert; one is read at a time."""
     said = connection.execute(
-        sa.select(statements.c.body)
+        sa.select(statements.c.id)
         .where(statements.c.scope == alert.scope, statements.c.key == alert.key)
         .order_by(statements.c.id.desc())
     )
-    return next((row.body for row in said if json.loads(row.body)["status"] == "firing"), None)
+    for number in said.scalars().all():
+        (found,) = _statements(connection, [number])
+        if json.loads(found.body)["status"] == "firing":
+            return found.body
+    return None
 
 
-def planned(connection: sa.Connection, statement: Statement, now: float, note: Note) -> bool:
-    """Note that a statement is planned, and what is to be said of it.
+def still_unplanned(connection: sa.Connection, numbers: Sequence[int]) -> frozenset[int]:
+    """Return which submissions, given by their rows, are not planned yet."""
+    return frozenset(connection.execute(_STILL, {"numbers": numbers}).scalars())
 
-    Returns:
-        whether it was still to be planned.
-    """
-    values = {"number": statement.row, "now": now, "text": json.dumps(to_json(note))}
-    return bool(connection.execute(_PLANNED, values).rowcount)
+
+def planned(connection: sa.Connection, notes: Mapping[int, Note], now: float) -> None:
+    """Record that submissions, given by their rows, are planned, and what came of them."""
+    rows = [
+        {"number": number, "now": now, "text": json.dumps(to_json(note))}
+        for number, note in notes.items()
+    ]
+    if rows:
+        connection.execute(_PLANNED, rows)
 
 
 def read_note(text: str | None) -> Note | None:
@@ -215,13 +278,31 @@ def read_note(text: str | None) -> Note | None:
     return None if text is None else from_json(Note, json.loads(text))
 
 
-UNPLANNED: Final = statements.c.planned_at.is_(None)
 _UNPLANNED: Final = (
-    sa.select(statements).where(UNPLANNED).order_by(statements.c.id).limit(sa.bindparam("most"))
+    sa.select(statements.c.id, statements.c.digest, statements.c.size)
+    .where(PENDING)
+    .order_by(statements.c.urgency, statements.c.id)
+    .limit(sa.bindparam("most"))
+)
+_OF_ALERT: Final = (
+    sa.select(statements.c.id, statements.c.size)
+    .where(
+        PENDING,
+        statements.c.digest == sa.bindparam("digest"),
+        statements.c.id <= sa.bindparam("last"),
+    )
+    .order_by(statements.c.id)
+    .limit(sa.bindparam("most"))
+)
+_BODIES: Final = sa.select(statements).where(
+    statements.c.id.in_(sa.bindparam("numbers", expanding=True))
+)
+_STILL: Final = sa.select(statements.c.id).where(
+    PENDING, statements.c.id.in_(sa.bindparam("numbers", expanding=True))
 )
 _PLANNED: Final = (
     sa.update(statements)
-    .where(statements.c.id == sa.bindparam("number"), UNPLANNED)
+    .where(statements.c.id == sa.bindparam("number"))
     .values(planned_at=sa.bindparam("now"), note=sa.bindparam("text"))
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -294,15 +294,36 @@ def add(
     connection: sa.Connection, stored: StoredIncident, new: Waiting, statement_id: str, now: float
 ) -> int:
     """Write a delivery down that is in no line; give its row."""
-    row = _new_row(stored, new, statement_id, now) | {
+    row = _new_row(stored, new, statement_id, now) | _in_no_line(new)
+    made = connection.execute(_NEW_DELIVERY, row)
+    return int(made.inserted_primary_key[0]) if made.inserted_primary_key else 0
+
+
+def add_collapsed(
+    connection: sa.Connection,
+    stored: StoredIncident,
+    new: Sequence[tuple[Waiting, str]],
+    reason: str,
+    now: float,
+) -> Sequence[Mapping[str, Any]]:
+    """Insert collapsed deliveries, given with the ids of their submissions; return the rows."""
+    over = {"state": DeliveryState.COLLAPSED, "reason": reason, "finished_at": now}
+    rows = [
+        _new_row(stored, each, statement_id, now) | _in_no_line(each) | over
+        for each, statement_id in new
+    ]
+    connection.execute(_NEW_DELIVERY, rows)
+    return rows
+
+
+def _in_no_line(new: Waiting) -> dict[str, Any]:
+    return {
         "place_in_line": 0,
         "collapsed": new.collapsed,
         "accepted_at": new.accepted_at,
         "is_head": False,
         "urgency": 0.0,
     }
-    made = connection.execute(_NEW_DELIVERY, row)
-    return int(made.inserted_primary_key[0]) if made.inserted_primary_key else 0
 
 
 def _new_row(stored: StoredIncident, new: Waiting, statement_id: str, due: float) -> dict[str, Any]:

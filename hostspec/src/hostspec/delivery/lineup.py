@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -61,6 +61,35 @@ def enqueue(
         waiting, flying = ledger.waiting(connection, found.id)
     line = (*waiting, new)
     _write(connection, actions, found, line, statement_id=statement_id, now=now, flying=flying)
+
+
+def enqueue_repeats(
+    connection: sa.Connection,
+    actions: Actions,
+    repeats: Sequence[tuple[Waiting, str]],
+    now: float,
+) -> None:
+    """Put triggers in the line of their incident of which the last one speaks for all.
+
+    It comes to the same as to put them in one by one, for an action that collapses: each is
+    collapsed by the next.
+
+    Args:
+        connection: of the transaction.
+        actions: say what may collapse.
+        repeats: the triggers of one alert at one place, with the ids of their submissions; they
+            have the same rules and follow-ups.
+        now: the time.
+    """
+    *earlier, (last, statement_id) = repeats
+    if earlier:
+        first = ledger.incident_at(connection, last.delivery.place) or ledger.open_incident(
+            connection, last.delivery, now
+        )
+        observing.collapse_new(connection, first, earlier, ELSEWHERE, now)
+    oldest = min(each.accepted_at for each, _ in repeats)
+    speaker = attrs.evolve(last, collapsed=len(earlier), accepted_at=oldest)
+    enqueue(connection, actions, speaker, statement_id, now)
 
 
 def reduce(

@@ -10,6 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from hostspec.delivery import ledger
+from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import DeliveryState
 from hostspec.delivery.writer import Writer
 from hostspec.hookspecs import Hooks
@@ -68,6 +69,31 @@ def drop(  # noqa: PLR0913 -- one argument for each thing that is noted
     row = connection.execute(_DELIVERY, {"number": number}).one()
     ledger.finish(connection, number, state, now, reason=reason)
     note(connection, hook, ledger.receipt_of(row, reason), NOBODY)
+
+
+def collapse_new(
+    connection: sa.Connection,
+    stored: ledger.StoredIncident,
+    new: Sequence[tuple[Waiting, str]],
+    reason: str,
+    now: float,
+) -> None:
+    """Write deliveries down that others speak for from the start, and note that for observers.
+
+    Args:
+        connection: of the transaction.
+        stored: their incident.
+        new: the deliveries, with the ids of their submissions.
+        reason: why, for the operator.
+        now: the time.
+    """
+    rows = ledger.add_collapsed(connection, stored, new, reason, now)
+    ended = [
+        Receipt(str(row["uid"]), each.delivery, None, attempts=0, reason=reason)
+        for row, (each, _) in zip(rows, new, strict=True)
+    ]
+    bodies = (json.dumps(to_json(receipt)) for receipt in ended)
+    connection.execute(_NOTE, [{"hook": SPARED, "body": body, "teller": NOBODY} for body in bodies])
 
 
 _DELIVERY: Final = sa.select(deliveries).where(deliveries.c.id == sa.bindparam("number"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 import attrs
 import sqlalchemy as sa
@@ -13,23 +14,19 @@ from sqlalchemy.exc import DBAPIError
 
 from hostspec.alert import Alert
 from hostspec.delivery import inbox, ledger, lineup, sharing
-from hostspec.delivery.digest import digest
 from hostspec.delivery.line import Waiting
+from hostspec.delivery.world import Known, Look, World, remember
 from hostspec.delivery.writer import Writer
-from hostspec.incident import Incident, Place
+from hostspec.incident import Operation, Place
 from hostspec.kernel.calling import told
-from hostspec.kernel.planning import Plan, Planning
+from hostspec.kernel.planning import Incidents, Plan, Planning
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
 from hostspec.parts import Identity, Status
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError, UnstorableError
-from hostspec.store.tables import UtcTime, alerts
 
 _log = logging.getLogger("hostspec.planning")
-
-BATCH: Final = 100
-"""Statements that are planned in one transaction, at the most."""
 
 LONGEST: Final = 0.2
 """Seconds of planning after which what is planned is written down, however few they are."""
@@ -69,61 +66,79 @@ class Planner:
         with self._database.read() as connection:
             if not sharing.turn(connection, sharing.PLANNING):
                 return None
-            found = inbox.unplanned(connection, BATCH)
+            found = inbox.unplanned(connection)
             made = list(self._in_time(connection, found, now))
             # the turn lasts until this transaction ends: nobody plans the same beside it
             return self._keep(made, now) if made else 0
 
     def _keep(self, made: Sequence[_Made], now: float) -> int:
         try:
-            return self._writer.run(lambda writing: self._write(writing, made, now))
+            return len(self._writer.run(lambda writing: self._write(writing, made, now)))
         except Exception as error:
             if _is_of_the_store(error):
                 raise
             # one of them cannot be written, and costs none of the others
-            return sum(self._alone(each, now) for each in made)
+            alone = (self._alone(each, now) for each in made)
+            return sum(map(len, itertools.takewhile(len, alone)))
 
     def _in_time(
-        self, connection: sa.Connection, found: Iterable[inbox.Statement], now: float
+        self, connection: sa.Connection, found: Sequence[inbox.Statement], now: float
     ) -> Iterator[_Made]:
-        """Plan statements until it has taken so long that what is planned had better be sent."""
+        """Plan submissions until it has taken so long that what is planned had better be sent."""
         started = time.monotonic()
-        for statement in _until_one_comes_again(found):
-            yield self._planned(connection, statement, now)
+        world = World(connection)
+        world.load({statement.identity for statement in found})
+        for statement in found:
+            yield self._planned(world, statement, now)
             if time.monotonic() - started > LONGEST:
                 return
 
-    def _alone(self, made: _Made, now: float) -> bool:
+    def _alone(self, made: _Made, now: float) -> Sequence[_Made]:
         try:
-            return bool(self._writer.run(lambda writing: self._write(writing, [made], now)))
+            return self._writer.run(lambda writing: self._write(writing, [made], now))
         except Exception as error:
             if _is_of_the_store(error):
                 raise
             failed = _failed(made.statement, error)  # whatever a plugin put into a delivery
-        return bool(self._writer.run(lambda writing: self._write(writing, [failed], now)))
+        return self._writer.run(lambda writing: self._write(writing, [failed], now))
 
-    def _planned(self, connection: sa.Connection, statement: inbox.Statement, now: float) -> _Made:
-        world = _World(connection, replays=statement.replays is not None)
+    def _planned(self, world: World, statement: inbox.Statement, now: float) -> _Made:
+        replays = statement.replays is not None
+        look = Look(world, replays=replays)
         try:
             alert = statement.alert()
-            known = _known(connection, alert.identity)
-            idle = _idle(statement, alert, known, now)
+            idle = _idle(statement, alert, world.known(alert.identity), now)
             if idle:
                 return _Made(statement, None, inbox.Note(idle))
-            plan = self.make(alert, world)
+            plan = self.make(alert, look)
         except DBAPIError:
             raise
-        except Exception as error:  # noqa: BLE001 -- one statement never costs the others
+        except Exception as error:  # noqa: BLE001 -- one submission never costs the others
             return _failed(statement, error)
         if statement.replays is not None:
-            plan = _only(plan, ledger.place_of(connection, statement.replays))
+            plan = _only(plan, ledger.place_of(world.connection, statement.replays))
         for failure in plan.failures:
             _log.error("alert %s: %s", alert.key, failure)
-        return _Made(statement, plan, _noted(plan), world.seen_at, world.seen_held, world.holding)
+        world.assume(plan, replayed=replays)
+        repeats = not replays and self._may_repeat(plan)
+        return _Made(statement, plan, _noted(plan), look, repeats=repeats)
 
-    def make(self, alert: Alert, world: _World) -> Plan:
+    def _may_repeat(self, plan: Plan) -> bool:
+        """Check that a plan triggers only, through actions that collapse, whatever is open.
+
+        Such a plan is the same whichever incidents are open, and of several the last one speaks.
+        """
+        able = [self._plugins.actions[each.place.action].capabilities for each in plan.deliveries]
+        return (
+            plan.alert.status is Status.FIRING
+            and not plan.joined
+            and all(each.idempotent and each.collapse for each in able)
+            and all(each.operation is Operation.TRIGGER for each in plan.deliveries)
+        )
+
+    def make(self, alert: Alert, incidents: Incidents) -> Plan:
         """Make the plan of one alert: rules speak for what fires, incidents for all else."""
-        planning = Planning(self._plugins, world, alert)
+        planning = Planning(self._plugins, incidents, alert)
         matching: list[Rule] = []
         if alert.status is Status.FIRING:
             matching = [rule for rule in self._rules if planning.matches(rule)]
@@ -133,32 +148,47 @@ class Planner:
             planning.follow_up()
         return planning.plan(matching)
 
-    def _write(self, connection: sa.Connection, made: Sequence[_Made], now: float) -> int:
-        sharing.lock(connection, {place for each in made for place in each.places})
-        return sum(self._apply(connection, each, now) for each in made)
+    def _write(
+        self, connection: sa.Connection, made: Sequence[_Made], now: float
+    ) -> Sequence[_Made]:
+        """Write plans down, in order; return those that are written.
 
-    def _apply(self, connection: sa.Connection, made: _Made, now: float) -> bool:
-        """Write a plan down, if what it looked at is as it was; else it is planned anew."""
-        found = {place: ledger.incident_at(connection, place) for place in made.seen_at}
-        unchanged = {place: _version(each) for place, each in found.items()} == made.seen_at
-        held = {alert: _versions(ledger.held_by(connection, alert)) for alert in made.seen_held}
-        if not unchanged or held != made.seen_held:
-            return False
-        if not inbox.planned(connection, made.statement, now, made.note):
-            return False
+        Where the incidents that a plan looked at have changed, it is made anew later, and with
+        it every later one about the same alert.
+        """
+        sharing.lock(connection, {place for each in made for place in each.places})
+        pending = inbox.still_unplanned(connection, [each.statement.row for each in made])
+        left: set[Identity] = set()
+        written: list[_Made] = []
+        for run in _runs(each for each in made if each.statement.row in pending):
+            alert = run[0].statement.identity
+            if alert in left or not self._apply(connection, run, now):
+                left.add(alert)
+            else:
+                written += run
+        inbox.planned(connection, {each.statement.row: each.note for each in written}, now)
+        remember(connection, [each.said for each in written if each.said], now)
+        return written
+
+    def _apply(self, connection: sa.Connection, run: Sequence[_Made], now: float) -> bool:
+        """Write down the plans of a run, unless what they looked at has changed."""
+        actions = self._plugins.actions
+        made = run[-1]
         if made.plan is None:
             return True
+        if made.repeats:
+            for repeats in zip(*(each.waiting for each in run), strict=True):
+                lineup.enqueue_repeats(connection, actions, repeats, now)
+            return True
+        if made.look is None or made.look.is_outdated(connection):
+            return False
         alert = made.plan.alert
-        if made.statement.replays is None:
-            _remember(connection, alert, now)
         for place in made.plan.joined:
             ledger.hold(connection, _found(connection, place).id, alert.identity, now)
         for place in made.plan.released:
             self._release(connection, _found(connection, place), alert.identity, now)
-        for delivery in made.plan.deliveries:
-            new = Waiting(delivery, accepted_at=made.statement.accepted_at)
-            statement_id = made.statement.statement_id
-            lineup.enqueue(connection, self._plugins.actions, new, statement_id, now)
+        for new, statement_id in made.waiting:
+            lineup.enqueue(connection, actions, new, statement_id, now)
         return True
 
     def _release(
@@ -174,78 +204,74 @@ class Planner:
             ledger.close_incident(connection, found.id, now)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Made:
-    """A plan, and what it looked at: versions of incidents, None for none; and their places."""
+    """A plan that is to be written.
+
+    Attributes:
+        statement: the submission.
+        plan: None where nothing is done about it.
+        note: what came of it beside its deliveries.
+        look: what the plan looked at.
+        repeats: the plan is the same whatever is open, and the next one of the alert that says
+            the same speaks for it.
+    """
 
     statement: inbox.Statement
     plan: Plan | None
     note: inbox.Note
-    seen_at: Mapping[Place, tuple[int, int] | None] = attrs.field(factory=dict)
-    seen_held: Mapping[Identity, frozenset[tuple[int, int]]] = attrs.field(factory=dict)
-    holding: frozenset[Place] = frozenset()
+    look: Look | None = None
+    repeats: bool = False
 
     @property
     def places(self) -> frozenset[Place]:
         """Every place that it looked at, or changes something at."""
-        return self.holding.union(self.seen_at, self.plan.places if self.plan else ())
+        seen = self.look.places if self.look else frozenset[Place]()
+        return seen.union(self.plan.places if self.plan else ())
+
+    @property
+    def said(self) -> Alert | None:
+        """The alert, where it is news about it: a replay is none."""
+        return self.plan.alert if self.plan and self.statement.replays is None else None
+
+    @property
+    def waiting(self) -> Sequence[tuple[Waiting, str]]:
+        """The deliveries as they are put in line, with the submission's id."""
+        accepted_at, name = self.statement.accepted_at, self.statement.statement_id
+        planned = self.plan.deliveries if self.plan else ()
+        return [(Waiting(each, accepted_at=accepted_at), name) for each in planned]
+
+    def is_repeated_by(self, other: _Made) -> bool:
+        """Check that another plan of the same alert, made right after, speaks for this one."""
+        return (
+            self.repeats
+            and other.repeats
+            and self.statement.identity == other.statement.identity
+            and self._shape == other._shape
+        )
+
+    @property
+    def _shape(self) -> Sequence[object]:
+        planned = self.plan.deliveries if self.plan else ()
+        return [(each.place, each.alert, each.rules, each.follow_ups) for each in planned]
 
 
-class _World:
-    """The incidents as planning sees them; it keeps account of what was looked at."""
-
-    def __init__(self, connection: sa.Connection, *, replays: bool) -> None:
-        self._connection = connection
-        self._replays = replays
-        self.seen_at: dict[Place, tuple[int, int] | None] = {}
-        self.seen_held: dict[Identity, frozenset[tuple[int, int]]] = {}
-        self.holding: frozenset[Place] = frozenset()
-
-    def at(self, place: Place) -> Incident | None:
-        """Give the incident at a place, where somebody holds one open.
-
-        One that nobody holds is about to be resolved: what fires now opens the next one. One that
-        the provider took no trigger of is opened by what is replayed.
-        """
-        found = ledger.incident_at(self._connection, place)
-        self.seen_at[place] = _version(found)
-        if found is None or (self._replays and not found.episode.told):
-            return None
-        return found.incident if found.incident.holders else None
-
-    def held_by(self, alert: Identity) -> tuple[Incident, ...]:
-        """Give the incidents that an alert holds open."""
-        found = ledger.held_by(self._connection, alert)
-        self.seen_held[alert] = _versions(found)
-        self.holding = self.holding.union(each.incident.place for each in found)
-        return tuple(each.incident for each in found)
-
-
-def _version(found: ledger.StoredIncident | None) -> tuple[int, int] | None:
-    return (found.id, found.version) if found else None
-
-
-def _versions(found: Iterable[ledger.StoredIncident]) -> frozenset[tuple[int, int]]:
-    return frozenset((each.id, each.version) for each in found)
+def _runs(made: Iterable[_Made]) -> Iterator[list[_Made]]:
+    """Group plans that follow each other so that the last one of a group speaks for all."""
+    run: list[_Made] = []
+    for each in made:
+        if run and not run[-1].is_repeated_by(each):
+            yield run
+            run = []
+        run.append(each)
+    if run:
+        yield run
 
 
 def _found(connection: sa.Connection, place: Place) -> ledger.StoredIncident:
     found = ledger.incident_at(connection, place)
     assert found is not None  # noqa: S101 -- planning saw it, and nothing has changed since
     return found
-
-
-def _until_one_comes_again(found: Iterable[inbox.Statement]) -> Iterator[inbox.Statement]:
-    """Give statements up to the second one of an alert: it is planned from what the first left.
-
-    What came after that waits for it, for several alerts may be about one incident.
-    """
-    seen: set[Identity] = set()
-    for statement in found:
-        if statement.identity in seen:
-            return
-        seen.add(statement.identity)
-        yield statement
 
 
 def _is_of_the_store(error: Exception) -> bool:
@@ -259,12 +285,12 @@ def _failed(statement: inbox.Statement, error: Exception) -> _Made:
     return _Made(statement, None, inbox.Note(failures=(failure,)))
 
 
-def _idle(statement: inbox.Statement, alert: Alert, known: sa.Row[Any] | None, now: float) -> str:
+def _idle(statement: inbox.Statement, alert: Alert, known: Known | None, now: float) -> str:
     """Say why nothing is done about a statement; nothing, where something is."""
     if known is None:
         return ""
     if statement.replays is not None:
-        return OVER if known.status == Status.RESOLVED else ""
+        return OVER if known.status is Status.RESOLVED else ""
     moment, newest = alert.updated_at, known.updated_at
     # one that lies ahead was accepted while this host's own clock was wrong
     if moment and newest and moment < newest and newest.timestamp() <= now:
@@ -280,37 +306,6 @@ def _only(plan: Plan, place: Place | None) -> Plan:
         joined=tuple(each for each in plan.joined if each == place),
         released=(),
     )
-
-
-def _known(connection: sa.Connection, alert: Identity) -> sa.Row[Any] | None:
-    """Give what an alert said last."""
-    which = sa.select(alerts).where(alerts.c.digest == digest(alert))
-    return connection.execute(which).first()
-
-
-def _remember(connection: sa.Connection, alert: Alert, now: float) -> None:
-    """Keep what an alert said last; who acknowledges what is over begins nothing."""
-    connection.execute(
-        _REMEMBER,
-        {
-            "digest": digest(alert.identity),
-            "scope": alert.scope,
-            "key": alert.key,
-            "status": alert.status,
-            "updated_at": alert.updated_at,
-            "now": now,
-        },
-    )
-
-
-_REMEMBER: Final = sa.text(
-    "INSERT INTO alerts (digest, scope, key, status, updated_at, seen_at)"
-    " VALUES (:digest, :scope, :key, :status, :updated_at, :now)"
-    " ON CONFLICT (digest) DO UPDATE SET status ="
-    " CASE WHEN alerts.status = 'resolved' AND excluded.status = 'acknowledged'"
-    " THEN alerts.status ELSE excluded.status END,"
-    " updated_at = coalesce(excluded.updated_at, alerts.updated_at), seen_at = excluded.seen_at"
-).bindparams(sa.bindparam("updated_at", type_=UtcTime()))
 
 
 def _noted(plan: Plan) -> inbox.Note:

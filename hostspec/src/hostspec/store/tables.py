@@ -80,13 +80,46 @@ statements: Final = sa.Table(
     sa.Column("planned_at", Moment),
     sa.Column("note", sa.Text),
     sa.Column("replays", Number),
+    sa.Column("digest", Digest, nullable=False, server_default=""),
+    sa.Column("scope_digest", Digest, nullable=False, server_default=""),
+    sa.Column("urgency", Moment, nullable=False, server_default="0"),
+    sa.Column("size", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("outcome", sa.Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,  # their order is the order in which they were committed
 )
+PENDING: Final = statements.c.planned_at.is_(None)
+"""Which submissions are not planned yet; written as the indexes have it."""
+
 sa.Index(
-    "ix_statements_unplanned",
+    "ix_statements_urgency",
+    statements.c.urgency,
     statements.c.id,
-    sqlite_where=statements.c.planned_at.is_(None),
-    postgresql_where=statements.c.planned_at.is_(None),
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+sa.Index(
+    "ix_statements_digest",
+    statements.c.digest,
+    statements.c.id,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+sa.Index(
+    "ix_statements_scope_digest",
+    statements.c.scope_digest,
+    statements.c.accepted_at,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+OUTCOME: Final = statements.c.outcome != sa.literal_column("''")
+"""Which submissions came to no delivery; written as the index has it."""
+
+sa.Index(
+    "ix_statements_outcome",
+    statements.c.outcome,
+    statements.c.id,
+    sqlite_where=OUTCOME,
+    postgresql_where=OUTCOME,
 )
 sa.Index(
     "ix_statements_planned_at",
@@ -105,8 +138,18 @@ alerts: Final = sa.Table(
     sa.Column("updated_at", UtcTime),
     sa.Column("seen_at", Moment, nullable=False),
     sa.Column("digest", Digest, nullable=False, unique=True),
+    sa.Column("started_at", UtcTime),
 )
 sa.Index("ix_alerts_seen_at", alerts.c.seen_at)
+
+planners: Final = sa.Table(
+    "planners",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("statements", sa.Text, nullable=False),
+    sa.Column("alone", sa.Boolean, nullable=False),
+)
+"""Which submissions each process is planning now: what a process dies of is found by it."""
 
 lanes: Final = sa.Table(
     "lanes",

@@ -1,0 +1,246 @@
+"""The open incidents as planning sees them: those of the database, changed by earlier plans.
+
+A batch of submissions is planned before any of it is written, so that each plan has to see what
+the plans before it will change.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+
+from hostspec.alert import Alert
+from hostspec.delivery import ledger
+from hostspec.delivery.digest import digest
+from hostspec.delivery.ledger import StoredIncident
+from hostspec.delivery.verdict import Episode
+from hostspec.incident import Delivery, Incident, IncidentState, Operation, Place
+from hostspec.kernel.planning import Plan
+from hostspec.parts import Identity, Status
+from hostspec.store.tables import UtcTime, alerts
+
+
+@attrs.frozen
+class Known:
+    """The newest state of an alert.
+
+    Attributes:
+        status: of the submission that was planned last.
+        updated_at: the newest time that a submission stated; None for none.
+    """
+
+    status: Status
+    updated_at: dt.datetime | None
+
+    @classmethod
+    def after(cls, before: Known | None, alert: Alert) -> Known:
+        """Return the state after a submission; an acknowledgement reopens nothing."""
+        if before is None:
+            return cls(alert.status, alert.updated_at)
+        over = before.status is Status.RESOLVED and alert.status is Status.ACKNOWLEDGED
+        return cls(
+            before.status if over else alert.status,
+            alert.updated_at or before.updated_at,
+        )
+
+
+class World:
+    """Incidents and alerts as they will be after the plans made so far.
+
+    Args:
+        connection: of a transaction that reads.
+    """
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection: Final = connection
+        self._known: dict[Identity, Known] = {}
+        self._incidents: dict[Place, StoredIncident | None] = {}
+        self._held: dict[Identity, dict[Place, None]] = {}
+
+    def load(self, which: Collection[Identity]) -> None:
+        """Read what is known of alerts."""
+        names = {digest(each): each for each in which}
+        for row in self.connection.execute(_KNOWN, {"digests": list(names)}):
+            self._known[names[row.digest]] = Known(Status(row.status), row.updated_at)
+
+    def known(self, alert: Identity) -> Known | None:
+        """Return the newest state of an alert that was loaded; None for a new one."""
+        return self._known.get(alert)
+
+    def at(self, place: Place) -> StoredIncident | None:
+        """Return the incident at a place that is not over."""
+        if place not in self._incidents:
+            self._incidents[place] = ledger.incident_at(self.connection, place)
+        return self._incidents[place]
+
+    def held_by(self, alert: Identity) -> tuple[StoredIncident, ...]:
+        """Return the incidents that an alert holds open, the oldest first."""
+        found = (self.at(place) for place in self._places(alert))
+        return tuple(each for each in found if each is not None)
+
+    def assume(self, plan: Plan, *, replayed: bool) -> None:
+        """Change the world as a plan will when it is written."""
+        alert = plan.alert.identity
+        if not replayed:
+            self._known[alert] = Known.after(self._known.get(alert), plan.alert)
+        for place in plan.joined:
+            self._hold(place, alert)
+        for place in plan.released:
+            self._release(place, alert, close=True)
+        for delivery in plan.deliveries:
+            self._assume(delivery)
+
+    def _assume(self, delivery: Delivery) -> None:
+        place = delivery.place
+        found = self.at(place)
+        if found is None:
+            self._places(delivery.alert)[place] = None
+            self._incidents[place] = _opened(delivery)
+        elif delivery.operation is Operation.TRIGGER:
+            self._repeat(found, delivery)
+            self._hold(place, delivery.alert)
+        elif delivery.operation is Operation.RESOLVE:
+            self._release(place, delivery.alert, close=False)
+
+    def _repeat(self, found: StoredIncident, delivery: Delivery) -> None:
+        incident = found.incident
+        self._put(
+            found,
+            severity=delivery.severity,
+            rules=tuple(dict.fromkeys((*incident.rules, *delivery.rules))),
+            follow_ups=tuple(dict.fromkeys((*incident.follow_ups, *delivery.follow_ups))),
+        )
+
+    def _places(self, alert: Identity) -> dict[Place, None]:
+        if alert not in self._held:
+            held = ledger.held_by(self.connection, alert)
+            for each in held:
+                self._incidents.setdefault(each.incident.place, each)
+            self._held[alert] = dict.fromkeys(each.incident.place for each in held)
+        return self._held[alert]
+
+    def _hold(self, place: Place, alert: Identity) -> None:
+        found = self.at(place)
+        if found is not None and alert not in found.incident.holders:
+            self._places(alert)[place] = None
+            self._put(found, holders=(*found.incident.holders, alert))
+
+    def _release(self, place: Place, alert: Identity, *, close: bool) -> None:
+        self._places(alert).pop(place, None)
+        found = self.at(place)
+        if found is not None:
+            holders = tuple(each for each in found.incident.holders if each != alert)
+            self._put(found, holders=holders)
+            if close and not holders:
+                self._incidents[place] = None
+
+    def _put(self, found: StoredIncident, **changes: Any) -> None:
+        changed = attrs.evolve(found.incident, **changes)
+        self._incidents[changed.place] = attrs.evolve(found, incident=changed)
+
+
+def _opened(delivery: Delivery) -> StoredIncident:
+    incident = Incident(
+        place=delivery.place,
+        state=IncidentState.RESOLVED,
+        severity=delivery.severity,
+        holders=(delivery.alert,),
+        rules=delivery.rules,
+        follow_ups=delivery.follow_ups,
+    )
+    return StoredIncident(0, 0, 0, incident, Episode(), 0.0)
+
+
+class Look:
+    """What the plan of one submission looks at; kept, so that it can be compared later.
+
+    Args:
+        world: where to look.
+        replays: the submission replays a delivery.
+    """
+
+    def __init__(self, world: World, *, replays: bool) -> None:
+        self._world = world
+        self._replays = replays
+        self._at: dict[Place, Incident | None] = {}
+        self._held: dict[Identity, tuple[Incident, ...]] = {}
+
+    def at(self, place: Place) -> Incident | None:
+        """Return the incident at a place that an alert holds open.
+
+        One without holders is about to be resolved: a firing alert opens the next one. One that
+        the provider took no trigger of is opened by a replay.
+        """
+        found = self._world.at(place)
+        if found is None or (self._replays and not found.episode.told):
+            seen = None
+        else:
+            seen = found.incident if found.incident.holders else None
+        self._at[place] = seen
+        return seen
+
+    def held_by(self, alert: Identity) -> tuple[Incident, ...]:
+        """Return the incidents that an alert holds open."""
+        self._held[alert] = tuple(each.incident for each in self._world.held_by(alert))
+        return self._held[alert]
+
+    @property
+    def places(self) -> frozenset[Place]:
+        """Every place that was looked at."""
+        return frozenset(self._at).union(
+            each.place for held in self._held.values() for each in held
+        )
+
+    def is_outdated(self, connection: sa.Connection) -> bool:
+        """Check whether a plan that looked now would see something else."""
+        now = Look(World(connection), replays=self._replays)
+        return any(_differ((now.at(place),), (seen,)) for place, seen in self._at.items()) or any(
+            _differ(now.held_by(alert), seen) for alert, seen in self._held.items()
+        )
+
+
+def _differ(now: tuple[Incident | None, ...], before: tuple[Incident | None, ...]) -> bool:
+    """Compare incidents without what deliveries change: their state and handle."""
+    return [*map(_planned_from, now)] != [*map(_planned_from, before)]
+
+
+def _planned_from(incident: Incident | None) -> object:
+    if incident is None:
+        return None
+    return attrs.evolve(incident, state=IncidentState.RESOLVED, handle=None)
+
+
+_KNOWN: Final = sa.select(alerts).where(
+    alerts.c.digest.in_(sa.bindparam("digests", expanding=True))
+)
+
+
+def remember(connection: sa.Connection, said: Collection[Alert], now: float) -> None:
+    """Keep the newest state of alerts, as `Known.after` says."""
+    rows = [
+        {
+            "digest": digest(alert.identity),
+            "scope": alert.scope,
+            "key": alert.key,
+            "status": alert.status,
+            "updated_at": alert.updated_at,
+            "now": now,
+        }
+        for alert in said
+    ]
+    if rows:
+        connection.execute(_REMEMBER, rows)
+
+
+_REMEMBER: Final = sa.text(
+    "INSERT INTO alerts (digest, scope, key, status, updated_at, seen_at)"
+    " VALUES (:digest, :scope, :key, :status, :updated_at, :now)"
+    " ON CONFLICT (digest) DO UPDATE SET status ="
+    " CASE WHEN alerts.status = 'resolved' AND excluded.status = 'acknowledged'"
+    " THEN alerts.status ELSE excluded.status END,"
+    " updated_at = coalesce(excluded.updated_at, alerts.updated_at), seen_at = excluded.seen_at"
+).bindparams(sa.bindparam("updated_at", type_=UtcTime()))

@@ -1,0 +1,192 @@
+"""Which submissions are planned first, and what a batch comes to."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from engines import EITHER, Clock, World
+
+from hostspec import Alert, Severity, Status
+from hostspec.delivery import inbox, planner
+from hostspec.store.database import Database
+
+
+def planned(world: World) -> list[str]:
+    """Plan one batch; return the keys of what was planned, in the order of planning."""
+    made: list[str] = []
+    make = world.engine._planner.make
+
+    def record(alert: Alert, *rest: Any) -> Any:
+        made.append(f"{alert.key} {alert.severity}")
+        return make(alert, *rest)
+
+    world.engine._planner.make = record  # type: ignore[method-assign]
+    world.engine._planner.plan(world.clock.now)
+    world.engine._planner.make = make  # type: ignore[method-assign]
+    return made
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make batches of three submissions."""
+    defaults = (3,)
+    monkeypatch.setattr(inbox.unplanned, "__defaults__", defaults)
+
+
+@EITHER
+@pytest.mark.usefixtures("small")
+def test_a_critical_alert_is_planned_before_a_flood_of_mild_ones(world: World) -> None:
+    world.engine.accept_many([Alert(f"{number}", severity="info") for number in range(20)])
+    world.engine.accept(Alert("disk", severity="critical"))
+
+    assert "disk critical" in planned(world)
+
+
+@EITHER
+@pytest.mark.usefixtures("small")
+def test_an_urgent_submission_brings_earlier_ones_of_its_alert_along(world: World) -> None:
+    world.engine.accept_many([Alert(f"{number}", severity="info") for number in range(20)])
+    world.engine.accept(Alert("disk", severity="warning"))
+    world.engine.accept(Alert("disk", severity="critical"))
+
+    assert planned(world) == ["disk warning", "disk critical", "0 info"]
+
+
+@EITHER
+@pytest.mark.usefixtures("small")
+def test_what_fits_into_a_batch_is_planned_in_the_order_of_acceptance(world: World) -> None:
+    world.engine.accept(Alert("cpu", severity="info"))
+    world.engine.accept(Alert("disk", severity="critical"))
+
+    assert planned(world) == ["cpu info", "disk critical"]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_mild_submission_goes_before_an_urgent_one_much_later(world: World) -> None:
+    world.engine.accept(Alert("cpu", severity="info"))
+    world.clock.now += 901
+    world.engine.accept_many([Alert(f"{number}", severity="critical") for number in range(20)])
+
+    assert "cpu info" in planned(world)
+
+
+def test_large_bodies_are_read_a_few_at_a_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "BATCH_SIZE", 2500)
+    world.engine.accept_many([Alert(f"{number}", summary="x" * 1000) for number in range(3)])
+    world.engine.accept(Alert("large", details={"log": "x" * 5000}))
+
+    with world.database.read() as connection:
+        assert len(inbox.unplanned(connection)) == 1
+    batches = [planned(world) for _ in range(4)]
+    assert [key for batch in batches for key in batch][-1] == "large error"
+    assert all(batches)
+    assert world.engine.desk.backlog().unplanned == 0
+
+
+def test_many_repeats_of_an_alert_are_planned_in_one_transaction(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "LONGEST", float("inf"))
+    world.engine.accept_many([Alert("disk")] * 100)
+    world.engine._planner.plan(world.clock.now)
+
+    assert world.states.count("collapsed") == 99
+    assert world.drain() == ["trigger disk"]
+    assert world.entry().collapsed == 99
+    assert sorted(world.observer.names) == ["delivered", *["spared"] * 99]
+
+
+def test_a_plan_whose_incident_was_closed_meanwhile_is_made_anew(world: World) -> None:
+    world.say("disk")
+    world.drain()
+    world.say("disk", "resolved")
+    world.say("disk")
+    made_by = world.engine._planner
+    with world.database.read() as connection:
+        made = list(made_by._in_time(connection, inbox.unplanned(connection), world.clock.now))
+    world.engine.desk.resolve(1)
+    with world.database.begin() as connection:
+        assert made_by._write(connection, made, world.clock.now) == []
+
+    assert world.drain() == ["resolve disk", "trigger disk"]
+
+
+Story = Sequence[Alert]
+
+KEYS = ("disk", "cpu", "net")
+
+
+def story(seed: int) -> Story:
+    """Make a random story of a few alerts, some of which share incidents."""
+    dice = random.Random(seed)
+    weights = (6, 2, 3)
+    return [
+        Alert(
+            dice.choice(KEYS),
+            summary=f"{number}",
+            status=dice.choices(tuple(Status), weights)[0],
+            severity=dice.choice((Severity.CRITICAL, Severity.INFO)),
+        )
+        for number in range(dice.randint(2, 12))
+    ]
+
+
+LOOK = {
+    "queued": "SELECT statement_id, operation, severity, body, place_in_line, is_head, urgency,"
+    " accepted_at, collapsed FROM deliveries WHERE state = 'waiting'"
+    " ORDER BY incident_id, place_in_line",
+    "finished": "SELECT statement_id, operation, severity, body, state, accepted_at, reason"
+    " FROM deliveries WHERE state != 'waiting' ORDER BY statement_id, operation, body, state",
+    "incidents": "SELECT correlation_key, destination, active, state, severity, rules, follow_ups,"
+    " may_be_open, told FROM incidents ORDER BY id",
+    "holders": "SELECT incident_id, number, key FROM holders ORDER BY incident_id, number",
+    "alerts": "SELECT scope, key, status, updated_at, seen_at FROM alerts ORDER BY key",
+    "statements": "SELECT statement_id, planned_at, note FROM statements ORDER BY id",
+    "receipts": "SELECT hook, count(*) FROM receipts GROUP BY hook ORDER BY hook",
+}
+
+
+def look(database: Database) -> dict[str, Sequence[Any]]:
+    with database.read() as connection:
+        return {name: connection.execute(sa.text(query)).all() for name, query in LOOK.items()}
+
+
+def told(
+    folder: Path, course: Story, correlate: Callable[[Alert], str], *, at_once: bool, first: int
+) -> dict[str, Sequence[Any]]:
+    """Plan a story, of which the first part was delivered before; return what is kept then."""
+    folder.mkdir()
+    with Database("sqlite:///alerthost.db", folder) as database:
+        world = World(database, Clock(), correlate=correlate)
+        accepted = [f"s{number:03}" for number in range(len(course))]
+        for name, alert in zip(accepted[:first], course, strict=False):
+            world.engine.accept(alert, statement_id=name)
+            world.drain()
+        for name, alert in zip(accepted[first:], course[first:], strict=True):
+            world.engine.accept(alert, statement_id=name)
+            if not at_once:
+                world.engine._plan()
+        while world.engine.desk.backlog().unplanned:
+            world.engine._plan()
+        return look(database)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_a_batch_comes_to_the_same_as_planning_one_by_one(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "LONGEST", float("inf"))
+    course = story(seed)
+    one = (lambda alert: alert.key) if seed % 3 else (lambda _: "same")
+    first = seed % 4
+    batch = told(tmp_path / "batch", course, one, at_once=True, first=first)
+    single = told(tmp_path / "single", course, one, at_once=False, first=first)
+
+    assert batch == single
