@@ -8,17 +8,24 @@ import datetime as dt
 import json
 import sqlite3
 import threading
+import time
+from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 from serving import JSON, TOKEN, Start, ask, connected, measured, measured_when, post
 from workspace import CHECKOUT, Workspace
 
+from hostspec.delivery.desk import Blocked
 from hostspec.host import front as front_module
 from hostspec.host import listener as listener_module
 from hostspec.host import request_body
 from hostspec.host import running as running_module
+from hostspec.host.lanes import Lanes
+from hostspec.host.readiness import LOOK_AGAIN, Readiness
 from hostspec.host.running import Running
+from hostspec.incident import Place
 from pagerduty_plugin.testing import late, refusing
 from pagerduty_plugin.testing.misbehaviour import Gate, failing
 
@@ -356,6 +363,37 @@ def test_readiness_needs_workers_and_no_provider(start: Start, workspace: Worksp
     assert (reply.status, reply.json["reasons"]) == (503, ["the workers do not run"])
     running._front.stopping = True
     assert ask(running.url, "GET", "/readyz").json["reasons"] == ["alerthost stops"]
+
+
+def test_blocked_lanes_are_a_warning(start: Start, workspace: Workspace) -> None:
+    workspace.fake.misbehave(refusing("Invalid routing key"), key=CHECKOUT)
+    running = start()
+    assert post(running.url, ALERT).status == 202
+    wanted = ["acme/checkout is blocked until it is repaired"]
+    deadline = time.monotonic() + 60
+    while (reply := ask(running.url, "GET", "/readyz")).json == {"ready": True}:
+        assert time.monotonic() < deadline
+    assert (reply.status, reply.json) == (200, {"ready": True, "warnings": wanted})
+
+
+def test_the_warnings_are_bounded_and_looked_for_once_in_a_while() -> None:
+    place = Place("pagerduty.trigger", "acme", "0", "key")
+    found = [Blocked(attrs.evolve(place, destination=str(n)), "", 0.0, 1) for n in range(12)]
+    desk = SimpleNamespace(deliveries=lambda most: (), blocked=lambda: found)
+    engine: Any = SimpleNamespace(desk=desk, working=True, trouble=None)
+    now = 0.0
+    readiness = Readiness(works=True, clock=lambda: now)
+
+    for _ in range(2):
+        reasons, warnings = readiness.check(engine, Lanes())
+        assert (reasons, len(warnings)) == ([], 11)
+        assert warnings[9:] == [
+            "acme/7 is blocked until it is repaired",
+            "2 more lanes are blocked",
+        ]
+        found = []
+    now += LOOK_AGAIN
+    assert readiness.check(engine, Lanes()) == ([], [])
 
 
 def test_what_becomes_of_deliveries_is_measured(start: Start, workspace: Workspace) -> None:

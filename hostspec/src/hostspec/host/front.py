@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 from starlette.applications import Starlette
@@ -27,6 +27,7 @@ from hostspec.host.backpressure import Backpressure
 from hostspec.host.bodies import TooManyAlertsError
 from hostspec.host.http_table import HttpTable
 from hostspec.host.metrics import Metrics
+from hostspec.host.readiness import Readiness
 from hostspec.host.refusals import Refusal, RefusalLog, first_of, shortened
 from hostspec.host.request_body import JSON, JSON_LINES
 from hostspec.host.statements import Statement
@@ -103,7 +104,7 @@ class Front:
 
     def __init__(self, serving: Serving, metrics: Metrics, *, works: bool = True) -> None:
         self.serving = serving
-        self._works = works
+        self._readiness = Readiness(works=works)
         self.stopping = False
         self._metrics = metrics
         self._refusals = RefusalLog()
@@ -188,23 +189,18 @@ class Front:
         return JSONResponse({"alive": True})
 
     async def _readyz(self, _request: Request) -> Response:
-        reasons = await self._workload.check(self._unready)
+        reasons, warnings = await self._workload.check(self._state)
+        content: dict[str, Any] = {"ready": not reasons}
         if reasons:
-            return JSONResponse({"ready": False, "reasons": reasons}, 503)
-        return JSONResponse({"ready": True})
+            content["reasons"] = reasons
+        if warnings:
+            content["warnings"] = warnings
+        return JSONResponse(content, 503 if reasons else 200)
 
-    def _unready(self) -> Sequence[str]:
-        engine = self.serving.engine
+    def _state(self) -> tuple[Sequence[str], Sequence[str]]:
         if self.stopping:
-            return ["alerthost stops"]
-        reasons = ["the workers do not run"] if self._works and not engine.working else []
-        try:
-            engine.desk.deliveries(most=1)
-        except StoreError:
-            reasons.append("the store cannot be read")  # strangers need not know where it is
-        else:
-            reasons += ["the store fails"] if engine.trouble else []
-        return reasons
+            return ["alerthost stops"], ()
+        return self._readiness.check(self.serving.engine, self._metrics.lanes)
 
     async def _page_of_metrics(self, request: Request) -> Response:
         await self._workload.check(check_caller, request, self.serving.table)
