@@ -44,6 +44,7 @@ OWN_POD = {**OPERATOR, "pod": "prometheus-kube-state-metrics-5d9", "namespace": 
         ({"instance": "db-1:9100", "job": "node"}, "db-1:9100", "node"),
         ({"node": "worker-1", "pod": "cart-7d9"}, "worker-1", ""),
         ({"server": "ni3"}, "ni3", ""),
+        ({"cluster": "eu-1", "severity": "none"}, "eu-1", ""),
         ({"deployment": "cart", "service": "shop"}, "cart", ""),
         ({"app": "shop", "component": "basket", "job": "x"}, "shop", "basket"),
         ({"instance": "10.0.0.1:80", "exported_instance": "backup-3"}, "backup-3", ""),

@@ -11,7 +11,8 @@ import socket
 from typing import Any
 
 import pytest
-from serving import JSON, TOKEN, Start, answer, connected, measured, post
+from serving import JSON, TOKEN, Process, Start, answer, connected, measured, post
+from workspace import Workspace
 
 from hostspec.host import connections
 from hostspec.host.connections import KEPT_BACK, WITHIN, most_connections
@@ -60,6 +61,26 @@ def test_idle_strangers_make_way(start: Start, caplog: pytest.LogCaptureFixture)
         "connection from 127.0.0.1: 503: closed while it was idle: "
         "4 connections are open (most_connections)"
     ]
+
+
+@pytest.mark.proof
+def test_idle_strangers_do_not_stop_delivery(workspace: Workspace) -> None:
+    """More connections than the process may have files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    workspace.configure_http(http=WITH_TOKEN)
+    alert = {"key": "db-1/disk", "severity": "critical", "labels": {"team": "data"}}
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        process = Process(workspace, ALERTHOST_TOKEN=TOKEN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with process, contextlib.ExitStack() as stack:
+        url = process.listens()
+        for _ in range(300):
+            stack.enter_context(connected(url))
+        assert post(url, alert, Authorization=BEARER).status == 202
+        workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 60)
+        assert "Too many open files" not in process.log
 
 
 def test_requests_under_way_are_not_cut(start: Start) -> None:

@@ -30,9 +30,11 @@ _MACHINES: Final = ("node", "nodename", "host", "hostname", "server", "vm")
 _TARGETS: Final = ("target", "probe", "url")
 _SERVICES: Final = ("service", "service_name", "app", "container", "name", "database", "queue")
 
-_ANYWHERE: Final = ("instance", *_MACHINES, *_WORKLOADS, *_TARGETS, *_SERVICES)
+_PLACES: Final = ("namespace", "cluster")
+
+_ANYWHERE: Final = ("instance", *_MACHINES, *_WORKLOADS, *_TARGETS, *_SERVICES, *_PLACES)
 _BESIDE_TARGETS: Final = (*_TARGETS, "instance", *_MACHINES)
-_BESIDE_OTHERS: Final = (*_WORKLOADS, *_MACHINES, *_TARGETS, "namespace", "instance")
+_BESIDE_OTHERS: Final = (*_WORKLOADS, *_MACHINES, *_TARGETS, *_PLACES, "instance")
 _COMPONENTS: Final = ("exported_container", "container", "name", "exported_service", "service")
 
 _EXPORTERS: Final = (
