@@ -35,14 +35,14 @@ PATH: Final = "/v2/change/enqueue"
 class Change(Action[ChangeSettings, InstallationSettings]):
     """Records an alert as a change event, which notifies nobody (guide "Send a Change Event").
 
-    A change event has no dedup key: the same one sent twice is two.
+    A change event has no dedup key: the same one sent twice is two. Every firing is recorded.
     """
 
     name = "pagerduty.change"
     label = "Record a change at PagerDuty"
     provider = PROVIDER
     settings = ChangeSettings
-    capabilities = Capabilities(acknowledge=True, resolve=True)
+    capabilities = Capabilities(acknowledge=True, resolve=True, record=True)
 
     def __init__(self, client: Client | None = None) -> None:
         self._client = client or Client()

@@ -238,8 +238,8 @@ def test_what_was_claimed_while_it_was_counted_counts(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.fail(OutcomeKind.UNREACHABLE)
-    world.say("disk")
-    world.say("cpu")
+    for key in ("disk", "cpu", "memory"):
+        world.say(key)
     world.drain(1)
     world.clock.now += 2
     with world.database.begin() as connection:

@@ -212,11 +212,14 @@ def test_a_rule_records_the_statuses_it_names(
     assert [change.summary for change in fake.changes] == told
 
 
-def test_a_change_that_is_said_again_is_recorded_once(fake: FakePagerDuty) -> None:
-    host = host_of(fake)
-    for _ in range(3):
-        host.handle(DEPLOY)
-    assert len(fake.changes) == 1
+@pytest.mark.parametrize("settings", [{}, {"statuses": ["firing", "resolved"]}])
+def test_every_change_is_recorded_though_its_key_is_the_same(
+    fake: FakePagerDuty, settings: dict[str, Any]
+) -> None:
+    host = host_of(fake, **settings)
+    for number in range(3):
+        host.handle(Alert("shop", f"Deploy {number}"))
+    assert [change.summary for change in fake.changes] == ["Deploy 0", "Deploy 1", "Deploy 2"]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,9 @@ class Capabilities:
             open incident is never opened again, only updated, and an attempt that may have
             arrived is *uncertain*.
         collapse: of messages that wait for one incident only the newest need be sent.
+        record: each message is a record of its own, a change event say. It opens nothing, so that
+            every firing of an alert is sent, and no incident is listed. A host keeps in mind
+            what was recorded as long as its acknowledge or resolve is to be recorded, too.
     """
 
     acknowledge: bool = False
@@ -47,6 +50,7 @@ class Capabilities:
     update: bool = False
     idempotent: bool = False
     collapse: bool = False
+    record: bool = False
 
 
 @attrs.frozen

@@ -190,6 +190,12 @@ class Desk:
         self._writer = writer or Writer(database)
 
     @property
+    def _no_record(self) -> sa.ColumnElement[bool]:
+        actions = self._plugins.actions
+        records = [name for name, action in actions.items() if action.capabilities.record]
+        return incidents.c.action.not_in(records)
+
+    @property
     def exists(self) -> bool:
         """Whether there is a database to look into."""
         return self._database.exists
@@ -324,7 +330,7 @@ class Desk:
         installation: str | None = None,
         most: int = 100,
     ) -> tuple[Case, ...]:
-        """Give incidents that are open, in the order in which they are forgotten.
+        """Return open incidents, in the order in which they are forgotten; no records.
 
         Args:
             stranded: give those instead that nobody here can close any more.
@@ -335,7 +341,8 @@ class Desk:
             StoreError: the database cannot be read.
         """
         wanted = incidents.c.stranded if stranded else incidents.c.active
-        which = sa.select(incidents).where(wanted).order_by(incidents.c.changed_at).limit(most)
+        which = sa.select(incidents).where(wanted, self._no_record)
+        which = which.order_by(incidents.c.changed_at).limit(most)
         if installation is not None:
             which = which.where(incidents.c.installation == installation)
         with self._database.read() as connection:
@@ -347,8 +354,9 @@ class Desk:
         Raises:
             StoreError: the database cannot be read.
         """
+        which = _WAYS.where(self._no_record)
         with self._database.read() as connection:
-            return {(way.action, way.installation): way.count_ for way in connection.execute(_WAYS)}
+            return {(way.action, way.installation): way.count_ for way in connection.execute(which)}
 
     def replay(self, number: int, *, as_is: bool = False) -> str | None:
         """Try a delivery once more that was given up.

@@ -122,6 +122,12 @@ def may_repeat(actions: Actions, place: Place) -> bool:
     return action is None or action.capabilities.idempotent
 
 
+def is_record(actions: Actions, place: Place) -> bool:
+    """Return whether deliveries to a place are records, which open no incident."""
+    action = actions.get(place.action)
+    return action is not None and action.capabilities.record
+
+
 def end(  # noqa: PLR0913 -- one argument for each thing that matters
     connection: sa.Connection,
     actions: Actions,

@@ -13,7 +13,7 @@ from hostspec.action import Limit
 from hostspec.delivery import channels, ledger, lineup, observing, sharing, spending
 from hostspec.delivery.claiming import Claim, is_mine, is_urgent, look_at
 from hostspec.delivery.line import Waiting
-from hostspec.delivery.verdict import DeliveryState, LaneState, Verdict, judge
+from hostspec.delivery.verdict import DeliveryState, Episode, LaneState, Verdict, judge
 from hostspec.delivery.writer import log_afterwards
 from hostspec.incident import Operation
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
@@ -58,30 +58,14 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
             _note_late(connection, stored, claim, handle, now, active=row.active)
         return
     delivered = outcome.delivered
-    episode = stored.episode.after(operation, delivered=delivered, may_have_arrived=arrived)
     settling = claim.statement_id == ledger.SETTLING and operation is Operation.RESOLVE
-    if settling and delivered:
+    episode = stored.episode.after(operation, delivered=delivered, may_have_arrived=arrived)
+    if lineup.is_record(actions, claim.delivery.place) and not stored.incident.follow_ups:
+        episode = Episode()  # nothing is open, and nothing is to be recorded later
+    elif settling and delivered:
         episode = attrs.evolve(episode, in_doubt=False)
     known = spending.names_of(limits)
-    opened = claim.incident.incident.handle is None
-    changes = {"budgets": known} if opened else {}
-    # first of all: who changes a lane's row decides about its channels alone until the commit
-    connection.execute(
-        sa.update(lanes).where(lanes.c.id == stored.lane_id), {"due": now, **changes}
-    )
-    channel = channels.channel(connection, stored.lane_id, claim.channel)
-    same = outcome.kind is claim.last_outcome
-    since = claim.failing_since if same else None
-    since = claim.claimed_at if since is None else since
-    verdict = judge(
-        outcome,
-        now,
-        attempts=claim.attempt,
-        failures=channel.failures,
-        strikes=claim.strikes if same else 0,
-        others_get_through=_others_get_through(channel, claim, outcome, since, now),
-    )
-    _note_channels(connection, stored.lane_id, claim, verdict, outcome, now=now, known=known)
+    verdict, since = _judged(connection, claim, outcome, now, known=known)
     spending.account(
         connection,
         limits,
@@ -116,6 +100,34 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
     waits = ledger.promote(connection, stored.id, now)
     if not waits and (delivered or not settling):  # given up, it leaves the doubt to a person
         lineup.end(connection, actions, stored, episode, now, again=True)
+
+
+def _judged(
+    connection: sa.Connection, claim: Claim, outcome: Outcome, now: float, *, known: str
+) -> tuple[Verdict, float]:
+    """Decide what is to be done after an attempt, and record what it shows of its channel.
+
+    Returns:
+        also since when the delivery has failed like this.
+    """
+    lane = claim.incident.lane_id
+    changes = {"budgets": known} if claim.incident.incident.handle is None else {}
+    # first of all: the lock of the lane's row, under which its channels are read and written
+    connection.execute(sa.update(lanes).where(lanes.c.id == lane), {"due": now, **changes})
+    channel = channels.channel(connection, lane, claim.channel)
+    same = outcome.kind is claim.last_outcome
+    since = claim.failing_since if same else None
+    since = claim.claimed_at if since is None else since
+    verdict = judge(
+        outcome,
+        now,
+        attempts=claim.attempt,
+        failures=channel.failures,
+        strikes=claim.strikes if same else 0,
+        others_get_through=_others_get_through(channel, claim, outcome, since, now),
+    )
+    _note_channels(connection, claim, verdict, outcome, now=now, known=known)
+    return verdict, since
 
 
 _SETTLED: Final = (
@@ -261,9 +273,8 @@ def _others_get_through(
     return not channel.failures and before < channel.got_through_at <= now
 
 
-def _note_channels(  # noqa: PLR0913 -- one argument for each thing that is noted
+def _note_channels(  # noqa: PLR0913 -- one argument for each thing that is recorded
     connection: sa.Connection,
-    lane: int,
     claim: Claim,
     verdict: Verdict,
     outcome: Outcome,
@@ -278,6 +289,7 @@ def _note_channels(  # noqa: PLR0913 -- one argument for each thing that is note
     """
     if verdict.lane is None:
         return
+    lane = claim.incident.lane_id
     current = spending.names_of_lane(connection, lane) == known
     action = claim.delivery.place.action
     used, opening = channels.name_of(action, known), channels.name_of(action)

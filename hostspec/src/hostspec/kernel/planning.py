@@ -127,7 +127,8 @@ class Planning:
                 if incident is None:
                     self._deliveries.append(delivery)
                 elif self._alert.status is Status.FIRING:
-                    if use.action.capabilities.idempotent:
+                    can = use.action.capabilities
+                    if can.idempotent or can.record:
                         self._deliveries.append(delivery)
                     else:
                         self._follow_up(incident)
