@@ -75,6 +75,19 @@ def test_a_mild_submission_goes_before_an_urgent_one_much_later(world: World) ->
     assert "cpu info" in planned(world)
 
 
+@EITHER
+def test_the_load_is_counted_by_scope_and_by_lane(world: World) -> None:
+    world.say("disk")
+    world.engine._plan()
+    world.say("disk", scope="a")
+    world.say("cpu", scope="a")
+
+    load = world.engine.desk.load()
+    assert list(load.pending.values()) == [2]
+    assert load.queued == {("acme", "all"): 1}
+    assert world.engine.lanes_of(Alert("disk")) == {("acme", "all")}
+
+
 def test_large_bodies_are_read_a_few_at_a_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

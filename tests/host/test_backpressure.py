@@ -2,34 +2,90 @@
 
 from __future__ import annotations
 
-from hostspec import Alert
-from hostspec.delivery.desk import Backlog, Desk
+from collections.abc import Mapping, Sequence
+
+from hostspec import Alert, Identity
+from hostspec.delivery.desk import Desk, Load
+from hostspec.delivery.digest import digest
 from hostspec.host.backpressure import COUNT_AGAIN, Backpressure
+
+CHECKOUT = ("acme", "checkout")
+SEARCH = ("acme", "search")
 
 
 class _Desk(Desk):
-    def __init__(self, *counts: Backlog) -> None:
-        self.counts = list(counts)
+    def __init__(self, *loads: Load) -> None:
+        self.loads = list(loads)
 
-    def backlog(self) -> Backlog:
-        return self.counts.pop(0)
+    def load(self) -> Load:
+        return self.loads.pop(0)
 
 
-def _alerts(count: int) -> list[Alert]:
-    return [Alert(f"db-{number}/disk") for number in range(count)]
+def _lanes_of(alert: Alert) -> frozenset[tuple[str, str]]:
+    lanes = {"checkout": [CHECKOUT], "search": [SEARCH], "both": [CHECKOUT, SEARCH]}
+    return frozenset(lanes.get(alert.labels.get("team", ""), []))
+
+
+def _backpressure(most: int, queued: Mapping[tuple[str, str], int]) -> Backpressure:
+    return Backpressure(_Desk(Load(queued=queued)), most, _lanes_of, lambda: 0.0)
+
+
+def _alerts(count: int, **fields: str) -> list[Alert]:
+    return [Alert(f"db-{number}/disk", severity="error", **fields) for number in range(count)]
+
+
+def _alert(team: str, severity: str = "error", status: str = "firing") -> Sequence[Alert]:
+    return [Alert("db-1/disk", severity=severity, status=status, labels={"team": team})]
 
 
 def test_the_backlog_is_counted_once_a_second_and_accepted_alerts_are_added() -> None:
     now = 0.0
-    backpressure = Backpressure(_Desk(Backlog(1, 2, None), Backlog(0, 4, None)), 5, lambda: now)
-    assert backpressure.admit(_alerts(1)) is None
-    assert backpressure.admit(_alerts(1)) is None
-    assert backpressure.admit(_alerts(1)) == "the backlog is full (5 of 5)"
+    default = digest(Identity("", ""))
+    desk = _Desk(Load({default: 1}, {CHECKOUT: 50}), Load({default: 0}, {CHECKOUT: 71}))
+    backpressure = Backpressure(desk, 100, _lanes_of, lambda: now)
+    assert backpressure.admit(_alerts(24)) is None
+    assert backpressure.admit(_alerts(1)) == "the backlog is full (75 of 75)"
     now += COUNT_AGAIN
-    assert backpressure.admit(_alerts(1)) is None
+    assert backpressure.admit(_alerts(4)) is None
+    assert backpressure.admit(_alerts(1)) == "the backlog is full (75 of 75)"
 
 
 def test_a_request_counts_with_its_own_size() -> None:
-    backpressure = Backpressure(_Desk(Backlog(0, 0, None)), 5, lambda: 0.0)
-    assert backpressure.admit(_alerts(6)) == "the backlog is full (0 of 5)"
+    backpressure = _backpressure(100, {SEARCH: 70})
+    assert backpressure.admit(_alerts(6)) == "the backlog is full (70 of 75)"
     assert backpressure.admit(_alerts(5)) is None
+
+
+def test_room_is_kept_for_critical_alerts_and_resolves() -> None:
+    backpressure = _backpressure(100, {SEARCH: 75})
+    assert backpressure.admit(_alerts(1)) == "the backlog is full (75 of 75)"
+    assert backpressure.admit(_alert("checkout", "critical")) is None
+    assert backpressure.admit(_alert("checkout", status="resolved")) is None
+
+
+def test_a_full_destination_refuses_its_alerts_and_no_others() -> None:
+    backpressure = _backpressure(100, {CHECKOUT: 38})
+    refused = "the destinations of 'db-1/disk' have their share of the backlog"
+    assert backpressure.admit(_alert("checkout")) == refused
+    assert backpressure.admit(_alert("search")) is None
+    assert backpressure.admit(_alert("both")) is None
+    assert backpressure.admit(_alert("nobody")) is None
+    assert backpressure.admit(_alert("checkout", status="resolved")) is None
+
+
+def test_critical_alerts_for_one_destination_leave_room_for_others() -> None:
+    backpressure = _backpressure(100, {CHECKOUT: 50})
+    assert backpressure.admit(_alert("checkout", "critical")) is not None
+    assert backpressure.admit(_alert("search", "critical")) is None
+
+
+def test_a_scope_has_a_share_of_the_backlog() -> None:
+    backpressure = _backpressure(100, {})
+    assert backpressure.admit(_alerts(38)) is None
+    refused = "the default scope has its share of the backlog (38 of 38)"
+    assert backpressure.admit(_alerts(1)) == refused
+    refused = "the scope 'acme' has its share of the backlog (0 of 38)"
+    backpressure = _backpressure(100, {})
+    assert backpressure.admit(_alerts(39, scope="acme")) == refused
+    assert backpressure.admit(_alerts(38, scope="acme")) is None
+    assert backpressure.admit(_alerts(37)) is None

@@ -24,7 +24,7 @@ from hostspec.kernel.plugins import Plugins
 from hostspec.outcome import OutcomeKind
 from hostspec.parts import Identity, Status
 from hostspec.store.database import Database
-from hostspec.store.tables import PENDING, channels, deliveries, incidents, statements
+from hostspec.store.tables import PENDING, channels, deliveries, incidents, lanes, statements
 from hostspec.values import from_json
 
 GIVEN_UP: Final = (
@@ -164,6 +164,19 @@ class Backlog:
     unplanned: int
     waiting: int
     oldest: float | None
+
+
+@attrs.frozen
+class Load:
+    """How much is queued by whom, and where to.
+
+    Attributes:
+        pending: submissions that are not planned yet, by the digest of their scope.
+        queued: deliveries that are to be sent, by the installation and destination of their lane.
+    """
+
+    pending: Mapping[str, int] = attrs.field(factory=dict)
+    queued: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
 
 
 @of_its_process
@@ -321,6 +334,20 @@ class Desk:
             waiting, second = connection.execute(_WAITING).one()
         return Backlog(
             unplanned, waiting, min((each for each in (first, second) if each), default=None)
+        )
+
+    def load(self) -> Load:
+        """Count pending submissions by scope, and queued deliveries by lane.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            pending = connection.execute(_BY_SCOPE).all()
+            queued = connection.execute(_BY_LANE).all()
+        return Load(
+            {row.scope_digest: row.number for row in pending},
+            {(row.installation, row.destination): row.number for row in queued},
         )
 
     def incidents(
@@ -572,6 +599,18 @@ _WAYS: Final = (
     .group_by(incidents.c.action, incidents.c.installation)
 )
 _UNPLANNED: Final = sa.select(sa.func.count(), sa.func.min(statements.c.accepted_at)).where(PENDING)
+_BY_SCOPE: Final = (
+    sa.select(statements.c.scope_digest, sa.func.count().label("number"))
+    .where(PENDING)
+    .group_by(statements.c.scope_digest)
+)
+_BY_LANE: Final = (
+    sa.select(lanes.c.installation, lanes.c.destination, sa.func.count().label("number"))
+    .select_from(deliveries)
+    .join(lanes, lanes.c.id == deliveries.c.lane_id)
+    .where(ledger.WAITING)
+    .group_by(lanes.c.id, lanes.c.installation, lanes.c.destination)
+)
 _WAITING: Final = sa.select(sa.func.count(), sa.func.min(deliveries.c.accepted_at)).where(
     ledger.WAITING
 )

@@ -204,6 +204,10 @@ class Engine:
         self._call()
         return ids
 
+    def lanes_of(self, alert: Alert) -> frozenset[tuple[str, str]]:
+        """Return the lanes of what a firing alert opens: installation and destination."""
+        return self._planner.lanes_of(alert)
+
     def wait(self, statement_ids: Sequence[str], timeout: float) -> tuple[Fate, ...]:
         """Wait until nothing more happens to statements by itself.
 

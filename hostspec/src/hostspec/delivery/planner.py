@@ -19,6 +19,7 @@ from hostspec.delivery.world import Known, Look, World, remember
 from hostspec.delivery.writer import Writer
 from hostspec.incident import Operation, Place
 from hostspec.kernel.calling import told
+from hostspec.kernel.memory import Memory
 from hostspec.kernel.planning import Incidents, Plan, Planning
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
@@ -135,6 +136,11 @@ class Planner:
             and all(each.idempotent and each.collapse for each in able)
             and all(each.operation is Operation.TRIGGER for each in plan.deliveries)
         )
+
+    def lanes_of(self, alert: Alert) -> frozenset[tuple[str, str]]:
+        """Return the lanes of what a firing alert opens: installation and destination."""
+        places = (each.place for each in self.make(alert, Memory()).deliveries)
+        return frozenset((place.installation, place.destination) for place in places)
 
     def make(self, alert: Alert, incidents: Incidents) -> Plan:
         """Make the plan of one alert: rules speak for what fires, incidents for all else."""

@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from hostspec.alert import Alert
-from hostspec.delivery.desk import Desk
+from hostspec.delivery.desk import Desk, Load
+from hostspec.delivery.digest import digest
+from hostspec.parts import Identity, Severity, Status
 
 COUNT_AGAIN: Final = 1.0
 """Seconds after which the backlog is counted again in the store."""
+
+ORDINARY: Final = 0.75
+"""The part of everything that ordinary alerts may fill; the rest is kept for urgent ones."""
+
+SHARE: Final = 0.5
+"""The part of the backlog that one scope may fill, and one destination."""
+
+Lane = tuple[str, str]
+"""The installation and the destination of deliveries."""
 
 
 class Backpressure:
     """Decide whether the alerts of a request fit into the backlog.
 
-    The store is counted at most once a second; accepted alerts are added in between.
+    Urgent are critical alerts, and all follow-ups: a resolve ends a page and takes deliveries out
+    of the queue. A request with one urgent alert is judged as urgent.
+
+    The store is counted at most once a second; accepted alerts are added in between. Where an
+    alert goes is known only when it is planned. While some destination has its share, firing
+    alerts are planned here to know it; until then they count against their scope.
 
     Args:
         desk: counts the pending submissions and the queued deliveries.
         most: the size of the backlog.
+        lanes_of: returns the lanes of a firing alert.
         clock: monotonic seconds.
     """
 
-    def __init__(self, desk: Desk, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        most: int,
+        lanes_of: Callable[[Alert], frozenset[Lane]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._desk = desk
         self._most = most
+        self._lanes_of = lanes_of
         self._clock = clock
         self._lock = threading.Lock()
         self._counted_at: float | None = None
-        self._count = 0
+        self._load = Load()
+        self._pending: Counter[str] = Counter()
 
     def admit(self, alerts: Sequence[Alert]) -> str | None:
         """Reserve room for the alerts of one request, or return the reason to refuse them.
@@ -39,13 +66,44 @@ class Backpressure:
         Raises:
             StoreError: the backlog cannot be counted.
         """
+        part = 1.0 if any(map(_is_urgent, alerts)) else ORDINARY
+        most = math.ceil(self._most * part)
+        share = math.ceil(self._most * part * SHARE)
+        queued = self._count().queued
+        full = {lane for lane, number in queued.items() if number >= share}
+        if full:
+            for alert in alerts:
+                if alert.status is Status.FIRING:
+                    lanes = self._lanes_of(alert)  # without the lock: plugins are asked
+                    if lanes and lanes <= full:
+                        return f"the destinations of {alert.key!r} have their share of the backlog"
+        return self._reserve(alerts, most, share)
+
+    def _count(self) -> Load:
         with self._lock:
             now = self._clock()
             if self._counted_at is None or now - self._counted_at >= COUNT_AGAIN:
-                backlog = self._desk.backlog()
-                self._count = backlog.unplanned + backlog.waiting
+                self._load = self._desk.load()
+                self._pending = Counter(self._load.pending)
                 self._counted_at = now
-            if self._count + len(alerts) > self._most:
-                return f"the backlog is full ({self._count} of {self._most})"
-            self._count += len(alerts)
+            return self._load
+
+    def _reserve(self, alerts: Sequence[Alert], most: int, share: int) -> str | None:
+        new = Counter(alert.scope for alert in alerts)
+        names = {scope: digest(Identity(scope, "")) for scope in new}
+        with self._lock:
+            count = self._pending.total() + sum(self._load.queued.values())
+            if count + len(alerts) > most:
+                return f"the backlog is full ({count} of {most})"
+            for scope, number in new.items():
+                pending = self._pending[names[scope]]
+                if pending + number > share:
+                    of = f"the scope {scope!r}" if scope else "the default scope"
+                    return f"{of} has its share of the backlog ({pending} of {share})"
+            for scope, number in new.items():
+                self._pending[names[scope]] += number
             return None
+
+
+def _is_urgent(alert: Alert) -> bool:
+    return alert.status is not Status.FIRING or alert.severity is Severity.CRITICAL

@@ -107,7 +107,8 @@ class HttpTable:
     backlog: int = setting(
         "Backlog",
         help="How many statements and deliveries may wait before new alerts are turned away "
-        "for a while.",
+        "for a while. Each scope and destination may use half, and a quarter is kept for "
+        "critical alerts and resolves.",
         default=100_000,
         minimum=1,
     )

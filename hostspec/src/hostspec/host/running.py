@@ -134,7 +134,7 @@ class Running:
         loaded = configuration.load(source, ready=self._works, listening=self._listens, own=own)
         table = http_table.read(source)
         engine = engines.build(source, loaded, watch=self._attempted)
-        backpressure = Backpressure(engine.desk, table.backlog)
+        backpressure = Backpressure(engine.desk, table.backlog, engine.lanes_of)
         return _Loaded(source, loaded, Serving(engine, table, backpressure))
 
     def _replace(self) -> None:
