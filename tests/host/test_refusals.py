@@ -172,12 +172,12 @@ def test_each_refused_request_is_a_warning_and_is_counted(
 def test_charsets(start: Start, workspace: Workspace) -> None:
     url = start((", 'team=\"data\"'", "")).url
     text = json.dumps({"key": "é", "summary": "größer"}, ensure_ascii=False)
-    for charset in ("iso-8859-1", "UTF-8", "utf-16", '"utf-8"'):
+    for charset in ("iso-8859-1", "latin1", "UTF-8", "utf8", "utf-16", '"utf-8"'):
         headers = {"Content-Type": f"application/json; charset={charset}"}
         reply = ask(url, "POST", "/alerts", text.encode(charset.strip('"')), headers)
         assert reply.status == 202
         assert reply.json["statements"][0]["key"] == "é"
-        for wrong, status in (("klingon", 415), ("utf-16", 400)):
+        for wrong, status in (("klingon", 415), ("idna", 415), ("utf-16", 400)):
             headers = {"Content-Type": f"application/json; charset={wrong}"}
             reply = ask(url, "POST", "/alerts", b"{", headers)
             assert (reply.status, "charset" in reply.json["error"]) == (status, True)

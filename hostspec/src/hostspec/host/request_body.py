@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import codecs
+import contextlib
+from collections.abc import Sequence
 from email.message import Message
 from typing import Final
 
@@ -28,21 +30,17 @@ JSON_LINES: Final = (
     "application/x-jsonlines",
 )
 
-_CHARSETS: Final[Mapping[str, str]] = {
-    "utf-8": "",
-    "utf8": "",
-    "us-ascii": "",
-    "ascii": "",
-    "iso-8859-1": "latin-1",
-    "latin1": "latin-1",
-    "iso-8859-15": "iso-8859-15",
-    "windows-1252": "cp1252",
-    "utf-16": "utf-16",
-    "utf-16le": "utf-16-le",
-    "utf-16be": "utf-16-be",
-    "utf-32": "utf-32",
+_UTF_8: Final = frozenset({"utf-8", "ascii"})
+_CODECS: Final = _UTF_8 | {
+    "cp1252",
+    "iso8859-1",
+    "iso8859-15",
+    "utf-16",
+    "utf-16-be",
+    "utf-16-le",
+    "utf-32",
 }
-"""What a Content-Type may declare; an empty codec is UTF-8, the charset of JSON."""
+"""Python's codecs of the charsets that a Content-Type may declare, whatever alias it uses."""
 
 
 def content_type(request: Request, known: Sequence[str]) -> tuple[str, str]:
@@ -63,10 +61,11 @@ def content_type(request: Request, known: Sequence[str]) -> tuple[str, str]:
         reason = "send it as it is, without a Content-Encoding"
         raise Refusal(415, "content_encoding", reason)
     charset = header.get_content_charset("utf-8")
-    if charset not in _CHARSETS:
-        reason = f"the charset {shortened(charset)} is unknown; send UTF-8"
-        raise Refusal(415, "charset", reason)
-    return kind, _CHARSETS[charset]
+    with contextlib.suppress(LookupError):
+        codec = codecs.lookup(charset).name
+        if codec in _CODECS:
+            return kind, "" if codec in _UTF_8 else codec
+    raise Refusal(415, "charset", f"the charset {shortened(charset)} is unknown; send UTF-8")
 
 
 async def read(request: Request, table: HttpTable, codec: str, room: Room) -> bytes:
