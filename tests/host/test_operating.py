@@ -50,7 +50,7 @@ def listed(workspace: Workspace, *arguments: str) -> list[dict[str, Any]]:
 
 def told(run: subprocess.CompletedProcess[str]) -> list[str]:
     """Give what a command showed, one blank between cells, and no age."""
-    shown = re.sub(r" \d+ s( |$)", r" N s\1", run.stdout, flags=re.MULTILINE)
+    shown = re.sub(r" \d+ s([ ;]|$)", r" N s\1", run.stdout, flags=re.MULTILINE)
     return [" ".join(text.split()) for text in shown.splitlines() if text]
 
 
@@ -159,6 +159,7 @@ def test_why_a_resolve_is_sent_once_more_is_told(workspace: Workspace) -> None:
 
     assert told(workspace.alerthost("deliveries", "--state", "waiting"))[2:] == [
         "3 waiting resolve acme/checkout db-1/disk N s "
+        "tried again in N s; "
         "sent once more, in case what was sent before arrives late and opens it again",
         "1 waiting",
     ]

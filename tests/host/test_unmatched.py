@@ -11,16 +11,16 @@ RULE = "match = ['severity=~\"error|critical\"', 'team=\"data\"']"
 
 
 def test_rules_are_compared_with_the_alerts_in_the_store(workspace: Workspace) -> None:
-    assert workspace.here("check").stderr == ""
-    workspace.here("send", given=line() + line("db-2/disk"))
-    assert workspace.here("check").stderr == ""
+    assert workspace.alerthost("check").stderr == ""
+    workspace.alerthost("send", given=line() + line("db-2/disk"))
+    assert workspace.alerthost("check").stderr == ""
     workspace.configure((RULE, "match = ['tam=\"data\"', 'source=~\"db-.*\"']"))
 
-    run = workspace.here("check")
+    run = workspace.alerthost("check")
 
     note = "rule 'Pages': the matcher tam=\"data\" matches none of 2 recent alerts in the store"
     assert (run.returncode, run.stderr) == (0, f"note: {note}\n")
-    assert json.loads(workspace.here("check", "--json").stdout)["notes"] == [note]
+    assert json.loads(workspace.alerthost("check", "--json").stdout)["notes"] == [note]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_rules_are_compared_with_given_alerts(
     )
     workspace.configure((RULE, f"match = {match}"))
 
-    run = workspace.here("check", "--alerts", "alerts.jsonl")
+    run = workspace.alerthost("check", "--alerts", "alerts.jsonl")
 
     told = [f"note: rule 'Pages'{note} of 2 given alerts"] if note else []
     assert run.returncode == 0

@@ -120,17 +120,20 @@ def note_failure(  # noqa: PLR0913 -- one argument for each thing that is record
 
 
 def resume(connection: sa.Connection, now: float) -> None:
-    """Try blocked channels again at once: the operator may have repaired their cause."""
-    blocked = sa.select(channels.c.lane_id).where(channels.c.state == LaneState.HELD)
-    connection.execute(sa.update(lanes).where(lanes.c.id.in_(blocked)).values(due=now))
+    """Try failing channels again at once: the cause may be gone."""
+    failing = sa.select(channels.c.lane_id).where(FAILS)
+    connection.execute(sa.update(lanes).where(lanes.c.id.in_(failing)).values(due=now))
     connection.execute(
         sa.update(deliveries)
-        .where(deliveries.c.lane_id.in_(blocked), deliveries.c.is_head, deliveries.c.due > now)
+        .where(
+            deliveries.c.lane_id.in_(failing),
+            deliveries.c.is_head,
+            deliveries.c.attempts > 0,
+            deliveries.c.due > now,
+        )
         .values(due=now)
     )
-    connection.execute(
-        sa.update(channels).where(channels.c.state == LaneState.HELD).values(due=now, first_due=now)
-    )
+    connection.execute(sa.update(channels).where(FAILS).values(due=now, first_due=now))
 
 
 _ONE: Final = sa.select(channels).where(

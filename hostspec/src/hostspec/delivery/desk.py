@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from hostspec.alert import Alert
 from hostspec.delivery import inbox, ledger, lineup, observing, sharing
-from hostspec.delivery.channels import GATE, OF_DELIVERY
+from hostspec.delivery.channels import FAILS, GATE, OF_DELIVERY
 from hostspec.delivery.inbox import Note
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.presence import is_worked_on
@@ -293,6 +293,44 @@ class Desk:
             for first in range(0, len(statement_ids), _TOGETHER):
                 found += _fates(connection, statement_ids[first : first + _TOGETHER])
         return tuple(found)
+
+    def unfinished(self, most: int) -> tuple[Fate, ...]:
+        """Return the submissions with work left: not planned yet, or with deliveries that are due.
+
+        A delivery whose channel fails counts as due, for it is tried when an engine starts.
+
+        Args:
+            most: how many; those with the most recent deliveries first.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        queued = (
+            sa.select(deliveries.c.statement_id)
+            .join(incidents, incidents.c.id == deliveries.c.incident_id)
+            .outerjoin(channels, OF_DELIVERY)
+            .where(
+                ledger.WAITING,
+                sa.or_(
+                    deliveries.c.due <= self._clock(),
+                    sa.and_(FAILS, deliveries.c.attempts > 0),
+                ),
+            )
+            .order_by(deliveries.c.id.desc())
+            .limit(most)
+        )
+        unplanned = (
+            sa.select(statements.c.statement_id)
+            .where(PENDING)
+            .order_by(statements.c.id)
+            .limit(most)
+        )
+        with self._database.read() as connection:
+            found = [
+                *connection.execute(queued).scalars(),
+                *connection.execute(unplanned).scalars(),
+            ]
+        return self.fates([*dict.fromkeys(found)][:most])
 
     def recent_alerts(self, most: int) -> Iterator[Alert]:
         """Yield the last accepted alerts, the newest first.

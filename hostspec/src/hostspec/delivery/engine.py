@@ -301,7 +301,7 @@ class Engine:
     def start(self) -> None:
         """Start the threads that plan, send and settle.
 
-        What waits for a repair is tried at once, for somebody may have made it.
+        Failing channels are tried at once, for the cause may be gone.
 
         Raises:
             RuntimeError: they were started already.

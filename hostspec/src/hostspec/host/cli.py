@@ -75,6 +75,7 @@ def send(path: Path, *, timeout: float, files: tuple[BinaryIO, ...]) -> None:
     opened = files or (sys.stdin.buffer,)
     with work.begun(source, loaded, screen) as begun, screen.progress("sending", None) as progress:
         following = begun.following(advance=progress.advance)
+        following.add_earlier(begun.left)
         Sending(begun.engine, following, begun.interrupts).run(aside(opened), timeout)
         begun.finish(following)
     screen.say(summary(following.tally), "bold")

@@ -76,14 +76,23 @@ def row(entry: Entry, lanes: Lanes, now: float) -> tuple[str, ...]:
     told = (lanes.name_of(delivery.place), str(delivery.alert))
     what = str(delivery.operation)
     where = map(printable, told)
-    return (str(entry.id), state_of(entry), what, *where, age(entry.accepted_at, now), _why(entry))
+    return (
+        str(entry.id),
+        state_of(entry),
+        what,
+        *where,
+        age(entry.accepted_at, now),
+        _why(entry, now),
+    )
 
 
-def _why(entry: Entry) -> str:
+def _why(entry: Entry, now: float) -> str:
+    due = entry.next_try or now
+    again = f"tried again in {age(now, due)}" if due > now else ""
     reason = _reason(entry)
     tries = f"{entry.attempts} attempts" if entry.attempts > 1 else ""
     others = f"stands for {entry.collapsed} others" if entry.collapsed else ""
-    return printable("; ".join(filter(None, (tries, others, reason))))
+    return printable("; ".join(filter(None, (tries, others, again, reason))))
 
 
 def _reason(entry: Entry) -> str:
@@ -106,7 +115,7 @@ def as_json(entry: Entry, lanes: Lanes) -> dict[str, Any]:
         "severity": str(delivery.severity),
         "rules": list(delivery.rules),
         "accepted_at": iso(entry.accepted_at),
-        "next_attempt_at": iso(entry.due) if entry.finished_at is None else None,
+        "next_attempt_at": iso(entry.next_try),
         "finished_at": iso(entry.finished_at),
         "attempts": entry.attempts,
         "collapsed": entry.collapsed,
@@ -129,6 +138,16 @@ def counts(desk: Desk) -> str:
     unplanned = desk.backlog().unplanned
     still = (f"{unplanned} still to be planned",) if unplanned else ()
     return ", ".join((*words, *still)) or "Nothing waits."
+
+
+def is_left_alone(desk: Desk) -> bool:
+    """Return whether something is queued and no process works on it.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    backlog = desk.backlog()
+    return bool(backlog.waiting or backlog.unplanned) and not desk.is_worked_on()
 
 
 class Changes:

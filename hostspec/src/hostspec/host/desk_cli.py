@@ -106,6 +106,10 @@ def _list(look: _Look, states: Sequence[str], most: int, screen: Screen, *, as_j
     if found:
         screen.table(deliveries.table(found, look.lanes, time.time()))
     screen.say(_counts(look), "bold")
+    if look.desk.exists and deliveries.is_left_alone(look.desk):
+        screen.note(
+            "no process works on the queued deliveries: start `alerthost run`, or `alerthost send`"
+        )
 
 
 def _counts(look: _Look) -> str:

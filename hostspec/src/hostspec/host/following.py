@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -61,6 +61,7 @@ class Tally:
 
     Attributes:
         statements: lines that were read.
+        earlier: statements of earlier runs whose deliveries were still queued.
         faulty: that were not understood.
         unaccepted: that the store did not take.
         impossible: things that a person asked for and that cannot be done.
@@ -74,6 +75,7 @@ class Tally:
     """
 
     statements: int = 0
+    earlier: int = 0
     faulty: int = 0
     unaccepted: int = 0
     impossible: int = 0
@@ -109,6 +111,7 @@ class Followed:
         known_at: when something of that was known first.
         told: the deliveries that were shown, each with its word.
         remark: why nothing comes of it, though nothing is wrong.
+        before: its deliveries of an earlier run, as they were when this one began.
     """
 
     place: str
@@ -122,6 +125,7 @@ class Followed:
     known_at: float | None = None
     told: dict[int, str] | None = None
     remark: str = ""
+    before: Mapping[int, Entry] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, place: str, alert: Alert) -> Followed:
@@ -145,6 +149,13 @@ class Followed:
         followed.accept(statement_id)
         return followed
 
+    @classmethod
+    def earlier(cls, fate: Fate) -> Followed:
+        """Make the one of an earlier run; its finished deliveries are not shown again."""
+        followed = cls("", before={entry.id: entry for entry in fate.entries})
+        followed.accept(fate.statement_id)
+        return followed
+
     def accept(self, statement_id: str) -> None:
         """Note that it was accepted."""
         self.statement_id, self.accepted_at = statement_id, time.monotonic()
@@ -155,7 +166,8 @@ class Followed:
 
     def see(self, fate: Fate) -> None:
         """Note what became of it."""
-        self.fate = fate
+        fresh = tuple(each for each in fate.entries if not self._was_finished(each))
+        self.fate = attrs.evolve(fate, entries=fresh)
         if self.known_at is None and (self.is_known or any(map(self.is_tried, fate.entries))):
             self.known_at = time.monotonic()
 
@@ -189,12 +201,15 @@ class Followed:
         if not entry.held:
             return entry.finished_at is not None
         # a lane that was held before is tried again by whoever starts
-        tried = entry.attempts > 0 or time.monotonic() - self.accepted_at > UNTRIED
+        tried = self._attempts(entry) > 0 or time.monotonic() - self.accepted_at > UNTRIED
         return tried and not entry.sending
 
     def is_tried(self, entry: Entry) -> bool:
         """Say whether there is something to tell of a delivery."""
-        return self.is_settled(entry) or (entry.outcome is not None and not entry.sending)
+        if self.is_settled(entry):
+            return True
+        was_tried = entry.id not in self.before or self._attempts(entry) > 0
+        return was_tried and entry.outcome is not None and not entry.sending
 
     def word_of(self, entry: Entry) -> str:
         """Give the one word for how far a delivery has come."""
@@ -203,6 +218,15 @@ class Followed:
         if entry.outcome is not None:
             return str(entry.outcome)
         return HELD if entry.held else WAITING
+
+    def _attempts(self, entry: Entry) -> int:
+        """Return how many attempts were made since this run began."""
+        before = self.before.get(entry.id)
+        return entry.attempts - (before.attempts if before else 0)
+
+    def _was_finished(self, entry: Entry) -> bool:
+        before = self.before.get(entry.id)
+        return before is not None and before.finished_at is not None
 
 
 class Following:
@@ -249,6 +273,13 @@ class Following:
         self.tally.statements += 1
         self._number += 1
         self._line[self._number] = statement
+
+    def add_earlier(self, fates: Iterable[Fate]) -> None:
+        """Follow what earlier runs left, before everything else."""
+        for fate in fates:
+            self.add(Followed.earlier(fate))
+            self.tally.statements -= 1
+            self.tally.earlier += 1
 
     def refuse(self, reason: str) -> None:
         """Tell of something that cannot be done, in its turn."""
@@ -364,7 +395,7 @@ class Following:
         before = f"{statement.place}: " if statement.place else ""
         for complaint in statement.complaints:
             self._screen.complain(printable(f"{before}{complaint}"))
-        note = statement.fate.note if statement.fate else None
+        note = statement.fate.note if statement.fate and not statement.before else None
         for failure in note.failures if note else ():
             self.tally.failures += 1
             self._screen.complain(printable(f"{before}{failure}"))
@@ -378,7 +409,7 @@ class Following:
             told = suppression.installation, statement.key, suppression.reason
             self._say(("suppressed", statement.status, *told), "yellow")
             self._show_notes(suppression)
-        if statement.complaints:
+        if statement.complaints or statement.before:
             return
         several = (entry.delivery.repairs for entry in statement.entries)
         repairs = dict.fromkeys((*statement.repairs, *itertools.chain(*several)))
@@ -448,6 +479,7 @@ def summary(tally: Tally, what: str = "alert") -> str:
         f"{total} {'delivery' if total == 1 else 'deliveries'}{f' ({kinds})' if kinds else ''}"
     )
     for count, text in (
+        (tally.earlier, "left by earlier runs"),
         (tally.faulty, f"faulty {plural('line', tally.faulty)}"),
         (tally.unaccepted, "not accepted"),
         (tally.impossible, "not possible"),

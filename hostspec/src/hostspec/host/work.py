@@ -24,6 +24,7 @@ from hostspec.outcome import OutcomeKind
 from hostspec.store.errors import StoreError
 
 if TYPE_CHECKING:
+    from hostspec.delivery.desk import Fate
     from hostspec.delivery.engine import Engine
 
 
@@ -35,6 +36,10 @@ STUCK: Final = 5.0
 """Seconds without any getting through after which the oldest is followed no longer."""
 
 
+_LEFT: Final = 1000
+"""Submissions of earlier runs that are followed."""
+
+
 @attrs.frozen(eq=False)
 class Work:
     """An engine that works for a command.
@@ -44,12 +49,14 @@ class Work:
         interrupts: signals that came meanwhile.
         lanes: names of places.
         screen: where things are shown.
+        left: submissions that earlier runs left, where no other process works on them.
     """
 
     engine: Engine
     interrupts: Interrupts
     lanes: Lanes
     screen: Screen
+    left: tuple[Fate, ...] = ()
 
     def following(
         self,
@@ -108,12 +115,14 @@ def begun(source: Source, loaded: Configuration, screen: Screen) -> Iterator[Wor
         _logged(screen),
         Interrupts() as interrupts,
     ):
+        desk = engine.desk
+        left = desk.unfinished(_LEFT) if desk.exists and not desk.is_worked_on() else ()
         engine.start()
         reach = Reach.of(loaded.plugins, loaded.installations)
         for note in (*loaded.notes(), *cut_off(engine.desk, reach)):
             screen.note(note)
         try:
-            yield Work(engine, interrupts, lanes, screen)
+            yield Work(engine, interrupts, lanes, screen, left)
         except StoreError as error:
             # something may have been sent by then, so it is no mistake of the beginning
             screen.complain(printable(str(error)))
