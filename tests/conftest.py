@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import subprocess
 import tempfile
 import warnings
@@ -19,7 +20,23 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
 
+# a proxy that the machine needs elsewhere has no place between a test and its own servers
+for name in ("no_proxy", "NO_PROXY"):
+    os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
+
 numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _the_environment_is_restored() -> Iterator[None]:
+    """Fail a test that leaves a variable, such as a proxy, to the next one."""
+    before = _environment()
+    yield
+    assert _environment() == before
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 @pytest.fixture(autouse=True)

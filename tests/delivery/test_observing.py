@@ -257,13 +257,13 @@ def test_an_observer_that_takes_long_does_not_keep_the_engine_from_stopping(
         @hookimpl
         def hostspec_delivered(self, receipt: Receipt) -> None:
             began.set()
-            go_on.wait(30)
+            go_on.wait(60)
 
     world.plugins = world.plugins_with(slow=Slow())
     engine = world.new_engine()
     engine.start()
     world.say("a")
-    assert began.wait(30)
+    assert began.wait(60)
     try:
         assert not engine.stop(0.0)
     finally:
@@ -280,7 +280,7 @@ def test_whatever_hangs_in_the_end_stopping_keeps_to_its_time(
     def hang(*arguments: object) -> None:
         if threading.current_thread().name == "hostspec end":
             began.set()
-            go_on.wait(30)
+            go_on.wait(60)
         real(*arguments)
 
     world.engine.start()
@@ -290,9 +290,9 @@ def test_whatever_hangs_in_the_end_stopping_keeps_to_its_time(
     monkeypatch.setattr(place, hanging, hang)
     assert not world.engine.stop(0.0)
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert not world.engine.stop(0.0)
-    assert began.wait(30)
+    assert began.wait(60)
     assert not world.engine.stop(0.0)
 
     go_on.set()

@@ -674,7 +674,7 @@ def test_a_lane_that_hangs_blocks_no_other(worlds: Callable[..., World]) -> None
     def send(delivery: Delivery) -> Outcome:
         if delivery.place.destination == "bad":
             hanging.append(delivery)
-            gate.wait(30)
+            gate.wait(60)
         return DELIVERED
 
     def rules(plugins: Any) -> Any:
@@ -836,7 +836,7 @@ def test_the_store_fails_while_an_engine_starts(
 
 def test_several_use_one_engine_at_once(world: World) -> None:
     """A task queue may run `drain` twice at a time: who ends first does not leave for both."""
-    gate = threading.Barrier(2, timeout=30)
+    gate = threading.Barrier(2, timeout=60)
     names: set[str] = set()
 
     def send(_: Delivery) -> Outcome:

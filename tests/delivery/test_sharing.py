@@ -449,7 +449,7 @@ def test_a_budget_that_several_learn_of_at_once_counts_them_all(
     def learn(_: int) -> None:
         with world.database.begin() as connection:
             connection.execute(sa.text("SELECT 1"))
-            barrier.wait(30)
+            barrier.wait(60)
             spending.account(
                 connection,
                 [limit],
@@ -468,7 +468,7 @@ def test_a_budget_that_several_learn_of_at_once_counts_them_all(
 
 
 def test_who_waits_for_each_other_goes_on(world: World, aside: ThreadPoolExecutor) -> None:
-    barrier = threading.Barrier(2, timeout=30)
+    barrier = threading.Barrier(2, timeout=60)
     ran: list[str] = []
 
     def crossing(first: str, second: str) -> Callable[[sa.Connection], str]:

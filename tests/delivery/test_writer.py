@@ -45,7 +45,7 @@ def together(
     standing = threading.Event()
 
     def first(connection: sa.Connection) -> None:
-        assert standing.wait(30)
+        assert standing.wait(60)
 
     with ThreadPoolExecutor(len(works) + 1) as pool:
         leader = pool.submit(writer.run, first)

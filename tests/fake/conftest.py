@@ -78,7 +78,7 @@ def connect() -> Iterator[Callable[[FakePagerDuty], Sender]]:
     with contextlib.ExitStack() as stack:
 
         def connect(fake: FakePagerDuty) -> Sender:
-            connection = http.client.HTTPConnection("127.0.0.1", fake.port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", fake.port, timeout=60)
             stack.callback(connection.close)
             return Sender(connection)
 

@@ -48,7 +48,7 @@ def test_it_runs_until_it_is_told_to_stop(
     def look_and_stop(line: str) -> None:
         match = READY.fullmatch(line)
         assert match is not None
-        with urllib.request.urlopen(match[2], timeout=20) as response:
+        with urllib.request.urlopen(match[2], timeout=60) as response:
             pages.append(response.read())
         os.kill(os.getpid(), number)
 
@@ -79,7 +79,7 @@ def test_the_options_reach_the_fake(monkeypatch: pytest.MonkeyPatch) -> None:
                 f"{match[2]}/v2/enqueue", body.encode(), {"Content-Type": "application/json"}
             )
             try:
-                with urllib.request.urlopen(request, timeout=20) as response:
+                with urllib.request.urlopen(request, timeout=60) as response:
                     statuses.append(response.status)
             except urllib.error.HTTPError as error:
                 with error:
@@ -110,7 +110,7 @@ def test_the_install_flow_and_the_rest_api_can_be_tried_by_hand(
             },
         )
         for asked in (f"{page}http://127.0.0.1:1/a", f"{page}http://127.0.0.1:2/b?c=d", listing):
-            with urllib.request.urlopen(asked, timeout=20) as response:
+            with urllib.request.urlopen(asked, timeout=60) as response:
                 seen.append(response.read().decode())
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -203,4 +203,4 @@ def test_the_installed_command_starts_and_stops() -> None:
         assert READY.fullmatch(process.stdout.readline())
         process.terminate()
         assert (process.stdout.read(), process.stderr.read()) == ("", "")
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0

@@ -49,7 +49,7 @@ def start(sender: Any, event: dict[str, Any]) -> None:
 def everything_from(fake: FakePagerDuty, event: dict[str, Any]) -> bytes:
     """Send an event over a socket and read until the fake closes it."""
     body = json.dumps(event).encode()
-    with socket.create_connection(("127.0.0.1", fake.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", fake.port), timeout=60) as connection:
         connection.sendall(
             b"POST /v2/enqueue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%b" % (len(body), body)

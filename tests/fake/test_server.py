@@ -33,7 +33,7 @@ def test_the_fixture_gives_a_fresh_running_fake(
 
     assert fake_pagerduty.incidents == ()
     with requests.Session() as session:
-        response = session.post(f"{fake_pagerduty.url}/v2/enqueue", json=trigger(), timeout=20)
+        response = session.post(f"{fake_pagerduty.url}/v2/enqueue", json=trigger(), timeout=60)
     assert response.status_code == 202
     assert f"<FakePagerDuty us http://127.0.0.1:{fake_pagerduty.port}>" == repr(fake_pagerduty)
 
@@ -68,7 +68,7 @@ def test_only_post_sends_an_event(
 
 def test_head_gets_no_body(fake: FakePagerDuty) -> None:
     """Else the next response on the connection would be misread."""
-    with socket.create_connection(("127.0.0.1", fake.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", fake.port), timeout=60) as connection:
         connection.sendall(b"HEAD /v2/enqueue HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         with connection.makefile("rb") as stream:
             response = stream.read()
@@ -145,7 +145,7 @@ def test_the_length_of_the_body_must_be_told(
     fake: FakePagerDuty, header: str, status: int, fault: str
 ) -> None:
     """The connection closes, because nobody knows where the next request begins."""
-    with socket.create_connection(("127.0.0.1", fake.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", fake.port), timeout=60) as connection:
         connection.sendall(f"POST /v2/enqueue HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode())
         with connection.makefile("rb") as stream:
             head, _, body = stream.read().partition(b"\r\n\r\n")
@@ -159,7 +159,7 @@ def test_the_length_of_the_body_must_be_told(
 def test_a_body_that_breaks_off_is_logged_and_not_taken(fake: FakePagerDuty, trigger: Make) -> None:
     """Half an event is none, even if it reads like one."""
     body = json.dumps(trigger()).encode()
-    with socket.create_connection(("127.0.0.1", fake.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", fake.port), timeout=60) as connection:
         connection.sendall(
             b"POST /v2/enqueue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%b" % (len(body) + 1, body)
@@ -339,12 +339,12 @@ def test_https_is_served_with_a_context(trigger: Make) -> None:
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     with FakePagerDuty(ssl_context=context) as fake:
-        with socket.create_connection(("127.0.0.1", fake.port), timeout=20) as plain:
+        with socket.create_connection(("127.0.0.1", fake.port), timeout=60) as plain:
             plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
             plain.recv(1000)
         body = json.dumps(trigger()).encode()
         with (
-            socket.create_connection(("127.0.0.1", fake.port), timeout=20) as raw,
+            socket.create_connection(("127.0.0.1", fake.port), timeout=60) as raw,
             trusting.wrap_socket(raw, server_hostname="127.0.0.1") as connection,
         ):
             connection.sendall(
@@ -353,7 +353,7 @@ def test_https_is_served_with_a_context(trigger: Make) -> None:
             )
             assert connection.recv(1000).startswith(b"HTTP/1.1 202 Accepted\r\n")
         with (
-            socket.create_connection(("127.0.0.1", fake.port), timeout=20) as raw,
+            socket.create_connection(("127.0.0.1", fake.port), timeout=60) as raw,
             trusting.wrap_socket(raw, server_hostname="127.0.0.1"),
         ):
             assert fake.url.startswith("https://127.0.0.1:")

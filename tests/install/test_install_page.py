@@ -29,7 +29,7 @@ class Visitor:
 
     def request(self, method: str, path: str, body: str | None = None) -> Any:
         """Send one request; give status, headers and text."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.fake.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.fake.port, timeout=60)
         try:
             kind = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
             connection.request(method, path, body, kind)
@@ -96,7 +96,7 @@ def test_each_picked_service_comes_with_a_new_key_that_works(visitor: Visitor) -
     assert len({*keys, "c" * 32, "p" * 32}) == 5
     for key in keys:
         event = {"routing_key": key, "event_action": "resolve", "dedup_key": "k"}
-        connection = http.client.HTTPConnection("127.0.0.1", visitor.fake.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", visitor.fake.port, timeout=60)
         headers = {"Content-Type": "application/json"}
         connection.request("POST", "/v2/enqueue", json.dumps(event), headers)
         assert connection.getresponse().status == 202
@@ -179,7 +179,7 @@ def test_the_page_is_got_and_its_form_is_posted(visitor: Visitor, method: str) -
 
 
 def test_a_form_without_length_is_refused(visitor: Visitor) -> None:
-    with socket.create_connection(("127.0.0.1", visitor.fake.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", visitor.fake.port), timeout=60) as connection:
         connection.sendall(f"POST {PAGE} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         with connection.makefile("rb") as stream:
             response = stream.read()

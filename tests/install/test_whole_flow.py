@@ -128,11 +128,11 @@ def pagerduty(host: WebHost, *services: str, **app: Any) -> Iterator[FakePagerDu
 
 def pick(browser: requests.Session, url: str, *services: str) -> requests.Response:
     """Open PagerDuty's page, pick services, and follow every redirect."""
-    page = browser.get(url, timeout=20)
+    page = browser.get(url, timeout=60)
     form = Form.of(page.text)
     assert set(services) <= set(form.choices)
     fields = [*form.fields, *(("service", service) for service in services)]
-    return browser.post(urljoin(page.url, form.action), data=fields, timeout=20)
+    return browser.post(urljoin(page.url, form.action), data=fields, timeout=60)
 
 
 def connect(
@@ -211,9 +211,9 @@ def test_a_callback_loaded_again_changes_nothing(host: WebHost, browser: request
         arrived = pick(browser, url, "checkout")
         before = dict(host.installations)
         callback = arrived.history[0].headers["Location"]
-        assert browser.get(callback, timeout=20).url == f"{host.url}/installations"
+        assert browser.get(callback, timeout=60).url == f"{host.url}/installations"
         forged = callback.replace("state=", "state=x")
-        assert browser.get(forged, timeout=20).url == f"{host.url}/installations"
+        assert browser.get(forged, timeout=60).url == f"{host.url}/installations"
     assert host.problems == [SetupProblem.REUSED_STATE, SetupProblem.WRONG_STATE]
     assert host.installations == before
 
@@ -223,13 +223,13 @@ def test_a_callback_with_nothing_is_a_cancellation(
 ) -> None:
     url = host.begin(install_url="http://127.0.0.1:1")
     callback = dict(parse_qsl(urlsplit(url).query))["redirect_url"]
-    assert browser.get(callback, timeout=20).url == f"{host.url}/installations"
+    assert browser.get(callback, timeout=60).url == f"{host.url}/installations"
     assert host.problems == [SetupProblem.MISSING_ANSWER]
 
 
 def test_an_unknown_app_never_comes_back(host: WebHost, browser: requests.Session) -> None:
     with FakePagerDuty(services={"checkout": "c" * 32}) as fake:
-        page = browser.get(host.begin(install_url=fake.url), timeout=20)
+        page = browser.get(host.begin(install_url=fake.url), timeout=60)
     assert (page.status_code, "App not found." in page.text) == (404, True)
     assert host.problems == []
 

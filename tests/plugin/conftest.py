@@ -107,9 +107,11 @@ def respond() -> Iterator[Callable[..., Responder]]:
 
 
 @pytest.fixture
-def unused_url() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+def unused_url() -> Iterator[str]:
+    """Yield the address of a port that is taken, so that no other process listens there."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{closed.getsockname()[1]}"
 
 
 @pytest.fixture(scope="module")

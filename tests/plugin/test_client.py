@@ -153,7 +153,7 @@ def test_a_connection_closed_while_idle_costs_nothing(respond: Callable[..., Res
     responder = respond((HTTP_ACCEPTED,), (HTTP_ACCEPTED,))
     client = Client({})
     assert post(client, responder.url) == Reply(202, "{}")
-    assert responder.closed.acquire(timeout=10)
+    assert responder.closed.acquire(timeout=60)
     assert post(client, responder.url) == Reply(202, "{}")
     assert (responder.connections, len(responder.requests)) == (2, 2)
 

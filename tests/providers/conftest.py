@@ -26,9 +26,8 @@ class Receiver:
 
 
 @pytest.fixture
-def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """Give a receiver that runs while the test does; no proxy stands before it."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+def receiver() -> Iterator[Receiver]:
+    """Yield a receiver that runs while the test does."""
     posts: list[Any] = []
     answers: deque[int] = deque()
 

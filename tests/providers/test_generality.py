@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -210,7 +211,7 @@ def test_a_webhook_s_answer_is_an_outcome(
 @pytest.mark.parametrize(
     ("url", "kind"),
     [
-        ("http://127.0.0.1:1/hook", OutcomeKind.UNREACHABLE),
+        ("http://127.0.0.1:{closed}/hook", OutcomeKind.UNREACHABLE),
         ("https://{receiver}", OutcomeKind.UNCERTAIN),
         ("file:///etc/hostname", OutcomeKind.MISCONFIGURED),
         ("http://127.0.0.1:canary/", OutcomeKind.MISCONFIGURED),
@@ -223,9 +224,13 @@ def test_a_webhook_s_answer_is_an_outcome(
 def test_a_webhook_s_url_may_be_anything(
     host: Host, receiver: Any, monkeypatch: pytest.MonkeyPatch, url: str, kind: OutcomeKind
 ) -> None:
-    monkeypatch.setenv("CHAT_URL", url.format(receiver=receiver.url.removeprefix("http://")))
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and never listens
+        _, port = closed.getsockname()
+        there = receiver.url.removeprefix("http://")
+        monkeypatch.setenv("CHAT_URL", url.format(receiver=there, closed=port))
 
-    *_, receipt = host.handle(STORY[0]).receipts
+        *_, receipt = host.handle(STORY[0]).receipts
 
     assert receipt.outcome is not None
     assert receipt.outcome.kind is kind

@@ -71,7 +71,7 @@ def running(configuration: str, folder: Path) -> Iterator[str]:
             yield f"http://{match[1]}"
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
 
 
 def tell(alertmanager: str, *, fires: bool, **labels: str) -> None:
@@ -87,5 +87,5 @@ def tell(alertmanager: str, *, fires: bool, **labels: str) -> None:
         json.dumps([alert]).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         assert response.status == 200

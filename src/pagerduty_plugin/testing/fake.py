@@ -273,7 +273,7 @@ class FakePagerDuty:
         """Clear every script; requests that wait at a gate go on waiting."""
         self._backend.behave()
 
-    def wait_for(self, predicate: Callable[[FakePagerDuty], object], timeout: float = 10.0) -> None:
+    def wait_for(self, predicate: Callable[[FakePagerDuty], object], timeout: float = 60.0) -> None:
         """Wait until something holds, looking again whenever a request changes anything here.
 
         Args:

@@ -121,7 +121,8 @@ class Post(Action[PostSettings, InstallationSettings]):
             request = urllib.request.Request(
                 url, body, {"Content-Type": "application/json"}, method="POST"
             )
-            with _opener.open(request, timeout=TIMEOUT):
+            # an opener keeps the proxies of the environment in which it was made
+            with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT):
                 return Outcome(OutcomeKind.DELIVERED)
         except urllib.error.HTTPError as error:
             with error:
@@ -145,9 +146,6 @@ class Post(Action[PostSettings, InstallationSettings]):
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
         """Follow none: the alert goes where the settings say, or nowhere."""
-
-
-_opener: Final = urllib.request.build_opener(_NoRedirects)
 
 
 def _kind(code: int) -> OutcomeKind:
