@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import sqlalchemy as sa
@@ -49,7 +49,7 @@ def together(
 
     with ThreadPoolExecutor(len(works) + 1) as pool:
         leader = pool.submit(writer.run, first)
-        while writer._waiting or not writer._turn.locked():
+        while writer._waiting or not writer._is_led:
             pass
         results = []
         for number, work in enumerate(works, start=1):
@@ -154,6 +154,118 @@ def test_a_locked_database_is_told_and_nothing_is_accepted(tmp_path: Path) -> No
     world.say("disk")
     assert world.drain() == ["trigger disk"]
     world.database.close()
+
+
+def locked(*_: object, **__: object) -> NoReturn:
+    cause = sqlite3.OperationalError("database is locked")
+    cause.sqlite_errorname = "SQLITE_BUSY"
+    raise StoreError("is locked") from sa.exc.OperationalError("BEGIN", {}, cause)
+
+
+def test_no_alert_waits_longer_than_its_patience_for_a_turn(tmp_path: Path) -> None:
+    """However many wait before it; what was accepted waits for its turn."""
+    going, go_on = threading.Event(), threading.Event()
+
+    def slow(_: sa.Connection) -> None:
+        going.set()
+        assert go_on.wait(60)
+
+    with (
+        Database("sqlite:///alerthost.db", tmp_path, patience=0.0) as database,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        database.migrate()
+        writer = Writer(database)
+        leader = pool.submit(writer.run, slow)
+        assert going.wait(60)
+        patient = pool.submit(writer.run, insert("patient"))
+        for _ in range(3):
+            with pytest.raises(StoreError, match=r"alerthost\.db is busy; try again$"):
+                writer.run(insert("new"), accepts=True)
+        go_on.set()
+        leader.result(60)
+        assert patient.result(60) == "patient"
+        assert names(database) == ["patient"]
+
+
+def test_who_has_waited_less_for_another_program_tries_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.migrate()
+    waits: list[float] = []
+    begin = database.begin
+
+    def busy_for_long(*, within: float) -> Any:
+        waits.append(within)
+        database.patience = 0.0  # of who comes later
+        return locked() if len(waits) < 3 else begin(within=within)
+
+    monkeypatch.setattr(database, "begin", busy_for_long)
+    writer = Writer(database)
+    assert writer.run(insert("early")) == "early"
+    assert 0 < waits[2] < waits[1] < waits[0] <= 5
+    monkeypatch.setattr(database, "begin", locked)
+    for accepts in (True, False):
+        with pytest.raises(StoreError, match="is locked"):
+            writer.run(insert("late"), accepts=accepts)
+
+
+def test_while_another_program_writes_alerts_are_refused_soon(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.migrate()
+    database.patience = 0.01
+    writer = Writer(database)
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "begin", locked)
+        with pytest.raises(StoreError, match="is locked"):
+            writer.run(insert("a"), accepts=True)
+        assert writer._patience() == pytest.approx(0.001)
+    writer.run(insert("b"))
+    assert writer._patience() == pytest.approx(0.01)
+
+
+def test_a_thread_that_is_interrupted_while_it_waits_leaves_no_gap(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.migrate()
+    writer = Writer(database)
+
+    def interrupted(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writer, "_take_turn", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.run(insert("a"))
+    with monkeypatch.context() as patched:
+        patched.setattr("hostspec.delivery.writer._Piece.wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.run(insert("b"))
+    assert writer.run(insert("c")) == "c"
+    assert names(database) == ["c"]
+
+
+def test_on_a_full_disk_one_at_fault_undoes_nothing_of_the_others(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.migrate()
+    begin, begun = database.begin, []
+
+    def full_once(*, within: float) -> Any:
+        begun.append(within)
+        if len(begun) == 2:
+            cause = sqlite3.OperationalError("full")
+            cause.sqlite_errorname = "SQLITE_FULL"
+            raise StoreError("is full") from sa.exc.OperationalError("BEGIN", {}, cause)
+        return begin(within=within)
+
+    def broken(_: sa.Connection) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(database, "begin", full_once)
+    first, fault, last = together(database, insert("a"), broken, insert("b"))
+    assert (first, type(fault), last) == ("a", ZeroDivisionError, "b")
 
 
 def test_a_full_disk_is_told_and_nothing_is_half_accepted(world: World) -> None:

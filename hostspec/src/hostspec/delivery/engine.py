@@ -368,6 +368,7 @@ class Engine:
         try:
             self._tell_rest(deadline)
         finally:
+            self.database.drop_room()
             self._leave()
 
     def _tell_rest(self, deadline: float | None) -> None:
@@ -521,6 +522,8 @@ class Engine:
         """Run a round of maintenance, and check that the store is still there."""
         self._keep_house(name)
         self.database.verify()
+        self.database.keep_room()
+        self.database.check_room()
         self._note_recovery()
 
     def _keep_house(self, name: str) -> None:

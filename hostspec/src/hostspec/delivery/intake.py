@@ -50,7 +50,7 @@ class Intake:
                 raise caller.error
             if caller.written:
                 return
-        self._writer.run(lambda writing: inbox.accept(writing, rows))
+        self._writer.run(lambda writing: inbox.accept(writing, rows), accepts=True)
 
     def _share(self, caller: _Caller) -> None:
         """Join those that wait to be written; whoever was there first writes for all of them."""

@@ -26,6 +26,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from hostspec.kernel.forking import of_its_process
 from hostspec.store.errors import StoreError, UnstorableError
 from hostspec.store.files import Files, beside, left_frames
+from hostspec.store.reserve import Reserve
 from hostspec.store.tables import metadata
 
 _log = logging.getLogger("hostspec")
@@ -66,6 +67,7 @@ _ADVISORY_LOCK: Final = int.from_bytes(b"hostspec")
 """What processes that migrate the same PostgreSQL database at once wait for."""
 
 _WRITES: Final = "hostspec_writes"
+_WITHIN: Final = "hostspec_within"
 
 # Alembic's `op` and `context` are the process's own, not the thread's
 _alembic: Final = threading.Lock()
@@ -103,12 +105,16 @@ class Database:
         folder: what a relative SQLite file is relative to: the configuration's.
         patience: seconds to wait for another program that writes to the same SQLite file.
 
+    Attributes:
+        patience: as given.
+
     Raises:
         StoreError: the URL cannot be, or its driver is not installed.
     """
 
     def __init__(self, url: str, folder: Path, *, patience: float = 5.0) -> None:
         self._current = False
+        self.patience = patience
         parsed = _parse(url)
         if parsed.drivername.startswith("sqlite"):
             self.file: Path | None = _file(parsed, folder)
@@ -121,11 +127,12 @@ class Database:
                 creator=self._connect,
                 hide_parameters=True,
             )
-            event.listen(self.engine, "begin", _begin)
+            self._reserve: Reserve | None = Reserve(beside(self.file, "-reserve"))
+            event.listen(self.engine, "begin", functools.partial(_begin, patience))
             event.listen(self.engine, "close", lambda *_: files.closed())
         else:
             self.file = None
-            self._files = None
+            self._files = self._reserve = None
             self.name = sa.URL.create(
                 "postgresql", host=parsed.host, port=parsed.port, database=parsed.database
             ).render_as_string()
@@ -137,10 +144,14 @@ class Database:
         return self.file is None or self.file.exists()
 
     @contextlib.contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
+    def begin(self, *, within: float | None = None) -> Iterator[sa.Connection]:
         """Begin a transaction that writes; all of it is kept, or nothing.
 
         In SQLite it is the only one that writes until it ends.
+
+        Args:
+            within: seconds to wait for another program that writes to the same SQLite file, where
+                it is not the database's own `patience`.
 
         Raises:
             StoreError: the database cannot be written.
@@ -150,8 +161,10 @@ class Database:
             self._make()
             self._migrate_once()
             self._check_sizes()
-            with self._writing.begin() as connection:
-                yield connection
+            with self._writing.connect() as connection:
+                connection.execution_options(**{_WITHIN: within})
+                with connection.begin():
+                    yield connection
 
     @contextlib.contextmanager
     def begin_alone(self) -> Iterator[sa.Connection]:
@@ -232,6 +245,37 @@ class Database:
         if found != "ok":
             message = f"{self.name} {_REASONS['SQLITE_CORRUPT']}"
             raise StoreError(message)
+
+    def keep_room(self) -> bool:
+        """Keep disk space back for sending; return whether it is there (SQLite only)."""
+        return self._reserve is None or self._reserve.fill()
+
+    def make_room(self) -> None:
+        """Release the space that was kept back, and let the write-ahead log start anew."""
+        if self._reserve is None:
+            return
+        self._reserve.release()
+        # what finds no room yet stays in the log
+        with (
+            contextlib.suppress(sqlite3.Error, DBAPIError),
+            contextlib.closing(self.engine.raw_connection()) as raw,
+        ):
+            raw.cursor().execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+
+    def check_room(self) -> None:
+        """Check that nothing but sending needs the space that is left.
+
+        Raises:
+            StoreError: the space that is kept back is in use, for the disk is full.
+        """
+        if self._reserve is not None and self._reserve.is_used and not self._reserve.fill():
+            message = f"{self.name} {_REASONS['SQLITE_FULL']}; make room on its disk"
+            raise StoreError(message)
+
+    def drop_room(self) -> None:
+        """Give the space back that was kept for sending."""
+        if self._reserve is not None:
+            self._reserve.remove()
 
     def close(self) -> None:
         """Close all connections; the database may be used again."""
@@ -481,10 +525,16 @@ def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
             return
 
 
-def _begin(connection: sa.Connection) -> None:
+def _begin(patience: float, connection: sa.Connection) -> None:
     # one that writes says so at once: one that turns from reading to writing may be refused
-    writes = connection.get_execution_options().get(_WRITES)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get(_WRITES):
+        connection.exec_driver_sql("BEGIN")
+        return
+    within = options.get(_WITHIN)
+    milliseconds = round(1000 * (patience if within is None else within))
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {milliseconds}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @_quietly()

@@ -1,0 +1,55 @@
+"""Disk space that is kept back for sending, beside a SQLite database."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final
+
+SIZE: Final = 2 * 1024 * 1024
+"""Bytes: the results of about a thousand deliveries."""
+
+
+class Reserve:
+    """A file that holds the space; it is empty while the space is in use.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the space was released, and has not been taken back since."""
+        try:
+            return not self._path.stat().st_size
+        except OSError:
+            return False
+
+    def fill(self) -> bool:
+        """Take the space, where the disk has it; return whether it is there."""
+        try:
+            file = os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600)
+        except OSError:
+            return False
+        try:
+            if os.fstat(file).st_size < SIZE:
+                os.posix_fallocate(file, 0, SIZE)
+        except OSError:
+            os.truncate(file, 0)
+            return False
+        finally:
+            os.close(file)
+        return True
+
+    def release(self) -> None:
+        """Give the space to whoever writes next."""
+        with contextlib.suppress(OSError):
+            os.close(os.open(self._path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
+
+    def remove(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)

@@ -1,0 +1,137 @@
+"""On a full disk what was accepted is paged, and nothing more is accepted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from engines import Clock, World
+
+from hostspec import Alert
+from hostspec.store import reserve
+from hostspec.store.database import Database
+from hostspec.store.errors import StoreError
+
+FULL = "cannot grow: the disk is full"
+
+
+def kept(database: Database) -> Path:
+    assert database.file
+    return database.file.with_name("alerthost.db-reserve")
+
+
+def fill(database: Database) -> None:
+    """Let the database grow only by what the reserve held."""
+    pages: list[int] = []
+
+    @sa.event.listens_for(database.engine, "begin")
+    def limit(connection: sa.Connection) -> None:
+        pages.append(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
+        most = pages[0] if kept(database).stat().st_size else 1_000_000
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {most}")
+
+
+@pytest.fixture
+def full(world: World, database: Database, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Accept ten alerts, and fill the disk."""
+    for number in range(10):
+        world.say(str(number), summary="x" * 500)
+    assert database.keep_room()
+    assert database.keep_room()
+    assert kept(database).stat().st_size == reserve.SIZE
+    fill(database)
+    monkeypatch.setattr(os, "posix_fallocate", _no_room)
+    return world
+
+
+def _no_room(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_what_was_accepted_is_paged_though_the_disk_is_full(full: World) -> None:
+    assert len(full.drain()) == 10
+
+
+def test_nothing_new_takes_the_room_that_sending_needs(
+    full: World, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StoreError, match=FULL):
+        full.engine.accept_many([Alert(str(number), "x" * 1000) for number in range(500)])
+    assert kept(database).stat().st_size == reserve.SIZE  # no alert gets it
+    full.drain()
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"{FULL}; nothing was changed; make room on its disk"):
+            full.say("late")
+
+    monkeypatch.undo()
+    full.say("late")
+    assert kept(database).stat().st_size == reserve.SIZE
+    assert full.drain() == ["trigger late"]
+
+
+def test_a_disk_without_room_for_the_reserve_is_told_at_once(
+    world: World, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "posix_fallocate", _no_room)
+    assert not database.keep_room()
+    with pytest.raises(StoreError, match=FULL):
+        world.say("disk")
+
+
+def test_the_reserve_goes_with_the_last_engine(world: World, database: Database) -> None:
+    with world.engine:
+        while not kept(database).exists():
+            os.sched_yield()
+    assert not kept(database).exists()
+
+
+def test_where_no_reserve_can_be_made_alerts_are_taken_all_the_same(
+    world: World, database: Database
+) -> None:
+    kept(database).mkdir()
+    assert not database.keep_room()
+    database.make_room()
+    world.say("disk")
+    assert world.drain() == ["trigger disk"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a disk")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.proof
+def test_on_a_real_disk_without_room_all_that_was_accepted_is_paged(small_disk: Path) -> None:
+    with Database("sqlite:///alerthost.db", small_disk) as database:
+        world = World(database, Clock())
+        world.database.migrate()
+        assert database.keep_room()
+        for number in range(200):
+            world.say(str(number), summary="x" * 500)
+        other = os.open(small_disk / "other", os.O_CREAT | os.O_WRONLY)
+        with contextlib.suppress(OSError):
+            while True:
+                os.write(other, b"x" * 4096)
+        accepted = 200
+        with contextlib.suppress(StoreError):
+            while True:
+                world.say(f"more {accepted}", summary="x" * 500)
+                accepted += 1
+        with pytest.raises(StoreError, match=FULL):
+            world.say("none")
+        assert len(world.drain()) == accepted
+        os.close(other)
+        (small_disk / "other").unlink()
+        world.say("late")
+        assert world.drain() == ["trigger late"]
