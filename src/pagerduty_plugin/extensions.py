@@ -15,6 +15,7 @@ import attrs
 
 from hostspec import Alert, Answer, Hooks, Severity, Status, Suppression
 from hostspec.normalise import clean_text
+from hostspec.text import shorten
 from pagerduty_plugin import event
 from pagerduty_plugin.answers import Enrich, Suppress
 from pagerduty_plugin.settings import SEVERITIES
@@ -250,7 +251,7 @@ def _quoted(text: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}…"
+    return shorten(text, LONGEST_NAME)
 
 
 def _listed(texts: Sequence[str]) -> str:

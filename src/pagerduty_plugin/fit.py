@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from hostspec import Json, Repair
+from hostspec.text import shorten
 
 SHORTEST_LEAF: Final = 128
 """Bytes to which a text in the details may be cut, but no further."""
@@ -124,7 +125,7 @@ def _tell(cuts: list[Repair], cut: Sequence[_Sized], what: str) -> None:
 def _told(path: _Path) -> str:
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     told = "".join(steps).removeprefix(".")
-    return told if len(told) <= LONGEST_PATH else f"{told[: LONGEST_PATH - 1]}…"
+    return shorten(told, LONGEST_PATH)
 
 
 def _leaves(value: Json, path: _Path) -> Iterator[_Sized]:

@@ -16,6 +16,7 @@ import attrs
 
 from hostspec import Outcome, OutcomeKind
 from hostspec.normalise import clean_text
+from hostspec.text import shorten
 
 LONGEST_REASON: Final = 2000
 """Characters of a reply that are told; an error page of a proxy may be long."""
@@ -63,7 +64,7 @@ class Reply:
         shown = " ".join(clean_text(shown).split())
         if not shown:
             return f"{self.status}, a redirect"
-        cut = f"{shown[:LONGEST_TARGET]}…" if len(shown) > LONGEST_TARGET else shown
+        cut = shorten(shown, LONGEST_TARGET)
         return f"{self.status}, a redirect to {cut}"
 
 
@@ -165,7 +166,7 @@ def _words(text: str) -> str:
     if isinstance(message, str) and message.strip():
         text = f"{message}: {'; '.join(faults)}" if faults else message
     words = " ".join(clean_text(text).split())
-    return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}…"
+    return shorten(words, LONGEST_REASON)
 
 
 def _blames_routing_key(text: str) -> bool:

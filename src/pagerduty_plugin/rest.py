@@ -15,6 +15,7 @@ import attrs
 
 from hostspec import Secret
 from hostspec.normalise import clean_text
+from hostspec.text import shorten
 from pagerduty_plugin.reply import NoReply, Reply
 
 PAGE: Final = 100
@@ -198,7 +199,7 @@ def _words(parsed: Mapping[str, Any] | None) -> str:
         told = [error.get("message"), *(more if isinstance(more, list) else [more])]
     words = "; ".join(" ".join(clean_text(each).split()) for each in told if isinstance(each, str))
     words = _SECRET.sub("…", words)
-    return words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
+    return shorten(words, LONGEST_WORDS)
 
 
 def _member(page: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from steps import is_linear
 
-from hostspec import Alert
+from hostspec import Alert, normalise
 from hostspec.host import alertmanager, bodies
 from hostspec.reading import _TOKEN, parse
 
@@ -99,3 +99,31 @@ def test_what_a_caller_gets_of_a_text_is_never_nested_too_deeply() -> None:
     assert json.dumps(parse("[" * 127 + "]" * 127)) == "[" * 127 + "]" * 127
     assert json.dumps(parse("[" * 128 + "]" * 128)) == "[" * 127 + "null" + "]" * 127
     assert json.dumps(parse('{"a":' * 985 + "1" + "}" * 985)).count("{") == 127
+
+
+VALUES: dict[str, Callable[[int], object]] = {
+    "a list": lambda n: list(range(n)),
+    "names": lambda n: {f"n{i}": i for i in range(n)},
+    "the same name": lambda n: {Unnamed(i): i for i in range(n)},
+    "a set": lambda n: set(range(n)),
+    "repairs": lambda n: [float("nan")] * n,
+    "deep": lambda n: [[[[[[[[[[1]]]]]]]]]] * (n // 10),
+    "too deep": lambda n: [json.loads("[" * 100 + "]" * 100)] * (n // 50),
+    "shared": lambda n: [["x"] * 10] * (n // 10),
+}
+
+
+class Unnamed:
+    """A key whose text is the same for all."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __str__(self) -> str:
+        return "unnamed"
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_a_value_is_normalised_in_linear_time(value: Callable[[int], object]) -> None:
+    made = {size: value(size) for size in (500, 1000)}
+    assert is_linear(lambda size: normalise(made[size], "it"), 500)

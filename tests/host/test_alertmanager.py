@@ -133,6 +133,10 @@ def test_a_scope_keeps_the_alerts_of_tenants_apart() -> None:
         ({"annotations": [1]}, {"annotations": "no object; kept in the details"}),
         ({"labels": "a"}, {"labels": "text where an object belongs; kept in the details"}),
         ({"startsAt": "soon"}, {"started_at": UNTIMELY}),
+        (
+            {"startsAt": "0001-01-01T00:00:00Z"},
+            {"started_at": '"0001-01-01T00:00:00Z" is a time that was never set; taken as missing'},
+        ),
         ({"generatorURL": 7}, {"url": "a number became text"}),
     ],
 )

@@ -121,7 +121,7 @@ class Alert:
         """The repairs to report: those of fields on which the alert's status depends.
 
         A firing alert is sent whole. An acknowledge or resolve only names the problem, so that
-        a missing severity, say, concerns nobody then. An action that sends more of it adds its
+        a missing severity, say, does not matter then. An action that sends more of it adds its
         own (see `hostspec.Delivery`).
         """
         if self.status is Status.FIRING:
@@ -195,7 +195,7 @@ class Alert:
 
 
 _NAMING: Final = frozenset({"key", "scope", "status", "updated_at", "fingerprint"})
-"""Fields that say which problem an alert is about, and what becomes of it."""
+"""Fields that identify a problem, and order its updates."""
 
 _CLOCKS_DIFFER: Final = dt.timedelta(minutes=1)
 """How far two clocks may be apart without anything being wrong; those kept by NTP differ less."""

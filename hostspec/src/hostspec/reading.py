@@ -126,17 +126,20 @@ def adopt(
         adopted["details"] = details
         repairs.append(Repair("details", _no_object(details)))
     for number, (name, value) in enumerate(unknown.items()):
-        text = _as_text(normalise(name, "")[0])
-        adopted[_free_place(text, adopted) if name in adopted else name] = value
+        adopted[_free_place(_name(name), adopted) if name in adopted else name] = value
         if number < MOST_REPAIRS:
             reason = "not a field of an alert; moved into its details"
-            repairs.append(Repair(shorten(text, LONGEST_NAME), reason))
+            repairs.append(Repair(shorten(_name(name), LONGEST_NAME), reason))
     if len(unknown) > MOST_REPAIRS:
         reason = (
             f"{len(unknown) - MOST_REPAIRS:,} more fields that an alert does not have moved here"
         )
         repairs.append(Repair("details", reason))
     return adopted, repairs
+
+
+def _name(name: object) -> str:
+    return _as_text(normalise(name, "")[0])
 
 
 def _free_place(name: str, taken: Mapping[Any, object]) -> str:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from hostspec import Demonstration, Table
+from hostspec.text import shorten
 from pagerduty_plugin.testing.fake import FakePagerDuty
 
 _SERVICES: Final = ("checkout", "platform", "data")
@@ -100,5 +101,4 @@ def _rule(name: str, match: list[str], services: list[str]) -> dict[str, object]
 
 
 def _shortened(summary: str) -> str:
-    longest = 60
-    return summary if len(summary) <= longest else f"{summary[: longest - 1]}…"
+    return shorten(summary, 60)

@@ -124,7 +124,7 @@ class _Reading:
             "component": component_of(labels),
             "group": first(labels, _GROUPS),
             "class_": _text(labels.get("alertname")),
-            "started_at": _moment(alert.get("startsAt")),
+            "started_at": alert.get("startsAt"),
             "labels": alert.get("labels"),
             "details": dict(self._details(status)),
             "url": self._absolute(alert.get("generatorURL")),

@@ -20,6 +20,8 @@ import re
 from collections.abc import Iterator
 from typing import Final, Literal, NoReturn, TypeAlias, cast
 
+from hostspec.text import shorten
+
 Operator: TypeAlias = Literal["=", "!=", "=~", "!~"]
 Condition: TypeAlias = tuple[str, Operator, str]
 """Name, operator and value of one matcher."""
@@ -194,10 +196,7 @@ class _Reader:
         return self._text[self._position : self._position + 2] == closing
 
     def _refuse(self, expected: str, hint: str) -> NoReturn:
-        longest = 40
-        rest = self._text[self._position : self._position + longest + 1]
-        if len(rest) > longest:
-            rest = f"{rest[:longest]}…"
+        rest = shorten(self._text[self._position :], 40)
         reason = f"expected {expected}, found {rest or 'the end'}; {hint}"
         raise ValueError(reason)
 

@@ -11,6 +11,8 @@ from typing import Final
 
 import attrs
 
+from hostspec.text import shorten
+
 _log = logging.getLogger("hostspec")
 
 LOG_AGAIN: Final = 60.0
@@ -77,7 +79,7 @@ def first_of(faults: Sequence[Mapping[str, str]]) -> str:
 
 def shortened(text: str) -> str:
     """Return a text with a bounded length."""
-    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+    return shorten(text, LONGEST_TEXT)
 
 
 @attrs.define

@@ -1,0 +1,64 @@
+"""Fitting an event takes work linear in its size, counted in lines run and in bytes encoded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from steps import is_linear
+
+from pagerduty_plugin.fit import fit
+
+Shape = Callable[[int], dict[str, Any]]
+
+LIMIT = 32_000
+
+
+def event(**fields: Any) -> dict[str, Any]:
+    return {"payload": {"summary": "s", **fields}}
+
+
+SHAPES: dict[str, Shape] = {
+    "one text": lambda n: event(custom_details={"log": "x" * 300 * n}),
+    "escapes": lambda n: event(custom_details={"log": "\x01" * 100 * n}),
+    "texts": lambda n: event(custom_details={"lines": ["x" * 300] * n}),
+    "members": lambda n: event(custom_details={f"m{i}": [0] * 200 for i in range(n)}),
+    "small pieces": lambda n: event(custom_details={f"m{i}": i for i in range(20 * n)}),
+    "deep": lambda n: event(custom_details={"a": [[[[{"b": ["x" * 300]}]]]] * n}),
+    "fields": lambda n: event(source="x" * 300 * n, component="x" * 300 * n),
+    "links": lambda n: {**event(), "links": [{"href": "x" * 300}] * n},
+    "images": lambda n: {**event(), "images": [{"src": "x" * 300}] * n},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_fitting_runs_lines_in_proportion_to_the_event(shape: Shape) -> None:
+    made = {size: shape(size) for size in (300, 600)}
+    assert is_linear(lambda size: fit(made[size], LIMIT), 300)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_fitting_encodes_bytes_in_proportion_to_the_event(
+    shape: Shape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = 0
+    dumps = json.dumps
+
+    def counting(value: object, **options: Any) -> str:
+        nonlocal encoded
+        text = dumps(value, **options)
+        encoded += len(text)
+        return text
+
+    monkeypatch.setattr(json, "dumps", counting)
+
+    def bytes_for(size: int) -> int:
+        nonlocal encoded
+        message = shape(size)
+        encoded = 0
+        fit(message, LIMIT)
+        return encoded
+
+    assert bytes_for(600) <= 2.2 * bytes_for(300)
