@@ -299,13 +299,14 @@ def _connect(connection: Any) -> deadline.Socket:
 
 def _text(response: requests.Response, most: int = MOST_READ) -> str:
     """Read a body; one that breaks off does not undo the status that came before it."""
-    content = b""
+    chunks, length = [], 0
     with contextlib.suppress(Exception):
         for chunk in response.iter_content(MOST_READ):
-            content += chunk
-            if len(content) >= most:
+            chunks.append(chunk)
+            length += len(chunk)
+            if length >= most:
                 break
-    return content[:most].decode(errors="replace")
+    return b"".join(chunks)[:most].decode(errors="replace")
 
 
 def _user_agent() -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn, Protocol
 from urllib.parse import urlsplit
 
@@ -23,6 +23,12 @@ PAGE: Final = 100
 
 MOST_SERVICES: Final = 10_000
 """Services that PagerDuty lists at the most, page by page."""
+
+MOST_INTEGRATIONS: Final = 100
+"""Integrations of a service that are read; each may cost a call of its own."""
+
+LONGEST_NAME: Final = 255
+"""Characters of a name that are read: PagerDuty takes no longer ones."""
 
 LONGEST_WORDS: Final = 300
 """Characters of PagerDuty's own words that are told."""
@@ -115,7 +121,10 @@ def list_services(api: Api, query: str = "") -> Iterator[Service]:
         parameters["query"] = query
     for offset in range(0, MOST_SERVICES, PAGE):
         page = _ask(api, "GET", "/services", parameters | {"offset": str(offset)})
-        yield from map(_service, _member(page, "services", list))
+        services = _member(page, "services", list)
+        if len(services) > PAGE:
+            _misshapen("services")
+        yield from map(_service, services)
         if page.get("more") is not True:
             return
     reason = f"There are more than {MOST_SERVICES} services, and PagerDuty lists no more; use query"
@@ -218,6 +227,8 @@ def _service(given: object) -> Service:
     if not (isinstance(given, Mapping) and _ID.fullmatch(_text(given, "id"))):
         _misshapen("service")
     integrations = given.get("integrations")
+    if not isinstance(integrations, list):
+        integrations = []
     page = _page(_text(given, "html_url"))
     return Service(
         id=given["id"],
@@ -225,9 +236,7 @@ def _service(given: object) -> Service:
         status=_text(given, "status"),
         subdomain=page["subdomain"] if page else "",
         region="" if not page else "eu" if page["eu"] else "us",
-        integrations=tuple(
-            map(_integration, integrations if isinstance(integrations, Sequence) else ())
-        ),
+        integrations=tuple(map(_integration, integrations[:MOST_INTEGRATIONS])),
     )
 
 
@@ -253,4 +262,7 @@ def _integration(given: object) -> Integration:
 
 def _text(members: Mapping[str, Any], name: str) -> str:
     value = members.get(name)
-    return " ".join(clean_text(value).split()) if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    text = " ".join(clean_text(value).split())
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"

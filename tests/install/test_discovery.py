@@ -586,6 +586,14 @@ def said(error: object, status: int = 400) -> Misbehaviour:
         (shape(), "PagerDuty's answer has no services of the documented shape (asked at "),
         (shape(services={}), "PagerDuty's answer has no services of the documented shape"),
         (shape(services=[1]), "PagerDuty's answer has no service of the documented shape"),
+        (
+            shape(services=[{"id": "P1"}] * 101),
+            "PagerDuty's answer has no services of the documented shape",
+        ),
+        (
+            Misbehaviour(name="deep", answer=Answer(200, b'{"services":' + b"[" * 100_000)),
+            "What answered is not PagerDuty: 200, without JSON (asked at ",
+        ),
         (shape(services=[{"id": "../x"}]), "PagerDuty's answer has no service of the"),
         (
             shape(services=[{"id": "P1", "integrations": [None]}]),
@@ -606,6 +614,35 @@ def test_what_goes_wrong_is_told_plainly_and_without_a_secret(
         assert_no_secret(shown + caplog.text + repr(caught.value.__context__))
         if ask == searcher.find:
             assert str(caught.value).startswith(reason), caught.value
+
+
+def test_an_answer_without_end_is_read_in_part(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "MOST_LISTED", 100_000)
+    blanks = Misbehaviour(
+        name="huge", answer=Answer(200, b'{"services":[' + b" " * 200_000 + b"]}")
+    )
+    searcher.fake.misbehave(blanks)
+    with pytest.raises(DiscoveryError, match="What answered is not PagerDuty: 200, without JSON"):
+        searcher.find()
+
+
+def test_of_a_service_without_bounds_a_part_is_read(searcher: Searcher) -> None:
+    """Its integrations are read one by one, and its name is kept."""
+    integrations = [{"id": f"I{at}", "type": rest.EVENTS_API_V2} for at in range(1000)]
+    service = {"id": "P1", "name": "n" * 1000, "integrations": integrations}
+    searcher.fake.misbehave(shape(services=[service], service=service), path="/services")
+    (found,) = searcher.find()
+    assert found.name == "n" * 254 + "…"
+    searcher.fake.behave()
+    searcher.fake.misbehave(shape(service=service), times=1)
+    shown = {"id": "I1", "type": rest.EVENTS_API_V2}
+    searcher.fake.misbehave(shape(integration=shown), path="/integrations")
+    before = len(searcher.fake.requests)
+    with pytest.raises(DiscoveryError, match="PagerDuty tells no key of its integration I1, "):
+        searcher.connect("P1")
+    assert len(searcher.fake.requests) - before == 1 + rest.MOST_INTEGRATIONS
 
 
 def assert_no_secret(text: str) -> None:
