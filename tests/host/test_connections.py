@@ -156,13 +156,15 @@ def test_what_is_not_http_is_refused_and_counted(
 ) -> None:
     url = start(http=WITH_TOKEN).url
     chunked = HEAD.replace(b"Content-Length: 12", b"Transfer-Encoding: chunked")
-    with connected(url, b"\x16\x03\x01 hello\r\n\r\n") as client:
+    with connected(url, b"\x16\x03\x01\x02\x00\x01") as client:
+        assert answer(client).endswith(b"TLS is not served here: use http://, or a reverse proxy")
+    with connected(url, b"hello\r\n\r\n") as client:
         assert answer(client).startswith(b"HTTP/1.1 400 ")
     with connected(url, chunked) as client:
         assert one(client).startswith(b"HTTP/1.1 401 ")
         client.sendall(b"no chunk\r\n")
         assert answer(client) == b""
-    assert causes(url, Authorization=BEARER) == {("http", "400"): 2}
+    assert causes(url, Authorization=BEARER) == {("http", "400"): 3}
     assert [each.name for each in caplog.records if each.levelno > logging.INFO] == ["hostspec"] * 2
 
 

@@ -13,7 +13,7 @@ from workspace import Workspace
 
 from hostspec import Alert
 from hostspec.host import bodies, responses
-from hostspec.host.refusals import LOG_AGAIN, MOST_CALLERS, RefusalLog
+from hostspec.host.refusals import LOG_AGAIN, MOST_CALLERS, RefusalLog, shortened
 from hostspec.host.workload import LARGE
 from hostspec.normalise import Repair
 from pagerduty_plugin.testing import late
@@ -142,6 +142,7 @@ REFUSED = [
     ("POST", "/alerts", {**JSON, "Content-Encoding": "gzip"}, "{}", 415, "content_encoding"),
     ("POST", "/alerts", {**JSON, "Host": "rebound.example"}, "{}", 403, "host"),
     ("PUT", ALERTMANAGER, JSON, "{}", 405, "method"),
+    ("A" * 1000, "/metrics", {}, "", 405, "method"),
     ("POST", "/v2/enqueue", JSON, "{}", 404, "path"),
     ("POST", "/alerts", JSON, " " * 2000, 413, "too_large"),
 ]
@@ -156,9 +157,9 @@ def test_each_refused_request_is_a_warning_and_is_counted(
     for method, path, headers, body, status, reason in REFUSED:
         reply = ask(url, method, path, body, headers)
         assert reply.status == status, reason
-        line = f"refused {method} {path} from 127.0.0.1: {status}: {reply.json['error']}"
+        line = f"refused {shortened(method)} {path} from 127.0.0.1: {status}: {reply.json['error']}"
         lines.append(line)
-        label = path if path in (ALERTMANAGER, "/alerts") else "other"
+        label = path if path in (ALERTMANAGER, "/alerts", "/metrics") else "other"
         name = ("alerthost_refused_requests_total", label, reason, str(status))
         counted[name] = counted.get(name, 0) + 1
 

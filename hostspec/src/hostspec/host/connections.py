@@ -34,6 +34,9 @@ ACCEPTED_AT_ONCE: Final = 8
 KEPT_ALIVE: Final = 75
 """Seconds for which an idle connection is kept; balancers keep theirs for 60."""
 
+_TLS: Final = b"\x16\x03"
+"""How a client begins a handshake (RFC 8446, 5.1)."""
+
 _HEAD, _BUSY, _REST, _IDLE = "head", "busy", "rest", "idle"
 
 WITHIN: Final = {_HEAD: 10.0, _BUSY: 120.0, _REST: 10.0, _IDLE: KEPT_ALIVE + 5.0}
@@ -118,7 +121,10 @@ class Connection(H11Protocol):
             self.turn_away("refused")
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes."""
+        """Take bytes; a client that begins with TLS learns that this is the wrong scheme."""
+        if data.startswith(_TLS) and self.cycle is None and not self.conn.trailing_data[0]:
+            self.send_400_response("TLS is not served here: use http://, or a reverse proxy")
+            return
         super().data_received(data)
         self._look()
 

@@ -161,7 +161,7 @@ class Front:
         path = request.url.path.rstrip("/")
         if path in PATHS:
             allowed = (error.headers or {}).get("Allow", "")
-            reason = f"{request.method} is not understood here; send {allowed}"
+            reason = f"{shortened(request.method)} is not understood here; send {allowed}"
             refusal = Refusal(error.status_code, "method", reason, headers=error.headers)
             return self._refuse(request, path, refusal)
         reason = f"there is nothing here; alerts go to {ALERTS} or {ALERTMANAGER}"
@@ -175,7 +175,7 @@ class Front:
         self._metrics.answered(path, status)
         self._metrics.refused_request(path, status, refusal.cause)
         client = _client(request)
-        text = f"{request.method} {shortened(request.url.path)} from {client}: {status}"
+        text = f"{shortened(request.method)} {shortened(request.url.path)} from {client}: {status}"
         self._refusals.write(client, f"{path} {refusal.cause}", f"refused {text}: {refusal}")
         error = refusal.error
         if status == _TOO_LARGE and path.startswith(INGEST):
