@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from engines import EITHER, World
 
-from hostspec import Alert
+from hostspec import Alert, OutcomeKind, Receipt
 from hostspec.delivery.writer import log_afterwards
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
@@ -122,3 +122,37 @@ def test_migrations_log_nothing_of_alembic_s(
     logging.getLogger("alembic.runtime.migration").info("of the program itself")
 
     assert caplog.messages == ["of the program itself"]
+
+
+def test_what_is_blocked_late_or_given_up_is_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.MISCONFIGURED)
+    world.say("disk")
+    world.drain()
+    assert caplog.messages == ["acme/all is blocked until it is repaired: "]
+    caplog.clear()
+
+    world.later(400.0)
+    world.settle(7200.0)
+    world.fail(OutcomeKind.REFUSED)
+    world.say("cpu")
+    world.drain()
+
+    assert caplog.messages[0].startswith("alert disk: trigger to acme/all is late: misconfigured")
+    assert "acme/all gets through again" in caplog.messages
+    assert caplog.messages[-1] == "alert cpu: trigger to acme/all was not delivered: refused: "
+
+
+def test_a_host_s_own_observer_has_no_deadline(world: World) -> None:
+    told: list[tuple[str, str]] = []
+
+    def observe(hook: str, receipt: Receipt) -> None:
+        told.append((hook, receipt.delivery.alert.key))
+
+    world.new_engine(observe=observe)
+    world.say("disk")
+    world.drain()
+
+    assert told == [("hostspec_delivered", "disk")]
+    assert world.observer.names == ["delivered"]

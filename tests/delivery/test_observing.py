@@ -159,8 +159,8 @@ def test_one_that_dies_while_telling_tells_again_under_the_same_id(
 ) -> None:
     tell = observing.tell
 
-    def die(database: Database, writer: Any, hooks: Any, teller: str, enough: Any) -> int:
-        tell(database, DeadWriter(), hooks, teller, enough)  # type: ignore[arg-type]
+    def die(database: Database, writer: Any, hooks: Any, **named: Any) -> int:
+        tell(database, DeadWriter(), hooks, **named)  # type: ignore[arg-type]
         return 0
 
     world.say("disk")
@@ -233,7 +233,9 @@ def test_what_there_is_no_time_for_is_told_by_who_comes_next(world: World) -> No
     enough = iter([False, True, True])
 
     def told_by_an_engine(name: str, *, enough: Callable[[], bool]) -> None:
-        observing.tell(database, writer, world.plugins.hooks, name, enough)
+        observing.tell(
+            database, writer, world.plugins.hooks, observe=ignore, teller=name, enough=enough
+        )
 
     world.say("a")
     world.say("b")
@@ -313,3 +315,7 @@ def test_a_store_that_fails_as_the_rest_is_told_is_logged(
         with caplog.at_level(logging.ERROR):
             assert world.engine.stop()
     assert "the store fails: the disk is full" in caplog.messages
+
+
+def ignore(*_: object) -> None:
+    """Observe nothing."""

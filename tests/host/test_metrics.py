@@ -74,7 +74,7 @@ def test_what_is_given_up_is_counted_once_by_why(
     observer: Observer, metrics: Metrics, kind: OutcomeKind | None, line: str
 ) -> None:
     for _ in range(2):
-        observer.hostspec_undelivered(receipt(kind))
+        observer.observe("hostspec_undelivered", receipt(kind))
     assert line in lines(metrics)
 
 
@@ -82,7 +82,7 @@ def test_what_a_person_dropped_is_that_whatever_came_of_it_before(
     observer: Observer, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     dropped = attrs.evolve(receipt(OutcomeKind.FAULTED), reason="dropped by hand")
-    observer.hostspec_undelivered(dropped)
+    observer.observe("hostspec_undelivered", dropped)
     assert f"alerthost_dropped_total{{{LANE}}} 1.0" in lines(metrics)
     assert caplog.messages == ["given up: trigger to acme/checkout for db-1/disk: dropped by hand"]
 
@@ -92,10 +92,10 @@ def test_what_is_told_again_is_neither_counted_nor_logged_again(
 ) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(2):
-        observer.hostspec_delayed(receipt())
-        observer.hostspec_spared(receipt(name="3"))
-        observer.hostspec_delivered(receipt(OutcomeKind.DELIVERED))
-        observer.hostspec_undelivered(receipt(OutcomeKind.REFUSED, name="2"))
+        observer.observe("hostspec_delayed", receipt())
+        observer.observe("hostspec_spared", receipt(name="3"))
+        observer.observe("hostspec_delivered", receipt(OutcomeKind.DELIVERED))
+        observer.observe("hostspec_undelivered", receipt(OutcomeKind.REFUSED, name="2"))
     assert caplog.messages == [
         "late: trigger to acme/checkout for db-1/disk",
         "delivered trigger to acme/checkout for db-1/disk",
@@ -108,8 +108,8 @@ def test_what_is_told_again_is_neither_counted_nor_logged_again(
 
 def test_only_so_many_are_remembered(observer: Observer, metrics: Metrics) -> None:
     for number in range(1001):
-        observer.hostspec_delivered(receipt(OutcomeKind.DELIVERED, name=str(number)))
-    observer.hostspec_delivered(receipt(OutcomeKind.DELIVERED, name="0"))
+        observer.observe("hostspec_delivered", receipt(OutcomeKind.DELIVERED, name=str(number)))
+    observer.observe("hostspec_delivered", receipt(OutcomeKind.DELIVERED, name="0"))
     assert f"alerthost_delivered_total{{{LANE}}} 1002.0" in lines(metrics)
 
 
@@ -148,7 +148,7 @@ def test_a_provider_without_names_has_lanes_all_the_same(monkeypatch: pytest.Mon
 
 def test_what_is_orphaned_is_counted(observer: Observer, metrics: Metrics) -> None:
     outcome = Outcome(OutcomeKind.MISCONFIGURED, ORPHANED)
-    observer.hostspec_undelivered(attrs.evolve(receipt(None), outcome=outcome))
+    observer.observe("hostspec_undelivered", attrs.evolve(receipt(None), outcome=outcome))
     assert f"alerthost_stranded_total{{{LANE}}} 1.0" in lines(metrics)
 
 

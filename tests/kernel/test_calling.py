@@ -6,6 +6,7 @@ import functools
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +15,7 @@ import pluggy
 import pytest
 
 from hostspec import Answer, hookimpl, hookspec
-from hostspec.kernel.calling import DEADLINE, IsolatedHooks, told
+from hostspec.kernel.calling import DEADLINE, FAILURES, IsolatedHooks, told
 
 LONG = 60.0
 """Seconds that no test reaches."""
@@ -35,12 +36,14 @@ def answering(function: Callable[..., Any], **options: bool) -> object:
     return Plugin()
 
 
-def hooks_of(deadline: float = LONG, /, **plugins: object) -> IsolatedHooks:
+def hooks_of(
+    deadline: float = LONG, /, clock: Callable[[], float] = time.monotonic, **plugins: object
+) -> IsolatedHooks:
     manager = pluggy.PluginManager("hostspec")
     manager.add_hookspecs(Specs)
     for name, plugin in reversed(plugins.items()):
         manager.register(plugin, name=name)
-    return IsolatedHooks(manager, deadline)
+    return IsolatedHooks(manager, deadline, clock)
 
 
 def ask(hooks: IsolatedHooks, alert: object = "disk") -> list[Answer]:
@@ -181,36 +184,47 @@ def test_an_answer_that_fails_when_looked_at_is_given_as_it_is() -> None:
     assert answer.failure == ""
 
 
-def test_one_that_exceeds_the_deadline_is_left_behind_and_switched_off(
-    gate: threading.Event,
+def test_one_that_exceeds_the_deadline_is_paused(
+    gate: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
-    calls: queue.SimpleQueue[str] = queue.SimpleQueue()
+    """And called again once the pause is over and the late call has ended."""
+    now = 0.0
+    calls: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
 
     def slow() -> str:
-        calls.put("called")
+        calls.put(threading.current_thread())
         gate.wait()
         return "late"
 
-    hooks = hooks_of(0.05, a=answering(lambda: 1), b=answering(slow), c=answering(lambda: 3))
+    hooks = hooks_of(0.05, a=answering(lambda: 1), b=answering(slow), clock=lambda: now)
+    late = Answer("b", None, "exceeded its deadline of 0.05 s", paused=True)
+    paused = Answer("b", None, "not called: it exceeded its deadline before", paused=True)
+    before = FAILURES.counts().get(("b", "volume"), 0)
 
-    late = ask(hooks)
-    again = ask(hooks)
-
-    assert late == [
-        Answer("a", 1),
-        Answer("b", None, "exceeded its deadline of 0.05 s"),
-        Answer("c", 3),
+    assert ask(hooks) == [Answer("a", 1), late]
+    now = 9.0
+    assert ask(hooks) == [Answer("a", 1), paused]
+    now = 10.0
+    assert ask(hooks) == [Answer("a", 1), paused], "the late call goes on"
+    gate.set()
+    calls.get(timeout=LONG).join(LONG)
+    gate.clear()
+    assert ask(hooks) == [Answer("a", 1), late]
+    gate.set()
+    calls.get(timeout=LONG).join(LONG)
+    now = 29.0
+    assert ask(hooks) == [Answer("a", 1), paused], "the second pause is twice as long"
+    now = 30.0
+    assert ask(hooks) == [Answer("a", 1), Answer("b", "late")]
+    assert hooks._paused == {}
+    assert FAILURES.counts()["b", "volume"] - before == 5
+    assert caplog.messages == [
+        "plugin b: volume exceeded its deadline of 0.05 s; it is not called for 10 s",
+        "plugin b: volume exceeded its deadline of 0.05 s; it is not called for 20 s",
     ]
-    assert again == [
-        Answer("a", 1),
-        Answer("b", None, "switched off since it exceeded its deadline"),
-        Answer("c", 3),
-    ]
-    assert calls.get_nowait() == "called"
-    assert calls.empty()
 
 
-def test_only_the_hook_that_was_slow_is_switched_off(gate: threading.Event) -> None:
+def test_only_the_hook_that_was_slow_is_paused(gate: threading.Event) -> None:
     class MoreSpecs:
         @hookspec
         def colour(self) -> None:

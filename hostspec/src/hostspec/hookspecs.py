@@ -29,11 +29,14 @@ class Answer:
         plugin: the plugin's name.
         value: what it returned; None where it failed.
         failure: why it gave no value; empty where it did.
+        paused: it took too long, now or before, and is called again after a pause. The host logs
+            that once for each pause.
     """
 
     plugin: str
     value: Any
     failure: str = ""
+    paused: bool = False
 
 
 class Hooks(Protocol):

@@ -27,6 +27,7 @@ from hostspec.delivery import (
     sharing,
     takeover,
 )
+from hostspec.delivery.blocked_log import BlockedLog
 from hostspec.delivery.claiming import Claim
 from hostspec.delivery.desk import Desk, Fate
 from hostspec.delivery.intake import Intake
@@ -97,7 +98,10 @@ class Engine:
         clock: gives the time, in seconds of the epoch; None for the clock of those who share
             the database, which is the server's, or else this machine's.
         watch: is told of each attempt, as soon as it is made, in the thread that made it: what
-            was sent, what came of it, and the time. It is for counting, and never raises.
+            was sent, what came of it, and the time. It is for counting, and never raises. None
+            logs each lane that is blocked or goes on.
+        observe: the host's own observer; no deadline is set to it. None logs what is late or was
+            not delivered.
 
     Attributes:
         desk: what an operator sees and does.
@@ -116,6 +120,7 @@ class Engine:
         lease: float = claiming.LEASE,
         clock: Callable[[], float] | None = None,
         watch: Watch | None = None,
+        observe: observing.Observe | None = None,
     ) -> None:
         rules = tuple(rules)
         self.database = database
@@ -123,7 +128,8 @@ class Engine:
         self._plugins = plugins
         self._clock = clock or sharing.clock(database)
         self._lease = lease
-        self._watch = watch
+        self._watch = watch or BlockedLog()
+        self._observe = observe or observing.log_receipt
         self._patience = patience or Patience()
         self._writer = Writer(database)
         self._intake = Intake(database, self._writer)
@@ -398,7 +404,10 @@ class Engine:
         """
         enough = enough or self._stopping.is_set
         observing.adopt(self.database, self._writer, name)
-        while observing.tell(self.database, self._writer, self._plugins.hooks, name, enough):
+        hooks, observe = self._plugins.hooks, self._observe
+        while observing.tell(
+            self.database, self._writer, hooks, observe=observe, teller=name, enough=enough
+        ):
             pass
 
     @property
@@ -711,8 +720,7 @@ class Engine:
 
     def _settle(self, claim: Claim, made: Attempt, limits: Sequence[Limit]) -> None:
         now, actions = self._clock(), self._plugins.actions
-        if self._watch is not None:
-            self._watch(claim, made.outcome, now)
+        self._watch(claim, made.outcome, now)
         self._write(
             claim,
             lambda writing: settling.settle(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import sqlalchemy as sa
 
@@ -99,12 +99,34 @@ def collapse_new(
 _DELIVERY: Final = sa.select(deliveries).where(deliveries.c.id == sa.bindparam("number"))
 
 
-def tell(
-    database: Database, writer: Writer, hooks: Hooks, teller: str, enough: Callable[[], bool]
-) -> int:
-    """Tell the observers some of what a process noted; say how much.
+Observe: TypeAlias = Callable[[str, Receipt], None]
+"""The host's own observer: is called with a hook's name and a receipt, at least once for each."""
 
-    A process that dies in between tells it again; the receipt's id is the same then.
+
+def log_receipt(hook: str, receipt: Receipt) -> None:
+    """Log what was not delivered; the observer of a host that has none of its own."""
+    place, outcome = receipt.delivery.place, receipt.outcome
+    what = f"{receipt.delivery.operation} to {place.installation}/{place.destination}"
+    why = receipt.reason or (f"{outcome.kind}: {outcome.reason}" if outcome else "not tried yet")
+    if hook == UNDELIVERED:
+        _log.error("alert %s: %s was not delivered: %s", receipt.delivery.alert.key, what, why)
+    elif hook == DELAYED:
+        _log.warning("alert %s: %s is late: %s", receipt.delivery.alert.key, what, why)
+
+
+def tell(  # noqa: PLR0913 -- one argument for each party
+    database: Database,
+    writer: Writer,
+    hooks: Hooks,
+    *,
+    observe: Observe,
+    teller: str,
+    enough: Callable[[], bool],
+) -> int:
+    """Call the observers with receipts that a process recorded; return how many.
+
+    A process that dies in between calls them again; the receipt's id is the same then. The
+    host's own observer is no plugin: it is called first, and has no deadline.
     """
     with database.read() as connection:
         rows = connection.execute(_NOTED, {"name": teller}).all()
@@ -115,12 +137,13 @@ def tell(
         done.append(row.id)
         try:
             receipt = from_json(Receipt, json.loads(row.body))
+            observe(row.hook, receipt)
             answers = hooks.each(row.hook, receipt=receipt)
         except Exception as error:  # noqa: BLE001 -- one receipt never costs the others
             _log.error("receipt %s cannot be told: %s", row.id, told(error))
             continue
         for answer in answers:
-            if answer.failure:
+            if answer.failure and not answer.paused:
                 _log.error("plugin %s: %s failed: %s", answer.plugin, row.hook, answer.failure)
     if done:
         crossed = sa.delete(receipts).where(receipts.c.id.in_(done))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from hostspec.host import store
@@ -12,9 +12,20 @@ from hostspec.host.source import Source
 
 if TYPE_CHECKING:
     from hostspec.delivery.engine import Engine, Watch
+    from hostspec.outcome import Receipt
 
 
-def build(source: Source, loaded: Configuration, *, watch: Watch | None = None) -> Engine:
+def _ignore(*_: object) -> None:
+    """Do nothing: commands show themselves what they look at."""
+
+
+def build(
+    source: Source,
+    loaded: Configuration,
+    *,
+    watch: Watch = _ignore,
+    observe: Callable[[str, Receipt], None] = _ignore,
+) -> Engine:
     """Make the engine of a configuration; whoever has it closes its ``database``.
 
     Every installation is given to it, for what was opened through one that no rule names any
@@ -24,6 +35,7 @@ def build(source: Source, loaded: Configuration, *, watch: Watch | None = None) 
         source: names the store.
         loaded: what the engine works by.
         watch: is told of each attempt.
+        observe: is called with each receipt, and the name of the hook for it.
 
     Raises:
         ConfigurationError: the table ``[store]`` is wrong.
@@ -40,6 +52,7 @@ def build(source: Source, loaded: Configuration, *, watch: Watch | None = None) 
         installations=loaded.installations,
         patience=Patience(keep=store.table_of(source).keep_days * DAY),
         watch=watch,
+        observe=observe,
     )
 
 

@@ -18,15 +18,17 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from hostspec.delivery.claiming import Claim
 from hostspec.delivery.desk import Backlog, Blocked
 from hostspec.delivery.settling import ORPHANED
+from hostspec.host import background_log
 from hostspec.host.lanes import Lanes
 from hostspec.incident import Place
+from hostspec.kernel import calling
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.store.errors import StoreError
 
@@ -108,6 +110,7 @@ class Metrics:
             buckets=_SECONDS,
         )
         registry.register(_Waiting(backlog, clock))
+        registry.register(_OfTheProcess())
         registry.register(_BlockedLanes(blocked, self._lane))
         ProcessCollector(registry=registry)
 
@@ -185,6 +188,19 @@ class Metrics:
                 self._reasons.add(reason)
                 return reason
         return "other"
+
+
+class _OfTheProcess(Collector):
+    """Reads what the process counts elsewhere."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        text = "Log records that were dropped because the log is read too slowly."
+        yield CounterMetricFamily("alerthost_log_records_dropped", text, background_log.DROPS.count)
+        text = "Hooks of plugins that failed, took too long, or are paused for that."
+        failures = CounterMetricFamily("alerthost_plugin_failures", text, labels=("plugin", "hook"))
+        for labels, count in calling.FAILURES.counts().items():
+            failures.add_metric(labels, count)
+        yield failures
 
 
 class _Waiting(Collector):

@@ -1,4 +1,4 @@
-"""The plugin of ``alerthost run`` itself: logs and counts what became of deliveries."""
+"""The observer of ``alerthost run`` itself: logs and counts what became of deliveries."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
+from hostspec.delivery import observing
 from hostspec.host.metrics import Metrics
-from hostspec.markers import hookimpl
 from hostspec.outcome import Receipt
 
 _log = logging.getLogger("hostspec")
@@ -17,7 +17,9 @@ _MOST: Final = 1000
 
 
 class Observer:
-    """Tells each receipt once, though the engine may tell it again while its store fails.
+    """Logs and counts each receipt once, though the engine calls again while its store fails.
+
+    It is no plugin: nothing pauses it.
 
     Args:
         metrics: counts.
@@ -28,31 +30,20 @@ class Observer:
         self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = threading.Lock()
 
-    @hookimpl
-    def hostspec_delivered(self, receipt: Receipt) -> None:
-        """Tell that a provider took it."""
-        if self._is_new("delivered", receipt):
+    def observe(self, hook: str, receipt: Receipt) -> None:
+        """Log and count a receipt, by the name of the hook that plugins are called with."""
+        if not self._is_new(hook, receipt):
+            return
+        if hook == observing.DELIVERED:
             self._metrics.delivered(receipt)
             _log.info("delivered %s", self._named(receipt))
-
-    @hookimpl
-    def hostspec_delayed(self, receipt: Receipt) -> None:
-        """Tell that it is late, and why."""
-        if self._is_new("delayed", receipt):
+        elif hook == observing.DELAYED:
             self._metrics.delayed(receipt)
             _log.warning("late: %s%s", self._named(receipt), _why(receipt))
-
-    @hookimpl
-    def hostspec_undelivered(self, receipt: Receipt) -> None:
-        """Tell that it was given up, and why."""
-        if self._is_new("undelivered", receipt):
+        elif hook == observing.UNDELIVERED:
             self._metrics.undelivered(receipt)
             _log.error("given up: %s%s", self._named(receipt), _why(receipt))
-
-    @hookimpl
-    def hostspec_spared(self, receipt: Receipt) -> None:
-        """Count what is not needed any more; there may be much of it."""
-        if self._is_new("spared", receipt):
+        else:  # there may be much of it
             self._metrics.spared(receipt)
 
     def _named(self, receipt: Receipt) -> str:

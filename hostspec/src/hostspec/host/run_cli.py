@@ -14,6 +14,7 @@ from typing import Final
 
 import click
 
+from hostspec.host.background_log import written_behind
 from hostspec.host.commands import example, speaks_plainly, with_config
 from hostspec.host.screen import printable
 from hostspec.host.source import refuse
@@ -69,23 +70,22 @@ def run(path: Path, *, no_http: bool, no_workers: bool) -> None:
     if no_http and no_workers:
         refuse("--no-http", "leaves nothing to do beside --no-workers")
     signals = _Signals()
-    _log_plainly()
-    from hostspec.host.running import Running  # noqa: PLC0415 -- libraries that take their time
+    with written_behind(_plain_handler()):
+        logging.getLogger("hostspec").setLevel(logging.INFO)
+        from hostspec.host.running import Running  # noqa: PLC0415 -- libraries take their time
 
-    running = Running(path, listens=not no_http, works=not no_workers)
-    while signals.next() == signal.SIGHUP:
-        threading.Thread(target=running.reload, name="hostspec reload", daemon=True).start()
-    logging.getLogger("hostspec").info("stopping: what is being sent is finished")
-    running.stop()
-    logging.shutdown()
+        running = Running(path, listens=not no_http, works=not no_workers)
+        while signals.next() == signal.SIGHUP:
+            threading.Thread(target=running.reload, name="hostspec reload", daemon=True).start()
+        logging.getLogger("hostspec").info("stopping: what is being sent is finished")
+        running.stop()
     os._exit(0)  # whatever thread of a plugin's hangs: what it did is taken up by the next start
 
 
-def _log_plainly() -> None:
+def _plain_handler() -> logging.Handler:
     handler = logging.StreamHandler()
     handler.setFormatter(
         _Plain("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z")
     )
     logging.raiseExceptions = False  # who reads the log may be gone: that must not end anything
-    logging.getLogger().addHandler(handler)
-    logging.getLogger("hostspec").setLevel(logging.INFO)
+    return handler

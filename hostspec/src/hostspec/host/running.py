@@ -130,10 +130,10 @@ class Running:
 
     def _load(self) -> _Loaded:
         source = Source.read(self._path)
-        own = {"alerthost": self._observer}
-        loaded = configuration.load(source, ready=self._works, listening=self._listens, own=own)
+        loaded = configuration.load(source, ready=self._works, listening=self._listens)
         table = http_table.read(source)
-        engine = engines.build(source, loaded, watch=self._attempted)
+        observe = self._observer.observe
+        engine = engines.build(source, loaded, watch=self._attempted, observe=observe)
         backpressure = Backpressure(engine.desk, table.backlog, engine.lanes_of)
         return _Loaded(source, loaded, Serving(engine, table, backpressure))
 

@@ -3,19 +3,53 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import queue
 import threading
+import time
 import types
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 
+import attrs
 import pluggy
 
 from hostspec.hookspecs import Answer
+from hostspec.kernel.log import log
 
 DEADLINE: Final = 1.0
-"""Seconds an implementation may take before it is left behind and switched off."""
+"""Seconds an implementation may take before it is left behind and paused."""
+
+PAUSE: Final = 10.0
+"""Seconds for which it is not called then; each time in a row, it is twice as long."""
+
+LONGEST_PAUSE: Final = 600.0
+"""Seconds for which it is not called at the most."""
+
+_log = logging.getLogger("hostspec")
+
+
+class Failures:
+    """Counts the failures of plugins in this process, by plugin and hook."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, plugin: str, hook: str) -> None:
+        """Count one."""
+        with self._lock:
+            self._counts[plugin, hook] += 1
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """Return the counts."""
+        with self._lock:
+            return dict(self._counts)
+
+
+FAILURES: Final = Failures()
 
 
 def told(error: BaseException) -> str:
@@ -33,14 +67,20 @@ class IsolatedHooks:
     """The hooks of one plugin manager, each implementation called on its own.
 
     In pluggy's order. One that raises (``SystemExit`` too) is an answer with a failure. One
-    that takes longer than the deadline is left behind on its daemon thread, and not called
-    again by this object.
+    that takes longer than the deadline is left behind on its daemon thread. It is called again
+    after a pause that grows, once that thread has ended.
     """
 
-    def __init__(self, manager: pluggy.PluginManager, deadline: float = DEADLINE) -> None:
+    def __init__(
+        self,
+        manager: pluggy.PluginManager,
+        deadline: float = DEADLINE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._manager = manager
         self._deadline = deadline
-        self._switched_off: set[tuple[str, str]] = set()
+        self._clock = clock
+        self._paused: dict[tuple[str, str], _Pause] = {}
 
     def each(self, name: str, /, **arguments: object) -> Sequence[Answer]:
         """Call every implementation of a hook; see `hostspec.Hooks.each`."""
@@ -48,14 +88,19 @@ class IsolatedHooks:
             self._ask(name, implementation, arguments)
             for implementation in implementations(self._manager, name)
         )
-        return tuple(answer for answer in answers if answer is not None)
+        given = tuple(answer for answer in answers if answer is not None)
+        for answer in given:
+            if answer.failure:
+                FAILURES.add(answer.plugin, name)
+        return given
 
     def _ask(
         self, name: str, implementation: pluggy.HookImpl, arguments: Mapping[str, object]
     ) -> Answer | None:
         plugin = implementation.plugin_name
-        if (plugin, name) in self._switched_off:
-            return Answer(plugin, None, "switched off since it exceeded its deadline")
+        pause = self._paused.get((plugin, name))
+        if pause is not None and (pause.ends > self._clock() or pause.thread.is_alive()):
+            return Answer(plugin, None, "not called: it exceeded its deadline before", paused=True)
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         thread = threading.Thread(
             # in the caller's context, so that a hook that calls the host is known to be within it
@@ -71,9 +116,23 @@ class IsolatedHooks:
         try:
             answer = answers.get(timeout=self._deadline)
         except queue.Empty:
-            self._switched_off.add((plugin, name))
-            return Answer(plugin, None, f"exceeded its deadline of {self._deadline:g} s")
+            seconds = PAUSE if pause is None else min(2 * pause.seconds, LONGEST_PAUSE)
+            self._paused[plugin, name] = _Pause(thread, seconds, self._clock() + seconds)
+            message = "plugin %s: %s exceeded its deadline of %g s; it is not called for %g s"
+            log(_log, logging.WARNING, message, plugin, name, self._deadline, seconds)
+            failure = f"exceeded its deadline of {self._deadline:g} s"
+            return Answer(plugin, None, failure, paused=True)
+        self._paused.pop((plugin, name), None)
         return None if answer.value is None and not answer.failure else answer
+
+
+@attrs.frozen
+class _Pause:
+    """A plugin is not called until it ends, nor while the call that took too long goes on."""
+
+    thread: threading.Thread
+    seconds: float
+    ends: float
 
 
 def implementations(manager: pluggy.PluginManager, name: str) -> Sequence[pluggy.HookImpl]:

@@ -70,7 +70,7 @@ class Sending:
         """Tell the observers what became of a delivery."""
         hook = "hostspec_delivered" if is_delivered(receipt) else "hostspec_undelivered"
         for answer in self.plugins.hooks.each(hook, receipt=receipt):
-            if answer.failure:
+            if answer.failure and not answer.paused:
                 message = "plugin %s: %s failed: %s"
                 log(_log, logging.ERROR, message, answer.plugin, hook, answer.failure)
 

@@ -1,0 +1,78 @@
+"""A log that is read slowly, or not at all, delays nothing."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from hostspec.host import background_log
+from hostspec.host.background_log import Drops, written_behind
+
+log = logging.getLogger("test_background_log")
+
+
+class Stalling(logging.Handler):
+    """Writes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.inside, self.go_on = threading.Event(), threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.inside.set()
+        assert self.go_on.wait(60)
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def stalling() -> Iterator[Stalling]:
+    handler = Stalling()
+    yield handler
+    handler.go_on.set()
+
+
+def test_records_are_written_before_the_program_ends(stalling: Stalling) -> None:
+    stalling.go_on.set()
+
+    with written_behind(stalling):
+        log.warning("one %s", "line")
+        log.error("another")
+
+    assert stalling.lines == ["one line", "another"]
+    log.warning("afterwards")
+    assert len(stalling.lines) == 2
+
+
+def test_what_does_not_fit_is_dropped_counted_and_told(stalling: Stalling) -> None:
+    drops = Drops()
+
+    with written_behind(stalling, drops, most=3):
+        log.warning("first")
+        assert stalling.inside.wait(60)
+        for number in range(10):
+            log.warning("line %s", number)
+        assert drops.count == 7
+        stalling.go_on.set()
+        for _ in range(60_000):
+            if len(stalling.lines) == 4:
+                break
+            threading.Event().wait(0.001)
+        log.warning("last")
+
+    told = "7 log records were dropped: the log is read too slowly"
+    assert stalling.lines == ["first", "line 0", "line 1", "line 2", told, "last"]
+
+
+def test_an_end_waits_for_a_stalled_reader_for_a_while(
+    stalling: Stalling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background_log, "WRITE_WITHIN", 0.01)
+
+    with written_behind(stalling):
+        log.warning("first")
+
+    assert stalling.lines == []
