@@ -103,6 +103,6 @@ def line(receipt: Receipt) -> str:
     """Describe a receipt on one line: operation, place, outcome and reason."""
     place, outcome = receipt.delivery.place, receipt.outcome
     kind = outcome.kind if outcome else "not sent" if receipt.attempts == 0 else "under way"
-    reason = receipt.reason or (outcome.reason if outcome else "")
+    reason = receipt.reason or (outcome.reason if outcome and not outcome.delivered else "")
     words = f"{receipt.delivery.operation} {place.installation}/{place.destination}: {kind}"
     return " ".join(f"{words}: {reason}".split()) if reason else words
