@@ -206,6 +206,17 @@ def test_old_senders(start: Start) -> None:
     assert ask(url, "POST", "//alerts", "{}", JSON).status == 404
 
 
+def test_a_proxy_on_this_machine_names_the_client(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = start().url
+    for client in ("10.1.2.3", "x" * 5000):
+        assert ask(url, "GET", "/nowhere", headers={"X-Forwarded-For": client}).status == 404
+    first, second = warnings(caplog)
+    assert "from 10.1.2.3: 404" in first
+    assert len(second) < 500
+
+
 def test_a_mistake_of_ours_is_an_error_in_the_log(
     start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -295,7 +295,8 @@ class Front:
 
 
 def _client(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
+    """Return the sender's address; a reverse proxy on this machine forwards it in a header."""
+    return shortened(request.client.host) if request.client else "unknown"
 
 
 def _names(repeatable: str, body: bytes, count: int) -> Sequence[str]:
