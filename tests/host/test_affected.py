@@ -143,6 +143,15 @@ def test_grafana_s_alerts_reach_pagerduty(start: Start, workspace: Workspace) ->
     assert body["client_url"] == "https://grafana.example.com/?orgId=1"
 
 
+def test_an_address_without_end_is_not_taken_apart() -> None:
+    long = "/" + "x" * 5000
+    alert = read({"alertname": "A"}, alert={"generatorURL": long}, externalURL=f"http://a{long}")
+    assert (alert.url, alert.source) == (
+        read({"a": "b"}, alert={"generatorURL": long}).url,
+        "team-x",
+    )
+
+
 def fault(statements: tuple[Statement, ...]) -> str:
     (statement,) = statements
     (found,) = statement.faults

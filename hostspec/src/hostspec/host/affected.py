@@ -32,6 +32,9 @@ _SERVICES: Final = ("service", "service_name", "app", "container", "name", "data
 
 _PLACES: Final = ("namespace", "cluster")
 
+LONGEST_URL: Final = 4096
+"""Characters of an address that is taken apart; `urllib.parse` keeps those that it has seen."""
+
 _ANYWHERE: Final = ("instance", *_MACHINES, *_WORKLOADS, *_TARGETS, *_SERVICES, *_PLACES)
 _BESIDE_TARGETS: Final = (*_TARGETS, "instance", *_MACHINES)
 _BESIDE_OTHERS: Final = (*_WORKLOADS, *_MACHINES, *_TARGETS, *_PLACES, "instance")
@@ -101,6 +104,8 @@ def _is_exporter(name: object) -> str | None:
 
 def _hosts(urls: Iterable[str]) -> Iterator[str]:
     for url in urls:
+        if len(url) > LONGEST_URL:
+            continue
         try:
             host = urlsplit(url).hostname
         except ValueError:

@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 
 from hostspec.alert import Alert
 from hostspec.faults import Fault
-from hostspec.host.affected import component_of, first, source_of
+from hostspec.host.affected import LONGEST_URL, component_of, first, source_of
 from hostspec.host.bodies import TooManyAlertsError
 from hostspec.host.statements import Statement
 from hostspec.normalise import Repair
@@ -184,7 +184,7 @@ class _Reading:
         base = _text(self._payload.get("externalURL"))
         if not isinstance(url, str) or not url.strip().startswith(_RELATIVE):
             return url
-        if not base.startswith(("http://", "https://")):
+        if not base.startswith(("http://", "https://")) or len(base + url) > LONGEST_URL:
             return url
         try:
             return urljoin(base, url.strip())

@@ -77,8 +77,9 @@ class HttpTable:
     )
     token: Secret | None = setting(
         "Token",
-        help="What clients send as Authorization: Bearer, by reference; file:PATH is relative to "
-        "this file. Without one, whoever is on this machine may post.",
+        help="What clients send as Authorization: Bearer, or as the password of Basic, by "
+        "reference; file:PATH is relative to this file. Without one, whoever is on this machine "
+        "may post.",
         default=None,
         check=store.reference_fault,
     )
