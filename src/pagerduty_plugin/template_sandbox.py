@@ -79,11 +79,22 @@ def _run(text: str, template: Template, run: Callable[[], T]) -> T:
     try:
         return run()
     except Exception as error:  # noqa: BLE001 -- whatever a template does is told the same way
-        reason = (
-            str(error) if isinstance(error, LimitError) else f"fails with {type(error).__name__}"
-        )
+        reason = _reason(error)
         line = _line(template, error.__traceback__)
     raise TemplateError(_told(text, [(line, reason)]))  # with no cause, which would tell values
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case LimitError():
+            return str(error)
+        case ZeroDivisionError():
+            return "divides by zero"
+        case OverflowError():
+            return "makes a number that is too large"
+        case TypeError():
+            return "uses a missing value, or one of the wrong type"
+    return "uses a value that does not fit"
 
 
 def _value(template: Template, values: Mapping[str, Json], most: int) -> Json:
@@ -170,8 +181,8 @@ def _attempted(text: str, attempt: Callable[[], T]) -> T:
         found = (error.lineno, (error.message or "").rstrip("."))
     except RecursionError:
         found = (1, "is nested too deeply")
-    except Exception as error:  # noqa: BLE001 -- Python's compiler has limits of its own
-        found = (1, f"cannot be compiled ({type(error).__name__})")
+    except Exception:  # noqa: BLE001 -- Python's compiler has limits of its own
+        found = (1, "cannot be compiled: a number is too long, or an argument is given twice")
     raise TemplateError(_told(text, [found]))
 
 

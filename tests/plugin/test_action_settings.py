@@ -145,7 +145,7 @@ def test_a_value_that_is_too_large_is_left_out_and_told(desk: Desk) -> None:
     assert set(desk.payload["custom_details"]) == {"log"}
     assert delivery.notes == (
         "details.copy: makes a value of more than 65,536 characters; left out",
-        "details.why: fails with ZeroDivisionError; left out",
+        "details.why: divides by zero; left out",
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import pagerduty_plugin
 
 ROOT = Path(__file__).parents[2]
 STORE = {"alembic", "cryptography", "sqlalchemy"}
@@ -92,3 +95,15 @@ def test_importing_from_the_root_finds_what_is_installed() -> None:
     key, path = ran.stdout.split()
     assert key == "k"
     assert Path(path).parent != ROOT / "hostspec"
+
+
+def test_no_text_is_built_from_the_class_of_an_exception() -> None:
+    """An operator knows neither requests nor urllib3; the reason is said in words."""
+    sources = Path(pagerduty_plugin.__file__).parent.glob("*.py")
+    named = {
+        f"{source.name}:{number}"
+        for source in sources
+        for number, line in enumerate(source.read_text().splitlines(), 1)
+        if re.search(r"type\((error|each|causes?\b.*)\)\.__name__", line)
+    }
+    assert named == set()

@@ -53,6 +53,8 @@ ALERT: dict[str, Any] = {
     },
 }
 VALUES = names_of(Alert(**ALERT), rule="Pages", service="checkout", installation="acme")
+WRONG_TYPE = "uses a missing value, or one of the wrong type"
+UNCOMPILED = "cannot be compiled: a number is too long, or an argument is given twice"
 
 
 def said(text: str, most: int = 1000, **details: object) -> str:
@@ -383,8 +385,8 @@ def test_a_plain_text_stays_as_it_is(text: str) -> None:
         ("{{ " + "-" * 400 + "1 }}", "is nested too deeply"),
         ("{{ key" + "[0]" * 230 + " }}", "is nested too deeply"),
         ("{{ 1" + " + 1" * 40 + " }}", "is nested too deeply"),
-        ("{{ 0x" + "f" * 9000 + " }}", "cannot be compiled (ValueError)"),
-        ("{{ key|default(boolean=1, boolean=1) }}", "cannot be compiled (SyntaxError)"),
+        ("{{ 0x" + "f" * 9000 + " }}", UNCOMPILED),
+        ("{{ key|default(boolean=1, boolean=1) }}", UNCOMPILED),
         ("{{ key }}" + "x" * 10_000, "is 10,009 characters long, 10,000 is the most"),
         (
             "{% for loop in [1] %}{% endfor %}",
@@ -645,35 +647,33 @@ def test_nothing_is_made_while_a_template_is_compiled() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{{ 1 / 0 }}", "ZeroDivisionError"),
-        ("{{ details.hosts|join(', ') + 1 }}", "TypeError"),
-        ("{{ details.absent + 1 }}", "TypeError"),
-        ("{{ key < 1 }}", "TypeError"),
-        ("{{ 'a'|abs }}", "TypeError"),
-        ("{{ '%1000000000d' is odd }}", "TypeError"),
-        ("{{ '%1000000000d' is divisibleby 3 }}", "TypeError"),
-        ("{{ '%1000000000d'|round }}", "TypeError"),
-        ("{{ ['a']|sum }}", "TypeError"),
-        ("{{ 3|list }}", "TypeError"),
-        ("{{ 3|items }}", "TypeError"),
-        ("{{ 3[1:] }}", "TypeError"),
-        ("{{ labels[1:] }}", "TypeError"),
-        ("{{ key|truncate('a') }}", "TypeError"),
-        ("{% for a in [1] %}{{ loop }}{% endfor %}", "TypeError"),
-        ("{{ 2.0 ** 10000 }}", "OverflowError"),
-        ("{{ ('inf'|float)|int }}", "OverflowError"),
-        ("{% set a, b = [1] %}", "ValueError"),
-        ("{{ key.split('') }}", "ValueError"),
+        ("{{ 1 / 0 }}", "divides by zero"),
+        ("{{ details.hosts|join(', ') + 1 }}", WRONG_TYPE),
+        ("{{ details.absent + 1 }}", WRONG_TYPE),
+        ("{{ key < 1 }}", WRONG_TYPE),
+        ("{{ 'a'|abs }}", WRONG_TYPE),
+        ("{{ '%1000000000d' is odd }}", WRONG_TYPE),
+        ("{{ '%1000000000d' is divisibleby 3 }}", WRONG_TYPE),
+        ("{{ '%1000000000d'|round }}", WRONG_TYPE),
+        ("{{ ['a']|sum }}", WRONG_TYPE),
+        ("{{ 3|list }}", WRONG_TYPE),
+        ("{{ 3|items }}", WRONG_TYPE),
+        ("{{ 3[1:] }}", WRONG_TYPE),
+        ("{{ labels[1:] }}", WRONG_TYPE),
+        ("{{ key|truncate('a') }}", WRONG_TYPE),
+        ("{% for a in [1] %}{{ loop }}{% endfor %}", WRONG_TYPE),
+        ("{{ 2.0 ** 10000 }}", "makes a number that is too large"),
+        ("{{ ('inf'|float)|int }}", "makes a number that is too large"),
+        ("{% set a, b = [1] %}", "uses a value that does not fit"),
+        ("{{ key.split('') }}", "uses a value that does not fit"),
     ],
 )
 def test_what_fails_tells_its_kind(text: str, reason: str) -> None:
-    assert refused(text) == f"fails with {reason}"
+    assert refused(text) == reason
 
 
 def test_what_fails_tells_its_line_and_no_value() -> None:
-    assert refused("{{ key }}\n\n{{ details.x|abs }}\n", x="hunter2") == (
-        "line 3: fails with TypeError"
-    )
+    assert refused("{{ key }}\n\n{{ details.x|abs }}\n", x="hunter2") == (f"line 3: {WRONG_TYPE}")
     assert refused("{{ key\n }}{{ 10 ** 999 }}") == f"line 2: {NUMBER}"
 
 

@@ -126,8 +126,8 @@ def _from_keyring(place: str) -> str:
         raise SecretUnavailableError(message) from None
     try:
         secret = keyring.get_password(service, name)
-    except Exception as error:  # noqa: BLE001 -- every backend has errors of its own
-        message = f"the keyring cannot be read for {place}: {type(error).__name__}"
+    except Exception:  # noqa: BLE001 -- every backend has errors of its own
+        message = f"the keyring cannot be read for {place}; check that it is unlocked"
         raise SecretUnavailableError(message) from None
     if secret is None:
         message = f"the keyring holds nothing for {place}"
