@@ -26,10 +26,9 @@ demo: .venv/runtime ## Send realistic alerts to a stand-in of PagerDuty, and see
 	@$(BIN)/alerthost demo
 
 .PHONY: test
-test: .venv/dev ## Run the tests: all of them on the built wheels with coverage, some on the source.
-	@sh tests/fetch-alertmanager.sh
+test: .venv/dev ## Run the tests: on the built wheels with coverage, some on the source.
 	@echo "== tests, on the built wheels"
-	@$(BIN)/python tests/wheels/run.py --numprocesses 3 --cov --cov-report term
+	@$(BIN)/python tests/wheels/run.py --numprocesses 4 --cov --cov-report term
 	@echo "== tests of what an installation brings, on the source"
 	@$(PYTEST) --numprocesses 2 $(INSTALLED)
 
@@ -65,8 +64,14 @@ mutants: .venv/dev ## Break the engine's pure core in every small way, and list 
 	@cp -R hostspec/src tests pyproject.toml build/mutants
 	@cd build/mutants && ../../$(BIN)/mutmut run && ../../$(BIN)/mutmut results
 
+.PHONY: proof
+proof: .venv/dev ## Run the long tests at full size: kills, clusters, stories, floods, Alertmanager.
+	@sh tests/fetch-alertmanager.sh
+	@echo "== long tests, at full size"
+	@HOSTSPEC_PROOF=1 $(PYTEST) --numprocesses 2 -m 'proof or sized'
+
 .PHONY: soak
-soak: .venv/dev ## Look for what takes long to find: more examples, and 1,000 kills on each store.
+soak: .venv/dev ## Search for faults for 15 minutes: new stories, and 1,000 kills on each store.
 	@HOSTSPEC_EXAMPLES=1000 HOSTSPEC_KILLS=1000 $(PYTEST) --capture=no --numprocesses 2 \
 	  tests/delivery/test_engine_model.py tests/delivery/test_killed_host.py
 

@@ -27,8 +27,10 @@ from hostspec.store import database
 from hostspec.store.errors import StoreError
 from pagerduty_plugin.testing import FakePagerDuty
 
+pytestmark = pytest.mark.proof
+
 PROGRAM = Path(__file__).parents[1] / "support" / "cluster_host.py"
-ROUNDS = int(os.environ.get("HOSTSPEC_CLUSTER_ROUNDS", "8"))
+ROUNDS = 8
 AT_ONCE = 40
 PAIRS = 9
 AHEAD = (0.0, 3600.0, -3600.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from recorder import SILENT, Page, PagerPlugin, rule_of
+from size import EXAMPLES, SEARCHES
 
 from hostspec import (
     Alert,
@@ -45,9 +45,6 @@ from hostspec.delivery.keeping import Patience
 from hostspec.kernel import load
 from hostspec.store.database import Database
 from hostspec.store.tables import deliveries, metadata
-
-SOAKS = "HOSTSPEC_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("HOSTSPEC_EXAMPLES", "60"))
 
 ONE, TWO = "one", "two"
 LANES = st.sampled_from([ONE, TWO])
@@ -668,6 +665,7 @@ class Story(RuleBasedStateMachine):
         assert {receipt.id for _, receipt in self.observer.told} == uids
 
 
+@pytest.mark.sized
 @EITHER
 def test_whatever_happens_in_the_end_all_know_what_is_true(
     database: Database, monkeypatch: pytest.MonkeyPatch
@@ -681,6 +679,6 @@ def test_whatever_happens_in_the_end_all_know_what_is_true(
             max_examples=examples,
             stateful_step_count=30,
             deadline=None,
-            derandomize=not SOAKS,  # new stories are for who has the time to look into them
+            derandomize=not SEARCHES,
         ),
     )

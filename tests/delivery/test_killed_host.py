@@ -15,11 +15,11 @@ import progress
 import pytest
 import sqlalchemy as sa
 from killed_host import KEY, LEASE, MOST, PROBLEMS, alert_of, engine_of
+from size import KILLS
 
 from hostspec.delivery.engine import Engine
 from pagerduty_plugin.testing import FakePagerDuty
 
-KILLS = int(os.environ.get("HOSTSPEC_KILLS", "20"))
 PROGRAM = Path(__file__).parents[1] / "support" / "killed_host.py"
 
 
@@ -38,6 +38,7 @@ def fake() -> Iterator[FakePagerDuty]:
         yield fake
 
 
+@pytest.mark.sized
 def test_what_was_accepted_survives_every_kill(
     hosts: subprocess.Popen[str], tmp_path: Path, url: str, fake: FakePagerDuty
 ) -> None:

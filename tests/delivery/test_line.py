@@ -10,6 +10,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from size import WHOLE
 
 from hostspec import Action, Capabilities, Delivery, Identity, Operation, Place, Severity
 from hostspec.delivery.line import Line, Waiting, join, reduce
@@ -280,12 +281,14 @@ def check(world: World, action: Pager) -> None:
         assert not end.recorded, seen
 
 
+@pytest.mark.sized
 @pytest.mark.parametrize("policy", ["page", "change", "drop"])
 def test_every_short_course_of_events_keeps_every_guarantee(policy: str) -> None:
     action = Pager(policy)
     explore(World(), action, DEPTH)
 
 
+@pytest.mark.sized
 @pytest.mark.parametrize("policy", ["page", "change", "drop"])
 def test_every_short_course_of_events_after_a_doubt_keeps_every_guarantee(policy: str) -> None:
     """A trigger is late, and its problem was told and closed meanwhile."""
@@ -302,8 +305,8 @@ def explore(world: World, action: Pager, depth: int) -> None:
             check(each, action)
 
 
-DEPTH: Final = 7
-DEPTH_AFTER_A_DOUBT: Final = 8
+DEPTH: Final = 7 if WHOLE else 5
+DEPTH_AFTER_A_DOUBT: Final = 8 if WHOLE else 6
 
 
 @given(policy=st.sampled_from(["page", "change", "drop"]), data=st.data())

@@ -115,7 +115,7 @@ def test_an_action_that_answers_nonsense_of_what_was_missed_blocks_nobody(
         world.say("disk", "resolved")
     world.say("cpu")
 
-    sent = [*world.drain(), *world.settle(step=7)]
+    sent = [*world.drain(), *world.settle(700, step=7)]
 
     assert "trigger cpu" in sent
     assert "resolve disk" in sent

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.proof
+
 KEY = "0123456789abcdef0123456789abcdef"
 
 CONFIGURATION = """
@@ -52,9 +54,9 @@ def alertmanager(fake: FakePagerDuty, tmp_path: Path) -> Iterator[str]:
 def test_a_group_that_fires_and_resolves(fake: FakePagerDuty, alertmanager: str) -> None:
     """An incident opens and is resolved, by Alertmanager's own words only."""
     alertmanagers.tell(alertmanager, fires=True)
-    fake.wait_for(lambda fake: [each.state for each in fake.incidents] == ["triggered"], 20)
+    fake.wait_for(lambda fake: [each.state for each in fake.incidents] == ["triggered"], 60)
     alertmanagers.tell(alertmanager, fires=False)
-    fake.wait_for(lambda fake: [each.state for each in fake.incidents] == ["resolved"], 20)
+    fake.wait_for(lambda fake: [each.state for each in fake.incidents] == ["resolved"], 60)
 
     (incident,) = fake.incidents
     assert (incident.service, incident.severity) == ("checkout", "critical")

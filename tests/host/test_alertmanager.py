@@ -273,6 +273,7 @@ def documented(url: str, token: Path) -> str:
     return text
 
 
+@pytest.mark.proof
 def test_the_real_alertmanager_fires_and_resolves(workspace: Workspace, tmp_path: Path) -> None:
     workspace.configure_http((", 'team=\"data\"'", ""), http='token = "env:ALERTHOST_TOKEN"')
     token = tmp_path / "token"
@@ -284,11 +285,11 @@ def test_the_real_alertmanager_fires_and_resolves(workspace: Workspace, tmp_path
         for instance in ("db-1", "db-2"):
             alertmanagers.tell(teller, fires=True, instance=instance, severity="critical")
         workspace.fake.wait_for(
-            lambda fake: [each.state for each in fake.incidents] == ["triggered"] * 4, 30
+            lambda fake: [each.state for each in fake.incidents] == ["triggered"] * 4, 60
         )
         alertmanagers.tell(teller, fires=False, instance="db-1", severity="critical")
         workspace.fake.wait_for(
-            lambda fake: [each.state for each in fake.incidents].count("resolved") == 2, 30
+            lambda fake: [each.state for each in fake.incidents].count("resolved") == 2, 60
         )
 
     resolved = {each.dedup_key for each in workspace.fake.incidents if each.state == "resolved"}
