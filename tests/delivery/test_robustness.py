@@ -124,16 +124,17 @@ def test_an_action_that_answers_nonsense_of_what_was_missed_blocks_nobody(
 
 
 @pytest.mark.parametrize("scope", ["", LONG])
-def test_a_key_of_any_length_is_that_of_its_problem(world: World, scope: str) -> None:
+def test_keys_that_differ_after_a_bound_are_those_of_two_problems(world: World, scope: str) -> None:
+    one, other = Alert(LONG).key, Alert(f"{LONG}, another").key
     world.say(LONG, scope=scope)
     world.say(f"{LONG}, another", scope=scope)
-    assert world.drain() == [f"trigger {LONG}", f"trigger {LONG}, another"]
-    assert world.open == [LONG, f"{LONG}, another"]
+    assert world.drain() == [f"trigger {one}", f"trigger {other}"]
+    assert world.open == [one, other]
 
     world.say(LONG, "resolved", scope=scope)
-    assert world.drain() == [f"resolve {LONG}"]
+    assert world.drain() == [f"resolve {one}"]
     world.say(LONG, scope=scope)
-    assert world.drain() == [f"trigger {LONG}"]
+    assert world.drain() == [f"trigger {one}"]
 
 
 @pytest.mark.parametrize(
