@@ -56,6 +56,8 @@ def routing_key_fault(key: str) -> str | None:
         found += ", as a REST API key has"
     elif len(key) == ROUTING_KEY_LENGTH:
         found += ", not all of them letters and digits"
+    if invisible := next((each for each in key if not each.isprintable()), ""):
+        found = f"it has the invisible character U+{ord(invisible):04X}; remove it"
     for pattern, what in _OTHER_SECRETS:
         if pattern.fullmatch(key):
             found = what

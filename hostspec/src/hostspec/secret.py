@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -40,17 +41,31 @@ class Secret:
         return self._text if colon and scheme in _READERS else None
 
     def reveal(self) -> str:
-        """Read the secret now; blanks and line ends around it do not belong to it.
+        """Read the secret now; blanks, line ends and matching quotes around it are left out.
 
         Raises:
             SecretUnavailableError: the reference leads to nothing, or the secret is empty.
         """
         reference = self.reference
-        secret = (self._text if reference is None else _read(reference)).strip()
+        secret = _without_quotes(self._text if reference is None else _read(reference))
         if not secret:
             message = f"{reference or 'the secret'} is empty"
             raise SecretUnavailableError(message)
         return secret
+
+    def notes(self) -> Iterator[str]:
+        """Yield remarks about a secret that can be used: quotes around it, a key in clear."""
+        if self.reference is None:
+            if _KEY.fullmatch(_without_quotes(self._text)):
+                yield f"is written in clear; a reference is safer: {REFERENCE_FORMS}"
+            text = self._text
+        else:
+            try:
+                text = _read(self.reference)
+            except SecretUnavailableError:
+                return
+        if _without_quotes(text) != text.strip():
+            yield "is in quotes, which are left out"
 
     def masked(self) -> str:
         """Show where the secret comes from, or eight stars where it was given as itself."""
@@ -79,6 +94,23 @@ class Secret:
 
     def __deepcopy__(self, _memo: object) -> Secret:
         return self
+
+
+def _without_quotes(text: str) -> str:
+    """Remove blanks around a secret, and quotes, which ``docker --env-file`` leaves there."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1].strip()
+    return text
+
+
+def reference_meant(text: str) -> str | None:
+    """Return the reference that a text is meant for, such as ``$NAME``; None for none."""
+    scheme, colon, place = text.partition(":")
+    if colon and scheme not in _READERS and scheme.lower() in _READERS:
+        return f"{scheme.lower()}:{_shown(place)}"
+    variable = _VARIABLE.fullmatch(text)
+    return f"env:{_shown(variable[1] or variable[2])}" if variable else None
 
 
 def _shown(place: str) -> str:
@@ -137,5 +169,7 @@ def _from_keyring(place: str) -> str:
 
 _KEY: Final = re.compile(r"(?=.*[0-9])[A-Za-z0-9]{20,}")
 """What is more likely a key than the name of a variable or file."""
+
+_VARIABLE: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 
 _READERS: Final = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}

@@ -29,7 +29,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from hostspec.faults import Fault, FaultsError
 from hostspec.normalise import FrozenDict, Json
-from hostspec.secret import REFERENCE_FORMS, LiteralSecretError, Secret
+from hostspec.secret import REFERENCE_FORMS, LiteralSecretError, Secret, reference_meant
 
 T = TypeVar("T")
 
@@ -242,6 +242,9 @@ def _structure_secret(value: Any, _: Any) -> Secret:
         raise ValueError(message)  # noqa: TRY004 -- a fault of the settings, like the others
     if not value.strip():
         message = f"is blank; give a reference ({REFERENCE_FORMS})"
+        raise ValueError(message)
+    if meant := reference_meant(value.strip()):
+        message = f"is no reference; write {meant}"
         raise ValueError(message)
     return Secret(value.strip())
 

@@ -16,6 +16,7 @@ import attrs
 
 from hostspec.faults import Fault, FaultsError
 from hostspec.host import configuration
+from hostspec.host.located import located
 from hostspec.host.source import ConfigurationError, Source, refuse
 from hostspec.host.store import Store, Stored, opened
 from hostspec.kernel.loading import survey
@@ -148,8 +149,8 @@ class Accounts:
 
     def name_fault(self, name: str) -> str | None:
         """Say why a new account cannot have a name."""
-        if not name.strip():
-            return "the name is blank"
+        if fault := configuration.account_name_fault(name):
+            return f"the name {fault}"
         taken = next((account for account in self.all() if account.name == name), None)
         if taken is None:
             return None
@@ -171,7 +172,7 @@ class Accounts:
         """
         offered = self.plugins.providers[provider]
         try:
-            installation = offered.installation(name, raw)
+            installation = offered.installation(name, located(raw, self.source.folder))
         except SettingsError as error:
             return error.faults
         faults = list(offered.check(installation))
@@ -337,7 +338,8 @@ class Accounts:
             fault = Fault("provider", self._unknown_provider(provider))
             return Account(name, provider, place, None, (fault,))
         try:
-            installation = self.plugins.installation(provider, name, settings)
+            here = located(settings, self.source.folder)
+            installation = self.plugins.installation(provider, name, here)
         except SettingsError as error:
             faults = tuple(fault.below("settings") for fault in error.faults)
             return Account(name, provider, place, None, faults)

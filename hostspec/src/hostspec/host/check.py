@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from hostspec.action import AnyAction
 from hostspec.alert import Alert
 from hostspec.faults import Fault
-from hostspec.host import configuration, incidents
+from hostspec.host import configuration, incidents, store
 from hostspec.host import engine as engines
 from hostspec.host.configuration import Configuration
 from hostspec.host.destinations import NoDestinationsError, destinations_of
@@ -26,6 +26,7 @@ from hostspec.kernel.rules import Rule, RuleAction
 from hostspec.outcome import Outcome, OutcomeKind
 from hostspec.parts import Severity
 from hostspec.provider import Destination, Installation
+from hostspec.settings import secrets
 from hostspec.store.errors import StoreError
 from hostspec.values import to_json
 
@@ -105,7 +106,7 @@ def check(
             }
             for rule_index, rule in enumerate(loaded.rules)
         ],
-        "notes": [*loaded.notes(), *notes],
+        "notes": [*loaded.notes(), *_secret_notes(loaded, source), *notes],
         "reached": reached if online else None,
     }
 
@@ -199,6 +200,16 @@ def _store_notes(
     faults = [f"{each.place}: {fault}" for each in given for fault in each.faults]
     read = [each.alert for each in given if each.alert]
     return [*cut_off, *faults, *unmatched(loaded.rules, read, "given alerts")]
+
+
+def _secret_notes(loaded: Configuration, source: Source) -> Iterator[str]:
+    """Yield remarks about the secrets that the file declares."""
+    declared = store.names(source.document)
+    for installation in loaded.installations:
+        if installation.name in declared:
+            for path, secret in secrets(installation.settings):
+                for note in secret.notes():
+                    yield f"installation {installation.name!r}: {path} {note}"
 
 
 def _place(rule: int, action: int) -> str:

@@ -6,6 +6,7 @@ for `load`, which reads the store.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from hostspec.alert import Alert
 from hostspec.faults import Fault
 from hostspec.host import http_table, store
 from hostspec.host.http_table import HttpTable
+from hostspec.host.located import located
 from hostspec.host.matchers import Matcher, parse_matchers
 from hostspec.host.source import ConfigurationError, Source
 from hostspec.host.store import Stored, StoreTable
@@ -38,6 +40,13 @@ def _blank(text: str) -> str | None:
     return None if text.strip() else "is blank"
 
 
+def account_name_fault(name: str) -> str | None:
+    """Return why an account cannot have a name; None where it can."""
+    if "/" in name:
+        return "has a /, which separates an account from its service; use another character"
+    return _blank(name)
+
+
 @attrs.frozen(kw_only=True)
 class PluginsTable:
     """The table ``[plugins]``."""
@@ -50,7 +59,7 @@ class InstallationTable:
     """A table ``[[installations]]``."""
 
     provider: str = setting("Provider", help="Which service it connects to.")
-    name: str = setting("Name", help="What rules call it.", check=_blank)
+    name: str = setting("Name", help="What rules call it.", check=account_name_fault)
     settings: Mapping[str, Any] = setting(
         "Settings", help="What the provider needs to know.", default={}
     )
@@ -144,9 +153,18 @@ def load(
         ConfigurationError: with every fault, each with its place and, where known, its line.
     """
     stored = store.read(source)
+    here = attrs.evolve(
+        stored,
+        installations=tuple(
+            attrs.evolve(each, settings=located(each.settings, source.folder))
+            for each in stored.installations
+        ),
+    )
+    tables = located(source.document.get("installations", []), source.folder)
     token = http_table.token_faults(source) if listening else ()
     try:
-        loaded = build(source.document, stored, ready=ready, own=own)
+        document = {**source.document, "installations": tables}
+        loaded = build(document, here, ready=ready, own=own)
     except ConfigurationError as error:
         faults = [*placed(source, stored, error.faults), *token]
         raise ConfigurationError(faults) from None
@@ -202,6 +220,7 @@ class _Building:
         self._own = own
         self._plugins = survey((), own=own)
         self._incomplete = False
+        self._mistaken = False
         self._names: tuple[str, ...] = ()
         self._installations: dict[str, Installation[Any]] = {}
         self._installed: dict[str, Installation[Any]] = {}
@@ -246,6 +265,7 @@ class _Building:
         tables = ("plugins", "installations", "rules", "store", "http")
         for name in document:
             if name not in tables:
+                self._mistaken = True
                 self._fault(name, unknown(name, tables))
 
     def _read(self, path: str, kind: type[_T], raw: object) -> _T | None:
@@ -295,11 +315,23 @@ class _Building:
                 )
             except SettingsError as error:
                 self.faults += [fault.below(f"{path}.settings") for fault in error.faults]
+                self._install_rest(table, error.faults)
             else:
                 self._installed[path] = self._installations[table.name]
         elif not self._incomplete:
             reason = self._unknown(table.provider, self._plugins.providers, "provider")
             self._fault(f"{path}.provider", reason)
+
+    def _install_rest(
+        self, table: InstallationTable | StoredInstallation, faults: Iterable[Fault]
+    ) -> None:
+        """Make what is right of a faulty installation, so that the rules are checked as well."""
+        wrong = {_KEY.split(fault.path, maxsplit=1)[0] for fault in faults}
+        right = {name: value for name, value in table.settings.items() if name not in wrong}
+        with contextlib.suppress(SettingsError):
+            self._installations[table.name] = self._plugins.installation(
+                table.provider, table.name, right
+            )
 
     def _rule(self, path: str, table: RuleTable) -> Rule:
         matchers: list[Matcher] = []
@@ -319,7 +351,7 @@ class _Building:
         settings = {name: value for name, value in table.items() if name not in _REFERENCES}
         use = self._reference(path, "use", table)
         name = self._reference(path, "installation", table)
-        if name and name not in self._names:
+        if name and name not in self._names and not (self._mistaken and not self._names):
             self._fault(f"{path}.installation", unknown(name, self._names))
         action = self._plugins.actions.get(use)
         installation = self._installations.get(name)

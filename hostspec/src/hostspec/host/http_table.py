@@ -11,6 +11,7 @@ import attrs
 
 from hostspec.faults import Fault
 from hostspec.host import store
+from hostspec.host.located import beside
 from hostspec.host.source import Source
 from hostspec.secret import Secret, SecretUnavailableError
 from hostspec.settings import SettingsError, setting, structure
@@ -135,7 +136,7 @@ def read(source: Source) -> HttpTable:
     The token's file is beside the file of the configuration.
     """
     table = structure(HttpTable, source.document.get("http", {}))
-    return attrs.evolve(table, token=store.beside(table.token, source.folder))
+    return attrs.evolve(table, token=beside(table.token, source.folder))
 
 
 def token_faults(source: Source) -> Sequence[Fault]:
@@ -144,7 +145,7 @@ def token_faults(source: Source) -> Sequence[Fault]:
         token = structure(HttpTable, source.document.get("http", {})).token
     except SettingsError:
         return ()
-    token = store.beside(token, source.folder)
+    token = beside(token, source.folder)
     try:
         if token is not None:
             token.reveal()

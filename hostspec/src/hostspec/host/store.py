@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from hostspec.faults import Fault
+from hostspec.host.located import beside
 from hostspec.host.source import Source
 from hostspec.secret import REFERENCE_FORMS, Secret
 from hostspec.settings import SettingsError, setting, structure
@@ -165,9 +165,3 @@ def names(document: Mapping[str, Any]) -> tuple[str, ...]:
     listed = entries if isinstance(entries, list) else []
     named = (entry.get("name") for entry in listed if isinstance(entry, Mapping))
     return tuple(name for name in named if isinstance(name, str))
-
-
-def beside(key: Secret | None, folder: Path) -> Secret | None:
-    """Take a secret's file from the folder of the configuration."""
-    scheme, _, place = (key.reference or "").partition(":") if key else ("", "", "")
-    return Secret(f"file:{folder / place}") if scheme == "file" and place else key

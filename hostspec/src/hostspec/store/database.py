@@ -425,7 +425,7 @@ _REASONS: Final = {
 
 def _parse(url: str) -> sa.URL:
     try:
-        parsed = sa.make_url(url)
+        parsed = sa.make_url(url.replace("postgres://", "postgresql://", 1))
     except (ArgumentError, ValueError):  # neither is quoted: they quote the URL
         message = f"[store] url is no URL of a database; {_RIGHT}"
         raise StoreError(message) from None
@@ -441,7 +441,7 @@ def _file(url: sa.URL, folder: Path) -> Path:
     if url.host or url.query or name in ("", ":memory:") or name.startswith("file:"):
         message = "[store] url names no file; right would be sqlite:///alerthost.db"
         raise StoreError(message)
-    return (folder / name).absolute()
+    return (folder / Path(name).expanduser()).absolute()
 
 
 def _server(url: sa.URL) -> sa.Engine:

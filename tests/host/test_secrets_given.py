@@ -1,0 +1,147 @@
+"""Secrets as operators give them: in quotes, in clear, mistaken, and in files beside the TOML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from workspace import CHECKOUT, PLATFORM, Workspace, line
+
+from hostspec import Secret
+from hostspec.store.database import Database
+
+KEY = "env:PD_CHECKOUT"
+
+
+def test_quotes_around_a_key_are_left_out_and_noted(workspace: Workspace) -> None:
+    quoted = {"PD_CHECKOUT": f'"{CHECKOUT}"'}
+
+    run = workspace.alerthost("check", env=quoted)
+
+    place = "note: installation 'acme': services[0].integration_key"
+    assert (run.returncode, run.stderr) == (0, f"{place} is in quotes, which are left out\n")
+    assert workspace.alerthost("send", given=line(), env=quoted).returncode == 0
+    assert {body["routing_key"] for body in workspace.bodies()} == {CHECKOUT, PLATFORM}
+
+
+def test_a_key_in_clear_works_and_is_noted(workspace: Workspace) -> None:
+    workspace.configure((KEY, CHECKOUT))
+
+    run = workspace.alerthost("check")
+
+    assert run.returncode == 0
+    assert "services[0].integration_key is written in clear; a reference is safer" in run.stderr
+    assert CHECKOUT not in run.stderr + run.stdout
+    assert workspace.alerthost("send", given=line()).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("ENV:PD_CHECKOUT", "env:PD_CHECKOUT"),
+        ("$PD_CHECKOUT", "env:PD_CHECKOUT"),
+        ("${PD_CHECKOUT}", "env:PD_CHECKOUT"),
+        ("File:key", "file:key"),
+    ],
+)
+def test_a_mistaken_reference_is_refused_with_the_right_one(
+    workspace: Workspace, given: str, meant: str
+) -> None:
+    workspace.configure((KEY, given))
+
+    run = workspace.alerthost("check")
+
+    assert run.returncode == 2
+    assert f"services[0].integration_key: is no reference; write {meant}\n" in run.stderr
+
+
+def test_an_invisible_character_in_a_key_is_named(workspace: Workspace) -> None:
+    run = workspace.alerthost("check", env={"PD_CHECKOUT": f"\u200b{CHECKOUT}"})
+
+    assert run.returncode == 2
+    assert "it has the invisible character U+200B; remove it" in run.stderr
+
+
+def test_files_of_keys_are_relative_to_the_configuration(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    workspace.configure((f"file:{workspace.folder}/pd_platform", "file:pd_platform"))
+    file = str(workspace.folder / "alerthost.toml")
+    moved = Workspace(elsewhere, workspace.fake)
+
+    assert moved.alerthost("check", "--config", file).returncode == 0
+    assert moved.alerthost("services", "--config", file, "acme").returncode == 0
+    (workspace.folder / "pd_platform").unlink()
+    missing = moved.alerthost("check", "--config", file)
+
+    assert missing.returncode == 2
+    assert f"the file {workspace.folder}/pd_platform cannot be read" in missing.stderr
+
+
+def test_a_tilde_in_a_path_is_the_home_of_the_user(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (workspace.folder / "pd_platform").rename(home / "key")
+    monkeypatch.setenv("HOME", str(home))
+    store = '[store]\nurl = "sqlite:///~/alerts.db"\n\n[plugins]'
+    workspace.configure(
+        (f"file:{workspace.folder}/pd_platform", "file:~/key"), ("[plugins]", store)
+    )
+
+    assert workspace.alerthost("send", given=line()).returncode == 0
+    assert (home / "alerts.db").exists()
+
+
+def test_a_file_stays_as_it_is_where_there_is_no_home(workspace: Workspace) -> None:
+    workspace.configure((f"file:{workspace.folder}/pd_platform", "file:~nobody-at-all/key"))
+
+    run = workspace.alerthost("check")
+
+    assert f"the file {workspace.folder}/~nobody-at-all/key cannot be read" in run.stderr
+
+
+def test_a_slash_in_the_name_of_an_account_is_refused(workspace: Workspace) -> None:
+    workspace.configure(('name = "acme"', 'name = "ac/me"'))
+
+    run = workspace.alerthost("check")
+
+    assert run.returncode == 2
+    assert "has a /, which separates an account from its service" in run.stderr
+
+
+def test_one_mistake_in_the_name_of_a_table_is_one_fault(workspace: Workspace) -> None:
+    workspace.configure(
+        ("[[installations]]", "[[instalations]]"),
+        ("[installations.settings]", "[instalations.settings]"),
+    )
+
+    run = workspace.alerthost("check")
+
+    assert len(run.stderr.splitlines()) == 1
+    assert "'instalations' is unknown; did you mean 'installations'?" in run.stderr
+
+
+def test_a_fault_in_an_installation_hides_no_unknown_service(workspace: Workspace) -> None:
+    workspace.configure(
+        ('base_url = "', 'regoin = "eu"\nbase_url = "'),
+        ('services = ["checkout", "platform"]', 'services = ["chekout"]'),
+    )
+
+    run = workspace.alerthost("check")
+
+    assert len(run.stderr.splitlines()) == 2
+    assert "regoin: unknown" in run.stderr
+    assert "chekout" in run.stderr
+
+
+def test_both_names_of_the_scheme_of_postgresql_are_read(tmp_path: Path) -> None:
+    with Database("postgres://me:secret@db.example/alerts", tmp_path) as database:
+        assert database.name == "postgresql://db.example/alerts"
+
+
+def test_a_secret_that_cannot_be_read_has_no_notes() -> None:
+    assert list(Secret("env:NOT_SET_ANYWHERE").notes()) == []
