@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import EntryPoint
+from importlib.metadata import PathDistribution
 from pathlib import Path
 from typing import Any
 
@@ -168,11 +169,13 @@ class TestFinding:
         assert told == sorted(told)
 
     def test_says_that_nothing_is_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(loading, "entry_points", lambda group: [])
+        monkeypatch.setattr(loading, "distributions", list)
 
         assert failure("bell") == "plugin bell: is not installed; no plugin is installed"
 
-    def test_refuses_two_distributions_that_offer_one_name(self, install: Install) -> None:
+    def test_refuses_two_distributions_that_offer_one_name(
+        self, install: Install, site: Path
+    ) -> None:
         modules = [
             install("bell", OBSERVES, distribution="beta"),
             install("bell", OBSERVES, distribution="alpha"),
@@ -181,7 +184,8 @@ class TestFinding:
         told = failure("bell")
 
         assert told == (
-            "plugin bell: two distributions offer it: alpha 1.0 and beta 1.0; remove one"
+            f"plugin bell: two distributions offer it: alpha 1.0 in {site}/alpha-1.0.dist-info"
+            f" and beta 1.0 in {site}/beta-1.0.dist-info; remove one"
         )
         assert not set(modules) & set(sys.modules)
 
@@ -220,17 +224,63 @@ class TestFinding:
 
         assert info_of(load([]), "bell").state is PluginState.DISABLED
 
-    def test_finds_entry_points_without_a_distribution(
+    def test_what_is_listed_twice_is_one_plugin(self, install: Install, site: Path) -> None:
+        install("bell", OBSERVES)
+        listed = site / "dist_bell-1.0.dist-info" / "entry_points.txt"
+        listed.write_text(listed.read_text() + listed.read_text().splitlines()[1] + "\n")
+
+        assert callers(load(["bell"])) == ["bell"]
+
+    @pytest.mark.parametrize("mark", ["~", "-"])
+    def test_what_an_interrupted_pip_leaves_is_ignored(
+        self, install: Install, site: Path, mark: str
+    ) -> None:
+        install("bell", OBSERVES)
+        left = site / f"{mark}ist_bell-0.9.dist-info"
+        shutil.copytree(site / "dist_bell-1.0.dist-info", left)
+        (left / "entry_points.txt").write_text("[hostspec]\nbell = of_before\n")
+
+        assert callers(load(["bell"])) == ["bell"]
+
+    @pytest.mark.parametrize("version", ["0.9", "9.9"])
+    def test_an_empty_folder_hides_nothing(
+        self, install: Install, site: Path, version: str
+    ) -> None:
+        install("bell", OBSERVES)
+        (site / f"dist_bell-{version}.dist-info").mkdir()
+
+        assert info_of(load(["bell"]), "bell").version == "1.0"
+
+    def test_of_one_distribution_the_first_on_the_path_counts(
+        self, install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        install("bell", OBSERVES, value="of_before")
+        nearer = tmp_path / "nearer"
+        nearer.mkdir()
+        monkeypatch.syspath_prepend(nearer)
+        install("bell", OBSERVES, folder=nearer)
+
+        assert callers(load(["bell"])) == ["bell"]
+
+    def test_a_file_that_cannot_be_read_is_named(
+        self, install: Install, site: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        install("bell", OBSERVES)
+        broken = site / "broken-1.0.dist-info"
+        broken.mkdir()
+        (broken / "entry_points.txt").write_bytes(b"[hostspec]\n\xff = x\n")
+
+        assert callers(load(["bell"])) == ["bell"]
+        assert f"{broken} is left out: its entry points cannot be read" in caplog.text
+
+    def test_metadata_that_cannot_be_had_is_blank(
         self, install: Install, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Programs that are frozen into one file have such."""
-        module = install("bell", OBSERVES)
-        point = EntryPoint("bell", module, "hostspec")
-        monkeypatch.setattr(loading, "entry_points", lambda group: [point])
-
-        info = info_of(load(["bell"]), "bell")
-
-        assert (info.distribution, info.version) == ("", "")
+        """From Python 3.13 on it may be None; and what is in the file may be anything."""
+        install("bell", OBSERVES)
+        for metadata in (property(lambda _: None), property(lambda _: 1 / 0)):
+            monkeypatch.setattr(PathDistribution, "metadata", metadata)
+            assert info_of(load([]), "bell").distribution == ""
 
     def test_enabling_twice_is_enabling_once(self, install: Install) -> None:
         install("bell", OBSERVES)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+import logging
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import PurePath
+from typing import Any, Final
 
 import attrs
 
 from hostspec.kernel.assembly import Assembly, RefusedError, in_words
 from hostspec.kernel.plugins import PluginInfo, Plugins, PluginsError, PluginState
 from hostspec.markers import PROJECT
+
+_log = logging.getLogger("hostspec")
+
+_LEFT_BEHIND: Final = ("~", "-")
+"""How pip names the folders that it moves aside; an interrupted one leaves them behind."""
 
 
 def load(enabled: Iterable[str], *, own: Mapping[str, object] | None = None) -> Plugins:
@@ -93,33 +102,63 @@ def _failed(info: PluginInfo, reason: str) -> PluginInfo:
 
 def _found() -> dict[str, list[EntryPoint]]:
     """Find the entry points of the group by name: their order on disk means nothing."""
-    found: dict[str, list[EntryPoint]] = {}
-    for point in sorted(
-        entry_points(group=PROJECT), key=lambda point: (point.name, _origin(point))
-    ):
-        found.setdefault(point.name, []).append(point)
-    return found
+    found: dict[str, dict[str, EntryPoint]] = {}
+    for point in sorted(_of_distributions(), key=lambda each: (each.name, _origin(each))):
+        # listed twice, it is one plugin
+        found.setdefault(point.name, {}).setdefault(point.value, point)
+    return {name: list(points.values()) for name, points in found.items()}
 
 
-def _distribution(point: EntryPoint) -> tuple[str, str]:
-    """Give the name and version of what installed an entry point; blank where it does not say."""
-    if point.dist is None:
+def _of_distributions() -> Iterator[EntryPoint]:
+    """Find the entry points of each distribution, of several of one name the first on the path.
+
+    `importlib.metadata.entry_points` looks at no other folder of a distribution than the first,
+    though that is empty: an upgrade may leave such folders behind.
+    """
+    seen: set[str] = set()
+    for distribution in distributions():
+        folder = _folder(distribution)
+        if folder.name.startswith(_LEFT_BEHIND):
+            continue
+        try:
+            points = tuple(distribution.entry_points.select(group=PROJECT))
+        except Exception as error:  # noqa: BLE001 -- whatever is in the file
+            _log.warning("%s is left out: its entry points cannot be read: %s", folder, error)
+            continue
+        name = re.sub(r"[-_.]+", "-", _described(distribution)[0]).lower()
+        if points and name not in seen:
+            yield from points
+            if name:
+                seen.add(name)
+
+
+def _folder(distribution: Distribution) -> PurePath:
+    """Return the folder of a distribution's metadata, or where it is installed."""
+    folder = getattr(distribution, "_path", None)
+    return PurePath(str(folder or distribution.locate_file("")))
+
+
+def _described(distribution: Distribution | None) -> tuple[str, str]:
+    """Return the name and version of a distribution; blank where it does not say."""
+    try:
+        metadata: Any = distribution.metadata if distribution else None
+    except Exception:  # noqa: BLE001 -- whatever is in the file
+        metadata = None
+    if metadata is None:  # from Python 3.13 on, where there is no file
         return "", ""
-    # asked this way, what is left of a broken installation is no harm
-    metadata = point.dist.metadata
-    parts = ("Name", "Version")
-    name, version = (metadata[part] if part in metadata else "" for part in parts)  # noqa: SIM401 -- has no get
-    return name, version
+    return metadata.get("Name") or "", metadata.get("Version") or ""
 
 
 def _origin(point: EntryPoint) -> str:
-    return " ".join(_distribution(point)).strip() or point.value
+    assert point.dist is not None  # noqa: S101 -- it was found there
+    words = " ".join(_described(point.dist)).strip() or point.value
+    return f"{words} in {_folder(point.dist)}"
 
 
 def _info(
     point: EntryPoint, state: PluginState = PluginState.ACTIVE, reason: str = ""
 ) -> PluginInfo:
-    return PluginInfo(point.name, *_distribution(point), state, reason)
+    return PluginInfo(point.name, *_described(point.dist), state, reason)
 
 
 def _meant(name: str, found: Iterable[str]) -> str:
