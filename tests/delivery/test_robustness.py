@@ -480,7 +480,7 @@ def test_what_arrives_late_beside_what_is_open_under_another_key_is_stranded(
         world.drain()
         late(world, claim, Outcome(OutcomeKind.DELIVERED, handle=OLD))
 
-    assert "the incident disk at acme/all is stranded: it was opened late" in caplog.text
+    assert "the incident disk at acme/all is orphaned: it was opened late" in caplog.text
     (case,) = world.engine.desk.incidents(stranded=True)
     assert (case.incident.handle, case.incident.holders) == (OLD, ())
     world.say("disk", "resolved")

@@ -10,7 +10,7 @@ import attrs
 import sqlalchemy as sa
 
 from hostspec.alert import Alert
-from hostspec.delivery import inbox, ledger, lineup, observing, sharing
+from hostspec.delivery import inbox, ledger, lineup, observing, orphans, sharing
 from hostspec.delivery.channels import FAILS, GATE, OF_DELIVERY
 from hostspec.delivery.inbox import Note
 from hostspec.delivery.line import Waiting
@@ -423,6 +423,18 @@ class Desk:
         with self._database.read() as connection:
             return {(way.action, way.installation): way.count_ for way in connection.execute(which)}
 
+    def handles(self) -> Sequence[tuple[Incident, int]]:
+        """Return one open incident of each handle and destination, and how many there are.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            rows = connection.execute(_HANDLES.where(self._no_record)).all()
+            found = [ledger.incident(connection, row.first) for row in rows]
+        counts = [row.count_ for row in rows]
+        return [(each.incident, n) for each, n in zip(found, counts, strict=True) if each]
+
     def replay(self, number: int, *, as_is: bool = False) -> str | None:
         """Try a delivery once more that was given up.
 
@@ -495,6 +507,9 @@ class Desk:
             message = f"the delivery {number} was not given up: it is {row.state}"
             raise DeskError(message)
         delivery = ledger.delivery_of(row)
+        orphaned = ledger.incident(connection, row.incident_id)
+        if row.state == DeliveryState.STRANDED and orphaned and _is_orphaned(connection, row):
+            return orphans.send(connection, orphaned, delivery, now)
         if as_is or delivery.operation is not Operation.TRIGGER:
             # what records a problem that is over follows nothing up, and is wanted all the same
             if not (as_is or delivery.over or _is_of_use(connection, delivery)):
@@ -543,7 +558,7 @@ class Desk:
 
     def _resolve(self, connection: sa.Connection, number: int, now: float) -> str | None:
         row = _incident(connection, number)
-        if row is None or not row.active:
+        if row is None or not (row.active or row.stranded):
             raise _no_incident(number)
         stored = ledger.incident(connection, number)
         assert stored is not None  # noqa: S101 -- it was just read
@@ -551,6 +566,12 @@ class Desk:
         if action is None:
             message = f"the action {row.action} is gone; enable its plugin first"
             raise DeskError(message)
+        if row.stranded:
+            closing = orphans.resolving(connection, self._plugins.actions, stored)
+            if closing is None:
+                message = f"the action {row.action} cannot close the orphaned incident {number}"
+                raise DeskError(message)
+            return orphans.send(connection, stored, closing, now)
         held = stored.incident.holders
         alert = held[0] if held else Identity("", row.correlation_key)
         said = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
@@ -635,6 +656,17 @@ _WAYS: Final = (
     sa.select(incidents.c.action, incidents.c.installation, sa.func.count().label("count_"))
     .where(incidents.c.active)
     .group_by(incidents.c.action, incidents.c.installation)
+)
+_HANDLES: Final = (
+    sa.select(sa.func.min(incidents.c.id).label("first"), sa.func.count().label("count_"))
+    .where(incidents.c.active, incidents.c.handle.is_not(None))
+    .group_by(
+        incidents.c.action,
+        incidents.c.installation,
+        incidents.c.destination,
+        incidents.c.handle,
+    )
+    .order_by("first")
 )
 _UNPLANNED: Final = sa.select(sa.func.count(), sa.func.min(statements.c.accepted_at)).where(PENDING)
 _BY_SCOPE: Final = (
@@ -721,6 +753,13 @@ def _found(connection: sa.Connection, number: int) -> sa.Row[Any]:
     if row is None:
         raise _no_delivery(number)
     return row
+
+
+def _is_orphaned(connection: sa.Connection, row: sa.Row[Any]) -> bool:
+    """Return whether a follow-up is of an incident that is still orphaned."""
+    orphaned = sa.select(incidents.c.stranded).where(incidents.c.id == row.incident_id)
+    follows_up = row.operation != Operation.TRIGGER
+    return follows_up and bool(connection.execute(orphaned).scalar())
 
 
 def _no_delivery(number: int) -> DeskError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import logging
 import threading
 import time
@@ -23,6 +24,7 @@ from hostspec.delivery import (
     keeping,
     ledger,
     observing,
+    orphans,
     settling,
     sharing,
     takeover,
@@ -56,6 +58,9 @@ LOOK_AGAIN: Final = 0.05
 
 KEEP: Final = 2.0
 """Seconds between two rounds of keeping house."""
+
+LOOK_FOR_KEYS: Final = 30.0
+"""Seconds after which it is checked again whether the keys of orphaned incidents are back."""
 
 SMALL: Final = 200
 """Rows that keeping house changes in one transaction, at the most: others want to write too."""
@@ -158,6 +163,7 @@ class Engine:
         self._presences = threading.Lock()
         self._troubles = threading.Lock()
         self._failed_at = 0.0
+        self._looked_for_keys_at = float("-inf")
 
     def accept(
         self,
@@ -552,6 +558,32 @@ class Engine:
 
         while self._writer.run(keep) >= SMALL and not self._stopping.is_set():
             pass
+        self._recover_orphans()
+
+    def _recover_orphans(self) -> None:
+        """Resolve orphaned incidents whose keys are back."""
+        now, moment, actions = self._clock(), time.monotonic(), self._plugins.actions
+        if moment - self._looked_for_keys_at < LOOK_FOR_KEYS:
+            return
+        self._looked_for_keys_at = moment
+        last = 0
+        while True:
+            with self.database.read() as connection:
+                found = orphans.find(connection, last)
+            back = [each for each in found if self._is_key_back(each)]
+            if back:
+                self._writer.run(
+                    functools.partial(orphans.recover, actions=actions, back=back, now=now)
+                )
+            if len(found) < orphans.MOST:
+                return
+            last = found[-1].id
+
+    def _is_key_back(self, stored: ledger.StoredIncident) -> bool:
+        place = stored.incident.place
+        action = self._plugins.actions.get(place.action)
+        installation = self._installations.get(place.installation)
+        return bool(action and installation and is_held(action, stored.incident, installation))
 
     def _take_over(self, name: str) -> None:
         """Take up what processes that are gone were sending, and what hangs."""
@@ -668,7 +700,7 @@ class Engine:
             reason = settling.ORPHANED
             place = delivery.place
             _log.error(
-                "the incident %s at %s/%s is stranded: %s",
+                "the incident %s at %s/%s is orphaned: %s",
                 place.correlation_key,
                 place.installation,
                 place.destination,

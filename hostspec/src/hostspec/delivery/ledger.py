@@ -137,7 +137,20 @@ def reopen_incident(connection: sa.Connection, number: int, now: float) -> None:
 def close_incident(connection: sa.Connection, number: int, now: float, **changes: Any) -> None:
     """End an incident: nobody holds it, and nothing follows it up."""
     update_incident(connection, number, now, active=False, **changes)
+    if not changes.get("stranded"):  # a later resolve of its alerts is answered by what is known
+        release_all(connection, number)
+
+
+def release_all(connection: sa.Connection, number: int) -> None:
+    """Let all alerts let go of an incident."""
     connection.execute(sa.delete(holders).where(holders.c.incident_id == number))
+
+
+def is_orphaned(connection: sa.Connection, alert: Identity) -> bool:
+    """Return whether an alert has an orphaned incident."""
+    held = sa.select(holders.c.incident_id).where(_is_holder(alert))
+    which = sa.select(incidents.c.id).where(incidents.c.id.in_(held), incidents.c.stranded)
+    return connection.execute(which.limit(1)).first() is not None
 
 
 def hold(connection: sa.Connection, number: int, alert: Identity, now: float) -> None:

@@ -32,6 +32,14 @@ _log = logging.getLogger("hostspec.planning")
 LONGEST: Final = 0.2
 """Seconds of planning after which what is planned is written down, however few they are."""
 
+NOTHING_OPEN: Final = "nothing is open"
+
+ORPHANED: Final = (
+    "its incident is orphaned: the key that opened it is not configured any more; it is resolved"
+    " when the key is back"
+)
+"""What an alert that is over is answered, for the operator."""
+
 OVER: Final = "its problem is over"
 """Why nothing is replayed."""
 
@@ -122,7 +130,10 @@ class Planner:
             _log.error("alert %s: %s", alert.key, failure)
         world.assume(plan, replayed=replays)
         repeats = not replays and self._may_repeat(plan)
-        return _Made(statement, plan, _noted(plan), look, repeats=repeats)
+        note = _noted(plan)
+        if note.remark == NOTHING_OPEN and ledger.is_orphaned(world.connection, alert.identity):
+            note = attrs.evolve(note, remark=ORPHANED)
+        return _Made(statement, plan, note, look, repeats=repeats)
 
     def _may_repeat(self, plan: Plan) -> bool:
         """Check that a plan triggers only, through actions that collapse, whatever is open.
@@ -318,7 +329,7 @@ def _noted(plan: Plan) -> inbox.Note:
     """Say what a statement came to, where it is not a delivery."""
     remark = ""
     if not plan.places:
-        remark = "no rule matches" if plan.alert.status is Status.FIRING else "nothing is open"
+        remark = "no rule matches" if plan.alert.status is Status.FIRING else NOTHING_OPEN
     if plan.failures or plan.suppressions:
         remark = ""
     return inbox.Note(remark, tuple(map(str, plan.failures)), plan.suppressions)

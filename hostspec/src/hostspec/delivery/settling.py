@@ -173,7 +173,7 @@ def _note_late(  # noqa: PLR0913 -- one argument for each thing that matters
         log_afterwards(
             _log,
             logging.ERROR,
-            "the incident %s at %s/%s is stranded: it was opened late, under a key that another"
+            "the incident %s at %s/%s is orphaned: it was opened late, under a key that another"
             " one is open under by now",
             current.incident.place.correlation_key,
             current.incident.place.installation,
@@ -231,6 +231,8 @@ def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> 
         receipt = Receipt(row.uid, ledger.delivery_of(row), outcome, row.attempts)
         observing.note(connection, observing.UNDELIVERED, receipt, claim.holder)
     ledger.close_incident(connection, stored.id, now, stranded=True)
+    for row in rows:  # so that what they say later is answered by what is known
+        ledger.hold(connection, stored.id, ledger.delivery_of(row).alert, now)
     anew = _anew(connection, stored, rows)
     if anew:
         opening = anew[0].delivery

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -11,7 +11,8 @@ from hostspec.demonstration import Table
 from hostspec.host.ages import age, iso
 from hostspec.host.lanes import Lanes
 from hostspec.host.screen import printable
-from hostspec.incident import IncidentState
+from hostspec.incident import Incident, IncidentState
+from hostspec.kernel.attempt import is_held
 from hostspec.kernel.plugins import Plugins
 from hostspec.provider import Installation
 
@@ -34,12 +35,12 @@ class Reach:
     """
 
     plugins: Plugins
-    installations: frozenset[str]
+    installations: Mapping[str, Installation[Any]]
 
     @classmethod
     def of(cls, plugins: Plugins, installations: Iterable[Installation[Any]]) -> Reach:
         """Make the one of a configuration."""
-        return cls(plugins, frozenset(each.name for each in installations))
+        return cls(plugins, {each.name: each for each in installations})
 
     def gone(self, action: str, installation: str) -> str:
         """Say what is gone of a way to an incident; empty where nothing is."""
@@ -49,6 +50,14 @@ class Reach:
         if installation not in self.installations:
             missing.append(f"the account {installation}")
         return " and ".join(missing)
+
+    def is_orphaned(self, incident: Incident) -> bool:
+        """Return whether the key that opened an incident is not configured any more."""
+        action = self.plugins.actions.get(incident.place.action)
+        installation = self.installations.get(incident.place.installation)
+        if action is None or installation is None:
+            return False
+        return not is_held(action, incident, installation)
 
 
 def cut_off(desk: Desk, reach: Reach) -> Sequence[str]:
@@ -65,6 +74,13 @@ def cut_off(desk: Desk, reach: Reach) -> Sequence[str]:
         "`alerthost resolve --here`; `alerthost incidents` lists them"
         for (action, installation), count in sorted(desk.ways().items())
         if (gone := reach.gone(action, installation))
+    ] + [
+        f"{_counted(count)} open at {incident.place.installation}/{incident.place.destination} "
+        "can be closed by nobody here, and will be orphaned: the key that opened it is not "
+        "configured any more. Bring the key back, or close them there and tell it with "
+        "`alerthost resolve --here`; `alerthost incidents` lists them"
+        for incident, count in desk.handles()
+        if reach.is_orphaned(incident)
     ]
 
 

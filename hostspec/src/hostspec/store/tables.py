@@ -219,6 +219,12 @@ sa.Index(
     sqlite_where=incidents.c.active,
     postgresql_where=incidents.c.active,
 )
+sa.Index(
+    "ix_incidents_stranded",
+    incidents.c.id,
+    sqlite_where=incidents.c.stranded,
+    postgresql_where=incidents.c.stranded,
+)
 sa.Index("ix_incidents_changed_at", incidents.c.active, incidents.c.changed_at)
 
 holders: Final = sa.Table(

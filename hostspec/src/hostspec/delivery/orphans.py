@@ -1,0 +1,112 @@
+"""Orphaned incidents: the key that opened them is not configured any more.
+
+Nothing is sent to them under another key. When the key is back they are resolved, unless another
+incident is open at their place by then: that one ends first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import sqlalchemy as sa
+
+from hostspec.alert import Alert
+from hostspec.delivery import inbox, ledger, lineup, sharing
+from hostspec.delivery.line import Waiting
+from hostspec.delivery.verdict import DeliveryState
+from hostspec.incident import Delivery, Operation
+from hostspec.kernel.calling import told
+from hostspec.parts import Identity, Status
+from hostspec.store.tables import deliveries, incidents
+
+_log = logging.getLogger("hostspec")
+
+MOST: Final = 200
+"""Orphaned incidents that are looked at together."""
+
+SENT_AGAIN: Final = "sent again: the key that opened the incident is back, or was asked for"
+"""Why a delivery that was given up is not listed any more, for the operator."""
+
+
+def find(connection: sa.Connection, after: int = 0) -> tuple[ledger.StoredIncident, ...]:
+    """Return some orphaned incidents with nothing else open at their place, by their rows."""
+    rows = connection.execute(_FREE, {"after": after, "most": MOST})
+    return tuple(ledger.stored_of(row) for row in rows)
+
+
+def resolving(
+    connection: sa.Connection, actions: lineup.Actions, stored: ledger.StoredIncident
+) -> Delivery | None:
+    """Return the resolve of an orphaned incident; None where its action cannot close it."""
+    planned = ledger.newest(connection, stored.id, Operation.RESOLVE)
+    if planned is not None:
+        return planned
+    action = actions.get(stored.incident.place.action)
+    if action is None or Operation.RESOLVE not in stored.incident.follow_ups:
+        return None
+    opening = ledger.newest(connection, stored.id, Operation.TRIGGER)
+    alert = opening.alert if opening else Identity("", stored.incident.place.correlation_key)
+    over = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
+    try:
+        return action.follow_up(stored.incident, over)
+    except Exception as error:  # noqa: BLE001 -- one incident never costs the others
+        _log.error("the action %s failed: %s", action.name, told(error))
+        return None
+
+
+def send(
+    connection: sa.Connection, stored: ledger.StoredIncident, delivery: Delivery, now: float
+) -> str:
+    """Queue a delivery to an orphaned incident; if its key is still gone, it is orphaned again.
+
+    Returns:
+        the id of the statement that the delivery goes by.
+    """
+    statement_id = inbox.new_id()
+    given_up = sa.select(deliveries.c.id).where(
+        deliveries.c.incident_id == stored.id, deliveries.c.state == DeliveryState.STRANDED
+    )
+    for number in connection.execute(given_up).scalars().all():
+        ledger.finish(connection, number, DeliveryState.COLLAPSED, now, reason=SENT_AGAIN)
+    ledger.release_all(connection, stored.id)
+    ledger.update_incident(connection, stored.id, now, stranded=False)
+    line = [Waiting(delivery, accepted_at=now)]
+    ledger.write_line(connection, stored, line, statement_id, now, reason=SENT_AGAIN)
+    return statement_id
+
+
+def recover(
+    connection: sa.Connection,
+    *,
+    actions: lineup.Actions,
+    back: Sequence[ledger.StoredIncident],
+    now: float,
+) -> None:
+    """Resolve orphaned incidents whose keys are back."""
+    sharing.lock(connection, [each.incident.place for each in back])
+    for stored in back:
+        row = connection.execute(sa.select(incidents).where(incidents.c.id == stored.id)).first()
+        if row is None or not row.stranded:
+            continue
+        if ledger.incident_at(connection, stored.incident.place):
+            continue
+        delivery = resolving(connection, actions, stored)
+        if delivery is not None:
+            send(connection, stored, delivery, now)
+
+
+_other: Final = incidents.alias("other")
+_FREE: Final = (
+    sa.select(incidents)
+    .where(
+        incidents.c.stranded,
+        incidents.c.id > sa.bindparam("after"),
+        ~sa.select(_other.c.id)
+        .where(_other.c.active, _other.c.digest == incidents.c.digest)
+        .exists(),
+    )
+    .order_by(incidents.c.id)
+    .limit(sa.bindparam("most"))
+)

@@ -1,0 +1,162 @@
+"""Orphaned incidents are closed when their key is back, by themselves and by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from engines import EITHER, Clock
+from paging import KEY, NEW_KEY, Paging, alert, fake_at
+
+from hostspec.delivery import settling
+from hostspec.delivery.desk import DeskError
+from hostspec.delivery.planner import NOTHING_OPEN, ORPHANED
+from hostspec.host.incidents import Reach, cut_off
+from hostspec.kernel import load
+from hostspec.store.database import Database
+from pagerduty_plugin.testing import FakePagerDuty
+
+
+@pytest.fixture
+def fake(clock: Clock) -> Iterator[FakePagerDuty]:
+    with fake_at(clock) as fake:
+        yield fake
+
+
+@pytest.fixture
+def at(fake: FakePagerDuty, database: Database, clock: Clock) -> Paging:
+    """An account with an incident that was orphaned while its key was exchanged."""
+    paging = Paging(fake, database, clock)
+    paging.say("firing")
+    paging.connect(NEW_KEY)
+    paging.say("resolved")
+    assert orphaned(paging) == ["disk"]
+    return paging
+
+
+def orphaned(at: Paging) -> list[str]:
+    cases = at.engine.desk.incidents(stranded=True)
+    return [case.incident.place.correlation_key for case in cases]
+
+
+def number_of(at: Paging) -> int:
+    (case,) = at.engine.desk.incidents(stranded=True)
+    return case.id
+
+
+@EITHER
+def test_it_recovers_by_itself_when_the_key_is_back(at: Paging) -> None:
+    at.later(60)
+    assert at.told == ["trigger"]
+
+    at.connect(NEW_KEY, KEY)
+    at.later(1)
+    assert at.told == ["trigger", "resolve"]
+    assert orphaned(at) == []
+    assert [str(each.state) for each in at.engine.desk.deliveries()] == [
+        "delivered",
+        "collapsed",
+        "delivered",
+    ]
+    at.connect(KEY)
+    at.later(60)
+    assert at.told == ["trigger", "resolve"]
+
+
+def test_it_waits_until_what_was_opened_in_its_place_is_over(at: Paging) -> None:
+    at.say("firing")
+    at.connect(NEW_KEY, KEY)
+    at.later(1)
+    assert at.told == ["trigger", "new trigger"]
+    assert orphaned(at) == ["disk"]
+
+    at.say("resolved")
+    at.connect(NEW_KEY, KEY)
+    at.later(1)
+    assert at.told == ["trigger", "new trigger", "new resolve", "resolve"]
+    assert orphaned(at) == []
+
+
+@pytest.mark.parametrize("command", ["resolve", "replay"])
+def test_it_is_closed_by_hand_when_the_key_is_back(at: Paging, command: str) -> None:
+    engine = at.connect(KEY)
+    if command == "resolve":
+        statement = engine.desk.resolve(number_of(at))
+    else:
+        statement = engine.desk.replay(engine.desk.deliveries(["stranded"])[0].id)
+    engine.drain()
+    assert statement
+    assert at.told == ["trigger", "resolve"]
+    (fate,) = engine.desk.fates([statement])
+    assert [str(each.state) for each in fate.entries] == ["delivered"]
+    assert orphaned(at) == []
+
+
+def test_by_hand_it_stays_orphaned_while_the_key_is_gone(at: Paging) -> None:
+    statement = at.engine.desk.resolve(number_of(at))
+    at.engine.drain()
+    assert statement
+    (fate,) = at.engine.desk.fates([statement])
+    (entry,) = fate.entries
+    assert (entry.state, entry.reason) == (
+        "stranded",
+        settling.ORPHANED,
+    )
+    assert at.told == ["trigger"]
+    assert orphaned(at) == ["disk"]
+
+
+def test_what_its_rule_never_closes_is_left_to_its_provider(
+    fake: FakePagerDuty, database: Database, clock: Clock
+) -> None:
+    at = Paging(fake, database, clock, event_actions=["trigger", "acknowledge"])
+    at.connect(KEY)
+    at.say("firing")
+    at.connect(NEW_KEY)
+    at.say("acknowledged")
+    number = at.engine.desk.incidents(stranded=True)[0].id
+    at.connect(KEY)
+    at.later(60)
+    assert orphaned(at) == ["disk"]
+    with pytest.raises(DeskError, match="cannot close"):
+        at.engine.desk.resolve(number)
+    at.engine.desk.forget(number)
+    assert orphaned(at) == []
+
+
+def test_a_later_resolve_is_answered_by_what_is_true(at: Paging) -> None:
+    statement = at.engine.accept(alert("resolved"))
+    at.engine.drain()
+    note = at.engine.desk.fates([statement])[0].note
+    assert note is not None
+    assert note.remark == ORPHANED
+
+    at.connect(KEY)
+    at.later(1)
+    at.later(1)
+    statement = at.engine.accept(alert("resolved"))
+    at.engine.drain()
+    note = at.engine.desk.fates([statement])[0].note
+    assert note is not None
+    assert note.remark == NOTHING_OPEN
+
+
+def test_a_key_that_goes_is_told_of_before_it_orphans_anything(
+    fake: FakePagerDuty, database: Database, clock: Clock
+) -> None:
+    """By `check`, and at the start of `send` and `run`."""
+    at = Paging(fake, database, clock)
+    at.say("firing")
+    at.say("firing", key="memory")
+    plugins = load(["pagerduty"])
+
+    def notes(key: str) -> Sequence[str]:
+        services = [{"name": "checkout", "integration_key": key}]
+        settings = {"base_url": fake.url, "services": services}
+        account = plugins.installation("pagerduty", "acme", settings)
+        return cut_off(at.engine.desk, Reach.of(plugins, [account]))
+
+    assert notes(KEY) == []
+    (note,) = notes(NEW_KEY)
+    assert note.startswith("2 incidents open at acme/checkout can be closed by nobody here")
+    assert "will be orphaned" in note
