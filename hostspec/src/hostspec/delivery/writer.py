@@ -28,7 +28,7 @@ PAUSE: Final = 0.05
 """Seconds before it is run again, at the most."""
 
 SOON: Final = 0.1
-"""The part of its patience for which a piece waits while another program has the database."""
+"""The part of its patience for which a piece waits after another one waited in vain."""
 
 
 class Writer:
@@ -82,7 +82,7 @@ class Writer:
             return piece.result()
 
     def _patience(self) -> float:
-        """Return the seconds for which a piece waits; few once another program was met for long."""
+        """Return the seconds for which a piece waits; few since another one waited in vain."""
         return self._database.patience * (SOON if self._is_locked else 1.0)
 
     def _take_turn(self, piece: _Piece[Any]) -> None:
@@ -95,6 +95,7 @@ class Writer:
         if not piece.wait():
             with self._lock:
                 if piece in self._waiting and not piece.leads:
+                    self._is_locked = True
                     piece.end(StoreError(f"{self._database.name} is busy; try again"))
                     return
             piece.wait(forever=True)
