@@ -66,7 +66,7 @@ mutants: .venv/dev ## Break the engine's pure core in every small way, and list 
 
 .PHONY: proof
 proof: .venv/dev ## Run the long tests at full size: kills, clusters, stories, floods, Alertmanager.
-	@sh tests/fetch-alertmanager.sh
+	@sh tests/fetch-debian.sh
 	@echo "== long tests, at full size"
 	@HOSTSPEC_PROOF=1 $(PYTEST) --numprocesses 2 -m 'proof or sized'
 
@@ -79,7 +79,7 @@ soak: .venv/dev ## Search for faults for 15 minutes: new stories, and 1,000 kill
 lock: ## Renew constraints.txt from a fresh environment with the newest releases.
 	rm -rf .venv
 	$(MAKE) .venv/dev CONSTRAINTS=
-	$(BIN)/python -m pip freeze --exclude-editable --all | grep '==' > constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable --exclude setuptools --all | grep '==' > constraints.txt
 
 .PHONY: clean
 clean: ## Remove everything that was made.

@@ -396,6 +396,10 @@ def test_a_url_that_cannot_be_is_told_without_its_password(
     assert PASSWORD not in "".join(traceback.format_exception(raised.value))
 
 
+def test_the_short_name_of_postgresql_is_known(open_database: OpenDatabase) -> None:
+    assert open_database("postgres://u@h/db").name == "postgresql://h/db"
+
+
 def test_a_missing_driver_is_told(
     open_database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

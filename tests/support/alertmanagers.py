@@ -27,13 +27,13 @@ IN_ITS_OWN_TREE = (
 
 
 def command() -> list[str]:
-    """Find Alertmanager: as told, on the path, or where tests/fetch-alertmanager.sh puts it."""
+    """Find Alertmanager: as told, on the path, or where tests/fetch-debian.sh puts it."""
     for name in (os.environ.get("ALERTMANAGER"), "prometheus-alertmanager", "alertmanager"):
         if name and (program := shutil.which(name)):
             return [program]
     fetched = FETCHED / "bin/prometheus-alertmanager"
     if not fetched.exists():
-        pytest.skip("Alertmanager is not here; tests/fetch-alertmanager.sh gets it where apt is")
+        pytest.skip("Alertmanager is not here; tests/fetch-debian.sh gets it where apt is")
     try:
         subprocess.run([*IN_ITS_OWN_TREE, "true"], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:

@@ -39,6 +39,7 @@ _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _DRIVERS: Final = {
     "sqlite": "sqlite+pysqlite",
     "sqlite+pysqlite": "sqlite+pysqlite",
+    "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
@@ -471,7 +472,12 @@ def _connected(connection: Any, _record: object) -> None:
     """Tell a server what it is to do about this session; others than PostgreSQL may refuse it."""
     with connection.cursor() as cursor:
         cursor.execute(_ON_SERVER)
+        (process,) = cursor.execute("SELECT pg_backend_pid()").fetchone()
     connection.commit()
+    if process != connection.info.backend_pid:
+        # a pooler stands between: the next transaction may be another session's, which knows none
+        # of the statements prepared here
+        connection.prepare_threshold = None
 
 
 def _connect(file: Path, patience: float, files: Files) -> sqlite3.Connection:

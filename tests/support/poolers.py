@@ -1,0 +1,71 @@
+"""PgBouncer in transaction mode before a PostgreSQL server, where it can be had."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+FETCHED = Path(__file__).parents[2] / ".venv/debian/usr"
+
+
+def program() -> str:
+    """Find PgBouncer on the path, or where tests/fetch-debian.sh puts it."""
+    found = shutil.which("pgbouncer") or shutil.which(str(FETCHED / "sbin/pgbouncer"))
+    if found is None:
+        pytest.skip("PgBouncer is not here; tests/fetch-debian.sh gets it where apt is")
+    return found
+
+
+@contextlib.contextmanager
+def pooler(server: str, folder: Path) -> Iterator[str]:
+    """Run PgBouncer before a server; give the URL of the same database behind it."""
+    found = program()
+    with psycopg.connect(server) as connection:
+        name, host, user = connection.info.dbname, connection.info.host, connection.info.user
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": port,
+        "unix_socket_dir": "",
+        "auth_type": "any",
+        "pool_mode": "transaction",
+        "default_pool_size": 8,
+    }
+    lines = [f"{option} = {value}" for option, value in options.items()]
+    ini = folder / "pgbouncer.ini"
+    databases = f"[databases]\n{name} = host={host} dbname={name} user={user}\n[pgbouncer]\n"
+    ini.write_text(databases + "\n".join(lines) + "\n")
+    command = [found, str(ini)]
+    if os.geteuid() == 0:  # which it refuses to be
+        owner = pwd.getpwuid(Path(host).stat().st_uid).pw_name
+        command[1:1] = ["-u", owner if owner != "root" else "nobody"]
+        for each in (folder, *folder.parents[:2]):
+            each.chmod(0o755)
+    libraries = ":".join(str(each) for each in FETCHED.glob("lib/*"))
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "LD_LIBRARY_PATH": libraries},
+        stderr=(folder / "log").open("wb"),
+    )
+    url = f"postgresql://{user}@127.0.0.1:{port}/{name}"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url):
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
