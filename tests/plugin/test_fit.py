@@ -232,9 +232,9 @@ def test_an_event_without_details_gets_none() -> None:
 
 def test_the_mark_has_room_where_all_else_takes_the_rest() -> None:
     message: dict[str, Any] = {"payload": {"summary": "Down", "source": "s" * 40_000}}
-    for spare in range(200):
+    for spare in range(0, 200, 4):
         limit = size(message) + spare
-        details = {f"n{n}": n for n in range(10_000)}
+        details = {f"n{n}": "n" * 58 for n in range(700)}  # each too small to be cut
         payload = {**message["payload"], "custom_details": details}
         fitted, _ = fit({"payload": payload}, limit)
         assert size(fitted) <= limit
@@ -349,14 +349,14 @@ def size_of(value: object) -> int:
 
 
 @settings(
-    max_examples=60,
+    max_examples=25,
     suppress_health_check=[
         HealthCheck.too_slow,
         HealthCheck.data_too_large,
         HealthCheck.filter_too_much,
     ],
 )
-@given(alerts.filter(lambda fields: size_of(fields) < 5_000_000))
+@given(alerts.filter(lambda fields: size_of(fields) < 1_500_000))
 def test_any_alert_is_taken_and_keeps_what_matters(shared: Desk, fields: dict[str, Any]) -> None:
     alert = Alert(**fields)
     (delivery,) = shared.plan(alert)
@@ -419,7 +419,7 @@ def loadable(rule: dict[str, Any]) -> bool:
 
 
 @settings(
-    max_examples=60,
+    max_examples=25,
     suppress_health_check=[
         HealthCheck.too_slow,
         HealthCheck.data_too_large,
