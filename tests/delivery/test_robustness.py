@@ -959,3 +959,14 @@ def test_a_store_that_fails_while_planning_is_told(
         with pytest.raises(StoreError, match="full"):
             world.drain()
     assert world.drain() == ["trigger disk"]
+
+
+def test_rows_of_an_alert_are_bounded_however_much_it_holds(world: World) -> None:
+    """A body of 3.6 MB, of nothing but texts where images belong."""
+    world.engine.accept(Alert.read({"key": "l" * 1_000_000, "images": ["x"] * 900_000}))
+    assert world.drain() != []
+
+    ((stored,),) = world.execute("SELECT length(body) FROM statements")
+    assert stored < 10_000
+    (entry,) = world.entries
+    assert len(entry.delivery.repairs) < 20
