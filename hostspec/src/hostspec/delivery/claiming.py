@@ -264,6 +264,7 @@ _URGENT_HEAD: Final = _HEADS.limit(1).where(URGENT)
 _PROBE: Final = (
     _DUE_HEADS.where(tables.channels.c.id == sa.bindparam("channel"), _is_due(channels.GATE))
     .order_by(
+        deliveries.c.repeats,
         deliveries.c.attempts,
         sa.case((deliveries.c.severity == Severity.CRITICAL, 0), else_=1),
         deliveries.c.urgency,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hostspec.delivery import body
 from hostspec.delivery.digest import digest
-from hostspec.delivery.line import HEAD_START, STRIKE, Waiting
+from hostspec.delivery.line import HEAD_START, REPEAT, STRIKE, Waiting
 from hostspec.delivery.verdict import DeliveryState, Episode
 from hostspec.incident import Delivery, Handle, Incident, IncidentState, Operation, Place
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
@@ -216,6 +216,7 @@ def waiting_of(row: sa.Row[Any]) -> Waiting:
         collapsed=row.collapsed,
         accepted_at=row.accepted_at,
         tried=row.attempts > 0,
+        repeat=row.repeats,
     )
 
 
@@ -240,6 +241,24 @@ def newest(connection: sa.Connection, number: int, operation: Operation) -> Deli
         .limit(1)
     ).first()
     return delivery_of(row) if row else None
+
+
+def newest_taken(connection: sa.Connection, number: int) -> Delivery | None:
+    """Return the newest trigger of an incident that its provider took."""
+    row = connection.execute(_TAKEN, {"number": number}).first()
+    return delivery_of(row) if row else None
+
+
+_TAKEN: Final = (
+    sa.select(deliveries)
+    .where(
+        deliveries.c.incident_id == sa.bindparam("number"),
+        deliveries.c.operation == Operation.TRIGGER,
+        deliveries.c.state == DeliveryState.DELIVERED,
+    )
+    .order_by(deliveries.c.id.desc())
+    .limit(1)
+)
 
 
 def write_line(  # noqa: PLR0913 -- one argument for each thing a line is written from
@@ -350,11 +369,13 @@ def _new_row(stored: StoredIncident, new: Waiting, statement_id: str, due: float
         "body": body.write(new.delivery),
         "state": DeliveryState.WAITING,
         "due": due,
+        "repeats": new.repeat,
     }
 
 
 def _urgency(waiting: Waiting) -> float:
-    return waiting.accepted_at - HEAD_START[waiting.delivery.severity]
+    early = HEAD_START[waiting.delivery.severity]
+    return waiting.accepted_at - early + REPEAT * waiting.repeat
 
 
 def promote(connection: sa.Connection, number: int, now: float) -> bool:
@@ -365,7 +386,10 @@ def promote(connection: sa.Connection, number: int, now: float) -> bool:
     """
     rows = connection.execute(_LINE, {"number": number}).all()
     if rows and all(row.holder is None for row in rows):
-        urgency = min(row.accepted_at - HEAD_START[Severity(row.severity)] for row in rows)
+        urgency = min(
+            row.accepted_at - HEAD_START[Severity(row.severity)] + REPEAT * row.repeats
+            for row in rows
+        )
         urgency += STRIKE * rows[0].strikes
         connection.execute(
             sa.update(deliveries).where(deliveries.c.id == rows[0].id),
@@ -383,6 +407,7 @@ _LINE: Final = (
         deliveries.c.severity,
         deliveries.c.accepted_at,
         deliveries.c.strikes,
+        deliveries.c.repeats,
     )
     .where(deliveries.c.incident_id == sa.bindparam("number"), WAITING)
     .order_by(deliveries.c.place_in_line)

@@ -30,6 +30,11 @@ STRIKE: Final = HEAD_START[Severity.CRITICAL]
 """Seconds by which a delivery goes later for each failure that was its own: others, which do get
 through, do not wait while it fails once more."""
 
+REPEAT: Final = 3600.0
+"""Seconds by which a repeat that changes nothing goes later than a delivery that opens, changes or
+closes an incident. It is sent all the same: if the incident was closed at the provider by hand,
+the repeat opens it again."""
+
 
 @attrs.frozen
 class Waiting:
@@ -41,6 +46,7 @@ class Waiting:
         collapsed: how many others it stands for.
         accepted_at: when the oldest statement it stands for was accepted.
         tried: an attempt was made.
+        repeat: it is the same as the last trigger that its incident's provider took.
     """
 
     delivery: Delivery
@@ -48,6 +54,7 @@ class Waiting:
     collapsed: int = 0
     accepted_at: float = 0.0
     tried: bool = False
+    repeat: bool = False
 
 
 @attrs.frozen

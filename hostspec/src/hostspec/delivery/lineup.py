@@ -53,6 +53,7 @@ def enqueue(
         flying = False
     else:
         if delivery.operation is Operation.TRIGGER:
+            new = attrs.evolve(new, repeat=_changes_nothing(connection, found, delivery))
             _repeat(connection, found, delivery, now)
             ledger.hasten(connection, found.id, now, ANEW)
         elif delivery.operation is Operation.RESOLVE:
@@ -202,6 +203,20 @@ def _write(  # noqa: PLR0913 -- one argument for each thing a line is made of
         enqueue(connection, actions, each, statement_id, now)
     if not line.kept and not flying and not stored.episode.may_be_open:
         ledger.close_incident(connection, stored.id, now)
+
+
+def _changes_nothing(
+    connection: sa.Connection, found: ledger.StoredIncident, delivery: Delivery
+) -> bool:
+    """Return whether a trigger is the same as the last one of the present episode."""
+    if not found.episode.told:
+        return False
+    rows = ledger.rows_waiting(connection, found.id)
+    if any(row.operation == Operation.RESOLVE or row.holder is not None for row in rows):
+        return False
+    taken = ledger.newest_taken(connection, found.id)
+    told = (taken.severity, taken.message) if taken else None
+    return told == (delivery.severity, delivery.message)
 
 
 def _repeat(

@@ -272,6 +272,7 @@ deliveries: Final = sa.Table(
     sa.Column("tried_at", Moment),
     sa.Column("failing_since", Moment),
     sa.Column("strikes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("repeats", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("promised", sa.Text),
     sa.Column("outcome", sa.Text, nullable=False, server_default=""),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),

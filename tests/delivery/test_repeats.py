@@ -1,0 +1,70 @@
+"""Repeats that change nothing go behind whatever opens, changes or closes an incident."""
+
+from __future__ import annotations
+
+from engines import EITHER, World
+
+from hostspec import OutcomeKind
+
+
+def open_all(world: World, count: int) -> None:
+    for number in range(count):
+        world.say(f"node {number}", summary="down")
+    world.drain()
+
+
+@EITHER
+def test_a_new_alert_goes_before_repeats_that_change_nothing(world: World) -> None:
+    open_all(world, 30)
+    world.clock.now += 60
+    for number in range(30):
+        world.say(f"node {number}", summary="down")
+    world.say("new", summary="down")
+    world.say("node 3", "resolved")
+    world.say("node 4", summary="on fire")
+    world.say("node 5", summary="down", severity="critical")
+    first = world.drain(4)
+    assert first[0] == "trigger node 5"
+    assert sorted(first) == [
+        "resolve node 3",
+        "trigger new",
+        "trigger node 4",
+        "trigger node 5",
+    ]
+    assert len(world.drain()) == 27, "repeats are sent, too"
+
+
+def test_a_repeat_is_told_apart_by_what_the_provider_took(world: World) -> None:
+    open_all(world, 1)
+    world.say("node 0", summary="on fire")
+    world.engine._plan_ahead()
+    world.say("node 0", summary="down")
+    world.say("new")
+    assert world.drain() == ["trigger new", "trigger node 0"]
+
+    world.say("node 0", "resolved")
+    world.say("node 0", summary="down")
+    world.say("newer")
+    assert world.drain() == ["resolve node 0", "trigger node 0", "trigger newer"]
+
+
+def test_a_repeat_in_flight_or_failed_stays_a_repeat(world: World) -> None:
+    open_all(world, 1)
+    world.fail(OutcomeKind.THROTTLED)
+    world.say("node 0", summary="down")
+    world.drain()
+    world.say("new")
+    world.later(20)
+    assert [f"{sent.operation} {sent.key}" for sent in world.page.sent[-2:]] == [
+        "trigger new",
+        "trigger node 0",
+    ]
+
+
+def test_a_repeat_does_not_wait_for_ever(world: World) -> None:
+    open_all(world, 1)
+    world.say("node 0", summary="down")
+    world.engine._plan_ahead()
+    world.clock.now += 3601
+    world.say("new")
+    assert world.drain() == ["trigger node 0", "trigger new"]
