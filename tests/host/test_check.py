@@ -89,7 +89,10 @@ def test_a_file_that_is_not_there_is_a_fault(workspace: Workspace) -> None:
     run = workspace.alerthost("check", "--config", "none.toml")
 
     assert run.returncode == 2
-    assert run.stderr == "none.toml: there is no such file; name one with --config\n"
+    assert (
+        run.stderr
+        == "none.toml: there is no such file; `alerthost init` writes one, --config names another\n"
+    )
     assert run.stdout == "1 fault. Nothing was sent.\n"
 
 

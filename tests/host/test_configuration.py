@@ -196,7 +196,8 @@ def test_no_file_says_how_to_name_one(tmp_path: Path, workspace: Workspace) -> N
 
     assert (run.returncode, run.stderr) == (
         2,
-        "alerthost.toml: there is no such file; name one with --config\n",
+        "alerthost.toml: there is no such file; `alerthost init` writes one, "
+        "--config names another\n",
     )
 
 

@@ -16,10 +16,11 @@ _SERVICES: Final = ("checkout", "platform", "data")
 _NEXT_STEPS: Final = """\
 With a real account:
   1. In PagerDuty: a service, Integrations, Add integration, Events API V2.
-  2. Write alerthost.toml as the README shows, and give it the integration key:
-       export PD_CHECKOUT=...
-  3. alerthost explain alerts.jsonl    shows what would be sent, and why
-     alerthost send alerts.jsonl       sends it
+  2. alerthost init                  writes alerthost.toml, which you then edit
+     export INTEGRATION_KEY=...      the key of the integration
+  3. alerthost check                 says whether everything is ready
+     echo '{"key": "demo", "severity": "critical"}' | alerthost explain
+                                     shows what would be sent, and why
 
 To look around in the fake one: fake-pagerduty --port 9911"""
 

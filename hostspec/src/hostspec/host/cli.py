@@ -20,6 +20,7 @@ from hostspec.host import (
     desk_cli,
     run_cli,
     services_cli,
+    starting,
     statements,
     store_cli,
     trial,
@@ -37,7 +38,7 @@ from hostspec.host.destinations import NoDestinationsError, destinations_of
 from hostspec.host.explain import explain as explain_statement
 from hostspec.host.explain import show
 from hostspec.host.following import summary
-from hostspec.host.screen import Screen
+from hostspec.host.screen import Screen, printable
 from hostspec.host.send import Sending, aside
 from hostspec.host.source import Source, refuse
 from hostspec.kernel.loading import installed as installed_plugins
@@ -232,6 +233,28 @@ def _destinations(
             return destinations_of(accounts.provider(installation.provider), installation)
         except NoDestinationsError as error:
             refuse("ACCOUNT", str(error))
+
+
+@main.command(short_help="Write a configuration file to start from.")
+@with_config
+@click.argument("provider", required=False)
+@speaks_plainly
+@example("alerthost init")
+def init(path: Path, provider: str | None) -> None:
+    """Write a commented configuration file to start from; no file is overwritten.
+
+    PROVIDER is needed only where plugins offer several.
+    """
+    offered = survey(installed_plugins())
+    names = list(offered.providers)
+    if provider is None and len(names) != 1:
+        names = list(demo.offered())
+    name = provider or (names[0] if len(names) == 1 else "")
+    if name not in offered.providers:
+        raise click.UsageError(unknown(name, offered.providers))
+    starting.write(path, offered, offered.providers[name])
+    screen = Screen()
+    screen.say(printable(f"wrote {path}; edit it, then `alerthost check` says what is missing"))
 
 
 @main.command(name="demo", short_help="Show how it works, without an account.")

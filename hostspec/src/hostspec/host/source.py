@@ -61,7 +61,7 @@ class Source:
             text = path.read_text(encoding="utf-8-sig")
             return cls(name, text, tomllib.loads(text))
         except FileNotFoundError:
-            reason = "there is no such file; name one with --config"
+            reason = "there is no such file; `alerthost init` writes one, --config names another"
         except OSError as error:
             reason = f"cannot be read: {error.strerror}"
         except UnicodeDecodeError as error:

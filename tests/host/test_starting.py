@@ -1,0 +1,42 @@
+"""``alerthost init`` writes a file that works once the key is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from workspace import CHECKOUT, Workspace
+
+
+def test_the_file_is_ready_but_for_the_key(workspace: Workspace) -> None:
+    file = workspace.folder / "alerthost.toml"
+    file.unlink()
+    missing = workspace.alerthost("check")
+    assert "`alerthost init` writes one" in missing.stderr
+
+    assert workspace.alerthost("init").returncode == 0
+
+    without = workspace.alerthost("check", env={"INTEGRATION_KEY": None})
+    assert "the environment variable INTEGRATION_KEY is not set" in without.stderr
+    run = workspace.alerthost("check", env={"INTEGRATION_KEY": CHECKOUT})
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_a_file_is_not_overwritten(workspace: Workspace) -> None:
+    run = workspace.alerthost("init")
+
+    assert run.returncode == 2
+    assert run.stderr == "alerthost.toml: exists already; name another file with --config\n"
+
+
+def test_a_file_that_cannot_be_written_is_named(workspace: Workspace, tmp_path: Path) -> None:
+    run = workspace.alerthost("init", "--config", str(tmp_path / "none" / "a.toml"))
+
+    assert run.returncode == 2
+    assert run.stderr.endswith("a.toml: cannot be written: No such file or directory\n")
+
+
+def test_an_unknown_provider_is_refused(workspace: Workspace) -> None:
+    run = workspace.alerthost("init", "pagerdooty")
+
+    assert run.returncode == 2
+    assert "did you mean 'pagerduty'?" in run.stderr
