@@ -32,6 +32,7 @@ from hostspec import (
     Receipt,
     SendContext,
     Severity,
+    structure,
 )
 
 HOOKS = {name: member for name, member in vars(HostSpec).items() if name.startswith(PROJECT)}
@@ -94,6 +95,8 @@ def of(hook: str) -> pytest.MarkDecorator:
 def test_the_hooks_are_those_of_the_design() -> None:
     assert set(HOOKS) == {
         "hostspec_addhooks",
+        "hostspec_settings",
+        "hostspec_configure",
         "hostspec_providers",
         "hostspec_actions",
         "hostspec_delivered",
@@ -108,12 +111,12 @@ def test_the_hooks_are_those_of_the_design() -> None:
 def test_every_hook_says_when_it_is_called_with_what_and_how_to_write_it(hook: str) -> None:
     text = inspect.getdoc(HOOKS[hook])
     assert text is not None
-    positions = [text.index(section) for section in ("\nCalled ", "\nArgs:\n", "\nExample::\n")]
+    names = list(inspect.signature(HOOKS[hook]).parameters)[1:]
+    sections = ("\nCalled ", *(["\nArgs:\n"] if names else []), "\nExample::\n")
+    positions = [text.index(section) for section in sections]
     assert positions == sorted(positions)
     assert "Every implementation runs" in " ".join(text.split())
-    names = list(inspect.signature(HOOKS[hook]).parameters)[1:]
     arguments = text[positions[1] :].partition("\n\n")[0]
-    assert names
     for name in names:
         assert f"\n    {name}: " in arguments
     returns = inspect.signature(HOOKS[hook]).return_annotation
@@ -156,6 +159,22 @@ def test_addhooks_reaches_plugins_that_come_later(
     assert "pager_severity" not in vars(manager.hook)
     manager.register(plugin)
     assert "pager_severity" in vars(manager.hook)
+
+
+@of("hostspec_settings")
+def test_the_example_of_settings_declares_a_class(
+    manager: pluggy.PluginManager, plugin: ModuleType
+) -> None:
+    (kind,) = manager.hook.hostspec_settings()
+    assert (structure(kind, {"end": 7}).begin, structure(kind, {"end": 7}).end) == (22, 7)
+
+
+@of("hostspec_configure")
+def test_the_example_of_configure_keeps_the_settings(
+    manager: pluggy.PluginManager, plugin: ModuleType
+) -> None:
+    manager.hook.hostspec_configure(settings=7)
+    assert plugin.given == 7
 
 
 @of("hostspec_providers")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 
 import jsonschema
 import pytest
@@ -156,3 +158,68 @@ def test_a_mistake_on_the_command_line_is_exit_code_2(
 
     assert run.returncode == 2
     assert "Traceback" not in run.stderr
+
+
+SHIFTS = """
+import attrs
+from hostspec import hookimpl
+
+@attrs.frozen
+class Shifts:
+    timezone: str
+
+@hookimpl
+def hostspec_settings():
+    return Shifts
+
+@hookimpl
+def hostspec_configure(settings):
+    print("configured for", settings.timezone)
+"""
+
+
+@pytest.fixture
+def _shifts(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Install a plugin with settings beside the workspace."""
+    info = workspace.folder / "site" / "shifts-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shifts\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[hostspec]\nshifts = shifts_plugin\n")
+    (info.parent / "shifts_plugin.py").write_text(SHIFTS)
+    monkeypatch.syspath_prepend(info.parent)
+    yield
+    sys.modules.pop("shifts_plugin", None)
+
+
+@pytest.mark.usefixtures("_shifts")
+def test_a_plugin_s_own_table_is_checked_and_given_to_it(workspace: Workspace) -> None:
+    table = '["pagerduty", "shifts"]\n[plugins.shifts]\ntimezone = "UTC"'
+    workspace.configure(('["pagerduty"]', table))
+    well = workspace.alerthost("check")
+    wrong = table.replace('"UTC"', "7\n[plugins.pagerdut]\nx = 1")
+    workspace.configure(('["pagerduty"]', wrong))
+    faulty = workspace.alerthost("check")
+
+    assert (well.returncode, faulty.returncode) == (0, 2)
+    assert "configured for UTC" in well.stdout
+    told = [line.partition("plugins.")[2] for line in faulty.stderr.splitlines()]
+    assert "pagerdut: 'pagerdut' is unknown; did you mean 'pagerduty'?" in told
+    assert any(line.startswith("shifts.timezone: must be text") for line in told)
+
+
+@pytest.mark.usefixtures("_shifts")
+def test_the_schema_of_a_plugin_s_settings_is_shown(workspace: Workspace) -> None:
+    run = workspace.alerthost("schema", "shifts")
+    beside = workspace.alerthost("schema", "shifts", "acme")
+
+    assert json.loads(run.stdout)["required"] == ["timezone"]
+    assert "has no place beside shifts, which is a plugin" in beside.stderr
+
+
+def test_of_the_table_of_plugins_itself_every_fault_is_told(workspace: Workspace) -> None:
+    for given, told in (('enabld = ["x"]', "did you mean 'enabled'?"), ("enabled = 7", "a list")):
+        workspace.configure(('enabled = ["pagerduty"]', given))
+        run = workspace.alerthost("plugins")
+        assert run.returncode == 2
+        assert "plugins.enab" in run.stderr
+        assert told in run.stderr

@@ -85,6 +85,54 @@ class HostSpec:
         """
 
     @hookspec
+    def hostspec_settings(self) -> type:  # type: ignore[empty-body]
+        """Declare the settings of your plugin itself.
+
+        Called while the host starts, before `hostspec_configure`, which you implement too. Every
+        implementation runs. A host reads the settings from a table named after the plugin
+        (``[plugins.NAME]`` in ``alerthost.toml``), and refuses to start with what does not fit.
+
+        Returns:
+            an attrs class, as for the settings of a provider.
+
+        Example::
+
+            import attrs
+
+            from hostspec import hookimpl
+
+            @attrs.frozen
+            class QuietHours:
+                begin: int = 22
+                end: int = 6
+
+            @hookimpl
+            def hostspec_settings():
+                return QuietHours
+        """
+
+    @hookspec
+    def hostspec_configure(self, settings: Any) -> None:
+        """Take the settings that `hostspec_settings` declares.
+
+        Called each time the host loads its plugins (when it starts, reloads or checks its
+        configuration), before any other hook but these two and ``hostspec_addhooks``. Every
+        implementation runs, with the settings of its own plugin. The last settings hold.
+
+        Args:
+            settings: an object of the class that you declared, complete and valid.
+
+        Example::
+
+            from hostspec import hookimpl
+
+            @hookimpl
+            def hostspec_configure(settings):
+                global given
+                given = settings
+        """
+
+    @hookspec
     def hostspec_providers(self, hooks: Hooks) -> Sequence[Provider[Any]]:  # type: ignore[empty-body]
         """Say which providers you offer.
 

@@ -19,8 +19,7 @@ from hostspec.host import configuration
 from hostspec.host.located import located
 from hostspec.host.source import ConfigurationError, Source, refuse
 from hostspec.host.store import Store, Stored, opened
-from hostspec.kernel.loading import survey
-from hostspec.kernel.plugins import Plugins, PluginState, unknown
+from hostspec.kernel.plugins import Plugins, unknown
 from hostspec.provider import Installation, Provider
 from hostspec.secret import REFERENCE_FORMS, Secret
 from hostspec.settings import SettingsError, secrets
@@ -363,12 +362,10 @@ def at_hand(path: Path) -> Iterator[Accounts]:
 
 
 def _plugins(source: Source) -> Plugins:
-    plugins = survey(configuration.enabled_plugins(source))
-    failed = [info for info in plugins.infos if info.state is PluginState.FAILED]
-    if failed:
-        source.refuse(
-            Fault("plugins.enabled", f"plugin {info.name!r} {info.reason}") for info in failed
-        )
+    plugins = configuration.plugins_of(source)
+    faults = tuple(configuration.plugin_faults(plugins))
+    if faults:
+        source.refuse(faults)
     return plugins
 
 

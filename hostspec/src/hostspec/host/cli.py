@@ -172,7 +172,7 @@ def test_command(path: Path, service: str) -> None:
 @example("alerthost plugins")
 def plugins(path: Path) -> None:
     """List the plugins: name, version, distribution, state, and what they offer."""
-    surveyed = survey(_enabled(path))
+    surveyed = _plugins(path)
     rows = tuple(_plugin_row(info) for info in surveyed.infos)
     columns = ("plugin", "version", "distribution", "state", "offers")
     Screen().table(Table("Plugins", columns, rows))
@@ -186,38 +186,44 @@ def _plugin_row(info: PluginInfo) -> tuple[str, ...]:
     return (info.name, info.version or "-", info.distribution or "-", info.state, told)
 
 
-def _enabled(path: Path) -> tuple[str, ...]:
-    """Say which plugins the configuration enables; none where there is no default file."""
+def _plugins(path: Path) -> Plugins:
+    """Load the plugins of the configuration; none where there is no default file."""
     if path == DEFAULT_FILE and not path.exists():
-        return ()
-    return configuration.enabled_plugins(Source.read(path))
+        return survey(())
+    return configuration.plugins_of(Source.read(path))
 
 
 @main.command(short_help="Print the JSON Schema of settings.")
 @with_config
-@click.argument("name", metavar="PROVIDER|ACTION")
+@click.argument("name", metavar="PROVIDER|ACTION|PLUGIN")
 @click.argument("account", required=False)
 @speaks_plainly
 @example("alerthost schema pagerduty.trigger acme")
 def schema(path: Path, name: str, account: str | None) -> None:
-    """Print the JSON Schema (2020-12) of a provider's or an action's settings.
+    """Print the JSON Schema (2020-12) of a provider's, an action's or a plugin's settings.
 
     With an ACCOUNT, an action's has the services of that account as choices.
     """
-    offered = _offered(_enabled(path), name) or _offered(installed_plugins(), name)
-    if offered is None:
+    everything = _plugins(path)
+    if _offered(everything, name) is None and name not in everything.settings:
         everything = survey(installed_plugins())
-        known = (*everything.providers, *everything.actions)
+    offered = _offered(everything, name)
+    if offered is not None:
+        choices = None if account is None else _destinations(path, offered, account)
+        made = json_schema(offered.settings, choices)
+    elif name in everything.settings:
+        if account is not None:
+            refuse("ACCOUNT", f"has no place beside {name}, which is a plugin")
+        made = json_schema(everything.settings[name])
+    else:
+        known = (*everything.providers, *everything.actions, *everything.settings)
         raise click.UsageError(unknown(name, known))
-    choices = None if account is None else _destinations(path, offered, account)
-    made = json_schema(offered.settings, choices)
     click.echo(json.dumps(made, indent=2, ensure_ascii=False))
 
 
-def _offered(enabled: tuple[str, ...], name: str) -> Provider[Any] | AnyAction | None:
+def _offered(plugins: Plugins, name: str) -> Provider[Any] | AnyAction | None:
     """Find a provider or action that some plugins offer."""
-    surveyed: Plugins = survey(enabled)
-    return surveyed.providers.get(name) or surveyed.actions.get(name)
+    return plugins.providers.get(name) or plugins.actions.get(name)
 
 
 def _destinations(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
@@ -122,16 +122,34 @@ def notes(plugins: Plugins, installations: Iterable[Installation[Any]]) -> Seque
     ]
 
 
-def enabled_plugins(source: Source) -> tuple[str, ...]:
-    """Say which plugins a file enables, whatever else is wrong in it.
+def plugin_tables(raw: object) -> tuple[object, Mapping[str, object]]:
+    """Split the table ``[plugins]`` into its own settings and those of the plugins, by name."""
+    if not isinstance(raw, Mapping):
+        return raw, {}
+    tables = {name: each for name, each in raw.items() if isinstance(each, Mapping)}
+    return {name: each for name, each in raw.items() if name not in tables}, tables
+
+
+def plugins_of(source: Source) -> Plugins:
+    """Load the plugins that a file enables, whatever else is wrong in it.
 
     Raises:
-        ConfigurationError: just that is wrong.
+        ConfigurationError: the table ``[plugins]`` itself is wrong.
     """
+    own, tables = plugin_tables(source.document.get("plugins", {}))
     try:
-        return structure(PluginsTable, source.document.get("plugins", {})).enabled
+        return survey(structure(PluginsTable, own).enabled, settings=tables)
     except SettingsError as error:
         source.refuse(fault.below("plugins") for fault in error.faults)
+
+
+def plugin_faults(plugins: Plugins) -> Iterator[Fault]:
+    """Give what is wrong with the plugins of a file, each at its place."""
+    for info in plugins.infos:
+        if info.faults:
+            yield from (fault.below(f"plugins.{info.name}") for fault in info.faults)
+        elif info.state is PluginState.FAILED:
+            yield Fault("plugins.enabled", f"plugin {info.name!r} {info.reason}")
 
 
 def load(
@@ -298,12 +316,12 @@ class _Building:
         return read
 
     def _load(self, raw: object) -> None:
-        table = self._read("plugins", PluginsTable, raw)
+        settings, tables = plugin_tables(raw)
+        table = self._read("plugins", PluginsTable, settings)
         if table is not None:
-            self._plugins = survey(table.enabled, own=self._own)
-        failed = [info for info in self._plugins.infos if info.state is PluginState.FAILED]
-        for info in failed:
-            self._fault("plugins.enabled", f"plugin {info.name!r} {info.reason}")
+            self._plugins = survey(table.enabled, own=self._own, settings=tables)
+        failed = tuple(plugin_faults(self._plugins))
+        self.faults += failed
         # what such a plugin would have offered is not unknown
         self._incomplete = table is None or bool(failed)
 

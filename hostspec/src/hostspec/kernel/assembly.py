@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 import pluggy
 
 from hostspec.action import Action, AnyAction, Capabilities
+from hostspec.faults import Fault
 from hostspec.hookspecs import HostSpec
 from hostspec.kernel.calling import IsolatedHooks, ask, implementations
 from hostspec.kernel.plugins import PluginInfo, Plugins, PluginState, unknown
 from hostspec.markers import PROJECT
 from hostspec.provider import Provider
 from hostspec.schema import json_schema
+from hostspec.settings import SettingsError, structure
 
 
 class RefusedError(Exception):
     """A plugin cannot be used, and why."""
 
-    def __init__(self, plugin: str, reason: str) -> None:
+    def __init__(self, plugin: str, reason: str, faults: Iterable[Fault] = ()) -> None:
         self.plugin = plugin
         self.reason = reason
+        self.faults = tuple(faults)
         super().__init__(plugin, reason)
 
 
 class Assembly:
     """One assembly of one set of plugins, from what was imported to what they offer."""
 
-    def __init__(self, infos: Mapping[str, PluginInfo]) -> None:
+    def __init__(
+        self, infos: Mapping[str, PluginInfo], settings: Mapping[str, object] | None
+    ) -> None:
         self._infos = dict(infos)
+        self._given = settings
+        self._settings: dict[str, type] = {}
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(HostSpec)
         self._manager.hook.hostspec_addhooks.call_historic(kwargs={"pluginmanager": self._manager})
@@ -54,6 +61,8 @@ class Assembly:
             self._register(name, plugins[name])
         for name in sorted(plugins):
             self._refuse_unknown_hooks(name, plugins[name])
+        for name in sorted(plugins):
+            self._configure(name)
         self._gather("hostspec_providers", self._add_provider)
         self._gather("hostspec_actions", self._add_action)
         return Plugins(
@@ -61,6 +70,7 @@ class Assembly:
             providers=self._providers,
             actions=self._actions,
             hooks=self._hooks,
+            settings=self._settings,
         )
 
     def _register(self, name: str, plugin: object) -> None:
@@ -104,6 +114,42 @@ class Assembly:
             if hook not in known and not options.get("optionalhook"):
                 reason = f"implements a hook that nobody calls: {unknown(hook, known)}"
                 raise RefusedError(name, reason)
+
+    def _configure(self, name: str) -> None:
+        """Give a plugin its settings, where it declares any."""
+        declares = self._only(name, "hostspec_settings")
+        configures = self._only(name, "hostspec_configure")
+        if declares is None and configures is None:
+            if self._given and name in self._given:
+                raise RefusedError(name, "has no settings", [Fault("", "the plugin has none")])
+            return
+        if declares is None or configures is None:
+            missing = "hostspec_settings" if declares is None else "hostspec_configure"
+            reason = f"implements one of hostspec_settings and hostspec_configure; {missing} too"
+            raise RefusedError(name, reason)
+        declared = ask(declares, {})
+        if declared.failure:
+            raise RefusedError(name, f"hostspec_settings failed: {declared.failure}")
+        kind = declared.value
+        try:
+            json_schema(kind)
+        except Exception as error:  # noqa: BLE001 -- it may be anything
+            reason = f"hostspec_settings returned no class of settings: {in_words(error)}"
+            raise RefusedError(name, reason) from None
+        self._settings[name] = kind
+        if self._given is None:
+            return
+        try:
+            settings = structure(kind, self._given.get(name, {}))
+        except SettingsError as error:
+            raise RefusedError(name, f"has faulty settings: {error}", error.faults) from None
+        configured = ask(configures, {"settings": settings})
+        if configured.failure:
+            raise RefusedError(name, f"hostspec_configure failed: {configured.failure}")
+
+    def _only(self, plugin: str, hook: str) -> pluggy.HookImpl | None:
+        found = implementations(self._manager, hook)
+        return next((each for each in found if each.plugin_name == plugin), None)
 
     def _gather(self, hook: str, add: Callable[[str, object], str | None]) -> None:
         for implementation in implementations(self._manager, hook):

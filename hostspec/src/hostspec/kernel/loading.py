@@ -8,12 +8,14 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
 
+from hostspec.faults import Fault
 from hostspec.kernel.assembly import Assembly, RefusedError, in_words
-from hostspec.kernel.plugins import PluginInfo, Plugins, PluginsError, PluginState
+from hostspec.kernel.plugins import PluginInfo, Plugins, PluginsError, PluginState, unknown
 from hostspec.markers import PROJECT
 
 _log = logging.getLogger("hostspec")
@@ -22,17 +24,23 @@ _LEFT_BEHIND: Final = ("~", "-")
 """How pip names the folders that it moves aside; an interrupted one leaves them behind."""
 
 
-def load(enabled: Iterable[str], *, own: Mapping[str, object] | None = None) -> Plugins:
+def load(
+    enabled: Iterable[str],
+    *,
+    own: Mapping[str, object] | None = None,
+    settings: Mapping[str, object] = MappingProxyType({}),
+) -> Plugins:
     """Load the enabled plugins; all of them, or none.
 
     Args:
         enabled: names of entry points in the group ``hostspec``. Others are not imported.
         own: plugins of the program itself (modules or instances), by name; always enabled.
+        settings: of plugins that declare any, by name, as a file would hold them.
 
     Raises:
         PluginsError: one or more cannot be used. A host without them would be silent at night.
     """
-    plugins = survey(enabled, own=own)
+    plugins = survey(enabled, own=own, settings=settings)
     failed = [info for info in plugins.infos if info.state is PluginState.FAILED]
     if failed:
         raise PluginsError(failed)
@@ -44,16 +52,34 @@ def installed() -> tuple[str, ...]:
     return tuple(_found())
 
 
-def survey(enabled: Iterable[str], *, own: Mapping[str, object] | None = None) -> Plugins:
-    """Do as `load` does, but leave out what fails and say so in ``infos``; for showing only."""
+def survey(
+    enabled: Iterable[str],
+    *,
+    own: Mapping[str, object] | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> Plugins:
+    """Do as `load` does, but leave out what fails and say so in ``infos``; for showing only.
+
+    Args:
+        enabled: as for `load`.
+        own: as for `load`.
+        settings: as for `load`; None looks at no settings, and configures no plugin.
+    """
     infos, plugins = _import(set(enabled), own or {})
+    for name in settings or ():
+        if name not in plugins and name not in infos:
+            fault = Fault("", unknown(name, [*plugins]))
+            infos[name] = attrs.evolve(
+                _failed(PluginInfo(name), "is not enabled, but has settings"), faults=(fault,)
+            )
     while True:
         try:
-            return Assembly(infos).run(plugins)
+            return Assembly(infos, settings).run(plugins)
         except RefusedError as refused:
             # put together anew without it, so that nothing of it is left behind
             del plugins[refused.plugin]
-            infos[refused.plugin] = _failed(infos[refused.plugin], refused.reason)
+            failed = _failed(infos[refused.plugin], refused.reason)
+            infos[refused.plugin] = attrs.evolve(failed, faults=refused.faults)
 
 
 def _import(

@@ -39,6 +39,7 @@ class PluginInfo:
         providers: names of the providers it offers.
         actions: names of the actions it offers.
         hooks: names of the hooks it implements.
+        faults: of its settings, each with the path below them.
     """
 
     name: str
@@ -49,6 +50,7 @@ class PluginInfo:
     providers: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
     @property
     def extends(self) -> tuple[str, ...]:
@@ -73,12 +75,14 @@ class Plugins:
         providers: by name.
         actions: by name.
         hooks: calls the hooks, each implementation isolated.
+        settings: classes of the plugins' own settings, by plugin.
     """
 
     infos: tuple[PluginInfo, ...]
     providers: Mapping[str, Provider[Any]]
     actions: Mapping[str, AnyAction]
     hooks: Hooks
+    settings: Mapping[str, type] = attrs.field(factory=dict)
 
     def installation(self, provider: str, name: str, settings: object) -> Installation[Any]:
         """Make an installation of a provider, from settings as a file would hold them.

@@ -152,7 +152,7 @@ class Database:
 
         Args:
             within: seconds to wait for another program that writes to the same SQLite file, where
-                it is not the database's own `patience`.
+                it is not the database's own patience.
 
         Raises:
             StoreError: the database cannot be written.

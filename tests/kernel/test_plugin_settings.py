@@ -1,0 +1,134 @@
+"""A plugin declares settings, and is given them before it is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from hostspec import Fault, Secret, hookimpl, setting
+from hostspec.kernel import PluginsError, PluginState, load, survey
+
+
+@attrs.frozen
+class Shifts:
+    """What the plugin of these tests is told."""
+
+    timezone: str
+    teams: dict[str, str] = attrs.field(factory=dict)
+    token: Secret | None = setting("Token", help="Of the calendar.", default=None)
+
+
+class Night:
+    """A plugin with settings."""
+
+    def __init__(self, kind: Any = Shifts) -> None:
+        self.kind = kind
+        self.told: list[Any] = []
+
+    @hookimpl
+    def hostspec_settings(self) -> Any:
+        return self.kind
+
+    @hookimpl
+    def hostspec_configure(self, settings: Any) -> None:
+        if settings == Shifts("Nowhere"):
+            raise LookupError
+        self.told.append(settings)
+
+    @hookimpl
+    def hostspec_providers(self) -> Any:
+        self.told.append("used")
+        return []
+
+
+def faults(plugin: object, settings: Any) -> tuple[str, ...]:
+    with pytest.raises(PluginsError) as raised:
+        load([], own={"night": plugin}, settings=settings)
+    return tuple(map(str, raised.value.failed[0].faults)) or (raised.value.failed[0].reason,)
+
+
+def test_it_is_given_them_before_it_is_used() -> None:
+    night = Night()
+
+    plugins = load([], own={"night": night}, settings={"night": {"timezone": "Europe/Berlin"}})
+
+    assert night.told == [Shifts("Europe/Berlin"), "used"]
+    assert plugins.settings == {"night": Shifts}
+
+
+def test_all_faults_are_told_at_once() -> None:
+    given = {"night": {"timezone": 3, "teams": {"db": 7}, "tokn": "env:X"}}
+
+    told = faults(Night(), given)
+
+    assert [fault.partition(":")[0] for fault in told] == ["timezone", "teams.db", "tokn"]
+    assert "did you mean 'token'?" in told[2]
+
+
+def test_settings_are_required_where_the_class_says_so() -> None:
+    assert faults(Night(), {}) == ("timezone: missing; it is required",)
+
+
+def test_a_table_of_no_plugin_is_refused_with_what_was_meant() -> None:
+    given = {"night": {"timezone": "UTC"}, "nigth": {}}
+    with pytest.raises(PluginsError) as raised:
+        load([], own={"night": Night()}, settings=given)
+
+    (info,) = raised.value.failed
+    assert (info.name, info.faults) == (
+        "nigth",
+        (Fault("", "'nigth' is unknown; did you mean 'night'?"),),
+    )
+
+
+def test_a_plugin_without_settings_is_given_none() -> None:
+    class Silent:
+        @hookimpl
+        def hostspec_delivered(self) -> None: ...
+
+    assert faults(Silent(), {"night": {}}) == ("the plugin has none",)
+    assert load([], own={"night": Silent()}).settings == {}
+
+
+@pytest.mark.parametrize("kind", [None, 7, {"timezone": str}, dict])
+def test_what_is_no_class_of_settings_is_refused(kind: Any) -> None:
+    (told,) = faults(Night(kind), {})
+
+    assert told.startswith("hostspec_settings returned no class of settings: ")
+
+
+def test_a_plugin_that_fails_is_refused() -> None:
+    class Failing:
+        @hookimpl
+        def hostspec_settings(self) -> Any:
+            raise LookupError
+
+        @hookimpl
+        def hostspec_configure(self, settings: Any) -> None: ...
+
+    assert "hostspec_settings failed: LookupError" in faults(Failing(), {})[0]
+    given = {"night": {"timezone": "Nowhere"}}
+    assert "hostspec_configure failed: LookupError" in faults(Night(), given)[0]
+
+
+@pytest.mark.parametrize("hook", ["hostspec_settings", "hostspec_configure"])
+def test_both_hooks_go_together(hook: str) -> None:
+    class Half:
+        @hookimpl(specname=hook)
+        def only(self) -> None: ...
+
+    (told,) = faults(Half(), {})
+
+    assert told.startswith("implements one of hostspec_settings and hostspec_configure")
+
+
+def test_a_survey_without_settings_configures_nothing() -> None:
+    night = Night()
+
+    plugins = survey([], own={"night": night})
+
+    assert night.told == ["used"]
+    assert plugins.settings == {"night": Shifts}
+    assert [info.state for info in plugins.infos if info.name == "night"] == [PluginState.ACTIVE]
