@@ -25,7 +25,7 @@ from hostspec.host.source import ConfigurationError, Source, refuse
 from hostspec.host.store import opened
 from hostspec.provider import Installation
 from hostspec.secret import Secret
-from hostspec.settings import SettingsError, structure
+from hostspec.settings import SettingsError, structure, to_json
 from hostspec.setup import Connected, SetupError
 
 DEFAULT_PORT: Final = 9096
@@ -287,12 +287,56 @@ def _destinations(accounts: Accounts, installation: Installation[Any]) -> str:
     return printable(names) or "nothing"
 
 
-@click.command(short_help="List the connected accounts.")
+@click.group(invoke_without_command=True, short_help="List or change the connected accounts.")
 @with_config
+@click.pass_context
 @speaks_plainly
 @example("alerthost installations")
-def installations(path: Path) -> None:
+def installations(context: click.Context, path: Path) -> None:
     """List the accounts: those the file declares, and those in the store."""
+    context.obj = path
+    if context.invoked_subcommand is None:
+        _list(path)
+
+
+@installations.command(name="set", short_help="Change settings of an account.")
+@click.argument("account")
+@click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)
+@click.pass_obj
+@speaks_plainly
+@example("alerthost installations set acme region=eu rate_limit=240")
+def set_command(path: Path, account: str, settings: tuple[str, ...]) -> None:
+    """Change settings of ACCOUNT in the store: all of them, or none where one is wrong.
+
+    Of a list, give NAME=VALUE once for each entry.
+    """
+    screen = Screen()
+
+    def change(before: Any) -> Any:
+        raw, faults = given.read(type(before), settings=settings)
+        if faults:
+            raise ConfigurationError(faults)
+        kept = to_json(before, write=lambda secret: secret)
+        return structure(type(before), {**kept, **raw})
+
+    with at_hand(path) as accounts:
+        stored = accounts.stored(account)
+        after = accounts.changed(account, change)
+        consequences = accounts.consequences(account, after)
+        prompts.tell_consequences((*consequences.wrong, *consequences.different), screen)
+        if Departing(accounts, account, account).list_open(screen):
+            screen.note(_STAY)
+        accounts.change(account, change)
+    screen.say(printable(f"changed {stored.name}"), "green")
+
+
+_STAY: Final = (
+    "open incidents stay where they were opened; `alerthost check` names those that cannot be "
+    "closed from here any more"
+)
+
+
+def _list(path: Path) -> None:
     screen = Screen()
     with at_hand(path) as accounts:
         found = accounts.all()

@@ -70,7 +70,7 @@ class Departing:
             ConfigurationError: nobody said what to do, and there is nobody to ask.
             StoreError: the store cannot be read.
         """
-        if not self._tell(screen):
+        if not self.list_open(screen):
             return ""
         if what is not None:
             return what
@@ -103,7 +103,7 @@ class Departing:
             screen.complain(printable(told))
             sys.exit(1)
 
-    def _tell(self, screen: Screen) -> bool:
+    def list_open(self, screen: Screen) -> bool:
         """List what is open there; say whether there is something."""
         from hostspec.delivery.desk import Desk  # noqa: PLC0415 -- libraries that take their time
 
