@@ -75,7 +75,7 @@ def test_an_alert_opens_is_acknowledged_and_resolved_in_every_service(fake: Fake
     for status in ("firing", "acknowledged", "resolved"):
         report = host.handle(Alert("db-1/disk", "Disk full", status=status, severity="critical"))
         assert report.delivered
-        states.append([(incident.service, incident.state) for incident in fake.incidents])
+        states.append(sorted((incident.service, incident.state) for incident in fake.incidents))
     assert states == [
         [("checkout", "triggered"), ("platform", "triggered")],
         [("checkout", "acknowledged"), ("platform", "acknowledged")],
@@ -125,7 +125,8 @@ def test_threads_handle_alerts_at_once(fake: FakePagerDuty) -> None:
     assert all(report.delivered for report in reports)
     assert {incident.state for incident in fake.incidents} == {"resolved"}
     assert len(fake.incidents) == 40
-    assert len({request.connection for request in fake.requests}) <= 2
+    # one for each service of the eight alerts that are handled at once
+    assert len({request.connection for request in fake.requests}) <= 16
 
 
 def test_the_plugin_offers_provider_and_action() -> None:
@@ -390,7 +391,7 @@ def test_a_plan_names_each_service_once_and_every_repair(desk: Desk) -> None:
     (delivery,) = desk.plan(Alert("k", "Down"), "checkout", "checkout")
     assert [repair.field for repair in delivery.repairs] == ["severity", "source"]
     (resolve,) = desk.plan(Alert("k", "Down", status="resolved"))
-    assert [repair.field for repair in resolve.repairs] == ["severity"]
+    assert resolve.repairs == ()
 
 
 def nested(depth: int) -> object:
