@@ -91,7 +91,7 @@ def test_every_fault_is_told_at_once_with_its_place(workspace: Workspace) -> Non
         (
             30,
             "rule 'Pages': actions[1].severity: 'bad' is unknown; "
-            "known are default, critical, error, warning, info",
+            "known are default, critical, error, warning, info, or a template",
         ),
         (31, "rule 'Pages': actions[2].use: missing; it is required"),
         (32, "rule 'Pages': actions[2].installation: must be text"),
