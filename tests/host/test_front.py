@@ -342,7 +342,7 @@ def test_readiness_needs_a_store_that_can_be_written(
         pass
 
 
-def broken() -> Any:
+def broken(**_: Any) -> Any:
     from hostspec.store.errors import StoreError
 
     raise StoreError("the disk is full")

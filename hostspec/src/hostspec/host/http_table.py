@@ -79,8 +79,8 @@ class HttpTable:
     token: Secret | None = setting(
         "Token",
         help="What clients send as Authorization: Bearer, or as the password of Basic, by "
-        "reference; file:PATH is relative to this file. Without one, whoever is on this machine "
-        "may post.",
+        "reference; file:PATH is relative to this file. Without one, any process on this "
+        "machine may post.",
         default=None,
         check=store.reference_fault,
     )
