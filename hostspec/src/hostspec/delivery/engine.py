@@ -540,6 +540,7 @@ class Engine:
         self.database.keep_room()
         self.database.check_room()
         self._note_recovery()
+        self._planner.note_hanging()
 
     def _keep_house(self, name: str) -> None:
         assert self._presence is not None  # noqa: S101 -- who keeps house is present
@@ -634,7 +635,7 @@ class Engine:
             return 0
         try:
             self._unplanned.clear()
-            planned = self._planner.plan(self._clock())
+            planned = self._planner.plan(self._clock(), self._presence)
         finally:
             self._planning.release()
         if planned is None:

@@ -231,10 +231,11 @@ def _fitting(connection: sa.Connection, rows: Iterable[Any]) -> tuple[Statement,
         if numbers and left < 0:
             break
         numbers.append(row.id)
-    return _statements(connection, numbers)
+    return of_rows(connection, numbers)
 
 
-def _statements(connection: sa.Connection, numbers: Sequence[int]) -> tuple[Statement, ...]:
+def of_rows(connection: sa.Connection, numbers: Sequence[int]) -> tuple[Statement, ...]:
+    """Return submissions by their rows, in this order."""
     found = {row.id: _read(row) for row in connection.execute(_BODIES, {"numbers": numbers})}
     return tuple(found[number] for number in numbers)
 
@@ -252,7 +253,7 @@ def last_firing(connection: sa.Connection, alert: Identity) -> str | None:
         .order_by(statements.c.id.desc())
     )
     for number in said.scalars().all():
-        (found,) = _statements(connection, [number])
+        (found,) = of_rows(connection, [number])
         if json.loads(found.body)["status"] == "firing":
             return found.body
     return None

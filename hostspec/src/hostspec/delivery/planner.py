@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from hostspec.alert import Alert
-from hostspec.delivery import inbox, ledger, lineup, sharing
+from hostspec.delivery import inbox, ledger, lineup, sharing, suspects
 from hostspec.delivery.line import Waiting
+from hostspec.delivery.presence import Presence
 from hostspec.delivery.world import Known, Look, World, remember
 from hostspec.delivery.writer import Writer
 from hostspec.incident import Operation, Place
@@ -39,6 +40,9 @@ ORPHANED: Final = (
     " when the key is back"
 )
 """What an alert that is over is answered, for the operator."""
+
+HANGING: Final = 60.0
+"""Seconds of planning one submission after which the operator is told."""
 
 OVER: Final = "its problem is over"
 """Why nothing is replayed."""
@@ -65,20 +69,82 @@ class Planner:
         self._writer = writer
         self._plugins = plugins
         self._rules = tuple(rules)
+        self._begun: tuple[float, inbox.Statement] | None = None
+        self._hanging = 0
 
-    def plan(self, now: float) -> int | None:
-        """Plan some of what waits to be planned.
+    def plan(self, now: float, presence: Presence | None = None) -> int | None:
+        """Plan some of the pending submissions.
+
+        Args:
+            now: the time.
+            presence: this process; None where its death need not be noticed.
 
         Returns:
-            how many statements; None where another process plans.
+            how many submissions; None where another process plans.
         """
         with self._database.read() as connection:
             if not sharing.turn(connection, sharing.PLANNING):
                 return None
+            for left in suspects.left_behind(connection, presence) if presence else ():
+                if pending := sorted(inbox.still_unplanned(connection, left.rows)):
+                    return self._plan_suspect(connection, left, pending[0], now, presence)
+                with self._database.begin_hint() as marking:
+                    suspects.clear(marking, [left.name])
             found = inbox.unplanned(connection)
-            made = list(self._in_time(connection, found, now))
-            # the turn lasts until this transaction ends: nobody plans the same beside it
-            return self._keep(made, now) if made else 0
+            # the turn lasts until this transaction ends: no other process plans the same
+            return self._plan_marked(connection, found, now, presence, tries=0)
+
+    def _plan_suspect(
+        self,
+        connection: sa.Connection,
+        left: suspects.Mark,
+        row: int,
+        now: float,
+        presence: Presence | None,
+    ) -> int:
+        """Plan a submission alone that a process may have died of, or dead-letter it."""
+        found = inbox.of_rows(connection, [row])
+        if left.tries < suspects.MOST_TRIES:
+            return self._plan_marked(connection, found, now, presence, tries=left.tries + 1)
+        _log.error("alert %s: %s", found[0].identity.key, suspects.DEAD)
+        note = inbox.Note(failures=(suspects.DEAD,))
+        return self._keep([_Made(found[0], None, note)], now)
+
+    def _plan_marked(
+        self,
+        connection: sa.Connection,
+        found: Sequence[inbox.Statement],
+        now: float,
+        presence: Presence | None,
+        *,
+        tries: int,
+    ) -> int:
+        if not found:
+            return 0
+        if presence:
+            rows = tuple(each.row for each in found)
+            with self._database.begin_hint() as marking:
+                suspects.mark(marking, suspects.Mark(presence.name, rows, tries))
+        made = list(self._in_time(connection, found, now))
+        if presence:
+            with self._database.begin_hint() as marking:
+                suspects.clear(marking, [presence.name])
+        return self._keep(made, now)
+
+    def note_hanging(self) -> None:
+        """Log, once, a submission whose planning does not end."""
+        begun = self._begun
+        if begun is None:
+            return
+        since, statement = begun
+        if time.monotonic() - since > HANGING and statement.row != self._hanging:
+            self._hanging = statement.row
+            _log.error(
+                "alert %s: a rule or plugin has not answered for %.0f s, and nothing else is"
+                " planned; restart this process",
+                statement.identity.key,
+                HANGING,
+            )
 
     def _keep(self, made: Sequence[_Made], now: float) -> int:
         try:
@@ -98,7 +164,10 @@ class Planner:
         world = World(connection)
         world.load({statement.identity for statement in found})
         for statement in found:
-            yield self._planned(world, statement, now)
+            self._begun = time.monotonic(), statement
+            made = self._planned(world, statement, now)
+            self._begun = None
+            yield made
             if time.monotonic() - started > LONGEST:
                 return
 

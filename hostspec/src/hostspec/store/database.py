@@ -168,6 +168,29 @@ class Database:
                     yield connection
 
     @contextlib.contextmanager
+    def begin_hint(self) -> Iterator[sa.Connection]:
+        """Begin a transaction that writes, and does not wait for the disk.
+
+        What it writes survives the end of this process, but not always that of the machine.
+
+        Raises:
+            StoreError: the database cannot be written.
+        """
+        with self.speaking_plainly(), self._writing.connect() as connection:
+            if self.file is None:
+                connection.execute(sa.text("SET LOCAL synchronous_commit TO off"))
+                yield connection
+                connection.commit()
+                return
+            settings = connection.connection.cursor()
+            settings.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with connection.begin():
+                    yield connection
+            finally:
+                settings.execute("PRAGMA synchronous = FULL")
+
+    @contextlib.contextmanager
     def begin_alone(self) -> Iterator[sa.Connection]:
         """Begin a transaction beside which nobody else writes; it sees one moment.
 

@@ -147,7 +147,7 @@ planners: Final = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("statements", sa.Text, nullable=False),
-    sa.Column("alone", sa.Boolean, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
 )
 """Which submissions each process is planning now: what a process dies of is found by it."""
 

@@ -31,7 +31,7 @@ def upgrade() -> None:
         "planners",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("statements", sa.Text(), nullable=False),
-        sa.Column("alone", sa.Boolean(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_planners")),
     )
     _fill()

@@ -1,0 +1,124 @@
+"""A submission that a process dies of stops no host: it is planned alone, and then set apart."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from engines import EITHER, World
+
+from hostspec import Alert
+from hostspec.delivery import planner, suspects
+
+
+def poison(world: World) -> Callable[[Alert], Any]:
+    """Let planning the alert "poison" end the process."""
+    plan = world.page.plan
+
+    def dying(alert: Alert, *rest: Any, **options: Any) -> Any:
+        if alert.key == "poison":
+            raise KeyboardInterrupt  # which planning lets through
+        return plan(alert, *rest, **options)
+
+    world.page.plan = dying  # type: ignore[method-assign]
+    return dying
+
+
+def die(world: World) -> None:
+    """Drain in a process that dies of it, and start another one."""
+    with pytest.raises(KeyboardInterrupt):
+        world.drain()
+    world.new_engine()
+
+
+@EITHER
+def test_a_submission_that_processes_die_of_is_dead_lettered(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.say("cpu")
+    name = world.say("poison")
+    world.say("net")
+    poison(world)
+    for _ in range(3):
+        die(world)
+
+    assert sorted(world.drain()) == ["trigger cpu", "trigger net"]
+    (fate,) = world.engine.desk.fates([name])
+    assert fate.note is not None
+    assert fate.note.failures == (suspects.DEAD,)
+    assert "alert poison: dead-lettered" in caplog.text
+    assert world.execute("SELECT name FROM planners") == []
+
+
+def test_the_others_of_a_batch_are_planned_alone_and_delivered(world: World) -> None:
+    world.say("cpu")
+    world.say("poison")
+    poison(world)
+    die(world)
+    with pytest.raises(KeyboardInterrupt):
+        world.drain()
+
+    assert world.states == ["waiting"]
+
+
+def test_a_process_that_lives_is_suspected_of_nothing(world: World) -> None:
+    world.say("disk")
+    world.new_engine()
+    assert world.drain() == ["trigger disk"]
+    assert world.execute("SELECT name FROM planners") == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hostspec import Alert
+from hostspec.delivery.engine import Engine
+from hostspec.kernel import Rule, load
+from hostspec.store.database import Database
+
+def die(alert):
+    if alert.key == "poison":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return False
+
+rules = [Rule("Dies", (), die)]
+engine = Engine(Database("sqlite:///alerthost.db", Path(sys.argv[1])), load([]), rules)
+if sys.argv[2:]:
+    engine.accept_many([Alert("cpu"), Alert("poison"), Alert("net")])
+engine.drain()
+print(engine.desk.backlog().unplanned)
+"""
+
+
+def test_a_poisonous_submission_on_disk_stops_no_host(tmp_path: os.PathLike[str]) -> None:
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", KILLED, str(tmp_path), *more]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert [run("new").returncode, run().returncode, run().returncode] == [-9, -9, -9]
+    last = run()
+    assert (last.returncode, last.stdout) == (0, "0\n"), last.stderr
+
+
+def test_planning_that_does_not_end_is_logged_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(planner, "HANGING", -1.0)
+    plan = world.page.plan
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        world.engine._planner.note_hanging()
+        world.engine._planner.note_hanging()
+        return plan(*arguments, **options)
+
+    world.page.plan = slow  # type: ignore[method-assign]
+    world.say("disk")
+    world.drain()
+
+    logged = [each for each in caplog.messages if "has not answered" in each]
+    assert len(logged) == 1
+    assert logged[0].startswith("alert disk: a rule or plugin")
