@@ -117,7 +117,7 @@ def _judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
     words = _words(reply.text)
     reason = f"{reply.status}: {words}" if words else f"{reply.status}"
     match reply.status:
-        case 202:
+        case 202 if not _is_foreign(reply.text):
             return Outcome(OutcomeKind.DELIVERED, words)
         case status if status < 300:  # noqa: PLR2004 -- HTTP's successes, and notices before them
             if status >= 200 and _json(reply.text).get("status") == "success":  # noqa: PLR2004
@@ -148,6 +148,12 @@ def _judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
 def is_key_unknown(text: str) -> bool:
     """Say whether PagerDuty's words are that it knows no such key, though it has the right form."""
     return bool(_KEY_UNKNOWN.search(text))
+
+
+def _is_foreign(text: str) -> bool:
+    """Check whether the body of a 202 is another program's; one that broke off shows nothing."""
+    parsed = _json(text)
+    return text.lstrip().startswith("<") or bool(parsed and parsed.get("status") != "success")
 
 
 def _json(text: str) -> Mapping[str, object]:

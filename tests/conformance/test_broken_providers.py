@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import random
+import re
 import sys
 import threading
 import time
@@ -116,6 +117,8 @@ class Page(Action[Paging, Account]):
             return Outcome(OutcomeKind.MISCONFIGURED, "no key")
         if not key.isalnum():
             return self.malformed(key)
+        if not re.match(r"http://[^/:]+:\d+", installation.settings.url):
+            return self.nowhere()
         try:
             return self.judge(*self.post(delivery, installation.settings.url, key))
         except (OSError, http.client.HTTPException) as error:
@@ -149,6 +152,9 @@ class Page(Action[Paging, Account]):
             case 400:
                 return Outcome(OutcomeKind.REFUSED, "refused")
         return Outcome(OutcomeKind.FAULTED, str(status))
+
+    def nowhere(self):
+        return Outcome(OutcomeKind.MISCONFIGURED, "no URL")
 
     def broken(self, error):
         return Outcome(OutcomeKind.UNREACHABLE, type(error).__name__)
@@ -515,6 +521,16 @@ class Exiting(Single):
 
 class Patient(Single):
     timeout = None
+
+
+class Credulous(Single):
+    def nowhere(self):
+        return Outcome(OutcomeKind.REFUSED)
+
+
+class Choking(Single):
+    def nowhere(self):
+        raise LookupError
 
 
 class Impatient(Single):
@@ -963,7 +979,9 @@ BROKEN = [
     ("delivers", broken(action=Stuttering), "arrived 2 times"),
     ("network_faults", broken(action=Raising), "refused port: sound.page.send raised Conn"),
     ("network_faults", broken(action=Exiting), "500: sound.page.send raised SystemExit"),
-    ("network_faults", broken(WholeCase, action=Patient, patience=1.0), "not come back after 1 s"),
+    ("network_faults", broken(WholeCase, action=Patient), "a socket without a timeout; set one"),
+    ("addresses", broken(action=Credulous), "nonsense: the outcome is refused, right is misconf"),
+    ("addresses", broken(action=Choking), "nonsense: sound.page.send raised LookupError"),
     ("network_faults", broken(action=Impatient), "429: the outcome is refused, right is throttled"),
     ("network_faults", broken(action=Speechless), "500: sound.page.send returned a NoneType"),
     ("network_faults", broken(expected={"eclipse": ()}), "not there: ['eclipse']"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import socket
+import sys
 import threading
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -98,6 +100,8 @@ class ProviderCase:
         answer: what the service answers to a message that it takes.
         expected: other right outcomes of network faults, by the fault's name.
         patience: seconds after which a call is held to hang.
+        wrong_addresses: URLs that are refused as a setting, or end in an outcome; none where
+            the provider takes no URL.
     """
 
     plugin: ClassVar[object] = ""
@@ -108,6 +112,7 @@ class ProviderCase:
     answer: ClassVar[Answer] = Answer()
     expected: ClassVar[Mapping[str, Collection[OutcomeKind]]] = types.MappingProxyType({})
     patience: ClassVar[float] = 60.0
+    wrong_addresses: ClassVar[Sequence[str]] = ("nonsense", "http://127.0.0.1:abc")
 
     def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:  # noqa: ARG002
         """Give an installation's settings, as a file would hold them.
@@ -204,7 +209,9 @@ class ProviderCase:
     def _attempt(self, name: str, call: Callable[[], object]) -> Outcome | None:
         try:
             outcome = within(self.patience, call)
-        except TimeoutError:
+        except TimeoutError as late:
+            if late.args:
+                fail(f"{name} does not come back: {late}; set one")
             fail(f"{name} had not come back after {self.patience:g} s; give up in time")
         except BaseException as error:  # noqa: BLE001 -- SystemExit too is no outcome
             fail(f"{name} raised {type(error).__name__}; return an outcome instead")
@@ -213,6 +220,10 @@ class ProviderCase:
         if not (isinstance(outcome, Outcome) and isinstance(outcome.kind, OutcomeKind)):
             fail(f"{name} returned a {type(outcome).__name__}; return an Outcome")
         return outcome
+
+
+SETTLED: Final = 2.0
+"""Seconds after which a call that has not come back is looked at: it waits for something."""
 
 
 @contextlib.contextmanager
@@ -235,7 +246,8 @@ def within(patience: float, call: Callable[[], T]) -> T:
     """Call on a daemon thread; what it returns or raises comes back here.
 
     Raises:
-        TimeoutError: it had not come back after so many seconds.
+        TimeoutError: it had not come back after so many seconds, or it waits on a socket that
+            has no timeout.
     """
     answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
@@ -245,11 +257,30 @@ def within(patience: float, call: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001 -- it is raised below
             answers.put((None, error))
 
-    threading.Thread(target=run, daemon=True).start()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
     try:
-        value, error = answers.get(timeout=patience)
+        value, error = answers.get(timeout=min(patience, SETTLED))
     except queue.Empty:
-        raise TimeoutError from None
+        if _waits_for_ever(thread):
+            message = "it waits on a socket without a timeout"
+            raise TimeoutError(message) from None
+        try:
+            value, error = answers.get(timeout=max(0.0, patience - SETTLED))
+        except queue.Empty:
+            raise TimeoutError from None
     if error is not None:
         raise error
     return value  # type: ignore[return-value]
+
+
+def _waits_for_ever(thread: threading.Thread) -> bool:
+    """Check whether the innermost socket that a thread's functions hold has no timeout."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 -- documented
+    while frame is not None:
+        for held in frame.f_locals.values():
+            for each in (held, getattr(held, "sock", None), getattr(held, "_sock", None)):
+                if isinstance(each, socket.socket):
+                    return each.gettimeout() is None
+        frame = frame.f_back
+    return False

@@ -33,6 +33,9 @@ LOGIN_PAGE: Final = Answer(
 )
 """What a captive portal answers instead of the service."""
 
+ANOTHER_202: Final = Answer(202, b'{"queued": true}', "application/json")
+"""What some other service at the address answers to whatever it is sent."""
+
 
 def network_faults(*, idempotent: bool) -> tuple[NetworkFault, ...]:
     """Give the faults that every provider meets some night.
@@ -57,6 +60,7 @@ def network_faults(*, idempotent: bool) -> tuple[NetworkFault, ...]:
         _answers("500", Answer(500, b"Internal Server Error"), failed),
         _answers("429", Answer(429, b"Too Many Requests"), kinds.THROTTLED),
         _answers("400", Answer(400, b"Bad Request"), kinds.REFUSED, kinds.MISCONFIGURED),
+        _answers("another 202", ANOTHER_202, kinds.UNREACHABLE, kinds.MISCONFIGURED, *perhaps),
         _answers("captive portal", LOGIN_PAGE, kinds.UNREACHABLE, kinds.MISCONFIGURED, *perhaps),
     )
 

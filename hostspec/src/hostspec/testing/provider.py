@@ -31,6 +31,7 @@ PROVIDER_CHECKS: Final[tuple[ProviderCheck, ...]] = (
     planning.check_json_round_trips,
     sending.check_delivers,
     sending.check_network_faults,
+    sending.check_addresses,
     sending.check_follow_up_faults,
     sending.check_missing_secret,
     sending.check_probe,

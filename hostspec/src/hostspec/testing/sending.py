@@ -11,12 +11,21 @@ from hostspec.action import LONGEST_BUDGET, is_limit
 from hostspec.incident import Delivery, Handle, frozen_handle
 from hostspec.outcome import Outcome, OutcomeKind
 from hostspec.parts import Status
-from hostspec.settings import secrets
+from hostspec.settings import SettingsError, secrets
 from hostspec.testing import samples
-from hostspec.testing.case import VARIABLE, ProviderCase, UnderTest, environment, incident_of
+from hostspec.testing.case import (
+    REFERENCE,
+    VARIABLE,
+    ProviderCase,
+    UnderTest,
+    environment,
+    incident_of,
+)
 from hostspec.testing.requirement import ConformanceError, fail, require
 from hostspec.testing.service import Service
 from hostspec.values import to_json
+
+_NOT_THERE: Final = frozenset({OutcomeKind.MISCONFIGURED, OutcomeKind.UNREACHABLE})
 
 THREADS: Final = 8
 """How many threads send at once."""
@@ -57,6 +66,32 @@ def check_network_faults(case: ProviderCase) -> None:
         not wrong,
         "network faults end in wrong outcomes, so that a host would lose or double pages: "
         + "; ".join(wrong),
+    )
+
+
+def check_addresses(case: ProviderCase) -> None:
+    """An address that is no URL is refused as a setting, or ends in an outcome."""
+    wrong = []
+    for url in case.wrong_addresses:
+        settings = case.installation_settings(url, REFERENCE)
+        provider, _ = case.load()
+        try:
+            provider.installation("conformance-address", settings)
+        except SettingsError:
+            continue
+        with environment({VARIABLE: case.secret(url)}):
+            connected = case.connect(url)
+            try:
+                kind = case.send(connected, connected.open(samples.firing("address"))).kind
+            except ConformanceError as error:
+                wrong.append(f"{url}: {error}")
+                continue
+        if kind not in _NOT_THERE:
+            wrong.append(f"{url}: the outcome is {kind}, right is {_or(_NOT_THERE)}")
+    require(
+        not wrong,
+        "an address that is no URL ends in wrong outcomes; refuse it as a setting, or let send() "
+        "return misconfigured: " + "; ".join(wrong),
     )
 
 
