@@ -12,7 +12,13 @@ from hostspec.store.errors import StoreError
 from hostspec.store.tables import metadata
 
 BATCH: Final = 500
-"""Rows that are written in one transaction."""
+"""Rows that are written in one transaction, at the most."""
+
+BATCH_SIZE: Final = 8 * 1024 * 1024
+"""Characters of the rows that are written in one transaction; the last one may go beyond it."""
+
+FETCHED: Final = 10
+"""Rows that the driver reads ahead."""
 
 Row = Mapping[str, Any]
 
@@ -74,13 +80,18 @@ def copy(source: Database, target: Database, advance: Callable[[int], object]) -
 
 
 def _batches(connection: sa.Connection, table: sa.Table) -> Iterator[Sequence[Row]]:
-    key = _key_of(table)
-    which = sa.select(table).order_by(*table.primary_key).limit(BATCH)
-    rows = [dict(row) for row in connection.execute(which).mappings()]
-    while rows:
+    """Read rows in groups that fit into memory, however large their bodies are."""
+    which = sa.select(table).order_by(*table.primary_key).execution_options(yield_per=FETCHED)
+    rows: list[Row] = []
+    size = 0
+    for row in connection.execute(which).mappings():
+        rows.append(dict(row))
+        size += sum(len(value) for value in row.values() if isinstance(value, str))
+        if len(rows) == BATCH or size > BATCH_SIZE:
+            yield rows
+            rows, size = [], 0
+    if rows:
         yield rows
-        after = which.where(key > _comparable(table, rows[-1]))
-        rows = [dict(row) for row in connection.execute(after).mappings()]
 
 
 def _refuse_others(reading: sa.Connection, target: Database, table: sa.Table) -> None:
@@ -124,11 +135,6 @@ def _key_of(table: sa.Table) -> sa.ColumnElement[Any]:
 
 def _key(table: sa.Table, row: Row) -> tuple[Any, ...]:
     return tuple(row[column.name] for column in table.primary_key)
-
-
-def _comparable(table: sa.Table, row: Row) -> Any:
-    key = _key(table, row)
-    return key[0] if len(key) == 1 else sa.tuple_(*map(sa.literal, key))
 
 
 def _count(connection: sa.Connection, table: sa.Table) -> int:
