@@ -444,8 +444,7 @@ def test_a_late_delivery_is_told_once(worlds: Callable[..., World]) -> None:
 def test_incidents_that_never_resolve_are_forgotten(world: World) -> None:
     world.say("disk")
     world.drain()
-    world.clock.now += 91 * 86400
-    world.drain()
+    world.settle(91 * 86400, step=86400)
 
     assert world.open == []
     world.say("disk", "resolved")
@@ -461,8 +460,7 @@ def test_what_is_over_is_pruned(worlds: Callable[..., World]) -> None:
     world.drain()
     world.say("disk", "resolved")
     world.drain()
-    world.clock.now += 2 * 86400
-    world.drain()
+    world.settle(2 * 86400, step=43200)
 
     counts = {
         table: world.execute(f"SELECT count(*) FROM {table}")[0][0]

@@ -551,10 +551,13 @@ class Engine:
         def keep(writing: sa.Connection) -> int:
             if not sharing.turn(writing, sharing.KEEPING):
                 return 0
-            silent = keeping.forget(writing, now - patience.forget, now, SMALL)
+            steady = keeping.steady_for(writing, now)
+            forgets = steady >= min(keeping.DAY, patience.forget)
+            prunes = steady >= min(keeping.DAY, patience.keep)
+            silent = keeping.forget(writing, now - patience.forget, now, SMALL) if forgets else 0
             ahead = keeping.put_right(writing, now, SMALL)
             late = keeping.tell_late(writing, now - patience.late, name, SMALL)
-            pruned = keeping.prune(writing, now - patience.keep, SMALL)
+            pruned = keeping.prune(writing, now - patience.keep, SMALL) if prunes else 0
             return max(ahead, late, silent, pruned)
 
         while self._writer.run(keep) >= SMALL and not self._stopping.is_set():

@@ -12,12 +12,15 @@ from hostspec.delivery import ledger, observing, sharing
 from hostspec.delivery.verdict import DeliveryState
 from hostspec.delivery.writer import log_afterwards
 from hostspec.incident import Operation
-from hostspec.store.tables import alerts, deliveries, holders, incidents, statements
+from hostspec.store.tables import alerts, clock, deliveries, holders, incidents, statements
 
 _log = logging.getLogger("hostspec")
 
 DAY: Final = 86_400.0
 """Seconds."""
+
+STEP: Final = 60.0
+"""Seconds by which a clock may be set back without having jumped."""
 
 
 @attrs.frozen
@@ -45,6 +48,31 @@ def tell_late(connection: sa.Connection, before: float, teller: str, most: int) 
         late = sa.update(deliveries).where(deliveries.c.id.in_(told)).values(late_told=True)
         connection.execute(late)
     return len(told)
+
+
+def steady_for(connection: sa.Connection, now: float) -> float:
+    """Return for how many seconds the clock has been steady: nothing is forgotten after a jump.
+
+    After a jump, or a day in which nothing worked on the store, open incidents count as mentioned
+    now: what is recorded of them may be the time of a wrong clock.
+    """
+    row = connection.execute(sa.select(clock)).first()
+    if row is None:
+        connection.execute(sa.insert(clock).values(id=1, seen_at=now, steady_since=now))
+        return 0.0
+    gap = now - row.seen_at
+    if -STEP <= gap <= DAY:
+        if gap > STEP:
+            connection.execute(sa.update(clock).values(seen_at=now))
+        return now - float(row.steady_since)
+    _log.warning(
+        "the clock jumped by %+.1f days, or nothing worked on the store: open incidents and the"
+        " history are kept as if they were of now",
+        gap / DAY,
+    )
+    connection.execute(sa.update(clock).values(seen_at=now, steady_since=now))
+    connection.execute(sa.update(incidents).where(incidents.c.active).values(changed_at=now))
+    return 0.0
 
 
 def put_right(connection: sa.Connection, now: float, most: int) -> int:

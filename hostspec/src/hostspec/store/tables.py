@@ -329,6 +329,14 @@ budgets: Final = sa.Table(
     sa.Column("paused_until", Moment, nullable=False),
 )
 
+clock: Final = sa.Table(
+    "clock",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("seen_at", Moment, nullable=False),
+    sa.Column("steady_since", Moment, nullable=False),
+)
+
 receipts: Final = sa.Table(
     "receipts",
     metadata,

@@ -1,0 +1,38 @@
+"""Nothing is forgotten on the word of one clock jump."""
+
+from __future__ import annotations
+
+import pytest
+from engines import EITHER, World
+
+from hostspec.delivery.keeping import DAY, Patience
+
+
+@EITHER
+@pytest.mark.parametrize("days", [400, -400])
+def test_a_clock_that_jumps_and_comes_back_forgets_nothing(world: World, days: int) -> None:
+    world.new_engine(patience=Patience())
+    world.say("before")
+    world.drain()
+    world.clock.now += days * DAY
+    world.settle(4, step=2)
+    world.say("meanwhile")
+    world.settle(4, step=2)
+    world.clock.now -= days * DAY
+    world.settle(4, step=2)
+    assert sorted(world.open) == ["before", "meanwhile"]
+    assert len(world.entries) == 2, "the history is kept, too"
+
+    world.say("before", "resolved")
+    world.say("meanwhile", "resolved")
+    assert sorted(world.drain()) == ["resolve before", "resolve meanwhile"]
+
+
+def test_what_is_silent_for_long_is_forgotten_all_the_same(world: World) -> None:
+    world.new_engine(patience=Patience())
+    world.say("disk")
+    world.drain()
+    world.settle(89 * DAY, step=DAY)
+    assert world.open == ["disk"]
+    world.settle(2 * DAY, step=DAY)
+    assert world.open == []
