@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from typing import Final
 
 from hostspec import Secret, SecretUnavailableError
@@ -56,7 +57,7 @@ def routing_key_fault(key: str) -> str | None:
         found += ", as a REST API key has"
     elif len(key) == ROUTING_KEY_LENGTH:
         found += ", not all of them letters and digits"
-    if invisible := next((each for each in key if not each.isprintable()), ""):
+    if invisible := next((each for each in key if unicodedata.category(each) == "Cf"), ""):
         found = f"it has the invisible character U+{ord(invisible):04X}; remove it"
     for pattern, what in _OTHER_SECRETS:
         if pattern.fullmatch(key):

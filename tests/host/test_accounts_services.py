@@ -85,7 +85,7 @@ def test_a_service_is_added_by_reference(workspace: Workspace) -> None:
     assert [row[0] for row in rows[:2]] == ["one", "two"]
     shown = workspace.alerthost("services", "acme").stdout
     assert shown.splitlines()[:2] == ["Services of acme", "Service   Integration key"]
-    assert shown.splitlines()[-2].split() == ["platform", "file:pd_platform"]
+    assert shown.splitlines()[-2].split() == ["platform", f"file:{workspace.folder}/pd_platform"]
 
 
 @pytest.mark.parametrize(

@@ -635,7 +635,7 @@ def test_the_key_of_the_store_is_changed(connected: Workspace) -> None:
     assert "it was sealed with another key" in without.stderr
     run = connected.alerthost("reseal", "--old-key", f"file:{connected.folder}/old.key")
 
-    place = "store sqlite:///alerthost.db with the newest key of file:alerthost.key"
+    place = f"store sqlite:///alerthost.db with the newest key of file:{key}"
     assert (run.returncode, run.stdout) == (0, f"sealed 1 secret in {place}\n")
     assert connected.alerthost("services", "beta").returncode == 0
     assert connected.alerthost("reseal").stdout.startswith("sealed 1 secret ")

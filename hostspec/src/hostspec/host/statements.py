@@ -80,6 +80,8 @@ def _document(place: str, text: str) -> Iterator[Statement]:
     except json.JSONDecodeError:
         yield statement(place, text)
         return
+    if not content:
+        yield statement(place, text)
     for number, each in enumerate(content, start=1):
         try:
             yield Statement(f"{place}, alert {number}", Alert.read(each))
