@@ -10,6 +10,7 @@ import pytest
 from hostspec import Alert, Answer, SendContext
 from hostspec.kernel import Host, Plugins, PluginsError, Rule, load, survey
 from hostspec.kernel.calling import IsolatedHooks, ask, implementations
+from hostspec.kernel.sending import Sending
 from hostspec.testing import HOST_CHECKS, ConformanceError, HostCase, HostRefusedError, HostSetup
 from hostspec.testing.host import HostCheck
 
@@ -165,11 +166,13 @@ class Forgetful(Sound):
 
 class Handleless(Sound):
     def host(self, plugins, rules):
-        class Anew(Host):
-            def _context(self, delivery):
+        class Anew(Sending):
+            def context(self, delivery):
                 return SendContext()
 
-        return Anew(plugins, rules)
+        host = Host(plugins, rules)
+        host._sending = Anew(*attrs.astuple(host._sending, recurse=False))
+        return host
 
 
 class Honest(Forgetful):

@@ -482,7 +482,7 @@ def test_what_arrives_late_beside_what_is_open_under_another_key_is_stranded(
 
     assert "the incident disk at acme/all is orphaned: it was opened late" in caplog.text
     (case,) = world.engine.desk.incidents(stranded=True)
-    assert (case.incident.handle, case.incident.holders) == (OLD, ())
+    assert (case.incident.handle, case.incident.holders) == (OLD, (Identity("", "disk"),))
     world.say("disk", "resolved")
     assert world.drain() == ["resolve disk"]
     assert world.later(61) == ["resolve disk"]

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from pages import ChatRoom, Page
@@ -55,7 +56,7 @@ def page(
         # the tests may run on wheels that stand there already
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
         page = Page(tmp_path, capsys)
-        with page.running:
+        with page.running, mock.patch.dict(os.environ):  # blocks may set variables
             yield page
     for name in set(sys.modules) - modules:
         if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == tmp_path:

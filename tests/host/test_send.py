@@ -115,7 +115,7 @@ def test_faulty_lines_are_told_and_the_others_go_out(workspace: Workspace) -> No
     told = run.stderr.splitlines()
     assert told[0].startswith("line 2: not a JSON object")
     assert told[1:] == [
-        "line 3: not a JSON object",
+        "line 3, alert 1: not a JSON object",
         "line 4: key: missing or blank; it names the problem",
         'line 5: status: "gone" is unknown; known are firing, acknowledged, resolved',
     ]

@@ -325,7 +325,7 @@ class TestSaboteur:
             f"plugin saboteur: {hook} failed: exceeded its deadline of 0.05 s" for hook in HOOKS
         ]
         assert of_saboteur(again) == [
-            f"plugin saboteur: {hook} failed: switched off since it exceeded its deadline"
+            f"plugin saboteur: {hook} failed: not called: it exceeded its deadline before"
             for hook in HOOKS
         ]
         assert [body["payload"]["severity"] for body in bodies(fake)] == ["critical"] * 2

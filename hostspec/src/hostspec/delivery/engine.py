@@ -163,6 +163,7 @@ class Engine:
         self._presences = threading.Lock()
         self._troubles = threading.Lock()
         self._failed_at = 0.0
+        self._reasons: set[str] = set()
         self._looked_for_keys_at = float("-inf")
 
     def accept(
@@ -507,11 +508,13 @@ class Engine:
             self._stopping.wait(pause)
 
     def _note_trouble(self, error: StoreError) -> None:
-        """Tell a person that the store fails; once, whoever notices."""
+        """Log that the store fails: each reason once, until the store works again."""
         with self._troubles:
             self._failed_at = time.monotonic()
-            before, self.trouble = self.trouble, str(error)
-        if before is None:
+            self.trouble = str(error)
+            known = self.trouble in self._reasons
+            self._reasons.add(self.trouble)
+        if not known:
             _log.error("the store fails: %s", error)
 
     def _note_recovery(self) -> None:
@@ -520,6 +523,7 @@ class Engine:
             if self.trouble is None or time.monotonic() - self._failed_at < 2 * RETRY_STORE:
                 return
             self.trouble = None
+            self._reasons.clear()
         _log.warning("the store works again")
 
     def _look(self) -> None:
