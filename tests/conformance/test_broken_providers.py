@@ -46,11 +46,21 @@ from hostspec import (
     hookimpl,
     setting,
 )
+from hostspec.kernel import loading
 from hostspec.testing import PROVIDER_CHECKS, Answer, ConformanceError, ProviderCase
+from hostspec.testing import case as kit
 
 OPERATIONS = dict(
     zip(Status, (Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE), strict=True)
 )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save each of thousands of loads a walk through the installed distributions."""
+    monkeypatch.setattr(loading, "distributions", list)
+    # a call without a timeout hangs; how soon the kit looks at it proves nothing more
+    monkeypatch.setattr(kit, "SETTLED", 1.5)
 
 
 @attrs.frozen(kw_only=True)
@@ -87,7 +97,7 @@ class Page(Action[Paging, Account]):
     provider = "sound"
     settings = Paging
     capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
-    timeout: float | None = 2.0
+    timeout: float | None = 1.0
 
     def plan(self, alert, settings, installation, *, rule=""):
         text = f"{alert.summary[:100]} {alert.key[:100]}"

@@ -151,8 +151,10 @@ def _of_distributions() -> Iterator[EntryPoint]:
         except Exception as error:  # noqa: BLE001 -- whatever is in the file
             _log.warning("%s is left out: its entry points cannot be read: %s", folder, error)
             continue
+        if not points:  # reading the name parses the whole metadata, its README too
+            continue
         name = re.sub(r"[-_.]+", "-", _described(distribution)[0]).lower()
-        if points and name not in seen:
+        if name not in seen:
             yield from points
             if name:
                 seen.add(name)
