@@ -232,8 +232,8 @@ def test_a_rotation_does_not_just_end_while_something_is_open_under_the_old_key(
     assert run[0] == 2
     assert told(run) == [
         "Open in acme/checkout under the old key",
-        "id state service incident since held by",
-        "1 triggered acme/checkout old N s itself",
+        "id state severity service incident since summary",
+        "1 triggered critical acme/checkout old N s Disk full on db-1",
     ]
     assert run[2] == "incidents are open there: say --resolve to close them first, or --leave\n"
     assert state(rotating)[0][2:] == ["n" * 32, CHECKOUT]
@@ -281,9 +281,9 @@ def test_what_is_open_in_a_service_is_closed_before_it_is_removed(rotating: Work
     assert refused[0] == 2
     assert told(refused) == [
         "Open in acme/checkout",
-        "id state service incident since held by",
-        "1 triggered acme/checkout old N s itself",
-        "3 triggered acme/checkout new N s itself",
+        "id state severity service incident since summary",
+        "1 triggered critical acme/checkout old N s Disk full on db-1",
+        "3 triggered critical acme/checkout new N s Disk full on db-1",
     ]
     assert len(state(rotating)) == 2
 

@@ -321,8 +321,8 @@ def test_incidents_are_listed_with_where_they_went_and_who_holds_them(
 
     assert told(workspace.alerthost("incidents")) == [
         "Incidents",
-        "id state service incident since held by link",
-        "1 acknowledged acme/checkout db-1/disk N s itself "
+        "id state severity service incident since summary link",
+        "1 acknowledged critical acme/checkout db-1/disk N s Disk full on db-1 "
         "https://acme.pagerduty.com/service-directory/PABC",
     ]
     [found] = listed(workspace, "incidents", "--account", "acme")
@@ -334,11 +334,24 @@ def test_incidents_are_listed_with_where_they_went_and_who_holds_them(
         "action": "pagerduty.trigger",
         "correlation_key": "db-1/disk",
         "severity": "critical",
+        "summary": "Disk full on db-1",
         "may_be_open": True,
         "holders": [{"scope": "", "key": "db-1/disk"}],
         "rules": ["Pages"],
         "link": "https://acme.pagerduty.com/service-directory/PABC",
     }
+
+
+def test_a_long_summary_keeps_the_table_narrow(workspace: Workspace) -> None:
+    send(workspace, line(severity="warning"))
+    send(workspace, line(summary="Disk full on db-1, and " + 300 * "x"))
+
+    _, head, shown, *_ = workspace.alerthost("incidents").stdout.splitlines()
+    assert head.split()[-1] == "summary"
+    assert shown.endswith("Disk full on db-1, an…")
+    assert len(shown) <= 80
+    [found] = listed(workspace, "incidents")
+    assert (found["severity"], len(found["summary"])) == ("critical", 201)
 
 
 def test_an_account_that_was_never_there_has_no_incidents_to_list(workspace: Workspace) -> None:
@@ -361,7 +374,7 @@ def test_an_alert_of_a_scope_holds_its_own_incident(workspace: Workspace) -> Non
     send(workspace, line("db-1", scope="team-a"))
 
     assert told(workspace.alerthost("incidents"))[2:] == [
-        "1 triggered acme/checkout team-a/db-1 N s itself"
+        "1 triggered critical acme/checkout team-a/db-1 N s Disk full on db-1"
     ]
 
 
@@ -372,7 +385,7 @@ def test_several_alerts_hold_one_incident(workspace: Workspace) -> None:
     send(workspace, line("db-1"), line("db-2"))
 
     assert told(workspace.alerthost("incidents"))[2:] == [
-        "1 triggered acme/checkout data N s db-1, db-2"
+        "1 triggered critical acme/checkout data N s Disk full on db-1 db-1, db-2"
     ]
 
 
@@ -436,7 +449,7 @@ def test_what_is_stranded_is_listed_until_somebody_has_seen_to_it(workspace: Wor
     assert lost.returncode == 1
     assert told(lost)[0].startswith("stranded resolve acme/checkout db-1/disk")
     assert told(workspace.alerthost("incidents"))[2].startswith(
-        "1 stranded acme/checkout db-1/disk"
+        "1 stranded critical acme/checkout db-1/disk"
     )
     assert workspace.alerthost("resolve", "--here", "1").returncode == 0
     assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
@@ -545,8 +558,8 @@ def test_an_account_in_which_something_is_open_is_not_just_disconnected(
     assert run.returncode == 2
     assert told(run) == [
         "Open in acme",
-        "id state service incident since held by",
-        "1 triggered acme/checkout db-1/disk N s itself",
+        "id state severity service incident since summary",
+        "1 triggered critical acme/checkout db-1/disk N s Disk full on db-1",
     ]
     assert run.stderr.splitlines()[-1] == (
         "incidents are open there: say --resolve to close them first, or --leave"

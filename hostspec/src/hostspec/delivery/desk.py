@@ -122,6 +122,7 @@ class Case:
         stranded: what opened it is not held any more, so that nobody here can close it.
         opened_at: when it began, in seconds of the epoch.
         changed_at: when something was said of it last.
+        summary: of the alert that triggered it last, bounded; empty where it is not known.
     """
 
     id: int
@@ -132,6 +133,7 @@ class Case:
     stranded: bool
     opened_at: float
     changed_at: float
+    summary: str = ""
 
 
 @attrs.frozen
@@ -742,6 +744,7 @@ def _case(connection: sa.Connection, row: sa.Row[Any]) -> Case:
         stranded=row.stranded,
         opened_at=row.opened_at,
         changed_at=row.changed_at,
+        summary=row.summary,
     )
 
 

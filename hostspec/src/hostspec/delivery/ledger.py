@@ -18,12 +18,16 @@ from hostspec.incident import Delivery, Handle, Incident, IncidentState, Operati
 from hostspec.outcome import Outcome, OutcomeKind, Receipt
 from hostspec.parts import Identity, Severity
 from hostspec.store.tables import channels, deliveries, holders, incidents, lanes
+from hostspec.text import shorten
 from hostspec.values import to_json
 
 WAITING: Final = deliveries.c.state == DeliveryState.WAITING
 
 SETTLING: Final = "settle"
 """Stands as statement of a resolve that is sent once more, when nothing can be late any more."""
+
+LONGEST_SUMMARY: Final = 200
+"""Characters of a summary that are kept with an incident."""
 
 AHEAD: Final = "ahead"
 """Stands as statement of such a resolve that goes at once, ahead of what fires anew."""
@@ -40,6 +44,7 @@ class StoredIncident:
         incident: what an action is asked with.
         episode: what is known of it at the provider.
         opened_at: when it was opened here.
+        summary: of the alert that triggered it last, bounded.
     """
 
     id: int
@@ -48,6 +53,7 @@ class StoredIncident:
     incident: Incident
     episode: Episode
     opened_at: float
+    summary: str = ""
 
 
 def incident_at(connection: sa.Connection, place: Place) -> StoredIncident | None:
@@ -72,9 +78,10 @@ def _held_by(alert: Identity) -> sa.Select[Any]:
 
 
 def open_incident(
-    connection: sa.Connection, delivery: Delivery, now: float, **known: Any
+    connection: sa.Connection, delivery: Delivery, now: float, summary: str, **known: Any
 ) -> StoredIncident:
     """Begin an incident that its alert holds; nothing else is known of it at the provider yet."""
+    summary = bounded(summary)
     place = delivery.place
     values = {
         **attrs.asdict(place),
@@ -93,6 +100,7 @@ def open_incident(
         "opened_at": now,
         "changed_at": now,
         "version": 0,
+        "summary": summary,
         **known,
     }
     made = connection.execute(_NEW_INCIDENT, values)
@@ -106,7 +114,12 @@ def open_incident(
         rules=delivery.rules,
         follow_ups=delivery.follow_ups,
     )
-    return StoredIncident(number, values["lane_id"], 0, incident, Episode(), now)
+    return StoredIncident(number, values["lane_id"], 0, incident, Episode(), now, summary)
+
+
+def bounded(summary: str) -> str:
+    """Return a summary as it is kept with an incident: of a very long one the beginning."""
+    return shorten(summary, LONGEST_SUMMARY)
 
 
 def update_incident(connection: sa.Connection, number: int, now: float, **changes: Any) -> None:
@@ -522,6 +535,7 @@ def stored_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredIncide
             in_doubt=row.in_doubt,
         ),
         opened_at=row.opened_at,
+        summary=row.summary,
     )
 
 

@@ -47,6 +47,7 @@ class Waiting:
         accepted_at: when the oldest statement it stands for was accepted.
         tried: an attempt was made.
         repeat: it is the same as the last trigger that its incident's provider took.
+        summary: of the alert that is to be planned; empty for a delivery that was read back.
     """
 
     delivery: Delivery
@@ -55,6 +56,7 @@ class Waiting:
     accepted_at: float = 0.0
     tried: bool = False
     repeat: bool = False
+    summary: str = ""
 
 
 @attrs.frozen

@@ -48,13 +48,13 @@ def enqueue(
     delivery = new.delivery
     found = ledger.incident_at(connection, delivery.place)
     if found is None:
-        found = ledger.open_incident(connection, delivery, now)
+        found = ledger.open_incident(connection, delivery, now, new.summary)
         waiting: tuple[Waiting, ...] = ()
         flying = False
     else:
         if delivery.operation is Operation.TRIGGER:
             new = attrs.evolve(new, repeat=_changes_nothing(connection, found, delivery))
-            _repeat(connection, found, delivery, now)
+            _repeat(connection, found, new, now)
             ledger.hasten(connection, found.id, now, ANEW)
         elif delivery.operation is Operation.RESOLVE:
             # firing again while the resolve waits, its alert holds the incident anew
@@ -85,7 +85,7 @@ def enqueue_repeats(
     *earlier, (last, statement_id) = repeats
     if earlier:
         first = ledger.incident_at(connection, last.delivery.place) or ledger.open_incident(
-            connection, last.delivery, now
+            connection, last.delivery, now, last.summary
         )
         observing.collapse_new(connection, first, earlier, ELSEWHERE, now)
     oldest = min(each.accepted_at for each, _ in repeats)
@@ -220,10 +220,10 @@ def _changes_nothing(
 
 
 def _repeat(
-    connection: sa.Connection, found: ledger.StoredIncident, delivery: Delivery, now: float
+    connection: sa.Connection, found: ledger.StoredIncident, new: Waiting, now: float
 ) -> None:
-    """Let a trigger add its alert, rules and severity to the incident."""
-    incident = found.incident
+    """Add the alert, rules, severity and summary of a trigger to the incident."""
+    incident, delivery = found.incident, new.delivery
     ledger.hold(connection, found.id, delivery.alert, now)
     ledger.update_incident(
         connection,
@@ -232,4 +232,5 @@ def _repeat(
         severity=delivery.severity,
         rules=ledger.as_json((*incident.rules, *delivery.rules)),
         follow_ups=ledger.as_json((*incident.follow_ups, *delivery.follow_ups)),
+        summary=ledger.bounded(new.summary) or found.summary,
     )

@@ -323,9 +323,14 @@ class _Made:
     @property
     def waiting(self) -> Sequence[tuple[Waiting, str]]:
         """The deliveries as they are put in line, with the submission's id."""
+        if self.plan is None:
+            return []
         accepted_at, name = self.statement.accepted_at, self.statement.statement_id
-        planned = self.plan.deliveries if self.plan else ()
-        return [(Waiting(each, accepted_at=accepted_at), name) for each in planned]
+        summary = self.plan.alert.summary
+        return [
+            (Waiting(each, accepted_at=accepted_at, summary=summary), name)
+            for each in self.plan.deliveries
+        ]
 
     def is_repeated_by(self, other: _Made) -> bool:
         """Check that another plan of the same alert, made right after, speaks for this one."""

@@ -179,7 +179,9 @@ def _note_late(  # noqa: PLR0913 -- one argument for each thing that matters
             current.incident.place.installation,
             current.incident.place.destination,
         )
-        beside = ledger.open_incident(connection, claim.delivery, now, active=False, handle=handle)
+        beside = ledger.open_incident(
+            connection, claim.delivery, now, stored.summary, active=False, handle=handle
+        )
         ledger.close_incident(connection, beside.id, now, stranded=True)
         return
     episode = current.episode.after(operation, delivered=False, may_have_arrived=True)
@@ -236,7 +238,7 @@ def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> 
     anew = _anew(connection, stored, rows)
     if anew:
         opening = anew[0].delivery
-        opened = ledger.open_incident(connection, opening, now)
+        opened = ledger.open_incident(connection, opening, now, stored.summary)
         for alert in stored.incident.holders:
             ledger.hold(connection, opened.id, alert, now)
         if opening.alert not in stored.incident.holders:

@@ -204,7 +204,7 @@ def drop(path: Path, ids: tuple[int, ...]) -> None:
 @speaks_plainly
 @example("alerthost incidents --account acme")
 def incidents_command(path: Path, *, account: str | None, most: int, as_json: bool) -> None:
-    """Show the incidents that are open: where they went, since when, and who holds them.
+    """Show the open incidents: severity, service, age and summary.
 
     What is stranded or cut off can be closed by nobody here; close it at the provider.
     """

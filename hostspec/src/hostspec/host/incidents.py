@@ -15,6 +15,7 @@ from hostspec.incident import Incident, IncidentState
 from hostspec.kernel.attempt import is_held
 from hostspec.kernel.plugins import Plugins
 from hostspec.provider import Installation
+from hostspec.text import shorten
 
 if TYPE_CHECKING:
     from hostspec.delivery.desk import Case, Desk
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
 STRANDED: Final = "stranded"
 CUT_OFF: Final = "cut off"
 
-_COLUMNS: Final = ("id", "state", "service", "incident", "since", "held by", "link")
+_COLUMNS: Final = (
+    *("id", "state", "severity", "service", "incident", "since"),
+    *("summary", "held by", "link"),
+)
+_SUMMARY: Final = _COLUMNS.index("summary")
+_OPTIONAL: Final = ("held by", "link")
+
+_WIDE: Final = 80
+_NARROW: Final = 20
+"""Characters that a table is wide at most, and a summary in it at least."""
 
 
 @attrs.frozen
@@ -103,23 +113,49 @@ def state_of(case: Case, reach: Reach) -> str:
 
 
 def table(cases: Iterable[Case], lanes: Lanes, reach: Reach, now: float) -> Table:
-    """Make a table of incidents; the column of links is there if one is known."""
+    """Make a table of incidents, 80 characters wide if its links and long names allow it.
+
+    The columns "held by" and "link" are there if one of the incidents has something to show.
+    """
     rows = [row(case, lanes, reach, now) for case in cases]
-    wide = len(_COLUMNS) if any(each[-1] for each in rows) else len(_COLUMNS) - 1
-    return Table("Incidents", _COLUMNS[:wide], tuple(each[:wide] for each in rows))
+    shown = [
+        n
+        for n, name in enumerate(_COLUMNS)
+        if name not in _OPTIONAL or any(each[n] for each in rows)
+    ]
+    taken = sum(
+        max(len(each[n]) for each in (_COLUMNS, *rows)) + len("  ")
+        for n in shown
+        if n != _SUMMARY and _COLUMNS[n] != "link"
+    )
+    room = max(_WIDE - taken, _NARROW)
+    fitting = [
+        (*each[:_SUMMARY], _cut(each[_SUMMARY], room), *each[_SUMMARY + 1 :]) for each in rows
+    ]
+    return Table(
+        "Incidents",
+        tuple(_COLUMNS[n] for n in shown),
+        tuple(tuple(each[n] for n in shown) for each in fitting),
+    )
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else shorten(text, room - 1)
 
 
 def row(case: Case, lanes: Lanes, reach: Reach, now: float) -> tuple[str, ...]:
-    """Make one row of the table."""
+    """Make one row of the table; the holders are left out where the incident names its only one."""
     place = case.incident.place
     holders = ", ".join(map(str, case.incident.holders)) or "nobody"
-    held = "itself" if holders == place.correlation_key else holders
+    held = "" if holders == place.correlation_key else holders
     return (
         str(case.id),
         state_of(case, reach),
+        str(case.incident.severity),
         printable(lanes.name_of(place)),
         printable(place.correlation_key),
         age(case.opened_at, now),
+        printable(case.summary),
         printable(held),
         printable(lanes.link_of(place)),
     )
@@ -135,6 +171,7 @@ def as_json(case: Case, lanes: Lanes, reach: Reach) -> dict[str, Any]:
         "action": incident.place.action,
         "correlation_key": incident.place.correlation_key,
         "severity": str(incident.severity),
+        "summary": case.summary,
         "may_be_open": case.may_be_open,
         "holders": [{"scope": each.scope, "key": each.key} for each in incident.holders],
         "rules": list(incident.rules),

@@ -210,6 +210,7 @@ incidents: Final = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("budgets", sa.Text, nullable=False, server_default="[]"),
     sa.Column("digest", Digest, nullable=False, server_default=""),
+    sa.Column("summary", sa.Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 sa.Index(
