@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hostspec import hookspec
+from pagerduty_plugin.answers import Enrich, Suppress
 
 if TYPE_CHECKING:
     from hostspec import Alert
-    from pagerduty_plugin.answers import Enrich, Suppress
 
 
 class PagerDutySpec:

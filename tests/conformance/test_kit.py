@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from hostspec.testing import case, network_faults
+from hostspec.testing import ExtensionCase, case, network_faults
 from hostspec.testing.case import ProviderCase, environment
 from hostspec.testing.declarations import check_schemas
 from hostspec.testing.requirement import ConformanceError
@@ -230,7 +230,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encodin
 def test_the_page_has_every_fault_with_its_right_outcomes() -> None:
     listed = {}
     for line in re.findall(
-        r"^\| `.*\|$", PAGE.partition("The network faults, with")[2], re.MULTILINE
+        r"^\| `.*\|$",
+        PAGE.partition("The network faults, with")[2].partition("##")[0],
+        re.MULTILINE,
     ):
         names, idempotent, otherwise = line.strip("| ").split(" | ")
         for name in re.findall(r"`([^`]+)`", names):
@@ -241,9 +243,15 @@ def test_the_page_has_every_fault_with_its_right_outcomes() -> None:
 
 def test_the_page_has_everything_that_a_case_may_say() -> None:
     rows = PAGE.partition("| attribute or method |")[2].partition("###")[0]
+    extensions = PAGE.partition("| attribute or method | meaning |")[2].partition("##")[0]
+    of_extensions = {name for name in vars(ExtensionCase) if not name.startswith("_")}
     members = {name for name in vars(ProviderCase) if not name.startswith("_")}
     internal = {"load", "connect", "connected", "send", "probe"}
     assert set(re.findall(r"^\| `(\w+)", rows, re.MULTILINE)) == members - internal | {"prepare"}
+    assert set(re.findall(r"^\| `(\w+)", extensions, re.MULTILINE)) == of_extensions - {
+        "load",
+        "survey",
+    }
 
 
 def test_a_slow_call_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import jsonschema
 import pytest
+from click.testing import CliRunner
 from workspace import Workspace
 
+from hostspec.host.cli import main
 from pagerduty_plugin.installation import PagerDuty
 
 
@@ -162,11 +165,12 @@ def test_a_mistake_on_the_command_line_is_exit_code_2(
 
 SHIFTS = """
 import attrs
-from hostspec import hookimpl
+from hostspec import Secret, hookimpl
 
 @attrs.frozen
 class Shifts:
     timezone: str
+    token: Secret | None = None
 
 @hookimpl
 def hostspec_settings():
@@ -174,7 +178,7 @@ def hostspec_settings():
 
 @hookimpl
 def hostspec_configure(settings):
-    print("configured for", settings.timezone)
+    print("configured for", settings.timezone, settings.token and settings.token.reference)
 """
 
 
@@ -205,6 +209,21 @@ def test_a_plugin_s_own_table_is_checked_and_given_to_it(workspace: Workspace) -
     told = [line.partition("plugins.")[2] for line in faulty.stderr.splitlines()]
     assert "pagerdut: 'pagerdut' is unknown; did you mean 'pagerduty'?" in told
     assert any(line.startswith("shifts.timezone: must be text") for line in told)
+
+
+@pytest.mark.usefixtures("_shifts")
+@pytest.mark.parametrize("command", ["check", "plugins"])
+def test_a_file_in_a_plugin_s_table_is_relative_to_the_configuration(
+    workspace: Workspace, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = '["pagerduty", "shifts"]\n[plugins.shifts]\ntimezone = "UTC"\ntoken = "file:calendar"'
+    workspace.configure(('["pagerduty"]', table))
+    monkeypatch.chdir(tmp_path)
+    file = str(workspace.folder / "alerthost.toml")
+
+    run = CliRunner().invoke(main, [command, "--config", file], env={"PD_CHECKOUT": "x"})
+
+    assert f"configured for UTC file:{workspace.folder}/calendar" in run.output
 
 
 @pytest.mark.usefixtures("_shifts")

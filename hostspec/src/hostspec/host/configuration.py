@@ -136,7 +136,7 @@ def plugins_of(source: Source) -> Plugins:
     Raises:
         ConfigurationError: the table ``[plugins]`` itself is wrong.
     """
-    own, tables = plugin_tables(source.document.get("plugins", {}))
+    own, tables = plugin_tables(located(source.document.get("plugins", {}), source.folder))
     try:
         return survey(structure(PluginsTable, own).enabled, settings=tables)
     except SettingsError as error:
@@ -178,10 +178,14 @@ def load(
             for each in stored.installations
         ),
     )
-    tables = located(source.document.get("installations", []), source.folder)
+    tables = {
+        name: located(source.document[name], source.folder)
+        for name in ("plugins", "installations")
+        if name in source.document
+    }
     token = http_table.token_faults(source) if listening else ()
     try:
-        document = {**source.document, "installations": tables}
+        document = {**source.document, **tables}
         loaded = build(document, here, ready=ready, own=own)
     except ConfigurationError as error:
         faults = [*placed(source, stored, error.faults), *token]

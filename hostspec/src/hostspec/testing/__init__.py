@@ -1,6 +1,7 @@
-"""The conformance kit: what every provider and every host must pass.
+"""The conformance kit: the checks of every provider, host and extension.
 
-Opt in by subclassing `ProviderConformance` or `HostConformance`; or, for the fixtures
+Opt in by subclassing `ProviderConformance`, `HostConformance` or `ExtensionConformance`; or,
+for the fixtures
 ``check_provider`` and ``check_host``, by ``pytest_plugins = ["hostspec.testing"]``.
 
 PYTEST_DONT_REWRITE: nothing here is a bare ``assert``.
@@ -14,6 +15,8 @@ from typing import TypeVar
 import pytest
 
 from hostspec.testing.case import ProviderCase
+from hostspec.testing.extending import ExtensionCase
+from hostspec.testing.extension import EXTENSION_CHECKS, ExtensionConformance
 from hostspec.testing.host import HOST_CHECKS, HostConformance
 from hostspec.testing.hosting import HostCase, HostRefusedError, HostRule, HostSetup
 from hostspec.testing.network import NetworkFault, network_faults
@@ -22,10 +25,13 @@ from hostspec.testing.requirement import ConformanceError, fail
 from hostspec.testing.service import Answer, Service, serving
 
 __all__ = [
+    "EXTENSION_CHECKS",
     "HOST_CHECKS",
     "PROVIDER_CHECKS",
     "Answer",
     "ConformanceError",
+    "ExtensionCase",
+    "ExtensionConformance",
     "HostCase",
     "HostConformance",
     "HostRefusedError",

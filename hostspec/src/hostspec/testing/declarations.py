@@ -44,20 +44,29 @@ def check_settings_classes(case: ProviderCase) -> None:
     """Settings are frozen, keyword-only attrs classes whose fields have labels."""
     connected = case.connect()
     for kind in dict.fromkeys(type(each) for _, each, _ in _tables(case, connected)):
+        require_declared(kind)
+
+
+def require_declared(kind: Any) -> None:
+    """Require that a class of settings is frozen, keyword-only, and labelled.
+
+    Raises:
+        ConformanceError: it is not.
+    """
+    require(
+        attrs.inspect(kind).is_frozen,
+        f"{kind.__name__} can be changed; declare it with @attrs.frozen(kw_only=True)",
+    )
+    for field in attrs.fields(kind):
+        place = f"{kind.__name__}.{field.name}"
         require(
-            attrs.inspect(kind).is_frozen,
-            f"{kind.__name__} can be changed; declare it with @attrs.frozen(kw_only=True)",
+            field.kw_only,
+            f"{place} can be given by position; declare {kind.__name__} with kw_only=True",
         )
-        for field in attrs.fields(kind):
-            place = f"{kind.__name__}.{field.name}"
-            require(
-                field.kw_only,
-                f"{place} can be given by position; declare {kind.__name__} with kw_only=True",
-            )
-            require(
-                describe(field).label.strip() and field.metadata,
-                f"{place} has no label for a form; declare it with hostspec.setting(...)",
-            )
+        require(
+            describe(field).label.strip() and field.metadata,
+            f"{place} has no label for a form; declare it with hostspec.setting(...)",
+        )
 
 
 def check_schemas(case: ProviderCase) -> None:

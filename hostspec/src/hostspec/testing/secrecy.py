@@ -64,7 +64,7 @@ def check_values_hold_no_secret(case: ProviderCase) -> None:
             ("action", seen.connected.action),
             ("delivery", seen.delivery),
         ):
-            for how, form in _FORMS.items():
+            for how, form in FORMS.items():
                 _require_hidden(case, _attempt(form, value), f"the {how} of the {what}")
 
 
@@ -77,7 +77,7 @@ def check_outcomes_hold_no_secret(case: ProviderCase) -> None:
 
 def check_probes_hold_no_secret(case: ProviderCase) -> None:
     """Nothing that a probe gives, logs or prints tells the secret, even where it is quoted."""
-    with _overhearing() as heard:
+    with overhearing() as heard:
         told = [
             repr(to_json(case.probe(connected, destination)))
             for connected in _connections(case)
@@ -119,7 +119,7 @@ def check_previews_hold_no_secret(case: ProviderCase) -> None:
 
 def check_logs_hold_no_secret(case: ProviderCase) -> None:
     """Nothing that is logged at DEBUG or printed tells the secret."""
-    with _overhearing() as heard:
+    with overhearing() as heard:
         for _ in _everything(case):
             pass
         logged = heard.getvalue()
@@ -200,7 +200,7 @@ def shows(text: str, canary: str) -> bool:
     return any(form.casefold() in text.casefold() for form in forms)
 
 
-_FORMS: Final[dict[str, Callable[[object], str]]] = {
+FORMS: Final[dict[str, Callable[[object], str]]] = {
     "repr": repr,
     "str": str,
     "JSON": lambda value: json.dumps(to_json(value)),
@@ -224,7 +224,7 @@ def _told(call: Callable[[], object]) -> str:
 
 
 @contextlib.contextmanager
-def _overhearing() -> Iterator[io.StringIO]:
+def overhearing() -> Iterator[io.StringIO]:
     """Take down what every logger says at DEBUG, and what is printed."""
     heard = io.StringIO()
     handler = logging.StreamHandler(heard)

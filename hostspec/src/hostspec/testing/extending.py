@@ -1,0 +1,300 @@
+"""Checks of an extension: its settings, and every hook that it implements."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import types
+import typing
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final, cast
+
+import attrs
+import pluggy
+
+from hostspec.alert import Alert
+from hostspec.hookspecs import Answer
+from hostspec.incident import Delivery, Operation, Place
+from hostspec.kernel.calling import DEADLINE, IsolatedHooks, ask, implementations
+from hostspec.kernel.loading import survey
+from hostspec.kernel.plugins import Plugins
+from hostspec.outcome import Outcome, OutcomeKind, Receipt
+from hostspec.settings import secrets, structure
+from hostspec.testing import samples
+from hostspec.testing.case import INSTALLATION, REFERENCE, RULE, VARIABLE, environment, within
+from hostspec.testing.declarations import UNKNOWN, require_declared
+from hostspec.testing.requirement import fail, require
+from hostspec.testing.secrecy import FORMS, overhearing, shows
+
+_OWN: Final = "own"
+_LOADING: Final = frozenset({"addhooks", "settings", "configure", "providers", "actions"})
+_NONSENSE: Final = "\x00 nonsense"
+_SHORTEST: Final = 12
+_THREADS: Final = 8
+
+
+class ExtensionCase:
+    """Describes an extension to the kit. Subclass it.
+
+    Attributes:
+        plugin: the name of the plugin's entry point, or the module or object itself.
+        beside: names of the plugins whose hooks it implements, such as ``pagerduty``.
+        arguments: values of the arguments that these hooks take beside the alert, by name.
+        canary: a text of 12 characters or more, which is the secret of its settings; empty
+            where it has none.
+        patience: seconds after which a hook is held to hang. Hosts give it one second.
+    """
+
+    plugin: ClassVar[object] = ""
+    beside: ClassVar[Sequence[str]] = ()
+    arguments: ClassVar[Mapping[str, object]] = types.MappingProxyType({})
+    canary: ClassVar[str] = ""
+    patience: ClassVar[float] = 10 * DEADLINE
+
+    def settings(self, secret: str) -> Mapping[str, object]:  # noqa: ARG002
+        """Return the extension's settings, as a file would hold them.
+
+        Args:
+            secret: the value of its secret: a reference, or the canary itself.
+        """
+        return {}
+
+    def load(self, settings: Mapping[str, object]) -> Extension:
+        """Load the extension with settings.
+
+        Raises:
+            ConformanceError: it does not load.
+        """
+        loaded = self.survey(settings)
+        faulty = [info.reason for info in loaded.plugins.infos if info.name == loaded.name]
+        require(
+            not any(faulty),
+            f"no host can load the extension: {'; '.join(faulty)}; correct the extension, or "
+            "`beside` and `settings` of the case",
+        )
+        return loaded
+
+    def survey(self, settings: Mapping[str, object]) -> Extension:
+        """Load the extension with settings, which may be wrong."""
+        own = {} if isinstance(self.plugin, str) else {_OWN: self.plugin}
+        name = self.plugin if isinstance(self.plugin, str) else _OWN
+        enabled = {*self.beside, name} - {_OWN}
+        given = {name: settings} if settings else {}
+        return Extension(name, survey(enabled, own=own, settings=given))
+
+
+@attrs.frozen
+class Extension:
+    """One extension, loaded beside the plugins that it extends."""
+
+    name: str
+    plugins: Plugins
+
+    def faults(self) -> tuple[str, tuple[str, ...]]:
+        """Return the reason for which it was not loaded, and the paths of its faults."""
+        (info,) = (each for each in self.plugins.infos if each.name == self.name)
+        return info.reason, tuple(fault.path for fault in info.faults)
+
+    def hooks(self) -> Iterator[tuple[str, pluggy.HookImpl, Any]]:
+        """Yield name, implementation and specification of each hook called for an alert."""
+        manager = cast("IsolatedHooks", self.plugins.hooks)._manager  # noqa: SLF001 -- of the kernel
+        for name, caller in sorted(vars(manager.hook).items()):
+            if name.removeprefix("hostspec_") in _LOADING or caller.spec is None:
+                continue
+            found = implementations(manager, name)
+            mine = (each for each in found if each.plugin_name == self.name)
+            yield from ((name, each, caller.spec.function) for each in mine)
+
+    def declared(self) -> Any:
+        """Return the class of its settings, or None."""
+        return self.plugins.settings.get(self.name)
+
+
+def check_loads(case: ExtensionCase) -> None:
+    """It loads, and each of its hooks is called by the host or a plugin beside it."""
+    loaded = case.load(case.settings(REFERENCE))
+    (info,) = (each for each in loaded.plugins.infos if each.name == loaded.name)
+    called = {name for name, _, _ in loaded.hooks()}
+    idle = [
+        hook
+        for hook in info.hooks
+        if hook not in called and hook.removeprefix("hostspec_") not in _LOADING
+    ]
+    require(
+        not idle,
+        f"no plugin calls {', '.join(idle)}; correct the name, or add the plugin with this hook "
+        "to `beside`",
+    )
+
+
+def check_settings(case: ExtensionCase) -> None:
+    """Its settings are declared with labels, and refused with all faults at once."""
+    given = case.settings(REFERENCE)
+    kind = case.load(given).declared()
+    if kind is None:
+        return
+    require_declared(kind)
+    required = {field.alias for field in attrs.fields(kind) if field.default is attrs.NOTHING}
+    reason, paths = case.survey({UNKNOWN: 1}).faults()
+    missing = {*required, UNKNOWN}.difference(paths)
+    require(
+        not missing,
+        f"without its required settings and with an unknown one, it is refused without a fault "
+        f"of {', '.join(sorted(missing))} ({reason}); declare settings without converters",
+    )
+    for name, value in given.items():
+        if isinstance(value, str) and value != REFERENCE:
+            reason, paths = case.survey({**given, name: _NONSENSE}).faults()
+            require(
+                paths or not reason,
+                f"the wrong value {_NONSENSE!r} of {name} is refused without a fault: {reason}; "
+                "check it with setting(check=...), which returns a sentence and raises nothing",
+            )
+
+
+def check_hooks(case: ExtensionCase) -> None:
+    """Every hook returns in time for every alert, with an answer of the right type."""
+    with environment({VARIABLE: case.canary}):
+        loaded = case.load(case.settings(REFERENCE))
+        for alert in samples.samples():
+            _answers(case, loaded, alert)
+
+
+def check_missing_secret(case: ExtensionCase) -> None:
+    """No hook raises where its secret cannot be read."""
+    with environment({VARIABLE: ""}):
+        _answers(case, case.load(case.settings(REFERENCE)), samples.firing("conformance/secret"))
+
+
+def check_threads(case: ExtensionCase) -> None:
+    """Hooks answer many threads at once as they answer one."""
+    with environment({VARIABLE: case.canary}):
+        loaded = case.load(case.settings(REFERENCE))
+        alerts = [samples.firing(f"conformance/{number}") for number in range(_THREADS)]
+        alone = [_answers(case, loaded, alert) for alert in alerts]
+        together = threading.Barrier(_THREADS)
+        answers: dict[int, object] = {}
+
+        def answer(number: int) -> None:
+            together.wait()
+            try:
+                answers[number] = _answers(case, loaded, alerts[number])
+            except AssertionError as error:
+                answers[number] = error
+
+        threads = [threading.Thread(target=answer, args=(number,)) for number in range(_THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for number, expected in enumerate(alone):
+        require(
+            repr(answers[number]) == repr(expected),
+            f"with {_THREADS} threads at once, the hooks answered {answers[number]!r} instead of "
+            f"{expected!r}; lock what calls share",
+        )
+
+
+def check_secrets(case: ExtensionCase) -> None:
+    """No repr, answer, log, printed line or fault shows the secret of its settings."""
+    kind = case.load(case.settings(REFERENCE)).declared()
+    held = kind is not None and any(secrets(structure(kind, case.settings(REFERENCE))))
+    require(
+        not held or len(case.canary) >= _SHORTEST,
+        f"the settings hold a secret; set `canary` to {_SHORTEST} characters or more",
+    )
+    require(
+        held or not case.canary,
+        "the case has a canary, but the settings hold no Secret; declare the setting as "
+        "hostspec.Secret, and use `secret` in settings()",
+    )
+    with environment({VARIABLE: case.canary}), overhearing() as heard:
+        seen: list[str] = []
+        for secret in (REFERENCE, case.canary) if held else ():
+            given = case.settings(secret)
+            loaded = case.load(given)
+            seen += [
+                FORMS["repr"](structure(kind, given)),
+                FORMS["repr"](case.plugin),
+                repr(_answers(case, loaded, samples.firing("conformance/canary"))),
+                case.survey({**given, UNKNOWN: secret}).faults()[0],
+                case.survey({name: [secret] for name in given}).faults()[0],
+            ]
+        text = "\n".join([*seen, heard.getvalue()])
+    require(
+        not shows(text, case.canary),
+        "a repr, an answer, a log record, a printed line or a fault shows the secret; hold it as "
+        "a hostspec.Secret, and reveal it only where it is used",
+    )
+
+
+def _answers(case: ExtensionCase, loaded: Extension, alert: Alert) -> list[tuple[str, object]]:
+    """Return the answer of each hook for an alert.
+
+    Raises:
+        ConformanceError: a hook raised, hangs, or gave an answer of a wrong type.
+    """
+    answers = []
+    for name, implementation, spec in loaded.hooks():
+        known = {
+            "alert": alert,
+            "receipt": _receipt(alert, name),
+            "installation": INSTALLATION,
+            "rule": RULE,
+            **case.arguments,
+        }
+        lacking = [each for each in implementation.argnames if each not in known]
+        require(not lacking, f"{name} takes {', '.join(lacking)}; set them in `arguments`")
+        try:
+            answer: Answer = within(case.patience, functools.partial(ask, implementation, known))
+        except TimeoutError:
+            fail(
+                f"{name} had not returned after {case.patience:g} s for the {alert.status} alert "
+                f"{alert.key[:40]!r}; give every wait a timeout"
+            )
+        require(
+            not answer.failure,
+            f"{name} failed for the {alert.status} alert {alert.key[:40]!r}: {answer.failure}; "
+            "return None where there is no opinion",
+        )
+        right = _returned(spec)
+        if right is type(None):  # observers change nothing, whatever they return
+            continue
+        require(
+            answer.value is None or _is(answer.value, right),
+            f"{name} returned a value that is not of the type {right}: {answer.value!r}; return "
+            "that, or None",
+        )
+        answers.append((name, answer.value))
+    return answers
+
+
+def _receipt(alert: Alert, hook: str) -> Receipt:
+    place = Place("conformance.send", INSTALLATION, "conformance", repr(alert.identity))
+    delivery = Delivery(Operation.TRIGGER, place, alert.identity, alert.severity, {}, rules=(RULE,))
+    kind = OutcomeKind.DELIVERED if hook == "hostspec_delivered" else OutcomeKind.UNREACHABLE
+    return Receipt("conformance", delivery, Outcome(kind))
+
+
+def _returned(spec: Any) -> Any:
+    """Return the type that a specification declares for answers; Any where it has none."""
+    declared = {"return": spec.__annotations__.get("return", Any)}
+    holder = types.SimpleNamespace(__annotations__=declared)
+    try:
+        return typing.get_type_hints(holder, globalns=spec.__globals__)["return"]
+    except NameError:  # imported for type checkers alone
+        return Any
+
+
+def _is(value: object, right: Any) -> bool:
+    """Check a value against a type: unions, collections of items, and classes."""
+    origin, arguments = typing.get_origin(right), typing.get_args(right)
+    if right is Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(_is(value, each) for each in arguments)
+    if not isinstance(value, origin or right):
+        return False
+    if isinstance(value, Collection) and not isinstance(value, Mapping) and arguments:
+        return all(_is(each, arguments[0]) for each in value)
+    return True
