@@ -14,8 +14,11 @@ from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Alert, Limit, Outcome, OutcomeKind
 from hostspec.delivery import engine, keeping, planner
+from hostspec.delivery.inbox import Note
 
 pytestmark = EITHER
+
+BEGUN = dt.datetime.fromtimestamp(START - 3600, dt.UTC)
 
 UNREACHABLE, FAULTED = OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED
 THROTTLED, MISCONFIGURED = OutcomeKind.THROTTLED, OutcomeKind.MISCONFIGURED
@@ -98,6 +101,60 @@ def test_an_older_statement_is_recorded_and_not_acted_on(world: World) -> None:
 
     world.say("disk", updated_at=now)
     world.say("cpu", "resolved")
+    assert world.drain() == ["trigger disk"]
+
+
+def test_an_ended_episode_is_not_opened_again(world: World) -> None:
+    world.say("disk", started_at=BEGUN)
+    world.say("disk", started_at=BEGUN)
+    assert world.drain()[-1] == "trigger disk"
+    world.say("disk", "resolved", started_at=BEGUN)
+    within_the_batch = world.say("disk", started_at=BEGUN)
+    assert world.drain() == ["resolve disk"]
+    world.say("disk", "acknowledged", started_at=BEGUN)
+    world.say("disk", "resolved")
+    world.drain()
+    later = world.say("disk", started_at=BEGUN)
+
+    assert world.drain() == []
+    assert world.open == []
+    for fate in world.engine.desk.fates([within_the_batch, later]):
+        assert fate.note == Note(
+            "a repeat of an episode that has ended: it started at the same time"
+        )
+
+
+@pytest.mark.parametrize(
+    "fields", [{"started_at": BEGUN + dt.timedelta(microseconds=1)}, {}], ids=["other", "none"]
+)
+def test_another_start_opens_a_new_episode(world: World, fields: dict[str, Any]) -> None:
+    world.say("disk", started_at=BEGUN)
+    world.say("disk", "resolved", started_at=BEGUN)
+    world.drain()
+    world.say("disk", **fields)
+    assert world.drain() == ["trigger disk"]
+    world.say("disk", started_at=BEGUN)
+    assert world.drain() == ["trigger disk"], "a repeat while it is open"
+
+
+def test_a_later_update_is_no_repeat_of_the_past(world: World) -> None:
+    world.say("disk", "resolved", started_at=BEGUN, updated_at=BEGUN)
+    world.say("disk", started_at=BEGUN, updated_at=BEGUN)
+    assert world.drain() == []
+    world.say("disk", started_at=BEGUN, updated_at=BEGUN + dt.timedelta(seconds=1))
+    assert world.drain() == ["trigger disk"]
+
+
+def test_starts_ahead_of_the_clock_make_no_repeat(world: World) -> None:
+    """Two of one request become the same time."""
+    now = dt.datetime.fromtimestamp(world.clock.now, dt.UTC)
+    ahead = [now + dt.timedelta(minutes=each) for each in (5, 6)]
+    world.engine.accept_many(
+        [
+            Alert("disk", status="resolved", started_at=ahead[0]),
+            Alert("disk", started_at=ahead[1]),
+        ]
+    )
     assert world.drain() == ["trigger disk"]
 
 

@@ -10,7 +10,7 @@ import alertmanagers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import TOKEN, post, run
+from serving import TOKEN, Start, post, run
 from workspace import Workspace
 
 from hostspec import Alert, Link
@@ -297,3 +297,29 @@ def test_the_real_alertmanager_fires_and_resolves(workspace: Workspace, tmp_path
     first = workspace.bodies()[0]["payload"]
     assert (first["summary"], first["severity"]) == ("Disk full on db-1", "critical")
     assert first["class"] == "DiskFull"
+
+
+def test_a_late_peer_of_a_cluster_opens_nothing_again(start: Start, workspace: Workspace) -> None:
+    """The third says what a second Alertmanager still says of the episode that ended."""
+    alert = {
+        "labels": {"alertname": "DemoAlert", "severity": "critical"},
+        "startsAt": "2026-11-23T03:14:00Z",
+        "fingerprint": "8a07",
+    }
+    url = start((", 'team=\"data\"'", "")).url
+    fake = workspace.fake
+    for status, sent in (("firing", 2), ("resolved", 4), ("firing", 4), ("resolved", 4)):
+        content = {"version": "4", "alerts": [{**alert, "status": status}]}
+        assert post(url, content, "/ingest/alertmanager").status == 202
+        fake.wait_for(lambda fake, sent=sent: len(fake.requests) >= sent, 30)  # type: ignore[misc]
+    post(
+        url,
+        {"version": "4", "alerts": [{**alert, "fingerprint": "8a08", "status": "firing"}]},
+        "/ingest/alertmanager",
+    )
+    fake.wait_for(lambda fake: len(fake.incidents) >= 4, 30)
+
+    late = [each for each in workspace.bodies() if each["dedup_key"] == "DemoAlert/8a07"]
+    assert sorted(each["event_action"] for each in late) == ["resolve"] * 2 + ["trigger"] * 2
+    assert [each.state for each in fake.incidents[:2]] == ["resolved"] * 2
+    assert len(fake.incidents) == 4

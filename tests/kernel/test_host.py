@@ -882,3 +882,33 @@ def test_a_resolve_without_a_severity_needs_no_repair() -> None:
     host = host_of(Page(IDEMPOTENT))
     assert "severity" in [repair.field for repair in host.plan(firing()).repairs]
     assert host.plan(resolved()).repairs == ()
+
+
+def test_an_ended_episode_is_not_opened_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "hostspec")
+    began = dt.datetime(2026, 11, 18, 3, tzinfo=dt.UTC)
+    page = Page()
+    host = host_of(page)
+    handle_all(host, firing(started_at=began), resolved(started_at=began))
+
+    report = host.handle(firing(started_at=began))
+
+    assert page.operations == ["trigger", "resolve"]
+    assert str(report) == "a repeat of an episode that has ended: it started at the same time"
+    assert f"alert disk: {report}" in caplog.messages
+    report.raise_for_undelivered()
+    handle_all(host, firing(started_at=began + dt.timedelta(seconds=1)), firing(started_at=began))
+    assert page.operations == ["trigger", "resolve", "trigger", "trigger"]
+
+
+def test_a_preview_knows_the_episodes_that_it_ended() -> None:
+    began = dt.datetime(2026, 11, 18, 3, tzinfo=dt.UTC)
+    host = host_of(Page())
+    for alert in (firing(started_at=began), resolved(started_at=began)):
+        host.assume(host.plan(alert))
+
+    repeat = host.plan(firing(started_at=began))
+    host.assume(repeat)
+
+    assert repeat.places == ()
+    assert host.plan(firing(started_at=began)) == repeat

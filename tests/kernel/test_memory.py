@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import attrs
 import pytest
 
 from hostspec import (
+    Alert,
     Delivery,
     Identity,
     Incident,
@@ -19,6 +22,9 @@ from hostspec import (
 from hostspec.kernel.memory import MOST_INCIDENTS, Memory
 
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
+
+
+BEGUN = dt.datetime(2026, 11, 18, 3, tzinfo=dt.UTC)
 
 
 def delivery(
@@ -176,3 +182,11 @@ def test_an_incident_keeps_what_it_may_be_told() -> None:
     assert opening.follow_ups == ()
     assert repeated is not None
     assert repeated.follow_ups == (Operation.RESOLVE,)
+
+
+def test_of_the_ended_episodes_the_oldest_is_forgotten() -> None:
+    memory = Memory(most=2)
+    for key in ("a", "b", "a", "c"):
+        memory.note(Alert(key, status="resolved", started_at=BEGUN))
+
+    assert [memory.is_past(Alert(key, started_at=BEGUN)) for key in "abc"] == [True, False, True]

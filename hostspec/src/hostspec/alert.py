@@ -134,15 +134,19 @@ class Alert:
         An ``updated_at`` of a clock that is ahead would make later updates, with the right time,
         look old. Within a minute, which clocks may differ by, it becomes ``now``. Beyond that it
         says nothing about the order of updates, and is dropped: updates count in the order of
-        acceptance then. A ``started_at`` more than a minute ahead becomes ``now``.
+        acceptance then. A ``started_at`` more than a minute ahead becomes ``now``; that of a
+        resolved alert is dropped, for it says nothing about which episode ended.
 
         Args:
             now: by the host's clock, aware.
         """
         changes: dict[str, dt.datetime | None] = {}
         repairs = []
+        over = self.status is Status.RESOLVED
+        began = None if over else now
+        use = "it is dropped" if over else "the time of acceptance is taken"
         for name, moment, taken, instead in (
-            ("started_at", self.started_at, now, "the time of acceptance is taken"),
+            ("started_at", self.started_at, began, use),
             ("updated_at", self.updated_at, None, "the order of acceptance counts"),
         ):
             lead = moment - now if moment else dt.timedelta()

@@ -21,7 +21,7 @@ from hostspec.delivery.writer import Writer
 from hostspec.incident import Operation, Place
 from hostspec.kernel.calling import told
 from hostspec.kernel.memory import Memory
-from hostspec.kernel.planning import Incidents, Plan, Planning
+from hostspec.kernel.planning import PAST, Incidents, Plan, Planning, is_past
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
 from hostspec.parts import Identity, Status
@@ -382,6 +382,8 @@ def _idle(statement: inbox.Statement, alert: Alert, known: Known | None, now: fl
         return ""
     if statement.replays is not None:
         return OVER if known.status is Status.RESOLVED else ""
+    if is_past(alert, known.ended, known.updated_at):
+        return PAST
     moment, newest = alert.updated_at, known.updated_at
     # one that lies ahead was accepted while this host's own clock was wrong
     if moment and newest and moment < newest and newest.timestamp() <= now:

@@ -19,7 +19,7 @@ from hostspec.delivery.digest import digest
 from hostspec.delivery.ledger import StoredIncident
 from hostspec.delivery.verdict import Episode
 from hostspec.incident import Delivery, Incident, IncidentState, Operation, Place
-from hostspec.kernel.planning import Plan
+from hostspec.kernel.planning import Plan, ended_by
 from hostspec.parts import Identity, Status
 from hostspec.store.tables import UtcTime, alerts
 
@@ -31,20 +31,24 @@ class Known:
     Attributes:
         status: of the submission that was planned last.
         updated_at: the newest time that a submission stated; None for none.
+        ended: when the episode started that ended last; None where it is unknown, or a newer one
+            began.
     """
 
     status: Status
     updated_at: dt.datetime | None
+    ended: dt.datetime | None = None
 
     @classmethod
     def after(cls, before: Known | None, alert: Alert) -> Known:
         """Return the state after a submission; an acknowledgement reopens nothing."""
         if before is None:
-            return cls(alert.status, alert.updated_at)
+            return cls(alert.status, alert.updated_at, ended_by(alert))
         over = before.status is Status.RESOLVED and alert.status is Status.ACKNOWLEDGED
         return cls(
             before.status if over else alert.status,
             alert.updated_at or before.updated_at,
+            ended_by(alert, before.ended),
         )
 
 
@@ -65,7 +69,9 @@ class World:
         """Read what is known of alerts."""
         names = {digest(each): each for each in which}
         for row in self.connection.execute(_KNOWN, {"digests": list(names)}):
-            self._known[names[row.digest]] = Known(Status(row.status), row.updated_at)
+            self._known[names[row.digest]] = Known(
+                Status(row.status), row.updated_at, row.started_at
+            )
 
     def known(self, alert: Identity) -> Known | None:
         """Return the newest state of an alert that was loaded; None for a new one."""
@@ -228,6 +234,7 @@ def remember(connection: sa.Connection, said: Collection[Alert], now: float) -> 
             "key": alert.key,
             "status": alert.status,
             "updated_at": alert.updated_at,
+            "started_at": ended_by(alert),
             "now": now,
         }
         for alert in said
@@ -237,10 +244,14 @@ def remember(connection: sa.Connection, said: Collection[Alert], now: float) -> 
 
 
 _REMEMBER: Final = sa.text(
-    "INSERT INTO alerts (digest, scope, key, status, updated_at, seen_at)"
-    " VALUES (:digest, :scope, :key, :status, :updated_at, :now)"
+    "INSERT INTO alerts (digest, scope, key, status, updated_at, started_at, seen_at)"
+    " VALUES (:digest, :scope, :key, :status, :updated_at, :started_at, :now)"
     " ON CONFLICT (digest) DO UPDATE SET status ="
     " CASE WHEN alerts.status = 'resolved' AND excluded.status = 'acknowledged'"
     " THEN alerts.status ELSE excluded.status END,"
+    " started_at = CASE WHEN excluded.status = 'firing' THEN NULL"
+    " ELSE coalesce(excluded.started_at, alerts.started_at) END,"
     " updated_at = coalesce(excluded.updated_at, alerts.updated_at), seen_at = excluded.seen_at"
-).bindparams(sa.bindparam("updated_at", type_=UtcTime()))
+).bindparams(
+    sa.bindparam("updated_at", type_=UtcTime()), sa.bindparam("started_at", type_=UtcTime())
+)

@@ -34,6 +34,7 @@ def explain(host: Host, statement: Statement) -> dict[str, Any]:
         "deliveries": [_explain_delivery(host, delivery) for delivery in plan.deliveries],
         "suppressions": to_json(list(plan.suppressions)),
         "failures": to_json(list(plan.failures)),
+        "remark": plan.remark,
         "repairs": to_json(list(plan.repairs)),
     }
     host.assume(plan)
@@ -96,7 +97,8 @@ def show(explained: dict[str, Any], screen: Screen) -> None:
         for note in suppression["notes"]:
             screen.say(printable(f"    note: {note}"), "yellow")
     if not explained["deliveries"]:
-        screen.say("  nothing would be sent", "dim")
+        why = f": {explained['remark']}" if explained["remark"] else ""
+        screen.say(f"  nothing would be sent{why}", "dim")
     for delivery in explained["deliveries"]:
         _show_delivery(delivery, screen)
     screen.say()

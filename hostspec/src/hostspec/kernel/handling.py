@@ -101,7 +101,12 @@ class Handling:
         """Plan and send; wait no longer than the call may wait."""
         try:
             with self._turns.of(self._alert.identity, self._call):
-                plan, seen = self._plan()
+                seen = _Seen(self._memory)
+                plan = self._sending.begin(self._alert, seen)
+                if plan.remark:
+                    return Report(plan, ())
+                self._plans.append(plan)
+                self._memory.note(self._alert)
                 # where a trigger is still on its way, a resolve has something to do
                 under_way = self._turns.owned_by(self._alert.identity)
                 fresh = self._line_up((*plan.places, *under_way), plan, seen)

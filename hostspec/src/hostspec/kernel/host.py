@@ -81,7 +81,7 @@ class Host:
         What this host opened is followed up wherever it is, whatever the rules say by now.
         An acknowledge or resolve of what it did not open itself goes where the rules say.
         """
-        return self._sending.plan(alert, self._memory)
+        return self._sending.begin(alert, self._memory)
 
     def send(self, delivery: Delivery) -> Receipt:
         """Make one attempt to send a delivery; tells the observers."""
@@ -113,6 +113,9 @@ class Host:
 
     def assume(self, plan: Plan) -> None:
         """Remember a plan as if all of it had been delivered; for showing what comes next."""
+        if plan.remark:
+            return
+        self._memory.note(plan.alert)
         self._hold(plan)
         for delivery in plan.deliveries:
             self._memory.settle(delivery, Outcome(OutcomeKind.DELIVERED), arrived=True)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from typing import Final
 
 import attrs
 
+from hostspec.alert import Alert
 from hostspec.incident import Delivery, Incident, IncidentState, Operation, Place
 from hostspec.kernel import forking
+from hostspec.kernel.planning import ended_by, is_past
 from hostspec.outcome import Outcome
 from hostspec.parts import Identity
 
 MOST_INCIDENTS: Final = 100_000
 """Incidents that are remembered; beyond it the one that was touched longest ago is forgotten."""
+
+
+@attrs.frozen
+class _Ended:
+    """The last episode of an alert that ended: its start, and the newest update."""
+
+    started_at: dt.datetime | None
+    updated_at: dt.datetime | None
 
 
 class Memory:
@@ -24,6 +35,7 @@ class Memory:
         self._lock = threading.Lock()
         self._incidents: dict[Place, Incident] = {}
         self._held: dict[Identity, dict[Place, None]] = {}
+        self._ended: dict[Identity, _Ended] = {}
         forking.register(self)
 
     def before_fork(self) -> None:
@@ -47,6 +59,24 @@ class Memory:
         """Give the incidents that an alert holds open."""
         with self._lock:
             return tuple(self._incidents[place] for place in self._held.get(alert, ()))
+
+    def is_past(self, alert: Alert) -> bool:
+        """Check whether a firing alert repeats the episode that ended last."""
+        with self._lock:
+            ended = self._ended.get(alert.identity)
+        return ended is not None and is_past(alert, ended.started_at, ended.updated_at)
+
+    def note(self, alert: Alert) -> None:
+        """Remember which episode ended with an alert, until a newer one begins."""
+        with self._lock:
+            before = self._ended.pop(alert.identity, _Ended(None, None))
+            started_at = ended_by(alert, before.started_at)
+            if started_at is None:
+                return
+            if len(self._ended) >= self._most:
+                del self._ended[next(iter(self._ended))]
+            updated_at = alert.updated_at or before.updated_at
+            self._ended[alert.identity] = _Ended(started_at, updated_at)
 
     def join(self, place: Place, alert: Identity) -> None:
         """Hold an open incident, beside those who hold it already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, TypeGuard
@@ -30,6 +31,36 @@ _SHAPE: Final[dict[str, type]] = {
 }
 """What a delivery's fields are; types promise it, and not every plugin is checked."""
 
+PAST: Final = "a repeat of an episode that has ended: it started at the same time"
+"""Why nothing is done about a firing alert."""
+
+
+def is_past(alert: Alert, ended: dt.datetime | None, newest: dt.datetime | None) -> bool:
+    """Check whether a firing alert repeats the episode that ended last.
+
+    A second Alertmanager of a cluster may send it after the resolve.
+
+    Args:
+        alert: the submission.
+        ended: when that episode started; None where it is not known, or a newer one is open.
+        newest: the newest ``updated_at`` of earlier submissions; a later one is no repeat.
+    """
+    if alert.status is not Status.FIRING or ended is None or alert.started_at != ended:
+        return False
+    return not (alert.updated_at and newest and alert.updated_at > newest)
+
+
+def ended_by(alert: Alert, ended: dt.datetime | None = None) -> dt.datetime | None:
+    """Return the start of the episode that ended last, once a submission is planned.
+
+    Args:
+        alert: the submission.
+        ended: that start before it.
+    """
+    if alert.status is Status.FIRING:
+        return None
+    return (alert.started_at if alert.status is Status.RESOLVED else None) or ended
+
 
 @attrs.frozen
 class Plan:
@@ -44,6 +75,7 @@ class Plan:
             hold them still, or the provider cannot be told.
         failures: what could not be planned, and why.
         suppressions: what is not sent because a plugin decided so.
+        remark: why nothing is done, whatever the rules say.
     """
 
     alert: Alert
@@ -53,6 +85,7 @@ class Plan:
     released: tuple[Place, ...] = ()
     failures: tuple[Fault, ...] = ()
     suppressions: tuple[Suppression, ...] = ()
+    remark: str = ""
 
     @property
     def places(self) -> tuple[Place, ...]:

@@ -34,7 +34,7 @@ class Report:
     def unmatched(self) -> bool:
         """Whether no rule matches, and no open incident is told: nobody is notified."""
         plan = self.plan
-        return not (plan.rules or plan.places or plan.failures)
+        return not (plan.rules or plan.places or plan.failures or plan.remark)
 
     @property
     def suppressed(self) -> bool:
@@ -75,7 +75,7 @@ class Report:
         if self.unmatched:
             yield "unmatched: no rule matches, nobody is notified"
         elif not (self.receipts or self.plan.failures or self.plan.suppressions):
-            yield "nothing to send"
+            yield self.plan.remark or "nothing to send"
 
 
 class UndeliveredError(Exception):

@@ -14,7 +14,7 @@ from hostspec.incident import Delivery
 from hostspec.kernel.attempt import attempt
 from hostspec.kernel.log import log
 from hostspec.kernel.memory import Memory
-from hostspec.kernel.planning import Incidents, Plan, Planning
+from hostspec.kernel.planning import PAST, Incidents, Plan, Planning
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.report import Report, is_delivered, line
 from hostspec.kernel.rules import Rule
@@ -41,6 +41,12 @@ class Sending:
     rules: tuple[Rule, ...]
     installations: Mapping[str, Installation[Any]]
     memory: Memory
+
+    def begin(self, alert: Alert, incidents: Incidents) -> Plan:
+        """Plan an alert, unless it repeats the episode that ended last."""
+        if self.memory.is_past(alert):
+            return Plan(alert, (), (), remark=PAST)
+        return self.plan(alert, incidents)
 
     def plan(self, alert: Alert, incidents: Incidents) -> Plan:
         """Plan an alert by these incidents."""
@@ -89,5 +95,7 @@ class Sending:
         for suppression in report.plan.suppressions:
             message = "alert %s: suppressed by %s: %s"
             log(_log, logging.WARNING, message, key, suppression.plugin, suppression.reason)
+        if report.plan.remark:
+            log(_log, logging.INFO, "alert %s: %s", key, report.plan.remark)
         if report.unmatched and report.plan.alert.status is Status.FIRING:
             log(_log, logging.WARNING, "alert %s: no rule matches, nobody is notified", key)
