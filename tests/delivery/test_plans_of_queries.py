@@ -29,6 +29,7 @@ HOT = {
         "uq_incidents_digest",
     ),
     "backlog of statements": (desk._UNPLANNED, "ix_statements_"),
+    "unsent": (desk._UNSENT, "ix_statements_outcome"),
     "backlog by scope": (desk._BY_SCOPE, "ix_statements_scope_digest"),
     "backlog of deliveries": (desk._WAITING, "ix_deliveries_state"),
     "fates": (

@@ -12,7 +12,7 @@ import pytest
 from engines import EITHER, World
 
 from hostspec import Alert
-from hostspec.delivery import planner, suspects
+from hostspec.delivery import inbox, planner
 
 
 def poison(world: World) -> Callable[[Alert], Any]:
@@ -49,7 +49,9 @@ def test_a_submission_that_processes_die_of_is_dead_lettered(
     assert sorted(world.drain()) == ["trigger cpu", "trigger net"]
     (fate,) = world.engine.desk.fates([name])
     assert fate.note is not None
-    assert fate.note.failures == (suspects.DEAD,)
+    assert fate.note.failures == (inbox.DEAD,)
+    [dead] = world.engine.desk.unsent(inbox.SubmissionOutcome.DEAD)
+    assert (dead.submission_id, dead.alert.key) == (name, "poison")
     assert "alert poison: dead-lettered" in caplog.text
     assert world.execute("SELECT name FROM planners") == []
 

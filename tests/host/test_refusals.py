@@ -13,8 +13,9 @@ from workspace import Workspace
 
 from hostspec import Alert
 from hostspec.host import bodies, responses
-from hostspec.host.refusals import LOG_AGAIN, MOST_CALLERS, RefusalLog, shortened
+from hostspec.host.refusals import shortened
 from hostspec.host.workload import LARGE
+from hostspec.kernel.limited_log import LOG_AGAIN, MOST_SOURCES, LimitedLog
 from hostspec.normalise import Repair
 from pagerduty_plugin.testing import late
 from pagerduty_plugin.testing.misbehaviour import Gate
@@ -268,7 +269,7 @@ def test_a_large_request_delays_only_large_ones(
 
 def test_a_caller_that_goes_on_has_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
-    log = RefusalLog(lambda: now)
+    log = LimitedLog(logging.getLogger("hostspec"), lambda: now)
     for _ in range(60):
         log.write("10.0.0.1", "token", "refused a")
         log.write("10.0.0.2", "token", "refused b")
@@ -289,10 +290,10 @@ def test_a_caller_that_goes_on_has_one_line_a_minute(caplog: pytest.LogCaptureFi
 
 
 def test_many_callers_share_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    log = RefusalLog(lambda: 0.0)
-    for number in range(MOST_CALLERS + 1000):
+    log = LimitedLog(logging.getLogger("hostspec"), lambda: 0.0)
+    for number in range(MOST_SOURCES + 1000):
         log.write(f"client {number}", "token", "refused")
-    assert len(caplog.messages) == MOST_CALLERS + 1
+    assert len(caplog.messages) == MOST_SOURCES + 1
     log.flush(everything=True)
     assert caplog.messages[-1] == "999 more like this were not logged: refused"
 

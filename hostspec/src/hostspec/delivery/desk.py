@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from hostspec.alert import Alert
 from hostspec.delivery import inbox, ledger, lineup, observing, orphans, sharing
 from hostspec.delivery.channels import FAILS, GATE, OF_DELIVERY
-from hostspec.delivery.inbox import Note
+from hostspec.delivery.inbox import Note, SubmissionOutcome
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.presence import is_worked_on
 from hostspec.delivery.verdict import DeliveryState, LaneState
@@ -24,7 +24,15 @@ from hostspec.kernel.plugins import Plugins
 from hostspec.outcome import OutcomeKind
 from hostspec.parts import Identity, Status
 from hostspec.store.database import Database
-from hostspec.store.tables import PENDING, channels, deliveries, incidents, lanes, statements
+from hostspec.store.tables import (
+    OUTCOME,
+    PENDING,
+    channels,
+    deliveries,
+    incidents,
+    lanes,
+    statements,
+)
 from hostspec.values import from_json
 
 GIVEN_UP: Final = (
@@ -107,6 +115,25 @@ class Fate:
         return self.note is not None and all(
             each.held or each.state is not DeliveryState.WAITING for each in self.entries
         )
+
+
+@attrs.frozen
+class Unsent:
+    """A submission that came to no delivery, or to fewer than its rules ask for.
+
+    Attributes:
+        submission_id: the submission's.
+        alert: that it is about.
+        outcome: why.
+        note: its failures and suppressions.
+        accepted_at: when it was accepted, in seconds of the epoch.
+    """
+
+    submission_id: str
+    alert: Identity
+    outcome: SubmissionOutcome
+    note: Note
+    accepted_at: float
 
 
 @attrs.frozen
@@ -295,6 +322,29 @@ class Desk:
             for first in range(0, len(statement_ids), _TOGETHER):
                 found += _fates(connection, statement_ids[first : first + _TOGETHER])
         return tuple(found)
+
+    def unsent(self, outcome: SubmissionOutcome, *, most: int = 100) -> tuple[Unsent, ...]:
+        """Return submissions that came to no delivery, or to fewer than asked for, newest first.
+
+        Args:
+            outcome: why.
+            most: how many.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            rows = connection.execute(_UNSENT, {"outcome": outcome, "most": most}).all()
+        return tuple(
+            Unsent(
+                row.statement_id,
+                Identity(row.scope, row.key),
+                SubmissionOutcome(row.outcome),
+                inbox.read_note(row.note) or Note(),
+                row.accepted_at,
+            )
+            for row in rows
+        )
 
     def unfinished(self, most: int) -> tuple[Fate, ...]:
         """Return the submissions with work left: not planned yet, or with deliveries that are due.
@@ -671,6 +721,19 @@ _HANDLES: Final = (
     .order_by("first")
 )
 _UNPLANNED: Final = sa.select(sa.func.count(), sa.func.min(statements.c.accepted_at)).where(PENDING)
+_UNSENT: Final = (
+    sa.select(
+        statements.c.statement_id,
+        statements.c.scope,
+        statements.c.key,
+        statements.c.outcome,
+        statements.c.note,
+        statements.c.accepted_at,
+    )
+    .where(OUTCOME, statements.c.outcome == sa.bindparam("outcome"))
+    .order_by(statements.c.id.desc())
+    .limit(sa.bindparam("most"))
+)
 _BY_SCOPE: Final = (
     sa.select(statements.c.scope_digest, sa.func.count().label("number"))
     .where(PENDING)

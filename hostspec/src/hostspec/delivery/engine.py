@@ -34,7 +34,8 @@ from hostspec.delivery.claiming import Claim
 from hostspec.delivery.desk import Desk, Fate
 from hostspec.delivery.intake import Intake
 from hostspec.delivery.keeping import Patience
-from hostspec.delivery.planner import Planner
+from hostspec.delivery.planned_log import PlannedLog
+from hostspec.delivery.planner import Planner, WatchPlanned
 from hostspec.delivery.presence import Presence, presence
 from hostspec.delivery.verdict import LaneState
 from hostspec.delivery.writer import Writer
@@ -105,6 +106,9 @@ class Engine:
         watch: is told of each attempt, as soon as it is made, in the thread that made it: what
             was sent, what came of it, and the time. It is for counting, and never raises. None
             logs each lane that is blocked or goes on.
+        watch_planned: is called with each submission, once its plan is committed, and with its
+            failures and suppressions. It is for counting, and never raises. Unmatched, suppressed
+            and failed submissions are logged in any case.
         observe: the host's own observer; no deadline is set to it. None logs what is late or was
             not delivered.
 
@@ -125,6 +129,7 @@ class Engine:
         lease: float = claiming.LEASE,
         clock: Callable[[], float] | None = None,
         watch: Watch | None = None,
+        watch_planned: WatchPlanned | None = None,
         observe: observing.Observe | None = None,
     ) -> None:
         rules = tuple(rules)
@@ -138,7 +143,9 @@ class Engine:
         self._patience = patience or Patience()
         self._writer = Writer(database)
         self._intake = Intake(database, self._writer)
-        self._planner = Planner(database, self._writer, plugins, rules)
+        self._watch_planned = watch_planned
+        self._planned_log = PlannedLog()
+        self._planner = Planner(database, self._writer, plugins, rules, self._planned)
         self.desk = Desk(database, plugins, self._clock, self._writer)
         used = (use.installation for rule in rules for use in rule.actions)
         self._installations = {each.name: each for each in (*installations, *used)}
@@ -308,6 +315,7 @@ class Engine:
                 elif not planned:
                     break
             self.tell(name, enough=lambda: False)
+            self._planned_log.flush()
             self.database.verify()
             return made
 
@@ -381,6 +389,7 @@ class Engine:
         try:
             self._tell_rest(deadline)
         finally:
+            self._planned_log.flush(everything=True)
             self.database.drop_room()
             self._leave()
 
@@ -545,6 +554,7 @@ class Engine:
         self.database.check_room()
         self._note_recovery()
         self._planner.note_hanging()
+        self._planned_log.flush()
 
     def _keep_house(self, name: str) -> None:
         assert self._presence is not None  # noqa: S101 -- who keeps house is present
@@ -652,6 +662,11 @@ class Engine:
             self._unplanned.set()  # there may be more
             self._tell_waiting()
         return planned
+
+    def _planned(self, submission: inbox.Statement, note: inbox.Note) -> None:
+        self._planned_log.write(submission, note)
+        if self._watch_planned is not None:
+            self._watch_planned(submission, note)
 
     def _claim(self, name: str) -> Claim | None:
         half = max(1, self._workers // 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 import json
 import reprlib
@@ -61,6 +62,26 @@ Row = dict[str, str | int | float | None]
 """A statement as it is written."""
 
 
+NO_RULE: Final = "no rule matches"
+"""The remark on a firing alert that comes to nothing."""
+
+DEAD: Final = "dead-lettered: the process ended each time that it was planned"
+"""Why a submission is not planned any more."""
+
+
+class SubmissionOutcome(enum.StrEnum):
+    """Why a submission came to no delivery, or to fewer than its rules ask for."""
+
+    UNMATCHED = "unmatched"
+    """No rule matches a firing alert."""
+    SUPPRESSED = "suppressed"
+    """A plugin decided that something is not sent."""
+    FAILED = "failed"
+    """Something could not be planned."""
+    DEAD = "dead"
+    """Dead-lettered: the process ended each time that it was planned."""
+
+
 @attrs.frozen
 class Note:
     """What a statement came to, beside its deliveries.
@@ -74,6 +95,34 @@ class Note:
     remark: str = ""
     failures: tuple[str, ...] = ()
     suppressions: tuple[Suppression, ...] = ()
+
+    @property
+    def outcome(self) -> SubmissionOutcome | None:
+        """Why something was not planned, the gravest reason first; None where all was.
+
+        A resolve of an alert without an open incident has None: Alertmanager sends many.
+        """
+        if DEAD in self.failures:
+            return SubmissionOutcome.DEAD
+        if self.failures:
+            return SubmissionOutcome.FAILED
+        if self.suppressions:
+            return SubmissionOutcome.SUPPRESSED
+        return SubmissionOutcome.UNMATCHED if self.remark == NO_RULE else None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """A sentence for each thing that was not planned."""
+        if self.outcome is SubmissionOutcome.UNMATCHED:
+            return (f"{NO_RULE}, nobody is notified",)
+        return (*self.failures, *map(describe, self.suppressions))
+
+
+def describe(suppression: Suppression) -> str:
+    """Return what a plugin suppressed, where, and why."""
+    by = f" by {suppression.plugin}" if suppression.plugin else ""
+    where = f"{suppression.action} {suppression.installation}"
+    return f"{where}: suppressed{by}: {suppression.reason}"
 
 
 @attrs.frozen
@@ -267,7 +316,12 @@ def still_unplanned(connection: sa.Connection, numbers: Sequence[int]) -> frozen
 def planned(connection: sa.Connection, notes: Mapping[int, Note], now: float) -> None:
     """Record that submissions, given by their rows, are planned, and what came of them."""
     rows = [
-        {"number": number, "now": now, "text": json.dumps(to_json(note))}
+        {
+            "number": number,
+            "now": now,
+            "text": json.dumps(to_json(note)),
+            "came_to": note.outcome or "",
+        }
         for number, note in notes.items()
     ]
     if rows:
@@ -304,7 +358,11 @@ _STILL: Final = sa.select(statements.c.id).where(
 _PLANNED: Final = (
     sa.update(statements)
     .where(statements.c.id == sa.bindparam("number"))
-    .values(planned_at=sa.bindparam("now"), note=sa.bindparam("text"))
+    .values(
+        planned_at=sa.bindparam("now"),
+        note=sa.bindparam("text"),
+        outcome=sa.bindparam("came_to"),
+    )
 )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeAlias
 
 import attrs
 import sqlalchemy as sa
@@ -47,6 +47,9 @@ HANGING: Final = 60.0
 OVER: Final = "its problem is over"
 """Why nothing is replayed."""
 
+WatchPlanned: TypeAlias = Callable[[inbox.Statement, inbox.Note], None]
+"""Is called with each planned submission, and its failures and suppressions."""
+
 
 class Planner:
     """Plans what was accepted, statement by statement, in the order of the commits.
@@ -60,15 +63,22 @@ class Planner:
         writer: commits.
         plugins: whose actions plan.
         rules: which alerts start which actions.
+        watch: is called with each submission, once its plan is committed; it never raises.
     """
 
     def __init__(
-        self, database: Database, writer: Writer, plugins: Plugins, rules: Iterable[Rule]
+        self,
+        database: Database,
+        writer: Writer,
+        plugins: Plugins,
+        rules: Iterable[Rule],
+        watch: WatchPlanned,
     ) -> None:
         self._database = database
         self._writer = writer
         self._plugins = plugins
         self._rules = tuple(rules)
+        self._watch = watch
         self._begun: tuple[float, inbox.Statement] | None = None
         self._hanging = 0
 
@@ -106,8 +116,7 @@ class Planner:
         found = inbox.of_rows(connection, [row])
         if left.tries < suspects.MOST_TRIES:
             return self._plan_marked(connection, found, now, presence, tries=left.tries + 1)
-        _log.error("alert %s: %s", found[0].identity.key, suspects.DEAD)
-        note = inbox.Note(failures=(suspects.DEAD,))
+        note = inbox.Note(failures=(inbox.DEAD,))
         return self._keep([_Made(found[0], None, note)], now)
 
     def _plan_marked(
@@ -148,13 +157,20 @@ class Planner:
 
     def _keep(self, made: Sequence[_Made], now: float) -> int:
         try:
-            return len(self._writer.run(lambda writing: self._write(writing, made, now)))
+            return self._write_all(made, now)
         except Exception as error:
             if _is_of_the_store(error):
                 raise
             # one of them cannot be written, and costs none of the others
             alone = (self._alone(each, now) for each in made)
-            return sum(map(len, itertools.takewhile(len, alone)))
+            return sum(itertools.takewhile(bool, alone))
+
+    def _write_all(self, made: Sequence[_Made], now: float) -> int:
+        """Write plans down in one transaction; return how many are written."""
+        written = self._writer.run(lambda writing: self._write(writing, made, now))
+        for each in written:
+            self._watch(each.statement, each.note)
+        return len(written)
 
     def _in_time(
         self, connection: sa.Connection, found: Sequence[inbox.Statement], now: float
@@ -171,14 +187,14 @@ class Planner:
             if time.monotonic() - started > LONGEST:
                 return
 
-    def _alone(self, made: _Made, now: float) -> Sequence[_Made]:
+    def _alone(self, made: _Made, now: float) -> int:
         try:
-            return self._writer.run(lambda writing: self._write(writing, [made], now))
+            return self._write_all([made], now)
         except Exception as error:
             if _is_of_the_store(error):
                 raise
             failed = _failed(made.statement, error)  # whatever a plugin put into a delivery
-        return self._writer.run(lambda writing: self._write(writing, [failed], now))
+        return self._write_all([failed], now)
 
     def _planned(self, world: World, statement: inbox.Statement, now: float) -> _Made:
         replays = statement.replays is not None
@@ -195,8 +211,6 @@ class Planner:
             return _failed(statement, error)
         if statement.replays is not None:
             plan = _only(plan, ledger.place_of(world.connection, statement.replays))
-        for failure in plan.failures:
-            _log.error("alert %s: %s", alert.key, failure)
         world.assume(plan, replayed=replays)
         repeats = not replays and self._may_repeat(plan)
         note = _noted(plan)
@@ -371,9 +385,8 @@ def _is_of_the_store(error: Exception) -> bool:
 
 
 def _failed(statement: inbox.Statement, error: Exception) -> _Made:
-    failure = f"could not be planned: {told(error)}"
-    _log.error("alert %s: %s", statement.identity.key, failure)
-    return _Made(statement, None, inbox.Note(failures=(failure,)))
+    note = inbox.Note(failures=(f"could not be planned: {told(error)}",))
+    return _Made(statement, None, note)
 
 
 def _idle(statement: inbox.Statement, alert: Alert, known: Known | None, now: float) -> str:
@@ -405,7 +418,7 @@ def _noted(plan: Plan) -> inbox.Note:
     """Say what a statement came to, where it is not a delivery."""
     remark = ""
     if not plan.places:
-        remark = "no rule matches" if plan.alert.status is Status.FIRING else NOTHING_OPEN
+        remark = inbox.NO_RULE if plan.alert.status is Status.FIRING else NOTHING_OPEN
     if plan.failures or plan.suppressions:
         remark = ""
     return inbox.Note(remark, tuple(map(str, plan.failures)), plan.suppressions)

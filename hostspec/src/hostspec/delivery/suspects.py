@@ -20,9 +20,6 @@ from hostspec.store.tables import planners
 MOST_TRIES: Final = 2
 """How often a submission is planned alone; two, for a process may be killed for any reason."""
 
-DEAD: Final = "dead-lettered: the process ended each time that it was planned"
-"""Why a submission is not planned."""
-
 
 @attrs.frozen
 class Mark:

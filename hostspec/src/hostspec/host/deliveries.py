@@ -12,13 +12,16 @@ from hostspec.host.lanes import Lanes
 from hostspec.host.screen import printable
 
 if TYPE_CHECKING:
-    from hostspec.delivery.desk import Desk, Entry
+    from hostspec.delivery.desk import Desk, Entry, Unsent
 
 HELD: Final = "held"
 GIVEN_UP: Final = ("set aside", "refused", "uncertain", "stranded")
 DONE: Final = ("delivered", "collapsed", "dropped")
-STATES: Final = ("waiting", HELD, *GIVEN_UP, *DONE)
-"""What a delivery may be, in the words of the commands."""
+UNSENT: Final = ("unmatched", "suppressed", "failed", "dead")
+"""Why a submission came to no delivery, or to fewer than its rules ask for."""
+
+STATES: Final = ("waiting", HELD, *GIVEN_UP, *DONE, *UNSENT)
+"""What a delivery or a submission may be, in the words of the commands."""
 
 RECENT: Final = 20
 """Finished deliveries that are shown beside those that somebody should look at."""
@@ -43,13 +46,32 @@ def find(desk: Desk, states: Sequence[str], most: int) -> tuple[Entry, ...]:
         recent = desk.deliveries([DeliveryState(each) for each in DONE], most=min(most, RECENT))
         return _newest_first(find(desk, ("waiting", HELD, *GIVEN_UP), most), recent)
     found: list[Sequence[Entry]] = []
-    finished = [DeliveryState(each) for each in states if each not in ("waiting", HELD)]
+    finished = [DeliveryState(each) for each in states if each in (*GIVEN_UP, *DONE)]
     if finished:
         found.append(desk.deliveries(finished, most=most))
     for state, held in (("waiting", False), (HELD, True)):
         if state in states:
             found.append(desk.deliveries([DeliveryState.WAITING], held=held, most=most))
     return _newest_first(*found)
+
+
+def find_unsent(desk: Desk, states: Sequence[str], most: int) -> tuple[Unsent, ...]:
+    """Find submissions that came to no delivery, the newest first.
+
+    Args:
+        desk: where they are.
+        states: of `STATES`; empty for the most recent that failed or are dead-lettered.
+        most: of each state.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    from hostspec.delivery.inbox import SubmissionOutcome  # noqa: PLC0415 -- as above
+
+    if not states:
+        return find_unsent(desk, ("failed", "dead"), min(most, RECENT))
+    found = (desk.unsent(SubmissionOutcome(each), most=most) for each in UNSENT if each in states)
+    return tuple(sorted(itertools.chain(*found), key=lambda each: -each.accepted_at))
 
 
 def _newest_first(*several: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -64,10 +86,17 @@ def state_of(entry: Entry) -> str:
     return HELD if entry.held else str(entry.state)
 
 
-def table(entries: Iterable[Entry], lanes: Lanes, now: float) -> Table:
-    """Make a table of deliveries."""
-    rows = tuple(row(entry, lanes, now) for entry in entries)
-    return Table("Deliveries", _COLUMNS, rows)
+def table(entries: Iterable[Entry], unsent: Iterable[Unsent], lanes: Lanes, now: float) -> Table:
+    """Make a table of deliveries, and of submissions that came to none."""
+    rows = (row(entry, lanes, now) for entry in entries)
+    return Table("Deliveries", _COLUMNS, (*rows, *(unsent_row(each, now) for each in unsent)))
+
+
+def unsent_row(unsent: Unsent, now: float) -> tuple[str, ...]:
+    """Make one row of the table, of a submission; it has no number of a delivery."""
+    why = printable("; ".join(unsent.note.reasons))
+    alert = printable(str(unsent.alert))
+    return ("", str(unsent.outcome), "", "", alert, age(unsent.accepted_at, now), why)
 
 
 def row(entry: Entry, lanes: Lanes, now: float) -> tuple[str, ...]:
@@ -124,6 +153,18 @@ def as_json(entry: Entry, lanes: Lanes) -> dict[str, Any]:
     }
 
 
+def unsent_as_json(unsent: Unsent) -> dict[str, Any]:
+    """Return a submission that came to no delivery, for machines."""
+    return {
+        "id": None,
+        "submission_id": unsent.submission_id,
+        "state": str(unsent.outcome),
+        "alert": {"scope": unsent.alert.scope, "key": unsent.alert.key},
+        "accepted_at": iso(unsent.accepted_at),
+        "reason": "; ".join(unsent.note.reasons),
+    }
+
+
 def counts(desk: Desk) -> str:
     """Say in a line how many deliveries are not done with.
 
@@ -151,10 +192,11 @@ def is_left_alone(desk: Desk) -> bool:
 
 
 class Changes:
-    """Says which deliveries changed between two looks."""
+    """Says which deliveries and submissions changed between two looks."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[object, ...]] = {}
+        self._unsent: set[str] = set()
 
     def among(self, entries: Sequence[Entry]) -> Iterator[Entry]:
         """Give those that are new or changed since the last look, the oldest first."""
@@ -163,3 +205,9 @@ class Changes:
         for entry in reversed(entries):
             if before.get(entry.id) != self._seen[entry.id]:
                 yield entry
+
+    def among_unsent(self, unsent: Sequence[Unsent]) -> Iterator[Unsent]:
+        """Yield the submissions that are new since the last look, the oldest first."""
+        before = self._unsent
+        self._unsent = {each.submission_id for each in unsent}
+        yield from (each for each in reversed(unsent) if each.submission_id not in before)

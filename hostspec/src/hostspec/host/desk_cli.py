@@ -25,7 +25,7 @@ from hostspec.host.screen import Screen, columns, printable
 from hostspec.host.source import Source, refuse
 
 if TYPE_CHECKING:
-    from hostspec.delivery.desk import Desk, Entry
+    from hostspec.delivery.desk import Desk, Entry, Unsent
 
 MOST: Final = 100
 """Deliveries or incidents of a kind that are listed where nobody says how many."""
@@ -83,7 +83,9 @@ def deliveries_command(
 ) -> None:
     """Show deliveries: those that wait or were given up, and the most recent others.
 
-    A delivery that is held waits for somebody to mend what the last column says.
+    A delivery that is held waits for somebody to mend what the last column says. Alerts that
+    could not be planned are shown, too; those that no rule matches and those that a plugin
+    suppressed are shown with --state.
     """
     screen = Screen()
     with _look(path) as look:
@@ -94,17 +96,25 @@ def deliveries_command(
     sys.exit(1 if screen.is_broken else 0)
 
 
-def _found(look: _Look, states: Sequence[str], most: int) -> Sequence[Entry]:
-    return deliveries.find(look.desk, states, most) if look.desk.exists else ()
+def _found(
+    look: _Look, states: Sequence[str], most: int
+) -> tuple[Sequence[Entry], Sequence[Unsent]]:
+    if not look.desk.exists:
+        return (), ()
+    return (
+        deliveries.find(look.desk, states, most),
+        deliveries.find_unsent(look.desk, states, most),
+    )
 
 
 def _list(look: _Look, states: Sequence[str], most: int, screen: Screen, *, as_json: bool) -> None:
-    found = _found(look, states, most)
+    found, unsent = _found(look, states, most)
     if as_json:
-        _give([deliveries.as_json(entry, look.lanes) for entry in found], screen)
+        listed = [deliveries.as_json(entry, look.lanes) for entry in found]
+        _give([*listed, *map(deliveries.unsent_as_json, unsent)], screen)
         return
-    if found:
-        screen.table(deliveries.table(found, look.lanes, time.time()))
+    if found or unsent:
+        screen.table(deliveries.table(found, unsent, look.lanes, time.time()))
     screen.say(_counts(look), "bold")
     if look.desk.exists and deliveries.is_left_alone(look.desk):
         screen.note(
@@ -120,20 +130,24 @@ def _watch(look: _Look, states: Sequence[str], most: int, screen: Screen, *, as_
     changes = deliveries.Changes()
     with contextlib.suppress(KeyboardInterrupt), screen.live() as live:
         while not screen.is_broken:
-            found = _found(look, states, most)
+            found, unsent = _found(look, states, most)
             if live is not None and not as_json:
-                live(deliveries.table(found, look.lanes, time.time()), _counts(look))
+                live(deliveries.table(found, unsent, look.lanes, time.time()), _counts(look))
+            elif as_json:
+                for entry in changes.among(found):
+                    _give(deliveries.as_json(entry, look.lanes), screen)
+                for each in changes.among_unsent(unsent):
+                    _give(deliveries.unsent_as_json(each), screen)
             else:
                 for entry in changes.among(found):
-                    _show_change(entry, look, screen, as_json=as_json)
+                    _show_row(deliveries.row(entry, look.lanes, time.time()), screen)
+                for each in changes.among_unsent(unsent):
+                    _show_row(deliveries.unsent_row(each, time.time()), screen)
             time.sleep(AGAIN)
 
 
-def _show_change(entry: Entry, look: _Look, screen: Screen, *, as_json: bool) -> None:
-    if as_json:
-        _give(deliveries.as_json(entry, look.lanes), screen)
-        return
-    number, *cells = deliveries.row(entry, look.lanes, time.time())
+def _show_row(row: Sequence[str], screen: Screen) -> None:
+    number, *cells = row
     screen.say(columns((number.rjust(6), *cells), (6, 10, 11, 16, 20, 6)))
 
 

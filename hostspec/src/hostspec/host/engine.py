@@ -12,6 +12,7 @@ from hostspec.host.source import Source
 
 if TYPE_CHECKING:
     from hostspec.delivery.engine import Engine, Watch
+    from hostspec.delivery.planner import WatchPlanned
     from hostspec.outcome import Receipt
 
 
@@ -24,6 +25,7 @@ def build(
     loaded: Configuration,
     *,
     watch: Watch = _ignore,
+    watch_planned: WatchPlanned = _ignore,
     observe: Callable[[str, Receipt], None] = _ignore,
 ) -> Engine:
     """Make the engine of a configuration; whoever has it closes its ``database``.
@@ -35,6 +37,7 @@ def build(
         source: names the store.
         loaded: what the engine works by.
         watch: is told of each attempt.
+        watch_planned: is called with each planned submission.
         observe: is called with each receipt, and the name of the hook for it.
 
     Raises:
@@ -52,6 +55,7 @@ def build(
         installations=loaded.installations,
         patience=Patience(keep=store.table_of(source).keep_days * DAY),
         watch=watch,
+        watch_planned=watch_planned,
         observe=observe,
     )
 

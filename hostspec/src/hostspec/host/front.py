@@ -28,10 +28,11 @@ from hostspec.host.bodies import TooManyAlertsError
 from hostspec.host.http_table import HttpTable
 from hostspec.host.metrics import Metrics
 from hostspec.host.readiness import Readiness
-from hostspec.host.refusals import Refusal, RefusalLog, first_of, shortened
+from hostspec.host.refusals import Refusal, first_of, shortened
 from hostspec.host.request_body import JSON, JSON_LINES
 from hostspec.host.statements import Statement
 from hostspec.host.workload import Workload
+from hostspec.kernel.limited_log import LimitedLog
 from hostspec.reading import parse
 from hostspec.store.errors import StoreError
 
@@ -107,7 +108,7 @@ class Front:
         self._readiness = Readiness(works=works)
         self.stopping = False
         self._metrics = metrics
-        self._refusals = RefusalLog()
+        self._refusals = LimitedLog(logging.getLogger("hostspec"))
         self._workload = Workload()
         self.app = Starlette(
             routes=[

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from hostspec.delivery.claiming import Claim
 from hostspec.delivery.desk import Backlog, Blocked
+from hostspec.delivery.inbox import Note, SubmissionOutcome
 from hostspec.delivery.settling import ORPHANED
 from hostspec.host import background_log
 from hostspec.host.lanes import Lanes
@@ -73,6 +74,15 @@ class Metrics:
             "left_out", "Faulty alerts of requests whose other alerts were accepted.", ("path",)
         )
         self._accepted = counter("accepted", "Statements that were accepted.", ("path",))
+        self._unmatched = counter("unmatched", "Firing statements that no rule matches.", ())
+        self._suppressed = counter(
+            "suppressed", "Times that a plugin decided that something is not sent.", ("plugin",)
+        )
+        self._failed = counter(
+            "failed", "Statements that could not be planned, or only in part.", ("state",)
+        )
+        for state in (SubmissionOutcome.FAILED, SubmissionOutcome.DEAD):
+            self._failed.labels(state)  # so that a rise from 0 is seen
         self._repaired = counter(
             "repaired",
             "Fields of deliveries and of their alerts that were repaired.",
@@ -129,6 +139,16 @@ class Metrics:
     def accepted(self, path: str, count: int) -> None:
         """Count statements that were accepted."""
         self._accepted.labels(path).inc(count)
+
+    def planned(self, note: Note) -> None:
+        """Count the outcome of a planned submission."""
+        outcome = note.outcome
+        if outcome is SubmissionOutcome.UNMATCHED:
+            self._unmatched.inc()
+        elif outcome in {SubmissionOutcome.FAILED, SubmissionOutcome.DEAD}:
+            self._failed.labels(outcome).inc()
+        for suppression in note.suppressions:
+            self._suppressed.labels(self._bounded(suppression.plugin)).inc()
 
     def reloaded(self, *, well: bool) -> None:
         """Count a reload."""
@@ -196,7 +216,7 @@ class _OfTheProcess(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         text = "Log records that were dropped because the log is read too slowly."
         yield CounterMetricFamily("alerthost_log_records_dropped", text, background_log.DROPS.count)
-        text = "Hooks of plugins that failed, took too long, or are paused for that."
+        text = "Calls of plugins that failed, took too long, or were left out for that."
         failures = CounterMetricFamily("alerthost_plugin_failures", text, labels=("plugin", "hook"))
         for labels, count in calling.FAILURES.counts().items():
             failures.add_metric(labels, count)

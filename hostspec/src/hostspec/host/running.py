@@ -133,7 +133,13 @@ class Running:
         loaded = configuration.load(source, ready=self._works, listening=self._listens)
         table = http_table.read(source)
         observe = self._observer.observe
-        engine = engines.build(source, loaded, watch=self._attempted, observe=observe)
+        engine = engines.build(
+            source,
+            loaded,
+            watch=self._attempted,
+            watch_planned=lambda _, note: self._metrics.planned(note),
+            observe=observe,
+        )
         backpressure = Backpressure(engine.desk, table.backlog, engine.lanes_of)
         return _Loaded(source, loaded, Serving(engine, table, backpressure))
 

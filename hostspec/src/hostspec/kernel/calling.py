@@ -32,7 +32,7 @@ _log = logging.getLogger("hostspec")
 
 
 class Failures:
-    """Counts the failures of plugins in this process, by plugin and hook."""
+    """Counts the failures of plugins in this process: by plugin and hook, or action and method."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()

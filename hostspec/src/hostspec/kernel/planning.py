@@ -13,7 +13,7 @@ from hostspec.action import AnyAction
 from hostspec.alert import Alert
 from hostspec.faults import Fault
 from hostspec.incident import Delivery, Incident, Operation, Place, Suppression
-from hostspec.kernel.calling import told
+from hostspec.kernel.calling import FAILURES, told
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule, RuleAction
 from hostspec.merge import merge
@@ -189,11 +189,13 @@ class Planning:
                 elif _is_for(planned, use):
                     yield planned
                 else:
+                    FAILURES.add(use.action.name, "plan")
                     reason = f"the action {use.action.name} planned what is no delivery of its own"
                     self._failures.append(Fault(path, reason))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 -- one rule's action never costs another's
+            FAILURES.add(use.action.name, "plan")
             reason = f"the action {use.action.name} could not plan: {told(error)}"
             self._failures.append(Fault(path, reason))
 
@@ -227,6 +229,7 @@ class Planning:
             self._released.append(incident.place)
 
     def _not_followed_up(self, incident: Incident, action: AnyAction, reason: str) -> None:
+        FAILURES.add(action.name, "follow_up")
         path = f"destination {incident.place.destination!r}"
         self._failures.append(Fault(path, f"the action {action.name} {reason}"))
 

@@ -1,0 +1,43 @@
+"""Logs which submissions came to no delivery, or to fewer than their rules ask for, and why."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from hostspec.delivery.inbox import Note, Statement, SubmissionOutcome, describe
+from hostspec.kernel.limited_log import LimitedLog
+from hostspec.text import shorten
+
+LONGEST: Final = 400
+"""Characters of a key, and of a reason, that are logged."""
+
+
+class PlannedLog:
+    """Logs each failure, suppressing plugin and unmatched scope, at most once a minute."""
+
+    def __init__(self) -> None:
+        self._log = LimitedLog(logging.getLogger("hostspec.planning"))
+
+    def write(self, submission: Statement, note: Note) -> None:
+        """Log why a submission that was just planned came to fewer deliveries."""
+        if note.outcome is None:
+            return
+        alert = f"alert {shorten(str(submission.identity), LONGEST)}"
+        for failure in note.failures:
+            text = shorten(failure, LONGEST)
+            self._log.write(text, "failed", f"{alert}: {text}", logging.ERROR)
+        for each in note.suppressions:
+            source = f"{each.plugin} {each.action} {each.installation}"
+            self._log.write(
+                shorten(source, LONGEST),
+                "suppressed",
+                f"{alert}: {shorten(describe(each), LONGEST)}",
+            )
+        if note.outcome is SubmissionOutcome.UNMATCHED:
+            scope = shorten(submission.identity.scope, LONGEST)
+            self._log.write(scope, "unmatched", f"{alert}: unmatched: {note.reasons[0]}")
+
+    def flush(self, *, everything: bool = False) -> None:
+        """Log how many lines were left out in the minutes that are over, or in all."""
+        self._log.flush(everything=everything)

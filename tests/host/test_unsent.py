@@ -1,0 +1,104 @@
+"""Alerts that come to no delivery are counted by ``run``, and listed by ``deliveries``."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from serving import Start, measured_when, post
+from workspace import Workspace, line
+
+from hostspec import Alert, Suppression
+from hostspec.host import desk_cli
+from pagerduty_plugin.trigger import Trigger
+
+
+@pytest.fixture(autouse=True)
+def extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the plugin suppress "mute", and fail to plan "broken"."""
+    plan = Trigger.plan
+
+    def planned(trigger: Trigger, alert: Alert, *rest: Any, **options: Any) -> Any:
+        if alert.key == "mute":
+            return [Suppression(trigger.name, "acme", "quiet hours", "night-shift", ("Pages",))]
+        if alert.key == "broken":
+            raise RuntimeError
+        return plan(trigger, alert, *rest, **options)
+
+    monkeypatch.setattr(Trigger, "plan", planned)
+
+
+def alert(key: str, **fields: object) -> dict[str, object]:
+    return {"key": key, "severity": "critical", "labels": {"team": "data"}, **fields}
+
+
+def listed(workspace: Workspace, *options: str) -> list[dict[str, Any]]:
+    run = workspace.alerthost("deliveries", "--json", *options)
+    assert (run.returncode, run.stderr) == (0, "")
+    found: list[dict[str, Any]] = json.loads(run.stdout)
+    return found
+
+
+def test_what_comes_to_no_delivery_is_counted_and_listed(
+    start: Start, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = start()
+    keys = ("stray", "mute", "broken")
+    posted = post(running.url, [alert("stray", labels={}), alert("mute"), alert("broken")])
+    names = [each["id"] for each in posted.json["statements"]]
+    running._front.serving.engine.wait(names, 60)
+
+    counts = {
+        ("alerthost_unmatched_total",): 1.0,
+        ("alerthost_suppressed_total", "night-shift"): 1.0,
+        ("alerthost_failed_total", "failed"): 1.0,
+    }
+    found = measured_when(running.url, lambda found: counts.items() <= found.items())
+    assert counts.items() <= found.items()
+    assert found["alerthost_plugin_failures_total", "plan", "pagerduty.trigger"] >= 1
+    for key in keys:
+        assert len([text for text in caplog.messages if text.startswith(f"alert {key}: ")]) == 1
+
+    for state, key in zip(("unmatched", "suppressed", "failed"), keys, strict=True):
+        [shown] = listed(workspace, "--state", state)
+        assert (shown["id"], shown["submission_id"]) == (None, names[keys.index(key)])
+        assert (shown["state"], shown["alert"]) == (state, {"scope": "", "key": key})
+        assert shown["accepted_at"].endswith("+00:00")
+    assert shown["reason"].startswith("rule 'Pages': the action pagerduty.trigger could not plan")
+    assert [each["state"] for each in listed(workspace)] == ["failed"]
+
+
+def test_alerts_without_a_delivery_are_shown_in_the_table(workspace: Workspace) -> None:
+    workspace.alerthost("send", given=line("cpu") + line("mute") + line("stray", labels={}))
+    run = workspace.alerthost(
+        "deliveries", "--state", "unmatched", "--state", "suppressed", "--state", "delivered"
+    )
+    shown = re.sub(r" \d+ s ", " N s ", run.stdout)
+    rows = [" ".join(text.split()) for text in shown.splitlines()]
+    assert "unmatched stray N s no rule matches, nobody is notified" in rows
+    suppressed = "pagerduty.trigger acme: suppressed by night-shift: quiet hours"
+    assert f"suppressed mute N s {suppressed}" in rows
+    assert any(row.startswith("1 delivered trigger acme/checkout cpu") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"), [((), " unmatched "), (("--json",), '"state": "unmatched"')]
+)
+def test_deliveries_watches_alerts_without_a_delivery(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], shown: str
+) -> None:
+    workspace.alerthost("send", given=line("stray", labels={}))
+    looks = iter([None])
+
+    def pause(_: float) -> None:
+        if next(looks, "over"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(desk_cli, "time", SimpleNamespace(sleep=pause, time=time.time))
+    run = workspace.alerthost("deliveries", "--watch", "--state", "unmatched", *options)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert (run.stdout.count(shown), run.stdout.count("\n")) == (1, 1)
