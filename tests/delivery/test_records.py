@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 
 import pytest
@@ -21,12 +22,17 @@ def fake(clock: Clock) -> Iterator[FakePagerDuty]:
         yield fake
 
 
-def engine_of(fake: FakePagerDuty, database: Database, clock: Clock, *statuses: str) -> Engine:
+def engine_of(
+    fake: FakePagerDuty, database: Database, clock: Clock, *statuses: str, pages: bool = False
+) -> Engine:
     plugins = load(["pagerduty"])
     services = [{"name": "checkout", "integration_key": KEY}]
     acme = plugins.installation("pagerduty", "acme", {"base_url": fake.url, "services": services})
     wanted = {"services": ["checkout"], "statuses": list(statuses)}
     rules = [Rule("Deploys", [plugins.rule_action("pagerduty.change", acme, wanted)])]
+    if pages:
+        page = plugins.rule_action("pagerduty.trigger", acme, {"services": ["checkout"]})
+        rules.append(Rule("Pages", [page]))
     return Engine(database, plugins, rules, clock=clock)
 
 
@@ -74,3 +80,50 @@ def test_what_became_of_a_change_is_recorded_and_no_incident_is_listed(
         engine.drain()
         assert engine.desk.incidents() == ()
     assert summaries(fake) == ["Deploy", "Deploy", "Resolved: Deploy", "Deploy"]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_change_older_than_the_last_one_is_sent_and_pages_nobody(
+    fake: FakePagerDuty, database: Database, clock: Clock, *, together: bool
+) -> None:
+    engine = engine_of(fake, database, clock, "firing", "resolved", pages=True)
+    newest = dt.datetime.fromtimestamp(clock.now, dt.UTC)
+    for status, minutes in (("resolved", 0), ("firing", 2), ("resolved", 1), ("firing", 3)):
+        moment = newest - dt.timedelta(minutes=minutes)
+        engine.accept(Alert("shop", f"{minutes} min", status=status, updated_at=moment))
+        if not together:
+            engine.drain()
+    engine.drain()
+
+    assert summaries(fake) == ["2 min", "Resolved: 1 min", "3 min"]
+    assert fake.incidents == ()
+
+
+def test_an_older_submission_without_a_record_is_noted(
+    fake: FakePagerDuty, database: Database, clock: Clock
+) -> None:
+    engine = engine_of(fake, database, clock, "firing", pages=True)
+    newest = dt.datetime.fromtimestamp(clock.now, dt.UTC)
+    engine.accept(Alert("shop", "Deploy", updated_at=newest))
+    earlier = newest - dt.timedelta(minutes=1)
+    older = engine.accept(Alert("shop", status="resolved", updated_at=earlier))
+    engine.drain()
+
+    (fate,) = engine.desk.fates([older])
+    assert fate.note
+    assert fate.note.remark.startswith("older than what is known")
+    assert summaries(fake) == ["Deploy"]
+    assert [incident.state for incident in fake.incidents] == ["triggered"]
+
+
+def test_a_change_that_repeats_an_episode_that_has_ended_is_sent(
+    fake: FakePagerDuty, database: Database, clock: Clock
+) -> None:
+    engine = engine_of(fake, database, clock, "firing", pages=True)
+    started = dt.datetime.fromtimestamp(clock.now, dt.UTC)
+    for number, status in enumerate(("firing", "resolved", "firing")):
+        engine.accept(Alert("shop", f"Synced {number}", status=status, started_at=started))
+        engine.drain()
+
+    assert summaries(fake) == ["Synced 0", "Synced 2"]
+    assert [incident.state for incident in fake.incidents] == ["resolved"]

@@ -79,6 +79,9 @@ class Planner:
         self._plugins = plugins
         self._rules = tuple(rules)
         self._watch = watch
+        self._records = any(
+            use.action.capabilities.record for rule in self._rules for use in rule.actions
+        )
         self._begun: tuple[float, inbox.Statement] | None = None
         self._hanging = 0
 
@@ -202,21 +205,38 @@ class Planner:
         try:
             alert = statement.alert()
             idle = _idle(statement, alert, world.known(alert.identity), now)
-            if idle:
+            if idle and not self._records:
                 return _Made(statement, None, inbox.Note(idle))
             plan = self.make(alert, look)
+            if idle:
+                plan = self._recorded(plan)
         except DBAPIError:
             raise
         except Exception as error:  # noqa: BLE001 -- one submission never costs the others
             return _failed(statement, error)
         if statement.replays is not None:
             plan = _only(plan, ledger.place_of(world.connection, statement.replays))
-        world.assume(plan, replayed=replays)
+        news = not (replays or idle)
+        world.assume(plan, replayed=not news)
         repeats = not replays and self._may_repeat(plan)
         note = _noted(plan)
+        if idle and not plan.deliveries:
+            note = attrs.evolve(note, remark=idle)
         if note.remark == NOTHING_OPEN and ledger.is_orphaned(world.connection, alert.identity):
             note = attrs.evolve(note, remark=ORPHANED)
-        return _Made(statement, plan, note, look, repeats=repeats)
+        return _Made(statement, plan, note, look, repeats=repeats, news=news)
+
+    def _recorded(self, plan: Plan) -> Plan:
+        """Return the records of a plan: they are sent however old their alert is."""
+        actions = self._plugins.actions.items()
+        recording = {name for name, action in actions if action.capabilities.record}
+        return attrs.evolve(
+            plan,
+            deliveries=tuple(each for each in plan.deliveries if each.place.action in recording),
+            joined=tuple(place for place in plan.joined if place.action in recording),
+            released=tuple(place for place in plan.released if place.action in recording),
+            suppressions=tuple(each for each in plan.suppressions if each.action in recording),
+        )
 
     def _may_repeat(self, plan: Plan) -> bool:
         """Check that a plan triggers only, through actions that collapse, whatever is open.
@@ -315,6 +335,7 @@ class _Made:
         look: what the plan looked at.
         repeats: the plan is the same whatever is open, and the next one of the alert that says
             the same speaks for it.
+        news: the submission becomes the newest state of its alert.
     """
 
     statement: inbox.Statement
@@ -322,6 +343,7 @@ class _Made:
     note: inbox.Note
     look: Look | None = None
     repeats: bool = False
+    news: bool = True
 
     @property
     def places(self) -> frozenset[Place]:
@@ -331,8 +353,8 @@ class _Made:
 
     @property
     def said(self) -> Alert | None:
-        """The alert, where it is news about it: a replay is none."""
-        return self.plan.alert if self.plan and self.statement.replays is None else None
+        """The alert, where it is news about it: neither a replay nor an older submission is."""
+        return self.plan.alert if self.plan and self.news else None
 
     @property
     def waiting(self) -> Sequence[tuple[Waiting, str]]:
