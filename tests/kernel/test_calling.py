@@ -308,3 +308,23 @@ def test_an_error_is_told_with_the_place_where_it_was_raised() -> None:
     line = sys._getframe().f_lineno - 1
 
     assert told(caught.value) == f"ValueError at test_calling.py:{line}"
+
+
+def test_an_extension_that_keeps_failing_is_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+
+    def fail() -> None:
+        raise ValueError
+
+    hooks = hooks_of(LONG, lambda: now, sulky=answering(fail))
+    for _ in range(3):
+        ask(hooks)
+    [logged] = caplog.messages
+    assert logged.startswith("plugin sulky: volume failed: ValueError at test_calling.py:")
+
+    caplog.clear()
+    now += 60.0
+    ask(hooks)
+    assert caplog.messages == [f"2 more like this were not logged: {logged}", logged]

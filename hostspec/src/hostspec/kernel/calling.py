@@ -17,7 +17,9 @@ import attrs
 import pluggy
 
 from hostspec.hookspecs import Answer
+from hostspec.kernel.limited_log import LimitedLog
 from hostspec.kernel.log import log
+from hostspec.markers import PROJECT
 
 DEADLINE: Final = 1.0
 """Seconds an implementation may take before it is left behind and paused."""
@@ -81,6 +83,7 @@ class IsolatedHooks:
         self._deadline = deadline
         self._clock = clock
         self._paused: dict[tuple[str, str], _Pause] = {}
+        self._log = LimitedLog(logging.getLogger("hostspec.planning"), clock)
 
     def each(self, name: str, /, **arguments: object) -> Sequence[Answer]:
         """Call every implementation of a hook; see `hostspec.Hooks.each`."""
@@ -89,9 +92,14 @@ class IsolatedHooks:
             for implementation in implementations(self._manager, name)
         )
         given = tuple(answer for answer in answers if answer is not None)
+        self._log.flush()
         for answer in given:
             if answer.failure:
                 FAILURES.add(answer.plugin, name)
+                if not (answer.paused or name.startswith(f"{PROJECT}_")):
+                    # hooks of the host's own are logged where they are called
+                    text = f"plugin {answer.plugin}: {name} failed: {answer.failure}"
+                    self._log.write(answer.plugin, f"{name} {answer.failure}", text, logging.ERROR)
         return given
 
     def _ask(
