@@ -116,7 +116,6 @@ def test_a_service_the_account_does_not_have_is_refused(workspace: Workspace) ->
     ("old", "new", "told"),
     [
         ('["pagerduty"]', '["pagerduty", "nope"]', "plugin 'nope' is not installed; installed are"),
-        ('["pagerduty"]', '"pagerduty"', "plugins.enabled: must be a list, not text"),
         ('["pagerduty"]', "[]", "no enabled plugin offers the provider 'pagerduty'; installed are"),
         ('name = "acme"', 'name = " "', "installation ' ': name: is blank"),
         ('name = "acme"\n', "", "installation 1: name: missing; it is required"),
@@ -153,6 +152,38 @@ def test_what_a_failed_plugin_would_offer_is_not_called_unknown(workspace: Works
         "alerthost.toml, line 2: plugins.enabled: "
         "plugin 'pagerdutty' is not installed; did you mean 'pagerduty'?\n"
     )
+
+
+def test_the_name_of_one_plugin_in_place_of_a_list_is_one_fault(workspace: Workspace) -> None:
+    workspace.configure(('enabled = ["pagerduty"]', 'enabled = "pagerduty"'))
+
+    told = (
+        "alerthost.toml, line 2: plugins.enabled: must be a list, not text; "
+        'use enabled = ["pagerduty"]\n'
+    )
+    for command in ("explain", "plugins"):
+        run = workspace.alerthost(command, given=line())
+        assert (run.returncode, run.stderr) == (2, told)
+
+
+@pytest.mark.parametrize(
+    "key", ["integration_key = 7", 'integration_key = ["env:PD_CHECKOUT", 7]', ""]
+)
+def test_a_faulty_key_hides_no_unknown_service_of_a_rule(workspace: Workspace, key: str) -> None:
+    wrong = f", {key}" if key else ""
+    workspace.configure(
+        (', integration_key = "env:PD_CHECKOUT"', wrong),
+        ('services = ["checkout"', 'services = ["chekout"'),
+    )
+
+    run = workspace.alerthost("explain", given=line())
+
+    assert run.returncode == 2
+    first, second = run.stderr.splitlines()
+    assert "services[0].integration_key" in first
+    assert "actions[0].services[0]" in second
+    assert "chekout" in second
+    assert "checkout, platform" in second
 
 
 def test_tables_where_arrays_belong(workspace: Workspace) -> None:

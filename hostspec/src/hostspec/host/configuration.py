@@ -7,10 +7,14 @@ for `load`, which reads the store.
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
+import json
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
 
@@ -27,7 +31,7 @@ from hostspec.kernel.loading import survey
 from hostspec.kernel.plugins import Plugins, PluginState, unknown
 from hostspec.kernel.rules import Rule, RuleAction
 from hostspec.provider import Installation
-from hostspec.settings import SettingsError, setting, structure
+from hostspec.settings import SettingsError, secrets, setting, structure
 
 if TYPE_CHECKING:
     from hostspec.store.installations import StoredInstallation
@@ -137,10 +141,25 @@ def plugins_of(source: Source) -> Plugins:
         ConfigurationError: the table ``[plugins]`` itself is wrong.
     """
     own, tables = plugin_tables(located(source.document.get("plugins", {}), source.folder))
+    listed = _with_list(own)
+    if listed is not own:
+        source.refuse([_no_list(own).below("plugins")])
     try:
         return survey(structure(PluginsTable, own).enabled, settings=tables)
     except SettingsError as error:
         source.refuse(fault.below("plugins") for fault in error.faults)
+
+
+def _with_list(own: Any) -> Any:
+    """Return the table ``[plugins]`` with a list in place of the name of one plugin."""
+    if isinstance(own, Mapping) and isinstance(own.get("enabled"), str):
+        return {**own, "enabled": [own["enabled"]]}
+    return own
+
+
+def _no_list(own: Any) -> Fault:
+    remedy = json.dumps([own["enabled"]], ensure_ascii=False)
+    return Fault("enabled", f"must be a list, not text; use enabled = {remedy}")
 
 
 def plugin_faults(plugins: Plugins) -> Iterator[Fault]:
@@ -321,7 +340,10 @@ class _Building:
 
     def _load(self, raw: object) -> None:
         settings, tables = plugin_tables(raw)
-        table = self._read("plugins", PluginsTable, settings)
+        listed = _with_list(settings)
+        table = self._read("plugins", PluginsTable, listed)
+        if listed is not settings:
+            self.faults.append(_no_list(settings).below("plugins"))
         if table is not None:
             self._plugins = survey(table.enabled, own=self._own, settings=tables)
         failed = tuple(plugin_faults(self._plugins))
@@ -348,6 +370,18 @@ class _Building:
         self, table: InstallationTable | StoredInstallation, faults: Iterable[Fault]
     ) -> None:
         """Make what is right of a faulty installation, so that the rules are checked as well."""
+        paths = [fault.path for fault in faults]
+        try:
+            found = self._plugins.installation(
+                table.provider, table.name, _with_secrets(table.settings, paths)
+            )
+        except SettingsError:
+            pass
+        else:
+            secret = [path for path, _ in secrets(found.settings)]
+            if all(any(each.startswith(path) for each in secret) for path in paths):
+                self._installations[table.name] = found
+                return
         wrong = {_KEY.split(fault.path, maxsplit=1)[0] for fault in faults}
         right = {name: value for name, value in table.settings.items() if name not in wrong}
         with contextlib.suppress(SettingsError):
@@ -409,6 +443,17 @@ def not_offered(name: str, known: Iterable[str], kind: str, plugins: Plugins) ->
     return f"no enabled plugin offers the {kind} {name!r}{installed}"
 
 
+def _with_secrets(settings: Mapping[str, Any], paths: Iterable[str]) -> Mapping[str, Any]:
+    """Return settings with a reference, which every secret may be, at each of some paths."""
+    copied: Any = copy.deepcopy(dict(settings))
+    for path in paths:
+        steps = [int(n) if n else name for n, name in _STEP.findall(path)]
+        with contextlib.suppress(LookupError, TypeError):  # no secret is there, nor a table
+            functools.reduce(operator.getitem, steps[:-1], copied)[steps[-1]] = "env:FAULTY"
+    return cast("Mapping[str, Any]", copied)
+
+
 _REFERENCES: Final = ("use", "installation")
+_STEP: Final = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 _KEY: Final = re.compile(r"[.\[]")
 _STORED: Final = re.compile(r"stored\[(\d+)\]\.?")
