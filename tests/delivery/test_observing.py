@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from engines import EITHER, Clock, Observer, World
 
-from hostspec import Delivery, Outcome, OutcomeKind, Receipt, hookimpl
-from hostspec.delivery import observing
+from hostspec import Alert, Delivery, Outcome, OutcomeKind, Receipt, hookimpl
+from hostspec.delivery import chunks, observing
 from hostspec.delivery.keeping import Patience
 from hostspec.delivery.writer import Writer
 from hostspec.store.database import Database
@@ -319,3 +320,29 @@ def test_a_store_that_fails_as_the_rest_is_told_is_logged(
 
 def ignore(*_: object) -> None:
     """Observe nothing."""
+
+
+def test_large_receipts_are_read_a_few_at_a_time(
+    worlds: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of deliveries that are late, and of receipts; here each is large."""
+    monkeypatch.setattr(chunks, "BATCH_SIZE", 1)
+    world = worlds(patience=Patience(late=100, keep=1e9))
+    world.fail(*[UNREACHABLE] * 8)
+    world.engine.accept_many([Alert(f"{n}") for n in range(8)])
+    world.drain()
+    read: list[int] = []
+
+    @sa.event.listens_for(world.database.engine, "before_cursor_execute")
+    def note(*given: Any) -> None:
+        statement, parameters = given[2:4]
+        if statement.startswith("SELECT") and ".body," in statement and " IN " in statement:
+            read.append(len(parameters))
+
+    world.later(101)
+    world.settle(600)
+
+    assert world.observer.names.count("delayed") == 8
+    assert world.observer.names.count("delivered") == 8
+    assert read
+    assert max(read) == 1

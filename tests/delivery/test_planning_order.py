@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from engines import EITHER, Clock, World
 
 from hostspec import Alert, Severity, Status
-from hostspec.delivery import inbox, planner
+from hostspec.delivery import chunks, inbox, planner
 from hostspec.store.database import Database
 
 
@@ -91,7 +91,7 @@ def test_the_load_is_counted_by_scope_and_by_lane(world: World) -> None:
 def test_large_bodies_are_read_a_few_at_a_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "BATCH_SIZE", 2500)
+    monkeypatch.setattr(chunks, "BATCH_SIZE", 2500)
     world.engine.accept_many([Alert(f"{number}", summary="x" * 1000) for number in range(3)])
     world.engine.accept(Alert("large", details={"log": "x" * 5000}))
 

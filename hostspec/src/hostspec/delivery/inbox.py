@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from hostspec.alert import Alert
 from hostspec.delivery import sharing
+from hostspec.delivery.chunks import chunks
 from hostspec.delivery.digest import digest
 from hostspec.delivery.line import HEAD_START
 from hostspec.incident import Suppression
@@ -28,9 +29,6 @@ LONGEST_ID: Final = 255
 
 BATCH: Final = 200
 """Submissions that are read at once, at the most."""
-
-BATCH_SIZE: Final = 8 * 1024 * 1024
-"""Bytes of the bodies that are read at once, at the most; a larger one is read alone."""
 
 _COLUMNS: Final = "statement_id, scope, key, body, accepted_at, digest, scope_digest, urgency, size"
 
@@ -255,7 +253,7 @@ def unplanned(connection: sa.Connection, most: int = BATCH) -> tuple[Statement, 
 
     That is the order of acceptance while they are no more than `most`. Of more, the most urgent
     come first, each with all earlier ones about the same alert, so that these keep their order.
-    The sizes are read first: the bodies together have no more than `BATCH_SIZE` bytes.
+    The sizes are read first: the bodies together have no more than `chunks.BATCH_SIZE` bytes.
     """
     urgent = connection.execute(_UNPLANNED, {"most": most}).all()
     if len(urgent) < most:
@@ -273,14 +271,7 @@ def unplanned(connection: sa.Connection, most: int = BATCH) -> tuple[Statement, 
 
 def _fitting(connection: sa.Connection, rows: Iterable[Any]) -> tuple[Statement, ...]:
     """Read submissions until their bodies are too large together; one is always read."""
-    numbers: list[int] = []
-    left = BATCH_SIZE
-    for row in rows:
-        left -= row.size
-        if numbers and left < 0:
-            break
-        numbers.append(row.id)
-    return of_rows(connection, numbers)
+    return of_rows(connection, next(chunks(rows), []))
 
 
 def of_rows(connection: sa.Connection, numbers: Sequence[int]) -> tuple[Statement, ...]:

@@ -9,6 +9,7 @@ import attrs
 import sqlalchemy as sa
 
 from hostspec.delivery import ledger, observing, sharing
+from hostspec.delivery.chunks import chunks
 from hostspec.delivery.verdict import DeliveryState
 from hostspec.delivery.writer import log_afterwards
 from hostspec.incident import Operation
@@ -40,14 +41,14 @@ class Patience:
 
 def tell_late(connection: sa.Connection, before: float, teller: str, most: int) -> int:
     """Note for the observers what has waited since before a moment; say how many deliveries."""
-    rows = connection.execute(_LATE, {"before": before, "most": most}).all()
-    for row in rows:
-        observing.note(connection, observing.DELAYED, ledger.receipt_of(row), teller)
-    told = [row.id for row in rows]
-    if told:
-        late = sa.update(deliveries).where(deliveries.c.id.in_(told)).values(late_told=True)
-        connection.execute(late)
-    return len(told)
+    found = connection.execute(_LATE, {"before": before, "most": most}).all()
+    for numbers in chunks(found):
+        those = deliveries.c.id.in_(numbers)
+        rows = connection.execute(sa.select(deliveries).where(those)).all()
+        for row in sorted(rows, key=lambda row: row.accepted_at):
+            observing.note(connection, observing.DELAYED, ledger.receipt_of(row), teller)
+        connection.execute(sa.update(deliveries).where(those).values(late_told=True))
+    return len(found)
 
 
 def steady_for(connection: sa.Connection, now: float) -> float:
@@ -134,7 +135,7 @@ def prune(connection: sa.Connection, before: float, most: int) -> int:
 
 _BEFORE: Final[sa.BindParameter[float]] = sa.bindparam("before", type_=sa.Double())
 _LATE: Final = (
-    sa.select(deliveries)
+    sa.select(deliveries.c.id, sa.func.length(deliveries.c.body).label("size"))
     .where(
         deliveries.c.finished_at.is_(None),
         ~deliveries.c.late_told,

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import sqlalchemy as sa
 
 from hostspec.delivery import ledger
+from hostspec.delivery.chunks import chunks
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import DeliveryState
 from hostspec.delivery.writer import Writer
@@ -129,7 +130,23 @@ def tell(  # noqa: PLR0913 -- one argument for each party
     host's own observer is no plugin: it is called first, and has no deadline.
     """
     with database.read() as connection:
-        rows = connection.execute(_NOTED, {"name": teller}).all()
+        found = connection.execute(_NOTED, {"name": teller}).all()
+    return sum(
+        _tell(database, writer, hooks, observe, numbers, enough) for numbers in chunks(found)
+    )
+
+
+def _tell(  # noqa: PLR0913, PLR0917 -- one argument for each party
+    database: Database,
+    writer: Writer,
+    hooks: Hooks,
+    observe: Observe,
+    numbers: Sequence[int],
+    enough: Callable[[], bool],
+) -> int:
+    """Call the observers with some receipts, and cross these off."""
+    with database.read() as connection:
+        rows = connection.execute(_BODIES, {"numbers": numbers}).all()
     done = []
     for row in rows:
         if enough():
@@ -171,8 +188,13 @@ def hand_over(connection: sa.Connection, gone: Sequence[str], teller: str) -> No
 
 _NOTE: Final = sa.insert(receipts)
 _NOTED: Final = (
-    sa.select(receipts)
+    sa.select(receipts.c.id, sa.func.length(receipts.c.body).label("size"))
     .where(receipts.c.teller == sa.bindparam("name"))
     .order_by(receipts.c.id)
     .limit(BATCH)
+)
+_BODIES: Final = (
+    sa.select(receipts)
+    .where(receipts.c.id.in_(sa.bindparam("numbers", expanding=True)))
+    .order_by(receipts.c.id)
 )
