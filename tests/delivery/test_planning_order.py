@@ -15,6 +15,9 @@ from hostspec import Alert, Severity, Status
 from hostspec.delivery import chunks, inbox, planner
 from hostspec.store.database import Database
 
+SERVER = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+"""Lets tests run on a server alone."""
+
 
 def planned(world: World) -> list[str]:
     """Plan one batch; return the keys of what was planned, in the order of planning."""
@@ -34,8 +37,8 @@ def planned(world: World) -> list[str]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make batches of three submissions."""
-    defaults = (3,)
-    monkeypatch.setattr(inbox.unplanned, "__defaults__", defaults)
+    monkeypatch.setattr(inbox, "BATCH", 3)
+    monkeypatch.setattr(planner, "LINES", 3)
 
 
 @EITHER
@@ -75,6 +78,40 @@ def test_a_mild_submission_goes_before_an_urgent_one_much_later(world: World) ->
     assert "cpu info" in planned(world)
 
 
+@SERVER
+def test_a_server_is_written_few_lines_at_once(world: World) -> None:
+    """A critical alert waits for at most one such batch."""
+    world.engine.accept_many([Alert(f"{number}") for number in range(100)])
+    assert len(planned(world)) == planner.LINES
+
+    world.engine.accept(Alert("disk", severity="critical"))
+    assert planned(world)[0] == "disk critical"
+
+
+@SERVER
+def test_repeats_take_few_batches_on_a_server(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "LONGEST", float("inf"))
+    world.engine.accept_many([Alert("disk")] * 500)
+    sizes = [len(planned(world)) for _ in range(6)]
+
+    assert sizes == [16, 32, 64, 128, 200, 60]
+
+
+@EITHER
+@pytest.mark.parametrize("many", [10, 100])
+def test_the_next_batch_of_many_alerts_is_found_by_two_queries(world: World, many: int) -> None:
+    world.engine.accept_many([Alert(f"{number}") for number in range(2 * many)])
+    queries: list[str] = []
+    with world.database.read() as connection:
+        sa.event.listen(connection, "before_cursor_execute", lambda *a: queries.append(a[2]))
+        found = inbox.unplanned(connection, many)
+
+    assert [each.identity.key for each in found] == [f"{number}" for number in range(many)]
+    assert len([each for each in queries if each.startswith("SELECT")]) == 2
+
+
 @EITHER
 def test_the_load_is_counted_by_scope_and_by_lane(world: World) -> None:
     world.say("disk")
@@ -96,7 +133,7 @@ def test_large_bodies_are_read_a_few_at_a_time(
     world.engine.accept(Alert("large", details={"log": "x" * 5000}))
 
     with world.database.read() as connection:
-        assert len(inbox.unplanned(connection)) == 1
+        assert len(inbox.unplanned(connection, inbox.BATCH)) == 1
     batches = [planned(world) for _ in range(4)]
     assert [key for batch in batches for key in batch][-1] == "large error"
     assert all(batches)
@@ -123,7 +160,9 @@ def test_a_plan_whose_incident_was_closed_meanwhile_is_made_anew(world: World) -
     world.say("disk")
     made_by = world.engine._planner
     with world.database.read() as connection:
-        made = list(made_by._in_time(connection, inbox.unplanned(connection), world.clock.now))
+        made = list(
+            made_by._in_time(connection, inbox.unplanned(connection, inbox.BATCH), world.clock.now)
+        )
     world.engine.desk.resolve(1)
     with world.database.begin() as connection:
         assert made_by._write(connection, made, world.clock.now) == []

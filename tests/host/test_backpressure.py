@@ -79,6 +79,16 @@ def test_critical_alerts_for_one_destination_leave_room_for_others() -> None:
     assert backpressure.admit(_alert("search", "critical")) is None
 
 
+def test_what_is_pending_may_not_outgrow_the_share_of_a_destination() -> None:
+    default = digest(Identity("", ""))
+    desk = _Desk(Load({default: 30}, {CHECKOUT: 8}))
+    backpressure = Backpressure(desk, 100, _lanes_of, lambda: 0.0)
+    refused = "the destinations of 'db-1/disk' have their share of the backlog"
+    assert backpressure.admit(_alert("checkout")) == refused
+    assert backpressure.admit(_alert("search")) is None
+    assert backpressure.admit(_alert("checkout", "critical")) is None
+
+
 def test_a_scope_has_a_share_of_the_backlog() -> None:
     backpressure = _backpressure(100, {})
     assert backpressure.admit(_alerts(38)) is None

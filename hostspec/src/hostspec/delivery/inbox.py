@@ -248,7 +248,7 @@ def replay(connection: sa.Connection, alert: Identity, body: str, delivery: int,
     return str(row["statement_id"])
 
 
-def unplanned(connection: sa.Connection, most: int = BATCH) -> tuple[Statement, ...]:
+def unplanned(connection: sa.Connection, most: int) -> tuple[Statement, ...]:
     """Return submissions that are not planned yet, in the order in which they are planned.
 
     That is the order of acceptance while they are no more than `most`. Of more, the most urgent
@@ -258,15 +258,19 @@ def unplanned(connection: sa.Connection, most: int = BATCH) -> tuple[Statement, 
     urgent = connection.execute(_UNPLANNED, {"most": most}).all()
     if len(urgent) < most:
         return _fitting(connection, sorted(urgent, key=lambda row: row.id))
-    last: dict[str, int] = {}
+    of_alert: dict[str, list[Any]] = {}
     for row in urgent:
-        last[row.digest] = max(row.id, last.get(row.digest, 0))
-    chosen = (
-        row
-        for alert, number in last.items()
-        for row in connection.execute(_OF_ALERT, {"digest": alert, "last": number, "most": most})
-    )
+        of_alert.setdefault(row.digest, []).append(row)
+    chosen = (row for found in of_alert.values() for row in _with_earlier(connection, found, most))
     return _fitting(connection, itertools.islice(chosen, most))
+
+
+def _with_earlier(connection: sa.Connection, found: Sequence[Any], most: int) -> Sequence[Any]:
+    """Add to submissions about one alert the earlier ones about it; the first is often all."""
+    if [row.id for row in found] == [found[0].first]:
+        return found
+    which = {"digest": found[0].digest, "last": max(row.id for row in found), "most": most}
+    return connection.execute(_OF_ALERT, which).all()
 
 
 def _fitting(connection: sa.Connection, rows: Iterable[Any]) -> tuple[Statement, ...]:
@@ -324,8 +328,14 @@ def read_note(text: str | None) -> Note | None:
     return None if text is None else from_json(Note, json.loads(text))
 
 
+_earlier: Final = statements.alias("earlier")
+_FIRST: Final = (
+    sa.select(sa.func.min(_earlier.c.id))
+    .where(_earlier.c.planned_at.is_(None), _earlier.c.digest == statements.c.digest)
+    .scalar_subquery()
+)
 _UNPLANNED: Final = (
-    sa.select(statements.c.id, statements.c.digest, statements.c.size)
+    sa.select(statements.c.id, statements.c.digest, statements.c.size, _FIRST.label("first"))
     .where(PENDING)
     .order_by(statements.c.urgency, statements.c.id)
     .limit(sa.bindparam("most"))

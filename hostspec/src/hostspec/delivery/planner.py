@@ -33,6 +33,10 @@ _log = logging.getLogger("hostspec.planning")
 LONGEST: Final = 0.2
 """Seconds of planning after which what is planned is written down, however few they are."""
 
+LINES: Final = 16
+"""Lines of incidents that are written at once on a server, at most: each takes several round
+trips, for which an urgent submission waits."""
+
 NOTHING_OPEN: Final = "nothing is open"
 
 ORPHANED: Final = (
@@ -84,6 +88,8 @@ class Planner:
         )
         self._begun: tuple[float, inbox.Statement] | None = None
         self._hanging = 0
+        self._lines = LINES if database.file is None else inbox.BATCH
+        self._most = self._lines
 
     def plan(self, now: float, presence: Presence | None = None) -> int | None:
         """Plan some of the pending submissions.
@@ -103,7 +109,7 @@ class Planner:
                     return self._plan_suspect(connection, left, pending[0], now, presence)
                 with self._database.begin_hint() as marking:
                     suspects.clear(marking, [left.name])
-            found = inbox.unplanned(connection)
+            found = inbox.unplanned(connection, self._most)
             # the turn lasts until this transaction ends: no other process plans the same
             return self._plan_marked(connection, found, now, presence, tries=0)
 
@@ -178,8 +184,14 @@ class Planner:
     def _in_time(
         self, connection: sa.Connection, found: Sequence[inbox.Statement], now: float
     ) -> Iterator[_Made]:
-        """Plan submissions until it has taken so long that what is planned had better be sent."""
+        """Plan submissions until it takes too long, or the plans come to enough lines.
+
+        Where they come to few lines, because they repeat each other or match no rule, more of
+        them are read the next time.
+        """
         started = time.monotonic()
+        lines = 0
+        before: _Made | None = None
         world = World(connection)
         world.load({statement.identity for statement in found})
         for statement in found:
@@ -187,8 +199,13 @@ class Planner:
             made = self._planned(world, statement, now)
             self._begun = None
             yield made
-            if time.monotonic() - started > LONGEST:
+            if before is None or not before.is_repeated_by(made):
+                lines += len(made.plan.places) if made.plan else 0
+            before = made
+            if lines >= self._lines or time.monotonic() - started > LONGEST:
+                self._most = self._lines
                 return
+        self._most = min(2 * self._most, inbox.BATCH)
 
     def _alone(self, made: _Made, now: float) -> int:
         try:

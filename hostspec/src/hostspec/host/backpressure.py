@@ -34,8 +34,9 @@ class Backpressure:
     of the queue. A request with one urgent alert is judged as urgent.
 
     The store is counted at most once a second; accepted alerts are added in between. Where an
-    alert goes is known only when it is planned. While some destination has its share, firing
-    alerts are planned here to know it; until then they count against their scope.
+    alert goes is known only when it is planned. While some destination would have its share if
+    all pending submissions went there, firing alerts are planned here to know it: of ordinary
+    alerts, at most one request goes beyond the share.
 
     Args:
         desk: counts the pending submissions and the queued deliveries.
@@ -69,8 +70,9 @@ class Backpressure:
         part = 1.0 if any(map(_is_urgent, alerts)) else ORDINARY
         most = math.ceil(self._most * part)
         share = math.ceil(self._most * part * SHARE)
-        queued = self._count().queued
-        full = {lane for lane, number in queued.items() if number >= share}
+        load, pending = self._count()
+        coming = pending if part < 1.0 else 0  # urgent ones are planned before these
+        full = {lane for lane, number in load.queued.items() if number + coming >= share}
         if full:
             for alert in alerts:
                 if alert.status is Status.FIRING:
@@ -79,14 +81,15 @@ class Backpressure:
                         return f"the destinations of {alert.key!r} have their share of the backlog"
         return self._reserve(alerts, most, share)
 
-    def _count(self) -> Load:
+    def _count(self) -> tuple[Load, int]:
+        """Return the load, and how many submissions are pending by now."""
         with self._lock:
             now = self._clock()
             if self._counted_at is None or now - self._counted_at >= COUNT_AGAIN:
                 self._load = self._desk.load()
                 self._pending = Counter(self._load.pending)
                 self._counted_at = now
-            return self._load
+            return self._load, self._pending.total()
 
     def _reserve(self, alerts: Sequence[Alert], most: int, share: int) -> str | None:
         new = Counter(alert.scope for alert in alerts)
