@@ -21,6 +21,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from killed_host import KEY, PROBLEMS, alert_of, engine_of
+from waiting import wait_until
 
 from hostspec import Alert
 from hostspec.store import database
@@ -231,8 +232,7 @@ def _freeze(cluster: Cluster, worker: Process) -> None:
     held = "SELECT count(*) FROM deliveries WHERE lease_until < extract(epoch FROM now())"
     begun = cluster.execute("SELECT extract(epoch FROM now()) + 6.5")[0][0]
     over = f"SELECT extract(epoch FROM now()) > {begun}"
-    while not cluster.execute(over)[0][0] or cluster.execute(held)[0][0]:
-        pass
+    wait_until(lambda: cluster.execute(over)[0][0] and not cluster.execute(held)[0][0])
     worker.popen.send_signal(signal.SIGCONT)
 
 
@@ -305,13 +305,11 @@ def test_who_loses_the_server_accepts_nothing_and_goes_on_when_it_is_back(
         cluster.stop()
         with pytest.raises(StoreError):
             engine.accept(alert_of(1))
-        while engine.trouble is None:
-            pass
+        wait_until(lambda: engine.trouble is not None)
         assert engine.working
         cluster.restart()
         assert engine.wait([engine.accept(alert_of(1))], 60)[0].settled
-        while engine.trouble is not None:
-            pass
+        wait_until(lambda: engine.trouble is None)
     assert {each.dedup_key for each in cluster.fake.incidents}
     assert len(cluster.fake.incidents) == 2
 
@@ -326,8 +324,7 @@ def test_a_budget_holds_for_all_workers_together(cluster: Cluster) -> None:
         "SELECT count(*) FROM lanes WHERE due > extract(epoch FROM now()) + 1 AND NOT EXISTS"
         " (SELECT FROM deliveries WHERE holder IS NOT NULL)"
     )
-    while not cluster.execute(spent)[0][0]:
-        pass
+    wait_until(lambda: cluster.execute(spent)[0][0])
     answers = [request.status for request in cluster.fake.requests]
     for worker in workers:
         worker.end()

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from engines import World, deliver
 from recorder import UPDATING
+from waiting import wait_until
 
 from hostspec import Alert, Identity, Limit, Outcome, OutcomeKind, Place
 from hostspec.delivery import (
@@ -78,8 +79,7 @@ def together(engine: Engine, aside: ThreadPoolExecutor, *ids: str) -> list[Futur
     running = []
     for number, each in enumerate(ids, start=1):
         running.append(aside.submit(engine.accept, Alert(f"{number}"), statement_id=each))
-        while len(intake._open.callers) < number:
-            pass
+        wait_until(lambda number=number: len(intake._open.callers) >= number)
     intake._turn.release(intakes.AT_ONCE)
     return running
 
@@ -265,8 +265,7 @@ def test_what_another_process_did_not_get_to_is_planned_here(world: World) -> No
         assert sharing.turn(connection, sharing.PLANNING)
         world.engine.start()
         statement = world.say("disk")
-        while not world.engine._others_plan_until:
-            pass
+        wait_until(lambda: world.engine._others_plan_until)
     (fate,) = world.engine.wait([statement], 60)
     world.engine.stop()
     assert fate.settled

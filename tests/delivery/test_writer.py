@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 import sqlalchemy as sa
 from engines import Clock, World
+from waiting import wait_until
 
 from hostspec import Alert
 from hostspec.delivery.writer import Writer
@@ -49,13 +50,11 @@ def together(
 
     with ThreadPoolExecutor(len(works) + 1) as pool:
         leader = pool.submit(writer.run, first)
-        while writer._waiting or not writer._is_led:
-            pass
+        wait_until(lambda: writer._is_led and not writer._waiting)
         results = []
         for number, work in enumerate(works, start=1):
             results.append(pool.submit(writer.run, work))
-            while len(writer._waiting) < number:
-                pass
+            wait_until(lambda number=number: len(writer._waiting) >= number)
         standing.set()
         leader.result()
         return [result.exception() or result.result() for result in results]

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import pytest
 from serving import JSON, TOKEN, Start, ask, connected, measured, measured_when, post
+from waiting import wait_until
 from workspace import CHECKOUT, Workspace
 
 from hostspec.delivery.desk import Blocked
@@ -293,8 +294,8 @@ def test_too_much_that_waits_turns_others_away(start: Start, workspace: Workspac
     assert ask(url, "GET", "/readyz").status == 200
     gate.open()
     triggered(workspace, 4)
-    while post(url, {**ALERT, "key": "db-3/disk"}).status == 429:
-        pass  # until it is counted anew
+    # until it is counted anew
+    wait_until(lambda: post(url, {**ALERT, "key": "db-3/disk"}).status != 429)
     triggered(workspace, 6)
 
 
@@ -335,11 +336,10 @@ def test_readiness_needs_a_store_that_can_be_written(
     with monkeypatch.context() as patched:
         patched.setattr(running_database(running), "begin", broken)
         gate.open()
-        while (reply := ask(running.url, "GET", "/readyz")).status == 200:
-            pass
+        wait_until(lambda: ask(running.url, "GET", "/readyz").status != 200)
+        reply = ask(running.url, "GET", "/readyz")
     assert (reply.status, reply.json["reasons"]) == (503, ["the store fails"])
-    while ask(running.url, "GET", "/readyz").status == 503:
-        pass
+    wait_until(lambda: ask(running.url, "GET", "/readyz").status != 503)
 
 
 def broken(**_: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from serving import JSON, Start, answer, ask, connected, measured, post
+from waiting import wait_until
 from workspace import Workspace
 
 from hostspec import Alert
@@ -254,8 +255,7 @@ def test_a_large_request_delays_only_large_ones(
     for thread in threads:
         thread.start()
     assert inside.wait(60)
-    while running._front._workload._slots._value:
-        pass  # until four of them are there
+    wait_until(lambda: not running._front._workload._slots._value, "every slot is taken")
     reply = post(running.url, large)
     assert (reply.status, reply.headers["retry-after"]) == (429, "10")
     assert ask(running.url, "GET", "/readyz").status == 200

@@ -1,0 +1,20 @@
+"""Waits for a condition, for a minute at most."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+LONGEST = 60.0
+"""Seconds after which a test fails."""
+
+
+def wait_until(true: Callable[[], object], what: str = "the condition") -> None:
+    """Wait until something is true, and fail the test if it is not within a minute."""
+    ends = time.monotonic() + LONGEST
+    while not true():
+        if time.monotonic() > ends:
+            pytest.fail(f"{what} was not true within {LONGEST:.0f} s")
+        time.sleep(0.001)
