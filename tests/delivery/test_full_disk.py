@@ -45,7 +45,7 @@ def full(world: World, database: Database, monkeypatch: pytest.MonkeyPatch) -> W
     assert database.keep_room()
     assert kept(database).stat().st_size == reserve.SIZE
     fill(database)
-    monkeypatch.setattr(os, "posix_fallocate", _no_room)
+    monkeypatch.setattr(reserve, "_allocate", _no_room)
     return world
 
 
@@ -77,10 +77,18 @@ def test_nothing_new_takes_the_room_that_sending_needs(
 def test_a_disk_without_room_for_the_reserve_is_told_at_once(
     world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "posix_fallocate", _no_room)
+    monkeypatch.setattr(reserve, "_allocate", _no_room)
     assert not database.keep_room()
     with pytest.raises(StoreError, match=FULL):
         world.say("disk")
+
+
+def test_a_system_without_a_call_to_allocate_space_has_a_reserve_too(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reserve, "_allocate", reserve.write_zeros)
+    assert database.keep_room()
+    assert kept(database).stat().st_size == reserve.SIZE
 
 
 def test_the_reserve_goes_with_the_last_engine(world: World, database: Database) -> None:
@@ -104,7 +112,7 @@ def test_where_no_reserve_can_be_made_alerts_are_taken_all_the_same(
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=26m", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount a disk")
     yield disk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import time
@@ -107,8 +108,7 @@ class Planner:
             for left in suspects.left_behind(connection, presence) if presence else ():
                 if pending := sorted(inbox.still_unplanned(connection, left.rows)):
                     return self._plan_suspect(connection, left, pending[0], now, presence)
-                with self._database.begin_hint() as marking:
-                    suspects.clear(marking, [left.name])
+                self._mark(functools.partial(suspects.clear, names=[left.name]))
             found = inbox.unplanned(connection, self._most)
             # the turn lasts until this transaction ends: no other process plans the same
             return self._plan_marked(connection, found, now, presence, tries=0)
@@ -141,13 +141,21 @@ class Planner:
             return 0
         if presence:
             rows = tuple(each.row for each in found)
-            with self._database.begin_hint() as marking:
-                suspects.mark(marking, suspects.Mark(presence.name, rows, tries))
+            self._mark(
+                functools.partial(suspects.mark, mark=suspects.Mark(presence.name, rows, tries))
+            )
         made = list(self._in_time(connection, found, now))
         if presence:
-            with self._database.begin_hint() as marking:
-                suspects.clear(marking, [presence.name])
+            self._mark(functools.partial(suspects.clear, names=[presence.name]))
         return self._keep(made, now)
+
+    def _mark(self, work: Callable[[sa.Connection], None]) -> None:
+        """Write a hint; by the writer, which makes room, where the disk is full."""
+        try:
+            with self._database.begin_hint() as marking:
+                work(marking)
+        except StoreError:
+            self._writer.run(work)
 
     def note_hanging(self) -> None:
         """Log, once, a submission whose planning does not end."""

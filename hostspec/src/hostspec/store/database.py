@@ -162,6 +162,8 @@ class Database:
             self._make()
             self._migrate_once()
             self._check_sizes()
+            if self._reserve is not None and self._reserve.is_used:
+                self._empty_log()
             with self._writing.connect() as connection:
                 connection.execution_options(**{_WITHIN: within})
                 with connection.begin():
@@ -275,16 +277,19 @@ class Database:
         return self._reserve is None or self._reserve.fill()
 
     def make_room(self) -> None:
-        """Release the space that was kept back, and let the write-ahead log start anew."""
-        if self._reserve is None:
-            return
-        self._reserve.release()
-        # what finds no room yet stays in the log
+        """Release the space that was kept back."""
+        if self._reserve is not None:
+            self._reserve.release()
+            self._empty_log()
+
+    def _empty_log(self) -> None:
+        """Copy the write-ahead log into the database; once no one reads it, it starts anew."""
+        # without waiting: the thread that writes may be the one that reads
         with (
             contextlib.suppress(sqlite3.Error, DBAPIError),
             contextlib.closing(self.engine.raw_connection()) as raw,
         ):
-            raw.cursor().execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def check_room(self) -> None:
         """Check that nothing but sending needs the space that is left.

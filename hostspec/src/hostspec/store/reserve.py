@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-SIZE: Final = 2 * 1024 * 1024
-"""Bytes: the results of about a thousand deliveries."""
+SIZE: Final = 8 * 1024 * 1024
+"""Bytes: what planning and sending some hundred alerts writes, in the log and the database."""
 
 
 class Reserve:
@@ -37,7 +37,7 @@ class Reserve:
             return False
         try:
             if os.fstat(file).st_size < SIZE:
-                os.posix_fallocate(file, 0, SIZE)
+                _allocate(file, 0, SIZE)
         except OSError:
             os.truncate(file, 0)
             return False
@@ -53,3 +53,11 @@ class Reserve:
     def remove(self) -> None:
         """Remove the file."""
         self._path.unlink(missing_ok=True)
+
+
+def write_zeros(file: int, offset: int, size: int) -> None:
+    """Allocate space where the system has no call for it, as on macOS."""
+    os.pwrite(file, bytes(size), offset)
+
+
+_allocate: Final = getattr(os, "posix_fallocate", write_zeros)
