@@ -93,6 +93,9 @@ def test_what_is_over_is_kept_as_long_as_the_file_says(
             days = 2 * 86_400
             aged = "UPDATE deliveries SET finished_at = finished_at - :days"
             connection.execute(sa.text(aged), {"days": days})
+            # nothing is removed before the clock has been steady for a day
+            steady = "UPDATE clock SET steady_since = steady_since - :days"
+            connection.execute(sa.text(steady), {"days": days})
         engine.drain()
     assert len(listed(workspace, "deliveries")) == kept
 
