@@ -240,7 +240,7 @@ def _adapter(network: NetworkSettings, surroundings: Surroundings) -> requests.a
             response = super().getresponse()
             said = response.headers.get("Connection", "").lower()
             if self.sock is not None and (self.says_close or "close" in said):
-                self.sock.close()  # for good once the response is read
+                self.sock.close()  # closed once the response is read
                 self.sock = None
             self.says_close = False
             return response

@@ -570,7 +570,7 @@ def _details() -> Any:
 
 
 def _detail_fault(value: Json) -> str | None:
-    """Return the faults of the templates in a detail; None where there are none."""
+    """Return the faults of the templates in a detail, or None."""
     return "; ".join(_template_faults("", value)) or None
 
 

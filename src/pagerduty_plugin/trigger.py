@@ -190,7 +190,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
     def can_follow_up(
         self, incident: Incident, installation: Installation[InstallationSettings]
     ) -> bool:
-        """Say whether the key that opened an incident is held; a key that is not there may be.
+        """Check whether the key that opened an incident is held; a key that is not there may be.
 
         The address is one of PagerDuty's, or the account's: who can change the stored incident
         must not get the key sent to an address of their own.

@@ -199,7 +199,7 @@ class Busy(Sharing):
         return [answer]
 
 
-class Telling(Sound):
+class Revealing(Sound):
     def services(self, alert):
         return [self.given.token.reveal() or ""] if self.given.token.reference is None else None
 
@@ -228,7 +228,7 @@ BROKEN = [
     ("missing_secret", {"plugin": Needing()}, "SecretUnavailableError"),
     ("threads", {"plugin": Sharing()}, "lock what calls share"),
     ("threads", {"plugin": Busy()}, "failed for the firing alert"),
-    ("secrets", {"plugin": Telling()}, "shows the secret"),
+    ("secrets", {"plugin": Revealing()}, "shows the secret"),
     ("secrets", {"plugin": Printing()}, "shows the secret"),
     ("secrets", {"canary": "short"}, "set `canary` to 12 characters"),
     ("secrets", {"plugin": Incomplete()}, "hold no Secret"),

@@ -408,7 +408,7 @@ def test_the_desk_says_whether_a_process_delivers(world: World) -> None:
 
 
 def test_blocked_lanes_are_listed_with_their_present_cause(world: World) -> None:
-    """An outage that turned into a wrong key: what was tried in the outage says so, too."""
+    """An outage that turned into a wrong key: the deliveries tried in the outage show it, too."""
     world.fail(Outcome(OutcomeKind.UNREACHABLE, "no answer"))
     world.say("disk")
     world.drain()

@@ -97,7 +97,7 @@ def test_an_older_statement_is_recorded_and_not_acted_on(world: World) -> None:
     assert world.drain() == []
     (fate,) = world.engine.desk.fates([late])
     assert fate.note
-    assert fate.note.remark.startswith("older than what is known: 2026-11-18T03:00:00+00:00")
+    assert fate.note.remark.startswith("older than the known state: 2026-11-18T03:00:00+00:00")
 
     world.say("disk", updated_at=now)
     world.say("cpu", "resolved")

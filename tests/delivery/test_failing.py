@@ -1,4 +1,4 @@
-"""What fails again and again: its lane goes on, and where nothing gets through nothing is lost."""
+"""A delivery fails repeatedly: its lane goes on, and without any success nothing is lost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_bad(delivery: Delivery) -> bool:
 
 
 def poison(world: World, outcome: Outcome, seconds: float = 0.0) -> None:
-    """Let whatever is called bad fail always, after a while, and the rest get through."""
+    """Make alerts called bad fail always, after a while, and the rest get through."""
 
     def send(delivery: Delivery) -> Outcome:
         if is_bad(delivery):
@@ -152,7 +152,7 @@ def test_on_a_moved_clock_a_page_goes_before_what_fails(hours: int, world: World
 
 @pytest.mark.parametrize("hours", [3, 24 * 400])
 def test_a_page_of_a_clock_that_was_ahead_waits_for_no_flood(hours: int, world: World) -> None:
-    """It was accepted in what is the future now: it is as old as the moment that is noticed."""
+    """It was accepted in the clock's future: its age counts from the moment that is noticed."""
     world.page.behaviour["send"] = lambda _: TIMED_OUT
     world.clock.now += hours * 3600
     world.say("page", severity="critical")

@@ -1,4 +1,4 @@
-"""On a full disk what was accepted is paged, and nothing more is accepted."""
+"""On a full disk accepted alerts are paged, and nothing more is accepted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def kept(database: Database) -> Path:
 
 
 def fill(database: Database) -> None:
-    """Let the database grow only by what the reserve held."""
+    """Limit the database's growth to the size of the reserve."""
     pages: list[int] = []
 
     @sa.event.listens_for(database.engine, "begin")

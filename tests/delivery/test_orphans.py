@@ -1,4 +1,4 @@
-"""Orphaned incidents are closed when their key is back, by themselves and by hand."""
+"""Orphaned incidents are closed when their key is back, by the engine and by hand."""
 
 from __future__ import annotations
 
@@ -158,5 +158,5 @@ def test_a_key_that_goes_is_told_of_before_it_orphans_anything(
 
     assert notes(KEY) == []
     (note,) = notes(NEW_KEY)
-    assert note.startswith("2 incidents open at acme/checkout can be closed by nobody here")
+    assert note.startswith("2 incidents open at acme/checkout cannot be closed here")
     assert "will be orphaned" in note

@@ -20,7 +20,7 @@ SERVER = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
 
 def planned(world: World) -> list[str]:
-    """Plan one batch; return the keys of what was planned, in the order of planning."""
+    """Plan one batch; return the keys of the planned alerts, in the order of planning."""
     made: list[str] = []
     make = world.engine._planner.make
 
@@ -176,7 +176,7 @@ KEYS = ("disk", "cpu", "net")
 
 
 def story(seed: int) -> Story:
-    """Make a random story of a few alerts, some of which share incidents."""
+    """Make a random story of a few alerts, with shared incidents."""
     dice = random.Random(seed)
     weights = (6, 2, 3)
     return [
@@ -213,7 +213,7 @@ def look(database: Database) -> dict[str, Sequence[Any]]:
 def told(
     folder: Path, course: Story, correlate: Callable[[Alert], str], *, at_once: bool, first: int
 ) -> dict[str, Sequence[Any]]:
-    """Plan a story, of which the first part was delivered before; return what is kept then."""
+    """Plan a story after its first part was delivered; return the stored rows."""
     folder.mkdir()
     with Database("sqlite:///alerthost.db", folder) as database:
         world = World(database, Clock(), correlate=correlate)

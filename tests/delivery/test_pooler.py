@@ -31,7 +31,7 @@ def test_many_deliveries_go_through_a_pooler(
 
 
 class Session:
-    """A session of which the server says another number than the connection."""
+    """A session whose number differs between server and connection."""
 
     def __init__(self, told: int, said: int) -> None:
         self.info = SimpleNamespace(backend_pid=told)

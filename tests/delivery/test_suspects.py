@@ -16,7 +16,7 @@ from hostspec.delivery import inbox, planner
 
 
 def poison(world: World) -> Callable[[Alert], Any]:
-    """Let planning the alert "poison" end the process."""
+    """Make planning the alert "poison" end the process."""
     plan = world.page.plan
 
     def dying(alert: Alert, *rest: Any, **options: Any) -> Any:

@@ -162,7 +162,7 @@ def locked(*_: object, **__: object) -> NoReturn:
 
 
 def test_no_alert_waits_longer_than_its_patience_for_a_turn(tmp_path: Path) -> None:
-    """However many wait before it; what was accepted waits for its turn."""
+    """However many wait before it; an accepted alert waits for its turn."""
     going, go_on = threading.Event(), threading.Event()
 
     def slow(_: sa.Connection) -> None:
@@ -196,7 +196,7 @@ def test_who_has_waited_less_for_another_program_tries_again(
 
     def busy_for_long(*, within: float) -> Any:
         waits.append(within)
-        database.patience = 0.0  # of who comes later
+        database.patience = 0.0  # of later pieces
         return locked() if len(waits) < 3 else begin(within=within)
 
     monkeypatch.setattr(database, "begin", busy_for_long)

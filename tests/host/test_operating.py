@@ -463,8 +463,8 @@ def test_what_is_stranded_is_listed_until_somebody_has_seen_to_it(workspace: Wor
 
 def gone(what: str) -> str:
     return (
-        f"1 incident open at acme can be closed by nobody here: {what} is gone. Bring it back, "
-        "or close them there and tell it with `alerthost resolve --here`; `alerthost incidents` "
+        f"1 incident open at acme cannot be closed here: {what} is gone. Bring it back, "
+        "or close them there and record it with `alerthost resolve --here`; `alerthost incidents` "
         "lists them"
     )
 

@@ -45,7 +45,7 @@ def test_a_life_is_told_in_few_plain_lines(workspace: Workspace) -> None:
         "delivered trigger to acme/checkout for a\\nb",
         "delivered trigger to acme/platform for a\\nb",
     ]
-    assert (stopping, stopped) == ("stopping: what is being sent is finished", "stopped")
+    assert (stopping, stopped) == ("stopping: deliveries in flight are finished", "stopped")
     assert CHECKOUT not in process.log
     assert PLATFORM not in process.log
 

@@ -97,11 +97,11 @@ def test_a_tilde_in_a_path_is_the_home_of_the_user(
 
 
 def test_a_file_stays_as_it_is_where_there_is_no_home(workspace: Workspace) -> None:
-    workspace.configure((f"file:{workspace.folder}/pd_platform", "file:~nobody-at-all/key"))
+    workspace.configure((f"file:{workspace.folder}/pd_platform", "file:~no-such-user/key"))
 
     run = workspace.alerthost("check")
 
-    assert f"the file {workspace.folder}/~nobody-at-all/key cannot be read" in run.stderr
+    assert f"the file {workspace.folder}/~no-such-user/key cannot be read" in run.stderr
 
 
 def test_a_slash_in_the_name_of_an_account_is_refused(workspace: Workspace) -> None:

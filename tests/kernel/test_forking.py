@@ -93,7 +93,7 @@ def test_a_child_that_is_forked_in_a_turn_ends_it() -> None:
 
 @pytest.mark.parametrize("make", [Turns, Memory])
 def test_locks_are_made_anew(make: Callable[[], Turns | Memory]) -> None:
-    """As in a child, whose coverage nobody counts."""
+    """As in a child, whose coverage is not counted."""
     each = make()
     before = each._lock
 

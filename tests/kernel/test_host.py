@@ -859,7 +859,7 @@ def test_what_an_alert_holds_open_can_be_asked() -> None:
 
 
 def wait_until_queued(host: Host, number: int, place: Place) -> None:
-    """Return when so many stand in the queue of a place."""
+    """Return when so many wait in the queue of a place."""
     pause = threading.Event()
     for _ in range(20_000):
         if len(host._turns._queues.get(place, ())) >= number:

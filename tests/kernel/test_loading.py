@@ -276,7 +276,7 @@ class TestFinding:
     def test_metadata_that_cannot_be_had_is_blank(
         self, install: Install, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """From Python 3.13 on it may be None; and what is in the file may be anything."""
+        """From Python 3.13 on it may be None; and the file may hold anything."""
         install("bell", OBSERVES)
         for metadata in (property(lambda _: None), property(lambda _: 1 / 0)):
             monkeypatch.setattr(PathDistribution, "metadata", metadata)

@@ -158,7 +158,7 @@ def test_its_bound_is_stated() -> None:
 
 
 def test_an_incident_that_changes_is_another_object() -> None:
-    """A plan tells by that whether what it was made on still holds."""
+    """This shows whether the incidents of a plan have changed."""
     memory = Memory()
     place = opened(memory, "disk")
     before = memory.at(place)

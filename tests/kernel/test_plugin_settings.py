@@ -13,7 +13,7 @@ from hostspec.kernel import PluginsError, PluginState, load, survey
 
 @attrs.frozen
 class Shifts:
-    """What the plugin of these tests is told."""
+    """The settings of the plugin of these tests."""
 
     timezone: str
     teams: dict[str, str] = attrs.field(factory=dict)

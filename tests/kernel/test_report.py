@@ -1,4 +1,4 @@
-"""A report says who was notified, who was not, and why."""
+"""A report lists delivered and undelivered notifications, with reasons."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def test_what_no_rule_matches_is_not_delivered(caplog: pytest.LogCaptureFixture)
     report = Host(plugins_of(Page()), []).handle(DISK)
 
     assert state(report) == (False, True, False, False)
-    assert str(report) == "unmatched: no rule matches, nobody is notified"
+    assert str(report) == "unmatched: no rule matches, nothing is sent"
     with pytest.raises(UndeliveredError) as raised:
         report.raise_for_undelivered()
     assert str(raised.value) == (
-        "alert 'disk' was not delivered: unmatched: no rule matches, nobody is notified"
+        "alert 'disk' was not delivered: unmatched: no rule matches, nothing is sent"
     )
     assert raised.value.report is report
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("hostspec", logging.WARNING)
-    assert record.getMessage() == "alert disk: no rule matches, nobody is notified"
+    assert record.getMessage() == "alert disk: no rule matches, nothing is sent"
 
 
 def test_a_resolve_that_no_rule_matches_is_no_loss(caplog: pytest.LogCaptureFixture) -> None:
@@ -104,7 +104,7 @@ def test_each_receipt_that_was_not_taken_is_raised_and_logged(
 
 
 def test_where_there_is_nothing_to_say_that_is_said() -> None:
-    """The provider cannot be told that it is over; the rules match all the same."""
+    """The provider takes no resolve; the rules match all the same."""
     page = Page()
     page.behaviour["plan"] = lambda _: []
 
@@ -125,7 +125,7 @@ def test_a_delivery_that_is_sent_by_hand_is_logged(caplog: pytest.LogCaptureFixt
 
 
 def test_a_program_without_logging_sees_it_on_stderr() -> None:
-    """Python's handler of last resort prints warnings; the library must not stand in its way."""
+    """Python's handler of last resort prints warnings; the library must not suppress them."""
     program = (
         "from hostspec import Alert\n"
         "from hostspec.kernel import Host, load\n"
@@ -136,4 +136,4 @@ def test_a_program_without_logging_sees_it_on_stderr() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
 
-    assert done.stderr == "alert disk: no rule matches, nobody is notified\n"
+    assert done.stderr == "alert disk: no rule matches, nothing is sent\n"

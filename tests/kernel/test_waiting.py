@@ -1,4 +1,4 @@
-"""No caller of the host waits for what it need not wait for, and none waits for ever."""
+"""No caller of the host waits without need, and none waits for ever."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Hanging:
     def wait(self, futures: Sequence[Future[None]], timeout: float | None, _: str) -> Any:
         """Wait in place of `concurrent.futures.wait`: a short time is up when all else is done.
 
-        What is over is over, and what hangs has begun, however busy the machine is.
+        Finished calls are over, and hanging ones have begun, however busy the machine is.
         """
         if timeout is None or timeout > 1:
             return concurrent.futures.wait(futures, timeout)
@@ -78,7 +78,7 @@ class Hanging:
 
 
 class Observer:
-    """Collects what it is told."""
+    """Collects its receipts."""
 
     def __init__(self) -> None:
         self.told: list[Receipt] = []
@@ -96,7 +96,7 @@ class Observer:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hanging], None]:
-    """Let a host with a short limit give up only when nothing moves any more."""
+    """Make a host with a short limit give up only when nothing moves any more."""
     return lambda hanging: monkeypatch.setattr(handling, "wait", hanging.wait)
 
 
@@ -391,7 +391,7 @@ class TestChangesMeanwhile:
 
 @contextlib.contextmanager
 def handler_of(act: Callable[[logging.LogRecord], object]) -> Iterator[None]:
-    """Let the root logger have a handler."""
+    """Add a handler to the root logger."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -193,7 +193,7 @@ def test_after_a_close_of_ones_own_a_connection_is_not_used_again() -> None:
 
 
 def _used_again(head: str, *, idempotent: bool) -> list[bytes]:
-    """Post three times to a server that keeps connections open; return what it got after each."""
+    """Post three times to a server that keeps connections open; return its requests after each."""
     body = b"2\r\n{}\r\n0\r\n\r\n" if "chunked" in head else b"{}" + b" " * MOST_READ
     if "Content-Length: 2" in head:
         body = b"{}"

@@ -31,7 +31,7 @@ def store(database: Database, name: str) -> None:
 
 @pytest.fixture
 def file(database: Database, tmp_path: Path) -> Path:
-    """Fill a database, some of which stands in the write-ahead log alone."""
+    """Fill a database, in part only in its write-ahead log."""
     for number in range(5):
         store(database, str(number))
     return tmp_path / "alerthost.db"
@@ -159,7 +159,7 @@ def test_files_may_be_others_after_all_connections_were_closed(
 
 @pytest.fixture
 def killed(file: Path, tmp_path: Path) -> Path:
-    """Give the files as a killed process leaves them."""
+    """Return the files as a killed process leaves them."""
     folder = tmp_path / "killed"
     folder.mkdir()
     for each in tmp_path.glob("alerthost.db*"):

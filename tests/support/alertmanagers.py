@@ -27,7 +27,7 @@ IN_ITS_OWN_TREE = (
 
 
 def command() -> list[str]:
-    """Find Alertmanager: as told, on the path, or where tests/fetch-debian.sh puts it."""
+    """Find Alertmanager: by its variable, on the path, or where tests/fetch-debian.sh puts it."""
     for name in (os.environ.get("ALERTMANAGER"), "prometheus-alertmanager", "alertmanager"):
         if name and (program := shutil.which(name)):
             return [program]

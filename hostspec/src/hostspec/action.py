@@ -41,8 +41,8 @@ class Capabilities:
             arrived is *uncertain*.
         collapse: of messages that wait for one incident only the newest need be sent.
         record: each message is a record of its own, a change event say. It opens nothing, so that
-            every firing of an alert is sent, and no incident is listed. A host keeps in mind
-            what was recorded as long as its acknowledge or resolve is to be recorded, too.
+            every firing of an alert is sent, and no incident is listed. A host remembers
+            each record as long as its acknowledge or resolve is to be recorded, too.
     """
 
     acknowledge: bool = False

@@ -90,7 +90,7 @@ class HostSpec:
 
         Called while the host starts, before `hostspec_configure`, which you implement too. Every
         implementation runs. A host reads the settings from a table named after the plugin
-        (``[plugins.NAME]`` in ``alerthost.toml``), and refuses to start with what does not fit.
+        (``[plugins.NAME]`` in ``alerthost.toml``), and refuses to start with faulty ones.
 
         Returns:
             an attrs class, as for the settings of a provider.

@@ -56,7 +56,7 @@ _DEEPEST_TEXT: Final = 2 * DEEPEST
 """Levels of nesting that are read of a JSON text; `normalise` cuts earlier, with a repair."""
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
-"""A string or a bracket. It neither backtracks nor looks for the end of a string in vain (one may
+"""A string or a bracket. It neither backtracks nor looks twice for the end of a string (one may
 have none), so that finding all of them is linear in the text."""
 
 _STATUS_WORDS: Final = frozenset(status.value for status in Status)

@@ -19,7 +19,7 @@ class BlockedLog:
         self._lock = threading.Lock()
 
     def __call__(self, claim: Claim, outcome: Outcome, _: float) -> None:
-        """Look at the outcome of an attempt."""
+        """Log a lane that gets blocked or goes on by the outcome of an attempt."""
         place = claim.delivery.place
         lane = place.installation, place.destination
         with self._lock:

@@ -1,6 +1,6 @@
 """Channels: the deliveries of one lane that one action sends under one credential.
 
-The engine knows no credentials. It tells them apart by the budgets that deliveries are sent from,
+The engine knows no credentials. It recognises them by the budgets that deliveries are sent from,
 which actions count by credential: those of an open incident, which keeps the credential that
 opened it, or none yet for deliveries that open one, under the newest credential.
 """

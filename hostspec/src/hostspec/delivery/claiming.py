@@ -24,10 +24,10 @@ START_WITHIN: Final = 1 / 12
 """The part of the lease in which its attempt has to start; a process that froze starts none."""
 
 FLYING_TOGETHER: Final = 4
-"""Attempts in flight at once in one lane, at the most."""
+"""Most attempts in flight at once in one lane."""
 
 SLOW_TOGETHER: Final = 2
-"""First attempts in flight at once in a lane where one takes long, at the most."""
+"""Most first attempts in flight at once in a lane where one takes long."""
 
 LOOK: Final = 64
 """Heads of one lane that are looked at together."""
@@ -116,7 +116,7 @@ def claim(  # noqa: PLR0913 -- one argument for each thing that matters
         connection: of the transaction.
         holder: who claims.
         now: the time.
-        together: attempts in flight in one lane, at the most.
+        together: most attempts in flight in one lane.
         unhealthy: whether it may be of a lane or a channel that fails, or where one takes long.
         lease: seconds for which the claim is good.
         promises: handles that attempts will most likely give: those of the last ones.
@@ -290,7 +290,7 @@ def _may_fly(
 ) -> bool:
     """Return whether an attempt may start beside those in flight in its lane.
 
-    A delivery that failed before takes one place at the most, for it may take long again: the
+    A delivery that failed before takes at most one place, for it may take long again: the
     others must not wait for it.
     """
     if len(flying) >= together:

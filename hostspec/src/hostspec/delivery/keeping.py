@@ -55,7 +55,7 @@ def steady_for(connection: sa.Connection, now: float) -> float:
     """Return for how many seconds the clock has been steady: nothing is forgotten after a jump.
 
     After a jump, or a day in which nothing worked on the store, open incidents count as mentioned
-    now: what is recorded of them may be the time of a wrong clock.
+    now: their recorded time may be that of a wrong clock.
     """
     row = connection.execute(sa.select(clock)).first()
     if row is None:

@@ -150,12 +150,12 @@ def reopen_incident(connection: sa.Connection, number: int, now: float) -> None:
 def close_incident(connection: sa.Connection, number: int, now: float, **changes: Any) -> None:
     """End an incident: nobody holds it, and nothing follows it up."""
     update_incident(connection, number, now, active=False, **changes)
-    if not changes.get("stranded"):  # a later resolve of its alerts is answered by what is known
+    if not changes.get("stranded"):  # a later resolve of its alerts needs the holders
         release_all(connection, number)
 
 
 def release_all(connection: sa.Connection, number: int) -> None:
-    """Let all alerts let go of an incident."""
+    """Release an incident from all its alerts."""
     connection.execute(sa.delete(holders).where(holders.c.incident_id == number))
 
 

@@ -28,7 +28,7 @@ ever behind what is more urgent."""
 
 STRIKE: Final = HEAD_START[Severity.CRITICAL]
 """Seconds by which a delivery goes later for each failure that was its own: others, which do get
-through, do not wait while it fails once more."""
+through, do not wait while it fails again."""
 
 REPEAT: Final = 3600.0
 """Seconds by which a repeat that changes nothing goes later than a delivery that opens, changes or

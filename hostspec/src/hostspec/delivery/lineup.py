@@ -40,7 +40,7 @@ def enqueue(
 
     Args:
         connection: of the transaction.
-        actions: say what may collapse.
+        actions: by name, with their capabilities.
         new: what comes.
         statement_id: of its statement.
         now: the time.
@@ -70,14 +70,14 @@ def enqueue_repeats(
     repeats: Sequence[tuple[Waiting, str]],
     now: float,
 ) -> None:
-    """Put triggers in the line of their incident of which the last one speaks for all.
+    """Enqueue triggers of one incident, each superseded by the last.
 
     It comes to the same as to put them in one by one, for an action that collapses: each is
     collapsed by the next.
 
     Args:
         connection: of the transaction.
-        actions: say what may collapse.
+        actions: by name, with their capabilities.
         repeats: the triggers of one alert at one place, with the ids of their submissions; they
             have the same rules and follow-ups.
         now: the time.
@@ -104,7 +104,7 @@ def reduce(
 
     Args:
         connection: of the transaction.
-        actions: say what may collapse.
+        actions: by name, with their capabilities.
         stored: the incident.
         episode: what is known of it now.
         now: the time.

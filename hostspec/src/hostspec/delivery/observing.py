@@ -105,7 +105,7 @@ Observe: TypeAlias = Callable[[str, Receipt], None]
 
 
 def log_receipt(hook: str, receipt: Receipt) -> None:
-    """Log what was not delivered; the observer of a host that has none of its own."""
+    """Log an undelivered receipt; the observer of a host that has none of its own."""
     place, outcome = receipt.delivery.place, receipt.outcome
     what = f"{receipt.delivery.operation} to {place.installation}/{place.destination}"
     why = receipt.reason or (f"{outcome.kind}: {outcome.reason}" if outcome else "not tried yet")

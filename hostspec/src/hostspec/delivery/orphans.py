@@ -1,7 +1,7 @@
 """Orphaned incidents: the key that opened them is not configured any more.
 
 Nothing is sent to them under another key. When the key is back they are resolved, unless another
-incident is open at their place by then: that one ends first.
+incident is open at their place: that one ends first.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
 def _judged(
     connection: sa.Connection, claim: Claim, outcome: Outcome, now: float, *, known: str
 ) -> tuple[Verdict, float]:
-    """Decide what is to be done after an attempt, and record what it shows of its channel.
+    """Decide the next step after an attempt, and record the state of its channel.
 
     Returns:
         also since when the delivery has failed like this.
@@ -233,7 +233,7 @@ def strand(connection: sa.Connection, claim: Claim, reason: str, now: float) -> 
         receipt = Receipt(row.uid, ledger.delivery_of(row), outcome, row.attempts)
         observing.note(connection, observing.UNDELIVERED, receipt, claim.holder)
     ledger.close_incident(connection, stored.id, now, stranded=True)
-    for row in rows:  # so that what they say later is answered by what is known
+    for row in rows:  # so that later submissions of them find the incident
         ledger.hold(connection, stored.id, ledger.delivery_of(row).alert, now)
     anew = _anew(connection, stored, rows)
     if anew:

@@ -1,6 +1,6 @@
 """Finds the submissions that a process died of while it planned them.
 
-Before a process plans, it marks what it plans; the mark goes with the plans that are written. A
+Before a process plans, it marks its submissions; the mark goes with the written plans. A
 mark of a process that is gone names the suspects. They are planned one at a time from then on,
 and one that was planned alone at each of several deaths is dead-lettered.
 """
@@ -37,7 +37,7 @@ class Mark:
 
 
 def left_behind(connection: sa.Connection, presence: Presence) -> Sequence[Mark]:
-    """Return the marks of processes that are gone; what was planned alone comes first."""
+    """Return the marks of processes that are gone; submissions planned alone come first."""
     rows = connection.execute(_MARKS, {"name": presence.name}).all()
     gone = set(presence.gone([row.name for row in rows])) if rows else set()
     marks = [Mark(row.name, tuple(json.loads(row.statements)), row.tries) for row in rows]

@@ -66,7 +66,7 @@ class World:
         self._held: dict[Identity, dict[Place, None]] = {}
 
     def load(self, which: Collection[Identity]) -> None:
-        """Read what is known of alerts."""
+        """Read the stored state of alerts."""
         names = {digest(each): each for each in which}
         for row in self.connection.execute(_KNOWN, {"digests": list(names)}):
             self._known[names[row.digest]] = Known(

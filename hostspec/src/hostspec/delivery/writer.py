@@ -28,7 +28,7 @@ PAUSE: Final = 0.05
 """Seconds before it is run again, at the most."""
 
 SOON: Final = 0.1
-"""The part of its patience for which a piece waits after another one waited in vain."""
+"""The part of its patience for which a piece waits after another one timed out."""
 
 
 class Writer:
@@ -82,7 +82,7 @@ class Writer:
             return piece.result()
 
     def _patience(self) -> float:
-        """Return the seconds for which a piece waits; few since another one waited in vain."""
+        """Return the seconds for which a piece waits; fewer after another one timed out."""
         return self._database.patience * (SOON if self._is_locked else 1.0)
 
     def _take_turn(self, piece: _Piece[Any]) -> None:
@@ -105,7 +105,7 @@ class Writer:
             self._commit(batch)
 
     def _leave(self, piece: _Piece[Any]) -> None:
-        """Let the next piece lead, whatever ended this one."""
+        """Make the next piece lead, whatever ended this one."""
         with self._lock:
             if piece in self._waiting:
                 self._waiting.remove(piece)
@@ -180,7 +180,7 @@ class Writer:
             self._waiting[:0] = left
 
     def _do_without(self, batch: Sequence[_Piece[Any]], error: Exception) -> None:
-        """Refuse new alerts on a full disk; give their room to what was accepted."""
+        """Refuse new alerts on a full disk; give their room to accepted ones."""
         left = [piece for piece in batch if not piece.accepts]
         for piece in batch:
             if piece.accepts:

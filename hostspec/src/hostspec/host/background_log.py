@@ -56,12 +56,12 @@ class DroppingHandler(logging.handlers.QueueHandler):
 def written_behind(
     handler: logging.Handler, drops: Drops = DROPS, most: int = MOST_WAITING
 ) -> Iterator[None]:
-    """Let a handler of the root logger write on its own thread while the context lasts.
+    """Make a handler of the root logger write on its own thread while the context lasts.
 
     Args:
         handler: writes the records.
         drops: counts those that are not written.
-        most: records that wait at the most.
+        most: the largest number of waiting records.
     """
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(most)
     listener = logging.handlers.QueueListener(waiting, handler)

@@ -260,7 +260,7 @@ def init(path: Path, provider: str | None) -> None:
         raise click.UsageError(unknown(name, offered.providers))
     starting.write(path, offered, offered.providers[name])
     screen = Screen()
-    screen.say(printable(f"wrote {path}; edit it, then `alerthost check` says what is missing"))
+    screen.say(printable(f"wrote {path}; edit it, then `alerthost check` names each missing value"))
 
 
 @main.command(name="demo", short_help="Show how it works, without an account.")

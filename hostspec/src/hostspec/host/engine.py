@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _ignore(*_: object) -> None:
-    """Do nothing: commands show themselves what they look at."""
+    """Do nothing: commands show these receipts themselves."""
 
 
 def build(

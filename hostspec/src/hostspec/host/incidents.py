@@ -79,15 +79,15 @@ def cut_off(desk: Desk, reach: Reach) -> Sequence[str]:
     if not desk.exists:
         return ()
     return [
-        f"{_counted(count)} open at {installation} can be closed by nobody here: "
-        f"{gone} is gone. Bring it back, or close them there and tell it with "
+        f"{_counted(count)} open at {installation} cannot be closed here: "
+        f"{gone} is gone. Bring it back, or close them there and record it with "
         "`alerthost resolve --here`; `alerthost incidents` lists them"
         for (action, installation), count in sorted(desk.ways().items())
         if (gone := reach.gone(action, installation))
     ] + [
         f"{_counted(count)} open at {incident.place.installation}/{incident.place.destination} "
-        "can be closed by nobody here, and will be orphaned: the key that opened it is not "
-        "configured any more. Bring the key back, or close them there and tell it with "
+        "cannot be closed here, and will be orphaned: the key that opened it is not "
+        "configured any more. Bring the key back, or close them there and record it with "
         "`alerthost resolve --here`; `alerthost incidents` lists them"
         for incident, count in desk.handles()
         if reach.is_orphaned(incident)

@@ -1,4 +1,4 @@
-"""The observer of ``alerthost run`` itself: logs and counts what became of deliveries."""
+"""The observer of ``alerthost run`` itself: logs and counts finished deliveries."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def run(path: Path, *, no_http: bool, no_workers: bool) -> None:
         running = Running(path, listens=not no_http, works=not no_workers)
         while signals.next() == signal.SIGHUP:
             threading.Thread(target=running.reload, name="hostspec reload", daemon=True).start()
-        logging.getLogger("hostspec").info("stopping: what is being sent is finished")
+        logging.getLogger("hostspec").info("stopping: deliveries in flight are finished")
         running.stop()
     os._exit(0)  # whatever thread of a plugin's hangs: what it did is taken up by the next start
 

@@ -17,7 +17,7 @@ from hostspec.settings import describe, key_of
 
 _SERVICE: Final = "checkout"
 _HEAD: Final = """\
-# Configuration of alerthost. `alerthost check` says what is wrong in it.
+# Configuration of alerthost. `alerthost check` finds its faults.
 
 [plugins]
 enabled = ["{plugin}"]

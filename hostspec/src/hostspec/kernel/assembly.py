@@ -116,7 +116,7 @@ class Assembly:
                 raise RefusedError(name, reason)
 
     def _configure(self, name: str) -> None:
-        """Give a plugin its settings, where it declares any."""
+        """Configure a plugin with its settings, where it declares any."""
         declares = self._only(name, "hostspec_settings")
         configures = self._only(name, "hostspec_configure")
         if declares is None and configures is None:

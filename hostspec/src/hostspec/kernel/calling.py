@@ -28,7 +28,7 @@ PAUSE: Final = 10.0
 """Seconds for which it is not called then; each time in a row, it is twice as long."""
 
 LONGEST_PAUSE: Final = 600.0
-"""Seconds for which it is not called at the most."""
+"""The longest pause, in seconds."""
 
 _log = logging.getLogger("hostspec")
 

@@ -39,7 +39,7 @@ def register(forkable: Forkable) -> None:
 
 
 def of_its_process(made: type[_T]) -> type[_T]:
-    """Let the public methods of a class raise RuntimeError in a child forked after the object.
+    """Make the public methods of a class raise RuntimeError in a child forked after the object.
 
     It holds threads, locks and connections that work in the process that made it, and there
     alone.

@@ -48,13 +48,13 @@ class _Seen:
         return held
 
     def is_outdated(self, place: Place) -> bool:
-        """Check whether what the planning saw at a place is not what is there now."""
+        """Check whether the incident at a place changed since the planning."""
         return place not in self.incidents or self.incidents[place] is not self._memory.at(place)
 
 
 @attrs.define(eq=False)
 class _Part:
-    """What is to be done at one place.
+    """The work of one alert at one place.
 
     Attributes:
         turn: at the place.
@@ -64,7 +64,7 @@ class _Part:
         receipt: of its delivery, once it has ended.
         decided: taken by the attempt when it begins, or by the caller that waits no longer.
         reason: why its turn did not come.
-        left_behind: its attempt is still under way, and nobody waits for it.
+        left_behind: its attempt is still under way, and no caller waits for it.
     """
 
     turn: Turn
@@ -82,8 +82,8 @@ class Handling:
     """The handling of one alert.
 
     The turn of the alert lasts while it is planned and lines up where it has something to do;
-    the turn at a place lasts until the attempt there is over. Nobody waits at one place for what
-    happens at another.
+    the turn at a place lasts until the attempt there is over. No place waits
+    for another.
     """
 
     def __init__(self, sending: Sending, turns: Turns, alert: Alert, call: Call) -> None:
@@ -137,7 +137,7 @@ class Handling:
         return parts
 
     def _elsewhere(self) -> list[_Part]:
-        """Line up where a plan that was made anew has more to do than those before."""
+        """Line up where a plan that was made again has more to do than those before."""
         met = {part.place for part in self._parts}
         fresh: list[_Part] = []
         for plan, seen in self._anew:
@@ -158,7 +158,7 @@ class Handling:
             future.result()
 
     def _work(self, part: _Part) -> None:
-        """Wait for the turn, make the plan anew where the incident changed, and send."""
+        """Wait for the turn, plan again where the incident changed, and send."""
         try:
             self._turns.wait(part.turn)
             self._send(part)
@@ -207,7 +207,7 @@ class Handling:
         )
 
     def _receipt(self, part: _Part) -> Receipt | None:
-        """Give the receipt at a place; an attempt that is not begun by now is not made."""
+        """Return the receipt at a place; an attempt that is not begun by now is not made."""
         given_up = part.receipt is None and part.decided.acquire(blocking=False)
         for delivery in part.plan.deliveries:
             if part.receipt is not None:
@@ -227,7 +227,7 @@ class Handling:
 
 
 def _started(work: Callable[[], None]) -> Future[None]:
-    """Start work on a thread of its own; do it here where there is none to be had."""
+    """Start work on a thread of its own; do it here where no thread can be started."""
     future: Future[None] = Future()
     context = contextvars.copy_context()
 

@@ -35,7 +35,7 @@ class Host:
 
     Args:
         plugins: that it uses.
-        rules: what is sent where.
+        rules: that it applies.
         timeout: seconds that `handle` waits for providers; None for as long as they take.
 
     Raises:
@@ -59,8 +59,8 @@ class Host:
         """Plan and send, one attempt for each delivery; never raises for what plugins do.
 
         Deliveries to several destinations are sent at the same time. An attempt that is still
-        under way when the time is up goes on on its own thread, and observers are told how it
-        ends; one that waits for its turn is not made. The report says which is which.
+        under way when the time is up goes on on its own thread, and observers are notified of its
+        end; one that waits for its turn is not made. The report says which is which.
 
         Called within itself (a plugin, a rule or a log handler calls it), it does not wait for
         its own caller: the report has a failure instead.

@@ -58,7 +58,7 @@ def survey(
     own: Mapping[str, object] | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> Plugins:
-    """Do as `load` does, but leave out what fails and say so in ``infos``; for showing only.
+    """Do as `load` does, but leave out failing plugins and say so in ``infos``; for showing only.
 
     Args:
         enabled: as for `load`.

@@ -47,7 +47,7 @@ class Memory:
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Go on with what was remembered at the fork."""
+        """Go on with the memory as it was at the fork."""
         self._lock = threading.Lock()
 
     def at(self, place: Place) -> Incident | None:

@@ -94,7 +94,7 @@ class Plan:
         return tuple(dict.fromkeys((*spoken, *self.joined, *self.released)))
 
     def at(self, place: Place) -> Plan:
-        """Give the part of the plan that is about one place."""
+        """Return the part of the plan that is about one place."""
         return attrs.evolve(
             self,
             deliveries=tuple(each for each in self.deliveries if each.place == place),

@@ -1,4 +1,4 @@
-"""What became of one alert that the in-process host handled."""
+"""The report of one alert that the in-process host handled."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hostspec.parts import Status
 
 @attrs.frozen
 class Report:
-    """What became of one alert; ``str`` gives one line for each receipt, with its reason.
+    """The result of one alert; ``str`` gives one line for each receipt, with its reason.
 
     Attributes:
-        plan: what was to be done.
+        plan: of the alert.
         receipts: one for each delivery. One that was not finished within the host's ``timeout``
             has no outcome but a reason; ``attempts`` is 1 where an attempt is still under way,
-            which observers are told the end of, and 0 where none was made.
+            whose end observers are notified of, and 0 where none was made.
     """
 
     plan: Plan
@@ -32,7 +32,7 @@ class Report:
 
     @property
     def unmatched(self) -> bool:
-        """Whether no rule matches, and no open incident is told: nobody is notified."""
+        """Whether no rule matches, and no incident is open, so that nothing is sent."""
         plan = self.plan
         return not (plan.rules or plan.places or plan.failures or plan.remark)
 
@@ -47,7 +47,7 @@ class Report:
         return bool(self.plan.failures) or not all(map(is_delivered, self.receipts))
 
     def raise_for_undelivered(self) -> None:
-        """Raise where somebody should have been notified and was not.
+        """Raise where a due notification was not delivered.
 
         A suppression is a plugin's decision and does not raise, nor does an acknowledge or
         resolve that no rule matches.
@@ -62,7 +62,7 @@ class Report:
         return "\n".join((*map(line, self.receipts), *self._other_lines()))
 
     def undelivered(self) -> tuple[str, ...]:
-        """Give a line for everything that was not delivered."""
+        """Return a line for everything that was not delivered."""
         missed = (receipt for receipt in self.receipts if not is_delivered(receipt))
         return (*map(line, missed), *self._other_lines())
 
@@ -73,16 +73,16 @@ class Report:
             where = f"{suppression.action} {suppression.installation}"
             yield f"{where}: suppressed{by}: {suppression.reason}"
         if self.unmatched:
-            yield "unmatched: no rule matches, nobody is notified"
+            yield "unmatched: no rule matches, nothing is sent"
         elif not (self.receipts or self.plan.failures or self.plan.suppressions):
             yield self.plan.remark or "nothing to send"
 
 
 class UndeliveredError(Exception):
-    """An alert was not delivered; the message says what was not, and why.
+    """An alert was not delivered; the message lists each failure with its reason.
 
     Attributes:
-        report: what became of the alert.
+        report: of the alert.
     """
 
     def __init__(self, report: Report) -> None:

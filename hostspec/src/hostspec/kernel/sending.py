@@ -1,4 +1,4 @@
-"""Plans by rules, makes attempts, and tells observers and the log what came of them."""
+"""Plans by rules, makes attempts, and reports them to observers and the log."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sending:
 
     Attributes:
         plugins: that it uses.
-        rules: what is sent where.
+        rules: that it applies.
         installations: by name.
         memory: of open incidents.
     """
@@ -60,12 +60,12 @@ class Sending:
         return planning.plan(matching)
 
     def context(self, delivery: Delivery) -> SendContext:
-        """Give what an attempt knows that the plan did not."""
+        """Return the context of an attempt, with the incident's handle."""
         incident = self.memory.at(delivery.place)
         return SendContext(handle=incident.handle if incident else None)
 
     def send(self, delivery: Delivery, receipt_id: str) -> Receipt:
-        """Make one attempt, and remember what came of it."""
+        """Make one attempt, and remember its outcome."""
         action = self.plugins.actions[delivery.place.action]
         installation = self.installations[delivery.place.installation]
         made = attempt(action, delivery, installation, self.context(delivery))
@@ -73,7 +73,7 @@ class Sending:
         return Receipt(receipt_id, delivery, made.outcome)
 
     def tell(self, receipt: Receipt) -> None:
-        """Tell the observers what became of a delivery."""
+        """Notify the observers of a finished delivery."""
         hook = "hostspec_delivered" if is_delivered(receipt) else "hostspec_undelivered"
         for answer in self.plugins.hooks.each(hook, receipt=receipt):
             if answer.failure and not answer.paused:
@@ -98,4 +98,4 @@ class Sending:
         if report.plan.remark:
             log(_log, logging.INFO, "alert %s: %s", key, report.plan.remark)
         if report.unmatched and report.plan.alert.status is Status.FIRING:
-            log(_log, logging.WARNING, "alert %s: no rule matches, nobody is notified", key)
+            log(_log, logging.WARNING, "alert %s: no rule matches, nothing is sent", key)

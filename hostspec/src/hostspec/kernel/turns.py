@@ -106,7 +106,7 @@ class Turns:
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Start anew: the threads that had turns are not in the child."""
+        """Start without turns: the threads that had turns are not in the child."""
         self._start()
 
     def line_up(
@@ -116,7 +116,7 @@ class Turns:
 
         Args:
             names: of the queues.
-            call: of which the turns are.
+            call: that takes the turns.
             owner: whose turns they are, for `owned_by`; None for no owner.
             width: how many may have their turn at the same time, the same for each use of a name.
         """
@@ -132,7 +132,7 @@ class Turns:
             return turns
 
     def owned_by(self, owner: Hashable) -> tuple[Any, ...]:
-        """Give the names of the queues in which an owner stands."""
+        """Return the names of the queues in which an owner waits."""
         with self._lock:
             return tuple(self._owned.get(owner, ()))
 

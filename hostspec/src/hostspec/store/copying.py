@@ -12,7 +12,7 @@ from hostspec.store.errors import StoreError
 from hostspec.store.tables import metadata
 
 BATCH: Final = 500
-"""Rows that are written in one transaction, at the most."""
+"""Most rows written in one transaction."""
 
 BATCH_SIZE: Final = 8 * 1024 * 1024
 """Characters of the rows that are written in one transaction; the last one may go beyond it."""

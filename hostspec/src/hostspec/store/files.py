@@ -32,7 +32,7 @@ _MAGIC: Final = (0x377F0682, 0x377F0683)
 """How a log begins, by the byte order of its checksums."""
 
 _INDEX_HEADER: Final = 48
-"""Bytes of a header of the index, which stands there twice (SQLite's WAL-mode file format, 2)."""
+"""Bytes of a header of the index, which it holds twice (SQLite's WAL-mode file format, 2)."""
 
 _PROCESSES_LOCK: Final = 128
 """The byte of the index on which every process that has it open holds a shared lock."""
@@ -46,7 +46,7 @@ _Identity: TypeAlias = tuple[int, int] | None
 
 @attrs.frozen
 class _Log:
-    """What a log looked like: its salts, which change when it starts anew, and its size."""
+    """What a log looked like: its salts, which change when it restarts, and its size."""
 
     salts: bytes
     size: int
@@ -133,7 +133,7 @@ class Files:
         Args:
             whole: the database has every page.
             frames: in the log.
-            copied: how many of them stand in the database as well.
+            copied: how many of them are in the database as well.
             page_size: in bytes.
 
         Raises:
@@ -146,7 +146,7 @@ class Files:
         self._log, self._size = log, self._file.stat().st_size
 
     def condemn(self) -> None:
-        """Let nothing be written any more: SQLite would fill the missing part with zeros.
+        """Prevent all further writes: SQLite would fill the missing part with zeros.
 
         Raises:
             StoreError: always.

@@ -46,7 +46,7 @@ class Reserve:
         return True
 
     def release(self) -> None:
-        """Give the space to whoever writes next."""
+        """Release the space for the next write."""
         with contextlib.suppress(OSError):
             os.close(os.open(self._path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
 

@@ -26,7 +26,7 @@ class Sealed(Secret):
     """A secret as the store keeps it; it is unsealed at each `reveal`, and not before.
 
     Two are equal where the same token is unsealed with the same key for the same context: sealing
-    a secret twice gives two tokens, and without the key nobody can say that they hold the same.
+    a secret twice gives two tokens, and without the key it cannot be seen that they hold the same.
 
     Args:
         token: what sealing gave.
@@ -65,14 +65,14 @@ class Sealed(Secret):
         """Unseal the secret now.
 
         Raises:
-            SecretUnavailableError: there is no key, it cannot be read, is none, or is another; or
+            SecretUnavailableError: the key is missing, unreadable, malformed, or another; or
                 the secret was sealed for another context.
         """
         context, secret = self._open()
         if context is None:
             message = (
                 "it was sealed by an older version, which did not bind it to its installation; "
-                "compare the settings with what was entered, and run `alerthost reseal`"
+                "compare the settings with those entered, and run `alerthost reseal`"
             )
             raise SecretUnavailableError(message)
         if context != self._context:

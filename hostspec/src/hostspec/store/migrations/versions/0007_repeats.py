@@ -1,4 +1,4 @@
-"""Repeats that change nothing are told apart: they go behind everything else."""
+"""Repeats that change nothing are marked: they go behind everything else."""
 
 from __future__ import annotations
 
