@@ -103,14 +103,14 @@ class Engine:
             attempt may take, and the same for all who share the database.
         clock: gives the time, in seconds of the epoch; None for the clock of those who share
             the database, which is the server's, or else this machine's.
-        watch: is told of each attempt, as soon as it is made, in the thread that made it: what
-            was sent, what came of it, and the time. It is for counting, and never raises. None
+        watch: is told of each attempt, as soon as it is made, in the thread that made it, with
+            the claim, the outcome, and the time. It is for counting, and never raises. None
             logs each lane that is blocked or goes on.
         watch_planned: is called with each submission, once its plan is committed, and with its
             failures and suppressions. It is for counting, and never raises. Unmatched, suppressed
             and failed submissions are logged in any case.
-        observe: the host's own observer; no deadline is set to it. None logs what is late or was
-            not delivered.
+        observe: the host's own observer; no deadline is set to it. None logs late and
+            undelivered receipts.
 
     Attributes:
         desk: what an operator sees and does.

@@ -28,7 +28,7 @@ LONGEST_ID: Final = 255
 """Characters of a statement's id, at the most: PostgreSQL's indexes take no longer ones."""
 
 BATCH: Final = 200
-"""Submissions that are read at once, at the most."""
+"""Most submissions read at once."""
 
 _COLUMNS: Final = "statement_id, scope, key, body, accepted_at, digest, scope_digest, urgency, size"
 
@@ -309,7 +309,7 @@ def still_unplanned(connection: sa.Connection, numbers: Sequence[int]) -> frozen
 
 
 def planned(connection: sa.Connection, notes: Mapping[int, Note], now: float) -> None:
-    """Record that submissions, given by their rows, are planned, and what came of them."""
+    """Record that submissions, given by their rows, are planned, with their notes."""
     rows = [
         {
             "number": number,

@@ -47,7 +47,7 @@ ORPHANED: Final = (
 """What an alert that is over is answered, for the operator."""
 
 HANGING: Final = 60.0
-"""Seconds of planning one submission after which the operator is told."""
+"""Seconds of planning one submission after which it is logged."""
 
 OVER: Final = "its problem is over"
 """Why nothing is replayed."""
@@ -298,7 +298,7 @@ class Planner:
     ) -> Sequence[_Made]:
         """Write plans down, in order; return those that are written.
 
-        Where the incidents that a plan looked at have changed, it is made anew later, and with
+        Where the incidents that a plan looked at have changed, it is made again later, and with
         it every later one about the same alert.
         """
         sharing.lock(connection, {place for each in made for place in each.places})
@@ -316,7 +316,7 @@ class Planner:
         return written
 
     def _apply(self, connection: sa.Connection, run: Sequence[_Made], now: float) -> bool:
-        """Write down the plans of a run, unless what they looked at has changed."""
+        """Write down the plans of a run, unless an incident they are made from has changed."""
         actions = self._plugins.actions
         made = run[-1]
         if made.plan is None:
@@ -356,7 +356,7 @@ class _Made:
     Attributes:
         statement: the submission.
         plan: None where nothing is done about it.
-        note: what came of it beside its deliveries.
+        note: its result beside its deliveries.
         look: what the plan looked at.
         repeats: the plan is the same whatever is open, and the next one of the alert that says
             the same speaks for it.
@@ -447,7 +447,7 @@ def _idle(statement: inbox.Statement, alert: Alert, known: Known | None, now: fl
     moment, newest = alert.updated_at, known.updated_at
     # one that lies ahead was accepted while this host's own clock was wrong
     if moment and newest and moment < newest and newest.timestamp() <= now:
-        return f"older than what is known: {newest.isoformat()} is the newest"
+        return f"older than the known state: {newest.isoformat()} is the newest"
     return ""
 
 

@@ -163,7 +163,7 @@ def _no_list(own: Any) -> Fault:
 
 
 def plugin_faults(plugins: Plugins) -> Iterator[Fault]:
-    """Give what is wrong with the plugins of a file, each at its place."""
+    """Yield the faults of a file's plugins, each with its path."""
     for info in plugins.infos:
         if info.faults:
             yield from (fault.below(f"plugins.{info.name}") for fault in info.faults)
@@ -369,7 +369,7 @@ class _Building:
     def _install_rest(
         self, table: InstallationTable | StoredInstallation, faults: Iterable[Fault]
     ) -> None:
-        """Make what is right of a faulty installation, so that the rules are checked as well."""
+        """Make an installation without its faulty settings, so that rules are checked as well."""
         paths = [fault.path for fault in faults]
         try:
             found = self._plugins.installation(

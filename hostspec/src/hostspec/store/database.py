@@ -302,7 +302,7 @@ class Database:
             raise StoreError(message)
 
     def drop_room(self) -> None:
-        """Give the space back that was kept for sending."""
+        """Release the space that was kept for sending."""
         if self._reserve is not None:
             self._reserve.remove()
 
@@ -538,7 +538,7 @@ def _compare_log(connection: sqlite3.Connection, file: Path, left: int) -> None:
         _log.error(
             "%s lost %d of %d pages since the last run: it was deleted, truncated or damaged, so "
             "alerts and results stored last are gone; compare the open incidents with the "
-            "provider's, and post what still fires again",
+            "provider's, and post firing alerts again",
             beside(file, "-wal"),
             left - found,
             left,
