@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
-
-import attrs
 
 from hostspec import Image, Json, Link
 from hostspec.normalise import Repairs
@@ -17,6 +16,12 @@ LONGEST_QUOTE: Final = 80
 
 NOT_HTTPS: Final = "PagerDuty takes images over https only; became a link"
 """The reason why an image became a link."""
+
+NO_CREDENTIALS: Final = "the user name and password in the URL were removed"
+"""The repair of a URL that would show them to everyone who reads the incident."""
+
+_CREDENTIALS: Final = re.compile(r"^(\s*+(?:[a-zA-Z][a-zA-Z0-9+.-]*+:)?+//)[^/?#]*@")
+"""User name and password of a URL, with or without a scheme (RFC 3986, section 3.2.1)."""
 
 
 class Addresses:
@@ -41,41 +46,54 @@ class Addresses:
     def first(self, *named: tuple[str, str]) -> str:
         """Return the first address that can be opened, or an empty text."""
         for name, address in named:
-            if self._opens(name, address):
-                return address.strip()
-            if not is_blank(address):
-                self.unusable[name] = address
+            usable, kept = self._check(name, address)
+            if usable:
+                return kept.strip()
+            if not is_blank(kept):
+                self.unusable[name] = kept
         return ""
 
     def links(self, links: Iterable[Link]) -> list[dict[str, Any]]:
         """Return the links that can be opened, as PagerDuty takes them."""
-        usable = []
+        members = []
         for index, link in enumerate(links):
-            if self._opens(f"links[{index}].href", link.href):
-                usable.append(link_member(link))
+            usable, href = self._check(f"links[{index}].href", link.href)
+            member = link_member(Link(href, link.text))
+            if usable:
+                members.append(member)
             else:
-                self._links.append(link_member(link))
+                self._links.append(member)
                 self.unusable["links"] = self._links
-        return usable
+        return members
 
     def images(self, images: Iterable[Image]) -> Iterator[tuple[int, Image]]:
-        """Yield the images that can be loaded, with their numbers."""
+        """Yield the images that can be loaded, with their numbers.
+
+        Where only the address behind an image is unusable, it alone becomes a detail.
+        """
         for index, image in enumerate(images):
-            loads = self._opens(f"images[{index}].src", image.src)
-            opens = is_blank(image.href) or self._opens(f"images[{index}].href", image.href)
-            if not (loads and opens):
-                self._images.append(present(attrs.asdict(image)))
+            loads, src = self._check(f"images[{index}].src", image.src)
+            opens, href = self._check(f"images[{index}].href", image.href)
+            if not loads:
+                self._images.append(present({"src": src, "href": href, "alt": image.alt}))
+            elif not opens and not is_blank(href):
+                self._images.append(present({"href": href}))
+            if self._images:
                 self.unusable["images"] = self._images
             if loads:
-                yield index, image if opens else attrs.evolve(image, href="")
+                yield index, Image(src, href if opens else "", image.alt)
 
-    def _opens(self, field: str, address: str) -> bool:
-        opens = is_address(address.strip())
-        if not opens and not is_blank(address):
-            shown = shorten(address, LONGEST_QUOTE)
+    def _check(self, field: str, address: str) -> tuple[bool, str]:
+        """Return whether an address opens, and the address without user name and password."""
+        kept = _CREDENTIALS.sub(r"\1", address)
+        if kept != address:
+            self._repairs.add(field, NO_CREDENTIALS)
+        opens = is_address(kept.strip())
+        if not opens and not is_blank(kept):
+            shown = shorten(kept, LONGEST_QUOTE)
             reason = f"{shown!r} is not an absolute http(s) URL with a host; moved to the details"
             self._repairs.add(field, reason)
-        return opens
+        return opens, kept
 
 
 def link_member(link: Link) -> dict[str, Any]:

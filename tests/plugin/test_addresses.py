@@ -30,7 +30,6 @@ UNUSABLE = [
     "http://host.example:0/",
     "https://two words/x",
     "https://host.example/\x01",
-    "http://user@/x",
 ]
 USABLE = [
     "https://ok.example/",
@@ -58,7 +57,7 @@ def test_an_unusable_address_goes_to_the_details(desk: Desk, address: str) -> No
     assert desk.payload["custom_details"] == {
         "url": address,
         "links": [{"href": address, "text": "Runbook"}],
-        "images": [{"src": address}, {"src": "https://g.example/1.png", "href": address}],
+        "images": [{"src": address}, {"href": address}],
     }
     reason = f"{address!r} is not an absolute http(s) URL with a host; moved to the details"
     fields = ("url", "links[0].href", "images[0].src", "images[1].href")
@@ -74,6 +73,57 @@ def test_a_usable_address_is_sent(desk: Desk, address: str) -> None:
     assert desk.event["client_url"] == address
     assert desk.event["links"] == [{"href": address}]
     assert "custom_details" not in desk.payload
+
+
+PASSWORD = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("http://user:hunter2@host.example/x?a=b@c", "http://host.example/x?a=b@c"),
+        ("HTTPS://hunter2@host.example:90/@x#y@z", "HTTPS://host.example:90/@x#y@z"),
+        (" https://user:hunter2@b@host.example", "https://host.example"),
+    ],
+)
+def test_no_user_name_and_password_is_sent(desk: Desk, address: str, kept: str) -> None:
+    alert = Alert(
+        "k", "Down", severity="info", source="s", url=address, links=[{"href": address}],
+        images=[{"src": address.replace("http:", "https:"), "href": address}],
+    )  # fmt: skip
+    (delivery,) = desk.plan(alert)
+    assert desk.deliver(delivery).delivered
+    assert desk.event["client_url"] == kept
+    assert desk.event["links"] == [{"href": kept}]
+    assert desk.event["images"][0]["href"].strip() == kept
+    assert "custom_details" not in desk.payload
+    reason = "the user name and password in the URL were removed"
+    fields = ("url", "links[0].href", "images[0].src", "images[0].href")
+    assert [(each.field, each.reason) for each in delivery.repairs] == [
+        (field, reason) for field in fields
+    ]
+    assert PASSWORD not in str(desk.event)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["ftp://user:hunter2@h/x", "//hunter2@h/x", "http://hunter2@/x", "http://hunter2@h:x/"],
+)
+def test_unusable_addresses_show_no_password_either(desk: Desk, address: str) -> None:
+    images = [{"src": address, "href": address}, {"src": "https://ok.example", "href": address}]
+    alert = Alert("k", "Down", source="s", url=address, links=[address], images=images)
+    (delivery,) = desk.plan(alert)
+    assert desk.deliver(delivery).delivered
+    assert desk.payload["custom_details"].keys() == {"url", "links", "images"}
+    assert PASSWORD not in f"{desk.event}{delivery.repairs}"
+
+
+def test_an_address_with_an_at_sign_elsewhere_is_kept(desk: Desk) -> None:
+    address = "https://host.example/mail?to=//a:b@c.example"
+    (delivery,) = desk.plan(Alert("k", "Down", severity="info", source="s", url=address))
+    assert desk.deliver(delivery).delivered
+    assert desk.event["client_url"] == address
+    assert not delivery.repairs
 
 
 def test_an_unusable_address_never_takes_the_place_of_a_detail(desk: Desk) -> None:
