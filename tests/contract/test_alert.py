@@ -22,6 +22,7 @@ from hostspec.text import is_blank
 
 UTC = dt.UTC
 MOMENT = dt.datetime(2026, 11, 23, 3, 14, tzinfo=UTC)
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
 
 WHOLE = {
     "key": "db-1/disk",
@@ -482,7 +483,8 @@ class Extended(dt.datetime):
         (MOMENT.replace(tzinfo=None), MOMENT, [NO_ZONE]),
         (dt.date(2026, 11, 23), MOMENT.replace(hour=0, minute=0), [NO_ZONE]),
         (Extended(2026, 11, 23, 3, 14, tzinfo=UTC), MOMENT, []),
-        (0, dt.datetime(1970, 1, 1, tzinfo=UTC), ["the number 0 was read as seconds since 1970"]),
+        (1, EPOCH.replace(second=1), ["the number 1 was read as seconds since 1970"]),
+        ("1970-01-01T00:00:01Z", EPOCH.replace(second=1), []),
         (1795403640, MOMENT, ["the number 1795403640 was read as seconds since 1970"]),
         (
             1795403640.5,
@@ -544,12 +546,23 @@ def test_times_are_read(
         dt.date.min,
         -62135596800,
         -62135596800000,
+        0,
+        0.0,
+        "0",
+        " 0.0 ",
+        "-0",
+        "000000000",
+        "1970-01-01T00:00:00Z",
+        "1970-01-01T00:00:00",
+        "1970-01-01T01:00:00+01:00",
+        "1970-01-01 00:00:00 +0000 UTC",
+        EPOCH,
     ],
     ids=repr,
 )
 @pytest.mark.parametrize("field", ["started_at", "updated_at"])
 def test_a_time_that_was_never_set_is_none(field: str, given: object) -> None:
-    """Go's zero time, in whatever zone, and the smallest time of Python and .NET."""
+    """Go's zero time in any zone, the smallest time of Python and .NET, and the epoch."""
     alert = read(**{field: given})
     assert getattr(alert, field) is None
     assert alert.details == {}

@@ -10,6 +10,11 @@ from typing import Any, Final
 _NUMERAL: Final = re.compile(r"\d{9,}(\.\d+)?", re.ASCII)
 """An epoch given as text; ISO 8601 has no form of so many digits without a sign between."""
 
+_ZERO: Final = re.compile(r"-?0+(\.0+)?", re.ASCII)
+
+_EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
+"""The time of a field that was never set, in a program that counts from it."""
+
 _MILLISECONDS: Final = 100_000_000_000
 """An epoch beyond this is in milliseconds: in seconds it would lie after the year 5000."""
 
@@ -38,6 +43,8 @@ def read_time(value: Any) -> tuple[dt.datetime | None, str]:
     Raises:
         Exception: it is no time; the class depends on the value.
     """
+    if isinstance(value, str) and _ZERO.fullmatch(value.strip()):
+        return None, _NEVER
     if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()):
         value = json.loads(value)
     if isinstance(value, bool):
@@ -58,13 +65,14 @@ def read_time(value: Any) -> tuple[dt.datetime | None, str]:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=dt.UTC)
         repaired = "has no time zone; taken as UTC"
-    return moment.astimezone(dt.UTC), repaired
+    moment = moment.astimezone(dt.UTC)
+    return (None, _NEVER) if moment == _EPOCH else (moment, repaired)
 
 
 def _of_epoch(number: float) -> tuple[dt.datetime | None, str]:
     in_milliseconds = abs(number) > _MILLISECONDS
     moment = dt.datetime.fromtimestamp(number / 1000 if in_milliseconds else number, dt.UTC)
-    if moment.year == 1:
+    if moment.year == 1 or moment == _EPOCH:
         return None, _NEVER
     unit = "milliseconds" if in_milliseconds else "seconds"
     return moment, f"the number {number} was read as {unit} since 1970"
