@@ -410,3 +410,28 @@ def test_the_next_send_finishes_what_an_earlier_one_left(workspace: Workspace) -
     assert second.stdout.splitlines()[-1].startswith("0 alerts, 4 deliveries (4 delivered), 2 left")
     assert second.returncode == 0
     assert workspace.alerthost("send").stdout == "0 alerts, 0 deliveries\n"
+
+
+def test_send_resolves_an_orphaned_incident_at_once_when_its_key_is_back(
+    workspace: Workspace,
+) -> None:
+    """Also where the resolve still waits at the end, which is no success."""
+    workspace.configure(('services = ["checkout", "platform"]', 'services = ["checkout"]'))
+    workspace.alerthost("send", given=line())
+    other = {"PD_CHECKOUT": "f" * 32}
+    orphaned = workspace.alerthost("send", given=line(status="resolved"), env=other)
+    assert (orphaned.returncode, len(workspace.fake.requests)) == (1, 1)
+    assert workspace.alerthost("send", env=other).stdout == "0 alerts, 0 deliveries\n"
+
+    script = workspace.fake.misbehave(failing())
+    down = workspace.alerthost("send", "--timeout", "0.5")
+    script.clear()
+    assert down.returncode == 1
+    assert "(1 waiting), 1 left by earlier runs" in down.stdout
+
+    back = workspace.alerthost("send")
+    assert back.returncode == 0
+    shown, counted = back.stdout.splitlines()
+    assert shown.startswith("delivered      resolve      acme/checkout     db-1/disk")
+    assert counted == "0 alerts, 1 delivery (1 delivered), 1 left by earlier runs"
+    assert {incident.state for incident in workspace.fake.incidents} == {"resolved"}

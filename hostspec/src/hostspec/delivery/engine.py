@@ -319,6 +319,29 @@ class Engine:
             self.database.verify()
             return made
 
+    def recover_orphans(self) -> None:
+        """Queue the resolves of orphaned incidents whose keys are back.
+
+        `drain` and the threads that `start` starts do so from time to time.
+
+        Raises:
+            StoreError: the database cannot be written.
+        """
+        now, actions = self._clock(), self._plugins.actions
+        self._looked_for_keys_at = time.monotonic()
+        last = 0
+        while True:
+            with self.database.read() as connection:
+                found = orphans.find(connection, last)
+            back = [each for each in found if self._is_key_back(each)]
+            if back:
+                self._writer.run(
+                    functools.partial(orphans.recover, actions=actions, back=back, now=now)
+                )
+            if len(found) < orphans.MOST:
+                return
+            last = found[-1].id
+
     def start(self) -> None:
         """Start the threads that plan, send and settle.
 
@@ -576,26 +599,8 @@ class Engine:
 
         while self._writer.run(keep) >= SMALL and not self._stopping.is_set():
             pass
-        self._recover_orphans()
-
-    def _recover_orphans(self) -> None:
-        """Resolve orphaned incidents whose keys are back."""
-        now, moment, actions = self._clock(), time.monotonic(), self._plugins.actions
-        if moment - self._looked_for_keys_at < LOOK_FOR_KEYS:
-            return
-        self._looked_for_keys_at = moment
-        last = 0
-        while True:
-            with self.database.read() as connection:
-                found = orphans.find(connection, last)
-            back = [each for each in found if self._is_key_back(each)]
-            if back:
-                self._writer.run(
-                    functools.partial(orphans.recover, actions=actions, back=back, now=now)
-                )
-            if len(found) < orphans.MOST:
-                return
-            last = found[-1].id
+        if time.monotonic() - self._looked_for_keys_at >= LOOK_FOR_KEYS:
+            self.recover_orphans()
 
     def _is_key_back(self, stored: ledger.StoredIncident) -> bool:
         place = stored.incident.place

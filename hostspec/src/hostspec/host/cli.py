@@ -74,7 +74,10 @@ def send(path: Path, *, timeout: float, files: tuple[BinaryIO, ...]) -> None:
     loaded = configuration.load(source, ready=True)
     screen = Screen()
     opened = files or (sys.stdin.buffer,)
-    with work.begun(source, loaded, screen) as begun, screen.progress("sending", None) as progress:
+    with (
+        work.begun(source, loaded, screen, earlier=True) as begun,
+        screen.progress("sending", None) as progress,
+    ):
         following = begun.following(advance=progress.advance)
         following.add_earlier(begun.left)
         Sending(begun.engine, following, begun.interrupts).run(aside(opened), timeout)

@@ -49,7 +49,7 @@ class Work:
         interrupts: signals that came meanwhile.
         lanes: names of places.
         screen: where things are shown.
-        left: submissions that earlier runs left, where no other process works on them.
+        left: submissions that earlier runs left, where they were asked for.
     """
 
     engine: Engine
@@ -102,8 +102,16 @@ class Work:
 
 
 @contextlib.contextmanager
-def begun(source: Source, loaded: Configuration, screen: Screen) -> Iterator[Work]:
+def begun(
+    source: Source, loaded: Configuration, screen: Screen, *, earlier: bool = False
+) -> Iterator[Work]:
     """Let the engine of a configuration work for a while; whoever uses it calls `finish`.
+
+    Args:
+        source: of the configuration.
+        loaded: the configuration.
+        screen: where things are shown.
+        earlier: find what earlier runs left, and resolve orphaned incidents whose keys are back.
 
     Raises:
         ConfigurationError: the table ``[store]`` is wrong.
@@ -115,8 +123,7 @@ def begun(source: Source, loaded: Configuration, screen: Screen) -> Iterator[Wor
         _logged(screen),
         Interrupts() as interrupts,
     ):
-        desk = engine.desk
-        left = desk.unfinished(_LEFT) if desk.exists and not desk.is_worked_on() else ()
+        left = _left_by_others(engine) if earlier else ()
         engine.start()
         reach = Reach.of(loaded.plugins, loaded.installations)
         for note in (*loaded.notes(), *cut_off(engine.desk, reach)):
@@ -129,6 +136,15 @@ def begun(source: Source, loaded: Configuration, screen: Screen) -> Iterator[Wor
             sys.exit(1)
         finally:
             engine.stop(0.0)
+
+
+def _left_by_others(engine: Engine) -> tuple[Fate, ...]:
+    """Return the submissions that earlier runs left, where no other process works on them."""
+    desk = engine.desk
+    if not desk.exists or desk.is_worked_on():
+        return ()
+    engine.recover_orphans()
+    return desk.unfinished(_LEFT)
 
 
 def tell_rest(tally: Tally, screen: Screen) -> None:
