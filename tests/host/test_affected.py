@@ -33,6 +33,7 @@ def read(labels: dict[str, Any], annotations: dict[str, Any] | None = None, **gr
     return statement.alert
 
 
+ARGO = {"instance": "10.1.1.1:8082", "namespace": "argocd", "pod": "argocd-ctl-0"}
 KUBE = {"job": "kube-state-metrics", "instance": "10.42.0.17:8080", "namespace": "shop"}
 OPERATOR = {**KUBE, "service": "kube-state-metrics", "endpoint": "http"}
 OWN_POD = {**OPERATOR, "pod": "prometheus-kube-state-metrics-5d9", "namespace": "monitoring"}
@@ -48,32 +49,41 @@ OWN_POD = {**OPERATOR, "pod": "prometheus-kube-state-metrics-5d9", "namespace": 
         ({"deployment": "cart", "service": "shop"}, "cart", ""),
         ({"app": "shop", "component": "basket", "job": "x"}, "shop", "basket"),
         ({"instance": "10.0.0.1:80", "exported_instance": "backup-3"}, "backup-3", ""),
+        # a pod is named rather than its address, which the next pod will have
+        ({"job": "argocd-metrics", "name": "web", **ARGO}, "argocd-ctl-0", "argocd-metrics"),
+        ({"instance": "[fd00::7]:80", "pod_name": "cart-7d9", "node": "w-1"}, "cart-7d9", ""),
+        ({"instance": "10.1.1.1", "namespace": "shop"}, "10.1.1.1", ""),
+        ({"instance": "db-1:9100", "pod": "cart-7d9"}, "db-1:9100", ""),
+        ({"instance": "[::", "pod": "cart-7d9"}, "[::", ""),
+        ({"instance": "10.1.1.1:9100", "pod": "node-exporter-x7"}, "10.1.1.1:9100", ""),
+        ({"instance": "x" * 5000, "pod": "cart-7d9"}, "x" * 5000, ""),
         # of exporters that report on others
+        ({**OPERATOR, "component": "basket", "deployment": "cart"}, "cart", "basket"),
         ({**OPERATOR, "pod": "cart-7d9", "container": "app"}, "cart-7d9", "app"),
-        ({**OPERATOR, "deployment": "cart"}, "cart", "kube-state-metrics"),
-        ({**OPERATOR, "job_name": "nightly"}, "nightly", "kube-state-metrics"),
-        ({**OPERATOR, "node": "worker-1"}, "worker-1", "kube-state-metrics"),
+        ({**OPERATOR, "deployment": "cart"}, "cart", ""),
+        ({**OPERATOR, "job_name": "nightly"}, "nightly", ""),
+        ({**OPERATOR, "node": "worker-1"}, "worker-1", ""),
         ({**OWN_POD, "exported_pod": "cart-7d9", "exported_container": "app"}, "cart-7d9", "app"),
-        ({**OWN_POD, "node": "worker-1"}, "worker-1", "kube-state-metrics"),
-        ({**KUBE, "resourcequota": "cpu"}, "shop", "kube-state-metrics"),
-        ({"job": "kubelet", "instance": "10.0.0.1:10250", "node": "w-2"}, "w-2", "kubelet"),
+        ({**OWN_POD, "node": "worker-1"}, "worker-1", ""),
+        ({**KUBE, "resourcequota": "cpu"}, "shop", ""),
+        ({"job": "kubelet", "instance": "10.0.0.1:10250", "node": "w-2"}, "w-2", ""),
         ({"job": "cadvisor", "instance": "vm-1:8080", "name": "web"}, "vm-1:8080", "web"),
         ({"job": "pushgateway", "exported_job": "backup", "exported_instance": "a"}, "a", "backup"),
         (
             {"job": "blackbox-http", "instance": "https://shop.example"},
             "https://shop.example",
-            None,
+            "",
         ),
-        ({"job": "snmp_exporter", "instance": "switch-3", "ifName": "eth0"}, "switch-3", None),
-        ({"job": "blackbox", "instance": "blackbox:9115", "target": "shop"}, "shop", None),
+        ({"job": "snmp_exporter", "instance": "switch-3", "ifName": "eth0"}, "switch-3", ""),
+        ({"job": "blackbox", "instance": "blackbox:9115", "target": "shop"}, "shop", ""),
     ],
 )
 def test_the_source_is_what_is_affected(
-    labels: dict[str, Any], source: str, component: str | None
+    labels: dict[str, Any], source: str, component: str
 ) -> None:
     alert = read({"alertname": "A", **labels})
     assert alert.source == source
-    assert alert.component == (labels["job"] if component is None else component)
+    assert alert.component == component
 
 
 def test_the_source_is_never_unknown_where_anything_is_known() -> None:

@@ -9,13 +9,14 @@ exporter's (https://prometheus.io/docs/prometheus/latest/configuration/configura
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+_PODS: Final = ("pod", "pod_name")
 _WORKLOADS: Final = (
-    "pod",
-    "pod_name",
+    *_PODS,
     "deployment",
     "statefulset",
     "daemonset",
@@ -66,7 +67,8 @@ def source_of(labels: Mapping[str, Any], urls: Iterable[str], receiver: str) -> 
     """
     exporter = _exporter(labels)
     if exporter is None:
-        names: tuple[str, ...] = _ANYWHERE
+        pods = _PODS if _is_pod_by_address(labels) else ()
+        names: tuple[str, ...] = (*pods, *_ANYWHERE)
     else:
         names = _BESIDE_TARGETS if exporter in _TELLS_OF_TARGETS else _BESIDE_OTHERS
         # the labels of its own pod, node and service are not those of the object that it reports
@@ -76,12 +78,14 @@ def source_of(labels: Mapping[str, Any], urls: Iterable[str], receiver: str) -> 
 
 
 def component_of(labels: Mapping[str, Any]) -> str:
-    """Return the part of the source that is responsible; an exporter only as a last resort."""
-    job = first(labels, ("job",))
+    """Return the part of the source that is responsible; empty where no label names it.
+
+    An exporter that reports on others is never responsible for what it reports.
+    """
     if _exporter(labels) is None:
-        return first(labels, ("component",)) or job
+        return first(labels, ("component", "job"))
     others = {name: text for name, text in labels.items() if not _is_exporter(text)}
-    return first(others, ("component", *_COMPONENTS, "exported_job")) or job
+    return first(others, ("component", *_COMPONENTS, "exported_job"))
 
 
 def first(values: Mapping[str, Any], names: Iterable[str]) -> str:
@@ -100,6 +104,21 @@ def _is_exporter(name: object) -> str | None:
         return None
     plain = name.casefold().replace("_", "-")
     return next((part for part in _EXPORTERS if part in plain), None)
+
+
+def _is_pod_by_address(labels: Mapping[str, Any]) -> bool:
+    """Check whether the instance is the IP address of a pod that has a name of its own.
+
+    The pod of an exporter is not what its metrics are about: then the address says more.
+    """
+    instance = first(labels, ("instance",))
+    if len(instance) > LONGEST_URL or "exporter" in first(labels, _PODS).casefold():
+        return False
+    try:
+        ipaddress.ip_address(urlsplit(f"//{instance}").hostname or "")
+    except ValueError:
+        return False
+    return True
 
 
 def _hosts(urls: Iterable[str]) -> Iterator[str]:
