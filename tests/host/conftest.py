@@ -32,9 +32,9 @@ def start(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sta
     monkeypatch.setenv("ALERTHOST_TOKEN", TOKEN)
     with contextlib.ExitStack() as stack:
 
-        def begin(*changes: tuple[str, str], http: str = "") -> Running:
+        def begin(*changes: tuple[str, str], http: str = "", works: bool = True) -> Running:
             workspace.configure_http(*changes, http=http)
-            running = Running(workspace.folder / "alerthost.toml")
+            running = Running(workspace.folder / "alerthost.toml", works=works)
             stack.callback(running.stop)  # it may be stopped already
             return running
 

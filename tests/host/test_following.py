@@ -26,7 +26,7 @@ from hostspec.host.send import Sending
 from hostspec.host.statements import Statement
 from hostspec.host.work import Work
 from hostspec.parts import Identity
-from hostspec.store.errors import StoreError
+from hostspec.store.errors import LostCommitError, StoreError
 
 NUMBERS = itertools.count(1)
 
@@ -76,6 +76,7 @@ class Store:
         self.known: dict[str, Fate] = {}
         self.accepted: list[list[str]] = []
         self.failing = False
+        self.error: type[StoreError] = StoreError
         self.idle: Iterator[bool] = itertools.cycle([True])
         self.settles = True
         self.looks = 0
@@ -97,7 +98,7 @@ class Store:
     def accept_many(self, alerts: Sequence[Alert]) -> Sequence[str]:
         if self.failing:
             message = "the disk is full"
-            raise StoreError(message)
+            raise self.error(message)
         self.accepted.append([alert.key for alert in alerts])
         for alert in alerts:
             if self.settles:
@@ -431,6 +432,12 @@ def test_many_statements_about_one_problem_do_not_wait_for_each_other(
     sending.run(said("a", "a", "a", "a", "a"), 0)
 
     assert sum(map(len, store.accepted)) == 5
+
+
+def test_what_the_store_may_have_lost_is_told(sending: Sending, store: Store, sheet: Sheet) -> None:
+    store.failing, store.error = True, LostCommitError
+    sending.run(said("a"), 10)
+    assert sheet.complaints == ["line 1: may be lost: the disk is full"]
 
 
 def test_what_the_store_does_not_take_is_told_and_the_others_go_on(

@@ -342,6 +342,38 @@ def test_readiness_needs_a_store_that_can_be_written(
     wait_until(lambda: ask(running.url, "GET", "/readyz").status != 503)
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_a_deleted_store_is_told_truly_and_is_not_ready_at_once(
+    start: Start, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *, works: bool
+) -> None:
+    """The round of maintenance that finds it by itself is not waited for."""
+    monkeypatch.setattr("hostspec.delivery.engine.KEEP", 3600.0)
+    running = start(works=works)
+    assert post(running.url, ALERT).status == 202
+    assert ask(running.url, "GET", "/readyz").status == 200
+    (workspace.folder / "alerthost.db").unlink()
+
+    reply = post(running.url, {**ALERT, "key": "db-9/disk"})
+
+    ready = ask(running.url, "GET", "/readyz")
+    assert (ready.status, ready.json["reasons"]) == (503, ["the store fails"])
+    assert (reply.status, reply.headers["retry-after"]) == (503, "10")
+    assert reply.json["error"].startswith("the alert may be lost: the store was deleted")
+    assert reply.json["error"].endswith("; post it again")
+
+
+def test_a_write_that_fails_makes_a_front_unready_until_it_may_work_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without workers, which would notice it by themselves."""
+    running = start(works=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(running_database(running), "begin", broken)
+        assert post(running.url, ALERT).status == 503
+        assert ask(running.url, "GET", "/readyz").json["reasons"] == ["the store fails"]
+    wait_until(lambda: ask(running.url, "GET", "/readyz").status == 200)
+
+
 def broken(**_: Any) -> Any:
     from hostspec.store.errors import StoreError
 
@@ -381,7 +413,7 @@ def test_the_warnings_are_bounded_and_looked_for_once_in_a_while() -> None:
     place = Place("pagerduty.trigger", "acme", "0", "key")
     found = [Blocked(attrs.evolve(place, destination=str(n)), "", 0.0, 1) for n in range(12)]
     desk = SimpleNamespace(deliveries=lambda most: (), blocked=lambda: found)
-    engine: Any = SimpleNamespace(desk=desk, working=True, trouble=None)
+    engine: Any = SimpleNamespace(desk=desk, working=True, check_store=lambda: None)
     now = 0.0
     readiness = Readiness(works=True, clock=lambda: now)
 

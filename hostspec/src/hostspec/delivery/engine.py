@@ -47,7 +47,7 @@ from hostspec.kernel.rules import Rule
 from hostspec.outcome import Outcome, OutcomeKind, SendContext
 from hostspec.provider import Installation
 from hostspec.store.database import Database
-from hostspec.store.errors import StoreError, UnstorableError
+from hostspec.store.errors import LostCommitError, StoreError, UnstorableError
 
 _log = logging.getLogger("hostspec")
 
@@ -207,6 +207,8 @@ class Engine:
 
         Raises:
             ValueError: a name is no text that every database takes, of 1 to 255 characters.
+            LostCommitError: the alerts may be lost, for the database was deleted, replaced or
+                truncated; they are delivered only while this process runs. Accept them again.
             StoreError: the database cannot be written; nothing was accepted.
         """
         ids = tuple(statement_ids or (inbox.new_id() for _ in alerts))
@@ -218,11 +220,34 @@ class Engine:
         if connection is not None:
             inbox.accept(connection, rows)
             return ids
-        self._intake.take(rows)
-        self.database.verify()
+        try:
+            self._intake.take(rows)
+            self._verify_commit()
+        except UnstorableError:
+            raise  # the store works
+        except StoreError as error:
+            self._note_trouble(error)
+            raise
         self._unplanned.set()
         self._call()
         return ids
+
+    def _verify_commit(self) -> None:
+        try:
+            self.database.verify()
+        except StoreError as error:
+            raise LostCommitError(str(error)) from error
+
+    def check_store(self) -> str | None:
+        """Return why the store fails now, for the operator; None while it works."""
+        try:
+            self.database.verify()
+        except StoreError as error:
+            self._note_trouble(error)
+        else:
+            if not self._threads:  # nothing else notices it
+                self._note_recovery()
+        return self.trouble
 
     def lanes_of(self, alert: Alert) -> frozenset[tuple[str, str]]:
         """Return the lanes of what a firing alert opens: installation and destination."""

@@ -34,7 +34,7 @@ from hostspec.host.statements import Statement
 from hostspec.host.workload import Workload
 from hostspec.kernel.limited_log import LimitedLog
 from hostspec.reading import parse
-from hostspec.store.errors import StoreError
+from hostspec.store.errors import LostCommitError, StoreError
 
 ALERTS: Final = "/alerts"
 INGEST: Final = "/ingest/"
@@ -51,6 +51,8 @@ _TOO_LARGE: Final = 413
 _SMALLER_GROUPS: Final = (
     "raise http.largest_body or http.most_alerts, or set Alertmanager's max_alerts"
 )
+_UNWRITABLE: Final = "nothing was accepted: the store cannot be written"
+_MAYBE_LOST: Final = "the alert may be lost: the store was deleted or replaced; post it again"
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -280,7 +282,7 @@ class Front:
             ids = _names(post.name, post.body, len(alerts)) if post.name else None
             taken = serving.engine.accept_many(alerts, statement_ids=ids)
         except StoreError as error:
-            unwritable = "nothing was accepted: the store cannot be written"
+            unwritable = _MAYBE_LOST if isinstance(error, LostCommitError) else _UNWRITABLE
             cause = f"the store fails: {error}"
             raise Refusal(503, "store_fails", unwritable, again=True, error=cause) from error
         self._metrics.accepted(post.path, len(alerts))

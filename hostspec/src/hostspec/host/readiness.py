@@ -43,7 +43,7 @@ class Readiness:
         except StoreError:
             reasons.append("the store cannot be read")  # a stranger need not know its address
         else:
-            reasons += ["the store fails"] if engine.trouble else []
+            reasons += ["the store fails"] if engine.check_store() else []
         return reasons, warnings
 
     def _blocked(self, desk: Desk, lanes: Lanes) -> Sequence[str]:

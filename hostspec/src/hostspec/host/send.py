@@ -18,7 +18,7 @@ from hostspec.host.following import Followed, Following
 from hostspec.host.interrupting import Interrupts
 from hostspec.host.statements import Statement
 from hostspec.parts import Identity
-from hostspec.store.errors import StoreError
+from hostspec.store.errors import LostCommitError, StoreError
 
 if TYPE_CHECKING:
     from hostspec.delivery.engine import Engine
@@ -150,9 +150,10 @@ class Sending:
         try:
             ids = self._engine.accept_many([alert for _, alert in ready])
         except StoreError as error:
+            what = "may be lost" if isinstance(error, LostCommitError) else "not accepted"
             self._following.tally.unaccepted += len(ready)
             for followed, _ in ready:
-                followed.refuse(f"not accepted: {error}")
+                followed.refuse(f"{what}: {error}")
             return
         for (followed, _), statement_id in zip(ready, ids, strict=True):
             followed.accept(statement_id)

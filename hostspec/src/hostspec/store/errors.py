@@ -12,3 +12,10 @@ class StoreError(Exception):
 
 class UnstorableError(StoreError):
     """What was to be written is not what this database can hold; nothing else is wrong with it."""
+
+
+class LostCommitError(StoreError):
+    """What was committed may be lost: a file of the database was deleted or replaced meanwhile.
+
+    A running process may still act on it.
+    """
