@@ -11,7 +11,7 @@ from paging import KEY, NEW_KEY, Paging, alert, fake_at
 from hostspec.delivery import settling
 from hostspec.delivery.desk import DeskError
 from hostspec.delivery.planner import NOTHING_OPEN, ORPHANED
-from hostspec.host.incidents import Reach, cut_off
+from hostspec.host.incidents import Reach, cut_off, state_of
 from hostspec.kernel import load
 from hostspec.store.database import Database
 from pagerduty_plugin.testing import FakePagerDuty
@@ -104,6 +104,30 @@ def test_by_hand_it_stays_orphaned_while_the_key_is_gone(at: Paging) -> None:
     )
     assert at.told == ["trigger"]
     assert orphaned(at) == ["disk"]
+
+
+@pytest.mark.parametrize("command", ["drain", "resolve", "forget"])
+def test_it_is_listed_as_resolving_until_its_resolve_is_delivered(at: Paging, command: str) -> None:
+    """By hand nothing is sent twice: the queued resolve is followed, or dropped."""
+    engine = at.connect(NEW_KEY, KEY)
+    desk = engine.desk
+    number = number_of(at)
+    statement = desk.resolve(number)
+    (case,) = desk.incidents()
+    reach = Reach.of(load(["pagerduty"]), engine._installations.values())
+    assert (case.id, case.stranded, state_of(case, reach)) == (number, False, "resolving")
+    assert desk.incidents(installation="another") == ()
+
+    if command == "resolve":
+        assert desk.resolve(number) == statement
+    elif command == "forget":
+        desk.forget(number)
+    engine.drain()
+
+    assert at.told == (["trigger"] if command == "forget" else ["trigger", "resolve"])
+    assert (desk.incidents(), orphaned(at)) == ((), [])
+    with pytest.raises(DeskError, match="no open incident"):
+        desk.forget(number)
 
 
 def test_what_its_rule_never_closes_is_left_to_its_provider(

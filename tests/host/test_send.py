@@ -428,6 +428,7 @@ def test_send_resolves_an_orphaned_incident_at_once_when_its_key_is_back(
     script.clear()
     assert down.returncode == 1
     assert "(1 waiting), 1 left by earlier runs" in down.stdout
+    assert "resolving" in workspace.alerthost("incidents").stdout
 
     back = workspace.alerthost("send")
     assert back.returncode == 0
@@ -435,3 +436,4 @@ def test_send_resolves_an_orphaned_incident_at_once_when_its_key_is_back(
     assert shown.startswith("delivered      resolve      acme/checkout     db-1/disk")
     assert counted == "0 alerts, 1 delivery (1 delivered), 1 left by earlier runs"
     assert {incident.state for incident in workspace.fake.incidents} == {"resolved"}
+    assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"

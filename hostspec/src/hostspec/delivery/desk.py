@@ -449,6 +449,8 @@ class Desk:
     ) -> tuple[Case, ...]:
         """Return open incidents, in the order in which they are forgotten; no records.
 
+        An orphaned incident counts as open from when its resolve is queued until it is delivered.
+
         Args:
             stranded: give those instead that nobody here can close any more.
             installation: those in one; None for all.
@@ -457,13 +459,17 @@ class Desk:
         Raises:
             StoreError: the database cannot be read.
         """
-        wanted = incidents.c.stranded if stranded else incidents.c.active
-        which = sa.select(incidents).where(wanted, self._no_record)
-        which = which.order_by(incidents.c.changed_at).limit(most)
-        if installation is not None:
-            which = which.where(incidents.c.installation == installation)
+        wanted = [incidents.c.stranded] if stranded else [incidents.c.active, _IS_RESOLVING]
+        found: list[sa.Row[Any]] = []
         with self._database.read() as connection:
-            return tuple(_case(connection, row) for row in connection.execute(which).all())
+            for each in wanted:  # one by one, so that each uses its index
+                which = sa.select(incidents).where(each, self._no_record)
+                which = which.order_by(incidents.c.changed_at).limit(most)
+                if installation is not None:
+                    which = which.where(incidents.c.installation == installation)
+                found += connection.execute(which)
+            found.sort(key=lambda row: row.changed_at)
+            return tuple(_case(connection, row) for row in found[:most])
 
     def ways(self) -> Mapping[tuple[str, str], int]:
         """Count the open incidents by the action and the installation that lead to them.
@@ -610,8 +616,11 @@ class Desk:
 
     def _resolve(self, connection: sa.Connection, number: int, now: float) -> str | None:
         row = _incident(connection, number)
-        if row is None or not (row.active or row.stranded):
+        queued = _queued_resolve(connection, number)
+        if row is None or not (row.active or row.stranded or queued):
             raise _no_incident(number)
+        if queued and not row.active:
+            return queued
         stored = ledger.incident(connection, number)
         assert stored is not None  # noqa: S101 -- it was just read
         action = self._plugins.actions.get(row.action)
@@ -644,7 +653,8 @@ class Desk:
 
     def _forget(self, connection: sa.Connection, number: int, now: float) -> None:
         row = _incident(connection, number)
-        if row is None or not (row.active or row.stranded):
+        queued = _queued_resolve(connection, number)
+        if row is None or not (row.active or row.stranded or queued):
             raise _no_incident(number)
         for each in ledger.rows_waiting(connection, number):
             if each.holder is not None:
@@ -703,6 +713,15 @@ _BLOCKED: Final = (
     .join(_BLOCKED_COUNT, _BLOCKED_COUNT.c.first == incidents.c.id)
     .join(channels, channels.c.id == _BLOCKED_COUNT.c.id)
     .order_by(channels.c.since, channels.c.id)
+)
+_QUEUED_RESOLVES: Final = sa.select(deliveries.c.incident_id).where(
+    ledger.WAITING, deliveries.c.operation == Operation.RESOLVE
+)
+_IS_RESOLVING: Final = sa.and_(
+    ~incidents.c.active,
+    ~incidents.c.stranded,
+    incidents.c.may_be_open,
+    incidents.c.id.in_(_QUEUED_RESOLVES),
 )
 _WAYS: Final = (
     sa.select(incidents.c.action, incidents.c.installation, sa.func.count().label("count_"))
@@ -847,6 +866,16 @@ def _incident(connection: sa.Connection, number: int) -> sa.Row[Any] | None:
     if row and sharing.lock(connection, [ledger.place_at(row)]):
         row = connection.execute(which).first()
     return row
+
+
+def _queued_resolve(connection: sa.Connection, number: int) -> str | None:
+    """Return the id of the submission whose resolve of an incident is queued, or None."""
+    which = sa.select(deliveries.c.statement_id).where(
+        ledger.WAITING,
+        deliveries.c.operation == Operation.RESOLVE,
+        deliveries.c.incident_id == number,
+    )
+    return connection.execute(which.limit(1)).scalar()
 
 
 def _is_of_use(connection: sa.Connection, delivery: Delivery) -> bool:
