@@ -124,6 +124,19 @@ def test_an_ended_episode_is_not_opened_again(world: World) -> None:
         )
 
 
+@pytest.mark.parametrize(("seconds", "sent"), [(300, []), (301, ["trigger disk"])])
+def test_a_source_that_was_cut_off_pages_again(
+    world: World, seconds: float, sent: list[str]
+) -> None:
+    """Alertmanager resolves an alert that it hears no more of; then it fires as it started."""
+    world.say("disk", started_at=BEGUN)
+    world.say("disk", "resolved", started_at=BEGUN)
+    world.drain()
+    world.later(seconds)
+    world.say("disk", started_at=BEGUN)
+    assert world.drain() == sent
+
+
 @pytest.mark.parametrize(
     "fields", [{"started_at": BEGUN + dt.timedelta(microseconds=1)}, {}], ids=["other", "none"]
 )

@@ -34,6 +34,12 @@ def planned(world: World) -> list[str]:
     return made
 
 
+@pytest.fixture(autouse=True)
+def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no busy machine end a batch early."""
+    monkeypatch.setattr(planner, "LONGEST", float("inf"))
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make batches of three submissions."""
@@ -92,7 +98,6 @@ def test_a_server_is_written_few_lines_at_once(world: World) -> None:
 def test_repeats_take_few_batches_on_a_server(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner, "LONGEST", float("inf"))
     world.engine.accept_many([Alert("disk")] * 500)
     sizes = [len(planned(world)) for _ in range(6)]
 
@@ -143,7 +148,6 @@ def test_large_bodies_are_read_a_few_at_a_time(
 def test_many_repeats_of_an_alert_are_planned_in_one_transaction(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner, "LONGEST", float("inf"))
     world.engine.accept_many([Alert("disk")] * 100)
     world.engine._planner.plan(world.clock.now)
 
@@ -234,7 +238,6 @@ def told(
 def test_a_batch_comes_to_the_same_as_planning_one_by_one(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner, "LONGEST", float("inf"))
     course = story(seed)
     one = (lambda alert: alert.key) if seed % 3 else (lambda _: "same")
     first = seed % 4

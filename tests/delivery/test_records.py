@@ -111,7 +111,7 @@ def test_an_older_submission_without_a_record_is_noted(
 
     (fate,) = engine.desk.fates([older])
     assert fate.note
-    assert fate.note.remark.startswith("older than what is known")
+    assert fate.note.remark.startswith("older than the known state")
     assert summaries(fake) == ["Deploy"]
     assert [incident.state for incident in fake.incidents] == ["triggered"]
 

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -40,7 +41,7 @@ from hostspec import (
     Suppression,
     hookimpl,
 )
-from hostspec.kernel import Host, Report, Rule
+from hostspec.kernel import Host, Report, Rule, planning
 
 NOT_ARRIVED = (OutcomeKind.THROTTLED, OutcomeKind.REFUSED, OutcomeKind.MISCONFIGURED)
 MAY_HAVE_ARRIVED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED, OutcomeKind.UNCERTAIN)
@@ -899,6 +900,19 @@ def test_an_ended_episode_is_not_opened_again(caplog: pytest.LogCaptureFixture) 
     report.raise_for_undelivered()
     handle_all(host, firing(started_at=began + dt.timedelta(seconds=1)), firing(started_at=began))
     assert page.operations == ["trigger", "resolve", "trigger", "trigger"]
+
+
+def test_a_source_that_was_cut_off_pages_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = dt.datetime(2026, 11, 18, 3, tzinfo=dt.UTC)
+    page = Page()
+    host = host_of(page)
+    handle_all(host, firing(started_at=began), resolved(started_at=began))
+    later = time.monotonic() + planning.LATE
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+
+    handle_all(host, firing(started_at=began))
+
+    assert page.operations == ["trigger", "resolve", "trigger"]
 
 
 def test_a_preview_knows_the_episodes_that_it_ended() -> None:

@@ -242,7 +242,7 @@ class Planner:
         if statement.replays is not None:
             plan = _only(plan, ledger.place_of(world.connection, statement.replays))
         news = not (replays or idle)
-        world.assume(plan, replayed=not news)
+        world.assume(plan, statement.accepted_at, replayed=not news)
         repeats = not replays and self._may_repeat(plan)
         note = _noted(plan)
         if idle and not plan.deliveries:
@@ -312,7 +312,10 @@ class Planner:
             else:
                 written += run
         inbox.planned(connection, {each.statement.row: each.note for each in written}, now)
-        remember(connection, [each.said for each in written if each.said], now)
+        remember(
+            connection,
+            [(each.said, each.statement.accepted_at) for each in written if each.said],
+        )
         return written
 
     def _apply(self, connection: sa.Connection, run: Sequence[_Made], now: float) -> bool:
@@ -442,7 +445,7 @@ def _idle(statement: inbox.Statement, alert: Alert, known: Known | None, now: fl
         return ""
     if statement.replays is not None:
         return OVER if known.status is Status.RESOLVED else ""
-    if is_past(alert, known.ended, known.updated_at):
+    if is_past(alert, known.ended, known.updated_at, statement.accepted_at - known.accepted_at):
         return PAST
     moment, newest = alert.updated_at, known.updated_at
     # one that lies ahead was accepted while this host's own clock was wrong

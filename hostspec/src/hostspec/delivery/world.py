@@ -33,22 +33,25 @@ class Known:
         updated_at: the newest time that a submission stated; None for none.
         ended: when the episode started that ended last; None where it is unknown, or a newer one
             began.
+        accepted_at: when that submission was accepted, in seconds of the epoch.
     """
 
     status: Status
     updated_at: dt.datetime | None
-    ended: dt.datetime | None = None
+    ended: dt.datetime | None
+    accepted_at: float
 
     @classmethod
-    def after(cls, before: Known | None, alert: Alert) -> Known:
+    def after(cls, before: Known | None, alert: Alert, accepted_at: float) -> Known:
         """Return the state after a submission; an acknowledgement reopens nothing."""
         if before is None:
-            return cls(alert.status, alert.updated_at, ended_by(alert))
+            return cls(alert.status, alert.updated_at, ended_by(alert), accepted_at)
         over = before.status is Status.RESOLVED and alert.status is Status.ACKNOWLEDGED
         return cls(
             before.status if over else alert.status,
             alert.updated_at or before.updated_at,
             ended_by(alert, before.ended),
+            accepted_at,
         )
 
 
@@ -70,7 +73,7 @@ class World:
         names = {digest(each): each for each in which}
         for row in self.connection.execute(_KNOWN, {"digests": list(names)}):
             self._known[names[row.digest]] = Known(
-                Status(row.status), row.updated_at, row.started_at
+                Status(row.status), row.updated_at, row.started_at, row.seen_at
             )
 
     def known(self, alert: Identity) -> Known | None:
@@ -88,11 +91,11 @@ class World:
         found = (self.at(place) for place in self._places(alert))
         return tuple(each for each in found if each is not None)
 
-    def assume(self, plan: Plan, *, replayed: bool) -> None:
+    def assume(self, plan: Plan, accepted_at: float, *, replayed: bool) -> None:
         """Change the world as a plan will when it is written."""
         alert = plan.alert.identity
         if not replayed:
-            self._known[alert] = Known.after(self._known.get(alert), plan.alert)
+            self._known[alert] = Known.after(self._known.get(alert), plan.alert, accepted_at)
         for place in plan.joined:
             self._hold(place, alert)
         for place in plan.released:
@@ -225,8 +228,8 @@ _KNOWN: Final = sa.select(alerts).where(
 )
 
 
-def remember(connection: sa.Connection, said: Collection[Alert], now: float) -> None:
-    """Keep the newest state of alerts, as `Known.after` says."""
+def remember(connection: sa.Connection, said: Collection[tuple[Alert, float]]) -> None:
+    """Keep the newest state of alerts, accepted at a time, as `Known.after` says."""
     rows = [
         {
             "digest": digest(alert.identity),
@@ -235,9 +238,9 @@ def remember(connection: sa.Connection, said: Collection[Alert], now: float) -> 
             "status": alert.status,
             "updated_at": alert.updated_at,
             "started_at": ended_by(alert),
-            "now": now,
+            "accepted_at": accepted_at,
         }
-        for alert in said
+        for alert, accepted_at in said
     ]
     if rows:
         connection.execute(_REMEMBER, rows)
@@ -245,7 +248,7 @@ def remember(connection: sa.Connection, said: Collection[Alert], now: float) -> 
 
 _REMEMBER: Final = sa.text(
     "INSERT INTO alerts (digest, scope, key, status, updated_at, started_at, seen_at)"
-    " VALUES (:digest, :scope, :key, :status, :updated_at, :started_at, :now)"
+    " VALUES (:digest, :scope, :key, :status, :updated_at, :started_at, :accepted_at)"
     " ON CONFLICT (digest) DO UPDATE SET status ="
     " CASE WHEN alerts.status = 'resolved' AND excluded.status = 'acknowledged'"
     " THEN alerts.status ELSE excluded.status END,"

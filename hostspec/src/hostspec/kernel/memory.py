@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from typing import Final
 
 import attrs
@@ -21,10 +22,11 @@ MOST_INCIDENTS: Final = 100_000
 
 @attrs.frozen
 class _Ended:
-    """The last episode of an alert that ended: its start, and the newest update."""
+    """The last episode of an alert that ended: its start, the newest update, and when."""
 
     started_at: dt.datetime | None
     updated_at: dt.datetime | None
+    noted_at: float = attrs.field(factory=time.monotonic)
 
 
 class Memory:
@@ -64,7 +66,10 @@ class Memory:
         """Check whether a firing alert repeats the episode that ended last."""
         with self._lock:
             ended = self._ended.get(alert.identity)
-        return ended is not None and is_past(alert, ended.started_at, ended.updated_at)
+        if ended is None:
+            return False
+        age = time.monotonic() - ended.noted_at
+        return is_past(alert, ended.started_at, ended.updated_at, age)
 
     def note(self, alert: Alert) -> None:
         """Remember which episode ended with an alert, until a newer one begins."""

@@ -35,7 +35,14 @@ PAST: Final = "a repeat of an episode that has ended: it started at the same tim
 """Why nothing is done about a firing alert."""
 
 
-def is_past(alert: Alert, ended: dt.datetime | None, newest: dt.datetime | None) -> bool:
+LATE: Final = 300.0
+"""Seconds after a resolve in which a firing alert may be a late repeat of the ended episode:
+Alertmanager's default `group_interval`, in which each peer of a cluster sends its groups."""
+
+
+def is_past(
+    alert: Alert, ended: dt.datetime | None, newest: dt.datetime | None, age: float
+) -> bool:
     """Check whether a firing alert repeats the episode that ended last.
 
     A second Alertmanager of a cluster may send it after the resolve.
@@ -44,7 +51,11 @@ def is_past(alert: Alert, ended: dt.datetime | None, newest: dt.datetime | None)
         alert: the submission.
         ended: when that episode started; None where it is not known, or a newer one is open.
         newest: the newest ``updated_at`` of earlier submissions; a later one is no repeat.
+        age: seconds since the resolve; after `LATE`, a source that goes on after it was cut off
+            is more likely than a late repeat.
     """
+    if not 0 <= age <= LATE:
+        return False
     if alert.status is not Status.FIRING or ended is None or alert.started_at != ended:
         return False
     return not (alert.updated_at and newest and alert.updated_at > newest)
