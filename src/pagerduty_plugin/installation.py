@@ -243,7 +243,7 @@ def _grant(entry: object) -> Granted | LeftAside:
     key = entry.get("integration_key")
     key = key.strip() if isinstance(key, str) else ""
     if fault := routing_key_fault(key):
-        return LeftAside(kind, name, f"its key {fault}")
+        return LeftAside(kind, name, f"its key is {fault}")
     return Granted(name or identifier or "Service", identifier, (Secret(key),))
 
 

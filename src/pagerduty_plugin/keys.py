@@ -8,6 +8,7 @@ import unicodedata
 from typing import Final
 
 from hostspec import Secret, SecretUnavailableError
+from hostspec.secret import quote_around
 
 STARS: Final = "********"
 """What every mask begins with."""
@@ -18,8 +19,8 @@ ROUTING_KEY_LENGTH: Final = 32
 _ROUTING_KEY: Final = re.compile(rf"[A-Za-z0-9]{{{ROUTING_KEY_LENGTH}}}")
 
 _OTHER_SECRETS: Final = (
-    (re.compile(r"pd[a-z]{2}\+.*"), "it begins as an OAuth token of PagerDuty's does"),
-    (re.compile(r"https?://.*"), "it is a URL; the key is the last part of it, or beside it"),
+    (re.compile(r"pd[a-z]{2}\+.*"), "got an OAuth token of PagerDuty"),
+    (re.compile(r"https?://.*"), "got a URL; the key is the last part of it, or beside it"),
 )
 """What people paste in a key's place, beside REST API keys."""
 
@@ -52,17 +53,19 @@ def routing_key_fault(key: str) -> str | None:
     """Say why PagerDuty would not take a text as routing key; None where it may."""
     if _ROUTING_KEY.fullmatch(key):
         return None
-    found = f"it has {len(key)} characters"
+    found = f"got {len(key)} characters"
     if len(key) == 20:  # noqa: PLR2004 -- the length of PagerDuty's REST API keys
         found += ", as a REST API key has"
     elif len(key) == ROUTING_KEY_LENGTH:
         found += ", not all of them letters and digits"
+    if quote := quote_around(key):
+        found = f"got the quote {quote}; remove it"
     if invisible := next((each for each in key if unicodedata.category(each) == "Cf"), ""):
-        found = f"it has the invisible character U+{ord(invisible):04X}; remove it"
+        found = f"got the invisible character U+{ord(invisible):04X}; remove it"
     for pattern, what in _OTHER_SECRETS:
         if pattern.fullmatch(key):
             found = what
-    return f"is no integration key, which is {ROUTING_KEY_LENGTH} letters and digits: {found}"
+    return f"not an integration key: expected {ROUTING_KEY_LENGTH} letters and digits, {found}"
 
 
 def change_key_fault(key: str) -> str | None:
@@ -73,7 +76,7 @@ def change_key_fault(key: str) -> str | None:
     """
     if key.startswith("R") and _ROUTING_KEY.fullmatch(key):
         return (
-            "is of a ruleset or an event orchestration, as its R says, and those take no change "
-            "events; a service's own integration key does"
+            "the key of a ruleset or an event orchestration, as its R says, and those take no "
+            "change events; a service's own integration key does"
         )
     return routing_key_fault(key)

@@ -45,7 +45,7 @@ def usable(key: Secret, fault: Callable[[str], str | None] = routing_key_fault) 
     except SecretUnavailableError as error:
         return "", f"has no key: {error}"
     reason = fault(routing_key)
-    return ("", f"has a key that {reason}") if reason else (routing_key, "")
+    return ("", f"has a wrong key: {reason}") if reason else (routing_key, "")
 
 
 def post(  # noqa: PLR0913 -- each has a name

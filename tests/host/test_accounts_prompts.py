@@ -22,7 +22,7 @@ def test_pagerduty_is_connected_by_hand(workspace: Workspace) -> None:
         asked.answer("Service: ", "checkout")
         asked.wait_for("a list of both, the\nnew one first.\n")  # of 80 columns, between words
         asked.answer("Integration key: ", "abc")
-        asked.wait_for("is no integration key, which is 32 letters and digits: it has 3 char")
+        asked.wait_for("not an integration key: expected 32 letters and digits, got 3 char")
         asked.answer("Integration key: ", CHECKOUT)
         asked.answer("Add another? [y/N]: ", "y")
         asked.answer("Service: ", "checkout")

@@ -8,6 +8,7 @@ import pytest
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
 from hostspec import Secret
+from hostspec.secret import reference_fault
 from hostspec.store.database import Database
 
 KEY = "env:PD_CHECKOUT"
@@ -42,6 +43,16 @@ def test_a_key_in_clear_works_and_is_noted(workspace: Workspace) -> None:
         ("$PD_CHECKOUT", "env:PD_CHECKOUT"),
         ("${PD_CHECKOUT}", "env:PD_CHECKOUT"),
         ("File:key", "file:key"),
+        ("env: PD_CHECKOUT", "env:PD_CHECKOUT"),
+        ("env :PD_CHECKOUT", "env:PD_CHECKOUT"),
+        ("$env:PD_CHECKOUT", "env:PD_CHECKOUT"),
+        ("${env:PD_CHECKOUT}", "env:PD_CHECKOUT"),
+        ("%PD_CHECKOUT%", "env:PD_CHECKOUT"),
+        ("env.PD_CHECKOUT", "env:PD_CHECKOUT"),
+        ("env=pd_checkout", "env:pd_checkout"),
+        ("PD_CHECKOUT", "env:PD_CHECKOUT"),
+        ("'PD_CHECKOUT'", "env:PD_CHECKOUT"),
+        ("'env:PD_CHECKOUT'", "env:PD_CHECKOUT"),
     ],
 )
 def test_a_mistaken_reference_is_refused_with_the_right_one(
@@ -52,14 +63,50 @@ def test_a_mistaken_reference_is_refused_with_the_right_one(
     run = workspace.alerthost("check")
 
     assert run.returncode == 2
-    assert f"services[0].integration_key: is no reference; write {meant}\n" in run.stderr
+    assert f"services[0].integration_key: not a reference; write {meant}\n" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "quote"),
+    [
+        ("'env:PD_CHECKOUT", "' (U+0027)"),
+        ("env:PD_CHECKOUT'", "' (U+0027)"),
+        ("\u201cenv:PD_CHECKOUT\u201d", "\u201c (U+201C)"),
+        ("PD_CHECKOUT\u2019", "\u2019 (U+2019)"),
+    ],
+)
+def test_a_stray_quote_around_a_reference_is_named(
+    workspace: Workspace, given: str, quote: str
+) -> None:
+    workspace.configure((KEY, given))
+
+    run = workspace.alerthost("check")
+
+    assert run.returncode == 2
+    reason = f"has the quote {quote} around it; write env:PD_CHECKOUT\n"
+    assert f"services[0].integration_key: {reason}" in run.stderr
+
+
+@pytest.mark.parametrize("quoted", ['"{}', "{}'", "\u201c{}\u201d", "{}\u2019"])
+def test_a_stray_quote_around_a_key_is_named(workspace: Workspace, quoted: str) -> None:
+    run = workspace.alerthost("check", env={"PD_CHECKOUT": quoted.format(CHECKOUT)})
+
+    assert run.returncode == 2
+    quote = quoted.strip("{}")[0]
+    assert f"got the quote {quote} (U+{ord(quote):04X}); remove it" in run.stderr
+    assert CHECKOUT not in run.stderr
+
+
+@pytest.mark.parametrize("given", ["Ab_CD", "HUNTER2", "A1_" * 30, "$1", "a%B_C%", "pass'"])
+def test_other_texts_are_secrets(given: str) -> None:
+    assert reference_fault(given) is None
 
 
 def test_an_invisible_character_in_a_key_is_named(workspace: Workspace) -> None:
     run = workspace.alerthost("check", env={"PD_CHECKOUT": f"\u200b{CHECKOUT}"})
 
     assert run.returncode == 2
-    assert "it has the invisible character U+200B; remove it" in run.stderr
+    assert "got the invisible character U+200B; remove it" in run.stderr
 
 
 def test_files_of_keys_are_relative_to_the_configuration(

@@ -277,7 +277,7 @@ def test_a_rest_key_is_named_as_such_before_anything_is_sent(workspace: Workspac
     run = workspace.alerthost("send", given=line(), env={"PD_CHECKOUT": "u+abcdefghijklmnop_q"})
 
     assert run.returncode == 2
-    assert "is no integration key" in run.stderr
+    assert "not an integration key" in run.stderr
     assert "REST API key" in run.stderr
     assert workspace.fake.requests == ()
 

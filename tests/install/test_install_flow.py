@@ -141,18 +141,18 @@ LEAFLESS = "[" * 200_000
         (
             {"config": config({**entry(1, "a"), "integration_key": key(1)[:20]})},
             "nothing_usable",
-            "a (service): its key is no integration key, which is 32 letters and digits: it "
-            "has 20 characters, as a REST API key has",
+            "a (service): its key is not an integration key: expected 32 letters and digits, "
+            "got 20 characters, as a REST API key has",
         ),
         (
             {"config": config({**entry(1, "a"), "integration_key": None})},
             "nothing_usable",
-            "it has 0 characters",
+            "got 0 characters",
         ),
         (
             {"config": config({**entry(1, "a"), "integration_key": "file:/etc/hostname"})},
             "nothing_usable",
-            "it has 18 characters",
+            "got 18 characters",
         ),
     ],
 )

@@ -151,7 +151,7 @@ def test_every_fault_is_told_at_once_with_row_and_field() -> None:
         "key itself",
         "[5].colour: unknown; known are id, name, integration_key",
         f"[5].id: {unknown}",
-        "[5].integration_key: is no integration key, which is 32 letters and digits: it has "
+        "[5].integration_key: not an integration key: expected 32 letters and digits, got "
         "20 characters, as a REST API key has",
         f"[6].integration_key: {blank_key}",
         "[7]: must be an object",
@@ -248,7 +248,7 @@ def test_a_rotation_holds_both_keys_until_it_is_ended(service: str) -> None:
     ("service", "new", "fault"),
     [
         ("Z", key(9), "there is no service 'Z'"),
-        ("A", "short", "[0].integration_key[0]: is no integration key"),
+        ("A", "short", "[0].integration_key[0]: not an integration key"),
         ("A", key(1), "[0].integration_key[0]: the same key is there twice"),
     ],
 )

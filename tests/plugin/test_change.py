@@ -260,10 +260,10 @@ def test_statuses_without_the_first_are_refused() -> None:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        ("R" + "0" * 31, "is of a ruleset or an event orchestration, as its R says"),
+        ("R" + "0" * 31, "the key of a ruleset or an event orchestration, as its R says"),
         ("R03ABCDEFGHIJKLMNOPQRSTUVWXYZ012", "take no change events"),
-        ("u+abcdefghijklmno_-x", "it has 20 characters, as a REST API key has"),
-        ("R+abcdefghijklmno_-x", "it has 20 characters, as a REST API key has"),
+        ("u+abcdefghijklmno_-x", "got 20 characters, as a REST API key has"),
+        ("R+abcdefghijklmno_-x", "got 20 characters, as a REST API key has"),
         ("env:PD_NOT_SET", "has no key: the environment variable PD_NOT_SET is not set"),
     ],
 )

@@ -348,16 +348,16 @@ def test_integration_keys_are_taken(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        ("u+abcdefghijklmno_-x", "it has 20 characters, as a REST API key has"),
-        ("x" * 31, "has 31 characters"),
-        ("x" * 31 + "-", "it has 32 characters, not all of them letters and digits"),
-        ("x" * 31 + "ü", "it has 32 characters, not all of them letters and digits"),
-        ("x" * 31 + "٣", "it has 32 characters, not all of them letters and digits"),
-        ("x" * 32 + "\n", "has 33 characters"),
-        ("pdus+_0XBPWQQ_aaaaaaaa", "it begins as an OAuth token of PagerDuty's does"),
-        ("pdeu+_0XBPWQQ_aaaaaa", "it begins as an OAuth token of PagerDuty's does"),
-        ("https://events.pagerduty.com/integration/x/enqueue", "it is a URL"),
-        ("", "has 0 characters"),
+        ("u+abcdefghijklmno_-x", "got 20 characters, as a REST API key has"),
+        ("x" * 31, "got 31 characters"),
+        ("x" * 31 + "-", "got 32 characters, not all of them letters and digits"),
+        ("x" * 31 + "ü", "got 32 characters, not all of them letters and digits"),
+        ("x" * 31 + "٣", "got 32 characters, not all of them letters and digits"),
+        ("x" * 32 + "\n", "got 33 characters"),
+        ("pdus+_0XBPWQQ_aaaaaaaa", "got an OAuth token of PagerDuty"),
+        ("pdeu+_0XBPWQQ_aaaaaa", "got an OAuth token of PagerDuty"),
+        ("https://events.pagerduty.com/integration/x/enqueue", "got a URL"),
+        ("", "got 0 characters"),
     ],
 )
 def test_other_texts_are_no_integration_key(key: str, reason: str) -> None:

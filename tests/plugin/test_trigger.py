@@ -172,8 +172,8 @@ def send(installation: Installation[InstallationSettings], **context: Any) -> An
     [
         ("env:PD_NOT_SET", "has no key: the environment variable PD_NOT_SET is not set"),
         ("file:/nowhere", "has no key: the file /nowhere cannot be read: No such file or "),
-        ("u+abcdefghijklmno_-x", "it has 20 characters, as a REST API key has"),
-        ("x" * 31, "is no integration key, which is 32 letters and digits: it has 31"),
+        ("u+abcdefghijklmno_-x", "got 20 characters, as a REST API key has"),
+        ("x" * 31, "not an integration key: expected 32 letters and digits, got 31"),
     ],
 )
 def test_a_key_that_cannot_be_used_sends_nothing(

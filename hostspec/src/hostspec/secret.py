@@ -104,13 +104,46 @@ def _without_quotes(text: str) -> str:
     return text
 
 
-def reference_meant(text: str) -> str | None:
-    """Return the reference that a text is meant for, such as ``$NAME``; None for none."""
+def reference_fault(text: str) -> str | None:
+    """Say why a text is not the reference that it is meant for; None for another text.
+
+    The reason repeats no key.
+
+    Args:
+        text: without blanks around it.
+    """
+    bare = text.strip(_QUOTES).strip()
+    meant = _reference_meant(bare)
+    if meant is None and bare != text and Secret(bare).reference:
+        meant = bare
+    if meant is None:
+        return None
+    quote = quote_around(text)
+    return (
+        f"has the quote {quote} around it; write {meant}"
+        if quote
+        else (f"not a reference; write {meant}")
+    )
+
+
+def _reference_meant(text: str) -> str | None:
     scheme, colon, place = text.partition(":")
-    if colon and scheme not in _READERS and scheme.lower() in _READERS:
-        return f"{scheme.lower()}:{_shown(place)}"
+    known = scheme.strip().lower()
+    if colon and known in _READERS and (scheme != known or place != place.strip()):
+        return f"{known}:{_shown(place.strip())}"
     variable = _VARIABLE.fullmatch(text)
-    return f"env:{_shown(variable[1] or variable[2])}" if variable else None
+    return f"env:{_shown(variable[variable.lastindex or 0])}" if variable else None
+
+
+def quote_around(text: str) -> str:
+    """Return the quote at one end of a text, or a typographic one, with its code point.
+
+    Empty where there is none, or the same straight quote at both ends.
+    """
+    if _without_quotes(text) != text:
+        return ""
+    quote = next((each for each in (text[:1], text[-1:]) if each and each in _QUOTES), "")
+    return f"{quote} (U+{ord(quote):04X})" if quote else ""
 
 
 def _shown(place: str) -> str:
@@ -170,6 +203,16 @@ def _from_keyring(place: str) -> str:
 _KEY: Final = re.compile(r"(?=.*[0-9])[A-Za-z0-9]{20,}")
 """What is more likely a key than the name of a variable or file."""
 
-_VARIABLE: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
+_QUOTES: Final = (
+    "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a"
+)
+"""Straight and typographic quotes, as word processors and chat programs write them."""
+
+_VARIABLE: Final = re.compile(
+    r"\$(?:env:)?([a-z_]\w*+)|\$\{(?:env[:.])?([a-z_]\w*+)\}|%([a-z_]\w*+)%|env[.=]([a-z_]\w*+)"
+    r"|(?-i:(?=.{3,64}$)([A-Z][A-Z0-9]*+(?:_[A-Z0-9]++)++))",
+    re.IGNORECASE,
+)
+"""How shells, Windows and other programs name a variable, and the bare name of one."""
 
 _READERS: Final = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}

@@ -29,7 +29,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from hostspec.faults import Fault, FaultsError
 from hostspec.normalise import FrozenDict, Json
-from hostspec.secret import REFERENCE_FORMS, LiteralSecretError, Secret, reference_meant
+from hostspec.secret import REFERENCE_FORMS, LiteralSecretError, Secret, reference_fault
 
 T = TypeVar("T")
 
@@ -243,9 +243,8 @@ def _structure_secret(value: Any, _: Any) -> Secret:
     if not value.strip():
         message = f"is blank; give a reference ({REFERENCE_FORMS})"
         raise ValueError(message)
-    if meant := reference_meant(value.strip()):
-        message = f"is no reference; write {meant}"
-        raise ValueError(message)
+    if fault := reference_fault(value.strip()):
+        raise ValueError(fault)
     return Secret(value.strip())
 
 
