@@ -192,11 +192,9 @@ STATUSES = "known are firing, acknowledged, resolved"
     [
         ('severity="ticket"', "ticket"),
         ('severity="P1"', "P1"),
-        ('severity!=""', ""),
         ('severity="none"', "none"),
         ('severity=~"warning|none"', "none"),
         ('severity!~"(?:(warning|P1))"', "P1"),
-        ('severity=~"^critical|$"', ""),
         ('severity=~"sev[12]"', "sev[12]"),
         ('status="open"', "open"),
         ('status=~"firing|open"', "open"),
@@ -209,6 +207,35 @@ def test_a_word_that_no_alert_has_is_refused_with_the_label_as_the_way(
     with pytest.raises(ValueError, match="for a label of your own") as refusal:
         parse_matcher(text)
     assert str(refusal.value) == f'no {name} is "{word}"; {known}; {OWN}{text}'
+    assert parse_matcher(f"labels.{text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "meant"),
+    [
+        ('status="firng"', "firng", "firing"),
+        ('status!="resolve"', "resolve", "resolved"),
+        ('status=~"Firng|resolved"', "Firng", "firing"),
+        ('severity=~"critcal|error"', "critcal", "critical"),
+        ('severity!~"(info|warnin)"', "warnin", "warning"),
+    ],
+)
+def test_a_word_that_is_nearly_right_is_refused_with_the_right_one(
+    text: str, word: str, meant: str
+) -> None:
+    name = "severity" if "severity" in text else "status"
+    with pytest.raises(ValueError, match="did you mean") as refusal:
+        parse_matcher(text)
+    assert str(refusal.value) == f'no {name} is "{word}"; did you mean "{meant}"?'
+
+
+@pytest.mark.parametrize(
+    "text", ['severity=""', 'severity!=""', 'severity=~""', 'severity=~"^critical|$"']
+)
+def test_an_empty_value_is_named_as_such(text: str) -> None:
+    with pytest.raises(ValueError, match="no severity is empty") as refusal:
+        parse_matcher(text)
+    assert str(refusal.value) == f"no severity is empty; {SEVERITIES}; {OWN}{text}"
     assert parse_matcher(f"labels.{text}")
 
 

@@ -140,13 +140,22 @@ def _accepted(matcher: Matcher) -> frozenset[str]:
     accepted = frozenset(each for each in found.values() if each)
     unknown = [word for word in required if not found[word]]
     if unknown or not accepted:
-        own = f"labels.{matcher.name}{matcher.operator}{quoted(value)}"
-        reason = (
-            f"no {matcher.name} is {quoted(unknown[0] if unknown else value)}; "
-            f"known are {', '.join(known)}; for a label of your own write {own}"
-        )
-        raise ValueError(reason)
+        raise ValueError(_unknown_value(matcher, unknown[0] if unknown else value))
     return accepted
+
+
+def _unknown_value(matcher: Matcher, word: str) -> str:
+    """Return why no alert has a severity or status, and what to write instead."""
+    known, _ = _VALUES[matcher.name]
+    close = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=_NEAR)
+    if close:
+        return f"no {matcher.name} is {quoted(word)}; did you mean {quoted(close[0])}?"
+    never = f"is {quoted(word)}" if word.strip() else "is empty"
+    own = f"labels.{matcher.name}{matcher.operator}{quoted(matcher.value)}"
+    return (
+        f"no {matcher.name} {never}; known are {', '.join(known)}; "
+        f"for a label of your own write {own}"
+    )
 
 
 @attrs.frozen
