@@ -81,8 +81,9 @@ def test_several_alerts_are_a_list_or_lines(url: str, body: str, kind: str) -> N
     assert len({each["id"] for each in reply.json["statements"]}) == 2
 
 
-def test_no_alert_in_a_list_is_none_accepted(url: str) -> None:
-    reply = post(url, [])
+@pytest.mark.parametrize("path", ["alertmanager", "grafana"])
+def test_a_group_without_alerts_is_accepted(url: str, path: str) -> None:
+    reply = post(url, {"alerts": []}, f"/ingest/{path}")
     assert (reply.status, reply.json) == (202, {"statements": []})
 
 
@@ -105,6 +106,11 @@ def test_no_alert_in_a_list_is_none_accepted(url: str) -> None:
             [("alert 2", "", "not a JSON object")],
         ),
         ("7", [("", "", "not a JSON object")]),
+        ("[]", [("", "", "an empty list; expected at least one alert")]),
+        (
+            "[]\n[]",
+            [(f"line {n}", "", "an empty list; expected at least one alert") for n in (1, 2)],
+        ),
         ('{"key": ', [("", "", "not JSON: Expecting value at character 9")]),
     ],
 )

@@ -45,6 +45,8 @@ def read(body: bytes, *, lines: bool = False, most: int | None = None) -> tuple[
         if error.msg == "Extra data":
             return _lines(body, most)
         return (not_json(error),)
+    if content == []:
+        return (statements.empty_list(""),)
     if isinstance(content, list):
         if most is not None and len(content) > most:
             raise TooManyAlertsError.of(most)

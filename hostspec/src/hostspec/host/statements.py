@@ -81,7 +81,7 @@ def _document(place: str, text: str) -> Iterator[Statement]:
         yield statement(place, text)
         return
     if not content:
-        yield statement(place, text)
+        yield empty_list(place)
     for number, each in enumerate(content, start=1):
         try:
             yield Statement(f"{place}, alert {number}", Alert.read(each))
@@ -95,6 +95,11 @@ def statement(place: str, text: str) -> Statement:
         return Statement(place, Alert.read_text(text))
     except FaultyAlertError as error:
         return Statement(place, None, error.faults)
+
+
+def empty_list(place: str) -> Statement:
+    """Make the faulty statement of a list without alerts."""
+    return Statement(place, None, (Fault("", "an empty list; expected at least one alert"),))
 
 
 def read_all(files: Iterable[BinaryIO]) -> Iterator[Statement]:
