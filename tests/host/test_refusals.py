@@ -16,7 +16,7 @@ from hostspec import Alert
 from hostspec.host import bodies, responses
 from hostspec.host.refusals import shortened
 from hostspec.host.workload import LARGE
-from hostspec.kernel.limited_log import LOG_AGAIN, MOST_SOURCES, LimitedLog
+from hostspec.kernel.limited_log import LOG_AGAIN, MOST_KINDS, MOST_SOURCES, LimitedLog
 from hostspec.normalise import Repair
 from pagerduty_plugin.testing import late
 from pagerduty_plugin.testing.misbehaviour import Gate
@@ -166,10 +166,33 @@ def test_each_refused_request_is_a_warning_and_is_counted(
         counted[name] = counted.get(name, 0) + 1
 
     assert counted.items() <= measured(url).items()
-    lines.pop(1)  # the same client and cause as the first one
     assert len(warnings(caplog)) == len(lines)
     for logged, line in zip(warnings(caplog), lines, strict=True):
         assert logged.startswith(line)
+
+
+def test_each_different_reason_of_a_refusal_is_logged(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same reason with another value is the same reason."""
+    running = start()
+    for _ in range(2):
+        for faulty in ({"key": "a", "status": "on"}, {"key": "b", "status": "off"}, {"key": ""}):
+            assert post(running.url, faulty).status == 400
+        for wrong in (7, {**alert(""), "labels": {}}):
+            assert post(running.url, group(alert("a"), wrong), ALERTMANAGER).status == 202
+
+    refused = warnings(caplog)
+    assert len(refused) == 2
+    assert '"on" is unknown' in refused[0]
+    assert "key: missing or blank" in refused[1]
+    left_out = [text for text in caplog.messages if text.startswith("left out")]
+    assert len(left_out) == 2
+    caplog.clear()
+    running.stop()
+    rest = [each.getMessage() for each in caplog.records if each.name == "hostspec"]
+    counts = [text.split(" more like this were not logged: ")[0] for text in rest]
+    assert counts == ["3", "1", "1", "1"]
 
 
 def test_charsets(start: Start, workspace: Workspace) -> None:
@@ -296,6 +319,20 @@ def test_many_callers_share_one_line(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.messages) == MOST_SOURCES + 1
     log.flush(everything=True)
     assert caplog.messages[-1] == "999 more like this were not logged: refused"
+
+
+def test_kinds_have_a_bound_and_the_others_share_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    log = LimitedLog(logging.getLogger("hostspec"), lambda: now)
+    for number in range(MOST_KINDS + 5):
+        log.write("client", "faulty", f"refused {number}", kind=f"kind {number}")
+    assert caplog.messages == [f"refused {number}" for number in range(MOST_KINDS + 1)]
+
+    caplog.clear()
+    now += LOG_AGAIN
+    log.write("client", "faulty", "refused 99", kind="kind 99")
+    rest = f"4 more of this and other kinds were not logged: refused {MOST_KINDS}"
+    assert caplog.messages == [rest, "refused 99"]
 
 
 def test_an_answer_is_bounded() -> None:

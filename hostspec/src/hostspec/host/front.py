@@ -28,7 +28,7 @@ from hostspec.host.bodies import TooManyAlertsError
 from hostspec.host.http_table import HttpTable
 from hostspec.host.metrics import Metrics
 from hostspec.host.readiness import Readiness
-from hostspec.host.refusals import Refusal, first_of, shortened
+from hostspec.host.refusals import Refusal, first_of, kind_of, shortened
 from hostspec.host.request_body import JSON, JSON_LINES
 from hostspec.host.statements import Statement
 from hostspec.host.workload import Workload
@@ -179,7 +179,8 @@ class Front:
         self._metrics.refused_request(path, status, refusal.cause)
         client = _client(request)
         text = f"{shortened(request.method)} {shortened(request.url.path)} from {client}: {status}"
-        self._refusals.write(client, f"{path} {refusal.cause}", f"refused {text}: {refusal}")
+        refused = f"refused {text}: {refusal}"
+        self._refusals.write(client, f"{path} {refusal.cause}", refused, kind=refusal.kind)
         error = refusal.error
         if status == _TOO_LARGE and path.startswith(INGEST):
             error = f"{refusal}, and this group of alerts is lost: {_SMALLER_GROUPS}"
@@ -293,6 +294,7 @@ class Front:
                 post.client,
                 f"{post.path} left out",
                 f"{text} from {post.client}: {first_of(faults)}",
+                kind=kind_of("", faults),
             )
         return responses.accepted(taken, alerts, faults)
 

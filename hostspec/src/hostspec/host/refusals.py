@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -49,6 +50,11 @@ class Refusal(Exception):  # noqa: N818 -- an answer, not a mistake of ours
         if again:
             self.headers["Retry-After"] = str(COME_AGAIN)
 
+    @property
+    def kind(self) -> str:
+        """The reason, with the first fault, without what differs from request to request."""
+        return kind_of(self.reason, self.faults)
+
     def __str__(self) -> str:
         """Return the reason, with the first fault."""
         if not self.faults:
@@ -61,6 +67,18 @@ def first_of(faults: Sequence[Mapping[str, str]]) -> str:
     place = ": ".join(filter(None, faults[0].values()))
     others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return f"{shortened(place)}{others}"
+
+
+def kind_of(reason: str, faults: Sequence[Mapping[str, str]]) -> str:
+    """Return what a reason and the first fault have in common with others of their kind.
+
+    Numbers, and texts in quotation marks, come from the request and are left out.
+    """
+    fault = ": ".join(faults[0].values()) if faults else ""
+    return shortened(_GIVEN.sub("#", f"{reason}: {fault}"))
+
+
+_GIVEN: Final = re.compile(r"""\d+|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
 
 
 def shortened(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -17,17 +17,27 @@ LOG_AGAIN: Final = 60.0
 MOST_SOURCES: Final = 200
 """Sources and causes that have a line of their own at a time."""
 
+MOST_KINDS: Final = 10
+"""Kinds of one source and cause that have a line of their own at a time."""
+
 
 @attrs.define
 class _Line:
     level: int
     text: str
     at: float
+    mixed: bool
     left_out: int = 0
+
+    @property
+    def rest(self) -> str:
+        """The text about the lines that were left out."""
+        like = "of this and other kinds" if self.mixed else "like this"
+        return f"{self.left_out} more {like} were not logged: {self.text}"
 
 
 class LimitedLog:
-    """Log one line a minute for each source and cause.
+    """Log one line a minute for each source, cause and kind.
 
     The lines that are left out are counted, and their number is logged when the minute is over.
 
@@ -39,28 +49,43 @@ class LimitedLog:
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = logger
         self._clock = clock
-        self._lines: OrderedDict[tuple[str, str], _Line] = OrderedDict()
+        self._lines: OrderedDict[tuple[str, str, str], _Line] = OrderedDict()
+        self._kinds: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
-    def write(
+    def write(  # noqa: PLR0913 -- what a line is limited by, and what is logged
         self,
         source: str,
         cause: str,
         text: str,
         level: int = logging.WARNING,
         *,
+        kind: str = "",
         error: Exception | None = None,
     ) -> None:
-        """Log a text, or count it where the source and cause have a line already."""
+        """Log a text, or count it where the source, cause and kind have a line already.
+
+        Args:
+            source: of the input.
+            cause: one of few.
+            text: to log.
+            level: to log it at.
+            kind: of the text; may come from the input, for only a few have lines of their own.
+            error: whose traceback is logged, too.
+        """
         self.flush()
         with self._lock:
-            key = (source, cause)
-            if key not in self._lines and len(self._lines) >= MOST_SOURCES:
-                key = ("", cause)
+            key = (source, cause, kind)
+            if key not in self._lines:
+                if len(self._lines) >= MOST_SOURCES:
+                    key = ("", cause, "")
+                elif self._kinds[source, cause] >= MOST_KINDS:
+                    key = (source, cause, "")
             if line := self._lines.get(key):
                 line.left_out += 1
                 return
-            self._lines[key] = _Line(level, text, self._clock())
+            self._lines[key] = _Line(level, text, self._clock(), mixed=key[2] != kind)
+            self._kinds[key[:2]] += 1
         self._log.log(
             level, "%s", text, exc_info=error
         )  # outside the lock: a handler may do anything
@@ -74,10 +99,11 @@ class LimitedLog:
                 line = next(iter(self._lines.values()))
                 if not everything and now - line.at < LOG_AGAIN:
                     break
-                self._lines.popitem(last=False)
+                (source, cause, _), _ = self._lines.popitem(last=False)
+                self._kinds[source, cause] -= 1
+                if not self._kinds[source, cause]:
+                    del self._kinds[source, cause]
                 if line.left_out:
                     over.append(line)
         for line in over:
-            self._log.log(
-                line.level, "%d more like this were not logged: %s", line.left_out, line.text
-            )
+            self._log.log(line.level, "%s", line.rest)
