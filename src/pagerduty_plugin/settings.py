@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from hostspec import Fault, FrozenDict, Json, Operation, Secret, Status, setting
+from hostspec.faults import FaultsError
 from hostspec.web import is_loopback
 from pagerduty_plugin import templates
 
@@ -565,20 +566,25 @@ def _details() -> Any:
         help="Added to the alert's, by name. Values may be nested; every text may be a template, "
         "and one that consists of a single expression keeps the type of its value.",
         default=FrozenDict(),
-        check=_detail_fault,
+        check=_check_detail,
     )
 
 
-def _detail_fault(value: Json) -> str | None:
-    """Return the faults of the templates in a detail, or None."""
-    return "; ".join(_template_faults("", value)) or None
+def _check_detail(value: Json) -> None:
+    """Check the templates in a detail.
+
+    Raises:
+        FaultsError: some cannot be used; each fault has the path within the detail.
+    """
+    if faults := tuple(_template_faults("", value)):
+        raise FaultsError(faults)
 
 
-def _template_faults(path: str, value: Json) -> Iterator[str]:
+def _template_faults(path: str, value: Json) -> Iterator[Fault]:
     match value:
         case str():
             if reason := templates.fault(value):
-                yield f"{path}: {reason}" if path else reason
+                yield Fault(path, reason)
         case Mapping():
             for name, each in value.items():
                 yield from _template_faults(f"{path}.{name}" if path else name, each)

@@ -23,7 +23,7 @@ PAGES = (
     "rule           Pages: Send a notification to PagerDuty account acme and services "
     "checkout, platform with default severity"
 )
-ALL_WELL = "All well: 1 installation, 2 services, 1 rule"
+CONFIGURATION_OK = "Configuration OK: 1 installation, 2 services, 1 rule"
 
 
 def test_what_is_well_is_told_in_few_lines_and_nothing_is_sent(workspace: Workspace) -> None:
@@ -35,7 +35,7 @@ def test_what_is_well_is_told_in_few_lines_and_nothing_is_sent(workspace: Worksp
     assert rest == [
         "installation   acme: checkout, platform",
         PAGES,
-        f"{ALL_WELL}. Nothing was sent.",
+        f"{CONFIGURATION_OK}. Nothing was sent.",
     ]
     assert workspace.fake.requests == ()
 
@@ -126,7 +126,7 @@ def test_online_reaches_every_service_and_changes_nothing(workspace: Workspace) 
             f"reached        acme/platform     POST {workspace.fake.url}/v2/enqueue",
             "Reached: the provider took a message that changes nothing. Whose service the key",
             "is, and whom that calls, no probe can tell; alerthost test opens an incident.",
-            f"{ALL_WELL}, 2 reached. Nobody was paged.",
+            f"{CONFIGURATION_OK}, 2 reached. No event was sent.",
         ]
     assert workspace.fake.incidents == before
     probes = workspace.bodies()[sent:]
@@ -162,7 +162,7 @@ def test_what_is_not_reached_is_told_with_its_reason(
     first, second = run.stdout.splitlines()[3:5]
     assert first.startswith(told)
     assert second.startswith("reached        acme/platform")
-    assert run.stdout.splitlines()[-1] == "1 service of 2 not reached. Nobody was paged."
+    assert run.stdout.splitlines()[-1] == "1 service of 2 not reached. No event was sent."
     assert workspace.fake.incidents == ()
 
 
@@ -173,7 +173,7 @@ def test_where_nothing_is_reached_nothing_is_said_of_what_is(workspace: Workspac
 
     assert run.returncode == 1
     assert "eached:" not in run.stdout
-    assert run.stdout.splitlines()[-1] == "2 services of 2 not reached. Nobody was paged."
+    assert run.stdout.splitlines()[-1] == "2 services of 2 not reached. No event was sent."
 
 
 def test_what_is_reached_is_told_to_machines(workspace: Workspace) -> None:
@@ -258,7 +258,10 @@ def test_what_has_no_probe_is_told_and_is_no_fault(checked: Any) -> None:
 
     assert (code, err) == (0, [])
     assert "not probed     acme/Everybody    pager has no probe" in out
-    assert out[-1] == "All well: 1 installation, 1 service, 1 rule, 0 reached. Nobody was paged."
+    assert (
+        out[-1]
+        == "Configuration OK: 1 installation, 1 service, 1 rule, 0 reached. No event was sent."
+    )
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), SystemExit("secret")])
@@ -357,7 +360,10 @@ def test_an_installation_without_services_is_told(
 
     assert code == 0
     assert "installation   acme: no services of its own" in out
-    assert out[-1] == "All well: 1 installation, 0 services, 1 rule, 0 reached. Nobody was paged."
+    assert (
+        out[-1]
+        == "Configuration OK: 1 installation, 0 services, 1 rule, 0 reached. No event was sent."
+    )
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_a_folder_is_no_file(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"[plugins\n", "is no TOML: "),
+        (b"[plugins\n", "is not valid TOML: "),
         (b"\xff\xfe", "is not UTF-8 text: byte 0 is wrong"),
     ],
 )

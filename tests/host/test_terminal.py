@@ -77,7 +77,7 @@ def test_sending_shows_progress_and_each_delivery_on_a_line_of_its_own(
     assert "refused        trigger      acme/checkout     db-1/disk  400: no" in texts
     assert "delivered      trigger      acme/platform     db-1/disk" in texts
     assert 'line 1: repaired severity: "odd" is unknown; taken as error' in texts
-    assert "line 2: not a JSON object" in texts
+    assert "line 2: an empty list; expected at least one alert" in texts
 
 
 def test_a_check_and_a_test_are_coloured_and_fit_80_columns(workspace: Workspace) -> None:
@@ -89,7 +89,7 @@ def test_a_check_and_a_test_are_coloured_and_fit_80_columns(workspace: Workspace
         assert code == 0
         assert "\x1b[32m" in seen
         shown = ESCAPE.sub("", seen)
-        assert "All well" in shown
+        assert " OK" in shown
         # what an action says of itself is as long as it is
         lines = [text for text in shown.splitlines() if not text.startswith("rule ")]
         assert max(map(len, lines)) <= 80

@@ -59,7 +59,7 @@ def test_an_incident_is_opened_acknowledged_and_closed(workspace: Workspace) -> 
         ("delivered", operation, "acme/checkout", "")
         for operation in ("trigger", "acknowledge", "resolve")
     ]
-    assert last == "All well at acme/checkout: opened, acknowledged and closed."
+    assert last == "Test OK at acme/checkout: opened, acknowledged and closed."
     assert note == "Whether that called anyone, the service's settings decide."
 
 
@@ -337,7 +337,7 @@ def test_what_nothing_closes_is_told(run: Any) -> None:
     assert action.operations == ["trigger"]
     told = f"Nothing closes it: pager.page has no resolve. Look after {action.sent[0].key} yourself"
     assert err == f"{told}.\n"
-    assert "All well at acme/Everybody: opened." in out
+    assert "Test OK at acme/Everybody: opened." in out
 
 
 def test_what_is_not_acknowledged_is_closed(run: Any) -> None:
@@ -347,7 +347,7 @@ def test_what_is_not_acknowledged_is_closed(run: Any) -> None:
 
     assert well
     assert action.operations == ["trigger", "resolve"]
-    assert "All well at acme/Everybody: opened and closed." in out
+    assert "Test OK at acme/Everybody: opened and closed." in out
 
 
 def test_what_is_suppressed_opens_nothing(run: Any) -> None:

@@ -469,8 +469,8 @@ def test_an_incident_keeps_what_it_may_be_told_later(desk: Desk) -> None:
             ],
         ),
         (
-            {"details": {"a": {"b": ["{{ x }}", "{{ key }}"]}}},
-            ["details.a: b[0]: "],
+            {"details": {"a": {"b": ["{{ x }}", "{{ key }}"]}, "c": ["{{ y }}"], "d": "{{ z }}"}},
+            ["details.a.b[0]: 'x'", "details.c[0]: 'y'", "details.d: 'z'"],
         ),
         (
             {"severity": "moon"},

@@ -54,7 +54,8 @@ class SettingInfo:
         minimum: the least number, or None; of a list's entries too.
         maximum: the greatest number, or None; of a list's entries too.
         least_items: how many entries a list or table needs at the least.
-        check: gives the reason why a value is wrong, or None; of a table, why an entry is.
+        check: gives the reason why a value is wrong, or None; of a table, why an entry is. It
+            may raise `FaultsError` to name places within the value.
         destinations: a text, or texts, that name destinations of the installation at hand: these
             are the choices then (`hostspec.json_schema`).
     """
@@ -393,10 +394,21 @@ def _wrong(value: Any, info: SettingInfo) -> list[Fault]:
     reasons = [(path, _unfit(item, info)) for path, item in entries]
     if isinstance(value, (tuple, Mapping)) and len(value) < info.least_items:
         reasons.append(("", f"has {len(value)} entries; needs at least {info.least_items}"))
-    if info.check and not any(reason for _, reason in reasons):
+    faults = [Fault(path, reason) for path, reason in reasons if reason]
+    if info.check and not faults:
         checked = value if isinstance(value, Mapping) else {"": value}
-        reasons += [(name, info.check(each)) for name, each in checked.items()]
-    return [Fault(path, reason) for path, reason in reasons if reason]
+        for name, each in checked.items():
+            found = _checked(info.check, each)
+            faults += [fault.below(name) if name else fault for fault in found]
+    return faults
+
+
+def _checked(check: Callable[[Any], str | None], value: Any) -> Sequence[Fault]:
+    try:
+        reason = check(value)
+    except FaultsError as error:
+        return error.faults
+    return [Fault("", reason)] if reason else []
 
 
 def _unfit(value: Any, info: SettingInfo) -> str | None:

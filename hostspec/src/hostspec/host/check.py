@@ -170,13 +170,13 @@ def _summary(found: dict[str, Any]) -> str:
         )
     )
     if found["reached"] is None:
-        return f"All well: {counts}. Nothing was sent."
+        return f"Configuration OK: {counts}. Nothing was sent."
     kinds = [each["outcome"] for each in found["reached"]]
     reached = kinds.count(OutcomeKind.DELIVERED)
     if found["well"]:
-        return f"All well: {counts}, {reached} reached. Nobody was paged."
+        return f"Configuration OK: {counts}, {reached} reached. No event was sent."
     missed = len(kinds) - reached - kinds.count(NOT_PROBED)
-    return f"{_counted(missed, 'service')} of {len(kinds)} not reached. Nobody was paged."
+    return f"{_counted(missed, 'service')} of {len(kinds)} not reached. No event was sent."
 
 
 def _counted(count: int, word: str) -> str:

@@ -54,7 +54,7 @@ class Source:
         """Read a file.
 
         Raises:
-            ConfigurationError: it cannot be read, or is no TOML.
+            ConfigurationError: it cannot be read, or is not valid TOML.
         """
         name = str(path)
         try:
@@ -67,7 +67,7 @@ class Source:
         except UnicodeDecodeError as error:
             reason = f"is not UTF-8 text: byte {error.start} is wrong"
         except tomllib.TOMLDecodeError as error:
-            reason = f"is no TOML: {error}"
+            reason = f"is not valid TOML: {error}"
         raise ConfigurationError([Fault(name, reason)])
 
     def refuse(self, faults: Iterable[Fault]) -> NoReturn:

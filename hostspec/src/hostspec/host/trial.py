@@ -232,7 +232,7 @@ class Trial:
         if well:
             *first, last = (_DONE[each] for each in outcomes)
             done = f"{', '.join(first)} and {last}" if first else last
-            self._screen.say(printable(f"All well at {name}: {done}."), "bold")
+            self._screen.say(printable(f"Test OK at {name}: {done}."), "bold")
             self._screen.say("Whether that called anyone, the service's settings decide.", "dim")
         return well
 
