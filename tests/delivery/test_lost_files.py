@@ -11,7 +11,7 @@ import pytest
 from engines import World
 
 from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
+from hostspec.store.errors import StoreError, UnstorableError
 
 
 def test_what_was_accepted_before_is_sent_and_nothing_is_accepted(
@@ -51,3 +51,16 @@ def test_an_engine_that_runs_notices_it_without_an_alert(
 
     logged = [each.message for each in caplog.records if each.levelno == logging.ERROR]
     assert sum(bool(reason.search(each)) for each in logged) == 1
+
+
+def test_an_alert_that_the_store_cannot_hold_is_no_failure_of_the_store(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise UnstorableError("too long")
+
+    world.say("first")
+    monkeypatch.setattr(world.engine._intake, "take", fail)
+    with pytest.raises(UnstorableError):
+        world.say("disk")
+    assert world.engine.check_store() is None

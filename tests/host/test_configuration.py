@@ -154,6 +154,14 @@ def test_what_a_failed_plugin_would_offer_is_not_called_unknown(workspace: Works
     )
 
 
+def test_a_number_in_place_of_a_plugin_is_one_fault(workspace: Workspace) -> None:
+    """What that plugin may offer is not unknown."""
+    workspace.configure(('enabled = ["pagerduty"]', "enabled = [1]"))
+    run = workspace.alerthost("check")
+    told = "alerthost.toml, line 2: plugins.enabled[0]: must be text, not the number 1\n"
+    assert (run.returncode, run.stderr) == (2, told)
+
+
 def test_the_name_of_one_plugin_in_place_of_a_list_is_one_fault(workspace: Workspace) -> None:
     workspace.configure(('enabled = ["pagerduty"]', 'enabled = "pagerduty"'))
 

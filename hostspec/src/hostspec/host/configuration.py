@@ -342,6 +342,7 @@ class _Building:
         settings, tables = plugin_tables(raw)
         listed = _with_list(settings)
         table = self._read("plugins", PluginsTable, listed)
+        is_faulty = any(fault.path.startswith("plugins.enabled") for fault in self.faults)
         if listed is not settings:
             self.faults.append(_no_list(settings).below("plugins"))
         if table is not None:
@@ -349,7 +350,7 @@ class _Building:
         failed = tuple(plugin_faults(self._plugins))
         self.faults += failed
         # what such a plugin would have offered is not unknown
-        self._incomplete = table is None or bool(failed)
+        self._incomplete = table is None or is_faulty or bool(failed)
 
     def _install(self, path: str, table: InstallationTable | StoredInstallation) -> None:
         if table.provider in self._plugins.providers:
