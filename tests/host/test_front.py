@@ -295,8 +295,10 @@ def test_too_much_that_waits_turns_others_away(start: Start, workspace: Workspac
     assert post(url, {**ALERT, "key": "db-2/disk"}).status == 202
     reply = post(url, {**ALERT, "key": "db-3/disk"})
     assert (reply.status, reply.headers["retry-after"]) == (429, "10")
-    assert "backlog" in reply.json["error"]
-    assert reply.json["error"].endswith("; nothing was accepted")
+    assert reply.json["error"].startswith("the backlog is full ")
+    assert reply.json["error"].endswith(
+        "; see http.backlog); nothing was accepted, retry after 10 s"
+    )
     assert ask(url, "GET", "/readyz").status == 200
     gate.open()
     triggered(workspace, 4)

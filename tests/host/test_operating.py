@@ -463,9 +463,9 @@ def test_what_is_stranded_is_listed_until_somebody_has_seen_to_it(workspace: Wor
 
 def gone(what: str) -> str:
     return (
-        f"1 incident open at acme cannot be closed here: {what} is gone. Bring it back, "
-        "or close them there and record it with `alerthost resolve --here`; `alerthost incidents` "
-        "lists them"
+        f"1 incident open at acme cannot be closed without {what}; restore the configuration, or "
+        "resolve at the provider and record it with `alerthost resolve --here ID` (see `alerthost "
+        "incidents`)"
     )
 
 
@@ -474,7 +474,7 @@ def test_what_a_disabled_plugin_leaves_open_is_told(workspace: Workspace) -> Non
     (workspace.folder / "alerthost.toml").write_text("[plugins]\nenabled = []\n")
 
     told_of = gone(
-        "the action pagerduty.trigger, for no enabled plugin offers it and the account acme"
+        "the action pagerduty.trigger (no enabled plugin offers it) and the account acme"
     )
     assert told(workspace.alerthost("incidents"))[2].startswith("1 cut off acme/checkout"[:9])
     run = workspace.alerthost("resolve", "1")

@@ -6,13 +6,14 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from hostspec.alert import Alert
 from hostspec.delivery.desk import Desk, Load
 from hostspec.delivery.digest import digest
 from hostspec.parts import Identity, Severity, Status
+from hostspec.text import shorten
 
 COUNT_AGAIN: Final = 1.0
 """Seconds after which the backlog is counted again in the store."""
@@ -22,6 +23,9 @@ ORDINARY: Final = 0.75
 
 SHARE: Final = 0.5
 """The part of the backlog that one scope may fill, and one destination."""
+
+_LONGEST_NAMES: Final = 200
+"""Characters of the names of full destinations in a reason."""
 
 Lane = tuple[str, str]
 """The installation and the destination of deliveries."""
@@ -78,7 +82,7 @@ class Backpressure:
                 if alert.status is Status.FIRING:
                     lanes = self._lanes_of(alert)  # without the lock: plugins are asked
                     if lanes and lanes <= full:
-                        return f"the destinations of {alert.key!r} have their share of the backlog"
+                        return _full_lanes(alert.key, lanes)
         return self._reserve(alerts, most, share)
 
     def _count(self) -> tuple[Load, int]:
@@ -97,15 +101,21 @@ class Backpressure:
         with self._lock:
             count = self._pending.total() + sum(self._load.queued.values())
             if count + len(alerts) > most:
-                return f"the backlog is full ({count} of {most})"
+                return f"the backlog is full ({count} of {most}; see http.backlog)"
             for scope, number in new.items():
                 pending = self._pending[names[scope]]
                 if pending + number > share:
                     of = f"the scope {scope!r}" if scope else "the default scope"
-                    return f"{of} has its share of the backlog ({pending} of {share})"
+                    full = f"{pending} of {share}; see http.backlog"
+                    return f"the backlog is full for {of} ({full})"
             for scope, number in new.items():
                 self._pending[names[scope]] += number
             return None
+
+
+def _full_lanes(key: str, lanes: Iterable[Lane]) -> str:
+    names = shorten(", ".join("/".join(lane) for lane in sorted(lanes)), _LONGEST_NAMES)
+    return f"the backlog is full for the destinations of {key!r} ({names}; see http.backlog)"
 
 
 def _is_urgent(alert: Alert) -> bool:

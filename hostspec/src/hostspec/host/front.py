@@ -28,7 +28,7 @@ from hostspec.host.bodies import TooManyAlertsError
 from hostspec.host.http_table import HttpTable
 from hostspec.host.metrics import Metrics
 from hostspec.host.readiness import Readiness
-from hostspec.host.refusals import Refusal, first_of, kind_of, shortened
+from hostspec.host.refusals import COME_AGAIN, Refusal, first_of, kind_of, shortened
 from hostspec.host.request_body import JSON, JSON_LINES
 from hostspec.host.statements import Statement
 from hostspec.host.workload import Workload
@@ -278,7 +278,7 @@ class Front:
             raise Refusal(400, "faulty", "nothing was accepted", faults=faults)
         try:
             if (why := serving.backpressure.admit(alerts)) is not None:
-                full = f"{why}; nothing was accepted"
+                full = f"{why}; nothing was accepted, retry after {COME_AGAIN} s"
                 raise Refusal(429, "backlog_full", full, again=True)
             ids = _names(post.name, post.body, len(alerts)) if post.name else None
             taken = serving.engine.accept_many(alerts, statement_ids=ids)

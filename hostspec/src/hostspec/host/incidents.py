@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,7 +57,7 @@ class Reach:
         """Say what is gone of a way to an incident; empty where nothing is."""
         missing = []
         if action not in self.plugins.actions:
-            missing.append(f"the action {action}, for no enabled plugin offers it")
+            missing.append(f"the action {action} (no enabled plugin offers it)")
         if installation not in self.installations:
             missing.append(f"the account {installation}")
         return " and ".join(missing)
@@ -71,26 +72,26 @@ class Reach:
 
 
 def cut_off(desk: Desk, reach: Reach) -> Sequence[str]:
-    """Tell of open incidents that nobody here can close any more, and what to do.
+    """Return a note on open incidents that cannot be closed any more, once for each cause.
 
     Raises:
         StoreError: the store cannot be read.
     """
     if not desk.exists:
         return ()
+    found = Counter[tuple[str, str, str]]()
+    for (action, installation), count in desk.ways().items():
+        if gone := reach.gone(action, installation):
+            found[installation, gone, "restore the configuration"] += count
+    for incident, count in desk.handles():
+        if reach.is_orphaned(incident):
+            name = f"{incident.place.installation}/{incident.place.destination}"
+            found[name, "their former key", "configure the key again"] += count
     return [
-        f"{_counted(count)} open at {installation} cannot be closed here: "
-        f"{gone} is gone. Bring it back, or close them there and record it with "
-        "`alerthost resolve --here`; `alerthost incidents` lists them"
-        for (action, installation), count in sorted(desk.ways().items())
-        if (gone := reach.gone(action, installation))
-    ] + [
-        f"{_counted(count)} open at {incident.place.installation}/{incident.place.destination} "
-        "cannot be closed here, and will be orphaned: the key that opened it is not "
-        "configured any more. Bring the key back, or close them there and record it with "
-        "`alerthost resolve --here`; `alerthost incidents` lists them"
-        for incident, count in desk.handles()
-        if reach.is_orphaned(incident)
+        f"{_counted(count)} open at {name} cannot be closed without {missing}; {remedy}, or "
+        "resolve at the provider and record it with `alerthost resolve --here ID` (see `alerthost "
+        "incidents`)"
+        for (name, missing, remedy), count in sorted(found.items())
     ]
 
 
