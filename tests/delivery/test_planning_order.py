@@ -145,6 +145,16 @@ def test_large_bodies_are_read_a_few_at_a_time(
     assert world.engine.desk.backlog().unplanned == 0
 
 
+def test_a_critical_alert_is_planned_before_large_mild_ones(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "BATCH_SIZE", 2500)
+    large = [Alert(f"{number}", severity="info", summary="x" * 1000) for number in range(3)]
+    world.engine.accept_many([*large, Alert("down", severity="critical")])
+
+    assert planned(world)[0] == "down critical"
+
+
 def test_many_repeats_of_an_alert_are_planned_in_one_transaction(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

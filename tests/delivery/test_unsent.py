@@ -79,7 +79,7 @@ def test_each_cause_is_logged_once_a_minute(
     assert broken.startswith("alert broken-1: rule 'Pages': the action pager.page could not plan:")
     assert "secret" not in broken
     assert logged == [
-        (logging.WARNING, "alert stray-1: unmatched: no rule matches, nobody is notified"),
+        (logging.WARNING, "alert stray-1: unmatched: no rule matches, nothing is sent"),
         (
             logging.WARNING,
             "alert mute-1: pager.page acme: suppressed by night-shift: quiet hours",

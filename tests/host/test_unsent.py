@@ -79,7 +79,7 @@ def test_alerts_without_a_delivery_are_shown_in_the_table(workspace: Workspace) 
     )
     shown = re.sub(r" \d+ s ", " N s ", run.stdout)
     rows = [" ".join(text.split()) for text in shown.splitlines()]
-    assert "unmatched stray N s no rule matches, nobody is notified" in rows
+    assert "unmatched stray N s no rule matches, nothing is sent" in rows
     suppressed = "pagerduty.trigger acme: suppressed by night-shift: quiet hours"
     assert f"suppressed mute N s {suppressed}" in rows
     assert any(row.startswith("1 delivered trigger acme/checkout cpu") for row in rows)

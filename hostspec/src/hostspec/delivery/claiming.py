@@ -272,7 +272,7 @@ _PROBE: Final = (
     )
     .limit(1)
 )
-_FLYING_NOW: Final[sa.Select[Any]] = (
+_FLYING_NOW: Final[sa.Select[Any, Any]] = (
     sa.select(deliveries.c.attempts, tables.channels.c.id.label("channel_id"))
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .outerjoin(tables.channels, channels.OF_DELIVERY)
@@ -282,7 +282,7 @@ _FLYING_NOW: Final[sa.Select[Any]] = (
 
 def _may_fly(
     row: sa.Row[Any],
-    flying: Sequence[sa.Row[Any]],
+    flying: Sequence[sa.Row[Any, Any]],
     idle: float,
     together: int,
     *,

@@ -14,8 +14,7 @@ import attrs
 import sqlalchemy as sa
 
 from hostspec.alert import Alert
-from hostspec.delivery import sharing
-from hostspec.delivery.chunks import chunks
+from hostspec.delivery import chunks, sharing
 from hostspec.delivery.digest import digest
 from hostspec.delivery.line import HEAD_START
 from hostspec.incident import Suppression
@@ -112,7 +111,7 @@ class Note:
     def reasons(self) -> tuple[str, ...]:
         """A sentence for each thing that was not planned."""
         if self.outcome is SubmissionOutcome.UNMATCHED:
-            return (f"{NO_RULE}, nobody is notified",)
+            return (f"{NO_RULE}, nothing is sent",)
         return (*self.failures, *map(describe, self.suppressions))
 
 
@@ -251,12 +250,12 @@ def replay(connection: sa.Connection, alert: Identity, body: str, delivery: int,
 def unplanned(connection: sa.Connection, most: int) -> tuple[Statement, ...]:
     """Return submissions that are not planned yet, in the order in which they are planned.
 
-    That is the order of acceptance while they are no more than `most`. Of more, the most urgent
+    That is the order of acceptance while all of them fit into one batch. Of more, the most urgent
     come first, each with all earlier ones about the same alert, so that these keep their order.
     The sizes are read first: the bodies together have no more than `chunks.BATCH_SIZE` bytes.
     """
     urgent = connection.execute(_UNPLANNED, {"most": most}).all()
-    if len(urgent) < most:
+    if len(urgent) < most and sum(row.size for row in urgent) <= chunks.BATCH_SIZE:
         return _fitting(connection, sorted(urgent, key=lambda row: row.id))
     of_alert: dict[str, list[Any]] = {}
     for row in urgent:
@@ -275,7 +274,7 @@ def _with_earlier(connection: sa.Connection, found: Sequence[Any], most: int) ->
 
 def _fitting(connection: sa.Connection, rows: Iterable[Any]) -> tuple[Statement, ...]:
     """Read submissions until their bodies are too large together; one is always read."""
-    return of_rows(connection, next(chunks(rows), []))
+    return of_rows(connection, next(chunks.chunks(rows), []))
 
 
 def of_rows(connection: sa.Connection, numbers: Sequence[int]) -> tuple[Statement, ...]:

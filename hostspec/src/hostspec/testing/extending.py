@@ -210,11 +210,12 @@ def check_secrets(case: ExtensionCase) -> None:
     )
     with environment({VARIABLE: case.canary}), overhearing() as heard:
         seen: list[str] = []
-        for secret in (REFERENCE, case.canary) if held else ():
+        tried = [(kind, each) for each in (REFERENCE, case.canary)] if kind and held else []
+        for declared, secret in tried:
             given = case.settings(secret)
             loaded = case.load(given)
             seen += [
-                FORMS["repr"](structure(kind, given)),
+                FORMS["repr"](structure(declared, given)),
                 FORMS["repr"](case.plugin),
                 repr(_answers(case, loaded, samples.firing("conformance/canary"))),
                 case.survey({**given, UNKNOWN: secret}).faults()[0],
