@@ -165,3 +165,18 @@ def test_a_terminal_of_no_width_takes_no_harm(workspace: Workspace) -> None:
 
     assert code == 0
     assert '"dedup_key": "db-1/disk"' in seen
+
+
+def test_explanations_and_deliveries_fit_80_columns(workspace: Workspace) -> None:
+    workspace.fake.misbehave(refusing(f"no {'reason ' * 20}"), key=CHECKOUT)
+    summary = f"Disk full on {'db-1 ' * 20}https://host.example/{'x' * 100}"
+    alert = line("shop/eu-central-1/db-1/disk/var/lib/postgresql", summary=summary)
+
+    explained = on_terminal(workspace, "explain", given=alert)
+    on_terminal(workspace, "send", given=alert)
+    listed = on_terminal(workspace, "deliveries")
+
+    for code, seen in (explained, listed):
+        assert code == 0
+        shown = ESCAPE.sub("", seen)
+        assert max(map(len, shown.splitlines())) <= 80
