@@ -77,7 +77,7 @@ def test_faulty_lines_are_told_and_the_exit_code_says_so(workspace: Workspace) -
     assert run.returncode == 1
     assert run.stderr.splitlines() == [
         'line 1: status: "gone" is unknown; known are firing, acknowledged, resolved',
-        "line 2: not a JSON object",
+        "line 2: an empty list; expected at least one alert",
     ]
     assert "line 3: db-1/disk is firing" in run.stdout
 
@@ -89,7 +89,7 @@ def test_as_json_each_line_is_one_object(workspace: Workspace) -> None:
     assert run.returncode == 1
     assert faulty == {
         "place": "line 1",
-        "faults": [{"path": "", "reason": "not a JSON object"}],
+        "faults": [{"path": "", "reason": "an empty list; expected at least one alert"}],
     }
     assert explained["alert"] == {"key": "db-1/disk", "status": "firing", "severity": "error"}
     assert explained["rules"][0]["matchers"][1] == {

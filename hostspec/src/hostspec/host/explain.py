@@ -124,10 +124,10 @@ def _show_delivery(delivery: dict[str, Any], screen: Screen) -> None:
     screen.say(printable(f"  {delivery['operation']} to {delivery['where']}{asked}"), "cyan")
     for note in delivery["notes"]:
         screen.say(printable(f"    note: {note}"), "yellow")
-    screen.say(printable(f"    {delivery['target']}"))
+    screen.give(printable(f"    {delivery['target']}"))
     body = json.dumps(_shortened(delivery["body"]), ensure_ascii=False, indent=2)
     for line in body.splitlines():
-        screen.say(printable(f"    {line}"))
+        screen.give(printable(f"    {line}"))
 
 
 def _shortened(json_value: Any) -> Any:
