@@ -143,7 +143,7 @@ INSERT INTO "lanes" VALUES(1,'acme','all','healthy',0.0,1795000000.0,'[]');
 CREATE TABLE planners (
 	name TEXT NOT NULL, 
 	statements TEXT NOT NULL, 
-	alone BOOLEAN NOT NULL, 
+	tries INTEGER NOT NULL, 
 	CONSTRAINT pk_planners PRIMARY KEY (name)
 );
 CREATE TABLE receipts (

@@ -92,6 +92,8 @@ class LimitedLog:
 
     def flush(self, *, everything: bool = False) -> None:
         """Log how many lines were left out in the minutes that are over, or in all."""
+        if not self._lines:
+            return
         over = []
         with self._lock:
             now = self._clock()
