@@ -49,6 +49,7 @@ from hostspec import (
 from hostspec.kernel import loading
 from hostspec.testing import PROVIDER_CHECKS, Answer, ConformanceError, ProviderCase
 from hostspec.testing import case as kit
+from hostspec.testing.sending import check_network_faults
 
 OPERATIONS = dict(
     zip(Status, (Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE), strict=True)
@@ -1057,3 +1058,14 @@ def test_a_provider_that_never_plans_is_told_in_sentences() -> None:
 
     failed = failing(broken(action=doing(refuse)))
     assert "sound.page.plan raised OSError for a firing alert" in failed["delivers"]
+
+
+class Sleeping(Single):
+    def judge(self, status, text):
+        threading.Event().wait(60)
+
+
+def test_an_attempt_that_hangs_is_told() -> None:
+    case = broken(action=Sleeping, patience=0.1)
+    with pytest.raises(ConformanceError, match=r"had not come back after 0\.1 s; give up in time"):
+        check_network_faults(case)

@@ -6,10 +6,13 @@ import inspect
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from hostspec import Alert
+from hostspec.delivery import claiming
 from hostspec.delivery.engine import Engine
 from hostspec.kernel import Rule, load
 from hostspec.store.database import Database
@@ -159,3 +162,8 @@ def test_a_clock_that_steps_while_workers_run_breaks_nothing(
 def keys_seen(fake: FakePagerDuty) -> set[str]:
     arrived = [request for request in fake.requests if request.body]  # not the headers alone
     return {str(request.json()["routing_key"]) for request in arrived}
+
+
+def test_a_lane_that_others_filled_meanwhile_has_no_room() -> None:
+    row: Any = SimpleNamespace(attempts=0, channel_id=None)
+    assert not claiming._may_fly(row, [row] * 4, 0.0, 4, unhealthy=True)

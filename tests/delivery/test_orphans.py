@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from engines import EITHER, Clock
 from paging import KEY, NEW_KEY, Paging, alert, fake_at
 
-from hostspec.delivery import settling
+from hostspec.delivery import ledger, orphans, settling
 from hostspec.delivery.desk import DeskError
 from hostspec.delivery.planner import NOTHING_OPEN, ORPHANED
 from hostspec.host.incidents import Reach, cut_off, state_of
@@ -75,6 +78,75 @@ def test_it_waits_until_what_was_opened_in_its_place_is_over(at: Paging) -> None
     at.later(1)
     assert at.told == ["trigger", "new trigger", "new resolve", "resolve"]
     assert orphaned(at) == []
+
+
+def found(database: Database) -> ledger.StoredIncident:
+    with database.read() as connection:
+        (stored,) = orphans.find(connection)
+    return stored
+
+
+def recover(at: Paging, database: Database, *back: ledger.StoredIncident) -> None:
+    actions = at.engine._plugins.actions
+    with database.begin() as connection:
+        orphans.recover(connection, actions=actions, back=back, now=at.clock.now)
+
+
+def test_another_process_may_have_recovered_it_meanwhile(at: Paging, database: Database) -> None:
+    stored = found(database)
+    at.connect(NEW_KEY, KEY)
+    recover(at, database, stored, stored)
+    at.engine.drain()
+    assert at.told == ["trigger", "resolve"]
+
+
+def test_another_incident_may_be_open_meanwhile(at: Paging, database: Database) -> None:
+    stored = found(database)
+    at.say("firing")
+    at.connect(NEW_KEY, KEY)
+    recover(at, database, stored)
+    assert orphaned(at) == ["disk"]
+
+
+def test_many_are_looked_for_in_steps(at: Paging, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orphans, "MOST", 1)
+    at.connect(NEW_KEY, KEY)
+    at.later(1)
+    assert at.told == ["trigger", "resolve"]
+
+
+@pytest.mark.parametrize("trigger", ["kept", "pruned"])
+def test_without_its_resolve_it_is_followed_up(
+    at: Paging, database: Database, trigger: str
+) -> None:
+    pruned = ["resolve"] if trigger == "kept" else ["resolve", "trigger"]
+    stored = found(database)
+    with database.begin() as connection:
+        for operation in pruned:
+            connection.execute(
+                sa.text("DELETE FROM deliveries WHERE operation = :operation"),
+                {"operation": operation},
+            )
+        orphans.recover(connection, actions={}, back=[stored], now=at.clock.now)
+    assert orphaned(at) == ["disk"]
+    at.connect(NEW_KEY, KEY)
+    at.later(1)
+    assert at.told == ["trigger", "resolve"]
+
+
+def test_an_action_that_fails_costs_no_other_incident(
+    at: Paging, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    action = SimpleNamespace(name="pagerduty.trigger", follow_up=fail)
+    stored = found(database)
+    with database.begin() as connection:
+        connection.execute(sa.text("DELETE FROM deliveries WHERE operation = 'resolve'"))
+        actions: Any = {"pagerduty.trigger": action}
+        assert orphans.resolving(connection, actions, stored) is None
+    assert "the action pagerduty.trigger failed" in caplog.text
 
 
 @pytest.mark.parametrize("command", ["resolve", "replay"])

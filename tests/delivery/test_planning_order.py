@@ -12,7 +12,10 @@ import sqlalchemy as sa
 from engines import EITHER, Clock, World
 
 from hostspec import Alert, Severity, Status
+from hostspec import Place as IncidentPlace
 from hostspec.delivery import chunks, inbox, planner
+from hostspec.delivery.world import World as BatchWorld
+from hostspec.kernel.planning import Plan
 from hostspec.store.database import Database
 
 SERVER = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
@@ -255,3 +258,14 @@ def test_a_batch_comes_to_the_same_as_planning_one_by_one(
     single = told(tmp_path / "single", course, one, at_once=False, first=first)
 
     assert batch == single
+
+
+def test_an_incident_that_is_over_is_released_by_nothing(world: World) -> None:
+    alert = Alert("disk", status=Status.RESOLVED)
+    place = IncidentPlace("page.page", "acme", "all", "disk")
+    world.database.migrate()
+    with world.database.read() as connection:
+        planned = BatchWorld(connection)
+        planned.load([alert.identity])
+        planned.assume(Plan(alert, (), (), released=(place,)), 0.0, replayed=False)
+        assert planned.at(place) is None

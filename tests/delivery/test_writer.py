@@ -300,3 +300,30 @@ def test_many_threads_accept_at_once(world: World) -> None:
 
     assert len(set(ids)) == 200
     assert len(world.drain()) == 200
+
+
+def test_a_piece_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    """Its patience ends while another piece of its transaction takes time."""
+    with Database("sqlite:///alerthost.db", tmp_path, patience=0.5) as database:
+        database.migrate()
+        writer = Writer(database)
+        released, patient = threading.Event(), threading.Event()
+
+        def slow(_: sa.Connection) -> str:
+            assert patient.wait(60)
+            return "slow"
+
+        def hold(_: sa.Connection) -> None:
+            assert released.wait(60)
+
+        with ThreadPoolExecutor(3) as pool:
+            first = pool.submit(writer.run, hold)
+            wait_until(lambda: writer._is_led, "the first piece is written")
+            second = pool.submit(writer.run, slow)
+            wait_until(lambda: len(writer._waiting) == 1, "the second waits")
+            last = pool.submit(writer.run, insert("last"), accepts=True)
+            wait_until(lambda: len(writer._waiting) == 2, "the last waits")
+            released.set()
+            threading.Timer(1, patient.set).start()
+            assert [first.result(), second.result(), last.result()] == [None, "slow", "last"]
+        assert names(database) == ["last"]

@@ -194,6 +194,15 @@ def test_a_faulty_key_hides_no_unknown_service_of_a_rule(workspace: Workspace, k
     assert "checkout, platform" in second
 
 
+def test_a_faulty_name_of_a_service_is_reported(workspace: Workspace) -> None:
+    workspace.configure(('name = "checkout"', "name = 7"))
+
+    run = workspace.alerthost("explain", given=line())
+
+    assert run.returncode == 2
+    assert "services[0].name" in run.stderr
+
+
 def test_tables_where_arrays_belong(workspace: Workspace) -> None:
     workspace.configure(("[[rules]]\n", "[rules]\n"), ("[[rules.actions]]", "[rules.actions]"))
 

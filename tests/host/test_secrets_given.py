@@ -190,5 +190,9 @@ def test_both_names_of_the_scheme_of_postgresql_are_read(tmp_path: Path) -> None
         assert database.name == "postgresql://db.example/alerts"
 
 
+def test_a_secret_in_clear_that_is_no_key_has_no_notes() -> None:
+    assert list(Secret("correct horse").notes()) == []
+
+
 def test_a_secret_that_cannot_be_read_has_no_notes() -> None:
     assert list(Secret("env:NOT_SET_ANYWHERE").notes()) == []

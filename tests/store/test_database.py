@@ -505,3 +505,9 @@ def test_a_server_that_was_started_anew_is_reached_again(url: str, database: Dat
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     assert names(database) == ["acme"]
+
+
+def test_every_database_may_make_room(database: Database) -> None:
+    assert database.keep_room()
+    database.make_room()
+    assert database.keep_room()

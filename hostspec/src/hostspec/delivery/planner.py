@@ -387,8 +387,7 @@ class _Made:
     @property
     def waiting(self) -> Sequence[tuple[Waiting, str]]:
         """The deliveries as they are put in line, with the submission's id."""
-        if self.plan is None:
-            return []
+        assert self.plan is not None  # noqa: S101 -- only plans are put in line
         accepted_at, name = self.statement.accepted_at, self.statement.statement_id
         summary = self.plan.alert.summary
         return [
