@@ -85,6 +85,7 @@ def test_a_plugin_that_calls_while_the_store_is_written_gets_an_error(
     assert [str(error) for error in accepting.failed] == [
         "called by a plugin while the engine writes on the same thread; call it from another thread"
     ]
+    assert world.engine.trouble is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

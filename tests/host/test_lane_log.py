@@ -104,7 +104,7 @@ def test_a_delivery_that_fails_alone_is_no_news_of_its_lane(
     world.page.behaviour["send"] = send
     world.say("bad")
     world.drain()
-    for number in range(30):
+    for number in range(100):
         world.say(f"good {number}")
         world.later(5)
     assert told(caplog) == ["acme/Everybody does not get through: misconfigured: 403", AGAIN]

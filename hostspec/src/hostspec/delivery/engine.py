@@ -47,7 +47,7 @@ from hostspec.kernel.rules import Rule
 from hostspec.outcome import Outcome, OutcomeKind, SendContext
 from hostspec.provider import Installation
 from hostspec.store.database import Database
-from hostspec.store.errors import LostCommitError, StoreError, UnstorableError
+from hostspec.store.errors import LostCommitError, ReentryError, StoreError, UnstorableError
 
 _log = logging.getLogger("hostspec")
 
@@ -223,7 +223,7 @@ class Engine:
         try:
             self._intake.take(rows)
             self._verify_commit()
-        except UnstorableError:
+        except (ReentryError, UnstorableError):
             raise  # the store works
         except StoreError as error:
             self._note_trouble(error)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from hostspec.delivery import sharing
 from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
+from hostspec.store.errors import ReentryError, StoreError
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Writer:
                 "called by a plugin while the engine writes on the same thread; call it from"
                 " another thread"
             )
-            raise StoreError(message)
+            raise ReentryError(message)
         with _logging_afterwards():
             if self._database.file is None:
                 return self._beside_others(work)

@@ -14,6 +14,10 @@ class UnstorableError(StoreError):
     """What was to be written is not what this database can hold; nothing else is wrong with it."""
 
 
+class ReentryError(StoreError):
+    """A plugin called the engine while it writes on the same thread; nothing is wrong with it."""
+
+
 class LostCommitError(StoreError):
     """What was committed may be lost: a file of the database was deleted or replaced meanwhile.
 
