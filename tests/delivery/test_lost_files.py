@@ -1,4 +1,4 @@
-"""An engine whose database is deleted accepts nothing more, and sends what it accepted."""
+"""An engine whose database is deleted accepts nothing more, and sends all accepted alerts."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def planned(world: World) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no busy machine end a batch early."""
+    """Keep a busy machine from ending a batch early."""
     monkeypatch.setattr(planner, "LONGEST", float("inf"))
 
 

@@ -302,7 +302,7 @@ def test_too_much_that_waits_turns_others_away(start: Start, workspace: Workspac
     assert ask(url, "GET", "/readyz").status == 200
     gate.open()
     triggered(workspace, 4)
-    # until it is counted anew
+    # until it is counted again
     wait_until(lambda: post(url, {**ALERT, "key": "db-3/disk"}).status != 429)
     triggered(workspace, 6)
 

@@ -105,7 +105,7 @@ def _without_quotes(text: str) -> str:
 
 
 def reference_fault(text: str) -> str | None:
-    """Say why a text is not the reference that it is meant for; None for another text.
+    """Return why a text is not the reference that it is meant for; None for another text.
 
     The reason repeats no key.
 

@@ -80,7 +80,7 @@ def source_of(labels: Mapping[str, Any], urls: Iterable[str], receiver: str) -> 
 def component_of(labels: Mapping[str, Any]) -> str:
     """Return the part of the source that is responsible; empty where no label names it.
 
-    An exporter that reports on others is never responsible for what it reports.
+    An exporter that reports on others is never the component at fault.
     """
     if _exporter(labels) is None:
         return first(labels, ("component", "job"))

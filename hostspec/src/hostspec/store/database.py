@@ -283,7 +283,7 @@ class Database:
             self._empty_log()
 
     def _empty_log(self) -> None:
-        """Copy the write-ahead log into the database; once no one reads it, it starts anew."""
+        """Copy the write-ahead log into the database; once no one reads it, it starts again."""
         # without waiting: the thread that writes may be the one that reads
         with (
             contextlib.suppress(sqlite3.Error, DBAPIError),

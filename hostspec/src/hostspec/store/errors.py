@@ -19,7 +19,7 @@ class ReentryError(StoreError):
 
 
 class LostCommitError(StoreError):
-    """What was committed may be lost: a file of the database was deleted or replaced meanwhile.
+    """A commit may be lost: a file of the database was deleted or replaced meanwhile.
 
     A running process may still act on it.
     """
