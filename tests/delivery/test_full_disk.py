@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,22 @@ def _no_room(*_: object) -> None:
 
 def test_what_was_accepted_is_paged_though_the_disk_is_full(full: World) -> None:
     assert len(full.drain()) == 10
+
+
+def test_a_mark_for_which_there_is_no_room_is_written_with_the_reserve(
+    full: World, database: Database
+) -> None:
+    refused: list[str] = []
+
+    @sa.event.listens_for(database.engine, "before_cursor_execute")
+    def refuse(_connection: sa.Connection, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO planners") and not refused:
+            refused.append(statement)
+            full_disk = sqlite3.OperationalError("database or disk is full")
+            raise sa.exc.OperationalError(statement, {}, full_disk)
+
+    assert len(full.drain()) == 10
+    assert len(refused) == 1
 
 
 def test_nothing_new_takes_the_room_that_sending_needs(
