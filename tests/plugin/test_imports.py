@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import pagerduty_plugin
+from hostspec.store.database import Database
 
 ROOT = Path(__file__).parents[2]
 STORE = {"alembic", "cryptography", "sqlalchemy"}
@@ -68,6 +69,20 @@ assert outcome.kind == "unreachable", outcome
 def test_the_command_line_brings_no_store_and_no_server_before_one_is_used() -> None:
     program = "import hostspec.host.cli, hostspec.host.demo, hostspec.store.sealing"
     assert not modules_after(program) & (STORE | SERVING)
+
+
+def test_a_database_of_this_version_is_read_without_alembic(tmp_path: Path) -> None:
+    url = "sqlite:///store.db"
+    with Database(url, tmp_path) as database:
+        database.migrate()
+    program = f"""
+from pathlib import Path
+from hostspec.store.database import Database
+with Database({url!r}, Path({str(tmp_path)!r})) as database, database.begin(): pass
+"""
+    modules = modules_after(program)
+    assert "sqlalchemy" in modules
+    assert "alembic" not in modules
 
 
 @pytest.mark.parametrize("module", ["hostspec", "pagerduty_plugin", "hostspec.kernel"])

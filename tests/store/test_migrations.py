@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from stored import CANARY, Account
 
 from hostspec import Secret, SecretUnavailableError, structure
@@ -123,6 +124,14 @@ def test_a_filled_database_of_every_version_is_still_read(
     }
     assert account.keys[0] == Secret("env:PD_KEY")
     assert second.created_at.isoformat() == "2026-11-23T09:00:00.000001+00:00"
+
+
+def test_the_files_of_migrations_are_numbered_in_their_order() -> None:
+    """By these numbers a database is known as current, without Alembic."""
+    script = ScriptDirectory(str(HISTORY.parent))
+    newest_first = [each.revision for each in script.walk_revisions()]
+    numbers = sorted(path.name[:4] for path in HISTORY.glob("[0-9]*.py"))
+    assert newest_first[::-1] == numbers
 
 
 def test_of_every_version_a_database_is_kept() -> None:

@@ -37,6 +37,7 @@ command.upgrade = lambda *arguments: runs.append(upgrade(*arguments))
 print("ready", flush=True)
 sys.stdin.readline()
 installations.add(Installation("paging", sys.argv[3], structure(Account, {"token": "secret"})))
+database.close()
 print(len(runs))
 """
 )

@@ -15,10 +15,6 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -33,6 +29,8 @@ _log = logging.getLogger("hostspec")
 
 VERSION_TABLE: Final = "hostspec_version"
 """Where Alembic keeps the version; of our own, so that other programs' versions do not meet it."""
+
+_VERSION: Final = sa.table(VERSION_TABLE, sa.column("version_num")).c.version_num
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -81,7 +79,8 @@ def _is_not_ours(record: logging.LogRecord) -> bool:
     return record.levelno > logging.INFO or not _migrating.get()
 
 
-logging.getLogger("alembic.runtime.migration").addFilter(_is_not_ours)
+for _name in ("alembic.runtime.migration", "alembic.runtime.plugins"):
+    logging.getLogger(_name).addFilter(_is_not_ours)
 
 
 @contextlib.contextmanager
@@ -378,16 +377,14 @@ class Database:
                     _upgrade(connection)
         self._current = True
 
-    @_quietly()
     def _is_behind(self, connection: sa.Connection) -> bool:
-        found = MigrationContext.configure(
-            connection, opts={"version_table": VERSION_TABLE}
-        ).get_current_revision()
-        script = ScriptDirectory(str(_MIGRATIONS))
-        if found is not None and found not in {each.revision for each in script.walk_revisions()}:
+        if not sa.inspect(connection).has_table(VERSION_TABLE):
+            return True
+        found = connection.execute(sa.select(_VERSION)).scalar()
+        if found is not None and found not in _versions():
             message = f"{self.name} was written by a newer version of hostspec ({found}); update it"
             raise StoreError(message)
-        return found != script.get_current_head()
+        return found != _versions()[-1]
 
     @contextlib.contextmanager
     def speaking_plainly(self) -> Iterator[None]:
@@ -571,8 +568,18 @@ def _begin(patience: float, connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+@functools.cache
+def _versions() -> tuple[str, ...]:
+    """Give every version a database can have, in their order: the files' names begin with them."""
+    return tuple(sorted(path.name[:4] for path in _MIGRATIONS.glob("versions/[0-9]*.py")))
+
+
 @_quietly()
 def _upgrade(connection: sa.Connection) -> None:
+    # takes long to import, and most databases need no migration
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes.update(connection=connection, version_table=VERSION_TABLE)
