@@ -15,6 +15,9 @@ INSTALLED := $(addprefix tests/,wheels kernel/test_loading.py host/test_plugins.
 # an index, a proxy or a cache of the machine must not decide what the tests see
 export PYTHONHASHSEED ?= random
 
+# a program that a test starts is not to compile anew what it imports
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 .PHONY: help

@@ -31,12 +31,14 @@ def main() -> int:
     for project in (ROOT / "hostspec", ROOT):
         if python("hatchling", "build", "-t", "wheel", "-d", WHEELS, cwd=project):
             return 1
-    quiet = ("--disable-pip-version-check", "--quiet", "--no-index", "--no-deps", "--no-compile")
+    quiet = ("--disable-pip-version-check", "--quiet", "--no-index", "--no-deps")
     if python("pip", "install", *quiet, "--target", SITE, *WHEELS.glob("*.whl")):
         return 1
     # what comes first on the path wins, modules and entry points alike: the editable
     # installations of the environment are hidden by the wheels
     env = {**os.environ, "PYTHONPATH": str(SITE), "HOSTSPEC_WHEELS": "1"}
+    # else each of the many programs that the tests start would compile all of it anew
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     return python("pytest", *sys.argv[1:], env=env)
 
 
