@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from engines import EITHER, Clock
+from engines import EITHER, Clock, claimed, late
 from paging import KEY, NEW_KEY, Paging, alert, fake_at
 
 from hostspec.delivery import ledger, orphans, settling
@@ -78,6 +78,61 @@ def test_it_waits_until_what_was_opened_in_its_place_is_over(at: Paging) -> None
     at.later(1)
     assert at.told == ["trigger", "new trigger", "new resolve", "resolve"]
     assert orphaned(at) == []
+
+
+@EITHER
+def test_it_stays_one_when_its_trigger_arrives_late(
+    fake: FakePagerDuty, database: Database, clock: Clock
+) -> None:
+    """The attempt of a hung process may have opened it again; both resolves close that."""
+    at = Paging(fake, database, clock)
+    at.engine.accept(alert())
+    claim = claimed(at)
+    at.engine.drain()
+    at.connect(NEW_KEY)
+    at.say("resolved")
+
+    late(at, claim)
+
+    assert orphaned(at) == ["disk"]
+    assert at.engine.desk.incidents() == ()
+    at.say("firing", "resolved")
+    at.connect(NEW_KEY, KEY)
+    at.later(1)
+    at.later(61)
+    assert at.told == ["trigger", "new trigger", "new resolve", "resolve", "resolve"]
+    assert orphaned(at) == []
+
+
+@EITHER
+@pytest.mark.parametrize("back", [False, True])
+def test_a_trigger_that_arrives_late_is_not_taken_for_what_opened_anew(
+    fake: FakePagerDuty, database: Database, clock: Clock, *, back: bool
+) -> None:
+    """Neither while it is orphaned, nor while its resolve is queued."""
+    at = Paging(fake, database, clock)
+    at.engine.accept(alert())
+    claim = claimed(at)
+    at.engine.drain()
+    at.connect(NEW_KEY)
+    at.say("resolved")
+    if back:
+        at.connect(NEW_KEY, KEY)
+        at.engine.recover_orphans()
+    at.engine.accept(alert("firing"))
+    at.engine._plan_ahead()
+
+    late(at, claim)
+
+    assert len(at.engine.desk.incidents()) == 1 + back
+    assert orphaned(at) == ([] if back else ["disk"])
+    at.engine.drain()
+    at.say("resolved")
+    at.connect(NEW_KEY, KEY)
+    at.later(1)
+    at.later(61)
+    assert sorted(at.told) == ["new resolve", "new trigger", "resolve", "resolve", "trigger"]
+    assert (at.engine.desk.incidents(), orphaned(at)) == ((), [])
 
 
 def found(database: Database) -> ledger.StoredIncident:

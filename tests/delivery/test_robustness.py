@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 import sqlalchemy as sa
-from engines import EITHER, World, claimed, deliver
+from engines import DELIVERED, EITHER, World, claimed, deliver, late
 from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind
@@ -33,21 +33,6 @@ LONG = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(2
 """Longer than an index of PostgreSQL takes, however it is packed."""
 
 OLD, NEW = {"key": "old"}, {"key": "new"}
-DELIVERED = Outcome(OutcomeKind.DELIVERED)
-
-
-def late(world: World, claim: claiming.Claim, outcome: Outcome = DELIVERED) -> None:
-    """Settle a claim that somebody else has taken over."""
-    with world.database.begin() as connection:
-        settling.settle(
-            connection,
-            claim,
-            outcome,
-            world.clock.now,
-            arrived=outcome.kind.may_have_arrived,
-            limits=(),
-            actions=world.plugins.actions,
-        )
 
 
 def test_a_statement_that_cannot_be_read_blocks_nobody(world: World) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import sqlalchemy as sa
 from recorder import IDEMPOTENT, Page, plugins_of, rule_of
 
 from hostspec import Alert, Capabilities, Delivery, Outcome, OutcomeKind, Receipt, hookimpl
-from hostspec.delivery import claiming, presence
+from hostspec.delivery import claiming, presence, settling
 from hostspec.delivery.desk import Entry
 from hostspec.delivery.engine import Engine
 from hostspec.delivery.keeping import Patience
@@ -21,6 +21,8 @@ START = 1_795_000_000.0
 
 EITHER = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 """Lets tests run on databases of both kinds."""
+
+DELIVERED = Outcome(OutcomeKind.DELIVERED)
 
 Outcomes = Mapping[str, OutcomeKind]
 
@@ -60,6 +62,14 @@ class Observer:
     @property
     def names(self) -> list[str]:
         return [name for name, _ in self.told]
+
+
+class Process(Protocol):
+    """What a process that is gone, or late, has to do with."""
+
+    database: Database
+    clock: Clock
+    engine: Engine
 
 
 class World:
@@ -148,7 +158,7 @@ class World:
             return done.all() if done.returns_rows else ()
 
 
-def claimed(world: World) -> claiming.Claim:
+def claimed(world: Process) -> claiming.Claim:
     """Claim what is next as a process that is gone right after, until it may start no attempt."""
     world.engine._plan_ahead()
     gone = presence.presence(world.database)
@@ -158,6 +168,20 @@ def claimed(world: World) -> claiming.Claim:
     assert claim
     world.clock.now = claim.start_by + 1
     return claim
+
+
+def late(world: Process, claim: claiming.Claim, outcome: Outcome = DELIVERED) -> None:
+    """Settle a claim that another process has taken over."""
+    with world.database.begin() as connection:
+        settling.settle(
+            connection,
+            claim,
+            outcome,
+            world.clock.now,
+            arrived=outcome.kind.may_have_arrived,
+            limits=(),
+            actions=world.engine._plugins.actions,
+        )
 
 
 def deliver(plan: Callable[[Delivery], object]) -> Callable[[Delivery], Outcome]:

@@ -46,7 +46,7 @@ class Paging:
     ) -> None:
         self.fake = fake
         self.clock = clock
-        self._database = database
+        self.database = database
         self.settings = settings
         self.engine = self.connect(KEY)
 
@@ -64,7 +64,7 @@ class Paging:
             if keys
             else []
         )
-        self.engine = Engine(self._database, plugins, rules, installations=[acme], clock=self.clock)
+        self.engine = Engine(self.database, plugins, rules, installations=[acme], clock=self.clock)
         return self.engine
 
     def say(self, *statuses: str, key: str = "disk", **fields: Any) -> None:

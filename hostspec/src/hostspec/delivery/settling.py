@@ -55,7 +55,7 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
     if row.holder != claim.holder or row.attempts != claim.attempt:
         if arrived and lineup.may_repeat(actions, claim.delivery.place):
             handle = _handle_of(claim, outcome)
-            _note_late(connection, stored, claim, handle, now, active=row.active)
+            _note_late(connection, row, claim, handle, now)
         return
     delivered = outcome.delivered
     settling = claim.statement_id == ledger.SETTLING and operation is Operation.RESOLVE
@@ -145,23 +145,23 @@ def _handle_of(claim: Claim, outcome: Outcome) -> str | None:
     return claim.promised if handle is None else ledger.handle_as_json(handle)
 
 
-def _note_late(  # noqa: PLR0913 -- one argument for each thing that matters
-    connection: sa.Connection,
-    stored: ledger.StoredIncident,
-    claim: Claim,
-    handle: str | None,
-    now: float,
-    *,
-    active: bool,
+def _note_late(
+    connection: sa.Connection, row: sa.Row[Any], claim: Claim, handle: str | None, now: float
 ) -> None:
     """Note that an attempt may have arrived that somebody else made once more meanwhile.
 
     A trigger may have opened what was closed by then: it is resolved once more. Where what is open
     at its place was opened under another key by then, nobody here can close it: it is stranded.
+    An incident that is orphaned stays so, and one whose resolve is queued is resolved by that.
     """
+    stored = ledger.stored_of(row)
     operation = claim.delivery.operation
     opened = operation is Operation.TRIGGER
-    current = stored if active else ledger.incident_at(connection, stored.incident.place)
+    if row.stranded or (not row.active and ledger.rows_waiting(connection, stored.id)):
+        episode = stored.episode.after(operation, delivered=False, may_have_arrived=True)
+        ledger.note_episode(connection, stored.id, episode, now)
+        return
+    current = stored if row.active else ledger.incident_at(connection, stored.incident.place)
     if current is None:
         closing = ledger.newest(connection, stored.id, Operation.RESOLVE)
         if not opened or closing is None:
