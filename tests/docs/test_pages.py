@@ -31,6 +31,8 @@ def test_every_block_of_a_page_runs(name: str, page: Page) -> None:
         ("```python\nraise OSError\n```\n", ""),
         ("```console\n$ echo one\ntwo\n```\n", "printed was\none"),
         ("```console\n$ echo one; exit 3\n```\n", "ended early"),
+        ("```console\n$ echo one; echo two >&2\ntwo\nthree\n```\n", "printed was\none"),
+        ("```console\n$ echo one; echo two >&2\none\n```\n", "printed was\none\ntwo"),
         ("```console\n$ (exit 3)\n$ true\n```\n", "exits with 3"),
         ("```console\n$ make coffee\n```\n", "no target coffee"),
         ("```console\n$ pip install './hostspec[sugar]'\n```\n", "sugar"),
@@ -46,6 +48,15 @@ def test_a_wrong_block_is_found(block: str, told: str, page: Page, tmp_path: Pat
     with pytest.raises(Exception) as caught:  # noqa: PT011 -- whichever it is, it fails the test
         page.run(path)
     assert told in str(caught.value)
+
+
+def test_lines_of_the_standard_error_stand_where_the_page_has_them(
+    page: Page, tmp_path: Path
+) -> None:
+    path = tmp_path / "page.md"
+    command = "$ echo a; echo c; echo b >&2; echo d >&2"
+    path.write_text(f"```console\n{command}\na\nb\nc\nd\n```\n", encoding="utf-8")
+    assert page.run(path) == 1
 
 
 def test_the_pages_show_one_way_to_embed() -> None:

@@ -79,7 +79,8 @@ class Page:
     - ``json`` is one alert, or one on each line, and becomes ``alerts.jsonl``.
     - ``yaml`` is a file, which its first line names.
     - ``ini`` is a unit of systemd, and ``dockerfile`` a container file: what they run is there.
-    - ``console`` holds commands, each after ``$``, and what they print.
+    - ``console`` holds commands, each after ``$``, and what they print. Lines of the standard
+      error stand where they make the page clear: on a screen their place is not fixed.
 
     In what is printed, ``...`` stands for anything.
     """
@@ -190,25 +191,25 @@ class Page:
         assert example.parsed.startswith("$ ")
         blocks = [block.partition("\n") for block in f"\n{example.parsed}".split("\n$ ")[1:]]
         commands = [self._command(command) for command, _, _ in blocks]
-        last = f'\nstatus=$?; echo "{_EXIT}$status"; (exit $status)\n'
+        last = f'\nstatus=$?; echo "{_EXIT}$status" | tee /dev/stderr; (exit $status)\n'
         ran = subprocess.run(
             ["bash", "-c", last.join([*commands, ""])],
             cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             check=False,
         )
         printed = re.split(rf"{_EXIT}(\d+)\n", ran.stdout)
         if len(printed) != 2 * len(commands) + 1:
-            return f"it ended early, and printed\n{ran.stdout}"
+            return f"it ended early, and printed\n{ran.stdout}{ran.stderr}"
+        told = re.split(rf"{_EXIT}\d+\n", ran.stderr)
         asked = [command.startswith("echo $?") for command in [*commands[1:], ""]]
-        for (command, _, wanted), got, status, answers in zip(
-            blocks, printed[::2], printed[1::2], asked, strict=False
+        for (command, _, wanted), got, errors, status, answers in zip(
+            blocks, printed[::2], told, printed[1::2], asked, strict=False
         ):
             if status != "0" and not answers:
-                return f"$ {command}\nexits with {status} and prints\n{got}"
-            if difference := _difference(self._here(wanted), got):
+                return f"$ {command}\nexits with {status} and prints\n{got}{errors}"
+            if difference := _difference(*_without_errors(self._here(wanted), got, errors)):
                 return f"$ {command}\n{difference}"
         return None
 
@@ -269,6 +270,23 @@ class Page:
         first = process.stdout.readline().strip()
         self.address = _ANY_ADDRESS.findall(first)[0]
         return f"echo {shlex.quote(first)}"
+
+
+def _without_errors(wanted: str, got: str, errors: str) -> tuple[str, str]:
+    """Remove the lines of the standard error from what a page shows, and give what was printed.
+
+    What was not shown, or in another order, stays in what was printed.
+    """
+    if not got:
+        return wanted, errors
+    left = errors.splitlines(keepends=True)
+    rest = []
+    for line in wanted.splitlines(keepends=True):
+        if left and line.strip() != "..." and _difference(line, left[0]) is None:
+            del left[0]
+        else:
+            rest.append(line)
+    return "".join(rest), got + "".join(left)
 
 
 def _difference(wanted: str, got: str) -> str | None:
