@@ -205,13 +205,18 @@ HALF = (
 )
 
 
-def test_who_leaves_in_the_middle_is_no_trouble(
+def test_who_leaves_in_the_middle_is_logged_and_counted(
     url: str, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     with connected(url) as client:
         client.sendall(HALF)
     assert post(url, ALERT).status == 202
     triggered(workspace, 2)
+    left = "the connection ended before the whole body was here"
+    refused = f"refused POST /alerts from 127.0.0.1: 400: {left}"
+    wait_until(lambda: refused in caplog.messages)
+    counted = ("alerthost_refused_requests_total", "/alerts", "disconnected", "400")
+    assert measured(url)[counted] == 1
     assert [each for each in caplog.records if each.name.startswith("uvicorn")] == []
 
 

@@ -148,7 +148,8 @@ class Front:
                 stops = Refusal(503, "stopping", "alerthost stops; post it again", again=True)
                 return self._refuse(request, path, stops)
             except ClientDisconnect:
-                return Response(status_code=400)  # which nobody reads
+                left = "the connection ended before the whole body was here"
+                return self._refuse(request, path, Refusal(400, "disconnected", left))
             except Exception as error:  # noqa: BLE001 -- a mistake of ours, which has to be seen
                 client, text = _client(request), f"a request to {path} failed"
                 self._refusals.write(client, text, text, logging.ERROR, error=error)
