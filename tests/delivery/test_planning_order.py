@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import sqlalchemy as sa
 from engines import EITHER, Clock, World
@@ -118,6 +119,48 @@ def test_the_next_batch_of_many_alerts_is_found_by_two_queries(world: World, man
 
     assert [each.identity.key for each in found] == [f"{number}" for number in range(many)]
     assert len([each for each in queries if each.startswith("SELECT")]) == 2
+
+
+def statements_of(world: World, alerts: Sequence[Alert]) -> int:
+    """Accept alerts, plan them in one batch, and return how many statements that took."""
+    world.engine.accept_many(alerts)
+    seen: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        seen.append(arguments[2])
+
+    sa.event.listen(world.database.engine, "before_cursor_execute", note)
+    assert world.engine._planner.plan(world.clock.now) == len(alerts)
+    sa.event.remove(world.database.engine, "before_cursor_execute", note)
+    return len(seen)
+
+
+@EITHER
+@pytest.mark.parametrize("status", ["firing", "acknowledged", "resolved"])
+def test_statements_that_plan_a_batch_do_not_grow_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    """Open incidents are repeated, acknowledged or resolved together."""
+    monkeypatch.setattr(planner, "LINES", inbox.BATCH)
+    world.new_engine()
+    counts = []
+    for many in (10, 40):
+        firing = [Alert(f"{many} {number}") for number in range(many)]
+        world.engine.accept_many(firing)
+        world.drain()
+        counts.append(statements_of(world, [attrs.evolve(a, status=status) for a in firing]))
+        world.drain()
+
+    assert counts[0] == counts[1] < 25
+
+
+@EITHER
+def test_a_new_alert_takes_one_statement_more(world: World) -> None:
+    """It asks whether its incident is open."""
+    few = statements_of(world, [Alert(f"a{number}") for number in range(4)])
+    many = statements_of(world, [Alert(f"b{number}") for number in range(14)])
+
+    assert many - few <= 10
 
 
 @EITHER

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from engines import World
 
-from hostspec import Identity, Place
+from hostspec import Place
 from hostspec.delivery import claiming, desk, inbox, keeping, ledger, takeover
 from hostspec.store.tables import deliveries, incidents
 
@@ -21,7 +21,10 @@ HOT = {
     "urgent head": (claiming._URGENT_HEAD, "ix_deliveries_urgent_head"),
     "flying": (takeover._HELD, "ix_deliveries_flying"),
     "line": (ledger._LINE, "ix_deliveries_line"),
-    "held by": (ledger._held_by(Identity("", "disk")), "ix_holders_digest"),
+    "held by": (ledger._HELD.params(digests=["a", "b"]), "ix_holders_digest"),
+    "incidents at": (ledger._AT.params(digests=["a", "b"]), "uq_incidents_digest"),
+    "with queued": (ledger._WITH_QUEUED.params(numbers=[1, 2]), "ix_deliveries_line"),
+    "taken": (ledger._TAKEN.params(numbers=[1, 2]), "ix_deliveries_line"),
     "incident at": (
         sa.select(incidents).where(
             incidents.c.active, ledger._is_at(Place("pager.page", "acme", "all", "disk"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -66,27 +66,111 @@ def incident(connection: sa.Connection, number: int) -> StoredIncident | None:
     return _one(connection, incidents.c.id == number)
 
 
-def held_by(connection: sa.Connection, alert: Identity) -> tuple[StoredIncident, ...]:
-    """Give the incidents that an alert holds open, the oldest first."""
-    rows = sorted(connection.execute(_held_by(alert)), key=lambda row: row.id)
-    return tuple(_stored(connection, row) for row in rows)
+def incidents_at(
+    connection: sa.Connection, places: Iterable[Place]
+) -> Mapping[Place, StoredIncident]:
+    """Return the open incidents at places, in a fixed number of queries."""
+    rows = connection.execute(_AT, {"digests": [digest(each) for each in places]}).all()
+    return {each.incident.place: each for each in _stored_all(connection, rows)}
 
 
-def _held_by(alert: Identity) -> sa.Select[Any]:
-    held = sa.select(holders.c.incident_id).where(_is_holder(alert))
-    return sa.select(incidents).where(incidents.c.id.in_(held), incidents.c.active)
+_AT: Final = sa.select(incidents).where(
+    incidents.c.active, incidents.c.digest.in_(sa.bindparam("digests", expanding=True))
+)
+
+
+@attrs.frozen
+class Held:
+    """The incidents of an alert.
+
+    Attributes:
+        open: those that it holds open, the oldest first.
+        orphaned: whether one of its incidents is orphaned.
+    """
+
+    open: tuple[StoredIncident, ...] = ()
+    orphaned: bool = False
+
+
+def held_by(connection: sa.Connection, alerts: Iterable[Identity]) -> Mapping[Identity, Held]:
+    """Return the incidents of each of some alerts, in a fixed number of queries."""
+    names = {digest(each): each for each in alerts}
+    found = connection.execute(_HELD, {"digests": list(names)}).all()
+    rows = sorted({row.id: row for row in found}.values(), key=lambda row: row.id)
+    stored = {each.id: each for each in _stored_all(connection, [r for r in rows if r.active])}
+    of_alert: dict[str, set[int]] = {}
+    orphaned = {row.held_by for row in found if row.stranded}
+    for row in found:
+        of_alert.setdefault(row.held_by, set()).add(row.id)
+    return {
+        alert: Held(
+            tuple(stored[n] for n in sorted(of_alert.get(name, ())) if n in stored),
+            name in orphaned,
+        )
+        for name, alert in names.items()
+    }
+
+
+_HELD: Final = (
+    sa.select(incidents, holders.c.digest.label("held_by"))
+    .select_from(holders)
+    .join(incidents, incidents.c.id == holders.c.incident_id)
+    .where(
+        holders.c.digest.in_(sa.bindparam("digests", expanding=True)),
+        sa.or_(incidents.c.active, incidents.c.stranded),
+    )
+)
 
 
 def open_incident(
     connection: sa.Connection, delivery: Delivery, now: float, summary: str, **known: Any
 ) -> StoredIncident:
     """Begin an incident that its alert holds; nothing else is known of it at the provider yet."""
-    summary = bounded(summary)
-    place = delivery.place
-    values = {
-        **attrs.asdict(place),
-        "digest": digest(place),
-        "lane_id": lane_of(connection, place),
+    lane = lane_of(connection, delivery.place)
+    values = {**new_incident(delivery, lane, now, summary), **known}
+    made = connection.execute(_NEW_INCIDENT, values)
+    number = made.inserted_primary_key[0] if made.inserted_primary_key else 0
+    connection.execute(_NEW_HOLDER, new_holder(number, delivery.alert, 0))
+    incident = Incident(
+        place=delivery.place,
+        state=IncidentState.RESOLVED,
+        severity=delivery.severity,
+        holders=(delivery.alert,),
+        rules=delivery.rules,
+        follow_ups=delivery.follow_ups,
+    )
+    return StoredIncident(number, lane, 0, incident, Episode(), now, values["summary"])
+
+
+def open_incidents(
+    connection: sa.Connection, opening: Sequence[tuple[Waiting, int]], now: float
+) -> Mapping[Place, int]:
+    """Open incidents as `open_incident` does; return their rows.
+
+    Args:
+        connection: of the transaction.
+        opening: their first deliveries, each at another place, with the rows of the lanes.
+        now: the time.
+    """
+    if not opening:
+        return {}
+    rows = [new_incident(new.delivery, lane, now, new.summary) for new, lane in opening]
+    ids = {row.digest: row.id for row in connection.execute(_NEW_INCIDENTS, rows)}
+    numbers = [ids[row["digest"]] for row in rows]
+    held = [
+        new_holder(number, new.delivery.alert, 0)
+        for number, (new, _) in zip(numbers, opening, strict=True)
+    ]
+    connection.execute(_NEW_HOLDER, held)
+    return {new.delivery.place: number for number, (new, _) in zip(numbers, opening, strict=True)}
+
+
+def new_incident(delivery: Delivery, lane: int, now: float, summary: str) -> dict[str, Any]:
+    """Build the row of an incident that a delivery opens."""
+    return {
+        **attrs.asdict(delivery.place),
+        "digest": digest(delivery.place),
+        "lane_id": lane,
         "active": True,
         "state": IncidentState.RESOLVED,
         "severity": delivery.severity,
@@ -100,21 +184,8 @@ def open_incident(
         "opened_at": now,
         "changed_at": now,
         "version": 0,
-        "summary": summary,
-        **known,
+        "summary": bounded(summary),
     }
-    made = connection.execute(_NEW_INCIDENT, values)
-    number = made.inserted_primary_key[0] if made.inserted_primary_key else 0
-    _add_holder(connection, number, delivery.alert, 0)
-    incident = Incident(
-        place=place,
-        state=IncidentState.RESOLVED,
-        severity=delivery.severity,
-        holders=(delivery.alert,),
-        rules=delivery.rules,
-        follow_ups=delivery.follow_ups,
-    )
-    return StoredIncident(number, values["lane_id"], 0, incident, Episode(), now, summary)
 
 
 def bounded(summary: str) -> str:
@@ -124,12 +195,18 @@ def bounded(summary: str) -> str:
 
 def update_incident(connection: sa.Connection, number: int, now: float, **changes: Any) -> None:
     """Change an incident, so that what was planned from it before is planned anew."""
-    version = incidents.c.version + 1
-    connection.execute(
-        sa.update(incidents)
-        .where(incidents.c.id == number)
-        .values(version=version, changed_at=now, **changes)
-    )
+    update_incidents(connection, {number: changes}, now)
+
+
+def update_incidents(
+    connection: sa.Connection, changes: Mapping[int, Mapping[str, Any]], now: float
+) -> None:
+    """Change incidents as `update_incident` does, given by their rows; all in the same columns."""
+    rows = [{"number": number, "changed_at": now, **each} for number, each in changes.items()]
+    if rows:
+        columns: dict[str, Any] = {name: sa.bindparam(name) for name in rows[0] if name != "number"}
+        query = sa.update(incidents).where(incidents.c.id == sa.bindparam("number"))
+        connection.execute(query.values(version=incidents.c.version + 1, **columns), rows)
 
 
 def note_episode(
@@ -159,13 +236,6 @@ def release_all(connection: sa.Connection, number: int) -> None:
     connection.execute(sa.delete(holders).where(holders.c.incident_id == number))
 
 
-def is_orphaned(connection: sa.Connection, alert: Identity) -> bool:
-    """Return whether an alert has an orphaned incident."""
-    held = sa.select(holders.c.incident_id).where(_is_holder(alert))
-    which = sa.select(incidents.c.id).where(incidents.c.id.in_(held), incidents.c.stranded)
-    return connection.execute(which.limit(1)).first() is not None
-
-
 def hold(connection: sa.Connection, number: int, alert: Identity, now: float) -> None:
     """Let an alert hold an incident open, beside those who hold it already."""
     held = sa.select(holders).where(holders.c.incident_id == number, _is_holder(alert))
@@ -173,13 +243,14 @@ def hold(connection: sa.Connection, number: int, alert: Identity, now: float) ->
         last = sa.select(sa.func.max(holders.c.number)).where(holders.c.incident_id == number)
         after = connection.execute(last).scalar()
         place = 0 if after is None else after + 1
-        _add_holder(connection, number, alert, place)
+        connection.execute(_NEW_HOLDER, new_holder(number, alert, place))
         update_incident(connection, number, now)
 
 
-def _add_holder(connection: sa.Connection, number: int, alert: Identity, place: int) -> None:
+def new_holder(number: int, alert: Identity, place: int) -> dict[str, Any]:
+    """Build the row of an alert that holds an incident open."""
     name = {"digest": digest(alert), **attrs.asdict(alert)}
-    connection.execute(_NEW_HOLDER, {"incident_id": number, "number": place, **name})
+    return {"incident_id": number, "number": place, **name}
 
 
 def release(connection: sa.Connection, number: int, alert: Identity, now: float) -> None:
@@ -189,6 +260,19 @@ def release(connection: sa.Connection, number: int, alert: Identity, now: float)
     )
     if done.rowcount:
         update_incident(connection, number, now)
+
+
+def release_all_of(connection: sa.Connection, alerts: Mapping[int, Identity], now: float) -> None:
+    """Release incidents, given by their rows, each from one of the alerts that hold it."""
+    rows = [{"number": number, "name": digest(alert)} for number, alert in alerts.items()]
+    if rows:
+        connection.execute(_RELEASE, rows)
+        update_incidents(connection, {number: {} for number in alerts}, now)
+
+
+_RELEASE: Final = sa.delete(holders).where(
+    holders.c.incident_id == sa.bindparam("number"), holders.c.digest == sa.bindparam("name")
+)
 
 
 def lane_of(connection: sa.Connection, place: Place) -> int:
@@ -245,6 +329,20 @@ def statement_of(connection: sa.Connection, waiting: Waiting) -> str:
     return str(connection.execute(which).scalar_one())
 
 
+def with_queued(connection: sa.Connection, numbers: Collection[int]) -> Collection[int]:
+    """Return which incidents, given by their rows, have unfinished deliveries."""
+    if not numbers:
+        return ()
+    return frozenset(connection.execute(_WITH_QUEUED, {"numbers": numbers}).scalars())
+
+
+_WITH_QUEUED: Final = (
+    sa.select(deliveries.c.incident_id)
+    .where(deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)), WAITING)
+    .distinct()
+)
+
+
 def newest(connection: sa.Connection, number: int, operation: Operation) -> Delivery | None:
     """Give the newest delivery of a kind that an incident had, waiting or finished."""
     row = connection.execute(
@@ -256,21 +354,22 @@ def newest(connection: sa.Connection, number: int, operation: Operation) -> Deli
     return delivery_of(row) if row else None
 
 
-def newest_taken(connection: sa.Connection, number: int) -> Delivery | None:
-    """Return the newest trigger of an incident that its provider took."""
-    row = connection.execute(_TAKEN, {"number": number}).first()
-    return delivery_of(row) if row else None
+def newest_taken(connection: sa.Connection, numbers: Collection[int]) -> Mapping[int, Delivery]:
+    """Return the newest trigger that the provider took of each of some incidents."""
+    rows = connection.execute(_TAKEN, {"numbers": numbers})
+    return {row.incident_id: delivery_of(row) for row in rows}
 
 
-_TAKEN: Final = (
-    sa.select(deliveries)
-    .where(
-        deliveries.c.incident_id == sa.bindparam("number"),
-        deliveries.c.operation == Operation.TRIGGER,
-        deliveries.c.state == DeliveryState.DELIVERED,
+_TAKEN: Final = sa.select(deliveries).where(
+    deliveries.c.id.in_(
+        sa.select(sa.func.max(deliveries.c.id))
+        .where(
+            deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)),
+            deliveries.c.operation == Operation.TRIGGER,
+            deliveries.c.state == DeliveryState.DELIVERED,
+        )
+        .group_by(deliveries.c.incident_id)
     )
-    .order_by(deliveries.c.id.desc())
-    .limit(1)
 )
 
 
@@ -309,13 +408,35 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
             "urgency": urgency,
         }
         if each.id is None:
-            new = _new_row(stored, each, statement_id, now if due is None else due)
-            connection.execute(_NEW_DELIVERY, new | values | {"reason": reason})
+            new = _new_row(
+                stored.id, stored.lane_id, each, statement_id, now if due is None else due
+            )
+            add_all(connection, [new | values | {"reason": reason}])
         else:
             changed = sa.update(deliveries).where(deliveries.c.id == each.id)
             connection.execute(changed, values)
     if line and not flying:
         wake(connection, stored.lane_id, now)
+
+
+def only_row(
+    incident: int, lane: int, new: Waiting, statement_id: str, now: float
+) -> dict[str, Any]:
+    """Build the row of the only queued delivery of an incident."""
+    return {
+        **_new_row(incident, lane, new, statement_id, now),
+        "place_in_line": 1,
+        "collapsed": new.collapsed,
+        "accepted_at": new.accepted_at,
+        "is_head": True,
+        "urgency": _urgency(new),
+        "reason": "",
+    }
+
+
+def add_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert deliveries."""
+    connection.execute(_NEW_DELIVERY, rows)
 
 
 def hasten(connection: sa.Connection, number: int, now: float, reason: str) -> None:
@@ -339,7 +460,7 @@ def add(
     connection: sa.Connection, stored: StoredIncident, new: Waiting, statement_id: str, now: float
 ) -> int:
     """Write a delivery down that is in no line; give its row."""
-    row = _new_row(stored, new, statement_id, now) | _in_no_line(new)
+    row = _new_row(stored.id, stored.lane_id, new, statement_id, now) | _in_no_line(new)
     made = connection.execute(_NEW_DELIVERY, row)
     return int(made.inserted_primary_key[0]) if made.inserted_primary_key else 0
 
@@ -354,7 +475,7 @@ def add_collapsed(
     """Insert collapsed deliveries, given with the ids of their submissions; return the rows."""
     over = {"state": DeliveryState.COLLAPSED, "reason": reason, "finished_at": now}
     rows = [
-        _new_row(stored, each, statement_id, now) | _in_no_line(each) | over
+        _new_row(stored.id, stored.lane_id, each, statement_id, now) | _in_no_line(each) | over
         for each, statement_id in new
     ]
     connection.execute(_NEW_DELIVERY, rows)
@@ -371,11 +492,13 @@ def _in_no_line(new: Waiting) -> dict[str, Any]:
     }
 
 
-def _new_row(stored: StoredIncident, new: Waiting, statement_id: str, due: float) -> dict[str, Any]:
+def _new_row(
+    incident: int, lane: int, new: Waiting, statement_id: str, due: float
+) -> dict[str, Any]:
     return {
         "uid": uuid.uuid4().hex,
-        "incident_id": stored.id,
-        "lane_id": stored.lane_id,
+        "incident_id": incident,
+        "lane_id": lane,
         "statement_id": statement_id,
         "operation": new.delivery.operation,
         "severity": new.delivery.severity,
@@ -429,7 +552,12 @@ _LINE: Final = (
 
 def wake(connection: sa.Connection, lane: int, now: float) -> None:
     """Schedule a lane for now; where it fails, for when a first attempt may be made."""
-    connection.execute(_WAKE, {"lane": lane, "now": now})
+    wake_all(connection, [lane], now)
+
+
+def wake_all(connection: sa.Connection, numbers: Collection[int], now: float) -> None:
+    """Schedule lanes as `wake` does; in the order in which they are locked."""
+    connection.execute(_WAKE, [{"lane": lane, "now": now} for lane in sorted(numbers)])
 
 
 _NOW: Final[sa.BindParameter[float]] = sa.bindparam("now", type_=sa.Double())
@@ -481,7 +609,13 @@ _HOLDERS: Final = (
     .where(holders.c.incident_id == sa.bindparam("number"))
     .order_by(holders.c.number)
 )
+_HOLDERS_OF_ALL: Final = (
+    sa.select(holders.c.incident_id, holders.c.scope, holders.c.key)
+    .where(holders.c.incident_id.in_(sa.bindparam("numbers", expanding=True)))
+    .order_by(holders.c.incident_id, holders.c.number)
+)
 _NEW_INCIDENT: Final = sa.insert(incidents)
+_NEW_INCIDENTS: Final = _NEW_INCIDENT.returning(incidents.c.id, incidents.c.digest)
 _NEW_HOLDER: Final = sa.insert(holders)
 _NEW_DELIVERY: Final = sa.insert(deliveries)
 _NEW_LANE: Final = sa.text(
@@ -501,6 +635,14 @@ def _is_holder(alert: Identity) -> sa.ColumnElement[bool]:
 def _one(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> StoredIncident | None:
     row = connection.execute(sa.select(incidents).where(*which)).first()
     return _stored(connection, row) if row else None
+
+
+def _stored_all(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> Sequence[StoredIncident]:
+    held: dict[int, list[Identity]] = {row.id: [] for row in rows}
+    if rows:
+        for each in connection.execute(_HOLDERS_OF_ALL, {"numbers": list(held)}):
+            held[each.incident_id].append(Identity(each.scope, each.key))
+    return [stored_of(row, tuple(held[row.id])) for row in rows]
 
 
 def _stored(connection: sa.Connection, row: sa.Row[Any]) -> StoredIncident:

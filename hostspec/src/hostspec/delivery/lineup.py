@@ -214,7 +214,12 @@ def _changes_nothing(
     rows = ledger.rows_waiting(connection, found.id)
     if any(row.operation == Operation.RESOLVE or row.holder is not None for row in rows):
         return False
-    taken = ledger.newest_taken(connection, found.id)
+    taken = ledger.newest_taken(connection, [found.id])
+    return is_same(taken.get(found.id), delivery)
+
+
+def is_same(taken: Delivery | None, delivery: Delivery) -> bool:
+    """Return whether a trigger is the same as the last one that the provider took."""
     told = (taken.severity, taken.message) if taken else None
     return told == (delivery.severity, delivery.message)
 
@@ -223,14 +228,16 @@ def _repeat(
     connection: sa.Connection, found: ledger.StoredIncident, new: Waiting, now: float
 ) -> None:
     """Add the alert, rules, severity and summary of a trigger to the incident."""
+    ledger.hold(connection, found.id, new.delivery.alert, now)
+    ledger.update_incidents(connection, {found.id: after_trigger(found, new)}, now)
+
+
+def after_trigger(found: ledger.StoredIncident, new: Waiting) -> Mapping[str, object]:
+    """Return the rules, severity and summary of an incident after one more trigger."""
     incident, delivery = found.incident, new.delivery
-    ledger.hold(connection, found.id, delivery.alert, now)
-    ledger.update_incident(
-        connection,
-        found.id,
-        now,
-        severity=delivery.severity,
-        rules=ledger.as_json((*incident.rules, *delivery.rules)),
-        follow_ups=ledger.as_json((*incident.follow_ups, *delivery.follow_ups)),
-        summary=ledger.bounded(new.summary) or found.summary,
-    )
+    return {
+        "severity": delivery.severity,
+        "rules": ledger.as_json((*incident.rules, *delivery.rules)),
+        "follow_ups": ledger.as_json((*incident.follow_ups, *delivery.follow_ups)),
+        "summary": ledger.bounded(new.summary) or found.summary,
+    }

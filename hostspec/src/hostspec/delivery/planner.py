@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from hostspec.alert import Alert
-from hostspec.delivery import inbox, ledger, lineup, sharing, suspects
+from hostspec.delivery import inbox, ledger, sharing, suspects
+from hostspec.delivery.batch import Batch
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.presence import Presence
 from hostspec.delivery.world import Known, Look, World, remember
@@ -247,7 +248,7 @@ class Planner:
         note = _noted(plan)
         if idle and not plan.deliveries:
             note = attrs.evolve(note, remark=idle)
-        if note.remark == NOTHING_OPEN and ledger.is_orphaned(world.connection, alert.identity):
+        if note.remark == NOTHING_OPEN and world.is_orphaned(alert.identity):
             note = attrs.evolve(note, remark=ORPHANED)
         return _Made(statement, plan, note, look, repeats=repeats, news=news)
 
@@ -303,14 +304,20 @@ class Planner:
         """
         sharing.lock(connection, {place for each in made for place in each.places})
         pending = inbox.still_unplanned(connection, [each.statement.row for each in made])
+        batch = Batch(connection, self._plugins.actions, now)
+        batch.load(
+            {each.statement.identity for each in made if each.look and not each.repeats},
+            {place for each in made for place in each.places},
+        )
         left: set[Identity] = set()
         written: list[_Made] = []
         for run in _runs(each for each in made if each.statement.row in pending):
             alert = run[0].statement.identity
-            if alert in left or not self._apply(connection, run, now):
+            if alert in left or not self._apply(batch, run):
                 left.add(alert)
             else:
                 written += run
+        batch.write()
         inbox.planned(connection, {each.statement.row: each.note for each in written}, now)
         remember(
             connection,
@@ -318,38 +325,26 @@ class Planner:
         )
         return written
 
-    def _apply(self, connection: sa.Connection, run: Sequence[_Made], now: float) -> bool:
+    def _apply(self, batch: Batch, run: Sequence[_Made]) -> bool:
         """Write down the plans of a run, unless an incident they are made from has changed."""
-        actions = self._plugins.actions
         made = run[-1]
         if made.plan is None:
             return True
+        alert = made.plan.alert.identity
+        batch.catch_up(alert, made.places)
         if made.repeats:
             for repeats in zip(*(each.waiting for each in run), strict=True):
-                lineup.enqueue_repeats(connection, actions, repeats, now)
+                batch.enqueue_repeats(repeats)
             return True
-        if made.look is None or made.look.is_outdated(connection):
+        if made.look is None or made.look.is_outdated(batch.world):
             return False
-        alert = made.plan.alert
         for place in made.plan.joined:
-            ledger.hold(connection, _found(connection, place).id, alert.identity, now)
+            batch.hold(place, alert)
         for place in made.plan.released:
-            self._release(connection, _found(connection, place), alert.identity, now)
+            batch.release(place, alert)
         for new, statement_id in made.waiting:
-            lineup.enqueue(connection, actions, new, statement_id, now)
+            batch.enqueue(new, statement_id)
         return True
-
-    def _release(
-        self,
-        connection: sa.Connection,
-        found: ledger.StoredIncident,
-        alert: Identity,
-        now: float,
-    ) -> None:
-        ledger.release(connection, found.id, alert, now)
-        if set(found.incident.holders) <= {alert}:
-            # nobody holds it any more, and nothing closes it at the provider
-            ledger.close_incident(connection, found.id, now)
 
 
 @attrs.frozen(eq=False)
@@ -420,12 +415,6 @@ def _runs(made: Iterable[_Made]) -> Iterator[list[_Made]]:
         run.append(each)
     if run:
         yield run
-
-
-def _found(connection: sa.Connection, place: Place) -> ledger.StoredIncident:
-    found = ledger.incident_at(connection, place)
-    assert found is not None  # noqa: S101 -- planning saw it, and nothing has changed since
-    return found
 
 
 def _is_of_the_store(error: Exception) -> bool:

@@ -67,14 +67,38 @@ class World:
         self._known: dict[Identity, Known] = {}
         self._incidents: dict[Place, StoredIncident | None] = {}
         self._held: dict[Identity, dict[Place, None]] = {}
+        self._orphaned: dict[Identity, bool] = {}
 
     def load(self, which: Collection[Identity]) -> None:
-        """Read the stored state of alerts."""
+        """Read the stored state of alerts, and their incidents, in a fixed number of queries."""
+        self.load_incidents(which, ())
         names = {digest(each): each for each in which}
         for row in self.connection.execute(_KNOWN, {"digests": list(names)}):
             self._known[names[row.digest]] = Known(
                 Status(row.status), row.updated_at, row.started_at, row.seen_at
             )
+
+    def load_incidents(self, which: Collection[Identity], places: Collection[Place]) -> None:
+        """Read the incidents of alerts and those at places, in a fixed number of queries."""
+        for alert, held in ledger.held_by(self.connection, which).items():
+            for each in held.open:
+                self._incidents.setdefault(each.incident.place, each)
+            self._held[alert] = dict.fromkeys(each.incident.place for each in held.open)
+            self._orphaned[alert] = held.orphaned
+        unknown = [each for each in places if each not in self._incidents]
+        if unknown:
+            found = ledger.incidents_at(self.connection, unknown)
+            self._incidents.update((place, found.get(place)) for place in unknown)
+
+    def forget(self, alert: Identity, place: Place) -> None:
+        """Forget an incident that was written, and which alerts hold it: they are read again."""
+        found = self._incidents.pop(place, None)
+        for each in (alert, *(found.incident.holders if found else ())):
+            self._held.pop(each, None)
+
+    def is_orphaned(self, alert: Identity) -> bool:
+        """Return whether an alert that was loaded has an orphaned incident."""
+        return self._orphaned[alert]
 
     def known(self, alert: Identity) -> Known | None:
         """Return the newest state of an alert that was loaded; None for a new one."""
@@ -126,10 +150,7 @@ class World:
 
     def _places(self, alert: Identity) -> dict[Place, None]:
         if alert not in self._held:
-            held = ledger.held_by(self.connection, alert)
-            for each in held:
-                self._incidents.setdefault(each.incident.place, each)
-            self._held[alert] = dict.fromkeys(each.incident.place for each in held)
+            self.load_incidents([alert], ())
         return self._held[alert]
 
     def _hold(self, place: Place, alert: Identity) -> None:
@@ -204,9 +225,9 @@ class Look:
             each.place for held in self._held.values() for each in held
         )
 
-    def is_outdated(self, connection: sa.Connection) -> bool:
-        """Check whether a plan that looked now would see something else."""
-        now = Look(World(connection), replays=self._replays)
+    def is_outdated(self, current: World) -> bool:
+        """Check whether a plan that looked at the present incidents would see something else."""
+        now = Look(current, replays=self._replays)
         return any(_differ((now.at(place),), (seen,)) for place, seen in self._at.items()) or any(
             _differ(now.held_by(alert), seen) for alert, seen in self._held.items()
         )

@@ -1,0 +1,185 @@
+"""Enqueues the deliveries of one transaction together: few statements for many incidents."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+import attrs
+import sqlalchemy as sa
+
+from hostspec.delivery import ledger, lineup
+from hostspec.delivery import line as line_of
+from hostspec.delivery.ledger import StoredIncident
+from hostspec.delivery.line import Line, Waiting
+from hostspec.delivery.verdict import Episode
+from hostspec.delivery.world import World
+from hostspec.incident import Delivery, Operation, Place
+from hostspec.parts import Identity
+
+
+@attrs.frozen
+class _First:
+    """A delivery that becomes the only queued one of its incident; None is a new incident."""
+
+    incident: StoredIncident | None
+    new: Waiting
+    statement_id: str
+
+
+class Batch:
+    """Deliveries that one transaction enqueues.
+
+    The only queued delivery of an incident is written together with those of other incidents.
+    Any other delivery is enqueued by itself, once all earlier ones are written.
+
+    Args:
+        connection: of the transaction, which holds the locks of the places.
+        actions: by name, with their capabilities.
+        now: the time.
+
+    Attributes:
+        world: the stored incidents.
+    """
+
+    def __init__(self, connection: sa.Connection, actions: lineup.Actions, now: float) -> None:
+        self._connection = connection
+        self._actions = actions
+        self._now = now
+        self.world: Final = World(connection)
+        self._told: Sequence[int] = ()
+        self._taken: Mapping[int, Delivery] | None = None
+        self._queued: Collection[int] = ()
+        self._lanes: dict[tuple[str, str], int] = {}
+        self._pending: list[_First] = []
+        self._alerts: set[Identity] = set()
+        self._changed: dict[Place, Identity] = {}
+        self._used: set[Place] = set()
+
+    def load(self, alerts: Collection[Identity], places: Collection[Place]) -> None:
+        """Read the incidents of alerts and those at places, in a fixed number of queries."""
+        self.world.load_incidents(alerts, places)
+        found = [each for place in places if (each := self.world.at(place))]
+        self._queued = ledger.with_queued(self._connection, [each.id for each in found])
+        self._told = [each.id for each in found if each.episode.told]
+
+    def catch_up(self, alert: Identity, places: Collection[Place]) -> None:
+        """Write what was enqueued, if a plan depends on it, and read its incidents again."""
+        if alert in self._alerts or not self._changed.keys().isdisjoint(places):
+            self.write()
+            for place, changed in self._changed.items():
+                self.world.forget(changed, place)
+            self._alerts.clear()
+            self._changed.clear()
+
+    def hold(self, place: Place, alert: Identity) -> None:
+        """Let an alert hold the open incident at a place, beside those who hold it already."""
+        ledger.hold(self._connection, self._open(place).id, alert, self._now)
+        self._note_change(place, alert)
+
+    def release(self, place: Place, alert: Identity) -> None:
+        """Release the open incident at a place from an alert; without holders it is over."""
+        found = self._open(place)
+        ledger.release(self._connection, found.id, alert, self._now)
+        if set(found.incident.holders) <= {alert}:  # nothing closes it at the provider
+            ledger.close_incident(self._connection, found.id, self._now)
+        self._note_change(place, alert)
+
+    def enqueue(self, new: Waiting, statement_id: str) -> None:
+        """Enqueue a delivery."""
+        first = self._first(new, statement_id)
+        if first is None:
+            self.write()
+            lineup.enqueue(self._connection, self._actions, new, statement_id, self._now)
+        else:
+            self._pending.append(first)
+        self._note_change(new.delivery.place, new.delivery.alert)
+
+    def enqueue_repeats(self, repeats: Sequence[tuple[Waiting, str]]) -> None:
+        """Enqueue triggers of one incident, each superseded by the last."""
+        last, statement_id = repeats[-1]
+        if len(repeats) == 1:
+            self.enqueue(last, statement_id)
+            return
+        self.write()
+        lineup.enqueue_repeats(self._connection, self._actions, repeats, self._now)
+        self._note_change(last.delivery.place, last.delivery.alert)
+
+    def _open(self, place: Place) -> StoredIncident:
+        found = self.world.at(place)
+        assert found is not None  # noqa: S101 -- the plan saw it, and nothing has changed since
+        return found
+
+    def _note_change(self, place: Place, alert: Identity) -> None:
+        self._alerts.add(alert)
+        self._changed[place] = alert
+        self._used.add(place)
+
+    def _first(self, new: Waiting, statement_id: str) -> _First | None:
+        """Return a delivery as the only queued one of its incident, unless it is not."""
+        delivery = new.delivery
+        if delivery.place in self._used:
+            return None
+        found = self.world.at(delivery.place)
+        triggers = delivery.operation is Operation.TRIGGER
+        if found is None:
+            if not triggers:
+                return None
+        elif found.id in self._queued:
+            return None
+        elif triggers:
+            if delivery.alert not in found.incident.holders:
+                return None
+            new = attrs.evolve(new, repeat=self._changes_nothing(found, delivery))
+        action = self._actions.get(delivery.place.action)
+        episode = found.episode if found else Episode()
+        if action and line_of.reduce((new,), episode, action) != Line((new,)):
+            return None
+        return _First(found, new, statement_id)
+
+    def _changes_nothing(self, found: StoredIncident, delivery: Delivery) -> bool:
+        if not found.episode.told:
+            return False
+        if self._taken is None:
+            self._taken = ledger.newest_taken(self._connection, self._told)
+        return lineup.is_same(self._taken.get(found.id), delivery)
+
+    def write(self) -> None:
+        """Write what was enqueued."""
+        if not self._pending:
+            return
+        connection, now, pending = self._connection, self._now, self._pending
+        self._pending = []
+        opening = [
+            (each.new, self._lane(each.new.delivery.place))
+            for each in pending
+            if each.incident is None
+        ]
+        opened = ledger.open_incidents(connection, opening, now)
+        repeated: dict[int, Mapping[str, object]] = {}
+        released: dict[int, Identity] = {}
+        rows = []
+        for each in pending:
+            delivery, found = each.new.delivery, each.incident
+            if found is None:
+                number, lane = opened[delivery.place], self._lane(delivery.place)
+            else:
+                number, lane = found.id, found.lane_id
+                if delivery.operation is Operation.TRIGGER:
+                    repeated[number] = lineup.after_trigger(found, each.new)
+                elif (
+                    delivery.operation is Operation.RESOLVE
+                    and delivery.alert in found.incident.holders
+                ):
+                    released[number] = delivery.alert
+            rows.append(ledger.only_row(number, lane, each.new, each.statement_id, now))
+        ledger.update_incidents(connection, repeated, now)
+        ledger.release_all_of(connection, released, now)
+        ledger.add_all(connection, rows)
+        ledger.wake_all(connection, {row["lane_id"] for row in rows}, now)
+
+    def _lane(self, place: Place) -> int:
+        key = place.installation, place.destination
+        if key not in self._lanes:
+            self._lanes[key] = ledger.lane_of(self._connection, place)
+        return self._lanes[key]
