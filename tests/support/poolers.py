@@ -54,11 +54,9 @@ def pooler(server: str, folder: Path) -> Iterator[str]:
         for each in (folder, *folder.parents[:2]):
             each.chmod(0o755)
     libraries = ":".join(str(each) for each in FETCHED.glob("lib/*"))
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "LD_LIBRARY_PATH": libraries},
-        stderr=(folder / "log").open("wb"),
-    )
+    environment = {**os.environ, "LD_LIBRARY_PATH": libraries}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stderr=log)
     url = f"postgresql://{user}@127.0.0.1:{port}/{name}"
     try:
         for _ in range(600):
