@@ -9,6 +9,7 @@ import pytest
 from engines import Clock, World
 
 from hostspec import Delivery, Outcome, OutcomeKind
+from hostspec.delivery import verdict
 from hostspec.host.lane_log import MOST_CAUSES, TRIES, LaneLog
 from hostspec.host.lanes import Lanes
 from hostspec.store.database import Database
@@ -104,9 +105,9 @@ def test_a_delivery_that_fails_alone_is_no_news_of_its_lane(
     world.page.behaviour["send"] = send
     world.say("bad")
     world.drain()
-    for number in range(100):
+    for number in range(verdict.FEWEST_TRIES - 1):
         world.say(f"good {number}")
-        world.later(5)
+        world.later(verdict.LONGEST_RETRY)  # which no jitter exceeds
     assert told(caplog) == ["acme/Everybody does not get through: misconfigured: 403", AGAIN]
     assert world.states.count("set aside") == 1
 
