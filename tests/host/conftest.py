@@ -39,8 +39,3 @@ def start(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sta
             return running
 
         yield begin
-
-
-@pytest.fixture
-def url(start: Start) -> str:
-    return start().url

@@ -34,6 +34,11 @@ ALERT = {"key": "db-1/disk", "severity": "critical", "labels": {"team": "data"}}
 BEARER = f"Bearer {TOKEN}"
 
 
+@pytest.fixture
+def url(start: Start) -> str:
+    return start().url
+
+
 def only(reply: Any) -> Any:
     (found,) = reply.json["statements"]
     return found
