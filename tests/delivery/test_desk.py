@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
+import attrs
 import pytest
 from engines import START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from hostspec import Capabilities, Outcome, OutcomeKind
+from hostspec.delivery import chunks
 from hostspec.delivery.desk import DeskError
 from hostspec.delivery.verdict import DeliveryState
 from hostspec.host.deliveries import as_json
@@ -321,7 +324,8 @@ def test_what_is_not_done_with_is_counted(world: World) -> None:
     assert [entry.delivery.alert.key for entry in desk.deliveries(held=True)] == ["disk", "cpu"]
     assert desk.deliveries(held=False) == ()
     assert desk.numbers([DeliveryState.WAITING]) == (2,)
-    assert desk.delivery(2) == world.entry()
+    found, listed = desk.delivery(2), world.entry()
+    assert attrs.evolve(found, delivery=attrs.evolve(found.delivery, message={})) == listed
     with pytest.raises(DeskError, match="there is no delivery 99"):
         desk.delivery(99)
 
@@ -385,6 +389,29 @@ def test_very_many_fates_are_asked_for_in_parts(
     assert [fate.entries[0].delivery.alert.key for fate in fates] == [
         f"disk-{number}" for number in range(5)
     ]
+
+
+def test_listed_deliveries_hold_no_messages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the bodies of one chunk are in memory, however many deliveries are listed."""
+    monkeypatch.setattr(chunks, "BATCH_SIZE", 200_000)
+    ids = [world.say(f"disk-{number}") for number in range(60)]
+    world.drain()
+    large = "x" * 100_000
+    world.execute(
+        "UPDATE deliveries SET body = replace(body, '\"message\": {', :more)",
+        more=f'"message": {{"x": "{large}", ',
+    )
+    desk = world.engine.desk
+    assert desk.delivery(1).delivery.message["x"] == large
+
+    for listing in (lambda: desk.deliveries(most=100), lambda: desk.fates(ids)):
+        tracemalloc.start()
+        try:
+            assert len(listing()) == len(ids)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < 20 * len(large)
 
 
 def test_a_queued_delivery_says_when_it_is_tried_next(world: World) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ import sqlalchemy as sa
 from hostspec.alert import Alert
 from hostspec.delivery import inbox, ledger, lineup, observing, orphans, sharing
 from hostspec.delivery.channels import FAILS, GATE, OF_DELIVERY
+from hostspec.delivery.chunks import chunks
 from hostspec.delivery.inbox import Note, SubmissionOutcome
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.presence import is_worked_on
@@ -33,7 +33,6 @@ from hostspec.store.tables import (
     lanes,
     statements,
 )
-from hostspec.values import from_json
 
 GIVEN_UP: Final = (
     DeliveryState.SET_ASIDE,
@@ -56,7 +55,7 @@ class Entry:
         id: its number.
         incident_id: the number of its incident.
         statement_id: of the statement that it comes from.
-        delivery: what is sent.
+        delivery: the planned delivery; in a list without its message.
         state: how far it has come.
         sending: it is being sent now.
         attempts: how many were made.
@@ -273,7 +272,7 @@ class Desk:
         if held is not None:
             which = which.where(_HELD if held else ~_HELD)
         with self._database.read() as connection:
-            return tuple(_entry(row) for row in connection.execute(which))
+            return tuple(_entries(connection, which))
 
     def delivery(self, number: int) -> Entry:
         """Give one delivery.
@@ -284,9 +283,9 @@ class Desk:
         """
         with self._database.read() as connection:
             row = connection.execute(_ENTRIES.where(deliveries.c.id == number)).first()
-        if row is None:
-            raise _no_delivery(number)
-        return _entry(row)
+            if row is None:
+                raise _no_delivery(number)
+            return _entry(row, ledger.deliveries_at(connection, [number])[number])
 
     def numbers(self, states: Collection[DeliveryState]) -> tuple[int, ...]:
         """Give the numbers of all deliveries in some states, the oldest first.
@@ -396,10 +395,11 @@ class Desk:
         if not self.exists:
             return
         with self._database.read() as connection:
-            newest = sa.select(statements.c.body).order_by(statements.c.id.desc()).limit(most)
-            bodies = connection.execution_options(yield_per=100).execute(newest)
-            for row in bodies:
-                yield from_json(Alert, json.loads(row.body))
+            newest = sa.select(statements.c.id, statements.c.size)
+            found = connection.execute(newest.order_by(statements.c.id.desc()).limit(most)).all()
+            for numbers in chunks(found):
+                for submission in inbox.of_rows(connection, numbers):
+                    yield submission.alert()
 
     def blocked(self) -> tuple[Blocked, ...]:
         """Return the lanes that wait for a repair, once for each action and each credential.
@@ -674,9 +674,10 @@ _BY_HAND: Final = "dropped by hand"
 _OVER: Final = "its problem is over"
 _LANE: Final = sa.func.coalesce(channels.c.state, LaneState.HEALTHY)
 _HELD: Final = _LANE == LaneState.HELD
-_ENTRIES: Final = (
+_ENTRIES: Final[sa.Select[Any]] = (
     sa.select(
-        deliveries,
+        *(each for each in deliveries.c if each is not deliveries.c.body),
+        sa.func.length(deliveries.c.body).label("size"),
         _LANE.label("lane_state"),
         sa.func.coalesce(channels.c.reason, "").label("lane_reason"),
         GATE.label("gate"),
@@ -770,12 +771,23 @@ _WAITING: Final = sa.select(sa.func.count(), sa.func.min(deliveries.c.accepted_a
 )
 
 
-def _entry(row: sa.Row[Any]) -> Entry:
+def _entries(
+    connection: sa.Connection, which: sa.Select[Any], given: Mapping[str, Any] | None = None
+) -> Iterator[Entry]:
+    """Yield deliveries without their messages: the bodies of few are in memory at once."""
+    rows = connection.execute(which, given or {}).all()
+    of_number = {row.id: row for row in rows}
+    for numbers in chunks(rows):
+        for number, found in ledger.deliveries_at(connection, numbers).items():
+            yield _entry(of_number[number], attrs.evolve(found, message={}))
+
+
+def _entry(row: sa.Row[Any], delivery: Delivery) -> Entry:
     return Entry(
         id=row.id,
         incident_id=row.incident_id,
         statement_id=row.statement_id,
-        delivery=ledger.delivery_of(row),
+        delivery=delivery,
         state=DeliveryState(row.state),
         sending=row.holder is not None,
         attempts=row.attempts,
@@ -795,8 +807,8 @@ def _fates(connection: sa.Connection, statement_ids: Sequence[str]) -> Iterator[
     rows = connection.execute(_NOTES, {"ids": statement_ids})
     noted = {row.statement_id: inbox.read_note(row.note) for row in rows}
     entries: dict[str, list[Entry]] = {}
-    for row in connection.execute(_OF_STATEMENTS, {"ids": statement_ids}):
-        entries.setdefault(row.statement_id, []).append(_entry(row))
+    for entry in _entries(connection, _OF_STATEMENTS, {"ids": statement_ids}):
+        entries.setdefault(entry.statement_id, []).append(entry)
     for each in statement_ids:
         found = tuple(entries.get(each, ()))
         # what a person did is no statement of a host's: it has deliveries alone

@@ -319,8 +319,20 @@ def waiting_of(row: sa.Row[Any]) -> Waiting:
 
 def place_of(connection: sa.Connection, number: int) -> Place | None:
     """Give the place of a delivery by its row; None where it is not kept any more."""
-    row = connection.execute(sa.select(deliveries).where(deliveries.c.id == number)).first()
-    return delivery_of(row).place if row else None
+    found = deliveries_at(connection, [number])
+    return found[number].place if found else None
+
+
+def deliveries_at(connection: sa.Connection, numbers: Sequence[int]) -> Mapping[int, Delivery]:
+    """Return deliveries by their rows, in this order."""
+    rows = connection.execute(_BODIES, {"numbers": numbers})
+    found = {row.id: body.read(row.body) for row in rows}
+    return {number: found[number] for number in numbers if number in found}
+
+
+_BODIES: Final = sa.select(deliveries.c.id, deliveries.c.body).where(
+    deliveries.c.id.in_(sa.bindparam("numbers", expanding=True))
+)
 
 
 def statement_of(connection: sa.Connection, waiting: Waiting) -> str:
