@@ -138,6 +138,29 @@ def test_a_refused_body_may_end(start: Start) -> None:
             client.sendall(rest)
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_whole_request_is_taken_from_a_client_that_sends_no_more(
+    start: Start, workspace: Workspace, *, waits: bool
+) -> None:
+    url = start((", 'team=\"data\"'", "")).url
+    with connected(url, HEAD + BODY) as client:
+        client.shutdown(socket.SHUT_WR)
+        if waits:
+            assert answer(client).startswith(b"HTTP/1.1 202 ")
+    workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 60)
+    assert causes(url) == {}
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD, HEAD + BODY[:4]])
+def test_who_sends_less_than_a_request_and_no_more_is_disconnected(
+    start: Start, sent: bytes
+) -> None:
+    url = start().url
+    with connected(url, sent) as client:
+        client.shutdown(socket.SHUT_WR)
+        assert answer(client) == b""
+
+
 def test_a_balancer_keeps_its_connections(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     assert connections.KEPT_ALIVE > 60
     url = start().url

@@ -128,6 +128,17 @@ class Connection(H11Protocol):
         super().data_received(data)
         self._look()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer a whole request, though its client will send nothing more.
+
+        The client may wait for the answer still, and an alert that is here as a whole is taken even
+        from one that does not.
+        """
+        if self.is_busy and self.conn.their_state is not h11.SEND_BODY:
+            self.cycle.keep_alive = False
+            return True
+        return False
+
     def on_response_complete(self) -> None:
         """Go on after an answer."""
         super().on_response_complete()
