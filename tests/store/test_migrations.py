@@ -31,6 +31,8 @@ KEY = "c3RvcmUta2V5LW9mLXRoZS10ZXN0cy0wMTIzNDU2Nzg="
 
 OpenDatabase = Callable[..., Database]
 
+pytestmark = pytest.mark.usefixtures("every_database_is_migrated")
+
 
 @pytest.fixture
 def upgrades(monkeypatch: pytest.MonkeyPatch) -> list[str]:
