@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 from engines import EITHER, Clock, World
 
-from hostspec import Alert, Severity, Status
+from hostspec import Alert, Delivery, Operation, Severity, Status
 from hostspec import Place as IncidentPlace
-from hostspec.delivery import chunks, inbox, planner
+from hostspec.delivery import chunks, engine, inbox, planner
 from hostspec.delivery.world import World as BatchWorld
 from hostspec.kernel.planning import Plan
 from hostspec.store.database import Database
@@ -108,17 +108,93 @@ def test_repeats_take_few_batches_on_a_server(
     assert sizes == [16, 32, 64, 128, 200, 60]
 
 
+@pytest.fixture
+def eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make batches of eight submissions, of which four take turns."""
+    monkeypatch.setattr(inbox, "BATCH", 8)
+    monkeypatch.setattr(planner, "LINES", 8)
+
+
+def of_team(alert: Alert) -> Sequence[Delivery]:
+    """Page the team that a label names."""
+    place = IncidentPlace("pager.page", "acme", alert.labels.get("team", "all"), alert.key)
+    return [Delivery(Operation.TRIGGER, place, alert.identity, alert.severity, {})]
+
+
+def batches_until(world: World, key: str) -> int:
+    """Return how many batches are planned until an alert is."""
+    for number in range(1, 100):
+        if any(each.startswith(f"{key} ") for each in planned(world)):
+            return number
+    raise AssertionError(key)
+
+
+@EITHER
+@pytest.mark.usefixtures("eight")
+@pytest.mark.parametrize("status", ["firing", "resolved"])
+def test_an_alert_for_another_service_is_in_the_next_batch(
+    world: World, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    monkeypatch.setattr(engine, "BEHIND", 0.0)
+    world.page.behaviour["plan"] = of_team
+    for number in range(60):
+        world.engine.accept(Alert(f"{number}", labels={"team": "flooded"}))
+    world.engine.accept(Alert("disk", labels={"team": "other"}, status=status))
+
+    assert batches_until(world, "disk") == 1
+
+
+@EITHER
+@pytest.mark.usefixtures("eight")
+def test_one_large_request_leaves_room_for_others(world: World) -> None:
+    world.page.behaviour["plan"] = of_team
+    world.engine.accept_many([Alert(f"{n}", labels={"team": "flooded"}) for n in range(60)])
+    world.engine.accept_many(
+        [Alert(f"calm {n}", labels={"team": "other"}) for n in range(4)]
+        + [Alert("disk", labels={"team": "third"})]
+    )
+
+    assert batches_until(world, "disk") == 1
+
+
+@EITHER
+@pytest.mark.usefixtures("eight")
+def test_scopes_take_turns(world: World) -> None:
+    world.engine.accept_many([Alert(f"{number}", scope="flooded") for number in range(60)])
+    for name in "abcdef":
+        world.engine.accept(Alert("disk", scope=name))
+    first = [planned(world).count("disk error") for _ in range(2)]
+
+    assert sum(first) >= 6
+
+
+@EITHER
+@pytest.mark.usefixtures("eight")
+def test_a_turn_brings_earlier_submissions_of_its_alert_along(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BEHIND", 0.0)
+    world.page.behaviour["plan"] = of_team
+    for number in range(30):
+        world.engine.accept(Alert(f"{number}", labels={"team": "flooded"}))
+    world.engine.accept(Alert("disk", labels={"team": "flooded"}, severity="info"))
+    world.engine.accept(Alert("disk", labels={"team": "other"}, severity="warning"))
+    made = [key for key in planned(world) if key.startswith("disk")]
+
+    assert made == ["disk info", "disk warning"]
+
+
 @EITHER
 @pytest.mark.parametrize("many", [10, 100])
-def test_the_next_batch_of_many_alerts_is_found_by_two_queries(world: World, many: int) -> None:
+def test_the_next_batch_of_many_alerts_is_found_by_few_queries(world: World, many: int) -> None:
     world.engine.accept_many([Alert(f"{number}") for number in range(2 * many)])
     queries: list[str] = []
     with world.database.read() as connection:
         sa.event.listen(connection, "before_cursor_execute", lambda *a: queries.append(a[2]))
-        found = inbox.unplanned(connection, many)
+        found = inbox.unplanned(connection, many, inbox.Turns())
 
     assert [each.identity.key for each in found] == [f"{number}" for number in range(many)]
-    assert len([each for each in queries if each.startswith("SELECT")]) == 2
+    assert len([each for each in queries if each.startswith(("SELECT", "WITH"))]) == 5
 
 
 def statements_of(world: World, alerts: Sequence[Alert]) -> int:
@@ -184,7 +260,7 @@ def test_large_bodies_are_read_a_few_at_a_time(
     world.engine.accept(Alert("large", details={"log": "x" * 5000}))
 
     with world.database.read() as connection:
-        assert len(inbox.unplanned(connection, inbox.BATCH)) == 1
+        assert len(inbox.unplanned(connection, inbox.BATCH, inbox.Turns())) == 1
     batches = [planned(world) for _ in range(4)]
     assert [key for batch in batches for key in batch][-1] == "large error"
     assert all(batches)
@@ -221,7 +297,9 @@ def test_a_plan_whose_incident_was_closed_meanwhile_is_made_anew(world: World) -
     made_by = world.engine._planner
     with world.database.read() as connection:
         made = list(
-            made_by._in_time(connection, inbox.unplanned(connection, inbox.BATCH), world.clock.now)
+            made_by._in_time(
+                connection, inbox.unplanned(connection, inbox.BATCH, inbox.Turns()), world.clock.now
+            )
         )
     world.engine.desk.resolve(1)
     with world.database.begin() as connection:

@@ -12,6 +12,8 @@ from hostspec.store.tables import deliveries, incidents
 
 HOT = {
     "unplanned": (inbox._UNPLANNED, "ix_statements_urgency"),
+    "unplanned in turn": (inbox._OF_TURN, "ix_statements_turn"),
+    "behind": (inbox._BEHIND, "ix_statements_urgency"),
     "unplanned of an alert": (inbox._OF_ALERT, "ix_statements_digest"),
     "ready lanes": (claiming._READY, "ix_lanes_due"),
     "ready healthy lanes": (claiming._HEALTHY_READY, "ix_lanes_due"),

@@ -850,7 +850,7 @@ HOLDERS = "SELECT holder FROM deliveries WHERE holder IS NOT NULL"
 def test_a_statement_that_two_plan_at_once_is_planned_once(world: World) -> None:
     statement = world.say("disk")
     with world.database.read() as connection:
-        (found,) = inbox.unplanned(connection, inbox.BATCH)
+        (found,) = inbox.unplanned(connection, inbox.BATCH, inbox.Turns())
     world.drain()
     with world.database.begin() as connection:
         assert not inbox.still_unplanned(connection, [found.row])
@@ -882,7 +882,9 @@ def test_what_somebody_else_planned_meanwhile_is_not_planned_twice(world: World)
     made_by = world.engine._planner
     with world.database.read() as connection:
         made = list(
-            made_by._in_time(connection, inbox.unplanned(connection, inbox.BATCH), world.clock.now)
+            made_by._in_time(
+                connection, inbox.unplanned(connection, inbox.BATCH, inbox.Turns()), world.clock.now
+            )
         )
     world.drain()
     with world.database.begin() as connection:

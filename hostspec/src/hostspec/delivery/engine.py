@@ -69,6 +69,9 @@ SMALL: Final = 200
 OTHERS_PLAN: Final = 0.25
 """Seconds for which planning is left to the process that was found doing it."""
 
+BEHIND: Final = 0.2
+"""Seconds after which it is checked again whether planning is behind."""
+
 AHEAD: Final = 10
 """Batches that `drain` plans before it sends something."""
 
@@ -172,6 +175,8 @@ class Engine:
         self._failed_at = 0.0
         self._reasons: set[str] = set()
         self._looked_for_keys_at = float("-inf")
+        self._behind = False
+        self._looked_behind_at = float("-inf")
 
     def accept(
         self,
@@ -216,10 +221,12 @@ class Engine:
         now = self._clock()
         moment = dt.datetime.fromtimestamp(now, dt.UTC)
         taken = (alert.as_of(moment) for alert in alerts)
-        rows = inbox.rows_of(zip(ids, taken, strict=True), now)
+        given = zip(ids, taken, strict=True)
         if connection is not None:
-            inbox.accept(connection, rows)
+            inbox.accept(connection, inbox.rows_of(given, now))
             return ids
+        turns = len(alerts) > inbox.BATCH or self._is_behind()
+        rows = inbox.rows_of(given, now, self.lanes_of if turns else None)
         try:
             self._intake.take(rows)
             self._verify_commit()
@@ -231,6 +238,14 @@ class Engine:
         self._unplanned.set()
         self._call()
         return ids
+
+    def _is_behind(self) -> bool:
+        """Return whether planning is behind, so that destinations have to take turns."""
+        if time.monotonic() - self._looked_behind_at >= BEHIND:
+            with contextlib.suppress(StoreError), self.database.read() as connection:
+                self._behind = inbox.is_behind(connection)
+            self._looked_behind_at = time.monotonic()
+        return self._behind
 
     def _verify_commit(self) -> None:
         try:
@@ -250,7 +265,7 @@ class Engine:
         return self.trouble
 
     def lanes_of(self, alert: Alert) -> frozenset[tuple[str, str]]:
-        """Return the lanes of what a firing alert opens: installation and destination."""
+        """Return the lanes of what an alert opens while it fires: installation, destination."""
         return self._planner.lanes_of(alert)
 
     def wait(self, statement_ids: Sequence[str], timeout: float) -> tuple[Fate, ...]:

@@ -7,7 +7,7 @@ import itertools
 import json
 import reprlib
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -29,19 +29,24 @@ LONGEST_ID: Final = 255
 BATCH: Final = 200
 """Most submissions read at once."""
 
-_COLUMNS: Final = "statement_id, scope, key, body, accepted_at, digest, scope_digest, urgency, size"
+TURNS: Final = 8
+"""Most turns that are served in one batch, each by a query."""
+
+_COLUMNS: Final = (
+    "statement_id, scope, key, body, accepted_at, digest, scope_digest, urgency, size, turn"
+)
 
 _ACCEPT: Final = sa.text(
     f"INSERT INTO statements ({_COLUMNS}, replays)"  # noqa: S608 -- names of columns
     " VALUES (:statement_id, :scope, :key, :body, :accepted_at, :digest, :scope_digest, :urgency,"
-    " :size, :replays) ON CONFLICT (statement_id) DO NOTHING"
+    " :size, :turn, :replays) ON CONFLICT (statement_id) DO NOTHING"
 )
 
 _ACCEPT_FREE: Final = sa.text(
     "WITH given AS MATERIALIZED ("  # noqa: S608 -- names of columns
     " SELECT * FROM json_to_recordset(CAST(:given AS json)) AS given("
     " statement_id text, scope text, key text, body text, accepted_at double precision,"
-    " digest text, scope_digest text, urgency double precision, size bigint,"
+    " digest text, scope_digest text, urgency double precision, size bigint, turn text,"
     " every bigint, number bigint)"
     "), free AS MATERIALIZED ("
     " SELECT every, number FROM (SELECT DISTINCT every, number FROM given) AS locks"
@@ -54,6 +59,9 @@ _ACCEPT_FREE: Final = sa.text(
 )
 
 _body: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+Lane = tuple[str, str]
+"""The installation and the destination of deliveries."""
 
 Row = dict[str, str | int | float | None]
 """A statement as it is written."""
@@ -172,8 +180,18 @@ def _is_id(name: object) -> bool:
     return isinstance(name, str) and 0 < len(name) <= LONGEST_ID and clean_text(name) == name
 
 
-def rows_of(alerts: Iterable[tuple[str, Alert]], accepted_at: float) -> Sequence[Row]:
-    """Make the rows of statements; outside of the transaction, for it takes its time."""
+def rows_of(
+    alerts: Iterable[tuple[str, Alert]],
+    accepted_at: float,
+    lanes_of: Callable[[Alert], Iterable[Lane]] | None = None,
+) -> Sequence[Row]:
+    """Build the rows of submissions; outside of the transaction, for it takes its time.
+
+    Args:
+        alerts: with the ids of their submissions.
+        accepted_at: when, in seconds of the epoch.
+        lanes_of: returns the lanes of an alert, which take turns; None where no turns are needed.
+    """
     return [
         _row(
             statement_id,
@@ -181,15 +199,22 @@ def rows_of(alerts: Iterable[tuple[str, Alert]], accepted_at: float) -> Sequence
             _body(to_json(alert)),
             accepted_at,
             alert.severity,
+            sorted(lanes_of(alert)) if lanes_of else (),
         )
         for statement_id, alert in alerts
     ]
 
 
-def _row(
-    statement_id: str, alert: Identity, body: str, accepted_at: float, severity: Severity
+def _row(  # noqa: PLR0913, PLR0917 -- one argument for each thing a row is made of
+    statement_id: str,
+    alert: Identity,
+    body: str,
+    accepted_at: float,
+    severity: Severity,
+    lanes: Sequence[Lane] = (),
 ) -> Row:
     """Build the row of a submission, which goes ahead of milder ones that came earlier."""
+    scope = digest(Identity(alert.scope, ""))
     return {
         "statement_id": statement_id,
         "scope": alert.scope,
@@ -197,7 +222,8 @@ def _row(
         "body": body,
         "accepted_at": accepted_at,
         "digest": digest(alert),
-        "scope_digest": digest(Identity(alert.scope, "")),
+        "scope_digest": scope,
+        "turn": digest(Identity(alert.scope, json.dumps(lanes))) if lanes else scope,
         "urgency": accepted_at - HEAD_START[severity],
         "size": len(body.encode()),
         "replays": None,
@@ -247,21 +273,69 @@ def replay(connection: sa.Connection, alert: Identity, body: str, delivery: int,
     return str(row["statement_id"])
 
 
-def unplanned(connection: sa.Connection, most: int) -> tuple[Statement, ...]:
+@attrs.define
+class Turns:
+    """Whose turn it is to be planned.
+
+    Attributes:
+        last: the turn that was served last.
+    """
+
+    last: str = ""
+
+    def next(self, connection: sa.Connection, most: int) -> Sequence[str]:
+        """Return the turns that are served next, in a circle."""
+        found = _turns(connection, self.last, most)
+        if len(found) < most:
+            again = _turns(connection, "", most - len(found))
+            found = tuple(dict.fromkeys((*found, *again)))
+        self.last = found[-1] if found else ""
+        return found
+
+
+def _turns(connection: sa.Connection, after: str, most: int) -> tuple[str, ...]:
+    return tuple(connection.execute(_TURNS, {"after": after, "most": most}).scalars())
+
+
+def unplanned(connection: sa.Connection, most: int, turns: Turns) -> tuple[Statement, ...]:
     """Return submissions that are not planned yet, in the order in which they are planned.
 
-    That is the order of acceptance while all of them fit into one batch. Of more, the most urgent
-    come first, each with all earlier ones about the same alert, so that these keep their order.
+    That is the order of acceptance while all of them fit into one batch. Of more, one half are
+    the most urgent; for the other half scopes and destinations take turns, each with its most
+    urgent. Each brings all earlier ones about the same alert, so that these keep their order.
     The sizes are read first: the bodies together have no more than `chunks.BATCH_SIZE` bytes.
     """
     urgent = connection.execute(_UNPLANNED, {"most": most}).all()
     if len(urgent) < most and sum(row.size for row in urgent) <= chunks.BATCH_SIZE:
         return _fitting(connection, sorted(urgent, key=lambda row: row.id))
-    of_alert: dict[str, list[Any]] = {}
-    for row in urgent:
-        of_alert.setdefault(row.digest, []).append(row)
-    chosen = (row for found in of_alert.values() for row in _with_earlier(connection, found, most))
+    of_alert: dict[str, dict[int, Any]] = {}
+    for row in _alternating(urgent, _in_turn(connection, most // 2, turns)):
+        of_alert.setdefault(row.digest, {})[row.id] = row
+    chosen = (
+        row
+        for found in of_alert.values()
+        for row in _with_earlier(connection, [*found.values()], most)
+    )
     return _fitting(connection, itertools.islice(chosen, most))
+
+
+def _in_turn(connection: sa.Connection, most: int, turns: Turns) -> Iterable[Any]:
+    """Return the most urgent submissions of each of the next turns, alternating."""
+    served = turns.next(connection, min(most, TURNS))
+    share = most // max(1, len(served))
+    return _alternating(
+        *(connection.execute(_OF_TURN, {"turn": each, "most": share}) for each in served)
+    )
+
+
+def _alternating(*rows: Iterable[Any]) -> Iterator[Any]:
+    for several in itertools.zip_longest(*rows):
+        yield from (each for each in several if each is not None)
+
+
+def is_behind(connection: sa.Connection) -> bool:
+    """Return whether more submissions are pending than fit into one batch."""
+    return connection.execute(_BEHIND, {"batch": BATCH}).first() is not None
 
 
 def _with_earlier(connection: sa.Connection, found: Sequence[Any], most: int) -> Sequence[Any]:
@@ -338,6 +412,25 @@ _UNPLANNED: Final = (
     .where(PENDING)
     .order_by(statements.c.urgency, statements.c.id)
     .limit(sa.bindparam("most"))
+)
+_OF_TURN: Final = _UNPLANNED.where(statements.c.turn == sa.bindparam("turn"))
+_TURNS: Final = sa.text(
+    "WITH RECURSIVE turns(turn) AS ("
+    " SELECT min(turn) FROM statements WHERE planned_at IS NULL AND turn > :after"
+    " UNION ALL"
+    " SELECT (SELECT min(statements.turn) FROM statements"
+    "  WHERE planned_at IS NULL AND statements.turn > turns.turn)"
+    " FROM turns WHERE turn IS NOT NULL"
+    ") SELECT turn FROM turns WHERE turn IS NOT NULL LIMIT :most"
+)
+"""Different turns in their order, without passing over the submissions between them."""
+
+_BEHIND: Final = (
+    sa.select(statements.c.id)
+    .where(PENDING)
+    .order_by(statements.c.urgency, statements.c.id)
+    .limit(1)
+    .offset(sa.bindparam("batch"))
 )
 _OF_ALERT: Final = (
     sa.select(statements.c.id, statements.c.size)

@@ -92,6 +92,7 @@ class Planner:
         self._hanging = 0
         self._lines = LINES if database.file is None else inbox.BATCH
         self._most = self._lines
+        self._turns = inbox.Turns()
 
     def plan(self, now: float, presence: Presence | None = None) -> int | None:
         """Plan some of the pending submissions.
@@ -110,7 +111,7 @@ class Planner:
                 if pending := sorted(inbox.still_unplanned(connection, left.rows)):
                     return self._plan_suspect(connection, left, pending[0], now, presence)
                 self._mark(functools.partial(suspects.clear, names=[left.name]))
-            found = inbox.unplanned(connection, self._most)
+            found = inbox.unplanned(connection, self._most, self._turns)
             # the turn lasts until this transaction ends: no other process plans the same
             return self._plan_marked(connection, found, now, presence, tries=0)
 
@@ -277,8 +278,9 @@ class Planner:
             and all(each.operation is Operation.TRIGGER for each in plan.deliveries)
         )
 
-    def lanes_of(self, alert: Alert) -> frozenset[tuple[str, str]]:
-        """Return the lanes of what a firing alert opens: installation and destination."""
+    def lanes_of(self, alert: Alert) -> frozenset[inbox.Lane]:
+        """Return the lanes of what an alert opens while it fires: installation, destination."""
+        alert = attrs.evolve(alert, status=Status.FIRING)
         places = (each.place for each in self.make(alert, Memory()).deliveries)
         return frozenset((place.installation, place.destination) for place in places)
 

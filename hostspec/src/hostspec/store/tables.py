@@ -85,6 +85,7 @@ statements: Final = sa.Table(
     sa.Column("urgency", Moment, nullable=False, server_default="0"),
     sa.Column("size", sa.Integer, nullable=False, server_default="0"),
     sa.Column("outcome", sa.Text, nullable=False, server_default=""),
+    sa.Column("turn", Digest, nullable=False, server_default=""),
     sqlite_autoincrement=True,  # their order is the order in which they were committed
 )
 PENDING: Final = statements.c.planned_at.is_(None)
@@ -92,6 +93,14 @@ PENDING: Final = statements.c.planned_at.is_(None)
 
 sa.Index(
     "ix_statements_urgency",
+    statements.c.urgency,
+    statements.c.id,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+sa.Index(
+    "ix_statements_turn",
+    statements.c.turn,
     statements.c.urgency,
     statements.c.id,
     sqlite_where=PENDING,
