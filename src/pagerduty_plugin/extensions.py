@@ -37,6 +37,9 @@ class Unextended:
         """Give no answers."""
         return ()
 
+    def reject(self, _name: str, _answer: Answer, _reason: str, /) -> None:
+        """Reject nothing: there are no answers."""
+
 
 @attrs.frozen
 class Addition:
@@ -229,7 +232,9 @@ class _Asking:
         )
 
     def _refuse(self, hook: str, answer: Answer, right: str) -> None:
-        self._note(answer, f"answered {hook} with {_kind(answer.value)}, not with {right}")
+        reason = f"answered {hook} with {_kind(answer.value)}, not with {right}"
+        self._hooks.reject(hook, answer, reason)
+        self._note(answer, reason)
 
     def _note(self, answer: Answer, text: str) -> None:
         self.notes.append(f"plugin {answer.plugin} {text}")

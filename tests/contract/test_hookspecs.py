@@ -55,6 +55,8 @@ class NoHooks:
     def each(self, _name: str, /, **_arguments: object) -> Sequence[Answer]:
         return ()
 
+    def reject(self, _name: str, _answer: Answer, _reason: str, /) -> None: ...
+
 
 def example(hook: str) -> str:
     _, _, block = inspect.getdoc(HOOKS[hook]).partition("Example::\n")  # type: ignore[union-attr]

@@ -16,6 +16,7 @@ from hostspec import Alert, Delivery, Operation, Severity, Status
 from hostspec import Place as IncidentPlace
 from hostspec.delivery import chunks, engine, inbox, planner
 from hostspec.delivery.world import World as BatchWorld
+from hostspec.kernel.calling import FAILURES
 from hostspec.kernel.planning import Plan
 from hostspec.store.database import Database
 
@@ -250,6 +251,19 @@ def test_the_load_is_counted_by_scope_and_by_lane(world: World) -> None:
     assert list(load.pending.values()) == [2]
     assert load.queued == {("acme", "all"): 1}
     assert world.engine.lanes_of(Alert("disk")) == {("acme", "all")}
+
+
+def test_a_failure_of_a_plugin_is_counted_once(world: World) -> None:
+    """An alert is planned once more to learn its lanes, before it is accepted."""
+    world.page.behaviour["plan"] = lambda _: 1 / 0
+    failure = "pager.page", "plan"
+    before = FAILURES.counts().get(failure, 0)
+
+    world.engine.lanes_of(Alert("disk"))
+    assert FAILURES.counts().get(failure, 0) == before
+    world.say("disk")
+    world.drain()
+    assert FAILURES.counts()[failure] == before + 1
 
 
 def test_large_bodies_are_read_a_few_at_a_time(

@@ -15,6 +15,7 @@ from workspace import CHECKOUT, Workspace, line
 
 from hostspec import Alert, Delivery, Image, Link, Suppression, hookimpl
 from hostspec.kernel import Host, Rule, load
+from hostspec.kernel.calling import FAILURES
 from pagerduty_plugin import Enrich, Suppress
 from pagerduty_plugin.testing import FakePagerDuty
 
@@ -431,6 +432,22 @@ class TestWhichAnswerHolds:
             "plugin a said severity warning, which does not count after plugin d",
             "plugin b said severity warning, which does not count after plugin d",
         )
+
+    def test_an_answer_of_a_wrong_type_is_logged_and_counted(
+        self, fake: FakePagerDuty, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        host = host_of(fake, own={"typist": plugin(severity=lambda: 3, enrich=dict)})
+
+        sent(host, Alert("a"))
+        sent(host, Alert("b"))
+
+        assert caplog.messages == [
+            "plugin typist: answered pagerduty_severity with int, "
+            "not with one of critical, error, warning, info",
+            "plugin typist: answered pagerduty_enrich with dict, not with an Enrich",
+        ]
+        counts = FAILURES.counts()
+        assert counts["typist", "pagerduty_severity"] == counts["typist", "pagerduty_enrich"] == 2
 
     def test_one_who_agrees_is_not_told(self, fake: FakePagerDuty) -> None:
         same = plugin(severity=lambda: "info")

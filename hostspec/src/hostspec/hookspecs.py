@@ -55,6 +55,18 @@ class Hooks(Protocol):
         """
         ...
 
+    def reject(self, name: str, answer: Answer, reason: str, /) -> None:
+        """Report an answer that cannot be used, because of its type, say.
+
+        The host logs it, once a minute for each reason, and counts it as a failure of the plugin.
+
+        Args:
+            name: of the hook.
+            answer: that `each` returned.
+            reason: why, for the operator; no value of the answer's, which may hold a secret.
+        """
+        ...
+
 
 class HostSpec:
     """Every hook a host calls. The methods are specifications: their text is the contract."""

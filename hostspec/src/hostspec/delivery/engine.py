@@ -40,7 +40,7 @@ from hostspec.delivery.presence import Presence, presence
 from hostspec.delivery.verdict import LaneState
 from hostspec.delivery.writer import Writer
 from hostspec.kernel.attempt import Attempt, attempt, is_held
-from hostspec.kernel.calling import told
+from hostspec.kernel.calling import told, trial
 from hostspec.kernel.forking import of_its_process
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
@@ -266,7 +266,8 @@ class Engine:
 
     def lanes_of(self, alert: Alert) -> frozenset[tuple[str, str]]:
         """Return the lanes of what an alert opens while it fires: installation, destination."""
-        return self._planner.lanes_of(alert)
+        with trial():
+            return self._planner.lanes_of(alert)
 
     def wait(self, statement_ids: Sequence[str], timeout: float) -> tuple[Fate, ...]:
         """Wait until nothing more happens to statements by itself.

@@ -155,13 +155,9 @@ def _tell(  # noqa: PLR0913, PLR0917 -- one argument for each party
         try:
             receipt = from_json(Receipt, json.loads(row.body))
             observe(row.hook, receipt)
-            answers = hooks.each(row.hook, receipt=receipt)
+            hooks.each(row.hook, receipt=receipt)
         except Exception as error:  # noqa: BLE001 -- one receipt never costs the others
             _log.error("receipt %s cannot be told: %s", row.id, told(error))
-            continue
-        for answer in answers:
-            if answer.failure and not answer.paused:
-                _log.error("plugin %s: %s failed: %s", answer.plugin, row.hook, answer.failure)
     if done:
         crossed = sa.delete(receipts).where(receipts.c.id.in_(done))
         writer.run(lambda connection: connection.execute(crossed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import queue
@@ -9,7 +10,7 @@ import threading
 import time
 import types
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -41,7 +42,9 @@ class Failures:
         self._lock = threading.Lock()
 
     def add(self, plugin: str, hook: str) -> None:
-        """Count one."""
+        """Count one, unless it is of a trial."""
+        if _is_trial.get():
+            return
         with self._lock:
             self._counts[plugin, hook] += 1
 
@@ -52,6 +55,18 @@ class Failures:
 
 
 FAILURES: Final = Failures()
+
+_is_trial: Final = contextvars.ContextVar("hostspec_trial", default=False)
+
+
+@contextlib.contextmanager
+def trial() -> Iterator[None]:
+    """Count no failures in this block: the alert is planned again, and they are counted then."""
+    token = _is_trial.set(True)
+    try:
+        yield
+    finally:
+        _is_trial.reset(token)
 
 
 def told(error: BaseException) -> str:
@@ -84,6 +99,7 @@ class IsolatedHooks:
         self._clock = clock
         self._paused: dict[tuple[str, str], _Pause] = {}
         self._log = LimitedLog(logging.getLogger("hostspec.planning"), clock)
+        self._observers_log = LimitedLog(_log, clock)
 
     def each(self, name: str, /, **arguments: object) -> Sequence[Answer]:
         """Call every implementation of a hook; see `hostspec.Hooks.each`."""
@@ -93,14 +109,23 @@ class IsolatedHooks:
         )
         given = tuple(answer for answer in answers if answer is not None)
         self._log.flush()
+        self._observers_log.flush()
         for answer in given:
             if answer.failure:
                 FAILURES.add(answer.plugin, name)
-                if not (answer.paused or name.startswith(f"{PROJECT}_")):
-                    # hooks of the host's own are logged where they are called
-                    text = f"plugin {answer.plugin}: {name} failed: {answer.failure}"
-                    self._log.write(answer.plugin, f"{name} {answer.failure}", text, logging.ERROR)
+                if not answer.paused:
+                    self._write(name, answer.plugin, f"{name} failed: {answer.failure}")
         return given
+
+    def reject(self, name: str, answer: Answer, reason: str) -> None:
+        """Log an answer that cannot be used, and count it; see `hostspec.Hooks.reject`."""
+        FAILURES.add(answer.plugin, name)
+        self._write(name, answer.plugin, reason)
+
+    def _write(self, name: str, plugin: str, failure: str) -> None:
+        observes = name.startswith(f"{PROJECT}_")
+        log_ = self._observers_log if observes else self._log
+        log_.write(plugin, f"{name} {failure}", f"plugin {plugin}: {failure}", logging.ERROR)
 
     def _ask(
         self, name: str, implementation: pluggy.HookImpl, arguments: Mapping[str, object]

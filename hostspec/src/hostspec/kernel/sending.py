@@ -75,10 +75,7 @@ class Sending:
     def tell(self, receipt: Receipt) -> None:
         """Notify the observers of a finished delivery."""
         hook = "hostspec_delivered" if is_delivered(receipt) else "hostspec_undelivered"
-        for answer in self.plugins.hooks.each(hook, receipt=receipt):
-            if answer.failure and not answer.paused:
-                message = "plugin %s: %s failed: %s"
-                log(_log, logging.ERROR, message, answer.plugin, hook, answer.failure)
+        self.plugins.hooks.each(hook, receipt=receipt)
 
     def log_receipt(self, receipt: Receipt) -> None:
         """Log a delivery that its provider did not take."""
