@@ -1,262 +1,180 @@
-"""Reads a template before it is used: every name, filter and test in every branch. Pure."""
+"""Checks a template at load: every name, filter, test and argument in every branch. Pure."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
-from jinja2 import nodes
-from jinja2.visitor import NodeVisitor
+import attrs
+from jinja2 import Environment, TemplateSyntaxError, nodes
+from jinja2.meta import find_undeclared_variables
+from jinja2.visitor import NodeTransformer
 
-from pagerduty_plugin.template_functions import FILTERS, FUNCTIONS, METHODS, TESTS
-from pagerduty_plugin.template_names import NAMES
-
-MAPPINGS: Final = frozenset({"labels", "details"})
-"""Those of the names that have members; the others are texts."""
-
-LOOP: Final = (
-    "first",
-    "index",
-    "index0",
-    "last",
-    "length",
-    "nextitem",
-    "previtem",
-    "revindex",
-    "revindex0",
-)
-"""What ``loop`` knows inside of a loop."""
+from pagerduty_plugin.templates import NAMES
 
 DEEPEST: Final = 32
-"""Levels of a template: Python takes ever longer to compile what is nested more deeply."""
+"""Levels of nesting: Python compiles deeper ones ever more slowly."""
 
-_STATEMENTS: Final = (nodes.Assign, nodes.For, nodes.If, nodes.Output, nodes.With)
-_TAGS: Final = {
-    "AssignBlock": "set without a value",
-    "CallBlock": "call",
-    "FilterBlock": "filter",
-    "FromImport": "from",
-    "Scope": "autoescape",
-    "ScopedEvalContextModifier": "autoescape",
-}
-"""What a person wrote where Jinja2 has another word for it."""
+LOOP: Final = frozenset(
+    "first index index0 last length nextitem previtem revindex revindex0".split()  # noqa: SIM905
+)
+"""Members of ``loop``."""
 
-_FOR_NUMBERS: Final = {nodes.Mod: "%", nodes.Mul: "*"}
-_NAMES_A_TEST: Final = {"reject": 0, "rejectattr": 1, "select": 0, "selectattr": 1}
+_TEXTS: Final = NAMES - {"labels", "details"}
+_STATEMENTS: Final = (nodes.Template, nodes.Assign, nodes.For, nodes.If, nodes.Output, nodes.With)
+_APPLY: Final = {"map": 0, "reject": 0, "rejectattr": 1, "select": 0, "selectattr": 1}
+"""Filters that apply another filter or a test to each item: which argument names it."""
 
 
-def faults(template: nodes.Template, names: frozenset[str]) -> list[tuple[int, str]]:
-    """Find everything that is wrong with a template, once: each line, and what is wrong there."""
-    reader = _Reader(names)
-    reader.visit(template)
-    return sorted(dict.fromkeys(reader.found), key=lambda found: found[0])
+def faults(
+    environment: Environment,
+    text: str,
+    names: frozenset[str],
+    known: Mapping[str, Mapping[str, Callable[..., Any]]],
+) -> list[tuple[int, str]]:
+    """Find all mistakes in a template: the line and the reason of each.
+
+    Args:
+        environment: parses the template.
+        text: the template.
+        names: the names that it may use, some of `NAMES`.
+        known: the filters, tests, methods and functions that it may use, by kind and name.
+
+    Raises:
+        TemplateSyntaxError: it cannot be parsed, or is nested too deeply.
+    """
+    tree = environment.parse(text)
+    _refuse_deeper(tree)
+    own = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
+    undeclared = _undeclared(environment, text, tree) - names
+    found = _Checker(names | own - undeclared, undeclared, known, own).faults(tree)
+    return sorted(dict.fromkeys(found), key=lambda fault: fault[0])
 
 
-class _Reader(NodeVisitor):
-    """One walk through one template, and the names that it has set so far."""
+def _refuse_deeper(node: nodes.Node, depth: int = 0) -> None:
+    if depth == DEEPEST:
+        message = "is nested too deeply"
+        raise TemplateSyntaxError(message, node.lineno)
+    for child in node.iter_child_nodes():
+        _refuse_deeper(child, depth + 1)
 
-    def __init__(self, names: frozenset[str]) -> None:
-        self.found: list[tuple[int, str]] = []
-        self._names = names
-        self._own: frozenset[str] = frozenset()
-        self._depth = 0
 
-    def _tell(self, node: nodes.Node, reason: str) -> None:
-        self.found.append((node.lineno, reason))
+class _Flattener(NodeTransformer):
+    """Puts the branches of ``if`` one after another, so that each may set names for the rest."""
 
-    def visit(self, node: nodes.Node, *_args: Any, **_kwargs: Any) -> None:
-        if self._depth == DEEPEST:
-            self._tell(node, "is nested too deeply")
-            return
-        self._depth += 1
-        super().visit(node)
-        self._depth -= 1
+    def visit_If(self, node: nodes.If) -> list[nodes.Node]:  # noqa: N802 -- Jinja2's word
+        self.generic_visit(node)
+        return [nodes.Output([node.test]), *node.body, *node.elif_, *node.else_]
 
-    def generic_visit(self, node: nodes.Node, *_args: Any, **_kwargs: Any) -> None:
+
+def _undeclared(environment: Environment, text: str, tree: nodes.Template) -> set[str]:
+    lenient = environment.overlay()  # which would raise for the first unknown filter
+    used: Iterable[Any] = tree.find_all((nodes.Filter, nodes.Test))
+    anything: dict[str, Any] = {node.name: str for node in used}
+    lenient.filters = lenient.tests = anything
+    lenient.globals = {}
+    return find_undeclared_variables(_Flattener().visit(lenient.parse(text))) | {"self"}
+
+
+@attrs.frozen
+class _Checker:
+    names: frozenset[str]
+    undeclared: set[str]
+    known: Mapping[str, Mapping[str, Callable[..., Any]]]
+    own: set[str]
+
+    def faults(self, node: nodes.Node) -> Iterator[tuple[int, str]]:
         if isinstance(node, nodes.Stmt) and not isinstance(node, _STATEMENTS):
-            kind = type(node).__name__
-            self._tell(node, f"{_TAGS.get(kind, kind.lower())!r} has no place in a template")
+            yield node.lineno, "only the tags if, for, with and set (with a value) are supported"
             return
-        self._read(node.iter_child_nodes())
+        for reason in self._reasons(node):
+            yield node.lineno, reason
+        children = node.iter_child_nodes()
+        if isinstance(node, nodes.Call):  # the name of its method or function is checked already
+            inner = node.node.iter_child_nodes()
+            children = chain(inner, node.iter_child_nodes(exclude=("node",)))
+        for child in children:
+            yield from self.faults(child)
 
-    def _read(self, nodes_: Iterable[nodes.Node]) -> None:
-        for node in nodes_:
-            self.visit(node)
+    def _reasons(self, node: nodes.Node) -> Iterator[str]:
+        match node:
+            case nodes.For(recursive=True):
+                yield "'recursive' is not supported"
+            case nodes.Assign(target=nodes.NSRef()):
+                yield "'set' takes a name without a dot"
+            case nodes.Name(ctx="load", name=name) if name in self.undeclared:
+                if name in NAMES:
+                    yield f"{name!r} may change before the resolve, which needs the same key"
+                else:
+                    yield _unknown("", name, self.names)
+            case nodes.Getattr(node=nodes.Name(name=of), attr=member):
+                yield from self._member(of, member)
+            case nodes.Getitem(node=nodes.Name(name=of), arg=nodes.Const(value=str(member))):
+                yield from self._member(of, member)
+            case nodes.Mod() | nodes.Mul():
+                sides = (getattr(side, "value", None) for side in (node.left, node.right))
+                if any(isinstance(side, str) for side in sides):
+                    yield f"{node.operator!r} is for numbers; join texts with '~'"
+            case nodes.Call() | nodes.Filter() | nodes.Test():
+                yield from self._uses(node)
 
-    # statements, with what each of them lets the following know
+    def _uses(self, node: nodes.Call | nodes.Filter | nodes.Test) -> Iterator[str]:
+        match node:
+            case nodes.Call(node=nodes.Getattr(attr=name)):
+                yield from self._called("method", name, node, node.args)
+            case nodes.Call(node=nodes.Name(name=name)):
+                yield from self._called("function", name, node, node.args)
+            case nodes.Call():
+                yield "only methods and functions can be called"
+            case nodes.Test():
+                yield from self._called("test", node.name, node, node.args)
+            case nodes.Filter():
+                yield from self._called("filter", node.name, node, node.args)
+                yield from self._applied(node)
 
-    def visit_Assign(self, node: nodes.Assign) -> None:  # noqa: N802 -- Jinja2's word
-        self.visit(node.node)
-        if isinstance(node.target, nodes.NSRef):
-            self._tell(node, "'set' takes a name without a dot")
-        self._own |= _stored(node.target)
+    def _member(self, of: str, member: str) -> Iterator[str]:
+        if of == "loop" and member not in LOOP:
+            yield _unknown("in 'loop',", member, LOOP)
+        if of in _TEXTS - self.own:
+            yield f"{of!r} is text and has no {member!r}"
 
-    def visit_For(self, node: nodes.For) -> None:  # noqa: N802 -- same
-        if node.recursive:
-            self._tell(node, "'recursive' has no place in a template")
-        self.visit(node.iter)
-        before = self._own
-        self._own = before | _stored(node.target)
-        if node.test:
-            self.visit(node.test)
-        self._own |= {"loop"}
-        self._read(node.body)
-        self._own = before
-        self._read(node.else_)
-        self._own = before
-
-    def visit_If(self, node: nodes.If) -> None:  # noqa: N802 -- same
-        self.visit(node.test)
-        before = after = self._own
-        branches: list[list[nodes.Node]] = [node.body, *map(_alone, node.elif_), node.else_]
-        for branch in branches:
-            self._own = before
-            self._read(branch)
-            after |= self._own
-        self._own = after
-
-    def visit_With(self, node: nodes.With) -> None:  # noqa: N802 -- same
-        self._read(node.values)
-        before = self._own
-        self._own = before.union(*map(_stored, node.targets))
-        self._read(node.body)
-        self._own = before
-
-    # expressions
-
-    def visit_Name(self, node: nodes.Name) -> None:  # noqa: N802 -- same
-        name = node.name
-        if name in self._own or name in self._names:
-            return
-        if name in NAMES:
-            reason = "may change before the resolve, which has to find the same key"
-            self._tell(node, f"{name!r} {reason}")
-        else:
-            self._tell(node, _unknown("", name, self._names | self._own))
-
-    def visit_Getattr(self, node: nodes.Getattr) -> None:  # noqa: N802 -- same
-        self._member(node, node.node, node.attr)
-
-    def visit_Getitem(self, node: nodes.Getitem) -> None:  # noqa: N802 -- same
-        if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
-            self._member(node, node.node, node.arg.value)
-        else:
-            self.generic_visit(node)
-
-    def _member(self, node: nodes.Node, of: nodes.Node, member: str) -> None:
-        self.visit(of)
-        if isinstance(of, nodes.Literal):
-            self._tell(node, f"what is written out has no {member!r}")
-        if not isinstance(of, nodes.Name):
-            return
-        if of.name == "loop" and of.name in self._own:
-            if member not in LOOP:
-                self._tell(node, _unknown("in 'loop',", member, LOOP))
-        elif of.name in self._names - self._own - MAPPINGS:
-            self._tell(node, f"{of.name!r} is a text, and has no {member!r}")
-
-    def visit_Mod(self, node: nodes.Mod) -> None:  # noqa: N802 -- same
-        self._for_numbers(node)
-
-    def visit_Mul(self, node: nodes.Mul) -> None:  # noqa: N802 -- same
-        self._for_numbers(node)
-
-    def _for_numbers(self, node: nodes.BinExpr) -> None:
-        for side in (node.left, node.right):
-            if isinstance(side, nodes.Const) and isinstance(side.value, str):
-                self._tell(node, f"{_FOR_NUMBERS[type(node)]!r} is for numbers")
-        self._read((node.left, node.right))
-
-    def visit_Call(self, node: nodes.Call) -> None:  # noqa: N802 -- same
-        called = node.node
-        if isinstance(called, nodes.Getattr):
-            self.visit(called.node)
-            self._function(node, "method", called.attr, METHODS)
-        elif isinstance(called, nodes.Name) and called.name not in self._own:
-            self._function(node, "function", called.name, FUNCTIONS)
-        else:
-            self._tell(node, "only methods and functions can be called")
-
-    def visit_Filter(self, node: nodes.Filter) -> None:  # noqa: N802 -- same
-        self._read([node.node] if node.node else [])
-        self._function(node, "filter", node.name, FILTERS)
-        if node.name in _NAMES_A_TEST:
-            self._named(node, "test", TESTS, _NAMES_A_TEST[node.name])
-        elif node.name == "map":
-            self._named(node, "filter", FILTERS, 0)
-            if not node.args and "attribute" not in map(_keyword, node.kwargs):
-                self._tell(node, "the filter 'map': needs the name of a filter, or an attribute")
-
-    def visit_Test(self, node: nodes.Test) -> None:  # noqa: N802 -- same
-        self.visit(node.node)
-        self._function(node, "test", node.name, TESTS)
-
-    def _function(
-        self,
-        node: nodes.Call | nodes.Filter | nodes.Test,
-        kind: str,
-        name: str,
-        known: Mapping[str, Callable[..., Any]],
-    ) -> None:
+    def _called(self, kind: str, name: str, node: Any, args: Iterable[nodes.Expr]) -> Iterator[str]:
+        """Check the name and the arguments of a filter, test, method or function."""
         if node.dyn_args or node.dyn_kwargs:
-            self._tell(node, f"the {kind} {name!r}: '*' has no place in a template")
-        if name in known:
-            self._bind(node, f"the {kind} {name!r}", known[name], node.args)
-        else:
-            self._tell(node, _unknown(f"the {kind}", name, known))
-        self._read(node.iter_child_nodes(only=("args", "kwargs")))
-
-    def _bind(
-        self,
-        node: nodes.Call | nodes.Filter | nodes.Test,
-        what: str,
-        function: Callable[..., Any],
-        args: Sequence[nodes.Node],
-    ) -> None:
-        leading = 1 if function in FUNCTIONS.values() else 2  # the work, and mostly a value
-        named: dict[Any, Any] = dict.fromkeys(_keyword(each) for each in node.kwargs)
-        try:
-            inspect.signature(function).bind(*[None] * leading, *args, **named)
-        except TypeError as error:
-            self._tell(node, f"{what}: {error}")
-
-    def _named(
-        self, node: nodes.Filter, kind: str, known: Mapping[str, Callable[..., Any]], index: int
-    ) -> None:
-        """Check the filter or test that a filter is told to use on each item."""
-        if len(node.args) <= index:
+            yield f"the {kind} {name!r}: '*' is not supported"
+        if name not in self.known[kind]:
+            yield _unknown(f"the {kind}", name, self.known[kind])
             return
-        named = node.args[index]
-        if not isinstance(named, nodes.Const) or not isinstance(named.value, str):
-            self._tell(node, f"the filter {node.name!r}: the {kind} has to be named by a text")
-        elif named.value not in known:
-            self._tell(node, _unknown(f"the {kind}", named.value, known))
-        else:
-            what = f"the {kind} {named.value!r}"
-            self._bind(node, what, known[named.value], node.args[index + 1 :])
+        signature = inspect.signature(self.known[kind][name])
+        first = next(iter(signature.parameters))  # Jinja2's own argument before the value
+        leading = (kind != "function") + (first in ("context", "env", "environment", "eval_ctx"))
+        try:
+            signature.bind(*[None] * leading, *args, **{each.key: each for each in node.kwargs})
+        except TypeError as error:
+            yield f"the {kind} {name!r}: {error}"
 
-
-def _keyword(argument: Any) -> str:
-    """Name a keyword argument; Jinja2's types take it for a pair of expressions."""
-    return str(argument.key)
-
-
-def _alone(node: nodes.Node) -> list[nodes.Node]:
-    return [node]
-
-
-def _stored(target: nodes.Node) -> frozenset[str]:
-    """Find the names that a loop or ``set`` gives values to."""
-    each = (target, *target.find_all(nodes.Name))
-    return frozenset(node.name for node in each if isinstance(node, nodes.Name))
+    def _applied(self, node: nodes.Filter) -> Iterator[str]:
+        """Check the filter or test that a filter applies to each item."""
+        keywords: list[Any] = node.kwargs
+        is_map = node.name == "map"
+        if node.name not in _APPLY or (is_map and "attribute" in (each.key for each in keywords)):
+            return
+        kind = "filter" if is_map else "test"
+        match node.args[_APPLY[node.name] :]:
+            case [nodes.Const(value=str(name)), *args]:
+                alone = nodes.Filter(None, name, [], [], None, None)
+                yield from self._called(kind, name, alone, args)
+            case [_, *_]:
+                yield f"the filter {node.name!r}: write the name of the {kind} as a text"
+            case [] if is_map:
+                yield "the filter 'map': needs the name of a filter, or an attribute"
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    told = f"{what} {name!r}".lstrip()
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"{told} is unknown; did you mean {close[0]!r}?"
-    return f"{told} is unknown; known are {', '.join(names)}"
+    subject = f"{what} {name!r}".lstrip()
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+    return f"{subject} is unknown; {remedy}"

@@ -1,194 +1,428 @@
-"""The sandbox: compiles templates and renders them, within the bounds. Pure.
+"""The Jinja2 sandbox: every branch of a template is checked at load, and a rendering is bounded.
 
-Templates see JSON alone. What looks like an attribute is a member of a mapping, what looks like
-a call is one of our methods or functions, and whatever makes or reads a value goes through a
-function that counts it.
+The author of a template is trusted; the alert is not. A template sees JSON alone: an attribute
+is a member of a mapping, and a call is one of `METHODS` or ``range``. Pure.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from jinja2 import ChainableUndefined, Template, TemplateSyntaxError, nodes, pass_context
-from jinja2.runtime import LoopContext, Undefined
+from jinja2 import (
+    ChainableUndefined,
+    Template,
+    TemplateSyntaxError,
+    UndefinedError,
+    nodes,
+    pass_context,
+)
+from jinja2 import filters as jinja_filters
+from jinja2 import tests as jinja_tests
+from jinja2.runtime import Context, LoopContext, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from hostspec import Json
 from pagerduty_plugin import template_check
-from pagerduty_plugin.template_functions import (
-    FILTERS,
-    FUNCTIONS,
-    METHODS,
-    TESTS,
-    LimitError,
-    Work,
-    calculate,
-    made,
-    searched,
-    within_bounds,
-)
-from pagerduty_plugin.template_names import NAMES, TemplateError
+from pagerduty_plugin.templates import NAMES, TemplateError
 
 T = TypeVar("T")
+_Function = Callable[..., Any]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
 
 LONGEST_TEMPLATE: Final = 10_000
 """Characters of a template."""
 
-MOST_TEMPLATES: Final = 256
-"""Compiled templates that are kept."""
+LONGEST_TEXT: Final = 1_000_000
+"""Characters of a text that a template makes."""
+
+WIDEST_INTEGER: Final = 1024
+"""Bits of an integer that a template makes: as many as those of an alert may have."""
+
+MOST_ITEMS: Final = 100_000
+"""List items that one rendering goes through in loops and filters; 100 characters are one item."""
+
+MOST_PADDING: Final = 16
+"""The largest number for ``indent``, ``round`` and ``tojson``, which make so many characters."""
+
+_RESULT: Final = "result"
+
+_OF_TEXT: Final = _words(
+    "capitalize indent lower replace string title trim truncate upper urlencode wordwrap "
+    ".capitalize .endswith .lower .replace .split .startswith .strip .title .upper"
+)
+_OF_MAPPING: Final = _words("dictsort items .get .items .keys .values")
+_OF_NULL: Final = _words("d default float int tojson")
+_FREE: Final = _words("count d default first last length truncate .get")
+_PADDING: Final = _words("indent round tojson")
 
 
-def fault(text: str, names: frozenset[str]) -> str | None:
-    """Say what is wrong with a template; None where it works."""
+class _Context(Context):
+    """The context of one rendering, which counts the items that it goes through."""
+
+    gone_through = 0
+
+    def go_through(self, value: Any, cost: float = 1) -> Any:
+        if isinstance(value, (str, list, tuple, Mapping)):
+            cost *= 0.01 if isinstance(value, str) else 1
+            self.gone_through += int(len(value) * cost)
+            _refuse(self.gone_through, MOST_ITEMS, "goes through more than {:,} items")
+        return value
+
+
+def _refuse(size: int, most: int, reason: str) -> None:
+    if size > most:
+        raise TemplateError(reason.format(most))
+
+
+def _refuse_longer(length: int) -> None:
+    _refuse(length, LONGEST_TEXT, "makes a text of more than {:,} characters")
+
+
+def _refuse_wider(bits: int) -> None:
+    _refuse(bits, WIDEST_INTEGER, "makes a number of more than {:,} bits")
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or isinstance(value, Undefined)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if _is_absent(value) else _to_json(value)
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=_to_null)
+
+
+def _to_null(value: Any) -> None:
+    if not isinstance(value, Undefined):
+        raise TypeError
+
+
+# Filters and tests that differ from Jinja2's
+
+
+def _default(value: Any, default_value: Any = "", boolean: Any = None) -> Any:
+    absent = _is_absent(value) or value == ""
+    return default_value if absent or (boolean and not value) else value
+
+
+@pass_context
+def _join(context: Context, value: Any, d: Any = "", attribute: str | int | None = None) -> str:
+    if attribute is not None:
+        value = map(jinja_filters.make_attrgetter(context.environment, attribute), value)
+    texts, between = [_shown(item) for item in value], _shown(d)
+    _refuse_longer(sum(map(len, texts)) + len(between) * len(texts))
+    return between.join(texts)
+
+
+def _replace(value: str, old: Any, new: Any, count: int = -1) -> str:
+    old, new = _shown(old), _shown(new)
+    times = value.count(old) if count < 0 else min(value.count(old), count)
+    _refuse_longer(len(value) + times * (len(new) - len(old)))
+    return value.replace(old, new, times)
+
+
+def _of_numbers(function: _Function) -> _Function:
+    """Refuse a text, which ``%`` would format and ``*`` repeat."""
+
+    @functools.wraps(function)
+    def run(value: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, (int, float)):
+            raise TypeError
+        return function(value, *args, **kwargs)
+
+    return run
+
+
+@pass_context
+def _container(context: _Context, value: Any) -> Any:
+    if value is None:
+        return ()
+    return value if isinstance(value, Mapping) else context.go_through(value, 0.01)
+
+
+@pass_context
+def _in(context: _Context, value: Any, seq: Any) -> bool:
+    return value in _container(context, seq)
+
+
+def _range(start: int, /, *limits: int) -> list[int]:
+    numbers = range(start, *limits)
+    _refuse(len(numbers), MOST_ITEMS, "makes a range of more than {:,} numbers")
+    return list(numbers)
+
+
+_JINJA_FILTERS: Final = """
+    abs capitalize count dictsort filesizeformat first float indent int items last length list
+    lower map max min reject rejectattr reverse select selectattr sort sum title trim truncate
+    unique upper urlencode wordwrap
+"""
+_JINJA_TESTS: Final = """
+    != < <= == > >= boolean defined eq equalto false float ge greaterthan gt integer iterable le
+    lessthan lower lt mapping ne none number sequence string true undefined upper
+"""
+_FILTERS_OF_JINJA: Final[Mapping[str, Any]] = jinja_filters.FILTERS
+_TESTS_OF_JINJA: Final[Mapping[str, Any]] = jinja_tests.TESTS
+FILTERS: Final[Mapping[str, _Function]] = {
+    **{name: _FILTERS_OF_JINJA[name] for name in _JINJA_FILTERS.split()},
+    "d": _default,
+    "default": _default,
+    "join": _join,
+    "replace": _replace,
+    "round": _of_numbers(_FILTERS_OF_JINJA["round"]),
+    "string": lambda value: value,
+    "tojson": _to_json,
+}
+TESTS: Final[Mapping[str, _Function]] = {
+    **{name: _TESTS_OF_JINJA[name] for name in _JINJA_TESTS.split()},
+    **{name: _of_numbers(_TESTS_OF_JINJA[name]) for name in ("divisibleby", "even", "odd")},
+    "in": _in,
+}
+METHODS: Final[Mapping[str, _Function]] = {
+    **{name: FILTERS[name] for name in _words("capitalize items lower replace title upper")},
+    "endswith": lambda value, suffix: value.endswith(suffix),
+    "get": lambda value, name, default=None: value.get(name, default),
+    "keys": lambda value: list(value),  # noqa: PLW0108 -- list has no signature
+    "split": lambda value, separator=None, most=-1: value.split(separator, most),
+    "startswith": lambda value, prefix: value.startswith(prefix),
+    "strip": FILTERS["trim"],
+    "values": lambda value: list(value.values()),
+}
+FUNCTIONS: Final[Mapping[str, _Function]] = {"range": _range}
+_KNOWN: Final = {"filter": FILTERS, "test": TESTS, "method": METHODS, "function": FUNCTIONS}
+
+
+def _bounded(name: str, function: _Function) -> _Function:
+    """Wrap a filter: convert its value, count the items of it, and bound the result."""
+    passed = getattr(function, "jinja_pass_arg", None)
+
+    @pass_context
+    @functools.wraps(function)
+    def run(context: _Context, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if name in _PADDING:
+            sizes = [abs(each) for each in (*args, *kwargs.values()) if isinstance(each, int)]
+            _refuse(max(sizes, default=0), MOST_PADDING, f"passes more than {{}} to {name!r}")
+        value = _converted(context, name, value)
+        if name not in _FREE:  # wordwrap cuts a long word again and again
+            context.go_through(value, 100 if name == "wordwrap" else 1)
+        first = {"eval_context": context.eval_ctx, "environment": context.environment}
+        leading = [first.get(passed.name, context)] if passed else []
+        made = function(*leading, value, *args, **kwargs)
+        return _bound(context, list(made) if isinstance(made, Iterator) else made)
+
+    return run
+
+
+def _bound(context: _Context, made: Any) -> Any:
+    if isinstance(made, str):
+        _refuse_longer(len(made))
+        context.go_through(made)
+    if isinstance(made, int):
+        _refuse_wider(made.bit_length())
+    return made
+
+
+def _converted(context: Context, name: str, value: Any) -> Any:
+    if name in _OF_TEXT:
+        return _shown(value)
+    if name in _OF_MAPPING:
+        return {} if _is_absent(value) else value
+    if name in _OF_NULL:
+        return None if isinstance(value, Undefined) else value
+    return context.environment.undefined() if value is None else value
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja2's immutable sandbox, with members of JSON in place of attributes."""
+
+    context_class = _Context
+    intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
+
+    def __init__(self) -> None:
+        # without the optimizer, and with a `finalize` that takes the context, Jinja2 evaluates
+        # no constant while it compiles, where nothing is counted
+        shown = pass_context(lambda _, value: _shown(value))
+        super().__init__(undefined=ChainableUndefined, finalize=shown, optimized=False)
+        self.globals = dict(FUNCTIONS)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        try:
+            if isinstance(obj, LoopContext) and argument in template_check.LOOP:
+                return getattr(obj, argument)
+            return obj[argument]
+        except (LookupError, TypeError):
+            return self.undefined()
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        return self.getitem(obj, attribute)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Calculate with numbers, for texts would be repeated or formatted; ``+`` also joins."""
+        match left, right:
+            case int() | float(), int() | float():
+                if operator == "**" and isinstance(left, int) and isinstance(right, int):
+                    _refuse_wider((left.bit_length() - 1) * right)
+            case (str(), str()) if operator == "+":
+                pass
+            case (list() | tuple(), list() | tuple()) if operator == "+":
+                left, right = [*context.go_through(left)], [*context.go_through(right)]
+            case _:
+                raise TypeError
+        return _bound(context, self.binop_table[operator](left, right))
+
+
+@functools.cache
+def _environment() -> _Environment:
+    environment = _Environment()
+    functions: dict[str, _Function] = {
+        **FILTERS,
+        **{f".{name}": function for name, function in METHODS.items()},
+        "~": lambda values: "".join(map(_shown, values)),
+        "for": _FILTERS_OF_JINJA["list"],
+    }
+    environment.filters = {name: _bounded(name, each) for name, each in functions.items()}
+    environment.filters["in"] = _container
+    environment.tests = dict(TESTS)
+    return environment
+
+
+class _Rewriter(NodeTransformer):
+    """Turns methods, ``~``, ``in`` and the values of loops into filters, which are bounded."""
+
+    def generic_visit(self, node: nodes.Node, *_args: Any, **_kwargs: Any) -> nodes.Node:
+        super().generic_visit(node)
+        match node:
+            case nodes.Call(node=nodes.Getattr() as method):
+                return _filter(f".{method.attr}", method.node, node.args, node.kwargs)
+            case nodes.Concat():
+                return _filter("~", nodes.List(node.nodes, lineno=node.lineno))
+            case nodes.For():
+                node.iter = _filter("for", node.iter)
+            case nodes.Operand(op="in" | "notin"):
+                node.expr = _filter("in", node.expr)
+        return node
+
+
+def _filter(name: str, node: Any, args: Any = (), kwargs: Any = ()) -> nodes.Filter:
+    made = nodes.Filter(node, name, [*args], [*kwargs], None, None, lineno=node.lineno)
+    made.set_environment(_environment())
+    return made
+
+
+@functools.lru_cache(maxsize=256)
+def compiled(text: str, names: frozenset[str] = NAMES) -> tuple[Template, bool]:
+    """Check and compile a template; the second value says whether it is a single expression.
+
+    Raises:
+        TemplateError: it has faults; the reason contains all of them.
+    """
+    _refuse(len(text), LONGEST_TEMPLATE, f"is {len(text):,} characters long; the limit is {{:,}}")
     try:
-        tree = _parsed(text)
-        found = _attempted(text, lambda: template_check.faults(tree, names))
+        found = template_check.faults(_environment(), text, names, _KNOWN)
         if not found:
-            _compiled(text)
-    except TemplateError as error:
-        return str(error)
-    return _told(text, found) if found else None
+            return _assembled(_environment().parse(text))
+    except TemplateSyntaxError as error:
+        found = [(error.lineno, (error.message or "").rstrip("."))]
+    except RecursionError:
+        found = [(1, "is nested too deeply")]
+    except Exception:  # noqa: BLE001 -- Python's compiler has limits of its own
+        reason = "cannot be compiled: a number is too long, or an argument is given twice"
+        found = [(1, reason)]
+    raise TemplateError(_joined(text, found))
+
+
+def _assembled(tree: nodes.Template) -> tuple[Template, bool]:
+    parts = [part for node in tree.body for part in getattr(node, "nodes", [node])]
+    blank = [isinstance(part, nodes.TemplateData) and not part.data.strip() for part in parts]
+    match [part for part, is_blank in zip(parts, blank, strict=True) if not is_blank]:
+        case [nodes.Expr() as value] if not isinstance(value, nodes.TemplateData):
+            target = nodes.Name(_RESULT, "store", lineno=value.lineno)
+            tree.body = [nodes.Assign(target, value, lineno=value.lineno)]
+            single = True
+        case _:
+            single = False
+    return _environment().from_string(_Rewriter().visit(tree)), single
+
+
+def _joined(text: str, found: Iterable[tuple[int, str]]) -> str:
+    several = "\n" in text.strip()
+    return "; ".join(f"line {line}: {reason}" if several else reason for line, reason in found)
+
+
+# Rendering
 
 
 def render(text: str, values: Mapping[str, Json], most: int) -> str:
-    """Render a template, cut to so many characters, without blanks around it.
-
-    Raises:
-        TemplateError: no text can be made.
-    """
-    template = _compiled(text)
+    """Render a template, see `pagerduty_plugin.templates.render`."""
+    template, single = compiled(text)
+    if single:
+        return _run(text, template, lambda: _shown(_value(template, values)))[:most].strip()
     return _run(text, template, lambda: _gathered(template, values, most))
 
 
 def evaluate(text: str, values: Mapping[str, Json], most: int) -> Json:
-    """Return the value of a template's only expression; None where that is a text or null.
+    """Evaluate a template, see `pagerduty_plugin.templates.evaluate`."""
+    template, single = compiled(text)
+    return _run(text, template, lambda: _plain(template, values, most)) if single else None
 
-    Raises:
-        TemplateError: it fails, or its value comes to more than so many characters.
-    """
-    template = _expression(text)
-    return _run(text, template, lambda: _value(template, values, most)) if template else None
+
+def _value(template: Template, values: Mapping[str, Json]) -> Any:
+    context = template.new_context(dict(values))
+    list(template.root_render_func(context))
+    return context.vars[_RESULT]
+
+
+def _plain(template: Template, values: Mapping[str, Json], most: int) -> Json:
+    value = _value(template, values)
+    if _is_absent(value) or isinstance(value, str):
+        return None
+    shown = _to_json(value)
+    _refuse(len(shown), most, "makes a value of more than {:,} characters")
+    plain: Json = json.loads(shown)  # absent values become null
+    return plain
+
+
+def _gathered(template: Template, values: Mapping[str, Json], most: int) -> str:
+    """Return what a template says, until that is long enough."""
+    text = ""
+    for piece in template.root_render_func(template.new_context(dict(values))):
+        text += (piece if text else piece.lstrip())[: most - len(text)]
+        if len(text) == most:
+            break
+    return text.rstrip()
 
 
 def _run(text: str, template: Template, run: Callable[[], T]) -> T:
     try:
         return run()
-    except Exception as error:  # noqa: BLE001 -- whatever a template does is told the same way
-        reason = _reason(error)
-        line = _line(template, error.__traceback__)
-    raise TemplateError(_told(text, [(line, reason)]))  # with no cause, which would tell values
+    except Exception as error:  # noqa: BLE001 -- all failures of a template are reported alike
+        found = (_line(template, error.__traceback__), _reason(error))
+    raise TemplateError(_joined(text, [found]))  # without a cause, which would contain values
 
 
 def _reason(error: Exception) -> str:
     match error:
-        case LimitError():
+        case TemplateError():
             return str(error)
         case ZeroDivisionError():
             return "divides by zero"
         case OverflowError():
             return "makes a number that is too large"
-        case TypeError():
+        case AttributeError() | TypeError() | UndefinedError():
             return "uses a missing value, or one of the wrong type"
     return "uses a value that does not fit"
-
-
-def _value(template: Template, values: Mapping[str, Json], most: int) -> Json:
-    work = template.new_context(dict(values))
-    assert isinstance(work, Work)  # noqa: S101 -- the environment says so
-    list(template.root_render_func(work))
-    value = work.vars[_RESULT]
-    if value is None or isinstance(value, (str, Undefined)):
-        return None
-    shown = work.json(value)
-    if len(shown) > most:
-        message = f"makes a value of more than {most:,} characters"
-        raise LimitError(message)
-    made: Json = json.loads(shown)  # absent values become null
-    return made
-
-
-def _gathered(template: Template, values: Mapping[str, Json], most: int) -> str:
-    work = template.new_context(dict(values))
-    assert isinstance(work, Work)  # noqa: S101 -- the environment says so
-    text = ""
-    for piece in template.root_render_func(work):
-        work.spend(1 + min(len(piece), most) // 100)
-        text = text + piece if text else piece.lstrip()
-        if len(text) > most:
-            if text[most:].strip():
-                return text[:most]
-            text = text[:most]
-    return text.rstrip()
-
-
-def _parsed(text: str) -> nodes.Template:
-    if len(text) > LONGEST_TEMPLATE:
-        reason = f"is {len(text):,} characters long, {LONGEST_TEMPLATE:,} is the most"
-        raise TemplateError(reason)
-    return _attempted(text, lambda: _environment().parse(text))
-
-
-@functools.lru_cache(maxsize=MOST_TEMPLATES)
-def _compiled(text: str) -> Template:
-    """Compile a template; the same for all threads, for what changes is in the context.
-
-    Raises:
-        TemplateError: it does not work.
-    """
-    tree = _parsed(text)
-    found = _attempted(text, lambda: template_check.faults(tree, NAMES))
-    if found:
-        raise TemplateError(_told(text, found))
-    return _attempted(text, lambda: _prepared(tree))
-
-
-_RESULT: Final = "result"
-"""The variable of a compiled expression."""
-
-
-@functools.lru_cache(maxsize=MOST_TEMPLATES)
-def _expression(text: str) -> Template | None:
-    """Compile the expression that a template consists of; None where it is more, or none."""
-    tree = _parsed(text.strip())
-    match tree.body:
-        case [nodes.Output(nodes=[nodes.Expr() as expression])] if not isinstance(
-            expression, nodes.TemplateData
-        ):
-            result = nodes.Name(_RESULT, "store", lineno=expression.lineno)
-            tree.body = [nodes.Assign(result, expression, lineno=expression.lineno)]
-        case _:
-            return None
-    found = _attempted(text, lambda: template_check.faults(tree, NAMES))
-    if found:
-        raise TemplateError(_told(text, found))
-    return _attempted(text, lambda: _prepared(tree))
-
-
-def _prepared(tree: nodes.Template) -> Template:
-    _Counting().generic_visit(tree)
-    return _environment().from_string(tree)
-
-
-def _attempted(text: str, attempt: Callable[[], T]) -> T:
-    try:
-        return attempt()
-    except TemplateSyntaxError as error:
-        found = (error.lineno, (error.message or "").rstrip("."))
-    except RecursionError:
-        found = (1, "is nested too deeply")
-    except Exception:  # noqa: BLE001 -- Python's compiler has limits of its own
-        found = (1, "cannot be compiled: a number is too long, or an argument is given twice")
-    raise TemplateError(_told(text, [found]))
-
-
-def _told(text: str, found: Sequence[tuple[int, str]]) -> str:
-    several = "\n" in text.strip()
-    return "; ".join(f"line {line}: {reason}" if several else reason for line, reason in found)
 
 
 def _line(template: Template, traceback: TracebackType | None) -> int:
@@ -198,139 +432,3 @@ def _line(template: Template, traceback: TracebackType | None) -> int:
             line = template.get_corresponding_lineno(traceback.tb_lineno)
         traceback = traceback.tb_next
     return line
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja2's immutable sandbox, with members of JSON in place of attributes."""
-
-    context_class = Work
-    intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        if isinstance(obj, LoopContext) and attribute in template_check.LOOP:
-            return getattr(obj, attribute)
-        return self.getitem(obj, attribute)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        match obj, argument:
-            case (Mapping(), str()) if argument in obj:
-                return obj[argument]
-            case (str() | list() | tuple(), int()) if -len(obj) <= argument < len(obj):
-                return obj[argument]
-        return self.undefined()
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        return calculate(context, operator, left, right)
-
-    def is_safe_callable(self, obj: Any) -> bool:
-        del obj
-        return False
-
-
-@functools.cache
-def _environment() -> _Environment:
-    # what takes the context is never done while a template is compiled, and so is counted
-    environment = _Environment(undefined=ChainableUndefined, finalize=pass_context(_shown))
-    environment.globals.clear()
-    functions = {
-        **FILTERS,
-        **{f".{name}()": function for name, function in METHODS.items()},
-        **{f"{name}()": function for name, function in FUNCTIONS.items()},
-        **_INNER,
-    }
-    environment.filters = {name: within_bounds(each) for name, each in functions.items()}
-    environment.tests = {name: within_bounds(each) for name, each in TESTS.items()}
-    return environment
-
-
-def _concatenated(work: Work, values: Sequence[Any]) -> str:
-    return "".join([work.text(value) for value in values])
-
-
-def _iterated(work: Work, value: Any, within: int) -> list[Any]:
-    """Give what a loop runs over, and count what stands within the loop as often as it runs."""
-    items = work.listed(value)
-    work.spend(len(items) * within)
-    return items
-
-
-def _sliced(work: Work, value: Any, *limits: int | None) -> Any:
-    if isinstance(value, Undefined):
-        return value
-    if isinstance(value, (str, list, tuple)):
-        return made(work, value[slice(*limits)])
-    raise TypeError
-
-
-_INNER: Final[Mapping[str, Callable[..., Any]]] = {
-    "==": made,
-    "[:]": _sliced,
-    "[]": made,
-    "for": _iterated,
-    "in": searched,
-    "~": _concatenated,
-}
-"""What stands in a compiled template where Jinja2 would count nothing."""
-
-
-def _shown(work: Work, value: Any) -> str:
-    return work.shown(value)
-
-
-def _filter(
-    name: str, node: Any, *args: nodes.Expr, kwargs: Sequence[nodes.Keyword] = ()
-) -> nodes.Filter:
-    made_of = nodes.Filter(node, name, [*args], [*kwargs], None, None, lineno=node.lineno)
-    made_of.set_environment(_environment())
-    return made_of
-
-
-class _Counting(NodeTransformer):
-    """Puts what counts in the place of what Jinja2 would do without counting."""
-
-    def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802 -- Jinja2's word
-        self.generic_visit(node)
-        if isinstance(node.node, nodes.Getattr):
-            name = f".{node.node.attr}()"
-            return _filter(name, node.node.node, *node.args, kwargs=node.kwargs)
-        function: Any = node.node  # a name, or the check would have refused it
-        return _filter(f"{function.name}()", *node.args)
-
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 -- same
-        self.generic_visit(node)
-        node.expr = _filter("==", node.expr)
-        for operand in node.ops:
-            operand.expr = _filter("in" if operand.op in ("in", "notin") else "==", operand.expr)
-        return node
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 -- same
-        self.generic_visit(node)
-        return _filter("~", nodes.List(node.nodes, lineno=node.lineno))
-
-    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802 -- same
-        self.generic_visit(node)
-        return _filter("[]", node)
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 -- same
-        within = sum(1 for _ in node.find_all(nodes.Node))
-        self.generic_visit(node)
-        node.iter = _filter("for", node.iter, nodes.Const(within, lineno=node.lineno))
-        return node
-
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802 -- same
-        self.generic_visit(node)
-        if not isinstance(node.arg, nodes.Slice):
-            return node
-        none: Any = nodes.Const(None, lineno=node.lineno)
-        limits = (node.arg.start, node.arg.stop, node.arg.step)
-        return _filter("[:]", node.node, *(limit or none for limit in limits))
-
-    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802 -- same
-        self.generic_visit(node)
-        return _filter("[]", node)
-
-    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802 -- same
-        if node.ctx == "store":
-            return node
-        self.generic_visit(node)
-        return _filter("[]", node)

@@ -1,87 +1,146 @@
-"""Templates: why one does not work, and what one says of an alert. Pure.
+"""Templates of rules: check one when it is loaded, and render it for an alert. Pure.
 
-Jinja2 is an extra, and imported where a text is a template. A text without any of Jinja2's
-delimiters is plain: it needs no Jinja2, and stays as it is.
+Jinja2 is an extra, imported only for a text with one of its delimiters. A text without them is
+plain: it needs no Jinja2 and stays as it is.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Final
 
-from hostspec import Json
-from pagerduty_plugin.template_names import NAMES, STEADY_NAMES, TemplateError, names_of
+from hostspec import Alert, Json
 
-__all__ = ["NAMES", "STEADY_NAMES", "TemplateError", "evaluate", "fault", "names_of", "render"]
+STEADY_NAMES: Final = frozenset(
+    [
+        "key",
+        "scope",
+        "source",
+        "component",
+        "group",
+        "class",
+        "labels",
+        "rule",
+        "service",
+        "installation",
+    ]
+)
+"""Names whose values are the same from trigger to resolve, which need the same dedup key."""
 
-MISSING: Final = "it is a template, which needs: pip install 'pagerduty-plugin[templates]'"
-"""Why no template works where Jinja2 is not installed."""
+NAMES: Final = STEADY_NAMES | {
+    "status",
+    "severity",
+    "summary",
+    "url",
+    "details",
+    "started_at",
+    "updated_at",
+}
+"""Names that a template may use."""
 
 _DELIMITER: Final = re.compile(r"\{[{%#]")
 
 
-def fault(text: str, names: frozenset[str] = NAMES) -> str | None:
-    """Say why a text is no template that works; None where it is one, or is plain.
+class TemplateError(Exception):
+    """A template is not valid, or fails for an alert; the reason contains no value."""
 
-    All faults are told at once, each with its line where the text has several.
+
+def fault(text: str, names: frozenset[str] = NAMES) -> str | None:
+    """Return all faults of a template with their lines, or None if it is valid.
 
     Args:
         text: a template, or a plain text.
-        names: what it may say of an alert, some of `NAMES`.
+        names: the names that it may use, some of `NAMES`.
     """
     if not _DELIMITER.search(text):
         return None
     try:
-        from pagerduty_plugin import template_sandbox  # noqa: PLC0415 -- Jinja2 is an extra
-    except ImportError:
-        return MISSING
-    return template_sandbox.fault(text, names)
+        _sandbox().compiled(text, names)
+    except TemplateError as error:
+        return str(error)
+    return None
 
 
 def evaluate(text: str, values: Mapping[str, Json], most: int) -> Json:
-    """Evaluate a template that consists of one expression, and keep the type of its value.
+    """Evaluate a template that is one expression, and keep the type of its value.
 
     Args:
         text: a template, or a plain text.
-        values: what `names_of` gave.
-        most: characters of the value as JSON.
+        values: the result of `values_of`.
+        most: largest length of the value as JSON, in characters.
 
     Returns:
-        a number, a truth value, a list or a mapping; None where the value is a text or null, or
-        the text is no such template: `render` it.
+        a number, a boolean, a list or a mapping; None if the value is text or null, or if the
+        template is more than one expression: use `render` then.
 
     Raises:
-        TemplateError: the expression fails, or its value is not within the bounds.
+        TemplateError: the template fails, or exceeds a bound.
     """
     if not _DELIMITER.search(text):
         return None
-    try:
-        from pagerduty_plugin import template_sandbox  # noqa: PLC0415 -- Jinja2 is an extra
-    except ImportError:
-        raise TemplateError(MISSING) from None
-    return template_sandbox.evaluate(text, values, most)
+    value: Json = _sandbox().evaluate(text, values, most)
+    return value
 
 
 def render(text: str, values: Mapping[str, Json], most: int) -> str:
-    """Say of an alert what a template says.
+    """Render a template, without blanks around the result; a plain text stays as it is.
 
     Args:
-        text: a template, or a plain text, which stays as it is.
-        values: what `names_of` gave.
-        most: characters of the result, which is cut there and not marked; a caller who wants
-            to know of the cut asks for one more than there is room for.
-
-    Returns:
-        the text; that of a template without blanks around it.
+        text: a template, or a plain text.
+        values: the result of `values_of`.
+        most: length in characters at which the result is cut, without a mark. Pass one more
+            than there is room for to notice the cut.
 
     Raises:
-        TemplateError: no text can be made, or not within the bounds.
+        TemplateError: the template fails, or exceeds a bound.
     """
     if not _DELIMITER.search(text):
         return text[:most]
+    rendered: str = _sandbox().render(text, values, most)
+    return rendered
+
+
+def values_of(alert: Alert, *, rule: str, service: str, installation: str) -> Mapping[str, Json]:
+    """Return the values of `NAMES` for an alert.
+
+    Args:
+        alert: the alert; its times become ISO 8601 text in UTC, or None.
+        rule: the name of the rule that matched.
+        service: the name of the service that is notified.
+        installation: the name of the installation.
+    """
+    return {
+        "key": alert.key,
+        "scope": alert.scope,
+        "status": str(alert.status),
+        "severity": str(alert.severity),
+        "summary": alert.summary,
+        "source": alert.source,
+        "component": alert.component,
+        "group": alert.group,
+        "class": alert.class_,
+        "url": alert.url,
+        "labels": alert.labels,
+        "details": alert.details,
+        "started_at": _iso(alert.started_at),
+        "updated_at": _iso(alert.updated_at),
+        "rule": rule,
+        "service": service,
+        "installation": installation,
+    }
+
+
+def _iso(moment: dt.datetime | None) -> str | None:
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
+
+
+def _sandbox() -> ModuleType:
     try:
         from pagerduty_plugin import template_sandbox  # noqa: PLC0415 -- Jinja2 is an extra
     except ImportError:
-        raise TemplateError(MISSING) from None
-    return template_sandbox.render(text, values, most)
+        reason = "a template needs Jinja2: pip install 'pagerduty-plugin[templates]'"
+        raise TemplateError(reason) from None
+    return template_sandbox

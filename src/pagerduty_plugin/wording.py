@@ -102,7 +102,7 @@ class Speaker:
 
     @functools.cached_property
     def _values(self) -> Mapping[str, Json]:
-        return templates.names_of(self._alert, **self._about)
+        return templates.values_of(self._alert, **self._about)
 
     def _say(self, field: str, text: str, instead: str = _ALERTS) -> str:
         said = self._render(field, text, instead)

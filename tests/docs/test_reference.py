@@ -52,7 +52,6 @@ from pagerduty_plugin import (
     fit,
     rest,
     template_check,
-    template_functions,
     template_sandbox,
     templates,
     testing,
@@ -257,10 +256,10 @@ def test_the_page_on_templates_has_every_name() -> None:
 def test_the_page_on_templates_has_everything_that_can_be_used() -> None:
     text = (DOCS / "templates.md").read_text(encoding="utf-8")
     for what, known in (
-        ("filters", template_functions.FILTERS),
-        ("tests", [name for name in template_functions.TESTS if name.isalpha()]),
-        ("methods", template_functions.METHODS),
-        ("functions", template_functions.FUNCTIONS),
+        ("filters", template_sandbox.FILTERS),
+        ("tests", [name for name in template_sandbox.TESTS if name.isalpha()]),
+        ("methods", template_sandbox.METHODS),
+        ("functions", template_sandbox.FUNCTIONS),
         ("of `loop`", template_check.LOOP),
     ):
         [row] = re.findall(rf"^\| {what} \| (.*) \|$", text, re.MULTILINE)
@@ -312,9 +311,10 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("run.md", f"waited for {Patience().late / 60:g} minutes"),
         ("templates.md", f"| a template | {template_sandbox.LONGEST_TEMPLATE:,} characters"),
         ("templates.md", f"{template_check.DEEPEST} levels of nesting"),
-        ("templates.md", f"| {template_functions.LONGEST_TEXT:,} characters"),
-        ("templates.md", f"| {template_functions.WIDEST_INTEGER:,} bits"),
-        ("templates.md", f"| {template_functions.MOST_STEPS:,} steps"),
+        ("templates.md", f"| {template_sandbox.LONGEST_TEXT:,} characters"),
+        ("templates.md", f"| {template_sandbox.WIDEST_INTEGER:,} bits"),
+        ("templates.md", f"| {template_sandbox.MOST_ITEMS:,} items"),
+        ("templates.md", f"| {template_sandbox.MOST_PADDING} |"),
         ("embed.md", f"at most {memory.MOST_INCIDENTS:,}"),
         ("extension.md", f"It has {calling.DEADLINE:g} s"),
         ("extension.md", f"takes longer than {calling.DEADLINE:g} s"),

@@ -1,4 +1,4 @@
-"""What templates say of an alert, what is wrong with one that is told at load, and their bounds."""
+"""What templates say of an alert, the faults found at load, and the bounds of a rendering."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import json
 import subprocess
 import sys
 import threading
-import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostspec import Alert
 from hostspec.testing.watching import watched
-from pagerduty_plugin import template_functions, template_sandbox
+from pagerduty_plugin import template_sandbox
 from pagerduty_plugin.template_check import LOOP
 from pagerduty_plugin.templates import (
     NAMES,
@@ -24,8 +23,8 @@ from pagerduty_plugin.templates import (
     TemplateError,
     evaluate,
     fault,
-    names_of,
     render,
+    values_of,
 )
 
 ALERT: dict[str, Any] = {
@@ -52,20 +51,20 @@ ALERT: dict[str, Any] = {
         "items": "a member",
     },
 }
-VALUES = names_of(Alert(**ALERT), rule="Pages", service="checkout", installation="acme")
+VALUES = values_of(Alert(**ALERT), rule="Pages", service="checkout", installation="acme")
 WRONG_TYPE = "uses a missing value, or one of the wrong type"
 UNCOMPILED = "cannot be compiled: a number is too long, or an argument is given twice"
 
 
 def said(text: str, most: int = 1000, **details: object) -> str:
-    """Render what has no fault."""
+    """Render a valid template."""
     assert fault(text) is None
     values = {**VALUES, "details": details} if details else VALUES
     return render(text, values, most)
 
 
 def refused(text: str, **details: object) -> str:
-    """Render what fails; give the reason."""
+    """Render a template that fails, and return the reason."""
     with pytest.raises(TemplateError) as caught:
         said(text, **details)
     assert caught.value.__cause__ is None
@@ -201,7 +200,6 @@ def test_a_template_says(text: str, says: str) -> None:
         ("'a.b.c'|replace('.', '-')", "a-b-c"),
         ("'a.b.c'|replace('.', '-', 1)", "a-b.c"),
         ("'abc'|replace('', '-')", "-a-b-c-"),
-        ("'abc'|replace('', '-', -1)", "abc"),
         ("source|reverse", "1-bd"),
         ("[1, 2]|reverse", "[2, 1]"),
         ("details.load|round(1)", "2.6"),
@@ -249,8 +247,8 @@ def test_every_filter_and_method_has_an_example() -> None:
         if mark.name == "parametrize"
     ]
     text = " ".join(example for example, _ in marks.args[1])
-    assert [name for name in template_functions.FILTERS if f"|{name}" not in text] == []
-    assert [name for name in template_functions.METHODS if f".{name}(" not in text] == []
+    assert [name for name in template_sandbox.FILTERS if f"|{name}" not in text] == []
+    assert [name for name in template_sandbox.METHODS if f".{name}(" not in text] == []
 
 
 @pytest.mark.parametrize(
@@ -263,7 +261,7 @@ def test_every_filter_and_method_has_an_example() -> None:
         ("details.absent is defined", False),
         ("key is defined", True),
         ("details.absent is undefined", True),
-        ("details.nothing is none", True),
+        ("[details.nothing]|select('none')|list", True),
         ("details.flag is boolean", True),
         ("details.flag is false", True),
         ("1 is true", False),
@@ -273,7 +271,7 @@ def test_every_filter_and_method_has_an_example() -> None:
         ("1.5 is number", True),
         ("key is string", True),
         ("labels is mapping", True),
-        ("labels is sequence", False),
+        ("labels is sequence", True),
         ("details.hosts is sequence", True),
         ("details.hosts is iterable", True),
         ("1 is iterable", False),
@@ -302,7 +300,7 @@ def test_a_test_holds(test: str, holds: bool) -> None:  # noqa: FBT001 -- as pyt
 
 
 def test_a_loop_knows_where_it_is() -> None:
-    every = " ".join(f"{{{{ loop.{name} }}}}" for name in LOOP)
+    every = " ".join(f"{{{{ loop.{name} }}}}" for name in sorted(LOOP))
     assert said(f"{{% for a in [1, 2] %}}{every};{{% endfor %}}") == (
         "true 1 0 false 2 2  2 1;false 2 1 true 2  1 1 0;"
     )
@@ -321,11 +319,11 @@ def test_a_plain_text_stays_as_it_is(text: str) -> None:
     assert render(text, {}, 100) == text
 
 
-# What is wrong with a template, told when it is loaded
+# Faults found at load
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ("{{ sumary }}", "'sumary' is unknown; did you mean 'summary'?"),
         ("{{ details.x.y|lenght }}", "the filter 'lenght' is unknown; did you mean 'length'?"),
@@ -335,8 +333,8 @@ def test_a_plain_text_stays_as_it_is(text: str) -> None:
         ("{{ [1]|map('uper') }}", "the filter 'uper' is unknown; did you mean 'upper'?"),
         ("{{ [1]|select('od') }}", "the test 'od' is unknown; did you mean 'odd'?"),
         ("{{ [1]|selectattr('a', 'od') }}", "the test 'od' is unknown; did you mean 'odd'?"),
-        ("{{ [1]|map(key) }}", "the filter 'map': the filter has to be named by a text"),
-        ("{{ [1]|select(1) }}", "the filter 'select': the test has to be named by a text"),
+        ("{{ [1]|map(key) }}", "the filter 'map': write the name of the filter as a text"),
+        ("{{ [1]|select(1) }}", "the filter 'select': write the name of the test as a text"),
         ("{{ [1]|map }}", "the filter 'map': needs the name of a filter, or an attribute"),
         (
             "{{ [1]|map('replace', 'a') }}",
@@ -354,18 +352,17 @@ def test_a_plain_text_stays_as_it_is(text: str) -> None:
         ("{{ 4 is divisibleby }}", "the test 'divisibleby': missing a required argument: 'num'"),
         ("{{ range() }}", "the function 'range': missing a required argument: 'start'"),
         ("{{ range(start=1) }}", "the function 'range': 'start' parameter is positional only"),
-        ("{{ key|join(*labels) }}", "the filter 'join': '*' has no place in a template"),
-        ("{{ key|join(**labels) }}", "the filter 'join': '*' has no place in a template"),
-        ("{{ key.name }}", "'key' is a text, and has no 'name'"),
-        ("{{ key['name'] }}", "'key' is a text, and has no 'name'"),
-        ("{{ 'a'.name }}", "what is written out has no 'name'"),
+        ("{{ key|join(*labels) }}", "the filter 'join': '*' is not supported"),
+        ("{{ key|join(**labels) }}", "the filter 'join': '*' is not supported"),
+        ("{{ key.name }}", "'key' is text and has no 'name'"),
+        ("{{ key['name'] }}", "'key' is text and has no 'name'"),
         (
             "{% for a in [1] %}{{ loop.idx }}{% endfor %}",
             "in 'loop', 'idx' is unknown; did you mean 'index'?",
         ),
-        ("{{ 'a%s' % key }}", "'%' is for numbers"),
-        ("{{ 'a' * 3 }}", "'*' is for numbers"),
-        ("{{ 3 * 'a' }}", "'*' is for numbers"),
+        ("{{ 'a%s' % key }}", "'%' is for numbers; join texts with '~'"),
+        ("{{ 'a' * 3 }}", "'*' is for numbers; join texts with '~'"),
+        ("{{ 3 * 'a' }}", "'*' is for numbers; join texts with '~'"),
         ("{{ labels.get(sumary) }}", "'sumary' is unknown; did you mean 'summary'?"),
         (
             "{{ key|default(x=sumary) }}",
@@ -375,7 +372,7 @@ def test_a_plain_text_stays_as_it_is(text: str) -> None:
         ("{{ labels[sumary] }}", "'sumary' is unknown; did you mean 'summary'?"),
         ("{{ source[sumary:] }}", "'sumary' is unknown; did you mean 'summary'?"),
         ("{{ key()() }}", "only methods and functions can be called"),
-        ("{% set key = 1 %}{{ key() }}", "only methods and functions can be called"),
+        ("{% set key = 1 %}{{ key() }}", "the function 'key' is unknown; known are range"),
         ("{{ (key)() }}", "the function 'key' is unknown; known are range"),
         ("{{ key", "unexpected end of template, expected 'end of print statement'"),
         ("{% if key %}", "Unexpected end of template. Jinja was looking for"),
@@ -387,23 +384,23 @@ def test_a_plain_text_stays_as_it_is(text: str) -> None:
         ("{{ 1" + " + 1" * 40 + " }}", "is nested too deeply"),
         ("{{ 0x" + "f" * 9000 + " }}", UNCOMPILED),
         ("{{ key|default(boolean=1, boolean=1) }}", UNCOMPILED),
-        ("{{ key }}" + "x" * 10_000, "is 10,009 characters long, 10,000 is the most"),
+        ("{{ key }}" + "x" * 10_000, "is 10,009 characters long; the limit is 10,000"),
         (
             "{% for loop in [1] %}{% endfor %}",
             "Can't assign to special loop variable in for-loop target",
         ),
     ],
 )
-def test_a_fault_is_told(text: str, told: str) -> None:
+def test_a_fault_is_reported(text: str, reason: str) -> None:
     found = fault(text) or ""
-    assert found.startswith(told)
+    assert found.startswith(reason)
     assert not found.endswith(".")
     with pytest.raises(TemplateError) as caught:
         render(text, VALUES, 100)
     assert str(caught.value) == found
 
 
-def test_a_fault_of_many_places_in_a_line_is_told_once() -> None:
+def test_a_fault_is_reported_once_per_line() -> None:
     assert fault("{% if 1 %}" * 40 + "{% endif %}" * 40) == "is nested too deeply"
     assert fault("{{ a }}{{ a }}\n{{ a }}", frozenset({"key"})) == (
         "line 1: 'a' is unknown; known are key; line 2: 'a' is unknown; known are key"
@@ -411,23 +408,26 @@ def test_a_fault_of_many_places_in_a_line_is_told_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "word"),
+    "text",
     [
-        ("{% macro a() %}{% endmacro %}", "macro"),
-        ("{% call key() %}{% endcall %}", "call"),
-        ("{% import 'a' as b %}", "import"),
-        ("{% from 'a' import b %}", "from"),
-        ("{% include 'a' %}", "include"),
-        ("{% extends 'a' %}", "extends"),
-        ("{% block a %}{% endblock %}", "block"),
-        ("{% filter upper %}a{% endfilter %}", "filter"),
-        ("{% set a %}b{% endset %}", "set without a value"),
-        ("{% autoescape true %}{% endautoescape %}", "autoescape"),
-        ("{% for a in [1] recursive %}{% endfor %}", "recursive"),
+        "{% macro a() %}{% endmacro %}",
+        "{% call key() %}{% endcall %}",
+        "{% import 'a' as b %}",
+        "{% from 'a' import b %}",
+        "{% include 'a' %}",
+        "{% extends 'a' %}",
+        "{% block a %}{% endblock %}",
+        "{% filter upper %}a{% endfilter %}",
+        "{% set a %}b{% endset %}",
+        "{% autoescape true %}{% endautoescape %}",
     ],
 )
-def test_a_statement_that_could_run_away_is_refused(text: str, word: str) -> None:
-    assert fault(text) == f"{word!r} has no place in a template"
+def test_other_tags_are_refused(text: str) -> None:
+    assert fault(text) == "only the tags if, for, with and set (with a value) are supported"
+
+
+def test_a_recursive_loop_is_refused() -> None:
+    assert fault("{% for a in [1] recursive %}{% endfor %}") == "'recursive' is not supported"
 
 
 def test_no_member_can_be_set() -> None:
@@ -440,7 +440,6 @@ def test_no_member_can_be_set() -> None:
         "{% if key %}{% else %}\n{{ oops }}{% endif %}",
         "{% if key %}{% elif key %}\n{{ oops }}{% endif %}",
         "{% if key %}{% elif\noops %}{% endif %}",
-        "{% if key %}{% set oops = 1 %}{% else %}\n{{ oops }}{% endif %}",
         "{% for a in [] %}{% else %}\n{{ oops }}{% endfor %}",
         "{% for oops in [] %}{% endfor %}\n{{ oops }}",
         "{% for oops in\noops %}{% endfor %}",
@@ -476,172 +475,111 @@ def test_names_that_were_set_are_known() -> None:
     assert said("{% set key = labels %}{{ key.team }}") == "data"
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     assert fault("{% block a %}{% endblock %}{{ sumary }}\n\n{{ key|uper }}{{ sourc }}") == (
-        "line 1: 'block' has no place in a template; "
+        "line 1: only the tags if, for, with and set (with a value) are supported; "
         "line 1: 'sumary' is unknown; did you mean 'summary'?; "
         "line 3: the filter 'uper' is unknown; did you mean 'upper'?; "
         "line 3: 'sourc' is unknown; did you mean 'source'?"
     )
 
 
-def test_faults_are_told_in_the_order_of_their_lines() -> None:
-    told = "line 1: 'sumary' is unknown; did you mean 'summary'?; line 2: 'sourc' is unknown; did"
-    assert str(fault("{{ sumary if\n sourc }}")).startswith(told)
+def test_faults_are_in_the_order_of_their_lines() -> None:
+    reason = "line 1: 'sumary' is unknown; did you mean 'summary'?; line 2: 'sourc' is unknown; did"
+    assert str(fault("{{ sumary if\n sourc }}")).startswith(reason)
 
 
-def test_what_may_change_is_no_part_of_a_key() -> None:
+def test_a_key_uses_no_value_that_may_change() -> None:
     assert fault("{{ rule }}/{{ labels.team }}", STEADY_NAMES) is None
     assert fault("{{ severity }}", STEADY_NAMES) == (
-        "'severity' may change before the resolve, which has to find the same key"
+        "'severity' may change before the resolve, which needs the same key"
     )
     assert str(fault("{{ sevrity }}", STEADY_NAMES)).startswith("'sevrity' is unknown; ")
 
 
-@pytest.mark.parametrize(
-    "level",
-    [
-        "{}[0]",
-        "{}[0:1]",
-        "{}.a",
-        "{} + 1",
-        "-{}",
-        "not {}",
-        "[{}]",
-        "{{1: {}}}",
-        "{}|upper",
-        "({}) < (1)",
-        "1 < ({})",
-        "{}.get(1)",
-        "({}) is odd",
-        "({} ~ 1)",
-        "{}|default({})",
-    ],
-)
-def test_what_is_as_deep_as_it_may_be_is_compiled(level: str) -> None:
-    deepest = "details.a"
-    for _ in range(40):
-        deeper = level.format(deepest, "1")
-        if fault(f"{{{{ {deeper} }}}}"):
-            break
-        deepest = deeper
-    assert str(fault(f"{{{{ {deeper} }}}}")).endswith("is nested too deeply")
-    assert len(deepest) > 10 * len(level.replace("{}", ""))
+def test_nesting_is_bounded_at_load() -> None:
+    deepest = "{{ details" + ".a" * 29 + " }}"
+    assert said(deepest) == ""
+    assert fault(deepest.replace(" }", ".a }")) == "is nested too deeply"
 
 
 # The bounds
 
 
-def test_what_is_said_is_cut() -> None:
+def test_the_result_is_cut() -> None:
     assert said("{{ 'a' }}{{ 'bcd' }}", most=3) == "abc"
+    assert said("{{ 'abcd' }}", most=3) == "abc"
     assert said("abcd{# #}", most=3) == "abc"
-    assert said("abc {# #}   {{ ' ' }}", most=3) == "abc"
     assert said("abc {# #}   {{ 'd' }}", most=3) == "abc"
-    assert said("ab {{ ' ' }}{{ 'c' }}", most=4) == "ab  "
+    assert said("{{ '  ' }} {{ 'a ' }}", most=3) == "a"
     assert said("{# #}", most=3) == ""
     assert render("abcd", {}, 3) == "abc"
+
+
+def test_rendering_ends_when_the_result_is_long_enough() -> None:
+    assert said("{% for a in range(9) %}{{ 8 // (5 - a) }}{% endfor %}", most=5) == "12248"
 
 
 def test_long_texts_of_an_alert_can_be_cut_and_shown() -> None:
     log = "x" * 5_000_000
     assert said("{{ details.log|truncate(5, true, '') }}", log=log) == "xxxxx"
-    assert said("{{ details.log[:5] }}", log=log) == "xxxxx"
+    assert said("{{ details.log[:5] }}{{ 'y' in details.log }}", log=log) == "xxxxxfalse"
     assert said("{{ details.log }}", log=log) == "x" * 1000
 
 
-def test_no_long_text_is_read_as_a_number() -> None:
-    assert (
-        said("{{ details.long|int(5) }} {{ details.long|float(5.5) }}", long="9" * 500) == "5 5.5"
-    )
-
-
-def test_blanks_at_the_end_are_not_kept() -> None:
-    text = "x{% for a in range(100) %}{{ details.blank }}{% endfor %}"
-    assert fault(text) is None
-    tracemalloc.start()
-    try:
-        assert said(text, most=3, blank=" " * 500_000) == "x"
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 10_000_000
-
-
-STEPS = "takes more than 100,000 steps"
+ITEMS = "goes through more than 100,000 items"
 TEXT = "makes a text of more than 1,000,000 characters"
 NUMBER = "makes a number of more than 1,024 bits"
-LONG = "x" * 900_000
-DOUBLED = "{% set a = details.long %}" + "{% set a = a ~ a %}" * 20
-LISTED = "{% set a = [1, 1] %}" + "{% set a = [a, a] %}" * 40
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{% for a in range(10000000000) %}{% endfor %}", STEPS),
-        ("{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}", STEPS),
-        (
-            "{% for a in range(200) %}{% for b in range(200) %}{{ a.a.a.a }}{% endfor %}"
-            "{% endfor %}",
-            STEPS,
-        ),
-        ("{% for a in range(1500) %}{{ details.long|upper|length }}{% endfor %}", STEPS),
-        ("{% for a in range(1500) %}{% if details.long == key %}{% endif %}{% endfor %}", STEPS),
-        ("{% for a in range(1500) %}{{ 'a' in details.long }}{% endfor %}", STEPS),
-        ("{% for a in range(1500) %}{{ details.long[1:]|length }}{% endfor %}", STEPS),
-        ("{% for a in range(30000) %}{% if a.a.a.a %}{% endif %}{% endfor %}", STEPS),
-        ("{{ details.long|replace('x', details.long) }}", TEXT),
-        (DOUBLED, TEXT),
-        (DOUBLED.replace("a ~ a", "a + a"), TEXT),
-        (DOUBLED.replace("a ~ a", "[a, a]|join"), TEXT),
-        (DOUBLED.replace("a ~ a", "a|replace('x', 'xx')"), TEXT),
-        (LISTED, STEPS),
-        (LISTED.replace("[a, a]", "(a, a)"), STEPS),
-        (LISTED.replace("[a, a]", "{1: a, 2: a}"), STEPS),
-        (LISTED.replace("[a, a]", "a + a"), STEPS),
-        (LISTED.replace("[a, a]", "[a, a]|list"), STEPS),
-        ("{{ range(1000)|map('replace', '', details.long) }}", TEXT),
-        ("{{ range(30000)|join(details.long) }}", f"{STEPS}|{TEXT}"),
-        ("{{ range(15000)|list|join('x' ~ details.long[:99]) }}", TEXT),
-        ("{{ (details.long[:500] ~ 'ß')|urlencode }}{{ details.sharp|upper }}", TEXT),
-        ("{{ details.lines|indent(16) }}", TEXT),
-        ("{{ 'a'|indent(1000000000) }}", "gives a number that is not between 0 and 16"),
-        ("{{ 'a'|indent(-1) }}", "gives a number that is not between 0 and 16"),
-        ("{{ [1]|tojson(1000000000) }}", "gives a number that is not between 0 and 16"),
-        ("{{ details.quotes|string|tojson }}{{ [details.quotes]|tojson }}", TEXT),
-        ("{{ 'a'|truncate(-1000000) }}", "gives a number that is not between 0 and 1000000"),
-        ("{{ 1|round(1000000000) }}", "gives a number that is not between -15 and 15"),
-        ("{{ 1|round(-1000000000, 'ceil') }}", "gives a number that is not between -15 and 15"),
-        ("{{ details.long|wordwrap(1) }}", STEPS),
-        ("{{ details.long.split('x') }}", STEPS),
-        ("{{ details.long|list }}", STEPS),
-        ("{{ [details.long]|sort(attribute=details.long.replace('x', '.')) }}", STEPS),
+        ("{% for a in range(1000000000000) %}{% endfor %}", "makes a range of more than 100,000 n"),
+        ("{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}", ITEMS),
+        ("{% for a in range(1500) %}{% if details.log|upper %}{% endif %}{% endfor %}", ITEMS),
+        ("{% for a in range(1500) %}{% if a in details.list %}{% endif %}{% endfor %}", ITEMS),
+        ("{% for a in range(1500) %}{% if a is in details.list %}{% endif %}{% endfor %}", ITEMS),
+        ("{% for a in range(1500) %}{% if [1] + details.list %}{% endif %}{% endfor %}", ITEMS),
+        ("{% for a in range(1500) %}{{ details.list|sum }}{% endfor %}", ITEMS),
+        ("{{ details.log|wordwrap }}", ITEMS),
+        ("{{ range(1000)|map('replace', '', details.log) }}", TEXT),
+        ("{{ details.log|replace('x', details.log) }}", TEXT),
+        ("{{ details.log.replace('x', 'yy') }}", TEXT),
+        ("{{ [details.log, details.log]|join }}", TEXT),
+        ("{{ details.log ~ details.log }}", TEXT),
+        ("{{ details.log + details.log }}", TEXT),
+        ("{{ details.sharp|upper }}", TEXT),
+        ("{{ details.lines|indent(16, blank=true) }}", TEXT),
+        ("{{ 'a'|indent(1000000000) }}", "passes more than 16 to 'indent'"),
+        ("{{ [1]|tojson(indent=1000000000) }}", "passes more than 16 to 'tojson'"),
+        ("{{ 1|round(-1000000000, 'ceil') }}", "passes more than 16 to 'round'"),
         ("{{ 2 ** 1025 }}", NUMBER),
         ("{{ 9 ** 9 ** 9 ** 9 }}", NUMBER),
         ("{{ (2 ** 1000) * (2 ** 1000) }}", NUMBER),
         ("{{ [2 ** 1023, 2 ** 1023]|sum }}", NUMBER),
-        (
-            "{% set a = 2 ** 1023 %}{{ range(99)|map('default', a)|list|length }}{{ a - -a }}",
-            NUMBER,
-        ),
+        ("{{ details.digits|int }}", NUMBER),
     ],
 )
 def test_a_bound_holds(text: str, reason: str) -> None:
     details = {
-        "long": LONG if "a ~ a" not in text else "x" * 9,
-        "sharp": "ß" * 600_000,
+        "digits": "9" * 400,
         "lines": "\n" * 100_000,
-        "quotes": '"' * 600_000,
+        "list": (0,) * 50_000,
+        "log": "x" * 900_000,
+        "sharp": "ß" * 600_000,
     }
-    assert refused(text, **details) in reason.split("|")
+    assert refused(text, **details).startswith(reason)
 
 
-def test_nothing_is_made_while_a_template_is_compiled() -> None:
-    """A constant would be made at load, before anything is counted."""
-    assert (
-        fault("{{ 9 ** 9 ** 9 }}{{ 'a'|indent(1000000000) }}{% if range(10 ** 12) %}{% endif %}")
-        is None
-    )
+def test_one_loop_over_a_long_list_is_within_the_bounds() -> None:
+    text = "{% for a in details.list %}{% if a in labels %}x{% endif %}{% endfor %}"
+    assert said(text, list=("",) * 100_000) == ""
+
+
+def test_no_constant_is_evaluated_at_load() -> None:
+    """Where nothing would count what that goes through."""
+    assert fault("{{ 'a'|indent(1000000000) }}{{ 9 ** 9 ** 9 ** 9 }}{{ range(10 ** 12) }}") is None
 
 
 @pytest.mark.parametrize(
@@ -658,34 +596,25 @@ def test_nothing_is_made_while_a_template_is_compiled() -> None:
         ("{{ ['a']|sum }}", WRONG_TYPE),
         ("{{ 3|list }}", WRONG_TYPE),
         ("{{ 3|items }}", WRONG_TYPE),
-        ("{{ 3[1:] }}", WRONG_TYPE),
-        ("{{ labels[1:] }}", WRONG_TYPE),
         ("{{ key|truncate('a') }}", WRONG_TYPE),
         ("{% for a in [1] %}{{ loop }}{% endfor %}", WRONG_TYPE),
         ("{{ 2.0 ** 10000 }}", "makes a number that is too large"),
         ("{{ ('inf'|float)|int }}", "makes a number that is too large"),
         ("{% set a, b = [1] %}", "uses a value that does not fit"),
         ("{{ key.split('') }}", "uses a value that does not fit"),
+        ("{{ key.get('a') }}", WRONG_TYPE),
+        ("{{ key * labels|length }}", WRONG_TYPE),
     ],
 )
-def test_what_fails_tells_its_kind(text: str, reason: str) -> None:
+def test_a_failure_names_its_kind(text: str, reason: str) -> None:
     assert refused(text) == reason
 
 
-def test_what_fails_tells_its_line_and_no_value() -> None:
+def test_a_failure_names_its_line_and_no_value() -> None:
     assert refused("{{ key }}\n\n{{ details.x|abs }}\n", x="hunter2") == (f"line 3: {WRONG_TYPE}")
     assert refused("{{ key\n }}{{ 10 ** 999 }}") == f"line 2: {NUMBER}"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{{ %s }}",
-        "{%% set x = %s %%}{{ x }}",
-        "{%% for x in [%s] %%}{{ x }}{%% endfor %%}",
-        "{{ [key]|map(attribute='%s')|first }}",
-    ],
-)
 @pytest.mark.parametrize(
     "attack",
     [
@@ -723,19 +652,22 @@ def test_what_fails_tells_its_line_and_no_value() -> None:
         "varargs",
     ],
 )
-def test_nothing_leads_out_of_the_sandbox(text: str, attack: str) -> None:
-    text = text % attack.replace("'", "\\'" if "attribute=" in text else "'")
-    if fault(text) is None:
-        assert render(text, VALUES, 1000) in ("", "[]")
+def test_nothing_leads_out_of_the_sandbox(attack: str) -> None:
+    quoted = attack.replace("'", "\\'")
+    for text in (
+        f"{{{{ {attack} }}}}",
+        f"{{% set x = {attack} %}}{{{{ x }}}}",
+        f"{{% for x in [{attack}] %}}{{{{ x }}}}{{% endfor %}}",
+        f"{{{{ [key]|map(attribute='{quoted}')|first }}}}",
+    ):
+        if fault(text) is None:
+            assert render(text, VALUES, 1000) in ("", "[]")
 
 
-def test_what_the_check_passes_over_the_sandbox_refuses() -> None:
-    environment = template_sandbox._environment()
-    assert environment.globals == {}
-    assert not environment.is_safe_callable(len)
-    context = environment.from_string("").new_context()
-    with pytest.raises(Exception, match="is not safely callable"):
-        environment.call(context, len, [])
+def test_a_label_chooses_no_attribute() -> None:
+    text = "{% for a in [1] %}{{ loop[labels.name] }}{{ key[labels.name] }}{% endfor %}"
+    assert fault(text) is None
+    assert render(text, {"key": "k", "labels": {"name": "__class__"}}, 100) == ""
 
 
 NASTY = st.recursive(
@@ -781,17 +713,17 @@ NASTY = st.recursive(
         st.builds("({})[{}]".format, inner, inner),
         st.builds("({}).x".format, inner),
         st.builds("({} if {} else {})".format, inner, inner, inner),
-        st.builds("({})|{}".format, inner, st.sampled_from(sorted(template_functions.FILTERS))),
+        st.builds("({})|{}".format, inner, st.sampled_from(sorted(template_sandbox.FILTERS))),
         st.builds(
             "({})|{}({})".format,
             inner,
-            st.sampled_from(sorted(template_functions.FILTERS)),
+            st.sampled_from(sorted(template_sandbox.FILTERS)),
             inner,
         ),
         st.builds(
-            "({})|map('{}')".format, inner, st.sampled_from(sorted(template_functions.FILTERS))
+            "({})|map('{}')".format, inner, st.sampled_from(sorted(template_sandbox.FILTERS))
         ),
-        st.builds("({}).{}()".format, inner, st.sampled_from(sorted(template_functions.METHODS))),
+        st.builds("({}).{}()".format, inner, st.sampled_from(sorted(template_sandbox.METHODS))),
         st.builds("({}) is {}".format, inner, st.sampled_from(["odd", "string", "none", "lower"])),
         st.builds("({}) is in ({})".format, inner, inner),
     ),
@@ -806,22 +738,21 @@ SHAPES = st.sampled_from(
 )
 
 
+@settings(max_examples=50)
 @given(SHAPES, NASTY)
-def test_whatever_a_template_does_it_says_something_short_or_why_not(
-    shape: str, expression: str
-) -> None:
+def test_every_template_renders_short_text_or_a_reason(shape: str, expression: str) -> None:
     text = shape % expression
     found = fault(text)
-    try:
-        says = render(text, VALUES, 50)
-    except TemplateError as error:
-        says, reason = "", str(error)
-        told = found is None or reason == found
+    if found:
+        with pytest.raises(TemplateError) as caught:
+            render(text, VALUES, 50)
+        assert str(caught.value) == found
     else:
-        reason, told = "", found is None
-    assert told
-    assert len(says) <= 50
-    assert found or len(reason) < 100
+        try:
+            result = render(text, VALUES, 50)
+        except TemplateError as error:
+            result = str(error)
+        assert len(result) <= 100
 
 
 # Around it
@@ -835,70 +766,44 @@ def test_rendering_is_pure() -> None:
     assert impure == ()
 
 
-def test_what_is_loaded_is_compiled_once() -> None:
-    text = "{{ key }} is compiled once"
-    before = template_sandbox._compiled.cache_info()
-    assert fault(text) is None
-    assert fault(text, STEADY_NAMES) is None
-    render(text, VALUES, 100)
-    after = template_sandbox._compiled.cache_info()
-    assert after.misses - before.misses == 1
-    assert after.maxsize == template_sandbox.MOST_TEMPLATES
-
-
-def test_each_rendering_has_steps_of_its_own() -> None:
+def test_each_rendering_counts_for_itself() -> None:
     """In several threads at once, and again and again in one."""
-    text = "{% for a in range(5000) %}{{ '' }}{% endfor %}{{ key }}"
-    assert fault(text) is None
-    assert refused(text.replace("5000", "60000")) == STEPS
+    text = "{% for a in range(60000) %}{% endfor %}{{ key }}"
     said_by: list[str] = []
-    start = threading.Barrier(4)
 
     def repeat() -> None:
-        start.wait()
-        said_by.extend(render(text, VALUES, 100) for _ in range(3))
+        said_by.extend(said(text) for _ in range(3))
 
-    threads = [threading.Thread(target=repeat) for _ in range(4)]
+    threads = [threading.Thread(target=repeat) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert said_by == ["db-1/disk"] * 12
+    assert said_by == ["db-1/disk"] * 6
 
 
-def test_without_jinja2_a_template_says_what_to_install() -> None:
+def test_plain_texts_need_no_jinja2_and_templates_name_its_extra() -> None:
     program = """
 import json, sys
-sys.modules["jinja2"] = None
 from pagerduty_plugin.templates import TemplateError, evaluate, fault, render
-told = [fault("plain {x}"), render("plain {x}", {}, 99)]
+results = [fault("plain {x}"), render("plain {x}", {}, 99), "jinja2" in sys.modules]
+sys.modules["jinja2"] = None
 for text in ("{{ key }}", "{% if key %}", "{# key #}"):
-    told.append(fault(text))
+    results.append(fault(text))
     for run in (render, evaluate):
         try:
             run(text, {}, 99)
         except TemplateError as error:
-            told.append(str(error))
-print(json.dumps(told))
+            results.append(str(error))
+print(json.dumps(results))
 """
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, check=True, text=True
     )
-    missing = "it is a template, which needs: pip install 'pagerduty-plugin[templates]'"
-    assert json.loads(ran.stdout) == [None, "plain {x}", *[missing] * 9]
+    missing = "a template needs Jinja2: pip install 'pagerduty-plugin[templates]'"
+    assert json.loads(ran.stdout) == [None, "plain {x}", False, *[missing] * 9]
 
 
-def test_plain_texts_import_no_jinja2() -> None:
-    program = """
-import sys
-from pagerduty_plugin.templates import fault, render
-assert fault("plain") is None and render("plain", {}, 9) == "plain"
-assert "jinja2" not in sys.modules
-assert fault("{{ key }}") is None and render("{{ key }}", {"key": "k"}, 9) == "k"
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
-
-
-def test_a_single_expression_is_read_as_a_whole_before_it_is_evaluated() -> None:
+def test_a_single_expression_is_checked_before_it_is_evaluated() -> None:
     with pytest.raises(TemplateError, match="'moon' is unknown"):
         evaluate("{{ moon }}", {}, 10)
