@@ -32,6 +32,9 @@ def extension(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trigger, "plan", planned)
 
 
+OUTDATED = ("--state", "outdated")
+
+
 def alert(key: str, **fields: object) -> dict[str, object]:
     return {"key": key, "severity": "critical", "labels": {"team": "data"}, **fields}
 
@@ -70,6 +73,32 @@ def test_what_comes_to_no_delivery_is_counted_and_listed(
         assert shown["accepted_at"].endswith("+00:00")
     assert shown["reason"].startswith("rule 'Pages': the action pagerduty.trigger could not plan")
     assert [each["state"] for each in listed(workspace)] == ["failed"]
+
+
+def test_outdated_alerts_are_logged_counted_and_listed(
+    start: Start, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A late repeat of an ended episode, and a resolve with an outdated `updated_at`."""
+    running = start()
+    started = "2026-11-23T03:14:00Z"
+    told = [
+        alert("late", started_at=started),
+        alert("late", started_at=started, status="resolved"),
+        alert("late", started_at=started),
+        alert("old", updated_at="2026-11-23T04:00:00Z"),
+        alert("old", updated_at="2026-11-23T03:00:00Z", status="resolved"),
+    ]
+    for each in told:
+        [named] = post(running.url, each).json["statements"]
+        running._front.serving.engine.wait([named["id"]], 60)
+
+    found = measured_when(running.url, lambda found: found["alerthost_outdated_total",] >= 2)
+    assert found["alerthost_outdated_total",] == 2
+    past = "a repeat of an episode that has ended: it started at the same time, nothing is sent"
+    older = "older than the known state: 2026-11-23T04:00:00+00:00 is the newest, nothing is sent"
+    assert f"alert late: outdated: {past}" in caplog.messages
+    shown = [(each["alert"]["key"], each["reason"]) for each in listed(workspace, *OUTDATED)]
+    assert shown == [("old", older), ("late", past)]
 
 
 def test_alerts_without_a_delivery_are_shown_in_the_table(workspace: Workspace) -> None:

@@ -18,6 +18,7 @@ from hostspec.delivery import chunks, sharing
 from hostspec.delivery.digest import digest
 from hostspec.delivery.line import HEAD_START
 from hostspec.incident import Suppression
+from hostspec.kernel.planning import PAST
 from hostspec.normalise import clean_text
 from hostspec.parts import Identity, Severity
 from hostspec.store.tables import PENDING, statements
@@ -70,6 +71,9 @@ Row = dict[str, str | int | float | None]
 NO_RULE: Final = "no rule matches"
 """The remark on a firing alert that comes to nothing."""
 
+OLDER: Final = "older than the known state"
+"""How the remark begins on an alert with an earlier `updated_at` than one before."""
+
 DEAD: Final = "dead-lettered: the process ended each time that it was planned"
 """Why a submission is not planned any more."""
 
@@ -79,6 +83,8 @@ class SubmissionOutcome(enum.StrEnum):
 
     UNMATCHED = "unmatched"
     """No rule matches a firing alert."""
+    OUTDATED = "outdated"
+    """It repeats an episode that has ended, or is older than the known state."""
     SUPPRESSED = "suppressed"
     """A plugin decided that something is not sent."""
     FAILED = "failed"
@@ -113,13 +119,15 @@ class Note:
             return SubmissionOutcome.FAILED
         if self.suppressions:
             return SubmissionOutcome.SUPPRESSED
+        if self.remark == PAST or self.remark.startswith(OLDER):
+            return SubmissionOutcome.OUTDATED
         return SubmissionOutcome.UNMATCHED if self.remark == NO_RULE else None
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """A sentence for each thing that was not planned."""
-        if self.outcome is SubmissionOutcome.UNMATCHED:
-            return (f"{NO_RULE}, nothing is sent",)
+        if self.outcome in {SubmissionOutcome.UNMATCHED, SubmissionOutcome.OUTDATED}:
+            return (f"{self.remark}, nothing is sent",)
         return (*self.failures, *map(describe, self.suppressions))
 
 

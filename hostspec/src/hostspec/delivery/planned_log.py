@@ -14,7 +14,10 @@ LONGEST: Final = 400
 
 
 class PlannedLog:
-    """Logs each failure, suppressing plugin and unmatched scope, at most once a minute."""
+    """Logs each failure, suppressing plugin, and scope of unmatched or outdated alerts.
+
+    Each at most once a minute.
+    """
 
     def __init__(self) -> None:
         self._log = LimitedLog(logging.getLogger("hostspec.planning"))
@@ -34,9 +37,9 @@ class PlannedLog:
                 "suppressed",
                 f"{alert}: {shorten(describe(each), LONGEST)}",
             )
-        if note.outcome is SubmissionOutcome.UNMATCHED:
+        if note.outcome in {SubmissionOutcome.UNMATCHED, SubmissionOutcome.OUTDATED}:
             scope = shorten(submission.identity.scope, LONGEST)
-            self._log.write(scope, "unmatched", f"{alert}: unmatched: {note.reasons[0]}")
+            self._log.write(scope, note.outcome, f"{alert}: {note.outcome}: {note.reasons[0]}")
 
     def flush(self, *, everything: bool = False) -> None:
         """Log how many lines were left out in the minutes that are over, or in all."""

@@ -440,7 +440,7 @@ def _idle(statement: inbox.Statement, alert: Alert, known: Known | None, now: fl
     moment, newest = alert.updated_at, known.updated_at
     # one that lies ahead was accepted while this host's own clock was wrong
     if moment and newest and moment < newest and newest.timestamp() <= now:
-        return f"older than the known state: {newest.isoformat()} is the newest"
+        return f"{inbox.OLDER}: {newest.isoformat()} is the newest"
     return ""
 
 

@@ -84,8 +84,8 @@ def deliveries_command(
     """Show deliveries: those that wait or were given up, and the most recent others.
 
     A delivery that is held waits for somebody to mend what the last column says. Alerts that
-    could not be planned are shown, too; those that no rule matches and those that a plugin
-    suppressed are shown with --state.
+    could not be planned are shown, too; those that no rule matches, that are outdated, or that a
+    plugin suppressed are shown with --state.
     """
     screen = Screen()
     with _look(path) as look:

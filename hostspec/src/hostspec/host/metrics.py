@@ -75,6 +75,11 @@ class Metrics:
         )
         self._accepted = counter("accepted", "Statements that were accepted.", ("path",))
         self._unmatched = counter("unmatched", "Firing statements that no rule matches.", ())
+        self._outdated = counter(
+            "outdated",
+            "Statements that repeat an ended episode, or are older than the known state.",
+            (),
+        )
         self._suppressed = counter(
             "suppressed", "Times that a plugin decided that something is not sent.", ("plugin",)
         )
@@ -145,6 +150,8 @@ class Metrics:
         outcome = note.outcome
         if outcome is SubmissionOutcome.UNMATCHED:
             self._unmatched.inc()
+        elif outcome is SubmissionOutcome.OUTDATED:
+            self._outdated.inc()
         elif outcome in {SubmissionOutcome.FAILED, SubmissionOutcome.DEAD}:
             self._failed.labels(outcome).inc()
         for suppression in note.suppressions:
