@@ -511,3 +511,10 @@ def test_every_database_may_make_room(database: Database) -> None:
     assert database.keep_room()
     database.make_room()
     assert database.keep_room()
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_process_that_froze_keeps_nobody_waiting_for_long(database: Database) -> None:
+    with database.read() as connection:
+        shown = connection.execute(sa.text("SHOW idle_in_transaction_session_timeout"))
+        assert shown.scalar() == "10s"
