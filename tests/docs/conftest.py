@@ -55,6 +55,8 @@ def page(
         monkeypatch.setenv("PATH", path + os.environ["PATH"])
         # the tests may run on wheels that stand there already
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+        # what the pages' commands run is covered by tests inside this process
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         page = Page(tmp_path, capsys)
         with page.running, mock.patch.dict(os.environ):  # blocks may set variables
             yield page
