@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from hostspec import Image, Json, Link
 from hostspec.normalise import Repairs
 from hostspec.text import is_blank, shorten
-from hostspec.web import is_address
+from hostspec.web import NO_CREDENTIALS, is_address, without_credentials
 
 LONGEST_QUOTE: Final = 80
 """Characters of an address that a repair quotes."""
 
 NOT_HTTPS: Final = "PagerDuty takes images over https only; became a link"
 """The reason why an image became a link."""
-
-NO_CREDENTIALS: Final = "the user name and password in the URL were removed"
-"""The repair of a URL that would show them to everyone who reads the incident."""
-
-_CREDENTIALS: Final = re.compile(r"^(\s*+(?:[a-zA-Z][a-zA-Z0-9+.-]*+:)?+//)[^/?#]*@")
-"""User name and password of a URL, with or without a scheme (RFC 3986, section 3.2.1)."""
 
 
 class Addresses:
@@ -85,7 +78,7 @@ class Addresses:
 
     def _check(self, field: str, address: str) -> tuple[bool, str]:
         """Return whether an address opens, and the address without user name and password."""
-        kept = _CREDENTIALS.sub(r"\1", address)
+        kept = without_credentials(address)
         if kept != address:
             self._repairs.add(field, NO_CREDENTIALS)
         opens = is_address(kept.strip())

@@ -426,6 +426,19 @@ def test_images() -> None:
     ]
 
 
+def test_a_user_name_and_password_in_an_address_are_not_kept() -> None:
+    secret = "https://user:hunter2@host.example/x?a=b@c"
+    alert = read(
+        url=secret, links=[secret], images=[{"src": "s", "href": secret}, {"href": secret}]
+    )
+    assert alert.url == alert.links[0].href == alert.images[0].href
+    assert alert.url == "https://host.example/x?a=b@c"
+    assert "hunter2" not in str(alert)
+    removed = "the user name and password in the URL were removed"
+    assert told(alert)[0] == ("url", removed)
+    assert ("links[0].href", removed) in told(alert)
+
+
 def test_links_and_images_may_be_given_as_values() -> None:
     one = Link("h\ud800")
     alert = Alert("k", "s", severity="info", links=[one], images=Image("s"))  # type: ignore[arg-type]

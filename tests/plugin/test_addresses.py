@@ -99,10 +99,23 @@ def test_no_user_name_and_password_is_sent(desk: Desk, address: str, kept: str) 
     assert "custom_details" not in desk.payload
     reason = "the user name and password in the URL were removed"
     fields = ("url", "links[0].href", "images[0].src", "images[0].href")
-    assert [(each.field, each.reason) for each in delivery.repairs] == [
+    assert [(each.field, each.reason) for each in alert.repairs] == [
         (field, reason) for field in fields
     ]
+    assert PASSWORD not in str(alert)
     assert PASSWORD not in str(desk.event)
+
+
+def test_a_rule_adds_no_user_name_and_password(desk: Desk) -> None:
+    (delivery,) = desk.plan(
+        Alert("k", "Down", severity="info", source="s"),
+        links=[{"href": "https://user:hunter2@host.example"}],
+    )
+    assert desk.deliver(delivery).delivered
+    assert desk.event["links"] == [{"href": "https://host.example"}]
+    assert [each.reason for each in delivery.repairs] == [
+        "the user name and password in the URL were removed"
+    ]
 
 
 @pytest.mark.parametrize(

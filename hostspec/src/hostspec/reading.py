@@ -32,6 +32,7 @@ from hostspec.normalise import (
 from hostspec.parts import FaultyAlertError, Image, Link, Severity, Status
 from hostspec.text import is_blank, shorten
 from hostspec.times import read_time
+from hostspec.web import NO_CREDENTIALS, without_credentials
 
 LONGEST_KEY: Final = 1024
 """Characters of a key or scope. Beyond it the end becomes a hash of the whole, so that it names the
@@ -269,12 +270,19 @@ class Reader:
 
     def address(self, field: str, value: object, details: dict[str, Json]) -> str:
         """Read an address; one that is too long moves to the details, for cut it leads nowhere."""
-        address = self._any_text(field, value)
+        address = self._without_credentials(field, self._any_text(field, value))
         if len(address) <= LONGEST_LINE:
             return address
         self.keep(field, address, details)
         self.repair(field, f"{_too_long(address)}; kept in the details")
         return ""
+
+    def _without_credentials(self, field: str, address: str) -> str:
+        """Remove a password from an address: an alert is stored and listed."""
+        kept = without_credentials(address)
+        if kept != address:
+            self.repair(field, NO_CREDENTIALS)
+        return kept
 
     def moment(self, field: str, value: object, details: dict[str, Json]) -> dt.datetime | None:
         """Read a time; one that cannot be read is kept, as it came, in the details."""
@@ -375,7 +383,7 @@ class Reader:
             return None
         texts = {name: self._member(f"{field}.{name}", name, value.get(name)) for name in names}
         if is_blank(texts[needed]):
-            self.repair(field, f"has no {needed}; dropped: {_shortened(value)}")
+            self.repair(field, f"has no {needed}; dropped: {_shortened(_present(texts))}")
             return None
         for name in value:
             if name not in names:
@@ -384,10 +392,16 @@ class Reader:
 
     def _member(self, field: str, name: str, value: Json) -> str:
         text = self._converted(field, value)
+        if name in _ADDRESSES:
+            text = self._without_credentials(field, text)
         if name not in _ADDRESSES or len(text) <= LONGEST_LINE:
             return self._cut(field, text)
         self.repair(field, f"{_too_long(text)}; dropped")
         return ""
+
+
+def _present(texts: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: text for name, text in texts.items() if text}
 
 
 _ADDRESSES: Final = frozenset({"href", "src"})

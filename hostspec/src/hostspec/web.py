@@ -10,6 +10,12 @@ from urllib.parse import urlsplit
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f]")
 _BLANK: Final = re.compile(r"\s")
 
+NO_CREDENTIALS: Final = "the user name and password in the URL were removed"
+"""The repair of a URL that would show them to everyone who reads the alert."""
+
+_CREDENTIALS: Final = re.compile(r"^(\s*+(?:[a-zA-Z][a-zA-Z0-9+.-]*+:)?+//)[^/?#]*@")
+"""User name and password of a URL, with or without a scheme (RFC 3986, section 3.2.1)."""
+
 
 def is_loopback(host: str) -> bool:
     """Say whether a host, as a URL names it in lower case, is this machine."""
@@ -17,6 +23,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def without_credentials(address: str) -> str:
+    """Return a URL without its user name and password."""
+    return _CREDENTIALS.sub(r"\1", address)
 
 
 def is_address(text: str) -> bool:
