@@ -200,7 +200,7 @@ class _Asking:
             **arguments,
         ):
             if answer.failure:
-                self.notes.append(f"plugin {answer.plugin}: {hook} failed: {answer.failure}")
+                self.notes.append(f"plugin {answer.plugin}: {hook} {answer.failure}")
             else:
                 yield answer
 

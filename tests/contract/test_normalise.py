@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import pickle
+import re
 import sys
 import uuid
 from collections import deque
@@ -227,17 +228,17 @@ def test_json_stays_as_it_is(value: object) -> None:
         (
             Faceless(),
             "(could not be read)",
-            "a value that could not be read (RuntimeError) was cut",
+            "a value that could not be read was cut: it failed at tests/contract/",
         ),
         (
             BrokenMapping(a=1),
             "(could not be read)",
-            "a value that could not be read (KeyError) was cut",
+            "a value that could not be read was cut: it failed at tests/contract/",
         ),
         (
             BrokenSequence([1]),
             "(could not be read)",
-            "a value that could not be read (OSError) was cut",
+            "a value that could not be read was cut: it failed at tests/contract/",
         ),
     ],
     ids=lambda value: type(value).__name__,
@@ -247,7 +248,7 @@ def test_what_json_cannot_hold_is_changed_and_told(
 ) -> None:
     result, repairs = told(value)
     assert (result, type(result)) == (expected, type(expected))
-    assert repairs == [("it", reason)]
+    assert [(field, re.sub(r"test_.*", "", said)) for field, said in repairs] == [("it", reason)]
 
 
 def test_an_enum_member_may_hold_what_json_cannot() -> None:

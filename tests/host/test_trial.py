@@ -375,7 +375,7 @@ def test_what_cannot_be_planned_or_followed_up_is_told(run: Any) -> None:
     assert not well
     failed, again, still = err.splitlines()
     assert failed == again
-    assert "the action pager.page could not follow up: ZeroDivisionError" in failed
+    assert "the action pager.page could not follow up: it failed at" in failed
     assert still.startswith("STILL OPEN at acme/Everybody: alerthost-test/")
 
 
@@ -430,7 +430,7 @@ def test_a_provider_that_cannot_name_its_services_is_told(
     with pytest.raises(trial.CannotTestError) as caught:
         trial.aim(loaded, named)
 
-    told = "the provider pager cannot say where things go: RuntimeError at test_trial.py:"
+    told = "the provider pager cannot say where things go: it failed at tests/host/test_trial.py:"
     assert str(caught.value).startswith(told)
 
 

@@ -127,7 +127,7 @@ class TestPlanning:
         host = host_of(Page())
 
         assert host.name_of(delivery_to("all").place) == "acme/all"
-        assert "the provider pager has no names: ZeroDivisionError" in caplog.text
+        assert "the provider pager has no names: it failed at tests/kernel/" in caplog.text
 
     def test_an_alert_that_no_rule_matches_goes_nowhere(self) -> None:
         page = Page()
@@ -187,7 +187,7 @@ class TestPlanning:
         assert page.operations == ["trigger"]
         (failure,) = report.plan.failures
         assert failure.path == "rule 'Broken'"
-        told = f"could not decide, taken as a match: {type(error).__name__} at test_host.py:"
+        told = "could not decide, taken as a match: it failed at tests/kernel/"
         assert failure.reason.startswith(told)
         assert "canary" not in str(failure)
         assert not report.delivered
@@ -259,7 +259,7 @@ class TestFailingPlugins:
         assert sorted(sent.destination for sent in page.sent) == ["early", "late"]
         (failure,) = report.plan.failures
         assert failure.path == "rule 'Broken'"
-        told = f"the action pager.page could not plan: {type(error).__name__} at test_host.py:"
+        told = "the action pager.page could not plan: it failed at tests/kernel/"
         assert failure.reason.startswith(told)
         assert "canary" not in str(failure)
         assert not report.delivered
@@ -272,7 +272,7 @@ class TestFailingPlugins:
 
         report = host_of(page).handle(firing())
 
-        assert "could not plan: TypeError" in report.plan.failures[0].reason
+        assert "could not plan: it failed at" in report.plan.failures[0].reason
 
     @pytest.mark.parametrize("planned", nonsense())
     def test_what_is_no_delivery_costs_no_other_its_page(self, planned: object) -> None:
@@ -309,7 +309,7 @@ class TestFailingPlugins:
 
         (failure,) = report.plan.failures
         assert failure.path == "destination 'a'"
-        told = f"the action pager.page could not follow up: {type(error).__name__} at "
+        told = "the action pager.page could not follow up: it failed at "
         assert failure.reason.startswith(told)
         assert "canary" not in str(failure)
         assert page.operations[2:] == ["resolve"] * 3
@@ -351,7 +351,7 @@ class TestFailingPlugins:
         (receipt,) = report.receipts
         assert receipt.outcome is not None
         assert receipt.outcome.kind is kind
-        told = f"the action pager.page failed: {type(error).__name__} at recorder.py:"
+        told = "the action pager.page failed at recorder.py:"
         assert receipt.outcome.reason.startswith(told)
         assert "canary" not in repr(receipt)
         host.handle(resolved())
@@ -445,9 +445,11 @@ class TestObservers:
 
         assert report.delivered
         assert len(witness.seen) == 1
-        (record,) = caplog.records
+        debug, record = caplog.records
+        assert debug.getMessage().startswith("SystemExit was raised")
+        assert "canary" not in debug.getMessage()
         assert (record.name, record.levelname) == ("hostspec", "ERROR")
-        told = "plugin broken: hostspec_delivered failed: SystemExit at test_host.py:"
+        told = "plugin broken: hostspec_delivered failed at tests/kernel/"
         assert record.getMessage().startswith(told)
         assert "canary" not in record.getMessage()
 

@@ -320,10 +320,10 @@ class TestImporting:
     @pytest.mark.parametrize(
         ("source", "told"),
         [
-            ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
-            ("raise SystemExit(3)", "SystemExit: 3"),
-            ("raise RuntimeError('why')", "RuntimeError: why"),
-            ("def broken(:", "SyntaxError: invalid syntax"),
+            ("import no_such_module", "there is no module 'no_such_module'"),
+            ("raise SystemExit(3)", "it failed at fake_plugin_dist_bell.py:"),
+            ("raise RuntimeError('why')", "it failed at fake_plugin_dist_bell.py:"),
+            ("def broken(:", "its syntax is wrong at fake_plugin_dist_bell.py:"),
         ],
     )
     def test_tells_why_an_import_fails(self, install: Install, source: str, told: str) -> None:
@@ -335,7 +335,7 @@ class TestImporting:
         module = install("bell", OBSERVES)
         install("gong", "", value=f"{module}:missing")
 
-        assert "has no attribute 'missing'" in failure("gong")
+        assert "has no 'missing'" in failure("gong")
 
     def test_lets_a_keyboard_interrupt_pass(self, install: Install) -> None:
         install("bell", "raise KeyboardInterrupt")
@@ -485,9 +485,9 @@ class TestHooks:
             ("{}", "returned no tuple or list"),
             ("[1]", ": a int is no WHAT"),
             ("(None,)", ": a NoneType is no WHAT"),
-            ("1 / 0", "failed: ZeroDivisionError at fake_plugin_dist_bell.py:3"),
-            ("exit('canary')", "failed: SystemExit at"),
-            ("coroutine()", "failed: returned a coroutine, which is not run"),
+            ("1 / 0", "failed at fake_plugin_dist_bell.py:3"),
+            ("exit('canary')", "failed at fake_plugin_dist_bell.py:3"),
+            ("coroutine()", "returned a coroutine, which is not run"),
         ],
     )
     @pytest.mark.parametrize(
@@ -543,7 +543,7 @@ class TestAddedHooks:
 
         plugins = survey([owner, extension])
 
-        assert "hostspec_addhooks failed: " in info_of(plugins, owner).reason
+        assert "hostspec_addhooks failed at fake_plugin_dist_" in info_of(plugins, owner).reason
         assert "'bell_volume' is unknown" in info_of(plugins, extension).reason
         assert info_of(plugins, owner).hooks == ()
         assert not plugins.providers
@@ -594,14 +594,24 @@ class TestOffers:
                 "providers",
                 "name, label, settings =",
                 "names, label, settings =",
-                "has no attribute",
+                "it has no 'name'",
             ),
             ("providers", '"bell", "Bell"', '"bell", ""', "name and label of a Bell must be text"),
             ("providers", '"bell", "Bell"', '7, "Bell"', "name and label of a Bell must be text"),
-            ("providers", '"Bell", Settings', '"Bell", dict', "NotAnAttrsClassError"),
-            ("providers", '"Bell", Settings', '"Bell", Settings()', "is not complete"),
+            (
+                "providers",
+                '"Bell", Settings',
+                '"Bell", dict',
+                "dict is no attrs class",
+            ),
+            ("providers", '"Bell", Settings', '"Bell", Settings()', "a Settings is no attrs class"),
             ("providers", "    pass", "    when: bytes", "is no type a setting can have"),
-            ("providers", "    pass", "    when: 'Missing'", "name 'Missing' is not defined"),
+            (
+                "providers",
+                "    pass",
+                "    when: 'Missing'",
+                "that is not defined: 'Missing'",
+            ),
             ("providers", "return (Bell(),)", "return (Bell,)", "is no Provider"),
             (
                 "providers",
@@ -617,8 +627,13 @@ class TestOffers:
                 "'bell.ring' needs the provider 'gong'",
             ),
             ("actions", "Capabilities()", "['resolve']", "does not say its capabilities"),
-            ("actions", "    capabilities", "    can", "has no attribute 'capabilities'"),
-            ("actions", '"bell", Settings', '"bell", dict', "NotAnAttrsClassError"),
+            ("actions", "    capabilities", "    can", "it has no 'capabilities'"),
+            (
+                "actions",
+                '"bell", Settings',
+                '"bell", dict',
+                "dict is no attrs class",
+            ),
             ("actions", "return [Ring()]", "return [Ring]", "is no Action"),
             ("actions", "return [Ring()]", "return [Ring()] * 2", "there is an action 'bell.ring'"),
         ],
@@ -649,8 +664,8 @@ class TestOffers:
             def hostspec_providers(self) -> Sequence[Any]:
                 return [Moody()]
 
-        told = f"hostspec_providers: the Moody is not complete: {type(error).__name__}: no"
-        assert reason_of(mine=Plugin(Page())) == told
+        told = "hostspec_providers: the Moody cannot be used: it failed at tests/kernel/"
+        assert reason_of(mine=Plugin(Page())).startswith(told)
 
     def test_a_keyboard_interrupt_passes(self) -> None:
         class Slow(Pager):

@@ -227,7 +227,8 @@ class TestAlerthost:
 
         assert run.returncode == 0
         assert len(workspace.bodies()) == 2
-        assert "note: plugin saboteur: pagerduty_enrich failed: SystemExit at " in run.stderr
+        place = "hostspec_saboteur/__init__.py:"
+        assert f"note: plugin saboteur: pagerduty_enrich failed at {place}" in run.stderr
         assert saboteur.SECRET not in run.stdout + run.stderr
 
 
@@ -262,15 +263,15 @@ class TestSaboteur:
         assert saboteur.SECRET not in told
 
     @pytest.mark.parametrize("name", saboteur.FAILING)
-    def test_a_failure_is_told_by_its_kind_and_place(self, fake: FakePagerDuty, name: str) -> None:
+    def test_a_failure_is_told_by_its_place_alone(self, fake: FakePagerDuty, name: str) -> None:
         alert = Alert("k", labels={"sabotage": f"fail {name}"})
 
         notes = sent(host_of(fake, "saboteur"), alert).notes
 
-        assert [note.partition(" failed: ")[0] for note in notes] == [
-            f"plugin saboteur: {hook}" for hook in HOOKS
-        ]
-        assert all(name in note for note in notes)
+        place = "failed at hostspec_saboteur/__init__.py:"
+        failed = "returned a coroutine, which is not run" if name == "coroutine" else place
+        for note, hook in zip(notes, HOOKS, strict=True):
+            assert note.startswith(f"plugin saboteur: {hook} {failed}")
 
     @pytest.mark.parametrize("name", saboteur.NONSENSE)
     def test_nonsense_is_told_by_its_type(self, fake: FakePagerDuty, name: str) -> None:
@@ -323,10 +324,10 @@ class TestSaboteur:
             return [note for note in notes if "saboteur" in note]
 
         assert of_saboteur(late) == [
-            f"plugin saboteur: {hook} failed: exceeded its deadline of 0.05 s" for hook in HOOKS
+            f"plugin saboteur: {hook} exceeded its deadline of 0.05 s" for hook in HOOKS
         ]
         assert of_saboteur(again) == [
-            f"plugin saboteur: {hook} failed: not called: it exceeded its deadline before"
+            f"plugin saboteur: {hook} was not called: it exceeded its deadline before"
             for hook in HOOKS
         ]
         assert [body["payload"]["severity"] for body in bodies(fake)] == ["critical"] * 2
@@ -556,9 +557,9 @@ class TestWhichAnswerHolds:
         [suppression] = report.plan.suppressions
         assert (suppression.plugin, suppression.reason) == ("c", "quiet hours")
         assert [note.partition(" at ")[0] for note in suppression.notes] == [
-            "plugin a: pagerduty_services failed: RuntimeError",
+            "plugin a: pagerduty_services failed",
             "plugin b suppressed without a reason, which does not count",
-            "plugin d: pagerduty_services failed: RuntimeError",
+            "plugin d: pagerduty_services failed",
         ]
         assert fake.requests == ()
 

@@ -28,7 +28,8 @@ class Answer:
     Attributes:
         plugin: the plugin's name.
         value: what it returned; None where it failed.
-        failure: why it gave no value; empty where it did.
+        failure: why it gave no value, to be read after the hook's name ("failed at
+            acme_pager/hooks.py:41"); empty where it did.
         paused: it took too long, now or before, and is called again after a pause. The host logs
             that once for each pause.
     """

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 import attrs
 
+from hostspec.crashes import describe_error
 from hostspec.text import shorten
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ class _Normaliser:
                 return self._container(value, path)
             return self._text(self._told(value, path), path)
         except Exception as error:  # noqa: BLE001 -- a value of somebody's own may do anything
-            self.repair(path, f"a value that could not be read ({type(error).__name__}) was cut")
+            self.repair(path, f"a value that could not be read was cut: it {describe_error(error)}")
             return self._text("(could not be read)", path)
 
     def _text(self, text: str, path: _Path) -> str:

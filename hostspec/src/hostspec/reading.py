@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
+from hostspec.crashes import describe_error
 from hostspec.faults import Fault
 from hostspec.normalise import (
     DEEPEST,
@@ -366,7 +367,7 @@ class Reader:
             given = [_members(item) for item in itertools.islice(value, MOST_ENTRIES)]
             self._drop(field, len(value) - len(given), MOST_ENTRIES)
         except Exception as error:  # noqa: BLE001 -- a list of another class may raise anything
-            self.repair(field, f"could not be read ({type(error).__name__}); dropped")
+            self.repair(field, f"could not be read: it {describe_error(error)}; dropped")
             return ()
         entries = normalise_into(given, field, self._repairs)
         assert isinstance(entries, tuple)  # noqa: S101 -- for it was a list

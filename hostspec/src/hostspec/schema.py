@@ -21,6 +21,10 @@ SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 """The meta-schema that every schema names."""
 
 
+class DeclarationError(TypeError):
+    """A class cannot be one of settings; the message says why."""
+
+
 def json_schema(kind: type, destinations: Sequence[Destination] | None = None) -> dict[str, Any]:
     """Give the JSON Schema (2020-12) of a settings class.
 
@@ -28,6 +32,9 @@ def json_schema(kind: type, destinations: Sequence[Destination] | None = None) -
         kind: the settings class.
         destinations: of the installation at hand; a setting that names destinations has them as
             choices then, each by its id, with its name as title. None leaves it open.
+
+    Raises:
+        DeclarationError: the class cannot be one of settings.
     """
     schema = _object_schema(kind)
     if destinations is not None:
@@ -40,7 +47,15 @@ def json_schema(kind: type, destinations: Sequence[Destination] | None = None) -
 
 
 def _object_schema(kind: Any) -> dict[str, Any]:
-    attrs.resolve_types(kind)
+    if not (isinstance(kind, type) and attrs.has(kind)):
+        named = kind.__name__ if isinstance(kind, type) else f"a {type(kind).__name__}"
+        message = f"{named} is no attrs class"
+        raise DeclarationError(message)
+    try:
+        attrs.resolve_types(kind)
+    except NameError as error:
+        message = f"{kind.__name__} has a type that is not defined: {error.name!r}"
+        raise DeclarationError(message) from None
     fields = attrs.fields(kind)
     schema: dict[str, Any] = {
         "title": kind.__name__,
@@ -116,4 +131,4 @@ def _type_schema(kind: Any) -> dict[str, Any]:
     if origin in (typing.Union, types.UnionType):
         return {"anyOf": [_type_schema(argument) for argument in arguments]}
     message = f"{kind!r} is no type a setting can have"
-    raise TypeError(message)
+    raise DeclarationError(message)

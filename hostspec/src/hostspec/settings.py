@@ -27,6 +27,7 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from hostspec.crashes import describe_error
 from hostspec.faults import Fault, FaultsError
 from hostspec.normalise import FrozenDict, Json
 from hostspec.secret import REFERENCE_FORMS, LiteralSecretError, Secret, reference_fault
@@ -463,7 +464,7 @@ def _faults(error: BaseException, path: str) -> list[Fault]:
             return [fault.below(path) if path else fault for fault in error.faults]
         case ValueError():
             return [Fault(path, str(error) or "is wrong")]
-    return [Fault(path, f"cannot be checked ({type(error).__name__}: {error})")]
+    return [Fault(path, f"cannot be checked: its check {describe_error(error)}")]
 
 
 def _field_faults(error: Exception, note: AttributeValidationNote, path: str) -> list[Fault]:

@@ -9,6 +9,7 @@ import attrs
 import sqlalchemy as sa
 
 from hostspec.alert import Alert
+from hostspec.crashes import describe_error
 from hostspec.delivery import inbox, ledger, lineup, observing, orphans, sharing
 from hostspec.delivery.channels import FAILS, GATE, OF_DELIVERY
 from hostspec.delivery.chunks import chunks
@@ -18,7 +19,6 @@ from hostspec.delivery.presence import is_worked_on
 from hostspec.delivery.verdict import DeliveryState, LaneState
 from hostspec.delivery.writer import Writer
 from hostspec.incident import Delivery, Incident, Operation, Place
-from hostspec.kernel.calling import told
 from hostspec.kernel.forking import of_its_process
 from hostspec.kernel.plugins import Plugins
 from hostspec.outcome import OutcomeKind
@@ -639,7 +639,7 @@ class Desk:
         try:
             delivery = action.follow_up(stored.incident, said)
         except Exception as error:  # noqa: BLE001 -- whatever a plugin does
-            message = f"the action {row.action} could not follow up: {told(error)}"
+            message = f"the action {row.action} could not follow up: it {describe_error(error)}"
             raise DeskError(message) from None
         for each in held:
             ledger.release(connection, number, each, now)

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from hostspec.action import AnyAction, Limit, is_limit
 from hostspec.alert import Alert
+from hostspec.crashes import describe_error
 from hostspec.delivery import (
     channels,
     claiming,
@@ -40,7 +41,7 @@ from hostspec.delivery.presence import Presence, presence
 from hostspec.delivery.verdict import LaneState
 from hostspec.delivery.writer import Writer
 from hostspec.kernel.attempt import Attempt, attempt, is_held
-from hostspec.kernel.calling import told, trial
+from hostspec.kernel.calling import trial
 from hostspec.kernel.forking import of_its_process
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule
@@ -547,7 +548,7 @@ class Engine:
                 self._note_trouble(error)
                 failed = True
             except BaseException as error:  # noqa: BLE001 -- a worker never dies of one delivery
-                _log.error("a worker failed: %s", told(error))
+                _log.error("a worker %s", describe_error(error))
                 failed = True
             if failed:
                 self._stopping.wait(RETRY_STORE)
@@ -577,7 +578,7 @@ class Engine:
                 self._note_trouble(error)
                 pause = max(seconds, RETRY_STORE)
             except Exception as error:  # noqa: BLE001 -- the next round may do better
-                _log.error("keeping house failed: %s", told(error))
+                _log.error("keeping house %s", describe_error(error))
             self._stopping.wait(pause)
 
     def _note_trouble(self, error: StoreError) -> None:
@@ -861,7 +862,7 @@ def _promised(action: AnyAction, claim: Claim, installation: Installation[Any]) 
         promised = action.promised_handle(claim.delivery, installation)
         return None if promised is None else ledger.handle_as_json(promised)
     except Exception as error:  # noqa: BLE001 -- the attempt is made all the same
-        _log.error("the action %s failed: %s", action.name, told(error))
+        _log.error("the action %s %s", action.name, describe_error(error))
         return None
 
 

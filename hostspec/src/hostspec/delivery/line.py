@@ -9,10 +9,10 @@ import attrs
 
 from hostspec.action import AnyAction
 from hostspec.collapse import collapse
+from hostspec.crashes import describe_error
 from hostspec.delivery import body
 from hostspec.delivery.verdict import Episode
 from hostspec.incident import Delivery, Operation
-from hostspec.kernel.calling import told
 from hostspec.kernel.planning import is_delivery
 from hostspec.parts import Severity
 
@@ -214,7 +214,7 @@ def _ask(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[De
             return asked
         failure = f"the action {action.name} answered what is no delivery"
     except Exception as error:  # noqa: BLE001 -- whatever a plugin does, the engine goes on
-        failure = f"the action {action.name} failed: {told(error)}"
+        failure = f"the action {action.name} {describe_error(error)}"
     return (attrs.evolve(opening, notes=(*opening.notes, failure)), closing)
 
 

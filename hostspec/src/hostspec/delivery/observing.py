@@ -9,13 +9,13 @@ from typing import Final, TypeAlias
 
 import sqlalchemy as sa
 
+from hostspec.crashes import describe_error
 from hostspec.delivery import ledger
 from hostspec.delivery.chunks import chunks
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import DeliveryState
 from hostspec.delivery.writer import Writer
 from hostspec.hookspecs import Hooks
-from hostspec.kernel.calling import told
 from hostspec.outcome import Receipt
 from hostspec.store.database import Database
 from hostspec.store.tables import deliveries, receipts
@@ -157,7 +157,7 @@ def _tell(  # noqa: PLR0913, PLR0917 -- one argument for each party
             observe(row.hook, receipt)
             hooks.each(row.hook, receipt=receipt)
         except Exception as error:  # noqa: BLE001 -- one receipt never costs the others
-            _log.error("receipt %s cannot be told: %s", row.id, told(error))
+            _log.error("receipt %s cannot be told: it %s", row.id, describe_error(error))
     if done:
         crossed = sa.delete(receipts).where(receipts.c.id.in_(done))
         writer.run(lambda connection: connection.execute(crossed))

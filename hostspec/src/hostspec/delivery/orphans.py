@@ -13,11 +13,11 @@ from typing import Final
 import sqlalchemy as sa
 
 from hostspec.alert import Alert
+from hostspec.crashes import describe_error
 from hostspec.delivery import inbox, ledger, lineup, sharing
 from hostspec.delivery.line import Waiting
 from hostspec.delivery.verdict import DeliveryState
 from hostspec.incident import Delivery, Operation
-from hostspec.kernel.calling import told
 from hostspec.parts import Identity, Status
 from hostspec.store.tables import deliveries, incidents
 
@@ -52,7 +52,7 @@ def resolving(
     try:
         return action.follow_up(stored.incident, over)
     except Exception as error:  # noqa: BLE001 -- one incident never costs the others
-        _log.error("the action %s failed: %s", action.name, told(error))
+        _log.error("the action %s %s", action.name, describe_error(error))
         return None
 
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from hostspec.alert import Alert
+from hostspec.crashes import describe_error
 from hostspec.delivery import inbox, ledger, sharing, suspects
 from hostspec.delivery.batch import Batch
 from hostspec.delivery.line import Waiting
@@ -21,7 +22,6 @@ from hostspec.delivery.presence import Presence
 from hostspec.delivery.world import Known, Look, World, remember
 from hostspec.delivery.writer import Writer
 from hostspec.incident import Operation, Place
-from hostspec.kernel.calling import told
 from hostspec.kernel.memory import Memory
 from hostspec.kernel.planning import PAST, Incidents, Plan, Planning, is_past
 from hostspec.kernel.plugins import Plugins
@@ -425,7 +425,7 @@ def _is_of_the_store(error: Exception) -> bool:
 
 
 def _failed(statement: inbox.Statement, error: Exception) -> _Made:
-    note = inbox.Note(failures=(f"could not be planned: {told(error)}",))
+    note = inbox.Note(failures=(f"could not be planned: it {describe_error(error)}",))
     return _Made(statement, None, note)
 
 

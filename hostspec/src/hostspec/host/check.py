@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from hostspec.action import AnyAction
 from hostspec.alert import Alert
+from hostspec.crashes import describe_error
 from hostspec.faults import Fault
 from hostspec.host import configuration, incidents, store
 from hostspec.host import engine as engines
@@ -18,7 +19,6 @@ from hostspec.host.screen import Screen, columns, printable
 from hostspec.host.source import ConfigurationError, Source
 from hostspec.host.statements import Statement
 from hostspec.host.unmatched import unmatched
-from hostspec.kernel.calling import told
 from hostspec.kernel.host import Host
 from hostspec.kernel.planning import Plan
 from hostspec.kernel.plugins import PluginState
@@ -263,7 +263,7 @@ def _description(use: RuleAction) -> str:
     try:
         return use.action.describe(use.settings, use.installation)
     except Exception as error:  # noqa: BLE001 -- what it says is not worth a failed check
-        return f"{use.action.label} (it cannot describe itself: {told(error)})"
+        return f"{use.action.label} (it cannot describe itself: it {describe_error(error)})"
 
 
 def _destinations(loaded: Configuration, source: Source) -> _Destinations:
@@ -326,7 +326,7 @@ def _probed(
     try:
         return action.probe(destination, installation)
     except BaseException as error:  # noqa: BLE001 -- a plugin that exits must not end the check
-        reason = f"the action {action.name} could not probe: {told(error)}"
+        reason = f"the action {action.name} could not probe: it {describe_error(error)}"
         return Outcome(OutcomeKind.FAULTED, reason)
 
 

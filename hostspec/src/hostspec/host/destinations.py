@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hostspec.kernel.calling import told
+from hostspec.crashes import describe_error
 from hostspec.provider import Destination, Installation, Provider
 
 
@@ -25,7 +25,9 @@ def destinations_of(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 -- a plugin that exits must not end the command
-        message = f"the provider {provider.name} cannot say where things go: {told(error)}"
+        message = (
+            f"the provider {provider.name} cannot say where things go: it {describe_error(error)}"
+        )
         raise NoDestinationsError(message) from None
     destinations = tuple(each for each in given if isinstance(each, Destination))
     if len(destinations) < len(given):

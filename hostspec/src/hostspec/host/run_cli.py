@@ -58,9 +58,10 @@ class _Signals:
 @with_config
 @click.option("--no-http", is_flag=True, help="Only deliver what others take.")
 @click.option("--no-workers", is_flag=True, help="Only take alerts, which others deliver.")
+@click.option("--debug", is_flag=True, help="Log the traceback of each plugin that fails, too.")
 @speaks_plainly
 @example("alerthost run --config /etc/alerthost/alerthost.toml")
-def run(path: Path, *, no_http: bool, no_workers: bool) -> None:
+def run(path: Path, *, no_http: bool, no_workers: bool, debug: bool) -> None:
     """Take alerts over HTTP and deliver them, until it is told to stop.
 
     An alert is on the disk before it is answered for, and is tried until it is delivered.
@@ -71,7 +72,7 @@ def run(path: Path, *, no_http: bool, no_workers: bool) -> None:
         refuse("--no-http", "leaves nothing to do beside --no-workers")
     signals = _Signals()
     with written_behind(_plain_handler()):
-        logging.getLogger("hostspec").setLevel(logging.INFO)
+        logging.getLogger("hostspec").setLevel(logging.DEBUG if debug else logging.INFO)
         from hostspec.host.running import Running  # noqa: PLC0415 -- libraries take their time
 
         running = Running(path, listens=not no_http, works=not no_workers)

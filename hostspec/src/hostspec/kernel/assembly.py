@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,13 +11,14 @@ import attrs
 import pluggy
 
 from hostspec.action import Action, AnyAction, Capabilities
+from hostspec.crashes import describe_error
 from hostspec.faults import Fault
 from hostspec.hookspecs import HostSpec
 from hostspec.kernel.calling import IsolatedHooks, ask, implementations
 from hostspec.kernel.plugins import PluginInfo, Plugins, PluginState, unknown
 from hostspec.markers import PROJECT
 from hostspec.provider import Provider
-from hostspec.schema import json_schema
+from hostspec.schema import DeclarationError, json_schema
 from hostspec.settings import SettingsError, structure
 
 
@@ -96,7 +98,12 @@ class Assembly:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 -- hostspec_addhooks may raise anything
-            raise RefusedError(name, f"hostspec_addhooks failed: {in_words(error)}") from None
+            *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+            described = describe_error(error)
+            raiser = str(frame.f_globals.get("__name__"))
+            if raiser.startswith("pluggy."):  # its words hold no secret
+                described = f"was refused: {error}"
+            raise RefusedError(name, f"hostspec_addhooks {described}") from None
         hooks = tuple(sorted({hook for hook, _, _ in marked}))
         self._infos[name] = attrs.evolve(self._infos[name], hooks=hooks)
 
@@ -129,12 +136,15 @@ class Assembly:
             raise RefusedError(name, reason)
         declared = ask(declares, {})
         if declared.failure:
-            raise RefusedError(name, f"hostspec_settings failed: {declared.failure}")
+            raise RefusedError(name, f"hostspec_settings {declared.failure}")
         kind = declared.value
         try:
             json_schema(kind)
-        except Exception as error:  # noqa: BLE001 -- it may be anything
-            reason = f"hostspec_settings returned no class of settings: {in_words(error)}"
+        except DeclarationError as error:
+            reason = f"hostspec_settings returned no class of settings: {error}"
+            raise RefusedError(name, reason) from None
+        except Exception as error:  # noqa: BLE001 -- a declaration may run anything
+            reason = f"hostspec_settings returned a class that {describe_error(error)}"
             raise RefusedError(name, reason) from None
         self._settings[name] = kind
         if self._given is None:
@@ -145,7 +155,7 @@ class Assembly:
             raise RefusedError(name, f"has faulty settings: {error}", error.faults) from None
         configured = ask(configures, {"settings": settings})
         if configured.failure:
-            raise RefusedError(name, f"hostspec_configure failed: {configured.failure}")
+            raise RefusedError(name, f"hostspec_configure {configured.failure}")
 
     def _only(self, plugin: str, hook: str) -> pluggy.HookImpl | None:
         found = implementations(self._manager, hook)
@@ -156,7 +166,7 @@ class Assembly:
             name = implementation.plugin_name
             answer = ask(implementation, {"hooks": self._hooks})
             if answer.failure:
-                raise RefusedError(name, f"{hook} failed: {answer.failure}")
+                raise RefusedError(name, f"{hook} {answer.failure}")
             if not isinstance(answer.value, (list, tuple)):
                 raise RefusedError(name, f"{hook} returned no tuple or list")
             for offered in answer.value:
@@ -202,18 +212,18 @@ def _check_offer(
         return add(plugin, offered)
     except KeyboardInterrupt:
         raise
+    except DeclarationError as error:
+        return f"the settings of the {type(offered).__name__} cannot be used: {error}"
     except BaseException as error:  # noqa: BLE001 -- an attribute may be anything, or missing
-        return f"the {type(offered).__name__} is not complete: {in_words(error)}"
+        described = describe_error(error)
+        if isinstance(error, AttributeError) and error.obj is offered:
+            return f"the {type(offered).__name__} is not complete: it has no {error.name!r}"
+        return f"the {type(offered).__name__} cannot be used: it {described}"
 
 
 def _is_named(offered: Provider[Any] | AnyAction) -> bool:
     texts: tuple[object, ...] = (offered.name, offered.label)
     return all(isinstance(text, str) and text.strip() for text in texts)
-
-
-def in_words(error: BaseException) -> str:
-    """Tell an error of a plugin while it is loaded, when it knows no secret yet."""
-    return f"{type(error).__name__}: {error}"
 
 
 def _unfit(options: Mapping[str, Any], function: Any) -> str | None:

@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 
 from hostspec.action import AnyAction
+from hostspec.crashes import describe_error
 from hostspec.incident import Delivery, Incident, Place
-from hostspec.kernel.calling import told
 from hostspec.outcome import Outcome, OutcomeKind, SendContext
 from hostspec.provider import Installation
 
@@ -51,7 +51,7 @@ def is_held(action: AnyAction, incident: Incident, installation: Installation[An
     try:
         return action.can_follow_up(incident, installation)
     except Exception as error:  # noqa: BLE001 -- what cannot be said is told by the attempt
-        _log.error("the action %s failed: %s", action.name, told(error))
+        _log.error("the action %s %s", action.name, describe_error(error))
         return True
 
 
@@ -66,7 +66,7 @@ def _outcome(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 -- whatever a plugin does, the host goes on
-        return _broken(action, f"the action {action.name} failed: {told(error)}")
+        return _broken(action, f"the action {action.name} {describe_error(error)}")
     if not isinstance(outcome, Outcome) or not isinstance(outcome.kind, OutcomeKind):
         return _broken(action, f"the action {action.name} returned no outcome")
     return outcome

@@ -11,15 +11,15 @@ import time
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any, Final
 
 import attrs
 import pluggy
 
+from hostspec.crashes import describe_error
 from hostspec.hookspecs import Answer
 from hostspec.kernel.limited_log import LimitedLog
-from hostspec.kernel.log import log
+from hostspec.log import log
 from hostspec.markers import PROJECT
 
 DEADLINE: Final = 1.0
@@ -30,6 +30,8 @@ PAUSE: Final = 10.0
 
 LONGEST_PAUSE: Final = 600.0
 """The longest pause, in seconds."""
+
+_PAUSED: Final = "was not called: it exceeded its deadline before"
 
 _log = logging.getLogger("hostspec")
 
@@ -69,17 +71,6 @@ def trial() -> Iterator[None]:
         _is_trial.reset(token)
 
 
-def told(error: BaseException) -> str:
-    """Name an error and where it was raised; never its message, which may hold a secret."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return type(error).__name__
-    file = PurePath(traceback.tb_frame.f_code.co_filename).name
-    return f"{type(error).__name__} at {file}:{traceback.tb_lineno}"
-
-
 class IsolatedHooks:
     """The hooks of one plugin manager, each implementation called on its own.
 
@@ -114,7 +105,7 @@ class IsolatedHooks:
             if answer.failure:
                 FAILURES.add(answer.plugin, name)
                 if not answer.paused:
-                    self._write(name, answer.plugin, f"{name} failed: {answer.failure}")
+                    self._write(name, answer.plugin, f"{name} {answer.failure}")
         return given
 
     def reject(self, name: str, answer: Answer, reason: str) -> None:
@@ -133,7 +124,7 @@ class IsolatedHooks:
         plugin = implementation.plugin_name
         pause = self._paused.get((plugin, name))
         if pause is not None and (pause.ends > self._clock() or pause.thread.is_alive()):
-            return Answer(plugin, None, "not called: it exceeded its deadline before", paused=True)
+            return Answer(plugin, None, _PAUSED, paused=True)
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         thread = threading.Thread(
             # in the caller's context, so that a hook that calls the host is known to be within it
@@ -145,7 +136,7 @@ class IsolatedHooks:
         try:
             thread.start()
         except RuntimeError:
-            return Answer(plugin, None, "there was no thread to call it on")
+            return Answer(plugin, None, "was not called: there was no thread left for it")
         try:
             answer = answers.get(timeout=self._deadline)
         except queue.Empty:
@@ -185,7 +176,7 @@ def ask(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> Ans
     try:
         value = function(**taken)
     except BaseException as error:  # noqa: BLE001 -- SystemExit of a plugin must not end the host
-        return Answer(implementation.plugin_name, None, told(error))
+        return Answer(implementation.plugin_name, None, describe_error(error))
     if type(value) is types.CoroutineType:  # isinstance would ask a proxy, which may do anything
         value.close()
         return Answer(implementation.plugin_name, None, "returned a coroutine, which is not run")

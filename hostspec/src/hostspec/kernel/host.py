@@ -9,8 +9,8 @@ from typing import Any
 
 from hostspec.action import AnyAction, Preview
 from hostspec.alert import Alert
+from hostspec.crashes import describe_error
 from hostspec.incident import Delivery, Incident, Place
-from hostspec.kernel.calling import told
 from hostspec.kernel.handling import Handling
 from hostspec.kernel.memory import Memory
 from hostspec.kernel.planning import Plan
@@ -101,7 +101,7 @@ class Host:
         try:
             names = {each.id: each.name for each in provider.destinations(installation)}
         except Exception as error:  # noqa: BLE001 -- a name is not worth a page
-            _log.error("the provider %s has no names: %s", provider.name, told(error))
+            _log.error("the provider %s has no names: it %s", provider.name, describe_error(error))
             names = {}
         return f"{place.installation}/{names.get(place.destination, place.destination)}"
 

@@ -8,13 +8,14 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import PurePath
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
 import attrs
 
+from hostspec.crashes import describe_error
 from hostspec.faults import Fault
-from hostspec.kernel.assembly import Assembly, RefusedError, in_words
+from hostspec.kernel.assembly import Assembly, RefusedError
 from hostspec.kernel.plugins import PluginInfo, Plugins, PluginsError, PluginState, unknown
 from hostspec.markers import PROJECT
 
@@ -119,7 +120,19 @@ def _load(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 -- whatever an import does
-        raise RefusedError(name, f"cannot be imported: {in_words(error)}") from None
+        raise RefusedError(name, f"cannot be imported: {_why_no_import(error)}") from None
+
+
+def _why_no_import(error: BaseException) -> str:
+    described = describe_error(error)
+    match error:
+        case ModuleNotFoundError(name=str(missing)):
+            return f"there is no module {missing!r}"
+        case SyntaxError(filename=str(file), lineno=int(line)):
+            return f"its syntax is wrong at {PurePath(file).name}:{line}"
+        case AttributeError(name=str(missing), obj=ModuleType(__name__=module)):
+            return f"the module {module!r} has no {missing!r}"
+    return f"it {described}"
 
 
 def _failed(info: PluginInfo, reason: str) -> PluginInfo:

@@ -11,9 +11,10 @@ import attrs
 
 from hostspec.action import AnyAction
 from hostspec.alert import Alert
+from hostspec.crashes import describe_error
 from hostspec.faults import Fault
 from hostspec.incident import Delivery, Incident, Operation, Place, Suppression
-from hostspec.kernel.calling import FAILURES, told
+from hostspec.kernel.calling import FAILURES
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.rules import Rule, RuleAction
 from hostspec.merge import merge
@@ -150,7 +151,7 @@ class Planning:
         try:
             return bool(rule.matches(self._alert))
         except Exception as error:  # noqa: BLE001 -- the host's program may do anything there
-            reason = f"could not decide, taken as a match: {told(error)}"
+            reason = f"could not decide, taken as a match: it {describe_error(error)}"
             self._failures.append(Fault(f"rule {rule.name!r}", reason))
             return True
 
@@ -207,7 +208,7 @@ class Planning:
             raise
         except BaseException as error:  # noqa: BLE001 -- one rule's action never costs another's
             FAILURES.add(use.action.name, "plan")
-            reason = f"the action {use.action.name} could not plan: {told(error)}"
+            reason = f"the action {use.action.name} could not plan: it {describe_error(error)}"
             self._failures.append(Fault(path, reason))
 
     def _follow_up(self, incident: Incident) -> None:
@@ -222,7 +223,9 @@ class Planning:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 -- one incident never costs another's
-            self._not_followed_up(incident, action, f"could not follow up: {told(error)}")
+            self._not_followed_up(
+                incident, action, f"could not follow up: it {describe_error(error)}"
+            )
             return
         if delivery is not None:
             if not _is_at(delivery, incident.place):

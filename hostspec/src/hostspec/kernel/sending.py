@@ -12,12 +12,12 @@ import attrs
 from hostspec.alert import Alert
 from hostspec.incident import Delivery
 from hostspec.kernel.attempt import attempt
-from hostspec.kernel.log import log
 from hostspec.kernel.memory import Memory
 from hostspec.kernel.planning import PAST, Incidents, Plan, Planning
 from hostspec.kernel.plugins import Plugins
 from hostspec.kernel.report import Report, is_delivered, line
 from hostspec.kernel.rules import Rule
+from hostspec.log import log
 from hostspec.outcome import Receipt, SendContext
 from hostspec.parts import Status
 from hostspec.provider import Installation

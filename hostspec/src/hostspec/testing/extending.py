@@ -255,7 +255,7 @@ def _answers(case: ExtensionCase, loaded: Extension, alert: Alert) -> list[tuple
             )
         require(
             not answer.failure,
-            f"{name} failed for the {alert.status} alert {alert.key[:40]!r}: {answer.failure}; "
+            f"{name} {answer.failure} for the {alert.status} alert {alert.key[:40]!r}; "
             "return None where there is no opinion",
         )
         right = _returned(spec)

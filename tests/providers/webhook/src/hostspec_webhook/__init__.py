@@ -134,9 +134,9 @@ class Post(Action[PostSettings, InstallationSettings]):
                 return Outcome(OutcomeKind.MISCONFIGURED, "the URL cannot be one")
             never_left = isinstance(error.reason, (ConnectionRefusedError, socket.gaierror))
             kind = OutcomeKind.UNREACHABLE if never_left else OutcomeKind.UNCERTAIN
-            return Outcome(kind, f"no connection: {type(error.reason).__name__}")
-        except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it may have arrived
-            return Outcome(OutcomeKind.UNCERTAIN, f"no answer: {type(error).__name__}")
+            return Outcome(kind, f"no connection: {error.reason.strerror or 'it was closed'}")
+        except Exception:  # noqa: BLE001 -- whatever HTTP does, it may have arrived
+            return Outcome(OutcomeKind.UNCERTAIN, "no answer came")
 
     def aimed_at(self, destination: Destination) -> PostSettings:
         """Post; there is but one place to post to, and nothing that it would not notice."""

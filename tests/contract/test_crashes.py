@@ -1,0 +1,60 @@
+"""A failure of a plugin is described by its place, and logged without its message."""
+
+from __future__ import annotations
+
+import logging
+from types import ModuleType
+
+import pytest
+
+from hostspec.crashes import describe_error
+
+
+def module(name: str, package: str, file: str, code: str) -> ModuleType:
+    made = ModuleType(name)
+    made.__package__ = package
+    exec(compile(code, f"/srv/site-packages/{file}", "exec"), vars(made))
+    return made
+
+
+def test_the_place_is_the_last_line_of_the_plugin_itself() -> None:
+    """Not where a library raised it, which the plugin called."""
+    library = module("bolts", "bolts", "bolts/__init__.py", "def turn(): raise OSError('canary')")
+    code = "def enrich(library):\n    return choose(library)\n\ndef choose(library):\n"
+    code += "    return [library.turn() for _ in 'x']\n"
+    plugin = module("acme_pager.hooks", "acme_pager", "acme_pager/hooks.py", code)
+
+    with pytest.raises(OSError, match="canary") as caught:
+        plugin.enrich(library)
+    error = caught.value.with_traceback(caught.tb.tb_next if caught.tb else None)
+
+    assert describe_error(error) == "failed at acme_pager/hooks.py:5"
+
+
+def test_the_class_and_the_frames_are_logged_at_debug_without_the_message(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def deeper(levels: int) -> None:
+        if levels:
+            deeper(levels - 1)
+        raise ValueError("canary")
+
+    with pytest.raises(ValueError, match="canary") as caught:
+        deeper(100)
+    with caplog.at_level(logging.DEBUG, "hostspec"):
+        describe_error(caught.value)
+
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("hostspec", logging.DEBUG)
+    assert record.getMessage().startswith("ValueError was raised; traceback, the last call last: ")
+    assert record.getMessage().count(__file__) == 20
+    assert "canary" not in record.getMessage()
+
+
+def test_an_error_of_the_host_names_the_host_s_own_line() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        exec("raise RuntimeError", {"__name__": "json"})
+    assert caught.tb is not None
+    error = caught.value.with_traceback(caught.tb.tb_next)
+
+    assert describe_error(error) == "failed at <string>:1"
