@@ -300,15 +300,17 @@ def installations(context: click.Context, path: Path) -> None:
 
 
 @installations.command(name="set", short_help="Change settings of an account.")
+@click.option("--yes", is_flag=True, help="Do it without asking.")
 @click.argument("account")
 @click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)
 @click.pass_obj
 @speaks_plainly
-@example("alerthost installations set acme region=eu rate_limit=240")
-def set_command(path: Path, account: str, settings: tuple[str, ...]) -> None:
+@example("alerthost installations set acme rate_limit=240 network.timeout=10")
+def set_command(path: Path, *, yes: bool, account: str, settings: tuple[str, ...]) -> None:
     """Change settings of ACCOUNT in the store: all of them, or none where one is wrong.
 
-    Of a list, give NAME=VALUE once for each entry.
+    Of a list, give NAME=VALUE once for each entry; of a table, TABLE.NAME=VALUE. The change is
+    confirmed first if it orphans open incidents: these cannot be closed from here afterwards.
     """
     screen = Screen()
 
@@ -317,23 +319,34 @@ def set_command(path: Path, account: str, settings: tuple[str, ...]) -> None:
         if faults:
             raise ConfigurationError(faults)
         kept = to_json(before, write=lambda secret: secret)
-        return structure(type(before), {**kept, **raw})
+        return structure(type(before), _merged(kept, raw))
 
     with at_hand(path) as accounts:
         stored = accounts.stored(account)
+        _, before = accounts.usable(account)
         after = accounts.changed(account, change)
         consequences = accounts.consequences(account, after)
         prompts.tell_consequences((*consequences.wrong, *consequences.different), screen)
-        if Departing(accounts, account, account).list_open(screen):
-            screen.note(_STAY)
+        if Departing.by_change(accounts, before, after, account).list_open(screen):
+            screen.complain(printable(_ORPHANED), "yellow")
+            prompts.go_ahead(f"Change {account} all the same?", yes=yes)
         accounts.change(account, change)
     screen.say(printable(f"changed {stored.name}"), "green")
 
 
-_STAY: Final = (
-    "open incidents stay where they were opened; `alerthost check` names those that cannot be "
-    "closed from here any more"
+_ORPHANED: Final = (
+    "After that, these incidents cannot be closed from here: resolve them first, or at the provider"
 )
+
+
+def _merged(kept: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Put new settings into those that are kept, and into the tables among them."""
+    merged = dict(kept)
+    for name, value in new.items():
+        old = kept.get(name)
+        is_table = isinstance(value, Mapping) and isinstance(old, Mapping)
+        merged[name] = _merged(old, value) if is_table else value
+    return merged
 
 
 def _list(path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
@@ -20,6 +20,8 @@ from hostspec.host.lanes import Lanes
 from hostspec.host.screen import Screen, printable
 from hostspec.host.source import refuse
 from hostspec.incident import Incident
+from hostspec.kernel.attempt import is_held
+from hostspec.provider import Installation
 
 if TYPE_CHECKING:
     from hostspec.delivery.desk import Case, Desk
@@ -55,6 +57,20 @@ class Departing:
     account: str
     place: str
     is_left: Callable[[Incident], bool] = lambda _: True
+
+    @classmethod
+    def by_change(
+        cls, accounts: Accounts, before: Installation[Any], after: Installation[Any], place: str
+    ) -> Departing:
+        """Return the incidents that can be followed up before a change of an account only."""
+
+        def is_left(incident: Incident) -> bool:
+            action = accounts.plugins.actions.get(incident.place.action)
+            if action is None:
+                return False
+            return is_held(action, incident, before) and not is_held(action, incident, after)
+
+        return cls(accounts, before.name, place, is_left)
 
     def choose(self, what: str | None, screen: Screen) -> str:
         """List what is open there, and say what to do about it; a person is asked.

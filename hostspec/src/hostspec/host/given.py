@@ -30,7 +30,7 @@ def read(
     Args:
         kind: the settings class.
         file: TOML or JSON; the others are put upon what it says.
-        settings: ``NAME=VALUE``; of a list, an entry.
+        settings: ``NAME=VALUE``; of a list, an entry; of a table, ``TABLE.NAME=VALUE``.
         services: ``NAME=REFERENCE``; an entry of the list of tables that have a name and a
             secret.
 
@@ -40,10 +40,9 @@ def read(
     Raises:
         ConfigurationError: the file cannot be read.
     """
-    attrs.resolve_types(kind)
     raw = _document(file) if file else {}
     faults: list[Fault] = []
-    fields = {key_of(field): field for field in attrs.fields(kind)}
+    fields = _fields(kind)
     for text in settings:
         with _gathering(faults):
             _set(raw, fields, text)
@@ -102,30 +101,52 @@ def _document(file: BinaryIO) -> dict[str, Any]:
     return dict(document)
 
 
-def _set(raw: dict[str, Any], fields: Mapping[str, attrs.Attribute[Any]], text: str) -> None:
+def _set(raw: dict[str, Any], fields: Mapping[str, Any], text: str) -> None:
     name, equals, value = text.partition("=")
     if not equals:
         refuse("--set", "takes NAME=VALUE")  # not quoted: it may be a secret
+    *tables, last = name.split(".")
+    place = ""
+    for table in tables:
+        fields, raw, place = _table(raw, fields, table, place)
     option = f"--set {name}"
-    if name not in fields:
-        refuse("--set", unknown(name, fields))
-    kind = _item(fields[name].type)
+    if last not in fields:
+        refuse(f"--set {place}".strip(), unknown(last, fields))
+    declared = fields[last]
+    kind = _item(declared)
+    if attrs.has(kind) and not _is_list(declared):
+        refuse(option, f"is a table; set its members, as {name}.{next(iter(_fields(kind)))}=VALUE")
     if attrs.has(kind) or typing.get_origin(kind):
         refuse(option, "is a table, or a list of them; give it with --settings")
     read_value = reference(option, value) if kind is Secret else _read(kind, value)
-    if _is_list(fields[name].type):
-        raw[name] = [*raw.get(name, ()), read_value]
-    else:
-        raw[name] = read_value
+    raw[last] = [*raw.get(last, ()), read_value] if _is_list(declared) else read_value
 
 
-def _add_service(
-    raw: dict[str, Any], fields: Mapping[str, attrs.Attribute[Any]], text: str
-) -> None:
+def _table(
+    raw: dict[str, Any], fields: Mapping[str, Any], name: str, place: str
+) -> tuple[Mapping[str, Any], dict[str, Any], str]:
+    """Return a table's fields, its settings so far and its dotted name."""
+    if name not in fields:
+        refuse(f"--set {place}".strip(), unknown(name, fields))
+    place = f"{place}.{name}" if place else name
+    kind = fields[name]
+    below = raw.setdefault(name, {})
+    if not attrs.has(kind) or not isinstance(below, dict):
+        refuse(f"--set {place}", "is no table of settings, so that nothing in it can be set")
+    return _fields(kind), below, place
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """Return the types of a settings class's fields, by their keys."""
+    attrs.resolve_types(kind)
+    return {key_of(field): field.type for field in attrs.fields(kind)}
+
+
+def _add_service(raw: dict[str, Any], fields: Mapping[str, Any], text: str) -> None:
     lists = {
-        name: _item(field.type)
-        for name, field in fields.items()
-        if _is_list(field.type) and attrs.has(_item(field.type)) and secret_of(_item(field.type))
+        name: _item(kind)
+        for name, kind in fields.items()
+        if _is_list(kind) and attrs.has(_item(kind)) and secret_of(_item(kind))
     }
     if len(lists) != 1:
         known = ", ".join(fields)

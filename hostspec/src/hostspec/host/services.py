@@ -18,8 +18,6 @@ from hostspec.host.departing import Departing
 from hostspec.host.given import secret_of
 from hostspec.host.screen import printable
 from hostspec.host.source import ConfigurationError, refuse
-from hostspec.incident import Incident
-from hostspec.kernel.attempt import is_held
 from hostspec.kernel.plugins import unknown
 from hostspec.provider import Installation
 from hostspec.settings import SettingsError, describe, key_of, structure
@@ -164,15 +162,7 @@ class Services:
             change: what is to be changed.
             place: what is gone then, for a person.
         """
-        before, after = self._installation, self.after(change)
-
-        def is_left(incident: Incident) -> bool:
-            action = self._accounts.plugins.actions.get(incident.place.action)
-            if action is None:
-                return False
-            return is_held(action, incident, before) and not is_held(action, incident, after)
-
-        return Departing(self._accounts, self.account, place, is_left)
+        return Departing.by_change(self._accounts, self._installation, self.after(change), place)
 
     def change(self, change: Change) -> None:
         """Change the account in the store.
