@@ -322,6 +322,49 @@ def test_one_wrong_key_hides_no_other_fault_of_its_table(workspace: Workspace) -
     ]
 
 
+SHOP = '{ name = "shop", integration_key = "env:PD_CHECKOUT" }'
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        (SHOP.replace("}", ", color = 1 }"), "settings.services[2].color: unknown"),
+        (SHOP.replace("}", ", former_names = 7 }"), "settings.services[2].former_names: must be"),
+        (SHOP.replace("shop", "checkout"), "settings.services[2].name: "),
+        (SHOP.replace("env:", "ENV:"), "settings.services[2].integration_key: "),
+        (SHOP.replace("}", ", id = 3, x = 1 }"), "settings.services[2].x: unknown"),
+    ],
+)
+def test_a_fault_in_one_service_hides_no_unknown_service(
+    workspace: Workspace, wrong: str, place: str
+) -> None:
+    workspace.configure(
+        ('/pd_platform" },\n', f'/pd_platform" }},\n  {wrong},\n'),
+        ('services = ["checkout", "platform"]', 'services = ["checkout", "nope", "shop"]'),
+    )
+
+    run = workspace.alerthost("explain", given=line())
+
+    assert place in run.stderr
+    assert 'the service "nope" has not been granted access' in run.stderr
+    is_twice = "checkout" in wrong
+    assert ('"shop" has not been granted' in run.stderr) is is_twice, "it is there, though faulty"
+
+
+def test_a_service_whose_name_is_misspelt_is_not_unknown_as_well(workspace: Workspace) -> None:
+    """The rule is right: one mistake is one fault."""
+    wrong = SHOP.replace("name", "nmae")
+    workspace.configure(
+        ('/pd_platform" },\n', f'/pd_platform" }},\n  {wrong},\n'),
+        ('services = ["checkout", "platform"]', 'services = ["checkout", "shop"]'),
+    )
+
+    run = workspace.alerthost("explain", given=line())
+
+    assert "did you mean 'name'?" in run.stderr
+    assert "has not been granted" not in run.stderr
+
+
 def test_a_byte_order_mark_is_no_mistake(workspace: Workspace) -> None:
     file = workspace.folder / "alerthost.toml"
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())

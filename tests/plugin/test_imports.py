@@ -165,9 +165,10 @@ def exceptions_named(code: str) -> Iterator[int]:
         for node in ast.walk(scope):
             match node:
                 case (
-                    ast.Call(func=ast.Name(id="type" | "repr"), args=[value])
+                    ast.Call(func=ast.Name(id="type"), args=[value])
+                    | ast.Call(func=ast.Name(id="repr"), args=[ast.Name() as value])
                     | ast.Attribute(attr="__class__", value=value)
-                    | ast.FormattedValue(conversion=114, value=value)
+                    | ast.FormattedValue(conversion=114, value=ast.Name() as value)
                 ) if _root(value) in names:
                     yield node.lineno
 

@@ -34,7 +34,7 @@ def json_schema(kind: type, destinations: Sequence[Destination] | None = None) -
             choices then, each by its id, with its name as title. None leaves it open.
 
     Raises:
-        DeclarationError: the class cannot be one of settings.
+        TypeError: the class cannot be one of settings.
     """
     schema = _object_schema(kind)
     if destinations is not None:

@@ -372,23 +372,29 @@ class _Building:
     ) -> None:
         """Make an installation without its faulty settings, so that rules are checked as well."""
         paths = [fault.path for fault in faults]
-        try:
-            found = self._plugins.installation(
-                table.provider, table.name, _with_secrets(table.settings, paths)
-            )
-        except SettingsError:
-            pass
-        else:
-            secret = [path for path, _ in secrets(found.settings)]
-            if all(any(each.startswith(path) for each in secret) for path in paths):
-                self._installations[table.name] = found
+        for settings in _mended(table.settings, paths):
+            with contextlib.suppress(SettingsError):
+                self._installations[table.name] = self._mended_installation(table, settings)
                 return
-        wrong = {_KEY.split(fault.path, maxsplit=1)[0] for fault in faults}
-        right = {name: value for name, value in table.settings.items() if name not in wrong}
-        with contextlib.suppress(SettingsError):
-            self._installations[table.name] = self._plugins.installation(
-                table.provider, table.name, right
-            )
+
+    def _mended_installation(
+        self, table: InstallationTable | StoredInstallation, settings: Mapping[str, Any]
+    ) -> Installation[Any]:
+        """Make an installation of mended settings; missing secrets get a reference.
+
+        Raises:
+            SettingsError: more is missing, or wrong.
+        """
+        make = functools.partial(self._plugins.installation, table.provider, table.name)
+        try:
+            return make(settings)
+        except SettingsError as error:
+            missing = [fault.path for fault in error.faults]
+            found = make(_with_secrets(settings, missing))
+            secret = [path for path, _ in secrets(found.settings)]
+            if not all(any(each.startswith(path) for each in secret) for path in missing):
+                raise
+            return found
 
     def _rule(self, path: str, table: RuleTable) -> Rule:
         matchers: list[Matcher] = []
@@ -444,17 +450,53 @@ def not_offered(name: str, known: Iterable[str], kind: str, plugins: Plugins) ->
     return f"no enabled plugin offers the {kind} {name!r}{installed}"
 
 
+def _mended(settings: Mapping[str, Any], paths: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield settings without what is faulty, from the least that is left out to the most."""
+    yield settings
+    yield _without(settings, paths)
+    if all(_is_text(settings, path) for path in paths if "[" in path):
+        # an entry whose name is missing or misspelt may be the one that a rule names
+        yield _without(settings, [_ENTRY.sub(r"\1", path) for path in paths])
+    yield _without(settings, [_KEY.split(path, maxsplit=1)[0] for path in paths])
+
+
 def _with_secrets(settings: Mapping[str, Any], paths: Iterable[str]) -> Mapping[str, Any]:
     """Return settings with a reference, which every secret may be, at each of some paths."""
     copied: Any = copy.deepcopy(dict(settings))
     for path in paths:
-        steps = [int(n) if n else name for n, name in _STEP.findall(path)]
+        *above, last = _steps(path) or [""]
         with contextlib.suppress(LookupError, TypeError):  # no secret is there, nor a table
-            functools.reduce(operator.getitem, steps[:-1], copied)[steps[-1]] = "env:FAULTY"
+            functools.reduce(operator.getitem, above, copied)[last] = "env:FAULTY"
     return cast("Mapping[str, Any]", copied)
+
+
+def _without(settings: Mapping[str, Any], paths: Iterable[str]) -> Mapping[str, Any]:
+    """Return settings without the values at some paths."""
+    copied: Any = copy.deepcopy(dict(settings))
+    for path in sorted(set(paths), key=_order, reverse=True):  # entries of a list from its end
+        *above, last = _steps(path) or [""]
+        with contextlib.suppress(LookupError, TypeError):
+            del functools.reduce(operator.getitem, above, copied)[last]
+    return cast("Mapping[str, Any]", copied)
+
+
+def _is_text(settings: Mapping[str, Any], path: str) -> bool:
+    try:
+        return isinstance(functools.reduce(operator.getitem, _steps(path), settings), str)
+    except (LookupError, TypeError):
+        return False
+
+
+def _order(path: str) -> list[tuple[int, str]]:
+    return [(step, "") if isinstance(step, int) else (-1, step) for step in _steps(path)]
+
+
+def _steps(path: str) -> list[Any]:
+    return [int(n) if n else name for n, name in _STEP.findall(path)]
 
 
 _REFERENCES: Final = ("use", "installation")
 _STEP: Final = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+_ENTRY: Final = re.compile(r"(.*\]).*")
 _KEY: Final = re.compile(r"[.\[]")
 _STORED: Final = re.compile(r"stored\[(\d+)\]\.?")
