@@ -343,9 +343,11 @@ def _merged(kept: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Put new settings into those that are kept, and into the tables among them."""
     merged = dict(kept)
     for name, value in new.items():
-        old = kept.get(name)
-        is_table = isinstance(value, Mapping) and isinstance(old, Mapping)
-        merged[name] = _merged(old, value) if is_table else value
+        match kept.get(name), value:
+            case dict(old), dict():
+                merged[name] = _merged(old, value)
+            case _:
+                merged[name] = value
     return merged
 
 
