@@ -384,7 +384,8 @@ class Reader:
             return None
         texts = {name: self._member(f"{field}.{name}", name, value.get(name)) for name in names}
         if is_blank(texts[needed]):
-            self.repair(field, f"has no {needed}; dropped: {_shortened(_present(texts))}")
+            given = {name: texts[name] for name in names if name in value}
+            self.repair(field, f"has no {needed}; dropped: {_shortened(given)}")
             return None
         for name in value:
             if name not in names:
@@ -399,10 +400,6 @@ class Reader:
             return self._cut(field, text)
         self.repair(field, f"{_too_long(text)}; dropped")
         return ""
-
-
-def _present(texts: Mapping[str, str]) -> Mapping[str, str]:
-    return {name: text for name, text in texts.items() if text}
 
 
 _ADDRESSES: Final = frozenset({"href", "src"})
