@@ -246,3 +246,17 @@ def test_a_first_attempt_that_takes_long_keeps_no_page_waiting(
     world.later(2)
     assert started[:4] == ["bad", "page 1", "bad", "page 2"]
     assert world.clock.now > START
+
+
+def test_a_delivery_that_fails_alone_in_its_lane_is_late_and_listed(world: World) -> None:
+    """It is not dead-lettered: nothing shows whether it is at fault, or its lane."""
+    poison(world, FAULTED)
+    world.say("bad")
+    world.settle(24 * 3600, step=1800)
+
+    entry = world.entry()
+    assert (entry.state, entry.outcome, entry.reason) == ("waiting", FAULTED.kind, FAULTED.reason)
+    assert entry.attempts > 24
+    assert entry.next_try is not None
+    assert entry.lane is not LaneState.HEALTHY
+    assert world.observer.names == ["delayed"]
