@@ -53,11 +53,12 @@ docs: .venv/dev ## Build the documentation; warnings are errors.
 	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet --builder html docs docs/_build
 
 .PHONY: bench
-bench: .venv/dev ## Measure planning, sending, delivering, a storm, several processes, and importing.
+bench: .venv/dev ## Measure planning, sending, delivering, a storm, a flood, several processes, and importing.
 	@$(BIN)/python bench/planning.py
 	@$(BIN)/python bench/sending.py
 	@$(BIN)/python bench/delivery.py
 	@$(BIN)/python bench/storm.py
+	@$(BIN)/python bench/flood.py
 	@$(BIN)/python bench/cluster.py
 	@$(BIN)/python bench/importing.py
 

@@ -11,6 +11,7 @@ import attrs
 import pytest
 import sqlalchemy as sa
 from engines import EITHER, Clock, World
+from size import WHOLE
 
 from hostspec import Alert, Delivery, Operation, Severity, Status
 from hostspec import Place as IncidentPlace
@@ -199,7 +200,7 @@ def test_the_next_batch_of_many_alerts_is_found_by_few_queries(world: World, man
 
 
 def statements_of(world: World, alerts: Sequence[Alert]) -> int:
-    """Accept alerts, plan them in one batch, and return how many statements that took."""
+    """Accept and plan alerts; return how many statements planning took."""
     world.engine.accept_many(alerts)
     seen: list[str] = []
 
@@ -207,9 +208,25 @@ def statements_of(world: World, alerts: Sequence[Alert]) -> int:
         seen.append(arguments[2])
 
     sa.event.listen(world.database.engine, "before_cursor_execute", note)
-    assert world.engine._planner.plan(world.clock.now) == len(alerts)
+    planned = 0
+    while planned < len(alerts):
+        planned += world.engine._planner.plan(world.clock.now) or 0
     sa.event.remove(world.database.engine, "before_cursor_execute", note)
     return len(seen)
+
+
+@pytest.mark.sized
+def test_statements_that_plan_unmatched_alerts_grow_with_batches(
+    worlds: Callable[..., World],
+) -> None:
+    """300,000 of them, accepted in requests of 5,000, are planned in a minute of CPU."""
+    world = worlds(rules=lambda _: [])
+    many = 20_000 if WHOLE else 600
+    few = statements_of(world, [Alert(f"a{number}") for number in range(many)])
+    twice = statements_of(world, [Alert(f"b{number}") for number in range(2 * many)])
+
+    assert few < many / inbox.BATCH * 20
+    assert twice < 2.2 * few
 
 
 @EITHER
