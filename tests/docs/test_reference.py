@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 import attrs
 import click
 import pytest
+from shared import once, unmeasured
 
 import hostspec
 import hostspec.kernel
@@ -73,16 +74,19 @@ DOCS = Path(__file__).parents[2] / "docs"
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the documentation as XML, with every warning an error."""
     pytest.importorskip("sphinx", reason="Sphinx is not installed")
-    folder = tmp_path_factory.mktemp("docs")
+    return once(tmp_path_factory, "docs-as-xml", _build)
+
+
+def _build(folder: Path) -> None:
     strict = ("--fail-on-warning", "--nitpicky", "--quiet", "--builder", "xml")
     ran = subprocess.run(
         [sys.executable, "-m", "sphinx", *strict, str(DOCS), str(folder)],
+        env=unmeasured(),
         capture_output=True,
         text=True,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    return folder
 
 
 def _signatures(page: Path) -> dict[str, list[str]]:

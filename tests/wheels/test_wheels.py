@@ -17,6 +17,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from shared import once, unmeasured
 
 import hostspec
 import pagerduty_plugin
@@ -49,17 +50,22 @@ class Wheel:
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Wheel]:
     """Give both wheels, by package."""
-    return {name: build(project, tmp_path_factory) for name, project in PROJECTS.items()}
+    folder = once(tmp_path_factory, "wheels-of-both", build)
+    return {name: read(folder / name) for name in PROJECTS}
 
 
-def build(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Wheel:
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
-        cwd=project,
-        check=True,
-        capture_output=True,
-    )
+def build(folder: Path) -> None:
+    for name, project in PROJECTS.items():
+        subprocess.run(
+            [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder / name],
+            cwd=project,
+            env=unmeasured(),
+            check=True,
+            capture_output=True,
+        )
+
+
+def read(folder: Path) -> Wheel:
     (path,) = folder.glob("*.whl")
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
