@@ -26,7 +26,7 @@ from hostspec.host.send import Sending
 from hostspec.host.statements import Statement
 from hostspec.host.work import Work
 from hostspec.parts import Identity
-from hostspec.store.errors import LostCommitError, StoreError
+from hostspec.store.errors import LostCommitError, StoreError, UnknownCommitError
 
 NUMBERS = itertools.count(1)
 
@@ -434,10 +434,19 @@ def test_many_statements_about_one_problem_do_not_wait_for_each_other(
     assert sum(map(len, store.accepted)) == 5
 
 
-def test_what_the_store_may_have_lost_is_told(sending: Sending, store: Store, sheet: Sheet) -> None:
-    store.failing, store.error = True, LostCommitError
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (LostCommitError, "may be lost"),
+        (UnknownCommitError, "may be accepted or not; send it again"),
+    ],
+)
+def test_what_the_store_may_have_lost_is_told(
+    sending: Sending, store: Store, sheet: Sheet, error: type[StoreError], told: str
+) -> None:
+    store.failing, store.error = True, error
     sending.run(said("a"), 10)
-    assert sheet.complaints == ["line 1: may be lost: the disk is full"]
+    assert sheet.complaints == [f"line 1: {told}: the disk is full"]
 
 
 def test_what_the_store_does_not_take_is_told_and_the_others_go_on(

@@ -27,6 +27,7 @@ from hostspec.host.lanes import Lanes
 from hostspec.host.readiness import LOOK_AGAIN, Readiness
 from hostspec.host.running import Running
 from hostspec.incident import Place
+from hostspec.store.errors import UnknownCommitError
 from pagerduty_plugin.testing import late, refusing
 from pagerduty_plugin.testing.misbehaviour import Gate, failing
 
@@ -378,6 +379,24 @@ def test_a_deleted_store_is_told_truly_and_is_not_ready_at_once(
     assert (reply.status, reply.headers["retry-after"]) == (503, "10")
     assert reply.json["error"].startswith("the alert may be lost: the store was deleted")
     assert reply.json["error"].endswith("; post it again")
+
+
+def test_a_commit_of_unknown_result_is_told_truly(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start()
+    engine = running._front.serving.engine
+
+    def lost(*_: object) -> None:
+        raise UnknownCommitError("the server: the connection was lost during a commit")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._intake, "take", lost)
+        reply = post(running.url, ALERT)
+    assert (reply.status, reply.headers["retry-after"]) == (503, "10")
+    assert reply.json["error"].startswith("it is not known whether the alert was accepted: ")
+    assert "Idempotency-Key" in reply.json["error"]
+    assert post(running.url, ALERT).status == 202
 
 
 def test_a_write_that_fails_makes_a_front_unready_until_it_may_work_again(

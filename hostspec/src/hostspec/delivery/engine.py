@@ -215,6 +215,8 @@ class Engine:
             ValueError: a name is no text that every database takes, of 1 to 255 characters.
             LostCommitError: the alerts may be lost, for the database was deleted, replaced or
                 truncated; they are delivered only while this process runs. Accept them again.
+            UnknownCommitError: it is not known whether the alerts were accepted. Accept them again
+                under the same ids.
             StoreError: the database cannot be written; nothing was accepted.
         """
         ids = tuple(statement_ids or (inbox.new_id() for _ in alerts))

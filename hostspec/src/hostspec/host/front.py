@@ -34,7 +34,7 @@ from hostspec.host.statements import Statement
 from hostspec.host.workload import Workload
 from hostspec.kernel.limited_log import LimitedLog
 from hostspec.reading import parse
-from hostspec.store.errors import LostCommitError, StoreError
+from hostspec.store.errors import LostCommitError, StoreError, UnknownCommitError
 
 ALERTS: Final = "/alerts"
 INGEST: Final = "/ingest/"
@@ -52,6 +52,10 @@ _SMALLER_GROUPS: Final = (
     "raise http.largest_body or http.most_alerts, or set Alertmanager's max_alerts"
 )
 _UNWRITABLE: Final = "nothing was accepted: the store cannot be written"
+_UNKNOWN: Final = (
+    "it is not known whether the alert was accepted: the connection to the store was lost; post it"
+    " again, with the same Idempotency-Key if it had one"
+)
 _MAYBE_LOST: Final = "the alert may be lost: the store was deleted or replaced; post it again"
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -284,9 +288,8 @@ class Front:
             ids = _names(post.name, post.body, len(alerts)) if post.name else None
             taken = serving.engine.accept_many(alerts, statement_ids=ids)
         except StoreError as error:
-            unwritable = _MAYBE_LOST if isinstance(error, LostCommitError) else _UNWRITABLE
             cause = f"the store fails: {error}"
-            raise Refusal(503, "store_fails", unwritable, again=True, error=cause) from error
+            raise Refusal(503, "store_fails", _told(error), again=True, error=cause) from error
         self._metrics.accepted(post.path, len(alerts))
         if faulty := len(statements) - len(alerts):
             self._metrics.left_out(post.path, faulty)
@@ -298,6 +301,13 @@ class Front:
                 kind=kind_of("", faults),
             )
         return responses.accepted(taken, alerts, faults)
+
+
+def _told(error: StoreError) -> str:
+    """Say whether alerts were accepted that the store failed on."""
+    if isinstance(error, LostCommitError):
+        return _MAYBE_LOST
+    return _UNKNOWN if isinstance(error, UnknownCommitError) else _UNWRITABLE
 
 
 def _client(request: Request) -> str:

@@ -18,7 +18,7 @@ from hostspec.host.following import Followed, Following
 from hostspec.host.interrupting import Interrupts
 from hostspec.host.statements import Statement
 from hostspec.parts import Identity
-from hostspec.store.errors import LostCommitError, StoreError
+from hostspec.store.errors import LostCommitError, StoreError, UnknownCommitError
 
 if TYPE_CHECKING:
     from hostspec.delivery.engine import Engine
@@ -150,13 +150,20 @@ class Sending:
         try:
             ids = self._engine.accept_many([alert for _, alert in ready])
         except StoreError as error:
-            what = "may be lost" if isinstance(error, LostCommitError) else "not accepted"
             self._following.tally.unaccepted += len(ready)
             for followed, _ in ready:
-                followed.refuse(f"{what}: {error}")
+                followed.refuse(f"{_told(error)}: {error}")
             return
         for (followed, _), statement_id in zip(ready, ids, strict=True):
             followed.accept(statement_id)
+
+
+def _told(error: StoreError) -> str:
+    if isinstance(error, LostCommitError):
+        return "may be lost"
+    if isinstance(error, UnknownCommitError):
+        return "may be accepted or not; send it again"
+    return "not accepted"
 
 
 def _is_on_its_way(statement: Followed) -> bool:

@@ -16,11 +16,11 @@ from typing import Any, Final, Self
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hostspec.kernel.forking import of_its_process
-from hostspec.store.errors import StoreError, UnstorableError
+from hostspec.store.errors import StoreError, UnknownCommitError, UnstorableError
 from hostspec.store.files import Files, beside, left_frames
 from hostspec.store.reserve import Reserve
 from hostspec.store.tables import metadata
@@ -155,6 +155,7 @@ class Database:
 
         Raises:
             StoreError: the database cannot be written.
+            UnknownCommitError: it is not known whether the transaction was committed.
             IntegrityError: what is written breaks a rule of a table.
         """
         with self.speaking_plainly():
@@ -165,8 +166,21 @@ class Database:
                 self._empty_log()
             with self._writing.connect() as connection:
                 connection.execution_options(**{_WITHIN: within})
-                with connection.begin():
+                with self._committing() as is_written, connection.begin():
                     yield connection
+                    is_written.set()
+
+    @contextlib.contextmanager
+    def _committing(self) -> Iterator[threading.Event]:
+        """Raise an error of its own where the connection is lost after all was written."""
+        is_written = threading.Event()
+        try:
+            yield is_written
+        except OperationalError as error:
+            if self.file is None and is_written.is_set() and not _code(error.orig):
+                message = f"{self.name}: the connection was lost during a commit"
+                raise UnknownCommitError(message) from error
+            raise
 
     @contextlib.contextmanager
     def begin_hint(self) -> Iterator[sa.Connection]:

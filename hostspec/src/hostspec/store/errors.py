@@ -18,6 +18,13 @@ class ReentryError(StoreError):
     """A plugin called the engine while it writes on the same thread; nothing is wrong with it."""
 
 
+class UnknownCommitError(StoreError):
+    """The connection to the server was lost during a commit, which may have been made or not.
+
+    What is accepted again under the same ids is accepted once.
+    """
+
+
 class LostCommitError(StoreError):
     """A commit may be lost: a file of the database was deleted or replaced meanwhile.
 
