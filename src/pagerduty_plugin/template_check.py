@@ -18,6 +18,8 @@ from pagerduty_plugin.templates import NAMES
 DEEPEST: Final = 32
 """Levels of nesting: Python compiles deeper ones ever more slowly."""
 
+TOO_DEEP: Final = f"is nested more than {DEEPEST} levels deep; simplify it"
+
 LOOP: Final = frozenset(
     "first index index0 last length nextitem previtem revindex revindex0".split()  # noqa: SIM905
 )
@@ -56,8 +58,7 @@ def faults(
 
 def _refuse_deeper(node: nodes.Node, depth: int = 0) -> None:
     if depth == DEEPEST:
-        message = "is nested too deeply"
-        raise TemplateSyntaxError(message, node.lineno)
+        raise TemplateSyntaxError(TOO_DEEP, node.lineno)
     for child in node.iter_child_nodes():
         _refuse_deeper(child, depth + 1)
 
@@ -131,7 +132,7 @@ class _Checker:
                 yield "only methods and functions can be called"
             case nodes.Test():
                 yield from self._called("test", node.name, node, node.args)
-            case nodes.Filter():
+            case _:
                 yield from self._called("filter", node.name, node, node.args)
                 yield from self._applied(node)
 

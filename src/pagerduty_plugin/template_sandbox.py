@@ -48,7 +48,7 @@ WIDEST_INTEGER: Final = 1024
 """Bits of an integer that a template makes: as many as those of an alert may have."""
 
 MOST_ITEMS: Final = 100_000
-"""List items that one rendering goes through in loops and filters; 100 characters are one item."""
+"""Items of lists that one rendering goes through in loops and filters; see `_Context`."""
 
 MOST_PADDING: Final = 16
 """The largest number for ``indent``, ``round`` and ``tojson``, which make so many characters."""
@@ -59,6 +59,7 @@ _OF_TEXT: Final = _words(
     "capitalize indent lower replace string title trim truncate upper urlencode wordwrap "
     ".capitalize .endswith .lower .replace .split .startswith .strip .title .upper"
 )
+_FAST: Final = _OF_TEXT - {"wordwrap"}  # which cuts a long word again and again
 _OF_MAPPING: Final = _words("dictsort items .get .items .keys .values")
 _OF_NULL: Final = _words("d default float int tojson")
 _FREE: Final = _words("count d default first last length truncate .get")
@@ -66,16 +67,19 @@ _PADDING: Final = _words("indent round tojson")
 
 
 class _Context(Context):
-    """The context of one rendering, which counts the items that it goes through."""
+    """The context of one rendering, which counts the items that it goes through.
+
+    The bound keeps a rendering linear in the alert, whose lists may be long where the author of
+    the template expects a few items, or texts where the author expects lists.
+    """
 
     gone_through = 0
 
-    def go_through(self, value: Any, cost: float = 1) -> Any:
+    def go_through(self, value: Any, at_once: int = 1) -> None:
+        """Count the items or characters of a value, in portions of `at_once`."""
         if isinstance(value, (str, list, tuple, Mapping)):
-            cost *= 0.01 if isinstance(value, str) else 1
-            self.gone_through += int(len(value) * cost)
+            self.gone_through += len(value) // at_once
             _refuse(self.gone_through, MOST_ITEMS, "goes through more than {:,} items")
-        return value
 
 
 def _refuse(size: int, most: int, reason: str) -> None:
@@ -148,9 +152,9 @@ def _of_numbers(function: _Function) -> _Function:
 
 @pass_context
 def _container(context: _Context, value: Any) -> Any:
-    if value is None:
-        return ()
-    return value if isinstance(value, Mapping) else context.go_through(value, 0.01)
+    if not isinstance(value, Mapping):
+        context.go_through(value, 10_000 if isinstance(value, str) else 100)
+    return () if value is None else value
 
 
 @pass_context
@@ -215,8 +219,8 @@ def _bounded(name: str, function: _Function) -> _Function:
             sizes = [abs(each) for each in (*args, *kwargs.values()) if isinstance(each, int)]
             _refuse(max(sizes, default=0), MOST_PADDING, f"passes more than {{}} to {name!r}")
         value = _converted(context, name, value)
-        if name not in _FREE:  # wordwrap cuts a long word again and again
-            context.go_through(value, 100 if name == "wordwrap" else 1)
+        if name not in _FREE:
+            context.go_through(value, 100 if name in _FAST else 1)
         first = {"eval_context": context.eval_ctx, "environment": context.environment}
         leading = [first.get(passed.name, context)] if passed else []
         made = function(*leading, value, *args, **kwargs)
@@ -228,7 +232,7 @@ def _bounded(name: str, function: _Function) -> _Function:
 def _bound(context: _Context, made: Any) -> Any:
     if isinstance(made, str):
         _refuse_longer(len(made))
-        context.go_through(made)
+        context.go_through(made, 100)
     if isinstance(made, int):
         _refuse_wider(made.bit_length())
     return made
@@ -277,7 +281,8 @@ class _Environment(ImmutableSandboxedEnvironment):
             case (str(), str()) if operator == "+":
                 pass
             case (list() | tuple(), list() | tuple()) if operator == "+":
-                left, right = [*context.go_through(left)], [*context.go_through(right)]
+                left, right = [*left], [*right]
+                context.go_through(left + right)
             case _:
                 raise TypeError
         return _bound(context, self.binop_table[operator](left, right))
@@ -336,7 +341,7 @@ def compiled(text: str, names: frozenset[str] = NAMES) -> tuple[Template, bool]:
     except TemplateSyntaxError as error:
         found = [(error.lineno, (error.message or "").rstrip("."))]
     except RecursionError:
-        found = [(1, "is nested too deeply")]
+        found = [(1, template_check.TOO_DEEP)]
     except Exception:  # noqa: BLE001 -- Python's compiler has limits of its own
         reason = "cannot be compiled: a number is too long, or an argument is given twice"
         found = [(1, reason)]
@@ -396,8 +401,10 @@ def _plain(template: Template, values: Mapping[str, Json], most: int) -> Json:
 
 def _gathered(template: Template, values: Mapping[str, Json], most: int) -> str:
     """Return what a template says, until that is long enough."""
-    text = ""
-    for piece in template.root_render_func(template.new_context(dict(values))):
+    text, context = "", template.new_context(dict(values))
+    assert isinstance(context, _Context)  # noqa: S101 -- the environment says so
+    for piece in template.root_render_func(context):
+        context.go_through(piece, 100)
         text += (piece if text else piece.lstrip())[: most - len(text)]
         if len(text) == most:
             break

@@ -53,6 +53,7 @@ ALERT: dict[str, Any] = {
 }
 VALUES = values_of(Alert(**ALERT), rule="Pages", service="checkout", installation="acme")
 WRONG_TYPE = "uses a missing value, or one of the wrong type"
+TOO_DEEP = "is nested more than 32 levels deep; simplify it"
 UNCOMPILED = "cannot be compiled: a number is too long, or an argument is given twice"
 
 
@@ -153,25 +154,16 @@ def test_a_template_says(text: str, says: str) -> None:
         ("details.absent.a.b|default('x')", "x"),
         ("details.nothing|default('x')", "x"),
         ("details.empty|default('x')", "x"),
-        ("details.flag|default('x')", "false"),
         ("details.flag|default('x', true)", "x"),
-        ("source|default('x', true)", "db-1"),
         ("labels|dictsort", '[["team", "data"], ["Zone", "a b"]]'),
-        ("labels|dictsort(true)", '[["Zone", "a b"], ["team", "data"]]'),
-        ("labels|dictsort(by='value', reverse=true)", '[["team", "data"], ["Zone", "a b"]]'),
         ("details.absent|dictsort", "[]"),
         ("123456789|filesizeformat", "123.5 MB"),
-        ("'2048'|filesizeformat(true)", "2.0 KiB"),
         ("details.hosts|first", "b"),
         ("labels|first", "team"),
         ("details.absent|first", ""),
-        ("'2.5'|float", "2.5"),
         ("details.absent|float(1.5)", "1.5"),
         ("'a\nb\n\nc'|indent(2)", "a\n  b\n\n  c"),
-        ("'x\nb'|indent(1, true, true)", "x\n b"),
         ("'7.9'|int", "7"),
-        ("2.9|int", "2"),
-        ("'ff'|int(base=16)", "255"),
         ("details.nothing|int(5)", "5"),
         ("('9' ~ details.long)|int(5)", "9"),
         ("labels|items", '[["team", "data"], ["Zone", "a b"]]'),
@@ -198,12 +190,9 @@ def test_a_template_says(text: str, says: str) -> None:
         ("[0, 1]|select", "[1]"),
         ("[1, 2]|select('odd')", "[1]"),
         ("'a.b.c'|replace('.', '-')", "a-b-c"),
-        ("'a.b.c'|replace('.', '-', 1)", "a-b.c"),
         ("'abc'|replace('', '-')", "-a-b-c-"),
         ("source|reverse", "1-bd"),
-        ("[1, 2]|reverse", "[2, 1]"),
         ("details.load|round(1)", "2.6"),
-        ("details.load|round(method='floor')", "2.0"),
         ("details.hosts|sort", '["A", "a", "b", "c"]'),
         ("details.disks|sort(attribute='used')|map(attribute='name')|last", "sda"),
         ("12|string|length", "2"),
@@ -212,11 +201,8 @@ def test_a_template_says(text: str, says: str) -> None:
         ("labels|tojson", '{"team": "data", "Zone": "a b"}'),
         ("[1]|tojson(indent=1)", "[\n 1\n]"),
         ("'  a '|trim", "a"),
-        ("'xax'|trim('x')", "a"),
         ("summary|truncate(8, true, '…', 0)", "disk fu…"),
-        ("summary|truncate", "disk full on db-1"),
         ("details.hosts|unique", '["b", "A", "c"]'),
-        ("details.hosts|unique(true)|length", "4"),
         ("details.count|upper", "3"),
         ("'a b/ü'|urlencode", "a%20b/%C3%BC"),
         ("'aa bb'|wordwrap(2)", "aa\nbb"),
@@ -232,7 +218,6 @@ def test_a_template_says(text: str, says: str) -> None:
         ("details.deep.items()", '[["a", {"b": "found"}]]'),
         ("'a b  c'.split()", '["a", "b", "c"]'),
         ("key.split('/')[1]", "disk"),
-        ("'a/b/c'.split('/', 1)", '["a", "b/c"]'),
         ("' a '.strip() ~ 'A'.lower() ~ 'b c'.title() ~ 'x'.replace('x', 'y')", "aaB Cy"),
     ],
 )
@@ -252,51 +237,24 @@ def test_every_filter_and_method_has_an_example() -> None:
 
 
 @pytest.mark.parametrize(
-    ("test", "holds"),
+    "test",
     [
-        ("1 is odd", True),
-        ("2 is odd", False),
-        ("2 is even", True),
-        ("6 is divisibleby 3", True),
-        ("details.absent is defined", False),
-        ("key is defined", True),
-        ("details.absent is undefined", True),
-        ("[details.nothing]|select('none')|list", True),
-        ("details.flag is boolean", True),
-        ("details.flag is false", True),
-        ("1 is true", False),
-        ("1 is integer", True),
-        ("true is integer", False),
-        ("1.5 is float", True),
-        ("1.5 is number", True),
-        ("key is string", True),
-        ("labels is mapping", True),
-        ("labels is sequence", True),
-        ("details.hosts is sequence", True),
-        ("details.hosts is iterable", True),
-        ("1 is iterable", False),
-        ("'a' is lower", True),
-        ("'a' is upper", False),
-        ("'a' is in 'abc'", True),
-        ("'team' is in labels", True),
-        ("1 is eq 1", True),
-        ("1 is equalto 2", False),
-        ("1 is ne 2", True),
-        ("1 is gt 2", False),
-        ("1 is greaterthan 0", True),
-        ("1 is ge 1", True),
-        ("1 is lt 2", True),
-        ("1 is lessthan 1", False),
-        ("1 is le 1", True),
-        ("[1]|select('==', 1)|list", True),
-        ("[1]|select('!=', 1)|list", False),
-        ("[1]|select('<', 1)|list", False),
-        ("[1]|select('<=', 1)|list", True),
-        ("[1]|select('>=', 1)|list", True),
+        "1 is odd and 2 is even and 6 is divisibleby 3 and 2 is not odd",
+        "details.absent is undefined and key is defined and details.absent is not defined",
+        "[details.nothing]|select('none')|list",
+        "details.flag is boolean and details.flag is false and 1 is not true",
+        "1 is integer and 1.5 is float and 1.5 is number and key is string",
+        "labels is mapping and details.hosts is sequence and details.hosts is iterable",
+        "'a' is lower and 'A' is upper and 'a' is in 'abc' and 'team' is in labels",
+        "1 is eq 1 and 1 is equalto 1 and 1 is ne 2 and 1 is not in [2]",
+        "2 is gt 1 and 2 is greaterthan 1 and 1 is ge 1 and 1 is le 1 and 1 is lt 2",
+        "1 is lessthan 2 and 1 is not in details.nothing",
+        "[1]|select('==', 1)|reject('!=', 1)|select('<=', 1)|select('>=', 1)|list == [1]",
+        "[1]|reject('<', 1)|reject('>', 1)|list == [1]",
     ],
 )
-def test_a_test_holds(test: str, holds: bool) -> None:  # noqa: FBT001 -- as pytest gives it
-    assert said(f"{{{{ 'yes' if {test} else 'no' }}}}") == ("yes" if holds else "no")
+def test_a_test_holds(test: str) -> None:
+    assert said(f"{{{{ 'yes' if {test} else 'no' }}}}") == "yes"
 
 
 def test_a_loop_knows_where_it_is() -> None:
@@ -378,10 +336,10 @@ def test_a_plain_text_stays_as_it_is(text: str) -> None:
         ("{% if key %}", "Unexpected end of template. Jinja was looking for"),
         ("{{ 1 + }}", "unexpected 'end of print statement'"),
         ("{% bogus %}", "Encountered unknown tag 'bogus'"),
-        ("{{ " + "(" * 500 + "1" + ")" * 500 + " }}", "is nested too deeply"),
-        ("{{ " + "-" * 400 + "1 }}", "is nested too deeply"),
-        ("{{ key" + "[0]" * 230 + " }}", "is nested too deeply"),
-        ("{{ 1" + " + 1" * 40 + " }}", "is nested too deeply"),
+        ("{{ " + "(" * 500 + "1" + ")" * 500 + " }}", TOO_DEEP),
+        ("{{ " + "-" * 400 + "1 }}", TOO_DEEP),
+        ("{{ key" + "[0]" * 230 + " }}", TOO_DEEP),
+        ("{{ 1" + " + 1" * 40 + " }}", TOO_DEEP),
         ("{{ 0x" + "f" * 9000 + " }}", UNCOMPILED),
         ("{{ key|default(boolean=1, boolean=1) }}", UNCOMPILED),
         ("{{ key }}" + "x" * 10_000, "is 10,009 characters long; the limit is 10,000"),
@@ -401,7 +359,7 @@ def test_a_fault_is_reported(text: str, reason: str) -> None:
 
 
 def test_a_fault_is_reported_once_per_line() -> None:
-    assert fault("{% if 1 %}" * 40 + "{% endif %}" * 40) == "is nested too deeply"
+    assert fault("{% if 1 %}" * 40 + "{% endif %}" * 40) == TOO_DEEP
     assert fault("{{ a }}{{ a }}\n{{ a }}", frozenset({"key"})) == (
         "line 1: 'a' is unknown; known are key; line 2: 'a' is unknown; known are key"
     )
@@ -500,7 +458,7 @@ def test_a_key_uses_no_value_that_may_change() -> None:
 def test_nesting_is_bounded_at_load() -> None:
     deepest = "{{ details" + ".a" * 29 + " }}"
     assert said(deepest) == ""
-    assert fault(deepest.replace(" }", ".a }")) == "is nested too deeply"
+    assert fault(deepest.replace(" }", ".a }")) == TOO_DEEP
 
 
 # The bounds
@@ -670,65 +628,12 @@ def test_a_label_chooses_no_attribute() -> None:
     assert render(text, {"key": "k", "labels": {"name": "__class__"}}, 100) == ""
 
 
-NASTY = st.recursive(
-    st.sampled_from(
-        [
-            "1",
-            "-1",
-            "0",
-            "10",
-            "999999",
-            "1.5",
-            "''",
-            "'a'",
-            "'%d'",
-            "'a b'",
-            "true",
-            "none",
-            "details",
-            "details.hosts",
-            "details.x",
-            "details.disks",
-            "labels",
-            "key",
-            "loop",
-            "2 ** 900",
-            "details.nothing",
-            "range(99)",
-            "'inf'|float",
-        ]
-    ),
-    lambda inner: st.one_of(
-        st.builds(
-            "({} {} {})".format,
-            inner,
-            st.sampled_from(
-                ["+", "-", "*", "/", "//", "%", "**", "~", "==", "<", "in", "and", "or"]
-            ),
-            inner,
-        ),
-        st.builds("[{}, {}]".format, inner, inner),
-        st.builds("{{'a': {}, {}: 1}}".format, inner, inner),
-        st.builds("({})[{}:{}]".format, inner, inner, inner),
-        st.builds("({})[{}]".format, inner, inner),
-        st.builds("({}).x".format, inner),
-        st.builds("({} if {} else {})".format, inner, inner, inner),
-        st.builds("({})|{}".format, inner, st.sampled_from(sorted(template_sandbox.FILTERS))),
-        st.builds(
-            "({})|{}({})".format,
-            inner,
-            st.sampled_from(sorted(template_sandbox.FILTERS)),
-            inner,
-        ),
-        st.builds(
-            "({})|map('{}')".format, inner, st.sampled_from(sorted(template_sandbox.FILTERS))
-        ),
-        st.builds("({}).{}()".format, inner, st.sampled_from(sorted(template_sandbox.METHODS))),
-        st.builds("({}) is {}".format, inner, st.sampled_from(["odd", "string", "none", "lower"])),
-        st.builds("({}) is in ({})".format, inner, inner),
-    ),
-    max_leaves=8,
-)
+NUMBERS = "1 -1 0 999999 1.5 2**900 'inf'|float range(99)"
+MEMBERS = "'' 'a' '%d' true none details details.hosts details.nothing details.x labels key loop"
+VALUE = st.sampled_from(f"{NUMBERS} {MEMBERS}".split())
+OPERATOR = st.sampled_from([*"+-*/%~<", "//", "**", "==", "in", "and", "or"])
+FILTER = st.sampled_from(sorted(template_sandbox.FILTERS))
+METHOD = st.sampled_from(sorted(template_sandbox.METHODS))
 SHAPES = st.sampled_from(
     [
         "{{ %s }}",
@@ -738,8 +643,22 @@ SHAPES = st.sampled_from(
 )
 
 
+def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.builds("({} {} {})".format, inner, OPERATOR, inner),
+        st.builds("{{'a': {}, 'b': [{}, 1]}}".format, inner, inner),
+        st.builds("({})[{}:{}]".format, inner, inner, inner),
+        st.builds("({})[{}].x".format, inner, inner),
+        st.builds("({})|{}".format, inner, FILTER),
+        st.builds("({})|{}({})".format, inner, FILTER, inner),
+        st.builds("({})|map('{}')".format, inner, FILTER),
+        st.builds("({}).{}()".format, inner, METHOD),
+        st.builds("({}) is in ({})".format, inner, inner),
+    )
+
+
 @settings(max_examples=50)
-@given(SHAPES, NASTY)
+@given(SHAPES, st.recursive(VALUE, larger, max_leaves=8))
 def test_every_template_renders_short_text_or_a_reason(shape: str, expression: str) -> None:
     text = shape % expression
     found = fault(text)
