@@ -92,6 +92,9 @@ class Store:
         self.looks += 1
         return seen + 1
 
+    def recover_orphans(self) -> Sequence[str]:
+        return ()
+
     def wait_idle(self, timeout: float) -> bool:
         return next(self.idle)
 

@@ -437,3 +437,25 @@ def test_send_resolves_an_orphaned_incident_at_once_when_its_key_is_back(
     assert counted == "0 alerts, 1 delivery (1 delivered), 1 left by earlier runs"
     assert {incident.state for incident in workspace.fake.incidents} == {"resolved"}
     assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
+
+
+def test_send_resolves_an_orphaned_incident_whose_place_it_frees(workspace: Workspace) -> None:
+    """Of two incidents about one alert, under two keys, the older waits for the newer to end."""
+    new = "f" * 32
+    workspace.fake.add_service("moved", new)
+    workspace.configure(
+        ('services = ["checkout", "platform"]', 'services = ["checkout"]'),
+        ('"env:PD_CHECKOUT"', '["env:PD_CHECKOUT", "env:PD_FORMER"]'),
+    )
+    moved = {"PD_CHECKOUT": new, "PD_FORMER": new}
+    rotated = {"PD_CHECKOUT": new, "PD_FORMER": CHECKOUT}
+    workspace.alerthost("send", given=line(), env={"PD_FORMER": CHECKOUT})
+    workspace.alerthost("send", given=line(status="resolved"), env=moved)
+    workspace.alerthost("send", given=line(), env=moved)
+    assert {incident.state for incident in workspace.fake.incidents} == {"triggered"}
+
+    freed = workspace.alerthost("send", given=line(status="resolved"), env=rotated)
+
+    assert [incident.state for incident in workspace.fake.incidents] == ["resolved"] * 2
+    assert freed.stdout.splitlines()[-1].endswith("(2 delivered), 1 left by earlier runs")
+    assert freed.returncode == 0

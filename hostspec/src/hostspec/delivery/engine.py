@@ -363,10 +363,13 @@ class Engine:
             self.database.verify()
             return made
 
-    def recover_orphans(self) -> None:
+    def recover_orphans(self) -> tuple[str, ...]:
         """Queue the resolves of orphaned incidents whose keys are back.
 
         `drain` and the threads that `start` starts do so from time to time.
+
+        Returns:
+            the ids of the statements that the resolves go by.
 
         Raises:
             StoreError: the database cannot be written.
@@ -374,16 +377,19 @@ class Engine:
         now, actions = self._clock(), self._plugins.actions
         self._looked_for_keys_at = time.monotonic()
         last = 0
+        queued: list[str] = []
         while True:
             with self.database.read() as connection:
                 found = orphans.find(connection, last)
             back = [each for each in found if self._is_key_back(each)]
             if back:
-                self._writer.run(
+                queued += self._writer.run(
                     functools.partial(orphans.recover, actions=actions, back=back, now=now)
                 )
             if len(found) < orphans.MOST:
-                return
+                if queued:
+                    self._call()
+                return tuple(queued)
             last = found[-1].id
 
     def start(self) -> None:

@@ -83,8 +83,9 @@ def recover(
     actions: lineup.Actions,
     back: Sequence[ledger.StoredIncident],
     now: float,
-) -> None:
-    """Resolve orphaned incidents whose keys are back."""
+) -> Sequence[str]:
+    """Queue the resolves of orphaned incidents whose keys are back; return their statement ids."""
+    queued = []
     sharing.lock(connection, [each.incident.place for each in back])
     for stored in back:
         row = connection.execute(sa.select(incidents).where(incidents.c.id == stored.id)).first()
@@ -94,7 +95,8 @@ def recover(
             continue
         delivery = resolving(connection, actions, stored)
         if delivery is not None:
-            send(connection, stored, delivery, now)
+            queued.append(send(connection, stored, delivery, now))
+    return queued
 
 
 _other: Final = incidents.alias("other")

@@ -281,6 +281,13 @@ class Following:
             self.tally.statements -= 1
             self.tally.earlier += 1
 
+    def add_recovered(self, statement_ids: Iterable[str]) -> None:
+        """Follow the resolves of incidents of earlier runs that can be closed now."""
+        for each in statement_ids:
+            self.add(Followed.decided("", "", each))
+            self.tally.statements -= 1
+            self.tally.earlier += 1
+
     def refuse(self, reason: str) -> None:
         """Tell of something that cannot be done, in its turn."""
         self.tally.impossible += 1

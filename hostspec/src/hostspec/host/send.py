@@ -80,12 +80,20 @@ class Sending:
             self._let_go()
             self._look(0.0 if fresh else _PAUSE)
         end = time.monotonic() + timeout
-        while not self._interrupts.count and self._following.count and time.monotonic() < end:
-            self._let_go()
-            self._look(_PAUSE)
+        self._wait(end)
+        if not self._interrupts.count:
+            # what was just resolved may have been in the way of an orphaned incident
+            self._following.add_recovered(self._engine.recover_orphans())
+            self._wait(end)
         self._take_in(reading.rest())
         self._let_go(everything=True)
         self._linger(end)
+
+    def _wait(self, end: float) -> None:
+        """Wait for all that is followed, until a moment on the monotonic clock."""
+        while not self._interrupts.count and self._following.count and time.monotonic() < end:
+            self._let_go()
+            self._look(_PAUSE)
 
     def _read_on(self, reading: _Reading) -> int:
         """Take in what has come; say how much."""
