@@ -18,6 +18,7 @@ LINES = "".join(line(f"problem-{number}", severity="odd") for number in range(30
 
 def alerthost(workspace: Workspace, shell: str, **environment: str) -> subprocess.CompletedProcess:
     """Run ``alerthost send`` on many alerts in a shell, which may do anything to its output."""
+    workspace.migrate()
     (workspace.folder / "many.jsonl").write_text(LINES, encoding="utf-8")
     workspace.configure(("severity=~", "severity!~"), ("error|critical", "info"))
     return subprocess.run(
@@ -73,6 +74,7 @@ def test_the_alerts_go_out_though_the_terminal_is_closed(
 ) -> None:
     """Between two alerts, with the bar of the progress on it."""
     workspace.configure()
+    workspace.migrate()
     controller, terminal = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "hostspec.host", "send"],

@@ -118,12 +118,14 @@ def measured_when(url: str, holds: Callable[[Measured], bool]) -> Measured:
         found = measured(url)
         if holds(found) or time.monotonic() > deadline:
             return found
+        time.sleep(0.01)
 
 
 class Process:
     """A process that runs; what it logs is read as it comes."""
 
     def __init__(self, workspace: Workspace, *arguments: str, **env: str | None) -> None:
+        workspace.migrate()
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "hostspec.host", "run", *arguments],
             cwd=workspace.folder,

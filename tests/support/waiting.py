@@ -14,7 +14,9 @@ LONGEST = 60.0
 def wait_until(true: Callable[[], object], what: str = "the condition") -> None:
     """Wait until something is true, and fail the test if it is not within a minute."""
     ends = time.monotonic() + LONGEST
+    pause = 0.001
     while not true():
         if time.monotonic() > ends:
             pytest.fail(f"{what} was not true within {LONGEST:.0f} s")
-        time.sleep(0.001)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.02)  # to ask takes time from what is waited for

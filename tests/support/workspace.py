@@ -14,6 +14,7 @@ import attrs
 from click.testing import CliRunner
 
 from hostspec.host.cli import main
+from hostspec.store.database import Database
 from pagerduty_plugin.testing import FakePagerDuty
 
 CHECKOUT = "0123456789abcdefghijABCDEFGHIJ01"
@@ -82,10 +83,16 @@ class Workspace:
         (self.folder / "alerthost.toml").write_text(BARE + more, encoding="utf-8")
         (self.folder / "alerthost.key").write_text(f"{STORE_KEY}\n", encoding="utf-8")
 
+    def migrate(self) -> None:
+        """Make the tables of the store, which takes a process of its own much longer."""
+        with Database("sqlite:///alerthost.db", self.folder) as database:
+            database.migrate()
+
     def process(
         self, *arguments: str, given: str | bytes = "", env: dict[str, str | None] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as a process of its own, off any terminal."""
+        self.migrate()
         run = subprocess.run(
             [sys.executable, "-m", "hostspec.host", *arguments],
             cwd=self.folder,
