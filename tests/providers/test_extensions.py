@@ -437,7 +437,7 @@ class TestWhichAnswerHolds:
     def test_an_answer_of_a_wrong_type_is_logged_and_counted(
         self, fake: FakePagerDuty, caplog: pytest.LogCaptureFixture
     ) -> None:
-        host = host_of(fake, own={"typist": plugin(severity=lambda: 3, enrich=dict)})
+        host = host_of(fake, own={"typist": plugin(severity=lambda: 3, enrich=lambda: {"a": 1})})
 
         sent(host, Alert("a"))
         sent(host, Alert("b"))
