@@ -378,3 +378,14 @@ def test_a_log_that_nobody_reads_ends_nothing(workspace: Workspace) -> None:
         workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
         process.terminate()
         assert process.wait(60) == 0
+
+
+def test_on_windows_run_names_what_works_instead(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("signal.SIGHUP")
+
+    run = workspace.alerthost("run")
+
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == ("alerthost run does not work on Windows; run it on Linux, macOS or WSL\n")

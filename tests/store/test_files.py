@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -222,3 +224,17 @@ def test_what_sqlite_says_of_the_files_decides(
     assert database._files
     with pytest.raises(StoreError, match="was truncated"):
         database._files.judge(whole=whole, frames=9, copied=copied, page_size=4096)
+
+
+def test_on_windows_the_store_names_what_works_instead(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    found = importlib.util.find_spec("hostspec.store.files")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+
+    with pytest.raises(StoreError, match=r"does not work on Windows; use PostgreSQL .* or WSL"):
+        module.Files(tmp_path / "alerthost.db")

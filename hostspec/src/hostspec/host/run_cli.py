@@ -70,6 +70,8 @@ def run(path: Path, *, no_http: bool, no_workers: bool, debug: bool) -> None:
     """
     if no_http and no_workers:
         refuse("--no-http", "leaves nothing to do beside --no-workers")
+    if not hasattr(signal, "SIGHUP"):
+        refuse("", "alerthost run does not work on Windows; run it on Linux, macOS or WSL")
     signals = _Signals()
     with written_behind(_plain_handler()):
         logging.getLogger("hostspec").setLevel(logging.DEBUG if debug else logging.INFO)

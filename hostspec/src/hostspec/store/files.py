@@ -10,7 +10,6 @@ the process holds on it (POSIX), those of SQLite's own connections too. The log 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 import threading
@@ -21,6 +20,11 @@ from typing import Final, TypeAlias
 import attrs
 
 from hostspec.store.errors import StoreError
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 _HEADER: Final = 32
 """Bytes before the first frame of a log (SQLite's file format, 4.1)."""
@@ -41,6 +45,11 @@ _REMEDY: Final = (
     "stop every program that uses it, restore a backup if the file is lost, and start again"
 )
 
+_NO_LOCKS: Final = (
+    "SQLite's store does not work on Windows; use PostgreSQL ([store] url = "
+    '"postgresql://..."), or run this on Linux, macOS or WSL'
+)
+
 _Identity: TypeAlias = tuple[int, int] | None
 
 
@@ -57,9 +66,14 @@ class Files:
 
     Args:
         file: the database; its log and its index lie beside it.
+
+    Raises:
+        StoreError: the system has no locks of files, as SQLite's store needs them.
     """
 
     def __init__(self, file: Path) -> None:
+        if fcntl is None:
+            raise StoreError(_NO_LOCKS)
         self._file = file
         self._paths = (file, beside(file, "-wal"), beside(file, "-shm"))
         self._lock = threading.Lock()
