@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 
 import pytest
@@ -48,6 +49,27 @@ def test_a_stored_account_needs_its_plugin(workspace: Workspace) -> None:
     run = workspace.alerthost("installations")
     assert run.returncode == 2
     assert run.stderr.splitlines() == [told]
+
+
+def test_a_stored_account_that_another_program_changed_is_refused(workspace: Workspace) -> None:
+    """Its reference would be read here, and its secret sent to the other address."""
+    workspace.configure_bare()
+    connect(workspace, "acme")
+    with sqlite3.connect(workspace.folder / "alerthost.db") as database:
+        ((text,),) = database.execute("SELECT settings FROM installations").fetchall()
+        settings = {**json.loads(text), "base_url": workspace.fake.url}
+        database.execute("UPDATE installations SET settings = ?", [json.dumps(settings)])
+
+    for command in (["send"], ["explain"], ["services", "acme"], ["installations"]):
+        run = workspace.alerthost(*command, given=line())
+        assert run.returncode == 2
+        assert "installation 'acme': settings: another program changed it" in run.stderr
+    change = workspace.alerthost("installations", "set", "acme", "rate_limit=240")
+    assert change.returncode == 2, "it is not sealed as it is now"
+
+    assert workspace.alerthost("disconnect", "acme", "--yes").returncode == 0
+    connect(workspace, "acme")
+    assert workspace.alerthost("installations").returncode == 0
 
 
 def test_without_a_store_who_only_reads_makes_none(workspace: Workspace) -> None:

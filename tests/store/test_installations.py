@@ -138,10 +138,9 @@ def test_one_is_replaced_and_renamed(
 
 
 def test_what_is_not_changed_keeps_its_seal(
-    installations: Installations, acme: Installation[Account], monkeypatch: pytest.MonkeyPatch
+    installations: Installations, acme: Installation[Account]
 ) -> None:
     added = installations.add(acme)
-    monkeypatch.delenv("STORE_KEY")
     replaced = installations.replace(added, Installation("paging", "acme", structured(added)))
     assert replaced.settings == added.settings
 
@@ -199,6 +198,81 @@ def test_what_another_program_changed_reveals_no_secret(
         installations.reseal()
     with pytest.raises(StoreError, match="another program changed"):
         installations.replace(stored, named("acme", token=account.token))
+
+
+def changed(change: Callable[[Any], object], database: Database) -> None:
+    """Change the settings of a row as another program would."""
+    with database.read() as connection:
+        settings = json.loads(connection.execute(sa.select(table.c.settings)).scalar_one())
+    change(settings)
+    write(database, settings=json.dumps(settings))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda raw: raw.update(headers={"x": "env:ANOTHER"}),
+        lambda raw: raw.update(token="env:ANOTHER"),
+        lambda raw: raw.update({"$binding": "gAAAAA"}),
+        lambda raw: raw.pop("$binding"),
+    ],
+)
+def test_a_row_of_references_that_another_program_changed_is_distrusted(
+    change: Callable[[Any], object], database: Database, installations: Installations
+) -> None:
+    added = installations.add(named("acme", token="env:TOKEN"))
+    assert (added.distrust(), added.distrust(strict=True)) == ("", "")
+    changed(change, database)
+
+    (stored,) = installations.all()
+
+    assert stored.distrust()
+    with pytest.raises(StoreError, match="the installation 'acme': "):
+        installations.replace(stored, named("acme", token="env:TOKEN"))
+
+
+def test_a_row_of_an_older_version_is_trusted_once_it_is_sealed_again(
+    database: Database, installations: Installations, acme: Installation[Account]
+) -> None:
+    installations.add(acme)
+    changed(lambda raw: raw.pop("$binding"), database)
+    assert "run `alerthost reseal`" in installations.all()[0].distrust()
+
+    assert installations.reseal() == len(ALL_REVEALED)
+
+    (stored,) = installations.all()
+    assert stored.distrust() == ""
+    assert revealed(stored) == ALL_REVEALED
+
+
+def test_a_row_that_was_changed_is_not_sealed_again(
+    database: Database, installations: Installations
+) -> None:
+    installations.add(named("acme", token="env:TOKEN"))
+    changed(lambda raw: raw.update(token="env:ANOTHER"), database)
+
+    with pytest.raises(StoreError, match="another program changed"):
+        installations.reseal()
+
+
+def test_a_key_that_cannot_be_read_is_a_reason_only_where_something_is_sent(
+    database: Database, installations: Installations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installations.add(named("acme", token="env:TOKEN"))
+    keyless = Installations(database, Secret("env:NO_KEY_HERE"))
+
+    (stored,) = keyless.all()
+
+    assert stored.distrust() == ""
+    assert "its settings cannot be checked: " in stored.distrust(strict=True)
+
+
+def test_without_a_key_nothing_is_checked(database: Database) -> None:
+    keyless = Installations(database, None)
+    keyless.add(named("acme", token="env:TOKEN"))
+    changed(lambda raw: raw.update(token="env:ANOTHER"), database)
+
+    assert keyless.all()[0].distrust(strict=True) == ""
 
 
 def test_a_seal_is_of_no_use_to_another_installation(

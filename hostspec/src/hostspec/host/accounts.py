@@ -330,6 +330,8 @@ class Accounts:
 
     def _stored(self, stored: StoredInstallation) -> Account:
         account = self._account(stored.name, stored.provider, self.store.place, stored.settings)
+        if account.installation and (reason := stored.distrust()):
+            account = attrs.evolve(account, installation=None, faults=(Fault("settings", reason),))
         return attrs.evolve(account, stored=stored)
 
     def _account(self, name: str, provider: str, place: str, settings: object) -> Account:

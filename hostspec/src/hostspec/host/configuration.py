@@ -248,6 +248,7 @@ def build(
     configuration = building.run(document, stored or Stored())
     if ready:
         building.refuse_unready(document)
+    building.refuse_distrusted(stored or Stored(), strict=ready)
     if building.faults:
         raise ConfigurationError(building.faults)
     return configuration
@@ -298,6 +299,15 @@ class _Building:
             ]
         if not document.get("rules"):
             self._fault("rules", "there is none, so that no alert would page anyone")
+
+    def refuse_distrusted(self, stored: Stored, *, strict: bool) -> None:
+        """Find stored installations that another program changed, where nothing else is wrong."""
+        for index, kept in enumerate(stored.installations):
+            path = f"stored[{index}]"
+            if any(fault.path.startswith(f"{path}.") for fault in self.faults):
+                continue
+            if reason := kept.distrust(strict=strict):
+                self._fault(f"{path}.settings", reason)
 
     def _fault(self, path: str, reason: str) -> None:
         self.faults.append(Fault(path, reason))

@@ -14,14 +14,32 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from hostspec.provider import Installation
-from hostspec.secret import Secret
+from hostspec.secret import Secret, SecretUnavailableError
 from hostspec.settings import to_json
 from hostspec.store.database import Database
 from hostspec.store.errors import StoreError
-from hostspec.store.sealing import Sealed, check_key, reseal, seal
+from hostspec.store.sealing import Sealed, check_key, is_sealed_for, reseal, seal
 from hostspec.store.tables import installations
 
 _SEALED: Final = "$sealed"
+
+_BINDING: Final = "$binding"
+"""Names the seal of a whole row beside its settings, no name of which begins with one $."""
+
+
+@attrs.frozen
+class Binding:
+    """The seal of a row.
+
+    Attributes:
+        token: what sealing gave; None where the row has none.
+        key: where the key is; None where there is none.
+        context: the digest of all that the row says.
+    """
+
+    token: str | None
+    key: Secret | None
+    context: str
 
 
 @attrs.frozen
@@ -36,6 +54,7 @@ class StoredInstallation:
         version: counts its changes.
         created_at: when it was added, in UTC.
         updated_at: when it was changed last.
+        binding: checks that no other program changed the row.
     """
 
     id: int
@@ -45,6 +64,34 @@ class StoredInstallation:
     version: int
     created_at: dt.datetime
     updated_at: dt.datetime
+    binding: Binding = attrs.field(eq=False, repr=False)
+
+    def distrust(self, *, strict: bool = False) -> str:
+        """Return why the settings must not be used; empty where they are as they were stored.
+
+        References are stored as they are, so that another address in the row would have the
+        secret sent there. Where the store has no key, nothing is checked.
+
+        Args:
+            strict: a key that cannot be read is a reason, too.
+        """
+        if self.binding.key is None:
+            return ""
+        if self.binding.token is None:
+            return (
+                "an older version stored it, without a seal of its settings; compare them with "
+                "those entered, and run `alerthost reseal`"
+            )
+        try:
+            if is_sealed_for(self.binding.token, self.binding.key, self.binding.context):
+                return ""
+        except SecretUnavailableError as error:
+            return f"its settings cannot be checked: {error}" if strict else ""
+        return (
+            "another program changed it in the database, or another key sealed it, so it is not "
+            f"used; give the key that sealed it, or run `alerthost disconnect {self.name}`, and "
+            "connect it again"
+        )
 
 
 class Installations:
@@ -97,8 +144,8 @@ class Installations:
         """Put an installation in the place of one that was read; its name may be another.
 
         Raises:
-            StoreError: it was changed since it was read, the name cannot be or is taken, a secret
-                cannot be sealed, or the database fails.
+            StoreError: it was changed since it was read, by another program perhaps, the name
+                cannot be or is taken, a secret cannot be sealed, or the database fails.
         """
         statement = (
             sa.update(installations)
@@ -107,6 +154,9 @@ class Installations:
         )
         with self._naming(installation.name) as connection:
             _expect_one(connection.execute(statement), stored)
+            if reason := stored.distrust():
+                message = f"the installation {stored.name!r}: {reason}"
+                raise StoreError(message)
             return self._named(installation.name, connection)
 
     def remove(self, stored: StoredInstallation) -> None:
@@ -135,9 +185,9 @@ class Installations:
         check_key(old)
         count = 0
 
-        def again(sealed: Sealed, _: _Path) -> str:
+        def again(sealed: Sealed, path: _Path) -> str:
             nonlocal count
-            count += 1
+            count += path != (_BINDING,)
             try:
                 return reseal(sealed, self._key).token
             except StoreError:
@@ -151,7 +201,13 @@ class Installations:
             for row in connection.execute(sa.select(installations)).all():
                 stored = self._stored(row)
                 packed = _packed(to_json(stored.settings, write=_by_reference))
-                settings = json.dumps(_replace_seals(packed, again))
+                binding = stored.binding
+                if binding.token is None:
+                    token = seal(_WHOLE, self._key, binding.context).token
+                else:
+                    token = again(Sealed(binding.token, self._key, binding.context), (_BINDING,))
+                resealed = _replace_seals(packed, again) | {_BINDING: token}
+                settings = json.dumps(resealed)
                 # who read the old seals must not write them back
                 changes = {"settings": settings, "version": stored.version + 1}
                 connection.execute(
@@ -181,24 +237,32 @@ class Installations:
         def sealed(secret: Secret, path: _Path) -> str:
             return seal(secret, self._key, context.at(path)).token
 
+        settings = _replace_seals(packed, sealed)
+        if self._key is not None:
+            settings[_BINDING] = seal(_WHOLE, self._key, context.at((_BINDING,))).token
         return {
             "provider": provider,
             "name": name,
-            "settings": json.dumps(_replace_seals(packed, sealed)),
+            "settings": json.dumps(settings),
             "updated_at": dt.datetime.now(dt.UTC),
         }
 
     def _stored(self, row: sa.Row[Any]) -> StoredInstallation:
         values = dict(zip(installations.c.keys(), row, strict=True))
         packed = json.loads(values["settings"])
+        token = packed.pop(_BINDING, None) if isinstance(packed, dict) else None
         context = _Context(values["provider"], values["name"], packed)
 
         def sealed(token: str, path: _Path) -> Sealed:
             return Sealed(token, self._key, context.at(path))
 
         values["settings"] = _unpacked(_replace_seals(packed, sealed))
-        return StoredInstallation(**values)
+        binding = Binding(token, self._key, context.at((_BINDING,)))
+        return StoredInstallation(**values, binding=binding)
 
+
+_WHOLE: Final = Secret("the row")
+"""What the seal of a row holds, for what counts is its context."""
 
 _Path: TypeAlias = tuple[str | int, ...]
 

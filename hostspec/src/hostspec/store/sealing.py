@@ -68,7 +68,7 @@ class Sealed(Secret):
             SecretUnavailableError: the key is missing, unreadable, malformed, or another; or
                 the secret was sealed for another context.
         """
-        context, secret = self._open()
+        context, secret = self.open()
         if context is None:
             message = (
                 "it was sealed by an older version, which did not bind it to its installation; "
@@ -89,11 +89,15 @@ class Sealed(Secret):
         Raises:
             SecretUnavailableError: as in `reveal`.
         """
-        context, secret = self._open()
+        context, secret = self.open()
         return secret if context is None else self.reveal()
 
-    def _open(self) -> tuple[str | None, str]:
-        """Return the context that the secret was sealed for, None for none, and the secret."""
+    def open(self) -> tuple[str | None, str]:
+        """Return the context that the secret was sealed for, None for none, and the secret.
+
+        Raises:
+            SecretUnavailableError: the key is missing, unreadable, malformed, or another.
+        """
         fernet = _fernet(self._key)
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 -- an extra
 
@@ -152,6 +156,19 @@ def seal(secret: Secret, key: Secret | None, context: str) -> Sealed:
     if isinstance(secret, Sealed) and (secret.key, secret.context) == (key, context):
         return secret
     return _seal(secret.reveal, key, context)
+
+
+def is_sealed_for(token: str, key: Secret | None, context: str) -> bool:
+    """Check whether a token was sealed with a key for a context.
+
+    Raises:
+        SecretUnavailableError: the key is missing, unreadable or malformed.
+    """
+    _fernet(key)
+    try:
+        return Sealed(token, key, context).open()[0] == context
+    except SecretUnavailableError:
+        return False
 
 
 def reseal(sealed: Sealed, key: Secret | None) -> Sealed:
