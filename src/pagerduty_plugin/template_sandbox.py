@@ -255,10 +255,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
 
     def __init__(self) -> None:
-        # without the optimizer, and with a `finalize` that takes the context, Jinja2 evaluates
-        # no constant while it compiles, where nothing is counted
-        shown = pass_context(lambda _, value: _shown(value))
-        super().__init__(undefined=ChainableUndefined, finalize=shown, optimized=False)
+        super().__init__(undefined=ChainableUndefined, finalize=_shown)
         self.globals = dict(FUNCTIONS)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
