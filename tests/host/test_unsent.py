@@ -131,3 +131,24 @@ def test_deliveries_watches_alerts_without_a_delivery(
     run = workspace.alerthost("deliveries", "--watch", "--state", "unmatched", *options)
     assert (run.returncode, run.stderr) == (0, "")
     assert (run.stdout.count(shown), run.stdout.count("\n")) == (1, 1)
+
+
+def test_a_failed_alert_can_be_discarded(workspace: Workspace) -> None:
+    workspace.alerthost("send", given=line("broken") + line("mute"))
+    [failed] = listed(workspace)
+    [mute] = listed(workspace, "--state", "suppressed")
+    name, other = failed["submission_id"], mute["submission_id"]
+
+    run = workspace.alerthost("drop", name)
+    assert run.stdout == f"discarded the submission {name}, which was failed\n"
+    assert (run.returncode, listed(workspace)) == (0, [])
+    [discarded] = listed(workspace, "--state", "discarded")
+    assert (discarded["submission_id"], discarded["reason"]) == (name, failed["reason"])
+
+    for wrong, reason in (
+        (name, f"the submission {name} is neither failed nor dead"),
+        (other, f"the submission {other} is neither failed nor dead"),
+        ("none", "there is no submission none"),
+    ):
+        run = workspace.alerthost("drop", wrong)
+        assert (run.returncode, run.stderr) == (1, f"{reason}\n")

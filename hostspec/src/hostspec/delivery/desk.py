@@ -524,6 +524,18 @@ class Desk:
         now = self._clock()
         self._writer.run(lambda writing: self._drop(writing, number, now))
 
+    def discard(self, submission_id: str) -> SubmissionOutcome:
+        """Discard a failed or dead submission: it stays in the history, as discarded.
+
+        Returns:
+            its outcome before.
+
+        Raises:
+            DeskError: there is no such submission, or it is neither failed nor dead.
+            StoreError: the database cannot be written.
+        """
+        return self._writer.run(lambda writing: _discard(writing, submission_id))
+
     def resolve(self, number: int) -> str | None:
         """Resolve an incident by hand, whoever holds it open.
 
@@ -668,6 +680,20 @@ class Desk:
                 hook=observing.UNDELIVERED,
             )
         ledger.close_incident(connection, number, now, stranded=False)
+
+
+def _discard(connection: sa.Connection, submission_id: str) -> SubmissionOutcome:
+    this = statements.c.statement_id == submission_id
+    outcome = connection.execute(sa.select(statements.c.outcome).where(this)).scalar()
+    if outcome is None:
+        message = f"there is no submission {submission_id}"
+        raise DeskError(message)
+    if outcome not in {SubmissionOutcome.FAILED, SubmissionOutcome.DEAD}:
+        message = f"the submission {submission_id} is neither failed nor dead"
+        raise DeskError(message)
+    discarded = sa.update(statements).where(this).values(outcome=SubmissionOutcome.DISCARDED)
+    connection.execute(discarded)
+    return SubmissionOutcome(outcome)
 
 
 _BY_HAND: Final = "dropped by hand"

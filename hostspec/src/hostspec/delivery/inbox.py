@@ -91,6 +91,8 @@ class SubmissionOutcome(enum.StrEnum):
     """Something could not be planned."""
     DEAD = "dead"
     """Dead-lettered: the process ended each time that it was planned."""
+    DISCARDED = "discarded"
+    """Was failed or dead, and the operator discarded it."""
 
 
 @attrs.frozen

@@ -62,6 +62,23 @@ def drop(desk: Desk, number: int) -> str:
     return ""
 
 
+def discard(desk: Desk, submission_id: str, screen: Screen) -> bool:
+    """Discard a failed or dead submission; return whether that could be done.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    from hostspec.delivery.desk import DeskError  # noqa: PLC0415 -- as heavy as the engine
+
+    try:
+        before = desk.discard(submission_id)
+    except DeskError as error:
+        screen.complain(printable(str(error)))
+        return False
+    screen.say(f"discarded the submission {submission_id}, which was {before}", "green")
+    return True
+
+
 def incidents_of(desk: Desk, account: str | None, most: int) -> Sequence[Case]:
     """Give the incidents that are open or stranded, the oldest first.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HELD: Final = "held"
 GIVEN_UP: Final = ("set aside", "refused", "uncertain", "stranded")
 DONE: Final = ("delivered", "collapsed", "dropped")
-UNSENT: Final = ("unmatched", "outdated", "suppressed", "failed", "dead")
+UNSENT: Final = ("unmatched", "outdated", "suppressed", "failed", "dead", "discarded")
 """Why a submission came to no delivery, or to fewer than its rules ask for."""
 
 STATES: Final = ("waiting", HELD, *GIVEN_UP, *DONE, *UNSENT)

@@ -192,15 +192,23 @@ def replay(
 
 @click.command(short_help="Give deliveries up for good.")
 @with_config
-@click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @speaks_plainly
 @example("alerthost drop 12")
-def drop(path: Path, ids: tuple[int, ...]) -> None:
-    """Give the deliveries up for good that wait or were given up: nobody is told of them."""
+def drop(path: Path, ids: tuple[str, ...]) -> None:
+    """Give the deliveries up for good that wait or were given up: nobody is told of them.
+
+    Also discards submissions that failed or are dead, by their submission_id (see
+    `alerthost deliveries --json`).
+    """
     screen = Screen()
     done = True
     with _look(path) as look:
-        for number in ids:
+        for name in ids:
+            if not name.isdecimal():
+                done = closing.discard(look.desk, name, screen) and done
+                continue
+            number = int(name)
             fault = closing.drop(look.desk, number)
             done = done and not fault
             if fault:
