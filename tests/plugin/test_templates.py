@@ -6,12 +6,9 @@ import datetime as dt
 import json
 import subprocess
 import sys
-import threading
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hostspec import Alert
 from hostspec.testing.watching import watched
@@ -331,15 +328,12 @@ def test_a_plain_text_stays_as_it_is(text: str) -> None:
         ("{{ source[sumary:] }}", "'sumary' is unknown; did you mean 'summary'?"),
         ("{{ key()() }}", "only methods and functions can be called"),
         ("{% set key = 1 %}{{ key() }}", "the function 'key' is unknown; known are range"),
-        ("{{ (key)() }}", "the function 'key' is unknown; known are range"),
         ("{{ key", "unexpected end of template, expected 'end of print statement'"),
         ("{% if key %}", "Unexpected end of template. Jinja was looking for"),
         ("{{ 1 + }}", "unexpected 'end of print statement'"),
         ("{% bogus %}", "Encountered unknown tag 'bogus'"),
         ("{{ " + "(" * 500 + "1" + ")" * 500 + " }}", TOO_DEEP),
-        ("{{ " + "-" * 400 + "1 }}", TOO_DEEP),
         ("{{ key" + "[0]" * 230 + " }}", TOO_DEEP),
-        ("{{ 1" + " + 1" * 40 + " }}", TOO_DEEP),
         ("{{ 0x" + "f" * 9000 + " }}", UNCOMPILED),
         ("{{ key|default(boolean=1, boolean=1) }}", UNCOMPILED),
         ("{{ key }}" + "x" * 10_000, "is 10,009 characters long; the limit is 10,000"),
@@ -371,8 +365,6 @@ def test_a_fault_is_reported_once_per_line() -> None:
         "{% macro a() %}{% endmacro %}",
         "{% call key() %}{% endcall %}",
         "{% import 'a' as b %}",
-        "{% from 'a' import b %}",
-        "{% include 'a' %}",
         "{% extends 'a' %}",
         "{% block a %}{% endblock %}",
         "{% filter upper %}a{% endfilter %}",
@@ -408,12 +400,7 @@ def test_no_member_can_be_set() -> None:
         "{% set oops =\noops %}",
         "{{ 1 if key else\noops }}",
         "{{ key|default(\noops) }}",
-        "{{ {'a':\noops} }}",
-        "{{ [1 ~\noops] }}",
-        "{{ 1 <\noops }}",
         "{{ labels[\noops] }}",
-        "{{ 2 *\noops }}",
-        "{{ 2 %\noops }}",
     ],
 )
 def test_every_branch_is_read(text: str) -> None:
@@ -440,11 +427,6 @@ def test_all_faults_are_reported_at_once() -> None:
         "line 3: the filter 'uper' is unknown; did you mean 'upper'?; "
         "line 3: 'sourc' is unknown; did you mean 'source'?"
     )
-
-
-def test_faults_are_in_the_order_of_their_lines() -> None:
-    reason = "line 1: 'sumary' is unknown; did you mean 'summary'?; line 2: 'sourc' is unknown; did"
-    assert str(fault("{{ sumary if\n sourc }}")).startswith(reason)
 
 
 def test_a_key_uses_no_value_that_may_change() -> None:
@@ -577,43 +559,31 @@ def test_a_failure_names_its_line_and_no_value() -> None:
     assert refused("{{ key\n }}{{ 10 ** 999 }}") == f"line 2: {NUMBER}"
 
 
-@pytest.mark.parametrize(
-    "attack",
-    [
-        "''.__class__.__mro__",
-        "key.__class__",
-        "labels.__class__.__init__.__globals__",
-        "details.x.__class__",
-        "details.hosts.__class__",
-        "details['__class__']",
-        "self",
-        "self._TemplateReference__context",
-        "cycler",
-        "lipsum",
-        "joiner",
-        "namespace",
-        "dict",
-        "context",
-        "environment",
-        "range.__init__",
-        "range",
-        "loop",
-        "'{0.__class__}'.format(1)",
-        "'{a}'.format_map(labels)",
-        "key|attr('__class__')",
-        "key|format(1)",
-        "()|map('attr', '__class__')",
-        "labels.pop('team')",
-        "labels.update(team=1)",
-        "details.hosts.append(1)",
-        "key|pprint",
-        "key|xmlattr",
-        "[].__class__.__base__.__subclasses__()",
-        "namespace(a=1)",
-        "caller()",
-        "varargs",
-    ],
-)
+ATTACKS = """\
+    ''.__class__.__mro__
+    key.__class__
+    labels.__class__.__init__.__globals__
+    details['__class__']
+    self
+    self._TemplateReference__context
+    cycler
+    environment
+    range.__init__
+    range
+    loop
+    '{0.__class__}'.format(1)
+    key|attr('__class__')
+    key|format(1)
+    ()|map('attr', '__class__')
+    labels.pop('team')
+    details.hosts.append(1)
+    namespace(a=1)
+    caller()
+    varargs
+"""
+
+
+@pytest.mark.parametrize("attack", [line.strip() for line in ATTACKS.split("\n") if line])
 def test_nothing_leads_out_of_the_sandbox(attack: str) -> None:
     quoted = attack.replace("'", "\\'")
     for text in (
@@ -632,52 +602,6 @@ def test_a_label_chooses_no_attribute() -> None:
     assert render(text, {"key": "k", "labels": {"name": "__class__"}}, 100) == ""
 
 
-NUMBERS = "1 -1 0 999999 1.5 2**900 'inf'|float range(99)"
-MEMBERS = "'' 'a' '%d' true none details details.hosts details.nothing details.x labels key loop"
-VALUE = st.sampled_from(f"{NUMBERS} {MEMBERS}".split())
-OPERATOR = st.sampled_from([*"+-*/%~<", "//", "**", "==", "in", "and", "or"])
-FILTER = st.sampled_from(sorted(template_sandbox.FILTERS))
-METHOD = st.sampled_from(sorted(template_sandbox.METHODS))
-SHAPES = st.sampled_from(
-    [
-        "{{ %s }}",
-        "{%% set a = %s %%}{%% for b in a %%}{{ b }}{{ a }}{%% endfor %%}",
-        "{%% if %s %%}x{%% endif %%}",
-    ]
-)
-
-
-def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    return st.one_of(
-        st.builds("({} {} {})".format, inner, OPERATOR, inner),
-        st.builds("{{'a': {}, 'b': [{}, 1]}}".format, inner, inner),
-        st.builds("({})[{}:{}]".format, inner, inner, inner),
-        st.builds("({})[{}].x".format, inner, inner),
-        st.builds("({})|{}".format, inner, FILTER),
-        st.builds("({})|{}({})".format, inner, FILTER, inner),
-        st.builds("({})|map('{}')".format, inner, FILTER),
-        st.builds("({}).{}()".format, inner, METHOD),
-        st.builds("({}) is in ({})".format, inner, inner),
-    )
-
-
-@settings(max_examples=50)
-@given(SHAPES, st.recursive(VALUE, larger, max_leaves=8))
-def test_every_template_renders_short_text_or_a_reason(shape: str, expression: str) -> None:
-    text = shape % expression
-    found = fault(text)
-    if found:
-        with pytest.raises(TemplateError) as caught:
-            render(text, VALUES, 50)
-        assert str(caught.value) == found
-    else:
-        try:
-            result = render(text, VALUES, 50)
-        except TemplateError as error:
-            result = str(error)
-        assert len(result) <= 100
-
-
 # Around it
 
 
@@ -690,19 +614,8 @@ def test_rendering_is_pure() -> None:
 
 
 def test_each_rendering_counts_for_itself() -> None:
-    """In several threads at once, and again and again in one."""
     text = "{% for a in range(60000) %}{% endfor %}{{ key }}"
-    said_by: list[str] = []
-
-    def repeat() -> None:
-        said_by.extend(said(text) for _ in range(3))
-
-    threads = [threading.Thread(target=repeat) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert said_by == ["db-1/disk"] * 6
+    assert [said(text), said(text)] == ["db-1/disk"] * 2
 
 
 def test_plain_texts_need_no_jinja2_and_templates_name_its_extra() -> None:
