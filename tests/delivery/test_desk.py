@@ -74,7 +74,9 @@ def test_a_failed_plan_is_told(world: World) -> None:
 
     (fate,) = world.engine.desk.fates([statement])
     assert fate.note
-    assert "the action pager.page could not plan: ZeroDivisionError" in fate.note.failures[0]
+    assert (
+        "the action pager.page could not plan: it failed at recorder.py:" in fate.note.failures[0]
+    )
 
 
 def test_a_replay_plans_anew(world: World) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from engines import EITHER, Clock, World
 from size import WHOLE
 
-from hostspec import Alert, Delivery, Operation, Severity, Status
+from hostspec import Alert, Delivery, Operation, OutcomeKind, Severity, Status
 from hostspec import Place as IncidentPlace
 from hostspec.delivery import chunks, engine, inbox, planner
 from hostspec.delivery.world import World as BatchWorld
@@ -410,6 +410,29 @@ def test_a_batch_comes_to_the_same_as_planning_one_by_one(
     single = told(tmp_path / "single", course, one, at_once=False, first=first)
 
     assert batch == single
+
+
+def test_a_resolve_of_no_incident_is_not_sent(world: World) -> None:
+    """A plugin may plan it for an alert that fires."""
+
+    def plan(alert: Alert) -> Sequence[Delivery]:
+        return [attrs.evolve(each, operation=Operation.RESOLVE) for each in of_team(alert)]
+
+    world.page.behaviour["plan"] = plan
+    world.say("disk")
+
+    assert world.drain() == []
+    assert world.open == []
+
+
+def test_an_alert_fires_again_where_its_trigger_may_have_arrived(world: World) -> None:
+    world.fail(OutcomeKind.UNCERTAIN, OutcomeKind.REFUSED)
+    world.say("disk")
+    world.settle(600)
+    world.say("disk")
+
+    assert world.drain() == ["trigger disk"]
+    assert world.entry().delivery.operation is Operation.TRIGGER
 
 
 def test_an_incident_that_is_over_is_released_by_nothing(world: World) -> None:

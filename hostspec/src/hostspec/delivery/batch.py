@@ -121,13 +121,9 @@ class Batch:
         if delivery.place in self._used:
             return None
         found = self.world.at(delivery.place)
-        triggers = delivery.operation is Operation.TRIGGER
-        if found is None:
-            if not triggers:
-                return None
-        elif found.id in self._queued:
+        if found and found.id in self._queued:
             return None
-        elif triggers:
+        if found and delivery.operation is Operation.TRIGGER:
             if delivery.alert not in found.incident.holders:
                 return None
             new = attrs.evolve(new, repeat=self._changes_nothing(found, delivery))
