@@ -196,7 +196,7 @@ def replay(
 @speaks_plainly
 @example("alerthost drop 12")
 def drop(path: Path, ids: tuple[str, ...]) -> None:
-    """Give the deliveries up for good that wait or were given up: nobody is told of them.
+    """Drop queued and given-up deliveries: their providers are not notified.
 
     Also discards submissions that failed or are dead, by their submission_id (see
     `alerthost deliveries --json`).

@@ -82,7 +82,7 @@ class Sending:
         end = time.monotonic() + timeout
         self._wait(end)
         if not self._interrupts.count:
-            # what was just resolved may have been in the way of an orphaned incident
+            # an incident that was just resolved may have blocked an orphaned one
             self._following.add_recovered(self._engine.recover_orphans())
             self._wait(end)
         self._take_in(reading.rest())

@@ -21,7 +21,7 @@ class ReentryError(StoreError):
 class UnknownCommitError(StoreError):
     """The connection to the server was lost during a commit, which may have been made or not.
 
-    What is accepted again under the same ids is accepted once.
+    Accept the same submissions again under the same ids: they are accepted once.
     """
 
 
