@@ -603,6 +603,8 @@ class Story(RuleBasedStateMachine):
             return
         self.heal()
         self.check()
+        if not self.engine.desk.incidents(stranded=True):
+            return
         self.bring_keys_back()
         self.check()
         assert not self.pagerduty.open
