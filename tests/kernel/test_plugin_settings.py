@@ -99,6 +99,17 @@ def test_what_is_no_class_of_settings_is_refused(kind: Any) -> None:
     assert told.startswith("hostspec_settings returned no class of settings: ")
 
 
+def test_a_class_of_settings_that_fails_is_refused_without_its_words() -> None:
+    @attrs.frozen(kw_only=True)
+    class Crashing:
+        since: str = attrs.field(factory=lambda: {}["canary"])
+
+    (told,) = faults(Night(Crashing), {})
+
+    assert told.startswith("hostspec_settings returned a class that failed at tests/kernel/")
+    assert "canary" not in told
+
+
 def test_a_plugin_that_fails_is_refused() -> None:
     class Failing:
         @hookimpl

@@ -24,7 +24,7 @@ from hostspec.store.tables import installations
 _SEALED: Final = "$sealed"
 
 _BINDING: Final = "$binding"
-"""Names the seal of a whole row beside its settings, no name of which begins with one $."""
+"""The key of a row's seal beside its settings, whose own names never begin with a single $."""
 
 
 @attrs.frozen
@@ -33,7 +33,7 @@ class Binding:
 
     Attributes:
         token: what sealing gave; None where the row has none.
-        key: where the key is; None where there is none.
+        key: where the key is; None for a store without one.
         context: the digest of all that the row says.
     """
 
