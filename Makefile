@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 CONSTRAINTS := --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
-PROJECTS := pyproject.toml hostspec/pyproject.toml constraints.txt
+PROJECTS := pyproject.toml hostspec/pyproject.toml alerthost/pyproject.toml constraints.txt
 # plugins of the tests, each a distribution of its own
 PLUGINS := $(addprefix tests/providers/,nightwatch saboteur tickets webhook)
 
@@ -15,7 +15,7 @@ INSTALLED := $(addprefix tests/,wheels kernel/test_loading.py host/test_plugins.
 # an index, a proxy or a cache of the machine must not decide what the tests see
 export PYTHONHASHSEED ?= random
 
-# a program that a test starts is not to compile anew what it imports
+# a program that a test starts is not to compile again what it imports
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -65,7 +65,7 @@ bench: .venv/dev ## Measure planning, sending, delivering, a storm, a flood, sev
 .PHONY: mutants
 mutants: .venv/dev ## Break the engine's pure core in every small way, and list what no test notices.
 	@rm -rf build/mutants && mkdir -p build/mutants
-	@cp -R hostspec/src tests pyproject.toml build/mutants
+	@cp -R alerthost/src tests pyproject.toml build/mutants
 	@cd build/mutants && ../../$(BIN)/mutmut run && ../../$(BIN)/mutmut results
 
 .PHONY: proof
@@ -98,12 +98,12 @@ clean: ## Remove everything that was made.
 	@touch $@
 
 .venv/runtime: .venv/python $(PROJECTS)
-	@echo "== installing hostspec and pagerduty-plugin"
-	@$(PIP) install $(CONSTRAINTS) --editable 'hostspec[host]' --editable .
+	@echo "== installing hostspec, alerthost and pagerduty-plugin"
+	@$(PIP) install $(CONSTRAINTS) --editable hostspec --editable alerthost --editable .
 	@touch $@
 
 .venv/dev: .venv/runtime $(PLUGINS:%=%/pyproject.toml)
 	@echo "== installing what tests, lint and docs need"
-	@$(PIP) install $(CONSTRAINTS) --editable 'hostspec[host,postgresql]' --editable . --group dev \
+	@$(PIP) install $(CONSTRAINTS) --editable hostspec --editable 'alerthost[postgresql]' --editable . --group dev \
 	  $(PLUGINS:%=--editable %)
 	@touch $@

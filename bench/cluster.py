@@ -32,11 +32,12 @@ import psycopg
 from delivery import Plugin
 from measuring import alert, medians, responder, table
 
+from alerthost.outbox import backend, engine, leasing
+from alerthost.outbox.engine import Engine
+from alerthost.store.database import Database
 from hostspec import Alert, Outcome, OutcomeKind, hookimpl
-from hostspec.delivery import claiming, engine, sharing
-from hostspec.delivery.engine import Engine
-from hostspec.kernel import Rule, load
-from hostspec.store.database import Database
+from hostspec.plugins import load
+from hostspec.rules import Rule
 from hostspec.values import to_json
 
 LANES: Final = 1_000
@@ -64,7 +65,7 @@ class Routing:
         return [alert.labels["service"]]
 
 
-def statements() -> list[Alert]:
+def submissions() -> list[Alert]:
     """Make the work: problems of all lanes in turn."""
     return [attrs.evolve(alert(n), labels={"service": f"s{n % LANES}"}) for n in range(SENT)]
 
@@ -184,7 +185,7 @@ class Server:
         return self._server.get_uri().replace("/postgres?", f"/{name}?")
 
     def cpu(self) -> float:
-        """Give the seconds of CPU that it has used, those of sessions that have ended included."""
+        """Return the seconds of CPU used, by ended sessions too."""
         time.sleep(1.0)  # a session that ends meanwhile is counted twice, or not at all
         ticks = 0
         for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -229,7 +230,7 @@ def delivered(
 
 
 def delivering(server: Server) -> None:
-    alerts = statements()
+    alerts = submissions()
     shown: list[tuple[str, ...]] = []
 
     def row(name: str, threads: int, taken: float, own: float, of_server: float | None) -> None:
@@ -307,7 +308,7 @@ def accepting(server: Server) -> None:
             local.connection = psycopg.connect(bare_store)
             opened.append(local.connection)
         local.connection.execute(
-            "INSERT INTO statements (statement_id, scope, key, body, accepted_at)"
+            "INSERT INTO submissions (submission_id, scope, key, body, accepted_at)"
             " VALUES (%s, %s, %s, %s, %s)",
             (f"bare {next(numbers)}", "", alerts[number].key, bodies[number], time.time()),
         )
@@ -355,7 +356,7 @@ def picking_up(server: Server) -> None:
             connection.execute("SELECT pg_notify('bench', %s)", (str(number),))
 
         ways: dict[str, tuple[Callable[[int], object], subprocess.Popen[str]]] = {
-            f"the engine, which looks every {sharing.POLL_SERVER * 1000:g} ms": (
+            f"the engine, which looks every {backend.POLL_SERVER * 1000:g} ms": (
                 lambda number: front.accept(alert(number)),
                 worker,
             ),
@@ -386,19 +387,19 @@ def taking_over(server: Server) -> None:
                 while True:
                     front.accept(alert(next(numbers)))
                     first = first_to_say(heir, mortal)
-                    claimed = time.perf_counter()
+                    leased = time.perf_counter()
                     hear(first)
                     if first is mortal:
                         break
                 mortal.kill()
                 hear(heir)
-                taken.append(time.perf_counter() - claimed)
+                taken.append(time.perf_counter() - leased)
         front.database.close()
     shown = [(f"{min(taken):.1f}", f"{max(taken):.1f}")]
     table("From the last claim of a killed worker to its send", ("shortest (s)", "longest"), shown)
     print(
-        f"\n  lease {claiming.LEASE:g} s, of which an attempt may start in the first"
-        f" {claiming.LEASE * claiming.START_WITHIN:g} s; looked for every {engine.KEEP:g} s"
+        f"\n  lease {leasing.LEASE:g} s, of which an attempt may start in the first"
+        f" {leasing.LEASE * leasing.START_WITHIN:g} s; looked for every {engine.KEEP:g} s"
     )
 
 

@@ -22,21 +22,22 @@ from typing import Any
 import attrs
 from measuring import alert, medians, table
 
+from alerthost.outbox import leasing
+from alerthost.outbox.engine import Engine
+from alerthost.store.database import Database
 from hostspec import (
     Action,
     Capabilities,
     Delivery,
+    IncidentRef,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Provider,
     hookimpl,
 )
-from hostspec.delivery import claiming
-from hostspec.delivery.engine import Engine
-from hostspec.kernel import Rule, load
-from hostspec.store.database import Database
+from hostspec.plugins import load
+from hostspec.rules import Rule
 from hostspec.values import to_json
 
 ROUNDS = 15
@@ -69,21 +70,21 @@ class Send(Action[Nothing, Nothing]):
     label = "Send"
     provider = "instant"
     settings = Nothing
-    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
+    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, coalesce=True)
 
     def __init__(self) -> None:
         self.moments: dict[str, float] = {}
         self.sent = threading.Condition()
 
     def plan(self, alert: Any, settings: Any, installation: Any, *, rule: str = "") -> Any:
-        place = Place(self.name, installation.name, alert.scope, alert.key)
-        return [Delivery(Operation.TRIGGER, place, alert.identity, alert.severity, rules=(rule,))]
+        ref = IncidentRef(self.name, installation.name, alert.scope, alert.key)
+        return [Delivery(Operation.TRIGGER, ref, alert.identity, alert.severity, rules=(rule,))]
 
     def send(self, delivery: Delivery, installation: Any, context: Any) -> Outcome:
         with self.sent:
             self.moments[delivery.alert.key] = time.perf_counter()
             self.sent.notify_all()
-        if delivery.place.destination == "broken":
+        if delivery.ref.destination == "broken":
             return Outcome(OutcomeKind.THROTTLED, retry_after=200)
         return Outcome(OutcomeKind.DELIVERED)
 
@@ -123,7 +124,7 @@ def bare_in(folder: str) -> Callable[[Sequence[tuple[Any, ...]]], None]:
         with lock:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
-                "INSERT INTO statements (statement_id, scope, key, body, accepted_at)"
+                "INSERT INTO submissions (submission_id, scope, key, body, accepted_at)"
                 " VALUES (?, ?, ?, ?, ?)",
                 rows,
             )
@@ -189,7 +190,7 @@ def delivering() -> None:
 
 
 def latency(engine: Engine, send: Send) -> list[float]:
-    """Give the milliseconds from accept to send of critical alerts, one after another."""
+    """Return the milliseconds from accept to send of critical alerts, one after another."""
     taken = []
     for number in range(SAMPLES):
         key = f"urgent {number}"
@@ -204,8 +205,8 @@ def latency(engine: Engine, send: Send) -> list[float]:
 
 def fill(database: Database, count: int, destination: str) -> None:
     """Let many incidents of one destination wait, as planning would have left them."""
-    place = Place("instant.send", "account", destination, "")
-    first = Delivery(Operation.TRIGGER, place, alert(0).identity, alert(0).severity)
+    ref = IncidentRef("instant.send", "account", destination, "")
+    first = Delivery(Operation.TRIGGER, ref, alert(0).identity, alert(0).severity)
     body = json.dumps(to_json(first))
     now = time.time()
     with database.begin() as connection:
@@ -217,14 +218,14 @@ def fill(database: Database, count: int, destination: str) -> None:
         connection.exec_driver_sql(
             "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
             " INSERT INTO incidents (lane_id, action, installation, destination, correlation_key,"
-            " active, state, severity, rules, follow_ups, may_be_open, told, in_doubt, stranded,"
+            " active, state, severity, rules, follow_ups, may_be_open, told, in_doubt, orphaned,"
             " opened_at, changed_at, version, digest) SELECT ?, 'instant.send', 'account', ?,"
             " 'w' || n, 1, 'resolved', 'error', '[]', '[]', 0, 0, 0, 0, ?, ?, 0,"
             " ? || n FROM n",
             (count, lane, destination, now, now, destination),
         )
         connection.exec_driver_sql(
-            "INSERT INTO deliveries (uid, incident_id, lane_id, statement_id, operation, severity,"
+            "INSERT INTO deliveries (uid, incident_id, lane_id, submission_id, operation, severity,"
             " body, state, place_in_line, is_head, urgency, due, accepted_at, late_told)"
             " SELECT 'u' || id, id, lane_id, 's' || id, 'trigger', 'error', ?, 'waiting', 1, 1,"
             " ?, ?, ?, 0 FROM incidents WHERE lane_id = ?",
@@ -252,7 +253,7 @@ def waiting() -> None:
     print(f"\n  p99 with a backlog is {busy / idle:.2f} x idle (goal: under 3)")
 
 
-def claims(folder: str) -> tuple[list[float], float]:
+def leases(folder: str) -> tuple[list[float], float]:
     """Send some, and claim others; give the milliseconds of each claim, and the peak of MB."""
     engine, _ = engine_in(folder)
     engine.drain(SAMPLES)
@@ -260,9 +261,9 @@ def claims(folder: str) -> tuple[list[float], float]:
     for _ in range(SAMPLES):
         with engine.database.begin() as connection:
             start = time.perf_counter()
-            claim = claiming.claim(connection, "bench", time.time(), together=SAMPLES + 1)
+            lease = leasing.lease(connection, "bench", time.time(), together=SAMPLES + 1)
             taken.append((time.perf_counter() - start) * 1000)
-        assert claim
+        assert lease
     engine.database.close()
     return taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -278,7 +279,7 @@ def backlog() -> None:
             # a process of its own has what it needs, and nothing of what filled the database
             alone = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, mp_context=alone) as process:
-                taken, peak = process.submit(claims, folder).result()
+                taken, peak = process.submit(leases, folder).result()
         row = (f"{statistics.median(taken):.2f}", f"{max(taken):.2f}", f"{peak:.0f}")
         shown.append((f"{count:,}", *row))
     columns = ("waiting", "median", "longest", "memory (MB)")

@@ -19,21 +19,22 @@ from typing import Any, Final
 import attrs
 from measuring import table
 
+from alerthost.outbox.engine import Engine
+from alerthost.store.database import Database
 from hostspec import (
     Action,
     Alert,
     Capabilities,
     Delivery,
+    IncidentRef,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Provider,
     hookimpl,
 )
-from hostspec.delivery.engine import Engine
-from hostspec.kernel import Rule, load
-from hostspec.store.database import Database
+from hostspec.plugins import load
+from hostspec.rules import Rule
 
 RATE: Final = 140
 """Alerts of the flood per second."""
@@ -70,18 +71,18 @@ class Send(Action[Nothing, Nothing]):
     label = "Send"
     provider = "instant"
     settings = Nothing
-    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
+    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, coalesce=True)
 
     def __init__(self) -> None:
         self._moments: dict[str, float] = {}
         self._sent = threading.Condition()
 
     def plan(self, alert: Any, settings: Any, installation: Any, *, rule: str = "") -> Any:
-        place = Place(self.name, installation.name, alert.labels["service"], alert.key)
-        return [Delivery(Operation.TRIGGER, place, alert.identity, alert.severity, rules=(rule,))]
+        ref = IncidentRef(self.name, installation.name, alert.labels["service"], alert.key)
+        return [Delivery(Operation.TRIGGER, ref, alert.identity, alert.severity, rules=(rule,))]
 
     def send(self, delivery: Delivery, installation: Any, context: Any) -> Outcome:
-        if delivery.place.destination == "flooded":
+        if delivery.ref.destination == "flooded":
             return Outcome(OutcomeKind.THROTTLED, retry_after=5)
         with self._sent:
             self._moments[delivery.alert.key] = time.perf_counter()

@@ -14,7 +14,7 @@ ROUNDS = 9
 PROGRAMS = {
     "import hostspec": "import hostspec",
     "loading the plugin by its entry point": (
-        "from hostspec.kernel import load; load(['pagerduty'])"
+        "from hostspec.plugins import load; load(['pagerduty'])"
     ),
     "import requests": "import requests",
 }
@@ -24,7 +24,7 @@ IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|")
 
 
 def run(program: str) -> tuple[float, set[str]]:
-    """Give the milliseconds of all imports beyond the interpreter's own, and the modules."""
+    """Return the milliseconds of all imports beyond the interpreter's own, and the modules."""
     report = "\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
     ran = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", program + report],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hostspec import Alert, Installation
-from pagerduty_plugin.installation import PagerDuty
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings
 
 KEYS = {"checkout": "0123456789abcdef0123456789abcdef", "platform": "f" * 32}

@@ -7,9 +7,9 @@ from measuring import KEYS, alert, installation, medians, responder, table
 
 from hostspec import Alert, SendContext
 from pagerduty_plugin import event
-from pagerduty_plugin.fit import encode
 from pagerduty_plugin.settings import TriggerSettings
 from pagerduty_plugin.trigger import Trigger
+from pagerduty_plugin.truncate import encode
 
 ALERTS = 1000
 ROUNDS = 7
@@ -28,9 +28,9 @@ def main() -> None:
                 encode(
                     event.body(
                         delivery.operation,
-                        delivery.place.correlation_key,
+                        delivery.ref.correlation_key,
                         delivery.message,
-                        routing_key=KEYS[delivery.place.destination],
+                        routing_key=KEYS[delivery.ref.destination],
                         context=context,
                     )
                 )

@@ -21,7 +21,7 @@ def defer(store: str, events: Iterable[tuple[str, Any]]) -> None:
 
 
 def worker_on(store: str, url: str, threads: int) -> Callable[[], None]:
-    """Give what makes all posts that wait; each thread has a session of its own."""
+    """Return what makes all posts that wait; each thread has a session of its own."""
     app = App(connector=PsycopgConnector(conninfo=store, max_size=16))
     local = threading.local()
 

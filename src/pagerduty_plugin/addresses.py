@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from hostspec import Image, Json, Link
-from hostspec.normalise import Repairs
+from hostspec.addresses import NO_CREDENTIALS, is_address, without_credentials
+from hostspec.normalisation import Repairs
 from hostspec.text import is_blank, shorten
-from hostspec.web import NO_CREDENTIALS, is_address, without_credentials
 
 LONGEST_QUOTE: Final = 80
 """Characters of an address that a repair quotes."""

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from hostspec import FrozenDict, Image, Json, Link, Repair
-from hostspec.reading import Reader
+from hostspec.alert_reader import Reader
 
 
 def _text(value: object) -> str:

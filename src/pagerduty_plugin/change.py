@@ -13,20 +13,20 @@ from hostspec import (
     Fault,
     Handle,
     Incident,
+    IncidentRef,
     Installation,
     Limit,
     Outcome,
-    Place,
     Preview,
     SendContext,
     Status,
     Suppression,
 )
-from pagerduty_plugin import addressing, event, posting
-from pagerduty_plugin.client import Client
+from pagerduty_plugin import event, posting, routing
+from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.keys import change_key_fault
 from pagerduty_plugin.settings import PROVIDER, ChangeSettings, InstallationSettings
-from pagerduty_plugin.wording import Speaker, Wording
+from pagerduty_plugin.text_overrides import Speaker, Wording
 
 PATH: Final = "/v2/change/enqueue"
 """Where the Events API v2 takes change events."""
@@ -51,13 +51,13 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         self, settings: ChangeSettings, installation: Installation[InstallationSettings]
     ) -> Sequence[Fault]:
         """Refuse services that the account never had, and an action that reaches none any more."""
-        return list(addressing.faults(settings.services, installation))
+        return list(routing.faults(settings.services, installation))
 
     def describe(
         self, settings: ChangeSettings, installation: Installation[InstallationSettings] | None
     ) -> str:
         """Name account and services; what is gone is ``[removed]``."""
-        account, services = addressing.described(settings.services, installation)
+        account, services = routing.described(settings.services, installation)
         return f"Record a change at PagerDuty account {account} and services {services}"
 
     def plan(
@@ -72,9 +72,9 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         if alert.status not in settings.statuses:
             return ()
         rules = (rule,) if rule else ()
-        reached = addressing.reach(settings.services, installation.settings)
+        reached = routing.reach(settings.services, installation.settings)
         if not reached.services:
-            reason = addressing.nobody(settings.services, installation)
+            reason = routing.nobody(settings.services, installation)
             return (Suppression(self.name, installation.name, reason, rules=rules),)
         key, _ = event.dedup_key(alert.identity)
         follow_ups = tuple(
@@ -91,7 +91,7 @@ class Change(Action[ChangeSettings, InstallationSettings]):
             deliveries.append(
                 Delivery(
                     operation=event.OPERATIONS[alert.status],
-                    place=Place(self.name, installation.name, destination, key),
+                    ref=IncidentRef(self.name, installation.name, destination, key),
                     alert=alert.identity,
                     severity=alert.severity,
                     message=built.message,
@@ -110,7 +110,7 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         built = event.build_change(alert, _later(alert))
         return Delivery(
             operation=event.OPERATIONS[alert.status],
-            place=incident.place,
+            ref=incident.ref,
             alert=alert.identity,
             severity=incident.severity,
             message=built.message,
@@ -125,9 +125,9 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         context: SendContext,
     ) -> Outcome:
         """Post the event once."""
-        service = installation.settings.service(delivery.place.destination)
+        service = installation.settings.service(delivery.ref.destination)
         if service is None:
-            return posting.gone(delivery.place.destination)
+            return posting.gone(delivery.ref.destination)
         routing_key, reason = posting.usable(service.keys[0], change_key_fault)
         if reason:
             return posting.misconfigured(service.name, reason)
@@ -149,12 +149,12 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         installation: Installation[InstallationSettings],
         handle: Handle | None = None,  # noqa: ARG002
     ) -> Sequence[Limit]:
-        """Give the limit of the newest integration key, for changes as for alerts.
+        """Return the limit of the newest integration key, for changes as for alerts.
 
         Raises:
             SecretUnavailableError: that key cannot be read.
         """
-        return posting.limits(installation.settings, delivery.place.destination)
+        return posting.limits(installation.settings, delivery.ref.destination)
 
     def preview(
         self,
@@ -163,7 +163,7 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         context: SendContext,
     ) -> Preview:
         """Show the body, with the key's reference in the key's place."""
-        service = installation.settings.service(delivery.place.destination)
+        service = installation.settings.service(delivery.ref.destination)
         body = event.change_body(
             delivery.message,
             routing_key=posting.masked(service),

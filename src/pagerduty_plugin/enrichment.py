@@ -10,11 +10,11 @@ from typing import Any, Final
 import attrs
 
 from hostspec import Image, Json, Repair
-from hostspec.normalise import Repairs
+from hostspec.normalisation import Repairs
 from pagerduty_plugin import event
 from pagerduty_plugin.addresses import NOT_HTTPS, Addresses, image_member, link_to
-from pagerduty_plugin.extensions import Addition
-from pagerduty_plugin.fit import size
+from pagerduty_plugin.overrides import Addition
+from pagerduty_plugin.truncate import size
 
 ROOM_FOR_CONTAINERS: Final = 64
 """Bytes of the empty containers around details, links and images, where an event has none."""
@@ -68,7 +68,7 @@ class _Enriching:
         return self._repairs.told()
 
     def message(self) -> Mapping[str, Json]:
-        """Give the event as it is by now."""
+        """Return the event as it is by now."""
         payload = self._message["payload"]
         if self._details:
             payload = {**payload, "custom_details": self._details}

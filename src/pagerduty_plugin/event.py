@@ -28,7 +28,7 @@ from hostspec import (
     Severity,
     Status,
 )
-from hostspec.normalise import Repairs
+from hostspec.normalisation import Repairs
 from hostspec.text import is_blank
 from pagerduty_plugin.addresses import (
     NOT_HTTPS,
@@ -38,8 +38,8 @@ from pagerduty_plugin.addresses import (
     link_to,
     present,
 )
-from pagerduty_plugin.fit import MARK, encode, fit
-from pagerduty_plugin.wording import Wording
+from pagerduty_plugin.text_overrides import Wording
+from pagerduty_plugin.truncate import MARK, encode, fit
 
 LONGEST_SUMMARY: Final = 1024
 """Characters of ``payload.summary``; PagerDuty refuses a longer one."""
@@ -106,7 +106,7 @@ class Event:
 def dedup_key(
     alert: Identity, *, prefix: str = "", rule: str | None = None
 ) -> tuple[str, tuple[Repair, ...]]:
-    """Give the dedup key of a problem: its key, after its scope where it has one.
+    """Return the dedup key of a problem: its key, after its scope where it has one.
 
     A slash in a scope or a rule's name is escaped, so that the first one ends it. A dedup key
     that is too long keeps its beginning and ends in a hash of the whole, so that it stays the
@@ -127,7 +127,7 @@ def dedup_key(
 
 
 def said_dedup_key(key: str, prefix: str = "") -> tuple[str, tuple[Repair, ...]]:
-    """Give the dedup key that a text makes, after a prefix; see `dedup_key`."""
+    """Return the dedup key that a text makes, after a prefix; see `dedup_key`."""
     key = f"{prefix}/{key}" if prefix else key
     if len(key) <= LONGEST_DEDUP_KEY:
         return key, ()
@@ -275,14 +275,14 @@ def _marked(event: dict[str, Any], context: SendContext, *, over: bool) -> dict[
 
 
 def _marks(context: SendContext) -> dict[str, int | str]:
-    """Say what a person should know of a trigger that was not sent at once."""
+    """Describe what a person should know of a trigger that was not sent at once."""
     marks: dict[str, int | str] = {}
     if _delay(context) >= LATE:
         marks["delayed_by"] = f"{int(_delay(context).total_seconds())} s"
     if context.attempt > 1:
         marks["attempts"] = context.attempt
-    if context.collapsed:
-        marks["collapsed"] = context.collapsed
+    if context.coalesced:
+        marks["coalesced"] = context.coalesced
     return marks
 
 
@@ -305,7 +305,7 @@ _CONTINUATION: Final = re.compile("[\u200d\u1160-\u11ff\U0001f3fb-\U0001f3ff\U00
 """What belongs to the character before it, beside combining marks: the joiner, Korean vowels
 and finals, skin tones, and the tags of a regional flag."""
 _MOST_MARKS: Final = 32
-"""Characters a cut steps back at the most: a heap of marks without end is no character."""
+"""Characters a cut steps back at most: a heap of marks without end is no character."""
 
 
 def _cut(text: str, length: int) -> int:
@@ -320,7 +320,7 @@ def _cut(text: str, length: int) -> int:
 
 
 def _splits_flag(text: str, cut: int) -> bool:
-    """Say whether a cut falls between the two regional indicators of a flag."""
+    """Check whether a cut falls between the two regional indicators of a flag."""
     run = 0
     while run < cut and "\U0001f1e6" <= text[cut - run - 1] <= "\U0001f1ff":
         run += 1
@@ -366,7 +366,7 @@ def _custom_details(
 
 
 def free_place(name: str, prefix: str, *taken: Container[str]) -> str:
-    """Give the place of a detail: its name, behind the prefix until nothing else is there."""
+    """Return the place of a detail: its name, behind the prefix until nothing else is there."""
     while any(name in each for each in taken):
         name = f"{prefix}.{name}"
     return name

@@ -50,7 +50,7 @@ def mask(key: Secret) -> str:
 
 
 def routing_key_fault(key: str) -> str | None:
-    """Say why PagerDuty would not take a text as routing key; None where it may."""
+    """Describe why PagerDuty would not take a text as routing key; None where it may."""
     if _ROUTING_KEY.fullmatch(key):
         return None
     found = f"got {len(key)} characters"
@@ -69,7 +69,7 @@ def routing_key_fault(key: str) -> str | None:
 
 
 def change_key_fault(key: str) -> str | None:
-    """Say why PagerDuty would not take a text as routing key of a change; None where it may.
+    """Describe why PagerDuty would not take a text as routing key of a change; None where it may.
 
     The guide "Events API v2 Overview" says it of rulesets. Event orchestrations, which came in
     their place, have keys that begin the same.

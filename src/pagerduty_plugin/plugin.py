@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hostspec import AnyAction, Hooks, Provider, hookimpl
 from pagerduty_plugin.change import Change
 from pagerduty_plugin.hookspecs import PagerDutySpec
-from pagerduty_plugin.installation import PagerDuty
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.trigger import Trigger
 
 if TYPE_CHECKING:

@@ -6,26 +6,19 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from hostspec import (
-    Handle,
-    Limit,
-    Outcome,
-    OutcomeKind,
-    Secret,
-    SecretUnavailableError,
-)
-from pagerduty_plugin.client import Client
-from pagerduty_plugin.fit import encode
+from hostspec import Handle, Limit, Outcome, OutcomeKind, Secret, SecretUnavailableError
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.http.responses import judge
 from pagerduty_plugin.keys import STARS, fingerprint, routing_key_fault
-from pagerduty_plugin.reply import judge
 from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, ServiceSettings
+from pagerduty_plugin.truncate import encode
 
 WINDOW: Final = 60.0
 """Seconds of PagerDuty's sliding window."""
 
 
 def key_for(service: ServiceSettings, handle: Handle | None) -> tuple[str, str]:
-    """Give the newest key, or the one that opened the incident; else why there is none."""
+    """Return the newest key, or the one that opened the incident; else why there is none."""
     if not handle:
         return usable(service.keys[0])
     reasons = ["does not hold the key that opened the incident"]
@@ -78,7 +71,7 @@ def post(  # noqa: PLR0913 -- each has a name
 def limits(
     settings: InstallationSettings, destination: str, handle: Handle | None = None
 ) -> Sequence[Limit]:
-    """Give the limit of the newest key, or of the one that opened the incident.
+    """Return the limit of the newest key, or of the one that opened the incident.
 
     Raises:
         SecretUnavailableError: the newest key cannot be read.
@@ -98,10 +91,10 @@ def masked(service: ServiceSettings | None, handle: Handle | None = None) -> str
 
 
 def misconfigured(service: str, reason: str) -> Outcome:
-    """Say why nothing can be sent to a service."""
+    """Describe why nothing can be sent to a service."""
     return Outcome(OutcomeKind.MISCONFIGURED, f"service {service!r} {reason}")
 
 
 def gone(destination: str) -> Outcome:
-    """Say that a service is not there."""
+    """State that a service is not there."""
     return misconfigured(destination, "is not in the installation any more")

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from hostspec import Fault, FrozenDict, Json, Operation, Secret, Status, setting
+from hostspec.addresses import is_loopback
 from hostspec.faults import FaultsError
-from hostspec.web import is_loopback
 from pagerduty_plugin import templates
 
 BASE_URLS: Final = {
@@ -73,7 +73,7 @@ EVENTS_PER_MINUTE: Final = 120
 """Events an integration key takes (guide "Rate Limits", "about 120 a minute")."""
 
 MOST_EVENTS_PER_MINUTE: Final = 10_000
-"""Events that an account may have agreed upon with PagerDuty, at the most."""
+"""Events that an account may have agreed upon with PagerDuty, at most."""
 
 
 def _base_url_fault(url: str) -> str | None:
@@ -206,7 +206,7 @@ def _dedup_prefix_fault(prefix: str) -> str | None:
         return None
     return (
         f"{prefix!r} is no prefix; right would be 'production': letters, digits, dots, hyphens "
-        "and underscores, 64 at the most"
+        "and underscores, 64 at most"
     )
 
 
@@ -217,12 +217,12 @@ _APP_ID: Final = re.compile(r"[A-Za-z0-9]+")
 
 
 def account_fault(account: str) -> str | None:
-    """Say why a text is no account's subdomain; None where it is, or is empty."""
+    """Describe why a text is no account's subdomain; None where it is, or is empty."""
     if not account or _LABEL.fullmatch(account):
         return None
     return (
         f"{account!r} is no subdomain; right would be 'acme' of https://acme.pagerduty.com: "
-        "letters, digits and inner hyphens, 63 at the most"
+        "letters, digits and inner hyphens, 63 at most"
     )
 
 

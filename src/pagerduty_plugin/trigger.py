@@ -18,13 +18,13 @@ from hostspec import (
     Handle,
     Hooks,
     Incident,
+    IncidentRef,
     Installation,
     Json,
     Limit,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Preview,
     Repair,
     Secret,
@@ -33,13 +33,13 @@ from hostspec import (
     Status,
     Suppression,
 )
-from pagerduty_plugin import addressing, event, posting
+from pagerduty_plugin import event, posting, routing
 from pagerduty_plugin.change import Change
-from pagerduty_plugin.client import Client
 from pagerduty_plugin.enrichment import enrich
-from pagerduty_plugin.extensions import Decision, Question, Unextended, decide
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.http.responses import is_key_unknown
 from pagerduty_plugin.keys import fingerprint, readable_fingerprint
-from pagerduty_plugin.reply import is_key_unknown
+from pagerduty_plugin.overrides import Decision, Question, Unextended, decide
 from pagerduty_plugin.settings import (
     ALERT_KEY,
     BASE_URLS,
@@ -54,7 +54,7 @@ from pagerduty_plugin.settings import (
     ServiceSettings,
     TriggerSettings,
 )
-from pagerduty_plugin.wording import Speaker
+from pagerduty_plugin.text_overrides import Speaker
 
 PATH: Final = "/v2/enqueue"
 """Where the Events API v2 takes alert events."""
@@ -90,7 +90,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
     label = "Send a notification to PagerDuty"
     provider = PROVIDER
     settings = TriggerSettings
-    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
+    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, coalesce=True)
 
     def __init__(self, client: Client | None = None, hooks: Hooks | None = None) -> None:
         self._client = client or Client()
@@ -100,13 +100,13 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         self, settings: TriggerSettings, installation: Installation[InstallationSettings]
     ) -> Sequence[Fault]:
         """Refuse services that the account never had, and an action that reaches none any more."""
-        return list(addressing.faults(settings.services, installation))
+        return list(routing.faults(settings.services, installation))
 
     def describe(
         self, settings: TriggerSettings, installation: Installation[InstallationSettings] | None
     ) -> str:
         """Name account, services and severity; what is gone is ``[removed]``."""
-        account, services = addressing.described(settings.services, installation)
+        account, services = routing.described(settings.services, installation)
         return (
             f"Send a notification to PagerDuty account {account} and services {services} with "
             f"{settings.severity} severity"
@@ -128,7 +128,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         if operation not in settings.event_actions:
             return ()
         rules = (rule,) if rule else ()
-        reached = addressing.reach(settings.services, installation.settings)
+        reached = routing.reach(settings.services, installation.settings)
         graded = _grade(alert, settings, installation, tuple(reached.services.values()), rule)
         decided = decide(
             self._hooks,
@@ -144,7 +144,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         if decided.suppression:
             return (decided.suppression,)
         if not decided.services:
-            reason = addressing.nobody(settings.services, installation)
+            reason = routing.nobody(settings.services, installation)
             return (
                 Suppression(self.name, installation.name, reason, rules=rules, notes=decided.notes),
             )
@@ -155,7 +155,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         )
         told: _Told | None = None
         deliveries = []
-        services = addressing.reach(decided.services, installation.settings).services
+        services = routing.reach(decided.services, installation.settings).services
         for destination, service in services.items():
             if told is None or settings.has_words:
                 speaker = Speaker(alert, rule=rule, service=service, installation=installation.name)
@@ -163,7 +163,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             deliveries.append(
                 Delivery(
                     operation=operation,
-                    place=Place(self.name, installation.name, destination, told.key),
+                    ref=IncidentRef(self.name, installation.name, destination, told.key),
                     alert=alert.identity,
                     severity=Severity(event.SEVERITIES[decided.severity]),
                     message=told.message,
@@ -181,7 +181,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             return None
         return Delivery(
             operation=event.OPERATIONS[alert.status],
-            place=incident.place,
+            ref=incident.ref,
             alert=alert.identity,
             severity=incident.severity,
             rules=incident.rules,
@@ -195,7 +195,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         The address is one of PagerDuty's, or the account's: who can change the stored incident
         must not get the key sent to an address of their own.
         """
-        service = installation.settings.service(incident.place.destination)
+        service = installation.settings.service(incident.ref.destination)
         if service is None:
             return False
         if incident.handle and not _is_own(incident.handle, installation):
@@ -203,18 +203,18 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         held = [readable_fingerprint(key) for key in service.keys]
         return not incident.handle or None in held or incident.handle.get("key") in held
 
-    def missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
-        """Say what becomes of a missed problem: what the rule said when it was planned."""
+    def on_missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
+        """Describe what becomes of a missed problem: what the rule said when it was planned."""
         wanted = opening.message.get(event.MISSED, PAGE)
         if wanted == DROP:
             return ()
         if wanted == CHANGE_EVENT:
             # neither held open nor followed up, and apart from what a rule records of the alert
-            key = f"{opening.place.correlation_key}#missed"
+            key = f"{opening.ref.correlation_key}#missed"
             change = attrs.evolve(
                 opening,
                 operation=Operation.RESOLVE,
-                place=attrs.evolve(opening.place, action=Change.name, correlation_key=key),
+                ref=attrs.evolve(opening.ref, action=Change.name, correlation_key=key),
                 message=event.missed_change(opening.message),
                 follow_ups=(),
                 over=True,
@@ -222,11 +222,11 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             return (change,)
         return (opening, closing)
 
-    def promised_handle(
+    def expected_handle(
         self, delivery: Delivery, installation: Installation[InstallationSettings]
     ) -> Handle | None:
         """Name the newest key, under which an incident opens, and the region."""
-        service = installation.settings.service(delivery.place.destination)
+        service = installation.settings.service(delivery.ref.destination)
         name = readable_fingerprint(service.keys[0]) if service else None
         return None if name is None else _handle(name, installation)
 
@@ -237,9 +237,9 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         context: SendContext,
     ) -> Outcome:
         """Post the event once."""
-        service = installation.settings.service(delivery.place.destination)
+        service = installation.settings.service(delivery.ref.destination)
         if service is None:
-            return posting.gone(delivery.place.destination)
+            return posting.gone(delivery.ref.destination)
         routing_key, reason = posting.key_for(service, context.handle)
         if reason:
             return posting.misconfigured(service.name, reason)
@@ -251,7 +251,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             return posting.misconfigured(service.name, reason)
         body = event.body(
             delivery.operation,
-            delivery.place.correlation_key,
+            delivery.ref.correlation_key,
             delivery.message,
             routing_key=routing_key,
             context=context,
@@ -311,7 +311,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             outcome = attrs.evolve(outcome, reason=f"{outcome.reason}; {_LOOK_ALIKE}")
         return outcome
 
-    def aimed_at(self, destination: Destination) -> TriggerSettings:
+    def settings_for(self, destination: Destination) -> TriggerSettings:
         """Page one service with all that the alert says."""
         return TriggerSettings(services=(destination.id,))
 
@@ -321,12 +321,12 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         installation: Installation[InstallationSettings],
         handle: Handle | None = None,
     ) -> Sequence[Limit]:
-        """Give the limit of the integration key under which it is sent.
+        """Return the limit of the integration key under which it is sent.
 
         Raises:
             SecretUnavailableError: that key cannot be read.
         """
-        return posting.limits(installation.settings, delivery.place.destination, handle)
+        return posting.limits(installation.settings, delivery.ref.destination, handle)
 
     def preview(
         self,
@@ -335,11 +335,11 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         context: SendContext,
     ) -> Preview:
         """Show the body, with the key's reference in the key's place."""
-        service = installation.settings.service(delivery.place.destination)
+        service = installation.settings.service(delivery.ref.destination)
         url = (context.handle or {}).get("url", installation.settings.events_url)
         body = event.body(
             delivery.operation,
-            delivery.place.correlation_key,
+            delivery.ref.correlation_key,
             delivery.message,
             routing_key=posting.masked(service, context.handle),
             context=context,

@@ -8,9 +8,11 @@ import attrs
 import pytest
 
 from hostspec import Alert, Answer, SendContext
-from hostspec.kernel import Host, Plugins, PluginsError, Rule, load, survey
-from hostspec.kernel.calling import IsolatedHooks, ask, implementations
-from hostspec.kernel.sending import Sending
+from hostspec.inprocess import Host
+from hostspec.inprocess.sending import Sending
+from hostspec.plugins import Plugins, PluginsError, load, survey
+from hostspec.plugins.isolation import IsolatedHooks, ask, implementations
+from hostspec.rules import Rule
 from hostspec.testing import HOST_CHECKS, ConformanceError, HostCase, HostRefusedError, HostSetup
 from hostspec.testing.host import HostCheck
 

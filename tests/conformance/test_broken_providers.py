@@ -29,25 +29,25 @@ from hostspec import (
     Destination,
     Fault,
     Identity,
+    IncidentRef,
+    InstallError,
+    InstallFlow,
+    InstallProblem,
     Limit,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Preview,
     Provider,
     Secret,
     SecretUnavailableError,
     SettingsError,
-    Setup,
-    SetupError,
-    SetupProblem,
     Severity,
     Status,
     hookimpl,
     setting,
 )
-from hostspec.kernel import loading
+from hostspec.plugins import loading
 from hostspec.testing import PROVIDER_CHECKS, Answer, ConformanceError, ProviderCase
 from hostspec.testing import case as kit
 from hostspec.testing.sending import check_network_faults
@@ -98,7 +98,7 @@ class Page(Action[Paging, Account]):
     label = "Page"
     provider = "sound"
     settings = Paging
-    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
+    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, coalesce=True)
     timeout: float | None = 1.0
 
     def plan(self, alert, settings, installation, *, rule=""):
@@ -106,7 +106,7 @@ class Page(Action[Paging, Account]):
         return [
             Delivery(
                 OPERATIONS[alert.status],
-                Place(self.name, installation.name, "all", self.correlate(alert)),
+                IncidentRef(self.name, installation.name, "all", self.correlate(alert)),
                 alert.identity,
                 alert.severity,
                 {"text": text},
@@ -120,7 +120,7 @@ class Page(Action[Paging, Account]):
     def follow_up(self, incident, alert):
         if alert.status is Status.FIRING:
             return None
-        return Delivery(OPERATIONS[alert.status], incident.place, alert.identity, incident.severity)
+        return Delivery(OPERATIONS[alert.status], incident.ref, alert.identity, incident.severity)
 
     def send(self, delivery, installation, context):
         try:
@@ -211,7 +211,7 @@ class WholeCase(Case):
 def broken(
     base: type[Case] = Case, *, provider: object = Sound, action: object = Page, **members: Any
 ) -> ProviderCase:
-    """Give a case of a broken provider or action."""
+    """Return a case of a broken provider or action."""
     return type("BrokenCase", (base,), {"plugin": Plugin(provider, action), **members})()
 
 
@@ -236,7 +236,7 @@ def test_a_sound_provider_passes() -> None:
 
 
 def test_a_sound_provider_that_probes_and_connects_passes() -> None:
-    kind = type("Connecting", (Sound,), {"setup": lambda _: Connect()})
+    kind = type("Connecting", (Sound,), {"install_flow": lambda _: Connect()})
     assert failing(broken(provider=kind, action=Probing, setup_settings={"app": "one"})) == {}
 
 
@@ -463,8 +463,8 @@ def _changing(incident: Any, alert: Alert, delivery: Any) -> Any:
 
 
 def _moving(incident: Any, alert: Alert, delivery: Any) -> Any:
-    place = attrs.evolve(incident.place, destination="elsewhere")
-    return delivery and attrs.evolve(delivery, place=place)
+    place = attrs.evolve(incident.ref, destination="elsewhere")
+    return delivery and attrs.evolve(delivery, ref=place)
 
 
 def _choking(incident: Any, alert: Alert, delivery: Any) -> Any:
@@ -492,11 +492,11 @@ class Remembering(Page):
 
     def plan(self, alert, settings, installation, *, rule=""):
         planned = super().plan(alert, settings, installation, rule=rule)
-        self.planned |= {each.place for each in planned}
+        self.planned |= {each.ref for each in planned}
         return planned
 
     def follow_up(self, incident, alert):
-        return super().follow_up(incident, alert) if incident.place in self.planned else None
+        return super().follow_up(incident, alert) if incident.ref in self.planned else None
 
 
 # --- sending
@@ -518,7 +518,7 @@ class Stuttering(Page):
 class Single(Page):
     """Opens, and that is all."""
 
-    capabilities = Capabilities(idempotent=True, collapse=True)
+    capabilities = Capabilities(idempotent=True, coalesce=True)
 
     def follow_up(self, incident, alert):
         return None
@@ -614,7 +614,7 @@ class LimitlessAfterwards(Page):
 
 
 class Promising(Page):
-    def promised_handle(self, delivery, installation):
+    def expected_handle(self, delivery, installation):
         return {"id": "2"}
 
 
@@ -716,7 +716,7 @@ def aiming(settings: Any) -> type[Page]:
     """Make an action that aims with such settings."""
 
     class Aiming(Page):
-        def aimed_at(self, destination):
+        def settings_for(self, destination):
             return settings
 
     return Aiming
@@ -732,11 +732,11 @@ class Probing(Page):
 
     timeout = 0.5
 
-    def aimed_at(self, destination):
+    def settings_for(self, destination):
         return Paging()
 
     def probe(self, destination, installation):
-        place = Place(self.name, installation.name, destination.id, "probe")
+        place = IncidentRef(self.name, installation.name, destination.id, "probe")
         delivery = Delivery(Operation.RESOLVE, place, Identity("", "probe"), Severity.INFO)
         return self.send(delivery, installation, None)
 
@@ -813,7 +813,7 @@ def missing(change: Any) -> type[Page]:
     """Make an action that tells so of a problem that nobody was told of."""
 
     class Missing(Page):
-        def missed(self, opening, closing):
+        def on_missed(self, opening, closing):
             return change(opening, closing)
 
     return Missing
@@ -831,7 +831,7 @@ class ConnectSettings:
     app: str = setting("App")
 
 
-class Connect(Setup[ConnectSettings, Account]):
+class Connect(InstallFlow[ConnectSettings, Account]):
     """A sound setup; the broken ones below change one thing each."""
 
     provider = "sound"
@@ -842,7 +842,7 @@ class Connect(Setup[ConnectSettings, Account]):
 
     def connect(self, parameters, settings, installations):
         if "key" not in parameters:
-            raise SetupError(SetupProblem.MISSING_ANSWER, "there is no key")
+            raise InstallError(InstallProblem.MISSING_ANSWER, "there is no key")
         raise AssertionError("nobody gives one")
 
 
@@ -892,7 +892,7 @@ class Stranger(Connect):
 
 def connecting(setup: Any, **settings: object) -> ProviderCase:
     """Make a case of a provider with a setup."""
-    kind = type("Connecting", (Sound,), {"setup": lambda _: setup})
+    kind = type("Connecting", (Sound,), {"install_flow": lambda _: setup})
     return broken(provider=kind, setup_settings=settings)
 
 
@@ -903,16 +903,20 @@ BROKEN = [
     ("descriptions", broken(action=describing(lambda _: f"at {time.time()}")), "time.time"),
     ("aims", broken(action=aiming({"volume": 1.0})), "does not take"),
     ("aims", broken(provider=Broad, action=aiming(Paging())), "aimed at 'one' send to ['all']"),
-    ("setup", connecting("by hand"), "no Setup of this provider"),
-    ("setup", connecting(Stranger(), app="one"), "no Setup of this provider"),
-    ("setup", connecting(Connect()), "set the case's `setup_settings`"),
-    ("setup", connecting(Homeless(), app="one"), "where to send the person back"),
-    ("setup", connecting(Pageless(), app="one"), "no address of a page"),
-    ("setup", connecting(Hurried(), app="one"), "time.time"),
-    ("setup", connecting(Altering(), app="one"), "the pending setup is no JSON"),
-    ("setup", connecting(Trusting(), app="one"), "ends as missing_answer where reused_state"),
-    ("setup", connecting(Gullible(), app="one"), "ends as connected where wrong_state"),
-    ("setup", connecting(Hasty(), app="one"), "ends as KeyError"),
+    ("install_flow", connecting("by hand"), "no InstallFlow of this provider"),
+    ("install_flow", connecting(Stranger(), app="one"), "no InstallFlow of this provider"),
+    ("install_flow", connecting(Connect()), "set the case's `setup_settings`"),
+    ("install_flow", connecting(Homeless(), app="one"), "where to send the person back"),
+    ("install_flow", connecting(Pageless(), app="one"), "no address of a page"),
+    ("install_flow", connecting(Hurried(), app="one"), "time.time"),
+    ("install_flow", connecting(Altering(), app="one"), "the pending setup is no JSON"),
+    (
+        "install_flow",
+        connecting(Trusting(), app="one"),
+        "ends as missing_answer where reused_state",
+    ),
+    ("install_flow", connecting(Gullible(), app="one"), "ends as connected where wrong_state"),
+    ("install_flow", connecting(Hasty(), app="one"), "ends as KeyError"),
     ("missed", broken(action=missing(lambda opening, _: [opening])), "does not close"),
     ("missed", broken(action=missing(lambda _, closing: closing)), "something else than a list"),
     ("missed", broken(action=missing(_elsewhere)), "take the alert from the opening"),
@@ -978,7 +982,7 @@ BROKEN = [
     ("problems_are_told_apart", broken(action=Wordy), "in other words"),
     ("follow_ups", broken(action=Unclosing), "capabilities say resolve"),
     ("follow_ups", broken(action=Undeclared), "declare acknowledge"),
-    ("follow_ups", broken(action=following(_moving)), "use incident.place"),
+    ("follow_ups", broken(action=following(_moving)), "use incident.ref"),
     ("follow_ups", broken(action=following(_choking)), "follow_up() raised KeyError"),
     ("follow_ups_need_the_incident_alone", broken(action=Remembering), "after a restart"),
     ("json_round_trips", broken(provider=Stamping), "the installation comes back"),

@@ -11,12 +11,7 @@ import attrs
 import pytest
 
 from hostspec import Alert, Secret, hookimpl, hookspec, setting
-from hostspec.testing import (
-    EXTENSION_CHECKS,
-    ConformanceError,
-    ExtensionCase,
-    ExtensionConformance,
-)
+from hostspec.testing import EXTENSION_CHECKS, ConformanceError, ExtensionCase, ExtensionConformance
 from pagerduty_plugin import Enrich
 
 
@@ -45,7 +40,7 @@ class Sound:
 
     @hookimpl
     def hostspec_undelivered(self, receipt):
-        return receipt.delivery.place
+        return receipt.delivery.ref
 
     @hookimpl
     def hostspec_delivered(self): ...

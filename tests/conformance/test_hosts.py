@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hostspec import Alert, to_json
-from hostspec.kernel import Host, Plugins, PluginsError, Rule, load
+from hostspec.inprocess import Host
+from hostspec.plugins import Plugins, PluginsError, load
+from hostspec.rules import Rule
 from hostspec.testing import HostConformance, HostRefusedError, HostRule, HostSetup
 
 
@@ -37,7 +39,7 @@ class TestAlerthost(HostConformance):
             Path(folder, "alerthost.toml").write_text(_configuration(setup), encoding="utf-8")
             statements = (json.dumps(_statement(alert)) for alert in alerts)
             ran = subprocess.run(
-                [sys.executable, "-m", "hostspec.host", "send", "--timeout", "10"],
+                [sys.executable, "-m", "alerthost", "send", "--timeout", "10"],
                 cwd=folder,
                 input="\n".join(statements),
                 capture_output=True,

@@ -18,12 +18,12 @@ from hostspec import (
     Fault,
     Identity,
     Incident,
+    IncidentRef,
     IncidentState,
     Installation,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Preview,
     Provider,
     Secret,
@@ -67,7 +67,7 @@ class BareProvider(Provider[Account]):
         return ()
 
 
-PLACE = Place("bare.say", "acme", "all", "k")
+PLACE = IncidentRef("bare.say", "acme", "all", "k")
 OPENING = Delivery(Operation.TRIGGER, PLACE, Identity("", "k"), Severity.ERROR, {"a": [1]})
 CLOSING = Delivery(Operation.RESOLVE, PLACE, Identity("", "k"), Severity.ERROR)
 INSTALLATION = Installation("bare", "acme", Account(key=Secret("env:BARE_KEY")))
@@ -85,7 +85,7 @@ def test_an_action_finds_no_fault_and_has_no_limit() -> None:
 
 
 def test_a_problem_that_was_over_before_is_told_whole() -> None:
-    assert Bare().missed(OPENING, CLOSING) == (OPENING, CLOSING)
+    assert Bare().on_missed(OPENING, CLOSING) == (OPENING, CLOSING)
 
 
 def test_a_preview_shows_destination_and_message() -> None:
@@ -97,7 +97,7 @@ def test_a_provider_reads_its_settings() -> None:
     assert BareProvider().installation("acme", {"key": "env:BARE_KEY"}) == INSTALLATION
     with pytest.raises(SettingsError):
         BareProvider().installation("acme", {})
-    assert BareProvider().demonstration() is None
+    assert BareProvider().demo() is None
 
 
 def test_a_provider_finds_every_secret_that_cannot_be_read(

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostspec import Alert, FaultyAlertError, Image
-from hostspec.normalise import LONGEST_TEXT, MOST_CHARACTERS, MOST_REPAIRS, normalise
-from hostspec.reading import LONGEST_KEY, LONGEST_LINE, MOST_ENTRIES, MOST_LABELS
+from hostspec.alert_reader import LONGEST_KEY, LONGEST_LINE, MOST_ENTRIES, MOST_LABELS
+from hostspec.normalisation import LONGEST_TEXT, MOST_CHARACTERS, MOST_REPAIRS, normalise
 from hostspec.values import from_json, to_json
 
 MOST_OF_ALL = 20 * (MOST_REPAIRS + 2)

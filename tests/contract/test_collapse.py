@@ -1,4 +1,4 @@
-"""The collapse is checked for every short sequence against a small model of the provider."""
+"""The coalesce is checked for every short sequence against a small model of the provider."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import product
 import attrs
 import pytest
 
-from hostspec import Operation, collapse
+from hostspec import Operation, coalesce
 
 T, A, R, U = Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE, Operation.UPDATE
 
@@ -65,7 +65,7 @@ def after(start: str, waiting: Sequence[Operation], messages: Sequence[int]) -> 
 
 def check(waiting: tuple[Operation, ...], start: str, *, may_be_open: bool) -> None:
     everything = after(start, waiting, range(len(waiting)))
-    kept = collapse(waiting, may_be_open=may_be_open)
+    kept = coalesce(waiting, may_be_open=may_be_open)
     sent = after(start, waiting, kept)
     seen = (waiting, start, may_be_open, kept)
 
@@ -79,7 +79,7 @@ def check(waiting: tuple[Operation, ...], start: str, *, may_be_open: bool) -> N
 
 
 def check_shape(waiting: tuple[Operation, ...], *, may_be_open: bool) -> None:
-    kept = collapse(waiting, may_be_open=may_be_open)
+    kept = coalesce(waiting, may_be_open=may_be_open)
     operations = [waiting[index] for index in kept]
     assert len(set(kept)) == len(kept)
     assert len(set(operations)) == len(operations), "one of a kind"
@@ -98,7 +98,7 @@ def check_shape(waiting: tuple[Operation, ...], *, may_be_open: bool) -> None:
         came_first = kept[operations.index(A)] < first_trigger
         assert (operations.index(A) < operations.index(T)) == came_first
     # sent again, what is kept is all that is needed
-    again = collapse(operations, may_be_open=may_be_open)
+    again = coalesce(operations, may_be_open=may_be_open)
     assert again == tuple(range(len(operations)))
 
 
@@ -118,7 +118,7 @@ def test_what_is_kept_comes_to_the_same_when_the_incident_is_known_to_be_closed(
 
 
 @pytest.mark.parametrize("may_be_open", [True, False])
-def test_what_is_kept_is_short_ordered_and_collapses_no_further(*, may_be_open: bool) -> None:
+def test_what_is_kept_is_short_ordered_and_coalesces_no_further(*, may_be_open: bool) -> None:
     for waiting in sequences((T, A, R), 7):
         check_shape(waiting, may_be_open=may_be_open)
     for waiting in sequences((T, A, R, U), 6):
@@ -147,7 +147,7 @@ def test_what_is_kept_is_short_ordered_and_collapses_no_further(*, may_be_open: 
 def test_examples(
     waiting: tuple[Operation, ...], *, may_be_open: bool, kept: tuple[int, ...]
 ) -> None:
-    assert collapse(waiting, may_be_open=may_be_open) == kept
+    assert coalesce(waiting, may_be_open=may_be_open) == kept
 
 
 def test_an_acknowledge_from_before_the_first_trigger_is_sent_before_it() -> None:
@@ -156,7 +156,7 @@ def test_an_acknowledge_from_before_the_first_trigger_is_sent_before_it() -> Non
     Sent after the trigger it would silence a new episode that nobody has seen.
     """
     waiting = (A, T)
-    kept = collapse(waiting, may_be_open=True)
+    kept = coalesce(waiting, may_be_open=True)
     assert kept == (0, 1)
     assert after("triggered", waiting, kept).state == "acknowledged"
     assert after("closed", waiting, kept).state == "triggered"

@@ -23,11 +23,11 @@ from hostspec import (
     Hooks,
     HostSpec,
     Identity,
+    IncidentRef,
     Installation,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Provider,
     Receipt,
     SendContext,
@@ -41,7 +41,7 @@ RECEIPT = Receipt(
     "1",
     Delivery(
         Operation.TRIGGER,
-        Place("pager.page", "acme", "all", "/db-1/disk"),
+        IncidentRef("pager.page", "acme", "all", "/db-1/disk"),
         Identity("", "db-1/disk"),
         Severity.ERROR,
     ),
@@ -104,7 +104,7 @@ def test_the_hooks_are_those_of_the_design() -> None:
         "hostspec_delivered",
         "hostspec_delayed",
         "hostspec_undelivered",
-        "hostspec_spared",
+        "hostspec_superseded",
     }
     assert PROJECT == "hostspec"
 
@@ -188,9 +188,9 @@ def test_the_example_of_providers_offers_one(
     assert isinstance(provider, Provider)
     installation = provider.installation("acme", {})
     assert installation == Installation("pager", "acme", provider.settings())
-    assert [place.id for place in provider.destinations(installation)] == ["all"]
+    assert [ref.id for ref in provider.destinations(installation)] == ["all"]
     assert provider.check(installation) == []
-    assert provider.demonstration() is None
+    assert provider.demo() is None
 
 
 @of("hostspec_actions")
@@ -202,10 +202,10 @@ def test_the_example_of_actions_plans_and_sends(
     alert = Alert("db-1/disk", "Disk full", severity="critical")
     installation = Installation("pager", "acme", None)
     (delivery,) = action.plan(alert, action.settings(), installation, rule="Pages")
-    assert delivery.place == Place("pager.page", "acme", "all", '["", "db-1/disk"]')
+    assert delivery.ref == IncidentRef("pager.page", "acme", "all", '["", "db-1/disk"]')
     assert delivery.rules == ("Pages",)
     slashes = [
-        action.plan(Alert(key, scope=scope), action.settings(), installation)[0].place
+        action.plan(Alert(key, scope=scope), action.settings(), installation)[0].ref
         for scope, key in (("a/b", "c"), ("a", "b/c"))
     ]
     assert len(set(slashes)) == 2
@@ -239,12 +239,12 @@ def test_the_example_of_undelivered_observes(
     assert caplog.messages == ["db-1/disk: too long", "db-1/disk: dropped"]
 
 
-@of("hostspec_spared")
-def test_the_example_of_spared_observes(
+@of("hostspec_superseded")
+def test_the_example_of_superseded_observes(
     manager: pluggy.PluginManager, plugin: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    manager.hook.hostspec_spared(receipt=attrs.evolve(RECEIPT, reason="it is over"))
+    manager.hook.hostspec_superseded(receipt=attrs.evolve(RECEIPT, reason="it is over"))
     assert caplog.messages == ["db-1/disk: it is over"]
 
 

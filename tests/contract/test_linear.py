@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from steps import is_linear
 
+from alerthost.http import alertmanager, parsing
 from hostspec import Alert, normalise
-from hostspec.host import alertmanager, bodies
-from hostspec.reading import _TOKEN, parse
+from hostspec.alert_reader import _TOKEN, parse
 
 
 def collisions(n: int) -> bytes:
@@ -53,7 +53,7 @@ BODIES: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_a_body_is_read_in_linear_time(body: Callable[[int], bytes]) -> None:
     made = {size: body(size) for size in (300, 600)}
-    assert is_linear(lambda size: bodies.read(made[size]), 300)
+    assert is_linear(lambda size: parsing.read(made[size]), 300)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_no_string_is_scanned_in_vain(text: str) -> None:
 def test_only_as_many_alerts_as_allowed_are_read() -> None:
     alert = b'{"key":"a"}'
     for body in (b"\n".join([alert] * 3), b"[" + b",".join([alert] * 3) + b"]"):
-        assert len(bodies.read(body, most=3)) == 3
-        with pytest.raises(bodies.TooManyAlertsError, match="more than 2 alerts in one request"):
-            bodies.read(body, most=2)
+        assert len(parsing.read(body, most=3)) == 3
+        with pytest.raises(parsing.TooManyAlertsError, match="more than 2 alerts in one request"):
+            parsing.read(body, most=2)
 
 
 @pytest.mark.parametrize("levels", [127, 128, 129, 985, 100_000])

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostspec import Delivery, Identity, Operation, Place, Repair, Severity, merge
+from hostspec import Delivery, Identity, IncidentRef, Operation, Repair, Severity, merge
 
-CHECKOUT = Place("pagerduty.trigger", "acme", "checkout", "db-1/disk")
-PLATFORM = Place("pagerduty.trigger", "acme", "platform", "db-1/disk")
+CHECKOUT = IncidentRef("pagerduty.trigger", "acme", "checkout", "db-1/disk")
+PLATFORM = IncidentRef("pagerduty.trigger", "acme", "platform", "db-1/disk")
 
 
 def delivery(
-    place: Place = CHECKOUT,
+    ref: IncidentRef = CHECKOUT,
     severity: Severity = Severity.ERROR,
     text: str = "",
     rules: tuple[str, ...] = (),
@@ -22,7 +22,7 @@ def delivery(
 ) -> Delivery:
     return Delivery(
         Operation.TRIGGER,
-        place,
+        ref,
         Identity("", "db-1/disk"),
         severity,
         {"text": text},
@@ -66,20 +66,20 @@ def test_of_equals_the_first_speaks() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        Place("other.action", "acme", "checkout", "db-1/disk"),
-        Place("pagerduty.trigger", "other", "checkout", "db-1/disk"),
+        IncidentRef("other.action", "acme", "checkout", "db-1/disk"),
+        IncidentRef("pagerduty.trigger", "other", "checkout", "db-1/disk"),
         PLATFORM,
-        Place("pagerduty.trigger", "acme", "checkout", "other"),
+        IncidentRef("pagerduty.trigger", "acme", "checkout", "other"),
     ],
 )
-def test_deliveries_to_different_places_do_not_meet(other: Place) -> None:
+def test_deliveries_to_different_places_do_not_meet(other: IncidentRef) -> None:
     both = (delivery(), delivery(other))
     assert merge(both) == both
 
 
 def test_places_keep_the_order_in_which_they_first_came() -> None:
     merged = merge([delivery(PLATFORM), delivery(CHECKOUT), delivery(PLATFORM)])
-    assert [one.place for one in merged] == [PLATFORM, CHECKOUT]
+    assert [one.ref for one in merged] == [PLATFORM, CHECKOUT]
 
 
 @given(
@@ -96,15 +96,15 @@ def test_places_keep_the_order_in_which_they_first_came() -> None:
 )
 def test_merging_tells_each_place_once_and_loses_no_rule(deliveries: list[Delivery]) -> None:
     merged = merge(deliveries)
-    assert {one.place for one in merged} == {one.place for one in deliveries}
-    assert len({one.place for one in merged}) == len(merged)
+    assert {one.ref for one in merged} == {one.ref for one in deliveries}
+    assert len({one.ref for one in merged}) == len(merged)
     for one in merged:
-        together = [other for other in deliveries if other.place == one.place]
+        together = [other for other in deliveries if other.ref == one.ref]
         assert one.severity.rank == max(other.severity.rank for other in together)
         assert set(one.rules) == {rule for other in together for rule in other.rules}
         assert set(one.notes) == {note for other in together for note in other.notes}
-    assert {one.place: set(one.rules) for one in merge(merged)} == {
-        one.place: set(one.rules) for one in merged
+    assert {one.ref: set(one.rules) for one in merge(merged)} == {
+        one.ref: set(one.rules) for one in merged
     }
 
 

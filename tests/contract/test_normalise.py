@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostspec import FrozenDict, Repair, Secret, normalise
-from hostspec.normalise import (
+from hostspec.normalisation import (
     DEEPEST,
     LONGEST_NAME,
     MOST_REPAIRS,
@@ -405,7 +405,7 @@ def test_nesting_as_deep_as_allowed_is_kept() -> None:
 def few_values(monkeypatch: pytest.MonkeyPatch) -> int:
     """As many values as are kept, made few so that tests stay quick."""
     assert MOST_VALUES > 100_000
-    module = sys.modules["hostspec.normalise"]  # the package's attribute is the function
+    module = sys.modules["hostspec.normalisation"]
     monkeypatch.setattr(module, "MOST_VALUES", 2_000)
     return 2_000
 

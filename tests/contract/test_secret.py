@@ -197,7 +197,7 @@ def literal_account() -> Account:
 
 
 def raised_by(call: Callable[[], object]) -> str:
-    """Give all that a traceback would print of what a call raises."""
+    """Return all that a traceback would print of what a call raises."""
     with pytest.raises(Exception) as raised:  # noqa: PT011 -- whatever it raises
         call()
     return "".join(traceback.format_exception(raised.value)) + repr(raised.value.args)

@@ -11,15 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from hostspec import (
-    Fault,
-    FaultsError,
-    Secret,
-    SettingsError,
-    json_schema,
-    setting,
-    structure,
-)
+from hostspec import Fault, FaultsError, Secret, SettingsError, json_schema, setting, structure
 from hostspec.settings import SettingInfo, describe, secrets, to_json
 
 

@@ -20,6 +20,7 @@ from hostspec import (
     Identity,
     Image,
     Incident,
+    IncidentRef,
     IncidentState,
     Installation,
     Json,
@@ -29,7 +30,6 @@ from hostspec import (
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Preview,
     Receipt,
     Repair,
@@ -43,7 +43,7 @@ from hostspec import (
     structure,
     to_json,
 )
-from hostspec.normalise import DEEPEST, MOST_VALUES
+from hostspec.normalisation import DEEPEST, MOST_VALUES
 
 _texts = st.text(max_size=8)
 _given = st.recursive(
@@ -58,7 +58,7 @@ _repairs = st.builds(Repair, _texts, _texts)
 _links = st.builds(Link, st.text("ab", min_size=1), _texts)
 _images = st.builds(Image, st.text("ab", min_size=1), _texts, _texts)
 _identities = st.builds(Identity, _texts, _texts)
-_places = st.builds(Place, _texts, _texts, _texts, _texts)
+_places = st.builds(IncidentRef, _texts, _texts, _texts, _texts)
 
 
 def _tuples(entries: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -127,7 +127,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "alert": _alerts,
     "delivery": _deliveries,
     "incident": _incidents,
-    "place": _places,
+    "ref": _places,
     "identity": _identities,
     "outcome": _outcomes,
     "context": _contexts,
@@ -137,7 +137,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "repair": _repairs,
     "preview": st.builds(Preview, _texts, _given.map(lambda given: normalise(given, "")[0])),
     "limit": st.builds(Limit, _texts, st.integers(1), st.floats(1, 100)),
-    "capabilities": st.builds(Capabilities, st.booleans(), collapse=st.booleans()),
+    "capabilities": st.builds(Capabilities, st.booleans(), coalesce=st.booleans()),
     "destination": st.builds(Destination, _texts, _texts),
 }
 
@@ -148,7 +148,7 @@ def through_json(value: Any) -> Any:
 
 
 def types_of(value: Any) -> Any:
-    """Give the types a value is made of, all the way down."""
+    """Return the types a value is made of, all the way down."""
     if attrs.has(type(value)):
         inner = [types_of(getattr(value, field.name)) for field in attrs.fields(type(value))]
         return (type(value), inner)
@@ -190,7 +190,11 @@ def test_what_is_given_as_lists_comes_back_the_same() -> None:
     """A plugin need not know that what it plans is frozen."""
     message: dict[str, Json] = {"services": [{"id": 1}, {"ids": [2, 3]}]}
     delivery = Delivery(
-        Operation.TRIGGER, Place("a", "i", "d", "k"), Identity("", "k"), Severity.ERROR, message
+        Operation.TRIGGER,
+        IncidentRef("a", "i", "d", "k"),
+        Identity("", "k"),
+        Severity.ERROR,
+        message,
     )
     message["services"] = None
     assert delivery.message == {"services": ({"id": 1}, {"ids": (2, 3)})}
@@ -215,7 +219,7 @@ def test_a_message_is_not_cut_on_its_way_back() -> None:
         deep = [deep]
     delivery = Delivery(
         Operation.TRIGGER,
-        Place("a", "i", "d", "k"),
+        IncidentRef("a", "i", "d", "k"),
         Identity("", "k"),
         Severity.ERROR,
         {"deep": deep, "many": [0] * MOST_VALUES},
@@ -233,11 +237,11 @@ def test_the_json_holds_nothing_of_python() -> None:
             return all(map(plain, value))
         return value is None or type(value) in (bool, int, float, str)
 
-    place = Place("a", "i", "d", "k")
+    ref = IncidentRef("a", "i", "d", "k")
     handle = FrozenDict(ids=(1, FrozenDict(a=(2,))))
     delivery = Delivery(
         Operation.TRIGGER,
-        place,
+        ref,
         Identity("", "k"),
         Severity.ERROR,
         {"a": [1, {"b": ()}]},
@@ -247,7 +251,7 @@ def test_the_json_holds_nothing_of_python() -> None:
     for value in (
         Alert("k", details={"a": [1, {"b": [2]}]}, started_at=0, links=["h"]),
         delivery,
-        Incident(place, IncidentState.TRIGGERED, Severity.ERROR, handle, (Identity("", "k"),)),
+        Incident(ref, IncidentState.TRIGGERED, Severity.ERROR, handle, (Identity("", "k"),)),
         Receipt("1", delivery, Outcome(OutcomeKind.DELIVERED, handle=handle)),
         SendContext(handle, now=dt.datetime.now(dt.UTC)),
         Preview("POST", handle),
@@ -265,7 +269,7 @@ def test_what_an_older_version_stored_is_read_with_the_defaults() -> None:
 def test_what_is_no_object_is_refused_where_one_belongs(message: object) -> None:
     stored = {
         "operation": "trigger",
-        "place": {"action": "", "installation": "", "destination": "", "correlation_key": ""},
+        "ref": {"action": "", "installation": "", "destination": "", "correlation_key": ""},
         "alert": {"scope": "", "key": ""},
         "severity": "error",
         "message": message,

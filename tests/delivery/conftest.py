@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from engines import Clock, World
 
-from hostspec.store.database import Database
+from alerthost.store.database import Database
 
 numbers = itertools.count()
 
@@ -22,7 +22,7 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="session")
 def migrated(postgresql: str) -> str:
-    """Give the server's URL, with a database that others are copied from."""
+    """Return the server's URL, with a database that others are copied from."""
     with psycopg.connect(postgresql, autocommit=True) as connection:
         connection.execute("CREATE DATABASE migrated")
     with Database(postgresql.replace("/postgres?", "/migrated?"), Path()) as database:

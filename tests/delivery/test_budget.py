@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostspec.delivery.budget import FURTHEST, Budget
+from alerthost.outbox.rate_limit import FURTHEST, Budget
 
 NOW = 1_000_000.0
 COUNTS = st.one_of(st.integers(1, 12), st.integers(1, 10_000))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from engines import EITHER, World
 
-from hostspec.delivery.keeping import DAY, Patience
+from alerthost.outbox.maintenance import DAY, Patience
 
 
 @EITHER

@@ -9,8 +9,8 @@ import pytest
 from engines import EITHER, START, Clock
 from paging import Paging, fake_at
 
+from alerthost.store.database import Database
 from hostspec import Alert, Repair
-from hostspec.store.database import Database
 from pagerduty_plugin.testing import FakePagerDuty
 
 NOW = dt.datetime.fromtimestamp(START, dt.UTC)
@@ -69,7 +69,7 @@ def test_a_time_ahead_is_a_repair(at: Paging) -> None:
     later = NOW + dt.timedelta(hours=2)
     at.say("firing", source="db-1", severity="error", started_at=later, updated_at=later)
 
-    (entry,) = at.engine.desk.deliveries()
+    (entry,) = at.engine.admin.deliveries()
     assert entry.delivery.repairs == (
         Repair("started_at", f"is 2 h {AHEAD}; the time of acceptance is taken"),
         Repair("updated_at", f"is 2 h {AHEAD}; the order of acceptance counts"),

@@ -23,9 +23,9 @@ from alembic.config import Config
 from killed_host import KEY, PROBLEMS, alert_of, engine_of
 from waiting import wait_until
 
+from alerthost.store import database
+from alerthost.store.errors import StoreError
 from hostspec import Alert
-from hostspec.store import database
-from hostspec.store.errors import StoreError
 from pagerduty_plugin.testing import FakePagerDuty
 
 pytestmark = pytest.mark.proof
@@ -64,7 +64,7 @@ CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     RETURN NULL;
 END $$;
 CREATE CONSTRAINT TRIGGER take_time AFTER INSERT ON statements DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN (CAST(NEW.statement_id AS int) % {2 * PROBLEMS} = 0)
+    FOR EACH ROW WHEN (CAST(NEW.submission_id AS int) % {2 * PROBLEMS} = 0)
     EXECUTE FUNCTION take_time();
 """
 """Lets the commits of the first front take so long that the other one would overtake it."""
@@ -166,7 +166,7 @@ class Cluster:
 
 @pytest.fixture
 def limit() -> int:
-    """Give how many events a minute the fake takes; 0 for any number."""
+    """Return how many events a minute the fake takes; 0 for any number."""
     return 0
 
 
@@ -238,17 +238,17 @@ def _freeze(cluster: Cluster, worker: Process) -> None:
 
 def _check(cluster: Cluster, count: int) -> None:
     engine = cluster.engine
-    fates = engine.wait([str(number) for number in range(count)], 120)
-    assert [fate.statement_id for fate in fates if not fate.settled] == []
-    states = {entry.state for fate in fates for entry in fate.entries}
-    assert states <= {"delivered", "collapsed"}
+    statuses = engine.wait([str(number) for number in range(count)], 120)
+    assert [fate.submission_id for fate in statuses if not fate.settled] == []
+    states = {entry.state for fate in statuses for entry in fate.entries}
+    assert states <= {"delivered", "coalesced"}
 
-    said = cluster.execute("SELECT key, body::json ->> 'status' FROM statements ORDER BY id")
+    said = cluster.execute("SELECT key, body::json ->> 'status' FROM submissions ORDER BY id")
     wanted = dict(said)
     assert len(said) == count
     assert len(wanted) == PROBLEMS
     firing = {key for key, status in wanted.items() if status == "firing"}
-    cases = engine.desk.incidents()
+    cases = engine.admin.incidents()
     assert {each.key for case in cases for each in case.incident.holders} == firing
 
     found = defaultdict(list)
@@ -331,7 +331,7 @@ def test_a_budget_holds_for_all_workers_together(cluster: Cluster) -> None:
     answers = [request.status for request in cluster.fake.requests]
     assert set(answers) == {202}  # the fake refuses what exceeds the limit in any minute
     assert len(answers) >= 100
-    assert engine.desk.backlog().waiting == len(ids) - len(answers)
+    assert engine.admin.backlog().waiting == len(ids) - len(answers)
 
 
 def test_what_two_fronts_hear_of_one_alert_at_once_is_told_in_the_order_of_the_commits(
@@ -348,7 +348,7 @@ def test_what_two_fronts_hear_of_one_alert_at_once_is_told_in_the_order_of_the_c
             front.say([number])
         assert [front.hear() for front in fronts] == numbers
         assert all(fate.settled for fate in cluster.engine.wait(numbers, 120))
-        rows = cluster.execute("SELECT statement_id FROM statements ORDER BY id")
+        rows = cluster.execute("SELECT submission_id FROM submissions ORDER BY id")
         order = [number for (number,) in rows]
         firing = alert_of(int(order[-1])).status == "firing"
         assert any(each.state != "resolved" for each in cluster.fake.incidents) == firing
@@ -361,11 +361,11 @@ def test_what_two_fronts_hear_of_one_alert_at_once_is_told_in_the_order_of_the_c
 
 
 @pytest.mark.parametrize(
-    ("version", "anew"),
+    ("version", "again"),
     [("none", ["public.holders"]), ("0001", ["public.holders"]), ("0002", [])],
 )
 def test_of_five_that_start_together_one_migrates_and_all_work(
-    cluster: Cluster, version: str, anew: list[str]
+    cluster: Cluster, version: str, again: list[str]
 ) -> None:
     if version != "none":
         _migrate(cluster.engine.database, version)
@@ -384,7 +384,7 @@ def test_of_five_that_start_together_one_migrates_and_all_work(
     for process in processes:
         process.end()
     made = [name for (name,) in cluster.execute("SELECT name FROM made ORDER BY name")]
-    assert made == sorted([*set(made), *anew])  # version 0003 makes one anew
+    assert made == sorted([*set(made), *again])  # version 0003 makes one again
     assert "public.holders" in made
 
 

@@ -10,13 +10,13 @@ import pytest
 from engines import START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
+from alerthost.cli.deliveries import as_json
+from alerthost.config.lanes import Lanes
+from alerthost.outbox import chunks
+from alerthost.outbox.admin import AdminError
+from alerthost.outbox.retry_policy import DeliveryState
 from hostspec import Capabilities, Outcome, OutcomeKind
-from hostspec.delivery import chunks
-from hostspec.delivery.desk import DeskError
-from hostspec.delivery.verdict import DeliveryState
-from hostspec.host.deliveries import as_json
-from hostspec.host.lanes import Lanes
-from hostspec.kernel import Rule
+from hostspec.rules import Rule
 
 REFUSED, MISCONFIGURED = OutcomeKind.REFUSED, OutcomeKind.MISCONFIGURED
 
@@ -42,9 +42,9 @@ def test_a_delivery_is_shown_as_it_stands(world: World) -> None:
         "wrong key",
     )
     assert (entry.lane, entry.lane_reason, entry.held) == ("held", "wrong key", True)
-    assert (entry.statement_id, entry.accepted_at, entry.sending) == (statement, START, False)
-    assert world.engine.desk.deliveries(["delivered"]) == ()
-    backlog = world.engine.desk.backlog()
+    assert (entry.submission_id, entry.accepted_at, entry.sending) == (statement, START, False)
+    assert world.engine.admin.deliveries(["delivered"]) == ()
+    backlog = world.engine.admin.backlog()
     assert (backlog.unplanned, backlog.waiting, backlog.oldest) == (0, 1, START)
 
 
@@ -54,17 +54,17 @@ def test_a_fate_says_why_nothing_is_sent(worlds: Callable[..., World]) -> None:
 
     world = worlds(rules=rules)
     ids = [world.say("cpu"), world.say("cpu", "resolved"), "unknown"]
-    assert world.engine.desk.fates(ids)[0].note is None
+    assert world.engine.admin.statuses(ids)[0].note is None
     world.drain()
 
-    fates = world.engine.desk.fates(ids)
-    assert [fate.note and fate.note.remark for fate in fates] == [
+    statuses = world.engine.admin.statuses(ids)
+    assert [fate.note and fate.note.remark for fate in statuses] == [
         "no rule matches",
         "nothing is open",
         None,
     ]
-    assert [fate.settled for fate in fates] == [True, True, False]
-    assert world.engine.wait(ids, 0) == fates
+    assert [fate.settled for fate in statuses] == [True, True, False]
+    assert world.engine.wait(ids, 0) == statuses
 
 
 def test_a_failed_plan_is_told(world: World) -> None:
@@ -72,7 +72,7 @@ def test_a_failed_plan_is_told(world: World) -> None:
     statement = world.say("disk")
     world.drain()
 
-    (fate,) = world.engine.desk.fates([statement])
+    (fate,) = world.engine.admin.statuses([statement])
     assert fate.note
     assert (
         "the action pager.page could not plan: it failed at recorder.py:" in fate.note.failures[0]
@@ -82,15 +82,15 @@ def test_a_failed_plan_is_told(world: World) -> None:
 def test_a_replay_plans_anew(world: World) -> None:
     number = refuse(world)
 
-    statement = world.engine.desk.replay(number)
+    statement = world.engine.admin.replay(number)
 
     assert statement
     assert world.drain() == ["trigger disk"]
-    assert world.states == ["collapsed", "delivered"]
-    assert world.engine.desk.fates([statement])[0].entries[0].state == "delivered"
+    assert world.states == ["coalesced", "delivered"]
+    assert world.engine.admin.statuses([statement])[0].entries[0].state == "delivered"
     assert world.open == ["disk"]
-    with pytest.raises(DeskError, match="was not given up: it is collapsed"):
-        world.engine.desk.replay(number)
+    with pytest.raises(AdminError, match="was not given up: it is coalesced"):
+        world.engine.admin.replay(number)
 
 
 @pytest.mark.parametrize("said", [["resolved"], ["resolved", "acknowledged"]])
@@ -100,11 +100,11 @@ def test_a_replay_pages_nobody_for_a_dead_problem(world: World, said: list[str])
         world.say("disk", status)
     world.drain()
 
-    statement = world.engine.desk.replay(number)
+    statement = world.engine.admin.replay(number)
 
     assert world.drain() == []
     assert statement
-    note = world.engine.desk.fates([statement])[0].note
+    note = world.engine.admin.statuses([statement])[0].note
     assert note
     assert note.remark == "its problem is over"
 
@@ -114,7 +114,7 @@ def test_a_replay_as_it_is_pages(world: World) -> None:
     world.say("disk", "resolved")
     world.drain()
 
-    world.engine.desk.replay(number, as_is=True)
+    world.engine.admin.replay(number, as_is=True)
 
     assert world.drain() == ["trigger disk"]
 
@@ -125,7 +125,7 @@ def test_a_replayed_resolve_closes_what_nobody_holds(world: World) -> None:
     number = refuse(world, status="resolved")
     assert world.open == ["disk"]
 
-    assert world.engine.desk.replay(number)
+    assert world.engine.admin.replay(number)
     assert world.drain() == ["resolve disk"]
     assert world.open == []
 
@@ -136,10 +136,10 @@ def test_a_replayed_acknowledgement_opens_nothing(world: World, *, over: bool) -
     world.drain()
     number = refuse(world, status="acknowledged")
     if over:
-        world.engine.desk.resolve(1)
+        world.engine.admin.resolve(1)
         world.drain()
 
-    assert (world.engine.desk.replay(number) is None) == over
+    assert (world.engine.admin.replay(number) is None) == over
     assert world.drain() == ([] if over else ["acknowledge disk"])
 
 
@@ -150,7 +150,7 @@ def test_a_replayed_resolve_closes_nothing_that_fires_again(world: World) -> Non
     world.say("disk")
     world.drain()
 
-    assert world.engine.desk.replay(number) is None
+    assert world.engine.admin.replay(number) is None
     assert world.drain() == []
     assert world.open == ["disk"]
 
@@ -164,10 +164,10 @@ def test_what_is_uncertain_is_opened_by_who_replays_it(
     world.say("disk")
     world.drain()
 
-    assert world.engine.desk.replay(world.entry().id)
+    assert world.engine.admin.replay(world.entry().id)
 
     assert world.later(2) == ["trigger disk"]
-    assert world.states == ["collapsed", "delivered"]
+    assert world.states == ["coalesced", "delivered"]
     assert world.open == ["disk"]
 
 
@@ -186,7 +186,7 @@ def test_a_resolve_that_would_have_ended_a_doubt_is_replayed(world: World) -> No
     assert world.later(61) == ["resolve disk"]
     assert world.open == ["disk"]
 
-    assert world.engine.desk.replay(world.entry().id)
+    assert world.engine.admin.replay(world.entry().id)
 
     assert world.drain() == ["resolve disk"]
     assert world.later(61) == ["resolve disk"]
@@ -200,12 +200,12 @@ def test_who_drops_what_was_given_up_of_an_incident_that_is_over_closes_no_other
     world.say("disk")
     world.fail(OutcomeKind.DELIVERED, REFUSED)
     assert world.drain() == ["resolve disk", "trigger disk"]
-    [number] = world.engine.desk.numbers([DeliveryState.REFUSED])
-    world.engine.desk.forget(world.engine.desk.incidents()[0].id)
+    [number] = world.engine.admin.numbers([DeliveryState.REFUSED])
+    world.engine.admin.forget(world.engine.admin.incidents()[0].id)
     world.say("disk")
     assert world.drain() == ["trigger disk"]
 
-    world.engine.desk.drop(number)
+    world.engine.admin.drop(number)
 
     assert world.settle() == []
     assert world.open == ["disk"]
@@ -216,20 +216,20 @@ def test_a_dropped_delivery_is_not_sent(world: World) -> None:
     world.say("disk")
     world.drain()
 
-    world.engine.desk.drop(world.entry().id)
+    world.engine.admin.drop(world.entry().id)
 
     assert world.later(60) == []
     assert world.states == ["dropped"]
     assert world.open == []
     for number, why in ((world.entry().id, "is finished: it is dropped"), (99, "no delivery 99")):
-        with pytest.raises(DeskError, match=why):
-            world.engine.desk.drop(number)
+        with pytest.raises(AdminError, match=why):
+            world.engine.admin.drop(number)
 
 
 def test_what_is_being_sent_is_not_dropped(world: World) -> None:
     def send(_: object) -> Outcome:
-        with pytest.raises(DeskError, match="being sent now"):
-            world.engine.desk.drop(world.entry().id)
+        with pytest.raises(AdminError, match="being sent now"):
+            world.engine.admin.drop(world.entry().id)
         return Outcome(OutcomeKind.DELIVERED)
 
     world.page.behaviour["send"] = send
@@ -242,17 +242,17 @@ def test_what_is_being_sent_is_not_dropped(world: World) -> None:
 def test_an_incident_is_resolved_by_hand(world: World) -> None:
     world.say("disk")
     world.drain()
-    (case,) = world.engine.desk.incidents()
-    assert (case.told, case.may_be_open, case.open, case.stranded) == (True, True, True, False)
+    (case,) = world.engine.admin.incidents()
+    assert (case.told, case.may_be_open, case.open, case.orphaned) == (True, True, True, False)
 
-    statement = world.engine.desk.resolve(case.id)
+    statement = world.engine.admin.resolve(case.id)
 
     assert statement
     assert world.drain() == ["resolve disk"]
     assert world.open == []
-    assert world.engine.desk.fates([statement])[0].settled
-    with pytest.raises(DeskError, match="no open incident"):
-        world.engine.desk.resolve(case.id)
+    assert world.engine.admin.statuses([statement])[0].settled
+    with pytest.raises(AdminError, match="no open incident"):
+        world.engine.admin.resolve(case.id)
 
 
 def test_what_cannot_be_resolved_there_is_forgotten_here(worlds: Callable[..., World]) -> None:
@@ -260,31 +260,31 @@ def test_what_cannot_be_resolved_there_is_forgotten_here(worlds: Callable[..., W
     world.say("disk")
     world.drain()
 
-    assert world.engine.desk.resolve(world.engine.desk.incidents()[0].id) is None
+    assert world.engine.admin.resolve(world.engine.admin.incidents()[0].id) is None
     assert world.drain() == []
     assert world.open == []
 
 
 def test_a_replay_needs_the_action_and_what_its_alert_said(world: World) -> None:
     number = refuse(world)
-    world.execute("DELETE FROM statements")
-    with pytest.raises(DeskError, match="what the alert disk said is not kept any more"):
-        world.engine.desk.replay(number)
+    world.execute("DELETE FROM submissions")
+    with pytest.raises(AdminError, match="what the alert disk said is not kept any more"):
+        world.engine.admin.replay(number)
 
     world.plugins.actions.pop("pager.page")  # type: ignore[attr-defined]
-    with pytest.raises(DeskError, match=r"the action pager\.page is gone"):
-        world.engine.desk.replay(number, as_is=True)
+    with pytest.raises(AdminError, match=r"the action pager\.page is gone"):
+        world.engine.admin.replay(number, as_is=True)
     assert world.states == ["refused"]
 
 
 def test_a_replay_whose_delivery_was_pruned_meanwhile_pages_nobody(world: World) -> None:
     number = refuse(world)
-    statement = world.engine.desk.replay(number)
+    statement = world.engine.admin.replay(number)
     world.execute("DELETE FROM deliveries")
 
     assert world.drain() == []
     assert statement
-    assert world.engine.desk.fates([statement])[0].settled
+    assert world.engine.admin.statuses([statement])[0].settled
 
 
 def test_what_is_dropped_lets_the_next_of_its_line_go(world: World) -> None:
@@ -295,7 +295,7 @@ def test_what_is_dropped_lets_the_next_of_its_line_go(world: World) -> None:
     world.drain()
     first, _ = [each.id for each in reversed(world.entries)]
 
-    world.engine.desk.drop(first)
+    world.engine.admin.drop(first)
 
     assert world.later(31) == ["acknowledge disk"]
     assert world.states == ["dropped", "delivered"]
@@ -304,14 +304,14 @@ def test_what_is_dropped_lets_the_next_of_its_line_go(world: World) -> None:
 def test_an_incident_cannot_be_resolved_by_an_action_that_is_gone_or_fails(world: World) -> None:
     world.say("disk")
     world.drain()
-    (case,) = world.engine.desk.incidents()
+    (case,) = world.engine.admin.incidents()
 
     world.page.behaviour["follow_up"] = lambda *_: 1 / 0
-    with pytest.raises(DeskError, match="page could not follow up: it failed at recorder"):
-        world.engine.desk.resolve(case.id)
+    with pytest.raises(AdminError, match="page could not follow up: it failed at recorder"):
+        world.engine.admin.resolve(case.id)
     world.plugins.actions.pop("pager.page")  # type: ignore[attr-defined]
-    with pytest.raises(DeskError, match="is gone; enable its plugin first"):
-        world.engine.desk.resolve(case.id)
+    with pytest.raises(AdminError, match="is gone; enable its plugin first"):
+        world.engine.admin.resolve(case.id)
     assert world.open == ["disk"]
 
 
@@ -321,15 +321,15 @@ def test_what_is_not_done_with_is_counted(world: World) -> None:
     world.say("disk")
     world.drain()
 
-    desk = world.engine.desk
-    assert desk.unsettled() == (1, {"refused": 1, "waiting": 1})
-    assert [entry.delivery.alert.key for entry in desk.deliveries(held=True)] == ["disk", "cpu"]
-    assert desk.deliveries(held=False) == ()
-    assert desk.numbers([DeliveryState.WAITING]) == (2,)
-    found, listed = desk.delivery(2), world.entry()
+    admin = world.engine.admin
+    assert admin.unsettled() == (1, {"refused": 1, "waiting": 1})
+    assert [entry.delivery.alert.key for entry in admin.deliveries(held=True)] == ["disk", "cpu"]
+    assert admin.deliveries(held=False) == ()
+    assert admin.numbers([DeliveryState.WAITING]) == (2,)
+    found, listed = admin.delivery(2), world.entry()
     assert attrs.evolve(found, delivery=attrs.evolve(found.delivery, message={})) == listed
-    with pytest.raises(DeskError, match="there is no delivery 99"):
-        desk.delivery(99)
+    with pytest.raises(AdminError, match="there is no delivery 99"):
+        admin.delivery(99)
 
 
 def test_open_incidents_are_counted_by_the_way_to_them(world: World) -> None:
@@ -337,37 +337,37 @@ def test_open_incidents_are_counted_by_the_way_to_them(world: World) -> None:
     world.say("cpu")
     world.drain()
 
-    desk = world.engine.desk
-    assert desk.exists
-    [((action, installation), count)] = desk.ways().items()
+    admin = world.engine.admin
+    assert admin.exists
+    [((action, installation), count)] = admin.ways().items()
     assert (action, count) == ("pager.page", 2)
-    assert desk.count_open(installation) == 2
-    assert desk.count_open("other") == 0
-    assert len(desk.incidents(installation=installation)) == 2
-    assert desk.incidents(installation="other") == ()
+    assert admin.count_open(installation) == 2
+    assert admin.count_open("other") == 0
+    assert len(admin.incidents(installation=installation)) == 2
+    assert admin.incidents(installation="other") == ()
 
 
 def test_an_incident_that_is_forgotten_drops_what_waits(world: World) -> None:
     world.fail(OutcomeKind.UNREACHABLE)
     world.say("disk")
     world.drain()
-    [case] = world.engine.desk.incidents()
+    [case] = world.engine.admin.incidents()
 
-    world.engine.desk.forget(case.id)
+    world.engine.admin.forget(case.id)
 
     assert (world.open, world.states) == ([], ["dropped"])
     assert world.later(3600) == []
-    with pytest.raises(DeskError, match=f"there is no open incident {case.id}"):
-        world.engine.desk.forget(case.id)
+    with pytest.raises(AdminError, match=f"there is no open incident {case.id}"):
+        world.engine.admin.forget(case.id)
 
 
 def test_an_incident_that_is_being_told_is_not_forgotten(world: World) -> None:
     told: list[str] = []
 
     def forget(_: object) -> None:
-        [case] = world.engine.desk.incidents()
-        with pytest.raises(DeskError) as caught:
-            world.engine.desk.forget(case.id)
+        [case] = world.engine.admin.incidents()
+        with pytest.raises(AdminError) as caught:
+            world.engine.admin.forget(case.id)
         told.append(str(caught.value))
 
     world.page.behaviour["send"] = deliver(forget)
@@ -381,14 +381,14 @@ def test_an_incident_that_is_being_told_is_not_forgotten(world: World) -> None:
 def test_very_many_fates_are_asked_for_in_parts(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hostspec.delivery.desk._TOGETHER", 2)
+    monkeypatch.setattr("alerthost.outbox.admin._TOGETHER", 2)
     ids = [world.say(f"disk-{number}") for number in range(5)]
     world.drain()
 
-    fates = world.engine.desk.fates(ids)
+    statuses = world.engine.admin.statuses(ids)
 
-    assert [fate.statement_id for fate in fates] == ids
-    assert [fate.entries[0].delivery.alert.key for fate in fates] == [
+    assert [fate.submission_id for fate in statuses] == ids
+    assert [fate.entries[0].delivery.alert.key for fate in statuses] == [
         f"disk-{number}" for number in range(5)
     ]
 
@@ -403,10 +403,10 @@ def test_listed_deliveries_hold_no_messages(world: World, monkeypatch: pytest.Mo
         "UPDATE deliveries SET body = replace(body, '\"message\": {', :more)",
         more=f'"message": {{"x": "{large}", ',
     )
-    desk = world.engine.desk
-    assert desk.delivery(1).delivery.message["x"] == large
+    admin = world.engine.admin
+    assert admin.delivery(1).delivery.message["x"] == large
 
-    for listing in (lambda: desk.deliveries(most=100), lambda: desk.fates(ids)):
+    for listing in (lambda: admin.deliveries(most=100), lambda: admin.statuses(ids)):
         tracemalloc.start()
         try:
             assert len(listing()) == len(ids)
@@ -429,11 +429,11 @@ def test_a_queued_delivery_says_when_it_is_tried_next(world: World) -> None:
 
 
 def test_the_desk_says_whether_a_process_delivers(world: World) -> None:
-    desk = world.engine.desk
-    assert not desk.is_worked_on()
+    admin = world.engine.admin
+    assert not admin.is_worked_on()
     with world.engine:
-        assert desk.is_worked_on()
-    assert not desk.is_worked_on()
+        assert admin.is_worked_on()
+    assert not admin.is_worked_on()
 
 
 def test_blocked_lanes_are_listed_with_their_present_cause(world: World) -> None:
@@ -441,19 +441,19 @@ def test_blocked_lanes_are_listed_with_their_present_cause(world: World) -> None
     world.fail(Outcome(OutcomeKind.UNREACHABLE, "no answer"))
     world.say("disk")
     world.drain()
-    assert world.engine.desk.blocked() == ()
+    assert world.engine.admin.blocked() == ()
     world.fail(Outcome(MISCONFIGURED, "Invalid routing key"))
     world.say("cpu")
     world.later(1.1)
     world.say("memory")
     world.engine._plan_ahead()
 
-    (blocked,) = world.engine.desk.blocked()
-    assert (blocked.place.destination, blocked.reason) == ("all", "Invalid routing key")
+    (blocked,) = world.engine.admin.blocked()
+    assert (blocked.ref.destination, blocked.reason) == ("all", "Invalid routing key")
     assert (blocked.since, blocked.waiting) == (world.clock.now, 3)
     assert {entry.lane_reason for entry in world.entries} == {"Invalid routing key"}
     assert {as_json(entry, Lanes())["reason"] for entry in world.entries} == {"Invalid routing key"}
 
     for entry in world.entries:
-        world.engine.desk.drop(entry.id)
-    assert world.engine.desk.blocked() == ()
+        world.engine.admin.drop(entry.id)
+    assert world.engine.admin.blocked() == ()

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from engines import EITHER, World
 
+from alerthost.outbox.group_commit import log_afterwards
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
 from hostspec import Alert, OutcomeKind, Receipt
-from hostspec.delivery.writer import log_afterwards
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
 
 
 class Accepting(logging.Handler):
@@ -103,7 +103,7 @@ def test_in_a_child_every_method_says_that_the_engine_is_its_parent_s(world: Wor
         return False
 
     engine = world.engine
-    every = [*methods(engine), *methods(engine.desk), *methods(engine.database)]
+    every = [*methods(engine), *methods(engine.admin), *methods(engine.database)]
     assert len(every) > 20
     child = os.fork()
     if child == 0:

@@ -12,9 +12,9 @@ import pytest
 from engines import EITHER, START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
+from alerthost.outbox import engine, maintenance, planner
+from alerthost.outbox.inbox import Note
 from hostspec import Alert, Limit, Outcome, OutcomeKind
-from hostspec.delivery import engine, keeping, planner
-from hostspec.delivery.inbox import Note
 
 pytestmark = EITHER
 
@@ -39,7 +39,7 @@ def test_a_problem_is_paged_and_closed(world: World) -> None:
     assert world.observer.names == ["delivered"] * 3
 
 
-def test_what_waits_collapses(world: World) -> None:
+def test_what_waits_coalesces(world: World) -> None:
     world.fail(UNREACHABLE)
     world.say("disk")
     world.drain()
@@ -52,7 +52,7 @@ def test_what_waits_collapses(world: World) -> None:
 
 def test_a_statement_is_taken_once(world: World) -> None:
     for _ in range(2):
-        assert world.engine.accept(Alert("disk"), statement_id="mine") == "mine"
+        assert world.engine.accept(Alert("disk"), submission_id="mine") == "mine"
 
     assert world.drain() == ["trigger disk"]
 
@@ -63,7 +63,7 @@ def test_a_statement_whose_name_not_every_database_holds_is_refused(
 ) -> None:
     told = r"^statement ids that cannot be: .*; right is a text of 1 to 255 characters, without "
     with pytest.raises(ValueError, match=told) as raised:
-        world.engine.accept_many([Alert("a"), Alert("b")], statement_ids=["x" * 255, name])
+        world.engine.accept_many([Alert("a"), Alert("b")], submission_ids=["x" * 255, name])
     assert len(str(raised.value)) < 200
     assert world.drain() == []
 
@@ -72,7 +72,7 @@ def test_many_are_accepted_all_or_none(world: World) -> None:
     ids = world.engine.accept_many([Alert("a"), Alert("b")])
     assert len(set(ids)) == 2
     with pytest.raises(ValueError, match="zip"):
-        world.engine.accept_many([Alert("c"), Alert("d")], statement_ids=["one"])
+        world.engine.accept_many([Alert("c"), Alert("d")], submission_ids=["one"])
 
     assert world.engine.accept_many([]) == ()
     assert world.drain() == ["trigger a", "trigger b"]
@@ -95,7 +95,7 @@ def test_an_older_statement_is_recorded_and_not_acted_on(world: World) -> None:
     late = world.say("disk", updated_at=now - dt.timedelta(microseconds=1))
 
     assert world.drain() == []
-    (fate,) = world.engine.desk.fates([late])
+    (fate,) = world.engine.admin.statuses([late])
     assert fate.note
     assert fate.note.remark.startswith("older than the known state: 2026-11-18T03:00:00+00:00")
 
@@ -118,7 +118,7 @@ def test_an_ended_episode_is_not_opened_again(world: World) -> None:
 
     assert world.drain() == []
     assert world.open == []
-    for fate in world.engine.desk.fates([within_the_batch, later]):
+    for fate in world.engine.admin.statuses([within_the_batch, later]):
         assert fate.note == Note(
             "a repeat of an episode that has ended: it started at the same time"
         )
@@ -189,7 +189,7 @@ def test_a_failure_is_tried_again_soon_and_then_less_often(world: World) -> None
 
 def test_a_poisonous_delivery_lets_its_lane_go_on_and_is_set_aside(world: World) -> None:
     def send(delivery: object) -> Outcome:
-        return Outcome(FAULTED if delivery.place.correlation_key == "bad" else DELIVERED)  # type: ignore[attr-defined]
+        return Outcome(FAULTED if delivery.ref.correlation_key == "bad" else DELIVERED)  # type: ignore[attr-defined]
 
     world.page.behaviour["send"] = send
     world.say("bad", severity="critical")
@@ -199,7 +199,7 @@ def test_a_poisonous_delivery_lets_its_lane_go_on_and_is_set_aside(world: World)
     world.settle(600)
 
     assert [
-        each.delivery.place.correlation_key for each in world.entries if each.state != "delivered"
+        each.delivery.ref.correlation_key for each in world.entries if each.state != "delivered"
     ] == ["bad"]
     bad = world.entry(0)
     assert (bad.state, bad.attempts) == ("set aside", 8)
@@ -247,7 +247,7 @@ def test_a_misconfigured_lane_resumes_after_repair(world: World) -> None:
     world.drain()
     world.say("cpu")
     assert world.drain() == []
-    assert world.engine.desk.fates([one])[0].settled
+    assert world.engine.admin.statuses([one])[0].settled
     assert world.entry(0).held
 
     assert sorted(world.later(31)) == ["trigger cpu", "trigger disk"]
@@ -345,11 +345,11 @@ def test_a_clock_that_steps_breaks_nothing(world: World) -> None:
     world.settle(600)
     world.clock.now -= 3600
     world.say("d")
-    for key in [case.incident.place.correlation_key for case in world.engine.desk.incidents()]:
+    for key in [case.incident.ref.correlation_key for case in world.engine.admin.incidents()]:
         world.say(key, "resolved")
     world.settle(900)
 
-    assert set(world.states) <= {"delivered", "collapsed"}
+    assert set(world.states) <= {"delivered", "coalesced"}
     assert len(world.open) <= 1
 
 
@@ -357,7 +357,7 @@ def test_plans_of_two_rules_meet_in_one_incident(worlds: Callable[..., World]) -
     world = worlds(rules=lambda plugins: [rule_of(plugins, "One"), rule_of(plugins, "Two")])
     world.say("disk")
     assert world.drain() == ["trigger disk"]
-    assert world.engine.desk.incidents()[0].incident.rules == ("One", "Two")
+    assert world.engine.admin.incidents()[0].incident.rules == ("One", "Two")
 
 
 def test_an_incident_resolves_with_its_last_holder(worlds: Callable[..., World]) -> None:
@@ -392,7 +392,7 @@ def test_what_was_in_doubt_is_resolved_once_more(world: World) -> None:
     assert world.drain() == ["resolve disk"]
     assert world.open == ["disk"]
     assert [each.reason for each in world.entries if each.state == "waiting"] == [
-        "sent once more, in case what was sent before arrives late and opens it again"
+        "sent again, in case what was sent before arrives late and opens it again"
     ]
 
     assert world.later(61) == ["resolve disk"]
@@ -411,7 +411,7 @@ def test_what_fires_anew_meanwhile_goes_at_once_behind_that_resolve(world: World
     world.engine._plan_ahead()
     assert [each.reason for each in world.entries if each.state == "waiting"] == [
         "",
-        "sent ahead of what fires anew, in case what was sent before arrived late",
+        "sent ahead of what fires again, in case what was sent before arrived late",
     ]
 
     assert world.drain() == ["resolve disk", "trigger disk"]
@@ -468,7 +468,7 @@ def test_mails_need_no_follow_up(worlds: Callable[..., World]) -> None:
     assert world.drain() == ["trigger disk", "trigger disk"]
 
 
-def test_a_follow_up_whose_key_is_gone_is_stranded_and_what_fires_opens_anew(
+def test_a_follow_up_whose_key_is_gone_is_orphaned_and_what_fires_opens_anew(
     world: World,
 ) -> None:
     handle = {"key": "old"}
@@ -479,14 +479,14 @@ def test_a_follow_up_whose_key_is_gone_is_stranded_and_what_fires_opens_anew(
 
     world.say("disk", "acknowledged")
     assert world.drain() == ["trigger disk"]
-    assert [case.stranded for case in world.engine.desk.incidents(stranded=True)] == [True]
-    assert "stranded" in world.states
+    assert [case.orphaned for case in world.engine.admin.incidents(orphaned=True)] == [True]
+    assert "orphaned" in world.states
 
     world.say("disk", "resolved")
     assert world.drain() == ["resolve disk"]
 
 
-def test_a_stranded_incident_that_is_over_opens_nothing(world: World) -> None:
+def test_a_orphaned_incident_that_is_over_opens_nothing(world: World) -> None:
     world.fail(Outcome(DELIVERED, handle={"key": "old"}))
     world.say("disk")
     world.drain()
@@ -494,7 +494,7 @@ def test_a_stranded_incident_that_is_over_opens_nothing(world: World) -> None:
 
     world.say("disk", "resolved")
     assert world.drain() == []
-    assert world.states == ["delivered", "stranded"]
+    assert world.states == ["delivered", "orphaned"]
     assert world.open == []
 
 
@@ -522,7 +522,7 @@ def test_incidents_that_never_resolve_are_forgotten(world: World) -> None:
 
 
 def test_what_is_over_is_pruned(worlds: Callable[..., World]) -> None:
-    from hostspec.delivery.keeping import Patience
+    from alerthost.outbox.maintenance import Patience
 
     world = worlds(patience=Patience(keep=86400))
     world.say("disk")
@@ -534,12 +534,12 @@ def test_what_is_over_is_pruned(worlds: Callable[..., World]) -> None:
 
     counts = {
         table: world.execute(f"SELECT count(*) FROM {table}")[0][0]
-        for table in ("deliveries", "incidents", "statements", "alerts", "holders", "receipts")
+        for table in ("deliveries", "incidents", "submissions", "alerts", "holders", "receipts")
     }
     assert counts == {
         "deliveries": 1,
         "incidents": 1,
-        "statements": 0,
+        "submissions": 0,
         "alerts": 1,
         "holders": 1,
         "receipts": 0,
@@ -551,7 +551,7 @@ def test_what_is_over_is_pruned(worlds: Callable[..., World]) -> None:
 def test_what_an_open_incident_would_open_with_anew_is_not_pruned(
     worlds: Callable[..., World],
 ) -> None:
-    world = worlds(patience=keeping.Patience(keep=100))
+    world = worlds(patience=maintenance.Patience(keep=100))
     world.fail(*[Outcome(OutcomeKind.DELIVERED, handle={"key": "old"})] * 2)
     for _ in range(2):
         world.say("disk")

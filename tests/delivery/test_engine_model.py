@@ -24,27 +24,27 @@ from hypothesis.stateful import (
 from recorder import SILENT, Page, PagerPlugin, rule_of
 from size import EXAMPLES, SEARCHES
 
+from alerthost.outbox import planner
+from alerthost.outbox.admin import GIVEN_UP, AdminError, DeliveryRow
+from alerthost.outbox.engine import Engine
+from alerthost.outbox.leasing import Lease
+from alerthost.outbox.maintenance import Patience
+from alerthost.store.database import Database
+from alerthost.store.tables import deliveries, metadata
 from hostspec import (
     Alert,
     Delivery,
     Handle,
     Incident,
+    IncidentRef,
     Installation,
     Limit,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     SendContext,
 )
-from hostspec.delivery import planner
-from hostspec.delivery.claiming import Claim
-from hostspec.delivery.desk import GIVEN_UP, DeskError, Entry
-from hostspec.delivery.engine import Engine
-from hostspec.delivery.keeping import Patience
-from hostspec.kernel import load
-from hostspec.store.database import Database
-from hostspec.store.tables import deliveries, metadata
+from hostspec.plugins import load
 
 ONE, TWO = "one", "two"
 LANES = st.sampled_from([ONE, TWO])
@@ -97,17 +97,17 @@ class KilledEngine(Engine):
         assert self._presence is not None
         return self._presence.name
 
-    def _settle(self, claim: Claim, *arguments: Any) -> None:
+    def _settle(self, lease: Lease, *arguments: Any) -> None:
         if self.killed:
             raise KilledError
-        before = self.row(claim)
-        super()._settle(claim, *arguments)
-        mine = (before.holder, before.attempts) == (claim.holder, claim.attempt)
-        assert mine or self.row(claim) == before, "who lost a claim leaves its delivery alone"
+        before = self.row(lease)
+        super()._settle(lease, *arguments)
+        mine = (before.holder, before.attempts) == (lease.holder, lease.attempt)
+        assert mine or self.row(lease) == before, "who lost a claim leaves its delivery alone"
 
-    def row(self, claim: Claim) -> sa.Row[Any]:
+    def row(self, lease: Lease) -> sa.Row[Any]:
         with self.database.read() as connection:
-            which = sa.select(deliveries).where(deliveries.c.id == claim.id)
+            which = sa.select(deliveries).where(deliveries.c.id == lease.id)
             return connection.execute(which).one()
 
 
@@ -136,8 +136,8 @@ Spot = tuple[str, str]
 """A lane, and the correlation key of an incident there."""
 
 
-def spot_of(place: Place) -> Spot:
-    return place.destination, place.correlation_key
+def spot_of(ref: IncidentRef) -> Spot:
+    return ref.destination, ref.correlation_key
 
 
 @attrs.frozen
@@ -162,7 +162,7 @@ class Pages(Page):
     def limits(
         self, delivery: Delivery, installation: Installation[Any], handle: Handle | None = None
     ) -> Sequence[Limit]:
-        self.story.freeze(delivery.place.destination)
+        self.story.freeze(delivery.ref.destination)
         return super().limits(delivery, installation, handle)
 
     def plan(self, *arguments: Any, **named: Any) -> Any:
@@ -173,15 +173,15 @@ class Pages(Page):
         self.story.interrupt_planning()
         return super().follow_up(incident, alert)
 
-    def missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
+    def on_missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
         if self.story.missed == RECORD:
-            place = opening.place
-            key = f"{place.correlation_key}{RECORDED}"
-            there = attrs.evolve(place, action=Records.name, correlation_key=key)
-            return (attrs.evolve(opening, operation=Operation.RESOLVE, place=there, over=True),)
+            ref = opening.ref
+            key = f"{ref.correlation_key}{RECORDED}"
+            there = attrs.evolve(ref, action=Records.name, correlation_key=key)
+            return (attrs.evolve(opening, operation=Operation.RESOLVE, ref=there, over=True),)
         return () if self.story.missed == DROP else (opening, closing)
 
-    def promised_handle(self, delivery: Delivery, installation: Installation[Any]) -> Handle:
+    def expected_handle(self, delivery: Delivery, installation: Installation[Any]) -> Handle:
         return {"key": self.story.keys[0]}
 
     def send(
@@ -220,13 +220,13 @@ class Story(RuleBasedStateMachine):
         self.keys = ["key 0"]
         self.rotations = 0
         self.rules = "both"
-        self.fates: dict[str, deque[str]] = {ONE: deque(), TWO: deque()}
+        self.statuses: dict[str, deque[str]] = {ONE: deque(), TWO: deque()}
         self.meanwhile: dict[str, deque[tuple[str, list[str], float]]] = {
             ONE: deque(),
             TWO: deque(),
         }
         self.frozen: dict[str, deque[tuple[str, list[str], float]]] = {ONE: deque(), TWO: deque()}
-        self.leases: dict[Place, float] = {}
+        self.leases: dict[IncidentRef, float] = {}
         self.wrong: list[str] = []
         self.interruptions = 0
         self.plans = False
@@ -275,23 +275,23 @@ class Story(RuleBasedStateMachine):
         self.restart()
 
     def meet(self, delivery: Delivery, context: SendContext) -> Outcome:
-        lease, place = self.lease_of(context.attempt), delivery.place
+        lease, ref = self.lease_of(context.attempt), delivery.ref
         if lease - self.clock.now < LONGEST_ATTEMPT:
             self.wrong.append(f"an attempt without a lease: {delivery}")
-        before = self.leases.get(place, 0.0)
+        before = self.leases.get(ref, 0.0)
         if before > self.clock.now:
             self.wrong.append(f"sent beside what is being sent: {delivery}")
-        self.leases[place] = lease
+        self.leases[ref] = lease
         try:
             return self.attempt(delivery, context)
         except Exception as error:  # which the engine takes for a plugin's
             self.wrong.append(repr(error))
             raise
         finally:
-            self.leases[place] = before
+            self.leases[ref] = before
 
     def lease_of(self, attempt: int) -> float:
-        """Give until when the engine that runs may make an attempt; 0 for not at all."""
+        """Return until when the engine that runs may make an attempt; 0 for not at all."""
         which = "SELECT max(lease_until) FROM deliveries WHERE holder = :holder AND attempts = :n"
         with self.database.read() as connection:
             holder = self.running[-1].name
@@ -299,9 +299,9 @@ class Story(RuleBasedStateMachine):
             return found.scalar() or 0.0
 
     def attempt(self, delivery: Delivery, context: SendContext) -> Outcome:
-        lane = delivery.place.destination
-        fates = self.fates[lane]
-        fate = "lost" if lane in self.down else fates.popleft() if fates else "delivered"
+        lane = delivery.ref.destination
+        statuses = self.statuses[lane]
+        fate = "lost" if lane in self.down else statuses.popleft() if statuses else "delivered"
         arrives, kind = FATES[fate]
         key = str((context.handle or {"key": self.keys[0]})["key"])
         assert key in self.keys
@@ -312,7 +312,7 @@ class Story(RuleBasedStateMachine):
         if kind is OutcomeKind.REFUSED and delivery.operation is not Operation.TRIGGER:
             arrives, kind = "now", OutcomeKind.DELIVERED
         self.moment += 1
-        message = Message(key, spot_of(delivery.place), delivery.operation)
+        message = Message(key, spot_of(delivery.ref), delivery.operation)
         if kind is OutcomeKind.REFUSED:
             self.began.pop(message.spot, None)  # observers are told instead
         if arrives == "now":
@@ -342,7 +342,7 @@ class Story(RuleBasedStateMachine):
     def let_the_other_work(self, alert: str, statuses: list[str], seconds: float) -> None:
         """Let the other engine go on while one hangs, longer than its lease or not.
 
-        The longest is until what was in doubt has been resolved once more.
+        The longest is until what was in doubt has been resolved again.
         """
         for status in statuses:
             if status == "dropped":
@@ -380,13 +380,13 @@ class Story(RuleBasedStateMachine):
         alert=ALERTS,
         status=STATUSES,
         lane=LANES,
-        fates=st.lists(st.sampled_from([*FATES]), max_size=2),
+        statuses=st.lists(st.sampled_from([*FATES]), max_size=2),
         seconds=st.sampled_from([0.0, 2.0]),
     )
     def say_and_drain(
-        self, alert: str, status: str, lane: str, fates: list[str], seconds: float
+        self, alert: str, status: str, lane: str, statuses: list[str], seconds: float
     ) -> None:
-        self.fates[lane].extend(fates)
+        self.statuses[lane].extend(statuses)
         self.say(alert, status)
         self.drain(None)
         self.clock.now += seconds
@@ -411,7 +411,7 @@ class Story(RuleBasedStateMachine):
         self, alert: str, lane: str, meanwhile: list[str], seconds: float, *, freezes: bool
     ) -> None:
         """Let an engine hang before its attempt or in it, until the other one has told the rest."""
-        for ahead in (self.fates, self.meanwhile, self.frozen):
+        for ahead in (self.statuses, self.meanwhile, self.frozen):
             ahead[lane].clear()
         self.down.clear()
         self.say_and_drain(alert, "resolved", lane, [], 0.0)
@@ -437,7 +437,7 @@ class Story(RuleBasedStateMachine):
     )
     def hang(self, alert: str, lane: str, statuses: list[str], fate: str, seconds: float) -> None:
         """Let an attempt hang while another engine hears what comes next, and goes on."""
-        self.fates[lane].append(fate)
+        self.statuses[lane].append(fate)
         self.meanwhile[lane].append((alert, statuses, seconds))
         self.say(alert, "firing")
         self.drain(None)
@@ -492,9 +492,9 @@ class Story(RuleBasedStateMachine):
         except KilledError:
             self.restart()
 
-    @rule(lane=LANES, fates=st.lists(st.sampled_from([*FATES]), min_size=1, max_size=4))
-    def trouble(self, lane: str, fates: list[str]) -> None:
-        self.fates[lane].extend(fates)
+    @rule(lane=LANES, statuses=st.lists(st.sampled_from([*FATES]), min_size=1, max_size=4))
+    def trouble(self, lane: str, statuses: list[str]) -> None:
+        self.statuses[lane].extend(statuses)
 
     @rule(lane=LANES)
     def go_down(self, lane: str) -> None:
@@ -526,57 +526,57 @@ class Story(RuleBasedStateMachine):
     @rule(number=st.integers(0, 5))
     def resolve_by_hand(self, number: int) -> None:
         self.engine._plan_ahead()
-        cases = self.engine.desk.incidents()
+        cases = self.engine.admin.incidents()
         if cases:
             case = cases[number % len(cases)]
-            self.engine.desk.resolve(case.id)
-            self.forget(spot_of(case.incident.place))
+            self.engine.admin.resolve(case.id)
+            self.forget(spot_of(case.incident.ref))
 
     @rule(number=st.integers(0, 5))
     def drop_by_hand(self, number: int) -> None:
         self.engine._plan_ahead()
         may_be_open = {
-            spot_of(case.incident.place)
-            for case in self.engine.desk.incidents(most=1000)
+            spot_of(case.incident.ref)
+            for case in self.engine.admin.incidents(most=1000)
             if case.may_be_open
         }
         waiting = [
             each
-            for each in self.engine.desk.deliveries()
-            # one who drops what is resolved once more takes the doubt upon himself
+            for each in self.engine.admin.deliveries()
+            # one who drops what is resolved again takes the doubt upon himself
             if each.state == "waiting"
             and (
                 each.delivery.operation is not Operation.RESOLVE
-                or spot_of(each.delivery.place) in may_be_open
+                or spot_of(each.delivery.ref) in may_be_open
             )
         ]
         if not waiting:
             return
         entry = waiting[number % len(waiting)]
         try:
-            self.engine.desk.drop(entry.id)
-        except DeskError:  # a process that was killed is sending it
+            self.engine.admin.drop(entry.id)
+        except AdminError:  # a process that was killed is sending it
             return
-        spot = spot_of(entry.delivery.place)
+        spot = spot_of(entry.delivery.ref)
         self.began.pop(spot, None)
         if entry.delivery.operation is Operation.RESOLVE:
             self.left_open.add(spot)
-        open_ones = {spot_of(case.incident.place) for case in self.engine.desk.incidents()}
+        open_ones = {spot_of(case.incident.ref) for case in self.engine.admin.incidents()}
         if spot not in open_ones:
             self.forget(spot)
 
     @rule(number=st.integers(0, 5))
     def replay_by_hand(self, number: int) -> None:
         self.engine._plan_ahead()
-        given_up = self.engine.desk.deliveries(GIVEN_UP)
+        given_up = self.engine.admin.deliveries(GIVEN_UP)
         if given_up:
             self.replay(given_up[number % len(given_up)])
 
-    def replay(self, entry: Entry) -> None:
+    def replay(self, entry: DeliveryRow) -> None:
         self.moment += 1
-        self.engine.desk.replay(entry.id)
+        self.engine.admin.replay(entry.id)
         self.engine._plan_ahead()
-        alert, spot = entry.delivery.alert.key, spot_of(entry.delivery.place)
+        alert, spot = entry.delivery.alert.key, spot_of(entry.delivery.ref)
         goes_there = alert in RULES[self.rules].get(spot[0], ())
         if entry.delivery.operation is Operation.TRIGGER and alert in self.firing and goes_there:
             self.hold(spot, alert)
@@ -586,7 +586,7 @@ class Story(RuleBasedStateMachine):
         """Where a resolve was set aside, as observers are told."""
         failed = {OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED}
         return {
-            spot_of(receipt.delivery.place)
+            spot_of(receipt.delivery.ref)
             for name, receipt in self.observer.told
             if name == "undelivered"
             and receipt.delivery.operation is Operation.RESOLVE
@@ -603,12 +603,12 @@ class Story(RuleBasedStateMachine):
             return
         self.heal()
         self.check()
-        if not self.engine.desk.incidents(stranded=True):
+        if not self.engine.admin.incidents(orphaned=True):
             return
         self.bring_keys_back()
         self.check()
         assert not self.pagerduty.open
-        assert not self.engine.desk.incidents(stranded=True)
+        assert not self.engine.admin.incidents(orphaned=True)
 
     def bring_keys_back(self) -> None:
         """Resolve the firing alerts and bring all keys back, so that no incident stays orphaned."""
@@ -621,21 +621,21 @@ class Story(RuleBasedStateMachine):
 
     def heal(self) -> None:
         self.down.clear()
-        for ahead in (*self.fates.values(), *self.meanwhile.values(), *self.frozen.values()):
+        for ahead in (*self.statuses.values(), *self.meanwhile.values(), *self.frozen.values()):
             ahead.clear()
         self.interruptions = 0
         self.run_down()
-        for each in self.engine.desk.deliveries(GIVEN_UP):
+        for each in self.engine.admin.deliveries(GIVEN_UP):
             if each.state in {"set aside", "refused", "uncertain"}:
                 self.replay(each)
         self.reconfigure("all")
         for alert in sorted(self.firing):
-            # what fires on an old key is told again, wherever it was told, and opens anew
+            # what fires on an old key is told again, wherever it was told, and opens again
             self.say(alert, "firing")
         self.run_down()
-        for case in self.engine.desk.incidents():
-            if spot_of(case.incident.place) in self.left_open and not case.incident.holders:
-                self.engine.desk.resolve(case.id)
+        for case in self.engine.admin.incidents():
+            if spot_of(case.incident.ref) in self.left_open and not case.incident.holders:
+                self.engine.admin.resolve(case.id)
         self.run_down()
 
     def run_down(self) -> None:
@@ -643,26 +643,26 @@ class Story(RuleBasedStateMachine):
             self.arrive()
             self.clock.now += 61
             self.drain(None)
-            backlog = self.engine.desk.backlog()
+            backlog = self.engine.admin.backlog()
             if not backlog.waiting and not backlog.unplanned:
                 return
-        raise AssertionError(self.engine.desk.deliveries())
+        raise AssertionError(self.engine.admin.deliveries())
 
     def check(self) -> None:
         held = {spot: holders for spot, holders in self.held.items() if holders}
-        cases = self.engine.desk.incidents(most=1000)
+        cases = self.engine.admin.incidents(most=1000)
         assert held == {
-            spot_of(case.incident.place): {holder.key for holder in case.incident.holders}
+            spot_of(case.incident.ref): {holder.key for holder in case.incident.holders}
             for case in cases
         }
-        assert not any(case.stranded for case in cases)
+        assert not any(case.orphaned for case in cases)
         # what is open at PagerDuty is what somebody holds: no zombie, and nothing untold
         known = {spot for key, spot in self.pagerduty.open if key in self.keys}
         assert known == set(held)
         # what was opened under a key that is not held any more is listed
-        stranded = self.engine.desk.incidents(stranded=True, most=1000)
+        orphaned = self.engine.admin.incidents(orphaned=True, most=1000)
         lost = {spot for key, spot in self.pagerduty.open if key not in self.keys}
-        assert lost <= {spot_of(case.incident.place) for case in stranded}
+        assert lost <= {spot_of(case.incident.ref) for case in orphaned}
         # somebody was notified of the latest episode of each, or is told why not: it joined what
         # could not be closed
         for spot, began in self.began.items():
@@ -674,7 +674,7 @@ class Story(RuleBasedStateMachine):
             if self.missed != DROP or spot in held:
                 assert notified > began, (spot, began)
         # every delivery has come to its end, and observers were told of it
-        entries = self.engine.desk.deliveries(most=1000)
+        entries = self.engine.admin.deliveries(most=1000)
         assert not any(each.state == "waiting" for each in entries)
         with self.database.read() as connection:
             uids = set(connection.execute(sa.text("SELECT uid FROM deliveries")).scalars())

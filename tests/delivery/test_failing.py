@@ -8,9 +8,9 @@ import pytest
 from engines import EITHER, START, Clock, World
 from paging import KEY, NEW_KEY, Paging, fake_at
 
+from alerthost.outbox.retry_policy import LaneState
+from alerthost.store.database import Database
 from hostspec import Delivery, Outcome, OutcomeKind
-from hostspec.delivery.verdict import LaneState
-from hostspec.store.database import Database
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
 
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
@@ -21,7 +21,7 @@ WRONG_KEY = Outcome(OutcomeKind.MISCONFIGURED, "400: Invalid routing key")
 
 
 def is_bad(delivery: Delivery) -> bool:
-    return delivery.place.correlation_key.startswith("bad")
+    return delivery.ref.correlation_key.startswith("bad")
 
 
 def poison(world: World, outcome: Outcome, seconds: float = 0.0) -> None:
@@ -189,7 +189,7 @@ def test_a_key_that_is_revoked_holds_no_page_under_a_good_key(
     for _ in range(20):
         at.later(0.5)
     assert at.told[10:] == ["new trigger"] * 15
-    waiting = at.engine.desk.deliveries(["waiting"])
+    waiting = at.engine.admin.deliveries(["waiting"])
     assert {(str(each.delivery.operation), str(each.lane)) for each in waiting} == {
         ("resolve", "held")
     }
@@ -198,7 +198,7 @@ def test_a_key_that_is_revoked_holds_no_page_under_a_good_key(
     at.say("firing", key="late page")
     at.later(2)
     assert at.told[10:] == ["new trigger"] * 16
-    assert len(at.engine.desk.deliveries(["waiting"])) == 10, "none is dead-lettered"
+    assert len(at.engine.admin.deliveries(["waiting"])) == 10, "none is dead-lettered"
 
     fake.behave()
     for _ in range(20):
@@ -219,7 +219,7 @@ def test_what_was_opened_under_a_key_that_is_gone_bad_is_blocked_by_itself(
     at.say("resolved", key="old")
     at.later(2)
     assert at.told == ["trigger", "resolve"]
-    states = {str(each.lane) for each in at.engine.desk.deliveries(["waiting"])}
+    states = {str(each.lane) for each in at.engine.admin.deliveries(["waiting"])}
     assert states == {LaneState.HELD}
 
 
@@ -231,7 +231,7 @@ def test_a_first_attempt_that_takes_long_keeps_no_page_waiting(
     started: list[str] = []
 
     def send(delivery: Delivery) -> Outcome:
-        key = delivery.place.correlation_key
+        key = delivery.ref.correlation_key
         started.append(key)
         if key == "bad" and started.count("bad") <= 2:
             world.clock.now += 10

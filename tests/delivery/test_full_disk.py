@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 from engines import Clock, World
 
+from alerthost.store import reserve
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
 from hostspec import Alert
-from hostspec.store import reserve
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
 
 FULL = "cannot grow: the disk is full"
 

@@ -1,4 +1,4 @@
-"""Keys that go and come: what is followed up, what is stranded, and whose budget it costs."""
+"""Keys that go and come: what is followed up, what is orphaned, and whose budget it costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from engines import Clock
 from paging import KEY, NEW_KEY, Paging, alert, fake_at
 
-from hostspec.store.database import Database
+from alerthost.store.database import Database
 from pagerduty_plugin.testing import FakePagerDuty
 
 
@@ -30,9 +30,9 @@ def states(at: Paging) -> list[tuple[str, str]]:
     return [(each.service, each.state) for each in at.fake.incidents]
 
 
-def stranded(at: Paging) -> list[str]:
-    cases = at.engine.desk.incidents(stranded=True)
-    return [case.incident.place.correlation_key for case in cases]
+def orphaned(at: Paging) -> list[str]:
+    cases = at.engine.admin.incidents(orphaned=True)
+    return [case.incident.ref.correlation_key for case in cases]
 
 
 @pytest.mark.parametrize("said", ["firing", "acknowledged"])
@@ -41,12 +41,12 @@ def test_what_fires_still_opens_anew_where_the_key_is_gone(at: Paging, said: str
     at.connect(NEW_KEY)
     at.say(said)
     assert at.told == ["trigger", "new trigger"]
-    assert stranded(at) == ["disk"]
+    assert orphaned(at) == ["disk"]
 
     at.say("acknowledged", "resolved")
     assert at.told == ["trigger", "new trigger", "new acknowledge", "new resolve"]
-    assert states(at) == [("checkout", "triggered"), ("checkout anew", "resolved")]
-    assert stranded(at) == ["disk"]
+    assert states(at) == [("checkout", "triggered"), ("checkout again", "resolved")]
+    assert orphaned(at) == ["disk"]
 
 
 def test_what_is_over_opens_nothing_where_the_key_is_gone(at: Paging) -> None:
@@ -55,10 +55,10 @@ def test_what_is_over_opens_nothing_where_the_key_is_gone(at: Paging) -> None:
     at.say("resolved")
     at.later(3600)
     assert at.told == ["trigger"]
-    assert stranded(at) == ["disk"]
-    assert at.engine.desk.incidents() == ()
-    (entry, _) = at.engine.desk.deliveries()
-    assert (entry.state, entry.delivery.operation) == ("stranded", "resolve")
+    assert orphaned(at) == ["disk"]
+    assert at.engine.admin.incidents() == ()
+    (entry, _) = at.engine.admin.deliveries()
+    assert (entry.state, entry.delivery.operation) == ("orphaned", "resolve")
 
     at.say("firing")
     assert at.told == ["trigger", "new trigger"]
@@ -73,16 +73,16 @@ def test_an_episode_that_nobody_was_told_of_is_told_where_the_key_is_gone(at: Pa
     at.engine.drain()
 
     assert at.told == ["trigger", "new trigger", "new resolve"]
-    assert states(at) == [("checkout", "triggered"), ("checkout anew", "resolved")]
-    assert stranded(at) == ["disk"]
+    assert states(at) == [("checkout", "triggered"), ("checkout again", "resolved")]
+    assert orphaned(at) == ["disk"]
 
 
-def test_what_a_removed_service_had_open_is_stranded(at: Paging) -> None:
+def test_what_a_removed_service_had_open_is_orphaned(at: Paging) -> None:
     at.say("firing")
     at.connect()
     at.say("resolved")
     assert at.told == ["trigger"]
-    assert stranded(at) == ["disk"]
+    assert orphaned(at) == ["disk"]
 
 
 def test_in_a_rotation_each_incident_keeps_to_the_key_that_opened_it(at: Paging) -> None:
@@ -99,7 +99,7 @@ def test_in_a_rotation_each_incident_keeps_to_the_key_that_opened_it(at: Paging)
     at.say("resolved", key="memory")
     assert at.told[5:] == ["new trigger", "new resolve", "new resolve"]
     assert {state for _, state in states(at)} == {"resolved"}
-    assert stranded(at) == []
+    assert orphaned(at) == []
 
 
 def test_a_key_that_cannot_be_read_strands_nothing(
@@ -109,8 +109,8 @@ def test_a_key_that_cannot_be_read_strands_nothing(
     at.connect(NEW_KEY, "env:PD_OLD")
     at.say("resolved")
     assert at.told == ["trigger"]
-    assert stranded(at) == []
-    assert "PD_OLD" in at.engine.desk.deliveries()[0].reason
+    assert orphaned(at) == []
+    assert "PD_OLD" in at.engine.admin.deliveries()[0].reason
 
     monkeypatch.setenv("PD_OLD", KEY)
     at.later(31)

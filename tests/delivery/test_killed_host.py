@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from killed_host import KEY, LEASE, MOST, PROBLEMS, alert_of, engine_of
 from size import KILLS
 
-from hostspec.delivery.engine import Engine
+from alerthost.outbox.engine import Engine
 from pagerduty_plugin.testing import FakePagerDuty
 
 PROGRAM = Path(__file__).parents[1] / "support" / "killed_host.py"
@@ -78,29 +78,29 @@ def _run_and_kill(
 
 def _check(engine: Engine, fake: FakePagerDuty, accepted: int) -> None:
     with engine.database.read() as connection:
-        kept = set(connection.execute(sa.text("SELECT statement_id FROM statements")).scalars())
+        kept = set(connection.execute(sa.text("SELECT submission_id FROM submissions")).scalars())
     assert kept >= {str(number) for number in range(accepted)}
     # the one that a kill cut off may be accepted, or not: said again, it is the same
     last = accepted - accepted % PROBLEMS + 4 * PROBLEMS
-    statements = [str(number) for number in range(last)]
+    submissions = [str(number) for number in range(last)]
     ahead = range(accepted, last)
     engine.accept_many(
-        [alert_of(number) for number in ahead], statement_ids=[str(number) for number in ahead]
+        [alert_of(number) for number in ahead], submission_ids=[str(number) for number in ahead]
     )
     with engine:
         assert engine.wait_idle(600)
-        fates = engine.wait(statements, 120)
-    assert all(fate.settled for fate in fates)
-    states = {entry.state for fate in fates for entry in fate.entries}
-    assert states <= {"delivered", "collapsed"}
-    assert all(fate.entries or fate.note for fate in fates)
+        statuses = engine.wait(submissions, 120)
+    assert all(fate.settled for fate in statuses)
+    states = {entry.state for fate in statuses for entry in fate.entries}
+    assert states <= {"delivered", "coalesced"}
+    assert all(fate.entries or fate.note for fate in statuses)
 
     wanted = {}
     for number in range(last):
         alert = alert_of(number)
         wanted[alert.key] = alert.status
     held = {
-        case.incident.holders[0].key for case in engine.desk.incidents() if case.incident.holders
+        case.incident.holders[0].key for case in engine.admin.incidents() if case.incident.holders
     }
     assert held == {key for key, status in wanted.items() if status == "firing"}
     _check_incidents(fake, wanted)

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from alerthost.outbox import leasing
+from alerthost.outbox.engine import Engine
+from alerthost.store.database import Database
 from hostspec import Alert
-from hostspec.delivery import claiming
-from hostspec.delivery.engine import Engine
-from hostspec.kernel import Rule, load
-from hostspec.store.database import Database
+from hostspec.plugins import load
+from hostspec.rules import Rule
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
 from pagerduty_plugin.testing.misbehaviour import Gate, Misbehaviour
 
@@ -108,21 +109,21 @@ def test_a_lane_in_trouble_keeps_no_other_waiting(
     with engine:
         troubled = [engine.accept(Alert(f"bad {number}")) for number in range(COUNT)]
         healthy = [engine.accept(Alert(f"good {number}")) for number in range(COUNT)]
-        fates = engine.wait(healthy, 60)
+        statuses = engine.wait(healthy, 60)
         # the bad lane came first, and is in trouble still
-        assert [fate.entries[0].state for fate in fates] == ["delivered"] * COUNT
+        assert [fate.entries[0].state for fate in statuses] == ["delivered"] * COUNT
         assert sum(incident.service == "good" for incident in good.incidents) == COUNT
-        waiting = [fate.entries for fate in engine.desk.fates(troubled)]
+        waiting = [fate.entries for fate in engine.admin.statuses(troubled)]
         if kind not in TAKEN and kind != "refusing":
             assert "delivered" not in {each.state for entries in waiting for each in entries}
 
         script.clear()
         gate.open()
         clock.jumped = 400.0
-        while engine.desk.backlog().waiting:
+        while engine.admin.backlog().waiting:
             engine.wait(troubled, 60)
     wanted = {"refused", "delivered"} if kind == "refusing" else {"delivered"}
-    states = {each.state for fate in engine.desk.fates(troubled) for each in fate.entries}
+    states = {each.state for fate in engine.admin.statuses(troubled) for each in fate.entries}
     assert states <= wanted
     if kind != "refusing":
         assert sum(incident.service == "bad" for incident in bad.incidents) == COUNT
@@ -148,14 +149,14 @@ def test_a_clock_that_steps_while_workers_run_breaks_nothing(
         last = [engine.accept(Alert(key, status="resolved")) for key in keys]
         engine.wait([*first, *last], 5)
         clock.jumped += 400
-        while engine.desk.backlog().waiting or engine.desk.backlog().unplanned:
-            clock.jumped += 1  # what is in doubt is resolved once more a minute later
+        while engine.admin.backlog().waiting or engine.admin.backlog().unplanned:
+            clock.jumped += 1  # what is in doubt is resolved again a minute later
             engine.wait([*first, *last], 60)
 
     assert all(incident.state == "resolved" for incident in fake.incidents)
     assert len(fake.incidents) == len(keys)
-    states = {each.state for each in engine.desk.deliveries(most=1000)}
-    assert states <= {"delivered", "collapsed"}
+    states = {each.state for each in engine.admin.deliveries(most=1000)}
+    assert states <= {"delivered", "coalesced"}
     engine.database.close()
 
 
@@ -166,4 +167,4 @@ def keys_seen(fake: FakePagerDuty) -> set[str]:
 
 def test_a_lane_that_others_filled_meanwhile_has_no_room() -> None:
     row: Any = SimpleNamespace(attempts=0, channel_id=None)
-    assert not claiming._may_fly(row, [row] * 4, 0.0, 4, unhealthy=True)
+    assert not leasing._may_fly(row, [row] * 4, 0.0, 4, unhealthy=True)

@@ -9,7 +9,7 @@ import pytest
 from engines import Clock
 from paging import KEY, Paging, alert, fake_at
 
-from hostspec.store.database import Database
+from alerthost.store.database import Database
 from pagerduty_plugin.testing import misbehaviour
 
 DETECTED = "2026-11-18T11:00:00.250Z"
@@ -62,7 +62,7 @@ def test_what_stands_for_others_says_for_how_many_and_since_the_first(at: Paging
     at.say("firing", "firing")
     fails.clear()
     at.later(100)
-    marks = {"delayed_by": "200 s", "collapsed": 2}
+    marks = {"delayed_by": "200 s", "coalesced": 2}
     assert payload(at)["custom_details"] == {"_delivery": marks}
     assert payload(at)["timestamp"] == ACCEPTED
     assert at.told == ["trigger"]

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from size import WHOLE
 
-from hostspec import Action, Capabilities, Delivery, Identity, Operation, Place, Severity
-from hostspec.delivery.line import Line, Waiting, join, reduce
-from hostspec.delivery.verdict import Episode
+from alerthost.outbox.coalescing import Line, Waiting, join, reduce
+from alerthost.outbox.retry_policy import Episode
+from hostspec import Action, Capabilities, Delivery, Identity, IncidentRef, Operation, Severity
 
 T, A, R, U = Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE, Operation.UPDATE
 
-HERE: Final = Place("pager.page", "account", "service", "key")
+HERE: Final = IncidentRef("pager.page", "account", "service", "key")
 THERE: Final = attrs.evolve(HERE, action="pager.change")
 
 
@@ -27,10 +27,10 @@ class Pager(Action[Any, Any]):
 
     name = "pager.page"
 
-    def __init__(self, missed: str, *, collapse: bool = True) -> None:
+    def __init__(self, missed: str, *, coalesce: bool = True) -> None:
         self.policy = missed
         self.capabilities = Capabilities(  # type: ignore[misc]
-            acknowledge=True, resolve=True, idempotent=True, collapse=collapse
+            acknowledge=True, resolve=True, idempotent=True, coalesce=coalesce
         )
 
     def plan(self, *_: Any, **__: Any) -> Any:
@@ -39,14 +39,14 @@ class Pager(Action[Any, Any]):
     def send(self, *_: Any) -> Any:
         raise AssertionError(_)
 
-    def missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
+    def on_missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
         match self.policy:
             case "page":
-                return super().missed(opening, closing)
+                return super().on_missed(opening, closing)
             case "change":
-                return (attrs.evolve(opening, place=THERE, operation=R),)
+                return (attrs.evolve(opening, ref=THERE, operation=R),)
             case "both":
-                return (*super().missed(opening, closing), attrs.evolve(opening, place=THERE))
+                return (*super().on_missed(opening, closing), attrs.evolve(opening, ref=THERE))
             case "open":
                 return (opening,)
             case "close":
@@ -83,10 +83,10 @@ def told(line: Iterable[Waiting]) -> list[tuple[Operation, Any]]:
 
 
 SETTLING: Final = 1_000_000
-"""The row of a resolve that is sent once more, when nothing can be late any more."""
+"""The row of a resolve that is sent again, when nothing can be late any more."""
 
 AHEAD: Final = SETTLING + 1
-"""The row of such a resolve that goes at once, for something fires anew."""
+"""The row of such a resolve that goes at once, for something fires again."""
 
 
 @attrs.frozen
@@ -94,7 +94,7 @@ class World:
     """What the host holds, what the provider holds, and what is on its way between them.
 
     It does with a line what the engine does, and nothing else: sends the first, one at a time,
-    reduces after each attempt, and resolves once more after a doubt.
+    reduces after each attempt, and resolves again after a doubt.
 
     Attributes:
         line: what waits.
@@ -178,7 +178,7 @@ class World:
 
     @property
     def may_start(self) -> bool:
-        """A resolve is sent once more when nothing can be late any more."""
+        """A resolve is sent again when nothing can be late any more."""
         return bool(self.line) and not (self.late and self.line[0].id == SETTLING)
 
     def healed(self, action: Pager) -> World:
@@ -199,8 +199,8 @@ class World:
         return attrs.evolve(self, open=None) if delivery.operation is R else self
 
     def _write(self, line: Line, *new: Waiting) -> World:
-        """Keep a line; everything that waited is kept, collapsed or dropped, and nothing twice."""
-        rows = [each.id for each in (*line.kept, *line.collapsed, *line.dropped)]
+        """Keep a line; everything that waited is kept, coalesced or dropped, and nothing twice."""
+        rows = [each.id for each in (*line.kept, *line.coalesced, *line.dropped)]
         known = [each.id for each in (*self.line, *new)]
         assert sorted(row for row in rows if row) == sorted(row for row in known if row)
         free = max((row for row in known if row and row != SETTLING), default=0)
@@ -223,7 +223,7 @@ def number_of(delivery: Delivery) -> int:
 
 
 def nexts(world: World, action: Pager) -> Iterator[World]:
-    """Give the worlds that may come next."""
+    """Return the worlds that may come next."""
     yield world.hear(T, action)
     if world.firing:
         yield world.hear(R, action)
@@ -320,8 +320,8 @@ def test_every_long_course_of_events_keeps_every_guarantee(
         check(world, action)
 
 
-def test_a_line_of_messages_that_do_not_collapse_is_sent_as_it_came() -> None:
-    action = Pager("drop", collapse=False)
+def test_a_line_of_messages_that_do_not_coalesce_is_sent_as_it_came() -> None:
+    action = Pager("drop", coalesce=False)
     for operations in product((T, A, R, U), repeat=3):
         *before, new = line_of(operations)
         line = join(before, new, Episode(), action, flying=False)
@@ -389,27 +389,27 @@ def test_an_action_that_answers_nonsense_is_taken_to_notify_and_that_is_noted() 
     assert note == "the action pager.page answered what is no delivery"
 
 
-def test_what_is_sent_in_other_words_is_a_new_row_and_the_old_one_is_collapsed() -> None:
-    opening = waits(T, 1, collapsed=4, accepted_at=7.0, tried=True)
+def test_what_is_sent_in_other_words_is_a_new_row_and_the_old_one_is_coalesced() -> None:
+    opening = waits(T, 1, coalesced=4, accepted_at=7.0, tried=True)
     closing = waits(R, 2)
     line = reduce((opening, closing), Episode(), Pager("page"))
     over = attrs.evolve(opening.delivery, over=True)
     assert line.kept == (attrs.evolve(opening, id=None, delivery=over, tried=False), closing)
-    assert line.collapsed == (opening,)
+    assert line.coalesced == (opening,)
     line = reduce((opening, closing), Episode(), Pager("reword"))
     assert [each.id for each in line.kept] == [None, None]
     assert [each.delivery.notes for each in line.kept] == [("reworded",), ("in other words",)]
     assert line.kept[1].accepted_at == 2.0
-    assert line.collapsed == (opening, closing)
+    assert line.coalesced == (opening, closing)
 
 
 def test_what_is_recorded_elsewhere_is_a_new_row() -> None:
-    opening = waits(T, 1, collapsed=4, accepted_at=7.0, tried=True)
+    opening = waits(T, 1, coalesced=4, accepted_at=7.0, tried=True)
     line = reduce((opening, waits(R, 2)), Episode(), Pager("change"))
-    record = attrs.evolve(opening.delivery, place=THERE, operation=R)
+    record = attrs.evolve(opening.delivery, ref=THERE, operation=R)
     assert line == Line(
         (),
-        collapsed=(opening, waits(R, 2)),
+        coalesced=(opening, waits(R, 2)),
         elsewhere=(attrs.evolve(opening, id=None, delivery=record, tried=False),),
     )
 
@@ -424,23 +424,23 @@ def test_the_resolve_of_the_episode_before_goes_first_where_that_may_be_open() -
 
 def test_the_newest_trigger_speaks_for_all_that_are_not_sent() -> None:
     line = (
-        waits(T, 3, collapsed=2, accepted_at=30.0),
-        waits(R, 4, collapsed=1, accepted_at=20.0),
-        waits(T, 5, collapsed=1, accepted_at=40.0),
+        waits(T, 3, coalesced=2, accepted_at=30.0),
+        waits(R, 4, coalesced=1, accepted_at=20.0),
+        waits(T, 5, coalesced=1, accepted_at=40.0),
         waits(A, 6, accepted_at=60.0),
     )
     (trigger, acknowledge) = reduce(line, Episode(), Pager("page")).kept
-    assert trigger == attrs.evolve(line[2], collapsed=1 + 3 + 2, accepted_at=20.0)
+    assert trigger == attrs.evolve(line[2], coalesced=1 + 3 + 2, accepted_at=20.0)
     assert acknowledge == line[3]
     (trigger, resolve) = reduce((*line[2:], waits(R, 7)), Episode(), Pager("page")).kept
-    assert (trigger.collapsed, trigger.accepted_at) == (2, 40.0)
+    assert (trigger.coalesced, trigger.accepted_at) == (2, 40.0)
     assert resolve == waits(R, 7)
 
 
 def test_without_a_trigger_the_last_speaks_for_all_that_are_not_sent() -> None:
-    line = (waits(A, 1), waits(R, 2, accepted_at=9.0, collapsed=5), waits(A, 3))
+    line = (waits(A, 1), waits(R, 2, accepted_at=9.0, coalesced=5), waits(A, 3))
     (resolve,) = reduce(line, EPISODES[2], Pager("page")).kept
-    assert resolve == attrs.evolve(line[1], collapsed=7, accepted_at=1.0)
+    assert resolve == attrs.evolve(line[1], coalesced=7, accepted_at=1.0)
 
 
 def test_what_is_dropped_is_told_apart_from_what_others_say() -> None:
@@ -448,18 +448,18 @@ def test_what_is_dropped_is_told_apart_from_what_others_say() -> None:
     reduced = reduce(line, EPISODES[2], Pager("drop"))
     assert told(reduced.kept) == [(R, 5), (T, 6), (A, 7)]
     # the first episode was told: its trigger was a repeat
-    assert told(reduced.collapsed) == [(T, 0), (R, 1)]
+    assert told(reduced.coalesced) == [(T, 0), (R, 1)]
     assert told(reduced.dropped) == [(A, 2), (T, 3), (T, 4)]
     reduced = reduce(line[:6], EPISODES[2], Pager("drop"))
     assert told(reduced.kept) == [(R, 5)]
-    assert told(reduced.collapsed) == [(T, 0), (R, 1)]
+    assert told(reduced.coalesced) == [(T, 0), (R, 1)]
     assert told(reduced.dropped) == [(A, 2), (T, 3), (T, 4)]
 
 
-def test_what_a_later_episode_says_anew_is_collapsed_and_not_dropped() -> None:
+def test_what_a_later_episode_says_anew_is_coalesced_and_not_dropped() -> None:
     reduced = reduce(line_of((T, R, T, T)), Episode(), Pager("drop"))
     assert told(reduced.kept) == [(T, 3)]
-    assert told(reduced.collapsed) == [(T, 2)]
+    assert told(reduced.coalesced) == [(T, 2)]
     assert told(reduced.dropped) == [(T, 0), (R, 1)]
 
 
@@ -477,15 +477,15 @@ def test_nothing_is_given_up_behind_what_may_be_telling_of_it() -> None:
     action = Pager("drop")
     line = reduce(line_of((T, A, R, T, R)), Episode(), action, flying=True)
     assert told(line.kept) == [(T, 0), (R, 2)]
-    assert told(line.collapsed) == [(A, 1)]
+    assert told(line.coalesced) == [(A, 1)]
     assert told(line.dropped) == [(T, 3), (R, 4)]
     line = reduce(line_of((T, T, R, T, R)), Episode(), Pager("page"), flying=True)
     assert told(line.kept) == [(T, 1), (R, 2), (T, 3), (R, 4)]
     assert [each.delivery.over for each in line.kept] == [False, False, True, False]
-    assert told(line.collapsed) == [(T, 0), (T, 3)]
+    assert told(line.coalesced) == [(T, 0), (T, 3)]
     line = reduce(line_of((T, T, A)), Episode(), action, flying=True)
     assert told(line.kept) == [(T, 1), (A, 2)]
-    assert told(line.collapsed) == [(T, 0)]
+    assert told(line.coalesced) == [(T, 0)]
     line = reduce(line_of((A, A)), Episode(), action, flying=True)
     assert told(line.kept) == [(A, 1)]
     line = reduce(line_of((R, T, R)), Episode(), Pager("change"), flying=True)

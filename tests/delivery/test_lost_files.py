@@ -10,8 +10,8 @@ import time
 import pytest
 from engines import World
 
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError, UnstorableError
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError, UnstorableError
 
 
 def test_what_was_accepted_before_is_sent_and_nothing_is_accepted(

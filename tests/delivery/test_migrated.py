@@ -11,11 +11,11 @@ from alembic import command
 from alembic.config import Config
 from engines import EITHER, START, Clock, World
 
-from hostspec.store import database as module
-from hostspec.store.database import VERSION_TABLE, Database
+from alerthost.store import database as module
+from alerthost.store.database import VERSION_TABLE, Database
 
 VERSIONS = Path(__file__).parents[1] / "store" / "versions"
-FILLED = sorted(path for path in VERSIONS.glob("*.sql") if path.stem >= "0002")
+FILLED = sorted(path for path in VERSIONS.glob("*.sql"))
 
 
 def fill(database: Database, file: Path) -> None:
@@ -70,5 +70,5 @@ def test_what_was_waiting_is_delivered(file: Path, database: Database) -> None:
     world.say("open", "resolved")
     assert world.drain() == ["resolve open"]
     assert world.page.sent[-1].handle == {"id": 1}
-    assert world.engine.desk.replay(2)
+    assert world.engine.admin.replay(2)
     assert world.drain() == ["trigger refused"]

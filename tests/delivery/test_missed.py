@@ -8,7 +8,7 @@ import pytest
 from engines import Clock
 from paging import KEY, Paging, fake_at
 
-from hostspec.store.database import Database
+from alerthost.store.database import Database
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
 
 
@@ -43,7 +43,7 @@ def test_somebody_is_paged_and_told_that_it_is_over(
             "custom_details": {
                 "_delivery": {
                     "delayed_by": "61 s",
-                    "collapsed": 1,
+                    "coalesced": 1,
                     "over": "before PagerDuty could be told",
                 }
             },
@@ -64,7 +64,7 @@ def test_a_change_is_recorded_and_nobody_paged(
     at.later(61)
     assert fake.incidents == ()
     assert [change.summary for change in fake.changes] == ["Disk full", "Disk full"]
-    assert at.engine.desk.incidents() == ()
+    assert at.engine.admin.incidents() == ()
 
     at.say("firing")
     assert [incident.state for incident in fake.incidents] == ["triggered"]
@@ -83,10 +83,10 @@ def test_the_record_of_a_change_that_was_given_up_is_replayed(
     refuses = fake.misbehave(misbehaviour.failing(400))
     at.later(61)
     refuses.clear()
-    (entry,) = at.engine.desk.deliveries(["refused"])
+    (entry,) = at.engine.admin.deliveries(["refused"])
     assert fake.changes == ()
 
-    assert at.engine.desk.replay(entry.id)
+    assert at.engine.admin.replay(entry.id)
     at.engine.drain()
     assert [change.summary for change in fake.changes] == ["Disk full"]
     assert fake.incidents == ()

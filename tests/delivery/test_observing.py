@@ -11,12 +11,12 @@ import pytest
 import sqlalchemy as sa
 from engines import EITHER, Clock, Observer, World
 
+from alerthost.outbox import chunks, notifier
+from alerthost.outbox.group_commit import Writer
+from alerthost.outbox.maintenance import Patience
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
 from hostspec import Alert, Delivery, Outcome, OutcomeKind, Receipt, hookimpl
-from hostspec.delivery import chunks, observing
-from hostspec.delivery.keeping import Patience
-from hostspec.delivery.writer import Writer
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
 
 pytestmark = EITHER
 
@@ -28,7 +28,7 @@ UNREACHABLE, FAULTED, DELIVERED = (
 
 
 def told(world: World) -> list[tuple[str, str, str]]:
-    """Give what observers were told: the hook, the operation, and why."""
+    """Return what observers were told: the hook, the operation, and why."""
     return [
         (
             name,
@@ -43,7 +43,7 @@ def ids(world: World) -> list[str]:
     return [receipt.id for _, receipt in world.observer.told]
 
 
-def test_what_collapses_is_told(world: World) -> None:
+def test_what_coalesces_is_told(world: World) -> None:
     world.fail(UNREACHABLE)
     world.say("disk")
     world.drain()
@@ -51,17 +51,17 @@ def test_what_collapses_is_told(world: World) -> None:
     world.later(5)
 
     assert told(world) == [
-        ("spared", "trigger", "another delivery says what it would have said"),
+        ("superseded", "trigger", "another delivery says what it would have said"),
         ("delivered", "trigger", ""),
     ]
-    (_, spared), (_, delivered) = world.observer.told
-    assert spared.outcome == Outcome(UNREACHABLE)
-    assert (spared.attempts, delivered.attempts) == (1, 1)
+    (_, superseded), (_, delivered) = world.observer.told
+    assert superseded.outcome == Outcome(UNREACHABLE)
+    assert (superseded.attempts, delivered.attempts) == (1, 1)
     assert len(set(ids(world))) == len(world.entries) == 2
 
 
 def test_what_is_dropped_because_it_is_over_is_told_and_both_ends_are_kept(world: World) -> None:
-    world.page.missed = lambda *_: ()  # type: ignore[method-assign]
+    world.page.on_missed = lambda *_: ()  # type: ignore[method-assign]
     world.fail(OutcomeKind.MISCONFIGURED)
     world.say("disk")
     world.drain()
@@ -69,8 +69,8 @@ def test_what_is_dropped_because_it_is_over_is_told_and_both_ends_are_kept(world
     world.drain()
 
     over = "its problem was over before it could be told"
-    assert told(world) == [("spared", "trigger", over), ("spared", "resolve", over)]
-    (fate,) = world.engine.desk.fates([statement])
+    assert told(world) == [("superseded", "trigger", over), ("superseded", "resolve", over)]
+    (fate,) = world.engine.admin.statuses([statement])
     assert [(str(each.state), each.reason) for each in fate.entries] == [("dropped", over)]
     assert world.open == []
 
@@ -79,10 +79,10 @@ def test_what_a_person_drops_is_told_once(world: World) -> None:
     world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.REFUSED)
     world.say("disk")
     world.drain()
-    world.engine.desk.drop(world.entry().id)
+    world.engine.admin.drop(world.entry().id)
     world.say("cpu")
     world.later(31)
-    world.engine.desk.drop(world.entry().id)
+    world.engine.admin.drop(world.entry().id)
     world.drain()
 
     assert told(world) == [
@@ -92,7 +92,7 @@ def test_what_a_person_drops_is_told_once(world: World) -> None:
     assert world.states == ["dropped", "dropped"]
 
 
-def test_what_is_stranded_is_told(world: World) -> None:
+def test_what_is_orphaned_is_told(world: World) -> None:
     world.fail(Outcome(DELIVERED, handle={"key": "old"}))
     world.say("disk")
     world.drain()
@@ -115,7 +115,7 @@ def test_what_is_late_and_then_set_aside_is_told_twice_under_one_id(
     world = worlds(patience=Patience(late=100))
 
     def send(delivery: Delivery) -> Outcome:
-        return Outcome(FAULTED if delivery.place.correlation_key == "bad" else DELIVERED, "500")
+        return Outcome(FAULTED if delivery.ref.correlation_key == "bad" else DELIVERED, "500")
 
     world.page.behaviour["send"] = send
     world.say("bad")
@@ -133,9 +133,9 @@ def test_what_is_late_and_then_set_aside_is_told_twice_under_one_id(
 
 
 def test_every_delivery_is_told_whatever_became_of_it(world: World) -> None:
-    fates = [UNREACHABLE, OutcomeKind.REFUSED, DELIVERED, FAULTED, OutcomeKind.THROTTLED]
+    statuses = [UNREACHABLE, OutcomeKind.REFUSED, DELIVERED, FAULTED, OutcomeKind.THROTTLED]
     for number in range(40):
-        world.fail(fates[number % 5])
+        world.fail(statuses[number % 5])
         world.say(f"{number % 3}", ("firing", "acknowledged", "firing", "resolved")[number % 4])
         world.later(number % 7)
     for key in "012":
@@ -145,7 +145,7 @@ def test_every_delivery_is_told_whatever_became_of_it(world: World) -> None:
     assert sorted({*ids(world)}) == sorted(
         row.uid for row in world.execute("SELECT uid FROM deliveries")
     )
-    assert "spared" in world.observer.names
+    assert "superseded" in world.observer.names
 
 
 class DeadWriter:
@@ -158,7 +158,7 @@ class DeadWriter:
 def test_one_that_dies_while_telling_tells_again_under_the_same_id(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell = observing.tell
+    tell = notifier.tell
 
     def die(database: Database, writer: Any, hooks: Any, **named: Any) -> int:
         tell(database, DeadWriter(), hooks, **named)  # type: ignore[arg-type]
@@ -166,7 +166,7 @@ def test_one_that_dies_while_telling_tells_again_under_the_same_id(
 
     world.say("disk")
     with monkeypatch.context() as patched:
-        patched.setattr(observing, "tell", die)
+        patched.setattr(notifier, "tell", die)
         world.drain()
     world.new_engine()
     world.drain()
@@ -223,9 +223,9 @@ def test_an_observer_is_told_outside_of_the_transaction(world: World) -> None:
 
 def test_who_stops_tells_what_it_sent(world: World) -> None:
     """A program that sends and ends tells of all of it, though nobody comes next."""
-    statements = [world.say(name) for name in "abc"]
+    submissions = [world.say(name) for name in "abc"]
     with world.engine:
-        world.engine.wait(statements, 30)
+        world.engine.wait(submissions, 30)
 
     assert world.observer.names == ["delivered"] * 3
     assert world.execute("SELECT count(*) FROM receipts") == [(0,)]
@@ -235,7 +235,7 @@ def test_what_there_is_no_time_for_is_told_by_who_comes_next(world: World) -> No
     enough = iter([False, True, True])
 
     def told_by_an_engine(name: str, *, enough: Callable[[], bool]) -> None:
-        observing.tell(
+        notifier.tell(
             database, writer, world.plugins.hooks, observe=ignore, teller=name, enough=enough
         )
 
@@ -289,9 +289,9 @@ def test_whatever_hangs_in_the_end_stopping_keeps_to_its_time(
 
     world.engine.start()
     threads = world.engine._threads
-    place: Any = observing if hanging == "adopt" else type(world.engine._presence)
-    real = getattr(place, hanging)
-    monkeypatch.setattr(place, hanging, hang)
+    ref: Any = notifier if hanging == "adopt" else type(world.engine._presence)
+    real = getattr(ref, hanging)
+    monkeypatch.setattr(ref, hanging, hang)
     assert not world.engine.stop(0.0)
     for thread in threads:
         thread.join(60)
@@ -313,7 +313,7 @@ def test_a_store_that_fails_as_the_rest_is_told_is_logged(
         raise StoreError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(observing, "adopt", fail)
+        patched.setattr(notifier, "adopt", fail)
         with caplog.at_level(logging.ERROR):
             assert world.engine.stop()
     assert "the store fails: the disk is full" in caplog.messages

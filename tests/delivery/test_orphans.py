@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from engines import EITHER, Clock, claimed, late
+from engines import EITHER, Clock, late, leased
 from paging import KEY, NEW_KEY, Paging, alert, fake_at
 
-from hostspec.delivery import ledger, orphans, settling
-from hostspec.delivery.desk import DeskError
-from hostspec.delivery.planner import NOTHING_OPEN, ORPHANED
-from hostspec.host.incidents import Reach, cut_off, state_of
-from hostspec.kernel import load
-from hostspec.store.database import Database
+from alerthost.cli.incidents import Reach, cut_off, state_of
+from alerthost.outbox import completion, orphans, repository
+from alerthost.outbox.admin import AdminError
+from alerthost.outbox.planner import NOTHING_OPEN, ORPHANED
+from alerthost.store.database import Database
+from hostspec.plugins import load
 from pagerduty_plugin.testing import FakePagerDuty
 
 
@@ -38,12 +38,12 @@ def at(fake: FakePagerDuty, database: Database, clock: Clock) -> Paging:
 
 
 def orphaned(at: Paging) -> list[str]:
-    cases = at.engine.desk.incidents(stranded=True)
-    return [case.incident.place.correlation_key for case in cases]
+    cases = at.engine.admin.incidents(orphaned=True)
+    return [case.incident.ref.correlation_key for case in cases]
 
 
 def number_of(at: Paging) -> int:
-    (case,) = at.engine.desk.incidents(stranded=True)
+    (case,) = at.engine.admin.incidents(orphaned=True)
     return case.id
 
 
@@ -56,9 +56,9 @@ def test_it_recovers_by_itself_when_the_key_is_back(at: Paging) -> None:
     at.later(1)
     assert at.told == ["trigger", "resolve"]
     assert orphaned(at) == []
-    assert [str(each.state) for each in at.engine.desk.deliveries()] == [
+    assert [str(each.state) for each in at.engine.admin.deliveries()] == [
         "delivered",
-        "collapsed",
+        "coalesced",
         "delivered",
     ]
     at.connect(KEY)
@@ -87,15 +87,15 @@ def test_it_stays_one_when_its_trigger_arrives_late(
     """The attempt of a hung process may have opened it again; both resolves close that."""
     at = Paging(fake, database, clock)
     at.engine.accept(alert())
-    claim = claimed(at)
+    lease = leased(at)
     at.engine.drain()
     at.connect(NEW_KEY)
     at.say("resolved")
 
-    late(at, claim)
+    late(at, lease)
 
     assert orphaned(at) == ["disk"]
-    assert at.engine.desk.incidents() == ()
+    assert at.engine.admin.incidents() == ()
     at.say("firing", "resolved")
     at.connect(NEW_KEY, KEY)
     at.later(1)
@@ -112,7 +112,7 @@ def test_a_trigger_that_arrives_late_is_not_taken_for_what_opened_anew(
     """Neither while it is orphaned, nor while its resolve is queued."""
     at = Paging(fake, database, clock)
     at.engine.accept(alert())
-    claim = claimed(at)
+    lease = leased(at)
     at.engine.drain()
     at.connect(NEW_KEY)
     at.say("resolved")
@@ -122,9 +122,9 @@ def test_a_trigger_that_arrives_late_is_not_taken_for_what_opened_anew(
     at.engine.accept(alert("firing"))
     at.engine._plan_ahead()
 
-    late(at, claim)
+    late(at, lease)
 
-    assert len(at.engine.desk.incidents()) == 1 + back
+    assert len(at.engine.admin.incidents()) == 1 + back
     assert orphaned(at) == ([] if back else ["disk"])
     at.engine.drain()
     at.say("resolved")
@@ -132,16 +132,16 @@ def test_a_trigger_that_arrives_late_is_not_taken_for_what_opened_anew(
     at.later(1)
     at.later(61)
     assert sorted(at.told) == ["new resolve", "new trigger", "resolve", "resolve", "trigger"]
-    assert (at.engine.desk.incidents(), orphaned(at)) == ((), [])
+    assert (at.engine.admin.incidents(), orphaned(at)) == ((), [])
 
 
-def found(database: Database) -> ledger.StoredIncident:
+def found(database: Database) -> repository.StoredIncident:
     with database.read() as connection:
         (stored,) = orphans.find(connection)
     return stored
 
 
-def recover(at: Paging, database: Database, *back: ledger.StoredIncident) -> None:
+def recover(at: Paging, database: Database, *back: repository.StoredIncident) -> None:
     actions = at.engine._plugins.actions
     with database.begin() as connection:
         orphans.recover(connection, actions=actions, back=back, now=at.clock.now)
@@ -208,26 +208,26 @@ def test_an_action_that_fails_costs_no_other_incident(
 def test_it_is_closed_by_hand_when_the_key_is_back(at: Paging, command: str) -> None:
     engine = at.connect(KEY)
     if command == "resolve":
-        statement = engine.desk.resolve(number_of(at))
+        statement = engine.admin.resolve(number_of(at))
     else:
-        statement = engine.desk.replay(engine.desk.deliveries(["stranded"])[0].id)
+        statement = engine.admin.replay(engine.admin.deliveries(["orphaned"])[0].id)
     engine.drain()
     assert statement
     assert at.told == ["trigger", "resolve"]
-    (fate,) = engine.desk.fates([statement])
+    (fate,) = engine.admin.statuses([statement])
     assert [str(each.state) for each in fate.entries] == ["delivered"]
     assert orphaned(at) == []
 
 
 def test_by_hand_it_stays_orphaned_while_the_key_is_gone(at: Paging) -> None:
-    statement = at.engine.desk.resolve(number_of(at))
+    statement = at.engine.admin.resolve(number_of(at))
     at.engine.drain()
     assert statement
-    (fate,) = at.engine.desk.fates([statement])
+    (fate,) = at.engine.admin.statuses([statement])
     (entry,) = fate.entries
     assert (entry.state, entry.reason) == (
-        "stranded",
-        settling.ORPHANED,
+        "orphaned",
+        completion.ORPHANED,
     )
     assert at.told == ["trigger"]
     assert orphaned(at) == ["disk"]
@@ -237,24 +237,24 @@ def test_by_hand_it_stays_orphaned_while_the_key_is_gone(at: Paging) -> None:
 def test_it_is_listed_as_resolving_until_its_resolve_is_delivered(at: Paging, command: str) -> None:
     """By hand nothing is sent twice: the queued resolve is followed, or dropped."""
     engine = at.connect(NEW_KEY, KEY)
-    desk = engine.desk
+    admin = engine.admin
     number = number_of(at)
-    statement = desk.resolve(number)
-    (case,) = desk.incidents()
+    statement = admin.resolve(number)
+    (case,) = admin.incidents()
     reach = Reach.of(load(["pagerduty"]), engine._installations.values())
-    assert (case.id, case.stranded, state_of(case, reach)) == (number, False, "resolving")
-    assert desk.incidents(installation="another") == ()
+    assert (case.id, case.orphaned, state_of(case, reach)) == (number, False, "resolving")
+    assert admin.incidents(installation="another") == ()
 
     if command == "resolve":
-        assert desk.resolve(number) == statement
+        assert admin.resolve(number) == statement
     elif command == "forget":
-        desk.forget(number)
+        admin.forget(number)
     engine.drain()
 
     assert at.told == (["trigger"] if command == "forget" else ["trigger", "resolve"])
-    assert (desk.incidents(), orphaned(at)) == ((), [])
-    with pytest.raises(DeskError, match="no open incident"):
-        desk.forget(number)
+    assert (admin.incidents(), orphaned(at)) == ((), [])
+    with pytest.raises(AdminError, match="no open incident"):
+        admin.forget(number)
 
 
 def test_what_its_rule_never_closes_is_left_to_its_provider(
@@ -265,20 +265,20 @@ def test_what_its_rule_never_closes_is_left_to_its_provider(
     at.say("firing")
     at.connect(NEW_KEY)
     at.say("acknowledged")
-    number = at.engine.desk.incidents(stranded=True)[0].id
+    number = at.engine.admin.incidents(orphaned=True)[0].id
     at.connect(KEY)
     at.later(60)
     assert orphaned(at) == ["disk"]
-    with pytest.raises(DeskError, match="cannot close"):
-        at.engine.desk.resolve(number)
-    at.engine.desk.forget(number)
+    with pytest.raises(AdminError, match="cannot close"):
+        at.engine.admin.resolve(number)
+    at.engine.admin.forget(number)
     assert orphaned(at) == []
 
 
 def test_a_later_resolve_is_answered_by_what_is_true(at: Paging) -> None:
     statement = at.engine.accept(alert("resolved"))
     at.engine.drain()
-    note = at.engine.desk.fates([statement])[0].note
+    note = at.engine.admin.statuses([statement])[0].note
     assert note is not None
     assert note.remark == ORPHANED
 
@@ -287,7 +287,7 @@ def test_a_later_resolve_is_answered_by_what_is_true(at: Paging) -> None:
     at.later(1)
     statement = at.engine.accept(alert("resolved"))
     at.engine.drain()
-    note = at.engine.desk.fates([statement])[0].note
+    note = at.engine.admin.statuses([statement])[0].note
     assert note is not None
     assert note.remark == NOTHING_OPEN
 
@@ -305,7 +305,7 @@ def test_a_key_that_goes_is_told_of_before_it_orphans_anything(
         services = [{"name": "checkout", "integration_key": key}]
         settings = {"base_url": fake.url, "services": services}
         account = plugins.installation("pagerduty", "acme", settings)
-        return cut_off(at.engine.desk, Reach.of(plugins, [account]))
+        return cut_off(at.engine.admin, Reach.of(plugins, [account]))
 
     assert notes(KEY) == []
     (note,) = notes(NEW_KEY)

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from engines import EITHER, Clock, World
 from size import WHOLE
 
+from alerthost.outbox import chunks, engine, inbox, planner
+from alerthost.outbox.snapshot import World as BatchWorld
+from alerthost.store.database import Database
 from hostspec import Alert, Delivery, Operation, OutcomeKind, Severity, Status
-from hostspec import Place as IncidentPlace
-from hostspec.delivery import chunks, engine, inbox, planner
-from hostspec.delivery.world import World as BatchWorld
-from hostspec.kernel.calling import FAILURES
-from hostspec.kernel.planning import Plan
-from hostspec.store.database import Database
+from hostspec import IncidentRef as IncidentPlace
+from hostspec.plugins.isolation import FAILURES
+from hostspec.plugins.planning import Plan
 
 SERVER = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 """Lets tests run on a server alone."""
@@ -119,8 +119,8 @@ def eight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def of_team(alert: Alert) -> Sequence[Delivery]:
     """Page the team that a label names."""
-    place = IncidentPlace("pager.page", "acme", alert.labels.get("team", "all"), alert.key)
-    return [Delivery(Operation.TRIGGER, place, alert.identity, alert.severity, {})]
+    ref = IncidentPlace("pager.page", "acme", alert.labels.get("team", "all"), alert.key)
+    return [Delivery(Operation.TRIGGER, ref, alert.identity, alert.severity, {})]
 
 
 def batches_until(world: World, key: str) -> int:
@@ -264,14 +264,14 @@ def test_the_load_is_counted_by_scope_and_by_lane(world: World) -> None:
     world.say("disk", scope="a")
     world.say("cpu", scope="a")
 
-    load = world.engine.desk.load()
+    load = world.engine.admin.load()
     assert list(load.pending.values()) == [2]
     assert load.queued == {("acme", "all"): 1}
     assert world.engine.lanes_of(Alert("disk")) == {("acme", "all")}
 
 
 def test_a_failure_of_a_plugin_is_counted_once(world: World) -> None:
-    """An alert is planned once more to learn its lanes, before it is accepted."""
+    """An alert is planned again to learn its lanes, before it is accepted."""
     world.page.behaviour["plan"] = lambda _: 1 / 0
     failure = "pager.page", "plan"
     before = FAILURES.counts().get(failure, 0)
@@ -295,7 +295,7 @@ def test_large_bodies_are_read_a_few_at_a_time(
     batches = [planned(world) for _ in range(4)]
     assert [key for batch in batches for key in batch][-1] == "large error"
     assert all(batches)
-    assert world.engine.desk.backlog().unplanned == 0
+    assert world.engine.admin.backlog().unplanned == 0
 
 
 def test_a_critical_alert_is_planned_before_large_mild_ones(
@@ -314,10 +314,10 @@ def test_many_repeats_of_an_alert_are_planned_in_one_transaction(
     world.engine.accept_many([Alert("disk")] * 100)
     world.engine._planner.plan(world.clock.now)
 
-    assert world.states.count("collapsed") == 99
+    assert world.states.count("coalesced") == 99
     assert world.drain() == ["trigger disk"]
-    assert world.entry().collapsed == 99
-    assert sorted(world.observer.names) == ["delivered", *["spared"] * 99]
+    assert world.entry().coalesced == 99
+    assert sorted(world.observer.names) == ["delivered", *["superseded"] * 99]
 
 
 def test_a_plan_whose_incident_was_closed_meanwhile_is_made_anew(world: World) -> None:
@@ -332,7 +332,7 @@ def test_a_plan_whose_incident_was_closed_meanwhile_is_made_anew(world: World) -
                 connection, inbox.unplanned(connection, inbox.BATCH, inbox.Turns()), world.clock.now
             )
         )
-    world.engine.desk.resolve(1)
+    world.engine.admin.resolve(1)
     with world.database.begin() as connection:
         assert made_by._write(connection, made, world.clock.now) == []
 
@@ -360,16 +360,16 @@ def story(seed: int) -> Story:
 
 
 LOOK = {
-    "queued": "SELECT statement_id, operation, severity, body, place_in_line, is_head, urgency,"
-    " accepted_at, collapsed FROM deliveries WHERE state = 'waiting'"
+    "queued": "SELECT submission_id, operation, severity, body, place_in_line, is_head, urgency,"
+    " accepted_at, coalesced FROM deliveries WHERE state = 'waiting'"
     " ORDER BY incident_id, place_in_line",
-    "finished": "SELECT statement_id, operation, severity, body, state, accepted_at, reason"
-    " FROM deliveries WHERE state != 'waiting' ORDER BY statement_id, operation, body, state",
+    "finished": "SELECT submission_id, operation, severity, body, state, accepted_at, reason"
+    " FROM deliveries WHERE state != 'waiting' ORDER BY submission_id, operation, body, state",
     "incidents": "SELECT correlation_key, destination, active, state, severity, rules, follow_ups,"
     " may_be_open, told FROM incidents ORDER BY id",
     "holders": "SELECT incident_id, number, key FROM holders ORDER BY incident_id, number",
     "alerts": "SELECT scope, key, status, updated_at, seen_at FROM alerts ORDER BY key",
-    "statements": "SELECT statement_id, planned_at, note FROM statements ORDER BY id",
+    "submissions": "SELECT submission_id, planned_at, note FROM submissions ORDER BY id",
     "receipts": "SELECT hook, count(*) FROM receipts GROUP BY hook ORDER BY hook",
 }
 
@@ -388,13 +388,13 @@ def told(
         world = World(database, Clock(), correlate=correlate)
         accepted = [f"s{number:03}" for number in range(len(course))]
         for name, alert in zip(accepted[:first], course, strict=False):
-            world.engine.accept(alert, statement_id=name)
+            world.engine.accept(alert, submission_id=name)
             world.drain()
         for name, alert in zip(accepted[first:], course[first:], strict=True):
-            world.engine.accept(alert, statement_id=name)
+            world.engine.accept(alert, submission_id=name)
             if not at_once:
                 world.engine._plan()
-        while world.engine.desk.backlog().unplanned:
+        while world.engine.admin.backlog().unplanned:
             world.engine._plan()
         return look(database)
 
@@ -437,10 +437,10 @@ def test_an_alert_fires_again_where_its_trigger_may_have_arrived(world: World) -
 
 def test_an_incident_that_is_over_is_released_by_nothing(world: World) -> None:
     alert = Alert("disk", status=Status.RESOLVED)
-    place = IncidentPlace("page.page", "acme", "all", "disk")
+    ref = IncidentPlace("page.page", "acme", "all", "disk")
     world.database.migrate()
     with world.database.read() as connection:
         planned = BatchWorld(connection)
         planned.load([alert.identity])
-        planned.assume(Plan(alert, (), (), released=(place,)), 0.0, replayed=False)
-        assert planned.at(place) is None
+        planned.assume(Plan(alert, (), (), released=(ref,)), 0.0, replayed=False)
+        assert planned.at(ref) is None

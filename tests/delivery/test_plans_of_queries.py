@@ -6,48 +6,48 @@ import pytest
 import sqlalchemy as sa
 from engines import World
 
-from hostspec import Place
-from hostspec.delivery import claiming, desk, inbox, keeping, ledger, takeover
-from hostspec.store.tables import deliveries, incidents
+from alerthost.outbox import admin, inbox, leasing, maintenance, reclaim, repository
+from alerthost.store.tables import deliveries, incidents
+from hostspec import IncidentRef
 
 HOT = {
-    "unplanned": (inbox._UNPLANNED, "ix_statements_urgency"),
-    "unplanned in turn": (inbox._OF_TURN, "ix_statements_turn"),
-    "behind": (inbox._BEHIND, "ix_statements_urgency"),
-    "unplanned of an alert": (inbox._OF_ALERT, "ix_statements_digest"),
-    "ready lanes": (claiming._READY, "ix_lanes_due"),
-    "ready healthy lanes": (claiming._HEALTHY_READY, "ix_lanes_due"),
-    "any due": (claiming._ANY_DUE, "ix_lanes_due"),
-    "any ready": (claiming._ANY_READY, "ix_lanes_due"),
-    "head": (claiming._HEADS, "ix_deliveries_head"),
-    "urgent head": (claiming._URGENT_HEAD, "ix_deliveries_urgent_head"),
-    "flying": (takeover._HELD, "ix_deliveries_flying"),
-    "line": (ledger._LINE, "ix_deliveries_line"),
-    "held by": (ledger._HELD.params(digests=["a", "b"]), "ix_holders_digest"),
-    "incidents at": (ledger._AT.params(digests=["a", "b"]), "uq_incidents_digest"),
-    "with queued": (ledger._WITH_QUEUED.params(numbers=[1, 2]), "ix_deliveries_line"),
-    "taken": (ledger._TAKEN.params(numbers=[1, 2]), "ix_deliveries_line"),
+    "unplanned": (inbox._UNPLANNED, "ix_submissions_urgency"),
+    "unplanned in turn": (inbox._OF_TURN, "ix_submissions_turn"),
+    "behind": (inbox._BEHIND, "ix_submissions_urgency"),
+    "unplanned of an alert": (inbox._OF_ALERT, "ix_submissions_digest"),
+    "ready lanes": (leasing._READY, "ix_lanes_due"),
+    "ready healthy lanes": (leasing._HEALTHY_READY, "ix_lanes_due"),
+    "any due": (leasing._ANY_DUE, "ix_lanes_due"),
+    "any ready": (leasing._ANY_READY, "ix_lanes_due"),
+    "head": (leasing._HEADS, "ix_deliveries_head"),
+    "urgent head": (leasing._URGENT_HEAD, "ix_deliveries_urgent_head"),
+    "flying": (reclaim._HELD, "ix_deliveries_flying"),
+    "line": (repository._LINE, "ix_deliveries_line"),
+    "held by": (repository._HELD.params(digests=["a", "b"]), "ix_holders_digest"),
+    "incidents at": (repository._AT.params(digests=["a", "b"]), "uq_incidents_digest"),
+    "with queued": (repository._WITH_QUEUED.params(numbers=[1, 2]), "ix_deliveries_line"),
+    "taken": (repository._TAKEN.params(numbers=[1, 2]), "ix_deliveries_line"),
     "incident at": (
         sa.select(incidents).where(
-            incidents.c.active, ledger._is_at(Place("pager.page", "acme", "all", "disk"))
+            incidents.c.active, repository._is_at(IncidentRef("pager.page", "acme", "all", "disk"))
         ),
         "uq_incidents_digest",
     ),
-    "backlog of statements": (desk._UNPLANNED, "ix_statements_"),
-    "unsent": (desk._UNSENT, "ix_statements_outcome"),
-    "backlog by scope": (desk._BY_SCOPE, "ix_statements_scope_digest"),
-    "backlog of deliveries": (desk._WAITING, "ix_deliveries_state"),
+    "backlog of statements": (admin._UNPLANNED, "ix_submissions_"),
+    "unsent": (admin._UNSENT, "ix_submissions_outcome"),
+    "backlog by scope": (admin._BY_SCOPE, "ix_submissions_scope_digest"),
+    "backlog of deliveries": (admin._WAITING, "ix_deliveries_state"),
     "fates": (
-        desk._ENTRIES.where(deliveries.c.statement_id == "1").order_by(deliveries.c.id),
+        admin._ENTRIES.where(deliveries.c.submission_id == "1").order_by(deliveries.c.id),
         "ix_deliveries_statement_id",
     ),
-    "late": (keeping._LATE, "ix_deliveries_in_time"),
-    "ahead": (keeping._AHEAD, "ix_deliveries_in_time"),
-    "silent": (keeping._SILENT, "ix_incidents_changed_at"),
-    "finished": (keeping._FINISHED, "ix_deliveries_state"),
-    "ended": (keeping._ENDED, "ix_incidents_changed_at"),
-    "planned": (keeping._PLANNED, "ix_statements_planned_at"),
-    "quiet": (keeping._QUIET, "ix_alerts_seen_at"),
+    "late": (maintenance._LATE, "ix_deliveries_in_time"),
+    "ahead": (maintenance._AHEAD, "ix_deliveries_in_time"),
+    "silent": (maintenance._SILENT, "ix_incidents_changed_at"),
+    "finished": (maintenance._FINISHED, "ix_deliveries_state"),
+    "ended": (maintenance._ENDED, "ix_incidents_changed_at"),
+    "planned": (maintenance._PLANNED, "ix_submissions_planned_at"),
+    "quiet": (maintenance._QUIET, "ix_alerts_seen_at"),
 }
 
 

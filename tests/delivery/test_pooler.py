@@ -10,7 +10,7 @@ import pytest
 from engines import Clock, World
 from poolers import pooler
 
-from hostspec.store.database import Database, _connected
+from alerthost.store.database import Database, _connected
 
 
 @pytest.mark.proof

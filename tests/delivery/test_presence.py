@@ -14,15 +14,15 @@ import pytest
 import sqlalchemy as sa
 from engines import EITHER
 
-from hostspec.delivery import presence
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
+from alerthost.outbox import heartbeat
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
 
 ONE_THAT_STAYS = """
 import sys
 from pathlib import Path
-from hostspec.delivery.presence import presence
-from hostspec.store.database import Database
+from alerthost.outbox.heartbeat import presence
+from alerthost.store.database import Database
 mine = presence(Database(sys.argv[1], Path(sys.argv[2])))
 print(mine.name, flush=True)
 input()
@@ -32,7 +32,7 @@ input()
 @EITHER
 def test_who_left_is_gone(database: Database) -> None:
     database.migrate()
-    mine, other = presence.presence(database), presence.presence(database)
+    mine, other = heartbeat.presence(database), heartbeat.presence(database)
     assert mine.name != other.name
     assert mine.gone([mine.name, other.name, "0" * 32]) == ["0" * 32]
 
@@ -46,20 +46,20 @@ def test_who_left_is_gone(database: Database) -> None:
 @EITHER
 def test_a_database_is_worked_on_while_somebody_is_present(database: Database) -> None:
     database.migrate()
-    assert not presence.is_worked_on(database)
-    mine = presence.presence(database)
-    assert presence.is_worked_on(database)
+    assert not heartbeat.is_worked_on(database)
+    mine = heartbeat.presence(database)
+    assert heartbeat.is_worked_on(database)
     mine.leave()
-    assert not presence.is_worked_on(database)
+    assert not heartbeat.is_worked_on(database)
 
 
 @EITHER
 def test_who_left_may_leave_again(database: Database) -> None:
     database.migrate()
-    mine = presence.presence(database)
+    mine = heartbeat.presence(database)
     mine.leave()
     mine.leave()
-    assert not presence.is_worked_on(database)
+    assert not heartbeat.is_worked_on(database)
 
 
 @EITHER
@@ -67,7 +67,7 @@ def test_who_is_killed_is_gone(database: Database) -> None:
     database.migrate()
     url = database.engine.url.render_as_string(hide_password=False)
     command = [sys.executable, "-c", ONE_THAT_STAYS, url, ""]
-    mine = presence.presence(database)
+    mine = heartbeat.presence(database)
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -83,7 +83,7 @@ def test_who_is_killed_is_gone(database: Database) -> None:
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_session_leaves_no_transaction_open(database: Database) -> None:
     """Else it would keep the server from tidying up, and some servers end such sessions."""
-    mine, other = presence.presence(database), presence.presence(database)
+    mine, other = heartbeat.presence(database), heartbeat.presence(database)
     mine.gone([other.name, "0" * 32])
     with database.read() as connection:
         states = connection.execute(
@@ -107,11 +107,11 @@ def test_left_behind_locks_are_swept(database: Database) -> None:
     lock.acquire()
     left.touch()
     fresh.touch()
-    old = time.time() - presence.OLD - 1
+    old = time.time() - heartbeat.OLD - 1
     for path in (left, held):
         os.utime(path, (old, old))
 
-    mine = presence.presence(database)
+    mine = heartbeat.presence(database)
 
     assert [path.exists() for path in (left, fresh, held)] == [False, True, True]
     lock.release()
@@ -126,13 +126,13 @@ def test_a_folder_that_cannot_be_written_is_told(
 
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
     with pytest.raises(StoreError, match=r"\.lock cannot be made: Permission denied; the folder"):
-        presence.presence(database)
+        heartbeat.presence(database)
 
 
 def test_names_of_files_need_not_be_plain(tmp_path: Path) -> None:
     file = tmp_path / "[a] host.db"
     with Database(f"sqlite:///{file.name}", tmp_path) as database:
-        mine, other = presence.presence(database), presence.presence(database)
+        mine, other = heartbeat.presence(database), heartbeat.presence(database)
         other.leave()
         assert mine.gone([other.name]) == [other.name]
         mine.leave()
@@ -140,7 +140,7 @@ def test_names_of_files_need_not_be_plain(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_who_loses_its_session_comes_back(database: Database) -> None:
-    mine, other = presence.SessionPresence(database), presence.SessionPresence(database)
+    mine, other = heartbeat.SessionPresence(database), heartbeat.SessionPresence(database)
 
     def end_session_of(name: str) -> None:
         with database.begin() as connection:
@@ -149,7 +149,7 @@ def test_who_loses_its_session_comes_back(database: Database) -> None:
                     "SELECT pg_terminate_backend(pid, 30000) FROM pg_locks"
                     " WHERE locktype = 'advisory' AND objid = :number"
                 ),
-                {"number": presence._number(name) & 0xFFFFFFFF},
+                {"number": heartbeat._number(name) & 0xFFFFFFFF},
             )
             assert ended.scalars().all() == [True]
 
@@ -168,7 +168,7 @@ def test_who_loses_its_session_comes_back(database: Database) -> None:
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_who_is_cut_off_waits_until_the_server_sees_it(database: Database) -> None:
-    mine, other = presence.SessionPresence(database), presence.SessionPresence(database)
+    mine, other = heartbeat.SessionPresence(database), heartbeat.SessionPresence(database)
     cut_off, mine._connection, mine._present = mine._connection, None, False
     mine.renew()
     assert not mine._present

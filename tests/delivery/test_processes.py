@@ -23,7 +23,7 @@ Process = subprocess.Popen[str]
 
 @pytest.fixture
 def fake() -> Iterator[FakePagerDuty]:
-    keys = {"checkout": KEY, "checkout anew": NEW_KEY}
+    keys = {"checkout": KEY, "checkout again": NEW_KEY}
     with FakePagerDuty(services=keys, rate_limit=0) as fake:
         yield fake
 
@@ -45,7 +45,7 @@ def start(tmp_path: Path, fake: FakePagerDuty) -> Iterator[Callable[..., Process
 
 
 def ended(process: Process) -> list[str]:
-    """Give what a process said, when it has ended."""
+    """Return what a process said, when it has ended."""
     out, _ = process.communicate(timeout=180)
     assert process.returncode == 0
     return out.splitlines()
@@ -99,7 +99,7 @@ def test_when_the_one_that_delivers_is_killed_another_goes_on(
     assert all(incident.state == "triggered" for incident in fake.incidents)
     assert len(fake.incidents) == COUNT
     engine = engine_of(tmp_path, fake.url)
-    assert engine.desk.backlog().waiting == 0
+    assert engine.admin.backlog().waiting == 0
     engine.database.close()
 
 
@@ -108,11 +108,11 @@ def test_two_that_speak_about_the_same_problems_come_to_one_end(
 ) -> None:
     senders = [start("send", "same", 10), start("send", "same", 10)]
     for sender in senders:
-        assert {line for line in ended(sender) if line != "works"} <= {"delivered", "collapsed"}
+        assert {line for line in ended(sender) if line != "works"} <= {"delivered", "coalesced"}
 
     assert len(fake.incidents) == 10
     engine = engine_of(tmp_path, fake.url)
-    assert len(engine.desk.incidents()) == 10
+    assert len(engine.admin.incidents()) == 10
     engine.database.close()
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engines import EITHER, World, claimed
+from engines import EITHER, World, leased
 from recorder import UPDATING
 
+from alerthost.outbox import leasing
+from alerthost.store.errors import StoreError
 from hostspec import Outcome, OutcomeKind
-from hostspec.delivery import claiming
-from hostspec.store.errors import StoreError
 
 OLD, NEW = {"key": "old"}, {"key": "new"}
 
@@ -24,12 +24,12 @@ def world(worlds: Callable[..., World]) -> World:
 
 
 def promising(world: World) -> World:
-    world.page.promised_handle = lambda *_: OLD  # type: ignore[method-assign]
+    world.page.expected_handle = lambda *_: OLD  # type: ignore[method-assign]
     return world
 
 
 def rotate(world: World) -> None:
-    world.page.promised_handle = lambda *_: NEW  # type: ignore[method-assign]
+    world.page.expected_handle = lambda *_: NEW  # type: ignore[method-assign]
 
 
 def handles(world: World) -> list[Any]:
@@ -50,7 +50,7 @@ def kill(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KilledError):
         world.drain()
     world.new_engine()
-    world.clock.now += claiming.LEASE * claiming.START_WITHIN + 1
+    world.clock.now += leasing.LEASE * leasing.START_WITHIN + 1
 
 
 @pytest.mark.parametrize("openings", [1, 2])
@@ -88,9 +88,9 @@ def test_only_the_first_opening_of_a_lane_costs_a_write(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promised = []
-    promise = claiming.promise
+    promise = leasing.promise
     monkeypatch.setattr(
-        claiming, "promise", lambda writing, claim: promised.append(promise(writing, claim))
+        leasing, "promise", lambda writing, lease: promised.append(promise(writing, lease))
     )
     for key in ("disk", "cpu", "memory"):
         world.say(key)
@@ -132,7 +132,7 @@ def test_what_is_returned_holds_where_something_else_was_promised(world: World) 
 def test_an_action_that_fails_to_promise_is_sent_through(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.page.promised_handle = lambda *_: 1 / 0  # type: ignore[method-assign]
+    world.page.expected_handle = lambda *_: 1 / 0  # type: ignore[method-assign]
     world.say("disk")
     assert world.drain() == ["trigger disk"]
     assert "the action pager.page failed at " in caplog.text
@@ -147,7 +147,7 @@ def test_nothing_is_sent_before_its_promise_is_kept(
 
     world.say("disk")
     with monkeypatch.context() as patched:
-        patched.setattr(claiming, "promise", full)
+        patched.setattr(leasing, "promise", full)
         with pytest.raises(StoreError, match="full"):
             world.drain()
     assert world.page.sent == []
@@ -158,11 +158,11 @@ def test_nothing_is_sent_before_its_promise_is_kept(
 
 def test_a_claim_that_somebody_took_over_promises_nothing(world: World) -> None:
     world.say("disk")
-    claim = claimed(world)
+    lease = leased(world)
     world.drain()
 
     with world.database.begin() as connection:
-        claiming.promise(connection, claim)
+        leasing.promise(connection, lease)
     assert world.execute("SELECT promised FROM deliveries") == [('{"key": "old"}',)]
 
 

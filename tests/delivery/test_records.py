@@ -9,10 +9,11 @@ import pytest
 from engines import EITHER, Clock
 from paging import KEY, fake_at
 
+from alerthost.outbox.engine import Engine
+from alerthost.store.database import Database
 from hostspec import Alert
-from hostspec.delivery.engine import Engine
-from hostspec.kernel import Rule, load
-from hostspec.store.database import Database
+from hostspec.plugins import load
+from hostspec.rules import Rule
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
 
 
@@ -51,9 +52,9 @@ def test_every_change_of_one_object_is_delivered(
     engine.accept_many([Alert("shop", f"Synced {number}") for number in (2, 3, 3)])
     engine.drain()
     assert summaries(fake) == ["Synced 1", "Synced 2", "Synced 3", "Synced 3"]
-    assert {str(each.state) for each in engine.desk.deliveries()} == {"delivered"}
-    assert engine.desk.incidents() == ()
-    assert engine.desk.ways() == {}
+    assert {str(each.state) for each in engine.admin.deliveries()} == {"delivered"}
+    assert engine.admin.incidents() == ()
+    assert engine.admin.ways() == {}
 
 
 def test_changes_that_waited_together_are_delivered_in_their_order(
@@ -78,7 +79,7 @@ def test_what_became_of_a_change_is_recorded_and_no_incident_is_listed(
     for status in ("firing", "firing", "resolved", "resolved", "firing"):
         engine.accept(Alert("shop", "Deploy", status=status))
         engine.drain()
-        assert engine.desk.incidents() == ()
+        assert engine.admin.incidents() == ()
     assert summaries(fake) == ["Deploy", "Deploy", "Resolved: Deploy", "Deploy"]
 
 
@@ -109,7 +110,7 @@ def test_an_older_submission_without_a_record_is_noted(
     older = engine.accept(Alert("shop", status="resolved", updated_at=earlier))
     engine.drain()
 
-    (fate,) = engine.desk.fates([older])
+    (fate,) = engine.admin.statuses([older])
     assert fate.note
     assert fate.note.remark.startswith("older than the known state")
     assert summaries(fake) == ["Deploy"]

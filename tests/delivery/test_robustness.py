@@ -11,21 +11,21 @@ from typing import Any
 import attrs
 import pytest
 import sqlalchemy as sa
-from engines import DELIVERED, EITHER, World, claimed, deliver, late
+from engines import DELIVERED, EITHER, World, deliver, late, leased
 from recorder import SILENT, UPDATING, rule_of
 
-from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind
-from hostspec.delivery import (
+from alerthost.outbox import (
     channels,
-    claiming,
+    completion,
+    heartbeat,
     inbox,
-    ledger,
+    leasing,
     planner,
-    presence,
-    settling,
-    takeover,
+    reclaim,
+    repository,
 )
-from hostspec.store.errors import StoreError, UnstorableError
+from alerthost.store.errors import StoreError, UnstorableError
+from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind
 
 pytestmark = EITHER
 
@@ -38,10 +38,10 @@ OLD, NEW = {"key": "old"}, {"key": "new"}
 def test_a_statement_that_cannot_be_read_blocks_nobody(world: World) -> None:
     bad = world.say("bad")
     world.say("good")
-    world.execute("UPDATE statements SET body = '[]' WHERE statement_id = :id", id=bad)
+    world.execute("UPDATE submissions SET body = '[]' WHERE submission_id = :id", id=bad)
 
     assert world.drain() == ["trigger good"]
-    (fate,) = world.engine.desk.fates([bad])
+    (fate,) = world.engine.admin.statuses([bad])
     assert fate.note
     assert fate.note.failures[0].startswith("could not be planned: ")
 
@@ -57,21 +57,21 @@ def test_a_reason_that_no_store_takes_blocks_nobody(world: World, reason: Any) -
 
 
 @pytest.mark.parametrize("text", ["a NUL \0", "half of a pair \ud800"])
-@pytest.mark.parametrize("name", ["place", "alert"])
+@pytest.mark.parametrize("name", ["ref", "alert"])
 def test_a_name_that_no_store_takes_blocks_nobody(world: World, name: str, text: str) -> None:
     good = world.page.plan
 
     def plan(*arguments: Any, **named: Any) -> Any:
         (delivery,) = good(*arguments, **named)
-        place = attrs.evolve(delivery.place, correlation_key=text)
-        bad = {"place": place, "alert": Identity("", text)}
+        ref = attrs.evolve(delivery.ref, correlation_key=text)
+        bad = {"ref": ref, "alert": Identity("", text)}
         return [attrs.evolve(delivery, **{name: bad[name]}), delivery]
 
     world.page.plan = plan  # type: ignore[method-assign]
     statement = world.say("disk")
 
     assert world.drain() == ["trigger disk"]
-    (fate,) = world.engine.desk.fates([statement])
+    (fate,) = world.engine.admin.statuses([statement])
     assert fate.note
     assert "planned what is no delivery of its own" in fate.note.failures[0]
 
@@ -81,9 +81,9 @@ def test_a_name_that_no_store_takes_blocks_nobody(world: World, name: str, text:
 def test_an_action_that_answers_nonsense_of_what_was_missed_blocks_nobody(
     world: World, answer: str, *, flying: bool
 ) -> None:
-    def missed(opening: Delivery, _: Delivery) -> Any:
-        gone = attrs.evolve(opening.place, action="pager.gone")
-        return [attrs.evolve(opening, place=gone) if answer == "an action that is gone" else answer]
+    def on_missed(opening: Delivery, _: Delivery) -> Any:
+        gone = attrs.evolve(opening.ref, action="pager.gone")
+        return [attrs.evolve(opening, ref=gone) if answer == "an action that is gone" else answer]
 
     def meanwhile(_: Delivery) -> Outcome:
         del world.page.behaviour["send"]
@@ -92,7 +92,7 @@ def test_an_action_that_answers_nonsense_of_what_was_missed_blocks_nobody(
             world.engine._plan_ahead()
         return Outcome(OutcomeKind.UNREACHABLE)
 
-    world.page.missed = missed  # type: ignore[method-assign]
+    world.page.on_missed = on_missed  # type: ignore[method-assign]
     world.page.behaviour["send"] = meanwhile
     world.say("disk")
     world.drain()
@@ -141,7 +141,7 @@ def test_a_delivery_that_could_not_be_read_again_blocks_nobody(
     world.say("good")
 
     assert world.drain() == ["trigger good"]
-    (fate,) = world.engine.desk.fates([bad])
+    (fate,) = world.engine.admin.statuses([bad])
     assert fate.note
     assert fate.note.failures[0].startswith("could not be planned: ")
 
@@ -161,8 +161,8 @@ def test_a_destination_that_no_index_takes_blocks_nobody(world: World) -> None:
 
     def plan(alert: Alert, *arguments: Any, **named: Any) -> Any:
         (delivery,) = good(alert, *arguments, **named)
-        place = attrs.evolve(delivery.place, destination=LONG)
-        return [attrs.evolve(delivery, place=place) if alert.key == "far" else delivery]
+        ref = attrs.evolve(delivery.ref, destination=LONG)
+        return [attrs.evolve(delivery, ref=ref) if alert.key == "far" else delivery]
 
     world.page.plan = plan  # type: ignore[method-assign]
     far = world.say("far")
@@ -170,10 +170,10 @@ def test_a_destination_that_no_index_takes_blocks_nobody(world: World) -> None:
     held = world.database.file is not None
 
     assert world.drain() == (["trigger far", "trigger near"] if held else ["trigger near"])
-    (fate,) = world.engine.desk.fates([far])
+    (fate,) = world.engine.admin.statuses([far])
     assert fate.note
-    assert [each.partition("Error")[0] for each in fate.note.failures] == (
-        [] if held else ["could not be planned: Unstorable"]
+    assert [each.partition(" at ")[0] for each in fate.note.failures] == (
+        [] if held else ["could not be planned: it failed"]
     )
 
 
@@ -185,7 +185,7 @@ def test_what_came_of_an_attempt_and_cannot_be_written_blocks_nobody(
 
     world.say("disk")
     with monkeypatch.context() as patched:
-        patched.setattr(settling, "settle", fail)
+        patched.setattr(completion, "settle", fail)
         with pytest.raises(UnstorableError, match="too long"):
             world.drain()
     world.say("cpu")
@@ -268,7 +268,7 @@ def test_an_action_that_is_gone_costs_only_its_incident(world: World) -> None:
     statement = world.say("disk", "resolved")
     world.drain()
 
-    (fate,) = world.engine.desk.fates([statement])
+    (fate,) = world.engine.admin.statuses([statement])
     assert fate.note
     assert "the action pager.page is gone" in fate.note.failures[0]
     assert world.open == ["disk"]
@@ -276,7 +276,7 @@ def test_an_action_that_is_gone_costs_only_its_incident(world: World) -> None:
 
 def test_what_a_dead_process_was_sending_is_sent_again(world: World) -> None:
     world.say("disk")
-    claimed(world)
+    leased(world)
 
     assert world.drain() == ["trigger disk"]
     world.say("disk", "resolved")
@@ -287,15 +287,15 @@ def test_what_a_dead_process_was_sending_is_sent_again(world: World) -> None:
 
 def test_what_a_dead_process_was_sending_waits_for_its_budget(world: World) -> None:
     world.page.limits = lambda *_: [Limit("all", 4, 600.0)]  # type: ignore[method-assign]
-    world.page.promised_handle = lambda *_: NEW  # type: ignore[method-assign]
+    world.page.expected_handle = lambda *_: NEW  # type: ignore[method-assign]
     world.say("disk", severity="critical")
     world.drain()
     world.say("cpu", severity="critical")
     world.engine._plan_ahead()
-    other = presence.presence(world.database)
+    other = heartbeat.presence(world.database)
     with world.database.begin() as connection:
         promises = world.engine._promises
-        assert claiming.claim(connection, other.name, world.clock.now, promises=promises)
+        assert leasing.lease(connection, other.name, world.clock.now, promises=promises)
     world.say("net", severity="critical")
     assert world.drain() == ["trigger net"]
     other.leave()
@@ -309,7 +309,7 @@ def test_what_a_dead_process_was_sending_is_sent_again_whatever_the_clock_does(
     world: World, step: float
 ) -> None:
     world.say("disk")
-    claimed(world)
+    leased(world)
     world.clock.now += step
     assert [*world.drain(), *world.later(5)] == ["trigger disk"]
 
@@ -338,7 +338,7 @@ def test_nothing_is_sent_beside_something_in_flight_when_what_stood_between_is_d
             world.say("disk")
             other = world.new_engine()
             other.drain()
-            other.desk.drop(world.entry(1).id)
+            other.admin.drop(world.entry(1).id)
             beside.append(other.drain())
 
     world.page.behaviour["send"] = deliver(meanwhile)
@@ -359,7 +359,7 @@ def test_what_was_planned_from_what_has_changed_meanwhile_is_planned_anew(
     pager.say("two", "resolved")
     pager.say("three")
     assert pager.drain() == ["resolve same", "trigger same"]
-    assert [each.key for each in pager.engine.desk.incidents()[0].incident.holders] == ["three"]
+    assert [each.key for each in pager.engine.admin.incidents()[0].incident.holders] == ["three"]
 
 
 def test_alerts_of_one_incident_are_planned_in_the_order_in_which_they_were_accepted(
@@ -379,7 +379,7 @@ def test_a_ticket_that_a_dead_process_was_opening_is_uncertain(
 ) -> None:
     world = worlds(can=UPDATING)
     world.say("disk")
-    claimed(world)
+    leased(world)
 
     assert world.drain() == []
     assert world.states == ["uncertain"]
@@ -388,14 +388,14 @@ def test_a_ticket_that_a_dead_process_was_opening_is_uncertain(
 
 def test_a_trigger_that_arrives_after_all_was_closed_is_resolved_once_more(world: World) -> None:
     world.say("disk")
-    claim = claimed(world)
+    lease = leased(world)
     world.drain()
     world.say("disk", "resolved")
     world.drain()
     world.later(61)
     assert world.open == []
 
-    late(world, claim)
+    late(world, lease)
 
     assert world.later(61) == ["resolve disk"]
     assert world.open == []
@@ -403,10 +403,10 @@ def test_a_trigger_that_arrives_after_all_was_closed_is_resolved_once_more(world
 
 def test_a_trigger_that_arrives_late_while_it_fires_is_in_doubt(world: World) -> None:
     world.say("disk")
-    claim = claimed(world)
+    lease = leased(world)
     world.drain()
 
-    late(world, claim)
+    late(world, lease)
 
     world.say("disk", "resolved")
     assert world.drain() == ["resolve disk"]
@@ -414,15 +414,15 @@ def test_a_trigger_that_arrives_late_while_it_fires_is_in_doubt(world: World) ->
 
 
 def arrive_when_all_is_over(world: World) -> None:
-    """Let a trigger arrive that was made once more, resolved, and resolved once more meanwhile."""
+    """Let a trigger arrive that was made again, resolved, and resolved again meanwhile."""
     world.say("disk")
-    claim = claimed(world)
+    lease = leased(world)
     for status in ("firing", "resolved"):
         world.say("disk", status)
         world.drain()
     world.later(61)
 
-    late(world, claim, Outcome(OutcomeKind.DELIVERED, handle=OLD))
+    late(world, lease, Outcome(OutcomeKind.DELIVERED, handle=OLD))
 
 
 def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_followed_up_there(
@@ -434,26 +434,26 @@ def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_followed_up_the
     assert world.page.sent[-1].handle == OLD
 
 
-def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_stranded_where_its_key_is_gone(
+def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_orphaned_where_its_key_is_gone(
     world: World,
 ) -> None:
     arrive_when_all_is_over(world)
     world.page.can_follow_up = lambda incident, _: incident.handle != OLD  # type: ignore[method-assign]
 
     assert world.later(61) == []
-    assert [case.incident.handle for case in world.engine.desk.incidents(stranded=True)] == [OLD]
+    assert [case.incident.handle for case in world.engine.admin.incidents(orphaned=True)] == [OLD]
 
 
 @pytest.mark.parametrize("flying", [False, True])
-def test_what_arrives_late_beside_what_is_open_under_another_key_is_stranded(
+def test_what_arrives_late_beside_what_is_open_under_another_key_is_orphaned(
     world: World, caplog: pytest.LogCaptureFixture, *, flying: bool
 ) -> None:
-    world.page.promised_handle = lambda *_: NEW  # type: ignore[method-assign]
+    world.page.expected_handle = lambda *_: NEW  # type: ignore[method-assign]
     world.say("disk")
-    claim = claimed(world)
+    lease = leased(world)
 
     def arrive(_: Delivery) -> Outcome:
-        late(world, claim, Outcome(OutcomeKind.DELIVERED, handle=OLD))
+        late(world, lease, Outcome(OutcomeKind.DELIVERED, handle=OLD))
         return Outcome(OutcomeKind.DELIVERED, handle=NEW)
 
     if flying:
@@ -463,10 +463,10 @@ def test_what_arrives_late_beside_what_is_open_under_another_key_is_stranded(
     else:
         world.fail(Outcome(OutcomeKind.DELIVERED, handle=NEW))
         world.drain()
-        late(world, claim, Outcome(OutcomeKind.DELIVERED, handle=OLD))
+        late(world, lease, Outcome(OutcomeKind.DELIVERED, handle=OLD))
 
     assert "the incident disk at acme/all is orphaned: it was opened late" in caplog.text
-    (case,) = world.engine.desk.incidents(stranded=True)
+    (case,) = world.engine.admin.incidents(orphaned=True)
     assert (case.incident.handle, case.incident.holders) == (OLD, (Identity("", "disk"),))
     world.say("disk", "resolved")
     assert world.drain() == ["resolve disk"]
@@ -488,7 +488,7 @@ def test_what_is_in_doubt_is_resolved_once_more_though_what_came_anew_is_given_u
     assert world.drain(1) == ["resolve disk"]
 
     if end == "dropped":
-        world.engine.desk.drop(world.entry().id)
+        world.engine.admin.drop(world.entry().id)
     else:
         world.fail(OutcomeKind.REFUSED)
         assert world.drain() == ["trigger disk"]
@@ -538,7 +538,7 @@ def test_who_drops_what_is_resolved_once_more_ends_the_doubt(world: World) -> No
     world.say("disk", "resolved")
     world.later(2)
 
-    world.engine.desk.drop(world.entry().id)
+    world.engine.admin.drop(world.entry().id)
 
     assert world.open == []
     assert world.settle() == []
@@ -546,19 +546,19 @@ def test_who_drops_what_is_resolved_once_more_ends_the_doubt(world: World) -> No
 
 def test_what_did_not_arrive_late_changes_nothing(world: World) -> None:
     world.say("disk")
-    claim = claimed(world)
+    lease = leased(world)
     world.drain()
-    late(world, claim, Outcome(OutcomeKind.REFUSED))
+    late(world, lease, Outcome(OutcomeKind.REFUSED))
 
     assert world.states == ["delivered"]
 
 
 def test_an_attempt_that_hangs_is_taken_over_when_its_lease_runs_out(world: World) -> None:
     world.say("disk")
-    hanging = presence.presence(world.database)
+    hanging = heartbeat.presence(world.database)
     world.engine._plan_ahead()
     with world.database.begin() as connection:
-        assert claiming.claim(connection, hanging.name, world.clock.now)
+        assert leasing.lease(connection, hanging.name, world.clock.now)
 
     assert world.later(59) == []
     assert world.later(2) == []
@@ -595,13 +595,13 @@ def test_what_a_store_did_not_take_is_written_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.say("disk")
-    settle = settling.settle
+    settle = completion.settle
 
     def failing(*arguments: Any, **options: Any) -> None:
-        monkeypatch.setattr(settling, "settle", settle)
+        monkeypatch.setattr(completion, "settle", settle)
         raise StoreError("full")
 
-    monkeypatch.setattr(settling, "settle", failing)
+    monkeypatch.setattr(completion, "settle", failing)
     with pytest.raises(StoreError, match="full"):
         world.drain()
     assert world.states == ["waiting"]
@@ -658,7 +658,7 @@ def test_a_lane_that_hangs_blocks_no_other(worlds: Callable[..., World]) -> None
     gate, hanging = threading.Event(), []
 
     def send(delivery: Delivery) -> Outcome:
-        if delivery.place.destination == "bad":
+        if delivery.ref.destination == "bad":
             hanging.append(delivery)
             gate.wait(60)
         return DELIVERED
@@ -676,8 +676,8 @@ def test_a_lane_that_hangs_blocks_no_other(worlds: Callable[..., World]) -> None
     bad = [world.say(f"bad {number}") for number in range(20)]
     good = [world.say(f"good {number}") for number in range(20)]
     with world.engine as engine:
-        fates = engine.wait(good, 30)
-        assert all(fate.settled for fate in fates)
+        statuses = engine.wait(good, 30)
+        assert all(fate.settled for fate in statuses)
         assert 1 <= len(hanging) <= 2
         gate.set()
         assert all(fate.settled for fate in engine.wait(bad, 30))
@@ -691,25 +691,25 @@ def test_a_reload_takes_over_smoothly(world: World) -> None:
     new.start()
     assert old.stop(30)
     ids += [world.say(f"b{number}") for number in range(20)]
-    fates = new.wait(ids, 30)
+    statuses = new.wait(ids, 30)
     new.stop()
 
-    assert all(fate.entries[0].state == "delivered" for fate in fates)
+    assert all(fate.entries[0].state == "delivered" for fate in statuses)
     assert len(world.page.sent) == 40
 
 
 def test_an_attempt_that_nobody_knows_any_more_changes_nothing(world: World) -> None:
     """It hung for so long that its delivery was finished by another, and pruned."""
     world.say("disk")
-    claim = claimed(world)
+    lease = leased(world)
     world.drain()
     world.say("disk", "resolved")
     world.settle(120)
     world.execute("DELETE FROM deliveries")
-    late(world, claim)
+    late(world, lease)
     with world.database.begin() as connection:
-        settling.strand(connection, claim, "no key", world.clock.now)
-        claiming.give_back(connection, claim, world.clock.now, world.plugins.actions)
+        completion.orphan(connection, lease, "no key", world.clock.now)
+        leasing.give_back(connection, lease, world.clock.now, world.plugins.actions)
 
     assert world.later(61) == []
     assert world.open == []
@@ -719,9 +719,9 @@ def test_a_resolve_that_arrives_after_all_was_closed_needs_nothing(world: World)
     world.say("disk")
     world.drain()
     world.say("disk", "resolved")
-    claim = claimed(world)
+    lease = leased(world)
     world.settle(300)
-    late(world, claim)
+    late(world, lease)
 
     assert world.later(61) == []
     assert world.open == []
@@ -729,18 +729,18 @@ def test_a_resolve_that_arrives_after_all_was_closed_needs_nothing(world: World)
 
 def test_two_that_take_over_at_once_do_it_once(world: World) -> None:
     world.say("disk")
-    claim = claimed(world)
+    lease = leased(world)
     with world.database.read() as connection:
-        held = takeover.held(connection)
+        held = reclaim.held(connection)
     actions, now = world.plugins.actions, world.clock.now
     with world.database.begin() as connection:
-        assert takeover.take_over(connection, held, "one", now, actions) == 1
+        assert reclaim.take_over(connection, held, "one", now, actions) == 1
     with world.database.begin() as connection:
-        assert takeover.take_over(connection, held, "two", now, actions) == 0
-        again = claiming.claim(connection, "one", now)
+        assert reclaim.take_over(connection, held, "two", now, actions) == 0
+        again = leasing.lease(connection, "one", now)
         assert again
-        assert (again.id, again.attempt) == (claim.id, 2)
-        assert takeover.take_over(connection, held, "two", now, actions) == 0
+        assert (again.id, again.attempt) == (lease.id, 2)
+        assert reclaim.take_over(connection, held, "two", now, actions) == 0
 
 
 def test_a_mail_that_a_dead_process_was_sending_is_uncertain_and_over(
@@ -749,7 +749,7 @@ def test_a_mail_that_a_dead_process_was_sending_is_uncertain_and_over(
     world = worlds(can=SILENT)
     world.say("disk")
     world.say("disk", "resolved")
-    claimed(world)
+    leased(world)
 
     assert world.drain() == []
     assert world.states == ["uncertain"]
@@ -763,14 +763,14 @@ def test_a_message_that_a_dead_process_was_sending_about_nothing_open_is_over(
     world.say("disk")
     world.say("disk", "acknowledged")
     world.drain(1)
-    claimed(world)
+    leased(world)
 
     assert world.drain() == []
     assert world.states == ["refused", "uncertain"]
     assert world.open == []
 
 
-def test_what_is_stranded_while_its_last_holder_is_another_opens_for_that_one(
+def test_what_is_orphaned_while_its_last_holder_is_another_opens_for_that_one(
     worlds: Callable[..., World],
 ) -> None:
     world = worlds(correlate=lambda _: "shared")
@@ -784,18 +784,18 @@ def test_what_is_stranded_while_its_last_holder_is_another_opens_for_that_one(
     world.say("a", "acknowledged")
 
     assert world.drain() == ["trigger shared", "acknowledge shared"]
-    (case,) = world.engine.desk.incidents()
+    (case,) = world.engine.admin.incidents()
     assert [each.key for each in case.incident.holders] == ["a"]
 
 
 def test_more_lanes_than_are_looked_at_together_are_looked_at(
     worlds: Callable[..., World],
 ) -> None:
-    teams = [f"{number}" for number in range(claiming.LOOK + 2)]
+    teams = [f"{number}" for number in range(leasing.LOOK + 2)]
     world = worlds(rules=lambda plugins: [rule_of(plugins, teams=teams)])
     spent = Limit("spent", 1, 60.0)
     world.page.limits = lambda delivery, *_: (  # type: ignore[method-assign]
-        [] if delivery.place.destination == teams[-1] else [spent]
+        [] if delivery.ref.destination == teams[-1] else [spent]
     )
     world.say("disk", severity="info")
     world.drain()
@@ -855,7 +855,7 @@ def test_a_statement_that_two_plan_at_once_is_planned_once(world: World) -> None
     with world.database.begin() as connection:
         assert not inbox.still_unplanned(connection, [found.row])
 
-    assert world.engine.desk.fates([statement])[0].settled
+    assert world.engine.admin.statuses([statement])[0].settled
     assert world.states == ["delivered"]
 
 
@@ -929,10 +929,10 @@ def test_a_database_that_cannot_be_read_while_planning_is_told(
 
     statement = world.say("disk")
     with monkeypatch.context() as patched:
-        patched.setattr(ledger, "incident_at", fail)
+        patched.setattr(repository, "incident_at", fail)
         with pytest.raises(StoreError, match="cannot be used"):
             world.drain()
-    assert world.engine.desk.fates([statement])[0].note is None
+    assert world.engine.admin.statuses([statement])[0].note is None
     assert world.drain() == ["trigger disk"]
 
 
@@ -955,7 +955,7 @@ def test_rows_of_an_alert_are_bounded_however_much_it_holds(world: World) -> Non
     world.engine.accept(Alert.read({"key": "l" * 1_000_000, "images": ["x"] * 900_000}))
     assert world.drain() != []
 
-    ((stored,),) = world.execute("SELECT length(body) FROM statements")
+    ((stored,),) = world.execute("SELECT length(body) FROM submissions")
     assert stored < 10_000
     (entry,) = world.entries
     assert len(entry.delivery.repairs) < 20

@@ -13,8 +13,8 @@ from celery import Celery, signals
 from celery.contrib.testing.worker import start_worker
 from killed_host import KEY, engine_of
 
+from alerthost.outbox.engine import Engine
 from hostspec import Alert
-from hostspec.delivery.engine import Engine
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
 
 
@@ -39,7 +39,7 @@ def engines(tmp_path: Path, fake: FakePagerDuty) -> Iterator[Callable[[], Engine
 
 @pytest.fixture
 def queued() -> Iterator[list[Any]]:
-    """Give all that was put into Celery's queue."""
+    """Return all that was put into Celery's queue."""
     bodies: list[Any] = []
 
     def note(body: Any, headers: Any, **_: Any) -> None:
@@ -52,7 +52,7 @@ def queued() -> Iterator[list[Any]]:
 
 @pytest.fixture(scope="module")
 def worker(_celery_leaves_logging_alone: None) -> Iterator[tuple[Any, list[Engine]]]:
-    """Give a task that drains, in a worker that runs, and the engine that it finds there."""
+    """Return a task that drains, in a worker that runs, and the engine that it finds there."""
     app = Celery("host", broker="memory://", backend="cache+memory://", set_as_current=False)
     found: list[Engine] = []
 
@@ -97,7 +97,7 @@ def test_a_task_that_got_lost_or_failed_loses_no_alert(
     web.accept(Alert("failed"))
     assert deliver.delay(limit=1).get(timeout=60) == 1
     assert not fake.incidents
-    while web.desk.backlog().waiting or web.desk.backlog().unplanned:
+    while web.admin.backlog().waiting or web.admin.backlog().unplanned:
         deliver.delay().get(timeout=60)
 
     assert len(fake.incidents) == 2
@@ -137,9 +137,9 @@ def test_an_asyncio_program_accepts_while_its_loop_goes_on(
         return await asyncio.gather(*handled)
 
     with engine:
-        statements = asyncio.run(program())
-        fates = engine.wait(statements, 60)
+        submissions = asyncio.run(program())
+        statuses = engine.wait(submissions, 60)
 
-    assert len(set(statements)) == 20
-    assert all(fate.entries[0].state == "delivered" for fate in fates)
+    assert len(set(submissions)) == 20
+    assert all(fate.entries[0].state == "delivered" for fate in statuses)
     assert len(fake.incidents) == 20

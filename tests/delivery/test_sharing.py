@@ -15,29 +15,29 @@ from engines import World, deliver
 from recorder import UPDATING
 from waiting import wait_until
 
-from hostspec import Alert, Identity, Limit, Outcome, OutcomeKind, Place
-from hostspec.delivery import (
-    claiming,
+from alerthost.outbox import (
+    backend,
+    completion,
+    heartbeat,
     inbox,
-    keeping,
-    presence,
-    settling,
-    sharing,
-    spending,
-    takeover,
+    leasing,
+    maintenance,
+    rate_limit_store,
+    reclaim,
 )
-from hostspec.delivery import intake as intakes
-from hostspec.delivery import writer as writers
-from hostspec.delivery.desk import DeskError
-from hostspec.delivery.engine import Engine
-from hostspec.delivery.writer import Writer
-from hostspec.store import database as store
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError, UnstorableError
+from alerthost.outbox import group_commit as writers
+from alerthost.outbox import intake as intakes
+from alerthost.outbox.admin import AdminError
+from alerthost.outbox.engine import Engine
+from alerthost.outbox.group_commit import Writer
+from alerthost.store import database as store
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError, UnstorableError
+from hostspec import Alert, Identity, IncidentRef, Limit, Outcome, OutcomeKind
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
-DISK = Place("pager.page", "acme", "all", "disk")
+DISK = IncidentRef("pager.page", "acme", "all", "disk")
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
@@ -87,15 +87,15 @@ def together(engine: Engine, aside: ThreadPoolExecutor, *ids: str) -> list[Futur
         intake._turn.acquire()
     running = []
     for number, each in enumerate(ids, start=1):
-        running.append(aside.submit(engine.accept, Alert(f"{number}"), statement_id=each))
+        running.append(aside.submit(engine.accept, Alert(f"{number}"), submission_id=each))
         wait_until(lambda number=number: len(intake._open.callers) >= number)
     intake._turn.release(intakes.AT_ONCE)
     return running
 
 
 def accepted(world: World) -> list[str]:
-    rows = world.execute("SELECT statement_id FROM statements ORDER BY statement_id")
-    return [row.statement_id for row in rows]
+    rows = world.execute("SELECT submission_id FROM submissions ORDER BY submission_id")
+    return [row.submission_id for row in rows]
 
 
 def test_callers_share_a_commit(world: World, aside: ThreadPoolExecutor) -> None:
@@ -170,14 +170,14 @@ def test_a_server_that_hangs_up_is_away(world: World) -> None:
     def away(statement: str) -> bool:
         with pytest.raises(StoreError) as raised, world.database.begin() as connection:
             connection.exec_driver_sql(statement)
-        return sharing.is_away(raised.value)
+        return backend.is_away(raised.value)
 
     assert not away("SELECT 1 / 0")
     assert not away("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$")
     with Database("postgresql://u@127.0.0.1:1/db", Path()) as nowhere:
         with pytest.raises(StoreError) as raised:
             nowhere.migrate()
-        assert sharing.is_away(raised.value)
+        assert backend.is_away(raised.value)
 
 
 def test_who_is_interrupted_as_it_writes_for_all_ends_alone(
@@ -194,7 +194,7 @@ def test_who_is_interrupted_as_it_writes_for_all_ends_alone(
     with pytest.raises(KeyboardInterrupt):
         first.result()
     assert second.result() == "second"
-    assert world.engine.accept(Alert("3"), statement_id="third") == "third"
+    assert world.engine.accept(Alert("3"), submission_id="third") == "third"
     assert accepted(world) == ["second", "third"]
 
 
@@ -207,7 +207,7 @@ def test_of_several_alerts_each_is_locked_in_the_same_order(
 
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     assert world.execute(deadlocks) == [(0,)]
-    assert world.execute("SELECT count(*) FROM statements") == [(20 * len(ways),)]
+    assert world.execute("SELECT count(*) FROM submissions") == [(20 * len(ways),)]
 
 
 def test_very_many_alerts_are_accepted_at_once(world: World, aside: ThreadPoolExecutor) -> None:
@@ -222,7 +222,7 @@ def test_very_many_alerts_are_accepted_at_once(world: World, aside: ThreadPoolEx
     many.result()
     more.result()
 
-    assert world.execute("SELECT count(*) FROM statements") == [(20_002,)]
+    assert world.execute("SELECT count(*) FROM submissions") == [(20_002,)]
 
 
 def test_what_others_decide_about_is_not_claimed(world: World) -> None:
@@ -230,7 +230,7 @@ def test_what_others_decide_about_is_not_claimed(world: World) -> None:
     world.say("cpu", severity="info")
     world.engine._plan()
     with world.database.begin() as connection:
-        sharing.lock(connection, [DISK])
+        backend.lock(connection, [DISK])
         assert world.drain() == []
     assert world.later(1) == ["trigger disk", "trigger cpu"]
 
@@ -239,7 +239,7 @@ def test_a_lane_that_others_claim_in_is_left_alone(world: World) -> None:
     world.say("disk")
     world.engine._plan()
     with world.database.begin() as connection:
-        assert claiming.claim(connection, "other", world.clock.now)
+        assert leasing.lease(connection, "other", world.clock.now)
         assert world.drain() == []
 
 
@@ -252,26 +252,26 @@ def test_what_was_claimed_while_it_was_counted_counts(
     world.drain(1)
     world.clock.now += 2
     with world.database.begin() as connection:
-        assert claiming.claim(connection, "other", world.clock.now)
+        assert leasing.lease(connection, "other", world.clock.now)
     # as if the count were of the moment before
-    ready = sa.select(claiming.lanes).where(claiming._IS_DUE)
-    monkeypatch.setattr(claiming, "_READY", ready)
+    ready = sa.select(leasing.lanes).where(leasing._IS_DUE)
+    monkeypatch.setattr(leasing, "_READY", ready)
 
     with world.database.begin() as connection:
-        assert claiming.claim(connection, "me", world.clock.now) is None
+        assert leasing.lease(connection, "me", world.clock.now) is None
 
 
 def test_one_process_plans_at_a_time(world: World) -> None:
     world.say("disk")
     with world.database.begin() as connection:
-        assert sharing.turn(connection, sharing.PLANNING)
+        assert backend.turn(connection, backend.PLANNING)
         assert world.drain() == []
     assert world.drain() == ["trigger disk"]
 
 
 def test_what_another_process_did_not_get_to_is_planned_here(world: World) -> None:
     with world.database.begin() as connection:
-        assert sharing.turn(connection, sharing.PLANNING)
+        assert backend.turn(connection, backend.PLANNING)
         world.engine.start()
         statement = world.say("disk")
         wait_until(lambda: world.engine._others_plan_until)
@@ -285,7 +285,7 @@ def test_one_process_keeps_house_at_a_time(world: World) -> None:
     world.say("disk")
     world.drain()
     with world.database.begin() as connection:
-        assert sharing.turn(connection, sharing.KEEPING)
+        assert backend.turn(connection, backend.KEEPING)
         world.later(301)
         assert world.observer.names == []
     world.drain()
@@ -297,7 +297,7 @@ def in_turn(
 ) -> Future[Any]:
     """Do something about the incident while somebody else decides about it, who is first."""
     with world.database.begin() as connection:
-        sharing.lock(connection, [DISK])
+        backend.lock(connection, [DISK])
         running = aside.submit(work)
         assert waits(world, running)
         meanwhile(connection)
@@ -310,16 +310,16 @@ def test_what_an_attempt_came_to_is_written_in_turn(
     world.say("disk")
     world.engine._plan()
     with world.database.begin() as connection:
-        claim = claiming.claim(connection, "me", world.clock.now)
-    assert claim
+        lease = leasing.lease(connection, "me", world.clock.now)
+    assert lease
     actions = world.plugins.actions
 
     def write(how: str) -> None:
         def work(connection: sa.Connection) -> None:
             if how == "settle":
-                settling.settle(
+                completion.settle(
                     connection,
-                    claim,
+                    lease,
                     Outcome(OutcomeKind.DELIVERED),
                     world.clock.now,
                     arrived=True,
@@ -327,12 +327,12 @@ def test_what_an_attempt_came_to_is_written_in_turn(
                     actions=actions,
                 )
             elif how == "strand":
-                settling.strand(connection, claim, "gone", world.clock.now)
+                completion.orphan(connection, lease, "gone", world.clock.now)
             elif how == "give back":
-                claiming.give_back(connection, claim, world.clock.now, actions)
+                leasing.give_back(connection, lease, world.clock.now, actions)
             else:
-                held = takeover.held(connection)
-                takeover.take_over(connection, held, "me", world.clock.now, actions)
+                held = reclaim.held(connection)
+                reclaim.take_over(connection, held, "me", world.clock.now, actions)
 
         Writer(world.database).run(work)
 
@@ -363,24 +363,24 @@ def test_a_person_decides_in_turn(world: World, aside: ThreadPoolExecutor) -> No
     world.fail(OutcomeKind.REFUSED)
     world.say("disk")
     world.drain()
-    desk, number = world.engine.desk, world.entry().id
+    admin, number = world.engine.admin, world.entry().id
 
     def finish(connection: sa.Connection) -> None:
-        connection.execute(sa.text("UPDATE deliveries SET state = 'collapsed'"))
+        connection.execute(sa.text("UPDATE deliveries SET state = 'coalesced'"))
 
-    replaying = in_turn(world, aside, lambda: desk.replay(number), finish)
-    with pytest.raises(DeskError, match="it is collapsed"):
+    replaying = in_turn(world, aside, lambda: admin.replay(number), finish)
+    with pytest.raises(AdminError, match="it is coalesced"):
         replaying.result()
 
     world.say("disk")
     world.drain()
-    (case,) = desk.incidents()
+    (case,) = admin.incidents()
 
     def close(connection: sa.Connection) -> None:
         connection.execute(sa.text("UPDATE incidents SET active = false"))
 
-    resolving = in_turn(world, aside, lambda: desk.resolve(case.id), close)
-    with pytest.raises(DeskError, match="no open incident"):
+    resolving = in_turn(world, aside, lambda: admin.resolve(case.id), close)
+    with pytest.raises(AdminError, match="no open incident"):
         resolving.result()
 
 
@@ -390,7 +390,7 @@ def test_what_is_said_of_an_old_incident_keeps_it(world: World, aside: ThreadPoo
 
     def forget() -> int:
         now = world.clock.now
-        return Writer(world.database).run(lambda c: keeping.forget(c, now + 1, now, 10))
+        return Writer(world.database).run(lambda c: maintenance.forget(c, now + 1, now, 10))
 
     def touch(connection: sa.Connection) -> None:
         later = {"now": world.clock.now + 10}
@@ -405,7 +405,7 @@ def test_what_is_said_of_an_old_alert_keeps_it(world: World, aside: ThreadPoolEx
     world.drain()
 
     def prune() -> int:
-        return Writer(world.database).run(lambda c: keeping.prune(c, world.clock.now + 1, 10))
+        return Writer(world.database).run(lambda c: maintenance.prune(c, world.clock.now + 1, 10))
 
     with world.database.begin() as connection:
         later = {"now": world.clock.now + 10}
@@ -421,13 +421,13 @@ def test_the_last_message_of_a_budget_is_taken_once(world: World) -> None:
     now = world.clock.now
     with world.database.begin() as connection:
         given = {"urgent": True, "taken": (), "taken_at": now, "paused_until": 0.0}
-        spending.account(connection, [limit], now, **given)
+        rate_limit_store.account(connection, [limit], now, **given)
     with world.database.begin() as one, world.database.read() as two:
-        seen = spending.of(one, '["key"]')
-        assert spending.free_at(seen, now, urgent=True) > now
+        seen = rate_limit_store.of(one, '["key"]')
+        assert rate_limit_store.free_at(seen, now, urgent=True) > now
         purses = [attrs.evolve(each, limit=Limit("key", 4, 60.0)) for each in seen]
-        assert spending.take(one, purses, now, urgent=True) is None
-        assert spending.of(two, '["none"]') == ()
+        assert rate_limit_store.take(one, purses, now, urgent=True) is None
+        assert rate_limit_store.of(two, '["none"]') == ()
 
 
 def test_what_a_budget_that_others_use_up_meanwhile_has_no_room_for_waits(
@@ -439,10 +439,12 @@ def test_what_a_budget_that_others_use_up_meanwhile_has_no_room_for_waits(
     world.say("cpu")
     with monkeypatch.context() as patched:
         # as if it were of the moment before the others
-        free_at = spending.free_at
+        free_at = rate_limit_store.free_at
         looks = iter((world.clock.now,))
         patched.setattr(
-            claiming.spending, "free_at", lambda *a, **k: next(looks, None) or free_at(*a, **k)
+            leasing.rate_limit_store,
+            "free_at",
+            lambda *a, **k: next(looks, None) or free_at(*a, **k),
         )
         assert world.drain() == []
     assert world.settle(120) == ["trigger cpu"]
@@ -458,7 +460,7 @@ def test_a_budget_that_several_learn_of_at_once_counts_them_all(
         with world.database.begin() as connection:
             connection.execute(sa.text("SELECT 1"))
             barrier.wait(60)
-            spending.account(
+            rate_limit_store.account(
                 connection,
                 [limit],
                 now,
@@ -471,7 +473,7 @@ def test_a_budget_that_several_learn_of_at_once_counts_them_all(
     world.database.migrate()
     list(aside.map(learn, range(8)))
     with world.database.read() as connection:
-        (purse,) = spending.of(connection, '["key"]')
+        (purse,) = rate_limit_store.of(connection, '["key"]')
     assert list(purse.budget.used.values()) == [(8, 0)]
 
 
@@ -482,10 +484,10 @@ def test_who_waits_for_each_other_goes_on(world: World, aside: ThreadPoolExecuto
     def crossing(first: str, second: str) -> Callable[[sa.Connection], str]:
         def work(connection: sa.Connection) -> str:
             ran.append(first)
-            sharing.lock(connection, [Identity("", first)])
+            backend.lock(connection, [Identity("", first)])
             if len(ran) <= 2:
                 barrier.wait()
-            sharing.lock(connection, [Identity("", second)])
+            backend.lock(connection, [Identity("", second)])
             return first
 
         return work
@@ -529,7 +531,7 @@ def test_the_servers_clock_counts(
     monkeypatch.setattr("time.time", lambda: 0.0)
     engine = Engine(database, world.plugins, [])
     engine.accept(Alert("disk"))
-    query = "SELECT abs(accepted_at - extract(epoch FROM now())) FROM statements"
+    query = "SELECT abs(accepted_at - extract(epoch FROM now())) FROM submissions"
     assert world.execute(query)[0][0] < 60
 
 
@@ -537,8 +539,8 @@ def test_the_clock_is_asked_again_and_counts_on_while_the_server_is_away(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elapsed = 1000.0
-    monkeypatch.setattr(sharing, "_elapsed", lambda: elapsed)
-    clock = sharing.ServerClock(database)
+    monkeypatch.setattr(backend, "_elapsed", lambda: elapsed)
+    clock = backend.ServerClock(database)
     first = clock()
     elapsed += 5
     assert clock() == first + 5
@@ -553,7 +555,7 @@ def test_the_clock_is_asked_again_and_counts_on_while_the_server_is_away(
     elapsed += 20
     assert clock() == asked + 20
     with pytest.raises(StoreError, match="away"):
-        sharing.ServerClock(database)()
+        backend.ServerClock(database)()
 
 
 def test_an_attempt_of_a_ticket_is_not_given_up_because_a_session_was_cut(
@@ -584,13 +586,13 @@ def test_what_a_lost_session_claimed_is_left_alone_until_it_may_not_be_started(
 ) -> None:
     world.say("disk")
     world.engine._plan()
-    lost = presence.presence(world.database)
+    lost = heartbeat.presence(world.database)
     with world.database.begin() as connection:
-        claim = claiming.claim(connection, lost.name, world.clock.now)
+        lease = leasing.lease(connection, lost.name, world.clock.now)
     lost.leave()
-    assert claim
+    assert lease
     assert world.drain() == []
-    world.clock.now = claim.start_by
+    world.clock.now = lease.start_by
     assert world.drain() == []
     world.clock.now += 1
     assert world.drain() == ["trigger disk"]
@@ -602,8 +604,8 @@ def test_a_claim_that_never_took_off_is_taken_up(world: World) -> None:
     with world.engine._present() as name:
         world.engine._plan()
         with world.database.begin() as connection:
-            claim = claiming.claim(connection, name, world.clock.now)
-        assert claim
+            lease = leasing.lease(connection, name, world.clock.now)
+        assert lease
         assert world.drain() == []
-        world.clock.now = claim.start_by + 1
+        world.clock.now = lease.start_by + 1
         assert world.drain() == ["trigger disk"]

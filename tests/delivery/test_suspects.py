@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from engines import EITHER, World
 
+from alerthost.outbox import inbox, planner
 from hostspec import Alert
-from hostspec.delivery import inbox, planner
 
 
 def poison(world: World) -> Callable[[Alert], Any]:
@@ -47,10 +47,10 @@ def test_a_submission_that_processes_die_of_is_dead_lettered(
         die(world)
 
     assert sorted(world.drain()) == ["trigger cpu", "trigger net"]
-    (fate,) = world.engine.desk.fates([name])
+    (fate,) = world.engine.admin.statuses([name])
     assert fate.note is not None
     assert fate.note.failures == (inbox.DEAD,)
-    [dead] = world.engine.desk.unsent(inbox.SubmissionOutcome.DEAD)
+    [dead] = world.engine.admin.unsent(inbox.SubmissionOutcome.DEAD)
     assert (dead.submission_id, dead.alert.key) == (name, "poison")
     assert "alert poison: dead-lettered" in caplog.text
     assert world.execute("SELECT name FROM planners") == []
@@ -78,9 +78,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from hostspec import Alert
-from hostspec.delivery.engine import Engine
-from hostspec.kernel import Rule, load
-from hostspec.store.database import Database
+from alerthost.outbox.engine import Engine
+from hostspec.rules import Rule
+from hostspec.plugins import load
+from alerthost.store.database import Database
 
 def die(alert):
     if alert.key == "poison":
@@ -92,7 +93,7 @@ engine = Engine(Database("sqlite:///alerthost.db", Path(sys.argv[1])), load([]),
 if sys.argv[2:]:
     engine.accept_many([Alert("cpu"), Alert("poison"), Alert("net")])
 engine.drain()
-print(engine.desk.backlog().unplanned)
+print(engine.admin.backlog().unplanned)
 """
 
 

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from engines import World
 
+from alerthost.store.errors import StoreError, UnknownCommitError
 from hostspec import Alert
-from hostspec.store.errors import StoreError, UnknownCommitError
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
@@ -33,9 +33,9 @@ def test_a_commit_without_an_answer_is_repeated_and_pages_once(
         patched.setattr(dialect, "do_commit", _commit_and_lose(dialect.do_commit))
         for _ in range(2):
             with pytest.raises(UnknownCommitError, match="the connection was lost during a commit"):
-                world.engine.accept(Alert("cpu"), statement_id="one")
+                world.engine.accept(Alert("cpu"), submission_id="one")
 
-    assert world.engine.accept(Alert("cpu"), statement_id="one") == "one"
+    assert world.engine.accept(Alert("cpu"), submission_id="one") == "one"
     assert world.drain() == ["trigger cpu"]
 
 

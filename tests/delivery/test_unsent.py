@@ -10,11 +10,11 @@ import pytest
 from engines import EITHER, World
 from recorder import rule_of
 
+from alerthost.outbox.inbox import Note, Submission, SubmissionOutcome
 from hostspec import Alert, Delivery, Suppression
-from hostspec.delivery.inbox import Note, Statement, SubmissionOutcome
-from hostspec.kernel import Rule
-from hostspec.kernel.calling import FAILURES
-from hostspec.kernel.limited_log import LOG_AGAIN
+from hostspec.plugins.isolation import FAILURES
+from hostspec.plugins.limited_log import LOG_AGAIN
+from hostspec.rules import Rule
 
 Worlds = Callable[..., World]
 
@@ -43,7 +43,7 @@ def ask_the_plugin(world: World) -> None:
 
 
 def listed(world: World, outcome: str) -> list[str]:
-    return [each.alert.key for each in world.engine.desk.unsent(SubmissionOutcome(outcome))]
+    return [each.alert.key for each in world.engine.admin.unsent(SubmissionOutcome(outcome))]
 
 
 @EITHER
@@ -58,7 +58,7 @@ def test_what_comes_to_no_delivery_is_listed_by_why(worlds: Worlds) -> None:
     assert listed(world, "suppressed") == ["mute"]
     assert listed(world, "failed") == ["nonsense", "broken"]
     assert listed(world, "dead") == []
-    newest = world.engine.desk.unsent(SubmissionOutcome.UNMATCHED, most=1)
+    newest = world.engine.admin.unsent(SubmissionOutcome.UNMATCHED, most=1)
     assert [each.alert.key for each in newest] == ["stray-2"]
 
 
@@ -108,7 +108,7 @@ def test_a_resolve_of_what_never_fired_is_not_unmatched(
 def test_a_host_is_told_of_each_planned_submission(worlds: Worlds) -> None:
     told: list[tuple[str, str | None]] = []
 
-    def watch(submission: Statement, note: Note) -> None:
+    def watch(submission: Submission, note: Note) -> None:
         told.append((submission.identity.key, note.outcome))
 
     world = worlds(rules=rules, watch_planned=watch)

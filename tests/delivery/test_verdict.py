@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerthost.outbox.retry_policy import DeliveryState, Episode, LaneState, Verdict, backoff, judge
 from hostspec import IncidentState, Operation, Outcome, OutcomeKind
-from hostspec.delivery.verdict import (
-    DeliveryState,
-    Episode,
-    LaneState,
-    Verdict,
-    backoff,
-    judge,
-)
 
 NOW = 1_000_000.0
 T, A, R, U = Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE, Operation.UPDATE

@@ -18,11 +18,11 @@ import sqlalchemy as sa
 from engines import Clock, World
 from killed_host import KEY
 
+from alerthost.outbox import engine as engines
+from alerthost.outbox import leasing, maintenance
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
 from hostspec import Alert, Delivery, Outcome, OutcomeKind
-from hostspec.delivery import claiming, keeping
-from hostspec.delivery import engine as engines
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
 from pagerduty_plugin.testing import FakePagerDuty
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -30,7 +30,7 @@ SUPPORT = Path(__file__).parents[1] / "support"
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Give an engine that does not wait long for a store, or before it tries again."""
+    """Return an engine that does not wait long for a store, or before it tries again."""
     monkeypatch.setattr(engines, "RETRY_STORE", 0.01)
     monkeypatch.setattr(engines, "KEEP", 0.01)
     with Database("sqlite:///alerthost.db", tmp_path, patience=0.05) as database:
@@ -123,7 +123,7 @@ def test_nothing_is_half_accepted(
     with failing(world), pytest.raises(StoreError, match=reason):
         world.engine.accept_many(alerts)
 
-    assert world.execute("SELECT count(*) FROM statements") == [(0,)]
+    assert world.execute("SELECT count(*) FROM submissions") == [(0,)]
     world.engine.accept_many(alerts)
     assert len(world.drain()) == 50
 
@@ -163,8 +163,8 @@ def test_a_worker_and_those_who_keep_house_outlive_whatever_happens(
 
     with world.engine as engine:
         with monkeypatch.context() as patched:
-            patched.setattr(claiming, "is_ready", fail)
-            patched.setattr(keeping, "prune", fail)
+            patched.setattr(leasing, "is_ready", fail)
+            patched.setattr(maintenance, "prune", fail)
             world.say("disk")
             heard.wait_for("a worker failed at tests")
             heard.wait_for("keeping house failed at tests")
@@ -183,7 +183,7 @@ def test_much_to_keep_is_done_in_small_steps(world: World, monkeypatch: pytest.M
     world.execute("UPDATE clock SET steady_since = steady_since - 86401")
     world.drain()
 
-    assert world.execute("SELECT count(*) FROM statements") == [(0,)]
+    assert world.execute("SELECT count(*) FROM submissions") == [(0,)]
 
 
 UNTIL_IT_IS_FULL = """
@@ -191,7 +191,7 @@ import resource
 import sys
 from pathlib import Path
 from killed_host import alert_of, engine_of
-from hostspec.store.errors import StoreError
+from alerthost.store.errors import StoreError
 
 engine = engine_of(Path(sys.argv[1]), sys.argv[2])
 engine.database.migrate()
@@ -200,7 +200,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
 accepted = 0
 try:
     while True:
-        engine.accept(alert_of(accepted), statement_id=str(accepted))
+        engine.accept(alert_of(accepted), submission_id=str(accepted))
         accepted += 1
 except StoreError as error:
     print(accepted)
@@ -210,9 +210,9 @@ try:
 except StoreError as error:
     print(error)
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-engine.accept(alert_of(accepted), statement_id=str(accepted))
+engine.accept(alert_of(accepted), submission_id=str(accepted))
 engine.drain()
-print(sum(fate.settled for fate in engine.desk.fates([str(n) for n in range(accepted + 1)])))
+print(sum(fate.settled for fate in engine.admin.statuses([str(n) for n in range(accepted + 1)])))
 """
 
 

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from engines import Clock, World
 from waiting import wait_until
 
+from alerthost.outbox.group_commit import Writer
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
 from hostspec import Alert
-from hostspec.delivery.writer import Writer
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
 
 INSERT = sa.text(
     "INSERT INTO alerts (scope, key, digest, status, seen_at)"
@@ -238,7 +238,7 @@ def test_a_thread_that_is_interrupted_while_it_waits_leaves_no_gap(
         with pytest.raises(KeyboardInterrupt):
             writer.run(insert("a"))
     with monkeypatch.context() as patched:
-        patched.setattr("hostspec.delivery.writer._Piece.wait", interrupted)
+        patched.setattr("alerthost.outbox.group_commit._Piece.wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             writer.run(insert("b"))
     assert writer.run(insert("c")) == "c"
@@ -277,9 +277,9 @@ def test_a_full_disk_is_told_and_nothing_is_half_accepted(world: World) -> None:
     with pytest.raises(StoreError, match="the disk is full; nothing was changed"):
         world.engine.accept_many(alerts)
 
-    assert world.execute("SELECT count(*) FROM statements") == [(0,)]
+    assert world.execute("SELECT count(*) FROM submissions") == [(0,)]
     world.engine.accept(alerts[0])
-    assert world.execute("SELECT count(*) FROM statements") == [(1,)]
+    assert world.execute("SELECT count(*) FROM submissions") == [(1,)]
 
 
 def test_a_read_only_database_is_told(world: World) -> None:

@@ -37,7 +37,7 @@ def page(
     chat_room: ChatRoom,
     _celery_leaves_logging_alone: None,
 ) -> Iterator[Page]:
-    """Give a folder in which PagerDuty's US region is a fake, and the pages' secrets are there."""
+    """Return a folder with a fake of PagerDuty's US region, and the pages' secrets."""
     modules = set(sys.modules)
     with FakePagerDuty(services={"checkout": CHECKOUT, "platform": PLATFORM}) as fake:
         fake.create_service("search")
@@ -74,7 +74,7 @@ def _write_alerthost(path: Path, us: str) -> None:
     path.write_text(
         f"#!{sys.executable}\n"
         "import sys\n"
-        "from hostspec.host.cli import main\n"
+        "from alerthost.cli.main import main\n"
         "from pagerduty_plugin import settings\n"
         f"if sys.argv[1:2] != ['explain']: settings.BASE_URLS['us'] = {us!r}\n"
         "main(prog_name='alerthost')\n",

@@ -16,7 +16,7 @@ UNPROVEN = re.compile(r"not proven: \S.{20,}")
 
 
 def rows(text: str) -> list[tuple[str, str, str]]:
-    """Give the rows of every table of the page, in their cells."""
+    """Return the rows of every table of the page, in their cells."""
     found = []
     for table in text.split(HEAD)[1:]:
         for line in table.partition("\n\n")[0].splitlines()[2:]:
@@ -26,7 +26,7 @@ def rows(text: str) -> list[tuple[str, str, str]]:
 
 
 def faults(proof: str) -> list[str]:
-    """Say what is wrong with a proof: each part of it is a test that is there, or it has none."""
+    """Describe what is wrong with a proof: each part of it must name an existing test."""
     if UNPROVEN.fullmatch(proof):
         return []
     named = [(each, TEST.fullmatch(each)) for each in proof.split(", ")]

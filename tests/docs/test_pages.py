@@ -73,7 +73,7 @@ def test_the_layout_names_what_is_there() -> None:
     layout = re.search(r"## Layout\n\n```text\n(.*?)```", _text("README.md"), re.DOTALL)
     assert layout
     named = [word for line in layout[1].splitlines() for word in re.findall(r"\S+/(?=\s|$)", line)]
-    assert len(named) >= 8
+    assert len(named) >= 7
     assert [path for path in named if not (ROOT / path).is_dir()] == []
 
 

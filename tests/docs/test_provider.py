@@ -10,14 +10,16 @@ import pytest
 from pages import ChatRoom, Page
 
 from hostspec import Alert
-from hostspec.kernel import Host, Rule, load
+from hostspec.inprocess import Host
+from hostspec.plugins import load
+from hostspec.rules import Rule
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
 def host(page: Page) -> Host:
-    """Give a host with the provider of the page, which ran before."""
+    """Return a host with the provider of the page, which ran before."""
     page.run(DOCS / "provider.md")
     plugins = load([], own={"chat": importlib.import_module("chat_plugin")})
     room = plugins.installation("chat", "operations", {"webhook": "env:CHAT_WEBHOOK"})

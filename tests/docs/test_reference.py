@@ -18,46 +18,28 @@ import pytest
 from shared import once, unmeasured
 
 import hostspec
-import hostspec.kernel
+import hostspec.plugins
 import pagerduty_plugin
-from hostspec import (
-    Alert,
-    Discovery,
-    HostSpec,
-    OutcomeKind,
-    Setup,
-    Severity,
-    json_schema,
-)
-from hostspec.delivery import budget
-from hostspec.delivery.desk import Backlog
-from hostspec.delivery.keeping import Patience
-from hostspec.host import configuration, front, http_table, request_body, store, trial
-from hostspec.host.accounts_cli import DEFAULT_PORT
-from hostspec.host.cli import main
-from hostspec.host.metrics import Metrics
-from hostspec.host.services_cli import services
-from hostspec.kernel import calling, load, memory
-from hostspec.normalise import (
-    DEEPEST,
-    LONGEST_TEXT,
-    MOST_CHARACTERS,
-    MOST_REPAIRS,
-    MOST_VALUES,
-)
-from hostspec.reading import LONGEST_KEY, LONGEST_LINE, MOST_ENTRIES, MOST_LABELS
+from alerthost.cli import service_test
+from alerthost.cli.accounts_commands import DEFAULT_PORT
+from alerthost.cli.main import main
+from alerthost.cli.services_commands import services
+from alerthost.config import configuration, http_table, store
+from alerthost.http import app, request_body
+from alerthost.http.metrics import Metrics
+from alerthost.outbox import rate_limit
+from alerthost.outbox.admin import Backlog
+from alerthost.outbox.maintenance import Patience
+from hostspec import Alert, Discovery, HostSpec, InstallFlow, OutcomeKind, Severity, json_schema
+from hostspec.alert_reader import LONGEST_KEY, LONGEST_LINE, MOST_ENTRIES, MOST_LABELS
+from hostspec.inprocess import memory
+from hostspec.normalisation import DEEPEST, LONGEST_TEXT, MOST_CHARACTERS, MOST_REPAIRS, MOST_VALUES
+from hostspec.plugins import isolation, load
 from hostspec.settings import describe, key_of
-from pagerduty_plugin import (
-    client,
-    event,
-    fit,
-    rest,
-    template_check,
-    template_sandbox,
-    templates,
-    testing,
-)
+from pagerduty_plugin import event, template_check, template_sandbox, templates, testing, truncate
 from pagerduty_plugin.hookspecs import PagerDutySpec
+from pagerduty_plugin.http import client
+from pagerduty_plugin.installation import rest
 from pagerduty_plugin.settings import (
     BASE_URLS,
     EVENTS_PER_MINUTE,
@@ -152,14 +134,15 @@ def test_the_reference_has_every_public_name(built: Path) -> None:
     documented = _signatures(built / "reference/contract.xml")
     documented |= _signatures(built / "reference/hooks.xml")
     public = {f"hostspec.{name}" for name in hostspec.__all__}
-    public |= {f"hostspec.kernel.{name}" for name in hostspec.kernel.__all__}
+    public |= {f"hostspec.plugins.{name}" for name in hostspec.plugins.__all__}
     assert public - set(documented) == set()
 
 
 def test_the_reference_has_no_name_that_is_not_public(built: Path) -> None:
     documented = _signatures(built / "reference/contract.xml")
     public = {"hostspec.settings.SettingInfo", "hostspec.settings.to_json"}
-    for module in (hostspec, hostspec.kernel):
+    public |= {"hostspec.rules.Rule", "hostspec.rules.RuleAction"}
+    for module in (hostspec, hostspec.inprocess, hostspec.plugins):
         public |= {f"{module.__name__}.{name}" for name in module.__all__}
     assert {name for name in documented if _top(name, public) is None} == set()
 
@@ -232,7 +215,7 @@ def test_the_page_on_running_has_every_metric() -> None:
 
 def test_the_page_on_running_has_every_address() -> None:
     text = (DOCS / "run.md").read_text(encoding="utf-8")
-    assert {path for path in front.PATHS if f"{path}`" not in text} == set()
+    assert {path for path in app.PATHS if f"{path}`" not in text} == set()
 
 
 def test_the_page_on_operating_has_every_outcome() -> None:
@@ -279,7 +262,7 @@ def test_the_page_on_alerts_has_every_field() -> None:
 
 
 def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
-    from hostspec.parts import _SEVERITY_WORDS
+    from hostspec.alert_fields import _SEVERITY_WORDS
 
     text = (DOCS / "alert.md").read_text(encoding="utf-8").partition("## Severities")[2]
     listed = {}
@@ -296,7 +279,7 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("alert.md", f"more than {event.LONGEST_SUMMARY:,} characters"),
         ("alert.md", f"more than {event.LONGEST_DEDUP_KEY:,} characters"),
         ("alert.md", f"more than {event.LARGEST_BODY:,} bytes"),
-        ("alert.md", f"custom_details.{fit.MARK}`"),
+        ("alert.md", f"custom_details.{truncate.MARK}`"),
         ("alert.md", f"deeper than {DEEPEST} levels"),
         ("alert.md", f"scope of more than {LONGEST_KEY:,} characters"),
         ("alert.md", f"label, of more than {LONGEST_LINE:,} characters"),
@@ -320,20 +303,20 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("templates.md", f"| {template_sandbox.MOST_ITEMS:,} items"),
         ("templates.md", f"| {template_sandbox.MOST_PADDING} |"),
         ("embed.md", f"at most {memory.MOST_INCIDENTS:,}"),
-        ("extension.md", f"It has {calling.DEADLINE:g} s"),
-        ("extension.md", f"takes longer than {calling.DEADLINE:g} s"),
+        ("extension.md", f"It has {isolation.DEADLINE:g} s"),
+        ("extension.md", f"takes longer than {isolation.DEADLINE:g} s"),
         ("operate.md", f"ends after {NetworkSettings().timeout:g} s in all"),
         ("operate.md", f"has {NetworkSettings().connect_timeout:g} s of that"),
-        ("extension.md", f"hangs for more than {calling.DEADLINE:g} s"),
+        ("extension.md", f"hangs for more than {isolation.DEADLINE:g} s"),
         ("operate.md", f"about {EVENTS_PER_MINUTE} a minute"),
         ("operate.md", f"about {EVENTS_PER_MINUTE} events a minute"),
         ("operate.md", f"up to {MOST_EVENTS_PER_MINUTE:,}: `rate_limit`"),
-        ("operate.md", f"It uses {budget.USABLE} % of it"),
-        ("operate.md", f"keeps {100 - budget.ORDINARY} % of that"),
+        ("operate.md", f"It uses {rate_limit.USABLE} % of it"),
+        ("operate.md", f"keeps {100 - rate_limit.ORDINARY} % of that"),
         ("operate.md", f"more than {event.LATE.seconds} s after"),
-        ("operate.md", f"The resolve is tried {len(trial.PAUSES) + 1} times"),
+        ("operate.md", f"The resolve is tried {len(service_test.PAUSES) + 1} times"),
         ("operate.md", f"`{BASE_URLS['us']}` or `{BASE_URLS['eu']}`"),
-        ("reference/hooks.md", f"deadline of {calling.DEADLINE:g} s"),
+        ("reference/hooks.md", f"deadline of {isolation.DEADLINE:g} s"),
         ("testing.md", f"{account.RATE_LIMIT} by default"),
         ("testing.md", f"{rest_api.RATE_LIMIT} calls a minute"),
     ],
@@ -352,9 +335,11 @@ def _settings(kind: object) -> Iterator[tuple[str, str]]:
                 yield from _settings(argument)
 
 
-def _ways(provider: hostspec.Provider[Any]) -> Iterator[Setup[Any, Any] | Discovery[Any, Any]]:
-    """Give the ways to connect an account."""
-    yield from filter(None, (provider.setup(), provider.discovery()))
+def _ways(
+    provider: hostspec.Provider[Any],
+) -> Iterator[InstallFlow[Any, Any] | Discovery[Any, Any]]:
+    """Return the ways to connect an account."""
+    yield from filter(None, (provider.install_flow(), provider.discovery()))
 
 
 def test_the_reference_has_every_setting(built: Path) -> None:

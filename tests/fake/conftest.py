@@ -67,14 +67,14 @@ class Sender:
 
 @pytest.fixture
 def fake() -> Iterator[FakePagerDuty]:
-    """Give a running fake that takes any well-formed key."""
+    """Return a running fake that takes any well-formed key."""
     with FakePagerDuty() as fake:
         yield fake
 
 
 @pytest.fixture
 def connect() -> Iterator[Callable[[FakePagerDuty], Sender]]:
-    """Give a function that connects to a fake."""
+    """Return a function that connects to a fake."""
     with contextlib.ExitStack() as stack:
 
         def connect(fake: FakePagerDuty) -> Sender:
@@ -87,19 +87,19 @@ def connect() -> Iterator[Callable[[FakePagerDuty], Sender]]:
 
 @pytest.fixture
 def sender(fake: FakePagerDuty, connect: Callable[[FakePagerDuty], Sender]) -> Sender:
-    """Give a sender to the fake."""
+    """Return a sender to the fake."""
     return connect(fake)
 
 
 @pytest.fixture
 def key() -> str:
-    """Give a well-formed integration key."""
+    """Return a well-formed integration key."""
     return KEY
 
 
 @pytest.fixture
 def trigger() -> Callable[..., dict[str, Any]]:
-    """Give a function that makes a valid trigger, changed as its arguments say."""
+    """Return a function that makes a valid trigger, changed as its arguments say."""
 
     def trigger(dedup_key: str | None = "db-1/disk", /, **changes: object) -> dict[str, Any]:
         payload = {"summary": "Disk full", "source": "db-1", "severity": "critical"}
@@ -115,7 +115,7 @@ def trigger() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def follow_up() -> Callable[..., dict[str, Any]]:
-    """Give a function that makes an acknowledge or resolve."""
+    """Return a function that makes an acknowledge or resolve."""
 
     def follow_up(action: str, dedup_key: str = "db-1/disk", key: str = KEY) -> dict[str, Any]:
         return {"routing_key": key, "event_action": action, "dedup_key": dedup_key}

@@ -39,14 +39,14 @@ receivers:
 
 @pytest.fixture
 def fake() -> Iterator[FakePagerDuty]:
-    """Give a fake with one service."""
+    """Return a fake with one service."""
     with FakePagerDuty(services={"checkout": KEY}) as fake:
         yield fake
 
 
 @pytest.fixture
 def alertmanager(fake: FakePagerDuty, tmp_path: Path) -> Iterator[str]:
-    """Give the URL of an Alertmanager that pages the fake."""
+    """Return the URL of an Alertmanager that pages the fake."""
     with alertmanagers.running(CONFIGURATION.format(key=KEY, url=fake.url), tmp_path) as url:
         yield url
 

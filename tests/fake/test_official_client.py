@@ -22,7 +22,7 @@ KEY = "0123456789abcdef0123456789abcdef"
 
 @pytest.fixture
 def https_fake() -> Iterator[tuple[FakePagerDuty, ssl.SSLContext]]:
-    """Give a fake over TLS, which the client insists on, and a context that trusts it."""
+    """Return a fake over TLS, which the client insists on, and a context that trusts it."""
     authority = trustme.CA()
     serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(serving)
@@ -36,7 +36,7 @@ def https_fake() -> Iterator[tuple[FakePagerDuty, ssl.SSLContext]]:
 def client(
     https_fake: tuple[FakePagerDuty, ssl.SSLContext],
 ) -> Iterator[pagerduty.EventsApiV2Client]:
-    """Give the official client, pointed at the fake."""
+    """Return the official client, pointed at the fake."""
     fake, trusting = https_fake
     with pagerduty.EventsApiV2Client(
         KEY, base_url=fake.url, verify=trusting, trust_env=False
@@ -46,7 +46,7 @@ def client(
 
 @pytest.fixture
 def fake(https_fake: tuple[FakePagerDuty, ssl.SSLContext]) -> FakePagerDuty:
-    """Give the fake alone."""
+    """Return the fake alone."""
     return https_fake[0]
 
 

@@ -65,13 +65,13 @@ class Caller:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Give the fake's clock."""
+    """Return the fake's clock."""
     return Clock()
 
 
 @pytest.fixture
 def fake(clock: Clock) -> Iterator[FakePagerDuty]:
-    """Give a fake with a token."""
+    """Return a fake with a token."""
     with FakePagerDuty(clock=clock) as fake:
         fake.add_api_token(TOKEN)
         yield fake
@@ -79,7 +79,7 @@ def fake(clock: Clock) -> Iterator[FakePagerDuty]:
 
 @pytest.fixture
 def caller(fake: FakePagerDuty, connect: Callable[[FakePagerDuty], Any]) -> Caller:
-    """Give a caller with that token."""
+    """Return a caller with that token."""
     return Caller(connect(fake))
 
 
@@ -90,7 +90,7 @@ def wanted(service_id: str, **changes: object) -> dict[str, Any]:
 
 
 def problem(response: Any) -> tuple[int, int, str]:
-    """Give status, code and words of an error."""
+    """Return status, code and words of an error."""
     error = response.json()["error"]
     assert sorted(error) == ["code", "errors", "message"]
     return response.status, error["code"], "; ".join((error["message"], *error["errors"]))

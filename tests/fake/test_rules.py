@@ -27,7 +27,7 @@ TIMESTAMP = "'payload.timestamp' is invalid (must be an ISO 8601 date and time w
 
 
 def without(event: dict[str, Any], name: str) -> dict[str, Any]:
-    """Give an event without one of its members."""
+    """Return an event without one of its members."""
     return {each: value for each, value in event.items() if each != name}
 
 

@@ -10,7 +10,7 @@ import pytest
 from serving import TOKEN, Start
 from workspace import CHECKOUT, PLATFORM, Workspace
 
-from hostspec.host.running import Running
+from alerthost.cli.server import Running
 from pagerduty_plugin.testing import FakePagerDuty
 
 

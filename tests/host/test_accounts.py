@@ -26,7 +26,7 @@ def bare(workspace: Workspace) -> None:
 
 
 def refused(run: subprocess.CompletedProcess[str]) -> list[str]:
-    """Give what a command complained of, which did nothing."""
+    """Return what a command complained of, which did nothing."""
     assert (run.returncode, run.stdout) == (2, ""), run
     return run.stderr.splitlines()
 
@@ -38,7 +38,7 @@ def connect(workspace: Workspace, name: str = "acme", *more: str) -> None:
 
 
 def raw(workspace: Workspace) -> bytes:
-    """Give everything that the store has on the disk."""
+    """Return everything that the store has on the disk."""
     return b"".join(path.read_bytes() for path in workspace.folder.glob("alerthost.db*"))
 
 

@@ -12,13 +12,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from alerthost.cli import prompts
+from alerthost.cli.accounts_commands import _Given
+from alerthost.cli.discover import pick
+from alerthost.cli.screen import Screen
+from alerthost.config import cli_settings
+from alerthost.config.source import ConfigurationError
 from hostspec import Fault, Secret, SettingsError, setting, structure
-from hostspec.discovery import Found, FoundState
-from hostspec.host import given, prompts
-from hostspec.host.accounts_cli import _Given
-from hostspec.host.discover import pick
-from hostspec.host.screen import Screen
-from hostspec.host.source import ConfigurationError
+from hostspec.connect.discovery import Found, FoundState
 
 
 class Colour(enum.StrEnum):
@@ -27,7 +28,7 @@ class Colour(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class Place:
+class IncidentRef:
     street: str = setting("Street", help="Where it is.")
     number: int | None = setting("Number", default=None)
 
@@ -38,7 +39,7 @@ class Everything:
     count: int = setting("Count", minimum=2)
     ratio: float = setting("Ratio")
     colour: Colour = setting("Colour")
-    place: Place = setting("Place")
+    place: IncidentRef = setting("Place")
     tags: tuple[str, ...] = setting("Tags", help="Words.")
     kinds: tuple[str, ...] = setting("Kinds", choices=("a", "b"), default=("a",))
     token: Secret | None = setting("Token", default=None)
@@ -83,7 +84,7 @@ def test_everything_is_asked_by_its_kind_and_again_where_it_is_wrong() -> None:
     assert "must be a whole number, not text" in shown
     assert "1 is too small; the least is 2" in shown
     assert shown.count("Words.") == 1
-    assert structure(Everything, raw).place == Place(street="High")
+    assert structure(Everything, raw).place == IncidentRef(street="High")
 
 
 def test_what_cannot_be_asked_is_told() -> None:
@@ -104,7 +105,9 @@ def test_who_types_no_more_gives_up() -> None:
 
 def test_a_command_line_gives_values_of_every_kind() -> None:
     texts = ("loud=true", "count=3", "ratio=many", "tags=x", "tags=y=z", "limits=1", "limits=2")
-    raw, misread = given.read(Everything, None, (*texts, "token=env:T", "colour=red", "mode="))
+    raw, misread = cli_settings.read(
+        Everything, None, (*texts, "token=env:T", "colour=red", "mode=")
+    )
     assert not misread
     assert raw == {
         "loud": True,
@@ -120,7 +123,7 @@ def test_a_command_line_gives_values_of_every_kind() -> None:
 
 def test_what_the_command_line_says_stands_upon_the_file() -> None:
     file = io.BytesIO(b'count = 2\ntags = ["a"]\n')
-    raw, _ = given.read(Everything, file, ["count=3", "tags=b"])
+    raw, _ = cli_settings.read(Everything, file, ["count=3", "tags=b"])
     assert raw == {"count": 3, "tags": ["a", "b"]}
 
 

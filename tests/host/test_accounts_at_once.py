@@ -9,10 +9,10 @@ import attrs
 import pytest
 from workspace import Workspace
 
+from alerthost.config.accounts import Accounts, at_hand
+from alerthost.config.source import ConfigurationError
+from alerthost.store.errors import StoreError
 from hostspec import Connected, Installation
-from hostspec.host.accounts import Accounts, at_hand
-from hostspec.host.source import ConfigurationError
-from hostspec.store.errors import StoreError
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from pagerduty_plugin.testing import App
 _INTERRUPTIBLE = """\
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from hostspec.host import main
+from alerthost.__main__ import main
 sys.argv[0] = "alerthost"
 main()
 """

@@ -12,11 +12,11 @@ import attrs
 import pytest
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
+from alerthost.config.accounts import Accounts, Consequences
+from alerthost.config.source import Source
+from alerthost.config.store import opened
 from hostspec import setting
-from hostspec.host.accounts import Accounts, Consequences
-from hostspec.host.source import Source
-from hostspec.host.store import opened
-from pagerduty_plugin.service_table import ServiceTable
+from pagerduty_plugin.installation.service_table import ServiceTable
 from pagerduty_plugin.testing import refusing
 from pagerduty_plugin.trigger import Trigger
 
@@ -45,7 +45,7 @@ def connected(workspace: Workspace) -> None:
 
 
 def state(workspace: Workspace) -> list[list[str]]:
-    """Give what is stored: id, name and keys of each service."""
+    """Return what is stored: id, name and keys of each service."""
     with contextlib.chdir(workspace.folder):
         source = Source.read(Path("alerthost.toml"))
         with opened(source) as store:
@@ -210,13 +210,13 @@ def _of_team(rule: str, team: str) -> str:
 
 
 def told(run: tuple[int, str, str]) -> list[str]:
-    """Give what was shown, one blank between cells, and no age."""
+    """Return what was shown, one blank between cells, and no age."""
     shown = re.sub(r" \d+ s( |$)", r" N s\1", run[1], flags=re.MULTILINE)
     return [" ".join(text.split()) for text in shown.splitlines() if text]
 
 
 def resolved(workspace: Workspace) -> list[tuple[str, str]]:
-    """Give what was resolved on the wire: under which key, and which incident."""
+    """Return what was resolved on the wire: under which key, and which incident."""
     return [
         (KEYS[body["routing_key"]], body["dedup_key"])
         for body in workspace.bodies()
@@ -307,7 +307,7 @@ def test_a_service_stays_where_something_in_it_cannot_be_closed(rotating: Worksp
     assert len(state(rotating)) == 2
 
 
-def test_what_no_enabled_plugin_can_close_is_not_stranded_by_a_key_that_goes(
+def test_what_no_enabled_plugin_can_close_is_not_orphaned_by_a_key_that_goes(
     rotating: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Trigger, "name", "pagerduty.other")

@@ -8,9 +8,9 @@ import pytest
 from serving import Start, post
 from workspace import Workspace
 
+from alerthost.http import alertmanager, parsing
+from alerthost.http.json_alerts import Submission
 from hostspec import Alert
-from hostspec.host import alertmanager, bodies
-from hostspec.host.statements import Statement
 
 EXTERNAL = "https://grafana.example.com/"
 GENERATOR = "http://prom.example:9090/graph"
@@ -162,15 +162,15 @@ def test_an_address_without_end_is_not_taken_apart() -> None:
     )
 
 
-def fault(statements: tuple[Statement, ...]) -> str:
-    (statement,) = statements
+def fault(submissions: tuple[Submission, ...]) -> str:
+    (statement,) = submissions
     (found,) = statement.faults
     return str(found)
 
 
 def test_what_is_posted_to_the_wrong_address_has_one_fault_that_says_so() -> None:
     group = b'{"version": "4", "status": "firing", "alerts": [{"labels": {"a": "b"}}, 7]}'
-    assert "post it to /ingest/alertmanager" in fault(bodies.read(group))
+    assert "post it to /ingest/alertmanager" in fault(parsing.read(group))
     for content in ({"key": "a"}, [{"key": "a"}, {"key": "b"}]):
         assert "post it to /alerts" in fault(alertmanager.read(content))
     for content in ([], [7, 8], {"evalMatches": []}, 7):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from serving import TOKEN, Start, post, run
 from workspace import Workspace
 
+from alerthost.http import alertmanager
 from hostspec import Alert, Link
-from hostspec.host import alertmanager
 from hostspec.values import to_json
 
 # as Alertmanager's documentation shows it, filled with what it sends
@@ -57,7 +57,7 @@ LISTLESS = ": alerts: missing, or no list; Alertmanager and Grafana post one"
 
 
 def payload(**changes: Any) -> dict[str, Any]:
-    """Give the payload with some fields of its alert changed; None leaves one out."""
+    """Return the payload with some fields of its alert changed; None leaves one out."""
     changed = copy.deepcopy(PAYLOAD)
     alert = changed["alerts"][0]
     for name, value in changes.items():
@@ -240,7 +240,7 @@ def test_a_group_is_posted(workspace: Workspace) -> None:
         content["truncatedAlerts"] = 2
         reply = post(url, content, "/ingest/alertmanager?scope=team-a")
         assert reply.status == 202
-        assert [(each["scope"], each["key"]) for each in reply.json["statements"]] == [
+        assert [(each["scope"], each["key"]) for each in reply.json["submissions"]] == [
             ("team-a", "DiskFull/3f8b2f2b7d5c1e90")
         ]
         process.wait_for("Alertmanager left 2 alerts out of a group: raise its max_alerts")
@@ -259,7 +259,7 @@ RUN_PAGE = Path(__file__).parents[2] / "docs" / "run.md"
 
 
 def documented(url: str, token: Path) -> str:
-    """Give the configuration that the documentation shows, but one that does not wait."""
+    """Return the configuration that the documentation shows, but one that does not wait."""
     page = RUN_PAGE.read_text(encoding="utf-8")
     text = page.partition("```yaml\n")[2].partition("```")[0]
     at_once = "  receiver: alerthost\n  group_wait: 10ms\n  group_interval: 10ms\n"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hostspec.host import background_log
-from hostspec.host.background_log import Drops, written_behind
+from alerthost.http import background_log
+from alerthost.http.background_log import Drops, written_behind
 
 log = logging.getLogger("test_background_log")
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from alerthost.http.backpressure import COUNT_AGAIN, Backpressure
+from alerthost.outbox.admin import Admin, Load
+from alerthost.outbox.digest import digest
 from hostspec import Alert, Identity
-from hostspec.delivery.desk import Desk, Load
-from hostspec.delivery.digest import digest
-from hostspec.host.backpressure import COUNT_AGAIN, Backpressure
 
 CHECKOUT = ("acme", "checkout")
 SEARCH = ("acme", "search")
 
 
-class _Desk(Desk):
+class _Desk(Admin):
     def __init__(self, *loads: Load) -> None:
         self.loads = list(loads)
 
@@ -41,8 +41,8 @@ def _alert(team: str, severity: str = "error", status: str = "firing") -> Sequen
 def test_the_backlog_is_counted_once_a_second_and_accepted_alerts_are_added() -> None:
     now = 0.0
     default = digest(Identity("", ""))
-    desk = _Desk(Load({default: 1}, {CHECKOUT: 50}), Load({default: 0}, {CHECKOUT: 71}))
-    backpressure = Backpressure(desk, 100, _lanes_of, lambda: now)
+    admin = _Desk(Load({default: 1}, {CHECKOUT: 50}), Load({default: 0}, {CHECKOUT: 71}))
+    backpressure = Backpressure(admin, 100, _lanes_of, lambda: now)
     assert backpressure.admit(_alerts(24)) is None
     assert backpressure.admit(_alerts(1)) == "the backlog is full (75 of 75; see http.backlog)"
     now += COUNT_AGAIN
@@ -83,8 +83,8 @@ def test_critical_alerts_for_one_destination_leave_room_for_others() -> None:
 
 def test_what_is_pending_may_not_outgrow_the_share_of_a_destination() -> None:
     default = digest(Identity("", ""))
-    desk = _Desk(Load({default: 30}, {CHECKOUT: 8}))
-    backpressure = Backpressure(desk, 100, _lanes_of, lambda: 0.0)
+    admin = _Desk(Load({default: 30}, {CHECKOUT: 8}))
+    backpressure = Backpressure(admin, 100, _lanes_of, lambda: 0.0)
     refused = (
         "the backlog is full for the destinations of 'db-1/disk' (acme/checkout; see http.backlog)"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from workspace import Workspace, line
 
-import hostspec.host
+import alerthost.cli
 
 LINES = "".join(line(f"problem-{number}", severity="odd") for number in range(30))
 
@@ -22,7 +22,7 @@ def alerthost(workspace: Workspace, shell: str, **environment: str) -> subproces
     (workspace.folder / "many.jsonl").write_text(LINES, encoding="utf-8")
     workspace.configure(("severity=~", "severity!~"), ("error|critical", "info"))
     return subprocess.run(
-        ["bash", "-c", shell.replace("alerthost", f"{sys.executable} -m hostspec.host")],
+        ["bash", "-c", shell.replace("alerthost", f"{sys.executable} -m alerthost")],
         cwd=workspace.folder,
         env=workspace.environment(dict(environment)),
         capture_output=True,
@@ -77,7 +77,7 @@ def test_the_alerts_go_out_though_the_terminal_is_closed(
     workspace.migrate()
     controller, terminal = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "hostspec.host", "send"],
+        [sys.executable, "-m", "alerthost", "send"],
         cwd=workspace.folder,
         env=workspace.environment({"COLUMNS": "80", "TERM": "xterm"}),
         stdin=subprocess.PIPE,
@@ -104,8 +104,8 @@ def test_a_table_on_a_closed_terminal_is_no_traceback() -> None:
     controller, terminal = pty.openpty()
     code = (
         "import sys\n"
-        "from hostspec.host.screen import Screen\n"
-        "from hostspec.demonstration import Table\n"
+        "from alerthost.cli.screen import Screen\n"
+        "from hostspec.demo import Table\n"
         "screen = Screen()\n"
         "screen.say('zero')\n"
         "sys.stdin.read()\n"
@@ -146,41 +146,3 @@ def test_explaining_stops_where_nobody_reads(workspace: Workspace) -> None:
     run = alerthost(workspace, "alerthost explain --json many.jsonl >&-")
 
     assert (run.returncode, run.stderr) == (1, b"")
-
-
-@pytest.fixture
-def unloaded(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Let the command line be imported anew, and find what the test allows."""
-    monkeypatch.delitem(sys.modules, "hostspec.host.cli", raising=False)
-    monkeypatch.delattr(hostspec.host, "cli", raising=False)
-    return monkeypatch
-
-
-def test_without_its_extra_the_command_says_what_it_needs(unloaded: pytest.MonkeyPatch) -> None:
-    unloaded.setitem(sys.modules, "click", None)
-
-    with pytest.raises(SystemExit) as ended:
-        hostspec.host.main()
-
-    assert ended.value.code == "alerthost needs its extra: pip install 'hostspec[host]'"
-
-
-@pytest.mark.parametrize("library", ["sqlalchemy", "alembic", "cryptography"])
-def test_without_the_store_a_command_says_what_it_needs(
-    library: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def use_the_store(**_: object) -> None:
-        raise ModuleNotFoundError(name=library)
-
-    monkeypatch.setattr("hostspec.host.cli.main", use_the_store)
-    with pytest.raises(SystemExit) as ended:
-        hostspec.host.main()
-
-    assert ended.value.code == "alerthost needs its extra: pip install 'hostspec[host]'"
-
-
-def test_another_missing_module_is_no_matter_of_the_extra(unloaded: pytest.MonkeyPatch) -> None:
-    unloaded.setitem(sys.modules, "hostspec.host.cli", None)
-
-    with pytest.raises(ModuleNotFoundError):
-        hostspec.host.main()

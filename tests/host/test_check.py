@@ -12,11 +12,12 @@ import pytest
 from recorder import Page, PagerPlugin, PageSettings, plugins_of, rule_of
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
+from alerthost.cli import check
+from alerthost.cli.screen import Screen
+from alerthost.config import configuration
+from alerthost.config.configuration import Configuration
 from hostspec import Outcome, OutcomeKind, Preview, Severity, Suppression
-from hostspec.host import check, configuration
-from hostspec.host.configuration import Configuration
-from hostspec.host.screen import Screen
-from hostspec.kernel import load
+from hostspec.plugins import load
 from pagerduty_plugin.testing import captive_portal, failing, refusing, reset, throttling
 
 PAGES = (
@@ -217,7 +218,7 @@ class Probing(Page):
     def probe(self, destination, installation):
         return _said(self.probed)
 
-    def aimed_at(self, destination):
+    def settings_for(self, destination):
         return _said(self.aimed)
 
     def preview(self, delivery, installation, context):
@@ -232,7 +233,7 @@ def _said(value: Any) -> Any:
 
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Give a function that checks a configuration of one such action, and what is told."""
+    """Return a function that checks a configuration of one such action, and what is told."""
     file = tmp_path / "alerthost.toml"
     file.write_text("[[rules]]\n[[rules.actions]]\nuse = 'pager.page'\n", encoding="utf-8")
 
@@ -377,7 +378,7 @@ def test_an_installation_without_services_is_told(
             SystemExit("secret"),
             "cannot say where things go: it failed at tests/host/",
         ),
-        (None, "cannot say where things go: it failed at hostspec/host/destinations.py:"),
+        (None, "cannot say where things go: it failed at alerthost/config/destinations.py:"),
         (["all"], "names what is no destination"),
     ],
 )

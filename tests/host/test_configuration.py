@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from workspace import CHECKOUT, CONFIGURATION, Workspace, line
 
-from hostspec.host.configuration import build
-from hostspec.host.source import ConfigurationError
+from alerthost.config.configuration import build
+from alerthost.config.source import ConfigurationError
 
 WRONG = """\
 [plugins]

@@ -14,8 +14,8 @@ import pytest
 from serving import JSON, TOKEN, Process, Start, answer, connected, measured, post
 from workspace import Workspace
 
-from hostspec.host import connections
-from hostspec.host.connections import KEPT_BACK, WITHIN, most_connections
+from alerthost.http import connections
+from alerthost.http.connections import KEPT_BACK, WITHIN, most_connections
 
 WITH_TOKEN = 'token = "env:ALERTHOST_TOKEN"'
 BEARER = f"Bearer {TOKEN}"

@@ -115,7 +115,7 @@ def test_it_is_never_wrapped_off_a_terminal(workspace: Workspace) -> None:
 def test_a_pipe_that_closes_early_is_no_traceback(workspace: Workspace) -> None:
     (workspace.folder / "a.jsonl").write_text(line() * 2000, encoding="utf-8")
     with subprocess.Popen(
-        [sys.executable, "-m", "hostspec.host", "explain", "a.jsonl"],
+        [sys.executable, "-m", "alerthost", "explain", "a.jsonl"],
         cwd=workspace.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

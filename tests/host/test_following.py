@@ -10,40 +10,40 @@ from typing import Any, cast
 import attrs
 import pytest
 
-from hostspec import Alert, Delivery, Operation, OutcomeKind, Place, Severity
-from hostspec.delivery.desk import Entry, Fate
-from hostspec.delivery.engine import Engine
-from hostspec.delivery.inbox import Note
-from hostspec.delivery.verdict import DeliveryState, LaneState
+from alerthost.cli import progress, send
+from alerthost.cli.deliveries import Changes, state_of
+from alerthost.cli.progress import Followed, Following, summary
+from alerthost.cli.screen import Screen
+from alerthost.cli.send import Sending
+from alerthost.cli.session import Work
+from alerthost.cli.signals import Interrupts
+from alerthost.config.lanes import Lanes
+from alerthost.http.json_alerts import Submission
+from alerthost.outbox.admin import DeliveryRow, SubmissionStatus
+from alerthost.outbox.engine import Engine
+from alerthost.outbox.inbox import Note
+from alerthost.outbox.retry_policy import DeliveryState, LaneState
+from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitError
+from hostspec import Alert, Delivery, IncidentRef, Operation, OutcomeKind, Severity
+from hostspec.alert_fields import Identity
 from hostspec.faults import Fault
-from hostspec.host import following, send
-from hostspec.host.deliveries import Changes, state_of
-from hostspec.host.following import Followed, Following, summary
-from hostspec.host.interrupting import Interrupts
-from hostspec.host.lanes import Lanes
-from hostspec.host.screen import Screen
-from hostspec.host.send import Sending
-from hostspec.host.statements import Statement
-from hostspec.host.work import Work
-from hostspec.parts import Identity
-from hostspec.store.errors import LostCommitError, StoreError, UnknownCommitError
 
 NUMBERS = itertools.count(1)
 
 
-def entry(key: str = "disk", **changes: Any) -> Entry:
+def entry(key: str = "disk", **changes: Any) -> DeliveryRow:
     """Make a delivery that was delivered, or as the changes say."""
-    place = Place("pager.page", "acme", "checkout", key)
+    place = IncidentRef("pager.page", "acme", "checkout", key)
     delivery = Delivery(Operation.TRIGGER, place, Identity("", key), Severity.ERROR)
-    made = Entry(
+    made = DeliveryRow(
         id=next(NUMBERS),
         incident_id=1,
-        statement_id="",
+        submission_id="",
         delivery=delivery,
         state=DeliveryState.DELIVERED,
         sending=False,
         attempts=1,
-        collapsed=0,
+        coalesced=0,
         accepted_at=0.0,
         due=0.0,
         finished_at=1.0,
@@ -55,7 +55,7 @@ def entry(key: str = "disk", **changes: Any) -> Entry:
     return attrs.evolve(made, **changes)
 
 
-def waiting(key: str = "disk", **changes: Any) -> Entry:
+def waiting(key: str = "disk", **changes: Any) -> DeliveryRow:
     """Make a delivery that was not tried yet, or as the changes say."""
     new = {"state": DeliveryState.WAITING, "finished_at": None, "attempts": 0, "outcome": None}
     return entry(key, **{**new, **changes})
@@ -72,8 +72,8 @@ class Store:
     """Stands in for an engine: it knows of each statement what a test says."""
 
     def __init__(self) -> None:
-        self.desk = self
-        self.known: dict[str, Fate] = {}
+        self.admin = self
+        self.known: dict[str, SubmissionStatus] = {}
         self.accepted: list[list[str]] = []
         self.failing = False
         self.error: type[StoreError] = StoreError
@@ -81,11 +81,11 @@ class Store:
         self.settles = True
         self.looks = 0
 
-    def plan(self, statement: str, *entries: Entry, note: Note | None = None) -> None:
-        self.known[statement] = Fate(statement, note or Note(), entries)
+    def plan(self, statement: str, *entries: DeliveryRow, note: Note | None = None) -> None:
+        self.known[statement] = SubmissionStatus(statement, note or Note(), entries)
 
-    def fates(self, statement_ids: Sequence[str]) -> Sequence[Fate]:
-        return [self.known.get(each, Fate(each, None, ())) for each in statement_ids]
+    def statuses(self, submission_ids: Sequence[str]) -> Sequence[SubmissionStatus]:
+        return [self.known.get(each, SubmissionStatus(each, None, ())) for each in submission_ids]
 
     def wait_change(self, seen: int, timeout: float) -> int:
         assert timeout >= 0
@@ -144,14 +144,14 @@ def sending(store: Store, followed: Following) -> Sending:
     return Sending(cast("Engine", store), followed, Interrupts())
 
 
-def follow(following: Following, *names: str) -> None:
+def follow(progress: Following, *names: str) -> None:
     for name in names:
-        following.add(Followed.decided(name, name, name))
+        progress.add(Followed.decided(name, name, name))
 
 
-def said(*keys: str) -> list[Statement]:
+def said(*keys: str) -> list[Submission]:
     return [
-        Statement(f"line {n}", Alert(key, key, severity="error")) for n, key in enumerate(keys, 1)
+        Submission(f"line {n}", Alert(key, key, severity="error")) for n, key in enumerate(keys, 1)
     ]
 
 
@@ -182,7 +182,7 @@ def test_nobody_waits_long_for_an_earlier_one(
     sheet: Sheet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(following, "IN_ORDER", -1.0)
+    monkeypatch.setattr(progress, "IN_ORDER", -1.0)
     follow(followed, "one", "two")
     store.plan("one", entry("one"), waiting("one"))
     store.plan("two", entry("two"))
@@ -234,7 +234,7 @@ def test_what_was_held_before_is_tried_first(
     followed.look(0)
     assert sheet.shown == []
     store.plan("one", held)
-    monkeypatch.setattr(following, "UNTRIED", 0.0)
+    monkeypatch.setattr(progress, "UNTRIED", 0.0)
     followed.look(0)
 
     assert sheet.shown == ["held trigger acme/checkout one wrong key"]
@@ -296,7 +296,7 @@ def test_what_nothing_is_sent_for_is_told_with_its_reason(
     assert followed.tally.all_well
 
 
-def test_collapsed_and_dropped_deliveries_are_no_failure(
+def test_coalesced_and_dropped_deliveries_are_no_failure(
     followed: Following, store: Store, sheet: Sheet
 ) -> None:
     follow(followed, "one")
@@ -306,7 +306,7 @@ def test_collapsed_and_dropped_deliveries_are_no_failure(
     followed.look(0)
 
     assert sheet.shown == [
-        "collapsed trigger acme/checkout one what came later says it",
+        "coalesced trigger acme/checkout one what came later says it",
         "dropped trigger acme/checkout one its problem is over",
     ]
     assert followed.tally.all_well
@@ -318,9 +318,9 @@ def test_collapsed_and_dropped_deliveries_are_no_failure(
 def test_of_very_many_some_are_looked_at_at_a_time_and_all_in_turn(
     followed: Following, store: Store, sheet: Sheet, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(following, "LOOKED_AT", 2)
-    monkeypatch.setattr(following, "PACE", 0.0)
-    monkeypatch.setattr(following, "IN_ORDER", -1.0)
+    monkeypatch.setattr(progress, "LOOKED_AT", 2)
+    monkeypatch.setattr(progress, "PACE", 0.0)
+    monkeypatch.setattr(progress, "IN_ORDER", -1.0)
     follow(followed, "a", "b", "c", "d", "e")
     store.plan("a", waiting("a", **FAILED))
     for name in "de":
@@ -341,8 +341,8 @@ def test_of_very_many_some_are_looked_at_at_a_time_and_all_in_turn(
 def test_where_there_are_many_it_is_not_looked_at_each_change(
     followed: Following, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "LOOKED_AT", 1)
-    monkeypatch.setattr(following, "PACE", 1e9)
+    monkeypatch.setattr(progress, "LOOKED_AT", 1)
+    monkeypatch.setattr(progress, "PACE", 1e9)
     follow(followed, "a", "b")
     monkeypatch.setattr(followed, "_looked_at", 1e12)
 
@@ -360,7 +360,7 @@ def test_what_nobody_told_of_is_looked_at_from_time_to_time(
     store.plan("one", entry("one"))
     followed.look(0)
     assert followed.count == 1
-    monkeypatch.setattr(following, "OTHERS_AT_WORK", -1.0)
+    monkeypatch.setattr(progress, "OTHERS_AT_WORK", -1.0)
     followed.look(0)
     assert followed.count == 0
 
@@ -368,7 +368,7 @@ def test_what_nobody_told_of_is_looked_at_from_time_to_time(
 def test_the_oldest_is_left_to_itself_where_none_gets_through(
     followed: Following, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hostspec.host.work.STUCK", -1.0)
+    monkeypatch.setattr("alerthost.cli.session.STUCK", -1.0)
     follow(followed, "one", "two", "three")
     store.plan("two", waiting("two", **FAILED))
     work = Work(cast("Engine", store), Interrupts(), Lanes(), Screen())
@@ -458,7 +458,7 @@ def test_what_the_store_does_not_take_is_told_and_the_others_go_on(
     followed: Following,
     sheet: Sheet,
 ) -> None:
-    def given() -> Iterator[Statement]:
+    def given() -> Iterator[Submission]:
         yield from said("a")
 
     store.failing = True
@@ -472,7 +472,7 @@ def test_what_the_store_does_not_take_is_told_and_the_others_go_on(
 def test_input_that_cannot_be_read_on_is_told(
     sending: Sending, followed: Following, sheet: Sheet
 ) -> None:
-    def given() -> Iterator[Statement]:
+    def given() -> Iterator[Submission]:
         yield from said("a")
         raise OSError(5, "Input/output error")
 
@@ -485,7 +485,7 @@ def test_input_that_cannot_be_read_on_is_told(
 def test_a_faulty_statement_is_told_in_its_turn(
     sending: Sending, followed: Following, sheet: Sheet
 ) -> None:
-    sending.run([Statement("line 1", None, (Fault("key", "missing"),))], 10)
+    sending.run([Submission("line 1", None, (Fault("key", "missing"),))], 10)
 
     assert sheet.complaints == ["line 1: key: missing"]
     assert followed.tally.faulty == 1
@@ -527,7 +527,7 @@ def test_where_very_many_are_followed_reading_waits_for_room(
 
     monkeypatch.setattr(store, "wait_change", wait_change)
 
-    def given() -> Iterator[Statement]:
+    def given() -> Iterator[Submission]:
         yield from said("a", "b", "c")
 
     sending.run(given(), 10)
@@ -555,7 +555,7 @@ def test_a_signal_ends_the_reading_and_what_was_read_is_accepted(
     interrupts = Interrupts()
     blocked = threading.Event()
 
-    def given() -> Iterator[Statement]:
+    def given() -> Iterator[Submission]:
         yield from said("a", "b")
         interrupts.count += 1
         blocked.wait()

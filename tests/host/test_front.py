@@ -18,16 +18,16 @@ from serving import JSON, TOKEN, Start, ask, connected, measured, measured_when,
 from waiting import wait_until
 from workspace import CHECKOUT, Workspace
 
-from hostspec.delivery.desk import Blocked
-from hostspec.host import front as front_module
-from hostspec.host import listener as listener_module
-from hostspec.host import request_body
-from hostspec.host import running as running_module
-from hostspec.host.lanes import Lanes
-from hostspec.host.readiness import LOOK_AGAIN, Readiness
-from hostspec.host.running import Running
-from hostspec.incident import Place
-from hostspec.store.errors import UnknownCommitError
+from alerthost.cli import server as running_module
+from alerthost.cli.server import Running
+from alerthost.config.lanes import Lanes
+from alerthost.http import app as front_module
+from alerthost.http import listener as listener_module
+from alerthost.http import request_body
+from alerthost.http.readiness import LOOK_AGAIN, Readiness
+from alerthost.outbox.admin import Blocked
+from alerthost.store.errors import UnknownCommitError
+from hostspec.delivery import IncidentRef
 from pagerduty_plugin.testing import late, refusing
 from pagerduty_plugin.testing.misbehaviour import Gate, failing
 
@@ -41,7 +41,7 @@ def url(start: Start) -> str:
 
 
 def only(reply: Any) -> Any:
-    (found,) = reply.json["statements"]
+    (found,) = reply.json["submissions"]
     return found
 
 
@@ -83,14 +83,14 @@ def test_several_alerts_are_a_list_or_lines(url: str, body: str, kind: str) -> N
     reply = ask(url, "POST", "/alerts", body, {"Content-Type": kind})
 
     assert reply.status == 202
-    assert [each["key"] for each in reply.json["statements"]] == ["a", "b"]
-    assert len({each["id"] for each in reply.json["statements"]}) == 2
+    assert [each["key"] for each in reply.json["submissions"]] == ["a", "b"]
+    assert len({each["id"] for each in reply.json["submissions"]}) == 2
 
 
 @pytest.mark.parametrize("path", ["alertmanager", "grafana"])
 def test_a_group_without_alerts_is_accepted(url: str, path: str) -> None:
     reply = post(url, {"alerts": []}, f"/ingest/{path}")
-    assert (reply.status, reply.json) == (202, {"statements": []})
+    assert (reply.status, reply.json) == (202, {"submissions": []})
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_fault_refuses_all_and_names_every_one(
 
 def stored(workspace: Workspace) -> int:
     with contextlib.closing(sqlite3.connect(workspace.folder / "alerthost.db")) as database:
-        return int(database.execute("SELECT count(*) FROM statements").fetchone()[0])
+        return int(database.execute("SELECT count(*) FROM submissions").fetchone()[0])
 
 
 def test_an_empty_body_is_refused(url: str) -> None:
@@ -150,8 +150,8 @@ def test_a_repeated_request_is_taken_once(url: str, workspace: Workspace) -> Non
 
     # a key that stays the same by mistake costs no alert
     other = post(url, [ALERT, {**ALERT, "key": "db-3/disk"}], Idempotency_Key="batch-7")
-    assert not {each["id"] for each in other.json["statements"]} & {
-        each["id"] for each in first.json["statements"]
+    assert not {each["id"] for each in other.json["submissions"]} & {
+        each["id"] for each in first.json["submissions"]
     }
     without = post(url, content)
     assert without.status == 202
@@ -229,7 +229,7 @@ def test_who_leaves_in_the_middle_is_logged_and_counted(
 def test_who_is_in_the_middle_as_it_stops_is_told(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hostspec.host.listener.ANSWER_WITHIN", 0)
+    monkeypatch.setattr("alerthost.http.listener.ANSWER_WITHIN", 0)
     running = start()
     with connected(running.url) as client:
         client.sendall(HALF)
@@ -366,7 +366,7 @@ def test_a_deleted_store_is_told_truly_and_is_not_ready_at_once(
     start: Start, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *, works: bool
 ) -> None:
     """The round of maintenance that finds it by itself is not waited for."""
-    monkeypatch.setattr("hostspec.delivery.engine.KEEP", 3600.0)
+    monkeypatch.setattr("alerthost.outbox.engine.KEEP", 3600.0)
     running = start(works=works)
     assert post(running.url, ALERT).status == 202
     assert ask(running.url, "GET", "/readyz").status == 200
@@ -412,7 +412,7 @@ def test_a_write_that_fails_makes_a_front_unready_until_it_may_work_again(
 
 
 def broken(**_: Any) -> Any:
-    from hostspec.store.errors import StoreError
+    from alerthost.store.errors import StoreError
 
     raise StoreError("the disk is full")
 
@@ -447,10 +447,10 @@ def test_blocked_lanes_are_a_warning(start: Start, workspace: Workspace) -> None
 
 
 def test_the_warnings_are_bounded_and_looked_for_once_in_a_while() -> None:
-    place = Place("pagerduty.trigger", "acme", "0", "key")
+    place = IncidentRef("pagerduty.trigger", "acme", "0", "key")
     found = [Blocked(attrs.evolve(place, destination=str(n)), "", 0.0, 1) for n in range(12)]
-    desk = SimpleNamespace(deliveries=lambda most: (), blocked=lambda: found)
-    engine: Any = SimpleNamespace(desk=desk, working=True, check_store=lambda: None)
+    admin = SimpleNamespace(deliveries=lambda most: (), blocked=lambda: found)
+    engine: Any = SimpleNamespace(admin=admin, working=True, check_store=lambda: None)
     now = 0.0
     readiness = Readiness(works=True, clock=lambda: now)
 
@@ -492,7 +492,7 @@ def test_what_becomes_of_deliveries_is_measured(start: Start, workspace: Workspa
         ("alerthost_requests_total", "/alerts", "400"): 1.0,
         ("alerthost_repaired_total", "acme/platform", "pagerduty", "made up"): 1.0,
         ("alerthost_delivery_seconds_count", "acme/platform", "pagerduty"): 2.0,
-        ("alerthost_backlog", "statements"): 0.0,
+        ("alerthost_backlog", "submissions"): 0.0,
         ("alerthost_backlog", "deliveries"): 0.0,
         ("alerthost_oldest_waiting_seconds",): 0.0,
     }
@@ -532,11 +532,11 @@ def test_the_constants_leave_time_to_stop() -> None:
 def test_a_time_ahead_of_the_host_s_clock_is_a_repair_in_the_answer(start: Start) -> None:
     ahead = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=26, minutes=1)).isoformat()
     alert = {"key": "k", "summary": "s", "severity": "error", "updated_at": ahead}
-    (accepted,) = post(start().url, alert).json["statements"]
+    (accepted,) = post(start().url, alert).json["submissions"]
     reason = "is 26 h ahead of this host's clock; the order of acceptance counts"
     assert accepted["repairs"] == [{"field": "updated_at", "reason": reason}]
 
 
 def test_repairs_of_fields_that_a_resolve_never_sends_are_not_in_the_answer(start: Start) -> None:
-    (accepted,) = post(start().url, {"key": "k", "status": "resolved"}).json["statements"]
+    (accepted,) = post(start().url, {"key": "k", "status": "resolved"}).json["submissions"]
     assert accepted["repairs"] == []

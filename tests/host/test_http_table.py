@@ -5,9 +5,9 @@ from __future__ import annotations
 import jsonschema
 import pytest
 
+from alerthost.config.http_table import Address, HttpTable, is_loopback, token_faults
+from alerthost.config.source import Source
 from hostspec import json_schema
-from hostspec.host.http_table import Address, HttpTable, is_loopback, token_faults
-from hostspec.host.source import Source
 from hostspec.settings import SettingsError, structure
 
 

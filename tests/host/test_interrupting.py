@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from workspace import Workspace, line
 
-from hostspec.host.interrupting import Interrupts
+from alerthost.cli.signals import Interrupts
 from pagerduty_plugin.testing import Gate, late
 
 
@@ -38,7 +38,7 @@ def begin(workspace: Workspace) -> subprocess.Popen[bytes]:
     """Start a command that reads its input, as a shell in the foreground does."""
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from hostspec.host import main; main()"
+        "from alerthost.__main__ import main; main()"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, "send"],

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from engines import Clock, World
 
+from alerthost.config.lanes import Lanes
+from alerthost.http.lane_log import MOST_CAUSES, TRIES, LaneLog
+from alerthost.outbox import retry_policy
+from alerthost.store.database import Database
 from hostspec import Delivery, Outcome, OutcomeKind
-from hostspec.delivery import verdict
-from hostspec.host.lane_log import MOST_CAUSES, TRIES, LaneLog
-from hostspec.host.lanes import Lanes
-from hostspec.store.database import Database
 
 AGAIN = "acme/Everybody gets through again"
 
@@ -21,7 +21,7 @@ AGAIN = "acme/Everybody gets through again"
 def world(tmp_path: Path) -> Iterator[World]:
     log = LaneLog(lambda: Lanes({}, {("acme", "all"): "Everybody"}))
     with Database("sqlite:///alerthost.db", tmp_path) as database:
-        yield World(database, Clock(), watch=lambda claim, made, _: log.attempted(claim, made))
+        yield World(database, Clock(), watch=lambda lease, made, _: log.attempted(lease, made))
 
 
 def fail(world: World, kind: OutcomeKind, times: int) -> None:
@@ -99,15 +99,15 @@ def test_a_delivery_that_fails_alone_is_no_news_of_its_lane(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     def send(delivery: Delivery) -> Outcome:
-        bad = delivery.place.correlation_key == "bad"
+        bad = delivery.ref.correlation_key == "bad"
         return Outcome(OutcomeKind.MISCONFIGURED if bad else OutcomeKind.DELIVERED, "403")
 
     world.page.behaviour["send"] = send
     world.say("bad")
     world.drain()
-    for number in range(verdict.FEWEST_TRIES - 1):
+    for number in range(retry_policy.FEWEST_TRIES - 1):
         world.say(f"good {number}")
-        world.later(verdict.LONGEST_RETRY)  # which no jitter exceeds
+        world.later(retry_policy.LONGEST_RETRY)  # which no jitter exceeds
     assert told(caplog) == ["acme/Everybody does not get through: misconfigured: 403", AGAIN]
     assert world.states.count("set aside") == 1
 

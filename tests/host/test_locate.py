@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hostspec.host.locate import _Reading, line_of
+from alerthost.config.locate import _Reading, line_of
 
 CONFIG = """\
 # [plugins] is not here

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 
+from alerthost.config.matchers import Matcher, Operator, parse_matcher, parse_matchers
 from hostspec.alert import Alert
-from hostspec.host.matchers import Matcher, Operator, parse_matcher, parse_matchers
 
 ALERT = Alert(
     "db-1/disk",

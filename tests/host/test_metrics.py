@@ -8,19 +8,28 @@ import attrs
 import pytest
 from recorder import Page, plugins_of
 
-from hostspec import Delivery, Identity, Operation, Outcome, OutcomeKind, Place, Receipt, Severity
-from hostspec.delivery.desk import Backlog, Blocked
-from hostspec.delivery.settling import ORPHANED
-from hostspec.host import lanes
-from hostspec.host.configuration import Configuration
-from hostspec.host.destinations import NoDestinationsError
-from hostspec.host.lanes import Lanes
-from hostspec.host.metrics import Metrics
-from hostspec.host.observer import Observer
-from hostspec.normalise import Repair
-from hostspec.store.errors import StoreError
+from alerthost.config import lanes
+from alerthost.config.configuration import Configuration
+from alerthost.config.destinations import NoDestinationsError
+from alerthost.config.lanes import Lanes
+from alerthost.http.metrics import Metrics
+from alerthost.http.observer import Observer
+from alerthost.outbox.admin import Backlog, Blocked
+from alerthost.outbox.completion import ORPHANED
+from alerthost.store.errors import StoreError
+from hostspec import (
+    Delivery,
+    Identity,
+    IncidentRef,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Receipt,
+    Severity,
+)
+from hostspec.normalisation import Repair
 
-PLACE = Place("pagerduty.trigger", "acme", "PABC123", "db-1/disk")
+PLACE = IncidentRef("pagerduty.trigger", "acme", "PABC123", "db-1/disk")
 
 
 def receipt(
@@ -49,7 +58,7 @@ def observer(metrics: Metrics) -> Observer:
 
 
 def lines(metrics: Metrics) -> list[str]:
-    """Give what is counted of deliveries, as it is shown."""
+    """Return what is counted of deliveries, as it is shown."""
     page, _ = metrics.page("")
     return [line for line in page.decode().splitlines() if line.startswith("alerthost_")]
 
@@ -93,7 +102,7 @@ def test_what_is_told_again_is_neither_counted_nor_logged_again(
     caplog.set_level(logging.INFO)
     for _ in range(2):
         observer.observe("hostspec_delayed", receipt())
-        observer.observe("hostspec_spared", receipt(name="3"))
+        observer.observe("hostspec_superseded", receipt(name="3"))
         observer.observe("hostspec_delivered", receipt(OutcomeKind.DELIVERED))
         observer.observe("hostspec_undelivered", receipt(OutcomeKind.REFUSED, name="2"))
     assert caplog.messages == [
@@ -101,7 +110,7 @@ def test_what_is_told_again_is_neither_counted_nor_logged_again(
         "delivered trigger to acme/checkout for db-1/disk",
         "given up: trigger to acme/checkout for db-1/disk: refused: why",
     ]
-    assert f"alerthost_spared_total{{{LANE}}} 1.0" in lines(metrics)
+    assert f"alerthost_superseded_total{{{LANE}}} 1.0" in lines(metrics)
     assert f"alerthost_late_total{{{LANE}}} 1.0" in lines(metrics)
     assert f"alerthost_delivered_total{{{LANE}}} 1.0" in lines(metrics)
 
@@ -124,7 +133,7 @@ def test_fields_that_strangers_make_up_are_no_label_each(metrics: Metrics) -> No
 
 def test_what_waits_is_measured_when_it_is_asked_for(metrics: Metrics) -> None:
     assert {
-        'alerthost_backlog{what="statements"} 1.0',
+        'alerthost_backlog{what="submissions"} 1.0',
         'alerthost_backlog{what="deliveries"} 2.0',
         "alerthost_oldest_waiting_seconds 60.0",
     } <= set(lines(metrics))
@@ -149,7 +158,7 @@ def test_a_provider_without_names_has_lanes_all_the_same(monkeypatch: pytest.Mon
 def test_what_is_orphaned_is_counted(observer: Observer, metrics: Metrics) -> None:
     outcome = Outcome(OutcomeKind.MISCONFIGURED, ORPHANED)
     observer.observe("hostspec_undelivered", attrs.evolve(receipt(None), outcome=outcome))
-    assert f"alerthost_stranded_total{{{LANE}}} 1.0" in lines(metrics)
+    assert f"alerthost_orphaned_total{{{LANE}}} 1.0" in lines(metrics)
 
 
 def test_blocked_lanes_are_shown_with_what_waits_in_them() -> None:

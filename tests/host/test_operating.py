@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from terminal import conversation
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
-from hostspec.host import configuration
-from hostspec.host import engine as engines
-from hostspec.host.ages import age
-from hostspec.host.following import Following
-from hostspec.host.source import Source
-from hostspec.store.errors import StoreError
+from alerthost.cli.ages import age
+from alerthost.cli.progress import Following
+from alerthost.config import configuration
+from alerthost.config import engine as engines
+from alerthost.config.source import Source
+from alerthost.store.errors import StoreError
 from pagerduty_plugin.testing import refusing, reset
 
 ONE = ('services = ["checkout", "platform"]', 'services = ["checkout"]')
@@ -49,7 +49,7 @@ def listed(workspace: Workspace, *arguments: str) -> list[dict[str, Any]]:
 
 
 def told(run: subprocess.CompletedProcess[str]) -> list[str]:
-    """Give what a command showed, one blank between cells, and no age."""
+    """Return what a command showed, one blank between cells, and no age."""
     shown = re.sub(r" \d+ s([ ;]|$)", r" N s\1", run.stdout, flags=re.MULTILINE)
     return [" ".join(text.split()) for text in shown.splitlines() if text]
 
@@ -119,7 +119,7 @@ def test_deliveries_are_given_to_machines(workspace: Workspace) -> None:
         "rules": ["Pages"],
         "next_attempt_at": None,
         "attempts": 1,
-        "collapsed": 0,
+        "coalesced": 0,
         "outcome": "refused",
         "reason": "400: no luck",
     }
@@ -163,7 +163,7 @@ def test_why_a_resolve_is_sent_once_more_is_told(workspace: Workspace) -> None:
     assert told(workspace.alerthost("deliveries", "--state", "waiting"))[2:] == [
         "3 waiting resolve acme/checkout db-1/disk N s "
         "tried again in N s; "
-        "sent once more, in case what was sent before arrives late and opens it again",
+        "sent again, in case what was sent before arrives late and opens it again",
         "1 waiting",
     ]
 
@@ -192,7 +192,7 @@ def test_changes_are_watched_by_machines(workspace: Workspace) -> None:
 def test_watching_ends_where_nobody_reads(workspace: Workspace) -> None:
     refuse(workspace)
     run = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m hostspec.host deliveries --watch > /dev/full"],
+        ["bash", "-c", f"{sys.executable} -m alerthost deliveries --watch > /dev/full"],
         cwd=workspace.folder,
         env=workspace.environment(),
         capture_output=True,
@@ -444,15 +444,15 @@ def test_what_was_closed_elsewhere_is_forgotten_here(workspace: Workspace) -> No
     assert (again.returncode, again.stderr) == (1, "there is no open incident 1\n")
 
 
-def test_what_is_stranded_is_listed_until_somebody_has_seen_to_it(workspace: Workspace) -> None:
+def test_what_is_orphaned_is_listed_until_somebody_has_seen_to_it(workspace: Workspace) -> None:
     workspace.fake.add_service("new", "n" * 32)
     send(workspace, line())
     lost = send(workspace, line(status="resolved"), PD_CHECKOUT="n" * 32)
 
     assert lost.returncode == 1
-    assert told(lost)[0].startswith("stranded resolve acme/checkout db-1/disk")
+    assert told(lost)[0].startswith("orphaned resolve acme/checkout db-1/disk")
     assert told(workspace.alerthost("incidents"))[2].startswith(
-        "1 stranded critical acme/checkout db-1/disk"
+        "1 orphaned critical acme/checkout db-1/disk"
     )
     assert workspace.alerthost("resolve", "--here", "1").returncode == 0
     assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
@@ -525,7 +525,7 @@ def test_a_store_that_fails_later_is_found_by_a_check(
         message = "the disk fails"
         raise StoreError(message)
 
-    monkeypatch.setattr("hostspec.host.incidents.cut_off", fail)
+    monkeypatch.setattr("alerthost.cli.incidents.cut_off", fail)
 
     run = workspace.alerthost("check")
 
@@ -606,7 +606,7 @@ def test_a_person_is_asked_what_to_do_about_what_is_open(connected: Workspace) -
 def test_of_very_many_open_incidents_the_first_are_listed(
     connected: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hostspec.host.departing.SHOWN", 1)
+    monkeypatch.setattr("alerthost.cli.disconnect.SHOWN", 1)
     send(connected, line("db-2/disk"), line("db-3/disk"))
 
     run = connected.alerthost("disconnect", "acme", "--yes")
@@ -627,7 +627,7 @@ def test_who_interrupts_a_copy_is_told_how_to_go_on(
     send(workspace, line("db-1/disk"))
     words = (f"sqlite:///{workspace.folder}/alerthost.db", f"sqlite:///{workspace.folder}/copy.db")
     with monkeypatch.context() as patch:
-        patch.setattr("hostspec.store.copying.copy", interrupt)
+        patch.setattr("alerthost.store.copying.copy", interrupt)
         run = workspace.alerthost("store", "copy", *words)
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == "interrupted; start it again with the same words, and it goes on\n"

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 from workspace import Workspace
 
-from hostspec.host.cli import main
-from pagerduty_plugin.installation import PagerDuty
+from alerthost.cli.main import main
+from pagerduty_plugin.provider import PagerDuty
 
 
 def _row(text: str, plugin: str) -> list[str]:

@@ -12,12 +12,12 @@ from serving import JSON, Start, answer, ask, connected, measured, post
 from waiting import wait_until
 from workspace import Workspace
 
+from alerthost.http import parsing, responses
+from alerthost.http.refusals import shortened
+from alerthost.http.worker_threads import LARGE
 from hostspec import Alert
-from hostspec.host import bodies, responses
-from hostspec.host.refusals import shortened
-from hostspec.host.workload import LARGE
-from hostspec.kernel.limited_log import LOG_AGAIN, MOST_KINDS, MOST_SOURCES, LimitedLog
-from hostspec.normalise import Repair
+from hostspec.normalisation import Repair
+from hostspec.plugins.limited_log import LOG_AGAIN, MOST_KINDS, MOST_SOURCES, LimitedLog
 from pagerduty_plugin.testing import late
 from pagerduty_plugin.testing.misbehaviour import Gate
 
@@ -77,7 +77,7 @@ def test_the_good_alerts_of_a_group_are_accepted(
     reply = post(url, group(alert("p1"), alert("p2"), nameless), ALERTMANAGER)
 
     assert reply.status == 202
-    assert [each["key"] for each in reply.json["statements"]] == ["DiskFull/p1", "DiskFull/p2"]
+    assert [each["key"] for each in reply.json["submissions"]] == ["DiskFull/p1", "DiskFull/p2"]
     (fault,) = reply.json["faults"]
     assert (fault["place"], fault["path"]) == ("alerts[2]", "fingerprint")
     workspace.fake.wait_for(lambda fake: len(fake.incidents) == 4, 30)
@@ -95,7 +95,7 @@ def test_a_storm_is_one_group_of_2500_alerts(start: Start) -> None:
     reply = post(url, group(*alerts), ALERTMANAGER)
 
     assert reply.status == 202
-    assert len(reply.json["statements"]) == 2500
+    assert len(reply.json["submissions"]) == 2500
 
 
 def test_a_group_that_is_too_large_is_an_error_with_the_remedy(
@@ -202,7 +202,7 @@ def test_charsets(start: Start, workspace: Workspace) -> None:
         headers = {"Content-Type": f"application/json; charset={charset}"}
         reply = ask(url, "POST", "/alerts", text.encode(charset.strip('"')), headers)
         assert reply.status == 202
-        assert reply.json["statements"][0]["key"] == "é"
+        assert reply.json["submissions"][0]["key"] == "é"
         for wrong, status in (("klingon", 415), ("idna", 415), ("utf-16", 400)):
             headers = {"Content-Type": f"application/json; charset={wrong}"}
             reply = ask(url, "POST", "/alerts", b"{", headers)
@@ -246,7 +246,7 @@ def test_a_mistake_of_ours_is_an_error_in_the_log(
     start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = start().url
-    monkeypatch.setattr("hostspec.host.bodies.read", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("alerthost.http.parsing.read", lambda *_, **__: 1 / 0)
 
     reply = post(url, {"key": "a"})
     assert (reply.status, reply.json) == (500, {"error": "alerthost failed; its log says why"})
@@ -260,7 +260,7 @@ def test_a_large_request_delays_only_large_ones(
 ) -> None:
     running = start()
     inside, released = threading.Event(), threading.Event()
-    read = bodies.read
+    read = parsing.read
 
     def slow(body: bytes, **options: Any) -> Any:
         if len(body) > LARGE:
@@ -268,7 +268,7 @@ def test_a_large_request_delays_only_large_ones(
             assert released.wait(60)
         return read(body, **options)
 
-    monkeypatch.setattr(bodies, "read", slow)
+    monkeypatch.setattr(parsing, "read", slow)
     large = {"key": "large", "summary": "x" * LARGE}
     replies: list[int] = []
     threads = [
@@ -342,7 +342,7 @@ def test_an_answer_is_bounded() -> None:
 
     answer = json.loads(responses.accepted(["id"] * 5, alerts, faults).body)
 
-    assert [len(each["repairs"]) for each in answer["statements"]] == [400, 400, 200, 0, 0]
+    assert [len(each["repairs"]) for each in answer["submissions"]] == [400, 400, 200, 0, 0]
     assert answer["repairs_not_shown"] == 1000
     assert (len(answer["faults"]), answer["faults_not_shown"]) == (1000, 500)
     assert len(json.dumps(answer)) < 600_000

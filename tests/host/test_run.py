@@ -15,9 +15,9 @@ import pytest
 from serving import TOKEN, Process, ask, measured_when, post, run
 from workspace import CHECKOUT, PLATFORM, Workspace
 
-from hostspec.delivery.engine import Engine
-from hostspec.host.running import Running
-from hostspec.store.errors import StoreError
+from alerthost.cli.server import Running
+from alerthost.outbox.engine import Engine
+from alerthost.store.errors import StoreError
 from pagerduty_plugin.testing import failing, late
 from pagerduty_plugin.testing.misbehaviour import Gate
 
@@ -26,7 +26,7 @@ STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (INFO|WARNING|ERRO
 
 
 def told(process: Process) -> list[str]:
-    """Give what it logged, without times and levels; every line has them."""
+    """Return what it logged, without times and levels; every line has them."""
     assert all(STAMP.match(line) for line in process.lines), process.log
     return [STAMP.sub("", line) for line in process.lines]
 
@@ -90,7 +90,7 @@ def test_what_takes_too_long_is_left_for_the_next_start(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
-    monkeypatch.setattr("hostspec.host.running.STOP_WITHIN", 0.1)
+    monkeypatch.setattr("alerthost.cli.server.STOP_WITHIN", 0.1)
     gate = Gate()
     workspace.fake.misbehave(late(gate))
     workspace.configure_http()
@@ -360,7 +360,7 @@ def test_a_log_that_nobody_reads_ends_nothing(workspace: Workspace) -> None:
     with (
         Path("/dev/full").open("w") as full,
         subprocess.Popen(
-            [sys.executable, "-m", "hostspec.host", "run"],
+            [sys.executable, "-m", "alerthost", "run"],
             cwd=workspace.folder,
             env=workspace.environment(),
             stderr=full,

@@ -9,9 +9,9 @@ import pytest
 from serving import Process, ask, post, run
 from workspace import CHECKOUT, PLATFORM, Workspace
 
-from hostspec.host.running import Running
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
+from alerthost.cli.server import Running
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
 
 ALERT = {"key": "db-1/disk", "severity": "critical", "labels": {"team": "data"}}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
+from alerthost.store.database import Database
 from hostspec import Secret
 from hostspec.secret import reference_fault
-from hostspec.store.database import Database
 
 KEY = "env:PD_CHECKOUT"
 

@@ -313,7 +313,7 @@ def test_bytes_that_are_no_utf_8_and_a_byte_order_mark_are_repaired(workspace: W
 def test_alerts_are_sent_as_they_come(workspace: Workspace) -> None:
     """A pipe that stays open must not hold back what was written to it."""
     with subprocess.Popen(
-        [sys.executable, "-m", "hostspec.host", "send"],
+        [sys.executable, "-m", "alerthost", "send"],
         cwd=workspace.folder,
         env=workspace.environment(),
         stdin=subprocess.PIPE,

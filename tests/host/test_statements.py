@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from hostspec.host import statements
+from alerthost.http import json_alerts
 
 ONE, TWO = {"key": "a", "labels": {"x": "{"}}, {"key": "b"}
 
 
 def read(text: str) -> list[tuple[str, str]]:
     """Return place and key of each alert; the key of a faulty one is its fault."""
-    found = statements.read("", text.encode().splitlines(keepends=True))
+    found = json_alerts.read("", text.encode().splitlines(keepends=True))
     return [
         (each.place, each.alert.key if each.alert else str(each.faults[0])[:20]) for each in found
     ]

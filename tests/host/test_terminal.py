@@ -11,7 +11,7 @@ import sys
 import pytest
 from workspace import CHECKOUT, Workspace, line
 
-from hostspec.host.screen import printable
+from alerthost.cli.screen import printable
 from pagerduty_plugin.testing import refusing
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -26,7 +26,7 @@ def on_terminal(
         {"COLUMNS": str(columns), "TERM": "xterm-256color", "NO_COLOR": None}
     )
     with subprocess.Popen(
-        [sys.executable, "-m", "hostspec.host", *arguments],
+        [sys.executable, "-m", "alerthost", *arguments],
         cwd=workspace.folder,
         env=environment,
         stdin=subprocess.PIPE,

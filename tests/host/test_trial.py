@@ -24,18 +24,18 @@ from recorder import (
 )
 from workspace import CHECKOUT, PLATFORM, Workspace
 
+from alerthost.cli import service_test
+from alerthost.cli.screen import Screen
+from alerthost.config.configuration import Configuration
 from hostspec import Capabilities, Destination, OutcomeKind, Suppression
-from hostspec.host import trial
-from hostspec.host.configuration import Configuration
-from hostspec.host.screen import Screen
-from hostspec.kernel import load
+from hostspec.plugins import load
 from pagerduty_plugin.testing import FakePagerDuty, Gate, late
 
 STEP = re.compile(r"(\w+) +(\w+) +(\S+) +\d+\.\d\d s(?:  (.*))?")
 
 
 def steps(text: str) -> list[tuple[str, ...]]:
-    """Give the steps that were shown: outcome, operation, where, reason."""
+    """Return the steps that were shown: outcome, operation, where, reason."""
     return [found.groups(default="") for found in map(STEP.fullmatch, text.splitlines()) if found]
 
 
@@ -136,7 +136,7 @@ def test_no_key_is_ever_shown(workspace: Workspace) -> None:
 def running(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
     """Run a test beside this one."""
     with subprocess.Popen(
-        [sys.executable, "-m", "hostspec.host", "test", "acme/checkout"],
+        [sys.executable, "-m", "alerthost", "test", "acme/checkout"],
         cwd=workspace.folder,
         env=workspace.environment(),
         stdout=subprocess.PIPE,
@@ -157,7 +157,7 @@ def hold(fake: FakePagerDuty, *, after: int = 0, taken: Any = "at once") -> Gate
 
 
 def arrived(count: int) -> Callable[[FakePagerDuty], bool]:
-    """Say whether so many requests with bodies have arrived."""
+    """Check whether so many requests with bodies have arrived."""
     return lambda fake: len([each for each in fake.requests if each.body]) >= count
 
 
@@ -178,7 +178,7 @@ def test_interrupted_while_the_acknowledge_hangs_it_closes_at_once(
     assert incident.state == "resolved"
     assert [each[:2] for each in steps(out)] == [("delivered", "trigger"), ("delivered", "resolve")]
     assert err.splitlines() == [
-        "interrupted: what was opened is closed first; once more to give up",
+        "interrupted: what was opened is closed first; again to give up",
         "Interrupted before the end.",
     ]
 
@@ -249,7 +249,7 @@ class Aimed(Page):
 
     aimed: Any = PageSettings()
 
-    def aimed_at(self, destination: Destination) -> Any:
+    def settings_for(self, destination: Destination) -> Any:
         return self.aimed
 
 
@@ -257,12 +257,12 @@ class Aimed(Page):
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[Page], tuple[bool, str, str]]:
-    """Give a function that tests an action; no pause is made between tries."""
-    monkeypatch.setattr(trial, "PAUSES", (0.0, 0.0, 0.0))
+    """Return a function that tests an action; no pause is made between tries."""
+    monkeypatch.setattr(service_test, "PAUSES", (0.0, 0.0, 0.0))
 
     def test(action: Page) -> tuple[bool, str, str]:
         loaded = configuration_of(action)
-        well = trial.Trial(loaded, trial.aim(loaded, "acme"), Screen()).run()
+        well = service_test.Trial(loaded, service_test.aim(loaded, "acme"), Screen()).run()
         told = capsys.readouterr()
         return well, told.out, told.err
 
@@ -393,15 +393,19 @@ def test_notes_are_told(run: Any) -> None:
 def test_a_provider_that_cannot_be_aimed_is_told() -> None:
     loaded = configuration_of(Page())
 
-    with pytest.raises(trial.CannotTestError, match="pager cannot be tested: no action aims"):
-        trial.aim(loaded, "acme/Everybody")
+    with pytest.raises(
+        service_test.CannotTestError, match="pager cannot be tested: no action aims"
+    ):
+        service_test.aim(loaded, "acme/Everybody")
 
 
 def test_an_account_without_services_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pager, "destinations", lambda *_: [])
 
-    with pytest.raises(trial.CannotTestError, match="say which service of 'acme': there is none"):
-        trial.aim(configuration_of(Page()), "acme")
+    with pytest.raises(
+        service_test.CannotTestError, match="say which service of 'acme': there is none"
+    ):
+        service_test.aim(configuration_of(Page()), "acme")
 
 
 def test_of_several_actions_the_one_that_closes_is_tested() -> None:
@@ -411,7 +415,7 @@ def test_of_several_actions_the_one_that_closes_is_tested() -> None:
     plugins = load([], own={"pager": PagerPlugin(Announcing(SILENT), Aimed(IDEMPOTENT))})
     installation = plugins.installation("pager", "acme", {})
 
-    aimed = trial.aim(Configuration(plugins, (installation,), ()), "acme")
+    aimed = service_test.aim(Configuration(plugins, (installation,), ()), "acme")
 
     assert aimed.action.name == "pager.page"
 
@@ -427,8 +431,8 @@ def test_a_provider_that_cannot_name_its_services_is_told(
     loaded = configuration_of(Aimed())
     monkeypatch.setattr(type(loaded.plugins.providers["pager"]), "destinations", _raise_secret)
 
-    with pytest.raises(trial.CannotTestError) as caught:
-        trial.aim(loaded, named)
+    with pytest.raises(service_test.CannotTestError) as caught:
+        service_test.aim(loaded, named)
 
     told = "the provider pager cannot say where things go: it failed at tests/host/test_trial.py:"
     assert str(caught.value).startswith(told)
@@ -445,4 +449,4 @@ def test_a_provider_that_cannot_name_its_services_stops_no_test_of_another_accou
 
     monkeypatch.setattr(type(plugins.providers["pager"]), "destinations", destinations)
 
-    assert trial.aim(Configuration(plugins, accounts, ()), "acme").name == "acme/All"
+    assert service_test.aim(Configuration(plugins, accounts, ()), "acme").name == "acme/All"

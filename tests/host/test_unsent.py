@@ -12,8 +12,8 @@ import pytest
 from serving import Start, measured_when, post
 from workspace import Workspace, line
 
+from alerthost.cli import admin_commands
 from hostspec import Alert, Suppression
-from hostspec.host import desk_cli
 from pagerduty_plugin.trigger import Trigger
 
 
@@ -52,7 +52,7 @@ def test_what_comes_to_no_delivery_is_counted_and_listed(
     running = start()
     keys = ("stray", "mute", "broken")
     posted = post(running.url, [alert("stray", labels={}), alert("mute"), alert("broken")])
-    names = [each["id"] for each in posted.json["statements"]]
+    names = [each["id"] for each in posted.json["submissions"]]
     running._front.serving.engine.wait(names, 60)
 
     counts = {
@@ -89,7 +89,7 @@ def test_outdated_alerts_are_logged_counted_and_listed(
         alert("old", updated_at="2026-11-23T03:00:00Z", status="resolved"),
     ]
     for each in told:
-        [named] = post(running.url, each).json["statements"]
+        [named] = post(running.url, each).json["submissions"]
         running._front.serving.engine.wait([named["id"]], 60)
 
     found = measured_when(running.url, lambda found: found["alerthost_outdated_total",] >= 2)
@@ -127,7 +127,7 @@ def test_deliveries_watches_alerts_without_a_delivery(
         if next(looks, "over"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(desk_cli, "time", SimpleNamespace(sleep=pause, time=time.time))
+    monkeypatch.setattr(admin_commands, "time", SimpleNamespace(sleep=pause, time=time.time))
     run = workspace.alerthost("deliveries", "--watch", "--state", "unmatched", *options)
     assert (run.returncode, run.stderr) == (0, "")
     assert (run.stdout.count(shown), run.stdout.count("\n")) == (1, 1)

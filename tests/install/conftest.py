@@ -10,8 +10,8 @@ from typing import Any
 
 import attrs
 
-from hostspec import BegunSetup, Connected, Installation, PendingSetup
-from pagerduty_plugin.installation import InstallFlow, PagerDuty
+from hostspec import Connected, Installation, InstallRequest, PendingInstall
+from pagerduty_plugin.provider import PagerDuty, PagerDutyInstallFlow
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -43,13 +43,13 @@ class Desk:
     """The flow, with ids that count up, and a host's installations."""
 
     installations: dict[str, Installation[InstallationSettings]] = attrs.field(factory=dict)
-    flow: InstallFlow = attrs.field(init=False)
+    flow: PagerDutyInstallFlow = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         numbers = itertools.count(1)
-        self.flow = InstallFlow(make_id=lambda: f"service-{next(numbers)}")
+        self.flow = PagerDutyInstallFlow(make_id=lambda: f"service-{next(numbers)}")
 
-    def begin(self, **settings: Any) -> BegunSetup:
+    def begin(self, **settings: Any) -> InstallRequest:
         """Begin at a known time, with a known state."""
         return self.flow.begin(
             CALLBACK,
@@ -59,8 +59,8 @@ class Desk:
             state="the-state",
         )
 
-    def pending(self, **settings: Any) -> PendingSetup:
-        """Give what the host keeps."""
+    def pending(self, **settings: Any) -> PendingInstall:
+        """Return what the host keeps."""
         return self.begin(**settings).pending
 
     def finish(
@@ -88,7 +88,7 @@ class Desk:
         self.installations[name] = PagerDuty().installation(name, raw)
 
     def table(self, name: str = "Acme Inc") -> list[tuple[str, str, tuple[str, ...]]]:
-        """Give an installation's services: id, name, keys in the clear."""
+        """Return an installation's services: id, name, keys in the clear."""
         return [
             (each.id, each.name, tuple(held.reveal() for held in each.keys))
             for each in self.installations[name].settings.services

@@ -22,15 +22,16 @@ from hostspec import (
     Found,
     FoundState,
     Installation,
-    LeftAside,
     Secret,
     SettingsError,
+    Skipped,
     structure,
 )
-from pagerduty_plugin import client, discovery, rest
-from pagerduty_plugin.discovery import ServiceDiscovery
-from pagerduty_plugin.installation import PagerDuty
-from pagerduty_plugin.rest import Integration, RestError, Service
+from pagerduty_plugin.http import client
+from pagerduty_plugin.installation import discovery, rest
+from pagerduty_plugin.installation.discovery import ServiceDiscovery
+from pagerduty_plugin.installation.rest import Integration, RestError, Service
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import REST_URLS, DiscoverySettings, InstallationSettings
 from pagerduty_plugin.testing import (
     Answer,
@@ -116,25 +117,25 @@ class Searcher:
         return connected
 
     def table(self, name: str = "acme") -> list[tuple[str, tuple[str, ...]]]:
-        """Give an installation's services: name, keys in the clear."""
+        """Return an installation's services: name, keys in the clear."""
         return [
             (each.name, tuple(held.reveal() for held in each.keys))
             for each in self.installations[name].settings.services
         ]
 
     def calls(self, method: str = "GET") -> list[str]:
-        """Give the paths asked for by a method."""
+        """Return the paths asked for by a method."""
         return [request.path for request in self.fake.requests if request.method == method]
 
     def keys(self, name: str) -> list[str]:
-        """Give the keys that a service has at PagerDuty."""
+        """Return the keys that a service has at PagerDuty."""
         (service,) = (each for each in self.fake.services if each.name == name)
         return [integration.key for integration in service.integrations]
 
 
 @pytest.fixture
 def searcher() -> Iterator[Searcher]:
-    """Give a searcher with a token that may do everything."""
+    """Return a searcher with a token that may do everything."""
     clock = Clock()
     with FakePagerDuty(clock=clock) as fake:
         fake.add_api_token(TOKEN)
@@ -142,7 +143,7 @@ def searcher() -> Iterator[Searcher]:
 
 
 def refused(searcher: Searcher, *names: str, **changes: Any) -> str:
-    """Give the reason why nothing is connected, and see that nothing was."""
+    """Return the reason why nothing is connected, and see that nothing was."""
     before = dict(searcher.installations)
     with pytest.raises(DiscoveryError) as caught:
         searcher.connect(*names, **changes)
@@ -384,7 +385,7 @@ def test_both_regions_are_asked_at_their_own_address(searcher: Searcher) -> None
         mixed_up = eu.connect("checkout", token=BEARER, region="us")
     assert again.notes == (
         "labs keeps its settings (region eu, not us); to change them, remove it and connect it "
-        "anew.",
+        "again.",
     )
     assert mixed_up.notes == (
         "The account's pages are in the region eu, but its events go to the region us; check the "
@@ -477,13 +478,13 @@ def test_what_was_created_before_a_failure_is_in_the_answer(searcher: Searcher) 
     assert [name for name, _ in searcher.table()] == ["a", "d"]
     none = "it has no Events API v2 integration, and creating one failed"
     assert connected.left_aside == (
-        LeftAside(
+        Skipped(
             "service",
             "b",
             f"{none}: PagerDuty answered 503; try again later; perhaps it was created, so look "
             "again",
         ),
-        LeftAside("service", "c", f"{none} for another service"),
+        Skipped("service", "c", f"{none} for another service"),
     )
     searcher.fake.behave()
     assert searcher.connect("b", "c").left_aside == ()
@@ -533,11 +534,11 @@ def test_what_cannot_be_connected_is_left_aside_with_the_reason(searcher: Search
     assert [name for name, _ in searcher.table()] == ["checkout"]
     gone = "PagerDuty has no such service"
     assert connected.left_aside == (
-        LeftAside("service", "off", "it is disabled at PagerDuty, and would page nobody"),
-        LeftAside("service", "PGONE", gone),
-        LeftAside("service", "../abilities", gone),
-        LeftAside("service", "", gone),
-        LeftAside(
+        Skipped("service", "off", "it is disabled at PagerDuty, and would page nobody"),
+        Skipped("service", "PGONE", gone),
+        Skipped("service", "../abilities", gone),
+        Skipped("service", "", gone),
+        Skipped(
             "service",
             "hidden",
             "PagerDuty tells no key of its integration One, Two; give it by hand",
@@ -762,7 +763,7 @@ def test_a_way_out_that_is_not_taken_over_is_told(searcher: Searcher) -> None:
     way = {"connect_timeout": 7}
     connected = searcher.connect(name, network=way)
     assert connected.notes == (
-        "acme keeps its settings (network); to change them, remove it and connect it anew.",
+        "acme keeps its settings (network); to change them, remove it and connect it again.",
     )
     searcher.installations.clear()
     assert searcher.connect(name, network=way).notes == ()

@@ -13,16 +13,16 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from hostspec import (
-    LeftAside,
+    InstallError,
+    InstallProblem,
     LiteralSecretError,
     SecretUnavailableError,
     SettingsError,
-    SetupError,
-    SetupProblem,
+    Skipped,
     structure,
     to_json,
 )
-from pagerduty_plugin.installation import InstallFlow, PagerDuty
+from pagerduty_plugin.provider import PagerDuty, PagerDutyInstallFlow
 from pagerduty_plugin.settings import InstallFlowSettings
 
 from .conftest import CALLBACK, NOW, Desk, config, entry, key
@@ -44,7 +44,7 @@ from .conftest import CALLBACK, NOW, Desk, config, entry, key
     ],
 )
 def test_a_person_is_sent_to_pagerduty(settings: dict[str, Any], page: str) -> None:
-    flow = PagerDuty().setup()
+    flow = PagerDuty().install_flow()
     callback = f"{CALLBACK}?tenant=a%26b&x="
     asked = structure(InstallFlowSettings, {"app_id": "PABC123", **settings})
     begun = flow.begin(callback, asked, now=NOW, state="s/t?&")
@@ -158,9 +158,9 @@ LEAFLESS = "[" * 200_000
 )
 def test_each_wrong_answer_is_named(parameters: dict[str, str], problem: str, reason: str) -> None:
     desk = Desk()
-    with pytest.raises(SetupError) as caught:
+    with pytest.raises(InstallError) as caught:
         desk.finish(parameters)
-    assert caught.value.problem == SetupProblem(problem)
+    assert caught.value.problem == InstallProblem(problem)
     assert reason in caught.value.reason
     assert caught.value.return_url == "https://alerts.example/installations"
     assert desk.installations == {}
@@ -169,9 +169,9 @@ def test_each_wrong_answer_is_named(parameters: dict[str, str], problem: str, re
 def test_a_forged_callback_changes_nothing() -> None:
     desk = Desk()
     for parameters in ({"state": "forged"}, {"state": ""}):
-        with pytest.raises(SetupError) as caught:
+        with pytest.raises(InstallError) as caught:
             desk.finish({"config": config(entry(1, "a")), **parameters})
-        assert caught.value.problem is SetupProblem.WRONG_STATE
+        assert caught.value.problem is InstallProblem.WRONG_STATE
 
 
 # what comes back, and is right
@@ -198,8 +198,8 @@ def test_services_of_an_account_become_an_installation() -> None:
     ]
     assert [each.pagerduty_id for each in settings.services] == ["PA", "PB"]
     assert connected.left_aside == (
-        LeftAside("team_rule_set", "Ops rules", "only a service can be paged"),
-        LeftAside("global_event_rules", "Later", "only a service can be paged"),
+        Skipped("team_rule_set", "Ops rules", "only a service can be paged"),
+        Skipped("global_event_rules", "Later", "only a service can be paged"),
     )
     assert (connected.again, connected.notes) == (False, ())
     assert connected.return_url == "https://alerts.example/installations"
@@ -215,7 +215,7 @@ def test_services_of_an_account_become_an_installation() -> None:
 def test_ids_of_services_are_their_own() -> None:
     pending = Desk().pending()
     parameters = {"state": "the-state", "config": config(entry(1, "a"), entry(2, "b"))}
-    connected = [InstallFlow().finish(parameters, pending, now=NOW) for _ in range(2)]
+    connected = [PagerDutyInstallFlow().finish(parameters, pending, now=NOW) for _ in range(2)]
     ids = {service.id for each in connected for service in each.installation.settings.services}
     assert len(ids) == 4
     assert {len(each) for each in ids} == {32}
@@ -331,7 +331,7 @@ def test_a_name_follows_pagerduty_until_a_person_changes_it() -> None:
     connected = desk.connect(entry(1, "Payments", id="PA"))
     assert connected.notes == ("The service Checkout is called Payments now.",)
     assert desk.table() == [("service-1", "Payments", (key(1),))]
-    from pagerduty_plugin.service_table import rows, save
+    from pagerduty_plugin.installation.service_table import rows, save
 
     settings = desk.installations["Acme Inc"].settings
     edited = save(settings, [{**rows(settings)[0], "name": "Ours"}])
@@ -391,7 +391,7 @@ def test_settings_that_stay_though_others_were_given_are_told() -> None:
     assert connected.installation.settings.events_url == "https://events.pagerduty.com"
     assert connected.notes == (
         "Acme Inc keeps its settings (region us, not eu; base_url of its region, not "
-        "http://127.0.0.1:1); to change them, remove it and connect it anew.",
+        "http://127.0.0.1:1); to change them, remove it and connect it again.",
     )
 
 
@@ -402,7 +402,7 @@ def test_the_installation_has_the_prefix_that_was_given() -> None:
     assert desk.connect(entry(1, "a"), dedup_prefix="watch-1").notes == ()
     assert desk.connect(entry(1, "a"), dedup_prefix="watch-2").notes == (
         "Acme Inc keeps its settings (dedup_prefix watch-1, not watch-2); to change them, remove "
-        "it and connect it anew.",
+        "it and connect it again.",
     )
 
 
@@ -458,7 +458,7 @@ def test_no_key_is_shown(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_no_error_holds_a_key(text: str) -> None:
     """Neither its text, nor what it was raised from."""
-    with pytest.raises(SetupError) as caught:
+    with pytest.raises(InstallError) as caught:
         Desk().finish({"config": text})
     error: BaseException | None = caught.value
     told = ""

@@ -66,7 +66,7 @@ class Visitor:
 
 @pytest.fixture
 def visitor() -> Iterator[Visitor]:
-    """Give a visitor of a fake with two services and an app."""
+    """Return a visitor of a fake with two services and an app."""
     with FakePagerDuty(services={"checkout": "c" * 32, "<platform>": "p" * 32}) as fake:
         fake.register_app(APP)
         yield Visitor(fake)

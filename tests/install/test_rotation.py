@@ -23,9 +23,9 @@ from hostspec import (
     structure,
 )
 from hostspec.settings import to_json
-from pagerduty_plugin.client import Client
-from pagerduty_plugin.installation import PagerDuty
-from pagerduty_plugin.service_table import rotate, rows, save
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.installation.service_table import rotate, rows, save
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
@@ -37,7 +37,7 @@ OLD, NEW = key(1), key(2)
 
 @pytest.fixture
 def fake() -> Iterator[FakePagerDuty]:
-    """Give a fake whose service has both keys."""
+    """Return a fake whose service has both keys."""
     with FakePagerDuty() as fake:
         fake.add_service("old", OLD)
         fake.add_service("new", NEW)
@@ -70,11 +70,11 @@ def test_an_incident_is_followed_up_under_the_key_that_opened_it(fake: FakePager
     assert send(rotated, "firing", opened.handle).handle == opened.handle
     assert send(rotated, "acknowledged", opened.handle).delivered
     assert states(fake) == [("old", "acknowledged")]
-    anew = send(rotated, "firing")
+    again = send(rotated, "firing")
     assert states(fake) == [("old", "acknowledged"), ("new", "triggered")]
     assert send(rotated, "resolved", opened.handle).delivered
     assert states(fake) == [("old", "resolved"), ("new", "triggered")]
-    assert send(rotated, "resolved", anew.handle).delivered
+    assert send(rotated, "resolved", again.handle).delivered
     assert states(fake) == [("old", "resolved"), ("new", "resolved")]
 
 
@@ -155,9 +155,9 @@ def test_a_service_named_by_id_and_by_name_is_told_once(fake: FakePagerDuty) -> 
     at = installation(fake, NEW, id="S1")
     assert Trigger().check(TriggerSettings(services=("S1", "checkout")), at) == []
     (delivery,) = plan(at, "firing", "checkout", "S1")
-    assert delivery.place.destination == "S1"
+    assert delivery.ref.destination == "S1"
     (gone,) = plan(at, "firing", "gone")
-    assert gone.place.destination == "gone"
+    assert gone.ref.destination == "gone"
 
 
 def test_a_service_is_found_by_its_id_and_its_name() -> None:

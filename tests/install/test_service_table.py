@@ -10,9 +10,9 @@ import attrs
 import pytest
 
 from hostspec import FaultsError
-from pagerduty_plugin import service_table
-from pagerduty_plugin.installation import PagerDuty
-from pagerduty_plugin.service_table import SharedKey, rotate, rows, save, shared_keys
+from pagerduty_plugin.installation import service_table
+from pagerduty_plugin.installation.service_table import SharedKey, rotate, rows, save, shared_keys
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings
 
 from .conftest import Desk, key
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def account(**changes: Any) -> InstallationSettings:
-    """Give an account of two services; the second one's key is rotated, and comes by reference."""
+    """Return an account of two services; the second key is rotated, by reference."""
     services = [
         {
             "id": "A",

@@ -18,12 +18,12 @@ from hostspec import (
     Connected,
     FaultsError,
     Installation,
-    PendingSetup,
-    PendingSetups,
+    InstallError,
+    InstallFlow,
+    InstallProblem,
+    PendingInstall,
+    PendingInstalls,
     Provider,
-    Setup,
-    SetupError,
-    SetupProblem,
     from_json,
     setting,
     to_json,
@@ -39,7 +39,7 @@ class Question:
     colour: str = setting("Colour", default="red")
 
 
-class Painter(Setup[Question, str]):
+class Painter(InstallFlow[Question, str]):
     """A provider unlike PagerDuty: it grants a word."""
 
     provider = "painter"
@@ -55,7 +55,7 @@ class Painter(Setup[Question, str]):
         installations: Iterable[Installation[Any]],
     ) -> Connected[str]:
         if "word" not in parameters:
-            raise SetupError(SetupProblem.MISSING_ANSWER, "the painter said nothing")
+            raise InstallError(InstallProblem.MISSING_ANSWER, "the painter said nothing")
         word = f"{settings.colour} {parameters['word']}"
         return Connected(Installation("painter", word, word), again=bool(list(installations)))
 
@@ -64,8 +64,8 @@ def begin(callback_url: str = CALLBACK, **options: Any) -> Any:
     return Painter().begin(callback_url, Question(colour="blue"), now=NOW, **options)
 
 
-def problem(parameters: Mapping[str, str], pending: PendingSetup | None, **options: Any) -> str:
-    with pytest.raises(SetupError) as caught:
+def problem(parameters: Mapping[str, str], pending: PendingInstall | None, **options: Any) -> str:
+    with pytest.raises(InstallError) as caught:
         Painter().finish(parameters, pending, **options)
     return caught.value.problem
 
@@ -100,7 +100,7 @@ def test_a_clock_is_asked_where_no_time_is_given() -> None:
     parameters = {"state": begun.pending.state, "word": "sky"}
     assert Painter().finish(parameters, begun.pending).installation.name == "red sky"
     stale = attrs.evolve(begun.pending, expires_at=dt.datetime.now(dt.UTC))
-    assert problem(parameters, stale) == SetupProblem.EXPIRED_STATE
+    assert problem(parameters, stale) == InstallProblem.EXPIRED_STATE
 
 
 @pytest.mark.parametrize(
@@ -143,13 +143,13 @@ def test_a_callback_url_that_cannot_be_is_refused(callback_url: str, reason: str
 @pytest.mark.parametrize("state", [{}, {"state": ""}, {"state": "other"}, {"state": "é\ud800"}])
 def test_a_wrong_state_is_refused(state: dict[str, str]) -> None:
     pending = begin(state="abc").pending
-    assert problem({**state, "word": "sky"}, pending, now=NOW) == SetupProblem.WRONG_STATE
-    assert problem({**state, "word": "sky"}, None, now=NOW) == SetupProblem.WRONG_STATE
+    assert problem({**state, "word": "sky"}, pending, now=NOW) == InstallProblem.WRONG_STATE
+    assert problem({**state, "word": "sky"}, None, now=NOW) == InstallProblem.WRONG_STATE
 
 
 def test_a_state_of_another_provider_is_wrong() -> None:
     pending = attrs.evolve(begin(state="abc").pending, provider="other")
-    assert problem({"state": "abc", "word": "sky"}, pending, now=NOW) == SetupProblem.WRONG_STATE
+    assert problem({"state": "abc", "word": "sky"}, pending, now=NOW) == InstallProblem.WRONG_STATE
 
 
 def test_an_expired_state_is_refused_from_its_last_moment_on() -> None:
@@ -157,12 +157,12 @@ def test_an_expired_state_is_refused_from_its_last_moment_on() -> None:
     parameters = {"state": "abc", "word": "sky"}
     just = LATER - dt.timedelta(microseconds=1)
     assert Painter().finish(parameters, pending, now=just).installation.name == "blue sky"
-    assert problem(parameters, pending, now=LATER) == SetupProblem.EXPIRED_STATE
+    assert problem(parameters, pending, now=LATER) == InstallProblem.EXPIRED_STATE
 
 
 def test_an_error_says_where_the_browser_goes_and_survives_pickling() -> None:
     pending = begin(state="abc", return_url="https://host.example/done").pending
-    with pytest.raises(SetupError) as caught:
+    with pytest.raises(InstallError) as caught:
         Painter().finish({"state": "abc"}, pending, now=NOW)
     copy = pickle.loads(pickle.dumps(caught.value))
     for error in (caught.value, copy):
@@ -173,7 +173,7 @@ def test_an_error_says_where_the_browser_goes_and_survives_pickling() -> None:
 def test_a_pending_setup_is_json_so_that_another_process_finishes() -> None:
     pending = begin(state="abc").pending
     stored = json.dumps(to_json(pending))
-    back = from_json(PendingSetup, json.loads(stored))
+    back = from_json(PendingInstall, json.loads(stored))
     assert back == pending
     assert hash(back) == hash(pending)
     connected = Painter().finish({"state": "abc", "word": "sky"}, back, now=NOW)
@@ -181,20 +181,20 @@ def test_a_pending_setup_is_json_so_that_another_process_finishes() -> None:
 
 
 def test_a_state_is_taken_fresh_once() -> None:
-    pendings = PendingSetups()
+    pendings = PendingInstalls()
     begun = begin()
     pendings.keep(begun.pending)
     parameters = parse_qs(urlsplit(begun.url.partition("?to=")[2]).query)
     came = {"state": parameters["state"][0], "word": "sky"}
     assert Painter().finish(came, pendings.take(came), now=NOW).installation.name == "blue sky"
     for _ in range(2):
-        assert problem(came, pendings.take(came), now=NOW) == SetupProblem.REUSED_STATE
+        assert problem(came, pendings.take(came), now=NOW) == InstallProblem.REUSED_STATE
     assert pendings.take({"state": "other"}) is None
     assert pendings.take({}) is None
 
 
 def test_threads_that_take_one_state_get_it_fresh_once() -> None:
-    pendings = PendingSetups()
+    pendings = PendingInstalls()
     for state in map(str, range(50)):
         pendings.keep(begin(state=state).pending)
     asked = [{"state": str(number % 50)} for number in range(400)]
@@ -206,7 +206,7 @@ def test_threads_that_take_one_state_get_it_fresh_once() -> None:
 
 
 def test_the_oldest_pending_setups_make_room() -> None:
-    pendings = PendingSetups(most=2)
+    pendings = PendingInstalls(most=2)
     for state in ("a", "b", "c"):
         pendings.keep(begin(state=state).pending)
     assert [pendings.take({"state": each}) is None for each in "abc"] == [True, False, False]
@@ -228,4 +228,4 @@ def test_a_provider_without_a_setup_offers_none() -> None:
         def destinations(self, installation: Installation[Question]) -> list[Any]:
             return []
 
-    assert Bare().setup() is None
+    assert Bare().install_flow() is None

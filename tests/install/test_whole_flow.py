@@ -20,12 +20,14 @@ from hostspec import (
     Alert,
     Connected,
     Installation,
-    PendingSetups,
-    SetupError,
-    SetupProblem,
+    InstallError,
+    InstallProblem,
+    PendingInstalls,
 )
-from hostspec.kernel import Host, Rule, load
-from pagerduty_plugin.installation import PagerDuty
+from hostspec.inprocess import Host
+from hostspec.plugins import load
+from hostspec.rules import Rule
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallFlowSettings
 from pagerduty_plugin.testing import App, FakePagerDuty
 
@@ -35,16 +37,16 @@ class WebHost:
     """A host with a page for the callback and one for afterwards; it keeps what came of it."""
 
     url: str = ""
-    pendings: PendingSetups = attrs.field(factory=PendingSetups)
+    pendings: PendingInstalls = attrs.field(factory=PendingInstalls)
     installations: dict[str, Installation[Any]] = attrs.field(factory=dict)
     connected: list[Connected[Any]] = attrs.field(factory=list)
-    problems: list[SetupProblem] = attrs.field(factory=list)
+    problems: list[InstallProblem] = attrs.field(factory=list)
 
     def begin(self, **settings: Any) -> str:
         """Begin a setup; give where to send the browser."""
         begun = (
             PagerDuty()
-            .setup()
+            .install_flow()
             .begin(
                 f"{self.url}/connect?tenant=a%26b",
                 InstallFlowSettings(app_id="PAPP", **settings),
@@ -60,14 +62,14 @@ class WebHost:
         try:
             connected = (
                 PagerDuty()
-                .setup()
+                .install_flow()
                 .finish(
                     parameters,
                     self.pendings.take(parameters),
                     installations=self.installations.values(),
                 )
             )
-        except SetupError as error:
+        except InstallError as error:
             self.problems.append(error.problem)
             return error.return_url or f"{self.url}/installations"
         self.connected.append(connected)
@@ -97,7 +99,7 @@ def handler(host: WebHost) -> type[http.server.BaseHTTPRequestHandler]:
 
 @pytest.fixture
 def host() -> Iterator[WebHost]:
-    """Give a host that listens on loopback."""
+    """Return a host that listens on loopback."""
     host = WebHost()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(host)) as server:
         host.url = f"http://127.0.0.1:{server.server_port}"
@@ -110,7 +112,7 @@ def host() -> Iterator[WebHost]:
 
 @pytest.fixture
 def browser() -> Iterator[requests.Session]:
-    """Give a browser."""
+    """Return a browser."""
     with requests.Session() as browser:
         browser.trust_env = False
         yield browser
@@ -151,7 +153,7 @@ def connect(
 
 
 def services(host: WebHost, account: str) -> list[tuple[str, int]]:
-    """Give names and numbers of keys of an account's services."""
+    """Return names and numbers of keys of an account's services."""
     settings = host.installations[account].settings
     return [(service.name, len(service.keys)) for service in settings.services]
 
@@ -213,7 +215,7 @@ def test_a_callback_loaded_again_changes_nothing(host: WebHost, browser: request
         assert browser.get(callback, timeout=60).url == f"{host.url}/installations"
         forged = callback.replace("state=", "state=x")
         assert browser.get(forged, timeout=60).url == f"{host.url}/installations"
-    assert host.problems == [SetupProblem.REUSED_STATE, SetupProblem.WRONG_STATE]
+    assert host.problems == [InstallProblem.REUSED_STATE, InstallProblem.WRONG_STATE]
     assert host.installations == before
 
 
@@ -223,7 +225,7 @@ def test_a_callback_with_nothing_is_a_cancellation(
     url = host.begin(install_url="http://127.0.0.1:1")
     callback = dict(parse_qsl(urlsplit(url).query))["redirect_url"]
     assert browser.get(callback, timeout=60).url == f"{host.url}/installations"
-    assert host.problems == [SetupProblem.MISSING_ANSWER]
+    assert host.problems == [InstallProblem.MISSING_ANSWER]
 
 
 def test_an_unknown_app_never_comes_back(host: WebHost, browser: requests.Session) -> None:

@@ -14,7 +14,7 @@ PREFIX = "fake_plugin_"
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a folder that is searched for distributions and modules."""
+    """Return a folder that is searched for distributions and modules."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -23,7 +23,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def install(site: Path) -> Iterator[Callable[..., str]]:
-    """Give a function that installs a plugin of one module, and names the module."""
+    """Return a function that installs a plugin of one module, and names the module."""
 
     def install(
         name: str,

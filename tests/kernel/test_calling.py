@@ -16,7 +16,7 @@ import pytest
 
 from hostspec import Answer, hookimpl, hookspec
 from hostspec.crashes import describe_error
-from hostspec.kernel.calling import DEADLINE, FAILURES, IsolatedHooks
+from hostspec.plugins.isolation import DEADLINE, FAILURES, IsolatedHooks
 
 LONG = 60.0
 """Seconds that no test reaches."""
@@ -53,7 +53,7 @@ def ask(hooks: IsolatedHooks, alert: object = "disk") -> list[Answer]:
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """Give an event that is set in the end, so that no thread is left waiting."""
+    """Return an event that is set in the end, so that no thread is left waiting."""
     event = threading.Event()
     yield event
     event.set()

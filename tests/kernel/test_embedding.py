@@ -6,9 +6,11 @@ import json
 
 import pytest
 
-import hostspec.kernel
+import hostspec.plugins
 from hostspec import Alert
-from hostspec.kernel import Host, Rule, load
+from hostspec.inprocess import Host
+from hostspec.plugins import load
+from hostspec.rules import Rule
 from pagerduty_plugin.testing import FakePagerDuty
 
 KEY = "0123456789abcdefghijABCDEFGHIJ01"
@@ -74,4 +76,4 @@ def test_nothing_printed_holds_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_kernel_s_names_are_there() -> None:
-    assert all(hasattr(hostspec.kernel, name) for name in hostspec.kernel.__all__)
+    assert all(hasattr(hostspec.plugins, name) for name in hostspec.plugins.__all__)

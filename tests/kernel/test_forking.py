@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from recorder import Page, host_of
 
-from hostspec import Alert, Delivery, Outcome, OutcomeKind
-from hostspec.kernel import Host, forking
-from hostspec.kernel.memory import Memory
-from hostspec.kernel.turns import Call, Turns
+from hostspec import Alert, Delivery, Outcome, OutcomeKind, forking
+from hostspec.inprocess import Host
+from hostspec.inprocess.fair_lock import Call, Turns
+from hostspec.inprocess.memory import Memory
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),

@@ -31,17 +31,19 @@ from hostspec import (
     Delivery,
     Fault,
     Identity,
+    IncidentRef,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Receipt,
     Repair,
     Severity,
     Suppression,
     hookimpl,
 )
-from hostspec.kernel import Host, Report, Rule, planning
+from hostspec.inprocess import Host, Report
+from hostspec.plugins import planning
+from hostspec.rules import Rule
 
 NOT_ARRIVED = (OutcomeKind.THROTTLED, OutcomeKind.REFUSED, OutcomeKind.MISCONFIGURED)
 MAY_HAVE_ARRIVED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED, OutcomeKind.UNCERTAIN)
@@ -111,14 +113,14 @@ class TestPlanning:
         first, _, last = handle_all(host, firing(), acknowledged(), resolved())
 
         assert page.operations == ["trigger", "acknowledge"]
-        assert last.plan.released == first.plan.places
-        assert handle_all(host, resolved())[0].plan.places == ()
+        assert last.plan.released == first.plan.refs
+        assert handle_all(host, resolved())[0].plan.refs == ()
 
     def test_a_place_is_named_as_people_name_it(self) -> None:
         host = host_of(Page())
 
-        assert host.name_of(delivery_to("all").place) == "acme/Everybody"
-        assert host.name_of(delivery_to("gone").place) == "acme/gone"
+        assert host.name_of(delivery_to("all").ref) == "acme/Everybody"
+        assert host.name_of(delivery_to("gone").ref) == "acme/gone"
 
     def test_a_provider_without_names_costs_no_page(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -126,7 +128,7 @@ class TestPlanning:
         monkeypatch.setattr(Pager, "destinations", lambda *_: 1 / 0)
         host = host_of(Page())
 
-        assert host.name_of(delivery_to("all").place) == "acme/all"
+        assert host.name_of(delivery_to("all").ref) == "acme/all"
         assert "the provider pager has no names: it failed at tests/kernel/" in caplog.text
 
     def test_an_alert_that_no_rule_matches_goes_nowhere(self) -> None:
@@ -214,12 +216,12 @@ def delivery_to(  # noqa: PLR0913 -- one argument for each thing that may be wro
     operation: Operation = Operation.TRIGGER,
     rules: tuple[str, ...] = (),
 ) -> Delivery:
-    place = Place(action, account, team, key)
-    return Delivery(operation, place, Identity("", "disk"), severity, rules=rules)
+    ref = IncidentRef(action, account, team, key)
+    return Delivery(operation, ref, Identity("", "disk"), severity, rules=rules)
 
 
 def nonsense() -> list[Any]:
-    """Give what is no delivery that this action can send, though it may look like one."""
+    """Return what is no delivery that this action can send, though it may look like one."""
     good = delivery_to("all")
     return [
         None,
@@ -227,15 +229,15 @@ def nonsense() -> list[Any]:
         {"operation": "trigger"},
         attrs.evolve(good, operation="trigger"),
         attrs.evolve(good, severity="critical"),
-        attrs.evolve(good, place=("pager.page", "acme", "all", "disk")),
+        attrs.evolve(good, ref=("pager.page", "acme", "all", "disk")),
         attrs.evolve(good, alert="disk"),
         attrs.evolve(good, rules=None),
         attrs.evolve(good, repairs=[]),
         attrs.evolve(good, notes="note"),
         delivery_to("all", action="bell.ring"),
         delivery_to("all", account="other"),
-        attrs.evolve(good, place=attrs.evolve(good.place, correlation_key=["disk"])),
-        attrs.evolve(good, place=attrs.evolve(good.place, destination=None)),
+        attrs.evolve(good, ref=attrs.evolve(good.ref, correlation_key=["disk"])),
+        attrs.evolve(good, ref=attrs.evolve(good.ref, destination=None)),
     ]
 
 
@@ -298,7 +300,7 @@ class TestFailingPlugins:
         host.handle(firing())
 
         def fail(incident: Any, alert: Alert) -> Delivery:
-            if incident.place.destination == "a":
+            if incident.ref.destination == "a":
                 raise error
             return delivery_to("b", operation=Operation.RESOLVE)
 
@@ -644,8 +646,8 @@ class TestSharedIncidents:
 
         again = "trigger" if capabilities.idempotent else "update"
         assert page.operations == ["trigger", again, again, "resolve"]
-        place = Place("pager.page", "acme", "all", "everything")
-        assert [report.plan.released for report in reports[3:]] == [(place,), (place,), ()]
+        ref = IncidentRef("pager.page", "acme", "all", "everything")
+        assert [report.plan.released for report in reports[3:]] == [(ref,), (ref,), ()]
 
     def test_one_that_joined_silently_holds_too(self) -> None:
         """Nothing can be told of it; but the first may not close it all the same."""
@@ -767,7 +769,7 @@ class TestThreads:
             waiting = []
             for number, alert in enumerate(story[1:], start=2):
                 waiting.append(pool.submit(host.handle, alert))
-                wait_until_queued(host, number, delivery_to("all").place)
+                wait_until_queued(host, number, delivery_to("all").ref)
             assert not first.done()
             go_on.set()
 
@@ -832,7 +834,7 @@ class TestThreads:
             pool.submit(host.handle, resolved("a"))
             assert inside.wait(60)
             second = pool.submit(host.handle, firing("b"))
-            wait_until_queued(host, 2, Place("pager.page", "acme", "all", "everything"))
+            wait_until_queued(host, 2, IncidentRef("pager.page", "acme", "all", "everything"))
             go_on.set()
 
         assert second.result().delivered
@@ -855,17 +857,17 @@ def test_what_an_alert_holds_open_can_be_asked() -> None:
 
     host.handle(firing("a"))
 
-    assert [incident.place.correlation_key for incident in host.held_by(firing("a").identity)] == [
+    assert [incident.ref.correlation_key for incident in host.held_by(firing("a").identity)] == [
         "a"
     ]
     assert host.held_by(firing("b").identity) == ()
 
 
-def wait_until_queued(host: Host, number: int, place: Place) -> None:
+def wait_until_queued(host: Host, number: int, ref: IncidentRef) -> None:
     """Return when so many wait in the queue of a place."""
     pause = threading.Event()
     for _ in range(20_000):
-        if len(host._turns._queues.get(place, ())) >= number:
+        if len(host._turns._queues.get(ref, ())) >= number:
             return
         pause.wait(0.001)
     pytest.fail("nobody came to wait")
@@ -926,5 +928,5 @@ def test_a_preview_knows_the_episodes_that_it_ended() -> None:
     repeat = host.plan(firing(started_at=began))
     host.assume(repeat)
 
-    assert repeat.places == ()
+    assert repeat.refs == ()
     assert host.plan(firing(started_at=began)) == repeat

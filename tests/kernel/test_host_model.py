@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from recorder import IDEMPOTENT, SILENT, UPDATING, Page, plugins_of, rule_of
 
 from hostspec import Alert, Capabilities, Operation, Outcome, OutcomeKind
-from hostspec.kernel import Host
+from hostspec.inprocess import Host
 
 KINDS = st.sampled_from(OutcomeKind)
 KEYS = st.sampled_from(["a", "b", "c"])
@@ -27,55 +27,55 @@ class Provider:
         self.holders: dict[tuple[str, str], list[str]] = {}
         self.handles: dict[tuple[str, str], int | None] = {}
 
-    def place(self, team: str, key: str) -> tuple[str, str]:
+    def ref(self, team: str, key: str) -> tuple[str, str]:
         return team, "everything" if self.shared else key
 
     def expected(self, status: str, key: str, teams: list[str]) -> list[tuple[str, str, Any]]:
-        """Say what is sent for a statement: operation, team, handle."""
-        routed = [self.place(team, key) for team in teams]
-        held = [place for place, holders in self.holders.items() if key in holders]
+        """Describe what is sent for a statement: operation, team, handle."""
+        routed = [self.ref(team, key) for team in teams]
+        held = [ref for ref, holders in self.holders.items() if key in holders]
         sent: list[tuple[str, tuple[str, str]]] = []
         if status == "firing":
-            for place in routed:
-                if place not in self.holders or self.can.idempotent:
-                    sent.append(("trigger", place))
+            for ref in routed:
+                if ref not in self.holders or self.can.idempotent:
+                    sent.append(("trigger", ref))
                 elif self.can.update:
-                    sent.append(("update", place))
+                    sent.append(("update", ref))
         elif status == "acknowledged":
-            sent += [("acknowledge", place) for place in held if self.can.acknowledge]
-            sent += [("acknowledge", place) for place in routed if place not in self.holders]
+            sent += [("acknowledge", ref) for ref in held if self.can.acknowledge]
+            sent += [("acknowledge", ref) for ref in routed if ref not in self.holders]
         else:
-            alone = [place for place in held if self.holders[place] == [key]]
-            sent += [("resolve", place) for place in alone if self.can.resolve]
-            sent += [("resolve", place) for place in routed if place not in self.holders]
-        return [(operation, place[0], self.handles.get(place)) for operation, place in sent]
+            alone = [ref for ref in held if self.holders[ref] == [key]]
+            sent += [("resolve", ref) for ref in alone if self.can.resolve]
+            sent += [("resolve", ref) for ref in routed if ref not in self.holders]
+        return [(operation, ref[0], self.handles.get(ref)) for operation, ref in sent]
 
     def settle(
         self, status: str, key: str, teams: list[str], outcomes: dict[str, tuple[OutcomeKind, int]]
     ) -> None:
         """Take note of what came of it, by team."""
-        routed = [self.place(team, key) for team in teams]
-        held = [place for place, holders in self.holders.items() if key in holders]
+        routed = [self.ref(team, key) for team in teams]
+        held = [ref for ref, holders in self.holders.items() if key in holders]
         if status == "firing":
-            for place in routed:
-                kind, handle = outcomes.get(place[0], (OutcomeKind.DELIVERED, 0))
-                if place in self.holders and not self.can.idempotent:
-                    self._hold(place, key)
+            for ref in routed:
+                kind, handle = outcomes.get(ref[0], (OutcomeKind.DELIVERED, 0))
+                if ref in self.holders and not self.can.idempotent:
+                    self._hold(ref, key)
                 elif self._arrived(kind):
-                    self._hold(place, key)
-                    self.handles[place] = self.handles.get(place) or handle
+                    self._hold(ref, key)
+                    self.handles[ref] = self.handles.get(ref) or handle
         elif status == "resolved":
-            for place in held:
-                alone = self.holders[place] == [key]
-                kind, _ = outcomes.get(place[0], (OutcomeKind.DELIVERED, 0))
+            for ref in held:
+                alone = self.holders[ref] == [key]
+                kind, _ = outcomes.get(ref[0], (OutcomeKind.DELIVERED, 0))
                 if not alone or not self.can.resolve or kind is OutcomeKind.DELIVERED:
-                    self.holders[place].remove(key)
-                if not self.holders[place]:
-                    del self.holders[place]
-                    self.handles.pop(place)
+                    self.holders[ref].remove(key)
+                if not self.holders[ref]:
+                    del self.holders[ref]
+                    self.handles.pop(ref)
 
-    def _hold(self, place: tuple[str, str], key: str) -> None:
-        holders = self.holders.setdefault(place, [])
+    def _hold(self, ref: tuple[str, str], key: str) -> None:
+        holders = self.holders.setdefault(ref, [])
         if key not in holders:
             holders.append(key)
 
@@ -114,7 +114,7 @@ class Story(RuleBasedStateMachine):
             kind = self.kinds[len(self.outcomes)]
             self.count += 1
             number = self.count
-            self.outcomes[delivery.place.destination] = kind, number
+            self.outcomes[delivery.ref.destination] = kind, number
         trigger = delivery.operation is Operation.TRIGGER
         return Outcome(kind, handle={"id": number} if trigger else None)
 
@@ -144,8 +144,8 @@ class Story(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         remembered = {
-            (place.destination, place.correlation_key): [holder.key for holder in incident.holders]
-            for place, incident in self.host._memory._incidents.items()
+            (ref.destination, ref.correlation_key): [holder.key for holder in incident.holders]
+            for ref, incident in self.host._memory._incidents.items()
         }
         assert remembered == self.model.holders
 

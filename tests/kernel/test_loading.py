@@ -16,9 +16,9 @@ import pytest
 from recorder import AccountSettings, Page, Pager, PagerPlugin
 
 from hostspec import Capabilities, FaultsError, hookimpl, hookspec
-from hostspec.kernel import PluginInfo, Plugins, PluginsError, PluginState, load, loading, survey
-from hostspec.kernel.loading import installed
-from hostspec.kernel.plugins import unknown
+from hostspec.plugins import PluginInfo, Plugins, PluginsError, PluginState, load, loading, survey
+from hostspec.plugins.loading import installed
+from hostspec.plugins.registry import unknown
 
 Install = Callable[..., str]
 
@@ -86,7 +86,7 @@ def info_of(plugins: Plugins, name: str) -> PluginInfo:
 
 
 def reason_of(name: str = "mine", **own: object) -> str:
-    """Give the reason why the one plugin that fails cannot be used."""
+    """Return the reason why the one plugin that fails cannot be used."""
     with pytest.raises(PluginsError) as caught:
         load([], own=own)
     assert [info.name for info in caught.value.failed] == [name]
@@ -149,7 +149,7 @@ class TestFinding:
     def test_loads_nothing_of_the_installed_plugins_that_are_disabled(self) -> None:
         """In a process of its own, where nothing was imported before."""
         code = (
-            "import sys; from hostspec.kernel import load; load(['tickets']); print([module for "
+            "import sys; from hostspec.plugins import load; load(['tickets']); print([module for "
             "module in ('hostspec_tickets', 'hostspec_webhook', 'pagerduty_plugin', 'requests') "
             "if module in sys.modules])"
         )

@@ -12,14 +12,14 @@ from hostspec import (
     Delivery,
     Identity,
     Incident,
+    IncidentRef,
     IncidentState,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Severity,
 )
-from hostspec.kernel.memory import MOST_INCIDENTS, Memory
+from hostspec.inprocess.memory import MOST_INCIDENTS, Memory
 
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
 
@@ -30,42 +30,42 @@ BEGUN = dt.datetime(2026, 11, 18, 3, tzinfo=dt.UTC)
 def delivery(
     key: str, operation: Operation = Operation.TRIGGER, alert: str = "", rule: str = "Pages"
 ) -> Delivery:
-    place = Place("pager.page", "acme", "all", key)
-    return Delivery(operation, place, Identity("", alert or key), Severity.ERROR, rules=(rule,))
+    ref = IncidentRef("pager.page", "acme", "all", key)
+    return Delivery(operation, ref, Identity("", alert or key), Severity.ERROR, rules=(rule,))
 
 
-def opened(memory: Memory, key: str, alert: str = "", outcome: Outcome = DELIVERED) -> Place:
+def opened(memory: Memory, key: str, alert: str = "", outcome: Outcome = DELIVERED) -> IncidentRef:
     settled = delivery(key, alert=alert)
     memory.settle(settled, outcome, arrived=True)
-    return settled.place
+    return settled.ref
 
 
 def test_a_trigger_that_arrived_is_an_incident() -> None:
     memory = Memory()
 
-    place = opened(memory, "disk", outcome=Outcome(OutcomeKind.DELIVERED, handle={"id": 1}))
+    ref = opened(memory, "disk", outcome=Outcome(OutcomeKind.DELIVERED, handle={"id": 1}))
 
-    assert memory.at(place) == Incident(
-        place=place,
+    assert memory.at(ref) == Incident(
+        ref=ref,
         state=IncidentState.TRIGGERED,
         severity=Severity.ERROR,
         handle={"id": 1},
         holders=(Identity("", "disk"),),
         rules=("Pages",),
     )
-    assert memory.held_by(Identity("", "disk")) == (memory.at(place),)
+    assert memory.held_by(Identity("", "disk")) == (memory.at(ref),)
 
 
 def test_a_repeat_adds_to_it() -> None:
     """Its first handle stays; its severity is that of the last trigger."""
     memory = Memory()
-    place = opened(memory, "disk", outcome=Outcome(OutcomeKind.DELIVERED, handle={"id": 1}))
+    ref = opened(memory, "disk", outcome=Outcome(OutcomeKind.DELIVERED, handle={"id": 1}))
     repeat = attrs.evolve(delivery("disk", alert="cpu", rule="More"), severity=Severity.CRITICAL)
 
     memory.settle(repeat, Outcome(OutcomeKind.DELIVERED, handle={"id": 2}), arrived=True)
 
-    assert memory.at(place) == Incident(
-        place=place,
+    assert memory.at(ref) == Incident(
+        ref=ref,
         state=IncidentState.TRIGGERED,
         severity=Severity.CRITICAL,
         handle={"id": 1},
@@ -76,14 +76,14 @@ def test_a_repeat_adds_to_it() -> None:
 
 def test_an_acknowledge_that_was_delivered_is_its_state() -> None:
     memory = Memory()
-    place = opened(memory, "disk")
+    ref = opened(memory, "disk")
 
     memory.settle(
         delivery("disk", Operation.ACKNOWLEDGE), Outcome(OutcomeKind.FAULTED), arrived=True
     )
-    before = memory.at(place)
+    before = memory.at(ref)
     memory.settle(delivery("disk", Operation.ACKNOWLEDGE), DELIVERED, arrived=True)
-    after = memory.at(place)
+    after = memory.at(ref)
 
     assert before is not None
     assert before.state is IncidentState.TRIGGERED
@@ -97,13 +97,13 @@ def test_only_a_trigger_opens(operation: Operation) -> None:
 
     memory.settle(delivery("disk", operation), DELIVERED, arrived=True)
 
-    assert memory.at(delivery("disk").place) is None
+    assert memory.at(delivery("disk").ref) is None
 
 
 def test_a_resolve_lets_only_its_own_alert_go() -> None:
     memory = Memory()
-    place = opened(memory, "disk", "a")
-    memory.join(place, Identity("", "b"))
+    ref = opened(memory, "disk", "a")
+    memory.join(ref, Identity("", "b"))
 
     memory.settle(delivery("disk", Operation.RESOLVE, "a"), DELIVERED, arrived=True)
 
@@ -114,14 +114,14 @@ def test_a_resolve_lets_only_its_own_alert_go() -> None:
 
 def test_an_incident_that_nobody_holds_is_forgotten() -> None:
     memory = Memory()
-    place = opened(memory, "disk")
+    ref = opened(memory, "disk")
 
-    memory.release(place, Identity("", "other"))
-    assert memory.at(place)
-    memory.release(place, Identity("", "disk"))
-    memory.release(place, Identity("", "disk"))
+    memory.release(ref, Identity("", "other"))
+    assert memory.at(ref)
+    memory.release(ref, Identity("", "disk"))
+    memory.release(ref, Identity("", "disk"))
 
-    assert memory.at(place) is None
+    assert memory.at(ref) is None
     assert memory.held_by(Identity("", "disk")) == ()
     assert (memory._incidents, memory._held) == ({}, {})
 
@@ -129,16 +129,16 @@ def test_an_incident_that_nobody_holds_is_forgotten() -> None:
 def test_joining_what_is_not_open_opens_nothing() -> None:
     memory = Memory()
 
-    memory.join(delivery("disk").place, Identity("", "disk"))
+    memory.join(delivery("disk").ref, Identity("", "disk"))
 
     assert memory.held_by(Identity("", "disk")) == ()
 
 
 def test_beyond_its_bound_it_forgets_what_was_touched_longest_ago() -> None:
     memory = Memory(most=3)
-    places = [opened(memory, key) for key in ("a", "b", "c", "a", "d")]
+    refs = [opened(memory, key) for key in ("a", "b", "c", "a", "d")]
 
-    assert [memory.at(place) is not None for place in places] == [True, False, True, True, True]
+    assert [memory.at(ref) is not None for ref in refs] == [True, False, True, True, True]
     assert memory.held_by(Identity("", "b")) == ()
     assert len(memory._held) == 3
 
@@ -150,7 +150,7 @@ def test_an_alert_may_hold_several_and_lose_one_to_the_bound() -> None:
 
     held = memory.held_by(Identity("", "alert"))
 
-    assert [incident.place.correlation_key for incident in held] == ["b", "c"]
+    assert [incident.ref.correlation_key for incident in held] == ["b", "c"]
 
 
 def test_its_bound_is_stated() -> None:
@@ -160,23 +160,23 @@ def test_its_bound_is_stated() -> None:
 def test_an_incident_that_changes_is_another_object() -> None:
     """This shows whether the incidents of a plan have changed."""
     memory = Memory()
-    place = opened(memory, "disk")
-    before = memory.at(place)
+    ref = opened(memory, "disk")
+    before = memory.at(ref)
 
-    assert memory.at(place) is before
-    memory.join(place, Identity("", "b"))
+    assert memory.at(ref) is before
+    memory.join(ref, Identity("", "b"))
 
-    assert memory.at(place) is not before
+    assert memory.at(ref) is not before
 
 
 def test_an_incident_keeps_what_it_may_be_told() -> None:
     memory = Memory()
     quiet = attrs.evolve(delivery("disk"), follow_ups=())
     memory.settle(quiet, DELIVERED, arrived=True)
-    opening = memory.at(quiet.place)
+    opening = memory.at(quiet.ref)
     resolving = attrs.evolve(delivery("disk", rule="More"), follow_ups=(Operation.RESOLVE,))
     memory.settle(resolving, DELIVERED, arrived=True)
-    repeated = memory.at(quiet.place)
+    repeated = memory.at(quiet.ref)
 
     assert opening is not None
     assert opening.follow_ups == ()

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from hostspec import Fault, Secret, hookimpl, setting
-from hostspec.kernel import PluginsError, PluginState, load, survey
+from hostspec.plugins import PluginsError, PluginState, load, survey
 
 
 @attrs.frozen

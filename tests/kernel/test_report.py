@@ -11,7 +11,8 @@ import pytest
 from recorder import Page, host_of, plugins_of, rule_of
 
 from hostspec import Alert, Fault, OutcomeKind, Suppression
-from hostspec.kernel import Host, Plan, Report, UndeliveredError
+from hostspec.inprocess import Host, Report, UndeliveredError
+from hostspec.plugins import Plan
 
 DISK = Alert("disk", "Disk full")
 RESOLVED = Alert("disk", status="resolved")
@@ -128,7 +129,7 @@ def test_a_program_without_logging_sees_it_on_stderr() -> None:
     """Python's handler of last resort prints warnings; the library must not suppress them."""
     program = (
         "from hostspec import Alert\n"
-        "from hostspec.kernel import Host, load\n"
+        "from hostspec.inprocess import Host; from hostspec.plugins import load\n"
         "Host(load([]), []).handle(Alert('disk'))\n"
     )
 

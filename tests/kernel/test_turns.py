@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from hostspec.kernel.turns import Call, NoTurnError, Turn, Turns, calling
+from hostspec.inprocess.fair_lock import Call, NoTurnError, Turn, Turns, calling
 
 
 class Queue:
@@ -144,7 +144,7 @@ def test_a_call_within_another_waits_for_a_stranger_s_turn_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two strangers that wait for each other, each within the other's turn, would hang."""
-    monkeypatch.setattr("hostspec.kernel.turns.NESTED_PATIENCE", 0.01)
+    monkeypatch.setattr("hostspec.inprocess.fair_lock.NESTED_PATIENCE", 0.01)
     turns = Turns()
 
     with turns.of("disk", Call()), calling():

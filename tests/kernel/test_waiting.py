@@ -23,7 +23,8 @@ from hostspec import (
     Receipt,
     hookimpl,
 )
-from hostspec.kernel import Host, Report, Rule, handling
+from hostspec.inprocess import Host, Report, handling
+from hostspec.rules import Rule
 
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
 
@@ -107,7 +108,7 @@ def words(report: Report) -> list[str]:
 class TestDestinations:
     def test_one_that_hangs_holds_up_no_other_of_the_same_alert(self) -> None:
         page = Page()
-        hanging = Hanging(page, lambda delivery: delivery.place.destination == "slow")
+        hanging = Hanging(page, lambda delivery: delivery.ref.destination == "slow")
         observer = Observer()
         plugins = plugins_of(page, observer=observer)
         host = Host(plugins, [rule_of(plugins, teams=["slow", "quick"])])
@@ -115,7 +116,7 @@ class TestDestinations:
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(host.handle, firing())
             assert observer.any.wait(60)
-            assert [receipt.delivery.place.destination for receipt in observer.told] == ["quick"]
+            assert [receipt.delivery.ref.destination for receipt in observer.told] == ["quick"]
             hanging.go_on.set()
             report = first.result(60)
 
@@ -129,7 +130,7 @@ class TestDestinations:
         self, impatient: Callable[[Hanging], None]
     ) -> None:
         page = Page()
-        hanging = Hanging(page, lambda delivery: delivery.place.destination == "slow")
+        hanging = Hanging(page, lambda delivery: delivery.ref.destination == "slow")
         impatient(hanging)
         plugins = plugins_of(page)
         host = Host(plugins, [rule_of(plugins, teams=["slow", "quick"])], timeout=0.05)
@@ -265,7 +266,7 @@ class TestTimeout:
     ) -> None:
         monkeypatch.setattr(handling, "MOST_IN_FLIGHT", 2)
         page = Page()
-        hanging = Hanging(page, lambda delivery: delivery.place.destination == "slow")
+        hanging = Hanging(page, lambda delivery: delivery.ref.destination == "slow")
         impatient(hanging)
         plugins = plugins_of(page)
         rules = [
@@ -317,7 +318,7 @@ class TestTimeout:
         send = page.behaviour["send"]
 
         def interrupted(delivery: Delivery) -> Outcome:
-            if delivery.place.destination == "quick":
+            if delivery.ref.destination == "quick":
                 raise KeyboardInterrupt
             return send(delivery)
 

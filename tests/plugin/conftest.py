@@ -13,8 +13,8 @@ import pytest
 import trustme
 
 from hostspec import Alert, Delivery, Installation, Outcome, SendContext, structure
-from pagerduty_plugin.client import Client
-from pagerduty_plugin.installation import PagerDuty
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
@@ -31,7 +31,7 @@ class Desk:
     installation: Installation[InstallationSettings]
 
     def over(self, **network: Any) -> Desk:
-        """Give the same desk with other settings of the network."""
+        """Return the same desk with other settings of the network."""
         settings = attrs.evolve(self.installation.settings, network=NetworkSettings(**network))
         return attrs.evolve(self, installation=attrs.evolve(self.installation, settings=settings))
 
@@ -82,20 +82,20 @@ def connect(url: str, **keys: str) -> Installation[InstallationSettings]:
 
 @pytest.fixture
 def fake() -> Iterator[FakePagerDuty]:
-    """Give a fake that knows the two services and has no rate limit."""
+    """Return a fake that knows the two services and has no rate limit."""
     with FakePagerDuty(services=KEYS, rate_limit=0) as fake:
         yield fake
 
 
 @pytest.fixture
 def desk(fake: FakePagerDuty) -> Desk:
-    """Give the action with an installation at the fake."""
+    """Return the action with an installation at the fake."""
     return Desk(fake, Trigger(Client({})), connect(fake.url))
 
 
 @pytest.fixture
 def respond() -> Iterator[Callable[..., Responder]]:
-    """Give a function that starts a responder: for each connection, the answers."""
+    """Return a function that starts a responder: for each connection, the answers."""
     with contextlib.ExitStack() as stack:
 
         def respond(*connections: tuple[bytes, ...]) -> Responder:
@@ -121,7 +121,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def trusting(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Give an environment in which the authority is trusted."""
+    """Return an environment in which the authority is trusted."""
     path = tmp_path_factory.mktemp("tls") / "ca.pem"
     authority.cert_pem.write_to_path(path)
     return {"REQUESTS_CA_BUNDLE": str(path)}
@@ -129,7 +129,7 @@ def trusting(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    """Give what a TLS server on loopback needs."""
+    """Return what a TLS server on loopback needs."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     return context
@@ -137,7 +137,7 @@ def server_context(authority: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture
 def https_fake(server_context: ssl.SSLContext) -> Iterator[FakePagerDuty]:
-    """Give a fake over TLS."""
+    """Return a fake over TLS."""
     with FakePagerDuty(services=KEYS, ssl_context=server_context) as fake:
         yield fake
 
@@ -156,7 +156,7 @@ def proxy_for() -> Iterator[Callable[..., Proxy]]:
 
 @pytest.fixture
 def named_fake(authority: trustme.CA) -> Iterator[FakePagerDuty]:
-    """Give a fake whose certificate is of a host that only a proxy reaches."""
+    """Return a fake whose certificate is of a host that only a proxy reaches."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("events.invalid").configure_cert(context)
     with FakePagerDuty(services=KEYS, ssl_context=context) as fake:
@@ -165,7 +165,7 @@ def named_fake(authority: trustme.CA) -> Iterator[FakePagerDuty]:
 
 @pytest.fixture
 def full_url() -> Iterator[str]:
-    """Give the address of a listener whose queue is full, which answers nobody."""
+    """Return the address of a listener whose queue is full, which answers nobody."""
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.socket())
         listening.bind(("127.0.0.1", 0))

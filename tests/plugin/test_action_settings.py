@@ -13,19 +13,21 @@ from hostspec import (
     Alert,
     Delivery,
     Destination,
+    IncidentRef,
     Installation,
     Operation,
     OutcomeKind,
-    Place,
     Repair,
     Secret,
     SettingsError,
     Suppression,
     structure,
 )
-from hostspec.kernel import Host, Rule, load
-from pagerduty_plugin import service_table
-from pagerduty_plugin.installation import PagerDuty
+from hostspec.inprocess import Host
+from hostspec.plugins import load
+from hostspec.rules import Rule
+from pagerduty_plugin.installation import service_table
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings, ServiceSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty, refusing
 from pagerduty_plugin.trigger import Trigger
@@ -51,7 +53,7 @@ NOTHING = "{{ labels.nothing }}"
 
 
 def at(desk: Desk, **changes: Any) -> Desk:
-    """Give a desk whose account is another."""
+    """Return a desk whose account is another."""
     settings = attrs.evolve(desk.installation.settings, **changes)
     return attrs.evolve(desk, installation=attrs.evolve(desk.installation, settings=settings))
 
@@ -190,14 +192,14 @@ def test_settings_that_are_blank_leave_the_alerts_own(desk: Desk) -> None:
 def test_each_service_is_told_in_its_own_words(desk: Desk) -> None:
     for delivery in desk.plan(ALERT, "checkout", "platform", summary="{{ service }}"):
         assert desk.deliver(delivery).delivered
-        assert desk.payload["summary"] == delivery.place.destination
+        assert desk.payload["summary"] == delivery.ref.destination
 
 
 def test_each_service_may_have_a_dedup_key_of_its_own(desk: Desk) -> None:
     template = "{{ service }}/{{ key }}"
     for delivery in desk.plan(ALERT, "checkout", "platform", dedup_key=template):
         assert desk.deliver(delivery).delivered
-        assert desk.event["dedup_key"] == f"{delivery.place.destination}/db-1/disk"
+        assert desk.event["dedup_key"] == f"{delivery.ref.destination}/db-1/disk"
 
 
 EVERY = {
@@ -383,7 +385,7 @@ def test_no_two_rules_or_problems_share_a_key_of_rule_and_alert(desk: Desk) -> N
     alerts = [Alert("k"), Alert("b/k"), Alert("k", scope="b"), Alert("/k"), Alert("k", scope="/")]
     settings = TriggerSettings(services=("checkout",), dedup_key="rule and alert")
     keys = [
-        delivery.place.correlation_key
+        delivery.ref.correlation_key
         for rule in ("", "a", "a/b", "a%2Fb", "a/")
         for alert in alerts
         for delivery in desk.action.plan(alert, settings, desk.installation, rule=rule)
@@ -542,7 +544,7 @@ def service(name: str, **more: Any) -> ServiceSettings:
 
 
 def saved(desk: Desk, *rows: dict[str, Any]) -> Desk:
-    """Give the desk after its service table was saved."""
+    """Return the desk after its service table was saved."""
     settings = service_table.save(desk.installation.settings, rows, make_id=lambda: "made")
     return attrs.evolve(desk, installation=attrs.evolve(desk.installation, settings=settings))
 
@@ -589,7 +591,7 @@ def test_an_action_that_reaches_nobody_is_refused_and_suppresses_loudly(desk: De
 
 def test_a_service_that_was_never_there_is_heard_of(desk: Desk) -> None:
     (delivery,) = desk.plan(ALERT, "nobody")
-    assert delivery.place == Place("pagerduty.trigger", "acme", "nobody", "db-1/disk")
+    assert delivery.ref == IncidentRef("pagerduty.trigger", "acme", "nobody", "db-1/disk")
     assert desk.deliver(delivery).kind is OutcomeKind.MISCONFIGURED
 
 
@@ -599,7 +601,7 @@ def test_a_new_service_takes_the_name_of_a_removed_one(desk: Desk) -> None:
     settings = again.installation.settings
     assert settings.removed_services == ()
     (delivery,) = again.plan(ALERT, "platform")
-    assert delivery.place.destination == "made"
+    assert delivery.ref.destination == "made"
     gone = saved(again, rows(again)[0])
     assert gone.installation.settings.removed_services == ("made", "platform")
     assert refused(gone, "made", "checkout") == []
@@ -615,7 +617,7 @@ def test_a_renamed_service_is_still_paged_by_its_former_names(desk: Desk) -> Non
     assert again.installation.settings.removed_services == ()
     assert refused(again, "shop", "store", "kiosk", "made") == []
     (delivery,) = again.plan(ALERT, "shop", "store", "kiosk", "made")
-    assert delivery.place.destination == "made"
+    assert delivery.ref.destination == "made"
     back = saved(again, first, second, {**third, "name": "shop"})
     assert back.installation.settings.services[2].former_names == ("store", "kiosk")
     gone = saved(again, first, second)
@@ -754,9 +756,9 @@ def test_a_probe_of_what_is_not_there_sends_nothing(desk: Desk) -> None:
 
 
 def test_the_plainest_settings_page_one_service(desk: Desk) -> None:
-    settings = desk.action.aimed_at(Destination("platform", "Whatever it is called"))
+    settings = desk.action.settings_for(Destination("platform", "Whatever it is called"))
     assert settings == TriggerSettings(services=("platform",))
     assert Trigger().check(settings, desk.installation) == []
     (delivery,) = desk.action.plan(ALERT, settings, desk.installation)
     assert isinstance(delivery, Delivery)
-    assert delivery.place.destination == "platform"
+    assert delivery.ref.destination == "platform"

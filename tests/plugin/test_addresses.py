@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hostspec import Alert, Image, Link
-from hostspec.web import is_address
+from hostspec.addresses import is_address
 from pagerduty_plugin import event
-from pagerduty_plugin.wording import Wording
+from pagerduty_plugin.text_overrides import Wording
 
 from .conftest import Desk
 

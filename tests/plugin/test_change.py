@@ -12,13 +12,13 @@ from hostspec import (
     Alert,
     Delivery,
     Incident,
+    IncidentRef,
     IncidentState,
     Installation,
     Limit,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     SendContext,
     SettingsError,
     Severity,
@@ -27,9 +27,11 @@ from hostspec import (
     structure,
     to_json,
 )
-from hostspec.kernel import Host, Rule, load
+from hostspec.inprocess import Host
+from hostspec.plugins import load
+from hostspec.rules import Rule
 from pagerduty_plugin.change import Change
-from pagerduty_plugin.client import Client
+from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.settings import ChangeSettings, InstallationSettings
 from pagerduty_plugin.testing import (
     FakePagerDuty,
@@ -128,7 +130,7 @@ def test_a_change_stands_on_the_wire_byte_for_byte(recorder: Recorder) -> None:
     assert [(repair.field, repair.reason) for repair in delivery.repairs] == [
         ("images[0]", "a change event has none; became a link")
     ]
-    assert delivery.place == Place("pagerduty.change", "acme", "checkout", "shop/42")
+    assert delivery.ref == IncidentRef("pagerduty.change", "acme", "checkout", "shop/42")
     assert (delivery.severity, delivery.rules) == (Severity.INFO, ("Deploys",))
 
 
@@ -231,11 +233,11 @@ def test_follow_ups_come_from_the_incident_and_the_alert_alone(
 ) -> None:
     (opening,) = recorder.plan(DEPLOY, statuses=["firing", "resolved"])
     assert opening.follow_ups == (Operation.RESOLVE,)
-    incident = Incident(opening.place, IncidentState.TRIGGERED, Severity.INFO, rules=("Deploys",))
+    incident = Incident(opening.ref, IncidentState.TRIGGERED, Severity.INFO, rules=("Deploys",))
     alert = Alert("shop/42", "x" * 2000, status=status, severity="info", source="s")
     delivery = recorder.action.follow_up(incident, alert)
     assert delivery is not None
-    assert (delivery.operation, delivery.place) == (operation, opening.place)
+    assert (delivery.operation, delivery.ref) == (operation, opening.ref)
     assert delivery.rules == ("Deploys",)
     assert [repair.field for repair in delivery.repairs] == ["summary"]
     assert recorder.deliver(delivery).delivered

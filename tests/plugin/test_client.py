@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from hostspec import Alert, OutcomeKind
-from pagerduty_plugin.client import MOST_READ, Client
-from pagerduty_plugin.network import Surroundings
-from pagerduty_plugin.reply import NoReply, Reply, Trouble
+from pagerduty_plugin.http.client import MOST_READ, Client
+from pagerduty_plugin.http.network import Surroundings
+from pagerduty_plugin.http.responses import NoReply, Reply, Trouble
 from pagerduty_plugin.testing import (
     Answer,
     FakePagerDuty,

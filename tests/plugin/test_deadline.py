@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from hostspec import Alert, OutcomeKind
-from pagerduty_plugin import deadline
-from pagerduty_plugin.client import Client
-from pagerduty_plugin.reply import Reply
+from pagerduty_plugin.http import deadline
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.http.responses import Reply
 from pagerduty_plugin.settings import NetworkSettings
 from pagerduty_plugin.testing import FakePagerDuty, Misbehaviour, dripping, late
 
@@ -28,7 +28,7 @@ HEADERS = b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000000\r\n\r\n"
 
 @pytest.fixture
 def listen() -> Iterator[Callable[..., Listener]]:
-    """Give a function that starts a listener, which ends with the test."""
+    """Return a function that starts a listener, which ends with the test."""
     listeners: list[Listener] = []
 
     def listen(

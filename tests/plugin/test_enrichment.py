@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hostspec import Alert, Image, Link, Severity
 from pagerduty_plugin import Enrich, Suppress, event
 from pagerduty_plugin.enrichment import enrich
-from pagerduty_plugin.extensions import Addition
-from pagerduty_plugin.fit import encode, size
+from pagerduty_plugin.overrides import Addition
 from pagerduty_plugin.testing.rules import alert_faults
+from pagerduty_plugin.truncate import encode, size
 
 names = st.text(max_size=4) | st.sampled_from(["labels", "_delivery", "_truncated", "a.b"])
 texts = st.builds(lambda text, times: text * times, st.text(max_size=3), st.integers(0, 120_000))

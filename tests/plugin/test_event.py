@@ -89,7 +89,7 @@ def test_follow_ups_carry_key_action_and_dedup_key_only(desk: Desk, status: str)
     )
     late = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     outcome = desk.send(
-        alert, attempt=3, collapsed=2, accepted_at=late, now=late + dt.timedelta(hours=1)
+        alert, attempt=3, coalesced=2, accepted_at=late, now=late + dt.timedelta(hours=1)
     )
     assert outcome.delivered
     action = {"acknowledged": b"acknowledge", "resolved": b"resolve"}[status]
@@ -310,20 +310,20 @@ NOW = dt.datetime(2026, 11, 23, 3, 15, tzinfo=dt.UTC)
         ({"now": NOW, "accepted_at": NOW + dt.timedelta(hours=1)}, None),
         ({"now": NOW, "accepted_at": NOW - dt.timedelta(seconds=30)}, {"delayed_by": "30 s"}),
         ({"attempt": 2}, {"attempts": 2}),
-        ({"collapsed": 7}, {"collapsed": 7}),
+        ({"coalesced": 7}, {"coalesced": 7}),
         (
             {
                 "now": NOW,
                 "accepted_at": NOW - dt.timedelta(days=2, seconds=0.9),
                 "attempt": 40,
-                "collapsed": 3,
+                "coalesced": 3,
             },
-            {"delayed_by": "172800 s", "attempts": 40, "collapsed": 3},
+            {"delayed_by": "172800 s", "attempts": 40, "coalesced": 3},
         ),
     ],
 )
 @pytest.mark.parametrize("details", [{}, {"used": 0.98}])
-def test_a_trigger_says_that_it_is_late_repeated_or_collapsed(
+def test_a_trigger_says_that_it_is_late_repeated_or_coalesced(
     desk: Desk, context: dict[str, Any], marks: object, details: dict[str, object]
 ) -> None:
     assert desk.send(Alert("k", "Down", details=details), **context).delivered

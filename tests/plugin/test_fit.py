@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hostspec import Alert, Identity, SendContext, SettingsError, Severity, structure
 from hostspec.text import is_blank
 from pagerduty_plugin import event
-from pagerduty_plugin.client import Client
-from pagerduty_plugin.fit import fit, size
+from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.settings import TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
+from pagerduty_plugin.truncate import fit, size
 
 from .conftest import Desk, connect
 from .wire import KEYS
@@ -27,7 +27,7 @@ LARGEST = 512_000
 LATE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 EVERY_MARK = {
     "attempt": 10**9,
-    "collapsed": 10**9,
+    "coalesced": 10**9,
     "accepted_at": LATE,
     "now": LATE + dt.timedelta(days=10_000),
 }
@@ -280,7 +280,7 @@ def test_twenty_megabytes_are_cut_with_little_work(desk: Desk, monkeypatch: Any)
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Desk]:
-    """Give one fake for all examples."""
+    """Return one fake for all examples."""
     with FakePagerDuty(services=KEYS, rate_limit=0) as fake:
         yield Desk(fake, Trigger(Client({})), connect(fake.url))
 
@@ -365,14 +365,14 @@ def test_any_alert_is_taken_and_keeps_what_matters(shared: Desk, fields: dict[st
     assert outcome.delivered, outcome
     assert len(shared.body) <= LARGEST
     sent_event = shared.event
-    assert sent_event["dedup_key"] == delivery.place.correlation_key
+    assert sent_event["dedup_key"] == delivery.ref.correlation_key
     assert sent_event["dedup_key"] == event.dedup_key(Identity(alert.scope, alert.key))[0]
     payload = sent_event["payload"]
     assert payload["severity"] == alert.severity.replace("debug", "info")
     summary = payload["summary"]
     cut = len(alert.summary) > 1024 and summary[-1] == "…"
     assert alert.summary.startswith(summary[:-1]) if cut else summary == alert.summary
-    assert set(payload["custom_details"]["_delivery"]) == {"delayed_by", "attempts", "collapsed"}
+    assert set(payload["custom_details"]["_delivery"]) == {"delayed_by", "attempts", "coalesced"}
     preview = shared.action.preview(delivery, shared.installation, SendContext(**EVERY_MARK))
     assert json.loads(json.dumps(preview.body)) == {**sent_event, "routing_key": "********"}
 
@@ -410,7 +410,7 @@ rules = st.fixed_dictionaries(
 
 
 def loadable(rule: dict[str, Any]) -> bool:
-    """Say whether a rule may be loaded: what hypothesis writes may look like a template."""
+    """Check whether a rule may be loaded: what hypothesis writes may look like a template."""
     try:
         structure(TriggerSettings, {"services": ["checkout"], **rule})
     except SettingsError:
@@ -437,12 +437,12 @@ def test_any_rule_says_of_any_alert_what_is_taken_and_keeps_what_matters(
     assert outcome.delivered, outcome
     assert len(shared.body) <= LARGEST
     key = shared.event["dedup_key"]
-    assert key == delivery.place.correlation_key
+    assert key == delivery.ref.correlation_key
     severity = rule.get("severity", "default")
     wanted = alert.severity.replace("debug", "info") if severity == "default" else severity
     assert shared.payload["severity"] == wanted
     (resolve,) = shared.plan(Alert(**{**fields, "status": "resolved"}), **rule)
-    assert resolve.place == delivery.place
+    assert resolve.ref == delivery.ref
     assert shared.deliver(resolve).delivered
     assert shared.event["dedup_key"] == key
     states = {incident.dedup_key: incident.state for incident in shared.fake.incidents}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from steps import is_linear
 
-from pagerduty_plugin.fit import fit
+from pagerduty_plugin.truncate import fit
 
 Shape = Callable[[int], dict[str, Any]]
 

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from pagerduty_plugin.client import Client
-from pagerduty_plugin.reply import Reply
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.http.responses import Reply
 from pagerduty_plugin.testing import FakePagerDuty
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hostspec import Alert, Answer
-from hostspec.kernel import Plugins, load
+from hostspec.plugins import Plugins, load
 from pagerduty_plugin import Enrich, Suppress
 from pagerduty_plugin.hookspecs import PagerDutySpec
 
@@ -109,7 +109,7 @@ def test_the_example_of_enrich_adds() -> None:
 
 
 def test_nobody_answers_where_nothing_extends() -> None:
-    from pagerduty_plugin.extensions import Unextended
+    from pagerduty_plugin.overrides import Unextended
 
     answers: tuple[Answer, ...] = tuple(Unextended().each("pagerduty_severity"))
     assert answers == ()

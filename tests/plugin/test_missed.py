@@ -12,10 +12,10 @@ from hostspec import (
     Alert,
     Delivery,
     Incident,
+    IncidentRef,
     IncidentState,
     Limit,
     Operation,
-    Place,
     SendContext,
     SettingsError,
     Severity,
@@ -24,10 +24,10 @@ from hostspec import (
     to_json,
 )
 from pagerduty_plugin.change import Change
-from pagerduty_plugin.client import Client
 from pagerduty_plugin.event import LARGEST_BODY
-from pagerduty_plugin.installation import PagerDuty
+from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.keys import fingerprint
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import ChangeSettings, TriggerSettings
 from pagerduty_plugin.trigger import Trigger
 
@@ -50,7 +50,7 @@ ALERT = Alert(
 def pair(desk: Desk, alert: Alert = ALERT, **settings: Any) -> tuple[Delivery, Delivery]:
     """Plan a problem, and its end from the incident that it would be."""
     (opening,) = desk.plan(alert, **settings)
-    incident = Incident(opening.place, IncidentState.RESOLVED, opening.severity)
+    incident = Incident(opening.ref, IncidentState.RESOLVED, opening.severity)
     closing = desk.action.follow_up(incident, attrs.evolve(alert, status="resolved"))
     assert closing is not None
     return opening, closing
@@ -60,7 +60,7 @@ def missed(desk: Desk, alert: Alert = ALERT, **settings: Any) -> list[Delivery]:
     """Ask what is sent for it, after it was kept and read again."""
     opening, closing = pair(desk, alert, **settings)
     stored = from_json(Delivery, json.loads(json.dumps(to_json(opening))))
-    return list(desk.action.missed(stored, closing))
+    return list(desk.action.on_missed(stored, closing))
 
 
 def test_by_default_somebody_is_paged(desk: Desk) -> None:
@@ -93,8 +93,8 @@ def test_a_change_event_is_of_the_same_service_and_leaves_nothing_open(desk: Des
     (recorded,) = Change().plan(ALERT, ChangeSettings(services=("checkout",)), desk.installation)
     (change,) = missed(desk, missed="change-event")
     key = "db-1/disk#missed"
-    place = attrs.evolve(opening.place, action="pagerduty.change", correlation_key=key)
-    assert change.place == place != recorded.place
+    place = attrs.evolve(opening.ref, action="pagerduty.change", correlation_key=key)
+    assert change.ref == place != recorded.ref
     assert change.follow_ups == ()
     assert change.operation is Operation.RESOLVE
     assert (change.alert, change.rules) == (ALERT.identity, ("Pages",))
@@ -150,7 +150,7 @@ def test_the_largest_change_event_is_taken(desk: Desk) -> None:
     images = [{"src": f"https://i.example/{n}", "alt": "é" * 100} for n in range(1000)]
     alert = attrs.evolve(ALERT, links=links, images=images, details={"d": "ü" * 400_000})
     (change,) = missed(desk, alert, missed="change-event")
-    context = SendContext(attempt=100, collapsed=100)
+    context = SendContext(attempt=100, coalesced=100)
     assert Change(Client({})).send(change, desk.installation, context).delivered
     assert len(desk.body) <= LARGEST_BODY
 
@@ -182,7 +182,7 @@ def can_follow_up(keys: Any, handle: Any, *, service: str = "checkout", **settin
     at = PagerDuty().installation(
         "acme", {"services": [{"name": "checkout", "integration_key": keys}], **settings}
     )
-    place = Place("pagerduty.trigger", "acme", service, "k")
+    place = IncidentRef("pagerduty.trigger", "acme", service, "k")
     incident = Incident(place, IncidentState.TRIGGERED, Severity.CRITICAL, handle)
     return Trigger().can_follow_up(incident, at)
 
@@ -243,9 +243,9 @@ def test_the_newest_key_is_promised_where_it_can_be_read(
 ) -> None:
     services = [{"name": "checkout", "integration_key": keys}]
     acme = PagerDuty().installation("acme", {"services": services, "region": "eu"})
-    place = Place("pagerduty.trigger", "acme", service, "k")
+    place = IncidentRef("pagerduty.trigger", "acme", service, "k")
     opening = Delivery(Operation.TRIGGER, place, ALERT.identity, Severity.CRITICAL)
-    assert Trigger().promised_handle(opening, acme) == promised
+    assert Trigger().expected_handle(opening, acme) == promised
 
 
 # how much PagerDuty takes

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from hostspec import Alert, Fault, OutcomeKind, Secret, SettingsError, json_schema
 from hostspec.settings import structure, to_json
-from pagerduty_plugin.client import Client
-from pagerduty_plugin.installation import PagerDuty
-from pagerduty_plugin.network import Surroundings, find_proxy, load_authorities, network_faults
-from pagerduty_plugin.reply import NoReply, Reply
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.http.network import Surroundings, find_proxy, load_authorities, network_faults
+from pagerduty_plugin.http.responses import NoReply, Reply
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings, NetworkSettings
 from pagerduty_plugin.testing import FakePagerDuty, closing
 from pagerduty_plugin.trigger import Trigger
@@ -437,7 +437,7 @@ def test_the_environment_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def bundle(trusting: dict[str, str]) -> str:
-    """Give the CA bundle in which the fake's authority is."""
+    """Return the CA bundle in which the fake's authority is."""
     return trusting["REQUESTS_CA_BUNDLE"]
 
 
@@ -445,7 +445,7 @@ def bundle(trusting: dict[str, str]) -> str:
 def asking_fake(
     server_context: ssl.SSLContext, client_authority: trustme.CA
 ) -> Iterator[FakePagerDuty]:
-    """Give a fake that asks for a client certificate."""
+    """Return a fake that asks for a client certificate."""
     server_context.verify_mode = ssl.CERT_REQUIRED
     # in TLS 1.3 the refusal would come after the handshake, and might be lost
     server_context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -584,7 +584,7 @@ def test_the_built_in_authorities_are_held_to_the_standard(
 
 
 def subject_hash(authority: trustme.CA) -> str:
-    """Give the name that OpenSSL looks for in a folder (X509_NAME_hash)."""
+    """Return the name that OpenSSL looks for in a folder (X509_NAME_hash)."""
     subject = x509.load_pem_x509_certificate(authority.cert_pem.bytes()).subject
     canonical = b"".join(
         x509.Name([x509.NameAttribute(each.oid, str(each.value).lower())]).public_bytes()[2:]

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import pytest
 
 from hostspec import Alert, OutcomeKind
-from pagerduty_plugin.client import Client
-from pagerduty_plugin.masking import mask
-from pagerduty_plugin.reply import NoReply, Reply, Trouble, judge
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.http.masking import mask
+from pagerduty_plugin.http.responses import NoReply, Reply, Trouble, judge
 from pagerduty_plugin.testing import (
     Answer,
     Misbehaviour,

@@ -17,13 +17,13 @@ from hostspec import (
     Delivery,
     Identity,
     Incident,
+    IncidentRef,
     IncidentState,
     Installation,
     Limit,
     LiteralSecretError,
     Operation,
     OutcomeKind,
-    Place,
     SecretUnavailableError,
     SendContext,
     SettingsError,
@@ -33,11 +33,13 @@ from hostspec import (
     structure,
     to_json,
 )
-from hostspec.kernel import Host, Rule, load
+from hostspec.inprocess import Host
+from hostspec.plugins import load
+from hostspec.rules import Rule
 from pagerduty_plugin import plugin
-from pagerduty_plugin.client import Client
-from pagerduty_plugin.extensions import Unextended
-from pagerduty_plugin.installation import PagerDuty
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.overrides import Unextended
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import BASE_URLS, InstallationSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty, Gate, late
 from pagerduty_plugin.trigger import Trigger
@@ -153,7 +155,7 @@ def test_an_installation_has_its_services_as_destinations(desk: Desk) -> None:
 
 
 def test_a_demonstration_is_offered() -> None:
-    assert PagerDuty().demonstration() is not None
+    assert PagerDuty().demo() is not None
 
 
 # what stands in the way
@@ -378,8 +380,8 @@ def test_planning_reads_no_secret_and_opens_no_socket(
 def test_a_plan_says_where_whose_and_why(desk: Desk) -> None:
     alert = Alert("k", "Down", scope="acme", severity="warning")
     first, second = desk.plan(alert, "checkout", "platform")
-    assert first.place == Place("pagerduty.trigger", "acme", "checkout", "acme/k")
-    assert second.place == Place("pagerduty.trigger", "acme", "platform", "acme/k")
+    assert first.ref == IncidentRef("pagerduty.trigger", "acme", "checkout", "acme/k")
+    assert second.ref == IncidentRef("pagerduty.trigger", "acme", "platform", "acme/k")
     assert first.alert == Identity("acme", "k")
     assert (first.operation, first.severity) == (Operation.TRIGGER, Severity.WARNING)
     assert first.rules == ("Pages",)
@@ -445,12 +447,12 @@ def test_follow_ups_come_from_the_incident_alone(
     (opening,) = desk.plan(Alert("k", "Down", severity="critical"))
     handle = desk.deliver(opening).handle
     incident = Incident(
-        opening.place, IncidentState.TRIGGERED, Severity.CRITICAL, handle, rules=("Pages",)
+        opening.ref, IncidentState.TRIGGERED, Severity.CRITICAL, handle, rules=("Pages",)
     )
     alert = Alert("other", "Fine", status=status, severity="info", details={"a": 1})
     delivery = desk.action.follow_up(incident, alert)
     assert delivery == Delivery(
-        operation, opening.place, alert.identity, Severity.CRITICAL, rules=("Pages",)
+        operation, opening.ref, alert.identity, Severity.CRITICAL, rules=("Pages",)
     )
     assert desk.deliver(delivery, handle=handle).delivered
     assert desk.event == {
@@ -462,7 +464,7 @@ def test_follow_ups_come_from_the_incident_alone(
 
 def test_a_repeat_is_a_trigger_of_its_own(desk: Desk) -> None:
     (opening,) = desk.plan(Alert("k", "Down"))
-    incident = Incident(opening.place, IncidentState.TRIGGERED, Severity.ERROR)
+    incident = Incident(opening.ref, IncidentState.TRIGGERED, Severity.ERROR)
     assert desk.action.follow_up(incident, Alert("k", "Down")) is None
 
 

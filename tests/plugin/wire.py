@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pagerduty_plugin.client import Client
-from pagerduty_plugin.reply import NoReply, Reply, Trouble
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.http.responses import NoReply, Reply, Trouble
 from pagerduty_plugin.settings import NetworkSettings
 
 KEYS = {

@@ -14,8 +14,10 @@ from hostspec_nightwatch import GRAPHS, RUNBOOKS
 from workspace import CHECKOUT, Workspace, line
 
 from hostspec import Alert, Delivery, Image, Link, Suppression, hookimpl
-from hostspec.kernel import Host, Rule, load
-from hostspec.kernel.calling import FAILURES
+from hostspec.inprocess import Host
+from hostspec.plugins import load
+from hostspec.plugins.isolation import FAILURES
+from hostspec.rules import Rule
 from pagerduty_plugin import Enrich, Suppress
 from pagerduty_plugin.testing import FakePagerDuty
 
@@ -164,7 +166,7 @@ class TestNightWatch:
 
         receipts = host.handle(Alert("db-1/disk", severity="error", status="resolved")).receipts
 
-        assert (receipts[0].delivery.place.destination, receipts[0].delivery.notes) == (
+        assert (receipts[0].delivery.ref.destination, receipts[0].delivery.notes) == (
             "platform",
             (),
         )
@@ -254,7 +256,7 @@ class TestSaboteur:
 
         attempted, plain = (request.body for request in fake.requests)
         assert attempted == plain
-        assert (with_it.place, with_it.severity) == (without.place, without.severity)
+        assert (with_it.ref, with_it.severity) == (without.ref, without.severity)
         assert with_it.repairs == without.repairs
         asked = HOOKS if status == "firing" else (HOOKS[0], HOOKS[2])
         assert all(note.startswith("plugin saboteur") for note in with_it.notes)
@@ -337,7 +339,7 @@ class TestSaboteur:
 
         delivery = sent(host_of(fake, "night-watch", "saboteur"), alert)
 
-        assert delivery.place.destination == "platform"
+        assert delivery.ref.destination == "platform"
         assert "services platform was set by plugin night-watch" in delivery.notes
 
 
@@ -588,7 +590,7 @@ class TestWhichAnswerHolds:
 
         (delivery,) = use.action.plan(Alert("k"), use.settings, acme)
 
-        assert delivery.place.destination == "platform"
+        assert delivery.ref.destination == "platform"
 
 
 class TestWhatIsAdded:

@@ -19,7 +19,9 @@ from hostspec_tickets.system import Ticket
 
 import hostspec
 from hostspec import Alert, OutcomeKind
-from hostspec.kernel import Host, PluginState, Rule, load, survey
+from hostspec.inprocess import Host
+from hostspec.plugins import PluginState, load, survey
+from hostspec.rules import Rule
 from pagerduty_plugin.testing import FakePagerDuty
 
 KEY = "0123456789abcdefghijABCDEFGHIJ01"
@@ -83,11 +85,11 @@ def host(fake: FakePagerDuty, receiver: Any, monkeypatch: pytest.MonkeyPatch) ->
     plugins = load(["pagerduty", "tickets", "webhook"])
     services = [{"name": "checkout", "integration_key": "env:PD_CHECKOUT"}]
     acme = plugins.installation("pagerduty", "acme", {"base_url": fake.url, "services": services})
-    desk = plugins.installation("tickets", "desk", {})
+    admin = plugins.installation("tickets", "desk", {})
     chat = plugins.installation("webhook", "chat", {"url": "env:CHAT_URL"})
     actions = [
         plugins.rule_action("pagerduty.trigger", acme, {"services": ["checkout"]}),
-        plugins.rule_action("tickets.open", desk, {"queue": "storage"}),
+        plugins.rule_action("tickets.open", admin, {"queue": "storage"}),
         plugins.rule_action("webhook.post", chat, {}),
     ]
     return Host(plugins, [Rule("Everything", actions)])
@@ -152,11 +154,11 @@ def test_a_ticket_without_its_id_is_out_of_reach(host: Host) -> None:
     (closing,) = [
         delivery
         for delivery in host.plan(STORY[-1]).deliveries
-        if delivery.place.action == "tickets.open"
+        if delivery.ref.action == "tickets.open"
     ]
-    elsewhere = attrs.evolve(closing.place, correlation_key="another")
+    elsewhere = attrs.evolve(closing.ref, correlation_key="another")
 
-    lost = host.send(attrs.evolve(closing, place=elsewhere)).outcome
+    lost = host.send(attrs.evolve(closing, ref=elsewhere)).outcome
     host.send(closing)
     host.handle(STORY[0])
     known = host.send(closing).outcome
@@ -250,8 +252,8 @@ def test_one_that_fails_harms_no_other(host: Host, fake: FakePagerDuty, receiver
 def test_a_journal_in_a_missing_folder_is_an_outcome_and_changes_no_ticket(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
     plugins = load(["tickets"])
-    desk = plugins.installation("tickets", "desk", {"journal": str(folder / "journal")})
-    host = Host(plugins, [Rule("All", [plugins.rule_action("tickets.open", desk, {})])])
+    admin = plugins.installation("tickets", "desk", {"journal": str(folder / "journal")})
+    host = Host(plugins, [Rule("All", [plugins.rule_action("tickets.open", admin, {})])])
     opened, again, _, resolved = STORY
     told = []
 
@@ -300,7 +302,7 @@ def test_alerthost_sends_to_all_three(fake: FakePagerDuty, receiver: Any, tmp_pa
         del statement["repairs"]
 
     run = subprocess.run(
-        [sys.executable, "-m", "hostspec.host", "send", "-"],
+        [sys.executable, "-m", "alerthost", "send", "-"],
         cwd=tmp_path,
         env={**os.environ, "PD_CHECKOUT": KEY, "CHAT_URL": receiver.url},
         input="\n".join(map(json.dumps, statements)),

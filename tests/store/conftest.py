@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from stored import CANARY, Account
 
+from alerthost.store.database import Database
+from alerthost.store.installations import Installations
+from alerthost.store.sealing import new_key
 from hostspec import Installation, Secret, structure
-from hostspec.store.database import Database
-from hostspec.store.installations import Installations
-from hostspec.store.sealing import new_key
 
 
 @pytest.fixture
 def open_database(tmp_path: Path) -> Iterator[Callable[..., Database]]:
-    """Give a function that opens a database; all are closed afterwards."""
+    """Return a function that opens a database; all are closed afterwards."""
     opened = []
 
     def open_one(url: str = "sqlite:///alerthost.db", **options: float) -> Database:

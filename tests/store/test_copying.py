@@ -15,14 +15,14 @@ from click.testing import CliRunner, Result
 from engines import START, Clock, World
 from stored import Account
 
+from alerthost.cli.main import main
+from alerthost.store import copying
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
+from alerthost.store.installations import Installations
+from alerthost.store.sealing import new_key
+from alerthost.store.tables import budgets, metadata, submissions
 from hostspec import Alert, Installation, OutcomeKind, Secret, structure
-from hostspec.host.cli import main
-from hostspec.store import copying
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
-from hostspec.store.installations import Installations
-from hostspec.store.sealing import new_key
-from hostspec.store.tables import budgets, metadata, statements
 
 Open = Callable[..., Database]
 SOURCE = "sqlite:///source.db"
@@ -30,7 +30,7 @@ SOURCE = "sqlite:///source.db"
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the file of a database in which an engine was stopped in the midst of its work."""
+    """Return the file of a database in which an engine was stopped in the midst of its work."""
     folder = tmp_path_factory.mktemp("filled")
     with pytest.MonkeyPatch.context() as patch, Database(SOURCE, folder) as database:
         patch.setenv("STORE_KEY", new_key())
@@ -59,13 +59,13 @@ def fill(database: Database) -> None:
         )
     world.engine.accept_many(
         [Alert(f"many-{number % 7}") for number in range(1200)],
-        statement_ids=[f"given-{number}" for number in range(1200)],
+        submission_ids=[f"given-{number}" for number in range(1200)],
     )
 
 
 @pytest.fixture
 def source(filled: Path, open_database: Open, tmp_path: Path) -> Database:
-    """Give a copy of that database."""
+    """Return a copy of that database."""
     shutil.copy(filled, tmp_path)
     return open_database(SOURCE)
 
@@ -108,7 +108,7 @@ def test_what_was_waiting_goes_on_in_the_copy(source: Database, database: Databa
     copy(source, database)
     world = World(database, Clock(START + 60))
 
-    assert world.engine.accept(Alert("many-1"), statement_id="given-1") == "given-1"
+    assert world.engine.accept(Alert("many-1"), submission_id="given-1") == "given-1"
     many = [f"trigger many-{number}" for number in range(7)]
     assert set(world.drain()) == {*many, "trigger waiting"}
     world.say("open", "resolved")
@@ -141,7 +141,7 @@ def test_large_rows_are_copied_a_few_at_a_time(
     source: Database, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with source.begin() as connection:
-        connection.execute(sa.delete(statements).where(statements.c.id > 20))
+        connection.execute(sa.delete(submissions).where(submissions.c.id > 20))
     monkeypatch.setattr(copying, "BATCH_SIZE", 1)
     steps: list[int] = []
     copying.copy(source, database, steps.append)
@@ -152,14 +152,14 @@ def test_large_rows_are_copied_a_few_at_a_time(
 
 def test_a_number_that_was_given_is_not_given_again(source: Database, database: Database) -> None:
     with source.begin() as connection:
-        last = connection.execute(sa.select(sa.func.max(statements.c.id))).scalar_one()
-        connection.execute(sa.delete(statements).where(statements.c.id == last))
+        last = connection.execute(sa.select(sa.func.max(submissions.c.id))).scalar_one()
+        connection.execute(sa.delete(submissions).where(submissions.c.id == last))
     copy(source, database)
 
     World(database, Clock()).say("new")
 
     with database.read() as connection:
-        newest = connection.execute(sa.select(sa.func.max(statements.c.id))).scalar_one()
+        newest = connection.execute(sa.select(sa.func.max(submissions.c.id))).scalar_one()
     assert newest == last + 1
 
 
@@ -171,13 +171,13 @@ def test_numbers_survive_a_table_that_is_empty_by_now(
     for name in "abc":
         world.say(name)
     with source.begin() as connection:
-        connection.execute(sa.delete(statements))
+        connection.execute(sa.delete(submissions))
     copy(source, database)
 
     World(database, Clock()).say("new")
 
     with database.read() as connection:
-        assert connection.execute(sa.select(statements.c.id)).scalar_one() == 4
+        assert connection.execute(sa.select(submissions.c.id)).scalar_one() == 4
 
 
 @pytest.mark.parametrize("more", ["rows", "other"])
@@ -192,9 +192,9 @@ def test_a_database_that_holds_something_else_is_refused(
         copying.copy(source, database, lambda _: None)
 
     assert str(caught.value) == (
-        f"{database.name} holds other statements than what is copied; name an empty database"
+        f"{database.name} holds other submissions than what is copied; name an empty database"
     )
-    assert rows(database)["statements"] == before["statements"]
+    assert rows(database)["submissions"] == before["submissions"]
 
 
 @pytest.mark.parametrize("when", ["changed", "added"])
@@ -210,12 +210,12 @@ def test_a_copy_that_is_changed_meanwhile_is_not_called_one(
         if done == total // 2:
             with database.begin() as connection:
                 if when == "changed":
-                    connection.execute(sa.update(statements).values(key="other"))
+                    connection.execute(sa.update(submissions).values(key="other"))
                 else:
-                    values = {"statement_id": "x", "scope": "", "key": "", "body": ""}
-                    connection.execute(sa.insert(statements).values(**values, accepted_at=1))
+                    values = {"submission_id": "x", "scope": "", "key": "", "body": ""}
+                    connection.execute(sa.insert(submissions).values(**values, accepted_at=1))
 
-    with pytest.raises(StoreError, match="holds other statements"):
+    with pytest.raises(StoreError, match="holds other submissions"):
         copying.copy(source, database, meddle)
 
 
@@ -228,7 +228,7 @@ def test_a_database_is_not_copied_to_itself(source: Database, open_database: Ope
 def blocked(
     url: str, database: Database, open_database: Open, key: Secret
 ) -> Iterator[tuple[Database, Callable[[], None]]]:
-    """Give a database to be copied, and what tries to write to it meanwhile."""
+    """Return a database to be copied, and what tries to write to it meanwhile."""
     settings = structure(Account, {})
     Installations(database, key).add(Installation("paging", "acme", settings))
     if database.file is not None:

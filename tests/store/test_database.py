@@ -20,9 +20,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from hostspec.store.database import CONNECTIONS, Database
-from hostspec.store.errors import StoreError, UnstorableError
-from hostspec.store.tables import installations
+from alerthost.store.database import CONNECTIONS, Database
+from alerthost.store.errors import StoreError, UnstorableError
+from alerthost.store.tables import installations
 
 PASSWORD = "p4ssw0rd-0123456789"
 OpenDatabase = Callable[..., Database]
@@ -242,9 +242,9 @@ NO_ROOM = """
 import resource, signal, sys
 from pathlib import Path
 import sqlalchemy as sa
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
-from hostspec.store.tables import installations
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
+from alerthost.store.tables import installations
 database = Database("sqlite:///alerthost.db", Path(sys.argv[1]))
 database.migrate()
 resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, resource.RLIM_INFINITY))
@@ -285,9 +285,9 @@ def run(program: str, *arguments: object) -> str:
 UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
-from hostspec.store.installations import Installations
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
+from alerthost.store.installations import Installations
 warm, folder = map(Path, sys.argv[1:])
 with Database("sqlite:///warm.db", warm) as database:
     database.migrate()  # whatever is imported later is imported now
@@ -308,7 +308,7 @@ if root:
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """Give a folder that another user reaches, and may read only."""
+    """Return a folder that another user reaches, and may read only."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         yield folder
@@ -406,7 +406,7 @@ def test_a_missing_driver_is_told(
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(
         StoreError,
-        match=r"^\[store\] url needs psycopg \(pip install 'hostspec\[postgresql\]'\)$",
+        match=r"^\[store\] url needs psycopg \(pip install 'alerthost\[postgresql\]'\)$",
     ):
         open_database("postgresql://u@h/db")
 

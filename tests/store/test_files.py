@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
-from hostspec.store.tables import statements
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
+from alerthost.store.tables import submissions
 
 Harm = Callable[[Path], object]
 OpenDatabase = Callable[..., Database]
@@ -25,9 +25,9 @@ OpenDatabase = Callable[..., Database]
 
 def store(database: Database, name: str) -> None:
     """Store a row as the engine does: it is believed once the files were compared."""
-    values = {"statement_id": name, "scope": "", "key": name, "body": "x" * 3000, "accepted_at": 0}
+    values = {"submission_id": name, "scope": "", "key": name, "body": "x" * 3000, "accepted_at": 0}
     with database.begin() as connection:
-        connection.execute(sa.insert(statements).values(values))
+        connection.execute(sa.insert(submissions).values(values))
     database.verify()
 
 
@@ -113,7 +113,7 @@ def test_another_program_may_make_the_files_shorter(
     statement: str, database: Database, file: Path
 ) -> None:
     with database.begin() as connection:
-        connection.execute(sa.delete(statements).where(statements.c.key != "0"))
+        connection.execute(sa.delete(submissions).where(submissions.c.key != "0"))
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         database.verify()
@@ -230,7 +230,7 @@ def test_on_windows_the_store_names_what_works_instead(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    found = importlib.util.find_spec("hostspec.store.files")
+    found = importlib.util.find_spec("alerthost.store.files")
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)

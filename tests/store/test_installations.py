@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stored import CANARY, Account
 
+from alerthost.store import tables
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
+from alerthost.store.installations import Installations, StoredInstallation
+from alerthost.store.sealing import Sealed, new_key
+from alerthost.store.tables import installations as table
 from hostspec import Installation, LiteralSecretError, Secret, SecretUnavailableError, structure
 from hostspec.settings import secrets
-from hostspec.store import tables
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
-from hostspec.store.installations import Installations, StoredInstallation
-from hostspec.store.sealing import Sealed, new_key
-from hostspec.store.tables import installations as table
 
 
 def structured(stored: StoredInstallation) -> Account:
@@ -301,10 +301,10 @@ def test_what_was_removed_and_added_anew_meanwhile_is_another(
 ) -> None:
     read = installations.add(named("acme"))
     installations.remove(read)
-    anew = installations.add(named("acme"))
+    again = installations.add(named("acme"))
     with pytest.raises(StoreError, match="look again"):
         installations.replace(read, named("acme", region="eu"))
-    assert installations.all() == (anew,)
+    assert installations.all() == (again,)
 
 
 def test_one_is_removed(installations: Installations) -> None:

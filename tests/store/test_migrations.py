@@ -16,13 +16,13 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from stored import CANARY, Account
 
+from alerthost.store import database as module
+from alerthost.store.database import VERSION_TABLE, Database
+from alerthost.store.errors import StoreError
+from alerthost.store.installations import Installations
+from alerthost.store.tables import metadata
 from hostspec import Secret, SecretUnavailableError, structure
 from hostspec.settings import secrets
-from hostspec.store import database as module
-from hostspec.store.database import VERSION_TABLE, Database
-from hostspec.store.errors import StoreError
-from hostspec.store.installations import Installations
-from hostspec.store.tables import metadata
 
 VERSIONS = Path(__file__).parent / "versions"
 HISTORY = Path(module.__file__).parent / "migrations" / "versions"

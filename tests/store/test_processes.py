@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from stored import CANARY, Account
 
+from alerthost.store.database import Database
+from alerthost.store.installations import Installations
 from hostspec import Installation, Secret, structure
-from hostspec.store.database import Database
-from hostspec.store.installations import Installations
 
 PREAMBLE = """
 import os, sys
@@ -22,8 +22,8 @@ from pathlib import Path
 from alembic import command
 from sqlalchemy import event
 from hostspec import Installation, Secret, structure
-from hostspec.store.database import Database
-from hostspec.store.installations import Installations
+from alerthost.store.database import Database
+from alerthost.store.installations import Installations
 from stored import Account
 database = Database(sys.argv[1], Path(sys.argv[2]))
 installations = Installations(database, Secret("env:STORE_KEY"))

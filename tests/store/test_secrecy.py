@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from stored import CANARY, Account
 
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
+from alerthost.store.installations import Installations
+from alerthost.store.sealing import new_key
 from hostspec import Installation, LiteralSecretError, Secret, structure
-from hostspec.store.database import Database
-from hostspec.store.errors import StoreError
-from hostspec.store.installations import Installations
-from hostspec.store.sealing import new_key
 
 
 @pytest.mark.parametrize("closed", [False, True])

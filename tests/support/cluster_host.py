@@ -18,10 +18,10 @@ from typing import Any
 
 from killed_host import alert_of, engine_of
 
-from hostspec.delivery import engine as engines
-from hostspec.delivery.claiming import Claim
-from hostspec.delivery.engine import Engine
-from hostspec.store.errors import StoreError
+from alerthost.outbox import engine as engines
+from alerthost.outbox.engine import Engine
+from alerthost.outbox.leasing import Lease
+from alerthost.store.errors import StoreError
 
 LEASE = 6.0
 
@@ -31,9 +31,9 @@ class NotingEngine(Engine):
 
     sending = threading.local()
 
-    def _send(self, claim: Claim) -> None:
-        self.sending.claim = claim
-        super()._send(claim)
+    def _send(self, lease: Lease) -> None:
+        self.sending.lease = lease
+        super()._send(lease)
 
 
 class FreezingEngine(NotingEngine):
@@ -41,11 +41,11 @@ class FreezingEngine(NotingEngine):
 
     frozen = False
 
-    def _send(self, claim: Claim) -> None:
+    def _send(self, lease: Lease) -> None:
         if not self.frozen:
             self.frozen = True
             os.kill(os.getpid(), signal.SIGSTOP)
-        super()._send(claim)
+        super()._send(lease)
 
 
 def note_attempts(file: Path) -> None:
@@ -54,8 +54,8 @@ def note_attempts(file: Path) -> None:
     attempt = engines.attempt
 
     def noting(*arguments: Any) -> Any:
-        claim = NotingEngine.sending.claim
-        os.write(notes, f"{claim.id} {claim.attempt} {claim.holder} {moment()}\n".encode())
+        lease = NotingEngine.sending.lease
+        os.write(notes, f"{lease.id} {lease.attempt} {lease.holder} {moment()}\n".encode())
         return attempt(*arguments)
 
     engines.attempt = noting
@@ -79,7 +79,7 @@ def accept(store: str, url: str) -> None:
     for line in sys.stdin:
         while True:
             try:
-                engine.accept(alert_of(int(line)), statement_id=line.strip())
+                engine.accept(alert_of(int(line)), submission_id=line.strip())
             except StoreError:
                 continue
             break

@@ -9,13 +9,14 @@ import pytest
 import sqlalchemy as sa
 from recorder import IDEMPOTENT, Page, plugins_of, rule_of
 
+from alerthost.outbox import completion, heartbeat, leasing
+from alerthost.outbox.admin import DeliveryRow
+from alerthost.outbox.engine import Engine
+from alerthost.outbox.maintenance import Patience
+from alerthost.store.database import Database
 from hostspec import Alert, Capabilities, Delivery, Outcome, OutcomeKind, Receipt, hookimpl
-from hostspec.delivery import claiming, presence, settling
-from hostspec.delivery.desk import Entry
-from hostspec.delivery.engine import Engine
-from hostspec.delivery.keeping import Patience
-from hostspec.kernel import Plugins, Rule
-from hostspec.store.database import Database
+from hostspec.plugins import Plugins
+from hostspec.rules import Rule
 
 START = 1_795_000_000.0
 
@@ -56,8 +57,8 @@ class Observer:
         self.told.append(("undelivered", receipt))
 
     @hookimpl
-    def hostspec_spared(self, receipt: Receipt) -> None:
-        self.told.append(("spared", receipt))
+    def hostspec_superseded(self, receipt: Receipt) -> None:
+        self.told.append(("superseded", receipt))
 
     @property
     def names(self) -> list[str]:
@@ -95,7 +96,7 @@ class World:
         self.engine = self.new_engine()
 
     def plugins_with(self, **own: object) -> Plugins:
-        """Load the plugins anew, with others beside the pager and the observer."""
+        """Load the plugins again, with others beside the pager and the observer."""
         return plugins_of(self.page, observer=self.observer, **own)
 
     def new_engine(self, **options: Any) -> Engine:
@@ -139,17 +140,17 @@ class World:
         return [str(each.state) for each in reversed(self.entries)]
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[DeliveryRow, ...]:
         """All deliveries, the newest first."""
-        return self.engine.desk.deliveries(most=10_000)
+        return self.engine.admin.deliveries(most=10_000)
 
-    def entry(self, number: int = -1) -> Entry:
+    def entry(self, number: int = -1) -> DeliveryRow:
         return tuple(reversed(self.entries))[number]
 
     @property
     def open(self) -> list[str]:
         """The keys of the incidents that the engine holds open."""
-        return [case.incident.place.correlation_key for case in self.engine.desk.incidents()]
+        return [case.incident.ref.correlation_key for case in self.engine.admin.incidents()]
 
     def execute(self, statement: str, **values: object) -> Sequence[Any]:
         """Look into the database."""
@@ -158,24 +159,24 @@ class World:
             return done.all() if done.returns_rows else ()
 
 
-def claimed(world: Process) -> claiming.Claim:
+def leased(world: Process) -> leasing.Lease:
     """Claim what is next as a process that is gone right after, until it may start no attempt."""
     world.engine._plan_ahead()
-    gone = presence.presence(world.database)
+    gone = heartbeat.presence(world.database)
     with world.database.begin() as connection:
-        claim = claiming.claim(connection, gone.name, world.clock.now)
+        lease = leasing.lease(connection, gone.name, world.clock.now)
     gone.leave()
-    assert claim
-    world.clock.now = claim.start_by + 1
-    return claim
+    assert lease
+    world.clock.now = lease.start_by + 1
+    return lease
 
 
-def late(world: Process, claim: claiming.Claim, outcome: Outcome = DELIVERED) -> None:
+def late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIVERED) -> None:
     """Settle a claim that another process has taken over."""
     with world.database.begin() as connection:
-        settling.settle(
+        completion.settle(
             connection,
-            claim,
+            lease,
             outcome,
             world.clock.now,
             arrived=outcome.kind.may_have_arrived,

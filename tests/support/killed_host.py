@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from alerthost.outbox.engine import Engine
+from alerthost.store.database import Database
 from hostspec import Alert
-from hostspec.delivery.engine import Engine
-from hostspec.kernel import Rule, load
-from hostspec.store.database import Database
+from hostspec.plugins import load
+from hostspec.rules import Rule
 
 KEY = "0123456789abcdef0123456789abcdef"
 NEW_KEY = "fedcba9876543210fedcba9876543210"
@@ -68,7 +69,7 @@ def host(folder: Path, url: str, store: str, first: int) -> None:
     say(os.getpid())
     with engine_of(folder, url, store, lease=LEASE, workers=4) as engine:
         for number in range(first, first + MOST):
-            engine.accept(alert_of(number), statement_id=str(number))
+            engine.accept(alert_of(number), submission_id=str(number))
             say(number)
         sys.stdin.read()
 

@@ -25,9 +25,9 @@ from sybil import Document, Example, Region
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
+from alerthost.cli.main import main
+from alerthost.config.source import Source
 from hostspec import Alert
-from hostspec.host.cli import main
-from hostspec.host.source import Source
 
 ROOT = Path(__file__).parents[2]
 
@@ -154,10 +154,10 @@ class Page:
 
     def _json(self, example: Example) -> None:
         try:
-            statements = [json.loads(example.parsed)]
+            submissions = [json.loads(example.parsed)]
         except ValueError:
-            statements = [json.loads(line) for line in example.parsed.splitlines()]
-        lines = [json.dumps(statement) for statement in statements]
+            submissions = [json.loads(line) for line in example.parsed.splitlines()]
+        lines = [json.dumps(statement) for statement in submissions]
         for line in lines:
             assert not Alert.read_text(line).repairs
         (self.folder / "alerts.jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -214,7 +214,7 @@ class Page:
         return None
 
     def _command(self, command: str) -> str:
-        """Give what is run for a command: what installs is checked, or done on the side."""
+        """Return what is run for a command: what installs is checked, or done on the side."""
         match shlex.split(command, comments=True):
             case ["make", target]:
                 _check_target(target)
@@ -308,7 +308,7 @@ def _comparable(text: str) -> str:
 
 
 def _load_configuration(path: Path) -> None:
-    from hostspec.host import configuration
+    from alerthost.config import configuration
 
     assert configuration.load(Source.read(path)).rules
 

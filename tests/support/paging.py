@@ -9,10 +9,11 @@ from typing import Any
 
 from engines import Clock
 
+from alerthost.outbox.engine import Engine
+from alerthost.store.database import Database
 from hostspec import Alert
-from hostspec.delivery.engine import Engine
-from hostspec.kernel import Rule, load
-from hostspec.store.database import Database
+from hostspec.plugins import load
+from hostspec.rules import Rule
 from pagerduty_plugin.testing import FakePagerDuty, Request
 
 KEY, NEW_KEY = "0123456789abcdef" * 2, "fedcba9876543210" * 2
@@ -25,7 +26,7 @@ def fake_at(clock: Clock, *, rate_limit: int = 0) -> Iterator[FakePagerDuty]:
     def now() -> dt.datetime:
         return dt.datetime.fromtimestamp(clock(), dt.UTC)
 
-    keys = {"checkout": KEY, "checkout anew": NEW_KEY}
+    keys = {"checkout": KEY, "checkout again": NEW_KEY}
     with FakePagerDuty(services=keys, rate_limit=rate_limit, clock=now) as fake:
         yield fake
 

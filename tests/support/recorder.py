@@ -18,19 +18,21 @@ from hostspec import (
     Destination,
     Handle,
     Incident,
+    IncidentRef,
     Installation,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Provider,
     SendContext,
     Status,
     hookimpl,
 )
-from hostspec.kernel import Host, Plugins, Rule, load
+from hostspec.inprocess import Host
+from hostspec.plugins import Plugins, load
+from hostspec.rules import Rule
 
-IDEMPOTENT = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
+IDEMPOTENT = Capabilities(acknowledge=True, resolve=True, idempotent=True, coalesce=True)
 """Like a pager: said again, it comes to the same."""
 
 UPDATING = Capabilities(acknowledge=True, resolve=True, update=True)
@@ -117,7 +119,7 @@ class Page(Action[PageSettings, AccountSettings]):
         return [
             Delivery(
                 _OPERATIONS[alert.status],
-                Place(self.name, installation.name, team, self.correlate(alert)),
+                IncidentRef(self.name, installation.name, team, self.correlate(alert)),
                 alert.identity,
                 alert.severity,
                 {"text": alert.summary},
@@ -140,7 +142,7 @@ class Page(Action[PageSettings, AccountSettings]):
             case _:
                 return None
         return Delivery(
-            operation, incident.place, alert.identity, incident.severity, rules=incident.rules
+            operation, incident.ref, alert.identity, incident.severity, rules=incident.rules
         )
 
     def send(
@@ -149,7 +151,7 @@ class Page(Action[PageSettings, AccountSettings]):
         installation: Installation[AccountSettings],
         context: SendContext,
     ) -> Outcome:
-        place = delivery.place
+        place = delivery.ref
         with self._lock:
             self.sent.append(
                 Sent(delivery.operation, place.destination, place.correlation_key, context.handle)

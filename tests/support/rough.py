@@ -8,12 +8,12 @@ from hostspec import (
     Action,
     Capabilities,
     Delivery,
-    Demonstration,
+    Demo,
     Destination,
+    IncidentRef,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Provider,
     Suppression,
     hookimpl,
@@ -33,11 +33,11 @@ class Rough(Provider[Nothing]):
     def destinations(self, installation):
         return [Destination("all", "all")]
 
-    def demonstration(self):
+    def demo(self):
         return Broken()
 
 
-class Broken(Demonstration):
+class Broken(Demo):
     """A demonstration that is only offered."""
 
     __enter__ = __exit__ = introduction = configuration = alerts = table = next_steps = None
@@ -63,7 +63,7 @@ class Shout(Action[Nothing, Nothing]):
                     notes=("another plugin sulked",),
                 )
             ]
-        place = Place(self.name, installation.name, "all", alert.key)
+        place = IncidentRef(self.name, installation.name, "all", alert.key)
         return [
             Delivery(
                 Operation.TRIGGER,

@@ -20,7 +20,7 @@ import attrs
 from prometheus_client.parser import text_string_to_metric_families
 from workspace import Workspace
 
-from hostspec.host.running import Running
+from alerthost.cli.server import Running
 
 JSON = {"Content-Type": "application/json"}
 TOKEN = "open-sesame"
@@ -98,7 +98,7 @@ def post(url: str, content: object, path: str = "/alerts", **headers: str) -> Re
 
 
 def measured(url: str, **headers: str) -> dict[tuple[str, ...], float]:
-    """Give what is measured: values by name and by labels, these in the order of their names."""
+    """Return what is measured: values by name and by labels, these in the order of their names."""
     reply = ask(url, "GET", "/metrics", headers=headers)
     assert reply.status == 200, reply
     return {
@@ -112,7 +112,7 @@ Measured = dict[tuple[str, ...], float]
 
 
 def measured_when(url: str, holds: Callable[[Measured], bool]) -> Measured:
-    """Give what is measured once something holds of it, or what there is after half a minute."""
+    """Return what is measured once something holds of it, or what there is after half a minute."""
     deadline = time.monotonic() + 30
     while True:
         found = measured(url)
@@ -127,7 +127,7 @@ class Process:
     def __init__(self, workspace: Workspace, *arguments: str, **env: str | None) -> None:
         workspace.migrate()
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "hostspec.host", "run", *arguments],
+            [sys.executable, "-m", "alerthost", "run", *arguments],
             cwd=workspace.folder,
             env=workspace.environment({"PYTHONFAULTHANDLER": "1", **env}),
             stdout=subprocess.PIPE,

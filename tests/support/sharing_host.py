@@ -11,13 +11,13 @@ from pathlib import Path
 
 from killed_host import engine_of
 
+from alerthost.outbox.engine import Engine
 from hostspec import Alert
-from hostspec.delivery.engine import Engine
 
 
 def accept(engine: Engine, name: str, count: int) -> None:
-    statements = [engine.accept(Alert(f"{name} {number}")) for number in range(count)]
-    for fate in engine.wait(statements, 120):
+    submissions = [engine.accept(Alert(f"{name} {number}")) for number in range(count)]
+    for fate in engine.wait(submissions, 120):
         sys.stdout.write(" ".join(entry.state for entry in fate.entries) + "\n")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from hostspec.store import database
+from alerthost.store import database
 
 migrate = database._upgrade
 """Runs the migrations themselves."""
@@ -33,13 +33,13 @@ def make(connection: sa.Connection) -> None:
 
 def _record(connection: sa.Connection) -> list[tuple[str, Any]]:
     """Migrate; give the statements that changed something."""
-    statements: list[tuple[str, Any]] = []
+    submissions: list[tuple[str, Any]] = []
 
     def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         if not statement.lstrip().startswith(("SELECT", "PRAGMA")):
-            statements.append((statement, parameters))
+            submissions.append((statement, parameters))
 
     event.listen(connection, "after_cursor_execute", note)
     migrate(connection)
     event.remove(connection, "after_cursor_execute", note)
-    return statements
+    return submissions

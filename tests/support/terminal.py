@@ -21,7 +21,7 @@ _CONTROLLED = """\
 import fcntl, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from hostspec.host import main
+from alerthost.__main__ import main
 sys.argv[0] = "alerthost"
 main()
 """

@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 from click.testing import CliRunner
 
-from hostspec.host.cli import main
-from hostspec.store.database import Database
+from alerthost.cli.main import main
+from alerthost.store.database import Database
 from pagerduty_plugin.testing import FakePagerDuty
 
 CHECKOUT = "0123456789abcdefghijABCDEFGHIJ01"
@@ -94,7 +94,7 @@ class Workspace:
         """Run a command as a process of its own, off any terminal."""
         self.migrate()
         run = subprocess.run(
-            [sys.executable, "-m", "hostspec.host", *arguments],
+            [sys.executable, "-m", "alerthost", *arguments],
             cwd=self.folder,
             env=self.environment(env),
             input=given.encode() if isinstance(given, str) else given,
@@ -120,17 +120,17 @@ class Workspace:
         return subprocess.CompletedProcess(arguments, ran.exit_code, ran.stdout, ran.stderr)
 
     def environment(self, env: dict[str, str | None] | None = None) -> dict[str, str]:
-        """Give the environment of a command: the secret in it, nothing of colours."""
+        """Return the environment of a command: the secret in it, nothing of colours."""
         merged = {**os.environ, "PD_CHECKOUT": CHECKOUT, **(env or {})}
         return {name: value for name, value in merged.items() if value is not None}
 
     def bodies(self) -> list[dict[str, Any]]:
-        """Give what reached the wire."""
+        """Return what reached the wire."""
         return [json.loads(request.body) for request in self.fake.requests]
 
 
 def line(key: str = "db-1/disk", **fields: object) -> str:
-    """Give an alert as the rule of the configuration likes it, as one JSON line."""
+    """Return an alert as the rule of the configuration likes it, as one JSON line."""
     statement = {
         "key": key,
         "summary": "Disk full on db-1",

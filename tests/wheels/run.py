@@ -1,4 +1,4 @@
-"""Builds both wheels, installs them into a folder of their own, and runs the tests on them.
+"""Builds the wheels, installs them into a folder of their own, and runs the tests on them.
 
 Arguments go to pytest. Nothing is fetched: hatchling builds, and pip only unpacks.
 """
@@ -28,7 +28,7 @@ def main() -> int:
     """Build, install, and give pytest's exit code."""
     for folder in (WHEELS, SITE):
         shutil.rmtree(folder, ignore_errors=True)
-    for project in (ROOT / "hostspec", ROOT):
+    for project in (ROOT / "hostspec", ROOT / "alerthost", ROOT):
         if python("hatchling", "build", "-t", "wheel", "-d", WHEELS, cwd=project):
             return 1
     quiet = ("--disable-pip-version-check", "--quiet", "--no-index", "--no-deps")
@@ -37,7 +37,7 @@ def main() -> int:
     # what comes first on the path wins, modules and entry points alike: the editable
     # installations of the environment are hidden by the wheels
     env = {**os.environ, "PYTHONPATH": str(SITE), "HOSTSPEC_WHEELS": "1"}
-    # else each of the many programs that the tests start would compile all of it anew
+    # else each of the many programs that the tests start would compile all of it again
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     return python("pytest", *sys.argv[1:], env=env)
 

@@ -4,41 +4,44 @@ from __future__ import annotations
 
 from hostspec.action import Action, AnyAction, Capabilities, Limit, Preview
 from hostspec.alert import Alert
-from hostspec.collapse import collapse
-from hostspec.demonstration import Demonstration, Table
-from hostspec.destination_table import DestinationTable
-from hostspec.discovery import Discovery, DiscoveryError, Found, FoundState
-from hostspec.faults import Fault, FaultsError
-from hostspec.hookspecs import Answer, Hooks, HostSpec
-from hostspec.incident import (
+from hostspec.alert_fields import FaultyAlertError, Identity, Image, Link, Severity, Status
+from hostspec.connect.destination_table import DestinationTable
+from hostspec.connect.discovery import Discovery, DiscoveryError, Found, FoundState
+from hostspec.connect.install_flow import (
+    CALLBACK_HEADERS,
+    Connected,
+    InstallError,
+    InstallFlow,
+    InstallProblem,
+    InstallRequest,
+    PendingInstall,
+    PendingInstalls,
+    Skipped,
+)
+from hostspec.delivery import (
     Delivery,
     Handle,
     Incident,
+    IncidentRef,
     IncidentState,
     Operation,
-    Place,
+    Outcome,
+    OutcomeKind,
+    Receipt,
+    SendContext,
     Suppression,
+    coalesce,
+    merge,
 )
+from hostspec.demo import Demo, Table
+from hostspec.faults import Fault, FaultsError
+from hostspec.hookspecs import Answer, Hooks, HostSpec
 from hostspec.markers import PROJECT, hookimpl, hookspec
-from hostspec.merge import merge
-from hostspec.normalise import FrozenDict, Json, Repair, normalise
-from hostspec.outcome import Outcome, OutcomeKind, Receipt, SendContext
-from hostspec.parts import FaultyAlertError, Identity, Image, Link, Severity, Status
+from hostspec.normalisation import FrozenDict, Json, Repair, normalise
 from hostspec.provider import Destination, Installation, Provider
 from hostspec.schema import json_schema
 from hostspec.secret import LiteralSecretError, Secret, SecretUnavailableError
 from hostspec.settings import SettingsError, setting, structure
-from hostspec.setup import (
-    CALLBACK_HEADERS,
-    BegunSetup,
-    Connected,
-    LeftAside,
-    PendingSetup,
-    PendingSetups,
-    Setup,
-    SetupError,
-    SetupProblem,
-)
 from hostspec.values import from_json, to_json
 
 __all__ = [
@@ -48,11 +51,10 @@ __all__ = [
     "Alert",
     "Answer",
     "AnyAction",
-    "BegunSetup",
     "Capabilities",
     "Connected",
     "Delivery",
-    "Demonstration",
+    "Demo",
     "Destination",
     "DestinationTable",
     "Discovery",
@@ -69,19 +71,22 @@ __all__ = [
     "Identity",
     "Image",
     "Incident",
+    "IncidentRef",
     "IncidentState",
+    "InstallError",
+    "InstallFlow",
+    "InstallProblem",
+    "InstallRequest",
     "Installation",
     "Json",
-    "LeftAside",
     "Limit",
     "Link",
     "LiteralSecretError",
     "Operation",
     "Outcome",
     "OutcomeKind",
-    "PendingSetup",
-    "PendingSetups",
-    "Place",
+    "PendingInstall",
+    "PendingInstalls",
     "Preview",
     "Provider",
     "Receipt",
@@ -90,14 +95,12 @@ __all__ = [
     "SecretUnavailableError",
     "SendContext",
     "SettingsError",
-    "Setup",
-    "SetupError",
-    "SetupProblem",
     "Severity",
+    "Skipped",
     "Status",
     "Suppression",
     "Table",
-    "collapse",
+    "coalesce",
     "from_json",
     "hookimpl",
     "hookspec",

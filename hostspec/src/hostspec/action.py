@@ -10,10 +10,9 @@ from typing import Any, ClassVar, Final, Generic, TypeGuard, TypeVar
 import attrs
 
 from hostspec.alert import Alert
+from hostspec.delivery import Delivery, Handle, Incident, Outcome, SendContext, Suppression
 from hostspec.faults import Fault
-from hostspec.incident import Delivery, Handle, Incident, Suppression
-from hostspec.normalise import Json, clean_text
-from hostspec.outcome import Outcome, SendContext
+from hostspec.normalisation import Json, clean_text
 from hostspec.provider import Destination, Installation
 
 A = TypeVar("A")
@@ -22,10 +21,10 @@ I = TypeVar("I")  # noqa: E741 -- I for installation
 """The attrs class of the settings of the installations it sends through."""
 
 LONGEST_BUDGET: Final = 255
-"""Characters of the name of a budget, at the most."""
+"""Characters of the name of a budget, at most."""
 
 MOST: Final = 1_000_000_000
-"""Messages that a limit counts, at the most: every database holds that number."""
+"""Messages that a limit counts, at most: every database holds that number."""
 
 
 @attrs.frozen
@@ -39,7 +38,7 @@ class Capabilities:
         idempotent: sending the same message twice comes to the same as once. Without it an
             open incident is never opened again, only updated, and an attempt that may have
             arrived is *uncertain*.
-        collapse: of messages that wait for one incident only the newest need be sent.
+        coalesce: of messages that wait for one incident only the newest need be sent.
         record: each message is a record of its own, a change event say. It opens nothing, so that
             every firing of an alert is sent, and no incident is listed. A host remembers
             each record as long as its acknowledge or resolve is to be recorded, too.
@@ -49,7 +48,7 @@ class Capabilities:
     resolve: bool = False
     update: bool = False
     idempotent: bool = False
-    collapse: bool = False
+    coalesce: bool = False
     record: bool = False
 
 
@@ -70,7 +69,7 @@ class Limit:
 
 
 def is_limit(limit: object) -> TypeGuard[Limit]:
-    """Say whether a plugin gave what a host can count by, whatever its types promise."""
+    """Check whether a plugin gave what a host can count by, whatever its types promise."""
     if not isinstance(limit, Limit):
         return False
     budget, count, window = attrs.astuple(limit)
@@ -119,7 +118,7 @@ class Action(abc.ABC, Generic[A, I]):
     capabilities: ClassVar[Capabilities]
 
     def check(self, settings: A, installation: Installation[I]) -> Sequence[Fault]:  # noqa: ARG002
-        """Say what is wrong with these settings for this installation; no I/O."""
+        """Describe what is wrong with these settings for this installation; no I/O."""
         return ()
 
     def describe(self, settings: A, installation: Installation[I] | None) -> str:  # noqa: ARG002
@@ -159,20 +158,20 @@ class Action(abc.ABC, Generic[A, I]):
         return None
 
     def can_follow_up(self, incident: Incident, installation: Installation[I]) -> bool:  # noqa: ARG002
-        """Say whether what opened an incident is still held, so that it can be followed up.
+        """Check whether what opened an incident is still held, so that it can be followed up.
 
-        False where it is known not to be: then the host gives the incident up, and opens anew
+        False where it is known not to be: then the host gives the incident up, and opens again
         what still fires. May read secrets; True where they cannot be read now.
         """
         return True
 
-    def missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
-        """Say what to send for a problem that was over before anyone could be told; no I/O.
+    def on_missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
+        """Describe what to send for a problem that was over before anyone could be told; no I/O.
 
         Both (somebody is notified), nothing, or something of another place: the record of a
         change, say, of another action of the same installation. Whatever is said, the host marks
         the trigger as over, and sends a resolve after it and after anything that may have
-        arrived. Asked only where messages may collapse.
+        arrived. Asked only where messages may coalesce.
 
         Args:
             opening: the newest trigger, which the provider never took; an attempt may have
@@ -181,12 +180,12 @@ class Action(abc.ABC, Generic[A, I]):
         """
         return (opening, closing)
 
-    def promised_handle(
+    def expected_handle(
         self,
         delivery: Delivery,  # noqa: ARG002
         installation: Installation[I],  # noqa: ARG002
     ) -> Handle | None:
-        """Give the handle that the first send of an incident will return; no I/O.
+        """Return the handle that the first send of an incident will return; no I/O.
 
         A host keeps it before it sends, so that what an attempt opened is followed up even
         where the host died before `send` returned. May read secrets. None where only the
@@ -204,14 +203,14 @@ class Action(abc.ABC, Generic[A, I]):
         """
 
     def probe(self, destination: Destination, installation: Installation[I]) -> Outcome | None:  # noqa: ARG002
-        """Say whether messages would get through, by an attempt that nobody notices.
+        """Check whether messages would get through, by an attempt that nobody notices.
 
         Never raises for what network or provider did. None where it cannot be said.
         """
         return None
 
-    def aimed_at(self, destination: Destination) -> A | None:  # noqa: ARG002
-        """Give the plainest settings that send to one destination; None where there are none."""
+    def settings_for(self, destination: Destination) -> A | None:  # noqa: ARG002
+        """Return the plainest settings that send to one destination; None where there are none."""
         return None
 
     def limits(
@@ -220,7 +219,7 @@ class Action(abc.ABC, Generic[A, I]):
         installation: Installation[I],  # noqa: ARG002
         handle: Handle | None = None,  # noqa: ARG002
     ) -> Sequence[Limit]:
-        """Say how much may be sent where this delivery goes; each budget at most once.
+        """Describe how much may be sent where this delivery goes; each budget at most once.
 
         Args:
             delivery: what is to be sent.
@@ -240,7 +239,7 @@ class Action(abc.ABC, Generic[A, I]):
         context: SendContext,  # noqa: ARG002
     ) -> Preview:
         """Show what would be sent, secrets masked; no I/O, no secret is read."""
-        return Preview(delivery.place.destination, delivery.message)
+        return Preview(delivery.ref.destination, delivery.message)
 
 
 AnyAction = Action[Any, Any]

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import attrs
 
+from hostspec.alert_fields import FaultyAlertError, Identity, Image, Link, Severity, Status
+from hostspec.alert_reader import Reader, adopt, parse
 from hostspec.faults import Fault
-from hostspec.normalise import FrozenDict, Json, Repair
-from hostspec.parts import FaultyAlertError, Identity, Image, Link, Severity, Status
-from hostspec.reading import Reader, adopt, parse
+from hostspec.normalisation import FrozenDict, Json, Repair
 
 
 @attrs.frozen(init=False)

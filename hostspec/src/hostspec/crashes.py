@@ -14,7 +14,7 @@ from hostspec.log import log
 _log = logging.getLogger("hostspec")
 
 _MACHINERY: Final = frozenset(
-    {"hostspec", "pluggy", "attr", "attrs", "cattrs", "", *sys.stdlib_module_names}
+    {"alerthost", "hostspec", "pluggy", "attr", "attrs", "cattrs", "", *sys.stdlib_module_names}
 )
 """Top-level packages that stand between the host and a plugin's code."""
 

@@ -17,7 +17,7 @@ from hostspec.markers import hookspec
 
 if TYPE_CHECKING:
     from hostspec.action import AnyAction
-    from hostspec.outcome import Receipt
+    from hostspec.delivery import Receipt
     from hostspec.provider import Provider
 
 
@@ -147,7 +147,7 @@ class HostSpec:
 
     @hookspec
     def hostspec_providers(self, hooks: Hooks) -> Sequence[Provider[Any]]:  # type: ignore[empty-body]
-        """Say which providers you offer.
+        """Describe which providers you offer.
 
         Called once while the host starts. Every implementation runs, and what they return is
         put together. Names are unique: a second provider of the same name stops the host.
@@ -183,7 +183,7 @@ class HostSpec:
 
     @hookspec
     def hostspec_actions(self, hooks: Hooks) -> Sequence[AnyAction]:  # type: ignore[empty-body]
-        """Say which actions you offer.
+        """Describe which actions you offer.
 
         Called once while the host starts. Every implementation runs, and what they return is
         put together. Names are unique; the provider of each action must be there too.
@@ -200,9 +200,8 @@ class HostSpec:
 
             import attrs
 
-            from hostspec import (
-                Action, Capabilities, Delivery, Operation, Outcome, OutcomeKind, Place, hookimpl,
-            )
+            from hostspec import Action, Capabilities, Delivery, IncidentRef, Operation
+            from hostspec import Outcome, OutcomeKind, hookimpl
 
             @attrs.frozen
             class PageSettings:
@@ -217,7 +216,7 @@ class HostSpec:
 
                 def plan(self, alert, settings, installation, *, rule=""):
                     key = json.dumps([alert.scope, alert.key])
-                    place = Place(self.name, installation.name, "all", key)
+                    place = IncidentRef(self.name, installation.name, "all", key)
                     return [
                         Delivery(
                             Operation.TRIGGER,
@@ -256,7 +255,7 @@ class HostSpec:
 
             @hookimpl
             def hostspec_delivered(receipt):
-                place = receipt.delivery.place
+                place = receipt.delivery.ref
                 logging.getLogger(__name__).info("%s was told", place.destination)
         """
 
@@ -308,7 +307,7 @@ class HostSpec:
         """
 
     @hookspec
-    def hostspec_spared(self, receipt: Receipt) -> None:
+    def hostspec_superseded(self, receipt: Receipt) -> None:
         """Observe that a delivery is not needed any more, and is not sent.
 
         Called by hosts that keep deliveries, at least once for each delivery, from any thread:
@@ -327,7 +326,7 @@ class HostSpec:
             from hostspec import hookimpl
 
             @hookimpl
-            def hostspec_spared(receipt):
+            def hostspec_superseded(receipt):
                 log = logging.getLogger(__name__)
                 log.info("%s: %s", receipt.delivery.alert.key, receipt.reason)
         """

@@ -13,10 +13,10 @@ from hostspec.secret import SecretUnavailableError
 from hostspec.settings import secrets, structure
 
 if TYPE_CHECKING:
-    from hostspec.demonstration import Demonstration
-    from hostspec.destination_table import DestinationTable
-    from hostspec.discovery import Discovery
-    from hostspec.setup import Setup
+    from hostspec.connect.destination_table import DestinationTable
+    from hostspec.connect.discovery import Discovery
+    from hostspec.connect.install_flow import InstallFlow
+    from hostspec.demo import Demo
 
 S = TypeVar("S")
 """An attrs class of settings: of an installation in a provider, of an action in an action."""
@@ -78,7 +78,7 @@ class Provider(abc.ABC, Generic[S]):
         return Installation(self.name, name, structure(self.settings, raw))
 
     def check(self, installation: Installation[S]) -> Sequence[Fault]:
-        """Say what stands in the way of sending through this installation now.
+        """Describe what stands in the way of sending through this installation now.
 
         Reads every secret once, so that a missing one is found by day; sends nothing.
         """
@@ -91,7 +91,7 @@ class Provider(abc.ABC, Generic[S]):
         return faults
 
     def notes(self, installations: Sequence[Installation[S]]) -> Sequence[str]:  # noqa: ARG002
-        """Say what a person should know of several installations together, a sentence each.
+        """Describe what a person should know of several installations together, a sentence each.
 
         What concerns one alone is for `check`. Secrets may be read; sends nothing.
 
@@ -104,7 +104,7 @@ class Provider(abc.ABC, Generic[S]):
         """Offer to edit the destinations of an installation; None where there are none to edit."""
         return None
 
-    def setup(self) -> Setup[Any, S] | None:
+    def install_flow(self) -> InstallFlow[Any, S] | None:
         """Offer to connect an account in a browser; None where it is done by hand."""
         return None
 
@@ -112,6 +112,6 @@ class Provider(abc.ABC, Generic[S]):
         """Offer to connect an account by asking for what it holds; None where that cannot be."""
         return None
 
-    def demonstration(self) -> Demonstration | None:
+    def demo(self) -> Demo | None:
         """Offer a stand-in of the service to show people how it works; None for none."""
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from hostspec.normalise import Json
+from hostspec.normalisation import Json
 from hostspec.secret import Secret
 from hostspec.settings import SettingInfo, describe, key_of, to_json
 
@@ -26,7 +26,7 @@ class DeclarationError(TypeError):
 
 
 def json_schema(kind: type, destinations: Sequence[Destination] | None = None) -> dict[str, Any]:
-    """Give the JSON Schema (2020-12) of a settings class.
+    """Return the JSON Schema (2020-12) of a settings class.
 
     Args:
         kind: the settings class.

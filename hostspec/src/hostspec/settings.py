@@ -29,7 +29,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from hostspec.crashes import describe_error
 from hostspec.faults import Fault, FaultsError
-from hostspec.normalise import FrozenDict, Json
+from hostspec.normalisation import FrozenDict, Json
 from hostspec.secret import REFERENCE_FORMS, LiteralSecretError, Secret, reference_fault
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class SettingInfo:
         choices: the values it may have, or those of a list's entries; empty for any.
         minimum: the least number, or None; of a list's entries too.
         maximum: the greatest number, or None; of a list's entries too.
-        least_items: how many entries a list or table needs at the least.
+        least_items: how many entries a list or table needs at least.
         check: gives the reason why a value is wrong, or None; of a table, why an entry is. It
             may raise `FaultsError` to name places within the value.
         destinations: a text, or texts, that name destinations of the installation at hand: these
@@ -94,12 +94,12 @@ def setting(  # noqa: PLR0913 -- one argument for each thing a declaration can s
 
 
 def key_of(field: attrs.Attribute[Any]) -> str:
-    """Give a field's key in files and JSON: ``class_`` is ``class``, which Python reserves."""
+    """Return a field's key in files and JSON: ``class_`` is ``class``, which Python reserves."""
     return field.name.removesuffix("_")
 
 
 def describe(field: attrs.Attribute[Any]) -> SettingInfo:
-    """Give what a field's declaration says; its name is the label where it says nothing."""
+    """Return what a field's declaration says; its name is the label where it says nothing."""
     info = field.metadata.get(_METADATA)
     return info if isinstance(info, SettingInfo) else SettingInfo(key_of(field))
 
@@ -133,7 +133,7 @@ def by_reference(secret: Secret) -> str:
 
 
 def to_json(settings: object, *, write: Callable[[Secret], Any] = by_reference) -> Any:
-    """Give settings as JSON: secrets by reference.
+    """Return settings as JSON: secrets by reference.
 
     Args:
         settings: an object of a settings class, or one of its values.

@@ -12,7 +12,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.json import make_converter
 
 from hostspec.alert import Alert
-from hostspec.normalise import Json, freeze
+from hostspec.normalisation import Json, freeze
 from hostspec.provider import Installation
 from hostspec.secret import Secret
 from hostspec.settings import to_json as settings_to_json
@@ -23,7 +23,7 @@ _converter = make_converter()
 
 
 def to_json(value: object) -> Any:
-    """Give a value of the contract as JSON that a host may store or send to another process.
+    """Return a value of the contract as JSON that a host may store or send to another process.
 
     Raises:
         LiteralSecretError: it holds a secret that was given as itself.

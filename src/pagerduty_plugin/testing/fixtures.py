@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fake_pagerduty() -> Iterator[FakePagerDuty]:
-    """Give a fresh fake PagerDuty on a free loopback port, stopped after the test."""
+    """Return a fresh fake PagerDuty on a free loopback port, stopped after the test."""
     with FakePagerDuty() as fake:
         yield fake

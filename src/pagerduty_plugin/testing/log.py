@@ -40,7 +40,7 @@ class Request:
     misbehaviour: str | None = None
 
     def header(self, name: str) -> str | None:
-        """Give the first value of a header, whatever the case of its name."""
+        """Return the first value of a header, whatever the case of its name."""
         for sent, value in self.headers:
             if sent.lower() == name.lower():
                 return value

@@ -40,7 +40,7 @@ p { margin: .25rem 0; }
   list-style: none; }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line);
   border-radius: .6rem; }
-table { width: 100%; border-collapse: collapse; }
+table { width: 100%; border-collapse: coalesce; }
 th, td { padding: .7rem .9rem; text-align: left; vertical-align: top; }
 th { color: var(--soft); font-size: .8125rem; font-weight: 600; white-space: nowrap; }
 tbody tr { border-top: 1px solid var(--line); }

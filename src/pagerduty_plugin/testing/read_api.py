@@ -75,5 +75,5 @@ def _request(account: Account, request: Request) -> dict[str, object]:
 
 
 def _header(name: str, value: str) -> list[str]:
-    """Give a header; of a token, which may be a real one sent here by mistake, only the end."""
+    """Return a header; of a token, which may be a real one sent here by mistake, only the end."""
     return [name, f"…{value[-4:]}" if name.lower() == "authorization" else value]

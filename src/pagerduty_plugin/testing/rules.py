@@ -88,7 +88,7 @@ def change_faults(event: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def routing_key_of(body: bytes) -> str | None:
-    """Say which integration key a request body carries, if it can be read at all."""
+    """Describe which integration key a request body carries, if it can be read at all."""
     try:
         key = read_event(body).get("routing_key")
     except UnreadableBodyError:

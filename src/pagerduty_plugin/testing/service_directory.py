@@ -91,7 +91,7 @@ class ServiceDirectory:
     _keys: dict[str, tuple[str, bool]] = attrs.field(factory=dict, init=False, repr=False)
 
     def __bool__(self) -> bool:
-        """Say whether there is any service."""
+        """Check whether there is any service."""
         return bool(self._services)
 
     @property
@@ -169,12 +169,12 @@ class ServiceDirectory:
         return integration
 
     def name_of(self, key: str) -> str | None:
-        """Give the name of the service that an event with this key belongs to."""
+        """Return the name of the service that an event with this key belongs to."""
         service, takes_events = self._keys.get(key, (None, False))
         return service if takes_events else None
 
     def latest_key(self, name: str) -> str | None:
-        """Give the Events API v2 key that a service was given last; None where it has none."""
+        """Return the Events API v2 key that a service was given last; None where it has none."""
         integrations = reversed(self._services[name].integrations)
         return next((each.key for each in integrations if each.type == EVENTS_API_V2), None)
 

@@ -1,10 +1,127 @@
--- A database of version 0001, filled. Never changed: later versions must still read it.
 BEGIN TRANSACTION;
+CREATE TABLE alerts (
+	id INTEGER NOT NULL, 
+	scope TEXT NOT NULL, 
+	"key" TEXT NOT NULL, 
+	status TEXT NOT NULL, 
+	updated_at VARCHAR(32), 
+	seen_at DOUBLE NOT NULL, 
+	digest VARCHAR(32) NOT NULL, 
+	started_at VARCHAR(32), 
+	CONSTRAINT pk_alerts PRIMARY KEY (id), 
+	CONSTRAINT uq_alerts_digest UNIQUE (digest)
+);
+INSERT INTO "alerts" VALUES(1,'','open','firing',NULL,1795000000.0,'f99db8982bacf34e420fa5995ba8825f',NULL);
+INSERT INTO "alerts" VALUES(2,'','refused','firing',NULL,1795000000.0,'2bec8d0e7aee3fc6d7f4c7c7de06f8c1',NULL);
+INSERT INTO "alerts" VALUES(3,'','waiting','firing',NULL,1795000000.0,'e50f0f61bb120f22a32ef50fb74476f9',NULL);
+CREATE TABLE budgets (
+	name TEXT NOT NULL, 
+	allowed INTEGER NOT NULL, 
+	seconds DOUBLE NOT NULL, 
+	used TEXT NOT NULL, 
+	paused_until DOUBLE NOT NULL, 
+	CONSTRAINT pk_budgets PRIMARY KEY (name)
+);
+CREATE TABLE channels (
+	id INTEGER NOT NULL, 
+	lane_id INTEGER NOT NULL, 
+	name TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	reason TEXT NOT NULL, 
+	failures INTEGER NOT NULL, 
+	since DOUBLE NOT NULL, 
+	due DOUBLE NOT NULL, 
+	first_due DOUBLE NOT NULL, 
+	got_through_at DOUBLE NOT NULL, 
+	CONSTRAINT pk_channels PRIMARY KEY (id), 
+	CONSTRAINT fk_channels_lane_id_lanes FOREIGN KEY(lane_id) REFERENCES lanes (id)
+);
+INSERT INTO "channels" VALUES(1,1,'','unhealthy','timed out',1,1795000000.0,1795000000.411,1795000000.411,1795000000.0);
+CREATE TABLE clock (
+	id INTEGER NOT NULL, 
+	seen_at DOUBLE NOT NULL, 
+	steady_since DOUBLE NOT NULL, 
+	CONSTRAINT pk_clock PRIMARY KEY (id)
+);
+CREATE TABLE deliveries (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	uid TEXT NOT NULL, 
+	incident_id INTEGER NOT NULL, 
+	lane_id INTEGER NOT NULL, 
+	submission_id TEXT NOT NULL, 
+	operation TEXT NOT NULL, 
+	severity TEXT NOT NULL, 
+	body TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	place_in_line INTEGER NOT NULL, 
+	is_head BOOLEAN NOT NULL, 
+	urgency DOUBLE NOT NULL, 
+	due DOUBLE NOT NULL, 
+	accepted_at DOUBLE NOT NULL, 
+	coalesced INTEGER DEFAULT '0' NOT NULL, 
+	attempts INTEGER DEFAULT '0' NOT NULL, 
+	holder TEXT, 
+	lease_until DOUBLE, 
+	tried_at DOUBLE, 
+	failing_since DOUBLE, 
+	strikes INTEGER DEFAULT '0' NOT NULL, 
+	repeats BOOLEAN DEFAULT 0 NOT NULL, 
+	promised TEXT, 
+	outcome TEXT DEFAULT '' NOT NULL, 
+	reason TEXT DEFAULT '' NOT NULL, 
+	late_told BOOLEAN DEFAULT 0 NOT NULL, 
+	finished_at DOUBLE, 
+	CONSTRAINT uq_deliveries_uid UNIQUE (uid), 
+	CONSTRAINT fk_deliveries_incident_id_incidents FOREIGN KEY(incident_id) REFERENCES incidents (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_deliveries_lane_id_lanes FOREIGN KEY(lane_id) REFERENCES lanes (id)
+);
+INSERT INTO "deliveries" VALUES(1,'ef3704dff89d42878a38243ed071e295',1,1,'b6fac7dd79d44643a683ae2c09b7281e','trigger','error','{"operation": "trigger", "ref": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "open"}, "alert": {"scope": "", "key": "open"}, "severity": "error", "message": {"text": "open"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','delivered',0,0,1794999700.0,1795000000.0,1795000000.0,0,1,NULL,NULL,NULL,NULL,0,0,NULL,'delivered','',0,1795000000.0);
+INSERT INTO "deliveries" VALUES(2,'855f79ea06894207ae97ab294e46ad6d',2,1,'2310c4ad941146be9c1c496a5bb3b19f','trigger','error','{"operation": "trigger", "ref": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "refused"}, "alert": {"scope": "", "key": "refused"}, "severity": "error", "message": {"text": "refused"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','refused',0,0,1794999700.0,1795000000.0,1795000000.0,0,1,NULL,NULL,NULL,NULL,0,0,NULL,'refused','no such field',0,1795000000.0);
+INSERT INTO "deliveries" VALUES(3,'5ac81d28653749abb25e4efcf372fe03',3,1,'065b09b7125a4958b25ce336f1f20df4','trigger','critical','{"operation": "trigger", "ref": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "waiting"}, "alert": {"scope": "", "key": "waiting"}, "severity": "critical", "message": {"text": "waiting"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','waiting',1,1,1794999100.0,1.79500000082557392127e+09,1795000000.0,0,1,NULL,NULL,NULL,NULL,0,0,NULL,'unreachable','',0,NULL);
+CREATE TABLE holders (
+	incident_id INTEGER NOT NULL, 
+	digest VARCHAR(32) NOT NULL, 
+	scope TEXT NOT NULL, 
+	"key" TEXT NOT NULL, 
+	number INTEGER NOT NULL, 
+	CONSTRAINT pk_holders PRIMARY KEY (incident_id, digest), 
+	CONSTRAINT fk_holders_incident_id_incidents FOREIGN KEY(incident_id) REFERENCES incidents (id) ON DELETE CASCADE
+);
+INSERT INTO "holders" VALUES(1,'f99db8982bacf34e420fa5995ba8825f','','open',0);
+INSERT INTO "holders" VALUES(3,'e50f0f61bb120f22a32ef50fb74476f9','','waiting',0);
 CREATE TABLE hostspec_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT hostspec_version_pkc PRIMARY KEY (version_num)
 );
 INSERT INTO "hostspec_version" VALUES('0001');
+CREATE TABLE incidents (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	lane_id INTEGER NOT NULL, 
+	action TEXT NOT NULL, 
+	installation TEXT NOT NULL, 
+	destination TEXT NOT NULL, 
+	correlation_key TEXT NOT NULL, 
+	active BOOLEAN NOT NULL, 
+	state TEXT NOT NULL, 
+	severity TEXT NOT NULL, 
+	handle TEXT, 
+	rules TEXT NOT NULL, 
+	follow_ups TEXT NOT NULL, 
+	may_be_open BOOLEAN NOT NULL, 
+	told BOOLEAN NOT NULL, 
+	in_doubt BOOLEAN NOT NULL, 
+	orphaned BOOLEAN NOT NULL, 
+	opened_at DOUBLE NOT NULL, 
+	changed_at DOUBLE NOT NULL, 
+	version INTEGER NOT NULL, 
+	budgets TEXT DEFAULT '[]' NOT NULL, 
+	digest VARCHAR(32) DEFAULT '' NOT NULL, 
+	summary TEXT DEFAULT '' NOT NULL, 
+	CONSTRAINT fk_incidents_lane_id_lanes FOREIGN KEY(lane_id) REFERENCES lanes (id)
+);
+INSERT INTO "incidents" VALUES(1,1,'pager.page','acme','all','open',1,'triggered','error','{"id": 1}','["Pages"]','["acknowledge", "resolve", "update"]',1,1,0,0,1795000000.0,1795000000.0,0,'[]','c0abe7454ddc18d51ba8a3bb8197f7d9','open');
+INSERT INTO "incidents" VALUES(2,1,'pager.page','acme','all','refused',0,'resolved','error',NULL,'["Pages"]','["acknowledge", "resolve", "update"]',0,0,0,0,1795000000.0,1795000000.0,1,'[]','69496d5526e80bb932c3e33ba360d106','refused');
+INSERT INTO "incidents" VALUES(3,1,'pager.page','acme','all','waiting',1,'triggered','critical',NULL,'["Pages"]','["acknowledge", "resolve", "update"]',1,0,1,0,1795000000.0,1795000000.0,0,'[]','860d00d494babd77a526cd357ffc3277','waiting');
 CREATE TABLE installations (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	provider TEXT NOT NULL, 
@@ -17,6 +134,76 @@ CREATE TABLE installations (
 );
 INSERT INTO "installations" VALUES(1,'paging','acme','{"token": {"$sealed": "gAAAAABrBAN3yaPoixymMCKxO4XxHQspyG2D6h0A-UnGVATS1HvCfqDXX_P36r7Q_7TznunPCUOGRuKQbE8eKyhgWG7iRN5PWBRMp9SQVDhjiNf1fsgNU00="}, "keys": ["env:PD_KEY", {"$sealed": "gAAAAABrBAN3sRO1acVOisbBjI8zqFJsjBf6KF317P1sN_M_6nZMA1eJuxYifajtYw6FhjP5pD16UbFUtAsHVMNkNpqlq5vq5yHaB6KYlMRfOiQy3D3mg0M="}], "headers": {"$$sealed": {"$sealed": "gAAAAABrBAN3UKFq0xOtUmtjeMckrx3qgD8VjpCSYivAd3VVXZzHb-iLmFhDb1hd9wTC62HE2cv1mCZNOvuAPOVoQU0KEk4H_888EQqJ7_vDawgqMeadyfE="}}, "labels": {}, "region": "us"}',2,'2026-11-23T09:00:00.000000+00:00','2026-11-23T09:00:01.000000+00:00');
 INSERT INTO "installations" VALUES(2,'paging','ümlaut','{"token": null, "keys": [], "headers": {}, "labels": {"$$a": "b"}, "region": "us"}',1,'2026-11-23T09:00:00.000001+00:00','2026-11-23T09:00:01.000000+00:00');
+CREATE TABLE lanes (
+	id INTEGER NOT NULL, 
+	installation TEXT NOT NULL, 
+	destination TEXT NOT NULL, 
+	state TEXT DEFAULT 'healthy' NOT NULL, 
+	due DOUBLE, 
+	leased_at DOUBLE DEFAULT '0' NOT NULL, 
+	budgets TEXT DEFAULT '[]' NOT NULL, 
+	CONSTRAINT pk_lanes PRIMARY KEY (id), 
+	CONSTRAINT uq_lanes_installation_destination UNIQUE (installation, destination)
+);
+INSERT INTO "lanes" VALUES(1,'acme','all','healthy',0.0,1795000000.0,'[]');
+CREATE TABLE planners (
+	name TEXT NOT NULL, 
+	submissions TEXT NOT NULL, 
+	tries INTEGER NOT NULL, 
+	CONSTRAINT pk_planners PRIMARY KEY (name)
+);
+CREATE TABLE receipts (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	hook TEXT NOT NULL, 
+	body TEXT NOT NULL, 
+	teller TEXT NOT NULL
+);
+CREATE TABLE submissions (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	submission_id TEXT NOT NULL, 
+	scope TEXT NOT NULL, 
+	"key" TEXT NOT NULL, 
+	body TEXT NOT NULL, 
+	accepted_at DOUBLE NOT NULL, 
+	planned_at DOUBLE, 
+	note TEXT, 
+	replays INTEGER, 
+	digest VARCHAR(32) DEFAULT '' NOT NULL, 
+	scope_digest VARCHAR(32) DEFAULT '' NOT NULL, 
+	urgency DOUBLE DEFAULT '0' NOT NULL, 
+	size INTEGER DEFAULT '0' NOT NULL, 
+	outcome TEXT DEFAULT '' NOT NULL, 
+	turn VARCHAR(32) DEFAULT '' NOT NULL, 
+	CONSTRAINT uq_submissions_submission_id UNIQUE (submission_id)
+);
+INSERT INTO "submissions" VALUES(1,'b6fac7dd79d44643a683ae2c09b7281e','','open','{"key":"open","summary":"open","status":"firing","severity":"error","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"severity","reason":"missing; taken as error"},{"field":"summary","reason":"missing or blank; the key stands in its place"}]}',1795000000.0,1795000000.0,'{"remark": "", "failures": [], "suppressions": []}',NULL,'','',0.0,0,'','');
+INSERT INTO "submissions" VALUES(2,'2310c4ad941146be9c1c496a5bb3b19f','','refused','{"key":"refused","summary":"refused","status":"firing","severity":"error","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"severity","reason":"missing; taken as error"},{"field":"summary","reason":"missing or blank; the key stands in its place"}]}',1795000000.0,1795000000.0,'{"remark": "", "failures": [], "suppressions": []}',NULL,'','',0.0,0,'','');
+INSERT INTO "submissions" VALUES(3,'065b09b7125a4958b25ce336f1f20df4','','waiting','{"key":"waiting","summary":"waiting","status":"firing","severity":"critical","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"summary","reason":"missing or blank; the key stands in its place"}]}',1795000000.0,1795000000.0,'{"remark": "", "failures": [], "suppressions": []}',NULL,'','',0.0,0,'','');
+INSERT INTO "submissions" VALUES(4,'43f81f5b690c4d31a8e506f5fc09126e','','accepted','{"key":"accepted","summary":"accepted","status":"firing","severity":"error","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"severity","reason":"missing; taken as error"},{"field":"summary","reason":"missing or blank; the key stands in its place"}]}',1795000000.0,NULL,NULL,NULL,'12daeb70efbca74cdc05b3cc9e8fa9bc','a49884894fdad1926b236f90690b6e5b',1795000000.0,374,'','a49884894fdad1926b236f90690b6e5b');
+CREATE INDEX ix_submissions_scope_digest ON submissions (scope_digest, accepted_at) WHERE planned_at IS NULL;
+CREATE INDEX ix_submissions_digest ON submissions (digest, id) WHERE planned_at IS NULL;
+CREATE INDEX ix_submissions_outcome ON submissions (outcome, id) WHERE outcome != '';
+CREATE INDEX ix_submissions_planned_at ON submissions (planned_at) WHERE planned_at IS NOT NULL;
+CREATE INDEX ix_submissions_urgency ON submissions (urgency, id) WHERE planned_at IS NULL;
+CREATE INDEX ix_submissions_turn ON submissions (turn, urgency, id) WHERE planned_at IS NULL;
+CREATE INDEX ix_alerts_seen_at ON alerts (seen_at);
+CREATE INDEX ix_lanes_due ON lanes (due) WHERE due IS NOT NULL;
+CREATE INDEX ix_receipts_teller ON receipts (teller, id);
+CREATE INDEX ix_channels_lane_id ON channels (lane_id);
+CREATE INDEX ix_incidents_orphaned ON incidents (id) WHERE orphaned;
+CREATE INDEX ix_incidents_changed_at ON incidents (active, changed_at);
+CREATE UNIQUE INDEX uq_incidents_digest ON incidents (digest) WHERE active;
+CREATE INDEX ix_holders_digest ON holders (digest);
+CREATE INDEX ix_deliveries_state ON deliveries (state, finished_at);
+CREATE INDEX ix_deliveries_head ON deliveries (lane_id, urgency, id) WHERE is_head;
+CREATE INDEX ix_deliveries_statement_id ON deliveries (submission_id);
+CREATE INDEX ix_deliveries_in_time ON deliveries (accepted_at) WHERE finished_at IS NULL AND late_told = 0;
+CREATE INDEX ix_deliveries_flying ON deliveries (lane_id) WHERE holder IS NOT NULL;
+CREATE INDEX ix_deliveries_urgent_head ON deliveries (lane_id, urgency, id) WHERE is_head = 1 AND (operation = 'resolve' OR severity = 'critical');
+CREATE INDEX ix_deliveries_line ON deliveries (incident_id, place_in_line);
 DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('deliveries',3);
+INSERT INTO "sqlite_sequence" VALUES('incidents',3);
 INSERT INTO "sqlite_sequence" VALUES('installations',2);
+INSERT INTO "sqlite_sequence" VALUES('submissions',4);
 COMMIT;

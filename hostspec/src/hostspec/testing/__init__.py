@@ -52,13 +52,13 @@ T = TypeVar("T")
 
 @pytest.fixture
 def check_provider() -> Callable[[ProviderCase], None]:
-    """Give a function that runs every check on a provider's case, and tells all that fail."""
+    """Return a function that runs every check on a provider's case, and tells all that fail."""
     return lambda case: _run_all(PROVIDER_CHECKS, case)
 
 
 @pytest.fixture
 def check_host() -> Callable[[HostCase], None]:
-    """Give a function that runs every check on a host's case, and tells all that fail."""
+    """Return a function that runs every check on a host's case, and tells all that fail."""
     return lambda case: _run_all(HOST_CHECKS, case)
 
 

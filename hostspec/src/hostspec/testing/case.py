@@ -17,10 +17,18 @@ import attrs
 
 from hostspec.action import AnyAction
 from hostspec.alert import Alert
-from hostspec.incident import Delivery, Handle, Incident, IncidentState, Suppression
-from hostspec.kernel.loading import load
-from hostspec.kernel.plugins import PluginsError
-from hostspec.outcome import Outcome, OutcomeKind, SendContext
+from hostspec.delivery import (
+    Delivery,
+    Handle,
+    Incident,
+    IncidentState,
+    Outcome,
+    OutcomeKind,
+    SendContext,
+    Suppression,
+)
+from hostspec.plugins.loading import load
+from hostspec.plugins.registry import PluginsError
 from hostspec.provider import Destination, Installation, Provider
 from hostspec.settings import SettingsError, structure
 from hostspec.testing import service
@@ -57,7 +65,7 @@ class UnderTest:
         return [each for each in planned if not isinstance(each, Suppression)]
 
     def destinations(self) -> list[Destination]:
-        """Give the destinations; what is none, another check tells."""
+        """Return the destinations; what is none, another check tells."""
         told: Sequence[object] = self.provider.destinations(self.installation)
         return [each for each in told if isinstance(each, Destination)]
 
@@ -76,9 +84,9 @@ class UnderTest:
 
 
 def incident_of(delivery: Delivery, handle: Handle | None = None) -> Incident:
-    """Give the incident as a host stores it after a first send."""
+    """Return the incident as a host stores it after a first send."""
     return Incident(
-        place=delivery.place,
+        ref=delivery.ref,
         state=IncidentState.TRIGGERED,
         severity=delivery.severity,
         handle=handle,
@@ -115,7 +123,7 @@ class ProviderCase:
     wrong_addresses: ClassVar[Sequence[str]] = ("nonsense", "http://127.0.0.1:abc")
 
     def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:  # noqa: ARG002
-        """Give an installation's settings, as a file would hold them.
+        """Return an installation's settings, as a file would hold them.
 
         Args:
             url: where the service is for this check.
@@ -124,7 +132,7 @@ class ProviderCase:
         return {}
 
     def secret(self, url: str) -> str:  # noqa: ARG002
-        """Give the secret itself; the canary is in it. Override it for a secret URL, say."""
+        """Return the secret itself; the canary is in it. Override it for a secret URL, say."""
         return self.canary
 
     def service(self) -> AbstractContextManager[Service]:
@@ -132,11 +140,11 @@ class ProviderCase:
         return service.serving(service.answering(self.answer))
 
     def faults(self) -> Sequence[NetworkFault]:
-        """Give the faults the provider must survive; override it where it speaks no HTTP."""
+        """Return the faults the provider must survive; override it where it speaks no HTTP."""
         return network_faults(idempotent=self.load()[1].capabilities.idempotent)
 
     def load(self) -> tuple[Provider[Any], AnyAction]:
-        """Load the plugin anew; give the provider and the action.
+        """Load the plugin again; give the provider and the action.
 
         Raises:
             ConformanceError: it does not load, or does not offer the action.
@@ -156,7 +164,7 @@ class ProviderCase:
         return plugins.providers[action.provider], action
 
     def connect(self, url: str = NOWHERE, secret: str = REFERENCE) -> UnderTest:
-        """Load the plugin anew, and make its settings.
+        """Load the plugin again, and make its settings.
 
         Raises:
             ConformanceError: the settings that the case gives are refused.

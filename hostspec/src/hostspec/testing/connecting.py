@@ -10,15 +10,15 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from hostspec.settings import SettingsError, structure
-from hostspec.setup import (
+from hostspec.connect.install_flow import (
     LIFETIME,
     STATE,
-    BegunSetup,
-    Setup,
-    SetupError,
-    SetupProblem,
+    InstallError,
+    InstallFlow,
+    InstallProblem,
+    InstallRequest,
 )
+from hostspec.settings import SettingsError, structure
 from hostspec.testing.case import ProviderCase
 from hostspec.testing.planning import require_round_trip
 from hostspec.testing.requirement import fail, require
@@ -29,22 +29,27 @@ _NOW: Final = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 _GIVEN_STATE: Final = "conformance-state"
 
 
-def check_setup(case: ProviderCase) -> None:
+def check_install_flow(case: ProviderCase) -> None:
     """A setup, where there is one, sends a person out with a state, and takes no other back."""
     provider, _ = case.load()
-    setup: object = provider.setup()
+    setup: object = provider.install_flow()
     if setup is None:
         return
-    if not isinstance(setup, Setup) or setup.provider != provider.name:
-        fail("setup() gave no Setup of this provider; give one, or None")
+    if not isinstance(setup, InstallFlow) or setup.provider != provider.name:
+        fail("install_flow() gave no InstallFlow of this provider; give one, or None")
     begun = _begun(setup, case.setup_settings)
     pending = begun.pending
     require_round_trip(pending, "pending setup")
     for parameters, held, now, problem in (
-        ({STATE: "another"}, pending, _NOW, SetupProblem.WRONG_STATE),
-        ({STATE: _GIVEN_STATE}, None, _NOW, SetupProblem.WRONG_STATE),
-        ({STATE: _GIVEN_STATE}, attrs.evolve(pending, used=True), _NOW, SetupProblem.REUSED_STATE),
-        ({STATE: _GIVEN_STATE}, pending, _NOW + LIFETIME, SetupProblem.EXPIRED_STATE),
+        ({STATE: "another"}, pending, _NOW, InstallProblem.WRONG_STATE),
+        ({STATE: _GIVEN_STATE}, None, _NOW, InstallProblem.WRONG_STATE),
+        (
+            {STATE: _GIVEN_STATE},
+            attrs.evolve(pending, used=True),
+            _NOW,
+            InstallProblem.REUSED_STATE,
+        ),
+        ({STATE: _GIVEN_STATE}, pending, _NOW + LIFETIME, InstallProblem.EXPIRED_STATE),
     ):
         told = _refusal(functools.partial(setup.finish, parameters, held, now=now))
         require(
@@ -53,18 +58,18 @@ def check_setup(case: ProviderCase) -> None:
         )
     told = _refusal(lambda: setup.finish({STATE: _GIVEN_STATE}, pending, now=_NOW))
     require(
-        isinstance(told, SetupProblem),
-        f"finish() ends as {told} where the provider sent nothing; raise a SetupError",
+        isinstance(told, InstallProblem),
+        f"finish() ends as {told} where the provider sent nothing; raise a InstallError",
     )
 
 
-def _begun(setup: Setup[Any, Any], raw: Mapping[str, object]) -> BegunSetup:
+def _begun(setup: InstallFlow[Any, Any], raw: Mapping[str, object]) -> InstallRequest:
     try:
         settings = structure(setup.settings, dict(raw))
     except SettingsError as error:
         fail(f"the setup's settings are refused: {error}; set the case's `setup_settings`")
     begin = functools.partial(setup.begin, _CALLBACK, settings, now=_NOW, state=_GIVEN_STATE)
-    begun: BegunSetup = purely("begin", begin)
+    begun: InstallRequest = purely("begin", begin)
     address = urlsplit(begun.url)
     require(
         address.scheme in ("http", "https") and address.hostname,
@@ -79,10 +84,10 @@ def _begun(setup: Setup[Any, Any], raw: Mapping[str, object]) -> BegunSetup:
 
 
 def _refusal(call: Callable[[], object]) -> object:
-    """Give the problem of the setup; else what came of it."""
+    """Return the problem of the setup; else what came of it."""
     try:
         call()
-    except SetupError as error:
+    except InstallError as error:
         return error.problem
     except Exception as error:  # noqa: BLE001 -- told as what it is
         return type(error).__name__

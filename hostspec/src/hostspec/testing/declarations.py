@@ -58,14 +58,14 @@ def require_declared(kind: Any) -> None:
         f"{kind.__name__} can be changed; declare it with @attrs.frozen(kw_only=True)",
     )
     for field in attrs.fields(kind):
-        place = f"{kind.__name__}.{field.name}"
+        ref = f"{kind.__name__}.{field.name}"
         require(
             field.kw_only,
-            f"{place} can be given by position; declare {kind.__name__} with kw_only=True",
+            f"{ref} can be given by position; declare {kind.__name__} with kw_only=True",
         )
         require(
             describe(field).label.strip() and field.metadata,
-            f"{place} has no label for a form; declare it with hostspec.setting(...)",
+            f"{ref} has no label for a form; declare it with hostspec.setting(...)",
         )
 
 
@@ -135,11 +135,11 @@ def check_destinations(case: ProviderCase) -> None:
     )
     alert = samples.firing("conformance/destination")
     connected.open(alert)
-    elsewhere = {delivery.place.destination for delivery in connected.plan(alert)}.difference(ids)
+    elsewhere = {delivery.ref.destination for delivery in connected.plan(alert)}.difference(ids)
     require(
         not (ids and elsewhere),
         f"plan() goes to {sorted(elsewhere)}, which destinations() does not tell; "
-        "use a destination's id in Place",
+        "use a destination's id in IncidentRef",
     )
 
 
@@ -160,26 +160,28 @@ def check_aims(case: ProviderCase) -> None:
     connected = case.connect()
     action, installation = connected.action, connected.installation
     for destination in connected.destinations():
-        settings: object = purely("aimed_at", functools.partial(action.aimed_at, destination))
+        settings: object = purely(
+            "settings_for", functools.partial(action.settings_for, destination)
+        )
         if settings is None:
             continue
         require(
             isinstance(settings, action.settings) and not action.check(settings, installation),
-            f"aimed_at() gave {settings!r}, which the action itself does not take; give an "
+            f"settings_for() gave {settings!r}, which the action itself does not take; give an "
             f"object of {action.settings.__name__}, or None",
         )
         aimed = attrs.evolve(connected, settings=settings)
         aimed.open(samples.firing("conformance/aim"))
         planned = aimed.plan(samples.firing("conformance/aim"))
-        places = {delivery.place.destination for delivery in planned}
+        refs = {delivery.ref.destination for delivery in planned}
         require(
-            places == {destination.id},
-            f"settings aimed at {destination.id!r} send to {sorted(places)}; name that one alone",
+            refs == {destination.id},
+            f"settings aimed at {destination.id!r} send to {sorted(refs)}; name that one alone",
         )
 
 
 def _tables(case: ProviderCase, connected: UnderTest) -> Iterator[tuple[str, Any, str]]:
-    """Give path, object and owner of every settings object that the case's settings hold."""
+    """Return path, object and owner of every settings object that the case's settings hold."""
     installation = case.installation_settings(NOWHERE, REFERENCE)
     for path, each in _objects(installation, connected.installation.settings, ""):
         yield path, each, "installation"

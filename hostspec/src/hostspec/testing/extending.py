@@ -13,12 +13,11 @@ import attrs
 import pluggy
 
 from hostspec.alert import Alert
+from hostspec.delivery import Delivery, IncidentRef, Operation, Outcome, OutcomeKind, Receipt
 from hostspec.hookspecs import Answer
-from hostspec.incident import Delivery, Operation, Place
-from hostspec.kernel.calling import DEADLINE, IsolatedHooks, ask, implementations
-from hostspec.kernel.loading import survey
-from hostspec.kernel.plugins import Plugins
-from hostspec.outcome import Outcome, OutcomeKind, Receipt
+from hostspec.plugins.isolation import DEADLINE, IsolatedHooks, ask, implementations
+from hostspec.plugins.loading import survey
+from hostspec.plugins.registry import Plugins
 from hostspec.settings import secrets, structure
 from hostspec.testing import samples
 from hostspec.testing.case import INSTALLATION, REFERENCE, RULE, VARIABLE, environment, within
@@ -271,8 +270,8 @@ def _answers(case: ExtensionCase, loaded: Extension, alert: Alert) -> list[tuple
 
 
 def _receipt(alert: Alert, hook: str) -> Receipt:
-    place = Place("conformance.send", INSTALLATION, "conformance", repr(alert.identity))
-    delivery = Delivery(Operation.TRIGGER, place, alert.identity, alert.severity, {}, rules=(RULE,))
+    ref = IncidentRef("conformance.send", INSTALLATION, "conformance", repr(alert.identity))
+    delivery = Delivery(Operation.TRIGGER, ref, alert.identity, alert.severity, {}, rules=(RULE,))
     kind = OutcomeKind.DELIVERED if hook == "hostspec_delivered" else OutcomeKind.UNREACHABLE
     return Receipt("conformance", delivery, Outcome(kind))
 

@@ -277,7 +277,7 @@ def _installed() -> Iterator[None]:
             _write_distribution(Path(folder), name)
         path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
         variables = {journal.VARIABLE: str(Path(folder, "journal")), "PYTHONPATH": path}
-        # imported anew, it writes so down
+        # imported again, it writes so down
         sys.modules.pop(_module(IDLE), None)
         sys.path.insert(0, folder)
         try:

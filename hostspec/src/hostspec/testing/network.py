@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from hostspec.outcome import OutcomeKind
+from hostspec.delivery import OutcomeKind
 from hostspec.testing import service
 from hostspec.testing.service import Answer, Reaction, Service, serving
 
@@ -38,7 +38,7 @@ ANOTHER_202: Final = Answer(202, b'{"queued": true}', "application/json")
 
 
 def network_faults(*, idempotent: bool) -> tuple[NetworkFault, ...]:
-    """Give the faults that every provider meets some night.
+    """Return the faults that every provider meets some night.
 
     Args:
         idempotent: whether repeats of the action are. Without it, what may have arrived is

@@ -11,18 +11,11 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from hostspec.alert import Alert
-from hostspec.incident import Delivery, Incident, Operation, Place
-from hostspec.outcome import Outcome
-from hostspec.parts import Severity, Status
-from hostspec.setup import PendingSetup
+from hostspec.alert_fields import Severity, Status
+from hostspec.connect.install_flow import PendingInstall
+from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, Outcome
 from hostspec.testing import samples
-from hostspec.testing.case import (
-    INSTALLATION,
-    RULE,
-    ProviderCase,
-    UnderTest,
-    incident_of,
-)
+from hostspec.testing.case import INSTALLATION, RULE, ProviderCase, UnderTest, incident_of
 from hostspec.testing.requirement import fail, require
 from hostspec.testing.watching import purely
 from hostspec.values import from_json, to_json
@@ -40,11 +33,11 @@ def check_every_alert_is_planned(case: ProviderCase) -> None:
         for delivery in planned if isinstance(planned, list) else ():
             if not isinstance(delivery, Delivery):
                 fail(f"plan() gave a {type(delivery).__name__}; give deliveries")
-            place = delivery.place
+            ref = delivery.ref
             require(
-                (place.action, place.installation) == (connected.action.name, INSTALLATION)
+                (ref.action, ref.installation) == (connected.action.name, INSTALLATION)
                 and delivery.alert == alert.identity,
-                f"plan() gave a delivery to {place} about {delivery.alert}; take the names and "
+                f"plan() gave a delivery to {ref} about {delivery.alert}; take the names and "
                 "the alert's identity from what plan() is given",
             )
             require(
@@ -88,19 +81,19 @@ def check_follow_up_is_pure(case: ProviderCase) -> None:
 def check_problems_are_told_apart(case: ProviderCase) -> None:
     """Another problem is another incident; the same one said otherwise is the same."""
     connected = case.connect()
-    place = connected.open(samples.firing("conformance/one")).place
+    ref = connected.open(samples.firing("conformance/one")).ref
     for other in (
         samples.firing("conformance/two"),
         samples.firing("conformance/one", scope="tenant"),
     ):
         require(
-            connected.open(other).place != place,
+            connected.open(other).ref != ref,
             "two problems (another key, or another scope) share one place, so that one would "
             "close the other's incident; take key and scope into the correlation key",
         )
     milder = Alert("conformance/one", "Said otherwise", severity=Severity.INFO)
     require(
-        connected.open(milder).place == place,
+        connected.open(milder).ref == ref,
         "one problem said in other words has another place, so that its incident would never "
         "close; make the correlation key from the alert's key and scope alone",
     )
@@ -134,9 +127,9 @@ def check_follow_ups(case: ProviderCase) -> None:
             f"{alert.status}; declare {name}, or give None",
         )
         require(
-            followed is None or followed.place == incident.place,
+            followed is None or followed.ref == incident.ref,
             "follow_up() goes to another place than the incident's, which stays open for ever; "
-            "use incident.place",
+            "use incident.ref",
         )
 
 
@@ -149,20 +142,20 @@ def check_missed(case: ProviderCase) -> None:
     closing = action.follow_up(incident_of(opening), over)
     if closing is None:
         return
-    closing = attrs.evolve(closing, place=opening.place)
-    told: object = purely("missed", functools.partial(action.missed, opening, closing))
+    closing = attrs.evolve(closing, ref=opening.ref)
+    told: object = purely("missed", functools.partial(action.on_missed, opening, closing))
     if not isinstance(told, Sequence) or not all(isinstance(each, Delivery) for each in told):
         fail("missed() gave something else than a list of deliveries; give such a list")
-    is_open: set[Place] = set()
+    is_open: set[IncidentRef] = set()
     for delivery in told:
         require(
             delivery.alert in (opening.alert, closing.alert),
             f"missed() speaks about {delivery.alert}; take the alert from the opening",
         )
-        if delivery.place.action == action.name and delivery.operation is Operation.TRIGGER:
-            is_open.add(delivery.place)
+        if delivery.ref.action == action.name and delivery.operation is Operation.TRIGGER:
+            is_open.add(delivery.ref)
         elif delivery.operation is Operation.RESOLVE:
-            is_open.discard(delivery.place)
+            is_open.discard(delivery.ref)
     require(
         not is_open,
         "missed() opens an incident that it does not close, though the problem is over; give "
@@ -177,9 +170,9 @@ def check_follow_ups_need_the_incident_alone(case: ProviderCase) -> None:
     stored = from_json(Incident, _through_text(to_json(incident)))
     for alert in _later("conformance/stored"):
         known = connected.action.follow_up(incident, alert)
-        anew = case.connect().action.follow_up(stored, alert)
+        again = case.connect().action.follow_up(stored, alert)
         require(
-            known == anew,
+            known == again,
             "follow_up() gives something else after a restart, from the incident as it was "
             "stored; keep in the handle what it needs, and nothing in the action",
         )
@@ -204,7 +197,7 @@ def check_json_round_trips(case: ProviderCase) -> None:
 
 
 def _plannable(connected: UnderTest, alerts: Iterable[Alert]) -> list[Alert]:
-    """Give the alerts that can be planned; of the others another check tells."""
+    """Return the alerts that can be planned; of the others another check tells."""
     plannable = []
     for alert in alerts:
         with contextlib.suppress(Exception):
@@ -213,7 +206,7 @@ def _plannable(connected: UnderTest, alerts: Iterable[Alert]) -> list[Alert]:
     return plannable
 
 
-def require_round_trip(value: Delivery | Outcome | PendingSetup, what: str) -> None:
+def require_round_trip(value: Delivery | Outcome | PendingInstall, what: str) -> None:
     """Require that a value survives JSON.
 
     Raises:
@@ -235,7 +228,7 @@ def _through_text(stored: object) -> Any:
 
 
 def _later(token: str) -> Iterator[Alert]:
-    """Give the alerts that come after the first, as updated, acknowledged and resolved."""
+    """Return the alerts that come after the first, as updated, acknowledged and resolved."""
     for status in Status:
         yield samples.of_status(token, status)
 

@@ -20,7 +20,7 @@ PROVIDER_CHECKS: Final[tuple[ProviderCheck, ...]] = (
     declarations.check_destinations,
     declarations.check_descriptions,
     declarations.check_aims,
-    connecting.check_setup,
+    connecting.check_install_flow,
     planning.check_every_alert_is_planned,
     planning.check_plan_is_pure,
     planning.check_follow_up_is_pure,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 
 from hostspec.alert import Alert
-from hostspec.parts import Image, Link, Severity, Status
+from hostspec.alert_fields import Image, Link, Severity, Status
 
 
 def firing(token: str, *, severity: Severity = Severity.CRITICAL, scope: str = "") -> Alert:
-    """Give a firing alert whose key and summary hold a token."""
+    """Return a firing alert whose key and summary hold a token."""
     return Alert(
         token,
         f"Conformance check {token}",
@@ -22,12 +22,12 @@ def firing(token: str, *, severity: Severity = Severity.CRITICAL, scope: str = "
 
 
 def of_status(token: str, status: Status) -> Alert:
-    """Give what the host says later of the problem of `firing`."""
+    """Return what the host says later of the problem of `firing`."""
     return Alert(token, f"Conformance check {token}", status=status, labels={"team": "another"})
 
 
 def rough() -> Alert:
-    """Give an alert that no service likes: endless, deep, strange."""
+    """Return an alert that no service likes: endless, deep, strange."""
     nested: object = "deep"
     for _ in range(60):
         nested = {"deeper": nested}
@@ -52,7 +52,7 @@ def rough() -> Alert:
 
 
 def samples() -> tuple[Alert, ...]:
-    """Give alerts of every kind that must be planned, made anew."""
+    """Return alerts of every kind that must be planned, made again."""
     return (
         Alert("conformance/least"),
         firing("conformance/usual"),

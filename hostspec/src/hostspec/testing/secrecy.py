@@ -17,8 +17,7 @@ from typing import Final
 import attrs
 
 from hostspec.action import Preview
-from hostspec.incident import Delivery
-from hostspec.outcome import Outcome, SendContext
+from hostspec.delivery import Delivery, Outcome, SendContext
 from hostspec.settings import secrets
 from hostspec.testing import samples, service
 from hostspec.testing.case import (
@@ -190,7 +189,7 @@ def _require_hidden(case: ProviderCase, text: str, what: str) -> None:
 
 
 def shows(text: str, canary: str) -> bool:
-    """Say whether a text shows a canary: as it is, escaped for a URL or JSON, or in Base64."""
+    """Check whether a text shows a canary: as it is, escaped for a URL or JSON, or in Base64."""
     if not canary:
         return False
     forms = {canary, urllib.parse.quote(canary, safe=""), json.dumps(canary)[1:-1]}
@@ -209,7 +208,7 @@ FORMS: Final[dict[str, Callable[[object], str]]] = {
 
 
 def _attempt(form: Callable[[object], str], value: object) -> str:
-    """Give a form of a value; what cannot be had shows nothing but the error."""
+    """Return a form of a value; what cannot be had shows nothing but the error."""
     try:
         return form(value)
     except Exception as error:  # noqa: BLE001 -- whatever cannot be pickled says so its own way

@@ -8,9 +8,8 @@ from collections.abc import Collection
 from typing import Final, cast
 
 from hostspec.action import LONGEST_BUDGET, is_limit
-from hostspec.incident import Delivery, Handle, frozen_handle
-from hostspec.outcome import Outcome, OutcomeKind
-from hostspec.parts import Status
+from hostspec.alert_fields import Status
+from hostspec.delivery import Delivery, Handle, Outcome, OutcomeKind, frozen_handle
 from hostspec.settings import SettingsError, secrets
 from hostspec.testing import samples
 from hostspec.testing.case import (
@@ -209,11 +208,11 @@ def check_promise(case: ProviderCase) -> None:
     """The handle that is promised, where one is, is the one that the first send returns."""
     with case.connected(case.service()) as (connected, _):
         opening = connected.open(samples.firing("conformance-promise"))
-        promised = connected.action.promised_handle(opening, connected.installation)
+        promised = connected.action.expected_handle(opening, connected.installation)
         handle = _delivered(case.send(connected, opening), opening).handle
         require(
             promised is None or frozen_handle(promised) == handle,
-            f"promised_handle() gives {promised}, and send() returns {to_json(handle)}; promise "
+            f"expected_handle() gives {promised}, and send() returns {to_json(handle)}; promise "
             "what the first send returns, or None",
         )
 
@@ -249,7 +248,7 @@ def _require_limits(connected: UnderTest, delivery: Delivery, handle: Handle | N
 
 
 def _moved(handle: Handle | None, before: str, after: str) -> Handle | None:
-    """Give a handle as the service would have given it elsewhere."""
+    """Return a handle as the service would have given it elsewhere."""
     text = json.dumps(to_json(handle))
     return cast("Handle | None", json.loads(text.replace(before, after) if before else text))
 

@@ -46,7 +46,7 @@ class Answer:
     content_type: str = "text/plain"
 
     def encode(self) -> bytes:
-        """Give the bytes that go over the wire; the connection closes after them."""
+        """Return the bytes that go over the wire; the connection closes after them."""
         head = (
             f"HTTP/1.1 {self.status} Conformance\r\n"
             f"Content-Type: {self.content_type}\r\n"

@@ -90,7 +90,7 @@ def purely(name: str, call: Callable[[], T]) -> T:
 
 
 def is_impure(function: Any) -> bool:
-    """Say whether a built-in function does what pure code does not do."""
+    """Check whether a built-in function does what pure code does not do."""
     owner, name = getattr(function, "__self__", None), function.__name__
     if isinstance(owner, (random.Random, socket.socket, io.FileIO)):
         return True
@@ -103,5 +103,5 @@ def is_impure(function: Any) -> bool:
 def _name(function: Any) -> str:
     owner = getattr(function, "__self__", None)
     kind = owner if isinstance(owner, type) else type(owner)
-    place = function.__module__ or kind.__name__
-    return f"{place.lstrip('_')}.{function.__name__}"
+    ref = function.__module__ or kind.__name__
+    return f"{ref.lstrip('_')}.{function.__name__}"

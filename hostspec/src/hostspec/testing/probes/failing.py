@@ -12,11 +12,11 @@ from hostspec import (
     AnyAction,
     Capabilities,
     Delivery,
+    IncidentRef,
     Installation,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Provider,
     SendContext,
     hookimpl,
@@ -53,9 +53,9 @@ class Fail(Action[NoSettings, NoSettings]):
         journal.write("planning")
         if alert.key == "fail in plan":
             sys.exit("the plugin exits in plan")
-        place = Place(self.name, installation.name, "all", repr(alert.identity))
+        ref = IncidentRef(self.name, installation.name, "all", repr(alert.identity))
         operation = Operation.TRIGGER
-        return [Delivery(operation, place, alert.identity, alert.severity, rules=(rule,))]
+        return [Delivery(operation, ref, alert.identity, alert.severity, rules=(rule,))]
 
     def send(
         self,

@@ -22,7 +22,7 @@ def write(event: str, **members: object) -> None:
 
 
 def read() -> list[dict[str, object]]:
-    """Give the lines, in the order in which they were written."""
+    """Return the lines, in the order in which they were written."""
     path = Path(os.environ[VARIABLE])
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines()]

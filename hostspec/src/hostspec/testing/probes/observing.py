@@ -20,5 +20,5 @@ def hostspec_undelivered(receipt: Receipt) -> None:
 
 @hookimpl(optionalhook=True)
 def conformance_mark(alert: Alert) -> str:
-    """Give the alert's key."""
+    """Return the alert's key."""
     return alert.key

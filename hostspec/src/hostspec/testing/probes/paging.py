@@ -23,12 +23,12 @@ from hostspec import (
     Destination,
     Hooks,
     Incident,
+    IncidentRef,
     Installation,
     Json,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Provider,
     SendContext,
     Status,
@@ -58,7 +58,7 @@ class Paging(Provider[NoSettings]):
     settings = NoSettings
 
     def destinations(self, installation: Installation[NoSettings]) -> Sequence[Destination]:  # noqa: ARG002
-        """Give the one."""
+        """Return the one."""
         return [Destination("all", "Everybody")]
 
 
@@ -69,7 +69,7 @@ class Page(Action[NoSettings, NoSettings]):
     label = "Page"
     provider = "conformance-paging"
     settings = NoSettings
-    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, collapse=True)
+    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, coalesce=True)
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
@@ -89,7 +89,7 @@ class Page(Action[NoSettings, NoSettings]):
         return [
             Delivery(
                 operation=_OPERATIONS[alert.status],
-                place=Place(
+                ref=IncidentRef(
                     self.name, installation.name, "all", json.dumps([alert.scope, alert.key])
                 ),
                 alert=alert.identity,
@@ -106,7 +106,7 @@ class Page(Action[NoSettings, NoSettings]):
             return None
         operation = _OPERATIONS[alert.status]
         return Delivery(
-            operation, incident.place, alert.identity, incident.severity, rules=incident.rules
+            operation, incident.ref, alert.identity, incident.severity, rules=incident.rules
         )
 
     def send(
@@ -131,7 +131,7 @@ class Page(Action[NoSettings, NoSettings]):
 
 @hookspec
 def conformance_mark(alert: Alert) -> str | None:
-    """Give a mark for an alert; None for no opinion."""
+    """Return a mark for an alert; None for no opinion."""
 
 
 @hookimpl

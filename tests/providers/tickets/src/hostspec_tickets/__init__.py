@@ -20,12 +20,12 @@ from hostspec import (
     Destination,
     Handle,
     Incident,
+    IncidentRef,
     Installation,
     Limit,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Provider,
     SendContext,
     Status,
@@ -59,7 +59,7 @@ class Tickets(Provider[InstallationSettings]):
     def destinations(
         self, installation: Installation[InstallationSettings]
     ) -> Sequence[Destination]:
-        """Give none: queues come with the first ticket in them."""
+        """Return none: queues come with the first ticket in them."""
         return []
 
 
@@ -86,8 +86,8 @@ class OpenTicket(Action[OpenSettings, InstallationSettings]):
         """Open a ticket; without its id nothing else can be done."""
         if alert.status is not Status.FIRING:
             return ()
-        place = Place(self.name, installation.name, settings.queue, repr(alert.identity))
-        return [_delivery(Operation.TRIGGER, place, alert, (rule,) if rule else ())]
+        ref = IncidentRef(self.name, installation.name, settings.queue, repr(alert.identity))
+        return [_delivery(Operation.TRIGGER, ref, alert, (rule,) if rule else ())]
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:
         """Comment on a ticket that is open, or close it."""
@@ -95,7 +95,7 @@ class OpenTicket(Action[OpenSettings, InstallationSettings]):
             return None
         resolved = alert.status is Status.RESOLVED
         operation = Operation.RESOLVE if resolved else Operation.UPDATE
-        return _delivery(operation, incident.place, alert, incident.rules)
+        return _delivery(operation, incident.ref, alert, incident.rules)
 
     def send(
         self,
@@ -108,7 +108,7 @@ class OpenTicket(Action[OpenSettings, InstallationSettings]):
         journal = installation.settings.journal
         try:
             if delivery.operation is Operation.TRIGGER:
-                ticket = self.system.create(delivery.place.destination, text, journal)
+                ticket = self.system.create(delivery.ref.destination, text, journal)
                 return Outcome(OutcomeKind.DELIVERED, handle={"ticket": ticket})
             ticket = str((context.handle or {})["ticket"])
             if delivery.operation is Operation.RESOLVE:
@@ -128,14 +128,16 @@ class OpenTicket(Action[OpenSettings, InstallationSettings]):
         installation: Installation[InstallationSettings],
         handle: Handle | None = None,
     ) -> Sequence[Limit]:
-        """Give the limit of the queue where a ticket is opened, or else that of the ticket."""
-        counted = handle["ticket"] if handle else delivery.place.destination
+        """Return the limit of the queue where a ticket is opened, or else that of the ticket."""
+        counted = handle["ticket"] if handle else delivery.ref.destination
         return [Limit(f"tickets:{installation.name}/{counted}", 60, 60.0)]
 
 
-def _delivery(operation: Operation, place: Place, alert: Alert, rules: tuple[str, ...]) -> Delivery:
+def _delivery(
+    operation: Operation, ref: IncidentRef, alert: Alert, rules: tuple[str, ...]
+) -> Delivery:
     text = f"{alert.severity}: {alert.summary}"
-    return Delivery(operation, place, alert.identity, alert.severity, {"text": text}, rules)
+    return Delivery(operation, ref, alert.identity, alert.severity, {"text": text}, rules)
 
 
 @hookimpl

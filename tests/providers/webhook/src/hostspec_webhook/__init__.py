@@ -25,11 +25,11 @@ from hostspec import (
     Destination,
     Identity,
     Incident,
+    IncidentRef,
     Installation,
     Operation,
     Outcome,
     OutcomeKind,
-    Place,
     Provider,
     Secret,
     SecretUnavailableError,
@@ -72,7 +72,7 @@ class Webhook(Provider[InstallationSettings]):
     def destinations(
         self, installation: Installation[InstallationSettings]
     ) -> Sequence[Destination]:
-        """Give the one URL; its address may be a secret, so it is not told."""
+        """Return the one URL; its address may be a secret, so it is not told."""
         return [Destination("url", installation.name)]
 
 
@@ -94,14 +94,14 @@ class Post(Action[PostSettings, InstallationSettings]):
         rule: str = "",
     ) -> Sequence[Delivery]:
         """Post the alert, whatever its status."""
-        place = Place(self.name, installation.name, "url", _correlation_key(alert.identity))
+        place = IncidentRef(self.name, installation.name, "url", _correlation_key(alert.identity))
         return [_delivery(_OPERATIONS[alert.status], place, alert, (rule,) if rule else ())]
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery:
         """Post the alert again, as what it is now."""
         firing = alert.status is Status.FIRING
         operation = Operation.UPDATE if firing else _OPERATIONS[alert.status]
-        return _delivery(operation, incident.place, alert, incident.rules)
+        return _delivery(operation, incident.ref, alert, incident.rules)
 
     def send(
         self,
@@ -138,7 +138,7 @@ class Post(Action[PostSettings, InstallationSettings]):
         except Exception:  # noqa: BLE001 -- whatever HTTP does, it may have arrived
             return Outcome(OutcomeKind.UNCERTAIN, "no answer came")
 
-    def aimed_at(self, destination: Destination) -> PostSettings:
+    def settings_for(self, destination: Destination) -> PostSettings:
         """Post; there is but one place to post to, and nothing that it would not notice."""
         return PostSettings()
 
@@ -163,7 +163,9 @@ def _correlation_key(alert: Identity) -> str:
     return json.dumps([alert.scope, alert.key])
 
 
-def _delivery(operation: Operation, place: Place, alert: Alert, rules: tuple[str, ...]) -> Delivery:
+def _delivery(
+    operation: Operation, place: IncidentRef, alert: Alert, rules: tuple[str, ...]
+) -> Delivery:
     return Delivery(operation, place, alert.identity, alert.severity, to_json(alert), rules)
 
 

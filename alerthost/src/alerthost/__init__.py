@@ -1,0 +1,1 @@
+"""The reference host: a durable delivery engine, and the command ``alerthost`` around it."""

@@ -1,0 +1,3 @@
+"""The commands of ``alerthost``."""
+
+from __future__ import annotations

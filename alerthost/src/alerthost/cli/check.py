@@ -1,0 +1,351 @@
+"""``alerthost check``: whether everything is ready to page, without paging anyone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from alerthost.cli import incidents
+from alerthost.cli.screen import Screen, columns, printable
+from alerthost.config import configuration, store
+from alerthost.config import engine as engines
+from alerthost.config.configuration import Configuration
+from alerthost.config.destinations import NoDestinationsError, destinations_of
+from alerthost.config.source import ConfigurationError, Source
+from alerthost.config.unmatched import unmatched
+from alerthost.http.json_alerts import Submission
+from alerthost.store.errors import StoreError
+from hostspec.action import AnyAction
+from hostspec.alert import Alert
+from hostspec.alert_fields import Severity
+from hostspec.crashes import describe_error
+from hostspec.delivery import Outcome, OutcomeKind
+from hostspec.faults import Fault
+from hostspec.inprocess.host import Host
+from hostspec.plugins.planning import Plan
+from hostspec.plugins.registry import PluginState
+from hostspec.provider import Destination, Installation
+from hostspec.rules import Rule, RuleAction
+from hostspec.settings import secrets
+from hostspec.values import to_json
+
+NOT_PROBED: Final = "not probed"
+"""Stands in an outcome's place where no action can say whether messages get through."""
+
+_NOWHERE: Final = "nothing"
+
+_RECENT: Final = 1000
+"""Alerts of the store that are compared with the rules."""
+
+_AT_ONCE: Final = 8
+"""Services that are probed at a time: each may take as long as the network lets it."""
+
+_WIDTHS: Final = (13, 16)
+
+_Destinations: TypeAlias = Mapping[str, Sequence[Destination]]
+"""What services each installation has, by its name."""
+
+_CANNOT_TELL: Final = (
+    "Reached: the provider took a message that changes nothing. Whose service the key\n"
+    "is, and whom that calls, no probe can tell; alerthost test opens an incident."
+)
+
+
+def check(
+    path: Path, *, online: bool = False, alerts: Iterable[Submission] | None = None
+) -> dict[str, Any]:
+    """Check a whole configuration; give what was found, as JSON.
+
+    Args:
+        path: of the file.
+        online: also reach each service, by a probe that nobody notices.
+        alerts: compared with the rules; None for the last ones in the store.
+    """
+    try:
+        source = Source.read(path)
+        loaded = configuration.load(source, ready=True)
+        destinations = _destinations(loaded, source)
+        notes = _store_notes(source, loaded, None if alerts is None else list(alerts))
+        plans = {place: _sample_plans(loaded, use) for place, use in _uses(loaded)}
+        if faults := [fault for place, made in plans.items() for fault in _faults(place, made)]:
+            source.refuse(faults)
+    except ConfigurationError as error:
+        return {"well": False, "faults": to_json(list(error.faults))}
+    except StoreError as error:
+        return {"well": False, "faults": to_json([Fault("store", str(error))])}
+    reached = _reach(loaded, destinations) if online else []
+    return {
+        "well": all(each["outcome"] in (OutcomeKind.DELIVERED, NOT_PROBED) for each in reached),
+        "faults": [],
+        "plugins": [
+            {"name": info.name, "version": info.version}
+            for info in loaded.plugins.infos
+            if info.state is PluginState.ACTIVE
+        ],
+        "installations": [
+            {
+                "name": installation.name,
+                "provider": installation.provider,
+                "services": [each.name for each in destinations[installation.name]],
+            }
+            for installation in loaded.installations
+        ],
+        "rules": [
+            {
+                "name": rule.name,
+                "actions": [
+                    {
+                        "action": use.action.name,
+                        "installation": use.installation.name,
+                        "does": _description(use),
+                        **_severities(plans[_place(rule_index, index)]),
+                    }
+                    for index, use in enumerate(rule.actions)
+                ],
+            }
+            for rule_index, rule in enumerate(loaded.rules)
+        ],
+        "notes": [*loaded.notes(), *_secret_notes(loaded, source), *notes],
+        "reached": reached if online else None,
+    }
+
+
+def exit_code(found: dict[str, Any]) -> int:
+    """Return the exit code: 0 for all well, 1 for an unreachable target, 2 for a mistake."""
+    if found["faults"]:
+        return 2
+    return 0 if found["well"] else 1
+
+
+def show(found: dict[str, Any], screen: Screen, *, verbose: bool) -> None:
+    """Show to a person what was found."""
+    if found["faults"]:
+        for fault in found["faults"]:
+            screen.complain(printable(f"{fault['path']}: {fault['reason']}"))
+        screen.say(f"{_counted(len(found['faults']), 'fault')}. Nothing was sent.", "bold")
+        return
+    for plugin in found["plugins"]:
+        _line(screen, "plugin", f"{plugin['name']} {plugin['version']}".strip())
+    for installation in found["installations"]:
+        services = ", ".join(installation["services"]) or "no services of its own"
+        _line(screen, "installation", f"{installation['name']}: {services}")
+    for rule in found["rules"]:
+        for action in rule["actions"]:
+            _line(screen, "rule", f"{rule['name']}: {action['does']}")
+            if verbose:
+                _line(screen, "", _mapping(action["severities"]))
+            for note in action["notes"]:
+                screen.complain(printable(f"note: rule {rule['name']!r}: {note}"), "yellow")
+    for note in found["notes"]:
+        screen.note(note)
+    for each in found["reached"] or ():
+        word, style = _WORDS.get(each["outcome"], (each["outcome"], "red"))
+        cells = (word, *map(printable, (each["service"], each["reason"] or each["target"])))
+        screen.say(columns(cells, _WIDTHS), style)
+    if any(each["outcome"] == OutcomeKind.DELIVERED for each in found["reached"] or ()):
+        screen.say(_CANNOT_TELL, "dim")
+    screen.say(_summary(found), "bold")
+
+
+_WORDS: Final = {OutcomeKind.DELIVERED: ("reached", "green"), NOT_PROBED: (NOT_PROBED, "yellow")}
+
+
+def _mapping(severities: dict[str, str]) -> str:
+    changed = [f"{given} -> {sent}" for given, sent in severities.items() if given != sent]
+    return "severities: " + (f"{', '.join(changed)}; others as given" if changed else "as given")
+
+
+def _line(screen: Screen, head: str, text: str) -> None:
+    screen.say(columns((head, printable(text)), _WIDTHS[:1]))
+
+
+def _summary(found: dict[str, Any]) -> str:
+    services = sum(len(each["services"]) for each in found["installations"])
+    counts = ", ".join(
+        (
+            _counted(len(found["installations"]), "installation"),
+            _counted(services, "service"),
+            _counted(len(found["rules"]), "rule"),
+        )
+    )
+    if found["reached"] is None:
+        return f"Configuration OK: {counts}. Nothing was sent."
+    kinds = [each["outcome"] for each in found["reached"]]
+    reached = kinds.count(OutcomeKind.DELIVERED)
+    if found["well"]:
+        return f"Configuration OK: {counts}, {reached} reached. No event was sent."
+    missed = len(kinds) - reached - kinds.count(NOT_PROBED)
+    return f"{_counted(missed, 'service')} of {len(kinds)} not reached. No event was sent."
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def _store_notes(
+    source: Source, loaded: Configuration, given: Sequence[Submission] | None
+) -> Sequence[str]:
+    """Name open incidents that cannot be closed any more, and rules that match no alert.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    with engines.opened(source, loaded) as engine:
+        reach = incidents.Reach.of(loaded.plugins, loaded.installations)
+        cut_off = incidents.cut_off(engine.admin, reach)
+        if given is None:
+            recent = engine.admin.recent_alerts(_RECENT)
+            return [*cut_off, *unmatched(loaded.rules, recent, "recent alerts in the store")]
+    faults = [f"{each.place}: {fault}" for each in given for fault in each.faults]
+    read = [each.alert for each in given if each.alert]
+    return [*cut_off, *faults, *unmatched(loaded.rules, read, "given alerts")]
+
+
+def _secret_notes(loaded: Configuration, source: Source) -> Iterator[str]:
+    """Yield remarks about the secrets that the file declares."""
+    declared = store.names(source.document)
+    for installation in loaded.installations:
+        if installation.name in declared:
+            for path, secret in secrets(installation.settings):
+                for note in secret.notes():
+                    yield f"installation {installation.name!r}: {path} {note}"
+
+
+def _place(rule: int, action: int) -> str:
+    return f"rules[{rule}].actions[{action}]"
+
+
+def _uses(loaded: Configuration) -> Iterator[tuple[str, RuleAction]]:
+    """Return what the rules do, each with its place in the file."""
+    for rule_index, rule in enumerate(loaded.rules):
+        for index, use in enumerate(rule.actions):
+            yield _place(rule_index, index), use
+
+
+def _sample(severity: Severity) -> Alert:
+    return Alert(
+        "alerthost-check", "Sample of alerthost check", severity=severity, source="alerthost"
+    )
+
+
+def _sample_plans(loaded: Configuration, use: RuleAction) -> dict[Severity, Plan]:
+    """Plan an alert of every severity, the worst first; nothing of it is sent."""
+    host = Host(loaded.plugins, [Rule("alerthost check", [use])])
+    return {severity: host.plan(_sample(severity)) for severity in reversed(Severity)}
+
+
+def _faults(place: str, plans: dict[Severity, Plan]) -> Iterator[Fault]:
+    """Find the severities that cannot be planned."""
+    for severity, plan in plans.items():
+        for failure in plan.failures:
+            yield Fault(place, f"an alert of severity {severity}: {failure.reason}")
+
+
+def _severities(plans: dict[Severity, Plan]) -> dict[str, Any]:
+    """Describe what each severity is sent as, and what a person should know of the plans."""
+    sent = {str(severity): _sent_as(plan) for severity, plan in plans.items()}
+    unsent = ", ".join(severity for severity, told_as in sent.items() if told_as == _NOWHERE)
+    notes = [f"no firing alert of {unsent} is sent"] if unsent else []
+    for plan in plans.values():
+        notes += [f"suppressed: {suppression.reason}" for suppression in plan.suppressions]
+        notes += [note for suppression in plan.suppressions for note in suppression.notes]
+        notes += [note for delivery in plan.deliveries for note in delivery.notes]
+    return {"severities": sent, "notes": list(dict.fromkeys(notes))}
+
+
+def _sent_as(plan: Plan) -> str:
+    told_as = dict.fromkeys(str(delivery.severity) for delivery in plan.deliveries)
+    return " and ".join(told_as) or ("suppressed" if plan.suppressions else _NOWHERE)
+
+
+def _description(use: RuleAction) -> str:
+    try:
+        return use.action.describe(use.settings, use.installation)
+    except Exception as error:  # noqa: BLE001 -- what it says is not worth a failed check
+        return f"{use.action.label} (it cannot describe itself: it {describe_error(error)})"
+
+
+def _destinations(loaded: Configuration, source: Source) -> _Destinations:
+    """Find the services of every installation, by its name.
+
+    Raises:
+        ConfigurationError: a provider cannot say which there are.
+    """
+    found: dict[str, Sequence[Destination]] = {}
+    faults = []
+    declared = len(source.document.get("installations", ()))
+    for index, installation in enumerate(loaded.installations):
+        provider = loaded.plugins.providers[installation.provider]
+        try:
+            found[installation.name] = destinations_of(provider, installation)
+        except NoDestinationsError as error:
+            if index < declared:
+                faults.append(source.placed(Fault(f"installations[{index}]", str(error))))
+            else:
+                faults.append(Fault(f"installation {installation.name!r}", str(error)))
+    if faults:
+        raise ConfigurationError(faults)
+    return found
+
+
+def _reach(loaded: Configuration, destinations: _Destinations) -> list[dict[str, Any]]:
+    """Probe every service of every installation."""
+    everywhere = [
+        (installation, destination)
+        for installation in loaded.installations
+        for destination in destinations[installation.name]
+    ]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda where: _probe(loaded, *where), everywhere))
+
+
+def _probe(
+    loaded: Configuration, installation: Installation[Any], destination: Destination
+) -> dict[str, Any]:
+    """Probe one service by the first action that can."""
+    found = {"service": f"{installation.name}/{destination.name}", "target": "", "reason": ""}
+    for action in _actions(loaded, installation):
+        outcome = _probed(action, destination, installation)
+        if outcome is not None:
+            target = _target(loaded, action, destination, installation)
+            reason = "" if outcome.delivered else outcome.reason
+            return {**found, "outcome": str(outcome.kind), "target": target, "reason": reason}
+    return {**found, "outcome": NOT_PROBED, "reason": f"{installation.provider} has no probe"}
+
+
+def _actions(loaded: Configuration, installation: Installation[Any]) -> Iterable[AnyAction]:
+    """Return the actions that send through an installation, by name."""
+    ordered = sorted(loaded.plugins.actions.items())
+    return [action for _, action in ordered if action.provider == installation.provider]
+
+
+def _probed(
+    action: AnyAction, destination: Destination, installation: Installation[Any]
+) -> Outcome | None:
+    try:
+        return action.probe(destination, installation)
+    except BaseException as error:  # noqa: BLE001 -- a plugin that exits must not end the check
+        reason = f"the action {action.name} could not probe: it {describe_error(error)}"
+        return Outcome(OutcomeKind.FAULTED, reason)
+
+
+def _target(
+    loaded: Configuration,
+    action: AnyAction,
+    destination: Destination,
+    installation: Installation[Any],
+) -> str:
+    """Say where messages to a service go, in the words of the action's preview; empty for unknown.
+
+    It was reached all the same.
+    """
+    try:
+        settings = action.settings_for(destination)
+        rule = Rule("alerthost check", [RuleAction(action, installation, settings)])
+        host = Host(loaded.plugins, [rule] if settings is not None else [])
+        plan = host.plan(_sample(Severity.INFO))
+        return next((host.preview(delivery).target for delivery in plan.deliveries), "")
+    except Exception:  # noqa: BLE001 -- an address is not worth a failed check
+        return ""

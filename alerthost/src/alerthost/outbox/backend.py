@@ -1,0 +1,192 @@
+"""What processes that share a server owe each other: locks, turns, one clock, and a second try.
+
+SQLite lets one transaction write at a time, on one machine; nothing of this is needed there. On
+PostgreSQL transactions run side by side, and each statement sees what was committed before it.
+So who reads, decides and writes takes the locks of all that it decides about first; they are
+dropped when its transaction ends.
+
+Locks are taken in this order: turns, places, identities, lanes, budgets; of one kind, in the
+order of their numbers or names. Where that cannot be known beforehand, PostgreSQL notices that
+two transactions wait for each other, undoes one of them, and that one is run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
+from hostspec.alert_fields import Identity
+from hostspec.delivery import IncidentRef
+
+PLANNING: Final = "planning"
+"""The turn of who plans."""
+
+KEEPING: Final = "keeping"
+"""The turn of who keeps house."""
+
+MANY: Final = 250
+"""Locks that one transaction takes one by one; the server has room for some thousands in all."""
+
+RENEW: Final = 10.0
+"""Seconds after which the server is asked for the time again."""
+
+POLL: Final = 0.5
+"""Seconds after which processes on one machine look whether another one accepted something."""
+
+POLL_SERVER: Final = 0.05
+"""The same on a server: who accepts may have no workers of its own."""
+
+_CONFLICTS: Final = ("40P01", "40001")
+"""SQLSTATEs of a transaction that was undone because of others that ran beside it."""
+
+
+def is_server(connection: sa.Connection) -> bool:
+    """Check whether other transactions write beside this one."""
+    return connection.dialect.name == "postgresql"
+
+
+def lock(connection: sa.Connection, things: Iterable[IncidentRef | Identity]) -> bool:
+    """Wait until nobody else decides about some places, or about some identities.
+
+    Args:
+        connection: of the transaction.
+        things: all of one kind that the transaction needs.
+
+    Returns:
+        whether what was read of them before may have changed, so that it is to be read again.
+    """
+    if not is_server(connection):
+        return False
+    for kind, numbers in _by_kind(things).items():
+        if len(numbers) > MANY:
+            connection.execute(_LOCK_ALL, {"every": kind})
+        else:
+            connection.execute(_LOCK, {"every": kind, "numbers": sorted(numbers)})
+    return True
+
+
+def numbers_of(thing: IncidentRef | Identity) -> tuple[int, int]:
+    """Return the numbers of the locks that `lock` takes: its kind's, and its own."""
+    return _number(type(thing).__name__), _number_of(thing)
+
+
+def unless_locked(
+    connection: sa.Connection, ref: IncidentRef
+) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition that nobody else decides about a place now; it is locked then."""
+    if not is_server(connection):
+        return ()
+    every = sa.func.pg_try_advisory_xact_lock_shared(_number(IncidentRef.__name__))
+    return (every, sa.func.pg_try_advisory_xact_lock(_number_of(ref)))
+
+
+def turn(connection: sa.Connection, name: str) -> bool:
+    """Take a turn that one process has at a time, until the transaction ends; say whether."""
+    if not is_server(connection):
+        return True
+    return bool(connection.execute(_TURN, {"number": _number(name)}).scalar())
+
+
+def is_conflict(error: StoreError) -> bool:
+    """Check whether a transaction was undone because of others, so that it may be run again."""
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlstate", None) in _CONFLICTS
+
+
+def is_away(error: StoreError) -> bool:
+    """Check whether the server could not be asked, or did not answer; nobody else fares better."""
+    cause = error.__cause__
+    if isinstance(cause, DBAPIError):
+        return isinstance(cause, OperationalError) and getattr(cause.orig, "sqlstate", None) is None
+    return True
+
+
+def poll(database: Database) -> float:
+    """Return the seconds after which to look for what other processes accepted."""
+    return POLL if database.file else POLL_SERVER
+
+
+def clock(database: Database) -> Callable[[], float]:
+    """Return the clock of those who share a database, in seconds of the epoch."""
+    return time.time if database.file else ServerClock(database)
+
+
+class ServerClock:
+    """The server's clock, for machines whose own ones differ.
+
+    The server is asked now and then; in between, time is counted here. A process that was
+    stopped for longer asks first.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._ahead: float | None = None
+        self._asked_at = 0.0
+
+    def __call__(self) -> float:
+        """Return the time.
+
+        Raises:
+            StoreError: the server was never asked, and cannot be.
+        """
+        with self._lock:
+            if self._ahead is None or _elapsed() - self._asked_at > RENEW:
+                self._ask()
+            return _elapsed() + (self._ahead or 0.0)
+
+    def _ask(self) -> None:
+        try:
+            with self._database.read() as connection:
+                before = _elapsed()
+                now = connection.execute(_NOW).scalar_one()
+                after = _elapsed()
+        except StoreError:
+            if self._ahead is None:
+                raise
+        else:
+            self._ahead = now - (before + after) / 2
+        self._asked_at = _elapsed()
+
+
+def _elapsed() -> float:
+    """Count seconds, those included in which the machine slept, where the system can."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _by_kind(things: Iterable[IncidentRef | Identity]) -> dict[int, set[int]]:
+    """Return the numbers of locks by the number of the one for all of their kind."""
+    numbers: dict[int, set[int]] = {}
+    for each in things:
+        numbers.setdefault(_number(type(each).__name__), set()).add(_number_of(each))
+    return numbers
+
+
+def _number_of(thing: IncidentRef | Identity) -> int:
+    return _number(type(thing).__name__, *attrs.astuple(thing))
+
+
+def _number(*name: str) -> int:
+    """Return the number of an advisory lock: 64 bits that its name comes to."""
+    digest = hashlib.blake2b(json.dumps(name).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
+
+
+_LOCK: Final = sa.text(
+    "WITH every AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:every))"
+    " SELECT pg_advisory_xact_lock(number)"
+    " FROM every, unnest(CAST(:numbers AS bigint[])) AS number"
+)
+_LOCK_ALL: Final = sa.text("SELECT pg_advisory_xact_lock(:every)")
+_TURN: Final = sa.text("SELECT pg_try_advisory_xact_lock(:number)")
+_NOW: Final = sa.text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")

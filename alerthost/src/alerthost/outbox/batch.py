@@ -1,0 +1,181 @@
+"""Enqueues the deliveries of one transaction together: few statements for many incidents."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+import attrs
+import sqlalchemy as sa
+
+from alerthost.outbox import coalescing as line_of
+from alerthost.outbox import enqueue, repository
+from alerthost.outbox.coalescing import Line, Waiting
+from alerthost.outbox.repository import StoredIncident
+from alerthost.outbox.retry_policy import Episode
+from alerthost.outbox.snapshot import World
+from hostspec.alert_fields import Identity
+from hostspec.delivery import Delivery, IncidentRef, Operation
+
+
+@attrs.frozen
+class _First:
+    """A delivery that becomes the only queued one of its incident; None is a new incident."""
+
+    incident: StoredIncident | None
+    new: Waiting
+    submission_id: str
+
+
+class Batch:
+    """Deliveries that one transaction enqueues.
+
+    The only queued delivery of an incident is written together with those of other incidents.
+    Any other delivery is enqueued by itself, once all earlier ones are written.
+
+    Args:
+        connection: of the transaction, which holds the locks of the places.
+        actions: by name, with their capabilities.
+        now: the time.
+
+    Attributes:
+        world: the stored incidents.
+    """
+
+    def __init__(self, connection: sa.Connection, actions: enqueue.Actions, now: float) -> None:
+        self._connection = connection
+        self._actions = actions
+        self._now = now
+        self.world: Final = World(connection)
+        self._told: Sequence[int] = ()
+        self._taken: Mapping[int, Delivery] | None = None
+        self._queued: Collection[int] = ()
+        self._lanes: dict[tuple[str, str], int] = {}
+        self._pending: list[_First] = []
+        self._alerts: set[Identity] = set()
+        self._changed: dict[IncidentRef, Identity] = {}
+        self._used: set[IncidentRef] = set()
+
+    def load(self, alerts: Collection[Identity], refs: Collection[IncidentRef]) -> None:
+        """Read the incidents of alerts and those at places, in a fixed number of queries."""
+        self.world.load_incidents(alerts, refs)
+        found = [each for ref in refs if (each := self.world.at(ref))]
+        self._queued = repository.with_queued(self._connection, [each.id for each in found])
+        self._told = [each.id for each in found if each.episode.told]
+
+    def catch_up(self, alert: Identity, refs: Collection[IncidentRef]) -> None:
+        """Write what was enqueued, if a plan depends on it, and read its incidents again."""
+        if alert in self._alerts or not self._changed.keys().isdisjoint(refs):
+            self.write()
+            for ref, changed in self._changed.items():
+                self.world.forget(changed, ref)
+            self._alerts.clear()
+            self._changed.clear()
+
+    def hold(self, ref: IncidentRef, alert: Identity) -> None:
+        """Let an alert hold the open incident at a place, beside those who hold it already."""
+        repository.hold(self._connection, self._open(ref).id, alert, self._now)
+        self._note_change(ref, alert)
+
+    def release(self, ref: IncidentRef, alert: Identity) -> None:
+        """Release the open incident at a place from an alert; without holders it is over."""
+        found = self._open(ref)
+        repository.release(self._connection, found.id, alert, self._now)
+        if set(found.incident.holders) <= {alert}:  # nothing closes it at the provider
+            repository.close_incident(self._connection, found.id, self._now)
+        self._note_change(ref, alert)
+
+    def enqueue(self, new: Waiting, submission_id: str) -> None:
+        """Enqueue a delivery."""
+        first = self._first(new, submission_id)
+        if first is None:
+            self.write()
+            enqueue.enqueue(self._connection, self._actions, new, submission_id, self._now)
+        else:
+            self._pending.append(first)
+        self._note_change(new.delivery.ref, new.delivery.alert)
+
+    def enqueue_repeats(self, repeats: Sequence[tuple[Waiting, str]]) -> None:
+        """Enqueue triggers of one incident, each superseded by the last."""
+        last, submission_id = repeats[-1]
+        if len(repeats) == 1:
+            self.enqueue(last, submission_id)
+            return
+        self.write()
+        enqueue.enqueue_repeats(self._connection, self._actions, repeats, self._now)
+        self._note_change(last.delivery.ref, last.delivery.alert)
+
+    def _open(self, ref: IncidentRef) -> StoredIncident:
+        found = self.world.at(ref)
+        assert found is not None  # noqa: S101 -- the plan saw it, and nothing has changed since
+        return found
+
+    def _note_change(self, ref: IncidentRef, alert: Identity) -> None:
+        self._alerts.add(alert)
+        self._changed[ref] = alert
+        self._used.add(ref)
+
+    def _first(self, new: Waiting, submission_id: str) -> _First | None:
+        """Return a delivery as the only queued one of its incident, unless it is not."""
+        delivery = new.delivery
+        if delivery.ref in self._used:
+            return None
+        found = self.world.at(delivery.ref)
+        if found and found.id in self._queued:
+            return None
+        if found and delivery.operation is Operation.TRIGGER:
+            if delivery.alert not in found.incident.holders:
+                return None
+            new = attrs.evolve(new, repeat=self._changes_nothing(found, delivery))
+        action = self._actions.get(delivery.ref.action)
+        episode = found.episode if found else Episode()
+        if action and line_of.reduce((new,), episode, action) != Line((new,)):
+            return None
+        return _First(found, new, submission_id)
+
+    def _changes_nothing(self, found: StoredIncident, delivery: Delivery) -> bool:
+        if not found.episode.told:
+            return False
+        if self._taken is None:
+            self._taken = repository.newest_taken(self._connection, self._told)
+        return enqueue.is_same(self._taken.get(found.id), delivery)
+
+    def write(self) -> None:
+        """Write what was enqueued."""
+        if not self._pending:
+            return
+        connection, now, pending = self._connection, self._now, self._pending
+        self._pending = []
+        opening = [
+            (each.new, self._lane(each.new.delivery.ref))
+            for each in pending
+            if each.incident is None
+        ]
+        opened = repository.open_incidents(connection, opening, now)
+        repeated: dict[int, Mapping[str, object]] = {}
+        released: dict[int, Identity] = {}
+        rows = []
+        for each in pending:
+            delivery, found = each.new.delivery, each.incident
+            if found is None:
+                number, lane = opened[delivery.ref], self._lane(delivery.ref)
+            else:
+                number, lane = found.id, found.lane_id
+                if delivery.operation is Operation.TRIGGER:
+                    repeated[number] = enqueue.after_trigger(found, each.new)
+                elif (
+                    delivery.operation is Operation.RESOLVE
+                    and delivery.alert in found.incident.holders
+                ):
+                    released[number] = delivery.alert
+            rows.append(repository.only_row(number, lane, each.new, each.submission_id, now))
+        repository.update_incidents(connection, repeated, now)
+        repository.release_all_of(connection, released, now)
+        repository.add_all(connection, rows)
+        repository.wake_all(connection, {row["lane_id"] for row in rows}, now)
+
+    def _lane(self, ref: IncidentRef) -> int:
+        key = ref.installation, ref.destination
+        if key not in self._lanes:
+            self._lanes[key] = repository.lane_of(self._connection, ref)
+        return self._lanes[key]

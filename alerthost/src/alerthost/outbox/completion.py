@@ -1,0 +1,316 @@
+"""Settles what came of an attempt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+
+from alerthost.outbox import backend, channels, enqueue, notifier, rate_limit_store, repository
+from alerthost.outbox.coalescing import Waiting
+from alerthost.outbox.group_commit import log_afterwards
+from alerthost.outbox.leasing import Lease, is_mine, is_urgent, look_at
+from alerthost.outbox.retry_policy import DeliveryState, Episode, LaneState, Verdict, judge
+from alerthost.store.tables import deliveries, incidents, lanes
+from hostspec.action import Limit
+from hostspec.delivery import Operation, Outcome, OutcomeKind, Receipt
+
+_log = logging.getLogger("alerthost")
+
+ORPHANED: Final = "the key or address that opened the incident is not configured any more"
+"""Why deliveries of an orphaned incident are not sent, for the operator."""
+
+
+def settle(  # noqa: PLR0913 -- one argument for each thing that matters
+    connection: sa.Connection,
+    lease: Lease,
+    outcome: Outcome,
+    now: float,
+    *,
+    arrived: bool,
+    limits: Sequence[Limit],
+    actions: enqueue.Actions,
+) -> None:
+    """Write down what an attempt came to; only that it was made, if it was taken over meanwhile.
+
+    Args:
+        connection: of the transaction.
+        lease: what was sent.
+        outcome: what came of it.
+        now: the time.
+        arrived: it may have arrived.
+        limits: what it was sent from, as known now.
+        actions: say what may coalesce.
+    """
+    backend.lock(connection, [lease.delivery.ref])
+    row = connection.execute(_SETTLED, {"number": lease.id}).first()
+    if row is None:
+        return
+    stored = repository.stored_of(row)
+    operation = lease.delivery.operation
+    if row.holder != lease.holder or row.attempts != lease.attempt:
+        if arrived and enqueue.may_repeat(actions, lease.delivery.ref):
+            handle = _handle_of(lease, outcome)
+            _note_late(connection, row, lease, handle, now)
+        return
+    delivered = outcome.delivered
+    settling = lease.submission_id == repository.SETTLING and operation is Operation.RESOLVE
+    episode = stored.episode.after(operation, delivered=delivered, may_have_arrived=arrived)
+    if enqueue.is_record(actions, lease.delivery.ref) and not stored.incident.follow_ups:
+        episode = Episode()  # nothing is open, and nothing is to be recorded later
+    elif settling and delivered:
+        episode = attrs.evolve(episode, in_doubt=False)
+    known = rate_limit_store.names_of(limits)
+    verdict, since = _judged(connection, lease, outcome, now, known=known)
+    rate_limit_store.account(
+        connection,
+        limits,
+        now,
+        urgent=is_urgent(lease.delivery),
+        taken=lease.budgets,
+        taken_at=lease.leased_at,
+        paused_until=verdict.paused_until,
+    )
+    told = {"outcome": outcome.kind, "reason": outcome.reason}
+    if verdict.state is DeliveryState.WAITING:
+        kept = {"holder": None, "lease_until": None, "due": verdict.delivery_due, **told}
+        kept |= {"failing_since": since, "strikes": verdict.strikes}
+        connection.execute(sa.update(deliveries).where(deliveries.c.id == lease.id), kept)
+    else:
+        repository.finish(connection, lease.id, verdict.state, now, **told)
+        hook = notifier.DELIVERED if delivered else notifier.UNDELIVERED
+        receipt = Receipt(lease.uid, lease.delivery, outcome, lease.attempt)
+        notifier.note(connection, hook, receipt, lease.holder)
+    handle = row.handle
+    if arrived and handle is None:
+        handle = _handle_of(lease, outcome)
+    elif delivered and operation is Operation.TRIGGER and outcome.handle is not None:
+        # what was open was given up (its resolve was refused, say), and another one opened
+        handle = repository.handle_as_json(outcome.handle)
+    resolved = operation is Operation.RESOLVE and delivered
+    if resolved and not episode.in_doubt:
+        handle = None  # the next episode opens under the newest key
+    repository.note_episode(connection, stored.id, episode, now, handle=handle, budgets=known)
+    if not delivered:
+        enqueue.reduce(connection, actions, stored, episode, now)
+    waits = repository.promote(connection, stored.id, now)
+    if not waits and (delivered or not settling):  # given up, it leaves the doubt to a person
+        enqueue.end(connection, actions, stored, episode, now, again=True)
+
+
+def _judged(
+    connection: sa.Connection, lease: Lease, outcome: Outcome, now: float, *, known: str
+) -> tuple[Verdict, float]:
+    """Decide the next step after an attempt, and record the state of its channel.
+
+    Returns:
+        also since when the delivery has failed like this.
+    """
+    lane = lease.incident.lane_id
+    changes = {"budgets": known} if lease.incident.incident.handle is None else {}
+    # first of all: the lock of the lane's row, under which its channels are read and written
+    connection.execute(sa.update(lanes).where(lanes.c.id == lane), {"due": now, **changes})
+    channel = channels.channel(connection, lane, lease.channel)
+    same = outcome.kind is lease.last_outcome
+    since = lease.failing_since if same else None
+    since = lease.leased_at if since is None else since
+    verdict = judge(
+        outcome,
+        now,
+        attempts=lease.attempt,
+        failures=channel.failures,
+        strikes=lease.strikes if same else 0,
+        others_get_through=_others_get_through(channel, lease, outcome, since, now),
+    )
+    _note_channels(connection, lease, verdict, outcome, now=now, known=known)
+    return verdict, since
+
+
+_SETTLED: Final = (
+    sa.select(deliveries.c.holder, deliveries.c.attempts, incidents)
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .where(deliveries.c.id == sa.bindparam("number"))
+)
+
+
+def _handle_of(lease: Lease, outcome: Outcome) -> str | None:
+    """Return the handle that an attempt was made under, as it is kept; None where nobody knows."""
+    handle = lease.incident.incident.handle
+    if handle is None:
+        handle = outcome.handle
+    return lease.promised if handle is None else repository.handle_as_json(handle)
+
+
+def _note_late(
+    connection: sa.Connection, row: sa.Row[Any], lease: Lease, handle: str | None, now: float
+) -> None:
+    """Note that an attempt may have arrived that somebody else made again meanwhile.
+
+    A trigger may have opened what was closed by then: it is resolved again. Where what is open
+    at its place was opened under another key by then, nobody here can close it: it is orphaned.
+    An incident that is orphaned stays so, and one whose resolve is queued is resolved by that.
+    """
+    stored = repository.stored_of(row)
+    operation = lease.delivery.operation
+    opened = operation is Operation.TRIGGER
+    if row.orphaned or (not row.active and repository.rows_waiting(connection, stored.id)):
+        episode = stored.episode.after(operation, delivered=False, may_have_arrived=True)
+        repository.note_episode(connection, stored.id, episode, now)
+        return
+    current = stored if row.active else repository.incident_at(connection, stored.incident.ref)
+    if current is None:
+        closing = repository.newest(connection, stored.id, Operation.RESOLVE)
+        if not opened or closing is None:
+            return
+        repository.reopen_incident(connection, stored.id, now)
+        current = stored
+    under = _opens_under(connection, current)
+    if opened and handle is not None and under not in {None, handle}:
+        log_afterwards(
+            _log,
+            logging.ERROR,
+            "the incident %s at %s/%s is orphaned: it was opened late, under a key that another"
+            " one is open under by now",
+            current.incident.ref.correlation_key,
+            current.incident.ref.installation,
+            current.incident.ref.destination,
+        )
+        beside = repository.open_incident(
+            connection, lease.delivery, now, stored.summary, active=False, handle=handle
+        )
+        repository.close_incident(connection, beside.id, now, orphaned=True)
+        return
+    episode = current.episode.after(operation, delivered=False, may_have_arrived=True)
+    opens = opened and current.incident.handle is None
+    budgets = rate_limit_store.names_of_lane(connection, current.lane_id)
+    kept = {"handle": handle, "budgets": budgets} if opens else {}
+    repository.note_episode(connection, current.id, episode, now, **kept)
+    held = repository.incident(connection, current.id)
+    waiting, flying = repository.waiting(connection, current.id)
+    closing = repository.newest(connection, current.id, Operation.RESOLVE)
+    if opened and closing is not None and held and not held.incident.holders and not waiting:
+        enqueue.resolve_again(connection, current, closing, now, flying=flying)
+
+
+def _opens_under(connection: sa.Connection, stored: repository.StoredIncident) -> str | None:
+    """Return the handle that an incident has, or is being given; None for neither."""
+    handle = stored.incident.handle
+    if handle is not None:
+        return repository.handle_as_json(handle)
+    rows = repository.rows_waiting(connection, stored.id)
+    return next((row.promised for row in rows if row.holder is not None), None)
+
+
+def orphan(connection: sa.Connection, lease: Lease, reason: str, now: float) -> None:
+    """Return an incident up whose key is not held any more; what fires still opens again.
+
+    Args:
+        connection: of the transaction.
+        lease: the follow-up or repeat that cannot be sent.
+        reason: why, for a person.
+        now: the time.
+    """
+    backend.lock(connection, [lease.delivery.ref])
+    if not is_mine(connection, lease):
+        return
+    stored = repository.incident(connection, lease.incident.id)
+    assert stored is not None  # noqa: S101 -- its delivery is there
+    outcome = Outcome(OutcomeKind.MISCONFIGURED, reason)
+    rows = repository.rows_waiting(connection, stored.id)
+    for row in rows:
+        repository.finish(
+            connection,
+            row.id,
+            DeliveryState.STRANDED,
+            now,
+            outcome=outcome.kind,
+            reason=reason,
+        )
+        receipt = Receipt(row.uid, repository.delivery_of(row), outcome, row.attempts)
+        notifier.note(connection, notifier.UNDELIVERED, receipt, lease.holder)
+    repository.close_incident(connection, stored.id, now, orphaned=True)
+    for row in rows:  # so that later submissions of them find the incident
+        repository.hold(connection, stored.id, repository.delivery_of(row).alert, now)
+    again = _anew(connection, stored, rows)
+    if again:
+        opening = again[0].delivery
+        opened = repository.open_incident(connection, opening, now, stored.summary)
+        for alert in stored.incident.holders:
+            repository.hold(connection, opened.id, alert, now)
+        if opening.alert not in stored.incident.holders:
+            repository.release(connection, opened.id, opening.alert, now)
+        repository.write_line(connection, opened, again, rows[-1].submission_id, now)
+    look_at(connection, stored.lane_id, now)
+
+
+def _anew(
+    connection: sa.Connection, stored: repository.StoredIncident, rows: Sequence[sa.Row[Any]]
+) -> tuple[Waiting, ...]:
+    """Return what is to be said where an incident opens again: what fires, or was never told."""
+    line = [attrs.evolve(repository.waiting_of(row), id=None) for row in rows]
+    operations = [each.delivery.operation for each in line]
+    newest = max((n for n, each in enumerate(operations) if each is Operation.TRIGGER), default=-1)
+    # what was told is the episode that a resolve in line ends
+    told = stored.episode.told and Operation.RESOLVE not in operations[: max(newest, 0)]
+    if newest >= 0 and (stored.incident.holders or not told):
+        return tuple(line[newest:])
+    opening = repository.newest(connection, stored.id, Operation.TRIGGER)
+    if stored.incident.holders and opening is not None:
+        return (Waiting(opening, accepted_at=rows[0].accepted_at),)
+    return ()
+
+
+def _others_get_through(
+    channel: channels.Channel, lease: Lease, outcome: Outcome, since: float, now: float
+) -> bool:
+    """Return whether others show that an attempt failed for the delivery's own sake.
+
+    They do where one got through since it began to fail like this, and none has failed since. What
+    keeps a provider from answering passes and comes again: then one has to get through between
+    two attempts.
+    """
+    before = lease.tried_at if outcome.kind is OutcomeKind.UNREACHABLE else since
+    return not channel.failures and before < channel.got_through_at <= now
+
+
+def _note_channels(  # noqa: PLR0913 -- one argument for each thing that is recorded
+    connection: sa.Connection,
+    lease: Lease,
+    verdict: Verdict,
+    outcome: Outcome,
+    *,
+    now: float,
+    known: str,
+) -> None:
+    """Record what an attempt shows of its channel.
+
+    An attempt that opens an incident is evidence of follow-ups from the same budgets, too. One
+    that fails under the credential of an open incident is no evidence of the newest credential.
+    """
+    if verdict.lane is None:
+        return
+    lane = lease.incident.lane_id
+    current = rate_limit_store.names_of_lane(connection, lane) == known
+    action = lease.delivery.ref.action
+    used, opening = channels.name_of(action, known), channels.name_of(action)
+    opens = lease.channel == opening
+    if verdict.lane is LaneState.HEALTHY:
+        names = {lease.channel, used, *([opening] if current else ())}
+        channels.note_success(connection, lane, names, now, delivered=outcome.delivered)
+    else:
+        channels.note_failure(
+            connection,
+            lane,
+            {lease.channel, used} if opens else {lease.channel},
+            now,
+            state=verdict.lane,
+            reason=outcome.reason,
+            due=verdict.lane_due,
+            first_due=verdict.first_due,
+        )
+    if verdict.lane is LaneState.HEALTHY or opens or current:
+        state = LaneState.HEALTHY if verdict.lane is LaneState.HEALTHY else LaneState.UNHEALTHY
+        connection.execute(sa.update(lanes).where(lanes.c.id == lane), {"state": state})

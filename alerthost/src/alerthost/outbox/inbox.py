@@ -1,0 +1,474 @@
+"""The inbox: statements that were accepted, and those that are not planned yet."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import json
+import reprlib
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+
+from alerthost.outbox import backend, chunks
+from alerthost.outbox.coalescing import HEAD_START
+from alerthost.outbox.digest import digest
+from alerthost.store.tables import PENDING, submissions
+from hostspec.alert import Alert
+from hostspec.alert_fields import Identity, Severity
+from hostspec.delivery import Suppression
+from hostspec.normalisation import clean_text
+from hostspec.plugins.planning import PAST
+from hostspec.values import from_json, to_json
+
+LONGEST_ID: Final = 255
+"""Characters of a statement's id, at most: PostgreSQL's indexes take no longer ones."""
+
+BATCH: Final = 200
+"""Most submissions read at once."""
+
+TURNS: Final = 8
+"""Most turns that are served in one batch, each by a query."""
+
+_COLUMNS: Final = (
+    "submission_id, scope, key, body, accepted_at, digest, scope_digest, urgency, size, turn"
+)
+
+_ACCEPT: Final = sa.text(
+    f"INSERT INTO submissions ({_COLUMNS}, replays)"  # noqa: S608 -- names of columns
+    " VALUES (:submission_id, :scope, :key, :body, :accepted_at, :digest, :scope_digest, :urgency,"
+    " :size, :turn, :replays) ON CONFLICT (submission_id) DO NOTHING"
+)
+
+_ACCEPT_FREE: Final = sa.text(
+    "WITH given AS MATERIALIZED ("  # noqa: S608 -- names of columns
+    " SELECT * FROM json_to_recordset(CAST(:given AS json)) AS given("
+    " submission_id text, scope text, key text, body text, accepted_at double precision,"
+    " digest text, scope_digest text, urgency double precision, size bigint, turn text,"
+    " every bigint, number bigint)"
+    "), free AS MATERIALIZED ("
+    " SELECT every, number FROM (SELECT DISTINCT every, number FROM given) AS locks"
+    " WHERE pg_try_advisory_xact_lock_shared(every) AND pg_try_advisory_xact_lock(number)"
+    "), written AS ("
+    f" INSERT INTO submissions ({_COLUMNS}) SELECT {_COLUMNS} FROM given"
+    " WHERE number IN (SELECT number FROM free)"
+    " ON CONFLICT (submission_id) DO NOTHING"
+    ") SELECT every, number FROM free"
+)
+
+_body: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+Lane = tuple[str, str]
+"""The installation and the destination of deliveries."""
+
+Row = dict[str, str | int | float | None]
+"""A statement as it is written."""
+
+
+NO_RULE: Final = "no rule matches"
+"""The remark on a firing alert that comes to nothing."""
+
+OLDER: Final = "older than the known state"
+"""How the remark begins on an alert with an earlier `updated_at` than one before."""
+
+DEAD: Final = "dead-lettered: the process ended each time that it was planned"
+"""Why a submission is not planned any more."""
+
+
+class SubmissionOutcome(enum.StrEnum):
+    """Why a submission came to no delivery, or to fewer than its rules ask for."""
+
+    UNMATCHED = "unmatched"
+    """No rule matches a firing alert."""
+    OUTDATED = "outdated"
+    """It repeats an episode that has ended, or is older than the known state."""
+    SUPPRESSED = "suppressed"
+    """A plugin decided that something is not sent."""
+    FAILED = "failed"
+    """Something could not be planned."""
+    DEAD = "dead"
+    """Dead-lettered: the process ended each time that it was planned."""
+    DISCARDED = "discarded"
+    """Was failed or dead, and the operator discarded it."""
+
+
+@attrs.frozen
+class Note:
+    """What a statement came to, beside its deliveries.
+
+    Attributes:
+        remark: why nothing is sent, where nothing is: no rule matches, say.
+        failures: what could not be planned, and why.
+        suppressions: what is not sent because a plugin decided so.
+    """
+
+    remark: str = ""
+    failures: tuple[str, ...] = ()
+    suppressions: tuple[Suppression, ...] = ()
+
+    @property
+    def outcome(self) -> SubmissionOutcome | None:
+        """Why something was not planned, the gravest reason first; None where all was.
+
+        A resolve of an alert without an open incident has None: Alertmanager sends many.
+        """
+        if DEAD in self.failures:
+            return SubmissionOutcome.DEAD
+        if self.failures:
+            return SubmissionOutcome.FAILED
+        if self.suppressions:
+            return SubmissionOutcome.SUPPRESSED
+        if self.remark == PAST or self.remark.startswith(OLDER):
+            return SubmissionOutcome.OUTDATED
+        return SubmissionOutcome.UNMATCHED if self.remark == NO_RULE else None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """A sentence for each thing that was not planned."""
+        if self.outcome in {SubmissionOutcome.UNMATCHED, SubmissionOutcome.OUTDATED}:
+            return (f"{self.remark}, nothing is sent",)
+        return (*self.failures, *map(describe, self.suppressions))
+
+
+def describe(suppression: Suppression) -> str:
+    """Return what a plugin suppressed, where, and why."""
+    by = f" by {suppression.plugin}" if suppression.plugin else ""
+    where = f"{suppression.action} {suppression.installation}"
+    return f"{where}: suppressed{by}: {suppression.reason}"
+
+
+@attrs.frozen
+class Submission:
+    """A statement that was accepted.
+
+    Attributes:
+        row: its number; the order of the numbers of one alert is that of the commits.
+        submission_id: names it; a second one of the same id is the same statement.
+        identity: of its alert.
+        body: the alert, as it is kept.
+        accepted_at: when, in seconds of the epoch.
+        replays: the row of the delivery that is to be planned again; None for a statement of
+            the host's.
+    """
+
+    row: int
+    submission_id: str
+    identity: Identity
+    body: str
+    accepted_at: float
+    replays: int | None = None
+
+    def alert(self) -> Alert:
+        """Read what it says."""
+        return from_json(Alert, json.loads(self.body))
+
+
+def new_id() -> str:
+    """Make the id of a statement that came without one."""
+    return uuid.uuid4().hex
+
+
+def check_ids(submission_ids: Iterable[object]) -> None:
+    """Refuse names of statements that not every database can hold.
+
+    Raises:
+        ValueError: says which, and what would be right.
+    """
+    wrong = ", ".join(reprlib.repr(each) for each in submission_ids if not _is_id(each))
+    if wrong:
+        message = (
+            f"statement ids that cannot be: {wrong}; right is a text of 1 to {LONGEST_ID}"
+            " characters, without NUL or half of a surrogate pair"
+        )
+        raise ValueError(message)
+
+
+def _is_id(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= LONGEST_ID and clean_text(name) == name
+
+
+def rows_of(
+    alerts: Iterable[tuple[str, Alert]],
+    accepted_at: float,
+    lanes_of: Callable[[Alert], Iterable[Lane]] | None = None,
+) -> Sequence[Row]:
+    """Build the rows of submissions; outside of the transaction, for it takes its time.
+
+    Args:
+        alerts: with the ids of their submissions.
+        accepted_at: when, in seconds of the epoch.
+        lanes_of: returns the lanes of an alert, which take turns; None where no turns are needed.
+    """
+    return [
+        _row(
+            submission_id,
+            alert.identity,
+            _body(to_json(alert)),
+            accepted_at,
+            alert.severity,
+            sorted(lanes_of(alert)) if lanes_of else (),
+        )
+        for submission_id, alert in alerts
+    ]
+
+
+def _row(  # noqa: PLR0913, PLR0917 -- one argument for each thing a row is made of
+    submission_id: str,
+    alert: Identity,
+    body: str,
+    accepted_at: float,
+    severity: Severity,
+    lanes: Sequence[Lane] = (),
+) -> Row:
+    """Build the row of a submission, which goes ahead of milder ones that came earlier."""
+    scope = digest(Identity(alert.scope, ""))
+    return {
+        "submission_id": submission_id,
+        "scope": alert.scope,
+        "key": alert.key,
+        "body": body,
+        "accepted_at": accepted_at,
+        "digest": digest(alert),
+        "scope_digest": scope,
+        "turn": digest(Identity(alert.scope, json.dumps(lanes))) if lanes else scope,
+        "urgency": accepted_at - HEAD_START[severity],
+        "size": len(body.encode()),
+        "replays": None,
+    }
+
+
+def accept(connection: sa.Connection, rows: Sequence[Row]) -> None:
+    """Write statements down; those that are there already stay as they are.
+
+    Their alerts are locked first: the order of their numbers is that of the commits.
+    """
+    if rows:
+        backend.lock(connection, {identity_of(row) for row in rows})
+        connection.execute(_ACCEPT, rows if len(rows) > 1 else rows[0])
+
+
+def accept_free(connection: sa.Connection, rows: Sequence[Row]) -> Sequence[bool]:
+    """Write those statements down on a server whose alerts nobody else has locked.
+
+    It is one round trip, and waits for no lock of an alert.
+
+    Args:
+        connection: of the transaction.
+        rows: each of another caller, so that none has to come before another one.
+
+    Returns:
+        of each, whether it is written down, or was there already.
+    """
+    locks = [backend.numbers_of(identity_of(row)) for row in rows]
+    given = [
+        {**row, "every": every, "number": number}
+        for row, (every, number) in zip(rows, locks, strict=True)
+    ]
+    free = {tuple(lock) for lock in connection.execute(_ACCEPT_FREE, {"given": _body(given)})}
+    return [lock in free for lock in locks]
+
+
+def identity_of(row: Row) -> Identity:
+    """Return the alert that a statement is about."""
+    return Identity(str(row["scope"]), str(row["key"]))
+
+
+def replay(connection: sa.Connection, alert: Identity, body: str, delivery: int, now: float) -> str:
+    """Accept what an alert said last again, so that a delivery of it is planned again."""
+    row = _row(new_id(), alert, body, now, Severity.CRITICAL) | {"replays": delivery}
+    accept(connection, [row])
+    return str(row["submission_id"])
+
+
+@attrs.define
+class Turns:
+    """Whose turn it is to be planned.
+
+    Attributes:
+        last: the turn that was served last.
+    """
+
+    last: str = ""
+
+    def next(self, connection: sa.Connection, most: int) -> Sequence[str]:
+        """Return the turns that are served next, in a circle."""
+        found = _turns(connection, self.last, most)
+        if len(found) < most:
+            again = _turns(connection, "", most - len(found))
+            found = tuple(dict.fromkeys((*found, *again)))
+        self.last = found[-1] if found else ""
+        return found
+
+
+def _turns(connection: sa.Connection, after: str, most: int) -> tuple[str, ...]:
+    return tuple(connection.execute(_TURNS, {"after": after, "most": most}).scalars())
+
+
+def unplanned(connection: sa.Connection, most: int, turns: Turns) -> tuple[Submission, ...]:
+    """Return submissions that are not planned yet, in the order in which they are planned.
+
+    That is the order of acceptance while all of them fit into one batch. Of more, one half are
+    the most urgent; for the other half scopes and destinations take turns, each with its most
+    urgent. Each brings all earlier ones about the same alert, so that these keep their order.
+    The sizes are read first: the bodies together have no more than `chunks.BATCH_SIZE` bytes.
+    """
+    urgent = connection.execute(_UNPLANNED, {"most": most}).all()
+    if len(urgent) < most and sum(row.size for row in urgent) <= chunks.BATCH_SIZE:
+        return _fitting(connection, sorted(urgent, key=lambda row: row.id))
+    of_alert: dict[str, dict[int, Any]] = {}
+    for row in _alternating(urgent, _in_turn(connection, most // 2, turns)):
+        of_alert.setdefault(row.digest, {})[row.id] = row
+    chosen = (
+        row
+        for found in of_alert.values()
+        for row in _with_earlier(connection, [*found.values()], most)
+    )
+    return _fitting(connection, itertools.islice(chosen, most))
+
+
+def _in_turn(connection: sa.Connection, most: int, turns: Turns) -> Iterable[Any]:
+    """Return the most urgent submissions of each of the next turns, alternating."""
+    served = turns.next(connection, min(most, TURNS))
+    share = most // max(1, len(served))
+    return _alternating(
+        *(connection.execute(_OF_TURN, {"turn": each, "most": share}) for each in served)
+    )
+
+
+def _alternating(*rows: Iterable[Any]) -> Iterator[Any]:
+    for several in itertools.zip_longest(*rows):
+        yield from (each for each in several if each is not None)
+
+
+def is_behind(connection: sa.Connection) -> bool:
+    """Return whether more submissions are pending than fit into one batch."""
+    return connection.execute(_BEHIND, {"batch": BATCH}).first() is not None
+
+
+def _with_earlier(connection: sa.Connection, found: Sequence[Any], most: int) -> Sequence[Any]:
+    """Add to submissions about one alert the earlier ones about it; the first is often all."""
+    if [row.id for row in found] == [found[0].first]:
+        return found
+    which = {"digest": found[0].digest, "last": max(row.id for row in found), "most": most}
+    return connection.execute(_OF_ALERT, which).all()
+
+
+def _fitting(connection: sa.Connection, rows: Iterable[Any]) -> tuple[Submission, ...]:
+    """Read submissions until their bodies are too large together; one is always read."""
+    return of_rows(connection, next(chunks.chunks(rows), []))
+
+
+def of_rows(connection: sa.Connection, numbers: Sequence[int]) -> tuple[Submission, ...]:
+    """Return submissions by their rows, in this order."""
+    found = {row.id: _read(row) for row in connection.execute(_BODIES, {"numbers": numbers})}
+    return tuple(found[number] for number in numbers)
+
+
+def is_any_unplanned(connection: sa.Connection) -> bool:
+    """Check whether a statement is not planned yet."""
+    return connection.execute(_UNPLANNED, {"most": 1}).first() is not None
+
+
+def last_firing(connection: sa.Connection, alert: Identity) -> str | None:
+    """Return the body of the newest firing submission about an alert; one is read at a time."""
+    said = connection.execute(
+        sa.select(submissions.c.id)
+        .where(submissions.c.scope == alert.scope, submissions.c.key == alert.key)
+        .order_by(submissions.c.id.desc())
+    )
+    for number in said.scalars().all():
+        (found,) = of_rows(connection, [number])
+        if json.loads(found.body)["status"] == "firing":
+            return found.body
+    return None
+
+
+def still_unplanned(connection: sa.Connection, numbers: Sequence[int]) -> frozenset[int]:
+    """Return which submissions, given by their rows, are not planned yet."""
+    return frozenset(connection.execute(_STILL, {"numbers": numbers}).scalars())
+
+
+def planned(connection: sa.Connection, notes: Mapping[int, Note], now: float) -> None:
+    """Record that submissions, given by their rows, are planned, with their notes."""
+    rows = [
+        {
+            "number": number,
+            "now": now,
+            "text": json.dumps(to_json(note)),
+            "came_to": note.outcome or "",
+        }
+        for number, note in notes.items()
+    ]
+    if rows:
+        connection.execute(_PLANNED, rows)
+
+
+def read_note(text: str | None) -> Note | None:
+    """Read what is to be said of a statement; None before it is planned."""
+    return None if text is None else from_json(Note, json.loads(text))
+
+
+_earlier: Final = submissions.alias("earlier")
+_FIRST: Final = (
+    sa.select(sa.func.min(_earlier.c.id))
+    .where(_earlier.c.planned_at.is_(None), _earlier.c.digest == submissions.c.digest)
+    .scalar_subquery()
+)
+_UNPLANNED: Final = (
+    sa.select(submissions.c.id, submissions.c.digest, submissions.c.size, _FIRST.label("first"))
+    .where(PENDING)
+    .order_by(submissions.c.urgency, submissions.c.id)
+    .limit(sa.bindparam("most"))
+)
+_OF_TURN: Final = _UNPLANNED.where(submissions.c.turn == sa.bindparam("turn"))
+_TURNS: Final = sa.text(
+    "WITH RECURSIVE turns(turn) AS ("
+    " SELECT min(turn) FROM submissions WHERE planned_at IS NULL AND turn > :after"
+    " UNION ALL"
+    " SELECT (SELECT min(submissions.turn) FROM submissions"
+    "  WHERE planned_at IS NULL AND submissions.turn > turns.turn)"
+    " FROM turns WHERE turn IS NOT NULL"
+    ") SELECT turn FROM turns WHERE turn IS NOT NULL LIMIT :most"
+)
+"""Different turns in their order, without passing over the submissions between them."""
+
+_BEHIND: Final = (
+    sa.select(submissions.c.id)
+    .where(PENDING)
+    .order_by(submissions.c.urgency, submissions.c.id)
+    .limit(1)
+    .offset(sa.bindparam("batch"))
+)
+_OF_ALERT: Final = (
+    sa.select(submissions.c.id, submissions.c.size)
+    .where(
+        PENDING,
+        submissions.c.digest == sa.bindparam("digest"),
+        submissions.c.id <= sa.bindparam("last"),
+    )
+    .order_by(submissions.c.id)
+    .limit(sa.bindparam("most"))
+)
+_BODIES: Final = sa.select(submissions).where(
+    submissions.c.id.in_(sa.bindparam("numbers", expanding=True))
+)
+_STILL: Final = sa.select(submissions.c.id).where(
+    PENDING, submissions.c.id.in_(sa.bindparam("numbers", expanding=True))
+)
+_PLANNED: Final = (
+    sa.update(submissions)
+    .where(submissions.c.id == sa.bindparam("number"))
+    .values(
+        planned_at=sa.bindparam("now"),
+        note=sa.bindparam("text"),
+        outcome=sa.bindparam("came_to"),
+    )
+)
+
+
+def _read(row: sa.Row[Any]) -> Submission:
+    identity = Identity(row.scope, row.key)
+    return Submission(row.id, row.submission_id, identity, row.body, row.accepted_at, row.replays)

@@ -1,0 +1,452 @@
+"""Claims what may be sent next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+import attrs
+import sqlalchemy as sa
+
+from alerthost.outbox import backend, channels, enqueue, rate_limit_store, repository
+from alerthost.outbox.retry_policy import LONGEST_PAUSE, LaneState
+from alerthost.store import tables
+from alerthost.store.tables import URGENT, deliveries, incidents, lanes
+from hostspec.alert_fields import Severity
+from hostspec.delivery import Delivery, IncidentRef, Operation, OutcomeKind
+
+LEASE: Final = 60.0
+"""Seconds that a claim is good for. An attempt takes less in all (the action's deadline)."""
+
+START_WITHIN: Final = 1 / 12
+"""The part of the lease in which its attempt has to start; a process that froze starts none."""
+
+FLYING_TOGETHER: Final = 4
+"""Most attempts in flight at once in one lane."""
+
+SLOW_TOGETHER: Final = 2
+"""Most first attempts in flight at once in a lane where one takes long."""
+
+LOOK: Final = 64
+"""Heads of one lane that are looked at together."""
+
+MOMENT: Final = 0.02
+"""Seconds after which a lane is looked at again that others are changing."""
+
+LOOK_AGAIN: Final = 0.5
+"""Seconds after which a lane is looked at again in which nothing may be sent now."""
+
+SLOW: Final = 2.0
+"""Seconds after which an attempt in flight makes its lane one that others must not wait for."""
+
+FAR: Final = LONGEST_PAUSE + 60.0
+"""Seconds: nothing is due later than that, so a later moment is a clock that went back."""
+
+Promise: TypeAlias = tuple[str, str, str]
+"""Action, installation and destination of which a handle is promised."""
+
+
+@attrs.frozen
+class Lease:
+    """A delivery that this process alone may send now.
+
+    Attributes:
+        id: of the delivery.
+        uid: names it for observers.
+        holder: who claimed it.
+        delivery: what to send.
+        incident: whose handle follow-ups need.
+        attempt: which one this is, from 1.
+        leased_at: when.
+        start_by: when its attempt has to be started at the latest.
+        accepted_at: when its statement was accepted.
+        coalesced: how many others it stands for.
+        submission_id: of its statement.
+        lane: the state of its channel, as it was claimed.
+        failures: of the channel, one after the other.
+        channel: names its channel.
+        budgets: names of those that it was taken from.
+        last_outcome: what the attempt before came to; None before the first, and where nobody
+            knows.
+        tried_at: when that attempt began, or this one where it is the first.
+        failing_since: when the first of the attempts began that came to the same one after the
+            other; None before the first.
+        strikes: failures that were its own, one after the other.
+        promised: the handle that the attempt will give an incident that has none, as it is kept;
+            None where there is one, or only the provider can tell.
+    """
+
+    id: int
+    uid: str
+    holder: str
+    delivery: Delivery
+    incident: repository.StoredIncident
+    attempt: int
+    leased_at: float
+    start_by: float
+    accepted_at: float
+    coalesced: int
+    submission_id: str
+    lane: LaneState
+    failures: int
+    channel: str
+    budgets: tuple[str, ...] = ()
+    last_outcome: OutcomeKind | None = None
+    tried_at: float = 0.0
+    failing_since: float | None = None
+    strikes: int = 0
+    promised: str | None = None
+
+
+def lease(  # noqa: PLR0913 -- one argument for each thing that matters
+    connection: sa.Connection,
+    holder: str,
+    now: float,
+    *,
+    together: int = FLYING_TOGETHER,
+    unhealthy: bool = True,
+    lease: float = LEASE,
+    promises: Mapping[Promise, str | None] = MappingProxyType({}),
+) -> Lease | None:
+    """Claim what is to be sent next.
+
+    Args:
+        connection: of the transaction.
+        holder: who claims.
+        now: the time.
+        together: most attempts in flight in one lane.
+        unhealthy: whether it may be of a lane or a channel that fails, or where one takes long.
+        lease: seconds for which the claim is good.
+        promises: handles that attempts will most likely give: those of the last ones.
+    """
+    which = _moment(now, together)
+    ready = _READY if unhealthy else _HEALTHY_READY
+    while True:  # a lane that was looked at in vain is due later
+        lane = connection.execute(ready, which).first()
+        if lane is None:
+            return None
+        flying = connection.execute(_FLYING_NOW, {"lane": lane.id}).all()
+        rows = [
+            row
+            for row in _candidates(connection, lane.id, now, unhealthy=unhealthy)
+            if _may_fly(row, flying, now - lane.leased_at, together, unhealthy=unhealthy)
+        ]
+        if not rows:
+            _sleep(connection, lane.id, now)
+            continue
+        leased = _afforded(
+            connection, lane, rows, holder=holder, now=now, lease=lease, promises=promises
+        )
+        if leased is not None:
+            return leased
+
+
+def promise_at(ref: IncidentRef) -> Promise:
+    """Say of which attempts one handle is most likely promised: those of one destination."""
+    return ref.action, ref.installation, ref.destination
+
+
+def promise(connection: sa.Connection, lease: Lease) -> None:
+    """Keep the handle that an attempt will give, before it starts."""
+    if is_mine(connection, lease):
+        connection.execute(
+            sa.update(deliveries).where(deliveries.c.id == lease.id).values(promised=lease.promised)
+        )
+
+
+def is_due(connection: sa.Connection, now: float) -> bool:
+    """Check whether a lane is to be looked at now."""
+    return connection.execute(_ANY_DUE, {"now": now, "far": now + FAR}).first() is not None
+
+
+def is_ready(connection: sa.Connection, now: float, together: int = FLYING_TOGETHER) -> bool:
+    """Check whether a lane that is to be looked at now has room for one more attempt in flight."""
+    return connection.execute(_ANY_READY, _moment(now, together)).first() is not None
+
+
+def _moment(now: float, together: int) -> dict[str, float]:
+    return {"now": now, "far": now + FAR, "fresh": now - SLOW, "together": together}
+
+
+def give_back(
+    connection: sa.Connection, lease: Lease, now: float, actions: enqueue.Actions
+) -> None:
+    """Return a claim back whose attempt was not started."""
+    backend.lock(connection, [lease.delivery.ref])
+    stored = repository.incident(connection, lease.incident.id)
+    if stored and is_mine(connection, lease):
+        connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.id == lease.id)
+            .values(holder=None, lease_until=None, attempts=lease.attempt - 1)
+        )
+        enqueue.reduce(connection, actions, stored, stored.episode, now)
+        repository.promote(connection, lease.incident.id, now)
+
+
+_flying: Final = deliveries.alias("flying")
+_FLYING: Final = (
+    sa.select(sa.func.count())
+    .where(_flying.c.lane_id == lanes.c.id, _flying.c.holder.is_not(None))
+    .correlate(lanes)
+    .scalar_subquery()
+)
+_IS_DUE: Final = sa.and_(
+    lanes.c.due.is_not(None),
+    sa.or_(lanes.c.due <= sa.bindparam("now"), lanes.c.due > sa.bindparam("far")),
+)
+_HAS_ROOM: Final = sa.bindparam("together") > _FLYING
+_HAS_FAST_ROOM: Final = sa.and_(
+    lanes.c.state == LaneState.HEALTHY,
+    sa.or_(_FLYING == 0, sa.and_(lanes.c.leased_at >= sa.bindparam("fresh"), _HAS_ROOM)),
+)
+_ANY_DUE: Final = sa.select(lanes.c.id).where(_IS_DUE).limit(1)
+_ANY_READY: Final = _ANY_DUE.where(_HAS_ROOM)
+_NEXT: Final = (
+    sa.select(lanes)
+    .where(_IS_DUE)
+    .order_by(lanes.c.due)
+    .limit(1)
+    .with_for_update(skip_locked=True, key_share=True, of=lanes)
+)
+_READY: Final = _NEXT.where(_HAS_ROOM)
+_HEALTHY_READY: Final = _NEXT.where(_HAS_FAST_ROOM)
+
+
+def _candidates(
+    connection: sa.Connection, lane: int, now: float, *, unhealthy: bool
+) -> Sequence[sa.Row[Any]]:
+    """Return heads of a lane that are due, in the order in which they are to be tried.
+
+    Of a channel that fails, only one, which shows whether it works again: another one each time,
+    those first that were never tried. Behind the first ones there are heads that may go where
+    those cannot: from other budgets, or urgent.
+    """
+    which = {"lane": lane, "now": now, "far": now + FAR}
+    failing = channels.failing(connection, lane) if unhealthy else ()
+    probes = [
+        row
+        for channel in failing
+        for row in connection.execute(_PROBE, {**which, "channel": channel})
+    ]
+    heads = connection.execute(_HEADS, which).all()
+    first = sorted((*probes, *heads[:1]), key=lambda row: (row.urgency, row.id))
+    urgent = connection.execute(_URGENT_HEAD, which).all() if heads else ()
+    return (*first, *heads[1:], *urgent)
+
+
+def _is_due(moment: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+    return sa.or_(moment <= sa.bindparam("now"), moment > sa.bindparam("far"))
+
+
+_DUE_HEADS: Final = (
+    sa.select(
+        deliveries,
+        rate_limit_store.NAMES.label("spends"),
+        channels.NAME.label("channel"),
+        tables.channels.c.id.label("channel_id"),
+        sa.func.coalesce(tables.channels.c.failures, 0).label("failures"),
+        sa.func.coalesce(tables.channels.c.state, LaneState.HEALTHY).label("channel_state"),
+    )
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .join(lanes, lanes.c.id == deliveries.c.lane_id)
+    .outerjoin(tables.channels, channels.OF_DELIVERY)
+    .where(
+        deliveries.c.lane_id == sa.bindparam("lane"),
+        deliveries.c.is_head,
+        _is_due(deliveries.c.due),
+    )
+)
+_HEADS: Final = (
+    _DUE_HEADS.where(channels.HEALTHY).order_by(deliveries.c.urgency, deliveries.c.id).limit(LOOK)
+)
+_URGENT_HEAD: Final = _HEADS.limit(1).where(URGENT)
+_PROBE: Final = (
+    _DUE_HEADS.where(tables.channels.c.id == sa.bindparam("channel"), _is_due(channels.GATE))
+    .order_by(
+        deliveries.c.repeats,
+        deliveries.c.attempts,
+        sa.case((deliveries.c.severity == Severity.CRITICAL, 0), else_=1),
+        deliveries.c.urgency,
+        deliveries.c.id,
+    )
+    .limit(1)
+)
+_FLYING_NOW: Final[sa.Select[Any, Any]] = (
+    sa.select(deliveries.c.attempts, tables.channels.c.id.label("channel_id"))
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .outerjoin(tables.channels, channels.OF_DELIVERY)
+    .where(deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.holder.is_not(None))
+)
+
+
+def _may_fly(
+    row: sa.Row[Any],
+    flying: Sequence[sa.Row[Any, Any]],
+    idle: float,
+    together: int,
+    *,
+    unhealthy: bool,
+) -> bool:
+    """Return whether an attempt may start beside those in flight in its lane.
+
+    A delivery that failed before takes at most one place, for it may take long again: the
+    others must not wait for it.
+    """
+    if len(flying) >= together:
+        return False
+    if row.attempts:
+        return all(each.attempts <= 1 for each in flying)
+    first = [each for each in flying if each.attempts <= 1]
+    if row.failures:
+        return all(each.channel_id != row.channel_id for each in first)
+    return idle <= SLOW or len(first) < (SLOW_TOGETHER if unhealthy else 1)
+
+
+def _sleep(connection: sa.Connection, lane: int, now: float) -> None:
+    """Postpone a lane until a delivery of it is due, without end where none is queued."""
+    due = connection.execute(_SOONEST, {"lane": lane}).scalar()
+    if due is not None and not now < due <= now + FAR:
+        due = now + LOOK_AGAIN
+    look_at(connection, lane, due)
+
+
+_SOONEST: Final = (
+    sa.select(
+        sa.func.min(
+            sa.case((deliveries.c.due < channels.GATE, channels.GATE), else_=deliveries.c.due)
+        )
+    )
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .outerjoin(tables.channels, channels.OF_DELIVERY)
+    .where(deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.is_head)
+)
+
+
+def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made of
+    connection: sa.Connection,
+    lane: sa.Row[Any],
+    rows: Sequence[sa.Row[Any]],
+    *,
+    holder: str,
+    now: float,
+    lease: float,
+    promises: Mapping[Promise, str | None],
+) -> Lease | None:
+    """Claim the first of some heads that the budgets allow.
+
+    Returns:
+        None where nothing may be sent now; the lane is due later then.
+    """
+    soonest = now + FAR  # later than that is taken for a clock that went back
+    refused = set()
+    for each in rows:
+        urgent = is_urgent(each)
+        if (each.spends, urgent) in refused:
+            continue
+        purses = rate_limit_store.of(connection, each.spends)
+        free = rate_limit_store.free_at(purses, now, urgent=urgent)
+        if free <= now:
+            taken = rate_limit_store.take(connection, purses, now, urgent=urgent)
+            found = None
+            if taken is not None:
+                found = _claimed(
+                    connection,
+                    lane,
+                    each,
+                    holder,
+                    now,
+                    budgets=taken,
+                    lease=lease,
+                    promises=promises,
+                )
+            if found is None:
+                look_at(connection, lane.id, now + MOMENT)
+            return found
+        refused.add((each.spends, urgent))
+        soonest = min(soonest, free)
+    look_at(connection, lane.id, soonest)
+    return None
+
+
+def is_urgent(delivery: Delivery | sa.Row[Any]) -> bool:
+    """Check whether a delivery may use what budgets keep for what is urgent."""
+    resolves = delivery.operation == Operation.RESOLVE
+    return bool(resolves or delivery.severity == Severity.CRITICAL)
+
+
+def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
+    connection: sa.Connection,
+    lane: sa.Row[Any],
+    row: sa.Row[Any],
+    holder: str,
+    now: float,
+    *,
+    budgets: tuple[str, ...],
+    lease: float,
+    promises: Mapping[Promise, str | None],
+) -> Lease | None:
+    """Claim a delivery, unless somebody else decides about its incident now, or just has."""
+    delivery = repository.delivery_of(row)
+    promised = promises.get(promise_at(delivery.ref))  # of no use where there is a handle
+    done = connection.execute(
+        sa.update(deliveries)
+        .where(
+            deliveries.c.id == row.id,
+            deliveries.c.is_head,
+            deliveries.c.coalesced == row.coalesced,
+            *backend.unless_locked(connection, delivery.ref),
+        )
+        .values(
+            is_head=False,
+            place_in_line=0,  # whatever comes meanwhile stands behind it
+            holder=holder,
+            lease_until=now + lease,
+            attempts=row.attempts + 1,
+            tried_at=now,
+            promised=promised,
+        )
+    )
+    if not done.rowcount:
+        return None
+    connection.execute(sa.update(lanes).where(lanes.c.id == lane.id).values(due=now, leased_at=now))
+    stored = repository.stored_of(connection.execute(_INCIDENT, {"number": row.incident_id}).one())
+    return Lease(
+        id=row.id,
+        uid=row.uid,
+        holder=holder,
+        delivery=delivery,
+        incident=stored,
+        attempt=row.attempts + 1,
+        leased_at=now,
+        start_by=now + lease * START_WITHIN,
+        accepted_at=row.accepted_at,
+        coalesced=row.coalesced,
+        submission_id=row.submission_id,
+        lane=LaneState(row.channel_state),
+        failures=row.failures,
+        channel=row.channel,
+        budgets=budgets,
+        last_outcome=OutcomeKind(row.outcome) if row.outcome else None,
+        tried_at=now if row.tried_at is None else row.tried_at,
+        failing_since=row.failing_since,
+        strikes=row.strikes,
+        promised=promised if stored.incident.handle is None else None,
+    )
+
+
+_INCIDENT: Final = sa.select(incidents).where(incidents.c.id == sa.bindparam("number"))
+
+
+def is_mine(connection: sa.Connection, lease: Lease) -> bool:
+    """Check whether a claim still stands: nobody took it over, and nobody claimed it again."""
+    row = connection.execute(
+        sa.select(deliveries.c.holder, deliveries.c.attempts).where(deliveries.c.id == lease.id)
+    ).first()
+    return row is not None and (row.holder, row.attempts) == (lease.holder, lease.attempt)
+
+
+def look_at(connection: sa.Connection, lane: int, moment: float | None) -> None:
+    """Set the moment from which a lane is looked at; None is when something is enqueued."""
+    connection.execute(sa.update(lanes).where(lanes.c.id == lane).values(due=moment))

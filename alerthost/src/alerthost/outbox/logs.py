@@ -1,0 +1,76 @@
+"""Logs which submissions came to no delivery, or to fewer than their rules ask for, and why."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final
+
+from alerthost.outbox.inbox import Note, Submission, SubmissionOutcome, describe
+from alerthost.outbox.leasing import Lease
+from hostspec.delivery import Outcome, OutcomeKind
+from hostspec.plugins.limited_log import LimitedLog
+from hostspec.text import shorten
+
+LONGEST: Final = 400
+"""Characters of a key, and of a reason, that are logged."""
+
+
+class PlannedLog:
+    """Logs each failure, suppressing plugin, and scope of unmatched or outdated alerts.
+
+    Each at most once a minute.
+    """
+
+    def __init__(self) -> None:
+        self._log = LimitedLog(logging.getLogger("hostspec.planning"))
+
+    def write(self, submission: Submission, note: Note) -> None:
+        """Log why a submission that was just planned came to fewer deliveries."""
+        if note.outcome is None:
+            return
+        alert = f"alert {shorten(str(submission.identity), LONGEST)}"
+        for failure in note.failures:
+            text = shorten(failure, LONGEST)
+            self._log.write(text, "failed", f"{alert}: {text}", logging.ERROR)
+        for each in note.suppressions:
+            source = f"{each.plugin} {each.action} {each.installation}"
+            self._log.write(
+                shorten(source, LONGEST),
+                "suppressed",
+                f"{alert}: {shorten(describe(each), LONGEST)}",
+            )
+        if note.outcome in {SubmissionOutcome.UNMATCHED, SubmissionOutcome.OUTDATED}:
+            scope = shorten(submission.identity.scope, LONGEST)
+            self._log.write(scope, note.outcome, f"{alert}: {note.outcome}: {note.reasons[0]}")
+
+    def flush(self, *, everything: bool = False) -> None:
+        """Log how many lines were left out in the minutes that are over, or in all."""
+        self._log.flush(everything=everything)
+
+
+_log = logging.getLogger("hostspec")
+
+
+class BlockedLog:
+    """Logs each lane once when it needs a repair, and once when it gets through again."""
+
+    def __init__(self) -> None:
+        self._blocked: dict[tuple[str, str], str] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, lease: Lease, outcome: Outcome, _: float) -> None:
+        """Log a lane that gets blocked or goes on by the outcome of an attempt."""
+        ref = lease.delivery.ref
+        lane = ref.installation, ref.destination
+        with self._lock:
+            before = self._blocked.get(lane)
+            if outcome.kind is OutcomeKind.MISCONFIGURED:
+                self._blocked[lane] = outcome.reason
+            elif outcome.delivered:
+                self._blocked.pop(lane, None)
+        name = "/".join(lane)
+        if outcome.kind is OutcomeKind.MISCONFIGURED and outcome.reason != before:
+            _log.error("%s is blocked until it is repaired: %s", name, outcome.reason)
+        elif outcome.delivered and before is not None:
+            _log.warning("%s gets through again", name)

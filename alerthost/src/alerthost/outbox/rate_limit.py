@@ -1,0 +1,127 @@
+"""How many messages a budget allows, and when the next one: a sliding window. Pure.
+
+A window is kept as counts of short spans, so that its size does not grow with the limit. It is
+counted a little too strictly: a span leaves the window as a whole, when its last moment has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import attrs
+
+USABLE: Final = 95
+"""Percent of a limit that are used: providers count arrivals, which bunch on their way."""
+
+ORDINARY: Final = 85
+"""Percent of what is usable for what is not urgent; the rest is kept for what is."""
+
+FURTHEST: Final = 600.0
+"""Seconds: nobody asks for a pause as long as that; a clock that began again does."""
+
+_SPANS: Final = 100
+"""Spans in a window: the last moment of a full window is wasted, so there are many."""
+
+
+@attrs.frozen
+class Budget:
+    """What was used of a budget.
+
+    All moments are of one clock that everyone who shares the budget reads, and that nobody
+    sets: after it jumped forward, a whole window may be used again at once. That it begins
+    again (a restart of the machine) costs two windows at most.
+
+    Attributes:
+        used: by the millisecond in which a span ends, how many messages were sent in it: urgent
+            ones, and others.
+        paused_until: no message before this moment; the provider asked for it.
+    """
+
+    used: Mapping[int, Sequence[int]] = attrs.field(factory=dict)
+    paused_until: float = 0.0
+
+    def free_at(self, now: float, *, count: int, window: float, urgent: bool) -> float:
+        """Say when the next message may go: `now`, or a later moment.
+
+        Args:
+            now: the time, in seconds.
+            count: what the limit allows in a window.
+            window: its seconds.
+            urgent: may use what is kept for it.
+        """
+        recent = self._recent(now, window)
+        usable = max(1, count * USABLE // 100)
+        sent = [(end, urgent + other) for end, (urgent, other) in recent.items()]
+        free = max(now, self._paused_until(now), _room_at(sent, usable, window))
+        if urgent:
+            return free
+        others = [(end, other) for end, (_, other) in recent.items()]
+        return max(free, _room_at(others, max(1, usable * ORDINARY // 100), window))
+
+    def take(self, now: float, *, window: float, urgent: bool) -> Budget:
+        """Return the budget after one message more."""
+        used = self._recent(now, window)
+        end = _end(now, window)
+        one = (1, 0) if urgent else (0, 1)
+        used[end] = _added(used.get(end, (0, 0)), one)
+        return Budget(used, self._paused_until(now))
+
+    def land(self, sent: float, now: float, *, window: float, urgent: bool) -> Budget:
+        """Return the budget after a message was answered that was taken when it was sent.
+
+        The provider counts it when it arrives: at the latest now.
+        """
+        counted, end = _end(sent, window), _end(now, window)
+        if end <= counted or counted not in self.used:
+            return self
+        of_urgent, of_others = self.used[counted]
+        left = (of_urgent - 1, of_others) if urgent else (of_urgent, of_others - 1)
+        return attrs.evolve(self, used={**self.used, counted: left}).take(
+            now, window=window, urgent=urgent
+        )
+
+    def pause(self, until: float) -> Budget:
+        """Return the budget after the provider asked to be left alone."""
+        return attrs.evolve(self, paused_until=max(self.paused_until, until))
+
+    def _paused_until(self, now: float) -> float:
+        return self.paused_until if self.paused_until <= now + FURTHEST else 0.0
+
+    def _recent(self, now: float, window: float) -> dict[int, tuple[int, int]]:
+        """Return what still counts, the oldest first.
+
+        What seems to be to come was sent before the clock began again, and counts as sent now;
+        what is more than a window ahead would do so for ever, and does not count.
+        """
+        recent: dict[int, tuple[int, int]] = {}
+        for end, (urgent, other) in sorted(self.used.items()):
+            if now < end / _MILLI + window and end <= _end(now + window, window):
+                counted = min(end, _end(now, window))
+                recent[counted] = _added(recent.get(counted, (0, 0)), (urgent, other))
+        return recent
+
+
+_MILLI: Final = 1000
+
+
+def _end(now: float, window: float) -> int:
+    """Return the millisecond in which the span of a moment ends."""
+    span = max(1, int(window * _MILLI / _SPANS))
+    return (int(now * _MILLI) // span + 1) * span
+
+
+def _added(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    return one[0] + other[0], one[1] + other[1]
+
+
+def _room_at(sent: Sequence[tuple[int, int]], allowed: int, window: float) -> float:
+    """Say when so much has left the window that one more is allowed; 0 for at any time."""
+    spent = sum(count for _, count in sent)
+    room = 0.0
+    for end, count in sent:
+        if spent < allowed:
+            break
+        spent -= count
+        room = end / _MILLI + window
+    return room

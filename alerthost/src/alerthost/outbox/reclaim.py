@@ -1,0 +1,134 @@
+"""Takes over what nobody sends any more, though somebody claimed it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+import sqlalchemy as sa
+
+from alerthost.outbox import backend, channels, enqueue, notifier, rate_limit_store, repository
+from alerthost.outbox.leasing import look_at
+from alerthost.outbox.retry_policy import FIRST_RETRY, DeliveryState, LaneState
+from alerthost.store.tables import deliveries, incidents, lanes
+from hostspec.delivery import IncidentRef, Operation, Outcome, OutcomeKind, Receipt
+
+
+@attrs.frozen
+class Held:
+    """A claim that somebody holds.
+
+    Attributes:
+        id: of the delivery.
+        holder: who.
+        attempts: which attempt it is.
+        place: of its incident.
+        lane_id: the row of its lane.
+        lease_until: when its lease runs out.
+    """
+
+    id: int
+    holder: str
+    attempts: int
+    ref: IncidentRef
+    lane_id: int
+    lease_until: float
+
+
+def held(connection: sa.Connection) -> tuple[Held, ...]:
+    """Return the claims that are held now."""
+    return tuple(
+        Held(
+            row.id,
+            row.holder,
+            row.attempts,
+            IncidentRef(row.action, row.installation, row.destination, row.correlation_key),
+            row.lane_id,
+            row.lease_until,
+        )
+        for row in connection.execute(_HELD)
+    )
+
+
+def take_over(
+    connection: sa.Connection,
+    lost: Sequence[Held],
+    teller: str,
+    now: float,
+    actions: enqueue.Actions,
+) -> int:
+    """Take up what is not being sent any more; nobody knows whether it arrived.
+
+    Args:
+        connection: of the transaction.
+        lost: the claims of processes that are gone, or whose lease has run out.
+        teller: the process that tells observers.
+        now: the time.
+        actions: say what may be sent again.
+
+    Returns:
+        how many there were.
+    """
+    taken = 0
+    backend.lock(connection, [each.ref for each in lost])
+    for each in sorted(lost, key=lambda each: each.lane_id):
+        row = connection.execute(sa.select(deliveries).where(deliveries.c.id == each.id)).first()
+        if row is None or (row.holder, row.attempts) != (each.holder, each.attempts):
+            continue
+        taken += 1
+        stored = repository.incident(connection, row.incident_id)
+        assert stored is not None  # noqa: S101 -- its delivery is there
+        reason = "the process that was sending it is gone"
+        if enqueue.may_repeat(actions, stored.incident.ref):
+            free = {"holder": None, "lease_until": None, "due": now, "reason": reason}
+            connection.execute(sa.update(deliveries).where(deliveries.c.id == row.id), free)
+        else:
+            outcome = Outcome(OutcomeKind.UNCERTAIN, reason)
+            told = {"outcome": outcome.kind, "reason": reason}
+            repository.finish(connection, row.id, DeliveryState.UNCERTAIN, now, **told)
+            receipt = Receipt(row.uid, repository.delivery_of(row), outcome, row.attempts)
+            notifier.note(connection, notifier.UNDELIVERED, receipt, teller)
+        episode = stored.episode.after(
+            Operation(row.operation), delivered=False, may_have_arrived=True
+        )
+        opens = stored.incident.handle is None
+        budgets = rate_limit_store.names_of_lane(connection, stored.lane_id)
+        kept = {"handle": row.promised, "budgets": budgets} if opens else {}
+        repository.note_episode(connection, stored.id, episode, now, **kept)
+        enqueue.reduce(connection, actions, stored, episode, now)
+        waits = repository.promote(connection, stored.id, now)
+        if not waits and not episode.may_be_open:
+            repository.close_incident(connection, stored.id, now)
+        if row.lease_until is not None and row.lease_until <= now:
+            _note_hanging(connection, stored, now)
+        else:
+            look_at(connection, stored.lane_id, now)
+    return taken
+
+
+def _note_hanging(connection: sa.Connection, stored: repository.StoredIncident, now: float) -> None:
+    """Record that attempts in a channel hang: others must not wait for it."""
+    hanging = {"state": LaneState.UNHEALTHY, "due": now}
+    connection.execute(sa.update(lanes).where(lanes.c.id == stored.lane_id), hanging)
+    due = now + FIRST_RETRY
+    channels.note_failure(
+        connection,
+        stored.lane_id,
+        [channels.of_incident(connection, stored.id)],
+        now,
+        state=LaneState.UNHEALTHY,
+        reason="an attempt took longer than its lease",
+        due=due,
+        first_due=due,
+    )
+
+
+_HELD: Final = (
+    sa.select(
+        *(deliveries.c[name] for name in ("id", "holder", "attempts", "lease_until", "lane_id")),
+        *(incidents.c[each.name] for each in attrs.fields(IncidentRef)),
+    )
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .where(deliveries.c.holder.is_not(None))
+)

@@ -1,0 +1,196 @@
+"""What an outcome means for its delivery, its incident and its lane. Pure."""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from hostspec.delivery import IncidentState, Operation, Outcome, OutcomeKind
+
+FIRST_RETRY: Final = 1.0
+"""Seconds: the first retry comes within them."""
+
+LONGEST_RETRY: Final = 60.0
+"""Seconds between two tries, at most."""
+
+HELD_RETRY: Final = 30.0
+"""Seconds after which what is misconfigured is tried again: somebody may have mended it."""
+
+LONGEST_PAUSE: Final = 300.0
+"""Seconds that a provider may ask for; more is not sane."""
+
+LONGEST_PROBE: Final = 10.0
+"""Most seconds between two attempts in a channel that fails."""
+
+FIRST_TRY: Final = 2.0
+"""Most seconds that a delivery waits for its first attempt in a channel that fails."""
+
+FEWEST_TRIES: Final = 8
+"""Tries before a delivery may be dead-lettered."""
+
+
+class DeliveryState(enum.StrEnum):
+    """How far a delivery has come."""
+
+    WAITING = "waiting"
+    """To be sent, or being sent."""
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    """The provider will never take it."""
+    UNCERTAIN = "uncertain"
+    """It may have arrived, and a repeat would be a second message."""
+    SET_ASIDE = "set aside"
+    """It failed again and again while others got through."""
+    STRANDED = "orphaned"
+    """What opened its incident is not held any more."""
+    COLLAPSED = "coalesced"
+    """Another one that waited says what it would have said."""
+    DROPPED = "dropped"
+    """A person dropped it, or its problem was over before it could be told."""
+
+
+class LaneState(enum.StrEnum):
+    """Whether deliveries of a lane, or of one of its channels, get through."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    """The last attempt failed; it is tried again and again."""
+    HELD = "held"
+    """Something is wrong that a person has to mend."""
+
+
+@attrs.frozen
+class Verdict:
+    """What is to be done after an attempt.
+
+    Attributes:
+        state: the delivery's from now on.
+        delivery_due: when it may be tried again.
+        lane: the channel's state from now on; None where the attempt is no evidence of it,
+            because other deliveries get through.
+        lane_due: when something of the channel may be tried again.
+        first_due: when a delivery of the channel that was never tried may be.
+        paused_until: no message of the same budgets before this moment; 0 for none.
+        failures: of the channel, one after the other.
+        strikes: failures of the delivery that are its own, one after the other.
+    """
+
+    state: DeliveryState
+    delivery_due: float
+    lane: LaneState | None
+    lane_due: float
+    first_due: float
+    paused_until: float = 0.0
+    failures: int = 0
+    strikes: int = 0
+
+
+_ANSWERED: Final = {
+    OutcomeKind.DELIVERED: DeliveryState.DELIVERED,
+    OutcomeKind.REFUSED: DeliveryState.REFUSED,
+}
+"""The provider took its decision: nothing is wrong with the way there."""
+
+
+def judge(  # noqa: PLR0913 -- one argument for each thing that matters
+    outcome: Outcome,
+    now: float,
+    *,
+    attempts: int,
+    failures: int,
+    strikes: int = 0,
+    others_get_through: bool = False,
+    jitter: Callable[[], float] = random.random,
+) -> Verdict:
+    """Describe what is to be done after an attempt.
+
+    Args:
+        outcome: what it came to.
+        now: the time.
+        attempts: how many were made for the delivery, with this one.
+        failures: of the channel, one after the other, before this one.
+        strikes: failures of the delivery that are its own, before this one.
+        others_get_through: other deliveries show that the failure is the delivery's own.
+        jitter: gives a random number from 0 to 1.
+    """
+    kind = outcome.kind
+    if kind in _ANSWERED:
+        return Verdict(_ANSWERED[kind], now, LaneState.HEALTHY, now, now)
+    unhealthy, failed = LaneState.UNHEALTHY, failures + 1
+    if kind is OutcomeKind.THROTTLED:
+        until = now + _pause(outcome.retry_after, failures, jitter)
+        waiting = DeliveryState.WAITING
+        return Verdict(waiting, until, unhealthy, until, until, until, failed, strikes)
+    uncertain = kind is OutcomeKind.UNCERTAIN
+    state = DeliveryState.UNCERTAIN if uncertain else DeliveryState.WAITING
+    due = now + backoff(attempts, jitter)
+    if others_get_through:
+        strikes += 1
+        if strikes >= FEWEST_TRIES - 1 and not uncertain:
+            state = DeliveryState.SET_ASIDE
+        return Verdict(state, due, None, now, now, failures=failures, strikes=strikes)
+    # others are tried before it, to see whether it is this delivery or all of them
+    lane_due = now + min(LONGEST_PROBE, backoff(failed, jitter) / 2)
+    first_due = min(lane_due, now + FIRST_TRY)
+    held = kind is OutcomeKind.MISCONFIGURED
+    lane, due = (LaneState.HELD, now + HELD_RETRY) if held else (unhealthy, due)
+    return Verdict(state, due, lane, lane_due, first_due, failures=failed, strikes=strikes)
+
+
+def backoff(failures: int, jitter: Callable[[], float] = random.random) -> float:
+    """Return the seconds until the next try: doubling from one, capped, with jitter."""
+    longest = min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(failures - 1, 30))
+    return longest * (0.5 + 0.5 * jitter())
+
+
+def _pause(asked: float | None, failures: int, jitter: Callable[[], float]) -> float:
+    if asked is not None and 0 < asked <= LONGEST_PAUSE:
+        return asked + jitter()
+    return backoff(failures + 3, jitter)
+
+
+@attrs.frozen
+class Episode:
+    """What is known of an incident at its provider.
+
+    Attributes:
+        state: how far it has come.
+        may_be_open: the provider may hold it open now.
+        told: the provider took a trigger of the present episode.
+        in_doubt: an attempt may have arrived, or may still arrive.
+    """
+
+    state: IncidentState = IncidentState.RESOLVED
+    may_be_open: bool = False
+    told: bool = False
+    in_doubt: bool = False
+
+    @property
+    def is_to_be_closed(self) -> bool:
+        """Whether a resolve may be of use: what is in doubt counts as open."""
+        return self.may_be_open or self.in_doubt
+
+    def after(self, operation: Operation, *, delivered: bool, may_have_arrived: bool) -> Episode:
+        """Return what is known after an attempt."""
+        if not may_have_arrived:
+            return self
+        doubt = self.in_doubt or not delivered
+        match operation:
+            case Operation.TRIGGER:
+                acknowledged = self.state is IncidentState.ACKNOWLEDGED
+                return Episode(
+                    # a repeat takes nobody's acknowledgement back
+                    self.state if acknowledged else IncidentState.TRIGGERED,
+                    may_be_open=True,
+                    told=self.told or delivered,
+                    in_doubt=doubt,
+                )
+            case Operation.RESOLVE if delivered:
+                return Episode(in_doubt=doubt)
+            case Operation.ACKNOWLEDGE if delivered and self.may_be_open:
+                return attrs.evolve(self, state=IncidentState.ACKNOWLEDGED)
+        return attrs.evolve(self, in_doubt=doubt)

@@ -1,0 +1,279 @@
+"""The open incidents as planning sees them: those of the database, changed by earlier plans.
+
+A batch of submissions is planned before any of it is written, so that each plan has to see what
+the plans before it will change.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+
+from alerthost.outbox import repository
+from alerthost.outbox.digest import digest
+from alerthost.outbox.repository import StoredIncident
+from alerthost.outbox.retry_policy import Episode
+from alerthost.store.tables import UtcTime, alerts
+from hostspec.alert import Alert
+from hostspec.alert_fields import Identity, Status
+from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation
+from hostspec.plugins.planning import Plan, ended_by
+
+
+@attrs.frozen
+class Known:
+    """The newest state of an alert.
+
+    Attributes:
+        status: of the submission that was planned last.
+        updated_at: the newest time that a submission stated; None for none.
+        ended: when the episode started that ended last; None where it is unknown, or a newer one
+            began.
+        accepted_at: when that submission was accepted, in seconds of the epoch.
+    """
+
+    status: Status
+    updated_at: dt.datetime | None
+    ended: dt.datetime | None
+    accepted_at: float
+
+    @classmethod
+    def after(cls, before: Known | None, alert: Alert, accepted_at: float) -> Known:
+        """Return the state after a submission; an acknowledgement reopens nothing."""
+        if before is None:
+            return cls(alert.status, alert.updated_at, ended_by(alert), accepted_at)
+        over = before.status is Status.RESOLVED and alert.status is Status.ACKNOWLEDGED
+        return cls(
+            before.status if over else alert.status,
+            alert.updated_at or before.updated_at,
+            ended_by(alert, before.ended),
+            accepted_at,
+        )
+
+
+class World:
+    """Incidents and alerts as they will be after the plans made so far.
+
+    Args:
+        connection: of a transaction that reads.
+    """
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection: Final = connection
+        self._known: dict[Identity, Known] = {}
+        self._incidents: dict[IncidentRef, StoredIncident | None] = {}
+        self._held: dict[Identity, dict[IncidentRef, None]] = {}
+        self._orphaned: dict[Identity, bool] = {}
+
+    def load(self, which: Collection[Identity]) -> None:
+        """Read the stored state of alerts, and their incidents, in a fixed number of queries."""
+        self.load_incidents(which, ())
+        names = {digest(each): each for each in which}
+        for row in self.connection.execute(_KNOWN, {"digests": list(names)}):
+            self._known[names[row.digest]] = Known(
+                Status(row.status), row.updated_at, row.started_at, row.seen_at
+            )
+
+    def load_incidents(self, which: Collection[Identity], refs: Collection[IncidentRef]) -> None:
+        """Read the incidents of alerts and those at places, in a fixed number of queries."""
+        for alert, held in repository.held_by(self.connection, which).items():
+            for each in held.open:
+                self._incidents.setdefault(each.incident.ref, each)
+            self._held[alert] = dict.fromkeys(each.incident.ref for each in held.open)
+            self._orphaned[alert] = held.orphaned
+        unknown = [each for each in refs if each not in self._incidents]
+        if unknown:
+            found = repository.incidents_at(self.connection, unknown)
+            self._incidents.update((ref, found.get(ref)) for ref in unknown)
+
+    def forget(self, alert: Identity, ref: IncidentRef) -> None:
+        """Forget an incident that was written, and which alerts hold it: they are read again."""
+        found = self._incidents.pop(ref, None)
+        for each in (alert, *(found.incident.holders if found else ())):
+            self._held.pop(each, None)
+
+    def is_orphaned(self, alert: Identity) -> bool:
+        """Return whether an alert that was loaded has an orphaned incident."""
+        return self._orphaned[alert]
+
+    def known(self, alert: Identity) -> Known | None:
+        """Return the newest state of an alert that was loaded; None for a new one."""
+        return self._known.get(alert)
+
+    def at(self, ref: IncidentRef) -> StoredIncident | None:
+        """Return the incident at a place that is not over."""
+        if ref not in self._incidents:
+            self._incidents[ref] = repository.incident_at(self.connection, ref)
+        return self._incidents[ref]
+
+    def held_by(self, alert: Identity) -> tuple[StoredIncident, ...]:
+        """Return the incidents that an alert holds open, the oldest first."""
+        found = (self.at(ref) for ref in self._places(alert))
+        return tuple(each for each in found if each is not None)
+
+    def assume(self, plan: Plan, accepted_at: float, *, replayed: bool) -> None:
+        """Change the world as a plan will when it is written."""
+        alert = plan.alert.identity
+        if not replayed:
+            self._known[alert] = Known.after(self._known.get(alert), plan.alert, accepted_at)
+        for ref in plan.joined:
+            self._hold(ref, alert)
+        for ref in plan.released:
+            self._release(ref, alert, close=True)
+        for delivery in plan.deliveries:
+            self._assume(delivery)
+
+    def _assume(self, delivery: Delivery) -> None:
+        ref = delivery.ref
+        found = self.at(ref)
+        if found is None:
+            self._places(delivery.alert)[ref] = None
+            self._incidents[ref] = _opened(delivery)
+        elif delivery.operation is Operation.TRIGGER:
+            self._repeat(found, delivery)
+            self._hold(ref, delivery.alert)
+        elif delivery.operation is Operation.RESOLVE:
+            self._release(ref, delivery.alert, close=False)
+
+    def _repeat(self, found: StoredIncident, delivery: Delivery) -> None:
+        incident = found.incident
+        self._put(
+            found,
+            severity=delivery.severity,
+            rules=tuple(dict.fromkeys((*incident.rules, *delivery.rules))),
+            follow_ups=tuple(dict.fromkeys((*incident.follow_ups, *delivery.follow_ups))),
+        )
+
+    def _places(self, alert: Identity) -> dict[IncidentRef, None]:
+        if alert not in self._held:
+            self.load_incidents([alert], ())
+        return self._held[alert]
+
+    def _hold(self, ref: IncidentRef, alert: Identity) -> None:
+        found = self.at(ref)
+        if found is not None and alert not in found.incident.holders:
+            self._places(alert)[ref] = None
+            self._put(found, holders=(*found.incident.holders, alert))
+
+    def _release(self, ref: IncidentRef, alert: Identity, *, close: bool) -> None:
+        self._places(alert).pop(ref, None)
+        found = self.at(ref)
+        if found is not None:
+            holders = tuple(each for each in found.incident.holders if each != alert)
+            self._put(found, holders=holders)
+            if close and not holders:
+                self._incidents[ref] = None
+
+    def _put(self, found: StoredIncident, **changes: Any) -> None:
+        changed = attrs.evolve(found.incident, **changes)
+        self._incidents[changed.ref] = attrs.evolve(found, incident=changed)
+
+
+def _opened(delivery: Delivery) -> StoredIncident:
+    incident = Incident(
+        ref=delivery.ref,
+        state=IncidentState.RESOLVED,
+        severity=delivery.severity,
+        holders=(delivery.alert,),
+        rules=delivery.rules,
+        follow_ups=delivery.follow_ups,
+    )
+    return StoredIncident(0, 0, 0, incident, Episode(), 0.0)
+
+
+class Look:
+    """What the plan of one submission looks at; kept, so that it can be compared later.
+
+    Args:
+        world: where to look.
+        replays: the submission replays a delivery.
+    """
+
+    def __init__(self, world: World, *, replays: bool) -> None:
+        self._world = world
+        self._replays = replays
+        self._at: dict[IncidentRef, Incident | None] = {}
+        self._held: dict[Identity, tuple[Incident, ...]] = {}
+
+    def at(self, ref: IncidentRef) -> Incident | None:
+        """Return the incident at a place that an alert holds open.
+
+        One without holders is about to be resolved: a firing alert opens the next one. One that
+        the provider took no trigger of is opened by a replay.
+        """
+        found = self._world.at(ref)
+        if found is None or (self._replays and not found.episode.told):
+            seen = None
+        else:
+            seen = found.incident if found.incident.holders else None
+        self._at[ref] = seen
+        return seen
+
+    def held_by(self, alert: Identity) -> tuple[Incident, ...]:
+        """Return the incidents that an alert holds open."""
+        self._held[alert] = tuple(each.incident for each in self._world.held_by(alert))
+        return self._held[alert]
+
+    @property
+    def refs(self) -> frozenset[IncidentRef]:
+        """Every place that was looked at."""
+        return frozenset(self._at).union(each.ref for held in self._held.values() for each in held)
+
+    def is_outdated(self, current: World) -> bool:
+        """Check whether a plan that looked at the present incidents would see something else."""
+        now = Look(current, replays=self._replays)
+        return any(_differ((now.at(ref),), (seen,)) for ref, seen in self._at.items()) or any(
+            _differ(now.held_by(alert), seen) for alert, seen in self._held.items()
+        )
+
+
+def _differ(now: tuple[Incident | None, ...], before: tuple[Incident | None, ...]) -> bool:
+    """Compare incidents without what deliveries change: their state and handle."""
+    return [*map(_planned_from, now)] != [*map(_planned_from, before)]
+
+
+def _planned_from(incident: Incident | None) -> object:
+    if incident is None:
+        return None
+    return attrs.evolve(incident, state=IncidentState.RESOLVED, handle=None)
+
+
+_KNOWN: Final = sa.select(alerts).where(
+    alerts.c.digest.in_(sa.bindparam("digests", expanding=True))
+)
+
+
+def remember(connection: sa.Connection, said: Collection[tuple[Alert, float]]) -> None:
+    """Keep the newest state of alerts, accepted at a time, as `Known.after` says."""
+    rows = [
+        {
+            "digest": digest(alert.identity),
+            "scope": alert.scope,
+            "key": alert.key,
+            "status": alert.status,
+            "updated_at": alert.updated_at,
+            "started_at": ended_by(alert),
+            "accepted_at": accepted_at,
+        }
+        for alert, accepted_at in said
+    ]
+    if rows:
+        connection.execute(_REMEMBER, rows)
+
+
+_REMEMBER: Final = sa.text(
+    "INSERT INTO alerts (digest, scope, key, status, updated_at, started_at, seen_at)"
+    " VALUES (:digest, :scope, :key, :status, :updated_at, :started_at, :accepted_at)"
+    " ON CONFLICT (digest) DO UPDATE SET status ="
+    " CASE WHEN alerts.status = 'resolved' AND excluded.status = 'acknowledged'"
+    " THEN alerts.status ELSE excluded.status END,"
+    " started_at = CASE WHEN excluded.status = 'firing' THEN NULL"
+    " ELSE coalesce(excluded.started_at, alerts.started_at) END,"
+    " updated_at = coalesce(excluded.updated_at, alerts.updated_at), seen_at = excluded.seen_at"
+).bindparams(
+    sa.bindparam("updated_at", type_=UtcTime()), sa.bindparam("started_at", type_=UtcTime())
+)

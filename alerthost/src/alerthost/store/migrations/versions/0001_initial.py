@@ -1,0 +1,324 @@
+"""The first schema."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Create every table."""
+    op.create_table(
+        "alerts",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.String(32), nullable=True),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.Column("digest", sa.String(length=32), nullable=False),
+        sa.Column("started_at", sa.String(32), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_alerts")),
+        sa.UniqueConstraint("digest", name=op.f("uq_alerts_digest")),
+    )
+    op.create_index("ix_alerts_seen_at", "alerts", ["seen_at"], unique=False)
+    op.create_table(
+        "budgets",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("allowed", sa.Integer(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
+        sa.Column("used", sa.Text(), nullable=False),
+        sa.Column("paused_until", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_budgets")),
+    )
+    op.create_table(
+        "clock",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.Column("steady_since", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_clock")),
+    )
+    op.create_table(
+        "installations",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("settings", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.String(32), nullable=False),
+        sa.Column("updated_at", sa.String(32), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_installations")),
+        sa.UniqueConstraint("name", name=op.f("uq_installations_name")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "lanes",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("installation", sa.Text(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), server_default="healthy", nullable=False),
+        sa.Column("due", sa.Double(), nullable=True),
+        sa.Column("leased_at", sa.Double(), server_default="0", nullable=False),
+        sa.Column("budgets", sa.Text(), server_default="[]", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_lanes")),
+        sa.UniqueConstraint(
+            "installation", "destination", name=op.f("uq_lanes_installation_destination")
+        ),
+    )
+    op.create_index(
+        "ix_lanes_due",
+        "lanes",
+        ["due"],
+        unique=False,
+        sqlite_where=sa.text("due IS NOT NULL"),
+        postgresql_where=sa.text("due IS NOT NULL"),
+    )
+    op.create_table(
+        "planners",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("submissions", sa.Text(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_planners")),
+    )
+    op.create_table(
+        "receipts",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("hook", sa.Text(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("teller", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_receipts")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_receipts_teller", "receipts", ["teller", "id"], unique=False)
+    op.create_table(
+        "submissions",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("submission_id", sa.Text(), nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("accepted_at", sa.Double(), nullable=False),
+        sa.Column("planned_at", sa.Double(), nullable=True),
+        sa.Column("note", sa.Text(), nullable=True),
+        sa.Column("replays", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("digest", sa.String(length=32), server_default="", nullable=False),
+        sa.Column("scope_digest", sa.String(length=32), server_default="", nullable=False),
+        sa.Column("urgency", sa.Double(), server_default="0", nullable=False),
+        sa.Column("size", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("outcome", sa.Text(), server_default="", nullable=False),
+        sa.Column("turn", sa.String(length=32), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_submissions")),
+        sa.UniqueConstraint("submission_id", name=op.f("uq_submissions_submission_id")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        "ix_submissions_digest",
+        "submissions",
+        ["digest", "id"],
+        unique=False,
+        sqlite_where=sa.text("planned_at IS NULL"),
+        postgresql_where=sa.text("planned_at IS NULL"),
+    )
+    op.create_index(
+        "ix_submissions_outcome",
+        "submissions",
+        ["outcome", "id"],
+        unique=False,
+        sqlite_where=sa.text("outcome != ''"),
+        postgresql_where=sa.text("outcome != ''"),
+    )
+    op.create_index(
+        "ix_submissions_planned_at",
+        "submissions",
+        ["planned_at"],
+        unique=False,
+        sqlite_where=sa.text("planned_at IS NOT NULL"),
+        postgresql_where=sa.text("planned_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_submissions_scope_digest",
+        "submissions",
+        ["scope_digest", "accepted_at"],
+        unique=False,
+        sqlite_where=sa.text("planned_at IS NULL"),
+        postgresql_where=sa.text("planned_at IS NULL"),
+    )
+    op.create_index(
+        "ix_submissions_turn",
+        "submissions",
+        ["turn", "urgency", "id"],
+        unique=False,
+        sqlite_where=sa.text("planned_at IS NULL"),
+        postgresql_where=sa.text("planned_at IS NULL"),
+    )
+    op.create_index(
+        "ix_submissions_urgency",
+        "submissions",
+        ["urgency", "id"],
+        unique=False,
+        sqlite_where=sa.text("planned_at IS NULL"),
+        postgresql_where=sa.text("planned_at IS NULL"),
+    )
+    op.create_table(
+        "channels",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("lane_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("since", sa.Double(), nullable=False),
+        sa.Column("due", sa.Double(), nullable=False),
+        sa.Column("first_due", sa.Double(), nullable=False),
+        sa.Column("got_through_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["lane_id"], ["lanes.id"], name=op.f("fk_channels_lane_id_lanes")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_channels")),
+    )
+    op.create_index("ix_channels_lane_id", "channels", ["lane_id"], unique=False)
+    op.create_table(
+        "incidents",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("lane_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("installation", sa.Text(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("correlation_key", sa.Text(), nullable=False),
+        sa.Column("active", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("handle", sa.Text(), nullable=True),
+        sa.Column("rules", sa.Text(), nullable=False),
+        sa.Column("follow_ups", sa.Text(), nullable=False),
+        sa.Column("may_be_open", sa.Boolean(), nullable=False),
+        sa.Column("told", sa.Boolean(), nullable=False),
+        sa.Column("in_doubt", sa.Boolean(), nullable=False),
+        sa.Column("orphaned", sa.Boolean(), nullable=False),
+        sa.Column("opened_at", sa.Double(), nullable=False),
+        sa.Column("changed_at", sa.Double(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("budgets", sa.Text(), server_default="[]", nullable=False),
+        sa.Column("digest", sa.String(length=32), server_default="", nullable=False),
+        sa.Column("summary", sa.Text(), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(["lane_id"], ["lanes.id"], name=op.f("fk_incidents_lane_id_lanes")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_incidents")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_incidents_changed_at", "incidents", ["active", "changed_at"], unique=False)
+    op.create_index(
+        "ix_incidents_orphaned",
+        "incidents",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("orphaned = 1"),
+        postgresql_where=sa.text("orphaned"),
+    )
+    op.create_index(
+        "uq_incidents_digest",
+        "incidents",
+        ["digest"],
+        unique=True,
+        sqlite_where=sa.text("active = 1"),
+        postgresql_where=sa.text("active"),
+    )
+    op.create_table(
+        "deliveries",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("uid", sa.Text(), nullable=False),
+        sa.Column(
+            "incident_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("lane_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("submission_id", sa.Text(), nullable=False),
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("place_in_line", sa.Integer(), nullable=False),
+        sa.Column("is_head", sa.Boolean(), nullable=False),
+        sa.Column("urgency", sa.Double(), nullable=False),
+        sa.Column("due", sa.Double(), nullable=False),
+        sa.Column("accepted_at", sa.Double(), nullable=False),
+        sa.Column("coalesced", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("holder", sa.Text(), nullable=True),
+        sa.Column("lease_until", sa.Double(), nullable=True),
+        sa.Column("tried_at", sa.Double(), nullable=True),
+        sa.Column("failing_since", sa.Double(), nullable=True),
+        sa.Column("strikes", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("repeats", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("promised", sa.Text(), nullable=True),
+        sa.Column("outcome", sa.Text(), server_default="", nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("late_told", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("finished_at", sa.Double(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["incident_id"],
+            ["incidents.id"],
+            name=op.f("fk_deliveries_incident_id_incidents"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["lane_id"], ["lanes.id"], name=op.f("fk_deliveries_lane_id_lanes")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
+        sa.UniqueConstraint("uid", name=op.f("uq_deliveries_uid")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        "ix_deliveries_flying",
+        "deliveries",
+        ["lane_id"],
+        unique=False,
+        sqlite_where=sa.text("holder IS NOT NULL"),
+        postgresql_where=sa.text("holder IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_deliveries_head",
+        "deliveries",
+        ["lane_id", "urgency", "id"],
+        unique=False,
+        sqlite_where=sa.text("is_head = 1"),
+        postgresql_where=sa.text("is_head"),
+    )
+    op.create_index(
+        "ix_deliveries_in_time",
+        "deliveries",
+        ["accepted_at"],
+        unique=False,
+        sqlite_where=sa.text("finished_at IS NULL AND late_told = 0"),
+        postgresql_where=sa.text("finished_at IS NULL AND NOT late_told"),
+    )
+    op.create_index(
+        "ix_deliveries_line", "deliveries", ["incident_id", "place_in_line"], unique=False
+    )
+    op.create_index("ix_deliveries_state", "deliveries", ["state", "finished_at"], unique=False)
+    op.create_index("ix_deliveries_statement_id", "deliveries", ["submission_id"], unique=False)
+    op.create_index(
+        "ix_deliveries_urgent_head",
+        "deliveries",
+        ["lane_id", "urgency", "id"],
+        unique=False,
+        sqlite_where=sa.text("is_head = 1 AND (operation = 'resolve' OR severity = 'critical')"),
+        postgresql_where=sa.text("is_head AND (operation = 'resolve' OR severity = 'critical')"),
+    )
+    op.create_table(
+        "holders",
+        sa.Column(
+            "incident_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("digest", sa.String(length=32), nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["incident_id"],
+            ["incidents.id"],
+            name=op.f("fk_holders_incident_id_incidents"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("incident_id", "digest", name=op.f("pk_holders")),
+    )
+    op.create_index("ix_holders_digest", "holders", ["digest"], unique=False)

@@ -1,0 +1,359 @@
+"""The tables of the database, as the newest migration leaves them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+metadata: Final = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_LENGTH: Final = len("2026-11-23T08:41:00.123456+00:00")
+
+
+class UtcTime(sa.TypeDecorator[dt.datetime]):
+    """A time as text in UTC: the same in every database, and ordered as text."""
+
+    impl = sa.String(_LENGTH)
+    cache_ok = True
+
+    def process_bind_param(
+        self,
+        value: dt.datetime | None,
+        dialect: Dialect,  # noqa: ARG002 -- SQLAlchemy's signature
+    ) -> str | None:
+        """Write a time; it knows its zone."""
+        return (
+            None if value is None else value.astimezone(dt.UTC).isoformat(timespec="microseconds")
+        )
+
+    def process_result_value(
+        self,
+        value: Any | None,
+        dialect: Dialect,  # noqa: ARG002 -- SQLAlchemy's signature
+    ) -> dt.datetime | None:
+        """Read a time; it is in UTC."""
+        return None if value is None else dt.datetime.fromisoformat(value)
+
+
+installations: Final = sa.Table(
+    "installations",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("settings", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("updated_at", UtcTime, nullable=False),
+    sqlite_autoincrement=True,  # an id of something removed is never given again
+)
+
+Moment: Final = sa.Double
+"""A time as seconds of the epoch: what the delivery engine calculates with."""
+
+Number: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""The number of what comes without end; in SQLite every integer is as large."""
+
+Digest: Final = sa.String(32)
+"""What stands for a place or an alert in an index: the two may be of any length."""
+
+submissions: Final = sa.Table(
+    "submissions",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("submission_id", sa.Text, nullable=False, unique=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("accepted_at", Moment, nullable=False),
+    sa.Column("planned_at", Moment),
+    sa.Column("note", sa.Text),
+    sa.Column("replays", Number),
+    sa.Column("digest", Digest, nullable=False, server_default=""),
+    sa.Column("scope_digest", Digest, nullable=False, server_default=""),
+    sa.Column("urgency", Moment, nullable=False, server_default="0"),
+    sa.Column("size", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("outcome", sa.Text, nullable=False, server_default=""),
+    sa.Column("turn", Digest, nullable=False, server_default=""),
+    sqlite_autoincrement=True,  # their order is the order in which they were committed
+)
+PENDING: Final = submissions.c.planned_at.is_(None)
+"""Which submissions are not planned yet; written as the indexes have it."""
+
+sa.Index(
+    "ix_submissions_urgency",
+    submissions.c.urgency,
+    submissions.c.id,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+sa.Index(
+    "ix_submissions_turn",
+    submissions.c.turn,
+    submissions.c.urgency,
+    submissions.c.id,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+sa.Index(
+    "ix_submissions_digest",
+    submissions.c.digest,
+    submissions.c.id,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+sa.Index(
+    "ix_submissions_scope_digest",
+    submissions.c.scope_digest,
+    submissions.c.accepted_at,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+OUTCOME: Final = submissions.c.outcome != sa.literal_column("''")
+"""Which submissions came to no delivery; written as the index has it."""
+
+sa.Index(
+    "ix_submissions_outcome",
+    submissions.c.outcome,
+    submissions.c.id,
+    sqlite_where=OUTCOME,
+    postgresql_where=OUTCOME,
+)
+sa.Index(
+    "ix_submissions_planned_at",
+    submissions.c.planned_at,
+    sqlite_where=submissions.c.planned_at.is_not(None),
+    postgresql_where=submissions.c.planned_at.is_not(None),
+)
+
+alerts: Final = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("updated_at", UtcTime),
+    sa.Column("seen_at", Moment, nullable=False),
+    sa.Column("digest", Digest, nullable=False, unique=True),
+    sa.Column("started_at", UtcTime),
+)
+sa.Index("ix_alerts_seen_at", alerts.c.seen_at)
+
+planners: Final = sa.Table(
+    "planners",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("submissions", sa.Text, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+)
+"""Which submissions each process is planning now: what a process dies of is found by it."""
+
+lanes: Final = sa.Table(
+    "lanes",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("installation", sa.Text, nullable=False),
+    sa.Column("destination", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="healthy"),
+    sa.Column("due", Moment),
+    sa.Column("leased_at", Moment, nullable=False, server_default="0"),
+    sa.Column("budgets", sa.Text, nullable=False, server_default="[]"),
+    sa.UniqueConstraint("installation", "destination"),
+)
+sa.Index(
+    "ix_lanes_due",
+    lanes.c.due,
+    sqlite_where=lanes.c.due.is_not(None),
+    postgresql_where=lanes.c.due.is_not(None),
+)
+
+channels: Final = sa.Table(
+    "channels",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("lane_id", Number, sa.ForeignKey("lanes.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("due", Moment, nullable=False),
+    sa.Column("first_due", Moment, nullable=False),
+    sa.Column("got_through_at", Moment, nullable=False),
+)
+sa.Index("ix_channels_lane_id", channels.c.lane_id)
+
+incidents: Final = sa.Table(
+    "incidents",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("lane_id", Number, sa.ForeignKey("lanes.id"), nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("installation", sa.Text, nullable=False),
+    sa.Column("destination", sa.Text, nullable=False),
+    sa.Column("correlation_key", sa.Text, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("handle", sa.Text),
+    sa.Column("rules", sa.Text, nullable=False),
+    sa.Column("follow_ups", sa.Text, nullable=False),
+    sa.Column("may_be_open", sa.Boolean, nullable=False),
+    sa.Column("told", sa.Boolean, nullable=False),
+    sa.Column("in_doubt", sa.Boolean, nullable=False),
+    sa.Column("orphaned", sa.Boolean, nullable=False),
+    sa.Column("opened_at", Moment, nullable=False),
+    sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("budgets", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("digest", Digest, nullable=False, server_default=""),
+    sa.Column("summary", sa.Text, nullable=False, server_default=""),
+    sqlite_autoincrement=True,
+)
+sa.Index(
+    "uq_incidents_digest",
+    incidents.c.digest,
+    unique=True,
+    sqlite_where=incidents.c.active,
+    postgresql_where=incidents.c.active,
+)
+sa.Index(
+    "ix_incidents_orphaned",
+    incidents.c.id,
+    sqlite_where=incidents.c.orphaned,
+    postgresql_where=incidents.c.orphaned,
+)
+sa.Index("ix_incidents_changed_at", incidents.c.active, incidents.c.changed_at)
+
+holders: Final = sa.Table(
+    "holders",
+    metadata,
+    sa.Column(
+        "incident_id",
+        Number,
+        sa.ForeignKey("incidents.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("digest", Digest, primary_key=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+)
+sa.Index("ix_holders_digest", holders.c.digest)
+
+deliveries: Final = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("uid", sa.Text, nullable=False, unique=True),
+    sa.Column(
+        "incident_id",
+        Number,
+        sa.ForeignKey("incidents.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column("lane_id", Number, sa.ForeignKey("lanes.id"), nullable=False),
+    sa.Column("submission_id", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("place_in_line", sa.Integer, nullable=False),
+    sa.Column("is_head", sa.Boolean, nullable=False),
+    sa.Column("urgency", Moment, nullable=False),
+    sa.Column("due", Moment, nullable=False),
+    sa.Column("accepted_at", Moment, nullable=False),
+    sa.Column("coalesced", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("holder", sa.Text),
+    sa.Column("lease_until", Moment),
+    sa.Column("tried_at", Moment),
+    sa.Column("failing_since", Moment),
+    sa.Column("strikes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("repeats", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("promised", sa.Text),
+    sa.Column("outcome", sa.Text, nullable=False, server_default=""),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("late_told", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("finished_at", Moment),
+    sqlite_autoincrement=True,
+)
+sa.Index(
+    "ix_deliveries_head",
+    deliveries.c.lane_id,
+    deliveries.c.urgency,
+    deliveries.c.id,
+    sqlite_where=deliveries.c.is_head,
+    postgresql_where=deliveries.c.is_head,
+)
+URGENT: Final = sa.or_(
+    deliveries.c.operation == sa.literal_column("'resolve'"),
+    deliveries.c.severity == sa.literal_column("'critical'"),
+)
+"""Which deliveries go when a budget has nothing left for others; written as the index has it."""
+
+sa.Index(
+    "ix_deliveries_urgent_head",
+    deliveries.c.lane_id,
+    deliveries.c.urgency,
+    deliveries.c.id,
+    sqlite_where=sa.and_(deliveries.c.is_head, URGENT),
+    postgresql_where=sa.and_(deliveries.c.is_head, URGENT),
+)
+sa.Index("ix_deliveries_line", deliveries.c.incident_id, deliveries.c.place_in_line)
+sa.Index("ix_deliveries_state", deliveries.c.state, deliveries.c.finished_at)
+sa.Index("ix_deliveries_statement_id", deliveries.c.submission_id)
+sa.Index(
+    "ix_deliveries_flying",
+    deliveries.c.lane_id,
+    sqlite_where=deliveries.c.holder.is_not(None),
+    postgresql_where=deliveries.c.holder.is_not(None),
+)
+
+sa.Index(
+    "ix_deliveries_in_time",
+    deliveries.c.accepted_at,
+    sqlite_where=sa.and_(deliveries.c.finished_at.is_(None), ~deliveries.c.late_told),
+    postgresql_where=sa.and_(deliveries.c.finished_at.is_(None), ~deliveries.c.late_told),
+)
+
+budgets: Final = sa.Table(
+    "budgets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("allowed", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("used", sa.Text, nullable=False),
+    sa.Column("paused_until", Moment, nullable=False),
+)
+
+clock: Final = sa.Table(
+    "clock",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("seen_at", Moment, nullable=False),
+    sa.Column("steady_since", Moment, nullable=False),
+)
+
+receipts: Final = sa.Table(
+    "receipts",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("hook", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("teller", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+sa.Index("ix_receipts_teller", receipts.c.teller, receipts.c.id)

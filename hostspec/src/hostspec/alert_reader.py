@@ -1,0 +1,455 @@
+"""Reads the statements of hosts: what can be understood is repaired, and reported."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from hostspec.addresses import NO_CREDENTIALS, without_credentials
+from hostspec.alert_fields import FaultyAlertError, Image, Link, Severity, Status
+from hostspec.crashes import describe_error
+from hostspec.faults import Fault
+from hostspec.normalisation import (
+    DEEPEST,
+    LONGEST_NAME,
+    MOST_REPAIRS,
+    UNHELD,
+    FrozenDict,
+    Json,
+    Repair,
+    Repairs,
+    clean_text,
+    free_name,
+    normalise,
+    normalise_into,
+)
+from hostspec.text import is_blank, shorten
+from hostspec.times import read_time
+
+LONGEST_KEY: Final = 1024
+"""Characters of a key or scope. Beyond it the end becomes a hash of the whole, so that it names the
+same problem each time, and lines of logs and indexes of databases can hold it."""
+
+LONGEST_LINE: Final = 65_536
+"""Characters of a text beside the details: as many as a rule's template may say."""
+
+MOST_ENTRIES: Final = 100
+"""Links, and images, that an alert may have: more than a person looks at."""
+
+MOST_LABELS: Final = 1000
+"""Labels that an alert may have: Prometheus and its like have some tens."""
+
+_LONGEST_QUOTE: Final = 60
+"""Characters of a value that a repair or a fault quotes."""
+
+_LONGEST_NUMERAL: Final = 640
+"""Digits: Python always turns so many into an integer, and may refuse more."""
+
+_DEEPEST_TEXT: Final = 2 * DEEPEST
+"""Levels of nesting that are read of a JSON text; `normalise` cuts earlier, with a repair."""
+
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+"""A string or a bracket. It neither backtracks nor looks twice for the end of a string (one may
+have none), so that finding all of them is linear in the text."""
+
+_STATUS_WORDS: Final = frozenset(status.value for status in Status)
+
+
+def parse(text: str) -> object:
+    """Parse one JSON text, however deep its nesting and however long its numerals.
+
+    Takes time linear in the length of the text. Values that lie deeper than 128 levels become
+    null, so that no caller can run into Python's limit of recursion.
+
+    Raises:
+        json.JSONDecodeError: it is no JSON.
+    """
+    try:
+        content = json.loads(text, parse_int=_integer)
+    except RecursionError:
+        pass
+    else:
+        if not _is_too_deep(content):
+            return content
+    return json.loads(_cut_depths(text), parse_int=_integer)
+
+
+def _integer(numeral: str) -> int | Decimal:
+    return int(numeral) if len(numeral) <= _LONGEST_NUMERAL else Decimal(numeral)
+
+
+def _is_too_deep(content: object) -> bool:
+    level = [content]
+    for _ in range(_DEEPEST_TEXT - 1):
+        level = [
+            item
+            for value in level
+            if isinstance(value, (dict, list))
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    return any(isinstance(value, (dict, list)) for value in level)
+
+
+def _cut_depths(text: str) -> str:
+    """Replace values that are nested too deeply by null."""
+    kept = []
+    depth = start = 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == _DEEPEST_TEXT:
+                kept.append(text[start : token.start()] + "null")
+                start = len(text)
+        elif token[0] in "]}":
+            if depth == _DEEPEST_TEXT:
+                start = token.end()
+            depth -= 1
+    return "".join(kept) + text[start:]
+
+
+def adopt(
+    unknown: Mapping[object, object], details: object
+) -> tuple[dict[object, object], list[Repair]]:
+    """Move unknown fields into the details, beside what is there already."""
+    adopted: dict[object, object] = {}
+    repairs = []
+    if isinstance(details, Mapping):
+        adopted.update(details)
+    elif details is not None:
+        adopted["details"] = details
+        repairs.append(Repair("details", _no_object(details)))
+    for number, (name, value) in enumerate(unknown.items()):
+        adopted[_free_place(_name(name), adopted) if name in adopted else name] = value
+        if number < MOST_REPAIRS:
+            reason = "not a field of an alert; moved into its details"
+            repairs.append(Repair(shorten(_name(name), LONGEST_NAME), reason))
+    if len(unknown) > MOST_REPAIRS:
+        reason = (
+            f"{len(unknown) - MOST_REPAIRS:,} more fields that an alert does not have moved here"
+        )
+        repairs.append(Repair("details", reason))
+    return adopted, repairs
+
+
+def _name(name: object) -> str:
+    return _as_text(normalise(name, "")[0])
+
+
+def _free_place(name: str, taken: Mapping[Any, object]) -> str:
+    """Return a free name in the details: the field's own, ``alert.NAME``, or that with a number.
+
+    The names tried for one field are tried for no other, so that thousands of fields whose
+    places are taken cost no more than the details are long.
+    """
+    if name not in taken:
+        return name
+    name = f"alert.{name}"
+    return free_name(name, taken, {}) if name in taken else name
+
+
+def _no_object(value: object) -> str:
+    return f"{_kind(value)} where an object belongs; kept under 'details'"
+
+
+_Entry = TypeVar("_Entry", Link, Image)
+
+
+class Reader:
+    """Reads the fields of one alert, and collects their repairs and faults.
+
+    The size of a field, and the number of repairs, are bounded for any input.
+
+    Args:
+        repairs: those of an earlier reading.
+    """
+
+    def __init__(self, repairs: Iterable[Repair] = ()) -> None:
+        self._repairs = Repairs(repairs)
+        self._faults: list[Fault] = []
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """The repairs so far."""
+        return self._repairs.told()
+
+    def repair(self, field: str, reason: str, *, always: bool = False) -> None:
+        """Note what was changed."""
+        self._repairs.add(field, reason, always=always)
+
+    def refuse_faults(self) -> None:
+        """Refuse the statement if a field of it leaves no meaning."""
+        if self._faults:
+            raise FaultyAlertError(self._faults)
+
+    def key(self, value: object) -> str:
+        """Read the key; without one there is no problem to speak of."""
+        key = self.name("key", value)
+        if is_blank(key):
+            self._faults.append(Fault("key", "missing or blank; it names the problem"))
+        return key
+
+    def name(self, field: str, value: object) -> str:
+        """Read a text that identifies a problem: two that differ anywhere stay different."""
+        name = self._any_text(field, value)
+        if len(name) <= LONGEST_KEY:
+            return name
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        reason = (
+            f"{len(name):,} characters; beyond {LONGEST_KEY:,} its end became a hash of the whole"
+        )
+        self.repair(field, reason)
+        return f"{name[: LONGEST_KEY - len(digest) - 1]}…{digest}"
+
+    def status(self, value: object) -> Status:
+        """Read the status, whatever its case and blanks."""
+        words = [word.strip().casefold() for word in _words(value)]
+        if words and all(map(is_blank, words)):
+            self.repair("status", "blank; taken as firing")
+            return Status.FIRING
+        known = next((word for word in words if word in _STATUS_WORDS), None)
+        if known is not None:
+            return Status(known)
+        all_known = ", ".join(Status)
+        self._faults.append(
+            Fault("status", f"{_shortened(value)} is unknown; known are {all_known}")
+        )
+        return Status.FIRING
+
+    def severity(self, value: object) -> Severity:
+        """Read the severity; error where it is missing or unknown."""
+        words = list(_words(value))
+        if value is None or (words and all(map(is_blank, words))):
+            self.repair("severity", "missing; taken as error")
+            return Severity.ERROR
+        known = next(filter(None, map(Severity.understand, words)), None)
+        if known is None:
+            self.repair("severity", f"{_shortened(value)} is unknown; taken as error")
+            return Severity.ERROR
+        return known
+
+    def text(self, field: str, value: object) -> str:
+        """Read a text; anything else becomes one."""
+        return self._cut(field, self._any_text(field, value))
+
+    def _any_text(self, field: str, value: object) -> str:
+        if isinstance(value, str) and not isinstance(value, enum.Enum):
+            text = clean_text(value)
+            if text != str.__str__(value):
+                self.repair(field, UNHELD)
+            return text
+        normalised = normalise_into(value, field, self._repairs)
+        return self._converted(field, normalised)
+
+    def _converted(self, field: str, value: Json) -> str:
+        if value is None or isinstance(value, str):
+            return value or ""
+        self.repair(field, f"{_kind(value)} became text")
+        return _as_text(value)
+
+    def _cut(self, field: str, text: str) -> str:
+        if len(text) <= LONGEST_LINE:
+            return text
+        self.repair(field, f"{len(text):,} characters; cut to {LONGEST_LINE:,}")
+        return shorten(text, LONGEST_LINE - 1)
+
+    def summary(self, value: object, key: str) -> str:
+        """Read the summary; the key where there is none."""
+        summary = self.text("summary", value)
+        if not is_blank(summary):
+            return summary
+        self.repair("summary", "missing or blank; the key stands in its place")
+        return key
+
+    def address(self, field: str, value: object, details: dict[str, Json]) -> str:
+        """Read an address; one that is too long moves to the details, for cut it leads nowhere."""
+        address = self._without_credentials(field, self._any_text(field, value))
+        if len(address) <= LONGEST_LINE:
+            return address
+        self.keep(field, address, details)
+        self.repair(field, f"{_too_long(address)}; kept in the details")
+        return ""
+
+    def _without_credentials(self, field: str, address: str) -> str:
+        """Remove a password from an address: an alert is stored and listed."""
+        kept = without_credentials(address)
+        if kept != address:
+            self.repair(field, NO_CREDENTIALS)
+        return kept
+
+    def moment(self, field: str, value: object, details: dict[str, Json]) -> dt.datetime | None:
+        """Read a time; one that cannot be read is kept, as it came, in the details."""
+        if value is None or (isinstance(value, str) and is_blank(value)):
+            return None
+        try:
+            moment, repaired = read_time(value)
+        except Exception:  # noqa: BLE001 -- a time zone of somebody's own may do anything
+            self.keep(field, value, details)
+            reason = f"{_shortened(value)} is not an ISO 8601 time; kept in the details"
+            self.repair(field, reason)
+            return None
+        if moment is None:
+            repaired = f"{_shortened(value)} {repaired}"
+        if repaired:
+            self.repair(field, repaired)
+        return moment
+
+    def details(self, value: object) -> dict[str, Json]:
+        """Read the details; what is no object is kept in one."""
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            self.repair("details", _no_object(value))
+            value = {"details": value}
+        normalised = normalise_into(value, "details", self._repairs)
+        return dict(normalised) if isinstance(normalised, Mapping) else {"details": normalised}
+
+    def keep(self, field: str, value: object, details: dict[str, Json]) -> None:
+        """Keep in the details what a field cannot hold."""
+        details.update(self.details({_free_place(field, details): value}))
+
+    def labels(self, value: object, details: dict[str, Json]) -> Mapping[str, str]:
+        """Read the labels, all of them texts; what is no object is kept in the details."""
+        if value is None:
+            return FrozenDict()  # type: ignore[return-value]
+        normalised: Json = None
+        if isinstance(value, Mapping):
+            normalised = normalise_into(value, "labels", self._repairs)
+        if not isinstance(normalised, Mapping):
+            self.keep("labels", value, details)
+            reason = f"{_kind(value)} where an object belongs; kept in the details"
+            self.repair("labels", reason)
+            return FrozenDict()  # type: ignore[return-value]
+        labels = {
+            name: self._label(f"labels.{shorten(name, LONGEST_NAME)}", item)
+            for name, item in itertools.islice(normalised.items(), MOST_LABELS)
+        }
+        self._drop("labels", len(normalised) - MOST_LABELS, MOST_LABELS)
+        return FrozenDict(labels)  # type: ignore[return-value]
+
+    def _label(self, field: str, value: Json) -> str:
+        if not isinstance(value, str):
+            self.repair(field, f"{_kind(value)} became text")
+        return self._cut(field, _as_text(value))
+
+    def _drop(self, field: str, count: int, most: int) -> None:
+        if count > 0:
+            reason = f"{count:,} more entries were dropped; an alert has {most:,} at most"
+            self.repair(field, reason, always=True)
+
+    def links(self, value: object) -> tuple[Link, ...]:
+        """Read the links; one without an address is dropped."""
+        return self._several("links", value, Link, "href")
+
+    def images(self, value: object) -> tuple[Image, ...]:
+        """Read the images; one without an address is dropped."""
+        return self._several("images", value, Image, "src")
+
+    def _several(
+        self, field: str, value: object, kind: type[_Entry], needed: str
+    ) -> tuple[_Entry, ...]:
+        if isinstance(value, (str, Mapping, kind)):
+            self.repair(field, f"{_kind(value)} where a list belongs; taken as a list of one")
+            value = [value]
+        if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray)):
+            if value is not None:
+                self.repair(field, f"{_kind(value)} where a list belongs; dropped")
+            return ()
+        try:
+            given = [_members(item) for item in itertools.islice(value, MOST_ENTRIES)]
+            self._drop(field, len(value) - len(given), MOST_ENTRIES)
+        except Exception as error:  # noqa: BLE001 -- a list of another class may raise anything
+            self.repair(field, f"could not be read: it {describe_error(error)}; dropped")
+            return ()
+        entries = normalise_into(given, field, self._repairs)
+        assert isinstance(entries, tuple)  # noqa: S101 -- for it was a list
+        read = (self._one(f"{field}[{n}]", item, kind, needed) for n, item in enumerate(entries))
+        return tuple(item for item in read if item is not None)
+
+    def _one(self, field: str, value: Json, kind: type[_Entry], needed: str) -> _Entry | None:
+        names = [attribute.name for attribute in attrs.fields(kind)]
+        if isinstance(value, str):
+            self.repair(field, f"text where an object belongs; taken as its {needed}")
+            value = {needed: value}
+        if not isinstance(value, Mapping):
+            self.repair(field, f"{_kind(value)} where an object belongs; dropped")
+            return None
+        texts = {name: self._member(f"{field}.{name}", name, value.get(name)) for name in names}
+        if is_blank(texts[needed]):
+            given = {name: texts[name] for name in names if name in value}
+            self.repair(field, f"has no {needed}; dropped: {_shortened(given)}")
+            return None
+        for name in value:
+            if name not in names:
+                self.repair(f"{field}.{shorten(name, LONGEST_NAME)}", "unknown; dropped")
+        return kind(**texts)
+
+    def _member(self, field: str, name: str, value: Json) -> str:
+        text = self._converted(field, value)
+        if name in _ADDRESSES:
+            text = self._without_credentials(field, text)
+        if name not in _ADDRESSES or len(text) <= LONGEST_LINE:
+            return self._cut(field, text)
+        self.repair(field, f"{_too_long(text)}; dropped")
+        return ""
+
+
+_ADDRESSES: Final = frozenset({"href", "src"})
+
+
+def _members(entry: object) -> object:
+    """Return what a link or an image holds; anything else as it is."""
+    return attrs.asdict(entry, recurse=False) if isinstance(entry, (Link, Image)) else entry
+
+
+def _words(value: object) -> Iterator[str]:
+    """Yield the words that a value may be known by: an enum member's are its value and its name."""
+    if isinstance(value, enum.Enum):
+        yield from _words(value.value)
+        yield value.name
+    elif isinstance(value, str):
+        yield str.__str__(value)
+
+
+def _too_long(address: str) -> str:
+    return f"{len(address):,} characters, and an address has {LONGEST_LINE:,} at most"
+
+
+def _as_text(value: Json) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False) if value is not None else ""
+
+
+def _kind(value: object) -> str:
+    """Name a value's kind in JSON's words."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case Mapping():
+            return "an object"
+        case bytes() | bytearray():
+            return "bytes"
+        case Sequence():
+            return "a list"
+    return f"a {type(value).__name__}"
+
+
+def _shortened(value: object) -> str:
+    """Quote a value for a person, no longer than a line holds."""
+    normalised, _ = normalise(value, "")
+    return shorten(json.dumps(normalised, ensure_ascii=False), _LONGEST_QUOTE)

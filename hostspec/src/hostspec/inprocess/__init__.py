@@ -1,0 +1,8 @@
+"""The in-process host: plans and sends in the caller's thread, without a database."""
+
+from __future__ import annotations
+
+from hostspec.inprocess.host import Host
+from hostspec.inprocess.report import Report, UndeliveredError
+
+__all__ = ["Host", "Report", "UndeliveredError"]

@@ -1,0 +1,166 @@
+"""Open incidents, kept in memory, for hosts that have no store."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from typing import Final
+
+import attrs
+
+from hostspec import forking
+from hostspec.alert import Alert
+from hostspec.alert_fields import Identity
+from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation, Outcome
+from hostspec.plugins.planning import ended_by, is_past
+
+MOST_INCIDENTS: Final = 100_000
+"""Incidents that are remembered; beyond it the one that was touched longest ago is forgotten."""
+
+
+@attrs.frozen
+class _Ended:
+    """The last episode of an alert that ended: its start, the newest update, and when."""
+
+    started_at: dt.datetime | None
+    updated_at: dt.datetime | None
+    noted_at: float = attrs.field(factory=time.monotonic)
+
+
+class Memory:
+    """The incidents that may be open. Safe to use from several threads."""
+
+    def __init__(self, most: int = MOST_INCIDENTS) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._incidents: dict[IncidentRef, Incident] = {}
+        self._held: dict[Identity, dict[IncidentRef, None]] = {}
+        self._ended: dict[Identity, _Ended] = {}
+        forking.register(self)
+
+    def before_fork(self) -> None:
+        """Finish what other threads write down."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Go on with the memory as it was at the fork."""
+        self._lock = threading.Lock()
+
+    def at(self, ref: IncidentRef) -> Incident | None:
+        """Return the incident at a place, where one may be open."""
+        with self._lock:
+            return self._incidents.get(ref)
+
+    def held_by(self, alert: Identity) -> tuple[Incident, ...]:
+        """Return the incidents that an alert holds open."""
+        with self._lock:
+            return tuple(self._incidents[ref] for ref in self._held.get(alert, ()))
+
+    def is_past(self, alert: Alert) -> bool:
+        """Check whether a firing alert repeats the episode that ended last."""
+        with self._lock:
+            ended = self._ended.get(alert.identity)
+        if ended is None:
+            return False
+        age = time.monotonic() - ended.noted_at
+        return is_past(alert, ended.started_at, ended.updated_at, age)
+
+    def note(self, alert: Alert) -> None:
+        """Remember which episode ended with an alert, until a newer one begins."""
+        with self._lock:
+            before = self._ended.pop(alert.identity, _Ended(None, None))
+            started_at = ended_by(alert, before.started_at)
+            if started_at is None:
+                return
+            if len(self._ended) >= self._most:
+                del self._ended[next(iter(self._ended))]
+            updated_at = alert.updated_at or before.updated_at
+            self._ended[alert.identity] = _Ended(started_at, updated_at)
+
+    def join(self, ref: IncidentRef, alert: Identity) -> None:
+        """Hold an open incident, beside those who hold it already."""
+        with self._lock:
+            incident = self._incidents.get(ref)
+            if incident:
+                self._put(attrs.evolve(incident, holders=_with(incident.holders, alert)))
+
+    def release(self, ref: IncidentRef, alert: Identity) -> None:
+        """Let go of an incident; it is forgotten when nobody holds it any more."""
+        with self._lock:
+            incident = self._incidents.get(ref)
+            if incident:
+                self._release(incident, alert)
+
+    def settle(self, delivery: Delivery, outcome: Outcome, *, arrived: bool) -> None:
+        """Take note of what an attempt came to.
+
+        Args:
+            delivery: what was sent.
+            outcome: what came of it.
+            arrived: whether the provider may hold it; then its incident may be open.
+        """
+        with self._lock:
+            incident = self._incidents.get(delivery.ref)
+            match delivery.operation:
+                case Operation.TRIGGER if arrived:
+                    self._put(_opened(incident, delivery, outcome))
+                case Operation.ACKNOWLEDGE if outcome.delivered and incident:
+                    self._put(attrs.evolve(incident, state=IncidentState.ACKNOWLEDGED))
+                case Operation.RESOLVE if outcome.delivered and incident:
+                    self._release(incident, delivery.alert)
+
+    def _release(self, incident: Incident, alert: Identity) -> None:
+        holders = tuple(holder for holder in incident.holders if holder != alert)
+        if holders:
+            self._put(attrs.evolve(incident, holders=holders))
+        else:
+            self._forget(incident)
+
+    def _put(self, incident: Incident) -> None:
+        before = self._incidents.get(incident.ref)
+        if before:
+            self._forget(before)
+        elif len(self._incidents) >= self._most:
+            self._forget(next(iter(self._incidents.values())))
+        self._incidents[incident.ref] = incident
+        for holder in incident.holders:
+            self._held.setdefault(holder, {})[incident.ref] = None
+
+    def _forget(self, incident: Incident) -> None:
+        del self._incidents[incident.ref]
+        for holder in incident.holders:
+            refs = self._held[holder]
+            del refs[incident.ref]
+            if not refs:
+                del self._held[holder]
+
+
+def _opened(incident: Incident | None, delivery: Delivery, outcome: Outcome) -> Incident:
+    """Return the incident after a trigger: new, or repeated, held by one alert more."""
+    if incident is None:
+        return Incident(
+            ref=delivery.ref,
+            state=IncidentState.TRIGGERED,
+            severity=delivery.severity,
+            handle=outcome.handle,
+            holders=(delivery.alert,),
+            rules=delivery.rules,
+            follow_ups=delivery.follow_ups,
+        )
+    return attrs.evolve(
+        incident,
+        severity=delivery.severity,
+        handle=incident.handle or outcome.handle,
+        holders=_with(incident.holders, delivery.alert),
+        rules=tuple(dict.fromkeys((*incident.rules, *delivery.rules))),
+        follow_ups=tuple(dict.fromkeys((*incident.follow_ups, *delivery.follow_ups))),
+    )
+
+
+def _with(holders: tuple[Identity, ...], alert: Identity) -> tuple[Identity, ...]:
+    return tuple(dict.fromkeys((*holders, alert)))

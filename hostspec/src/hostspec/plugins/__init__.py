@@ -1,0 +1,17 @@
+"""Plugins: find, load and verify them, and call what they offer in isolation."""
+
+from __future__ import annotations
+
+from hostspec.plugins.loading import load, survey
+from hostspec.plugins.planning import Plan
+from hostspec.plugins.registry import PluginInfo, Plugins, PluginsError, PluginState
+
+__all__ = [
+    "Plan",
+    "PluginInfo",
+    "PluginState",
+    "Plugins",
+    "PluginsError",
+    "load",
+    "survey",
+]

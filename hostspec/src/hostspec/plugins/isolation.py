@@ -1,0 +1,183 @@
+"""Calls implementations of hooks one by one, so that no plugin can harm another or the host."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import queue
+import threading
+import time
+import types
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+import pluggy
+
+from hostspec.crashes import describe_error
+from hostspec.hookspecs import Answer
+from hostspec.log import log
+from hostspec.markers import PROJECT
+from hostspec.plugins.limited_log import LimitedLog
+
+DEADLINE: Final = 1.0
+"""Seconds an implementation may take before it is left behind and paused."""
+
+PAUSE: Final = 10.0
+"""Seconds for which it is not called then; each time in a row, it is twice as long."""
+
+LONGEST_PAUSE: Final = 600.0
+"""The longest pause, in seconds."""
+
+_PAUSED: Final = "was not called: it exceeded its deadline before"
+
+_log = logging.getLogger("hostspec")
+
+
+class Failures:
+    """Counts the failures of plugins in this process: by plugin and hook, or action and method."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, plugin: str, hook: str) -> None:
+        """Count one, unless it is of a trial."""
+        if _is_trial.get():
+            return
+        with self._lock:
+            self._counts[plugin, hook] += 1
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """Return the counts."""
+        with self._lock:
+            return dict(self._counts)
+
+
+FAILURES: Final = Failures()
+
+_is_trial: Final = contextvars.ContextVar("hostspec_trial", default=False)
+
+
+@contextlib.contextmanager
+def trial() -> Iterator[None]:
+    """Count no failures in this block: the alert is planned again, and they are counted then."""
+    token = _is_trial.set(True)
+    try:
+        yield
+    finally:
+        _is_trial.reset(token)
+
+
+class IsolatedHooks:
+    """The hooks of one plugin manager, each implementation called on its own.
+
+    In pluggy's order. One that raises (``SystemExit`` too) is an answer with a failure. One
+    that takes longer than the deadline is left behind on its daemon thread. It is called again
+    after a pause that grows, once that thread has ended.
+    """
+
+    def __init__(
+        self,
+        manager: pluggy.PluginManager,
+        deadline: float = DEADLINE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._manager = manager
+        self._deadline = deadline
+        self._clock = clock
+        self._paused: dict[tuple[str, str], _Pause] = {}
+        self._log = LimitedLog(logging.getLogger("hostspec.planning"), clock)
+        self._observers_log = LimitedLog(_log, clock)
+
+    def each(self, name: str, /, **arguments: object) -> Sequence[Answer]:
+        """Call every implementation of a hook; see `hostspec.Hooks.each`."""
+        answers = (
+            self._ask(name, implementation, arguments)
+            for implementation in implementations(self._manager, name)
+        )
+        given = tuple(answer for answer in answers if answer is not None)
+        self._log.flush()
+        self._observers_log.flush()
+        for answer in given:
+            if answer.failure:
+                FAILURES.add(answer.plugin, name)
+                if not answer.paused:
+                    self._write(name, answer.plugin, f"{name} {answer.failure}")
+        return given
+
+    def reject(self, name: str, answer: Answer, reason: str) -> None:
+        """Log an answer that cannot be used, and count it; see `hostspec.Hooks.reject`."""
+        FAILURES.add(answer.plugin, name)
+        self._write(name, answer.plugin, reason)
+
+    def _write(self, name: str, plugin: str, failure: str) -> None:
+        observes = name.startswith(f"{PROJECT}_")
+        log_ = self._observers_log if observes else self._log
+        log_.write(plugin, f"{name} {failure}", f"plugin {plugin}: {failure}", logging.ERROR)
+
+    def _ask(
+        self, name: str, implementation: pluggy.HookImpl, arguments: Mapping[str, object]
+    ) -> Answer | None:
+        plugin = implementation.plugin_name
+        pause = self._paused.get((plugin, name))
+        if pause is not None and (pause.ends > self._clock() or pause.thread.is_alive()):
+            return Answer(plugin, None, _PAUSED, paused=True)
+        answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        thread = threading.Thread(
+            # in the caller's context, so that a hook that calls the host is known to be within it
+            target=contextvars.copy_context().run,
+            args=(lambda: answers.put(ask(implementation, arguments)),),
+            name=f"{name} of {plugin}",
+            daemon=True,
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            return Answer(plugin, None, "was not called: there was no thread left for it")
+        try:
+            answer = answers.get(timeout=self._deadline)
+        except queue.Empty:
+            seconds = PAUSE if pause is None else min(2 * pause.seconds, LONGEST_PAUSE)
+            self._paused[plugin, name] = _Pause(thread, seconds, self._clock() + seconds)
+            message = "plugin %s: %s exceeded its deadline of %g s; it is not called for %g s"
+            log(_log, logging.WARNING, message, plugin, name, self._deadline, seconds)
+            failure = f"exceeded its deadline of {self._deadline:g} s"
+            return Answer(plugin, None, failure, paused=True)
+        self._paused.pop((plugin, name), None)
+        return None if answer.value is None and not answer.failure else answer
+
+
+@attrs.frozen
+class _Pause:
+    """A plugin is not called until it ends, nor while the call that took too long goes on."""
+
+    thread: threading.Thread
+    seconds: float
+    ends: float
+
+
+def implementations(manager: pluggy.PluginManager, name: str) -> Sequence[pluggy.HookImpl]:
+    """Return a hook's implementations in the order in which pluggy calls them."""
+    caller: pluggy.HookCaller = getattr(manager.hook, name)
+    return tuple(reversed(caller.get_hookimpls()))
+
+
+def ask(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> Answer:
+    """Call one implementation with those of the arguments that it takes; never raises."""
+    function: Callable[..., Any] = implementation.function
+    taken = {
+        name: arguments[name]
+        for name in (*implementation.argnames, *implementation.kwargnames)
+        if name in arguments
+    }
+    try:
+        value = function(**taken)
+    except BaseException as error:  # noqa: BLE001 -- SystemExit of a plugin must not end the host
+        return Answer(implementation.plugin_name, None, describe_error(error))
+    if type(value) is types.CoroutineType:  # isinstance would ask a proxy, which may do anything
+        value.close()
+        return Answer(implementation.plugin_name, None, "returned a coroutine, which is not run")
+    return Answer(implementation.plugin_name, value)

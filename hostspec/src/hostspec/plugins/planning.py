@@ -1,0 +1,278 @@
+"""The plan: what is to be done about one alert."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol, TypeGuard
+
+import attrs
+
+from hostspec.action import AnyAction
+from hostspec.alert import Alert
+from hostspec.alert_fields import Identity, Severity, Status
+from hostspec.crashes import describe_error
+from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, Suppression, merge
+from hostspec.faults import Fault
+from hostspec.normalisation import Repair, clean_text
+from hostspec.plugins.isolation import FAILURES
+from hostspec.plugins.registry import Plugins
+from hostspec.rules import Rule, RuleAction
+
+_SHAPE: Final[dict[str, type]] = {
+    "operation": Operation,
+    "ref": IncidentRef,
+    "alert": Identity,
+    "severity": Severity,
+    "rules": tuple,
+    "repairs": tuple,
+    "notes": tuple,
+}
+"""What a delivery's fields are; types promise it, and not every plugin is checked."""
+
+PAST: Final = "a repeat of an episode that has ended: it started at the same time"
+"""Why nothing is done about a firing alert."""
+
+
+LATE: Final = 300.0
+"""Seconds after a resolve in which a firing alert may be a late repeat of the ended episode:
+Alertmanager's default `group_interval`, in which each peer of a cluster sends its groups."""
+
+
+def is_past(
+    alert: Alert, ended: dt.datetime | None, newest: dt.datetime | None, age: float
+) -> bool:
+    """Check whether a firing alert repeats the episode that ended last.
+
+    A second Alertmanager of a cluster may send it after the resolve.
+
+    Args:
+        alert: the submission.
+        ended: when that episode started; None where it is not known, or a newer one is open.
+        newest: the newest ``updated_at`` of earlier submissions; a later one is no repeat.
+        age: seconds since the resolve; after `LATE`, a source that goes on after it was cut off
+            is more likely than a late repeat.
+    """
+    if not 0 <= age <= LATE:
+        return False
+    if alert.status is not Status.FIRING or ended is None or alert.started_at != ended:
+        return False
+    return not (alert.updated_at and newest and alert.updated_at > newest)
+
+
+def ended_by(alert: Alert, ended: dt.datetime | None = None) -> dt.datetime | None:
+    """Return the start of the episode that ended last, once a submission is planned.
+
+    Args:
+        alert: the submission.
+        ended: that start before it.
+    """
+    if alert.status is Status.FIRING:
+        return None
+    return (alert.started_at if alert.status is Status.RESOLVED else None) or ended
+
+
+@attrs.frozen
+class Plan:
+    """What is to be done about one alert.
+
+    Attributes:
+        alert: the statement.
+        rules: names of the rules that match.
+        deliveries: what to send, in order.
+        joined: open incidents that this alert holds too from now on, though it opens nothing.
+        released: incidents that this alert lets go of, though it resolves nothing: others
+            hold them still, or the provider cannot be told.
+        failures: what could not be planned, and why.
+        suppressions: what is not sent because a plugin decided so.
+        remark: why nothing is done, whatever the rules say.
+    """
+
+    alert: Alert
+    rules: tuple[str, ...]
+    deliveries: tuple[Delivery, ...]
+    joined: tuple[IncidentRef, ...] = ()
+    released: tuple[IncidentRef, ...] = ()
+    failures: tuple[Fault, ...] = ()
+    suppressions: tuple[Suppression, ...] = ()
+    remark: str = ""
+
+    @property
+    def refs(self) -> tuple[IncidentRef, ...]:
+        """Every place where something is to be done."""
+        spoken = (delivery.ref for delivery in self.deliveries)
+        return tuple(dict.fromkeys((*spoken, *self.joined, *self.released)))
+
+    def at(self, ref: IncidentRef) -> Plan:
+        """Return the part of the plan that is about one place."""
+        return attrs.evolve(
+            self,
+            deliveries=tuple(each for each in self.deliveries if each.ref == ref),
+            joined=tuple(each for each in self.joined if each == ref),
+            released=tuple(each for each in self.released if each == ref),
+        )
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """Every repair once, though several deliveries may carry it."""
+        several = (delivery.repairs for delivery in self.deliveries)
+        return tuple(dict.fromkeys(itertools.chain(self.alert.reported_repairs, *several)))
+
+
+class Incidents(Protocol):
+    """What planning asks about incidents: the memory of a host, or its store."""
+
+    def at(self, ref: IncidentRef, /) -> Incident | None:
+        """Return the incident at a place, where one may be open."""
+        ...
+
+    def held_by(self, alert: Identity, /) -> tuple[Incident, ...]:
+        """Return the incidents that an alert holds open."""
+        ...
+
+
+class Planning:
+    """The plan for one alert while it is made."""
+
+    def __init__(self, plugins: Plugins, incidents: Incidents, alert: Alert) -> None:
+        self._deliveries: list[Delivery] = []
+        self._joined: list[IncidentRef] = []
+        self._released: list[IncidentRef] = []
+        self._failures: list[Fault] = []
+        self._suppressions: list[Suppression] = []
+        self._plugins = plugins
+        self._incidents = incidents
+        self._alert = alert
+
+    def matches(self, rule: Rule) -> bool:
+        """Ask a rule; one that cannot say pages rather than stays silent."""
+        try:
+            return bool(rule.matches(self._alert))
+        except Exception as error:  # noqa: BLE001 -- the host's program may do anything there
+            reason = f"could not decide, taken as a match: it {describe_error(error)}"
+            self._failures.append(Fault(f"rule {rule.name!r}", reason))
+            return True
+
+    def follow_up(self) -> None:
+        """Acknowledge or resolve what the alert holds open, from the incidents alone."""
+        resolved = self._alert.status is Status.RESOLVED
+        for incident in self._incidents.held_by(self._alert.identity):
+            if resolved and len(incident.holders) > 1:
+                self._released.append(incident.ref)
+            else:
+                self._follow_up(incident)
+
+    def open(self, rule: Rule) -> None:
+        """Add what a rule asks for."""
+        for use in rule.actions:
+            for delivery in self._planned(rule, use):
+                incident = self._incidents.at(delivery.ref)
+                if incident is None:
+                    self._deliveries.append(delivery)
+                elif self._alert.status is Status.FIRING:
+                    can = use.action.capabilities
+                    if can.idempotent or can.record:
+                        self._deliveries.append(delivery)
+                    else:
+                        self._follow_up(incident)
+
+    def plan(self, rules: Iterable[Rule]) -> Plan:
+        """Return what was made of it; `rules` are those that match."""
+        return Plan(
+            self._alert,
+            tuple(rule.name for rule in rules),
+            merge(self._deliveries),
+            tuple(self._joined),
+            tuple(self._released),
+            tuple(self._failures),
+            tuple(self._suppressions),
+        )
+
+    def _planned(self, rule: Rule, use: RuleAction) -> Iterator[Delivery]:
+        path = f"rule {rule.name!r}"
+        try:
+            for planned in use.action.plan(
+                self._alert, use.settings, use.installation, rule=rule.name
+            ):
+                if isinstance(planned, Suppression):
+                    self._suppressions.append(planned)
+                elif _is_for(planned, use):
+                    yield planned
+                else:
+                    FAILURES.add(use.action.name, "plan")
+                    reason = f"the action {use.action.name} planned what is no delivery of its own"
+                    self._failures.append(Fault(path, reason))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- one rule's action never costs another's
+            FAILURES.add(use.action.name, "plan")
+            reason = f"the action {use.action.name} could not plan: it {describe_error(error)}"
+            self._failures.append(Fault(path, reason))
+
+    def _follow_up(self, incident: Incident) -> None:
+        action = self._plugins.actions.get(incident.ref.action)
+        if action is None:  # its plugin was switched off since
+            path = f"destination {incident.ref.destination!r}"
+            reason = f"the action {incident.ref.action} is gone; its incident cannot be told"
+            self._failures.append(Fault(path, reason))
+            return
+        try:
+            delivery = action.follow_up(incident, self._alert)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- one incident never costs another's
+            self._not_followed_up(
+                incident, action, f"could not follow up: it {describe_error(error)}"
+            )
+            return
+        if delivery is not None:
+            if not _is_at(delivery, incident.ref):
+                reason = "followed up with what is no delivery to the incident"
+                self._not_followed_up(incident, action, reason)
+                return
+            if delivery.operation not in incident.follow_ups:
+                delivery = None
+        if delivery is not None:
+            self._deliveries.append(delivery)
+        if self._alert.status is Status.FIRING:
+            self._joined.append(incident.ref)
+        elif self._alert.status is Status.RESOLVED and not _resolves(delivery):
+            # kept, it would silence the alert's next firing
+            self._released.append(incident.ref)
+
+    def _not_followed_up(self, incident: Incident, action: AnyAction, reason: str) -> None:
+        FAILURES.add(action.name, "follow_up")
+        path = f"destination {incident.ref.destination!r}"
+        self._failures.append(Fault(path, f"the action {action.name} {reason}"))
+
+
+def _resolves(delivery: Delivery | None) -> bool:
+    return delivery is not None and delivery.operation is Operation.RESOLVE
+
+
+def _is_for(delivery: object, use: RuleAction) -> bool:
+    """Check whether an action planned what can be sent through it, whatever its types promise."""
+    if not is_delivery(delivery):
+        return False
+    ref = delivery.ref
+    return (ref.action, ref.installation) == (use.action.name, use.installation.name)
+
+
+def _is_at(delivery: object, ref: IncidentRef) -> bool:
+    return is_delivery(delivery) and delivery.ref == ref
+
+
+def is_delivery(delivery: object) -> TypeGuard[Delivery]:
+    """Check whether a plugin gave a delivery, whatever its types promise."""
+    return (
+        isinstance(delivery, Delivery)
+        and all(isinstance(getattr(delivery, name), kind) for name, kind in _SHAPE.items())
+        and all(map(_is_storable, attrs.astuple(delivery.ref)))
+        and all(map(_is_storable, attrs.astuple(delivery.alert)))
+    )
+
+
+def _is_storable(part: object) -> bool:
+    """Check whether a part of a name is text that every store takes."""
+    return isinstance(part, str) and clean_text(part) == part

@@ -1,0 +1,224 @@
+"""What the way out needs: the proxy, and the files of TLS. Reads them, and says what is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from hostspec import Fault, SecretUnavailableError
+from hostspec.addresses import is_loopback
+from pagerduty_plugin.settings import DIRECT, NetworkSettings, proxy_fault, proxy_url_fault
+
+_PROXY_VARIABLES: Final = {"http": "http_proxy", "https": "https_proxy", "all": "all_proxy"}
+_CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_MORE_CA_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class NetworkSettingError(Exception):
+    """A setting of the network that cannot be used now.
+
+    Attributes:
+        fault: which one, and why; without secrets.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(f"{fault.below('network')}")
+        self.fault = fault
+
+
+@attrs.frozen(repr=False)
+class Surroundings:
+    """The environment's settings of the network; a proxy's address may hold a password.
+
+    Attributes:
+        proxies: by scheme, the variable that names a proxy, and its value.
+        no_proxy: hosts, domains and networks that are reached without a proxy.
+        bundle: the variable that names certificates to trust in place of the built-in ones, and
+            its value; None where neither is set.
+        more: the same for certificates to trust beside the built-in ones.
+    """
+
+    proxies: Mapping[str, tuple[str, str]]
+    no_proxy: tuple[str, ...]
+    bundle: tuple[str, str] | None
+    more: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Surroundings:
+        """Read the variables of curl, requests and OpenSSL, without blanks around their values.
+
+        Where a proxy's variable is there in both spellings, the lower-case one wins, as in curl.
+        ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace nothing, for each leaves OpenSSL the
+        default of the other; they count where no CA bundle is named.
+        """
+
+        def read(*names: str) -> Iterator[tuple[str, str]]:
+            for name in names:
+                if value := environment.get(name, "").strip():
+                    yield name, value
+
+        bundle = next(read(*_CA_VARIABLES), None)
+        proxies = {
+            scheme: next(read(name, name.upper()), None)
+            for scheme, name in _PROXY_VARIABLES.items()
+        }
+        _, no_proxy = next(read("no_proxy", "NO_PROXY"), ("", ""))
+        return cls(
+            {scheme: proxy for scheme, proxy in proxies.items() if proxy},
+            tuple(no_proxy.lower().replace(",", " ").split()),
+            bundle,
+            () if bundle else tuple(read(*_MORE_CA_VARIABLES)),
+        )
+
+
+def network_faults(
+    url: str, settings: NetworkSettings, surroundings: Surroundings
+) -> Iterator[Fault]:
+    """Find the settings that cannot be used now on the way to a URL.
+
+    Reads the secret and the files.
+    """
+    scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for step in (
+        lambda: find_proxy(url, settings, surroundings),
+        lambda: load_authorities(scratch, settings, surroundings),
+        lambda: load_client(scratch, settings),
+    ):
+        try:
+            step()
+        except NetworkSettingError as error:
+            yield error.fault
+
+
+def find_proxy(url: str, settings: NetworkSettings, surroundings: Surroundings) -> str:
+    """Return the URL of the proxy on the way to a URL; empty for none.
+
+    The settings' proxy is used for every address, the environment's for none of this machine.
+
+    Raises:
+        NetworkSettingError: it cannot be read, or is no proxy.
+    """
+    if settings.proxy is not None:
+        try:
+            proxy = settings.proxy.reveal().strip()
+        except SecretUnavailableError as error:
+            raise NetworkSettingError(Fault("proxy", str(error))) from None
+        if reason := proxy_fault(proxy):
+            raise NetworkSettingError(Fault("proxy", reason))
+        return "" if proxy == DIRECT else proxy
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+    named = surroundings.proxies.get(parts.scheme) or surroundings.proxies.get("all")
+    if not named or is_loopback(host) or _is_bypassed(host, port, surroundings.no_proxy):
+        return ""
+    variable, proxy = named
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if reason := proxy_url_fault(proxy):
+        raise NetworkSettingError(Fault("proxy", f"{variable} {reason}"))
+    return proxy
+
+
+def _is_bypassed(host: str, port: int | None, no_proxy: tuple[str, ...]) -> bool:
+    """Check whether ``NO_PROXY`` names a host: by ``*``, itself, its domain or its network."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        address = None
+    spelled = (host, f"{host}:{port}")
+    for name in no_proxy:
+        if name == "*" or name in spelled:
+            return True
+        if address is None:
+            domain = f".{name.removeprefix('*').lstrip('.')}"
+            if any(f".{each}".endswith(domain) for each in spelled):
+                return True
+        else:
+            with contextlib.suppress(ValueError):
+                if address in ipaddress.ip_network(name.strip("[]"), strict=False):
+                    return True
+    return False
+
+
+def load_authorities(
+    context: ssl.SSLContext,
+    settings: NetworkSettings,
+    surroundings: Surroundings,
+    built_in: str = "",
+) -> None:
+    """Let a context trust the CA bundle of the settings, else the environment's, else the last.
+
+    A certificate that the operator names is trusted as it is: whether or not its issuer is known,
+    and also where it lacks an extension that RFC 5280 asks for and Python checks since 3.13.
+
+    Raises:
+        NetworkSettingError: it cannot be read, or holds no certificates.
+    """
+    if settings.ca_bundle:
+        named = [("", settings.ca_bundle)]
+    elif surroundings.bundle:
+        named = [surroundings.bundle]
+    else:
+        named = list(surroundings.more)
+        if built_in:
+            context.load_verify_locations(built_in)
+    for variable, paths in named:
+        # a list of folders, as OpenSSL splits it
+        for path in paths.split(os.pathsep) if variable == "SSL_CERT_DIR" else (paths,):
+            _load_certificates(context, path, "ca_bundle", f"{variable}: " if variable else "")
+    if named:
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+
+
+def load_client(context: ssl.SSLContext, settings: NetworkSettings) -> None:
+    """Return a context the client certificate and its key, where the settings name one.
+
+    Raises:
+        NetworkSettingError: one of them cannot be read, or they do not belong together.
+    """
+    certificate = settings.client_certificate
+    if not certificate:
+        return
+    path, key = "client_key", settings.client_key
+    if not key:
+        path, key = "client_certificate", certificate
+    for place, file in (("client_certificate", certificate), (path, key)):
+        try:
+            Path(file).open("rb").close()
+        except OSError as error:
+            raise _unreadable(place, file, error) from None
+    _load_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate, "client_certificate")
+    try:
+        # without a passphrase of ours, OpenSSL would ask for one at the terminal
+        context.load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        reason = f"{key} holds no private key in PEM form without a passphrase"
+        if error.reason == "KEY_VALUES_MISMATCH":
+            reason = f"{key} is not the key of {certificate}"
+        raise NetworkSettingError(Fault(path, reason)) from None
+
+
+def _load_certificates(context: ssl.SSLContext, file: str, path: str, whose: str = "") -> None:
+    try:
+        if os.path.isdir(file):  # noqa: PTH112 -- Path.is_dir may raise
+            context.load_verify_locations(capath=file)
+        else:
+            context.load_verify_locations(cafile=file)
+    except ssl.SSLError:
+        reason = f"{whose}{file} holds no certificates in PEM form"
+        raise NetworkSettingError(Fault(path, reason)) from None
+    except OSError as error:
+        raise _unreadable(path, f"{whose}{file}", error) from None
+
+
+def _unreadable(path: str, file: str, error: OSError) -> NetworkSettingError:
+    return NetworkSettingError(Fault(path, f"{file} cannot be read: {error.strerror}"))

@@ -1,0 +1,105 @@
+"""The demonstration: a fake PagerDuty, realistic alerts, and what it made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from types import TracebackType
+from typing import Final, Self
+
+from hostspec import Demo, Table
+from hostspec.text import shorten
+from pagerduty_plugin.testing.fake import FakePagerDuty
+
+_SERVICES: Final = ("checkout", "platform", "data")
+
+_NEXT_STEPS: Final = """\
+With a real account:
+  1. In PagerDuty: a service, Integrations, Add integration, Events API V2.
+  2. alerthost init                  writes alerthost.toml, which you then edit
+     export INTEGRATION_KEY=...      the key of the integration
+  3. alerthost check                 says whether everything is ready
+     echo '{"key": "demo", "severity": "critical"}' | alerthost explain
+                                     shows what would be sent, and why
+
+To look around in the fake one: fake-pagerduty --port 9911"""
+
+
+class PagerDutyDemo(Demo):
+    """Three services of one account, and a night's alerts."""
+
+    def __init__(self) -> None:
+        self._fake = FakePagerDuty()
+        self._keys: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        """Start the fake PagerDuty."""
+        self._fake.start()
+        self._keys = {name: self._fake.add_service(name) for name in _SERVICES}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop it."""
+        self._fake.stop()
+
+    def introduction(self) -> str:
+        """Say where the alerts go."""
+        return (
+            "A night's alerts go to a fake PagerDuty on this machine,\n"
+            f"to the services {', '.join(_SERVICES)}."
+        )
+
+    def configuration(self) -> Mapping[str, object]:
+        """Return one account and a rule for each team."""
+        services = [{"name": name, "integration_key": key} for name, key in self._keys.items()]
+        settings = {"base_url": self._fake.url, "services": services}
+        return {
+            "plugins": {"enabled": ["pagerduty"]},
+            "installations": [{"provider": "pagerduty", "name": "acme", "settings": settings}],
+            "rules": [
+                *(_rule(f"{name} team", [f'team="{name}"'], [name]) for name in _SERVICES),
+                _rule("Payments also wake the platform", ['component="payments"'], ["platform"]),
+            ],
+        }
+
+    def alerts(self) -> Sequence[str]:
+        """Return the shipped file's lines."""
+        shipped = files("pagerduty_plugin.testing") / "alerts.jsonl"
+        return shipped.read_text(encoding="utf-8").splitlines()
+
+    def table(self) -> Table:
+        """Show the incidents as PagerDuty would list them."""
+        rows = tuple(
+            (
+                f"#{incident.number}",
+                incident.service,
+                incident.severity,
+                incident.state,
+                str(incident.events),
+                _shortened(incident.summary),
+            )
+            for incident in self._fake.incidents
+        )
+        return Table(
+            "Incidents at PagerDuty",
+            ("no.", "service", "severity", "state", "events", "summary"),
+            rows,
+        )
+
+    def next_steps(self) -> str:
+        """Describe how to point it at a real account."""
+        return _NEXT_STEPS
+
+
+def _rule(name: str, match: list[str], services: list[str]) -> dict[str, object]:
+    action = {"use": "pagerduty.trigger", "installation": "acme", "services": services}
+    return {"name": name, "match": match, "actions": [action]}
+
+
+def _shortened(summary: str) -> str:
+    return shorten(summary, 60)

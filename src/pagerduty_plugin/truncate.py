@@ -1,0 +1,242 @@
+"""Fits an event into PagerDuty's size limit, cutting what matters least first. Pure."""
+
+from __future__ import annotations
+
+import bisect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from hostspec import Json, Repair
+from hostspec.text import shorten
+
+SHORTEST_LEAF: Final = 128
+"""Bytes to which a text in the details may be cut, but no further."""
+
+LONGEST_FIELD: Final = 2048
+"""Bytes that a text outside of the details keeps when details alone do not make room."""
+
+MOST_MARKS: Final = 20
+"""Cuts that are told one by one; the rest is counted."""
+
+MARK: Final = "_truncated"
+"""The member of ``custom_details`` that says what was cut: path to original size in bytes."""
+
+LONGEST_PATH: Final = 200
+"""Characters of a path that are told: names in details may be as long as texts."""
+
+LONGEST_NOTE: Final = 64
+"""Bytes: a member of the details that is no larger gains nothing when a note replaces it."""
+
+ROOM_FOR_MARK: Final = 128
+"""Bytes that the mark takes when all details had to go."""
+
+_Path: TypeAlias = "tuple[str | int, ...]"
+_Sized: TypeAlias = "tuple[_Path, int]"
+"""A place in the details, and the bytes that what is there takes on the wire."""
+
+
+def encode(value: object) -> bytes:
+    """Encode JSON as PagerDuty gets it, which is what its size limit counts."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode()
+
+
+def size(value: object) -> int:
+    """Bytes of a value as it goes over the wire."""
+    return len(encode(value))
+
+
+def fit(message: Mapping[str, Json], limit: int) -> tuple[dict[str, Any], tuple[Repair, ...]]:
+    """Make an event fit; deterministic, and the event it gives is always within `limit`.
+
+    The ladder: cut the largest texts in the details; then replace the largest members of the
+    details by a note; then drop all details. Only an event that is too large without any
+    details has the texts and lists around them cut. Summary and severity are never touched.
+
+    Args:
+        message: the members of a trigger's body.
+        limit: bytes of UTF-8 it may come to; at least 32,000.
+
+    Returns:
+        the message, and what was cut.
+    """
+    fitted: dict[str, Any] = dict(message)
+    if size(fitted) <= limit:
+        return fitted, ()
+    cuts: list[Repair] = []
+    for step in (_cut_around, _cut_leaves, _cut_members, _drop_details):
+        if size(fitted) > limit:
+            fitted = step(fitted, limit, cuts)
+    return fitted, tuple(cuts)
+
+
+def _details(message: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(message["payload"].get("custom_details", {}))
+
+
+def _with_details(message: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any]:
+    return {**message, "payload": {**message["payload"], "custom_details": details}}
+
+
+def _cut_leaves(message: dict[str, Any], limit: int, cuts: list[Repair]) -> dict[str, Any]:
+    """Cut the largest texts to one common length, the greatest that makes the event fit."""
+    details = _details(message)
+    leaves = _largest(_leaves(details, ()), SHORTEST_LEAF)
+    if not leaves:
+        return message
+    excess = size(message) + size({MARK: _mark(leaves)}) - limit
+    longest = _common_length([length for _, length in leaves], excess)
+    cut = [leaf for leaf in leaves if leaf[1] > longest]
+    _tell(cuts, cut, f"cut to {longest:,} to fit PagerDuty's limit")
+    return _with_details(message, {**_shorten(details, longest), MARK: _mark(cut)})
+
+
+def _common_length(lengths: Sequence[int], excess: int) -> int:
+    """Find the length to cut texts to, so that together they lose as much as there is excess."""
+
+    def lost(longest: int) -> int:
+        return sum(length - longest for length in lengths if length > longest)
+
+    candidates = range(SHORTEST_LEAF, max(lengths))
+    fitting = bisect.bisect_right(candidates, -excess, key=lambda longest: -lost(longest))
+    return candidates[max(fitting - 1, 0)]
+
+
+def _largest(sized: Iterator[_Sized], longest: int) -> list[_Sized]:
+    """Find what is larger than so many bytes, the largest first."""
+    return sorted((entry for entry in sized if entry[1] > longest), key=lambda entry: -entry[1])
+
+
+def _mark(cut: Sequence[_Sized]) -> dict[str, int]:
+    mark = {_told(path): length for path, length in cut[:MOST_MARKS]}
+    if len(cut) > MOST_MARKS:
+        mark["(others)"] = len(cut) - MOST_MARKS
+    return mark
+
+
+def _tell(cuts: list[Repair], cut: Sequence[_Sized], what: str) -> None:
+    for path, length in cut[:MOST_MARKS]:
+        cuts.append(Repair(f"details.{_told(path)}", f"{length:,} bytes; {what}"))
+    if len(cut) > MOST_MARKS:
+        cuts.append(Repair("details", f"{len(cut) - MOST_MARKS:,} others; {what}"))
+
+
+def _told(path: _Path) -> str:
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    told = "".join(steps).removeprefix(".")
+    return shorten(told, LONGEST_PATH)
+
+
+def _leaves(value: Json, path: _Path) -> Iterator[_Sized]:
+    """Find the texts in a value."""
+    if isinstance(value, str):
+        yield path, size(value)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _leaves(item, (*path, name))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _leaves(item, (*path, index))
+
+
+def _shorten(value: Json, longest: int) -> Any:
+    """Cut every text in a value to at most so many bytes on the wire."""
+    if isinstance(value, str):
+        return _shorten_text(value, longest)
+    if isinstance(value, Mapping):
+        return {name: _shorten(item, longest) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shorten(item, longest) for item in value]
+    return value
+
+
+_ELLIPSIS: Final = "…"
+
+
+def _shorten_text(text: str, longest: int) -> str:
+    if size(text) <= longest:
+        return text
+    most = longest - len(_ELLIPSIS.encode())
+    # a character takes a byte at least, and the quotes take two
+    lengths = range(most - 1)
+    plain = text[: lengths[-1]]
+    if size(plain) <= most:
+        return plain + _ELLIPSIS
+    kept = bisect.bisect_right(lengths, most, key=lambda length: size(text[:length])) - 1
+    return text[:kept] + _ELLIPSIS
+
+
+def _cut_members(message: dict[str, Any], limit: int, cuts: list[Repair]) -> dict[str, Any]:
+    """Replace the largest members of the details by a note, until the event fits."""
+    details = _details(message)
+    excess = size(message) - limit
+    members = (((name,), size(value)) for name, value in details.items() if name != MARK)
+    cut: list[_Sized] = []
+    for path, length in _largest(members, LONGEST_NOTE):
+        if excess <= 0:
+            break
+        name = str(path[0])
+        details[name] = f"(cut: {length:,} bytes)"
+        excess -= length - size(details[name])
+        cut.append((path, length))
+    _tell(cuts, cut, "cut to fit PagerDuty's limit")
+    return _with_details(message, details)
+
+
+def _drop_details(message: dict[str, Any], _limit: int, cuts: list[Repair]) -> dict[str, Any]:
+    length = size(_details(message))
+    cuts.append(Repair("details", f"{length:,} bytes in small pieces; dropped"))
+    return _with_details(message, {MARK: {"(all details)": length}})
+
+
+def _cut_around(message: dict[str, Any], limit: int, cuts: list[Repair]) -> dict[str, Any]:
+    """Cut what is around the details, where that alone is too large."""
+    room = limit - ROOM_FOR_MARK
+    if size(_with_details(message, {})) <= room:
+        return message
+    fitted = _cut_fields(message, cuts)
+    for name in ("images", "links"):
+        excess = size(_with_details(fitted, {})) - room
+        fitted = _drop_entries(fitted, name, excess, cuts)
+    return fitted
+
+
+def _cut_fields(message: dict[str, Any], cuts: list[Repair]) -> dict[str, Any]:
+    """Cut the texts that have no limit of their own; an address cut short leads nowhere."""
+    payload = dict(message["payload"])
+    for name in ("source", "component", "group", "class"):
+        length = size(payload.get(name, ""))
+        if length > LONGEST_FIELD:
+            payload[name] = _shorten_text(payload[name], LONGEST_FIELD)
+            cuts.append(Repair(name, f"{length:,} bytes; cut to {LONGEST_FIELD:,}"))
+    fitted = {**message, "payload": payload}
+    length = size(message.get("client", ""))
+    if length > LONGEST_FIELD:
+        fitted["client"] = _shorten_text(message["client"], LONGEST_FIELD)
+        cuts.append(Repair("client", f"{length:,} bytes; cut to {LONGEST_FIELD:,}"))
+    length = size(message.get("client_url", ""))
+    if length > LONGEST_FIELD:
+        del fitted["client_url"]
+        cuts.append(Repair("url", f"{length:,} bytes; dropped"))
+    return fitted
+
+
+def _drop_entries(
+    message: dict[str, Any], name: str, excess: int, cuts: list[Repair]
+) -> dict[str, Any]:
+    """Drop the largest entries of a list until so many bytes are gone."""
+    entries = message.get(name, [])
+    dropped: set[int] = set()
+    for index in sorted(range(len(entries)), key=lambda index: -size(entries[index])):
+        if excess <= 0:
+            break
+        dropped.add(index)
+        excess -= size(entries[index]) + 1
+    if not dropped:
+        return message
+    reason = f"the {len(dropped)} largest of {len(entries)} dropped to fit PagerDuty's limit"
+    cuts.append(Repair(name, reason))
+    kept = [entry for index, entry in enumerate(entries) if index not in dropped]
+    without = {member: value for member, value in message.items() if member != name}
+    return {**without, name: kept} if kept else without
