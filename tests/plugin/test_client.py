@@ -167,6 +167,24 @@ def test_after_the_fake_closed_the_connection_every_event_is_delivered(desk: Des
     assert len({request.connection for request in desk.fake.requests}) >= 100
 
 
+def test_an_error_that_the_caller_handles_is_not_taken_for_this_attempts(
+    fake: FakePagerDuty,
+) -> None:
+    """Python chains it to later errors: a failed connection there does not mean unsent here."""
+    fake.misbehave(garbage())
+    from urllib3.exceptions import NewConnectionError
+
+    def fail() -> None:
+        raise NewConnectionError(None, "an earlier attempt")  # type: ignore[arg-type]
+
+    try:
+        fail()
+    except NewConnectionError:
+        reply = Client({}).post(f"{fake.url}/v2/enqueue", EVENT, idempotent=False)
+    assert isinstance(reply, NoReply)
+    assert reply.sent
+
+
 @pytest.mark.parametrize("idempotent", [True, False])
 @pytest.mark.parametrize(
     "head",

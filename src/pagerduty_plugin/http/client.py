@@ -10,6 +10,7 @@ import platform
 import re
 import socket
 import ssl
+import sys
 import threading
 import time
 import traceback
@@ -110,13 +111,15 @@ class Client:
             # a child that spoke on its parent's connections would mix up their events
             self._start()
         deadline.begin(network.timeout)
+        handled = sys.exception()
         proxy = ""
         reply: Reply | NoReply
         try:
             proxy = find_proxy(url, network, self._surroundings)
             reply = self._road(url, network, proxy).post(body, idempotent=idempotent)
         except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it is an answer
-            reply = attrs.evolve(_no_reply(error, network), sent=_may_be_sent(error))
+            causes = tuple(_causes(error, handled))
+            reply = attrs.evolve(_no_reply(error, causes, network), sent=_may_be_sent(causes))
         return _masked(reply, (*secrets, *proxy_secrets(proxy)))
 
     def _road(self, url: str, network: NetworkSettings, proxy: str) -> _Road:
@@ -315,7 +318,9 @@ def _user_agent() -> str:
     return f"pagerduty-plugin/{plugin} hostspec/{version('hostspec')} python/{python}"
 
 
-def _no_reply(error: Exception, network: NetworkSettings) -> NoReply:
+def _no_reply(
+    error: Exception, causes: tuple[BaseException, ...], network: NetworkSettings
+) -> NoReply:
     """Return the reason why there is no reply.
 
     Neither in an exception's words, which may hold an address, nor by its class, which means
@@ -327,7 +332,6 @@ def _no_reply(error: Exception, network: NetworkSettings) -> NoReply:
         return NoReply(Trouble.CONFIGURATION, str(error))
     if deadline.over():
         return NoReply(Trouble.NETWORK, f"no reply within {network.timeout:g} s")
-    causes = tuple(_causes(error))
     cause = _reason(causes)
     if any(isinstance(each, TimeoutError) and not each.strerror for each in causes):
         cause = f"no connection within {network.connect_timeout:g} s"
@@ -350,17 +354,23 @@ def _no_reply(error: Exception, network: NetworkSettings) -> NoReply:
     return NoReply(Trouble.CONFIGURATION, f"cannot be sent: {cause}")
 
 
-def _may_be_sent(error: Exception) -> bool:
+def _may_be_sent(causes: tuple[BaseException, ...]) -> bool:
     """Check whether a connection was there, on which the body may have gone out."""
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
     never = (ConnectTimeoutError, NewConnectionError)
-    return not any(isinstance(each, never) for each in _causes(error))
+    return not any(isinstance(each, never) for each in causes)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk from what requests raised down to what happened."""
-    seen: set[int] = set()
+def _causes(error: BaseException, handled: BaseException | None = None) -> Iterator[BaseException]:
+    """Yield the exception that requests raised, and those that led to it.
+
+    Args:
+        error: the exception.
+        handled: the exception that the caller was handling before: Python chains it to every
+            exception raised meanwhile, but it says nothing about this attempt.
+    """
+    seen = {id(handled)}
     waiting: list[object] = [error]
     while waiting:
         each = waiting.pop(0)
@@ -465,6 +475,7 @@ class RestApi:
         import requests
 
         deadline.begin(self._network.timeout)
+        handled = sys.exception()
         url = f"{self._base_url}{path}"
         proxy = ""
         try:
@@ -491,6 +502,6 @@ class RestApi:
             finally:
                 response.close()
         except Exception as error:  # noqa: BLE001 -- whatever HTTP does, it is an answer
-            reply = _no_reply(error, self._network)
+            reply = _no_reply(error, tuple(_causes(error, handled)), self._network)
         token = self._headers["Authorization"].rpartition(" ")[2].rpartition("=")[2]
         return _masked(reply, (token, *proxy_secrets(proxy)))
