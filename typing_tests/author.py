@@ -18,7 +18,6 @@ from hostspec import (
     AnyAction,
     Capabilities,
     Delivery,
-    Demo,
     Destination,
     Fault,
     Handle,
@@ -44,6 +43,7 @@ from hostspec import (
     setting,
     structure,
 )
+from hostspec.demo import Demo
 
 
 @attrs.frozen(kw_only=True)

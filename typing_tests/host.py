@@ -25,9 +25,9 @@ from hostspec import (
     Severity,
     Status,
     from_json,
-    merge,
     to_json,
 )
+from hostspec.delivery import merge
 from hostspec.inprocess import Host, Report
 from hostspec.plugins import Plan, PluginInfo, Plugins, PluginsError, PluginState, load, survey
 from hostspec.rules import Rule, RuleAction

@@ -7,8 +7,9 @@ from typing import Any
 
 import attrs
 
-from hostspec import FrozenDict, Image, Json, Link, Repair
+from hostspec import Image, Json, Link, Repair
 from hostspec.alert_reader import Reader
+from hostspec.normalisation import FrozenDict
 
 
 def _text(value: object) -> str:

@@ -15,20 +15,9 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from hostspec import (
-    Connected,
-    Demo,
-    Destination,
-    Fault,
-    Installation,
-    InstallError,
-    InstallFlow,
-    InstallProblem,
-    Provider,
-    Secret,
-    SecretUnavailableError,
-    Skipped,
-)
+from hostspec import Destination, Fault, Installation, Provider, Secret, SecretUnavailableError
+from hostspec.connect import Connected, InstallError, InstallFlow, InstallProblem, Skipped
+from hostspec.demo import Demo
 from hostspec.normalisation import clean_text
 from hostspec.settings import secrets
 from pagerduty_plugin.http.network import Surroundings, network_faults

@@ -12,9 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from hostspec import Fault, FrozenDict, Json, Operation, Secret, Status, setting
+from hostspec import Fault, Json, Operation, Secret, Status, setting
 from hostspec.addresses import is_loopback
 from hostspec.faults import FaultsError
+from hostspec.normalisation import FrozenDict
 from pagerduty_plugin import templates
 
 BASE_URLS: Final = {

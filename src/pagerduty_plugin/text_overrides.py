@@ -8,9 +8,9 @@ from typing import Final
 
 import attrs
 
-from hostspec import Alert, FrozenDict, Image, Json, Link, Repair, Severity, normalise
+from hostspec import Alert, Image, Json, Link, Repair, Severity
 from hostspec.alert_reader import Reader
-from hostspec.normalisation import clean_text
+from hostspec.normalisation import FrozenDict, clean_text, normalise
 from hostspec.text import is_blank, shorten
 from pagerduty_plugin import templates
 from pagerduty_plugin.settings import ChangeSettings, ImageSettings, LinkSettings, TriggerSettings

@@ -30,9 +30,6 @@ from hostspec import (
     Fault,
     Identity,
     IncidentRef,
-    InstallError,
-    InstallFlow,
-    InstallProblem,
     Limit,
     Operation,
     Outcome,
@@ -47,6 +44,7 @@ from hostspec import (
     hookimpl,
     setting,
 )
+from hostspec.connect import InstallError, InstallFlow, InstallProblem
 from hostspec.plugins import loading
 from hostspec.testing import PROVIDER_CHECKS, Answer, ConformanceError, ProviderCase
 from hostspec.testing import case as kit

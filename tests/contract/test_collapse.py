@@ -8,7 +8,8 @@ from itertools import product
 import attrs
 import pytest
 
-from hostspec import Operation, coalesce
+from hostspec import Operation
+from hostspec.delivery import coalesce
 
 T, A, R, U = Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE, Operation.UPDATE
 

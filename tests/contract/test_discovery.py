@@ -9,20 +9,8 @@ from typing import Any
 import attrs
 import pytest
 
-from hostspec import (
-    Connected,
-    Destination,
-    Discovery,
-    DiscoveryError,
-    Found,
-    FoundState,
-    Installation,
-    Provider,
-    from_json,
-    setting,
-    structure,
-    to_json,
-)
+from hostspec import Destination, Installation, Provider, from_json, setting, structure, to_json
+from hostspec.connect import Connected, Discovery, DiscoveryError, Found, FoundState
 
 
 @attrs.frozen(kw_only=True)

@@ -15,13 +15,11 @@ import pytest
 
 import hostspec
 from hostspec import (
-    PROJECT,
     Action,
     Alert,
     Answer,
     Delivery,
     Hooks,
-    HostSpec,
     Identity,
     IncidentRef,
     Installation,
@@ -34,6 +32,7 @@ from hostspec import (
     Severity,
     structure,
 )
+from hostspec.hookspecs import PROJECT, HostSpec
 
 HOOKS = {name: member for name, member in vars(HostSpec).items() if name.startswith(PROJECT)}
 

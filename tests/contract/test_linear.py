@@ -9,8 +9,9 @@ import pytest
 from steps import is_linear
 
 from alerthost.http import alertmanager, parsing
-from hostspec import Alert, normalise
+from hostspec import Alert
 from hostspec.alert_reader import _TOKEN, parse
+from hostspec.normalisation import normalise
 
 
 def collisions(n: int) -> bytes:

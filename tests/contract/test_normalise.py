@@ -24,15 +24,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostspec import FrozenDict, Repair, Secret, normalise
+from hostspec import Repair, Secret
 from hostspec.normalisation import (
     DEEPEST,
     LONGEST_NAME,
     MOST_REPAIRS,
     MOST_VALUES,
+    FrozenDict,
     clean_text,
     free_name,
     freeze,
+    normalise,
 )
 
 

@@ -16,16 +16,9 @@ from typing import Any
 import attrs
 import pytest
 
-from hostspec import (
-    Installation,
-    LiteralSecretError,
-    Secret,
-    SecretUnavailableError,
-    normalise,
-    setting,
-    structure,
-    to_json,
-)
+from hostspec import Installation, Secret, SecretUnavailableError, setting, structure, to_json
+from hostspec.normalisation import normalise
+from hostspec.secret import LiteralSecretError
 from hostspec.settings import secrets
 from hostspec.settings import to_json as settings_to_json
 

@@ -16,7 +16,6 @@ from hostspec import (
     Capabilities,
     Delivery,
     Destination,
-    FrozenDict,
     Identity,
     Image,
     Incident,
@@ -26,7 +25,6 @@ from hostspec import (
     Json,
     Limit,
     Link,
-    LiteralSecretError,
     Operation,
     Outcome,
     OutcomeKind,
@@ -38,12 +36,12 @@ from hostspec import (
     Severity,
     Status,
     from_json,
-    normalise,
     setting,
     structure,
     to_json,
 )
-from hostspec.normalisation import DEEPEST, MOST_VALUES
+from hostspec.normalisation import DEEPEST, MOST_VALUES, FrozenDict, normalise
+from hostspec.secret import LiteralSecretError
 
 _texts = st.text(max_size=8)
 _given = st.recursive(

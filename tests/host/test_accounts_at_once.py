@@ -12,7 +12,8 @@ from workspace import Workspace
 from alerthost.config.accounts import Accounts, at_hand
 from alerthost.config.source import ConfigurationError
 from alerthost.store.errors import StoreError
-from hostspec import Connected, Installation
+from hostspec import Installation
+from hostspec.connect import Connected
 
 
 @pytest.fixture

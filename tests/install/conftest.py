@@ -10,7 +10,8 @@ from typing import Any
 
 import attrs
 
-from hostspec import Connected, Installation, InstallRequest, PendingInstall
+from hostspec import Installation
+from hostspec.connect import Connected, InstallRequest, PendingInstall
 from pagerduty_plugin.provider import PagerDuty, PagerDutyInstallFlow
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings
 

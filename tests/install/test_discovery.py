@@ -16,17 +16,8 @@ from typing import Any
 import attrs
 import pytest
 
-from hostspec import (
-    Connected,
-    DiscoveryError,
-    Found,
-    FoundState,
-    Installation,
-    Secret,
-    SettingsError,
-    Skipped,
-    structure,
-)
+from hostspec import Installation, Secret, SettingsError, structure
+from hostspec.connect import Connected, DiscoveryError, Found, FoundState, Skipped
 from pagerduty_plugin.http import client
 from pagerduty_plugin.installation import discovery, rest
 from pagerduty_plugin.installation.discovery import ServiceDiscovery

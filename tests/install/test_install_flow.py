@@ -12,16 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from hostspec import (
-    InstallError,
-    InstallProblem,
-    LiteralSecretError,
-    SecretUnavailableError,
-    SettingsError,
-    Skipped,
-    structure,
-    to_json,
-)
+from hostspec import SecretUnavailableError, SettingsError, structure, to_json
+from hostspec.connect import InstallError, InstallProblem, Skipped
+from hostspec.secret import LiteralSecretError
 from pagerduty_plugin.provider import PagerDuty, PagerDutyInstallFlow
 from pagerduty_plugin.settings import InstallFlowSettings
 

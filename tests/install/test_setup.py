@@ -13,20 +13,15 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 import pytest
 
-from hostspec import (
+from hostspec import FaultsError, Installation, Provider, from_json, setting, to_json
+from hostspec.connect import (
     CALLBACK_HEADERS,
     Connected,
-    FaultsError,
-    Installation,
     InstallError,
     InstallFlow,
     InstallProblem,
     PendingInstall,
     PendingInstalls,
-    Provider,
-    from_json,
-    setting,
-    to_json,
 )
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)

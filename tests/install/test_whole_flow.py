@@ -15,11 +15,10 @@ import pytest
 import requests  # noqa: TID253 -- the browser of these tests
 from forms import Form
 
-from hostspec import (
+from hostspec import Alert, Installation
+from hostspec.connect import (
     CALLBACK_HEADERS,
-    Alert,
     Connected,
-    Installation,
     InstallError,
     InstallProblem,
     PendingInstalls,

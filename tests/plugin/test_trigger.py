@@ -21,7 +21,6 @@ from hostspec import (
     IncidentState,
     Installation,
     Limit,
-    LiteralSecretError,
     Operation,
     OutcomeKind,
     SecretUnavailableError,
@@ -36,6 +35,7 @@ from hostspec import (
 from hostspec.inprocess import Host
 from hostspec.plugins import load
 from hostspec.rules import Rule
+from hostspec.secret import LiteralSecretError
 from pagerduty_plugin import plugin
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.overrides import Unextended

@@ -22,7 +22,8 @@ from alerthost.store.errors import StoreError
 from alerthost.store.installations import Installations, StoredInstallation
 from alerthost.store.sealing import Sealed, new_key
 from alerthost.store.tables import installations as table
-from hostspec import Installation, LiteralSecretError, Secret, SecretUnavailableError, structure
+from hostspec import Installation, Secret, SecretUnavailableError, structure
+from hostspec.secret import LiteralSecretError
 from hostspec.settings import secrets
 
 

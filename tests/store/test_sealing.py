@@ -13,7 +13,8 @@ from stored import CANARY
 
 from alerthost.store.errors import StoreError
 from alerthost.store.sealing import Sealed, check_key, new_key, reseal, seal
-from hostspec import LiteralSecretError, Secret, SecretUnavailableError
+from hostspec import Secret, SecretUnavailableError
+from hostspec.secret import LiteralSecretError
 from hostspec.settings import to_json
 
 CONTEXT = "acme's token"

@@ -15,7 +15,8 @@ from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from alerthost.store.installations import Installations
 from alerthost.store.sealing import new_key
-from hostspec import Installation, LiteralSecretError, Secret, structure
+from hostspec import Installation, Secret, structure
+from hostspec.secret import LiteralSecretError
 
 
 @pytest.mark.parametrize("closed", [False, True])

@@ -8,7 +8,6 @@ from hostspec import (
     Action,
     Capabilities,
     Delivery,
-    Demo,
     Destination,
     IncidentRef,
     Operation,
@@ -18,6 +17,7 @@ from hostspec import (
     Suppression,
     hookimpl,
 )
+from hostspec.demo import Demo
 
 
 @attrs.frozen(kw_only=True)

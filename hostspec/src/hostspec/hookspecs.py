@@ -8,17 +8,24 @@ generator or a wrapper.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 import pluggy
-
-from hostspec.markers import hookspec
 
 if TYPE_CHECKING:
     from hostspec.action import AnyAction
     from hostspec.delivery import Receipt
     from hostspec.provider import Provider
+
+PROJECT: Final = "hostspec"
+"""The pluggy project name, and the entry-point group of plugins."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+"""Marks a function as the specification of a hook."""
+
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as the implementation of a hook."""
 
 
 @attrs.frozen

@@ -14,16 +14,8 @@ from typing import Any, Final
 
 import attrs
 
-from hostspec import (
-    Connected,
-    Discovery,
-    DiscoveryError,
-    Found,
-    FoundState,
-    Installation,
-    SecretUnavailableError,
-    Skipped,
-)
+from hostspec import Installation, SecretUnavailableError
+from hostspec.connect import Connected, Discovery, DiscoveryError, Found, FoundState, Skipped
 from pagerduty_plugin.http.client import RestApi
 from pagerduty_plugin.installation import rest
 from pagerduty_plugin.installation.merge import Granted, merge, told

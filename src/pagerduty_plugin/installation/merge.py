@@ -11,7 +11,8 @@ from typing import Any
 
 import attrs
 
-from hostspec import Connected, Installation, Secret, Skipped
+from hostspec import Installation, Secret
+from hostspec.connect import Connected, Skipped
 from pagerduty_plugin.installation.service_table import one_or_several
 from pagerduty_plugin.keys import fingerprint, readable_fingerprint
 from pagerduty_plugin.settings import (

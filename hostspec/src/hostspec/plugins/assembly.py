@@ -13,8 +13,7 @@ import pluggy
 from hostspec.action import Action, AnyAction, Capabilities
 from hostspec.crashes import describe_error
 from hostspec.faults import Fault
-from hostspec.hookspecs import HostSpec
-from hostspec.markers import PROJECT
+from hostspec.hookspecs import PROJECT, HostSpec
 from hostspec.plugins.isolation import IsolatedHooks, ask, implementations
 from hostspec.plugins.registry import PluginInfo, Plugins, PluginState, unknown
 from hostspec.provider import Provider

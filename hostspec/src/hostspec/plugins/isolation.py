@@ -17,9 +17,8 @@ import attrs
 import pluggy
 
 from hostspec.crashes import describe_error
-from hostspec.hookspecs import Answer
+from hostspec.hookspecs import PROJECT, Answer
 from hostspec.log import log
-from hostspec.markers import PROJECT
 from hostspec.plugins.limited_log import LimitedLog
 
 DEADLINE: Final = 1.0

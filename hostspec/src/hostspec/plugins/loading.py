@@ -15,7 +15,7 @@ import attrs
 
 from hostspec.crashes import describe_error
 from hostspec.faults import Fault
-from hostspec.markers import PROJECT
+from hostspec.hookspecs import PROJECT
 from hostspec.plugins.assembly import Assembly, RefusedError
 from hostspec.plugins.registry import PluginInfo, Plugins, PluginsError, PluginState, unknown
 

@@ -11,8 +11,7 @@ import attrs
 
 from hostspec.action import AnyAction
 from hostspec.faults import Fault
-from hostspec.hookspecs import Hooks
-from hostspec.markers import PROJECT
+from hostspec.hookspecs import PROJECT, Hooks
 from hostspec.provider import Installation, Provider
 from hostspec.rules import RuleAction
 from hostspec.settings import SettingsError, structure

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 import attrs
 
 from hostspec.alert import Alert
-from hostspec.markers import PROJECT
+from hostspec.hookspecs import PROJECT
 from hostspec.testing.case import environment, within
 from hostspec.testing.probes import journal
 from hostspec.testing.requirement import fail, require
