@@ -218,15 +218,16 @@ def fill(database: Database, count: int, destination: str) -> None:
         connection.exec_driver_sql(
             "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
             " INSERT INTO incidents (lane_id, action, installation, destination, correlation_key,"
-            " active, state, severity, rules, follow_ups, may_be_open, told, in_doubt, orphaned,"
-            " opened_at, changed_at, version, digest) SELECT ?, 'instant.send', 'account', ?,"
+            " active, state, severity, rules, follow_ups, may_be_open, trigger_delivered, in_doubt,"
+            " orphaned, opened_at, changed_at, version, digest)"
+            " SELECT ?, 'instant.send', 'account', ?,"
             " 'w' || n, 1, 'resolved', 'error', '[]', '[]', 0, 0, 0, 0, ?, ?, 0,"
             " ? || n FROM n",
             (count, lane, destination, now, now, destination),
         )
         connection.exec_driver_sql(
             "INSERT INTO deliveries (uid, incident_id, lane_id, submission_id, operation, severity,"
-            " body, state, place_in_line, is_head, urgency, due, accepted_at, late_told)"
+            " body, state, position, is_head, urgency, due, accepted_at, late_reported)"
             " SELECT 'u' || id, id, lane_id, 's' || id, 'trigger', 'error', ?, 'waiting', 1, 1,"
             " ?, ?, ?, 0 FROM incidents WHERE lane_id = ?",
             (body, now, now, now, lane),

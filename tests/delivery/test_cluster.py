@@ -39,15 +39,15 @@ AHEAD = (0.0, 3600.0, -3600.0)
 
 LOG = """
 CREATE TABLE leases (
-    number bigserial, delivery int, attempt int, holder text, until float8,
+    number bigserial, delivery int, attempt int, worker_id text, until float8,
     moment float8 DEFAULT extract(epoch FROM clock_timestamp()));
 CREATE FUNCTION log_lease() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO leases (delivery, attempt, holder, until)
-    VALUES (NEW.id, NEW.attempts, NEW.holder, NEW.lease_until);
+    INSERT INTO leases (delivery, attempt, worker_id, until)
+    VALUES (NEW.id, NEW.attempts, NEW.worker_id, NEW.lease_until);
     RETURN NULL;
 END $$;
-CREATE TRIGGER log_lease AFTER UPDATE OF holder ON deliveries FOR EACH ROW
-    WHEN (NEW.holder IS DISTINCT FROM OLD.holder) EXECUTE FUNCTION log_lease();
+CREATE TRIGGER log_lease AFTER UPDATE OF worker_id ON deliveries FOR EACH ROW
+    WHEN (NEW.worker_id IS DISTINCT FROM OLD.worker_id) EXECUTE FUNCTION log_lease();
 """
 
 LOG_TABLES = """
@@ -158,10 +158,12 @@ class Cluster:
 
     @property
     def attempts(self) -> list[tuple[int, int, str, float]]:
-        """What was started: delivery, attempt, holder and time."""
+        """What was started: delivery, attempt, worker_id and time."""
         lines = (self._folder / "attempts").read_text(encoding="utf-8").splitlines()
         split = (line.split() for line in lines)
-        return [(int(one), int(two), holder, float(moment)) for one, two, holder, moment in split]
+        return [
+            (int(one), int(two), worker_id, float(moment)) for one, two, worker_id, moment in split
+        ]
 
 
 @pytest.fixture
@@ -264,14 +266,14 @@ def _check_leases(cluster: Cluster) -> None:
     """Check that nothing was started but by who held it then."""
     leases = defaultdict(list)
     for delivery, *lease in cluster.execute(
-        "SELECT delivery, attempt, holder, until, moment FROM leases ORDER BY number"
+        "SELECT delivery, attempt, worker_id, until, moment FROM leases ORDER BY number"
     ):
         leases[delivery].append(lease)
     assert cluster.attempts
-    for delivery, attempt, holder, moment in cluster.attempts:
+    for delivery, attempt, worker_id, moment in cluster.attempts:
         before = [each for each in leases[delivery] if each[3] <= moment]
         assert before, (delivery, attempt)
-        assert before[-1][:2] == [attempt, holder]
+        assert before[-1][:2] == [attempt, worker_id]
         assert moment < before[-1][2]
 
 
@@ -293,7 +295,7 @@ def test_who_froze_before_an_attempt_and_wakes_when_its_lease_is_over_does_not_s
     assert engine.wait([engine.accept(alert_of(1))], 60)[0].settled
     freezing.end()
     assert [(delivery, attempt) for delivery, attempt, _, _ in cluster.attempts] == [(1, 2), (2, 1)]
-    assert len({holder for _, _, holder, _ in cluster.attempts}) == 2
+    assert len({worker_id for _, _, worker_id, _ in cluster.attempts}) == 2
     _check_leases(cluster)
 
 
@@ -322,7 +324,7 @@ def test_a_budget_holds_for_all_workers_together(cluster: Cluster) -> None:
     workers = [cluster.start("limited") for _ in range(5)]
     spent = (
         "SELECT count(*) FROM lanes WHERE due > extract(epoch FROM now()) + 1 AND NOT EXISTS"
-        " (SELECT FROM deliveries WHERE holder IS NOT NULL)"
+        " (SELECT FROM deliveries WHERE worker_id IS NOT NULL)"
     )
     wait_until(lambda: cluster.execute(spent)[0][0])
     for worker in workers:

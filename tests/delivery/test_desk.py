@@ -243,7 +243,12 @@ def test_an_incident_is_resolved_by_hand(world: World) -> None:
     world.say("disk")
     world.drain()
     (case,) = world.engine.admin.incidents()
-    assert (case.told, case.may_be_open, case.open, case.orphaned) == (True, True, True, False)
+    assert (case.trigger_delivered, case.may_be_open, case.open, case.orphaned) == (
+        True,
+        True,
+        True,
+        False,
+    )
 
     statement = world.engine.admin.resolve(case.id)
 

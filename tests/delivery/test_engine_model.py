@@ -102,7 +102,7 @@ class KilledEngine(Engine):
             raise KilledError
         before = self.row(lease)
         super()._settle(lease, *arguments)
-        mine = (before.holder, before.attempts) == (lease.holder, lease.attempt)
+        mine = (before.worker_id, before.attempts) == (lease.worker_id, lease.attempt)
         assert mine or self.row(lease) == before, "who lost a claim leaves its delivery alone"
 
     def row(self, lease: Lease) -> sa.Row[Any]:
@@ -292,10 +292,12 @@ class Story(RuleBasedStateMachine):
 
     def lease_of(self, attempt: int) -> float:
         """Return until when the engine that runs may make an attempt; 0 for not at all."""
-        which = "SELECT max(lease_until) FROM deliveries WHERE holder = :holder AND attempts = :n"
+        which = (
+            "SELECT max(lease_until) FROM deliveries WHERE worker_id = :worker_id AND attempts = :n"
+        )
         with self.database.read() as connection:
-            holder = self.running[-1].name
-            found = connection.execute(sa.text(which), {"holder": holder, "n": attempt})
+            worker_id = self.running[-1].name
+            found = connection.execute(sa.text(which), {"worker_id": worker_id, "n": attempt})
             return found.scalar() or 0.0
 
     def attempt(self, delivery: Delivery, context: SendContext) -> Outcome:

@@ -236,7 +236,7 @@ def test_what_there_is_no_time_for_is_told_by_who_comes_next(world: World) -> No
 
     def told_by_an_engine(name: str, *, enough: Callable[[], bool]) -> None:
         notifier.tell(
-            database, writer, world.plugins.hooks, observe=ignore, teller=name, enough=enough
+            database, writer, world.plugins.hooks, observe=ignore, worker_id=name, enough=enough
         )
 
     world.say("a")

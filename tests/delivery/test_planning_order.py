@@ -360,13 +360,13 @@ def story(seed: int) -> Story:
 
 
 LOOK = {
-    "queued": "SELECT submission_id, operation, severity, body, place_in_line, is_head, urgency,"
+    "queued": "SELECT submission_id, operation, severity, body, position, is_head, urgency,"
     " accepted_at, coalesced FROM deliveries WHERE state = 'waiting'"
-    " ORDER BY incident_id, place_in_line",
+    " ORDER BY incident_id, position",
     "finished": "SELECT submission_id, operation, severity, body, state, accepted_at, reason"
     " FROM deliveries WHERE state != 'waiting' ORDER BY submission_id, operation, body, state",
     "incidents": "SELECT correlation_key, destination, active, state, severity, rules, follow_ups,"
-    " may_be_open, told FROM incidents ORDER BY id",
+    " may_be_open, trigger_delivered FROM incidents ORDER BY id",
     "holders": "SELECT incident_id, number, key FROM holders ORDER BY incident_id, number",
     "alerts": "SELECT scope, key, status, updated_at, seen_at FROM alerts ORDER BY key",
     "submissions": "SELECT submission_id, planned_at, note FROM submissions ORDER BY id",

@@ -12,7 +12,7 @@ from hostspec import IncidentRef
 
 HOT = {
     "unplanned": (inbox._UNPLANNED, "ix_submissions_urgency"),
-    "unplanned in turn": (inbox._OF_TURN, "ix_submissions_turn"),
+    "unplanned in turn": (inbox._OF_TURN, "ix_submissions_fairness_key"),
     "behind": (inbox._BEHIND, "ix_submissions_urgency"),
     "unplanned of an alert": (inbox._OF_ALERT, "ix_submissions_digest"),
     "ready lanes": (leasing._READY, "ix_lanes_due"),
@@ -21,12 +21,12 @@ HOT = {
     "any ready": (leasing._ANY_READY, "ix_lanes_due"),
     "head": (leasing._HEADS, "ix_deliveries_head"),
     "urgent head": (leasing._URGENT_HEAD, "ix_deliveries_urgent_head"),
-    "flying": (reclaim._HELD, "ix_deliveries_flying"),
-    "line": (repository._LINE, "ix_deliveries_line"),
+    "flying": (reclaim._HELD, "ix_deliveries_in_flight"),
+    "line": (repository._LINE, "ix_deliveries_incident_id"),
     "held by": (repository._HELD.params(digests=["a", "b"]), "ix_holders_digest"),
     "incidents at": (repository._AT.params(digests=["a", "b"]), "uq_incidents_digest"),
-    "with queued": (repository._WITH_QUEUED.params(numbers=[1, 2]), "ix_deliveries_line"),
-    "taken": (repository._TAKEN.params(numbers=[1, 2]), "ix_deliveries_line"),
+    "with queued": (repository._WITH_QUEUED.params(numbers=[1, 2]), "ix_deliveries_incident_id"),
+    "taken": (repository._TAKEN.params(numbers=[1, 2]), "ix_deliveries_incident_id"),
     "incident at": (
         sa.select(incidents).where(
             incidents.c.active, repository._is_at(IncidentRef("pager.page", "acme", "all", "disk"))
@@ -39,10 +39,10 @@ HOT = {
     "backlog of deliveries": (admin._WAITING, "ix_deliveries_state"),
     "fates": (
         admin._ENTRIES.where(deliveries.c.submission_id == "1").order_by(deliveries.c.id),
-        "ix_deliveries_statement_id",
+        "ix_deliveries_submission_id",
     ),
-    "late": (maintenance._LATE, "ix_deliveries_in_time"),
-    "ahead": (maintenance._AHEAD, "ix_deliveries_in_time"),
+    "late": (maintenance._LATE, "ix_deliveries_accepted_at"),
+    "ahead": (maintenance._AHEAD, "ix_deliveries_accepted_at"),
     "silent": (maintenance._SILENT, "ix_incidents_changed_at"),
     "finished": (maintenance._FINISHED, "ix_deliveries_state"),
     "ended": (maintenance._ENDED, "ix_incidents_changed_at"),

@@ -163,7 +163,7 @@ def test_a_claim_that_somebody_took_over_promises_nothing(world: World) -> None:
 
     with world.database.begin() as connection:
         leasing.promise(connection, lease)
-    assert world.execute("SELECT promised FROM deliveries") == [('{"key": "old"}',)]
+    assert world.execute("SELECT expected_handle FROM deliveries") == [('{"key": "old"}',)]
 
 
 def test_a_ticket_that_a_dead_process_was_opening_keeps_its_promised_id(

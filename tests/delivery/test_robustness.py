@@ -826,7 +826,7 @@ def test_several_use_one_engine_at_once(world: World) -> None:
     names: set[str] = set()
 
     def send(_: Delivery) -> Outcome:
-        names.update(row.holder for row in world.execute(HOLDERS))
+        names.update(row.worker_id for row in world.execute(HOLDERS))
         gate.wait()
         return DELIVERED
 
@@ -844,7 +844,7 @@ def test_several_use_one_engine_at_once(world: World) -> None:
     assert len(names) == 1
 
 
-HOLDERS = "SELECT holder FROM deliveries WHERE holder IS NOT NULL"
+HOLDERS = "SELECT worker_id FROM deliveries WHERE worker_id IS NOT NULL"
 
 
 def test_a_statement_that_two_plan_at_once_is_planned_once(world: World) -> None:

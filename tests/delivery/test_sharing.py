@@ -337,13 +337,13 @@ def test_what_an_attempt_came_to_is_written_in_turn(
         Writer(world.database).run(work)
 
     for how in ("settle", "strand", "give back", "take over"):
-        world.execute("UPDATE deliveries SET holder = 'me'")
+        world.execute("UPDATE deliveries SET worker_id = 'me'")
 
         def take(connection: sa.Connection) -> None:
-            connection.execute(sa.text("UPDATE deliveries SET holder = 'other'"))
+            connection.execute(sa.text("UPDATE deliveries SET worker_id = 'other'"))
 
         in_turn(world, aside, lambda how=how: write(how), take).result()
-        assert world.execute("SELECT holder, state FROM deliveries") == [("other", "waiting")]
+        assert world.execute("SELECT worker_id, state FROM deliveries") == [("other", "waiting")]
 
 
 def test_a_plan_is_written_in_turn(world: World, aside: ThreadPoolExecutor) -> None:

@@ -21,7 +21,7 @@ def judged(  # noqa: PLR0913 -- each has a name
     *,
     attempts: int = 1,
     failures: int = 0,
-    strikes: int = 0,
+    own_failures: int = 0,
     others_get_through: bool = False,
     retry_after: float | None = None,
     jitter: float = 1.0,
@@ -31,7 +31,7 @@ def judged(  # noqa: PLR0913 -- each has a name
         NOW,
         attempts=attempts,
         failures=failures,
-        strikes=strikes,
+        own_failures=own_failures,
         others_get_through=others_get_through,
         jitter=lambda: jitter,
     )
@@ -47,7 +47,7 @@ def judged(  # noqa: PLR0913 -- each has a name
 def test_an_answer_ends_the_delivery_and_shows_that_the_lane_is_well(
     kind: OutcomeKind, state: DeliveryState
 ) -> None:
-    verdict = judged(kind, attempts=20, failures=30, strikes=3, others_get_through=True)
+    verdict = judged(kind, attempts=20, failures=30, own_failures=3, others_get_through=True)
     assert verdict == Verdict(state, NOW, LaneState.HEALTHY, NOW, NOW, 0.0, 0)
 
 
@@ -97,12 +97,12 @@ def test_others_are_tried_before_the_one_that_failed(
 
 @pytest.mark.parametrize("kind", [*FAILED, OutcomeKind.MISCONFIGURED], ids=str)
 def test_the_eighth_failure_that_is_its_own_dead_letters_a_delivery(kind: OutcomeKind) -> None:
-    for strikes, through in itertools.product((0, 5, 6, 7), (True, False)):
-        verdict = judged(kind, attempts=50, strikes=strikes, others_get_through=through)
-        dead = strikes >= 6 and through
+    for own_failures, through in itertools.product((0, 5, 6, 7), (True, False)):
+        verdict = judged(kind, attempts=50, own_failures=own_failures, others_get_through=through)
+        dead = own_failures >= 6 and through
         assert (verdict.state is DeliveryState.SET_ASIDE) == dead
         assert (verdict.state is DeliveryState.WAITING) != dead
-        assert verdict.strikes == strikes + through
+        assert verdict.own_failures == own_failures + through
         assert (verdict.lane is None) == through
 
 
@@ -150,7 +150,7 @@ def test_a_provider_that_asks_is_left_alone(
             failures=failures,
             jitter=jitter,
             attempts=1000,
-            strikes=6,
+            own_failures=6,
             others_get_through=True,
         )
         assert verdict == Verdict(
@@ -179,9 +179,9 @@ def test_two_waits_are_hardly_ever_the_same() -> None:
 
 
 CLOSED = Episode()
-OPEN = Episode(IncidentState.TRIGGERED, may_be_open=True, told=True)
-TAKEN_ON = Episode(IncidentState.ACKNOWLEDGED, may_be_open=True, told=True)
-MAYBE = Episode(IncidentState.TRIGGERED, may_be_open=True, told=False, in_doubt=True)
+OPEN = Episode(IncidentState.TRIGGERED, may_be_open=True, trigger_delivered=True)
+TAKEN_ON = Episode(IncidentState.ACKNOWLEDGED, may_be_open=True, trigger_delivered=True)
+MAYBE = Episode(IncidentState.TRIGGERED, may_be_open=True, trigger_delivered=False, in_doubt=True)
 LATE = Episode(in_doubt=True)
 OPEN_IN_DOUBT = attrs.evolve(OPEN, in_doubt=True)
 

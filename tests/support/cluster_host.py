@@ -49,13 +49,13 @@ class FreezingEngine(NotingEngine):
 
 
 def note_attempts(file: Path) -> None:
-    """Note each attempt right before it starts: delivery, attempt, holder and time."""
+    """Note each attempt right before it starts: delivery, attempt, worker_id and time."""
     notes = os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     attempt = engines.attempt
 
     def noting(*arguments: Any) -> Any:
         lease = NotingEngine.sending.lease
-        os.write(notes, f"{lease.id} {lease.attempt} {lease.holder} {moment()}\n".encode())
+        os.write(notes, f"{lease.id} {lease.attempt} {lease.worker_id} {moment()}\n".encode())
         return attempt(*arguments)
 
     engines.attempt = noting

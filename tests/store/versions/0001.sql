@@ -32,7 +32,7 @@ CREATE TABLE channels (
 	since DOUBLE NOT NULL, 
 	due DOUBLE NOT NULL, 
 	first_due DOUBLE NOT NULL, 
-	got_through_at DOUBLE NOT NULL, 
+	last_success_at DOUBLE NOT NULL, 
 	CONSTRAINT pk_channels PRIMARY KEY (id), 
 	CONSTRAINT fk_channels_lane_id_lanes FOREIGN KEY(lane_id) REFERENCES lanes (id)
 );
@@ -53,23 +53,23 @@ CREATE TABLE deliveries (
 	severity TEXT NOT NULL, 
 	body TEXT NOT NULL, 
 	state TEXT NOT NULL, 
-	place_in_line INTEGER NOT NULL, 
+	position INTEGER NOT NULL, 
 	is_head BOOLEAN NOT NULL, 
 	urgency DOUBLE NOT NULL, 
 	due DOUBLE NOT NULL, 
 	accepted_at DOUBLE NOT NULL, 
 	coalesced INTEGER DEFAULT '0' NOT NULL, 
 	attempts INTEGER DEFAULT '0' NOT NULL, 
-	holder TEXT, 
+	worker_id TEXT, 
 	lease_until DOUBLE, 
 	tried_at DOUBLE, 
 	failing_since DOUBLE, 
-	strikes INTEGER DEFAULT '0' NOT NULL, 
-	repeats BOOLEAN DEFAULT 0 NOT NULL, 
-	promised TEXT, 
+	own_failures INTEGER DEFAULT '0' NOT NULL, 
+	is_repeat BOOLEAN DEFAULT 0 NOT NULL, 
+	expected_handle TEXT, 
 	outcome TEXT DEFAULT '' NOT NULL, 
 	reason TEXT DEFAULT '' NOT NULL, 
-	late_told BOOLEAN DEFAULT 0 NOT NULL, 
+	late_reported BOOLEAN DEFAULT 0 NOT NULL, 
 	finished_at DOUBLE, 
 	CONSTRAINT uq_deliveries_uid UNIQUE (uid), 
 	CONSTRAINT fk_deliveries_incident_id_incidents FOREIGN KEY(incident_id) REFERENCES incidents (id) ON DELETE CASCADE, 
@@ -108,7 +108,7 @@ CREATE TABLE incidents (
 	rules TEXT NOT NULL, 
 	follow_ups TEXT NOT NULL, 
 	may_be_open BOOLEAN NOT NULL, 
-	told BOOLEAN NOT NULL, 
+	trigger_delivered BOOLEAN NOT NULL, 
 	in_doubt BOOLEAN NOT NULL, 
 	orphaned BOOLEAN NOT NULL, 
 	opened_at DOUBLE NOT NULL, 
@@ -149,14 +149,14 @@ INSERT INTO "lanes" VALUES(1,'acme','all','healthy',0.0,1795000000.0,'[]');
 CREATE TABLE planners (
 	name TEXT NOT NULL, 
 	submissions TEXT NOT NULL, 
-	tries INTEGER NOT NULL, 
+	attempts INTEGER NOT NULL, 
 	CONSTRAINT pk_planners PRIMARY KEY (name)
 );
 CREATE TABLE receipts (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	hook TEXT NOT NULL, 
 	body TEXT NOT NULL, 
-	teller TEXT NOT NULL
+	worker_id TEXT NOT NULL
 );
 CREATE TABLE submissions (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
@@ -173,7 +173,7 @@ CREATE TABLE submissions (
 	urgency DOUBLE DEFAULT '0' NOT NULL, 
 	size INTEGER DEFAULT '0' NOT NULL, 
 	outcome TEXT DEFAULT '' NOT NULL, 
-	turn VARCHAR(32) DEFAULT '' NOT NULL, 
+	fairness_key VARCHAR(32) DEFAULT '' NOT NULL, 
 	CONSTRAINT uq_submissions_submission_id UNIQUE (submission_id)
 );
 INSERT INTO "submissions" VALUES(1,'b6fac7dd79d44643a683ae2c09b7281e','','open','{"key":"open","summary":"open","status":"firing","severity":"error","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"severity","reason":"missing; taken as error"},{"field":"summary","reason":"missing or blank; the key stands in its place"}]}',1795000000.0,1795000000.0,'{"remark": "", "failures": [], "suppressions": []}',NULL,'','',0.0,0,'','');
@@ -185,10 +185,10 @@ CREATE INDEX ix_submissions_digest ON submissions (digest, id) WHERE planned_at 
 CREATE INDEX ix_submissions_outcome ON submissions (outcome, id) WHERE outcome != '';
 CREATE INDEX ix_submissions_planned_at ON submissions (planned_at) WHERE planned_at IS NOT NULL;
 CREATE INDEX ix_submissions_urgency ON submissions (urgency, id) WHERE planned_at IS NULL;
-CREATE INDEX ix_submissions_turn ON submissions (turn, urgency, id) WHERE planned_at IS NULL;
+CREATE INDEX ix_submissions_fairness_key ON submissions (fairness_key, urgency, id) WHERE planned_at IS NULL;
 CREATE INDEX ix_alerts_seen_at ON alerts (seen_at);
 CREATE INDEX ix_lanes_due ON lanes (due) WHERE due IS NOT NULL;
-CREATE INDEX ix_receipts_teller ON receipts (teller, id);
+CREATE INDEX ix_receipts_worker_id ON receipts (worker_id, id);
 CREATE INDEX ix_channels_lane_id ON channels (lane_id);
 CREATE INDEX ix_incidents_orphaned ON incidents (id) WHERE orphaned;
 CREATE INDEX ix_incidents_changed_at ON incidents (active, changed_at);
@@ -196,11 +196,11 @@ CREATE UNIQUE INDEX uq_incidents_digest ON incidents (digest) WHERE active;
 CREATE INDEX ix_holders_digest ON holders (digest);
 CREATE INDEX ix_deliveries_state ON deliveries (state, finished_at);
 CREATE INDEX ix_deliveries_head ON deliveries (lane_id, urgency, id) WHERE is_head;
-CREATE INDEX ix_deliveries_statement_id ON deliveries (submission_id);
-CREATE INDEX ix_deliveries_in_time ON deliveries (accepted_at) WHERE finished_at IS NULL AND late_told = 0;
-CREATE INDEX ix_deliveries_flying ON deliveries (lane_id) WHERE holder IS NOT NULL;
+CREATE INDEX ix_deliveries_submission_id ON deliveries (submission_id);
+CREATE INDEX ix_deliveries_accepted_at ON deliveries (accepted_at) WHERE finished_at IS NULL AND late_reported = 0;
+CREATE INDEX ix_deliveries_in_flight ON deliveries (lane_id) WHERE worker_id IS NOT NULL;
 CREATE INDEX ix_deliveries_urgent_head ON deliveries (lane_id, urgency, id) WHERE is_head = 1 AND (operation = 'resolve' OR severity = 'critical');
-CREATE INDEX ix_deliveries_line ON deliveries (incident_id, place_in_line);
+CREATE INDEX ix_deliveries_incident_id ON deliveries (incident_id, position);
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('deliveries',3);
 INSERT INTO "sqlite_sequence" VALUES('incidents',3);

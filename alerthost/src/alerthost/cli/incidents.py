@@ -108,7 +108,7 @@ def state_of(case: IncidentRow, reach: Reach) -> str:
         return CUT_OFF
     if not case.incident.holders:
         return "resolving"
-    if not case.told or case.incident.state is IncidentState.RESOLVED:
+    if not case.trigger_delivered or case.incident.state is IncidentState.RESOLVED:
         return "not told yet"
     return str(case.incident.state)
 

@@ -143,7 +143,7 @@ class IncidentRow:
         incident: what is known of it.
         open: it is followed up here; False for one that ended.
         may_be_open: the provider may hold it open.
-        told: the provider took a trigger of the present episode.
+        trigger_delivered: the provider accepted a trigger of the present episode.
         orphaned: what opened it is not held any more, so that nobody here can close it.
         opened_at: when it began, in seconds of the epoch.
         changed_at: when something was said of it last.
@@ -154,7 +154,7 @@ class IncidentRow:
     incident: Incident
     open: bool
     may_be_open: bool
-    told: bool
+    trigger_delivered: bool
     orphaned: bool
     opened_at: float
     changed_at: float
@@ -601,7 +601,7 @@ class Admin:
 
     def _drop(self, connection: sa.Connection, number: int, now: float) -> None:
         row = _found(connection, number)
-        if row.holder is not None:
+        if row.worker_id is not None:
             raise _being_sent(number)
         if row.state != DeliveryState.WAITING and row.state not in GIVEN_UP:
             message = f"the delivery {number} is finished: it is {row.state}"
@@ -668,7 +668,7 @@ class Admin:
         if row is None or not (row.active or row.orphaned or queued):
             raise _no_incident(number)
         for each in repository.rows_waiting(connection, number):
-            if each.holder is not None:
+            if each.worker_id is not None:
                 raise _being_sent(each.id)
             notifier.drop(
                 connection,
@@ -816,7 +816,7 @@ def _entry(row: sa.Row[Any], delivery: Delivery) -> DeliveryRow:
         submission_id=row.submission_id,
         delivery=delivery,
         state=DeliveryState(row.state),
-        sending=row.holder is not None,
+        sending=row.worker_id is not None,
         attempts=row.attempts,
         coalesced=row.coalesced,
         accepted_at=row.accepted_at,
@@ -861,7 +861,7 @@ def _case(connection: sa.Connection, row: sa.Row[Any]) -> IncidentRow:
         incident=stored.incident,
         open=row.active,
         may_be_open=row.may_be_open,
-        told=row.told,
+        trigger_delivered=row.trigger_delivered,
         orphaned=row.orphaned,
         opened_at=row.opened_at,
         changed_at=row.changed_at,

@@ -47,7 +47,7 @@ class Batch:
         self._actions = actions
         self._now = now
         self.world: Final = World(connection)
-        self._told: Sequence[int] = ()
+        self._delivered: Sequence[int] = ()
         self._taken: Mapping[int, Delivery] | None = None
         self._queued: Collection[int] = ()
         self._lanes: dict[tuple[str, str], int] = {}
@@ -61,7 +61,7 @@ class Batch:
         self.world.load_incidents(alerts, refs)
         found = [each for ref in refs if (each := self.world.at(ref))]
         self._queued = repository.with_queued(self._connection, [each.id for each in found])
-        self._told = [each.id for each in found if each.episode.told]
+        self._delivered = [each.id for each in found if each.episode.trigger_delivered]
 
     def catch_up(self, alert: Identity, refs: Collection[IncidentRef]) -> None:
         """Write what was enqueued, if a plan depends on it, and read its incidents again."""
@@ -134,10 +134,10 @@ class Batch:
         return _First(found, new, submission_id)
 
     def _changes_nothing(self, found: StoredIncident, delivery: Delivery) -> bool:
-        if not found.episode.told:
+        if not found.episode.trigger_delivered:
             return False
         if self._taken is None:
-            self._taken = repository.newest_taken(self._connection, self._told)
+            self._taken = repository.newest_taken(self._connection, self._delivered)
         return enqueue.is_same(self._taken.get(found.id), delivery)
 
     def write(self) -> None:

@@ -41,17 +41,17 @@ class Channel:
 
     Attributes:
         failures: one after the other, which may be the channel's.
-        got_through_at: when a delivery got through last; 0 where none did since one failed.
+        last_success_at: when a delivery got through last; 0 where none did since one failed.
     """
 
     failures: int = 0
-    got_through_at: float = 0.0
+    last_success_at: float = 0.0
 
 
 def channel(connection: sa.Connection, lane: int, name: str) -> Channel:
     """Return a channel of a lane."""
     row = connection.execute(_ONE, {"lane": lane, "channel": name}).first()
-    return Channel(row.failures, row.got_through_at) if row else Channel()
+    return Channel(row.failures, row.last_success_at) if row else Channel()
 
 
 def name_of(action: str, budgets: str = "") -> str:
@@ -74,7 +74,7 @@ def note_success(
 ) -> None:
     """Record that channels of a lane work: the provider answered, and took a delivery or not."""
     works = {"state": LaneState.HEALTHY, "reason": "", "failures": 0, "due": 0.0, "first_due": 0.0}
-    through = {"got_through_at": now} if delivered else {}
+    through = {"last_success_at": now} if delivered else {}
     connection.execute(_NAMED, {"lane": lane, "names": [*names], **works, **through})
 
 
@@ -115,7 +115,7 @@ def note_failure(  # noqa: PLR0913 -- one argument for each thing that is record
             changed = sa.update(channels).where(channels.c.id == row.id)
             connection.execute(changed, values)
         else:
-            known = {"lane_id": lane, "name": name, "got_through_at": 0.0}
+            known = {"lane_id": lane, "name": name, "last_success_at": 0.0}
             connection.execute(_NEW, {**known, **values})
 
 

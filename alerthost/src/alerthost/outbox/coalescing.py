@@ -103,7 +103,7 @@ def reduce(
     parts = _parts(line)
     asked: dict[int, Sequence[Delivery]] = {}
     for number, part in enumerate(parts):
-        if part.over and not (episode.told and number == 0):
+        if part.over and not (episode.trigger_delivered and number == 0):
             asked[number] = _ask(action, line[part.opening].delivery, line[part.closing].delivery)
     elsewhere = [
         _saying(line[parts[number].opening], each)

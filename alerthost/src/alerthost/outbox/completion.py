@@ -51,7 +51,7 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         return
     stored = repository.stored_of(row)
     operation = lease.delivery.operation
-    if row.holder != lease.holder or row.attempts != lease.attempt:
+    if row.worker_id != lease.worker_id or row.attempts != lease.attempt:
         if arrived and enqueue.may_repeat(actions, lease.delivery.ref):
             handle = _handle_of(lease, outcome)
             _note_late(connection, row, lease, handle, now)
@@ -76,14 +76,14 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
     )
     told = {"outcome": outcome.kind, "reason": outcome.reason}
     if verdict.state is DeliveryState.WAITING:
-        kept = {"holder": None, "lease_until": None, "due": verdict.delivery_due, **told}
-        kept |= {"failing_since": since, "strikes": verdict.strikes}
+        kept = {"worker_id": None, "lease_until": None, "due": verdict.delivery_due, **told}
+        kept |= {"failing_since": since, "own_failures": verdict.own_failures}
         connection.execute(sa.update(deliveries).where(deliveries.c.id == lease.id), kept)
     else:
         repository.finish(connection, lease.id, verdict.state, now, **told)
         hook = notifier.DELIVERED if delivered else notifier.UNDELIVERED
         receipt = Receipt(lease.uid, lease.delivery, outcome, lease.attempt)
-        notifier.note(connection, hook, receipt, lease.holder)
+        notifier.note(connection, hook, receipt, lease.worker_id)
     handle = row.handle
     if arrived and handle is None:
         handle = _handle_of(lease, outcome)
@@ -122,7 +122,7 @@ def _judged(
         now,
         attempts=lease.attempt,
         failures=channel.failures,
-        strikes=lease.strikes if same else 0,
+        own_failures=lease.own_failures if same else 0,
         others_get_through=_others_get_through(channel, lease, outcome, since, now),
     )
     _note_channels(connection, lease, verdict, outcome, now=now, known=known)
@@ -130,7 +130,7 @@ def _judged(
 
 
 _SETTLED: Final = (
-    sa.select(deliveries.c.holder, deliveries.c.attempts, incidents)
+    sa.select(deliveries.c.worker_id, deliveries.c.attempts, incidents)
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .where(deliveries.c.id == sa.bindparam("number"))
 )
@@ -141,7 +141,7 @@ def _handle_of(lease: Lease, outcome: Outcome) -> str | None:
     handle = lease.incident.incident.handle
     if handle is None:
         handle = outcome.handle
-    return lease.promised if handle is None else repository.handle_as_json(handle)
+    return lease.expected_handle if handle is None else repository.handle_as_json(handle)
 
 
 def _note_late(
@@ -201,7 +201,7 @@ def _opens_under(connection: sa.Connection, stored: repository.StoredIncident) -
     if handle is not None:
         return repository.handle_as_json(handle)
     rows = repository.rows_waiting(connection, stored.id)
-    return next((row.promised for row in rows if row.holder is not None), None)
+    return next((row.expected_handle for row in rows if row.worker_id is not None), None)
 
 
 def orphan(connection: sa.Connection, lease: Lease, reason: str, now: float) -> None:
@@ -230,7 +230,7 @@ def orphan(connection: sa.Connection, lease: Lease, reason: str, now: float) -> 
             reason=reason,
         )
         receipt = Receipt(row.uid, repository.delivery_of(row), outcome, row.attempts)
-        notifier.note(connection, notifier.UNDELIVERED, receipt, lease.holder)
+        notifier.note(connection, notifier.UNDELIVERED, receipt, lease.worker_id)
     repository.close_incident(connection, stored.id, now, orphaned=True)
     for row in rows:  # so that later submissions of them find the incident
         repository.hold(connection, stored.id, repository.delivery_of(row).alert, now)
@@ -254,7 +254,9 @@ def _anew(
     operations = [each.delivery.operation for each in line]
     newest = max((n for n, each in enumerate(operations) if each is Operation.TRIGGER), default=-1)
     # what was told is the episode that a resolve in line ends
-    told = stored.episode.told and Operation.RESOLVE not in operations[: max(newest, 0)]
+    told = (
+        stored.episode.trigger_delivered and Operation.RESOLVE not in operations[: max(newest, 0)]
+    )
     if newest >= 0 and (stored.incident.holders or not told):
         return tuple(line[newest:])
     opening = repository.newest(connection, stored.id, Operation.TRIGGER)
@@ -273,7 +275,7 @@ def _others_get_through(
     two attempts.
     """
     before = lease.tried_at if outcome.kind is OutcomeKind.UNREACHABLE else since
-    return not channel.failures and before < channel.got_through_at <= now
+    return not channel.failures and before < channel.last_success_at <= now
 
 
 def _note_channels(  # noqa: PLR0913 -- one argument for each thing that is recorded

@@ -419,7 +419,7 @@ class Engine:
         jobs += [
             ("looker", lambda _: self._every(backend.poll(self.database), self._look)),
             ("keeper", lambda name: self._every(KEEP, lambda: self._maintain(name))),
-            ("teller", lambda name: self._every(POLL, lambda: self.tell(name))),
+            ("notifier", lambda name: self._every(POLL, lambda: self.tell(name))),
         ]
         self._threads = [
             threading.Thread(target=job, args=(name,), name=f"hostspec {title}", daemon=True)
@@ -494,7 +494,7 @@ class Engine:
         notifier.adopt(self.database, self._writer, name)
         hooks, observe = self._plugins.hooks, self._observe
         while notifier.tell(
-            self.database, self._writer, hooks, observe=observe, teller=name, enough=enough
+            self.database, self._writer, hooks, observe=observe, worker_id=name, enough=enough
         ):
             pass
 
@@ -666,15 +666,17 @@ class Engine:
             held = reclaim.held(connection)
             tellers = notifier.tellers(connection)
         assert self._presence is not None  # noqa: S101 -- who takes over is present
-        gone = self._presence.gone({*(each.holder for each in held), *tellers})
+        gone = self._presence.gone({*(each.worker_id for each in held), *tellers})
         missing = {name, *gone}
         certain = gone if self._presence.certain else ()
         lost = [
             each
             for each in held
-            if each.holder in certain
+            if each.worker_id in certain
             or (each.lease_until <= now and not self._is_fresh(each.id))
-            or (each.holder in missing and each.id not in self._held and self._is_idle(each, now))
+            or (
+                each.worker_id in missing and each.id not in self._held and self._is_idle(each, now)
+            )
         ]
         if not lost and not gone:
             return
@@ -814,10 +816,10 @@ class Engine:
         """Keep the handle that the attempt will give, unless the claim has it right already."""
         if lease.incident.incident.handle is not None:
             return lease
-        promised = _promised(action, lease, installation)
-        if promised == lease.promised:
+        expected_handle = _promised(action, lease, installation)
+        if expected_handle == lease.expected_handle:
             return lease
-        lease = attrs.evolve(lease, promised=promised)
+        lease = attrs.evolve(lease, expected_handle=expected_handle)
         try:
             self._writer.run(lambda writing: leasing.promise(writing, lease))
         except StoreError:
@@ -826,7 +828,7 @@ class Engine:
                 (lease, lambda writing: leasing.give_back(writing, lease, now, actions))
             )
             raise
-        self._promises[leasing.promise_at(lease.delivery.ref)] = promised
+        self._promises[leasing.promise_at(lease.delivery.ref)] = expected_handle
         return lease
 
     def _settle(self, lease: Lease, made: Attempt, limits: Sequence[Limit]) -> None:
@@ -868,8 +870,8 @@ class Engine:
 
 def _promised(action: AnyAction, lease: Lease, installation: Installation[Any]) -> str | None:
     try:
-        promised = action.expected_handle(lease.delivery, installation)
-        return None if promised is None else repository.handle_as_json(promised)
+        expected_handle = action.expected_handle(lease.delivery, installation)
+        return None if expected_handle is None else repository.handle_as_json(expected_handle)
     except Exception as error:  # noqa: BLE001 -- the attempt is made all the same
         _log.error("the action %s %s", action.name, describe_error(error))
         return None

@@ -209,10 +209,10 @@ def _changes_nothing(
     connection: sa.Connection, found: repository.StoredIncident, delivery: Delivery
 ) -> bool:
     """Return whether a trigger is the same as the last one of the present episode."""
-    if not found.episode.told:
+    if not found.episode.trigger_delivered:
         return False
     rows = repository.rows_waiting(connection, found.id)
-    if any(row.operation == Operation.RESOLVE or row.holder is not None for row in rows):
+    if any(row.operation == Operation.RESOLVE or row.worker_id is not None for row in rows):
         return False
     taken = repository.newest_taken(connection, [found.id])
     return is_same(taken.get(found.id), delivery)

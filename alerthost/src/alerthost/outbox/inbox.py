@@ -34,20 +34,21 @@ TURNS: Final = 8
 """Most turns that are served in one batch, each by a query."""
 
 _COLUMNS: Final = (
-    "submission_id, scope, key, body, accepted_at, digest, scope_digest, urgency, size, turn"
+    "submission_id, scope, key, body, accepted_at, digest, scope_digest, urgency, size,"
+    " fairness_key"
 )
 
 _ACCEPT: Final = sa.text(
     f"INSERT INTO submissions ({_COLUMNS}, replays)"  # noqa: S608 -- names of columns
     " VALUES (:submission_id, :scope, :key, :body, :accepted_at, :digest, :scope_digest, :urgency,"
-    " :size, :turn, :replays) ON CONFLICT (submission_id) DO NOTHING"
+    " :size, :fairness_key, :replays) ON CONFLICT (submission_id) DO NOTHING"
 )
 
 _ACCEPT_FREE: Final = sa.text(
     "WITH given AS MATERIALIZED ("  # noqa: S608 -- names of columns
     " SELECT * FROM json_to_recordset(CAST(:given AS json)) AS given("
     " submission_id text, scope text, key text, body text, accepted_at double precision,"
-    " digest text, scope_digest text, urgency double precision, size bigint, turn text,"
+    " digest text, scope_digest text, urgency double precision, size bigint, fairness_key text,"
     " every bigint, number bigint)"
     "), free AS MATERIALIZED ("
     " SELECT every, number FROM (SELECT DISTINCT every, number FROM given) AS locks"
@@ -233,7 +234,7 @@ def _row(  # noqa: PLR0913, PLR0917 -- one argument for each thing a row is made
         "accepted_at": accepted_at,
         "digest": digest(alert),
         "scope_digest": scope,
-        "turn": digest(Identity(alert.scope, json.dumps(lanes))) if lanes else scope,
+        "fairness_key": digest(Identity(alert.scope, json.dumps(lanes))) if lanes else scope,
         "urgency": accepted_at - HEAD_START[severity],
         "size": len(body.encode()),
         "replays": None,
@@ -334,7 +335,7 @@ def _in_turn(connection: sa.Connection, most: int, turns: Turns) -> Iterable[Any
     served = turns.next(connection, min(most, TURNS))
     share = most // max(1, len(served))
     return _alternating(
-        *(connection.execute(_OF_TURN, {"turn": each, "most": share}) for each in served)
+        *(connection.execute(_OF_TURN, {"fairness_key": each, "most": share}) for each in served)
     )
 
 
@@ -423,15 +424,15 @@ _UNPLANNED: Final = (
     .order_by(submissions.c.urgency, submissions.c.id)
     .limit(sa.bindparam("most"))
 )
-_OF_TURN: Final = _UNPLANNED.where(submissions.c.turn == sa.bindparam("turn"))
+_OF_TURN: Final = _UNPLANNED.where(submissions.c.fairness_key == sa.bindparam("fairness_key"))
 _TURNS: Final = sa.text(
-    "WITH RECURSIVE turns(turn) AS ("
-    " SELECT min(turn) FROM submissions WHERE planned_at IS NULL AND turn > :after"
+    "WITH RECURSIVE turns(fairness_key) AS ("
+    " SELECT min(fairness_key) FROM submissions WHERE planned_at IS NULL AND fairness_key > :after"
     " UNION ALL"
-    " SELECT (SELECT min(submissions.turn) FROM submissions"
-    "  WHERE planned_at IS NULL AND submissions.turn > turns.turn)"
-    " FROM turns WHERE turn IS NOT NULL"
-    ") SELECT turn FROM turns WHERE turn IS NOT NULL LIMIT :most"
+    " SELECT (SELECT min(submissions.fairness_key) FROM submissions"
+    "  WHERE planned_at IS NULL AND submissions.fairness_key > turns.fairness_key)"
+    " FROM turns WHERE fairness_key IS NOT NULL"
+    ") SELECT fairness_key FROM turns WHERE fairness_key IS NOT NULL LIMIT :most"
 )
 """Different turns in their order, without passing over the submissions between them."""
 

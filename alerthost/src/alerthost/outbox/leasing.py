@@ -54,7 +54,7 @@ class Lease:
     Attributes:
         id: of the delivery.
         uid: names it for observers.
-        holder: who claimed it.
+        worker_id: the worker that holds the lease.
         delivery: what to send.
         incident: whose handle follow-ups need.
         attempt: which one this is, from 1.
@@ -72,14 +72,14 @@ class Lease:
         tried_at: when that attempt began, or this one where it is the first.
         failing_since: when the first of the attempts began that came to the same one after the
             other; None before the first.
-        strikes: failures that were its own, one after the other.
-        promised: the handle that the attempt will give an incident that has none, as it is kept;
+        own_failures: failures that were its own, one after the other.
+        expected_handle: the handle that the attempt will give an incident without one, as stored;
             None where there is one, or only the provider can tell.
     """
 
     id: int
     uid: str
-    holder: str
+    worker_id: str
     delivery: Delivery
     incident: repository.StoredIncident
     attempt: int
@@ -95,13 +95,13 @@ class Lease:
     last_outcome: OutcomeKind | None = None
     tried_at: float = 0.0
     failing_since: float | None = None
-    strikes: int = 0
-    promised: str | None = None
+    own_failures: int = 0
+    expected_handle: str | None = None
 
 
 def lease(  # noqa: PLR0913 -- one argument for each thing that matters
     connection: sa.Connection,
-    holder: str,
+    worker_id: str,
     now: float,
     *,
     together: int = FLYING_TOGETHER,
@@ -113,7 +113,7 @@ def lease(  # noqa: PLR0913 -- one argument for each thing that matters
 
     Args:
         connection: of the transaction.
-        holder: who claims.
+        worker_id: the worker that leases.
         now: the time.
         together: most attempts in flight in one lane.
         unhealthy: whether it may be of a lane or a channel that fails, or where one takes long.
@@ -136,14 +136,14 @@ def lease(  # noqa: PLR0913 -- one argument for each thing that matters
             _sleep(connection, lane.id, now)
             continue
         leased = _afforded(
-            connection, lane, rows, holder=holder, now=now, lease=lease, promises=promises
+            connection, lane, rows, worker_id=worker_id, now=now, lease=lease, promises=promises
         )
         if leased is not None:
             return leased
 
 
 def promise_at(ref: IncidentRef) -> Promise:
-    """Say of which attempts one handle is most likely promised: those of one destination."""
+    """Return what attempts with the same expected handle have in common: the destination."""
     return ref.action, ref.installation, ref.destination
 
 
@@ -151,7 +151,9 @@ def promise(connection: sa.Connection, lease: Lease) -> None:
     """Keep the handle that an attempt will give, before it starts."""
     if is_mine(connection, lease):
         connection.execute(
-            sa.update(deliveries).where(deliveries.c.id == lease.id).values(promised=lease.promised)
+            sa.update(deliveries)
+            .where(deliveries.c.id == lease.id)
+            .values(expected_handle=lease.expected_handle)
         )
 
 
@@ -179,7 +181,7 @@ def give_back(
         connection.execute(
             sa.update(deliveries)
             .where(deliveries.c.id == lease.id)
-            .values(holder=None, lease_until=None, attempts=lease.attempt - 1)
+            .values(worker_id=None, lease_until=None, attempts=lease.attempt - 1)
         )
         enqueue.reduce(connection, actions, stored, stored.episode, now)
         repository.promote(connection, lease.incident.id, now)
@@ -188,7 +190,7 @@ def give_back(
 _flying: Final = deliveries.alias("flying")
 _FLYING: Final = (
     sa.select(sa.func.count())
-    .where(_flying.c.lane_id == lanes.c.id, _flying.c.holder.is_not(None))
+    .where(_flying.c.lane_id == lanes.c.id, _flying.c.worker_id.is_not(None))
     .correlate(lanes)
     .scalar_subquery()
 )
@@ -265,7 +267,7 @@ _URGENT_HEAD: Final = _HEADS.limit(1).where(URGENT)
 _PROBE: Final = (
     _DUE_HEADS.where(tables.channels.c.id == sa.bindparam("channel"), _is_due(channels.GATE))
     .order_by(
-        deliveries.c.repeats,
+        deliveries.c.is_repeat,
         deliveries.c.attempts,
         sa.case((deliveries.c.severity == Severity.CRITICAL, 0), else_=1),
         deliveries.c.urgency,
@@ -277,7 +279,7 @@ _FLYING_NOW: Final[sa.Select[Any, Any]] = (
     sa.select(deliveries.c.attempts, tables.channels.c.id.label("channel_id"))
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .outerjoin(tables.channels, channels.OF_DELIVERY)
-    .where(deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.holder.is_not(None))
+    .where(deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.worker_id.is_not(None))
 )
 
 
@@ -329,7 +331,7 @@ def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made o
     lane: sa.Row[Any],
     rows: Sequence[sa.Row[Any]],
     *,
-    holder: str,
+    worker_id: str,
     now: float,
     lease: float,
     promises: Mapping[Promise, str | None],
@@ -355,7 +357,7 @@ def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made o
                     connection,
                     lane,
                     each,
-                    holder,
+                    worker_id,
                     now,
                     budgets=taken,
                     lease=lease,
@@ -380,7 +382,7 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
     connection: sa.Connection,
     lane: sa.Row[Any],
     row: sa.Row[Any],
-    holder: str,
+    worker_id: str,
     now: float,
     *,
     budgets: tuple[str, ...],
@@ -389,7 +391,7 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
 ) -> Lease | None:
     """Claim a delivery, unless somebody else decides about its incident now, or just has."""
     delivery = repository.delivery_of(row)
-    promised = promises.get(promise_at(delivery.ref))  # of no use where there is a handle
+    expected_handle = promises.get(promise_at(delivery.ref))  # of no use where there is a handle
     done = connection.execute(
         sa.update(deliveries)
         .where(
@@ -400,12 +402,12 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
         )
         .values(
             is_head=False,
-            place_in_line=0,  # whatever comes meanwhile stands behind it
-            holder=holder,
+            position=0,  # whatever comes meanwhile stands behind it
+            worker_id=worker_id,
             lease_until=now + lease,
             attempts=row.attempts + 1,
             tried_at=now,
-            promised=promised,
+            expected_handle=expected_handle,
         )
     )
     if not done.rowcount:
@@ -415,7 +417,7 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
     return Lease(
         id=row.id,
         uid=row.uid,
-        holder=holder,
+        worker_id=worker_id,
         delivery=delivery,
         incident=stored,
         attempt=row.attempts + 1,
@@ -431,8 +433,8 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
         last_outcome=OutcomeKind(row.outcome) if row.outcome else None,
         tried_at=now if row.tried_at is None else row.tried_at,
         failing_since=row.failing_since,
-        strikes=row.strikes,
-        promised=promised if stored.incident.handle is None else None,
+        own_failures=row.own_failures,
+        expected_handle=expected_handle if stored.incident.handle is None else None,
     )
 
 
@@ -442,9 +444,9 @@ _INCIDENT: Final = sa.select(incidents).where(incidents.c.id == sa.bindparam("nu
 def is_mine(connection: sa.Connection, lease: Lease) -> bool:
     """Check whether a claim still stands: nobody took it over, and nobody claimed it again."""
     row = connection.execute(
-        sa.select(deliveries.c.holder, deliveries.c.attempts).where(deliveries.c.id == lease.id)
+        sa.select(deliveries.c.worker_id, deliveries.c.attempts).where(deliveries.c.id == lease.id)
     ).first()
-    return row is not None and (row.holder, row.attempts) == (lease.holder, lease.attempt)
+    return row is not None and (row.worker_id, row.attempts) == (lease.worker_id, lease.attempt)
 
 
 def look_at(connection: sa.Connection, lane: int, moment: float | None) -> None:

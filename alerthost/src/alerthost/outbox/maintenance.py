@@ -39,15 +39,15 @@ class Patience:
     keep: float = attrs.field(default=30 * DAY, validator=attrs.validators.gt(0))
 
 
-def tell_late(connection: sa.Connection, before: float, teller: str, most: int) -> int:
+def tell_late(connection: sa.Connection, before: float, worker_id: str, most: int) -> int:
     """Note for the observers what has waited since before a moment; say how many deliveries."""
     found = connection.execute(_LATE, {"before": before, "most": most}).all()
     for numbers in chunks(found):
         those = deliveries.c.id.in_(numbers)
         rows = connection.execute(sa.select(deliveries).where(those)).all()
         for row in sorted(rows, key=lambda row: row.accepted_at):
-            notifier.note(connection, notifier.DELAYED, repository.receipt_of(row), teller)
-        connection.execute(sa.update(deliveries).where(those).values(late_told=True))
+            notifier.note(connection, notifier.DELAYED, repository.receipt_of(row), worker_id)
+        connection.execute(sa.update(deliveries).where(those).values(late_reported=True))
     return len(found)
 
 
@@ -138,7 +138,7 @@ _LATE: Final = (
     sa.select(deliveries.c.id, sa.func.length(deliveries.c.body).label("size"))
     .where(
         deliveries.c.finished_at.is_(None),
-        ~deliveries.c.late_told,
+        ~deliveries.c.late_reported,
         deliveries.c.accepted_at < _BEFORE,
     )
     .order_by(deliveries.c.accepted_at)
@@ -148,7 +148,7 @@ _AHEAD: Final = (
     sa.select(deliveries.c.id, deliveries.c.accepted_at)
     .where(
         deliveries.c.finished_at.is_(None),
-        ~deliveries.c.late_told,
+        ~deliveries.c.late_reported,
         deliveries.c.accepted_at > sa.bindparam("now", type_=sa.Double()),
     )
     .order_by(deliveries.c.accepted_at)

@@ -29,23 +29,23 @@ UNDELIVERED: Final = "hostspec_undelivered"
 SPARED: Final = "hostspec_superseded"
 
 NOBODY: Final = "0" * 32
-"""Stands as teller of what is told by whichever process comes first."""
+"""The worker of receipts that any process may report."""
 
 BATCH: Final = 100
 """Receipts that are told before they are crossed off."""
 
 
-def note(connection: sa.Connection, hook: str, receipt: Receipt, teller: str) -> None:
+def note(connection: sa.Connection, hook: str, receipt: Receipt, worker_id: str) -> None:
     """Note what observers are to be told, in the transaction in which it happened.
 
     Args:
         connection: of the transaction.
         hook: its name.
         receipt: what is told.
-        teller: the process that tells it, or `NOBODY`.
+        worker_id: the worker that notifies the observers, or `NOBODY`.
     """
     body = json.dumps(to_json(receipt))
-    connection.execute(_NOTE, {"hook": hook, "body": body, "teller": teller})
+    connection.execute(_NOTE, {"hook": hook, "body": body, "worker_id": worker_id})
 
 
 def drop(  # noqa: PLR0913 -- one argument for each thing that is noted
@@ -94,7 +94,9 @@ def coalesce_new(
         for row, (each, _) in zip(rows, new, strict=True)
     ]
     bodies = (json.dumps(to_json(receipt)) for receipt in ended)
-    connection.execute(_NOTE, [{"hook": SPARED, "body": body, "teller": NOBODY} for body in bodies])
+    connection.execute(
+        _NOTE, [{"hook": SPARED, "body": body, "worker_id": NOBODY} for body in bodies]
+    )
 
 
 _DELIVERY: Final = sa.select(deliveries).where(deliveries.c.id == sa.bindparam("number"))
@@ -121,7 +123,7 @@ def tell(  # noqa: PLR0913 -- one argument for each party
     hooks: Hooks,
     *,
     observe: Observe,
-    teller: str,
+    worker_id: str,
     enough: Callable[[], bool],
 ) -> int:
     """Call the observers with receipts that a process recorded; return how many.
@@ -130,7 +132,7 @@ def tell(  # noqa: PLR0913 -- one argument for each party
     host's own observer is no plugin: it is called first, and has no deadline.
     """
     with database.read() as connection:
-        found = connection.execute(_NOTED, {"name": teller}).all()
+        found = connection.execute(_NOTED, {"name": worker_id}).all()
     return sum(
         _tell(database, writer, hooks, observe, numbers, enough) for numbers in chunks(found)
     )
@@ -164,28 +166,30 @@ def _tell(  # noqa: PLR0913, PLR0917 -- one argument for each party
     return len(done)
 
 
-def adopt(database: Database, writer: Writer, teller: str) -> None:
+def adopt(database: Database, writer: Writer, worker_id: str) -> None:
     """Let a process tell what nobody in particular is to tell."""
     with database.read() as connection:
         found = connection.execute(_NOTED, {"name": NOBODY}).first()
     if found is not None:
-        writer.run(lambda connection: hand_over(connection, [NOBODY], teller))
+        writer.run(lambda connection: hand_over(connection, [NOBODY], worker_id))
 
 
 def tellers(connection: sa.Connection) -> tuple[str, ...]:
     """Return the processes that have something to tell."""
-    return tuple(connection.execute(sa.select(receipts.c.teller).distinct()).scalars())
+    return tuple(connection.execute(sa.select(receipts.c.worker_id).distinct()).scalars())
 
 
-def hand_over(connection: sa.Connection, gone: Sequence[str], teller: str) -> None:
+def hand_over(connection: sa.Connection, gone: Sequence[str], worker_id: str) -> None:
     """Let a process tell what others noted that are gone."""
-    connection.execute(sa.update(receipts).where(receipts.c.teller.in_(gone)).values(teller=teller))
+    connection.execute(
+        sa.update(receipts).where(receipts.c.worker_id.in_(gone)).values(worker_id=worker_id)
+    )
 
 
 _NOTE: Final = sa.insert(receipts)
 _NOTED: Final = (
     sa.select(receipts.c.id, sa.func.length(receipts.c.body).label("size"))
-    .where(receipts.c.teller == sa.bindparam("name"))
+    .where(receipts.c.worker_id == sa.bindparam("name"))
     .order_by(receipts.c.id)
     .limit(BATCH)
 )

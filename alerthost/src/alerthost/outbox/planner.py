@@ -113,7 +113,7 @@ class Planner:
                 self._mark(functools.partial(poison.clear, names=[left.name]))
             found = inbox.unplanned(connection, self._most, self._turns)
             # the turn lasts until this transaction ends: no other process plans the same
-            return self._plan_marked(connection, found, now, presence, tries=0)
+            return self._plan_marked(connection, found, now, presence, attempts=0)
 
     def _plan_suspect(
         self,
@@ -125,8 +125,8 @@ class Planner:
     ) -> int:
         """Plan a submission alone that a process may have died of, or dead-letter it."""
         found = inbox.of_rows(connection, [row])
-        if left.tries < poison.MOST_TRIES:
-            return self._plan_marked(connection, found, now, presence, tries=left.tries + 1)
+        if left.attempts < poison.MOST_TRIES:
+            return self._plan_marked(connection, found, now, presence, attempts=left.attempts + 1)
         note = inbox.Note(failures=(inbox.DEAD,))
         return self._keep([_Made(found[0], None, note)], now)
 
@@ -137,13 +137,15 @@ class Planner:
         now: float,
         presence: Presence | None,
         *,
-        tries: int,
+        attempts: int,
     ) -> int:
         if not found:
             return 0
         if presence:
             rows = tuple(each.row for each in found)
-            self._mark(functools.partial(poison.mark, mark=poison.Mark(presence.name, rows, tries)))
+            self._mark(
+                functools.partial(poison.mark, mark=poison.Mark(presence.name, rows, attempts))
+            )
         made = list(self._in_time(connection, found, now))
         if presence:
             self._mark(functools.partial(poison.clear, names=[presence.name]))

@@ -28,26 +28,26 @@ class Mark:
     Attributes:
         name: of the process.
         rows: of the submissions.
-        tries: how often the only one was planned alone, this time included; 0 for a batch.
+        attempts: how often the only one was planned alone, this time included; 0 for a batch.
     """
 
     name: str
     rows: tuple[int, ...]
-    tries: int
+    attempts: int
 
 
 def left_behind(connection: sa.Connection, presence: Presence) -> Sequence[Mark]:
     """Return the marks of processes that are gone; submissions planned alone come first."""
     rows = connection.execute(_MARKS, {"name": presence.name}).all()
     gone = set(presence.gone([row.name for row in rows])) if rows else set()
-    marks = [Mark(row.name, tuple(json.loads(row.submissions)), row.tries) for row in rows]
-    return sorted((each for each in marks if each.name in gone), key=lambda each: -each.tries)
+    marks = [Mark(row.name, tuple(json.loads(row.submissions)), row.attempts) for row in rows]
+    return sorted((each for each in marks if each.name in gone), key=lambda each: -each.attempts)
 
 
 def mark(connection: sa.Connection, mark: Mark) -> None:
     """Write down what this process is about to plan."""
     clear(connection, [mark.name])
-    values = {"name": mark.name, "submissions": json.dumps(mark.rows), "tries": mark.tries}
+    values = {"name": mark.name, "submissions": json.dumps(mark.rows), "attempts": mark.attempts}
     connection.execute(_MARK, values)
 
 

@@ -21,7 +21,7 @@ class Held:
 
     Attributes:
         id: of the delivery.
-        holder: who.
+        worker_id: the worker that held the lease.
         attempts: which attempt it is.
         place: of its incident.
         lane_id: the row of its lane.
@@ -29,7 +29,7 @@ class Held:
     """
 
     id: int
-    holder: str
+    worker_id: str
     attempts: int
     ref: IncidentRef
     lane_id: int
@@ -41,7 +41,7 @@ def held(connection: sa.Connection) -> tuple[Held, ...]:
     return tuple(
         Held(
             row.id,
-            row.holder,
+            row.worker_id,
             row.attempts,
             IncidentRef(row.action, row.installation, row.destination, row.correlation_key),
             row.lane_id,
@@ -54,7 +54,7 @@ def held(connection: sa.Connection) -> tuple[Held, ...]:
 def take_over(
     connection: sa.Connection,
     lost: Sequence[Held],
-    teller: str,
+    worker_id: str,
     now: float,
     actions: enqueue.Actions,
 ) -> int:
@@ -63,7 +63,7 @@ def take_over(
     Args:
         connection: of the transaction.
         lost: the claims of processes that are gone, or whose lease has run out.
-        teller: the process that tells observers.
+        worker_id: the worker that notifies the observers.
         now: the time.
         actions: say what may be sent again.
 
@@ -74,27 +74,27 @@ def take_over(
     backend.lock(connection, [each.ref for each in lost])
     for each in sorted(lost, key=lambda each: each.lane_id):
         row = connection.execute(sa.select(deliveries).where(deliveries.c.id == each.id)).first()
-        if row is None or (row.holder, row.attempts) != (each.holder, each.attempts):
+        if row is None or (row.worker_id, row.attempts) != (each.worker_id, each.attempts):
             continue
         taken += 1
         stored = repository.incident(connection, row.incident_id)
         assert stored is not None  # noqa: S101 -- its delivery is there
         reason = "the process that was sending it is gone"
         if enqueue.may_repeat(actions, stored.incident.ref):
-            free = {"holder": None, "lease_until": None, "due": now, "reason": reason}
+            free = {"worker_id": None, "lease_until": None, "due": now, "reason": reason}
             connection.execute(sa.update(deliveries).where(deliveries.c.id == row.id), free)
         else:
             outcome = Outcome(OutcomeKind.UNCERTAIN, reason)
             told = {"outcome": outcome.kind, "reason": reason}
             repository.finish(connection, row.id, DeliveryState.UNCERTAIN, now, **told)
             receipt = Receipt(row.uid, repository.delivery_of(row), outcome, row.attempts)
-            notifier.note(connection, notifier.UNDELIVERED, receipt, teller)
+            notifier.note(connection, notifier.UNDELIVERED, receipt, worker_id)
         episode = stored.episode.after(
             Operation(row.operation), delivered=False, may_have_arrived=True
         )
         opens = stored.incident.handle is None
         budgets = rate_limit_store.names_of_lane(connection, stored.lane_id)
-        kept = {"handle": row.promised, "budgets": budgets} if opens else {}
+        kept = {"handle": row.expected_handle, "budgets": budgets} if opens else {}
         repository.note_episode(connection, stored.id, episode, now, **kept)
         enqueue.reduce(connection, actions, stored, episode, now)
         waits = repository.promote(connection, stored.id, now)
@@ -126,9 +126,9 @@ def _note_hanging(connection: sa.Connection, stored: repository.StoredIncident, 
 
 _HELD: Final = (
     sa.select(
-        *(deliveries.c[name] for name in ("id", "holder", "attempts", "lease_until", "lane_id")),
+        *(deliveries.c[name] for name in ("id", "worker_id", "attempts", "lease_until", "lane_id")),
         *(incidents.c[each.name] for each in attrs.fields(IncidentRef)),
     )
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
-    .where(deliveries.c.holder.is_not(None))
+    .where(deliveries.c.worker_id.is_not(None))
 )

@@ -187,7 +187,7 @@ def new_incident(delivery: Delivery, lane: int, now: float, summary: str) -> dic
         "rules": as_json(delivery.rules),
         "follow_ups": as_json(delivery.follow_ups),
         "may_be_open": False,
-        "told": False,
+        "trigger_delivered": False,
         "in_doubt": False,
         "orphaned": False,
         "opened_at": now,
@@ -298,7 +298,7 @@ def lane_of(connection: sa.Connection, ref: IncidentRef) -> int:
 def waiting(connection: sa.Connection, number: int) -> tuple[tuple[Waiting, ...], bool]:
     """Return what waits for an incident, in order, and whether something of it is being sent."""
     rows = rows_waiting(connection, number)
-    line = tuple(waiting_of(row) for row in rows if row.holder is None)
+    line = tuple(waiting_of(row) for row in rows if row.worker_id is None)
     return line, len(line) < len(rows)
 
 
@@ -310,7 +310,7 @@ def rows_waiting(connection: sa.Connection, number: int) -> Sequence[sa.Row[Any]
 _ROWS: Final = (
     sa.select(deliveries)
     .where(deliveries.c.incident_id == sa.bindparam("number"), WAITING)
-    .order_by(deliveries.c.place_in_line)
+    .order_by(deliveries.c.position)
 )
 
 
@@ -322,7 +322,7 @@ def waiting_of(row: sa.Row[Any]) -> Waiting:
         coalesced=row.coalesced,
         accepted_at=row.accepted_at,
         tried=row.attempts > 0,
-        repeat=row.repeats,
+        repeat=row.is_repeat,
     )
 
 
@@ -422,7 +422,7 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
     urgency = min(map(_urgency, line), default=0.0)
     for number, each in enumerate(line, start=1):
         values: dict[str, Any] = {
-            "place_in_line": number,
+            "position": number,
             "coalesced": each.coalesced,
             "accepted_at": each.accepted_at,
             "is_head": number == 1 and not flying,
@@ -446,7 +446,7 @@ def only_row(
     """Build the row of the only queued delivery of an incident."""
     return {
         **_new_row(incident, lane, new, submission_id, now),
-        "place_in_line": 1,
+        "position": 1,
         "coalesced": new.coalesced,
         "accepted_at": new.accepted_at,
         "is_head": True,
@@ -471,7 +471,7 @@ def hasten(connection: sa.Connection, number: int, now: float, reason: str) -> N
             deliveries.c.incident_id == number,
             WAITING,
             deliveries.c.submission_id == SETTLING,
-            deliveries.c.holder.is_(None),
+            deliveries.c.worker_id.is_(None),
         )
         .values(submission_id=AHEAD, due=now, reason=reason)
     )
@@ -505,7 +505,7 @@ def add_coalesced(
 
 def _in_no_line(new: Waiting) -> dict[str, Any]:
     return {
-        "place_in_line": 0,
+        "position": 0,
         "coalesced": new.coalesced,
         "accepted_at": new.accepted_at,
         "is_head": False,
@@ -526,7 +526,7 @@ def _new_row(
         "body": body.write(new.delivery),
         "state": DeliveryState.WAITING,
         "due": due,
-        "repeats": new.repeat,
+        "is_repeat": new.repeat,
     }
 
 
@@ -542,12 +542,12 @@ def promote(connection: sa.Connection, number: int, now: float) -> bool:
         whether something waits or is being sent.
     """
     rows = connection.execute(_LINE, {"number": number}).all()
-    if rows and all(row.holder is None for row in rows):
+    if rows and all(row.worker_id is None for row in rows):
         urgency = min(
-            row.accepted_at - HEAD_START[Severity(row.severity)] + REPEAT * row.repeats
+            row.accepted_at - HEAD_START[Severity(row.severity)] + REPEAT * row.is_repeat
             for row in rows
         )
-        urgency += STRIKE * rows[0].strikes
+        urgency += STRIKE * rows[0].own_failures
         connection.execute(
             sa.update(deliveries).where(deliveries.c.id == rows[0].id),
             {"is_head": True, "urgency": urgency},
@@ -560,14 +560,14 @@ _LINE: Final = (
     sa.select(
         deliveries.c.id,
         deliveries.c.lane_id,
-        deliveries.c.holder,
+        deliveries.c.worker_id,
         deliveries.c.severity,
         deliveries.c.accepted_at,
-        deliveries.c.strikes,
-        deliveries.c.repeats,
+        deliveries.c.own_failures,
+        deliveries.c.is_repeat,
     )
     .where(deliveries.c.incident_id == sa.bindparam("number"), WAITING)
-    .order_by(deliveries.c.place_in_line)
+    .order_by(deliveries.c.position)
 )
 
 
@@ -609,7 +609,7 @@ def finish(
         sa.update(deliveries)
         .where(deliveries.c.id == number)
         .values(
-            state=state, is_head=False, holder=None, lease_until=None, finished_at=now, **changes
+            state=state, is_head=False, worker_id=None, lease_until=None, finished_at=now, **changes
         )
     )
 
@@ -694,7 +694,7 @@ def stored_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredIncide
         episode=Episode(
             state=IncidentState(row.state),
             may_be_open=row.may_be_open,
-            told=row.told,
+            trigger_delivered=row.trigger_delivered,
             in_doubt=row.in_doubt,
         ),
         opened_at=row.opened_at,

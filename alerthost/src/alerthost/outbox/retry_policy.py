@@ -76,7 +76,7 @@ class Verdict:
         first_due: when a delivery of the channel that was never tried may be.
         paused_until: no message of the same budgets before this moment; 0 for none.
         failures: of the channel, one after the other.
-        strikes: failures of the delivery that are its own, one after the other.
+        own_failures: failures of the delivery that are its own, one after the other.
     """
 
     state: DeliveryState
@@ -86,7 +86,7 @@ class Verdict:
     first_due: float
     paused_until: float = 0.0
     failures: int = 0
-    strikes: int = 0
+    own_failures: int = 0
 
 
 _ANSWERED: Final = {
@@ -102,7 +102,7 @@ def judge(  # noqa: PLR0913 -- one argument for each thing that matters
     *,
     attempts: int,
     failures: int,
-    strikes: int = 0,
+    own_failures: int = 0,
     others_get_through: bool = False,
     jitter: Callable[[], float] = random.random,
 ) -> Verdict:
@@ -113,7 +113,7 @@ def judge(  # noqa: PLR0913 -- one argument for each thing that matters
         now: the time.
         attempts: how many were made for the delivery, with this one.
         failures: of the channel, one after the other, before this one.
-        strikes: failures of the delivery that are its own, before this one.
+        own_failures: failures of the delivery that are its own, before this one.
         others_get_through: other deliveries show that the failure is the delivery's own.
         jitter: gives a random number from 0 to 1.
     """
@@ -124,21 +124,23 @@ def judge(  # noqa: PLR0913 -- one argument for each thing that matters
     if kind is OutcomeKind.THROTTLED:
         until = now + _pause(outcome.retry_after, failures, jitter)
         waiting = DeliveryState.WAITING
-        return Verdict(waiting, until, unhealthy, until, until, until, failed, strikes)
+        return Verdict(waiting, until, unhealthy, until, until, until, failed, own_failures)
     uncertain = kind is OutcomeKind.UNCERTAIN
     state = DeliveryState.UNCERTAIN if uncertain else DeliveryState.WAITING
     due = now + backoff(attempts, jitter)
     if others_get_through:
-        strikes += 1
-        if strikes >= FEWEST_TRIES - 1 and not uncertain:
+        own_failures += 1
+        if own_failures >= FEWEST_TRIES - 1 and not uncertain:
             state = DeliveryState.SET_ASIDE
-        return Verdict(state, due, None, now, now, failures=failures, strikes=strikes)
+        return Verdict(state, due, None, now, now, failures=failures, own_failures=own_failures)
     # others are tried before it, to see whether it is this delivery or all of them
     lane_due = now + min(LONGEST_PROBE, backoff(failed, jitter) / 2)
     first_due = min(lane_due, now + FIRST_TRY)
     held = kind is OutcomeKind.MISCONFIGURED
     lane, due = (LaneState.HELD, now + HELD_RETRY) if held else (unhealthy, due)
-    return Verdict(state, due, lane, lane_due, first_due, failures=failed, strikes=strikes)
+    return Verdict(
+        state, due, lane, lane_due, first_due, failures=failed, own_failures=own_failures
+    )
 
 
 def backoff(failures: int, jitter: Callable[[], float] = random.random) -> float:
@@ -160,13 +162,13 @@ class Episode:
     Attributes:
         state: how far it has come.
         may_be_open: the provider may hold it open now.
-        told: the provider took a trigger of the present episode.
+        trigger_delivered: the provider accepted a trigger of the present episode.
         in_doubt: an attempt may have arrived, or may still arrive.
     """
 
     state: IncidentState = IncidentState.RESOLVED
     may_be_open: bool = False
-    told: bool = False
+    trigger_delivered: bool = False
     in_doubt: bool = False
 
     @property
@@ -186,7 +188,7 @@ class Episode:
                     # a repeat takes nobody's acknowledgement back
                     self.state if acknowledged else IncidentState.TRIGGERED,
                     may_be_open=True,
-                    told=self.told or delivered,
+                    trigger_delivered=self.trigger_delivered or delivered,
                     in_doubt=doubt,
                 )
             case Operation.RESOLVE if delivered:

@@ -206,7 +206,7 @@ class Look:
         the provider took no trigger of is opened by a replay.
         """
         found = self._world.at(ref)
-        if found is None or (self._replays and not found.episode.told):
+        if found is None or (self._replays and not found.episode.trigger_delivered):
             seen = None
         else:
             seen = found.incident if found.incident.holders else None

@@ -85,7 +85,7 @@ submissions: Final = sa.Table(
     sa.Column("urgency", Moment, nullable=False, server_default="0"),
     sa.Column("size", sa.Integer, nullable=False, server_default="0"),
     sa.Column("outcome", sa.Text, nullable=False, server_default=""),
-    sa.Column("turn", Digest, nullable=False, server_default=""),
+    sa.Column("fairness_key", Digest, nullable=False, server_default=""),
     sqlite_autoincrement=True,  # their order is the order in which they were committed
 )
 PENDING: Final = submissions.c.planned_at.is_(None)
@@ -99,8 +99,8 @@ sa.Index(
     postgresql_where=PENDING,
 )
 sa.Index(
-    "ix_submissions_turn",
-    submissions.c.turn,
+    "ix_submissions_fairness_key",
+    submissions.c.fairness_key,
     submissions.c.urgency,
     submissions.c.id,
     sqlite_where=PENDING,
@@ -156,7 +156,7 @@ planners: Final = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("submissions", sa.Text, nullable=False),
-    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
 )
 """Which submissions each process is planning now: what a process dies of is found by it."""
 
@@ -191,7 +191,7 @@ channels: Final = sa.Table(
     sa.Column("since", Moment, nullable=False),
     sa.Column("due", Moment, nullable=False),
     sa.Column("first_due", Moment, nullable=False),
-    sa.Column("got_through_at", Moment, nullable=False),
+    sa.Column("last_success_at", Moment, nullable=False),
 )
 sa.Index("ix_channels_lane_id", channels.c.lane_id)
 
@@ -211,7 +211,7 @@ incidents: Final = sa.Table(
     sa.Column("rules", sa.Text, nullable=False),
     sa.Column("follow_ups", sa.Text, nullable=False),
     sa.Column("may_be_open", sa.Boolean, nullable=False),
-    sa.Column("told", sa.Boolean, nullable=False),
+    sa.Column("trigger_delivered", sa.Boolean, nullable=False),
     sa.Column("in_doubt", sa.Boolean, nullable=False),
     sa.Column("orphaned", sa.Boolean, nullable=False),
     sa.Column("opened_at", Moment, nullable=False),
@@ -270,23 +270,23 @@ deliveries: Final = sa.Table(
     sa.Column("severity", sa.Text, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
-    sa.Column("place_in_line", sa.Integer, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
     sa.Column("is_head", sa.Boolean, nullable=False),
     sa.Column("urgency", Moment, nullable=False),
     sa.Column("due", Moment, nullable=False),
     sa.Column("accepted_at", Moment, nullable=False),
     sa.Column("coalesced", sa.Integer, nullable=False, server_default="0"),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("holder", sa.Text),
+    sa.Column("worker_id", sa.Text),
     sa.Column("lease_until", Moment),
     sa.Column("tried_at", Moment),
     sa.Column("failing_since", Moment),
-    sa.Column("strikes", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("repeats", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Column("promised", sa.Text),
+    sa.Column("own_failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("is_repeat", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("expected_handle", sa.Text),
     sa.Column("outcome", sa.Text, nullable=False, server_default=""),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
-    sa.Column("late_told", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("late_reported", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("finished_at", Moment),
     sqlite_autoincrement=True,
 )
@@ -312,21 +312,21 @@ sa.Index(
     sqlite_where=sa.and_(deliveries.c.is_head, URGENT),
     postgresql_where=sa.and_(deliveries.c.is_head, URGENT),
 )
-sa.Index("ix_deliveries_line", deliveries.c.incident_id, deliveries.c.place_in_line)
+sa.Index("ix_deliveries_incident_id", deliveries.c.incident_id, deliveries.c.position)
 sa.Index("ix_deliveries_state", deliveries.c.state, deliveries.c.finished_at)
-sa.Index("ix_deliveries_statement_id", deliveries.c.submission_id)
+sa.Index("ix_deliveries_submission_id", deliveries.c.submission_id)
 sa.Index(
-    "ix_deliveries_flying",
+    "ix_deliveries_in_flight",
     deliveries.c.lane_id,
-    sqlite_where=deliveries.c.holder.is_not(None),
-    postgresql_where=deliveries.c.holder.is_not(None),
+    sqlite_where=deliveries.c.worker_id.is_not(None),
+    postgresql_where=deliveries.c.worker_id.is_not(None),
 )
 
 sa.Index(
-    "ix_deliveries_in_time",
+    "ix_deliveries_accepted_at",
     deliveries.c.accepted_at,
-    sqlite_where=sa.and_(deliveries.c.finished_at.is_(None), ~deliveries.c.late_told),
-    postgresql_where=sa.and_(deliveries.c.finished_at.is_(None), ~deliveries.c.late_told),
+    sqlite_where=sa.and_(deliveries.c.finished_at.is_(None), ~deliveries.c.late_reported),
+    postgresql_where=sa.and_(deliveries.c.finished_at.is_(None), ~deliveries.c.late_reported),
 )
 
 budgets: Final = sa.Table(
@@ -353,7 +353,7 @@ receipts: Final = sa.Table(
     sa.Column("id", Number, primary_key=True),
     sa.Column("hook", sa.Text, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
-    sa.Column("teller", sa.Text, nullable=False),
+    sa.Column("worker_id", sa.Text, nullable=False),
     sqlite_autoincrement=True,
 )
-sa.Index("ix_receipts_teller", receipts.c.teller, receipts.c.id)
+sa.Index("ix_receipts_worker_id", receipts.c.worker_id, receipts.c.id)

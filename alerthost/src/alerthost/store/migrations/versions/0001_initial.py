@@ -80,7 +80,7 @@ def upgrade() -> None:
         "planners",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("submissions", sa.Text(), nullable=False),
-        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_planners")),
     )
     op.create_table(
@@ -88,11 +88,11 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("hook", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.Column("teller", sa.Text(), nullable=False),
+        sa.Column("worker_id", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_receipts")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_receipts_teller", "receipts", ["teller", "id"], unique=False)
+    op.create_index("ix_receipts_worker_id", "receipts", ["worker_id", "id"], unique=False)
     op.create_table(
         "submissions",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -109,7 +109,7 @@ def upgrade() -> None:
         sa.Column("urgency", sa.Double(), server_default="0", nullable=False),
         sa.Column("size", sa.Integer(), server_default="0", nullable=False),
         sa.Column("outcome", sa.Text(), server_default="", nullable=False),
-        sa.Column("turn", sa.String(length=32), server_default="", nullable=False),
+        sa.Column("fairness_key", sa.String(length=32), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_submissions")),
         sa.UniqueConstraint("submission_id", name=op.f("uq_submissions_submission_id")),
         sqlite_autoincrement=True,
@@ -147,9 +147,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("planned_at IS NULL"),
     )
     op.create_index(
-        "ix_submissions_turn",
+        "ix_submissions_fairness_key",
         "submissions",
-        ["turn", "urgency", "id"],
+        ["fairness_key", "urgency", "id"],
         unique=False,
         sqlite_where=sa.text("planned_at IS NULL"),
         postgresql_where=sa.text("planned_at IS NULL"),
@@ -173,7 +173,7 @@ def upgrade() -> None:
         sa.Column("since", sa.Double(), nullable=False),
         sa.Column("due", sa.Double(), nullable=False),
         sa.Column("first_due", sa.Double(), nullable=False),
-        sa.Column("got_through_at", sa.Double(), nullable=False),
+        sa.Column("last_success_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["lane_id"], ["lanes.id"], name=op.f("fk_channels_lane_id_lanes")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_channels")),
     )
@@ -193,7 +193,7 @@ def upgrade() -> None:
         sa.Column("rules", sa.Text(), nullable=False),
         sa.Column("follow_ups", sa.Text(), nullable=False),
         sa.Column("may_be_open", sa.Boolean(), nullable=False),
-        sa.Column("told", sa.Boolean(), nullable=False),
+        sa.Column("trigger_delivered", sa.Boolean(), nullable=False),
         sa.Column("in_doubt", sa.Boolean(), nullable=False),
         sa.Column("orphaned", sa.Boolean(), nullable=False),
         sa.Column("opened_at", sa.Double(), nullable=False),
@@ -236,23 +236,23 @@ def upgrade() -> None:
         sa.Column("severity", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("place_in_line", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("is_head", sa.Boolean(), nullable=False),
         sa.Column("urgency", sa.Double(), nullable=False),
         sa.Column("due", sa.Double(), nullable=False),
         sa.Column("accepted_at", sa.Double(), nullable=False),
         sa.Column("coalesced", sa.Integer(), server_default="0", nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("holder", sa.Text(), nullable=True),
+        sa.Column("worker_id", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.Double(), nullable=True),
         sa.Column("tried_at", sa.Double(), nullable=True),
         sa.Column("failing_since", sa.Double(), nullable=True),
-        sa.Column("strikes", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("repeats", sa.Boolean(), server_default=sa.false(), nullable=False),
-        sa.Column("promised", sa.Text(), nullable=True),
+        sa.Column("own_failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("is_repeat", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("expected_handle", sa.Text(), nullable=True),
         sa.Column("outcome", sa.Text(), server_default="", nullable=False),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
-        sa.Column("late_told", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("late_reported", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("finished_at", sa.Double(), nullable=True),
         sa.ForeignKeyConstraint(
             ["incident_id"],
@@ -268,12 +268,12 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(
-        "ix_deliveries_flying",
+        "ix_deliveries_in_flight",
         "deliveries",
         ["lane_id"],
         unique=False,
-        sqlite_where=sa.text("holder IS NOT NULL"),
-        postgresql_where=sa.text("holder IS NOT NULL"),
+        sqlite_where=sa.text("worker_id IS NOT NULL"),
+        postgresql_where=sa.text("worker_id IS NOT NULL"),
     )
     op.create_index(
         "ix_deliveries_head",
@@ -284,18 +284,18 @@ def upgrade() -> None:
         postgresql_where=sa.text("is_head"),
     )
     op.create_index(
-        "ix_deliveries_in_time",
+        "ix_deliveries_accepted_at",
         "deliveries",
         ["accepted_at"],
         unique=False,
-        sqlite_where=sa.text("finished_at IS NULL AND late_told = 0"),
-        postgresql_where=sa.text("finished_at IS NULL AND NOT late_told"),
+        sqlite_where=sa.text("finished_at IS NULL AND late_reported = 0"),
+        postgresql_where=sa.text("finished_at IS NULL AND NOT late_reported"),
     )
     op.create_index(
-        "ix_deliveries_line", "deliveries", ["incident_id", "place_in_line"], unique=False
+        "ix_deliveries_incident_id", "deliveries", ["incident_id", "position"], unique=False
     )
     op.create_index("ix_deliveries_state", "deliveries", ["state", "finished_at"], unique=False)
-    op.create_index("ix_deliveries_statement_id", "deliveries", ["submission_id"], unique=False)
+    op.create_index("ix_deliveries_submission_id", "deliveries", ["submission_id"], unique=False)
     op.create_index(
         "ix_deliveries_urgent_head",
         "deliveries",
