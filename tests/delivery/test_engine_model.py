@@ -238,6 +238,7 @@ class Story(RuleBasedStateMachine):
         self.held: dict[Spot, set[str]] = {}
         self.began: dict[Spot, int] = {}
         self.left_open: set[Spot] = set()
+        self.dropped_orphans: set[int] = set()
         self.observer = Observer()
         pager = PagerPlugin(Pages(self), Records(self))
         self.plugins = load([], own={"pager": pager, "observer": self.observer})
@@ -561,7 +562,9 @@ class Story(RuleBasedStateMachine):
             return
         spot = spot_of(entry.delivery.ref)
         self.began.pop(spot, None)
-        if entry.delivery.operation is Operation.RESOLVE:
+        if entry.incident_id in self.orphaned_ids():
+            self.dropped_orphans.add(entry.incident_id)
+        elif entry.delivery.operation is Operation.RESOLVE:
             self.left_open.add(spot)
         open_ones = {spot_of(case.incident.ref) for case in self.engine.admin.incidents()}
         if spot not in open_ones:
@@ -608,12 +611,22 @@ class Story(RuleBasedStateMachine):
         if not self.engine.admin.incidents(orphaned=True):
             return
         self.bring_keys_back()
+        assert self.orphaned_ids() <= self.dropped_orphans
+        for number in self.orphaned_ids():
+            self.engine.admin.resolve(number)
+        self.run_down()
         self.check()
         assert not self.pagerduty.open
         assert not self.engine.admin.incidents(orphaned=True)
 
+    def orphaned_ids(self) -> set[int]:
+        return {case.id for case in self.engine.admin.incidents(orphaned=True, most=1000)}
+
     def bring_keys_back(self) -> None:
-        """Resolve the firing alerts and bring all keys back, so that no incident stays orphaned."""
+        """Resolve the firing alerts and bring all keys back.
+
+        Only incidents whose resolve was dropped by hand may stay orphaned.
+        """
         for alert in sorted(self.firing):
             self.say(alert, "resolved")
         self.run_down()
@@ -715,3 +728,29 @@ def test_an_incident_that_is_orphaned_while_its_trigger_hangs_recovers(database:
     assert story.pagerduty.open == {("key 0", (ONE, "b"))}
     story.teardown()
     assert not story.pagerduty.open
+
+
+@EITHER
+def test_an_orphan_whose_queued_resolve_is_dropped_is_still_listed(database: Database) -> None:
+    story = Story(database, 1)
+    story.start(missed="page")
+    story.hang(
+        alert="c1", fate="delivered", lane="two", seconds=0.0, statuses=["firing", "rotated"]
+    )
+    story.rotate(keep=True)
+    story.come_again(alert="a1", lane="one")
+    story.freeze_next(alert="a1", lane="two", seconds=2.0, statuses=["firing", "firing", "firing"])
+    story.come_and_go(alert="a1", fate="delivered", lane="one")
+    story.wait(seconds=0.4)
+    story.go_meanwhile(alert="a1", freezes=True, lane="one", meanwhile=["resolved"], seconds=0.0)
+    story.rotate(keep=True)
+    story.hang(alert="a1", fate="reply lost at last", lane="one", seconds=0.0, statuses=[])
+    story.come_and_go(alert="c1", fate="delivered", lane="one")
+    story.drop_by_hand(number=5)
+    story.wait(seconds=2.0)
+    story.wait(seconds=2.0)
+    story.replay_by_hand(number=3)
+    story.freeze_next(alert="b1", lane="one", seconds=45.0, statuses=[])
+    story.drop_by_hand(number=1)
+    story.say(alert="a2", status="acknowledged")
+    story.teardown()

@@ -15,9 +15,10 @@ from alerthost.cli.incidents import Reach, cut_off, state_of
 from alerthost.outbox import completion, orphans, repository
 from alerthost.outbox.admin import AdminError
 from alerthost.outbox.planner import NOTHING_OPEN, ORPHANED
+from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.store.database import Database
 from hostspec.plugins import load
-from pagerduty_plugin.testing import FakePagerDuty
+from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
 
 
 @pytest.fixture
@@ -313,3 +314,95 @@ def test_a_key_that_goes_is_told_of_before_it_orphans_anything(
         "2 incidents open at acme/checkout cannot be closed without their former key; configure "
         "the key again, or resolve at the provider"
     )
+
+
+@EITHER
+def test_it_stays_orphaned_when_its_queued_resolve_is_dropped(
+    at: Paging, database: Database
+) -> None:
+    engine = at.connect(NEW_KEY, KEY)
+    submission_id = engine.admin.resolve(number_of(at))
+    assert submission_id
+    (queued,) = engine.admin.statuses([submission_id])[0].entries
+
+    engine.admin.drop(queued.id)
+
+    assert orphaned(at) == ["disk"]
+    at.later(60)
+    assert engine.recover_orphans() == ()
+    assert (at.told, orphaned(at)) == (["trigger"], ["disk"])
+    note = engine.admin.statuses([engine.accept(alert("resolved"))])[0].note
+    assert note is None or note.remark == ORPHANED
+
+
+@EITHER
+@pytest.mark.parametrize("command", ["resolve", "replay"])
+def test_it_is_resolved_by_hand_after_its_resolve_was_dropped(
+    at: Paging, command: str, database: Database
+) -> None:
+    engine = at.connect(NEW_KEY, KEY)
+    submission_id = engine.admin.resolve(number_of(at))
+    assert submission_id
+    (queued,) = engine.admin.statuses([submission_id])[0].entries
+    engine.admin.drop(queued.id)
+
+    if command == "resolve":
+        engine.admin.resolve(number_of(at))
+    else:
+        engine.admin.replay(queued.id)
+    engine.drain()
+
+    assert at.told == ["trigger", "resolve"]
+    assert (engine.admin.incidents(), orphaned(at)) == ((), [])
+    with pytest.raises(AdminError, match="was not given up"):
+        engine.admin.replay(queued.id)
+
+
+def test_it_stays_orphaned_when_its_orphaned_resolve_is_dropped(at: Paging) -> None:
+    (given_up,) = at.engine.admin.deliveries(["orphaned"])
+    at.engine.admin.drop(given_up.id)
+    at.connect(NEW_KEY, KEY)
+    at.later(60)
+    assert (at.told, orphaned(at)) == (["trigger"], ["disk"])
+
+
+@EITHER
+@pytest.mark.parametrize("command", ["resolve", "replay"])
+def test_it_stays_orphaned_when_its_resolve_is_rejected(
+    at: Paging, command: str, database: Database
+) -> None:
+    """It is not sent again by itself; by hand it is."""
+    engine = at.connect(NEW_KEY, KEY)
+    engine.admin.resolve(number_of(at))
+    at.fake.misbehave(misbehaviour.failing(400), times=1)
+    engine.drain()
+    (rejected,) = engine.admin.deliveries([DeliveryState.REFUSED])
+    assert orphaned(at) == ["disk"]
+    at.later(60)
+    assert engine.recover_orphans() == ()
+
+    if command == "resolve":
+        engine.admin.resolve(number_of(at))
+    else:
+        engine.admin.replay(rejected.id)
+    engine.drain()
+    assert at.told == ["trigger", "resolve"]
+    assert (orphaned(at), engine.admin.deliveries([DeliveryState.REFUSED])) == ([], ())
+
+
+def test_it_stays_orphaned_after_an_acknowledgement_by_hand(
+    fake: FakePagerDuty, database: Database, clock: Clock
+) -> None:
+    at = Paging(fake, database, clock)
+    at.say("firing")
+    at.connect(NEW_KEY)
+    at.say("acknowledged", "resolved")
+    engine = at.connect(NEW_KEY, KEY)
+    (given_up,) = engine.admin.deliveries(["orphaned"])
+    engine.admin.replay(given_up.id)
+    engine.drain()
+    assert at.told == ["trigger", "new trigger", "new resolve", "acknowledge"]
+    assert orphaned(at) == ["disk"]
+    engine.recover_orphans()
+    engine.drain()
+    assert (at.told[4:], orphaned(at)) == (["resolve"], [])

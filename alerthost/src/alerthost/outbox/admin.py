@@ -572,13 +572,13 @@ class Admin:
         self, connection: sa.Connection, number: int, now: float, *, as_is: bool
     ) -> str | None:
         row = _found(connection, number)
+        delivery = repository.delivery_of(row)
+        orphaned = repository.incident(connection, row.incident_id)
+        if orphaned and _is_orphaned(connection, row) and orphans.may_replay(row):
+            return orphans.send(connection, orphaned, delivery, now)
         if row.state not in GIVEN_UP:
             message = f"the delivery {number} was not given up: it is {row.state}"
             raise AdminError(message)
-        delivery = repository.delivery_of(row)
-        orphaned = repository.incident(connection, row.incident_id)
-        if row.state == DeliveryState.STRANDED and orphaned and _is_orphaned(connection, row):
-            return orphans.send(connection, orphaned, delivery, now)
         if as_is or delivery.operation is not Operation.TRIGGER:
             # what records a problem that is over follows nothing up, and is wanted all the same
             if not (as_is or delivery.over or _is_of_use(connection, delivery)):
@@ -611,14 +611,19 @@ class Admin:
                 connection,
                 number,
                 DeliveryState.DROPPED,
-                _BY_HAND,
+                orphans.DROPPED_BY_HAND,
                 now,
                 hook=notifier.UNDELIVERED,
             )
         else:  # that it was given up was told before
-            repository.finish(connection, number, DeliveryState.DROPPED, now, reason=_BY_HAND)
-        stored = repository.incident_at(connection, repository.delivery_of(row).ref)
+            repository.finish(
+                connection, number, DeliveryState.DROPPED, now, reason=orphans.DROPPED_BY_HAND
+            )
+        delivery = repository.delivery_of(row)
+        stored = repository.incident_at(connection, delivery.ref)
         waits = repository.promote(connection, row.incident_id, now)
+        if not waits and row.state == DeliveryState.WAITING:
+            orphans.orphan_again(connection, row.incident_id, delivery, now)
         # one that is over already stays so: another one may be open at its place
         if stored and stored.id == row.incident_id and not waits:
             # who drops the resolve that would end a doubt takes it upon himself
@@ -674,7 +679,7 @@ class Admin:
                 connection,
                 each.id,
                 DeliveryState.DROPPED,
-                _BY_HAND,
+                orphans.DROPPED_BY_HAND,
                 now,
                 hook=notifier.UNDELIVERED,
             )
@@ -695,7 +700,6 @@ def _discard(connection: sa.Connection, submission_id: str) -> SubmissionOutcome
     return SubmissionOutcome(outcome)
 
 
-_BY_HAND: Final = "dropped by hand"
 _OVER: Final = "its problem is over"
 _LANE: Final = sa.func.coalesce(channels.c.state, LaneState.HEALTHY)
 _HELD: Final = _LANE == LaneState.HELD

@@ -9,7 +9,15 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, channels, enqueue, notifier, rate_limit_store, repository
+from alerthost.outbox import (
+    backend,
+    channels,
+    enqueue,
+    notifier,
+    orphans,
+    rate_limit_store,
+    repository,
+)
 from alerthost.outbox.coalescing import Waiting
 from alerthost.outbox.group_commit import log_afterwards
 from alerthost.outbox.leasing import Lease, is_mine, is_urgent, look_at
@@ -74,6 +82,30 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         taken_at=lease.leased_at,
         paused_until=verdict.paused_until,
     )
+    _record(connection, lease, outcome, verdict, since, now)
+    handle = _next_handle(lease, outcome, row.handle, arrived=arrived)
+    if operation is Operation.RESOLVE and delivered and not episode.in_doubt:
+        handle = None  # the next episode opens under the newest key
+    repository.note_episode(connection, stored.id, episode, now, handle=handle, budgets=known)
+    if not delivered:
+        enqueue.reduce(connection, actions, stored, episode, now)
+    if repository.promote(connection, stored.id, now):
+        return
+    if episode.may_be_open:
+        orphans.orphan_again(connection, stored.id, lease.delivery, now)
+    elif delivered or not settling:  # given up, it leaves the doubt to the operator
+        enqueue.end(connection, actions, stored, episode, now, again=True)
+
+
+def _record(  # noqa: PLR0913, PLR0917 -- one argument for each thing that is recorded
+    connection: sa.Connection,
+    lease: Lease,
+    outcome: Outcome,
+    verdict: Verdict,
+    since: float,
+    now: float,
+) -> None:
+    """Record the outcome of an attempt with its delivery, and note it for observers."""
     told = {"outcome": outcome.kind, "reason": outcome.reason}
     if verdict.state is DeliveryState.WAITING:
         kept = {"worker_id": None, "lease_until": None, "due": verdict.delivery_due, **told}
@@ -81,24 +113,9 @@ def settle(  # noqa: PLR0913 -- one argument for each thing that matters
         connection.execute(sa.update(deliveries).where(deliveries.c.id == lease.id), kept)
     else:
         repository.finish(connection, lease.id, verdict.state, now, **told)
-        hook = notifier.DELIVERED if delivered else notifier.UNDELIVERED
+        hook = notifier.DELIVERED if outcome.delivered else notifier.UNDELIVERED
         receipt = Receipt(lease.uid, lease.delivery, outcome, lease.attempt)
         notifier.note(connection, hook, receipt, lease.worker_id)
-    handle = row.handle
-    if arrived and handle is None:
-        handle = _handle_of(lease, outcome)
-    elif delivered and operation is Operation.TRIGGER and outcome.handle is not None:
-        # what was open was given up (its resolve was refused, say), and another one opened
-        handle = repository.handle_as_json(outcome.handle)
-    resolved = operation is Operation.RESOLVE and delivered
-    if resolved and not episode.in_doubt:
-        handle = None  # the next episode opens under the newest key
-    repository.note_episode(connection, stored.id, episode, now, handle=handle, budgets=known)
-    if not delivered:
-        enqueue.reduce(connection, actions, stored, episode, now)
-    waits = repository.promote(connection, stored.id, now)
-    if not waits and (delivered or not settling):  # given up, it leaves the doubt to a person
-        enqueue.end(connection, actions, stored, episode, now, again=True)
 
 
 def _judged(
@@ -134,6 +151,17 @@ _SETTLED: Final = (
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .where(deliveries.c.id == sa.bindparam("number"))
 )
+
+
+def _next_handle(lease: Lease, outcome: Outcome, known: str | None, *, arrived: bool) -> str | None:
+    """Return the handle of an incident after an attempt."""
+    if arrived and known is None:
+        return _handle_of(lease, outcome)
+    opens = outcome.delivered and lease.delivery.operation is Operation.TRIGGER
+    if opens and outcome.handle is not None:
+        # what was open was given up (its resolve was refused, say), and another one opened
+        return repository.handle_as_json(outcome.handle)
+    return known
 
 
 def _handle_of(lease: Lease, outcome: Outcome) -> str | None:

@@ -1,14 +1,15 @@
 """Orphaned incidents: the key that opened them is not configured any more.
 
 Nothing is sent to them under another key. When the key is back they are resolved, unless another
-incident is open at their place: that one ends first.
+incident is open at their place: that one ends first. One whose resolve was dropped by hand, or
+given up, stays orphaned until the operator resolves or forgets it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -26,12 +27,18 @@ _log = logging.getLogger("hostspec")
 MOST: Final = 200
 """Orphaned incidents that are looked at together."""
 
+DROPPED_BY_HAND: Final = "dropped by hand"
+"""Why a delivery was dropped, for the operator."""
+
 SENT_AGAIN: Final = "sent again: the key that opened the incident is back, or was asked for"
 """Why a delivery that was given up is not listed any more, for the operator."""
 
 
 def find(connection: sa.Connection, after: int = 0) -> tuple[repository.StoredIncident, ...]:
-    """Return some orphaned incidents with nothing else open at their place, by their rows."""
+    """Return orphaned incidents that may recover by themselves, in the order of their rows.
+
+    No other incident is open at their place, and the operator did not drop their resolve.
+    """
     rows = connection.execute(_FREE, {"after": after, "most": MOST})
     return tuple(repository.stored_of(row) for row in rows)
 
@@ -66,7 +73,8 @@ def send(
     """
     submission_id = inbox.new_id()
     given_up = sa.select(deliveries.c.id).where(
-        deliveries.c.incident_id == stored.id, deliveries.c.state == DeliveryState.STRANDED
+        deliveries.c.incident_id == stored.id,
+        sa.or_(deliveries.c.state == DeliveryState.STRANDED, _IS_GIVEN_UP_RESOLVE),
     )
     for number in connection.execute(given_up).scalars().all():
         repository.finish(connection, number, DeliveryState.COLLAPSED, now, reason=SENT_AGAIN)
@@ -75,6 +83,23 @@ def send(
     line = [Waiting(delivery, accepted_at=now)]
     repository.write_line(connection, stored, line, submission_id, now, reason=SENT_AGAIN)
     return submission_id
+
+
+def orphan_again(connection: sa.Connection, number: int, last: Delivery, now: float) -> None:
+    """Orphan an incident again that was to recover, and whose last follow-up did not close it."""
+    recovers = sa.select(incidents.c.id).where(
+        incidents.c.id == number, ~incidents.c.active, ~incidents.c.orphaned
+    )
+    if last.operation is not Operation.TRIGGER and connection.execute(recovers).first():
+        repository.update_incident(connection, number, now, orphaned=True)
+        repository.hold(connection, number, last.alert, now)
+
+
+def may_replay(row: sa.Row[Any]) -> bool:
+    """Check whether a delivery to an orphaned incident may be queued again."""
+    resolves = row.operation == Operation.RESOLVE
+    by_hand = row.state == DeliveryState.DROPPED and row.reason == DROPPED_BY_HAND
+    return row.state == DeliveryState.STRANDED or (resolves and (by_hand or row.state in _GIVEN_UP))
 
 
 def recover(
@@ -88,10 +113,8 @@ def recover(
     queued = []
     backend.lock(connection, [each.incident.ref for each in back])
     for stored in back:
-        row = connection.execute(sa.select(incidents).where(incidents.c.id == stored.id)).first()
-        if row is None or not row.orphaned:
-            continue
-        if repository.incident_at(connection, stored.incident.ref):
+        which = sa.select(incidents.c.id).where(incidents.c.id == stored.id, _MAY_RECOVER)
+        if connection.execute(which).first() is None:
             continue
         delivery = resolving(connection, actions, stored)
         if delivery is not None:
@@ -99,16 +122,29 @@ def recover(
     return queued
 
 
+_GIVEN_UP: Final = (DeliveryState.REFUSED, DeliveryState.SET_ASIDE, DeliveryState.UNCERTAIN)
+_IS_RESOLVE: Final = deliveries.c.operation == Operation.RESOLVE
+_IS_GIVEN_UP_RESOLVE: Final = sa.and_(_IS_RESOLVE, deliveries.c.state.in_(_GIVEN_UP))
+_WAS_DROPPED_BY_HAND: Final = sa.and_(
+    deliveries.c.state == DeliveryState.DROPPED, deliveries.c.reason == DROPPED_BY_HAND
+)
+_NEWEST_RESOLVE: Final = (
+    sa.select(sa.or_(deliveries.c.state.in_(_GIVEN_UP), _WAS_DROPPED_BY_HAND))
+    .where(deliveries.c.incident_id == incidents.c.id, _IS_RESOLVE)
+    .order_by(deliveries.c.id.desc())
+    .limit(1)
+    .correlate(incidents)
+    .scalar_subquery()
+)
 _other: Final = incidents.alias("other")
+_MAY_RECOVER: Final = sa.and_(
+    incidents.c.orphaned,
+    ~sa.select(_other.c.id).where(_other.c.active, _other.c.digest == incidents.c.digest).exists(),
+    ~sa.func.coalesce(_NEWEST_RESOLVE, sa.false()),
+)
 _FREE: Final = (
     sa.select(incidents)
-    .where(
-        incidents.c.orphaned,
-        incidents.c.id > sa.bindparam("after"),
-        ~sa.select(_other.c.id)
-        .where(_other.c.active, _other.c.digest == incidents.c.digest)
-        .exists(),
-    )
+    .where(_MAY_RECOVER, incidents.c.id > sa.bindparam("after"))
     .order_by(incidents.c.id)
     .limit(sa.bindparam("most"))
 )

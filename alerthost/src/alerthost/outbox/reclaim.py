@@ -8,7 +8,15 @@ from typing import Final
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, channels, enqueue, notifier, rate_limit_store, repository
+from alerthost.outbox import (
+    backend,
+    channels,
+    enqueue,
+    notifier,
+    orphans,
+    rate_limit_store,
+    repository,
+)
 from alerthost.outbox.leasing import look_at
 from alerthost.outbox.retry_policy import FIRST_RETRY, DeliveryState, LaneState
 from alerthost.store.tables import deliveries, incidents, lanes
@@ -98,7 +106,9 @@ def take_over(
         repository.note_episode(connection, stored.id, episode, now, **kept)
         enqueue.reduce(connection, actions, stored, episode, now)
         waits = repository.promote(connection, stored.id, now)
-        if not waits and not episode.may_be_open:
+        if not waits and episode.may_be_open:
+            orphans.orphan_again(connection, stored.id, repository.delivery_of(row), now)
+        elif not waits:
             repository.close_incident(connection, stored.id, now)
         if row.lease_until is not None and row.lease_until <= now:
             _note_hanging(connection, stored, now)
