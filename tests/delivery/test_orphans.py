@@ -16,6 +16,7 @@ from alerthost.outbox import completion, orphans, repository
 from alerthost.outbox.admin import AdminError
 from alerthost.outbox.planner import NOTHING_OPEN, ORPHANED
 from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from hostspec.plugins import load
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
@@ -145,7 +146,7 @@ def found(database: Database) -> repository.StoredIncident:
 def recover(at: Paging, database: Database, *back: repository.StoredIncident) -> None:
     actions = at.engine._plugins.actions
     with database.begin() as connection:
-        orphans.recover(connection, actions=actions, back=back, now=at.clock.now)
+        orphans.recover(UnitOfWork(connection, at.clock.now, actions), back)
 
 
 def test_another_process_may_have_recovered_it_meanwhile(at: Paging, database: Database) -> None:
@@ -183,7 +184,7 @@ def test_without_its_resolve_it_is_followed_up(
                 sa.text("DELETE FROM deliveries WHERE operation = :operation"),
                 {"operation": operation},
             )
-        orphans.recover(connection, actions={}, back=[stored], now=at.clock.now)
+        orphans.recover(UnitOfWork(connection, at.clock.now, {}), [stored])
     assert orphaned(at) == ["disk"]
     at.connect(NEW_KEY, KEY)
     at.later(1)
@@ -201,7 +202,7 @@ def test_an_action_that_fails_costs_no_other_incident(
     with database.begin() as connection:
         connection.execute(sa.text("DELETE FROM deliveries WHERE operation = 'resolve'"))
         actions: Any = {"pagerduty.trigger": action}
-        assert orphans.resolving(connection, actions, stored) is None
+        assert orphans.resolving(UnitOfWork(connection, 0.0, actions), stored) is None
     assert "the action pagerduty.trigger failed" in caplog.text
 
 

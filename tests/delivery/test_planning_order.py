@@ -15,6 +15,7 @@ from size import WHOLE
 
 from alerthost.outbox import chunks, engine, inbox, planner
 from alerthost.outbox.snapshot import World as BatchWorld
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from hostspec import Alert, Delivery, Operation, OutcomeKind, Severity, Status
 from hostspec import IncidentRef as IncidentPlace
@@ -334,7 +335,7 @@ def test_a_plan_whose_incident_was_closed_meanwhile_is_made_anew(world: World) -
         )
     world.engine.admin.resolve(1)
     with world.database.begin() as connection:
-        assert made_by._write(connection, made, world.clock.now) == []
+        assert made_by._write(UnitOfWork(connection, world.clock.now, {}), made) == []
 
     assert world.drain() == ["resolve disk", "trigger disk"]
 

@@ -24,6 +24,7 @@ from alerthost.outbox import (
     reclaim,
     repository,
 )
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.errors import StoreError, UnstorableError
 from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind
 
@@ -708,8 +709,8 @@ def test_an_attempt_that_nobody_knows_any_more_changes_nothing(world: World) -> 
     world.execute("DELETE FROM deliveries")
     late(world, lease)
     with world.database.begin() as connection:
-        completion.orphan(connection, lease, "no key", world.clock.now)
-        leasing.give_back(connection, lease, world.clock.now, world.plugins.actions)
+        completion.orphan(UnitOfWork(connection, world.clock.now, {}), lease, "no key")
+        leasing.give_back(UnitOfWork(connection, world.clock.now, world.plugins.actions), lease)
 
     assert world.later(61) == []
     assert world.open == []
@@ -734,13 +735,13 @@ def test_two_that_take_over_at_once_do_it_once(world: World) -> None:
         held = reclaim.held(connection)
     actions, now = world.plugins.actions, world.clock.now
     with world.database.begin() as connection:
-        assert reclaim.take_over(connection, held, "one", now, actions) == 1
+        assert reclaim.take_over(UnitOfWork(connection, now, actions), held, "one") == 1
     with world.database.begin() as connection:
-        assert reclaim.take_over(connection, held, "two", now, actions) == 0
+        assert reclaim.take_over(UnitOfWork(connection, now, actions), held, "two") == 0
         again = leasing.lease(connection, "one", now)
         assert again
         assert (again.id, again.attempt) == (lease.id, 2)
-        assert reclaim.take_over(connection, held, "two", now, actions) == 0
+        assert reclaim.take_over(UnitOfWork(connection, now, actions), held, "two") == 0
 
 
 def test_a_mail_that_a_dead_process_was_sending_is_uncertain_and_over(
@@ -888,7 +889,7 @@ def test_what_somebody_else_planned_meanwhile_is_not_planned_twice(world: World)
         )
     world.drain()
     with world.database.begin() as connection:
-        assert made_by._write(connection, made, world.clock.now) == []
+        assert made_by._write(UnitOfWork(connection, world.clock.now, {}), made) == []
 
 
 def test_planning_that_takes_long_lets_what_is_planned_go(

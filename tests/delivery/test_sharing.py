@@ -30,6 +30,7 @@ from alerthost.outbox import intake as intakes
 from alerthost.outbox.admin import AdminError
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.group_commit import Writer
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store import database as store
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
@@ -318,21 +319,19 @@ def test_what_an_attempt_came_to_is_written_in_turn(
         def work(connection: sa.Connection) -> None:
             if how == "settle":
                 completion.settle(
-                    connection,
+                    UnitOfWork(connection, world.clock.now, actions),
                     lease,
                     Outcome(OutcomeKind.DELIVERED),
-                    world.clock.now,
                     arrived=True,
                     limits=(),
-                    actions=actions,
                 )
             elif how == "strand":
-                completion.orphan(connection, lease, "gone", world.clock.now)
+                completion.orphan(UnitOfWork(connection, world.clock.now, {}), lease, "gone")
             elif how == "give back":
-                leasing.give_back(connection, lease, world.clock.now, actions)
+                leasing.give_back(UnitOfWork(connection, world.clock.now, actions), lease)
             else:
                 held = reclaim.held(connection)
-                reclaim.take_over(connection, held, "me", world.clock.now, actions)
+                reclaim.take_over(UnitOfWork(connection, world.clock.now, actions), held, "me")
 
         Writer(world.database).run(work)
 
@@ -390,7 +389,9 @@ def test_what_is_said_of_an_old_incident_keeps_it(world: World, aside: ThreadPoo
 
     def forget() -> int:
         now = world.clock.now
-        return Writer(world.database).run(lambda c: maintenance.forget(c, now + 1, now, 10))
+        return Writer(world.database).run(
+            lambda c: maintenance.forget(UnitOfWork(c, now, {}), now + 1, 10)
+        )
 
     def touch(connection: sa.Connection) -> None:
         later = {"now": world.clock.now + 10}

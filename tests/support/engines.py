@@ -13,6 +13,7 @@ from alerthost.outbox import completion, heartbeat, leasing
 from alerthost.outbox.admin import DeliveryRow
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.maintenance import Patience
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from hostspec import Alert, Capabilities, Delivery, Outcome, OutcomeKind, Receipt, hookimpl
 from hostspec.plugins import Plugins
@@ -175,13 +176,11 @@ def late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIVERED) -> 
     """Settle a claim that another process has taken over."""
     with world.database.begin() as connection:
         completion.settle(
-            connection,
+            UnitOfWork(connection, world.clock.now, world.engine._plugins.actions),
             lease,
             outcome,
-            world.clock.now,
             arrived=outcome.kind.may_have_arrived,
             limits=(),
-            actions=world.engine._plugins.actions,
         )
 
 

@@ -16,6 +16,7 @@ from alerthost.outbox.group_commit import Writer
 from alerthost.outbox.heartbeat import is_worked_on
 from alerthost.outbox.inbox import Note, SubmissionOutcome
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.tables import (
     OUTCOME,
@@ -511,7 +512,11 @@ class Admin:
             StoreError: the database cannot be written.
         """
         now = self._clock()
-        return self._writer.run(lambda writing: self._replay(writing, number, now, as_is=as_is))
+        return self._writer.run(
+            lambda writing: self._replay(
+                UnitOfWork(writing, now, self._plugins.actions), number, as_is=as_is
+            )
+        )
 
     def drop(self, number: int) -> None:
         """Return a delivery up for good.
@@ -521,7 +526,9 @@ class Admin:
             StoreError: the database cannot be written.
         """
         now = self._clock()
-        self._writer.run(lambda writing: self._drop(writing, number, now))
+        self._writer.run(
+            lambda writing: self._drop(UnitOfWork(writing, now, self._plugins.actions), number)
+        )
 
     def discard(self, submission_id: str) -> SubmissionOutcome:
         """Discard a failed or dead submission: it stays in the history, as discarded.
@@ -547,7 +554,9 @@ class Admin:
             StoreError: the database cannot be written.
         """
         now = self._clock()
-        return self._writer.run(lambda writing: self._resolve(writing, number, now))
+        return self._writer.run(
+            lambda writing: self._resolve(UnitOfWork(writing, now, self._plugins.actions), number)
+        )
 
     def count_open(self, installation: str) -> int:
         """Count the open incidents in one installation.
@@ -566,41 +575,41 @@ class Admin:
             StoreError: the database cannot be written.
         """
         now = self._clock()
-        self._writer.run(lambda writing: self._forget(writing, number, now))
+        self._writer.run(
+            lambda writing: self._forget(UnitOfWork(writing, now, self._plugins.actions), number)
+        )
 
-    def _replay(
-        self, connection: sa.Connection, number: int, now: float, *, as_is: bool
-    ) -> str | None:
-        row = _found(connection, number)
+    def _replay(self, uow: UnitOfWork, number: int, *, as_is: bool) -> str | None:
+        row = _found(uow.connection, number)
         delivery = repository.delivery_of(row)
-        orphaned = repository.incident(connection, row.incident_id)
-        if orphaned and _is_orphaned(connection, row) and orphans.may_replay(row):
-            return orphans.send(connection, orphaned, delivery, now)
+        orphaned = repository.incident(uow.connection, row.incident_id)
+        if orphaned and _is_orphaned(uow.connection, row) and orphans.may_replay(row):
+            return orphans.send(uow, orphaned, delivery)
         if row.state not in GIVEN_UP:
             message = f"the delivery {number} was not given up: it is {row.state}"
             raise AdminError(message)
         if as_is or delivery.operation is not Operation.TRIGGER:
             # what records a problem that is over follows nothing up, and is wanted all the same
-            if not (as_is or delivery.over or _is_of_use(connection, delivery)):
-                repository.finish(connection, number, DeliveryState.DROPPED, now, reason=_OVER)
+            if not (as_is or delivery.over or _is_of_use(uow.connection, delivery)):
+                repository.finish(uow, number, DeliveryState.DROPPED, reason=_OVER)
                 return None
             if delivery.ref.action not in self._plugins.actions:
                 message = f"the action {delivery.ref.action} is gone"
                 raise AdminError(message)
             submission_id = inbox.new_id()
             new = Waiting(delivery, accepted_at=row.accepted_at)
-            enqueue.enqueue(connection, self._plugins.actions, new, submission_id, now)
+            enqueue.enqueue(uow, new, submission_id)
         else:
-            body = inbox.last_firing(connection, delivery.alert)
+            body = inbox.last_firing(uow.connection, delivery.alert)
             if body is None:
                 message = f"what the alert {delivery.alert.key} said is not kept any more"
                 raise AdminError(message)
-            submission_id = inbox.replay(connection, delivery.alert, body, number, now)
-        repository.finish(connection, number, DeliveryState.COLLAPSED, now, reason="replayed")
+            submission_id = inbox.replay(uow.connection, delivery.alert, body, number, uow.now)
+        repository.finish(uow, number, DeliveryState.COLLAPSED, reason="replayed")
         return submission_id
 
-    def _drop(self, connection: sa.Connection, number: int, now: float) -> None:
-        row = _found(connection, number)
+    def _drop(self, uow: UnitOfWork, number: int) -> None:
+        row = _found(uow.connection, number)
         if row.worker_id is not None:
             raise _being_sent(number)
         if row.state != DeliveryState.WAITING and row.state not in GIVEN_UP:
@@ -608,47 +617,44 @@ class Admin:
             raise AdminError(message)
         if row.state == DeliveryState.WAITING:
             notifier.drop(
-                connection,
+                uow,
                 number,
                 DeliveryState.DROPPED,
                 orphans.DROPPED_BY_HAND,
-                now,
                 hook=notifier.UNDELIVERED,
             )
         else:  # that it was given up was told before
-            repository.finish(
-                connection, number, DeliveryState.DROPPED, now, reason=orphans.DROPPED_BY_HAND
-            )
+            repository.finish(uow, number, DeliveryState.DROPPED, reason=orphans.DROPPED_BY_HAND)
         delivery = repository.delivery_of(row)
-        stored = repository.incident_at(connection, delivery.ref)
-        waits = repository.promote(connection, row.incident_id, now)
+        stored = repository.incident_at(uow.connection, delivery.ref)
+        waits = repository.promote(uow, row.incident_id)
         if not waits and row.state == DeliveryState.WAITING:
-            orphans.orphan_again(connection, row.incident_id, delivery, now)
+            orphans.orphan_again(uow, row.incident_id, delivery)
         # one that is over already stays so: another one may be open at its place
         if stored and stored.id == row.incident_id and not waits:
             # who drops the resolve that would end a doubt takes it upon himself
             again = row.submission_id != repository.SETTLING
-            enqueue.end(connection, self._plugins.actions, stored, stored.episode, now, again=again)
+            enqueue.end(uow, stored, stored.episode, again=again)
 
-    def _resolve(self, connection: sa.Connection, number: int, now: float) -> str | None:
-        row = _incident(connection, number)
-        queued = _queued_resolve(connection, number)
+    def _resolve(self, uow: UnitOfWork, number: int) -> str | None:
+        row = _incident(uow.connection, number)
+        queued = _queued_resolve(uow.connection, number)
         if row is None or not (row.active or row.orphaned or queued):
             raise _no_incident(number)
         if queued and not row.active:
             return queued
-        stored = repository.incident(connection, number)
+        stored = repository.incident(uow.connection, number)
         assert stored is not None  # noqa: S101 -- it was just read
         action = self._plugins.actions.get(row.action)
         if action is None:
             message = f"the action {row.action} is gone; enable its plugin first"
             raise AdminError(message)
         if row.orphaned:
-            closing = orphans.resolving(connection, self._plugins.actions, stored)
+            closing = orphans.resolving(uow, stored)
             if closing is None:
                 message = f"the action {row.action} cannot close the orphaned incident {number}"
                 raise AdminError(message)
-            return orphans.send(connection, stored, closing, now)
+            return orphans.send(uow, stored, closing)
         held = stored.incident.holders
         alert = held[0] if held else Identity("", row.correlation_key)
         said = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
@@ -658,32 +664,31 @@ class Admin:
             message = f"the action {row.action} could not follow up: it {describe_error(error)}"
             raise AdminError(message) from None
         for each in held:
-            repository.release(connection, number, each, now)
+            repository.release(uow, number, each)
         if delivery is None or Operation.RESOLVE not in stored.incident.follow_ups:
-            repository.close_incident(connection, number, now)
+            repository.close_incident(uow, number)
             return None
         submission_id = inbox.new_id()
-        new = Waiting(delivery, accepted_at=now)
-        enqueue.enqueue(connection, self._plugins.actions, new, submission_id, now)
+        new = Waiting(delivery, accepted_at=uow.now)
+        enqueue.enqueue(uow, new, submission_id)
         return submission_id
 
-    def _forget(self, connection: sa.Connection, number: int, now: float) -> None:
-        row = _incident(connection, number)
-        queued = _queued_resolve(connection, number)
+    def _forget(self, uow: UnitOfWork, number: int) -> None:
+        row = _incident(uow.connection, number)
+        queued = _queued_resolve(uow.connection, number)
         if row is None or not (row.active or row.orphaned or queued):
             raise _no_incident(number)
-        for each in repository.rows_waiting(connection, number):
+        for each in repository.rows_waiting(uow.connection, number):
             if each.worker_id is not None:
                 raise _being_sent(each.id)
             notifier.drop(
-                connection,
+                uow,
                 each.id,
                 DeliveryState.DROPPED,
                 orphans.DROPPED_BY_HAND,
-                now,
                 hook=notifier.UNDELIVERED,
             )
-        repository.close_incident(connection, number, now, orphaned=False)
+        repository.close_incident(uow, number, orphaned=False)
 
 
 def _discard(connection: sa.Connection, submission_id: str) -> SubmissionOutcome:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import attrs
-import sqlalchemy as sa
 
 from alerthost.outbox import coalescing as line_of
 from alerthost.outbox import enqueue, repository
@@ -14,6 +13,7 @@ from alerthost.outbox.coalescing import Line, Waiting
 from alerthost.outbox.repository import StoredIncident
 from alerthost.outbox.retry_policy import Episode
 from alerthost.outbox.snapshot import World
+from alerthost.outbox.unit_of_work import UnitOfWork
 from hostspec.alert_fields import Identity
 from hostspec.delivery import Delivery, IncidentRef, Operation
 
@@ -34,19 +34,15 @@ class Batch:
     Any other delivery is enqueued by itself, once all earlier ones are written.
 
     Args:
-        connection: of the transaction, which holds the locks of the places.
-        actions: by name, with their capabilities.
-        now: the time.
+        uow: the transaction, which holds the locks of the incidents.
 
     Attributes:
         world: the stored incidents.
     """
 
-    def __init__(self, connection: sa.Connection, actions: enqueue.Actions, now: float) -> None:
-        self._connection = connection
-        self._actions = actions
-        self._now = now
-        self.world: Final = World(connection)
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+        self.world: Final = World(uow.connection)
         self._delivered: Sequence[int] = ()
         self._taken: Mapping[int, Delivery] | None = None
         self._queued: Collection[int] = ()
@@ -60,7 +56,7 @@ class Batch:
         """Read the incidents of alerts and those at places, in a fixed number of queries."""
         self.world.load_incidents(alerts, refs)
         found = [each for ref in refs if (each := self.world.at(ref))]
-        self._queued = repository.with_queued(self._connection, [each.id for each in found])
+        self._queued = repository.with_queued(self._uow.connection, [each.id for each in found])
         self._delivered = [each.id for each in found if each.episode.trigger_delivered]
 
     def catch_up(self, alert: Identity, refs: Collection[IncidentRef]) -> None:
@@ -74,15 +70,15 @@ class Batch:
 
     def hold(self, ref: IncidentRef, alert: Identity) -> None:
         """Let an alert hold the open incident at a place, beside those who hold it already."""
-        repository.hold(self._connection, self._open(ref).id, alert, self._now)
+        repository.hold(self._uow, self._open(ref).id, alert)
         self._note_change(ref, alert)
 
     def release(self, ref: IncidentRef, alert: Identity) -> None:
         """Release the open incident at a place from an alert; without holders it is over."""
         found = self._open(ref)
-        repository.release(self._connection, found.id, alert, self._now)
+        repository.release(self._uow, found.id, alert)
         if set(found.incident.holders) <= {alert}:  # nothing closes it at the provider
-            repository.close_incident(self._connection, found.id, self._now)
+            repository.close_incident(self._uow, found.id)
         self._note_change(ref, alert)
 
     def enqueue(self, new: Waiting, submission_id: str) -> None:
@@ -90,7 +86,7 @@ class Batch:
         first = self._first(new, submission_id)
         if first is None:
             self.write()
-            enqueue.enqueue(self._connection, self._actions, new, submission_id, self._now)
+            enqueue.enqueue(self._uow, new, submission_id)
         else:
             self._pending.append(first)
         self._note_change(new.delivery.ref, new.delivery.alert)
@@ -102,7 +98,7 @@ class Batch:
             self.enqueue(last, submission_id)
             return
         self.write()
-        enqueue.enqueue_repeats(self._connection, self._actions, repeats, self._now)
+        enqueue.enqueue_repeats(self._uow, repeats)
         self._note_change(last.delivery.ref, last.delivery.alert)
 
     def _open(self, ref: IncidentRef) -> StoredIncident:
@@ -127,7 +123,7 @@ class Batch:
             if delivery.alert not in found.incident.holders:
                 return None
             new = attrs.evolve(new, repeat=self._changes_nothing(found, delivery))
-        action = self._actions.get(delivery.ref.action)
+        action = self._uow.actions.get(delivery.ref.action)
         episode = found.episode if found else Episode()
         if action and line_of.reduce((new,), episode, action) != Line((new,)):
             return None
@@ -137,21 +133,21 @@ class Batch:
         if not found.episode.trigger_delivered:
             return False
         if self._taken is None:
-            self._taken = repository.newest_taken(self._connection, self._delivered)
+            self._taken = repository.newest_taken(self._uow.connection, self._delivered)
         return enqueue.is_same(self._taken.get(found.id), delivery)
 
     def write(self) -> None:
         """Write what was enqueued."""
         if not self._pending:
             return
-        connection, now, pending = self._connection, self._now, self._pending
+        pending = self._pending
         self._pending = []
         opening = [
             (each.new, self._lane(each.new.delivery.ref))
             for each in pending
             if each.incident is None
         ]
-        opened = repository.open_incidents(connection, opening, now)
+        opened = repository.open_incidents(self._uow, opening)
         repeated: dict[int, Mapping[str, object]] = {}
         released: dict[int, Identity] = {}
         rows = []
@@ -168,14 +164,16 @@ class Batch:
                     and delivery.alert in found.incident.holders
                 ):
                     released[number] = delivery.alert
-            rows.append(repository.only_row(number, lane, each.new, each.submission_id, now))
-        repository.update_incidents(connection, repeated, now)
-        repository.release_all_of(connection, released, now)
-        repository.add_all(connection, rows)
-        repository.wake_all(connection, {row["lane_id"] for row in rows}, now)
+            rows.append(
+                repository.only_row(number, lane, each.new, each.submission_id, self._uow.now)
+            )
+        repository.update_incidents(self._uow, repeated)
+        repository.release_all_of(self._uow, released)
+        repository.add_all(self._uow.connection, rows)
+        repository.wake_all(self._uow, {row["lane_id"] for row in rows})
 
     def _lane(self, ref: IncidentRef) -> int:
         key = ref.installation, ref.destination
         if key not in self._lanes:
-            self._lanes[key] = repository.lane_of(self._connection, ref)
+            self._lanes[key] = repository.lane_of(self._uow.connection, ref)
         return self._lanes[key]

@@ -22,6 +22,7 @@ from alerthost.outbox.coalescing import Waiting
 from alerthost.outbox.group_commit import log_afterwards
 from alerthost.outbox.leasing import Lease, is_mine, is_urgent, look_at
 from alerthost.outbox.retry_policy import DeliveryState, Episode, LaneState, Verdict, judge
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import deliveries, incidents, lanes
 from hostspec.action import Limit
 from hostspec.delivery import Operation, Outcome, OutcomeKind, Receipt
@@ -32,94 +33,80 @@ ORPHANED: Final = "the key or address that opened the incident is not configured
 """Why deliveries of an orphaned incident are not sent, for the operator."""
 
 
-def settle(  # noqa: PLR0913 -- one argument for each thing that matters
-    connection: sa.Connection,
-    lease: Lease,
-    outcome: Outcome,
-    now: float,
-    *,
-    arrived: bool,
-    limits: Sequence[Limit],
-    actions: enqueue.Actions,
+def settle(
+    uow: UnitOfWork, lease: Lease, outcome: Outcome, *, arrived: bool, limits: Sequence[Limit]
 ) -> None:
     """Write down what an attempt came to; only that it was made, if it was taken over meanwhile.
 
     Args:
-        connection: of the transaction.
+        uow: the transaction.
         lease: what was sent.
         outcome: what came of it.
-        now: the time.
         arrived: it may have arrived.
         limits: what it was sent from, as known now.
-        actions: say what may coalesce.
     """
-    backend.lock(connection, [lease.delivery.ref])
-    row = connection.execute(_SETTLED, {"number": lease.id}).first()
+    backend.lock(uow.connection, [lease.delivery.ref])
+    row = uow.connection.execute(_SETTLED, {"number": lease.id}).first()
     if row is None:
         return
     stored = repository.stored_of(row)
     operation = lease.delivery.operation
     if row.worker_id != lease.worker_id or row.attempts != lease.attempt:
-        if arrived and enqueue.may_repeat(actions, lease.delivery.ref):
+        if arrived and uow.may_repeat(lease.delivery.ref):
             handle = _handle_of(lease, outcome)
-            _note_late(connection, row, lease, handle, now)
+            _note_late(uow, row, lease, handle)
         return
     delivered = outcome.delivered
     settling = lease.submission_id == repository.SETTLING and operation is Operation.RESOLVE
     episode = stored.episode.after(operation, delivered=delivered, may_have_arrived=arrived)
-    if enqueue.is_record(actions, lease.delivery.ref) and not stored.incident.follow_ups:
+    if uow.is_record(lease.delivery.ref) and not stored.incident.follow_ups:
         episode = Episode()  # nothing is open, and nothing is to be recorded later
     elif settling and delivered:
         episode = attrs.evolve(episode, in_doubt=False)
     known = rate_limit_store.names_of(limits)
-    verdict, since = _judged(connection, lease, outcome, now, known=known)
+    verdict, since = _judged(uow, lease, outcome, known=known)
     rate_limit_store.account(
-        connection,
+        uow.connection,
         limits,
-        now,
+        uow.now,
         urgent=is_urgent(lease.delivery),
         taken=lease.budgets,
         taken_at=lease.leased_at,
         paused_until=verdict.paused_until,
     )
-    _record(connection, lease, outcome, verdict, since, now)
+    _record(uow, lease, outcome, verdict, since)
     handle = _next_handle(lease, outcome, row.handle, arrived=arrived)
     if operation is Operation.RESOLVE and delivered and not episode.in_doubt:
         handle = None  # the next episode opens under the newest key
-    repository.note_episode(connection, stored.id, episode, now, handle=handle, budgets=known)
+    repository.note_episode(uow, stored.id, episode, handle=handle, budgets=known)
     if not delivered:
-        enqueue.reduce(connection, actions, stored, episode, now)
-    if repository.promote(connection, stored.id, now):
+        enqueue.reduce(uow, stored, episode)
+    if repository.promote(uow, stored.id):
         return
     if episode.may_be_open:
-        orphans.orphan_again(connection, stored.id, lease.delivery, now)
+        orphans.orphan_again(uow, stored.id, lease.delivery)
     elif delivered or not settling:  # given up, it leaves the doubt to the operator
-        enqueue.end(connection, actions, stored, episode, now, again=True)
+        enqueue.end(uow, stored, episode, again=True)
 
 
-def _record(  # noqa: PLR0913, PLR0917 -- one argument for each thing that is recorded
-    connection: sa.Connection,
-    lease: Lease,
-    outcome: Outcome,
-    verdict: Verdict,
-    since: float,
-    now: float,
+def _record(
+    uow: UnitOfWork, lease: Lease, outcome: Outcome, verdict: Verdict, since: float
 ) -> None:
     """Record the outcome of an attempt with its delivery, and note it for observers."""
     told = {"outcome": outcome.kind, "reason": outcome.reason}
     if verdict.state is DeliveryState.WAITING:
         kept = {"worker_id": None, "lease_until": None, "due": verdict.delivery_due, **told}
         kept |= {"failing_since": since, "own_failures": verdict.own_failures}
-        connection.execute(sa.update(deliveries).where(deliveries.c.id == lease.id), kept)
+        uow.connection.execute(sa.update(deliveries).where(deliveries.c.id == lease.id), kept)
     else:
-        repository.finish(connection, lease.id, verdict.state, now, **told)
+        repository.finish(uow, lease.id, verdict.state, **told)
         hook = notifier.DELIVERED if outcome.delivered else notifier.UNDELIVERED
         receipt = Receipt(lease.uid, lease.delivery, outcome, lease.attempt)
-        notifier.note(connection, hook, receipt, lease.worker_id)
+        notifier.note(uow.connection, hook, receipt, lease.worker_id)
 
 
 def _judged(
-    connection: sa.Connection, lease: Lease, outcome: Outcome, now: float, *, known: str
+    uow: UnitOfWork, lease: Lease, outcome: Outcome, *, known: str
 ) -> tuple[Verdict, float]:
     """Decide the next step after an attempt, and record the state of its channel.
 
@@ -129,20 +116,20 @@ def _judged(
     lane = lease.incident.lane_id
     changes = {"budgets": known} if lease.incident.incident.handle is None else {}
     # first of all: the lock of the lane's row, under which its channels are read and written
-    connection.execute(sa.update(lanes).where(lanes.c.id == lane), {"due": now, **changes})
-    channel = channels.channel(connection, lane, lease.channel)
+    uow.connection.execute(sa.update(lanes).where(lanes.c.id == lane), {"due": uow.now, **changes})
+    channel = channels.channel(uow.connection, lane, lease.channel)
     same = outcome.kind is lease.last_outcome
     since = lease.failing_since if same else None
     since = lease.leased_at if since is None else since
     verdict = judge(
         outcome,
-        now,
+        uow.now,
         attempts=lease.attempt,
         failures=channel.failures,
         own_failures=lease.own_failures if same else 0,
-        others_get_through=_others_get_through(channel, lease, outcome, since, now),
+        others_get_through=_others_get_through(channel, lease, outcome, since, uow.now),
     )
-    _note_channels(connection, lease, verdict, outcome, now=now, known=known)
+    _note_channels(uow, lease, verdict, outcome, known=known)
     return verdict, since
 
 
@@ -172,9 +159,7 @@ def _handle_of(lease: Lease, outcome: Outcome) -> str | None:
     return lease.expected_handle if handle is None else repository.handle_as_json(handle)
 
 
-def _note_late(
-    connection: sa.Connection, row: sa.Row[Any], lease: Lease, handle: str | None, now: float
-) -> None:
+def _note_late(uow: UnitOfWork, row: sa.Row[Any], lease: Lease, handle: str | None) -> None:
     """Note that an attempt may have arrived that somebody else made again meanwhile.
 
     A trigger may have opened what was closed by then: it is resolved again. Where what is open
@@ -184,18 +169,18 @@ def _note_late(
     stored = repository.stored_of(row)
     operation = lease.delivery.operation
     opened = operation is Operation.TRIGGER
-    if row.orphaned or (not row.active and repository.rows_waiting(connection, stored.id)):
+    if row.orphaned or (not row.active and repository.rows_waiting(uow.connection, stored.id)):
         episode = stored.episode.after(operation, delivered=False, may_have_arrived=True)
-        repository.note_episode(connection, stored.id, episode, now)
+        repository.note_episode(uow, stored.id, episode)
         return
-    current = stored if row.active else repository.incident_at(connection, stored.incident.ref)
+    current = stored if row.active else repository.incident_at(uow.connection, stored.incident.ref)
     if current is None:
-        closing = repository.newest(connection, stored.id, Operation.RESOLVE)
+        closing = repository.newest(uow.connection, stored.id, Operation.RESOLVE)
         if not opened or closing is None:
             return
-        repository.reopen_incident(connection, stored.id, now)
+        repository.reopen_incident(uow, stored.id)
         current = stored
-    under = _opens_under(connection, current)
+    under = _opens_under(uow.connection, current)
     if opened and handle is not None and under not in {None, handle}:
         log_afterwards(
             _log,
@@ -207,20 +192,20 @@ def _note_late(
             current.incident.ref.destination,
         )
         beside = repository.open_incident(
-            connection, lease.delivery, now, stored.summary, active=False, handle=handle
+            uow, lease.delivery, stored.summary, active=False, handle=handle
         )
-        repository.close_incident(connection, beside.id, now, orphaned=True)
+        repository.close_incident(uow, beside.id, orphaned=True)
         return
     episode = current.episode.after(operation, delivered=False, may_have_arrived=True)
     opens = opened and current.incident.handle is None
-    budgets = rate_limit_store.names_of_lane(connection, current.lane_id)
+    budgets = rate_limit_store.names_of_lane(uow.connection, current.lane_id)
     kept = {"handle": handle, "budgets": budgets} if opens else {}
-    repository.note_episode(connection, current.id, episode, now, **kept)
-    held = repository.incident(connection, current.id)
-    waiting, flying = repository.waiting(connection, current.id)
-    closing = repository.newest(connection, current.id, Operation.RESOLVE)
+    repository.note_episode(uow, current.id, episode, **kept)
+    held = repository.incident(uow.connection, current.id)
+    waiting, flying = repository.waiting(uow.connection, current.id)
+    closing = repository.newest(uow.connection, current.id, Operation.RESOLVE)
     if opened and closing is not None and held and not held.incident.holders and not waiting:
-        enqueue.resolve_again(connection, current, closing, now, flying=flying)
+        enqueue.resolve_again(uow, current, closing, flying=flying)
 
 
 def _opens_under(connection: sa.Connection, stored: repository.StoredIncident) -> str | None:
@@ -232,46 +217,44 @@ def _opens_under(connection: sa.Connection, stored: repository.StoredIncident) -
     return next((row.expected_handle for row in rows if row.worker_id is not None), None)
 
 
-def orphan(connection: sa.Connection, lease: Lease, reason: str, now: float) -> None:
+def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
     """Return an incident up whose key is not held any more; what fires still opens again.
 
     Args:
-        connection: of the transaction.
+        uow: the transaction.
         lease: the follow-up or repeat that cannot be sent.
         reason: why, for a person.
-        now: the time.
     """
-    backend.lock(connection, [lease.delivery.ref])
-    if not is_mine(connection, lease):
+    backend.lock(uow.connection, [lease.delivery.ref])
+    if not is_mine(uow.connection, lease):
         return
-    stored = repository.incident(connection, lease.incident.id)
+    stored = repository.incident(uow.connection, lease.incident.id)
     assert stored is not None  # noqa: S101 -- its delivery is there
     outcome = Outcome(OutcomeKind.MISCONFIGURED, reason)
-    rows = repository.rows_waiting(connection, stored.id)
+    rows = repository.rows_waiting(uow.connection, stored.id)
     for row in rows:
         repository.finish(
-            connection,
+            uow,
             row.id,
             DeliveryState.STRANDED,
-            now,
             outcome=outcome.kind,
             reason=reason,
         )
         receipt = Receipt(row.uid, repository.delivery_of(row), outcome, row.attempts)
-        notifier.note(connection, notifier.UNDELIVERED, receipt, lease.worker_id)
-    repository.close_incident(connection, stored.id, now, orphaned=True)
+        notifier.note(uow.connection, notifier.UNDELIVERED, receipt, lease.worker_id)
+    repository.close_incident(uow, stored.id, orphaned=True)
     for row in rows:  # so that later submissions of them find the incident
-        repository.hold(connection, stored.id, repository.delivery_of(row).alert, now)
-    again = _anew(connection, stored, rows)
+        repository.hold(uow, stored.id, repository.delivery_of(row).alert)
+    again = _anew(uow.connection, stored, rows)
     if again:
         opening = again[0].delivery
-        opened = repository.open_incident(connection, opening, now, stored.summary)
+        opened = repository.open_incident(uow, opening, stored.summary)
         for alert in stored.incident.holders:
-            repository.hold(connection, opened.id, alert, now)
+            repository.hold(uow, opened.id, alert)
         if opening.alert not in stored.incident.holders:
-            repository.release(connection, opened.id, opening.alert, now)
-        repository.write_line(connection, opened, again, rows[-1].submission_id, now)
-    look_at(connection, stored.lane_id, now)
+            repository.release(uow, opened.id, opening.alert)
+        repository.write_line(uow, opened, again, rows[-1].submission_id)
+    look_at(uow.connection, stored.lane_id, uow.now)
 
 
 def _anew(
@@ -306,14 +289,8 @@ def _others_get_through(
     return not channel.failures and before < channel.last_success_at <= now
 
 
-def _note_channels(  # noqa: PLR0913 -- one argument for each thing that is recorded
-    connection: sa.Connection,
-    lease: Lease,
-    verdict: Verdict,
-    outcome: Outcome,
-    *,
-    now: float,
-    known: str,
+def _note_channels(
+    uow: UnitOfWork, lease: Lease, verdict: Verdict, outcome: Outcome, *, known: str
 ) -> None:
     """Record what an attempt shows of its channel.
 
@@ -323,19 +300,19 @@ def _note_channels(  # noqa: PLR0913 -- one argument for each thing that is reco
     if verdict.lane is None:
         return
     lane = lease.incident.lane_id
-    current = rate_limit_store.names_of_lane(connection, lane) == known
+    current = rate_limit_store.names_of_lane(uow.connection, lane) == known
     action = lease.delivery.ref.action
     used, opening = channels.name_of(action, known), channels.name_of(action)
     opens = lease.channel == opening
     if verdict.lane is LaneState.HEALTHY:
         names = {lease.channel, used, *([opening] if current else ())}
-        channels.note_success(connection, lane, names, now, delivered=outcome.delivered)
+        channels.note_success(uow.connection, lane, names, uow.now, delivered=outcome.delivered)
     else:
         channels.note_failure(
-            connection,
+            uow.connection,
             lane,
             {lease.channel, used} if opens else {lease.channel},
-            now,
+            uow.now,
             state=verdict.lane,
             reason=outcome.reason,
             due=verdict.lane_due,
@@ -343,4 +320,4 @@ def _note_channels(  # noqa: PLR0913 -- one argument for each thing that is reco
         )
     if verdict.lane is LaneState.HEALTHY or opens or current:
         state = LaneState.HEALTHY if verdict.lane is LaneState.HEALTHY else LaneState.UNHEALTHY
-        connection.execute(sa.update(lanes).where(lanes.c.id == lane), {"state": state})
+        uow.connection.execute(sa.update(lanes).where(lanes.c.id == lane), {"state": state})

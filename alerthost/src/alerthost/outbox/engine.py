@@ -36,6 +36,7 @@ from alerthost.outbox.logs import BlockedLog, PlannedLog
 from alerthost.outbox.maintenance import Patience
 from alerthost.outbox.planner import Planner, WatchPlanned
 from alerthost.outbox.retry_policy import LaneState
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.errors import LostCommitError, ReentryError, StoreError, UnstorableError
 from hostspec.action import AnyAction, Limit, is_limit
@@ -377,14 +378,18 @@ class Engine:
         self._looked_for_keys_at = time.monotonic()
         last = 0
         queued: list[str] = []
+
+        def recover(
+            back: Sequence[repository.StoredIncident], writing: sa.Connection
+        ) -> Sequence[str]:
+            return orphans.recover(UnitOfWork(writing, now, actions), back)
+
         while True:
             with self.database.read() as connection:
                 found = orphans.find(connection, last)
             back = [each for each in found if self._is_key_back(each)]
             if back:
-                queued += self._writer.run(
-                    functools.partial(orphans.recover, actions=actions, back=back, now=now)
-                )
+                queued += self._writer.run(functools.partial(recover, back))
             if len(found) < orphans.MOST:
                 if queued:
                     self._call()
@@ -641,7 +646,11 @@ class Engine:
             forgets = steady >= min(maintenance.DAY, patience.forget)
             prunes = steady >= min(maintenance.DAY, patience.keep)
             silent = (
-                maintenance.forget(writing, now - patience.forget, now, SMALL) if forgets else 0
+                maintenance.forget(
+                    UnitOfWork(writing, now, self._plugins.actions), now - patience.forget, SMALL
+                )
+                if forgets
+                else 0
             )
             ahead = maintenance.put_right(writing, now, SMALL)
             late = maintenance.tell_late(writing, now - patience.late, name, SMALL)
@@ -683,7 +692,7 @@ class Engine:
 
         def take_over(writing: sa.Connection) -> int:
             notifier.hand_over(writing, gone, name)
-            return reclaim.take_over(writing, lost, name, now, self._plugins.actions)
+            return reclaim.take_over(UnitOfWork(writing, now, self._plugins.actions), lost, name)
 
         taken = self._writer.run(take_over)
         if taken:
@@ -788,14 +797,21 @@ class Engine:
                 reason,
             )
             orphaned = self._clock()
-            self._write(lease, lambda writing: completion.orphan(writing, lease, reason, orphaned))
+            self._write(
+                lease,
+                lambda writing: completion.orphan(
+                    UnitOfWork(writing, orphaned, self._plugins.actions), lease, reason
+                ),
+            )
             return
         limits = _limits(action, lease, installation)
         lease = self._promise(action, lease, installation)
         now = self._clock()
         if not lease.leased_at <= now <= lease.start_by:
             actions = self._plugins.actions
-            self._write(lease, lambda writing: leasing.give_back(writing, lease, now, actions))
+            self._write(
+                lease, lambda writing: leasing.give_back(UnitOfWork(writing, now, actions), lease)
+            )
             return
         context = SendContext(
             handle=lease.incident.incident.handle,
@@ -825,7 +841,7 @@ class Engine:
         except StoreError:
             actions, now = self._plugins.actions, self._clock()
             self._unsettled.append(
-                (lease, lambda writing: leasing.give_back(writing, lease, now, actions))
+                (lease, lambda writing: leasing.give_back(UnitOfWork(writing, now, actions), lease))
             )
             raise
         self._promises[leasing.promise_at(lease.delivery.ref)] = expected_handle
@@ -837,13 +853,11 @@ class Engine:
         self._write(
             lease,
             lambda writing: completion.settle(
-                writing,
+                UnitOfWork(writing, now, actions),
                 lease,
                 made.outcome,
-                now,
                 arrived=made.may_have_arrived,
                 limits=limits,
-                actions=actions,
             ),
         )
 

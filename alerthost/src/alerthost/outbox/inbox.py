@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from alerthost.outbox import backend, chunks
 from alerthost.outbox.coalescing import HEAD_START
 from alerthost.outbox.digest import digest
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import PENDING, submissions
 from hostspec.alert import Alert
 from hostspec.alert_fields import Identity, Severity
@@ -392,19 +393,19 @@ def still_unplanned(connection: sa.Connection, numbers: Sequence[int]) -> frozen
     return frozenset(connection.execute(_STILL, {"numbers": numbers}).scalars())
 
 
-def planned(connection: sa.Connection, notes: Mapping[int, Note], now: float) -> None:
+def planned(uow: UnitOfWork, notes: Mapping[int, Note]) -> None:
     """Record that submissions, given by their rows, are planned, with their notes."""
     rows = [
         {
             "number": number,
-            "now": now,
+            "now": uow.now,
             "text": json.dumps(to_json(note)),
             "came_to": note.outcome or "",
         }
         for number, note in notes.items()
     ]
     if rows:
-        connection.execute(_PLANNED, rows)
+        uow.connection.execute(_PLANNED, rows)
 
 
 def read_note(text: str | None) -> Note | None:

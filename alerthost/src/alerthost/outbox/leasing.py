@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from alerthost.outbox import backend, channels, enqueue, rate_limit_store, repository
 from alerthost.outbox.retry_policy import LONGEST_PAUSE, LaneState
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store import tables
 from alerthost.store.tables import URGENT, deliveries, incidents, lanes
 from hostspec.alert_fields import Severity
@@ -171,20 +172,18 @@ def _moment(now: float, together: int) -> dict[str, float]:
     return {"now": now, "far": now + FAR, "fresh": now - SLOW, "together": together}
 
 
-def give_back(
-    connection: sa.Connection, lease: Lease, now: float, actions: enqueue.Actions
-) -> None:
+def give_back(uow: UnitOfWork, lease: Lease) -> None:
     """Return a claim back whose attempt was not started."""
-    backend.lock(connection, [lease.delivery.ref])
-    stored = repository.incident(connection, lease.incident.id)
-    if stored and is_mine(connection, lease):
-        connection.execute(
+    backend.lock(uow.connection, [lease.delivery.ref])
+    stored = repository.incident(uow.connection, lease.incident.id)
+    if stored and is_mine(uow.connection, lease):
+        uow.connection.execute(
             sa.update(deliveries)
             .where(deliveries.c.id == lease.id)
             .values(worker_id=None, lease_until=None, attempts=lease.attempt - 1)
         )
-        enqueue.reduce(connection, actions, stored, stored.episode, now)
-        repository.promote(connection, lease.incident.id, now)
+        enqueue.reduce(uow, stored, stored.episode)
+        repository.promote(uow, lease.incident.id)
 
 
 _flying: Final = deliveries.alias("flying")

@@ -12,6 +12,7 @@ from alerthost.outbox import backend, notifier, repository
 from alerthost.outbox.chunks import chunks
 from alerthost.outbox.group_commit import log_afterwards
 from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import alerts, clock, deliveries, holders, incidents, submissions
 from hostspec.delivery import Operation
 
@@ -92,13 +93,13 @@ def put_right(connection: sa.Connection, now: float, most: int) -> int:
     return len(rows)
 
 
-def forget(connection: sa.Connection, before: float, now: float, most: int) -> int:
+def forget(uow: UnitOfWork, before: float, most: int) -> int:
     """End incidents that nothing was said about since before a moment; say how many."""
     silent = {"before": before, "most": most}
-    rows = connection.execute(_SILENT, silent).all()
-    if rows and backend.lock(connection, [repository.place_at(row) for row in rows]):
+    rows = uow.connection.execute(_SILENT, silent).all()
+    if rows and backend.lock(uow.connection, [repository.place_at(row) for row in rows]):
         locked = {row.id for row in rows}
-        rows = [row for row in connection.execute(_SILENT, silent) if row.id in locked]
+        rows = [row for row in uow.connection.execute(_SILENT, silent) if row.id in locked]
     for row in rows:
         log_afterwards(
             _log,
@@ -109,7 +110,7 @@ def forget(connection: sa.Connection, before: float, now: float, most: int) -> i
             row.installation,
             row.destination,
         )
-        repository.close_incident(connection, row.id, now)
+        repository.close_incident(uow, row.id)
     return len(rows)
 
 

@@ -14,6 +14,7 @@ from alerthost.outbox.chunks import chunks
 from alerthost.outbox.coalescing import Waiting
 from alerthost.outbox.group_commit import Writer
 from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.tables import deliveries, receipts
 from hostspec.crashes import describe_error
@@ -48,53 +49,44 @@ def note(connection: sa.Connection, hook: str, receipt: Receipt, worker_id: str)
     connection.execute(_NOTE, {"hook": hook, "body": body, "worker_id": worker_id})
 
 
-def drop(  # noqa: PLR0913 -- one argument for each thing that is noted
-    connection: sa.Connection,
-    number: int,
-    state: DeliveryState,
-    reason: str,
-    now: float,
-    *,
-    hook: str = SPARED,
+def drop(
+    uow: UnitOfWork, number: int, state: DeliveryState, reason: str, *, hook: str = SPARED
 ) -> None:
     """End a delivery that waits, without sending it, and note that for the observers.
 
     Args:
-        connection: of the transaction.
+        uow: the transaction.
         number: the delivery's row.
         state: its last.
         reason: why, for a person.
-        now: the time.
         hook: its name.
     """
-    row = connection.execute(_DELIVERY, {"number": number}).one()
-    repository.finish(connection, number, state, now, reason=reason)
-    note(connection, hook, repository.receipt_of(row, reason), NOBODY)
+    row = uow.connection.execute(_DELIVERY, {"number": number}).one()
+    repository.finish(uow, number, state, reason=reason)
+    note(uow.connection, hook, repository.receipt_of(row, reason), NOBODY)
 
 
 def coalesce_new(
-    connection: sa.Connection,
+    uow: UnitOfWork,
     stored: repository.StoredIncident,
     new: Sequence[tuple[Waiting, str]],
     reason: str,
-    now: float,
 ) -> None:
     """Write deliveries down that others speak for from the start, and note that for observers.
 
     Args:
-        connection: of the transaction.
+        uow: the transaction.
         stored: their incident.
         new: the deliveries, with the ids of their submissions.
         reason: why, for the operator.
-        now: the time.
     """
-    rows = repository.add_coalesced(connection, stored, new, reason, now)
+    rows = repository.add_coalesced(uow, stored, new, reason)
     ended = [
         Receipt(str(row["uid"]), each.delivery, None, attempts=0, reason=reason)
         for row, (each, _) in zip(rows, new, strict=True)
     ]
     bodies = (json.dumps(to_json(receipt)) for receipt in ended)
-    connection.execute(
+    uow.connection.execute(
         _NOTE, [{"hook": SPARED, "body": body, "worker_id": NOBODY} for body in bodies]
     )
 

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, enqueue, inbox, repository
+from alerthost.outbox import backend, inbox, repository
 from alerthost.outbox.coalescing import Waiting
 from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import deliveries, incidents
 from hostspec.alert import Alert
 from hostspec.alert_fields import Identity, Status
@@ -43,17 +44,15 @@ def find(connection: sa.Connection, after: int = 0) -> tuple[repository.StoredIn
     return tuple(repository.stored_of(row) for row in rows)
 
 
-def resolving(
-    connection: sa.Connection, actions: enqueue.Actions, stored: repository.StoredIncident
-) -> Delivery | None:
+def resolving(uow: UnitOfWork, stored: repository.StoredIncident) -> Delivery | None:
     """Return the resolve of an orphaned incident; None where its action cannot close it."""
-    planned = repository.newest(connection, stored.id, Operation.RESOLVE)
+    planned = repository.newest(uow.connection, stored.id, Operation.RESOLVE)
     if planned is not None:
         return planned
-    action = actions.get(stored.incident.ref.action)
+    action = uow.actions.get(stored.incident.ref.action)
     if action is None or Operation.RESOLVE not in stored.incident.follow_ups:
         return None
-    opening = repository.newest(connection, stored.id, Operation.TRIGGER)
+    opening = repository.newest(uow.connection, stored.id, Operation.TRIGGER)
     alert = opening.alert if opening else Identity("", stored.incident.ref.correlation_key)
     over = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
     try:
@@ -63,9 +62,7 @@ def resolving(
         return None
 
 
-def send(
-    connection: sa.Connection, stored: repository.StoredIncident, delivery: Delivery, now: float
-) -> str:
+def send(uow: UnitOfWork, stored: repository.StoredIncident, delivery: Delivery) -> str:
     """Queue a delivery to an orphaned incident; if its key is still gone, it is orphaned again.
 
     Returns:
@@ -76,23 +73,23 @@ def send(
         deliveries.c.incident_id == stored.id,
         sa.or_(deliveries.c.state == DeliveryState.STRANDED, _IS_GIVEN_UP_RESOLVE),
     )
-    for number in connection.execute(given_up).scalars().all():
-        repository.finish(connection, number, DeliveryState.COLLAPSED, now, reason=SENT_AGAIN)
-    repository.release_all(connection, stored.id)
-    repository.update_incident(connection, stored.id, now, orphaned=False)
-    line = [Waiting(delivery, accepted_at=now)]
-    repository.write_line(connection, stored, line, submission_id, now, reason=SENT_AGAIN)
+    for number in uow.connection.execute(given_up).scalars().all():
+        repository.finish(uow, number, DeliveryState.COLLAPSED, reason=SENT_AGAIN)
+    repository.release_all(uow.connection, stored.id)
+    repository.update_incident(uow, stored.id, orphaned=False)
+    line = [Waiting(delivery, accepted_at=uow.now)]
+    repository.write_line(uow, stored, line, submission_id, reason=SENT_AGAIN)
     return submission_id
 
 
-def orphan_again(connection: sa.Connection, number: int, last: Delivery, now: float) -> None:
+def orphan_again(uow: UnitOfWork, number: int, last: Delivery) -> None:
     """Orphan an incident again that was to recover, and whose last follow-up did not close it."""
     recovers = sa.select(incidents.c.id).where(
         incidents.c.id == number, ~incidents.c.active, ~incidents.c.orphaned
     )
-    if last.operation is not Operation.TRIGGER and connection.execute(recovers).first():
-        repository.update_incident(connection, number, now, orphaned=True)
-        repository.hold(connection, number, last.alert, now)
+    if last.operation is not Operation.TRIGGER and uow.connection.execute(recovers).first():
+        repository.update_incident(uow, number, orphaned=True)
+        repository.hold(uow, number, last.alert)
 
 
 def may_replay(row: sa.Row[Any]) -> bool:
@@ -102,23 +99,17 @@ def may_replay(row: sa.Row[Any]) -> bool:
     return row.state == DeliveryState.STRANDED or (resolves and (by_hand or row.state in _GIVEN_UP))
 
 
-def recover(
-    connection: sa.Connection,
-    *,
-    actions: enqueue.Actions,
-    back: Sequence[repository.StoredIncident],
-    now: float,
-) -> Sequence[str]:
+def recover(uow: UnitOfWork, back: Sequence[repository.StoredIncident]) -> Sequence[str]:
     """Queue the resolves of orphaned incidents whose keys are back; return their statement ids."""
     queued = []
-    backend.lock(connection, [each.incident.ref for each in back])
+    backend.lock(uow.connection, [each.incident.ref for each in back])
     for stored in back:
         which = sa.select(incidents.c.id).where(incidents.c.id == stored.id, _MAY_RECOVER)
-        if connection.execute(which).first() is None:
+        if uow.connection.execute(which).first() is None:
             continue
-        delivery = resolving(connection, actions, stored)
+        delivery = resolving(uow, stored)
         if delivery is not None:
-            queued.append(send(connection, stored, delivery, now))
+            queued.append(send(uow, stored, delivery))
     return queued
 
 

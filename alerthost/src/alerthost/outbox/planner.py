@@ -19,6 +19,7 @@ from alerthost.outbox.coalescing import Waiting
 from alerthost.outbox.group_commit import Writer
 from alerthost.outbox.heartbeat import Presence
 from alerthost.outbox.snapshot import Known, Look, World, remember
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
 from hostspec.alert import Alert
@@ -186,7 +187,9 @@ class Planner:
 
     def _write_all(self, made: Sequence[_Made], now: float) -> int:
         """Write plans down in one transaction; return how many are written."""
-        written = self._writer.run(lambda writing: self._write(writing, made, now))
+        written = self._writer.run(
+            lambda writing: self._write(UnitOfWork(writing, now, self._plugins.actions), made)
+        )
         for each in written:
             self._watch(each.statement, each.note)
         return len(written)
@@ -296,17 +299,15 @@ class Planner:
             planning.follow_up()
         return planning.plan(matching)
 
-    def _write(
-        self, connection: sa.Connection, made: Sequence[_Made], now: float
-    ) -> Sequence[_Made]:
+    def _write(self, uow: UnitOfWork, made: Sequence[_Made]) -> Sequence[_Made]:
         """Write plans down, in order; return those that are written.
 
         Where the incidents that a plan looked at have changed, it is made again later, and with
         it every later one about the same alert.
         """
-        backend.lock(connection, {ref for each in made for ref in each.refs})
-        pending = inbox.still_unplanned(connection, [each.statement.row for each in made])
-        batch = Batch(connection, self._plugins.actions, now)
+        backend.lock(uow.connection, {ref for each in made for ref in each.refs})
+        pending = inbox.still_unplanned(uow.connection, [each.statement.row for each in made])
+        batch = Batch(uow)
         batch.load(
             {each.statement.identity for each in made if each.look and not each.repeats},
             {ref for each in made for ref in each.refs},
@@ -320,9 +321,9 @@ class Planner:
             else:
                 written += run
         batch.write()
-        inbox.planned(connection, {each.statement.row: each.note for each in written}, now)
+        inbox.planned(uow, {each.statement.row: each.note for each in written})
         remember(
-            connection,
+            uow.connection,
             [(each.said, each.statement.accepted_at) for each in written if each.said],
         )
         return written

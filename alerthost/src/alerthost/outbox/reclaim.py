@@ -19,6 +19,7 @@ from alerthost.outbox import (
 )
 from alerthost.outbox.leasing import look_at
 from alerthost.outbox.retry_policy import FIRST_RETRY, DeliveryState, LaneState
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import deliveries, incidents, lanes
 from hostspec.delivery import IncidentRef, Operation, Outcome, OutcomeKind, Receipt
 
@@ -59,74 +60,68 @@ def held(connection: sa.Connection) -> tuple[Held, ...]:
     )
 
 
-def take_over(
-    connection: sa.Connection,
-    lost: Sequence[Held],
-    worker_id: str,
-    now: float,
-    actions: enqueue.Actions,
-) -> int:
+def take_over(uow: UnitOfWork, lost: Sequence[Held], worker_id: str) -> int:
     """Take up what is not being sent any more; nobody knows whether it arrived.
 
     Args:
-        connection: of the transaction.
+        uow: the transaction.
         lost: the claims of processes that are gone, or whose lease has run out.
         worker_id: the worker that notifies the observers.
-        now: the time.
-        actions: say what may be sent again.
 
     Returns:
         how many there were.
     """
     taken = 0
-    backend.lock(connection, [each.ref for each in lost])
+    backend.lock(uow.connection, [each.ref for each in lost])
     for each in sorted(lost, key=lambda each: each.lane_id):
-        row = connection.execute(sa.select(deliveries).where(deliveries.c.id == each.id)).first()
+        row = uow.connection.execute(
+            sa.select(deliveries).where(deliveries.c.id == each.id)
+        ).first()
         if row is None or (row.worker_id, row.attempts) != (each.worker_id, each.attempts):
             continue
         taken += 1
-        stored = repository.incident(connection, row.incident_id)
+        stored = repository.incident(uow.connection, row.incident_id)
         assert stored is not None  # noqa: S101 -- its delivery is there
         reason = "the process that was sending it is gone"
-        if enqueue.may_repeat(actions, stored.incident.ref):
-            free = {"worker_id": None, "lease_until": None, "due": now, "reason": reason}
-            connection.execute(sa.update(deliveries).where(deliveries.c.id == row.id), free)
+        if uow.may_repeat(stored.incident.ref):
+            free = {"worker_id": None, "lease_until": None, "due": uow.now, "reason": reason}
+            uow.connection.execute(sa.update(deliveries).where(deliveries.c.id == row.id), free)
         else:
             outcome = Outcome(OutcomeKind.UNCERTAIN, reason)
             told = {"outcome": outcome.kind, "reason": reason}
-            repository.finish(connection, row.id, DeliveryState.UNCERTAIN, now, **told)
+            repository.finish(uow, row.id, DeliveryState.UNCERTAIN, **told)
             receipt = Receipt(row.uid, repository.delivery_of(row), outcome, row.attempts)
-            notifier.note(connection, notifier.UNDELIVERED, receipt, worker_id)
+            notifier.note(uow.connection, notifier.UNDELIVERED, receipt, worker_id)
         episode = stored.episode.after(
             Operation(row.operation), delivered=False, may_have_arrived=True
         )
         opens = stored.incident.handle is None
-        budgets = rate_limit_store.names_of_lane(connection, stored.lane_id)
+        budgets = rate_limit_store.names_of_lane(uow.connection, stored.lane_id)
         kept = {"handle": row.expected_handle, "budgets": budgets} if opens else {}
-        repository.note_episode(connection, stored.id, episode, now, **kept)
-        enqueue.reduce(connection, actions, stored, episode, now)
-        waits = repository.promote(connection, stored.id, now)
+        repository.note_episode(uow, stored.id, episode, **kept)
+        enqueue.reduce(uow, stored, episode)
+        waits = repository.promote(uow, stored.id)
         if not waits and episode.may_be_open:
-            orphans.orphan_again(connection, stored.id, repository.delivery_of(row), now)
+            orphans.orphan_again(uow, stored.id, repository.delivery_of(row))
         elif not waits:
-            repository.close_incident(connection, stored.id, now)
-        if row.lease_until is not None and row.lease_until <= now:
-            _note_hanging(connection, stored, now)
+            repository.close_incident(uow, stored.id)
+        if row.lease_until is not None and row.lease_until <= uow.now:
+            _note_hanging(uow, stored)
         else:
-            look_at(connection, stored.lane_id, now)
+            look_at(uow.connection, stored.lane_id, uow.now)
     return taken
 
 
-def _note_hanging(connection: sa.Connection, stored: repository.StoredIncident, now: float) -> None:
+def _note_hanging(uow: UnitOfWork, stored: repository.StoredIncident) -> None:
     """Record that attempts in a channel hang: others must not wait for it."""
-    hanging = {"state": LaneState.UNHEALTHY, "due": now}
-    connection.execute(sa.update(lanes).where(lanes.c.id == stored.lane_id), hanging)
-    due = now + FIRST_RETRY
+    hanging = {"state": LaneState.UNHEALTHY, "due": uow.now}
+    uow.connection.execute(sa.update(lanes).where(lanes.c.id == stored.lane_id), hanging)
+    due = uow.now + FIRST_RETRY
     channels.note_failure(
-        connection,
+        uow.connection,
         stored.lane_id,
-        [channels.of_incident(connection, stored.id)],
-        now,
+        [channels.of_incident(uow.connection, stored.id)],
+        uow.now,
         state=LaneState.UNHEALTHY,
         reason="an attempt took longer than its lease",
         due=due,

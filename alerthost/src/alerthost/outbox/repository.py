@@ -14,6 +14,7 @@ from alerthost.outbox import body
 from alerthost.outbox.coalescing import HEAD_START, REPEAT, STRIKE, Waiting
 from alerthost.outbox.digest import digest
 from alerthost.outbox.retry_policy import DeliveryState, Episode
+from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import channels, deliveries, holders, incidents, lanes
 from hostspec.alert_fields import Identity, Severity
 from hostspec.delivery import (
@@ -132,14 +133,14 @@ _HELD: Final = (
 
 
 def open_incident(
-    connection: sa.Connection, delivery: Delivery, now: float, summary: str, **known: Any
+    uow: UnitOfWork, delivery: Delivery, summary: str, **known: Any
 ) -> StoredIncident:
     """Begin an incident that its alert holds; nothing else is known of it at the provider yet."""
-    lane = lane_of(connection, delivery.ref)
-    values = {**new_incident(delivery, lane, now, summary), **known}
-    made = connection.execute(_NEW_INCIDENT, values)
+    lane = lane_of(uow.connection, delivery.ref)
+    values = {**new_incident(delivery, lane, uow.now, summary), **known}
+    made = uow.connection.execute(_NEW_INCIDENT, values)
     number = made.inserted_primary_key[0] if made.inserted_primary_key else 0
-    connection.execute(_NEW_HOLDER, new_holder(number, delivery.alert, 0))
+    uow.connection.execute(_NEW_HOLDER, new_holder(number, delivery.alert, 0))
     incident = Incident(
         ref=delivery.ref,
         state=IncidentState.RESOLVED,
@@ -148,29 +149,28 @@ def open_incident(
         rules=delivery.rules,
         follow_ups=delivery.follow_ups,
     )
-    return StoredIncident(number, lane, 0, incident, Episode(), now, values["summary"])
+    return StoredIncident(number, lane, 0, incident, Episode(), uow.now, values["summary"])
 
 
 def open_incidents(
-    connection: sa.Connection, opening: Sequence[tuple[Waiting, int]], now: float
+    uow: UnitOfWork, opening: Sequence[tuple[Waiting, int]]
 ) -> Mapping[IncidentRef, int]:
     """Open incidents as `open_incident` does; return their rows.
 
     Args:
-        connection: of the transaction.
+        uow: the transaction.
         opening: their first deliveries, each at another place, with the rows of the lanes.
-        now: the time.
     """
     if not opening:
         return {}
-    rows = [new_incident(new.delivery, lane, now, new.summary) for new, lane in opening]
-    ids = {row.digest: row.id for row in connection.execute(_NEW_INCIDENTS, rows)}
+    rows = [new_incident(new.delivery, lane, uow.now, new.summary) for new, lane in opening]
+    ids = {row.digest: row.id for row in uow.connection.execute(_NEW_INCIDENTS, rows)}
     numbers = [ids[row["digest"]] for row in rows]
     held = [
         new_holder(number, new.delivery.alert, 0)
         for number, (new, _) in zip(numbers, opening, strict=True)
     ]
-    connection.execute(_NEW_HOLDER, held)
+    uow.connection.execute(_NEW_HOLDER, held)
     return {new.delivery.ref: number for number, (new, _) in zip(numbers, opening, strict=True)}
 
 
@@ -202,42 +202,38 @@ def bounded(summary: str) -> str:
     return shorten(summary, LONGEST_SUMMARY)
 
 
-def update_incident(connection: sa.Connection, number: int, now: float, **changes: Any) -> None:
+def update_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:
     """Change an incident, so that what was planned from it before is planned again."""
-    update_incidents(connection, {number: changes}, now)
+    update_incidents(uow, {number: changes})
 
 
-def update_incidents(
-    connection: sa.Connection, changes: Mapping[int, Mapping[str, Any]], now: float
-) -> None:
+def update_incidents(uow: UnitOfWork, changes: Mapping[int, Mapping[str, Any]]) -> None:
     """Change incidents as `update_incident` does, given by their rows; all in the same columns."""
-    rows = [{"number": number, "changed_at": now, **each} for number, each in changes.items()]
+    rows = [{"number": number, "changed_at": uow.now, **each} for number, each in changes.items()]
     if rows:
         columns: dict[str, Any] = {name: sa.bindparam(name) for name in rows[0] if name != "number"}
         query = sa.update(incidents).where(incidents.c.id == sa.bindparam("number"))
-        connection.execute(query.values(version=incidents.c.version + 1, **columns), rows)
+        uow.connection.execute(query.values(version=incidents.c.version + 1, **columns), rows)
 
 
-def note_episode(
-    connection: sa.Connection, number: int, episode: Episode, now: float, **changes: Any
-) -> None:
+def note_episode(uow: UnitOfWork, number: int, episode: Episode, **changes: Any) -> None:
     """Write down what is known at the provider; planning does not look at it."""
-    connection.execute(
+    uow.connection.execute(
         sa.update(incidents).where(incidents.c.id == number),
-        {**attrs.asdict(episode), "changed_at": now, **changes},
+        {**attrs.asdict(episode), "changed_at": uow.now, **changes},
     )
 
 
-def reopen_incident(connection: sa.Connection, number: int, now: float) -> None:
+def reopen_incident(uow: UnitOfWork, number: int) -> None:
     """Take up an incident again that was over."""
-    update_incident(connection, number, now, active=True)
+    update_incident(uow, number, active=True)
 
 
-def close_incident(connection: sa.Connection, number: int, now: float, **changes: Any) -> None:
+def close_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:
     """End an incident: nobody holds it, and nothing follows it up."""
-    update_incident(connection, number, now, active=False, **changes)
+    update_incident(uow, number, active=False, **changes)
     if not changes.get("orphaned"):  # a later resolve of its alerts needs the holders
-        release_all(connection, number)
+        release_all(uow.connection, number)
 
 
 def release_all(connection: sa.Connection, number: int) -> None:
@@ -245,15 +241,15 @@ def release_all(connection: sa.Connection, number: int) -> None:
     connection.execute(sa.delete(holders).where(holders.c.incident_id == number))
 
 
-def hold(connection: sa.Connection, number: int, alert: Identity, now: float) -> None:
+def hold(uow: UnitOfWork, number: int, alert: Identity) -> None:
     """Let an alert hold an incident open, beside those who hold it already."""
     held = sa.select(holders).where(holders.c.incident_id == number, _is_holder(alert))
-    if connection.execute(held).first() is None:
+    if uow.connection.execute(held).first() is None:
         last = sa.select(sa.func.max(holders.c.number)).where(holders.c.incident_id == number)
-        after = connection.execute(last).scalar()
+        after = uow.connection.execute(last).scalar()
         ref = 0 if after is None else after + 1
-        connection.execute(_NEW_HOLDER, new_holder(number, alert, ref))
-        update_incident(connection, number, now)
+        uow.connection.execute(_NEW_HOLDER, new_holder(number, alert, ref))
+        update_incident(uow, number)
 
 
 def new_holder(number: int, alert: Identity, ref: int) -> dict[str, Any]:
@@ -262,21 +258,21 @@ def new_holder(number: int, alert: Identity, ref: int) -> dict[str, Any]:
     return {"incident_id": number, "number": ref, **name}
 
 
-def release(connection: sa.Connection, number: int, alert: Identity, now: float) -> None:
+def release(uow: UnitOfWork, number: int, alert: Identity) -> None:
     """Let an alert let go of an incident."""
-    done = connection.execute(
+    done = uow.connection.execute(
         sa.delete(holders).where(holders.c.incident_id == number, _is_holder(alert))
     )
     if done.rowcount:
-        update_incident(connection, number, now)
+        update_incident(uow, number)
 
 
-def release_all_of(connection: sa.Connection, alerts: Mapping[int, Identity], now: float) -> None:
+def release_all_of(uow: UnitOfWork, alerts: Mapping[int, Identity]) -> None:
     """Release incidents, given by their rows, each from one of the alerts that hold it."""
     rows = [{"number": number, "name": digest(alert)} for number, alert in alerts.items()]
     if rows:
-        connection.execute(_RELEASE, rows)
-        update_incidents(connection, {number: {} for number in alerts}, now)
+        uow.connection.execute(_RELEASE, rows)
+        update_incidents(uow, {number: {} for number in alerts})
 
 
 _RELEASE: Final = sa.delete(holders).where(
@@ -395,11 +391,10 @@ _TAKEN: Final = sa.select(deliveries).where(
 
 
 def write_line(  # noqa: PLR0913 -- one argument for each thing a line is written from
-    connection: sa.Connection,
+    uow: UnitOfWork,
     stored: StoredIncident,
     line: Sequence[Waiting],
     submission_id: str,
-    now: float,
     *,
     flying: bool = False,
     due: float | None = None,
@@ -410,11 +405,10 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
     The head is as urgent as the most urgent that waits behind it.
 
     Args:
-        connection: of the transaction.
+        uow: the transaction.
         stored: the incident.
         line: what is to be sent, in order.
         submission_id: of the statement that new deliveries carry.
-        now: the time.
         flying: something of it is being sent now, so that nothing may be sent beside it.
         due: when new deliveries may be sent first; None for now.
         reason: why new deliveries are sent, where their statement does not tell.
@@ -430,14 +424,14 @@ def write_line(  # noqa: PLR0913 -- one argument for each thing a line is writte
         }
         if each.id is None:
             new = _new_row(
-                stored.id, stored.lane_id, each, submission_id, now if due is None else due
+                stored.id, stored.lane_id, each, submission_id, uow.now if due is None else due
             )
-            add_all(connection, [new | values | {"reason": reason}])
+            add_all(uow.connection, [new | values | {"reason": reason}])
         else:
             changed = sa.update(deliveries).where(deliveries.c.id == each.id)
-            connection.execute(changed, values)
+            uow.connection.execute(changed, values)
     if line and not flying:
-        wake(connection, stored.lane_id, now)
+        wake(uow, stored.lane_id)
 
 
 def only_row(
@@ -460,12 +454,12 @@ def add_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> Non
     connection.execute(_NEW_DELIVERY, rows)
 
 
-def hasten(connection: sa.Connection, number: int, now: float, reason: str) -> None:
+def hasten(uow: UnitOfWork, number: int, reason: str) -> None:
     """Let a resolve go at once that would have been sent again: something fires again.
 
     Something may still be late, so that it does not end the doubt any more.
     """
-    connection.execute(
+    uow.connection.execute(
         sa.update(deliveries)
         .where(
             deliveries.c.incident_id == number,
@@ -473,33 +467,27 @@ def hasten(connection: sa.Connection, number: int, now: float, reason: str) -> N
             deliveries.c.submission_id == SETTLING,
             deliveries.c.worker_id.is_(None),
         )
-        .values(submission_id=AHEAD, due=now, reason=reason)
+        .values(submission_id=AHEAD, due=uow.now, reason=reason)
     )
 
 
-def add(
-    connection: sa.Connection, stored: StoredIncident, new: Waiting, submission_id: str, now: float
-) -> int:
+def add(uow: UnitOfWork, stored: StoredIncident, new: Waiting, submission_id: str) -> int:
     """Write a delivery down that is in no line; give its row."""
-    row = _new_row(stored.id, stored.lane_id, new, submission_id, now) | _in_no_line(new)
-    made = connection.execute(_NEW_DELIVERY, row)
+    row = _new_row(stored.id, stored.lane_id, new, submission_id, uow.now) | _in_no_line(new)
+    made = uow.connection.execute(_NEW_DELIVERY, row)
     return int(made.inserted_primary_key[0]) if made.inserted_primary_key else 0
 
 
 def add_coalesced(
-    connection: sa.Connection,
-    stored: StoredIncident,
-    new: Sequence[tuple[Waiting, str]],
-    reason: str,
-    now: float,
+    uow: UnitOfWork, stored: StoredIncident, new: Sequence[tuple[Waiting, str]], reason: str
 ) -> Sequence[Mapping[str, Any]]:
     """Insert coalesced deliveries, given with the ids of their submissions; return the rows."""
-    over = {"state": DeliveryState.COLLAPSED, "reason": reason, "finished_at": now}
+    over = {"state": DeliveryState.COLLAPSED, "reason": reason, "finished_at": uow.now}
     rows = [
-        _new_row(stored.id, stored.lane_id, each, submission_id, now) | _in_no_line(each) | over
+        _new_row(stored.id, stored.lane_id, each, submission_id, uow.now) | _in_no_line(each) | over
         for each, submission_id in new
     ]
-    connection.execute(_NEW_DELIVERY, rows)
+    uow.connection.execute(_NEW_DELIVERY, rows)
     return rows
 
 
@@ -535,24 +523,24 @@ def _urgency(waiting: Waiting) -> float:
     return waiting.accepted_at - early + REPEAT * waiting.repeat
 
 
-def promote(connection: sa.Connection, number: int, now: float) -> bool:
+def promote(uow: UnitOfWork, number: int) -> bool:
     """Make the first of an incident's line its head, unless something of it is being sent.
 
     Returns:
         whether something waits or is being sent.
     """
-    rows = connection.execute(_LINE, {"number": number}).all()
+    rows = uow.connection.execute(_LINE, {"number": number}).all()
     if rows and all(row.worker_id is None for row in rows):
         urgency = min(
             row.accepted_at - HEAD_START[Severity(row.severity)] + REPEAT * row.is_repeat
             for row in rows
         )
         urgency += STRIKE * rows[0].own_failures
-        connection.execute(
+        uow.connection.execute(
             sa.update(deliveries).where(deliveries.c.id == rows[0].id),
             {"is_head": True, "urgency": urgency},
         )
-        wake(connection, rows[0].lane_id, now)
+        wake(uow, rows[0].lane_id)
     return bool(rows)
 
 
@@ -571,14 +559,14 @@ _LINE: Final = (
 )
 
 
-def wake(connection: sa.Connection, lane: int, now: float) -> None:
+def wake(uow: UnitOfWork, lane: int) -> None:
     """Schedule a lane for now; where it fails, for when a first attempt may be made."""
-    wake_all(connection, [lane], now)
+    wake_all(uow, [lane])
 
 
-def wake_all(connection: sa.Connection, numbers: Collection[int], now: float) -> None:
+def wake_all(uow: UnitOfWork, numbers: Collection[int]) -> None:
     """Schedule lanes as `wake` does; in the order in which they are locked."""
-    connection.execute(_WAKE, [{"lane": lane, "now": now} for lane in sorted(numbers)])
+    uow.connection.execute(_WAKE, [{"lane": lane, "now": uow.now} for lane in sorted(numbers)])
 
 
 _NOW: Final[sa.BindParameter[float]] = sa.bindparam("now", type_=sa.Double())
@@ -601,15 +589,18 @@ _WAKE: Final = (
 )
 
 
-def finish(
-    connection: sa.Connection, number: int, state: DeliveryState, now: float, **changes: Any
-) -> None:
+def finish(uow: UnitOfWork, number: int, state: DeliveryState, **changes: Any) -> None:
     """End a delivery."""
-    connection.execute(
+    uow.connection.execute(
         sa.update(deliveries)
         .where(deliveries.c.id == number)
         .values(
-            state=state, is_head=False, worker_id=None, lease_until=None, finished_at=now, **changes
+            state=state,
+            is_head=False,
+            worker_id=None,
+            lease_until=None,
+            finished_at=uow.now,
+            **changes,
         )
     )
 
