@@ -49,9 +49,11 @@ napoleon_custom_sections = [("Class attributes", "Attributes")]
 
 PUBLIC_MODULES = (
     "hostspec",
+    "hostspec.alert",
     "hostspec.connect",
     "hostspec.delivery",
     "hostspec.demo",
+    "hostspec.errors",
     "hostspec.hookspecs",
     "hostspec.inprocess",
     "hostspec.normalisation",
@@ -59,7 +61,9 @@ PUBLIC_MODULES = (
     "hostspec.rules",
     "hostspec.secret",
     "hostspec.settings",
+    "hostspec.structuring",
     "hostspec.testing",
+    "hostspec.text",
     "pagerduty_plugin",
     "pagerduty_plugin.hookspecs",
     "pagerduty_plugin.testing",

@@ -22,7 +22,8 @@ from sphinx.util.typing import ExtensionMetadata
 
 from hostspec import Secret, json_schema
 from hostspec.plugins import load
-from hostspec.settings import describe, key_of, to_json
+from hostspec.settings import info_of, key_of
+from hostspec.structuring import settings_to_json
 
 PLUGINS = ("pagerduty",)
 
@@ -72,7 +73,7 @@ def tables(kind: Any, place: str = "", *, single: bool = False) -> Iterator[str]
 
 
 def _type(field: attrs.Attribute[Any]) -> str:
-    choices = describe(field).choices
+    choices = info_of(field).choices
     words = _kind(field.type)
     return f"{words}: {', '.join(f'`{choice}`' for choice in choices)}" if choices else words
 
@@ -122,12 +123,12 @@ def _default(field: attrs.Attribute[Any]) -> str:
         default = default.factory()
     if attrs.has(type(default)):
         return "its own defaults"
-    value = to_json(default)
+    value = settings_to_json(default)
     return f"`{json.dumps(value)}`" if value or value is False else "empty"
 
 
 def _meaning(field: attrs.Attribute[Any]) -> str:
-    info = describe(field)
+    info = info_of(field)
     told = [info.help or f"{info.label}."]
     if info.minimum is not None:
         told.append(f"At least {info.minimum}.")

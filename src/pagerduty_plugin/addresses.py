@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from hostspec import Image, Json, Link
-from hostspec.addresses import NO_CREDENTIALS, is_address, without_credentials
 from hostspec.normalisation import Repairs
-from hostspec.text import is_blank, shorten
+from hostspec.text import NO_CREDENTIALS, is_address, is_blank, shorten, without_credentials
 
 LONGEST_QUOTE: Final = 80
 """Characters of an address that a repair quotes."""

@@ -8,12 +8,12 @@ from typing import Any
 import attrs
 
 from hostspec import Image, Json, Link, Repair
-from hostspec.alert_reader import Reader
+from hostspec.alert import FieldReader
 from hostspec.normalisation import FrozenDict
 
 
 def _text(value: object) -> str:
-    return Reader().text("reason", value)
+    return FieldReader().text("reason", value)
 
 
 @attrs.frozen
@@ -54,7 +54,7 @@ class Enrich:
         links: Sequence[Link | Mapping[str, object] | str] = (),
         images: Sequence[Image | Mapping[str, object] | str] = (),
     ) -> None:
-        reader = Reader()
+        reader = FieldReader()
         fields: dict[str, Any] = {
             "details": FrozenDict(reader.details(details)),
             "links": reader.links(links),

@@ -14,8 +14,7 @@ from typing import Final, TypeGuard
 import attrs
 
 from hostspec import Alert, Answer, Hooks, Severity, Status, Suppression
-from hostspec.normalisation import clean_text
-from hostspec.text import shorten
+from hostspec.text import clean_text, shorten
 from pagerduty_plugin import event
 from pagerduty_plugin.answers import Enrich, Suppress
 from pagerduty_plugin.settings import SEVERITIES

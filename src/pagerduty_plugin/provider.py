@@ -18,8 +18,8 @@ import attrs
 from hostspec import Destination, Fault, Installation, Provider, Secret, SecretUnavailableError
 from hostspec.connect import Connected, InstallError, InstallFlow, InstallProblem, Skipped
 from hostspec.demo import Demo
-from hostspec.normalisation import clean_text
 from hostspec.settings import secrets
+from hostspec.text import clean_text
 from pagerduty_plugin.http.network import Surroundings, network_faults
 from pagerduty_plugin.installation.discovery import ServiceDiscovery
 from pagerduty_plugin.installation.merge import Granted, merge, told

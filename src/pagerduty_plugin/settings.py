@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from hostspec import Fault, Json, Operation, Secret, Status, setting
-from hostspec.addresses import is_loopback
-from hostspec.faults import FaultsError
+from hostspec.errors import FaultsError
 from hostspec.normalisation import FrozenDict
+from hostspec.text import is_loopback
 from pagerduty_plugin import templates
 
 BASE_URLS: Final = {

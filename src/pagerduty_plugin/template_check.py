@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
@@ -13,6 +12,7 @@ from jinja2 import Environment, TemplateSyntaxError, nodes
 from jinja2.meta import find_undeclared_variables
 from jinja2.visitor import NodeTransformer
 
+from hostspec.text import unknown_name
 from pagerduty_plugin.templates import NAMES
 
 DEEPEST: Final = 32
@@ -110,7 +110,7 @@ class _Checker:
                 if name in NAMES:
                     yield f"{name!r} may change before the resolve, which needs the same key"
                 else:
-                    yield _unknown("", name, self.names)
+                    yield unknown_name(name, self.names)
             case nodes.Getattr(node=nodes.Name(name=of), attr=member):
                 yield from self._member(of, member)
             case nodes.Getitem(node=nodes.Name(name=of), arg=nodes.Const(value=str(member))):
@@ -138,7 +138,7 @@ class _Checker:
 
     def _member(self, of: str, member: str) -> Iterator[str]:
         if of == "loop" and member not in LOOP:
-            yield _unknown("in 'loop',", member, LOOP)
+            yield unknown_name(member, LOOP, "in 'loop',")
         if of in _TEXTS - self.own:
             yield f"{of!r} is text and has no {member!r}"
 
@@ -147,7 +147,7 @@ class _Checker:
         if node.dyn_args or node.dyn_kwargs:
             yield f"the {kind} {name!r}: '*' is not supported"
         if name not in self.known[kind]:
-            yield _unknown(f"the {kind}", name, self.known[kind])
+            yield unknown_name(name, self.known[kind], f"the {kind}")
             return
         signature = inspect.signature(self.known[kind][name])
         first = next(iter(signature.parameters))  # Jinja2's own argument before the value
@@ -172,10 +172,3 @@ class _Checker:
                 yield f"the filter {node.name!r}: write the name of the {kind} as a text"
             case [] if is_map:
                 yield "the filter 'map': needs the name of a filter, or an attribute"
-
-
-def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    subject = f"{what} {name!r}".lstrip()
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
-    return f"{subject} is unknown; {remedy}"

@@ -9,9 +9,9 @@ from typing import Final
 import attrs
 
 from hostspec import Alert, Image, Json, Link, Repair, Severity
-from hostspec.alert_reader import Reader
-from hostspec.normalisation import FrozenDict, clean_text, normalise
-from hostspec.text import is_blank, shorten
+from hostspec.alert import FieldReader
+from hostspec.normalisation import FrozenDict, normalise
+from hostspec.text import clean_text, is_blank, shorten
 from pagerduty_plugin import templates
 from pagerduty_plugin.settings import ChangeSettings, ImageSettings, LinkSettings, TriggerSettings
 
@@ -88,7 +88,7 @@ class Speaker:
         rendered = self._say("severity", template)
         if not rendered:
             return self._alert.severity, ()
-        reader = Reader()
+        reader = FieldReader()
         return reader.severity(rendered), reader.repairs
 
     def dedup_key(self, template: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostspec import Alert, FaultyAlertError, Image
-from hostspec.alert_reader import LONGEST_KEY, LONGEST_LINE, MOST_ENTRIES, MOST_LABELS
+from hostspec.alert.reader import LONGEST_KEY, LONGEST_LINE, MOST_ENTRIES, MOST_LABELS
 from hostspec.normalisation import LONGEST_TEXT, MOST_CHARACTERS, MOST_REPAIRS, normalise
 from hostspec.values import from_json, to_json
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from hostspec.crashes import describe_error
+from hostspec.errors import describe_error
 
 
 def module(name: str, package: str, file: str, code: str) -> ModuleType:

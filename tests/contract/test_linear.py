@@ -10,7 +10,8 @@ from steps import is_linear
 
 from alerthost.http import alertmanager, parsing
 from hostspec import Alert
-from hostspec.alert_reader import _TOKEN, parse
+from hostspec.alert import parse_json
+from hostspec.alert.formats import _TOKEN
 from hostspec.normalisation import normalise
 
 
@@ -89,7 +90,7 @@ def test_labels_may_be_nested_however_deep(levels: int) -> None:
     deep = "[" * levels + "]" * levels
     labels = f'{{"alertname": "A", "a": {deep}}}'
     text = f'{{"alerts": [{{"status": "firing", "labels": {labels}}}]}}'
-    (read,) = alertmanager.read(parse(text))
+    (read,) = alertmanager.read(parse_json(text))
     assert read.alert is not None
     assert "(nested too deeply)" in read.alert.labels["a"]
     alert = Alert.read_text(f'{{"key": "k", "labels": {labels}}}')
@@ -97,9 +98,9 @@ def test_labels_may_be_nested_however_deep(levels: int) -> None:
 
 
 def test_what_a_caller_gets_of_a_text_is_never_nested_too_deeply() -> None:
-    assert json.dumps(parse("[" * 127 + "]" * 127)) == "[" * 127 + "]" * 127
-    assert json.dumps(parse("[" * 128 + "]" * 128)) == "[" * 127 + "null" + "]" * 127
-    assert json.dumps(parse('{"a":' * 985 + "1" + "}" * 985)).count("{") == 127
+    assert json.dumps(parse_json("[" * 127 + "]" * 127)) == "[" * 127 + "]" * 127
+    assert json.dumps(parse_json("[" * 128 + "]" * 128)) == "[" * 127 + "null" + "]" * 127
+    assert json.dumps(parse_json('{"a":' * 985 + "1" + "}" * 985)).count("{") == 127
 
 
 VALUES: dict[str, Callable[[int], object]] = {

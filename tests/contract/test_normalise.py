@@ -31,11 +31,11 @@ from hostspec.normalisation import (
     MOST_REPAIRS,
     MOST_VALUES,
     FrozenDict,
-    clean_text,
     free_name,
     freeze,
     normalise,
 )
+from hostspec.text import clean_text
 
 
 class Colour(enum.Enum):

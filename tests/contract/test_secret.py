@@ -20,7 +20,7 @@ from hostspec import Installation, Secret, SecretUnavailableError, setting, stru
 from hostspec.normalisation import normalise
 from hostspec.secret import LiteralSecretError
 from hostspec.settings import secrets
-from hostspec.settings import to_json as settings_to_json
+from hostspec.structuring import settings_to_json
 
 CANARY = "c4n4ry-0123456789abcdef"
 

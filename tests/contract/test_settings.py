@@ -12,7 +12,8 @@ import attrs
 import pytest
 
 from hostspec import Fault, FaultsError, Secret, SettingsError, json_schema, setting, structure
-from hostspec.settings import SettingInfo, describe, secrets, to_json
+from hostspec.settings import SettingInfo, info_of, secrets
+from hostspec.structuring import settings_to_json
 
 
 class Colour(enum.StrEnum):
@@ -148,7 +149,7 @@ def test_every_type_is_read() -> None:
 
 def test_settings_come_back_from_their_json() -> None:
     settings = structure(Settings, FULL)
-    stored = to_json(settings)
+    stored = settings_to_json(settings)
     assert json.loads(json.dumps(stored)) == stored, "plain lists, tables and texts"
     assert structure(Settings, stored) == settings
 
@@ -342,11 +343,11 @@ def test_a_check_of_a_class_inside_another_is_told_with_its_place() -> None:
 
 def test_a_declaration_says_what_it_was_given() -> None:
     field = attrs.fields(Settings).services
-    assert describe(field) == SettingInfo("Services", "Where to.", least_items=1)
+    assert info_of(field) == SettingInfo("Services", "Where to.", least_items=1)
 
 
 def test_a_field_without_a_declaration_is_called_by_its_name() -> None:
-    assert describe(attrs.fields(Settings).plainly) == SettingInfo("plainly")
+    assert info_of(attrs.fields(Settings).plainly) == SettingInfo("plainly")
 
 
 def test_every_secret_is_found_with_its_place() -> None:
@@ -378,7 +379,7 @@ def test_a_word_that_python_reserves_is_a_key_without_its_underscore() -> None:
     settings = structure(Outer, {"inner": [{"class": "disk", "from": "env:KEY"}]})
 
     assert settings.inner[0].class_ == "disk"
-    assert to_json(settings) == {"inner": [{"class": "disk", "from": "env:KEY"}]}
+    assert settings_to_json(settings) == {"inner": [{"class": "disk", "from": "env:KEY"}]}
     assert [path for path, _ in secrets(settings)] == ["inner[0].from"]
     assert list(json_schema(Reserved)["properties"]) == ["class", "from"]
     assert json_schema(Reserved)["required"] == ["class"]

@@ -25,8 +25,8 @@ from alerthost.outbox.inbox import Note
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitError
 from hostspec import Alert, Delivery, IncidentRef, Operation, OutcomeKind, Severity
-from hostspec.alert_fields import Identity
-from hostspec.faults import Fault
+from hostspec.alert import Identity
+from hostspec.errors import Fault
 
 NUMBERS = itertools.count(1)
 

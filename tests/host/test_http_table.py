@@ -8,7 +8,8 @@ import pytest
 from alerthost.config.http_table import Address, HttpTable, is_loopback, token_faults
 from alerthost.config.source import Source
 from hostspec import json_schema
-from hostspec.settings import SettingsError, structure
+from hostspec.settings import SettingsError
+from hostspec.structuring import structure
 
 
 @pytest.mark.parametrize(

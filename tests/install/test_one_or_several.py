@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 
 from hostspec import Secret, SettingsError, json_schema, setting, structure
-from hostspec.settings import secrets, to_json
+from hostspec.settings import secrets
+from hostspec.structuring import settings_to_json
 
 
 @attrs.frozen(kw_only=True)
@@ -31,8 +32,8 @@ def test_toml_gives_one_or_a_list(toml: str, held: object) -> None:
     raw = tomllib.loads(toml)
     lock = structure(Lock, raw)
     assert lock.key == held
-    assert structure(Lock, to_json(lock)) == lock
-    assert to_json(lock)["key"] == raw["key"]
+    assert structure(Lock, settings_to_json(lock)) == lock
+    assert settings_to_json(lock)["key"] == raw["key"]
     jsonschema.Draft202012Validator(json_schema(Lock)).validate(raw)
 
 

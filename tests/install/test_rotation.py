@@ -22,7 +22,7 @@ from hostspec import (
     json_schema,
     structure,
 )
-from hostspec.settings import to_json
+from hostspec.structuring import settings_to_json
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.installation.service_table import rotate, rows, save
 from pagerduty_plugin.provider import PagerDuty
@@ -202,7 +202,7 @@ def test_one_key_or_a_list_is_json_and_passes_the_schema() -> None:
         raw = {"services": [{"name": "a", "integration_key": held}]}
         validator.validate(raw)
         settings = structure(InstallationSettings, raw)
-        stored = json.loads(json.dumps(to_json(settings)))
+        stored = json.loads(json.dumps(settings_to_json(settings)))
         assert stored["services"][0]["integration_key"] == held
         assert structure(InstallationSettings, stored) == settings
     assert not validator.is_valid({"services": [{"name": "a", "integration_key": []}]})

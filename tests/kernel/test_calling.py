@@ -15,7 +15,7 @@ import pluggy
 import pytest
 
 from hostspec import Answer, hookimpl, hookspec
-from hostspec.crashes import describe_error
+from hostspec.errors import describe_error
 from hostspec.plugins.isolation import DEADLINE, FAILURES, IsolatedHooks
 
 LONG = 60.0

@@ -18,7 +18,7 @@ from recorder import AccountSettings, Page, Pager, PagerPlugin
 from hostspec import Capabilities, FaultsError, hookimpl, hookspec
 from hostspec.plugins import PluginInfo, Plugins, PluginsError, PluginState, load, loading, survey
 from hostspec.plugins.loading import installed
-from hostspec.plugins.registry import unknown
+from hostspec.text import unknown_name
 
 Install = Callable[..., str]
 
@@ -776,7 +776,7 @@ class TestSettings:
         assert use.installation is acme
 
     def test_nothing_known_is_said_so(self) -> None:
-        assert unknown("x", ()) == "'x' is unknown; none is known"
+        assert unknown_name("x", ()) == "'x' is unknown; none is known"
 
 
 CHECKS = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hostspec import Alert, Image, Link
-from hostspec.addresses import is_address
+from hostspec.text import is_address
 from pagerduty_plugin import event
 from pagerduty_plugin.text_overrides import Wording
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from hostspec import Alert, Fault, OutcomeKind, Secret, SettingsError, json_schema
-from hostspec.settings import structure, to_json
+from hostspec.structuring import settings_to_json, structure
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.http.network import Surroundings, find_proxy, load_authorities, network_faults
 from pagerduty_plugin.http.responses import NoReply, Reply
@@ -158,12 +158,16 @@ def test_a_proxy_before_an_address_that_is_not_encrypted_is_refused(proxy: str) 
 
 def test_the_settings_are_json_and_have_a_schema() -> None:
     given = {"proxy": "env:PD_PROXY", "timeout": 10}
-    written = to_json(settings_with(network=given))["network"]
-    assert written == {**to_json(NetworkSettings()), "proxy": "env:PD_PROXY", "timeout": 10.0}
+    written = settings_to_json(settings_with(network=given))["network"]
+    assert written == {
+        **settings_to_json(NetworkSettings()),
+        "proxy": "env:PD_PROXY",
+        "timeout": 10.0,
+    }
     assert settings_with(network=written) == settings_with(network=given)
     properties: Any = json_schema(InstallationSettings)["properties"]
     assert properties["network"]["properties"]["timeout"]["maximum"] == 60
-    assert properties["network"]["default"] == to_json(NetworkSettings())
+    assert properties["network"]["default"] == settings_to_json(NetworkSettings())
 
 
 # what a check finds, and what it says at night

@@ -15,7 +15,7 @@ from alerthost.store.errors import StoreError
 from alerthost.store.sealing import Sealed, check_key, new_key, reseal, seal
 from hostspec import Secret, SecretUnavailableError
 from hostspec.secret import LiteralSecretError
-from hostspec.settings import to_json
+from hostspec.structuring import settings_to_json
 
 CONTEXT = "acme's token"
 
@@ -179,7 +179,7 @@ def test_equal_is_the_same_token_with_the_same_key(key: Secret) -> None:
 
 def test_it_is_not_pickled_nor_written_as_plain_json(key: Secret) -> None:
     sealed = seal(Secret(CANARY), key, CONTEXT)
-    for way in (pickle.dumps, to_json):
+    for way in (pickle.dumps, settings_to_json):
         with pytest.raises(LiteralSecretError):
             way(sealed)
 

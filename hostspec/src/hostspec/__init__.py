@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from hostspec.action import Action, AnyAction, Capabilities, Limit, Preview
-from hostspec.alert import Alert
-from hostspec.alert_fields import FaultyAlertError, Identity, Image, Link, Severity, Status
+from hostspec.alert import Alert, FaultyAlertError, Identity, Image, Link, Severity, Status
 from hostspec.delivery import (
     Delivery,
     Handle,
@@ -18,13 +17,14 @@ from hostspec.delivery import (
     SendContext,
     Suppression,
 )
-from hostspec.faults import Fault, FaultsError
+from hostspec.errors import Fault, FaultsError
 from hostspec.hookspecs import Answer, Hooks, hookimpl, hookspec
 from hostspec.normalisation import Json, Repair
 from hostspec.provider import Destination, Installation, Provider
 from hostspec.schema import json_schema
 from hostspec.secret import Secret, SecretUnavailableError
-from hostspec.settings import SettingsError, setting, structure
+from hostspec.settings import SettingsError, setting
+from hostspec.structuring import structure
 from hostspec.values import from_json, to_json
 
 __all__ = [

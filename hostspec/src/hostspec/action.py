@@ -11,9 +11,10 @@ import attrs
 
 from hostspec.alert import Alert
 from hostspec.delivery import Delivery, Handle, Incident, Outcome, SendContext, Suppression
-from hostspec.faults import Fault
-from hostspec.normalisation import Json, clean_text
+from hostspec.errors import Fault
+from hostspec.normalisation import Json
 from hostspec.provider import Destination, Installation
+from hostspec.text import clean_text
 
 A = TypeVar("A")
 """The attrs class of an action's settings."""

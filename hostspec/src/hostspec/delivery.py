@@ -9,8 +9,9 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from hostspec.alert_fields import Identity, Severity
-from hostspec.normalisation import FrozenDict, Json, Repair, clean_text, freeze
+from hostspec.alert import Identity, Severity
+from hostspec.normalisation import FrozenDict, Json, Repair, freeze
+from hostspec.text import clean_text
 
 
 class Operation(enum.StrEnum):

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 import attrs
 
-from hostspec.crashes import describe_error
-from hostspec.text import shorten
+from hostspec.errors import describe_error
+from hostspec.text import clean_text, shorten
 
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
@@ -129,19 +129,6 @@ def freeze(value: Json) -> Json:
     if isinstance(value, (list, tuple)):
         return tuple(freeze(item) for item in value)
     return value
-
-
-def clean_text(text: str) -> str:
-    """Make text that everything can hold.
-
-    Surrogate pairs are joined. Lone surrogates, which no UTF-8 encoder takes, are replaced, and
-    so is NUL, which PostgreSQL refuses.
-    """
-    text = str.__str__(text)  # of a subclass, what it holds: its methods may do anything
-    text = text.replace("\0", "\ufffd")
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def normalise(value: object, field: str) -> tuple[Json, tuple[Repair, ...]]:

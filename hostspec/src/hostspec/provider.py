@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import attrs
 
-from hostspec.faults import Fault
+from hostspec.errors import Fault
 from hostspec.secret import SecretUnavailableError
-from hostspec.settings import secrets, structure
+from hostspec.settings import secrets
+from hostspec.structuring import structure
 
 if TYPE_CHECKING:
     from hostspec.connect.destination_table import DestinationTable

@@ -12,7 +12,8 @@ import attrs
 
 from hostspec.normalisation import Json
 from hostspec.secret import Secret
-from hostspec.settings import SettingInfo, describe, key_of, to_json
+from hostspec.settings import SettingInfo, info_of, key_of
+from hostspec.structuring import settings_to_json
 
 if TYPE_CHECKING:
     from hostspec.provider import Destination
@@ -40,7 +41,7 @@ def json_schema(kind: type, destinations: Sequence[Destination] | None = None) -
     if destinations is not None:
         choices = [{"const": each.id, "title": each.name} for each in destinations]
         for field in attrs.fields(kind):
-            if describe(field).destinations:
+            if info_of(field).destinations:
                 named = schema["properties"][key_of(field)]
                 named.get("items", named)["oneOf"] = choices
     return {"$schema": SCHEMA_DIALECT, **schema}
@@ -72,7 +73,7 @@ def _object_schema(kind: Any) -> dict[str, Any]:
 
 
 def _field_schema(field: attrs.Attribute[Any]) -> dict[str, Any]:
-    info = describe(field)
+    info = info_of(field)
     schema = _type_schema(field.type)
     for branch in schema.get("anyOf", [schema]):
         _constrain(branch, info)
@@ -83,7 +84,7 @@ def _field_schema(field: attrs.Attribute[Any]) -> dict[str, Any]:
     if type(default) is attrs.Factory:
         default = default.factory()
     if default is not attrs.NOTHING:
-        schema["default"] = to_json(default)
+        schema["default"] = settings_to_json(default)
     return schema
 
 

@@ -15,7 +15,7 @@ from hostspec.alert import Alert
 from hostspec.normalisation import Json, freeze
 from hostspec.provider import Installation
 from hostspec.secret import Secret
-from hostspec.settings import to_json as settings_to_json
+from hostspec.structuring import settings_to_json
 
 T = TypeVar("T")
 

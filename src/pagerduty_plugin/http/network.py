@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from hostspec import Fault, SecretUnavailableError
-from hostspec.addresses import is_loopback
+from hostspec.text import is_loopback
 from pagerduty_plugin.settings import DIRECT, NetworkSettings, proxy_fault, proxy_url_fault
 
 _PROXY_VARIABLES: Final = {"http": "http_proxy", "https": "https_proxy", "all": "all_proxy"}

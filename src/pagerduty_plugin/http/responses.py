@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from hostspec import Outcome, OutcomeKind
-from hostspec.normalisation import clean_text
-from hostspec.text import shorten
+from hostspec.text import clean_text, shorten
 
 LONGEST_REASON: Final = 2000
 """Characters of a reply that are told; an error page of a proxy may be long."""

@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from hostspec import Secret
-from hostspec.normalisation import clean_text
-from hostspec.text import shorten
+from hostspec.text import clean_text, shorten
 from pagerduty_plugin.http.responses import NoReply, Reply
 
 PAGE: Final = 100

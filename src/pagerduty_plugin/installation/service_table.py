@@ -16,7 +16,7 @@ import attrs
 
 from hostspec import Fault, FaultsError, Installation, Secret
 from hostspec.connect import DestinationTable
-from hostspec.normalisation import clean_text
+from hostspec.text import clean_text
 from pagerduty_plugin.keys import STARS, mask, readable_fingerprint, routing_key_fault
 from pagerduty_plugin.settings import InstallationSettings, NewService, ServiceSettings
 

@@ -24,10 +24,11 @@ from alerthost.config.store import opened
 from hostspec.connect.discovery import DiscoveryError
 from hostspec.connect.install_flow import Connected, InstallError
 from hostspec.demo import Table
-from hostspec.faults import Fault
+from hostspec.errors import Fault
 from hostspec.provider import Installation
 from hostspec.secret import Secret
-from hostspec.settings import SettingsError, structure, to_json
+from hostspec.settings import SettingsError
+from hostspec.structuring import settings_to_json, structure
 
 DEFAULT_PORT: Final = 9096
 
@@ -319,7 +320,7 @@ def set_command(path: Path, *, yes: bool, account: str, settings: tuple[str, ...
         raw, faults = cli_settings.read(type(before), settings=settings)
         if faults:
             raise ConfigurationError(faults)
-        kept = to_json(before, write=lambda secret: secret)
+        kept = settings_to_json(before, write=lambda secret: secret)
         return structure(type(before), _merged(kept, raw))
 
     with at_hand(path) as accounts:

@@ -18,11 +18,9 @@ from alerthost.config.unmatched import unmatched
 from alerthost.http.json_alerts import Submission
 from alerthost.store.errors import StoreError
 from hostspec.action import AnyAction
-from hostspec.alert import Alert
-from hostspec.alert_fields import Severity
-from hostspec.crashes import describe_error
+from hostspec.alert import Alert, Severity
 from hostspec.delivery import Outcome, OutcomeKind
-from hostspec.faults import Fault
+from hostspec.errors import Fault, describe_error
 from hostspec.inprocess.host import Host
 from hostspec.plugins.planning import Plan
 from hostspec.plugins.registry import PluginState

@@ -14,7 +14,7 @@ from alerthost.config.source import ConfigurationError, refuse
 from hostspec.connect.discovery import Discovery, Found, FoundState
 from hostspec.connect.install_flow import Connected
 from hostspec.demo import Table
-from hostspec.plugins.registry import unknown
+from hostspec.text import unknown_name
 
 _EVERYTHING = "all"
 
@@ -80,7 +80,7 @@ def _one(found: Sequence[Found], text: str) -> Found:
     if not matching and text.isdecimal() and 1 <= int(text) <= len(found):
         matching = [found[int(text) - 1]]
     if not matching:
-        refuse("--service", unknown(text, [each.name for each in found]))
+        refuse("--service", unknown_name(text, [each.name for each in found]))
     if len(matching) > 1:
         ids = ", ".join(each.id for each in matching)
         refuse("--service", f"{text!r} is there several times; name one by its id: {ids}")

@@ -13,7 +13,7 @@ from alerthost.config.source import refuse
 from hostspec.plugins.registry import Plugins
 from hostspec.provider import Provider
 from hostspec.secret import Secret
-from hostspec.settings import describe, key_of
+from hostspec.settings import info_of, key_of
 
 _SERVICE: Final = "checkout"
 _HEAD: Final = """\
@@ -72,12 +72,12 @@ def _lines(settings: type) -> Iterator[str]:
     for field in attrs.fields(settings):
         example = _example(field)
         if example:
-            yield f"# {describe(field).help}\n{key_of(field)} = {example}\n"
+            yield f"# {info_of(field).help}\n{key_of(field)} = {example}\n"
 
 
 def _example(field: attrs.Attribute[Any]) -> str:
     """Return an example of a required setting or a list of services; empty for others."""
-    if describe(field).destinations:
+    if info_of(field).destinations:
         return f'["{_SERVICE}"]'
     entries: list[type] = [each for each in typing.get_args(field.type) if attrs.has(each)]
     if entries:

@@ -37,9 +37,10 @@ from hostspec.action import AnyAction
 from hostspec.demo import Table
 from hostspec.plugins.loading import installed as installed_plugins
 from hostspec.plugins.loading import survey
-from hostspec.plugins.registry import PluginInfo, Plugins, PluginState, unknown
+from hostspec.plugins.registry import PluginInfo, Plugins, PluginState
 from hostspec.provider import Destination, Provider
 from hostspec.schema import json_schema
+from hostspec.text import unknown_name
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -214,7 +215,7 @@ def schema(path: Path, name: str, account: str | None) -> None:
         made = json_schema(everything.settings[name])
     else:
         known = (*everything.providers, *everything.actions, *everything.settings)
-        raise click.UsageError(unknown(name, known))
+        raise click.UsageError(unknown_name(name, known))
     click.echo(json.dumps(made, indent=2, ensure_ascii=False))
 
 
@@ -254,7 +255,7 @@ def init(path: Path, provider: str | None) -> None:
         names = list(demo.offered())
     name = provider or (names[0] if len(names) == 1 else "")
     if name not in offered.providers:
-        raise click.UsageError(unknown(name, offered.providers))
+        raise click.UsageError(unknown_name(name, offered.providers))
     init_command.write(path, offered, offered.providers[name])
     screen = Screen()
     screen.say(printable(f"wrote {path}; edit it, then `alerthost check` names each missing value"))
@@ -276,7 +277,7 @@ def demo_command(provider: str | None) -> None:
         raise click.UsageError(message)
     name = provider or next(iter(demonstrations))
     if name not in demonstrations:
-        raise click.UsageError(unknown(name, demonstrations))
+        raise click.UsageError(unknown_name(name, demonstrations))
     sys.exit(0 if demo.run(demonstrations[name], Screen()) else 1)
 
 

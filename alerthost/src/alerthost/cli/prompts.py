@@ -19,9 +19,9 @@ import click
 
 from alerthost.cli.screen import Screen, printable
 from alerthost.config.source import refuse
-from hostspec.faults import Fault
+from hostspec.errors import Fault
 from hostspec.secret import Secret
-from hostspec.settings import SettingInfo, SettingsError, describe, key_of
+from hostspec.settings import SettingInfo, SettingsError, info_of, key_of
 
 Judge: TypeAlias = Callable[[Mapping[str, Any]], Sequence[Fault]]
 """Says what is wrong with the answers so far, what is missing too."""
@@ -109,7 +109,7 @@ class _Asking:
     def ask_fields(self, kind: Any, path: str, into: dict[str, Any]) -> None:
         attrs.resolve_types(kind)
         for field in attrs.fields(kind):
-            info, key = describe(field), key_of(field)
+            info, key = info_of(field), key_of(field)
             has_choices = info.choices and typing.get_origin(field.type) is not tuple
             if key not in into and (field.default is attrs.NOTHING or has_choices):
                 below = f"{path}.{key}" if path else key

@@ -16,9 +16,8 @@ from alerthost.cli.signals import Interrupts
 from alerthost.http import json_alerts
 from alerthost.http.json_alerts import Submission
 from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitError
-from hostspec.alert import Alert
-from hostspec.alert_fields import Identity
-from hostspec.faults import Fault
+from hostspec.alert import Alert, Identity
+from hostspec.errors import Fault
 
 if TYPE_CHECKING:
     from alerthost.outbox.engine import Engine

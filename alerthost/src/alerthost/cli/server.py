@@ -28,7 +28,7 @@ from alerthost.outbox.admin import Backlog, Blocked
 from alerthost.outbox.leasing import Lease
 from alerthost.store.errors import StoreError
 from hostspec.delivery import Outcome
-from hostspec.faults import Fault
+from hostspec.errors import Fault
 
 _log = logging.getLogger("hostspec")
 

@@ -17,8 +17,7 @@ from alerthost.cli.screen import Screen, columns, printable
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import NoDestinationsError, destinations_of
 from hostspec.action import AnyAction
-from hostspec.alert import Alert
-from hostspec.alert_fields import Severity, Status
+from hostspec.alert import Alert, Severity, Status
 from hostspec.delivery import (
     Delivery,
     Incident,
@@ -29,9 +28,9 @@ from hostspec.delivery import (
     Suppression,
 )
 from hostspec.inprocess.host import Host
-from hostspec.plugins.registry import unknown
 from hostspec.provider import Destination, Installation
 from hostspec.rules import Rule, RuleAction
+from hostspec.text import unknown_name
 
 PAUSES: Final = (1.0, 5.0, 20.0)
 """Seconds before each further try to close what was opened."""
@@ -95,7 +94,7 @@ def aim(loaded: Configuration, named: str) -> Aim:
             raise CannotTestError(message)
         [name] = below[named]
     if name not in services:
-        raise CannotTestError(unknown(named, services))
+        raise CannotTestError(unknown_name(named, services))
     installation, destination = services[name]
     aimed = [
         Aim(name, action, installation, settings)

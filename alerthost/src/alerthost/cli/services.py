@@ -17,10 +17,11 @@ from alerthost.config.cli_settings import secret_of
 from alerthost.config.source import ConfigurationError, refuse
 from hostspec.connect.destination_table import DestinationTable
 from hostspec.demo import Table
-from hostspec.faults import Fault
-from hostspec.plugins.registry import unknown
+from hostspec.errors import Fault
 from hostspec.provider import Installation
-from hostspec.settings import SettingsError, describe, key_of, structure
+from hostspec.settings import SettingsError, info_of, key_of
+from hostspec.structuring import structure
+from hostspec.text import unknown_name
 
 
 class Services:
@@ -44,7 +45,7 @@ class Services:
             refuse("", reason)
         self._table: DestinationTable[Any] = table
         attrs.resolve_types(table.row)
-        self._fields = {key_of(field): describe(field) for field in attrs.fields(table.row)}
+        self._fields = {key_of(field): info_of(field) for field in attrs.fields(table.row)}
 
     @property
     def row(self) -> type:
@@ -103,7 +104,7 @@ class Services:
         """
         names = self._names()
         if name not in names and name not in {row["id"] for row in self._rows()}:
-            refuse("", f"the service {unknown(name, names)}")
+            refuse("", f"the service {unknown_name(name, names)}")
 
     def adding(self, row: Mapping[str, Any]) -> Change:
         """Make the change that adds a service."""

@@ -21,11 +21,12 @@ from alerthost.config.store import Store, Stored, opened
 from alerthost.store.errors import StoreError
 from alerthost.store.sealing import GET_A_KEY, Sealed, seal
 from hostspec.connect.install_flow import Connected
-from hostspec.faults import Fault, FaultsError
-from hostspec.plugins.registry import Plugins, unknown
+from hostspec.errors import Fault, FaultsError
+from hostspec.plugins.registry import Plugins
 from hostspec.provider import Installation, Provider
 from hostspec.secret import REFERENCE_FORMS, Secret
 from hostspec.settings import SettingsError, secrets
+from hostspec.text import unknown_name
 
 if TYPE_CHECKING:
     from alerthost.store.installations import StoredInstallation
@@ -110,7 +111,7 @@ class Accounts:
         """
         found = {account.name: account for account in self.all()}
         if name not in found:
-            refuse("", f"the account {unknown(name, found)}")
+            refuse("", f"the account {unknown_name(name, found)}")
         return found[name]
 
     def usable(self, name: str) -> tuple[Account, Installation[Any]]:

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 import attrs
 
 from alerthost.config.source import ConfigurationError, refuse
-from hostspec.faults import Fault
-from hostspec.plugins.registry import unknown
+from hostspec.errors import Fault
 from hostspec.secret import REFERENCE_FORMS, Secret
 from hostspec.settings import key_of
+from hostspec.text import unknown_name
 
 
 def read(
@@ -111,7 +111,7 @@ def _set(raw: dict[str, Any], fields: Mapping[str, Any], text: str) -> None:
         fields, raw, place = _table(raw, fields, table, place)
     option = f"--set {name}"
     if last not in fields:
-        refuse(f"--set {place}".strip(), unknown(last, fields))
+        refuse(f"--set {place}".strip(), unknown_name(last, fields))
     declared = fields[last]
     kind = _item(declared)
     if attrs.has(kind) and not _is_list(declared):
@@ -127,7 +127,7 @@ def _table(
 ) -> tuple[Mapping[str, Any], dict[str, Any], str]:
     """Return a table's fields, its settings so far and its dotted name."""
     if name not in fields:
-        refuse(f"--set {place}".strip(), unknown(name, fields))
+        refuse(f"--set {place}".strip(), unknown_name(name, fields))
     place = f"{place}.{name}" if place else name
     kind = fields[name]
     below = raw.setdefault(name, {})

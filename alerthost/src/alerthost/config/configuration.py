@@ -25,13 +25,15 @@ from alerthost.config.secret_files import located
 from alerthost.config.source import ConfigurationError, Source
 from alerthost.config.store import Stored, StoreTable
 from hostspec.alert import Alert
-from hostspec.faults import Fault
+from hostspec.errors import Fault
 from hostspec.inprocess.host import Host
 from hostspec.plugins.loading import survey
-from hostspec.plugins.registry import Plugins, PluginState, unknown
+from hostspec.plugins.registry import Plugins, PluginState
 from hostspec.provider import Installation
 from hostspec.rules import Rule, RuleAction
-from hostspec.settings import SettingsError, secrets, setting, structure
+from hostspec.settings import SettingsError, secrets, setting
+from hostspec.structuring import structure
+from hostspec.text import unknown_name
 
 if TYPE_CHECKING:
     from alerthost.store.installations import StoredInstallation
@@ -317,7 +319,7 @@ class _Building:
         for name in document:
             if name not in tables:
                 self._mistaken = True
-                self._fault(name, unknown(name, tables))
+                self._fault(name, unknown_name(name, tables))
 
     def _read(self, path: str, kind: type[_T], raw: object) -> _T | None:
         """Read a table; what is wrong in it is told, and the rest is read all the same."""
@@ -425,7 +427,7 @@ class _Building:
         use = self._reference(path, "use", table)
         name = self._reference(path, "installation", table)
         if name and name not in self._names and not (self._mistaken and not self._names):
-            self._fault(f"{path}.installation", unknown(name, self._names))
+            self._fault(f"{path}.installation", unknown_name(name, self._names))
         action = self._plugins.actions.get(use)
         installation = self._installations.get(name)
         if action is None:
@@ -454,7 +456,7 @@ def not_offered(name: str, known: Iterable[str], kind: str, plugins: Plugins) ->
     """State that no enabled plugin offers something, and what a person may have meant."""
     known = tuple(known)
     if known:
-        return unknown(name, known)
+        return unknown_name(name, known)
     disabled = [info.name for info in plugins.infos if info.state is PluginState.DISABLED]
     installed = f"; installed are {', '.join(disabled)}" if disabled else ""
     return f"no enabled plugin offers the {kind} {name!r}{installed}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hostspec.crashes import describe_error
+from hostspec.errors import describe_error
 from hostspec.provider import Destination, Installation, Provider
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -12,9 +11,11 @@ import attrs
 from alerthost.config import store
 from alerthost.config.secret_files import beside
 from alerthost.config.source import Source
-from hostspec.faults import Fault
+from hostspec.errors import Fault
 from hostspec.secret import Secret, SecretUnavailableError
-from hostspec.settings import SettingsError, setting, structure
+from hostspec.settings import SettingsError, setting
+from hostspec.structuring import structure
+from hostspec.text import is_loopback
 
 _ADDRESS: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:\[\]/]+)):(?P<port>\d+)"
@@ -50,14 +51,6 @@ class Address:
     def url(self, port: int) -> str:
         """Return the URL at which it is reached, with the port that it came to."""
         return f"http://[{self.host}]:{port}" if self.is_of_ip_6 else f"http://{self.host}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Check whether a host is this machine alone, whoever resolves it."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.casefold() == "localhost"
 
 
 def _listen_fault(listen: str) -> str | None:

@@ -33,9 +33,9 @@ import attrs
 
 from alerthost.config.matcher_syntax import Operator, is_bare, quoted, readings
 from alerthost.config.regex import Regex
-from hostspec.alert import Alert
-from hostspec.alert_fields import Severity, Status
+from hostspec.alert import Alert, Severity, Status
 from hostspec.normalisation import Json
+from hostspec.text import closest
 
 _NOT_TEXT: Final = frozenset({"labels", "details", "links", "images", "repairs"})
 _FIELDS: Final[Mapping[str, str]] = {
@@ -90,16 +90,16 @@ def _meant(matcher: Matcher) -> str:
     """Return the name that a matcher nearly has; empty for none."""
     table, dot, rest = matcher.name.casefold().partition(".")
     if dot:
-        close = difflib.get_close_matches(table, _TABLES, n=1, cutoff=_NEAR)
+        near = closest(table, _TABLES, _NEAR)
         is_exact = matcher.name.startswith(tuple(f"{each}." for each in _TABLES))
-        return f"{close[0]}.{rest}" if close and not is_exact else ""
+        return f"{near}.{rest}" if near and not is_exact else ""
     if table in _FIELDS:
         return table
-    close = difflib.get_close_matches(table, _FIELDS, n=1, cutoff=_NEAR_WITH_VALUE)
-    if not close or close[0] in table or table in close[0]:
+    near = closest(table, _FIELDS, _NEAR_WITH_VALUE)
+    if not near or near in table or table in near:
         return ""
-    is_near = difflib.SequenceMatcher(None, close[0], table).ratio() >= _NEAR
-    return close[0] if is_near or _understood(close[0], matcher.value) else ""
+    is_near = difflib.SequenceMatcher(None, near, table).ratio() >= _NEAR
+    return near if is_near or _understood(near, matcher.value) else ""
 
 
 def _understood(name: str, word: str) -> str | None:
@@ -147,9 +147,9 @@ def _accepted(matcher: Matcher) -> frozenset[str]:
 def _unknown_value(matcher: Matcher, word: str) -> str:
     """Return why no alert has a severity or status, and what to write instead."""
     known, _ = _VALUES[matcher.name]
-    close = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=_NEAR)
-    if close:
-        return f"no {matcher.name} is {quoted(word)}; did you mean {quoted(close[0])}?"
+    near = closest(word.casefold(), known, _NEAR)
+    if near:
+        return f"no {matcher.name} is {quoted(word)}; did you mean {quoted(near)}?"
     never = f"is {quoted(word)}" if word.strip() else "is empty"
     own = f"labels.{matcher.name}{matcher.operator}{quoted(matcher.value)}"
     return (

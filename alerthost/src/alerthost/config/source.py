@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 import attrs
 
 from alerthost.config.locate import line_of
-from hostspec.faults import Fault, FaultsError
+from hostspec.errors import Fault, FaultsError
 
 
 class ConfigurationError(FaultsError):

@@ -11,9 +11,10 @@ import attrs
 from alerthost.config.secret_files import beside
 from alerthost.config.source import Source
 from alerthost.store.errors import StoreError
-from hostspec.faults import Fault
+from hostspec.errors import Fault
 from hostspec.secret import REFERENCE_FORMS, Secret
-from hostspec.settings import SettingsError, setting, structure
+from hostspec.settings import SettingsError, setting
+from hostspec.structuring import structure
 
 if TYPE_CHECKING:
     from alerthost.store.database import Database

@@ -15,9 +15,8 @@ from urllib.parse import urljoin
 from alerthost.http.alert_source import LONGEST_URL, component_of, first, source_of
 from alerthost.http.json_alerts import Submission
 from alerthost.http.parsing import TooManyAlertsError
-from hostspec.alert import Alert
-from hostspec.alert_fields import Status
-from hostspec.faults import Fault
+from hostspec.alert import Alert, Status
+from hostspec.errors import Fault
 from hostspec.normalisation import Repair
 
 _SUMMARIES: Final = ("summary", "message", "title", "description")

@@ -33,7 +33,7 @@ from alerthost.http.request_body import JSON, JSON_LINES
 from alerthost.http.worker_threads import Workload
 from alerthost.outbox.engine import Engine
 from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitError
-from hostspec.alert_reader import parse
+from hostspec.alert import parse_json
 from hostspec.plugins.limited_log import LimitedLog
 
 ALERTS: Final = "/alerts"
@@ -229,7 +229,7 @@ class Front:
 
         def read(body: bytes, _kind: str, most: int) -> Sequence[Submission]:
             try:
-                payload = parse(parsing.text_of(body))
+                payload = parse_json(parsing.text_of(body))
             except json.JSONDecodeError as error:
                 return (parsing.not_json(error),)
             if left_out := alertmanager.truncated(payload):

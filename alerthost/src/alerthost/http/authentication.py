@@ -9,9 +9,10 @@ from typing import Final
 
 from starlette.requests import Request
 
-from alerthost.config.http_table import Address, HttpTable, is_loopback
+from alerthost.config.http_table import Address, HttpTable
 from alerthost.http.refusals import Refusal
 from hostspec.secret import SecretUnavailableError
+from hostspec.text import is_loopback
 
 _CHALLENGE: Final = 'Bearer, Basic realm="alerthost"'
 """Some senders show a password only after they were asked for one."""

@@ -11,8 +11,7 @@ from typing import Final
 
 from alerthost.outbox.admin import Admin, Load
 from alerthost.outbox.digest import digest
-from hostspec.alert import Alert
-from hostspec.alert_fields import Identity, Severity, Status
+from hostspec.alert import Alert, Identity, Severity, Status
 from hostspec.text import shorten
 
 COUNT_AGAIN: Final = 1.0

@@ -9,10 +9,8 @@ from typing import BinaryIO, Final, cast
 
 import attrs
 
-from hostspec.alert import Alert
-from hostspec.alert_fields import FaultyAlertError
-from hostspec.alert_reader import parse
-from hostspec.faults import Fault
+from hostspec.alert import Alert, FaultyAlertError, parse_json
+from hostspec.errors import Fault
 
 
 @attrs.frozen
@@ -76,7 +74,7 @@ def _document(place: str, text: str) -> Iterator[Submission]:
         yield statement(place, text)
         return
     try:
-        content = cast("list[object]", parse(text))
+        content = cast("list[object]", parse_json(text))
     except json.JSONDecodeError:
         yield statement(place, text)
         return

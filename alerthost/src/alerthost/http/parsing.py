@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping
 
 from alerthost.http import json_alerts
 from alerthost.http.json_alerts import Submission
-from hostspec.alert import Alert
-from hostspec.alert_fields import FaultyAlertError
-from hostspec.alert_reader import parse
-from hostspec.faults import Fault
+from hostspec.alert import Alert, FaultyAlertError, parse_json
+from hostspec.errors import Fault
 
 
 class TooManyAlertsError(ValueError):
@@ -40,7 +38,7 @@ def read(body: bytes, *, lines: bool = False, most: int | None = None) -> tuple[
     if lines:
         return _lines(body, most)
     try:
-        content = parse(text_of(body))
+        content = parse_json(text_of(body))
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             return _lines(body, most)

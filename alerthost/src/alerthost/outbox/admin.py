@@ -27,10 +27,9 @@ from alerthost.store.tables import (
     lanes,
     submissions,
 )
-from hostspec.alert import Alert
-from hostspec.alert_fields import Identity, Status
-from hostspec.crashes import describe_error
+from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, OutcomeKind
+from hostspec.errors import describe_error
 from hostspec.forking import of_its_process
 from hostspec.plugins.registry import Plugins
 

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
-from hostspec.alert_fields import Identity
+from hostspec.alert import Identity
 from hostspec.delivery import IncidentRef
 
 PLANNING: Final = "planning"

@@ -14,7 +14,7 @@ from alerthost.outbox.repository import StoredIncident
 from alerthost.outbox.retry_policy import Episode
 from alerthost.outbox.snapshot import World
 from alerthost.outbox.unit_of_work import UnitOfWork
-from hostspec.alert_fields import Identity
+from hostspec.alert import Identity
 from hostspec.delivery import Delivery, IncidentRef, Operation
 
 

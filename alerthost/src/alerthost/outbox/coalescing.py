@@ -10,9 +10,9 @@ import attrs
 from alerthost.outbox import body
 from alerthost.outbox.retry_policy import Episode
 from hostspec.action import AnyAction
-from hostspec.alert_fields import Severity
-from hostspec.crashes import describe_error
+from hostspec.alert import Severity
 from hostspec.delivery import Delivery, Operation, coalesce
+from hostspec.errors import describe_error
 from hostspec.plugins.planning import is_delivery
 
 HEAD_START: Final = {

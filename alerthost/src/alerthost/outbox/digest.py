@@ -7,7 +7,7 @@ import json
 
 import attrs
 
-from hostspec.alert_fields import Identity
+from hostspec.alert import Identity
 from hostspec.delivery import IncidentRef
 
 

@@ -41,8 +41,8 @@ from alerthost.store.database import Database
 from alerthost.store.errors import LostCommitError, ReentryError, StoreError, UnstorableError
 from hostspec.action import AnyAction, Limit, is_limit
 from hostspec.alert import Alert
-from hostspec.crashes import describe_error
 from hostspec.delivery import Outcome, OutcomeKind, SendContext
+from hostspec.errors import describe_error
 from hostspec.forking import of_its_process
 from hostspec.plugins.attempt import Attempt, attempt, is_held
 from hostspec.plugins.isolation import trial

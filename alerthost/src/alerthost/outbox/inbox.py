@@ -18,11 +18,10 @@ from alerthost.outbox.coalescing import HEAD_START
 from alerthost.outbox.digest import digest
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import PENDING, submissions
-from hostspec.alert import Alert
-from hostspec.alert_fields import Identity, Severity
+from hostspec.alert import Alert, Identity, Severity
 from hostspec.delivery import Suppression
-from hostspec.normalisation import clean_text
 from hostspec.plugins.planning import PAST
+from hostspec.text import clean_text
 from hostspec.values import from_json, to_json
 
 LONGEST_ID: Final = 255

@@ -14,7 +14,7 @@ from alerthost.outbox.retry_policy import LONGEST_PAUSE, LaneState
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store import tables
 from alerthost.store.tables import URGENT, deliveries, incidents, lanes
-from hostspec.alert_fields import Severity
+from hostspec.alert import Severity
 from hostspec.delivery import Delivery, IncidentRef, Operation, OutcomeKind
 
 LEASE: Final = 60.0

@@ -17,8 +17,8 @@ from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.tables import deliveries, receipts
-from hostspec.crashes import describe_error
 from hostspec.delivery import Receipt
+from hostspec.errors import describe_error
 from hostspec.hookspecs import Hooks
 from hostspec.values import from_json, to_json
 

@@ -18,10 +18,9 @@ from alerthost.outbox.coalescing import Waiting
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import deliveries, incidents
-from hostspec.alert import Alert
-from hostspec.alert_fields import Identity, Status
-from hostspec.crashes import describe_error
+from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Operation
+from hostspec.errors import describe_error
 
 _log = logging.getLogger("hostspec")
 

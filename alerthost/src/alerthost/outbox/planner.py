@@ -22,10 +22,9 @@ from alerthost.outbox.snapshot import Known, Look, World, remember
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
-from hostspec.alert import Alert
-from hostspec.alert_fields import Identity, Status
-from hostspec.crashes import describe_error
+from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import IncidentRef, Operation
+from hostspec.errors import describe_error
 from hostspec.inprocess.memory import Memory
 from hostspec.plugins.planning import PAST, Incidents, Plan, Planning, is_past
 from hostspec.plugins.registry import Plugins

@@ -16,7 +16,7 @@ from alerthost.outbox.digest import digest
 from alerthost.outbox.retry_policy import DeliveryState, Episode
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import channels, deliveries, holders, incidents, lanes
-from hostspec.alert_fields import Identity, Severity
+from hostspec.alert import Identity, Severity
 from hostspec.delivery import (
     Delivery,
     Handle,

@@ -18,8 +18,7 @@ from alerthost.outbox.digest import digest
 from alerthost.outbox.repository import StoredIncident
 from alerthost.outbox.retry_policy import Episode
 from alerthost.store.tables import UtcTime, alerts
-from hostspec.alert import Alert
-from hostspec.alert_fields import Identity, Status
+from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation
 from hostspec.plugins.planning import Plan, ended_by
 

@@ -19,7 +19,7 @@ from alerthost.store.sealing import Sealed, check_key, is_sealed_for, reseal, se
 from alerthost.store.tables import installations
 from hostspec.provider import Installation
 from hostspec.secret import Secret, SecretUnavailableError
-from hostspec.settings import to_json
+from hostspec.structuring import settings_to_json
 
 _SEALED: Final = "$sealed"
 
@@ -200,7 +200,7 @@ class Installations:
         with self._database.begin() as connection:
             for row in connection.execute(sa.select(installations)).all():
                 stored = self._stored(row)
-                packed = _packed(to_json(stored.settings, write=_by_reference))
+                packed = _packed(settings_to_json(stored.settings, write=_by_reference))
                 binding = stored.binding
                 if binding.token is None:
                     token = seal(_WHOLE, self._key, binding.context).token
@@ -231,7 +231,7 @@ class Installations:
     def _values(self, installation: Installation[Any]) -> dict[str, Any]:
         _check_name(installation.name)
         provider, name = installation.provider, installation.name
-        packed = _packed(to_json(installation.settings, write=_by_reference))
+        packed = _packed(settings_to_json(installation.settings, write=_by_reference))
         context = _Context(provider, name, packed)
 
         def sealed(secret: Secret, path: _Path) -> str:

@@ -32,13 +32,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import attrs
 
-from hostspec.addresses import is_loopback
 from hostspec.delivery import frozen
-from hostspec.faults import Fault, FaultsError
+from hostspec.errors import Fault, FaultsError
 from hostspec.normalisation import FrozenDict, Json
 from hostspec.provider import Installation
-from hostspec.settings import structure
-from hostspec.settings import to_json as settings_to_json
+from hostspec.structuring import settings_to_json, structure
+from hostspec.text import is_loopback
 
 B = TypeVar("B")
 """The attrs class of what has to be known to begin."""

@@ -14,10 +14,9 @@ from typing import Final, TypeVar
 
 import attrs
 
-from hostspec.alert import Alert
-from hostspec.alert_fields import Identity, Status
+from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Incident, IncidentRef, Receipt
-from hostspec.faults import Fault
+from hostspec.errors import Fault
 from hostspec.inprocess.fair_lock import Call, NoTurnError, Turn, Turns, calling
 from hostspec.inprocess.memory import Memory
 from hostspec.inprocess.report import Report

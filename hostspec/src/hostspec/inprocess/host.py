@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from hostspec.action import AnyAction, Preview
-from hostspec.alert import Alert
-from hostspec.alert_fields import Identity
-from hostspec.crashes import describe_error
+from hostspec.alert import Alert, Identity
 from hostspec.delivery import Delivery, Incident, IncidentRef, Outcome, OutcomeKind, Receipt
+from hostspec.errors import describe_error
 from hostspec.inprocess.fair_lock import Turns, calling
 from hostspec.inprocess.handling import Handling
 from hostspec.inprocess.memory import Memory

@@ -10,8 +10,7 @@ from typing import Final
 import attrs
 
 from hostspec import forking
-from hostspec.alert import Alert
-from hostspec.alert_fields import Identity
+from hostspec.alert import Alert, Identity
 from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation, Outcome
 from hostspec.plugins.planning import ended_by, is_past
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from hostspec.alert_fields import Status
+from hostspec.alert import Status
 from hostspec.delivery import Receipt
 from hostspec.plugins.planning import Plan
 

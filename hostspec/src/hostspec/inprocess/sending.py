@@ -9,12 +9,11 @@ from typing import Any
 
 import attrs
 
-from hostspec.alert import Alert
-from hostspec.alert_fields import Status
+from hostspec.alert import Alert, Status
 from hostspec.delivery import Delivery, Receipt, SendContext
+from hostspec.errors import log_message
 from hostspec.inprocess.memory import Memory
 from hostspec.inprocess.report import Report, is_delivered, line
-from hostspec.log import log
 from hostspec.plugins.attempt import attempt
 from hostspec.plugins.planning import PAST, Incidents, Plan, Planning
 from hostspec.plugins.registry import Plugins
@@ -79,7 +78,9 @@ class Sending:
     def log_receipt(self, receipt: Receipt) -> None:
         """Log a delivery that its provider did not take."""
         if not is_delivered(receipt):
-            log(_log, logging.ERROR, "alert %s: %s", receipt.delivery.alert.key, line(receipt))
+            log_message(
+                _log, logging.ERROR, "alert %s: %s", receipt.delivery.alert.key, line(receipt)
+            )
 
     def log_report(self, report: Report) -> None:
         """Log every reason why an alert may not have been notified."""
@@ -87,11 +88,11 @@ class Sending:
         for receipt in report.receipts:
             self.log_receipt(receipt)
         for failure in report.plan.failures:
-            log(_planning_log, logging.ERROR, "alert %s: %s", key, failure)
+            log_message(_planning_log, logging.ERROR, "alert %s: %s", key, failure)
         for suppression in report.plan.suppressions:
             message = "alert %s: suppressed by %s: %s"
-            log(_log, logging.WARNING, message, key, suppression.plugin, suppression.reason)
+            log_message(_log, logging.WARNING, message, key, suppression.plugin, suppression.reason)
         if report.plan.remark:
-            log(_log, logging.INFO, "alert %s: %s", key, report.plan.remark)
+            log_message(_log, logging.INFO, "alert %s: %s", key, report.plan.remark)
         if report.unmatched and report.plan.alert.status is Status.FIRING:
-            log(_log, logging.WARNING, "alert %s: no rule matches, nothing is sent", key)
+            log_message(_log, logging.WARNING, "alert %s: no rule matches, nothing is sent", key)

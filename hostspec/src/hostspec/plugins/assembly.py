@@ -11,14 +11,15 @@ import attrs
 import pluggy
 
 from hostspec.action import Action, AnyAction, Capabilities
-from hostspec.crashes import describe_error
-from hostspec.faults import Fault
+from hostspec.errors import Fault, describe_error
 from hostspec.hookspecs import PROJECT, HostSpec
 from hostspec.plugins.isolation import IsolatedHooks, ask, implementations
-from hostspec.plugins.registry import PluginInfo, Plugins, PluginState, unknown
+from hostspec.plugins.registry import PluginInfo, Plugins, PluginState
 from hostspec.provider import Provider
 from hostspec.schema import DeclarationError, json_schema
-from hostspec.settings import SettingsError, structure
+from hostspec.settings import SettingsError
+from hostspec.structuring import structure
+from hostspec.text import unknown_name
 
 
 class RefusedError(Exception):
@@ -118,7 +119,7 @@ class Assembly:
         known = [hook for hook, caller in callers.items() if caller.has_spec()]
         for hook, options, _ in self._marked(plugin):
             if hook not in known and not options.get("optionalhook"):
-                reason = f"implements a hook that nobody calls: {unknown(hook, known)}"
+                reason = f"implements a hook that nobody calls: {unknown_name(hook, known)}"
                 raise RefusedError(name, reason)
 
     def _configure(self, name: str) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 
 from hostspec.action import AnyAction
-from hostspec.crashes import describe_error
 from hostspec.delivery import Delivery, Incident, IncidentRef, Outcome, OutcomeKind, SendContext
+from hostspec.errors import describe_error
 from hostspec.provider import Installation
 
 _log = logging.getLogger("hostspec")

@@ -16,9 +16,8 @@ from typing import Any, Final
 import attrs
 import pluggy
 
-from hostspec.crashes import describe_error
+from hostspec.errors import describe_error, log_message
 from hostspec.hookspecs import PROJECT, Answer
-from hostspec.log import log
 from hostspec.plugins.limited_log import LimitedLog
 
 DEADLINE: Final = 1.0
@@ -142,7 +141,7 @@ class IsolatedHooks:
             seconds = PAUSE if pause is None else min(2 * pause.seconds, LONGEST_PAUSE)
             self._paused[plugin, name] = _Pause(thread, seconds, self._clock() + seconds)
             message = "plugin %s: %s exceeded its deadline of %g s; it is not called for %g s"
-            log(_log, logging.WARNING, message, plugin, name, self._deadline, seconds)
+            log_message(_log, logging.WARNING, message, plugin, name, self._deadline, seconds)
             failure = f"exceeded its deadline of {self._deadline:g} s"
             return Answer(plugin, None, failure, paused=True)
         self._paused.pop((plugin, name), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,11 +12,11 @@ from typing import Any, Final
 
 import attrs
 
-from hostspec.crashes import describe_error
-from hostspec.faults import Fault
+from hostspec.errors import Fault, describe_error
 from hostspec.hookspecs import PROJECT
 from hostspec.plugins.assembly import Assembly, RefusedError
-from hostspec.plugins.registry import PluginInfo, Plugins, PluginsError, PluginState, unknown
+from hostspec.plugins.registry import PluginInfo, Plugins, PluginsError, PluginState
+from hostspec.text import closest, unknown_name
 
 _log = logging.getLogger("hostspec")
 
@@ -69,7 +68,7 @@ def survey(
     infos, plugins = _import(set(enabled), own or {})
     for name in settings or ():
         if name not in plugins and name not in infos:
-            fault = Fault("", unknown(name, [*plugins]))
+            fault = Fault("", unknown_name(name, [*plugins]))
             infos[name] = attrs.evolve(
                 _failed(PluginInfo(name), "is not enabled, but has settings"), faults=(fault,)
             )
@@ -204,7 +203,6 @@ def _info(
 
 def _meant(name: str, found: Iterable[str]) -> str:
     known = sorted(found)
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    if near := closest(name, known):
+        return f"; did you mean {near!r}?"
     return f"; installed are {', '.join(known)}" if known else "; no plugin is installed"

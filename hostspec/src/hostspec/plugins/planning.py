@@ -10,15 +10,14 @@ from typing import Final, Protocol, TypeGuard
 import attrs
 
 from hostspec.action import AnyAction
-from hostspec.alert import Alert
-from hostspec.alert_fields import Identity, Severity, Status
-from hostspec.crashes import describe_error
+from hostspec.alert import Alert, Identity, Severity, Status
 from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, Suppression, merge
-from hostspec.faults import Fault
-from hostspec.normalisation import Repair, clean_text
+from hostspec.errors import Fault, describe_error
+from hostspec.normalisation import Repair
 from hostspec.plugins.isolation import FAILURES
 from hostspec.plugins.registry import Plugins
 from hostspec.rules import Rule, RuleAction
+from hostspec.text import clean_text
 
 _SHAPE: Final[dict[str, type]] = {
     "operation": Operation,

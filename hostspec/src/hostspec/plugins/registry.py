@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import enum
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import attrs
 
 from hostspec.action import AnyAction
-from hostspec.faults import Fault
+from hostspec.errors import Fault
 from hostspec.hookspecs import PROJECT, Hooks
 from hostspec.provider import Installation, Provider
 from hostspec.rules import RuleAction
-from hostspec.settings import SettingsError, structure
+from hostspec.settings import SettingsError
+from hostspec.structuring import structure
+from hostspec.text import unknown_name
 
 
 class PluginState(enum.StrEnum):
@@ -90,7 +91,7 @@ class Plugins:
             SettingsError: no active plugin offers the provider, or the settings are wrong.
         """
         if provider not in self.providers:
-            raise SettingsError([Fault("provider", unknown(provider, self.providers))])
+            raise SettingsError([Fault("provider", unknown_name(provider, self.providers))])
         return self.providers[provider].installation(name, settings)
 
     def rule_action(
@@ -103,7 +104,7 @@ class Plugins:
                 an installation, or the settings are wrong.
         """
         if action not in self.actions:
-            raise SettingsError([Fault("use", unknown(action, self.actions))])
+            raise SettingsError([Fault("use", unknown_name(action, self.actions))])
         found = self.actions[action]
         if found.provider != installation.provider:
             reason = f"is a {installation.provider} installation; {action} needs {found.provider}"
@@ -113,13 +114,3 @@ class Plugins:
         if faults:
             raise SettingsError(faults)
         return RuleAction(found, installation, structured)
-
-
-def unknown(name: str, known: Iterable[str]) -> str:
-    """State that a name is unknown, and which was meant or could be."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"{name!r} is unknown; did you mean {close[0]!r}?"
-    listed = f"known are {', '.join(names)}" if names else "none is known"
-    return f"{name!r} is unknown; {listed}"

@@ -30,7 +30,8 @@ from hostspec.delivery import (
 from hostspec.plugins.loading import load
 from hostspec.plugins.registry import PluginsError
 from hostspec.provider import Destination, Installation, Provider
-from hostspec.settings import SettingsError, structure
+from hostspec.settings import SettingsError
+from hostspec.structuring import structure
 from hostspec.testing import service
 from hostspec.testing.network import NetworkFault, network_faults
 from hostspec.testing.requirement import fail, require

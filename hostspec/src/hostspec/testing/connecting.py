@@ -18,7 +18,8 @@ from hostspec.connect.install_flow import (
     InstallProblem,
     InstallRequest,
 )
-from hostspec.settings import SettingsError, structure
+from hostspec.settings import SettingsError
+from hostspec.structuring import structure
 from hostspec.testing.case import ProviderCase
 from hostspec.testing.planning import require_round_trip
 from hostspec.testing.requirement import fail, require

@@ -13,7 +13,8 @@ import attrs
 
 from hostspec.provider import Destination
 from hostspec.schema import json_schema
-from hostspec.settings import SettingsError, describe, structure
+from hostspec.settings import SettingsError, info_of
+from hostspec.structuring import structure
 from hostspec.testing import samples
 from hostspec.testing.case import INSTALLATION, NOWHERE, REFERENCE, ProviderCase, UnderTest
 from hostspec.testing.requirement import fail, require
@@ -64,7 +65,7 @@ def require_declared(kind: Any) -> None:
             f"{ref} can be given by position; declare {kind.__name__} with kw_only=True",
         )
         require(
-            describe(field).label.strip() and field.metadata,
+            info_of(field).label.strip() and field.metadata,
             f"{ref} has no label for a form; declare it with hostspec.setting(...)",
         )
 

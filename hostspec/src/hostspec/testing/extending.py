@@ -18,7 +18,8 @@ from hostspec.hookspecs import Answer
 from hostspec.plugins.isolation import DEADLINE, IsolatedHooks, ask, implementations
 from hostspec.plugins.loading import survey
 from hostspec.plugins.registry import Plugins
-from hostspec.settings import secrets, structure
+from hostspec.settings import secrets
+from hostspec.structuring import structure
 from hostspec.testing import samples
 from hostspec.testing.case import INSTALLATION, REFERENCE, RULE, VARIABLE, environment, within
 from hostspec.testing.declarations import UNKNOWN, require_declared

@@ -10,8 +10,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from hostspec.alert import Alert
-from hostspec.alert_fields import Severity, Status
+from hostspec.alert import Alert, Severity, Status
 from hostspec.connect.install_flow import PendingInstall
 from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, Outcome
 from hostspec.testing import samples

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from hostspec.alert import Alert
-from hostspec.alert_fields import Image, Link, Severity, Status
+from hostspec.alert import Alert, Image, Link, Severity, Status
 
 
 def firing(token: str, *, severity: Severity = Severity.CRITICAL, scope: str = "") -> Alert:

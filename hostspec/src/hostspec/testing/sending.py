@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Final, cast
 
 from hostspec.action import LONGEST_BUDGET, is_limit
-from hostspec.alert_fields import Status
+from hostspec.alert import Status
 from hostspec.delivery import Delivery, Handle, Outcome, OutcomeKind, frozen_handle
 from hostspec.settings import SettingsError, secrets
 from hostspec.testing import samples

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import attrs
 
-from hostspec.alert_fields import FaultyAlertError, Identity, Image, Link, Severity, Status
-from hostspec.alert_reader import Reader, adopt, parse
-from hostspec.faults import Fault
+from hostspec.alert.fields import FaultyAlertError, Identity, Image, Link, Severity, Status
+from hostspec.alert.formats import parse_json
+from hostspec.alert.reader import FieldReader, adopt
+from hostspec.errors import Fault
 from hostspec.normalisation import FrozenDict, Json, Repair
 
 
@@ -85,7 +86,7 @@ class Alert:
         images: Sequence[Image | Mapping[str, object] | str] = (),
         repairs: Sequence[Repair] = (),
     ) -> None:
-        reader = Reader(repairs)
+        reader = FieldReader(repairs)
         read_details = reader.details(details)
         fields: dict[str, Any] = {
             "key": reader.key(key),
@@ -191,7 +192,7 @@ class Alert:
             FaultyAlertError: not a JSON object, no key, or an unknown status.
         """
         try:
-            statement = parse(text)
+            statement = parse_json(text)
         except json.JSONDecodeError as error:
             reason = f"not a JSON object: {error.msg} at character {error.pos + 1}"
             raise FaultyAlertError([Fault("", reason)]) from None

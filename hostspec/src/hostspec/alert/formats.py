@@ -1,11 +1,24 @@
-"""Reads the times that hosts give: ISO 8601, numbers since 1970, and Go's own form."""
+"""Lenient parsers: JSON texts of any depth, and times in ISO 8601, since 1970 and Go's format."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 import re
+from decimal import Decimal
 from typing import Any, Final
+
+from hostspec.normalisation import DEEPEST
+
+_LONGEST_NUMERAL: Final = 640
+"""Digits: Python always turns so many into an integer, and may refuse more."""
+
+_DEEPEST_TEXT: Final = 2 * DEEPEST
+"""Levels of nesting that are read of a JSON text; `normalise` cuts earlier, with a repair."""
+
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+"""A string or a bracket. It neither backtracks nor looks twice for the end of a string (one may
+have none), so that finding all of them is linear in the text."""
 
 _NUMERAL: Final = re.compile(r"\d{9,}(\.\d+)?", re.ASCII)
 """An epoch given as text; ISO 8601 has no form of so many digits without a sign between."""
@@ -30,7 +43,59 @@ _YEAR_ZERO: Final = "0000-"
 _NEVER: Final = "is a time that was never set; taken as missing"
 
 
-def read_time(value: Any) -> tuple[dt.datetime | None, str]:
+def parse_json(text: str) -> object:
+    """Parse one JSON text, however deep its nesting and however long its numerals.
+
+    Takes time linear in the length of the text. Values that lie deeper than 128 levels become
+    null, so that no caller can run into Python's limit of recursion.
+
+    Raises:
+        json.JSONDecodeError: it is no JSON.
+    """
+    try:
+        content = json.loads(text, parse_int=_integer)
+    except RecursionError:
+        pass
+    else:
+        if not _is_too_deep(content):
+            return content
+    return json.loads(_cut_depths(text), parse_int=_integer)
+
+
+def _integer(numeral: str) -> int | Decimal:
+    return int(numeral) if len(numeral) <= _LONGEST_NUMERAL else Decimal(numeral)
+
+
+def _is_too_deep(content: object) -> bool:
+    level = [content]
+    for _ in range(_DEEPEST_TEXT - 1):
+        level = [
+            item
+            for value in level
+            if isinstance(value, (dict, list))
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    return any(isinstance(value, (dict, list)) for value in level)
+
+
+def _cut_depths(text: str) -> str:
+    """Replace values that are nested too deeply by null."""
+    kept = []
+    depth = start = 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == _DEEPEST_TEXT:
+                kept.append(text[start : token.start()] + "null")
+                start = len(text)
+        elif token[0] in "]}":
+            if depth == _DEEPEST_TEXT:
+                start = token.end()
+            depth -= 1
+    return "".join(kept) + text[start:]
+
+
+def parse_time(value: Any) -> tuple[dt.datetime | None, str]:
     """Read a time.
 
     Args:

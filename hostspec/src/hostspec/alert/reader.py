@@ -7,19 +7,15 @@ import enum
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import attrs
 
-from hostspec.addresses import NO_CREDENTIALS, without_credentials
-from hostspec.alert_fields import FaultyAlertError, Image, Link, Severity, Status
-from hostspec.crashes import describe_error
-from hostspec.faults import Fault
+from hostspec.alert.fields import FaultyAlertError, Image, Link, Severity, Status
+from hostspec.alert.formats import parse_time
+from hostspec.errors import Fault, describe_error
 from hostspec.normalisation import (
-    DEEPEST,
     LONGEST_NAME,
     MOST_REPAIRS,
     UNHELD,
@@ -27,13 +23,11 @@ from hostspec.normalisation import (
     Json,
     Repair,
     Repairs,
-    clean_text,
     free_name,
     normalise,
     normalise_into,
 )
-from hostspec.text import is_blank, shorten
-from hostspec.times import read_time
+from hostspec.text import NO_CREDENTIALS, clean_text, is_blank, shorten, without_credentials
 
 LONGEST_KEY: Final = 1024
 """Characters of a key or scope. Beyond it the end becomes a hash of the whole, so that it names the
@@ -51,69 +45,7 @@ MOST_LABELS: Final = 1000
 _LONGEST_QUOTE: Final = 60
 """Characters of a value that a repair or a fault quotes."""
 
-_LONGEST_NUMERAL: Final = 640
-"""Digits: Python always turns so many into an integer, and may refuse more."""
-
-_DEEPEST_TEXT: Final = 2 * DEEPEST
-"""Levels of nesting that are read of a JSON text; `normalise` cuts earlier, with a repair."""
-
-_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
-"""A string or a bracket. It neither backtracks nor looks twice for the end of a string (one may
-have none), so that finding all of them is linear in the text."""
-
 _STATUS_WORDS: Final = frozenset(status.value for status in Status)
-
-
-def parse(text: str) -> object:
-    """Parse one JSON text, however deep its nesting and however long its numerals.
-
-    Takes time linear in the length of the text. Values that lie deeper than 128 levels become
-    null, so that no caller can run into Python's limit of recursion.
-
-    Raises:
-        json.JSONDecodeError: it is no JSON.
-    """
-    try:
-        content = json.loads(text, parse_int=_integer)
-    except RecursionError:
-        pass
-    else:
-        if not _is_too_deep(content):
-            return content
-    return json.loads(_cut_depths(text), parse_int=_integer)
-
-
-def _integer(numeral: str) -> int | Decimal:
-    return int(numeral) if len(numeral) <= _LONGEST_NUMERAL else Decimal(numeral)
-
-
-def _is_too_deep(content: object) -> bool:
-    level = [content]
-    for _ in range(_DEEPEST_TEXT - 1):
-        level = [
-            item
-            for value in level
-            if isinstance(value, (dict, list))
-            for item in (value.values() if isinstance(value, dict) else value)
-        ]
-    return any(isinstance(value, (dict, list)) for value in level)
-
-
-def _cut_depths(text: str) -> str:
-    """Replace values that are nested too deeply by null."""
-    kept = []
-    depth = start = 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in "[{":
-            depth += 1
-            if depth == _DEEPEST_TEXT:
-                kept.append(text[start : token.start()] + "null")
-                start = len(text)
-        elif token[0] in "]}":
-            if depth == _DEEPEST_TEXT:
-                start = token.end()
-            depth -= 1
-    return "".join(kept) + text[start:]
 
 
 def adopt(
@@ -163,7 +95,7 @@ def _no_object(value: object) -> str:
 _Entry = TypeVar("_Entry", Link, Image)
 
 
-class Reader:
+class FieldReader:
     """Reads the fields of one alert, and collects their repairs and faults.
 
     The size of a field, and the number of repairs, are bounded for any input.
@@ -290,7 +222,7 @@ class Reader:
         if value is None or (isinstance(value, str) and is_blank(value)):
             return None
         try:
-            moment, repaired = read_time(value)
+            moment, repaired = parse_time(value)
         except Exception:  # noqa: BLE001 -- a time zone of somebody's own may do anything
             self.keep(field, value, details)
             reason = f"{_shortened(value)} is not an ISO 8601 time; kept in the details"

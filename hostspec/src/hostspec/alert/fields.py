@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from hostspec.faults import FaultsError
+from hostspec.errors import FaultsError
 
 
 class Severity(enum.StrEnum):
