@@ -211,6 +211,13 @@ _json = st.recursive(
 _NAMES = [field.name.rstrip("_") for field in attrs.fields(Alert)]
 
 
+def test_values_moved_into_the_details_share_their_bounds() -> None:
+    long: Any = ["x" * 70_000] * 150
+    alert = Alert("k", "s", started_at=long, updated_at=long)
+    assert len(str(alert.details)) < MOST_CHARACTERS + 100_000
+    assert attrs.evolve(alert) == alert
+
+
 @given(st.dictionaries(st.sampled_from([*_NAMES, "odd", "alert.odd"]), _json) | _json)
 def test_any_json_is_an_alert_within_bounds_or_faulty(statement: object) -> None:
     try:

@@ -245,8 +245,8 @@ class FieldReader:
         return dict(normalised) if isinstance(normalised, Mapping) else {"details": normalised}
 
     def keep(self, field: str, value: object, details: dict[str, Json]) -> None:
-        """Keep in the details what a field cannot hold."""
-        details.update(self.details({_free_place(field, details): value}))
+        """Move a value that its field cannot hold into the details, within their bounds."""
+        details.update(self.details({**details, _free_place(field, details): value}))
 
     def labels(self, value: object, details: dict[str, Json]) -> Mapping[str, str]:
         """Read the labels, all of them texts; what is no object is kept in the details."""
