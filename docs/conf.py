@@ -73,7 +73,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     # the standard library, pluggy and SQLAlchemy: their inventories would have to be fetched
     (r"py:class", r"(collections\.abc|contextlib|datetime|dt|pathlib|pluggy|sqlalchemy)\..+"),
-    (r"py:exc", r"IntegrityError"),
+    (r"py:exc", r"IntegrityError|json\.JSONDecodeError"),
     # names that the fake has for type checkers only
     (r"py:class", r"Event|State"),
     # what an engine counts with; its host need not

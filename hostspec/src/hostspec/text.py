@@ -46,12 +46,12 @@ def is_blank(text: str) -> bool:
 
 
 def shorten(text: str, longest: int) -> str:
-    """Return the first `longest` characters, followed by an ellipsis if there are more."""
+    """Return the first ``longest`` characters, followed by an ellipsis if there are more."""
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return the known word most like `word`; empty if none is near (see `difflib`)."""
+    """Return the known word most like ``word``; empty if none is near (see ``difflib``)."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")
 
 
