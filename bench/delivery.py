@@ -228,7 +228,7 @@ def fill(database: Database, count: int, destination: str) -> None:
         connection.exec_driver_sql(
             "INSERT INTO deliveries (uid, incident_id, lane_id, submission_id, operation, severity,"
             " body, state, position, is_head, urgency, due, accepted_at, late_reported)"
-            " SELECT 'u' || id, id, lane_id, 's' || id, 'trigger', 'error', ?, 'waiting', 1, 1,"
+            " SELECT 'u' || id, id, lane_id, 's' || id, 'trigger', 'error', ?, 'queued', 1, 1,"
             " ?, ?, ?, 0 FROM incidents WHERE lane_id = ?",
             (body, now, now, now, lane),
         )

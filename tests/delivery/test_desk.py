@@ -36,12 +36,12 @@ def test_a_delivery_is_shown_as_it_stands(world: World) -> None:
 
     entry = world.entry()
     assert (entry.state, entry.attempts, entry.outcome, entry.reason) == (
-        "waiting",
+        "queued",
         1,
         MISCONFIGURED,
         "wrong key",
     )
-    assert (entry.lane, entry.lane_reason, entry.held) == ("held", "wrong key", True)
+    assert (entry.lane, entry.lane_reason, entry.held) == ("blocked", "wrong key", True)
     assert (entry.submission_id, entry.accepted_at, entry.sending) == (statement, START, False)
     assert world.engine.admin.deliveries(["delivered"]) == ()
     backlog = world.engine.admin.backlog()
@@ -200,7 +200,7 @@ def test_who_drops_what_was_given_up_of_an_incident_that_is_over_closes_no_other
     world.say("disk")
     world.fail(OutcomeKind.DELIVERED, REFUSED)
     assert world.drain() == ["resolve disk", "trigger disk"]
-    [number] = world.engine.admin.numbers([DeliveryState.REFUSED])
+    [number] = world.engine.admin.numbers([DeliveryState.REJECTED])
     world.engine.admin.forget(world.engine.admin.incidents()[0].id)
     world.say("disk")
     assert world.drain() == ["trigger disk"]
@@ -219,9 +219,9 @@ def test_a_dropped_delivery_is_not_sent(world: World) -> None:
     world.engine.admin.drop(world.entry().id)
 
     assert world.later(60) == []
-    assert world.states == ["dropped"]
+    assert world.states == ["discarded"]
     assert world.open == []
-    for number, why in ((world.entry().id, "is finished: it is dropped"), (99, "no delivery 99")):
+    for number, why in ((world.entry().id, "is finished: it is discarded"), (99, "no delivery 99")):
         with pytest.raises(AdminError, match=why):
             world.engine.admin.drop(number)
 
@@ -279,7 +279,7 @@ def test_a_replay_needs_the_action_and_what_its_alert_said(world: World) -> None
     world.plugins.actions.pop("pager.page")  # type: ignore[attr-defined]
     with pytest.raises(AdminError, match=r"the action pager\.page is gone"):
         world.engine.admin.replay(number, as_is=True)
-    assert world.states == ["refused"]
+    assert world.states == ["rejected"]
 
 
 def test_a_replay_whose_delivery_was_pruned_meanwhile_pages_nobody(world: World) -> None:
@@ -303,7 +303,7 @@ def test_what_is_dropped_lets_the_next_of_its_line_go(world: World) -> None:
     world.engine.admin.drop(first)
 
     assert world.later(31) == ["acknowledge disk"]
-    assert world.states == ["dropped", "delivered"]
+    assert world.states == ["discarded", "delivered"]
 
 
 def test_an_incident_cannot_be_resolved_by_an_action_that_is_gone_or_fails(world: World) -> None:
@@ -327,10 +327,10 @@ def test_what_is_not_done_with_is_counted(world: World) -> None:
     world.drain()
 
     admin = world.engine.admin
-    assert admin.unsettled() == (1, {"refused": 1, "waiting": 1})
+    assert admin.unsettled() == (1, {"rejected": 1, "queued": 1})
     assert [entry.delivery.alert.key for entry in admin.deliveries(held=True)] == ["disk", "cpu"]
     assert admin.deliveries(held=False) == ()
-    assert admin.numbers([DeliveryState.WAITING]) == (2,)
+    assert admin.numbers([DeliveryState.QUEUED]) == (2,)
     found, listed = admin.delivery(2), world.entry()
     assert attrs.evolve(found, delivery=attrs.evolve(found.delivery, message={})) == listed
     with pytest.raises(AdminError, match="there is no delivery 99"):
@@ -360,7 +360,7 @@ def test_an_incident_that_is_forgotten_drops_what_waits(world: World) -> None:
 
     world.engine.admin.forget(case.id)
 
-    assert (world.open, world.states) == ([], ["dropped"])
+    assert (world.open, world.states) == ([], ["discarded"])
     assert world.later(3600) == []
     with pytest.raises(AdminError, match=f"there is no open incident {case.id}"):
         world.engine.admin.forget(case.id)

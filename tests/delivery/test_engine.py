@@ -202,7 +202,7 @@ def test_a_poisonous_delivery_lets_its_lane_go_on_and_is_set_aside(world: World)
         each.delivery.ref.correlation_key for each in world.entries if each.state != "delivered"
     ] == ["bad"]
     bad = world.entry(0)
-    assert (bad.state, bad.attempts) == ("set aside", 8)
+    assert (bad.state, bad.attempts) == ("dead", 8)
     assert "undelivered" in world.observer.names
     assert "bad" in world.open
 
@@ -213,7 +213,7 @@ def test_nothing_is_set_aside_while_nothing_gets_through(world: World) -> None:
     world.say("b")
     world.settle(3600)
 
-    assert world.states == ["waiting", "waiting"]
+    assert world.states == ["queued", "queued"]
     world.page.behaviour.clear()
     assert sorted(world.settle(300)) == ["trigger a", "trigger b"]
 
@@ -222,7 +222,7 @@ def test_what_is_refused_is_given_up_and_the_next_statement_tries_again(world: W
     world.fail(REFUSED)
     world.say("disk")
     world.drain()
-    assert world.states == ["refused"]
+    assert world.states == ["rejected"]
     assert world.open == []
     assert world.observer.names == ["undelivered"]
 
@@ -391,7 +391,7 @@ def test_what_was_in_doubt_is_resolved_once_more(world: World) -> None:
     world.say("disk", "resolved")
     assert world.drain() == ["resolve disk"]
     assert world.open == ["disk"]
-    assert [each.reason for each in world.entries if each.state == "waiting"] == [
+    assert [each.reason for each in world.entries if each.state == "queued"] == [
         "sent again, in case what was sent before arrives late and opens it again"
     ]
 
@@ -409,7 +409,7 @@ def test_what_fires_anew_meanwhile_goes_at_once_behind_that_resolve(world: World
     world.drain()
     world.say("disk")
     world.engine._plan_ahead()
-    assert [each.reason for each in world.entries if each.state == "waiting"] == [
+    assert [each.reason for each in world.entries if each.state == "queued"] == [
         "",
         "sent ahead of what fires again, in case what was sent before arrived late",
     ]

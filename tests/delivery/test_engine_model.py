@@ -547,7 +547,7 @@ class Story(RuleBasedStateMachine):
             each
             for each in self.engine.admin.deliveries()
             # one who drops what is resolved again takes the doubt upon himself
-            if each.state == "waiting"
+            if each.state == "queued"
             and (
                 each.delivery.operation is not Operation.RESOLVE
                 or spot_of(each.delivery.ref) in may_be_open
@@ -641,7 +641,7 @@ class Story(RuleBasedStateMachine):
         self.interruptions = 0
         self.run_down()
         for each in self.engine.admin.deliveries(GIVEN_UP):
-            if each.state in {"set aside", "refused", "uncertain"}:
+            if each.state in {"dead", "rejected", "uncertain"}:
                 self.replay(each)
         self.reconfigure("all")
         for alert in sorted(self.firing):
@@ -690,7 +690,7 @@ class Story(RuleBasedStateMachine):
                 assert notified > began, (spot, began)
         # every delivery has come to its end, and observers were told of it
         entries = self.engine.admin.deliveries(most=1000)
-        assert not any(each.state == "waiting" for each in entries)
+        assert not any(each.state == "queued" for each in entries)
         with self.database.read() as connection:
             uids = set(connection.execute(sa.text("SELECT uid FROM deliveries")).scalars())
         assert {receipt.id for _, receipt in self.observer.told} == uids

@@ -82,7 +82,7 @@ def test_what_always_fails_is_dead_lettered_while_others_get_through(
     for number in range(60):
         world.say(f"good {number}", severity="critical")
         world.settle(10, step=1)
-    assert bads(world) == ["set aside"]
+    assert bads(world) == ["dead"]
     assert set(goods(world)) == {"delivered"}
     assert world.entry(0).attempts <= 10
     assert world.entry(0).reason == outcome.reason
@@ -104,7 +104,7 @@ def test_where_nothing_gets_through_any_more_nothing_is_dead_lettered(world: Wor
     world.page.behaviour["send"] = lambda _: TIMED_OUT
     world.say("other")
     world.settle(7200)
-    assert {str(each.state) for each in world.entries if each.attempts > 8} == {"waiting"}
+    assert {str(each.state) for each in world.entries if each.attempts > 8} == {"queued"}
 
     world.page.behaviour.clear()
     world.settle(120)
@@ -119,7 +119,7 @@ def test_a_provider_that_was_down_is_found_up_behind_what_always_fails(world: Wo
     for number in range(14):
         world.say(f"good {number}")
     world.settle(1800, step=5)
-    assert set(world.states) == {"waiting"}
+    assert set(world.states) == {"queued"}
 
     poison(world, FAULTED)
     world.settle(120, step=1)
@@ -189,16 +189,16 @@ def test_a_key_that_is_revoked_holds_no_page_under_a_good_key(
     for _ in range(20):
         at.later(0.5)
     assert at.told[10:] == ["new trigger"] * 15
-    waiting = at.engine.admin.deliveries(["waiting"])
+    waiting = at.engine.admin.deliveries(["queued"])
     assert {(str(each.delivery.operation), str(each.lane)) for each in waiting} == {
-        ("resolve", "held")
+        ("resolve", "blocked")
     }
     for _ in range(300):
         at.later(2)
     at.say("firing", key="late page")
     at.later(2)
     assert at.told[10:] == ["new trigger"] * 16
-    assert len(at.engine.admin.deliveries(["waiting"])) == 10, "none is dead-lettered"
+    assert len(at.engine.admin.deliveries(["queued"])) == 10, "none is dead-lettered"
 
     fake.behave()
     for _ in range(20):
@@ -219,8 +219,8 @@ def test_what_was_opened_under_a_key_that_is_gone_bad_is_blocked_by_itself(
     at.say("resolved", key="old")
     at.later(2)
     assert at.told == ["trigger", "resolve"]
-    states = {str(each.lane) for each in at.engine.admin.deliveries(["waiting"])}
-    assert states == {LaneState.HELD}
+    states = {str(each.lane) for each in at.engine.admin.deliveries(["queued"])}
+    assert states == {LaneState.BLOCKED}
 
 
 def test_a_first_attempt_that_takes_long_keeps_no_page_waiting(
@@ -255,7 +255,7 @@ def test_a_delivery_that_fails_alone_in_its_lane_is_late_and_listed(world: World
     world.settle(24 * 3600, step=1800)
 
     entry = world.entry()
-    assert (entry.state, entry.outcome, entry.reason) == ("waiting", FAULTED.kind, FAULTED.reason)
+    assert (entry.state, entry.outcome, entry.reason) == ("queued", FAULTED.kind, FAULTED.reason)
     assert entry.attempts > 24
     assert entry.next_try is not None
     assert entry.lane is not LaneState.HEALTHY

@@ -122,7 +122,7 @@ def test_a_lane_in_trouble_keeps_no_other_waiting(
         clock.jumped = 400.0
         while engine.admin.backlog().waiting:
             engine.wait(troubled, 60)
-    wanted = {"refused", "delivered"} if kind == "refusing" else {"delivered"}
+    wanted = {"rejected", "delivered"} if kind == "refusing" else {"delivered"}
     states = {each.state for fate in engine.admin.statuses(troubled) for each in fate.entries}
     assert states <= wanted
     if kind != "refusing":

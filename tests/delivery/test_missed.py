@@ -83,7 +83,7 @@ def test_the_record_of_a_change_that_was_given_up_is_replayed(
     refuses = fake.misbehave(misbehaviour.failing(400))
     at.later(61)
     refuses.clear()
-    (entry,) = at.engine.admin.deliveries(["refused"])
+    (entry,) = at.engine.admin.deliveries(["rejected"])
     assert fake.changes == ()
 
     assert at.engine.admin.replay(entry.id)

@@ -71,7 +71,7 @@ def test_what_is_dropped_because_it_is_over_is_told_and_both_ends_are_kept(world
     over = "its problem was over before it could be told"
     assert told(world) == [("superseded", "trigger", over), ("superseded", "resolve", over)]
     (fate,) = world.engine.admin.statuses([statement])
-    assert [(str(each.state), each.reason) for each in fate.entries] == [("dropped", over)]
+    assert [(str(each.state), each.reason) for each in fate.entries] == [("discarded", over)]
     assert world.open == []
 
 
@@ -89,7 +89,7 @@ def test_what_a_person_drops_is_told_once(world: World) -> None:
         ("undelivered", "trigger", "dropped by hand"),
         ("undelivered", "trigger", ""),
     ]
-    assert world.states == ["dropped", "dropped"]
+    assert world.states == ["discarded", "discarded"]
 
 
 def test_what_is_orphaned_is_told(world: World) -> None:

@@ -377,7 +377,7 @@ def test_it_stays_orphaned_when_its_resolve_is_rejected(
     engine.admin.resolve(number_of(at))
     at.fake.misbehave(misbehaviour.failing(400), times=1)
     engine.drain()
-    (rejected,) = engine.admin.deliveries([DeliveryState.REFUSED])
+    (rejected,) = engine.admin.deliveries([DeliveryState.REJECTED])
     assert orphaned(at) == ["disk"]
     at.later(60)
     assert engine.recover_orphans() == ()
@@ -388,7 +388,7 @@ def test_it_stays_orphaned_when_its_resolve_is_rejected(
         engine.admin.replay(rejected.id)
     engine.drain()
     assert at.told == ["trigger", "resolve"]
-    assert (orphaned(at), engine.admin.deliveries([DeliveryState.REFUSED])) == ([], ())
+    assert (orphaned(at), engine.admin.deliveries([DeliveryState.REJECTED])) == ([], ())
 
 
 def test_it_stays_orphaned_after_an_acknowledgement_by_hand(

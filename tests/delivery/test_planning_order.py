@@ -362,10 +362,10 @@ def story(seed: int) -> Story:
 
 LOOK = {
     "queued": "SELECT submission_id, operation, severity, body, position, is_head, urgency,"
-    " accepted_at, coalesced FROM deliveries WHERE state = 'waiting'"
+    " accepted_at, coalesced FROM deliveries WHERE state = 'queued'"
     " ORDER BY incident_id, position",
     "finished": "SELECT submission_id, operation, severity, body, state, accepted_at, reason"
-    " FROM deliveries WHERE state != 'waiting' ORDER BY submission_id, operation, body, state",
+    " FROM deliveries WHERE state != 'queued' ORDER BY submission_id, operation, body, state",
     "incidents": "SELECT correlation_key, destination, active, state, severity, rules, follow_ups,"
     " may_be_open, trigger_delivered FROM incidents ORDER BY id",
     "holders": "SELECT incident_id, number, key FROM holders ORDER BY incident_id, number",

@@ -54,7 +54,7 @@ def test_a_reason_that_no_store_takes_blocks_nobody(world: World, reason: Any) -
     world.say("cpu")
 
     assert world.drain() == ["trigger disk", "trigger cpu"]
-    assert world.states == ["refused", "delivered"]
+    assert world.states == ["rejected", "delivered"]
 
 
 @pytest.mark.parametrize("text", ["a NUL \0", "half of a pair \ud800"])
@@ -106,7 +106,7 @@ def test_an_action_that_answers_nonsense_of_what_was_missed_blocks_nobody(
     assert "trigger cpu" in sent
     assert "resolve disk" in sent
     assert ("trigger disk" in sent) == (answer == "what is no delivery")
-    assert ("waiting" in world.states) == (answer == "an action that is gone")
+    assert ("queued" in world.states) == (answer == "an action that is gone")
 
 
 @pytest.mark.parametrize("scope", ["", LONG])
@@ -255,7 +255,7 @@ def test_a_providers_words_that_no_store_can_hold_are_kept_as_far_as_they_can_be
     world.fail(Outcome(OutcomeKind.REFUSED, "no \0 such \ud800 thing"))
     world.say("disk")
     world.drain()
-    assert world.states == ["refused"]
+    assert world.states == ["rejected"]
     assert world.entry().reason == "no \ufffd such \ufffd thing"
 
 
@@ -605,7 +605,7 @@ def test_what_a_store_did_not_take_is_written_later(
     monkeypatch.setattr(completion, "settle", failing)
     with pytest.raises(StoreError, match="full"):
         world.drain()
-    assert world.states == ["waiting"]
+    assert world.states == ["queued"]
 
     assert world.drain() == []
     assert world.states == ["delivered"]
@@ -640,7 +640,7 @@ def test_an_interrupted_attempt_is_in_doubt(world: World) -> None:
     with pytest.raises(KeyboardInterrupt):
         world.drain()
 
-    assert world.states == ["waiting"]
+    assert world.states == ["queued"]
     assert world.later(2) == ["trigger disk"]
 
 
@@ -767,7 +767,7 @@ def test_a_message_that_a_dead_process_was_sending_about_nothing_open_is_over(
     leased(world)
 
     assert world.drain() == []
-    assert world.states == ["refused", "uncertain"]
+    assert world.states == ["rejected", "uncertain"]
     assert world.open == []
 
 

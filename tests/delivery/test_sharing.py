@@ -342,7 +342,7 @@ def test_what_an_attempt_came_to_is_written_in_turn(
             connection.execute(sa.text("UPDATE deliveries SET worker_id = 'other'"))
 
         in_turn(world, aside, lambda how=how: write(how), take).result()
-        assert world.execute("SELECT worker_id, state FROM deliveries") == [("other", "waiting")]
+        assert world.execute("SELECT worker_id, state FROM deliveries") == [("other", "queued")]
 
 
 def test_a_plan_is_written_in_turn(world: World, aside: ThreadPoolExecutor) -> None:

@@ -64,7 +64,7 @@ def test_the_others_of_a_batch_are_planned_alone_and_delivered(world: World) -> 
     with pytest.raises(KeyboardInterrupt):
         world.drain()
 
-    assert world.states == ["waiting"]
+    assert world.states == ["queued"]
 
 
 def test_a_process_that_lives_is_suspected_of_nothing(world: World) -> None:

@@ -41,7 +41,7 @@ def judged(  # noqa: PLR0913 -- each has a name
     ("kind", "state"),
     [
         (OutcomeKind.DELIVERED, DeliveryState.DELIVERED),
-        (OutcomeKind.REFUSED, DeliveryState.REFUSED),
+        (OutcomeKind.REFUSED, DeliveryState.REJECTED),
     ],
 )
 def test_an_answer_ends_the_delivery_and_shows_that_the_lane_is_well(
@@ -61,7 +61,7 @@ def test_what_failed_is_tried_again_later_and_later(
 ) -> None:
     for jitter, wait in ((0.0, soonest), (0.5, (soonest + latest) / 2), (1.0, latest)):
         verdict = judged(kind, attempts=attempts, jitter=jitter)
-        assert verdict.state is DeliveryState.WAITING
+        assert verdict.state is DeliveryState.QUEUED
         assert verdict.delivery_due == NOW + wait
         assert (verdict.lane, verdict.failures) == (LaneState.UNHEALTHY, 1)
         assert verdict.paused_until == 0
@@ -100,8 +100,8 @@ def test_the_eighth_failure_that_is_its_own_dead_letters_a_delivery(kind: Outcom
     for own_failures, through in itertools.product((0, 5, 6, 7), (True, False)):
         verdict = judged(kind, attempts=50, own_failures=own_failures, others_get_through=through)
         dead = own_failures >= 6 and through
-        assert (verdict.state is DeliveryState.SET_ASIDE) == dead
-        assert (verdict.state is DeliveryState.WAITING) != dead
+        assert (verdict.state is DeliveryState.DEAD) == dead
+        assert (verdict.state is DeliveryState.QUEUED) != dead
         assert verdict.own_failures == own_failures + through
         assert (verdict.lane is None) == through
 
@@ -116,9 +116,9 @@ def test_what_is_uncertain_is_over_but_the_lane_is_not_well() -> None:
 
 def test_what_is_misconfigured_is_kept_for_ever_and_tried_again_and_again() -> None:
     verdict = judged(OutcomeKind.MISCONFIGURED, attempts=1000, failures=4)
-    assert verdict.state is DeliveryState.WAITING
+    assert verdict.state is DeliveryState.QUEUED
     assert verdict.delivery_due == NOW + 30
-    assert verdict.lane is LaneState.HELD
+    assert verdict.lane is LaneState.BLOCKED
     assert verdict.paused_until == 0
 
 
@@ -154,7 +154,7 @@ def test_a_provider_that_asks_is_left_alone(
             others_get_through=True,
         )
         assert verdict == Verdict(
-            DeliveryState.WAITING, until, LaneState.UNHEALTHY, until, until, until, failures + 1, 6
+            DeliveryState.QUEUED, until, LaneState.UNHEALTHY, until, until, until, failures + 1, 6
         )
 
 

@@ -57,7 +57,7 @@ def entry(key: str = "disk", **changes: Any) -> DeliveryRow:
 
 def waiting(key: str = "disk", **changes: Any) -> DeliveryRow:
     """Make a delivery that was not tried yet, or as the changes say."""
-    new = {"state": DeliveryState.WAITING, "finished_at": None, "attempts": 0, "outcome": None}
+    new = {"state": DeliveryState.QUEUED, "finished_at": None, "attempts": 0, "outcome": None}
     return entry(key, **{**new, **changes})
 
 
@@ -226,7 +226,7 @@ def test_what_was_held_before_is_tried_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     follow(followed, "one")
-    held = waiting("one", lane=LaneState.HELD, lane_reason="wrong key")
+    held = waiting("one", lane=LaneState.BLOCKED, lane_reason="wrong key")
     store.plan("one", held)
 
     followed.look(0)
@@ -237,7 +237,7 @@ def test_what_was_held_before_is_tried_first(
     monkeypatch.setattr(progress, "UNTRIED", 0.0)
     followed.look(0)
 
-    assert sheet.shown == ["held trigger acme/checkout one wrong key"]
+    assert sheet.shown == ["blocked trigger acme/checkout one wrong key"]
     assert not followed.tally.all_well
 
 
@@ -251,14 +251,14 @@ def test_what_is_left_in_the_end_waits(followed: Following, store: Store, sheet:
     followed.finish()
 
     assert sheet.shown == [
-        "waiting unplanned",
-        "waiting trigger acme/checkout untried",
+        "queued unplanned",
+        "queued trigger acme/checkout untried",
         "delivered trigger acme/checkout partly",
         "unreachable trigger acme/checkout partly no connection; it is tried again",
         "delivered trigger acme/checkout known",
     ]
     assert summary(followed.tally) == (
-        "4 alerts, 4 deliveries (2 delivered, 2 waiting), 1 still to be planned"
+        "4 alerts, 4 deliveries (2 delivered, 2 queued), 1 still to be planned"
     )
     assert not followed.tally.all_well
 
@@ -272,7 +272,7 @@ def test_what_somebody_shows_in_the_meantime_is_not_shown_again_in_the_end(
     followed.look(0)
     followed.finish()
 
-    assert [text.split()[0] for text in sheet.shown] == ["unreachable", "waiting"]
+    assert [text.split()[0] for text in sheet.shown] == ["unreachable", "queued"]
 
 
 def test_what_nothing_is_sent_for_is_told_with_its_reason(
@@ -300,14 +300,14 @@ def test_coalesced_and_dropped_deliveries_are_no_failure(
     followed: Following, store: Store, sheet: Sheet
 ) -> None:
     follow(followed, "one")
-    over = entry("one", state=DeliveryState.DROPPED, outcome=None, reason="its problem is over")
-    store.plan("one", entry("one", state=DeliveryState.COLLAPSED), over)
+    over = entry("one", state=DeliveryState.DISCARDED, outcome=None, reason="its problem is over")
+    store.plan("one", entry("one", state=DeliveryState.COALESCED), over)
 
     followed.look(0)
 
     assert sheet.shown == [
         "coalesced trigger acme/checkout one what came later says it",
-        "dropped trigger acme/checkout one its problem is over",
+        "discarded trigger acme/checkout one its problem is over",
     ]
     assert followed.tally.all_well
 
@@ -376,7 +376,7 @@ def test_the_oldest_is_left_to_itself_where_none_gets_through(
     work.make_room(followed, 2)
 
     assert followed.count == 1
-    assert (followed.tally.unplanned, followed.tally.deliveries) == (1, {"waiting": 1})
+    assert (followed.tally.unplanned, followed.tally.deliveries) == (1, {"queued": 1})
 
 
 def test_room_is_waited_for_as_long_as_something_gets_through(

@@ -73,8 +73,8 @@ def test_deliveries_are_listed_the_newest_first(workspace: Workspace) -> None:
         "Deliveries",
         "id state what service alert age why",
         "2 delivered trigger acme/checkout db-2/disk N s",
-        "1 refused trigger acme/checkout db-1/disk N s 400: no luck",
-        "1 refused",
+        "1 rejected trigger acme/checkout db-1/disk N s 400: no luck",
+        "1 rejected",
     ]
 
 
@@ -110,7 +110,7 @@ def test_deliveries_are_given_to_machines(workspace: Workspace) -> None:
     assert found == {
         "id": 1,
         "incident": 1,
-        "state": "refused",
+        "state": "rejected",
         "operation": "trigger",
         "service": "acme/checkout",
         "correlation_key": "db-1/disk",
@@ -131,17 +131,17 @@ def test_deliveries_are_listed_by_state(workspace: Workspace) -> None:
     send(workspace, line("db-3/disk"), PD_CHECKOUT="x" * 32)
 
     for states, ids in (
-        (["refused"], [1]),
+        (["rejected"], [1]),
         (["delivered"], [2]),
-        (["held"], [3]),
-        (["waiting"], []),
-        (["held", "refused"], [3, 1]),
+        (["blocked"], [3]),
+        (["queued"], []),
+        (["blocked", "rejected"], [3, 1]),
         ([], [3, 2, 1]),
     ):
         options = [part for state in states for part in ("--state", state)]
         assert [each["id"] for each in listed(workspace, "deliveries", *options)] == ids
     assert [each["id"] for each in listed(workspace, "deliveries", "--most", "1")] == [3, 2, 1]
-    assert told(workspace.alerthost("deliveries"))[-1] == "1 held, 1 refused"
+    assert told(workspace.alerthost("deliveries"))[-1] == "1 blocked, 1 rejected"
 
 
 def test_what_is_tried_again_and_what_it_stands_for_is_told(workspace: Workspace) -> None:
@@ -149,10 +149,10 @@ def test_what_is_tried_again_and_what_it_stands_for_is_told(workspace: Workspace
     send(workspace, line())
     send(workspace, line(summary="fuller"))
 
-    row = next(text for text in told(workspace.alerthost("deliveries")) if " waiting " in text)
+    row = next(text for text in told(workspace.alerthost("deliveries")) if " queued " in text)
 
     assert "attempts; " in row or "stands for 1 others" in row
-    assert told(workspace.alerthost("deliveries"))[-1].endswith("waiting")
+    assert told(workspace.alerthost("deliveries"))[-1].endswith("queued")
 
 
 def test_why_a_resolve_is_sent_once_more_is_told(workspace: Workspace) -> None:
@@ -160,11 +160,11 @@ def test_why_a_resolve_is_sent_once_more_is_told(workspace: Workspace) -> None:
     assert workspace.alerthost("send", given=line()).returncode == 0
     assert workspace.alerthost("send", given=line(status="resolved")).returncode == 0
 
-    assert told(workspace.alerthost("deliveries", "--state", "waiting"))[2:] == [
-        "3 waiting resolve acme/checkout db-1/disk N s "
+    assert told(workspace.alerthost("deliveries", "--state", "queued"))[2:] == [
+        "3 queued resolve acme/checkout db-1/disk N s "
         "tried again in N s; "
         "sent again, in case what was sent before arrives late and opens it again",
-        "1 waiting",
+        "1 queued",
     ]
 
 
@@ -182,9 +182,9 @@ def test_changes_are_watched_on_a_terminal_until_ctrl_c(workspace: Workspace) ->
 def test_changes_are_watched_by_machines(workspace: Workspace) -> None:
     refuse(workspace)
     with conversation(workspace, "deliveries", "--watch", "--json") as watching:
-        watching.wait_for('"state": "refused"')
+        watching.wait_for('"state": "rejected"')
         workspace.alerthost("drop", "1")
-        watching.wait_for('"state": "dropped"')
+        watching.wait_for('"state": "discarded"')
         watching.type("\x03")
         assert watching.end() == 0
 
@@ -255,7 +255,7 @@ def test_a_replay_pages_nobody_for_what_is_over_unless_it_is_to(workspace: Works
 
     refuse(workspace, "db-2/disk")
     send(workspace, line("db-2/disk", status="resolved"))
-    [number] = [each["id"] for each in listed(workspace, "deliveries", "--state", "refused")]
+    [number] = [each["id"] for each in listed(workspace, "deliveries", "--state", "rejected")]
     workspace.alerthost("replay", "--as-is", str(number))
     assert [incident.dedup_key for incident in workspace.fake.incidents] == ["db-2/disk"]
 
@@ -266,7 +266,7 @@ def test_a_resolve_that_was_refused_and_is_not_needed_is_not_replayed(
     send(workspace, line())
     workspace.fake.misbehave(refusing("no luck"), times=1)
     send(workspace, line(status="resolved"))
-    [number] = [each["id"] for each in listed(workspace, "deliveries", "--state", "refused")]
+    [number] = [each["id"] for each in listed(workspace, "deliveries", "--state", "rejected")]
     workspace.alerthost("resolve", "1")
 
     run = workspace.alerthost("replay", str(number))

@@ -212,7 +212,7 @@ def test_what_is_not_delivered_is_told_and_the_exit_code_says_so(
     assert first.startswith(told)
     assert first.endswith("; it is tried again")
     assert second == "delivered      trigger      acme/platform     db-1/disk"
-    assert summary == "1 alert, 2 deliveries (1 delivered, 1 waiting)"
+    assert summary == "1 alert, 2 deliveries (1 delivered, 1 queued)"
     assert run.stderr.splitlines() == [
         "1 of them waits in the store: `alerthost run`, or the next `alerthost send`, goes on",
         "`alerthost deliveries` shows them",
@@ -395,10 +395,10 @@ def test_the_next_send_finishes_what_an_earlier_one_left(workspace: Workspace) -
     shown, alone = listed.stdout, listed.stderr
     script.clear()
     assert "tried again in" in shown
-    assert "4 waiting" in shown
+    assert "4 queued" in shown
     assert "no process works on the queued deliveries" in alone
     assert (first.returncode, still_down.returncode) == (1, 1)
-    assert "4 waiting), 2 left by earlier runs" in still_down.stdout
+    assert "4 queued), 2 left by earlier runs" in still_down.stdout
 
     second = workspace.alerthost("send")
 
@@ -427,7 +427,7 @@ def test_send_resolves_an_orphaned_incident_at_once_when_its_key_is_back(
     down = workspace.alerthost("send", "--timeout", "0.5")
     script.clear()
     assert down.returncode == 1
-    assert "(1 waiting), 1 left by earlier runs" in down.stdout
+    assert "(1 queued), 1 left by earlier runs" in down.stdout
     assert "resolving" in workspace.alerthost("incidents").stdout
 
     back = workspace.alerthost("send")

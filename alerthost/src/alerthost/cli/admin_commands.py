@@ -78,13 +78,13 @@ def _look(path: Path) -> Iterator[_Look]:
 @click.option("--watch", is_flag=True, help="Go on showing what changes, until Ctrl-C.")
 @_with_json
 @speaks_plainly
-@example("alerthost deliveries --state refused --state 'set aside'")
+@example("alerthost deliveries --state rejected --state orphaned")
 def deliveries_command(
     path: Path, *, states: tuple[str, ...], most: int, watch: bool, as_json: bool
 ) -> None:
     """Show deliveries: those that wait or were given up, and the most recent others.
 
-    A delivery that is held waits for somebody to mend what the last column says. Alerts that
+    A blocked delivery waits for somebody to mend what the last column says. Alerts that
     could not be planned are shown, too; those that no rule matches, that are outdated, or that a
     plugin suppressed are shown with --state.
     """
@@ -167,7 +167,7 @@ def _give(value: Any, screen: Screen) -> None:
 def replay(
     path: Path, *, everything: bool, as_is: bool, timeout: float, ids: tuple[int, ...]
 ) -> None:
-    """Try the deliveries again that were refused, set aside, orphaned or uncertain.
+    """Try the deliveries again that are rejected, dead, orphaned or uncertain.
 
     Each is planned again by the rules of today, so that nobody is paged for a problem that is
     over. With --all those that are uncertain are left out: repeated, they may be there twice.

@@ -14,13 +14,13 @@ from hostspec.demo import Table
 if TYPE_CHECKING:
     from alerthost.outbox.admin import Admin, DeliveryRow, Unsent
 
-HELD: Final = "held"
-GIVEN_UP: Final = ("set aside", "refused", "uncertain", "orphaned")
-DONE: Final = ("delivered", "coalesced", "dropped")
+HELD: Final = "blocked"
+GIVEN_UP: Final = ("dead", "rejected", "uncertain", "orphaned")
+DONE: Final = ("delivered", "coalesced", "discarded")
 UNSENT: Final = ("unmatched", "outdated", "suppressed", "failed", "dead", "discarded")
 """Why a submission came to no delivery, or to fewer than its rules ask for."""
 
-STATES: Final = ("waiting", HELD, *GIVEN_UP, *DONE, *UNSENT)
+STATES: Final = tuple(dict.fromkeys(("queued", HELD, *GIVEN_UP, *DONE, *UNSENT)))
 """What a delivery or a submission may be, in the words of the commands."""
 
 RECENT: Final = 20
@@ -44,14 +44,14 @@ def find(admin: Admin, states: Sequence[str], most: int) -> tuple[DeliveryRow, .
 
     if not states:
         recent = admin.deliveries([DeliveryState(each) for each in DONE], most=min(most, RECENT))
-        return _newest_first(find(admin, ("waiting", HELD, *GIVEN_UP), most), recent)
+        return _newest_first(find(admin, ("queued", HELD, *GIVEN_UP), most), recent)
     found: list[Sequence[DeliveryRow]] = []
     finished = [DeliveryState(each) for each in states if each in (*GIVEN_UP, *DONE)]
     if finished:
         found.append(admin.deliveries(finished, most=most))
-    for state, held in (("waiting", False), (HELD, True)):
+    for state, held in (("queued", False), (HELD, True)):
         if state in states:
-            found.append(admin.deliveries([DeliveryState.WAITING], held=held, most=most))
+            found.append(admin.deliveries([DeliveryState.QUEUED], held=held, most=most))
     return _newest_first(*found)
 
 
@@ -82,7 +82,7 @@ def _newest_first(*several: Iterable[DeliveryRow]) -> tuple[DeliveryRow, ...]:
 def state_of(entry: DeliveryRow) -> str:
     """Return the one word for how a delivery stands."""
     if entry.sending:
-        return "sending"
+        return "in flight"
     return HELD if entry.held else str(entry.state)
 
 
@@ -175,7 +175,7 @@ def counts(admin: Admin) -> str:
     """
     held, by_state = admin.unsettled()
     told = {str(state): count for state, count in by_state.items()}
-    told["waiting"] = told.get("waiting", 0) - held
+    told["queued"] = told.get("queued", 0) - held
     told[HELD] = held
     words = (f"{told[each]} {each}" for each in STATES if told.get(each))
     unplanned = admin.backlog().unplanned

@@ -37,9 +37,9 @@ OTHERS_AT_WORK: Final = 0.5
 
 DELIVERED: Final = "delivered"
 COLLAPSED: Final = "coalesced"
-DROPPED: Final = "dropped"
-HELD: Final = "held"
-WAITING: Final = "waiting"
+DROPPED: Final = "discarded"
+HELD: Final = "blocked"
+WAITING: Final = "queued"
 NO_RULE: Final = "no rule matches"
 
 _GOOD: Final = (DELIVERED, COLLAPSED, DROPPED)

@@ -34,10 +34,10 @@ from hostspec.forking import of_its_process
 from hostspec.plugins.registry import Plugins
 
 GIVEN_UP: Final = (
-    DeliveryState.SET_ASIDE,
-    DeliveryState.REFUSED,
+    DeliveryState.DEAD,
+    DeliveryState.REJECTED,
     DeliveryState.UNCERTAIN,
-    DeliveryState.STRANDED,
+    DeliveryState.ORPHANED,
 )
 """States of deliveries that a person may want to replay."""
 
@@ -90,7 +90,7 @@ class DeliveryRow:
     @property
     def held(self) -> bool:
         """Whether it waits for a person to mend something."""
-        return self.state is DeliveryState.WAITING and self.lane is LaneState.HELD
+        return self.state is DeliveryState.QUEUED and self.lane is LaneState.BLOCKED
 
 
 @attrs.frozen
@@ -111,7 +111,7 @@ class SubmissionStatus:
     def settled(self) -> bool:
         """Whether nothing more happens by itself: all is finished, or waits for a person."""
         return self.note is not None and all(
-            each.held or each.state is not DeliveryState.WAITING for each in self.entries
+            each.held or each.state is not DeliveryState.QUEUED for each in self.entries
         )
 
 
@@ -590,7 +590,7 @@ class Admin:
         if as_is or delivery.operation is not Operation.TRIGGER:
             # what records a problem that is over follows nothing up, and is wanted all the same
             if not (as_is or delivery.over or _is_of_use(uow.connection, delivery)):
-                repository.finish(uow, number, DeliveryState.DROPPED, reason=_OVER)
+                repository.finish(uow, number, DeliveryState.DISCARDED, reason=_OVER)
                 return None
             if delivery.ref.action not in self._plugins.actions:
                 message = f"the action {delivery.ref.action} is gone"
@@ -604,30 +604,30 @@ class Admin:
                 message = f"what the alert {delivery.alert.key} said is not kept any more"
                 raise AdminError(message)
             submission_id = inbox.replay(uow.connection, delivery.alert, body, number, uow.now)
-        repository.finish(uow, number, DeliveryState.COLLAPSED, reason="replayed")
+        repository.finish(uow, number, DeliveryState.COALESCED, reason="replayed")
         return submission_id
 
     def _drop(self, uow: UnitOfWork, number: int) -> None:
         row = _found(uow.connection, number)
         if row.worker_id is not None:
             raise _being_sent(number)
-        if row.state != DeliveryState.WAITING and row.state not in GIVEN_UP:
+        if row.state != DeliveryState.QUEUED and row.state not in GIVEN_UP:
             message = f"the delivery {number} is finished: it is {row.state}"
             raise AdminError(message)
-        if row.state == DeliveryState.WAITING:
+        if row.state == DeliveryState.QUEUED:
             notifier.drop(
                 uow,
                 number,
-                DeliveryState.DROPPED,
+                DeliveryState.DISCARDED,
                 orphans.DROPPED_BY_HAND,
                 hook=notifier.UNDELIVERED,
             )
         else:  # that it was given up was told before
-            repository.finish(uow, number, DeliveryState.DROPPED, reason=orphans.DROPPED_BY_HAND)
+            repository.finish(uow, number, DeliveryState.DISCARDED, reason=orphans.DROPPED_BY_HAND)
         delivery = repository.delivery_of(row)
         stored = repository.incident_at(uow.connection, delivery.ref)
         waits = repository.promote(uow, row.incident_id)
-        if not waits and row.state == DeliveryState.WAITING:
+        if not waits and row.state == DeliveryState.QUEUED:
             orphans.orphan_again(uow, row.incident_id, delivery)
         # one that is over already stays so: another one may be open at its place
         if stored and stored.id == row.incident_id and not waits:
@@ -683,7 +683,7 @@ class Admin:
             notifier.drop(
                 uow,
                 each.id,
-                DeliveryState.DROPPED,
+                DeliveryState.DISCARDED,
                 orphans.DROPPED_BY_HAND,
                 hook=notifier.UNDELIVERED,
             )
@@ -706,7 +706,7 @@ def _discard(connection: sa.Connection, submission_id: str) -> SubmissionOutcome
 
 _OVER: Final = "its problem is over"
 _LANE: Final = sa.func.coalesce(channels.c.state, LaneState.HEALTHY)
-_HELD: Final = _LANE == LaneState.HELD
+_HELD: Final = _LANE == LaneState.BLOCKED
 _ENTRIES: Final[sa.Select[Any]] = (
     sa.select(
         *(each for each in deliveries.c if each is not deliveries.c.body),
@@ -720,10 +720,10 @@ _ENTRIES: Final[sa.Select[Any]] = (
 )
 _COUNTS: Final = (
     sa.select(deliveries.c.state, sa.func.count())
-    .where(deliveries.c.state.in_([DeliveryState.WAITING, *GIVEN_UP]))
+    .where(deliveries.c.state.in_([DeliveryState.QUEUED, *GIVEN_UP]))
     .group_by(deliveries.c.state)
 )
-_IS_BLOCKED: Final = sa.and_(repository.WAITING, channels.c.state == LaneState.HELD)
+_IS_BLOCKED: Final = sa.and_(repository.WAITING, channels.c.state == LaneState.BLOCKED)
 _HELD_COUNT: Final = (
     sa.select(sa.func.count())
     .select_from(deliveries)

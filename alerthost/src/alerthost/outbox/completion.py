@@ -94,7 +94,7 @@ def _record(
 ) -> None:
     """Record the outcome of an attempt with its delivery, and note it for observers."""
     told = {"outcome": outcome.kind, "reason": outcome.reason}
-    if verdict.state is DeliveryState.WAITING:
+    if verdict.state is DeliveryState.QUEUED:
         kept = {"worker_id": None, "lease_until": None, "due": verdict.delivery_due, **told}
         kept |= {"failing_since": since, "own_failures": verdict.own_failures}
         uow.connection.execute(sa.update(deliveries).where(deliveries.c.id == lease.id), kept)
@@ -236,7 +236,7 @@ def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
         repository.finish(
             uow,
             row.id,
-            DeliveryState.STRANDED,
+            DeliveryState.ORPHANED,
             outcome=outcome.kind,
             reason=reason,
         )

@@ -142,8 +142,8 @@ def _write(
     else:
         line = line_of.reduce(waiting, stored.episode, action, flying=flying)
     for left, state, reason in (
-        (line.coalesced, DeliveryState.COLLAPSED, ELSEWHERE),
-        (line.dropped, DeliveryState.DROPPED, UNTOLD),
+        (line.coalesced, DeliveryState.COALESCED, ELSEWHERE),
+        (line.dropped, DeliveryState.DISCARDED, UNTOLD),
     ):
         for each in left:
             number = each.id or repository.add(uow, stored, each, submission_id)

@@ -182,9 +182,7 @@ _OPENS_ANEW: Final = sa.and_(
 )
 """What an open incident opens with again, where its key is not held any more."""
 _FINISHED: Final = sa.select(deliveries.c.id).where(
-    deliveries.c.state.in_(
-        [state for state in DeliveryState if state is not DeliveryState.WAITING]
-    ),
+    deliveries.c.state.in_([state for state in DeliveryState if state is not DeliveryState.QUEUED]),
     deliveries.c.finished_at < _BEFORE,
     ~_OPENS_ANEW,
 )

@@ -70,10 +70,10 @@ def send(uow: UnitOfWork, stored: repository.StoredIncident, delivery: Delivery)
     submission_id = inbox.new_id()
     given_up = sa.select(deliveries.c.id).where(
         deliveries.c.incident_id == stored.id,
-        sa.or_(deliveries.c.state == DeliveryState.STRANDED, _IS_GIVEN_UP_RESOLVE),
+        sa.or_(deliveries.c.state == DeliveryState.ORPHANED, _IS_GIVEN_UP_RESOLVE),
     )
     for number in uow.connection.execute(given_up).scalars().all():
-        repository.finish(uow, number, DeliveryState.COLLAPSED, reason=SENT_AGAIN)
+        repository.finish(uow, number, DeliveryState.COALESCED, reason=SENT_AGAIN)
     repository.release_all(uow.connection, stored.id)
     repository.update_incident(uow, stored.id, orphaned=False)
     line = [Waiting(delivery, accepted_at=uow.now)]
@@ -94,8 +94,8 @@ def orphan_again(uow: UnitOfWork, number: int, last: Delivery) -> None:
 def may_replay(row: sa.Row[Any]) -> bool:
     """Check whether a delivery to an orphaned incident may be queued again."""
     resolves = row.operation == Operation.RESOLVE
-    by_hand = row.state == DeliveryState.DROPPED and row.reason == DROPPED_BY_HAND
-    return row.state == DeliveryState.STRANDED or (resolves and (by_hand or row.state in _GIVEN_UP))
+    by_hand = row.state == DeliveryState.DISCARDED and row.reason == DROPPED_BY_HAND
+    return row.state == DeliveryState.ORPHANED or (resolves and (by_hand or row.state in _GIVEN_UP))
 
 
 def recover(uow: UnitOfWork, back: Sequence[repository.StoredIncident]) -> Sequence[str]:
@@ -112,11 +112,11 @@ def recover(uow: UnitOfWork, back: Sequence[repository.StoredIncident]) -> Seque
     return queued
 
 
-_GIVEN_UP: Final = (DeliveryState.REFUSED, DeliveryState.SET_ASIDE, DeliveryState.UNCERTAIN)
+_GIVEN_UP: Final = (DeliveryState.REJECTED, DeliveryState.DEAD, DeliveryState.UNCERTAIN)
 _IS_RESOLVE: Final = deliveries.c.operation == Operation.RESOLVE
 _IS_GIVEN_UP_RESOLVE: Final = sa.and_(_IS_RESOLVE, deliveries.c.state.in_(_GIVEN_UP))
 _WAS_DROPPED_BY_HAND: Final = sa.and_(
-    deliveries.c.state == DeliveryState.DROPPED, deliveries.c.reason == DROPPED_BY_HAND
+    deliveries.c.state == DeliveryState.DISCARDED, deliveries.c.reason == DROPPED_BY_HAND
 )
 _NEWEST_RESOLVE: Final = (
     sa.select(sa.or_(deliveries.c.state.in_(_GIVEN_UP), _WAS_DROPPED_BY_HAND))

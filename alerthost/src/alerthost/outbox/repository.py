@@ -31,7 +31,7 @@ from hostspec.delivery import (
 from hostspec.text import shorten
 from hostspec.values import to_json
 
-WAITING: Final = deliveries.c.state == DeliveryState.WAITING
+WAITING: Final = deliveries.c.state == DeliveryState.QUEUED
 
 SETTLING: Final = "settle"
 """Stands as statement of a resolve that is sent again, when nothing can be late any more."""
@@ -482,7 +482,7 @@ def add_coalesced(
     uow: UnitOfWork, stored: StoredIncident, new: Sequence[tuple[Waiting, str]], reason: str
 ) -> Sequence[Mapping[str, Any]]:
     """Insert coalesced deliveries, given with the ids of their submissions; return the rows."""
-    over = {"state": DeliveryState.COLLAPSED, "reason": reason, "finished_at": uow.now}
+    over = {"state": DeliveryState.COALESCED, "reason": reason, "finished_at": uow.now}
     rows = [
         _new_row(stored.id, stored.lane_id, each, submission_id, uow.now) | _in_no_line(each) | over
         for each, submission_id in new
@@ -512,7 +512,7 @@ def _new_row(
         "operation": new.delivery.operation,
         "severity": new.delivery.severity,
         "body": body.write(new.delivery),
-        "state": DeliveryState.WAITING,
+        "state": DeliveryState.QUEUED,
         "due": due,
         "is_repeat": new.repeat,
     }

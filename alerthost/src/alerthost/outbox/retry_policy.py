@@ -36,21 +36,21 @@ FEWEST_TRIES: Final = 8
 class DeliveryState(enum.StrEnum):
     """How far a delivery has come."""
 
-    WAITING = "waiting"
-    """To be sent, or being sent."""
+    QUEUED = "queued"
+    """To be sent, or in flight."""
     DELIVERED = "delivered"
-    REFUSED = "refused"
-    """The provider will never take it."""
+    REJECTED = "rejected"
+    """The provider will never accept it."""
     UNCERTAIN = "uncertain"
     """It may have arrived, and a repeat would be a second message."""
-    SET_ASIDE = "set aside"
-    """It failed again and again while others got through."""
-    STRANDED = "orphaned"
-    """What opened its incident is not held any more."""
-    COLLAPSED = "coalesced"
-    """Another one that waited says what it would have said."""
-    DROPPED = "dropped"
-    """A person dropped it, or its problem was over before it could be told."""
+    DEAD = "dead"
+    """Dead-lettered: it failed again and again while other deliveries got through."""
+    ORPHANED = "orphaned"
+    """The key that opened its incident is no longer configured."""
+    COALESCED = "coalesced"
+    """A later queued delivery covers it."""
+    DISCARDED = "discarded"
+    """The operator discarded it, or its problem was over before it was sent."""
 
 
 class LaneState(enum.StrEnum):
@@ -58,9 +58,9 @@ class LaneState(enum.StrEnum):
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
-    """The last attempt failed; it is tried again and again."""
-    HELD = "held"
-    """Something is wrong that a person has to mend."""
+    """The last attempt failed; it is retried."""
+    BLOCKED = "blocked"
+    """Blocked until the operator fixes the configuration."""
 
 
 @attrs.frozen
@@ -91,7 +91,7 @@ class Verdict:
 
 _ANSWERED: Final = {
     OutcomeKind.DELIVERED: DeliveryState.DELIVERED,
-    OutcomeKind.REFUSED: DeliveryState.REFUSED,
+    OutcomeKind.REFUSED: DeliveryState.REJECTED,
 }
 """The provider took its decision: nothing is wrong with the way there."""
 
@@ -123,21 +123,21 @@ def judge(  # noqa: PLR0913 -- one argument for each thing that matters
     unhealthy, failed = LaneState.UNHEALTHY, failures + 1
     if kind is OutcomeKind.THROTTLED:
         until = now + _pause(outcome.retry_after, failures, jitter)
-        waiting = DeliveryState.WAITING
+        waiting = DeliveryState.QUEUED
         return Verdict(waiting, until, unhealthy, until, until, until, failed, own_failures)
     uncertain = kind is OutcomeKind.UNCERTAIN
-    state = DeliveryState.UNCERTAIN if uncertain else DeliveryState.WAITING
+    state = DeliveryState.UNCERTAIN if uncertain else DeliveryState.QUEUED
     due = now + backoff(attempts, jitter)
     if others_get_through:
         own_failures += 1
         if own_failures >= FEWEST_TRIES - 1 and not uncertain:
-            state = DeliveryState.SET_ASIDE
+            state = DeliveryState.DEAD
         return Verdict(state, due, None, now, now, failures=failures, own_failures=own_failures)
     # others are tried before it, to see whether it is this delivery or all of them
     lane_due = now + min(LONGEST_PROBE, backoff(failed, jitter) / 2)
     first_due = min(lane_due, now + FIRST_TRY)
     held = kind is OutcomeKind.MISCONFIGURED
-    lane, due = (LaneState.HELD, now + HELD_RETRY) if held else (unhealthy, due)
+    lane, due = (LaneState.BLOCKED, now + HELD_RETRY) if held else (unhealthy, due)
     return Verdict(
         state, due, lane, lane_due, first_due, failures=failed, own_failures=own_failures
     )
