@@ -577,5 +577,5 @@ def test_only_what_changed_is_shown_again() -> None:
     assert list(changes.among([two, one])) == [one, two]
     sent = attrs.evolve(one, sending=True)
     assert list(changes.among([two, sent])) == [sent]
-    assert state_of(sent) == "sending"
+    assert state_of(sent) == "in flight"
     assert list(changes.among([two])) == []
