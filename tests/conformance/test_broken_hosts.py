@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import attrs
 import pytest
@@ -13,23 +13,22 @@ from hostspec.inprocess.sending import Sending
 from hostspec.plugins import Plugins, PluginsError, load, survey
 from hostspec.plugins.isolation import IsolatedHooks, ask, implementations
 from hostspec.rules import Rule
-from hostspec.testing import HOST_CHECKS, ConformanceError, HostCase, HostRefusedError, HostSetup
-from hostspec.testing.host import HostCheck
+from hostspec.testing import HOST_CHECKS, ConformanceError, HostCase, HostConfig, HostRefusedError
 
 
 class Sound(HostCase):
     """A sound host; the broken ones below change one thing each."""
 
-    patience = 20.0
+    time_limit = 20.0
 
-    def run(self, setup: HostSetup, alerts: Sequence[Alert]) -> None:
-        host = self.start(setup)
+    def run(self, config: HostConfig, alerts: Sequence[Alert]) -> None:
+        host = self.start(config)
         for alert in alerts:
             self.handle(host, alert)
 
-    def start(self, setup: HostSetup) -> Host:
-        plugins = self.load(setup.enabled)
-        return self.host(plugins, [self.rule(plugins, rule) for rule in setup.rules])
+    def start(self, config: HostConfig) -> Host:
+        plugins = self.load(config.enabled)
+        return self.host(plugins, [self.rule(plugins, rule) for rule in config.rules])
 
     def load(self, enabled: Collection[str]) -> Plugins:
         try:
@@ -72,7 +71,7 @@ class Stopping(Sound):
                 continue
             break
 
-    remembers = False
+    stateful = False
 
 
 class Fragile:
@@ -109,7 +108,7 @@ class FragileExtensions(Sound):
 class Waiting(Sound):
     """Gives observers all the time they want."""
 
-    patience = 2.0
+    time_limit = 2.0
 
     def load(self, enabled):
         plugins = super().load(enabled)
@@ -119,7 +118,7 @@ class Waiting(Sound):
 class WaitingExtensions(Sound):
     """Gives extensions all the time they want."""
 
-    patience = 2.0
+    time_limit = 2.0
 
     def load(self, enabled):
         plugins = super().load(enabled)
@@ -138,10 +137,10 @@ class Open(Sound):
 class Late(Sound):
     """Refuses only after it has sent."""
 
-    def run(self, setup, alerts):
-        host = super().start(attrs.evolve(setup, enabled=setup.enabled[:1]))
+    def run(self, config, alerts):
+        host = super().start(attrs.evolve(config, enabled=config.enabled[:1]))
         super().handle(host, alerts[0])
-        super().run(setup, alerts)
+        super().run(config, alerts)
 
 
 class Crashing(Sound):
@@ -161,9 +160,9 @@ class Discreet(Sound):
 
 
 class Forgetful(Sound):
-    def run(self, setup, alerts):
+    def run(self, config, alerts):
         for alert in alerts:
-            super().run(setup, [alert])
+            super().run(config, [alert])
 
 
 class Handleless(Sound):
@@ -178,14 +177,14 @@ class Handleless(Sound):
 
 
 class Honest(Forgetful):
-    remembers = False
+    stateful = False
 
 
 SLOW = [check for check in HOST_CHECKS if "hanging" in check.__name__]
 QUICK = [check for check in HOST_CHECKS if check not in SLOW]
 
 
-def failing(case: HostCase, checks: Iterable[HostCheck] = QUICK) -> dict[str, str]:
+def failing(case: HostCase, checks: Iterable[Callable[[HostCase], None]] = QUICK) -> dict[str, str]:
     """Run checks; give those that fail, with what they say."""
     failed = {}
     for check in checks:
@@ -202,7 +201,7 @@ SENDING = {
     "failing_send",
     "failing_observer",
     "failing_extension",
-    "observers_are_told",
+    "observers",
     "follow_ups_stick",
 }
 
@@ -212,15 +211,15 @@ BROKEN = [
     ({"disabled_is_not_imported"}, Importing, "was imported"),
     ({"failing_plan"}, AllOrNothing, "exits while planning"),
     ({"failing_send"}, Stopping, "exits while sending"),
-    ({"failing_observer"}, FragileObservers, "another observer was told of []"),
+    ({"failing_observer"}, FragileObservers, "another observer was notified of []"),
     ({"failing_extension"}, FragileExtensions, "right is [(['mark'], 1)]"),
-    ({"hanging_observer"}, Waiting, "not come back after 2 s"),
-    ({"hanging_extension"}, WaitingExtensions, "not come back after 2 s"),
+    ({"hanging_observer"}, Waiting, "had not returned after 2 s"),
+    ({"hanging_extension"}, WaitingExtensions, "had not returned after 2 s"),
     ({"fails_closed"}, Open, "refuse to start"),
     ({"fails_closed"}, Crashing, "ended with PluginsError"),
-    ({"observers_are_told"}, Discreet, "observers were told [('delivered', 'one')]"),
+    ({"observers"}, Discreet, "observers were notified of [('delivered', 'one')]"),
     ({"follow_ups_stick"}, Forgetful, "was sent as ['trigger one']"),
-    ({"follow_ups_stick"}, Handleless, "given the handles [None, None, None]"),
+    ({"follow_ups_stick"}, Handleless, "had the handles [None, None, None]"),
 ]
 
 
@@ -255,7 +254,7 @@ def test_every_check_has_a_broken_host() -> None:
 
 def test_an_interrupt_is_none_of_the_hosts_failures() -> None:
     class Interrupted(Sound):
-        def run(self, setup, alerts):
+        def run(self, config, alerts):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

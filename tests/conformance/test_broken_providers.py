@@ -46,9 +46,8 @@ from hostspec import (
 )
 from hostspec.connect import InstallError, InstallFlow, InstallProblem
 from hostspec.plugins import loading
-from hostspec.testing import PROVIDER_CHECKS, Answer, ConformanceError, ProviderCase
-from hostspec.testing import case as kit
-from hostspec.testing.sending import check_network_faults
+from hostspec.testing import PROVIDER_CHECKS, Answer, ConformanceError, ProviderCase, support
+from hostspec.testing.provider_sending import check_network_faults
 
 OPERATIONS = dict(
     zip(Status, (Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE), strict=True)
@@ -60,7 +59,7 @@ def _nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Save each of thousands of loads a walk through the installed distributions."""
     monkeypatch.setattr(loading, "distributions", list)
     # a call without a timeout hangs; how soon the kit looks at it proves nothing more
-    monkeypatch.setattr(kit, "SETTLED", 1.5)
+    monkeypatch.setattr(support, "SOCKET_CHECK_AFTER", 1.5)
 
 
 @attrs.frozen(kw_only=True)
@@ -235,7 +234,7 @@ def test_a_sound_provider_passes() -> None:
 
 def test_a_sound_provider_that_probes_and_connects_passes() -> None:
     kind = type("Connecting", (Sound,), {"install_flow": lambda _: Connect()})
-    assert failing(broken(provider=kind, action=Probing, setup_settings={"app": "one"})) == {}
+    assert failing(broken(provider=kind, action=Probing, install_settings={"app": "one"})) == {}
 
 
 def test_a_problem_that_nobody_was_told_of_may_be_told_with_what_neither_opens_nor_closes() -> None:
@@ -891,23 +890,27 @@ class Stranger(Connect):
 def connecting(setup: Any, **settings: object) -> ProviderCase:
     """Make a case of a provider with a setup."""
     kind = type("Connecting", (Sound,), {"install_flow": lambda _: setup})
-    return broken(provider=kind, setup_settings=settings)
+    return broken(provider=kind, install_settings=settings)
 
 
 BROKEN = [
-    ("descriptions", broken(action=describing(lambda _: " ")), "give a sentence"),
+    ("descriptions", broken(action=describing(lambda _: " ")), "return a sentence"),
     ("descriptions", broken(action=describing(lambda _: "one\ntwo")), "on one line"),
     ("descriptions", broken(action=describing(lambda there: there.name)), "raised AttributeError"),
     ("descriptions", broken(action=describing(lambda _: f"at {time.time()}")), "time.time"),
-    ("aims", broken(action=aiming({"volume": 1.0})), "does not take"),
-    ("aims", broken(provider=Broad, action=aiming(Paging())), "aimed at 'one' send to ['all']"),
+    ("settings_for", broken(action=aiming({"volume": 1.0})), "does not accept"),
+    (
+        "settings_for",
+        broken(provider=Broad, action=aiming(Paging())),
+        "settings_for('one') returned settings that send to ['all']",
+    ),
     ("install_flow", connecting("by hand"), "no InstallFlow of this provider"),
     ("install_flow", connecting(Stranger(), app="one"), "no InstallFlow of this provider"),
-    ("install_flow", connecting(Connect()), "set the case's `setup_settings`"),
-    ("install_flow", connecting(Homeless(), app="one"), "where to send the person back"),
-    ("install_flow", connecting(Pageless(), app="one"), "no address of a page"),
+    ("install_flow", connecting(Connect()), "set `install_settings`"),
+    ("install_flow", connecting(Homeless(), app="one"), "lacks the redirect URL"),
+    ("install_flow", connecting(Pageless(), app="one"), "is not the URL of a page"),
     ("install_flow", connecting(Hurried(), app="one"), "time.time"),
-    ("install_flow", connecting(Altering(), app="one"), "the pending setup is no JSON"),
+    ("install_flow", connecting(Altering(), app="one"), "the pending install is not JSON"),
     (
         "install_flow",
         connecting(Trusting(), app="one"),
@@ -915,11 +918,11 @@ BROKEN = [
     ),
     ("install_flow", connecting(Gullible(), app="one"), "ends as connected where wrong_state"),
     ("install_flow", connecting(Hasty(), app="one"), "ends as KeyError"),
-    ("missed", broken(action=missing(lambda opening, _: [opening])), "does not close"),
-    ("missed", broken(action=missing(lambda _, closing: closing)), "something else than a list"),
-    ("missed", broken(action=missing(_elsewhere)), "take the alert from the opening"),
-    ("missed", broken(action=missing(lambda *_: {}["never"])), "missed() raised KeyError"),
-    ("follow_up_faults", broken(action=Assuming), "500: the outcome of the resolve is delivered"),
+    ("on_missed", broken(action=missing(lambda opening, _: [opening])), "does not close"),
+    ("on_missed", broken(action=missing(lambda _, closing: closing)), "something else than a list"),
+    ("on_missed", broken(action=missing(_elsewhere)), "use the opening's alert"),
+    ("on_missed", broken(action=missing(lambda *_: {}["never"])), "on_missed() raised KeyError"),
+    ("follow_up_faults", broken(action=Assuming), "500, resolve: the outcome is delivered"),
     ("follow_up_faults", broken(action=Dropping), "raised ConnectionRefusedError"),
     ("probe", broken(action=probing(_strict)), "ends as refused (never)"),
     ("probe_is_honest", broken(action=probing(_keyless)), "get through: a missing secret"),
@@ -927,7 +930,7 @@ BROKEN = [
     ("probe_is_honest", broken(action=probing(_fleeing)), "raised SystemExit"),
     ("probe_is_honest", broken(action=probing(_vague)), "returned a OutcomeKind"),
     ("probes_hold_no_secret", broken(action=probing(_talkative)), "outcome of a probe shows"),
-    ("probes_hold_no_secret", broken(action=probing(_noisy)), "what a probe logs"),
+    ("probes_hold_no_secret", broken(action=probing(_noisy)), "log or output of a probe"),
     (
         "descriptions_hold_no_secret",
         broken(action=describing(lambda there: f"With {there and there.settings.key._text}")),
@@ -938,7 +941,7 @@ BROKEN = [
     ("settings_classes", broken(action=ChangeablePage), "can be changed"),
     ("settings_classes", broken(action=PositionalPage), "by position"),
     ("settings_classes", broken(action=BarePage), "no label"),
-    ("schemas", broken(action=EndlessPage), "no JSON"),
+    ("schemas", broken(action=EndlessPage), "is not JSON"),
     (
         "schemas",
         broken(
@@ -953,14 +956,14 @@ BROKEN = [
             provider=Lenient,
             installation_settings=lambda _, url, secret: {"url": url, "key": secret},
         ),
-        "would go unseen",
+        "would go unnoticed",
     ),
     ("unknown_keys", broken(provider=Vague), "without its path"),
-    ("destinations", broken(provider=Twins), "an id of its own"),
+    ("destinations", broken(provider=Twins), "ids must be unique"),
     ("destinations", broken(provider=Unordered), "list of Destination"),
-    ("destinations", broken(provider=Elsewhere), "destinations() does not tell"),
+    ("destinations", broken(provider=Elsewhere), "destinations() does not return"),
     ("every_alert_is_planned", broken(action=doing(_choke)), "plan() raised ValueError"),
-    ("every_alert_is_planned", broken(action=planning(_adding("text"))), "gave a str"),
+    ("every_alert_is_planned", broken(action=planning(_adding("text"))), "returned a str"),
     ("every_alert_is_planned", broken(action=planning(_quiet)), "triggers nothing"),
     (
         "every_alert_is_planned",
@@ -976,23 +979,23 @@ BROKEN = [
     ("plan_is_pure", broken(action=OtherSource), "changed the alert"),
     ("follow_up_is_pure", broken(action=following(_dated)), "datetime.now"),
     ("follow_up_is_pure", broken(action=following(_changing)), "changed the incident"),
-    ("problems_are_told_apart", broken(action=Unscoped), "share one place"),
-    ("problems_are_told_apart", broken(action=Wordy), "in other words"),
-    ("follow_ups", broken(action=Unclosing), "capabilities say resolve"),
+    ("correlation", broken(action=Unscoped), "share one incident"),
+    ("correlation", broken(action=Wordy), "in other words"),
+    ("follow_ups", broken(action=Unclosing), "capabilities declare resolve"),
     ("follow_ups", broken(action=Undeclared), "declare acknowledge"),
     ("follow_ups", broken(action=following(_moving)), "use incident.ref"),
     ("follow_ups", broken(action=following(_choking)), "follow_up() raised KeyError"),
-    ("follow_ups_need_the_incident_alone", broken(action=Remembering), "after a restart"),
-    ("json_round_trips", broken(provider=Stamping), "the installation comes back"),
+    ("follow_ups_after_restart", broken(action=Remembering), "after a restart"),
+    ("json_round_trips", broken(provider=Stamping), "the installation differs"),
     (
         "json_round_trips",
         broken(action=adding_to_message(nan=float("nan"))),
-        "the delivery is no JSON",
+        "the delivery is not JSON",
     ),
     (
         "json_round_trips",
         broken(action=adding_to_message(parts={1: "one"})),
-        "the delivery comes back",
+        "the delivery differs",
     ),
     ("delivers", broken(action=Oneway), "ends as refused"),
     ("delivers", broken(action=Stuttering), "arrived 2 times"),
@@ -1003,16 +1006,16 @@ BROKEN = [
     ("addresses", broken(action=Choking), "nonsense: sound.page.send raised LookupError"),
     ("network_faults", broken(action=Impatient), "429: the outcome is refused, right is throttled"),
     ("network_faults", broken(action=Speechless), "500: sound.page.send returned a NoneType"),
-    ("network_faults", broken(expected={"eclipse": ()}), "not there: ['eclipse']"),
+    ("network_faults", broken(expected={"eclipse": ()}), "unknown faults: ['eclipse']"),
     ("missing_secret", broken(provider=Careless), "check() finds nothing wrong"),
     ("missing_secret", broken(action=Dismissive), "send() ends as refused"),
     ("threads", broken(action=Sharing), "arrived "),
     ("threads", broken(action=Busy), "raised RuntimeError"),
-    ("promise", broken(action=Promising), "promise what the first send returns"),
+    ("expected_handle", broken(action=Promising), "return the handle of the first send"),
     ("limits", broken(action=Limitless), "name the budget"),
-    ("limits", broken(action=LimitedByNothing), "it is a Limit"),
+    ("limits", broken(action=LimitedByNothing), "is not a valid Limit"),
     ("limits", broken(action=LimitlessAfterwards), "name the budget"),
-    ("limits", broken(action=LimitedTwice), "needs two names"),
+    ("limits", broken(action=LimitedTwice), "two limits need two names"),
     ("canary", broken(canary="zyxwv98765", secret=lambda *_: "0zyxwv987650"), "12 characters"),
     ("canary", broken(canary="", secret=lambda *_: "key"), "no canary in it"),
     (
@@ -1022,7 +1025,7 @@ BROKEN = [
             action=KeylessPage,
             installation_settings=lambda _, url, secret: {"url": url},
         ),
-        "hold no Secret",
+        "have no Secret",
     ),
     (
         "values_hold_no_secret",
@@ -1041,8 +1044,8 @@ BROKEN = [
     ("previews_hold_no_secret", broken(action=Revealing), "preview() raised"),
     ("previews_hold_no_secret", broken(action=Showing), "a preview shows"),
     ("previews_hold_no_secret", broken(action=Sketching), "returned a str"),
-    ("logs_hold_no_secret", broken(action=Logging), "logged at DEBUG"),
-    ("logs_hold_no_secret", broken(action=Printing), "logged at DEBUG"),
+    ("logs_hold_no_secret", broken(action=Logging), "the DEBUG log or output shows"),
+    ("logs_hold_no_secret", broken(action=Printing), "the DEBUG log or output shows"),
     ("exceptions_hold_no_secret", broken(provider=Telling), "shows the secret"),
     ("exceptions_hold_no_secret", broken(action=Complaining), "shows the secret"),
 ]
@@ -1083,6 +1086,6 @@ class Sleeping(Single):
 
 
 def test_an_attempt_that_hangs_is_told() -> None:
-    case = broken(action=Sleeping, patience=0.1)
-    with pytest.raises(ConformanceError, match=r"had not come back after 0\.1 s; give up in time"):
+    case = broken(action=Sleeping, time_limit=0.1)
+    with pytest.raises(ConformanceError, match=r"had not returned after 0\.1 s; give up in time"):
         check_network_faults(case)

@@ -63,7 +63,7 @@ class Plain:
 
 class TestSound(ExtensionConformance):
     plugin = Sound()
-    beside = ("pagerduty",)
+    extends = ("pagerduty",)
     arguments: ClassVar = {"services": ["checkout"]}
     canary = "canary0123456789"
 
@@ -73,7 +73,7 @@ class TestSound(ExtensionConformance):
 
 class TestPlain(ExtensionConformance):
     plugin = Plain()
-    beside = ("pagerduty",)
+    extends = ("pagerduty",)
 
 
 class Bells:
@@ -108,7 +108,7 @@ class TestRinging(ExtensionConformance):
 
 class TestInstalled(ExtensionConformance):
     plugin = "night-watch"
-    beside = ("pagerduty",)
+    extends = ("pagerduty",)
     arguments: ClassVar = {"services": ["checkout"], "chosen": [], "severity": "error"}
 
 
@@ -213,20 +213,20 @@ class Lenient:
 
 BROKEN = [
     ("loads", {"plugin": Misspelt()}, "no plugin calls pagerduty_service;"),
-    ("loads", {"beside": ()}, "no host can load the extension: implements a hook"),
+    ("loads", {"extends": ()}, "no host can load the extension: implements a hook"),
     ("settings", {"plugin": Unlabelled()}, "by position"),
-    ("settings", {"plugin": Unchecked()}, "of owner is refused without a fault"),
+    ("settings", {"plugin": Unchecked()}, "of owner is rejected without a fault"),
     ("hooks", {"plugin": Raising()}, " for the firing alert 'conformance/least'; return None"),
-    ("hooks", {"plugin": Hanging(), "patience": 0.2}, "had not returned after 0.2 s"),
+    ("hooks", {"plugin": Hanging(), "time_limit": 0.2}, "had not returned after 0.2 s"),
     ("hooks", {"plugin": Wrong()}, "returned a value that is not of the type"),
     ("hooks", {"arguments": {}}, "takes services; set them in `arguments`"),
     ("missing_secret", {"plugin": Needing()}, "failed at tests/conformance/test_extensions.py:"),
-    ("threads", {"plugin": Sharing()}, "lock what calls share"),
+    ("threads", {"plugin": Sharing()}, "lock state that calls share"),
     ("threads", {"plugin": Busy()}, " for the firing alert"),
     ("secrets", {"plugin": Revealing()}, "shows the secret"),
     ("secrets", {"plugin": Printing()}, "shows the secret"),
     ("secrets", {"canary": "short"}, "set `canary` to 12 characters"),
-    ("secrets", {"plugin": Incomplete()}, "hold no Secret"),
+    ("secrets", {"plugin": Incomplete()}, "have no Secret"),
 ]
 
 

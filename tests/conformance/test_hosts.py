@@ -1,4 +1,4 @@
-"""The kernel's host and ``alerthost`` pass the kit."""
+"""The in-process host and ``alerthost`` pass the kit."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from hostspec import Alert, to_json
 from hostspec.inprocess import Host
 from hostspec.plugins import Plugins, PluginsError, load
 from hostspec.rules import Rule
-from hostspec.testing import HostConformance, HostRefusedError, HostRule, HostSetup
+from hostspec.testing import HostConfig, HostConformance, HostRefusedError, HostRule
 
 
-class TestKernel(HostConformance):
-    def run(self, setup: HostSetup, alerts: Sequence[Alert]) -> None:
+class TestHost(HostConformance):
+    def run(self, config: HostConfig, alerts: Sequence[Alert]) -> None:
         try:
-            plugins = load(setup.enabled)
+            plugins = load(config.enabled)
         except PluginsError as error:
             raise HostRefusedError(str(error)) from None
-        host = Host(plugins, [self.rule(plugins, rule) for rule in setup.rules])
+        host = Host(plugins, [self.rule(plugins, rule) for rule in config.rules])
         for alert in alerts:
             host.handle(alert)
 
@@ -34,9 +34,9 @@ class TestKernel(HostConformance):
 
 
 class TestAlerthost(HostConformance):
-    def run(self, setup: HostSetup, alerts: Sequence[Alert]) -> None:
+    def run(self, config: HostConfig, alerts: Sequence[Alert]) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "alerthost.toml").write_text(_configuration(setup), encoding="utf-8")
+            Path(folder, "alerthost.toml").write_text(_configuration(config), encoding="utf-8")
             statements = (json.dumps(_statement(alert)) for alert in alerts)
             ran = subprocess.run(
                 [sys.executable, "-m", "alerthost", "send", "--timeout", "10"],
@@ -54,9 +54,9 @@ def _statement(alert: Alert) -> dict[str, Any]:
     return {name: value for name, value in to_json(alert).items() if name != "repairs"}
 
 
-def _configuration(setup: HostSetup) -> str:
-    lines = ["[plugins]", f"enabled = {json.dumps(setup.enabled)}"]
-    for rule in setup.rules:
+def _configuration(config: HostConfig) -> str:
+    lines = ["[plugins]", f"enabled = {json.dumps(config.enabled)}"]
+    for rule in config.rules:
         match = [f'team="{rule.team}"'] if rule.team else []
         use, installation = json.dumps(rule.action), json.dumps(rule.installation)
         lines += [

@@ -18,13 +18,20 @@ from typing import Any
 
 import pytest
 
-from hostspec.testing import ExtensionCase, case, network_faults
-from hostspec.testing.case import ProviderCase, environment
-from hostspec.testing.declarations import check_schemas
-from hostspec.testing.requirement import ConformanceError
-from hostspec.testing.secrecy import shows
-from hostspec.testing.service import Answer, answering, serving
-from hostspec.testing.watching import watched
+from hostspec.testing import (
+    Answer,
+    ConformanceError,
+    ExtensionCase,
+    ProviderCase,
+    network_faults,
+    serving,
+    support,
+)
+from hostspec.testing.provider_declarations import check_schemas
+from hostspec.testing.provider_secrets import contains_canary
+from hostspec.testing.purity import watched
+from hostspec.testing.service import answering
+from hostspec.testing.support import environment
 
 pytest_plugins = ["pytester"]
 
@@ -88,7 +95,7 @@ def test_the_fixtures_tell_all_that_fails(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         [
             "E*check_network_faults: *captive portal: the outcome is delivered, right is *",
-            "E*check_names: something raised RuntimeError: crashed",
+            "E*check_names: raised RuntimeError: crashed",
             "E*check_discovers: *",
             "E*check_follow_ups_stick: *",
         ]
@@ -163,12 +170,12 @@ def test_a_profiler_goes_on_after_watching() -> None:
     ],
 )
 def test_a_canary_is_seen(text: str) -> None:
-    assert shows(text, "canary/0123456789")
+    assert contains_canary(text, "canary/0123456789")
 
 
 @pytest.mark.parametrize(("text", "canary"), [("canary", "canary/0123456789"), ("any", "")])
 def test_no_canary_is_no_canary(text: str, canary: str) -> None:
-    assert not shows(text, canary)
+    assert not contains_canary(text, canary)
 
 
 def test_without_jsonschema_the_rest_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +202,7 @@ def test_without_jsonschema_the_rest_is_checked(monkeypatch: pytest.MonkeyPatch)
         ),
     ],
 )
-def test_a_wrong_case_is_told(members: dict[str, Any], told: str) -> None:
+def test_the_fault_of_a_wrong_case_is_reported(members: dict[str, Any], told: str) -> None:
     key = "0123456789abcdefghijABCDEFGHIJ01"
     services = {"services": [{"name": "checkout", "integration_key": key}]}
     settings = services if members["plugin"] == "pagerduty" else {}
@@ -238,36 +245,41 @@ def test_the_page_has_every_fault_with_its_right_outcomes() -> None:
         for name in re.findall(r"`([^`]+)`", names):
             listed[name] = (set(idempotent.split(", ")), set(otherwise.split(", ")))
     faults = zip(network_faults(idempotent=True), network_faults(idempotent=False), strict=True)
-    assert listed == {one.name: (set(one.right), set(other.right)) for one, other in faults}
+    assert listed == {one.name: (set(one.allowed), set(other.allowed)) for one, other in faults}
 
 
-def test_the_page_has_everything_that_a_case_may_say() -> None:
-    rows = PAGE.partition("| attribute or method |")[2].partition("###")[0]
-    extensions = PAGE.partition("| attribute or method | meaning |")[2].partition("##")[0]
-    of_extensions = {name for name in vars(ExtensionCase) if not name.startswith("_")}
-    members = {name for name in vars(ProviderCase) if not name.startswith("_")}
-    internal = {"load", "connect", "connected", "send", "probe"}
-    assert set(re.findall(r"^\| `(\w+)", rows, re.MULTILINE)) == members - internal | {"prepare"}
-    assert set(re.findall(r"^\| `(\w+)", extensions, re.MULTILINE)) == of_extensions - {
-        "load",
-        "survey",
-    }
+@pytest.mark.parametrize(
+    ("case", "heading", "internal"),
+    [
+        (ProviderCase, "## A provider", {"load", "connect", "connected", "send", "probe"}),
+        (ExtensionCase, "## An extension", {"load", "survey"}),
+    ],
+)
+def test_the_page_lists_every_member_of_a_case(
+    case: type, heading: str, internal: set[str]
+) -> None:
+    section = PAGE.partition(heading)[2].partition("\n## ")[0]
+    listed = set(
+        re.findall(r"^\| `(\w+)", section.partition("The network faults")[0], re.MULTILINE)
+    )
+    members = {name for name in vars(case) if not name.startswith("_")}
+    assert listed - {"prepare"} == members - internal
 
 
 def test_a_slow_call_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(case, "SETTLED", 0.01)
+    monkeypatch.setattr(support, "SOCKET_CHECK_AFTER", 0.01)
 
-    assert case.within(60, lambda: (time.sleep(0.1), 7)[1]) == 7
+    assert support.within(60, lambda: (time.sleep(0.1), 7)[1]) == 7
 
 
 def test_a_call_that_waits_for_something_else_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(case, "SETTLED", 0.01)
+    monkeypatch.setattr(support, "SOCKET_CHECK_AFTER", 0.01)
     done = threading.Event()
 
     with pytest.raises(TimeoutError) as raised:
-        case.within(0.02, done.wait)
+        support.within(0.02, done.wait)
     done.set()
 
     assert raised.value.args == ()

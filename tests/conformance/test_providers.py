@@ -12,8 +12,7 @@ import hostspec_webhook
 import pytest
 
 from hostspec import OutcomeKind
-from hostspec.testing import NetworkFault, ProviderConformance, Service
-from hostspec.testing.probes import journal, paging
+from hostspec.testing import NetworkFault, ProviderConformance, Service, probes
 from pagerduty_plugin.testing import FakePagerDuty, refusing
 
 
@@ -21,7 +20,7 @@ class TestPagerDuty(ProviderConformance):
     plugin = "pagerduty"
     action = "pagerduty.trigger"
     action_settings: ClassVar = {"services": ["checkout"], "severity": "default"}
-    setup_settings: ClassVar = {"app_id": "PABC123"}
+    install_settings: ClassVar = {"app_id": "PABC123"}
     canary = "canary0123456789canary0123456789"
 
     def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:
@@ -108,11 +107,11 @@ class TestWebhook(ProviderConformance):
 class TestPaging(ProviderConformance):
     """The provider that the checks of a host use."""
 
-    plugin = paging
+    plugin = probes.paging
     wrong_addresses = ()
 
     def prepare(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(journal, "write", lambda *_, key, **__: self.keys().append(key))
+        monkeypatch.setattr(probes, "record", lambda *_, key, **__: self.keys().append(key))
 
     @contextlib.contextmanager
     def service(self) -> Iterator[Service]:

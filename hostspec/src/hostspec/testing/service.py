@@ -1,4 +1,4 @@
-"""A tiny HTTP server on loopback, in the place of the provider's service: proper or misbehaving."""
+"""A stub HTTP service on loopback that stands in for the provider's, and the network faults."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ import socketserver
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Final, TypeAlias
 
 import attrs
 
-HOST: Final = "127.0.0.1"
+from hostspec.delivery import OutcomeKind
 
-_LINGER_NOT: Final = struct.pack("ii", 1, 0)
-"""Makes closing a connection reset it."""
+_HOST: Final = "127.0.0.1"
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+"""The option `SO_LINGER` with a time of 0: closing the socket resets the connection."""
 
 
 @attrs.frozen
 class Service:
-    """Something that stands in the place of the provider's service.
+    """A running stand-in for the provider's service.
 
     Attributes:
-        url: where it is, without a slash at its end.
-        received: gives the messages that arrived, each as text.
+        url: its address, without a slash at the end.
+        received: returns the messages that arrived, each as text.
     """
 
     url: str
@@ -33,7 +36,7 @@ class Service:
 
 @attrs.frozen
 class Answer:
-    """An HTTP answer.
+    """An HTTP response.
 
     Attributes:
         status: the code.
@@ -46,7 +49,7 @@ class Answer:
     content_type: str = "text/plain"
 
     def encode(self) -> bytes:
-        """Return the bytes that go over the wire; the connection closes after them."""
+        """Return the bytes on the wire; the connection closes after them."""
         head = (
             f"HTTP/1.1 {self.status} Conformance\r\n"
             f"Content-Type: {self.content_type}\r\n"
@@ -58,10 +61,10 @@ class Answer:
 
 @attrs.frozen
 class Connection:
-    """What a reaction is given: one connection whose request was read.
+    """One connection whose request was read: the argument of a reaction.
 
     Attributes:
-        socket: to answer on, or not to.
+        socket: of the connection.
         request: the request's bytes.
         stopping: is set when the server stops.
     """
@@ -75,27 +78,24 @@ Reaction: TypeAlias = Callable[[Connection], None]
 
 
 def answering(answer: Answer) -> Reaction:
-    """Answer every request alike."""
+    """Return a reaction that gives every request the same response."""
     return lambda connection: connection.socket.sendall(answer.encode())
 
 
-def echoing(connection: Connection) -> None:
-    """Refuse, and quote the whole request, as services do that want to be helpful."""
+def quoting(connection: Connection) -> None:
+    """Reject the request, and quote all of it, as some services do."""
     connection.socket.sendall(Answer(400, b"cannot take " + connection.request).encode())
 
 
-def resetting(connection: Connection) -> None:
-    """Reset the connection."""
-    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+def _reset(connection: Connection) -> None:
+    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
-def silent(connection: Connection) -> None:
-    """Say nothing until the server stops."""
+def _stay_silent(connection: Connection) -> None:
     connection.stopping.wait()
 
 
-def garbling(connection: Connection) -> None:
-    """Answer with bytes that are no HTTP."""
+def _send_garbage(connection: Connection) -> None:
     connection.socket.sendall(b"\x16\x03\x01\x02\x00 this is no HTTP \xff\xfe\r\n\r\n")
 
 
@@ -106,7 +106,9 @@ def serving(react: Reaction) -> Iterator[Service]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield Service(f"http://{HOST}:{server.server_address[1]}", lambda: tuple(server.bodies))
+            yield Service(
+                f"http://{_HOST}:{server.server_address[1]}", lambda: tuple(server.bodies)
+            )
         finally:
             server.stopping.set()
             server.shutdown()
@@ -114,11 +116,10 @@ def serving(react: Reaction) -> Iterator[Service]:
 
 
 @contextlib.contextmanager
-def refusing() -> Iterator[Service]:
-    """Keep a port on which nothing listens, so that connections are refused."""
-    with socket.socket() as kept:
-        kept.bind((HOST, 0))
-        yield Service(f"http://{HOST}:{kept.getsockname()[1]}", tuple)
+def _refusing_connections() -> Iterator[Service]:
+    with socket.socket() as kept:  # bound, but not listening
+        kept.bind((_HOST, 0))
+        yield Service(f"http://{_HOST}:{kept.getsockname()[1]}", tuple)
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -129,7 +130,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self.react = react
         self.bodies: list[str] = []
         self.stopping = threading.Event()
-        super().__init__((HOST, 0), _Handler)
+        super().__init__((_HOST, 0), _Handler)
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -139,12 +140,11 @@ class _Handler(socketserver.StreamRequestHandler):
         head = b"".join(iter(self.rfile.readline, b"\r\n"))
         body = self.rfile.read(_length(head))
         self.server.bodies.append(body.decode(errors="replace"))
-        # whoever asked may have gone
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the client may have hung up
             self.server.react(Connection(self.connection, head + body, self.server.stopping))
 
     def finish(self) -> None:
-        """Close without a shutdown, which would say a proper end before a reset."""
+        """Close without a shutdown, which would end the connection properly before a reset."""
         self.connection.close()
 
 
@@ -154,3 +154,59 @@ def _length(head: bytes) -> int:
         if name.lower() == b"content-length":
             return int(value)
     return 0
+
+
+@attrs.frozen
+class NetworkFault:
+    """A fault between the provider and its service.
+
+    Attributes:
+        name: its name in reports.
+        start: starts a service with the fault; a context manager.
+        allowed: the outcomes that a provider may return.
+    """
+
+    name: str
+    start: Callable[[], AbstractContextManager[Service]]
+    allowed: frozenset[OutcomeKind]
+
+
+_LOGIN_PAGE: Final = Answer(
+    200, b"<!doctype html><title>Guest network</title><p>Please log in.", "text/html"
+)
+_OTHER_SERVICE: Final = Answer(202, b'{"queued": true}', "application/json")
+
+
+def network_faults(*, idempotent: bool) -> tuple[NetworkFault, ...]:
+    """Return the faults that every provider must turn into an outcome.
+
+    Args:
+        idempotent: whether repeats of the action are. Without it, the outcome of a message that
+            may have arrived is *uncertain*, and nothing else: a host would send it again.
+    """
+    kinds = OutcomeKind
+    broken = {kinds.UNREACHABLE, kinds.FAULTED} if idempotent else {kinds.UNCERTAIN}
+    failed = kinds.FAULTED if idempotent else kinds.UNCERTAIN
+    return (
+        NetworkFault(
+            "refused port",
+            _refusing_connections,
+            frozenset({kinds.UNREACHABLE} if idempotent else {kinds.UNREACHABLE, kinds.UNCERTAIN}),
+        ),
+        _fault("reset", _reset, *broken),
+        _fault("timeout", _stay_silent, *broken),
+        _fault("garbage", _send_garbage, *broken),
+        _response("500", Answer(500, b"Internal Server Error"), failed),
+        _response("429", Answer(429, b"Too Many Requests"), kinds.THROTTLED),
+        _response("400", Answer(400, b"Bad Request"), kinds.REFUSED, kinds.MISCONFIGURED),
+        _response("another 202", _OTHER_SERVICE, kinds.UNREACHABLE, kinds.MISCONFIGURED, failed),
+        _response("captive portal", _LOGIN_PAGE, kinds.UNREACHABLE, kinds.MISCONFIGURED, failed),
+    )
+
+
+def _fault(name: str, react: Reaction, *allowed: OutcomeKind) -> NetworkFault:
+    return NetworkFault(name, lambda: serving(react), frozenset(allowed))
+
+
+def _response(name: str, answer: Answer, *allowed: OutcomeKind) -> NetworkFault:
+    return _fault(name, answering(answer), *allowed)

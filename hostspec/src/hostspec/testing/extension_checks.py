@@ -1,9 +1,8 @@
-"""Checks of an extension: its settings, and every hook that it implements."""
+"""Extension checks: its settings, and every hook that it implements."""
 
 from __future__ import annotations
 
 import functools
-import threading
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,17 +19,28 @@ from hostspec.plugins.loading import survey
 from hostspec.plugins.registry import Plugins
 from hostspec.settings import secrets
 from hostspec.structuring import structure
-from hostspec.testing import samples
-from hostspec.testing.case import INSTALLATION, REFERENCE, RULE, VARIABLE, environment, within
-from hostspec.testing.declarations import UNKNOWN, require_declared
-from hostspec.testing.requirement import fail, require
-from hostspec.testing.secrecy import FORMS, overhearing, shows
+from hostspec.testing.provider_declarations import require_settings_class
+from hostspec.testing.provider_secrets import contains_canary, recorded_output
+from hostspec.testing.support import (
+    INSTALLATION,
+    REFERENCE,
+    RULE,
+    SHORTEST_CANARY,
+    THREADS,
+    UNKNOWN,
+    VARIABLE,
+    at_once,
+    environment,
+    fail,
+    firing,
+    require,
+    sample_alerts,
+    within,
+)
 
 _OWN: Final = "own"
 _LOADING: Final = frozenset({"addhooks", "settings", "configure", "providers", "actions"})
 _NONSENSE: Final = "\x00 nonsense"
-_SHORTEST: Final = 12
-_THREADS: Final = 8
 
 
 class ExtensionCase:
@@ -38,21 +48,21 @@ class ExtensionCase:
 
     Attributes:
         plugin: the name of the plugin's entry point, or the module or object itself.
-        beside: names of the plugins whose hooks it implements, such as ``pagerduty``.
+        extends: names of the plugins whose hooks it implements, such as ``pagerduty``.
         arguments: values of the arguments that these hooks take beside the alert, by name.
         canary: a text of 12 characters or more, which is the secret of its settings; empty
             where it has none.
-        patience: seconds after which a hook is held to hang. Hosts give it one second.
+        time_limit: seconds after which a hook is considered to hang. Hosts give it one second.
     """
 
     plugin: ClassVar[object] = ""
-    beside: ClassVar[Sequence[str]] = ()
+    extends: ClassVar[Sequence[str]] = ()
     arguments: ClassVar[Mapping[str, object]] = types.MappingProxyType({})
     canary: ClassVar[str] = ""
-    patience: ClassVar[float] = 10 * DEADLINE
+    time_limit: ClassVar[float] = 10 * DEADLINE
 
     def settings(self, secret: str) -> Mapping[str, object]:  # noqa: ARG002
-        """Return the extension's settings, as a file would hold them.
+        """Return the extension's settings, as in a file.
 
         Args:
             secret: the value of its secret: a reference, or the canary itself.
@@ -66,11 +76,11 @@ class ExtensionCase:
             ConformanceError: it does not load.
         """
         loaded = self.survey(settings)
-        faulty = [info.reason for info in loaded.plugins.infos if info.name == loaded.name]
+        reason, _ = loaded.faults()
         require(
-            not any(faulty),
-            f"no host can load the extension: {'; '.join(faulty)}; correct the extension, or "
-            "`beside` and `settings` of the case",
+            not reason,
+            f"no host can load the extension: {reason}; correct the extension, or `extends` and "
+            "`settings` of the case",
         )
         return loaded
 
@@ -78,40 +88,40 @@ class ExtensionCase:
         """Load the extension with settings, which may be wrong."""
         own = {} if isinstance(self.plugin, str) else {_OWN: self.plugin}
         name = self.plugin if isinstance(self.plugin, str) else _OWN
-        enabled = {*self.beside, name} - {_OWN}
+        enabled = {*self.extends, name} - {_OWN}
         given = {name: settings} if settings else {}
         return Extension(name, survey(enabled, own=own, settings=given))
 
 
 @attrs.frozen
 class Extension:
-    """One extension, loaded beside the plugins that it extends."""
+    """One extension, loaded with the plugins that it extends."""
 
     name: str
     plugins: Plugins
 
     def faults(self) -> tuple[str, tuple[str, ...]]:
-        """Return the reason for which it was not loaded, and the paths of its faults."""
+        """Return the reason why it was not loaded, and the paths of its faults."""
         (info,) = (each for each in self.plugins.infos if each.name == self.name)
         return info.reason, tuple(fault.path for fault in info.faults)
 
     def hooks(self) -> Iterator[tuple[str, pluggy.HookImpl, Any]]:
         """Yield name, implementation and specification of each hook called for an alert."""
-        manager = cast("IsolatedHooks", self.plugins.hooks)._manager  # noqa: SLF001 -- of the kernel
+        manager = cast("IsolatedHooks", self.plugins.hooks)._manager  # noqa: SLF001 -- same package
         for name, caller in sorted(vars(manager.hook).items()):
             if name.removeprefix("hostspec_") in _LOADING or caller.spec is None:
                 continue
-            found = implementations(manager, name)
-            mine = (each for each in found if each.plugin_name == self.name)
-            yield from ((name, each, caller.spec.function) for each in mine)
+            for implementation in implementations(manager, name):
+                if implementation.plugin_name == self.name:
+                    yield name, implementation, caller.spec.function
 
-    def declared(self) -> Any:
+    def settings_class(self) -> Any:
         """Return the class of its settings, or None."""
         return self.plugins.settings.get(self.name)
 
 
 def check_loads(case: ExtensionCase) -> None:
-    """It loads, and each of its hooks is called by the host or a plugin beside it."""
+    """It loads, and the host or a plugin that it extends calls each of its hooks."""
     loaded = case.load(case.settings(REFERENCE))
     (info,) = (each for each in loaded.plugins.infos if each.name == loaded.name)
     called = {name for name, _, _ in loaded.hooks()}
@@ -123,23 +133,23 @@ def check_loads(case: ExtensionCase) -> None:
     require(
         not idle,
         f"no plugin calls {', '.join(idle)}; correct the name, or add the plugin with this hook "
-        "to `beside`",
+        "to `extends`",
     )
 
 
 def check_settings(case: ExtensionCase) -> None:
-    """Its settings are declared with labels, and refused with all faults at once."""
+    """Its settings have labels, and are rejected with all faults at once."""
     given = case.settings(REFERENCE)
-    kind = case.load(given).declared()
+    kind = case.load(given).settings_class()
     if kind is None:
         return
-    require_declared(kind)
+    require_settings_class(kind)
     required = {field.alias for field in attrs.fields(kind) if field.default is attrs.NOTHING}
     reason, paths = case.survey({UNKNOWN: 1}).faults()
     missing = {*required, UNKNOWN}.difference(paths)
     require(
         not missing,
-        f"without its required settings and with an unknown one, it is refused without a fault "
+        f"without its required settings and with an unknown one, it is rejected without a fault "
         f"of {', '.join(sorted(missing))} ({reason}); declare settings without converters",
     )
     for name, value in given.items():
@@ -147,7 +157,7 @@ def check_settings(case: ExtensionCase) -> None:
             reason, paths = case.survey({**given, name: _NONSENSE}).faults()
             require(
                 paths or not reason,
-                f"the wrong value {_NONSENSE!r} of {name} is refused without a fault: {reason}; "
+                f"the wrong value {_NONSENSE!r} of {name} is rejected without a fault: {reason}; "
                 "check it with setting(check=...), which returns a sentence and raises nothing",
             )
 
@@ -156,74 +166,59 @@ def check_hooks(case: ExtensionCase) -> None:
     """Every hook returns in time for every alert, with an answer of the right type."""
     with environment({VARIABLE: case.canary}):
         loaded = case.load(case.settings(REFERENCE))
-        for alert in samples.samples():
+        for alert in sample_alerts():
             _answers(case, loaded, alert)
 
 
 def check_missing_secret(case: ExtensionCase) -> None:
     """No hook raises where its secret cannot be read."""
     with environment({VARIABLE: ""}):
-        _answers(case, case.load(case.settings(REFERENCE)), samples.firing("conformance/secret"))
+        _answers(case, case.load(case.settings(REFERENCE)), firing("conformance/secret"))
 
 
 def check_threads(case: ExtensionCase) -> None:
     """Hooks answer many threads at once as they answer one."""
     with environment({VARIABLE: case.canary}):
         loaded = case.load(case.settings(REFERENCE))
-        alerts = [samples.firing(f"conformance/{number}") for number in range(_THREADS)]
+        alerts = [firing(f"conformance/{number}") for number in range(THREADS)]
         alone = [_answers(case, loaded, alert) for alert in alerts]
-        together = threading.Barrier(_THREADS)
-        answers: dict[int, object] = {}
-
-        def answer(number: int) -> None:
-            together.wait()
-            try:
-                answers[number] = _answers(case, loaded, alerts[number])
-            except AssertionError as error:
-                answers[number] = error
-
-        threads = [threading.Thread(target=answer, args=(number,)) for number in range(_THREADS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    for number, expected in enumerate(alone):
+        together = at_once([functools.partial(_answers, case, loaded, alert) for alert in alerts])
+    for answers, expected in zip(together, alone, strict=True):
         require(
-            repr(answers[number]) == repr(expected),
-            f"with {_THREADS} threads at once, the hooks answered {answers[number]!r} instead of "
-            f"{expected!r}; lock what calls share",
+            repr(answers) == repr(expected),
+            f"with {THREADS} threads at once, the hooks answered {answers!r} instead of "
+            f"{expected!r}; lock state that calls share",
         )
 
 
 def check_secrets(case: ExtensionCase) -> None:
-    """No repr, answer, log, printed line or fault shows the secret of its settings."""
-    kind = case.load(case.settings(REFERENCE)).declared()
-    held = kind is not None and any(secrets(structure(kind, case.settings(REFERENCE))))
+    """No repr, answer, log record, printed line or fault shows the secret of its settings."""
+    kind = case.load(case.settings(REFERENCE)).settings_class()
+    has_secret = kind is not None and any(secrets(structure(kind, case.settings(REFERENCE))))
     require(
-        not held or len(case.canary) >= _SHORTEST,
-        f"the settings hold a secret; set `canary` to {_SHORTEST} characters or more",
+        not has_secret or len(case.canary) >= SHORTEST_CANARY,
+        f"the settings have a secret; set `canary` to {SHORTEST_CANARY} characters or more",
     )
     require(
-        held or not case.canary,
-        "the case has a canary, but the settings hold no Secret; declare the setting as "
+        has_secret or not case.canary,
+        "the case has a canary, but the settings have no Secret; declare the setting as "
         "hostspec.Secret, and use `secret` in settings()",
     )
-    with environment({VARIABLE: case.canary}), overhearing() as heard:
-        seen: list[str] = []
-        tried = [(kind, each) for each in (REFERENCE, case.canary)] if kind and held else []
-        for declared, secret in tried:
+    with environment({VARIABLE: case.canary}), recorded_output() as output:
+        texts: list[str] = []
+        for secret in (REFERENCE, case.canary) if has_secret else ():
             given = case.settings(secret)
             loaded = case.load(given)
-            seen += [
-                FORMS["repr"](structure(declared, given)),
-                FORMS["repr"](case.plugin),
-                repr(_answers(case, loaded, samples.firing("conformance/canary"))),
+            texts += [
+                repr(structure(kind, given)),
+                repr(case.plugin),
+                repr(_answers(case, loaded, firing("conformance/canary"))),
                 case.survey({**given, UNKNOWN: secret}).faults()[0],
                 case.survey({name: [secret] for name in given}).faults()[0],
             ]
-        text = "\n".join([*seen, heard.getvalue()])
+        text = "\n".join([*texts, output.getvalue()])
     require(
-        not shows(text, case.canary),
+        not contains_canary(text, case.canary),
         "a repr, an answer, a log record, a printed line or a fault shows the secret; hold it as "
         "a hostspec.Secret, and reveal it only where it is used",
     )
@@ -233,7 +228,7 @@ def _answers(case: ExtensionCase, loaded: Extension, alert: Alert) -> list[tuple
     """Return the answer of each hook for an alert.
 
     Raises:
-        ConformanceError: a hook raised, hangs, or gave an answer of a wrong type.
+        ConformanceError: a hook raised, hangs, or returned an answer of a wrong type.
     """
     answers = []
     for name, implementation, spec in loaded.hooks():
@@ -246,23 +241,24 @@ def _answers(case: ExtensionCase, loaded: Extension, alert: Alert) -> list[tuple
         }
         lacking = [each for each in implementation.argnames if each not in known]
         require(not lacking, f"{name} takes {', '.join(lacking)}; set them in `arguments`")
+        where = f"for the {alert.status} alert {alert.key[:40]!r}"
         try:
-            answer: Answer = within(case.patience, functools.partial(ask, implementation, known))
+            call = functools.partial(ask, implementation, known)
+            answer: Answer = within(case.time_limit, call)
         except TimeoutError:
             fail(
-                f"{name} had not returned after {case.patience:g} s for the {alert.status} alert "
-                f"{alert.key[:40]!r}; give every wait a timeout"
+                f"{name} had not returned after {case.time_limit:g} s {where}; give every wait a "
+                "timeout"
             )
         require(
             not answer.failure,
-            f"{name} {answer.failure} for the {alert.status} alert {alert.key[:40]!r}; "
-            "return None where there is no opinion",
+            f"{name} {answer.failure} {where}; return None where there is no opinion",
         )
-        right = _returned(spec)
-        if right is type(None):  # observers change nothing, whatever they return
+        right = _return_type(spec)
+        if right is type(None):  # the answers of observers are ignored
             continue
         require(
-            answer.value is None or _is(answer.value, right),
+            answer.value is None or _is_instance(answer.value, right),
             f"{name} returned a value that is not of the type {right}: {answer.value!r}; return "
             "that, or None",
         )
@@ -277,8 +273,8 @@ def _receipt(alert: Alert, hook: str) -> Receipt:
     return Receipt("conformance", delivery, Outcome(kind))
 
 
-def _returned(spec: Any) -> Any:
-    """Return the type that a specification declares for answers; Any where it has none."""
+def _return_type(spec: Any) -> Any:
+    """Return the type of answers in a specification; Any where it declares none."""
     declared = {"return": spec.__annotations__.get("return", Any)}
     holder = types.SimpleNamespace(__annotations__=declared)
     try:
@@ -287,15 +283,15 @@ def _returned(spec: Any) -> Any:
         return Any
 
 
-def _is(value: object, right: Any) -> bool:
+def _is_instance(value: object, right: Any) -> bool:
     """Check a value against a type: unions, collections of items, and classes."""
     origin, arguments = typing.get_origin(right), typing.get_args(right)
     if right is Any:
         return True
     if origin in (typing.Union, types.UnionType):
-        return any(_is(value, each) for each in arguments)
+        return any(_is_instance(value, each) for each in arguments)
     if not isinstance(value, origin or right):
         return False
     if isinstance(value, Collection) and not isinstance(value, Mapping) and arguments:
-        return all(_is(each, arguments[0]) for each in value)
+        return all(_is_instance(each, arguments[0]) for each in value)
     return True
