@@ -911,7 +911,7 @@ def test_a_source_that_was_cut_off_pages_again(monkeypatch: pytest.MonkeyPatch) 
     page = Page()
     host = host_of(page)
     handle_all(host, firing(started_at=began), resolved(started_at=began))
-    later = time.monotonic() + planning.LATE
+    later = time.monotonic() + planning.REPEAT_WINDOW
     monkeypatch.setattr(time, "monotonic", lambda: later)
 
     handle_all(host, firing(started_at=began))

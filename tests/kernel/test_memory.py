@@ -189,4 +189,8 @@ def test_of_the_ended_episodes_the_oldest_is_forgotten() -> None:
     for key in ("a", "b", "a", "c"):
         memory.note(Alert(key, status="resolved", started_at=BEGUN))
 
-    assert [memory.is_past(Alert(key, started_at=BEGUN)) for key in "abc"] == [True, False, True]
+    assert [memory.is_late_repeat(Alert(key, started_at=BEGUN)) for key in "abc"] == [
+        True,
+        False,
+        True,
+    ]

@@ -21,7 +21,7 @@ from alerthost.config.lanes import Lanes
 from alerthost.config.source import refuse
 from hostspec.delivery import Incident
 from hostspec.demo import Table
-from hostspec.plugins.attempt import is_held
+from hostspec.plugins.attempt import can_follow_up
 from hostspec.provider import Installation
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ class Departing:
             action = accounts.plugins.actions.get(incident.ref.action)
             if action is None:
                 return False
-            return is_held(action, incident, before) and not is_held(action, incident, after)
+            return can_follow_up(action, incident, before) and not can_follow_up(
+                action, incident, after
+            )
 
         return cls(accounts, before.name, place, is_left)
 

@@ -13,7 +13,7 @@ from alerthost.cli.screen import printable
 from alerthost.config.lanes import Lanes
 from hostspec.delivery import Incident, IncidentState
 from hostspec.demo import Table
-from hostspec.plugins.attempt import is_held
+from hostspec.plugins.attempt import can_follow_up
 from hostspec.plugins.registry import Plugins
 from hostspec.provider import Installation
 from hostspec.text import shorten
@@ -68,7 +68,7 @@ class Reach:
         installation = self.installations.get(incident.ref.installation)
         if action is None or installation is None:
             return False
-        return not is_held(action, incident, installation)
+        return not can_follow_up(action, incident, installation)
 
 
 def cut_off(admin: Admin, reach: Reach) -> Sequence[str]:

@@ -44,8 +44,8 @@ from hostspec.alert import Alert
 from hostspec.delivery import Outcome, OutcomeKind, SendContext
 from hostspec.errors import describe_error
 from hostspec.forking import of_its_process
-from hostspec.plugins.attempt import Attempt, attempt, is_held
-from hostspec.plugins.isolation import trial
+from hostspec.plugins.attempt import Attempt, can_follow_up, make_attempt
+from hostspec.plugins.isolation import failures_not_counted
 from hostspec.plugins.registry import Plugins
 from hostspec.provider import Installation
 from hostspec.rules import Rule
@@ -269,7 +269,7 @@ class Engine:
 
     def lanes_of(self, alert: Alert) -> frozenset[tuple[str, str]]:
         """Return the lanes of what an alert opens while it fires: installation, destination."""
-        with trial():
+        with failures_not_counted():
             return self._planner.lanes_of(alert)
 
     def wait(self, submission_ids: Sequence[str], timeout: float) -> tuple[SubmissionStatus, ...]:
@@ -666,7 +666,9 @@ class Engine:
         ref = stored.incident.ref
         action = self._plugins.actions.get(ref.action)
         installation = self._installations.get(ref.installation)
-        return bool(action and installation and is_held(action, stored.incident, installation))
+        return bool(
+            action and installation and can_follow_up(action, stored.incident, installation)
+        )
 
     def _take_over(self, name: str) -> None:
         """Take up what processes that are gone were sending, and what hangs."""
@@ -786,7 +788,7 @@ class Engine:
             self._settle(lease, Attempt.impossible(delivery.ref), ())
             return
         incident = lease.incident.incident
-        if incident.handle is not None and not is_held(action, incident, installation):
+        if incident.handle is not None and not can_follow_up(action, incident, installation):
             reason = completion.ORPHANED
             ref = delivery.ref
             _log.error(
@@ -821,7 +823,7 @@ class Engine:
             coalesced=lease.coalesced,
         )
         try:
-            made = attempt(action, delivery, installation, context)
+            made = make_attempt(action, delivery, installation, context)
         except KeyboardInterrupt:
             interrupted = Outcome(OutcomeKind.UNREACHABLE, "the attempt was interrupted")
             self._settle(lease, Attempt(interrupted, may_have_arrived=True), limits)

@@ -20,7 +20,7 @@ from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import PENDING, submissions
 from hostspec.alert import Alert, Identity, Severity
 from hostspec.delivery import Suppression
-from hostspec.plugins.planning import PAST
+from hostspec.plugins.planning import LATE_REPEAT
 from hostspec.text import clean_text
 from hostspec.values import from_json, to_json
 
@@ -122,7 +122,7 @@ class Note:
             return SubmissionOutcome.FAILED
         if self.suppressions:
             return SubmissionOutcome.SUPPRESSED
-        if self.remark == PAST or self.remark.startswith(OLDER):
+        if self.remark == LATE_REPEAT or self.remark.startswith(OLDER):
             return SubmissionOutcome.OUTDATED
         return SubmissionOutcome.UNMATCHED if self.remark == NO_RULE else None
 

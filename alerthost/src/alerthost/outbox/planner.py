@@ -26,7 +26,7 @@ from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import IncidentRef, Operation
 from hostspec.errors import describe_error
 from hostspec.inprocess.memory import Memory
-from hostspec.plugins.planning import PAST, Incidents, Plan, Planning, is_past
+from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, PlanBuilder, is_late_repeat
 from hostspec.plugins.registry import Plugins
 from hostspec.rules import Rule
 
@@ -60,7 +60,7 @@ WatchPlanned: TypeAlias = Callable[[inbox.Submission, inbox.Note], None]
 class Planner:
     """Plans what was accepted, statement by statement, in the order of the commits.
 
-    Planning itself happens outside of transactions, for rules and extensions take their time;
+    PlanBuilder itself happens outside of transactions, for rules and extensions take their time;
     what it looked at is looked at again when it is written down, and what has changed meanwhile
     is planned again.
 
@@ -288,7 +288,7 @@ class Planner:
 
     def make(self, alert: Alert, incidents: Incidents) -> Plan:
         """Make the plan of one alert: rules speak for what fires, incidents for all else."""
-        planning = Planning(self._plugins, incidents, alert)
+        planning = PlanBuilder(self._plugins, incidents, alert)
         matching: list[Rule] = []
         if alert.status is Status.FIRING:
             matching = [rule for rule in self._rules if planning.matches(rule)]
@@ -435,8 +435,10 @@ def _idle(statement: inbox.Submission, alert: Alert, known: Known | None, now: f
         return ""
     if statement.replays is not None:
         return OVER if known.status is Status.RESOLVED else ""
-    if is_past(alert, known.ended, known.updated_at, statement.accepted_at - known.accepted_at):
-        return PAST
+    if is_late_repeat(
+        alert, known.ended, known.updated_at, statement.accepted_at - known.accepted_at
+    ):
+        return LATE_REPEAT
     moment, newest = alert.updated_at, known.updated_at
     # one that lies ahead was accepted while this host's own clock was wrong
     if moment and newest and moment < newest and newest.timestamp() <= now:

@@ -20,7 +20,7 @@ from alerthost.outbox.retry_policy import Episode
 from alerthost.store.tables import UtcTime, alerts
 from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation
-from hostspec.plugins.planning import Plan, ended_by
+from hostspec.plugins.planning import Plan, ended_episode
 
 
 @attrs.frozen
@@ -44,12 +44,12 @@ class Known:
     def after(cls, before: Known | None, alert: Alert, accepted_at: float) -> Known:
         """Return the state after a submission; an acknowledgement reopens nothing."""
         if before is None:
-            return cls(alert.status, alert.updated_at, ended_by(alert), accepted_at)
+            return cls(alert.status, alert.updated_at, ended_episode(alert), accepted_at)
         over = before.status is Status.RESOLVED and alert.status is Status.ACKNOWLEDGED
         return cls(
             before.status if over else alert.status,
             alert.updated_at or before.updated_at,
-            ended_by(alert, before.ended),
+            ended_episode(alert, before.ended),
             accepted_at,
         )
 
@@ -255,7 +255,7 @@ def remember(connection: sa.Connection, said: Collection[tuple[Alert, float]]) -
             "key": alert.key,
             "status": alert.status,
             "updated_at": alert.updated_at,
-            "started_at": ended_by(alert),
+            "started_at": ended_episode(alert),
             "accepted_at": accepted_at,
         }
         for alert, accepted_at in said

@@ -12,7 +12,7 @@ import attrs
 from hostspec import forking
 from hostspec.alert import Alert, Identity
 from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation, Outcome
-from hostspec.plugins.planning import ended_by, is_past
+from hostspec.plugins.planning import ended_episode, is_late_repeat
 
 MOST_INCIDENTS: Final = 100_000
 """Incidents that are remembered; beyond it the one that was touched longest ago is forgotten."""
@@ -60,20 +60,20 @@ class Memory:
         with self._lock:
             return tuple(self._incidents[ref] for ref in self._held.get(alert, ()))
 
-    def is_past(self, alert: Alert) -> bool:
+    def is_late_repeat(self, alert: Alert) -> bool:
         """Check whether a firing alert repeats the episode that ended last."""
         with self._lock:
             ended = self._ended.get(alert.identity)
         if ended is None:
             return False
         age = time.monotonic() - ended.noted_at
-        return is_past(alert, ended.started_at, ended.updated_at, age)
+        return is_late_repeat(alert, ended.started_at, ended.updated_at, age)
 
     def note(self, alert: Alert) -> None:
         """Remember which episode ended with an alert, until a newer one begins."""
         with self._lock:
             before = self._ended.pop(alert.identity, _Ended(None, None))
-            started_at = ended_by(alert, before.started_at)
+            started_at = ended_episode(alert, before.started_at)
             if started_at is None:
                 return
             if len(self._ended) >= self._most:

@@ -14,8 +14,8 @@ from hostspec.delivery import Delivery, Receipt, SendContext
 from hostspec.errors import log_message
 from hostspec.inprocess.memory import Memory
 from hostspec.inprocess.report import Report, is_delivered, line
-from hostspec.plugins.attempt import attempt
-from hostspec.plugins.planning import PAST, Incidents, Plan, Planning
+from hostspec.plugins.attempt import make_attempt
+from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, PlanBuilder
 from hostspec.plugins.registry import Plugins
 from hostspec.provider import Installation
 from hostspec.rules import Rule
@@ -42,14 +42,14 @@ class Sending:
 
     def begin(self, alert: Alert, incidents: Incidents) -> Plan:
         """Plan an alert, unless it repeats the episode that ended last."""
-        if self.memory.is_past(alert):
-            return Plan(alert, (), (), remark=PAST)
+        if self.memory.is_late_repeat(alert):
+            return Plan(alert, (), (), remark=LATE_REPEAT)
         return self.plan(alert, incidents)
 
     def plan(self, alert: Alert, incidents: Incidents) -> Plan:
         """Plan an alert by these incidents."""
         alert = alert.as_of(dt.datetime.now(dt.UTC))
-        planning = Planning(self.plugins, incidents, alert)
+        planning = PlanBuilder(self.plugins, incidents, alert)
         matching = [rule for rule in self.rules if planning.matches(rule)]
         if alert.status is not Status.FIRING:
             planning.follow_up()
@@ -66,7 +66,7 @@ class Sending:
         """Make one attempt, and remember its outcome."""
         action = self.plugins.actions[delivery.ref.action]
         installation = self.installations[delivery.ref.installation]
-        made = attempt(action, delivery, installation, self.context(delivery))
+        made = make_attempt(action, delivery, installation, self.context(delivery))
         self.memory.settle(delivery, made.outcome, arrived=made.may_have_arrived)
         return Receipt(receipt_id, delivery, made.outcome)
 

@@ -34,7 +34,7 @@ class Attempt:
         return cls(Outcome(OutcomeKind.MISCONFIGURED, gone), may_have_arrived=False)
 
 
-def attempt(
+def make_attempt(
     action: AnyAction,
     delivery: Delivery,
     installation: Installation[Any],
@@ -45,7 +45,7 @@ def attempt(
     return Attempt(outcome, _may_have_arrived(action, outcome))
 
 
-def is_held(action: AnyAction, incident: Incident, installation: Installation[Any]) -> bool:
+def can_follow_up(action: AnyAction, incident: Incident, installation: Installation[Any]) -> bool:
     """Check whether what opened an incident is still held; True where the action fails to say."""
     try:
         return action.can_follow_up(incident, installation)

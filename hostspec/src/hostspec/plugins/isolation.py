@@ -60,7 +60,7 @@ _is_trial: Final = contextvars.ContextVar("hostspec_trial", default=False)
 
 
 @contextlib.contextmanager
-def trial() -> Iterator[None]:
+def failures_not_counted() -> Iterator[None]:
     """Count no failures in this block: the alert is planned again, and they are counted then."""
     token = _is_trial.set(True)
     try:

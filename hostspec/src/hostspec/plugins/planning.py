@@ -30,16 +30,16 @@ _SHAPE: Final[dict[str, type]] = {
 }
 """What a delivery's fields are; types promise it, and not every plugin is checked."""
 
-PAST: Final = "a repeat of an episode that has ended: it started at the same time"
+LATE_REPEAT: Final = "a repeat of an episode that has ended: it started at the same time"
 """Why nothing is done about a firing alert."""
 
 
-LATE: Final = 300.0
+REPEAT_WINDOW: Final = 300.0
 """Seconds after a resolve in which a firing alert may be a late repeat of the ended episode:
 Alertmanager's default `group_interval`, in which each peer of a cluster sends its groups."""
 
 
-def is_past(
+def is_late_repeat(
     alert: Alert, ended: dt.datetime | None, newest: dt.datetime | None, age: float
 ) -> bool:
     """Check whether a firing alert repeats the episode that ended last.
@@ -50,17 +50,17 @@ def is_past(
         alert: the submission.
         ended: when that episode started; None where it is not known, or a newer one is open.
         newest: the newest ``updated_at`` of earlier submissions; a later one is no repeat.
-        age: seconds since the resolve; after `LATE`, a source that goes on after it was cut off
-            is more likely than a late repeat.
+        age: seconds since the resolve; after `REPEAT_WINDOW`, a source that fires again is more
+            likely than a late repeat.
     """
-    if not 0 <= age <= LATE:
+    if not 0 <= age <= REPEAT_WINDOW:
         return False
     if alert.status is not Status.FIRING or ended is None or alert.started_at != ended:
         return False
     return not (alert.updated_at and newest and alert.updated_at > newest)
 
 
-def ended_by(alert: Alert, ended: dt.datetime | None = None) -> dt.datetime | None:
+def ended_episode(alert: Alert, ended: dt.datetime | None = None) -> dt.datetime | None:
     """Return the start of the episode that ended last, once a submission is planned.
 
     Args:
@@ -131,7 +131,7 @@ class Incidents(Protocol):
         ...
 
 
-class Planning:
+class PlanBuilder:
     """The plan for one alert while it is made."""
 
     def __init__(self, plugins: Plugins, incidents: Incidents, alert: Alert) -> None:
