@@ -218,7 +218,8 @@ def fill(database: Database, count: int, destination: str) -> None:
         connection.exec_driver_sql(
             "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
             " INSERT INTO incidents (lane_id, action, installation, destination, correlation_key,"
-            " active, state, severity, rules, follow_ups, may_be_open, trigger_delivered, in_doubt,"
+            " active, state, severity, rules, follow_ups, may_be_open, trigger_delivered,"
+            " unconfirmed,"
             " orphaned, opened_at, changed_at, version, digest)"
             " SELECT ?, 'instant.send', 'account', ?,"
             " 'w' || n, 1, 'resolved', 'error', '[]', '[]', 0, 0, 0, 0, ?, ?, 0,"

@@ -12,7 +12,7 @@ from recorder import SILENT, UPDATING, rule_of
 
 from alerthost.cli.deliveries import as_json
 from alerthost.config.lanes import Lanes
-from alerthost.outbox import chunks
+from alerthost.outbox import serialisation
 from alerthost.outbox.admin import AdminError
 from alerthost.outbox.retry_policy import DeliveryState
 from hostspec import Capabilities, Outcome, OutcomeKind
@@ -171,7 +171,7 @@ def test_what_is_uncertain_is_opened_by_who_replays_it(
     assert world.open == ["disk"]
 
 
-def in_doubt(world: World) -> None:
+def unconfirmed(world: World) -> None:
     """Let a problem be over of which a trigger may arrive late."""
     world.fail(OutcomeKind.UNREACHABLE)
     world.say("disk")
@@ -181,7 +181,7 @@ def in_doubt(world: World) -> None:
 
 
 def test_a_resolve_that_would_have_ended_a_doubt_is_replayed(world: World) -> None:
-    in_doubt(world)
+    unconfirmed(world)
     world.fail(REFUSED)
     assert world.later(61) == ["resolve disk"]
     assert world.open == ["disk"]
@@ -196,7 +196,7 @@ def test_a_resolve_that_would_have_ended_a_doubt_is_replayed(world: World) -> No
 def test_who_drops_what_was_given_up_of_an_incident_that_is_over_closes_no_other(
     world: World,
 ) -> None:
-    in_doubt(world)
+    unconfirmed(world)
     world.say("disk")
     world.fail(OutcomeKind.DELIVERED, REFUSED)
     assert world.drain() == ["resolve disk", "trigger disk"]
@@ -400,7 +400,7 @@ def test_very_many_fates_are_asked_for_in_parts(
 
 def test_listed_deliveries_hold_no_messages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the bodies of one chunk are in memory, however many deliveries are listed."""
-    monkeypatch.setattr(chunks, "BATCH_SIZE", 200_000)
+    monkeypatch.setattr(serialisation, "CHUNK_BYTES", 200_000)
     ids = [world.say(f"disk-{number}") for number in range(60)]
     world.drain()
     large = "x" * 100_000

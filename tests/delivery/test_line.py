@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from size import WHOLE
 
-from alerthost.outbox.coalescing import Line, Waiting, join, reduce
-from alerthost.outbox.retry_policy import Episode
+from alerthost.outbox.coalescing import Coalesced, QueuedDelivery, join, reduce
+from alerthost.outbox.retry_policy import ProviderState
 from hostspec import Action, Capabilities, Delivery, Identity, IncidentRef, Operation, Severity
 
 T, A, R, U = Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE, Operation.UPDATE
@@ -69,16 +69,16 @@ def says(operation: Operation, number: int = 0) -> Delivery:
     )
 
 
-def waits(operation: Operation, number: int, **values: Any) -> Waiting:
+def waits(operation: Operation, number: int, **values: Any) -> QueuedDelivery:
     values = {"id": number or 100, "accepted_at": float(number), **values}
-    return Waiting(says(operation, number), **values)
+    return QueuedDelivery(says(operation, number), **values)
 
 
-def line_of(operations: Iterable[Operation]) -> tuple[Waiting, ...]:
+def line_of(operations: Iterable[Operation]) -> tuple[QueuedDelivery, ...]:
     return tuple(waits(operation, n) for n, operation in enumerate(operations))
 
 
-def told(line: Iterable[Waiting]) -> list[tuple[Operation, Any]]:
+def told(line: Iterable[QueuedDelivery]) -> list[tuple[Operation, Any]]:
     return [(each.delivery.operation, each.delivery.message["number"]) for each in line]
 
 
@@ -98,8 +98,8 @@ class World:
 
     Attributes:
         line: what waits.
-        flying: what is being sent.
-        episode: what the host knows.
+        in_flight: what is being sent.
+        provider_state: what the host knows.
         late: triggers that may still arrive.
         was_late: one did, or may.
         blurred: one did between the last resolve and the newest trigger, which is a repeat then.
@@ -113,9 +113,9 @@ class World:
         count: of statements so far.
     """
 
-    line: tuple[Waiting, ...] = ()
-    flying: Waiting | None = None
-    episode: Episode = attrs.field(factory=Episode)
+    line: tuple[QueuedDelivery, ...] = ()
+    in_flight: QueuedDelivery | None = None
+    provider_state: ProviderState = attrs.field(factory=ProviderState)
     late: tuple[Delivery, ...] = ()
     was_late: bool = False
     blurred: bool = False
@@ -138,39 +138,41 @@ class World:
             world = attrs.evolve(world, firing=False)
             world = world._hasten()
         new = waits(operation, number, id=None)
-        flying = self.flying is not None
-        return world._write(join(world.line, new, self.episode, action, flying=flying), new)
+        in_flight = self.in_flight is not None
+        return world._write(
+            join(world.line, new, self.provider_state, action, in_flight=in_flight), new
+        )
 
     def _hasten(self) -> World:
         line = [attrs.evolve(each, id=AHEAD) if each.id == SETTLING else each for each in self.line]
         return attrs.evolve(self, line=tuple(line))
 
     def start(self) -> World:
-        return attrs.evolve(self, flying=self.line[0], line=self.line[1:])
+        return attrs.evolve(self, in_flight=self.line[0], line=self.line[1:])
 
     def end(self, how: str, action: Pager) -> World:
         """End the attempt: delivered, not sent, or in doubt: arrived, lost, or late."""
-        assert self.flying is not None
-        delivery, delivered = self.flying.delivery, how == "delivered"
+        assert self.in_flight is not None
+        delivery, delivered = self.in_flight.delivery, how == "delivered"
         world = self._arrive(delivery) if how in {"delivered", "arrived"} else self
-        episode = self.episode.after(
+        provider_state = self.provider_state.after(
             delivery.operation, delivered=delivered, may_have_arrived=how != "not sent"
         )
-        if delivered and self.flying.id == SETTLING:
-            episode = attrs.evolve(episode, in_doubt=False)
+        if delivered and self.in_flight.id == SETTLING:
+            provider_state = attrs.evolve(provider_state, unconfirmed=False)
         if how == "late":
             world = attrs.evolve(world, late=(*world.late, delivery), was_late=True)
-        line = world.line if delivered else (self.flying, *world.line)
-        world = attrs.evolve(world, flying=None, episode=episode, line=line)
-        world = world._write(reduce(line, episode, action))
-        if delivered and delivery.operation is R and episode.in_doubt and not world.line:
-            again = Waiting(says(R), id=SETTLING)
+        line = world.line if delivered else (self.in_flight, *world.line)
+        world = attrs.evolve(world, in_flight=None, provider_state=provider_state, line=line)
+        world = world._write(reduce(line, provider_state, action))
+        if delivered and delivery.operation is R and provider_state.unconfirmed and not world.line:
+            again = QueuedDelivery(says(R), id=SETTLING)
             world = attrs.evolve(world, line=(again,))
         return world
 
     def late_one(self) -> World:
         first, *rest = self.late
-        ahead = (self.flying, *self.line) if self.flying else self.line
+        ahead = (self.in_flight, *self.line) if self.in_flight else self.line
         says = (each.delivery.operation for each in ahead)
         next_one = next((each for each in says if each in (T, R)), None)
         blurred = self.blurred or (self.open is None and next_one is T)
@@ -183,7 +185,7 @@ class World:
 
     def healed(self, action: Pager) -> World:
         """Let everything get through from now on."""
-        world = self if self.flying is None else self.end("delivered", action)
+        world = self if self.in_flight is None else self.end("delivered", action)
         for _ in range(100):
             if not (world.line or world.late):
                 return world
@@ -198,7 +200,7 @@ class World:
             return attrs.evolve(self, open=number, notified=(*self.notified, *told))
         return attrs.evolve(self, open=None) if delivery.operation is R else self
 
-    def _write(self, line: Line, *new: Waiting) -> World:
+    def _write(self, line: Coalesced, *new: QueuedDelivery) -> World:
         """Keep a line; everything that waited is kept, coalesced or dropped, and nothing twice."""
         rows = [each.id for each in (*line.kept, *line.coalesced, *line.dropped)]
         known = [each.id for each in (*self.line, *new)]
@@ -228,10 +230,10 @@ def nexts(world: World, action: Pager) -> Iterator[World]:
     if world.firing:
         yield world.hear(R, action)
         yield world.hear(A, action)
-    if world.flying is not None:
+    if world.in_flight is not None:
         for how in ("delivered", "not sent", "arrived", "lost"):
             yield world.end(how, action)
-        if world.flying.delivery.operation is T:
+        if world.in_flight.delivery.operation is T:
             yield world.end("late", action)
     elif world.may_start:
         yield world.start()
@@ -242,13 +244,13 @@ def nexts(world: World, action: Pager) -> Iterator[World]:
 def check(world: World, action: Pager) -> None:
     seen = (world, end := world.healed(action))
     assert len(world.line) <= 7, seen
-    if world.flying is None:
+    if world.in_flight is None:
         operations = [each.delivery.operation for each in world.line]
         assert len(operations) <= 4, seen
         assert operations.count(T) <= 1, seen
         # else the host would forget it, and what is late would stay open for ever
-        forgotten = not world.line and not world.episode.may_be_open
-        assert not (forgotten and world.episode.in_doubt), seen
+        forgotten = not world.line and not world.provider_state.may_be_open
+        assert not (forgotten and world.provider_state.unconfirmed), seen
     # the same state in the end, and nothing stays open
     assert (end.open is not None) == world.firing, seen
     if not world.episodes:
@@ -261,11 +263,11 @@ def check(world: World, action: Pager) -> None:
     over = world.episodes if not world.firing else world.episodes[:-1]
     more = end.notified[len(world.notified) :]
     assert end.open == (newest[-1] if world.firing else None), seen
-    for number, _ in more[1:] if world.flying is not None else more:
+    for number, _ in more[1:] if world.in_flight is not None else more:
         assert number in newest, (seen, "nobody is notified of what was superseded")
     match action.policy:
         case "page":
-            marked = (True, False) if world.flying is not None else (not world.firing,)
+            marked = (True, False) if world.in_flight is not None else (not world.firing,)
             assert all(over in marked for _, over in more), seen
             assert not end.dropped, seen
             assert not end.recorded, seen
@@ -275,7 +277,7 @@ def check(world: World, action: Pager) -> None:
                 assert len(recorded) <= 1, (seen, "recorded once")
                 assert recorded or told & {*each}, (seen, "neither told nor recorded")
             assert not end.dropped, seen
-    if action.policy != "page" and not world.firing and world.flying is None:
+    if action.policy != "page" and not world.firing and world.in_flight is None:
         assert not more, (seen, "notified of what was over")
     if action.policy == "drop":
         assert not end.recorded, seen
@@ -324,48 +326,48 @@ def test_a_line_of_messages_that_do_not_coalesce_is_sent_as_it_came() -> None:
     action = Pager("drop", coalesce=False)
     for operations in product((T, A, R, U), repeat=3):
         *before, new = line_of(operations)
-        line = join(before, new, Episode(), action, flying=False)
-        assert line == Line((*before, new))
+        line = join(before, new, ProviderState(), action, in_flight=False)
+        assert line == Coalesced((*before, new))
 
 
 EPISODES: Final = (
-    Episode(),
-    Episode(in_doubt=True),
-    Episode().after(T, delivered=True, may_have_arrived=True),
-    Episode().after(T, delivered=False, may_have_arrived=True),
+    ProviderState(),
+    ProviderState(unconfirmed=True),
+    ProviderState().after(T, delivered=True, may_have_arrived=True),
+    ProviderState().after(T, delivered=False, may_have_arrived=True),
 )
 
 
 @pytest.mark.parametrize(
     "policy", ["page", "change", "drop", "both", "open", "close", "reword", "break"]
 )
-@pytest.mark.parametrize("episode", EPISODES)
-@pytest.mark.parametrize("flying", [True, False])
+@pytest.mark.parametrize("provider_state", EPISODES)
+@pytest.mark.parametrize("in_flight", [True, False])
 def test_reducing_twice_comes_to_the_same_and_nothing_is_told_elsewhere_twice(
-    policy: str, episode: Episode, *, flying: bool
+    policy: str, provider_state: ProviderState, *, in_flight: bool
 ) -> None:
     action = Pager(policy)
     for length in range(6):
         for operations in product((T, A, R, U), repeat=length):
-            once = reduce(line_of(operations), episode, action, flying=flying)
-            again = reduce(once.kept, episode, action, flying=flying)
-            assert again == Line(once.kept), operations
+            once = reduce(line_of(operations), provider_state, action, in_flight=in_flight)
+            again = reduce(once.kept, provider_state, action, in_flight=in_flight)
+            assert again == Coalesced(once.kept), operations
 
 
 @pytest.mark.parametrize("policy", ["open", "reword", "break"])
 def test_whatever_an_action_says_what_is_opened_is_closed(policy: str) -> None:
-    line = reduce(line_of((T, R)), Episode(), Pager(policy))
+    line = reduce(line_of((T, R)), ProviderState(), Pager(policy))
     assert told(line.kept) == [(T, 0), (R, 1)]
     assert line.kept[0].delivery.over
 
 
 @pytest.mark.parametrize("policy", ["drop", "change", "close"])
-@pytest.mark.parametrize("episode", EPISODES)
+@pytest.mark.parametrize("provider_state", EPISODES)
 def test_what_may_be_open_is_closed_though_nobody_is_to_be_notified(
-    policy: str, episode: Episode
+    policy: str, provider_state: ProviderState
 ) -> None:
-    line = reduce(line_of((R, T, R)), episode, Pager(policy))
-    doubt = episode.may_be_open or episode.in_doubt
+    line = reduce(line_of((R, T, R)), provider_state, Pager(policy))
+    doubt = provider_state.may_be_open or provider_state.unconfirmed
     assert told(line.kept) == ([(R, 2)] if doubt else [])
 
 
@@ -376,14 +378,14 @@ def test_what_may_be_open_is_closed_though_nobody_is_to_be_notified(
 def test_an_action_that_fails_is_taken_to_notify_and_its_failure_is_noted_without_its_words(
     policy: str, failure: str
 ) -> None:
-    line = reduce(line_of((T, R)), Episode(), Pager(policy))
+    line = reduce(line_of((T, R)), ProviderState(), Pager(policy))
     (note,) = line.kept[0].delivery.notes
     assert note.startswith(f"the action pager.page failed at {failure}")
     assert "secret" not in note
 
 
 def test_an_action_that_answers_nonsense_is_taken_to_notify_and_that_is_noted() -> None:
-    line = reduce(line_of((T, R)), Episode(), Pager("babble"))
+    line = reduce(line_of((T, R)), ProviderState(), Pager("babble"))
     assert told(line.kept) == [(T, 0), (R, 1)]
     (note,) = line.kept[0].delivery.notes
     assert note == "the action pager.page answered what is no delivery"
@@ -392,11 +394,11 @@ def test_an_action_that_answers_nonsense_is_taken_to_notify_and_that_is_noted() 
 def test_what_is_sent_in_other_words_is_a_new_row_and_the_old_one_is_coalesced() -> None:
     opening = waits(T, 1, coalesced=4, accepted_at=7.0, tried=True)
     closing = waits(R, 2)
-    line = reduce((opening, closing), Episode(), Pager("page"))
+    line = reduce((opening, closing), ProviderState(), Pager("page"))
     over = attrs.evolve(opening.delivery, over=True)
     assert line.kept == (attrs.evolve(opening, id=None, delivery=over, tried=False), closing)
     assert line.coalesced == (opening,)
-    line = reduce((opening, closing), Episode(), Pager("reword"))
+    line = reduce((opening, closing), ProviderState(), Pager("reword"))
     assert [each.id for each in line.kept] == [None, None]
     assert [each.delivery.notes for each in line.kept] == [("reworded",), ("in other words",)]
     assert line.kept[1].accepted_at == 2.0
@@ -405,9 +407,9 @@ def test_what_is_sent_in_other_words_is_a_new_row_and_the_old_one_is_coalesced()
 
 def test_what_is_recorded_elsewhere_is_a_new_row() -> None:
     opening = waits(T, 1, coalesced=4, accepted_at=7.0, tried=True)
-    line = reduce((opening, waits(R, 2)), Episode(), Pager("change"))
+    line = reduce((opening, waits(R, 2)), ProviderState(), Pager("change"))
     record = attrs.evolve(opening.delivery, ref=THERE, operation=R)
-    assert line == Line(
+    assert line == Coalesced(
         (),
         coalesced=(opening, waits(R, 2)),
         elsewhere=(attrs.evolve(opening, id=None, delivery=record, tried=False),),
@@ -418,8 +420,8 @@ def test_the_resolve_of_the_episode_before_goes_first_where_that_may_be_open() -
     """Else the provider would take the trigger for a repeat, and notify nobody."""
     line = line_of((T, R, A, T, R))
     befores = ([], [(R, 1)], [(R, 1)], [(R, 1)])
-    for episode, before in zip(EPISODES, befores, strict=True):
-        assert told(reduce(line, episode, Pager("page")).kept) == [*before, (T, 3), (R, 4)]
+    for provider_state, before in zip(EPISODES, befores, strict=True):
+        assert told(reduce(line, provider_state, Pager("page")).kept) == [*before, (T, 3), (R, 4)]
 
 
 def test_the_newest_trigger_speaks_for_all_that_are_not_sent() -> None:
@@ -429,10 +431,10 @@ def test_the_newest_trigger_speaks_for_all_that_are_not_sent() -> None:
         waits(T, 5, coalesced=1, accepted_at=40.0),
         waits(A, 6, accepted_at=60.0),
     )
-    (trigger, acknowledge) = reduce(line, Episode(), Pager("page")).kept
+    (trigger, acknowledge) = reduce(line, ProviderState(), Pager("page")).kept
     assert trigger == attrs.evolve(line[2], coalesced=1 + 3 + 2, accepted_at=20.0)
     assert acknowledge == line[3]
-    (trigger, resolve) = reduce((*line[2:], waits(R, 7)), Episode(), Pager("page")).kept
+    (trigger, resolve) = reduce((*line[2:], waits(R, 7)), ProviderState(), Pager("page")).kept
     assert (trigger.coalesced, trigger.accepted_at) == (2, 40.0)
     assert resolve == waits(R, 7)
 
@@ -457,7 +459,7 @@ def test_what_is_dropped_is_told_apart_from_what_others_say() -> None:
 
 
 def test_what_a_later_episode_says_anew_is_coalesced_and_not_dropped() -> None:
-    reduced = reduce(line_of((T, R, T, T)), Episode(), Pager("drop"))
+    reduced = reduce(line_of((T, R, T, T)), ProviderState(), Pager("drop"))
     assert told(reduced.kept) == [(T, 3)]
     assert told(reduced.coalesced) == [(T, 2)]
     assert told(reduced.dropped) == [(T, 0), (R, 1)]
@@ -465,7 +467,7 @@ def test_what_a_later_episode_says_anew_is_coalesced_and_not_dropped() -> None:
 
 def test_every_episode_that_was_superseded_is_recorded_once() -> None:
     line = line_of((T, R, T, T, R, R, A, T))
-    reduced = reduce(line, Episode(), Pager("change"))
+    reduced = reduce(line, ProviderState(), Pager("change"))
     assert told(reduced.kept) == [(T, 7)]
     assert told(reduced.elsewhere) == [(R, 0), (R, 3)]
     reduced = reduce(line, EPISODES[2], Pager("change"))
@@ -475,33 +477,33 @@ def test_every_episode_that_was_superseded_is_recorded_once() -> None:
 
 def test_nothing_is_given_up_behind_what_may_be_telling_of_it() -> None:
     action = Pager("drop")
-    line = reduce(line_of((T, A, R, T, R)), Episode(), action, flying=True)
+    line = reduce(line_of((T, A, R, T, R)), ProviderState(), action, in_flight=True)
     assert told(line.kept) == [(T, 0), (R, 2)]
     assert told(line.coalesced) == [(A, 1)]
     assert told(line.dropped) == [(T, 3), (R, 4)]
-    line = reduce(line_of((T, T, R, T, R)), Episode(), Pager("page"), flying=True)
+    line = reduce(line_of((T, T, R, T, R)), ProviderState(), Pager("page"), in_flight=True)
     assert told(line.kept) == [(T, 1), (R, 2), (T, 3), (R, 4)]
     assert [each.delivery.over for each in line.kept] == [False, False, True, False]
     assert told(line.coalesced) == [(T, 0), (T, 3)]
-    line = reduce(line_of((T, T, A)), Episode(), action, flying=True)
+    line = reduce(line_of((T, T, A)), ProviderState(), action, in_flight=True)
     assert told(line.kept) == [(T, 1), (A, 2)]
     assert told(line.coalesced) == [(T, 0)]
-    line = reduce(line_of((A, A)), Episode(), action, flying=True)
+    line = reduce(line_of((A, A)), ProviderState(), action, in_flight=True)
     assert told(line.kept) == [(A, 1)]
-    line = reduce(line_of((R, T, R)), Episode(), Pager("change"), flying=True)
+    line = reduce(line_of((R, T, R)), ProviderState(), Pager("change"), in_flight=True)
     assert told(line.kept) == [(R, 0)]
     assert told(line.elsewhere) == [(R, 1)]
 
 
 def test_an_acknowledge_goes_before_the_trigger_of_what_may_be_open() -> None:
     assert told(reduce(line_of((A, T)), EPISODES[2], Pager("page")).kept) == [(A, 0), (T, 1)]
-    assert told(reduce(line_of((A, T)), Episode(), Pager("page")).kept) == [(T, 1)]
+    assert told(reduce(line_of((A, T)), ProviderState(), Pager("page")).kept) == [(T, 1)]
 
 
 def test_the_resolve_that_is_sent_once_more_goes_ahead_of_what_fires_anew() -> None:
     """Else the provider would take the trigger for a repeat of what came late."""
-    episode = Episode(in_doubt=True)
-    assert told(reduce(line_of((R, T)), episode, Pager("page")).kept) == [(R, 0), (T, 1)]
-    line = reduce(line_of((R, T, R)), episode, Pager("page"))
+    provider_state = ProviderState(unconfirmed=True)
+    assert told(reduce(line_of((R, T)), provider_state, Pager("page")).kept) == [(R, 0), (T, 1)]
+    line = reduce(line_of((R, T, R)), provider_state, Pager("page"))
     assert told(line.kept) == [(R, 0), (T, 1), (R, 2)]
-    assert told(reduce(line_of((R, R)), episode, Pager("page")).kept) == [(R, 1)]
+    assert told(reduce(line_of((R, R)), provider_state, Pager("page")).kept) == [(R, 1)]

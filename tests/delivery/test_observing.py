@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from engines import EITHER, Clock, Observer, World
 
-from alerthost.outbox import chunks, notifier
+from alerthost.outbox import notifier, serialisation
 from alerthost.outbox.group_commit import Writer
 from alerthost.outbox.maintenance import Patience
 from alerthost.store.database import Database
@@ -327,7 +327,7 @@ def test_large_receipts_are_read_a_few_at_a_time(
     worlds: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of deliveries that are late, and of receipts; here each is large."""
-    monkeypatch.setattr(chunks, "BATCH_SIZE", 1)
+    monkeypatch.setattr(serialisation, "CHUNK_BYTES", 1)
     world = worlds(patience=Patience(late=100, keep=1e9))
     world.fail(*[UNREACHABLE] * 8)
     world.engine.accept_many([Alert(f"{n}") for n in range(8)])

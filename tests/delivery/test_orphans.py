@@ -12,7 +12,7 @@ from engines import EITHER, Clock, late, leased
 from paging import KEY, NEW_KEY, Paging, alert, fake_at
 
 from alerthost.cli.incidents import Reach, cut_off, state_of
-from alerthost.outbox import completion, orphans, repository
+from alerthost.outbox import completion, incident_store, orphans
 from alerthost.outbox.admin import AdminError
 from alerthost.outbox.planner import NOTHING_OPEN, ORPHANED
 from alerthost.outbox.retry_policy import DeliveryState
@@ -137,13 +137,13 @@ def test_a_trigger_that_arrives_late_is_not_taken_for_what_opened_anew(
     assert (at.engine.admin.incidents(), orphaned(at)) == ((), [])
 
 
-def found(database: Database) -> repository.StoredIncident:
+def found(database: Database) -> incident_store.StoredIncident:
     with database.read() as connection:
         (stored,) = orphans.find(connection)
     return stored
 
 
-def recover(at: Paging, database: Database, *back: repository.StoredIncident) -> None:
+def recover(at: Paging, database: Database, *back: incident_store.StoredIncident) -> None:
     actions = at.engine._plugins.actions
     with database.begin() as connection:
         orphans.recover(UnitOfWork(connection, at.clock.now, actions), back)

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from engines import EITHER, Clock, World
 from size import WHOLE
 
-from alerthost.outbox import chunks, engine, inbox, planner
-from alerthost.outbox.snapshot import World as BatchWorld
+from alerthost.outbox import engine, inbox, planner, serialisation
+from alerthost.outbox.snapshot import Snapshot
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from hostspec import Alert, Delivery, Operation, OutcomeKind, Severity, Status
@@ -194,7 +194,7 @@ def test_the_next_batch_of_many_alerts_is_found_by_few_queries(world: World, man
     queries: list[str] = []
     with world.database.read() as connection:
         sa.event.listen(connection, "before_cursor_execute", lambda *a: queries.append(a[2]))
-        found = inbox.unplanned(connection, many, inbox.Turns())
+        found = inbox.find_pending(connection, many, inbox.RoundRobin())
 
     assert [each.identity.key for each in found] == [f"{number}" for number in range(many)]
     assert len([each for each in queries if each.startswith(("SELECT", "WITH"))]) == 5
@@ -287,12 +287,12 @@ def test_a_failure_of_a_plugin_is_counted_once(world: World) -> None:
 def test_large_bodies_are_read_a_few_at_a_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "BATCH_SIZE", 2500)
+    monkeypatch.setattr(serialisation, "CHUNK_BYTES", 2500)
     world.engine.accept_many([Alert(f"{number}", summary="x" * 1000) for number in range(3)])
     world.engine.accept(Alert("large", details={"log": "x" * 5000}))
 
     with world.database.read() as connection:
-        assert len(inbox.unplanned(connection, inbox.BATCH, inbox.Turns())) == 1
+        assert len(inbox.find_pending(connection, inbox.BATCH, inbox.RoundRobin())) == 1
     batches = [planned(world) for _ in range(4)]
     assert [key for batch in batches for key in batch][-1] == "large error"
     assert all(batches)
@@ -302,7 +302,7 @@ def test_large_bodies_are_read_a_few_at_a_time(
 def test_a_critical_alert_is_planned_before_large_mild_ones(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "BATCH_SIZE", 2500)
+    monkeypatch.setattr(serialisation, "CHUNK_BYTES", 2500)
     large = [Alert(f"{number}", severity="info", summary="x" * 1000) for number in range(3)]
     world.engine.accept_many([*large, Alert("down", severity="critical")])
 
@@ -330,7 +330,9 @@ def test_a_plan_whose_incident_was_closed_meanwhile_is_made_anew(world: World) -
     with world.database.read() as connection:
         made = list(
             made_by._in_time(
-                connection, inbox.unplanned(connection, inbox.BATCH, inbox.Turns()), world.clock.now
+                connection,
+                inbox.find_pending(connection, inbox.BATCH, inbox.RoundRobin()),
+                world.clock.now,
             )
         )
     world.engine.admin.resolve(1)
@@ -441,7 +443,7 @@ def test_an_incident_that_is_over_is_released_by_nothing(world: World) -> None:
     ref = IncidentPlace("page.page", "acme", "all", "disk")
     world.database.migrate()
     with world.database.read() as connection:
-        planned = BatchWorld(connection)
+        planned = Snapshot(connection)
         planned.load([alert.identity])
         planned.assume(Plan(alert, (), (), released=(ref,)), 0.0, replayed=False)
         assert planned.at(ref) is None

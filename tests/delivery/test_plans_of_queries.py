@@ -6,13 +6,21 @@ import pytest
 import sqlalchemy as sa
 from engines import World
 
-from alerthost.outbox import admin, inbox, leasing, maintenance, reclaim, repository
+from alerthost.outbox import (
+    admin,
+    delivery_store,
+    inbox,
+    incident_store,
+    leasing,
+    maintenance,
+    reclaim,
+)
 from alerthost.store.tables import deliveries, incidents
 from hostspec import IncidentRef
 
 HOT = {
-    "unplanned": (inbox._UNPLANNED, "ix_submissions_urgency"),
-    "unplanned in turn": (inbox._OF_TURN, "ix_submissions_fairness_key"),
+    "unplanned": (inbox._PENDING, "ix_submissions_urgency"),
+    "unplanned in turn": (inbox._PENDING_OF_TURN, "ix_submissions_fairness_key"),
     "behind": (inbox._BEHIND, "ix_submissions_urgency"),
     "unplanned of an alert": (inbox._OF_ALERT, "ix_submissions_digest"),
     "ready lanes": (leasing._READY, "ix_lanes_due"),
@@ -22,14 +30,21 @@ HOT = {
     "head": (leasing._HEADS, "ix_deliveries_head"),
     "urgent head": (leasing._URGENT_HEAD, "ix_deliveries_urgent_head"),
     "flying": (reclaim._HELD, "ix_deliveries_in_flight"),
-    "line": (repository._LINE, "ix_deliveries_incident_id"),
-    "held by": (repository._HELD.params(digests=["a", "b"]), "ix_holders_digest"),
-    "incidents at": (repository._AT.params(digests=["a", "b"]), "uq_incidents_digest"),
-    "with queued": (repository._WITH_QUEUED.params(numbers=[1, 2]), "ix_deliveries_incident_id"),
-    "taken": (repository._TAKEN.params(numbers=[1, 2]), "ix_deliveries_incident_id"),
+    "line": (delivery_store._QUEUE, "ix_deliveries_incident_id"),
+    "held by": (incident_store._HELD.params(digests=["a", "b"]), "ix_holders_digest"),
+    "incidents at": (incident_store._AT.params(digests=["a", "b"]), "uq_incidents_digest"),
+    "with queued": (
+        delivery_store._WITH_QUEUED.params(numbers=[1, 2]),
+        "ix_deliveries_incident_id",
+    ),
+    "taken": (
+        delivery_store._DELIVERED_TRIGGERS.params(numbers=[1, 2]),
+        "ix_deliveries_incident_id",
+    ),
     "incident at": (
         sa.select(incidents).where(
-            incidents.c.active, repository._is_at(IncidentRef("pager.page", "acme", "all", "disk"))
+            incidents.c.active,
+            incident_store._is_at(IncidentRef("pager.page", "acme", "all", "disk")),
         ),
         "uq_incidents_digest",
     ),

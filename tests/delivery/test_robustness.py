@@ -19,10 +19,10 @@ from alerthost.outbox import (
     completion,
     heartbeat,
     inbox,
+    incident_store,
     leasing,
     planner,
     reclaim,
-    repository,
 )
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.errors import StoreError, UnstorableError
@@ -851,10 +851,10 @@ HOLDERS = "SELECT worker_id FROM deliveries WHERE worker_id IS NOT NULL"
 def test_a_statement_that_two_plan_at_once_is_planned_once(world: World) -> None:
     statement = world.say("disk")
     with world.database.read() as connection:
-        (found,) = inbox.unplanned(connection, inbox.BATCH, inbox.Turns())
+        (found,) = inbox.find_pending(connection, inbox.BATCH, inbox.RoundRobin())
     world.drain()
     with world.database.begin() as connection:
-        assert not inbox.still_unplanned(connection, [found.row])
+        assert not inbox.still_pending(connection, [found.row])
 
     assert world.engine.admin.statuses([statement])[0].settled
     assert world.states == ["delivered"]
@@ -884,7 +884,9 @@ def test_what_somebody_else_planned_meanwhile_is_not_planned_twice(world: World)
     with world.database.read() as connection:
         made = list(
             made_by._in_time(
-                connection, inbox.unplanned(connection, inbox.BATCH, inbox.Turns()), world.clock.now
+                connection,
+                inbox.find_pending(connection, inbox.BATCH, inbox.RoundRobin()),
+                world.clock.now,
             )
         )
     world.drain()
@@ -907,18 +909,18 @@ def test_a_store_that_fails_while_one_is_planned_alone_is_told(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
-        monkeypatch.setattr(inbox, "planned", full)
+        monkeypatch.setattr(inbox, "record_planned", full)
         raise ZeroDivisionError
 
     def full(*_: Any) -> None:
         raise StoreError("full")
 
-    planned = inbox.planned
+    planned = inbox.record_planned
     world.say("disk")
-    monkeypatch.setattr(inbox, "planned", fail)
+    monkeypatch.setattr(inbox, "record_planned", fail)
     with pytest.raises(StoreError, match="full"):
         world.drain()
-    monkeypatch.setattr(inbox, "planned", planned)
+    monkeypatch.setattr(inbox, "record_planned", planned)
     assert world.drain() == ["trigger disk"]
 
 
@@ -930,7 +932,7 @@ def test_a_database_that_cannot_be_read_while_planning_is_told(
 
     statement = world.say("disk")
     with monkeypatch.context() as patched:
-        patched.setattr(repository, "incident_at", fail)
+        patched.setattr(incident_store, "find_open", fail)
         with pytest.raises(StoreError, match="cannot be used"):
             world.drain()
     assert world.engine.admin.statuses([statement])[0].note is None
@@ -945,7 +947,7 @@ def test_a_store_that_fails_while_planning_is_told(
 
     world.say("disk")
     with monkeypatch.context() as patched:
-        patched.setattr(inbox, "planned", fail)
+        patched.setattr(inbox, "record_planned", fail)
         with pytest.raises(StoreError, match="full"):
             world.drain()
     assert world.drain() == ["trigger disk"]

@@ -114,13 +114,13 @@ def test_callers_share_a_commit(world: World, aside: ThreadPoolExecutor) -> None
 def test_what_callers_share_is_not_seen_before_what_came_first(
     world: World, aside: ThreadPoolExecutor
 ) -> None:
-    rows = inbox.rows_of([("first", Alert("disk"))], world.clock.now)
+    rows = inbox.build_rows([("first", Alert("disk"))], world.clock.now)
     with world.database.begin() as connection:
-        assert inbox.accept_free(connection, rows) == [True]
+        assert inbox.accept_unlocked(connection, rows) == [True]
         resolving = aside.submit(world.say, "disk", "resolved")
         assert waits(world, resolving)
         with world.database.begin() as other:
-            assert inbox.accept_free(other, rows) == [False]
+            assert inbox.accept_unlocked(other, rows) == [False]
     resolving.result()
     world.drain()
     assert world.open == []

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerthost.outbox.retry_policy import DeliveryState, Episode, LaneState, Verdict, backoff, judge
+from alerthost.outbox.retry_policy import (
+    DeliveryState,
+    LaneState,
+    ProviderState,
+    Verdict,
+    backoff,
+    judge,
+)
 from hostspec import IncidentState, Operation, Outcome, OutcomeKind
 
 NOW = 1_000_000.0
@@ -178,17 +185,21 @@ def test_two_waits_are_hardly_ever_the_same() -> None:
     assert all(NOW + 5 <= each <= NOW + 6 for each in pauses)
 
 
-CLOSED = Episode()
-OPEN = Episode(IncidentState.TRIGGERED, may_be_open=True, trigger_delivered=True)
-TAKEN_ON = Episode(IncidentState.ACKNOWLEDGED, may_be_open=True, trigger_delivered=True)
-MAYBE = Episode(IncidentState.TRIGGERED, may_be_open=True, trigger_delivered=False, in_doubt=True)
-LATE = Episode(in_doubt=True)
-OPEN_IN_DOUBT = attrs.evolve(OPEN, in_doubt=True)
+CLOSED = ProviderState()
+OPEN = ProviderState(IncidentState.TRIGGERED, may_be_open=True, trigger_delivered=True)
+TAKEN_ON = ProviderState(IncidentState.ACKNOWLEDGED, may_be_open=True, trigger_delivered=True)
+MAYBE = ProviderState(
+    IncidentState.TRIGGERED, may_be_open=True, trigger_delivered=False, unconfirmed=True
+)
+LATE = ProviderState(unconfirmed=True)
+OPEN_IN_DOUBT = attrs.evolve(OPEN, unconfirmed=True)
 
 
 @pytest.mark.parametrize("episode", [CLOSED, OPEN, TAKEN_ON, MAYBE, LATE])
 @pytest.mark.parametrize("operation", Operation)
-def test_what_surely_did_not_arrive_changes_nothing(episode: Episode, operation: Operation) -> None:
+def test_what_surely_did_not_arrive_changes_nothing(
+    episode: ProviderState, operation: Operation
+) -> None:
     assert episode.after(operation, delivered=False, may_have_arrived=False) == episode
 
 
@@ -222,7 +233,7 @@ TAKEN, NOBODY_KNOWS = "taken", "nobody knows"
     ],
 )
 def test_what_is_known_after_an_attempt(
-    before: Episode, operation: Operation, answer: str, after: Episode
+    before: ProviderState, operation: Operation, answer: str, after: ProviderState
 ) -> None:
     delivered = answer == TAKEN
     assert before.after(operation, delivered=delivered, may_have_arrived=True) == after

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from alerthost.http.backpressure import COUNT_AGAIN, Backpressure
 from alerthost.outbox.admin import Admin, Load
-from alerthost.outbox.digest import digest
+from alerthost.outbox.serialisation import digest
 from hostspec import Alert, Identity
 
 CHECKOUT = ("acme", "checkout")

@@ -109,7 +109,7 @@ CREATE TABLE incidents (
 	follow_ups TEXT NOT NULL, 
 	may_be_open BOOLEAN NOT NULL, 
 	trigger_delivered BOOLEAN NOT NULL, 
-	in_doubt BOOLEAN NOT NULL, 
+	unconfirmed BOOLEAN NOT NULL, 
 	orphaned BOOLEAN NOT NULL, 
 	opened_at DOUBLE NOT NULL, 
 	changed_at DOUBLE NOT NULL, 

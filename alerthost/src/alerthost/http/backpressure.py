@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from alerthost.outbox.admin import Admin, Load
-from alerthost.outbox.digest import digest
+from alerthost.outbox.serialisation import digest
 from hostspec.alert import Alert, Identity, Severity, Status
 from hostspec.text import shorten
 

@@ -8,14 +8,22 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, enqueue, inbox, notifier, orphans, repository
+from alerthost.outbox import (
+    backend,
+    delivery_store,
+    enqueue,
+    inbox,
+    incident_store,
+    notifier,
+    orphans,
+)
 from alerthost.outbox.channels import FAILS, GATE, OF_DELIVERY
-from alerthost.outbox.chunks import chunks
-from alerthost.outbox.coalescing import Waiting
+from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import Writer
 from alerthost.outbox.heartbeat import is_worked_on
 from alerthost.outbox.inbox import Note, SubmissionOutcome
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
+from alerthost.outbox.serialisation import chunks
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.tables import (
@@ -284,7 +292,7 @@ class Admin:
             row = connection.execute(_ENTRIES.where(deliveries.c.id == number)).first()
             if row is None:
                 raise _no_delivery(number)
-            return _entry(row, repository.deliveries_at(connection, [number])[number])
+            return _entry(row, delivery_store.load_deliveries(connection, [number])[number])
 
     def numbers(self, states: Collection[DeliveryState]) -> tuple[int, ...]:
         """Return the numbers of all deliveries in some states, the oldest first.
@@ -360,7 +368,7 @@ class Admin:
             .join(incidents, incidents.c.id == deliveries.c.incident_id)
             .outerjoin(channels, OF_DELIVERY)
             .where(
-                repository.WAITING,
+                delivery_store.IS_QUEUED,
                 sa.or_(
                     deliveries.c.due <= self._clock(),
                     sa.and_(FAILS, deliveries.c.attempts > 0),
@@ -397,7 +405,7 @@ class Admin:
             newest = sa.select(submissions.c.id, submissions.c.size)
             found = connection.execute(newest.order_by(submissions.c.id.desc()).limit(most)).all()
             for numbers in chunks(found):
-                for submission in inbox.of_rows(connection, numbers):
+                for submission in inbox.load(connection, numbers):
                     yield submission.alert()
 
     def blocked(self) -> tuple[Blocked, ...]:
@@ -408,7 +416,7 @@ class Admin:
         """
         with self._database.read() as connection:
             return tuple(
-                Blocked(repository.place_at(row), row.reason, row.since, row.waiting)
+                Blocked(incident_store.ref_of(row), row.reason, row.since, row.waiting)
                 for row in connection.execute(_BLOCKED)
             )
 
@@ -488,7 +496,7 @@ class Admin:
         """
         with self._database.read() as connection:
             rows = connection.execute(_HANDLES.where(self._no_record)).all()
-            found = [repository.incident(connection, row.first) for row in rows]
+            found = [incident_store.find(connection, row.first) for row in rows]
         counts = [row.count_ for row in rows]
         return [(each.incident, n) for each, n in zip(found, counts, strict=True) if each]
 
@@ -580,8 +588,8 @@ class Admin:
 
     def _replay(self, uow: UnitOfWork, number: int, *, as_is: bool) -> str | None:
         row = _found(uow.connection, number)
-        delivery = repository.delivery_of(row)
-        orphaned = repository.incident(uow.connection, row.incident_id)
+        delivery = delivery_store.delivery_of(row)
+        orphaned = incident_store.find(uow.connection, row.incident_id)
         if orphaned and _is_orphaned(uow.connection, row) and orphans.may_replay(row):
             return orphans.send(uow, orphaned, delivery)
         if row.state not in GIVEN_UP:
@@ -590,21 +598,21 @@ class Admin:
         if as_is or delivery.operation is not Operation.TRIGGER:
             # what records a problem that is over follows nothing up, and is wanted all the same
             if not (as_is or delivery.over or _is_of_use(uow.connection, delivery)):
-                repository.finish(uow, number, DeliveryState.DISCARDED, reason=_OVER)
+                delivery_store.finish(uow, number, DeliveryState.DISCARDED, reason=_OVER)
                 return None
             if delivery.ref.action not in self._plugins.actions:
                 message = f"the action {delivery.ref.action} is gone"
                 raise AdminError(message)
             submission_id = inbox.new_id()
-            new = Waiting(delivery, accepted_at=row.accepted_at)
+            new = QueuedDelivery(delivery, accepted_at=row.accepted_at)
             enqueue.enqueue(uow, new, submission_id)
         else:
-            body = inbox.last_firing(uow.connection, delivery.alert)
+            body = inbox.find_last_firing(uow.connection, delivery.alert)
             if body is None:
                 message = f"what the alert {delivery.alert.key} said is not kept any more"
                 raise AdminError(message)
             submission_id = inbox.replay(uow.connection, delivery.alert, body, number, uow.now)
-        repository.finish(uow, number, DeliveryState.COALESCED, reason="replayed")
+        delivery_store.finish(uow, number, DeliveryState.COALESCED, reason="replayed")
         return submission_id
 
     def _drop(self, uow: UnitOfWork, number: int) -> None:
@@ -623,17 +631,19 @@ class Admin:
                 hook=notifier.UNDELIVERED,
             )
         else:  # that it was given up was told before
-            repository.finish(uow, number, DeliveryState.DISCARDED, reason=orphans.DROPPED_BY_HAND)
-        delivery = repository.delivery_of(row)
-        stored = repository.incident_at(uow.connection, delivery.ref)
-        waits = repository.promote(uow, row.incident_id)
+            delivery_store.finish(
+                uow, number, DeliveryState.DISCARDED, reason=orphans.DROPPED_BY_HAND
+            )
+        delivery = delivery_store.delivery_of(row)
+        stored = incident_store.find_open(uow.connection, delivery.ref)
+        waits = delivery_store.promote(uow, row.incident_id)
         if not waits and row.state == DeliveryState.QUEUED:
             orphans.orphan_again(uow, row.incident_id, delivery)
         # one that is over already stays so: another one may be open at its place
         if stored and stored.id == row.incident_id and not waits:
             # who drops the resolve that would end a doubt takes it upon himself
-            again = row.submission_id != repository.SETTLING
-            enqueue.end(uow, stored, stored.episode, again=again)
+            again = row.submission_id != delivery_store.CONFIRMATION
+            enqueue.end(uow, stored, stored.provider_state, again=again)
 
     def _resolve(self, uow: UnitOfWork, number: int) -> str | None:
         row = _incident(uow.connection, number)
@@ -642,7 +652,7 @@ class Admin:
             raise _no_incident(number)
         if queued and not row.active:
             return queued
-        stored = repository.incident(uow.connection, number)
+        stored = incident_store.find(uow.connection, number)
         assert stored is not None  # noqa: S101 -- it was just read
         action = self._plugins.actions.get(row.action)
         if action is None:
@@ -663,12 +673,12 @@ class Admin:
             message = f"the action {row.action} could not follow up: it {describe_error(error)}"
             raise AdminError(message) from None
         for each in held:
-            repository.release(uow, number, each)
+            incident_store.release(uow, number, each)
         if delivery is None or Operation.RESOLVE not in stored.incident.follow_ups:
-            repository.close_incident(uow, number)
+            incident_store.close_incident(uow, number)
             return None
         submission_id = inbox.new_id()
-        new = Waiting(delivery, accepted_at=uow.now)
+        new = QueuedDelivery(delivery, accepted_at=uow.now)
         enqueue.enqueue(uow, new, submission_id)
         return submission_id
 
@@ -677,7 +687,7 @@ class Admin:
         queued = _queued_resolve(uow.connection, number)
         if row is None or not (row.active or row.orphaned or queued):
             raise _no_incident(number)
-        for each in repository.rows_waiting(uow.connection, number):
+        for each in delivery_store.find_queued_rows(uow.connection, number):
             if each.worker_id is not None:
                 raise _being_sent(each.id)
             notifier.drop(
@@ -687,7 +697,7 @@ class Admin:
                 orphans.DROPPED_BY_HAND,
                 hook=notifier.UNDELIVERED,
             )
-        repository.close_incident(uow, number, orphaned=False)
+        incident_store.close_incident(uow, number, orphaned=False)
 
 
 def _discard(connection: sa.Connection, submission_id: str) -> SubmissionOutcome:
@@ -723,7 +733,7 @@ _COUNTS: Final = (
     .where(deliveries.c.state.in_([DeliveryState.QUEUED, *GIVEN_UP]))
     .group_by(deliveries.c.state)
 )
-_IS_BLOCKED: Final = sa.and_(repository.WAITING, channels.c.state == LaneState.BLOCKED)
+_IS_BLOCKED: Final = sa.and_(delivery_store.IS_QUEUED, channels.c.state == LaneState.BLOCKED)
 _HELD_COUNT: Final = (
     sa.select(sa.func.count())
     .select_from(deliveries)
@@ -749,7 +759,7 @@ _BLOCKED: Final = (
     .order_by(channels.c.since, channels.c.id)
 )
 _QUEUED_RESOLVES: Final = sa.select(deliveries.c.incident_id).where(
-    repository.WAITING, deliveries.c.operation == Operation.RESOLVE
+    delivery_store.IS_QUEUED, deliveries.c.operation == Operation.RESOLVE
 )
 _IS_RESOLVING: Final = sa.and_(
     ~incidents.c.active,
@@ -798,11 +808,11 @@ _BY_LANE: Final = (
     sa.select(lanes.c.installation, lanes.c.destination, sa.func.count().label("number"))
     .select_from(deliveries)
     .join(lanes, lanes.c.id == deliveries.c.lane_id)
-    .where(repository.WAITING)
+    .where(delivery_store.IS_QUEUED)
     .group_by(lanes.c.id, lanes.c.installation, lanes.c.destination)
 )
 _WAITING: Final = sa.select(sa.func.count(), sa.func.min(deliveries.c.accepted_at)).where(
-    repository.WAITING
+    delivery_store.IS_QUEUED
 )
 
 
@@ -813,7 +823,7 @@ def _entries(
     rows = connection.execute(which, given or {}).all()
     of_number = {row.id: row for row in rows}
     for numbers in chunks(rows):
-        for number, found in repository.deliveries_at(connection, numbers).items():
+        for number, found in delivery_store.load_deliveries(connection, numbers).items():
             yield _entry(of_number[number], attrs.evolve(found, message={}))
 
 
@@ -863,7 +873,7 @@ _OF_STATEMENTS: Final = _ENTRIES.where(
 
 
 def _case(connection: sa.Connection, row: sa.Row[Any]) -> IncidentRow:
-    stored = repository.stored_of(row, repository.holders_of(connection, row.id))
+    stored = incident_store.incident_of(row, incident_store.holders_of(connection, row.id))
     return IncidentRow(
         id=row.id,
         incident=stored.incident,
@@ -880,7 +890,7 @@ def _case(connection: sa.Connection, row: sa.Row[Any]) -> IncidentRow:
 def _found(connection: sa.Connection, number: int) -> sa.Row[Any]:
     which = sa.select(deliveries).where(deliveries.c.id == number)
     row = connection.execute(which).first()
-    if row and backend.lock(connection, [repository.delivery_of(row).ref]):
+    if row and backend.lock(connection, [delivery_store.delivery_of(row).ref]):
         row = connection.execute(which).first()
     if row is None:
         raise _no_delivery(number)
@@ -910,7 +920,7 @@ def _incident(connection: sa.Connection, number: int) -> sa.Row[Any] | None:
     """Return an incident; nobody else decides about it meanwhile."""
     which = sa.select(incidents).where(incidents.c.id == number)
     row = connection.execute(which).first()
-    if row and backend.lock(connection, [repository.place_at(row)]):
+    if row and backend.lock(connection, [incident_store.ref_of(row)]):
         row = connection.execute(which).first()
     return row
 
@@ -918,7 +928,7 @@ def _incident(connection: sa.Connection, number: int) -> sa.Row[Any] | None:
 def _queued_resolve(connection: sa.Connection, number: int) -> str | None:
     """Return the id of the submission whose resolve of an incident is queued, or None."""
     which = sa.select(deliveries.c.submission_id).where(
-        repository.WAITING,
+        delivery_store.IS_QUEUED,
         deliveries.c.operation == Operation.RESOLVE,
         deliveries.c.incident_id == number,
     )
@@ -927,9 +937,9 @@ def _queued_resolve(connection: sa.Connection, number: int) -> str | None:
 
 def _is_of_use(connection: sa.Connection, delivery: Delivery) -> bool:
     """Check whether an incident is there that a follow-up speaks of, and its alerts agree."""
-    found = repository.incident_at(connection, delivery.ref)
+    found = incident_store.find_open(connection, delivery.ref)
     if found is None:
         return False
     if delivery.operation is Operation.RESOLVE:
-        return found.episode.is_to_be_closed and not found.incident.holders
+        return found.provider_state.needs_resolve and not found.incident.holders
     return delivery.alert in found.incident.holders

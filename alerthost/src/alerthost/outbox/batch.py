@@ -8,11 +8,11 @@ from typing import Final
 import attrs
 
 from alerthost.outbox import coalescing as line_of
-from alerthost.outbox import enqueue, repository
-from alerthost.outbox.coalescing import Line, Waiting
-from alerthost.outbox.repository import StoredIncident
-from alerthost.outbox.retry_policy import Episode
-from alerthost.outbox.snapshot import World
+from alerthost.outbox import delivery_store, enqueue, incident_store, lane_store
+from alerthost.outbox.coalescing import Coalesced, QueuedDelivery
+from alerthost.outbox.incident_store import StoredIncident
+from alerthost.outbox.retry_policy import ProviderState
+from alerthost.outbox.snapshot import Snapshot
 from alerthost.outbox.unit_of_work import UnitOfWork
 from hostspec.alert import Identity
 from hostspec.delivery import Delivery, IncidentRef, Operation
@@ -23,7 +23,7 @@ class _First:
     """A delivery that becomes the only queued one of its incident; None is a new incident."""
 
     incident: StoredIncident | None
-    new: Waiting
+    new: QueuedDelivery
     submission_id: str
 
 
@@ -42,7 +42,7 @@ class Batch:
 
     def __init__(self, uow: UnitOfWork) -> None:
         self._uow = uow
-        self.world: Final = World(uow.connection)
+        self.world: Final = Snapshot(uow.connection)
         self._delivered: Sequence[int] = ()
         self._taken: Mapping[int, Delivery] | None = None
         self._queued: Collection[int] = ()
@@ -56,8 +56,8 @@ class Batch:
         """Read the incidents of alerts and those at places, in a fixed number of queries."""
         self.world.load_incidents(alerts, refs)
         found = [each for ref in refs if (each := self.world.at(ref))]
-        self._queued = repository.with_queued(self._uow.connection, [each.id for each in found])
-        self._delivered = [each.id for each in found if each.episode.trigger_delivered]
+        self._queued = delivery_store.with_queued(self._uow.connection, [each.id for each in found])
+        self._delivered = [each.id for each in found if each.provider_state.trigger_delivered]
 
     def catch_up(self, alert: Identity, refs: Collection[IncidentRef]) -> None:
         """Write what was enqueued, if a plan depends on it, and read its incidents again."""
@@ -70,18 +70,18 @@ class Batch:
 
     def hold(self, ref: IncidentRef, alert: Identity) -> None:
         """Let an alert hold the open incident at a place, beside those who hold it already."""
-        repository.hold(self._uow, self._open(ref).id, alert)
+        incident_store.hold(self._uow, self._open(ref).id, alert)
         self._note_change(ref, alert)
 
     def release(self, ref: IncidentRef, alert: Identity) -> None:
         """Release the open incident at a place from an alert; without holders it is over."""
         found = self._open(ref)
-        repository.release(self._uow, found.id, alert)
+        incident_store.release(self._uow, found.id, alert)
         if set(found.incident.holders) <= {alert}:  # nothing closes it at the provider
-            repository.close_incident(self._uow, found.id)
+            incident_store.close_incident(self._uow, found.id)
         self._note_change(ref, alert)
 
-    def enqueue(self, new: Waiting, submission_id: str) -> None:
+    def enqueue(self, new: QueuedDelivery, submission_id: str) -> None:
         """Enqueue a delivery."""
         first = self._first(new, submission_id)
         if first is None:
@@ -91,7 +91,7 @@ class Batch:
             self._pending.append(first)
         self._note_change(new.delivery.ref, new.delivery.alert)
 
-    def enqueue_repeats(self, repeats: Sequence[tuple[Waiting, str]]) -> None:
+    def enqueue_repeats(self, repeats: Sequence[tuple[QueuedDelivery, str]]) -> None:
         """Enqueue triggers of one incident, each superseded by the last."""
         last, submission_id = repeats[-1]
         if len(repeats) == 1:
@@ -111,7 +111,7 @@ class Batch:
         self._changed[ref] = alert
         self._used.add(ref)
 
-    def _first(self, new: Waiting, submission_id: str) -> _First | None:
+    def _first(self, new: QueuedDelivery, submission_id: str) -> _First | None:
         """Return a delivery as the only queued one of its incident, unless it is not."""
         delivery = new.delivery
         if delivery.ref in self._used:
@@ -124,16 +124,18 @@ class Batch:
                 return None
             new = attrs.evolve(new, repeat=self._changes_nothing(found, delivery))
         action = self._uow.actions.get(delivery.ref.action)
-        episode = found.episode if found else Episode()
-        if action and line_of.reduce((new,), episode, action) != Line((new,)):
+        provider_state = found.provider_state if found else ProviderState()
+        if action and line_of.reduce((new,), provider_state, action) != Coalesced((new,)):
             return None
         return _First(found, new, submission_id)
 
     def _changes_nothing(self, found: StoredIncident, delivery: Delivery) -> bool:
-        if not found.episode.trigger_delivered:
+        if not found.provider_state.trigger_delivered:
             return False
         if self._taken is None:
-            self._taken = repository.newest_taken(self._uow.connection, self._delivered)
+            self._taken = delivery_store.find_delivered_triggers(
+                self._uow.connection, self._delivered
+            )
         return enqueue.is_same(self._taken.get(found.id), delivery)
 
     def write(self) -> None:
@@ -147,7 +149,7 @@ class Batch:
             for each in pending
             if each.incident is None
         ]
-        opened = repository.open_incidents(self._uow, opening)
+        opened = incident_store.open_incidents(self._uow, opening)
         repeated: dict[int, Mapping[str, object]] = {}
         released: dict[int, Identity] = {}
         rows = []
@@ -165,15 +167,17 @@ class Batch:
                 ):
                     released[number] = delivery.alert
             rows.append(
-                repository.only_row(number, lane, each.new, each.submission_id, self._uow.now)
+                delivery_store.build_only_row(
+                    number, lane, each.new, each.submission_id, self._uow.now
+                )
             )
-        repository.update_incidents(self._uow, repeated)
-        repository.release_all_of(self._uow, released)
-        repository.add_all(self._uow.connection, rows)
-        repository.wake_all(self._uow, {row["lane_id"] for row in rows})
+        incident_store.update_incidents(self._uow, repeated)
+        incident_store.release_each(self._uow, released)
+        delivery_store.insert_all(self._uow.connection, rows)
+        lane_store.wake_all(self._uow, {row["lane_id"] for row in rows})
 
     def _lane(self, ref: IncidentRef) -> int:
         key = ref.installation, ref.destination
         if key not in self._lanes:
-            self._lanes[key] = repository.lane_of(self._uow.connection, ref)
+            self._lanes[key] = lane_store.lane_of(self._uow.connection, ref)
         return self._lanes[key]

@@ -7,8 +7,8 @@ from typing import Final
 
 import attrs
 
-from alerthost.outbox import body
-from alerthost.outbox.retry_policy import Episode
+from alerthost.outbox.retry_policy import ProviderState
+from alerthost.outbox.serialisation import dump_delivery
 from hostspec.action import AnyAction
 from hostspec.alert import Severity
 from hostspec.delivery import Delivery, Operation, coalesce
@@ -36,7 +36,7 @@ the repeat opens it again."""
 
 
 @attrs.frozen
-class Waiting:
+class QueuedDelivery:
     """A delivery in line.
 
     Attributes:
@@ -59,7 +59,7 @@ class Waiting:
 
 
 @attrs.frozen
-class Line:
+class Coalesced:
     """What waits for an incident, in the order of sending.
 
     Attributes:
@@ -69,22 +69,31 @@ class Line:
         elsewhere: what is to be sent about another incident instead (a change event, say).
     """
 
-    kept: tuple[Waiting, ...]
-    coalesced: tuple[Waiting, ...] = ()
-    dropped: tuple[Waiting, ...] = ()
-    elsewhere: tuple[Waiting, ...] = ()
+    kept: tuple[QueuedDelivery, ...]
+    coalesced: tuple[QueuedDelivery, ...] = ()
+    dropped: tuple[QueuedDelivery, ...] = ()
+    elsewhere: tuple[QueuedDelivery, ...] = ()
 
 
 def join(
-    waiting: Sequence[Waiting], new: Waiting, episode: Episode, action: AnyAction, *, flying: bool
-) -> Line:
+    waiting: Sequence[QueuedDelivery],
+    new: QueuedDelivery,
+    provider_state: ProviderState,
+    action: AnyAction,
+    *,
+    in_flight: bool,
+) -> Coalesced:
     """Put one more in line, and reduce the line; see `reduce`."""
-    return reduce((*waiting, new), episode, action, flying=flying)
+    return reduce((*waiting, new), provider_state, action, in_flight=in_flight)
 
 
 def reduce(
-    line: Sequence[Waiting], episode: Episode, action: AnyAction, *, flying: bool = False
-) -> Line:
+    line: Sequence[QueuedDelivery],
+    provider_state: ProviderState,
+    action: AnyAction,
+    *,
+    in_flight: bool = False,
+) -> Coalesced:
     """Reduce a line to what still needs to be sent.
 
     To be done when something comes and when an attempt has ended: what is in flight decides
@@ -92,18 +101,18 @@ def reduce(
 
     Args:
         line: what waits and is not being sent, in order.
-        episode: what is known of the incident.
+        provider_state: what is known of the incident.
         action: says what may coalesce, and what to do about a problem nobody was told of.
-        flying: something of the incident is being sent now.
+        in_flight: something of the incident is being sent now.
     """
     if not action.capabilities.coalesce:
-        return Line(tuple(line))
-    if flying:
+        return Coalesced(tuple(line))
+    if in_flight:
         return _behind(line, action)
     parts = _parts(line)
     asked: dict[int, Sequence[Delivery]] = {}
     for number, part in enumerate(parts):
-        if part.over and not (episode.trigger_delivered and number == 0):
+        if part.over and not (provider_state.trigger_delivered and number == 0):
             asked[number] = _ask(action, line[part.opening].delivery, line[part.closing].delivery)
     elsewhere = [
         _saying(line[parts[number].opening], each)
@@ -114,9 +123,9 @@ def reduce(
     unwanted = {n for number, answer in asked.items() if not answer for n in parts[number].all}
     newest = max((number for number, part in enumerate(parts) if part.opening >= 0), default=None)
     if newest in asked:
-        kept = _missed(line, parts[newest], asked[newest], episode)
+        kept = _missed(line, parts[newest], asked[newest], provider_state)
     else:
-        kept = _coalesced(line, may_be_open=episode.is_to_be_closed)
+        kept = _coalesced(line, may_be_open=provider_state.needs_resolve)
     return _line(line, kept, unwanted, elsewhere)
 
 
@@ -139,7 +148,7 @@ class _Part:
         return self.opening >= 0 and self.closing >= 0
 
 
-def _parts(line: Sequence[Waiting]) -> list[_Part]:
+def _parts(line: Sequence[QueuedDelivery]) -> list[_Part]:
     parts: list[_Part] = []
     start, opening = 0, -1
     for n, each in enumerate(line):
@@ -155,7 +164,7 @@ _Kept = Sequence[tuple[int, Delivery]]
 """What is to be sent, in order: what it comes from, and what it says now."""
 
 
-def _behind(line: Sequence[Waiting], action: AnyAction) -> Line:
+def _behind(line: Sequence[QueuedDelivery], action: AnyAction) -> Coalesced:
     """Reduce what waits behind something in flight.
 
     What is in flight may be what tells somebody of the episode that is ended first: that one's
@@ -167,8 +176,8 @@ def _behind(line: Sequence[Waiting], action: AnyAction) -> Line:
     end = first.closing + 1
     refs = [n for n in (first.opening, first.closing) if n >= 0]
     head = _line(line[:end], [(n, line[n].delivery) for n in refs])
-    tail = reduce(line[end:], Episode(), action)
-    return Line(
+    tail = reduce(line[end:], ProviderState(), action)
+    return Coalesced(
         (*head.kept, *tail.kept),
         (*head.coalesced, *tail.coalesced),
         tail.dropped,
@@ -176,13 +185,16 @@ def _behind(line: Sequence[Waiting], action: AnyAction) -> Line:
     )
 
 
-def _coalesced(line: Sequence[Waiting], *, may_be_open: bool) -> _Kept:
+def _coalesced(line: Sequence[QueuedDelivery], *, may_be_open: bool) -> _Kept:
     kept = coalesce([each.delivery.operation for each in line], may_be_open=may_be_open)
     return [(n, line[n].delivery) for n in kept]
 
 
 def _missed(
-    line: Sequence[Waiting], part: _Part, asked: Sequence[Delivery], episode: Episode
+    line: Sequence[QueuedDelivery],
+    part: _Part,
+    asked: Sequence[Delivery],
+    provider_state: ProviderState,
 ) -> _Kept:
     """Return what is sent at the same place for an episode that began and ended untold.
 
@@ -194,11 +206,11 @@ def _missed(
     closing = (part.closing, here.get(Operation.RESOLVE, line[part.closing].delivery))
     if Operation.TRIGGER in here:
         opening = (part.opening, attrs.evolve(here[Operation.TRIGGER], over=True))
-        if part.all.start > 0 and episode.is_to_be_closed:
+        if part.all.start > 0 and provider_state.needs_resolve:
             earlier = part.all.start - 1
             return [(earlier, line[earlier].delivery), opening, closing]
         return [opening, closing]
-    return [closing] if episode.is_to_be_closed else []
+    return [closing] if provider_state.needs_resolve else []
 
 
 def _ask(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
@@ -209,7 +221,7 @@ def _ask(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[De
         asked = tuple(action.on_missed(opening, closing))
         if all(map(is_delivery, asked)):
             for each in asked:
-                body.write(each)  # which has to be possible
+                dump_delivery(each)  # which has to be possible
             return asked
         failure = f"the action {action.name} answered what is no delivery"
     except Exception as error:  # noqa: BLE001 -- whatever a plugin does, the engine goes on
@@ -218,11 +230,11 @@ def _ask(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[De
 
 
 def _line(
-    line: Sequence[Waiting],
+    line: Sequence[QueuedDelivery],
     kept: _Kept,
     unwanted: Collection[int] = (),
-    elsewhere: Sequence[Waiting] = (),
-) -> Line:
+    elsewhere: Sequence[QueuedDelivery] = (),
+) -> Coalesced:
     """Keep some, of which the newest trigger, or else the last, speaks for all the others."""
     order = [_saying(line[n], delivery) for n, delivery in kept]
     refs = {n for n, _ in kept}
@@ -239,7 +251,7 @@ def _line(
         )
     stays = {n for n, delivery in kept if delivery == line[n].delivery}
     gone = [n for n in range(len(line)) if n not in stays]
-    return Line(
+    return Coalesced(
         tuple(order),
         coalesced=tuple(line[n] for n in gone if n not in unwanted),
         dropped=tuple(line[n] for n in gone if n in unwanted),
@@ -247,7 +259,7 @@ def _line(
     )
 
 
-def _saying(waiting: Waiting, delivery: Delivery) -> Waiting:
+def _saying(waiting: QueuedDelivery, delivery: Delivery) -> QueuedDelivery:
     """Return one that says something else: it has no row yet."""
     if delivery == waiting.delivery:
         return waiting

@@ -12,16 +12,17 @@ import sqlalchemy as sa
 from alerthost.outbox import (
     backend,
     channels,
+    delivery_store,
     enqueue,
+    incident_store,
     notifier,
     orphans,
     rate_limit_store,
-    repository,
 )
-from alerthost.outbox.coalescing import Waiting
+from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import log_afterwards
 from alerthost.outbox.leasing import Lease, is_mine, is_urgent, look_at
-from alerthost.outbox.retry_policy import DeliveryState, Episode, LaneState, Verdict, judge
+from alerthost.outbox.retry_policy import DeliveryState, LaneState, ProviderState, Verdict, judge
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import deliveries, incidents, lanes
 from hostspec.action import Limit
@@ -49,7 +50,7 @@ def settle(
     row = uow.connection.execute(_SETTLED, {"number": lease.id}).first()
     if row is None:
         return
-    stored = repository.stored_of(row)
+    stored = incident_store.incident_of(row)
     operation = lease.delivery.operation
     if row.worker_id != lease.worker_id or row.attempts != lease.attempt:
         if arrived and uow.may_repeat(lease.delivery.ref):
@@ -57,12 +58,14 @@ def settle(
             _note_late(uow, row, lease, handle)
         return
     delivered = outcome.delivered
-    settling = lease.submission_id == repository.SETTLING and operation is Operation.RESOLVE
-    episode = stored.episode.after(operation, delivered=delivered, may_have_arrived=arrived)
+    settling = lease.submission_id == delivery_store.CONFIRMATION and operation is Operation.RESOLVE
+    provider_state = stored.provider_state.after(
+        operation, delivered=delivered, may_have_arrived=arrived
+    )
     if uow.is_record(lease.delivery.ref) and not stored.incident.follow_ups:
-        episode = Episode()  # nothing is open, and nothing is to be recorded later
+        provider_state = ProviderState()  # nothing is open, and nothing is to be recorded later
     elif settling and delivered:
-        episode = attrs.evolve(episode, in_doubt=False)
+        provider_state = attrs.evolve(provider_state, unconfirmed=False)
     known = rate_limit_store.names_of(limits)
     verdict, since = _judged(uow, lease, outcome, known=known)
     rate_limit_store.account(
@@ -76,17 +79,19 @@ def settle(
     )
     _record(uow, lease, outcome, verdict, since)
     handle = _next_handle(lease, outcome, row.handle, arrived=arrived)
-    if operation is Operation.RESOLVE and delivered and not episode.in_doubt:
+    if operation is Operation.RESOLVE and delivered and not provider_state.unconfirmed:
         handle = None  # the next episode opens under the newest key
-    repository.note_episode(uow, stored.id, episode, handle=handle, budgets=known)
+    incident_store.record_provider_state(
+        uow, stored.id, provider_state, handle=handle, budgets=known
+    )
     if not delivered:
-        enqueue.reduce(uow, stored, episode)
-    if repository.promote(uow, stored.id):
+        enqueue.reduce(uow, stored, provider_state)
+    if delivery_store.promote(uow, stored.id):
         return
-    if episode.may_be_open:
+    if provider_state.may_be_open:
         orphans.orphan_again(uow, stored.id, lease.delivery)
     elif delivered or not settling:  # given up, it leaves the doubt to the operator
-        enqueue.end(uow, stored, episode, again=True)
+        enqueue.end(uow, stored, provider_state, again=True)
 
 
 def _record(
@@ -99,7 +104,7 @@ def _record(
         kept |= {"failing_since": since, "own_failures": verdict.own_failures}
         uow.connection.execute(sa.update(deliveries).where(deliveries.c.id == lease.id), kept)
     else:
-        repository.finish(uow, lease.id, verdict.state, **told)
+        delivery_store.finish(uow, lease.id, verdict.state, **told)
         hook = notifier.DELIVERED if outcome.delivered else notifier.UNDELIVERED
         receipt = Receipt(lease.uid, lease.delivery, outcome, lease.attempt)
         notifier.note(uow.connection, hook, receipt, lease.worker_id)
@@ -147,7 +152,7 @@ def _next_handle(lease: Lease, outcome: Outcome, known: str | None, *, arrived: 
     opens = outcome.delivered and lease.delivery.operation is Operation.TRIGGER
     if opens and outcome.handle is not None:
         # what was open was given up (its resolve was refused, say), and another one opened
-        return repository.handle_as_json(outcome.handle)
+        return incident_store.dump_handle(outcome.handle)
     return known
 
 
@@ -156,7 +161,7 @@ def _handle_of(lease: Lease, outcome: Outcome) -> str | None:
     handle = lease.incident.incident.handle
     if handle is None:
         handle = outcome.handle
-    return lease.expected_handle if handle is None else repository.handle_as_json(handle)
+    return lease.expected_handle if handle is None else incident_store.dump_handle(handle)
 
 
 def _note_late(uow: UnitOfWork, row: sa.Row[Any], lease: Lease, handle: str | None) -> None:
@@ -166,19 +171,25 @@ def _note_late(uow: UnitOfWork, row: sa.Row[Any], lease: Lease, handle: str | No
     at its place was opened under another key by then, nobody here can close it: it is orphaned.
     An incident that is orphaned stays so, and one whose resolve is queued is resolved by that.
     """
-    stored = repository.stored_of(row)
+    stored = incident_store.incident_of(row)
     operation = lease.delivery.operation
     opened = operation is Operation.TRIGGER
-    if row.orphaned or (not row.active and repository.rows_waiting(uow.connection, stored.id)):
-        episode = stored.episode.after(operation, delivered=False, may_have_arrived=True)
-        repository.note_episode(uow, stored.id, episode)
+    if row.orphaned or (
+        not row.active and delivery_store.find_queued_rows(uow.connection, stored.id)
+    ):
+        provider_state = stored.provider_state.after(
+            operation, delivered=False, may_have_arrived=True
+        )
+        incident_store.record_provider_state(uow, stored.id, provider_state)
         return
-    current = stored if row.active else repository.incident_at(uow.connection, stored.incident.ref)
+    current = (
+        stored if row.active else incident_store.find_open(uow.connection, stored.incident.ref)
+    )
     if current is None:
-        closing = repository.newest(uow.connection, stored.id, Operation.RESOLVE)
+        closing = delivery_store.find_newest(uow.connection, stored.id, Operation.RESOLVE)
         if not opened or closing is None:
             return
-        repository.reopen_incident(uow, stored.id)
+        incident_store.reopen_incident(uow, stored.id)
         current = stored
     under = _opens_under(uow.connection, current)
     if opened and handle is not None and under not in {None, handle}:
@@ -191,29 +202,29 @@ def _note_late(uow: UnitOfWork, row: sa.Row[Any], lease: Lease, handle: str | No
             current.incident.ref.installation,
             current.incident.ref.destination,
         )
-        beside = repository.open_incident(
+        beside = incident_store.open_incident(
             uow, lease.delivery, stored.summary, active=False, handle=handle
         )
-        repository.close_incident(uow, beside.id, orphaned=True)
+        incident_store.close_incident(uow, beside.id, orphaned=True)
         return
-    episode = current.episode.after(operation, delivered=False, may_have_arrived=True)
+    provider_state = current.provider_state.after(operation, delivered=False, may_have_arrived=True)
     opens = opened and current.incident.handle is None
     budgets = rate_limit_store.names_of_lane(uow.connection, current.lane_id)
     kept = {"handle": handle, "budgets": budgets} if opens else {}
-    repository.note_episode(uow, current.id, episode, **kept)
-    held = repository.incident(uow.connection, current.id)
-    waiting, flying = repository.waiting(uow.connection, current.id)
-    closing = repository.newest(uow.connection, current.id, Operation.RESOLVE)
+    incident_store.record_provider_state(uow, current.id, provider_state, **kept)
+    held = incident_store.find(uow.connection, current.id)
+    waiting, in_flight = delivery_store.find_queue(uow.connection, current.id)
+    closing = delivery_store.find_newest(uow.connection, current.id, Operation.RESOLVE)
     if opened and closing is not None and held and not held.incident.holders and not waiting:
-        enqueue.resolve_again(uow, current, closing, flying=flying)
+        enqueue.resolve_again(uow, current, closing, in_flight=in_flight)
 
 
-def _opens_under(connection: sa.Connection, stored: repository.StoredIncident) -> str | None:
+def _opens_under(connection: sa.Connection, stored: incident_store.StoredIncident) -> str | None:
     """Return the handle that an incident has, or is being given; None for neither."""
     handle = stored.incident.handle
     if handle is not None:
-        return repository.handle_as_json(handle)
-    rows = repository.rows_waiting(connection, stored.id)
+        return incident_store.dump_handle(handle)
+    rows = delivery_store.find_queued_rows(connection, stored.id)
     return next((row.expected_handle for row in rows if row.worker_id is not None), None)
 
 
@@ -228,51 +239,52 @@ def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
     backend.lock(uow.connection, [lease.delivery.ref])
     if not is_mine(uow.connection, lease):
         return
-    stored = repository.incident(uow.connection, lease.incident.id)
+    stored = incident_store.find(uow.connection, lease.incident.id)
     assert stored is not None  # noqa: S101 -- its delivery is there
     outcome = Outcome(OutcomeKind.MISCONFIGURED, reason)
-    rows = repository.rows_waiting(uow.connection, stored.id)
+    rows = delivery_store.find_queued_rows(uow.connection, stored.id)
     for row in rows:
-        repository.finish(
+        delivery_store.finish(
             uow,
             row.id,
             DeliveryState.ORPHANED,
             outcome=outcome.kind,
             reason=reason,
         )
-        receipt = Receipt(row.uid, repository.delivery_of(row), outcome, row.attempts)
+        receipt = Receipt(row.uid, delivery_store.delivery_of(row), outcome, row.attempts)
         notifier.note(uow.connection, notifier.UNDELIVERED, receipt, lease.worker_id)
-    repository.close_incident(uow, stored.id, orphaned=True)
+    incident_store.close_incident(uow, stored.id, orphaned=True)
     for row in rows:  # so that later submissions of them find the incident
-        repository.hold(uow, stored.id, repository.delivery_of(row).alert)
+        incident_store.hold(uow, stored.id, delivery_store.delivery_of(row).alert)
     again = _anew(uow.connection, stored, rows)
     if again:
         opening = again[0].delivery
-        opened = repository.open_incident(uow, opening, stored.summary)
+        opened = incident_store.open_incident(uow, opening, stored.summary)
         for alert in stored.incident.holders:
-            repository.hold(uow, opened.id, alert)
+            incident_store.hold(uow, opened.id, alert)
         if opening.alert not in stored.incident.holders:
-            repository.release(uow, opened.id, opening.alert)
-        repository.write_line(uow, opened, again, rows[-1].submission_id)
+            incident_store.release(uow, opened.id, opening.alert)
+        delivery_store.write_queue(uow, opened, again, rows[-1].submission_id)
     look_at(uow.connection, stored.lane_id, uow.now)
 
 
 def _anew(
-    connection: sa.Connection, stored: repository.StoredIncident, rows: Sequence[sa.Row[Any]]
-) -> tuple[Waiting, ...]:
+    connection: sa.Connection, stored: incident_store.StoredIncident, rows: Sequence[sa.Row[Any]]
+) -> tuple[QueuedDelivery, ...]:
     """Return what is to be said where an incident opens again: what fires, or was never told."""
-    line = [attrs.evolve(repository.waiting_of(row), id=None) for row in rows]
+    line = [attrs.evolve(delivery_store.queued_delivery_of(row), id=None) for row in rows]
     operations = [each.delivery.operation for each in line]
     newest = max((n for n, each in enumerate(operations) if each is Operation.TRIGGER), default=-1)
     # what was told is the episode that a resolve in line ends
     told = (
-        stored.episode.trigger_delivered and Operation.RESOLVE not in operations[: max(newest, 0)]
+        stored.provider_state.trigger_delivered
+        and Operation.RESOLVE not in operations[: max(newest, 0)]
     )
     if newest >= 0 and (stored.incident.holders or not told):
         return tuple(line[newest:])
-    opening = repository.newest(connection, stored.id, Operation.TRIGGER)
+    opening = delivery_store.find_newest(connection, stored.id, Operation.TRIGGER)
     if stored.incident.holders and opening is not None:
-        return (Waiting(opening, accepted_at=rows[0].accepted_at),)
+        return (QueuedDelivery(opening, accepted_at=rows[0].accepted_at),)
     return ()
 
 

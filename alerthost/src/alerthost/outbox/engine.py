@@ -20,12 +20,12 @@ from alerthost.outbox import (
     channels,
     completion,
     inbox,
+    incident_store,
     leasing,
     maintenance,
     notifier,
     orphans,
     reclaim,
-    repository,
 )
 from alerthost.outbox.admin import Admin, SubmissionStatus
 from alerthost.outbox.group_commit import Writer
@@ -226,10 +226,10 @@ class Engine:
         taken = (alert.as_of(moment) for alert in alerts)
         given = zip(ids, taken, strict=True)
         if connection is not None:
-            inbox.accept(connection, inbox.rows_of(given, now))
+            inbox.accept(connection, inbox.build_rows(given, now))
             return ids
         turns = len(alerts) > inbox.BATCH or self._is_behind()
-        rows = inbox.rows_of(given, now, self.lanes_of if turns else None)
+        rows = inbox.build_rows(given, now, self.lanes_of if turns else None)
         try:
             self._intake.take(rows)
             self._verify_commit()
@@ -380,7 +380,7 @@ class Engine:
         queued: list[str] = []
 
         def recover(
-            back: Sequence[repository.StoredIncident], writing: sa.Connection
+            back: Sequence[incident_store.StoredIncident], writing: sa.Connection
         ) -> Sequence[str]:
             return orphans.recover(UnitOfWork(writing, now, actions), back)
 
@@ -535,7 +535,7 @@ class Engine:
     def _is_busy(self) -> bool:
         with self.database.read() as connection:
             waits = leasing.is_due(connection, self._clock())
-            waits = waits or inbox.is_any_unplanned(connection)
+            waits = waits or inbox.has_pending(connection)
         return waits or bool(self._flying)
 
     def _call(self) -> None:
@@ -616,7 +616,7 @@ class Engine:
         """Call a worker if there is something to do, whoever made it so."""
         now = self._clock()
         with self.database.read() as connection:
-            unplanned = inbox.is_any_unplanned(connection)
+            unplanned = inbox.has_pending(connection)
             found = unplanned or leasing.is_ready(connection, now)
         if unplanned and time.monotonic() >= self._others_plan_until:
             self._unplanned.set()
@@ -662,7 +662,7 @@ class Engine:
         if time.monotonic() - self._looked_for_keys_at >= LOOK_FOR_KEYS:
             self.recover_orphans()
 
-    def _is_key_back(self, stored: repository.StoredIncident) -> bool:
+    def _is_key_back(self, stored: incident_store.StoredIncident) -> bool:
         ref = stored.incident.ref
         action = self._plugins.actions.get(ref.action)
         installation = self._installations.get(ref.installation)
@@ -887,7 +887,7 @@ class Engine:
 def _promised(action: AnyAction, lease: Lease, installation: Installation[Any]) -> str | None:
     try:
         expected_handle = action.expected_handle(lease.delivery, installation)
-        return None if expected_handle is None else repository.handle_as_json(expected_handle)
+        return None if expected_handle is None else incident_store.dump_handle(expected_handle)
     except Exception as error:  # noqa: BLE001 -- the attempt is made all the same
         _log.error("the action %s %s", action.name, describe_error(error))
         return None

@@ -13,9 +13,9 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, chunks
+from alerthost.outbox import backend, serialisation
 from alerthost.outbox.coalescing import HEAD_START
-from alerthost.outbox.digest import digest
+from alerthost.outbox.serialisation import digest
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import PENDING, submissions
 from hostspec.alert import Alert, Identity, Severity
@@ -191,7 +191,7 @@ def _is_id(name: object) -> bool:
     return isinstance(name, str) and 0 < len(name) <= LONGEST_ID and clean_text(name) == name
 
 
-def rows_of(
+def build_rows(
     alerts: Iterable[tuple[str, Alert]],
     accepted_at: float,
     lanes_of: Callable[[Alert], Iterable[Lane]] | None = None,
@@ -251,7 +251,7 @@ def accept(connection: sa.Connection, rows: Sequence[Row]) -> None:
         connection.execute(_ACCEPT, rows if len(rows) > 1 else rows[0])
 
 
-def accept_free(connection: sa.Connection, rows: Sequence[Row]) -> Sequence[bool]:
+def accept_unlocked(connection: sa.Connection, rows: Sequence[Row]) -> Sequence[bool]:
     """Write those statements down on a server whose alerts nobody else has locked.
 
     It is one round trip, and waits for no lock of an alert.
@@ -285,7 +285,7 @@ def replay(connection: sa.Connection, alert: Identity, body: str, delivery: int,
 
 
 @attrs.define
-class Turns:
+class RoundRobin:
     """Whose turn it is to be planned.
 
     Attributes:
@@ -308,16 +308,16 @@ def _turns(connection: sa.Connection, after: str, most: int) -> tuple[str, ...]:
     return tuple(connection.execute(_TURNS, {"after": after, "most": most}).scalars())
 
 
-def unplanned(connection: sa.Connection, most: int, turns: Turns) -> tuple[Submission, ...]:
+def find_pending(connection: sa.Connection, most: int, turns: RoundRobin) -> tuple[Submission, ...]:
     """Return submissions that are not planned yet, in the order in which they are planned.
 
     That is the order of acceptance while all of them fit into one batch. Of more, one half are
     the most urgent; for the other half scopes and destinations take turns, each with its most
     urgent. Each brings all earlier ones about the same alert, so that these keep their order.
-    The sizes are read first: the bodies together have no more than `chunks.BATCH_SIZE` bytes.
+    The sizes are read first: the bodies together have no more than `CHUNK_BYTES` bytes.
     """
-    urgent = connection.execute(_UNPLANNED, {"most": most}).all()
-    if len(urgent) < most and sum(row.size for row in urgent) <= chunks.BATCH_SIZE:
+    urgent = connection.execute(_PENDING, {"most": most}).all()
+    if len(urgent) < most and sum(row.size for row in urgent) <= serialisation.CHUNK_BYTES:
         return _fitting(connection, sorted(urgent, key=lambda row: row.id))
     of_alert: dict[str, dict[int, Any]] = {}
     for row in _alternating(urgent, _in_turn(connection, most // 2, turns)):
@@ -330,12 +330,15 @@ def unplanned(connection: sa.Connection, most: int, turns: Turns) -> tuple[Submi
     return _fitting(connection, itertools.islice(chosen, most))
 
 
-def _in_turn(connection: sa.Connection, most: int, turns: Turns) -> Iterable[Any]:
+def _in_turn(connection: sa.Connection, most: int, turns: RoundRobin) -> Iterable[Any]:
     """Return the most urgent submissions of each of the next turns, alternating."""
     served = turns.next(connection, min(most, TURNS))
     share = most // max(1, len(served))
     return _alternating(
-        *(connection.execute(_OF_TURN, {"fairness_key": each, "most": share}) for each in served)
+        *(
+            connection.execute(_PENDING_OF_TURN, {"fairness_key": each, "most": share})
+            for each in served
+        )
     )
 
 
@@ -359,21 +362,21 @@ def _with_earlier(connection: sa.Connection, found: Sequence[Any], most: int) ->
 
 def _fitting(connection: sa.Connection, rows: Iterable[Any]) -> tuple[Submission, ...]:
     """Read submissions until their bodies are too large together; one is always read."""
-    return of_rows(connection, next(chunks.chunks(rows), []))
+    return load(connection, next(serialisation.chunks(rows), []))
 
 
-def of_rows(connection: sa.Connection, numbers: Sequence[int]) -> tuple[Submission, ...]:
+def load(connection: sa.Connection, numbers: Sequence[int]) -> tuple[Submission, ...]:
     """Return submissions by their rows, in this order."""
     found = {row.id: _read(row) for row in connection.execute(_BODIES, {"numbers": numbers})}
     return tuple(found[number] for number in numbers)
 
 
-def is_any_unplanned(connection: sa.Connection) -> bool:
+def has_pending(connection: sa.Connection) -> bool:
     """Check whether a statement is not planned yet."""
-    return connection.execute(_UNPLANNED, {"most": 1}).first() is not None
+    return connection.execute(_PENDING, {"most": 1}).first() is not None
 
 
-def last_firing(connection: sa.Connection, alert: Identity) -> str | None:
+def find_last_firing(connection: sa.Connection, alert: Identity) -> str | None:
     """Return the body of the newest firing submission about an alert; one is read at a time."""
     said = connection.execute(
         sa.select(submissions.c.id)
@@ -381,18 +384,18 @@ def last_firing(connection: sa.Connection, alert: Identity) -> str | None:
         .order_by(submissions.c.id.desc())
     )
     for number in said.scalars().all():
-        (found,) = of_rows(connection, [number])
+        (found,) = load(connection, [number])
         if json.loads(found.body)["status"] == "firing":
             return found.body
     return None
 
 
-def still_unplanned(connection: sa.Connection, numbers: Sequence[int]) -> frozenset[int]:
+def still_pending(connection: sa.Connection, numbers: Sequence[int]) -> frozenset[int]:
     """Return which submissions, given by their rows, are not planned yet."""
     return frozenset(connection.execute(_STILL, {"numbers": numbers}).scalars())
 
 
-def planned(uow: UnitOfWork, notes: Mapping[int, Note]) -> None:
+def record_planned(uow: UnitOfWork, notes: Mapping[int, Note]) -> None:
     """Record that submissions, given by their rows, are planned, with their notes."""
     rows = [
         {
@@ -418,13 +421,13 @@ _FIRST: Final = (
     .where(_earlier.c.planned_at.is_(None), _earlier.c.digest == submissions.c.digest)
     .scalar_subquery()
 )
-_UNPLANNED: Final = (
+_PENDING: Final = (
     sa.select(submissions.c.id, submissions.c.digest, submissions.c.size, _FIRST.label("first"))
     .where(PENDING)
     .order_by(submissions.c.urgency, submissions.c.id)
     .limit(sa.bindparam("most"))
 )
-_OF_TURN: Final = _UNPLANNED.where(submissions.c.fairness_key == sa.bindparam("fairness_key"))
+_PENDING_OF_TURN: Final = _PENDING.where(submissions.c.fairness_key == sa.bindparam("fairness_key"))
 _TURNS: Final = sa.text(
     "WITH RECURSIVE turns(fairness_key) AS ("
     " SELECT min(fairness_key) FROM submissions WHERE planned_at IS NULL AND fairness_key > :after"

@@ -82,7 +82,7 @@ class Intake:
         """
         try:
             with self._database.begin() as connection:
-                written = inbox.accept_free(connection, [each.row for each in callers])
+                written = inbox.accept_unlocked(connection, [each.row for each in callers])
         except StoreError as error:
             if backend.is_away(error):
                 for each in callers:

@@ -9,7 +9,14 @@ from typing import Any, Final, TypeAlias
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, channels, enqueue, rate_limit_store, repository
+from alerthost.outbox import (
+    backend,
+    channels,
+    delivery_store,
+    enqueue,
+    incident_store,
+    rate_limit_store,
+)
 from alerthost.outbox.retry_policy import LONGEST_PAUSE, LaneState
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store import tables
@@ -82,7 +89,7 @@ class Lease:
     uid: str
     worker_id: str
     delivery: Delivery
-    incident: repository.StoredIncident
+    incident: incident_store.StoredIncident
     attempt: int
     leased_at: float
     start_by: float
@@ -175,15 +182,15 @@ def _moment(now: float, together: int) -> dict[str, float]:
 def give_back(uow: UnitOfWork, lease: Lease) -> None:
     """Return a claim back whose attempt was not started."""
     backend.lock(uow.connection, [lease.delivery.ref])
-    stored = repository.incident(uow.connection, lease.incident.id)
+    stored = incident_store.find(uow.connection, lease.incident.id)
     if stored and is_mine(uow.connection, lease):
         uow.connection.execute(
             sa.update(deliveries)
             .where(deliveries.c.id == lease.id)
             .values(worker_id=None, lease_until=None, attempts=lease.attempt - 1)
         )
-        enqueue.reduce(uow, stored, stored.episode)
-        repository.promote(uow, lease.incident.id)
+        enqueue.reduce(uow, stored, stored.provider_state)
+        delivery_store.promote(uow, lease.incident.id)
 
 
 _flying: Final = deliveries.alias("flying")
@@ -389,7 +396,7 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
     promises: Mapping[Promise, str | None],
 ) -> Lease | None:
     """Claim a delivery, unless somebody else decides about its incident now, or just has."""
-    delivery = repository.delivery_of(row)
+    delivery = delivery_store.delivery_of(row)
     expected_handle = promises.get(promise_at(delivery.ref))  # of no use where there is a handle
     done = connection.execute(
         sa.update(deliveries)
@@ -412,7 +419,9 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
     if not done.rowcount:
         return None
     connection.execute(sa.update(lanes).where(lanes.c.id == lane.id).values(due=now, leased_at=now))
-    stored = repository.stored_of(connection.execute(_INCIDENT, {"number": row.incident_id}).one())
+    stored = incident_store.incident_of(
+        connection.execute(_INCIDENT, {"number": row.incident_id}).one()
+    )
     return Lease(
         id=row.id,
         uid=row.uid,

@@ -8,10 +8,10 @@ from typing import Final, cast
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, notifier, repository
-from alerthost.outbox.chunks import chunks
+from alerthost.outbox import backend, delivery_store, incident_store, notifier
 from alerthost.outbox.group_commit import log_afterwards
 from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.serialisation import chunks
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import alerts, clock, deliveries, holders, incidents, submissions
 from hostspec.delivery import Operation
@@ -47,7 +47,7 @@ def tell_late(connection: sa.Connection, before: float, worker_id: str, most: in
         those = deliveries.c.id.in_(numbers)
         rows = connection.execute(sa.select(deliveries).where(those)).all()
         for row in sorted(rows, key=lambda row: row.accepted_at):
-            notifier.note(connection, notifier.DELAYED, repository.receipt_of(row), worker_id)
+            notifier.note(connection, notifier.DELAYED, delivery_store.receipt_of(row), worker_id)
         connection.execute(sa.update(deliveries).where(those).values(late_reported=True))
     return len(found)
 
@@ -97,7 +97,7 @@ def forget(uow: UnitOfWork, before: float, most: int) -> int:
     """End incidents that nothing was said about since before a moment; say how many."""
     silent = {"before": before, "most": most}
     rows = uow.connection.execute(_SILENT, silent).all()
-    if rows and backend.lock(uow.connection, [repository.place_at(row) for row in rows]):
+    if rows and backend.lock(uow.connection, [incident_store.ref_of(row) for row in rows]):
         locked = {row.id for row in rows}
         rows = [row for row in uow.connection.execute(_SILENT, silent) if row.id in locked]
     for row in rows:
@@ -110,7 +110,7 @@ def forget(uow: UnitOfWork, before: float, most: int) -> int:
             row.installation,
             row.destination,
         )
-        repository.close_incident(uow, row.id)
+        incident_store.close_incident(uow, row.id)
     return len(rows)
 
 
@@ -157,7 +157,7 @@ _AHEAD: Final = (
 )
 _WAITS: Final = (
     sa.select(deliveries.c.id)
-    .where(deliveries.c.incident_id == incidents.c.id, repository.WAITING)
+    .where(deliveries.c.incident_id == incidents.c.id, delivery_store.IS_QUEUED)
     .exists()
 )
 _SILENT: Final = (

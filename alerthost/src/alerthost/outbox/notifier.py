@@ -9,11 +9,11 @@ from typing import Final, TypeAlias
 
 import sqlalchemy as sa
 
-from alerthost.outbox import repository
-from alerthost.outbox.chunks import chunks
-from alerthost.outbox.coalescing import Waiting
+from alerthost.outbox import delivery_store, incident_store
+from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import Writer
 from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.serialisation import chunks
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.tables import deliveries, receipts
@@ -62,14 +62,14 @@ def drop(
         hook: its name.
     """
     row = uow.connection.execute(_DELIVERY, {"number": number}).one()
-    repository.finish(uow, number, state, reason=reason)
-    note(uow.connection, hook, repository.receipt_of(row, reason), NOBODY)
+    delivery_store.finish(uow, number, state, reason=reason)
+    note(uow.connection, hook, delivery_store.receipt_of(row, reason), NOBODY)
 
 
 def coalesce_new(
     uow: UnitOfWork,
-    stored: repository.StoredIncident,
-    new: Sequence[tuple[Waiting, str]],
+    stored: incident_store.StoredIncident,
+    new: Sequence[tuple[QueuedDelivery, str]],
     reason: str,
 ) -> None:
     """Write deliveries down that others speak for from the start, and note that for observers.
@@ -80,7 +80,7 @@ def coalesce_new(
         new: the deliveries, with the ids of their submissions.
         reason: why, for the operator.
     """
-    rows = repository.add_coalesced(uow, stored, new, reason)
+    rows = delivery_store.insert_coalesced(uow, stored, new, reason)
     ended = [
         Receipt(str(row["uid"]), each.delivery, None, attempts=0, reason=reason)
         for row, (each, _) in zip(rows, new, strict=True)

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, inbox, repository
-from alerthost.outbox.coalescing import Waiting
+from alerthost.outbox import backend, delivery_store, inbox, incident_store
+from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import deliveries, incidents
@@ -34,24 +34,24 @@ SENT_AGAIN: Final = "sent again: the key that opened the incident is back, or wa
 """Why a delivery that was given up is not listed any more, for the operator."""
 
 
-def find(connection: sa.Connection, after: int = 0) -> tuple[repository.StoredIncident, ...]:
+def find(connection: sa.Connection, after: int = 0) -> tuple[incident_store.StoredIncident, ...]:
     """Return orphaned incidents that may recover by themselves, in the order of their rows.
 
     No other incident is open at their place, and the operator did not drop their resolve.
     """
     rows = connection.execute(_FREE, {"after": after, "most": MOST})
-    return tuple(repository.stored_of(row) for row in rows)
+    return tuple(incident_store.incident_of(row) for row in rows)
 
 
-def resolving(uow: UnitOfWork, stored: repository.StoredIncident) -> Delivery | None:
+def resolving(uow: UnitOfWork, stored: incident_store.StoredIncident) -> Delivery | None:
     """Return the resolve of an orphaned incident; None where its action cannot close it."""
-    planned = repository.newest(uow.connection, stored.id, Operation.RESOLVE)
+    planned = delivery_store.find_newest(uow.connection, stored.id, Operation.RESOLVE)
     if planned is not None:
         return planned
     action = uow.actions.get(stored.incident.ref.action)
     if action is None or Operation.RESOLVE not in stored.incident.follow_ups:
         return None
-    opening = repository.newest(uow.connection, stored.id, Operation.TRIGGER)
+    opening = delivery_store.find_newest(uow.connection, stored.id, Operation.TRIGGER)
     alert = opening.alert if opening else Identity("", stored.incident.ref.correlation_key)
     over = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
     try:
@@ -61,7 +61,7 @@ def resolving(uow: UnitOfWork, stored: repository.StoredIncident) -> Delivery | 
         return None
 
 
-def send(uow: UnitOfWork, stored: repository.StoredIncident, delivery: Delivery) -> str:
+def send(uow: UnitOfWork, stored: incident_store.StoredIncident, delivery: Delivery) -> str:
     """Queue a delivery to an orphaned incident; if its key is still gone, it is orphaned again.
 
     Returns:
@@ -73,11 +73,11 @@ def send(uow: UnitOfWork, stored: repository.StoredIncident, delivery: Delivery)
         sa.or_(deliveries.c.state == DeliveryState.ORPHANED, _IS_GIVEN_UP_RESOLVE),
     )
     for number in uow.connection.execute(given_up).scalars().all():
-        repository.finish(uow, number, DeliveryState.COALESCED, reason=SENT_AGAIN)
-    repository.release_all(uow.connection, stored.id)
-    repository.update_incident(uow, stored.id, orphaned=False)
-    line = [Waiting(delivery, accepted_at=uow.now)]
-    repository.write_line(uow, stored, line, submission_id, reason=SENT_AGAIN)
+        delivery_store.finish(uow, number, DeliveryState.COALESCED, reason=SENT_AGAIN)
+    incident_store.release_all(uow.connection, stored.id)
+    incident_store.update_incident(uow, stored.id, orphaned=False)
+    line = [QueuedDelivery(delivery, accepted_at=uow.now)]
+    delivery_store.write_queue(uow, stored, line, submission_id, reason=SENT_AGAIN)
     return submission_id
 
 
@@ -87,8 +87,8 @@ def orphan_again(uow: UnitOfWork, number: int, last: Delivery) -> None:
         incidents.c.id == number, ~incidents.c.active, ~incidents.c.orphaned
     )
     if last.operation is not Operation.TRIGGER and uow.connection.execute(recovers).first():
-        repository.update_incident(uow, number, orphaned=True)
-        repository.hold(uow, number, last.alert)
+        incident_store.update_incident(uow, number, orphaned=True)
+        incident_store.hold(uow, number, last.alert)
 
 
 def may_replay(row: sa.Row[Any]) -> bool:
@@ -98,7 +98,7 @@ def may_replay(row: sa.Row[Any]) -> bool:
     return row.state == DeliveryState.ORPHANED or (resolves and (by_hand or row.state in _GIVEN_UP))
 
 
-def recover(uow: UnitOfWork, back: Sequence[repository.StoredIncident]) -> Sequence[str]:
+def recover(uow: UnitOfWork, back: Sequence[incident_store.StoredIncident]) -> Sequence[str]:
     """Queue the resolves of orphaned incidents whose keys are back; return their statement ids."""
     queued = []
     backend.lock(uow.connection, [each.incident.ref for each in back])

@@ -13,12 +13,12 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from alerthost.outbox import backend, inbox, poison, repository
+from alerthost.outbox import backend, delivery_store, inbox, poison
 from alerthost.outbox.batch import Batch
-from alerthost.outbox.coalescing import Waiting
+from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import Writer
 from alerthost.outbox.heartbeat import Presence
-from alerthost.outbox.snapshot import Known, Look, World, remember
+from alerthost.outbox.snapshot import AlertState, IncidentView, Snapshot, record_alert_states
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
@@ -92,7 +92,7 @@ class Planner:
         self._hanging = 0
         self._lines = LINES if database.file is None else inbox.BATCH
         self._most = self._lines
-        self._turns = inbox.Turns()
+        self._turns = inbox.RoundRobin()
 
     def plan(self, now: float, presence: Presence | None = None) -> int | None:
         """Plan some of the pending submissions.
@@ -107,11 +107,11 @@ class Planner:
         with self._database.read() as connection:
             if not backend.turn(connection, backend.PLANNING):
                 return None
-            for left in poison.left_behind(connection, presence) if presence else ():
-                if pending := sorted(inbox.still_unplanned(connection, left.rows)):
+            for left in poison.find_abandoned(connection, presence) if presence else ():
+                if pending := sorted(inbox.still_pending(connection, left.rows)):
                     return self._plan_suspect(connection, left, pending[0], now, presence)
                 self._mark(functools.partial(poison.clear, names=[left.name]))
-            found = inbox.unplanned(connection, self._most, self._turns)
+            found = inbox.find_pending(connection, self._most, self._turns)
             # the turn lasts until this transaction ends: no other process plans the same
             return self._plan_marked(connection, found, now, presence, attempts=0)
 
@@ -124,7 +124,7 @@ class Planner:
         presence: Presence | None,
     ) -> int:
         """Plan a submission alone that a process may have died of, or dead-letter it."""
-        found = inbox.of_rows(connection, [row])
+        found = inbox.load(connection, [row])
         if left.attempts < poison.MOST_TRIES:
             return self._plan_marked(connection, found, now, presence, attempts=left.attempts + 1)
         note = inbox.Note(failures=(inbox.DEAD,))
@@ -164,13 +164,13 @@ class Planner:
         begun = self._begun
         if begun is None:
             return
-        since, statement = begun
-        if time.monotonic() - since > HANGING and statement.row != self._hanging:
-            self._hanging = statement.row
+        since, submission = begun
+        if time.monotonic() - since > HANGING and submission.row != self._hanging:
+            self._hanging = submission.row
             _log.error(
                 "alert %s: a rule or plugin has not answered for %.0f s, and nothing else is"
                 " planned; restart this process",
-                statement.identity.key,
+                submission.identity.key,
                 HANGING,
             )
 
@@ -190,7 +190,7 @@ class Planner:
             lambda writing: self._write(UnitOfWork(writing, now, self._plugins.actions), made)
         )
         for each in written:
-            self._watch(each.statement, each.note)
+            self._watch(each.submission, each.note)
         return len(written)
 
     def _in_time(
@@ -204,11 +204,11 @@ class Planner:
         started = time.monotonic()
         lines = 0
         before: _Made | None = None
-        world = World(connection)
-        world.load({statement.identity for statement in found})
-        for statement in found:
-            self._begun = time.monotonic(), statement
-            made = self._planned(world, statement, now)
+        world = Snapshot(connection)
+        world.load({submission.identity for submission in found})
+        for submission in found:
+            self._begun = time.monotonic(), submission
+            made = self._planned(world, submission, now)
             self._begun = None
             yield made
             if before is None or not before.is_repeated_by(made):
@@ -225,35 +225,35 @@ class Planner:
         except Exception as error:
             if _is_of_the_store(error):
                 raise
-            failed = _failed(made.statement, error)  # whatever a plugin put into a delivery
+            failed = _failed(made.submission, error)  # whatever a plugin put into a delivery
         return self._write_all([failed], now)
 
-    def _planned(self, world: World, statement: inbox.Submission, now: float) -> _Made:
-        replays = statement.replays is not None
-        look = Look(world, replays=replays)
+    def _planned(self, world: Snapshot, submission: inbox.Submission, now: float) -> _Made:
+        replays = submission.replays is not None
+        look = IncidentView(world, replays=replays)
         try:
-            alert = statement.alert()
-            idle = _idle(statement, alert, world.known(alert.identity), now)
+            alert = submission.alert()
+            idle = _idle(submission, alert, world.known(alert.identity), now)
             if idle and not self._records:
-                return _Made(statement, None, inbox.Note(idle))
+                return _Made(submission, None, inbox.Note(idle))
             plan = self.make(alert, look)
             if idle:
                 plan = self._recorded(plan)
         except DBAPIError:
             raise
         except Exception as error:  # noqa: BLE001 -- one submission never costs the others
-            return _failed(statement, error)
-        if statement.replays is not None:
-            plan = _only(plan, repository.place_of(world.connection, statement.replays))
+            return _failed(submission, error)
+        if submission.replays is not None:
+            plan = _only(plan, delivery_store.find_ref(world.connection, submission.replays))
         news = not (replays or idle)
-        world.assume(plan, statement.accepted_at, replayed=not news)
+        world.assume(plan, submission.accepted_at, replayed=not news)
         repeats = not replays and self._may_repeat(plan)
         note = _noted(plan)
         if idle and not plan.deliveries:
             note = attrs.evolve(note, remark=idle)
         if note.remark == NOTHING_OPEN and world.is_orphaned(alert.identity):
             note = attrs.evolve(note, remark=ORPHANED)
-        return _Made(statement, plan, note, look, repeats=repeats, news=news)
+        return _Made(submission, plan, note, look, repeats=repeats, news=news)
 
     def _recorded(self, plan: Plan) -> Plan:
         """Return the records of a plan: they are sent however old their alert is."""
@@ -305,25 +305,25 @@ class Planner:
         it every later one about the same alert.
         """
         backend.lock(uow.connection, {ref for each in made for ref in each.refs})
-        pending = inbox.still_unplanned(uow.connection, [each.statement.row for each in made])
+        pending = inbox.still_pending(uow.connection, [each.submission.row for each in made])
         batch = Batch(uow)
         batch.load(
-            {each.statement.identity for each in made if each.look and not each.repeats},
+            {each.submission.identity for each in made if each.look and not each.repeats},
             {ref for each in made for ref in each.refs},
         )
         left: set[Identity] = set()
         written: list[_Made] = []
-        for run in _runs(each for each in made if each.statement.row in pending):
-            alert = run[0].statement.identity
+        for run in _runs(each for each in made if each.submission.row in pending):
+            alert = run[0].submission.identity
             if alert in left or not self._apply(batch, run):
                 left.add(alert)
             else:
                 written += run
         batch.write()
-        inbox.planned(uow, {each.statement.row: each.note for each in written})
-        remember(
+        inbox.record_planned(uow, {each.submission.row: each.note for each in written})
+        record_alert_states(
             uow.connection,
-            [(each.said, each.statement.accepted_at) for each in written if each.said],
+            [(each.said, each.submission.accepted_at) for each in written if each.said],
         )
         return written
 
@@ -354,7 +354,7 @@ class _Made:
     """A plan that is to be written.
 
     Attributes:
-        statement: the submission.
+        submission: the submission.
         plan: None where nothing is done about it.
         note: its result beside its deliveries.
         look: what the plan looked at.
@@ -363,10 +363,10 @@ class _Made:
         news: the submission becomes the newest state of its alert.
     """
 
-    statement: inbox.Submission
+    submission: inbox.Submission
     plan: Plan | None
     note: inbox.Note
-    look: Look | None = None
+    look: IncidentView | None = None
     repeats: bool = False
     news: bool = True
 
@@ -382,13 +382,13 @@ class _Made:
         return self.plan.alert if self.plan and self.news else None
 
     @property
-    def waiting(self) -> Sequence[tuple[Waiting, str]]:
+    def waiting(self) -> Sequence[tuple[QueuedDelivery, str]]:
         """The deliveries as they are put in line, with the submission's id."""
         assert self.plan is not None  # noqa: S101 -- only plans are put in line
-        accepted_at, name = self.statement.accepted_at, self.statement.submission_id
+        accepted_at, name = self.submission.accepted_at, self.submission.submission_id
         summary = self.plan.alert.summary
         return [
-            (Waiting(each, accepted_at=accepted_at, summary=summary), name)
+            (QueuedDelivery(each, accepted_at=accepted_at, summary=summary), name)
             for each in self.plan.deliveries
         ]
 
@@ -397,7 +397,7 @@ class _Made:
         return (
             self.repeats
             and other.repeats
-            and self.statement.identity == other.statement.identity
+            and self.submission.identity == other.submission.identity
             and self._shape == other._shape
         )
 
@@ -424,19 +424,19 @@ def _is_of_the_store(error: Exception) -> bool:
     return isinstance(error, StoreError) and not isinstance(error, UnstorableError)
 
 
-def _failed(statement: inbox.Submission, error: Exception) -> _Made:
+def _failed(submission: inbox.Submission, error: Exception) -> _Made:
     note = inbox.Note(failures=(f"could not be planned: it {describe_error(error)}",))
-    return _Made(statement, None, note)
+    return _Made(submission, None, note)
 
 
-def _idle(statement: inbox.Submission, alert: Alert, known: Known | None, now: float) -> str:
+def _idle(submission: inbox.Submission, alert: Alert, known: AlertState | None, now: float) -> str:
     """Describe why nothing is done about a statement; nothing, where something is."""
     if known is None:
         return ""
-    if statement.replays is not None:
+    if submission.replays is not None:
         return OVER if known.status is Status.RESOLVED else ""
     if is_late_repeat(
-        alert, known.ended, known.updated_at, statement.accepted_at - known.accepted_at
+        alert, known.ended, known.updated_at, submission.accepted_at - known.accepted_at
     ):
         return LATE_REPEAT
     moment, newest = alert.updated_at, known.updated_at

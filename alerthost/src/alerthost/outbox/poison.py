@@ -36,7 +36,7 @@ class Mark:
     attempts: int
 
 
-def left_behind(connection: sa.Connection, presence: Presence) -> Sequence[Mark]:
+def find_abandoned(connection: sa.Connection, presence: Presence) -> Sequence[Mark]:
     """Return the marks of processes that are gone; submissions planned alone come first."""
     rows = connection.execute(_MARKS, {"name": presence.name}).all()
     gone = set(presence.gone([row.name for row in rows])) if rows else set()

@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from alerthost.outbox import (
     backend,
     channels,
+    delivery_store,
     enqueue,
+    incident_store,
     notifier,
     orphans,
     rate_limit_store,
-    repository,
 )
 from alerthost.outbox.leasing import look_at
 from alerthost.outbox.retry_policy import FIRST_RETRY, DeliveryState, LaneState
@@ -80,7 +81,7 @@ def take_over(uow: UnitOfWork, lost: Sequence[Held], worker_id: str) -> int:
         if row is None or (row.worker_id, row.attempts) != (each.worker_id, each.attempts):
             continue
         taken += 1
-        stored = repository.incident(uow.connection, row.incident_id)
+        stored = incident_store.find(uow.connection, row.incident_id)
         assert stored is not None  # noqa: S101 -- its delivery is there
         reason = "the process that was sending it is gone"
         if uow.may_repeat(stored.incident.ref):
@@ -89,22 +90,22 @@ def take_over(uow: UnitOfWork, lost: Sequence[Held], worker_id: str) -> int:
         else:
             outcome = Outcome(OutcomeKind.UNCERTAIN, reason)
             told = {"outcome": outcome.kind, "reason": reason}
-            repository.finish(uow, row.id, DeliveryState.UNCERTAIN, **told)
-            receipt = Receipt(row.uid, repository.delivery_of(row), outcome, row.attempts)
+            delivery_store.finish(uow, row.id, DeliveryState.UNCERTAIN, **told)
+            receipt = Receipt(row.uid, delivery_store.delivery_of(row), outcome, row.attempts)
             notifier.note(uow.connection, notifier.UNDELIVERED, receipt, worker_id)
-        episode = stored.episode.after(
+        provider_state = stored.provider_state.after(
             Operation(row.operation), delivered=False, may_have_arrived=True
         )
         opens = stored.incident.handle is None
         budgets = rate_limit_store.names_of_lane(uow.connection, stored.lane_id)
         kept = {"handle": row.expected_handle, "budgets": budgets} if opens else {}
-        repository.note_episode(uow, stored.id, episode, **kept)
-        enqueue.reduce(uow, stored, episode)
-        waits = repository.promote(uow, stored.id)
-        if not waits and episode.may_be_open:
-            orphans.orphan_again(uow, stored.id, repository.delivery_of(row))
+        incident_store.record_provider_state(uow, stored.id, provider_state, **kept)
+        enqueue.reduce(uow, stored, provider_state)
+        waits = delivery_store.promote(uow, stored.id)
+        if not waits and provider_state.may_be_open:
+            orphans.orphan_again(uow, stored.id, delivery_store.delivery_of(row))
         elif not waits:
-            repository.close_incident(uow, stored.id)
+            incident_store.close_incident(uow, stored.id)
         if row.lease_until is not None and row.lease_until <= uow.now:
             _note_hanging(uow, stored)
         else:
@@ -112,7 +113,7 @@ def take_over(uow: UnitOfWork, lost: Sequence[Held], worker_id: str) -> int:
     return taken
 
 
-def _note_hanging(uow: UnitOfWork, stored: repository.StoredIncident) -> None:
+def _note_hanging(uow: UnitOfWork, stored: incident_store.StoredIncident) -> None:
     """Record that attempts in a channel hang: others must not wait for it."""
     hanging = {"state": LaneState.UNHEALTHY, "due": uow.now}
     uow.connection.execute(sa.update(lanes).where(lanes.c.id == stored.lane_id), hanging)

@@ -156,43 +156,45 @@ def _pause(asked: float | None, failures: int, jitter: Callable[[], float]) -> f
 
 
 @attrs.frozen
-class Episode:
+class ProviderState:
     """What is known of an incident at its provider.
 
     Attributes:
         state: how far it has come.
         may_be_open: the provider may hold it open now.
         trigger_delivered: the provider accepted a trigger of the present episode.
-        in_doubt: an attempt may have arrived, or may still arrive.
+        unconfirmed: an attempt may have arrived, or may still arrive.
     """
 
     state: IncidentState = IncidentState.RESOLVED
     may_be_open: bool = False
     trigger_delivered: bool = False
-    in_doubt: bool = False
+    unconfirmed: bool = False
 
     @property
-    def is_to_be_closed(self) -> bool:
+    def needs_resolve(self) -> bool:
         """Whether a resolve may be of use: what is in doubt counts as open."""
-        return self.may_be_open or self.in_doubt
+        return self.may_be_open or self.unconfirmed
 
-    def after(self, operation: Operation, *, delivered: bool, may_have_arrived: bool) -> Episode:
+    def after(
+        self, operation: Operation, *, delivered: bool, may_have_arrived: bool
+    ) -> ProviderState:
         """Return what is known after an attempt."""
         if not may_have_arrived:
             return self
-        doubt = self.in_doubt or not delivered
+        doubt = self.unconfirmed or not delivered
         match operation:
             case Operation.TRIGGER:
                 acknowledged = self.state is IncidentState.ACKNOWLEDGED
-                return Episode(
+                return ProviderState(
                     # a repeat takes nobody's acknowledgement back
                     self.state if acknowledged else IncidentState.TRIGGERED,
                     may_be_open=True,
                     trigger_delivered=self.trigger_delivered or delivered,
-                    in_doubt=doubt,
+                    unconfirmed=doubt,
                 )
             case Operation.RESOLVE if delivered:
-                return Episode(in_doubt=doubt)
+                return ProviderState(unconfirmed=doubt)
             case Operation.ACKNOWLEDGE if delivered and self.may_be_open:
                 return attrs.evolve(self, state=IncidentState.ACKNOWLEDGED)
-        return attrs.evolve(self, in_doubt=doubt)
+        return attrs.evolve(self, unconfirmed=doubt)

@@ -13,10 +13,10 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import repository
-from alerthost.outbox.digest import digest
-from alerthost.outbox.repository import StoredIncident
-from alerthost.outbox.retry_policy import Episode
+from alerthost.outbox import incident_store
+from alerthost.outbox.incident_store import StoredIncident
+from alerthost.outbox.retry_policy import ProviderState
+from alerthost.outbox.serialisation import digest
 from alerthost.store.tables import UtcTime, alerts
 from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation
@@ -24,7 +24,7 @@ from hostspec.plugins.planning import Plan, ended_episode
 
 
 @attrs.frozen
-class Known:
+class AlertState:
     """The newest state of an alert.
 
     Attributes:
@@ -41,7 +41,7 @@ class Known:
     accepted_at: float
 
     @classmethod
-    def after(cls, before: Known | None, alert: Alert, accepted_at: float) -> Known:
+    def after(cls, before: AlertState | None, alert: Alert, accepted_at: float) -> AlertState:
         """Return the state after a submission; an acknowledgement reopens nothing."""
         if before is None:
             return cls(alert.status, alert.updated_at, ended_episode(alert), accepted_at)
@@ -54,7 +54,7 @@ class Known:
         )
 
 
-class World:
+class Snapshot:
     """Incidents and alerts as they will be after the plans made so far.
 
     Args:
@@ -63,7 +63,7 @@ class World:
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection: Final = connection
-        self._known: dict[Identity, Known] = {}
+        self._known: dict[Identity, AlertState] = {}
         self._incidents: dict[IncidentRef, StoredIncident | None] = {}
         self._held: dict[Identity, dict[IncidentRef, None]] = {}
         self._orphaned: dict[Identity, bool] = {}
@@ -73,20 +73,20 @@ class World:
         self.load_incidents(which, ())
         names = {digest(each): each for each in which}
         for row in self.connection.execute(_KNOWN, {"digests": list(names)}):
-            self._known[names[row.digest]] = Known(
+            self._known[names[row.digest]] = AlertState(
                 Status(row.status), row.updated_at, row.started_at, row.seen_at
             )
 
     def load_incidents(self, which: Collection[Identity], refs: Collection[IncidentRef]) -> None:
         """Read the incidents of alerts and those at places, in a fixed number of queries."""
-        for alert, held in repository.held_by(self.connection, which).items():
+        for alert, held in incident_store.find_by_alerts(self.connection, which).items():
             for each in held.open:
                 self._incidents.setdefault(each.incident.ref, each)
             self._held[alert] = dict.fromkeys(each.incident.ref for each in held.open)
             self._orphaned[alert] = held.orphaned
         unknown = [each for each in refs if each not in self._incidents]
         if unknown:
-            found = repository.incidents_at(self.connection, unknown)
+            found = incident_store.find_all_open(self.connection, unknown)
             self._incidents.update((ref, found.get(ref)) for ref in unknown)
 
     def forget(self, alert: Identity, ref: IncidentRef) -> None:
@@ -99,14 +99,14 @@ class World:
         """Return whether an alert that was loaded has an orphaned incident."""
         return self._orphaned[alert]
 
-    def known(self, alert: Identity) -> Known | None:
+    def known(self, alert: Identity) -> AlertState | None:
         """Return the newest state of an alert that was loaded; None for a new one."""
         return self._known.get(alert)
 
     def at(self, ref: IncidentRef) -> StoredIncident | None:
         """Return the incident at a place that is not over."""
         if ref not in self._incidents:
-            self._incidents[ref] = repository.incident_at(self.connection, ref)
+            self._incidents[ref] = incident_store.find_open(self.connection, ref)
         return self._incidents[ref]
 
     def held_by(self, alert: Identity) -> tuple[StoredIncident, ...]:
@@ -118,7 +118,7 @@ class World:
         """Change the world as a plan will when it is written."""
         alert = plan.alert.identity
         if not replayed:
-            self._known[alert] = Known.after(self._known.get(alert), plan.alert, accepted_at)
+            self._known[alert] = AlertState.after(self._known.get(alert), plan.alert, accepted_at)
         for ref in plan.joined:
             self._hold(ref, alert)
         for ref in plan.released:
@@ -181,10 +181,10 @@ def _opened(delivery: Delivery) -> StoredIncident:
         rules=delivery.rules,
         follow_ups=delivery.follow_ups,
     )
-    return StoredIncident(0, 0, 0, incident, Episode(), 0.0)
+    return StoredIncident(0, 0, 0, incident, ProviderState(), 0.0)
 
 
-class Look:
+class IncidentView:
     """What the plan of one submission looks at; kept, so that it can be compared later.
 
     Args:
@@ -192,7 +192,7 @@ class Look:
         replays: the submission replays a delivery.
     """
 
-    def __init__(self, world: World, *, replays: bool) -> None:
+    def __init__(self, world: Snapshot, *, replays: bool) -> None:
         self._world = world
         self._replays = replays
         self._at: dict[IncidentRef, Incident | None] = {}
@@ -205,7 +205,7 @@ class Look:
         the provider took no trigger of is opened by a replay.
         """
         found = self._world.at(ref)
-        if found is None or (self._replays and not found.episode.trigger_delivered):
+        if found is None or (self._replays and not found.provider_state.trigger_delivered):
             seen = None
         else:
             seen = found.incident if found.incident.holders else None
@@ -222,9 +222,9 @@ class Look:
         """Every place that was looked at."""
         return frozenset(self._at).union(each.ref for held in self._held.values() for each in held)
 
-    def is_outdated(self, current: World) -> bool:
+    def is_outdated(self, current: Snapshot) -> bool:
         """Check whether a plan that looked at the present incidents would see something else."""
-        now = Look(current, replays=self._replays)
+        now = IncidentView(current, replays=self._replays)
         return any(_differ((now.at(ref),), (seen,)) for ref, seen in self._at.items()) or any(
             _differ(now.held_by(alert), seen) for alert, seen in self._held.items()
         )
@@ -246,7 +246,7 @@ _KNOWN: Final = sa.select(alerts).where(
 )
 
 
-def remember(connection: sa.Connection, said: Collection[tuple[Alert, float]]) -> None:
+def record_alert_states(connection: sa.Connection, said: Collection[tuple[Alert, float]]) -> None:
     """Keep the newest state of alerts, accepted at a time, as `Known.after` says."""
     rows = [
         {

@@ -194,7 +194,7 @@ def upgrade() -> None:
         sa.Column("follow_ups", sa.Text(), nullable=False),
         sa.Column("may_be_open", sa.Boolean(), nullable=False),
         sa.Column("trigger_delivered", sa.Boolean(), nullable=False),
-        sa.Column("in_doubt", sa.Boolean(), nullable=False),
+        sa.Column("unconfirmed", sa.Boolean(), nullable=False),
         sa.Column("orphaned", sa.Boolean(), nullable=False),
         sa.Column("opened_at", sa.Double(), nullable=False),
         sa.Column("changed_at", sa.Double(), nullable=False),

@@ -1,0 +1,340 @@
+"""Reads and writes deliveries and the queue of each incident."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from alerthost.outbox import incident_store, lane_store
+from alerthost.outbox.coalescing import HEAD_START, REPEAT, STRIKE, QueuedDelivery
+from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.serialisation import dump_delivery, load_delivery
+from alerthost.outbox.unit_of_work import UnitOfWork
+from alerthost.store.tables import deliveries
+from hostspec.alert import Severity
+from hostspec.delivery import (
+    Delivery,
+    IncidentRef,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Receipt,
+)
+
+IS_QUEUED: Final = deliveries.c.state == DeliveryState.QUEUED
+
+
+CONFIRMATION: Final = "settle"
+"""Stands as statement of a resolve that is sent again, when nothing can be late any more."""
+
+
+EARLY_CONFIRMATION: Final = "ahead"
+"""Stands as statement of such a resolve that goes at once, ahead of what fires again."""
+
+
+def find_queue(connection: sa.Connection, number: int) -> tuple[tuple[QueuedDelivery, ...], bool]:
+    """Return what waits for an incident, in order, and whether something of it is being sent."""
+    rows = find_queued_rows(connection, number)
+    line = tuple(queued_delivery_of(row) for row in rows if row.worker_id is None)
+    return line, len(line) < len(rows)
+
+
+def find_queued_rows(connection: sa.Connection, number: int) -> Sequence[sa.Row[Any]]:
+    """Return the deliveries of an incident that are not finished, what is being sent first."""
+    return connection.execute(_ROWS, {"number": number}).all()
+
+
+_ROWS: Final = (
+    sa.select(deliveries)
+    .where(deliveries.c.incident_id == sa.bindparam("number"), IS_QUEUED)
+    .order_by(deliveries.c.position)
+)
+
+
+def queued_delivery_of(row: sa.Row[Any]) -> QueuedDelivery:
+    """Read a delivery as it stands in its line."""
+    return QueuedDelivery(
+        delivery=delivery_of(row),
+        id=row.id,
+        coalesced=row.coalesced,
+        accepted_at=row.accepted_at,
+        tried=row.attempts > 0,
+        repeat=row.is_repeat,
+    )
+
+
+def find_ref(connection: sa.Connection, number: int) -> IncidentRef | None:
+    """Return the place of a delivery by its row; None where it is not kept any more."""
+    found = load_deliveries(connection, [number])
+    return found[number].ref if found else None
+
+
+def load_deliveries(connection: sa.Connection, numbers: Sequence[int]) -> Mapping[int, Delivery]:
+    """Return deliveries by their rows, in this order."""
+    rows = connection.execute(_BODIES, {"numbers": numbers})
+    found = {row.id: load_delivery(row.body) for row in rows}
+    return {number: found[number] for number in numbers if number in found}
+
+
+_BODIES: Final = sa.select(deliveries.c.id, deliveries.c.body).where(
+    deliveries.c.id.in_(sa.bindparam("numbers", expanding=True))
+)
+
+
+def find_submission_id(connection: sa.Connection, waiting: QueuedDelivery) -> str:
+    """Return the id of the statement that a delivery in line comes from."""
+    which = sa.select(deliveries.c.submission_id).where(deliveries.c.id == waiting.id)
+    return str(connection.execute(which).scalar_one())
+
+
+def with_queued(connection: sa.Connection, numbers: Collection[int]) -> Collection[int]:
+    """Return which incidents, given by their rows, have unfinished deliveries."""
+    if not numbers:
+        return ()
+    return frozenset(connection.execute(_WITH_QUEUED, {"numbers": numbers}).scalars())
+
+
+_WITH_QUEUED: Final = (
+    sa.select(deliveries.c.incident_id)
+    .where(deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)), IS_QUEUED)
+    .distinct()
+)
+
+
+def find_newest(connection: sa.Connection, number: int, operation: Operation) -> Delivery | None:
+    """Return the newest delivery of a kind that an incident had, waiting or finished."""
+    row = connection.execute(
+        sa.select(deliveries)
+        .where(deliveries.c.incident_id == number, deliveries.c.operation == operation)
+        .order_by(deliveries.c.id.desc())
+        .limit(1)
+    ).first()
+    return delivery_of(row) if row else None
+
+
+def find_delivered_triggers(
+    connection: sa.Connection, numbers: Collection[int]
+) -> Mapping[int, Delivery]:
+    """Return the newest trigger that the provider took of each of some incidents."""
+    rows = connection.execute(_DELIVERED_TRIGGERS, {"numbers": numbers})
+    return {row.incident_id: delivery_of(row) for row in rows}
+
+
+_DELIVERED_TRIGGERS: Final = sa.select(deliveries).where(
+    deliveries.c.id.in_(
+        sa.select(sa.func.max(deliveries.c.id))
+        .where(
+            deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)),
+            deliveries.c.operation == Operation.TRIGGER,
+            deliveries.c.state == DeliveryState.DELIVERED,
+        )
+        .group_by(deliveries.c.incident_id)
+    )
+)
+
+
+def write_queue(  # noqa: PLR0913 -- one argument for each thing a line is written from
+    uow: UnitOfWork,
+    stored: incident_store.StoredIncident,
+    line: Sequence[QueuedDelivery],
+    submission_id: str,
+    *,
+    in_flight: bool = False,
+    due: float | None = None,
+    reason: str = "",
+) -> None:
+    """Write down what waits for an incident from now on; its first is its head.
+
+    The head is as urgent as the most urgent that waits behind it.
+
+    Args:
+        uow: the transaction.
+        stored: the incident.
+        line: what is to be sent, in order.
+        submission_id: of the statement that new deliveries carry.
+        in_flight: something of it is being sent now, so that nothing may be sent beside it.
+        due: when new deliveries may be sent first; None for now.
+        reason: why new deliveries are sent, where their statement does not tell.
+    """
+    urgency = min(map(_urgency, line), default=0.0)
+    for number, each in enumerate(line, start=1):
+        values: dict[str, Any] = {
+            "position": number,
+            "coalesced": each.coalesced,
+            "accepted_at": each.accepted_at,
+            "is_head": number == 1 and not in_flight,
+            "urgency": urgency,
+        }
+        if each.id is None:
+            new = _new_row(
+                stored.id, stored.lane_id, each, submission_id, uow.now if due is None else due
+            )
+            insert_all(uow.connection, [new | values | {"reason": reason}])
+        else:
+            changed = sa.update(deliveries).where(deliveries.c.id == each.id)
+            uow.connection.execute(changed, values)
+    if line and not in_flight:
+        lane_store.wake(uow, stored.lane_id)
+
+
+def build_only_row(
+    incident: int, lane: int, new: QueuedDelivery, submission_id: str, now: float
+) -> dict[str, Any]:
+    """Build the row of the only queued delivery of an incident."""
+    return {
+        **_new_row(incident, lane, new, submission_id, now),
+        "position": 1,
+        "coalesced": new.coalesced,
+        "accepted_at": new.accepted_at,
+        "is_head": True,
+        "urgency": _urgency(new),
+        "reason": "",
+    }
+
+
+def insert_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert deliveries."""
+    connection.execute(_NEW_DELIVERY, rows)
+
+
+def expedite_confirmation(uow: UnitOfWork, number: int, reason: str) -> None:
+    """Let a resolve go at once that would have been sent again: something fires again.
+
+    Something may still be late, so that it does not end the doubt any more.
+    """
+    uow.connection.execute(
+        sa.update(deliveries)
+        .where(
+            deliveries.c.incident_id == number,
+            IS_QUEUED,
+            deliveries.c.submission_id == CONFIRMATION,
+            deliveries.c.worker_id.is_(None),
+        )
+        .values(submission_id=EARLY_CONFIRMATION, due=uow.now, reason=reason)
+    )
+
+
+def insert(
+    uow: UnitOfWork, stored: incident_store.StoredIncident, new: QueuedDelivery, submission_id: str
+) -> int:
+    """Write a delivery down that is in no line; give its row."""
+    row = _new_row(stored.id, stored.lane_id, new, submission_id, uow.now) | _unqueued(new)
+    made = uow.connection.execute(_NEW_DELIVERY, row)
+    return int(made.inserted_primary_key[0]) if made.inserted_primary_key else 0
+
+
+def insert_coalesced(
+    uow: UnitOfWork,
+    stored: incident_store.StoredIncident,
+    new: Sequence[tuple[QueuedDelivery, str]],
+    reason: str,
+) -> Sequence[Mapping[str, Any]]:
+    """Insert coalesced deliveries, given with the ids of their submissions; return the rows."""
+    over = {"state": DeliveryState.COALESCED, "reason": reason, "finished_at": uow.now}
+    rows = [
+        _new_row(stored.id, stored.lane_id, each, submission_id, uow.now) | _unqueued(each) | over
+        for each, submission_id in new
+    ]
+    uow.connection.execute(_NEW_DELIVERY, rows)
+    return rows
+
+
+def _unqueued(new: QueuedDelivery) -> dict[str, Any]:
+    return {
+        "position": 0,
+        "coalesced": new.coalesced,
+        "accepted_at": new.accepted_at,
+        "is_head": False,
+        "urgency": 0.0,
+    }
+
+
+def _new_row(
+    incident: int, lane: int, new: QueuedDelivery, submission_id: str, due: float
+) -> dict[str, Any]:
+    return {
+        "uid": uuid.uuid4().hex,
+        "incident_id": incident,
+        "lane_id": lane,
+        "submission_id": submission_id,
+        "operation": new.delivery.operation,
+        "severity": new.delivery.severity,
+        "body": dump_delivery(new.delivery),
+        "state": DeliveryState.QUEUED,
+        "due": due,
+        "is_repeat": new.repeat,
+    }
+
+
+def _urgency(waiting: QueuedDelivery) -> float:
+    early = HEAD_START[waiting.delivery.severity]
+    return waiting.accepted_at - early + REPEAT * waiting.repeat
+
+
+def promote(uow: UnitOfWork, number: int) -> bool:
+    """Make the first of an incident's line its head, unless something of it is being sent.
+
+    Returns:
+        whether something waits or is being sent.
+    """
+    rows = uow.connection.execute(_QUEUE, {"number": number}).all()
+    if rows and all(row.worker_id is None for row in rows):
+        urgency = min(
+            row.accepted_at - HEAD_START[Severity(row.severity)] + REPEAT * row.is_repeat
+            for row in rows
+        )
+        urgency += STRIKE * rows[0].own_failures
+        uow.connection.execute(
+            sa.update(deliveries).where(deliveries.c.id == rows[0].id),
+            {"is_head": True, "urgency": urgency},
+        )
+        lane_store.wake(uow, rows[0].lane_id)
+    return bool(rows)
+
+
+_QUEUE: Final = (
+    sa.select(
+        deliveries.c.id,
+        deliveries.c.lane_id,
+        deliveries.c.worker_id,
+        deliveries.c.severity,
+        deliveries.c.accepted_at,
+        deliveries.c.own_failures,
+        deliveries.c.is_repeat,
+    )
+    .where(deliveries.c.incident_id == sa.bindparam("number"), IS_QUEUED)
+    .order_by(deliveries.c.position)
+)
+
+
+def finish(uow: UnitOfWork, number: int, state: DeliveryState, **changes: Any) -> None:
+    """End a delivery."""
+    uow.connection.execute(
+        sa.update(deliveries)
+        .where(deliveries.c.id == number)
+        .values(
+            state=state,
+            is_head=False,
+            worker_id=None,
+            lease_until=None,
+            finished_at=uow.now,
+            **changes,
+        )
+    )
+
+
+def delivery_of(row: sa.Row[Any]) -> Delivery:
+    """Read a delivery's body."""
+    return load_delivery(row.body)
+
+
+def receipt_of(row: sa.Row[Any], reason: str = "") -> Receipt:
+    """Return what observers are told of a delivery's row."""
+    last = Outcome(OutcomeKind(row.outcome), row.reason) if row.outcome else None
+    return Receipt(row.uid, delivery_of(row), last, row.attempts, reason)
+
+
+_NEW_DELIVERY: Final = sa.insert(deliveries)

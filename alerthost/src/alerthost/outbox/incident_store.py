@@ -1,0 +1,371 @@
+"""Reads and writes incidents and the alerts that hold them open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+
+from alerthost.outbox import lane_store
+from alerthost.outbox.coalescing import QueuedDelivery
+from alerthost.outbox.retry_policy import ProviderState
+from alerthost.outbox.serialisation import digest
+from alerthost.outbox.unit_of_work import UnitOfWork
+from alerthost.store.tables import holders, incidents
+from hostspec.alert import Identity, Severity
+from hostspec.delivery import (
+    Delivery,
+    Handle,
+    Incident,
+    IncidentRef,
+    IncidentState,
+    Operation,
+    Outcome,
+    OutcomeKind,
+)
+from hostspec.text import shorten
+from hostspec.values import to_json
+
+LONGEST_SUMMARY: Final = 200
+"""Characters of a summary that are kept with an incident."""
+
+
+@attrs.frozen
+class StoredIncident:
+    """An incident as it was read.
+
+    Attributes:
+        id: its row.
+        lane_id: the row of its lane.
+        version: counts what planning looks at.
+        incident: what an action is asked with.
+        provider_state: what is known of it at the provider.
+        opened_at: when it was opened here.
+        summary: of the alert that triggered it last, bounded.
+    """
+
+    id: int
+    lane_id: int
+    version: int
+    incident: Incident
+    provider_state: ProviderState
+    opened_at: float
+    summary: str = ""
+
+
+def find_open(connection: sa.Connection, ref: IncidentRef) -> StoredIncident | None:
+    """Return the incident at a place, where one is not over."""
+    return _one(connection, incidents.c.active, _is_at(ref))
+
+
+def find(connection: sa.Connection, number: int) -> StoredIncident | None:
+    """Return an incident by its row."""
+    return _one(connection, incidents.c.id == number)
+
+
+def find_all_open(
+    connection: sa.Connection, refs: Iterable[IncidentRef]
+) -> Mapping[IncidentRef, StoredIncident]:
+    """Return the open incidents at places, in a fixed number of queries."""
+    rows = connection.execute(_AT, {"digests": [digest(each) for each in refs]}).all()
+    return {each.incident.ref: each for each in _incidents_of(connection, rows)}
+
+
+_AT: Final = sa.select(incidents).where(
+    incidents.c.active, incidents.c.digest.in_(sa.bindparam("digests", expanding=True))
+)
+
+
+@attrs.frozen
+class AlertIncidents:
+    """The incidents of an alert.
+
+    Attributes:
+        open: those that it holds open, the oldest first.
+        orphaned: whether one of its incidents is orphaned.
+    """
+
+    open: tuple[StoredIncident, ...] = ()
+    orphaned: bool = False
+
+
+def find_by_alerts(
+    connection: sa.Connection, alerts: Iterable[Identity]
+) -> Mapping[Identity, AlertIncidents]:
+    """Return the incidents of each of some alerts, in a fixed number of queries."""
+    names = {digest(each): each for each in alerts}
+    found = connection.execute(_HELD, {"digests": list(names)}).all()
+    rows = sorted({row.id: row for row in found}.values(), key=lambda row: row.id)
+    stored = {each.id: each for each in _incidents_of(connection, [r for r in rows if r.active])}
+    of_alert: dict[str, set[int]] = {}
+    orphaned = {row.held_by for row in found if row.orphaned}
+    for row in found:
+        of_alert.setdefault(row.held_by, set()).add(row.id)
+    return {
+        alert: AlertIncidents(
+            tuple(stored[n] for n in sorted(of_alert.get(name, ())) if n in stored),
+            name in orphaned,
+        )
+        for name, alert in names.items()
+    }
+
+
+_HELD: Final = (
+    sa.select(incidents, holders.c.digest.label("held_by"))
+    .select_from(holders)
+    .join(incidents, incidents.c.id == holders.c.incident_id)
+    .where(
+        holders.c.digest.in_(sa.bindparam("digests", expanding=True)),
+        sa.or_(incidents.c.active, incidents.c.orphaned),
+    )
+)
+
+
+def open_incident(
+    uow: UnitOfWork, delivery: Delivery, summary: str, **known: Any
+) -> StoredIncident:
+    """Begin an incident that its alert holds; nothing else is known of it at the provider yet."""
+    lane = lane_store.lane_of(uow.connection, delivery.ref)
+    values = {**_incident_row(delivery, lane, uow.now, summary), **known}
+    made = uow.connection.execute(_NEW_INCIDENT, values)
+    number = made.inserted_primary_key[0] if made.inserted_primary_key else 0
+    uow.connection.execute(_NEW_HOLDER, _holder_row(number, delivery.alert, 0))
+    incident = Incident(
+        ref=delivery.ref,
+        state=IncidentState.RESOLVED,
+        severity=delivery.severity,
+        holders=(delivery.alert,),
+        rules=delivery.rules,
+        follow_ups=delivery.follow_ups,
+    )
+    return StoredIncident(number, lane, 0, incident, ProviderState(), uow.now, values["summary"])
+
+
+def open_incidents(
+    uow: UnitOfWork, opening: Sequence[tuple[QueuedDelivery, int]]
+) -> Mapping[IncidentRef, int]:
+    """Open incidents as `open_incident` does; return their rows.
+
+    Args:
+        uow: the transaction.
+        opening: their first deliveries, each at another place, with the rows of the lanes.
+    """
+    if not opening:
+        return {}
+    rows = [_incident_row(new.delivery, lane, uow.now, new.summary) for new, lane in opening]
+    ids = {row.digest: row.id for row in uow.connection.execute(_NEW_INCIDENTS, rows)}
+    numbers = [ids[row["digest"]] for row in rows]
+    held = [
+        _holder_row(number, new.delivery.alert, 0)
+        for number, (new, _) in zip(numbers, opening, strict=True)
+    ]
+    uow.connection.execute(_NEW_HOLDER, held)
+    return {new.delivery.ref: number for number, (new, _) in zip(numbers, opening, strict=True)}
+
+
+def _incident_row(delivery: Delivery, lane: int, now: float, summary: str) -> dict[str, Any]:
+    """Build the row of an incident that a delivery opens."""
+    return {
+        **attrs.asdict(delivery.ref),
+        "digest": digest(delivery.ref),
+        "lane_id": lane,
+        "active": True,
+        "state": IncidentState.RESOLVED,
+        "severity": delivery.severity,
+        "handle": None,
+        "rules": dump_texts(delivery.rules),
+        "follow_ups": dump_texts(delivery.follow_ups),
+        "may_be_open": False,
+        "trigger_delivered": False,
+        "unconfirmed": False,
+        "orphaned": False,
+        "opened_at": now,
+        "changed_at": now,
+        "version": 0,
+        "summary": shorten_summary(summary),
+    }
+
+
+def shorten_summary(summary: str) -> str:
+    """Return a summary as it is kept with an incident: of a very long one the beginning."""
+    return shorten(summary, LONGEST_SUMMARY)
+
+
+def update_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:
+    """Change an incident, so that what was planned from it before is planned again."""
+    update_incidents(uow, {number: changes})
+
+
+def update_incidents(uow: UnitOfWork, changes: Mapping[int, Mapping[str, Any]]) -> None:
+    """Change incidents as `update_incident` does, given by their rows; all in the same columns."""
+    rows = [{"number": number, "changed_at": uow.now, **each} for number, each in changes.items()]
+    if rows:
+        columns: dict[str, Any] = {name: sa.bindparam(name) for name in rows[0] if name != "number"}
+        query = sa.update(incidents).where(incidents.c.id == sa.bindparam("number"))
+        uow.connection.execute(query.values(version=incidents.c.version + 1, **columns), rows)
+
+
+def record_provider_state(
+    uow: UnitOfWork, number: int, provider_state: ProviderState, **changes: Any
+) -> None:
+    """Write down what is known at the provider; planning does not look at it."""
+    uow.connection.execute(
+        sa.update(incidents).where(incidents.c.id == number),
+        {**attrs.asdict(provider_state), "changed_at": uow.now, **changes},
+    )
+
+
+def reopen_incident(uow: UnitOfWork, number: int) -> None:
+    """Take up an incident again that was over."""
+    update_incident(uow, number, active=True)
+
+
+def close_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:
+    """End an incident: nobody holds it, and nothing follows it up."""
+    update_incident(uow, number, active=False, **changes)
+    if not changes.get("orphaned"):  # a later resolve of its alerts needs the holders
+        release_all(uow.connection, number)
+
+
+def release_all(connection: sa.Connection, number: int) -> None:
+    """Release an incident from all its alerts."""
+    connection.execute(sa.delete(holders).where(holders.c.incident_id == number))
+
+
+def hold(uow: UnitOfWork, number: int, alert: Identity) -> None:
+    """Let an alert hold an incident open, beside those who hold it already."""
+    held = sa.select(holders).where(holders.c.incident_id == number, _is_holder(alert))
+    if uow.connection.execute(held).first() is None:
+        last = sa.select(sa.func.max(holders.c.number)).where(holders.c.incident_id == number)
+        after = uow.connection.execute(last).scalar()
+        ref = 0 if after is None else after + 1
+        uow.connection.execute(_NEW_HOLDER, _holder_row(number, alert, ref))
+        update_incident(uow, number)
+
+
+def _holder_row(number: int, alert: Identity, ref: int) -> dict[str, Any]:
+    """Build the row of an alert that holds an incident open."""
+    name = {"digest": digest(alert), **attrs.asdict(alert)}
+    return {"incident_id": number, "number": ref, **name}
+
+
+def release(uow: UnitOfWork, number: int, alert: Identity) -> None:
+    """Let an alert let go of an incident."""
+    done = uow.connection.execute(
+        sa.delete(holders).where(holders.c.incident_id == number, _is_holder(alert))
+    )
+    if done.rowcount:
+        update_incident(uow, number)
+
+
+def release_each(uow: UnitOfWork, alerts: Mapping[int, Identity]) -> None:
+    """Release incidents, given by their rows, each from one of the alerts that hold it."""
+    rows = [{"number": number, "name": digest(alert)} for number, alert in alerts.items()]
+    if rows:
+        uow.connection.execute(_RELEASE, rows)
+        update_incidents(uow, {number: {} for number in alerts})
+
+
+_RELEASE: Final = sa.delete(holders).where(
+    holders.c.incident_id == sa.bindparam("number"), holders.c.digest == sa.bindparam("name")
+)
+
+
+_HOLDERS: Final = (
+    sa.select(holders.c.scope, holders.c.key)
+    .where(holders.c.incident_id == sa.bindparam("number"))
+    .order_by(holders.c.number)
+)
+
+
+_HOLDERS_OF_ALL: Final = (
+    sa.select(holders.c.incident_id, holders.c.scope, holders.c.key)
+    .where(holders.c.incident_id.in_(sa.bindparam("numbers", expanding=True)))
+    .order_by(holders.c.incident_id, holders.c.number)
+)
+
+
+_NEW_INCIDENT: Final = sa.insert(incidents)
+
+
+_NEW_INCIDENTS: Final = _NEW_INCIDENT.returning(incidents.c.id, incidents.c.digest)
+
+
+_NEW_HOLDER: Final = sa.insert(holders)
+
+
+def _is_at(ref: IncidentRef) -> sa.ColumnElement[bool]:
+    return incidents.c.digest == digest(ref)
+
+
+def _is_holder(alert: Identity) -> sa.ColumnElement[bool]:
+    return holders.c.digest == digest(alert)
+
+
+def _one(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> StoredIncident | None:
+    row = connection.execute(sa.select(incidents).where(*which)).first()
+    return _incident_of(connection, row) if row else None
+
+
+def _incidents_of(
+    connection: sa.Connection, rows: Sequence[sa.Row[Any]]
+) -> Sequence[StoredIncident]:
+    held: dict[int, list[Identity]] = {row.id: [] for row in rows}
+    if rows:
+        for each in connection.execute(_HOLDERS_OF_ALL, {"numbers": list(held)}):
+            held[each.incident_id].append(Identity(each.scope, each.key))
+    return [incident_of(row, tuple(held[row.id])) for row in rows]
+
+
+def _incident_of(connection: sa.Connection, row: sa.Row[Any]) -> StoredIncident:
+    return incident_of(row, holders_of(connection, row.id))
+
+
+def holders_of(connection: sa.Connection, number: int) -> tuple[Identity, ...]:
+    """Return the alerts that hold an incident open."""
+    held = connection.execute(_HOLDERS, {"number": number})
+    return tuple(Identity(each.scope, each.key) for each in held)
+
+
+def incident_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredIncident:
+    """Read an incident's row; its holders are in a table of their own."""
+    return StoredIncident(
+        id=row.id,
+        lane_id=row.lane_id,
+        version=row.version,
+        incident=Incident(
+            ref=ref_of(row),
+            state=IncidentState(row.state),
+            severity=Severity(row.severity),
+            handle=json.loads(row.handle) if row.handle else None,
+            holders=held,
+            rules=tuple(json.loads(row.rules)),
+            follow_ups=tuple(map(Operation, json.loads(row.follow_ups))),
+        ),
+        provider_state=ProviderState(
+            state=IncidentState(row.state),
+            may_be_open=row.may_be_open,
+            trigger_delivered=row.trigger_delivered,
+            unconfirmed=row.unconfirmed,
+        ),
+        opened_at=row.opened_at,
+        summary=row.summary,
+    )
+
+
+def ref_of(row: sa.Row[Any]) -> IncidentRef:
+    """Read the place of an incident's row."""
+    return IncidentRef(row.action, row.installation, row.destination, row.correlation_key)
+
+
+def dump_handle(handle: Handle) -> str:
+    """Write a handle as it is kept."""
+    return json.dumps(to_json(Outcome(OutcomeKind.DELIVERED, handle=handle))["handle"])
+
+
+def dump_texts(texts: Iterable[str]) -> str:
+    """Write texts as they are kept with an incident, each once."""
+    return json.dumps(list(dict.fromkeys(texts)))
