@@ -17,7 +17,7 @@ import tables
 from celery import signals
 from hypothesis import HealthCheck, settings
 
-from alerthost.store import database
+from alerthost.store import migrations
 
 # two cores shared by several workers say nothing about how fast an example is
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -54,14 +54,14 @@ def _warnings_are_heard() -> Iterator[None]:
 def _tables_are_made_quickly() -> Iterator[None]:
     """Let each process of the tests run the migrations once; see `every_database_is_migrated`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "_upgrade", tables.make)
+        patch.setattr(migrations, "upgrade", tables.make)
         yield
 
 
 @pytest.fixture
 def every_database_is_migrated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the migrations on every database: for tests of migrating itself."""
-    monkeypatch.setattr(database, "_upgrade", tables.migrate)
+    monkeypatch.setattr(migrations, "upgrade", tables.migrate)
 
 
 @pytest.fixture(scope="session")

@@ -18,13 +18,11 @@ from typing import Any
 import attrs
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
 from killed_host import KEY, PROBLEMS, alert_of, engine_of
 from waiting import wait_until
 
-from alerthost.store import database
 from alerthost.store.errors import StoreError
+from alerthost.store.postgresql import MIGRATION_LOCK
 from hostspec import Alert
 from pagerduty_plugin.testing import FakePagerDuty
 
@@ -362,18 +360,12 @@ def test_what_two_fronts_hear_of_one_alert_at_once_is_told_in_the_order_of_the_c
     assert told == sorted(told)
 
 
-@pytest.mark.parametrize(
-    ("version", "again"),
-    [("none", ["public.holders"]), ("0001", ["public.holders"]), ("0002", [])],
-)
 def test_of_five_that_start_together_one_migrates_and_all_work(
-    cluster: Cluster, version: str, again: list[str]
+    cluster: Cluster,
 ) -> None:
-    if version != "none":
-        _migrate(cluster.engine.database, version)
     cluster.execute(LOG_TABLES)
     with psycopg.connect(cluster.url, autocommit=True) as holding:
-        holding.execute(f"SELECT pg_advisory_lock({database._ADVISORY_LOCK})")
+        holding.execute(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
         processes = [cluster.launch(role) for role in ("front", "front", *["worker"] * 3)]
         for number, front in enumerate(processes[:2]):
             front.say([str(number)])
@@ -386,14 +378,5 @@ def test_of_five_that_start_together_one_migrates_and_all_work(
     for process in processes:
         process.end()
     made = [name for (name,) in cluster.execute("SELECT name FROM made ORDER BY name")]
-    assert made == sorted([*set(made), *again])  # version 0003 makes one again
+    assert made == sorted(set(made))
     assert "public.holders" in made
-
-
-def _migrate(old: database.Database, version: str) -> None:
-    """Bring a database to a version of before."""
-    config = Config()
-    config.set_main_option("script_location", str(database._MIGRATIONS))
-    with old.engine.begin() as connection:
-        config.attributes.update(connection=connection, version_table=database.VERSION_TABLE)
-        command.upgrade(config, version)

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from engines import Clock, World
 
-from alerthost.store import reserve
+from alerthost.store import sqlite
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from hostspec import Alert
@@ -42,11 +42,11 @@ def full(world: World, database: Database, monkeypatch: pytest.MonkeyPatch) -> W
     """Accept ten alerts, and fill the disk."""
     for number in range(10):
         world.say(str(number), summary="x" * 500)
-    assert database.keep_room()
-    assert database.keep_room()
-    assert kept(database).stat().st_size == reserve.SIZE
+    assert database.fill_reserve()
+    assert database.fill_reserve()
+    assert kept(database).stat().st_size == sqlite.RESERVED
     fill(database)
-    monkeypatch.setattr(reserve, "_allocate", _no_room)
+    monkeypatch.setattr(sqlite, "_allocate", _no_room)
     return world
 
 
@@ -79,7 +79,7 @@ def test_nothing_new_takes_the_room_that_sending_needs(
 ) -> None:
     with pytest.raises(StoreError, match=FULL):
         full.engine.accept_many([Alert(str(number), "x" * 1000) for number in range(500)])
-    assert kept(database).stat().st_size == reserve.SIZE  # no alert gets it
+    assert kept(database).stat().st_size == sqlite.RESERVED  # no alert gets it
     full.drain()
     for _ in range(2):
         with pytest.raises(StoreError, match=f"{FULL}; nothing was changed; make room on its disk"):
@@ -87,15 +87,15 @@ def test_nothing_new_takes_the_room_that_sending_needs(
 
     monkeypatch.undo()
     full.say("late")
-    assert kept(database).stat().st_size == reserve.SIZE
+    assert kept(database).stat().st_size == sqlite.RESERVED
     assert full.drain() == ["trigger late"]
 
 
 def test_a_disk_without_room_for_the_reserve_is_told_at_once(
     world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reserve, "_allocate", _no_room)
-    assert not database.keep_room()
+    monkeypatch.setattr(sqlite, "_allocate", _no_room)
+    assert not database.fill_reserve()
     with pytest.raises(StoreError, match=FULL):
         world.say("disk")
 
@@ -103,9 +103,9 @@ def test_a_disk_without_room_for_the_reserve_is_told_at_once(
 def test_a_system_without_a_call_to_allocate_space_has_a_reserve_too(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reserve, "_allocate", reserve.write_zeros)
-    assert database.keep_room()
-    assert kept(database).stat().st_size == reserve.SIZE
+    monkeypatch.setattr(sqlite, "_allocate", sqlite.write_zeros)
+    assert database.fill_reserve()
+    assert kept(database).stat().st_size == sqlite.RESERVED
 
 
 def test_the_reserve_goes_with_the_last_engine(world: World, database: Database) -> None:
@@ -119,8 +119,8 @@ def test_where_no_reserve_can_be_made_alerts_are_taken_all_the_same(
     world: World, database: Database
 ) -> None:
     kept(database).mkdir()
-    assert not database.keep_room()
-    database.make_room()
+    assert not database.fill_reserve()
+    database.release_reserve()
     world.say("disk")
     assert world.drain() == ["trigger disk"]
 
@@ -141,7 +141,7 @@ def test_on_a_real_disk_without_room_all_that_was_accepted_is_paged(small_disk: 
     with Database("sqlite:///alerthost.db", small_disk) as database:
         world = World(database, Clock())
         world.database.migrate()
-        assert database.keep_room()
+        assert database.fill_reserve()
         for number in range(200):
             world.say(str(number), summary="x" * 500)
         other = os.open(small_disk / "other", os.O_CREAT | os.O_WRONLY)

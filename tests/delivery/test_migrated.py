@@ -11,8 +11,8 @@ from alembic import command
 from alembic.config import Config
 from engines import EITHER, START, Clock, World
 
-from alerthost.store import database as module
-from alerthost.store.database import VERSION_TABLE, Database
+from alerthost.store.database import Database
+from alerthost.store.migrations import FOLDER, VERSION_TABLE
 
 VERSIONS = Path(__file__).parents[1] / "store" / "versions"
 FILLED = sorted(path for path in VERSIONS.glob("*.sql"))
@@ -43,7 +43,7 @@ def read(database: Path, file: Path) -> None:
 
 def upgrade(server: sa.Connection, version: str) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(FOLDER))
     config.attributes.update(connection=server, version_table=VERSION_TABLE)
     command.upgrade(config, version)
 

@@ -10,7 +10,8 @@ import pytest
 from engines import Clock, World
 from poolers import pooler
 
-from alerthost.store.database import Database, _connected
+from alerthost.store.database import Database
+from alerthost.store.postgresql import set_up_session
 
 
 @pytest.mark.proof
@@ -60,5 +61,5 @@ class Session:
 @pytest.mark.parametrize(("said", "threshold"), [(1, 5), (2, None)])
 def test_behind_a_pooler_no_statement_is_prepared(said: int, threshold: int | None) -> None:
     session: Any = Session(1, said)
-    _connected(session, None)
+    set_up_session(session, None)
     assert session.prepare_threshold == threshold

@@ -33,7 +33,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Return an engine that does not wait long for a store, or before it tries again."""
     monkeypatch.setattr(engines, "RETRY_STORE", 0.01)
     monkeypatch.setattr(engines, "KEEP", 0.01)
-    with Database("sqlite:///alerthost.db", tmp_path, patience=0.05) as database:
+    with Database("sqlite:///alerthost.db", tmp_path, lock_timeout=0.05) as database:
         database.migrate()
         yield World(database, Clock())
 

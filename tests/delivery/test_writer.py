@@ -141,11 +141,11 @@ def test_what_was_kept_before_an_interruption_stays_kept(database: Database) -> 
 
 
 def test_a_locked_database_is_told_and_nothing_is_accepted(tmp_path: Path) -> None:
-    world = World(Database("sqlite:///alerthost.db", tmp_path, patience=0.05), Clock())
+    world = World(Database("sqlite:///alerthost.db", tmp_path, lock_timeout=0.05), Clock())
     world.database.migrate()
     with sqlite3.connect(world.database.name, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreError, match="is locked: another program"):
+        with pytest.raises(StoreError, match="is locked by another program"):
             world.say("disk")
         other.execute("ROLLBACK")
     other.close()
@@ -170,7 +170,7 @@ def test_no_alert_waits_longer_than_its_patience_for_a_turn(tmp_path: Path) -> N
         assert go_on.wait(60)
 
     with (
-        Database("sqlite:///alerthost.db", tmp_path, patience=0.0) as database,
+        Database("sqlite:///alerthost.db", tmp_path, lock_timeout=0.0) as database,
         ThreadPoolExecutor(4) as pool,
     ):
         database.migrate()
@@ -194,10 +194,10 @@ def test_who_has_waited_less_for_another_program_tries_again(
     waits: list[float] = []
     begin = database.begin
 
-    def busy_for_long(*, within: float) -> Any:
-        waits.append(within)
-        database.patience = 0.0  # of later pieces
-        return locked() if len(waits) < 3 else begin(within=within)
+    def busy_for_long(*, lock_timeout: float) -> Any:
+        waits.append(lock_timeout)
+        database.lock_timeout = 0.0  # of later pieces
+        return locked() if len(waits) < 3 else begin(lock_timeout=lock_timeout)
 
     monkeypatch.setattr(database, "begin", busy_for_long)
     writer = Writer(database)
@@ -213,7 +213,7 @@ def test_while_another_program_writes_alerts_are_refused_soon(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database.migrate()
-    database.patience = 0.01
+    database.lock_timeout = 0.01
     writer = Writer(database)
     with monkeypatch.context() as patched:
         patched.setattr(database, "begin", locked)
@@ -251,13 +251,13 @@ def test_on_a_full_disk_one_at_fault_undoes_nothing_of_the_others(
     database.migrate()
     begin, begun = database.begin, []
 
-    def full_once(*, within: float) -> Any:
-        begun.append(within)
+    def full_once(*, lock_timeout: float) -> Any:
+        begun.append(lock_timeout)
         if len(begun) == 2:
             cause = sqlite3.OperationalError("full")
             cause.sqlite_errorname = "SQLITE_FULL"
             raise StoreError("is full") from sa.exc.OperationalError("BEGIN", {}, cause)
-        return begin(within=within)
+        return begin(lock_timeout=lock_timeout)
 
     def broken(_: sa.Connection) -> None:
         raise ZeroDivisionError
@@ -304,7 +304,7 @@ def test_many_threads_accept_at_once(world: World) -> None:
 
 def test_a_piece_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
     """Its patience ends while another piece of its transaction takes time."""
-    with Database("sqlite:///alerthost.db", tmp_path, patience=0.5) as database:
+    with Database("sqlite:///alerthost.db", tmp_path, lock_timeout=0.5) as database:
         database.migrate()
         writer = Writer(database)
         released, patient = threading.Event(), threading.Event()

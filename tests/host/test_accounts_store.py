@@ -86,8 +86,8 @@ def test_without_a_store_who_only_reads_makes_none(workspace: Workspace) -> None
         ("colour = 1", "line 24: store.colour: unknown; known are url, key"),
         (f'key = "{STORE_KEY}"', "line 24: store.key: is not written down here; give a reference"),
         ('url = "mysql://x"', "line 23: store: [store] url names mysql, which is not supported"),
-        ('url = "nonsense"', "line 23: store: [store] url is no URL of a database"),
-        ('url = "sqlite:///pd_platform"', "is no SQLite database; name another file"),
+        ('url = "nonsense"', "line 23: store: [store] url is not a database URL"),
+        ('url = "sqlite:///pd_platform"', "is not a SQLite database; name another file"),
     ],
 )
 def test_a_faulty_table_is_told(workspace: Workspace, table: str, told: str) -> None:

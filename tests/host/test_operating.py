@@ -515,7 +515,7 @@ def test_a_store_that_cannot_be_read_is_found_by_a_check(workspace: Workspace) -
     run = workspace.alerthost("check")
 
     assert run.returncode == 2
-    assert "is no SQLite database" in run.stderr
+    assert "is not a SQLite database" in run.stderr
 
 
 def test_a_store_that_fails_later_is_found_by_a_check(

@@ -349,7 +349,7 @@ def test_it_refuses_a_taken_address_and_a_store_that_cannot_be(workspace: Worksp
     )
     file.write_text(text + '[store]\nurl = "sqlite:///nowhere/alerthost.db"\n')
     [line] = refused(workspace)
-    assert line.endswith("cannot be made: there is no such folder; make it first")
+    assert line.endswith("cannot be created: its folder does not exist; create it first")
 
 
 def test_a_log_that_nobody_reads_ends_nothing(workspace: Workspace) -> None:

@@ -232,7 +232,7 @@ def blocked(
     settings = structure(Account, {})
     Installations(database, key).add(Installation("paging", "acme", settings))
     if database.file is not None:
-        other = open_database(url, patience=0.05)
+        other = open_database(url, lock_timeout=0.05)
 
         def write() -> None:
             with pytest.raises(StoreError, match="is locked"), other.begin():

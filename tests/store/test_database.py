@@ -20,8 +20,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from alerthost.store.database import CONNECTIONS, Database
+from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
+from alerthost.store.postgresql import POOL_SIZE
 from alerthost.store.tables import installations
 
 PASSWORD = "p4ssw0rd-0123456789"
@@ -95,7 +96,7 @@ def test_no_file_is_made_before_something_is_written(
 ) -> None:
     database = open_database()
     assert not database.exists
-    with pytest.raises(StoreError, match=r"alerthost\.db is not there yet$"):
+    with pytest.raises(StoreError, match=r"alerthost\.db does not exist yet$"):
         names(database)
     assert list(tmp_path.iterdir()) == []
 
@@ -115,7 +116,7 @@ def test_file_and_companions_are_readable_by_the_owner_only(
 
 
 def test_every_connection_is_durable(open_database: OpenDatabase) -> None:
-    database = open_database(patience=7)
+    database = open_database(lock_timeout=7)
     database.migrate()
     for begin in (database.begin, database.read, database.begin):
         with begin() as connection:
@@ -132,13 +133,13 @@ def test_every_connection_is_durable(open_database: OpenDatabase) -> None:
 
 
 def test_one_that_writes_takes_the_lock_at_once(open_database: OpenDatabase) -> None:
-    database, other = open_database(), open_database(patience=0)
+    database, other = open_database(), open_database(lock_timeout=0)
     add(database)
     with (
         database.begin(),
         pytest.raises(
             StoreError,
-            match=r"alerthost\.db is locked: another program has been writing to it; try again$",
+            match=r"alerthost\.db is locked by another program; try again$",
         ),
     ):
         add(other, "late")
@@ -146,7 +147,7 @@ def test_one_that_writes_takes_the_lock_at_once(open_database: OpenDatabase) -> 
 
 
 def test_one_that_reads_sees_one_state_and_holds_nobody_up(open_database: OpenDatabase) -> None:
-    database, other = open_database(), open_database(patience=0)
+    database, other = open_database(), open_database(lock_timeout=0)
     add(database)
     with database.read() as connection:
         count = sa.select(sa.func.count()).select_from(installations)
@@ -161,8 +162,8 @@ def test_a_locked_database_is_told(lock: str, open_database: OpenDatabase, tmp_p
     holder = sqlite3.connect(tmp_path / "alerthost.db", isolation_level=None)
     holder.execute("CREATE TABLE other (id)")
     holder.execute(lock)
-    with pytest.raises(StoreError, match=r"alerthost\.db is locked: "):
-        names(open_database(patience=0))
+    with pytest.raises(StoreError, match=r"alerthost\.db is locked by "):
+        names(open_database(lock_timeout=0))
     holder.close()
 
 
@@ -184,7 +185,7 @@ def test_a_missing_folder_is_told(open_database: OpenDatabase, tmp_path: Path) -
     with pytest.raises(StoreError) as raised:
         add(database)
     assert str(raised.value) == (
-        f"{tmp_path}/missing/x.db cannot be made: there is no such folder; make it first"
+        f"{tmp_path}/missing/x.db cannot be created: its folder does not exist; create it first"
     )
 
 
@@ -192,7 +193,7 @@ def test_a_file_in_the_place_of_the_folder_is_told(
     open_database: OpenDatabase, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=r"file/x\.db cannot be made: Not a directory; "):
+    with pytest.raises(StoreError, match=r"file/x\.db cannot be created: Not a directory; "):
         add(open_database("sqlite:///file/x.db"))
 
 
@@ -210,7 +211,9 @@ def test_what_is_no_database_is_told_and_left_alone(
     file = tmp_path / "alerthost.db"
     file.write_text("[plugins]\n" * 100)
     for use in (names, add):
-        with pytest.raises(StoreError, match=r"alerthost\.db is no SQLite database; name another"):
+        with pytest.raises(
+            StoreError, match=r"alerthost\.db is not a SQLite database; name another"
+        ):
             use(open_database())
     assert file.read_text() == "[plugins]\n" * 100
 
@@ -221,7 +224,7 @@ def test_a_damaged_database_is_told(open_database: OpenDatabase, tmp_path: Path)
     file = tmp_path / "alerthost.db"
     whole = file.read_bytes()
     file.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
-    with pytest.raises(StoreError, match=r"alerthost\.db is damaged; put back a backup of it$"):
+    with pytest.raises(StoreError, match=r"alerthost\.db is damaged; restore a backup$"):
         names(open_database())
 
 
@@ -319,8 +322,8 @@ def test_a_folder_that_is_read_only_is_told(public: Path, tmp_path: Path) -> Non
     public.chmod(0o555)
     assert run(UNPRIVILEGED, tmp_path, public).splitlines() == [
         "well ()",
-        f"{public}/alerthost.db cannot be made: Permission denied; this user needs the right to "
-        "write the file and its folder, even for reading",
+        f"{public}/alerthost.db cannot be created: Permission denied; this user needs write "
+        "permission for the file and its folder, even for reading",
     ]
 
 
@@ -330,7 +333,7 @@ def test_a_database_that_is_read_only_is_told(public: Path, tmp_path: Path) -> N
     (public / "alerthost.db").chmod(0o444)
     public.chmod(0o555)
     reading, writing = run(UNPRIVILEGED, tmp_path, public).splitlines()
-    rights = "this user needs the right to write the file and its folder, even for reading"
+    rights = "this user needs write permission for the file and its folder, even for reading"
     assert reading in (
         f"{public}/alerthost.db is read-only; {rights}",
         f"{public}/alerthost.db cannot be opened; {rights}",
@@ -344,22 +347,22 @@ def test_a_database_that_another_user_keeps_closed_is_told(public: Path, tmp_pat
     (public / "alerthost.db").chmod(0)
     public.chmod(0o755)
     for told in run(UNPRIVILEGED, tmp_path, public).splitlines():
-        assert told.startswith(f"{public}/alerthost.db cannot be opened; this user needs the right")
+        assert told.startswith(f"{public}/alerthost.db cannot be opened; this user needs write")
 
 
 # --- URLs ------------------------------------------------------------------------------------
 
-RIGHT = "right would be sqlite:///alerthost.db or postgresql://USER@HOST/DATABASE"
+RIGHT = "use sqlite:///alerthost.db or postgresql://USER@HOST/DATABASE"
 
 
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("", f"[store] url is no URL of a database; {RIGHT}"),
-        (f"alerthost.db {PASSWORD}", f"[store] url is no URL of a database; {RIGHT}"),
+        ("", f"[store] url is not a database URL; {RIGHT}"),
+        (f"alerthost.db {PASSWORD}", f"[store] url is not a database URL; {RIGHT}"),
         (
             f"postgresql://u@h:{PASSWORD}/db",
-            f"[store] url is no URL of a database; {RIGHT}",
+            f"[store] url is not a database URL; {RIGHT}",
         ),
         (
             f"mysql://u:{PASSWORD}@h/db",
@@ -374,7 +377,7 @@ RIGHT = "right would be sqlite:///alerthost.db or postgresql://USER@HOST/DATABAS
             "[store] url has an @ in its password; write it as %40",
         ),
         *(
-            (url, "[store] url names no file; right would be sqlite:///alerthost.db")
+            (url, "[store] url does not name a file; use sqlite:///alerthost.db")
             for url in (
                 "sqlite://",
                 "sqlite:///",
@@ -445,7 +448,7 @@ def test_a_table_that_another_program_locks_is_told(url: str, database: Database
     database.close()
     with psycopg.connect(url) as other:
         other.execute("LOCK TABLE installations")
-        with pytest.raises(StoreError, match="is locked: another program has been writing to it"):
+        with pytest.raises(StoreError, match="is locked by another program"):
             add(database, "late")
 
 
@@ -459,7 +462,7 @@ def test_a_table_that_another_program_locks_is_told(url: str, database: Database
     indirect=["url"],
 )
 def test_what_a_database_cannot_hold_is_told(database: Database, value: str) -> None:
-    told = "cannot hold what was to be written"
+    told = "cannot store one of the values"
     with pytest.raises(UnstorableError, match=told), database.begin() as connection:
         connection.execute(sa.text(f"SELECT {value}"))
     add(database)
@@ -470,9 +473,9 @@ def test_a_store_whose_connections_are_all_in_use_is_told(database: Database) ->
     add(database)
     database.engine.pool._timeout = 0.0  # type: ignore[attr-defined]  # nobody wants to wait
     with contextlib.ExitStack() as used:
-        for _ in range(CONNECTIONS):
+        for _ in range(POOL_SIZE):
             used.enter_context(database.read())
-        with pytest.raises(StoreError, match="is busy: each of its 16 connections is in use"):
+        with pytest.raises(StoreError, match="is busy: all 16 connections are in use"):
             names(database)
     assert names(database) == ["acme"]
 
@@ -490,7 +493,9 @@ def test_a_user_without_the_right_is_told(
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE ROLE guest LOGIN")
         try:
-            with pytest.raises(StoreError, match="refuses its tables to this user; grant it the"):
+            with pytest.raises(
+                StoreError, match="denies this user access to its tables; grant the"
+            ):
                 names(open_database(url.replace("postgres:@", "guest:@")))
         finally:
             connection.execute("DROP ROLE guest")
@@ -508,9 +513,9 @@ def test_a_server_that_was_started_anew_is_reached_again(url: str, database: Dat
 
 
 def test_every_database_may_make_room(database: Database) -> None:
-    assert database.keep_room()
-    database.make_room()
-    assert database.keep_room()
+    assert database.fill_reserve()
+    database.release_reserve()
+    assert database.fill_reserve()
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)

@@ -137,7 +137,7 @@ def test_a_lock_during_the_comparison_is_no_damage(
     database: Database, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.truncate(log_of(file), 0)
-    monkeypatch.setattr(database, "_connect", _busy)
+    monkeypatch.setattr(database._sqlite, "connect", _busy)
     with pytest.raises(StoreError, match="is locked"):
         store(database, "new")
 
@@ -212,7 +212,7 @@ def test_a_damaged_database_is_found_at_the_start(database: Database, file: Path
     content = file.read_bytes()
     start = content.rindex(b"x" * 100) // 4096 * 4096
     file.write_bytes(content[:start] + b"\xa5" * 4096 + content[start + 4096 :])
-    with pytest.raises(StoreError, match=r"alerthost\.db is damaged; put back a backup of it$"):
+    with pytest.raises(StoreError, match=r"alerthost\.db is damaged; restore a backup$"):
         database.check()
 
 
@@ -221,9 +221,9 @@ def test_what_sqlite_says_of_the_files_decides(
     *, whole: bool, copied: int, database: Database, file: Path
 ) -> None:
     os.truncate(log_of(file), 0)
-    assert database._files
+    assert database._sqlite
     with pytest.raises(StoreError, match="was truncated"):
-        database._files.judge(whole=whole, frames=9, copied=copied, page_size=4096)
+        database._sqlite.files.decide(whole=whole, frames=9, copied=copied, page_size=4096)
 
 
 def test_on_windows_the_store_names_what_works_instead(

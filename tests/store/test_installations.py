@@ -108,7 +108,7 @@ def test_any_names_and_texts_come_back(
 def test_a_name_that_is_taken_is_told(installations: Installations) -> None:
     first = installations.add(named("acme"))
     other = installations.add(named("other"))
-    taken = r"^there is an installation 'acme' already; names are unique$"
+    taken = r"^installation 'acme' already exists; choose another name$"
     with pytest.raises(StoreError, match=taken):
         installations.add(named("acme", region="eu"))
     with pytest.raises(StoreError, match=taken):
@@ -118,7 +118,7 @@ def test_a_name_that_is_taken_is_told(installations: Installations) -> None:
 
 @pytest.mark.parametrize("name", ["", " ", "a\0b", "a\ud800"])
 def test_a_name_that_cannot_be_is_told(name: str, installations: Installations) -> None:
-    with pytest.raises(StoreError, match=r"^an installation cannot be called '"):
+    with pytest.raises(StoreError, match=" cannot name an installation; "):
         installations.add(named(name))
     assert installations.all() == ()
 
@@ -228,11 +228,11 @@ def test_a_row_of_references_that_another_program_changed_is_distrusted(
     (stored,) = installations.all()
 
     assert stored.distrust()
-    with pytest.raises(StoreError, match="the installation 'acme': "):
+    with pytest.raises(StoreError, match="installation 'acme': "):
         installations.replace(stored, named("acme", token="env:TOKEN"))
 
 
-def test_a_row_of_an_older_version_is_trusted_once_it_is_sealed_again(
+def test_a_row_without_a_seal_is_trusted_once_it_is_sealed_again(
     database: Database, installations: Installations, acme: Installation[Account]
 ) -> None:
     installations.add(acme)
@@ -289,7 +289,7 @@ def test_a_seal_is_of_no_use_to_another_installation(
 def test_what_was_changed_meanwhile_is_not_changed_again(installations: Installations) -> None:
     read = installations.add(named("acme"))
     changed = installations.replace(read, named("acme", region="eu"))
-    meanwhile = r"^the installation 'acme' was changed or removed meanwhile; look again$"
+    meanwhile = r"^installation 'acme' was changed or removed meanwhile; try again$"
     with pytest.raises(StoreError, match=meanwhile):
         installations.replace(read, named("renamed"))
     with pytest.raises(StoreError, match=meanwhile):
@@ -303,7 +303,7 @@ def test_what_was_removed_and_added_anew_meanwhile_is_another(
     read = installations.add(named("acme"))
     installations.remove(read)
     again = installations.add(named("acme"))
-    with pytest.raises(StoreError, match="look again"):
+    with pytest.raises(StoreError, match="try again"):
         installations.replace(read, named("acme", region="eu"))
     assert installations.all() == (again,)
 
@@ -321,7 +321,7 @@ def test_without_a_key_a_secret_given_as_itself_is_refused(
     database: Database, acme: Installation[Account]
 ) -> None:
     kept = Installations(database, None)
-    with pytest.raises(StoreError, match=r"^a secret is not stored in plain text: .*new-key"):
+    with pytest.raises(StoreError, match=r"^secrets are never stored in plain text: .*new-key"):
         kept.add(acme)
     assert kept.all() == ()
 
@@ -336,7 +336,7 @@ def test_without_a_key_references_are_stored(database: Database) -> None:
 def test_a_change_without_a_key_that_brings_a_secret_changes_nothing(database: Database) -> None:
     kept = Installations(database, None)
     added = kept.add(named("acme"))
-    with pytest.raises(StoreError, match="not stored in plain text"):
+    with pytest.raises(StoreError, match="never stored in plain text"):
         kept.replace(added, named("acme", token=CANARY))
     assert kept.all() == (added,)
 
@@ -352,7 +352,7 @@ def test_listing_needs_no_key(
 
 
 def test_a_key_given_as_itself_is_refused(database: Database) -> None:
-    with pytest.raises(LiteralSecretError, match=r"^the store's key is not written down"):
+    with pytest.raises(LiteralSecretError, match=r"^the store's key must not be a literal"):
         Installations(database, Secret(new_key()))
 
 
@@ -368,7 +368,7 @@ def test_after_sealing_again_the_old_key_can_go(
     assert installations.reseal() == 3
     monkeypatch.setenv("STORE_KEY", new)
     assert revealed(installations.all()[0]) == ALL_REVEALED
-    with pytest.raises(StoreError, match="look again"):  # it would bring back the old seals
+    with pytest.raises(StoreError, match="try again"):  # it would bring back the old seals
         installations.replace(before, acme)
 
 
@@ -393,7 +393,7 @@ def test_without_a_key_nothing_is_sealed_again(
     database: Database, installations: Installations, acme: Installation[Account]
 ) -> None:
     installations.add(acme)
-    with pytest.raises(StoreError, match="not stored in plain text"):
+    with pytest.raises(StoreError, match="never stored in plain text"):
         Installations(database, None).reseal()
 
 

@@ -122,7 +122,7 @@ def test_who_is_killed_while_replacing_leaves_the_old_or_the_new(
     assert running.communicate()[1] == ""
     assert running.returncode == -signal.SIGKILL
 
-    installations = Installations(open_database(patience=0), key)
+    installations = Installations(open_database(lock_timeout=0), key)
     (stored,) = installations.all()
     secret, region = (CANARY, "us") if name == "acme" else ("new", "eu")
     assert (stored.name, stored.settings["region"]) == (name, region)

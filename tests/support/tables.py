@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from alerthost.store import database
+from alerthost.store import migrations
 
-migrate = database._upgrade
+migrate = migrations.upgrade
 """Runs the migrations themselves."""
 
 _recorded: dict[str, list[tuple[str, Any]]] = {}

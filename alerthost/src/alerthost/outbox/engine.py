@@ -467,7 +467,7 @@ class Engine:
             self._tell_rest(deadline)
         finally:
             self._planned_log.flush(everything=True)
-            self.database.drop_room()
+            self.database.remove_reserve()
             self._leave()
 
     def _tell_rest(self, deadline: float | None) -> None:
@@ -627,8 +627,8 @@ class Engine:
         """Run a round of maintenance, and check that the store is still there."""
         self._keep_house(name)
         self.database.verify()
-        self.database.keep_room()
-        self.database.check_room()
+        self.database.fill_reserve()
+        self.database.check_reserve()
         self._note_recovery()
         self._planner.note_hanging()
         self._planned_log.flush()

@@ -73,7 +73,7 @@ class Writer:
                 return self._beside_others(work)
             piece = _Piece(work, accepts=accepts)
             if accepts:
-                self._database.check_room()
+                self._database.check_reserve()
                 piece.give_up_at = time.monotonic() + self._patience()
             try:
                 self._take_turn(piece)
@@ -83,7 +83,7 @@ class Writer:
 
     def _patience(self) -> float:
         """Return the seconds for which a piece waits; fewer after another one timed out."""
-        return self._database.patience * (SOON if self._is_locked else 1.0)
+        return self._database.lock_timeout * (SOON if self._is_locked else 1.0)
 
     def _take_turn(self, piece: _Piece[Any]) -> None:
         """Have a piece run, by the thread that writes now or by this one."""
@@ -143,10 +143,10 @@ class Writer:
         faulty: _Piece[Any] | None = None
         now = time.monotonic()
         for piece in batch:
-            piece.give_up_at = piece.give_up_at or now + self._database.patience
+            piece.give_up_at = piece.give_up_at or now + self._database.lock_timeout
         within = max(0.0, min(piece.give_up_at or now for piece in batch) - now)
         try:
-            with self._database.begin(within=within) as connection:
+            with self._database.begin(lock_timeout=within) as connection:
                 for piece in batch:
                     faulty = piece
                     piece.run(connection)
@@ -186,7 +186,7 @@ class Writer:
             if piece.accepts:
                 piece.end(error)
         if left:
-            self._database.make_room()
+            self._database.release_reserve()
             if not self._together(left, again=True):
                 for piece in left:
                     self._together([piece], again=True)

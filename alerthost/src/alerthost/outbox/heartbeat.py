@@ -168,7 +168,7 @@ class SessionPresence(Presence):
     def _ask(self, query: sa.Executable) -> Sequence[Any]:
         """Ask the server, in a new session where there is none; one that fails is left."""
         try:
-            with self._database.speaking_plainly():
+            with self._database.translating_errors():
                 if self._connection is None:
                     self._connection = self._database.session()
                 return self._connection.execute(query).scalars().all()

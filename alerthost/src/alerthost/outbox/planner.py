@@ -154,7 +154,7 @@ class Planner:
     def _mark(self, work: Callable[[sa.Connection], None]) -> None:
         """Write a hint; by the writer, which makes room, where the disk is full."""
         try:
-            with self._database.begin_hint() as marking:
+            with self._database.begin_unsynced() as marking:
                 work(marking)
         except StoreError:
             self._writer.run(work)

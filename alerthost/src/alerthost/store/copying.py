@@ -55,7 +55,7 @@ def copy(source: Database, target: Database, advance: Callable[[int], object]) -
         message = f"{source.name} cannot be copied to itself"
         raise StoreError(message)
     target.migrate()
-    with source.begin_alone() as reading:
+    with source.begin_exclusive() as reading:
         tables = metadata.sorted_tables
         for table in tables:
             _refuse_others(reading, target, table)

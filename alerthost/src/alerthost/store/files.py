@@ -141,7 +141,7 @@ class Files:
         self._log, self._size = log, found
         return False
 
-    def judge(self, *, whole: bool, frames: int, copied: int, page_size: int) -> None:
+    def decide(self, *, whole: bool, frames: int, copied: int, page_size: int) -> None:
         """Decide about a suspicion, by what SQLite says of the files.
 
         Args:
@@ -222,7 +222,7 @@ _inspected: set[Path] = set()
 _inspecting = threading.Lock()
 
 
-def left_frames(file: Path) -> int:
+def leftover_frames(file: Path) -> int:
     """Return how many frames of the log the last process left for the next one, by its index.
 
     It is 0 where nothing is known: the database was closed, another process has it open, or this

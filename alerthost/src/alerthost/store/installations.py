@@ -1,4 +1,4 @@
-"""The installations that people connected, kept in the database beside those in the TOML."""
+"""The repository of installations in the database, which add to those of the configuration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hostspec.structuring import settings_to_json
 _SEALED: Final = "$sealed"
 
 _BINDING: Final = "$binding"
-"""The key of a row's seal beside its settings, whose own names never begin with a single $."""
+"""The row's own seal among its settings, whose names never begin with a single $."""
 
 
 @attrs.frozen
@@ -32,9 +32,9 @@ class Binding:
     """The seal of a row.
 
     Attributes:
-        token: what sealing gave; None where the row has none.
-        key: where the key is; None for a store without one.
-        context: the digest of all that the row says.
+        token: the sealed form; None for a row without a seal.
+        key: the reference of the key; None for a store without one.
+        context: the digest of the whole row.
     """
 
     token: str | None
@@ -44,12 +44,12 @@ class Binding:
 
 @attrs.frozen
 class StoredInstallation:
-    """An installation as it was read; to change it says that this state is the one meant.
+    """An installation as it was read; changing it fails if the row was changed since.
 
     Attributes:
-        id: names it for good, whatever it is called.
+        id: stays the same when it is renamed.
         provider: the provider's name.
-        name: its own.
+        name: its unique name.
         settings: raw, for `hostspec.Provider.installation`; a sealed secret is a `Sealed`.
         version: counts its changes.
         created_at: when it was added, in UTC.
@@ -67,10 +67,10 @@ class StoredInstallation:
     binding: Binding = attrs.field(eq=False, repr=False)
 
     def distrust(self, *, strict: bool = False) -> str:
-        """Return why the settings must not be used; empty where they are as they were stored.
+        """Return why the settings must not be used; empty if they are as they were stored.
 
-        References are stored as they are, so that another address in the row would have the
-        secret sent there. Where the store has no key, nothing is checked.
+        Without this check, a changed address in the row would get the secret of a reference.
+        A store without a key checks nothing.
 
         Args:
             strict: a key that cannot be read is a reason, too.
@@ -79,8 +79,8 @@ class StoredInstallation:
             return ""
         if self.binding.token is None:
             return (
-                "an older version stored it, without a seal of its settings; compare them with "
-                "those entered, and run `alerthost reseal`"
+                "its settings are not sealed: they were stored before the store had a key, or "
+                "changed by another program; check them, then run `alerthost reseal`"
             )
         try:
             if is_sealed_for(self.binding.token, self.binding.key, self.binding.context):
@@ -89,8 +89,8 @@ class StoredInstallation:
             return f"its settings cannot be checked: {error}" if strict else ""
         return (
             "another program changed it in the database, or another key sealed it, so it is not "
-            f"used; give the key that sealed it, or run `alerthost disconnect {self.name}`, and "
-            "connect it again"
+            "used; set [store] key to the key that sealed it, or run "
+            f"`alerthost disconnect {self.name}` and connect it again"
         )
 
 
@@ -98,12 +98,12 @@ class Installations:
     """The stored installations.
 
     Args:
-        database: where they are.
-        key: where the key is that seals their secrets; None for none: then secrets have to be
-            given by reference, and what is sealed already is listed, but cannot be revealed.
+        database: the database of the host.
+        key: the reference of the key that seals secrets; with None every secret must be given by
+            reference, and sealed ones are listed but cannot be revealed.
 
     Raises:
-        LiteralSecretError: the key was given as itself.
+        LiteralSecretError: the key is not a reference.
     """
 
     def __init__(self, database: Database, key: Secret | None) -> None:
@@ -112,7 +112,7 @@ class Installations:
         self._key = key
 
     def all(self) -> tuple[StoredInstallation, ...]:
-        """Return them in the order in which they were added; needs no key.
+        """Return all in the order in which they were added; needs no key.
 
         Raises:
             StoreError: the database cannot be read.
@@ -124,10 +124,10 @@ class Installations:
             return tuple(self._stored(row) for row in rows)
 
     def add(self, installation: Installation[Any]) -> StoredInstallation:
-        """Add one.
+        """Add an installation.
 
         Raises:
-            StoreError: the name cannot be or is taken, a secret cannot be sealed, or the database
+            StoreError: the name is invalid or taken, a secret cannot be sealed, or the database
                 fails.
         """
         values = self._values(installation)
@@ -141,7 +141,7 @@ class Installations:
     def replace(
         self, stored: StoredInstallation, installation: Installation[Any]
     ) -> StoredInstallation:
-        """Put an installation in the place of one that was read; its name may be another.
+        """Replace an installation that was read; the name may change.
 
         Raises:
             StoreError: it was changed since it was read, by another program perhaps, the name
@@ -155,12 +155,12 @@ class Installations:
         with self._naming(installation.name) as connection:
             _expect_one(connection.execute(statement), stored)
             if reason := stored.distrust():
-                message = f"the installation {stored.name!r}: {reason}"
+                message = f"installation {stored.name!r}: {reason}"
                 raise StoreError(message)
             return self._named(installation.name, connection)
 
     def remove(self, stored: StoredInstallation) -> None:
-        """Remove one that was read, with its secrets.
+        """Remove an installation that was read, with its secrets.
 
         Raises:
             StoreError: it was changed since it was read, or the database fails.
@@ -170,17 +170,19 @@ class Installations:
             _expect_one(connection.execute(statement), stored)
 
     def reseal(self, old: Secret | None = None) -> int:
-        """Seal every secret again with the newest key, so that older keys can go; all or none.
+        """Seal every secret again with the newest key, so that older keys can be removed.
+
+        Seals all secrets or none.
 
         Args:
-            old: where the key is that sealed them, where it does not stand beside the newest.
+            old: the reference of the key that sealed them, unless `key` still holds it.
 
         Returns:
-            how many secrets.
+            the number of secrets.
 
         Raises:
-            StoreError: one cannot be unsealed, or the database fails.
-            LiteralSecretError: the old key was given as itself.
+            StoreError: a secret cannot be unsealed, or the database fails.
+            LiteralSecretError: the old key is not a reference.
         """
         check_key(old)
         count = 0
@@ -208,7 +210,7 @@ class Installations:
                     token = again(Sealed(binding.token, self._key, binding.context), (_BINDING,))
                 resealed = _replace_seals(packed, again) | {_BINDING: token}
                 settings = json.dumps(resealed)
-                # who read the old seals must not write them back
+                # a caller that read the old seals must not write them back
                 changes = {"settings": settings, "version": stored.version + 1}
                 connection.execute(
                     sa.update(installations).where(*_unchanged(stored)).values(changes)
@@ -221,7 +223,7 @@ class Installations:
             with self._database.begin() as connection:
                 yield connection
         except IntegrityError:
-            message = f"there is an installation {name!r} already; names are unique"
+            message = f"installation {name!r} already exists; choose another name"
             raise StoreError(message) from None
 
     def _named(self, name: str, connection: sa.Connection) -> StoredInstallation:
@@ -262,16 +264,16 @@ class Installations:
 
 
 _WHOLE: Final = Secret("the row")
-"""What the seal of a row holds, for what counts is its context."""
+"""The content of a row's seal; only its context matters."""
 
 _Path: TypeAlias = tuple[str | int, ...]
 
 
 class _Context:
-    """What the seals of an installation are valid for: its name, provider and other settings.
+    """Context of the seals of an installation: its name, provider and other settings.
 
-    Whoever can write the database could otherwise have a secret sent to an address of their own,
-    or to another account.
+    Otherwise a program that can write the database could have a secret sent to another address
+    or account.
     """
 
     def __init__(self, provider: str, name: str, packed: Any) -> None:
@@ -292,9 +294,9 @@ def _by_reference(secret: Secret) -> str | Secret:
 
 
 def _check_name(name: str) -> None:
-    # what SQLite or PostgreSQL cannot keep as text
+    # SQLite or PostgreSQL cannot store the rest as text
     if not name.strip() or "\0" in name or name != name.encode(errors="replace").decode():
-        message = f"an installation cannot be called {name!r}"
+        message = f"{name!r} cannot name an installation; use visible text without NUL"
         raise StoreError(message)
 
 
@@ -304,12 +306,12 @@ def _unchanged(stored: StoredInstallation) -> tuple[sa.ColumnElement[bool], ...]
 
 def _expect_one(result: sa.CursorResult[Any], stored: StoredInstallation) -> None:
     if not result.rowcount:
-        message = f"the installation {stored.name!r} was changed or removed meanwhile; look again"
+        message = f"installation {stored.name!r} was changed or removed meanwhile; try again"
         raise StoreError(message)
 
 
 def _packed(raw: Any) -> Any:
-    """Mark secrets for JSON; other names that begin with $ get one more."""
+    """Mark secrets for JSON; escape other names that begin with $ by another $."""
     match raw:
         case Secret():
             return {_SEALED: raw}
@@ -336,7 +338,7 @@ def _unpacked(packed: Any) -> Any:
 
 
 def _replace_seals(packed: Any, new: Callable[[Any, _Path], object], path: _Path = ()) -> Any:
-    """Put something else in the place of each secret that `_packed` marked."""
+    """Replace each secret that `_packed` marked."""
     match packed:
         case dict() if _SEALED in packed:
             return {_SEALED: new(packed[_SEALED], path)}

@@ -1,12 +1,11 @@
-"""Secrets at rest: sealed with a key from outside, unsealed only where they are revealed.
+"""Seal secrets for the database with a key from outside; unseal them when they are revealed.
 
-A seal is bound to a context, which is encrypted with the secret. A token that is moved to
-another place, or whose surroundings were changed, has another context and reveals nothing.
+A seal is bound to a context, which is encrypted with the secret. A token that was moved to
+another row, or whose row was changed, has another context and reveals nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from alerthost.store.errors import StoreError
@@ -16,21 +15,21 @@ if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
 GET_A_KEY: Final = (
-    "make a key with `alerthost new-key`, keep it in the environment, a file or the keyring, "
-    "and give its reference as [store] key"
+    "create a key with `alerthost new-key`, keep it in the environment, a file or the keyring, "
+    "and set [store] key to its reference"
 )
-"""What to do where there is no key, for messages to people."""
+"""The remedy for a missing key, in errors."""
 
 
 class Sealed(Secret):
-    """A secret as the store keeps it; it is unsealed at each `reveal`, and not before.
+    """A secret as stored; each `reveal` unseals it.
 
-    Two are equal where the same token is unsealed with the same key for the same context: sealing
-    a secret twice gives two tokens, and without the key it cannot be seen that they hold the same.
+    Two are equal if token, key and context are: sealing a secret twice returns two tokens, and
+    comparing the secrets would need the key.
 
     Args:
-        token: what sealing gave.
-        key: where the key is; None where there is none, so that it cannot be revealed.
+        token: the sealed form.
+        key: the reference of the key; None if the store has none, so that `reveal` fails.
         context: a digest of everything that the token is valid for.
     """
 
@@ -43,12 +42,12 @@ class Sealed(Secret):
 
     @property
     def token(self) -> str:
-        """The sealed form, safe to write down."""
+        """The sealed form, safe to store."""
         return self._text
 
     @property
     def key(self) -> Secret | None:
-        """Where the key is."""
+        """The reference of the key."""
         return self._key
 
     @property
@@ -58,23 +57,17 @@ class Sealed(Secret):
 
     @property
     def reference(self) -> None:
-        """None: it is given by no reference."""
+        """None: a sealed secret has no reference."""
         return
 
     def reveal(self) -> str:
-        """Unseal the secret now.
+        """Unseal the secret.
 
         Raises:
-            SecretUnavailableError: the key is missing, unreadable, malformed, or another; or
+            SecretUnavailableError: the key is missing, unreadable, malformed or another one, or
                 the secret was sealed for another context.
         """
         context, secret = self.open()
-        if context is None:
-            message = (
-                "it was sealed by an older version, which did not bind it to its installation; "
-                "compare the settings with those entered, and run `alerthost reseal`"
-            )
-            raise SecretUnavailableError(message)
         if context != self._context:
             message = (
                 "another program changed the installation in the database after the secret was "
@@ -83,20 +76,11 @@ class Sealed(Secret):
             raise SecretUnavailableError(message)
         return secret
 
-    def reveal_any_version(self) -> str:
-        """Unseal the secret like `reveal`, also where an older version sealed it for no context.
+    def open(self) -> tuple[str, str]:
+        """Return the context that the secret was sealed for, and the secret.
 
         Raises:
-            SecretUnavailableError: as in `reveal`.
-        """
-        context, secret = self.open()
-        return secret if context is None else self.reveal()
-
-    def open(self) -> tuple[str | None, str]:
-        """Return the context that the secret was sealed for, None for none, and the secret.
-
-        Raises:
-            SecretUnavailableError: the key is missing, unreadable, malformed, or another.
+            SecretUnavailableError: the key is missing, unreadable, malformed, or another one.
         """
         fernet = _fernet(self._key)
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 -- slow to import
@@ -104,13 +88,10 @@ class Sealed(Secret):
         try:
             text = fernet.decrypt(self._text.encode()).decode()
         except InvalidToken:
-            message = (
-                f"it was sealed with another key than {_named(self._key)} holds now, or is damaged"
-            )
+            where = self._key.masked() if self._key else "the store"
+            message = f"it was sealed with another key than {where} holds now, or is damaged"
             raise SecretUnavailableError(message) from None
-        if not text.startswith(_BOUND):
-            return None, text
-        context, _, secret = text.removeprefix(_BOUND).partition("\n")
+        context, _, secret = text.partition("\n")
         return context, secret
 
     def __eq__(self, other: object) -> bool:
@@ -124,32 +105,41 @@ class Sealed(Secret):
 
 
 def new_key() -> str:
-    """Create a key: 44 characters of URL-safe base64."""
+    """Return a new key: 44 characters of URL-safe base64."""
     from cryptography.fernet import Fernet  # noqa: PLC0415 -- slow to import
 
     return Fernet.generate_key().decode()
 
 
 def check_key(key: Secret | None) -> None:
-    """Refuse a key that was given as itself: whoever reads the configuration would read all.
+    """Refuse a literal key: a reader of the configuration could unseal every secret.
 
     Raises:
-        LiteralSecretError: it was.
+        LiteralSecretError: the key is not a reference.
     """
     if key is not None and key.reference is None:
-        message = f"the store's key is not written down; give a reference: {REFERENCE_FORMS}"
+        message = f"the store's key must not be a literal; give a reference: {REFERENCE_FORMS}"
         raise LiteralSecretError(message)
 
 
 def seal(secret: Secret, key: Secret | None, context: str) -> Sealed:
-    """Seal a secret for a context with the newest key; a seal of this key for it stays as it is.
+    """Seal a secret for a context with the newest key; return a seal of this key unchanged.
 
     Raises:
         StoreError: there is no key, or the secret or the key cannot be read.
     """
     if isinstance(secret, Sealed) and (secret.key, secret.context) == (key, context):
         return secret
-    return _seal(secret.reveal, key, context)
+    return _seal(secret, key, context)
+
+
+def reseal(sealed: Sealed, key: Secret | None) -> Sealed:
+    """Seal a secret again with the newest key, so that older keys can be removed.
+
+    Raises:
+        StoreError: there is no key, or the secret or the key cannot be read.
+    """
+    return _seal(sealed, key, sealed.context)
 
 
 def is_sealed_for(token: str, key: Secret | None, context: str) -> bool:
@@ -165,21 +155,12 @@ def is_sealed_for(token: str, key: Secret | None, context: str) -> bool:
         return False
 
 
-def reseal(sealed: Sealed, key: Secret | None) -> Sealed:
-    """Seal with the newest key again, whatever key it was sealed with, so that older ones can go.
-
-    Raises:
-        StoreError: there is no key, or the secret or the key cannot be read.
-    """
-    return _seal(sealed.reveal_any_version, key, sealed.context)
-
-
-def _seal(reveal: Callable[[], str], key: Secret | None, context: str) -> Sealed:
+def _seal(secret: Secret, key: Secret | None, context: str) -> Sealed:
     if key is None:
-        message = f"a secret is not stored in plain text: give it by reference, or {GET_A_KEY}"
+        message = f"secrets are never stored in plain text: give a reference, or {GET_A_KEY}"
         raise StoreError(message)
     try:
-        text = f"{_BOUND}{context}\n{reveal()}"
+        text = f"{context}\n{secret.reveal()}"
         token = _fernet(key).encrypt(text.encode())
     except SecretUnavailableError as error:
         message = f"a secret cannot be sealed: {error}"
@@ -187,17 +168,11 @@ def _seal(reveal: Callable[[], str], key: Secret | None, context: str) -> Sealed
     return Sealed(token.decode(), key, context)
 
 
-_BOUND: Final = "hostspec seal 2\n"
-"""How a sealed text begins that names its context; older versions sealed the secret alone."""
-
-
-def _named(key: Secret | None) -> str:
-    return key.masked() if key else "nothing"
-
-
 def _fernet(key: Secret | None) -> MultiFernet:
     if key is None:
-        message = "it is sealed, and there is no key: give as [store] key the one that sealed it"
+        message = (
+            "it is sealed, and the store has no key: set [store] key to the key that sealed it"
+        )
         raise SecretUnavailableError(message)
     from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 -- slow to import
 
@@ -211,7 +186,10 @@ def _fernet(key: Secret | None) -> MultiFernet:
         try:
             fernets.append(Fernet(text))
         except ValueError:
-            which = f"the key {number} of {len(texts)} in" if len(texts) > 1 else "the key in"
-            message = f"{which} {key.masked()} is none; `alerthost new-key` makes one"
+            which = f"key {number} of {len(texts)}" if len(texts) > 1 else "the key"
+            message = (
+                f"{which} in {key.masked()} is not a valid Fernet key; create one with "
+                "`alerthost new-key`"
+            )
             raise SecretUnavailableError(message) from None
     return MultiFernet(fernets)

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `alerthost.store.database` hands in."""
+"""Run the migrations on the connection that `alerthost.store.migrations.upgrade` passes."""
 
 from __future__ import annotations
 
