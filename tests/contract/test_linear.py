@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from steps import is_linear
 
-from alerthost.http import alertmanager, parsing
+from alerthost.ingest import alertmanager, json_alerts
 from hostspec import Alert
 from hostspec.alert import parse_json
 from hostspec.alert.formats import _TOKEN
@@ -55,7 +55,7 @@ BODIES: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_a_body_is_read_in_linear_time(body: Callable[[int], bytes]) -> None:
     made = {size: body(size) for size in (300, 600)}
-    assert is_linear(lambda size: parsing.read(made[size]), 300)
+    assert is_linear(lambda size: json_alerts.parse_body(made[size]), 300)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_no_string_is_scanned_in_vain(text: str) -> None:
 def test_only_as_many_alerts_as_allowed_are_read() -> None:
     alert = b'{"key":"a"}'
     for body in (b"\n".join([alert] * 3), b"[" + b",".join([alert] * 3) + b"]"):
-        assert len(parsing.read(body, most=3)) == 3
-        with pytest.raises(parsing.TooManyAlertsError, match="more than 2 alerts in one request"):
-            parsing.read(body, most=2)
+        assert len(json_alerts.parse_body(body, most=3)) == 3
+        with pytest.raises(json_alerts.TooManyAlertsError, match="more than 2 alerts"):
+            json_alerts.parse_body(body, most=2)
 
 
 @pytest.mark.parametrize("levels", [127, 128, 129, 985, 100_000])
@@ -90,7 +90,7 @@ def test_labels_may_be_nested_however_deep(levels: int) -> None:
     deep = "[" * levels + "]" * levels
     labels = f'{{"alertname": "A", "a": {deep}}}'
     text = f'{{"alerts": [{{"status": "firing", "labels": {labels}}}]}}'
-    (read,) = alertmanager.read(parse_json(text))
+    (read,) = alertmanager.parse_webhook(parse_json(text))
     assert read.alert is not None
     assert "(nested too deeply)" in read.alert.labels["a"]
     alert = Alert.read_text(f'{{"key": "k", "labels": {labels}}}')

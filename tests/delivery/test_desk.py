@@ -11,7 +11,7 @@ from engines import START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from alerthost.cli.deliveries import as_json
-from alerthost.config.lanes import Lanes
+from alerthost.config.destinations import LaneNames
 from alerthost.outbox import serialisation
 from alerthost.outbox.admin import AdminError
 from alerthost.outbox.retry_policy import DeliveryState
@@ -457,7 +457,9 @@ def test_blocked_lanes_are_listed_with_their_present_cause(world: World) -> None
     assert (blocked.ref.destination, blocked.reason) == ("all", "Invalid routing key")
     assert (blocked.since, blocked.waiting) == (world.clock.now, 3)
     assert {entry.lane_reason for entry in world.entries} == {"Invalid routing key"}
-    assert {as_json(entry, Lanes())["reason"] for entry in world.entries} == {"Invalid routing key"}
+    assert {as_json(entry, LaneNames())["reason"] for entry in world.entries} == {
+        "Invalid routing key"
+    }
 
     for entry in world.entries:
         world.engine.admin.drop(entry.id)

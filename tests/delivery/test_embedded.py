@@ -142,7 +142,7 @@ def test_what_is_blocked_late_or_given_up_is_logged(
     world.drain()
 
     assert caplog.messages[0].startswith("alert disk: trigger to acme/all is late: misconfigured")
-    assert "acme/all gets through again" in caplog.messages
+    assert "acme/all delivers again" in caplog.messages
     assert caplog.messages[-1] == "alert cpu: trigger to acme/all was not delivered: refused: "
 
 

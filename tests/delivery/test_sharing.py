@@ -511,7 +511,7 @@ def test_who_is_undone_again_and_again_is_told(
 
     with pytest.raises(StoreError):
         Writer(world.database).run(work)
-    assert len(ran) == writers.TRIES
+    assert len(ran) == writers.FAILED_ATTEMPTS
 
 
 def test_a_fault_of_the_work_is_not_tried_again(world: World) -> None:

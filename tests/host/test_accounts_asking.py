@@ -17,7 +17,7 @@ from alerthost.cli.accounts_commands import _Given
 from alerthost.cli.discover import pick
 from alerthost.cli.screen import Screen
 from alerthost.config import cli_settings
-from alerthost.config.source import ConfigurationError
+from alerthost.config.document import ConfigurationError
 from hostspec import Fault, Secret, SettingsError, setting, structure
 from hostspec.connect.discovery import Found, FoundState
 

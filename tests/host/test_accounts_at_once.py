@@ -10,7 +10,7 @@ import pytest
 from workspace import Workspace
 
 from alerthost.config.accounts import Accounts, at_hand
-from alerthost.config.source import ConfigurationError
+from alerthost.config.document import ConfigurationError
 from alerthost.store.errors import StoreError
 from hostspec import Installation
 from hostspec.connect import Connected

@@ -13,7 +13,7 @@ import pytest
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
 from alerthost.config.accounts import Accounts, Consequences
-from alerthost.config.source import Source
+from alerthost.config.document import ConfigFile
 from alerthost.config.store import opened
 from hostspec import setting
 from pagerduty_plugin.installation.service_table import ServiceTable
@@ -47,7 +47,7 @@ def connected(workspace: Workspace) -> None:
 def state(workspace: Workspace) -> list[list[str]]:
     """Return what is stored: id, name and keys of each service."""
     with contextlib.chdir(workspace.folder):
-        source = Source.read(Path("alerthost.toml"))
+        source = ConfigFile.read(Path("alerthost.toml"))
         with opened(source) as store:
             [account] = Accounts(source, store).installations()
             return [

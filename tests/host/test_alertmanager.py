@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from serving import TOKEN, Start, post, run
 from workspace import Workspace
 
-from alerthost.http import alertmanager
+from alerthost.ingest import alertmanager
 from hostspec import Alert, Link
 from hostspec.values import to_json
 
@@ -51,7 +51,7 @@ PAYLOAD: dict[str, Any] = {
     ],
 }
 
-NAMELESS = "missing, or no text; the labels name the problem"
+NAMELESS = "missing or not text; derived from the labels"
 UNTIMELY = '"soon" is not an ISO 8601 time; kept in the details'
 LISTLESS = ": alerts: missing, or no list; Alertmanager and Grafana post one"
 
@@ -69,7 +69,7 @@ def payload(**changes: Any) -> dict[str, Any]:
 
 
 def alert_of(content: object, **options: str) -> Alert:
-    (statement,) = alertmanager.read(content, **options)
+    (statement,) = alertmanager.parse_webhook(content, **options)
     assert statement.alert, statement.faults
     return statement.alert
 
@@ -80,8 +80,8 @@ def repairs(alert: Alert) -> dict[str, str]:
 
 def faults(content: object) -> list[str]:
     return [
-        f"{statement.place}: {fault}"
-        for statement in alertmanager.read(content)
+        f"{statement.location}: {fault}"
+        for statement in alertmanager.parse_webhook(content)
         for fault in statement.faults
     ]
 
@@ -125,12 +125,12 @@ def test_a_scope_keeps_the_alerts_of_tenants_apart() -> None:
     [
         (
             {"fingerprint": None},
-            {"fingerprint": "missing, or no text; the labels name the problem"},
+            {"fingerprint": "missing or not text; derived from the labels"},
         ),
-        ({"fingerprint": 7}, {"fingerprint": "missing, or no text; the labels name the problem"}),
-        ({"status": None}, {"status": "missing; that of the group is taken: firing"}),
-        ({"status": "on"}, {"status": "is unknown; that of the group is taken: firing"}),
-        ({"annotations": [1]}, {"annotations": "no object; kept in the details"}),
+        ({"fingerprint": 7}, {"fingerprint": "missing or not text; derived from the labels"}),
+        ({"status": None}, {"status": "missing; the group's status is used: firing"}),
+        ({"status": "on"}, {"status": "is unknown; the group's status is used: firing"}),
+        ({"annotations": [1]}, {"annotations": "not an object; kept in the details"}),
         ({"labels": "a"}, {"labels": "text where an object belongs; kept in the details"}),
         ({"startsAt": "soon"}, {"started_at": UNTIMELY}),
         (
@@ -210,8 +210,8 @@ def test_grafana_says_more() -> None:
 
 @pytest.mark.parametrize(("count", "told"), [(3, 3), (0, 0), (-1, 0), ("3", 0), (None, 0), ([], 0)])
 def test_alerts_that_were_left_out_are_counted(count: object, told: int) -> None:
-    assert alertmanager.truncated({**PAYLOAD, "truncatedAlerts": count}) == told
-    assert alertmanager.truncated([]) == 0
+    assert alertmanager.truncated_alerts({**PAYLOAD, "truncatedAlerts": count}) == told
+    assert alertmanager.truncated_alerts([]) == 0
 
 
 JSON_VALUES = st.recursive(
@@ -228,7 +228,7 @@ JSON_VALUES = st.recursive(
     st.dictionaries(st.sampled_from(["status", "receiver", "externalURL"]), JSON_VALUES),
 )
 def test_anything_is_an_alert_or_has_a_fault(alert: dict[str, Any], group: dict[str, Any]) -> None:
-    for statement in alertmanager.read({**group, "alerts": [alert, PAYLOAD["alerts"][0]]}):
+    for statement in alertmanager.parse_webhook({**group, "alerts": [alert, PAYLOAD["alerts"][0]]}):
         assert (statement.alert is None) == bool(statement.faults)
         assert statement.alert is None or statement.alert.key.strip()
 
@@ -248,7 +248,7 @@ def test_a_group_is_posted(workspace: Workspace) -> None:
         assert post(url, "{", "/ingest/alertmanager").status == 400
         reply = post(url, {"alerts": [7]}, "/ingest/alertmanager")
         assert reply.json["faults"] == [
-            {"place": "alerts[0]", "path": "", "reason": "not a JSON object"}
+            {"location": "alerts[0]", "path": "", "reason": "not a JSON object"}
         ]
     assert {body["dedup_key"] for body in workspace.bodies()} == {
         "team-a/DiskFull/3f8b2f2b7d5c1e90"

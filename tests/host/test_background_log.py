@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from alerthost.http import background_log
-from alerthost.http.background_log import Drops, written_behind
+from alerthost.http import delivery_log
+from alerthost.http.delivery_log import DropCount, log_in_background
 
 log = logging.getLogger("test_background_log")
 
@@ -38,7 +38,7 @@ def stalling() -> Iterator[Stalling]:
 def test_records_are_written_before_the_program_ends(stalling: Stalling) -> None:
     stalling.go_on.set()
 
-    with written_behind(stalling):
+    with log_in_background(stalling):
         log.warning("one %s", "line")
         log.error("another")
 
@@ -48,9 +48,9 @@ def test_records_are_written_before_the_program_ends(stalling: Stalling) -> None
 
 
 def test_what_does_not_fit_is_dropped_counted_and_told(stalling: Stalling) -> None:
-    drops = Drops()
+    drops = DropCount()
 
-    with written_behind(stalling, drops, most=3):
+    with log_in_background(stalling, drops, most=3):
         log.warning("first")
         assert stalling.inside.wait(60)
         for number in range(10):
@@ -70,9 +70,9 @@ def test_what_does_not_fit_is_dropped_counted_and_told(stalling: Stalling) -> No
 def test_an_end_waits_for_a_stalled_reader_for_a_while(
     stalling: Stalling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background_log, "WRITE_WITHIN", 0.01)
+    monkeypatch.setattr(delivery_log, "WRITE_WITHIN", 0.01)
 
-    with written_behind(stalling):
+    with log_in_background(stalling):
         log.warning("first")
 
     assert stalling.lines == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from alerthost.http.backpressure import COUNT_AGAIN, Backpressure
+from alerthost.http.backpressure import COUNT_EVERY, Backpressure
 from alerthost.outbox.admin import Admin, Load
 from alerthost.outbox.serialisation import digest
 from hostspec import Alert, Identity
@@ -44,30 +44,28 @@ def test_the_backlog_is_counted_once_a_second_and_accepted_alerts_are_added() ->
     admin = _Desk(Load({default: 1}, {CHECKOUT: 50}), Load({default: 0}, {CHECKOUT: 71}))
     backpressure = Backpressure(admin, 100, _lanes_of, lambda: now)
     assert backpressure.admit(_alerts(24)) is None
-    assert backpressure.admit(_alerts(1)) == "the backlog is full (75 of 75; see http.backlog)"
-    now += COUNT_AGAIN
+    assert backpressure.admit(_alerts(1)) == "backlog full (75 of 75 queued; see http.backlog)"
+    now += COUNT_EVERY
     assert backpressure.admit(_alerts(4)) is None
-    assert backpressure.admit(_alerts(1)) == "the backlog is full (75 of 75; see http.backlog)"
+    assert backpressure.admit(_alerts(1)) == "backlog full (75 of 75 queued; see http.backlog)"
 
 
 def test_a_request_counts_with_its_own_size() -> None:
     backpressure = _backpressure(100, {SEARCH: 70})
-    assert backpressure.admit(_alerts(6)) == "the backlog is full (70 of 75; see http.backlog)"
+    assert backpressure.admit(_alerts(6)) == "backlog full (70 of 75 queued; see http.backlog)"
     assert backpressure.admit(_alerts(5)) is None
 
 
 def test_room_is_kept_for_critical_alerts_and_resolves() -> None:
     backpressure = _backpressure(100, {SEARCH: 75})
-    assert backpressure.admit(_alerts(1)) == "the backlog is full (75 of 75; see http.backlog)"
+    assert backpressure.admit(_alerts(1)) == "backlog full (75 of 75 queued; see http.backlog)"
     assert backpressure.admit(_alert("checkout", "critical")) is None
     assert backpressure.admit(_alert("checkout", status="resolved")) is None
 
 
 def test_a_full_destination_refuses_its_alerts_and_no_others() -> None:
     backpressure = _backpressure(100, {CHECKOUT: 38})
-    refused = (
-        "the backlog is full for the destinations of 'db-1/disk' (acme/checkout; see http.backlog)"
-    )
+    refused = "backlog full for 'db-1/disk' at acme/checkout (see http.backlog)"
     assert backpressure.admit(_alert("checkout")) == refused
     assert backpressure.admit(_alert("search")) is None
     assert backpressure.admit(_alert("both")) is None
@@ -85,9 +83,7 @@ def test_what_is_pending_may_not_outgrow_the_share_of_a_destination() -> None:
     default = digest(Identity("", ""))
     admin = _Desk(Load({default: 30}, {CHECKOUT: 8}))
     backpressure = Backpressure(admin, 100, _lanes_of, lambda: 0.0)
-    refused = (
-        "the backlog is full for the destinations of 'db-1/disk' (acme/checkout; see http.backlog)"
-    )
+    refused = "backlog full for 'db-1/disk' at acme/checkout (see http.backlog)"
     assert backpressure.admit(_alert("checkout")) == refused
     assert backpressure.admit(_alert("search")) is None
     assert backpressure.admit(_alert("checkout", "critical")) is None
@@ -96,9 +92,9 @@ def test_what_is_pending_may_not_outgrow_the_share_of_a_destination() -> None:
 def test_a_scope_has_a_share_of_the_backlog() -> None:
     backpressure = _backpressure(100, {})
     assert backpressure.admit(_alerts(38)) is None
-    refused = "the backlog is full for the default scope (38 of 38; see http.backlog)"
+    refused = "backlog full for the default scope (38 of 38 queued; see http.backlog)"
     assert backpressure.admit(_alerts(1)) == refused
-    refused = "the backlog is full for the scope 'acme' (0 of 38; see http.backlog)"
+    refused = "backlog full for the scope 'acme' (0 of 38 queued; see http.backlog)"
     backpressure = _backpressure(100, {})
     assert backpressure.admit(_alerts(39, scope="acme")) == refused
     assert backpressure.admit(_alerts(38, scope="acme")) is None

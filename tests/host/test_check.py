@@ -372,14 +372,14 @@ def test_an_installation_without_services_is_told(
     [
         (
             RuntimeError("secret"),
-            "cannot say where things go: it failed at tests/host/",
+            "cannot list its destinations: it failed at tests/host/",
         ),
         (
             SystemExit("secret"),
-            "cannot say where things go: it failed at tests/host/",
+            "cannot list its destinations: it failed at tests/host/",
         ),
-        (None, "cannot say where things go: it failed at alerthost/config/destinations.py:"),
-        (["all"], "names what is no destination"),
+        (None, "cannot list its destinations: it failed at alerthost/config/destinations.py:"),
+        (["all"], "lists an object that is not a Destination"),
     ],
 )
 def test_a_provider_that_cannot_name_its_services_is_a_fault(

@@ -8,7 +8,7 @@ import pytest
 from workspace import CHECKOUT, CONFIGURATION, Workspace, line
 
 from alerthost.config.configuration import build
-from alerthost.config.source import ConfigurationError
+from alerthost.config.document import ConfigurationError
 
 WRONG = """\
 [plugins]

@@ -17,8 +17,8 @@ from alerthost.cli.screen import Screen
 from alerthost.cli.send import Sending
 from alerthost.cli.session import Work
 from alerthost.cli.signals import Interrupts
-from alerthost.config.lanes import Lanes
-from alerthost.http.json_alerts import Submission
+from alerthost.config.destinations import LaneNames
+from alerthost.ingest.json_alerts import ParsedAlert
 from alerthost.outbox.admin import DeliveryRow, SubmissionStatus
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.inbox import Note
@@ -136,7 +136,7 @@ def sheet() -> Sheet:
 
 @pytest.fixture
 def followed(store: Store, sheet: Sheet) -> Following:
-    return Following(cast("Engine", store), Lanes(), sheet)
+    return Following(cast("Engine", store), LaneNames(), sheet)
 
 
 @pytest.fixture
@@ -149,9 +149,9 @@ def follow(progress: Following, *names: str) -> None:
         progress.add(Followed.decided(name, name, name))
 
 
-def said(*keys: str) -> list[Submission]:
+def said(*keys: str) -> list[ParsedAlert]:
     return [
-        Submission(f"line {n}", Alert(key, key, severity="error")) for n, key in enumerate(keys, 1)
+        ParsedAlert(f"line {n}", Alert(key, key, severity="error")) for n, key in enumerate(keys, 1)
     ]
 
 
@@ -371,7 +371,7 @@ def test_the_oldest_is_left_to_itself_where_none_gets_through(
     monkeypatch.setattr("alerthost.cli.session.STUCK", -1.0)
     follow(followed, "one", "two", "three")
     store.plan("two", waiting("two", **FAILED))
-    work = Work(cast("Engine", store), Interrupts(), Lanes(), Screen())
+    work = Work(cast("Engine", store), Interrupts(), LaneNames(), Screen())
 
     work.make_room(followed, 2)
 
@@ -384,7 +384,7 @@ def test_room_is_waited_for_as_long_as_something_gets_through(
 ) -> None:
     follow(followed, "one", "two")
     store.plan("one", entry("one"))
-    work = Work(cast("Engine", store), Interrupts(), Lanes(), Screen())
+    work = Work(cast("Engine", store), Interrupts(), LaneNames(), Screen())
 
     work.make_room(followed, 2)
 
@@ -458,7 +458,7 @@ def test_what_the_store_does_not_take_is_told_and_the_others_go_on(
     followed: Following,
     sheet: Sheet,
 ) -> None:
-    def given() -> Iterator[Submission]:
+    def given() -> Iterator[ParsedAlert]:
         yield from said("a")
 
     store.failing = True
@@ -472,7 +472,7 @@ def test_what_the_store_does_not_take_is_told_and_the_others_go_on(
 def test_input_that_cannot_be_read_on_is_told(
     sending: Sending, followed: Following, sheet: Sheet
 ) -> None:
-    def given() -> Iterator[Submission]:
+    def given() -> Iterator[ParsedAlert]:
         yield from said("a")
         raise OSError(5, "Input/output error")
 
@@ -485,7 +485,7 @@ def test_input_that_cannot_be_read_on_is_told(
 def test_a_faulty_statement_is_told_in_its_turn(
     sending: Sending, followed: Following, sheet: Sheet
 ) -> None:
-    sending.run([Submission("line 1", None, (Fault("key", "missing"),))], 10)
+    sending.run([ParsedAlert("line 1", None, (Fault("key", "missing"),))], 10)
 
     assert sheet.complaints == ["line 1: key: missing"]
     assert followed.tally.faulty == 1
@@ -527,7 +527,7 @@ def test_where_very_many_are_followed_reading_waits_for_room(
 
     monkeypatch.setattr(store, "wait_change", wait_change)
 
-    def given() -> Iterator[Submission]:
+    def given() -> Iterator[ParsedAlert]:
         yield from said("a", "b", "c")
 
     sending.run(given(), 10)
@@ -555,7 +555,7 @@ def test_a_signal_ends_the_reading_and_what_was_read_is_accepted(
     interrupts = Interrupts()
     blocked = threading.Event()
 
-    def given() -> Iterator[Submission]:
+    def given() -> Iterator[ParsedAlert]:
         yield from said("a", "b")
         interrupts.count += 1
         blocked.wait()

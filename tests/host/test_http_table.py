@@ -5,8 +5,8 @@ from __future__ import annotations
 import jsonschema
 import pytest
 
+from alerthost.config.document import ConfigFile
 from alerthost.config.http_table import Address, HttpTable, is_loopback, token_faults
-from alerthost.config.source import Source
 from hostspec import json_schema
 from hostspec.settings import SettingsError
 from hostspec.structuring import structure
@@ -33,7 +33,7 @@ def test_an_address_is_host_and_port(text: str, host: str, port: int, url: str) 
 )
 def test_anything_else_is_none(text: str) -> None:
     assert Address.read(text) is None
-    with pytest.raises(SettingsError, match=r"^listen: is no address to listen on; right would be"):
+    with pytest.raises(SettingsError, match=r"^listen: is not HOST:PORT; use for example"):
         structure(HttpTable, {"listen": text})
 
 
@@ -67,5 +67,5 @@ def test_its_schema_takes_what_it_takes() -> None:
 
 
 def test_a_faulty_table_has_no_fault_of_its_token() -> None:
-    source = Source("alerthost.toml", "", {"http": {"listen": 1, "token": "env:NOWHERE"}})
+    source = ConfigFile("alerthost.toml", "", {"http": {"listen": 1, "token": "env:NOWHERE"}})
     assert token_faults(source) == ()

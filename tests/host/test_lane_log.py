@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 from engines import Clock, World
 
-from alerthost.config.lanes import Lanes
-from alerthost.http.lane_log import MOST_CAUSES, TRIES, LaneLog
+from alerthost.config.destinations import LaneNames
+from alerthost.http.delivery_log import FAILED_ATTEMPTS, MOST_CAUSES, LaneLog
 from alerthost.outbox import retry_policy
 from alerthost.store.database import Database
 from hostspec import Delivery, Outcome, OutcomeKind
 
-AGAIN = "acme/Everybody gets through again"
+AGAIN = "acme/Everybody delivers again"
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    log = LaneLog(lambda: Lanes({}, {("acme", "all"): "Everybody"}))
+    log = LaneLog(lambda: LaneNames({}, {("acme", "all"): "Everybody"}))
     with Database("sqlite:///alerthost.db", tmp_path) as database:
         yield World(database, Clock(), watch=lambda lease, made, _: log.attempted(lease, made))
 
@@ -32,14 +32,14 @@ def fail(world: World, kind: OutcomeKind, times: int) -> None:
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [text for text in caplog.messages if "get" in text]
+    return [text for text in caplog.messages if "deliver" in text]
 
 
 def test_a_lane_that_fails_again_and_again_is_told_of_once(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fail(world, OutcomeKind.UNREACHABLE, TRIES + 2)
-    assert told(caplog) == ["acme/Everybody does not get through: unreachable: why", AGAIN]
+    fail(world, OutcomeKind.UNREACHABLE, FAILED_ATTEMPTS + 2)
+    assert told(caplog) == ["acme/Everybody does not deliver: unreachable: why", AGAIN]
 
     caplog.clear()
     world.say("cpu")
@@ -48,7 +48,7 @@ def test_a_lane_that_fails_again_and_again_is_told_of_once(
 
 
 def test_what_fails_now_and_then_is_no_news(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    fail(world, OutcomeKind.FAULTED, TRIES - 1)
+    fail(world, OutcomeKind.FAULTED, FAILED_ATTEMPTS - 1)
     assert world.states == ["delivered"]
     assert told(caplog) == []
 
@@ -57,7 +57,7 @@ def test_what_a_person_has_to_mend_is_told_of_at_once(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     fail(world, OutcomeKind.MISCONFIGURED, 1)
-    assert told(caplog) == ["acme/Everybody does not get through: misconfigured: why", AGAIN]
+    assert told(caplog) == ["acme/Everybody does not deliver: misconfigured: why", AGAIN]
 
 
 def test_a_refusal_is_an_answer(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -71,16 +71,16 @@ def test_each_cause_is_told_at_once_when_it_changes(
 ) -> None:
     """An outage that turns into a wrong key, and causes that alternate."""
     outage, wrong = OutcomeKind.UNREACHABLE, OutcomeKind.MISCONFIGURED
-    world.fail(*[Outcome(outage, "no answer")] * TRIES)
+    world.fail(*[Outcome(outage, "no answer")] * FAILED_ATTEMPTS)
     world.fail(Outcome(wrong, "Invalid routing key"), Outcome(outage, "no answer"))
     world.fail(Outcome(wrong, "Invalid routing key"), Outcome(wrong, "no such service"))
     world.say("disk")
     world.drain()
     world.settle(290)
     assert told(caplog) == [
-        "acme/Everybody does not get through: unreachable: no answer",
-        "acme/Everybody does not get through: misconfigured: Invalid routing key",
-        "acme/Everybody does not get through: misconfigured: no such service",
+        "acme/Everybody does not deliver: unreachable: no answer",
+        "acme/Everybody does not deliver: misconfigured: Invalid routing key",
+        "acme/Everybody does not deliver: misconfigured: no such service",
         AGAIN,
     ]
 
@@ -108,8 +108,8 @@ def test_a_delivery_that_fails_alone_is_no_news_of_its_lane(
     for number in range(retry_policy.FEWEST_TRIES - 1):
         world.say(f"good {number}")
         world.later(retry_policy.LONGEST_RETRY)  # which no jitter exceeds
-    assert told(caplog) == ["acme/Everybody does not get through: misconfigured: 403", AGAIN]
-    assert world.states.count("dead") == 1
+    assert told(caplog) == ["acme/Everybody does not deliver: misconfigured: 403", AGAIN]
+    assert world.states.count("set aside") == 1
 
 
 def test_incidents_that_are_open_under_a_bad_key_are_told_of_by_themselves(
@@ -122,5 +122,5 @@ def test_incidents_that_are_open_under_a_bad_key_are_told_of_by_themselves(
     world.say("disk", "resolved")
     world.drain()
     assert told(caplog) == [
-        "acme/Everybody (incidents that are open) does not get through: misconfigured: why"
+        "acme/Everybody (incidents that are open) does not deliver: misconfigured: why"
     ]

@@ -8,12 +8,11 @@ import attrs
 import pytest
 from recorder import Page, plugins_of
 
-from alerthost.config import lanes
+from alerthost.config import destinations
 from alerthost.config.configuration import Configuration
-from alerthost.config.destinations import NoDestinationsError
-from alerthost.config.lanes import Lanes
+from alerthost.config.destinations import LaneNames, NoDestinationsError
+from alerthost.http.delivery_log import DeliveryLog
 from alerthost.http.metrics import Metrics
-from alerthost.http.observer import Observer
 from alerthost.outbox.admin import Backlog, Blocked
 from alerthost.outbox.completion import ORPHANED
 from alerthost.store.errors import StoreError
@@ -48,13 +47,13 @@ def receipt(
 @pytest.fixture
 def metrics() -> Metrics:
     metrics = Metrics(lambda: Backlog(1, 2, 10.0), lambda: 70.0)
-    metrics.lanes = Lanes({"acme": "pagerduty"}, {("acme", "PABC123"): "checkout"})
+    metrics.lanes = LaneNames({"acme": "pagerduty"}, {("acme", "PABC123"): "checkout"})
     return metrics
 
 
 @pytest.fixture
-def observer(metrics: Metrics) -> Observer:
-    return Observer(metrics)
+def observer(metrics: Metrics) -> DeliveryLog:
+    return DeliveryLog(lambda: metrics.lanes, metrics.observe)
 
 
 def lines(metrics: Metrics) -> list[str]:
@@ -69,18 +68,18 @@ LANE = 'lane="acme/checkout",provider="pagerduty"'
 @pytest.mark.parametrize(
     ("kind", "line"),
     [
-        (OutcomeKind.REFUSED, f"alerthost_refused_total{{{LANE}}} 1.0"),
+        (OutcomeKind.REFUSED, f"alerthost_rejected_total{{{LANE}}} 1.0"),
         (OutcomeKind.UNCERTAIN, f"alerthost_uncertain_total{{{LANE}}} 1.0"),
-        (None, f"alerthost_dropped_total{{{LANE}}} 1.0"),
+        (None, f"alerthost_discarded_total{{{LANE}}} 1.0"),
         (
             OutcomeKind.MISCONFIGURED,
-            f'alerthost_set_aside_total{{{LANE},reason="misconfigured"}} 1.0',
+            f'alerthost_dead_total{{{LANE},reason="misconfigured"}} 1.0',
         ),
-        (OutcomeKind.FAULTED, f'alerthost_set_aside_total{{{LANE},reason="faulted"}} 1.0'),
+        (OutcomeKind.FAULTED, f'alerthost_dead_total{{{LANE},reason="faulted"}} 1.0'),
     ],
 )
 def test_what_is_given_up_is_counted_once_by_why(
-    observer: Observer, metrics: Metrics, kind: OutcomeKind | None, line: str
+    observer: DeliveryLog, metrics: Metrics, kind: OutcomeKind | None, line: str
 ) -> None:
     for _ in range(2):
         observer.observe("hostspec_undelivered", receipt(kind))
@@ -88,16 +87,16 @@ def test_what_is_given_up_is_counted_once_by_why(
 
 
 def test_what_a_person_dropped_is_that_whatever_came_of_it_before(
-    observer: Observer, metrics: Metrics, caplog: pytest.LogCaptureFixture
+    observer: DeliveryLog, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     dropped = attrs.evolve(receipt(OutcomeKind.FAULTED), reason="dropped by hand")
     observer.observe("hostspec_undelivered", dropped)
-    assert f"alerthost_dropped_total{{{LANE}}} 1.0" in lines(metrics)
+    assert f"alerthost_discarded_total{{{LANE}}} 1.0" in lines(metrics)
     assert caplog.messages == ["given up: trigger to acme/checkout for db-1/disk: dropped by hand"]
 
 
 def test_what_is_told_again_is_neither_counted_nor_logged_again(
-    observer: Observer, metrics: Metrics, caplog: pytest.LogCaptureFixture
+    observer: DeliveryLog, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(2):
@@ -115,7 +114,7 @@ def test_what_is_told_again_is_neither_counted_nor_logged_again(
     assert f"alerthost_delivered_total{{{LANE}}} 1.0" in lines(metrics)
 
 
-def test_only_so_many_are_remembered(observer: Observer, metrics: Metrics) -> None:
+def test_only_so_many_are_remembered(observer: DeliveryLog, metrics: Metrics) -> None:
     for number in range(1001):
         observer.observe("hostspec_delivered", receipt(OutcomeKind.DELIVERED, name=str(number)))
     observer.observe("hostspec_delivered", receipt(OutcomeKind.DELIVERED, name="0"))
@@ -124,7 +123,9 @@ def test_only_so_many_are_remembered(observer: Observer, metrics: Metrics) -> No
 
 def test_fields_that_strangers_make_up_are_no_label_each(metrics: Metrics) -> None:
     for number in range(300):
-        metrics.delivered(receipt(fields=(f"made up {number}.of[it]", "links[0].href")))
+        metrics.observe(
+            "hostspec_delivered", receipt(fields=(f"made up {number}.of[it]", "links[0].href"))
+        )
     shown = [line for line in lines(metrics) if line.startswith("alerthost_repaired_total")]
     assert len(shown) <= 101
     assert f'alerthost_repaired_total{{{LANE},reason="links"}} 300.0' in shown
@@ -133,14 +134,14 @@ def test_fields_that_strangers_make_up_are_no_label_each(metrics: Metrics) -> No
 
 def test_what_waits_is_measured_when_it_is_asked_for(metrics: Metrics) -> None:
     assert {
-        'alerthost_backlog{what="submissions"} 1.0',
-        'alerthost_backlog{what="deliveries"} 2.0',
-        "alerthost_oldest_waiting_seconds 60.0",
+        'alerthost_backlog{kind="submissions"} 1.0',
+        'alerthost_backlog{kind="deliveries"} 2.0',
+        "alerthost_oldest_queued_seconds 60.0",
     } <= set(lines(metrics))
 
 
 def test_a_lane_that_is_gone_goes_by_what_it_was() -> None:
-    assert (Lanes().provider_of(PLACE), Lanes().name_of(PLACE)) == ("", "acme/PABC123")
+    assert (LaneNames().provider_of(PLACE), LaneNames().name_of(PLACE)) == ("", "acme/PABC123")
 
 
 def test_a_provider_without_names_has_lanes_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,12 +151,12 @@ def test_a_provider_without_names_has_lanes_all_the_same(monkeypatch: pytest.Mon
     plugins = plugins_of(Page())
     installation = plugins.installation("pager", "acme", {})
     configuration = Configuration(plugins, (installation,), ())
-    monkeypatch.setattr(lanes, "destinations_of", fail)
-    known = Lanes.of(configuration)
+    monkeypatch.setattr(destinations, "destinations_of", fail)
+    known = LaneNames.of(configuration)
     assert (known.provider_of(PLACE), known.name_of(PLACE)) == ("pager", "acme/PABC123")
 
 
-def test_what_is_orphaned_is_counted(observer: Observer, metrics: Metrics) -> None:
+def test_what_is_orphaned_is_counted(observer: DeliveryLog, metrics: Metrics) -> None:
     outcome = Outcome(OutcomeKind.MISCONFIGURED, ORPHANED)
     observer.observe("hostspec_undelivered", attrs.evolve(receipt(None), outcome=outcome))
     assert f"alerthost_orphaned_total{{{LANE}}} 1.0" in lines(metrics)
@@ -169,7 +170,7 @@ def test_blocked_lanes_are_shown_with_what_waits_in_them() -> None:
 
     broken = False
     metrics = Metrics(lambda: Backlog(1, 2, 10.0), lambda: 70.0, blocked)
-    metrics.lanes = Lanes({"acme": "pagerduty"}, {("acme", "PABC123"): "checkout"})
+    metrics.lanes = LaneNames({"acme": "pagerduty"}, {("acme", "PABC123"): "checkout"})
     assert f"alerthost_lane_blocked{{{LANE}}} 5.0" in lines(metrics)
     broken = True
     assert not any("lane_blocked" in line for line in lines(metrics))

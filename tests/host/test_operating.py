@@ -17,7 +17,7 @@ from alerthost.cli.ages import age
 from alerthost.cli.progress import Following
 from alerthost.config import configuration
 from alerthost.config import engine as engines
-from alerthost.config.source import Source
+from alerthost.config.document import ConfigFile
 from alerthost.store.errors import StoreError
 from pagerduty_plugin.testing import refusing, reset
 
@@ -87,7 +87,7 @@ def test_what_is_over_is_kept_as_long_as_the_file_says(
     file = workspace.folder / "alerthost.toml"
     file.write_text(f"{table}{file.read_text()}")
     monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
-    source = Source.read(file)
+    source = ConfigFile.read(file)
     with engines.opened(source, configuration.load(source)) as engine:
         with engine.database.begin() as connection:
             days = 2 * 86_400

@@ -135,7 +135,7 @@ def test_a_provider_that_cannot_say_where_things_go_has_no_choices(
     run = workspace.alerthost("schema", "pagerduty.trigger", "acme")
 
     assert run.returncode == 2
-    assert run.stderr.startswith("ACCOUNT: the provider pagerduty cannot say where things go: ")
+    assert run.stderr.startswith("ACCOUNT: provider pagerduty cannot list its destinations: ")
 
 
 def test_an_unknown_name_is_a_mistake_with_a_suggestion(workspace: Workspace) -> None:

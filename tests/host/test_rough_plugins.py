@@ -78,7 +78,7 @@ def test_a_provider_that_cannot_name_its_services_is_listed_all_the_same(
     run = workspace.process("installations", env=environment)
 
     assert (run.returncode, run.stderr) == (0, "")
-    reason = "the provider rough cannot say where things go: it failed at rough.py:"
+    reason = "provider rough cannot list its destinations: it failed at rough.py:"
     assert f"({reason}" in run.stdout
     assert "checkout, platform" in run.stdout
 

@@ -103,7 +103,7 @@ def test_what_takes_too_long_is_left_for_the_next_start(
 
     assert "stopped before all was answered; the next start takes it up" in caplog.text
     gate.open()
-    engine = running._front.serving.engine
+    engine = running._app.backend.engine
     assert engine.stop()
     engine.database.close()
 
@@ -146,7 +146,7 @@ def test_a_reload_puts_the_new_configuration_in_use(workspace: Workspace) -> Non
         process.signal(signal.SIGHUP)
         line = process.wait_for(refused)
         assert line.endswith(f"{refused}the environment variable ALERTHOST_TOKEN is not set")
-        process.wait_for("not reloaded: what was read before stays in use")
+        process.wait_for("not reloaded: the previous configuration stays active")
         (workspace.folder / "token").write_text(TOKEN)
         workspace.configure_http(
             ('services = ["checkout", "platform"]', 'services = ["platform"]'),
@@ -233,7 +233,14 @@ def test_a_store_that_fails_as_it_is_reloaded_changes_nothing(
         file.write_text(file.read_text().replace(":0", f":{port}"))
         assert not running.reload()
     errors = [each.message for each in caplog.records if each.levelno == logging.ERROR]
-    assert errors == ["the disk is full", "not reloaded: what was read before stays in use"] * 2
+    assert (
+        errors
+        == [
+            "the disk is full",
+            "not reloaded: the previous configuration stays active",
+        ]
+        * 2
+    )
     assert running.url == url
     assert post(url, ALERT).status == 202
     workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
@@ -282,7 +289,9 @@ def test_a_reload_cannot_move_to_a_taken_address_or_another_store(workspace: Wor
         file.write_text(text + '[store]\nurl = "sqlite:///other.db"\n')
         process.signal(signal.SIGHUP)
         line = process.wait_for("store.url")
-        assert line.endswith("is another one; what waits here would stay behind, so stop and start")
+        assert line.endswith(
+            "changed; restart to switch stores (queued alerts stay in the old one)"
+        )
         process.wait_for("not reloaded")
 
         assert post(url, ALERT).status == 202
@@ -318,7 +327,7 @@ def test_it_refuses_to_listen_beyond_this_machine_without_a_token(
     file.write_text(f'{file.read_text()}\n[http]\nlisten = "{host}:9095"\n')
     assert refused(workspace) == [
         "alerthost.toml, line 24: http.listen: "
-        "is beyond this machine; give a token too, or listen on 127.0.0.1"
+        "is beyond this machine; set a token too, or listen on 127.0.0.1"
     ]
 
 

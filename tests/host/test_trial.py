@@ -434,7 +434,7 @@ def test_a_provider_that_cannot_name_its_services_is_told(
     with pytest.raises(service_test.CannotTestError) as caught:
         service_test.aim(loaded, named)
 
-    told = "the provider pager cannot say where things go: it failed at tests/host/test_trial.py:"
+    told = "provider pager cannot list its destinations: it failed at tests/host/test_trial.py:"
     assert str(caught.value).startswith(told)
 
 

@@ -53,7 +53,7 @@ def test_what_comes_to_no_delivery_is_counted_and_listed(
     keys = ("stray", "mute", "broken")
     posted = post(running.url, [alert("stray", labels={}), alert("mute"), alert("broken")])
     names = [each["id"] for each in posted.json["submissions"]]
-    running._front.serving.engine.wait(names, 60)
+    running._app.backend.engine.wait(names, 60)
 
     counts = {
         ("alerthost_unmatched_total",): 1.0,
@@ -90,7 +90,7 @@ def test_outdated_alerts_are_logged_counted_and_listed(
     ]
     for each in told:
         [named] = post(running.url, each).json["submissions"]
-        running._front.serving.engine.wait([named["id"]], 60)
+        running._app.backend.engine.wait([named["id"]], 60)
 
     found = measured_when(running.url, lambda found: found["alerthost_outdated_total",] >= 2)
     assert found["alerthost_outdated_total",] == 2

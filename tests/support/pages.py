@@ -26,7 +26,7 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 from alerthost.cli.main import main
-from alerthost.config.source import Source
+from alerthost.config.document import ConfigFile
 from hostspec import Alert
 
 ROOT = Path(__file__).parents[2]
@@ -310,7 +310,7 @@ def _comparable(text: str) -> str:
 def _load_configuration(path: Path) -> None:
     from alerthost.config import configuration
 
-    assert configuration.load(Source.read(path)).rules
+    assert configuration.load(ConfigFile.read(path)).rules
 
 
 def _check_arguments(program: str, arguments: list[str]) -> None:

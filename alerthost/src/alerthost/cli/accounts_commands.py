@@ -19,7 +19,7 @@ from alerthost.cli.screen import Screen, printable
 from alerthost.config import cli_settings
 from alerthost.config.accounts import Account, Accounts, at_hand
 from alerthost.config.destinations import NoDestinationsError, destinations_of
-from alerthost.config.source import ConfigurationError, Source, refuse
+from alerthost.config.document import ConfigFile, ConfigurationError, refuse
 from alerthost.config.store import opened
 from hostspec.connect.discovery import DiscoveryError
 from hostspec.connect.install_flow import Connected, InstallError
@@ -433,7 +433,7 @@ def reseal(path: Path, old_key: str | None) -> None:
     Where that place holds several keys, the first one seals. The older ones may go afterwards.
     """
     old = None if old_key is None else Secret(cli_settings.reference("--old-key", old_key))
-    with opened(Source.read(path)) as store:
+    with opened(ConfigFile.read(path)) as store:
         if store.key is None:
             refuse("[store] key", "missing; it says where the new key is")
         count = store.installations.reseal(old)

@@ -22,8 +22,8 @@ from alerthost.cli.screen import Screen, columns, printable
 from alerthost.config import configuration, store
 from alerthost.config.accounts import Accounts, at_hand
 from alerthost.config.configuration import Configuration
-from alerthost.config.lanes import Lanes
-from alerthost.config.source import Source, refuse
+from alerthost.config.destinations import LaneNames
+from alerthost.config.document import ConfigFile, refuse
 
 if TYPE_CHECKING:
     from alerthost.outbox.admin import Admin, DeliveryRow, Unsent
@@ -49,7 +49,7 @@ class _Look:
 
     accounts: Accounts
     admin: Admin
-    lanes: Lanes
+    lanes: LaneNames
     reach: Reach
 
 
@@ -60,7 +60,7 @@ def _look(path: Path) -> Iterator[_Look]:
 
     with at_hand(path) as accounts, store.database_of(accounts.source) as database:
         installations = accounts.installations()
-        lanes = Lanes.of(Configuration(accounts.plugins, installations, ()))
+        lanes = LaneNames.of(Configuration(accounts.plugins, installations, ()))
         admin = Admin(database, accounts.plugins, time.time)
         yield _Look(accounts, admin, lanes, Reach.of(accounts.plugins, installations))
 
@@ -174,7 +174,7 @@ def replay(
     """
     if everything == bool(ids):
         refuse("ID", "name the deliveries to replay, or say --all; `alerthost deliveries` has them")
-    source = Source.read(path)
+    source = ConfigFile.read(path)
     loaded = configuration.load(source)
     screen = Screen()
     with session.begun(source, loaded, screen) as begun:
@@ -266,7 +266,7 @@ def resolve(path: Path, *, here: bool, timeout: float, ids: tuple[int, ...]) -> 
         with _look(path) as look:
             closed = [operations.forget(look.admin, number, screen) for number in ids]
         sys.exit(0 if all(closed) and not screen.is_broken else 1)
-    source = Source.read(path)
+    source = ConfigFile.read(path)
     loaded = configuration.load(source)
     with session.begun(source, loaded, screen) as begun:
         following = operations.resolve(begun, ids, timeout)

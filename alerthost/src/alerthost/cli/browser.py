@@ -9,7 +9,7 @@ from typing import Any, Final
 from alerthost.cli.callback import CallbackServer, Page
 from alerthost.cli.screen import Screen, printable
 from alerthost.config.accounts import Accounts
-from alerthost.config.source import ConfigurationError
+from alerthost.config.document import ConfigurationError
 from alerthost.store.errors import StoreError
 from hostspec.connect.install_flow import Connected, InstallError, InstallFlow, InstallProblem
 

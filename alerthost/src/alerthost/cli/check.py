@@ -13,9 +13,9 @@ from alerthost.config import configuration, store
 from alerthost.config import engine as engines
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import NoDestinationsError, destinations_of
-from alerthost.config.source import ConfigurationError, Source
+from alerthost.config.document import ConfigFile, ConfigurationError
 from alerthost.config.unmatched import unmatched
-from alerthost.http.json_alerts import Submission
+from alerthost.ingest.json_alerts import ParsedAlert
 from alerthost.store.errors import StoreError
 from hostspec.action import AnyAction
 from hostspec.alert import Alert, Severity
@@ -52,7 +52,7 @@ _CANNOT_TELL: Final = (
 
 
 def check(
-    path: Path, *, online: bool = False, alerts: Iterable[Submission] | None = None
+    path: Path, *, online: bool = False, alerts: Iterable[ParsedAlert] | None = None
 ) -> dict[str, Any]:
     """Check a whole configuration; give what was found, as JSON.
 
@@ -62,7 +62,7 @@ def check(
         alerts: compared with the rules; None for the last ones in the store.
     """
     try:
-        source = Source.read(path)
+        source = ConfigFile.read(path)
         loaded = configuration.load(source, ready=True)
         destinations = _destinations(loaded, source)
         notes = _store_notes(source, loaded, None if alerts is None else list(alerts))
@@ -183,7 +183,7 @@ def _counted(count: int, word: str) -> str:
 
 
 def _store_notes(
-    source: Source, loaded: Configuration, given: Sequence[Submission] | None
+    source: ConfigFile, loaded: Configuration, given: Sequence[ParsedAlert] | None
 ) -> Sequence[str]:
     """Name open incidents that cannot be closed any more, and rules that match no alert.
 
@@ -196,12 +196,12 @@ def _store_notes(
         if given is None:
             recent = engine.admin.recent_alerts(_RECENT)
             return [*cut_off, *unmatched(loaded.rules, recent, "recent alerts in the store")]
-    faults = [f"{each.place}: {fault}" for each in given for fault in each.faults]
+    faults = [f"{each.location}: {fault}" for each in given for fault in each.faults]
     read = [each.alert for each in given if each.alert]
     return [*cut_off, *faults, *unmatched(loaded.rules, read, "given alerts")]
 
 
-def _secret_notes(loaded: Configuration, source: Source) -> Iterator[str]:
+def _secret_notes(loaded: Configuration, source: ConfigFile) -> Iterator[str]:
     """Yield remarks about the secrets that the file declares."""
     declared = store.names(source.document)
     for installation in loaded.installations:
@@ -265,7 +265,7 @@ def _description(use: RuleAction) -> str:
         return f"{use.action.label} (it cannot describe itself: it {describe_error(error)})"
 
 
-def _destinations(loaded: Configuration, source: Source) -> _Destinations:
+def _destinations(loaded: Configuration, source: ConfigFile) -> _Destinations:
     """Find the services of every installation, by its name.
 
     Raises:
@@ -280,7 +280,7 @@ def _destinations(loaded: Configuration, source: Source) -> _Destinations:
             found[installation.name] = destinations_of(provider, installation)
         except NoDestinationsError as error:
             if index < declared:
-                faults.append(source.placed(Fault(f"installations[{index}]", str(error))))
+                faults.append(source.locate(Fault(f"installations[{index}]", str(error))))
             else:
                 faults.append(Fault(f"installation {installation.name!r}", str(error)))
     if faults:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import click
 
 from alerthost.cli.screen import Screen, printable
-from alerthost.config.source import ConfigurationError
+from alerthost.config.document import ConfigurationError
 from alerthost.store.errors import StoreError
 
 Command: TypeAlias = Callable[..., None]

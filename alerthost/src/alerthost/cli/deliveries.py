@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alerthost.cli.ages import age, iso
 from alerthost.cli.screen import printable
-from alerthost.config.lanes import Lanes
+from alerthost.config.destinations import LaneNames
 from hostspec.demo import Table
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def state_of(entry: DeliveryRow) -> str:
 
 
 def table(
-    entries: Iterable[DeliveryRow], unsent: Iterable[Unsent], lanes: Lanes, now: float
+    entries: Iterable[DeliveryRow], unsent: Iterable[Unsent], lanes: LaneNames, now: float
 ) -> Table:
     """Make a table of deliveries, and of submissions that came to none."""
     rows = (row(entry, lanes, now) for entry in entries)
@@ -101,7 +101,7 @@ def unsent_row(unsent: Unsent, now: float) -> tuple[str, ...]:
     return ("", str(unsent.outcome), "", "", alert, age(unsent.accepted_at, now), why)
 
 
-def row(entry: DeliveryRow, lanes: Lanes, now: float) -> tuple[str, ...]:
+def row(entry: DeliveryRow, lanes: LaneNames, now: float) -> tuple[str, ...]:
     """Make one row of the table."""
     delivery = entry.delivery
     told = (lanes.name_of(delivery.ref), str(delivery.alert))
@@ -132,7 +132,7 @@ def _reason(entry: DeliveryRow) -> str:
     return entry.lane_reason if entry.held else entry.reason
 
 
-def as_json(entry: DeliveryRow, lanes: Lanes) -> dict[str, Any]:
+def as_json(entry: DeliveryRow, lanes: LaneNames) -> dict[str, Any]:
     """Return a delivery for machines."""
     delivery = entry.delivery
     return {

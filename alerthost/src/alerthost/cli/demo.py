@@ -11,8 +11,8 @@ from alerthost.cli.progress import summary
 from alerthost.cli.screen import Screen
 from alerthost.cli.send import Sending
 from alerthost.config.configuration import build
-from alerthost.config.source import Source
-from alerthost.http.json_alerts import statement
+from alerthost.config.document import ConfigFile
+from alerthost.ingest.json_alerts import parse_alert
 from hostspec.demo import Demo, Table
 from hostspec.normalisation import Repair
 from hostspec.plugins.loading import installed, survey
@@ -30,7 +30,7 @@ def run(demonstration: Demo, screen: Screen) -> bool:
     with demonstration as stage, tempfile.TemporaryDirectory(prefix="alerthost-") as folder:
         texts = stage.alerts()
         document = stage.configuration()
-        source = Source(str(Path(folder, "alerthost.toml")), "", document)
+        source = ConfigFile(str(Path(folder, "alerthost.toml")), "", document)
         repairs: list[tuple[str, ...]] = []
 
         def repaired(place: str, repair: Repair) -> None:
@@ -43,7 +43,7 @@ def run(demonstration: Demo, screen: Screen) -> bool:
             screen.progress("sending", len(texts)) as progress,
         ):
             following = begun.following(advance=progress.advance, repaired=repaired)
-            given = (statement(f"line {number}", text) for number, text in enumerate(texts, 1))
+            given = (parse_alert(f"line {number}", text) for number, text in enumerate(texts, 1))
             Sending(begun.engine, following, begun.interrupts).run(given, TIMEOUT)
             begun.finish(following)
         screen.say()

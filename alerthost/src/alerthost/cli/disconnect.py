@@ -17,8 +17,8 @@ from alerthost.cli.screen import Screen, printable
 from alerthost.config import configuration, store
 from alerthost.config.accounts import Accounts
 from alerthost.config.configuration import Configuration
-from alerthost.config.lanes import Lanes
-from alerthost.config.source import refuse
+from alerthost.config.destinations import LaneNames
+from alerthost.config.document import refuse
 from hostspec.delivery import Incident
 from hostspec.demo import Table
 from hostspec.plugins.attempt import can_follow_up
@@ -127,7 +127,7 @@ class Departing:
         from alerthost.outbox.admin import Admin  # noqa: PLC0415 -- libraries that take their time
 
         plugins, installations = self.accounts.plugins, self.accounts.installations()
-        lanes = Lanes.of(Configuration(plugins, installations, ()))
+        lanes = LaneNames.of(Configuration(plugins, installations, ()))
         with store.database_of(self.accounts.source) as database:
             found = self._open(Admin(database, plugins, time.time))
         if found:

@@ -10,7 +10,7 @@ import click
 from alerthost.cli import prompts
 from alerthost.cli.screen import Screen, printable
 from alerthost.config.accounts import Accounts
-from alerthost.config.source import ConfigurationError, refuse
+from alerthost.config.document import ConfigurationError, refuse
 from hostspec.connect.discovery import Discovery, Found, FoundState
 from hostspec.connect.install_flow import Connected
 from hostspec.demo import Table

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from alerthost.cli.screen import Screen, printable
 from alerthost.config.configuration import Matching
-from alerthost.http.json_alerts import Submission
+from alerthost.ingest.json_alerts import ParsedAlert
 from hostspec.alert import Alert
 from hostspec.delivery import Delivery
 from hostspec.inprocess.host import Host
@@ -18,17 +18,17 @@ SHOWN: Final = 1500
 """Characters of one text that a person is shown at most; no summary is cut."""
 
 
-def explain(host: Host, statement: Submission) -> dict[str, Any]:
+def explain(host: Host, statement: ParsedAlert) -> dict[str, Any]:
     """Explain one statement as JSON; the host then takes all of it for delivered.
 
     So an alert that resolves what an earlier line opened is shown as it would be sent.
     """
     if statement.alert is None:
-        return {"place": statement.place, "faults": to_json(list(statement.faults))}
+        return {"place": statement.location, "faults": to_json(list(statement.faults))}
     alert = statement.alert
     plan = host.plan(alert)
     explained = {
-        "place": statement.place,
+        "place": statement.location,
         "alert": {"key": alert.key, "status": alert.status, "severity": alert.severity},
         "rules": [_explain_rule(rule, alert) for rule in host.rules],
         "deliveries": [_explain_delivery(host, delivery) for delivery in plan.deliveries],

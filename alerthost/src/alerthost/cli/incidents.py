@@ -10,7 +10,7 @@ import attrs
 
 from alerthost.cli.ages import age, iso
 from alerthost.cli.screen import printable
-from alerthost.config.lanes import Lanes
+from alerthost.config.destinations import LaneNames
 from hostspec.delivery import Incident, IncidentState
 from hostspec.demo import Table
 from hostspec.plugins.attempt import can_follow_up
@@ -113,7 +113,7 @@ def state_of(case: IncidentRow, reach: Reach) -> str:
     return str(case.incident.state)
 
 
-def table(cases: Iterable[IncidentRow], lanes: Lanes, reach: Reach, now: float) -> Table:
+def table(cases: Iterable[IncidentRow], lanes: LaneNames, reach: Reach, now: float) -> Table:
     """Make a table of incidents, 80 characters wide if its links and long names allow it.
 
     The columns "held by" and "link" are there if one of the incidents has something to show.
@@ -144,7 +144,7 @@ def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else shorten(text, room - 1)
 
 
-def row(case: IncidentRow, lanes: Lanes, reach: Reach, now: float) -> tuple[str, ...]:
+def row(case: IncidentRow, lanes: LaneNames, reach: Reach, now: float) -> tuple[str, ...]:
     """Make one row of the table; the holders are left out where the incident names its only one."""
     place = case.incident.ref
     holders = ", ".join(map(str, case.incident.holders)) or "nobody"
@@ -162,7 +162,7 @@ def row(case: IncidentRow, lanes: Lanes, reach: Reach, now: float) -> tuple[str,
     )
 
 
-def as_json(case: IncidentRow, lanes: Lanes, reach: Reach) -> dict[str, Any]:
+def as_json(case: IncidentRow, lanes: LaneNames, reach: Reach) -> dict[str, Any]:
     """Return an incident for machines."""
     incident = case.incident
     return {

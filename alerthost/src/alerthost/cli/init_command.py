@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from alerthost.config.source import refuse
+from alerthost.config.document import refuse
 from hostspec.plugins.registry import Plugins
 from hostspec.provider import Provider
 from hostspec.secret import Secret

@@ -31,8 +31,8 @@ from alerthost.cli.send import Sending, aside
 from alerthost.config import configuration
 from alerthost.config.accounts import at_hand
 from alerthost.config.destinations import NoDestinationsError, destinations_of
-from alerthost.config.source import Source, refuse
-from alerthost.http import json_alerts
+from alerthost.config.document import ConfigFile, refuse
+from alerthost.ingest import json_alerts
 from hostspec.action import AnyAction
 from hostspec.demo import Table
 from hostspec.plugins.loading import installed as installed_plugins
@@ -65,7 +65,7 @@ def send(path: Path, *, timeout: float, files: tuple[BinaryIO, ...]) -> None:
     was understood and every delivery delivered, 1 when not, 2 for a mistake in the
     configuration: then nothing is sent.
     """
-    source = Source.read(path)
+    source = ConfigFile.read(path)
     loaded = configuration.load(source, ready=True)
     screen = Screen()
     opened = files or (sys.stdin.buffer,)
@@ -95,10 +95,10 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
     repaired, and the exact JSON of each delivery with the key masked. Later lines are
     explained as if everything before had been delivered.
     """
-    host = configuration.load(Source.read(path)).host()
+    host = configuration.load(ConfigFile.read(path)).host()
     screen = Screen()
     understood = True
-    for statement in json_alerts.read_all([file]):
+    for statement in json_alerts.parse_files([file]):
         explained = explain_statement(host, statement)
         understood = understood and "faults" not in explained
         if as_json:
@@ -133,7 +133,7 @@ def check_command(
     configuration.
     """
     screen = Screen()
-    given = None if alerts is None else json_alerts.read_all([alerts])
+    given = None if alerts is None else json_alerts.parse_files([alerts])
     found = check.check(path, online=online, alerts=given)
     if as_json:
         screen.give(json.dumps(found, ensure_ascii=False))
@@ -154,7 +154,7 @@ def test_command(path: Path, service: str) -> None:
     in between: on Ctrl-C too. Exits with 0 when all went well, 1 when not, 2 for a mistake in
     the configuration or an unknown service: then nothing is sent.
     """
-    loaded = configuration.load(Source.read(path))
+    loaded = configuration.load(ConfigFile.read(path))
     try:
         aimed = service_test.aim(loaded, service)
     except service_test.CannotTestError as error:
@@ -188,7 +188,7 @@ def _plugins(path: Path) -> Plugins:
     """Load the plugins of the configuration; none where there is no default file."""
     if path == DEFAULT_FILE and not path.exists():
         return survey(())
-    return configuration.plugins_of(Source.read(path))
+    return configuration.plugins_of(ConfigFile.read(path))
 
 
 @main.command(short_help="Print the JSON Schema of settings.")

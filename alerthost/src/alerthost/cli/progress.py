@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from alerthost.cli.screen import Screen, columns, printable
-from alerthost.config.lanes import Lanes
+from alerthost.config.destinations import LaneNames
 from hostspec.alert import Alert
 from hostspec.delivery import Delivery, OutcomeKind, Suppression
 from hostspec.normalisation import Repair
@@ -242,7 +242,7 @@ class Following:
     def __init__(
         self,
         engine: Engine,
-        lanes: Lanes,
+        lanes: LaneNames,
         screen: Screen,
         *,
         advance: Callable[[], None] = lambda: None,

@@ -18,7 +18,7 @@ import attrs
 import click
 
 from alerthost.cli.screen import Screen, printable
-from alerthost.config.source import refuse
+from alerthost.config.document import refuse
 from hostspec.errors import Fault
 from hostspec.secret import Secret
 from hostspec.settings import SettingInfo, SettingsError, info_of, key_of

@@ -16,8 +16,8 @@ import click
 
 from alerthost.cli.commands import example, speaks_plainly, with_config
 from alerthost.cli.screen import printable
-from alerthost.config.source import refuse
-from alerthost.http.background_log import written_behind
+from alerthost.config.document import refuse
+from alerthost.http.delivery_log import log_in_background
 
 _LOOK_EVERY: Final = 1.0
 """Seconds between two looks for a signal."""
@@ -73,7 +73,7 @@ def run(path: Path, *, no_http: bool, no_workers: bool, debug: bool) -> None:
     if not hasattr(signal, "SIGHUP"):
         refuse("", "alerthost run does not work on Windows; run it on Linux, macOS or WSL")
     signals = _Signals()
-    with written_behind(_plain_handler()):
+    with log_in_background(_plain_handler()):
         logging.getLogger("hostspec").setLevel(logging.DEBUG if debug else logging.INFO)
         from alerthost.cli.server import Running  # noqa: PLC0415 -- libraries take their time
 

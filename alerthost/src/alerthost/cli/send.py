@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from alerthost.cli.progress import Followed, Following
 from alerthost.cli.signals import Interrupts
-from alerthost.http import json_alerts
-from alerthost.http.json_alerts import Submission
+from alerthost.ingest import json_alerts
+from alerthost.ingest.json_alerts import ParsedAlert
 from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitError
 from hostspec.alert import Alert, Identity
 from hostspec.errors import Fault
@@ -63,7 +63,7 @@ class Sending:
         self._last: dict[Identity, Followed] = {}
         self._apart: dict[Identity, deque[tuple[Followed, Alert]]] = {}
 
-    def run(self, given: Iterable[Submission], timeout: float) -> None:
+    def run(self, given: Iterable[ParsedAlert], timeout: float) -> None:
         """Send all of them.
 
         Args:
@@ -120,15 +120,15 @@ class Sending:
             if self._engine.wait_idle(_IDLE):
                 return
 
-    def _take_in(self, fresh: Sequence[Submission]) -> None:
+    def _take_in(self, fresh: Sequence[ParsedAlert]) -> None:
         following, ready = self._following, []
         for statement in fresh:
             if statement.alert is None:
                 following.tally.faulty += 1
-                following.add(Followed.faulty(statement.place, map(str, statement.faults)))
+                following.add(Followed.faulty(statement.location, map(str, statement.faults)))
                 continue
             alert = statement.alert.as_of(dt.datetime.now(dt.UTC))
-            followed = Followed.of(statement.place, alert)
+            followed = Followed.of(statement.location, alert)
             following.add(followed)
             before = self._last.get(alert.identity)
             if alert.identity in self._apart or (before and _is_on_its_way(before)):
@@ -187,14 +187,14 @@ class _Reading:
         ended: there are no more.
     """
 
-    def __init__(self, given: Iterable[Submission]) -> None:
+    def __init__(self, given: Iterable[ParsedAlert]) -> None:
         self.ended = False
-        self._read: queue.Queue[Submission | None] = queue.Queue(GROUP)
+        self._read: queue.Queue[ParsedAlert | None] = queue.Queue(GROUP)
         threading.Thread(target=self._fill, args=(given,), daemon=True).start()
 
-    def take(self, timeout: float) -> Sequence[Submission]:
+    def take(self, timeout: float) -> Sequence[ParsedAlert]:
         """Return what is there, and wait for the first one if there is nothing."""
-        found: list[Submission] = []
+        found: list[ParsedAlert] = []
         try:
             while len(found) < GROUP and not self.ended:
                 each = self._read.get(block=not found and timeout > 0, timeout=timeout)
@@ -206,25 +206,25 @@ class _Reading:
             pass
         return found
 
-    def rest(self) -> Sequence[Submission]:
+    def rest(self) -> Sequence[ParsedAlert]:
         """Return what was read and not taken yet."""
-        found: list[Submission] = []
+        found: list[ParsedAlert] = []
         while some := self.take(0.0):
             found += some
         return found
 
-    def _fill(self, given: Iterable[Submission]) -> None:
+    def _fill(self, given: Iterable[ParsedAlert]) -> None:
         try:
             for each in given:
                 self._read.put(each)
         except OSError as error:
             fault = Fault("", f"cannot be read on: {error.strerror}")
-            self._read.put(Submission("input", None, (fault,)))
+            self._read.put(ParsedAlert("input", None, (fault,)))
         finally:
             self._read.put(None)
 
 
-def aside(files: Sequence[BinaryIO]) -> Iterator[Submission]:
+def aside(files: Sequence[BinaryIO]) -> Iterator[ParsedAlert]:
     """Read several files, one after the other, in a thread that may be left waiting for them.
 
     Each is opened again: who ends the process must not have to wait for the one that reads.
@@ -234,7 +234,7 @@ def aside(files: Sequence[BinaryIO]) -> Iterator[Submission]:
         try:
             descriptor = os.dup(file.fileno())
         except OSError:  # no file of the system's, which a test may give
-            yield from json_alerts.read(name, file)
+            yield from json_alerts.parse_lines(name, file)
         else:
             with os.fdopen(descriptor, "rb") as own:
-                yield from json_alerts.read(name, own)
+                yield from json_alerts.parse_lines(name, own)

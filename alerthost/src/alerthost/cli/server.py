@@ -16,14 +16,13 @@ from alerthost.cli.incidents import Reach, cut_off
 from alerthost.config import configuration, http_table
 from alerthost.config import engine as engines
 from alerthost.config.configuration import Configuration
-from alerthost.config.lanes import Lanes
-from alerthost.config.source import ConfigurationError, Source
-from alerthost.http.app import Front, Serving
+from alerthost.config.destinations import LaneNames
+from alerthost.config.document import ConfigFile, ConfigurationError
+from alerthost.http.app import Backend, HttpApp
 from alerthost.http.backpressure import Backpressure
-from alerthost.http.lane_log import LaneLog
+from alerthost.http.delivery_log import DeliveryLog, LaneLog
 from alerthost.http.listener import Listener
 from alerthost.http.metrics import Metrics
-from alerthost.http.observer import Observer
 from alerthost.outbox.admin import Backlog, Blocked
 from alerthost.outbox.leasing import Lease
 from alerthost.store.errors import StoreError
@@ -40,9 +39,9 @@ STOP_WITHIN: Final = 8.0
 class _Loaded:
     """A configuration that is about to be used."""
 
-    source: Source
+    source: ConfigFile
     configuration: Configuration
-    serving: Serving
+    backend: Backend
 
 
 class Running:
@@ -63,12 +62,12 @@ class Running:
         self._listens = listens
         self._works = works
         self._metrics = Metrics(self._backlog, time.time, self._blocked)
-        self._observer = Observer(self._metrics)
+        self._delivery_log = DeliveryLog(lambda: self._metrics.lanes, self._metrics.observe)
         self._lane_log = LaneLog(lambda: self._metrics.lanes)
         self._reloading = threading.Lock()
         self._retiring: list[threading.Thread] = []
         loaded = self._load()
-        self._front = Front(loaded.serving, self._metrics, works=works)
+        self._app = HttpApp(loaded.backend, self._metrics, works=works)
         with _closing_on_failure(loaded):
             self._listener = self._listen(loaded) if listens else None
             self._begin(loaded, self._listener)
@@ -81,7 +80,7 @@ class Running:
     def reload(self) -> bool:
         """Read the configuration again and use it; or say why not, and change nothing."""
         with self._reloading:
-            if self._front.stopping:
+            if self._app.stopping:
                 return False
             try:
                 self._replace()
@@ -94,8 +93,8 @@ class Running:
         for text in told:
             _log.error("%s", text)
         if told:
-            _log.error("not reloaded: what was read before stays in use")
-        self._metrics.reloaded(well=not told)
+            _log.error("not reloaded: the previous configuration stays active")
+        self._metrics.reloaded(succeeded=not told)
         return not told
 
     def stop(self) -> bool:
@@ -105,18 +104,18 @@ class Running:
         def left() -> float:
             return max(0.0, deadline - time.monotonic())
 
-        self._front.stopping = True
+        self._app.stopping = True
         if self._listener:
             self._listener.close()
         if self._reloading.acquire(timeout=left()):  # one that is under way comes to its end
             self._reloading.release()
-        engine = self._front.serving.engine
+        engine = self._app.backend.engine
         finished = engine.stop(left())
         if self._listener:
             finished = self._listener.join(left()) and finished
         for thread in self._retiring:
             thread.join(left())
-        self._front.close()
+        self._app.close()
         if finished and not any(thread.is_alive() for thread in self._retiring):
             engine.database.close()
             _log.info("stopped")
@@ -129,10 +128,10 @@ class Running:
         self._lane_log.attempted(lease, outcome)
 
     def _load(self) -> _Loaded:
-        source = Source.read(self._path)
+        source = ConfigFile.read(self._path)
         loaded = configuration.load(source, ready=self._works, listening=self._listens)
         table = http_table.read(source)
-        observe = self._observer.observe
+        observe = self._delivery_log.observe
         engine = engines.build(
             source,
             loaded,
@@ -141,15 +140,15 @@ class Running:
             observe=observe,
         )
         backpressure = Backpressure(engine.admin, table.backlog, engine.lanes_of)
-        return _Loaded(source, loaded, Serving(engine, table, backpressure))
+        return _Loaded(source, loaded, Backend(engine, table, backpressure))
 
     def _replace(self) -> None:
         loaded = self._load()
-        old, listener = self._front.serving, self._listener
-        new = loaded.serving
+        old, listener = self._app.backend, self._listener
+        new = loaded.backend
         with _closing_on_failure(loaded):
             if new.engine.database.name != old.engine.database.name:
-                reason = "is another one; what waits here would stay behind, so stop and start"
+                reason = "changed; restart to switch stores (queued alerts stay in the old one)"
                 loaded.source.refuse([Fault("store.url", reason)])
             if self._listens and new.table.address != old.table.address:
                 listener = self._listen(loaded)
@@ -162,13 +161,13 @@ class Running:
         _log.info("reloaded")
 
     def _listen(self, loaded: _Loaded) -> Listener:
-        table = loaded.serving.table
+        table = loaded.backend.table
         try:
             return Listener(
                 table.address,
-                self._front.app,
+                self._app.app,
                 most=table.most_connections,
-                refused=self._front.refused_connection,
+                rejected=self._app.rejected_connection,
             )
         except OSError as error:
             why = str(error.strerror).partition(" (")[0]  # after which Python says where
@@ -177,26 +176,26 @@ class Running:
 
     def _begin(self, loaded: _Loaded, listener: Listener | None) -> None:
         """Start what was loaded, and serve with it from now on."""
-        serving = loaded.serving
+        backend = loaded.backend
         try:
             if self._works:
-                serving.engine.start()
+                backend.engine.start()
             else:
-                serving.engine.database.migrate()
+                backend.engine.database.migrate()
         except StoreError:
             if listener:
                 listener.close_unless_started()
             raise
-        self._front.serving = serving
-        self._metrics.lanes = Lanes.of(loaded.configuration)
+        self._app.backend = backend
+        self._metrics.lanes = LaneNames.of(loaded.configuration)
         if listener:
-            listener.limit(serving.table.most_connections)
+            listener.limit(backend.table.most_connections)
             listener.start()
         reach = Reach.of(loaded.configuration.plugins, loaded.configuration.installations)
-        for note in (*loaded.configuration.notes(), *cut_off(serving.engine.admin, reach)):
+        for note in (*loaded.configuration.notes(), *cut_off(backend.engine.admin, reach)):
             _log.warning("note: %s", note)
         if listener:
-            open_to = "" if serving.table.token else ", without a token: to all on this machine"
+            open_to = "" if backend.table.token else ", without a token: to all on this machine"
             _log.info("listening on %s%s", listener.url, open_to)
         if not self._works:
             _log.info("delivering nothing here: other processes on this store do")
@@ -204,10 +203,10 @@ class Running:
             _log.info("delivering what other processes on this store take")
 
     def _blocked(self) -> Sequence[Blocked]:
-        return self._front.serving.engine.admin.blocked()
+        return self._app.backend.engine.admin.blocked()
 
     def _backlog(self) -> Backlog:
-        return self._front.serving.engine.admin.backlog()
+        return self._app.backend.engine.admin.backlog()
 
 
 @contextlib.contextmanager
@@ -215,14 +214,14 @@ def _closing_on_failure(loaded: _Loaded) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        loaded.serving.engine.database.close()
+        loaded.backend.engine.database.close()
         raise
 
 
-def _retire(serving: Serving, listener: Listener | None) -> None:
+def _retire(backend: Backend, listener: Listener | None) -> None:
     """Finish what was begun before a reload."""
     if listener is not None:
         listener.close()
         listener.join()
-    serving.engine.stop()
-    serving.engine.database.close()
+    backend.engine.stop()
+    backend.engine.database.close()

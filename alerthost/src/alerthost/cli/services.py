@@ -14,7 +14,7 @@ from alerthost.cli.disconnect import Departing
 from alerthost.cli.screen import printable
 from alerthost.config.accounts import Accounts, Change, Consequences
 from alerthost.config.cli_settings import secret_of
-from alerthost.config.source import ConfigurationError, refuse
+from alerthost.config.document import ConfigurationError, refuse
 from hostspec.connect.destination_table import DestinationTable
 from hostspec.demo import Table
 from hostspec.errors import Fault

@@ -14,7 +14,7 @@ from alerthost.cli.screen import Screen, printable
 from alerthost.cli.services import Services
 from alerthost.config import cli_settings
 from alerthost.config.accounts import Consequences, at_hand
-from alerthost.config.source import ConfigurationError, refuse
+from alerthost.config.document import ConfigurationError, refuse
 
 
 @click.group(

@@ -17,8 +17,8 @@ from alerthost.cli.screen import Screen, printable
 from alerthost.cli.signals import Interrupts
 from alerthost.config import engine as engine_of
 from alerthost.config.configuration import Configuration
-from alerthost.config.lanes import Lanes
-from alerthost.config.source import Source
+from alerthost.config.destinations import LaneNames
+from alerthost.config.document import ConfigFile
 from alerthost.store.errors import StoreError
 from hostspec.delivery import OutcomeKind
 from hostspec.normalisation import Repair
@@ -54,7 +54,7 @@ class Work:
 
     engine: Engine
     interrupts: Interrupts
-    lanes: Lanes
+    lanes: LaneNames
     screen: Screen
     left: tuple[SubmissionStatus, ...] = ()
 
@@ -103,7 +103,7 @@ class Work:
 
 @contextlib.contextmanager
 def begun(
-    source: Source, loaded: Configuration, screen: Screen, *, earlier: bool = False
+    source: ConfigFile, loaded: Configuration, screen: Screen, *, earlier: bool = False
 ) -> Iterator[Work]:
     """Let the engine of a configuration work for a while; whoever uses it calls `finish`.
 
@@ -117,7 +117,7 @@ def begun(
         ConfigurationError: the table ``[store]`` is wrong.
         StoreError: the store cannot be used.
     """
-    lanes = Lanes.of(loaded)
+    lanes = LaneNames.of(loaded)
     with (
         engine_of.opened(source, loaded) as engine,
         _logged(screen),

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import attrs
 
 from alerthost.config import configuration
-from alerthost.config.secret_files import located
-from alerthost.config.source import ConfigurationError, Source, refuse
+from alerthost.config.document import ConfigFile, ConfigurationError, absolute_files, refuse
 from alerthost.config.store import Store, Stored, opened
 from alerthost.store.errors import StoreError
 from alerthost.store.sealing import GET_A_KEY, Sealed, seal
@@ -86,7 +85,7 @@ class Accounts:
         ConfigurationError: an enabled plugin cannot be used.
     """
 
-    def __init__(self, source: Source, store: Store) -> None:
+    def __init__(self, source: ConfigFile, store: Store) -> None:
         self.source = source
         self.store = store
         self.plugins = _plugins(source)
@@ -172,7 +171,7 @@ class Accounts:
         """
         offered = self.plugins.providers[provider]
         try:
-            installation = offered.installation(name, located(raw, self.source.folder))
+            installation = offered.installation(name, absolute_files(raw, self.source.folder))
         except SettingsError as error:
             return error.faults
         faults = list(offered.check(installation))
@@ -326,7 +325,7 @@ class Accounts:
             table = entry if isinstance(entry, Mapping) else {}
             name, provider = table.get("name"), table.get("provider")
             if isinstance(name, str) and isinstance(provider, str):
-                place = self.source.place_of(f"installations[{index}]")
+                place = self.source.location_of(f"installations[{index}]")
                 yield self._account(name, provider, place, table.get("settings", {}))
 
     def _stored(self, stored: StoredInstallation) -> Account:
@@ -340,7 +339,7 @@ class Accounts:
             fault = Fault("provider", self._unknown_provider(provider))
             return Account(name, provider, place, None, (fault,))
         try:
-            here = located(settings, self.source.folder)
+            here = absolute_files(settings, self.source.folder)
             installation = self.plugins.installation(provider, name, here)
         except SettingsError as error:
             faults = tuple(fault.below("settings") for fault in error.faults)
@@ -359,12 +358,12 @@ def at_hand(path: Path) -> Iterator[Accounts]:
         ConfigurationError: the file cannot be read, or an enabled plugin cannot be used.
         StoreError: the store cannot be used.
     """
-    source = Source.read(path)
+    source = ConfigFile.read(path)
     with opened(source) as store:
         yield Accounts(source, store)
 
 
-def _plugins(source: Source) -> Plugins:
+def _plugins(source: ConfigFile) -> Plugins:
     plugins = configuration.plugins_of(source)
     faults = tuple(configuration.plugin_faults(plugins))
     if faults:

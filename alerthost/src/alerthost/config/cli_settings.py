@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import attrs
 
-from alerthost.config.source import ConfigurationError, refuse
+from alerthost.config.document import ConfigurationError, refuse
 from hostspec.errors import Fault
 from hostspec.secret import REFERENCE_FORMS, Secret
 from hostspec.settings import key_of

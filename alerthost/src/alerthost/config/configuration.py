@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import attrs
 
 from alerthost.config import http_table, store
+from alerthost.config.document import ConfigFile, ConfigurationError, absolute_files
 from alerthost.config.http_table import HttpTable
 from alerthost.config.matchers import Matcher, parse_matchers
-from alerthost.config.secret_files import located
-from alerthost.config.source import ConfigurationError, Source
 from alerthost.config.store import Stored, StoreTable
 from hostspec.alert import Alert
 from hostspec.errors import Fault
@@ -136,13 +135,13 @@ def plugin_tables(raw: object) -> tuple[object, Mapping[str, object]]:
     return {name: each for name, each in raw.items() if name not in tables}, tables
 
 
-def plugins_of(source: Source) -> Plugins:
+def plugins_of(source: ConfigFile) -> Plugins:
     """Load the plugins that a file enables, whatever else is wrong in it.
 
     Raises:
         ConfigurationError: the table ``[plugins]`` itself is wrong.
     """
-    own, tables = plugin_tables(located(source.document.get("plugins", {}), source.folder))
+    own, tables = plugin_tables(absolute_files(source.document.get("plugins", {}), source.folder))
     listed = _with_list(own)
     if listed is not own:
         source.refuse([_no_list(own).below("plugins")])
@@ -174,7 +173,7 @@ def plugin_faults(plugins: Plugins) -> Iterator[Fault]:
 
 
 def load(
-    source: Source,
+    source: ConfigFile,
     *,
     ready: bool = False,
     listening: bool = False,
@@ -195,12 +194,12 @@ def load(
     here = attrs.evolve(
         stored,
         installations=tuple(
-            attrs.evolve(each, settings=located(each.settings, source.folder))
+            attrs.evolve(each, settings=absolute_files(each.settings, source.folder))
             for each in stored.installations
         ),
     )
     tables = {
-        name: located(source.document[name], source.folder)
+        name: absolute_files(source.document[name], source.folder)
         for name in ("plugins", "installations")
         if name in source.document
     }
@@ -216,7 +215,7 @@ def load(
     return loaded
 
 
-def placed(source: Source, stored: Stored, faults: Iterable[Fault]) -> Iterable[Fault]:
+def placed(source: ConfigFile, stored: Stored, faults: Iterable[Fault]) -> Iterable[Fault]:
     """Tell the faults that `build` found with their places, as people call them."""
     for fault in faults:
         found = _STORED.match(fault.path)
@@ -224,7 +223,7 @@ def placed(source: Source, stored: Stored, faults: Iterable[Fault]) -> Iterable[
             rest = Fault(fault.path[found.end() :], fault.reason)
             yield stored.placed(rest, int(found[1]))
         else:
-            yield source.placed(fault)
+            yield source.locate(fault)
 
 
 def build(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from alerthost.config import store
 from alerthost.config.configuration import Configuration
-from alerthost.config.source import Source
+from alerthost.config.document import ConfigFile
 
 if TYPE_CHECKING:
     from alerthost.outbox.engine import Engine, Watch
@@ -21,7 +21,7 @@ def _ignore(*_: object) -> None:
 
 
 def build(
-    source: Source,
+    source: ConfigFile,
     loaded: Configuration,
     *,
     watch: Watch = _ignore,
@@ -61,7 +61,7 @@ def build(
 
 
 @contextlib.contextmanager
-def opened(source: Source, loaded: Configuration) -> Iterator[Engine]:
+def opened(source: ConfigFile, loaded: Configuration) -> Iterator[Engine]:
     """Make the engine of a configuration for a while; it is neither started nor stopped.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The table ``[http]``: where ``alerthost run`` listens, who may post, and how much."""
+"""The table ``[http]``: the address of ``alerthost run``, its token, and the limits of requests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Final
 import attrs
 
 from alerthost.config import store
-from alerthost.config.secret_files import beside
-from alerthost.config.source import Source
+from alerthost.config.document import ConfigFile, absolute_files
 from hostspec.errors import Fault
 from hostspec.secret import Secret, SecretUnavailableError
 from hostspec.settings import SettingsError, setting
@@ -18,17 +17,17 @@ from hostspec.structuring import structure
 from hostspec.text import is_loopback
 
 _ADDRESS: Final = re.compile(
-    r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:\[\]/]+)):(?P<port>\d+)"
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:\[\]/]+)):(?P<port>\d+)"
 )
 _HIGHEST_PORT: Final = 65535
 
 
 @attrs.frozen
 class Address:
-    """Where to listen.
+    """An address to listen on.
 
     Attributes:
-        host: an address or a name; one of IPv6 without its brackets.
+        host: an address or a name; an IPv6 address without its brackets.
         port: 0 for a free one.
     """
 
@@ -37,25 +36,30 @@ class Address:
 
     @classmethod
     def read(cls, text: str) -> Address | None:
-        """Read ``HOST:PORT``; None where it is something else."""
+        """Parse ``HOST:PORT``; return None if the text is not one."""
         found = _ADDRESS.fullmatch(text)
         if found is None or int(found["port"]) > _HIGHEST_PORT:
             return None
-        return cls(found["six"] or found["name"], int(found["port"]))
+        return cls(found["ipv6"] or found["name"], int(found["port"]))
 
     @property
-    def is_of_ip_6(self) -> bool:
-        """Whether it is an address of IPv6."""
+    def is_ipv6(self) -> bool:
+        """Whether the host is an IPv6 address."""
         return ":" in self.host
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the host is a loopback address."""
+        return is_loopback(self.host.casefold())
+
     def url(self, port: int) -> str:
-        """Return the URL at which it is reached, with the port that it came to."""
-        return f"http://[{self.host}]:{port}" if self.is_of_ip_6 else f"http://{self.host}:{port}"
+        """Return the URL with the port that was bound."""
+        return f"http://[{self.host}]:{port}" if self.is_ipv6 else f"http://{self.host}:{port}"
 
 
 def _listen_fault(listen: str) -> str | None:
     if Address.read(listen) is None:
-        return "is no address to listen on; right would be 127.0.0.1:9095 or [::1]:9095"
+        return "is not HOST:PORT; use for example 127.0.0.1:9095 or [::1]:9095"
     return None
 
 
@@ -65,83 +69,78 @@ class HttpTable:
 
     listen: str = setting(
         "Listen",
-        help="Where to listen: HOST:PORT. Beyond this machine only with a token.",
+        help="The address to listen on, HOST:PORT. An address beyond this machine needs a token.",
         default="127.0.0.1:9095",
         check=_listen_fault,
     )
     token: Secret | None = setting(
         "Token",
-        help="What clients send as Authorization: Bearer, or as the password of Basic, by "
-        "reference; file:PATH is relative to this file. Without one, any process on this "
-        "machine may post.",
+        help="The token that clients send as Authorization: Bearer, or as the password of Basic, "
+        "by reference; file:PATH is relative to this file. Without a token, any local process may "
+        "post.",
         default=None,
         check=store.reference_fault,
     )
     largest_body: int = setting(
         "Largest body",
-        help="Bytes that a request may have.",
+        help="The limit of bytes in a request.",
         default=32 * 1024 * 1024,
         minimum=1024,
         maximum=256 * 1024 * 1024,
     )
     most_alerts: int = setting(
         "Most alerts",
-        help="Alerts that a request may have. Alertmanager's max_alerts has to be lower, or its "
-        "groups smaller.",
+        help="The limit of alerts in a request. Set Alertmanager's max_alerts below it, or use "
+        "smaller groups.",
         default=5_000,
         minimum=1,
         maximum=100_000,
     )
     most_connections: int = setting(
         "Most connections",
-        help="Connections that may be open at once; fewer where the process may open few files. "
-        "The one that is idle longest makes way for a new one.",
+        help="The limit of open connections; lower if the process may open few files. At the "
+        "limit, a new connection replaces the one that is idle longest.",
         default=256,
         minimum=4,
     )
     backlog: int = setting(
         "Backlog",
-        help="How many statements and deliveries may wait before new alerts are turned away "
-        "for a while. Each scope and destination may use half, and a quarter is kept for "
+        help="The limit of queued submissions and deliveries; beyond it new alerts are rejected "
+        "for a while. Each scope and destination may use half, and a quarter is reserved for "
         "critical alerts and resolves.",
         default=100_000,
         minimum=1,
     )
 
     def faults(self) -> Iterator[Fault]:
-        """Refuse to listen for everybody without knowing who they are."""
+        """Yield a fault if anyone on the network could post."""
         address = Address.read(self.listen)
-        if address and self.token is None and not is_loopback(address.host):
-            reason = "is beyond this machine; give a token too, or listen on 127.0.0.1"
+        if address and self.token is None and not address.is_local:
+            reason = "is beyond this machine; set a token too, or listen on 127.0.0.1"
             yield Fault("listen", reason)
 
     @property
     def address(self) -> Address:
-        """Where to listen."""
+        """The address to listen on."""
         address = Address.read(self.listen)
         assert address is not None  # noqa: S101 -- `listen` was checked
         return address
 
 
-def read(source: Source) -> HttpTable:
-    """Read the table of a file that was loaded, so that it has no faults.
-
-    The token's file is beside the file of the configuration.
-    """
+def read(source: ConfigFile) -> HttpTable:
+    """Return the table of a file that was loaded without faults; the token's file is absolute."""
     table = structure(HttpTable, source.document.get("http", {}))
-    return attrs.evolve(table, token=beside(table.token, source.folder))
+    return attrs.evolve(table, token=absolute_files(table.token, source.folder))
 
 
-def token_faults(source: Source) -> Sequence[Fault]:
-    """Describe why the token cannot be read; a faulty table has faults of its own."""
+def token_faults(source: ConfigFile) -> Sequence[Fault]:
+    """Return the fault of a token that cannot be read; none if the table has other faults."""
     try:
-        token = structure(HttpTable, source.document.get("http", {})).token
-    except SettingsError:
-        return ()
-    token = beside(token, source.folder)
-    try:
+        token = read(source).token
         if token is not None:
             token.reveal()
+    except SettingsError:
+        return ()
     except SecretUnavailableError as error:
-        return (source.placed(Fault("http.token", str(error))),)
+        return (source.locate(Fault("http.token", str(error))),)
     return ()

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from alerthost.config.secret_files import beside
-from alerthost.config.source import Source
+from alerthost.config.document import ConfigFile, absolute_files
 from alerthost.store.errors import StoreError
 from hostspec.errors import Fault
 from hostspec.secret import REFERENCE_FORMS, Secret
@@ -97,7 +96,7 @@ class Store:
         return Stored(self.place, self.installations.all())
 
 
-def database_of(source: Source) -> Database:
+def database_of(source: ConfigFile) -> Database:
     """Return the database that a file names; nothing is made before something is written.
 
     Raises:
@@ -109,7 +108,7 @@ def database_of(source: Source) -> Database:
     return Database(table_of(source).url, source.folder)
 
 
-def table_of(source: Source) -> StoreTable:
+def table_of(source: ConfigFile) -> StoreTable:
     """Read the table.
 
     Raises:
@@ -122,7 +121,7 @@ def table_of(source: Source) -> StoreTable:
 
 
 @contextlib.contextmanager
-def opened(source: Source) -> Iterator[Store]:
+def opened(source: ConfigFile) -> Iterator[Store]:
     """Open the store that a file names; nothing is made before something is written.
 
     Raises:
@@ -132,13 +131,13 @@ def opened(source: Source) -> Iterator[Store]:
     table = table_of(source)
     from alerthost.store.installations import Installations  # noqa: PLC0415 -- as above
 
-    key = beside(table.key, source.folder)
+    key = absolute_files(table.key, source.folder)
     with database_of(source) as database:
         place = table.url if database.file else database.name
         yield Store(f"store {place}", key, Installations(database, key))
 
 
-def read(source: Source) -> Stored:
+def read(source: ConfigFile) -> Stored:
     """Read the installations in the store that a file names; none where there is no store yet.
 
     A faulty table is none as well, for whoever reads the rest of the file tells its faults.

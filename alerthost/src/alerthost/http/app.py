@@ -1,6 +1,6 @@
-"""The HTTP front of ``alerthost run``: takes alerts, and tells how it goes.
+"""The HTTP application of ``alerthost run``: accepts alerts, and reports health and metrics.
 
-What blocks (the store, secrets) runs in threads, so that one slow request delays no other.
+Blocking work (the store, secrets) runs in threads, so that one slow request delays no other.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from starlette.applications import Starlette
@@ -21,16 +21,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from alerthost.config.http_table import HttpTable
-from alerthost.http import alertmanager, parsing, request_body, responses
-from alerthost.http.authentication import check_caller
+from alerthost.http import request_body, responses
+from alerthost.http.authentication import authenticate
 from alerthost.http.backpressure import Backpressure
-from alerthost.http.json_alerts import Submission
 from alerthost.http.metrics import Metrics
-from alerthost.http.parsing import TooManyAlertsError
 from alerthost.http.readiness import Readiness
-from alerthost.http.refusals import COME_AGAIN, Refusal, first_of, kind_of, shortened
 from alerthost.http.request_body import JSON, JSON_LINES
-from alerthost.http.worker_threads import Workload
+from alerthost.http.responses import RETRY_AFTER, Rejection, first_fault, kind_of, shortened
+from alerthost.http.worker_threads import WorkerThreads
+from alerthost.ingest.alertmanager import parse_webhook, truncated_alerts
+from alerthost.ingest.json_alerts import (
+    ParsedAlert,
+    TooManyAlertsError,
+    decode,
+    not_json,
+    parse_body,
+)
 from alerthost.outbox.engine import Engine
 from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitError
 from hostspec.alert import parse_json
@@ -44,49 +50,23 @@ HEALTHZ: Final = "/healthz"
 READYZ: Final = "/readyz"
 METRICS: Final = "/metrics"
 PATHS: Final = (ALERTS, ALERTMANAGER, GRAFANA, HEALTHZ, READYZ, METRICS)
-"""All addresses that are answered."""
+"""The paths that exist."""
 
 _OTHER: Final = "other"
 _TOO_LARGE: Final = 413
-_SMALLER_GROUPS: Final = (
-    "raise http.largest_body or http.most_alerts, or set Alertmanager's max_alerts"
-)
-_UNWRITABLE: Final = "nothing was accepted: the store cannot be written"
-_UNKNOWN: Final = (
-    "it is not known whether the alert was accepted: the connection to the store was lost; post it"
-    " again, with the same Idempotency-Key if it had one"
-)
-_MAYBE_LOST: Final = "the alert may be lost: the store was deleted or replaced; post it again"
 
-Answer = Callable[[Request], Awaitable[Response]]
-
-
-@attrs.frozen
-class _Post:
-    """A request with alerts.
-
-    Attributes:
-        path: where it was posted.
-        client: the sender's address.
-        body: in UTF-8.
-        name: the request's own, under which it may be repeated.
-        is_group: of Alertmanager, whose good alerts are accepted though others are faulty.
-    """
-
-    path: str
-    client: str
-    body: bytes
-    name: str | None
-    is_group: bool
+Endpoint = Callable[[Request], Awaitable[Response]]
+Parse = Callable[[bytes, str, int], Sequence[ParsedAlert]]
+"""Parses a body, by its content type and with a limit of alerts."""
 
 
 @attrs.frozen(eq=False)
-class Serving:
-    """What requests are served with; a reload puts another one in its place.
+class Backend:
+    """The objects that requests use; a reload replaces them.
 
     Attributes:
-        engine: takes the alerts.
-        table: who may post, and how much.
+        engine: accepts the alerts.
+        table: the settings of the server.
         backpressure: decides whether a request fits into the backlog.
     """
 
@@ -95,70 +75,70 @@ class Serving:
     backpressure: Backpressure
 
 
-class Front:
-    """Answers requests.
+class HttpApp:
+    """The ASGI application with its state.
 
     Args:
-        serving: what to serve with now.
-        metrics: where to count.
-        works: workers run in this process, or it is not ready.
+        backend: used by the first requests.
+        metrics: counts requests.
+        works: workers must run in this process, or it is not ready.
 
     Attributes:
-        serving: changed by a reload.
-        stopping: nothing new is taken on soon, so that it is not ready any more.
+        backend: used by new requests; a reload replaces it.
+        stopping: the process will stop soon, so it is not ready.
         app: the ASGI application.
     """
 
-    def __init__(self, serving: Serving, metrics: Metrics, *, works: bool = True) -> None:
-        self.serving = serving
-        self._readiness = Readiness(works=works)
+    def __init__(self, backend: Backend, metrics: Metrics, *, works: bool = True) -> None:
+        self.backend = backend
         self.stopping = False
+        self._readiness = Readiness(works=works)
         self._metrics = metrics
-        self._refusals = LimitedLog(logging.getLogger("hostspec"))
-        self._workload = Workload()
+        self._rejections = LimitedLog(logging.getLogger("hostspec"))
+        self._threads = WorkerThreads()
         self.app = Starlette(
             routes=[
                 *self._routes(ALERTS, self._alerts, "POST"),
-                *self._routes(ALERTMANAGER, self._alertmanager, "POST"),
-                *self._routes(GRAFANA, self._alertmanager, "POST"),
+                *self._routes(ALERTMANAGER, self._webhook, "POST"),
+                *self._routes(GRAFANA, self._webhook, "POST"),
                 *self._routes(HEALTHZ, self._healthz, "GET"),
                 *self._routes(READYZ, self._readyz, "GET"),
-                *self._routes(METRICS, self._page_of_metrics, "GET"),
+                *self._routes(METRICS, self._metrics_page, "GET"),
             ],
             exception_handlers={HTTPException: self._no_route},
         )
-        # a sender takes a redirect for success, and its alert is lost
+        # some senders treat a redirect as success, and their alert would be lost
         self.app.router.redirect_slashes = False
 
     def close(self) -> None:
-        """End the threads, and log how many refused requests were not logged one by one."""
-        self._workload.close()
-        self._refusals.flush(everything=True)
+        """End the threads, and log the number of rejected requests that were not logged."""
+        self._threads.close()
+        self._rejections.flush(everything=True)
 
-    def refused_connection(self, client: str, status: int, cause: str, reason: str) -> None:
-        """Log and count a connection that is refused before its request is read."""
+    def rejected_connection(self, client: str, status: int, cause: str, reason: str) -> None:
+        """Log and count a connection that is rejected before its request is read."""
         self._metrics.answered(_OTHER, status)
-        self._metrics.refused_request(_OTHER, status, cause)
-        self._refusals.write(client, cause, f"connection from {client}: {status}: {reason}")
+        self._metrics.rejected_request(_OTHER, status, cause)
+        self._rejections.write(client, cause, f"connection from {client}: {status}: {reason}")
 
-    def _routes(self, path: str, answer: Answer, method: str) -> Sequence[Route]:
+    def _routes(self, path: str, endpoint: Endpoint, method: str) -> Sequence[Route]:
         async def counted(request: Request) -> Response:
-            self._refusals.flush()
+            self._rejections.flush()
             try:
-                response = await answer(request)
-            except Refusal as refusal:
-                return self._refuse(request, path, refusal)
-            except asyncio.CancelledError:  # uvicorn, when there is no time left
-                stops = Refusal(503, "stopping", "alerthost stops; post it again", again=True)
-                return self._refuse(request, path, stops)
+                response = await endpoint(request)
+            except Rejection as rejection:
+                return self._reject(request, path, rejection)
+            except asyncio.CancelledError:  # uvicorn, at the end of its graceful shutdown
+                stopping = Rejection(503, "stopping", "alerthost is stopping; retry", retry=True)
+                return self._reject(request, path, stopping)
             except ClientDisconnect:
-                left = "the connection ended before the whole body was here"
-                return self._refuse(request, path, Refusal(400, "disconnected", left))
-            except Exception as error:  # noqa: BLE001 -- a mistake of ours, which has to be seen
+                reason = "the connection was closed before the end of the body"
+                return self._reject(request, path, Rejection(400, "disconnected", reason))
+            except Exception as error:  # noqa: BLE001 -- a bug of alerthost, which must be logged
                 client, text = _client(request), f"a request to {path} failed"
-                self._refusals.write(client, text, text, logging.ERROR, error=error)
-                failed = Refusal(500, "failure", "alerthost failed; its log says why")
-                return self._refuse(request, path, failed)
+                self._rejections.write(client, text, text, logging.ERROR, error=error)
+                failed = Rejection(500, "failure", "internal error; see alerthost's log")
+                return self._reject(request, path, failed)
             self._metrics.answered(path, response.status_code)
             return response
 
@@ -169,156 +149,154 @@ class Front:
         path = request.url.path.rstrip("/")
         if path in PATHS:
             allowed = (error.headers or {}).get("Allow", "")
-            reason = f"{shortened(request.method)} is not understood here; send {allowed}"
-            refusal = Refusal(error.status_code, "method", reason, headers=error.headers)
-            return self._refuse(request, path, refusal)
-        reason = f"there is nothing here; alerts go to {ALERTS} or {ALERTMANAGER}"
-        return self._refuse(request, _OTHER, Refusal(error.status_code, "path", reason))
+            reason = f"method {shortened(request.method)} is not allowed; use {allowed}"
+            rejection = Rejection(error.status_code, "method", reason, headers=error.headers)
+            return self._reject(request, path, rejection)
+        reason = f"not found; post alerts to {ALERTS} or {ALERTMANAGER}"
+        return self._reject(request, _OTHER, Rejection(error.status_code, "path", reason))
 
-    def _refuse(self, request: Request, path: str, refusal: Refusal) -> Response:
-        """Answer a request that is refused, log it and count it."""
-        status = refusal.status
-        if refusal.again and path.startswith(INGEST):
-            status = 503  # Alertmanager posts again after 5xx alone
+    def _reject(self, request: Request, path: str, rejection: Rejection) -> Response:
+        """Log and count a rejected request, and build its response."""
+        status = rejection.status
+        if rejection.retry and path.startswith(INGEST):
+            status = 503  # Alertmanager retries after 5xx only
         self._metrics.answered(path, status)
-        self._metrics.refused_request(path, status, refusal.cause)
+        self._metrics.rejected_request(path, status, rejection.cause)
         client = _client(request)
         text = f"{shortened(request.method)} {shortened(request.url.path)} from {client}: {status}"
-        refused = f"refused {text}: {refusal}"
-        self._refusals.write(client, f"{path} {refusal.cause}", refused, kind=refusal.kind)
-        error = refusal.error
+        line = f"rejected {text}: {rejection}"
+        self._rejections.write(client, f"{path} {rejection.cause}", line, kind=rejection.kind)
+        error = rejection.error
         if status == _TOO_LARGE and path.startswith(INGEST):
-            error = f"{refusal}, and this group of alerts is lost: {_SMALLER_GROUPS}"
+            error = (
+                f"{rejection}; this group of alerts is lost: raise http.largest_body or "
+                "http.most_alerts, or set Alertmanager's max_alerts"
+            )
         if error:
-            error = f"{error} ({text})"
-            self._refusals.write(client, f"{path} {refusal.cause} error", error, logging.ERROR)
-        return responses.refused(refusal, status)
+            cause = f"{path} {rejection.cause} error"
+            self._rejections.write(client, cause, f"{error} ({text})", logging.ERROR)
+        return responses.rejected(rejection, status)
 
     async def _healthz(self, _request: Request) -> Response:
         return JSONResponse({"alive": True})
 
     async def _readyz(self, _request: Request) -> Response:
-        reasons, warnings = await self._workload.check(self._state)
-        content: dict[str, Any] = {"ready": not reasons}
-        if reasons:
-            content["reasons"] = reasons
-        if warnings:
-            content["warnings"] = warnings
-        return JSONResponse(content, 503 if reasons else 200)
-
-    def _state(self) -> tuple[Sequence[str], Sequence[str]]:
         if self.stopping:
-            return ["alerthost stops"], ()
-        return self._readiness.check(self.serving.engine, self._metrics.lanes)
+            return JSONResponse({"ready": False, "reasons": ["alerthost is stopping"]}, 503)
+        state = await self._threads.check(
+            self._readiness.check, self.backend.engine, self._metrics.lanes
+        )
+        return JSONResponse(state, 200 if state["ready"] else 503)
 
-    async def _page_of_metrics(self, request: Request) -> Response:
-        await self._workload.check(check_caller, request, self.serving.table)
+    async def _metrics_page(self, request: Request) -> Response:
+        await self._threads.check(authenticate, request, self.backend.table)
         accept = request.headers.get("accept", "")
-        page, content_type = await self._workload.check(self._metrics.page, accept)
+        page, content_type = await self._threads.check(self._metrics.page, accept)
         return Response(page, headers={"Content-Type": content_type})
 
     async def _alerts(self, request: Request) -> Response:
-        def read(body: bytes, kind: str, most: int) -> Sequence[Submission]:
-            return parsing.read(body, lines=kind in JSON_LINES, most=most)
+        def parse_alerts(body: bytes, content_type: str, most: int) -> Sequence[ParsedAlert]:
+            return parse_body(body, lines=content_type in JSON_LINES, most=most)
 
-        return await self._take(request, ALERTS, (JSON, *JSON_LINES), read)
+        return await self._post(request, ALERTS, (JSON, *JSON_LINES), parse_alerts)
 
-    async def _alertmanager(self, request: Request) -> Response:
+    async def _webhook(self, request: Request) -> Response:
         scope = request.query_params.get("scope", "")
         client = _client(request)
 
-        def read(body: bytes, _kind: str, most: int) -> Sequence[Submission]:
+        def parse_group(body: bytes, _content_type: str, most: int) -> Sequence[ParsedAlert]:
             try:
-                payload = parse_json(parsing.text_of(body))
+                payload = parse_json(decode(body))
             except json.JSONDecodeError as error:
-                return (parsing.not_json(error),)
-            if left_out := alertmanager.truncated(payload):
-                text = f"Alertmanager left {left_out} alerts out of a group: raise its max_alerts"
-                self._refusals.write(client, "truncated", text, logging.ERROR)
-            return alertmanager.read(payload, scope=scope, most=most)
+                return (not_json(error),)
+            if count := truncated_alerts(payload):
+                text = f"Alertmanager left {count} alerts out of a group: raise its max_alerts"
+                self._rejections.write(client, "truncated", text, logging.ERROR)
+            return parse_webhook(payload, scope=scope, most=most)
 
         path = request.url.path.rstrip("/")
-        return await self._take(request, path, (JSON,), read, is_group=True)
+        return await self._post(request, path, (JSON,), parse_group)
 
-    async def _take(
-        self,
-        request: Request,
-        path: str,
-        known: Sequence[str],
-        read: Callable[[bytes, str, int], Sequence[Submission]],
-        *,
-        is_group: bool = False,
+    async def _post(
+        self, request: Request, path: str, content_types: Sequence[str], parse_alerts: Parse
     ) -> Response:
-        serving = self.serving
-        table = serving.table
-        await self._workload.work(0, lambda: check_caller(request, table))
-        kind, codec = request_body.content_type(request, known)
-        with self._workload.room() as room:
-            body = await request_body.read(request, table, codec, room)
-            name = request.headers.get("idempotency-key")
-            post = _Post(path, _client(request), body, name, is_group)
+        backend = self.backend
+        table = backend.table
+        await self._threads.work(0, lambda: authenticate(request, table))
+        content_type, codec = request_body.content_type(request, content_types)
+        with self._threads.memory() as memory:
+            body = await request_body.read(request, table, codec, memory)
 
-            def submissions() -> Sequence[Submission]:
-                return read(body, kind, table.most_alerts)
+            def accept() -> Response:
+                _check_body(body)
+                try:
+                    parsed = parse_alerts(body, content_type, table.most_alerts)
+                except TooManyAlertsError as error:
+                    reason = f"{error} (http.most_alerts)"
+                    raise Rejection(_TOO_LARGE, "too_many_alerts", reason) from None
+                return self._accept(backend, request, path, body, parsed)
 
-            return await self._workload.work(
-                len(body), lambda: self._accept(serving, post, submissions)
-            )
+            return await self._threads.work(len(body), accept)
 
     def _accept(
-        self, serving: Serving, post: _Post, read: Callable[[], Sequence[Submission]]
+        self,
+        backend: Backend,
+        request: Request,
+        path: str,
+        body: bytes,
+        parsed: Sequence[ParsedAlert],
     ) -> Response:
-        if not post.body.strip():
-            raise Refusal(400, "empty", "there is no alert in the body")
-        request_body.check_values(post.body)
-        try:
-            submissions = read()
-        except TooManyAlertsError as error:
-            reason = f"{error} (http.most_alerts)"
-            raise Refusal(413, "too_many_alerts", reason) from None
-        faults = responses.faults_of(submissions)
+        """Store the alerts of a request; of a group, the valid ones though others are faulty."""
+        faults = responses.faults_of(parsed)
         now = dt.datetime.now(dt.UTC)
-        alerts = [each.alert.as_of(now) for each in submissions if each.alert is not None]
-        if faults and not (alerts and post.is_group):
-            raise Refusal(400, "faulty", "nothing was accepted", faults=faults)
+        alerts = [each.alert.as_of(now) for each in parsed if each.alert is not None]
+        if faults and not (alerts and path.startswith(INGEST)):
+            raise Rejection(400, "faulty", "nothing was accepted", faults=faults)
+        key = request.headers.get("idempotency-key")
+        ids = _submission_ids(key, body, len(alerts)) if key else None
         try:
-            if (why := serving.backpressure.admit(alerts)) is not None:
-                full = f"{why}; nothing was accepted, retry after {COME_AGAIN} s"
-                raise Refusal(429, "backlog_full", full, again=True)
-            ids = _names(post.name, post.body, len(alerts)) if post.name else None
-            taken = serving.engine.accept_many(alerts, submission_ids=ids)
+            if (full := backend.backpressure.admit(alerts)) is not None:
+                reason = f"{full}; retry after {RETRY_AFTER} s"
+                raise Rejection(429, "backlog_full", reason, retry=True)
+            accepted = backend.engine.accept_many(alerts, submission_ids=ids)
         except StoreError as error:
-            cause = f"the store fails: {error}"
-            raise Refusal(503, "store_fails", _told(error), again=True, error=cause) from error
-        self._metrics.accepted(post.path, len(alerts))
-        if faulty := len(submissions) - len(alerts):
-            self._metrics.left_out(post.path, faulty)
-            text = f"left out {faulty} of {len(submissions)} alerts posted to {post.path}"
-            self._refusals.write(
-                post.client,
-                f"{post.path} left out",
-                f"{text} from {post.client}: {first_of(faults)}",
-                kind=kind_of("", faults),
-            )
-        return responses.accepted(taken, alerts, faults)
+            reason, log = _store_failure(error), f"the store fails: {error}"
+            raise Rejection(503, "store_fails", reason, retry=True, error=log) from error
+        self._metrics.accepted(path, len(alerts))
+        if faulty := len(parsed) - len(alerts):
+            self._metrics.faulty_alerts(path, faulty)
+            client = _client(request)
+            text = f"skipped {faulty} faulty alerts of {len(parsed)} posted to {path}"
+            line = f"{text} from {client}: {first_fault(faults)}"
+            kind = kind_of("", faults)
+            self._rejections.write(client, f"{path} faulty alerts", line, kind=kind)
+        return responses.accepted(accepted, alerts, faults)
 
 
-def _told(error: StoreError) -> str:
-    """Check whether alerts were accepted that the store failed on."""
+def _check_body(body: bytes) -> None:
+    if not body.strip():
+        raise Rejection(400, "empty", "the body has no alert")
+    request_body.check_values(body)
+
+
+def _store_failure(error: StoreError) -> str:
+    """Return whether alerts were accepted although the store failed."""
     if isinstance(error, LostCommitError):
-        return _MAYBE_LOST
-    return _UNKNOWN if isinstance(error, UnknownCommitError) else _UNWRITABLE
+        return "the alert may be lost: the store was deleted or replaced; post it again"
+    if isinstance(error, UnknownCommitError):
+        return (
+            "the connection to the store was lost, and it is not known whether the alert was "
+            "accepted; post it again, with the same Idempotency-Key if it had one"
+        )
+    return "nothing was accepted: the store cannot be written"
 
 
 def _client(request: Request) -> str:
-    """Return the sender's address; a reverse proxy on this machine forwards it in a header."""
+    """Return the client's address; a reverse proxy on this machine forwards it in a header."""
     return shortened(request.client.host) if request.client else "unknown"
 
 
-def _names(repeatable: str, body: bytes, count: int) -> Sequence[str]:
-    """Name the statements of a request that may be repeated: the same body has the same names.
-
-    Another body has others, whatever its key: what differs is never taken for a repeat.
-    """
-    digest = hashlib.sha256(f"{repeatable}\n".encode() + body).hexdigest()[:32]
+def _submission_ids(key: str, body: bytes, count: int) -> Sequence[str]:
+    """Return ids that repeat for the same key and body only, so that a new body is no repeat."""
+    digest = hashlib.sha256(f"{key}\n".encode() + body).hexdigest()[:32]
     return [f"{digest}-{number}" for number in range(1, count + 1)]

@@ -1,62 +1,141 @@
-"""The answers of ``alerthost run``, none of them larger than a bound."""
+"""The responses to requests with alerts: accepted or rejected, none larger than a bound."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.responses import JSONResponse, Response
 
-from alerthost.http.json_alerts import Submission
-from alerthost.http.refusals import Refusal, shortened
+from alerthost.ingest.json_alerts import ParsedAlert
 from hostspec.alert import Alert
-from hostspec.normalisation import Repair
+from hostspec.text import shorten
 
 MOST_SHOWN: Final = 1000
-"""Faults, and repairs, that one answer shows; the others are counted."""
+"""Faults, and repairs, that one response shows; the others are counted."""
+
+RETRY_AFTER: Final = 10
+"""Seconds after which a client may post again (Retry-After)."""
+
+_LONGEST_TEXT: Final = 200
+"""Characters of a text from a client that are shown."""
+
+_VARIABLE: Final = re.compile(r"""\d+|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
+"""Numbers and quoted texts: they differ from request to request."""
+
+
+class Rejection(Exception):  # noqa: N818 -- a response, not an error of alerthost
+    """A request is rejected.
+
+    Args:
+        status: of the response.
+        cause: one word for the metric; there are about 20.
+        reason: a sentence for the sender and the log.
+        retry: the same request may be accepted later.
+        faults: of the body, each with its location.
+        headers: of the response.
+        error: also logged as an ERROR; for problems that the operator has to fix.
+    """
+
+    def __init__(  # noqa: PLR0913 -- one for each part of the response and the log
+        self,
+        status: int,
+        cause: str,
+        reason: str,
+        *,
+        retry: bool = False,
+        faults: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        error: str = "",
+    ) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.cause = cause
+        self.reason = reason
+        self.retry = retry
+        self.faults = faults
+        self.headers = dict(headers or {})
+        self.error = error
+        if retry:
+            self.headers["Retry-After"] = str(RETRY_AFTER)
+
+    @property
+    def kind(self) -> str:
+        """The reason with the first fault, without the parts that differ between requests."""
+        return kind_of(self.reason, self.faults)
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {first_fault(self.faults)}" if self.faults else self.reason
+
+
+def first_fault(faults: Sequence[Mapping[str, str]]) -> str:
+    """Return the first fault as text, and the number of the others."""
+    others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"{shortened(': '.join(filter(None, faults[0].values())))}{others}"
+
+
+def kind_of(reason: str, faults: Sequence[Mapping[str, str]]) -> str:
+    """Return a reason and its first fault without numbers and quoted texts."""
+    fault = ": ".join(faults[0].values()) if faults else ""
+    return shortened(_VARIABLE.sub("#", f"{reason}: {fault}"))
+
+
+def shortened(text: str) -> str:
+    """Return a client's text with a bounded length."""
+    return shorten(text, _LONGEST_TEXT)
 
 
 def accepted(
     ids: Sequence[str], alerts: Sequence[Alert], faults: Sequence[Mapping[str, str]] = ()
 ) -> Response:
-    """Build the answer to a request whose alerts are stored, or some of them."""
+    """Build the response to a request with stored alerts.
+
+    Args:
+        ids: of the submissions.
+        alerts: of the submissions.
+        faults: of alerts in the same request that were not accepted.
+    """
     left = MOST_SHOWN
     submissions = []
-    for name, alert in zip(ids, alerts, strict=True):
-        shown = alert.reported_repairs[: max(0, left)]
-        left -= len(alert.reported_repairs)
+    for submission_id, alert in zip(ids, alerts, strict=True):
+        repairs = alert.reported_repairs
         submissions.append(
             {
-                "id": name,
+                "id": submission_id,
                 "scope": shortened(alert.scope),
                 "key": shortened(alert.key),
                 "status": alert.status,
-                "repairs": [_repair(each) for each in shown],
+                "repairs": [
+                    {"field": shortened(each.field), "reason": shortened(each.reason)}
+                    for each in repairs[: max(0, left)]
+                ],
             }
         )
+        left -= len(repairs)
     content: dict[str, Any] = {"submissions": submissions}
     if left < 0:
         content["repairs_not_shown"] = -left
     return JSONResponse(content | _faults(faults), 202)
 
 
-def refused(refusal: Refusal, status: int) -> Response:
-    """Build the answer to a refused request."""
-    content = {"error": refusal.reason} | _faults(refusal.faults)
-    return JSONResponse(content, status, headers=refusal.headers)
+def rejected(rejection: Rejection, status: int) -> Response:
+    """Build the response to a rejected request."""
+    content = {"error": rejection.reason} | _faults(rejection.faults)
+    return JSONResponse(content, status, headers=rejection.headers)
 
 
-def faults_of(submissions: Sequence[Submission]) -> list[dict[str, str]]:
-    """Return every fault of the statements, each with its place in the body."""
+def faults_of(parsed: Sequence[ParsedAlert]) -> list[dict[str, str]]:
+    """Return all faults of the alerts, each with its location in the body."""
     return [
-        {"place": each.place, "path": shortened(fault.path), "reason": shortened(fault.reason)}
-        for each in submissions
+        {
+            "location": each.location,
+            "path": shortened(fault.path),
+            "reason": shortened(fault.reason),
+        }
+        for each in parsed
         for fault in each.faults
     ]
-
-
-def _repair(repair: Repair) -> dict[str, str]:
-    return {"field": shortened(repair.field), "reason": shortened(repair.reason)}
 
 
 def _faults(faults: Sequence[Mapping[str, str]]) -> dict[str, Any]:

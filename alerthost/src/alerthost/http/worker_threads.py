@@ -1,7 +1,7 @@
 """The threads that work on requests, divided so that no request starves the others.
 
-Python's threads share one interpreter lock, which a parser holds for as long as it parses. So
-large bodies are parsed one at a time, and `request_body` bounds what one body may hold.
+Python threads share one interpreter lock, which a parser holds while it parses. So large bodies
+are parsed one at a time, and `request_body` bounds the number of values in a body.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
 
-from alerthost.http.refusals import Refusal
+from alerthost.http.responses import Rejection
 
 LARGE: Final = 256 * 1024
 """Bytes of a body beyond which it is parsed one at a time."""
@@ -21,14 +21,14 @@ LARGE: Final = 256 * 1024
 _THREADS: Final = 32
 _CHECKS: Final = 4
 _LARGE_AT_ONCE: Final = 4
-"""Large bodies that are in memory at a time."""
+"""Large bodies in memory at a time."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Workload:
-    """Run functions in threads: checks, small requests and large requests each in their own."""
+class WorkerThreads:
+    """Runs checks, small requests and large requests, each in threads of their own."""
 
     def __init__(self) -> None:
         self._checks = ThreadPoolExecutor(_CHECKS, "hostspec check")
@@ -37,21 +37,21 @@ class Workload:
         self._slots = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
     async def check(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run a check of the host's state; no request delays it."""
+        """Run a check of the host's state; requests do not delay it."""
         return await _run(self._checks, lambda: function(*args, **kwargs))
 
     async def work(self, size: int, function: Callable[[], _T]) -> _T:
-        """Run the work on a request whose body has a size in bytes."""
+        """Run the work on a request, by the size of its body in bytes."""
         return await _run(self._large if size > LARGE else self._small, function)
 
     @contextlib.contextmanager
-    def room(self) -> Iterator[Room]:
-        """Keep the room that the body of one request takes until the block is left."""
-        room = Room(self._slots)
+    def memory(self) -> Iterator[BodyMemory]:
+        """Hold the memory for the body of one request."""
+        memory = BodyMemory(self._slots)
         try:
-            yield room
+            yield memory
         finally:
-            room.leave()
+            memory.release()
 
     def close(self) -> None:
         """End the threads when they are idle."""
@@ -59,28 +59,28 @@ class Workload:
             executor.shutdown(wait=False)
 
 
-class Room:
-    """The room of one body: a large one takes one of a few slots."""
+class BodyMemory:
+    """The memory for one body; a large body needs one of a few slots."""
 
     def __init__(self, slots: threading.BoundedSemaphore) -> None:
         self._slots = slots
-        self._is_taken = False
+        self._has_slot = False
 
-    def grow(self, size: int) -> None:
-        """Take room for a body of so many bytes.
+    def reserve(self, size: int) -> None:
+        """Reserve memory for a body of a size in bytes.
 
         Raises:
-            Refusal: too many large bodies are in memory already.
+            Rejection: too many large bodies are in memory.
         """
-        if size > LARGE and not self._is_taken:
-            self._is_taken = self._slots.acquire(blocking=False)
-            if not self._is_taken:
-                reason = "too many large requests at once; post it again"
-                raise Refusal(429, "busy", reason, again=True)
+        if size > LARGE and not self._has_slot:
+            self._has_slot = self._slots.acquire(blocking=False)
+            if not self._has_slot:
+                reason = "too many large requests at once; retry"
+                raise Rejection(429, "busy", reason, retry=True)
 
-    def leave(self) -> None:
-        """Return the room."""
-        if self._is_taken:
+    def release(self) -> None:
+        """Release the memory."""
+        if self._has_slot:
             self._slots.release()
 
 

@@ -12,9 +12,10 @@ from serving import JSON, Start, answer, ask, connected, measured, post
 from waiting import wait_until
 from workspace import Workspace
 
-from alerthost.http import parsing, responses
-from alerthost.http.refusals import shortened
+from alerthost.http import responses
+from alerthost.http.responses import shortened
 from alerthost.http.worker_threads import LARGE
+from alerthost.ingest import json_alerts
 from hostspec import Alert
 from hostspec.normalisation import Repair
 from hostspec.plugins.limited_log import LOG_AGAIN, MOST_KINDS, MOST_SOURCES, LimitedLog
@@ -47,7 +48,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
         record.getMessage()
         for record in caplog.records
-        if record.levelno == logging.WARNING and "refused" in record.getMessage()
+        if record.levelno == logging.WARNING and "rejected" in record.getMessage()
     ]
 
 
@@ -63,8 +64,8 @@ def test_a_full_backlog_makes_alertmanager_post_again(start: Start, workspace: W
     reply = post(url, {"key": "other"})
     assert (reply.status, reply.headers["retry-after"]) == (429, "10")
     found = measured(url)
-    assert found["alerthost_refused_requests_total", ALERTMANAGER, "backlog_full", "503"] == 1
-    assert found["alerthost_refused_requests_total", "/alerts", "backlog_full", "429"] == 1
+    assert found["alerthost_rejected_requests_total", ALERTMANAGER, "backlog_full", "503"] == 1
+    assert found["alerthost_rejected_requests_total", "/alerts", "backlog_full", "429"] == 1
     gate.open()
 
 
@@ -79,12 +80,14 @@ def test_the_good_alerts_of_a_group_are_accepted(
     assert reply.status == 202
     assert [each["key"] for each in reply.json["submissions"]] == ["DiskFull/p1", "DiskFull/p2"]
     (fault,) = reply.json["faults"]
-    assert (fault["place"], fault["path"]) == ("alerts[2]", "fingerprint")
+    assert (fault["location"], fault["path"]) == ("alerts[2]", "fingerprint")
     workspace.fake.wait_for(lambda fake: len(fake.incidents) == 4, 30)
-    left_out = "left out 1 of 3 alerts posted to /ingest/alertmanager from 127.0.0.1: alerts[2]:"
-    assert left_out in caplog.text
+    skipped = (
+        "skipped 1 faulty alerts of 3 posted to /ingest/alertmanager from 127.0.0.1: alerts[2]:"
+    )
+    assert skipped in caplog.text
     found = measured(url)
-    assert found["alerthost_left_out_total", ALERTMANAGER] == 1
+    assert found["alerthost_faulty_alerts_total", ALERTMANAGER] == 1
     assert found["alerthost_accepted_total", ALERTMANAGER] == 2
 
 
@@ -105,7 +108,7 @@ def test_a_group_that_is_too_large_is_an_error_with_the_remedy(
 
     assert post(url, group(alert("a" * 1024)), ALERTMANAGER).status == 413
     (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
-    assert "1024 bytes (http.largest_body), and this group of alerts is lost" in record.getMessage()
+    assert "1024 bytes (http.largest_body); this group of alerts is lost" in record.getMessage()
     assert "max_alerts" in record.getMessage()
 
 
@@ -159,10 +162,12 @@ def test_each_refused_request_is_a_warning_and_is_counted(
     for method, path, headers, body, status, reason in REFUSED:
         reply = ask(url, method, path, body, headers)
         assert reply.status == status, reason
-        line = f"refused {shortened(method)} {path} from 127.0.0.1: {status}: {reply.json['error']}"
+        line = (
+            f"rejected {shortened(method)} {path} from 127.0.0.1: {status}: {reply.json['error']}"
+        )
         lines.append(line)
         label = path if path in (ALERTMANAGER, "/alerts", "/metrics") else "other"
-        name = ("alerthost_refused_requests_total", label, reason, str(status))
+        name = ("alerthost_rejected_requests_total", label, reason, str(status))
         counted[name] = counted.get(name, 0) + 1
 
     assert counted.items() <= measured(url).items()
@@ -186,8 +191,8 @@ def test_each_different_reason_of_a_refusal_is_logged(
     assert len(refused) == 2
     assert '"on" is unknown' in refused[0]
     assert "key: missing or blank" in refused[1]
-    left_out = [text for text in caplog.messages if text.startswith("left out")]
-    assert len(left_out) == 2
+    skipped = [text for text in caplog.messages if text.startswith("skipped")]
+    assert len(skipped) == 2
     caplog.clear()
     running.stop()
     rest = [each.getMessage() for each in caplog.records if each.name == "hostspec"]
@@ -246,10 +251,10 @@ def test_a_mistake_of_ours_is_an_error_in_the_log(
     start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = start().url
-    monkeypatch.setattr("alerthost.http.parsing.read", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("alerthost.http.app.parse_body", lambda *_, **__: 1 / 0)
 
     reply = post(url, {"key": "a"})
-    assert (reply.status, reply.json) == (500, {"error": "alerthost failed; its log says why"})
+    assert (reply.status, reply.json) == (500, {"error": "internal error; see alerthost's log"})
     (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert record.exc_info
     assert warnings(caplog)
@@ -260,7 +265,7 @@ def test_a_large_request_delays_only_large_ones(
 ) -> None:
     running = start()
     inside, released = threading.Event(), threading.Event()
-    read = parsing.read
+    read = json_alerts.parse_body
 
     def slow(body: bytes, **options: Any) -> Any:
         if len(body) > LARGE:
@@ -268,7 +273,7 @@ def test_a_large_request_delays_only_large_ones(
             assert released.wait(60)
         return read(body, **options)
 
-    monkeypatch.setattr(parsing, "read", slow)
+    monkeypatch.setattr("alerthost.http.app.parse_body", slow)
     large = {"key": "large", "summary": "x" * LARGE}
     replies: list[int] = []
     threads = [
@@ -278,7 +283,7 @@ def test_a_large_request_delays_only_large_ones(
     for thread in threads:
         thread.start()
     assert inside.wait(60)
-    wait_until(lambda: not running._front._workload._slots._value, "every slot is taken")
+    wait_until(lambda: not running._app._threads._slots._value, "every slot is taken")
     reply = post(running.url, large)
     assert (reply.status, reply.headers["retry-after"]) == (429, "10")
     assert ask(running.url, "GET", "/readyz").status == 200
@@ -338,7 +343,7 @@ def test_kinds_have_a_bound_and_the_others_share_a_line(caplog: pytest.LogCaptur
 def test_an_answer_is_bounded() -> None:
     repairs = [Repair(f"details.{'x' * 1000}", "y" * 1000)] * 400
     alerts = [Alert("k" * 100, "s", severity="error", repairs=repairs) for _ in range(5)]
-    faults = [{"place": "alerts[1]", "path": "", "reason": "wrong"}] * 1500
+    faults = [{"location": "alerts[1]", "path": "", "reason": "wrong"}] * 1500
 
     answer = json.loads(responses.accepted(["id"] * 5, alerts, faults).body)
 

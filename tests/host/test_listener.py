@@ -11,11 +11,12 @@ import socket
 from typing import Any
 
 import pytest
+import uvicorn
 from serving import JSON, TOKEN, Process, Start, answer, connected, measured, post
 from workspace import Workspace
 
-from alerthost.http import connections
-from alerthost.http.connections import KEPT_BACK, WITHIN, most_connections
+from alerthost.http import listener
+from alerthost.http.listener import PHASE_TIMEOUTS, RESERVED_FILES, connection_limit
 
 WITH_TOKEN = 'token = "env:ALERTHOST_TOKEN"'
 BEARER = f"Bearer {TOKEN}"
@@ -39,7 +40,7 @@ def causes(url: str, **headers: str) -> dict[tuple[str, str], float]:
     return {
         (name[2], name[3]): value
         for name, value in measured(url, **headers).items()
-        if name[:2] == ("alerthost_refused_requests_total", "other")
+        if name[:2] == ("alerthost_rejected_requests_total", "other")
     }
 
 
@@ -100,7 +101,7 @@ def test_a_head_has_to_come_in_time(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = start().url
-    monkeypatch.setitem(WITHIN, "head", 0.0)
+    monkeypatch.setitem(PHASE_TIMEOUTS, "head", 0.0)
     with connected(url) as silent, connected(url, b"POST /alerts HTTP/1.1\r\nHost: x") as slow:
         assert answer(silent) == b""
         assert answer(slow).startswith(b"HTTP/1.1 408 ")
@@ -115,7 +116,7 @@ def test_the_second_head_has_to_come_in_time_too(
     url = start().url
     with connected(url, HEAD + BODY) as client:
         assert one(client).startswith(b"HTTP/1.1 202 ")
-        monkeypatch.setitem(WITHIN, "head", 0.0)
+        monkeypatch.setitem(PHASE_TIMEOUTS, "head", 0.0)
         client.sendall(b"POST /ale")
         assert answer(client).startswith(b"HTTP/1.1 408 ")
 
@@ -124,7 +125,7 @@ def test_the_second_head_has_to_come_in_time_too(
 def test_a_body_has_to_end(start: Start, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
     """The rest of one that is refused already, and one that is read all the time."""
     url = start(http=WITH_TOKEN if phase == "rest" else "").url
-    monkeypatch.setitem(WITHIN, phase, 0.0)
+    monkeypatch.setitem(PHASE_TIMEOUTS, phase, 0.0)
     with connected(url, HEAD + b"{") as client:
         found = answer(client)
     assert found.startswith(b"HTTP/1.1 401 ") if phase == "rest" else found == b""
@@ -162,7 +163,7 @@ def test_who_sends_less_than_a_request_and_no_more_is_disconnected(
 
 
 def test_a_balancer_keeps_its_connections(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert connections.KEPT_ALIVE > 60
+    assert listener.KEPT_ALIVE > 60
     url = start().url
     client = http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]), timeout=60)
     with contextlib.closing(client):
@@ -170,7 +171,7 @@ def test_a_balancer_keeps_its_connections(start: Start, monkeypatch: pytest.Monk
             client.request("POST", "/alerts", json.dumps({"key": key}), JSON)
             reply = client.getresponse()
             assert (reply.status, bool(reply.read())) == (202, True)
-        monkeypatch.setitem(WITHIN, "idle", 0.0)
+        monkeypatch.setitem(PHASE_TIMEOUTS, "idle", 0.0)
         assert client.sock.recv(1) == b""
 
 
@@ -194,10 +195,10 @@ def test_what_is_not_http_is_refused_and_counted(
 def test_files_are_kept_back_for_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
     def limited(files: int) -> int:
         monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
-        return most_connections(256)
+        return connection_limit(256)
 
-    assert limited(128) == 128 - KEPT_BACK
-    assert limited(32) == connections.FEWEST
+    assert limited(128) == 128 - RESERVED_FILES
+    assert limited(32) == listener.FEWEST
     assert limited(65536) == 256
     assert limited(resource.RLIM_INFINITY) == 256
 
@@ -215,8 +216,8 @@ class _Unread:
 
 
 def test_a_client_that_does_not_read_is_cut() -> None:
-    config = connections.ConnectionConfig(lambda: None, most=1, refused=print, clock=lambda: 0.0)
-    connection = connections.Connection(config, connections.uvicorn.server.ServerState(), {})
+    config = listener.ConnectionConfig(lambda: None, most=1, rejected=print, clock=lambda: 0.0)
+    connection = listener.Connection(config, uvicorn.server.ServerState(), {})
     transport: Any = _Unread()
     connection.transport = transport
     connection.since = -1000.0

@@ -20,11 +20,11 @@ from workspace import CHECKOUT, Workspace
 
 from alerthost.cli import server as running_module
 from alerthost.cli.server import Running
-from alerthost.config.lanes import Lanes
-from alerthost.http import app as front_module
+from alerthost.config.destinations import LaneNames
+from alerthost.http import app as app_module
 from alerthost.http import listener as listener_module
 from alerthost.http import request_body
-from alerthost.http.readiness import LOOK_AGAIN, Readiness
+from alerthost.http.readiness import CACHED_FOR, Readiness
 from alerthost.outbox.admin import Blocked
 from alerthost.store.errors import UnknownCommitError
 from hostspec.delivery import IncidentRef
@@ -127,7 +127,7 @@ def test_a_fault_refuses_all_and_names_every_one(
 
     assert reply.status == 400
     assert reply.json["error"] == "nothing was accepted"
-    told = [(each["place"], each["path"], each["reason"]) for each in reply.json["faults"]]
+    told = [(each["location"], each["path"], each["reason"]) for each in reply.json["faults"]]
     assert told == faults
     assert stored(workspace) == 0
 
@@ -221,7 +221,7 @@ def test_who_leaves_in_the_middle_is_logged_and_counted(
     left = "the connection ended before the whole body was here"
     refused = f"refused POST /alerts from 127.0.0.1: 400: {left}"
     wait_until(lambda: refused in caplog.messages)
-    counted = ("alerthost_refused_requests_total", "/alerts", "disconnected", "400")
+    counted = ("alerthost_rejected_requests_total", "/alerts", "disconnected", "400")
     assert measured(url)[counted] == 1
     assert [each for each in caplog.records if each.name.startswith("uvicorn")] == []
 
@@ -385,7 +385,7 @@ def test_a_commit_of_unknown_result_is_told_truly(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = start()
-    engine = running._front.serving.engine
+    engine = running._app.backend.engine
 
     def lost(*_: object) -> None:
         raise UnknownCommitError("the server: the connection was lost during a commit")
@@ -418,7 +418,7 @@ def broken(**_: Any) -> Any:
 
 
 def running_database(running: Running) -> Any:
-    return running._front.serving.engine.database
+    return running._app.backend.engine.database
 
 
 def test_readiness_needs_workers_and_no_provider(start: Start, workspace: Workspace) -> None:
@@ -428,10 +428,10 @@ def test_readiness_needs_workers_and_no_provider(start: Start, workspace: Worksp
     workspace.fake.wait_for(lambda fake: len(fake.requests) >= 2, 30)
     assert ask(running.url, "GET", "/readyz").json == {"ready": True}
 
-    running._front.serving.engine.stop()
+    running._app.backend.engine.stop()
     reply = ask(running.url, "GET", "/readyz")
     assert (reply.status, reply.json["reasons"]) == (503, ["the workers do not run"])
-    running._front.stopping = True
+    running._app.stopping = True
     assert ask(running.url, "GET", "/readyz").json["reasons"] == ["alerthost stops"]
 
 
@@ -439,7 +439,7 @@ def test_blocked_lanes_are_a_warning(start: Start, workspace: Workspace) -> None
     workspace.fake.misbehave(refusing("Invalid routing key"), key=CHECKOUT)
     running = start()
     assert post(running.url, ALERT).status == 202
-    wanted = ["acme/checkout is blocked until it is repaired"]
+    wanted = ["acme/checkout is blocked until it is fixed"]
     deadline = time.monotonic() + 60
     while (reply := ask(running.url, "GET", "/readyz")).json == {"ready": True}:
         assert time.monotonic() < deadline
@@ -455,15 +455,15 @@ def test_the_warnings_are_bounded_and_looked_for_once_in_a_while() -> None:
     readiness = Readiness(works=True, clock=lambda: now)
 
     for _ in range(2):
-        reasons, warnings = readiness.check(engine, Lanes())
-        assert (reasons, len(warnings)) == ([], 11)
-        assert warnings[9:] == [
-            "acme/7 is blocked until it is repaired",
+        state = readiness.check(engine, LaneNames())
+        assert (state["ready"], len(state["warnings"])) == (True, 11)
+        assert state["warnings"][9:] == [
+            "acme/7 is blocked until it is fixed",
             "2 more lanes are blocked",
         ]
         found = []
-    now += LOOK_AGAIN
-    assert readiness.check(engine, Lanes()) == ([], [])
+    now += CACHED_FOR
+    assert readiness.check(engine, LaneNames()) == {"ready": True}
 
 
 def test_what_becomes_of_deliveries_is_measured(start: Start, workspace: Workspace) -> None:
@@ -476,7 +476,7 @@ def test_what_becomes_of_deliveries_is_measured(start: Start, workspace: Workspa
     workspace.fake.wait_for(lambda fake: len(fake.requests) >= 1, 30)
     during = measured(url)
     assert during["alerthost_backlog", "deliveries"] >= 1
-    assert during["alerthost_oldest_waiting_seconds",] > 0
+    assert during["alerthost_oldest_queued_seconds",] > 0
     gate.open()
     post(url, [{**ALERT, "key": "db-2/disk"}, {"nothing": 1}])
     post(url, {**ALERT, "key": "db-2/disk", "made up": 1})
@@ -485,7 +485,7 @@ def test_what_becomes_of_deliveries_is_measured(start: Start, workspace: Workspa
     wanted = {
         ("alerthost_delivered_total", "acme/platform", "pagerduty"): 2.0,
         ("alerthost_delivered_total", "acme/checkout", "pagerduty"): 1.0,
-        ("alerthost_refused_total", "acme/checkout", "pagerduty"): 1.0,
+        ("alerthost_rejected_total", "acme/checkout", "pagerduty"): 1.0,
         ("alerthost_retried_total", "acme/platform", "pagerduty", "faulted"): 1.0,
         ("alerthost_accepted_total", "/alerts"): 2.0,
         ("alerthost_requests_total", "/alerts", "202"): 2.0,
@@ -494,7 +494,7 @@ def test_what_becomes_of_deliveries_is_measured(start: Start, workspace: Workspa
         ("alerthost_delivery_seconds_count", "acme/platform", "pagerduty"): 2.0,
         ("alerthost_backlog", "submissions"): 0.0,
         ("alerthost_backlog", "deliveries"): 0.0,
-        ("alerthost_oldest_waiting_seconds",): 0.0,
+        ("alerthost_oldest_queued_seconds",): 0.0,
     }
     # observers are told after the fact
     found = measured_when(url, lambda found: wanted.items() <= found.items())
@@ -507,14 +507,14 @@ def test_what_becomes_of_deliveries_is_measured(start: Start, workspace: Workspa
 
 def test_two_requests_do_not_wait_for_each_other(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inside, released = threading.Event(), threading.Event()
-    accept = front_module.Front._accept
+    accept = app_module.HttpApp._accept
 
     def slow(self: Any, *arguments: Any) -> Any:
         inside.set()
         assert released.wait(60)
         return accept(self, *arguments)
 
-    monkeypatch.setattr(front_module.Front, "_accept", slow)
+    monkeypatch.setattr(app_module.HttpApp, "_accept", slow)
     replies: list[int] = []
     thread = threading.Thread(target=lambda: replies.append(post(url, ALERT).status))
     thread.start()

@@ -6,16 +6,17 @@ import json
 
 import pytest
 
-from alerthost.http import json_alerts
+from alerthost.ingest import json_alerts
 
 ONE, TWO = {"key": "a", "labels": {"x": "{"}}, {"key": "b"}
 
 
 def read(text: str) -> list[tuple[str, str]]:
     """Return place and key of each alert; the key of a faulty one is its fault."""
-    found = json_alerts.read("", text.encode().splitlines(keepends=True))
+    found = json_alerts.parse_lines("", text.encode().splitlines(keepends=True))
     return [
-        (each.place, each.alert.key if each.alert else str(each.faults[0])[:20]) for each in found
+        (each.location, each.alert.key if each.alert else str(each.faults[0])[:20])
+        for each in found
     ]
 
 

@@ -8,8 +8,8 @@ import pytest
 from serving import Start, post
 from workspace import Workspace
 
-from alerthost.http import alertmanager, parsing
-from alerthost.http.json_alerts import Submission
+from alerthost.ingest import alertmanager, json_alerts
+from alerthost.ingest.json_alerts import ParsedAlert
 from hostspec import Alert
 
 EXTERNAL = "https://grafana.example.com/"
@@ -28,7 +28,7 @@ def read(labels: dict[str, Any], annotations: dict[str, Any] | None = None, **gr
         **group.pop("alert", {}),
     }
     payload = {"receiver": "team-x", "externalURL": EXTERNAL, "alerts": [alert], **group}
-    (statement,) = alertmanager.read(payload)
+    (statement,) = alertmanager.parse_webhook(payload)
     assert statement.alert, statement.faults
     return statement.alert
 
@@ -135,9 +135,9 @@ def test_a_relative_address_is_of_the_external_one(url: str, base: str, right: s
 @pytest.mark.parametrize("url", ["see the wiki page", "mailto:a@b.example", 7, None, ""])
 def test_no_other_address_is_changed(url: Any) -> None:
     payload = {"externalURL": EXTERNAL}
-    assert alertmanager._Reading({}, payload)._absolute(url) == url
+    assert alertmanager._Parser({}, payload)._absolute(url) == url
     for base in ("", "ftp://x", "http://[", 7):
-        assert alertmanager._Reading({}, {"externalURL": base})._absolute("/a") == "/a"
+        assert alertmanager._Parser({}, {"externalURL": base})._absolute("/a") == "/a"
 
 
 def test_grafana_s_alerts_reach_pagerduty(start: Start, workspace: Workspace) -> None:
@@ -162,7 +162,7 @@ def test_an_address_without_end_is_not_taken_apart() -> None:
     )
 
 
-def fault(submissions: tuple[Submission, ...]) -> str:
+def fault(submissions: tuple[ParsedAlert, ...]) -> str:
     (statement,) = submissions
     (found,) = statement.faults
     return str(found)
@@ -170,8 +170,8 @@ def fault(submissions: tuple[Submission, ...]) -> str:
 
 def test_what_is_posted_to_the_wrong_address_has_one_fault_that_says_so() -> None:
     group = b'{"version": "4", "status": "firing", "alerts": [{"labels": {"a": "b"}}, 7]}'
-    assert "post it to /ingest/alertmanager" in fault(parsing.read(group))
+    assert "post it to /ingest/alertmanager" in fault(json_alerts.parse_body(group))
     for content in ({"key": "a"}, [{"key": "a"}, {"key": "b"}]):
-        assert "post it to /alerts" in fault(alertmanager.read(content))
+        assert "post it to /alerts" in fault(alertmanager.parse_webhook(content))
     for content in ([], [7, 8], {"evalMatches": []}, 7):
-        assert "Alertmanager" in fault(alertmanager.read(content))
+        assert "Alertmanager" in fault(alertmanager.parse_webhook(content))

@@ -1,7 +1,7 @@
-"""Makes alerts of what Alertmanager's webhook (version 4) says; Grafana and Mimir speak it too.
+"""Parse the webhook of Alertmanager (version 4), which Grafana and Mimir send too. Pure.
 
-Each alert of a group is a statement of its own. Pure: nothing is asked, and no clock is read.
-The fields are those of https://prometheus.io/docs/alerting/latest/configuration/#webhook_config.
+Each alert of a group becomes a submission of its own. The fields are documented at
+https://prometheus.io/docs/alerting/latest/configuration/#webhook_config.
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urljoin
 
-from alerthost.http.alert_source import LONGEST_URL, component_of, first, source_of
-from alerthost.http.json_alerts import Submission
-from alerthost.http.parsing import TooManyAlertsError
+from alerthost.ingest.alert_source import LONGEST_URL, component_of, first_text, source_of
+from alerthost.ingest.json_alerts import ParsedAlert, TooManyAlertsError
 from hostspec.alert import Alert, Status
 from hostspec.errors import Fault
 from hostspec.normalisation import Repair
 
 _SUMMARIES: Final = ("summary", "message", "title", "description")
-"""Annotations that may say it in one line; the first one speaks."""
+"""Annotations with a summary, the preferred one first."""
 
 _GROUPS: Final = ("cluster", "namespace")
 
-_OF_GRAFANA: Final = ("DatasourceError", "DatasourceNoData")
-"""Grafana's own alerts, the same name for every rule whose query fails or finds nothing."""
+_GRAFANA_ALERTS: Final = ("DatasourceError", "DatasourceNoData")
+"""Grafana's own alerts, with one name for every rule whose query fails or finds nothing."""
 
 _MOST_LABELS: Final = 10
-"""Labels that a summary is made of."""
+"""Labels in a summary that is made of them."""
 
 _LINKS: Final = (
     ("runbook_url", "Runbook"),
@@ -36,70 +35,71 @@ _LINKS: Final = (
     ("panelURL", "Panel"),
     ("silenceURL", "Silence"),
 )
-"""Where addresses may stand, among the annotations and beside them, and what they are called."""
+"""Annotations and fields that hold addresses, with the text of the link."""
 
 _STATUSES: Final = (Status.FIRING.value, Status.RESOLVED.value)
 
 _RELATIVE: Final = ("/", "?", "#", "./", "../")
-"""How a relative address begins that is no sentence."""
+"""Beginnings of relative addresses; other texts may be sentences."""
 
-_NEVER: Final = "0001-01-01T00:00:00"
-"""How Go writes a time that is not there."""
+_GO_ZERO_TIME: Final = "0001-01-01T00:00:00"
+"""Go's zero time, which means that there is no time."""
 
 
-def read(payload: object, *, scope: str = "", most: int | None = None) -> tuple[Submission, ...]:
-    """Make a statement of each alert in a payload.
+def parse_webhook(
+    payload: object, *, scope: str = "", most: int | None = None
+) -> tuple[ParsedAlert, ...]:
+    """Parse each alert of a payload, in order.
 
     Args:
-        payload: the object that the body gave.
+        payload: the parsed body.
         scope: of the alerts.
-        most: how many alerts a group may have; None for any number.
+        most: limit of alerts in a group; None for no limit.
 
     Returns:
-        the statements, in order; one that is faulty for a payload that is none.
+        the alerts; a single faulty one if the payload is not a webhook's.
 
     Raises:
-        TooManyAlertsError: the group has more.
+        TooManyAlertsError: the group has more alerts than `most`.
     """
     one = payload[0] if isinstance(payload, list) and payload else payload
     if isinstance(one, Mapping) and "key" in one and "alerts" not in one:
-        return (_faulty("", "an alert, not a group as Alertmanager posts it; post it to /alerts"),)
+        reason = "an alert, not a group as Alertmanager posts it; post it to /alerts"
+        return (ParsedAlert.faulty("", reason),)
     if not isinstance(payload, Mapping):
-        return (_faulty("", "not a JSON object, which Alertmanager posts"),)
+        return (ParsedAlert.faulty("", "not a JSON object, which Alertmanager posts"),)
     alerts = payload.get("alerts")
     if not isinstance(alerts, list):
-        reason = "missing, or no list; Alertmanager and Grafana post one"
-        return (_faulty("alerts", reason),)
+        reason = "missing or not a list; Alertmanager and Grafana post a list"
+        return (ParsedAlert.faulty("alerts", reason),)
     if most is not None and len(alerts) > most:
         raise TooManyAlertsError.of(most)
     return tuple(
-        _statement(f"alerts[{number}]", alert, payload, scope)
+        _parse_alert(f"alerts[{number}]", alert, payload, scope)
         for number, alert in enumerate(alerts)
     )
 
 
-def truncated(payload: object) -> int:
-    """Return how many alerts of the group were left out because of ``max_alerts``."""
+def truncated_alerts(payload: object) -> int:
+    """Return how many alerts Alertmanager left out of the group because of ``max_alerts``."""
     count = payload.get("truncatedAlerts") if isinstance(payload, Mapping) else None
     return count if isinstance(count, int) and count > 0 else 0
 
 
-def _faulty(path: str, reason: str, place: str = "") -> Submission:
-    return Submission(place, None, (Fault(path, reason),))
-
-
-def _statement(place: str, alert: object, payload: Mapping[str, Any], scope: str) -> Submission:
+def _parse_alert(
+    location: str, alert: object, payload: Mapping[str, Any], scope: str
+) -> ParsedAlert:
     if not isinstance(alert, Mapping):
-        return _faulty("", "not a JSON object", place)
-    reading = _Reading(alert, payload)
-    fields = reading.fields()
-    if reading.faults:
-        return Submission(place, None, tuple(reading.faults))
-    return Submission(place, Alert(**fields, scope=scope, repairs=reading.repairs))
+        return ParsedAlert.faulty("", "not a JSON object", location)
+    parser = _Parser(alert, payload)
+    fields = parser.fields()
+    if parser.faults:
+        return ParsedAlert(location, None, tuple(parser.faults))
+    return ParsedAlert(location, Alert(**fields, scope=scope, repairs=parser.repairs))
 
 
-class _Reading:
-    """One alert while it is read; its repairs and faults gather here."""
+class _Parser:
+    """Parses one alert, and collects its repairs and faults."""
 
     def __init__(self, alert: Mapping[str, Any], payload: Mapping[str, Any]) -> None:
         self.repairs: list[Repair] = []
@@ -121,7 +121,7 @@ class _Reading:
             "severity": labels.get("severity"),
             "source": source_of(labels, urls, _text(self._payload.get("receiver"))),
             "component": component_of(labels),
-            "group": first(labels, _GROUPS),
+            "group": first_text(labels, _GROUPS),
             "class_": _text(labels.get("alertname")),
             "started_at": alert.get("startsAt"),
             "labels": alert.get("labels"),
@@ -132,44 +132,45 @@ class _Reading:
         }
 
     def _key(self) -> str:
-        """Name the problem by its fingerprint, which is of its labels; and by their name."""
+        """Return the alert's name and the fingerprint of its labels."""
         fingerprint = _text(self._alert.get("fingerprint"))
         if not fingerprint:
             if not self._labels:
-                reason = "missing, and so are the labels; nothing names the problem"
+                reason = "missing, and the labels too; nothing identifies the alert"
                 self.faults.append(Fault("fingerprint", reason))
                 return ""
-            fingerprint = _digest(self._labels)
-            reason = "missing, or no text; the labels name the problem"
+            fingerprint = _label_digest(self._labels)
+            reason = "missing or not text; derived from the labels"
             self.repairs.append(Repair("fingerprint", reason))
         name = _text(self._labels.get("alertname"))
         return f"{name}/{fingerprint}" if name else fingerprint
 
     def _status(self) -> str:
-        said = self._alert.get("status")
-        status = _word(said)
+        status, group_status = (
+            _text(each.get("status")).casefold() for each in (self._alert, self._payload)
+        )
         if status in _STATUSES:
             return status
-        of_group = _word(self._payload.get("status"))
-        if of_group not in _STATUSES:
+        if group_status not in _STATUSES:
             known = " nor ".join(_STATUSES)
             reason = f"is neither {known}, and neither is that of the group"
             self.faults.append(Fault("status", reason))
             return Status.FIRING
-        what = "is unknown" if status else "missing"
-        self.repairs.append(Repair("status", f"{what}; that of the group is taken: {of_group}"))
-        return of_group
+        problem = "is unknown" if status else "missing"
+        reason = f"{problem}; the group's status is used: {group_status}"
+        self.repairs.append(Repair("status", reason))
+        return group_status
 
     def _summary(self) -> str:
         name, rule = (_text(self._labels.get(label)) for label in ("alertname", "rulename"))
-        if name in _OF_GRAFANA and rule:
-            said = ": ".join(filter(None, (name, rule, _text(self._annotations.get("Error")))))
+        if name in _GRAFANA_ALERTS and rule:
+            parts = (name, rule, _text(self._annotations.get("Error")))
+            summary = ": ".join(filter(None, parts))
         else:
-            said = first(self._annotations, _SUMMARIES) or name or self._of_labels()
-        return " ".join(said.split())
+            summary = first_text(self._annotations, _SUMMARIES) or name or self._label_summary()
+        return " ".join(summary.split())
 
-    def _of_labels(self) -> str:
-        """Return the labels as text: the summary of an alert without a name."""
+    def _label_summary(self) -> str:
         labels = [
             f"{name}={text}"
             for name in sorted(self._labels)
@@ -179,7 +180,7 @@ class _Reading:
         return ", ".join(labels[:_MOST_LABELS] + more)
 
     def _absolute(self, url: object) -> object:
-        """Resolve an address that is relative to ``externalURL``; leave any other as it is."""
+        """Resolve an address that is relative to ``externalURL``; return others unchanged."""
         base = _text(self._payload.get("externalURL"))
         if not isinstance(url, str) or not url.strip().startswith(_RELATIVE):
             return url
@@ -187,22 +188,23 @@ class _Reading:
             return url
         try:
             return urljoin(base, url.strip())
-        except ValueError:  # the base is no URL
+        except ValueError:  # the base is not a URL
             return url
 
     def _details(self, status: str) -> Iterator[tuple[str, Any]]:
-        """Return what else a person may want to know; annotations by their names, come what may."""
-        alert, payload = self._alert, self._payload
+        """Yield the details; annotations come last, so that none is overwritten."""
+        alert = self._alert
         annotations = alert.get("annotations")
         if annotations is not None and not isinstance(annotations, Mapping):
-            self.repairs.append(Repair("annotations", "no object; kept in the details"))
+            self.repairs.append(Repair("annotations", "not an object; kept in the details"))
             yield "annotations", annotations
-        if status == Status.RESOLVED and (ended := _moment(alert.get("endsAt"))):
+        ended = alert.get("endsAt")
+        if ended and status == Status.RESOLVED and not _text(ended).startswith(_GO_ZERO_TIME):
             yield "ends_at", ended
         for name in ("values", "valueString"):  # Grafana's
             if alert.get(name):
                 yield name, alert[name]
-        if receiver := _text(payload.get("receiver")):
+        if receiver := _text(self._payload.get("receiver")):
             yield "receiver", receiver
         yield from self._annotations.items()
 
@@ -223,15 +225,7 @@ def _text(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _word(value: object) -> str:
-    return _text(value).casefold()
-
-
-def _moment(value: object) -> object:
-    return None if isinstance(value, str) and value.startswith(_NEVER) else value
-
-
-def _digest(labels: Mapping[str, Any]) -> str:
-    """Name labels: the same for the same labels, in whatever order."""
+def _label_digest(labels: Mapping[str, Any]) -> str:
+    """Return a digest of labels that does not depend on their order."""
     text = json.dumps(labels, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from alerthost.config.locate import _Reading, line_of
+from alerthost.config.document import TomlLines, line_of
 
 CONFIG = """\
 # [plugins] is not here
@@ -262,7 +262,7 @@ def paths_of(value: object, path: str = "") -> set[str]:
 @example(CONFIG)
 @example("a = " + "[" * 200 + "]" * 200)
 def test_the_paths_found_are_those_that_tomllib_reads(text: str) -> None:
-    found = _Reading(text).lines
+    found = TomlLines(text).lines
     assert {*found, ""} == paths_of(tomllib.loads(text))
     assert all(1 <= line <= text.count("\n") + 1 for line in found.values())
 

@@ -1,0 +1,244 @@
+"""The configuration file: its text, the lines of faults, and paths that are relative to it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import attrs
+
+from hostspec.errors import Fault, FaultsError
+from hostspec.secret import Secret
+
+
+class ConfigurationError(FaultsError):
+    """The configuration has faults; their paths are readable locations."""
+
+
+def refuse(path: str, reason: str) -> NoReturn:
+    """Raise a ConfigurationError with one fault."""
+    raise ConfigurationError([Fault(path, reason)]) from None
+
+
+_TABLE: Final = re.compile(r"(installations|rules)\[(\d+)\]\.?")
+
+
+@attrs.frozen
+class ConfigFile:
+    """A configuration file that was read.
+
+    Attributes:
+        name: its path.
+        text: its content.
+        document: the content, parsed.
+    """
+
+    name: str
+    text: str = attrs.field(repr=False)
+    document: Mapping[str, Any] = attrs.field(repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths in the file start from."""
+        return Path(self.name).parent
+
+    @classmethod
+    def read(cls, path: Path) -> ConfigFile:
+        """Read a file.
+
+        Raises:
+            ConfigurationError: it cannot be read, or is not valid TOML.
+        """
+        name = str(path)
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+            return cls(name, text, tomllib.loads(text))
+        except FileNotFoundError:
+            reason = "no such file; create one with `alerthost init`, or use --config"
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror}"
+        except UnicodeDecodeError as error:
+            reason = f"is not UTF-8 text: byte {error.start} is invalid"
+        except tomllib.TOMLDecodeError as error:
+            reason = f"is not valid TOML: {error}"
+        refuse(name, reason)
+
+    def refuse(self, faults: Iterable[Fault]) -> NoReturn:
+        """Raise a ConfigurationError with faults of the document, located."""
+        raise ConfigurationError(map(self.locate, faults)) from None
+
+    def location_of(self, path: str) -> str:
+        """Return the file's name, and the line of a path of the document if known."""
+        line = line_of(self.text, path)
+        return f"{self.name}, line {line}" if line else self.name
+
+    def locate(self, fault: Fault) -> Fault:
+        """Return a fault of the document with its file, line and table in front of its path."""
+        parts = [self.location_of(fault.path)]
+        rest = fault.path
+        if table := _TABLE.match(rest):
+            kind, index = table[1], int(table[2])
+            entry = self.document[kind][index]
+            name = entry.get("name") if isinstance(entry, Mapping) else None
+            parts.append(f"{kind[:-1]} {name!r}" if name else f"{kind[:-1]} {index + 1}")
+            rest = rest[table.end() :]
+        if rest:
+            parts.append(rest)
+        return Fault(": ".join(parts), fault.reason)
+
+
+_FILE_SCHEME: Final = "file:"
+
+
+def absolute_files(settings: Any, folder: Path) -> Any:
+    """Return settings with absolute ``file:`` references: raw settings, an object, or a secret.
+
+    Args:
+        settings: as a document has them, or structured.
+        folder: that relative references start from.
+    """
+    match settings:
+        case None:
+            return None
+        case Secret(reference=str(reference)):
+            return Secret(_absolute(reference, folder))
+        case str():
+            return _absolute(settings, folder)
+        case Mapping():
+            return {name: absolute_files(value, folder) for name, value in settings.items()}
+        case list() | tuple():
+            return type(settings)(absolute_files(value, folder) for value in settings)
+    if not attrs.has(type(settings)):
+        return settings
+    fields = attrs.fields(type(settings))
+    changed = {each.alias: absolute_files(getattr(settings, each.name), folder) for each in fields}
+    return attrs.evolve(settings, **changed)
+
+
+def _absolute(text: str, folder: Path) -> str:
+    path = text.removeprefix(_FILE_SCHEME)
+    if path == text or not path:
+        return text
+    try:
+        expanded = Path(path).expanduser()
+    except RuntimeError:  # the user has no home
+        expanded = Path(path)
+    return f"{_FILE_SCHEME}{(folder / expanded).absolute()}"
+
+
+# Neither tomllib nor tomlkit keeps positions, so the text is scanned again for keys and brackets.
+
+_NAME: Final = r"""(?: [\w-]++ | "(?:\\.|[^"\\\n])*+" | '[^'\n]*+' )"""
+_KEY: Final = rf"{_NAME} (?: [ \t]*+ \. [ \t]*+ {_NAME} )*+"
+
+_TOKEN: Final = rf"""
+    (?P<key> {_KEY} ) [ \t]*+ =
+  | (?P<value>
+        "{{3}} (?: \\. | [^\\] )*? "{{3,5}}  # up to two quotes of the value's own end it
+      | '{{3}} .*? '{{3,5}}
+      | "(?: \\. | [^"\\\n] )*+" | '[^'\n]*+' | [^\s\[\]{{}},\#"'=]++
+      | [\[\]{{}},]
+    )
+  | \#[^\n]*+ | .
+"""
+_HEADER: Final = rf"^[ \t]*+ (?P<opening> \[{{1,2}} ) [ \t]*+ (?P<table> {_KEY} ) [ \t]*+ \] |"
+
+# A line of an array may look like a header, so headers are matched outside of values only.
+_INSIDE: Final = re.compile(_TOKEN, re.VERBOSE | re.DOTALL)
+_OUTSIDE: Final = re.compile(_HEADER + _TOKEN, re.VERBOSE | re.DOTALL | re.MULTILINE)
+
+
+def line_of(text: str, path: str) -> int | None:
+    """Return the line of a path in a TOML text, or of the nearest table or item around it.
+
+    Args:
+        text: valid TOML; for any other text the result is meaningless.
+        path: as in a `Fault`: dotted, items counted from 0, keys unquoted
+            (``rules[1].actions[0].severity``).
+
+    Returns:
+        the line, counted from 1; None if the text has no part of the path.
+    """
+    lines = TomlLines(text).lines
+    while path and path not in lines:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return lines.get(path)
+
+
+class TomlLines:
+    """The lines of a TOML text.
+
+    Attributes:
+        lines: the line of each key, item and table, by its path.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.lines: dict[str, int] = {}
+        self._last: dict[str, int] = {}  # index of the last item of each array, by path
+        self._table = ""  # path of the current table
+        self._value = ""  # path of the current value
+        self._open: list[tuple[str, str]] = []  # open brackets: the character and the path
+        at, line = 0, 1
+        while token := (_INSIDE if self._open else _OUTSIDE).match(text, at):
+            match token.lastgroup:
+                case "table":
+                    self._read_header(token["opening"], token["table"], line)
+                case "key":
+                    self._read_key(token["key"], line)
+                case "value":
+                    self._read_value(token["value"], line)
+            at = token.end()
+            line += token[0].count("\n")
+
+    def _read_header(self, opening: str, key: str, line: int) -> None:
+        *outer, name = _split_key(key)
+        path = ""
+        for part in outer:
+            path = _join(path, part)
+            self.lines.setdefault(path, line)
+            if path in self._last:
+                path = f"{path}[{self._last[path]}]"
+        self._table = _join(path, name)
+        if opening == "[[":
+            self.lines.setdefault(self._table, line)
+            self._last[self._table] = self._last.get(self._table, -1) + 1
+            self._table = f"{self._table}[{self._last[self._table]}]"
+        # the header of an inner table may have implied this one, at another line
+        self.lines[self._table] = line
+
+    def _read_key(self, key: str, line: int) -> None:
+        self._value = self._open[-1][1] if self._open else self._table
+        for name in _split_key(key):
+            self._value = _join(self._value, name)
+            self.lines.setdefault(self._value, line)
+
+    def _read_value(self, found: str, line: int) -> None:
+        bracket, owner = self._open[-1] if self._open else ("", "")
+        if bracket == "[" and found not in {",", "]"}:
+            self._value = f"{owner}[{self._last[owner]}]"
+            self.lines.setdefault(self._value, line)
+        if found in {"[", "{"}:
+            self._open.append((found, self._value))
+            self._last[self._value] = 0
+        elif found in {"]", "}"}:
+            del self._open[-1:]
+        elif found == "," and bracket:
+            self._last[owner] += 1
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _split_key(key: str) -> Iterator[str]:
+    """Split a dotted key and unquote its parts, as `tomllib` does."""
+    try:
+        inner: object = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        inner = {key: 0}
+    while isinstance(inner, dict):
+        ((name, inner),) = inner.items()
+        yield name

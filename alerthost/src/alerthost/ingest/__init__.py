@@ -1,0 +1,1 @@
+"""Parsers: alerts from JSON, JSON lines, and the webhooks of Alertmanager and Grafana."""
