@@ -53,7 +53,7 @@ PAYLOAD: dict[str, Any] = {
 
 NAMELESS = "missing or not text; derived from the labels"
 UNTIMELY = '"soon" is not an ISO 8601 time; kept in the details'
-LISTLESS = ": alerts: missing, or no list; Alertmanager and Grafana post one"
+LISTLESS = ": alerts: missing or not a list; Alertmanager and Grafana post a list"
 
 
 def payload(**changes: Any) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def test_labels_name_the_problem_in_whatever_order() -> None:
             [
                 "alerts[1]: status: is neither firing nor resolved, "
                 "and neither is that of the group",
-                "alerts[1]: fingerprint: missing, and so are the labels; nothing names the problem",
+                "alerts[1]: fingerprint: missing, and the labels too; nothing identifies the alert",
             ],
         ),
     ],

@@ -138,7 +138,7 @@ def stored(workspace: Workspace) -> int:
 
 
 def test_an_empty_body_is_refused(url: str) -> None:
-    assert post(url, " \n").json == {"error": "there is no alert in the body"}
+    assert post(url, " \n").json == {"error": "the body has no alert"}
 
 
 def test_a_repeated_request_is_taken_once(url: str, workspace: Workspace) -> None:
@@ -163,7 +163,7 @@ def test_a_repeated_request_is_taken_once(url: str, workspace: Workspace) -> Non
     [
         ({}, "application/json or application/jsonl"),
         ({"Content-Type": "text/plain"}, "Content-Type"),
-        ({**JSON, "Content-Encoding": "gzip"}, "without a Content-Encoding"),
+        ({**JSON, "Content-Encoding": "gzip"}, "send the body uncompressed"),
     ],
 )
 def test_another_kind_of_body_is_refused(url: str, headers: dict[str, str], told: str) -> None:
@@ -182,7 +182,7 @@ def test_other_methods_and_paths_are_refused(url: str) -> None:
     assert (reply.status, reply.headers["allow"]) == (405, "POST")
     assert ask(url, "POST", "/healthz").status == 405
     reply = ask(url, "GET", "/nowhere")
-    assert (reply.status, reply.json["error"].partition(";")[0]) == (404, "there is nothing here")
+    assert (reply.status, reply.json["error"].partition(";")[0]) == (404, "not found")
 
 
 def test_a_body_may_have_so_many_bytes_and_no_more(start: Start) -> None:
@@ -218,7 +218,7 @@ def test_who_leaves_in_the_middle_is_logged_and_counted(
         client.sendall(HALF)
     assert post(url, ALERT).status == 202
     triggered(workspace, 2)
-    left = "the connection ended before the whole body was here"
+    left = "the connection was closed before the end of the body"
     refused = f"refused POST /alerts from 127.0.0.1: 400: {left}"
     wait_until(lambda: refused in caplog.messages)
     counted = ("alerthost_rejected_requests_total", "/alerts", "disconnected", "400")
@@ -238,7 +238,7 @@ def test_who_is_in_the_middle_as_it_stops_is_told(
         answer = client.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 10\r\n" in answer
-    assert answer.endswith(b'{"error":"alerthost stops; post it again"}')
+    assert answer.endswith(b'{"error":"alerthost is stopping; retry"}')
 
 
 def test_without_a_token_only_this_machine_may_be_named_as_host(url: str) -> None:
@@ -293,7 +293,7 @@ def test_a_token_that_is_renewed_or_lost_is_noticed(
     token.unlink()
     reply = post(url, ALERT, Authorization="Bearer second")
     assert (reply.status, reply.headers["retry-after"]) == (503, "10")
-    assert reply.json == {"error": "the token cannot be read here"}
+    assert reply.json == {"error": "the token cannot be read by alerthost"}
     assert "token cannot be read: No such file" in caplog.text
 
 
@@ -306,7 +306,7 @@ def test_too_much_that_waits_turns_others_away(start: Start, workspace: Workspac
     assert post(url, {**ALERT, "key": "db-2/disk"}).status == 202
     reply = post(url, {**ALERT, "key": "db-3/disk"})
     assert (reply.status, reply.headers["retry-after"]) == (429, "10")
-    assert reply.json["error"].startswith("the backlog is full ")
+    assert reply.json["error"].startswith("backlog full ")
     assert reply.json["error"].endswith(
         "; see http.backlog); nothing was accepted, retry after 10 s"
     )
@@ -394,7 +394,9 @@ def test_a_commit_of_unknown_result_is_told_truly(
         patched.setattr(engine._intake, "take", lost)
         reply = post(running.url, ALERT)
     assert (reply.status, reply.headers["retry-after"]) == (503, "10")
-    assert reply.json["error"].startswith("it is not known whether the alert was accepted: ")
+    assert reply.json["error"].startswith(
+        "the connection to the store was lost, and it is not known"
+    )
     assert "Idempotency-Key" in reply.json["error"]
     assert post(running.url, ALERT).status == 202
 
@@ -432,7 +434,7 @@ def test_readiness_needs_workers_and_no_provider(start: Start, workspace: Worksp
     reply = ask(running.url, "GET", "/readyz")
     assert (reply.status, reply.json["reasons"]) == (503, ["the workers do not run"])
     running._app.stopping = True
-    assert ask(running.url, "GET", "/readyz").json["reasons"] == ["alerthost stops"]
+    assert ask(running.url, "GET", "/readyz").json["reasons"] == ["alerthost is stopping"]
 
 
 def test_blocked_lanes_are_a_warning(start: Start, workspace: Workspace) -> None:

@@ -94,7 +94,7 @@ def test_a_scope_has_a_share_of_the_backlog() -> None:
     assert backpressure.admit(_alerts(38)) is None
     refused = "backlog full for the default scope (38 of 38 queued; see http.backlog)"
     assert backpressure.admit(_alerts(1)) == refused
-    refused = "backlog full for the scope 'acme' (0 of 38 queued; see http.backlog)"
+    refused = "backlog full for scope 'acme' (0 of 38 queued; see http.backlog)"
     backpressure = _backpressure(100, {})
     assert backpressure.admit(_alerts(39, scope="acme")) == refused
     assert backpressure.admit(_alerts(38, scope="acme")) is None

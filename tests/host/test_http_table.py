@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from alerthost.config.document import ConfigFile
-from alerthost.config.http_table import Address, HttpTable, is_loopback, token_faults
+from alerthost.config.http_table import Address, HttpTable, token_faults
 from hostspec import json_schema
 from hostspec.settings import SettingsError
 from hostspec.structuring import structure
@@ -24,7 +24,7 @@ def test_an_address_is_host_and_port(text: str, host: str, port: int, url: str) 
     address = Address.read(text)
     assert address == Address(host, port)
     assert address.url(1) == url
-    assert address.is_of_ip_6 is (host == "::1")
+    assert address.is_ipv6 is (host == "::1")
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,12 @@ def test_anything_else_is_none(text: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LocalHost"])
 def test_loopback_is_this_machine(host: str) -> None:
-    assert is_loopback(host)
+    assert Address(host, 0).is_local
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.example", ""])
 def test_nothing_else_is_this_machine(host: str) -> None:
-    assert not is_loopback(host)
+    assert not Address(host, 0).is_local
 
 
 def test_all_faults_are_told_at_once_and_no_secret() -> None:

@@ -59,8 +59,8 @@ def test_idle_strangers_make_way(start: Start, caplog: pytest.LogCaptureFixture)
     assert causes(url, Authorization=BEARER)["connections", "503"] >= 7
     lines = [each for each in caplog.messages if "4 connections are open" in each]
     assert lines == [
-        "connection from 127.0.0.1: 503: closed while it was idle: "
-        "4 connections are open (most_connections)"
+        "connection from 127.0.0.1: 503: closed while idle: "
+        "4 connections are open (http.most_connections)"
     ]
 
 
@@ -105,7 +105,7 @@ def test_a_head_has_to_come_in_time(
     with connected(url) as silent, connected(url, b"POST /alerts HTTP/1.1\r\nHost: x") as slow:
         assert answer(silent) == b""
         assert answer(slow).startswith(b"HTTP/1.1 408 ")
-    assert "408: no whole request was here after 0 s" in caplog.text
+    assert "408: no complete request head within 0 s" in caplog.text
     monkeypatch.undo()
     assert causes(url) == {("head_timeout", "408"): 1}
 
