@@ -109,7 +109,7 @@ def test_a_delivery_that_fails_alone_is_no_news_of_its_lane(
         world.say(f"good {number}")
         world.later(retry_policy.LONGEST_RETRY)  # which no jitter exceeds
     assert told(caplog) == ["acme/Everybody does not deliver: misconfigured: 403", AGAIN]
-    assert world.states.count("set aside") == 1
+    assert world.states.count("dead") == 1
 
 
 def test_incidents_that_are_open_under_a_bad_key_are_told_of_by_themselves(
