@@ -43,7 +43,7 @@ from hostspec.values import to_json
 ROUNDS = 15
 SLICE = 200
 GOALS = {"one caller": 0.3, "16 callers": 0.5, "groups of 100": 0.1}
-WAITING = (1_000, 100_000, 1_000_000)
+QUEUED = (1_000, 100_000, 1_000_000)
 SAMPLES = 300
 
 
@@ -272,7 +272,7 @@ def leases(folder: str) -> tuple[list[float], float]:
 
 def backlog() -> None:
     shown = []
-    for count in WAITING:
+    for count in QUEUED:
         with tempfile.TemporaryDirectory() as folder:
             engine, _ = engine_in(folder)
             engine.database.migrate()
@@ -284,7 +284,7 @@ def backlog() -> None:
                 taken, peak = process.submit(leases, folder).result()
         row = (f"{statistics.median(taken):.2f}", f"{max(taken):.2f}", f"{peak:.0f}")
         shown.append((f"{count:,}", *row))
-    columns = ("waiting", "median", "longest", "memory (MB)")
+    columns = ("queued", "median", "longest", "memory (MB)")
     table("Claiming, by how many wait (ms), and the memory of who sends", columns, shown)
 
 

@@ -159,7 +159,7 @@ class Page(Action[Paging, Account]):
             case 429:
                 return Outcome(OutcomeKind.THROTTLED)
             case 400:
-                return Outcome(OutcomeKind.REFUSED, "refused")
+                return Outcome(OutcomeKind.REJECTED, "refused")
         return Outcome(OutcomeKind.FAULTED, str(status))
 
     def nowhere(self):
@@ -539,7 +539,7 @@ class Patient(Single):
 
 class Credulous(Single):
     def nowhere(self):
-        return Outcome(OutcomeKind.REFUSED)
+        return Outcome(OutcomeKind.REJECTED)
 
 
 class Choking(Single):
@@ -550,7 +550,7 @@ class Choking(Single):
 class Impatient(Single):
     def judge(self, status, text):
         outcome = super().judge(status, text)
-        return attrs.evolve(outcome, kind=OutcomeKind.REFUSED) if status == 429 else outcome
+        return attrs.evolve(outcome, kind=OutcomeKind.REJECTED) if status == 429 else outcome
 
 
 class Speechless(Single):
@@ -562,7 +562,7 @@ class Dismissive(Page):
     def send(self, delivery, installation, context):
         outcome = super().send(delivery, installation, context)
         if outcome.reason == "no key":
-            return Outcome(OutcomeKind.REFUSED)
+            return Outcome(OutcomeKind.REJECTED)
         return outcome
 
 
@@ -753,7 +753,7 @@ def _hopeful(_: Any, outcome: Outcome) -> Outcome:
 
 
 def _strict(_: Any, outcome: Outcome) -> Outcome:
-    return Outcome(OutcomeKind.REFUSED, "never") if outcome.delivered else outcome
+    return Outcome(OutcomeKind.REJECTED, "never") if outcome.delivered else outcome
 
 
 def _keyless(_: Any, outcome: Outcome) -> Outcome:

@@ -124,7 +124,7 @@ def test_a_provider_finds_every_secret_that_cannot_be_read(
         (OutcomeKind.UNREACHABLE, True),
         (OutcomeKind.FAULTED, True),
         (OutcomeKind.MISCONFIGURED, False),
-        (OutcomeKind.REFUSED, False),
+        (OutcomeKind.REJECTED, False),
         (OutcomeKind.UNCERTAIN, True),
     ],
 )

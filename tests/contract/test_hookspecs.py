@@ -44,7 +44,7 @@ RECEIPT = Receipt(
         Identity("", "db-1/disk"),
         Severity.ERROR,
     ),
-    Outcome(OutcomeKind.REFUSED, "too long"),
+    Outcome(OutcomeKind.REJECTED, "too long"),
 )
 
 

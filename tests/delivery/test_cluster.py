@@ -67,7 +67,7 @@ CREATE CONSTRAINT TRIGGER take_time AFTER INSERT ON statements DEFERRABLE INITIA
 """
 """Lets the commits of the first front take so long that the other one would overtake it."""
 
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+QUEUED = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @attrs.frozen
@@ -369,7 +369,7 @@ def test_of_five_that_start_together_one_migrates_and_all_work(
         processes = [cluster.launch(role) for role in ("front", "front", *["worker"] * 3)]
         for number, front in enumerate(processes[:2]):
             front.say([str(number)])
-        while cluster.execute(WAITING)[0][0] < len(processes):
+        while cluster.execute(QUEUED)[0][0] < len(processes):
             assert not cluster.execute("SELECT * FROM made")
     assert [each.hear() for each in processes] == ["0", "1", "works", "works", "works"]
 

@@ -18,12 +18,12 @@ from alerthost.outbox.retry_policy import DeliveryState
 from hostspec import Capabilities, Outcome, OutcomeKind
 from hostspec.rules import Rule
 
-REFUSED, MISCONFIGURED = OutcomeKind.REFUSED, OutcomeKind.MISCONFIGURED
+REJECTED, MISCONFIGURED = OutcomeKind.REJECTED, OutcomeKind.MISCONFIGURED
 
 
 def refuse(world: World, key: str = "disk", status: str = "firing") -> int:
     """Let something be refused; give the delivery's number."""
-    world.fail(Outcome(REFUSED, "no such field"))
+    world.fail(Outcome(REJECTED, "no such field"))
     world.say(key, status)
     world.drain()
     return world.entry().id
@@ -182,7 +182,7 @@ def unconfirmed(world: World) -> None:
 
 def test_a_resolve_that_would_have_ended_a_doubt_is_replayed(world: World) -> None:
     unconfirmed(world)
-    world.fail(REFUSED)
+    world.fail(REJECTED)
     assert world.later(61) == ["resolve disk"]
     assert world.open == ["disk"]
 
@@ -198,14 +198,14 @@ def test_who_drops_what_was_given_up_of_an_incident_that_is_over_closes_no_other
 ) -> None:
     unconfirmed(world)
     world.say("disk")
-    world.fail(OutcomeKind.DELIVERED, REFUSED)
+    world.fail(OutcomeKind.DELIVERED, REJECTED)
     assert world.drain() == ["resolve disk", "trigger disk"]
     [number] = world.engine.admin.numbers([DeliveryState.REJECTED])
     world.engine.admin.forget(world.engine.admin.incidents()[0].id)
     world.say("disk")
     assert world.drain() == ["trigger disk"]
 
-    world.engine.admin.drop(number)
+    world.engine.admin.discard_delivery(number)
 
     assert world.settle() == []
     assert world.open == ["disk"]
@@ -216,20 +216,20 @@ def test_a_dropped_delivery_is_not_sent(world: World) -> None:
     world.say("disk")
     world.drain()
 
-    world.engine.admin.drop(world.entry().id)
+    world.engine.admin.discard_delivery(world.entry().id)
 
     assert world.later(60) == []
     assert world.states == ["discarded"]
     assert world.open == []
     for number, why in ((world.entry().id, "is finished: it is discarded"), (99, "no delivery 99")):
         with pytest.raises(AdminError, match=why):
-            world.engine.admin.drop(number)
+            world.engine.admin.discard_delivery(number)
 
 
 def test_what_is_being_sent_is_not_dropped(world: World) -> None:
     def send(_: object) -> Outcome:
         with pytest.raises(AdminError, match="being sent now"):
-            world.engine.admin.drop(world.entry().id)
+            world.engine.admin.discard_delivery(world.entry().id)
         return Outcome(OutcomeKind.DELIVERED)
 
     world.page.behaviour["send"] = send
@@ -300,7 +300,7 @@ def test_what_is_dropped_lets_the_next_of_its_line_go(world: World) -> None:
     world.drain()
     first, _ = [each.id for each in reversed(world.entries)]
 
-    world.engine.admin.drop(first)
+    world.engine.admin.discard_delivery(first)
 
     assert world.later(31) == ["acknowledge disk"]
     assert world.states == ["discarded", "delivered"]
@@ -462,5 +462,5 @@ def test_blocked_lanes_are_listed_with_their_present_cause(world: World) -> None
     }
 
     for entry in world.entries:
-        world.engine.admin.drop(entry.id)
+        world.engine.admin.discard_delivery(entry.id)
     assert world.engine.admin.blocked() == ()

@@ -137,7 +137,7 @@ def test_what_is_blocked_late_or_given_up_is_logged(
 
     world.later(400.0)
     world.settle(7200.0)
-    world.fail(OutcomeKind.REFUSED)
+    world.fail(OutcomeKind.REJECTED)
     world.say("cpu")
     world.drain()
 

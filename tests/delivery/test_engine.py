@@ -22,7 +22,7 @@ BEGUN = dt.datetime.fromtimestamp(START - 3600, dt.UTC)
 
 UNREACHABLE, FAULTED = OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED
 THROTTLED, MISCONFIGURED = OutcomeKind.THROTTLED, OutcomeKind.MISCONFIGURED
-REFUSED, DELIVERED = OutcomeKind.REFUSED, OutcomeKind.DELIVERED
+REJECTED, DELIVERED = OutcomeKind.REJECTED, OutcomeKind.DELIVERED
 
 
 def test_a_problem_is_paged_and_closed(world: World) -> None:
@@ -219,7 +219,7 @@ def test_nothing_is_set_aside_while_nothing_gets_through(world: World) -> None:
 
 
 def test_what_is_refused_is_given_up_and_the_next_statement_tries_again(world: World) -> None:
-    world.fail(REFUSED)
+    world.fail(REJECTED)
     world.say("disk")
     world.drain()
     assert world.states == ["rejected"]
@@ -443,7 +443,7 @@ def test_tickets_are_never_opened_twice(worlds: Callable[..., World]) -> None:
     ]
 
 
-@pytest.mark.parametrize("end", [OutcomeKind.REFUSED, OutcomeKind.UNCERTAIN])
+@pytest.mark.parametrize("end", [OutcomeKind.REJECTED, OutcomeKind.UNCERTAIN])
 def test_a_ticket_that_is_opened_where_the_one_before_was_given_up_is_closed_by_its_own_handle(
     worlds: Callable[..., World], end: OutcomeKind
 ) -> None:

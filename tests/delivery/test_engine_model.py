@@ -59,7 +59,7 @@ RULES = {
 ALERTS = st.sampled_from(["a1", "a2", "b1", "c1"])
 STATUSES = st.sampled_from(["firing", "firing", "acknowledged", "resolved"])
 
-MEANWHILE = st.lists(st.one_of(STATUSES, st.sampled_from(["dropped", "rotated"])), max_size=3)
+MEANWHILE = st.lists(st.one_of(STATUSES, st.sampled_from(["discarded", "rotated"])), max_size=3)
 HANGING = st.sampled_from([0.0, 61.0, 122.0])
 LONGEST_ATTEMPT = 20.0
 
@@ -72,7 +72,7 @@ FATES = {
     "faulted": ("never", OutcomeKind.FAULTED),
     "faulted, and taken": ("now", OutcomeKind.FAULTED),
     "throttled": ("never", OutcomeKind.THROTTLED),
-    "refused": ("never", OutcomeKind.REFUSED),
+    "rejected": ("never", OutcomeKind.REJECTED),
     "misconfigured": ("never", OutcomeKind.MISCONFIGURED),
     "killed before": ("never", None),
     "killed after": ("now", None),
@@ -312,11 +312,11 @@ class Story(RuleBasedStateMachine):
             arrives = "never"  # nobody can keep a resolve from closing what fires meanwhile
         if arrives == "at last" and delivery.operation is Operation.RESOLVE:
             arrives = "now"
-        if kind is OutcomeKind.REFUSED and delivery.operation is not Operation.TRIGGER:
+        if kind is OutcomeKind.REJECTED and delivery.operation is not Operation.TRIGGER:
             arrives, kind = "now", OutcomeKind.DELIVERED
         self.moment += 1
         message = Message(key, spot_of(delivery.ref), delivery.operation)
-        if kind is OutcomeKind.REFUSED:
+        if kind is OutcomeKind.REJECTED:
             self.began.pop(message.spot, None)  # observers are told instead
         if arrives == "now":
             self.pagerduty.take(message, self.moment)
@@ -348,7 +348,7 @@ class Story(RuleBasedStateMachine):
         The longest is until what was in doubt has been resolved again.
         """
         for status in statuses:
-            if status == "dropped":
+            if status == "discarded":
                 self.drop_by_hand(0)
             elif status == "rotated":
                 self.rotate(keep=False)
@@ -405,7 +405,7 @@ class Story(RuleBasedStateMachine):
         alert=ALERTS,
         lane=LANES,
         meanwhile=st.sampled_from(
-            [["resolved"], ["resolved", "rotated", "firing"], ["firing", "dropped", "dropped"]]
+            [["resolved"], ["resolved", "rotated", "firing"], ["firing", "discarded", "discarded"]]
         ),
         freezes=st.booleans(),
         seconds=HANGING,
@@ -557,7 +557,7 @@ class Story(RuleBasedStateMachine):
             return
         entry = waiting[number % len(waiting)]
         try:
-            self.engine.admin.drop(entry.id)
+            self.engine.admin.discard_delivery(entry.id)
         except AdminError:  # a process that was killed is sending it
             return
         spot = spot_of(entry.delivery.ref)

@@ -76,13 +76,13 @@ def test_what_is_dropped_because_it_is_over_is_told_and_both_ends_are_kept(world
 
 
 def test_what_a_person_drops_is_told_once(world: World) -> None:
-    world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.REFUSED)
+    world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.REJECTED)
     world.say("disk")
     world.drain()
-    world.engine.admin.drop(world.entry().id)
+    world.engine.admin.discard_delivery(world.entry().id)
     world.say("cpu")
     world.later(31)
-    world.engine.admin.drop(world.entry().id)
+    world.engine.admin.discard_delivery(world.entry().id)
     world.drain()
 
     assert told(world) == [
@@ -133,7 +133,7 @@ def test_what_is_late_and_then_set_aside_is_told_twice_under_one_id(
 
 
 def test_every_delivery_is_told_whatever_became_of_it(world: World) -> None:
-    statuses = [UNREACHABLE, OutcomeKind.REFUSED, DELIVERED, FAULTED, OutcomeKind.THROTTLED]
+    statuses = [UNREACHABLE, OutcomeKind.REJECTED, DELIVERED, FAULTED, OutcomeKind.THROTTLED]
     for number in range(40):
         world.fail(statuses[number % 5])
         world.say(f"{number % 3}", ("firing", "acknowledged", "firing", "resolved")[number % 4])

@@ -326,7 +326,7 @@ def test_it_stays_orphaned_when_its_queued_resolve_is_dropped(
     assert submission_id
     (queued,) = engine.admin.statuses([submission_id])[0].entries
 
-    engine.admin.drop(queued.id)
+    engine.admin.discard_delivery(queued.id)
 
     assert orphaned(at) == ["disk"]
     at.later(60)
@@ -345,7 +345,7 @@ def test_it_is_resolved_by_hand_after_its_resolve_was_dropped(
     submission_id = engine.admin.resolve(number_of(at))
     assert submission_id
     (queued,) = engine.admin.statuses([submission_id])[0].entries
-    engine.admin.drop(queued.id)
+    engine.admin.discard_delivery(queued.id)
 
     if command == "resolve":
         engine.admin.resolve(number_of(at))
@@ -361,7 +361,7 @@ def test_it_is_resolved_by_hand_after_its_resolve_was_dropped(
 
 def test_it_stays_orphaned_when_its_orphaned_resolve_is_dropped(at: Paging) -> None:
     (given_up,) = at.engine.admin.deliveries(["orphaned"])
-    at.engine.admin.drop(given_up.id)
+    at.engine.admin.discard_delivery(given_up.id)
     at.connect(NEW_KEY, KEY)
     at.later(60)
     assert (at.told, orphaned(at)) == (["trigger"], ["disk"])

@@ -429,7 +429,7 @@ def test_a_resolve_of_no_incident_is_not_sent(world: World) -> None:
 
 
 def test_an_alert_fires_again_where_its_trigger_may_have_arrived(world: World) -> None:
-    world.fail(OutcomeKind.UNCERTAIN, OutcomeKind.REFUSED)
+    world.fail(OutcomeKind.UNCERTAIN, OutcomeKind.REJECTED)
     world.say("disk")
     world.settle(600)
     world.say("disk")

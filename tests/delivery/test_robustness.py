@@ -49,7 +49,7 @@ def test_a_statement_that_cannot_be_read_blocks_nobody(world: World) -> None:
 
 @pytest.mark.parametrize("reason", ["a NUL \0", "half of a pair \ud800", None])
 def test_a_reason_that_no_store_takes_blocks_nobody(world: World, reason: Any) -> None:
-    world.fail(Outcome(OutcomeKind.REFUSED, reason))
+    world.fail(Outcome(OutcomeKind.REJECTED, reason))
     world.say("disk")
     world.say("cpu")
 
@@ -252,7 +252,7 @@ def test_an_alert_with_what_no_store_can_hold_is_told_all_the_same(world: World)
 def test_a_providers_words_that_no_store_can_hold_are_kept_as_far_as_they_can_be(
     world: World,
 ) -> None:
-    world.fail(Outcome(OutcomeKind.REFUSED, "no \0 such \ud800 thing"))
+    world.fail(Outcome(OutcomeKind.REJECTED, "no \0 such \ud800 thing"))
     world.say("disk")
     world.drain()
     assert world.states == ["rejected"]
@@ -339,7 +339,7 @@ def test_nothing_is_sent_beside_something_in_flight_when_what_stood_between_is_d
             world.say("disk")
             other = world.new_engine()
             other.drain()
-            other.admin.drop(world.entry(1).id)
+            other.admin.discard_delivery(world.entry(1).id)
             beside.append(other.drain())
 
     world.page.behaviour["send"] = deliver(meanwhile)
@@ -476,7 +476,7 @@ def test_what_arrives_late_beside_what_is_open_under_another_key_is_orphaned(
     assert world.open == []
 
 
-@pytest.mark.parametrize("end", ["dropped", "refused"])
+@pytest.mark.parametrize("end", ["discarded", "rejected"])
 def test_what_is_in_doubt_is_resolved_once_more_though_what_came_anew_is_given_up(
     world: World, end: str
 ) -> None:
@@ -488,10 +488,10 @@ def test_what_is_in_doubt_is_resolved_once_more_though_what_came_anew_is_given_u
     world.say("disk")
     assert world.drain(1) == ["resolve disk"]
 
-    if end == "dropped":
-        world.engine.admin.drop(world.entry().id)
+    if end == "discarded":
+        world.engine.admin.discard_delivery(world.entry().id)
     else:
-        world.fail(OutcomeKind.REFUSED)
+        world.fail(OutcomeKind.REJECTED)
         assert world.drain() == ["trigger disk"]
 
     assert world.later(59) == []
@@ -508,7 +508,7 @@ def test_what_opens_anew_in_place_of_what_would_have_ended_a_doubt_is_in_doubt_i
     world.say("disk", "resolved")
     world.later(2)
     world.say("disk")
-    world.fail(OutcomeKind.DELIVERED, OutcomeKind.REFUSED)
+    world.fail(OutcomeKind.DELIVERED, OutcomeKind.REJECTED)
     assert world.drain() == ["resolve disk", "trigger disk"]
     world.page.can_follow_up = lambda incident, _: incident.handle != OLD  # type: ignore[method-assign]
     world.fail(Outcome(OutcomeKind.UNREACHABLE, handle=NEW))
@@ -539,7 +539,7 @@ def test_who_drops_what_is_resolved_once_more_ends_the_doubt(world: World) -> No
     world.say("disk", "resolved")
     world.later(2)
 
-    world.engine.admin.drop(world.entry().id)
+    world.engine.admin.discard_delivery(world.entry().id)
 
     assert world.open == []
     assert world.settle() == []
@@ -549,7 +549,7 @@ def test_what_did_not_arrive_late_changes_nothing(world: World) -> None:
     world.say("disk")
     lease = leased(world)
     world.drain()
-    late(world, lease, Outcome(OutcomeKind.REFUSED))
+    late(world, lease, Outcome(OutcomeKind.REJECTED))
 
     assert world.states == ["delivered"]
 
@@ -760,7 +760,7 @@ def test_a_message_that_a_dead_process_was_sending_about_nothing_open_is_over(
     worlds: Callable[..., World],
 ) -> None:
     world = worlds(can=UPDATING)
-    world.fail(OutcomeKind.REFUSED)
+    world.fail(OutcomeKind.REJECTED)
     world.say("disk")
     world.say("disk", "acknowledged")
     world.drain(1)

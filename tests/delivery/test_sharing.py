@@ -39,7 +39,7 @@ from hostspec import Alert, Identity, IncidentRef, Limit, Outcome, OutcomeKind
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
 DISK = IncidentRef("pager.page", "acme", "all", "disk")
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+QUEUED = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def aside() -> Iterator[ThreadPoolExecutor]:
 def waits(world: World, running: Future[Any]) -> bool:
     """Let a thread go on until it ends, or waits for a lock; say whether it waits."""
     while not running.done():
-        if world.execute(WAITING)[0][0]:
+        if world.execute(QUEUED)[0][0]:
             return True
     return False
 
@@ -359,7 +359,7 @@ def test_a_plan_is_written_in_turn(world: World, aside: ThreadPoolExecutor) -> N
 
 
 def test_a_person_decides_in_turn(world: World, aside: ThreadPoolExecutor) -> None:
-    world.fail(OutcomeKind.REFUSED)
+    world.fail(OutcomeKind.REJECTED)
     world.say("disk")
     world.drain()
     admin, number = world.engine.admin, world.entry().id

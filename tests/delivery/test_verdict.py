@@ -48,7 +48,7 @@ def judged(  # noqa: PLR0913 -- each has a name
     ("kind", "state"),
     [
         (OutcomeKind.DELIVERED, DeliveryState.DELIVERED),
-        (OutcomeKind.REFUSED, DeliveryState.REJECTED),
+        (OutcomeKind.REJECTED, DeliveryState.REJECTED),
     ],
 )
 def test_an_answer_ends_the_delivery_and_shows_that_the_lane_is_well(
@@ -167,7 +167,7 @@ def test_a_provider_that_asks_is_left_alone(
 
 def test_every_outcome_has_a_verdict() -> None:
     for kind in OutcomeKind:
-        assert judged(kind).failures == (kind not in {OutcomeKind.DELIVERED, OutcomeKind.REFUSED})
+        assert judged(kind).failures == (kind not in {OutcomeKind.DELIVERED, OutcomeKind.REJECTED})
 
 
 def test_two_waits_are_hardly_ever_the_same() -> None:

@@ -74,7 +74,7 @@ def test_what_was_never_posted_is_not_resolved(host: Host, chat_room: ChatRoom) 
     [
         (429, "throttled"),
         (404, "misconfigured"),
-        (400, "refused"),
+        (400, "rejected"),
         (503, "uncertain"),
     ],
 )

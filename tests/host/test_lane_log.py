@@ -62,7 +62,7 @@ def test_what_a_person_has_to_mend_is_told_of_at_once(
 
 def test_a_refusal_is_an_answer(world: World, caplog: pytest.LogCaptureFixture) -> None:
     fail(world, OutcomeKind.MISCONFIGURED, 1)
-    fail(world, OutcomeKind.REFUSED, 1)
+    fail(world, OutcomeKind.REJECTED, 1)
     assert len(told(caplog)) == 2
 
 

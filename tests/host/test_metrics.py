@@ -68,7 +68,7 @@ LANE = 'lane="acme/checkout",provider="pagerduty"'
 @pytest.mark.parametrize(
     ("kind", "line"),
     [
-        (OutcomeKind.REFUSED, f"alerthost_rejected_total{{{LANE}}} 1.0"),
+        (OutcomeKind.REJECTED, f"alerthost_rejected_total{{{LANE}}} 1.0"),
         (OutcomeKind.UNCERTAIN, f"alerthost_uncertain_total{{{LANE}}} 1.0"),
         (None, f"alerthost_discarded_total{{{LANE}}} 1.0"),
         (
@@ -103,7 +103,7 @@ def test_what_is_told_again_is_neither_counted_nor_logged_again(
         observer.observe("hostspec_delayed", receipt())
         observer.observe("hostspec_superseded", receipt(name="3"))
         observer.observe("hostspec_delivered", receipt(OutcomeKind.DELIVERED))
-        observer.observe("hostspec_undelivered", receipt(OutcomeKind.REFUSED, name="2"))
+        observer.observe("hostspec_undelivered", receipt(OutcomeKind.REJECTED, name="2"))
     assert caplog.messages == [
         "late: trigger to acme/checkout for db-1/disk",
         "delivered trigger to acme/checkout for db-1/disk",

@@ -120,7 +120,7 @@ def test_deliveries_are_given_to_machines(workspace: Workspace) -> None:
         "next_attempt_at": None,
         "attempts": 1,
         "coalesced": 0,
-        "outcome": "refused",
+        "outcome": "rejected",
         "reason": "400: no luck",
     }
 
@@ -183,7 +183,7 @@ def test_changes_are_watched_by_machines(workspace: Workspace) -> None:
     refuse(workspace)
     with conversation(workspace, "deliveries", "--watch", "--json") as watching:
         watching.wait_for('"state": "rejected"')
-        workspace.alerthost("drop", "1")
+        workspace.alerthost("discard", "1")
         watching.wait_for('"state": "discarded"')
         watching.type("\x03")
         assert watching.end() == 0
@@ -277,7 +277,10 @@ def test_a_resolve_that_was_refused_and_is_not_needed_is_not_replayed(
 def test_what_cannot_be_replayed_or_dropped_is_told(workspace: Workspace) -> None:
     send(workspace, line())
 
-    for command, reason in (("replay", "was not given up: it is"), ("drop", "is finished: it is")):
+    for command, reason in (
+        ("replay", "was not given up: it is"),
+        ("discard", "is finished: it is"),
+    ):
         run = workspace.alerthost(command, "1", "77")
         assert run.returncode == 1
         assert run.stderr.splitlines() == [
@@ -300,9 +303,9 @@ def test_what_is_dropped_is_told_to_nobody(workspace: Workspace) -> None:
     workspace.fake.misbehave(reset())
     send(workspace, line("db-2/disk"))
 
-    run = workspace.alerthost("drop", "1", "2")
+    run = workspace.alerthost("discard", "1", "2")
 
-    assert (run.returncode, run.stdout) == (0, "dropped 1\ndropped 2\n")
+    assert (run.returncode, run.stdout) == (0, "discarded 1\ndiscarded 2\n")
     workspace.fake.behave()
     send(workspace, line("db-3/disk"))
     assert [incident.dedup_key for incident in workspace.fake.incidents] == ["db-3/disk"]

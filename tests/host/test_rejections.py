@@ -139,7 +139,7 @@ def test_a_body_has_a_bound_on_its_values(start: Start) -> None:
     assert post(url, {"key": "long", "details": {"text": "x" * 3_000_000}}).status == 202
 
 
-REFUSED = [
+REJECTED = [
     ("POST", ALERTMANAGER, JSON, '{"alerts": [7]}', 400, "faulty"),
     ("POST", ALERTMANAGER, JSON, "{", 400, "faulty"),
     ("POST", "/alerts", JSON, " ", 400, "empty"),
@@ -159,7 +159,7 @@ def test_each_refused_request_is_a_warning_and_is_counted(
     url = start(http="largest_body = 1024").url
     counted: dict[tuple[str, ...], float] = {}
     lines = []
-    for method, path, headers, body, status, reason in REFUSED:
+    for method, path, headers, body, status, reason in REJECTED:
         reply = ask(url, method, path, body, headers)
         assert reply.status == status, reason
         line = (

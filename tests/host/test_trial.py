@@ -320,7 +320,7 @@ def test_a_trigger_that_may_have_arrived_is_resolved_and_not_acknowledged(run: A
 
 def test_an_acknowledge_that_fails_does_not_keep_it_open(run: Any) -> None:
     action = Aimed()
-    action.outcomes.extend([OutcomeKind.DELIVERED, OutcomeKind.REFUSED])
+    action.outcomes.extend([OutcomeKind.DELIVERED, OutcomeKind.REJECTED])
 
     well, _, err = run(action)
 

@@ -139,7 +139,7 @@ def test_a_failed_alert_can_be_discarded(workspace: Workspace) -> None:
     [mute] = listed(workspace, "--state", "suppressed")
     name, other = failed["submission_id"], mute["submission_id"]
 
-    run = workspace.alerthost("drop", name)
+    run = workspace.alerthost("discard", name)
     assert run.stdout == f"discarded the submission {name}, which was failed\n"
     assert (run.returncode, listed(workspace)) == (0, [])
     [discarded] = listed(workspace, "--state", "discarded")
@@ -150,5 +150,5 @@ def test_a_failed_alert_can_be_discarded(workspace: Workspace) -> None:
         (other, f"the submission {other} is neither failed nor dead"),
         ("none", "there is no submission none"),
     ):
-        run = workspace.alerthost("drop", wrong)
+        run = workspace.alerthost("discard", wrong)
         assert (run.returncode, run.stderr) == (1, f"{reason}\n")

@@ -45,7 +45,7 @@ from hostspec.inprocess import Host, Report
 from hostspec.plugins import planning
 from hostspec.rules import Rule
 
-NOT_ARRIVED = (OutcomeKind.THROTTLED, OutcomeKind.REFUSED, OutcomeKind.MISCONFIGURED)
+NOT_ARRIVED = (OutcomeKind.THROTTLED, OutcomeKind.REJECTED, OutcomeKind.MISCONFIGURED)
 MAY_HAVE_ARRIVED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED, OutcomeKind.UNCERTAIN)
 
 
@@ -389,13 +389,13 @@ class TestFailingPlugins:
 
     def test_one_failed_delivery_stops_no_other(self) -> None:
         page = Page()
-        page.outcomes.extend([OutcomeKind.REFUSED, RuntimeError("no"), OutcomeKind.DELIVERED])
+        page.outcomes.extend([OutcomeKind.REJECTED, RuntimeError("no"), OutcomeKind.DELIVERED])
         plugins = plugins_of(page)
 
         report = Host(plugins, [rule_of(plugins, teams=["a", "b", "c"])]).handle(firing())
 
         kinds = [receipt.outcome.kind for receipt in report.receipts if receipt.outcome]
-        assert kinds == [OutcomeKind.REFUSED, OutcomeKind.FAULTED, OutcomeKind.DELIVERED]
+        assert kinds == [OutcomeKind.REJECTED, OutcomeKind.FAULTED, OutcomeKind.DELIVERED]
         assert not report.delivered
 
 
@@ -429,12 +429,12 @@ class TestObservers:
         host = host_of(page, witness=witness)
 
         delivered = host.handle(firing("a")).receipts
-        page.outcomes.append(Outcome(OutcomeKind.REFUSED, "too long"))
+        page.outcomes.append(Outcome(OutcomeKind.REJECTED, "too long"))
         undelivered = host.handle(firing("b")).receipts
 
         assert witness.seen == [("delivered", *delivered), ("undelivered", *undelivered)]
         assert delivered[0].id != undelivered[0].id
-        assert undelivered[0].outcome == Outcome(OutcomeKind.REFUSED, "too long")
+        assert undelivered[0].outcome == Outcome(OutcomeKind.REJECTED, "too long")
 
     def test_one_that_fails_harms_nobody_and_is_logged(
         self, caplog: pytest.LogCaptureFixture
@@ -580,7 +580,7 @@ class TestFollowingUp:
 
     def test_an_acknowledge_that_failed_changes_nothing(self) -> None:
         page = Page()
-        page.outcomes.extend([OutcomeKind.DELIVERED, OutcomeKind.REFUSED])
+        page.outcomes.extend([OutcomeKind.DELIVERED, OutcomeKind.REJECTED])
 
         handle_all(host_of(page), firing(), acknowledged(), resolved())
 

@@ -75,7 +75,7 @@ def test_what_a_plugin_stops_is_suppressed(caplog: pytest.LogCaptureFixture) -> 
 
 def test_what_was_not_taken_is_failed_with_every_reason(caplog: pytest.LogCaptureFixture) -> None:
     page = Page()
-    page.outcomes.extend([OutcomeKind.REFUSED, OutcomeKind.DELIVERED])
+    page.outcomes.extend([OutcomeKind.REJECTED, OutcomeKind.DELIVERED])
     plugins = plugins_of(page)
     host = Host(plugins, [rule_of(plugins)])
     host.handle(DISK)
@@ -92,7 +92,7 @@ def test_each_receipt_that_was_not_taken_is_raised_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     page = Page()
-    page.outcomes.append(OutcomeKind.REFUSED)
+    page.outcomes.append(OutcomeKind.REJECTED)
     host = host_of(page)
 
     report = host.handle(DISK)
@@ -117,7 +117,7 @@ def test_where_there_is_nothing_to_say_that_is_said() -> None:
 
 def test_a_delivery_that_is_sent_by_hand_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     page = Page()
-    page.outcomes.append(OutcomeKind.REFUSED)
+    page.outcomes.append(OutcomeKind.REJECTED)
     host = host_of(page)
 
     host.send(host.plan(DISK).deliveries[0])

@@ -190,7 +190,7 @@ class TestTimeout:
         self, impatient: Callable[[Hanging], None], caplog: pytest.LogCaptureFixture
     ) -> None:
         page = Page()
-        hanging = Hanging(page, outcome=Outcome(OutcomeKind.REFUSED, "no such key"))
+        hanging = Hanging(page, outcome=Outcome(OutcomeKind.REJECTED, "no such key"))
         impatient(hanging)
         host = host_of(page)
         host.handle(firing(), timeout=0.01)
@@ -477,7 +477,7 @@ class TestReentry:
 
     def test_an_observer_may_report_the_same_alert(self) -> None:
         page = Page()
-        page.outcomes.append(OutcomeKind.REFUSED)
+        page.outcomes.append(OutcomeKind.REJECTED)
         reports: list[Report] = []
 
         class Again:

@@ -740,7 +740,7 @@ def test_of_an_unknown_key_a_delivery_tells_pagerdutys_words_alone(desk: Desk) -
 def test_a_probe_ends_at_the_first_key_that_fails(desk: Desk) -> None:
     desk.fake.misbehave(refusing("no"), times=1)
     outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, *KEYS.values()))
-    assert outcome.kind is OutcomeKind.REFUSED
+    assert outcome.kind is OutcomeKind.REJECTED
     assert outcome.reason == "key 1 of 2: 400: no"
     assert len(desk.fake.requests) == 1
 

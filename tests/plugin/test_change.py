@@ -351,7 +351,7 @@ UNCERTAIN = OutcomeKind.UNCERTAIN
         (failing(503), UNCERTAIN),
         (captive_portal(), UNCERTAIN),
         (throttling(), OutcomeKind.THROTTLED),
-        (refusing("no"), OutcomeKind.REFUSED),
+        (refusing("no"), OutcomeKind.REJECTED),
         (truncated(), OutcomeKind.DELIVERED),
     ],
 )

@@ -35,7 +35,7 @@ THROTTLED = OutcomeKind.THROTTLED
 UNREACHABLE = OutcomeKind.UNREACHABLE
 FAULTED = OutcomeKind.FAULTED
 MISCONFIGURED = OutcomeKind.MISCONFIGURED
-REFUSED = OutcomeKind.REFUSED
+REJECTED = OutcomeKind.REJECTED
 
 SUCCESS = '{"status":"success","message":"Event processed","dedup_key":"k"}'
 
@@ -74,44 +74,44 @@ TABLE = [
     (304, "", MISCONFIGURED),
     (307, "", MISCONFIGURED),
     (308, "", MISCONFIGURED),
-    (400, invalid(TOO_LONG), REFUSED),
-    (400, invalid("'payload.severity' is missing or blank"), REFUSED),
-    (400, invalid("'payload.source' is missing or blank"), REFUSED),
-    (400, invalid("'event_type' is missing or blank", "Service key can't be blank"), REFUSED),
+    (400, invalid(TOO_LONG), REJECTED),
+    (400, invalid("'payload.severity' is missing or blank"), REJECTED),
+    (400, invalid("'payload.source' is missing or blank"), REJECTED),
+    (400, invalid("'event_type' is missing or blank", "Service key can't be blank"), REJECTED),
     (400, invalid(WRONG_LENGTH), MISCONFIGURED),
     (400, invalid(WRONG_LETTERS), MISCONFIGURED),
     (400, invalid(WRONG_LENGTH, WRONG_LETTERS), MISCONFIGURED),
-    (400, invalid(WRONG_LENGTH, TOO_LONG), REFUSED),
+    (400, invalid(WRONG_LENGTH, TOO_LONG), REJECTED),
     (400, invalid("Invalid routing key"), MISCONFIGURED),
-    (400, invalid(7), REFUSED),
-    (400, invalid(), REFUSED),
+    (400, invalid(7), REJECTED),
+    (400, invalid(), REJECTED),
     (400, '{"status":"invalid event","message":"Invalid routing key"}', MISCONFIGURED),
     (400, '{"status":"invalid event","message":"Invalid routing key","errors":[]}', MISCONFIGURED),
-    (400, '{"status":"invalid event","errors":"odd"}', REFUSED),
-    (400, '{"status":"Unrecognized object","errors":["JSON parse error"]}', REFUSED),
+    (400, '{"status":"invalid event","errors":"odd"}', REJECTED),
+    (400, '{"status":"Unrecognized object","errors":["JSON parse error"]}', REJECTED),
     (400, "Invalid routing key", MISCONFIGURED),
     (400, "InvalidRoutingKey", MISCONFIGURED),
-    (400, "Bad Request", REFUSED),
-    (400, 'cannot read {"routing_key":"********"}', REFUSED),
-    (400, "", REFUSED),
+    (400, "Bad Request", REJECTED),
+    (400, 'cannot read {"routing_key":"********"}', REJECTED),
+    (400, "", REJECTED),
     (401, "", MISCONFIGURED),
     (402, "", MISCONFIGURED),
     (403, "", MISCONFIGURED),
     (404, "Not found", MISCONFIGURED),
     (405, "", MISCONFIGURED),
-    (406, "", REFUSED),
+    (406, "", REJECTED),
     (407, "", MISCONFIGURED),
     (408, "", UNREACHABLE),
-    (410, "", REFUSED),
-    (411, "", REFUSED),
-    (413, "", REFUSED),
-    (415, "", REFUSED),
+    (410, "", REJECTED),
+    (411, "", REJECTED),
+    (413, "", REJECTED),
+    (415, "", REJECTED),
     (421, "", MISCONFIGURED),
-    (422, "", REFUSED),
+    (422, "", REJECTED),
     (425, "", UNREACHABLE),
     (429, "", THROTTLED),
-    (451, "", REFUSED),
-    (499, "", REFUSED),
+    (451, "", REJECTED),
+    (499, "", REJECTED),
     *((status, "", FAULTED) for status in (*range(500, 512), 520, 530, 599, 600, 999)),
 ]
 
@@ -202,12 +202,12 @@ WIRE = [
         "base_url",
     ),
     (refusing("Invalid routing key"), MISCONFIGURED, "400: Invalid routing key"),
-    (refusing("  Not\r\nthis  one\n"), REFUSED, "400: Not this one"),
-    (refusing("x" * 200_000), REFUSED, "400: " + "x" * 2000 + "…"),
+    (refusing("  Not\r\nthis  one\n"), REJECTED, "400: Not this one"),
+    (refusing("x" * 200_000), REJECTED, "400: " + "x" * 2000 + "…"),
     (failing(500), FAULTED, "500: Internal Server Error"),
     (failing(503, b"<h1>\xff\xfe</h1>"), FAULTED, "503: <h1>��</h1>"),
     (failing(408), UNREACHABLE, "408: Internal Server Error"),
-    (failing(413), REFUSED, "413: Internal Server Error"),
+    (failing(413), REJECTED, "413: Internal Server Error"),
     (throttling(), THROTTLED, "429: Requests for this service are arriving too quickly. Please"),
 ]
 
@@ -238,7 +238,7 @@ def test_pagerdutys_own_words_are_the_reason(desk: Desk) -> None:
     message = {"payload": {"summary": "s" * 1025, "source": "s", "severity": "Critical"}}
     object.__setattr__(delivery, "message", message)
     outcome = desk.deliver(delivery)
-    assert outcome.kind is REFUSED
+    assert outcome.kind is REJECTED
     assert outcome.reason == (
         "400: Event object is invalid: 'summary' is too long (maiximum is 1024 characters); "
         "'payload.severity' is invalid (must be one of the following: "

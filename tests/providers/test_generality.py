@@ -164,7 +164,7 @@ def test_a_ticket_without_its_id_is_out_of_reach(host: Host) -> None:
     known = host.send(closing).outcome
 
     assert lost is not None
-    assert (lost.kind, "no such open ticket" in lost.reason) == (OutcomeKind.REFUSED, True)
+    assert (lost.kind, "no such open ticket" in lost.reason) == (OutcomeKind.REJECTED, True)
     assert known is not None
     assert known.delivered
     assert [ticket.open for ticket in tickets_of(host)] == [False, False]
@@ -180,7 +180,7 @@ def test_a_ticket_that_somebody_closed_is_refused(host: Host) -> None:
     assert sorted(outcome.kind for outcome in outcomes if outcome) == [
         OutcomeKind.DELIVERED,
         OutcomeKind.DELIVERED,
-        OutcomeKind.REFUSED,
+        OutcomeKind.REJECTED,
     ]
 
 
@@ -191,7 +191,7 @@ def test_a_ticket_that_somebody_closed_is_refused(host: Host) -> None:
         (302, OutcomeKind.MISCONFIGURED),
         (307, OutcomeKind.MISCONFIGURED),
         (404, OutcomeKind.MISCONFIGURED),
-        (422, OutcomeKind.REFUSED),
+        (422, OutcomeKind.REJECTED),
         (429, OutcomeKind.THROTTLED),
         (500, OutcomeKind.UNCERTAIN),
         (0, OutcomeKind.UNCERTAIN),

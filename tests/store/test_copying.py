@@ -45,7 +45,7 @@ def fill(database: Database) -> None:
     world = World(database, Clock())
     world.say("open")
     world.drain()
-    world.fail(OutcomeKind.REFUSED)
+    world.fail(OutcomeKind.REJECTED)
     world.say("refused")
     world.drain()
     world.fail(OutcomeKind.UNREACHABLE)

@@ -159,7 +159,7 @@ class OutcomeKind(enum.StrEnum):
     """The provider failed (5xx): keep it; set aside only when others get through."""
     MISCONFIGURED = "misconfigured"
     """A wrong key, a missing secret, a proxy that refuses: hold the lane until repaired."""
-    REFUSED = "refused"
+    REJECTED = "rejected"
     """This message will never be taken."""
     UNCERTAIN = "uncertain"
     """It may have arrived; only of actions whose repeats are not idempotent."""

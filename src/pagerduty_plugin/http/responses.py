@@ -141,7 +141,7 @@ def _judge(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
             return Outcome(
                 OutcomeKind.FAULTED, reason, retry_after=read_pause(reply.retry_after, now)
             )
-    return Outcome(OutcomeKind.REFUSED, reason)
+    return Outcome(OutcomeKind.REJECTED, reason)
 
 
 def is_key_unknown(text: str) -> bool:

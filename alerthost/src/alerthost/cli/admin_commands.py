@@ -191,13 +191,13 @@ def replay(
     sys.exit(0 if following.tally.all_well and not screen.is_broken else 1)
 
 
-@click.command(short_help="Give deliveries up for good.")
+@click.command(short_help="Discard deliveries or submissions.")
 @with_config
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @speaks_plainly
-@example("alerthost drop 12")
-def drop(path: Path, ids: tuple[str, ...]) -> None:
-    """Drop queued and given-up deliveries: their providers are not notified.
+@example("alerthost discard 12")
+def discard(path: Path, ids: tuple[str, ...]) -> None:
+    """Discard queued and given-up deliveries: nothing is sent.
 
     Also discards submissions that failed or are dead, by their submission_id (see
     `alerthost deliveries --json`).
@@ -207,15 +207,15 @@ def drop(path: Path, ids: tuple[str, ...]) -> None:
     with _look(path) as look:
         for name in ids:
             if not name.isdecimal():
-                done = operations.discard(look.admin, name, screen) and done
+                done = operations.discard_submission(look.admin, name, screen) and done
                 continue
             number = int(name)
-            fault = operations.drop(look.admin, number)
+            fault = operations.discard_delivery(look.admin, number)
             done = done and not fault
             if fault:
                 screen.complain(printable(fault))
             else:
-                screen.say(f"dropped {number}", "green")
+                screen.say(f"discarded {number}", "green")
     sys.exit(0 if done and not screen.is_broken else 1)
 
 
@@ -275,4 +275,4 @@ def resolve(path: Path, *, here: bool, timeout: float, ids: tuple[int, ...]) -> 
     sys.exit(0 if following.tally.all_well and not screen.is_broken else 1)
 
 
-COMMANDS: Final = (deliveries_command, replay, drop, incidents_command, resolve)
+COMMANDS: Final = (deliveries_command, replay, discard, incidents_command, resolve)

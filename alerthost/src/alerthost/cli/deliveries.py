@@ -14,13 +14,13 @@ from hostspec.demo import Table
 if TYPE_CHECKING:
     from alerthost.outbox.admin import Admin, DeliveryRow, Unsent
 
-HELD: Final = "blocked"
+BLOCKED: Final = "blocked"
 GIVEN_UP: Final = ("dead", "rejected", "uncertain", "orphaned")
 DONE: Final = ("delivered", "coalesced", "discarded")
 UNSENT: Final = ("unmatched", "outdated", "suppressed", "failed", "dead", "discarded")
 """Why a submission came to no delivery, or to fewer than its rules ask for."""
 
-STATES: Final = tuple(dict.fromkeys(("queued", HELD, *GIVEN_UP, *DONE, *UNSENT)))
+STATES: Final = tuple(dict.fromkeys(("queued", BLOCKED, *GIVEN_UP, *DONE, *UNSENT)))
 """What a delivery or a submission may be, in the words of the commands."""
 
 RECENT: Final = 20
@@ -44,12 +44,12 @@ def find(admin: Admin, states: Sequence[str], most: int) -> tuple[DeliveryRow, .
 
     if not states:
         recent = admin.deliveries([DeliveryState(each) for each in DONE], most=min(most, RECENT))
-        return _newest_first(find(admin, ("queued", HELD, *GIVEN_UP), most), recent)
+        return _newest_first(find(admin, ("queued", BLOCKED, *GIVEN_UP), most), recent)
     found: list[Sequence[DeliveryRow]] = []
     finished = [DeliveryState(each) for each in states if each in (*GIVEN_UP, *DONE)]
     if finished:
         found.append(admin.deliveries(finished, most=most))
-    for state, held in (("queued", False), (HELD, True)):
+    for state, held in (("queued", False), (BLOCKED, True)):
         if state in states:
             found.append(admin.deliveries([DeliveryState.QUEUED], held=held, most=most))
     return _newest_first(*found)
@@ -83,7 +83,7 @@ def state_of(entry: DeliveryRow) -> str:
     """Return the one word for how a delivery stands."""
     if entry.sending:
         return "in flight"
-    return HELD if entry.held else str(entry.state)
+    return BLOCKED if entry.held else str(entry.state)
 
 
 def table(
@@ -176,7 +176,7 @@ def counts(admin: Admin) -> str:
     held, by_state = admin.unsettled()
     told = {str(state): count for state, count in by_state.items()}
     told["queued"] = told.get("queued", 0) - held
-    told[HELD] = held
+    told[BLOCKED] = held
     words = (f"{told[each]} {each}" for each in STATES if told.get(each))
     unplanned = admin.backlog().unplanned
     still = (f"{unplanned} still to be planned",) if unplanned else ()

@@ -21,7 +21,7 @@ from hostspec.text import shorten
 if TYPE_CHECKING:
     from alerthost.outbox.admin import Admin, IncidentRow
 
-STRANDED: Final = "orphaned"
+ORPHANED: Final = "orphaned"
 CUT_OFF: Final = "cut off"
 
 _COLUMNS: Final = (
@@ -103,7 +103,7 @@ def state_of(case: IncidentRow, reach: Reach) -> str:
     """Return the one word for how an incident stands."""
     place = case.incident.ref
     if case.orphaned:
-        return STRANDED
+        return ORPHANED
     if reach.gone(place.action, place.installation):
         return CUT_OFF
     if not case.incident.holders:

@@ -47,8 +47,8 @@ def replay(admin: Admin, number: int, following: Following, *, as_is: bool) -> N
         following.add(Followed.decided(place, alert.key, submission_id))
 
 
-def drop(admin: Admin, number: int) -> str:
-    """Return a delivery up for good; say why not, or nothing.
+def discard_delivery(admin: Admin, number: int) -> str:
+    """Discard a delivery; return why that is impossible, or nothing.
 
     Raises:
         StoreError: the store cannot be written.
@@ -56,13 +56,13 @@ def drop(admin: Admin, number: int) -> str:
     from alerthost.outbox.admin import AdminError  # noqa: PLC0415 -- as heavy as the engine
 
     try:
-        admin.drop(number)
+        admin.discard_delivery(number)
     except AdminError as error:
         return str(error)
     return ""
 
 
-def discard(admin: Admin, submission_id: str, screen: Screen) -> bool:
+def discard_submission(admin: Admin, submission_id: str, screen: Screen) -> bool:
     """Discard a failed or dead submission; return whether that could be done.
 
     Raises:
@@ -71,7 +71,7 @@ def discard(admin: Admin, submission_id: str, screen: Screen) -> bool:
     from alerthost.outbox.admin import AdminError  # noqa: PLC0415 -- as heavy as the engine
 
     try:
-        before = admin.discard(submission_id)
+        before = admin.discard_submission(submission_id)
     except AdminError as error:
         screen.complain(printable(str(error)))
         return False

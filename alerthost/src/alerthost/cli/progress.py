@@ -36,19 +36,19 @@ OTHERS_AT_WORK: Final = 0.5
 """Seconds after which it is looked what other processes did, which tell nobody."""
 
 DELIVERED: Final = "delivered"
-COLLAPSED: Final = "coalesced"
-DROPPED: Final = "discarded"
-HELD: Final = "blocked"
-WAITING: Final = "queued"
+COALESCED: Final = "coalesced"
+DISCARDED: Final = "discarded"
+BLOCKED: Final = "blocked"
+QUEUED: Final = "queued"
 NO_RULE: Final = "no rule matches"
 
-_GOOD: Final = (DELIVERED, COLLAPSED, DROPPED)
-_FIRST: Final = (*_GOOD, WAITING, HELD)
+_GOOD: Final = (DELIVERED, COALESCED, DISCARDED)
+_FIRST: Final = (*_GOOD, QUEUED, BLOCKED)
 _STYLES: Final = {
     DELIVERED: "green",
-    COLLAPSED: "dim",
-    DROPPED: "dim",
-    WAITING: "yellow",
+    COALESCED: "dim",
+    DISCARDED: "dim",
+    QUEUED: "yellow",
     str(OutcomeKind.THROTTLED): "yellow",
 }
 _WIDTHS: Final = (13, 11, 16)
@@ -216,7 +216,7 @@ class Followed:
             return str(entry.state)
         if entry.outcome is not None:
             return str(entry.outcome)
-        return HELD if entry.held else WAITING
+        return BLOCKED if entry.held else QUEUED
 
     def _attempts(self, entry: DeliveryRow) -> int:
         """Return how many attempts were made since this run began."""
@@ -383,7 +383,7 @@ class Following:
             if entry.id not in (statement.told or {}):
                 self._show_entry(statement, entry)
         if not statement.is_planned and not statement.is_idle:
-            self._say((WAITING, statement.status, "", statement.key))
+            self._say((QUEUED, statement.status, "", statement.key))
         self._count(statement)
 
     def _count(self, statement: Followed) -> None:
@@ -394,7 +394,7 @@ class Following:
         self.tally.unplanned += not statement.is_planned
         for entry in statement.entries:
             settled = statement.is_settled(entry)
-            self.tally.deliveries[statement.word_of(entry) if settled else WAITING] += 1
+            self.tally.deliveries[statement.word_of(entry) if settled else QUEUED] += 1
 
     def _show(self, statement: Followed) -> None:
         statement.told = {}
@@ -468,7 +468,7 @@ class Following:
 def _reason(entry: DeliveryRow, word: str, *, settled: bool) -> str:
     if word == DELIVERED:
         return f"after {entry.attempts} attempts" if entry.attempts > 1 else ""
-    if word == COLLAPSED:
+    if word == COALESCED:
         return "what came later says it"
     if not settled:
         return f"{entry.reason}; it is tried again" if entry.reason else ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from alerthost.cli.incidents import Reach, cut_off
-from alerthost.cli.progress import HELD, WAITING, Following, Tally
+from alerthost.cli.progress import BLOCKED, QUEUED, Following, Tally
 from alerthost.cli.screen import Screen, printable
 from alerthost.cli.signals import Interrupts
 from alerthost.config import engine as engine_of
@@ -149,8 +149,8 @@ def _left_by_others(engine: Engine) -> tuple[SubmissionStatus, ...]:
 
 def tell_rest(tally: Tally, screen: Screen) -> None:
     """Say of what was not sent who will send it."""
-    waiting = tally.deliveries[WAITING] + tally.unplanned
-    held = tally.deliveries[HELD] + tally.deliveries[str(OutcomeKind.MISCONFIGURED)]
+    waiting = tally.deliveries[QUEUED] + tally.unplanned
+    held = tally.deliveries[BLOCKED] + tally.deliveries[str(OutcomeKind.MISCONFIGURED)]
     if waiting:
         what = "1 of them waits" if waiting == 1 else f"{waiting} of them wait"
         told = f"{what} in the store: `alerthost run`, or the next `alerthost send`, goes on"

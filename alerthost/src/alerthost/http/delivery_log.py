@@ -104,7 +104,7 @@ class LaneLog:
         """Log the outcome of an attempt if it changes the state of its lane."""
         ref = lease.delivery.ref
         channel = ref.installation, ref.destination, lease.channel
-        answered = outcome.kind in {OutcomeKind.DELIVERED, OutcomeKind.REFUSED}
+        answered = outcome.kind in {OutcomeKind.DELIVERED, OutcomeKind.REJECTED}
         with self._lock:
             causes = self._failing.get(channel)
             if answered:

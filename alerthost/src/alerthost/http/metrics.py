@@ -169,7 +169,7 @@ class Metrics:
         kind = receipt.outcome.kind if receipt.outcome else None
         if receipt.reason or kind is None:
             self._count("discarded", *lane)
-        elif kind is OutcomeKind.REFUSED:
+        elif kind is OutcomeKind.REJECTED:
             self._count("rejected", *lane)
         elif kind is OutcomeKind.UNCERTAIN:
             self._count("uncertain", *lane)

@@ -416,7 +416,7 @@ class Admin:
         """
         with self._database.read() as connection:
             return tuple(
-                Blocked(incident_store.ref_of(row), row.reason, row.since, row.waiting)
+                Blocked(incident_store.ref_of(row), row.reason, row.since, row.queued)
                 for row in connection.execute(_BLOCKED)
             )
 
@@ -525,8 +525,8 @@ class Admin:
             )
         )
 
-    def drop(self, number: int) -> None:
-        """Return a delivery up for good.
+    def discard_delivery(self, number: int) -> None:
+        """Discard a delivery: it is never sent.
 
         Raises:
             AdminError: there is no such delivery, it is being sent now, or it is finished.
@@ -534,10 +534,12 @@ class Admin:
         """
         now = self._clock()
         self._writer.run(
-            lambda writing: self._drop(UnitOfWork(writing, now, self._plugins.actions), number)
+            lambda writing: self._discard_delivery(
+                UnitOfWork(writing, now, self._plugins.actions), number
+            )
         )
 
-    def discard(self, submission_id: str) -> SubmissionOutcome:
+    def discard_submission(self, submission_id: str) -> SubmissionOutcome:
         """Discard a failed or dead submission: it stays in the history, as discarded.
 
         Returns:
@@ -615,7 +617,7 @@ class Admin:
         delivery_store.finish(uow, number, DeliveryState.COALESCED, reason="replayed")
         return submission_id
 
-    def _drop(self, uow: UnitOfWork, number: int) -> None:
+    def _discard_delivery(self, uow: UnitOfWork, number: int) -> None:
         row = _found(uow.connection, number)
         if row.worker_id is not None:
             raise _being_sent(number)
@@ -743,7 +745,7 @@ _HELD_COUNT: Final = (
 )
 _BLOCKED_COUNT: Final = (
     sa.select(
-        channels.c.id, sa.func.min(incidents.c.id).label("first"), sa.func.count().label("waiting")
+        channels.c.id, sa.func.min(incidents.c.id).label("first"), sa.func.count().label("queued")
     )
     .select_from(deliveries)
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
@@ -753,7 +755,7 @@ _BLOCKED_COUNT: Final = (
     .subquery()
 )
 _BLOCKED: Final = (
-    sa.select(incidents, channels.c.reason, channels.c.since, _BLOCKED_COUNT.c.waiting)
+    sa.select(incidents, channels.c.reason, channels.c.since, _BLOCKED_COUNT.c.queued)
     .join(_BLOCKED_COUNT, _BLOCKED_COUNT.c.first == incidents.c.id)
     .join(channels, channels.c.id == _BLOCKED_COUNT.c.id)
     .order_by(channels.c.since, channels.c.id)

@@ -91,7 +91,7 @@ class Verdict:
 
 _ANSWERED: Final = {
     OutcomeKind.DELIVERED: DeliveryState.DELIVERED,
-    OutcomeKind.REFUSED: DeliveryState.REJECTED,
+    OutcomeKind.REJECTED: DeliveryState.REJECTED,
 }
 """The provider took its decision: nothing is wrong with the way there."""
 

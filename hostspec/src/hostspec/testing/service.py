@@ -198,7 +198,7 @@ def network_faults(*, idempotent: bool) -> tuple[NetworkFault, ...]:
         _fault("garbage", _send_garbage, *broken),
         _response("500", Answer(500, b"Internal Server Error"), failed),
         _response("429", Answer(429, b"Too Many Requests"), kinds.THROTTLED),
-        _response("400", Answer(400, b"Bad Request"), kinds.REFUSED, kinds.MISCONFIGURED),
+        _response("400", Answer(400, b"Bad Request"), kinds.REJECTED, kinds.MISCONFIGURED),
         _response("another 202", _OTHER_SERVICE, kinds.UNREACHABLE, kinds.MISCONFIGURED, failed),
         _response("captive portal", _LOGIN_PAGE, kinds.UNREACHABLE, kinds.MISCONFIGURED, failed),
     )

@@ -116,7 +116,7 @@ class OpenTicket(Action[OpenSettings, InstallationSettings]):
             else:
                 self.system.comment(ticket, text, journal)
         except (KeyError, UnknownTicketError) as error:
-            return Outcome(OutcomeKind.REFUSED, f"there is no such open ticket: {error}")
+            return Outcome(OutcomeKind.REJECTED, f"there is no such open ticket: {error}")
         except OSError as error:
             reason = f"the journal cannot be written: {error.strerror}"
             return Outcome(OutcomeKind.MISCONFIGURED, reason)

@@ -153,7 +153,7 @@ def _kind(code: int) -> OutcomeKind:
         case 429:
             return OutcomeKind.THROTTLED
         case 400 | 413 | 422:
-            return OutcomeKind.REFUSED
+            return OutcomeKind.REJECTED
         case _ if code < 500:
             return OutcomeKind.MISCONFIGURED
     return OutcomeKind.UNCERTAIN
