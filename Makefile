@@ -10,7 +10,7 @@ PROJECTS := pyproject.toml hostspec/pyproject.toml alerthost/pyproject.toml cons
 PLUGINS := $(addprefix tests/providers/,nightwatch saboteur tickets webhook)
 
 # tests of what an installation may break: that everything is found, by programs and by plugins
-INSTALLED := $(addprefix tests/,wheels kernel/test_loading.py host/test_plugins.py fake/test_cli.py)
+INSTALLED := $(addprefix tests/,wheels plugins/test_loading.py host/test_plugins.py fake/test_cli.py)
 
 # an index, a proxy or a cache of the machine must not decide what the tests see
 export PYTHONHASHSEED ?= random

@@ -9,7 +9,7 @@ import pytest
 
 from hostspec import Alert, Answer, SendContext
 from hostspec.inprocess import Host
-from hostspec.inprocess.sending import Sending
+from hostspec.inprocess.handling import Sender
 from hostspec.plugins import Plugins, PluginsError, load, survey
 from hostspec.plugins.isolation import IsolatedHooks, ask, implementations
 from hostspec.rules import Rule
@@ -167,12 +167,12 @@ class Forgetful(Sound):
 
 class Handleless(Sound):
     def host(self, plugins, rules):
-        class Anew(Sending):
+        class WithoutHandles(Sender):
             def context(self, delivery):
                 return SendContext()
 
         host = Host(plugins, rules)
-        host._sending = Anew(*attrs.astuple(host._sending, recurse=False))
+        host._sender = WithoutHandles(*attrs.astuple(host._sender, recurse=False))
         return host
 
 

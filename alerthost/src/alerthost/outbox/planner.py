@@ -25,7 +25,7 @@ from alerthost.store.errors import StoreError, UnstorableError
 from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import IncidentRef, Operation
 from hostspec.errors import describe_error
-from hostspec.inprocess.memory import Memory
+from hostspec.inprocess.memory import IncidentMemory
 from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, PlanBuilder, is_late_repeat
 from hostspec.plugins.registry import Plugins
 from hostspec.rules import Rule
@@ -283,7 +283,7 @@ class Planner:
     def lanes_of(self, alert: Alert) -> frozenset[inbox.Lane]:
         """Return the lanes of what an alert opens while it fires: installation, destination."""
         alert = attrs.evolve(alert, status=Status.FIRING)
-        refs = (each.ref for each in self.make(alert, Memory()).deliveries)
+        refs = (each.ref for each in self.make(alert, IncidentMemory()).deliveries)
         return frozenset((ref.installation, ref.destination) for ref in refs)
 
     def make(self, alert: Alert, incidents: Incidents) -> Plan:

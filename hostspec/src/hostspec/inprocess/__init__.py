@@ -1,4 +1,4 @@
-"""The in-process host: plans and sends in the caller's thread, without a database."""
+"""The in-process host: plans and sends without a database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns: first come, first served, and no lock is held while a turn lasts."""
+"""Locks by name that are acquired first come, first served; no thread lock is held meanwhile."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import attrs
 
 from hostspec import forking
 
-NESTED_PATIENCE: Final = 5.0
-"""Seconds that a call made within another one waits for a turn: two such could wait in a circle."""
+NESTED_TIMEOUT: Final = 5.0
+"""Seconds that a call within another call waits for a lock: two such could wait in a circle."""
 
 
-class NoTurnError(Exception):
-    """A turn did not come; the message says why, for a report."""
+class LockTimeoutError(Exception):
+    """A lock was not acquired; the message says why, for a report."""
 
 
 @attrs.define(eq=False)
 class Call:
-    """One call of a host. Calls that plugins or log handlers make within it have it as parent.
+    """One call of a host.
 
     Attributes:
-        parent: the call in which this one is made, where that still lasts.
-        ends: when it waits no longer, on the monotonic clock; None for no limit.
+        parent: the call in whose course a plugin or log handler made this one, if that lasts.
+        ends: when it stops waiting, on the monotonic clock; None for no limit.
         seconds: the limit in seconds from its start, for messages.
     """
 
@@ -40,11 +40,11 @@ class Call:
 
     @property
     def left(self) -> float | None:
-        """Seconds until it waits no longer; None for no limit."""
+        """Seconds until it stops waiting; None for no limit."""
         return None if self.ends is None else max(0.0, self.ends - monotonic())
 
     def is_within(self, other: Call) -> bool:
-        """Check whether this call is made within another one, at whatever depth."""
+        """Check whether this call is made within another one, at any depth."""
         call = self.parent
         while call is not None and call is not other:
             call = call.parent
@@ -57,8 +57,8 @@ _current: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
 
 
 @contextlib.contextmanager
-def calling(seconds: float | None = None) -> Iterator[Call]:
-    """Begin a call of this thread that waits so many seconds in all; None for no limit."""
+def begin_call(seconds: float | None = None) -> Iterator[Call]:
+    """Begin a call in this thread that waits so many seconds in all; None for no limit."""
     outer = _current.get()
     parent = None if outer is None or outer.over else outer
     ends = None if seconds is None else monotonic() + seconds
@@ -72,130 +72,127 @@ def calling(seconds: float | None = None) -> Iterator[Call]:
 
 
 @attrs.define(eq=False)
-class Turn:
-    """A place in a queue. Leave it, whether or not the turn came."""
+class Ticket:
+    """A position in the queue of a lock. Release it, whether or not it was acquired."""
 
     name: Any
     call: Call
     owner: Hashable
-    came: threading.Event = attrs.field(factory=threading.Event)
+    acquired: threading.Event = attrs.field(factory=threading.Event)
 
 
-class Turns:
-    """Queues by name, in which each gets its turn in the order in which they came.
+class FairLocks:
+    """Locks by name, each acquired in the order of the requests.
 
-    A lock of `threading` goes to any of those who wait, and a resolve could overtake the
-    trigger before it.
+    A lock of `threading` goes to any waiting thread, so that a resolve could overtake the trigger
+    before it.
     """
 
     def __init__(self) -> None:
-        self._start()
+        self.after_fork_in_child()
         forking.register(self)
 
-    def _start(self) -> None:
-        self._lock = threading.Lock()
-        self._queues: dict[Hashable, collections.deque[Turn]] = {}
-        self._owned: dict[Hashable, collections.Counter[Hashable]] = {}
-
     def before_fork(self) -> None:
-        """Finish what other threads do to the queues."""
+        """Let other threads finish their changes of the queues."""
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Continue."""
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Start without turns: the threads that had turns are not in the child."""
-        self._start()
+        """Start without tickets: the threads that held locks are not in the child."""
+        self._lock = threading.Lock()
+        self._queues: dict[Hashable, collections.deque[Ticket]] = {}
+        self._owned: dict[Hashable, collections.Counter[Hashable]] = {}
 
-    def line_up(
+    def enqueue(
         self, names: Iterable[Hashable], call: Call, *, owner: Hashable = None, width: int = 1
-    ) -> list[Turn]:
-        """Join the queues of all the names at once, so that no two callers wait in a circle.
+    ) -> list[Ticket]:
+        """Join the queues of all the locks at once, so that no two callers wait in a circle.
 
         Args:
-            names: of the queues.
-            call: that takes the turns.
-            owner: whose turns they are, for `owned_by`; None for no owner.
-            width: how many may have their turn at the same time, the same for each use of a name.
+            names: of the locks.
+            call: the call that acquires them.
+            owner: the owner of the tickets, for `owned_by`; None for no owner.
+            width: how many tickets may hold a lock at a time, the same for each use of a name.
         """
         with self._lock:
-            turns = [Turn(name, call, owner) for name in dict.fromkeys(names)]
-            for turn in turns:
-                queue = self._queues.setdefault(turn.name, collections.deque())
-                queue.append(turn)
+            tickets = [Ticket(name, call, owner) for name in dict.fromkeys(names)]
+            for ticket in tickets:
+                queue = self._queues.setdefault(ticket.name, collections.deque())
+                queue.append(ticket)
                 if len(queue) <= width:
-                    turn.came.set()
+                    ticket.acquired.set()
                 if owner is not None:
-                    self._owned.setdefault(owner, collections.Counter())[turn.name] += 1
-            return turns
+                    self._owned.setdefault(owner, collections.Counter())[ticket.name] += 1
+            return tickets
 
     def owned_by(self, owner: Hashable) -> tuple[Any, ...]:
-        """Return the names of the queues in which an owner waits."""
+        """Return the names of the locks for which an owner has a ticket."""
         with self._lock:
             return tuple(self._owned.get(owner, ()))
 
-    def wait(self, turn: Turn) -> None:
-        """Wait until a turn comes, for as long as its call may wait.
+    def acquire(self, ticket: Ticket) -> None:
+        """Wait for a lock, as long as the ticket's call may wait.
 
         Raises:
-            NoTurnError: it did not come in time, or never can: its own caller has the turn.
+            LockTimeoutError: it was not acquired in time, or never can be: the call within which
+                this one is made holds it.
         """
-        if turn.came.is_set():
+        if ticket.acquired.is_set():
             return
-        call, left = turn.call, turn.call.left
+        call, left = ticket.call, ticket.call.left
         if call.parent is not None:
-            left = NESTED_PATIENCE if left is None else min(left, NESTED_PATIENCE)
+            left = NESTED_TIMEOUT if left is None else min(left, NESTED_TIMEOUT)
             with self._lock:
-                queue = self._queues.get(turn.name, ())
-                ahead = list(itertools.takewhile(lambda each: each is not turn, queue))
+                queue = self._queues.get(ticket.name, ())
+                ahead = list(itertools.takewhile(lambda each: each is not ticket, queue))
             if any(call.is_within(each.call) for each in ahead):
                 message = (
-                    "called while the same alert or incident is being handled by the caller"
-                    " itself, so that waiting would never end; call it after that, or on another"
-                    " thread"
+                    "called while the caller itself is handling the same alert or incident, which"
+                    " would wait for ever; call it afterwards, or on another thread"
                 )
-                raise NoTurnError(message)
-        if not turn.came.wait(left):
+                raise LockTimeoutError(message)
+        if not ticket.acquired.wait(left):
             seconds = call.seconds if call.parent is None else left
             message = (
                 f"not sent within {seconds:g} s: earlier messages about the same incident or"
                 " destination are still being sent"
             )
-            raise NoTurnError(message)
+            raise LockTimeoutError(message)
 
-    def leave(self, turn: Turn, *, width: int = 1) -> None:
-        """Leave a queue, so that the next one's turn comes."""
+    def release(self, ticket: Ticket, *, width: int = 1) -> None:
+        """Leave a queue, so that the next ticket acquires the lock."""
         with self._lock:
-            queue = self._queues.get(turn.name, collections.deque())
-            with contextlib.suppress(ValueError):  # in a child it is in no queue
-                queue.remove(turn)
-                for next_one in itertools.islice(queue, width):
-                    next_one.came.set()
+            queue = self._queues.get(ticket.name, collections.deque())
+            with contextlib.suppress(ValueError):  # a forked child has no queues
+                queue.remove(ticket)
+                for following in itertools.islice(queue, width):
+                    following.acquired.set()
                 if not queue:
-                    del self._queues[turn.name]
-                if turn.owner is not None:
-                    self._disown(turn)
+                    del self._queues[ticket.name]
+                if ticket.owner is not None:
+                    self._disown(ticket)
 
     @contextlib.contextmanager
-    def of(self, name: Hashable, call: Call, *, width: int = 1) -> Iterator[None]:
-        """Wait for the turn at one name, and have it.
+    def hold(self, name: Hashable, call: Call, *, width: int = 1) -> Iterator[None]:
+        """Acquire a lock, and hold it in this block.
 
         Raises:
-            NoTurnError: as `wait`.
+            LockTimeoutError: as `acquire`.
         """
-        (turn,) = self.line_up([name], call, width=width)
+        (ticket,) = self.enqueue([name], call, width=width)
         try:
-            self.wait(turn)
+            self.acquire(ticket)
             yield
         finally:
-            self.leave(turn, width=width)
+            self.release(ticket, width=width)
 
-    def _disown(self, turn: Turn) -> None:
-        names = self._owned[turn.owner]
-        names[turn.name] -= 1
-        if not names[turn.name]:
-            del names[turn.name]
+    def _disown(self, ticket: Ticket) -> None:
+        names = self._owned[ticket.owner]
+        names[ticket.name] -= 1
+        if not names[ticket.name]:
+            del names[ticket.name]
         if not names:
-            del self._owned[turn.owner]
+            del self._owned[ticket.owner]

@@ -1,4 +1,4 @@
-"""Open incidents, kept in memory, for hosts that have no store."""
+"""Open incidents in memory, for hosts without a store."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Op
 from hostspec.plugins.planning import ended_episode, is_late_repeat
 
 MOST_INCIDENTS: Final = 100_000
-"""Incidents that are remembered; beyond it the one that was touched longest ago is forgotten."""
+"""Incidents that are remembered; beyond them the least recently changed one is forgotten."""
 
 
 @attrs.frozen
 class _Ended:
-    """The last episode of an alert that ended: its start, the newest update, and when."""
+    """The last episode of an alert that ended."""
 
     started_at: dt.datetime | None
     updated_at: dt.datetime | None
     noted_at: float = attrs.field(factory=time.monotonic)
 
 
-class Memory:
+class IncidentMemory:
     """The incidents that may be open. Safe to use from several threads."""
 
     def __init__(self, most: int = MOST_INCIDENTS) -> None:
@@ -39,19 +39,19 @@ class Memory:
         forking.register(self)
 
     def before_fork(self) -> None:
-        """Finish what other threads write down."""
+        """Let other threads finish their changes."""
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Continue."""
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Go on with the memory as it was at the fork."""
+        """Continue with the incidents as they were at the fork."""
         self._lock = threading.Lock()
 
     def at(self, ref: IncidentRef) -> Incident | None:
-        """Return the incident at a place, where one may be open."""
+        """Return the incident for a reference, if one may be open."""
         with self._lock:
             return self._incidents.get(ref)
 
@@ -82,26 +82,26 @@ class Memory:
             self._ended[alert.identity] = _Ended(started_at, updated_at)
 
     def join(self, ref: IncidentRef, alert: Identity) -> None:
-        """Hold an open incident, beside those who hold it already."""
+        """Add a holder to an open incident."""
         with self._lock:
             incident = self._incidents.get(ref)
             if incident:
                 self._put(attrs.evolve(incident, holders=_with(incident.holders, alert)))
 
     def release(self, ref: IncidentRef, alert: Identity) -> None:
-        """Let go of an incident; it is forgotten when nobody holds it any more."""
+        """Remove a holder from an incident; without holders it is forgotten."""
         with self._lock:
             incident = self._incidents.get(ref)
             if incident:
                 self._release(incident, alert)
 
-    def settle(self, delivery: Delivery, outcome: Outcome, *, arrived: bool) -> None:
-        """Take note of what an attempt came to.
+    def record(self, delivery: Delivery, outcome: Outcome, *, arrived: bool) -> None:
+        """Record the outcome of an attempt.
 
         Args:
-            delivery: what was sent.
-            outcome: what came of it.
-            arrived: whether the provider may hold it; then its incident may be open.
+            delivery: that was sent.
+            outcome: of the attempt.
+            arrived: whether the provider may have it; then its incident may be open.
         """
         with self._lock:
             incident = self._incidents.get(delivery.ref)
@@ -140,7 +140,7 @@ class Memory:
 
 
 def _opened(incident: Incident | None, delivery: Delivery, outcome: Outcome) -> Incident:
-    """Return the incident after a trigger: new, or repeated, held by one alert more."""
+    """Return the incident after a trigger, with the alert as one more holder."""
     if incident is None:
         return Incident(
             ref=delivery.ref,

@@ -13,13 +13,13 @@ from hostspec.plugins.planning import Plan
 
 @attrs.frozen
 class Report:
-    """The result of one alert; ``str`` gives one line for each receipt, with its reason.
+    """The result of one alert; ``str`` returns one line for each receipt, with its reason.
 
     Attributes:
         plan: of the alert.
-        receipts: one for each delivery. One that was not finished within the host's ``timeout``
-            has no outcome but a reason; ``attempts`` is 1 where an attempt is still under way,
-            whose end observers are notified of, and 0 where none was made.
+        receipts: one for each delivery. A receipt without an outcome has a reason: the host's
+            ``timeout`` was over. Its ``attempts`` is 1 if the attempt is still in flight, and
+            observers will be notified of its end; 0 if none was made.
     """
 
     plan: Plan
@@ -27,23 +27,23 @@ class Report:
 
     @property
     def delivered(self) -> bool:
-        """Whether the providers took every delivery, and there was at least one."""
+        """Whether the providers accepted every delivery, and there was at least one."""
         return bool(self.receipts) and not self.failed
 
     @property
     def unmatched(self) -> bool:
-        """Whether no rule matches, and no incident is open, so that nothing is sent."""
+        """Whether no rule matches and no incident is open, so that nothing is sent."""
         plan = self.plan
         return not (plan.rules or plan.refs or plan.failures or plan.remark)
 
     @property
     def suppressed(self) -> bool:
-        """Whether a plugin decided that something is not sent."""
+        """Whether a plugin suppressed a delivery."""
         return bool(self.plan.suppressions)
 
     @property
     def failed(self) -> bool:
-        """Whether something could not be planned, or was not taken by its provider."""
+        """Whether a delivery could not be planned, or was not accepted by its provider."""
         return bool(self.plan.failures) or not all(map(is_delivered, self.receipts))
 
     def raise_for_undelivered(self) -> None:
@@ -59,12 +59,12 @@ class Report:
             raise UndeliveredError(self)
 
     def __str__(self) -> str:
-        return "\n".join((*map(line, self.receipts), *self._other_lines()))
+        return "\n".join((*map(describe_receipt, self.receipts), *self._other_lines()))
 
     def undelivered(self) -> tuple[str, ...]:
-        """Return a line for everything that was not delivered."""
-        missed = (receipt for receipt in self.receipts if not is_delivered(receipt))
-        return (*map(line, missed), *self._other_lines())
+        """Return a line for each failure and each suppression."""
+        failed = (receipt for receipt in self.receipts if not is_delivered(receipt))
+        return (*map(describe_receipt, failed), *self._other_lines())
 
     def _other_lines(self) -> Iterator[str]:
         yield from map(str, self.plan.failures)
@@ -95,14 +95,14 @@ class UndeliveredError(Exception):
 
 
 def is_delivered(receipt: Receipt) -> bool:
-    """Check whether the provider took a delivery."""
+    """Check whether the provider accepted a delivery."""
     return receipt.outcome is not None and receipt.outcome.delivered
 
 
-def line(receipt: Receipt) -> str:
-    """Describe a receipt on one line: operation, place, outcome and reason."""
+def describe_receipt(receipt: Receipt) -> str:
+    """Return a receipt on one line: operation, destination, outcome and reason."""
     ref, outcome = receipt.delivery.ref, receipt.outcome
-    kind = outcome.kind if outcome else "not sent" if receipt.attempts == 0 else "under way"
+    kind = outcome.kind if outcome else "not sent" if receipt.attempts == 0 else "in flight"
     reason = receipt.reason or (outcome.reason if outcome and not outcome.delivered else "")
     words = f"{receipt.delivery.operation} {ref.installation}/{ref.destination}: {kind}"
     return " ".join(f"{words}: {reason}".split()) if reason else words

@@ -664,7 +664,7 @@ class TestOffers:
             def hostspec_providers(self) -> Sequence[Any]:
                 return [Moody()]
 
-        told = "hostspec_providers: the Moody cannot be used: it failed at tests/kernel/"
+        told = "hostspec_providers: the Moody cannot be used: it failed at tests/plugins/"
         assert reason_of(mine=Plugin(Page())).startswith(told)
 
     def test_a_keyboard_interrupt_passes(self) -> None:

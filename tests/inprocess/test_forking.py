@@ -14,8 +14,8 @@ from recorder import Page, host_of
 
 from hostspec import Alert, Delivery, Outcome, OutcomeKind, forking
 from hostspec.inprocess import Host
-from hostspec.inprocess.fair_lock import Call, Turns
-from hostspec.inprocess.memory import Memory
+from hostspec.inprocess.fair_lock import Call, FairLocks
+from hostspec.inprocess.memory import IncidentMemory
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
@@ -35,7 +35,7 @@ def in_child(act: Callable[[], bool]) -> bool:
 
 
 class Sending:
-    """A host in whose parent a send of an alert is under way."""
+    """A host in whose parent a send of an alert is in flight."""
 
     def __init__(self) -> None:
         self.page = Page()
@@ -51,7 +51,7 @@ class Sending:
         return Outcome(OutcomeKind.DELIVERED)
 
 
-def test_a_child_handles_the_alert_that_its_parent_is_sending() -> None:
+def test_a_child_handles_the_alert_that_its_parent_is_sender() -> None:
     sending = Sending()
     host = sending.host
 
@@ -78,21 +78,21 @@ def test_a_child_remembers_what_its_parent_opened() -> None:
 
 
 def test_a_child_that_is_forked_in_a_turn_ends_it() -> None:
-    turns = Turns()
+    locks = FairLocks()
 
     def leave() -> bool:
-        turns.leave(turn)
-        with turns.of("disk", Call()):
+        locks.release(ticket)
+        with locks.hold("disk", Call()):
             return True
 
-    (turn,) = turns.line_up(["disk"], Call())
+    (ticket,) = locks.enqueue(["disk"], Call())
 
     assert in_child(leave)
-    assert not turns.line_up(["disk"], Call())[0].came.is_set()
+    assert not locks.enqueue(["disk"], Call())[0].acquired.is_set()
 
 
-@pytest.mark.parametrize("make", [Turns, Memory])
-def test_locks_are_made_anew(make: Callable[[], Turns | Memory]) -> None:
+@pytest.mark.parametrize("make", [FairLocks, IncidentMemory])
+def test_locks_are_renewed(make: Callable[[], FairLocks | IncidentMemory]) -> None:
     """As in a child, whose coverage is not counted."""
     each = make()
     before = each._lock
@@ -125,7 +125,7 @@ def test_around_a_fork_every_object_is_called(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_host_that_nothing_refers_to_is_forgotten() -> None:
     host: Host = host_of(Page())
-    parts = [weakref.ref(part) for part in (host, host._turns, host._memory)]
+    parts = [weakref.ref(part) for part in (host, host._locks, host._memory)]
     assert all(part() in forking._known for part in parts[1:])
 
     del host

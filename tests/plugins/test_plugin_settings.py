@@ -106,7 +106,7 @@ def test_a_class_of_settings_that_fails_is_refused_without_its_words() -> None:
 
     (told,) = faults(Night(Crashing), {})
 
-    assert told.startswith("hostspec_settings returned a class that failed at tests/kernel/")
+    assert told.startswith("hostspec_settings returned a class that failed at tests/plugins/")
     assert "canary" not in told
 
 
@@ -119,9 +119,9 @@ def test_a_plugin_that_fails_is_refused() -> None:
         @hookimpl
         def hostspec_configure(self, settings: Any) -> None: ...
 
-    assert "hostspec_settings failed at tests/kernel/" in faults(Failing(), {})[0]
+    assert "hostspec_settings failed at tests/plugins/" in faults(Failing(), {})[0]
     given = {"night": {"timezone": "Nowhere"}}
-    assert "hostspec_configure failed at tests/kernel/" in faults(Night(), given)[0]
+    assert "hostspec_configure failed at tests/plugins/" in faults(Night(), given)[0]
 
 
 @pytest.mark.parametrize("hook", ["hostspec_settings", "hostspec_configure"])

@@ -1,4 +1,4 @@
-"""No caller of the host waits without need, and none waits for ever."""
+"""Time limits of the host: no caller waits without need, and none for ever."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class TestDestinations:
         last = host.handle(resolved(), timeout=60)
 
         assert words(first) == [
-            "trigger acme/slow: under way: no answer within 0.05 s; the attempt goes on",
+            "trigger acme/slow: in flight: no answer within 0.05 s; the attempt goes on",
             "trigger acme/quick: delivered",
         ]
         assert sorted(words(second)) == [
@@ -176,7 +176,7 @@ class TestTimeout:
         (receipt,) = report.receipts
 
         assert (receipt.outcome, receipt.attempts, report.delivered) == (None, 1, False)
-        line = "trigger acme/all: under way: no answer within 0.01 s; the attempt goes on"
+        line = "trigger acme/all: in flight: no answer within 0.01 s; the attempt goes on"
         assert words(report) == [line]
         assert caplog.messages == [f"alert disk: {line}"]
         assert observer.told == []
@@ -330,7 +330,7 @@ class TestTimeout:
                 host.handle(firing("b"))
             hanging.go_on.set()
             assert first.result(60).delivered
-        wait_until(lambda: not host._turns._queues)
+        wait_until(lambda: not host._locks._queues)
 
         assert sorted(sent.destination for sent in page.sent) == ["quick", "slow"]
 
@@ -351,7 +351,7 @@ class TestTimeout:
             (receipt,) = host.handle(firing(), timeout=60).receipts
             hanging.go_on.set()
             assert first.result(60).delivered
-        wait_until(lambda: not host._turns._queues)
+        wait_until(lambda: not host._locks._queues)
 
         assert receipt.attempts == 0
         assert receipt.reason == "its turn did not come in time"
@@ -381,13 +381,13 @@ class TestChangesMeanwhile:
             pool.submit(host.handle, resolved())
             wait_until(lambda: hanging.entered == 1)
             second = pool.submit(host.handle, firing())
-            wait_until(lambda: len(next(iter(host._turns._queues.values()), ())) == 2)
+            wait_until(lambda: len(next(iter(host._locks._queues.values()), ())) == 2)
             teams[:] = ["early", "late"]
             hanging.go_on.set()
             report = second.result(60)
 
         assert words(report) == ["trigger acme/early: delivered", "trigger acme/late: delivered"]
-        assert host._turns._queues == {}
+        assert host._locks._queues == {}
 
 
 @contextlib.contextmanager
@@ -439,9 +439,9 @@ class TestReentry:
         with handler_of(lambda record: nested.append(host.handle(firing()))):
             host.handle(firing())
 
-        assert "being handled by the caller itself" in str(nested[0])
+        assert "the caller itself is handling" in str(nested[0])
         assert nested[0].failed
-        with pytest.raises(Exception, match="call it after that, or on another thread"):
+        with pytest.raises(Exception, match="call it afterwards, or on another thread"):
             nested[0].raise_for_undelivered()
 
     def test_another_alert_in_the_same_incident_counts_too(self) -> None:
@@ -458,7 +458,7 @@ class TestReentry:
         report = host.handle(firing("a"))
 
         assert report.delivered
-        assert "being handled by the caller itself" in nested[0].receipts[0].reason
+        assert "the caller itself is handling" in nested[0].receipts[0].reason
 
     def test_another_alert_is_handled_within_one(self) -> None:
         page = Page()

@@ -1,4 +1,4 @@
-"""Whatever is said in whatever order, the host says to the provider what a small model says."""
+"""For every order of alerts, the host sends what a small model predicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a host without a store remembers, and for how long."""
+"""The incidents that a host without a store remembers, and for how long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hostspec import (
     OutcomeKind,
     Severity,
 )
-from hostspec.inprocess.memory import MOST_INCIDENTS, Memory
+from hostspec.inprocess.memory import MOST_INCIDENTS, IncidentMemory
 
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
 
@@ -34,14 +34,16 @@ def delivery(
     return Delivery(operation, ref, Identity("", alert or key), Severity.ERROR, rules=(rule,))
 
 
-def opened(memory: Memory, key: str, alert: str = "", outcome: Outcome = DELIVERED) -> IncidentRef:
+def opened(
+    memory: IncidentMemory, key: str, alert: str = "", outcome: Outcome = DELIVERED
+) -> IncidentRef:
     settled = delivery(key, alert=alert)
-    memory.settle(settled, outcome, arrived=True)
+    memory.record(settled, outcome, arrived=True)
     return settled.ref
 
 
 def test_a_trigger_that_arrived_is_an_incident() -> None:
-    memory = Memory()
+    memory = IncidentMemory()
 
     ref = opened(memory, "disk", outcome=Outcome(OutcomeKind.DELIVERED, handle={"id": 1}))
 
@@ -58,11 +60,11 @@ def test_a_trigger_that_arrived_is_an_incident() -> None:
 
 def test_a_repeat_adds_to_it() -> None:
     """Its first handle stays; its severity is that of the last trigger."""
-    memory = Memory()
+    memory = IncidentMemory()
     ref = opened(memory, "disk", outcome=Outcome(OutcomeKind.DELIVERED, handle={"id": 1}))
     repeat = attrs.evolve(delivery("disk", alert="cpu", rule="More"), severity=Severity.CRITICAL)
 
-    memory.settle(repeat, Outcome(OutcomeKind.DELIVERED, handle={"id": 2}), arrived=True)
+    memory.record(repeat, Outcome(OutcomeKind.DELIVERED, handle={"id": 2}), arrived=True)
 
     assert memory.at(ref) == Incident(
         ref=ref,
@@ -75,14 +77,14 @@ def test_a_repeat_adds_to_it() -> None:
 
 
 def test_an_acknowledge_that_was_delivered_is_its_state() -> None:
-    memory = Memory()
+    memory = IncidentMemory()
     ref = opened(memory, "disk")
 
-    memory.settle(
+    memory.record(
         delivery("disk", Operation.ACKNOWLEDGE), Outcome(OutcomeKind.FAULTED), arrived=True
     )
     before = memory.at(ref)
-    memory.settle(delivery("disk", Operation.ACKNOWLEDGE), DELIVERED, arrived=True)
+    memory.record(delivery("disk", Operation.ACKNOWLEDGE), DELIVERED, arrived=True)
     after = memory.at(ref)
 
     assert before is not None
@@ -93,19 +95,19 @@ def test_an_acknowledge_that_was_delivered_is_its_state() -> None:
 
 @pytest.mark.parametrize("operation", [*Operation][1:])
 def test_only_a_trigger_opens(operation: Operation) -> None:
-    memory = Memory()
+    memory = IncidentMemory()
 
-    memory.settle(delivery("disk", operation), DELIVERED, arrived=True)
+    memory.record(delivery("disk", operation), DELIVERED, arrived=True)
 
     assert memory.at(delivery("disk").ref) is None
 
 
 def test_a_resolve_lets_only_its_own_alert_go() -> None:
-    memory = Memory()
+    memory = IncidentMemory()
     ref = opened(memory, "disk", "a")
     memory.join(ref, Identity("", "b"))
 
-    memory.settle(delivery("disk", Operation.RESOLVE, "a"), DELIVERED, arrived=True)
+    memory.record(delivery("disk", Operation.RESOLVE, "a"), DELIVERED, arrived=True)
 
     (incident,) = memory.held_by(Identity("", "b"))
     assert incident.holders == (Identity("", "b"),)
@@ -113,7 +115,7 @@ def test_a_resolve_lets_only_its_own_alert_go() -> None:
 
 
 def test_an_incident_that_nobody_holds_is_forgotten() -> None:
-    memory = Memory()
+    memory = IncidentMemory()
     ref = opened(memory, "disk")
 
     memory.release(ref, Identity("", "other"))
@@ -127,7 +129,7 @@ def test_an_incident_that_nobody_holds_is_forgotten() -> None:
 
 
 def test_joining_what_is_not_open_opens_nothing() -> None:
-    memory = Memory()
+    memory = IncidentMemory()
 
     memory.join(delivery("disk").ref, Identity("", "disk"))
 
@@ -135,7 +137,7 @@ def test_joining_what_is_not_open_opens_nothing() -> None:
 
 
 def test_beyond_its_bound_it_forgets_what_was_touched_longest_ago() -> None:
-    memory = Memory(most=3)
+    memory = IncidentMemory(most=3)
     refs = [opened(memory, key) for key in ("a", "b", "c", "a", "d")]
 
     assert [memory.at(ref) is not None for ref in refs] == [True, False, True, True, True]
@@ -144,7 +146,7 @@ def test_beyond_its_bound_it_forgets_what_was_touched_longest_ago() -> None:
 
 
 def test_an_alert_may_hold_several_and_lose_one_to_the_bound() -> None:
-    memory = Memory(most=2)
+    memory = IncidentMemory(most=2)
     for key in ("a", "b", "c"):
         opened(memory, key, "alert")
 
@@ -154,12 +156,12 @@ def test_an_alert_may_hold_several_and_lose_one_to_the_bound() -> None:
 
 
 def test_its_bound_is_stated() -> None:
-    assert Memory()._most == MOST_INCIDENTS == 100_000
+    assert IncidentMemory()._most == MOST_INCIDENTS == 100_000
 
 
 def test_an_incident_that_changes_is_another_object() -> None:
     """This shows whether the incidents of a plan have changed."""
-    memory = Memory()
+    memory = IncidentMemory()
     ref = opened(memory, "disk")
     before = memory.at(ref)
 
@@ -170,12 +172,12 @@ def test_an_incident_that_changes_is_another_object() -> None:
 
 
 def test_an_incident_keeps_what_it_may_be_told() -> None:
-    memory = Memory()
+    memory = IncidentMemory()
     quiet = attrs.evolve(delivery("disk"), follow_ups=())
-    memory.settle(quiet, DELIVERED, arrived=True)
+    memory.record(quiet, DELIVERED, arrived=True)
     opening = memory.at(quiet.ref)
     resolving = attrs.evolve(delivery("disk", rule="More"), follow_ups=(Operation.RESOLVE,))
-    memory.settle(resolving, DELIVERED, arrived=True)
+    memory.record(resolving, DELIVERED, arrived=True)
     repeated = memory.at(quiet.ref)
 
     assert opening is not None
@@ -185,7 +187,7 @@ def test_an_incident_keeps_what_it_may_be_told() -> None:
 
 
 def test_of_the_ended_episodes_the_oldest_is_forgotten() -> None:
-    memory = Memory(most=2)
+    memory = IncidentMemory(most=2)
     for key in ("a", "b", "a", "c"):
         memory.note(Alert(key, status="resolved", started_at=BEGUN))
 

@@ -141,7 +141,7 @@ def test_one_that_raises_harms_nobody(error: BaseException) -> None:
 
     assert (first, last) == (Answer("a", 1), Answer("c", 3))
     assert (failed.plugin, failed.value) == ("b", None)
-    assert failed.failure.startswith("failed at tests/kernel/test_calling.py:")
+    assert failed.failure.startswith("failed at tests/plugins/test_isolation.py:")
     assert "canary" not in repr(failed)
 
 
@@ -308,7 +308,7 @@ def test_an_error_is_told_with_the_place_where_it_was_raised() -> None:
         int("canary")
     line = sys._getframe().f_lineno - 1
 
-    assert describe_error(caught.value) == f"failed at tests/kernel/test_calling.py:{line}"
+    assert describe_error(caught.value) == f"failed at tests/plugins/test_isolation.py:{line}"
 
 
 def test_an_extension_that_keeps_failing_is_logged_once_a_minute(
@@ -323,7 +323,7 @@ def test_an_extension_that_keeps_failing_is_logged_once_a_minute(
     for _ in range(3):
         ask(hooks)
     [logged] = caplog.messages
-    assert logged.startswith("plugin sulky: volume failed at tests/kernel/test_calling.py:")
+    assert logged.startswith("plugin sulky: volume failed at tests/plugins/test_isolation.py:")
 
     caplog.clear()
     now += 60.0

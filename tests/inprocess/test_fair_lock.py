@@ -1,0 +1,157 @@
+"""Locks are acquired in the order of the requests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable
+from time import monotonic
+
+import pytest
+
+from hostspec.inprocess.fair_lock import Call, FairLocks, LockTimeoutError, Ticket, begin_call
+
+
+class Queue:
+    """Threads that wait for locks, and the order in which they acquired them."""
+
+    def __init__(self) -> None:
+        self.locks = FairLocks()
+        self.order: list[str] = []
+        self._threads: list[threading.Thread] = []
+
+    def wait(self, who: str, name: Hashable, width: int = 1) -> None:
+        """Join a queue now, and wait on another thread."""
+        (ticket,) = self.locks.enqueue([name], Call(), width=width)
+        thread = threading.Thread(target=self._take, args=(who, ticket), daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def all_done(self) -> None:
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive()
+
+    def _take(self, who: str, ticket: Ticket) -> None:
+        self.locks.acquire(ticket)
+        self.order.append(who)
+        self.locks.release(ticket)
+
+
+def test_the_first_request_acquires_first() -> None:
+    queue = Queue()
+    expected = [str(number) for number in range(20)]
+
+    with queue.locks.hold("disk", Call()):
+        for who in expected:
+            queue.wait(who, "disk")
+        assert queue.order == []
+    queue.all_done()
+
+    assert queue.order == expected
+
+
+def test_other_names_do_not_wait() -> None:
+    locks = FairLocks()
+
+    with locks.hold("disk", Call()), locks.hold("cpu", Call()):
+        pass
+
+
+def test_several_names_are_lined_up_for_at_once() -> None:
+    locks = FairLocks()
+
+    first = locks.enqueue(["cpu", "disk", "cpu"], Call())
+    second = locks.enqueue(["disk", "cpu"], Call())
+
+    assert [ticket.name for ticket in first] == ["cpu", "disk"]
+    assert all(ticket.acquired.is_set() for ticket in first)
+    assert not any(ticket.acquired.is_set() for ticket in second)
+
+
+def test_an_owner_s_queues_are_known() -> None:
+    locks = FairLocks()
+    tickets = [*locks.enqueue(["cpu"], Call(), owner="a"), *locks.enqueue("ab", Call(), owner="a")]
+    tickets += locks.enqueue(["cpu"], Call(), owner="a")
+
+    assert locks.owned_by("a") == ("cpu", "a", "b")
+    assert locks.owned_by("b") == ()
+    for ticket in tickets:
+        locks.release(ticket)
+
+    assert (locks._queues, locks._owned) == ({}, {})
+
+
+def test_a_wide_queue_lets_so_many_in_at_a_time() -> None:
+    locks = FairLocks()
+    tickets = [locks.enqueue(["lane"], Call(), width=2)[0] for _ in range(4)]
+
+    assert [ticket.acquired.is_set() for ticket in tickets] == [True, True, False, False]
+    locks.release(tickets[1], width=2)
+
+    assert [ticket.acquired.is_set() for ticket in tickets] == [True, True, True, False]
+
+
+def test_nothing_is_kept_of_turns_that_are_over() -> None:
+    queue = Queue()
+
+    def fail() -> None:
+        with queue.locks.hold("disk", Call()):
+            queue.wait("next", "disk")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    queue.all_done()
+
+    assert queue.order == ["next"]
+    assert queue.locks._queues == {}
+
+
+def test_one_whose_time_is_up_holds_up_nobody() -> None:
+    queue = Queue()
+
+    with queue.locks.hold("disk", Call()):
+        late = Call(ends=monotonic(), seconds=2)
+        with (
+            pytest.raises(LockTimeoutError, match="not sent within 2 s: earlier messages"),
+            queue.locks.hold("disk", late),
+        ):
+            pass
+        queue.wait("next", "disk")
+    queue.all_done()
+
+    assert queue.order == ["next"]
+
+
+def test_a_call_does_not_wait_for_the_one_it_is_made_in() -> None:
+    locks = FairLocks()
+
+    with begin_call() as outer, locks.hold("disk", outer), begin_call(), begin_call() as inner:
+        locks.enqueue(["disk"], Call())
+        with (
+            pytest.raises(LockTimeoutError, match="the caller itself is handling"),
+            locks.hold("disk", inner),
+        ):
+            pass
+        with locks.hold("cpu", inner):
+            pass
+
+    with begin_call() as later:
+        assert later.parent is None
+
+
+def test_a_call_within_another_waits_for_a_stranger_s_turn_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two strangers that wait for each other, each within the other's ticket, would hang."""
+    monkeypatch.setattr("hostspec.inprocess.fair_lock.NESTED_TIMEOUT", 0.01)
+    locks = FairLocks()
+
+    with locks.hold("disk", Call()), begin_call():
+        for limit in (None, 60.0):
+            with (
+                begin_call(limit) as inner,
+                pytest.raises(LockTimeoutError, match=r"within 0\.01 s"),
+                locks.hold("disk", inner),
+            ):
+                pass
