@@ -32,7 +32,7 @@ import psycopg
 from delivery import Plugin
 from measuring import alert, medians, responder, table
 
-from alerthost.outbox import backend, engine, leasing
+from alerthost.outbox import backend, leasing, maintenance
 from alerthost.outbox.engine import Engine
 from alerthost.store.database import Database
 from hostspec import Alert, Outcome, OutcomeKind, hookimpl
@@ -399,7 +399,7 @@ def taking_over(server: Server) -> None:
     table("From the last claim of a killed worker to its send", ("shortest (s)", "longest"), shown)
     print(
         f"\n  lease {leasing.LEASE:g} s, of which an attempt may start in the first"
-        f" {leasing.LEASE * leasing.START_WITHIN:g} s; looked for every {engine.KEEP:g} s"
+        f" {leasing.LEASE * leasing.START_WITHIN:g} s; looked for every {maintenance.KEEP:g} s"
     )
 
 

@@ -451,7 +451,7 @@ def test_blocked_lanes_are_listed_with_their_present_cause(world: World) -> None
     world.say("cpu")
     world.later(1.1)
     world.say("memory")
-    world.engine._plan_ahead()
+    world.engine._dispatcher.plan_ahead()
 
     (blocked,) = world.engine.admin.blocked()
     assert (blocked.ref.destination, blocked.reason) == ("all", "Invalid routing key")

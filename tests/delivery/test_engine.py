@@ -12,7 +12,7 @@ import pytest
 from engines import EITHER, START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
-from alerthost.outbox import engine, maintenance, planner
+from alerthost.outbox import dispatcher, maintenance, planner
 from alerthost.outbox.inbox import Note
 from hostspec import Alert, Limit, Outcome, OutcomeKind
 
@@ -257,7 +257,7 @@ def test_it_drains_though_much_comes_to_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner, "LONGEST", -1.0)
-    monkeypatch.setattr(engine, "AHEAD", 2)
+    monkeypatch.setattr(dispatcher, "AHEAD", 2)
     for number in range(5):
         world.say(f"{number}", "resolved")
     world.say("disk")
@@ -408,7 +408,7 @@ def test_what_fires_anew_meanwhile_goes_at_once_behind_that_resolve(world: World
     world.say("disk", "resolved")
     world.drain()
     world.say("disk")
-    world.engine._plan_ahead()
+    world.engine._dispatcher.plan_ahead()
     assert [each.reason for each in world.entries if each.state == "queued"] == [
         "",
         "sent ahead of what fires again, in case what was sent before arrived late",

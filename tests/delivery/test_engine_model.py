@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -94,14 +95,20 @@ class KilledEngine(Engine):
 
     @property
     def name(self) -> str:
-        assert self._presence is not None
-        return self._presence.name
+        assert self._registration.current is not None
+        return self._registration.current.name
 
-    def _settle(self, lease: Lease, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._dispatcher._complete = functools.partial(  # type: ignore[method-assign]
+            self.complete, self._dispatcher._complete
+        )
+
+    def complete(self, complete: Callable[..., None], lease: Lease, *arguments: Any) -> None:
         if self.killed:
             raise KilledError
         before = self.row(lease)
-        super()._settle(lease, *arguments)
+        complete(lease, *arguments)
         mine = (before.worker_id, before.attempts) == (lease.worker_id, lease.attempt)
         assert mine or self.row(lease) == before, "who lost a claim leaves its delivery alone"
 
@@ -271,7 +278,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from([*RULES]))
     def reconfigure(self, name: str) -> None:
-        self.engine._plan_ahead()  # what was said before is meant by the rules of before
+        self.engine._dispatcher.plan_ahead()  # what was said before is meant by the rules of before
         self.rules = name
         self.restart()
 
@@ -528,7 +535,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5))
     def resolve_by_hand(self, number: int) -> None:
-        self.engine._plan_ahead()
+        self.engine._dispatcher.plan_ahead()
         cases = self.engine.admin.incidents()
         if cases:
             case = cases[number % len(cases)]
@@ -537,7 +544,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5))
     def drop_by_hand(self, number: int) -> None:
-        self.engine._plan_ahead()
+        self.engine._dispatcher.plan_ahead()
         may_be_open = {
             spot_of(case.incident.ref)
             for case in self.engine.admin.incidents(most=1000)
@@ -572,7 +579,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5))
     def replay_by_hand(self, number: int) -> None:
-        self.engine._plan_ahead()
+        self.engine._dispatcher.plan_ahead()
         given_up = self.engine.admin.deliveries(GIVEN_UP)
         if given_up:
             self.replay(given_up[number % len(given_up)])
@@ -580,7 +587,7 @@ class Story(RuleBasedStateMachine):
     def replay(self, entry: DeliveryRow) -> None:
         self.moment += 1
         self.engine.admin.replay(entry.id)
-        self.engine._plan_ahead()
+        self.engine._dispatcher.plan_ahead()
         alert, spot = entry.delivery.alert.key, spot_of(entry.delivery.ref)
         goes_there = alert in RULES[self.rules].get(spot[0], ())
         if entry.delivery.operation is Operation.TRIGGER and alert in self.firing and goes_there:

@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 from engines import EITHER, Clock, Observer, World
 
-from alerthost.outbox import notifier, serialisation
-from alerthost.outbox.group_commit import Writer
+from alerthost.outbox import serialisation
 from alerthost.outbox.maintenance import Patience
+from alerthost.outbox.notifier import Notifier
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from hostspec import Alert, Delivery, Outcome, OutcomeKind, Receipt, hookimpl
@@ -158,16 +158,17 @@ class DeadWriter:
 def test_one_that_dies_while_telling_tells_again_under_the_same_id(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell = notifier.tell
-
-    def die(database: Database, writer: Any, hooks: Any, **named: Any) -> int:
-        tell(database, DeadWriter(), hooks, **named)  # type: ignore[arg-type]
-        return 0
-
     world.say("disk")
-    with monkeypatch.context() as patched:
-        patched.setattr(notifier, "tell", die)
-        world.drain()
+    monkeypatch.setattr(world.engine._notifier, "adopt", lambda _: None)
+    monkeypatch.setattr(world.engine._notifier, "_writer", DeadWriter())
+    once = iter([False, True])
+    notify = world.engine._notifier.notify
+    monkeypatch.setattr(
+        world.engine._notifier,
+        "notify",
+        lambda worker_id, _: notify(worker_id, lambda: next(once)),
+    )
+    world.drain()
     world.new_engine()
     world.drain()
 
@@ -233,17 +234,11 @@ def test_who_stops_tells_what_it_sent(world: World) -> None:
 
 def test_what_there_is_no_time_for_is_told_by_who_comes_next(world: World) -> None:
     enough = iter([False, True, True])
-
-    def told_by_an_engine(name: str, *, enough: Callable[[], bool]) -> None:
-        notifier.tell(
-            database, writer, world.plugins.hooks, observe=ignore, worker_id=name, enough=enough
-        )
-
     world.say("a")
     world.say("b")
-    database, writer = world.database, Writer(world.database)
-    world.engine.tell = lambda name, **_: told_by_an_engine(  # type: ignore[method-assign]
-        name, enough=lambda: next(enough)
+    notify = world.engine._notifier.notify
+    world.engine._notifier.notify = lambda worker_id, _: notify(  # type: ignore[method-assign]
+        worker_id, lambda: next(enough)
     )
     world.drain()
     assert world.observer.names == ["delivered"]
@@ -288,8 +283,8 @@ def test_whatever_hangs_in_the_end_stopping_keeps_to_its_time(
         real(*arguments)
 
     world.engine.start()
-    threads = world.engine._threads
-    ref: Any = notifier if hanging == "adopt" else type(world.engine._presence)
+    threads = world.engine._threads._threads
+    ref: Any = Notifier if hanging == "adopt" else type(world.engine._registration.current)
     real = getattr(ref, hanging)
     monkeypatch.setattr(ref, hanging, hang)
     assert not world.engine.stop(0.0)
@@ -313,7 +308,7 @@ def test_a_store_that_fails_as_the_rest_is_told_is_logged(
         raise StoreError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(notifier, "adopt", fail)
+        patched.setattr(Notifier, "adopt", fail)
         with caplog.at_level(logging.ERROR):
             assert world.engine.stop()
     assert "the store fails: the disk is full" in caplog.messages

@@ -122,7 +122,7 @@ def test_a_trigger_that_arrives_late_is_not_taken_for_what_opened_anew(
         at.connect(NEW_KEY, KEY)
         at.engine.recover_orphans()
     at.engine.accept(alert("firing"))
-    at.engine._plan_ahead()
+    at.engine._dispatcher.plan_ahead()
 
     late(at, lease)
 
@@ -144,7 +144,7 @@ def found(database: Database) -> incident_store.StoredIncident:
 
 
 def recover(at: Paging, database: Database, *back: incident_store.StoredIncident) -> None:
-    actions = at.engine._plugins.actions
+    actions = at.engine.admin._plugins.actions
     with database.begin() as connection:
         orphans.recover(UnitOfWork(connection, at.clock.now, actions), back)
 
@@ -243,7 +243,7 @@ def test_it_is_listed_as_resolving_until_its_resolve_is_delivered(at: Paging, co
     number = number_of(at)
     statement = admin.resolve(number)
     (case,) = admin.incidents()
-    reach = Reach.of(load(["pagerduty"]), engine._installations.values())
+    reach = Reach.of(load(["pagerduty"]), engine._dispatcher._installations.values())
     assert (case.id, case.orphaned, state_of(case, reach)) == (number, False, "resolving")
     assert admin.incidents(installation="another") == ()
 

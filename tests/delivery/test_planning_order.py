@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from engines import EITHER, Clock, World
 from size import WHOLE
 
-from alerthost.outbox import engine, inbox, planner, serialisation
+from alerthost.outbox import dispatcher, inbox, planner, serialisation
 from alerthost.outbox.snapshot import Snapshot
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
@@ -138,7 +138,7 @@ def batches_until(world: World, key: str) -> int:
 def test_an_alert_for_another_service_is_in_the_next_batch(
     world: World, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
-    monkeypatch.setattr(engine, "BEHIND", 0.0)
+    monkeypatch.setattr(dispatcher, "BEHIND", 0.0)
     world.page.behaviour["plan"] = of_team
     for number in range(60):
         world.engine.accept(Alert(f"{number}", labels={"team": "flooded"}))
@@ -176,7 +176,7 @@ def test_scopes_take_turns(world: World) -> None:
 def test_a_turn_brings_earlier_submissions_of_its_alert_along(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BEHIND", 0.0)
+    monkeypatch.setattr(dispatcher, "BEHIND", 0.0)
     world.page.behaviour["plan"] = of_team
     for number in range(30):
         world.engine.accept(Alert(f"{number}", labels={"team": "flooded"}))
@@ -261,7 +261,7 @@ def test_a_new_alert_takes_one_statement_more(world: World) -> None:
 @EITHER
 def test_the_load_is_counted_by_scope_and_by_lane(world: World) -> None:
     world.say("disk")
-    world.engine._plan()
+    world.engine._dispatcher.plan()
     world.say("disk", scope="a")
     world.say("cpu", scope="a")
 
@@ -396,9 +396,9 @@ def told(
         for name, alert in zip(accepted[first:], course[first:], strict=True):
             world.engine.accept(alert, submission_id=name)
             if not at_once:
-                world.engine._plan()
+                world.engine._dispatcher.plan()
         while world.engine.admin.backlog().unplanned:
-            world.engine._plan()
+            world.engine._dispatcher.plan()
         return look(database)
 
 

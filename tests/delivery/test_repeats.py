@@ -37,7 +37,7 @@ def test_a_new_alert_goes_before_repeats_that_change_nothing(world: World) -> No
 def test_a_repeat_is_told_apart_by_what_the_provider_took(world: World) -> None:
     open_all(world, 1)
     world.say("node 0", summary="on fire")
-    world.engine._plan_ahead()
+    world.engine._dispatcher.plan_ahead()
     world.say("node 0", summary="down")
     world.say("new")
     assert world.drain() == ["trigger new", "trigger node 0"]
@@ -64,7 +64,7 @@ def test_a_repeat_in_flight_or_failed_stays_a_repeat(world: World) -> None:
 def test_a_repeat_does_not_wait_for_ever(world: World) -> None:
     open_all(world, 1)
     world.say("node 0", summary="down")
-    world.engine._plan_ahead()
+    world.engine._dispatcher.plan_ahead()
     world.clock.now += 3601
     world.say("new")
     assert world.drain() == ["trigger node 0", "trigger new"]

@@ -90,7 +90,7 @@ def test_an_action_that_answers_nonsense_of_what_was_missed_blocks_nobody(
         del world.page.behaviour["send"]
         if flying:
             world.say("disk", "resolved")
-            world.engine._plan_ahead()
+            world.engine._dispatcher.plan_ahead()
         return Outcome(OutcomeKind.UNREACHABLE)
 
     world.page.on_missed = on_missed  # type: ignore[method-assign]
@@ -223,7 +223,7 @@ def test_a_limit_that_nobody_can_count_by_blocks_nobody(
 
     assert world.drain() == ["trigger disk"]
     assert world.later(61) == ["trigger cpu"]
-    assert "the action pager.page gives limits that nobody can count by" in caplog.text
+    assert "the action pager.page returns limits that are not valid" in caplog.text
 
 
 def test_a_plan_that_cannot_be_written_blocks_nobody(world: World) -> None:
@@ -292,10 +292,10 @@ def test_what_a_dead_process_was_sending_waits_for_its_budget(world: World) -> N
     world.say("disk", severity="critical")
     world.drain()
     world.say("cpu", severity="critical")
-    world.engine._plan_ahead()
+    world.engine._dispatcher.plan_ahead()
     other = heartbeat.presence(world.database)
     with world.database.begin() as connection:
-        promises = world.engine._promises
+        promises = world.engine._dispatcher._expected_handles
         assert leasing.lease(connection, other.name, world.clock.now, promises=promises)
     world.say("net", severity="critical")
     assert world.drain() == ["trigger net"]
@@ -557,7 +557,7 @@ def test_what_did_not_arrive_late_changes_nothing(world: World) -> None:
 def test_an_attempt_that_hangs_is_taken_over_when_its_lease_runs_out(world: World) -> None:
     world.say("disk")
     hanging = heartbeat.presence(world.database)
-    world.engine._plan_ahead()
+    world.engine._dispatcher.plan_ahead()
     with world.database.begin() as connection:
         assert leasing.lease(connection, hanging.name, world.clock.now)
 
@@ -569,7 +569,7 @@ def test_an_attempt_that_hangs_is_taken_over_when_its_lease_runs_out(world: Worl
 
 def test_an_observer_hears_what_a_dead_process_noted(world: World) -> None:
     world.say("disk")
-    world.engine.tell = lambda *_, **__: None  # type: ignore[method-assign]
+    world.engine._notifier.notify = lambda *_, **__: None  # type: ignore[method-assign]
     world.drain()
     assert world.observer.names == []
 
@@ -582,7 +582,7 @@ def test_an_observer_hears_what_a_dead_process_noted(world: World) -> None:
 def test_a_receipt_that_cannot_be_read_blocks_nobody(world: World) -> None:
     world.say("disk")
     world.say("cpu")
-    world.engine.tell = lambda *_, **__: None  # type: ignore[method-assign]
+    world.engine._notifier.notify = lambda *_, **__: None  # type: ignore[method-assign]
     world.drain()
     world.execute("UPDATE receipts SET body = '[]' WHERE id = 1")
     world.new_engine()
@@ -834,7 +834,7 @@ def test_several_use_one_engine_at_once(world: World) -> None:
     world.page.behaviour["send"] = send
     world.say("a")
     world.say("b")
-    world.engine._plan_ahead()
+    world.engine._dispatcher.plan_ahead()
     threads = [threading.Thread(target=world.engine.drain, args=(1,)) for _ in range(2)]
     for thread in threads:
         thread.start()

@@ -229,7 +229,7 @@ def test_very_many_alerts_are_accepted_at_once(world: World, aside: ThreadPoolEx
 def test_what_others_decide_about_is_not_claimed(world: World) -> None:
     world.say("disk")
     world.say("cpu", severity="info")
-    world.engine._plan()
+    world.engine._dispatcher.plan()
     with world.database.begin() as connection:
         backend.lock(connection, [DISK])
         assert world.drain() == []
@@ -238,7 +238,7 @@ def test_what_others_decide_about_is_not_claimed(world: World) -> None:
 
 def test_a_lane_that_others_claim_in_is_left_alone(world: World) -> None:
     world.say("disk")
-    world.engine._plan()
+    world.engine._dispatcher.plan()
     with world.database.begin() as connection:
         assert leasing.lease(connection, "other", world.clock.now)
         assert world.drain() == []
@@ -275,7 +275,7 @@ def test_what_another_process_did_not_get_to_is_planned_here(world: World) -> No
         assert backend.turn(connection, backend.PLANNING)
         world.engine.start()
         statement = world.say("disk")
-        wait_until(lambda: world.engine._others_plan_until)
+        wait_until(lambda: world.engine._dispatcher._others_plan_until)
     (fate,) = world.engine.wait([statement], 60)
     world.engine.stop()
     assert fate.settled
@@ -309,7 +309,7 @@ def test_what_an_attempt_came_to_is_written_in_turn(
     world: World, aside: ThreadPoolExecutor
 ) -> None:
     world.say("disk")
-    world.engine._plan()
+    world.engine._dispatcher.plan()
     with world.database.begin() as connection:
         lease = leasing.lease(connection, "me", world.clock.now)
     assert lease
@@ -353,7 +353,7 @@ def test_a_plan_is_written_in_turn(world: World, aside: ThreadPoolExecutor) -> N
     def release(connection: sa.Connection) -> None:
         connection.execute(sa.text("UPDATE incidents SET version = version + 1, rules = '[]'"))
 
-    planning = in_turn(world, aside, world.engine._plan, release)
+    planning = in_turn(world, aside, world.engine._dispatcher.plan, release)
     assert planning.result() == 0  # what it saw has changed
     assert world.drain() == ["resolve disk"]
 
@@ -569,12 +569,12 @@ def test_an_attempt_of_a_ticket_is_not_given_up_because_a_session_was_cut(
     )
 
     def lose_everything(_: object) -> None:
-        session = world.engine._presence
+        session = world.engine._registration.current
         assert session
         with world.database.read() as connection:
             connection.execute(cut)
         world.clock.now += 30  # it takes its time, and nobody may start it any more
-        world.engine._keep_house(session.name)
+        world.engine._maintenance.run(session.name)
 
     world.page.behaviour["send"] = deliver(lose_everything)
     world.say("disk")
@@ -586,7 +586,7 @@ def test_what_a_lost_session_claimed_is_left_alone_until_it_may_not_be_started(
     world: World,
 ) -> None:
     world.say("disk")
-    world.engine._plan()
+    world.engine._dispatcher.plan()
     lost = heartbeat.presence(world.database)
     with world.database.begin() as connection:
         lease = leasing.lease(connection, lost.name, world.clock.now)
@@ -602,8 +602,8 @@ def test_what_a_lost_session_claimed_is_left_alone_until_it_may_not_be_started(
 def test_a_claim_that_never_took_off_is_taken_up(world: World) -> None:
     """The server went down as it was claimed: it was, and nobody was told."""
     world.say("disk")
-    with world.engine._present() as name:
-        world.engine._plan()
+    with world.engine._registration.registered() as name:
+        world.engine._dispatcher.plan()
         with world.database.begin() as connection:
             lease = leasing.lease(connection, name, world.clock.now)
         assert lease

@@ -18,8 +18,7 @@ import sqlalchemy as sa
 from engines import Clock, World
 from killed_host import KEY
 
-from alerthost.outbox import engine as engines
-from alerthost.outbox import leasing, maintenance
+from alerthost.outbox import leasing, maintenance, workers
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from hostspec import Alert, Delivery, Outcome, OutcomeKind
@@ -31,8 +30,8 @@ SUPPORT = Path(__file__).parents[1] / "support"
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Return an engine that does not wait long for a store, or before it tries again."""
-    monkeypatch.setattr(engines, "RETRY_STORE", 0.01)
-    monkeypatch.setattr(engines, "KEEP", 0.01)
+    monkeypatch.setattr(workers, "RETRY_STORE", 0.01)
+    monkeypatch.setattr(maintenance, "KEEP", 0.01)
     with Database("sqlite:///alerthost.db", tmp_path, lock_timeout=0.05) as database:
         database.migrate()
         yield World(database, Clock())
@@ -167,13 +166,13 @@ def test_a_worker_and_those_who_keep_house_outlive_whatever_happens(
             patched.setattr(maintenance, "prune", fail)
             world.say("disk")
             heard.wait_for("a worker failed at tests")
-            heard.wait_for("keeping house failed at tests")
+            heard.wait_for("maintenance failed at tests")
         assert engine.working
         assert engine.wait([world.say("cpu")], 60)[0].settled
 
 
 def test_much_to_keep_is_done_in_small_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "SMALL", 2)
+    monkeypatch.setattr(maintenance, "SMALL", 2)
     for number in range(7):
         world.say(f"{number}")
     world.drain()

@@ -364,7 +364,7 @@ def test_a_deleted_store_is_told_truly_and_is_not_ready_at_once(
     start: Start, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *, works: bool
 ) -> None:
     """The round of maintenance that finds it by itself is not waited for."""
-    monkeypatch.setattr("alerthost.outbox.engine.KEEP", 3600.0)
+    monkeypatch.setattr("alerthost.outbox.maintenance.KEEP", 3600.0)
     running = start(works=works)
     assert post(running.url, ALERT).status == 202
     assert ask(running.url, "GET", "/readyz").status == 200

@@ -162,7 +162,7 @@ class World:
 
 def leased(world: Process) -> leasing.Lease:
     """Claim what is next as a process that is gone right after, until it may start no attempt."""
-    world.engine._plan_ahead()
+    world.engine._dispatcher.plan_ahead()
     gone = heartbeat.presence(world.database)
     with world.database.begin() as connection:
         lease = leasing.lease(connection, gone.name, world.clock.now)
@@ -176,7 +176,7 @@ def late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIVERED) -> 
     """Settle a claim that another process has taken over."""
     with world.database.begin() as connection:
         completion.settle(
-            UnitOfWork(connection, world.clock.now, world.engine._plugins.actions),
+            UnitOfWork(connection, world.clock.now, world.plugins.actions),
             lease,
             outcome,
             arrived=outcome.kind.may_have_arrived,

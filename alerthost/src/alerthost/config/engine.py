@@ -11,7 +11,8 @@ from alerthost.config.configuration import Configuration
 from alerthost.config.document import ConfigFile
 
 if TYPE_CHECKING:
-    from alerthost.outbox.engine import Engine, Watch
+    from alerthost.outbox.dispatcher import Watch
+    from alerthost.outbox.engine import Engine
     from alerthost.outbox.planner import WatchPlanned
     from hostspec.delivery import Receipt
 

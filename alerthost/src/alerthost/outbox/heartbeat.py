@@ -5,9 +5,10 @@ from __future__ import annotations
 import abc
 import contextlib
 import glob
+import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -204,3 +205,39 @@ def is_worked_on(database: Database) -> bool:
         return not mine.is_alone()
     finally:
         mine.leave()
+
+
+class Registration:
+    """Registers this process as a live worker while one of its threads works for an engine."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._users = 0
+        self.current: Presence | None = None
+
+    def enter(self) -> str:
+        """Register this process, unless another thread did; return its worker id."""
+        self._database.migrate()
+        with self._lock:
+            if self.current is None:
+                self.current = presence(self._database)
+            self._users += 1
+            return self.current.name
+
+    def leave(self) -> None:
+        """End the registration when its last thread leaves."""
+        with self._lock:
+            self._users -= 1
+            if self.current is not None and not self._users:
+                self.current.leave()
+                self.current = None
+
+    @contextlib.contextmanager
+    def registered(self) -> Iterator[str]:
+        """Register this process for a while; yield its worker id."""
+        worker_id = self.enter()
+        try:
+            yield worker_id
+        finally:
+            self.leave()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from alerthost.outbox.inbox import Note, Submission, SubmissionOutcome, describe
@@ -20,13 +21,22 @@ class PlannedLog:
     """Logs each failure, suppressing plugin, and scope of unmatched or outdated alerts.
 
     Each at most once a minute.
+
+    Args:
+        watch: is called with each planned submission and its note, too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Callable[[Submission, Note], None] | None = None) -> None:
         self._log = LimitedLog(logging.getLogger("hostspec.planning"))
+        self._watch = watch
 
     def write(self, submission: Submission, note: Note) -> None:
         """Log why a submission that was just planned came to fewer deliveries."""
+        self._log_note(submission, note)
+        if self._watch is not None:
+            self._watch(submission, note)
+
+    def _log_note(self, submission: Submission, note: Note) -> None:
         if note.outcome is None:
             return
         alert = f"alert {shorten(str(submission.identity), LONGEST)}"

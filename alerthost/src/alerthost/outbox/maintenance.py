@@ -1,25 +1,45 @@
-"""Keeps house: tells what is late, forgets what never ends, and prunes what is over."""
+"""Periodic maintenance: reclaim lost leases, report late deliveries, expire stale incidents.
+
+It also prunes the history, and recovers orphaned incidents.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
+import time
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, delivery_store, incident_store, notifier
-from alerthost.outbox.group_commit import log_afterwards
+from alerthost.outbox import backend, delivery_store, incident_store, notifier, orphans, reclaim
+from alerthost.outbox.dispatcher import Dispatcher, Installations
+from alerthost.outbox.group_commit import Writer, log_afterwards
+from alerthost.outbox.heartbeat import Registration
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.serialisation import chunks
 from alerthost.outbox.unit_of_work import UnitOfWork
+from alerthost.store.database import Database
 from alerthost.store.tables import alerts, clock, deliveries, holders, incidents, submissions
 from hostspec.delivery import Operation
+from hostspec.plugins.attempt import can_follow_up
+from hostspec.plugins.registry import Plugins
 
 _log = logging.getLogger("hostspec")
 
 DAY: Final = 86_400.0
 """Seconds."""
+
+KEEP: Final = 2.0
+"""Seconds between two rounds of maintenance."""
+
+LOOK_FOR_KEYS: Final = 30.0
+"""Seconds after which it is checked again whether the keys of orphaned incidents are back."""
+
+SMALL: Final = 200
+"""Most rows that maintenance changes in one transaction: workers want to write too."""
 
 STEP: Final = 60.0
 """Seconds by which a clock may be set back without having jumped."""
@@ -27,17 +47,150 @@ STEP: Final = 60.0
 
 @attrs.frozen
 class Patience:
-    """How long things are waited for, and kept; all in seconds.
+    """Deadlines of maintenance; all in seconds.
 
     Attributes:
-        late: a delivery that has waited so long is told to the observers, once.
-        forget: an incident that nothing was said about for so long is forgotten here.
-        keep: what is over for so long is removed.
+        late: a delivery that is queued for so long is reported to the observers, once.
+        forget: an incident without an update for so long is forgotten.
+        keep: finished deliveries, ended incidents and planned submissions are kept for so long.
     """
 
     late: float = attrs.field(default=300.0, validator=attrs.validators.gt(0))
     forget: float = attrs.field(default=90 * DAY, validator=attrs.validators.gt(0))
     keep: float = attrs.field(default=30 * DAY, validator=attrs.validators.gt(0))
+
+
+class Maintenance:
+    """Runs the rounds of maintenance of one engine.
+
+    Args:
+        database: the store.
+        writer: commits.
+        plugins: whose actions recover orphaned incidents.
+        installations: by name; they tell which keys are configured.
+        clock: returns the time, in seconds of the epoch.
+        dispatcher: holds the leases of this process.
+        registration: of this process among the live workers.
+        patience: deadlines.
+        is_stopping: returns True once the engine is to stop.
+    """
+
+    def __init__(  # noqa: PLR0913 -- one argument for each thing that it works with
+        self,
+        database: Database,
+        writer: Writer,
+        plugins: Plugins,
+        *,
+        installations: Installations,
+        clock: Callable[[], float],
+        dispatcher: Dispatcher,
+        registration: Registration,
+        patience: Patience,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._plugins = plugins
+        self._installations = installations
+        self._clock = clock
+        self._dispatcher = dispatcher
+        self._registration = registration
+        self._patience = patience
+        self._is_stopping = is_stopping
+        self._looked_for_keys_at = float("-inf")
+
+    def run(self, worker_id: str) -> None:
+        """Run one round, as a registered worker."""
+        presence = self._registration.current
+        assert presence is not None  # noqa: S101 -- the caller is registered
+        presence.renew()
+        self.reclaim(worker_id)
+        tidy = functools.partial(self._tidy, self._clock(), worker_id)
+        while self._writer.run(tidy) >= SMALL and not self._is_stopping():
+            pass
+        if time.monotonic() - self._looked_for_keys_at >= LOOK_FOR_KEYS:
+            self.recover_orphans()
+
+    def _tidy(self, now: float, worker_id: str, writing: sa.Connection) -> int:
+        """Tidy up in small steps, one process at a time; return the most rows of a step."""
+        if not backend.turn(writing, backend.KEEPING):
+            return 0
+        uow, patience = UnitOfWork(writing, now, self._plugins.actions), self._patience
+        steady = steady_for(writing, now)
+        silent = pruned = 0
+        if steady >= min(DAY, patience.forget):
+            silent = forget(uow, now - patience.forget, SMALL)
+        ahead = put_right(writing, now, SMALL)
+        late = tell_late(writing, now - patience.late, worker_id, SMALL)
+        if steady >= min(DAY, patience.keep):
+            pruned = prune(writing, now - patience.keep, SMALL)
+        return max(ahead, late, silent, pruned)
+
+    def reclaim(self, worker_id: str) -> None:
+        """Reclaim the leases and receipts of dead workers, and the leases that ran out."""
+        now = self._clock()
+        with self._database.read() as connection:
+            held = reclaim.held(connection)
+            others = notifier.workers_with_receipts(connection)
+        presence = self._registration.current
+        assert presence is not None  # noqa: S101 -- the caller is registered
+        gone = presence.gone({*(each.worker_id for each in held), *others})
+        certain = gone if presence.certain else ()
+        lost = [
+            each
+            for each in held
+            if each.worker_id in certain
+            or self._dispatcher.has_run_out(each, now)
+            or (each.worker_id in {worker_id, *gone} and self._dispatcher.is_idle(each, now))
+        ]
+        if not lost and not gone:
+            return
+
+        def take_over(writing: sa.Connection) -> int:
+            notifier.hand_over(writing, gone, worker_id)
+            uow = UnitOfWork(writing, now, self._plugins.actions)
+            return reclaim.take_over(uow, lost, worker_id)
+
+        reclaimed = self._writer.run(take_over)
+        if reclaimed:
+            _log.warning("%s deliveries were reclaimed from dead or hanging workers", reclaimed)
+            self._dispatcher.call()
+
+    def recover_orphans(self) -> tuple[str, ...]:
+        """Queue the resolves of orphaned incidents whose keys are back.
+
+        Returns:
+            the ids of the submissions of the resolves.
+        """
+        now, actions = self._clock(), self._plugins.actions
+        self._looked_for_keys_at = time.monotonic()
+        last = 0
+        queued: list[str] = []
+
+        def recover(
+            back: Sequence[incident_store.StoredIncident], writing: sa.Connection
+        ) -> Sequence[str]:
+            return orphans.recover(UnitOfWork(writing, now, actions), back)
+
+        while True:
+            with self._database.read() as connection:
+                found = orphans.find(connection, last)
+            back = [each for each in found if self._is_key_back(each)]
+            if back:
+                queued += self._writer.run(functools.partial(recover, back))
+            if len(found) < orphans.MOST:
+                if queued:
+                    self._dispatcher.call()
+                return tuple(queued)
+            last = found[-1].id
+
+    def _is_key_back(self, stored: incident_store.StoredIncident) -> bool:
+        ref = stored.incident.ref
+        action = self._plugins.actions.get(ref.action)
+        installation = self._installations.get(ref.installation)
+        return bool(
+            action and installation and can_follow_up(action, stored.incident, installation)
+        )
 
 
 def tell_late(connection: sa.Connection, before: float, worker_id: str, most: int) -> int:

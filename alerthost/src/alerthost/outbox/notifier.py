@@ -1,4 +1,4 @@
-"""Tells observers what became of deliveries: at least once, and outside of transactions."""
+"""Records receipts of deliveries, and calls the observers with them: at least once each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOBODY: Final = "0" * 32
 """The worker of receipts that any process may report."""
 
 BATCH: Final = 100
-"""Receipts that are told before they are crossed off."""
+"""Receipts that are reported before they are removed."""
 
 
 def note(connection: sa.Connection, hook: str, receipt: Receipt, worker_id: str) -> None:
@@ -109,70 +109,76 @@ def log_receipt(hook: str, receipt: Receipt) -> None:
         _log.warning("alert %s: %s is late: %s", receipt.delivery.alert.key, what, why)
 
 
-def tell(  # noqa: PLR0913 -- one argument for each party
-    database: Database,
-    writer: Writer,
-    hooks: Hooks,
-    *,
-    observe: Observe,
-    worker_id: str,
-    enough: Callable[[], bool],
-) -> int:
-    """Call the observers with receipts that a process recorded; return how many.
+class Notifier:
+    """Calls the observers with recorded receipts: at least once each, outside of transactions.
 
-    A process that dies in between calls them again; the receipt's id is the same then. The
-    host's own observer is no plugin: it is called first, and has no deadline.
+    Args:
+        database: the store.
+        writer: commits.
+        hooks: call the plugins' observers.
+        observe: the host's own observer: it is called first, and has no deadline.
     """
-    with database.read() as connection:
-        found = connection.execute(_NOTED, {"name": worker_id}).all()
-    return sum(
-        _tell(database, writer, hooks, observe, numbers, enough) for numbers in chunks(found)
-    )
+
+    def __init__(self, database: Database, writer: Writer, hooks: Hooks, observe: Observe) -> None:
+        self._database = database
+        self._writer = writer
+        self._hooks = hooks
+        self._observe = observe
+
+    def notify(self, worker_id: str, enough: Callable[[], bool]) -> None:
+        """Call the observers with the receipts of a process, and with those of no process.
+
+        A process that dies in between leaves them to the next one; a receipt's id is the same
+        then.
+
+        Args:
+            worker_id: of this process.
+            enough: returns True once the rest is to be left to the next process.
+        """
+        self.adopt(worker_id)
+        while self._notify_batch(worker_id, enough):
+            pass
+
+    def adopt(self, worker_id: str) -> None:
+        """Assign the receipts of no process to a process."""
+        with self._database.read() as connection:
+            found = connection.execute(_NOTED, {"name": NOBODY}).first()
+        if found is not None:
+            self._writer.run(lambda writing: hand_over(writing, [NOBODY], worker_id))
+
+    def _notify_batch(self, worker_id: str, enough: Callable[[], bool]) -> int:
+        with self._database.read() as connection:
+            found = connection.execute(_NOTED, {"name": worker_id}).all()
+        return sum(self._notify_chunk(numbers, enough) for numbers in chunks(found))
+
+    def _notify_chunk(self, numbers: Sequence[int], enough: Callable[[], bool]) -> int:
+        """Call the observers with some receipts, and remove these; return how many."""
+        with self._database.read() as connection:
+            rows = connection.execute(_BODIES, {"numbers": numbers}).all()
+        done = []
+        for row in rows:
+            if enough():
+                break
+            done.append(row.id)
+            try:
+                receipt = from_json(Receipt, json.loads(row.body))
+                self._observe(row.hook, receipt)
+                self._hooks.each(row.hook, receipt=receipt)
+            except Exception as error:  # noqa: BLE001 -- one receipt never costs the others
+                _log.error("receipt %s cannot be reported: it %s", row.id, describe_error(error))
+        if done:
+            notified = sa.delete(receipts).where(receipts.c.id.in_(done))
+            self._writer.run(lambda connection: connection.execute(notified))
+        return len(done)
 
 
-def _tell(  # noqa: PLR0913, PLR0917 -- one argument for each party
-    database: Database,
-    writer: Writer,
-    hooks: Hooks,
-    observe: Observe,
-    numbers: Sequence[int],
-    enough: Callable[[], bool],
-) -> int:
-    """Call the observers with some receipts, and cross these off."""
-    with database.read() as connection:
-        rows = connection.execute(_BODIES, {"numbers": numbers}).all()
-    done = []
-    for row in rows:
-        if enough():
-            break
-        done.append(row.id)
-        try:
-            receipt = from_json(Receipt, json.loads(row.body))
-            observe(row.hook, receipt)
-            hooks.each(row.hook, receipt=receipt)
-        except Exception as error:  # noqa: BLE001 -- one receipt never costs the others
-            _log.error("receipt %s cannot be told: it %s", row.id, describe_error(error))
-    if done:
-        crossed = sa.delete(receipts).where(receipts.c.id.in_(done))
-        writer.run(lambda connection: connection.execute(crossed))
-    return len(done)
-
-
-def adopt(database: Database, writer: Writer, worker_id: str) -> None:
-    """Let a process tell what nobody in particular is to tell."""
-    with database.read() as connection:
-        found = connection.execute(_NOTED, {"name": NOBODY}).first()
-    if found is not None:
-        writer.run(lambda connection: hand_over(connection, [NOBODY], worker_id))
-
-
-def tellers(connection: sa.Connection) -> tuple[str, ...]:
-    """Return the processes that have something to tell."""
+def workers_with_receipts(connection: sa.Connection) -> tuple[str, ...]:
+    """Return the worker ids that receipts are recorded for."""
     return tuple(connection.execute(sa.select(receipts.c.worker_id).distinct()).scalars())
 
 
 def hand_over(connection: sa.Connection, gone: Sequence[str], worker_id: str) -> None:
-    """Let a process tell what others noted that are gone."""
+    """Assign the receipts of dead processes to a process."""
     connection.execute(
         sa.update(receipts).where(receipts.c.worker_id.in_(gone)).values(worker_id=worker_id)
     )

@@ -1,0 +1,352 @@
+"""Plans pending submissions; leases, sends and completes deliveries."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from alerthost.outbox import completion, inbox, incident_store, leasing, reclaim
+from alerthost.outbox.group_commit import Writer
+from alerthost.outbox.heartbeat import Registration
+from alerthost.outbox.leasing import Lease
+from alerthost.outbox.planner import Planner
+from alerthost.outbox.retry_policy import LaneState
+from alerthost.outbox.unit_of_work import UnitOfWork
+from alerthost.outbox.workers import ChangeSignal, WorkSignal
+from alerthost.store.database import Database
+from alerthost.store.errors import StoreError, UnstorableError
+from hostspec.action import AnyAction, Limit, is_limit
+from hostspec.delivery import Outcome, OutcomeKind, SendContext
+from hostspec.errors import describe_error
+from hostspec.plugins.attempt import Attempt, can_follow_up, make_attempt
+from hostspec.plugins.registry import Plugins
+from hostspec.provider import Installation
+
+_log = logging.getLogger("hostspec")
+
+OTHERS_PLAN: Final = 0.25
+"""Seconds for which planning is left to the process that was found planning."""
+
+AHEAD: Final = 10
+"""Batches that are planned before the next delivery is sent by `drain`."""
+
+BEHIND: Final = 0.2
+"""Seconds after which it is checked again whether planning is behind."""
+
+Watch: TypeAlias = Callable[[Lease, Outcome, float], None]
+"""Called after each attempt with its lease, its outcome and the time in seconds of the epoch."""
+
+Completion: TypeAlias = Callable[[UnitOfWork], None]
+"""Records in the store what became of a lease."""
+
+Installations: TypeAlias = Mapping[str, Installation[Any]]
+
+
+class Dispatcher:
+    """The work that all workers of an engine share: planning, leasing, sending, completing.
+
+    Args:
+        database: the store.
+        writer: commits.
+        planner: plans submissions.
+        plugins: whose actions send.
+        installations: by name; deliveries are sent through them.
+        clock: returns the time, in seconds of the epoch.
+        workers: number of workers; half of them may be busy with unhealthy lanes.
+        lease: seconds that a lease is good for.
+        watch: called after each attempt.
+        registration: of this process among the live workers.
+        signal: wakes idle workers.
+        changes: notified of each change to the store.
+    """
+
+    def __init__(  # noqa: PLR0913 -- one argument for each thing that it works with
+        self,
+        database: Database,
+        writer: Writer,
+        planner: Planner,
+        plugins: Plugins,
+        *,
+        installations: Installations,
+        clock: Callable[[], float],
+        workers: int,
+        lease: float,
+        watch: Watch,
+        registration: Registration,
+        signal: WorkSignal,
+        changes: ChangeSignal,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._planner = planner
+        self._plugins = plugins
+        self._installations = installations
+        self._clock = clock
+        self._half = max(1, workers // 2)
+        self._lease_seconds = lease
+        self._watch = watch
+        self._registration = registration
+        self._signal = signal
+        self._changes = changes
+        self._planning = threading.Lock()
+        self._pending = threading.Event()
+        self._others_plan_until = 0.0
+        self._behind = False
+        self._looked_behind_at = float("-inf")
+        self._leasing = threading.Lock()
+        self._in_flight: dict[int, tuple[Lease, float]] = {}
+        self._expected_handles: dict[leasing.Promise, str | None] = {}
+        self._uncompleted: deque[tuple[Lease, float, Completion]] = deque()
+        self._held: set[int] = set()
+
+    def note_accepted(self) -> None:
+        """Wake a worker to plan what was just accepted."""
+        self._pending.set()
+        self._signal.call()
+
+    def call(self) -> None:
+        """Wake a worker."""
+        self._signal.call()
+
+    def poll(self) -> None:
+        """Wake a worker if there is something to do, whichever process caused it."""
+        now = self._clock()
+        with self._database.read() as connection:
+            pending = inbox.has_pending(connection)
+            found = pending or leasing.is_ready(connection, now)
+        if pending and time.monotonic() >= self._others_plan_until:
+            self._pending.set()
+        if found:
+            self._signal.call()
+
+    def is_behind(self) -> bool:
+        """Return whether planning is behind, so that destinations have to take turns."""
+        if time.monotonic() - self._looked_behind_at >= BEHIND:
+            with contextlib.suppress(StoreError), self._database.read() as connection:
+                self._behind = inbox.is_behind(connection)
+            self._looked_behind_at = time.monotonic()
+        return self._behind
+
+    def is_busy(self) -> bool:
+        """Return whether something is to be planned or sent now, or is in flight."""
+        with self._database.read() as connection:
+            queued = leasing.is_due(connection, self._clock())
+            queued = queued or inbox.has_pending(connection)
+        return queued or bool(self._in_flight)
+
+    def step(self, worker_id: str) -> bool:
+        """Plan one batch and send one delivery; return whether there may be more to do."""
+        self.complete_all()
+        planned = self.plan() if self._pending.is_set() else 0
+        lease = self.lease(worker_id)
+        if lease is not None:
+            self.handle(lease)
+        return bool(planned or lease)
+
+    def plan_ahead(self) -> bool:
+        """Plan several batches, so that deliveries coalesce before they are sent.
+
+        Returns:
+            whether more submissions may be pending.
+        """
+        return all(self.plan() for _ in range(AHEAD))
+
+    def plan(self) -> int:
+        """Plan one batch of submissions, unless another thread plans; return how many."""
+        if not self._planning.acquire(blocking=False):
+            return 0
+        try:
+            self._pending.clear()
+            planned = self._planner.plan(self._clock(), self._registration.current)
+        finally:
+            self._planning.release()
+        if planned is None:
+            self._others_plan_until = time.monotonic() + OTHERS_PLAN
+            return 0
+        if planned:
+            self._pending.set()  # there may be more
+            self._changes.notify()
+        return planned
+
+    def lease(self, worker_id: str) -> Lease | None:
+        """Lease the next delivery; None where nothing may be sent now."""
+        with self._leasing:
+            now = self._clock()
+            if self._database.file is not None:  # in SQLite a write waits for all others
+                with self._database.read() as connection:
+                    if not leasing.is_ready(connection, now):
+                        return None
+            together = min(self._half, leasing.FLYING_TOGETHER)
+            unhealthy = self._count_unhealthy(now) < self._half
+            found = self._writer.run(
+                lambda writing: leasing.lease(
+                    writing,
+                    worker_id,
+                    now,
+                    together=together,
+                    unhealthy=unhealthy,
+                    lease=self._lease_seconds,
+                    promises=self._expected_handles,
+                )
+            )
+            if found is not None:
+                self._held.add(found.id)
+                self._in_flight[found.id] = found, time.monotonic()
+        if found is not None:
+            self._signal.call()
+        return found
+
+    def _count_unhealthy(self, now: float) -> int:
+        """Count the workers busy with lanes that fail, or where an attempt takes long."""
+        return sum(
+            each.lane is not LaneState.HEALTHY or each.leased_at < now - leasing.SLOW
+            for each, _ in tuple(self._in_flight.values())
+        )
+
+    def has_run_out(self, held: reclaim.Held, now: float) -> bool:
+        """Check that a lease has run out, by its clock and by this process's own."""
+        in_flight = self._in_flight.get(held.id)
+        leased_now = in_flight is not None and time.monotonic() - in_flight[1] < self._lease_seconds
+        return held.lease_until <= now and not leased_now
+
+    def is_idle(self, held: reclaim.Held, now: float) -> bool:
+        """Check that no attempt of a lease may start any more; a clock may have gone back."""
+        leased_at = held.lease_until - self._lease_seconds
+        starts = leased_at <= now <= leased_at + self._lease_seconds * leasing.START_WITHIN
+        return held.id not in self._held and not starts
+
+    def handle(self, lease: Lease) -> None:
+        """Send a leased delivery, and record the outcome."""
+        try:
+            self._send(lease)
+        finally:
+            self._in_flight.pop(lease.id, None)
+            self._changes.notify()
+
+    def _send(self, lease: Lease) -> None:
+        delivery, incident = lease.delivery, lease.incident.incident
+        action = self._plugins.actions.get(delivery.ref.action)
+        installation = self._installations.get(delivery.ref.installation)
+        if action is None or installation is None:
+            self._complete(lease, Attempt.impossible(delivery.ref), ())
+            return
+        if incident.handle is not None and not can_follow_up(action, incident, installation):
+            self._orphan(lease)
+            return
+        limits = _limits(action, lease, installation)
+        lease = self._expect_handle(action, lease, installation)
+        now = self._clock()
+        if not lease.leased_at <= now <= lease.start_by:
+            self._record(lease, now, lambda uow: leasing.give_back(uow, lease))
+            return
+        context = SendContext(
+            handle=incident.handle,
+            attempt=lease.attempt,
+            accepted_at=dt.datetime.fromtimestamp(lease.accepted_at, dt.UTC),
+            now=dt.datetime.fromtimestamp(now, dt.UTC),
+            coalesced=lease.coalesced,
+        )
+        try:
+            made = make_attempt(action, delivery, installation, context)
+        except KeyboardInterrupt:
+            interrupted = Outcome(OutcomeKind.UNREACHABLE, "the attempt was interrupted")
+            self._complete(lease, Attempt(interrupted, may_have_arrived=True), limits)
+            raise
+        self._complete(lease, made, limits)
+
+    def _orphan(self, lease: Lease) -> None:
+        ref = lease.delivery.ref
+        _log.error(
+            "the incident %s at %s/%s is orphaned: %s",
+            ref.correlation_key,
+            ref.installation,
+            ref.destination,
+            completion.ORPHANED,
+        )
+        now = self._clock()
+        self._record(lease, now, lambda uow: completion.orphan(uow, lease, completion.ORPHANED))
+
+    def _expect_handle(
+        self, action: AnyAction, lease: Lease, installation: Installation[Any]
+    ) -> Lease:
+        """Record the handle that the attempt will open its incident under, if it will open one."""
+        if lease.incident.incident.handle is not None:
+            return lease
+        expected = _expected_handle(action, lease, installation)
+        if expected == lease.expected_handle:
+            return lease
+        lease = attrs.evolve(lease, expected_handle=expected)
+        try:
+            self._writer.run(lambda writing: leasing.promise(writing, lease))
+        except StoreError:
+            now = self._clock()
+            self._uncompleted.append((lease, now, lambda uow: leasing.give_back(uow, lease)))
+            raise
+        self._expected_handles[leasing.promise_at(lease.delivery.ref)] = expected
+        return lease
+
+    def _complete(self, lease: Lease, made: Attempt, limits: Sequence[Limit]) -> None:
+        now, outcome = self._clock(), made.outcome
+        self._watch(lease, outcome, now)
+        arrived = made.may_have_arrived
+        self._record(
+            lease,
+            now,
+            lambda uow: completion.settle(uow, lease, outcome, arrived=arrived, limits=limits),
+        )
+
+    def _record(self, lease: Lease, now: float, work: Completion) -> None:
+        """Complete a lease now, or as soon as the store can be written again."""
+        self._uncompleted.append((lease, now, work))
+        self.complete_all()
+
+    def complete_all(self) -> None:
+        """Complete the leases that could not be completed while the store failed."""
+        while True:
+            try:
+                lease, now, work = self._uncompleted.popleft()
+            except IndexError:
+                return
+            try:
+                self._run(now, work)
+            except UnstorableError:
+                raise  # this one is reclaimed when its lease runs out; the next may be storable
+            except StoreError:
+                self._uncompleted.appendleft((lease, now, work))
+                raise
+            self._held.discard(lease.id)
+
+    def _run(self, now: float, work: Completion) -> None:
+        actions = self._plugins.actions
+        self._writer.run(lambda writing: work(UnitOfWork(writing, now, actions)))
+
+
+def _expected_handle(
+    action: AnyAction, lease: Lease, installation: Installation[Any]
+) -> str | None:
+    try:
+        expected = action.expected_handle(lease.delivery, installation)
+        return None if expected is None else incident_store.dump_handle(expected)
+    except Exception as error:  # noqa: BLE001 -- the attempt is made all the same
+        _log.error("the action %s %s", action.name, describe_error(error))
+        return None
+
+
+def _limits(action: AnyAction, lease: Lease, installation: Installation[Any]) -> tuple[Limit, ...]:
+    handle = lease.incident.incident.handle
+    try:
+        limits = tuple(action.limits(lease.delivery, installation, handle))
+    except Exception:  # noqa: BLE001 -- the attempt reports what is wrong
+        return ()
+    sound = tuple(filter(is_limit, limits))
+    if sound != limits:
+        _log.error("the action %s returns limits that are not valid", action.name)
+    return sound
