@@ -176,7 +176,7 @@ def late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIVERED) -> 
     """Settle a claim that another process has taken over."""
     with world.database.begin() as connection:
         completion.settle(
-            UnitOfWork(connection, world.clock.now, world.plugins.actions),
+            UnitOfWork(connection, world.clock.now, world.engine.admin._plugins.actions),
             lease,
             outcome,
             arrived=outcome.kind.may_have_arrived,
