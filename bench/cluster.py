@@ -36,8 +36,7 @@ from alerthost.outbox import backend, leasing, maintenance
 from alerthost.outbox.engine import Engine
 from alerthost.store.database import Database
 from hostspec import Alert, Outcome, OutcomeKind, hookimpl
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 from hostspec.values import to_json
 
 LANES: Final = 1_000

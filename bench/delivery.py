@@ -36,8 +36,7 @@ from hostspec import (
     Provider,
     hookimpl,
 )
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 from hostspec.values import to_json
 
 ROUNDS = 15

@@ -33,8 +33,7 @@ from hostspec import (
     Provider,
     hookimpl,
 )
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 
 RATE: Final = 140
 """Alerts of the flood per second."""

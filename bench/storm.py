@@ -22,8 +22,7 @@ from alerthost.outbox.rate_limit import ORDINARY, USABLE, Budget
 from alerthost.store.database import Database
 from alerthost.store.tables import deliveries
 from hostspec import Alert, Operation, Outcome, Severity
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 from pagerduty_plugin.posting import WINDOW
 from pagerduty_plugin.settings import EVENTS_PER_MINUTE
 from pagerduty_plugin.testing import FakePagerDuty

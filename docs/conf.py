@@ -58,7 +58,6 @@ PUBLIC_MODULES = (
     "hostspec.inprocess",
     "hostspec.normalisation",
     "hostspec.plugins",
-    "hostspec.rules",
     "hostspec.secret",
     "hostspec.settings",
     "hostspec.structuring",

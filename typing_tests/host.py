@@ -29,8 +29,17 @@ from hostspec import (
 )
 from hostspec.delivery import merge
 from hostspec.inprocess import Host, Report
-from hostspec.plugins import Plan, PluginInfo, Plugins, PluginsError, PluginState, load, survey
-from hostspec.rules import Rule, RuleAction
+from hostspec.plugins import (
+    Plan,
+    PluginInfo,
+    Plugins,
+    PluginsError,
+    PluginState,
+    Rule,
+    RuleAction,
+    load,
+    survey,
+)
 
 
 class Builtin:

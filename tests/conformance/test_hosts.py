@@ -12,8 +12,7 @@ from typing import Any
 
 from hostspec import Alert, to_json
 from hostspec.inprocess import Host
-from hostspec.plugins import Plugins, PluginsError, load
-from hostspec.rules import Rule
+from hostspec.plugins import Plugins, PluginsError, Rule, load
 from hostspec.testing import HostConfig, HostConformance, HostRefusedError, HostRule
 
 

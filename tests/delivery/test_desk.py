@@ -16,7 +16,7 @@ from alerthost.outbox import serialisation
 from alerthost.outbox.admin import AdminError
 from alerthost.outbox.retry_policy import DeliveryState
 from hostspec import Capabilities, Outcome, OutcomeKind
-from hostspec.rules import Rule
+from hostspec.plugins import Rule
 
 REJECTED, MISCONFIGURED = OutcomeKind.REJECTED, OutcomeKind.MISCONFIGURED
 

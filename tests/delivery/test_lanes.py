@@ -15,8 +15,7 @@ from alerthost.outbox import leasing
 from alerthost.outbox.engine import Engine
 from alerthost.store.database import Database
 from hostspec import Alert
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
 from pagerduty_plugin.testing.misbehaviour import Gate, Misbehaviour
 

@@ -12,8 +12,7 @@ from paging import KEY, fake_at
 from alerthost.outbox.engine import Engine
 from alerthost.store.database import Database
 from hostspec import Alert
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
 
 

@@ -79,7 +79,7 @@ import os, signal, sys
 from pathlib import Path
 from hostspec import Alert
 from alerthost.outbox.engine import Engine
-from hostspec.rules import Rule
+from hostspec.plugins import Rule
 from hostspec.plugins import load
 from alerthost.store.database import Database
 

@@ -12,9 +12,9 @@ from recorder import rule_of
 
 from alerthost.outbox.inbox import Note, Submission, SubmissionOutcome
 from hostspec import Alert, Delivery, Suppression
+from hostspec.plugins import Rule
 from hostspec.plugins.isolation import FAILURES
 from hostspec.plugins.limited_log import LOG_AGAIN
-from hostspec.rules import Rule
 
 Worlds = Callable[..., World]
 

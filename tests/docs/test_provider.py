@@ -11,8 +11,7 @@ from pages import ChatRoom, Page
 
 from hostspec import Alert
 from hostspec.inprocess import Host
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -66,8 +66,6 @@ _PUBLIC_OUTSIDE_THE_ROOT = (
     "hostspec.hookspecs.PROJECT",
     "hostspec.normalisation.FrozenDict",
     "hostspec.normalisation.normalise",
-    "hostspec.rules.Rule",
-    "hostspec.rules.RuleAction",
     "hostspec.secret.LiteralSecretError",
     "hostspec.settings.SettingInfo",
     "hostspec.settings.secrets",

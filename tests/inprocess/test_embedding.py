@@ -9,8 +9,7 @@ import pytest
 import hostspec.plugins
 from hostspec import Alert
 from hostspec.inprocess import Host
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 from pagerduty_plugin.testing import FakePagerDuty
 
 KEY = "0123456789abcdefghijABCDEFGHIJ01"

@@ -42,8 +42,7 @@ from hostspec import (
     hookimpl,
 )
 from hostspec.inprocess import Host, Report
-from hostspec.plugins import planning
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, planning
 
 NOT_ARRIVED = (OutcomeKind.THROTTLED, OutcomeKind.REJECTED, OutcomeKind.MISCONFIGURED)
 MAY_HAVE_ARRIVED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED, OutcomeKind.UNCERTAIN)

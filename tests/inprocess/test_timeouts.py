@@ -24,7 +24,7 @@ from hostspec import (
     hookimpl,
 )
 from hostspec.inprocess import Host, Report, handling
-from hostspec.rules import Rule
+from hostspec.plugins import Rule
 
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
 

@@ -24,8 +24,7 @@ from hostspec.connect import (
     PendingInstalls,
 )
 from hostspec.inprocess import Host
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallFlowSettings
 from pagerduty_plugin.testing import App, FakePagerDuty

@@ -24,8 +24,7 @@ from hostspec import (
     structure,
 )
 from hostspec.inprocess import Host
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 from pagerduty_plugin.installation import service_table
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings, ServiceSettings, TriggerSettings

@@ -28,8 +28,7 @@ from hostspec import (
     to_json,
 )
 from hostspec.inprocess import Host
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 from pagerduty_plugin.change import Change
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.settings import ChangeSettings, InstallationSettings

@@ -112,7 +112,7 @@ def test_no_text_is_built_from_the_class_of_an_exception() -> None:
     named = {
         f"{source.name}:{line}"
         for source in sources
-        if source.name != "crashes.py"
+        if source.name != "errors.py"
         for line in exceptions_named(source.read_text(encoding="utf-8"))
     }
     assert named == set()

@@ -33,8 +33,7 @@ from hostspec import (
     to_json,
 )
 from hostspec.inprocess import Host
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 from hostspec.secret import LiteralSecretError
 from pagerduty_plugin import plugin
 from pagerduty_plugin.http.client import Client

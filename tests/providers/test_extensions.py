@@ -15,9 +15,8 @@ from workspace import CHECKOUT, Workspace, line
 
 from hostspec import Alert, Delivery, Image, Link, Suppression, hookimpl
 from hostspec.inprocess import Host
-from hostspec.plugins import load
+from hostspec.plugins import Rule, load
 from hostspec.plugins.isolation import FAILURES
-from hostspec.rules import Rule
 from pagerduty_plugin import Enrich, Suppress
 from pagerduty_plugin.testing import FakePagerDuty
 

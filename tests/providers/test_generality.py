@@ -20,8 +20,7 @@ from hostspec_tickets.system import Ticket
 import hostspec
 from hostspec import Alert, OutcomeKind
 from hostspec.inprocess import Host
-from hostspec.plugins import PluginState, load, survey
-from hostspec.rules import Rule
+from hostspec.plugins import PluginState, Rule, load, survey
 from pagerduty_plugin.testing import FakePagerDuty
 
 KEY = "0123456789abcdefghijABCDEFGHIJ01"

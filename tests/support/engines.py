@@ -16,8 +16,7 @@ from alerthost.outbox.maintenance import Patience
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from hostspec import Alert, Capabilities, Delivery, Outcome, OutcomeKind, Receipt, hookimpl
-from hostspec.plugins import Plugins
-from hostspec.rules import Rule
+from hostspec.plugins import Plugins, Rule
 
 START = 1_795_000_000.0
 

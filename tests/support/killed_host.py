@@ -20,8 +20,7 @@ from typing import Any
 from alerthost.outbox.engine import Engine
 from alerthost.store.database import Database
 from hostspec import Alert
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 
 KEY = "0123456789abcdef0123456789abcdef"
 NEW_KEY = "fedcba9876543210fedcba9876543210"

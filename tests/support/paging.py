@@ -12,8 +12,7 @@ from engines import Clock
 from alerthost.outbox.engine import Engine
 from alerthost.store.database import Database
 from hostspec import Alert
-from hostspec.plugins import load
-from hostspec.rules import Rule
+from hostspec.plugins import Rule, load
 from pagerduty_plugin.testing import FakePagerDuty, Request
 
 KEY, NEW_KEY = "0123456789abcdef" * 2, "fedcba9876543210" * 2

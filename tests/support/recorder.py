@@ -29,8 +29,7 @@ from hostspec import (
     hookimpl,
 )
 from hostspec.inprocess import Host
-from hostspec.plugins import Plugins, load
-from hostspec.rules import Rule
+from hostspec.plugins import Plugins, Rule, load
 
 IDEMPOTENT = Capabilities(acknowledge=True, resolve=True, idempotent=True, coalesce=True)
 """Like a pager: said again, it comes to the same."""

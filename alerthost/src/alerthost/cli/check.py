@@ -22,10 +22,10 @@ from hostspec.alert import Alert, Severity
 from hostspec.delivery import Outcome, OutcomeKind
 from hostspec.errors import Fault, describe_error
 from hostspec.inprocess.host import Host
+from hostspec.plugins import Rule, RuleAction
 from hostspec.plugins.planning import Plan
 from hostspec.plugins.registry import PluginState
 from hostspec.provider import Destination, Installation
-from hostspec.rules import Rule, RuleAction
 from hostspec.settings import secrets
 from hostspec.values import to_json
 

@@ -11,7 +11,7 @@ from alerthost.ingest.json_alerts import ParsedAlert
 from hostspec.alert import Alert
 from hostspec.delivery import Delivery
 from hostspec.inprocess.host import Host
-from hostspec.rules import Rule
+from hostspec.plugins import Rule
 from hostspec.values import to_json
 
 SHOWN: Final = 1500

@@ -28,8 +28,8 @@ from hostspec.delivery import (
     Suppression,
 )
 from hostspec.inprocess.host import Host
+from hostspec.plugins import Rule, RuleAction
 from hostspec.provider import Destination, Installation
-from hostspec.rules import Rule, RuleAction
 from hostspec.text import unknown_name
 
 PAUSES: Final = (1.0, 5.0, 20.0)

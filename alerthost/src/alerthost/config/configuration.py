@@ -26,10 +26,10 @@ from alerthost.config.store import Stored, StoreTable
 from hostspec.alert import Alert
 from hostspec.errors import Fault
 from hostspec.inprocess.host import Host
+from hostspec.plugins import Rule, RuleAction
 from hostspec.plugins.loading import survey
 from hostspec.plugins.registry import Plugins, PluginState
 from hostspec.provider import Installation
-from hostspec.rules import Rule, RuleAction
 from hostspec.settings import SettingsError, secrets, setting
 from hostspec.structuring import structure
 from hostspec.text import unknown_name

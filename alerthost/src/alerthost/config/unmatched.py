@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from alerthost.config.configuration import Matching
 from alerthost.config.matchers import Matcher
 from hostspec.alert import Alert
-from hostspec.rules import Rule
+from hostspec.plugins import Rule
 
 
 def unmatched(rules: Sequence[Rule], alerts: Iterable[Alert], where: str) -> Sequence[str]:

@@ -27,10 +27,10 @@ from alerthost.store.database import Database
 from alerthost.store.errors import LostCommitError, ReentryError, StoreError, UnstorableError
 from hostspec.alert import Alert
 from hostspec.forking import of_its_process
+from hostspec.plugins import Rule
 from hostspec.plugins.isolation import failures_not_counted
 from hostspec.plugins.registry import Plugins
 from hostspec.provider import Installation
-from hostspec.rules import Rule
 
 _log = logging.getLogger("hostspec")
 

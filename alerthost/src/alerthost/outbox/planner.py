@@ -26,9 +26,9 @@ from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import IncidentRef, Operation
 from hostspec.errors import describe_error
 from hostspec.inprocess.memory import IncidentMemory
+from hostspec.plugins import Rule
 from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, PlanBuilder, is_late_repeat
 from hostspec.plugins.registry import Plugins
-from hostspec.rules import Rule
 
 _log = logging.getLogger("hostspec.planning")
 

@@ -24,9 +24,8 @@ from hostspec.inprocess.memory import IncidentMemory
 from hostspec.inprocess.report import Report, describe_receipt, is_delivered
 from hostspec.plugins.attempt import make_attempt
 from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, PlanBuilder
-from hostspec.plugins.registry import Plugins
+from hostspec.plugins.registry import Plugins, Rule
 from hostspec.provider import Installation
-from hostspec.rules import Rule
 
 MOST_IN_FLIGHT: Final = 64
 """Attempts in flight to one destination of a host with a time limit, abandoned ones included."""

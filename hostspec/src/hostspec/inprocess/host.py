@@ -16,9 +16,8 @@ from hostspec.inprocess.handling import Handling, Sender
 from hostspec.inprocess.memory import IncidentMemory
 from hostspec.inprocess.report import Report
 from hostspec.plugins.planning import Plan
-from hostspec.plugins.registry import Plugins
+from hostspec.plugins.registry import Plugins, Rule
 from hostspec.provider import Installation
-from hostspec.rules import Rule
 
 _log = logging.getLogger("hostspec")
 

@@ -1,10 +1,17 @@
-"""Plugins: find, load and verify them, and call what they offer in isolation."""
+"""Plugins: find, load and verify them, and call them in isolation."""
 
 from __future__ import annotations
 
 from hostspec.plugins.loading import load, survey
 from hostspec.plugins.planning import Plan
-from hostspec.plugins.registry import PluginInfo, Plugins, PluginsError, PluginState
+from hostspec.plugins.registry import (
+    PluginInfo,
+    Plugins,
+    PluginsError,
+    PluginState,
+    Rule,
+    RuleAction,
+)
 
 __all__ = [
     "Plan",
@@ -12,6 +19,8 @@ __all__ = [
     "PluginState",
     "Plugins",
     "PluginsError",
+    "Rule",
+    "RuleAction",
     "load",
     "survey",
 ]

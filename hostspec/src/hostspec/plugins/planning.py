@@ -15,8 +15,7 @@ from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, Suppre
 from hostspec.errors import Fault, describe_error
 from hostspec.normalisation import Repair
 from hostspec.plugins.isolation import FAILURES
-from hostspec.plugins.registry import Plugins
-from hostspec.rules import Rule, RuleAction
+from hostspec.plugins.registry import Plugins, Rule, RuleAction
 from hostspec.text import clean_text
 
 _SHAPE: Final[dict[str, type]] = {

@@ -1,25 +1,25 @@
-"""What is known of plugins, and what the active ones offer."""
+"""The loaded plugins, the providers and actions that they offer, and rules that use them."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
 
 from hostspec.action import AnyAction
+from hostspec.alert import Alert
 from hostspec.errors import Fault
 from hostspec.hookspecs import PROJECT, Hooks
 from hostspec.provider import Installation, Provider
-from hostspec.rules import RuleAction
 from hostspec.settings import SettingsError
 from hostspec.structuring import structure
 from hostspec.text import unknown_name
 
 
 class PluginState(enum.StrEnum):
-    """Whether a plugin takes part."""
+    """Whether a plugin is used."""
 
     ACTIVE = "active"
     DISABLED = "disabled"
@@ -28,14 +28,14 @@ class PluginState(enum.StrEnum):
 
 @attrs.frozen
 class PluginInfo:
-    """What is known of one plugin.
+    """Information about one plugin.
 
     Attributes:
-        name: of its entry point, or the one the host's program gave it.
-        distribution: that installed it; empty for the program's own.
+        name: of its entry point, or from the host's program.
+        distribution: that installed it; empty for the program's own plugins.
         version: of the distribution.
         state: active, disabled or failed.
-        reason: why it is not active, for a person.
+        reason: why it is not active, for the operator.
         providers: names of the providers it offers.
         actions: names of the actions it offers.
         hooks: names of the hooks it implements.
@@ -54,7 +54,7 @@ class PluginInfo:
 
     @property
     def extends(self) -> tuple[str, ...]:
-        """Names of the hooks it implements that are not the host's own: other plugins'."""
+        """Names of the hooks of other plugins that it implements."""
         return tuple(hook for hook in self.hooks if not hook.startswith(f"{PROJECT}_"))
 
 
@@ -66,12 +66,44 @@ class PluginsError(Exception):
         super().__init__("; ".join(f"plugin {info.name}: {info.reason}" for info in self.failed))
 
 
+@attrs.frozen
+class RuleAction:
+    """An action with its settings and the installation that it sends through."""
+
+    action: AnyAction
+    installation: Installation[Any]
+    settings: Any
+
+
+def _as_tuple(actions: Iterable[RuleAction]) -> tuple[RuleAction, ...]:
+    return tuple(actions)
+
+
+def _always(_alert: Alert) -> bool:
+    return True
+
+
 @attrs.frozen(eq=False)
-class Plugins:
-    """The plugins of a host, and what the active ones offer.
+class Rule:
+    """Decides which alerts start which actions.
 
     Attributes:
-        infos: every plugin found or asked for, by name.
+        name: unique in a host; deliveries carry it.
+        actions: the actions with their settings.
+        matches: decides for an alert; by default, every alert matches.
+    """
+
+    name: str
+    actions: tuple[RuleAction, ...] = attrs.field(converter=_as_tuple)
+    matches: Callable[[Alert], bool] = _always
+
+
+@attrs.frozen(eq=False)
+class Plugins:
+    """The plugins of a host, with the providers and actions of the active ones.
+
+    Attributes:
+        infos: of every plugin that is installed or enabled, by name.
         providers: by name.
         actions: by name.
         hooks: calls the hooks, each implementation isolated.
@@ -85,7 +117,7 @@ class Plugins:
     settings: Mapping[str, type] = attrs.field(factory=dict)
 
     def installation(self, provider: str, name: str, settings: object) -> Installation[Any]:
-        """Make an installation of a provider, from settings as a file would hold them.
+        """Build an installation of a provider from settings as in a file.
 
         Raises:
             SettingsError: no active plugin offers the provider, or the settings are wrong.
@@ -97,11 +129,11 @@ class Plugins:
     def rule_action(
         self, action: str, installation: Installation[Any], settings: object
     ) -> RuleAction:
-        """Make what a rule does, from settings as a file would hold them.
+        """Build the action of a rule from settings as in a file.
 
         Raises:
-            SettingsError: no active plugin offers the action, it does not send through such
-                an installation, or the settings are wrong.
+            SettingsError: no active plugin offers the action, the installation is of another
+                provider, or the settings are wrong.
         """
         if action not in self.actions:
             raise SettingsError([Fault("use", unknown_name(action, self.actions))])
