@@ -107,7 +107,7 @@ def test_what_is_told_again_is_neither_counted_nor_logged_again(
     assert caplog.messages == [
         "late: trigger to acme/checkout for db-1/disk",
         "delivered trigger to acme/checkout for db-1/disk",
-        "given up: trigger to acme/checkout for db-1/disk: refused: why",
+        "given up: trigger to acme/checkout for db-1/disk: rejected: why",
     ]
     assert f"alerthost_superseded_total{{{LANE}}} 1.0" in lines(metrics)
     assert f"alerthost_late_total{{{LANE}}} 1.0" in lines(metrics)
