@@ -23,8 +23,7 @@ from alerthost.store.database import Database
 from alerthost.store.tables import deliveries
 from hostspec import Alert, Operation, Outcome, Severity
 from hostspec.plugins import Rule, load
-from pagerduty_plugin.posting import WINDOW
-from pagerduty_plugin.settings import EVENTS_PER_MINUTE
+from pagerduty_plugin.constants import EVENTS_PER_MINUTE, RATE_WINDOW
 from pagerduty_plugin.testing import FakePagerDuty
 
 ALERTS: Final = 10_000
@@ -133,7 +132,9 @@ def _share(database: Database, now: float) -> float | None:
         deliveries.c.operation == Operation.RESOLVE, deliveries.c.severity == Severity.CRITICAL
     )
     counts = sa.select(urgent, sa.func.count()).group_by(urgent)
-    recent = counts.where(deliveries.c.state == "delivered", deliveries.c.tried_at > now - WINDOW)
+    recent = counts.where(
+        deliveries.c.state == "delivered", deliveries.c.tried_at > now - RATE_WINDOW
+    )
     with database.read() as connection:
         waiting = dict(connection.execute(counts.where(deliveries.c.is_head)).all())
         sent = dict(connection.execute(recent).all())
@@ -163,8 +164,8 @@ def in_order(alerts: Sequence[tuple[float, Alert]]) -> Measured:
     measured = Measured(sent=len(alerts))
     for moment, alert in alerts:
         now = max(now, moment)
-        now = budget.free_at(now, count=EVENTS_PER_MINUTE, window=WINDOW, urgent=True)
-        budget = budget.take(now, window=WINDOW, urgent=True)
+        now = budget.free_at(now, count=EVENTS_PER_MINUTE, window=RATE_WINDOW, urgent=True)
+        budget = budget.take(now, window=RATE_WINDOW, urgent=True)
         measured.last_told[alert.key] = now - BEGAN
     return measured
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pagerduty_plugin.answers import Enrich, Suppress
+from pagerduty_plugin.hookspecs import Enrich, Suppress
 
 __all__ = ["Enrich", "Suppress"]

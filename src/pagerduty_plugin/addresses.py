@@ -1,4 +1,4 @@
-"""Links and images as PagerDuty takes them; other addresses go to the details. Pure."""
+"""Links and images in PagerDuty's form; unusable addresses become details. Pure."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ NOT_HTTPS: Final = "PagerDuty takes images over https only; became a link"
 
 
 class Addresses:
-    """Separates absolute http(s) URLs, which open from anywhere, from any other address.
+    """Separates absolute http(s) URLs, which open from anywhere, from other addresses.
 
-    That is done here and not where alerts are read: other providers may open other addresses,
-    and the templates of rules, and other plugins, add addresses too.
+    Alerts are read without this check: other providers may open other addresses, and templates
+    and other plugins add addresses later.
 
     Args:
-        repairs: where to report addresses that cannot be opened.
+        repairs: receives a repair for each unusable address.
 
     Attributes:
-        unusable: these addresses, as members of the details.
+        unusable: the unusable addresses, as members of the details.
     """
 
     def __init__(self, repairs: Repairs) -> None:
@@ -36,7 +36,7 @@ class Addresses:
         self._repairs = repairs
 
     def first(self, *named: tuple[str, str]) -> str:
-        """Return the first address that can be opened, or an empty text."""
+        """Return the first usable address, or an empty text."""
         for name, address in named:
             usable, kept = self._check(name, address)
             if usable:
@@ -46,7 +46,7 @@ class Addresses:
         return ""
 
     def links(self, links: Iterable[Link]) -> list[dict[str, Any]]:
-        """Return the links that can be opened, as PagerDuty takes them."""
+        """Return the usable links in PagerDuty's form."""
         members = []
         for index, link in enumerate(links):
             usable, href = self._check(f"links[{index}].href", link.href)
@@ -59,9 +59,9 @@ class Addresses:
         return members
 
     def images(self, images: Iterable[Image]) -> Iterator[tuple[int, Image]]:
-        """Yield the images that can be loaded, with their numbers.
+        """Yield the usable images with their positions.
 
-        Where only the address behind an image is unusable, it alone becomes a detail.
+        If only the target of an image is unusable, that alone becomes a detail.
         """
         for index, image in enumerate(images):
             loads, src = self._check(f"images[{index}].src", image.src)
@@ -76,7 +76,7 @@ class Addresses:
                 yield index, Image(src, href if opens else "", image.alt)
 
     def _check(self, field: str, address: str) -> tuple[bool, str]:
-        """Return whether an address opens, and the address without user name and password."""
+        """Return whether an address is usable, and the address without user name and password."""
         kept = without_credentials(address)
         if kept != address:
             self._repairs.add(field, NO_CREDENTIALS)
@@ -89,17 +89,17 @@ class Addresses:
 
 
 def link_member(link: Link) -> dict[str, Any]:
-    """Return a link as PagerDuty takes it."""
+    """Return a link in PagerDuty's form."""
     return present({"href": link.href.strip(), "text": link.text})
 
 
 def link_to(image: Image) -> dict[str, Any]:
-    """Return a link to an image that PagerDuty would not show."""
+    """Return a link, in PagerDuty's form, to an image that PagerDuty would not show."""
     return link_member(Link(image.src, image.alt))
 
 
 def image_member(image: Image) -> dict[str, Any] | None:
-    """Return an image as PagerDuty takes it; None where it is not https."""
+    """Return an image in PagerDuty's form; None if it is not https."""
     scheme, separator, rest = image.src.strip().partition("://")
     if not separator or scheme.lower() != "https":
         return None
@@ -107,7 +107,7 @@ def image_member(image: Image) -> dict[str, Any] | None:
 
 
 def present(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out blank texts and empty containers: PagerDuty is sent no empty optional field."""
+    """Return the members without blank texts and empty containers."""
     return {
         name: value
         for name, value in members.items()

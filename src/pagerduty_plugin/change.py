@@ -1,4 +1,4 @@
-"""The action: records a change, such as a deploy, with one or several services."""
+"""The action that records a change, such as a deploy, with one or several services."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ from hostspec import (
     Status,
     Suppression,
 )
-from pagerduty_plugin import event, posting, routing
+from pagerduty_plugin import event, routing
+from pagerduty_plugin.action_settings import ChangeSettings
+from pagerduty_plugin.constants import PROVIDER
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.keys import change_key_fault
-from pagerduty_plugin.settings import PROVIDER, ChangeSettings, InstallationSettings
-from pagerduty_plugin.text_overrides import Speaker, Wording
+from pagerduty_plugin.keys import change_key_fault, masked_key, read_key
+from pagerduty_plugin.settings import InstallationSettings
+from pagerduty_plugin.text_overrides import EventText, TextOverrides
 
 PATH: Final = "/v2/change/enqueue"
-"""Where the Events API v2 takes change events."""
+"""The path of the Events API v2 for change events."""
 
 
 class Change(Action[ChangeSettings, InstallationSettings]):
-    """Records an alert as a change event, which notifies nobody (guide "Send a Change Event").
+    """Records an alert as a change event, which notifies no one (guide "Send a Change Event").
 
-    A change event has no dedup key: the same one sent twice is two. Every firing is recorded.
+    A change event has no dedup key: sent twice, it is recorded twice. Every firing is recorded.
     """
 
     name = "pagerduty.change"
@@ -50,14 +52,14 @@ class Change(Action[ChangeSettings, InstallationSettings]):
     def check(
         self, settings: ChangeSettings, installation: Installation[InstallationSettings]
     ) -> Sequence[Fault]:
-        """Refuse services that the account never had, and an action that reaches none any more."""
+        """Reject unknown services, and a rule whose services were all removed."""
         return list(routing.faults(settings.services, installation))
 
     def describe(
         self, settings: ChangeSettings, installation: Installation[InstallationSettings] | None
     ) -> str:
-        """Name account and services; what is gone is ``[removed]``."""
-        account, services = routing.described(settings.services, installation)
+        """Return account and services in a sentence; a removed one is ``[removed]``."""
+        account, services = routing.displayed(settings.services, installation)
         return f"Record a change at PagerDuty account {account} and services {services}"
 
     def plan(
@@ -68,13 +70,13 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         *,
         rule: str = "",
     ) -> Sequence[Delivery | Suppression]:
-        """Make one delivery for each service, where the rule records the alert's status."""
+        """Return one delivery for each service, if the rule records the alert's status."""
         if alert.status not in settings.statuses:
             return ()
         rules = (rule,) if rule else ()
         reached = routing.reach(settings.services, installation.settings)
         if not reached.services:
-            reason = routing.nobody(settings.services, installation)
+            reason = routing.all_removed(settings.services, installation)
             return (Suppression(self.name, installation.name, reason, rules=rules),)
         key, _ = event.dedup_key(alert.identity)
         follow_ups = tuple(
@@ -84,10 +86,10 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         )
         deliveries = []
         for destination, service in reached.services.items():
-            speaker = Speaker(alert, rule=rule, service=service, installation=installation.name)
+            text = EventText(alert, rule=rule, service=service, installation=installation.name)
             firing = alert.status is Status.FIRING
-            wording = speaker.change(settings) if firing else _later(alert)
-            built = event.build_change(alert, wording)
+            texts = text.change(settings) if firing else _later_texts(alert)
+            built = event.build_change(alert, texts)
             deliveries.append(
                 Delivery(
                     operation=event.OPERATIONS[alert.status],
@@ -97,17 +99,17 @@ class Change(Action[ChangeSettings, InstallationSettings]):
                     message=built.message,
                     rules=rules,
                     repairs=(*alert.repairs, *built.repairs),
-                    notes=(*reached.notes, *speaker.notes),
+                    notes=(*reached.notes, *text.notes),
                     follow_ups=follow_ups,
                 )
             )
         return deliveries
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:
-        """Make the record of what became of a change, in the alert's own words."""
+        """Return the change event of a later status, with the alert's own texts."""
         if alert.status is Status.FIRING:
             return None
-        built = event.build_change(alert, _later(alert))
+        built = event.build_change(alert, _later_texts(alert))
         return Delivery(
             operation=event.OPERATIONS[alert.status],
             ref=incident.ref,
@@ -127,12 +129,11 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         """Post the event once."""
         service = installation.settings.service(delivery.ref.destination)
         if service is None:
-            return posting.gone(delivery.ref.destination)
-        routing_key, reason = posting.usable(service.keys[0], change_key_fault)
+            return routing.removed(delivery.ref.destination)
+        routing_key, reason = read_key(service.keys[0], change_key_fault)
         if reason:
-            return posting.misconfigured(service.name, reason)
-        return posting.post(
-            self._client,
+            return routing.misconfigured(service.name, reason)
+        return self._client.enqueue(
             f"{installation.settings.events_url}{PATH}",
             event.change_body(
                 delivery.message, routing_key=routing_key, context=context, over=delivery.over
@@ -149,12 +150,12 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         installation: Installation[InstallationSettings],
         handle: Handle | None = None,  # noqa: ARG002
     ) -> Sequence[Limit]:
-        """Return the limit of the newest integration key, for changes as for alerts.
+        """Return the rate limit of the newest integration key, which alerts share.
 
         Raises:
             SecretUnavailableError: that key cannot be read.
         """
-        return posting.limits(installation.settings, delivery.ref.destination)
+        return routing.limits(installation.settings, delivery.ref.destination)
 
     def preview(
         self,
@@ -162,17 +163,16 @@ class Change(Action[ChangeSettings, InstallationSettings]):
         installation: Installation[InstallationSettings],
         context: SendContext,
     ) -> Preview:
-        """Show the body, with the key's reference in the key's place."""
+        """Return the request with the reference of the key instead of the key."""
         service = installation.settings.service(delivery.ref.destination)
         body = event.change_body(
             delivery.message,
-            routing_key=posting.masked(service),
+            routing_key=masked_key(service),
             context=context,
             over=delivery.over,
         )
         return Preview(f"POST {installation.settings.events_url}{PATH}", body)
 
 
-def _later(alert: Alert) -> Wording:
-    """Say of a change what became of it."""
-    return Wording(summary=f"{alert.status.capitalize()}: {alert.summary}")
+def _later_texts(alert: Alert) -> TextOverrides:
+    return TextOverrides(summary=f"{alert.status.capitalize()}: {alert.summary}")

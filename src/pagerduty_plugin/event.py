@@ -1,4 +1,4 @@
-"""The Events API v2 event: built from an alert, repaired where PagerDuty would refuse it.
+"""Builds Events API v2 events from alerts, and repairs what PagerDuty would reject.
 
 Pure. The limits are those of PagerDuty's guides "Send an Alert Event" and "Send a Change Event",
 and of the size limit in "Events API v2 Overview".
@@ -38,11 +38,11 @@ from pagerduty_plugin.addresses import (
     link_to,
     present,
 )
-from pagerduty_plugin.text_overrides import Wording
-from pagerduty_plugin.truncate import MARK, encode, fit
+from pagerduty_plugin.text_overrides import TextOverrides
+from pagerduty_plugin.truncate import MARK, encode, truncate_event
 
 LONGEST_SUMMARY: Final = 1024
-"""Characters of ``payload.summary``; PagerDuty refuses a longer one."""
+"""Characters of ``payload.summary``; PagerDuty rejects a longer one."""
 
 LONGEST_DEDUP_KEY: Final = 255
 """Characters of ``dedup_key``."""
@@ -50,31 +50,31 @@ LONGEST_DEDUP_KEY: Final = 255
 LARGEST_BODY: Final = 512_000
 """Bytes of the final UTF-8 body: 512 KB, read as the smaller of its two meanings."""
 
-ROOM: Final = 512
-"""Bytes kept free while planning, for the routing key and the marks of the delivery."""
+RESERVED_BYTES: Final = 512
+"""Bytes left free while planning, for the routing key and the delivery report."""
 
 LATE: Final = dt.timedelta(seconds=30)
-"""A trigger that is sent later than this after the host took the alert says so."""
+"""A trigger reports its delay if it is sent this long after the host accepted the alert."""
 
 DELIVERY: Final = "_delivery"
-"""The member of ``custom_details`` that says how a trigger came to be sent."""
+"""The member of ``custom_details`` that reports delay, attempts and coalesced deliveries."""
 
-MARKS: Final = (MARK, DELIVERY)
-"""Members of ``custom_details`` that no detail may have."""
+RESERVED: Final = (MARK, DELIVERY)
+"""Names in ``custom_details`` that no detail may use."""
 
 MISSED: Final = "_missed"
-"""The member of a trigger's message that says what becomes of it once it was missed; it is kept
-with the delivery, and never sent."""
+"""The member of a trigger's message for the ``missed`` setting; stored with the delivery, and
+never sent."""
 
-OVER: Final = "before PagerDuty could be told"
-"""When the problem of a trigger was over that is sent all the same."""
+OVER: Final = "before PagerDuty could be notified"
+"""In the delivery report of a trigger whose problem is already over."""
 
 OPERATIONS: Final[Mapping[Status, Operation]] = {
     Status.FIRING: Operation.TRIGGER,
     Status.ACKNOWLEDGED: Operation.ACKNOWLEDGE,
     Status.RESOLVED: Operation.RESOLVE,
 }
-"""What an alert's status does to an incident."""
+"""The operation for each status of an alert."""
 
 SEVERITIES: Final[Mapping[Severity, str]] = {
     Severity.DEBUG: "info",
@@ -83,20 +83,19 @@ SEVERITIES: Final[Mapping[Severity, str]] = {
     Severity.ERROR: "error",
     Severity.CRITICAL: "critical",
 }
-"""What PagerDuty calls each severity."""
+"""PagerDuty's severity for each severity of an alert."""
 
-
-PLAIN: Final = Wording()
-"""Nothing but the alert's own words."""
+NO_OVERRIDES: Final = TextOverrides()
+"""The alert's own texts."""
 
 
 @attrs.frozen
 class Event:
-    """What an alert becomes: the body but for routing key, action and dedup key.
+    """The event of an alert, without routing key, action and dedup key.
 
     Attributes:
         message: members of the body.
-        repairs: what was changed.
+        repairs: the changes that PagerDuty's limits required.
     """
 
     message: Mapping[str, Json]
@@ -106,28 +105,28 @@ class Event:
 def dedup_key(
     alert: Identity, *, prefix: str = "", rule: str | None = None
 ) -> tuple[str, tuple[Repair, ...]]:
-    """Return the dedup key of a problem: its key, after its scope where it has one.
+    """Return the dedup key of a problem: its scope, if it has one, and its key.
 
-    A slash in a scope or a rule's name is escaped, so that the first one ends it. A dedup key
-    that is too long keeps its beginning and ends in a hash of the whole, so that it stays the
-    same from trigger to resolve. Hosts use scopes for all their alerts or for none: an alert
-    without one may have a key that looks like another's scope and key.
+    A slash in a scope or a rule's name is escaped, so that the first slash ends it. A dedup key
+    that is too long keeps its beginning and ends in a hash of the whole, so that it is the same
+    from trigger to resolve. A host should use scopes for all its alerts or for none: the key of an
+    alert without a scope may look like the scope and key of another.
 
     Args:
-        alert: what names the problem.
-        prefix: stands before all; without a slash.
-        rule: the name of the rule that the incident is for; None for that of every rule.
+        alert: the identity of the problem.
+        prefix: precedes the key; without a slash.
+        rule: the name of the rule whose incident it is; None for the incident of all rules.
     """
     if rule is not None:
-        # the scope's place is there though it be empty: else it could be taken for the rule's
-        return said_dedup_key(f"{_escape(rule)}/{_escape(alert.scope)}/{alert.key}", prefix)
-    return said_dedup_key(
+        # an empty scope keeps its slash, so that it cannot be confused with the rule's name
+        return prefixed_dedup_key(f"{_escape(rule)}/{_escape(alert.scope)}/{alert.key}", prefix)
+    return prefixed_dedup_key(
         f"{_escape(alert.scope)}/{alert.key}" if alert.scope else alert.key, prefix
     )
 
 
-def said_dedup_key(key: str, prefix: str = "") -> tuple[str, tuple[Repair, ...]]:
-    """Return the dedup key that a text makes, after a prefix; see `dedup_key`."""
+def prefixed_dedup_key(key: str, prefix: str = "") -> tuple[str, tuple[Repair, ...]]:
+    """Return a text with a prefix as a dedup key, shortened if necessary; see `dedup_key`."""
     key = f"{prefix}/{key}" if prefix else key
     if len(key) <= LONGEST_DEDUP_KEY:
         return key, ()
@@ -141,21 +140,23 @@ def _escape(part: str) -> str:
     return part.replace("%", "%25").replace("/", "%2F")
 
 
-def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = PLAIN) -> Event:
-    """Make the trigger of an alert, within every limit of PagerDuty's.
+def build(
+    alert: Alert, *, severity: Severity, key: str, texts: TextOverrides = NO_OVERRIDES
+) -> Event:
+    """Return the trigger of an alert, within all limits of PagerDuty.
 
     Args:
         alert: a firing alert.
-        severity: the alert's own, or the one the rule sets.
+        severity: the alert's own, or the rule's.
         key: the dedup key, which counts towards the size.
-        wording: what is said beside the alert, or in place of it.
+        texts: the rule's.
     """
     repairs = Repairs()
     addresses = Addresses(repairs)
-    client_url = addresses.first(("client_url", wording.client_url), ("url", alert.url))
-    links = addresses.links((*alert.links, *wording.links))
+    client_url = addresses.first(("client_url", texts.client_url), ("url", alert.url))
+    links = addresses.links((*alert.links, *texts.links))
     images = []
-    for index, image in addresses.images((*alert.images, *wording.images)):
+    for index, image in addresses.images((*alert.images, *texts.images)):
         shown = image_member(image)
         if shown:
             images.append(shown)
@@ -163,70 +164,74 @@ def build(alert: Alert, *, severity: Severity, key: str, wording: Wording = PLAI
             links.append(link_to(image))
             repairs.add(f"images[{index}]", NOT_HTTPS)
     payload = {
-        "summary": _summary(wording.summary or alert.summary, repairs),
-        "source": wording.source or _source(alert, repairs),
+        "summary": _summary(texts.summary or alert.summary, repairs),
+        "source": texts.source or _source(alert, repairs),
         "severity": SEVERITIES[severity],
         "timestamp": _timestamp(alert.started_at) if alert.started_at else "",
-        "component": wording.component or alert.component,
-        "group": wording.group or alert.group,
-        "class": wording.class_ or alert.class_,
-        "custom_details": _custom_details(alert, wording.details, addresses.unusable, repairs),
+        "component": texts.component or alert.component,
+        "group": texts.group or alert.group,
+        "class": texts.class_ or alert.class_,
+        "custom_details": _custom_details(alert, texts.details, addresses.unusable, repairs),
     }
     message = present(
         {
             "payload": present(payload),
-            "client": wording.client,
+            "client": texts.client,
             "client_url": client_url,
             "links": links,
             "images": images,
         }
     )
-    fitted, cuts = fit(message, room_for_message(key))
+    fitted, cuts = truncate_event(message, room_for_message(key))
     return Event(fitted, (*repairs.told(), *cuts))
 
 
 def room_for_message(key: str) -> int:
-    """Bytes that a trigger's message may come to, beside what else is in the body."""
-    return LARGEST_BODY - len(encode({"event_action": "trigger", "dedup_key": key})) - ROOM
+    """Return the largest size of a trigger's message, in bytes."""
+    return (
+        LARGEST_BODY - len(encode({"event_action": "trigger", "dedup_key": key})) - RESERVED_BYTES
+    )
 
 
-def build_change(alert: Alert, wording: Wording = PLAIN) -> Event:
-    """Make the change event of an alert, within every limit of PagerDuty's.
+def build_change(alert: Alert, texts: TextOverrides = NO_OVERRIDES) -> Event:
+    """Return the change event of an alert, within all limits of PagerDuty.
 
-    Images are in PagerDuty's schema and not in its guide, so they become links.
+    Images become links: they are in PagerDuty's schema, but not in its guide.
 
     Args:
-        alert: what happened.
-        wording: what is said beside the alert, or in place of it.
+        alert: the alert.
+        texts: the rule's.
     """
     repairs = Repairs()
     addresses = Addresses(repairs)
     url = addresses.first(("url", alert.url))
     links = [link_member(Link(url))] if url else []
-    links += addresses.links((*alert.links, *wording.links))
-    for index, image in addresses.images((*alert.images, *wording.images)):
+    links += addresses.links((*alert.links, *texts.links))
+    for index, image in addresses.images((*alert.images, *texts.images)):
         links.append(link_to(image))
-        repairs.add(f"images[{index}]", "a change event has none; became a link")
+        repairs.add(f"images[{index}]", "a change event has no images; became a link")
     payload = {
-        "summary": _summary(wording.summary or alert.summary, repairs),
-        "source": wording.source or alert.source,
+        "summary": _summary(texts.summary or alert.summary, repairs),
+        "source": texts.source or alert.source,
         "timestamp": _timestamp(alert.started_at) if alert.started_at else "",
-        "custom_details": _custom_details(alert, wording.details, addresses.unusable, repairs),
+        "custom_details": _custom_details(alert, texts.details, addresses.unusable, repairs),
     }
     message = present({"payload": present(payload), "links": links})
-    fitted, cuts = fit(message, LARGEST_BODY - ROOM)
+    fitted, cuts = truncate_event(message, LARGEST_BODY - RESERVED_BYTES)
     return Event(fitted, (*repairs.told(), *cuts))
 
 
 def missed_change(message: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Make a change event of a trigger's message, for a problem that nobody was told of."""
+    """Return the change event for a missed problem, from the message of its trigger."""
     trigger: dict[str, Any] = {"client_url": "", "links": (), "images": (), **message}
     images = [Image(image["src"], alt=image.get("alt", "")) for image in trigger["images"]]
     url = [Link(trigger["client_url"])] if trigger["client_url"] else []
     links = (*map(link_member, url), *trigger["links"], *map(link_to, images))
     names = ("summary", "source", "timestamp", "custom_details")
     payload = {name: value for name, value in trigger["payload"].items() if name in names}
-    fitted, _ = fit(present({"payload": payload, "links": links}), LARGEST_BODY - ROOM)
+    fitted, _ = truncate_event(
+        present({"payload": payload, "links": links}), LARGEST_BODY - RESERVED_BYTES
+    )
     return fitted
 
 
@@ -239,9 +244,9 @@ def body(  # noqa: PLR0913 -- each has a name
     context: SendContext,
     over: bool = False,
 ) -> dict[str, Any]:
-    """Make the whole body of one attempt; `over` is the delivery's.
+    """Return the body of one attempt; `over` is the delivery's.
 
-    An acknowledge or resolve carries routing key, action and dedup key, and nothing else.
+    An acknowledge or resolve has routing key, action and dedup key, and nothing else.
     """
     event = {
         "routing_key": routing_key,
@@ -250,40 +255,40 @@ def body(  # noqa: PLR0913 -- each has a name
         **message,
     }
     event.pop(MISSED, None)
-    return _marked(event, context, over=over) if operation is Operation.TRIGGER else event
+    return _with_report(event, context, over=over) if operation is Operation.TRIGGER else event
 
 
 def change_body(
     message: Mapping[str, Json], *, routing_key: str, context: SendContext, over: bool = False
 ) -> dict[str, Any]:
-    """Make the whole body of one attempt to record a change; `over` is the delivery's."""
-    return _marked({"routing_key": routing_key, **message}, context, over=over)
+    """Return the body of one attempt to record a change; `over` is the delivery's."""
+    return _with_report({"routing_key": routing_key, **message}, context, over=over)
 
 
-def _marked(event: dict[str, Any], context: SendContext, *, over: bool) -> dict[str, Any]:
-    marks = _marks(context)
+def _with_report(event: dict[str, Any], context: SendContext, *, over: bool) -> dict[str, Any]:
+    report = _report(context)
     if over:
-        marks["over"] = OVER
-    if not marks:
+        report["over"] = OVER
+    if not report:
         return event
     payload = {**event["payload"]}
     if context.accepted_at and _delay(context) >= LATE:
-        # without one PagerDuty takes the time of arrival, when nobody detected anything
+        # else PagerDuty would show the time of arrival as that of the problem
         payload.setdefault("timestamp", _timestamp(context.accepted_at))
-    details = {**payload.get("custom_details", {}), DELIVERY: marks}
+    details = {**payload.get("custom_details", {}), DELIVERY: report}
     return {**event, "payload": {**payload, "custom_details": details}}
 
 
-def _marks(context: SendContext) -> dict[str, int | str]:
-    """Describe what a person should know of a trigger that was not sent at once."""
-    marks: dict[str, int | str] = {}
+def _report(context: SendContext) -> dict[str, int | str]:
+    """Return the delivery report of an event that was not sent at once."""
+    report: dict[str, int | str] = {}
     if _delay(context) >= LATE:
-        marks["delayed_by"] = f"{int(_delay(context).total_seconds())} s"
+        report["delayed_by"] = f"{int(_delay(context).total_seconds())} s"
     if context.attempt > 1:
-        marks["attempts"] = context.attempt
+        report["attempts"] = context.attempt
     if context.coalesced:
-        marks["coalesced"] = context.coalesced
-    return marks
+        report["coalesced"] = context.coalesced
+    return report
 
 
 def _delay(context: SendContext) -> dt.timedelta:
@@ -302,14 +307,14 @@ def _summary(text: str, repairs: Repairs) -> str:
 
 _JOINER: Final = "\u200d"
 _CONTINUATION: Final = re.compile("[\u200d\u1160-\u11ff\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
-"""What belongs to the character before it, beside combining marks: the joiner, Korean vowels
-and finals, skin tones, and the tags of a regional flag."""
+"""Characters that extend the one before, beside combining marks: the joiner, Korean vowels and
+finals, skin tones, and the tags of a regional flag."""
 _MOST_MARKS: Final = 32
-"""Characters a cut steps back at most: a heap of marks without end is no character."""
+"""Characters that a cut steps back at most."""
 
 
 def _cut(text: str, length: int) -> int:
-    """Find where to cut a text so that no character, as people see it, is split."""
+    """Return where to cut a text without splitting a visible character."""
     for cut in range(length, length - _MOST_MARKS, -1):
         following = text[cut]
         combining = unicodedata.category(following).startswith("M")
@@ -320,7 +325,7 @@ def _cut(text: str, length: int) -> int:
 
 
 def _splits_flag(text: str, cut: int) -> bool:
-    """Check whether a cut falls between the two regional indicators of a flag."""
+    """Check whether a cut separates the two regional indicators of a flag."""
     run = 0
     while run < cut and "\U0001f1e6" <= text[cut - run - 1] <= "\U0001f1ff":
         run += 1
@@ -331,7 +336,7 @@ def _source(alert: Alert, repairs: Repairs) -> str:
     if not is_blank(alert.source):
         return alert.source
     source = "unknown" if is_blank(alert.component) else alert.component
-    reason = f"missing or blank, PagerDuty needs one; {source!r} stands in its place"
+    reason = f"missing or blank, PagerDuty needs one; {source!r} is used instead"
     repairs.add("source", reason)
     return source
 
@@ -346,15 +351,15 @@ def _custom_details(
     unusable: Mapping[str, Json],
     repairs: Repairs,
 ) -> dict[str, Json]:
-    """Put labels, unusable addresses and additions under the details, each at a free place."""
-    taken = {*MARKS, *(["labels"] if alert.labels else [])}
+    """Return the details with labels, unusable addresses and additions, under unique names."""
+    taken = {*RESERVED, *(["labels"] if alert.labels else [])}
     details: dict[str, Json] = {}
 
     def put(name: str, value: Json, others: Container[str]) -> None:
-        place = free_place(name, "details", taken, others)
-        if place != name:
-            repairs.add(f"details.{name}", f"its place is taken; moved to {place!r}")
-        details[place] = value
+        unique = unique_detail(name, "details", taken, others)
+        if unique != name:
+            repairs.add(f"details.{name}", f"the name is taken; moved to {unique!r}")
+        details[unique] = value
 
     for name, value in alert.details.items():
         put(name, value, alert.details if name in taken else ())
@@ -365,8 +370,8 @@ def _custom_details(
     return details
 
 
-def free_place(name: str, prefix: str, *taken: Container[str]) -> str:
-    """Return the place of a detail: its name, behind the prefix until nothing else is there."""
+def unique_detail(name: str, prefix: str, *taken: Container[str]) -> str:
+    """Return the name of a detail, with the prefix repeated until the name is unique."""
     while any(name in each for each in taken):
         name = f"{prefix}.{name}"
     return name

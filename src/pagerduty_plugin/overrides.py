@@ -1,23 +1,28 @@
-"""Asks the plugins that extend PagerDuty's events, and makes decisions of their answers. Pure.
+"""Asks other plugins how to override an event, and applies their answers. Pure.
 
-What decides, of several answers, is written in `pagerduty_plugin.hookspecs`. Nothing that an
-extension does costs a page: its answers are judged by their exact types, for a look inside of
-anything else could run code of the extension's own.
+`pagerduty_plugin.hookspecs` defines which of several answers is used. No fault of another plugin
+costs a page. Answers are checked by their exact type, as inspecting any other object could run
+the other plugin's code.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, TypeGuard
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeGuard
 
 import attrs
 
-from hostspec import Alert, Answer, Hooks, Severity, Status, Suppression
+from hostspec import Alert, Answer, Hooks, Image, Json, Repair, Severity, Status, Suppression
+from hostspec.normalisation import Repairs
 from hostspec.text import clean_text, shorten
 from pagerduty_plugin import event
-from pagerduty_plugin.answers import Enrich, Suppress
-from pagerduty_plugin.settings import SEVERITIES
+from pagerduty_plugin.addresses import NOT_HTTPS, Addresses, image_member, link_to
+from pagerduty_plugin.constants import SEVERITIES
+from pagerduty_plugin.hookspecs import Enrich, Suppress
+from pagerduty_plugin.truncate import size
 
 MOST_LISTED: Final = 5
 """Names that a note lists."""
@@ -25,24 +30,29 @@ MOST_LISTED: Final = 5
 LONGEST_NAME: Final = 80
 """Characters of a text that a note quotes."""
 
-_LIKE_A_KEY: Final = re.compile(r"[A-Za-z0-9]{32}|[\w+-]{20}")
-"""What may be an integration key or a REST API key, given by mistake."""
+ROOM_FOR_CONTAINERS: Final = 64
+"""Bytes of the containers of details, links and images, which an event may not have yet."""
+
+_SECRET: Final = re.compile(r"[A-Za-z0-9]{32}|[\w+-]{20}")
+"""Texts like an integration key or a REST API key, which may be returned by mistake."""
+
+_SINGULAR: Final[Mapping[str, str]] = {"details": "detail", "links": "link", "images": "image"}
 
 
-class Unextended:
-    """No extension is there, so nobody answers."""
+class NoHooks:
+    """Hooks that no plugin implements."""
 
     def each(self, _name: str, /, **_arguments: object) -> Sequence[Answer]:
         """Return no answers."""
         return ()
 
     def reject(self, _name: str, _answer: Answer, _reason: str, /) -> None:
-        """Reject nothing: there are no answers."""
+        """Do nothing: there are no answers."""
 
 
 @attrs.frozen
 class Addition:
-    """What one plugin adds to an event."""
+    """The additions of one plugin."""
 
     plugin: str
     enrich: Enrich
@@ -50,15 +60,15 @@ class Addition:
 
 @attrs.frozen(kw_only=True)
 class Decision:
-    """What is to be sent, as the rule says, or as extensions decided.
+    """The routing of an event: by its rule, then as overridden by plugins.
 
     Attributes:
-        severity: what PagerDuty is told.
-        services: names of those that are told.
-        dedup_key: before prefix and shortening; empty where it is as the rule says.
-        additions: what extensions add, in their order.
+        severity: of the event.
+        services: the names of the services to notify.
+        dedup_key: without prefix, not shortened; empty for the rule's own.
+        additions: of all plugins, in their order.
         notes: which plugin set what, and which one failed.
-        suppression: nobody is told, and why.
+        suppression: why no service is notified.
     """
 
     severity: Severity
@@ -71,14 +81,14 @@ class Decision:
 
 @attrs.frozen(kw_only=True)
 class Question:
-    """What extensions are asked about.
+    """The arguments that all hooks share.
 
     Attributes:
-        alert: the statement.
+        alert: the alert.
         action: the action's name.
         installation: the installation's name.
         rule: the rule's name.
-        services: names of services that may be chosen beside those that the rule chose.
+        services: the names of the installation's services.
     """
 
     alert: Alert
@@ -88,108 +98,101 @@ class Question:
     services: tuple[str, ...]
 
 
-def decide(hooks: Hooks, question: Question, wanted: Decision) -> Decision:
-    """Ask every extension; give what is to be sent.
+def decide(hooks: Hooks, question: Question, default: Decision) -> Decision:
+    """Ask every plugin, and return the overridden decision.
 
-    Of a status other than firing, only what finds the incident again is asked: services and
-    dedup key. A suppression counts for triggers alone: a resolve that is not sent leaves an
-    incident open.
+    For a status other than firing, only services and dedup key are asked, which find the open
+    incident. A suppression counts for triggers only: a suppressed resolve would leave an incident
+    open.
 
     Args:
         hooks: the host's.
-        question: what about.
-        wanted: what the rule says.
+        question: the shared arguments.
+        default: the rule's decision.
     """
-    asking = _Asking(hooks, question)
-    decided = asking.services(wanted)
+    round_ = _Round(hooks, question)
+    decided = round_.services(default)
     if decided.suppression:
         return decided
     if question.alert.status is Status.FIRING:
-        decided = asking.severity(decided)
-    decided = asking.dedup_key(decided)
+        decided = round_.severity(decided)
+    decided = round_.dedup_key(decided)
     if question.alert.status is Status.FIRING:
-        decided = asking.additions(decided)
-    return attrs.evolve(decided, notes=tuple(asking.notes))
+        decided = round_.additions(decided)
+    return attrs.evolve(decided, notes=tuple(round_.notes))
 
 
-class _Asking:
-    """One round of questions about one alert; what a person should know gathers in `notes`."""
+class _Round:
+    """One round of questions about one alert."""
 
     def __init__(self, hooks: Hooks, question: Question) -> None:
         self.notes: list[str] = []
         self._hooks = hooks
         self._question = question
 
-    def services(self, wanted: Decision) -> Decision:
-        """Ask where it goes, and whether at all."""
-        known = tuple(dict.fromkeys((*self._question.services, *wanted.services)))
+    def services(self, default: Decision) -> Decision:
+        known = tuple(dict.fromkeys((*self._question.services, *default.services)))
         answers = []
         suppressing: list[Answer] = []
-        for answer in self._ask("pagerduty_services", services=known, chosen=wanted.services):
+        for answer in self._ask("pagerduty_services", services=known, chosen=default.services):
             if type(answer.value) is not Suppress:
                 answers.append(answer)
             elif not answer.value.reason.strip():
-                self._note(answer, "suppressed without a reason, which does not count")
+                self._note(answer, "suppressed the trigger without a reason; ignored")
             elif self._question.alert.status is not Status.FIRING:
-                self._note(answer, "suppressed a follow-up, which does not count")
+                self._note(answer, "suppressed a follow-up; ignored")
             else:
                 suppressing.append(answer)
         if suppressing:
-            return attrs.evolve(wanted, suppression=self._suppression(suppressing[0]))
+            return attrs.evolve(default, suppression=self._suppression(suppressing[0]))
 
         def read(answer: Answer) -> tuple[str, ...]:
             value = (answer.value,) if _is_text(answer.value) else answer.value
             if type(value) not in (list, tuple) or not all(map(_is_text, value)):
-                self._refuse("pagerduty_services", answer, "a tuple or list of names")
+                self._reject("pagerduty_services", answer, "a tuple or list of names")
                 return ()
-            named = dict.fromkeys(name for name in map(clean_text, value) if name.strip())
-            unknown = [_quoted(name) for name in named if name not in known]
+            names = dict.fromkeys(name for name in map(clean_text, value) if name.strip())
+            unknown = [_quoted(name) for name in names if name not in known]
             if unknown:
-                self._note(answer, f"chose what is no service of the account: {_listed(unknown)}")
-            return tuple(name for name in named if name in known)
+                self._note(answer, f"chose unknown services: {_listed(unknown)}")
+            return tuple(name for name in names if name in known)
 
         chosen = self._first("services", answers, read)
-        return attrs.evolve(wanted, services=chosen or wanted.services)
+        return attrs.evolve(default, services=chosen or default.services)
 
-    def severity(self, wanted: Decision) -> Decision:
-        """Ask how bad it is."""
-
+    def severity(self, default: Decision) -> Decision:
         def read(answer: Answer) -> tuple[str, ...]:
             if _is_text(answer.value) and clean_text(answer.value) in SEVERITIES:
                 return (clean_text(answer.value),)
-            self._refuse("pagerduty_severity", answer, f"one of {', '.join(SEVERITIES)}")
+            self._reject("pagerduty_severity", answer, f"one of {', '.join(SEVERITIES)}")
             return ()
 
-        answers = self._ask("pagerduty_severity", severity=event.SEVERITIES[wanted.severity])
+        answers = self._ask("pagerduty_severity", severity=event.SEVERITIES[default.severity])
         chosen = self._first("severity", answers, read)
-        return attrs.evolve(wanted, severity=Severity(*chosen)) if chosen else wanted
+        return attrs.evolve(default, severity=Severity(*chosen)) if chosen else default
 
-    def dedup_key(self, wanted: Decision) -> Decision:
-        """Ask for what tells the problem from others."""
-
+    def dedup_key(self, default: Decision) -> Decision:
         def read(answer: Answer) -> tuple[str, ...]:
             if _is_text(answer.value) and clean_text(answer.value).strip():
                 return (clean_text(answer.value),)
-            self._refuse("pagerduty_dedup_key", answer, "a text that is not blank")
+            self._reject("pagerduty_dedup_key", answer, "a text that is not blank")
             return ()
 
-        answers = self._ask("pagerduty_dedup_key")
-        chosen = self._first("dedup key", answers, read)
-        return attrs.evolve(wanted, dedup_key=chosen[0]) if chosen else wanted
+        chosen = self._first("dedup key", self._ask("pagerduty_dedup_key"), read)
+        return attrs.evolve(default, dedup_key=chosen[0]) if chosen else default
 
-    def additions(self, wanted: Decision) -> Decision:
-        """Ask what else a person should see."""
+    def additions(self, default: Decision) -> Decision:
         additions = []
-        severity = event.SEVERITIES[wanted.severity]
-        for answer in self._ask("pagerduty_enrich", severity=severity, services=wanted.services):
+        severity = event.SEVERITIES[default.severity]
+        for answer in self._ask("pagerduty_enrich", severity=severity, services=default.services):
             if type(answer.value) is Enrich:
                 additions.append(Addition(answer.plugin, answer.value))
             else:
-                self._refuse("pagerduty_enrich", answer, "an Enrich")
-        return attrs.evolve(wanted, additions=tuple(additions))
+                self._reject("pagerduty_enrich", answer, "an Enrich")
+        return attrs.evolve(default, additions=tuple(additions))
 
     def _ask(self, hook: str, **arguments: object) -> Iterator[Answer]:
-        """Return the answers; those that failed are noted."""
+        """Yield the answers, and note the failures."""
         question = self._question
         for answer in self._hooks.each(
             hook,
@@ -204,20 +207,20 @@ class _Asking:
                 yield answer
 
     def _first(
-        self, what: str, answers: Iterable[Answer], read: Callable[[Answer], tuple[str, ...]]
+        self, subject: str, answers: Iterable[Answer], read: Callable[[Answer], tuple[str, ...]]
     ) -> tuple[str, ...]:
-        """Return the first answer that counts, nothing where there is none; others are noted."""
-        holds: tuple[str, ...] = ()
-        holder = ""
+        """Return the first valid answer, or nothing; note it and the answers that differ."""
+        chosen: tuple[str, ...] = ()
+        plugin = ""
         for answer in answers:
-            said = read(answer)
-            told = f"{what} {_listed([_shortened(text) for text in said])}"
-            if said and not holds:
-                holds, holder = said, answer.plugin
-                self.notes.append(f"{told} was set by plugin {holder}")
-            elif said and said != holds:
-                self._note(answer, f"said {told}, which does not count after plugin {holder}")
-        return holds
+            value = read(answer)
+            shown = f"{subject} {_listed([shorten(text, LONGEST_NAME) for text in value])}"
+            if value and not chosen:
+                chosen, plugin = value, answer.plugin
+                self.notes.append(f"{shown} was set by plugin {plugin}")
+            elif value and value != chosen:
+                self._note(answer, f"set {shown}; ignored, as plugin {plugin} comes first")
+        return chosen
 
     def _suppression(self, answer: Answer) -> Suppression:
         question = self._question
@@ -230,8 +233,8 @@ class _Asking:
             tuple(self.notes),
         )
 
-    def _refuse(self, hook: str, answer: Answer, right: str) -> None:
-        reason = f"answered {hook} with {_kind(answer.value)}, not with {right}"
+    def _reject(self, hook: str, answer: Answer, expected: str) -> None:
+        reason = f"answered {hook} with {_kind(answer.value)}, not with {expected}"
         self._hooks.reject(hook, answer, reason)
         self._note(answer, reason)
 
@@ -240,7 +243,7 @@ class _Asking:
 
 
 def _is_text(value: object) -> TypeGuard[str]:
-    """Check whether it is a text, from its type alone: a proxy's ``__class__`` may run anything."""
+    # not isinstance, which reads __class__: a proxy's may run any code
     return issubclass(type(value), str)
 
 
@@ -251,13 +254,112 @@ def _kind(value: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    return "a text like a key" if _LIKE_A_KEY.fullmatch(text) else repr(_shortened(text))
-
-
-def _shortened(text: str) -> str:
-    return shorten(text, LONGEST_NAME)
+    return "a text like a key" if _SECRET.fullmatch(text) else repr(shorten(text, LONGEST_NAME))
 
 
 def _listed(texts: Sequence[str]) -> str:
-    untold = len(texts) - MOST_LISTED
-    return ", ".join(texts[:MOST_LISTED]) + (f" and {untold} others" if untold > 0 else "")
+    more = len(texts) - MOST_LISTED
+    return ", ".join(texts[:MOST_LISTED]) + (f" and {more} others" if more > 0 else "")
+
+
+@attrs.frozen
+class Enriched:
+    """An event with additions.
+
+    Attributes:
+        message: members of the body.
+        repairs: additions that were changed or left out.
+        notes: which plugin added how much.
+    """
+
+    message: Mapping[str, Json]
+    repairs: tuple[Repair, ...]
+    notes: tuple[str, ...]
+
+
+def enrich(message: Mapping[str, Json], additions: Sequence[Addition], room: int) -> Enriched:
+    """Add as many additions as there is room for, one by one.
+
+    Args:
+        message: the event's, within the limit; nothing is removed from it.
+        additions: in their order.
+        room: the largest size of the message, in bytes of UTF-8.
+    """
+    enrichment = _Enrichment(message, room)
+    for addition in additions:
+        enrichment.add(addition)
+    return enrichment.result()
+
+
+class _Enrichment:
+    def __init__(self, message: Mapping[str, Any], room: int) -> None:
+        self._repairs = Repairs()
+        self._notes: list[str] = []
+        self._message = message
+        self._details = dict(message["payload"].get("custom_details", {}))
+        self._lists = {name: list(message.get(name, ())) for name in ("links", "images")}
+        self._free = room - size(message) - ROOM_FOR_CONTAINERS
+
+    def result(self) -> Enriched:
+        payload = self._message["payload"]
+        if self._details:
+            payload = {**payload, "custom_details": self._details}
+        lists = {name: entries for name, entries in self._lists.items() if entries}
+        message = {**self._message, "payload": payload, **lists}
+        return Enriched(message, self._repairs.told(), tuple(self._notes))
+
+    def add(self, addition: Addition) -> None:
+        plugin, enrich = addition.plugin, addition.enrich
+        repairs = Repairs()
+        addresses = Addresses(repairs)
+        links = addresses.links(enrich.links)
+        images = [image for _, image in addresses.images(enrich.images)]
+        for repair in (*enrich.repairs, *repairs.told()):
+            self._repairs.add(repair.field, f"{repair.reason} (from plugin {plugin})")
+        added: Counter[str] = Counter()
+        left_out: Counter[str] = Counter()
+        for name, value in itertools.chain(enrich.details.items(), addresses.unusable.items()):
+            unique = self._unique_name(name, plugin)
+            fits = self._reserve({unique: value})
+            (added if fits else left_out)["details"] += 1
+            if fits:
+                self._details[unique] = value
+        members = [("links", link) for link in links]
+        members += [self._image_or_link(image, plugin) for image in images]
+        for name, member in members:
+            fits = self._reserve(member)
+            (added if fits else left_out)[name] += 1
+            if fits:
+                self._lists[name].append(member)
+        for name, count in left_out.items():
+            reason = f"no room for {_counted(name, count)} from plugin {plugin}; left out"
+            self._repairs.add(name, reason)
+        if added:
+            counts = ", ".join(_counted(name, count) for name, count in added.items())
+            self._notes.append(f"{counts} came from plugin {plugin}")
+
+    def _reserve(self, member: Mapping[str, Any]) -> bool:
+        """Reserve the bytes of a member of a list or an object, if there are enough."""
+        needed = size(member) + 1  # with a comma
+        if needed > self._free:
+            return False
+        self._free -= needed
+        return True
+
+    def _unique_name(self, name: str, plugin: str) -> str:
+        unique = event.unique_detail(name, plugin, self._details, event.RESERVED)
+        if unique != name:
+            reason = f"the name is taken; the value from plugin {plugin} moved to {unique!r}"
+            self._repairs.add(f"details.{name}", reason)
+        return unique
+
+    def _image_or_link(self, image: Image, plugin: str) -> tuple[str, dict[str, Any]]:
+        member = image_member(image)
+        if member:
+            return "images", member
+        self._repairs.add("images", f"{NOT_HTTPS} (from plugin {plugin})")
+        return "links", link_to(image)
+
+
+def _counted(name: str, count: int) -> str:
+    return f"{count} {_SINGULAR[name] if count == 1 else name}"

@@ -1,4 +1,4 @@
-"""The plugin: what PagerDuty offers to a host."""
+"""The entry point: what the plugin offers to a host."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @hookimpl
 def hostspec_addhooks(pluginmanager: pluggy.PluginManager) -> None:
-    """Let other plugins decide about the events."""
+    """Register the hooks for other plugins."""
     pluginmanager.add_hookspecs(PagerDutySpec)
 
 
 @hookimpl
 def hostspec_providers() -> Sequence[Provider[Any]]:
-    """Offer the provider ``pagerduty``."""
+    """Return the provider ``pagerduty``."""
     return [PagerDuty()]
 
 
 @hookimpl
 def hostspec_actions(hooks: Hooks) -> Sequence[AnyAction]:
-    """Offer the actions ``pagerduty.trigger`` and ``pagerduty.change``."""
+    """Return the actions ``pagerduty.trigger`` and ``pagerduty.change``."""
     return [Trigger(hooks=hooks), Change()]

@@ -1,4 +1,4 @@
-"""Which services an action reaches: what a rule calls them, and what became of them. Pure."""
+"""Which services an action reaches, and why one cannot be reached. Pure."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from typing import Final
 
 import attrs
 
-from hostspec import Fault, Installation
+from hostspec import Fault, Handle, Installation, Limit, Outcome, OutcomeKind
+from pagerduty_plugin.constants import RATE_WINDOW
+from pagerduty_plugin.keys import fingerprint
 from pagerduty_plugin.settings import InstallationSettings
 
 REMOVED: Final = "[removed]"
-"""Stands for an account or a service that is gone."""
+"""Shown instead of an account or a service that was removed."""
 
 
 @attrs.frozen
 class Reach:
-    """What an action reaches.
+    """The services that a rule names.
 
     Attributes:
-        services: the services' names by what names them for good. One that the account never
-            had is among them: a delivery to it is misconfigured, and so is heard of.
-        removed: what the rule calls those that were removed from the account.
+        services: names by permanent ids. Includes unknown services: a delivery to one is
+            misconfigured, and so reported.
+        removed: the rule's names of services that were removed from the account.
     """
 
     services: Mapping[str, str]
@@ -29,15 +31,15 @@ class Reach:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know who sees a delivery to one of the services."""
+        """Notes for each delivery to one of the services."""
         return tuple(f"the service {name} was removed from the account" for name in self.removed)
 
 
-def reach(named: Sequence[str], settings: InstallationSettings) -> Reach:
-    """Find the services that a rule names, each once."""
+def reach(names: Sequence[str], settings: InstallationSettings) -> Reach:
+    """Return the services that a rule names, without duplicates."""
     services: dict[str, str] = {}
     removed: dict[str, None] = {}
-    for name in named:
+    for name in names:
         service = settings.service(name)
         if service:
             services[service.destination] = service.name
@@ -49,34 +51,58 @@ def reach(named: Sequence[str], settings: InstallationSettings) -> Reach:
 
 
 def faults(
-    named: Sequence[str], installation: Installation[InstallationSettings]
+    names: Sequence[str], installation: Installation[InstallationSettings]
 ) -> Iterator[Fault]:
-    """Refuse services that the account never had, and an action that reaches none any more."""
+    """Reject services that the account never had, and a rule whose services were all removed."""
     settings = installation.settings
-    known = ", ".join(service.name for service in settings.services)
-    for index, name in enumerate(named):
+    known = [service.name for service in settings.services]
+    for index, name in enumerate(names):
         if settings.service(name) is None and name not in settings.removed_services:
-            yield Fault(
-                f"services[{index}]",
-                f'the service "{name}" has not been granted access in the '
-                f"{installation.name} PagerDuty account; it has {known}",
+            reason = (
+                f'account {installation.name} has no service "{name}"; it has {", ".join(known)}'
             )
-    if not reach(named, settings).services:
-        yield Fault("services", f"{nobody(named, installation)}; nobody would be told")
+            yield Fault(f"services[{index}]", reason)
+    if not reach(names, settings).services:
+        yield Fault("services", f"{all_removed(names, installation)}; choose another service")
 
 
-def nobody(named: Sequence[str], installation: Installation[InstallationSettings]) -> str:
-    """Describe why an action reaches nobody."""
-    gone = ", ".join(dict.fromkeys(named))
-    return f"all of them were removed from the {installation.name} PagerDuty account: {gone}"
+def all_removed(names: Sequence[str], installation: Installation[InstallationSettings]) -> str:
+    """Return the reason why a rule reaches no service."""
+    removed = ", ".join(dict.fromkeys(names))
+    return f"all its services were removed from account {installation.name}: {removed}"
 
 
-def described(
-    named: Sequence[str], installation: Installation[InstallationSettings] | None
+def displayed(
+    names: Sequence[str], installation: Installation[InstallationSettings] | None
 ) -> tuple[str, str]:
-    """Return the names of account and services, for a person."""
+    """Return the names of the account and of the services, for display."""
     if installation is None:
         return REMOVED, REMOVED
-    found = (installation.settings.service(name) for name in named)
-    names = dict.fromkeys(service.name if service else REMOVED for service in found)
-    return installation.name, ", ".join(names)
+    found = (installation.settings.service(name) for name in names)
+    unique = dict.fromkeys(service.name if service else REMOVED for service in found)
+    return installation.name, ", ".join(unique)
+
+
+def limits(
+    settings: InstallationSettings, destination: str, handle: Handle | None = None
+) -> Sequence[Limit]:
+    """Return the rate limit of the key that opened the incident, else of the newest key.
+
+    Raises:
+        SecretUnavailableError: the newest key cannot be read.
+    """
+    service = settings.service(destination)
+    if service is None:
+        return ()
+    name = handle["key"] if handle else fingerprint(service.keys[0].reveal())
+    return (Limit(f"pagerduty:{name}", settings.rate_limit, RATE_WINDOW),)
+
+
+def misconfigured(service: str, reason: str) -> Outcome:
+    """Return the outcome for a service to which nothing can be sent."""
+    return Outcome(OutcomeKind.MISCONFIGURED, f"service {service!r} {reason}")
+
+
+def removed(destination: str) -> Outcome:
+    """Return the outcome for a service that is not in the installation any more."""
+    return misconfigured(destination, "is not in the installation any more")

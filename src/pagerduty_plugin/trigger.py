@@ -1,4 +1,4 @@
-"""The action: triggers, acknowledges and resolves incidents in one or several services."""
+"""The action that triggers, acknowledges and resolves incidents in one or several services."""
 
 from __future__ import annotations
 
@@ -33,14 +33,10 @@ from hostspec import (
     Status,
     Suppression,
 )
-from pagerduty_plugin import event, posting, routing
+from pagerduty_plugin import event, routing
+from pagerduty_plugin.action_settings import TriggerSettings
 from pagerduty_plugin.change import Change
-from pagerduty_plugin.enrichment import enrich
-from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.http.responses import is_key_unknown
-from pagerduty_plugin.keys import fingerprint, readable_fingerprint
-from pagerduty_plugin.overrides import Decision, Question, Unextended, decide
-from pagerduty_plugin.settings import (
+from pagerduty_plugin.constants import (
     ALERT_KEY,
     BASE_URLS,
     CHANGE_EVENT,
@@ -50,37 +46,36 @@ from pagerduty_plugin.settings import (
     PROVIDER,
     RULE_AND_ALERT_KEY,
     SEVERITIES,
-    InstallationSettings,
-    ServiceSettings,
-    TriggerSettings,
 )
-from pagerduty_plugin.text_overrides import Speaker
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.http.responses import is_key_unknown
+from pagerduty_plugin.keys import (
+    fingerprint,
+    masked_key,
+    read_key,
+    readable_fingerprint,
+    sending_key,
+)
+from pagerduty_plugin.overrides import Decision, NoHooks, Question, decide, enrich
+from pagerduty_plugin.settings import InstallationSettings, ServiceSettings
+from pagerduty_plugin.text_overrides import EventText
 
 PATH: Final = "/v2/enqueue"
-"""Where the Events API v2 takes alert events."""
+"""The path of the Events API v2 for alert events."""
 
-_LOOK_ALIKE: Final = (
+_SIMILAR_KEYS: Final = (
     "a key of another region, or of an integration for the Events API v1, looks the same"
 )
 
 
 @attrs.frozen
-class _Told:
-    """What a service is told of an alert, and what a person should know of that."""
+class _Content:
+    """The content of a delivery to one service."""
 
     key: str
     message: Mapping[str, Json]
     repairs: tuple[Repair, ...]
     notes: tuple[str, ...]
-
-
-@attrs.frozen
-class _Grade:
-    """The severity that a rule sets, before extensions are asked, and how it came about."""
-
-    severity: Severity
-    repairs: tuple[Repair, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class Trigger(Action[TriggerSettings, InstallationSettings]):
@@ -94,19 +89,19 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
 
     def __init__(self, client: Client | None = None, hooks: Hooks | None = None) -> None:
         self._client = client or Client()
-        self._hooks = hooks or Unextended()
+        self._hooks = hooks or NoHooks()
 
     def check(
         self, settings: TriggerSettings, installation: Installation[InstallationSettings]
     ) -> Sequence[Fault]:
-        """Refuse services that the account never had, and an action that reaches none any more."""
+        """Reject unknown services, and a rule whose services were all removed."""
         return list(routing.faults(settings.services, installation))
 
     def describe(
         self, settings: TriggerSettings, installation: Installation[InstallationSettings] | None
     ) -> str:
-        """Name account, services and severity; what is gone is ``[removed]``."""
-        account, services = routing.described(settings.services, installation)
+        """Return account, services and severity in a sentence; a removed one is ``[removed]``."""
+        account, services = routing.displayed(settings.services, installation)
         return (
             f"Send a notification to PagerDuty account {account} and services {services} with "
             f"{settings.severity} severity"
@@ -120,16 +115,22 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         *,
         rule: str = "",
     ) -> Sequence[Delivery | Suppression]:
-        """Make one delivery for each service, by the alert's status and what extensions say.
+        """Return one delivery for each service, as overridden by other plugins.
 
-        None for an event action that the rule does not send, or for a service that was removed.
+        There is none for an event action that the rule excludes, or for a removed service.
         """
         operation = event.OPERATIONS[alert.status]
         if operation not in settings.event_actions:
             return ()
         rules = (rule,) if rule else ()
         reached = routing.reach(settings.services, installation.settings)
-        graded = _grade(alert, settings, installation, tuple(reached.services.values()), rule)
+        names = tuple(reached.services.values())
+        severity, severity_repairs, severity_notes = _severity(
+            # one for all services, as plugins are asked once
+            EventText(alert, rule=rule, service=", ".join(names), installation=installation.name),
+            alert,
+            settings,
+        )
         decided = decide(
             self._hooks,
             Question(
@@ -139,12 +140,12 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
                 rule=rule,
                 services=tuple(service.name for service in installation.settings.services),
             ),
-            Decision(severity=graded.severity, services=tuple(reached.services.values())),
+            Decision(severity=severity, services=names),
         )
         if decided.suppression:
             return (decided.suppression,)
         if not decided.services:
-            reason = routing.nobody(settings.services, installation)
+            reason = routing.all_removed(settings.services, installation)
             return (
                 Suppression(self.name, installation.name, reason, rules=rules, notes=decided.notes),
             )
@@ -153,30 +154,30 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
             for later in (Operation.ACKNOWLEDGE, Operation.RESOLVE)
             if later in settings.event_actions
         )
-        told: _Told | None = None
+        content: _Content | None = None
         deliveries = []
         services = routing.reach(decided.services, installation.settings).services
         for destination, service in services.items():
-            if told is None or settings.has_words:
-                speaker = Speaker(alert, rule=rule, service=service, installation=installation.name)
-                told = _tell(alert, settings, installation.settings, decided, rule, speaker)
+            if content is None or settings.has_text:
+                text = EventText(alert, rule=rule, service=service, installation=installation.name)
+                content = _content(alert, settings, installation.settings, decided, rule, text)
             deliveries.append(
                 Delivery(
                     operation=operation,
-                    ref=IncidentRef(self.name, installation.name, destination, told.key),
+                    ref=IncidentRef(self.name, installation.name, destination, content.key),
                     alert=alert.identity,
                     severity=Severity(event.SEVERITIES[decided.severity]),
-                    message=told.message,
+                    message=content.message,
                     rules=rules,
-                    repairs=(*alert.reported_repairs, *graded.repairs, *told.repairs),
-                    notes=(*reached.notes, *graded.notes, *decided.notes, *told.notes),
+                    repairs=(*alert.reported_repairs, *severity_repairs, *content.repairs),
+                    notes=(*reached.notes, *severity_notes, *decided.notes, *content.notes),
                     follow_ups=follow_ups,
                 )
             )
         return deliveries
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:
-        """Make the acknowledge or resolve of an incident; a repeat is a trigger of its own."""
+        """Return the acknowledge or resolve of an incident; None for a trigger."""
         if alert.status is Status.FIRING:
             return None
         return Delivery(
@@ -190,26 +191,26 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
     def can_follow_up(
         self, incident: Incident, installation: Installation[InstallationSettings]
     ) -> bool:
-        """Check whether the key that opened an incident is held; a key that is not there may be.
+        """Check that the key that opened an incident is configured, or cannot be read now.
 
-        The address is one of PagerDuty's, or the account's: who can change the stored incident
-        must not get the key sent to an address of their own.
+        The address must be PagerDuty's or the account's own: else a manipulated incident in the
+        store could send the key to any address.
         """
         service = installation.settings.service(incident.ref.destination)
         if service is None:
             return False
-        if incident.handle and not _is_own(incident.handle, installation):
+        if incident.handle and not _is_own_url(incident.handle, installation):
             return False
-        held = [readable_fingerprint(key) for key in service.keys]
-        return not incident.handle or None in held or incident.handle.get("key") in held
+        keys = [readable_fingerprint(key) for key in service.keys]
+        return not incident.handle or None in keys or incident.handle.get("key") in keys
 
     def on_missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
-        """Describe what becomes of a missed problem: what the rule said when it was planned."""
-        wanted = opening.message.get(event.MISSED, PAGE)
-        if wanted == DROP:
+        """Return the deliveries for a missed problem, by the rule's setting at planning time."""
+        setting = opening.message.get(event.MISSED, PAGE)
+        if setting == DROP:
             return ()
-        if wanted == CHANGE_EVENT:
-            # neither held open nor followed up, and apart from what a rule records of the alert
+        if setting == CHANGE_EVENT:
+            # never followed up, and distinct from a change that a rule records of the alert
             key = f"{opening.ref.correlation_key}#missed"
             change = attrs.evolve(
                 opening,
@@ -225,7 +226,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
     def expected_handle(
         self, delivery: Delivery, installation: Installation[InstallationSettings]
     ) -> Handle | None:
-        """Name the newest key, under which an incident opens, and the region."""
+        """Return the newest key's fingerprint and the address, with which an incident opens."""
         service = installation.settings.service(delivery.ref.destination)
         name = readable_fingerprint(service.keys[0]) if service else None
         return None if name is None else _handle(name, installation)
@@ -239,28 +240,26 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         """Post the event once."""
         service = installation.settings.service(delivery.ref.destination)
         if service is None:
-            return posting.gone(delivery.ref.destination)
-        routing_key, reason = posting.key_for(service, context.handle)
+            return routing.removed(delivery.ref.destination)
+        routing_key, reason = sending_key(service, context.handle)
         if reason:
-            return posting.misconfigured(service.name, reason)
+            return routing.misconfigured(service.name, reason)
         handle = context.handle or _handle(fingerprint(routing_key), installation)
-        if not _is_own(handle, installation):
+        if not _is_own_url(handle, installation):
             reason = (
                 f"opened the incident at {handle.get('url')}, which is not its address any more"
             )
-            return posting.misconfigured(service.name, reason)
-        body = event.body(
-            delivery.operation,
-            delivery.ref.correlation_key,
-            delivery.message,
-            routing_key=routing_key,
-            context=context,
-            over=delivery.over,
-        )
-        outcome = posting.post(
-            self._client,
+            return routing.misconfigured(service.name, reason)
+        outcome = self._client.enqueue(
             f"{handle['url']}{PATH}",
-            body,
+            event.body(
+                delivery.operation,
+                delivery.ref.correlation_key,
+                delivery.message,
+                routing_key=routing_key,
+                context=context,
+                over=delivery.over,
+            ),
             routing_key=routing_key,
             network=installation.settings.network,
             now=context.now,
@@ -270,14 +269,14 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
     def probe(
         self, destination: Destination, installation: Installation[InstallationSettings]
     ) -> Outcome:
-        """Try every key of a service by the resolve of an incident that nobody opened.
+        """Test every key of a service by resolving an incident that does not exist.
 
-        PagerDuty takes it and drops it. That it tells an unknown key at once was seen, and is
-        not documented.
+        PagerDuty accepts and drops such an event. That it rejects an unknown key at once was
+        observed, and is not documented.
         """
         service = installation.settings.service(destination.id)
         if service is None:
-            return posting.gone(destination.id)
+            return routing.removed(destination.id)
         outcome = Outcome(OutcomeKind.DELIVERED)
         for number, key in enumerate(service.keys, 1):
             outcome = self._probe(service, key, installation)
@@ -294,25 +293,28 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         key: Secret,
         installation: Installation[InstallationSettings],
     ) -> Outcome:
-        routing_key, reason = posting.usable(key)
+        routing_key, reason = read_key(key)
         if reason:
-            return posting.misconfigured(service.name, reason)
-        dedup_key = f"probe-{uuid.uuid4().hex}"
-        body = event.body(
-            Operation.RESOLVE, dedup_key, {}, routing_key=routing_key, context=SendContext()
-        )
-        url = f"{installation.settings.events_url}{PATH}"
-        network = installation.settings.network
-        outcome = posting.post(
-            self._client, url, body, routing_key=routing_key, network=network, now=None
+            return routing.misconfigured(service.name, reason)
+        outcome = self._client.enqueue(
+            f"{installation.settings.events_url}{PATH}",
+            event.body(
+                Operation.RESOLVE,
+                f"probe-{uuid.uuid4().hex}",
+                {},
+                routing_key=routing_key,
+                context=SendContext(),
+            ),
+            routing_key=routing_key,
+            network=installation.settings.network,
+            now=None,
         )
         if outcome.kind is OutcomeKind.MISCONFIGURED and is_key_unknown(outcome.reason):
-            # of a key that has the right shape, and may never have worked
-            outcome = attrs.evolve(outcome, reason=f"{outcome.reason}; {_LOOK_ALIKE}")
+            outcome = attrs.evolve(outcome, reason=f"{outcome.reason}; {_SIMILAR_KEYS}")
         return outcome
 
     def settings_for(self, destination: Destination) -> TriggerSettings:
-        """Page one service with all that the alert says."""
+        """Return the settings that page one service with the alert's own texts."""
         return TriggerSettings(services=(destination.id,))
 
     def limits(
@@ -321,12 +323,12 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         installation: Installation[InstallationSettings],
         handle: Handle | None = None,
     ) -> Sequence[Limit]:
-        """Return the limit of the integration key under which it is sent.
+        """Return the rate limit of the integration key that is used.
 
         Raises:
             SecretUnavailableError: that key cannot be read.
         """
-        return posting.limits(installation.settings, delivery.ref.destination, handle)
+        return routing.limits(installation.settings, delivery.ref.destination, handle)
 
     def preview(
         self,
@@ -334,14 +336,14 @@ class Trigger(Action[TriggerSettings, InstallationSettings]):
         installation: Installation[InstallationSettings],
         context: SendContext,
     ) -> Preview:
-        """Show the body, with the key's reference in the key's place."""
+        """Return the request with the reference of the key instead of the key."""
         service = installation.settings.service(delivery.ref.destination)
         url = (context.handle or {}).get("url", installation.settings.events_url)
         body = event.body(
             delivery.operation,
             delivery.ref.correlation_key,
             delivery.message,
-            routing_key=posting.masked(service, context.handle),
+            routing_key=masked_key(service, context.handle),
             context=context,
             over=delivery.over,
         )
@@ -352,66 +354,53 @@ def _handle(key: str, installation: Installation[InstallationSettings]) -> Handl
     return {"key": key, "url": installation.settings.events_url}
 
 
-def _grade(
-    alert: Alert,
-    settings: TriggerSettings,
-    installation: Installation[InstallationSettings],
-    services: tuple[str, ...],
-    rule: str,
-) -> _Grade:
-    """Return the severity of a rule: the alert's, a fixed one, or that of a template."""
-    if settings.severity in SEVERITIES:
-        return _Grade(Severity(settings.severity))
-    if settings.severity == DEFAULT_SEVERITY or alert.status is not Status.FIRING:
-        return _Grade(alert.severity)
-    # one for all services, for extensions are asked once
-    speaker = Speaker(alert, rule=rule, service=", ".join(services), installation=installation.name)
-    severity, repairs = speaker.severity(settings.severity)
-    return _Grade(severity, repairs, tuple(speaker.notes))
-
-
-def _is_own(handle: Handle, installation: Installation[InstallationSettings]) -> bool:
-    """Check that the address of a handle is one of PagerDuty's regions, or the account's."""
+def _is_own_url(handle: Handle, installation: Installation[InstallationSettings]) -> bool:
     return handle.get("url") in (installation.settings.events_url, *BASE_URLS.values())
 
 
-def _tell(  # noqa: PLR0913, PLR0917 -- what there is to say, and of whom
+def _severity(
+    text: EventText, alert: Alert, settings: TriggerSettings
+) -> tuple[Severity, tuple[Repair, ...], tuple[str, ...]]:
+    """Return the severity of a rule, with repairs and notes: fixed, the alert's, or rendered."""
+    if settings.severity in SEVERITIES:
+        return Severity(settings.severity), (), ()
+    if settings.severity == DEFAULT_SEVERITY or alert.status is not Status.FIRING:
+        return alert.severity, (), ()
+    severity, repairs = text.severity(settings.severity)
+    return severity, repairs, tuple(text.notes)
+
+
+def _content(  # noqa: PLR0913, PLR0917 -- everything that determines an event
     alert: Alert,
     settings: TriggerSettings,
     account: InstallationSettings,
     decided: Decision,
     rule: str,
-    speaker: Speaker,
-) -> _Told:
-    """Make what a service is told: dedup key alone, but for a trigger."""
+    text: EventText,
+) -> _Content:
     if decided.dedup_key:
-        key, repairs = event.said_dedup_key(decided.dedup_key, account.dedup_prefix)
+        key, repairs = event.prefixed_dedup_key(decided.dedup_key, account.dedup_prefix)
     else:
-        key, repairs = _dedup_key(alert, settings, account, rule, speaker)
+        key, repairs = _dedup_key(alert, settings, account.dedup_prefix, rule, text)
     if alert.status is not Status.FIRING:
-        return _Told(key, {}, repairs, tuple(speaker.notes))
-    wording = speaker.trigger(settings) if settings.has_words else event.PLAIN
-    built = event.build(alert, severity=decided.severity, key=key, wording=wording)
+        return _Content(key, {}, repairs, tuple(text.notes))
+    texts = text.trigger(settings) if settings.has_text else event.NO_OVERRIDES
+    built = event.build(alert, severity=decided.severity, key=key, texts=texts)
     enriched = enrich(built.message, decided.additions, event.room_for_message(key))
     missed = {} if settings.missed == PAGE else {event.MISSED: settings.missed}
-    return _Told(
+    return _Content(
         key,
         {**enriched.message, **missed},
         (*repairs, *built.repairs, *enriched.repairs),
-        (*speaker.notes, *enriched.notes),
+        (*text.notes, *enriched.notes),
     )
 
 
 def _dedup_key(
-    alert: Alert,
-    settings: TriggerSettings,
-    account: InstallationSettings,
-    rule: str,
-    speaker: Speaker,
+    alert: Alert, settings: TriggerSettings, prefix: str, rule: str, text: EventText
 ) -> tuple[str, tuple[Repair, ...]]:
-    prefix = account.dedup_prefix
     if settings.dedup_key == RULE_AND_ALERT_KEY:
         return event.dedup_key(alert.identity, prefix=prefix, rule=rule)
-    if settings.dedup_key != ALERT_KEY and (said := speaker.dedup_key(settings.dedup_key)):
-        return event.said_dedup_key(said, prefix)
+    if settings.dedup_key != ALERT_KEY and (key := text.dedup_key(settings.dedup_key)):
+        return event.prefixed_dedup_key(key, prefix)
     return event.dedup_key(alert.identity, prefix=prefix)

@@ -1,4 +1,4 @@
-"""Fits an event into PagerDuty's size limit, cutting what matters least first. Pure."""
+"""Truncates an event to PagerDuty's size limit, the least important content first. Pure."""
 
 from __future__ import annotations
 
@@ -11,55 +11,54 @@ from hostspec import Json, Repair
 from hostspec.text import shorten
 
 SHORTEST_LEAF: Final = 128
-"""Bytes to which a text in the details may be cut, but no further."""
+"""Bytes that are always left of a text in the details."""
 
 LONGEST_FIELD: Final = 2048
-"""Bytes that a text outside of the details keeps when details alone do not make room."""
+"""Bytes that are left of a text outside the details, if cutting details is not enough."""
 
-MOST_MARKS: Final = 20
-"""Cuts that are told one by one; the rest is counted."""
+MOST_REPORTED: Final = 20
+"""Cuts that are reported one by one; the rest is counted."""
 
 MARK: Final = "_truncated"
-"""The member of ``custom_details`` that says what was cut: path to original size in bytes."""
+"""The member of ``custom_details`` that lists the cuts: path to original size in bytes."""
 
 LONGEST_PATH: Final = 200
-"""Characters of a path that are told: names in details may be as long as texts."""
+"""Characters of a path that are shown: names in details may be as long as texts."""
 
 LONGEST_NOTE: Final = 64
-"""Bytes: a member of the details that is no larger gains nothing when a note replaces it."""
+"""Bytes of a member of the details that is not worth replacing by a note."""
 
 ROOM_FOR_MARK: Final = 128
-"""Bytes that the mark takes when all details had to go."""
+"""Bytes of the mark when all details were dropped."""
 
 _Path: TypeAlias = "tuple[str | int, ...]"
 _Sized: TypeAlias = "tuple[_Path, int]"
-"""A place in the details, and the bytes that what is there takes on the wire."""
+"""A path in the details, and the encoded size of its value."""
 
 
 def encode(value: object) -> bytes:
-    """Encode JSON as PagerDuty gets it, which is what its size limit counts."""
+    """Encode JSON as it is sent, which is how the size limit counts."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode()
 
 
 def size(value: object) -> int:
-    """Bytes of a value as it goes over the wire."""
+    """Return the encoded size of a value."""
     return len(encode(value))
 
 
-def fit(message: Mapping[str, Json], limit: int) -> tuple[dict[str, Any], tuple[Repair, ...]]:
-    """Make an event fit; deterministic, and the event it gives is always within `limit`.
+def truncate_event(
+    message: Mapping[str, Json], limit: int
+) -> tuple[dict[str, Any], tuple[Repair, ...]]:
+    """Return an event within `limit`, and the cuts; deterministic.
 
-    The ladder: cut the largest texts in the details; then replace the largest members of the
-    details by a note; then drop all details. Only an event that is too large without any
-    details has the texts and lists around them cut. Summary and severity are never touched.
+    The steps: cut the largest texts in the details; replace the largest members of the details by
+    a note; drop all details. Texts and lists around the details are cut only if the event is too
+    large without any details. Summary and severity never change.
 
     Args:
         message: the members of a trigger's body.
-        limit: bytes of UTF-8 it may come to; at least 32,000.
-
-    Returns:
-        the message, and what was cut.
+        limit: the largest size in bytes of UTF-8; at least 32,000.
     """
     fitted: dict[str, Any] = dict(message)
     if size(fitted) <= limit:
@@ -80,7 +79,7 @@ def _with_details(message: Mapping[str, Any], details: Mapping[str, Any]) -> dic
 
 
 def _cut_leaves(message: dict[str, Any], limit: int, cuts: list[Repair]) -> dict[str, Any]:
-    """Cut the largest texts to one common length, the greatest that makes the event fit."""
+    """Cut the largest texts to one common length, the greatest with which the event fits."""
     details = _details(message)
     leaves = _largest(_leaves(details, ()), SHORTEST_LEAF)
     if not leaves:
@@ -88,12 +87,12 @@ def _cut_leaves(message: dict[str, Any], limit: int, cuts: list[Repair]) -> dict
     excess = size(message) + size({MARK: _mark(leaves)}) - limit
     longest = _common_length([length for _, length in leaves], excess)
     cut = [leaf for leaf in leaves if leaf[1] > longest]
-    _tell(cuts, cut, f"cut to {longest:,} to fit PagerDuty's limit")
+    _report(cuts, cut, f"cut to {longest:,} to fit PagerDuty's limit")
     return _with_details(message, {**_shorten(details, longest), MARK: _mark(cut)})
 
 
 def _common_length(lengths: Sequence[int], excess: int) -> int:
-    """Find the length to cut texts to, so that together they lose as much as there is excess."""
+    """Return the greatest length to cut texts to, so that they lose at least the excess."""
 
     def lost(longest: int) -> int:
         return sum(length - longest for length in lengths if length > longest)
@@ -104,32 +103,31 @@ def _common_length(lengths: Sequence[int], excess: int) -> int:
 
 
 def _largest(sized: Iterator[_Sized], longest: int) -> list[_Sized]:
-    """Find what is larger than so many bytes, the largest first."""
+    """Return the entries of more than `longest` bytes, the largest first."""
     return sorted((entry for entry in sized if entry[1] > longest), key=lambda entry: -entry[1])
 
 
 def _mark(cut: Sequence[_Sized]) -> dict[str, int]:
-    mark = {_told(path): length for path, length in cut[:MOST_MARKS]}
-    if len(cut) > MOST_MARKS:
-        mark["(others)"] = len(cut) - MOST_MARKS
+    mark = {_path(path): length for path, length in cut[:MOST_REPORTED]}
+    if len(cut) > MOST_REPORTED:
+        mark["(others)"] = len(cut) - MOST_REPORTED
     return mark
 
 
-def _tell(cuts: list[Repair], cut: Sequence[_Sized], what: str) -> None:
-    for path, length in cut[:MOST_MARKS]:
-        cuts.append(Repair(f"details.{_told(path)}", f"{length:,} bytes; {what}"))
-    if len(cut) > MOST_MARKS:
-        cuts.append(Repair("details", f"{len(cut) - MOST_MARKS:,} others; {what}"))
+def _report(cuts: list[Repair], cut: Sequence[_Sized], reason: str) -> None:
+    for path, length in cut[:MOST_REPORTED]:
+        cuts.append(Repair(f"details.{_path(path)}", f"{length:,} bytes; {reason}"))
+    if len(cut) > MOST_REPORTED:
+        cuts.append(Repair("details", f"{len(cut) - MOST_REPORTED:,} others; {reason}"))
 
 
-def _told(path: _Path) -> str:
+def _path(path: _Path) -> str:
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    told = "".join(steps).removeprefix(".")
-    return shorten(told, LONGEST_PATH)
+    return shorten("".join(steps).removeprefix("."), LONGEST_PATH)
 
 
 def _leaves(value: Json, path: _Path) -> Iterator[_Sized]:
-    """Find the texts in a value."""
+    """Yield the texts in a value."""
     if isinstance(value, str):
         yield path, size(value)
     elif isinstance(value, Mapping):
@@ -141,7 +139,7 @@ def _leaves(value: Json, path: _Path) -> Iterator[_Sized]:
 
 
 def _shorten(value: Json, longest: int) -> Any:
-    """Cut every text in a value to at most so many bytes on the wire."""
+    """Cut every text in a value to at most `longest` encoded bytes."""
     if isinstance(value, str):
         return _shorten_text(value, longest)
     if isinstance(value, Mapping):
@@ -180,7 +178,7 @@ def _cut_members(message: dict[str, Any], limit: int, cuts: list[Repair]) -> dic
         details[name] = f"(cut: {length:,} bytes)"
         excess -= length - size(details[name])
         cut.append((path, length))
-    _tell(cuts, cut, "cut to fit PagerDuty's limit")
+    _report(cuts, cut, "cut to fit PagerDuty's limit")
     return _with_details(message, details)
 
 
@@ -191,7 +189,7 @@ def _drop_details(message: dict[str, Any], _limit: int, cuts: list[Repair]) -> d
 
 
 def _cut_around(message: dict[str, Any], limit: int, cuts: list[Repair]) -> dict[str, Any]:
-    """Cut what is around the details, where that alone is too large."""
+    """Cut texts and lists around the details, if these alone are too large."""
     room = limit - ROOM_FOR_MARK
     if size(_with_details(message, {})) <= room:
         return message
@@ -203,7 +201,7 @@ def _cut_around(message: dict[str, Any], limit: int, cuts: list[Repair]) -> dict
 
 
 def _cut_fields(message: dict[str, Any], cuts: list[Repair]) -> dict[str, Any]:
-    """Cut the texts that have no limit of their own; an address cut short leads nowhere."""
+    """Cut the texts without a limit of their own; drop a long address, useless when cut."""
     payload = dict(message["payload"])
     for name in ("source", "component", "group", "class"):
         length = size(payload.get(name, ""))
@@ -225,7 +223,7 @@ def _cut_fields(message: dict[str, Any], cuts: list[Repair]) -> dict[str, Any]:
 def _drop_entries(
     message: dict[str, Any], name: str, excess: int, cuts: list[Repair]
 ) -> dict[str, Any]:
-    """Drop the largest entries of a list until so many bytes are gone."""
+    """Drop the largest entries of a list until it has lost the excess."""
     entries = message.get(name, [])
     dropped: set[int] = set()
     for index in sorted(range(len(entries)), key=lambda index: -size(entries[index])):

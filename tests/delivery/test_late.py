@@ -87,5 +87,5 @@ def test_a_late_change_says_so_too(at: Paging) -> None:
     at.later(600)
     assert at.told == ["change"]
     assert payload(at)["timestamp"] == ACCEPTED
-    marks = {"delayed_by": "600 s", "over": "before PagerDuty could be told"}
+    marks = {"delayed_by": "600 s", "over": "before PagerDuty could be notified"}
     assert payload(at)["custom_details"] == {"_delivery": marks}

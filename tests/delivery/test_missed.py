@@ -1,4 +1,4 @@
-"""A problem that was over before PagerDuty could be told, from accepting it to the wire."""
+"""A problem that was over before PagerDuty could be notified, from accepting it to the wire."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_somebody_is_paged_and_told_that_it_is_over(
                 "_delivery": {
                     "delayed_by": "61 s",
                     "coalesced": 1,
-                    "over": "before PagerDuty could be told",
+                    "over": "before PagerDuty could be notified",
                 }
             },
         },

@@ -145,7 +145,7 @@ def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspa
         (["--settings", "-"], "a = = 3", "--settings: is neither TOML nor JSON"),
         (["--install-flow", "--port", "70000"], "", "70000 is not in the range 0<=x<=65535"),
         (["--install-flow"], "", "app_id: missing; it is required"),
-        (["--install-flow", "--app-id", "x y"], "", "app_id: 'x y' is no app id"),
+        (["--install-flow", "--app-id", "x y"], "", "app_id: 'x y' is not an app id"),
     ],
 )
 def test_a_mistake_stores_nothing(
@@ -219,7 +219,7 @@ def test_accounts_of_the_file_and_of_the_store_are_listed(workspace: Workspace) 
     ]
     assert run.stderr == (
         "note: labs/checkout and acme/checkout have the same integration key: a problem that "
-        "both are told of is one incident at PagerDuty, and the first resolve closes it\n"
+        "is sent to both is one incident at PagerDuty, and the first resolve closes it\n"
     )
     for command in (["services", "acme"], ["services", "labs"], ["send"], ["check"]):
         assert workspace.alerthost(*command, given=line()).stderr == run.stderr
@@ -314,7 +314,7 @@ def test_a_mistake_is_not_called_something_missing(workspace: Workspace) -> None
     arguments = ("--set", "base_url=http://evil.example", "--service", "a=env:PD_CHECKOUT")
 
     assert refused(workspace.alerthost("connect", "pagerduty", "acme", *arguments)) == [
-        "base_url: 'http://evil.example' is not encrypted; only loopback may be plain http"
+        "base_url: 'http://evil.example' is not encrypted; use https://, or a loopback address"
     ]
 
 

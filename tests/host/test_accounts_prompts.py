@@ -27,7 +27,7 @@ def test_pagerduty_is_connected_by_hand(workspace: Workspace) -> None:
         asked.answer("Add another? [y/N]: ", "y")
         asked.answer("Service: ", "checkout")
         asked.answer("Integration key: ", PLATFORM)
-        asked.wait_for("'checkout' is there twice")
+        asked.wait_for("'checkout' is used twice")
         asked.answer("Service: ", "platform")
         asked.answer("Add another? [y/N]: ", "")
         assert asked.end() == 0
@@ -89,12 +89,12 @@ def test_services_are_changed_in_conversation(workspace: Workspace) -> None:
 
     with conversation(workspace, "services", "acme", "add", "web") as asked:
         asked.answer("Integration key: ", "env:PD_CHECKOUT")
-        asked.wait_for("the same key is there twice")
+        asked.wait_for("the same key is used twice")
         asked.answer("Integration key: ", PLATFORM)
         assert asked.end() == 0
     with conversation(workspace, "services", "acme", "rotate", "web") as asked:
         asked.answer("Integration key: ", PLATFORM)
-        asked.wait_for("the same key is there twice")
+        asked.wait_for("the same key is used twice")
         asked.answer("Integration key: ", "n" * 32)
         assert asked.end() == 0
     with conversation(workspace, "services", "acme", "remove", "web") as asked:

@@ -97,7 +97,7 @@ def test_a_service_is_added_by_reference(workspace: Workspace) -> None:
         (["add", "x", "--key", CHECKOUT], "--key: takes no secret as itself"),
         (["add", "web", "--key", "env:PD_CHECKOUT"], "acme has a service 'web' already; `rotate`"),
         (["rename", "wob", "x"], "the service 'wob' is unknown; did you mean 'web'?"),
-        (["rename", "web", "checkout"], "name: 'checkout' is there twice"),
+        (["rename", "web", "checkout"], "name: 'checkout' is used twice"),
         (["rotate", "wob"], "the service 'wob' is unknown; did you mean 'web'?"),
         (["rotate", "web"], "--key: missing; at a terminal it is asked for"),
         (["rotate", "web", "--done"], "--done: web has one key only; no rotation is under way"),
@@ -164,7 +164,7 @@ def test_the_last_service_is_not_removed(workspace: Workspace) -> None:
     code, _, complained = change(workspace, "remove", "checkout", "--yes")
     assert (code, complained) == (
         2,
-        "no service would be left; to be rid of them all, remove the account\n",
+        "at least one service must be left; to remove all, remove the account\n",
     )
 
 

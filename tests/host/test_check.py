@@ -142,7 +142,7 @@ def test_online_reaches_every_service_and_changes_nothing(workspace: Workspace) 
     ("how", "told"),
     [
         (reset(), "unreachable    acme/checkout     no connection: "),
-        (captive_portal(), "unreachable    acme/checkout     not PagerDuty answered, 200: "),
+        (captive_portal(), "unreachable    acme/checkout     the reply is not PagerDuty's: 200: "),
         (failing(503), "faulted        acme/checkout     503: "),
         (throttling(), "throttled      acme/checkout     429: "),
         (

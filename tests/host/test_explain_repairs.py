@@ -19,7 +19,7 @@ ALERTS: list[tuple[dict[str, Any], list[str]]] = [
         {"key": "db-3/disk", "summary": "   ", "severity": "Fatal", "source": " "},
         [
             "summary: missing or blank; the key stands in its place",
-            "source: missing or blank, PagerDuty needs one; 'unknown' stands in its place",
+            "source: missing or blank, PagerDuty needs one; 'unknown' is used instead",
         ],
     ),
     (
@@ -32,7 +32,7 @@ ALERTS: list[tuple[dict[str, Any], list[str]]] = [
         [
             "severity: missing; taken as error",
             "summary: 1080 characters, PagerDuty takes 1024; cut",
-            "source: missing or blank, PagerDuty needs one; 'unknown' stands in its place",
+            "source: missing or blank, PagerDuty needs one; 'unknown' is used instead",
         ],
     ),
     (

@@ -12,7 +12,8 @@ import attrs
 
 from hostspec import Installation
 from hostspec.connect import Connected, InstallRequest, PendingInstall
-from pagerduty_plugin.provider import PagerDuty, PagerDutyInstallFlow
+from pagerduty_plugin.installation.install_flow import PagerDutyInstallFlow
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)

@@ -18,12 +18,13 @@ import pytest
 
 from hostspec import Installation, Secret, SettingsError, structure
 from hostspec.connect import Connected, DiscoveryError, Found, FoundState, Skipped
+from pagerduty_plugin.constants import REST_URLS
 from pagerduty_plugin.http import client
 from pagerduty_plugin.installation import discovery, rest
 from pagerduty_plugin.installation.discovery import ServiceDiscovery
 from pagerduty_plugin.installation.rest import Integration, RestError, Service
 from pagerduty_plugin.provider import PagerDuty
-from pagerduty_plugin.settings import REST_URLS, DiscoverySettings, InstallationSettings
+from pagerduty_plugin.settings import DiscoverySettings, InstallationSettings
 from pagerduty_plugin.testing import (
     Answer,
     FakePagerDuty,
@@ -161,7 +162,7 @@ def test_services_are_found_with_what_can_be_done(searcher: Searcher) -> None:
     assert searcher.find() == [
         Found(ids[0], "a", MISSING, none),
         Found(ids[1], "b", READY, "integration Own"),
-        Found(ids[2], "c", UNUSABLE, "it is disabled at PagerDuty, and would page nobody"),
+        Found(ids[2], "c", UNUSABLE, "it is disabled at PagerDuty, and would page no one"),
         Found(ids[3], "d", MISSING, none),
         Found(ids[4], "e", READY, "integration Hidden"),
     ]
@@ -209,7 +210,7 @@ def test_a_pause_is_bounded_and_taken_once(
     searcher.fake.misbehave(throttling(retry_after=header))
     with pytest.raises(DiscoveryError) as caught:
         searcher.find()
-    reason = "PagerDuty was asked too often (429); try again in some minutes"
+    reason = "PagerDuty's rate limit is used up (429); try again in a few minutes"
     assert str(caught.value) == reason
     assert searcher.clock.slept == slept
     assert len(searcher.fake.requests) == len(slept) + 1
@@ -223,7 +224,7 @@ def test_more_services_than_pagerduty_lists_are_said_to_be_too_many(
         searcher.fake.create_service(f"s{number:03}")
     assert len(searcher.find()) == 200
     searcher.fake.create_service("one more")
-    with pytest.raises(DiscoveryError, match=r"more than 200 services, .*use query"):
+    with pytest.raises(DiscoveryError, match=r"lists at most 200 services, .*use query"):
         searcher.find()
     assert len(searcher.find(query="more")) == 1
 
@@ -334,7 +335,7 @@ def test_a_new_key_and_a_new_name_are_merged_as_by_the_install_flow(searcher: Se
     assert searcher.table("a") == [("checkout", (key(1), key(9)))]
     assert connected.notes == (
         "The service old has a new key; it keeps the old one as well.",
-        "The service old is called checkout now.",
+        "The service old is now called checkout.",
     )
 
 
@@ -412,8 +413,8 @@ def test_the_kind_of_a_token_is_told_by_its_length_or_by_the_settings(
     ("token", "reason"),
     [
         ("a1" * 16, "The API token looks like an integration key (32 letters and digits); an"),
-        (f"Bearer {BEARER}", "The API token has a blank or a character that no token has"),
-        ("äcanary0123456789012", "The API token has a blank or a character that no token has"),
+        (f"Bearer {BEARER}", "The API token contains a blank or an invalid character"),
+        ("äcanary0123456789012", "The API token contains a blank or an invalid character"),
         ("env:PD_CANARY_NOT_SET", "The API token cannot be read: the environment variable"),
     ],
 )
@@ -428,8 +429,8 @@ def test_a_token_of_the_other_region_is_told(searcher: Searcher) -> None:
     with pytest.raises(DiscoveryError) as caught:
         searcher.find(token="y_NbAkKc66ryYTWUXYEu")
     assert str(caught.value) == (
-        "PagerDuty does not know the API token (401). It was asked in the region us, at "
-        f"{searcher.fake.url}; if the account lives elsewhere, try the region eu"
+        "PagerDuty does not know the API token (401) in the region us, at "
+        f"{searcher.fake.url}; if the account belongs to another region, try eu"
     )
 
 
@@ -439,7 +440,7 @@ def test_a_token_that_may_not_read_is_told_which_scope(searcher: Searcher) -> No
         with pytest.raises(DiscoveryError) as caught:
             ask()
         assert str(caught.value) == (
-            "The API token may not do this; it needs the scope services.read (PagerDuty answered "
+            "The API token needs the scope services.read (PagerDuty answered "
             "403: Access Denied; needs the scope services.read)"
         )
 
@@ -472,8 +473,8 @@ def test_what_was_created_before_a_failure_is_in_the_answer(searcher: Searcher) 
         Skipped(
             "service",
             "b",
-            f"{none}: PagerDuty answered 503; try again later; perhaps it was created, so look "
-            "again",
+            f"{none}: PagerDuty answered 503; try again later; perhaps it was created, so list "
+            "the services again",
         ),
         Skipped("service", "c", f"{none} for another service"),
     )
@@ -487,7 +488,7 @@ def test_a_creation_whose_answer_is_lost_is_found_the_next_time(searcher: Search
     searcher.fake.misbehave(reset(taken="at once"), path="/integrations", times=1)
     reason = refused(searcher, "a")
     assert "PagerDuty was not reached: no connection" in reason
-    assert "perhaps it was created, so look again. Nothing was connected" in reason
+    assert "perhaps it was created, so list the services again. Nothing was connected" in reason
     searcher.connect("a")
     assert searcher.table() == [("a", tuple(searcher.keys("a")))]
     assert len(searcher.keys("a")) == 1
@@ -525,21 +526,21 @@ def test_what_cannot_be_connected_is_left_aside_with_the_reason(searcher: Search
     assert [name for name, _ in searcher.table()] == ["checkout"]
     gone = "PagerDuty has no such service"
     assert connected.left_aside == (
-        Skipped("service", "off", "it is disabled at PagerDuty, and would page nobody"),
+        Skipped("service", "off", "it is disabled at PagerDuty, and would page no one"),
         Skipped("service", "PGONE", gone),
         Skipped("service", "../abilities", gone),
         Skipped("service", "", gone),
         Skipped(
             "service",
             "hidden",
-            "PagerDuty tells no key of its integration One, Two; give it by hand",
+            "PagerDuty shows no key of its integration One, Two; add it by hand",
         ),
     )
     assert refused(searcher, "off", "PGONE") == (
         "No service was connected: off (service): it is disabled at PagerDuty, and would page "
-        "nobody; PGONE (service): PagerDuty has no such service"
+        "no one; PGONE (service): PagerDuty has no such service"
     )
-    assert refused(searcher) == "No service was connected: nothing was chosen"
+    assert refused(searcher) == "No service was connected: none was chosen"
     assert searcher.calls("POST") == []
 
 
@@ -567,11 +568,11 @@ def said(error: object, status: int = 400) -> Misbehaviour:
             said(f"no {TOKEN} here {key(1)}."),
             "PagerDuty answered 400: no ******** here …. (asked at ",
         ),
-        (captive_portal(), "What answered is not PagerDuty: 200, without JSON (asked at "),
-        (truncated(), "What answered is not PagerDuty: 200, without JSON (asked at "),
+        (captive_portal(), "The reply is not PagerDuty's: 200, without JSON (asked at "),
+        (truncated(), "The reply is not PagerDuty's: 200, without JSON (asked at "),
         (
             redirecting("https://evil.example/"),
-            "What answered is not PagerDuty: 307, a redirect to https://evil.example/; check ",
+            "The reply is not PagerDuty's: 307, a redirect to https://evil.example/; check ",
         ),
         (garbage(), "PagerDuty was not reached: the reply is not HTTP (asked at "),
         (reset(), "PagerDuty was not reached: no connection: "),
@@ -584,7 +585,7 @@ def said(error: object, status: int = 400) -> Misbehaviour:
         ),
         (
             Misbehaviour(name="deep", answer=Answer(200, b'{"services":' + b"[" * 100_000)),
-            "What answered is not PagerDuty: 200, without JSON (asked at ",
+            "The reply is not PagerDuty's: 200, without JSON (asked at ",
         ),
         (shape(services=[{"id": "../x"}]), "PagerDuty's answer has no service of the"),
         (
@@ -611,12 +612,12 @@ def test_what_goes_wrong_is_told_plainly_and_without_a_secret(
 def test_an_answer_without_end_is_read_in_part(
     searcher: Searcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "MOST_LISTED", 100_000)
+    monkeypatch.setattr(client, "LARGEST_PAGE", 100_000)
     blanks = Misbehaviour(
         name="huge", answer=Answer(200, b'{"services":[' + b" " * 200_000 + b"]}")
     )
     searcher.fake.misbehave(blanks)
-    with pytest.raises(DiscoveryError, match="What answered is not PagerDuty: 200, without JSON"):
+    with pytest.raises(DiscoveryError, match="The reply is not PagerDuty's: 200, without JSON"):
         searcher.find()
 
 
@@ -632,7 +633,7 @@ def test_of_a_service_without_bounds_a_part_is_read(searcher: Searcher) -> None:
     shown = {"id": "I1", "type": rest.EVENTS_API_V2}
     searcher.fake.misbehave(shape(integration=shown), path="/integrations")
     before = len(searcher.fake.requests)
-    with pytest.raises(DiscoveryError, match="PagerDuty tells no key of its integration I1, "):
+    with pytest.raises(DiscoveryError, match="PagerDuty shows no key of its integration I1, "):
         searcher.connect("P1")
     assert len(searcher.fake.requests) - before == 1 + rest.MOST_INTEGRATIONS
 
@@ -702,7 +703,7 @@ def test_an_account_without_pages_is_called_pagerduty(searcher: Searcher) -> Non
     key_shown["integration_key"] = "R_short"
     searcher.fake.behave()
     searcher.fake.misbehave(shape(service={"id": "P2", "integrations": [key_shown]}))
-    assert "PagerDuty tells no key of its integration PI" in refused(searcher, "P2")
+    assert "PagerDuty shows no key of its integration PI" in refused(searcher, "P2")
 
 
 @pytest.mark.parametrize(
@@ -713,14 +714,14 @@ def test_an_account_without_pages_is_called_pagerduty(searcher: Searcher) -> Non
         ({"token": "x", "token_kind": "user"}, "token_kind: 'user' is unknown"),
         ({"token": "x", "integration_name": " "}, "integration_name: is blank"),
         ({"token": "x", "api_url": "http://a.example"}, "api_url: 'http://a.example' is not enc"),
-        ({"token": "x", "base_url": "x"}, "base_url: 'x' is no base URL"),
+        ({"token": "x", "base_url": "x"}, "base_url: 'x' is not a base URL"),
         (
             {"token": "x", "api_url": "https://api.eu.pagerduty.com/"},
-            "api_url: 'https://api.eu.pagerduty.com/' is of the region 'eu'; give region = 'eu'",
+            "api_url: 'https://api.eu.pagerduty.com/' belongs to the region 'eu'; use region = ",
         ),
         (
             {"token": "x", "base_url": "https://events.eu.pagerduty.com"},
-            "base_url: 'https://events.eu.pagerduty.com' is of the region 'eu'",
+            "base_url: 'https://events.eu.pagerduty.com' belongs to the region 'eu'",
         ),
         (
             {
@@ -728,7 +729,7 @@ def test_an_account_without_pages_is_called_pagerduty(searcher: Searcher) -> Non
                 "api_url": "http://127.0.0.1:1",
                 "network": {"proxy": "http://proxy.example:3128"},
             },
-            "network.proxy: would read the token, for the API URL is not encrypted",
+            "network.proxy: could read the token: the API URL is not encrypted",
         ),
     ],
 )

@@ -15,7 +15,8 @@ import pytest
 from hostspec import SecretUnavailableError, SettingsError, structure, to_json
 from hostspec.connect import InstallError, InstallProblem, Skipped
 from hostspec.secret import LiteralSecretError
-from pagerduty_plugin.provider import PagerDuty, PagerDutyInstallFlow
+from pagerduty_plugin.installation.install_flow import PagerDutyInstallFlow
+from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallFlowSettings
 
 from .conftest import CALLBACK, NOW, Desk, config, entry, key
@@ -61,10 +62,13 @@ def test_a_person_is_sent_to_pagerduty(settings: dict[str, Any], page: str) -> N
     ("given", "faults"),
     [
         ({}, ["app_id: missing; it is required"]),
-        ({"app_id": "P A"}, ["app_id: 'P A' is no app id"]),
-        ({"app_id": ""}, ["app_id: '' is no app id"]),
+        ({"app_id": "P A"}, ["app_id: 'P A' is not an app id"]),
+        ({"app_id": ""}, ["app_id: '' is not an app id"]),
         *(
-            ({"app_id": "PA", "account": account}, [f"account: {account!r} is no subdomain"])
+            (
+                {"app_id": "PA", "account": account},
+                [f"account: {account!r} is not a valid"],
+            )
             for account in ("a.b", "-a", "a-", "a/b", "a@b", "a" * 64, " ", "ä", "a\n", "a:1")
         ),
         ({"app_id": "PA", "region": "ap"}, ["region: 'ap' is unknown"]),
@@ -74,15 +78,15 @@ def test_a_person_is_sent_to_pagerduty(settings: dict[str, Any], page: str) -> N
         ),
         (
             {"app_id": "PA", "install_url": "pages"},
-            ["install_url: 'pages' is no base URL; right would be 'https://app.pagerduty.com'"],
+            ["install_url: 'pages' is not a base URL; use one like 'https://app.pagerduty.com'"],
         ),
         (
             {"app_id": "PA", "install_url": "https://me:secret@pages.example"},
-            ["install_url: holds a user name or password (an @); PagerDuty takes none"],
+            ["install_url: contains a user name or password (an @); PagerDuty takes none"],
         ),
         (
             {"app_id": "PA", "install_url": "https://pages.example", "account": "acme"},
-            ["account: has no place in an install URL"],
+            ["account: cannot be combined with install_url"],
         ),
     ],
 )
@@ -107,14 +111,14 @@ LEAFLESS = "[" * 200_000
 @pytest.mark.parametrize(
     ("parameters", "problem", "reason"),
     [
-        ({}, "missing_answer", "sent no configuration; perhaps it was cancelled there"),
+        ({}, "missing_answer", "sent no configuration, perhaps because it was cancelled there"),
         ({"config": ""}, "empty_answer", "sent an empty configuration"),
         ({"config": " \n"}, "empty_answer", "sent an empty configuration"),
-        ({"config": "{"}, "unreadable_answer", "is no JSON"),
-        ({"config": f"{key(1)}"}, "unreadable_answer", "is no JSON"),
-        ({"config": LEAFLESS}, "unreadable_answer", "is no JSON"),
+        ({"config": "{"}, "unreadable_answer", "is not JSON"),
+        ({"config": f"{key(1)}"}, "unreadable_answer", "is not JSON"),
+        ({"config": LEAFLESS}, "unreadable_answer", "is not JSON"),
         *(
-            ({"config": text}, "malformed_answer", "is no JSON object")
+            ({"config": text}, "malformed_answer", "is not a JSON object")
             for text in ("null", "[]", "1", '"a"', "true", f'["{key(1)}"]')
         ),
         ({"config": "{}"}, "nothing_usable", "no integration key; pick at least one service"),
@@ -127,8 +131,8 @@ LEAFLESS = "[" * 200_000
         (
             {"config": config(entry(1, "Ops", type="team_rule_set"), 7, {"name": 3})},
             "nothing_usable",
-            "no integration key that can be used: Ops (team_rule_set): only a service can be "
-            "paged; nameless (without type): it is no object; nameless (without type): only a "
+            "no usable integration key: Ops (team_rule_set): only a service can be "
+            "paged; unnamed (without type): it is not an object; unnamed (without type): only a "
             "service can be paged",
         ),
         (
@@ -322,12 +326,13 @@ def test_a_name_follows_pagerduty_until_a_person_changes_it() -> None:
     desk = Desk()
     desk.connect(entry(1, "Checkout", id="PA"))
     connected = desk.connect(entry(1, "Payments", id="PA"))
-    assert connected.notes == ("The service Checkout is called Payments now.",)
+    assert connected.notes == ("The service Checkout is now called Payments.",)
     assert desk.table() == [("service-1", "Payments", (key(1),))]
-    from pagerduty_plugin.installation.service_table import rows, save
+    from pagerduty_plugin.installation.service_table import ServiceTable
 
     settings = desk.installations["Acme Inc"].settings
-    edited = save(settings, [{**rows(settings)[0], "name": "Ours"}])
+    table = ServiceTable()
+    edited = table.save(settings, [{**table.rows(settings)[0], "name": "Ours"}])
     desk.installations["Acme Inc"] = PagerDuty().installation("Acme Inc", edited)
     assert desk.connect(entry(1, "Billing", id="PA")).notes == ()
     (service,) = desk.installations["Acme Inc"].settings.services

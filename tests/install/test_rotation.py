@@ -23,10 +23,11 @@ from hostspec import (
     structure,
 )
 from hostspec.structuring import settings_to_json
+from pagerduty_plugin.action_settings import TriggerSettings
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.installation.service_table import rotate, rows, save
+from pagerduty_plugin.installation.service_table import ServiceTable
 from pagerduty_plugin.provider import PagerDuty
-from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
+from pagerduty_plugin.settings import InstallationSettings
 from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
 
@@ -82,8 +83,8 @@ def test_a_rotation_in_the_table_strands_nothing(fake: FakePagerDuty) -> None:
     """Nor does a new name: the incident knows the service by its id."""
     before = installation(fake, OLD, id="S1")
     opened = send(before, "firing")
-    rotated = rotate(before.settings, "checkout", NEW)
-    renamed = save(rotated, [{**rows(rotated)[0], "name": "Shop"}])
+    rotated = ServiceTable().rotate(before.settings, "checkout", NEW)
+    renamed = ServiceTable().save(rotated, [{**ServiceTable().rows(rotated)[0], "name": "Shop"}])
     (resolve,) = plan(before, "resolved")
     after = attrs.evolve(before, settings=renamed)
     context = SendContext(handle=opened.handle)
@@ -96,7 +97,7 @@ def test_a_key_that_is_gone_sends_nothing_under_another(fake: FakePagerDuty) -> 
     outcome = send(installation(fake, [NEW, "env:PD_NOT_SET"]), "resolved", opened.handle)
     assert outcome.kind is OutcomeKind.MISCONFIGURED
     assert outcome.reason == (
-        "service 'checkout' does not hold the key that opened the incident; has no key: the "
+        "service 'checkout' does not have the key that opened the incident; has no key: the "
         "environment variable PD_NOT_SET is not set"
     )
     assert len(fake.requests) == 1
@@ -175,12 +176,12 @@ def test_a_service_is_found_by_its_id_and_its_name() -> None:
     [
         (
             [("a", "1"), ("b", "1")],
-            ["services[0].id: '1' is there twice", "services[1].id: '1' is"],
+            ["services[0].id: '1' is used twice", "services[1].id: '1' is"],
         ),
         ([("a", "1"), ("1", "2")], ["services[1].name: '1' is the id of another"]),
-        ([("a", ""), ("b", "a")], ["services[1].id: 'a' is there twice"]),
+        ([("a", ""), ("b", "a")], ["services[1].id: 'a' is used twice"]),
         ([("a", "a"), ("b", "")], []),
-        ([("a", "1"), ("a", "2")], ["services[0].name: 'a' is", "services[1].name: 'a' is there"]),
+        ([("a", "1"), ("a", "2")], ["services[0].name: 'a' is", "services[1].name: 'a' is used"]),
     ],
 )
 def test_names_and_ids_tell_services_apart(

@@ -25,9 +25,11 @@ from hostspec import (
 )
 from hostspec.inprocess import Host
 from hostspec.plugins import Rule, load
-from pagerduty_plugin.installation import service_table
+from pagerduty_plugin.action_settings import TriggerSettings
+from pagerduty_plugin.installation.merge_services import replace_services
+from pagerduty_plugin.installation.service_table import ServiceTable
 from pagerduty_plugin.provider import PagerDuty
-from pagerduty_plugin.settings import InstallationSettings, ServiceSettings, TriggerSettings
+from pagerduty_plugin.settings import InstallationSettings, ServiceSettings
 from pagerduty_plugin.testing import FakePagerDuty, refusing
 from pagerduty_plugin.trigger import Trigger
 
@@ -168,7 +170,7 @@ def test_a_severity_may_be_a_template(
     assert desk.payload["severity"] == severity
     assert desk.payload["source"] == f"{page}-1"
     assert delivery.repairs == ((repair,) if repair else ())
-    nothing = ("severity: comes to nothing; the alert's stands in its place",)
+    nothing = ("severity: renders to nothing; the alert's is used instead",)
     assert delivery.notes == (() if page else nothing)
 
 
@@ -202,16 +204,16 @@ def test_each_service_may_have_a_dedup_key_of_its_own(desk: Desk) -> None:
 
 
 EVERY = {
-    "summary": "the alert's stands in its place",
-    "component": "the alert's stands in its place",
-    "group": "the alert's stands in its place",
-    "class": "the alert's stands in its place",
+    "summary": "the alert's is used instead",
+    "component": "the alert's is used instead",
+    "group": "the alert's is used instead",
+    "class": "the alert's is used instead",
     "client": "left out",
-    "client_url": "the alert's stands in its place",
+    "client_url": "the alert's is used instead",
     "details.runbook": "left out",
     "links[0].href": "left out",
     "images[0].src": "left out",
-    "dedup_key": "the alert's key stands in its place",
+    "dedup_key": "the alert's key is used instead",
 }
 
 
@@ -228,7 +230,8 @@ def everywhere(template: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("template", "reason"), [(FAILS, ""), (NOTHING, "comes to nothing"), (" {{ '\\n' }}", "comes")]
+    ("template", "reason"),
+    [(FAILS, ""), (NOTHING, "renders to"), (" {{ '\\n' }}", "renders")],
 )
 def test_what_cannot_be_said_falls_back_and_is_told(desk: Desk, template: str, reason: str) -> None:
     desk.tell(ALERT)
@@ -266,12 +269,12 @@ def test_endless_texts_are_cut_and_endless_addresses_left_out(desk: Desk, length
     assert event["payload"]["custom_details"]["copy"] == kept
     assert event["payload"]["component"] == kept
     assert ("links" in event, "client_url" in event) == (not over, not over)
-    why = "comes to more than 65,536 characters"
+    why = "renders to more than 65,536 characters"
     assert (
         list(delivery.notes)
         == [
             f"component: {why}; cut",
-            f"client_url: {why}; the alert's stands in its place",
+            f"client_url: {why}; the alert's is used instead",
             f"details.copy: {why}; cut",
             f"links[0].href: {why}; left out",
         ]
@@ -298,10 +301,10 @@ def test_what_a_rule_says_is_repaired_as_what_an_alert_says(desk: Desk) -> None:
     assert desk.event["links"][1:] == [{"href": "http://i.example", "text": "graph"}]
     assert {(repair.field, repair.reason) for repair in delivery.repairs} == {
         ("summary", "1042 characters, PagerDuty takes 1024; cut"),
-        ("details.used", "its place is taken; moved to 'details.used'"),
-        ("details.labels", "its place is taken; moved to 'details.labels'"),
-        ("details._delivery", "its place is taken; moved to 'details._delivery'"),
-        ("details.details.used", "its place is taken; moved to 'details.details.used'"),
+        ("details.used", "the name is taken; moved to 'details.used'"),
+        ("details.labels", "the name is taken; moved to 'details.labels'"),
+        ("details._delivery", "the name is taken; moved to 'details._delivery'"),
+        ("details.details.used", "the name is taken; moved to 'details.details.used'"),
         ("images[1]", "PagerDuty takes images over https only; became a link"),
     }
 
@@ -447,11 +450,11 @@ def test_an_incident_keeps_what_it_may_be_told_later(desk: Desk) -> None:
         (
             {"dedup_key": "allert"},
             [
-                "dedup_key: is none of the strategies; right would be 'alert', 'rule and alert' "
+                "dedup_key: is not a known strategy; use 'alert', 'rule and alert' "
                 "or a template such as '{{ labels.cluster }}/{{ key }}'"
             ],
         ),
-        ({"dedup_key": ""}, ["dedup_key: is none of the strategies"]),
+        ({"dedup_key": ""}, ["dedup_key: is not a known strategy"]),
         ({"dedup_key": "{{ severity }}"}, ["dedup_key: "]),
         (
             {"event_actions": ["page"]},
@@ -532,7 +535,7 @@ def test_prefixes_that_may_not_be(prefix: str) -> None:
         structure(InstallationSettings, raw)
     (fault,) = caught.value.faults
     assert fault.path == "dedup_prefix"
-    assert "is no prefix; right would be 'production'" in fault.reason
+    assert "is not a valid prefix" in fault.reason
 
 
 # services that go
@@ -544,12 +547,12 @@ def service(name: str, **more: Any) -> ServiceSettings:
 
 def saved(desk: Desk, *rows: dict[str, Any]) -> Desk:
     """Return the desk after its service table was saved."""
-    settings = service_table.save(desk.installation.settings, rows, make_id=lambda: "made")
+    settings = ServiceTable(make_id=lambda: "made").save(desk.installation.settings, rows)
     return attrs.evolve(desk, installation=attrs.evolve(desk.installation, settings=settings))
 
 
 def rows(desk: Desk) -> list[dict[str, Any]]:
-    return service_table.rows(desk.installation.settings)
+    return ServiceTable().rows(desk.installation.settings)
 
 
 def refused(desk: Desk, *services: str) -> list[str]:
@@ -570,15 +573,16 @@ def test_a_removed_service_stops_no_other(desk: Desk) -> None:
 def test_a_misspelt_service_is_still_refused(desk: Desk) -> None:
     without = saved(desk, rows(desk)[0])
     assert refused(without, "chekout", "platform", "checkout") == [
-        'services[0]: the service "chekout" has not been granted access in the acme PagerDuty '
-        "account; it has checkout"
+        'services[0]: account acme has no service "chekout"; it has checkout'
     ]
 
 
 def test_an_action_that_reaches_nobody_is_refused_and_suppresses_loudly(desk: Desk) -> None:
     without = saved(desk, rows(desk)[0])
-    reason = "all of them were removed from the acme PagerDuty account: platform"
-    assert refused(without, "platform", "platform") == [f"services: {reason}; nobody would be told"]
+    reason = "all its services were removed from account acme: platform"
+    assert refused(without, "platform", "platform") == [
+        f"services: {reason}; choose another service"
+    ]
     assert without.plan(ALERT, "platform") == [
         Suppression("pagerduty.trigger", "acme", reason, rules=("Pages",))
     ]
@@ -626,10 +630,10 @@ def test_a_renamed_service_is_still_paged_by_its_former_names(desk: Desk) -> Non
 
 def test_a_former_name_gives_way_to_a_service_of_that_name() -> None:
     before = InstallationSettings(services=(service("a", id="A"), service("b", id="B")))
-    after = before.with_services((service("b", id="A"), service("a", id="B")))
+    after = replace_services(before, (service("b", id="A"), service("a", id="B")))
     assert [each.former_names for each in after.services] == [(), ()]
-    taken = before.with_services(
-        (service("c", id="A"), service("d", id="B", former_names=("a", "c", "e")))
+    taken = replace_services(
+        before, (service("c", id="A"), service("d", id="B", former_names=("a", "c", "e")))
     )
     assert [each.former_names for each in taken.services] == [("a",), ("e", "b")]
     assert list(taken.faults()) == []
@@ -646,7 +650,7 @@ def test_a_former_name_that_means_another_service_is_refused(name: str) -> None:
     ]
     with pytest.raises(SettingsError) as caught:
         structure(InstallationSettings, {"services": services})
-    assert f"services[0].former_names[1]: {name!r} means another service too" in [
+    assert f"services[0].former_names[1]: {name!r} also names another service" in [
         str(fault) for fault in caught.value.faults
     ]
 

@@ -29,9 +29,10 @@ from hostspec import (
 )
 from hostspec.inprocess import Host
 from hostspec.plugins import Rule, load
+from pagerduty_plugin.action_settings import ChangeSettings
 from pagerduty_plugin.change import Change
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.settings import ChangeSettings, InstallationSettings
+from pagerduty_plugin.settings import InstallationSettings
 from pagerduty_plugin.testing import (
     FakePagerDuty,
     Misbehaviour,
@@ -127,7 +128,7 @@ def test_a_change_stands_on_the_wire_byte_for_byte(recorder: Recorder) -> None:
     assert (change.service, change.summary) == ("checkout", "[Deploys] Deploy 42 of shop")
     assert recorder.fake.incidents == ()
     assert [(repair.field, repair.reason) for repair in delivery.repairs] == [
-        ("images[0]", "a change event has none; became a link")
+        ("images[0]", "a change event has no images; became a link")
     ]
     assert delivery.ref == IncidentRef("pagerduty.change", "acme", "checkout", "shop/42")
     assert (delivery.severity, delivery.rules) == (Severity.INFO, ("Deploys",))
@@ -251,7 +252,7 @@ def test_statuses_without_the_first_are_refused() -> None:
             {"services": ["a"], "statuses": ["resolved"], "details": {"a": "{{ x }}"}},
         )
     told = [str(fault) for fault in caught.value.faults]
-    assert told[0] == "statuses: must hold 'firing'"
+    assert told[0] == "statuses: must contain 'firing'"
     assert told[1].startswith("details.a: ")
 
 
@@ -261,8 +262,8 @@ def test_statuses_without_the_first_are_refused() -> None:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        ("R" + "0" * 31, "the key of a ruleset or an event orchestration, as its R says"),
-        ("R03ABCDEFGHIJKLMNOPQRSTUVWXYZ012", "take no change events"),
+        ("R" + "0" * 31, "the key of a ruleset or an event orchestration (it begins with R)"),
+        ("R03ABCDEFGHIJKLMNOPQRSTUVWXYZ012", "accept no change events"),
         ("u+abcdefghijklmno_-x", "got 20 characters, as a REST API key has"),
         ("R+abcdefghijklmno_-x", "got 20 characters, as a REST API key has"),
         ("env:PD_NOT_SET", "has no key: the environment variable PD_NOT_SET is not set"),
@@ -318,7 +319,7 @@ def test_a_service_that_is_gone_sends_nothing(recorder: Recorder) -> None:
 def test_services_are_checked_and_described_as_those_of_a_trigger(recorder: Recorder) -> None:
     unknown = ChangeSettings(services=("billing",))
     (fault,) = recorder.action.check(unknown, recorder.installation)
-    assert '"billing" has not been granted access in the acme PagerDuty account' in fault.reason
+    assert 'account acme has no service "billing"' in fault.reason
     described = recorder.action.describe(unknown, recorder.installation)
     assert described == "Record a change at PagerDuty account acme and services [removed]"
     settings = attrs.evolve(recorder.installation.settings, removed_services=("billing",))

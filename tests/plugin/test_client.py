@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from hostspec import Alert, OutcomeKind
-from pagerduty_plugin.http.client import MOST_READ, Client
-from pagerduty_plugin.http.network import Surroundings
-from pagerduty_plugin.http.responses import NoReply, Reply, Trouble
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.http.network import NetworkEnvironment
+from pagerduty_plugin.http.responses import Failure, NoReply, Reply
+from pagerduty_plugin.http.transport import MOST_READ
 from pagerduty_plugin.testing import (
     Answer,
     FakePagerDuty,
@@ -389,7 +390,7 @@ def test_a_refused_connection_is_told(unused_url: str) -> None:
 def test_a_host_that_no_name_server_knows_is_told() -> None:
     answer = post(Client({}), "https://events.invalid")
     assert isinstance(answer, NoReply)
-    assert answer.trouble is Trouble.NETWORK
+    assert answer.failure is Failure.NETWORK
     assert answer.reason.startswith("no connection: ")
     assert "Error" not in answer.reason
 
@@ -498,7 +499,7 @@ def test_a_ca_bundle_that_is_not_there_is_told(https_fake: FakePagerDuty, tmp_pa
 def test_a_server_without_tls_is_told(fake: FakePagerDuty) -> None:
     answer = post(Client({}), fake.url.replace("http:", "https:"))
     assert isinstance(answer, NoReply)
-    assert answer.trouble is Trouble.NETWORK
+    assert answer.failure is Failure.NETWORK
     assert answer.reason.startswith("TLS failed: ")
 
 
@@ -574,7 +575,7 @@ def test_no_proxy_of_the_process_has_no_say_later(
 
 
 def test_the_lower_case_spelling_wins() -> None:
-    surroundings = Surroundings.read(
+    surroundings = NetworkEnvironment.read(
         {
             "https_proxy": "http://lower",
             "HTTPS_PROXY": "http://upper",
@@ -663,7 +664,7 @@ def test_no_secret_is_logged_told_or_shown(
     caplog.set_level(logging.DEBUG)
     proxy = proxy_for(named_fake.port)
     client = Client({**trusting, "https_proxy": f"http://{proxy.address}"})
-    shown = [client, client._surroundings, desk.action, desk.installation]
+    shown = [client, client._environment, desk.action, desk.installation]
     told = [
         post(client, "https://events.invalid"),
         post(client, "https://other.invalid", timeout=0.2),

@@ -160,7 +160,7 @@ def test_a_blank_source_is_replaced_and_told(
     assert desk.deliver(delivery).delivered
     assert desk.payload["source"] == sent
     assert told(delivery.repairs) == {
-        "source": f"missing or blank, PagerDuty needs one; {sent!r} stands in its place"
+        "source": f"missing or blank, PagerDuty needs one; {sent!r} is used instead"
     }
 
 
@@ -180,9 +180,9 @@ def test_labels_stand_under_labels_and_a_detail_of_that_name_moves(desk: Desk) -
         "_delivery": {"attempts": 2},
     }
     assert told(delivery.repairs) == {
-        "details.labels": "its place is taken; moved to 'details.details.labels'",
-        "details._delivery": "its place is taken; moved to 'details._delivery'",
-        "details._truncated": "its place is taken; moved to 'details._truncated'",
+        "details.labels": "the name is taken; moved to 'details.details.labels'",
+        "details._delivery": "the name is taken; moved to 'details._delivery'",
+        "details._truncated": "the name is taken; moved to 'details._truncated'",
     }
 
 

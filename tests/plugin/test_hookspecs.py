@@ -109,7 +109,7 @@ def test_the_example_of_enrich_adds() -> None:
 
 
 def test_nobody_answers_where_nothing_extends() -> None:
-    from pagerduty_plugin.overrides import Unextended
+    from pagerduty_plugin.overrides import NoHooks
 
-    answers: tuple[Answer, ...] = tuple(Unextended().each("pagerduty_severity"))
+    answers: tuple[Answer, ...] = tuple(NoHooks().each("pagerduty_severity"))
     assert answers == ()

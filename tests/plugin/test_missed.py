@@ -1,4 +1,4 @@
-"""Problems that were over before PagerDuty could be told, and incidents whose key is gone."""
+"""Problems that were over before PagerDuty could be notified, and incidents whose key is gone."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from hostspec import (
     structure,
     to_json,
 )
+from pagerduty_plugin.action_settings import ChangeSettings, TriggerSettings
 from pagerduty_plugin.change import Change
 from pagerduty_plugin.event import LARGEST_BODY
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.keys import fingerprint
 from pagerduty_plugin.provider import PagerDuty
-from pagerduty_plugin.settings import ChangeSettings, TriggerSettings
 from pagerduty_plugin.trigger import Trigger
 
 from .conftest import KEYS, Desk
@@ -74,7 +74,10 @@ def test_a_page_says_that_it_is_over_and_is_as_readable_as_ever(desk: Desk) -> N
     plain = desk.event
     over = attrs.evolve(opening, over=True)
     assert desk.deliver(over, attempt=3).delivered
-    details = {"used": 0.98, "_delivery": {"attempts": 3, "over": "before PagerDuty could be told"}}
+    details = {
+        "used": 0.98,
+        "_delivery": {"attempts": 3, "over": "before PagerDuty could be notified"},
+    }
     assert desk.event == {**plain, "payload": {**plain["payload"], "custom_details": details}}
     body = desk.action.preview(over, desk.installation, SendContext(attempt=3)).body
     assert isinstance(body, dict)
@@ -132,7 +135,7 @@ def test_a_change_event_says_what_the_trigger_would_have_said(
             "timestamp": "2026-11-23T03:14:07.000Z",
             "custom_details": {
                 "used": 0.98,
-                "_delivery": {"over": "before PagerDuty could be told"},
+                "_delivery": {"over": "before PagerDuty could be notified"},
             },
         },
         **({"links": links} if links else {}),

@@ -21,7 +21,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hostspec import Alert, Fault, OutcomeKind, Secret, SettingsError, json_schema
 from hostspec.structuring import settings_to_json, structure
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.http.network import Surroundings, find_proxy, load_authorities, network_faults
+from pagerduty_plugin.http.network import (
+    NetworkEnvironment,
+    find_proxy,
+    load_authorities,
+    network_faults,
+)
 from pagerduty_plugin.http.responses import NoReply, Reply
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings, NetworkSettings
@@ -109,7 +114,7 @@ def test_every_fault_of_the_network_is_told_at_once() -> None:
         }
     ) == [
         "network.proxy: is blank; give a reference (env:NAME, file:PATH or keyring:SERVICE/NAME)",
-        "network.ca_bundle: holds a NUL, which no path does",
+        "network.ca_bundle: contains a NUL, which is invalid in a path",
         "network.client_certificate: must be text, not the number 7",
         "network.connect_timeout: 0.9 is too small; the least is 1",
         "network.timeout: 61.0 is too large; the most is 60",
@@ -119,7 +124,7 @@ def test_every_fault_of_the_network_is_told_at_once() -> None:
 
 
 def test_a_key_without_its_certificate_is_refused() -> None:
-    told = ["network.client_key: belongs to a client_certificate, and there is none"]
+    told = ["network.client_key: needs a client_certificate; configure both"]
     assert refused(network={"client_key": "key.pem"}) == told
 
 
@@ -137,7 +142,7 @@ def test_an_address_of_another_region_is_refused(
     needed = {"services": SERVICES} if kind is InstallationSettings else {"app_id": "PABC123"}
     with pytest.raises(SettingsError) as caught:
         structure(kind, {**needed, **region, "base_url": url})
-    reason = f"{url!r} is of the region {right!r}; give region = {right!r} instead"
+    reason = f"{url!r} belongs to the region {right!r}; use region = {right!r} instead"
     assert caught.value.faults == (Fault("base_url", reason),)
 
 
@@ -149,7 +154,7 @@ def test_a_region_may_stand_beside_its_own_address_and_beside_a_relay() -> None:
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:3128", "env:PD_PROXY"])
 def test_a_proxy_before_an_address_that_is_not_encrypted_is_refused(proxy: str) -> None:
     assert refused(base_url="http://127.0.0.1:8080", network={"proxy": proxy}) == [
-        "network.proxy: would read the events, for the base URL is not encrypted; give 'direct'"
+        "network.proxy: could read the events: the base URL is not encrypted; use 'direct'"
     ]
     for allowed in ("direct", None):
         settings_with(base_url="http://127.0.0.1:8080", network={"proxy": allowed})
@@ -214,8 +219,8 @@ WRONG = [
         "ca_bundle",
         "{}/none.pem cannot be read: No such file or directory",
     ),
-    ({"ca_bundle": "text.pem"}, "ca_bundle", "{}/text.pem holds no certificates in PEM form"),
-    ({"ca_bundle": "empty.pem"}, "ca_bundle", "{}/empty.pem holds no certificates in PEM form"),
+    ({"ca_bundle": "text.pem"}, "ca_bundle", "{}/text.pem contains no certificates in PEM form"),
+    ({"ca_bundle": "empty.pem"}, "ca_bundle", "{}/empty.pem contains no certificates in PEM form"),
     (
         {"client_certificate": "none.pem"},
         "client_certificate",
@@ -224,17 +229,17 @@ WRONG = [
     (
         {"client_certificate": "text.pem"},
         "client_certificate",
-        "{}/text.pem holds no certificates in PEM form",
+        "{}/text.pem contains no certificates in PEM form",
     ),
     (
         {"client_certificate": "key.pem"},
         "client_certificate",
-        "{}/key.pem holds no certificates in PEM form",
+        "{}/key.pem contains no certificates in PEM form",
     ),
     (
         {"client_certificate": "certificate.pem"},
         "client_certificate",
-        "{}/certificate.pem holds no private key in PEM form without a passphrase",
+        "{}/certificate.pem contains no private key in PEM form without a passphrase",
     ),
     ({"client_certificate": "."}, "client_certificate", "{}/. cannot be read: Is a directory"),
     (
@@ -250,7 +255,7 @@ WRONG = [
     (
         {"client_certificate": "certificate.pem", "client_key": "locked.pem"},
         "client_key",
-        "{}/locked.pem holds no private key in PEM form without a passphrase",
+        "{}/locked.pem contains no private key in PEM form without a passphrase",
     ),
 ]  # fmt: skip
 
@@ -322,7 +327,7 @@ def test_a_broken_ca_bundle_of_the_environment_is_found_and_told(
     https_fake: FakePagerDuty, files: Files, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     broken = files / "text.pem"
-    reason = f"{variable}: {broken} holds no certificates in PEM form"
+    reason = f"{variable}: {broken} contains no certificates in PEM form"
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, broken)
@@ -332,13 +337,13 @@ def test_a_broken_ca_bundle_of_the_environment_is_found_and_told(
 
 
 def test_a_ca_bundle_of_the_settings_stands_in_the_environments_place(files: Files) -> None:
-    surroundings = Surroundings.read({"CURL_CA_BUNDLE": files / "text.pem"})
+    environment = NetworkEnvironment.read({"CURL_CA_BUNDLE": files / "text.pem"})
     settings = NetworkSettings(ca_bundle=files / "certificate.pem")
-    assert list(network_faults(EVENTS, settings, surroundings)) == []
+    assert list(network_faults(EVENTS, settings, environment)) == []
 
 
 def test_where_nothing_is_set_nothing_is_wrong() -> None:
-    assert list(network_faults(EVENTS, NetworkSettings(), Surroundings.read({}))) == []
+    assert list(network_faults(EVENTS, NetworkSettings(), NetworkEnvironment.read({}))) == []
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
@@ -381,15 +386,15 @@ def test_a_proxy_that_is_not_on_the_way_is_not_checked(
 @pytest.mark.parametrize("proxy", ["proxy.example:3128", "http://proxy.example:3128"])
 @pytest.mark.parametrize("around", ["", " ", "\n"])
 def test_a_proxy_of_the_environment_may_lack_its_scheme(proxy: str, around: str) -> None:
-    surroundings = Surroundings.read({"https_proxy": f"{around}{proxy}{around}"})
-    found = find_proxy(EVENTS, NetworkSettings(), surroundings)
+    environment = NetworkEnvironment.read({"https_proxy": f"{around}{proxy}{around}"})
+    found = find_proxy(EVENTS, NetworkSettings(), environment)
     assert found == "http://proxy.example:3128"
 
 
 def test_blanks_around_a_proxy_of_a_reference_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PD_PROXY", "http://proxy.example:3128\r\n")
     settings = NetworkSettings(proxy=Secret("env:PD_PROXY"))
-    assert find_proxy(EVENTS, settings, Surroundings.read({})) == "http://proxy.example:3128"
+    assert find_proxy(EVENTS, settings, NetworkEnvironment.read({})) == "http://proxy.example:3128"
 
 
 @pytest.mark.parametrize(
@@ -408,8 +413,8 @@ def test_blanks_around_a_proxy_of_a_reference_do_not_count(monkeypatch: pytest.M
     ],
 )
 def test_no_proxy_names_hosts_and_domains(no_proxy: str, bypassed: object) -> None:
-    surroundings = Surroundings.read({"all_proxy": "proxy.example:3128", "NO_PROXY": no_proxy})
-    assert (find_proxy(EVENTS, NetworkSettings(), surroundings) == "") is bypassed
+    environment = NetworkEnvironment.read({"all_proxy": "proxy.example:3128", "NO_PROXY": no_proxy})
+    assert (find_proxy(EVENTS, NetworkSettings(), environment) == "") is bypassed
 
 
 @pytest.mark.parametrize(
@@ -425,8 +430,8 @@ def test_no_proxy_names_hosts_and_domains(no_proxy: str, bypassed: object) -> No
     ],
 )
 def test_no_proxy_names_addresses_and_networks(url: str, no_proxy: str, bypassed: object) -> None:
-    surroundings = Surroundings.read({"all_proxy": "proxy.example:3128", "NO_PROXY": no_proxy})
-    assert (find_proxy(url, NetworkSettings(), surroundings) == "") is bypassed
+    environment = NetworkEnvironment.read({"all_proxy": "proxy.example:3128", "NO_PROXY": no_proxy})
+    assert (find_proxy(url, NetworkSettings(), environment) == "") is bypassed
 
 
 def test_the_environment_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,7 +495,7 @@ def test_certificates_of_openssls_variables_are_trusted_too(
     assert post(Client({variable: f"{named}\n"}), https_fake.url) == Reply(202, ACCEPTED)
     loaded = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     load_authorities(
-        loaded, NetworkSettings(), Surroundings.read({variable: named}), certifi.where()
+        loaded, NetworkSettings(), NetworkEnvironment.read({variable: named}), certifi.where()
     )
     assert loaded.cert_store_stats()["x509_ca"] > 100
     answer = configuration("TLS failed: unable to get local issuer certificate")
@@ -500,9 +505,9 @@ def test_certificates_of_openssls_variables_are_trusted_too(
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
 def test_certificates_of_openssls_variables_that_are_missing_are_told(variable: str) -> None:
-    surroundings = Surroundings.read({variable: "/nowhere"})
+    environment = NetworkEnvironment.read({variable: "/nowhere"})
     reason = f"{variable}: /nowhere cannot be read: No such file or directory"
-    (answer,) = network_faults(EVENTS, NetworkSettings(), surroundings)
+    (answer,) = network_faults(EVENTS, NetworkSettings(), environment)
     assert answer == Fault("ca_bundle", reason)
 
 

@@ -36,10 +36,12 @@ from hostspec.inprocess import Host
 from hostspec.plugins import Rule, load
 from hostspec.secret import LiteralSecretError
 from pagerduty_plugin import plugin
+from pagerduty_plugin.action_settings import TriggerSettings
+from pagerduty_plugin.constants import BASE_URLS
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.overrides import Unextended
+from pagerduty_plugin.overrides import NoHooks
 from pagerduty_plugin.provider import PagerDuty
-from pagerduty_plugin.settings import BASE_URLS, InstallationSettings, TriggerSettings
+from pagerduty_plugin.settings import InstallationSettings
 from pagerduty_plugin.testing import FakePagerDuty, Gate, late
 from pagerduty_plugin.trigger import Trigger
 
@@ -132,7 +134,7 @@ def test_threads_handle_alerts_at_once(fake: FakePagerDuty) -> None:
 
 def test_the_plugin_offers_provider_and_action() -> None:
     (provider,) = plugin.hostspec_providers()
-    action, change = plugin.hostspec_actions(hooks=Unextended())
+    action, change = plugin.hostspec_actions(hooks=NoHooks())
     assert (provider.name, provider.label) == ("pagerduty", "PagerDuty")
     assert (action.name, action.provider) == ("pagerduty.trigger", "pagerduty")
     assert action.capabilities.idempotent
@@ -230,7 +232,7 @@ def test_a_rotated_key_never_follows_up_what_another_opened(
         outcome = send(installation, handle=wrong)
         assert outcome.kind is MISCONFIGURED
         assert outcome.reason == (
-            "service 'checkout' does not hold the key that opened the incident"
+            "service 'checkout' does not have the key that opened the incident"
         )
     assert len(fake.requests) == 1
     path.write_text(KEYS["checkout"])
@@ -342,8 +344,7 @@ def test_services_that_the_account_has_not_are_refused() -> None:
         )
     (fault,) = caught.value.faults
     assert str(fault) == (
-        'services[1]: the service "billing" has not been granted access in the acme PagerDuty '
-        "account; it has checkout, platform"
+        'services[1]: account acme has no service "billing"; it has checkout, platform'
     )
 
 
@@ -516,25 +517,25 @@ def test_base_urls_that_may_be(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("http://events.example", "is not encrypted; only loopback may be plain http"),
+        ("http://events.example", "is not encrypted; use https://, or a loopback address"),
         ("http://127.events.example", "is not encrypted"),
         ("http://localhost.example", "is not encrypted"),
         ("http://10.0.0.1", "is not encrypted"),
         ("http://0.0.0.0", "is not encrypted"),
-        ("events.pagerduty.com", "is no base URL; right would be 'https://events.pagerduty.com'"),
-        ("ftp://events.example", "is no base URL"),
-        ("https://", "is no base URL"),
-        ("https://:443", "is no base URL"),
-        (" https://events.example", "is no base URL"),
-        ("https://events.example ", "is no base URL"),
-        ("https://events.example\\path", "is no base URL"),
-        ("https://events .example", "is no base URL"),
-        ("https://events..example", "is no base URL"),
-        ("https://*.example", "is no base URL"),
-        ("https://[bad", "is no URL: Invalid IPv6 URL"),
-        ("https://events.example:99999", "is no URL: Port out of range 0-65535"),
-        ("https://events.example:port", "is no URL: Port could not be cast"),
-        ("https://events.example?a=b", "has a query or fragment; a base URL has none"),
+        ("events.pagerduty.com", "is not a base URL; use one like 'https://events.pagerduty.com'"),
+        ("ftp://events.example", "is not a base URL"),
+        ("https://", "is not a base URL"),
+        ("https://:443", "is not a base URL"),
+        (" https://events.example", "is not a base URL"),
+        ("https://events.example ", "is not a base URL"),
+        ("https://events.example\\path", "is not a base URL"),
+        ("https://events .example", "is not a base URL"),
+        ("https://events..example", "is not a base URL"),
+        ("https://*.example", "is not a base URL"),
+        ("https://[bad", "is not a valid URL: Invalid IPv6 URL"),
+        ("https://events.example:99999", "is not a valid URL: Port out of range 0-65535"),
+        ("https://events.example:port", "is not a valid URL: Port could not be cast"),
+        ("https://events.example?a=b", "has a query or fragment; use a base URL without them"),
         ("https://events.example#top", "has a query or fragment"),
         ("https://events.example/?", "has a query or fragment"),
     ],
@@ -559,7 +560,7 @@ def test_base_urls_that_may_not_be(url: str, reason: str) -> None:
 )
 def test_a_user_name_or_password_is_refused_without_being_shown(url: str) -> None:
     (fault,) = faults_of(base_url=url)
-    assert fault == "base_url: holds a user name or password (an @); the Events API takes none"
+    assert fault == "base_url: contains a user name or password (an @); the Events API takes none"
 
 
 @pytest.mark.parametrize(
@@ -573,7 +574,7 @@ def test_a_user_name_or_password_is_refused_without_being_shown(url: str) -> Non
         ),
         (
             {"services": [{"name": name, "integration_key": "env:A"} for name in ("a", "b", "a")]},
-            ["services[0].name: 'a' is there twice", "services[2].name: 'a' is there twice"],
+            ["services[0].name: 'a' is used twice", "services[2].name: 'a' is used twice"],
         ),
         (
             {"region": 1, "services": [{"name": "a"}, {"integration_key": "env:A"}]},

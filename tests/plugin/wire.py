@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.http.responses import NoReply, Reply, Trouble
+from pagerduty_plugin.http.responses import Failure, NoReply, Reply
 from pagerduty_plugin.settings import NetworkSettings
 
 KEYS = {
@@ -34,15 +34,15 @@ def post(client: Client, url: str, **network: Any) -> Reply | NoReply:
 
 
 def network(reason: str) -> NoReply:
-    return NoReply(Trouble.NETWORK, reason)
+    return NoReply(Failure.NETWORK, reason)
 
 
 def unsent(reason: str) -> NoReply:
-    return NoReply(Trouble.NETWORK, reason, sent=False)
+    return NoReply(Failure.NETWORK, reason, sent=False)
 
 
 def configuration(reason: str) -> NoReply:
-    return NoReply(Trouble.CONFIGURATION, reason)
+    return NoReply(Failure.CONFIGURATION, reason)
 
 
 def read_request(connection: socket.socket) -> bytes:

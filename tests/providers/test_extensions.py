@@ -135,7 +135,7 @@ class TestNightWatch:
         delivery = sent(host_of(fake, "night-watch"), alert)
 
         assert delivery.notes == (
-            "plugin night-watch suppressed a follow-up, which does not count",
+            "plugin night-watch suppressed a follow-up; ignored",
             "dedup key /cluster/eu-1 was set by plugin night-watch",
         )
 
@@ -304,9 +304,7 @@ class TestSaboteur:
     def test_a_text_that_may_be_a_key_is_not_repeated(self, fake: FakePagerDuty) -> None:
         delivery = sent(host_of(fake, "saboteur"), Alert("k", labels={"sabotage": "list of texts"}))
 
-        assert delivery.notes[0] == (
-            "plugin saboteur chose what is no service of the account: a text like a key"
-        )
+        assert delivery.notes[0] == ("plugin saboteur chose unknown services: a text like a key")
 
     def test_one_that_hangs_is_left_behind_and_the_others_are_heard(
         self, fake: FakePagerDuty, monkeypatch: pytest.MonkeyPatch
@@ -431,8 +429,8 @@ class TestWhichAnswerHolds:
             "plugin c answered pagerduty_severity with another text, "
             "not with one of critical, error, warning, info",
             "severity info was set by plugin d",
-            "plugin a said severity warning, which does not count after plugin d",
-            "plugin b said severity warning, which does not count after plugin d",
+            "plugin a set severity warning; ignored, as plugin d comes first",
+            "plugin b set severity warning; ignored, as plugin d comes first",
         )
 
     def test_an_answer_of_a_wrong_type_is_logged_and_counted(
@@ -487,9 +485,7 @@ class TestWhichAnswerHolds:
         assert body["routing_key"] == KEYS["platform"]
         assert delivery.notes[-1] == "services platform was set by plugin a"
         assert delivery.notes[:-1] == (
-            ("plugin a chose what is no service of the account: 'lost'",)
-            if "lost" in answer
-            else ()
+            ("plugin a chose unknown services: 'lost'",) if "lost" in answer else ()
         )
 
     @pytest.mark.parametrize("answer", [[], (), "", [" "], Suppress(" "), Suppress(None)])
@@ -498,7 +494,7 @@ class TestWhichAnswerHolds:
 
         assert body["routing_key"] == KEYS["checkout"]
         assert delivery.notes == (
-            ("plugin a suppressed without a reason, which does not count",)
+            ("plugin a suppressed the trigger without a reason; ignored",)
             if isinstance(answer, Suppress)
             else ()
         )
@@ -510,7 +506,7 @@ class TestWhichAnswerHolds:
 
         assert body["routing_key"] == KEYS["checkout"]
         assert delivery.notes == (
-            "plugin a chose what is no service of the account: "
+            "plugin a chose unknown services: "
             "'lost-0', 'lost-1', 'lost-2', 'lost-3', 'lost-4' and 2 others",
         )
 
@@ -559,7 +555,7 @@ class TestWhichAnswerHolds:
         assert (suppression.plugin, suppression.reason) == ("c", "quiet hours")
         assert [note.partition(" at ")[0] for note in suppression.notes] == [
             "plugin a: pagerduty_services failed",
-            "plugin b suppressed without a reason, which does not count",
+            "plugin b suppressed the trigger without a reason; ignored",
             "plugin d: pagerduty_services failed",
         ]
         assert fake.requests == ()
@@ -575,8 +571,8 @@ class TestWhichAnswerHolds:
 
         (suppression,) = use.action.plan(Alert("k"), use.settings, acme)
 
-        assert suppression.reason.startswith("all of them were removed from the acme PagerDuty")
-        assert suppression.notes == ("plugin a chose what is no service of the account: 'nobody'",)
+        assert suppression.reason.startswith("all its services were removed from account acme")
+        assert suppression.notes == ("plugin a chose unknown services: 'nobody'",)
 
     def test_a_rule_without_services_is_rescued(self, fake: FakePagerDuty) -> None:
         """The rule's only service was removed; an extension names another one."""

@@ -1,4 +1,4 @@
-"""What the way out needs: the proxy, and the files of TLS. Reads them, and says what is wrong."""
+"""The proxy and the TLS files of a request: from the settings, else from the environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import attrs
 
 from hostspec import Fault, SecretUnavailableError
 from hostspec.text import is_loopback
-from pagerduty_plugin.settings import DIRECT, NetworkSettings, proxy_fault, proxy_url_fault
+from pagerduty_plugin import validators
+from pagerduty_plugin.constants import DIRECT
+from pagerduty_plugin.settings import NetworkSettings
 
 _PROXY_VARIABLES: Final = {"http": "http_proxy", "https": "https_proxy", "all": "all_proxy"}
 _CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -24,10 +26,10 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class NetworkSettingError(Exception):
-    """A setting of the network that cannot be used now.
+    """A network setting cannot be used now.
 
     Attributes:
-        fault: which one, and why; without secrets.
+        fault: the setting and the reason, without secrets.
     """
 
     def __init__(self, fault: Fault) -> None:
@@ -36,15 +38,15 @@ class NetworkSettingError(Exception):
 
 
 @attrs.frozen(repr=False)
-class Surroundings:
-    """The environment's settings of the network; a proxy's address may hold a password.
+class NetworkEnvironment:
+    """The environment's network settings; the address of a proxy may contain a password.
 
     Attributes:
-        proxies: by scheme, the variable that names a proxy, and its value.
+        proxies: for each scheme, the variable that names a proxy, and its value.
         no_proxy: hosts, domains and networks that are reached without a proxy.
-        bundle: the variable that names certificates to trust in place of the built-in ones, and
-            its value; None where neither is set.
-        more: the same for certificates to trust beside the built-in ones.
+        bundle: the variable for certificates that replace the built-in ones, and its value;
+            None if it is not set.
+        more: variables and values for certificates beside the built-in ones.
     """
 
     proxies: Mapping[str, tuple[str, str]]
@@ -53,17 +55,17 @@ class Surroundings:
     more: tuple[tuple[str, str], ...]
 
     @classmethod
-    def read(cls, environment: Mapping[str, str]) -> Surroundings:
-        """Read the variables of curl, requests and OpenSSL, without blanks around their values.
+    def read(cls, variables: Mapping[str, str]) -> NetworkEnvironment:
+        """Read the variables of curl, requests and OpenSSL, and strip their values.
 
-        Where a proxy's variable is there in both spellings, the lower-case one wins, as in curl.
-        ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace nothing, for each leaves OpenSSL the
-        default of the other; they count where no CA bundle is named.
+        The lower-case spelling of a variable wins, as in curl. ``SSL_CERT_FILE`` and
+        ``SSL_CERT_DIR`` replace nothing, as each leaves OpenSSL the default of the other; they
+        count if no CA bundle is named.
         """
 
         def read(*names: str) -> Iterator[tuple[str, str]]:
             for name in names:
-                if value := environment.get(name, "").strip():
+                if value := variables.get(name, "").strip():
                     yield name, value
 
         bundle = next(read(*_CA_VARIABLES), None)
@@ -81,16 +83,13 @@ class Surroundings:
 
 
 def network_faults(
-    url: str, settings: NetworkSettings, surroundings: Surroundings
+    url: str, settings: NetworkSettings, environment: NetworkEnvironment
 ) -> Iterator[Fault]:
-    """Find the settings that cannot be used now on the way to a URL.
-
-    Reads the secret and the files.
-    """
+    """Yield the settings that cannot be used now for a URL; reads the secret and the files."""
     scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for step in (
-        lambda: find_proxy(url, settings, surroundings),
-        lambda: load_authorities(scratch, settings, surroundings),
+        lambda: find_proxy(url, settings, environment),
+        lambda: load_authorities(scratch, settings, environment),
         lambda: load_client(scratch, settings),
     ):
         try:
@@ -99,36 +98,36 @@ def network_faults(
             yield error.fault
 
 
-def find_proxy(url: str, settings: NetworkSettings, surroundings: Surroundings) -> str:
-    """Return the URL of the proxy on the way to a URL; empty for none.
+def find_proxy(url: str, settings: NetworkSettings, environment: NetworkEnvironment) -> str:
+    """Return the URL of the proxy for a URL; empty for none.
 
-    The settings' proxy is used for every address, the environment's for none of this machine.
+    The settings' proxy is used for every address, the environment's not for loopback.
 
     Raises:
-        NetworkSettingError: it cannot be read, or is no proxy.
+        NetworkSettingError: it cannot be read, or is not a proxy's URL.
     """
     if settings.proxy is not None:
         try:
             proxy = settings.proxy.reveal().strip()
         except SecretUnavailableError as error:
             raise NetworkSettingError(Fault("proxy", str(error))) from None
-        if reason := proxy_fault(proxy):
+        if reason := validators.proxy(proxy):
             raise NetworkSettingError(Fault("proxy", reason))
         return "" if proxy == DIRECT else proxy
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
-    named = surroundings.proxies.get(parts.scheme) or surroundings.proxies.get("all")
-    if not named or is_loopback(host) or _is_bypassed(host, port, surroundings.no_proxy):
+    named = environment.proxies.get(parts.scheme) or environment.proxies.get("all")
+    if not named or is_loopback(host) or _is_bypassed(host, port, environment.no_proxy):
         return ""
     variable, proxy = named
     proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if reason := proxy_url_fault(proxy):
+    if reason := validators.proxy_url(proxy):
         raise NetworkSettingError(Fault("proxy", f"{variable} {reason}"))
     return proxy
 
 
 def _is_bypassed(host: str, port: int | None, no_proxy: tuple[str, ...]) -> bool:
-    """Check whether ``NO_PROXY`` names a host: by ``*``, itself, its domain or its network."""
+    """Check whether ``NO_PROXY`` contains ``*``, the host, its domain or its network."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -151,23 +150,23 @@ def _is_bypassed(host: str, port: int | None, no_proxy: tuple[str, ...]) -> bool
 def load_authorities(
     context: ssl.SSLContext,
     settings: NetworkSettings,
-    surroundings: Surroundings,
+    environment: NetworkEnvironment,
     built_in: str = "",
 ) -> None:
-    """Let a context trust the CA bundle of the settings, else the environment's, else the last.
+    """Load the CA bundle of the settings into a context, else the environment's, else the built-in.
 
-    A certificate that the operator names is trusted as it is: whether or not its issuer is known,
-    and also where it lacks an extension that RFC 5280 asks for and Python checks since 3.13.
+    A certificate that the operator names is trusted even if its issuer is unknown, or if it lacks
+    an extension that RFC 5280 requires and Python checks since 3.13.
 
     Raises:
-        NetworkSettingError: it cannot be read, or holds no certificates.
+        NetworkSettingError: it cannot be read, or contains no certificates.
     """
     if settings.ca_bundle:
         named = [("", settings.ca_bundle)]
-    elif surroundings.bundle:
-        named = [surroundings.bundle]
+    elif environment.bundle:
+        named = [environment.bundle]
     else:
-        named = list(surroundings.more)
+        named = list(environment.more)
         if built_in:
             context.load_verify_locations(built_in)
     for variable, paths in named:
@@ -180,10 +179,10 @@ def load_authorities(
 
 
 def load_client(context: ssl.SSLContext, settings: NetworkSettings) -> None:
-    """Return a context the client certificate and its key, where the settings name one.
+    """Load the client certificate of the settings and its key into a context, if there is one.
 
     Raises:
-        NetworkSettingError: one of them cannot be read, or they do not belong together.
+        NetworkSettingError: one of them cannot be read, or they do not match.
     """
     certificate = settings.client_certificate
     if not certificate:
@@ -191,17 +190,17 @@ def load_client(context: ssl.SSLContext, settings: NetworkSettings) -> None:
     path, key = "client_key", settings.client_key
     if not key:
         path, key = "client_certificate", certificate
-    for place, file in (("client_certificate", certificate), (path, key)):
+    for setting, file in (("client_certificate", certificate), (path, key)):
         try:
             Path(file).open("rb").close()
         except OSError as error:
-            raise _unreadable(place, file, error) from None
+            raise _unreadable(setting, file, error) from None
     _load_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate, "client_certificate")
     try:
-        # without a passphrase of ours, OpenSSL would ask for one at the terminal
+        # without a passphrase, OpenSSL would ask for one at the terminal
         context.load_cert_chain(certificate, key, password="")
     except ssl.SSLError as error:
-        reason = f"{key} holds no private key in PEM form without a passphrase"
+        reason = f"{key} contains no private key in PEM form without a passphrase"
         if error.reason == "KEY_VALUES_MISMATCH":
             reason = f"{key} is not the key of {certificate}"
         raise NetworkSettingError(Fault(path, reason)) from None
@@ -214,7 +213,7 @@ def _load_certificates(context: ssl.SSLContext, file: str, path: str, whose: str
         else:
             context.load_verify_locations(cafile=file)
     except ssl.SSLError:
-        reason = f"{whose}{file} holds no certificates in PEM form"
+        reason = f"{whose}{file} contains no certificates in PEM form"
         raise NetworkSettingError(Fault(path, reason)) from None
     except OSError as error:
         raise _unreadable(path, f"{whose}{file}", error) from None

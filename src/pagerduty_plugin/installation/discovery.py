@@ -1,8 +1,8 @@
-"""Discovery: an account's services and their keys, by PagerDuty's REST API.
+"""Discovery: finds an account's services and their keys by PagerDuty's REST API.
 
-Which key of a service is taken: one of an Events API v2 integration. One that is there is
-preferred to a new one, and one that was made for no vendor to one that was, as somebody who is
-rid of that product may delete it. One that is held already is kept, whichever it is.
+The key of a service is that of an Events API v2 integration. An existing integration is preferred
+to a new one, and one without a vendor to a vendor's, which may be deleted together with that
+product. A key that is already configured is kept, whichever integration it belongs to.
 """
 
 from __future__ import annotations
@@ -16,40 +16,38 @@ import attrs
 
 from hostspec import Installation, SecretUnavailableError
 from hostspec.connect import Connected, Discovery, DiscoveryError, Found, FoundState, Skipped
+from pagerduty_plugin.constants import ACCOUNT_TOKEN_LENGTH, AUTO, PROVIDER, REST_URLS
 from pagerduty_plugin.http.client import RestApi
 from pagerduty_plugin.installation import rest
-from pagerduty_plugin.installation.merge import Granted, merge, told
-from pagerduty_plugin.installation.rest import Integration, RestError, Service
-from pagerduty_plugin.installation.service_table import new_id
-from pagerduty_plugin.keys import routing_key_fault
-from pagerduty_plugin.settings import (
-    ACCOUNT_TOKEN_LENGTH,
-    AUTO,
-    PROVIDER,
-    REST_URLS,
-    DiscoverySettings,
-    InstallationSettings,
+from pagerduty_plugin.installation.merge_services import (
+    GrantedService,
+    describe_skipped,
+    merge,
+    new_id,
 )
+from pagerduty_plugin.installation.rest import Integration, RestError, Service
+from pagerduty_plugin.keys import routing_key_fault
+from pagerduty_plugin.settings import DiscoverySettings, InstallationSettings
 
 _KIND: Final = "service"
-_DISABLED: Final = "it is disabled at PagerDuty, and would page nobody"
-_GIVEN_UP: Final = (
+_DISABLED: Final = "it is disabled at PagerDuty, and would page no one"
+_NOT_TRIED: Final = (
     "it has no Events API v2 integration, and creating one failed for another service"
 )
-_READ: Final = "services.read"
-_WRITE: Final = "services.write"
-_FORMS: Final[Mapping[str, str]] = {"account": "Token token={}", "oauth": "Bearer {}"}
-"""The header of each kind of token (guides "Authentication" and "OAuth Functionality")."""
+_READ_SCOPE: Final = "services.read"
+_WRITE_SCOPE: Final = "services.write"
+_HEADERS: Final[Mapping[str, str]] = {"account": "Token token={}", "oauth": "Bearer {}"}
+"""The header for each kind of token (guides "Authentication" and "OAuth Functionality")."""
 
-_HEADER: Final = re.compile(r"[!-~]+")
+_TOKEN: Final = re.compile(r"[!-~]+")
 
 
 class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
-    """Lists an account's services, and connects those that are chosen.
+    """Lists an account's services, and connects the chosen ones.
 
     Args:
-        make_id: makes the id of a new service.
-        sleep: waits for so many seconds, when PagerDuty is asked too often.
+        make_id: returns the id of a new service.
+        sleep: called with the seconds to wait at PagerDuty's rate limit.
     """
 
     provider = PROVIDER
@@ -64,16 +62,16 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
         self._sleep = sleep
 
     def find(self, settings: DiscoverySettings) -> Sequence[Found]:
-        """List the account's services.
+        """Return the account's services.
 
         Raises:
-            DiscoveryError: PagerDuty cannot be asked, or does not answer as it should.
+            DiscoveryError: a call to PagerDuty failed.
         """
         with self._api(settings) as api:
             try:
                 services = {each.id: each for each in rest.list_services(api, settings.query)}
             except RestError as error:
-                raise DiscoveryError(_reason(error, settings, _READ)) from None
+                raise DiscoveryError(_reason(error, settings, _READ_SCOPE)) from None
         return [_found(service) for service in services.values()]
 
     def connect(
@@ -84,23 +82,23 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
         *,
         name: str = "",
     ) -> Connected[InstallationSettings]:
-        """Make or extend an installation by services; an integration that lacks is created.
+        """Return a new or extended installation; creates integrations that are missing.
 
-        The secrets of the installations given are read, to know a key again.
+        Reads the secrets of the given installations, to recognise their keys.
 
         Raises:
-            DiscoveryError: nothing could be connected.
+            DiscoveryError: no service could be connected.
         """
         with self._api(settings) as api:
-            services, left_aside = self._read(api, chosen, settings)
-            granted, without_key = self._grant(api, services, settings)
-        left_aside += without_key
+            services, skipped = self._read(api, chosen, settings)
+            granted, without_key = self._keys(api, services, settings)
+        skipped += without_key
         if not granted:
-            reasons = told(left_aside) or "nothing was chosen"
+            reasons = describe_skipped(skipped) or "none was chosen"
             message = f"No service was connected: {reasons}"
             raise DiscoveryError(message)
         account = services[0]
-        wanted = InstallationSettings(
+        template = InstallationSettings(
             region=settings.region,
             base_url=settings.base_url,
             services=(),
@@ -110,7 +108,7 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
         )
         connected = merge(
             granted,
-            wanted,
+            template,
             installations,
             name=name.strip() or account.subdomain or "PagerDuty",
             make_id=self._make_id,
@@ -122,7 +120,7 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
                 f"The account's pages are in the region {account.region}, but its events go to "
                 f"the region {region}; check the region.",
             )
-        return attrs.evolve(connected, notes=notes, left_aside=tuple(left_aside))
+        return attrs.evolve(connected, notes=notes, left_aside=tuple(skipped))
 
     def _api(self, settings: DiscoverySettings) -> RestApi:
         return RestApi(
@@ -135,42 +133,37 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
     def _read(
         self, api: RestApi, chosen: Sequence[str], settings: DiscoverySettings
     ) -> tuple[list[Service], list[Skipped]]:
-        """Read the services that were chosen, with the key of each integration that may have one.
-
-        Raises:
-            DiscoveryError: PagerDuty does not answer as it should.
-        """
+        """Return the chosen services, with the keys of their Events API v2 integrations."""
         services: list[Service] = []
-        left_aside: list[Skipped] = []
+        skipped: list[Skipped] = []
         for service_id in dict.fromkeys(chosen):
             try:
                 service = rest.read_service(api, service_id)
                 if service.status == "disabled":
-                    left_aside.append(Skipped(_KIND, service.name, _DISABLED))
+                    skipped.append(Skipped(_KIND, service.name, _DISABLED))
                     continue
                 integrations = tuple(_with_key(api, service, each) for each in _capable(service))
                 services.append(attrs.evolve(service, integrations=integrations))
             except RestError as error:
                 if error.status != 404:  # noqa: PLR2004 -- HTTP's number
-                    raise DiscoveryError(_reason(error, settings, _READ)) from None
-                left_aside.append(Skipped(_KIND, service_id, "PagerDuty has no such service"))
-        return services, left_aside
+                    raise DiscoveryError(_reason(error, settings, _READ_SCOPE)) from None
+                skipped.append(Skipped(_KIND, service_id, "PagerDuty has no such service"))
+        return services, skipped
 
-    def _grant(
+    def _keys(
         self, api: RestApi, services: Sequence[Service], settings: DiscoverySettings
-    ) -> tuple[list[Granted], list[Skipped]]:
-        """Take the keys of services, and create an integration where there is none.
+    ) -> tuple[list[GrantedService], list[Skipped]]:
+        """Return the services with their keys; create the integrations that are missing.
 
-        Raises:
-            DiscoveryError: an integration cannot be created, and none was before.
+        If the first one cannot be created, nothing is connected.
         """
-        granted: list[Granted] = []
-        left_aside: list[Skipped] = []
+        granted: list[GrantedService] = []
+        skipped: list[Skipped] = []
         created, failed = 0, False
         for service in services:
             integrations = service.integrations
             if not integrations and failed:
-                left_aside.append(Skipped(_KIND, service.name, _GIVEN_UP))
+                skipped.append(Skipped(_KIND, service.name, _NOT_TRIED))
                 continue
             try:
                 if not integrations:
@@ -182,47 +175,47 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
                 if not created:
                     message = f"The service {service.name}: {reason}. Nothing was connected"
                     raise DiscoveryError(message) from None
-                left_aside.append(Skipped(_KIND, service.name, reason))
+                skipped.append(Skipped(_KIND, service.name, reason))
                 continue
             keys = tuple(each.key for each in integrations if each.key and _is_routing_key(each))
             if keys:
-                granted.append(Granted(service.name, service.id, keys))
+                granted.append(GrantedService(service.name, service.id, keys))
             else:
                 names = ", ".join(each.name for each in integrations)
-                reason = f"PagerDuty tells no key of its integration {names}; give it by hand"
-                left_aside.append(Skipped(_KIND, service.name, reason))
-        return granted, left_aside
+                reason = f"PagerDuty shows no key of its integration {names}; add it by hand"
+                skipped.append(Skipped(_KIND, service.name, reason))
+        return granted, skipped
 
 
 def _authorization(settings: DiscoverySettings) -> str:
-    """Make the header that names the token; what is wrong is told without quoting it."""
+    """Return the Authorization header; no error quotes the token."""
     try:
         token = settings.token.reveal()
     except SecretUnavailableError as error:
         message = f"The API token cannot be read: {error}"
         raise DiscoveryError(message) from None
-    if not _HEADER.fullmatch(token):
-        message = "The API token has a blank or a character that no token has; give it alone"
+    if not _TOKEN.fullmatch(token):
+        message = "The API token contains a blank or an invalid character; give the token alone"
         raise DiscoveryError(message)
     if settings.token_kind != AUTO:
-        return _FORMS[settings.token_kind].format(token)
+        return _HEADERS[settings.token_kind].format(token)
     if not routing_key_fault(token):
         message = (
             f"The API token looks like an integration key ({len(token)} letters and digits); an "
             f"account's API key has {ACCOUNT_TOKEN_LENGTH} characters"
         )
         raise DiscoveryError(message)
-    return _FORMS["account" if len(token) == ACCOUNT_TOKEN_LENGTH else "oauth"].format(token)
+    return _HEADERS["account" if len(token) == ACCOUNT_TOKEN_LENGTH else "oauth"].format(token)
 
 
 def _capable(service: Service) -> list[Integration]:
-    """Return the integrations whose key the Events API v2 takes, the one to take first."""
+    """Return the Events API v2 integrations of a service, the preferred one first."""
     capable = [each for each in service.integrations if each.type == rest.EVENTS_API_V2]
     return sorted(capable, key=lambda integration: integration.vendor)
 
 
 def _with_key(api: RestApi, service: Service, integration: Integration) -> Integration:
-    """Read an integration by itself where PagerDuty did not tell its key with the service."""
+    """Return an integration with its key, which PagerDuty may omit in a list."""
     return integration if integration.key else rest.read_integration(api, service, integration)
 
 
@@ -241,19 +234,18 @@ def _found(service: Service) -> Found:
 
 
 def _reason(error: RestError, settings: DiscoverySettings, scope: str) -> str:
-    """Say for a person what came of a call, with what to do."""
+    """Return why a call failed, and the remedy."""
     match error.status:
         case 401:
             others = " or ".join(region for region in REST_URLS if region != settings.region)
             return (
-                f"PagerDuty does not know the API token (401). It was asked in the region "
-                f"{settings.region}, at {settings.rest_url}; if the account lives elsewhere, try "
-                f"the region {others}"
+                f"PagerDuty does not know the API token (401) in the region {settings.region}, at "
+                f"{settings.rest_url}; if the account belongs to another region, try {others}"
             )
         case 403:
-            return f"The API token may not do this; it needs the scope {scope} ({error})"
+            return f"The API token needs the scope {scope} ({error})"
         case 429:
-            return "PagerDuty was asked too often (429); try again in some minutes"
+            return "PagerDuty's rate limit is used up (429); try again in a few minutes"
         case status if status >= 500:  # noqa: PLR2004 -- the class of HTTP server errors
             return f"{error}; try again later"
         case status if 300 <= status < 400:  # noqa: PLR2004 -- the class of HTTP redirects
@@ -263,8 +255,9 @@ def _reason(error: RestError, settings: DiscoverySettings, scope: str) -> str:
 
 def _not_created(error: RestError, settings: DiscoverySettings) -> str:
     if error.status == 403:  # noqa: PLR2004 -- HTTP's number
-        why = f"the API token may not create one: it needs the scope {_WRITE}, or full access"
+        why = f"the API token may not create one: it needs the scope {_WRITE_SCOPE}, or full access"
     else:
-        why = f"creating one failed: {_reason(error, settings, _WRITE)}"
-    doubt = "" if 300 <= error.status < 500 else "; perhaps it was created, so look again"  # noqa: PLR2004 -- what was refused
+        why = f"creating one failed: {_reason(error, settings, _WRITE_SCOPE)}"
+    rejected = 300 <= error.status < 500  # noqa: PLR2004 -- the classes of HTTP's rejections
+    doubt = "" if rejected else "; perhaps it was created, so list the services again"
     return f"it has no Events API v2 integration, and {why}{doubt}"

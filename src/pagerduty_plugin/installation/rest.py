@@ -1,4 +1,4 @@
-"""PagerDuty's REST API v2: how services are asked for, and what the answers mean.
+"""The calls of PagerDuty's REST API v2 that list services and create integrations.
 
 Sources: PagerDuty's guides "Pagination", "Errors" and "Rate Limits", and its OpenAPI schema.
 """
@@ -18,46 +18,46 @@ from hostspec.text import clean_text, shorten
 from pagerduty_plugin.http.responses import NoReply, Reply
 
 PAGE: Final = 100
-"""Services to a page: PagerDuty's most."""
+"""Services to a page: PagerDuty's maximum."""
 
 MOST_SERVICES: Final = 10_000
-"""Services that PagerDuty lists at most, page by page."""
+"""Services that PagerDuty lists at most."""
 
 MOST_INTEGRATIONS: Final = 100
-"""Integrations of a service that are read; each may cost a call of its own."""
+"""Integrations of a service that are read; each may take a separate call."""
 
 LONGEST_NAME: Final = 255
-"""Characters of a name that are read: PagerDuty takes no longer ones."""
+"""Characters of a name that are read: PagerDuty accepts no longer ones."""
 
-LONGEST_WORDS: Final = 300
-"""Characters of PagerDuty's own words that are told."""
+LONGEST_ERROR: Final = 300
+"""Characters of PagerDuty's error that are shown."""
 
 EVENTS_API_V2: Final = "events_api_v2_inbound_integration"
-"""The type of the integrations whose key the Events API v2 takes; nothing says so of another."""
+"""The type of integrations with a key for the Events API v2; no other type is documented."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
 _SECRET: Final = re.compile(r"[A-Za-z0-9+_-]{20,}")
-"""What might be a token or key in PagerDuty's words."""
+"""Texts in PagerDuty's error that may be a token or key."""
 
 _HOST: Final = re.compile(r"(?P<subdomain>[a-z0-9-]+)(?P<eu>\.eu)?\.pagerduty\.com")
-"""Where the pages of an account are."""
+"""The host of an account's web pages."""
 
 
 class Api(Protocol):
-    """What makes a call (`pagerduty_plugin.http.client.RestApi`)."""
+    """Makes calls; see `pagerduty_plugin.http.client.RestApi`."""
 
     def call(
         self, method: str, path: str, query: Mapping[str, str] = ..., body: object = None
     ) -> Reply | NoReply:
-        """Make a call; never raises for what the network does."""
+        """Make a call; never raises."""
         ...
 
 
 class RestError(Exception):
-    """A call that PagerDuty did not answer as it should; the message says how, without secrets.
+    """A call failed; the message contains no secrets.
 
     Attributes:
-        status: the HTTP status; 0 where there was none.
+        status: the HTTP status; 0 if there was none.
     """
 
     def __init__(self, reason: str, status: int = 0) -> None:
@@ -70,11 +70,11 @@ class Integration:
     """An integration of a service.
 
     Attributes:
-        id: what PagerDuty calls it among machines.
-        type: PagerDuty's word for its kind.
-        name: what people call it.
-        vendor: it was made for the product of a vendor.
-        key: its integration key; None where PagerDuty did not tell it.
+        id: PagerDuty's id.
+        type: PagerDuty's type.
+        name: the displayed name.
+        vendor: whether it belongs to a vendor's product.
+        key: its integration key; None if PagerDuty did not show it.
     """
 
     id: str
@@ -86,15 +86,15 @@ class Integration:
 
 @attrs.frozen
 class Service:
-    """A service, as PagerDuty shows it.
+    """A service at PagerDuty.
 
     Attributes:
-        id: what PagerDuty calls it among machines.
-        name: what people call it.
-        status: PagerDuty's word for its state.
-        subdomain: of the account; empty where PagerDuty did not say.
-        region: where the pages of the account are; empty where PagerDuty did not say.
-        integrations: all of them.
+        id: PagerDuty's id.
+        name: the displayed name.
+        status: PagerDuty's status.
+        subdomain: of the account; empty if unknown.
+        region: of the account's web pages; empty if unknown.
+        integrations: up to `MOST_INTEGRATIONS` of them.
     """
 
     id: str
@@ -106,50 +106,50 @@ class Service:
 
 
 def list_services(api: Api, query: str = "") -> Iterator[Service]:
-    """List services with their integrations, page by page.
+    """Yield services with their integrations, page by page.
 
     Args:
         api: makes the calls.
-        query: what their names hold; empty for all.
+        query: part of their names; empty for all.
 
     Raises:
-        RestError: a call failed, or there are more than PagerDuty lists.
+        RestError: a call failed, or there are more services than PagerDuty lists.
     """
     parameters = {"include[]": "integrations", "limit": str(PAGE)}
     if query:
         parameters["query"] = query
     for offset in range(0, MOST_SERVICES, PAGE):
-        page = _ask(api, "GET", "/services", parameters | {"offset": str(offset)})
+        page = _call(api, "GET", "/services", parameters | {"offset": str(offset)})
         services = _member(page, "services", list)
         if len(services) > PAGE:
-            _misshapen("services")
+            _malformed("services")
         yield from map(_service, services)
         if page.get("more") is not True:
             return
-    reason = f"There are more than {MOST_SERVICES} services, and PagerDuty lists no more; use query"
+    reason = f"PagerDuty lists at most {MOST_SERVICES} services, and there are more; use query"
     raise RestError(reason)
 
 
 def read_service(api: Api, service_id: str) -> Service:
-    """Read one service with its integrations.
+    """Return one service with its integrations.
 
     Raises:
-        RestError: the call failed; with status 404 where there is no such service.
+        RestError: the call failed; with status 404 if there is no such service.
     """
     if not _ID.fullmatch(service_id):
         reason = "no service has such an id"
         raise RestError(reason, 404)
-    page = _ask(api, "GET", f"/services/{service_id}", {"include[]": "integrations"})
+    page = _call(api, "GET", f"/services/{service_id}", {"include[]": "integrations"})
     return _service(_member(page, "service", dict))
 
 
 def read_integration(api: Api, service: Service, integration: Integration) -> Integration:
-    """Read one integration, of which the service may have told less.
+    """Return one integration completely, as the list of a service may omit its key.
 
     Raises:
         RestError: the call failed.
     """
-    page = _ask(api, "GET", f"/services/{service.id}/integrations/{integration.id}")
+    page = _call(api, "GET", f"/services/{service.id}/integrations/{integration.id}")
     return _integration(_member(page, "integration", dict))
 
 
@@ -157,19 +157,19 @@ def create_integration(api: Api, service: Service, name: str) -> Integration:
     """Create an Events API v2 integration.
 
     Raises:
-        RestError: the call failed; where there was no answer, it may have been created.
+        RestError: the call failed; without an answer, it may have been created.
     """
-    asked = {
+    integration = {
         "type": EVENTS_API_V2,
         "name": name,
         "service": {"id": service.id, "type": "service_reference"},
     }
     path = f"/services/{service.id}/integrations"
-    page = _ask(api, "POST", path, body={"integration": asked})
+    page = _call(api, "POST", path, body={"integration": integration})
     return _integration(_member(page, "integration", dict))
 
 
-def _ask(
+def _call(
     api: Api, method: str, path: str, query: Mapping[str, str] | None = None, body: object = None
 ) -> Mapping[str, Any]:
     reply = api.call(method, path, query or {}, body)
@@ -178,19 +178,19 @@ def _ask(
         raise RestError(reason)
     parsed = _json(reply.text)
     if not 200 <= reply.status < 300:  # noqa: PLR2004 -- HTTP's successes
-        words = _words(parsed)
-        reason = f"PagerDuty answered {reply.status}" + (f": {words}" if words else "")
+        error = _error_text(parsed)
+        reason = f"PagerDuty answered {reply.status}" + (f": {error}" if error else "")
         if 300 <= reply.status < 400:  # noqa: PLR2004 -- HTTP's redirects
-            reason = f"What answered is not PagerDuty: {reply.redirect}"
+            reason = f"The reply is not PagerDuty's: {reply.redirect}"
         raise RestError(reason, reply.status)
     if parsed is None:
-        reason = f"What answered is not PagerDuty: {reply.status}, without JSON"
+        reason = f"The reply is not PagerDuty's: {reply.status}, without JSON"
         raise RestError(reason)
     return parsed
 
 
 def _json(text: str) -> Mapping[str, Any] | None:
-    """Read a JSON object; None where it is none. Its error would hold the text, and so keys."""
+    """Parse a JSON object, or return None; the error would quote the text, and so keys."""
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
@@ -198,33 +198,32 @@ def _json(text: str) -> Mapping[str, Any] | None:
     return parsed if isinstance(parsed, Mapping) else None
 
 
-def _words(parsed: Mapping[str, Any] | None) -> str:
-    """Return PagerDuty's own words of an error: of one form by its guide, of others in practice."""
+def _error_text(parsed: Mapping[str, Any] | None) -> str:
+    """Return PagerDuty's error text, whose form differs from its guide in practice."""
     error = (parsed or {}).get("error")
-    told: list[object] = [error]
+    parts: list[object] = [error]
     if isinstance(error, Mapping):
         more = error.get("errors")
-        told = [error.get("message"), *(more if isinstance(more, list) else [more])]
-    words = "; ".join(" ".join(clean_text(each).split()) for each in told if isinstance(each, str))
-    words = _SECRET.sub("…", words)
-    return shorten(words, LONGEST_WORDS)
+        parts = [error.get("message"), *(more if isinstance(more, list) else [more])]
+    text = "; ".join(" ".join(clean_text(each).split()) for each in parts if isinstance(each, str))
+    return shorten(_SECRET.sub("…", text), LONGEST_ERROR)
 
 
 def _member(page: Mapping[str, Any], name: str, kind: type) -> Any:
     member = page.get(name)
     if not isinstance(member, kind):
-        _misshapen(name)
+        _malformed(name)
     return member
 
 
-def _misshapen(name: str) -> NoReturn:
+def _malformed(name: str) -> NoReturn:
     reason = f"PagerDuty's answer has no {name} of the documented shape"
     raise RestError(reason)
 
 
 def _service(given: object) -> Service:
     if not (isinstance(given, Mapping) and _ID.fullmatch(_text(given, "id"))):
-        _misshapen("service")
+        _malformed("service")
     integrations = given.get("integrations")
     if not isinstance(integrations, list):
         integrations = []
@@ -248,7 +247,7 @@ def _page(url: str) -> re.Match[str] | None:
 
 def _integration(given: object) -> Integration:
     if not (isinstance(given, Mapping) and _ID.fullmatch(_text(given, "id"))):
-        _misshapen("integration")
+        _malformed("integration")
     key = _text(given, "integration_key")
     return Integration(
         id=given["id"],

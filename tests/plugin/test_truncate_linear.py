@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from steps import is_linear
 
-from pagerduty_plugin.truncate import fit
+from pagerduty_plugin.truncate import truncate_event
 
 Shape = Callable[[int], dict[str, Any]]
 
@@ -36,7 +36,7 @@ SHAPES: dict[str, Shape] = {
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_fitting_runs_lines_in_proportion_to_the_event(shape: Shape) -> None:
     made = {size: shape(size) for size in (300, 600)}
-    assert is_linear(lambda size: fit(made[size], LIMIT), 300)
+    assert is_linear(lambda size: truncate_event(made[size], LIMIT), 300)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -58,7 +58,7 @@ def test_fitting_encodes_bytes_in_proportion_to_the_event(
         nonlocal encoded
         message = shape(size)
         encoded = 0
-        fit(message, LIMIT)
+        truncate_event(message, LIMIT)
         return encoded
 
     assert bytes_for(600) <= 2.2 * bytes_for(300)

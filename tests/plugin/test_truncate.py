@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hostspec import Alert, Identity, SendContext, SettingsError, Severity, structure
 from hostspec.text import is_blank
 from pagerduty_plugin import event
+from pagerduty_plugin.action_settings import TriggerSettings
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.settings import TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
-from pagerduty_plugin.truncate import fit, size
+from pagerduty_plugin.truncate import size, truncate_event
 
 from .conftest import Desk, connect
 from .wire import KEYS
@@ -219,14 +219,14 @@ def test_fitting_twice_cuts_nothing_more() -> None:
     message = {
         "payload": {"summary": "Down", "custom_details": {"log": "x" * 50_000, "n": [1] * 30_000}}
     }
-    fitted, cuts = fit(message, 32_000)
+    fitted, cuts = truncate_event(message, 32_000)
     assert cuts
     assert size(fitted) <= 32_000
-    assert fit(fitted, 32_000) == (fitted, ())
+    assert truncate_event(fitted, 32_000) == (fitted, ())
 
 
 def test_an_event_without_details_gets_none() -> None:
-    fitted, _ = fit({"payload": {"summary": "Down", "source": "s" * 50_000}}, 32_000)
+    fitted, _ = truncate_event({"payload": {"summary": "Down", "source": "s" * 50_000}}, 32_000)
     assert "custom_details" not in fitted["payload"]
 
 
@@ -236,7 +236,7 @@ def test_the_mark_has_room_where_all_else_takes_the_rest() -> None:
         limit = size(message) + spare
         details = {f"n{n}": "n" * 58 for n in range(700)}  # each too small to be cut
         payload = {**message["payload"], "custom_details": details}
-        fitted, _ = fit({"payload": payload}, limit)
+        fitted, _ = truncate_event({"payload": payload}, limit)
         assert size(fitted) <= limit
         assert list(fitted["payload"]["custom_details"]) == ["_truncated"]
 

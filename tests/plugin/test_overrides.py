@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from hostspec import Alert, Image, Link, Severity
 from pagerduty_plugin import Enrich, Suppress, event
-from pagerduty_plugin.enrichment import enrich
-from pagerduty_plugin.overrides import Addition
+from pagerduty_plugin.overrides import Addition, enrich
 from pagerduty_plugin.testing.rules import alert_faults
 from pagerduty_plugin.truncate import encode, size
 

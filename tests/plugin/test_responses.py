@@ -12,8 +12,7 @@ import pytest
 
 from hostspec import Alert, OutcomeKind
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.http.masking import mask
-from pagerduty_plugin.http.responses import NoReply, Reply, Trouble, judge
+from pagerduty_plugin.http.responses import Failure, NoReply, Reply, classify, mask
 from pagerduty_plugin.testing import (
     Answer,
     Misbehaviour,
@@ -118,7 +117,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("status", "text", "kind"), TABLE)
 def test_each_answer_has_its_outcome(status: int, text: str, kind: OutcomeKind) -> None:
-    outcome = judge(Reply(status, text), NOW)
+    outcome = classify(Reply(status, text), NOW)
     assert outcome.kind is kind
     assert outcome.handle is None
     assert outcome.retry_after is None
@@ -126,10 +125,10 @@ def test_each_answer_has_its_outcome(status: int, text: str, kind: OutcomeKind) 
 
 @pytest.mark.parametrize(
     ("trouble", "kind"),
-    [(Trouble.NETWORK, UNREACHABLE), (Trouble.CONFIGURATION, MISCONFIGURED)],
+    [(Failure.NETWORK, UNREACHABLE), (Failure.CONFIGURATION, MISCONFIGURED)],
 )
-def test_no_answer_has_its_outcome(trouble: Trouble, kind: OutcomeKind) -> None:
-    outcome = judge(NoReply(trouble, "no connection: Connection refused"), NOW)
+def test_no_answer_has_its_outcome(trouble: Failure, kind: OutcomeKind) -> None:
+    outcome = classify(NoReply(trouble, "no connection: Connection refused"), NOW)
     assert (outcome.kind, outcome.reason) == (kind, "no connection: Connection refused")
 
 
@@ -160,12 +159,12 @@ def test_no_answer_has_its_outcome(trouble: Trouble, kind: OutcomeKind) -> None:
     ],
 )
 def test_retry_after_is_read_and_bounded(status: int, header: str, seconds: float | None) -> None:
-    assert judge(Reply(status, "", header), NOW).retry_after == seconds
+    assert classify(Reply(status, "", header), NOW).retry_after == seconds
 
 
 @pytest.mark.parametrize("status", [202, 400, 408])
 def test_retry_after_is_of_no_meaning_elsewhere(status: int) -> None:
-    assert judge(Reply(status, "", "30"), NOW).retry_after is None
+    assert classify(Reply(status, "", "30"), NOW).retry_after is None
 
 
 @pytest.mark.parametrize(
@@ -188,13 +187,17 @@ def test_retry_after_is_of_no_meaning_elsewhere(status: int) -> None:
     ],
 )
 def test_a_refusal_is_told_readably_on_one_line(text: str, told: str) -> None:
-    assert judge(Reply(400, text), NOW).reason == told
+    assert classify(Reply(400, text), NOW).reason == told
 
 
 WIRE = [
     (accepting_without_json(), DELIVERED, "Accepted"),
     (accepting_without_json(b""), DELIVERED, ""),
-    (captive_portal(), UNREACHABLE, "not PagerDuty answered, 200: <!doctype html><title>Guest"),
+    (
+        captive_portal(),
+        UNREACHABLE,
+        "the reply is not PagerDuty's: 200: <!doctype html><title>Guest",
+    ),
     (
         redirecting("http://127.0.0.1:1/"),
         MISCONFIGURED,
@@ -265,7 +268,7 @@ def test_an_unknown_key_is_misconfigured(desk: Desk) -> None:
     ],
 )
 def test_the_target_of_a_redirect_is_shown_without_secrets(location: str, shown: str) -> None:
-    reason = judge(Reply(302, "<html>", location=location), NOW).reason
+    reason = classify(Reply(302, "<html>", location=location), NOW).reason
     never = "which PagerDuty never sends; check region and base_url"
     assert reason == f"302, a redirect{shown}, {never}"
 
