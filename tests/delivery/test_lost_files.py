@@ -60,7 +60,7 @@ def test_an_alert_that_the_store_cannot_hold_is_no_failure_of_the_store(
         raise UnstorableError("too long")
 
     world.say("first")
-    monkeypatch.setattr(world.engine._intake, "take", fail)
+    monkeypatch.setattr(world.engine._submission_writer, "write", fail)
     with pytest.raises(UnstorableError):
         world.say("disk")
     assert world.engine.check_store() is None

@@ -18,6 +18,7 @@ from waiting import wait_until
 from alerthost.outbox import (
     backend,
     completion,
+    group_commit,
     heartbeat,
     inbox,
     leasing,
@@ -25,8 +26,6 @@ from alerthost.outbox import (
     rate_limit_store,
     reclaim,
 )
-from alerthost.outbox import group_commit as writers
-from alerthost.outbox import intake as intakes
 from alerthost.outbox.admin import AdminError
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.group_commit import Writer
@@ -82,15 +81,15 @@ def test_a_resolve_is_not_seen_before_the_trigger_that_came_first(
 
 
 def together(engine: Engine, aside: ThreadPoolExecutor, *ids: str) -> list[Future[str]]:
-    """Accept statements of several alerts in one transaction: all stand in line first."""
-    intake = engine._intake
-    for _ in range(intakes.AT_ONCE):
-        intake._turn.acquire()
+    """Accept submissions of several alerts in one transaction, once all of them wait."""
+    submissions = engine._submission_writer
+    for _ in range(group_commit.AT_ONCE):
+        submissions._slots.acquire()
     running = []
     for number, each in enumerate(ids, start=1):
         running.append(aside.submit(engine.accept, Alert(f"{number}"), submission_id=each))
-        wait_until(lambda number=number: len(intake._open.callers) >= number)
-    intake._turn.release(intakes.AT_ONCE)
+        wait_until(lambda number=number: len(submissions._open.callers) >= number)
+    submissions._slots.release(group_commit.AT_ONCE)
     return running
 
 
@@ -184,13 +183,13 @@ def test_a_server_that_hangs_up_is_away(world: World) -> None:
 def test_who_is_interrupted_as_it_writes_for_all_ends_alone(
     world: World, aside: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = world.engine._intake._write
+    write = world.engine._submission_writer._write
 
     def interrupted(_: object) -> None:
-        monkeypatch.setattr(world.engine._intake, "_write", write)
+        monkeypatch.setattr(world.engine._submission_writer, "_write", write)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(world.engine._intake, "_write", interrupted)
+    monkeypatch.setattr(world.engine._submission_writer, "_write", interrupted)
     first, second = together(world.engine, aside, "first", "second")
     with pytest.raises(KeyboardInterrupt):
         first.result()
@@ -502,7 +501,7 @@ def test_who_waits_for_each_other_goes_on(world: World, aside: ThreadPoolExecuto
 def test_who_is_undone_again_and_again_is_told(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writers, "PAUSE", 0.0)
+    monkeypatch.setattr(group_commit, "PAUSE", 0.0)
     ran = []
 
     def work(connection: sa.Connection) -> None:
@@ -511,7 +510,7 @@ def test_who_is_undone_again_and_again_is_told(
 
     with pytest.raises(StoreError):
         Writer(world.database).run(work)
-    assert len(ran) == writers.FAILED_ATTEMPTS
+    assert len(ran) == group_commit.TRIES
 
 
 def test_a_fault_of_the_work_is_not_tried_again(world: World) -> None:

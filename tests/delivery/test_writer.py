@@ -238,7 +238,7 @@ def test_a_thread_that_is_interrupted_while_it_waits_leaves_no_gap(
         with pytest.raises(KeyboardInterrupt):
             writer.run(insert("a"))
     with monkeypatch.context() as patched:
-        patched.setattr("alerthost.outbox.group_commit._Piece.wait", interrupted)
+        patched.setattr("alerthost.outbox.group_commit._Job.wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             writer.run(insert("b"))
     assert writer.run(insert("c")) == "c"

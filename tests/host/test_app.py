@@ -389,7 +389,7 @@ def test_a_commit_of_unknown_result_is_told_truly(
         raise UnknownCommitError("the server: the connection was lost during a commit")
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine._intake, "take", lost)
+        patched.setattr(engine._submission_writer, "write", lost)
         reply = post(running.url, ALERT)
     assert (reply.status, reply.headers["retry-after"]) == (503, "10")
     assert reply.json["error"].startswith(

@@ -1,5 +1,5 @@
-"""The durable delivery engine: what was accepted is delivered.
+"""The durable delivery engine: every accepted alert is delivered or reported.
 
-Importing this package imports nothing heavy: take `alerthost.outbox.engine.Engine` when it is
+Importing this package imports nothing heavy; import `alerthost.outbox.engine.Engine` when it is
 needed.
 """

@@ -15,9 +15,8 @@ import sqlalchemy as sa
 from alerthost.outbox import backend, channels, inbox, leasing, maintenance
 from alerthost.outbox.admin import Admin, SubmissionStatus
 from alerthost.outbox.dispatcher import Dispatcher, Watch
-from alerthost.outbox.group_commit import Writer
+from alerthost.outbox.group_commit import SubmissionWriter, Writer
 from alerthost.outbox.heartbeat import Registration
-from alerthost.outbox.intake import Intake
 from alerthost.outbox.logs import BlockedLog, PlannedLog
 from alerthost.outbox.maintenance import Maintenance, Patience
 from alerthost.outbox.notifier import Notifier, Observe, log_receipt
@@ -105,7 +104,7 @@ class Engine:
         self._ending: threading.Thread | None = None
         self._changes = ChangeSignal()
         self._registration = Registration(database)
-        self._intake = Intake(database, writer)
+        self._submission_writer = SubmissionWriter(database, writer)
         self._planned_log = PlannedLog(watch_planned)
         self._planner = Planner(database, writer, plugins, rules, self._planned_log.write)
         used = (use.installation for rule in rules for use in rule.actions)
@@ -198,7 +197,7 @@ class Engine:
         turns = len(alerts) > inbox.BATCH or self._dispatcher.is_behind()
         rows = inbox.build_rows(submitted, now, self.lanes_of if turns else None)
         try:
-            self._intake.take(rows)
+            self._submission_writer.write(rows)
             self._verify_commit()
         except (ReentryError, UnstorableError):
             raise  # the store works

@@ -1,4 +1,4 @@
-"""Commits for many threads at once: in a file, whoever comes first writes for all that wait."""
+"""Group commit: one thread commits the work of several, so that they share one fsync."""
 
 from __future__ import annotations
 
@@ -12,57 +12,59 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Generic, TypeVar, cast
 
+import attrs
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from alerthost.outbox import backend
+from alerthost.outbox import backend, inbox
 from alerthost.store.database import Database
 from alerthost.store.errors import ReentryError, StoreError
 
 T = TypeVar("T")
 
 TRIES: Final = 20
-"""How often a piece is run whose transaction is undone because of others beside it."""
+"""Most times that a job runs whose transaction is rolled back because of concurrent ones."""
 
 PAUSE: Final = 0.05
-"""Seconds before it is run again, at most."""
+"""Most seconds between two such runs."""
 
-SOON: Final = 0.1
-"""The part of its patience for which a piece waits after another one timed out."""
+BUSY_PATIENCE: Final = 0.1
+"""Share of its patience for which a job waits after another one has timed out."""
+
+AT_ONCE: Final = 4
+"""Transactions that accept submissions at once: while one waits for the server's disk, the others
+proceed."""
 
 
 class Writer:
-    """Runs pieces of work in transactions.
+    """Runs jobs in write transactions; each job is committed whole or not at all.
 
-    Each piece is all or nothing by itself. `run` returns when it is on the disk. Pieces share
-    the transactions of SQLite, so that they share the disk's time; a server sees to that itself.
-
-    Args:
-        database: where to write.
+    In SQLite the first waiting thread runs the jobs of all waiting threads in one transaction. On
+    PostgreSQL each job has a transaction of its own, and the server groups their commits.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: list[_Piece[Any]] = []
+        self._waiting: list[_Job[Any]] = []
         self._lock = threading.Lock()
         self._is_led = False
         self._is_locked = False
 
     def run(self, work: Callable[[sa.Connection], T], *, accepts: bool = False) -> T:
-        """Run a piece of work, and give what it returned once that is durable.
+        """Run a job, and return its result once it is durable.
 
         Args:
-            work: writes; it may be run again when what it wrote was undone because of others,
-                so it does nothing but write.
-            accepts: it takes new alerts on: it is refused after the database's patience in all,
-                however many wait, and while the disk has no more room than sending needs.
+            work: only writes to the database; it runs again if its transaction is rolled back
+                because of concurrent ones.
+            accepts: the job accepts new alerts. It fails when the database's patience is over,
+                however many jobs wait, and while the disk has only the room that sending needs.
 
         Raises:
-            StoreError: the database cannot be written, or a piece of work runs another one;
-                nothing was kept.
-            Exception: whatever the piece raised; nothing of it was kept.
+            StoreError: the database cannot be written, or the job runs another one; nothing was
+                kept.
+            Exception: raised by the job; nothing was kept.
         """
-        if _writing.get() is not None:
+        if _deferred_logs.get() is not None:
             message = (
                 "called by a plugin while the engine writes on the same thread; call it from"
                 " another thread"
@@ -70,51 +72,50 @@ class Writer:
             raise ReentryError(message)
         with _logging_afterwards():
             if self._database.file is None:
-                return self._beside_others(work)
-            piece = _Piece(work, accepts=accepts)
+                return self._run_concurrently(work)
+            job = _Job(work, accepts=accepts)
             if accepts:
                 self._database.check_reserve()
-                piece.give_up_at = time.monotonic() + self._patience()
+                job.give_up_at = time.monotonic() + self._patience()
             try:
-                self._take_turn(piece)
+                self._take_turn(job)
             finally:
-                self._leave(piece)
-            return piece.result()
+                self._leave(job)
+            return job.result()
 
     def _patience(self) -> float:
-        """Return the seconds for which a piece waits; fewer after another one timed out."""
-        return self._database.lock_timeout * (SOON if self._is_locked else 1.0)
+        return self._database.lock_timeout * (BUSY_PATIENCE if self._is_locked else 1.0)
 
-    def _take_turn(self, piece: _Piece[Any]) -> None:
-        """Have a piece run, by the thread that writes now or by this one."""
+    def _take_turn(self, job: _Job[Any]) -> None:
+        """Have a job run by the leading thread, or lead."""
         with self._lock:
-            self._waiting.append(piece)
+            self._waiting.append(job)
             if not self._is_led:
                 self._is_led = True
-                piece.lead()
-        if not piece.wait():
+                job.lead()
+        if not job.wait():
             with self._lock:
-                if piece in self._waiting and not piece.leads:
+                if job in self._waiting and not job.leads:
                     self._is_locked = True
-                    piece.end(StoreError(f"{self._database.name} is busy; try again"))
+                    job.end(StoreError(f"{self._database.name} is busy; try again"))
                     return
-            piece.wait(forever=True)
-        while piece.leads and not piece.done:
+            job.wait(forever=True)
+        while job.leads and not job.done:
             with self._lock:
                 batch, self._waiting = self._waiting, []
             self._commit(batch)
 
-    def _leave(self, piece: _Piece[Any]) -> None:
-        """Make the next piece lead, whatever ended this one."""
+    def _leave(self, job: _Job[Any]) -> None:
+        """Make the next job lead, however this one ended."""
         with self._lock:
-            if piece in self._waiting:
-                self._waiting.remove(piece)
-            if piece.leads:
+            if job in self._waiting:
+                self._waiting.remove(job)
+            if job.leads:
                 self._is_led = bool(self._waiting)
                 if self._waiting:
                     self._waiting[0].lead()
 
-    def _beside_others(self, work: Callable[[sa.Connection], T]) -> T:
+    def _run_concurrently(self, work: Callable[[sa.Connection], T]) -> T:
         for left in reversed(range(TRIES)):
             try:
                 with self._database.begin() as connection:
@@ -122,108 +123,110 @@ class Writer:
             except StoreError as error:
                 if not left or not backend.is_conflict(error):
                     raise
-            time.sleep(PAUSE * random.random())  # noqa: S311 -- so that they do not meet again
+            time.sleep(PAUSE * random.random())  # noqa: S311 -- jitter, so that they do not meet again
         raise AssertionError  # pragma: no cover -- the last try returns or raises
 
-    def _commit(self, batch: Sequence[_Piece[Any]]) -> None:
+    def _commit(self, batch: Sequence[_Job[Any]]) -> None:
         try:
-            if not self._together(batch):
-                # one of them is at fault, and undoes nothing of the others
-                for piece in batch:
-                    self._together([piece])
+            if not self._commit_together(batch):
+                for job in batch:  # so that the failing one rolls back no other
+                    self._commit_together([job])
         except BaseException:
-            # only the thread that was interrupted ends; the others are told
             interrupted = StoreError("the thread that wrote for several was interrupted")
-            for piece in batch:
-                piece.end(interrupted)
+            for job in batch:
+                job.end(interrupted)
             raise
 
-    def _together(self, batch: Sequence[_Piece[Any]], *, again: bool = False) -> bool:
-        """Commit pieces; return whether they came to an end, good or bad, or wait again."""
-        faulty: _Piece[Any] | None = None
+    def _commit_together(self, batch: Sequence[_Job[Any]], *, made_room: bool = False) -> bool:
+        """Commit jobs in one transaction.
+
+        Returns:
+            False if one job failed and rolled back the others, so that each has to run alone;
+            True if each has ended or waits again.
+        """
+        faulty: _Job[Any] | None = None
         now = time.monotonic()
-        for piece in batch:
-            piece.give_up_at = piece.give_up_at or now + self._database.lock_timeout
-        within = max(0.0, min(piece.give_up_at or now for piece in batch) - now)
+        for job in batch:
+            job.give_up_at = job.give_up_at or now + self._database.lock_timeout
+        within = max(0.0, min(job.give_up_at or now for job in batch) - now)
         try:
             with self._database.begin(lock_timeout=within) as connection:
-                for piece in batch:
-                    faulty = piece
-                    piece.run(connection)
+                for job in batch:
+                    faulty = job
+                    job.run(connection)
                 faulty = None
-        except Exception as error:  # noqa: BLE001 -- told to everyone whose work it was
+        except Exception as error:  # noqa: BLE001 -- raised by `result` on the thread of each job
             if _has(error, _LOCKED):
                 self._wait_again(batch, error)
                 return True
-            if _has(error, _FULL) and not again:
-                self._do_without(batch, error)
+            if _has(error, _FULL) and not made_room:
+                self._commit_without_accepts(batch, error)
                 return True
-            if faulty is not None and len(batch) > 1 and not _is_of_the_database(error):
+            if faulty is not None and len(batch) > 1 and not _is_operational(error):
                 return False
-            for piece in batch:
-                piece.end(error)
+            for job in batch:
+                job.end(error)
             return True
         self._is_locked = False
-        for piece in batch:
-            piece.end()
+        for job in batch:
+            job.end()
         return True
 
-    def _wait_again(self, batch: Sequence[_Piece[Any]], error: Exception) -> None:
-        """End the pieces that waited long enough for another program; try the others again."""
+    def _wait_again(self, batch: Sequence[_Job[Any]], error: Exception) -> None:
+        """End the jobs that waited long enough for a lock; put the others back."""
         self._is_locked = True
         now = time.monotonic()
-        left = [piece for piece in batch if (piece.give_up_at or now) > now]
-        for piece in batch:
-            if piece not in left:
-                piece.end(error)
+        left = [job for job in batch if (job.give_up_at or now) > now]
+        for job in batch:
+            if job not in left:
+                job.end(error)
         with self._lock:
             self._waiting[:0] = left
 
-    def _do_without(self, batch: Sequence[_Piece[Any]], error: Exception) -> None:
-        """Refuse new alerts on a full disk; give their room to accepted ones."""
-        left = [piece for piece in batch if not piece.accepts]
-        for piece in batch:
-            if piece.accepts:
-                piece.end(error)
+    def _commit_without_accepts(self, batch: Sequence[_Job[Any]], error: Exception) -> None:
+        """Reject new alerts on a full disk; use the reserve for the other jobs."""
+        left = [job for job in batch if not job.accepts]
+        for job in batch:
+            if job.accepts:
+                job.end(error)
         if left:
             self._database.release_reserve()
-            if not self._together(left, again=True):
-                for piece in left:
-                    self._together([piece], again=True)
+            if not self._commit_together(left, made_room=True):
+                for job in left:
+                    self._commit_together([job], made_room=True)
 
 
-_writing: Final[contextvars.ContextVar[list[Callable[[], None]] | None]] = contextvars.ContextVar(
-    "writing", default=None
+_deferred_logs: Final[contextvars.ContextVar[list[Callable[[], None]] | None]] = (
+    contextvars.ContextVar("deferred_logs", default=None)
 )
-"""What this thread logs once it does not write any more; None while it does not write."""
+"""Messages that this thread logs after its job; None while it runs no job."""
 
 
 def log_afterwards(logger: logging.Logger, level: int, message: str, *arguments: object) -> None:
-    """Log a message of a piece of work when the writer is free: a log handler may use it."""
-    records = _writing.get()
-    say = functools.partial(logger.log, level, message, *arguments)
-    if records is None:
-        say()
+    """Log a message after the running job has ended: a log handler may use the writer."""
+    deferred = _deferred_logs.get()
+    log = functools.partial(logger.log, level, message, *arguments)
+    if deferred is None:
+        log()
     else:
-        records.append(say)
+        deferred.append(log)
 
 
 @contextlib.contextmanager
 def _logging_afterwards() -> Iterator[None]:
-    records: list[Callable[[], None]] = []
-    token = _writing.set(records)
+    deferred: list[Callable[[], None]] = []
+    token = _deferred_logs.set(deferred)
     try:
         yield
     finally:
-        _writing.reset(token)
-        for say in records:
-            say()
+        _deferred_logs.reset(token)
+        for log in deferred:
+            log()
 
 
-def _is_of_the_database(error: Exception) -> bool:
-    """Check whether the database itself fails, which the next piece would meet as well."""
-    cause = error.__cause__
-    return isinstance(error, StoreError) and isinstance(cause, OperationalError)
+def _is_operational(error: Exception) -> bool:
+    """Check that the database itself fails, so that the next job would fail, too."""
+    return isinstance(error, StoreError) and isinstance(error.__cause__, OperationalError)
 
 
 _LOCKED: Final = ("SQLITE_BUSY", "SQLITE_LOCKED")
@@ -231,13 +234,13 @@ _FULL: Final = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
 
 
 def _has(error: Exception, codes: tuple[str, ...]) -> bool:
-    """Check whether SQLite's name of an error begins with one of some codes."""
+    """Check that SQLite's name of an error begins with one of some codes."""
     cause = error.__cause__
     name = getattr(cause.orig, "sqlite_errorname", "") if isinstance(cause, DBAPIError) else ""
     return name.startswith(codes)
 
 
-class _Piece(Generic[T]):
+class _Job(Generic[T]):
     def __init__(self, work: Callable[[sa.Connection], T], *, accepts: bool) -> None:
         self._work = work
         self._value: T | None = None
@@ -249,12 +252,11 @@ class _Piece(Generic[T]):
         self.done = False
 
     def lead(self) -> None:
-        """Have the thread of this piece write for all that wait."""
         self.leads = True
         self._called.set()
 
     def wait(self, *, forever: bool = False) -> bool:
-        """Wait until the piece is done or leads; return whether it came to that in time."""
+        """Wait until the job is done or leads; return False on a timeout."""
         until = None if forever else self.give_up_at
         return self._called.wait(None if until is None else max(0.0, until - time.monotonic()))
 
@@ -271,3 +273,86 @@ class _Piece(Generic[T]):
         if self._error is not None:
             raise self._error
         return cast("T", self._value)
+
+
+class SubmissionWriter:
+    """Writes accepted submissions.
+
+    On PostgreSQL concurrent callers with one submission each share a transaction and a round trip.
+    A submission whose alert is locked is written alone, so that the others need not wait for it.
+    In SQLite the `Writer` groups all transactions.
+    """
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+        self._open = _Group()
+        self._lock = threading.Lock()
+        self._slots = threading.Semaphore(AT_ONCE)
+
+    def write(self, rows: Sequence[inbox.Row]) -> None:
+        """Write submissions, all or none; those that exist already stay unchanged.
+
+        Raises:
+            StoreError: the database cannot be written; nothing was kept.
+        """
+        if self._database.file is None and len(rows) == 1:
+            caller = _Caller(rows[0])
+            self._join_group(caller)
+            if caller.error is not None:
+                raise caller.error
+            if caller.written:
+                return
+        self._writer.run(lambda writing: inbox.accept(writing, rows), accepts=True)
+
+    def _join_group(self, caller: _Caller) -> None:
+        """Join the open group; its first caller writes for all of it."""
+        with self._lock:
+            group = self._open
+            group.callers.append(caller)
+            first = len(group.callers) == 1
+        if not first:
+            group.over.wait()
+            return
+        try:
+            with self._slots:
+                self._close(group)
+                self._write(group.callers)
+        finally:
+            self._close(group)  # if this thread was interrupted, the others continue
+            group.over.set()
+
+    def _close(self, group: _Group) -> None:
+        """Open the next group for callers from now on."""
+        with self._lock:
+            if self._open is group:
+                self._open = _Group()
+
+    def _write(self, callers: Sequence[_Caller]) -> None:
+        """Write the submissions whose alerts are not locked; none, if one is invalid.
+
+        The callers left over write alone, so that each gets its own error.
+        """
+        try:
+            with self._database.begin() as connection:
+                written = inbox.accept_unlocked(connection, [each.row for each in callers])
+        except StoreError as error:
+            if backend.is_away(error):
+                for each in callers:
+                    each.error = error
+        else:
+            for each, is_written in zip(callers, written, strict=True):
+                each.written = is_written
+
+
+@attrs.define(eq=False)
+class _Caller:
+    row: inbox.Row
+    written: bool = False
+    error: StoreError | None = None
+
+
+@attrs.define(eq=False)
+class _Group:
+    callers: list[_Caller] = attrs.field(factory=list)
+    over: threading.Event = attrs.field(factory=threading.Event)

@@ -144,7 +144,9 @@ class Planner:
         if presence:
             rows = tuple(each.row for each in found)
             self._mark(
-                functools.partial(poison.mark, mark=poison.Mark(presence.name, rows, attempts))
+                functools.partial(
+                    poison.write_mark, mark=poison.Mark(presence.name, rows, attempts)
+                )
             )
         made = list(self._in_time(connection, found, now))
         if presence:

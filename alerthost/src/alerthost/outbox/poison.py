@@ -1,8 +1,8 @@
-"""Finds the submissions that a process died of while it planned them.
+"""Finds poison submissions: those whose planning ended the process.
 
-Before a process plans, it marks its submissions; the mark goes with the written plans. A
-mark of a process that is gone names the suspects. They are planned one at a time from then on,
-and one that was planned alone at each of several deaths is dead-lettered.
+Before a process plans, it marks the submissions of the batch; the mark is removed with the
+written plans. The marked submissions of a dead process are planned one at a time from then on. One
+that was planned alone at each of several deaths is dead-lettered.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from alerthost.outbox.heartbeat import Presence
 from alerthost.store.tables import planners
 
 MOST_TRIES: Final = 2
-"""How often a submission is planned alone; two, for a process may be killed for any reason."""
+"""Times that a submission is planned alone: two, since a process may be killed for any reason."""
 
 
 @attrs.frozen
 class Mark:
-    """What a process is planning.
+    """Submissions that a process is planning.
 
     Attributes:
         name: of the process.
         rows: of the submissions.
-        attempts: how often the only one was planned alone, this time included; 0 for a batch.
+        attempts: times that the only submission was planned alone, including this time; 0 for a
+            batch.
     """
 
     name: str
@@ -37,15 +38,15 @@ class Mark:
 
 
 def find_abandoned(connection: sa.Connection, presence: Presence) -> Sequence[Mark]:
-    """Return the marks of processes that are gone; submissions planned alone come first."""
+    """Return the marks of dead processes; submissions planned alone come first."""
     rows = connection.execute(_MARKS, {"name": presence.name}).all()
     gone = set(presence.gone([row.name for row in rows])) if rows else set()
     marks = [Mark(row.name, tuple(json.loads(row.submissions)), row.attempts) for row in rows]
     return sorted((each for each in marks if each.name in gone), key=lambda each: -each.attempts)
 
 
-def mark(connection: sa.Connection, mark: Mark) -> None:
-    """Write down what this process is about to plan."""
+def write_mark(connection: sa.Connection, mark: Mark) -> None:
+    """Mark submissions before this process plans them."""
     clear(connection, [mark.name])
     values = {"name": mark.name, "submissions": json.dumps(mark.rows), "attempts": mark.attempts}
     connection.execute(_MARK, values)
