@@ -392,7 +392,7 @@ def test_what_was_in_doubt_is_resolved_once_more(world: World) -> None:
     assert world.drain() == ["resolve disk"]
     assert world.open == ["disk"]
     assert [each.reason for each in world.entries if each.state == "queued"] == [
-        "sent again, in case what was sent before arrives late and opens it again"
+        "sent once more, in case an earlier delivery arrives late and reopens the incident"
     ]
 
     assert world.later(61) == ["resolve disk"]
@@ -411,7 +411,7 @@ def test_what_fires_anew_meanwhile_goes_at_once_behind_that_resolve(world: World
     world.engine._dispatcher.plan_ahead()
     assert [each.reason for each in world.entries if each.state == "queued"] == [
         "",
-        "sent ahead of what fires again, in case what was sent before arrived late",
+        "sent early, since the alert fires again and an earlier delivery may have arrived late",
     ]
 
     assert world.drain() == ["resolve disk", "trigger disk"]

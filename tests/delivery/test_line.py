@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from size import WHOLE
 
-from alerthost.outbox.coalescing import Coalesced, QueuedDelivery, join, reduce
+from alerthost.outbox.coalescing import Coalesced, QueuedDelivery, coalesce_queue
 from alerthost.outbox.retry_policy import ProviderState
 from hostspec import Action, Capabilities, Delivery, Identity, IncidentRef, Operation, Severity
 
@@ -140,7 +140,8 @@ class World:
         new = waits(operation, number, id=None)
         in_flight = self.in_flight is not None
         return world._write(
-            join(world.line, new, self.provider_state, action, in_flight=in_flight), new
+            coalesce_queue((*world.line, new), self.provider_state, action, in_flight=in_flight),
+            new,
         )
 
     def _hasten(self) -> World:
@@ -164,7 +165,7 @@ class World:
             world = attrs.evolve(world, late=(*world.late, delivery), was_late=True)
         line = world.line if delivered else (self.in_flight, *world.line)
         world = attrs.evolve(world, in_flight=None, provider_state=provider_state, line=line)
-        world = world._write(reduce(line, provider_state, action))
+        world = world._write(coalesce_queue(line, provider_state, action))
         if delivered and delivery.operation is R and provider_state.unconfirmed and not world.line:
             again = QueuedDelivery(says(R), id=SETTLING)
             world = attrs.evolve(world, line=(again,))
@@ -202,7 +203,7 @@ class World:
 
     def _write(self, line: Coalesced, *new: QueuedDelivery) -> World:
         """Keep a line; everything that waited is kept, coalesced or dropped, and nothing twice."""
-        rows = [each.id for each in (*line.kept, *line.coalesced, *line.dropped)]
+        rows = [each.id for each in (*line.kept, *line.coalesced, *line.discarded)]
         known = [each.id for each in (*self.line, *new)]
         assert sorted(row for row in rows if row) == sorted(row for row in known if row)
         free = max((row for row in known if row and row != SETTLING), default=0)
@@ -213,8 +214,8 @@ class World:
         return attrs.evolve(
             self,
             line=kept,
-            recorded=self.recorded + tuple(number_of(each.delivery) for each in line.elsewhere),
-            dropped=self.dropped + tuple(number_of(each.delivery) for each in line.dropped),
+            recorded=self.recorded + tuple(number_of(each.delivery) for each in line.redirected),
+            dropped=self.dropped + tuple(number_of(each.delivery) for each in line.discarded),
         )
 
 
@@ -326,7 +327,7 @@ def test_a_line_of_messages_that_do_not_coalesce_is_sent_as_it_came() -> None:
     action = Pager("drop", coalesce=False)
     for operations in product((T, A, R, U), repeat=3):
         *before, new = line_of(operations)
-        line = join(before, new, ProviderState(), action, in_flight=False)
+        line = coalesce_queue((*before, new), ProviderState(), action)
         assert line == Coalesced((*before, new))
 
 
@@ -349,14 +350,14 @@ def test_reducing_twice_comes_to_the_same_and_nothing_is_told_elsewhere_twice(
     action = Pager(policy)
     for length in range(6):
         for operations in product((T, A, R, U), repeat=length):
-            once = reduce(line_of(operations), provider_state, action, in_flight=in_flight)
-            again = reduce(once.kept, provider_state, action, in_flight=in_flight)
+            once = coalesce_queue(line_of(operations), provider_state, action, in_flight=in_flight)
+            again = coalesce_queue(once.kept, provider_state, action, in_flight=in_flight)
             assert again == Coalesced(once.kept), operations
 
 
 @pytest.mark.parametrize("policy", ["open", "reword", "break"])
 def test_whatever_an_action_says_what_is_opened_is_closed(policy: str) -> None:
-    line = reduce(line_of((T, R)), ProviderState(), Pager(policy))
+    line = coalesce_queue(line_of((T, R)), ProviderState(), Pager(policy))
     assert told(line.kept) == [(T, 0), (R, 1)]
     assert line.kept[0].delivery.over
 
@@ -366,7 +367,7 @@ def test_whatever_an_action_says_what_is_opened_is_closed(policy: str) -> None:
 def test_what_may_be_open_is_closed_though_nobody_is_to_be_notified(
     policy: str, provider_state: ProviderState
 ) -> None:
-    line = reduce(line_of((R, T, R)), provider_state, Pager(policy))
+    line = coalesce_queue(line_of((R, T, R)), provider_state, Pager(policy))
     doubt = provider_state.may_be_open or provider_state.unconfirmed
     assert told(line.kept) == ([(R, 2)] if doubt else [])
 
@@ -378,27 +379,27 @@ def test_what_may_be_open_is_closed_though_nobody_is_to_be_notified(
 def test_an_action_that_fails_is_taken_to_notify_and_its_failure_is_noted_without_its_words(
     policy: str, failure: str
 ) -> None:
-    line = reduce(line_of((T, R)), ProviderState(), Pager(policy))
+    line = coalesce_queue(line_of((T, R)), ProviderState(), Pager(policy))
     (note,) = line.kept[0].delivery.notes
     assert note.startswith(f"the action pager.page failed at {failure}")
     assert "secret" not in note
 
 
 def test_an_action_that_answers_nonsense_is_taken_to_notify_and_that_is_noted() -> None:
-    line = reduce(line_of((T, R)), ProviderState(), Pager("babble"))
+    line = coalesce_queue(line_of((T, R)), ProviderState(), Pager("babble"))
     assert told(line.kept) == [(T, 0), (R, 1)]
     (note,) = line.kept[0].delivery.notes
-    assert note == "the action pager.page answered what is no delivery"
+    assert note == "the action pager.page returned a value that is not a delivery"
 
 
 def test_what_is_sent_in_other_words_is_a_new_row_and_the_old_one_is_coalesced() -> None:
     opening = waits(T, 1, coalesced=4, accepted_at=7.0, tried=True)
     closing = waits(R, 2)
-    line = reduce((opening, closing), ProviderState(), Pager("page"))
+    line = coalesce_queue((opening, closing), ProviderState(), Pager("page"))
     over = attrs.evolve(opening.delivery, over=True)
     assert line.kept == (attrs.evolve(opening, id=None, delivery=over, tried=False), closing)
     assert line.coalesced == (opening,)
-    line = reduce((opening, closing), ProviderState(), Pager("reword"))
+    line = coalesce_queue((opening, closing), ProviderState(), Pager("reword"))
     assert [each.id for each in line.kept] == [None, None]
     assert [each.delivery.notes for each in line.kept] == [("reworded",), ("in other words",)]
     assert line.kept[1].accepted_at == 2.0
@@ -407,12 +408,12 @@ def test_what_is_sent_in_other_words_is_a_new_row_and_the_old_one_is_coalesced()
 
 def test_what_is_recorded_elsewhere_is_a_new_row() -> None:
     opening = waits(T, 1, coalesced=4, accepted_at=7.0, tried=True)
-    line = reduce((opening, waits(R, 2)), ProviderState(), Pager("change"))
+    line = coalesce_queue((opening, waits(R, 2)), ProviderState(), Pager("change"))
     record = attrs.evolve(opening.delivery, ref=THERE, operation=R)
     assert line == Coalesced(
         (),
         coalesced=(opening, waits(R, 2)),
-        elsewhere=(attrs.evolve(opening, id=None, delivery=record, tried=False),),
+        redirected=(attrs.evolve(opening, id=None, delivery=record, tried=False),),
     )
 
 
@@ -421,7 +422,11 @@ def test_the_resolve_of_the_episode_before_goes_first_where_that_may_be_open() -
     line = line_of((T, R, A, T, R))
     befores = ([], [(R, 1)], [(R, 1)], [(R, 1)])
     for provider_state, before in zip(EPISODES, befores, strict=True):
-        assert told(reduce(line, provider_state, Pager("page")).kept) == [*before, (T, 3), (R, 4)]
+        assert told(coalesce_queue(line, provider_state, Pager("page")).kept) == [
+            *before,
+            (T, 3),
+            (R, 4),
+        ]
 
 
 def test_the_newest_trigger_speaks_for_all_that_are_not_sent() -> None:
@@ -431,79 +436,87 @@ def test_the_newest_trigger_speaks_for_all_that_are_not_sent() -> None:
         waits(T, 5, coalesced=1, accepted_at=40.0),
         waits(A, 6, accepted_at=60.0),
     )
-    (trigger, acknowledge) = reduce(line, ProviderState(), Pager("page")).kept
+    (trigger, acknowledge) = coalesce_queue(line, ProviderState(), Pager("page")).kept
     assert trigger == attrs.evolve(line[2], coalesced=1 + 3 + 2, accepted_at=20.0)
     assert acknowledge == line[3]
-    (trigger, resolve) = reduce((*line[2:], waits(R, 7)), ProviderState(), Pager("page")).kept
+    (trigger, resolve) = coalesce_queue(
+        (*line[2:], waits(R, 7)), ProviderState(), Pager("page")
+    ).kept
     assert (trigger.coalesced, trigger.accepted_at) == (2, 40.0)
     assert resolve == waits(R, 7)
 
 
 def test_without_a_trigger_the_last_speaks_for_all_that_are_not_sent() -> None:
     line = (waits(A, 1), waits(R, 2, accepted_at=9.0, coalesced=5), waits(A, 3))
-    (resolve,) = reduce(line, EPISODES[2], Pager("page")).kept
+    (resolve,) = coalesce_queue(line, EPISODES[2], Pager("page")).kept
     assert resolve == attrs.evolve(line[1], coalesced=7, accepted_at=1.0)
 
 
 def test_what_is_dropped_is_told_apart_from_what_others_say() -> None:
     line = line_of((T, R, A, T, T, R, T, A))
-    reduced = reduce(line, EPISODES[2], Pager("drop"))
+    reduced = coalesce_queue(line, EPISODES[2], Pager("drop"))
     assert told(reduced.kept) == [(R, 5), (T, 6), (A, 7)]
     # the first episode was told: its trigger was a repeat
     assert told(reduced.coalesced) == [(T, 0), (R, 1)]
-    assert told(reduced.dropped) == [(A, 2), (T, 3), (T, 4)]
-    reduced = reduce(line[:6], EPISODES[2], Pager("drop"))
+    assert told(reduced.discarded) == [(A, 2), (T, 3), (T, 4)]
+    reduced = coalesce_queue(line[:6], EPISODES[2], Pager("drop"))
     assert told(reduced.kept) == [(R, 5)]
     assert told(reduced.coalesced) == [(T, 0), (R, 1)]
-    assert told(reduced.dropped) == [(A, 2), (T, 3), (T, 4)]
+    assert told(reduced.discarded) == [(A, 2), (T, 3), (T, 4)]
 
 
 def test_what_a_later_episode_says_anew_is_coalesced_and_not_dropped() -> None:
-    reduced = reduce(line_of((T, R, T, T)), ProviderState(), Pager("drop"))
+    reduced = coalesce_queue(line_of((T, R, T, T)), ProviderState(), Pager("drop"))
     assert told(reduced.kept) == [(T, 3)]
     assert told(reduced.coalesced) == [(T, 2)]
-    assert told(reduced.dropped) == [(T, 0), (R, 1)]
+    assert told(reduced.discarded) == [(T, 0), (R, 1)]
 
 
 def test_every_episode_that_was_superseded_is_recorded_once() -> None:
     line = line_of((T, R, T, T, R, R, A, T))
-    reduced = reduce(line, ProviderState(), Pager("change"))
+    reduced = coalesce_queue(line, ProviderState(), Pager("change"))
     assert told(reduced.kept) == [(T, 7)]
-    assert told(reduced.elsewhere) == [(R, 0), (R, 3)]
-    reduced = reduce(line, EPISODES[2], Pager("change"))
+    assert told(reduced.redirected) == [(R, 0), (R, 3)]
+    reduced = coalesce_queue(line, EPISODES[2], Pager("change"))
     assert told(reduced.kept) == [(R, 5), (T, 7)]
-    assert told(reduced.elsewhere) == [(R, 3)]
+    assert told(reduced.redirected) == [(R, 3)]
 
 
 def test_nothing_is_given_up_behind_what_may_be_telling_of_it() -> None:
     action = Pager("drop")
-    line = reduce(line_of((T, A, R, T, R)), ProviderState(), action, in_flight=True)
+    line = coalesce_queue(line_of((T, A, R, T, R)), ProviderState(), action, in_flight=True)
     assert told(line.kept) == [(T, 0), (R, 2)]
     assert told(line.coalesced) == [(A, 1)]
-    assert told(line.dropped) == [(T, 3), (R, 4)]
-    line = reduce(line_of((T, T, R, T, R)), ProviderState(), Pager("page"), in_flight=True)
+    assert told(line.discarded) == [(T, 3), (R, 4)]
+    line = coalesce_queue(line_of((T, T, R, T, R)), ProviderState(), Pager("page"), in_flight=True)
     assert told(line.kept) == [(T, 1), (R, 2), (T, 3), (R, 4)]
     assert [each.delivery.over for each in line.kept] == [False, False, True, False]
     assert told(line.coalesced) == [(T, 0), (T, 3)]
-    line = reduce(line_of((T, T, A)), ProviderState(), action, in_flight=True)
+    line = coalesce_queue(line_of((T, T, A)), ProviderState(), action, in_flight=True)
     assert told(line.kept) == [(T, 1), (A, 2)]
     assert told(line.coalesced) == [(T, 0)]
-    line = reduce(line_of((A, A)), ProviderState(), action, in_flight=True)
+    line = coalesce_queue(line_of((A, A)), ProviderState(), action, in_flight=True)
     assert told(line.kept) == [(A, 1)]
-    line = reduce(line_of((R, T, R)), ProviderState(), Pager("change"), in_flight=True)
+    line = coalesce_queue(line_of((R, T, R)), ProviderState(), Pager("change"), in_flight=True)
     assert told(line.kept) == [(R, 0)]
-    assert told(line.elsewhere) == [(R, 1)]
+    assert told(line.redirected) == [(R, 1)]
 
 
 def test_an_acknowledge_goes_before_the_trigger_of_what_may_be_open() -> None:
-    assert told(reduce(line_of((A, T)), EPISODES[2], Pager("page")).kept) == [(A, 0), (T, 1)]
-    assert told(reduce(line_of((A, T)), ProviderState(), Pager("page")).kept) == [(T, 1)]
+    assert told(coalesce_queue(line_of((A, T)), EPISODES[2], Pager("page")).kept) == [
+        (A, 0),
+        (T, 1),
+    ]
+    assert told(coalesce_queue(line_of((A, T)), ProviderState(), Pager("page")).kept) == [(T, 1)]
 
 
 def test_the_resolve_that_is_sent_once_more_goes_ahead_of_what_fires_anew() -> None:
     """Else the provider would take the trigger for a repeat of what came late."""
     provider_state = ProviderState(unconfirmed=True)
-    assert told(reduce(line_of((R, T)), provider_state, Pager("page")).kept) == [(R, 0), (T, 1)]
-    line = reduce(line_of((R, T, R)), provider_state, Pager("page"))
+    assert told(coalesce_queue(line_of((R, T)), provider_state, Pager("page")).kept) == [
+        (R, 0),
+        (T, 1),
+    ]
+    line = coalesce_queue(line_of((R, T, R)), provider_state, Pager("page"))
     assert told(line.kept) == [(R, 0), (T, 1), (R, 2)]
-    assert told(reduce(line_of((R, R)), provider_state, Pager("page")).kept) == [(R, 1)]
+    assert told(coalesce_queue(line_of((R, R)), provider_state, Pager("page")).kept) == [(R, 1)]

@@ -51,7 +51,7 @@ def test_what_coalesces_is_told(world: World) -> None:
     world.later(5)
 
     assert told(world) == [
-        ("superseded", "trigger", "another delivery says what it would have said"),
+        ("superseded", "trigger", "superseded by another delivery of the same incident"),
         ("delivered", "trigger", ""),
     ]
     (_, superseded), (_, delivered) = world.observer.told
@@ -68,7 +68,7 @@ def test_what_is_dropped_because_it_is_over_is_told_and_both_ends_are_kept(world
     statement = world.say("disk", "resolved")
     world.drain()
 
-    over = "its problem was over before it could be told"
+    over = "its problem was over before it was sent"
     assert told(world) == [("superseded", "trigger", over), ("superseded", "resolve", over)]
     (fate,) = world.engine.admin.statuses([statement])
     assert [(str(each.state), each.reason) for each in fate.entries] == [("discarded", over)]

@@ -163,7 +163,7 @@ def test_why_a_resolve_is_sent_once_more_is_told(workspace: Workspace) -> None:
     assert told(workspace.alerthost("deliveries", "--state", "queued"))[2:] == [
         "3 queued resolve acme/checkout db-1/disk N s "
         "tried again in N s; "
-        "sent again, in case what was sent before arrives late and opens it again",
+        "sent once more, in case an earlier delivery arrives late and reopens the incident",
         "1 queued",
     ]
 

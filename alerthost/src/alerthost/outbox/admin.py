@@ -607,7 +607,7 @@ class Admin:
                 raise AdminError(message)
             submission_id = inbox.new_id()
             new = QueuedDelivery(delivery, accepted_at=row.accepted_at)
-            enqueue.enqueue(uow, new, submission_id)
+            enqueue.add(uow, new, submission_id)
         else:
             body = inbox.find_last_firing(uow.connection, delivery.alert)
             if body is None:
@@ -681,7 +681,7 @@ class Admin:
             return None
         submission_id = inbox.new_id()
         new = QueuedDelivery(delivery, accepted_at=uow.now)
-        enqueue.enqueue(uow, new, submission_id)
+        enqueue.add(uow, new, submission_id)
         return submission_id
 
     def _forget(self, uow: UnitOfWork, number: int) -> None:

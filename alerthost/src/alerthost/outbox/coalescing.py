@@ -1,4 +1,4 @@
-"""The line: what waits for one incident, and what is left of it when one more comes. Pure."""
+"""Coalesces the queued deliveries of an incident to those that are still needed. Pure."""
 
 from __future__ import annotations
 
@@ -22,31 +22,29 @@ HEAD_START: Final = {
     Severity.INFO: 0.0,
     Severity.DEBUG: 0.0,
 }
-"""Seconds by which a delivery goes before milder ones that came earlier: so nothing waits for
-ever behind what is more urgent."""
+"""Seconds by which a delivery goes before earlier ones of lower severity; being finite, it lets
+older deliveries overtake."""
 
-STRIKE: Final = HEAD_START[Severity.CRITICAL]
-"""Seconds by which a delivery goes later for each failure that was its own: others, which do get
-through, do not wait while it fails again."""
+OWN_FAILURE_DELAY: Final = HEAD_START[Severity.CRITICAL]
+"""Seconds by which each failure of its own delays a delivery, so that others go first."""
 
-REPEAT: Final = 3600.0
-"""Seconds by which a repeat that changes nothing goes later than a delivery that opens, changes or
-closes an incident. It is sent all the same: if the incident was closed at the provider by hand,
-the repeat opens it again."""
+REPEAT_DELAY: Final = 3600.0
+"""Seconds by which a delivery goes later that repeats the last trigger unchanged. It is still sent: it
+reopens an incident that was closed by hand at the provider."""
 
 
 @attrs.frozen
 class QueuedDelivery:
-    """A delivery in line.
+    """A delivery in the queue of its incident.
 
     Attributes:
-        delivery: what is to be sent.
-        id: its row; None for one that is new.
-        coalesced: how many others it stands for.
-        accepted_at: when the oldest statement it stands for was accepted.
+        delivery: the delivery.
+        id: its row; None for a new one.
+        coalesced: number of deliveries that it supersedes.
+        accepted_at: when the oldest submission was accepted that it or they come from.
         tried: an attempt was made.
-        repeat: it is the same as the last trigger that its incident's provider took.
-        summary: of the alert that is to be planned; empty for a delivery that was read back.
+        repeat: it equals the last trigger that was delivered.
+        summary: of the planned alert; empty for a delivery that was read back.
     """
 
     delivery: Delivery
@@ -60,83 +58,74 @@ class QueuedDelivery:
 
 @attrs.frozen
 class Coalesced:
-    """What waits for an incident, in the order of sending.
+    """The queue of an incident after coalescing.
 
     Attributes:
-        kept: what is to be sent.
-        coalesced: what others say now.
-        dropped: what is not sent because its problem was over before it could be told.
-        elsewhere: what is to be sent about another incident instead (a change event, say).
+        kept: deliveries to send, in order.
+        coalesced: deliveries superseded by those kept.
+        discarded: deliveries not sent, since their problem was over before an attempt.
+        redirected: deliveries about other incidents that replace some (a change event, say).
     """
 
     kept: tuple[QueuedDelivery, ...]
     coalesced: tuple[QueuedDelivery, ...] = ()
-    dropped: tuple[QueuedDelivery, ...] = ()
-    elsewhere: tuple[QueuedDelivery, ...] = ()
+    discarded: tuple[QueuedDelivery, ...] = ()
+    redirected: tuple[QueuedDelivery, ...] = ()
 
 
-def join(
-    waiting: Sequence[QueuedDelivery],
-    new: QueuedDelivery,
-    provider_state: ProviderState,
-    action: AnyAction,
-    *,
-    in_flight: bool,
-) -> Coalesced:
-    """Put one more in line, and reduce the line; see `reduce`."""
-    return reduce((*waiting, new), provider_state, action, in_flight=in_flight)
-
-
-def reduce(
-    line: Sequence[QueuedDelivery],
+def coalesce_queue(
+    queue: Sequence[QueuedDelivery],
     provider_state: ProviderState,
     action: AnyAction,
     *,
     in_flight: bool = False,
 ) -> Coalesced:
-    """Reduce a line to what still needs to be sent.
+    """Coalesce the queue of an incident to the deliveries that are still needed.
 
-    To be done when something comes and when an attempt has ended: what is in flight decides
-    whether anybody was told of the problem behind it. Reducing twice comes to the same.
+    Called when a delivery is added and when an attempt has ended, for only then it is known
+    whether the provider took the trigger. It is idempotent.
 
     Args:
-        line: what waits and is not being sent, in order.
-        provider_state: what is known of the incident.
-        action: says what may coalesce, and what to do about a problem nobody was told of.
-        in_flight: something of the incident is being sent now.
+        queue: the deliveries not in flight, in order.
+        provider_state: the known state of the incident at its provider.
+        action: states whether deliveries coalesce, and handles problems that were never delivered.
+        in_flight: another delivery of the incident is being sent.
     """
     if not action.capabilities.coalesce:
-        return Coalesced(tuple(line))
+        return Coalesced(tuple(queue))
     if in_flight:
-        return _behind(line, action)
-    parts = _parts(line)
-    asked: dict[int, Sequence[Delivery]] = {}
-    for number, part in enumerate(parts):
-        if part.over and not (provider_state.trigger_delivered and number == 0):
-            asked[number] = _ask(action, line[part.opening].delivery, line[part.closing].delivery)
-    elsewhere = [
-        _saying(line[parts[number].opening], each)
-        for number, answer in asked.items()
+        return _behind_in_flight(queue, action)
+    periods = _split_periods(queue)
+    missed: dict[int, Sequence[Delivery]] = {}
+    for number, period in enumerate(periods):
+        if period.over and not (provider_state.trigger_delivered and number == 0):
+            opening, closing = queue[period.opening].delivery, queue[period.closing].delivery
+            missed[number] = _replacements(action, opening, closing)
+    redirected = [
+        _replaced(queue[periods[number].opening], each)
+        for number, answer in missed.items()
         for each in answer
-        if each.ref != line[parts[number].opening].delivery.ref
+        if each.ref != queue[periods[number].opening].delivery.ref
     ]
-    unwanted = {n for number, answer in asked.items() if not answer for n in parts[number].all}
-    newest = max((number for number, part in enumerate(parts) if part.opening >= 0), default=None)
-    if newest in asked:
-        kept = _missed(line, parts[newest], asked[newest], provider_state)
+    unwanted = {n for number, answer in missed.items() if not answer for n in periods[number].all}
+    newest = max(
+        (number for number, period in enumerate(periods) if period.opening >= 0), default=None
+    )
+    if newest in missed:
+        kept = _keep_missed(queue, periods[newest], missed[newest], provider_state)
     else:
-        kept = _coalesced(line, may_be_open=provider_state.needs_resolve)
-    return _line(line, kept, unwanted, elsewhere)
+        kept = _keep_operations(queue, may_be_open=provider_state.needs_resolve)
+    return _coalesced(queue, kept, unwanted, redirected)
 
 
 @attrs.frozen
-class _Part:
-    """What waits of one episode.
+class _Period:
+    """The queued deliveries of one firing period, which a resolve ends.
 
     Attributes:
-        all: the places in line.
-        opening: the place of its newest trigger; -1 for none.
-        closing: the place of its resolve, which ends it; -1 for none.
+        all: their positions in the queue.
+        opening: the position of the newest trigger; -1 for none.
+        closing: the position of the resolve; -1 for none.
     """
 
     all: range
@@ -148,119 +137,119 @@ class _Part:
         return self.opening >= 0 and self.closing >= 0
 
 
-def _parts(line: Sequence[QueuedDelivery]) -> list[_Part]:
-    parts: list[_Part] = []
+def _split_periods(queue: Sequence[QueuedDelivery]) -> list[_Period]:
+    periods: list[_Period] = []
     start, opening = 0, -1
-    for n, each in enumerate(line):
+    for n, each in enumerate(queue):
         if each.delivery.operation is Operation.TRIGGER:
             opening = n
         elif each.delivery.operation is Operation.RESOLVE:
-            parts.append(_Part(range(start, n + 1), opening, n))
+            periods.append(_Period(range(start, n + 1), opening, n))
             start, opening = n + 1, -1
-    return [*parts, _Part(range(start, len(line)), opening, -1)]
+    return [*periods, _Period(range(start, len(queue)), opening, -1)]
 
 
 _Kept = Sequence[tuple[int, Delivery]]
-"""What is to be sent, in order: what it comes from, and what it says now."""
+"""The position of each kept delivery, and the delivery that is sent for it."""
 
 
-def _behind(line: Sequence[QueuedDelivery], action: AnyAction) -> Coalesced:
-    """Reduce what waits behind something in flight.
+def _behind_in_flight(queue: Sequence[QueuedDelivery], action: AnyAction) -> Coalesced:
+    """Coalesce deliveries behind one in flight.
 
-    What is in flight may be what tells somebody of the episode that is ended first: that one's
-    newest trigger is given up when this is known. Whatever comes after begins at nothing.
+    The one in flight may deliver the trigger of the first firing period, so the newest trigger of
+    that period is kept until the attempt has ended. All later periods begin with nothing open.
     """
-    first = _parts(line)[0]
+    first = _split_periods(queue)[0]
     if first.closing < 0:
-        return _line(line, _coalesced(line, may_be_open=True))
+        return _coalesced(queue, _keep_operations(queue, may_be_open=True))
     end = first.closing + 1
-    refs = [n for n in (first.opening, first.closing) if n >= 0]
-    head = _line(line[:end], [(n, line[n].delivery) for n in refs])
-    tail = reduce(line[end:], ProviderState(), action)
+    positions = [n for n in (first.opening, first.closing) if n >= 0]
+    head = _coalesced(queue[:end], [(n, queue[n].delivery) for n in positions])
+    tail = coalesce_queue(queue[end:], ProviderState(), action)
     return Coalesced(
         (*head.kept, *tail.kept),
         (*head.coalesced, *tail.coalesced),
-        tail.dropped,
-        tail.elsewhere,
+        tail.discarded,
+        tail.redirected,
     )
 
 
-def _coalesced(line: Sequence[QueuedDelivery], *, may_be_open: bool) -> _Kept:
-    kept = coalesce([each.delivery.operation for each in line], may_be_open=may_be_open)
-    return [(n, line[n].delivery) for n in kept]
+def _keep_operations(queue: Sequence[QueuedDelivery], *, may_be_open: bool) -> _Kept:
+    kept = coalesce([each.delivery.operation for each in queue], may_be_open=may_be_open)
+    return [(n, queue[n].delivery) for n in kept]
 
 
-def _missed(
-    line: Sequence[QueuedDelivery],
-    part: _Part,
-    asked: Sequence[Delivery],
+def _keep_missed(
+    queue: Sequence[QueuedDelivery],
+    period: _Period,
+    replacements: Sequence[Delivery],
     provider_state: ProviderState,
 ) -> _Kept:
-    """Return what is sent at the same place for an episode that began and ended untold.
+    """Return the deliveries to the same incident for a firing period that was never delivered.
 
-    What it opens is closed, and so is what may be open already: before it opens, too, so that
-    somebody is notified.
+    An incident that may still be open is resolved before the new trigger: otherwise the provider
+    would take the trigger for a repeat and page no responder.
     """
-    ref = line[part.opening].delivery.ref
-    here = {each.operation: each for each in asked if each.ref == ref}
-    closing = (part.closing, here.get(Operation.RESOLVE, line[part.closing].delivery))
+    ref = queue[period.opening].delivery.ref
+    here = {each.operation: each for each in replacements if each.ref == ref}
+    closing = (period.closing, here.get(Operation.RESOLVE, queue[period.closing].delivery))
     if Operation.TRIGGER in here:
-        opening = (part.opening, attrs.evolve(here[Operation.TRIGGER], over=True))
-        if part.all.start > 0 and provider_state.needs_resolve:
-            earlier = part.all.start - 1
-            return [(earlier, line[earlier].delivery), opening, closing]
+        opening = (period.opening, attrs.evolve(here[Operation.TRIGGER], over=True))
+        if period.all.start > 0 and provider_state.needs_resolve:
+            earlier = period.all.start - 1
+            return [(earlier, queue[earlier].delivery), opening, closing]
         return [opening, closing]
     return [closing] if provider_state.needs_resolve else []
 
 
-def _ask(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
-    """Ask the action, once; where it fails, somebody is notified."""
+def _replacements(action: AnyAction, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
+    """Call the action's `on_missed` once; if it fails, send both deliveries."""
     if opening.over:
         return (opening, closing)
     try:
-        asked = tuple(action.on_missed(opening, closing))
-        if all(map(is_delivery, asked)):
-            for each in asked:
-                dump_delivery(each)  # which has to be possible
-            return asked
-        failure = f"the action {action.name} answered what is no delivery"
-    except Exception as error:  # noqa: BLE001 -- whatever a plugin does, the engine goes on
+        replacements = tuple(action.on_missed(opening, closing))
+        if all(map(is_delivery, replacements)):
+            for each in replacements:
+                dump_delivery(each)  # raises if a plugin put unstorable values into it
+            return replacements
+        failure = f"the action {action.name} returned a value that is not a delivery"
+    except Exception as error:  # noqa: BLE001 -- whatever a plugin raises, the engine continues
         failure = f"the action {action.name} {describe_error(error)}"
     return (attrs.evolve(opening, notes=(*opening.notes, failure)), closing)
 
 
-def _line(
-    line: Sequence[QueuedDelivery],
+def _coalesced(
+    queue: Sequence[QueuedDelivery],
     kept: _Kept,
     unwanted: Collection[int] = (),
-    elsewhere: Sequence[QueuedDelivery] = (),
+    redirected: Sequence[QueuedDelivery] = (),
 ) -> Coalesced:
-    """Keep some, of which the newest trigger, or else the last, speaks for all the others."""
-    order = [_saying(line[n], delivery) for n, delivery in kept]
-    refs = {n for n, _ in kept}
-    others = [each for n, each in enumerate(line) if n not in refs]
+    """Build the result; the newest kept trigger, or else the last one, counts all others."""
+    order = [_replaced(queue[n], delivery) for n, delivery in kept]
+    positions = {n for n, _ in kept}
+    others = [each for n, each in enumerate(queue) if n not in positions]
     if order and others:
         triggers = [
             n for n, each in enumerate(order) if each.delivery.operation is Operation.TRIGGER
         ]
-        speaker = triggers[-1] if triggers else -1
-        order[speaker] = attrs.evolve(
-            order[speaker],
-            coalesced=order[speaker].coalesced + sum(1 + each.coalesced for each in others),
-            accepted_at=min(each.accepted_at for each in (order[speaker], *others)),
+        last = triggers[-1] if triggers else -1
+        order[last] = attrs.evolve(
+            order[last],
+            coalesced=order[last].coalesced + sum(1 + each.coalesced for each in others),
+            accepted_at=min(each.accepted_at for each in (order[last], *others)),
         )
-    stays = {n for n, delivery in kept if delivery == line[n].delivery}
-    gone = [n for n in range(len(line)) if n not in stays]
+    unchanged = {n for n, delivery in kept if delivery == queue[n].delivery}
+    gone = [n for n in range(len(queue)) if n not in unchanged]
     return Coalesced(
         tuple(order),
-        coalesced=tuple(line[n] for n in gone if n not in unwanted),
-        dropped=tuple(line[n] for n in gone if n in unwanted),
-        elsewhere=tuple(elsewhere),
+        coalesced=tuple(queue[n] for n in gone if n not in unwanted),
+        discarded=tuple(queue[n] for n in gone if n in unwanted),
+        redirected=tuple(redirected),
     )
 
 
-def _saying(waiting: QueuedDelivery, delivery: Delivery) -> QueuedDelivery:
-    """Return one that says something else: it has no row yet."""
-    if delivery == waiting.delivery:
-        return waiting
-    return attrs.evolve(waiting, id=None, delivery=delivery, tried=False)
+def _replaced(queued: QueuedDelivery, delivery: Delivery) -> QueuedDelivery:
+    """Return a queued delivery with another content; it has no row yet."""
+    if delivery == queued.delivery:
+        return queued
+    return attrs.evolve(queued, id=None, delivery=delivery, tried=False)

@@ -85,7 +85,7 @@ def settle(
         uow, stored.id, provider_state, handle=handle, budgets=known
     )
     if not delivered:
-        enqueue.reduce(uow, stored, provider_state)
+        enqueue.recoalesce(uow, stored, provider_state)
     if delivery_store.promote(uow, stored.id):
         return
     if provider_state.may_be_open:
@@ -216,7 +216,7 @@ def _note_late(uow: UnitOfWork, row: sa.Row[Any], lease: Lease, handle: str | No
     waiting, in_flight = delivery_store.find_queue(uow.connection, current.id)
     closing = delivery_store.find_newest(uow.connection, current.id, Operation.RESOLVE)
     if opened and closing is not None and held and not held.incident.holders and not waiting:
-        enqueue.resolve_again(uow, current, closing, in_flight=in_flight)
+        enqueue.confirm_resolve(uow, current, closing, in_flight=in_flight)
 
 
 def _opens_under(connection: sa.Connection, stored: incident_store.StoredIncident) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from alerthost.outbox import incident_store, lane_store
-from alerthost.outbox.coalescing import HEAD_START, REPEAT, STRIKE, QueuedDelivery
+from alerthost.outbox.coalescing import HEAD_START, OWN_FAILURE_DELAY, REPEAT_DELAY, QueuedDelivery
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.serialisation import dump_delivery, load_delivery
 from alerthost.outbox.unit_of_work import UnitOfWork
@@ -271,7 +271,7 @@ def _new_row(
 
 def _urgency(waiting: QueuedDelivery) -> float:
     early = HEAD_START[waiting.delivery.severity]
-    return waiting.accepted_at - early + REPEAT * waiting.repeat
+    return waiting.accepted_at - early + REPEAT_DELAY * waiting.repeat
 
 
 def promote(uow: UnitOfWork, number: int) -> bool:
@@ -283,10 +283,10 @@ def promote(uow: UnitOfWork, number: int) -> bool:
     rows = uow.connection.execute(_QUEUE, {"number": number}).all()
     if rows and all(row.worker_id is None for row in rows):
         urgency = min(
-            row.accepted_at - HEAD_START[Severity(row.severity)] + REPEAT * row.is_repeat
+            row.accepted_at - HEAD_START[Severity(row.severity)] + REPEAT_DELAY * row.is_repeat
             for row in rows
         )
-        urgency += STRIKE * rows[0].own_failures
+        urgency += OWN_FAILURE_DELAY * rows[0].own_failures
         uow.connection.execute(
             sa.update(deliveries).where(deliveries.c.id == rows[0].id),
             {"is_head": True, "urgency": urgency},

@@ -189,7 +189,7 @@ def give_back(uow: UnitOfWork, lease: Lease) -> None:
             .where(deliveries.c.id == lease.id)
             .values(worker_id=None, lease_until=None, attempts=lease.attempt - 1)
         )
-        enqueue.reduce(uow, stored, stored.provider_state)
+        enqueue.recoalesce(uow, stored, stored.provider_state)
         delivery_store.promote(uow, lease.incident.id)
 
 

@@ -340,7 +340,7 @@ class Planner:
             for repeats in zip(*(each.waiting for each in run), strict=True):
                 batch.enqueue_repeats(repeats)
             return True
-        if made.look is None or made.look.is_outdated(batch.world):
+        if made.look is None or made.look.is_outdated(batch.snapshot):
             return False
         for ref in made.plan.joined:
             batch.hold(ref, alert)

@@ -100,7 +100,7 @@ def take_over(uow: UnitOfWork, lost: Sequence[Held], worker_id: str) -> int:
         budgets = rate_limit_store.names_of_lane(uow.connection, stored.lane_id)
         kept = {"handle": row.expected_handle, "budgets": budgets} if opens else {}
         incident_store.record_provider_state(uow, stored.id, provider_state, **kept)
-        enqueue.reduce(uow, stored, provider_state)
+        enqueue.recoalesce(uow, stored, provider_state)
         waits = delivery_store.promote(uow, stored.id)
         if not waits and provider_state.may_be_open:
             orphans.orphan_again(uow, stored.id, delivery_store.delivery_of(row))
