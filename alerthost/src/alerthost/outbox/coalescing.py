@@ -29,8 +29,8 @@ OWN_FAILURE_DELAY: Final = HEAD_START[Severity.CRITICAL]
 """Seconds by which each failure of its own delays a delivery, so that others go first."""
 
 REPEAT_DELAY: Final = 3600.0
-"""Seconds by which a delivery goes later that repeats the last trigger unchanged. It is still sent: it
-reopens an incident that was closed by hand at the provider."""
+"""Seconds by which a delivery goes later that repeats the last trigger unchanged. It is still sent:
+it reopens an incident that was closed by hand at the provider."""
 
 
 @attrs.frozen
