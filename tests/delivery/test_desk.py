@@ -13,7 +13,7 @@ from recorder import SILENT, UPDATING, rule_of
 from alerthost.cli.deliveries import as_json
 from alerthost.config.destinations import LaneNames
 from alerthost.outbox import serialisation
-from alerthost.outbox.admin import AdminError
+from alerthost.outbox.admin_rows import AdminError
 from alerthost.outbox.retry_policy import DeliveryState
 from hostspec import Capabilities, Outcome, OutcomeKind
 from hostspec.plugins import Rule
@@ -386,7 +386,7 @@ def test_an_incident_that_is_being_told_is_not_forgotten(world: World) -> None:
 def test_very_many_fates_are_asked_for_in_parts(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alerthost.outbox.admin._TOGETHER", 2)
+    monkeypatch.setattr("alerthost.outbox.admin_rows.TOGETHER", 2)
     ids = [world.say(f"disk-{number}") for number in range(5)]
     world.drain()
 

@@ -26,7 +26,7 @@ from recorder import SILENT, Page, PagerPlugin, rule_of
 from size import EXAMPLES, SEARCHES
 
 from alerthost.outbox import planner
-from alerthost.outbox.admin import GIVEN_UP, AdminError, DeliveryRow
+from alerthost.outbox.admin_rows import GIVEN_UP, AdminError, DeliveryRow
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.maintenance import Patience

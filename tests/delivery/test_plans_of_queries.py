@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from engines import World
 
 from alerthost.outbox import (
-    admin,
+    admin_queries,
+    admin_rows,
     delivery_store,
     inbox,
     incident_store,
@@ -48,12 +49,12 @@ HOT = {
         ),
         "uq_incidents_digest",
     ),
-    "backlog of statements": (admin._UNPLANNED, "ix_submissions_"),
-    "unsent": (admin._UNSENT, "ix_submissions_outcome"),
-    "backlog by scope": (admin._BY_SCOPE, "ix_submissions_scope_digest"),
-    "backlog of deliveries": (admin._WAITING, "ix_deliveries_state"),
+    "backlog of statements": (admin_queries._UNPLANNED, "ix_submissions_"),
+    "unsent": (admin_queries._UNSENT, "ix_submissions_outcome"),
+    "backlog by scope": (admin_queries._BY_SCOPE, "ix_submissions_scope_digest"),
+    "backlog of deliveries": (admin_queries._WAITING, "ix_deliveries_state"),
     "fates": (
-        admin._ENTRIES.where(deliveries.c.submission_id == "1").order_by(deliveries.c.id),
+        admin_rows.ROWS.where(deliveries.c.submission_id == "1").order_by(deliveries.c.id),
         "ix_deliveries_submission_id",
     ),
     "late": (maintenance._LATE, "ix_deliveries_accepted_at"),

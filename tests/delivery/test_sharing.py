@@ -26,7 +26,7 @@ from alerthost.outbox import (
     rate_limit_store,
     reclaim,
 )
-from alerthost.outbox.admin import AdminError
+from alerthost.outbox.admin_rows import AdminError
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.group_commit import Writer
 from alerthost.outbox.unit_of_work import UnitOfWork

@@ -29,7 +29,7 @@ from alerthost.config import configuration, http_table, store
 from alerthost.http import app, request_body
 from alerthost.http.metrics import Metrics
 from alerthost.outbox import rate_limit
-from alerthost.outbox.admin import Backlog
+from alerthost.outbox.admin_rows import Backlog
 from alerthost.outbox.maintenance import Patience
 from hostspec import Alert, OutcomeKind, Severity, json_schema
 from hostspec.alert.reader import LONGEST_KEY, LONGEST_LINE, MOST_ENTRIES, MOST_LABELS

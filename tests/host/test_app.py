@@ -25,7 +25,7 @@ from alerthost.http import app as app_module
 from alerthost.http import listener as listener_module
 from alerthost.http import request_body
 from alerthost.http.readiness import CACHED_FOR, Readiness
-from alerthost.outbox.admin import Blocked
+from alerthost.outbox.admin_rows import Blocked
 from alerthost.store.errors import UnknownCommitError
 from hostspec.delivery import IncidentRef
 from pagerduty_plugin.testing import late, refusing

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from alerthost.http.backpressure import COUNT_EVERY, Backpressure
-from alerthost.outbox.admin import Admin, Load
+from alerthost.outbox.admin import Admin
+from alerthost.outbox.admin_rows import Load
 from alerthost.outbox.serialisation import digest
 from hostspec import Alert, Identity
 

@@ -19,7 +19,7 @@ from alerthost.cli.session import Work
 from alerthost.cli.signals import Interrupts
 from alerthost.config.destinations import LaneNames
 from alerthost.ingest.json_alerts import ParsedAlert
-from alerthost.outbox.admin import DeliveryRow, SubmissionStatus
+from alerthost.outbox.admin_rows import DeliveryRow, SubmissionStatus
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.inbox import Note
 from alerthost.outbox.retry_policy import DeliveryState, LaneState

@@ -13,7 +13,7 @@ from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import LaneNames, NoDestinationsError
 from alerthost.http.delivery_log import DeliveryLog
 from alerthost.http.metrics import Metrics
-from alerthost.outbox.admin import Backlog, Blocked
+from alerthost.outbox.admin_rows import Backlog, Blocked
 from alerthost.outbox.completion import ORPHANED
 from alerthost.store.errors import StoreError
 from hostspec import (

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from recorder import IDEMPOTENT, Page, plugins_of, rule_of
 
 from alerthost.outbox import completion, heartbeat, leasing
-from alerthost.outbox.admin import DeliveryRow
+from alerthost.outbox.admin_rows import DeliveryRow
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.maintenance import Patience
 from alerthost.outbox.unit_of_work import UnitOfWork

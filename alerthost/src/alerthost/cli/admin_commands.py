@@ -26,7 +26,8 @@ from alerthost.config.destinations import LaneNames
 from alerthost.config.document import ConfigFile, refuse
 
 if TYPE_CHECKING:
-    from alerthost.outbox.admin import Admin, DeliveryRow, Unsent
+    from alerthost.outbox.admin import Admin
+    from alerthost.outbox.admin_rows import DeliveryRow, Unsent
 
 MOST: Final = 100
 """Deliveries or incidents of a kind that are listed where nobody says how many."""

@@ -12,7 +12,8 @@ from alerthost.config.destinations import LaneNames
 from hostspec.demo import Table
 
 if TYPE_CHECKING:
-    from alerthost.outbox.admin import Admin, DeliveryRow, Unsent
+    from alerthost.outbox.admin import Admin
+    from alerthost.outbox.admin_rows import DeliveryRow, Unsent
 
 BLOCKED: Final = "blocked"
 GIVEN_UP: Final = ("dead", "rejected", "uncertain", "orphaned")

@@ -25,7 +25,8 @@ from hostspec.plugins.attempt import can_follow_up
 from hostspec.provider import Installation
 
 if TYPE_CHECKING:
-    from alerthost.outbox.admin import Admin, IncidentRow
+    from alerthost.outbox.admin import Admin
+    from alerthost.outbox.admin_rows import IncidentRow
 
 RESOLVE: Final = "resolve"
 LEAVE: Final = "leave"

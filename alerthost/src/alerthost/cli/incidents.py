@@ -19,7 +19,8 @@ from hostspec.provider import Installation
 from hostspec.text import shorten
 
 if TYPE_CHECKING:
-    from alerthost.outbox.admin import Admin, IncidentRow
+    from alerthost.outbox.admin import Admin
+    from alerthost.outbox.admin_rows import IncidentRow
 
 ORPHANED: Final = "orphaned"
 CUT_OFF: Final = "cut off"

@@ -10,7 +10,8 @@ from alerthost.cli.screen import Screen, printable
 from alerthost.cli.session import Work
 
 if TYPE_CHECKING:
-    from alerthost.outbox.admin import Admin, IncidentRow
+    from alerthost.outbox.admin import Admin
+    from alerthost.outbox.admin_rows import IncidentRow
 
 
 def given_up(admin: Admin) -> Sequence[int]:
@@ -19,7 +20,7 @@ def given_up(admin: Admin) -> Sequence[int]:
     Raises:
         StoreError: the store cannot be read.
     """
-    from alerthost.outbox.admin import GIVEN_UP  # noqa: PLC0415 -- as heavy as the engine
+    from alerthost.outbox.admin_rows import GIVEN_UP  # noqa: PLC0415 -- as heavy as the engine
     from alerthost.outbox.retry_policy import DeliveryState  # noqa: PLC0415 -- likewise
 
     states = [each for each in GIVEN_UP if each is not DeliveryState.UNCERTAIN]
@@ -32,7 +33,7 @@ def replay(admin: Admin, number: int, following: Following, *, as_is: bool) -> N
     Raises:
         StoreError: the store cannot be written.
     """
-    from alerthost.outbox.admin import AdminError  # noqa: PLC0415 -- as heavy as the engine
+    from alerthost.outbox.admin_rows import AdminError  # noqa: PLC0415 -- as heavy as the engine
 
     place = f"delivery {number}"
     try:
@@ -53,7 +54,7 @@ def discard_delivery(admin: Admin, number: int) -> str:
     Raises:
         StoreError: the store cannot be written.
     """
-    from alerthost.outbox.admin import AdminError  # noqa: PLC0415 -- as heavy as the engine
+    from alerthost.outbox.admin_rows import AdminError  # noqa: PLC0415 -- as heavy as the engine
 
     try:
         admin.discard_delivery(number)
@@ -68,7 +69,7 @@ def discard_submission(admin: Admin, submission_id: str, screen: Screen) -> bool
     Raises:
         StoreError: the store cannot be written.
     """
-    from alerthost.outbox.admin import AdminError  # noqa: PLC0415 -- as heavy as the engine
+    from alerthost.outbox.admin_rows import AdminError  # noqa: PLC0415 -- as heavy as the engine
 
     try:
         before = admin.discard_submission(submission_id)
@@ -100,7 +101,7 @@ def forget(admin: Admin, number: int, screen: Screen) -> bool:
     Raises:
         StoreError: the store cannot be written.
     """
-    from alerthost.outbox.admin import AdminError  # noqa: PLC0415 -- as heavy as the engine
+    from alerthost.outbox.admin_rows import AdminError  # noqa: PLC0415 -- as heavy as the engine
 
     try:
         admin.forget(number)
@@ -126,7 +127,7 @@ def resolve(begun: Work, numbers: Sequence[int], timeout: float) -> Following:
 
 
 def _resolve(admin: Admin, number: int, following: Following) -> None:
-    from alerthost.outbox.admin import AdminError  # noqa: PLC0415 -- as heavy as the engine
+    from alerthost.outbox.admin_rows import AdminError  # noqa: PLC0415 -- as heavy as the engine
 
     place = f"incident {number}"
     try:

@@ -17,7 +17,7 @@ from hostspec.delivery import Delivery, OutcomeKind, Suppression
 from hostspec.normalisation import Repair
 
 if TYPE_CHECKING:
-    from alerthost.outbox.admin import DeliveryRow, SubmissionStatus
+    from alerthost.outbox.admin_rows import DeliveryRow, SubmissionStatus
     from alerthost.outbox.engine import Engine
 
 LOOKED_AT: Final = 100

@@ -23,7 +23,7 @@ from alerthost.http.backpressure import Backpressure
 from alerthost.http.delivery_log import DeliveryLog, LaneLog
 from alerthost.http.listener import Listener
 from alerthost.http.metrics import Metrics
-from alerthost.outbox.admin import Backlog, Blocked
+from alerthost.outbox.admin_rows import Backlog, Blocked
 from alerthost.outbox.leasing import Lease
 from alerthost.store.errors import StoreError
 from hostspec.delivery import Outcome

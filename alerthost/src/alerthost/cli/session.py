@@ -24,7 +24,7 @@ from hostspec.delivery import OutcomeKind
 from hostspec.normalisation import Repair
 
 if TYPE_CHECKING:
-    from alerthost.outbox.admin import SubmissionStatus
+    from alerthost.outbox.admin_rows import SubmissionStatus
     from alerthost.outbox.engine import Engine
 
 

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from alerthost.outbox.admin import Admin, Load
+from alerthost.outbox.admin import Admin
+from alerthost.outbox.admin_rows import Load
 from alerthost.outbox.serialisation import digest
 from hostspec.alert import Alert, Identity, Severity, Status
 from hostspec.text import shorten

@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from alerthost.config.destinations import LaneNames
 from alerthost.http.delivery_log import DROPPED_RECORDS
 from alerthost.outbox import notifier
-from alerthost.outbox.admin import Backlog, Blocked
+from alerthost.outbox.admin_rows import Backlog, Blocked
 from alerthost.outbox.completion import ORPHANED
 from alerthost.outbox.inbox import Note, SubmissionOutcome
 from alerthost.outbox.leasing import Lease

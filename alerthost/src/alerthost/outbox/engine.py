@@ -13,7 +13,8 @@ from typing import Any, Final, Self
 import sqlalchemy as sa
 
 from alerthost.outbox import backend, channels, inbox, leasing, maintenance
-from alerthost.outbox.admin import Admin, SubmissionStatus
+from alerthost.outbox.admin import Admin
+from alerthost.outbox.admin_rows import SubmissionStatus
 from alerthost.outbox.dispatcher import Dispatcher, Watch
 from alerthost.outbox.group_commit import SubmissionWriter, Writer
 from alerthost.outbox.heartbeat import Registration

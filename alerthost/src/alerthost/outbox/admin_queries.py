@@ -1,0 +1,400 @@
+"""Queries of deliveries, submissions and incidents, for the operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from alerthost.outbox import (
+    delivery_store,
+    inbox,
+    incident_store,
+)
+from alerthost.outbox.admin_rows import (
+    GIVEN_UP,
+    IS_BLOCKED,
+    ROWS,
+    TOGETHER,
+    Backlog,
+    Blocked,
+    DeliveryRow,
+    IncidentRow,
+    Load,
+    SubmissionStatus,
+    Unsent,
+    build_delivery_row,
+    build_delivery_rows,
+    build_incident_row,
+    build_statuses,
+    no_delivery,
+)
+from alerthost.outbox.channels import FAILS, OF_DELIVERY
+from alerthost.outbox.heartbeat import is_worked_on
+from alerthost.outbox.inbox import Note, SubmissionOutcome
+from alerthost.outbox.retry_policy import DeliveryState, LaneState
+from alerthost.outbox.serialisation import chunks
+from alerthost.store.database import Database
+from alerthost.store.tables import (
+    OUTCOME,
+    PENDING,
+    channels,
+    deliveries,
+    incidents,
+    lanes,
+    submissions,
+)
+from hostspec.alert import Alert, Identity
+from hostspec.delivery import Incident, Operation
+from hostspec.forking import of_its_process
+from hostspec.plugins.registry import Plugins
+
+
+@of_its_process
+class AdminQueries:
+    """Reads deliveries, submissions and incidents; needs no running engine.
+
+    Every method raises StoreError when the database cannot be read.
+
+    Args:
+        database: the store.
+        plugins: whose actions sent what is listed.
+        clock: returns the time, in seconds of the epoch.
+    """
+
+    def __init__(self, database: Database, plugins: Plugins, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._plugins = plugins
+        self._clock = clock
+
+    @property
+    def _no_record(self) -> sa.ColumnElement[bool]:
+        actions = self._plugins.actions
+        records = [name for name, action in actions.items() if action.capabilities.record]
+        return incidents.c.action.not_in(records)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a database to look into."""
+        return self._database.exists
+
+    def is_worked_on(self) -> bool:
+        """Return whether a process delivers from the database now; this one counts, too."""
+        return self.exists and is_worked_on(self._database)
+
+    def deliveries(
+        self,
+        states: Collection[DeliveryState] = (),
+        *,
+        held: bool | None = None,
+        most: int = 100,
+    ) -> tuple[DeliveryRow, ...]:
+        """Return deliveries, the newest first.
+
+        Args:
+            states: those in one of these; empty for all.
+            held: whether their lane waits for a person to mend something; None for both.
+            most: how many.
+        """
+        which = ROWS.order_by(deliveries.c.id.desc()).limit(most)
+        if states:
+            which = which.where(deliveries.c.state.in_(list(states)))
+        if held is not None:
+            which = which.where(IS_BLOCKED if held else ~IS_BLOCKED)
+        with self._database.read() as connection:
+            return tuple(build_delivery_rows(connection, which))
+
+    def delivery(self, number: int) -> DeliveryRow:
+        """Return one delivery.
+
+        Raises:
+            AdminError: there is no such delivery.
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(ROWS.where(deliveries.c.id == number)).first()
+            if row is None:
+                raise no_delivery(number)
+            return build_delivery_row(
+                row, delivery_store.load_deliveries(connection, [number])[number]
+            )
+
+    def numbers(self, states: Collection[DeliveryState]) -> tuple[int, ...]:
+        """Return the numbers of all deliveries in some states, the oldest first."""
+        which = sa.select(deliveries.c.id).where(deliveries.c.state.in_(list(states)))
+        with self._database.read() as connection:
+            return tuple(connection.execute(which.order_by(deliveries.c.id)).scalars())
+
+    def unsettled(self) -> tuple[int, Mapping[DeliveryState, int]]:
+        """Count the blocked deliveries, and the queued and given-up ones by state."""
+        with self._database.read() as connection:
+            held = connection.execute(_BLOCKED_TOTAL).scalar_one()
+            rows = connection.execute(_COUNTS).all()
+        return held, {DeliveryState(state): count for state, count in rows}
+
+    def statuses(self, submission_ids: Sequence[str]) -> tuple[SubmissionStatus, ...]:
+        """Return the status of submissions, in their order; an unknown one counts as pending."""
+        found: list[SubmissionStatus] = []
+        with self._database.read() as connection:
+            for first in range(0, len(submission_ids), TOGETHER):
+                found += build_statuses(connection, submission_ids[first : first + TOGETHER])
+        return tuple(found)
+
+    def unsent(self, outcome: SubmissionOutcome, *, most: int = 100) -> tuple[Unsent, ...]:
+        """Return submissions that came to no delivery, or to fewer than asked for, newest first.
+
+        Args:
+            outcome: why.
+            most: how many.
+        """
+        with self._database.read() as connection:
+            rows = connection.execute(_UNSENT, {"outcome": outcome, "most": most}).all()
+        return tuple(
+            Unsent(
+                row.submission_id,
+                Identity(row.scope, row.key),
+                SubmissionOutcome(row.outcome),
+                inbox.read_note(row.note) or Note(),
+                row.accepted_at,
+            )
+            for row in rows
+        )
+
+    def unfinished(self, most: int) -> tuple[SubmissionStatus, ...]:
+        """Return the submissions with work left: not planned yet, or with deliveries that are due.
+
+        A delivery whose channel fails counts as due, for it is tried when an engine starts.
+
+        Args:
+            most: how many; those with the most recent deliveries first.
+        """
+        queued = (
+            sa.select(deliveries.c.submission_id)
+            .join(incidents, incidents.c.id == deliveries.c.incident_id)
+            .outerjoin(channels, OF_DELIVERY)
+            .where(
+                delivery_store.IS_QUEUED,
+                sa.or_(
+                    deliveries.c.due <= self._clock(),
+                    sa.and_(FAILS, deliveries.c.attempts > 0),
+                ),
+            )
+            .order_by(deliveries.c.id.desc())
+            .limit(most)
+        )
+        unplanned = (
+            sa.select(submissions.c.submission_id)
+            .where(PENDING)
+            .order_by(submissions.c.id)
+            .limit(most)
+        )
+        with self._database.read() as connection:
+            found = [
+                *connection.execute(queued).scalars(),
+                *connection.execute(unplanned).scalars(),
+            ]
+        return self.statuses([*dict.fromkeys(found)][:most])
+
+    def recent_alerts(self, most: int) -> Iterator[Alert]:
+        """Yield the last accepted alerts, the newest first.
+
+        Args:
+            most: how many.
+        """
+        if not self.exists:
+            return
+        with self._database.read() as connection:
+            newest = sa.select(submissions.c.id, submissions.c.size)
+            found = connection.execute(newest.order_by(submissions.c.id.desc()).limit(most)).all()
+            for numbers in chunks(found):
+                for submission in inbox.load(connection, numbers):
+                    yield submission.alert()
+
+    def blocked(self) -> tuple[Blocked, ...]:
+        """Return the lanes that wait for a repair, once for each action and each credential."""
+        with self._database.read() as connection:
+            return tuple(
+                Blocked(incident_store.ref_of(row), row.reason, row.since, row.queued)
+                for row in connection.execute(_BLOCKED)
+            )
+
+    def backlog(self) -> Backlog:
+        """Count pending submissions and queued deliveries."""
+        with self._database.read() as connection:
+            unplanned, first = connection.execute(_UNPLANNED).one()
+            waiting, second = connection.execute(_WAITING).one()
+        return Backlog(
+            unplanned, waiting, min((each for each in (first, second) if each), default=None)
+        )
+
+    def load(self) -> Load:
+        """Count pending submissions by scope, and queued deliveries by lane."""
+        with self._database.read() as connection:
+            pending = connection.execute(_BY_SCOPE).all()
+            queued = connection.execute(_BY_LANE).all()
+        return Load(
+            {row.scope_digest: row.number for row in pending},
+            {(row.installation, row.destination): row.number for row in queued},
+        )
+
+    def incidents(
+        self,
+        *,
+        orphaned: bool = False,
+        installation: str | None = None,
+        most: int = 100,
+    ) -> tuple[IncidentRow, ...]:
+        """Return open incidents, in the order in which they are forgotten; no records.
+
+        An orphaned incident counts as open from when its resolve is queued until it is delivered.
+
+        Args:
+            orphaned: return the orphaned ones instead.
+            installation: those in one; None for all.
+            most: how many.
+        """
+        wanted = [incidents.c.orphaned] if orphaned else [incidents.c.active, _IS_RESOLVING]
+        found: list[sa.Row[Any]] = []
+        with self._database.read() as connection:
+            for each in wanted:  # one by one, so that each uses its index
+                which = sa.select(incidents).where(each, self._no_record)
+                which = which.order_by(incidents.c.changed_at).limit(most)
+                if installation is not None:
+                    which = which.where(incidents.c.installation == installation)
+                found += connection.execute(which)
+            found.sort(key=lambda row: row.changed_at)
+            return tuple(build_incident_row(connection, row) for row in found[:most])
+
+    def ways(self) -> Mapping[tuple[str, str], int]:
+        """Count the open incidents by the action and the installation that lead to them."""
+        which = _WAYS.where(self._no_record)
+        with self._database.read() as connection:
+            return {(way.action, way.installation): way.count_ for way in connection.execute(which)}
+
+    def handles(self) -> Sequence[tuple[Incident, int]]:
+        """Return one open incident of each handle and destination, and how many there are."""
+        with self._database.read() as connection:
+            rows = connection.execute(_HANDLES.where(self._no_record)).all()
+            found = [incident_store.find(connection, row.first) for row in rows]
+        counts = [row.count_ for row in rows]
+        return [(each.incident, n) for each, n in zip(found, counts, strict=True) if each]
+
+    def count_open(self, installation: str) -> int:
+        """Count the open incidents in one installation."""
+        ways = self.ways().items()
+        return sum(count for (_, there), count in ways if there == installation)
+
+
+_COUNTS: Final = (
+    sa.select(deliveries.c.state, sa.func.count())
+    .where(deliveries.c.state.in_([DeliveryState.QUEUED, *GIVEN_UP]))
+    .group_by(deliveries.c.state)
+)
+
+
+_IS_QUEUED_BLOCKED: Final = sa.and_(delivery_store.IS_QUEUED, channels.c.state == LaneState.BLOCKED)
+
+
+_BLOCKED_TOTAL: Final = (
+    sa.select(sa.func.count())
+    .select_from(deliveries)
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .join(channels, OF_DELIVERY)
+    .where(_IS_QUEUED_BLOCKED)
+)
+
+
+_BLOCKED_COUNT: Final = (
+    sa.select(
+        channels.c.id, sa.func.min(incidents.c.id).label("first"), sa.func.count().label("queued")
+    )
+    .select_from(deliveries)
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .join(channels, OF_DELIVERY)
+    .where(_IS_QUEUED_BLOCKED)
+    .group_by(channels.c.id)
+    .subquery()
+)
+
+
+_BLOCKED: Final = (
+    sa.select(incidents, channels.c.reason, channels.c.since, _BLOCKED_COUNT.c.queued)
+    .join(_BLOCKED_COUNT, _BLOCKED_COUNT.c.first == incidents.c.id)
+    .join(channels, channels.c.id == _BLOCKED_COUNT.c.id)
+    .order_by(channels.c.since, channels.c.id)
+)
+
+
+_QUEUED_RESOLVES: Final = sa.select(deliveries.c.incident_id).where(
+    delivery_store.IS_QUEUED, deliveries.c.operation == Operation.RESOLVE
+)
+
+
+_IS_RESOLVING: Final = sa.and_(
+    ~incidents.c.active,
+    ~incidents.c.orphaned,
+    incidents.c.may_be_open,
+    incidents.c.id.in_(_QUEUED_RESOLVES),
+)
+
+
+_WAYS: Final = (
+    sa.select(incidents.c.action, incidents.c.installation, sa.func.count().label("count_"))
+    .where(incidents.c.active)
+    .group_by(incidents.c.action, incidents.c.installation)
+)
+
+
+_HANDLES: Final = (
+    sa.select(sa.func.min(incidents.c.id).label("first"), sa.func.count().label("count_"))
+    .where(incidents.c.active, incidents.c.handle.is_not(None))
+    .group_by(
+        incidents.c.action,
+        incidents.c.installation,
+        incidents.c.destination,
+        incidents.c.handle,
+    )
+    .order_by("first")
+)
+
+
+_UNPLANNED: Final = sa.select(sa.func.count(), sa.func.min(submissions.c.accepted_at)).where(
+    PENDING
+)
+
+
+_UNSENT: Final = (
+    sa.select(
+        submissions.c.submission_id,
+        submissions.c.scope,
+        submissions.c.key,
+        submissions.c.outcome,
+        submissions.c.note,
+        submissions.c.accepted_at,
+    )
+    .where(OUTCOME, submissions.c.outcome == sa.bindparam("outcome"))
+    .order_by(submissions.c.id.desc())
+    .limit(sa.bindparam("most"))
+)
+
+
+_BY_SCOPE: Final = (
+    sa.select(submissions.c.scope_digest, sa.func.count().label("number"))
+    .where(PENDING)
+    .group_by(submissions.c.scope_digest)
+)
+
+
+_BY_LANE: Final = (
+    sa.select(lanes.c.installation, lanes.c.destination, sa.func.count().label("number"))
+    .select_from(deliveries)
+    .join(lanes, lanes.c.id == deliveries.c.lane_id)
+    .where(delivery_store.IS_QUEUED)
+    .group_by(lanes.c.id, lanes.c.installation, lanes.c.destination)
+)
+
+
+_WAITING: Final = sa.select(sa.func.count(), sa.func.min(deliveries.c.accepted_at)).where(
+    delivery_store.IS_QUEUED
+)

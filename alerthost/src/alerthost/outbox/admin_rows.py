@@ -1,0 +1,293 @@
+"""Rows that `Admin` shows: deliveries, submissions, incidents, blocked lanes, and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+import sqlalchemy as sa
+
+from alerthost.outbox import delivery_store, inbox, incident_store
+from alerthost.outbox.channels import GATE, OF_DELIVERY
+from alerthost.outbox.inbox import Note, SubmissionOutcome
+from alerthost.outbox.retry_policy import DeliveryState, LaneState
+from alerthost.outbox.serialisation import chunks
+from alerthost.store.tables import channels, deliveries, incidents, submissions
+from hostspec.alert import Identity
+from hostspec.delivery import Delivery, Incident, IncidentRef, OutcomeKind
+
+GIVEN_UP: Final = (
+    DeliveryState.DEAD,
+    DeliveryState.REJECTED,
+    DeliveryState.UNCERTAIN,
+    DeliveryState.ORPHANED,
+)
+"""States of deliveries that the operator may replay."""
+
+
+class AdminError(Exception):
+    """An operation is not possible; the message says why."""
+
+
+@attrs.frozen
+class DeliveryRow:
+    """A delivery.
+
+    Attributes:
+        id: its number.
+        incident_id: the number of its incident.
+        submission_id: of its submission.
+        delivery: the planned delivery; in a list without its message.
+        state: its state.
+        sending: whether it is being sent now.
+        attempts: number of attempts.
+        coalesced: number of deliveries that were coalesced into it.
+        accepted_at: when its submission was accepted, in seconds of the epoch.
+        due: when it may be tried next.
+        finished_at: when it was finished; None while it waits.
+        outcome: of the last attempt; None before the first.
+        reason: of the outcome, in the provider's words where it sent any.
+        lane: the state of its channel: its action, destination and credential.
+        lane_reason: why its channel is in that state.
+        next_try: when the next attempt is made at the earliest, in seconds of the epoch; None
+            where it is finished, being sent, or queued behind another delivery of its incident.
+    """
+
+    id: int
+    incident_id: int
+    submission_id: str
+    delivery: Delivery
+    state: DeliveryState
+    sending: bool
+    attempts: int
+    coalesced: int
+    accepted_at: float
+    due: float
+    finished_at: float | None
+    outcome: OutcomeKind | None
+    reason: str
+    lane: LaneState
+    lane_reason: str
+    next_try: float | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for a person to mend something."""
+        return self.state is DeliveryState.QUEUED and self.lane is LaneState.BLOCKED
+
+
+@attrs.frozen
+class SubmissionStatus:
+    """The status of a submission.
+
+    Attributes:
+        submission_id: its id.
+        note: its failures and suppressions; None while it is pending.
+        entries: its deliveries.
+    """
+
+    submission_id: str
+    note: Note | None
+    entries: tuple[DeliveryRow, ...]
+
+    @property
+    def settled(self) -> bool:
+        """Whether each delivery is finished, or blocked until the operator acts."""
+        return self.note is not None and all(
+            each.held or each.state is not DeliveryState.QUEUED for each in self.entries
+        )
+
+
+@attrs.frozen
+class Unsent:
+    """A submission without deliveries, or with fewer than its rules ask for.
+
+    Attributes:
+        submission_id: the submission's.
+        alert: that it is about.
+        outcome: why.
+        note: its failures and suppressions.
+        accepted_at: when it was accepted, in seconds of the epoch.
+    """
+
+    submission_id: str
+    alert: Identity
+    outcome: SubmissionOutcome
+    note: Note
+    accepted_at: float
+
+
+@attrs.frozen
+class IncidentRow:
+    """An incident.
+
+    Attributes:
+        id: its number.
+        incident: its reference, state, holders and handle.
+        open: it is followed up here; False for one that ended.
+        may_be_open: the provider may hold it open.
+        trigger_delivered: the provider accepted a trigger of the present episode.
+        orphaned: the key that opened it is not configured any more.
+        opened_at: when it began, in seconds of the epoch.
+        changed_at: when it was updated last.
+        summary: of the alert that triggered it last, bounded; empty where it is not known.
+    """
+
+    id: int
+    incident: Incident
+    open: bool
+    may_be_open: bool
+    trigger_delivered: bool
+    orphaned: bool
+    opened_at: float
+    changed_at: float
+    summary: str = ""
+
+
+@attrs.frozen
+class Blocked:
+    """Deliveries of one lane that wait until the operator repairs something.
+
+    Attributes:
+        place: of one of their incidents.
+        reason: why, in the words of the last failure.
+        since: when it was noticed, in seconds of the epoch.
+        waiting: how many deliveries.
+    """
+
+    ref: IncidentRef
+    reason: str
+    since: float
+    waiting: int
+
+
+@attrs.frozen
+class Backlog:
+    """The size of the backlog.
+
+    Attributes:
+        unplanned: statements that are not planned yet.
+        waiting: deliveries to be sent.
+        oldest: when the oldest of all of them was accepted; None where nothing waits.
+    """
+
+    unplanned: int
+    waiting: int
+    oldest: float | None
+
+
+@attrs.frozen
+class Load:
+    """How much is queued by whom, and where to.
+
+    Attributes:
+        pending: submissions that are not planned yet, by the digest of their scope.
+        queued: deliveries that are to be sent, by the installation and destination of their lane.
+    """
+
+    pending: Mapping[str, int] = attrs.field(factory=dict)
+    queued: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
+
+
+_LANE: Final = sa.func.coalesce(channels.c.state, LaneState.HEALTHY)
+
+
+IS_BLOCKED: Final = _LANE == LaneState.BLOCKED
+
+
+ROWS: Final[sa.Select[Any]] = (
+    sa.select(
+        *(each for each in deliveries.c if each is not deliveries.c.body),
+        sa.func.length(deliveries.c.body).label("size"),
+        _LANE.label("lane_state"),
+        sa.func.coalesce(channels.c.reason, "").label("lane_reason"),
+        GATE.label("gate"),
+    )
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .outerjoin(channels, OF_DELIVERY)
+)
+
+
+def build_delivery_rows(
+    connection: sa.Connection, which: sa.Select[Any], given: Mapping[str, Any] | None = None
+) -> Iterator[DeliveryRow]:
+    """Yield deliveries without their messages: the bodies of few are in memory at once."""
+    rows = connection.execute(which, given or {}).all()
+    of_number = {row.id: row for row in rows}
+    for numbers in chunks(rows):
+        for number, found in delivery_store.load_deliveries(connection, numbers).items():
+            yield build_delivery_row(of_number[number], attrs.evolve(found, message={}))
+
+
+def build_delivery_row(row: sa.Row[Any], delivery: Delivery) -> DeliveryRow:
+    """Build a delivery row from a row of `ROWS`."""
+    return DeliveryRow(
+        id=row.id,
+        incident_id=row.incident_id,
+        submission_id=row.submission_id,
+        delivery=delivery,
+        state=DeliveryState(row.state),
+        sending=row.worker_id is not None,
+        attempts=row.attempts,
+        coalesced=row.coalesced,
+        accepted_at=row.accepted_at,
+        due=row.due,
+        finished_at=row.finished_at,
+        outcome=OutcomeKind(row.outcome) if row.outcome else None,
+        reason=row.reason,
+        lane=LaneState(row.lane_state),
+        lane_reason=row.lane_reason,
+        next_try=max(row.due, row.gate) if row.is_head else None,
+    )
+
+
+def build_statuses(
+    connection: sa.Connection, submission_ids: Sequence[str]
+) -> Iterator[SubmissionStatus]:
+    """Yield the status of each of some submissions, in their order."""
+    rows = connection.execute(_NOTES, {"ids": submission_ids})
+    noted = {row.submission_id: inbox.read_note(row.note) for row in rows}
+    entries: dict[str, list[DeliveryRow]] = {}
+    for entry in build_delivery_rows(connection, _OF_STATEMENTS, {"ids": submission_ids}):
+        entries.setdefault(entry.submission_id, []).append(entry)
+    for each in submission_ids:
+        found = tuple(entries.get(each, ()))
+        # an operation of the operator has deliveries, but no submission
+        note = noted[each] if each in noted else (Note() if found else None)
+        yield SubmissionStatus(each, note, found)
+
+
+TOGETHER: Final = 500
+"""Submissions per query: databases limit the number of parameters."""
+
+
+_NOTES: Final = sa.select(submissions.c.submission_id, submissions.c.note).where(
+    submissions.c.submission_id.in_(sa.bindparam("ids", expanding=True))
+)
+
+
+_OF_STATEMENTS: Final = ROWS.where(
+    deliveries.c.submission_id.in_(sa.bindparam("ids", expanding=True))
+).order_by(deliveries.c.id)
+
+
+def build_incident_row(connection: sa.Connection, row: sa.Row[Any]) -> IncidentRow:
+    """Build an incident row, with the alerts that hold the incident open."""
+    stored = incident_store.incident_of(row, incident_store.holders_of(connection, row.id))
+    return IncidentRow(
+        id=row.id,
+        incident=stored.incident,
+        open=row.active,
+        may_be_open=row.may_be_open,
+        trigger_delivered=row.trigger_delivered,
+        orphaned=row.orphaned,
+        opened_at=row.opened_at,
+        changed_at=row.changed_at,
+        summary=row.summary,
+    )
+
+
+def no_delivery(number: int) -> AdminError:
+    """Return the error that a delivery does not exist."""
+    return AdminError(f"there is no delivery {number}")
