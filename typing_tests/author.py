@@ -19,6 +19,7 @@ from hostspec import (
     Capabilities,
     Delivery,
     Destination,
+    DurableAction,
     Fault,
     Handle,
     Hooks,
@@ -76,7 +77,7 @@ class Pager(Provider[Account]):
         return None
 
 
-class Page(Action[Paging, Account]):
+class Page(Action[Paging, Account], DurableAction[Account]):
     name = "pager.page"
     label = "Page teams"
     provider = "pager"

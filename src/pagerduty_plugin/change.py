@@ -10,6 +10,7 @@ from hostspec import (
     Alert,
     Capabilities,
     Delivery,
+    DurableAction,
     Fault,
     Handle,
     Incident,
@@ -34,7 +35,7 @@ PATH: Final = "/v2/change/enqueue"
 """The path of the Events API v2 for change events."""
 
 
-class Change(Action[ChangeSettings, InstallationSettings]):
+class Change(Action[ChangeSettings, InstallationSettings], DurableAction[InstallationSettings]):
     """Records an alert as a change event, which notifies no one (guide "Send a Change Event").
 
     A change event has no dedup key: sent twice, it is recorded twice. Every firing is recorded.

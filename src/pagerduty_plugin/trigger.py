@@ -14,6 +14,7 @@ from hostspec import (
     Capabilities,
     Delivery,
     Destination,
+    DurableAction,
     Fault,
     Handle,
     Hooks,
@@ -78,7 +79,7 @@ class _Content:
     notes: tuple[str, ...]
 
 
-class Trigger(Action[TriggerSettings, InstallationSettings]):
+class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[InstallationSettings]):
     """Sends an alert to PagerDuty services as trigger, acknowledge or resolve."""
 
     name = "pagerduty.trigger"

@@ -27,6 +27,7 @@ from hostspec import (
     Capabilities,
     Delivery,
     Destination,
+    DurableAction,
     Fault,
     Identity,
     IncidentRef,
@@ -88,7 +89,7 @@ class Sound(Provider[Account]):
         return [Destination("all", "Everybody")]
 
 
-class Page(Action[Paging, Account]):
+class Page(Action[Paging, Account], DurableAction[Account]):
     """A sound action; the broken ones below change one thing each."""
 
     name = "sound.page"

@@ -32,6 +32,7 @@ from hostspec import (
     Severity,
     setting,
 )
+from hostspec.action import as_durable
 
 
 @attrs.frozen(kw_only=True)
@@ -81,11 +82,16 @@ def test_an_action_can_do_nothing_it_does_not_declare() -> None:
 
 def test_an_action_finds_no_fault_and_has_no_limit() -> None:
     assert Bare().check(None, INSTALLATION) == ()
-    assert Bare().limits(OPENING, INSTALLATION) == ()
+    assert as_durable(Bare()).limits(OPENING, INSTALLATION) == ()
 
 
 def test_a_problem_that_was_over_before_is_told_whole() -> None:
-    assert Bare().on_missed(OPENING, CLOSING) == (OPENING, CLOSING)
+    assert as_durable(Bare()).on_missed(OPENING, CLOSING) == (OPENING, CLOSING)
+
+
+def test_methods_for_durable_hosts_need_their_base_class() -> None:
+    with pytest.raises(TypeError, match=r"has limits\(\): inherit from hostspec.DurableAction"):
+        type("Limited", (Bare,), {"limits": lambda *_: ()})
 
 
 def test_a_preview_shows_destination_and_message() -> None:

@@ -14,7 +14,16 @@ from size import WHOLE
 
 from alerthost.outbox.coalescing import Coalesced, QueuedDelivery, coalesce_queue
 from alerthost.outbox.retry_policy import ProviderState
-from hostspec import Action, Capabilities, Delivery, Identity, IncidentRef, Operation, Severity
+from hostspec import (
+    Action,
+    Capabilities,
+    Delivery,
+    DurableAction,
+    Identity,
+    IncidentRef,
+    Operation,
+    Severity,
+)
 
 T, A, R, U = Operation.TRIGGER, Operation.ACKNOWLEDGE, Operation.RESOLVE, Operation.UPDATE
 
@@ -22,7 +31,7 @@ HERE: Final = IncidentRef("pager.page", "account", "service", "key")
 THERE: Final = attrs.evolve(HERE, action="pager.change")
 
 
-class Pager(Action[Any, Any]):
+class Pager(Action[Any, Any], DurableAction[Any]):
     """Pages, drops or records what was missed."""
 
     name = "pager.page"

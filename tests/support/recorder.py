@@ -16,6 +16,7 @@ from hostspec import (
     Capabilities,
     Delivery,
     Destination,
+    DurableAction,
     Handle,
     Incident,
     IncidentRef,
@@ -84,7 +85,7 @@ def of_key(alert: Alert) -> str:
     return alert.key
 
 
-class Page(Action[PageSettings, AccountSettings]):
+class Page(Action[PageSettings, AccountSettings], DurableAction[AccountSettings]):
     """The action; `outcomes` and `behaviour` say what it does."""
 
     name = "pager.page"

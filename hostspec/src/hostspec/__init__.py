@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostspec.action import Action, AnyAction, Capabilities, Limit, Preview
+from hostspec.action import Action, AnyAction, Capabilities, DurableAction, Limit, Preview
 from hostspec.alert import Alert, FaultyAlertError, Identity, Image, Link, Severity, Status
 from hostspec.delivery import (
     Delivery,
@@ -35,6 +35,7 @@ __all__ = [
     "Capabilities",
     "Delivery",
     "Destination",
+    "DurableAction",
     "Fault",
     "FaultsError",
     "FaultyAlertError",

@@ -19,30 +19,30 @@ from hostspec.text import clean_text
 A = TypeVar("A")
 """The attrs class of an action's settings."""
 I = TypeVar("I")  # noqa: E741 -- I for installation
-"""The attrs class of the settings of the installations it sends through."""
+"""The attrs class of an installation's settings."""
 
 LONGEST_BUDGET: Final = 255
-"""Characters of the name of a budget, at most."""
+"""The maximum length of a budget's name, in characters."""
 
 MOST: Final = 1_000_000_000
-"""Messages that a limit counts, at most: every database holds that number."""
+"""The maximum count of a limit: every database can hold it."""
 
 
 @attrs.frozen
 class Capabilities:
-    """What an action can do for an incident after it was opened.
+    """What an action can do for an open incident.
 
     Attributes:
-        acknowledge: it can say that somebody is working on it.
-        resolve: it can close it.
-        update: it can tell an open incident something new by a message of its own kind.
-        idempotent: sending the same message twice comes to the same as once. Without it an
-            open incident is never opened again, only updated, and an attempt that may have
+        acknowledge: it can acknowledge the incident.
+        resolve: it can resolve the incident.
+        update: it can add information by a message of its own kind.
+        idempotent: sending the same message twice has the same effect as once. Without it, an
+            open incident is updated and never triggered again, and an attempt that may have
             arrived is *uncertain*.
-        coalesce: of messages that wait for one incident only the newest need be sent.
-        record: each message is a record of its own, a change event say. It opens nothing, so that
-            every firing of an alert is sent, and no incident is listed. A host remembers
-            each record as long as its acknowledge or resolve is to be recorded, too.
+        coalesce: of the queued messages of one incident, only the newest need be sent.
+        record: each message is an independent record, such as a change event. It opens no
+            incident, so every firing of an alert is sent, and no incident is listed. A host
+            remembers a record as long as its acknowledge or resolve may have to be recorded, too.
     """
 
     acknowledge: bool = False
@@ -55,13 +55,13 @@ class Capabilities:
 
 @attrs.frozen
 class Limit:
-    """How much a provider takes.
+    """A provider's rate limit.
 
     Attributes:
-        budget: names what is counted together, whoever else counts there, in at most 255
-            characters; without secrets.
-        count: how many messages, at most a billion.
-        window: in how many seconds.
+        budget: names the counter, which several actions may share: at most 255 characters,
+            without secrets.
+        count: the number of messages, at most a billion.
+        window: the period, in seconds.
     """
 
     budget: str
@@ -70,7 +70,7 @@ class Limit:
 
 
 def is_limit(limit: object) -> TypeGuard[Limit]:
-    """Check whether a plugin gave what a host can count by, whatever its types promise."""
+    """Check that a plugin's limit can be applied; at run time a plugin may return anything."""
     if not isinstance(limit, Limit):
         return False
     budget, count, window = attrs.astuple(limit)
@@ -87,10 +87,10 @@ def is_limit(limit: object) -> TypeGuard[Limit]:
 
 @attrs.frozen
 class Preview:
-    """What would be sent, for a person to read.
+    """A message as an operator sees it before it is sent.
 
     Attributes:
-        target: where to (for HTTP: method and URL).
+        target: its destination (for HTTP: method and URL).
         body: the message as JSON, secrets masked.
     """
 
@@ -98,85 +98,32 @@ class Preview:
     body: Json
 
 
-class Action(abc.ABC, Generic[A, I]):
-    """What a rule does with an alert. Registered with ``hostspec_actions``.
+class DurableAction(Generic[I]):
+    """Optional methods of an action, called only by hosts that store deliveries.
 
-    `plan` and `follow_up` are pure: no I/O, no clock, no randomness. `send` does the I/O.
-    All methods may be called from several threads at once.
-
-    Class attributes:
-        name: the provider's name, a dot, and its own: ``pagerduty.trigger``.
-        label: what people call it.
-        provider: the name of the provider through whose installations it sends.
-        settings: the attrs class of what a rule may set (`hostspec.settings`).
-        capabilities: what it can do after opening.
+    Inherit from this class as well as from `Action`, and override the methods for which the
+    provider can do better than the default.
     """
 
-    name: ClassVar[str]
-    label: ClassVar[str]
-    provider: ClassVar[str]
-    settings: type[A]
-    capabilities: ClassVar[Capabilities]
-
-    def check(self, settings: A, installation: Installation[I]) -> Sequence[Fault]:  # noqa: ARG002
-        """Describe what is wrong with these settings for this installation; no I/O."""
-        return ()
-
-    def describe(self, settings: A, installation: Installation[I] | None) -> str:  # noqa: ARG002
-        """Say in a sentence what it does with these settings; no I/O, never raises.
-
-        Args:
-            settings: what the rule says.
-            installation: through which account; None where it is gone.
-        """
-        return self.label
-
-    @abc.abstractmethod
-    def plan(
-        self, alert: Alert, settings: A, installation: Installation[I], *, rule: str = ""
-    ) -> Sequence[Delivery | Suppression]:
-        """Make one delivery per destination of an alert; no I/O.
-
-        A firing alert opens. An acknowledged or resolved one is planned only by hosts that
-        do not remember what they opened; others ask `follow_up`.
-
-        Args:
-            alert: the statement.
-            settings: what the rule says.
-            installation: through which account.
-            rule: the rule's name, which the deliveries carry.
-
-        Returns:
-            the deliveries, and a suppression for what a plugin decided not to send.
-        """
-
-    def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:  # noqa: ARG002
-        """Make the acknowledge, resolve or update of an open incident; no I/O.
-
-        From the stored incident alone: no rule, template or hook has a say. None where there
-        is nothing to tell (an e-mail has no follow-up).
-        """
-        return None
-
     def can_follow_up(self, incident: Incident, installation: Installation[I]) -> bool:  # noqa: ARG002
-        """Check whether what opened an incident is still held, so that it can be followed up.
+        """Check that an incident can still be followed up; may read secrets.
 
-        False where it is known not to be: then the host gives the incident up, and opens again
-        what still fires. May read secrets; True where they cannot be read now.
+        Return False only if the key that opened the incident is known to be gone: the host then
+        closes its record of the incident, and opens a new one for alerts that still fire.
+        Return True if a secret cannot be read now.
         """
         return True
 
     def on_missed(self, opening: Delivery, closing: Delivery) -> Sequence[Delivery]:
-        """Describe what to send for a problem that was over before anyone could be told; no I/O.
+        """Return the deliveries for a problem that ended before its trigger was delivered; no I/O.
 
-        Both (somebody is notified), nothing, or something of another place: the record of a
-        change, say, of another action of the same installation. Whatever is said, the host marks
-        the trigger as over, and sends a resolve after it and after anything that may have
-        arrived. Asked only where messages may coalesce.
+        They may be both, none, or a delivery to another incident, such as a change event through
+        the same installation. In every case the host marks the trigger as ``over``, and sends a
+        resolve after it and after any attempt that may have arrived. Called only if the
+        capabilities include ``coalesce``.
 
         Args:
-            opening: the newest trigger, which the provider never took; an attempt may have
-                arrived.
+            opening: the newest trigger; an attempt to send it may have arrived.
             closing: its resolve.
         """
         return (opening, closing)
@@ -186,32 +133,12 @@ class Action(abc.ABC, Generic[A, I]):
         delivery: Delivery,  # noqa: ARG002
         installation: Installation[I],  # noqa: ARG002
     ) -> Handle | None:
-        """Return the handle that the first send of an incident will return; no I/O.
+        """Return the handle that the first send of an incident will return; may read secrets.
 
-        A host keeps it before it sends, so that what an attempt opened is followed up even
-        where the host died before `send` returned. May read secrets. None where only the
-        provider can tell, or a secret cannot be read now.
+        The host stores it before the attempt, so that the incident is followed up even if the
+        host is killed before `Action.send` returns. Return None if only the provider chooses it, or
+        a secret cannot be read now. No I/O.
         """
-        return None
-
-    @abc.abstractmethod
-    def send(
-        self, delivery: Delivery, installation: Installation[I], context: SendContext
-    ) -> Outcome:
-        """Make one attempt to send; never raises for what network or provider did.
-
-        What a provider needs to follow up comes back as the outcome's handle.
-        """
-
-    def probe(self, destination: Destination, installation: Installation[I]) -> Outcome | None:  # noqa: ARG002
-        """Check whether messages would get through, by an attempt that nobody notices.
-
-        Never raises for what network or provider did. None where it cannot be said.
-        """
-        return None
-
-    def settings_for(self, destination: Destination) -> A | None:  # noqa: ARG002
-        """Return the plainest settings that send to one destination; None where there are none."""
         return None
 
     def limits(
@@ -220,18 +147,118 @@ class Action(abc.ABC, Generic[A, I]):
         installation: Installation[I],  # noqa: ARG002
         handle: Handle | None = None,  # noqa: ARG002
     ) -> Sequence[Limit]:
-        """Describe how much may be sent where this delivery goes; each budget at most once.
+        """Return the rate limits of a delivery, each budget at most once.
 
         Args:
-            delivery: what is to be sent.
-            installation: through which account.
-            handle: of its incident, where that was opened before: a follow-up may count
-                elsewhere than what opens now, after the key was changed, say.
+            delivery: the next delivery.
+            installation: the account.
+            handle: of the delivery's incident, if it is open: after a change of the key, a
+                follow-up may count towards another budget than a trigger.
 
         Raises:
-            SecretUnavailableError: the limit is counted per key, and the key cannot be read.
+            SecretUnavailableError: the limit depends on a secret that cannot be read now.
         """
         return ()
+
+
+_DURABLE_METHODS: Final = ("can_follow_up", "on_missed", "expected_handle", "limits")
+
+_DEFAULTS: Final = DurableAction[Any]()
+
+
+def as_durable(action: AnyAction) -> DurableAction[Any]:
+    """Return the action's methods for durable hosts: its own, or the defaults."""
+    return action if isinstance(action, DurableAction) else _DEFAULTS
+
+
+class Action(abc.ABC, Generic[A, I]):
+    """What a rule does with an alert. Registered with ``hostspec_actions``.
+
+    A simple action implements `plan`, `follow_up` and `send`. `plan` and `follow_up` are pure:
+    no I/O, no clock, no randomness. `send` does the I/O. All methods may be called from several
+    threads at once. `DurableAction` has more methods, for hosts that store deliveries.
+
+    Class attributes:
+        name: the provider's name, a dot, and the action's own name: ``pagerduty.trigger``.
+        label: the name that operators see.
+        provider: the name of the provider whose installations it sends through.
+        settings: the attrs class of its settings in a rule (`hostspec.settings`).
+        capabilities: what it can do for an open incident.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    provider: ClassVar[str]
+    settings: type[A]
+    capabilities: ClassVar[Capabilities]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        unused = [name for name in _DURABLE_METHODS if hasattr(cls, name)]
+        if unused and not issubclass(cls, DurableAction):
+            message = f"{cls.__name__} has {unused[0]}(): inherit from hostspec.DurableAction, too"
+            raise TypeError(message)
+
+    def check(self, settings: A, installation: Installation[I]) -> Sequence[Fault]:  # noqa: ARG002
+        """Return the faults of these settings for this installation; no I/O."""
+        return ()
+
+    def describe(self, settings: A, installation: Installation[I] | None) -> str:  # noqa: ARG002
+        """Return a sentence about the action with these settings; no I/O, never raises.
+
+        Args:
+            settings: the rule's settings.
+            installation: the account; None if it no longer exists.
+        """
+        return self.label
+
+    @abc.abstractmethod
+    def plan(
+        self, alert: Alert, settings: A, installation: Installation[I], *, rule: str = ""
+    ) -> Sequence[Delivery | Suppression]:
+        """Return one delivery for each destination of an alert; no I/O.
+
+        A firing alert opens incidents. An acknowledged or resolved one is planned only by hosts
+        that do not remember open incidents; other hosts call `follow_up`.
+
+        Args:
+            alert: the alert.
+            settings: the rule's settings.
+            installation: the account.
+            rule: the rule's name, which the deliveries carry.
+
+        Returns:
+            the deliveries, and a suppression for each delivery that a plugin vetoed.
+        """
+
+    def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:  # noqa: ARG002
+        """Return the acknowledge, resolve or update of an open incident; no I/O.
+
+        It depends on the stored incident alone, not on rules, templates or hooks. Return None
+        if the provider has no such message (an e-mail has no follow-up).
+        """
+        return None
+
+    @abc.abstractmethod
+    def send(
+        self, delivery: Delivery, installation: Installation[I], context: SendContext
+    ) -> Outcome:
+        """Make one attempt to send; never raises for faults of the network or the provider.
+
+        The outcome's handle carries what follow-ups need.
+        """
+
+    def probe(self, destination: Destination, installation: Installation[I]) -> Outcome | None:  # noqa: ARG002
+        """Check that messages would arrive, by an attempt that notifies nobody.
+
+        Never raises for faults of the network or the provider. Return None if there is no such
+        attempt.
+        """
+        return None
+
+    def settings_for(self, destination: Destination) -> A | None:  # noqa: ARG002
+        """Return minimal settings that send to one destination; None if there are none."""
+        return None
 
     def preview(
         self,
@@ -239,9 +266,9 @@ class Action(abc.ABC, Generic[A, I]):
         installation: Installation[I],  # noqa: ARG002
         context: SendContext,  # noqa: ARG002
     ) -> Preview:
-        """Show what would be sent, secrets masked; no I/O, no secret is read."""
+        """Return the message as it would be sent, secrets masked; no I/O, no secret is read."""
         return Preview(delivery.ref.destination, delivery.message)
 
 
 AnyAction = Action[Any, Any]
-"""An action of whatever settings."""
+"""An action, whatever its settings."""

@@ -9,7 +9,7 @@ import attrs
 
 from alerthost.outbox.retry_policy import ProviderState
 from alerthost.outbox.serialisation import dump_delivery
-from hostspec.action import AnyAction
+from hostspec.action import AnyAction, as_durable
 from hostspec.alert import Severity
 from hostspec.delivery import Delivery, Operation, coalesce
 from hostspec.errors import describe_error
@@ -207,7 +207,7 @@ def _replacements(action: AnyAction, opening: Delivery, closing: Delivery) -> Se
     if opening.over:
         return (opening, closing)
     try:
-        replacements = tuple(action.on_missed(opening, closing))
+        replacements = tuple(as_durable(action).on_missed(opening, closing))
         if all(map(is_delivery, replacements)):
             for each in replacements:
                 dump_delivery(each)  # raises if a plugin put unstorable values into it

@@ -23,7 +23,7 @@ from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.outbox.workers import ChangeSignal, WorkSignal
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
-from hostspec.action import AnyAction, Limit, is_limit
+from hostspec.action import AnyAction, Limit, as_durable, is_limit
 from hostspec.delivery import Outcome, OutcomeKind, SendContext
 from hostspec.errors import describe_error
 from hostspec.plugins.attempt import Attempt, can_follow_up, make_attempt
@@ -333,7 +333,7 @@ def _expected_handle(
     action: AnyAction, lease: Lease, installation: Installation[Any]
 ) -> str | None:
     try:
-        expected = action.expected_handle(lease.delivery, installation)
+        expected = as_durable(action).expected_handle(lease.delivery, installation)
         return None if expected is None else incident_store.dump_handle(expected)
     except Exception as error:  # noqa: BLE001 -- the attempt is made all the same
         _log.error("the action %s %s", action.name, describe_error(error))
@@ -343,7 +343,7 @@ def _expected_handle(
 def _limits(action: AnyAction, lease: Lease, installation: Installation[Any]) -> tuple[Limit, ...]:
     handle = lease.incident.incident.handle
     try:
-        limits = tuple(action.limits(lease.delivery, installation, handle))
+        limits = tuple(as_durable(action).limits(lease.delivery, installation, handle))
     except Exception:  # noqa: BLE001 -- the attempt reports what is wrong
         return ()
     sound = tuple(filter(is_limit, limits))

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from hostspec.action import AnyAction
+from hostspec.action import AnyAction, as_durable
 from hostspec.delivery import Delivery, Incident, IncidentRef, Outcome, OutcomeKind, SendContext
 from hostspec.errors import describe_error
 from hostspec.provider import Installation
@@ -48,7 +48,7 @@ def make_attempt(
 def can_follow_up(action: AnyAction, incident: Incident, installation: Installation[Any]) -> bool:
     """Check whether what opened an incident is still held; True where the action fails to say."""
     try:
-        return action.can_follow_up(incident, installation)
+        return as_durable(action).can_follow_up(incident, installation)
     except Exception as error:  # noqa: BLE001 -- what cannot be said is told by the attempt
         _log.error("the action %s %s", action.name, describe_error(error))
         return True

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
+from hostspec.action import as_durable
 from hostspec.alert import Alert, Severity, Status
 from hostspec.connect.install_flow import PendingInstall
 from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, Outcome
@@ -145,7 +146,7 @@ def check_on_missed(case: ProviderCase) -> None:
         return
     closing = attrs.evolve(closing, ref=opening.ref)
     deliveries: object = require_pure(
-        "on_missed", functools.partial(action.on_missed, opening, closing)
+        "on_missed", functools.partial(as_durable(action).on_missed, opening, closing)
     )
     if not isinstance(deliveries, Sequence) or not all(
         isinstance(each, Delivery) for each in deliveries

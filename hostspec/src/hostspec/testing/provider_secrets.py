@@ -14,7 +14,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from hostspec.action import Preview
+from hostspec.action import Preview, as_durable
 from hostspec.delivery import Delivery, Outcome, SendContext
 from hostspec.settings import secrets
 from hostspec.testing import service
@@ -149,7 +149,7 @@ def check_exceptions_hold_no_secret(case: ProviderCase) -> None:
         with environment({VARIABLE: value}):
             texts += [
                 _traceback(lambda: provider.check(installation)),
-                _traceback(lambda: action.limits(delivery, installation)),
+                _traceback(lambda: as_durable(action).limits(delivery, installation)),
                 _traceback(lambda: action.send(delivery, installation, SendContext())),
             ]
     _require_hidden(case, "\n".join(texts), "a fault, or an exception with its causes,")

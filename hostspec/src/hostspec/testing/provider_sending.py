@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, TypeAlias, cast
 
-from hostspec.action import LONGEST_BUDGET, is_limit
+from hostspec.action import LONGEST_BUDGET, as_durable, is_limit
 from hostspec.delivery import Delivery, Handle, Outcome, OutcomeKind, frozen_handle
 from hostspec.settings import SettingsError, secrets
 from hostspec.testing.provider_case import ActionUnderTest, ProviderCase, incident_of
@@ -209,7 +209,7 @@ def check_expected_handle(case: ProviderCase) -> None:
     """The expected handle, where there is one, is the one that the first send returns."""
     with case.connected(case.service()) as (tested, _):
         opening = tested.plan_trigger(firing("conformance-handle"))
-        expected = tested.action.expected_handle(opening, tested.installation)
+        expected = as_durable(tested.action).expected_handle(opening, tested.installation)
         handle = _delivered(case.send(tested, opening), opening).handle
         require(
             expected is None or frozen_handle(expected) == handle,
@@ -231,7 +231,7 @@ def check_limits(case: ProviderCase) -> None:
 def _require_limits(
     tested: ActionUnderTest, delivery: Delivery, handle: Handle | None = None
 ) -> None:
-    limits = tested.action.limits(delivery, tested.installation, handle)
+    limits = as_durable(tested.action).limits(delivery, tested.installation, handle)
     for limit in limits:
         require(
             is_limit(limit),

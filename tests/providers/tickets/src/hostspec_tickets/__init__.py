@@ -18,6 +18,7 @@ from hostspec import (
     Capabilities,
     Delivery,
     Destination,
+    DurableAction,
     Handle,
     Incident,
     IncidentRef,
@@ -63,7 +64,7 @@ class Tickets(Provider[InstallationSettings]):
         return []
 
 
-class OpenTicket(Action[OpenSettings, InstallationSettings]):
+class OpenTicket(Action[OpenSettings, InstallationSettings], DurableAction[InstallationSettings]):
     """Opens a ticket, comments on it, and closes it."""
 
     name = "tickets.open"
