@@ -208,7 +208,7 @@ class InstallationSettings:
         return self.base_url.rstrip("/") or BASE_URLS[self.region]
 
     def service(self, name: str) -> ServiceSettings | None:
-        """Return a service by its id or name, else by a former name; None if there is none."""
+        """Return a service by its id or name, else by a former name; or None."""
         return next(
             (service for service in self.services if name in (service.destination, service.name)),
             next((service for service in self.services if name in service.former_names), None),

@@ -16,7 +16,7 @@ from hostspec.text import unknown_name
 from pagerduty_plugin.templates import NAMES
 
 DEEPEST: Final = 32
-"""Levels of nesting: Python compiles deeper ones ever more slowly."""
+"""Levels of nesting: Python compiles deeper ones too slowly."""
 
 TOO_DEEP: Final = f"is nested more than {DEEPEST} levels deep; simplify it"
 
@@ -37,7 +37,7 @@ def faults(
     names: frozenset[str],
     known: Mapping[str, Mapping[str, Callable[..., Any]]],
 ) -> list[tuple[int, str]]:
-    """Find all mistakes in a template: the line and the reason of each.
+    """Return the line and the reason of every fault in a template.
 
     Args:
         environment: parses the template.
@@ -64,7 +64,7 @@ def _refuse_deeper(node: nodes.Node, depth: int = 0) -> None:
 
 
 class _Flattener(NodeTransformer):
-    """Puts the branches of ``if`` one after another, so that each may set names for the rest."""
+    """Concatenates the branches of ``if``, as each may set names for the rest."""
 
     def visit_If(self, node: nodes.If) -> list[nodes.Node]:  # noqa: N802 -- Jinja2's word
         self.generic_visit(node)
@@ -72,7 +72,7 @@ class _Flattener(NodeTransformer):
 
 
 def _undeclared(environment: Environment, text: str, tree: nodes.Template) -> set[str]:
-    lenient = environment.overlay()  # which would raise for the first unknown filter
+    lenient = environment.overlay()  # accepts unknown filters, which are reported elsewhere
     used: Iterable[Any] = tree.find_all((nodes.Filter, nodes.Test))
     anything: dict[str, Any] = {node.name: str for node in used}
     lenient.filters = lenient.tests = anything

@@ -1,7 +1,7 @@
-"""The Jinja2 sandbox: every branch of a template is checked at load, and a rendering is bounded.
+"""Compiles, checks and renders templates in Jinja2's sandbox. Pure.
 
-The author of a template is trusted; the alert is not. A template sees JSON alone: an attribute
-is a member of a mapping, and a call is one of `METHODS` or ``range``. Pure.
+The author of a template is trusted; the alert is not. A template sees only JSON: an attribute is a
+member of a mapping, and a call is one of `METHODS` or ``range``.
 """
 
 from __future__ import annotations
@@ -42,16 +42,13 @@ LONGEST_TEMPLATE: Final = 10_000
 """Characters of a template."""
 
 LONGEST_TEXT: Final = 1_000_000
-"""Characters of a text that a template makes."""
+"""Characters of a text that ``join`` or ``replace`` makes."""
 
 WIDEST_INTEGER: Final = 1024
-"""Bits of an integer that a template makes: as many as those of an alert may have."""
+"""Bits of an integer that an operator makes: as many as an alert's may have."""
 
-MOST_ITEMS: Final = 100_000
-"""Items of lists that one rendering goes through in loops and filters; see `_Context`."""
-
-MOST_PADDING: Final = 16
-"""The largest number for ``indent``, ``round`` and ``tojson``, which make so many characters."""
+LONGEST_RANGE: Final = 100_000
+"""Numbers of a ``range``."""
 
 _RESULT: Final = "result"
 
@@ -59,27 +56,8 @@ _OF_TEXT: Final = _words(
     "capitalize indent lower replace string title trim truncate upper urlencode wordwrap "
     ".capitalize .endswith .lower .replace .split .startswith .strip .title .upper"
 )
-_FAST: Final = _OF_TEXT - {"wordwrap"}  # which cuts a long word again and again
 _OF_MAPPING: Final = _words("dictsort items .get .items .keys .values")
 _OF_NULL: Final = _words("d default float int tojson")
-_FREE: Final = _words("count d default first last length truncate .get")
-_PADDING: Final = _words("indent round tojson")
-
-
-class _Context(Context):
-    """The context of one rendering, which counts the items that it goes through.
-
-    The bound keeps a rendering linear in the alert, whose lists may be long where the author of
-    the template expects a few items, or texts where the author expects lists.
-    """
-
-    gone_through = 0
-
-    def go_through(self, value: Any, at_once: int = 1) -> None:
-        """Count the items or characters of a value, in portions of `at_once`."""
-        if isinstance(value, (str, list, tuple, Mapping)):
-            self.gone_through += len(value) // at_once
-            _refuse(self.gone_through, MOST_ITEMS, "goes through more than {:,} items")
 
 
 def _refuse(size: int, most: int, reason: str) -> None:
@@ -89,10 +67,6 @@ def _refuse(size: int, most: int, reason: str) -> None:
 
 def _refuse_longer(length: int) -> None:
     _refuse(length, LONGEST_TEXT, "makes a text of more than {:,} characters")
-
-
-def _refuse_wider(bits: int) -> None:
-    _refuse(bits, WIDEST_INTEGER, "makes a number of more than {:,} bits")
 
 
 def _is_absent(value: Any) -> bool:
@@ -139,7 +113,7 @@ def _replace(value: str, old: Any, new: Any, count: int = -1) -> str:
 
 
 def _of_numbers(function: _Function) -> _Function:
-    """Refuse a text, which ``%`` would format and ``*`` repeat."""
+    """Wrap a function that would format or repeat a text: it rejects texts."""
 
     @functools.wraps(function)
     def run(value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -150,21 +124,17 @@ def _of_numbers(function: _Function) -> _Function:
     return run
 
 
-@pass_context
-def _container(context: _Context, value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        context.go_through(value, 10_000 if isinstance(value, str) else 100)
+def _container(value: Any) -> Any:
     return () if value is None else value
 
 
-@pass_context
-def _in(context: _Context, value: Any, seq: Any) -> bool:
-    return value in _container(context, seq)
+def _in(value: Any, seq: Any) -> bool:
+    return value in _container(seq)
 
 
 def _range(start: int, /, *limits: int) -> list[int]:
     numbers = range(start, *limits)
-    _refuse(len(numbers), MOST_ITEMS, "makes a range of more than {:,} numbers")
+    _refuse(len(numbers), LONGEST_RANGE, "makes a range of more than {:,} numbers")
     return list(numbers)
 
 
@@ -208,34 +178,19 @@ FUNCTIONS: Final[Mapping[str, _Function]] = {"range": _range}
 _KNOWN: Final = {"filter": FILTERS, "test": TESTS, "method": METHODS, "function": FUNCTIONS}
 
 
-def _bounded(name: str, function: _Function) -> _Function:
-    """Wrap a filter: convert its value, count the items of it, and bound the result."""
+def _adapted(name: str, function: _Function) -> _Function:
+    """Wrap a filter: convert its value before, and an iterator to a list after it."""
     passed = getattr(function, "jinja_pass_arg", None)
 
     @pass_context
     @functools.wraps(function)
-    def run(context: _Context, value: Any, *args: Any, **kwargs: Any) -> Any:
-        if name in _PADDING:
-            sizes = [abs(each) for each in (*args, *kwargs.values()) if isinstance(each, int)]
-            _refuse(max(sizes, default=0), MOST_PADDING, f"passes more than {{}} to {name!r}")
-        value = _converted(context, name, value)
-        if name not in _FREE:
-            context.go_through(value, 100 if name in _FAST else 1)
+    def run(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         first = {"eval_context": context.eval_ctx, "environment": context.environment}
         leading = [first.get(passed.name, context)] if passed else []
-        made = function(*leading, value, *args, **kwargs)
-        return _bound(context, list(made) if isinstance(made, Iterator) else made)
+        made = function(*leading, _converted(context, name, value), *args, **kwargs)
+        return list(made) if isinstance(made, Iterator) else made
 
     return run
-
-
-def _bound(context: _Context, made: Any) -> Any:
-    if isinstance(made, str):
-        _refuse_longer(len(made))
-        context.go_through(made, 100)
-    if isinstance(made, int):
-        _refuse_wider(made.bit_length())
-    return made
 
 
 def _converted(context: Context, name: str, value: Any) -> Any:
@@ -249,9 +204,8 @@ def _converted(context: Context, name: str, value: Any) -> Any:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja2's immutable sandbox, with members of JSON in place of attributes."""
+    """Jinja2's immutable sandbox, where an attribute is a member of JSON."""
 
-    context_class = _Context
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
 
     def __init__(self) -> None:
@@ -269,20 +223,26 @@ class _Environment(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         return self.getitem(obj, attribute)
 
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Calculate with numbers, for texts would be repeated or formatted; ``+`` also joins."""
+    def call_binop(self, _context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Calculate with numbers only: a text would be repeated or formatted; ``+`` also joins."""
         match left, right:
             case int() | float(), int() | float():
                 if operator == "**" and isinstance(left, int) and isinstance(right, int):
-                    _refuse_wider((left.bit_length() - 1) * right)
+                    self._refuse_wider((left.bit_length() - 1) * right)
             case (str(), str()) if operator == "+":
                 pass
             case (list() | tuple(), list() | tuple()) if operator == "+":
                 left, right = [*left], [*right]
-                context.go_through(left + right)
             case _:
                 raise TypeError
-        return _bound(context, self.binop_table[operator](left, right))
+        made = self.binop_table[operator](left, right)
+        if isinstance(made, int):
+            self._refuse_wider(made.bit_length())
+        return made
+
+    @staticmethod
+    def _refuse_wider(bits: int) -> None:
+        _refuse(bits, WIDEST_INTEGER, "makes a number of more than {:,} bits")
 
 
 @functools.cache
@@ -294,14 +254,14 @@ def _environment() -> _Environment:
         "~": lambda values: "".join(map(_shown, values)),
         "for": _FILTERS_OF_JINJA["list"],
     }
-    environment.filters = {name: _bounded(name, each) for name, each in functions.items()}
+    environment.filters = {name: _adapted(name, each) for name, each in functions.items()}
     environment.filters["in"] = _container
     environment.tests = dict(TESTS)
     return environment
 
 
 class _Rewriter(NodeTransformer):
-    """Turns methods, ``~``, ``in`` and the values of loops into filters, which are bounded."""
+    """Turns methods, ``~``, ``in`` and the values of loops into filters that take any JSON."""
 
     def generic_visit(self, node: nodes.Node, *_args: Any, **_kwargs: Any) -> nodes.Node:
         super().generic_visit(node)
@@ -325,7 +285,7 @@ def _filter(name: str, node: Any, args: Any = (), kwargs: Any = ()) -> nodes.Fil
 
 @functools.lru_cache(maxsize=256)
 def compiled(text: str, names: frozenset[str] = NAMES) -> tuple[Template, bool]:
-    """Check and compile a template; the second value says whether it is a single expression.
+    """Check and compile a template; the second value is whether it is a single expression.
 
     Raises:
         TemplateError: it has faults; the reason contains all of them.
@@ -339,7 +299,7 @@ def compiled(text: str, names: frozenset[str] = NAMES) -> tuple[Template, bool]:
         found = [(error.lineno, (error.message or "").rstrip("."))]
     except RecursionError:
         found = [(1, template_check.TOO_DEEP)]
-    except Exception:  # noqa: BLE001 -- Python's compiler has limits of its own
+    except Exception:  # noqa: BLE001 -- Python's compiler has its own limits
         reason = "cannot be compiled: a number is too long, or an argument is given twice"
         found = [(1, reason)]
     raise TemplateError(_joined(text, found))
@@ -397,11 +357,9 @@ def _plain(template: Template, values: Mapping[str, Json], most: int) -> Json:
 
 
 def _gathered(template: Template, values: Mapping[str, Json], most: int) -> str:
-    """Return what a template says, until that is long enough."""
-    text, context = "", template.new_context(dict(values))
-    assert isinstance(context, _Context)  # noqa: S101 -- the environment says so
-    for piece in template.root_render_func(context):
-        context.go_through(piece, 100)
+    """Render a template until the result is long enough."""
+    text = ""
+    for piece in template.root_render_func(template.new_context(dict(values))):
         text += (piece if text else piece.lstrip())[: most - len(text)]
         if len(text) == most:
             break

@@ -143,7 +143,7 @@ class EventText:
         return {name: value for name, value in values.items() if value != ""}
 
     def _detail(self, field: str, value: Json) -> Json:
-        """Render the texts of a value; an empty text stands for none."""
+        """Render the texts of a value; one that fails becomes an empty text."""
         match value:
             case str():
                 return self._value(field, value)

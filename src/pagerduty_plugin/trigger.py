@@ -118,7 +118,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[Insta
     ) -> Sequence[Delivery | Suppression]:
         """Return one delivery for each service, as overridden by other plugins.
 
-        There is none for an event action that the rule excludes, or for a removed service.
+        An event action that the rule excludes, or a removed service, gets no delivery.
         """
         operation = event.OPERATIONS[alert.status]
         if operation not in settings.event_actions:

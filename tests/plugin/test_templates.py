@@ -467,7 +467,6 @@ def test_long_texts_of_an_alert_can_be_cut_and_shown() -> None:
     assert said("{{ details.log }}", log=log) == "x" * 1000
 
 
-ITEMS = "goes through more than 100,000 items"
 TEXT = "makes a text of more than 1,000,000 characters"
 NUMBER = "makes a number of more than 1,024 bits"
 
@@ -476,53 +475,21 @@ NUMBER = "makes a number of more than 1,024 bits"
     ("text", "reason"),
     [
         ("{% for a in range(1000000000000) %}{% endfor %}", "makes a range of more than 100,000 n"),
-        ("{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}", ITEMS),
-        ("{% for a in range(1500) %}{% if details.log|upper %}{% endif %}{% endfor %}", ITEMS),
-        ("{% for a in range(1500) %}{% if a in details.list %}{% endif %}{% endfor %}", ITEMS),
-        ("{% for a in range(1500) %}{% if a is in details.list %}{% endif %}{% endfor %}", ITEMS),
-        ("{% for a in range(1500) %}{% if [1] + details.list %}{% endif %}{% endfor %}", ITEMS),
-        ("{% for a in range(1500) %}{{ details.list|sum }}{% endfor %}", ITEMS),
-        ("{% for a in range(1500) %}{% if details.log ~ '' %}{% endif %}{% endfor %}", ITEMS),
-        ("{% for a in range(1500) %}{{ details.blanks }}{% endfor %}", ITEMS),
-        ("{{ details.log|map('upper') }}", ITEMS),
-        ("{{ details.log|wordwrap }}", ITEMS),
-        ("{{ range(1000)|map('replace', '', details.log) }}", TEXT),
+        ("{% for a in [1] %}{{ details.log|replace('x', details.log) }}{% endfor %}", TEXT),
         ("{{ details.log|replace('x', details.log) }}", TEXT),
         ("{{ details.log.replace('x', 'yy') }}", TEXT),
         ("{{ [details.log, details.log]|join }}", TEXT),
-        ("{{ details.log ~ details.log }}", TEXT),
-        ("{{ details.log + details.log }}", TEXT),
-        ("{{ details.sharp|upper }}", TEXT),
-        ("{{ details.lines|indent(16, blank=true) }}", TEXT),
-        ("{{ 'a'|indent(1000000000) }}", "passes more than 16 to 'indent'"),
-        ("{{ [1]|tojson(indent=1000000000) }}", "passes more than 16 to 'tojson'"),
-        ("{{ 1|round(-1000000000, 'ceil') }}", "passes more than 16 to 'round'"),
         ("{{ 2 ** 1025 }}", NUMBER),
         ("{{ 3 ** (10 ** 9) }}", NUMBER),
         ("{{ (2 ** 1000) * (2 ** 1000) }}", NUMBER),
-        ("{{ [2 ** 1023, 2 ** 1023]|sum }}", NUMBER),
-        ("{{ details.digits|int }}", NUMBER),
     ],
 )
 def test_a_bound_holds(text: str, reason: str) -> None:
-    details = {
-        "blanks": " " * 900_000,
-        "digits": "9" * 400,
-        "lines": "\n" * 100_000,
-        "list": (0,) * 50_000,
-        "log": "x" * 900_000,
-        "sharp": "ß" * 600_000,
-    }
-    assert refused(text, **details).startswith(reason)
-
-
-def test_one_loop_over_a_long_list_is_within_the_bounds() -> None:
-    text = "{% for a in details.list %}{% if a in labels %}x{% endif %}{% endfor %}"
-    assert said(text, list=("",) * 100_000) == ""
+    assert refused(text, log="x" * 900_000).startswith(reason)
 
 
 def test_no_constant_is_evaluated_at_load() -> None:
-    """Where nothing would count what that goes through."""
+    """Loading a rule must not take long, whatever its templates calculate."""
     assert fault("{{ 'a'|indent(1000000000) }}{{ 3 ** (10 ** 9) }}{{ range(10 ** 12) }}") is None
 
 
@@ -611,11 +578,6 @@ def test_rendering_is_pure() -> None:
     says, impure = watched(lambda: render(text, VALUES, 100))
     assert says.startswith("A1A2B3C4")
     assert impure == ()
-
-
-def test_each_rendering_counts_for_itself() -> None:
-    text = "{% for a in range(60000) %}{% endfor %}{{ key }}"
-    assert [said(text), said(text)] == ["db-1/disk"] * 2
 
 
 def test_plain_texts_need_no_jinja2_and_templates_name_its_extra() -> None:
