@@ -26,24 +26,22 @@ from hostspec.delivery import (
 
 IS_QUEUED: Final = deliveries.c.state == DeliveryState.QUEUED
 
-
 CONFIRMATION: Final = "settle"
-"""Stands as statement of a resolve that is sent again, when nothing can be late any more."""
-
+"""The submission id of a confirming resolve, which is sent when no attempt can arrive any more."""
 
 EARLY_CONFIRMATION: Final = "ahead"
-"""Stands as statement of such a resolve that goes at once, ahead of what fires again."""
+"""The submission id of a confirming resolve that is sent early, since the alert fires again."""
 
 
 def find_queue(connection: sa.Connection, number: int) -> tuple[tuple[QueuedDelivery, ...], bool]:
-    """Return what waits for an incident, in order, and whether something of it is being sent."""
+    """Return the queue of an incident, in order, and whether another delivery is in flight."""
     rows = find_queued_rows(connection, number)
-    line = tuple(queued_delivery_of(row) for row in rows if row.worker_id is None)
-    return line, len(line) < len(rows)
+    queue = tuple(queued_delivery_of(row) for row in rows if row.worker_id is None)
+    return queue, len(queue) < len(rows)
 
 
 def find_queued_rows(connection: sa.Connection, number: int) -> Sequence[sa.Row[Any]]:
-    """Return the deliveries of an incident that are not finished, what is being sent first."""
+    """Return the unfinished deliveries of an incident, one in flight first."""
     return connection.execute(_ROWS, {"number": number}).all()
 
 
@@ -55,7 +53,7 @@ _ROWS: Final = (
 
 
 def queued_delivery_of(row: sa.Row[Any]) -> QueuedDelivery:
-    """Read a delivery as it stands in its line."""
+    """Return the queued delivery of a row."""
     return QueuedDelivery(
         delivery=delivery_of(row),
         id=row.id,
@@ -67,13 +65,13 @@ def queued_delivery_of(row: sa.Row[Any]) -> QueuedDelivery:
 
 
 def find_ref(connection: sa.Connection, number: int) -> IncidentRef | None:
-    """Return the place of a delivery by its row; None where it is not kept any more."""
+    """Return the incident reference of a delivery by its row; None if it was pruned."""
     found = load_deliveries(connection, [number])
     return found[number].ref if found else None
 
 
 def load_deliveries(connection: sa.Connection, numbers: Sequence[int]) -> Mapping[int, Delivery]:
-    """Return deliveries by their rows, in this order."""
+    """Return deliveries by their rows, in the given order."""
     rows = connection.execute(_BODIES, {"numbers": numbers})
     found = {row.id: load_delivery(row.body) for row in rows}
     return {number: found[number] for number in numbers if number in found}
@@ -84,14 +82,14 @@ _BODIES: Final = sa.select(deliveries.c.id, deliveries.c.body).where(
 )
 
 
-def find_submission_id(connection: sa.Connection, waiting: QueuedDelivery) -> str:
-    """Return the id of the statement that a delivery in line comes from."""
-    which = sa.select(deliveries.c.submission_id).where(deliveries.c.id == waiting.id)
+def find_submission_id(connection: sa.Connection, queued: QueuedDelivery) -> str:
+    """Return the id of the submission that a queued delivery comes from."""
+    which = sa.select(deliveries.c.submission_id).where(deliveries.c.id == queued.id)
     return str(connection.execute(which).scalar_one())
 
 
 def with_queued(connection: sa.Connection, numbers: Collection[int]) -> Collection[int]:
-    """Return which incidents, given by their rows, have unfinished deliveries."""
+    """Return the incidents, among those given by row, that have unfinished deliveries."""
     if not numbers:
         return ()
     return frozenset(connection.execute(_WITH_QUEUED, {"numbers": numbers}).scalars())
@@ -105,7 +103,7 @@ _WITH_QUEUED: Final = (
 
 
 def find_newest(connection: sa.Connection, number: int, operation: Operation) -> Delivery | None:
-    """Return the newest delivery of a kind that an incident had, waiting or finished."""
+    """Return the newest delivery of an operation, queued or finished, of an incident."""
     row = connection.execute(
         sa.select(deliveries)
         .where(deliveries.c.incident_id == number, deliveries.c.operation == operation)
@@ -118,7 +116,7 @@ def find_newest(connection: sa.Connection, number: int, operation: Operation) ->
 def find_delivered_triggers(
     connection: sa.Connection, numbers: Collection[int]
 ) -> Mapping[int, Delivery]:
-    """Return the newest trigger that the provider took of each of some incidents."""
+    """Return the newest delivered trigger of each incident, given by their rows."""
     rows = connection.execute(_DELIVERED_TRIGGERS, {"numbers": numbers})
     return {row.incident_id: delivery_of(row) for row in rows}
 
@@ -136,31 +134,31 @@ _DELIVERED_TRIGGERS: Final = sa.select(deliveries).where(
 )
 
 
-def write_queue(  # noqa: PLR0913 -- one argument for each thing a line is written from
+def write_queue(  # noqa: PLR0913 -- all of them describe the queue
     uow: UnitOfWork,
     stored: incident_store.StoredIncident,
-    line: Sequence[QueuedDelivery],
+    queue: Sequence[QueuedDelivery],
     submission_id: str,
     *,
     in_flight: bool = False,
     due: float | None = None,
     reason: str = "",
 ) -> None:
-    """Write down what waits for an incident from now on; its first is its head.
+    """Write the queue of an incident; its first delivery becomes the head.
 
-    The head is as urgent as the most urgent that waits behind it.
+    The head is as urgent as the most urgent delivery behind it.
 
     Args:
         uow: the transaction.
         stored: the incident.
-        line: what is to be sent, in order.
-        submission_id: of the statement that new deliveries carry.
-        in_flight: something of it is being sent now, so that nothing may be sent beside it.
-        due: when new deliveries may be sent first; None for now.
-        reason: why new deliveries are sent, where their statement does not tell.
+        queue: the deliveries, in order.
+        submission_id: the submission of new deliveries.
+        in_flight: another delivery of the incident is being sent, so none may start now.
+        due: when new deliveries may be sent; None for now.
+        reason: why new deliveries are sent, if no submission of an alert is the reason.
     """
-    urgency = min(map(_urgency, line), default=0.0)
-    for number, each in enumerate(line, start=1):
+    urgency = min(map(_urgency, queue), default=0.0)
+    for number, each in enumerate(queue, start=1):
         values: dict[str, Any] = {
             "position": number,
             "coalesced": each.coalesced,
@@ -176,7 +174,7 @@ def write_queue(  # noqa: PLR0913 -- one argument for each thing a line is writt
         else:
             changed = sa.update(deliveries).where(deliveries.c.id == each.id)
             uow.connection.execute(changed, values)
-    if line and not in_flight:
+    if queue and not in_flight:
         lane_store.wake(uow, stored.lane_id)
 
 
@@ -201,9 +199,9 @@ def insert_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 def expedite_confirmation(uow: UnitOfWork, number: int, reason: str) -> None:
-    """Let a resolve go at once that would have been sent again: something fires again.
+    """Send the queued confirming resolve of an incident now, since its alert fires again.
 
-    Something may still be late, so that it does not end the doubt any more.
+    Earlier attempts may still arrive, so it no longer confirms the incident.
     """
     uow.connection.execute(
         sa.update(deliveries)
@@ -220,7 +218,7 @@ def expedite_confirmation(uow: UnitOfWork, number: int, reason: str) -> None:
 def insert(
     uow: UnitOfWork, stored: incident_store.StoredIncident, new: QueuedDelivery, submission_id: str
 ) -> int:
-    """Write a delivery down that is in no line; give its row."""
+    """Insert a delivery that is in no queue; return its row."""
     row = _new_row(stored.id, stored.lane_id, new, submission_id, uow.now) | _unqueued(new)
     made = uow.connection.execute(_NEW_DELIVERY, row)
     return int(made.inserted_primary_key[0]) if made.inserted_primary_key else 0
@@ -232,7 +230,7 @@ def insert_coalesced(
     new: Sequence[tuple[QueuedDelivery, str]],
     reason: str,
 ) -> Sequence[Mapping[str, Any]]:
-    """Insert coalesced deliveries, given with the ids of their submissions; return the rows."""
+    """Insert coalesced deliveries, given with their submission ids; return the rows."""
     over = {"state": DeliveryState.COALESCED, "reason": reason, "finished_at": uow.now}
     rows = [
         _new_row(stored.id, stored.lane_id, each, submission_id, uow.now) | _unqueued(each) | over
@@ -269,16 +267,16 @@ def _new_row(
     }
 
 
-def _urgency(waiting: QueuedDelivery) -> float:
-    early = HEAD_START[waiting.delivery.severity]
-    return waiting.accepted_at - early + REPEAT_DELAY * waiting.repeat
+def _urgency(queued: QueuedDelivery) -> float:
+    early = HEAD_START[queued.delivery.severity]
+    return queued.accepted_at - early + REPEAT_DELAY * queued.repeat
 
 
 def promote(uow: UnitOfWork, number: int) -> bool:
-    """Make the first of an incident's line its head, unless something of it is being sent.
+    """Make the first queued delivery of an incident its head, unless another is in flight.
 
     Returns:
-        whether something waits or is being sent.
+        whether the incident has unfinished deliveries.
     """
     rows = uow.connection.execute(_QUEUE, {"number": number}).all()
     if rows and all(row.worker_id is None for row in rows):
@@ -327,12 +325,12 @@ def finish(uow: UnitOfWork, number: int, state: DeliveryState, **changes: Any) -
 
 
 def delivery_of(row: sa.Row[Any]) -> Delivery:
-    """Read a delivery's body."""
+    """Return the delivery of a row."""
     return load_delivery(row.body)
 
 
 def receipt_of(row: sa.Row[Any], reason: str = "") -> Receipt:
-    """Return what observers are told of a delivery's row."""
+    """Return the receipt for observers of a delivery's row."""
     last = Outcome(OutcomeKind(row.outcome), row.reason) if row.outcome else None
     return Receipt(row.uid, delivery_of(row), last, row.attempts, reason)
 

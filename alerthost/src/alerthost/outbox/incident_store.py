@@ -30,21 +30,21 @@ from hostspec.text import shorten
 from hostspec.values import to_json
 
 LONGEST_SUMMARY: Final = 200
-"""Characters of a summary that are kept with an incident."""
+"""Most characters of a summary that are stored with an incident."""
 
 
 @attrs.frozen
 class StoredIncident:
-    """An incident as it was read.
+    """A row of the table of incidents.
 
     Attributes:
         id: its row.
         lane_id: the row of its lane.
-        version: counts what planning looks at.
-        incident: what an action is asked with.
-        provider_state: what is known of it at the provider.
-        opened_at: when it was opened here.
-        summary: of the alert that triggered it last, bounded.
+        version: number of changes that planning depends on.
+        incident: the incident as actions see it.
+        provider_state: its known state at the provider.
+        opened_at: when this host opened it.
+        summary: of the alert that triggered it last, shortened.
     """
 
     id: int
@@ -57,19 +57,19 @@ class StoredIncident:
 
 
 def find_open(connection: sa.Connection, ref: IncidentRef) -> StoredIncident | None:
-    """Return the incident at a place, where one is not over."""
+    """Return the open incident for a reference, or None."""
     return _one(connection, incidents.c.active, _is_at(ref))
 
 
 def find(connection: sa.Connection, number: int) -> StoredIncident | None:
-    """Return an incident by its row."""
+    """Return an incident by its row, or None."""
     return _one(connection, incidents.c.id == number)
 
 
 def find_all_open(
     connection: sa.Connection, refs: Iterable[IncidentRef]
 ) -> Mapping[IncidentRef, StoredIncident]:
-    """Return the open incidents at places, in a fixed number of queries."""
+    """Return the open incidents for references, in a fixed number of queries."""
     rows = connection.execute(_AT, {"digests": [digest(each) for each in refs]}).all()
     return {each.incident.ref: each for each in _incidents_of(connection, rows)}
 
@@ -84,7 +84,7 @@ class AlertIncidents:
     """The incidents of an alert.
 
     Attributes:
-        open: those that it holds open, the oldest first.
+        open: the incidents that it holds open, the oldest first.
         orphaned: whether one of its incidents is orphaned.
     """
 
@@ -127,7 +127,7 @@ _HELD: Final = (
 def open_incident(
     uow: UnitOfWork, delivery: Delivery, summary: str, **known: Any
 ) -> StoredIncident:
-    """Begin an incident that its alert holds; nothing else is known of it at the provider yet."""
+    """Open an incident that the delivery's alert holds; its state at the provider is unknown yet."""
     lane = lane_store.lane_of(uow.connection, delivery.ref)
     values = {**_incident_row(delivery, lane, uow.now, summary), **known}
     made = uow.connection.execute(_NEW_INCIDENT, values)
@@ -147,11 +147,11 @@ def open_incident(
 def open_incidents(
     uow: UnitOfWork, opening: Sequence[tuple[QueuedDelivery, int]]
 ) -> Mapping[IncidentRef, int]:
-    """Open incidents as `open_incident` does; return their rows.
+    """Open several incidents; return their rows.
 
     Args:
         uow: the transaction.
-        opening: their first deliveries, each at another place, with the rows of the lanes.
+        opening: their first deliveries, each for another incident, with the rows of their lanes.
     """
     if not opening:
         return {}
@@ -167,7 +167,6 @@ def open_incidents(
 
 
 def _incident_row(delivery: Delivery, lane: int, now: float, summary: str) -> dict[str, Any]:
-    """Build the row of an incident that a delivery opens."""
     return {
         **attrs.asdict(delivery.ref),
         "digest": digest(delivery.ref),
@@ -190,17 +189,17 @@ def _incident_row(delivery: Delivery, lane: int, now: float, summary: str) -> di
 
 
 def shorten_summary(summary: str) -> str:
-    """Return a summary as it is kept with an incident: of a very long one the beginning."""
+    """Return a summary as it is stored with an incident."""
     return shorten(summary, LONGEST_SUMMARY)
 
 
 def update_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:
-    """Change an incident, so that what was planned from it before is planned again."""
+    """Change an incident; plans made from its earlier version are outdated."""
     update_incidents(uow, {number: changes})
 
 
 def update_incidents(uow: UnitOfWork, changes: Mapping[int, Mapping[str, Any]]) -> None:
-    """Change incidents as `update_incident` does, given by their rows; all in the same columns."""
+    """Change incidents, given by their rows, as `update_incident` does; all in the same columns."""
     rows = [{"number": number, "changed_at": uow.now, **each} for number, each in changes.items()]
     if rows:
         columns: dict[str, Any] = {name: sa.bindparam(name) for name in rows[0] if name != "number"}
@@ -211,7 +210,7 @@ def update_incidents(uow: UnitOfWork, changes: Mapping[int, Mapping[str, Any]]) 
 def record_provider_state(
     uow: UnitOfWork, number: int, provider_state: ProviderState, **changes: Any
 ) -> None:
-    """Write down what is known at the provider; planning does not look at it."""
+    """Record the state of an incident at its provider; no plan depends on it."""
     uow.connection.execute(
         sa.update(incidents).where(incidents.c.id == number),
         {**attrs.asdict(provider_state), "changed_at": uow.now, **changes},
@@ -219,41 +218,40 @@ def record_provider_state(
 
 
 def reopen_incident(uow: UnitOfWork, number: int) -> None:
-    """Take up an incident again that was over."""
+    """Reopen an incident that was over."""
     update_incident(uow, number, active=True)
 
 
 def close_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:
-    """End an incident: nobody holds it, and nothing follows it up."""
+    """End an incident: no alert holds it, and nothing follows it up."""
     update_incident(uow, number, active=False, **changes)
-    if not changes.get("orphaned"):  # a later resolve of its alerts needs the holders
+    if not changes.get("orphaned"):  # a later resolve finds an orphaned incident by its holders
         release_all(uow.connection, number)
 
 
 def release_all(connection: sa.Connection, number: int) -> None:
-    """Release an incident from all its alerts."""
+    """Remove all holders of an incident."""
     connection.execute(sa.delete(holders).where(holders.c.incident_id == number))
 
 
 def hold(uow: UnitOfWork, number: int, alert: Identity) -> None:
-    """Let an alert hold an incident open, beside those who hold it already."""
+    """Add an alert to the holders of an incident."""
     held = sa.select(holders).where(holders.c.incident_id == number, _is_holder(alert))
     if uow.connection.execute(held).first() is None:
         last = sa.select(sa.func.max(holders.c.number)).where(holders.c.incident_id == number)
-        after = uow.connection.execute(last).scalar()
-        ref = 0 if after is None else after + 1
-        uow.connection.execute(_NEW_HOLDER, _holder_row(number, alert, ref))
+        newest = uow.connection.execute(last).scalar()
+        position = 0 if newest is None else newest + 1
+        uow.connection.execute(_NEW_HOLDER, _holder_row(number, alert, position))
         update_incident(uow, number)
 
 
-def _holder_row(number: int, alert: Identity, ref: int) -> dict[str, Any]:
-    """Build the row of an alert that holds an incident open."""
-    name = {"digest": digest(alert), **attrs.asdict(alert)}
-    return {"incident_id": number, "number": ref, **name}
+def _holder_row(incident: int, alert: Identity, position: int) -> dict[str, Any]:
+    key = {"digest": digest(alert), **attrs.asdict(alert)}
+    return {"incident_id": incident, "number": position, **key}
 
 
 def release(uow: UnitOfWork, number: int, alert: Identity) -> None:
-    """Let an alert let go of an incident."""
+    """Remove an alert from the holders of an incident."""
     done = uow.connection.execute(
         sa.delete(holders).where(holders.c.incident_id == number, _is_holder(alert))
     )
@@ -262,7 +260,7 @@ def release(uow: UnitOfWork, number: int, alert: Identity) -> None:
 
 
 def release_each(uow: UnitOfWork, alerts: Mapping[int, Identity]) -> None:
-    """Release incidents, given by their rows, each from one of the alerts that hold it."""
+    """Remove one holder of each of several incidents, given by their rows."""
     rows = [{"number": number, "name": digest(alert)} for number, alert in alerts.items()]
     if rows:
         uow.connection.execute(_RELEASE, rows)
@@ -272,28 +270,18 @@ def release_each(uow: UnitOfWork, alerts: Mapping[int, Identity]) -> None:
 _RELEASE: Final = sa.delete(holders).where(
     holders.c.incident_id == sa.bindparam("number"), holders.c.digest == sa.bindparam("name")
 )
-
-
 _HOLDERS: Final = (
     sa.select(holders.c.scope, holders.c.key)
     .where(holders.c.incident_id == sa.bindparam("number"))
     .order_by(holders.c.number)
 )
-
-
 _HOLDERS_OF_ALL: Final = (
     sa.select(holders.c.incident_id, holders.c.scope, holders.c.key)
     .where(holders.c.incident_id.in_(sa.bindparam("numbers", expanding=True)))
     .order_by(holders.c.incident_id, holders.c.number)
 )
-
-
 _NEW_INCIDENT: Final = sa.insert(incidents)
-
-
 _NEW_INCIDENTS: Final = _NEW_INCIDENT.returning(incidents.c.id, incidents.c.digest)
-
-
 _NEW_HOLDER: Final = sa.insert(holders)
 
 
@@ -325,13 +313,13 @@ def _incident_of(connection: sa.Connection, row: sa.Row[Any]) -> StoredIncident:
 
 
 def holders_of(connection: sa.Connection, number: int) -> tuple[Identity, ...]:
-    """Return the alerts that hold an incident open."""
+    """Return the holders of an incident."""
     held = connection.execute(_HOLDERS, {"number": number})
     return tuple(Identity(each.scope, each.key) for each in held)
 
 
 def incident_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredIncident:
-    """Read an incident's row; its holders are in a table of their own."""
+    """Return the incident of a row; its holders are in another table."""
     return StoredIncident(
         id=row.id,
         lane_id=row.lane_id,
@@ -357,15 +345,15 @@ def incident_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredInci
 
 
 def ref_of(row: sa.Row[Any]) -> IncidentRef:
-    """Read the place of an incident's row."""
+    """Return the reference of an incident's row."""
     return IncidentRef(row.action, row.installation, row.destination, row.correlation_key)
 
 
 def dump_handle(handle: Handle) -> str:
-    """Write a handle as it is kept."""
+    """Return a handle as it is stored."""
     return json.dumps(to_json(Outcome(OutcomeKind.DELIVERED, handle=handle))["handle"])
 
 
 def dump_texts(texts: Iterable[str]) -> str:
-    """Write texts as they are kept with an incident, each once."""
+    """Return texts as they are stored with an incident, each once."""
     return json.dumps(list(dict.fromkeys(texts)))

@@ -1,4 +1,4 @@
-"""Reads and schedules lanes."""
+"""Reads and schedules lanes, one for each destination of an installation."""
 
 from __future__ import annotations
 
@@ -7,50 +7,43 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from alerthost.outbox.retry_policy import LaneState
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import channels, lanes
-from hostspec.delivery import (
-    IncidentRef,
-)
+from hostspec.delivery import IncidentRef
 
 
 def lane_of(connection: sa.Connection, ref: IncidentRef) -> int:
-    """Return the row of the lane that leads to a place."""
+    """Return the row of the lane of an incident; insert the lane if it is new."""
     key = {"installation": ref.installation, "destination": ref.destination}
-    statement = sa.select(lanes.c.id).filter_by(**key)
-    found = connection.execute(statement).scalar()
+    query = sa.select(lanes.c.id).filter_by(**key)
+    found = connection.execute(query).scalar()
     if found is None:
         connection.execute(_NEW_LANE, key)
-        found = connection.execute(statement).scalar_one()
+        found = connection.execute(query).scalar_one()
     return int(found)
 
 
 def wake(uow: UnitOfWork, lane: int) -> None:
-    """Schedule a lane for now; where it fails, for when a first attempt may be made."""
+    """Schedule a lane for now; if it fails, for the next moment that allows a first attempt."""
     wake_all(uow, [lane])
 
 
 def wake_all(uow: UnitOfWork, numbers: Collection[int]) -> None:
-    """Schedule lanes as `wake` does; in the order in which they are locked."""
+    """Schedule lanes as `wake` does, in the order in which they are locked."""
     uow.connection.execute(_WAKE, [{"lane": lane, "now": uow.now} for lane in sorted(numbers)])
 
 
 _NOW: Final[sa.BindParameter[float]] = sa.bindparam("now", type_=sa.Double())
-
-
 _FIRST_DUE: Final = (
     sa.select(sa.func.min(channels.c.first_due))
     .where(channels.c.lane_id == lanes.c.id, channels.c.failures > 0)
     .correlate(lanes)
     .scalar_subquery()
 )
-
-
 _SOON: Final = sa.case(
-    (sa.and_(lanes.c.state != "healthy", _FIRST_DUE > _NOW), _FIRST_DUE), else_=_NOW
+    (sa.and_(lanes.c.state != LaneState.HEALTHY, _FIRST_DUE > _NOW), _FIRST_DUE), else_=_NOW
 )
-
-
 _WAKE: Final = (
     sa.update(lanes)
     .where(
@@ -59,8 +52,6 @@ _WAKE: Final = (
     )
     .values(due=_SOON)
 )
-
-
 _NEW_LANE: Final = sa.text(
     "INSERT INTO lanes (installation, destination) VALUES (:installation, :destination)"
     " ON CONFLICT (installation, destination) DO NOTHING"
