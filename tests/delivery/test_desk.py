@@ -60,7 +60,7 @@ def test_a_fate_says_why_nothing_is_sent(worlds: Callable[..., World]) -> None:
     statuses = world.engine.admin.statuses(ids)
     assert [fate.note and fate.note.remark for fate in statuses] == [
         "no rule matches",
-        "nothing is open",
+        "no open incident",
         None,
     ]
     assert [fate.settled for fate in statuses] == [True, True, False]

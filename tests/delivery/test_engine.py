@@ -61,7 +61,7 @@ def test_a_statement_is_taken_once(world: World) -> None:
 def test_a_statement_whose_name_not_every_database_holds_is_refused(
     world: World, name: Any
 ) -> None:
-    told = r"^statement ids that cannot be: .*; right is a text of 1 to 255 characters, without "
+    told = r"^invalid submission ids: .*; use 1 to 255 characters, without "
     with pytest.raises(ValueError, match=told) as raised:
         world.engine.accept_many([Alert("a"), Alert("b")], submission_ids=["x" * 255, name])
     assert len(str(raised.value)) < 200

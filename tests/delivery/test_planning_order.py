@@ -51,7 +51,7 @@ def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make batches of three submissions."""
     monkeypatch.setattr(inbox, "BATCH", 3)
-    monkeypatch.setattr(planner, "LINES", 3)
+    monkeypatch.setattr(planner, "QUEUES", 3)
 
 
 @EITHER
@@ -115,7 +115,7 @@ def test_repeats_take_few_batches_on_a_server(
 def eight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make batches of eight submissions, of which four take turns."""
     monkeypatch.setattr(inbox, "BATCH", 8)
-    monkeypatch.setattr(planner, "LINES", 8)
+    monkeypatch.setattr(planner, "QUEUES", 8)
 
 
 def of_team(alert: Alert) -> Sequence[Delivery]:
@@ -236,7 +236,7 @@ def test_statements_that_plan_a_batch_do_not_grow_with_it(
     world: World, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     """Open incidents are repeated, acknowledged or resolved together."""
-    monkeypatch.setattr(planner, "LINES", inbox.BATCH)
+    monkeypatch.setattr(planner, "QUEUES", inbox.BATCH)
     world.new_engine()
     counts = []
     for many in (10, 40):

@@ -280,14 +280,14 @@ def test_what_nothing_is_sent_for_is_told_with_its_reason(
 ) -> None:
     follow(followed, "one", "two", "three")
     store.plan("one", note=Note("no rule matches"))
-    store.plan("two", note=Note("nothing is open"))
+    store.plan("two", note=Note("no open incident"))
     store.plan("three")
 
     followed.look(0)
 
     assert sheet.shown == [
         "no rule one",
-        "nothing sent two nothing is open",
+        "nothing sent two no open incident",
         "nothing sent three its incident stays as it is",
     ]
     assert summary(followed.tally) == (

@@ -80,7 +80,7 @@ def test_a_resolve_of_what_nobody_opened_is_told_and_no_failure(workspace: Works
 
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.splitlines() == [
-        "nothing sent   resolved                       db-1/disk  nothing is open",
+        "nothing sent   resolved                       db-1/disk  no open incident",
         "1 alert, 0 deliveries, 1 of which nothing was sent",
     ]
     assert workspace.fake.requests == ()

@@ -20,8 +20,8 @@ NEVER_SENT: Final = "its problem was over before it was sent"
 """Why queued deliveries are not sent."""
 
 CONFIRM_AFTER: Final = 60.0
-"""Seconds after which an unconfirmed incident is resolved once more: by that time every delivery
-on its way has arrived."""
+"""Seconds after which an unconfirmed incident gets a confirming resolve: by that time every
+delivery on its way has arrived."""
 
 CONFIRMS: Final = (
     "sent once more, in case an earlier delivery arrives late and reopens the incident"
@@ -29,11 +29,11 @@ CONFIRMS: Final = (
 CONFIRMS_EARLY: Final = (
     "sent early, since the alert fires again and an earlier delivery may have arrived late"
 )
-"""Why a resolve is sent once more, for the operator."""
+"""Why a confirming resolve is sent, for the operator."""
 
 
 def add(uow: UnitOfWork, new: QueuedDelivery, submission_id: str) -> None:
-    """Add a delivery to the queue of its incident; open the incident if there is none."""
+    """Add a delivery to the queue of its incident; open the incident if necessary."""
     delivery = new.delivery
     found = incident_store.find_open(uow.connection, delivery.ref)
     if found is None:
@@ -99,7 +99,7 @@ def end(
         uow: the transaction.
         stored: the incident.
         provider_state: its present state.
-        again: resolve it once more first, if an attempt is unconfirmed.
+        again: send a confirming resolve first, if an attempt is unconfirmed.
     """
     if provider_state.may_be_open:
         return

@@ -1,4 +1,4 @@
-"""The inbox: statements that were accepted, and those that are not planned yet."""
+"""The inbox: accepted submissions, and the pending ones among them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from hostspec.text import clean_text
 from hostspec.values import from_json, to_json
 
 LONGEST_ID: Final = 255
-"""Characters of a statement's id, at most: PostgreSQL's indexes take no longer ones."""
+"""Most characters of a submission id, as PostgreSQL indexes it."""
 
 BATCH: Final = 200
 """Most submissions read at once."""
 
 TURNS: Final = 8
-"""Most turns that are served in one batch, each by a query."""
+"""Most fairness keys that are served in one batch, each by a query."""
 
 _COLUMNS: Final = (
     "submission_id, scope, key, body, accepted_at, digest, scope_digest, urgency, size,"
@@ -66,26 +66,26 @@ Lane = tuple[str, str]
 """The installation and the destination of deliveries."""
 
 Row = dict[str, str | int | float | None]
-"""A statement as it is written."""
+"""A submission as it is written."""
 
 
 NO_RULE: Final = "no rule matches"
-"""The remark on a firing alert that comes to nothing."""
+"""The remark on a firing alert without a matching rule."""
 
 OLDER: Final = "older than the known state"
-"""How the remark begins on an alert with an earlier `updated_at` than one before."""
+"""The beginning of the remark on an alert whose `updated_at` is outdated."""
 
 DEAD: Final = "dead-lettered: the process ended each time that it was planned"
-"""Why a submission is not planned any more."""
+"""The failure of a poison submission."""
 
 
 class SubmissionOutcome(enum.StrEnum):
-    """Why a submission came to no delivery, or to fewer than its rules ask for."""
+    """Why a submission has no delivery, or fewer than its rules ask for."""
 
     UNMATCHED = "unmatched"
     """No rule matches a firing alert."""
     OUTDATED = "outdated"
-    """It repeats an episode that has ended, or is older than the known state."""
+    """It repeats a problem that is over, or is older than the known state."""
     SUPPRESSED = "suppressed"
     """A plugin decided that something is not sent."""
     FAILED = "failed"
@@ -93,17 +93,17 @@ class SubmissionOutcome(enum.StrEnum):
     DEAD = "dead"
     """Dead-lettered: the process ended each time that it was planned."""
     DISCARDED = "discarded"
-    """Was failed or dead, and the operator discarded it."""
+    """It was failed or dead, and the operator discarded it."""
 
 
 @attrs.frozen
 class Note:
-    """What a statement came to, beside its deliveries.
+    """The result of planning a submission, apart from its deliveries.
 
     Attributes:
-        remark: why nothing is sent, where nothing is: no rule matches, say.
-        failures: what could not be planned, and why.
-        suppressions: what is not sent because a plugin decided so.
+        remark: why it has no delivery (no rule matches, say); empty if it has one.
+        failures: why something could not be planned.
+        suppressions: what plugins suppressed.
     """
 
     remark: str = ""
@@ -112,9 +112,9 @@ class Note:
 
     @property
     def outcome(self) -> SubmissionOutcome | None:
-        """Why something was not planned, the gravest reason first; None where all was.
+        """The gravest reason why something was not planned; None if all was.
 
-        A resolve of an alert without an open incident has None: Alertmanager sends many.
+        It is None for the resolve of an alert without an open incident: Alertmanager sends many.
         """
         if DEAD in self.failures:
             return SubmissionOutcome.DEAD
@@ -128,14 +128,14 @@ class Note:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """A sentence for each thing that was not planned."""
+        """A sentence for each reason."""
         if self.outcome in {SubmissionOutcome.UNMATCHED, SubmissionOutcome.OUTDATED}:
             return (f"{self.remark}, nothing is sent",)
         return (*self.failures, *map(describe, self.suppressions))
 
 
 def describe(suppression: Suppression) -> str:
-    """Return what a plugin suppressed, where, and why."""
+    """Describe a suppression: action, installation, plugin and reason."""
     by = f" by {suppression.plugin}" if suppression.plugin else ""
     where = f"{suppression.action} {suppression.installation}"
     return f"{where}: suppressed{by}: {suppression.reason}"
@@ -143,16 +143,15 @@ def describe(suppression: Suppression) -> str:
 
 @attrs.frozen
 class Submission:
-    """A statement that was accepted.
+    """An accepted alert update.
 
     Attributes:
-        row: its number; the order of the numbers of one alert is that of the commits.
-        submission_id: names it; a second one of the same id is the same statement.
+        row: its row; the rows of one alert are in the order of their commits.
+        submission_id: identifies it; a second one with the same id is ignored.
         identity: of its alert.
-        body: the alert, as it is kept.
-        accepted_at: when, in seconds of the epoch.
-        replays: the row of the delivery that is to be planned again; None for a statement of
-            the host's.
+        body: the alert as JSON.
+        accepted_at: when it was accepted, in seconds of the epoch.
+        replays: the row of the delivery to plan again; None unless it is a replay.
     """
 
     row: int
@@ -163,26 +162,26 @@ class Submission:
     replays: int | None = None
 
     def alert(self) -> Alert:
-        """Read what it says."""
+        """Return its alert."""
         return from_json(Alert, json.loads(self.body))
 
 
 def new_id() -> str:
-    """Make the id of a statement that came without one."""
+    """Return a new submission id."""
     return uuid.uuid4().hex
 
 
 def check_ids(submission_ids: Iterable[object]) -> None:
-    """Refuse names of statements that not every database can hold.
+    """Check that every database can store submission ids.
 
     Raises:
-        ValueError: says which, and what would be right.
+        ValueError: names the invalid ones.
     """
     wrong = ", ".join(reprlib.repr(each) for each in submission_ids if not _is_id(each))
     if wrong:
         message = (
-            f"statement ids that cannot be: {wrong}; right is a text of 1 to {LONGEST_ID}"
-            " characters, without NUL or half of a surrogate pair"
+            f"invalid submission ids: {wrong}; use 1 to {LONGEST_ID} characters, without NUL or"
+            " lone surrogates"
         )
         raise ValueError(message)
 
@@ -196,12 +195,12 @@ def build_rows(
     accepted_at: float,
     lanes_of: Callable[[Alert], Iterable[Lane]] | None = None,
 ) -> Sequence[Row]:
-    """Build the rows of submissions; outside of the transaction, for it takes its time.
+    """Build the rows of submissions, before the transaction begins.
 
     Args:
         alerts: with the ids of their submissions.
-        accepted_at: when, in seconds of the epoch.
-        lanes_of: returns the lanes of an alert, which take turns; None where no turns are needed.
+        accepted_at: in seconds of the epoch.
+        lanes_of: returns the lanes of an alert, for fair turns; None if none are needed.
     """
     return [
         _row(
@@ -216,7 +215,7 @@ def build_rows(
     ]
 
 
-def _row(  # noqa: PLR0913, PLR0917 -- one argument for each thing a row is made of
+def _row(  # noqa: PLR0913, PLR0917 -- the columns of a row
     submission_id: str,
     alert: Identity,
     body: str,
@@ -224,7 +223,7 @@ def _row(  # noqa: PLR0913, PLR0917 -- one argument for each thing a row is made
     severity: Severity,
     lanes: Sequence[Lane] = (),
 ) -> Row:
-    """Build the row of a submission, which goes ahead of milder ones that came earlier."""
+    """Build the row of a submission; its severity gives it a head start in urgency."""
     scope = digest(Identity(alert.scope, ""))
     return {
         "submission_id": submission_id,
@@ -242,9 +241,9 @@ def _row(  # noqa: PLR0913, PLR0917 -- one argument for each thing a row is made
 
 
 def accept(connection: sa.Connection, rows: Sequence[Row]) -> None:
-    """Write statements down; those that are there already stay as they are.
+    """Insert submissions; those that exist already stay unchanged.
 
-    Their alerts are locked first: the order of their numbers is that of the commits.
+    Their alerts are locked first, so that their rows are in the order of the commits.
     """
     if rows:
         backend.lock(connection, {identity_of(row) for row in rows})
@@ -252,16 +251,14 @@ def accept(connection: sa.Connection, rows: Sequence[Row]) -> None:
 
 
 def accept_unlocked(connection: sa.Connection, rows: Sequence[Row]) -> Sequence[bool]:
-    """Write those statements down on a server whose alerts nobody else has locked.
-
-    It is one round trip, and waits for no lock of an alert.
+    """Insert the submissions whose alerts are not locked (PostgreSQL, one round trip).
 
     Args:
         connection: of the transaction.
-        rows: each of another caller, so that none has to come before another one.
+        rows: of different callers, so that their order does not matter.
 
     Returns:
-        of each, whether it is written down, or was there already.
+        for each, whether it is inserted or existed already.
     """
     locks = [backend.numbers_of(identity_of(row)) for row in rows]
     given = [
@@ -273,12 +270,12 @@ def accept_unlocked(connection: sa.Connection, rows: Sequence[Row]) -> Sequence[
 
 
 def identity_of(row: Row) -> Identity:
-    """Return the alert that a statement is about."""
+    """Return the alert of a submission's row."""
     return Identity(str(row["scope"]), str(row["key"]))
 
 
 def replay(connection: sa.Connection, alert: Identity, body: str, delivery: int, now: float) -> str:
-    """Accept what an alert said last again, so that a delivery of it is planned again."""
+    """Accept the last state of an alert again, so that a delivery is planned again."""
     row = _row(new_id(), alert, body, now, Severity.CRITICAL) | {"replays": delivery}
     accept(connection, [row])
     return str(row["submission_id"])
@@ -286,16 +283,16 @@ def replay(connection: sa.Connection, alert: Identity, body: str, delivery: int,
 
 @attrs.define
 class RoundRobin:
-    """Whose turn it is to be planned.
+    """Serves fairness keys (scopes and destinations) in turn.
 
     Attributes:
-        last: the turn that was served last.
+        last: the key served last.
     """
 
     last: str = ""
 
     def next(self, connection: sa.Connection, most: int) -> Sequence[str]:
-        """Return the turns that are served next, in a circle."""
+        """Return the keys to serve next, wrapping around."""
         found = _turns(connection, self.last, most)
         if len(found) < most:
             again = _turns(connection, "", most - len(found))
@@ -309,12 +306,12 @@ def _turns(connection: sa.Connection, after: str, most: int) -> tuple[str, ...]:
 
 
 def find_pending(connection: sa.Connection, most: int, turns: RoundRobin) -> tuple[Submission, ...]:
-    """Return submissions that are not planned yet, in the order in which they are planned.
+    """Return pending submissions, in the order in which to plan them.
 
-    That is the order of acceptance while all of them fit into one batch. Of more, one half are
-    the most urgent; for the other half scopes and destinations take turns, each with its most
-    urgent. Each brings all earlier ones about the same alert, so that these keep their order.
-    The sizes are read first: the bodies together have no more than `CHUNK_BYTES` bytes.
+    This is the order of acceptance if all fit into one batch. Otherwise one half of the batch are
+    the most urgent ones; for the other half scopes and destinations take turns, each with its most
+    urgent ones. Each submission brings along all earlier ones about the same alert, so that their
+    order is kept. The bodies of a batch have at most `CHUNK_BYTES` bytes.
     """
     urgent = connection.execute(_PENDING, {"most": most}).all()
     if len(urgent) < most and sum(row.size for row in urgent) <= serialisation.CHUNK_BYTES:
@@ -331,7 +328,7 @@ def find_pending(connection: sa.Connection, most: int, turns: RoundRobin) -> tup
 
 
 def _in_turn(connection: sa.Connection, most: int, turns: RoundRobin) -> Iterable[Any]:
-    """Return the most urgent submissions of each of the next turns, alternating."""
+    """Return the most urgent submissions of each of the next fairness keys, alternating."""
     served = turns.next(connection, min(most, TURNS))
     share = most // max(1, len(served))
     return _alternating(
@@ -353,7 +350,7 @@ def is_behind(connection: sa.Connection) -> bool:
 
 
 def _with_earlier(connection: sa.Connection, found: Sequence[Any], most: int) -> Sequence[Any]:
-    """Add to submissions about one alert the earlier ones about it; the first is often all."""
+    """Add the earlier pending submissions about the same alert; often there are no others."""
     if [row.id for row in found] == [found[0].first]:
         return found
     which = {"digest": found[0].digest, "last": max(row.id for row in found), "most": most}
@@ -361,29 +358,29 @@ def _with_earlier(connection: sa.Connection, found: Sequence[Any], most: int) ->
 
 
 def _fitting(connection: sa.Connection, rows: Iterable[Any]) -> tuple[Submission, ...]:
-    """Read submissions until their bodies are too large together; one is always read."""
+    """Load submissions up to `CHUNK_BYTES`, at least one."""
     return load(connection, next(serialisation.chunks(rows), []))
 
 
 def load(connection: sa.Connection, numbers: Sequence[int]) -> tuple[Submission, ...]:
-    """Return submissions by their rows, in this order."""
+    """Return submissions by their rows, in the given order."""
     found = {row.id: _read(row) for row in connection.execute(_BODIES, {"numbers": numbers})}
     return tuple(found[number] for number in numbers)
 
 
 def has_pending(connection: sa.Connection) -> bool:
-    """Check whether a statement is not planned yet."""
+    """Check that at least one submission is pending."""
     return connection.execute(_PENDING, {"most": 1}).first() is not None
 
 
 def find_last_firing(connection: sa.Connection, alert: Identity) -> str | None:
-    """Return the body of the newest firing submission about an alert; one is read at a time."""
-    said = connection.execute(
+    """Return the body of the newest firing submission about an alert, or None."""
+    rows = connection.execute(
         sa.select(submissions.c.id)
         .where(submissions.c.scope == alert.scope, submissions.c.key == alert.key)
         .order_by(submissions.c.id.desc())
     )
-    for number in said.scalars().all():
+    for number in rows.scalars().all():  # bodies may be large: read one at a time
         (found,) = load(connection, [number])
         if json.loads(found.body)["status"] == "firing":
             return found.body
@@ -391,18 +388,18 @@ def find_last_firing(connection: sa.Connection, alert: Identity) -> str | None:
 
 
 def still_pending(connection: sa.Connection, numbers: Sequence[int]) -> frozenset[int]:
-    """Return which submissions, given by their rows, are not planned yet."""
+    """Return the pending submissions among those given by row."""
     return frozenset(connection.execute(_STILL, {"numbers": numbers}).scalars())
 
 
 def record_planned(uow: UnitOfWork, notes: Mapping[int, Note]) -> None:
-    """Record that submissions, given by their rows, are planned, with their notes."""
+    """Record that submissions, given by their rows, are planned."""
     rows = [
         {
             "number": number,
             "now": uow.now,
             "text": json.dumps(to_json(note)),
-            "came_to": note.outcome or "",
+            "outcome": note.outcome or "",
         }
         for number, note in notes.items()
     ]
@@ -411,7 +408,7 @@ def record_planned(uow: UnitOfWork, notes: Mapping[int, Note]) -> None:
 
 
 def read_note(text: str | None) -> Note | None:
-    """Read what is to be said of a statement; None before it is planned."""
+    """Return a stored note; None before the submission is planned."""
     return None if text is None else from_json(Note, json.loads(text))
 
 
@@ -437,7 +434,7 @@ _TURNS: Final = sa.text(
     " FROM turns WHERE fairness_key IS NOT NULL"
     ") SELECT fairness_key FROM turns WHERE fairness_key IS NOT NULL LIMIT :most"
 )
-"""Different turns in their order, without passing over the submissions between them."""
+"""Distinct fairness keys in order, without a scan of the submissions between them."""
 
 _BEHIND: Final = (
     sa.select(submissions.c.id)
@@ -468,7 +465,7 @@ _PLANNED: Final = (
     .values(
         planned_at=sa.bindparam("now"),
         note=sa.bindparam("text"),
-        outcome=sa.bindparam("came_to"),
+        outcome=sa.bindparam("outcome"),
     )
 )
 

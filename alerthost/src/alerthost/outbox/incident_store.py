@@ -127,7 +127,7 @@ _HELD: Final = (
 def open_incident(
     uow: UnitOfWork, delivery: Delivery, summary: str, **known: Any
 ) -> StoredIncident:
-    """Open an incident that the delivery's alert holds; its state at the provider is unknown yet."""
+    """Open an incident that the alert of a delivery holds; its provider state is unknown."""
     lane = lane_store.lane_of(uow.connection, delivery.ref)
     values = {**_incident_row(delivery, lane, uow.now, summary), **known}
     made = uow.connection.execute(_NEW_INCIDENT, values)

@@ -1,4 +1,4 @@
-"""Logs which submissions came to no delivery, or to fewer than their rules ask for, and why."""
+"""Logs submissions without deliveries and blocked lanes, at a limited rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hostspec.plugins.limited_log import LimitedLog
 from hostspec.text import shorten
 
 LONGEST: Final = 400
-"""Characters of a key, and of a reason, that are logged."""
+"""Most characters of a key or reason that are logged."""
 
 
 class PlannedLog:
@@ -31,7 +31,7 @@ class PlannedLog:
         self._watch = watch
 
     def write(self, submission: Submission, note: Note) -> None:
-        """Log why a submission that was just planned came to fewer deliveries."""
+        """Log the note of a submission that was just planned."""
         self._log_note(submission, note)
         if self._watch is not None:
             self._watch(submission, note)
@@ -55,7 +55,7 @@ class PlannedLog:
             self._log.write(scope, note.outcome, f"{alert}: {note.outcome}: {note.reasons[0]}")
 
     def flush(self, *, everything: bool = False) -> None:
-        """Log how many lines were left out in the minutes that are over, or in all."""
+        """Log how many lines were skipped in past minutes, or in all."""
         self._log.flush(everything=everything)
 
 
@@ -63,14 +63,14 @@ _log = logging.getLogger("hostspec")
 
 
 class BlockedLog:
-    """Logs each lane once when it needs a repair, and once when it gets through again."""
+    """Logs each lane when it is blocked, and when it delivers again."""
 
     def __init__(self) -> None:
         self._blocked: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
 
     def __call__(self, lease: Lease, outcome: Outcome, _: float) -> None:
-        """Log a lane that gets blocked or goes on by the outcome of an attempt."""
+        """Log if an outcome blocks or unblocks a lane."""
         ref = lease.delivery.ref
         lane = ref.installation, ref.destination
         with self._lock:

@@ -1,4 +1,4 @@
-"""The planner: turns accepted statements into what waits for incidents."""
+"""The planner: turns accepted submissions into queued deliveries."""
 
 from __future__ import annotations
 
@@ -33,43 +33,43 @@ from hostspec.plugins.registry import Plugins
 _log = logging.getLogger("hostspec.planning")
 
 LONGEST: Final = 0.2
-"""Seconds of planning after which what is planned is written down, however few they are."""
+"""Seconds of planning after which the plans made so far are written."""
 
-LINES: Final = 16
-"""Lines of incidents that are written at once on a server, at most: each takes several round
-trips, for which an urgent submission waits."""
+QUEUES: Final = 16
+"""Most queues of incidents that are written at once on PostgreSQL: each takes several round trips,
+and an urgent submission waits for all of them."""
 
-NOTHING_OPEN: Final = "nothing is open"
+NOTHING_OPEN: Final = "no open incident"
 
 ORPHANED: Final = (
     "its incident is orphaned: the key that opened it is not configured any more; it is resolved"
     " when the key is back"
 )
-"""What an alert that is over is answered, for the operator."""
+"""Why the resolve of an alert sends nothing, for the operator."""
 
 HANGING: Final = 60.0
-"""Seconds of planning one submission after which it is logged."""
+"""Seconds after which the planning of one submission is logged as hanging."""
 
 OVER: Final = "its problem is over"
-"""Why nothing is replayed."""
+"""Why a replay sends nothing."""
 
 WatchPlanned: TypeAlias = Callable[[inbox.Submission, inbox.Note], None]
-"""Is called with each planned submission, and its failures and suppressions."""
+"""Called with each planned submission and its note."""
 
 
 class Planner:
-    """Plans what was accepted, statement by statement, in the order of the commits.
+    """Plans accepted submissions; those about one alert in the order of their commits.
 
-    PlanBuilder itself happens outside of transactions, for rules and extensions take their time;
-    what it looked at is looked at again when it is written down, and what has changed meanwhile
+    Plans are made outside of write transactions, since rules and overrides take time. When a plan
+    is written, the incidents that it depends on are read again; if one has changed, the submission
     is planned again.
 
     Args:
-        database: where everything is.
-        writer: commits.
-        plugins: whose actions plan.
-        rules: which alerts start which actions.
-        watch: is called with each submission, once its plan is committed; it never raises.
+        database: the store.
+        writer: writes the plans.
+        plugins: provide the actions.
+        rules: assign actions to alerts.
+        watch: called with each submission after its plan is committed; it never raises.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class Planner:
         )
         self._begun: tuple[float, inbox.Submission] | None = None
         self._hanging = 0
-        self._lines = LINES if database.file is None else inbox.BATCH
-        self._most = self._lines
+        self._most_queues = QUEUES if database.file is None else inbox.BATCH
+        self._most = self._most_queues
         self._turns = inbox.RoundRobin()
 
     def plan(self, now: float, presence: Presence | None = None) -> int | None:
@@ -99,10 +99,10 @@ class Planner:
 
         Args:
             now: the time.
-            presence: this process; None where its death need not be noticed.
+            presence: this process; None if other processes need not notice its death.
 
         Returns:
-            how many submissions; None where another process plans.
+            number of planned submissions; None if another process is planning.
         """
         with self._database.read() as connection:
             if not backend.turn(connection, backend.PLANNING):
@@ -112,7 +112,7 @@ class Planner:
                     return self._plan_suspect(connection, left, pending[0], now, presence)
                 self._mark(functools.partial(poison.clear, names=[left.name]))
             found = inbox.find_pending(connection, self._most, self._turns)
-            # the turn lasts until this transaction ends: no other process plans the same
+            # the lock lasts until this transaction ends: no other process plans the same
             return self._plan_marked(connection, found, now, presence, attempts=0)
 
     def _plan_suspect(
@@ -123,12 +123,12 @@ class Planner:
         now: float,
         presence: Presence | None,
     ) -> int:
-        """Plan a submission alone that a process may have died of, or dead-letter it."""
+        """Plan a submission alone that may have ended a process, or dead-letter it."""
         found = inbox.load(connection, [row])
         if left.attempts < poison.MOST_TRIES:
             return self._plan_marked(connection, found, now, presence, attempts=left.attempts + 1)
         note = inbox.Note(failures=(inbox.DEAD,))
-        return self._keep([_Made(found[0], None, note)], now)
+        return self._write_or_isolate([_Made(found[0], None, note)], now)
 
     def _plan_marked(
         self,
@@ -151,10 +151,10 @@ class Planner:
         made = list(self._in_time(connection, found, now))
         if presence:
             self._mark(functools.partial(poison.clear, names=[presence.name]))
-        return self._keep(made, now)
+        return self._write_or_isolate(made, now)
 
     def _mark(self, work: Callable[[sa.Connection], None]) -> None:
-        """Write a hint; by the writer, which makes room, where the disk is full."""
+        """Write a mark; on a full disk through the writer, which uses the reserve."""
         try:
             with self._database.begin_unsynced() as marking:
                 work(marking)
@@ -162,7 +162,7 @@ class Planner:
             self._writer.run(work)
 
     def note_hanging(self) -> None:
-        """Log, once, a submission whose planning does not end."""
+        """Log a submission whose planning hangs, once."""
         begun = self._begun
         if begun is None:
             return
@@ -170,24 +170,24 @@ class Planner:
         if time.monotonic() - since > HANGING and submission.row != self._hanging:
             self._hanging = submission.row
             _log.error(
-                "alert %s: a rule or plugin has not answered for %.0f s, and nothing else is"
-                " planned; restart this process",
+                "alert %s: a rule or plugin has not returned for %.0f s, which blocks planning;"
+                " restart this process",
                 submission.identity.key,
                 HANGING,
             )
 
-    def _keep(self, made: Sequence[_Made], now: float) -> int:
+    def _write_or_isolate(self, made: Sequence[_Made], now: float) -> int:
         try:
             return self._write_all(made, now)
         except Exception as error:
-            if _is_of_the_store(error):
+            if _is_store_failure(error):
                 raise
-            # one of them cannot be written, and costs none of the others
-            alone = (self._alone(each, now) for each in made)
+            # one plan cannot be written, and must not block the others
+            alone = (self._write_alone(each, now) for each in made)
             return sum(itertools.takewhile(bool, alone))
 
     def _write_all(self, made: Sequence[_Made], now: float) -> int:
-        """Write plans down in one transaction; return how many are written."""
+        """Write plans in one transaction; return the number of written ones."""
         written = self._writer.run(
             lambda writing: self._write(UnitOfWork(writing, now, self._plugins.actions), made)
         )
@@ -198,67 +198,68 @@ class Planner:
     def _in_time(
         self, connection: sa.Connection, found: Sequence[inbox.Submission], now: float
     ) -> Iterator[_Made]:
-        """Plan submissions until it takes too long, or the plans come to enough lines.
+        """Plan submissions until time is up, or the plans fill enough queues.
 
-        Where they come to few lines, because they repeat each other or match no rule, more of
-        them are read the next time.
+        If they fill few, because they repeat each other or match no rule, the next batch is larger.
         """
         started = time.monotonic()
-        lines = 0
+        queues = 0
         before: _Made | None = None
-        world = Snapshot(connection)
-        world.load({submission.identity for submission in found})
+        snapshot = Snapshot(connection)
+        snapshot.load({submission.identity for submission in found})
         for submission in found:
             self._begun = time.monotonic(), submission
-            made = self._planned(world, submission, now)
+            made = self._plan_one(snapshot, submission, now)
             self._begun = None
             yield made
             if before is None or not before.is_repeated_by(made):
-                lines += len(made.plan.refs) if made.plan else 0
+                queues += len(made.plan.refs) if made.plan else 0
             before = made
-            if lines >= self._lines or time.monotonic() - started > LONGEST:
-                self._most = self._lines
+            if queues >= self._most_queues or time.monotonic() - started > LONGEST:
+                self._most = self._most_queues
                 return
         self._most = min(2 * self._most, inbox.BATCH)
 
-    def _alone(self, made: _Made, now: float) -> int:
+    def _write_alone(self, made: _Made, now: float) -> int:
         try:
             return self._write_all([made], now)
         except Exception as error:
-            if _is_of_the_store(error):
+            if _is_store_failure(error):
                 raise
-            failed = _failed(made.submission, error)  # whatever a plugin put into a delivery
+            failed = _failed(
+                made.submission, error
+            )  # a plugin put an unstorable value into a delivery
         return self._write_all([failed], now)
 
-    def _planned(self, world: Snapshot, submission: inbox.Submission, now: float) -> _Made:
+    def _plan_one(self, snapshot: Snapshot, submission: inbox.Submission, now: float) -> _Made:
         replays = submission.replays is not None
-        look = IncidentView(world, replays=replays)
+        view = IncidentView(snapshot, replays=replays)
         try:
             alert = submission.alert()
-            idle = _idle(submission, alert, world.known(alert.identity), now)
+            idle = _idle(submission, alert, snapshot.alert_state(alert.identity), now)
             if idle and not self._records:
                 return _Made(submission, None, inbox.Note(idle))
-            plan = self.make(alert, look)
+            plan = self.make(alert, view)
             if idle:
-                plan = self._recorded(plan)
+                plan = self._only_records(plan)
         except DBAPIError:
             raise
-        except Exception as error:  # noqa: BLE001 -- one submission never costs the others
+        except Exception as error:  # noqa: BLE001 -- one submission must not block the others
             return _failed(submission, error)
         if submission.replays is not None:
-            plan = _only(plan, delivery_store.find_ref(world.connection, submission.replays))
-        news = not (replays or idle)
-        world.assume(plan, submission.accepted_at, replayed=not news)
+            plan = _only(plan, delivery_store.find_ref(snapshot.connection, submission.replays))
+        is_news = not (replays or idle)
+        snapshot.apply(plan, submission.accepted_at, replayed=not is_news)
         repeats = not replays and self._may_repeat(plan)
-        note = _noted(plan)
+        note = _note_of(plan)
         if idle and not plan.deliveries:
             note = attrs.evolve(note, remark=idle)
-        if note.remark == NOTHING_OPEN and world.is_orphaned(alert.identity):
+        if note.remark == NOTHING_OPEN and snapshot.is_orphaned(alert.identity):
             note = attrs.evolve(note, remark=ORPHANED)
-        return _Made(submission, plan, note, look, repeats=repeats, news=news)
+        return _Made(submission, plan, note, view, repeats=repeats, is_news=is_news)
 
-    def _recorded(self, plan: Plan) -> Plan:
-        """Return the records of a plan: they are sent however old their alert is."""
+    def _only_records(self, plan: Plan) -> Plan:
+        """Return the records of a plan, which are sent even if their alert is outdated."""
         actions = self._plugins.actions.items()
         recording = {name for name, action in actions if action.capabilities.record}
         return attrs.evolve(
@@ -270,9 +271,9 @@ class Planner:
         )
 
     def _may_repeat(self, plan: Plan) -> bool:
-        """Check that a plan triggers only, through actions that coalesce, whatever is open.
+        """Check that a plan consists of triggers of actions that coalesce.
 
-        Such a plan is the same whichever incidents are open, and of several the last one speaks.
+        It does not depend on open incidents, and the last of several supersedes the others.
         """
         able = [self._plugins.actions[each.ref.action].capabilities for each in plan.deliveries]
         return (
@@ -283,13 +284,13 @@ class Planner:
         )
 
     def lanes_of(self, alert: Alert) -> frozenset[inbox.Lane]:
-        """Return the lanes of what an alert opens while it fires: installation, destination."""
+        """Return the lanes of the incidents that an alert opens when it fires."""
         alert = attrs.evolve(alert, status=Status.FIRING)
         refs = (each.ref for each in self.make(alert, IncidentMemory()).deliveries)
         return frozenset((ref.installation, ref.destination) for ref in refs)
 
     def make(self, alert: Alert, incidents: Incidents) -> Plan:
-        """Make the plan of one alert: rules speak for what fires, incidents for all else."""
+        """Plan one alert: by rules if it fires, by its open incidents otherwise."""
         planning = PlanBuilder(self._plugins, incidents, alert)
         matching: list[Rule] = []
         if alert.status is Status.FIRING:
@@ -301,101 +302,101 @@ class Planner:
         return planning.plan(matching)
 
     def _write(self, uow: UnitOfWork, made: Sequence[_Made]) -> Sequence[_Made]:
-        """Write plans down, in order; return those that are written.
+        """Write plans, in order; return those that are written.
 
-        Where the incidents that a plan looked at have changed, it is made again later, and with
-        it every later one about the same alert.
+        An outdated plan is not written, nor are later plans of the same alert: their submissions
+        stay pending.
         """
         backend.lock(uow.connection, {ref for each in made for ref in each.refs})
         pending = inbox.still_pending(uow.connection, [each.submission.row for each in made])
         batch = Batch(uow)
         batch.load(
-            {each.submission.identity for each in made if each.look and not each.repeats},
+            {each.submission.identity for each in made if each.view and not each.repeats},
             {ref for each in made for ref in each.refs},
         )
-        left: set[Identity] = set()
+        outdated: set[Identity] = set()
         written: list[_Made] = []
         for run in _runs(each for each in made if each.submission.row in pending):
             alert = run[0].submission.identity
-            if alert in left or not self._apply(batch, run):
-                left.add(alert)
+            if alert in outdated or not self._apply(batch, run):
+                outdated.add(alert)
             else:
                 written += run
         batch.write()
         inbox.record_planned(uow, {each.submission.row: each.note for each in written})
         record_alert_states(
             uow.connection,
-            [(each.said, each.submission.accepted_at) for each in written if each.said],
+            [(each.news, each.submission.accepted_at) for each in written if each.news],
         )
         return written
 
     def _apply(self, batch: Batch, run: Sequence[_Made]) -> bool:
-        """Write down the plans of a run, unless an incident they are made from has changed."""
+        """Write the plans of a run, unless an incident that they depend on has changed."""
         made = run[-1]
         if made.plan is None:
             return True
         alert = made.plan.alert.identity
         batch.catch_up(alert, made.refs)
         if made.repeats:
-            for repeats in zip(*(each.waiting for each in run), strict=True):
+            for repeats in zip(*(each.queued for each in run), strict=True):
                 batch.enqueue_repeats(repeats)
             return True
-        if made.look is None or made.look.is_outdated(batch.snapshot):
+        if made.view is None or made.view.is_outdated(batch.snapshot):
             return False
         for ref in made.plan.joined:
             batch.hold(ref, alert)
         for ref in made.plan.released:
             batch.release(ref, alert)
-        for new, submission_id in made.waiting:
+        for new, submission_id in made.queued:
             batch.enqueue(new, submission_id)
         return True
 
 
 @attrs.frozen(eq=False)
 class _Made:
-    """A plan that is to be written.
+    """A planned submission.
 
     Attributes:
         submission: the submission.
-        plan: None where nothing is done about it.
-        note: its result beside its deliveries.
-        look: what the plan looked at.
-        repeats: the plan is the same whatever is open, and the next one of the alert that says
-            the same speaks for it.
-        news: the submission becomes the newest state of its alert.
+        plan: None if it changes nothing.
+        note: why it came to no delivery, or fewer.
+        view: the incidents that the plan depends on.
+        repeats: the plan does not depend on open incidents; a later one with the same deliveries
+            supersedes it.
+        is_news: the submission becomes the newest state of its alert.
     """
 
     submission: inbox.Submission
     plan: Plan | None
     note: inbox.Note
-    look: IncidentView | None = None
+    view: IncidentView | None = None
     repeats: bool = False
-    news: bool = True
+    is_news: bool = True
 
     @property
     def refs(self) -> frozenset[IncidentRef]:
-        """Every place that it looked at, or changes something at."""
-        seen = self.look.refs if self.look else frozenset[IncidentRef]()
+        """The incidents that it depends on or changes."""
+        seen = self.view.refs if self.view else frozenset[IncidentRef]()
         return seen.union(self.plan.refs if self.plan else ())
 
     @property
-    def said(self) -> Alert | None:
-        """The alert, where it is news about it: neither a replay nor an older submission is."""
-        return self.plan.alert if self.plan and self.news else None
+    def news(self) -> Alert | None:
+        """The new state of the alert; None for a replay or an outdated submission."""
+        return self.plan.alert if self.plan and self.is_news else None
 
     @property
-    def waiting(self) -> Sequence[tuple[QueuedDelivery, str]]:
-        """The deliveries as they are put in line, with the submission's id."""
-        assert self.plan is not None  # noqa: S101 -- only plans are put in line
-        accepted_at, name = self.submission.accepted_at, self.submission.submission_id
+    def queued(self) -> Sequence[tuple[QueuedDelivery, str]]:
+        """The deliveries to enqueue, each with the submission's id."""
+        assert self.plan is not None  # noqa: S101 -- only plans are enqueued
+        accepted_at, submission_id = self.submission.accepted_at, self.submission.submission_id
         summary = self.plan.alert.summary
         return [
-            (QueuedDelivery(each, accepted_at=accepted_at, summary=summary), name)
+            (QueuedDelivery(each, accepted_at=accepted_at, summary=summary), submission_id)
             for each in self.plan.deliveries
         ]
 
     def is_repeated_by(self, other: _Made) -> bool:
-        """Check that another plan of the same alert, made right after, speaks for this one."""
+        """Check that the next plan of the same alert supersedes this one."""
         return (
             self.repeats
             and other.repeats
@@ -410,7 +411,7 @@ class _Made:
 
 
 def _runs(made: Iterable[_Made]) -> Iterator[list[_Made]]:
-    """Group plans that follow each other so that the last one of a group speaks for all."""
+    """Group consecutive plans so that the last one of a group supersedes the others."""
     run: list[_Made] = []
     for each in made:
         if run and not run[-1].is_repeated_by(each):
@@ -421,8 +422,8 @@ def _runs(made: Iterable[_Made]) -> Iterator[list[_Made]]:
         yield run
 
 
-def _is_of_the_store(error: Exception) -> bool:
-    """Check whether the database itself fails, and not on what was to be written."""
+def _is_store_failure(error: Exception) -> bool:
+    """Check that the database itself fails, rather than reject a value."""
     return isinstance(error, StoreError) and not isinstance(error, UnstorableError)
 
 
@@ -432,7 +433,7 @@ def _failed(submission: inbox.Submission, error: Exception) -> _Made:
 
 
 def _idle(submission: inbox.Submission, alert: Alert, known: AlertState | None, now: float) -> str:
-    """Describe why nothing is done about a statement; nothing, where something is."""
+    """Return why a submission changes nothing; empty if it may."""
     if known is None:
         return ""
     if submission.replays is not None:
@@ -442,14 +443,14 @@ def _idle(submission: inbox.Submission, alert: Alert, known: AlertState | None, 
     ):
         return LATE_REPEAT
     moment, newest = alert.updated_at, known.updated_at
-    # one that lies ahead was accepted while this host's own clock was wrong
+    # a newest state in the future was accepted while the clock of this host was wrong
     if moment and newest and moment < newest and newest.timestamp() <= now:
         return f"{inbox.OLDER}: {newest.isoformat()} is the newest"
     return ""
 
 
 def _only(plan: Plan, ref: IncidentRef | None) -> Plan:
-    """Leave of a plan what concerns one place."""
+    """Return the part of a plan that concerns one incident."""
     return attrs.evolve(
         plan,
         deliveries=tuple(each for each in plan.deliveries if each.ref == ref),
@@ -458,8 +459,8 @@ def _only(plan: Plan, ref: IncidentRef | None) -> Plan:
     )
 
 
-def _noted(plan: Plan) -> inbox.Note:
-    """Describe what a statement came to, where it is not a delivery."""
+def _note_of(plan: Plan) -> inbox.Note:
+    """Return why a plan has no deliveries, or fewer than its rules ask for."""
     remark = ""
     if not plan.refs:
         remark = inbox.NO_RULE if plan.alert.status is Status.FIRING else NOTHING_OPEN

@@ -1,7 +1,7 @@
-"""The open incidents as planning sees them: those of the database, changed by earlier plans.
+"""A snapshot of alerts and incidents for planning: the stored ones, changed by earlier plans.
 
-A batch of submissions is planned before any of it is written, so that each plan has to see what
-the plans before it will change.
+A batch of submissions is planned before any of it is written, so each plan has to see the changes
+of the plans before it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ class AlertState:
     """The newest state of an alert.
 
     Attributes:
-        status: of the submission that was planned last.
-        updated_at: the newest time that a submission stated; None for none.
-        ended: when the episode started that ended last; None where it is unknown, or a newer one
-            began.
+        status: of the submission planned last.
+        updated_at: the newest `updated_at` of all submissions, or None.
+        ended: `started_at` of the last firing period; None if unknown, or if the alert fires again.
         accepted_at: when that submission was accepted, in seconds of the epoch.
     """
 
@@ -42,7 +41,7 @@ class AlertState:
 
     @classmethod
     def after(cls, before: AlertState | None, alert: Alert, accepted_at: float) -> AlertState:
-        """Return the state after a submission; an acknowledgement reopens nothing."""
+        """Return the state after a submission; an acknowledgement reopens no alert."""
         if before is None:
             return cls(alert.status, alert.updated_at, ended_episode(alert), accepted_at)
         over = before.status is Status.RESOLVED and alert.status is Status.ACKNOWLEDGED
@@ -55,7 +54,7 @@ class AlertState:
 
 
 class Snapshot:
-    """Incidents and alerts as they will be after the plans made so far.
+    """Alerts and incidents as they will be after the plans made so far.
 
     Args:
         connection: of a transaction that reads.
@@ -63,22 +62,22 @@ class Snapshot:
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection: Final = connection
-        self._known: dict[Identity, AlertState] = {}
+        self._alerts: dict[Identity, AlertState] = {}
         self._incidents: dict[IncidentRef, StoredIncident | None] = {}
         self._held: dict[Identity, dict[IncidentRef, None]] = {}
         self._orphaned: dict[Identity, bool] = {}
 
     def load(self, which: Collection[Identity]) -> None:
-        """Read the stored state of alerts, and their incidents, in a fixed number of queries."""
+        """Read alerts and their incidents, in a fixed number of queries."""
         self.load_incidents(which, ())
         names = {digest(each): each for each in which}
-        for row in self.connection.execute(_KNOWN, {"digests": list(names)}):
-            self._known[names[row.digest]] = AlertState(
+        for row in self.connection.execute(_ALERTS, {"digests": list(names)}):
+            self._alerts[names[row.digest]] = AlertState(
                 Status(row.status), row.updated_at, row.started_at, row.seen_at
             )
 
     def load_incidents(self, which: Collection[Identity], refs: Collection[IncidentRef]) -> None:
-        """Read the incidents of alerts and those at places, in a fixed number of queries."""
+        """Read incidents by their alerts and by reference, in a fixed number of queries."""
         for alert, held in incident_store.find_by_alerts(self.connection, which).items():
             for each in held.open:
                 self._incidents.setdefault(each.incident.ref, each)
@@ -99,38 +98,38 @@ class Snapshot:
         """Return whether an alert that was loaded has an orphaned incident."""
         return self._orphaned[alert]
 
-    def known(self, alert: Identity) -> AlertState | None:
-        """Return the newest state of an alert that was loaded; None for a new one."""
-        return self._known.get(alert)
+    def alert_state(self, alert: Identity) -> AlertState | None:
+        """Return the newest state of a loaded alert; None for a new one."""
+        return self._alerts.get(alert)
 
     def at(self, ref: IncidentRef) -> StoredIncident | None:
-        """Return the incident at a place that is not over."""
+        """Return the open incident for a reference, or None."""
         if ref not in self._incidents:
             self._incidents[ref] = incident_store.find_open(self.connection, ref)
         return self._incidents[ref]
 
     def held_by(self, alert: Identity) -> tuple[StoredIncident, ...]:
-        """Return the incidents that an alert holds open, the oldest first."""
-        found = (self.at(ref) for ref in self._places(alert))
+        """Return the open incidents of an alert, the oldest first."""
+        found = (self.at(ref) for ref in self._refs_held_by(alert))
         return tuple(each for each in found if each is not None)
 
-    def assume(self, plan: Plan, accepted_at: float, *, replayed: bool) -> None:
-        """Change the world as a plan will when it is written."""
+    def apply(self, plan: Plan, accepted_at: float, *, replayed: bool) -> None:
+        """Apply the changes that a plan will make when it is written."""
         alert = plan.alert.identity
         if not replayed:
-            self._known[alert] = AlertState.after(self._known.get(alert), plan.alert, accepted_at)
+            self._alerts[alert] = AlertState.after(self._alerts.get(alert), plan.alert, accepted_at)
         for ref in plan.joined:
             self._hold(ref, alert)
         for ref in plan.released:
             self._release(ref, alert, close=True)
         for delivery in plan.deliveries:
-            self._assume(delivery)
+            self._apply(delivery)
 
-    def _assume(self, delivery: Delivery) -> None:
+    def _apply(self, delivery: Delivery) -> None:
         ref = delivery.ref
         found = self.at(ref)
         if found is None:
-            self._places(delivery.alert)[ref] = None
+            self._refs_held_by(delivery.alert)[ref] = None
             self._incidents[ref] = _opened(delivery)
         elif delivery.operation is Operation.TRIGGER:
             self._repeat(found, delivery)
@@ -147,7 +146,7 @@ class Snapshot:
             follow_ups=tuple(dict.fromkeys((*incident.follow_ups, *delivery.follow_ups))),
         )
 
-    def _places(self, alert: Identity) -> dict[IncidentRef, None]:
+    def _refs_held_by(self, alert: Identity) -> dict[IncidentRef, None]:
         if alert not in self._held:
             self.load_incidents([alert], ())
         return self._held[alert]
@@ -155,11 +154,11 @@ class Snapshot:
     def _hold(self, ref: IncidentRef, alert: Identity) -> None:
         found = self.at(ref)
         if found is not None and alert not in found.incident.holders:
-            self._places(alert)[ref] = None
+            self._refs_held_by(alert)[ref] = None
             self._put(found, holders=(*found.incident.holders, alert))
 
     def _release(self, ref: IncidentRef, alert: Identity, *, close: bool) -> None:
-        self._places(alert).pop(ref, None)
+        self._refs_held_by(alert).pop(ref, None)
         found = self.at(ref)
         if found is not None:
             holders = tuple(each for each in found.incident.holders if each != alert)
@@ -185,26 +184,26 @@ def _opened(delivery: Delivery) -> StoredIncident:
 
 
 class IncidentView:
-    """What the plan of one submission looks at; kept, so that it can be compared later.
+    """The incidents that the plan of one submission reads, recorded to find out if it is outdated.
 
     Args:
-        world: where to look.
+        snapshot: the incidents.
         replays: the submission replays a delivery.
     """
 
-    def __init__(self, world: Snapshot, *, replays: bool) -> None:
-        self._world = world
+    def __init__(self, snapshot: Snapshot, *, replays: bool) -> None:
+        self._snapshot = snapshot
         self._replays = replays
         self._at: dict[IncidentRef, Incident | None] = {}
         self._held: dict[Identity, tuple[Incident, ...]] = {}
 
     def at(self, ref: IncidentRef) -> Incident | None:
-        """Return the incident at a place that an alert holds open.
+        """Return the open incident for a reference, if an alert holds it.
 
-        One without holders is about to be resolved: a firing alert opens the next one. One that
-        the provider took no trigger of is opened by a replay.
+        An incident without holders is about to be resolved, and a firing alert opens the next one.
+        A replay opens an incident whose trigger was never delivered.
         """
-        found = self._world.at(ref)
+        found = self._snapshot.at(ref)
         if found is None or (self._replays and not found.provider_state.trigger_delivered):
             seen = None
         else:
@@ -213,17 +212,17 @@ class IncidentView:
         return seen
 
     def held_by(self, alert: Identity) -> tuple[Incident, ...]:
-        """Return the incidents that an alert holds open."""
-        self._held[alert] = tuple(each.incident for each in self._world.held_by(alert))
+        """Return the open incidents of an alert."""
+        self._held[alert] = tuple(each.incident for each in self._snapshot.held_by(alert))
         return self._held[alert]
 
     @property
     def refs(self) -> frozenset[IncidentRef]:
-        """Every place that was looked at."""
+        """The references of all incidents that were read."""
         return frozenset(self._at).union(each.ref for held in self._held.values() for each in held)
 
     def is_outdated(self, current: Snapshot) -> bool:
-        """Check whether a plan that looked at the present incidents would see something else."""
+        """Check that a plan made from the current incidents may differ."""
         now = IncidentView(current, replays=self._replays)
         return any(_differ((now.at(ref),), (seen,)) for ref, seen in self._at.items()) or any(
             _differ(now.held_by(alert), seen) for alert, seen in self._held.items()
@@ -231,7 +230,7 @@ class IncidentView:
 
 
 def _differ(now: tuple[Incident | None, ...], before: tuple[Incident | None, ...]) -> bool:
-    """Compare incidents without what deliveries change: their state and handle."""
+    """Compare incidents except for their state and handle, which attempts change."""
     return [*map(_planned_from, now)] != [*map(_planned_from, before)]
 
 
@@ -241,13 +240,13 @@ def _planned_from(incident: Incident | None) -> object:
     return attrs.evolve(incident, state=IncidentState.RESOLVED, handle=None)
 
 
-_KNOWN: Final = sa.select(alerts).where(
+_ALERTS: Final = sa.select(alerts).where(
     alerts.c.digest.in_(sa.bindparam("digests", expanding=True))
 )
 
 
-def record_alert_states(connection: sa.Connection, said: Collection[tuple[Alert, float]]) -> None:
-    """Keep the newest state of alerts, accepted at a time, as `Known.after` says."""
+def record_alert_states(connection: sa.Connection, news: Collection[tuple[Alert, float]]) -> None:
+    """Store the newest states of alerts, as `AlertState.after` computes them."""
     rows = [
         {
             "digest": digest(alert.identity),
@@ -258,13 +257,13 @@ def record_alert_states(connection: sa.Connection, said: Collection[tuple[Alert,
             "started_at": ended_episode(alert),
             "accepted_at": accepted_at,
         }
-        for alert, accepted_at in said
+        for alert, accepted_at in news
     ]
     if rows:
-        connection.execute(_REMEMBER, rows)
+        connection.execute(_RECORD, rows)
 
 
-_REMEMBER: Final = sa.text(
+_RECORD: Final = sa.text(
     "INSERT INTO alerts (digest, scope, key, status, updated_at, started_at, seen_at)"
     " VALUES (:digest, :scope, :key, :status, :updated_at, :started_at, :accepted_at)"
     " ON CONFLICT (digest) DO UPDATE SET status ="
