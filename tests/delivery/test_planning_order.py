@@ -445,5 +445,5 @@ def test_an_incident_that_is_over_is_released_by_nothing(world: World) -> None:
     with world.database.read() as connection:
         planned = Snapshot(connection)
         planned.load([alert.identity])
-        planned.assume(Plan(alert, (), (), released=(ref,)), 0.0, replayed=False)
+        planned.apply(Plan(alert, (), (), released=(ref,)), 0.0, replayed=False)
         assert planned.at(ref) is None
