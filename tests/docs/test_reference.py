@@ -369,7 +369,7 @@ def test_the_reference_has_every_setting(built: Path) -> None:
     }
     plugins = load(["pagerduty"])
     kinds = [
-        configuration.PluginsTable,
+        plugins.PluginsTable,
         configuration.InstallationTable,
         store.StoreTable,
         http_table.HttpTable,

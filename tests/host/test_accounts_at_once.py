@@ -9,7 +9,7 @@ import attrs
 import pytest
 from workspace import Workspace
 
-from alerthost.config.accounts import Accounts, at_hand
+from alerthost.config.accounts import Accounts, open_accounts
 from alerthost.config.document import ConfigurationError
 from alerthost.store.errors import StoreError
 from hostspec import Installation
@@ -19,7 +19,7 @@ from hostspec.connect import Connected
 @pytest.fixture
 def accounts(workspace: Workspace) -> Iterator[Accounts]:
     workspace.configure_bare()
-    with at_hand(workspace.folder / "alerthost.toml") as accounts:
+    with open_accounts(workspace.folder / "alerthost.toml") as accounts:
         add(accounts, "acme", "one")
         yield accounts
 
@@ -76,7 +76,7 @@ def test_an_account_is_connected_again_upon_what_is_there(accounts: Accounts) ->
 
 def test_who_removes_wins(accounts: Accounts) -> None:
     def change(settings: Any) -> Any:
-        accounts.store.installations.remove(accounts.stored("acme"))
+        accounts.store.installations.remove(accounts.find_stored("acme"))
         return adding(accounts, "mine")(settings)
 
     with pytest.raises(ConfigurationError, match="the account 'acme' is unknown"):

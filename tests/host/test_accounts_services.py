@@ -14,7 +14,7 @@ from workspace import CHECKOUT, PLATFORM, Workspace, line
 
 from alerthost.config.accounts import Accounts, Consequences
 from alerthost.config.document import ConfigFile
-from alerthost.config.store import opened
+from alerthost.config.store import open_store
 from hostspec import setting
 from pagerduty_plugin.installation.service_table import ServiceTable
 from pagerduty_plugin.testing import refusing
@@ -48,7 +48,7 @@ def state(workspace: Workspace) -> list[list[str]]:
     """Return what is stored: id, name and keys of each service."""
     with contextlib.chdir(workspace.folder):
         source = ConfigFile.read(Path("alerthost.toml"))
-        with opened(source) as store:
+        with open_store(source) as store:
             [account] = Accounts(source, store).installations()
             return [
                 [service.id, service.name, *(key.reveal() for key in service.keys)]

@@ -16,8 +16,8 @@ from workspace import CHECKOUT, PLATFORM, Workspace, line
 from alerthost.cli.ages import age
 from alerthost.cli.progress import Following
 from alerthost.config import configuration
-from alerthost.config import engine as engines
 from alerthost.config.document import ConfigFile
+from alerthost.config.engine import open_engine
 from alerthost.store.errors import StoreError
 from pagerduty_plugin.testing import refusing, reset
 
@@ -88,7 +88,7 @@ def test_what_is_over_is_kept_as_long_as_the_file_says(
     file.write_text(f"{table}{file.read_text()}")
     monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
     source = ConfigFile.read(file)
-    with engines.opened(source, configuration.load(source)) as engine:
+    with open_engine(source, configuration.load(source)) as engine:
         with engine.database.begin() as connection:
             days = 2 * 86_400
             aged = "UPDATE deliveries SET finished_at = finished_at - :days"

@@ -17,10 +17,10 @@ from alerthost.cli.commands import example, speaks_plainly, with_config, with_ti
 from alerthost.cli.disconnect import RESOLVE, Departing, with_choice
 from alerthost.cli.screen import Screen, printable
 from alerthost.config import cli_settings
-from alerthost.config.accounts import Account, Accounts, at_hand
+from alerthost.config.accounts import Account, Accounts, open_accounts
 from alerthost.config.destinations import NoDestinationsError, destinations_of
 from alerthost.config.document import ConfigFile, ConfigurationError, refuse
-from alerthost.config.store import opened
+from alerthost.config.store import open_store
 from hostspec.connect.discovery import DiscoveryError
 from hostspec.connect.install_flow import Connected, InstallError
 from hostspec.demo import Table
@@ -136,7 +136,7 @@ def connect(  # noqa: PLR0913 -- one argument for each option
         refuse("--all", "has no place beside --service")
     settings = (*settings, f"app_id={app_id}") if app_id else settings
     asked = _Given(file, settings, () if discover else services)
-    with at_hand(path) as accounts:
+    with open_accounts(path) as accounts:
         if name is not None and (fault := accounts.name_fault(name)):
             again = "; to connect it again, leave the name out" if install_flow or discover else ""
             refuse("", f"{fault}{again}")
@@ -168,7 +168,7 @@ def _connect_by_hand(
     called = name or ""
     try:
         raw = asked.complete(
-            offered.settings, lambda answers: accounts.judge(provider, called, answers), screen
+            offered.settings, lambda answers: accounts.check(provider, called, answers), screen
         )
     except ConfigurationError as error:
         raise ConfigurationError([*nameless, *error.faults]) from None
@@ -268,7 +268,7 @@ def _tell_connected(accounts: Accounts, connected: Connected[Any], screen: Scree
     installation = connected.installation
     names = _destinations(accounts, installation)
     again = " again" if connected.again else ""
-    told = f"connected {installation.name}{again}, with {names}; kept in {accounts.store.place}"
+    told = f"connected {installation.name}{again}, with {names}; kept in {accounts.store.location}"
     screen.say(printable(told), "green")
     for note in connected.notes:
         screen.note(note)
@@ -323,12 +323,12 @@ def set_command(path: Path, *, yes: bool, account: str, settings: tuple[str, ...
         kept = settings_to_json(before, write=lambda secret: secret)
         return structure(type(before), _merged(kept, raw))
 
-    with at_hand(path) as accounts:
-        stored = accounts.stored(account)
-        _, before = accounts.usable(account)
+    with open_accounts(path) as accounts:
+        stored = accounts.find_stored(account)
+        _, before = accounts.find_valid(account)
         after = accounts.changed(account, change)
         consequences = accounts.consequences(account, after)
-        prompts.tell_consequences((*consequences.wrong, *consequences.different), screen)
+        prompts.tell_consequences((*consequences.faults, *consequences.changes), screen)
         if Departing.by_change(accounts, before, after, account).list_open(screen):
             screen.complain(printable(_ORPHANED), "yellow")
             prompts.go_ahead(f"Change {account} all the same?", yes=yes)
@@ -355,14 +355,14 @@ def _merged(kept: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 def _list(path: Path) -> None:
     screen = Screen()
-    with at_hand(path) as accounts:
+    with open_accounts(path) as accounts:
         found = accounts.all()
         rows = tuple(
             (
                 printable(account.name),
                 account.provider,
                 _destinations(accounts, account.installation) if account.installation else "-",
-                account.place,
+                account.location,
             )
             for account in found
         )
@@ -370,7 +370,7 @@ def _list(path: Path) -> None:
         screen.table(Table("Installations", columns, rows))
         for note in accounts.notes():
             screen.note(note)
-        faults = [fault for account in found for fault in account.complaints]
+        faults = [fault for account in found for fault in account.located_faults]
         faults += _of_one_name(found)
     if faults:
         raise ConfigurationError(faults)
@@ -380,7 +380,8 @@ def _of_one_name(accounts: Sequence[Account]) -> list[Fault]:
     counted = Counter(account.name for account in accounts)
     return [
         Fault(
-            account.place, f"the name {account.name!r} is there twice; rename or remove one of both"
+            account.location,
+            f"{account.name!r} is defined twice; rename or remove one of them",
         )
         for account in accounts
         if counted[account.name] > 1
@@ -402,9 +403,9 @@ def disconnect(path: Path, *, yes: bool, what: str | None, timeout: float, accou
     it lists them and asks whether to close them first: afterwards nobody here can.
     """
     screen = Screen()
-    with at_hand(path) as accounts:
-        stored = accounts.stored(account)
-        broken = accounts.consequences(account, None).wrong
+    with open_accounts(path) as accounts:
+        stored = accounts.find_stored(account)
+        broken = accounts.consequences(account, None).faults
         prompts.tell_consequences(broken, screen)
         if broken and not yes:
             refuse("", f"rules name {account}: change them first, or say --yes")
@@ -433,12 +434,12 @@ def reseal(path: Path, old_key: str | None) -> None:
     Where that place holds several keys, the first one seals. The older ones may go afterwards.
     """
     old = None if old_key is None else Secret(cli_settings.reference("--old-key", old_key))
-    with opened(ConfigFile.read(path)) as store:
+    with open_store(ConfigFile.read(path)) as store:
         if store.key is None:
             refuse("[store] key", "missing; it says where the new key is")
         count = store.installations.reseal(old)
         secrets = "1 secret" if count == 1 else f"{count} secrets"
-        told = f"sealed {secrets} in {store.place} with the newest key of {store.key.masked()}"
+        told = f"sealed {secrets} in {store.location} with the newest key of {store.key.masked()}"
         Screen().say(printable(told), "green")
 
 

@@ -20,7 +20,7 @@ from alerthost.cli.incidents import Reach
 from alerthost.cli.progress import summary
 from alerthost.cli.screen import Screen, columns, printable
 from alerthost.config import configuration, store
-from alerthost.config.accounts import Accounts, at_hand
+from alerthost.config.accounts import Accounts, open_accounts
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import LaneNames
 from alerthost.config.document import ConfigFile, refuse
@@ -59,7 +59,7 @@ def _look(path: Path) -> Iterator[_Look]:
     """Look into the store of a configuration, whatever is wrong with its rules."""
     from alerthost.outbox.admin import Admin  # noqa: PLC0415 -- libraries that take their time
 
-    with at_hand(path) as accounts, store.database_of(accounts.source) as database:
+    with open_accounts(path) as accounts, store.database_of(accounts.source) as database:
         installations = accounts.installations()
         lanes = LaneNames.of(Configuration(accounts.plugins, installations, ()))
         admin = Admin(database, accounts.plugins, time.time)

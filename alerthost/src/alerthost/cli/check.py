@@ -10,11 +10,11 @@ from typing import Any, Final, TypeAlias
 from alerthost.cli import incidents
 from alerthost.cli.screen import Screen, columns, printable
 from alerthost.config import configuration, store
-from alerthost.config import engine as engines
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import NoDestinationsError, destinations_of
 from alerthost.config.document import ConfigFile, ConfigurationError
-from alerthost.config.unmatched import unmatched
+from alerthost.config.engine import open_engine
+from alerthost.config.matchers import unmatched
 from alerthost.ingest.json_alerts import ParsedAlert
 from alerthost.store.errors import StoreError
 from hostspec.action import AnyAction
@@ -190,7 +190,7 @@ def _store_notes(
     Raises:
         StoreError: the store cannot be read.
     """
-    with engines.opened(source, loaded) as engine:
+    with open_engine(source, loaded) as engine:
         reach = incidents.Reach.of(loaded.plugins, loaded.installations)
         cut_off = incidents.cut_off(engine.admin, reach)
         if given is None:

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from alerthost.cli.screen import Screen, printable
-from alerthost.config.configuration import Matching
+from alerthost.config.matchers import Matching
 from alerthost.ingest.json_alerts import ParsedAlert
 from hostspec.alert import Alert
 from hostspec.delivery import Delivery

@@ -29,9 +29,10 @@ from alerthost.cli.progress import summary
 from alerthost.cli.screen import Screen, printable
 from alerthost.cli.send import Sending, aside
 from alerthost.config import configuration
-from alerthost.config.accounts import at_hand
+from alerthost.config.accounts import open_accounts
 from alerthost.config.destinations import NoDestinationsError, destinations_of
 from alerthost.config.document import ConfigFile, refuse
+from alerthost.config.plugins import load_plugins
 from alerthost.ingest import json_alerts
 from hostspec.action import AnyAction
 from hostspec.demo import Table
@@ -188,7 +189,7 @@ def _plugins(path: Path) -> Plugins:
     """Load the plugins of the configuration; none where there is no default file."""
     if path == DEFAULT_FILE and not path.exists():
         return survey(())
-    return configuration.plugins_of(ConfigFile.read(path))
+    return load_plugins(ConfigFile.read(path))
 
 
 @main.command(short_help="Print the JSON Schema of settings.")
@@ -229,8 +230,8 @@ def _destinations(
 ) -> tuple[Destination, ...]:
     if isinstance(offered, Provider):
         refuse("ACCOUNT", f"has no place beside {offered.name}, which is a provider")
-    with at_hand(path) as accounts:
-        _, installation = accounts.usable(account)
+    with open_accounts(path) as accounts:
+        _, installation = accounts.find_valid(account)
         if installation.provider != offered.provider:
             refuse("ACCOUNT", f"{account!r} is of {installation.provider}, not {offered.provider}")
         try:

@@ -14,10 +14,10 @@ import attrs
 
 from alerthost.cli.incidents import Reach, cut_off
 from alerthost.config import configuration, http_table
-from alerthost.config import engine as engines
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import LaneNames
 from alerthost.config.document import ConfigFile, ConfigurationError
+from alerthost.config.engine import build_engine
 from alerthost.http.app import Backend, HttpApp
 from alerthost.http.backpressure import Backpressure
 from alerthost.http.delivery_log import DeliveryLog, LaneLog
@@ -132,7 +132,7 @@ class Running:
         loaded = configuration.load(source, ready=self._works, listening=self._listens)
         table = http_table.read(source)
         observe = self._delivery_log.observe
-        engine = engines.build(
+        engine = build_engine(
             source,
             loaded,
             watch=self._attempted,

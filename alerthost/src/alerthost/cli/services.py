@@ -38,7 +38,7 @@ class Services:
     def __init__(self, accounts: Accounts, account: str) -> None:
         self.account = account
         self._accounts = accounts
-        found, self._installation = accounts.usable(account)
+        found, self._installation = accounts.find_valid(account)
         table = accounts.provider(found.provider).table()
         if table is None:
             reason = f"a {found.provider} account has no services to list or edit"
@@ -84,7 +84,7 @@ class Services:
         Raises:
             ConfigurationError: the file declares it.
         """
-        self._accounts.stored(self.account)
+        self._accounts.find_stored(self.account)
 
     def refuse_taken(self, name: str) -> None:
         """See that no service has a name.

@@ -13,7 +13,7 @@ from alerthost.cli.disconnect import LEAVE, RESOLVE, with_choice
 from alerthost.cli.screen import Screen, printable
 from alerthost.cli.services import Services
 from alerthost.config import cli_settings
-from alerthost.config.accounts import Consequences, at_hand
+from alerthost.config.accounts import Consequences, open_accounts
 from alerthost.config.document import ConfigurationError, refuse
 
 
@@ -29,7 +29,7 @@ from alerthost.config.document import ConfigurationError, refuse
 @example("alerthost services acme")
 def services(context: click.Context, path: Path, account: str) -> None:
     """List the services of ACCOUNT, keys masked; or add, rename, rotate or remove one."""
-    accounts = context.with_resource(at_hand(path))
+    accounts = context.with_resource(open_accounts(path))
     context.obj = found = Services(accounts, account)
     if context.invoked_subcommand is None:
         screen = Screen()
@@ -45,7 +45,7 @@ def _tell_notes(services: Services, screen: Screen) -> None:
 
 
 def _tell_consequences(consequences: Consequences, screen: Screen) -> None:
-    prompts.tell_consequences((*consequences.wrong, *consequences.different), screen)
+    prompts.tell_consequences((*consequences.faults, *consequences.changes), screen)
 
 
 _with_key = click.option(
@@ -93,7 +93,7 @@ def rename(services: Services, *, yes: bool, old: str, new: str) -> None:
     change = services.renaming(old, new)
     consequences = services.consequences(change)
     _tell_consequences(consequences, screen)
-    if consequences.wrong:
+    if consequences.faults:
         prompts.go_ahead(f"Rename {old} all the same?", yes=yes)
     services.change(change)
     screen.say(printable(f"renamed {old} of {services.account} to {new}"), "green")

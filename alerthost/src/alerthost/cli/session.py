@@ -15,10 +15,10 @@ from alerthost.cli.incidents import Reach, cut_off
 from alerthost.cli.progress import BLOCKED, QUEUED, Following, Tally
 from alerthost.cli.screen import Screen, printable
 from alerthost.cli.signals import Interrupts
-from alerthost.config import engine as engine_of
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import LaneNames
 from alerthost.config.document import ConfigFile
+from alerthost.config.engine import open_engine
 from alerthost.store.errors import StoreError
 from hostspec.delivery import OutcomeKind
 from hostspec.normalisation import Repair
@@ -119,7 +119,7 @@ def begun(
     """
     lanes = LaneNames.of(loaded)
     with (
-        engine_of.opened(source, loaded) as engine,
+        open_engine(source, loaded) as engine,
         _logged(screen),
         Interrupts() as interrupts,
     ):

@@ -1,7 +1,7 @@
-"""The accounts at hand: the installations of the file and of the store, and changes of the latter.
+"""The accounts: the installations of the file and of the store, and changes of the stored ones.
 
-A change is judged before it is stored, and stored whole or not at all. What somebody else changes
-meanwhile is kept: the change is made again upon what is there then.
+A change is validated before it is stored, and stored as a whole or not at all. If another process
+changes the account meanwhile, the change is applied again to the new settings.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import attrs
 
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile, ConfigurationError, absolute_files, refuse
-from alerthost.config.store import Store, Stored, opened
+from alerthost.config.plugins import load_plugins, not_offered, plugin_faults
+from alerthost.config.store import Store, Stored, open_store
 from alerthost.store.errors import StoreError
 from alerthost.store.sealing import GET_A_KEY, Sealed, seal
 from hostspec.connect.install_flow import Connected
 from hostspec.errors import Fault, FaultsError
-from hostspec.plugins.registry import Plugins
 from hostspec.provider import Installation, Provider
 from hostspec.secret import REFERENCE_FORMS, Secret
 from hostspec.settings import SettingsError, secrets
@@ -31,51 +31,51 @@ if TYPE_CHECKING:
     from alerthost.store.installations import StoredInstallation
 
 Change: TypeAlias = Callable[[Any], Any]
-"""Makes new settings of an installation's settings, or raises FaultsError."""
+"""Returns new settings for the settings of an installation, or raises FaultsError."""
 
 
 @attrs.frozen
 class Account:
-    """An installation, wherever it is.
+    """An installation of the file or the store.
 
     Attributes:
         name: of the installation.
         provider: the provider's name.
-        place: where it is, as people call it.
-        installation: None where it has faults.
-        faults: of its settings, or that nobody offers its provider.
-        stored: as the store has it; None for one that the file declares.
+        location: the file or the store, for messages.
+        installation: None if it has faults.
+        faults: of its settings, or an unknown provider.
+        stored: its row in the store; None if the file declares it.
     """
 
     name: str
     provider: str
-    place: str
+    location: str
     installation: Installation[Any] | None
     faults: tuple[Fault, ...] = ()
     stored: StoredInstallation | None = None
 
     @property
-    def complaints(self) -> tuple[Fault, ...]:
-        """The faults, with their place."""
-        where = f"{self.place}: installation {self.name!r}"
-        return tuple(Fault(f"{where}: {fault.path}", fault.reason) for fault in self.faults)
+    def located_faults(self) -> tuple[Fault, ...]:
+        """The faults with their locations."""
+        prefix = f"{self.location}: installation {self.name!r}"
+        return tuple(Fault(f"{prefix}: {fault.path}", fault.reason) for fault in self.faults)
 
 
 @attrs.frozen
 class Consequences:
-    """What a change does to the rules.
+    """The effect of a change on the rules.
 
     Attributes:
-        wrong: the faults that the configuration would have, with their places.
-        different: what rules would do that do something else then.
+        faults: of the configuration after the change, with their locations.
+        changes: descriptions of actions that change.
     """
 
-    wrong: tuple[str, ...]
-    different: tuple[str, ...]
+    faults: tuple[str, ...]
+    changes: tuple[str, ...]
 
 
 class Accounts:
-    """The accounts of a configuration, whatever is wrong with its rules.
+    """The accounts of a configuration, even if its rules have faults.
 
     Args:
         source: the file.
@@ -88,10 +88,12 @@ class Accounts:
     def __init__(self, source: ConfigFile, store: Store) -> None:
         self.source = source
         self.store = store
-        self.plugins = _plugins(source)
+        self.plugins = load_plugins(source)
+        if faults := tuple(plugin_faults(self.plugins)):
+            source.refuse(faults)
 
     def all(self) -> tuple[Account, ...]:
-        """Return them, those of the file first.
+        """Return all accounts, those of the file first.
 
         Raises:
             StoreError: the store cannot be read.
@@ -99,45 +101,45 @@ class Accounts:
         return (*self._declared(), *map(self._stored, self.store.read().installations))
 
     def installations(self) -> tuple[Installation[Any], ...]:
-        """Return the installations that have no faults."""
+        """Return the installations without faults."""
         return tuple(each.installation for each in self.all() if each.installation)
 
     def find(self, name: str) -> Account:
-        """Find an account.
+        """Return an account.
 
         Raises:
-            ConfigurationError: there is none of that name.
+            ConfigurationError: no account has the name.
         """
         found = {account.name: account for account in self.all()}
         if name not in found:
             refuse("", f"the account {unknown_name(name, found)}")
         return found[name]
 
-    def usable(self, name: str) -> tuple[Account, Installation[Any]]:
-        """Find an account, and its installation.
+    def find_valid(self, name: str) -> tuple[Account, Installation[Any]]:
+        """Return an account and its installation.
 
         Raises:
-            ConfigurationError: there is none of that name, or it has faults.
+            ConfigurationError: no account has the name, or it has faults.
         """
         account = self.find(name)
         if account.installation is None:
-            raise ConfigurationError(account.complaints)
+            raise ConfigurationError(account.located_faults)
         return account, account.installation
 
-    def stored(self, name: str) -> StoredInstallation:
-        """Find an account that can be changed here: one in the store.
+    def find_stored(self, name: str) -> StoredInstallation:
+        """Return the stored installation of an account, which can be changed here.
 
         Raises:
-            ConfigurationError: there is none of that name, or the file declares it.
+            ConfigurationError: no account has the name, or the file declares it.
         """
         account = self.find(name)
         if account.stored is None:
-            reason = f"the account {name!r} is declared in {account.place}; edit it there"
+            reason = f"the account {name!r} is declared in {account.location}; edit it there"
             refuse("", reason)
         return account.stored
 
     def provider(self, name: str) -> Provider[Any]:
-        """Find a provider.
+        """Return a provider.
 
         Raises:
             ConfigurationError: no enabled plugin offers it.
@@ -147,27 +149,27 @@ class Accounts:
         return self.plugins.providers[name]
 
     def name_fault(self, name: str) -> str | None:
-        """Describe why a new account cannot have a name."""
+        """Return why a new account cannot have a name; None if it can."""
         if fault := configuration.account_name_fault(name):
             return f"the name {fault}"
         taken = next((account for account in self.all() if account.name == name), None)
         if taken is None:
             return None
         return (
-            f"there is an account {name!r} already ({taken.place}); give this one another name, "
+            f"account {name!r} already exists ({taken.location}); use another name, "
             f"or see `alerthost services {name}` and `alerthost disconnect {name}`"
         )
 
-    def judge(
+    def check(
         self, provider: str, name: str, raw: object, *, before: Installation[Any] | None = None
     ) -> Sequence[Fault]:
-        """Describe what is wrong with the settings of an installation that would be stored.
+        """Return the faults of settings that would be stored.
 
         Args:
             provider: the provider's name.
             name: of the installation.
-            raw: the settings, or as a file would hold them.
-            before: what was wrong with this one does not count.
+            raw: the settings, structured or raw.
+            before: the installation before a change; its faults are not reported again.
         """
         offered = self.plugins.providers[provider]
         try:
@@ -176,35 +178,35 @@ class Accounts:
             return error.faults
         faults = list(offered.check(installation))
         if before:
-            faults = _beyond(faults, offered.check(before))
+            faults = _new_faults(faults, offered.check(before))
         if self.store.key is None:
-            faults += _unsealed(installation.settings)
+            faults += _unsealed_secrets(installation.settings)
         return faults
 
     def add(self, installation: Installation[Any]) -> None:
         """Store a new installation.
 
         Raises:
-            ConfigurationError: something is wrong with it, or its name is taken.
+            ConfigurationError: it has faults, or its name is taken.
             StoreError: it cannot be stored.
         """
         if fault := self.name_fault(installation.name):
             refuse("", fault)
-        self._refuse(self.judge(installation.provider, installation.name, installation.settings))
+        self._require_valid(installation)
         self.store.installations.add(installation)
 
     def connect(self, make: Callable[[], Connected[Any]], name: str = "") -> Connected[Any]:
-        """Store an account that was connected: a new one, or more of one that is there.
+        """Store a connected account: a new one, or one that was connected again.
 
         Args:
-            make: connects it, beside what is there then; called again, as in `change`.
-            name: for a new one; empty for the one that the provider gives.
+            make: connects it, given the current accounts; called again, as in `change`.
+            name: for a new account; empty for the provider's name for it.
 
         Returns:
-            what was stored.
+            the stored account.
 
         Raises:
-            ConfigurationError: something is wrong with it, or the file declares it.
+            ConfigurationError: it has faults, or the file declares it.
             StoreError: it cannot be stored.
         """
         while True:
@@ -216,15 +218,13 @@ class Accounts:
                 self.add(installation)
                 return attrs.evolve(connected, installation=installation)
             if installation.name not in before:
-                self.stored(installation.name)  # which says where it is declared
-            self._refuse(
-                self.judge(installation.provider, installation.name, installation.settings)
-            )
-            if self._replaced(before[installation.name], installation):
+                self.find_stored(installation.name)  # raises with the location of the account
+            self._require_valid(installation)
+            if self._replace(before[installation.name], installation):
                 return connected
 
     def check_key(self) -> None:
-        """See that secrets can be sealed, before somebody goes to fetch some.
+        """Check that secrets can be sealed, before the operator creates any.
 
         Raises:
             StoreError: they cannot.
@@ -232,92 +232,95 @@ class Accounts:
         seal(Secret("to see that it can be"), self.store.key, "")
 
     def changed(self, name: str, change: Change) -> Installation[Any]:
-        """Return an account as a change would leave it; stores nothing.
+        """Return an account with a change applied, without storing it.
 
         Raises:
-            ConfigurationError: the change will not do.
+            ConfigurationError: the change is not valid.
         """
-        _, before = self.usable(name)
+        _, before = self.find_valid(name)
         try:
             settings = change(before.settings)
         except FaultsError as error:
             raise ConfigurationError(error.faults) from None
-        self._refuse(self.judge(before.provider, name, settings, before=before))
-        return attrs.evolve(before, settings=settings)
+        after = attrs.evolve(before, settings=settings)
+        self._require_valid(after, before)
+        return after
 
     def change(self, name: str, change: Change) -> None:
-        """Change an account in the store; again, upon what somebody else stored meanwhile.
+        """Change a stored account; apply the change again if another process stored one meanwhile.
 
         Raises:
-            ConfigurationError: the change will not do, or the file declares the account.
+            ConfigurationError: the change is not valid, or the file declares the account.
             StoreError: it cannot be stored.
         """
         self.put(name, lambda: self.changed(name, change))
 
     def put(self, name: str, make: Callable[[], Installation[Any]]) -> None:
-        """Put what `make` gives in an account's place; `make` is called again, as in `change`.
+        """Replace a stored account by the result of `make`, which is called again as in `change`.
 
         Raises:
             ConfigurationError: the file declares the account.
             StoreError: it cannot be stored.
         """
         while True:
-            before = self.stored(name)  # then what `make` reads is as new, or newer
-            if self._replaced(before, make()):
+            before = self.find_stored(name)  # first: then `make` reads this version or a newer one
+            if self._replace(before, make()):
                 return
 
-    def _replaced(self, before: StoredInstallation, after: Installation[Any]) -> bool:
-        """Put an account in another's place; say whether it was still as it was read."""
-        try:
-            self.store.installations.replace(before, after)
-        except StoreError:
-            if self.stored(before.name).version == before.version:
-                raise
-            return False
-        return True
-
     def consequences(self, name: str, after: Installation[Any] | None) -> Consequences:
-        """Describe what a change of one account does to the rules.
+        """Return the effect of a change of one account on the rules.
 
         Args:
             name: of the account.
-            after: as it would be; None where it would be gone.
+            after: the account after the change; None if it is removed.
         """
         stored = self.store.read()
-        kept = [each for each in stored.installations if each.name != name or after]
         changed = [
             attrs.evolve(each, settings=cast("Mapping[str, Any]", after.settings))
             if after and each.name == name
             else each
-            for each in kept
+            for each in stored.installations
+            if each.name != name or after
         ]
-        faults_before, rules_before = self._read(stored)
-        faults, rules = self._read(Stored(stored.place, tuple(changed)))
+        faults_before, rules_before = self._build(stored)
+        faults, rules = self._build(Stored(stored.location, tuple(changed)))
         return Consequences(
             tuple(str(fault) for fault in faults if fault not in faults_before),
             tuple(rule for rule in rules if rules_before and rule not in rules_before),
         )
 
     def notes(self) -> Sequence[str]:
-        """Return what the providers say of their installations together."""
+        """Return the providers' notes about their installations."""
         return configuration.notes(self.plugins, self.installations())
 
-    def _read(self, stored: Stored) -> tuple[list[Fault], list[str]]:
-        """Read the configuration with such a store: its faults, or what its rules do."""
+    def _replace(self, before: StoredInstallation, after: Installation[Any]) -> bool:
+        """Replace a stored account; return False if another process changed it meanwhile."""
+        try:
+            self.store.installations.replace(before, after)
+        except StoreError:
+            if self.find_stored(before.name).version == before.version:
+                raise
+            return False
+        return True
+
+    def _build(self, stored: Stored) -> tuple[list[Fault], list[str]]:
+        """Build the configuration with a store; return its faults, or its rules' actions."""
         try:
             built = configuration.build(self.source.document, stored)
         except ConfigurationError as error:
-            return list(configuration.placed(self.source, stored, error.faults)), []
+            return list(configuration.locate_faults(self.source, stored, error.faults)), []
         return [], [
             f"rule {rule.name!r}: {each.action.describe(each.settings, each.installation)}"
             for rule in built.rules
             for each in rule.actions
         ]
 
-    def _refuse(self, faults: Iterable[Fault]) -> None:
-        found = list(faults)
-        if found:
-            raise ConfigurationError(found)
+    def _require_valid(
+        self, installation: Installation[Any], before: Installation[Any] | None = None
+    ) -> None:
+        provider, settings = installation.provider, installation.settings
+        if faults := self.check(provider, installation.name, settings, before=before):
+            raise ConfigurationError(faults)
 
     def _declared(self) -> Iterable[Account]:
         entries = self.source.document.get("installations")
@@ -325,33 +328,34 @@ class Accounts:
             table = entry if isinstance(entry, Mapping) else {}
             name, provider = table.get("name"), table.get("provider")
             if isinstance(name, str) and isinstance(provider, str):
-                place = self.source.location_of(f"installations[{index}]")
-                yield self._account(name, provider, place, table.get("settings", {}))
+                location = self.source.location_of(f"installations[{index}]")
+                yield self._account(name, provider, location, table.get("settings", {}))
 
     def _stored(self, stored: StoredInstallation) -> Account:
-        account = self._account(stored.name, stored.provider, self.store.place, stored.settings)
+        location = self.store.location
+        account = self._account(stored.name, stored.provider, location, stored.settings)
         if account.installation and (reason := stored.distrust()):
             account = attrs.evolve(account, installation=None, faults=(Fault("settings", reason),))
         return attrs.evolve(account, stored=stored)
 
-    def _account(self, name: str, provider: str, place: str, settings: object) -> Account:
+    def _account(self, name: str, provider: str, location: str, settings: object) -> Account:
         if provider not in self.plugins.providers:
             fault = Fault("provider", self._unknown_provider(provider))
-            return Account(name, provider, place, None, (fault,))
+            return Account(name, provider, location, None, (fault,))
         try:
-            here = absolute_files(settings, self.source.folder)
-            installation = self.plugins.installation(provider, name, here)
+            local = absolute_files(settings, self.source.folder)
+            installation = self.plugins.installation(provider, name, local)
         except SettingsError as error:
             faults = tuple(fault.below("settings") for fault in error.faults)
-            return Account(name, provider, place, None, faults)
-        return Account(name, provider, place, installation)
+            return Account(name, provider, location, None, faults)
+        return Account(name, provider, location, installation)
 
     def _unknown_provider(self, name: str) -> str:
-        return configuration.not_offered(name, self.plugins.providers, "provider", self.plugins)
+        return not_offered(name, self.plugins.providers, "provider", self.plugins)
 
 
 @contextlib.contextmanager
-def at_hand(path: Path) -> Iterator[Accounts]:
+def open_accounts(path: Path) -> Iterator[Accounts]:
     """Open the accounts of a configuration file.
 
     Raises:
@@ -359,31 +363,23 @@ def at_hand(path: Path) -> Iterator[Accounts]:
         StoreError: the store cannot be used.
     """
     source = ConfigFile.read(path)
-    with opened(source) as store:
+    with open_store(source) as store:
         yield Accounts(source, store)
 
 
-def _plugins(source: ConfigFile) -> Plugins:
-    plugins = configuration.plugins_of(source)
-    faults = tuple(configuration.plugin_faults(plugins))
-    if faults:
-        source.refuse(faults)
-    return plugins
-
-
-def _beyond(faults: Iterable[Fault], before: Iterable[Fault]) -> list[Fault]:
-    """Leave out the faults that were there before; at another path perhaps, for rows move."""
+def _new_faults(faults: Iterable[Fault], before: Iterable[Fault]) -> list[Fault]:
+    """Return the faults that were not there before, at any path: rows may have moved."""
     known = Counter(fault.reason for fault in before)
     found = list(faults)
     known.subtract(fault.reason for fault in found)
     return [fault for fault in found if known[fault.reason] < 0]
 
 
-def _unsealed(settings: object) -> Iterable[Fault]:
+def _unsealed_secrets(settings: object) -> Iterable[Fault]:
     for path, secret in secrets(settings):
         if secret.reference is None and not isinstance(secret, Sealed):
             reason = (
-                f"a secret is stored only sealed: {GET_A_KEY}; or give the secret by reference "
+                f"secrets are stored only sealed: {GET_A_KEY}; or give the secret by reference "
                 f"({REFERENCE_FORMS})"
             )
             yield Fault(path, reason)

@@ -1,4 +1,4 @@
-"""Settings as a command line gives them: a file, single settings, services with their secrets."""
+"""Settings from a command line: a file, single settings, services with their secrets."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ def read(
     settings: Iterable[str] = (),
     services: Iterable[str] = (),
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """Put together what a command line says of settings, as a file would hold it.
+    """Merge the settings of a command line into raw settings.
 
     Args:
         kind: the settings class.
-        file: TOML or JSON; the others are put upon what it says.
+        file: TOML or JSON; the other arguments are added to it.
         settings: ``NAME=VALUE``; of a list, an entry; of a table, ``TABLE.NAME=VALUE``.
-        services: ``NAME=REFERENCE``; an entry of the list of tables that have a name and a
-            secret.
+        services: ``NAME=REFERENCE``; entries of the list of tables with a name and a secret.
 
     Returns:
-        the settings, and what could not be understood.
+        the settings, and the faults of the arguments.
 
     Raises:
         ConfigurationError: the file cannot be read.
@@ -44,31 +43,28 @@ def read(
     faults: list[Fault] = []
     fields = _fields(kind)
     for text in settings:
-        with _gathering(faults):
+        with _collecting(faults):
             _set(raw, fields, text)
     for text in services:
-        with _gathering(faults):
+        with _collecting(faults):
             _add_service(raw, fields, text)
     return raw, faults
 
 
 def reference(option: str, text: str) -> str:
-    """Take a secret from a command line: by reference only.
+    """Return a reference to a secret.
 
     Raises:
-        ConfigurationError: it is the secret itself.
+        ConfigurationError: the text is the secret itself.
     """
     if Secret(text).reference is None:
-        reason = (
-            "takes no secret as itself, for the list of processes shows it; give a reference: "
-            f"{REFERENCE_FORMS}"
-        )
-        refuse(option, reason)
+        reason = "do not put a secret on the command line: the process list shows it; "
+        refuse(option, f"{reason}use a reference: {REFERENCE_FORMS}")
     return text
 
 
 def secret_of(kind: type) -> str | None:
-    """Find the one setting of a class that is a secret and required; None where it has none."""
+    """Return the only required secret of a settings class; None if there is not exactly one."""
     attrs.resolve_types(kind)
     found = [
         key_of(field)
@@ -79,7 +75,7 @@ def secret_of(kind: type) -> str | None:
 
 
 @contextlib.contextmanager
-def _gathering(faults: list[Fault]) -> Iterator[None]:
+def _collecting(faults: list[Fault]) -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
@@ -95,45 +91,47 @@ def _document(file: BinaryIO) -> dict[str, Any]:
         is_json = text.lstrip().startswith("{")
         document = json.loads(text) if is_json else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        # what is there is not quoted, for it may hold secrets
-        place = f": line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        refuse("--settings", f"is neither TOML nor JSON{place}")
+        # the text is not quoted: it may contain secrets
+        location = f": line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        refuse("--settings", f"is neither valid TOML nor valid JSON{location}")
     return dict(document)
 
 
 def _set(raw: dict[str, Any], fields: Mapping[str, Any], text: str) -> None:
     name, equals, value = text.partition("=")
     if not equals:
-        refuse("--set", "takes NAME=VALUE")  # not quoted: it may be a secret
+        refuse("--set", "expected NAME=VALUE")  # not quoted: it may be a secret
     *tables, last = name.split(".")
-    place = ""
+    location = ""
     for table in tables:
-        fields, raw, place = _table(raw, fields, table, place)
+        fields, raw, location = _table(raw, fields, table, location)
     option = f"--set {name}"
     if last not in fields:
-        refuse(f"--set {place}".strip(), unknown_name(last, fields))
+        refuse(f"--set {location}".strip(), unknown_name(last, fields))
     declared = fields[last]
     kind = _item(declared)
     if attrs.has(kind) and not _is_list(declared):
-        refuse(option, f"is a table; set its members, as {name}.{next(iter(_fields(kind)))}=VALUE")
+        refuse(
+            option, f"is a table; set its keys, such as {name}.{next(iter(_fields(kind)))}=VALUE"
+        )
     if attrs.has(kind) or typing.get_origin(kind):
-        refuse(option, "is a table, or a list of them; give it with --settings")
+        refuse(option, "is a table or a list of tables; use --settings")
     read_value = reference(option, value) if kind is Secret else _read(kind, value)
     raw[last] = [*raw.get(last, ()), read_value] if _is_list(declared) else read_value
 
 
 def _table(
-    raw: dict[str, Any], fields: Mapping[str, Any], name: str, place: str
+    raw: dict[str, Any], fields: Mapping[str, Any], name: str, location: str
 ) -> tuple[Mapping[str, Any], dict[str, Any], str]:
     """Return a table's fields, its settings so far and its dotted name."""
     if name not in fields:
-        refuse(f"--set {place}".strip(), unknown_name(name, fields))
-    place = f"{place}.{name}" if place else name
+        refuse(f"--set {location}".strip(), unknown_name(name, fields))
+    location = f"{location}.{name}" if location else name
     kind = fields[name]
     below = raw.setdefault(name, {})
     if not attrs.has(kind) or not isinstance(below, dict):
-        refuse(f"--set {place}", "is no table of settings, so that nothing in it can be set")
-    return _fields(kind), below, place
+        refuse(f"--set {location}", "is not a table, so it has no keys to set")
+    return _fields(kind), below, location
 
 
 def _fields(kind: Any) -> dict[str, Any]:
@@ -150,10 +148,10 @@ def _add_service(raw: dict[str, Any], fields: Mapping[str, Any], text: str) -> N
     }
     if len(lists) != 1:
         known = ", ".join(fields)
-        refuse("--service", f"has no place here; known settings are {known}")
+        refuse("--service", f"is not supported by this provider; its settings are {known}")
     name, equals, value = text.partition("=")
     if not equals or not name:
-        refuse("--service", f"takes NAME=REFERENCE; references are {REFERENCE_FORMS}")
+        refuse("--service", f"expected NAME=REFERENCE; references are {REFERENCE_FORMS}")
     ((key, kind),) = lists.items()
     secret = secret_of(kind)
     entry = {"name": name, str(secret): reference(f"--service {name}", value)}
@@ -165,7 +163,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _item(kind: Any) -> Any:
-    """Return the type of one value, or of one entry where there may be several."""
+    """Return the type of a value, or of an entry of a list."""
     if _is_list(kind):
         return _item(typing.get_args(kind)[0])
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
@@ -174,7 +172,7 @@ def _item(kind: Any) -> Any:
 
 
 def _read(kind: Any, text: str) -> Any:
-    """Read a text as JSON where text is not what is wanted; as it is where that fails."""
+    """Parse a boolean or a number as JSON; return other texts unchanged."""
     if kind in (bool, int, float):
         with contextlib.suppress(ValueError):
             return json.loads(text)

@@ -1,4 +1,4 @@
-"""The engine of a configuration: its rules and accounts, working on its store."""
+"""The engine of a configuration: its rules and installations, with its store."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def _ignore(*_: object) -> None:
-    """Do nothing: commands show these receipts themselves."""
+    pass
 
 
-def build(
+def build_engine(
     source: ConfigFile,
     loaded: Configuration,
     *,
@@ -29,28 +29,27 @@ def build(
     watch_planned: WatchPlanned = _ignore,
     observe: Callable[[str, Receipt], None] = _ignore,
 ) -> Engine:
-    """Make the engine of a configuration; whoever has it closes its ``database``.
+    """Build the engine of a configuration; the caller closes its ``database``.
 
-    Every installation is given to it, for what was opened through one that no rule names any
-    more is followed up as well. Nothing is made, and no thread started, before it is used.
+    It gets all installations, as it follows up incidents of installations that no rule names any
+    more. Building it starts no thread and creates no file.
 
     Args:
         source: names the store.
-        loaded: what the engine works by.
-        watch: is told of each attempt.
-        watch_planned: is called with each planned submission.
-        observe: is called with each receipt, and the name of the hook for it.
+        loaded: the configuration.
+        watch: called with each attempt.
+        watch_planned: called with each planned submission.
+        observe: called with each receipt, and the name of the hook for it.
 
     Raises:
-        ConfigurationError: the table ``[store]`` is wrong.
-        StoreError: the database cannot be.
+        ConfigurationError: the table ``[store]`` has faults.
+        StoreError: the URL of the database is not supported.
     """
-    from alerthost.outbox.engine import Engine  # noqa: PLC0415 -- libraries that take their time
-    from alerthost.outbox.maintenance import DAY, Patience  # noqa: PLC0415 -- as above
+    from alerthost.outbox.engine import Engine  # noqa: PLC0415 -- slow imports
+    from alerthost.outbox.maintenance import DAY, Patience  # noqa: PLC0415 -- slow imports
 
-    database = store.database_of(source)
     return Engine(
-        database,
+        store.database_of(source),
         loaded.plugins,
         loaded.rules,
         installations=loaded.installations,
@@ -62,13 +61,13 @@ def build(
 
 
 @contextlib.contextmanager
-def opened(source: ConfigFile, loaded: Configuration) -> Iterator[Engine]:
-    """Make the engine of a configuration for a while; it is neither started nor stopped.
+def open_engine(source: ConfigFile, loaded: Configuration) -> Iterator[Engine]:
+    """Build the engine of a configuration and close its database at the end; it is not started.
 
     Raises:
-        ConfigurationError: the table ``[store]`` is wrong.
-        StoreError: the database cannot be.
+        ConfigurationError: the table ``[store]`` has faults.
+        StoreError: the URL of the database is not supported.
     """
-    engine = build(source, loaded)
+    engine = build_engine(source, loaded)
     with engine.database:
         yield engine

@@ -1,7 +1,7 @@
-r"""The syntax of matchers, as Alertmanager reads it: a name, an operator and a value.
+r"""Parse the syntax of matchers as Alertmanager does: a name, an operator and a value.
 
-Alertmanager has two grammars, and reads a text by the classic one wherever that accepts it, else
-by the UTF-8 one (``matcher/compat`` in https://github.com/prometheus/alertmanager):
+Alertmanager has two grammars, and parses a text by the classic one if that accepts it, else by the
+UTF-8 one (``matcher/compat`` in https://github.com/prometheus/alertmanager):
 
 - classic: the name has letters, digits, ``_`` and ``:``. The value is in double quotes, or extends
   to the next comma. A backslash before anything but ``\``, ``"`` and ``n`` is a backslash.
@@ -9,9 +9,9 @@ by the UTF-8 one (``matcher/compat`` in https://github.com/prometheus/alertmanag
   of ``{ } ! = ~ , \ " ' ` ``.
 
 Here ``labels.NAME`` and ``details.NAME`` are names of the classic grammar too. Texts that
-Alertmanager accepts, but reads so that they never match, are refused: ``team==data`` is compared
-with ``=data``, and ``team='data'`` with ``'data'``. Braces around the whole come in pairs: of
-``team=~a{2}`` Alertmanager takes the last one for the end, and compares with ``a{2``.
+Alertmanager accepts, but that never match, are rejected: it compares ``team==data`` with ``=data``,
+and ``team='data'`` with ``'data'``. Braces around the whole text must come in pairs: Alertmanager
+strips the last one of ``team=~a{2}``, and compares with ``a{2``.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ _QUOTE_IT: Final = r"""put texts with blanks or any of { } ! = ~ , \ " ' ` into 
 
 
 def readings(text: str) -> Iterator[tuple[Condition, ...]]:
-    """Yield what a text may say, the preferred reading first; none has no matcher.
+    """Yield the possible meanings of a text, the preferred one first; each has a matcher.
 
     Raises:
-        ValueError: there is no reading at all; the reason says what would be right.
+        ValueError: there is none; the reason has the remedy.
     """
     text = text.strip()
     classic = _classic(text)
     if classic:
         yield classic
     try:
-        conditions = _Reader(text).conditions()
+        conditions = _Parser(text).conditions()
     except ValueError:
         if not classic:
             raise
@@ -84,7 +84,7 @@ def quoted(text: str) -> str:
 
 
 def _classic(text: str) -> tuple[Condition, ...] | None:
-    """Read a text by the classic grammar; None if it cannot."""
+    """Parse a text by the classic grammar; return None if it is not valid."""
     if text.startswith("{") and text.endswith("}"):
         text = text[1:-1]
     conditions: list[Condition] = []
@@ -115,47 +115,43 @@ def _classic_condition(text: str) -> Condition | None:
     return name, cast("Operator", operator), value
 
 
-class _Reader:
-    """Reads a text by the UTF-8 grammar.
-
-    Args:
-        text: without blanks around it.
-    """
+class _Parser:
+    """Parses a text by the UTF-8 grammar."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._position = 0
 
     def conditions(self) -> tuple[Condition, ...]:
-        """Read the whole text.
+        """Return the matchers of the whole text.
 
         Raises:
-            ValueError: it is something else, or has no matcher.
+            ValueError: it is not valid, or has no matcher.
         """
-        closing = "}" if self._take(re.compile(r"\{")) else ""
+        closing = "}" if self._match(re.compile(r"\{")) else ""
         conditions: list[Condition] = []
         while not self._ends_with(closing):
             conditions.append(self._condition())
-            if not self._take(re.compile(",")):
+            if not self._match(re.compile(",")):
                 break
         if not self._ends_with(closing):
             end = "the closing brace at the end" if closing else "the end"
             name, operator, value = conditions[-1]
             last = f"{name if is_bare(name) else quoted(name)}{operator}{quoted(value)}"
-            self._refuse(f"a comma or {end} after {last}", _QUOTE_IT)
+            self._reject(f"a comma or {end} after {last}", _QUOTE_IT)
         if not conditions:
-            reason = 'no matcher in it; write NAME="VALUE", or leave it out to match every alert'
+            reason = 'no matcher; use NAME="VALUE", or leave match out to match every alert'
             raise ValueError(reason)
         return tuple(conditions)
 
     def _condition(self) -> Condition:
         name = self._name()
-        operator = self._take(_OPERATOR)
+        operator = self._match(_OPERATOR)
         if not operator:
-            self._refuse_comparison(self._text[self._position : self._position + 1])
-            self._refuse(f"=, !=, =~ or !~ after {name}", _QUOTE_IT)
+            self._reject_comparison(self._text[self._position : self._position + 1])
+            self._reject(f"=, !=, =~ or !~ after {name}", _QUOTE_IT)
         value = self._literal(
-            f"a value after {name}{operator[0]}", f'"" is the empty one; {_QUOTE_IT}'
+            f"a value after {name}{operator[0]}", f'use "" for an empty value; {_QUOTE_IT}'
         )
         return name, cast("Operator", operator[0]), value
 
@@ -163,29 +159,29 @@ class _Reader:
         bare = _BARE.match(self._text, self._position)
         strange = _NOT_IN_NAMES.search(bare[0]) if bare else None
         if bare and strange:
-            self._refuse_comparison(strange[0])
-            reason = f"{bare[0]} is no name; put the name of such a label into double quotes"
+            self._reject_comparison(strange[0])
+            reason = f"{bare[0]} is not a name; put a label with such a name into double quotes"
             raise ValueError(reason)
         return self._literal("a name", 'a matcher is NAME="VALUE"')
 
-    def _refuse_comparison(self, character: str) -> None:
+    def _reject_comparison(self, character: str) -> None:
         if character in ("<", ">"):
             values = 'severity=~"error|critical"'
-            reason = f"there is no operator {character}; list the values, as in {values}"
+            reason = f"{character} is not an operator; list the values, as in {values}"
             raise ValueError(reason)
 
     def _literal(self, expected: str, hint: str) -> str:
-        if bare := self._take(_BARE):
+        if bare := self._match(_BARE):
             return bare[0]
-        in_quotes = self._take(_QUOTED)
+        in_quotes = self._match(_QUOTED)
         if not in_quotes:
             if self._text.startswith('"', self._position):
-                self._refuse("a closing double quote", r"inside of the quotes write \" for one")
-            self._refuse(expected, hint)
+                self._reject("a closing double quote", r"within quotes, write \" for a quote")
+            self._reject(expected, hint)
         return _unquoted(in_quotes[1])
 
-    def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """Take what matches, and the blanks after it."""
+    def _match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """Consume a match, and the blanks after it."""
         found = pattern.match(self._text, self._position)
         if found:
             blanks = _BLANKS.match(self._text, found.end())
@@ -195,7 +191,7 @@ class _Reader:
     def _ends_with(self, closing: str) -> bool:
         return self._text[self._position : self._position + 2] == closing
 
-    def _refuse(self, expected: str, hint: str) -> NoReturn:
+    def _reject(self, expected: str, hint: str) -> NoReturn:
         rest = shorten(self._text[self._position :], 40)
         reason = f"expected {expected}, found {rest or 'the end'}; {hint}"
         raise ValueError(reason)

@@ -1,20 +1,19 @@
-r"""Matchers: which alerts a rule applies to, in Alertmanager's syntax (`matcher_syntax`).
+r"""Matchers: conditions of rules on alerts, in Alertmanager's syntax (`matcher_syntax`).
 
-A matcher is a name, an operator (``=``, ``!=``, ``=~``, ``!~``) and a value, and several may
-stand together, of which all must match::
+A matcher is a name, an operator (``=``, ``!=``, ``=~``, ``!~``) and a value. A text may have
+several matchers; all must match::
 
     severity=~"error|critical"
     team = data
     {team="data", source!~"test-.*"}
 
 A name is that of an alert's field in JSON, else of a label. ``labels.NAME`` is always a label,
-and ``details.NAME`` a top-level member of the details, as JSON unless it is text. What an alert
-does not have is the empty text. A name that is only nearly that of a field is refused, for the
-rule would never match.
+and ``details.NAME`` a top-level member of the details, as JSON unless it is text. A missing value
+is the empty text. A misspelt name of a field is rejected, as the rule would never match.
 
-Severity and status have a fixed set of values, matched whatever their case, with the synonyms of
-`Severity.understand`; in a regular expression a synonym counts where it is written out. Other
-values never match, and are refused. So is ``none``: an alert with it counts as ``info``, and a
+Severity and status have a fixed set of values, matched in any case, with the synonyms of
+`Severity.understand`; in a regular expression a synonym counts if it is written out. Other
+values never match, and are rejected. So is ``none``: an alert with it counts as ``info``, and a
 rule for ``none`` would match every other alert of that severity too.
 
 Regular expressions are those of RE2 and match the whole value.
@@ -26,7 +25,7 @@ import datetime as dt
 import difflib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -35,6 +34,7 @@ from alerthost.config.matcher_syntax import Operator, is_bare, quoted, readings
 from alerthost.config.regex import Regex
 from hostspec.alert import Alert, Severity, Status
 from hostspec.normalisation import Json
+from hostspec.plugins import Rule
 from hostspec.text import closest
 
 _NOT_TEXT: Final = frozenset({"labels", "details", "links", "images", "repairs"})
@@ -46,7 +46,7 @@ _FIELDS: Final[Mapping[str, str]] = {
 _TABLES: Final = ("labels", "details")
 
 _NEAR: Final = 0.84
-"""How alike a name is to a field's, from 0 to 1, if it is taken for a mistake."""
+"""Similarity to a field's name, from 0 to 1, at which a name counts as misspelt."""
 
 _NEAR_WITH_VALUE: Final = 0.75
 """The same where the value is one of the field's."""
@@ -64,7 +64,7 @@ _VALUES: Final[Mapping[str, tuple[tuple[str, ...], Callable[[str], str | None]]]
     "severity": (tuple(Severity), _severity),
     "status": (tuple(Status), _status),
 }
-"""What severity and status may be, and how a word is understood."""
+"""The values of severity and status, and the function that parses a word."""
 
 _WORD: Final = re.compile(r"\w+")
 _ALTERNATIVES: Final = re.compile(r"\^?(?:\((?:\?:)?)*+([\w|]*+)\)*+\$?")
@@ -76,18 +76,18 @@ def _check_name(matcher: Matcher, _field: attrs.Attribute[str], name: str) -> No
         return
     table, dot, rest = name.partition(".")
     if not name or (table in _TABLES and dot and not rest):
-        reason = f"{name or 'the name'} is empty; it is that of a field or label"
+        reason = f"{name or 'the name'} is empty; use the name of a field or label"
     elif name in _NOT_TEXT:
-        reason = f"{name} is no text; a label of this name is labels.{name}"
+        reason = f"{name} is not text; for a label use labels.{name}"
     elif meant := _meant(matcher):
-        reason = f"no alert has {name}; did you mean {meant}? A label of this name is labels.{name}"
+        reason = f"no alert has {name}; did you mean {meant}? For a label use labels.{name}"
     else:
         return
     raise ValueError(reason)
 
 
 def _meant(matcher: Matcher) -> str:
-    """Return the name that a matcher nearly has; empty for none."""
+    """Return the field that the matcher's name is a misspelling of; empty for none."""
     table, dot, rest = matcher.name.casefold().partition(".")
     if dot:
         near = closest(table, _TABLES, _NEAR)
@@ -103,7 +103,7 @@ def _meant(matcher: Matcher) -> str:
 
 
 def _understood(name: str, word: str) -> str | None:
-    """Return the severity or status that a word is; None for none."""
+    """Return the severity or status of a word; None if it is not one."""
     if name not in _VALUES:
         return None
     _, understand = _VALUES[name]
@@ -116,15 +116,15 @@ def _compiled(matcher: Matcher) -> Regex | None:
     try:
         return Regex(matcher.value, ignore_case=matcher.name in _VALUES)
     except ValueError as error:
-        reason = f"{quoted(matcher.value)} is no regular expression of RE2: {error}"
+        reason = f"{quoted(matcher.value)} is not a valid RE2 expression: {error}"
         raise ValueError(reason) from None
 
 
 def _accepted(matcher: Matcher) -> frozenset[str]:
-    """Return the severities or statuses of a value; empty where the name is another.
+    """Return the severities or statuses of a value; empty for other names.
 
     Raises:
-        ValueError: one of the words never comes.
+        ValueError: one of its words is not a severity or status.
     """
     if matcher.name not in _VALUES:
         return frozenset()
@@ -145,17 +145,14 @@ def _accepted(matcher: Matcher) -> frozenset[str]:
 
 
 def _unknown_value(matcher: Matcher, word: str) -> str:
-    """Return why no alert has a severity or status, and what to write instead."""
+    """Return the error for an unknown severity or status, with the remedy."""
     known, _ = _VALUES[matcher.name]
     near = closest(word.casefold(), known, _NEAR)
     if near:
         return f"no {matcher.name} is {quoted(word)}; did you mean {quoted(near)}?"
     never = f"is {quoted(word)}" if word.strip() else "is empty"
     own = f"labels.{matcher.name}{matcher.operator}{quoted(matcher.value)}"
-    return (
-        f"no {matcher.name} {never}; known are {', '.join(known)}; "
-        f"for a label of your own write {own}"
-    )
+    return f"no {matcher.name} {never}; known are {', '.join(known)}; for a label use {own}"
 
 
 @attrs.frozen
@@ -163,15 +160,15 @@ class Matcher:
     """One condition on an alert.
 
     Attributes:
-        name: what is compared: a field, a label, ``labels.NAME`` or ``details.NAME``.
+        name: a field, a label, ``labels.NAME`` or ``details.NAME``.
         operator: ``=``, ``!=``, ``=~`` or ``!~``.
-        value: what it is compared with: a text, or a regular expression for the whole of it.
-        regex: the expression, compiled; None where texts are compared.
-        accepted: the severities or statuses that the value names; empty for other names.
+        value: a text, or a regular expression for the whole value.
+        regex: the compiled expression; None for a text.
+        accepted: the severities or statuses that the value matches; empty for other names.
 
     Raises:
-        ValueError: no name or nearly a field's, an expression that RE2 does not understand, or a
-            severity or status that no alert has.
+        ValueError: the name is empty or misspelt, the expression is not valid, or the value is
+            not a severity or status.
     """
 
     name: str = attrs.field(validator=_check_name)
@@ -189,7 +186,7 @@ class Matcher:
         return f"{name}{self.operator}{quoted(self.value)}"
 
     def value_of(self, alert: Alert) -> str:
-        """Return what of `alert` is compared; empty if the alert does not have it."""
+        """Return the value of `alert` that is compared; empty if it is missing."""
         if self.name in _FIELDS:
             return _as_text(getattr(alert, _FIELDS[self.name]))
         if self.name.startswith("details."):
@@ -212,7 +209,7 @@ def parse_matcher(text: str) -> Matcher:
     """Parse one matcher, with or without braces around it.
 
     Raises:
-        ValueError: `text` is not one matcher; the reason says what would be right.
+        ValueError: `text` is not one matcher; the reason has the remedy.
     """
     matcher, *others = parse_matchers(text)
     if others:
@@ -224,19 +221,19 @@ def parse_matcher(text: str) -> Matcher:
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
     """Parse one or more matchers with commas between them, with or without braces around them.
 
-    As in Alertmanager a last comma is allowed. A text without any matcher is not: it would
-    match every alert, which is more than anyone means by it.
+    A trailing comma is allowed, as in Alertmanager. A text without any matcher is not, as it would
+    match every alert.
 
     Raises:
-        ValueError: `text` is something else; the reason says what would be right.
+        ValueError: `text` is not valid; the reason has the remedy.
     """
-    refusals: list[ValueError] = []
+    errors: list[ValueError] = []
     for conditions in readings(text):
         try:
             return tuple(Matcher(*condition) for condition in conditions)
         except ValueError as error:
-            refusals.append(error)
-    raise refusals[0]
+            errors.append(error)
+    raise errors[0]
 
 
 def _as_text(value: Json | dt.datetime) -> str:
@@ -248,3 +245,53 @@ def _as_text(value: Json | dt.datetime) -> str:
         case dt.datetime():
             return value.isoformat()
     return json.dumps(value, ensure_ascii=False)
+
+
+@attrs.frozen
+class Matching:
+    """The condition of a rule: all of its matchers must match."""
+
+    matchers: tuple[Matcher, ...]
+
+    def __call__(self, alert: Alert) -> bool:
+        """Check whether the alert matches."""
+        return all(matcher.matches(alert) for matcher in self.matchers)
+
+
+def unmatched(rules: Sequence[Rule], alerts: Iterable[Alert], sample: str) -> Sequence[str]:
+    """Describe the rules that match no alert of a sample, a sign of typing errors.
+
+    Args:
+        rules: of a configuration.
+        alerts: the sample; if it is empty, no rule is reported.
+        sample: its name for the messages, such as ``given alerts``.
+    """
+    matchers = [_matchers_of(rule) for rule in rules]
+    matched: set[int] = set()
+    used: set[tuple[int, int]] = set()
+    count = 0
+    for alert in alerts:
+        count += 1
+        for index in range(len(rules)):
+            results = [each.matches(alert) for each in matchers[index]]
+            used |= {(index, number) for number, result in enumerate(results) if result}
+            if all(results):
+                matched.add(index)
+    if not count:
+        return []
+    notes = []
+    for index, rule in enumerate(rules):
+        never = [str(each) for n, each in enumerate(matchers[index]) if (index, n) not in used]
+        if index in matched:
+            continue
+        if never:
+            noun, verb = ("matcher", "matches") if len(never) == 1 else ("matchers", "match")
+            subject = f"rule {rule.name!r}: the {noun} {' and '.join(never)} {verb}"
+        else:
+            subject = f"rule {rule.name!r} matches"
+        notes.append(f"{subject} none of {count} {sample}")
+    return notes
+
+
+def _matchers_of(rule: Rule) -> Sequence[Matcher]:
+    return rule.matches.matchers if isinstance(rule.matches, Matching) else ()

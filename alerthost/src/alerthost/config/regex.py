@@ -20,7 +20,7 @@ _REMEDIES: Final = (
     ("invalid perl operator: (?<", "RE2 has no lookbehind; use two matchers, both must match"),
     ("invalid escape sequence: \\Z", "the end of the text is \\z in RE2"),
     ("bad repetition operator: ", "RE2 needs no possessive repetition; use one operator"),
-    ("pattern too large", "it is too large; use several rules or shorter repetitions"),
+    ("pattern too large", "the expression is too large; use several rules or shorter repetitions"),
 )
 
 
@@ -33,7 +33,7 @@ class Regex:
         ignore_case: match letters of either case.
 
     Raises:
-        ValueError: `pattern` is no expression of RE2; the reason contains the remedy, if known.
+        ValueError: `pattern` is not valid in RE2; the reason has the remedy if known.
     """
 
     pattern: str

@@ -1,4 +1,4 @@
-"""The store of a configuration: where it is, and the installations that are in it."""
+"""The store of a configuration: the table ``[store]``, and the installations in the database."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from alerthost.store.database import Database
     from alerthost.store.installations import Installations, StoredInstallation
 
-_DEFAULT_URL: Final = "sqlite:///alerthost.db"
 _SQLITE: Final = "sqlite:///"
 
 
-def reference_fault(key: Secret) -> str | None:
-    """Refuse a secret that is given as itself where only references have a place."""
-    if key.reference is None:
-        return f"is not written down here; give a reference: {REFERENCE_FORMS}"
+def reference_fault(secret: Secret) -> str | None:
+    """Return the fault of a secret that is not given by reference."""
+    if secret.reference is None:
+        return f"must not be written here; use a reference: {REFERENCE_FORMS}"
     return None
 
 
@@ -37,18 +36,18 @@ class StoreTable:
     url: str = setting(
         "URL",
         help="The database: sqlite:///FILE, relative to this file, or postgresql://…",
-        default=_DEFAULT_URL,
+        default="sqlite:///alerthost.db",
     )
     key: Secret | None = setting(
         "Key",
-        help="Seals the secrets in the database, by reference; file:PATH is relative to this "
-        "file. The command new-key makes one.",
+        help="The key that seals the secrets in the database, by reference; file:PATH is relative "
+        "to this file. Create one with the command new-key.",
         default=None,
         check=reference_fault,
     )
     keep_days: int = setting(
         "Kept",
-        help="Days for which what was delivered, given up or resolved is kept.",
+        help="Days for which finished deliveries and resolved incidents are kept.",
         default=30,
         minimum=1,
         maximum=3650,
@@ -57,33 +56,33 @@ class StoreTable:
 
 @attrs.frozen
 class Stored:
-    """The installations in a store, as they were read.
+    """The installations that were read from a store.
 
     Attributes:
-        place: the store, as people call it.
+        location: the store's name in messages.
         installations: in the order in which they were added.
     """
 
-    place: str = ""
+    location: str = ""
     installations: tuple[StoredInstallation, ...] = ()
 
-    def placed(self, fault: Fault, index: int) -> Fault:
-        """Tell a fault of one of them with its place."""
-        place = f"{self.place}: installation {self.installations[index].name!r}"
-        return Fault(f"{place}: {fault.path}" if fault.path else place, fault.reason)
+    def locate(self, fault: Fault, index: int) -> Fault:
+        """Return a fault of an installation with its location."""
+        location = f"{self.location}: installation {self.installations[index].name!r}"
+        return Fault(f"{location}: {fault.path}" if fault.path else location, fault.reason)
 
 
 @attrs.frozen
 class Store:
-    """A store that is open.
+    """An open store.
 
     Attributes:
-        place: as people call it.
-        key: where the key is; None for none.
+        location: its name in messages.
+        key: that seals secrets, by reference; None if there is none.
         installations: reads and changes them.
     """
 
-    place: str
+    location: str
     key: Secret | None
     installations: Installations
 
@@ -91,28 +90,28 @@ class Store:
         """Read the installations.
 
         Raises:
-            StoreError: it cannot be read.
+            StoreError: the store cannot be read.
         """
-        return Stored(self.place, self.installations.all())
+        return Stored(self.location, self.installations.all())
 
 
 def database_of(source: ConfigFile) -> Database:
-    """Return the database that a file names; nothing is made before something is written.
+    """Return the database of a file; it is created by the first write.
 
     Raises:
-        ConfigurationError: the table is wrong.
-        StoreError: the database cannot be.
+        ConfigurationError: the table has faults.
+        StoreError: the URL is not supported.
     """
-    from alerthost.store.database import Database  # noqa: PLC0415 -- libraries that take their time
+    from alerthost.store.database import Database  # noqa: PLC0415 -- slow imports
 
     return Database(table_of(source).url, source.folder)
 
 
 def table_of(source: ConfigFile) -> StoreTable:
-    """Read the table.
+    """Return the table.
 
     Raises:
-        ConfigurationError: it is wrong.
+        ConfigurationError: it has faults.
     """
     try:
         return structure(StoreTable, source.document.get("store", {}))
@@ -121,26 +120,24 @@ def table_of(source: ConfigFile) -> StoreTable:
 
 
 @contextlib.contextmanager
-def opened(source: ConfigFile) -> Iterator[Store]:
-    """Open the store that a file names; nothing is made before something is written.
+def open_store(source: ConfigFile) -> Iterator[Store]:
+    """Open the store of a file; it is created by the first write.
 
     Raises:
-        ConfigurationError: the table is wrong.
+        ConfigurationError: the table has faults.
         StoreError: the database cannot be used.
     """
     table = table_of(source)
-    from alerthost.store.installations import Installations  # noqa: PLC0415 -- as above
+    from alerthost.store.installations import Installations  # noqa: PLC0415 -- slow imports
 
     key = absolute_files(table.key, source.folder)
     with database_of(source) as database:
-        place = table.url if database.file else database.name
-        yield Store(f"store {place}", key, Installations(database, key))
+        name = table.url if database.file else database.name
+        yield Store(f"store {name}", key, Installations(database, key))
 
 
 def read(source: ConfigFile) -> Stored:
-    """Read the installations in the store that a file names; none where there is no store yet.
-
-    A faulty table is none as well, for whoever reads the rest of the file tells its faults.
+    """Read the installations of the store; none if it does not exist, or its table has faults.
 
     Raises:
         ConfigurationError: the store cannot be read.
@@ -148,19 +145,19 @@ def read(source: ConfigFile) -> Stored:
     try:
         table = structure(StoreTable, source.document.get("store", {}))
     except SettingsError:
-        return Stored()
+        return Stored()  # `build` reports the faults
     file = table.url.removeprefix(_SQLITE)
     if file != table.url and file and not (source.folder / file).exists():
-        return Stored()  # without the libraries, for most have no store
+        return Stored()  # without the slow imports
     try:
-        with opened(source) as store:
+        with open_store(source) as store:
             return store.read()
     except StoreError as error:
         source.refuse([Fault("store", str(error))])
 
 
 def names(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of all installations a document declares, those with faults too."""
+    """Return the names of all installations of a document, including faulty ones."""
     entries = document.get("installations")
     listed = entries if isinstance(entries, list) else []
     named = (entry.get("name") for entry in listed if isinstance(entry, Mapping))
