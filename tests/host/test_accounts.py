@@ -91,7 +91,7 @@ def test_a_plain_secret_is_not_stored_without_a_key(workspace: Workspace) -> Non
     run = workspace.alerthost("connect", "pagerduty", "acme", "--settings", "-", given=given)
 
     [told] = refused(run)
-    assert told.startswith("services[0].integration_key: a secret is stored only sealed: make a")
+    assert told.startswith("services[0].integration_key: secrets are stored only sealed: make a")
     assert "alerthost new-key" in told
     assert CHECKOUT not in told
     assert not (workspace.folder / "alerthost.db").exists()
@@ -118,15 +118,15 @@ def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspa
         *("--set", "services=x", "--service", f"checkout={CHECKOUT}", "--service", CHECKOUT),
     )
 
-    reference = "give a reference: env:NAME, file:PATH or keyring:SERVICE/NAME"
+    reference = "use a reference: env:NAME, file:PATH or keyring:SERVICE/NAME"
     assert refused(run) == [
         "--set: 'foo' is unknown; known are base_url, dedup_prefix, network, rate_limit, region, "
         "removed_services, services, subdomain",
-        "--set: takes NAME=VALUE",
-        "--set services: is a table, or a list of them; give it with --settings",
-        "--service checkout: takes no secret as itself, for the list of processes shows it; "
+        "--set: expected NAME=VALUE",
+        "--set services: is a table or a list of tables; use --settings",
+        "--service checkout: do not put a secret on the command line: the process list shows it; "
         + reference,
-        "--service: takes NAME=REFERENCE; references are "
+        "--service: expected NAME=REFERENCE; references are "
         "env:NAME, file:PATH or keyring:SERVICE/NAME",
     ]
 
@@ -141,8 +141,8 @@ def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspa
             "services[0].integration_key: the environment variable PD_NOPE is not set",
         ),
         (["--settings", "-"], "\xff", "--settings: is not UTF-8 text"),
-        (["--settings", "-"], "{3}", "--settings: is neither TOML nor JSON: line 1"),
-        (["--settings", "-"], "a = = 3", "--settings: is neither TOML nor JSON"),
+        (["--settings", "-"], "{3}", "--settings: is neither valid TOML nor valid JSON: line 1"),
+        (["--settings", "-"], "a = = 3", "--settings: is neither valid TOML nor valid JSON"),
         (["--install-flow", "--port", "70000"], "", "70000 is not in the range 0<=x<=65535"),
         (["--install-flow"], "", "app_id: missing; it is required"),
         (["--install-flow", "--app-id", "x y"], "", "app_id: 'x y' is not an app id"),
@@ -168,7 +168,7 @@ def test_a_name_is_given_once(workspace: Workspace) -> None:
     for name, place in (("acme", STORE), ("labs", "alerthost.toml, line 6")):
         run = workspace.alerthost("connect", "pagerduty", name, "--service", "a=env:PD_CHECKOUT")
         assert refused(run) == [
-            f"there is an account '{name}' already ({place}); give this one another name, or "
+            f"account '{name}' already exists ({place}); use another name, or "
             f"see `alerthost services {name}` and `alerthost disconnect {name}`"
         ]
     assert refused(workspace.alerthost("connect", "pagerduty", " ")) == ["the name is blank"]
@@ -198,7 +198,7 @@ def test_a_provider_without_services_is_set_by_name(workspace: Workspace) -> Non
         "a webhook account has no services to list or edit"
     ]
     run = workspace.alerthost("connect", "webhook", "hook2", "--service", "a=env:HOOK")
-    assert refused(run) == ["--service: has no place here; known settings are url"]
+    assert refused(run) == ["--service: is not supported by this provider; its settings are url"]
     run = workspace.alerthost("connect", "webhook", "hook2", "--install-flow")
     assert refused(run) == ["--install-flow: webhook has none; leave it out"]
     run = workspace.alerthost("connect", "webhook", "hook2", "--discover")
@@ -326,7 +326,7 @@ def test_who_connects_an_account_again_is_told_to_leave_its_name_out(
 
     (told,) = refused(workspace.alerthost("connect", "pagerduty", "acme", way))
 
-    assert told.startswith("there is an account 'acme' already")
+    assert told.startswith("account 'acme' already exists")
     assert told.endswith("; to connect it again, leave the name out")
 
 
@@ -338,7 +338,7 @@ def test_an_account_of_the_file_and_one_of_the_store_may_not_share_a_name(
 
     run = workspace.alerthost("installations")
 
-    reason = "the name 'acme' is there twice; rename or remove one of both"
+    reason = "'acme' is defined twice; rename or remove one of them"
     assert run.returncode == 2
     assert run.stderr.splitlines()[-2:] == [
         f"alerthost.toml, line 4: {reason}",
@@ -351,7 +351,7 @@ def test_what_is_unknown_and_what_is_wrong_is_told_at_once(workspace: Workspace)
 
     assert refused(workspace.alerthost("connect", "pagerduty", "acme", *arguments)) == [
         "--set: 'regio' is unknown; did you mean 'region'?",
-        "--service: takes NAME=REFERENCE; references are env:NAME, file:PATH or "
+        "--service: expected NAME=REFERENCE; references are env:NAME, file:PATH or "
         "keyring:SERVICE/NAME",
         "region: 'mars' is unknown; known are us, eu",
     ]

@@ -101,5 +101,5 @@ def test_a_name_that_was_taken_meanwhile_is_refused(accounts: Accounts) -> None:
     def connect() -> Connected[Any]:
         return Connected(Installation("pagerduty", "acme", installation.settings))
 
-    with pytest.raises(ConfigurationError, match="there is an account 'acme' already"):
+    with pytest.raises(ConfigurationError, match="account 'acme' already exists"):
         accounts.connect(connect)

@@ -88,7 +88,11 @@ def test_what_lacks_nothing_needs_no_question(workspace: Workspace) -> None:
             1,
             "not connected: The API token looks like",
         ),
-        (["--set", f"token={TOKEN}", "--all"], 2, "--set token: takes no secret as itself"),
+        (
+            ["--set", f"token={TOKEN}", "--all"],
+            2,
+            "--set token: do not put a secret on the command line",
+        ),
         (["--all"], 2, "token: missing; it is required"),
         (["--all", "--service", "x"], 2, "--all: has no place beside --service"),
         (["--install-flow"], 2, "--discover: has no place beside --install-flow"),

@@ -77,7 +77,7 @@ def test_without_a_key_of_the_store_a_reference_is_asked_for(workspace: Workspac
         asked.answer("[us]: ", "")
         asked.answer("Service: ", "checkout")
         asked.answer("Integration key: ", CHECKOUT)
-        asked.wait_for("a secret is stored only sealed: create a key with `alerthost new-key`")
+        asked.wait_for("secrets are stored only sealed: create a key with `alerthost new-key`")
         asked.answer("Integration key: ", "env:PD_CHECKOUT")
         asked.answer("Add another? [y/N]: ", "n")
         assert asked.end() == 0

@@ -105,9 +105,12 @@ def test_members_of_tables_are_set_by_dotted_names(workspace: Workspace) -> None
     [
         ("network.proxi=env:X", "--set network: 'proxi' is unknown; did you mean 'proxy'?"),
         ("netwrk.proxy=env:X", "--set: 'netwrk' is unknown; did you mean 'network'?"),
-        ("network=env:X", "--set network: is a table; set its members, as network.proxy=VALUE"),
-        ("region.name=eu", "--set region: is no table of settings"),
-        ("network.proxy=http://u:pw@p:1", "--set network.proxy: takes no secret as itself"),
+        ("network=env:X", "--set network: is a table; set its keys, such as network.proxy=VALUE"),
+        ("region.name=eu", "--set region: is not a table"),
+        (
+            "network.proxy=http://u:pw@p:1",
+            "--set network.proxy: do not put a secret on the command line",
+        ),
         ("network.timeout=soon", "network.timeout: must be a number, not text"),
     ],
 )

@@ -32,7 +32,7 @@ def test_a_name_in_both_places_is_told_with_both(workspace: Workspace) -> None:
     assert complaints(workspace) == [
         f"{STORE}: installation 'acme': name: 'acme' is declared in the file too",
         "alerthost.toml, line 6: installation 'acme': name: "
-        "'acme' is in the store too; rename or remove one of both",
+        "'acme' is in the store too; rename or remove one of them",
     ]
 
 
@@ -84,7 +84,7 @@ def test_without_a_store_who_only_reads_makes_none(workspace: Workspace) -> None
     ("table", "told"),
     [
         ("colour = 1", "line 24: store.colour: unknown; known are url, key"),
-        (f'key = "{STORE_KEY}"', "line 24: store.key: is not written down here; give a reference"),
+        (f'key = "{STORE_KEY}"', "line 24: store.key: must not be written here; use a reference"),
         ('url = "mysql://x"', "line 23: store: [store] url names mysql, which is not supported"),
         ('url = "nonsense"', "line 23: store: [store] url is not a database URL"),
         ('url = "sqlite:///pd_platform"', "is not a SQLite database; name another file"),

@@ -91,8 +91,7 @@ def test_a_file_that_is_not_there_is_a_fault(workspace: Workspace) -> None:
 
     assert run.returncode == 2
     assert (
-        run.stderr
-        == "none.toml: there is no such file; `alerthost init` writes one, --config names another\n"
+        run.stderr == "none.toml: no such file; create one with `alerthost init`, or use --config\n"
     )
     assert run.stdout == "1 fault. Nothing was sent.\n"
 
@@ -392,7 +391,7 @@ def test_a_provider_that_cannot_name_its_services_is_a_fault(
 
     assert code == 2
     [told] = err
-    assert told.startswith(f"installation 'acme': the provider pager {reason}")
+    assert told.startswith(f"installation 'acme': provider pager {reason}")
     assert "secret" not in told
     assert out == ["1 fault. Nothing was sent."]
     assert action.sent == []
@@ -408,7 +407,7 @@ def test_a_fault_of_an_installation_in_the_file_has_its_line(
 
     _, _, [told] = checked(Probing())
 
-    assert told.startswith(f"{file}, line 1: installation 'acme': the provider pager names what")
+    assert told.startswith(f"{file}, line 1: installation 'acme': provider pager lists an object")
 
 
 def test_an_interruption_is_no_fault(checked: Any, monkeypatch: pytest.MonkeyPatch) -> None:

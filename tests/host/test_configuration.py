@@ -79,7 +79,7 @@ def test_every_fault_is_told_at_once_with_its_place(workspace: Workspace) -> Non
         (
             21,
             "rule 'Pages': match[0]: expected a closing double quote, found "
-            '"error|critical; inside of the quotes write \\" for one',
+            '"error|critical; within quotes, write \\" for a quote',
         ),
         (
             23,
@@ -121,7 +121,7 @@ def test_a_service_the_account_does_not_have_is_refused(workspace: Workspace) ->
         (
             "[[rules]]\n",
             "[[rules]]\nname = 'Pages'\nactions = [{}]\n[[rules]]\n",
-            "line 15: rule 'Pages': name: 'Pages' is there twice",
+            "line 15: rule 'Pages': name: 'Pages' is defined twice",
         ),
         ("[[rules]]", "[[rule]]", "line 14: rule: 'rule' is unknown; did you mean 'rules'?"),
         ('name = "platform"', 'name = "checkout"', "services[0].name: 'checkout' is used twice"),
@@ -243,8 +243,7 @@ def test_no_file_says_how_to_name_one(tmp_path: Path, workspace: Workspace) -> N
 
     assert (run.returncode, run.stderr) == (
         2,
-        "alerthost.toml: there is no such file; `alerthost init` writes one, "
-        "--config names another\n",
+        "alerthost.toml: no such file; create one with `alerthost init`, or use --config\n",
     )
 
 
@@ -266,7 +265,7 @@ def test_a_folder_is_no_file(workspace: Workspace) -> None:
     ("content", "told"),
     [
         (b"[plugins\n", "is not valid TOML: "),
-        (b"\xff\xfe", "is not UTF-8 text: byte 0 is wrong"),
+        (b"\xff\xfe", "is not UTF-8 text: byte 0 is invalid"),
     ],
 )
 def test_what_is_no_toml_is_told_with_its_line(
@@ -287,7 +286,7 @@ def test_a_file_without_rules_would_never_page_and_is_refused(workspace: Workspa
 
     assert (run.returncode, run.stderr) == (
         2,
-        "alerthost.toml: rules: there is none, so that no alert would page anyone\n",
+        "alerthost.toml: rules: none are defined, so no alert would page anyone\n",
     )
 
 

@@ -108,8 +108,8 @@ def test_several_matchers_stand_in_one_text(text: str, canonical: list[str]) -> 
 
 QUOTE = r"""put texts with blanks or any of { } ! = ~ , \ " ' ` into double quotes"""
 A_NAME = 'a matcher is NAME="VALUE"'
-EMPTY = 'no matcher in it; write NAME="VALUE", or leave it out to match every alert'
-NO_OPERATOR = 'there is no operator {}; list the values, as in severity=~"error|critical"'
+EMPTY = 'no matcher; use NAME="VALUE", or leave match out to match every alert'
+NO_OPERATOR = '{} is not an operator; list the values, as in severity=~"error|critical"'
 ESCAPES = r"has an unknown escape; \\ is a backslash, \" a double quote, \n a line feed"
 
 
@@ -126,12 +126,12 @@ ESCAPES = r"has an unknown escape; \\ is a backslash, \" a double quote, \n a li
         ("=b", f"expected a name, found =b; {A_NAME}"),
         ("a=b,,c=d", f"expected a name, found ,c=d; {A_NAME}"),
         ("{{a=b}}", f"expected a name, found {{a=b}}}}; {A_NAME}"),
-        ('""=b', "the name is empty; it is that of a field or label"),
+        ('""=b', "the name is empty; use the name of a field or label"),
         ("a", f"expected =, !=, =~ or !~ after a, found the end; {QUOTE}"),
         ("two words=b", f"expected =, !=, =~ or !~ after two, found words=b; {QUOTE}"),
         ("a!b", f"expected =, !=, =~ or !~ after a, found !b; {QUOTE}"),
         ("a~b", f"expected =, !=, =~ or !~ after a, found ~b; {QUOTE}"),
-        ("a==b", f'expected a value after a=, found =b; "" is the empty one; {QUOTE}'),
+        ("a==b", f'expected a value after a=, found =b; use "" for an empty value; {QUOTE}'),
         ("a=~'b'", f"expected a value after a=~, found 'b'; \"\" is the empty one; {QUOTE}"),
         ("a=b}", f'expected a comma or the end after a="b", found }}; {QUOTE}'),
         ('a="b"c', f'expected a comma or the end after a="b", found c; {QUOTE}'),
@@ -149,23 +149,23 @@ ESCAPES = r"has an unknown escape; \\ is a backslash, \" a double quote, \n a li
         ),
         (
             f"a=={'!' * 41}",
-            f'expected a value after a=, found ={"!" * 39}…; "" is the empty one; {QUOTE}',
+            f'expected a value after a=, found ={"!" * 39}…; use "" for an empty value; {QUOTE}',
         ),
         (
             f"a=={'!' * 39}",
-            f'expected a value after a=, found ={"!" * 39}; "" is the empty one; {QUOTE}',
+            f'expected a value after a=, found ={"!" * 39}; use "" for an empty value; {QUOTE}',
         ),
         (
             'a="b',
-            'expected a closing double quote, found "b; inside of the quotes write \\" for one',
+            'expected a closing double quote, found "b; within quotes, write \\" for a quote',
         ),
         (
             'a="b\\"',
-            'expected a closing double quote, found "b\\"; inside of the quotes write \\" for one',
+            'expected a closing double quote, found "b\\"; within quotes, write \\" for a quote',
         ),
         (
             '"a=b',
-            'expected a closing double quote, found "a=b; inside of the quotes write \\" for one',
+            'expected a closing double quote, found "a=b; within quotes, write \\" for a quote',
         ),
         (r'é="\d"', rf'"\d" {ESCAPES}'),
         (r'é="\ud800"', rf'"\ud800" {ESCAPES}'),
@@ -173,7 +173,7 @@ ESCAPES = r"has an unknown escape; \\ is a backslash, \" a double quote, \n a li
         ('severity>="error"', NO_OPERATOR.format(">")),
         ("severity > error", NO_OPERATOR.format(">")),
         ('severity<"error"', NO_OPERATOR.format("<")),
-        ("team[=x", "team[ is no name; put the name of such a label into double quotes"),
+        ("team[=x", "team[ is not a name; put a label with such a name into double quotes"),
     ],
 )
 def test_what_is_no_matcher_is_refused_with_what_would_be_right(text: str, reason: str) -> None:
@@ -182,7 +182,7 @@ def test_what_is_no_matcher_is_refused_with_what_would_be_right(text: str, reaso
     assert str(refusal.value) == reason
 
 
-OWN = "for a label of your own write labels."
+OWN = "for a label use labels."
 SEVERITIES = "known are debug, info, warning, error, critical"
 STATUSES = "known are firing, acknowledged, resolved"
 
@@ -204,7 +204,7 @@ def test_a_word_that_no_alert_has_is_refused_with_the_label_as_the_way(
     text: str, word: str
 ) -> None:
     name, known = ("severity", SEVERITIES) if "severity" in text else ("status", STATUSES)
-    with pytest.raises(ValueError, match="for a label of your own") as refusal:
+    with pytest.raises(ValueError, match="for a label use") as refusal:
         parse_matcher(text)
     assert str(refusal.value) == f'no {name} is "{word}"; {known}; {OWN}{text}'
     assert parse_matcher(f"labels.{text}")
@@ -257,7 +257,7 @@ def test_a_name_that_is_nearly_a_field_s_is_refused(text: str, meant: str) -> No
     with pytest.raises(ValueError, match="no alert has") as refusal:
         parse_matcher(text)
     name = text.partition(text.lstrip("SUMARYabcdefghijklmnopqrstuvwxyzL."))[0]
-    own = f"A label of this name is labels.{name}"
+    own = f"For a label use labels.{name}"
     assert str(refusal.value) == f"no alert has {name}; did you mean {meant}? {own}"
     assert parse_matcher(f"labels.{text}")
 
@@ -283,10 +283,10 @@ def test_the_name_of_a_common_label_is_no_mistake(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("", "the name is empty; it is that of a field or label"),
-        ("labels.", "labels. is empty; it is that of a field or label"),
-        ("details", "details is no text; a label of this name is labels.details"),
-        ("links", "links is no text; a label of this name is labels.links"),
+        ("", "the name is empty; use the name of a field or label"),
+        ("labels.", "labels. is empty; use the name of a field or label"),
+        ("details", "details is not text; for a label use labels.details"),
+        ("links", "links is not text; for a label use labels.links"),
     ],
 )
 def test_what_names_nothing_is_refused(name: str, reason: str) -> None:
@@ -308,7 +308,10 @@ def test_what_names_nothing_is_refused(name: str, reason: str) -> None:
         ("^(?!kube-).*$", "RE2 has no lookahead; use the operator !~ to exclude values"),
         ("(?=a)b", "RE2 has no lookahead; use two matchers, both must match"),
         ("(?<!a)b", "RE2 has no lookbehind; use two matchers, both must match"),
-        ("[^é]{1000}" * 50, "it is too large; use several rules or shorter repetitions"),
+        (
+            "[^é]{1000}" * 50,
+            "the expression is too large; use several rules or shorter repetitions",
+        ),
         ("é" * 3 + "(", "missing ): ééé("),
     ],
 )
@@ -319,7 +322,7 @@ def test_what_re2_does_not_read_is_refused_and_written_nowhere(
     with pytest.raises(ValueError, match="no regular expression of RE2") as refusal:
         parse_matcher(f"a{operator}{value}")
     quoted = str(refusal.value).rpartition(" is no regular")[0]
-    assert str(refusal.value) == f"{quoted} is no regular expression of RE2: {reason}"
+    assert str(refusal.value) == f"{quoted} is not a valid RE2 expression: {reason}"
     assert capfd.readouterr() == ("", "")
 
 

@@ -669,6 +669,6 @@ def test_a_key_that_is_missing_or_given_as_itself_is_refused(workspace: Workspac
     workspace.configure_bare()
     run = workspace.alerthost("reseal", "--old-key", CHECKOUT)
     assert run.returncode == 2
-    assert run.stderr.startswith("--old-key: takes no secret as itself")
+    assert run.stderr.startswith("--old-key: do not put a secret on the command line")
     assert CHECKOUT not in run.stderr
     assert workspace.alerthost("reseal").stdout.startswith("sealed 0 secrets in store ")

@@ -183,7 +183,7 @@ def test_a_reload_in_a_storm_loses_nothing(
         lambda found: found.get(("alerthost_delivered_total", "acme/checkout", "pagerduty")) == 20,
     )
     assert found["alerthost_accepted_total", "/alerts"] == 20
-    assert found["alerthost_reloads_total", "done"] == 4
+    assert found["alerthost_reloads_total", "succeeded"] == 4
     assert running.stop()
     assert not running.reload()
 
@@ -207,9 +207,9 @@ def test_a_faulty_file_changes_nothing_and_every_fault_is_told(workspace: Worksp
         workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
         (workspace.folder / "alerthost.toml").unlink()
         process.signal(signal.SIGHUP)
-        process.wait_for("there is no such file")
+        process.wait_for("no such file")
         process.wait_for("not reloaded")
-        refusals = ("alerthost_reloads_total", "refused")
+        refusals = ("alerthost_reloads_total", "failed")
         assert measured_when(url, lambda found: found.get(refusals) == 2)[refusals] == 2
         process.signal(signal.SIGTERM)
         assert process.end() == 0

@@ -156,7 +156,7 @@ def test_a_complaint_ends_its_lines_between_words(workspace: Workspace) -> None:
     complained = ESCAPE.sub("", seen).splitlines()
     assert max(map(len, complained)) <= 40
     assert " ".join(complained).startswith(
-        "there is an account 'acme' already (alerthost.toml, line 4); give this one another name, "
+        "account 'acme' already exists (alerthost.toml, line 4); use another name, "
     )
 
 

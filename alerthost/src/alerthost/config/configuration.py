@@ -237,7 +237,7 @@ class _Builder:
             faults = provider.check(installation)
             self.faults += [fault.below(f"{path}.settings") for fault in faults]
         if not document.get("rules"):
-            self._fault("rules", "no rules: no alert would page anyone")
+            self._fault("rules", "none are defined, so no alert would page anyone")
 
     def check_seals(self, stored: Stored, *, strict: bool) -> None:
         """Find stored installations that another program changed, unless they have faults."""
