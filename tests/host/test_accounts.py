@@ -91,7 +91,7 @@ def test_a_plain_secret_is_not_stored_without_a_key(workspace: Workspace) -> Non
     run = workspace.alerthost("connect", "pagerduty", "acme", "--settings", "-", given=given)
 
     [told] = refused(run)
-    assert told.startswith("services[0].integration_key: secrets are stored only sealed: make a")
+    assert told.startswith("services[0].integration_key: secrets are stored only sealed: create a")
     assert "alerthost new-key" in told
     assert CHECKOUT not in told
     assert not (workspace.folder / "alerthost.db").exists()

@@ -132,7 +132,7 @@ ESCAPES = r"has an unknown escape; \\ is a backslash, \" a double quote, \n a li
         ("a!b", f"expected =, !=, =~ or !~ after a, found !b; {QUOTE}"),
         ("a~b", f"expected =, !=, =~ or !~ after a, found ~b; {QUOTE}"),
         ("a==b", f'expected a value after a=, found =b; use "" for an empty value; {QUOTE}'),
-        ("a=~'b'", f"expected a value after a=~, found 'b'; \"\" is the empty one; {QUOTE}"),
+        ("a=~'b'", f"expected a value after a=~, found 'b'; use \"\" for an empty value; {QUOTE}"),
         ("a=b}", f'expected a comma or the end after a="b", found }}; {QUOTE}'),
         ('a="b"c', f'expected a comma or the end after a="b", found c; {QUOTE}'),
         (
@@ -319,9 +319,9 @@ def test_what_names_nothing_is_refused(name: str, reason: str) -> None:
 def test_what_re2_does_not_read_is_refused_and_written_nowhere(
     value: str, reason: str, operator: Operator, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ValueError, match="no regular expression of RE2") as refusal:
+    with pytest.raises(ValueError, match="not a valid RE2 expression") as refusal:
         parse_matcher(f"a{operator}{value}")
-    quoted = str(refusal.value).rpartition(" is no regular")[0]
+    quoted = str(refusal.value).rpartition(" is not a valid")[0]
     assert str(refusal.value) == f"{quoted} is not a valid RE2 expression: {reason}"
     assert capfd.readouterr() == ("", "")
 
