@@ -160,7 +160,7 @@ class Page(Action[Paging, Account], DurableAction[Account]):
             case 429:
                 return Outcome(OutcomeKind.THROTTLED)
             case 400:
-                return Outcome(OutcomeKind.REJECTED, "refused")
+                return Outcome(OutcomeKind.REJECTED, "rejected")
         return Outcome(OutcomeKind.FAULTED, str(status))
 
     def nowhere(self):
@@ -925,7 +925,7 @@ BROKEN = [
     ("on_missed", broken(action=missing(lambda *_: {}["never"])), "on_missed() raised KeyError"),
     ("follow_up_faults", broken(action=Assuming), "500, resolve: the outcome is delivered"),
     ("follow_up_faults", broken(action=Dropping), "raised ConnectionRefusedError"),
-    ("probe", broken(action=probing(_strict)), "ends as refused (never)"),
+    ("probe", broken(action=probing(_strict)), "ends as rejected (never)"),
     ("probe_is_honest", broken(action=probing(_keyless)), "get through: a missing secret"),
     ("probe_is_honest", broken(action=probing(_hopeful)), "get through: refused port, 500, 429"),
     ("probe_is_honest", broken(action=probing(_fleeing)), "raised SystemExit"),
@@ -998,18 +998,22 @@ BROKEN = [
         broken(action=adding_to_message(parts={1: "one"})),
         "the delivery differs",
     ),
-    ("delivers", broken(action=Oneway), "ends as refused"),
+    ("delivers", broken(action=Oneway), "ends as rejected"),
     ("delivers", broken(action=Stuttering), "arrived 2 times"),
     ("network_faults", broken(action=Raising), "refused port: sound.page.send raised Conn"),
     ("network_faults", broken(action=Exiting), "500: sound.page.send raised SystemExit"),
     ("network_faults", broken(WholeCase, action=Patient), "a socket without a timeout; set one"),
-    ("addresses", broken(action=Credulous), "nonsense: the outcome is refused, right is misconf"),
+    ("addresses", broken(action=Credulous), "nonsense: the outcome is rejected, right is misconf"),
     ("addresses", broken(action=Choking), "nonsense: sound.page.send raised LookupError"),
-    ("network_faults", broken(action=Impatient), "429: the outcome is refused, right is throttled"),
+    (
+        "network_faults",
+        broken(action=Impatient),
+        "429: the outcome is rejected, right is throttled",
+    ),
     ("network_faults", broken(action=Speechless), "500: sound.page.send returned a NoneType"),
     ("network_faults", broken(expected={"eclipse": ()}), "unknown faults: ['eclipse']"),
     ("missing_secret", broken(provider=Careless), "check() finds nothing wrong"),
-    ("missing_secret", broken(action=Dismissive), "send() ends as refused"),
+    ("missing_secret", broken(action=Dismissive), "send() ends as rejected"),
     ("threads", broken(action=Sharing), "arrived "),
     ("threads", broken(action=Busy), "raised RuntimeError"),
     ("expected_handle", broken(action=Promising), "return the handle of the first send"),

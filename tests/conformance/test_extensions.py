@@ -213,7 +213,7 @@ class Lenient:
 
 BROKEN = [
     ("loads", {"plugin": Misspelt()}, "no plugin calls pagerduty_service;"),
-    ("loads", {"extends": ()}, "no host can load the extension: implements a hook"),
+    ("loads", {"extends": ()}, "no host can load the extension: implements an unknown hook"),
     ("settings", {"plugin": Unlabelled()}, "by position"),
     ("settings", {"plugin": Unchecked()}, "of owner is rejected without a fault"),
     ("hooks", {"plugin": Raising()}, " for the firing alert 'conformance/least'; return None"),

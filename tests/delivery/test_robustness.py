@@ -74,7 +74,7 @@ def test_a_name_that_no_store_takes_blocks_nobody(world: World, name: str, text:
     assert world.drain() == ["trigger disk"]
     (fate,) = world.engine.admin.statuses([statement])
     assert fate.note
-    assert "planned what is no delivery of its own" in fate.note.failures[0]
+    assert "planned something else than a delivery of its own" in fate.note.failures[0]
 
 
 @pytest.mark.parametrize("answer", ["what is no delivery", "an action that is gone"])

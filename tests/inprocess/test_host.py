@@ -223,7 +223,7 @@ def delivery_to(  # noqa: PLR0913 -- one argument for each thing that may be wro
 
 
 def nonsense() -> list[Any]:
-    """Return what is no delivery that this action can send, though it may look like one."""
+    """Return an object that resembles a delivery, but cannot be sent by this action."""
     good = delivery_to("all")
     return [
         None,
@@ -287,7 +287,10 @@ class TestFailingPlugins:
 
         assert [sent.destination for sent in page.sent] == ["good"]
         assert report.plan.failures == (
-            Fault("rule 'Pages'", "the action pager.page planned what is no delivery of its own"),
+            Fault(
+                "rule 'Pages'",
+                "the action pager.page planned something else than a delivery of its own",
+            ),
         )
         assert not report.delivered
 
@@ -331,7 +334,9 @@ class TestFailingPlugins:
 
         report = host.handle(resolved())
 
-        reason = "the action pager.page followed up with what is no delivery to the incident"
+        reason = (
+            "the action pager.page followed up with something else than a delivery to the incident"
+        )
         assert report.plan.failures == (Fault("destination 'all'", reason),)
         assert page.operations == ["trigger"]
         del page.behaviour["follow_up"]

@@ -97,11 +97,11 @@ def test_each_receipt_that_was_not_taken_is_raised_and_logged(
 
     report = host.handle(DISK)
 
-    with pytest.raises(UndeliveredError, match=r"was not delivered: trigger acme/all: refused$"):
+    with pytest.raises(UndeliveredError, match=r"was not delivered: trigger acme/all: rejected$"):
         report.raise_for_undelivered()
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("hostspec", logging.ERROR)
-    assert record.getMessage() == "alert disk: trigger acme/all: refused"
+    assert record.getMessage() == "alert disk: trigger acme/all: rejected"
 
 
 def test_where_there_is_nothing_to_say_that_is_said() -> None:
@@ -122,7 +122,7 @@ def test_a_delivery_that_is_sent_by_hand_is_logged(caplog: pytest.LogCaptureFixt
 
     host.send(host.plan(DISK).deliveries[0])
 
-    assert caplog.messages == ["alert disk: trigger acme/all: refused"]
+    assert caplog.messages == ["alert disk: trigger acme/all: rejected"]
 
 
 def test_a_program_without_logging_sees_it_on_stderr() -> None:

@@ -199,7 +199,7 @@ class TestTimeout:
         hanging.go_on.set()
         host.handle(resolved(), timeout=60)
 
-        assert caplog.messages[0] == "alert disk: trigger acme/all: refused: no such key"
+        assert caplog.messages[0] == "alert disk: trigger acme/all: rejected: no such key"
 
     def test_one_whose_turn_does_not_come_is_not_made(
         self, impatient: Callable[[Hanging], None]

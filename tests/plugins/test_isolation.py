@@ -275,7 +275,7 @@ def test_without_a_thread_there_is_no_answer_and_no_harm(monkeypatch: pytest.Mon
     hooks = hooks_of(a=answering(lambda: 1))
     monkeypatch.setattr(threading.Thread, "start", refuse)
 
-    assert ask(hooks) == [Answer("a", None, "was not called: there was no thread left for it")]
+    assert ask(hooks) == [Answer("a", None, "was not called: no thread could be started")]
 
 
 def test_several_threads_may_ask_at_once() -> None:

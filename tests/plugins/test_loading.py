@@ -382,7 +382,7 @@ class TestOwn:
 
         plugins = survey(["bell"], own={"bell": PagerPlugin(Page())})
 
-        assert info_of(plugins, "bell").reason == "the program has a plugin of its own of that name"
+        assert info_of(plugins, "bell").reason == "the program has its own plugin of that name"
         assert not plugins.providers
         assert module not in sys.modules
 
@@ -424,13 +424,13 @@ class TestHooks:
 
     @pytest.mark.parametrize("plugin", [None, object(), sys])
     def test_a_plugin_without_a_hook_does_nothing_and_is_refused(self, plugin: object) -> None:
-        assert reason_of(mine=plugin) == "implements no hook; is it marked with hookimpl?"
+        assert reason_of(mine=plugin) == "implements no hook; mark its functions with hookimpl"
 
     def test_a_misspelt_hook_fails_loudly(self, install: Install) -> None:
         install("bell", "@hookimpl\ndef hostspec_delivred(receipt): pass")
 
         assert failure("bell") == (
-            "plugin bell: implements a hook that nobody calls: 'hostspec_delivred' is unknown; "
+            "plugin bell: implements an unknown hook: 'hostspec_delivred' is unknown; "
             "did you mean 'hostspec_delivered'?"
         )
 
@@ -455,9 +455,9 @@ class TestHooks:
             ("@hookimpl\nasync def H(): pass", "is a coroutine function"),
             ("@hookimpl\ndef H(): yield", "is a generator function"),
             ("@hookimpl\nasync def H(): yield", "is a generator function"),
-            ("@hookimpl\ndef H(*, hooks): return ()", "takes hooks, which is no plain argument"),
-            ("@hookimpl\ndef H(**rest): return ()", "takes **rest, which is no plain argument"),
-            ("@hookimpl\ndef H(hooks, /): return ()", "takes hooks, which is no plain argument"),
+            ("@hookimpl\ndef H(*, hooks): return ()", "takes hooks, which is not a plain argument"),
+            ("@hookimpl\ndef H(**rest): return ()", "takes **rest, which is not a plain argument"),
+            ("@hookimpl\ndef H(hooks, /): return ()", "takes hooks, which is not a plain argument"),
         ],
     )
     @pytest.mark.parametrize("hook", ["hostspec_providers", "hostspec_addhooks", "other_hook"])
@@ -479,12 +479,12 @@ class TestHooks:
     @pytest.mark.parametrize(
         ("returned", "told"),
         [
-            ("None", "returned no tuple or list"),
-            ("'bell'", "returned no tuple or list"),
-            ("(each for each in ())", "returned no tuple or list"),
-            ("{}", "returned no tuple or list"),
-            ("[1]", ": a int is no WHAT"),
-            ("(None,)", ": a NoneType is no WHAT"),
+            ("None", "did not return a tuple or list"),
+            ("'bell'", "did not return a tuple or list"),
+            ("(each for each in ())", "did not return a tuple or list"),
+            ("{}", "did not return a tuple or list"),
+            ("[1]", ": a int is not WHAT"),
+            ("(None,)", ": a NoneType is not WHAT"),
             ("1 / 0", "failed at fake_plugin_dist_bell.py:3"),
             ("exit('canary')", "failed at fake_plugin_dist_bell.py:3"),
             ("coroutine()", "returned a coroutine, which is not run"),
@@ -500,7 +500,9 @@ class TestHooks:
 
         reason = failure("bell").removeprefix(f"plugin bell: {hook}").removeprefix(" ")
 
-        assert reason.startswith(told.replace("WHAT", what))
+        assert reason.startswith(
+            told.replace("WHAT", f"{'a' if what == 'Provider' else 'an'} {what}")
+        )
         assert "canary" not in reason
 
 
@@ -612,7 +614,7 @@ class TestOffers:
                 "    when: 'Missing'",
                 "that is not defined: 'Missing'",
             ),
-            ("providers", "return (Bell(),)", "return (Bell,)", "is no Provider"),
+            ("providers", "return (Bell(),)", "return (Bell,)", "is not a Provider"),
             (
                 "providers",
                 "return (Bell(),)",
@@ -626,7 +628,7 @@ class TestOffers:
                 '"Ring", "gong"',
                 "'bell.ring' needs the provider 'gong'",
             ),
-            ("actions", "Capabilities()", "['resolve']", "does not say its capabilities"),
+            ("actions", "Capabilities()", "['resolve']", "has no capabilities"),
             ("actions", "    capabilities", "    can", "it has no 'capabilities'"),
             (
                 "actions",
@@ -634,7 +636,7 @@ class TestOffers:
                 '"bell", dict',
                 "dict is no attrs class",
             ),
-            ("actions", "return [Ring()]", "return [Ring]", "is no Action"),
+            ("actions", "return [Ring()]", "return [Ring]", "is not an Action"),
             ("actions", "return [Ring()]", "return [Ring()] * 2", "there is an action 'bell.ring'"),
         ],
     )

@@ -96,7 +96,7 @@ def test_a_plugin_without_settings_is_given_none() -> None:
 def test_what_is_no_class_of_settings_is_refused(kind: Any) -> None:
     (told,) = faults(Night(kind), {})
 
-    assert told.startswith("hostspec_settings returned no class of settings: ")
+    assert told.startswith("hostspec_settings returned no settings class: ")
 
 
 def test_a_class_of_settings_that_fails_is_refused_without_its_words() -> None:
@@ -132,7 +132,7 @@ def test_both_hooks_go_together(hook: str) -> None:
 
     (told,) = faults(Half(), {})
 
-    assert told.startswith("implements one of hostspec_settings and hostspec_configure")
+    assert told.startswith("implements only one of hostspec_settings and hostspec_configure")
 
 
 def test_a_survey_without_settings_configures_nothing() -> None:

@@ -93,7 +93,7 @@ class FairLocks:
         forking.register(self)
 
     def before_fork(self) -> None:
-        """Let other threads finish their changes of the queues."""
+        """Wait for other threads to finish their changes of the queues."""
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:

@@ -39,7 +39,7 @@ class IncidentMemory:
         forking.register(self)
 
     def before_fork(self) -> None:
-        """Let other threads finish their changes."""
+        """Wait for other threads to finish their changes."""
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:

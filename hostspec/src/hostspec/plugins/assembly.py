@@ -1,4 +1,4 @@
-"""Registers and verifies imported plugins, and puts together what they offer."""
+"""Registers, verifies and configures imported plugins, and collects their providers and actions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hostspec.text import unknown_name
 
 
 class RefusedError(Exception):
-    """A plugin cannot be used, and why."""
+    """A plugin cannot be used."""
 
     def __init__(self, plugin: str, reason: str, faults: Iterable[Fault] = ()) -> None:
         self.plugin = plugin
@@ -33,7 +33,7 @@ class RefusedError(Exception):
 
 
 class Assembly:
-    """One assembly of one set of plugins, from what was imported to what they offer."""
+    """Turns one set of imported plugins into `Plugins`."""
 
     def __init__(
         self, infos: Mapping[str, PluginInfo], settings: Mapping[str, object] | None
@@ -49,7 +49,7 @@ class Assembly:
         self._actions: dict[str, AnyAction] = {}
 
     def run(self, plugins: Mapping[str, object]) -> Plugins:
-        """Put the plugins together.
+        """Assemble the plugins.
 
         Raises:
             RefusedError: one of them cannot be used.
@@ -57,8 +57,8 @@ class Assembly:
         for info in self._infos.values():
             if info.state is PluginState.DISABLED:
                 self._manager.set_blocked(info.name)
-        # pluggy calls what was registered last first: registered backwards, plugins are
-        # called in the order of their names, on every machine
+        # pluggy calls plugins in reverse order of registration: this way, it calls them in the
+        # order of their names, on every machine
         for name in sorted(plugins, reverse=True):
             self._register(name, plugins[name])
         for name in sorted(plugins):
@@ -80,7 +80,7 @@ class Assembly:
             raise RefusedError(name, "is a class; register an instance of it")
         marked = tuple(self._marked(plugin))
         if not marked:
-            raise RefusedError(name, "implements no hook; is it marked with hookimpl?")
+            raise RefusedError(name, "implements no hook; mark its functions with hookimpl")
         twin = self._manager.get_name(plugin)
         if twin is not None:
             raise RefusedError(name, f"equals the plugin {twin!r}; each is registered once")
@@ -91,7 +91,7 @@ class Assembly:
         try:
             self._manager.register(plugin, name=name)
         except pluggy.PluginValidationError as error:
-            # a plugin that adds hooks learns here that another one implements them wrongly
+            # raised while a plugin adds hooks that another plugin implements wrongly
             guilty = self._manager.get_name(error.plugin) or name
             reason = f"cannot be registered: {' '.join(str(error).split())}"
             raise RefusedError(guilty, reason) from None
@@ -101,14 +101,14 @@ class Assembly:
             *_, (frame, _) = traceback.walk_tb(error.__traceback__)
             described = describe_error(error)
             raiser = str(frame.f_globals.get("__name__"))
-            if raiser.startswith("pluggy."):  # its words hold no secret
+            if raiser.startswith("pluggy."):  # its message has no secret
                 described = f"was refused: {error}"
             raise RefusedError(name, f"hostspec_addhooks {described}") from None
         hooks = tuple(sorted({hook for hook, _, _ in marked}))
         self._infos[name] = attrs.evolve(self._infos[name], hooks=hooks)
 
     def _marked(self, plugin: object) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
-        """Find the hooks a plugin implements: name, options, function."""
+        """Yield name, options and function of each hook that a plugin implements."""
         for attribute in dir(plugin):
             options = self._manager.parse_hookimpl_opts(plugin, attribute)
             if options is not None:
@@ -119,11 +119,11 @@ class Assembly:
         known = [hook for hook, caller in callers.items() if caller.has_spec()]
         for hook, options, _ in self._marked(plugin):
             if hook not in known and not options.get("optionalhook"):
-                reason = f"implements a hook that nobody calls: {unknown_name(hook, known)}"
+                reason = f"implements an unknown hook: {unknown_name(hook, known)}"
                 raise RefusedError(name, reason)
 
     def _configure(self, name: str) -> None:
-        """Configure a plugin with its settings, where it declares any."""
+        """Configure a plugin with its settings, if it declares any."""
         declares = self._only(name, "hostspec_settings")
         configures = self._only(name, "hostspec_configure")
         if declares is None and configures is None:
@@ -132,7 +132,9 @@ class Assembly:
             return
         if declares is None or configures is None:
             missing = "hostspec_settings" if declares is None else "hostspec_configure"
-            reason = f"implements one of hostspec_settings and hostspec_configure; {missing} too"
+            reason = (
+                f"implements only one of hostspec_settings and hostspec_configure; add {missing}"
+            )
             raise RefusedError(name, reason)
         declared = ask(declares, {})
         if declared.failure:
@@ -141,7 +143,7 @@ class Assembly:
         try:
             json_schema(kind)
         except DeclarationError as error:
-            reason = f"hostspec_settings returned no class of settings: {error}"
+            reason = f"hostspec_settings returned no settings class: {error}"
             raise RefusedError(name, reason) from None
         except Exception as error:  # noqa: BLE001 -- a declaration may run anything
             reason = f"hostspec_settings returned a class that {describe_error(error)}"
@@ -168,7 +170,7 @@ class Assembly:
             if answer.failure:
                 raise RefusedError(name, f"{hook} {answer.failure}")
             if not isinstance(answer.value, (list, tuple)):
-                raise RefusedError(name, f"{hook} returned no tuple or list")
+                raise RefusedError(name, f"{hook} did not return a tuple or list")
             for offered in answer.value:
                 reason = _check_offer(add, name, offered)
                 if reason:
@@ -176,7 +178,7 @@ class Assembly:
 
     def _add_provider(self, plugin: str, provider: object) -> str | None:
         if not isinstance(provider, Provider):
-            return f"a {type(provider).__name__} is no Provider"
+            return f"a {type(provider).__name__} is not a Provider"
         if not _is_named(provider):
             return f"name and label of a {type(provider).__name__} must be text"
         if provider.name in self._providers:
@@ -189,7 +191,7 @@ class Assembly:
 
     def _add_action(self, plugin: str, action: object) -> str | None:
         if not isinstance(action, Action):
-            return f"a {type(action).__name__} is no Action"
+            return f"a {type(action).__name__} is not an Action"
         if not _is_named(action):
             return f"name and label of a {type(action).__name__} must be text"
         if action.name in self._actions:
@@ -197,7 +199,7 @@ class Assembly:
         if action.provider not in self._providers:
             return f"action {action.name!r} needs the provider {action.provider!r}"
         if not isinstance(action.capabilities, Capabilities):
-            return f"action {action.name!r} does not say its capabilities"
+            return f"action {action.name!r} has no capabilities"
         json_schema(action.settings)
         self._actions[action.name] = action
         info = self._infos[plugin]
@@ -235,6 +237,6 @@ def _unfit(options: Mapping[str, Any], function: Any) -> str | None:
         return "is a generator function"
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
-            # pluggy does not see such an argument, and never passes it
-            return f"takes {parameter}, which is no plain argument"
+            # pluggy ignores such an argument, and never passes it
+            return f"takes {parameter}, which is not a plain argument"
     return None

@@ -1,4 +1,4 @@
-"""One attempt to send, whatever the action does."""
+"""One attempt to send, isolated from the action's failures."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _log = logging.getLogger("hostspec")
 
 @attrs.frozen
 class Attempt:
-    """What an attempt came to.
+    """The result of an attempt.
 
     Attributes:
-        outcome: what is to be done now.
-        may_have_arrived: the provider may hold the message.
+        outcome: of the attempt.
+        may_have_arrived: the provider may have the message.
     """
 
     outcome: Outcome
@@ -29,7 +29,7 @@ class Attempt:
 
     @classmethod
     def impossible(cls, ref: IncidentRef) -> Attempt:
-        """Return the attempt that cannot be made: the action or installation is gone."""
+        """Return the result of an attempt without its action or installation."""
         gone = f"the action {ref.action} or the installation {ref.installation} is gone"
         return cls(Outcome(OutcomeKind.MISCONFIGURED, gone), may_have_arrived=False)
 
@@ -46,10 +46,10 @@ def make_attempt(
 
 
 def can_follow_up(action: AnyAction, incident: Incident, installation: Installation[Any]) -> bool:
-    """Check whether what opened an incident is still held; True where the action fails to say."""
+    """Ask the action whether it can still follow up on an incident; True if the action fails."""
     try:
         return as_durable(action).can_follow_up(incident, installation)
-    except Exception as error:  # noqa: BLE001 -- what cannot be said is told by the attempt
+    except Exception as error:  # noqa: BLE001 -- an attempt will show it
         _log.error("the action %s %s", action.name, describe_error(error))
         return True
 
@@ -64,7 +64,7 @@ def _outcome(
         outcome: object = action.send(delivery, installation, context)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 -- whatever a plugin does, the host goes on
+    except BaseException as error:  # noqa: BLE001 -- SystemExit of a plugin must not end the host
         return _broken(action, f"the action {action.name} {describe_error(error)}")
     if not isinstance(outcome, Outcome) or not isinstance(outcome.kind, OutcomeKind):
         return _broken(action, f"the action {action.name} returned no outcome")
@@ -72,16 +72,16 @@ def _outcome(
 
 
 def _broken(action: AnyAction, reason: str) -> Outcome:
-    """Judge an attempt that broke off inside the action: nobody knows how far it came."""
+    """Return the outcome of an attempt that failed in the action, at an unknown point."""
     idempotent = action.capabilities.idempotent
     return Outcome(OutcomeKind.FAULTED if idempotent else OutcomeKind.UNCERTAIN, reason)
 
 
 def _may_have_arrived(action: AnyAction, outcome: Outcome) -> bool:
-    """Check whether the provider may hold the message.
+    """Check whether the provider may have the message.
 
-    Actions whose repeats are not idempotent call an attempt *uncertain* when they do not know;
-    *unreachable* is certain there, and the incident must open at the next try.
+    An action without idempotent repeats returns *uncertain* if it does not know; its *unreachable*
+    means not sent, and the next try must open the incident.
     """
     if action.capabilities.idempotent:
         return outcome.kind.may_have_arrived

@@ -1,4 +1,4 @@
-"""Calls implementations of hooks one by one, so that no plugin can harm another or the host."""
+"""Calls each implementation of a hook on its own, so that no plugin harms another or the host."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from hostspec.hookspecs import PROJECT, Answer
 from hostspec.plugins.limited_log import LimitedLog
 
 DEADLINE: Final = 1.0
-"""Seconds an implementation may take before it is left behind and paused."""
+"""Seconds an implementation may take before it is abandoned and paused."""
 
 PAUSE: Final = 10.0
-"""Seconds for which it is not called then; each time in a row, it is twice as long."""
+"""Seconds for which it is not called afterwards; they double each time in a row."""
 
 LONGEST_PAUSE: Final = 600.0
 """The longest pause, in seconds."""
@@ -35,15 +35,15 @@ _log = logging.getLogger("hostspec")
 
 
 class Failures:
-    """Counts the failures of plugins in this process: by plugin and hook, or action and method."""
+    """Counts failures of plugins in this process, by plugin and hook or by action and method."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
     def add(self, plugin: str, hook: str) -> None:
-        """Count one, unless it is of a trial."""
-        if _is_trial.get():
+        """Count a failure, except in `failures_not_counted`."""
+        if _not_counted.get():
             return
         with self._lock:
             self._counts[plugin, hook] += 1
@@ -56,25 +56,25 @@ class Failures:
 
 FAILURES: Final = Failures()
 
-_is_trial: Final = contextvars.ContextVar("hostspec_trial", default=False)
+_not_counted: Final = contextvars.ContextVar("hostspec_failures_not_counted", default=False)
 
 
 @contextlib.contextmanager
 def failures_not_counted() -> Iterator[None]:
-    """Count no failures in this block: the alert is planned again, and they are counted then."""
-    token = _is_trial.set(True)
+    """Count no failures in this block: the alert will be planned again, and counts them then."""
+    token = _not_counted.set(True)
     try:
         yield
     finally:
-        _is_trial.reset(token)
+        _not_counted.reset(token)
 
 
 class IsolatedHooks:
     """The hooks of one plugin manager, each implementation called on its own.
 
-    In pluggy's order. One that raises (``SystemExit`` too) is an answer with a failure. One
-    that takes longer than the deadline is left behind on its daemon thread. It is called again
-    after a pause that grows, once that thread has ended.
+    They are called in pluggy's order. An exception (``SystemExit`` too) becomes an answer with a
+    failure. An implementation that exceeds the deadline is abandoned on its daemon thread; it is
+    called again after a pause that grows, once that thread has ended.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class IsolatedHooks:
         return given
 
     def reject(self, name: str, answer: Answer, reason: str) -> None:
-        """Log an answer that cannot be used, and count it; see `hostspec.Hooks.reject`."""
+        """Log and count an answer that cannot be used; see `hostspec.Hooks.reject`."""
         FAILURES.add(answer.plugin, name)
         self._write(name, answer.plugin, reason)
 
@@ -125,7 +125,7 @@ class IsolatedHooks:
             return Answer(plugin, None, _PAUSED, paused=True)
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         thread = threading.Thread(
-            # in the caller's context, so that a hook that calls the host is known to be within it
+            # the caller's context shows that a hook that calls the host is within it
             target=contextvars.copy_context().run,
             args=(lambda: answers.put(ask(implementation, arguments)),),
             name=f"{name} of {plugin}",
@@ -134,7 +134,7 @@ class IsolatedHooks:
         try:
             thread.start()
         except RuntimeError:
-            return Answer(plugin, None, "was not called: there was no thread left for it")
+            return Answer(plugin, None, "was not called: no thread could be started")
         try:
             answer = answers.get(timeout=self._deadline)
         except queue.Empty:
@@ -150,7 +150,7 @@ class IsolatedHooks:
 
 @attrs.frozen
 class _Pause:
-    """A plugin is not called until it ends, nor while the call that took too long goes on."""
+    """A plugin is not called until the pause ends and the abandoned call has returned."""
 
     thread: threading.Thread
     seconds: float
@@ -164,7 +164,7 @@ def implementations(manager: pluggy.PluginManager, name: str) -> Sequence[pluggy
 
 
 def ask(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> Answer:
-    """Call one implementation with those of the arguments that it takes; never raises."""
+    """Call one implementation with the arguments that it takes; never raises."""
     function: Callable[..., Any] = implementation.function
     taken = {
         name: arguments[name]
@@ -175,7 +175,7 @@ def ask(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> Ans
         value = function(**taken)
     except BaseException as error:  # noqa: BLE001 -- SystemExit of a plugin must not end the host
         return Answer(implementation.plugin_name, None, describe_error(error))
-    if type(value) is types.CoroutineType:  # isinstance would ask a proxy, which may do anything
+    if type(value) is types.CoroutineType:  # isinstance would call a proxy
         value.close()
         return Answer(implementation.plugin_name, None, "returned a coroutine, which is not run")
     return Answer(implementation.plugin_name, value)

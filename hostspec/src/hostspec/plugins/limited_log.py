@@ -12,13 +12,13 @@ from typing import Final
 import attrs
 
 LOG_AGAIN: Final = 60.0
-"""Seconds in which one source and cause have one line in the log."""
+"""Seconds in which one source and cause log one line."""
 
 MOST_SOURCES: Final = 200
-"""Sources and causes that have a line of their own at a time."""
+"""Sources and causes with a line of their own at a time."""
 
 MOST_KINDS: Final = 10
-"""Kinds of one source and cause that have a line of their own at a time."""
+"""Kinds of one source and cause with a line of their own at a time."""
 
 
 @attrs.define
@@ -29,20 +29,18 @@ class _Line:
     mixed: bool
     left_out: int = 0
 
-    @property
-    def rest(self) -> str:
-        """The text about the lines that were left out."""
+    def summary(self) -> str:
         like = "of this and other kinds" if self.mixed else "like this"
         return f"{self.left_out} more {like} were not logged: {self.text}"
 
 
 class LimitedLog:
-    """Log one line a minute for each source, cause and kind.
+    """Logs one line a minute for each source, cause and kind.
 
-    The lines that are left out are counted, and their number is logged when the minute is over.
+    Further lines are counted, and their number is logged when the minute is over.
 
     Args:
-        logger: takes the lines.
+        logger: for the lines.
         clock: returns monotonic seconds.
     """
 
@@ -53,7 +51,7 @@ class LimitedLog:
         self._kinds: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
-    def write(  # noqa: PLR0913 -- what a line is limited by, and what is logged
+    def write(  # noqa: PLR0913 -- three keys of the limit, and the line
         self,
         source: str,
         cause: str,
@@ -63,14 +61,14 @@ class LimitedLog:
         kind: str = "",
         error: Exception | None = None,
     ) -> None:
-        """Log a text, or count it where the source, cause and kind have a line already.
+        """Log a text, or count it if the source, cause and kind have a line already.
 
         Args:
             source: of the input.
             cause: one of few.
             text: to log.
             level: to log it at.
-            kind: of the text; may come from the input, for only a few have lines of their own.
+            kind: of the text; may come from the input, as only a few get lines of their own.
             error: whose traceback is logged, too.
         """
         self.flush()
@@ -86,12 +84,11 @@ class LimitedLog:
                 return
             self._lines[key] = _Line(level, text, self._clock(), mixed=key[2] != kind)
             self._kinds[key[:2]] += 1
-        self._log.log(
-            level, "%s", text, exc_info=error
-        )  # outside the lock: a handler may do anything
+        # outside the lock: a log handler may call this again
+        self._log.log(level, "%s", text, exc_info=error)
 
     def flush(self, *, everything: bool = False) -> None:
-        """Log how many lines were left out in the minutes that are over, or in all."""
+        """Log how many lines were left out in past minutes, or in all."""
         if not self._lines:
             return
         over = []
@@ -108,4 +105,4 @@ class LimitedLog:
                 if line.left_out:
                     over.append(line)
         for line in over:
-            self._log.log(line.level, "%s", line.rest)
+            self._log.log(line.level, "%s", line.summary())

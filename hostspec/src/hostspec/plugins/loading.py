@@ -1,4 +1,4 @@
-"""Finds the plugins that are installed, and imports those that are enabled."""
+"""Finds the installed plugins, and imports the enabled ones."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from hostspec.text import closest, unknown_name
 
 _log = logging.getLogger("hostspec")
 
-_LEFT_BEHIND: Final = ("~", "-")
-"""How pip names the folders that it moves aside; an interrupted one leaves them behind."""
+_REMNANTS: Final = ("~", "-")
+"""Prefixes of folders that pip moves aside; an interrupted pip leaves them behind."""
 
 
 def load(
@@ -30,15 +30,15 @@ def load(
     own: Mapping[str, object] | None = None,
     settings: Mapping[str, object] = MappingProxyType({}),
 ) -> Plugins:
-    """Load the enabled plugins; all of them, or none.
+    """Load all enabled plugins, or none.
 
     Args:
         enabled: names of entry points in the group ``hostspec``. Others are not imported.
         own: plugins of the program itself (modules or instances), by name; always enabled.
-        settings: of plugins that declare any, by name, as a file would hold them.
+        settings: of plugins that declare any, by name, as in a file.
 
     Raises:
-        PluginsError: one or more cannot be used. A host without them would be silent at night.
+        PluginsError: one or more cannot be used; without them, alerts could be lost silently.
     """
     plugins = survey(enabled, own=own, settings=settings)
     failed = [info for info in plugins.infos if info.state is PluginState.FAILED]
@@ -58,12 +58,14 @@ def survey(
     own: Mapping[str, object] | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> Plugins:
-    """Do as `load` does, but leave out failing plugins and say so in ``infos``; for showing only.
+    """Load plugins as `load` does, but leave out failing ones, with their reasons in ``infos``.
+
+    Use it to list plugins, not to run a host.
 
     Args:
         enabled: as for `load`.
         own: as for `load`.
-        settings: as for `load`; None looks at no settings, and configures no plugin.
+        settings: as for `load`; None reads no settings, and configures no plugin.
     """
     infos, plugins = _import(set(enabled), own or {})
     for name in settings or ():
@@ -76,7 +78,7 @@ def survey(
         try:
             return Assembly(infos, settings).run(plugins)
         except RefusedError as refused:
-            # put together again without it, so that nothing of it is left behind
+            # assembled again without it, so that nothing of it remains
             del plugins[refused.plugin]
             failed = _failed(infos[refused.plugin], refused.reason)
             infos[refused.plugin] = attrs.evolve(failed, faults=refused.faults)
@@ -85,7 +87,7 @@ def survey(
 def _import(
     enabled: Collection[str], own: Mapping[str, object]
 ) -> tuple[dict[str, PluginInfo], dict[str, object]]:
-    """Import what is enabled, and nothing else; what cannot be had is only in the infos."""
+    """Import the enabled plugins only; a failed import is only in the infos."""
     found = _found()
     infos = {
         name: _info(points[0], PluginState.DISABLED, "not enabled")
@@ -108,7 +110,7 @@ def _load(
 ) -> object:
     points = found.get(name, ())
     if name in own:
-        raise RefusedError(name, "the program has a plugin of its own of that name")
+        raise RefusedError(name, "the program has its own plugin of that name")
     if not points:
         raise RefusedError(name, f"is not installed{_meant(name, found)}")
     if len(points) > 1:
@@ -118,7 +120,7 @@ def _load(
         return points[0].load()
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 -- whatever an import does
+    except BaseException as error:  # noqa: BLE001 -- an import may raise anything
         raise RefusedError(name, f"cannot be imported: {_why_no_import(error)}") from None
 
 
@@ -139,28 +141,28 @@ def _failed(info: PluginInfo, reason: str) -> PluginInfo:
 
 
 def _found() -> dict[str, list[EntryPoint]]:
-    """Find the entry points of the group by name: their order on disk means nothing."""
+    """Return the entry points of the group by name, in an order that is the same everywhere."""
     found: dict[str, dict[str, EntryPoint]] = {}
     for point in sorted(_of_distributions(), key=lambda each: (each.name, _origin(each))):
-        # listed twice, it is one plugin
+        # one plugin, even if listed twice
         found.setdefault(point.name, {}).setdefault(point.value, point)
     return {name: list(points.values()) for name, points in found.items()}
 
 
 def _of_distributions() -> Iterator[EntryPoint]:
-    """Find the entry points of each distribution, of several of one name the first on the path.
+    """Yield the entry points of each distribution; of several with one name, the first's.
 
-    `importlib.metadata.entry_points` looks at no other folder of a distribution than the first,
-    though that is empty: an upgrade may leave such folders behind.
+    `importlib.metadata.entry_points` reads only the first folder of a distribution, even if it is
+    empty: an upgrade may leave such folders behind.
     """
     seen: set[str] = set()
     for distribution in distributions():
         folder = _folder(distribution)
-        if folder.name.startswith(_LEFT_BEHIND):
+        if folder.name.startswith(_REMNANTS):
             continue
         try:
             points = tuple(distribution.entry_points.select(group=PROJECT))
-        except Exception as error:  # noqa: BLE001 -- whatever is in the file
+        except Exception as error:  # noqa: BLE001 -- the file may be damaged
             _log.warning("%s is left out: its entry points cannot be read: %s", folder, error)
             continue
         if not points:  # reading the name parses the whole metadata, its README too
@@ -179,12 +181,12 @@ def _folder(distribution: Distribution) -> PurePath:
 
 
 def _described(distribution: Distribution | None) -> tuple[str, str]:
-    """Return the name and version of a distribution; blank where it does not say."""
+    """Return the name and version of a distribution; blank if unknown."""
     try:
         metadata: Any = distribution.metadata if distribution else None
-    except Exception:  # noqa: BLE001 -- whatever is in the file
+    except Exception:  # noqa: BLE001 -- the file may be damaged
         metadata = None
-    if metadata is None:  # from Python 3.13 on, where there is no file
+    if metadata is None:  # from Python 3.13 on, if there is no file
         return "", ""
     return metadata.get("Name") or "", metadata.get("Version") or ""
 

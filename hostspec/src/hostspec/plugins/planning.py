@@ -1,4 +1,4 @@
-"""The plan: what is to be done about one alert."""
+"""Plans: the deliveries for one alert, by rules and by the open incidents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hostspec.plugins.isolation import FAILURES
 from hostspec.plugins.registry import Plugins, Rule, RuleAction
 from hostspec.text import clean_text
 
-_SHAPE: Final[dict[str, type]] = {
+_FIELD_TYPES: Final[dict[str, type]] = {
     "operation": Operation,
     "ref": IncidentRef,
     "alert": Identity,
@@ -27,11 +27,10 @@ _SHAPE: Final[dict[str, type]] = {
     "repairs": tuple,
     "notes": tuple,
 }
-"""What a delivery's fields are; types promise it, and not every plugin is checked."""
+"""The types of a delivery's fields, for plugins that no type checker has checked."""
 
 LATE_REPEAT: Final = "a repeat of an episode that has ended: it started at the same time"
-"""Why nothing is done about a firing alert."""
-
+"""Why a firing alert causes no delivery."""
 
 REPEAT_WINDOW: Final = 300.0
 """Seconds after a resolve in which a firing alert may be a late repeat of the ended episode:
@@ -47,7 +46,7 @@ def is_late_repeat(
 
     Args:
         alert: the submission.
-        ended: when that episode started; None where it is not known, or a newer one is open.
+        ended: when that episode started; None if it is unknown, or a newer one is open.
         newest: the newest ``updated_at`` of earlier submissions; a later one is no repeat.
         age: seconds since the resolve; after `REPEAT_WINDOW`, a source that fires again is more
             likely than a late repeat.
@@ -73,18 +72,18 @@ def ended_episode(alert: Alert, ended: dt.datetime | None = None) -> dt.datetime
 
 @attrs.frozen
 class Plan:
-    """What is to be done about one alert.
+    """The plan for one alert.
 
     Attributes:
-        alert: the statement.
+        alert: the submission.
         rules: names of the rules that match.
-        deliveries: what to send, in order.
-        joined: open incidents that this alert holds too from now on, though it opens nothing.
-        released: incidents that this alert lets go of, though it resolves nothing: others
-            hold them still, or the provider cannot be told.
-        failures: what could not be planned, and why.
-        suppressions: what is not sent because a plugin decided so.
-        remark: why nothing is done, whatever the rules say.
+        deliveries: to be sent, in order.
+        joined: open incidents that this alert holds from now on, though it opens nothing.
+        released: incidents that this alert no longer holds, though it resolves nothing: other
+            alerts still hold them, or the provider offers no resolve.
+        failures: the parts that could not be planned, with reasons.
+        suppressions: deliveries that a plugin suppressed.
+        remark: why there is no delivery, whatever the rules say.
     """
 
     alert: Alert
@@ -98,12 +97,12 @@ class Plan:
 
     @property
     def refs(self) -> tuple[IncidentRef, ...]:
-        """Every place where something is to be done."""
-        spoken = (delivery.ref for delivery in self.deliveries)
-        return tuple(dict.fromkeys((*spoken, *self.joined, *self.released)))
+        """Every incident that the plan is about."""
+        sent = (delivery.ref for delivery in self.deliveries)
+        return tuple(dict.fromkeys((*sent, *self.joined, *self.released)))
 
     def at(self, ref: IncidentRef) -> Plan:
-        """Return the part of the plan that is about one place."""
+        """Return the part of the plan about one incident."""
         return attrs.evolve(
             self,
             deliveries=tuple(each for each in self.deliveries if each.ref == ref),
@@ -119,10 +118,10 @@ class Plan:
 
 
 class Incidents(Protocol):
-    """What planning asks about incidents: the memory of a host, or its store."""
+    """The open incidents: in the memory of a host, or in its store."""
 
     def at(self, ref: IncidentRef, /) -> Incident | None:
-        """Return the incident at a place, where one may be open."""
+        """Return the incident for a reference, if one may be open."""
         ...
 
     def held_by(self, alert: Identity, /) -> tuple[Incident, ...]:
@@ -131,7 +130,7 @@ class Incidents(Protocol):
 
 
 class PlanBuilder:
-    """The plan for one alert while it is made."""
+    """Builds the plan for one alert."""
 
     def __init__(self, plugins: Plugins, incidents: Incidents, alert: Alert) -> None:
         self._deliveries: list[Delivery] = []
@@ -144,16 +143,16 @@ class PlanBuilder:
         self._alert = alert
 
     def matches(self, rule: Rule) -> bool:
-        """Ask a rule; one that cannot say pages rather than stays silent."""
+        """Check whether a rule matches; a rule that fails counts as a match, so that it pages."""
         try:
             return bool(rule.matches(self._alert))
-        except Exception as error:  # noqa: BLE001 -- the host's program may do anything there
+        except Exception as error:  # noqa: BLE001 -- the host's program may raise anything
             reason = f"could not decide, taken as a match: it {describe_error(error)}"
             self._failures.append(Fault(f"rule {rule.name!r}", reason))
             return True
 
     def follow_up(self) -> None:
-        """Acknowledge or resolve what the alert holds open, from the incidents alone."""
+        """Acknowledge or resolve the incidents that the alert holds, from the incidents alone."""
         resolved = self._alert.status is Status.RESOLVED
         for incident in self._incidents.held_by(self._alert.identity):
             if resolved and len(incident.holders) > 1:
@@ -162,7 +161,7 @@ class PlanBuilder:
                 self._follow_up(incident)
 
     def open(self, rule: Rule) -> None:
-        """Add what a rule asks for."""
+        """Add the deliveries of a rule."""
         for use in rule.actions:
             for delivery in self._planned(rule, use):
                 incident = self._incidents.at(delivery.ref)
@@ -176,7 +175,7 @@ class PlanBuilder:
                         self._follow_up(incident)
 
     def plan(self, rules: Iterable[Rule]) -> Plan:
-        """Return what was made of it; `rules` are those that match."""
+        """Return the plan; ``rules`` are the matching ones."""
         return Plan(
             self._alert,
             tuple(rule.name for rule in rules),
@@ -188,31 +187,29 @@ class PlanBuilder:
         )
 
     def _planned(self, rule: Rule, use: RuleAction) -> Iterator[Delivery]:
-        path = f"rule {rule.name!r}"
+        own = (use.action.name, use.installation.name)
         try:
             for planned in use.action.plan(
                 self._alert, use.settings, use.installation, rule=rule.name
             ):
                 if isinstance(planned, Suppression):
                     self._suppressions.append(planned)
-                elif _is_for(planned, use):
+                elif is_delivery(planned) and (planned.ref.action, planned.ref.installation) == own:
                     yield planned
                 else:
-                    FAILURES.add(use.action.name, "plan")
-                    reason = f"the action {use.action.name} planned what is no delivery of its own"
-                    self._failures.append(Fault(path, reason))
+                    reason = "planned something else than a delivery of its own"
+                    self._fail(f"rule {rule.name!r}", use.action, "plan", reason)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 -- one rule's action never costs another's
-            FAILURES.add(use.action.name, "plan")
-            reason = f"the action {use.action.name} could not plan: it {describe_error(error)}"
-            self._failures.append(Fault(path, reason))
+            reason = f"could not plan: it {describe_error(error)}"
+            self._fail(f"rule {rule.name!r}", use.action, "plan", reason)
 
     def _follow_up(self, incident: Incident) -> None:
+        path = f"destination {incident.ref.destination!r}"
         action = self._plugins.actions.get(incident.ref.action)
-        if action is None:  # its plugin was switched off since
-            path = f"destination {incident.ref.destination!r}"
-            reason = f"the action {incident.ref.action} is gone; its incident cannot be told"
+        if action is None:  # its plugin was disabled since
+            reason = f"the action {incident.ref.action} is gone; its incident cannot be followed up"
             self._failures.append(Fault(path, reason))
             return
         try:
@@ -220,57 +217,38 @@ class PlanBuilder:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 -- one incident never costs another's
-            self._not_followed_up(
-                incident, action, f"could not follow up: it {describe_error(error)}"
-            )
+            reason = f"could not follow up: it {describe_error(error)}"
+            self._fail(path, action, "follow_up", reason)
             return
-        if delivery is not None:
-            if not _is_at(delivery, incident.ref):
-                reason = "followed up with what is no delivery to the incident"
-                self._not_followed_up(incident, action, reason)
-                return
-            if delivery.operation not in incident.follow_ups:
-                delivery = None
+        if delivery is not None and not (is_delivery(delivery) and delivery.ref == incident.ref):
+            reason = "followed up with something else than a delivery to the incident"
+            self._fail(path, action, "follow_up", reason)
+            return
+        if delivery is not None and delivery.operation not in incident.follow_ups:
+            delivery = None
         if delivery is not None:
             self._deliveries.append(delivery)
+        resolves = delivery is not None and delivery.operation is Operation.RESOLVE
         if self._alert.status is Status.FIRING:
             self._joined.append(incident.ref)
-        elif self._alert.status is Status.RESOLVED and not _resolves(delivery):
-            # kept, it would silence the alert's next firing
+        elif self._alert.status is Status.RESOLVED and not resolves:
+            # an incident that stays held would suppress the alert's next firing
             self._released.append(incident.ref)
 
-    def _not_followed_up(self, incident: Incident, action: AnyAction, reason: str) -> None:
-        FAILURES.add(action.name, "follow_up")
-        path = f"destination {incident.ref.destination!r}"
+    def _fail(self, path: str, action: AnyAction, method: str, reason: str) -> None:
+        FAILURES.add(action.name, method)
         self._failures.append(Fault(path, f"the action {action.name} {reason}"))
 
 
-def _resolves(delivery: Delivery | None) -> bool:
-    return delivery is not None and delivery.operation is Operation.RESOLVE
-
-
-def _is_for(delivery: object, use: RuleAction) -> bool:
-    """Check whether an action planned what can be sent through it, whatever its types promise."""
-    if not is_delivery(delivery):
-        return False
-    ref = delivery.ref
-    return (ref.action, ref.installation) == (use.action.name, use.installation.name)
-
-
-def _is_at(delivery: object, ref: IncidentRef) -> bool:
-    return is_delivery(delivery) and delivery.ref == ref
-
-
 def is_delivery(delivery: object) -> TypeGuard[Delivery]:
-    """Check whether a plugin gave a delivery, whatever its types promise."""
+    """Check that an object of a plugin is a delivery with valid fields that every store accepts."""
     return (
         isinstance(delivery, Delivery)
-        and all(isinstance(getattr(delivery, name), kind) for name, kind in _SHAPE.items())
+        and all(isinstance(getattr(delivery, name), kind) for name, kind in _FIELD_TYPES.items())
         and all(map(_is_storable, attrs.astuple(delivery.ref)))
         and all(map(_is_storable, attrs.astuple(delivery.alert)))
     )
 
 
 def _is_storable(part: object) -> bool:
-    """Check whether a part of a name is text that every store takes."""
     return isinstance(part, str) and clean_text(part) == part

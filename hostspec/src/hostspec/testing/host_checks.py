@@ -160,8 +160,8 @@ def check_fails_closed(case: HostCase) -> None:
 
 def check_observers(case: HostCase) -> None:
     """Each delivered and each failed delivery is reported to observers by its own hook."""
-    refused = Alert("two", labels={"outcome": "refused"})
-    events = _run(case, HostConfig((PAGING, OBSERVING), (PAGE,)), Alert("one"), refused)
+    rejected = Alert("two", labels={"outcome": "rejected"})
+    events = _run(case, HostConfig((PAGING, OBSERVING), (PAGE,)), Alert("one"), rejected)
     observed = {(each["event"], each["key"]) for each in events if "id" in each}
     expected = {("delivered", "one"), ("undelivered", "two")}
     require(

@@ -1,4 +1,4 @@
-"""Plugins for the checks of a host: one records what it sends, and others misbehave.
+"""Plugins for the checks of a host: one records its deliveries, and others misbehave.
 
 Each entry point names an instance in this module. The record is a file, so that a host may run
 in another process.

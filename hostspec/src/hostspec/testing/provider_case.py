@@ -67,7 +67,7 @@ class ActionUnderTest:
         """Plan for a firing alert; return the first delivery.
 
         Raises:
-            ConformanceError: there is none, or planning raised.
+            ConformanceError: planning raised, or returned no delivery.
         """
         try:
             planned = self.plan(alert)

@@ -136,7 +136,7 @@ def check_follow_ups(case: ProviderCase) -> None:
 
 
 def check_on_missed(case: ProviderCase) -> None:
-    """Deliveries for a problem that ended before its trigger was sent close what they open."""
+    """Deliveries for a problem that ended before its trigger was sent close each incident."""
     tested = case.connect()
     action = tested.action
     opening = tested.plan_trigger(firing("conformance/missed"))

@@ -1,4 +1,4 @@
-"""A stub HTTP service on loopback that stands in for the provider's, and the network faults."""
+"""A stub HTTP service on loopback in place of the provider's, and the network faults."""
 
 from __future__ import annotations
 
