@@ -220,7 +220,9 @@ def test_a_service_that_cannot_be_is_refused(name: str, key: str, why: str) -> N
 def test_one_key_has_one_service(fake: FakePagerDuty, key: str) -> None:
     """A key cannot be named twice."""
     assert fake.add_service("a", key) == key
-    with pytest.raises(ValueError, match=r"^the integration key of service 'b' is that of 'a'$"):
+    with pytest.raises(
+        ValueError, match=r"^the integration key of service 'b' already belongs to 'a'$"
+    ):
         fake.add_service("b", key)
 
 
@@ -363,7 +365,7 @@ def test_any_history_leaves_the_incidents_it_should(events: list[tuple[str, str,
     account.add_service("a", "a" * 32)
     account.add_service("b", "b" * 32)
     for key, action, dedup_key in events:
-        answer = account.take_alert(
+        answer = account.process_alert(
             (
                 f'{{"routing_key": "{key * 32}", "event_action": "{action}", '
                 f'"dedup_key": "{dedup_key}", '

@@ -128,7 +128,7 @@ def test_the_install_flow_and_the_rest_api_can_be_tried_by_hand(
         (["--port", "http"], "argument --port: 'http' is not a port (0 to 65535)"),
         (["--port", "65536"], "argument --port: '65536' is not a port (0 to 65535)"),
         (["--rate-limit", "-1"], "argument --rate-limit: '-1' is not a number of events"),
-        (["--service", KEY], "argument --service: a service is given as NAME=KEY"),
+        (["--service", KEY], "argument --service: expected NAME=KEY"),
         (["--service", f"={KEY}"], "a service needs a name"),
         (
             ["--service", f"a={KEY}x"],
@@ -136,7 +136,7 @@ def test_the_install_flow_and_the_rest_api_can_be_tried_by_hand(
         ),
         (
             ["--service", f"a={KEY}", "--service", f"b={KEY}"],
-            "the integration key of service 'b' is that of 'a'",
+            "the integration key of service 'b' already belongs to 'a'",
         ),
         (["--empty-service", " "], "a service needs a name"),
         (
@@ -147,7 +147,7 @@ def test_the_install_flow_and_the_rest_api_can_be_tried_by_hand(
         *(
             (
                 ["--app", text],
-                f"argument --app: {text!r} is no app; one is given as ID=REDIRECT_URL",
+                f"argument --app: expected ID=REDIRECT_URL, got {text!r}",
             )
             for text in ("PAPP", "PAPP=", "=http://127.0.0.1")
         ),

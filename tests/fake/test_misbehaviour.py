@@ -11,10 +11,10 @@ import attrs
 import pytest
 
 from pagerduty_plugin.testing import (
-    Answer,
     FakePagerDuty,
     Gate,
     Misbehaviour,
+    Response,
     accepting_without_json,
     captive_portal,
     closing,
@@ -99,7 +99,7 @@ def test_an_event_may_be_taken_though_the_answer_fails(
     fake: FakePagerDuty, sender: Any, trigger: Make
 ) -> None:
     """A 500 or an odd 202 is no proof that nothing happened."""
-    fake.misbehave(failing(500, taken="at once"), times=1)
+    fake.misbehave(failing(500, processed="at once"), times=1)
     fake.misbehave(accepting_without_json(), times=1)
     responses = [sender.send(trigger()) for _ in range(2)]
 
@@ -125,7 +125,7 @@ def test_a_reset_before_reading(fake: FakePagerDuty, sender: Any, trigger: Make)
 @pytest.mark.parametrize("taken", ["at once", "late", "never"])
 def test_a_reset_after_reading(fake: FakePagerDuty, sender: Any, trigger: Make, taken: Any) -> None:
     """The event may have been taken."""
-    fake.misbehave(reset(taken=taken), times=1)
+    fake.misbehave(reset(processed=taken), times=1)
     event = trigger()
     with pytest.raises(ConnectionResetError) as caught:
         sender.send(event)
@@ -141,7 +141,7 @@ def test_a_reset_after_reading(fake: FakePagerDuty, sender: Any, trigger: Make, 
 @pytest.mark.parametrize("taken", ["at once", "never"])
 def test_garbage(fake: FakePagerDuty, sender: Any, trigger: Make, taken: Any) -> None:
     """Bytes that no HTTP client can read."""
-    fake.misbehave(garbage(taken=taken), times=2)
+    fake.misbehave(garbage(processed=taken), times=2)
     with pytest.raises(http.client.BadStatusLine):
         sender.send(trigger())
 
@@ -153,7 +153,7 @@ def test_garbage(fake: FakePagerDuty, sender: Any, trigger: Make, taken: Any) ->
     "how",
     [
         truncated(),
-        attrs.evolve(truncated(), answer=Answer(202, b"x")),
+        attrs.evolve(truncated(), response=Response(202, b"x")),
     ],
 )
 def test_a_truncated_body(
@@ -240,7 +240,7 @@ def test_a_gate_holds_the_answer(
 ) -> None:
     """Other requests pass meanwhile; the event is taken at once or late."""
     gate = Gate()
-    fake.misbehave(late(gate, taken=taken), times=1)
+    fake.misbehave(late(gate, processed=taken), times=1)
     start(sender, trigger("held"))
     fake.wait_for(lambda fake: fake.requests and fake.requests[0].misbehaviour == "late")
     assert connect(fake).send(trigger("free")).status == 202
@@ -257,7 +257,7 @@ def test_an_event_can_be_taken_after_its_sender_has_gone(
 ) -> None:
     """So an old trigger may open an incident after the resolve that followed it."""
     gate = Gate()
-    fake.misbehave(late(gate, taken="late"), times=1)
+    fake.misbehave(late(gate, processed="late"), times=1)
     start(sender, trigger())
     fake.wait_for(lambda fake: fake.requests and fake.requests[0].misbehaviour)
     sender.connection.close()
@@ -338,5 +338,5 @@ def test_a_reset_before_reading_cannot_be_for_one_key(fake: FakePagerDuty, key: 
 
 def test_a_proper_answer_needs_a_taken_event() -> None:
     """PagerDuty answers only what it has looked at."""
-    with pytest.raises(ValueError, match="late: an event that is never taken has no answer"):
-        late(taken="never")
+    with pytest.raises(ValueError, match="late: an event that is never processed needs"):
+        late(processed="never")

@@ -277,7 +277,7 @@ def test_it_can_start_again_where_it_was(
     url = fake.url
     fake.stop()
     fake.start()
-    with pytest.raises(RuntimeError, match="listens already"):
+    with pytest.raises(RuntimeError, match="is listening already"):
         fake.start()
     connect(fake).send(follow_up("resolve"))
 
@@ -287,7 +287,7 @@ def test_it_can_start_again_where_it_was(
 
 def test_stopping_opens_the_gates(fake: FakePagerDuty, connect: Connect, trigger: Make) -> None:
     """A request that waits is broken off, and one that was to be taken late is not taken."""
-    fake.misbehave(late(Gate(), taken="late"))
+    fake.misbehave(late(Gate(), processed="late"))
     fake.misbehave(late())
     sender = connect(fake)
     sender.connection.request("POST", "/v2/enqueue", json.dumps(trigger()).encode(), JSON)

@@ -54,7 +54,7 @@ def test_a_life_is_told_in_few_plain_lines(workspace: Workspace) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_what_is_being_sent_is_finished(workspace: Workspace, number: signal.Signals) -> None:
     gate = Gate()
-    workspace.fake.misbehave(late(gate, taken="late"), key=CHECKOUT)
+    workspace.fake.misbehave(late(gate, processed="late"), key=CHECKOUT)
     workspace.configure_http()
     with run(workspace) as (process, url):
         assert post(url, ALERT).status == 202

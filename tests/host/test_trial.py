@@ -152,7 +152,7 @@ def hold(fake: FakePagerDuty, *, after: int = 0, taken: Any = "at once") -> Gate
     passing.open()
     if after:
         fake.misbehave(late(passing), times=after)
-    fake.misbehave(late(gate, taken=taken), times=1)
+    fake.misbehave(late(gate, processed=taken), times=1)
     return gate
 
 
@@ -186,7 +186,7 @@ def test_interrupted_while_the_acknowledge_hangs_it_closes_at_once(
 def test_interrupted_while_the_trigger_hangs_it_waits_for_the_answer_and_closes(
     workspace: Workspace,
 ) -> None:
-    gate = hold(workspace.fake, taken="late")
+    gate = hold(workspace.fake, processed="late")
     with running(workspace) as process:
         workspace.fake.wait_for(arrived(1))
         process.send_signal(signal.SIGTERM)
@@ -225,7 +225,7 @@ def test_interrupted_twice_while_the_trigger_hangs_it_resolves_what_may_have_arr
 def test_interrupted_twice_while_it_closes_it_gives_up_and_says_what_is_open(
     workspace: Workspace,
 ) -> None:
-    gate = hold(workspace.fake, after=2, taken="late")
+    gate = hold(workspace.fake, after=2, processed="late")
     with running(workspace) as process:
         workspace.fake.wait_for(arrived(3))
         process.send_signal(signal.SIGTERM)

@@ -26,10 +26,10 @@ from pagerduty_plugin.installation.rest import Integration, RestError, Service
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import DiscoverySettings, InstallationSettings
 from pagerduty_plugin.testing import (
-    Answer,
     FakePagerDuty,
     Gate,
     Misbehaviour,
+    Response,
     captive_portal,
     failing,
     garbage,
@@ -485,7 +485,7 @@ def test_what_was_created_before_a_failure_is_in_the_answer(searcher: Searcher) 
 
 def test_a_creation_whose_answer_is_lost_is_found_the_next_time(searcher: Searcher) -> None:
     searcher.fake.create_service("a")
-    searcher.fake.misbehave(reset(taken="at once"), path="/integrations", times=1)
+    searcher.fake.misbehave(reset(processed="at once"), path="/integrations", times=1)
     reason = refused(searcher, "a")
     assert "PagerDuty was not reached: no connection" in reason
     assert "perhaps it was created, so list the services again. Nothing was connected" in reason
@@ -498,7 +498,7 @@ def test_a_key_that_is_not_in_the_answer_to_its_creation_is_read(searcher: Searc
     service_id = searcher.fake.create_service("a")
     made_id = FakePagerDuty().add_integration("a").id  # ids are made of names
     bare = json.dumps({"integration": {"id": made_id, "type": V2}}).encode()
-    how = Misbehaviour(name="bare", taken="at once", answer=Answer(201, bare))
+    how = Misbehaviour(name="bare", processed="at once", response=Response(201, bare))
     path = f"/services/{service_id}/integrations"
     searcher.fake.misbehave(how, path=path, times=1)
     searcher.connect("a")
@@ -507,7 +507,7 @@ def test_a_key_that_is_not_in_the_answer_to_its_creation_is_read(searcher: Searc
     # and where reading it fails, it is told and found the next time
     other = searcher.fake.create_service("b")
     bare = bare.replace(made_id.encode(), FakePagerDuty().add_integration("b").id.encode())
-    how = Misbehaviour(name="bare", taken="at once", answer=Answer(201, bare))
+    how = Misbehaviour(name="bare", processed="at once", response=Response(201, bare))
     searcher.fake.misbehave(how, path=f"/services/{other}/integrations", times=1)
     searcher.fake.misbehave(failing(500), path=f"/services/{other}/integrations/", times=1)
     assert refused(searcher, "b").startswith("No service was connected: b (service): it has no")
@@ -546,7 +546,7 @@ def test_what_cannot_be_connected_is_left_aside_with_the_reason(searcher: Search
 
 def shape(**members: object) -> Misbehaviour:
     """Answer with some JSON."""
-    return Misbehaviour(name="shape", answer=Answer(200, json.dumps(members).encode()))
+    return Misbehaviour(name="shape", response=Response(200, json.dumps(members).encode()))
 
 
 def said(error: object, status: int = 400) -> Misbehaviour:
@@ -584,7 +584,7 @@ def said(error: object, status: int = 400) -> Misbehaviour:
             "PagerDuty's answer has no services of the documented shape",
         ),
         (
-            Misbehaviour(name="deep", answer=Answer(200, b'{"services":' + b"[" * 100_000)),
+            Misbehaviour(name="deep", response=Response(200, b'{"services":' + b"[" * 100_000)),
             "The reply is not PagerDuty's: 200, without JSON (asked at ",
         ),
         (shape(services=[{"id": "../x"}]), "PagerDuty's answer has no service of the"),
@@ -614,7 +614,7 @@ def test_an_answer_without_end_is_read_in_part(
 ) -> None:
     monkeypatch.setattr(client, "LARGEST_PAGE", 100_000)
     blanks = Misbehaviour(
-        name="huge", answer=Answer(200, b'{"services":[' + b" " * 200_000 + b"]}")
+        name="huge", response=Response(200, b'{"services":[' + b" " * 200_000 + b"]}")
     )
     searcher.fake.misbehave(blanks)
     with pytest.raises(DiscoveryError, match="The reply is not PagerDuty's: 200, without JSON"):

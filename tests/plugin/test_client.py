@@ -88,7 +88,7 @@ def test_a_body_of_bytes_is_sent_as_it_is(fake: FakePagerDuty) -> None:
 
 def test_cookies_are_not_kept(fake: FakePagerDuty) -> None:
     answer = Answer(202, b"{}", headers=(("Set-Cookie", "a=b; Path=/"),))
-    fake.misbehave(Misbehaviour(name="cookie", answer=answer))
+    fake.misbehave(Misbehaviour(name="cookie", response=answer))
     client = Client({})
     post(client, fake.url)
     post(client, fake.url)
@@ -233,7 +233,7 @@ def _used_again(head: str, *, idempotent: bool) -> list[bytes]:
     return after
 
 
-@pytest.mark.parametrize("how", [reset(taken="at once"), reset(), reset_unread()])
+@pytest.mark.parametrize("how", [reset(processed="at once"), reset(), reset_unread()])
 def test_a_kept_connection_that_breaks_when_used_again_is_replaced_once(
     desk: Desk, how: Misbehaviour
 ) -> None:

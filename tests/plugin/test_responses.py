@@ -298,7 +298,7 @@ def test_a_key_that_is_repeated_in_an_answer_is_masked(
     if header:
         target = "".join(echoed.split())
         answer = Answer(302, headers=((header, f"https://x.example/{target}"),))
-    desk.fake.misbehave(Misbehaviour(name="echo", answer=answer))
+    desk.fake.misbehave(Misbehaviour(name="echo", response=answer))
     outcome = desk.send(Alert("k", "Down"))
     assert "****" in outcome.reason or len(echoed) > 200
     shown = (repr(outcome) + caplog.text).casefold()

@@ -6,16 +6,15 @@
 ...     fake.incidents
 ()
 
-It shares no code with the sender, so that a mistake of one cannot hide a mistake of the other.
+It shares no code with the sender, so that neither hides a mistake of the other.
 """
 
 from __future__ import annotations
 
 from pagerduty_plugin.testing.account import Change, Incident
-from pagerduty_plugin.testing.answers import Answer
+from pagerduty_plugin.testing.backend import Request
 from pagerduty_plugin.testing.fake import FakePagerDuty
 from pagerduty_plugin.testing.install_page import App
-from pagerduty_plugin.testing.log import Request
 from pagerduty_plugin.testing.misbehaviour import (
     Gate,
     Misbehaviour,
@@ -34,10 +33,10 @@ from pagerduty_plugin.testing.misbehaviour import (
     throttling,
     truncated,
 )
+from pagerduty_plugin.testing.responses import Response
 from pagerduty_plugin.testing.service_directory import Integration, Service
 
 __all__ = [
-    "Answer",
     "App",
     "Change",
     "FakePagerDuty",
@@ -46,6 +45,7 @@ __all__ = [
     "Integration",
     "Misbehaviour",
     "Request",
+    "Response",
     "Script",
     "Service",
     "accepting_without_json",

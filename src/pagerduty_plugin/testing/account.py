@@ -1,13 +1,12 @@
 """A PagerDuty account: its services, incidents, change events and rate limits.
 
-Pure: it knows request bodies and a clock, no network and no threads. The state machine is that of
-PagerDuty's guide "Send an Alert Event":
+Pure: no network, no threads. The state machine is that of PagerDuty's guide "Send an Alert Event":
 
-* incidents are told apart by integration key *and* dedup key;
+* integration key *and* dedup key identify an incident;
 * only ``trigger`` opens an incident; an ``acknowledge`` or ``resolve`` that matches no open one
-  is dropped, though it is answered like any other;
-* ``trigger`` on an open incident is appended to it and notifies nobody again, and an acknowledged
-  incident stays acknowledged;
+  is discarded, though it gets the usual response;
+* a ``trigger`` for an open incident is appended to it without a new notification, and an
+  acknowledged incident stays acknowledged;
 * a resolved incident never opens again: the next ``trigger`` opens a new one.
 """
 
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 import attrs
 
-from pagerduty_plugin.testing import answers, rules
+from pagerduty_plugin.testing import responses, rules
 from pagerduty_plugin.testing.service_directory import ServiceDirectory
 
 if TYPE_CHECKING:
@@ -33,26 +32,26 @@ State: TypeAlias = Literal["triggered", "acknowledged", "resolved"]
 RATE_LIMIT: Final = 120
 RATE_WINDOW: Final = dt.timedelta(seconds=60)
 
-# The integration key in any text that holds an event, however broken the rest of it is.
+# matches the integration key even in a malformed event
 _KEY_MEMBER: Final = re.compile(r'("routing_key"\s*:\s*")((?:[^"\\]|\\.)*)')
 
 
 @attrs.frozen(kw_only=True)
 class Incident:
-    """One incident as the account shows it at one moment.
+    """A snapshot of an incident.
 
     Attributes:
-        number: Counts up from 1 in the order in which the incidents opened.
+        number: Its number in the order of opening, from 1.
         service: The name of the service.
         region: The region of the account.
-        dedup_key: The dedup key as sent, or as generated.
+        dedup_key: The dedup key, as sent or generated.
         state: ``triggered``, ``acknowledged`` or ``resolved``.
-        summary: The summary of the last trigger; PagerDuty shows the last, too.
+        summary: The summary of the last trigger, as in PagerDuty.
         severity: The severity of the last trigger.
-        opened_at: When the first trigger was taken.
-        updated_at: When the last event was taken.
-        notifications: How often somebody was notified.
-        log: The events it took, in order, as received but without their integration key.
+        opened_at: When the first trigger arrived.
+        updated_at: When the last event arrived.
+        notifications: The number of notifications.
+        log: Its events in order, as received but without their integration key.
     """
 
     number: int
@@ -69,19 +68,19 @@ class Incident:
 
     @property
     def events(self) -> int:
-        """How many events it took."""
+        """The number of its events."""
         return len(self.log)
 
 
 @attrs.frozen(kw_only=True)
 class Change:
-    """One change event as taken.
+    """An accepted change event.
 
     Attributes:
         service: The name of the service.
         region: The region of the account.
         summary: Its summary.
-        received_at: When it was taken.
+        received_at: When it arrived.
         event: The event as received but without its integration key.
     """
 
@@ -93,7 +92,7 @@ class Change:
 
 
 def utc_now() -> dt.datetime:
-    """Tell the time in UTC."""
+    """Return the current time in UTC."""
     return dt.datetime.now(dt.UTC)
 
 
@@ -101,14 +100,14 @@ def utc_now() -> dt.datetime:
 class Account:
     """One account in one region; not safe for several threads at once.
 
-    Until a service is named, every well-formed integration key is taken and its service is called
-    ``service 1``, ``service 2``, … in the order in which the keys appear.
+    While no service is defined, every well-formed integration key is accepted; its service is
+    called ``service 1``, ``service 2``, … in the order of arrival.
 
     Attributes:
         region: ``us`` or ``eu``; a key of one region is unknown in the other.
-        rate_limit: Events that each integration key may send in any 60 seconds; 0 is no limit.
-        subdomain: The part of the account's web address that is its own.
-        clock: Tells the time, with its time zone.
+        rate_limit: Events per integration key in any 60 seconds; 0 for no limit.
+        subdomain: The account's subdomain of pagerduty.com.
+        clock: Returns the current time with its time zone.
         directory: Its services.
     """
 
@@ -120,43 +119,32 @@ class Account:
     changes: list[Change] = attrs.field(factory=list, init=False)
     directory: ServiceDirectory = attrs.field(factory=ServiceDirectory, init=False, repr=False)
     _unnamed: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
-    # Where the latest incident of (integration key, dedup key) stands in `incidents`.
+    # (integration key, dedup key) -> index of the latest incident
     _latest: dict[tuple[str, str], int] = attrs.field(factory=dict, init=False, repr=False)
-    _taken_at: dict[str, collections.deque[dt.datetime]] = attrs.field(
+    _accepted_at: dict[str, collections.deque[dt.datetime]] = attrs.field(
         factory=lambda: collections.defaultdict(collections.deque), init=False, repr=False
     )
 
     def add_service(self, name: str, key: str | None = None) -> str:
-        """Name the service of an integration key; from now on unnamed keys are unknown.
-
-        Args:
-            name: The service's name; a name given again adds another integration to it.
-            key: The integration key; None makes one.
-
-        Returns:
-            The integration key.
-
-        Raises:
-            ValueError: the name cannot be, or the key is malformed or already has a service.
-        """
+        """Define the service of an integration key; see `FakePagerDuty.add_service`."""
         return self.directory.add_integration(name, key=key).key
 
-    def take_alert(self, body: bytes) -> answers.Answer:
-        """Take the body of one alert event and answer it."""
-        taken = self._take(body, rules.alert_faults)
-        if isinstance(taken, answers.Answer):
-            return taken
-        key, service, event = taken
+    def process_alert(self, body: bytes) -> responses.Response:
+        """Process the body of an alert event, and return the response."""
+        accepted = self._accept(body, rules.alert_faults)
+        if isinstance(accepted, responses.Response):
+            return accepted
+        key, service, event = accepted
         dedup_key = cast("str", event.get("dedup_key", uuid.uuid4().hex))
         self._apply(key, service, {**event, "dedup_key": dedup_key})
-        return answers.alert_accepted(dedup_key)
+        return responses.alert_accepted(dedup_key)
 
-    def take_change(self, body: bytes) -> answers.Answer:
-        """Take the body of one change event and answer it."""
-        taken = self._take(body, rules.change_faults, service_only=True)
-        if isinstance(taken, answers.Answer):
-            return taken
-        _, service, event = taken
+    def process_change(self, body: bytes) -> responses.Response:
+        """Process the body of a change event, and return the response."""
+        accepted = self._accept(body, rules.change_faults, service_only=True)
+        if isinstance(accepted, responses.Response):
+            return accepted
+        _, service, event = accepted
         payload = cast("Event", event["payload"])
         self.changes.append(
             Change(
@@ -167,36 +155,36 @@ class Account:
                 event=event,
             )
         )
-        return answers.change_accepted()
+        return responses.change_accepted()
 
     def mask(self, text: str) -> str:
-        """Cut every integration key in a text down to its last four characters."""
+        """Replace every integration key in a text by its last four characters."""
         text = _KEY_MEMBER.sub(lambda match: match[1] + _masked(match[2]), text)
         for key in (*self.directory.keys, *self._unnamed):
             text = text.replace(key, _masked(key))
         return text
 
-    def _take(
+    def _accept(
         self,
         body: bytes,
         faults_of: Callable[[Event], tuple[str, ...]],
         *,
         service_only: bool = False,
-    ) -> tuple[str, str, Event] | answers.Answer:
-        """Judge an event: its key, service and content without the key, or why it is refused."""
+    ) -> tuple[str, str, Event] | responses.Response:
+        """Return key, service and content of an event, or the response that refuses it."""
         try:
             event = rules.read_event(body)
         except rules.UnreadableBodyError:
-            return answers.unreadable()
+            return responses.unreadable()
         if faults := faults_of(event):
-            return answers.invalid(faults)
+            return responses.invalid(faults)
         key = cast("str", event.pop("routing_key"))
         service = self._service(key)
-        # Keys of rulesets and orchestrations start with R and take no change events.
+        # keys of rulesets and orchestrations start with R and accept no change events
         if service is None or (service_only and key.startswith("R")):
-            return answers.unknown_key()
+            return responses.unknown_key()
         if self._is_throttled(key):
-            return answers.throttled()
+            return responses.throttled()
         return key, service, event
 
     def _service(self, key: str) -> str | None:
@@ -205,14 +193,14 @@ class Account:
         return self._unnamed.setdefault(key, f"service {len(self._unnamed) + 1}")
 
     def _is_throttled(self, key: str) -> bool:
-        """Count an event against its key's sliding window, unless the window is full."""
+        """Check the sliding window of a key; count the event unless the window is full."""
         now = self.clock()
-        taken_at = self._taken_at[key]
-        while taken_at and now - taken_at[0] >= RATE_WINDOW:
-            taken_at.popleft()
-        if self.rate_limit and len(taken_at) >= self.rate_limit:
+        accepted_at = self._accepted_at[key]
+        while accepted_at and now - accepted_at[0] >= RATE_WINDOW:
+            accepted_at.popleft()
+        if self.rate_limit and len(accepted_at) >= self.rate_limit:
             return True
-        taken_at.append(now)
+        accepted_at.append(now)
         return False
 
     def _apply(self, key: str, service: str, event: Event) -> None:

@@ -1,25 +1,26 @@
-"""What the threads of the fake share, behind one lock: account, request log and scripts."""
+"""Process requests: the account, request log and scripts that all threads share."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from pagerduty_plugin.testing import (
-    answers,
     install_page,
     misbehaviour,
-    page,
-    read_api,
+    responses,
     rest_api,
     rules,
+    views,
 )
-from pagerduty_plugin.testing.log import Request
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from pagerduty_plugin.testing.account import Account
     from pagerduty_plugin.testing.rest_api import RestApi
 
@@ -28,18 +29,59 @@ CHANGES: Final = "/v2/change/enqueue"
 _CHARSETS: Final = frozenset({"", "charset=utf-8", 'charset="utf-8"'})
 
 
-@attrs.define(eq=False)
-class Backend:
-    """Answers requests, logs them, and knows which of them to mistreat.
+@attrs.frozen(kw_only=True)
+class Request:
+    """One request as it arrived; ``repr`` hides headers and body, which contain the key.
 
     Attributes:
-        account: The account; use it while holding ``changed``.
-        rest_api: Its REST API; use it while holding ``changed``.
-        changed: Guards everything here, and is notified whenever a request arrives, is answered
-            or changes the account.
-        requests: The log; use it while holding ``changed``.
-        apps: What may be installed, by app id; use it while holding ``changed``.
-        stopping: Set while the server stops: nothing waits any longer.
+        number: Its number in the order of arrival, from 1.
+        connection: The number of its TCP connection, from 1.
+        method: The HTTP method.
+        path: The path as sent, with its query.
+        headers: Pairs of name and value in the order sent.
+        body: The body; empty if it was not read.
+        arrived_at: When its headers arrived.
+        status: The status of the response; None without a response.
+        misbehaviour: The name of the misbehaviour applied to it, if any.
+    """
+
+    number: int
+    connection: int
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+    body: bytes = attrs.field(default=b"", repr=False)
+    arrived_at: dt.datetime
+    status: int | None = None
+    misbehaviour: str | None = None
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header; names are case-insensitive."""
+        for sent, value in self.headers:
+            if sent.lower() == name.lower():
+                return value
+        return None
+
+    def json(self) -> Any:
+        """Return the body, parsed as JSON.
+
+        Raises:
+            ValueError: the body is not valid JSON.
+        """
+        return json.loads(self.body)
+
+
+@attrs.define(eq=False)
+class Backend:
+    """Process and log requests, and select their misbehaviours.
+
+    Attributes:
+        account: The account; like all else here guarded by ``changed``.
+        rest_api: Its REST API.
+        changed: Notified when a request arrives, is answered or changes the account.
+        requests: The request log.
+        apps: The registered apps by id.
+        stopping: Set while the server stops, so that all waiting ends.
     """
 
     account: Account
@@ -52,13 +94,13 @@ class Backend:
     _connections: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1), init=False)
 
     def connected(self) -> int:
-        """Number a new connection."""
+        """Return the number of a new connection."""
         return next(self._connections)
 
     def arrived(
         self, *, connection: int, method: str, path: str, headers: tuple[tuple[str, str], ...]
     ) -> Request:
-        """Log a request whose headers have arrived."""
+        """Log a request whose headers arrived."""
         with self.changed:
             request = Request(
                 number=len(self.requests) + 1,
@@ -72,61 +114,61 @@ class Backend:
             self.changed.notify_all()
         return request
 
-    def note(self, request: Request, **what: Any) -> Request:
-        """Log what else became of a request."""
-        request = attrs.evolve(request, **what)
+    def update(self, request: Request, **changes: Any) -> Request:
+        """Replace fields of a request in the log."""
+        request = attrs.evolve(request, **changes)
         with self.changed:
             self.requests[request.number - 1] = request
             self.changed.notify_all()
         return request
 
-    def take(self, request: Request) -> answers.Answer:
-        """Answer a request properly."""
+    def process(self, request: Request) -> responses.Response:
+        """Process a request, and return the proper response."""
         if request.path.startswith(rest_api.SERVICES):
             with self.changed:
-                answer = self.rest_api.take(request)
+                response = self.rest_api.respond(request)
                 self.changed.notify_all()
-            return answer
+            return response
         if refusal := _refusal(request):
             return refusal
         with self.changed:
             if request.path == ALERTS:
-                answer = self.account.take_alert(request.body)
+                response = self.account.process_alert(request.body)
             else:
-                answer = self.account.take_change(request.body)
+                response = self.account.process_change(request.body)
             self.changed.notify_all()
-        return answer
+        return response
 
-    def read(self, path: str) -> answers.Answer:
-        """Answer a request for the page or the read API."""
+    def read(self, path: str) -> responses.Response:
+        """Answer a request to the page or the read API."""
         with self.changed:
             match path:
                 case "/":
-                    return page.show(self.account)
+                    return views.show_page(self.account)
                 case "/incidents":
-                    return read_api.show_incidents(self.account)
+                    return views.show_incidents(self.account)
                 case "/changes":
-                    return read_api.show_changes(self.account)
+                    return views.show_changes(self.account)
                 case "/requests":
-                    return read_api.show_requests(self.account, self.requests)
+                    return views.show_requests(self.account, self.requests)
                 case _:
-                    return answers.Answer(404, b"Not found")
+                    return responses.Response(404, b"Not found")
 
-    def install(self, method: str, query: str, body: bytes) -> answers.Answer:
-        """Answer a request for the install page, or the form it sends."""
+    def install(self, method: str, query: str, body: bytes) -> responses.Response:
+        """Answer a request to the install page, or its form."""
         with self.changed:
             match method:
                 case "GET":
                     return install_page.show(self.account, self.apps, query)
                 case "POST":
-                    answer = install_page.grant(self.account, self.apps, body.decode("latin-1"))
+                    response = install_page.grant(self.account, self.apps, body.decode("latin-1"))
                     self.changed.notify_all()
-                    return answer
+                    return response
                 case _:
-                    return answers.Answer(405, headers=(("Allow", "GET, POST"),))
+                    return responses.Response(405, headers=(("Allow", "GET, POST"),))
 
     def misbehave(self, script: misbehaviour.Script) -> None:
-        """Add a script behind the others."""
+        """Add a script after the others."""
         with self.changed:
             self._scripts.append(script)
 
@@ -136,27 +178,27 @@ class Backend:
             for script in self._scripts:
                 script.clear()
 
-    def choose_unread(self, request: Request) -> misbehaviour.Misbehaviour | None:
-        """Choose how to mistreat a request whose body is not read yet."""
+    def select_unread(self, request: Request) -> misbehaviour.Misbehaviour | None:
+        """Return the misbehaviour for a request whose body is not read yet, or None."""
         with self.changed:
             return misbehaviour.next_unread(self._scripts, request.path)
 
-    def choose(self, request: Request) -> misbehaviour.Misbehaviour | None:
-        """Choose how to mistreat a request whose body is read."""
+    def select(self, request: Request) -> misbehaviour.Misbehaviour | None:
+        """Return the misbehaviour for a request whose body is read, or None."""
         key = rules.routing_key_of(request.body)
         with self.changed:
             return misbehaviour.next_read(self._scripts, request.path, key)
 
     def wait(self, how: misbehaviour.Misbehaviour) -> None:
-        """Wait as a misbehaviour says, or until the server stops."""
-        # `stop` sets `stopping` before it opens the gates it knows: one it does not know yet
-        # belongs to a script that was added later, and is never waited for.
+        """Wait for the gate and the seconds of a misbehaviour, or until the server stops."""
+        # `stop` sets `stopping` before it opens the gates, so that a script added later, whose
+        # gate it does not know, is not waited for
         if how.gate is not None and not self.stopping.is_set():
             how.gate.wait()
         self.stopping.wait(how.seconds)
 
     def stop(self) -> None:
-        """End every waiting."""
+        """End all waiting."""
         self.stopping.set()
         with self.changed:
             gates = [script.misbehaviour.gate for script in self._scripts]
@@ -165,19 +207,19 @@ class Backend:
                 gate.open()
 
 
-def _refusal(request: Request) -> answers.Answer | None:
-    """Refuse what is wrong with a request apart from its event."""
+def _refusal(request: Request) -> responses.Response | None:
+    """Return the response to a request that is faulty apart from its event, or None."""
     media_type, _, parameters = (request.header("Content-Type") or "").lower().partition(";")
     if request.path not in {ALERTS, CHANGES}:
-        return answers.invalid([f"only {ALERTS} and {CHANGES} take events"], status=404)
+        return responses.invalid([f"only {ALERTS} and {CHANGES} take events"], status=404)
     if request.method != "POST":
-        refusal = answers.invalid(["only POST sends an event"], status=405)
+        refusal = responses.invalid(["only POST sends an event"], status=405)
         return attrs.evolve(refusal, headers=(("Allow", "POST"),))
     if media_type.strip() != "application/json" or parameters.strip() not in _CHARSETS:
-        return answers.invalid(["'Content-Type' must be application/json"], status=415)
+        return responses.invalid(["'Content-Type' must be application/json"], status=415)
     if request.header("Content-Encoding") is not None:
-        return answers.invalid(["'Content-Encoding' is not supported"], status=415)
+        return responses.invalid(["'Content-Encoding' is not supported"], status=415)
     if len(request.body) > rules.MAX_BODY_BYTES:
         fault = f"the event is too large (maximum is {rules.MAX_BODY_BYTES} bytes)"
-        return answers.invalid([fault], status=413)
+        return responses.invalid([fault], status=413)
     return None

@@ -1,4 +1,4 @@
-"""The command ``fake-pagerduty``: a fake PagerDuty that runs until it is told to stop."""
+"""The command ``fake-pagerduty``: a fake PagerDuty that runs until it is stopped."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command until SIGTERM or SIGINT.
 
     Args:
-        arguments: The command line without the program's name; None takes the process's own.
+        arguments: The command line without the program's name; None for that of the process.
 
     Returns:
         The exit status.
 
     Raises:
-        SystemExit: with status 2 and one line on standard error, if the command line or the port
-            will not do.
+        SystemExit: with status 2 and one line on standard error, if the command line is invalid
+            or the port is not available.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -46,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             fake.register_app(app)
     except ValueError as error:
         parser.error(str(error))
-    told = threading.Event()
+    stopped = threading.Event()
     before = {
-        number: signal.signal(number, lambda *_: told.set())
+        number: signal.signal(number, lambda *_: stopped.set())
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             parser.error(f"cannot listen on {HOST}:{options.port}: {error.strerror}")
         print(f"fake PagerDuty ({fake.region}): {fake.url}", flush=True)  # noqa: T201
-        told.wait()
+        stopped.wait()
     finally:
         fake.stop()
         for number, handler in before.items():
@@ -74,15 +74,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fake-pagerduty",
         description=(
-            "A strict stand-in for PagerDuty on loopback: Events API v2, install page and as much "
-            "of the REST API as connects services. It pages nobody; its incidents are at / (page) "
-            "and /incidents (JSON)."
+            "A strict stand-in for PagerDuty on loopback: Events API v2, install page, and the "
+            "REST calls that connect services. It sends no notifications; incidents are at / "
+            "(page) and /incidents (JSON)."
         ),
         epilog=f"Example: fake-pagerduty --port 8080 --service checkout={'0123456789abcdef' * 2}",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--port", type=_port, default=0, metavar="N", help="TCP port; 0, the default, is a free one"
+        "--port",
+        type=_port,
+        default=0,
+        metavar="N",
+        help="TCP port; 0, the default, for a free one",
     )
     parser.add_argument(
         "--region", choices=REGIONS, default="us", help="region of the account (default: us)"
@@ -94,8 +98,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=KEY",
         help=(
-            "name a service and its integration key; may be repeated. "
-            "Without it every well-formed key is taken"
+            "define a service and its integration key; may be repeated. "
+            "Without it every well-formed key is accepted"
         ),
     )
     parser.add_argument(
@@ -103,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="name a service that has no integration yet; may be repeated",
+        help="define a service without integrations; may be repeated",
     )
     parser.add_argument(
         "--api-token",
@@ -111,8 +115,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="TOKEN",
         help=(
-            "take this token of the REST API: 20 characters, or an OAuth token, which begins with "
-            "pdus+_ or pdeu+_; may be repeated"
+            "accept this token of the REST API: 20 characters, or an OAuth token, which begins "
+            "with pdus+_ or pdeu+_; may be repeated"
         ),
     )
     parser.add_argument(
@@ -122,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="ID=REDIRECT_URL",
         help=(
-            f"let an app be installed at {install_page.PATH}, and its installations be sent back "
-            "there; may be repeated"
+            f"register an app for the install page {install_page.PATH}, with a redirect URL; may "
+            "be repeated"
         ),
     )
     parser.add_argument(
@@ -132,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         default=account.RATE_LIMIT,
         metavar="N",
         help=(
-            "events each integration key may send in any 60 seconds; 0 is no limit "
+            "events per integration key in any 60 seconds; 0 for no limit "
             f"(default: {account.RATE_LIMIT})"
         ),
     )
@@ -154,25 +158,25 @@ def _rate_limit(text: str) -> int:
 
 
 def _service(text: str) -> tuple[str, str]:
-    # The last `=`, because a key has none; and never the text itself, which holds the key.
+    # the last `=`, because keys have none; the error must not quote the text, which has the key
     name, equals, key = text.rpartition("=")
     if not equals:
-        msg = "a service is given as NAME=KEY"
+        msg = "expected NAME=KEY"
         raise argparse.ArgumentTypeError(msg)
     return name, key
 
 
 def _app(text: str) -> tuple[str, str]:
-    # The first `=`, because an id has none and a URL may.
+    # the first `=`, because ids have none and URLs may
     app_id, equals, redirect_url = text.partition("=")
     if not (app_id and equals and redirect_url):
-        msg = f"{text!r} is no app; one is given as ID=REDIRECT_URL"
+        msg = f"expected ID=REDIRECT_URL, got {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return app_id, redirect_url
 
 
 def _apps(given: Sequence[tuple[str, str]]) -> Iterator[install_page.App]:
-    """Make an app of each id, with every redirect URL that it was given with."""
+    """Build an app for each id, with all its redirect URLs."""
     for app_id in dict.fromkeys(app_id for app_id, _ in given):
         urls = tuple(url for named, url in given if named == app_id)
         yield install_page.App(app_id=app_id, redirect_urls=urls)

@@ -1,4 +1,4 @@
-"""The demonstration: a fake PagerDuty, realistic alerts, and what it made of them."""
+"""The demo: realistic alerts, sent to a fake PagerDuty, and the resulting incidents."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ With a real account:
   1. In PagerDuty: a service, Integrations, Add integration, Events API V2.
   2. alerthost init                  writes alerthost.toml, which you then edit
      export INTEGRATION_KEY=...      the key of the integration
-  3. alerthost check                 says whether everything is ready
+  3. alerthost check                 checks whether everything is ready
      echo '{"key": "demo", "severity": "critical"}' | alerthost explain
                                      shows what would be sent, and why
 
-To look around in the fake one: fake-pagerduty --port 9911"""
+To explore the fake: fake-pagerduty --port 9911"""
 
 
 class PagerDutyDemo(Demo):
-    """Three services of one account, and a night's alerts."""
+    """An account with three services, and the alerts of one night."""
 
     def __init__(self) -> None:
         self._fake = FakePagerDuty()
@@ -48,14 +48,14 @@ class PagerDutyDemo(Demo):
         self._fake.stop()
 
     def introduction(self) -> str:
-        """Say where the alerts go."""
+        """Return where the alerts go."""
         return (
             "A night's alerts go to a fake PagerDuty on this machine,\n"
             f"to the services {', '.join(_SERVICES)}."
         )
 
     def configuration(self) -> Mapping[str, object]:
-        """Return one account and a rule for each team."""
+        """Return a configuration with one account, and a rule for each team."""
         services = [{"name": name, "integration_key": key} for name, key in self._keys.items()]
         settings = {"base_url": self._fake.url, "services": services}
         return {
@@ -68,12 +68,12 @@ class PagerDutyDemo(Demo):
         }
 
     def alerts(self) -> Sequence[str]:
-        """Return the shipped file's lines."""
+        """Return the lines of the shipped file."""
         shipped = files("pagerduty_plugin.testing") / "alerts.jsonl"
         return shipped.read_text(encoding="utf-8").splitlines()
 
     def table(self) -> Table:
-        """Show the incidents as PagerDuty would list them."""
+        """Return the incidents as PagerDuty would list them."""
         rows = tuple(
             (
                 f"#{incident.number}",
@@ -81,7 +81,7 @@ class PagerDutyDemo(Demo):
                 incident.severity,
                 incident.state,
                 str(incident.events),
-                _shortened(incident.summary),
+                shorten(incident.summary, 60),
             )
             for incident in self._fake.incidents
         )
@@ -92,14 +92,10 @@ class PagerDutyDemo(Demo):
         )
 
     def next_steps(self) -> str:
-        """Describe how to point it at a real account."""
+        """Return how to use a real account."""
         return _NEXT_STEPS
 
 
 def _rule(name: str, match: list[str], services: list[str]) -> dict[str, object]:
     action = {"use": "pagerduty.trigger", "installation": "acme", "services": services}
     return {"name": name, "match": match, "actions": [action]}
-
-
-def _shortened(summary: str) -> str:
-    return shorten(summary, 60)

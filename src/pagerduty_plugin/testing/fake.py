@@ -1,4 +1,4 @@
-"""The fake PagerDuty: one account in one region, served on loopback, for tests and demos."""
+"""The fake PagerDuty: one account in one region, for tests and demos."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from types import TracebackType
 
+    from pagerduty_plugin.testing.backend import Request
     from pagerduty_plugin.testing.install_page import App
-    from pagerduty_plugin.testing.log import Request
 
 REGIONS: Final = ("us", "eu")
 
@@ -23,24 +23,22 @@ REGIONS: Final = ("us", "eu")
 class FakePagerDuty:
     """One PagerDuty account in one region, served over HTTP/1.1 on loopback.
 
-    Use it as a context manager, or call `start` and `stop`; a stopped one can be started again
-    on the same port and still knows everything. Two regions are two of them: a key named at one
-    is unknown at the other. Safe for several threads.
+    Use it as a context manager, or call `start` and `stop`; it can be started again on the same
+    port, and keeps its state. For two regions use two fakes; they share no keys. Thread-safe.
 
     Args:
         region: ``us`` or ``eu``.
-        port: The TCP port; 0 takes a free one.
-        services: Names of services and their integration keys. While there is none, every
-            well-formed key is taken.
-        rate_limit: Events that each integration key may send in any 60 seconds; 0 is no limit.
-        rest_rate_limit: Calls of the REST API that each token may make in any 60 seconds; 0 is no
-            limit.
-        subdomain: The part of the account's web address that is its own.
-        clock: Tells the time, with its time zone.
-        ssl_context: Serves HTTPS with it.
+        port: The TCP port; 0 for a free one.
+        services: Names of services and their integration keys; without any, every
+            well-formed key is accepted.
+        rate_limit: Events per integration key in any 60 seconds; 0 for no limit.
+        rest_rate_limit: Calls of the REST API per token in any 60 seconds; 0 for no limit.
+        subdomain: The account's subdomain of pagerduty.com.
+        clock: Returns the current time with its time zone.
+        ssl_context: The context for HTTPS; None for HTTP.
 
     Raises:
-        ValueError: the region is unknown, or a service's name or key cannot be.
+        ValueError: the region is unknown, or a service's name or key is invalid.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default and a name
@@ -55,7 +53,6 @@ class FakePagerDuty:
         clock: Callable[[], dt.datetime] = account.utc_now,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """Make a fake that does not listen yet."""
         if region not in REGIONS:
             msg = f"unknown region {region!r}; PagerDuty has {' and '.join(REGIONS)}"
             raise ValueError(msg)
@@ -71,11 +68,9 @@ class FakePagerDuty:
         self._server: Server | None = None
 
     def __repr__(self) -> str:
-        """Name region and URL."""
         return f"<FakePagerDuty {self.region} {self.url}>"
 
     def __enter__(self) -> Self:
-        """Start to listen."""
         self.start()
         return self
 
@@ -85,18 +80,17 @@ class FakePagerDuty:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop."""
         self.stop()
 
     def start(self) -> None:
-        """Listen, and answer on threads of its own.
+        """Listen, and serve on threads of its own.
 
         Raises:
-            OSError: the port cannot be had.
-            RuntimeError: it listens already.
+            OSError: the port is not available.
+            RuntimeError: it is listening already.
         """
         if self._server is not None:
-            msg = "the fake PagerDuty listens already"
+            msg = "the fake PagerDuty is listening already"
             raise RuntimeError(msg)
         self._backend.stopping.clear()
         self._server = Server(self._backend, self._port, self._ssl_context)
@@ -104,9 +98,9 @@ class FakePagerDuty:
         self._server.start()
 
     def stop(self) -> None:
-        """Refuse connections, break those that are open, and open every gate.
+        """Refuse new connections, break open ones, and open every gate.
 
-        It returns when no thread of the fake is left; stopping twice does nothing.
+        Returns after all threads have ended; does nothing if it is stopped already.
         """
         if self._server is not None:
             self._backend.stop()
@@ -120,57 +114,57 @@ class FakePagerDuty:
 
     @property
     def port(self) -> int:
-        """The TCP port; 0 until it listens, if a free one was asked for."""
+        """The TCP port; for a free one, 0 until it listens."""
         return self._port
 
     @property
     def url(self) -> str:
-        """The base URL, without a slash at its end."""
+        """The base URL, without a trailing slash."""
         scheme = "http" if self._ssl_context is None else "https"
         return f"{scheme}://{HOST}:{self._port}"
 
     @property
     def incidents(self) -> tuple[account.Incident, ...]:
-        """Every incident, resolved ones too, in the order in which they opened."""
+        """All incidents, including resolved ones, in the order of opening."""
         with self._backend.changed:
             return tuple(self._account.incidents)
 
     @property
     def changes(self) -> tuple[account.Change, ...]:
-        """Every change event, in the order in which they were taken."""
+        """All change events in the order of arrival."""
         with self._backend.changed:
             return tuple(self._account.changes)
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """Every request but those to the pages and the read API, in the order of arrival."""
+        """All requests, except to the pages and the read API, in the order of arrival."""
         with self._backend.changed:
             return tuple(self._backend.requests)
 
     @property
     def services(self) -> tuple[service_directory.Service, ...]:
-        """Every service that was named, with its integrations."""
+        """All defined services with their integrations."""
         with self._backend.changed:
             return self._account.directory.services
 
     def add_service(self, name: str, key: str | None = None) -> str:
-        """Name the service of an integration key; from now on unnamed keys are unknown.
+        """Define the service of an integration key; other keys are unknown from now on.
 
         Args:
-            name: The service's name; a name given again adds another integration to it.
-            key: The integration key; None makes one.
+            name: The service's name; an existing service gets another integration.
+            key: The integration key; None for a new one.
 
         Returns:
             The integration key.
 
         Raises:
-            ValueError: the name cannot be, or the key is malformed or already has a service.
+            ValueError: the name is invalid, or the key is malformed or belongs to a service.
         """
         with self._backend.changed:
             return self._account.add_service(name, key)
 
     def create_service(self, name: str, *, status: service_directory.Status = "active") -> str:
-        """Create a service without integrations; one of this name gets the status.
+        """Create a service without integrations, or set the status of an existing one.
 
         Args:
             name: The service's name.
@@ -180,7 +174,7 @@ class FakePagerDuty:
             The service's id.
 
         Raises:
-            ValueError: the name or the status cannot be.
+            ValueError: the name or the status is invalid.
         """
         with self._backend.changed:
             return self._account.directory.add_service(name, status).id
@@ -195,20 +189,20 @@ class FakePagerDuty:
         vendor: str = "",
         key_shown: service_directory.Shown = "everywhere",
     ) -> service_directory.Integration:
-        """Add an integration to a service, which is added too if there is none of this name.
+        """Add an integration to a service, which is created if it does not exist.
 
         Args:
             service: The service's name.
-            type: One of the types of PagerDuty's REST API; only the key of an
-                ``events_api_v2_inbound_integration`` takes events here.
-            name: What people call it; empty for a name made of its type.
-            key: Its integration key; None makes one, but for an e-mail integration.
-            vendor: The id of the vendor it was made for.
+            type: A type of PagerDuty's REST API; only the key of an
+                ``events_api_v2_inbound_integration`` sends events.
+            name: Its name; empty for one derived from the type.
+            key: Its integration key; None for a new one (e-mail integrations have none).
+            vendor: The id of its vendor.
             key_shown: Where the REST API shows its key: ``everywhere``, ``alone`` (not in a list)
                 or ``nowhere``.
 
         Raises:
-            ValueError: one of them cannot be, or the key already has a service.
+            ValueError: an argument is invalid, or the key belongs to a service.
         """
         with self._backend.changed:
             return self._account.directory.add_integration(
@@ -218,28 +212,24 @@ class FakePagerDuty:
     def add_api_token(
         self, token: str | None = None, *, scopes: Collection[str] = rest_api.SCOPES
     ) -> str:
-        """Take a token of the REST API; without any, every call is refused.
+        """Accept a token of the REST API, which refuses all other tokens.
 
         Args:
             token: An account's token (20 characters) or an OAuth token (``pdus+_...`` or
-                ``pdeu+_...``); None makes one for the account. One that is known gets the scopes.
-            scopes: What it may do: ``services.read``, ``services.write``.
+                ``pdeu+_...``); None for a new one of the account.
+            scopes: Its scopes: ``services.read``, ``services.write``.
 
         Returns:
             The token.
 
         Raises:
-            ValueError: the token is of neither form, or a scope is unknown.
+            ValueError: the token is malformed, or a scope is unknown.
         """
         with self._backend.changed:
             return self._rest_api.add_token(token, scopes)
 
     def register_app(self, app: App) -> None:
-        """Let an app be installed: its install page is at ``/install/integration``.
-
-        Args:
-            app: The app; one of the same id is replaced.
-        """
+        """Register an app for the install page ``/install/integration``, by its id."""
         with self._backend.changed:
             self._backend.apps[app.app_id] = app
 
@@ -251,16 +241,16 @@ class FakePagerDuty:
         key: str | None = None,
         path: str = "",
     ) -> misbehaviour.Script:
-        """Misbehave towards requests; of several scripts, the one given first is used up first.
+        """Apply a misbehaviour to requests; the first of several scripts is used up first.
 
         Args:
-            how: What the requests meet; see `pagerduty_plugin.testing.misbehaviour`.
-            times: How many requests meet it; None is until cleared.
-            key: The integration key of these requests; None is all of them.
-            path: What the path of these requests holds, query included; empty is all of them.
+            how: The misbehaviour; see `pagerduty_plugin.testing.misbehaviour`.
+            times: The number of requests; None for all until it is cleared.
+            key: The integration key of the requests; None for all.
+            path: A part of the path of the requests, including the query; empty for all.
 
         Returns:
-            The script, which can be cleared on its own.
+            The script, which can be cleared alone.
 
         Raises:
             ValueError: ``times`` is below 1, or ``key`` is given for a body that is never read.
@@ -270,18 +260,18 @@ class FakePagerDuty:
         return script
 
     def behave(self) -> None:
-        """Clear every script; requests that wait at a gate go on waiting."""
+        """Clear every script; requests at a gate stay blocked."""
         self._backend.behave()
 
     def wait_for(self, predicate: Callable[[FakePagerDuty], object], timeout: float = 60.0) -> None:
-        """Wait until something holds, looking again whenever a request changes anything here.
+        """Wait until a condition holds; it is checked again after every request.
 
         Args:
-            predicate: Is given this fake and says whether it holds.
-            timeout: For how many seconds at most.
+            predicate: The condition; called with this fake.
+            timeout: Seconds to wait at most.
 
         Raises:
-            TimeoutError: it still does not hold; the message says what the fake has seen.
+            TimeoutError: it still does not hold; the message lists requests and incidents.
         """
         with self._backend.changed:
             if self._backend.changed.wait_for(lambda: predicate(self), timeout):

@@ -1,9 +1,9 @@
-"""The install page: a person picks services for an app, and is sent back with their keys.
+"""The install page: select services for an app, and return to it with their keys.
 
 The Simple Install Flow of PagerDuty's guide "Events Integration Functionality": the browser comes
 with ``app_id``, ``redirect_url`` and ``version=2``, and leaves for the redirect URL with ``config``
 added to its query. The texts for an unknown app or redirect URL are those that users have
-published; their statuses are ours, as is all that PagerDuty does not document.
+published; their statuses, and all that PagerDuty does not document, are the fake's own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from pagerduty_plugin.testing import answers, service_directory
-from pagerduty_plugin.testing.escaping import escape
+from pagerduty_plugin.testing import responses, service_directory
+from pagerduty_plugin.testing.responses import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 PATH: Final = "/install/integration"
 _VERSION: Final = "2"
-_HEADERS: Final = (
-    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
-    ("Cache-Control", "no-store"),
-)
 _STYLE: Final = """
 :root { color-scheme: light dark; }
 body { margin: 0 auto; padding: 2rem 1.25rem; max-width: 36rem;
@@ -46,14 +42,14 @@ class App:
 
     Attributes:
         app_id: Its id.
-        redirect_urls: Where its installations may be sent back to; query and fragment aside.
+        redirect_urls: Its allowed redirect URLs; query and fragment are ignored.
         subdomain: The subdomain of the account.
         account: The name of the account.
-        name_member: How ``config`` spells the member with that name; PagerDuty's guide has
-            ``Name``, what users see is ``name``.
+        name_member: The member of ``config`` with that name; PagerDuty's guide has ``Name``,
+            PagerDuty sends ``name``.
         others: Types and names of further entries, such as ``("team_rule_set", "Ops")``.
-        renews: Whether a service gets a new integration key by each installation; else it keeps
-            the one it was given last.
+        renews: Whether each installation creates a new integration key for a service; otherwise
+            the newest one is used.
     """
 
     app_id: str
@@ -65,14 +61,14 @@ class App:
     renews: bool = True
 
 
-def show(account: Account, apps: Mapping[str, App], query: str) -> answers.Answer:
-    """Answer ``GET``: a form on which the account's services are picked."""
-    asked = urllib.parse.parse_qs(query)
-    app = _app(apps, asked)
-    if isinstance(app, answers.Answer):
+def show(account: Account, apps: Mapping[str, App], query: str) -> responses.Response:
+    """Answer ``GET``: a form to select services of the account."""
+    params = urllib.parse.parse_qs(query)
+    app = _app(apps, params)
+    if isinstance(app, responses.Response):
         return app
     hidden = "".join(
-        f'<input type="hidden" name="{name}" value="{escape(asked[name][0])}">'
+        f'<input type="hidden" name="{name}" value="{escape(params[name][0])}">'
         for name in ("app_id", "redirect_url", "version")
     )
     boxes = "".join(
@@ -80,50 +76,50 @@ def show(account: Account, apps: Mapping[str, App], query: str) -> answers.Answe
         f"{escape(name)}</label>"
         for name in _names(account)
     )
-    return _page(
-        200,
+    return responses.page(
         f"Install on {app.account}",
+        _STYLE,
         f'<form method="post" action="{PATH}">{hidden}<fieldset><legend>Services</legend>'
         f"{boxes or 'This account has no service yet.'}</fieldset>"
         "<button>Connect</button></form>",
     )
 
 
-def grant(account: Account, apps: Mapping[str, App], form: str) -> answers.Answer:
-    """Answer the form: send the browser back with an integration key for each picked service."""
-    asked = urllib.parse.parse_qs(form)
-    app = _app(apps, asked)
-    if isinstance(app, answers.Answer):
+def grant(account: Account, apps: Mapping[str, App], form: str) -> responses.Response:
+    """Answer the form: redirect the browser, with an integration key for each selected service."""
+    params = urllib.parse.parse_qs(form)
+    app = _app(apps, params)
+    if isinstance(app, responses.Response):
         return app
-    picked = asked.get("service", [])
-    if not picked or not set(picked) <= set(_names(account)):
+    selected = params.get("service", [])
+    if not selected or not set(selected) <= set(_names(account)):
         return _refusal(400, "Select at least one of this account's services.")
-    services = [(name, _key(account, app, name)) for name in picked]
+    services = [(name, _key(account, app, name)) for name in selected]
     entries = [_entry("service", name, key) for name, key in services]
     entries += [_entry(kind, name, f"R{uuid.uuid4().hex[1:]}") for kind, name in app.others]
     config = {
         "account": {"subdomain": app.subdomain, app.name_member: app.account},
         "integration_keys": entries,
     }
-    location = _with_config(asked["redirect_url"][0], json.dumps(config))
-    return answers.Answer(302, headers=(("Location", location), *_HEADERS))
+    location = _with_config(params["redirect_url"][0], json.dumps(config))
+    return responses.Response(302, headers=(("Location", location), *responses.HTML_HEADERS))
 
 
-def _app(apps: Mapping[str, App], asked: Mapping[str, Sequence[str]]) -> App | answers.Answer:
-    """Find the app that is asked for, or say why it cannot be installed."""
-    app = apps.get(asked.get("app_id", [""])[0])
+def _app(apps: Mapping[str, App], params: Mapping[str, Sequence[str]]) -> App | responses.Response:
+    """Return the requested app, or the response that refuses it."""
+    app = apps.get(params.get("app_id", [""])[0])
     if app is None:
         return _refusal(404, "App not found.")
-    redirect_url = asked.get("redirect_url", [""])[0]
+    redirect_url = params.get("redirect_url", [""])[0]
     if _bare(redirect_url) not in map(_bare, app.redirect_urls):
         return _refusal(
             400,
             "The supplied redirect URL does not match a redirect URL configured by this app.",
         )
     if not redirect_url.isprintable():
-        return _refusal(400, "The supplied redirect URL has a character that no URL has.")
-    if asked.get("version") != [_VERSION]:
-        return _refusal(400, f"This page knows version {_VERSION} only.")
+        return _refusal(400, "The supplied redirect URL has an invalid character.")
+    if params.get("version") != [_VERSION]:
+        return _refusal(400, f"This page supports version {_VERSION} only.")
     return app
 
 
@@ -152,15 +148,6 @@ def _with_config(url: str, config: str) -> str:
     return urllib.parse.urlunsplit(parts._replace(query=query))
 
 
-def _refusal(status: int, reason: str) -> answers.Answer:
-    return _page(status, "This app cannot be installed", f"<p>{escape(reason)}</p>")
-
-
-def _page(status: int, title: str, content: str) -> answers.Answer:
-    text = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)} · fake PagerDuty</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{escape(title)}</h1>\n{content}\n</body></html>\n"
-    )
-    return answers.Answer(status, text.encode(), answers.HTML, _HEADERS)
+def _refusal(status: int, reason: str) -> responses.Response:
+    content = f"<p>{escape(reason)}</p>"
+    return responses.page("This app cannot be installed", _STYLE, content, status=status)

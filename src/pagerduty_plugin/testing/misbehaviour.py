@@ -1,8 +1,8 @@
-"""What the fake does instead of answering properly, and for how long.
+"""Misbehaviours of the fake, such as errors, delays and broken connections.
 
-A misbehaviour is a value made by one of the functions below; a script says which requests meet
-it. Three things can be told apart in every one of them: whether the event is *taken* (a lost
-answer is not a lost event), what is answered, and how it gets onto the wire.
+The functions below return misbehaviours; a script applies one to some requests. A misbehaviour
+decides whether the event is processed (a lost response is not a lost event), what the response
+is, and how it is sent.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
-from pagerduty_plugin.testing import answers
+from pagerduty_plugin.testing import responses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Taken: TypeAlias = Literal["at once", "late", "never"]
+Processed: TypeAlias = Literal["at once", "late", "never"]
 Wire: TypeAlias = Literal[
     "whole",
     "unread reset",
@@ -36,14 +36,13 @@ LOGIN_PAGE: Final = (
 
 
 class Gate:
-    """Holds requests back until it is opened; once open it stays open."""
+    """Blocks requests until it is opened; it cannot be closed again."""
 
     def __init__(self) -> None:
-        """Start closed."""
         self._opened = threading.Event()
 
     def open(self) -> None:
-        """Let every request that waits, and every later one, pass."""
+        """Release all blocked requests, and block none from now on."""
         self._opened.set()
 
     def wait(self) -> None:
@@ -56,71 +55,71 @@ class Misbehaviour:
     """How a request is treated instead of properly.
 
     Attributes:
-        name: What the request log calls it.
-        taken: When the account takes the event: ``at once``, ``late`` (after the wait, even if
-            the sender has gone by then) or ``never``.
-        answer: What is answered; None is the account's own answer, so the event must be taken.
-        wire: How the answer is sent: ``whole``; ``unread reset`` (reset before the body is read)
-            or ``reset`` (after it); ``garbage`` (bytes that are no HTTP); ``truncated`` (the
+        name: Its name in the request log.
+        processed: When the account processes the event: ``at once``, ``late`` (after the wait,
+            even if the sender has disconnected) or ``never``.
+        response: The response; None for the account's own, which needs a processed event.
+        wire: How the response is sent: ``whole``; ``unread reset`` (reset before the body is read)
+            or ``reset`` (after it); ``garbage`` (bytes that are not HTTP); ``truncated`` (the
             connection closes in the middle of the body); ``dripping`` (byte by byte);
             ``closing`` (the connection closes after the response without saying so);
-            ``announced closing`` (the response says so, and whatever the sender sends over the
-            connection after it is answered with a reset).
-        gate: What to wait for before answering.
-        seconds: How long to wait before answering or, dripping, before every byte.
+            ``announced closing`` (the response announces it, and later data from the sender is
+            answered with a reset).
+        gate: The gate to wait for before responding.
+        seconds: Seconds to wait before responding or, dripping, before every byte.
     """
 
     name: str
-    taken: Taken = "never"
-    answer: answers.Answer | None = None
+    processed: Processed = "never"
+    response: responses.Response | None = None
     wire: Wire = "whole"
     gate: Gate | None = None
     seconds: float = 0.0
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what cannot be."""
-        if self.taken == "never" and self.answer is None and self.needs_answer:
-            msg = f"{self.name}: an event that is never taken has no answer of its own"
+        """Refuse contradictions."""
+        if self.processed == "never" and self.response is None and self.needs_response:
+            msg = f"{self.name}: an event that is never processed needs a `response`"
             raise ValueError(msg)
 
     @property
     def waits(self) -> bool:
-        """Whether anything is waited for before the answer."""
+        """Whether the response waits for a gate or some seconds."""
         return self.gate is not None or self.seconds > 0
 
     @property
-    def needs_answer(self) -> bool:
-        """Whether any part of an answer reaches the sender."""
+    def needs_response(self) -> bool:
+        """Whether any part of a response reaches the sender."""
         return self.wire in {"whole", "truncated", "dripping", "closing", "announced closing"}
 
 
 def late(
-    gate: Gate | None = None, *, seconds: float = 0.0, taken: Taken = "at once"
+    gate: Gate | None = None, *, seconds: float = 0.0, processed: Processed = "at once"
 ) -> Misbehaviour:
-    """Answer properly, but only once the gate is open and the seconds are over."""
-    return Misbehaviour(name="late", taken=taken, gate=gate, seconds=seconds)
+    """Respond properly after the gate is opened and the seconds are over."""
+    return Misbehaviour(name="late", processed=processed, gate=gate, seconds=seconds)
 
 
 def dripping(*, seconds: float = 0.01) -> Misbehaviour:
-    """Answer properly, byte by byte, each after so many seconds."""
-    return Misbehaviour(name="dripping", taken="at once", wire="dripping", seconds=seconds)
+    """Respond properly, byte by byte, each after some seconds."""
+    return Misbehaviour(name="dripping", processed="at once", wire="dripping", seconds=seconds)
 
 
 def closing(*, announced: bool = False) -> Misbehaviour:
-    """Answer properly, then close the kept-alive connection.
+    """Respond properly, then close the kept-alive connection.
 
     Args:
-        announced: False closes it at once and without notice. True answers with
+        announced: False closes it at once and without notice. True responds with
             ``Connection: close`` and lets the sender close it first; another request over it is
             reset (RFC 9112, 9.6).
     """
     wire: Wire = "announced closing" if announced else "closing"
-    return Misbehaviour(name=wire, taken="at once", wire=wire)
+    return Misbehaviour(name=wire, processed="at once", wire=wire)
 
 
 def truncated() -> Misbehaviour:
-    """Answer properly, but close the connection in the middle of the body."""
-    return Misbehaviour(name="truncated", taken="at once", wire="truncated")
+    """Respond properly, but close the connection in the middle of the body."""
+    return Misbehaviour(name="truncated", processed="at once", wire="truncated")
 
 
 def reset_unread() -> Misbehaviour:
@@ -128,62 +127,66 @@ def reset_unread() -> Misbehaviour:
     return Misbehaviour(name="reset unread", wire="unread reset")
 
 
-def reset(*, taken: Taken = "never") -> Misbehaviour:
-    """Reset the connection after the body is read; the event may have been taken."""
-    return Misbehaviour(name="reset", taken=taken, wire="reset")
+def reset(*, processed: Processed = "never") -> Misbehaviour:
+    """Reset the connection after the body is read; the event may have been processed."""
+    return Misbehaviour(name="reset", processed=processed, wire="reset")
 
 
-def garbage(*, taken: Taken = "never") -> Misbehaviour:
-    """Answer with bytes that are no HTTP, and close."""
-    return Misbehaviour(name="garbage", taken=taken, wire="garbage")
+def garbage(*, processed: Processed = "never") -> Misbehaviour:
+    """Respond with bytes that are not HTTP, and close."""
+    return Misbehaviour(name="garbage", processed=processed, wire="garbage")
 
 
 def throttling(*, retry_after: str | None = None) -> Misbehaviour:
-    """Answer 429, by wish with a ``Retry-After`` header."""
-    return Misbehaviour(name="throttling", answer=answers.throttled(retry_after))
+    """Respond with 429, with a ``Retry-After`` header if one is given."""
+    return Misbehaviour(name="throttling", response=responses.throttled(retry_after))
 
 
 def failing(
-    status: int = 500, body: bytes = b"Internal Server Error", *, taken: Taken = "never"
+    status: int = 500, body: bytes = b"Internal Server Error", *, processed: Processed = "never"
 ) -> Misbehaviour:
-    """Answer with an error status and plain text; the event may have been taken."""
-    return Misbehaviour(name=f"failing {status}", taken=taken, answer=answers.Answer(status, body))
+    """Respond with an error status and plain text; the event may have been processed."""
+    return Misbehaviour(
+        name=f"failing {status}", processed=processed, response=responses.Response(status, body)
+    )
 
 
 def refusing(text: str = "Invalid routing key") -> Misbehaviour:
-    """Answer 400 in plain text."""
-    return Misbehaviour(name="refusing", answer=answers.Answer(400, text.encode()))
+    """Respond with 400 in plain text."""
+    return Misbehaviour(name="refusing", response=responses.Response(400, text.encode()))
 
 
 def captive_portal() -> Misbehaviour:
-    """Answer 200 with a web page, as a network that wants a login does."""
-    return Misbehaviour(name="captive portal", answer=answers.Answer(200, LOGIN_PAGE, answers.HTML))
+    """Respond with 200 and a web page, like a network that requires a login."""
+    return Misbehaviour(
+        name="captive portal", response=responses.Response(200, LOGIN_PAGE, responses.HTML)
+    )
 
 
 def redirecting(location: str, *, status: int = 307) -> Misbehaviour:
-    """Answer with a redirect."""
+    """Respond with a redirect."""
     return Misbehaviour(
         name="redirecting",
-        answer=answers.Answer(status, headers=(("Location", location),)),
+        response=responses.Response(status, headers=(("Location", location),)),
     )
 
 
 def accepting_without_json(body: bytes = b"Accepted") -> Misbehaviour:
     """Take the event and answer 202 with a body that is no JSON."""
     return Misbehaviour(
-        name="accepting without JSON", taken="at once", answer=answers.Answer(202, body)
+        name="accepting without JSON", processed="at once", response=responses.Response(202, body)
     )
 
 
 @attrs.define(eq=False)
 class Script:
-    """A misbehaviour and the requests that meet it.
+    """A misbehaviour, and the requests it applies to.
 
     Attributes:
-        misbehaviour: What they meet.
-        remaining: How many more requests meet it; None is until cleared.
-        key: The integration key of these requests; None is all of them.
-        path: What the path of these requests holds, query included; empty is all of them.
+        misbehaviour: The misbehaviour.
+        remaining: The number of further requests; None for all until it is cleared.
+        key: The integration key of the requests; None for all.
+        path: A part of the path of the requests, including the query; empty for all.
     """
 
     misbehaviour: Misbehaviour
@@ -192,40 +195,40 @@ class Script:
     path: str = ""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Refuse contradictions."""
         if self.remaining is not None and self.remaining < 1:
-            msg = "a misbehaviour is for at least one request"
+            msg = "a misbehaviour applies to at least one request"
             raise ValueError(msg)
         if self.key is not None and self.misbehaviour.wire == "unread reset":
-            msg = "whose request it is stands in the body, which this misbehaviour never reads"
+            msg = "the integration key is in the body, which this misbehaviour never reads"
             raise ValueError(msg)
 
     def clear(self) -> None:
-        """Let no further request meet it; those that wait at its gate go on waiting."""
+        """Apply it to no further request; requests at its gate stay blocked."""
         self.remaining = 0
 
-    def fits(self, path: str) -> bool:
-        """Whether requests with this path may still meet it."""
+    def applies_to(self, path: str) -> bool:
+        """Check whether it still applies to requests with this path."""
         return self.remaining != 0 and self.path in path
 
     def use(self) -> Misbehaviour:
-        """Count one request that meets it."""
+        """Count one request."""
         if self.remaining is not None:
             self.remaining -= 1
         return self.misbehaviour
 
 
 def next_unread(scripts: Iterable[Script], path: str) -> Misbehaviour | None:
-    """Choose for a request whose body is not read yet, among scripts in the order given."""
+    """Select for a request whose body is not read yet, from scripts in order."""
     for script in scripts:
-        if script.fits(path) and script.key is None:
+        if script.applies_to(path) and script.key is None:
             return script.use() if script.misbehaviour.wire == "unread reset" else None
     return None
 
 
 def next_read(scripts: Iterable[Script], path: str, key: str | None) -> Misbehaviour | None:
-    """Choose for a request with this integration key, among scripts in the order given."""
+    """Select for a request with this integration key, from scripts in order."""
     for script in scripts:
-        if script.fits(path) and script.key in {None, key}:
+        if script.applies_to(path) and script.key in {None, key}:
             return script.use()
     return None

@@ -1,9 +1,9 @@
-"""The REST API v2: as much of it as lists services and makes integrations. Pure but for the clock.
+"""The part of the REST API v2 that lists services and creates integrations; pure but for the clock.
 
 Sources: PagerDuty's guides to the REST API (authentication, pagination, errors, rate limits) and
 its OpenAPI schema. The scopes are those of scoped OAuth; an account's token that may only read has
-no other. What PagerDuty leaves open is refused here: an unknown parameter or member, a missing
-``Accept``, a page of more than 100. The words under ``errors`` are ours.
+no other. Requests that PagerDuty leaves undefined are refused: an unknown parameter or member, a
+missing ``Accept``, a page of more than 100. The texts in ``errors`` are the fake's own.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
-from pagerduty_plugin.testing import answers, rules, service_directory
+from pagerduty_plugin.testing import responses, rules, service_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from pagerduty_plugin.testing.account import Account
-    from pagerduty_plugin.testing.log import Request
+    from pagerduty_plugin.testing.backend import Request
     from pagerduty_plugin.testing.service_directory import Integration, Service
 
 SERVICES: Final = "/services"
@@ -45,7 +45,7 @@ _AUTHORIZATION: Final = re.compile(r"(Token token=|Bearer )(\S+)")
 
 @attrs.frozen
 class _Call:
-    """A call that is allowed: its parameters, and the JSON of its body."""
+    """An authorized call."""
 
     query: Mapping[str, Sequence[str]]
     body: bytes
@@ -57,22 +57,22 @@ class RestApi:
 
     Attributes:
         account: The account.
-        rate_limit: Calls that each token may make in any 60 seconds; 0 is no limit.
+        rate_limit: Calls per token in any 60 seconds; 0 for no limit.
     """
 
     account: Account
     rate_limit: int = RATE_LIMIT
-    # What each token may do.
+    # token -> scopes
     _tokens: dict[str, frozenset[str]] = attrs.field(factory=dict, init=False, repr=False)
     _called_at: dict[str, collections.deque[dt.datetime]] = attrs.field(
         factory=lambda: collections.defaultdict(collections.deque), init=False, repr=False
     )
 
     def add_token(self, token: str | None, scopes: Collection[str]) -> str:
-        """Take a token from now on, and say what it may do; one that is known gets the scopes.
+        """Accept a token with these scopes, which replace those of a known token.
 
         Raises:
-            ValueError: the token is of neither form, or a scope is unknown.
+            ValueError: the token is malformed, or a scope is unknown.
         """
         token = secrets.token_hex(10) if token is None else token
         if not (_ACCOUNT_TOKEN.fullmatch(token) or _OAUTH_TOKEN.fullmatch(token)):
@@ -87,20 +87,20 @@ class RestApi:
         self._tokens[token] = frozenset(scopes)
         return token
 
-    def take(self, request: Request) -> answers.Answer:
+    def respond(self, request: Request) -> responses.Response:
         """Answer a call."""
         token = self._token(request)
         if token is None:
-            return answers.rest_error(401, 2006, "Authentication failed")
+            return responses.rest_error(401, 2006, "Authentication failed")
         throttled, headers = self._count(token)
         if throttled:
-            answer = answers.rest_error(429, 2020, "Rate Limit Exceeded")
+            response = responses.rest_error(429, 2020, "Rate Limit Exceeded")
         else:
-            answer = self._answer(request, self._tokens[token])
-        return attrs.evolve(answer, headers=(*answer.headers, *headers))
+            response = self._answer(request, self._tokens[token])
+        return attrs.evolve(response, headers=(*response.headers, *headers))
 
     def _token(self, request: Request) -> str | None:
-        """Find the token of a request, if it is known and its kind goes with its scheme."""
+        """Return the token of a request, if it is known and matches its scheme."""
         match = _AUTHORIZATION.fullmatch(request.header("Authorization") or "")
         if match is None or match[2] not in self._tokens:
             return None
@@ -108,7 +108,7 @@ class RestApi:
         return match[2] if form.fullmatch(match[2]) else None
 
     def _count(self, token: str) -> tuple[bool, tuple[tuple[str, str], ...]]:
-        """Count a call against its token's sliding window, unless the window is full."""
+        """Check the sliding window of a token; count the call unless the window is full."""
         if not self.rate_limit:
             return False, ()
         now, called_at = self.account.clock(), self._called_at[token]
@@ -124,14 +124,14 @@ class RestApi:
             ("ratelimit-reset", str(reset)),
         )
 
-    def _answer(self, request: Request, scopes: Collection[str]) -> answers.Answer:
+    def _answer(self, request: Request, scopes: Collection[str]) -> responses.Response:
         path, _, text = request.path.partition("?")
         route = self._route(request.method, path.removeprefix(SERVICES).split("/")[1:])
         if route is None:
             return _not_found()
-        scope, answer = route
+        scope, handler = route
         if scope not in scopes:
-            return answers.rest_error(403, 2010, "Access Denied", [f"needs the scope {scope}"])
+            return responses.rest_error(403, 2010, "Access Denied", [f"needs the scope {scope}"])
         try:
             query = urllib.parse.parse_qs(
                 text, keep_blank_values=True, strict_parsing=bool(text), errors="strict"
@@ -140,12 +140,12 @@ class RestApi:
             return _invalid(["the query cannot be read"])
         if faults := tuple(_header_faults(request)):
             return _invalid(faults)
-        return answer(_Call(query, request.body))
+        return handler(_Call(query, request.body))
 
     def _route(
         self, method: str, names: Sequence[str]
-    ) -> tuple[str, Callable[[_Call], answers.Answer]] | None:
-        """Find the scope that a call needs, and what answers it."""
+    ) -> tuple[str, Callable[[_Call], responses.Response]] | None:
+        """Return the scope that a call needs, and its handler."""
         match method, names:
             case "GET", []:
                 return READ, self._list
@@ -158,7 +158,7 @@ class RestApi:
             case _:
                 return None
 
-    def _list(self, call: _Call) -> answers.Answer:
+    def _list(self, call: _Call) -> responses.Response:
         faults = [
             *_unknown(call.query, {"query", "name", "include[]", "limit", "offset", "total"}),
             *_include_faults(call),
@@ -180,7 +180,7 @@ class RestApi:
         if offset + limit > MAX_ENTRIES:
             return _invalid([f"'offset' and 'limit' reach beyond {MAX_ENTRIES}"])
         found = sorted(self._found(call), key=lambda service: service.name.casefold())
-        return answers.rest(
+        return responses.rest(
             200,
             services=[self._service(each, call) for each in found[offset : offset + limit]],
             limit=limit,
@@ -196,26 +196,26 @@ class RestApi:
             if part.casefold() in service.name.casefold() and name in ("", service.name):
                 yield service
 
-    def _show(self, call: _Call, service_id: str) -> answers.Answer:
+    def _show(self, call: _Call, service_id: str) -> responses.Response:
         if faults := [*_unknown(call.query, {"include[]"}), *_include_faults(call)]:
             return _invalid(faults)
         service = self.account.directory.find(service_id)
         if service is None:
             return _not_found()
-        return answers.rest(200, service=self._service(service, call))
+        return responses.rest(200, service=self._service(service, call))
 
     def _show_integration(
         self, call: _Call, service_id: str, integration_id: str
-    ) -> answers.Answer:
+    ) -> responses.Response:
         if faults := tuple(_unknown(call.query, set())):
             return _invalid(faults)
         service = self.account.directory.find(service_id)
         for integration in service.integrations if service else ():
             if service and integration.id == integration_id:
-                return answers.rest(200, integration=self._integration(service, integration))
+                return responses.rest(200, integration=self._integration(service, integration))
         return _not_found()
 
-    def _create(self, call: _Call, service_id: str) -> answers.Answer:
+    def _create(self, call: _Call, service_id: str) -> responses.Response:
         service = self.account.directory.find(service_id)
         if service is None:
             return _not_found()
@@ -230,7 +230,7 @@ class RestApi:
         integration = self.account.directory.add_integration(
             service.name, asked["type"], name=asked["name"]
         )
-        return answers.rest(201, integration=self._integration(service, integration))
+        return responses.rest(201, integration=self._integration(service, integration))
 
     def _service(self, service: Service, call: _Call) -> dict[str, object]:
         included = "include[]" in call.query
@@ -322,9 +322,9 @@ def _creation_faults(body: Mapping[str, object], service_id: str) -> Iterator[st
         yield "'integration.service' must be a reference to the service in the path"
 
 
-def _invalid(errors: Sequence[str]) -> answers.Answer:
-    return answers.rest_error(400, 2001, "Invalid Input Provided", errors)
+def _invalid(errors: Sequence[str]) -> responses.Response:
+    return responses.rest_error(400, 2001, "Invalid Input Provided", errors)
 
 
-def _not_found() -> answers.Answer:
-    return answers.rest_error(404, 2100, "Not Found")
+def _not_found() -> responses.Response:
+    return responses.rest_error(404, 2100, "Not Found")

@@ -1,10 +1,10 @@
-"""What PagerDuty takes: reads a request body and names everything wrong with an event.
+"""Parse a request body, and find every fault of an event.
 
 Pure. The limits and the texts quoted from PagerDuty are those of its Events API v2 guide
 ("Send an Alert Event", "Send a Change Event"), its OpenAPI schema, and error bodies that users
 have published; ``maiximum`` is PagerDuty's own spelling. Where PagerDuty documents nothing (nulls,
-unknown fields, local times, …) the fake refuses, so that a sender's mistake shows here and not on
-the night it matters; those texts are ours and say what is wrong in the same manner.
+unknown fields, local times, …) the fake refuses, so that a sender's mistake shows in tests; those
+texts are the fake's own.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ALERT_FIELDS: Final = frozenset(
         "client_url",
     }
 )
-# The schema also knows `images` here; the guide says that only `links` is supported.
+# the schema also has `images`, but the guide supports `links` only
 _CHANGE_FIELDS: Final = frozenset({"routing_key", "payload", "links"})
 _CHANGE_PAYLOAD_FIELDS: Final = frozenset({"summary", "source", "timestamp", "custom_details"})
 _ALERT_PAYLOAD_FIELDS: Final = _CHANGE_PAYLOAD_FIELDS | {"severity", "component", "group", "class"}
@@ -54,13 +54,13 @@ class UnreadableBodyError(ValueError):
 
 
 def read_event(body: bytes) -> dict[str, object]:
-    """Read a request body as one JSON object.
+    """Parse a request body as one JSON object.
 
-    Strict JSON in strict UTF-8: no ``NaN`` or ``Infinity``, no number beyond a double, no name
-    given twice in one object, no lone surrogate.
+    Strict JSON in strict UTF-8: no ``NaN`` or ``Infinity``, no number beyond a double, no
+    duplicate name in an object, no lone surrogate.
 
     Raises:
-        UnreadableBodyError: the body is anything else.
+        UnreadableBodyError: the body is not such an object.
     """
     try:
         event = json.loads(
@@ -78,17 +78,17 @@ def read_event(body: bytes) -> dict[str, object]:
 
 
 def alert_faults(event: Mapping[str, object]) -> tuple[str, ...]:
-    """Name everything wrong with an event for ``/v2/enqueue``; empty if it is valid."""
+    """Return every fault of an event for ``/v2/enqueue``."""
     return tuple(_alert_faults(event))
 
 
 def change_faults(event: Mapping[str, object]) -> tuple[str, ...]:
-    """Name everything wrong with an event for ``/v2/change/enqueue``; empty if it is valid."""
+    """Return every fault of an event for ``/v2/change/enqueue``."""
     return tuple(_change_faults(event))
 
 
 def routing_key_of(body: bytes) -> str | None:
-    """Describe which integration key a request body carries, if it can be read at all."""
+    """Return the integration key of a request body, or None."""
     try:
         key = read_event(body).get("routing_key")
     except UnreadableBodyError:
@@ -97,7 +97,7 @@ def routing_key_of(body: bytes) -> str | None:
 
 
 def routing_key_faults(key: str) -> tuple[str, ...]:
-    """Name what is wrong with the form of an integration key; empty if it is well-formed."""
+    """Return the faults of an integration key's form."""
     faults = []
     if len(key) != ROUTING_KEY_CHARACTERS:
         faults.append(
@@ -111,7 +111,7 @@ def routing_key_faults(key: str) -> tuple[str, ...]:
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        msg = "a name is given twice"
+        msg = "duplicate name"
         raise ValueError(msg)
     return members
 
@@ -134,7 +134,7 @@ def _alert_faults(event: Mapping[str, object]) -> Iterator[str]:
     action = event.get("event_action")
     if "dedup_key" in event or action in {"acknowledge", "resolve"}:
         yield from _text(event, "dedup_key", most=MAX_DEDUP_KEY_CHARACTERS)
-    # The documented acknowledge and resolve have no payload, yet Alertmanager has always sent one.
+    # documented acknowledges and resolves have no payload, but Alertmanager sends one
     if "payload" in event or action == "trigger":
         yield from _alert_payload(event.get("payload"))
     for name in ("client", "client_url"):
@@ -154,13 +154,13 @@ def _change_faults(event: Mapping[str, object]) -> Iterator[str]:
         if "source" in payload:
             yield from _text(payload, "source", "payload.")
     else:
-        yield _no_object("payload", payload)
+        yield _not_an_object("payload", payload)
     yield from _links(event)
 
 
 def _alert_payload(payload: object) -> Iterator[str]:
     if not isinstance(payload, dict):
-        yield _no_object("payload", payload)
+        yield _not_an_object("payload", payload)
         return
     yield from _unknown_fields(payload, _ALERT_PAYLOAD_FIELDS, "payload.")
     yield from _common_payload(payload)
@@ -178,7 +178,7 @@ def _common_payload(payload: Mapping[str, object]) -> Iterator[str]:
     if "timestamp" in payload and not _is_timestamp(payload["timestamp"]):
         yield "'payload.timestamp' is invalid (must be an ISO 8601 date and time with its offset)"
     if "custom_details" in payload and not isinstance(payload["custom_details"], dict):
-        yield _no_object("payload.custom_details", payload["custom_details"])
+        yield _not_an_object("payload.custom_details", payload["custom_details"])
 
 
 def _key(event: Mapping[str, object]) -> Iterator[str]:
@@ -243,7 +243,7 @@ def _unknown_fields(
 def _text(
     value: Mapping[str, object], name: str, where: str = "", *, most: int | None = None
 ) -> Iterator[str]:
-    """Ask for a string that is there and not blank, of at most ``most`` characters."""
+    """Require a string that is not blank, of at most ``most`` characters."""
     text = value.get(name)
     if text is None or (isinstance(text, str) and not text.strip()):
         yield f"'{where}{name}' is missing or blank"
@@ -254,7 +254,7 @@ def _text(
 
 
 def _string(value: Mapping[str, object], name: str, where: str) -> Iterator[str]:
-    """Ask for a string if it is there at all; blank ones are what Alertmanager always sends."""
+    """Require a string if the field exists; Alertmanager sends blank ones."""
     if not isinstance(value.get(name, ""), str):
         yield f"'{where}{name}' must be a string"
 
@@ -272,7 +272,7 @@ def _choice(
         yield f"'{where}{name}' is invalid (must be one of the following: {listed})"
 
 
-def _no_object(name: str, value: object) -> str:
+def _not_an_object(name: str, value: object) -> str:
     problem = "is missing or blank" if value is None else "must be an object"
     return f"'{name}' {problem}"
 

@@ -1,4 +1,4 @@
-"""The HTTP server: HTTP/1.1 with kept-alive connections, one thread for each, on loopback."""
+"""An HTTP/1.1 server on loopback, with one thread per kept-alive connection."""
 
 from __future__ import annotations
 
@@ -11,34 +11,33 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pagerduty_plugin.testing import answers, install_page, misbehaviour, rest_api
+from pagerduty_plugin.testing import install_page, misbehaviour, responses, rest_api
 
 if TYPE_CHECKING:
     import ssl
 
-    from pagerduty_plugin.testing.backend import Backend
-    from pagerduty_plugin.testing.log import Request
+    from pagerduty_plugin.testing.backend import Backend, Request
 
 HOST: Final = "127.0.0.1"
-# How soon the accepting thread notices that it shall stop.
+# how soon the accepting thread notices a stop
 _POLL_SECONDS: Final = 0.02
-# With this linger, closing a socket sends RST in place of FIN.
+# with this linger, closing a socket sends RST instead of FIN
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-_PROPERLY: Final = misbehaviour.Misbehaviour(name="properly", taken="at once")
+_PROPERLY: Final = misbehaviour.Misbehaviour(name="properly", processed="at once")
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Listens on loopback; `start` it, and `stop` it for good.
+    """Listens on loopback; cannot be started again.
 
     Raises:
-        OSError: the port cannot be had.
+        OSError: the port is not available.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, backend: Backend, port: int, ssl_context: ssl.SSLContext | None) -> None:
-        """Bind the port (0 takes a free one) and start to listen."""
+        """Bind the port (0 for a free one) and listen."""
         self.backend = backend
         self._ssl_context = ssl_context
         self._lock = threading.Lock()
@@ -49,29 +48,29 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__((HOST, port), _Handler)
 
     def start(self) -> None:
-        """Answer, on threads of its own."""
+        """Response, on threads of its own."""
         self._accepting.start()
 
     def stop(self) -> None:
-        """Refuse connections, break those that are open, and wait for every thread to end."""
+        """Refuse new connections, break open ones, and wait for all threads."""
         self.shutdown()
         self.server_close()
         with self._lock:
             still_open = dict(self._open)
         for connection, thread in still_open.items():
             with contextlib.suppress(OSError):
-                # An SSLSocket's own method would pull the session from under its thread.
+                # an SSLSocket's own method would end the session that its thread uses
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
             thread.join()
         self._accepting.join()
 
     def server_bind(self) -> None:
-        """Bind without looking up this machine's name, which may take seconds."""
+        """Bind without looking up the name of this machine, which may take seconds."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, self.server_address[1]
 
     def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection; a TLS handshake is left to the connection's own thread."""
+        """Accept a connection; its own thread does the TLS handshake."""
         connection, address = super().get_request()
         if self._ssl_context is not None:
             connection = self._ssl_context.wrap_socket(
@@ -98,15 +97,15 @@ class Server(http.server.ThreadingHTTPServer):
             del self._open[request]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing about connections that broke; that is what senders are tested with."""
+        """Ignore broken connections, which tests cause on purpose."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # A response leaves in one piece and at once. Otherwise Nagle's algorithm and the delayed
-    # acknowledgement of the other side cost some 40 ms each.
+    # send a response in one piece and at once: Nagle's algorithm and delayed acknowledgements
+    # would cost some 40 ms each
     disable_nagle_algorithm = True
     wbufsize = 65536
 
@@ -116,7 +115,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._connection = self._backend.connected()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Keep quiet: the fake has a log of its own."""
+        """Log nothing: the fake has a request log."""
 
     def _respond(self) -> None:
         path, _, query = self.path.partition("?")
@@ -132,93 +131,93 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             path=self.path,
             headers=tuple(self.headers.items()),
         )
-        if how := self._backend.choose_unread(request):
-            self._backend.note(request, misbehaviour=how.name)
+        if how := self._backend.select_unread(request):
+            self._backend.update(request, misbehaviour=how.name)
             self._reset()
             return
         length = self._length()
-        if isinstance(length, answers.Answer):
+        if isinstance(length, responses.Response):
             self.close_connection = True
-            self._backend.note(request, status=length.status)
+            self._backend.update(request, status=length.status)
             self._write(length)
             return
         body = self.rfile.read(length)
-        request = self._backend.note(request, body=body)
+        request = self._backend.update(request, body=body)
         if len(body) < length:
             self.close_connection = True
             return
-        how = self._backend.choose(request)
+        how = self._backend.select(request)
         if how is not None:
-            request = self._backend.note(request, misbehaviour=how.name)
+            request = self._backend.update(request, misbehaviour=how.name)
         self._treat(request, how or _PROPERLY)
 
     do_DELETE = do_GET = do_HEAD = do_OPTIONS = do_PATCH = do_POST = do_PUT = _respond  # noqa: N815
 
     def _install(self, query: str) -> None:
         length = self._length()
-        if isinstance(length, answers.Answer):
+        if isinstance(length, responses.Response):
             self.close_connection = True
             self._write(length)
             return
         self._write(self._backend.install(self.command, query, self.rfile.read(length)))
 
-    def _length(self) -> int | answers.Answer:
+    def _length(self) -> int | responses.Response:
         length = self.headers.get("Content-Length", None if self.command == "POST" else "0")
         if length is None or "Transfer-Encoding" in self.headers:
-            return answers.invalid(["'Content-Length' is missing"], status=411)
+            return responses.invalid(["'Content-Length' is missing"], status=411)
         if not (length.isascii() and length.isdecimal()):
-            return answers.invalid(["'Content-Length' is invalid"])
+            return responses.invalid(["'Content-Length' is invalid"])
         return int(length)
 
     def _treat(self, request: Request, how: misbehaviour.Misbehaviour) -> None:
-        answer = None
-        if how.taken == "at once" and how.waits:
-            answer = self._backend.take(request)
+        response = None
+        if how.processed == "at once" and how.waits:
+            response = self._backend.process(request)
         self._backend.wait(how)
         if self._backend.stopping.is_set():
             self.close_connection = True
             return
-        # In one step, so that whoever waits for the event sees its status, too.
+        # in one step, so that a thread that waits for the event sees its status as well
         with self._backend.changed:
-            if answer is None and how.taken != "never":
-                answer = self._backend.take(request)
-            answer = how.answer or answer
-            if how.needs_answer and answer is not None:
-                self._backend.note(request, status=answer.status)
-        self._send(how, answer)
+            if response is None and how.processed != "never":
+                response = self._backend.process(request)
+            response = how.response or response
+            if how.needs_response and response is not None:
+                self._backend.update(request, status=response.status)
+        self._send(how, response)
 
-    def _send(self, how: misbehaviour.Misbehaviour, answer: answers.Answer | None) -> None:
-        match how.wire, answer:
+    def _send(self, how: misbehaviour.Misbehaviour, response: responses.Response | None) -> None:
+        match how.wire, response:
             case "garbage", _:
                 self.close_connection = True
                 self.wfile.write(misbehaviour.GARBAGE)
-            case "closing", answers.Answer():
-                self._write(answer)
+            case "closing", responses.Response():
+                self._write(response)
                 self.close_connection = True
-            case "announced closing", answers.Answer():
+            case "announced closing", responses.Response():
                 self.close_connection = True
-                self._write(answer)
+                self._write(response)
                 self.wfile.flush()
                 if self.rfile.read(1):
                     self._reset()
-            case "truncated", answers.Answer():
+            case "truncated", responses.Response():
                 self.close_connection = True
-                whole = answer.encode()
-                self.wfile.write(whole[: -max(1, len(answer.body) // 2)])
-            case "dripping", answers.Answer():
-                self._drip(answer, how.seconds)
-            case "whole", answers.Answer():
-                self._write(answer)
+                whole = response.encode()
+                self.wfile.write(whole[: -max(1, len(response.body) // 2)])
+            case "dripping", responses.Response():
+                self._drip(response, how.seconds)
+            case "whole", responses.Response():
+                self._write(response)
             case _:
                 self._reset()
 
-    def _write(self, answer: answers.Answer) -> None:
+    def _write(self, response: responses.Response) -> None:
         self.wfile.write(
-            answer.encode(close=self.close_connection, with_body=self.command != "HEAD")
+            response.encode(close=self.close_connection, with_body=self.command != "HEAD")
         )
 
-    def _drip(self, answer: answers.Answer, seconds: float) -> None:
-        for byte in answer.encode(close=self.close_connection):
+    def _drip(self, response: responses.Response, seconds: float) -> None:
+        for byte in response.encode(close=self.close_connection):
             self.wfile.write(bytes([byte]))
             self.wfile.flush()
             if self._backend.stopping.wait(seconds):
@@ -228,6 +227,5 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _reset(self) -> None:
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        # The socket is closed for real when the files over it are, before the server could send
-        # a FIN.
+        # the socket closes with the files that use it, before the server could send a FIN
         self.connection.close()

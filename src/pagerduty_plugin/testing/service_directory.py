@@ -1,8 +1,7 @@
 """The services of an account, with their integrations and keys. Pure.
 
-A service may have several integrations, of several types, or none. What the types are called is
-the enumeration of PagerDuty's REST API schema; of them all, only an Events API v2 integration has
-a key that the Events API v2 takes.
+A service may have any number of integrations. Their types are those of PagerDuty's REST API
+schema; the Events API v2 accepts the keys of Events API v2 integrations only.
 """
 
 from __future__ import annotations
@@ -48,13 +47,13 @@ class Integration:
     """One integration of a service.
 
     Attributes:
-        id: What PagerDuty calls it among machines.
+        id: Its id.
         type: One of the types of PagerDuty's REST API.
-        name: What people call it.
-        key: Its integration key; empty for an e-mail integration, which has none.
-        vendor: The id of the vendor it was made for; empty for none.
-        key_shown: Where the REST API shows its key: ``everywhere``; only where the integration is
-            asked for ``alone``; or ``nowhere``. PagerDuty's schema does not promise a key.
+        name: Its name.
+        key: Its integration key; empty for an e-mail integration.
+        vendor: The id of its vendor; empty for none.
+        key_shown: Where the REST API shows its key: ``everywhere``; ``alone``, in a request for
+            this integration only; or ``nowhere``. PagerDuty's schema does not guarantee a key.
     """
 
     id: str
@@ -67,13 +66,13 @@ class Integration:
 
 @attrs.frozen(kw_only=True)
 class Service:
-    """A service as it is at one moment.
+    """A snapshot of a service.
 
     Attributes:
-        id: What PagerDuty calls it among machines; made of the name.
-        name: What people call it.
+        id: Its id, derived from the name.
+        name: Its name.
         status: As in PagerDuty's REST API.
-        integrations: Its integrations, in the order in which they were added.
+        integrations: Its integrations in the order of addition.
     """
 
     id: str
@@ -84,14 +83,14 @@ class Service:
 
 @attrs.define(eq=False)
 class ServiceDirectory:
-    """Every service of an account, in the order in which they were added."""
+    """All services of an account, in the order of addition."""
 
     _services: dict[str, Service] = attrs.field(factory=dict, init=False, repr=False)
-    # The name of the service of each integration key, and whether the Events API v2 takes the key.
+    # integration key -> name of the service, and whether the Events API v2 accepts the key
     _keys: dict[str, tuple[str, bool]] = attrs.field(factory=dict, init=False, repr=False)
 
     def __bool__(self) -> bool:
-        """Check whether there is any service."""
+        """Return whether there is any service."""
         return bool(self._services)
 
     @property
@@ -105,16 +104,16 @@ class ServiceDirectory:
         return self._keys.keys()
 
     def add_service(self, name: str, status: Status = "active") -> Service:
-        """Add a service without integrations; one of this name gets the status.
+        """Add a service without integrations, or set the status of an existing one.
 
         Raises:
-            ValueError: the name or the status cannot be.
+            ValueError: the name or the status is invalid.
         """
         if not name.strip():
             msg = "a service needs a name"
             raise ValueError(msg)
         if not name.isprintable():
-            msg = f"the service's name {name!r} has a character that cannot be printed"
+            msg = f"the name of the service {name!r} has an unprintable character"
             raise ValueError(msg)
         _check("status", status, get_args(Status))
         service = self._services.get(name) or Service(id=identifier(name), name=name)
@@ -131,19 +130,7 @@ class ServiceDirectory:
         vendor: str = "",
         key_shown: Shown = "everywhere",
     ) -> Integration:
-        """Add an integration to a service, which is added too if there is none of this name.
-
-        Args:
-            service: The service's name.
-            type: One of the types of PagerDuty's REST API.
-            name: What people call it; empty for a name made of its type.
-            key: Its integration key; None makes one, but for an e-mail integration.
-            vendor: The id of the vendor it was made for.
-            key_shown: Where the REST API shows its key.
-
-        Raises:
-            ValueError: one of them cannot be, or the key already has a service.
-        """
+        """Add an integration; see `FakePagerDuty.add_integration`."""
         _check("type", type, TYPES)
         _check("key_shown", key_shown, get_args(Shown))
         if key is None:
@@ -152,39 +139,42 @@ class ServiceDirectory:
             msg = f"the integration key of service {service!r} is not 32 letters and digits"
             raise ValueError(msg)
         if key in self._keys:
-            msg = f"the integration key of service {service!r} is that of {self._keys[key][0]!r}"
+            other = self._keys[key][0]
+            msg = f"the integration key of service {service!r} already belongs to {other!r}"
             raise ValueError(msg)
-        held = self._services.get(service) or self.add_service(service)
+        owner = self._services.get(service) or self.add_service(service)
         integration = Integration(
-            id=identifier(f"{held.id} {len(held.integrations)}"),
+            id=identifier(f"{owner.id} {len(owner.integrations)}"),
             type=type,
             name=name or _NAMES.get(type, type),
             key=key,
             vendor=vendor,
             key_shown=key_shown,
         )
-        self._services[service] = attrs.evolve(held, integrations=(*held.integrations, integration))
+        self._services[service] = attrs.evolve(
+            owner, integrations=(*owner.integrations, integration)
+        )
         if key:
             self._keys[key] = service, type == EVENTS_API_V2
         return integration
 
     def name_of(self, key: str) -> str | None:
-        """Return the name of the service that an event with this key belongs to."""
+        """Return the name of the service that receives events with this key, or None."""
         service, takes_events = self._keys.get(key, (None, False))
         return service if takes_events else None
 
     def latest_key(self, name: str) -> str | None:
-        """Return the Events API v2 key that a service was given last; None where it has none."""
+        """Return the newest Events API v2 key of a service, or None."""
         integrations = reversed(self._services[name].integrations)
         return next((each.key for each in integrations if each.type == EVENTS_API_V2), None)
 
     def find(self, service_id: str) -> Service | None:
-        """Find a service by its id."""
+        """Return the service with this id, or None."""
         return next((each for each in self.services if each.id == service_id), None)
 
 
 def identifier(text: str) -> str:
-    """Make an id of PagerDuty's form that is always the same for the same text."""
+    """Return an id in PagerDuty's form, derived from the text."""
     return f"P{hashlib.sha256(text.encode()).hexdigest()[:13].upper()}"
 
 

@@ -1,24 +1,25 @@
-"""The page of incidents: plain HTML, for people."""
+"""Show incidents, change events and requests: a page at ``/``, and JSON at the read API."""
 
 from __future__ import annotations
 
 import collections
+import json
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pagerduty_plugin.testing import answers
-from pagerduty_plugin.testing.escaping import escape
+import attrs
+
+from pagerduty_plugin.testing import responses
+from pagerduty_plugin.testing.responses import escape
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Iterable
 
     from pagerduty_plugin.testing.account import Account, Change, Incident, State
+    from pagerduty_plugin.testing.backend import Request
 
-# What needs somebody comes first.
+# in the order of the page
 _STATES: Final[tuple[State, ...]] = ("triggered", "acknowledged", "resolved")
-_HEADERS: Final = (
-    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
-    ("Cache-Control", "no-store"),
-)
 _STYLE: Final = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --text: #1b1f24; --soft: #59636e;
   --line: #d8dde3; --link: #0a5ccf; --triggered: #b42318; --acknowledged: #8a5300;
@@ -40,7 +41,7 @@ p { margin: .25rem 0; }
   list-style: none; }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line);
   border-radius: .6rem; }
-table { width: 100%; border-collapse: coalesce; }
+table { width: 100%; border-collapse: collapse; }
 th, td { padding: .7rem .9rem; text-align: left; vertical-align: top; }
 th { color: var(--soft); font-size: .8125rem; font-weight: 600; white-space: nowrap; }
 tbody tr { border-top: 1px solid var(--line); }
@@ -73,24 +74,31 @@ tr:hover .summary { -webkit-line-clamp: none; }
 """
 
 
-def show(account: Account) -> answers.Answer:
-    """Answer ``GET /``: every incident and change event; integration keys are masked."""
-    text = "".join(
-        (
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta http-equiv="refresh" content="5">',
-            f"<title>Incidents · fake PagerDuty</title><style>{_STYLE}</style></head><body>\n",
-            "<h1>Incidents</h1>\n",
-            f'<p class="soft">Fake PagerDuty, region {escape(account.region)}. ',
-            "Nobody is paged from here.</p>\n",
-            _counts(account.incidents),
-            _incidents(account.incidents),
-            _changes(account.changes),
-            "</body></html>\n",
-        )
+def show_page(account: Account) -> responses.Response:
+    """Answer ``GET /``: every incident and change event, with masked integration keys."""
+    content = (
+        f'<p class="soft">Fake PagerDuty, region {escape(account.region)}. '
+        "No notifications are sent.</p>\n"
+        f"{_counts(account.incidents)}{_incidents(account.incidents)}{_changes(account.changes)}"
     )
-    return answers.Answer(200, account.mask(text).encode(), answers.HTML, _HEADERS)
+    refresh = '<meta http-equiv="refresh" content="5">'
+    shown = responses.page("Incidents", _STYLE, content, head=refresh)
+    return attrs.evolve(shown, body=account.mask(shown.body.decode()).encode())
+
+
+def show_incidents(account: Account) -> responses.Response:
+    """Answer ``GET /incidents``: every incident in the order of opening."""
+    return _json(account, "incidents", map(_incident_json, account.incidents))
+
+
+def show_changes(account: Account) -> responses.Response:
+    """Answer ``GET /changes``: every change event in the order of arrival."""
+    return _json(account, "changes", map(_change_json, account.changes))
+
+
+def show_requests(account: Account, requests: Iterable[Request]) -> responses.Response:
+    """Answer ``GET /requests``: every request in the order of arrival."""
+    return _json(account, "requests", (_request_json(account, each) for each in requests))
 
 
 def _counts(incidents: list[Incident]) -> str:
@@ -134,7 +142,7 @@ def _incident(incident: Incident) -> str:
 
 
 def _context(incident: Incident) -> str:
-    """Show what the first trigger brought along; PagerDuty's details keep to the first, too."""
+    """Render the first trigger's context; PagerDuty, too, keeps the details of the first."""
     event = cast("dict[str, Any]", incident.log[0])
     links = [_link(link["href"], link.get("text")) for link in event.get("links", ())]
     links += [
@@ -174,3 +182,53 @@ def _changes(changes: list[Change]) -> str:
 
 def _time(moment: dt.datetime) -> str:
     return f'<time datetime="{moment.isoformat()}">{moment:%Y-%m-%d %H:%M:%S}</time>'
+
+
+def _json(account: Account, name: str, entries: Iterable[dict[str, object]]) -> responses.Response:
+    document = json.dumps({"region": account.region, name: list(entries)}, indent=2)
+    return responses.Response(200, account.mask(document).encode(), responses.JSON)
+
+
+def _incident_json(incident: Incident) -> dict[str, object]:
+    return {
+        "number": incident.number,
+        "service": incident.service,
+        "dedup_key": incident.dedup_key,
+        "state": incident.state,
+        "severity": incident.severity,
+        "summary": incident.summary,
+        "opened_at": incident.opened_at.isoformat(),
+        "updated_at": incident.updated_at.isoformat(),
+        "events": incident.events,
+        "notifications": incident.notifications,
+        "log": list(incident.log),
+    }
+
+
+def _change_json(change: Change) -> dict[str, object]:
+    return {
+        "service": change.service,
+        "summary": change.summary,
+        "received_at": change.received_at.isoformat(),
+        "event": change.event,
+    }
+
+
+def _request_json(account: Account, request: Request) -> dict[str, object]:
+    return {
+        "number": request.number,
+        "connection": request.connection,
+        "method": request.method,
+        "path": request.path,
+        "headers": [_header(*header) for header in request.headers],
+        # masked before JSON quotes it, which could hide a malformed key from the mask
+        "body": account.mask(request.body.decode(errors="backslashreplace")),
+        "arrived_at": request.arrived_at.isoformat(),
+        "status": request.status,
+        "misbehaviour": request.misbehaviour,
+    }
+
+
+def _header(name: str, value: str) -> list[str]:
+    """Return a header; mask tokens, which may be real ones sent by mistake."""
+    return [name, f"…{value[-4:]}" if name.lower() == "authorization" else value]
