@@ -22,10 +22,10 @@ from pagerduty_plugin.http.network import NetworkEnvironment
 from pagerduty_plugin.http.responses import Failure, NoReply, Reply
 from pagerduty_plugin.http.transport import MOST_READ
 from pagerduty_plugin.testing import (
-    Answer,
     FakePagerDuty,
     Gate,
     Misbehaviour,
+    Response,
     closing,
     dripping,
     failing,
@@ -87,7 +87,7 @@ def test_a_body_of_bytes_is_sent_as_it_is(fake: FakePagerDuty) -> None:
 
 
 def test_cookies_are_not_kept(fake: FakePagerDuty) -> None:
-    answer = Answer(202, b"{}", headers=(("Set-Cookie", "a=b; Path=/"),))
+    answer = Response(202, b"{}", headers=(("Set-Cookie", "a=b; Path=/"),))
     fake.misbehave(Misbehaviour(name="cookie", response=answer))
     client = Client({})
     post(client, fake.url)

@@ -14,8 +14,8 @@ from hostspec import Alert, OutcomeKind
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.http.responses import Failure, NoReply, Reply, classify, mask
 from pagerduty_plugin.testing import (
-    Answer,
     Misbehaviour,
+    Response,
     accepting_without_json,
     captive_portal,
     failing,
@@ -294,10 +294,10 @@ def test_a_key_that_is_repeated_in_an_answer_is_masked(
     caplog.set_level(logging.DEBUG)
     key = KEYS["checkout"]
     echoed = echo(key)
-    answer = Answer(400, f"no such key: {echoed}".encode())
+    answer = Response(400, f"no such key: {echoed}".encode())
     if header:
         target = "".join(echoed.split())
-        answer = Answer(302, headers=((header, f"https://x.example/{target}"),))
+        answer = Response(302, headers=((header, f"https://x.example/{target}"),))
     desk.fake.misbehave(Misbehaviour(name="echo", response=answer))
     outcome = desk.send(Alert("k", "Down"))
     assert "****" in outcome.reason or len(echoed) > 200

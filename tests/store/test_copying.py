@@ -192,7 +192,7 @@ def test_a_database_that_holds_something_else_is_refused(
         copying.copy(source, database, lambda _: None)
 
     assert str(caught.value) == (
-        f"{database.name} holds other submissions than what is copied; name an empty database"
+        f"{database.name} contains other submissions; name an empty database"
     )
     assert rows(database)["submissions"] == before["submissions"]
 
@@ -215,12 +215,12 @@ def test_a_copy_that_is_changed_meanwhile_is_not_called_one(
                     values = {"submission_id": "x", "scope": "", "key": "", "body": ""}
                     connection.execute(sa.insert(submissions).values(**values, accepted_at=1))
 
-    with pytest.raises(StoreError, match="holds other submissions"):
+    with pytest.raises(StoreError, match="contains other submissions"):
         copying.copy(source, database, meddle)
 
 
 def test_a_database_is_not_copied_to_itself(source: Database, open_database: Open) -> None:
-    with pytest.raises(StoreError, match=r"cannot be copied to itself$"):
+    with pytest.raises(StoreError, match=r"cannot be copied to itself; name another database$"):
         copying.copy(source, open_database(SOURCE), lambda _: None)
 
 
@@ -292,7 +292,7 @@ def test_one_row_is_called_a_row(open_database: Open, key: Secret, tmp_path: Pat
     [
         (("sqlite:///none.db", "sqlite:///b.db"), "none.db is not there\n"),
         (("mysql://a", "sqlite:///b.db"), "[store] url names mysql, which is not supported"),
-        ((SOURCE, SOURCE), "source.db cannot be copied to itself\n"),
+        ((SOURCE, SOURCE), "source.db cannot be copied to itself; name another database\n"),
     ],
 )
 def test_mistakes_are_told(

@@ -223,7 +223,7 @@ def test_what_sqlite_says_of_the_files_decides(
     os.truncate(log_of(file), 0)
     assert database._sqlite
     with pytest.raises(StoreError, match="was truncated"):
-        database._sqlite.files.decide(whole=whole, frames=9, copied=copied, page_size=4096)
+        database._sqlite.files.confirm(whole=whole, frames=9, copied=copied, page_size=4096)
 
 
 def test_on_windows_the_store_names_what_works_instead(

@@ -1,4 +1,4 @@
-"""Copies everything from one database to another, of the same kind or not."""
+"""Copy all rows of one database to another, from SQLite or PostgreSQL to either."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from alerthost.store.errors import StoreError
 from alerthost.store.tables import metadata
 
 BATCH: Final = 500
-"""Most rows written in one transaction."""
+"""Rows per transaction, at most."""
 
 BATCH_SIZE: Final = 8 * 1024 * 1024
-"""Characters of the rows that are written in one transaction; the last one may go beyond it."""
+"""Characters per transaction; only the last row may exceed it."""
 
 FETCHED: Final = 10
 """Rows that the driver reads ahead."""
@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 
 
 def count(source: Database) -> int:
-    """Describe how many rows `copy` will go through: each one twice.
+    """Return how many rows `copy` processes: each one is copied and compared.
 
     Raises:
         StoreError: the database cannot be read.
@@ -34,37 +34,36 @@ def count(source: Database) -> int:
 
 
 def copy(source: Database, target: Database, advance: Callable[[int], object]) -> int:
-    """Copy all rows, and compare them afterwards, one by one.
+    """Copy all rows, then compare every row.
 
-    What an earlier copy that was interrupted left in the target is not written again. Nobody
-    else writes to the source meanwhile: who tries waits, or is refused.
+    Continues an interrupted copy. Other writers to the source wait, or are refused.
 
     Args:
-        source: read; it stays as it is, but for being brought to this program's version.
-        target: written; it is empty, or holds a part of the same rows.
-        advance: told of rows as they are copied, and again as they are compared.
+        source: the database to copy; it is only migrated to this program's version.
+        target: an empty database, or one with a part of the same rows.
+        advance: called with the number of rows after they are copied, and after they are compared.
 
     Returns:
-        how many rows were copied.
+        the number of copied rows.
 
     Raises:
-        StoreError: one of them cannot be used, or the target holds something else; what was
-            copied until then stays, and another copy goes on from there.
+        StoreError: a database failed, or the target contains other rows; rows copied so far stay
+            there, and the next copy continues.
     """
     if source.name == target.name:
-        message = f"{source.name} cannot be copied to itself"
+        message = f"{source.name} cannot be copied to itself; name another database"
         raise StoreError(message)
     target.migrate()
     with source.begin_exclusive() as reading:
         tables = metadata.sorted_tables
         for table in tables:
-            _refuse_others(reading, target, table)
+            _refuse_larger(reading, target, table)
         for table in tables:
             for rows in _batches(reading, table):
                 _write(target, table, rows)
                 advance(len(rows))
             with target.begin() as writing:
-                _number_on(writing, table, _last_number(reading, table))
+                _continue_after(writing, table, _last_id(reading, table))
         copied = 0
         for table in tables:
             for rows in _batches(reading, table):
@@ -80,7 +79,7 @@ def copy(source: Database, target: Database, advance: Callable[[int], object]) -
 
 
 def _batches(connection: sa.Connection, table: sa.Table) -> Iterator[Sequence[Row]]:
-    """Read rows in groups that fit into memory, however large their bodies are."""
+    """Yield rows in batches that fit into memory."""
     which = sa.select(table).order_by(*table.primary_key).execution_options(yield_per=FETCHED)
     rows: list[Row] = []
     size = 0
@@ -94,8 +93,8 @@ def _batches(connection: sa.Connection, table: sa.Table) -> Iterator[Sequence[Ro
         yield rows
 
 
-def _refuse_others(reading: sa.Connection, target: Database, table: sa.Table) -> None:
-    """Refuse a target that holds more rows than the source, before anything is written."""
+def _refuse_larger(reading: sa.Connection, target: Database, table: sa.Table) -> None:
+    """Refuse a target with more rows than the source, before anything is written."""
     with target.read() as connection:
         if _count(connection, table) > _count(reading, table):
             _refuse(target, table)
@@ -113,14 +112,14 @@ def _write(target: Database, table: sa.Table, rows: Sequence[Row]) -> None:
 
 
 def _refuse(target: Database, table: sa.Table) -> None:
-    message = f"{target.name} holds other {table.name} than what is copied; name an empty database"
+    message = f"{target.name} contains other {table.name}; name an empty database"
     raise StoreError(message)
 
 
 def _found(
     connection: sa.Connection, table: sa.Table, rows: Sequence[Row]
 ) -> dict[tuple[Any, ...], Row]:
-    """Return the rows of a table that have the keys of others."""
+    """Return the rows of a table with the same keys, by key."""
     wanted = [_key(table, row) for row in rows]
     keys: Sequence[Any] = wanted if len(wanted[0]) > 1 else [key for (key,) in wanted]
     which = sa.select(table).where(_key_of(table).in_(keys))
@@ -141,38 +140,38 @@ def _count(connection: sa.Connection, table: sa.Table) -> int:
     return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
 
 
-# the number of something that was removed is given to nothing else, in the copy neither
+# the copy, too, never reuses the id of a removed row
 
 
-def _is_numbered(table: sa.Table) -> bool:
+def _has_id(table: sa.Table) -> bool:
     return [column.name for column in table.primary_key] == ["id"]
 
 
-def _last_number(connection: sa.Connection, table: sa.Table) -> int:
-    """Return the last number that a table gave to a row; 0 for none."""
-    if not _is_numbered(table):
+def _last_id(connection: sa.Connection, table: sa.Table) -> int:
+    """Return the last id that a table assigned; 0 for none."""
+    if not _has_id(table):
         return 0
     last = connection.execute(sa.select(sa.func.max(table.c.id))).scalar() or 0
     if connection.dialect.name == "sqlite":
-        given = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :table")
+        assigned = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :table")
     else:
-        given = sa.text("SELECT pg_sequence_last_value(pg_get_serial_sequence(:table, 'id'))")
-    return max(last, connection.execute(given, {"table": table.name}).scalar() or 0)
+        assigned = sa.text("SELECT pg_sequence_last_value(pg_get_serial_sequence(:table, 'id'))")
+    return max(last, connection.execute(assigned, {"table": table.name}).scalar() or 0)
 
 
-def _number_on(connection: sa.Connection, table: sa.Table, last: int) -> None:
-    """Let a table go on with the number after the last one."""
+def _continue_after(connection: sa.Connection, table: sa.Table, last: int) -> None:
+    """Set the id after which a table continues."""
     if not last:
         return
     values = {"table": table.name, "last": last}
     if connection.dialect.name == "sqlite":
-        changed = connection.execute(_NUMBER_ON_SQLITE, values).rowcount
+        changed = connection.execute(_UPDATE_SEQUENCE, values).rowcount
         if not changed and table.dialect_options["sqlite"]["autoincrement"]:
-            connection.execute(_NUMBER_SQLITE, values)
+            connection.execute(_INSERT_SEQUENCE, values)
     else:
-        connection.execute(_NUMBER_ON_POSTGRESQL, values)
+        connection.execute(_SET_SEQUENCE, values)
 
 
-_NUMBER_ON_SQLITE: Final = sa.text("UPDATE sqlite_sequence SET seq = :last WHERE name = :table")
-_NUMBER_SQLITE: Final = sa.text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :last)")
-_NUMBER_ON_POSTGRESQL: Final = sa.text("SELECT setval(pg_get_serial_sequence(:table, 'id'), :last)")
+_UPDATE_SEQUENCE: Final = sa.text("UPDATE sqlite_sequence SET seq = :last WHERE name = :table")
+_INSERT_SEQUENCE: Final = sa.text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :last)")
+_SET_SEQUENCE: Final = sa.text("SELECT setval(pg_get_serial_sequence(:table, 'id'), :last)")

@@ -1,11 +1,10 @@
-"""Checks the files of an open SQLite database: SQLite itself does not notice their loss.
+"""Detect lost files of an open SQLite database, which SQLite does not notice.
 
-A process that has a database open keeps writing to its files after they were deleted or
-replaced, and past the end of a write-ahead log that was truncated. Every commit succeeds, and
-nothing of it is there after a restart.
+SQLite keeps writing to files that were deleted or replaced, and past the end of a truncated
+write-ahead log. Every commit succeeds, and is lost at the next start.
 
-The database and its index are compared by `os.stat` only. Closing a file drops all locks that
-the process holds on it (POSIX), those of SQLite's own connections too. The log carries no locks.
+The database and its index are compared by `os.stat` only: closing a file drops all locks of the
+process on it (POSIX), including those of SQLite's connections. The log has no locks.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ _FRAME_HEADER: Final = 24
 """Bytes before the page in each frame."""
 
 _MAGIC: Final = (0x377F0682, 0x377F0683)
-"""How a log begins, by the byte order of its checksums."""
+"""The first bytes of a log, by the byte order of its checksums."""
 
 _INDEX_HEADER: Final = 48
-"""Bytes of a header of the index, which it holds twice (SQLite's WAL-mode file format, 2)."""
+"""Bytes of the header of the index, which has two copies (SQLite's WAL-mode file format, 2)."""
 
 _PROCESSES_LOCK: Final = 128
-"""The byte of the index on which every process that has it open holds a shared lock."""
+"""The byte of the index on which every process that uses it holds a shared lock."""
 
 _REMEDY: Final = (
     "stop every program that uses it, restore a backup if the file is lost, and start again"
@@ -55,20 +54,20 @@ _Identity: TypeAlias = tuple[int, int] | None
 
 @attrs.frozen
 class _Log:
-    """What a log looked like: its salts, which change when it restarts, and its size."""
+    """The size of a log, and its salts, which change when it restarts."""
 
     salts: bytes
     size: int
 
 
 class Files:
-    """The three files of one open database.
+    """The three files of an open database: database, log and index.
 
     Args:
-        file: the database; its log and its index lie beside it.
+        file: the path of the database.
 
     Raises:
-        StoreError: the system has no locks of files, as SQLite's store needs them.
+        StoreError: the system has no file locks (Windows).
     """
 
     def __init__(self, file: Path) -> None:
@@ -84,7 +83,7 @@ class Files:
         self._damage = ""
 
     def opened(self) -> None:
-        """Record the files of the first connection; compare those of the next ones.
+        """Record the files of the first connection; compare those of later connections.
 
         Raises:
             StoreError: a later connection opened other files.
@@ -97,7 +96,7 @@ class Files:
             self._connections += 1
 
     def closed(self) -> None:
-        """Forget the files with the last connection: SQLite removes log and index then."""
+        """Forget the files with the last connection, when SQLite removes log and index."""
         with self._lock:
             self._connections -= 1
             if not self._connections:
@@ -105,10 +104,10 @@ class Files:
                 self._damage = ""
 
     def compare(self) -> None:
-        """Compare the files at the paths with those that are open.
+        """Compare the files at the paths with the open ones.
 
         Raises:
-            StoreError: one was deleted or replaced.
+            StoreError: a file was deleted or replaced.
         """
         for path, (before, now) in zip(self._paths, self._pairs(), strict=False):
             if before != now:
@@ -116,24 +115,24 @@ class Files:
                 message = f"{path} was {event} while in use, so nothing new is stored; {_REMEDY}"
                 raise StoreError(message)
 
-    def is_shorter(self) -> bool:
-        """Check cheaply whether a file lost a part that this process saw there.
+    def may_be_truncated(self) -> bool:
+        """Check cheaply whether a file is shorter than before.
 
-        True is a suspicion: another program may have emptied the log after it had moved its
-        content into the database, or rewritten the database in fewer pages.
+        True is only a suspicion: another program may have copied the log into the database and
+        emptied it, or rewritten the database in fewer pages.
 
         Raises:
-            StoreError: the loss of a part is certain.
+            StoreError: a file was certainly truncated.
         """
         if self._damage:
             raise StoreError(self._damage)
         if any(before != now for before, now in self._pairs()):
-            return False  # the files that are open are whole; `compare` reports the others
+            return False  # the open files are whole; `compare` reports the others
         seen, size = self._log, self._size
         log = self._read_log()
         found = self._file.stat().st_size
         if size and not found:
-            self.condemn()  # a connection to an empty database would remove the log
+            self.refuse_writes()  # a connection to an empty database would remove the log
         if found < size:
             return True
         if log.size < seen.size and log.salts in (b"", seen.salts):
@@ -141,42 +140,42 @@ class Files:
         self._log, self._size = log, found
         return False
 
-    def decide(self, *, whole: bool, frames: int, copied: int, page_size: int) -> None:
-        """Decide about a suspicion, by what SQLite says of the files.
+    def confirm(self, *, whole: bool, frames: int, copied: int, page_size: int) -> None:
+        """Confirm or drop a suspicion, by SQLite's report.
 
         Args:
             whole: the database has every page.
-            frames: in the log.
-            copied: how many of them are in the database as well.
+            frames: the number of frames in the log.
+            copied: the number of frames that are also in the database.
             page_size: in bytes.
 
         Raises:
-            StoreError: a part is lost.
+            StoreError: a file was truncated.
         """
         log = self._read_log()
         is_short = log.size < _HEADER + frames * (_FRAME_HEADER + page_size)
         if not whole or (copied < frames and is_short):
-            self.condemn()
+            self.refuse_writes()
         self._log, self._size = log, self._file.stat().st_size
 
-    def condemn(self) -> None:
-        """Prevent all further writes: SQLite would fill the missing part with zeros.
+    def refuse_writes(self) -> None:
+        """Refuse all further writes: SQLite would fill the missing part with zeros.
 
         Raises:
             StoreError: always.
         """
         self._damage = (
-            f"{self._file} or its write-ahead log was truncated while in use, so what was stored "
-            f"last is lost, and nothing new is stored; {_REMEDY}"
+            f"{self._file} or its write-ahead log was truncated while in use, so the latest "
+            f"commits are lost, and nothing new is stored; {_REMEDY}"
         )
         raise StoreError(self._damage)
 
     def _pairs(self) -> Sequence[tuple[_Identity, _Identity]]:
-        """Pair the files that were opened with those that are at the paths now."""
+        """Pair each opened file with the one at its path now."""
         found, opened = self._identities(), self._opened
         if opened is None:
             return ()
-        # SQLite makes the log and the index of an empty database with the first commit
+        # SQLite creates the log and the index of an empty database at the first commit
         self._opened = tuple(old or new for old, new in zip(opened, found, strict=True))
         return tuple(zip(self._opened, found, strict=True))
 
@@ -184,10 +183,10 @@ class Files:
         return tuple(map(_identity, self._paths))
 
     def _read_log(self) -> _Log:
-        """Read salts and size of the log; a log that is not there is empty.
+        """Read salts and size of the log; a missing log is empty.
 
         Raises:
-            StoreError: it begins with something else than a log.
+            StoreError: its first bytes are not those of a log.
         """
         try:
             log = os.open(self._paths[1], os.O_RDONLY)
@@ -201,12 +200,12 @@ class Files:
         if len(header) < _HEADER:
             return _Log(b"", size)
         if struct.unpack_from(">I", header)[0] not in _MAGIC:
-            self.condemn()
+            self.refuse_writes()
         return _Log(header[16:24], size)
 
 
 def beside(file: Path, suffix: str) -> Path:
-    """Return the path of a companion of a database: its log (-wal) or its index (-shm)."""
+    """Return the path of a companion of a database, such as its log (-wal)."""
     return file.with_name(file.name + suffix)
 
 
@@ -223,10 +222,10 @@ _inspecting = threading.Lock()
 
 
 def leftover_frames(file: Path) -> int:
-    """Return how many frames of the log the last process left for the next one, by its index.
+    """Return how many frames the last process left in the log, according to the index.
 
-    It is 0 where nothing is known: the database was closed, another process has it open, or this
-    process asked before. A file that SQLite has open in this process is never opened here.
+    Returns 0 if that is unknown: the database was closed, another process has it open, or this
+    process asked before, since it must not open a file that its own SQLite has open.
     """
     with _inspecting:
         if file in _inspected:

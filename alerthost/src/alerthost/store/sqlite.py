@@ -162,7 +162,7 @@ class SQLiteFile:
         Raises:
             StoreError: a file was truncated.
         """
-        if not self.files.is_shorter():
+        if not self.files.may_be_truncated():
             return
         try:
             # a new connection has no pages cached
@@ -175,11 +175,11 @@ class SQLiteFile:
                     self.files.closed()
         except sqlite3.DatabaseError as error:
             if error_code(error).startswith(_TRUNCATED):
-                self.files.condemn()
+                self.files.refuse_writes()
             message = f"{self.path} {error_reason(error)}"
             raise StoreError(message) from error
         whole = found == "ok"
-        self.files.decide(whole=whole, frames=frames, copied=copied, page_size=page_size)
+        self.files.confirm(whole=whole, frames=frames, copied=copied, page_size=page_size)
 
     # --- the reserve: a file whose space is released for sending when the disk is full
 

@@ -1,4 +1,4 @@
-"""The tables of the database, as the newest migration leaves them."""
+"""The tables of the database after the newest migration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LENGTH: Final = len("2026-11-23T08:41:00.123456+00:00")
 
 
 class UtcTime(sa.TypeDecorator[dt.datetime]):
-    """A time as text in UTC: the same in every database, and ordered as text."""
+    """A time as text in UTC, equal in every database, and in the order of the text."""
 
     impl = sa.String(_LENGTH)
     cache_ok = True
@@ -32,7 +32,7 @@ class UtcTime(sa.TypeDecorator[dt.datetime]):
         value: dt.datetime | None,
         dialect: Dialect,  # noqa: ARG002 -- SQLAlchemy's signature
     ) -> str | None:
-        """Write a time; it knows its zone."""
+        """Return the text of an aware time."""
         return (
             None if value is None else value.astimezone(dt.UTC).isoformat(timespec="microseconds")
         )
@@ -42,7 +42,7 @@ class UtcTime(sa.TypeDecorator[dt.datetime]):
         value: Any | None,
         dialect: Dialect,  # noqa: ARG002 -- SQLAlchemy's signature
     ) -> dt.datetime | None:
-        """Read a time; it is in UTC."""
+        """Return the time, in UTC."""
         return None if value is None else dt.datetime.fromisoformat(value)
 
 
@@ -56,17 +56,22 @@ installations: Final = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("updated_at", UtcTime, nullable=False),
-    sqlite_autoincrement=True,  # an id of something removed is never given again
+    sqlite_autoincrement=True,  # ids of removed rows are never reused
 )
 
 Moment: Final = sa.Double
-"""A time as seconds of the epoch: what the delivery engine calculates with."""
+"""A time in seconds since the epoch, for the delivery engine."""
 
 Number: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""The number of what comes without end; in SQLite every integer is as large."""
+"""An id of 64 bits, which every integer of SQLite has."""
 
 Digest: Final = sa.String(32)
-"""What stands for a place or an alert in an index: the two may be of any length."""
+"""A hash of an incident reference or an alert identity, which are too long for an index."""
+
+
+def _partial_index(name: str, *columns: Any, where: Any, unique: bool = False) -> None:
+    sa.Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
 
 submissions: Final = sa.Table(
     "submissions",
@@ -86,55 +91,34 @@ submissions: Final = sa.Table(
     sa.Column("size", sa.Integer, nullable=False, server_default="0"),
     sa.Column("outcome", sa.Text, nullable=False, server_default=""),
     sa.Column("fairness_key", Digest, nullable=False, server_default=""),
-    sqlite_autoincrement=True,  # their order is the order in which they were committed
+    sqlite_autoincrement=True,  # ids are in the order of the commits
 )
 PENDING: Final = submissions.c.planned_at.is_(None)
-"""Which submissions are not planned yet; written as the indexes have it."""
+"""Condition of submissions that are not planned yet, as in the indexes."""
 
-sa.Index(
-    "ix_submissions_urgency",
-    submissions.c.urgency,
-    submissions.c.id,
-    sqlite_where=PENDING,
-    postgresql_where=PENDING,
-)
-sa.Index(
+_partial_index("ix_submissions_urgency", submissions.c.urgency, submissions.c.id, where=PENDING)
+_partial_index(
     "ix_submissions_fairness_key",
     submissions.c.fairness_key,
     submissions.c.urgency,
     submissions.c.id,
-    sqlite_where=PENDING,
-    postgresql_where=PENDING,
+    where=PENDING,
 )
-sa.Index(
-    "ix_submissions_digest",
-    submissions.c.digest,
-    submissions.c.id,
-    sqlite_where=PENDING,
-    postgresql_where=PENDING,
-)
-sa.Index(
+_partial_index("ix_submissions_digest", submissions.c.digest, submissions.c.id, where=PENDING)
+_partial_index(
     "ix_submissions_scope_digest",
     submissions.c.scope_digest,
     submissions.c.accepted_at,
-    sqlite_where=PENDING,
-    postgresql_where=PENDING,
+    where=PENDING,
 )
 OUTCOME: Final = submissions.c.outcome != sa.literal_column("''")
-"""Which submissions came to no delivery; written as the index has it."""
+"""Condition of submissions without a delivery, as in the index."""
 
-sa.Index(
-    "ix_submissions_outcome",
-    submissions.c.outcome,
-    submissions.c.id,
-    sqlite_where=OUTCOME,
-    postgresql_where=OUTCOME,
-)
-sa.Index(
+_partial_index("ix_submissions_outcome", submissions.c.outcome, submissions.c.id, where=OUTCOME)
+_partial_index(
     "ix_submissions_planned_at",
     submissions.c.planned_at,
-    sqlite_where=submissions.c.planned_at.is_not(None),
-    postgresql_where=submissions.c.planned_at.is_not(None),
+    where=submissions.c.planned_at.is_not(None),
 )
 
 alerts: Final = sa.Table(
@@ -158,7 +142,7 @@ planners: Final = sa.Table(
     sa.Column("submissions", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
 )
-"""Which submissions each process is planning now: what a process dies of is found by it."""
+"""The submissions that each process is planning, to find the one that kills processes."""
 
 lanes: Final = sa.Table(
     "lanes",
@@ -172,12 +156,7 @@ lanes: Final = sa.Table(
     sa.Column("budgets", sa.Text, nullable=False, server_default="[]"),
     sa.UniqueConstraint("installation", "destination"),
 )
-sa.Index(
-    "ix_lanes_due",
-    lanes.c.due,
-    sqlite_where=lanes.c.due.is_not(None),
-    postgresql_where=lanes.c.due.is_not(None),
-)
+_partial_index("ix_lanes_due", lanes.c.due, where=lanes.c.due.is_not(None))
 
 channels: Final = sa.Table(
     "channels",
@@ -222,19 +201,8 @@ incidents: Final = sa.Table(
     sa.Column("summary", sa.Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
-sa.Index(
-    "uq_incidents_digest",
-    incidents.c.digest,
-    unique=True,
-    sqlite_where=incidents.c.active,
-    postgresql_where=incidents.c.active,
-)
-sa.Index(
-    "ix_incidents_orphaned",
-    incidents.c.id,
-    sqlite_where=incidents.c.orphaned,
-    postgresql_where=incidents.c.orphaned,
-)
+_partial_index("uq_incidents_digest", incidents.c.digest, unique=True, where=incidents.c.active)
+_partial_index("ix_incidents_orphaned", incidents.c.id, where=incidents.c.orphaned)
 sa.Index("ix_incidents_changed_at", incidents.c.active, incidents.c.changed_at)
 
 holders: Final = sa.Table(
@@ -290,43 +258,37 @@ deliveries: Final = sa.Table(
     sa.Column("finished_at", Moment),
     sqlite_autoincrement=True,
 )
-sa.Index(
+_partial_index(
     "ix_deliveries_head",
     deliveries.c.lane_id,
     deliveries.c.urgency,
     deliveries.c.id,
-    sqlite_where=deliveries.c.is_head,
-    postgresql_where=deliveries.c.is_head,
+    where=deliveries.c.is_head,
 )
 URGENT: Final = sa.or_(
     deliveries.c.operation == sa.literal_column("'resolve'"),
     deliveries.c.severity == sa.literal_column("'critical'"),
 )
-"""Which deliveries go when a budget has nothing left for others; written as the index has it."""
+"""Condition of deliveries that may use the reserved share of a budget, as in the index."""
 
-sa.Index(
+_partial_index(
     "ix_deliveries_urgent_head",
     deliveries.c.lane_id,
     deliveries.c.urgency,
     deliveries.c.id,
-    sqlite_where=sa.and_(deliveries.c.is_head, URGENT),
-    postgresql_where=sa.and_(deliveries.c.is_head, URGENT),
+    where=sa.and_(deliveries.c.is_head, URGENT),
 )
 sa.Index("ix_deliveries_incident_id", deliveries.c.incident_id, deliveries.c.position)
 sa.Index("ix_deliveries_state", deliveries.c.state, deliveries.c.finished_at)
 sa.Index("ix_deliveries_submission_id", deliveries.c.submission_id)
-sa.Index(
-    "ix_deliveries_in_flight",
-    deliveries.c.lane_id,
-    sqlite_where=deliveries.c.worker_id.is_not(None),
-    postgresql_where=deliveries.c.worker_id.is_not(None),
+_partial_index(
+    "ix_deliveries_in_flight", deliveries.c.lane_id, where=deliveries.c.worker_id.is_not(None)
 )
 
-sa.Index(
+_partial_index(
     "ix_deliveries_accepted_at",
     deliveries.c.accepted_at,
-    sqlite_where=sa.and_(deliveries.c.finished_at.is_(None), ~deliveries.c.late_reported),
-    postgresql_where=sa.and_(deliveries.c.finished_at.is_(None), ~deliveries.c.late_reported),
+    where=sa.and_(deliveries.c.finished_at.is_(None), ~deliveries.c.late_reported),
 )
 
 budgets: Final = sa.Table(
