@@ -1,4 +1,4 @@
-"""What the tests of the fake PagerDuty send with: the standard library's HTTP client."""
+"""Senders for the tests of the fake PagerDuty, on the standard library's HTTP client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "0123456789abcdefABCDEF0123456789"
 
 @attrs.frozen
 class Response:
-    """What came back."""
+    """A response."""
 
     status: int
     headers: dict[str, str]
@@ -33,7 +33,7 @@ class Response:
 
 @attrs.define
 class Sender:
-    """Sends over one connection, which it keeps as long as the server lets it."""
+    """Sends over one connection, which it keeps alive."""
 
     connection: http.client.HTTPConnection
 
@@ -44,7 +44,7 @@ class Sender:
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> Response:
-        """Send one request as it is given."""
+        """Send a request as given."""
         self.connection.request(method, path, body, headers or {})
         response = self.connection.getresponse()
         return Response(response.status, dict(response.getheaders()), response.read())
@@ -67,7 +67,7 @@ class Sender:
 
 @pytest.fixture
 def fake() -> Iterator[FakePagerDuty]:
-    """Return a running fake that takes any well-formed key."""
+    """Return a running fake that accepts any well-formed key."""
     with FakePagerDuty() as fake:
         yield fake
 
@@ -99,7 +99,7 @@ def key() -> str:
 
 @pytest.fixture
 def trigger() -> Callable[..., dict[str, Any]]:
-    """Return a function that makes a valid trigger, changed as its arguments say."""
+    """Return a function that builds a valid trigger with changed members."""
 
     def trigger(dedup_key: str | None = "db-1/disk", /, **changes: object) -> dict[str, Any]:
         payload = {"summary": "Disk full", "source": "db-1", "severity": "critical"}
@@ -115,7 +115,7 @@ def trigger() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def follow_up() -> Callable[..., dict[str, Any]]:
-    """Return a function that makes an acknowledge or resolve."""
+    """Return a function that builds an acknowledge or resolve."""
 
     def follow_up(action: str, dedup_key: str = "db-1/disk", key: str = KEY) -> dict[str, Any]:
         return {"routing_key": key, "event_action": action, "dedup_key": dedup_key}

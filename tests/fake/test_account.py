@@ -25,23 +25,23 @@ OTHER_KEY = "f" * 32
 
 @attrs.define
 class Clock:
-    """A clock that a test turns."""
+    """A clock that the test sets."""
 
     now: dt.datetime = dt.datetime(2026, 11, 23, 3, 14, tzinfo=dt.UTC)
 
     def __call__(self) -> dt.datetime:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
     def turn(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self.now += dt.timedelta(seconds=seconds)
 
 
 def test_a_trigger_opens_an_incident(
     sender: Any, fake: FakePagerDuty, trigger: Make, key: str
 ) -> None:
-    """The answer is PagerDuty's to the letter, and the log leaves out the key."""
+    """The response is exactly PagerDuty's, and the log omits the key."""
     event = trigger(client="host", payload={"custom_details": {"used": 0.98}})
     response = sender.send(event)
 
@@ -81,7 +81,7 @@ def test_a_trigger_without_dedup_key_gets_a_new_one_each_time(
 def test_an_incident_is_acknowledged_and_resolved(
     sender: Any, fake: FakePagerDuty, trigger: Make, follow_up: Make
 ) -> None:
-    """Each event is counted and answered alike."""
+    """Each event is counted and gets the same response."""
     states = []
     for event in (trigger(), follow_up("acknowledge"), follow_up("resolve")):
         assert sender.send(event).status == 202
@@ -94,7 +94,7 @@ def test_an_incident_is_acknowledged_and_resolved(
 def test_a_trigger_on_an_open_incident_is_appended(
     sender: Any, fake: FakePagerDuty, trigger: Make, follow_up: Make
 ) -> None:
-    """It shows the last summary and severity, stays acknowledged and notifies nobody again."""
+    """It shows the last summary and severity, stays acknowledged and does not notify again."""
     sender.send(trigger())
     sender.send(trigger(payload={"summary": "Disk fuller", "severity": "error"}))
     assert fake.incidents[0].state == "triggered"
@@ -119,7 +119,7 @@ def test_a_trigger_on_an_open_incident_is_appended(
 def test_a_trigger_after_a_resolve_opens_a_new_incident(
     sender: Any, fake: FakePagerDuty, trigger: Make, follow_up: Make
 ) -> None:
-    """The resolved one stays as it was; follow-ups meet the new one."""
+    """The resolved one stays unchanged; follow-ups apply to the new one."""
     for event in (trigger(), follow_up("resolve"), trigger(), follow_up("acknowledge")):
         sender.send(event)
 
@@ -165,7 +165,7 @@ def test_the_same_dedup_key_under_another_integration_key_is_another_incident(
 def test_unnamed_keys_are_numbered_until_a_service_is_named(
     sender: Any, fake: FakePagerDuty, trigger: Make, key: str
 ) -> None:
-    """From then on a well-formed key of no service is refused, in plain text."""
+    """Afterwards a well-formed key of no service is refused, in plain text."""
     for each in (key, OTHER_KEY, key):
         sender.send(trigger(None, routing_key=each))
     assert [incident.service for incident in fake.incidents] == [
@@ -218,7 +218,7 @@ def test_a_service_that_cannot_be_is_refused(name: str, key: str, why: str) -> N
 
 
 def test_one_key_has_one_service(fake: FakePagerDuty, key: str) -> None:
-    """A key cannot be named twice."""
+    """A key cannot have two services."""
     assert fake.add_service("a", key) == key
     with pytest.raises(
         ValueError, match=r"^the integration key of service 'b' already belongs to 'a'$"
@@ -226,7 +226,7 @@ def test_one_key_has_one_service(fake: FakePagerDuty, key: str) -> None:
         fake.add_service("b", key)
 
 
-def test_a_change_event_is_kept_and_notifies_nobody(
+def test_a_change_event_is_kept_and_does_not_notify(
     sender: Any, fake: FakePagerDuty, key: str
 ) -> None:
     """It opens no incident and has no dedup key."""
@@ -256,7 +256,7 @@ def test_a_change_event_is_kept_and_notifies_nobody(
 
 
 def test_ruleset_keys_take_no_change_events(sender: Any, trigger: Make) -> None:
-    """They start with R; alerts they take."""
+    """They start with R and accept alerts."""
     key = "R" + "0" * 31
     change = sender.change({"routing_key": key, "payload": {"summary": "s"}})
 
@@ -265,7 +265,7 @@ def test_ruleset_keys_take_no_change_events(sender: Any, trigger: Make) -> None:
 
 
 def test_the_rate_window_slides(connect: Connect, trigger: Make, key: str) -> None:
-    """An event beyond 120 in any 60 seconds is refused and not taken; keys do not share."""
+    """An event beyond 120 in any 60 seconds is refused; each key has a limit of its own."""
     clock = Clock()
     with FakePagerDuty(clock=clock) as fake:
         sender = connect(fake)
@@ -292,7 +292,7 @@ def test_the_rate_window_slides(connect: Connect, trigger: Make, key: str) -> No
 
 
 def test_events_that_are_refused_leave_room_in_the_window(connect: Connect, trigger: Make) -> None:
-    """Only what is taken counts."""
+    """Only accepted events count."""
     with FakePagerDuty(rate_limit=1) as fake:
         sender = connect(fake)
         statuses = [
@@ -327,7 +327,7 @@ def test_incidents_tell_when_they_opened_and_changed(
 
 
 def expected(events: list[tuple[str, str, str]]) -> list[tuple[str, str, str, int]]:
-    """Say by hand which incidents a history leaves: episode by episode, key by key."""
+    """Compute the incidents of a history independently, by episode and key."""
     episodes: list[tuple[tuple[str, str], list[str]]] = []
     for key, action, dedup_key in events:
         mine = [actions for scope, actions in episodes if scope == (key, dedup_key)]
@@ -360,7 +360,7 @@ def expected(events: list[tuple[str, str, str]]) -> list[tuple[str, str, str, in
     )
 )
 def test_any_history_leaves_the_incidents_it_should(events: list[tuple[str, str, str]]) -> None:
-    """Checked against a second telling of the documentation."""
+    """Checked against a second implementation of the documentation."""
     account = Account()
     account.add_service("a", "a" * 32)
     account.add_service("b", "b" * 32)

@@ -52,7 +52,7 @@ def alertmanager(fake: FakePagerDuty, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_group_that_fires_and_resolves(fake: FakePagerDuty, alertmanager: str) -> None:
-    """An incident opens and is resolved, by Alertmanager's own words only."""
+    """An incident opens and is resolved by Alertmanager's requests alone."""
     alertmanagers.tell(alertmanager, fires=True)
     fake.wait_for(lambda fake: [each.state for each in fake.incidents] == ["triggered"], 60)
     alertmanagers.tell(alertmanager, fires=False)

@@ -26,20 +26,20 @@ READY = re.compile(r"fake PagerDuty \((us|eu)\): (http://127\.0\.0\.1:[0-9]+)\n"
 
 
 class Output(io.StringIO):
-    """Standard output that does something once a whole line is there."""
+    """Standard output that runs a function after each whole line."""
 
     def __init__(self, then: Callable[[str], None]) -> None:
-        """Remember what to do."""
+        """Store the function."""
         super().__init__()
         self._then = then
 
     def flush(self) -> None:
-        """Act on what was written."""
+        """Run the function after a whole line."""
         self._then(self.getvalue())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_runs_until_it_is_told_to_stop(
+def test_it_runs_until_it_is_stopped(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     """It prints one line, exits 0 and leaves the signals as they were."""
@@ -191,7 +191,7 @@ def test_a_port_in_use_is_one_plain_line(
 
 
 def test_the_installed_command_starts_and_stops() -> None:
-    """As an operator has it, in a process of its own."""
+    """As an operator runs it, in a process of its own."""
     command = Path(sys.executable).with_name("fake-pagerduty")
     if not command.exists():
         pytest.skip(f"{command} is not installed")

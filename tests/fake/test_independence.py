@@ -15,7 +15,7 @@ PACKAGE = "pagerduty_plugin.testing"
 
 
 def imports(module: Path) -> set[str]:
-    """Name what a module imports, at its top or anywhere else."""
+    """Return the names that a module imports, at its top or elsewhere."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -28,7 +28,7 @@ def imports(module: Path) -> set[str]:
 
 
 def reachable() -> set[Path]:
-    """Find the modules of the fake: what its server, command and fixtures are made of."""
+    """Return the modules that server, command and fixtures of the fake import."""
     found: set[Path] = set()
     ahead = {FOLDER / f"{name}.py" for name in ("__init__", "cli", "fixtures")}
     while ahead:

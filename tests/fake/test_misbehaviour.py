@@ -1,4 +1,4 @@
-"""Scripted misbehaviour, as a sender meets it on the wire."""
+"""Scripted misbehaviour, as a sender sees it on the wire."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OTHER_KEY = "f" * 32
 
 
 def start(sender: Any, event: dict[str, Any]) -> None:
-    """Send a request and leave its response for later."""
+    """Send a request without reading its response."""
     body = json.dumps(event).encode()
     sender.connection.request("POST", "/v2/enqueue", body, {"Content-Type": "application/json"})
 
@@ -79,7 +79,7 @@ def test_an_answer_in_place_of_the_proper_one(
     how: Misbehaviour,
     expected: tuple[int, bytes, dict[str, str]],
 ) -> None:
-    """The event is not taken, the connection lives, and the log says what happened."""
+    """The event is not processed, the connection stays open, and the log names the misbehaviour."""
     status, body, headers = expected
     fake.misbehave(how, times=1)
     response = sender.send(trigger())
@@ -98,7 +98,7 @@ def test_an_answer_in_place_of_the_proper_one(
 def test_an_event_may_be_taken_though_the_answer_fails(
     fake: FakePagerDuty, sender: Any, trigger: Make
 ) -> None:
-    """A 500 or an odd 202 is no proof that nothing happened."""
+    """A 500 or an odd 202 does not prove that the event was lost."""
     fake.misbehave(failing(500, processed="at once"), times=1)
     fake.misbehave(accepting_without_json(), times=1)
     responses = [sender.send(trigger()) for _ in range(2)]
@@ -124,7 +124,7 @@ def test_a_reset_before_reading(fake: FakePagerDuty, sender: Any, trigger: Make)
 
 @pytest.mark.parametrize("taken", ["at once", "late", "never"])
 def test_a_reset_after_reading(fake: FakePagerDuty, sender: Any, trigger: Make, taken: Any) -> None:
-    """The event may have been taken."""
+    """The event may have been processed."""
     fake.misbehave(reset(processed=taken), times=1)
     event = trigger()
     with pytest.raises(ConnectionResetError) as caught:
@@ -159,7 +159,7 @@ def test_garbage(fake: FakePagerDuty, sender: Any, trigger: Make, taken: Any) ->
 def test_a_truncated_body(
     fake: FakePagerDuty, sender: Any, trigger: Make, how: Misbehaviour
 ) -> None:
-    """The event is taken, but the answer never ends."""
+    """The event is processed, but the response never ends."""
     fake.misbehave(how, times=1)
     with pytest.raises(http.client.IncompleteRead):
         sender.send(trigger())
@@ -169,7 +169,7 @@ def test_a_truncated_body(
 
 
 def test_a_response_byte_by_byte(fake: FakePagerDuty, sender: Any, trigger: Make) -> None:
-    """It is complete in the end, and the connection lives."""
+    """It is complete in the end, and the connection stays open."""
     fake.misbehave(dripping(seconds=0), times=1)
 
     assert sender.send(trigger()).json()["dedup_key"] == "db-1/disk"
@@ -203,7 +203,7 @@ def test_a_drip_that_has_begun_ends_when_the_fake_stops(
 def test_a_connection_that_closes_without_having_said_so(
     fake: FakePagerDuty, sender: Any, trigger: Make
 ) -> None:
-    """The response is whole; what is sent next meets a dead connection."""
+    """The response is whole; the next request fails."""
     fake.misbehave(closing(), times=1)
     start(sender, trigger())
     socket_ = sender.connection.sock
@@ -238,7 +238,7 @@ def test_a_connection_that_is_announced_to_close(
 def test_a_gate_holds_the_answer(
     fake: FakePagerDuty, sender: Any, connect: Connect, trigger: Make, taken: Any
 ) -> None:
-    """Other requests pass meanwhile; the event is taken at once or late."""
+    """Other requests pass meanwhile; the event is processed at once or late."""
     gate = Gate()
     fake.misbehave(late(gate, processed=taken), times=1)
     start(sender, trigger("held"))
@@ -276,7 +276,7 @@ def test_latency_can_be_a_time(fake: FakePagerDuty, sender: Any, trigger: Make) 
 
 
 def test_scripts_are_used_up_in_order(fake: FakePagerDuty, sender: Any, trigger: Make) -> None:
-    """Each for as many requests as it says; after the last all is well."""
+    """Each applies to its number of requests; later requests are answered properly."""
     fake.misbehave(failing(503), times=2)
     fake.misbehave(throttling(), times=1)
 
@@ -286,7 +286,7 @@ def test_scripts_are_used_up_in_order(fake: FakePagerDuty, sender: Any, trigger:
 def test_a_reset_before_reading_waits_for_its_turn(
     fake: FakePagerDuty, sender: Any, trigger: Make
 ) -> None:
-    """Behind a script that is not used up."""
+    """After a script that is not used up."""
     fake.misbehave(failing(503), times=1)
     fake.misbehave(reset_unread(), times=1)
 
@@ -298,7 +298,7 @@ def test_a_reset_before_reading_waits_for_its_turn(
 def test_a_script_lasts_until_it_is_cleared(
     fake: FakePagerDuty, sender: Any, trigger: Make
 ) -> None:
-    """On its own, or with all others."""
+    """Alone, or with all others."""
     script = fake.misbehave(failing(500))
     fake.misbehave(failing(502))
     statuses = [sender.send(trigger()).status for _ in range(2)]
@@ -313,7 +313,7 @@ def test_a_script_lasts_until_it_is_cleared(
 def test_a_script_can_be_for_one_key(
     fake: FakePagerDuty, sender: Any, trigger: Make, key: str
 ) -> None:
-    """Other services get through."""
+    """Requests of other services succeed."""
     script = fake.misbehave(failing(500), key=key)
 
     assert [sender.send(trigger(routing_key=each)).status for each in (key, OTHER_KEY, key)] == [
@@ -325,18 +325,18 @@ def test_a_script_can_be_for_one_key(
 
 
 def test_a_script_is_for_at_least_one_request(fake: FakePagerDuty) -> None:
-    """None at all is a mistake."""
+    """Zero is a mistake."""
     with pytest.raises(ValueError, match="at least one request"):
         fake.misbehave(failing(), times=0)
 
 
 def test_a_reset_before_reading_cannot_be_for_one_key(fake: FakePagerDuty, key: str) -> None:
-    """Nobody knows yet whose request it is."""
+    """The key of the request is not known yet."""
     with pytest.raises(ValueError, match="never reads"):
         fake.misbehave(reset_unread(), key=key)
 
 
 def test_a_proper_answer_needs_a_taken_event() -> None:
-    """PagerDuty answers only what it has looked at."""
+    """Only a processed event has a response of its own."""
     with pytest.raises(ValueError, match="late: an event that is never processed needs"):
         late(processed="never")

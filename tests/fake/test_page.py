@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Page(HTMLParser):
-    """What a browser would make of it: the texts of table cells by row, links and tags."""
+    """The content of a page: texts of table cells by row, links and tags."""
 
     rows: list[list[str]] = attrs.field(factory=list)
     links: list[str] = attrs.field(factory=list)
@@ -29,7 +29,7 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note rows, cells and links."""
+        """Record rows, cells and links."""
         self.tags.add(tag)
         if tag == "tr":
             self.rows.append([])
@@ -60,7 +60,7 @@ def read(sender: Any) -> Page:
 
 
 def test_an_account_without_incidents_says_so(sender: Any) -> None:
-    """There is no empty table."""
+    """No empty table is shown."""
     page = read(sender)
 
     assert "No incidents yet" in page.text
@@ -93,7 +93,7 @@ def test_every_incident_is_listed_open_ones_first(
     assert "region us" in page.text
 
 
-def test_what_the_first_trigger_brought_along_is_shown(sender: Any, trigger: Make) -> None:
+def test_the_context_of_the_first_trigger_is_shown(sender: Any, trigger: Make) -> None:
     """Links, images and client; only web addresses become links."""
     sender.send(
         trigger(
@@ -166,7 +166,7 @@ def test_nothing_that_was_sent_becomes_markup(
 
 
 def test_no_integration_key_is_shown(sender: Any, trigger: Make, key: str) -> None:
-    """Not even one that a sender let slip into its texts."""
+    """Even if a sender put one into a text."""
     sender.send(trigger(f"disk-{key}", payload={"summary": f"Key {key} fails"}))
 
     page = read(sender)

@@ -1,4 +1,4 @@
-"""The REST API of the fake, by its raw answers."""
+"""The REST API of the fake, by its raw responses."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ E_MAIL = "generic_email_inbound_integration"
 
 @attrs.define
 class Clock:
-    """A clock that is moved by hand."""
+    """A clock that the test sets."""
 
     now: dt.datetime = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 
     def __call__(self) -> dt.datetime:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
     def pass_seconds(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self.now += dt.timedelta(seconds=seconds)
 
 
@@ -48,7 +48,7 @@ class Caller:
         return self.sender.request("GET", path, None, self._headers(headers))
 
     def post(self, path: str, body: object, **headers: str) -> Any:
-        """Write; bytes go as they are."""
+        """Write; bytes are sent unchanged."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.sender.request(
             "POST", path, content, self._headers({"Content-Type": "application/json"} | headers)
@@ -84,13 +84,13 @@ def caller(fake: FakePagerDuty, connect: Callable[[FakePagerDuty], Any]) -> Call
 
 
 def wanted(service_id: str, **changes: object) -> dict[str, Any]:
-    """Make the body that creates an integration."""
+    """Build the body that creates an integration."""
     reference = {"id": service_id, "type": "service_reference"}
     return {"integration": {"type": V2, "name": "Alerts", "service": reference} | changes}
 
 
 def problem(response: Any) -> tuple[int, int, str]:
-    """Return status, code and words of an error."""
+    """Return status, code and texts of an error."""
     error = response.json()["error"]
     assert sorted(error) == ["code", "errors", "message"]
     return response.status, error["code"], "; ".join((error["message"], *error["errors"]))
@@ -252,7 +252,7 @@ def test_a_token_of_one_region_is_unknown_in_the_other(
     assert service["html_url"].startswith("https://labs.eu.pagerduty.com/service-directory/P")
 
 
-def test_a_token_may_do_what_its_scopes_say(fake: FakePagerDuty, caller: Caller) -> None:
+def test_a_token_is_limited_to_its_scopes(fake: FakePagerDuty, caller: Caller) -> None:
     path = f"/services/{(service_id := fake.create_service('a'))}/integrations"
     fake.add_api_token(TOKEN, scopes=["services.read"])
     assert caller.get("/services").status == 200
@@ -275,7 +275,7 @@ def test_a_token_may_do_what_its_scopes_say(fake: FakePagerDuty, caller: Caller)
         "/servicesx/PNONE/more/of/it",
     ],
 )
-def test_what_is_not_there_is_not_found(fake: FakePagerDuty, caller: Caller, path: str) -> None:
+def test_unknown_paths_are_not_found(fake: FakePagerDuty, caller: Caller, path: str) -> None:
     service_id = fake.create_service("a")
     fake.add_integration("a")
     assert problem(caller.get(path.replace("{id}", service_id))) == (404, 2100, "Not Found")
@@ -298,9 +298,9 @@ def test_a_wrong_integration_is_refused(
     fake: FakePagerDuty, caller: Caller, body: object, words: str
 ) -> None:
     service_id = fake.create_service("a")
-    status, code, told = problem(caller.post(f"/services/{service_id}/integrations", body))
+    status, code, message = problem(caller.post(f"/services/{service_id}/integrations", body))
     assert (status, code) == (400, 2001)
-    assert told.startswith(f"Invalid Input Provided; {words}")
+    assert message.startswith(f"Invalid Input Provided; {words}")
     assert not fake.services[0].integrations
 
 

@@ -1,4 +1,4 @@
-"""The documented limits and error texts, as they reach a sender: exact bodies."""
+"""The documented limits and error texts: exact bodies of responses."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def without(event: dict[str, Any], name: str) -> dict[str, Any]:
 def test_an_invalid_alert_is_refused_with_every_fault_named(
     sender: Any, fake: FakePagerDuty, trigger: Make, changes: Any, faults: list[str]
 ) -> None:
-    """The body is PagerDuty's, and nothing is taken."""
+    """The body is PagerDuty's, and the event is not processed."""
     response = sender.send(trigger(**changes))
 
     assert (
@@ -162,11 +162,13 @@ def test_an_invalid_alert_is_refused_with_every_fault_named(
 
 
 @pytest.mark.parametrize("name", ["routing_key", "event_action", "payload"])
-def test_a_trigger_lacks_what_every_trigger_needs(sender: Any, trigger: Make, name: str) -> None:
-    """A missing member is named like a blank one."""
+def test_a_trigger_without_a_required_field_is_invalid(
+    sender: Any, trigger: Make, name: str
+) -> None:
+    """A missing member is reported like a blank one."""
     response = sender.send(without(trigger(), name))
 
-    # Without its action nobody can tell that the event is a trigger.
+    # without its action the event is not known to be a trigger
     assert response.json()["errors"] == [f"'{name}' is missing or blank"]
 
 
@@ -180,7 +182,7 @@ def test_a_payload_is_an_object(sender: Any, trigger: Make, payload: object) -> 
 
 @pytest.mark.parametrize("action", ["acknowledge", "resolve"])
 def test_a_follow_up_needs_its_dedup_key(sender: Any, follow_up: Make, action: str) -> None:
-    """Only a trigger may leave it to PagerDuty."""
+    """Only a trigger may omit it."""
     response = sender.send(without(follow_up(action), "dedup_key"))
 
     assert response.json()["errors"] == ["'dedup_key' is missing or blank"]
@@ -190,7 +192,7 @@ def test_a_follow_up_needs_its_dedup_key(sender: Any, follow_up: Make, action: s
 def test_a_follow_up_may_carry_a_payload_if_it_is_valid(
     sender: Any, trigger: Make, action: str
 ) -> None:
-    """Alertmanager resolves with everything it triggered with."""
+    """Alertmanager resolves with the whole event of the trigger."""
     assert sender.send(trigger(event_action=action)).status == 202
 
     faulty = trigger(event_action=action, payload={"severity": "fatal"})
@@ -327,5 +329,5 @@ def test_an_invalid_change_event_is_refused(
     ],
 )
 def test_the_key_of_a_body_is_read_if_it_can_be(body: bytes, key: str | None) -> None:
-    """Scripts for one key choose by it."""
+    """Scripts for one key apply to its requests."""
     assert rules.routing_key_of(body) == key

@@ -92,7 +92,7 @@ def test_an_event_is_sent_as_json(sender: Any, trigger: Make, media_type: str) -
 
 
 def test_an_event_without_media_type_is_refused(sender: Any, trigger: Make) -> None:
-    """A missing header is no better than a wrong one."""
+    """A missing header is as wrong as another media type."""
     response = sender.request("POST", "/v2/enqueue", json.dumps(trigger()).encode())
 
     assert response.status == 415
@@ -101,13 +101,13 @@ def test_an_event_without_media_type_is_refused(sender: Any, trigger: Make) -> N
 @pytest.mark.parametrize(
     "media_type", ["application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"']
 )
-def test_the_charset_may_be_told(sender: Any, trigger: Make, media_type: str) -> None:
-    """If it is the one JSON has."""
+def test_the_charset_may_be_given(sender: Any, trigger: Make, media_type: str) -> None:
+    """If it is that of JSON."""
     assert sender.post(json.dumps(trigger()).encode(), Content_Type=media_type).status == 202
 
 
 def test_a_compressed_body_is_refused(sender: Any, trigger: Make) -> None:
-    """Nothing says that PagerDuty unpacks it."""
+    """PagerDuty documents no compression."""
     response = sender.post(json.dumps(trigger()).encode(), Content_Encoding="gzip")
 
     assert (
@@ -141,10 +141,10 @@ def test_the_size_of_the_body_is_limited(
         ("Content-Length: ten", 400, "'Content-Length' is invalid"),
     ],
 )
-def test_the_length_of_the_body_must_be_told(
+def test_the_length_of_the_body_is_required(
     fake: FakePagerDuty, header: str, status: int, fault: str
 ) -> None:
-    """The connection closes, because nobody knows where the next request begins."""
+    """The connection closes, because the next request has no known beginning."""
     with socket.create_connection(("127.0.0.1", fake.port), timeout=60) as connection:
         connection.sendall(f"POST /v2/enqueue HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode())
         with connection.makefile("rb") as stream:
@@ -157,7 +157,7 @@ def test_the_length_of_the_body_must_be_told(
 
 
 def test_a_body_that_breaks_off_is_logged_and_not_taken(fake: FakePagerDuty, trigger: Make) -> None:
-    """Half an event is none, even if it reads like one."""
+    """A truncated event is ignored, even if it is valid JSON."""
     body = json.dumps(trigger()).encode()
     with socket.create_connection(("127.0.0.1", fake.port), timeout=60) as connection:
         connection.sendall(
@@ -174,7 +174,7 @@ def test_a_body_that_breaks_off_is_logged_and_not_taken(fake: FakePagerDuty, tri
 def test_every_request_is_logged_as_it_came(
     sender: Any, fake: FakePagerDuty, connect: Connect, key: str
 ) -> None:
-    """Bytes, headers, order and connections; the representation holds no key."""
+    """Bytes, headers, order and connections; `repr` contains no key."""
     body = b'{"routing_key":  "%b"}' % key.encode()
     sender.post(body, X_Mark="one")
     sender.post(b"two")
@@ -201,7 +201,7 @@ def test_every_request_is_logged_as_it_came(
 
 
 def test_reading_is_not_logged(sender: Any, fake: FakePagerDuty) -> None:
-    """A person who looks at the page disturbs no test."""
+    """Requests to the page do not change the log."""
     statuses = [
         sender.request("GET", path).status
         for path in ("/", "/incidents", "/changes", "/requests", "/?x", "/favicon.ico")
@@ -214,7 +214,7 @@ def test_reading_is_not_logged(sender: Any, fake: FakePagerDuty) -> None:
 def test_the_read_api_tells_all_but_the_key(
     sender: Any, fake: FakePagerDuty, trigger: Make, key: str
 ) -> None:
-    """As JSON, with keys cut to their last four characters wherever they stand."""
+    """As JSON, with keys reduced to their last four characters everywhere."""
     sender.send(trigger(payload={"custom_details": {"leak": f"<{key}>"}}))
     sender.change({"routing_key": key, "payload": {"summary": "Deployed"}})
     sender.post(b'{"routing_key" : "odd\\"key+", \xff', X_Key=key)
@@ -247,7 +247,7 @@ def test_the_read_api_tells_all_but_the_key(
 def test_it_stops_at_once_with_connections_open(
     fake: FakePagerDuty, connect: Connect, trigger: Make
 ) -> None:
-    """Kept-alive ones are closed, and no thread is left."""
+    """Kept-alive connections are closed, and all threads end."""
 
     def threads() -> list[str]:
         mine = [each for each in threading.enumerate() if each.name.startswith("fake PagerDuty")]
@@ -272,7 +272,7 @@ def test_it_stops_at_once_with_connections_open(
 def test_it_can_start_again_where_it_was(
     fake: FakePagerDuty, connect: Connect, trigger: Make, follow_up: Make
 ) -> None:
-    """An outage forgets nothing; starting twice is a mistake."""
+    """An outage keeps the state; starting twice is a mistake."""
     connect(fake).send(trigger())
     url = fake.url
     fake.stop()
@@ -286,7 +286,7 @@ def test_it_can_start_again_where_it_was(
 
 
 def test_stopping_opens_the_gates(fake: FakePagerDuty, connect: Connect, trigger: Make) -> None:
-    """A request that waits is broken off, and one that was to be taken late is not taken."""
+    """A waiting request is aborted, and an event to be processed late is not processed."""
     fake.misbehave(late(Gate(), processed="late"))
     fake.misbehave(late())
     sender = connect(fake)
@@ -301,7 +301,7 @@ def test_stopping_opens_the_gates(fake: FakePagerDuty, connect: Connect, trigger
 
 
 def test_a_port_in_use_cannot_be_had(fake: FakePagerDuty) -> None:
-    """The error is the system's; a fake that could not start need not be stopped."""
+    """The error is the system's; stopping is not needed."""
     other = FakePagerDuty(port=fake.port)
     with pytest.raises(OSError, match="in use"):
         other.start()
@@ -311,7 +311,7 @@ def test_a_port_in_use_cannot_be_had(fake: FakePagerDuty) -> None:
 def test_waiting_ends_when_the_predicate_holds(
     fake: FakePagerDuty, connect: Connect, trigger: Make
 ) -> None:
-    """Whichever thread makes it so."""
+    """Whichever thread changes it."""
     thread = threading.Thread(target=lambda: connect(fake).send(trigger()))
     thread.start()
     fake.wait_for(lambda fake: fake.incidents)
@@ -320,7 +320,7 @@ def test_waiting_ends_when_the_predicate_holds(
     assert len(fake.incidents) == 1
 
 
-def test_waiting_in_vain_says_what_was_seen(
+def test_a_timeout_of_waiting_lists_requests_and_incidents(
     fake: FakePagerDuty, sender: Any, trigger: Make, key: str
 ) -> None:
     """But no key."""
@@ -332,7 +332,7 @@ def test_waiting_in_vain_says_what_was_seen(
 
 
 def test_https_is_served_with_a_context(trigger: Make) -> None:
-    """A sender that speaks no TLS, or hangs up, disturbs nobody."""
+    """A sender without TLS, or one that disconnects, affects no other."""
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -365,7 +365,7 @@ def test_https_is_served_with_a_context(trigger: Make) -> None:
 def test_a_fault_of_the_fake_itself_is_not_hidden(
     connect: Connect, trigger: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Silence is for broken connections only."""
+    """Only broken connections are ignored."""
 
     def broken_clock() -> Any:
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""Something that takes the webhook's posts."""
+"""A receiver for the webhook's posts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 @attrs.frozen
 class Receiver:
-    """A server on loopback: what was posted, and what it answers next (200 when empty).
+    """A server on loopback: received posts, and the next responses (200 when empty).
 
     A status of 0 closes the connection without an answer.
     """
@@ -43,7 +43,7 @@ def receiver() -> Iterator[Receiver]:
                 self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Keep quiet."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))

@@ -1,4 +1,4 @@
-"""Plugins that extend PagerDuty's events: what they decide reaches the wire, how they fail not."""
+"""Plugins that override PagerDuty's events: decisions reach the wire, failures do not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fake() -> Iterator[FakePagerDuty]:
 def host_of(
     fake: FakePagerDuty, *enabled: str, own: dict[str, object] | None = None, **settings: Any
 ) -> Host:
-    """Make a host that pages checkout, with plugins installed and some of its own."""
+    """Return a host that pages checkout, with installed plugins and plugins of its own."""
     plugins = load(["pagerduty", *enabled], own=own or {})
     services = [{"name": name, "integration_key": key} for name, key in KEYS.items()]
     acme = plugins.installation(
@@ -47,7 +47,7 @@ def host_of(
 
 
 def plugin(*, first: bool = False, **hooks: Answering) -> object:
-    """Make a plugin of the implementations of hooks, by their names without the prefix."""
+    """Return a plugin from hook implementations, by their names without the prefix."""
 
     class Plugin:
         pass
@@ -71,13 +71,13 @@ def bodies(fake: FakePagerDuty) -> list[Any]:
 
 
 def body_of(fake: FakePagerDuty, alert: Alert, **own: object) -> tuple[Any, Delivery]:
-    """Send an alert past plugins of the program's own; give what reached the wire."""
+    """Send an alert through plugins of the program; return the event on the wire."""
     delivery = sent(host_of(fake, own=own), alert)
     return bodies(fake)[-1], delivery
 
 
 class TestNightWatch:
-    """An extension that is a distribution of its own, and uses all four hooks."""
+    """An extension in a distribution of its own, with all four hooks."""
 
     def test_all_it_decides_reaches_the_wire(self, fake: FakePagerDuty) -> None:
         labels = {"tier": "gold", "owner": "platform", "cluster": "eu-1", "runbook": "disk"}
@@ -96,7 +96,7 @@ class TestNightWatch:
                     "severity": "critical",
                     "custom_details": {
                         "labels": labels,
-                        "night-watch": {"told": ["platform"], "as": "critical", "for": "Pages"},
+                        "night-watch": {"notified": ["platform"], "as": "critical", "for": "Pages"},
                     },
                 },
                 "links": [{"href": f"{RUNBOOKS}/disk", "text": "Runbook"}],
@@ -111,7 +111,7 @@ class TestNightWatch:
         )
         assert delivery.repairs == ()
 
-    def test_what_it_suppresses_is_shown_and_not_sent(self, fake: FakePagerDuty) -> None:
+    def test_a_suppressed_event_is_shown_and_not_sent(self, fake: FakePagerDuty) -> None:
         alert = Alert("db-1/disk", severity="warning", labels={"quiet": "yes"})
 
         report = host_of(fake, "night-watch").handle(alert)
@@ -159,7 +159,7 @@ class TestNightWatch:
     def test_a_host_with_memory_follows_up_whatever_it_says_by_now(
         self, fake: FakePagerDuty
     ) -> None:
-        """The rules still send a resolve where the alert would go now; nobody waits there."""
+        """The rules still send a resolve to the new destination, without effect."""
         host = host_of(fake, "night-watch")
         sent(host, Alert("db-1/disk", severity="error", labels={"owner": "platform"}))
 
@@ -213,8 +213,8 @@ class TestAlerthost:
         explained = workspace.alerthost("explain", given=given)
         ran = workspace.alerthost("send", given=given)
 
-        told = "suppressed by night-watch at acme: quiet hours; it is not critical"
-        assert told in explained.stdout
+        message = "suppressed by night-watch at acme: quiet hours; it is not critical"
+        assert message in explained.stdout
         assert "nothing would be sent" in explained.stdout
         assert "1 suppressed" in ran.stdout
         assert ran.returncode == 0
@@ -246,7 +246,7 @@ class TestSaboteur:
         way: str,
         status: str,
     ) -> None:
-        """But for what hangs, and for texts, which make good dedup keys: see below."""
+        """Except for hangs, and for texts, which are valid dedup keys: see below."""
         caplog.set_level(logging.DEBUG)
         alert = Alert("k", "Down", severity="error", labels={"sabotage": way}, status=status)
 
@@ -260,11 +260,13 @@ class TestSaboteur:
         asked = HOOKS if status == "firing" else (HOOKS[0], HOOKS[2])
         assert all(note.startswith("plugin saboteur") for note in with_it.notes)
         assert len(with_it.notes) == len(asked) - (way == "blank")
-        told = repr(with_it) + caplog.text + "".join(capfd.readouterr())
-        assert saboteur.SECRET not in told
+        message = repr(with_it) + caplog.text + "".join(capfd.readouterr())
+        assert saboteur.SECRET not in message
 
     @pytest.mark.parametrize("name", saboteur.FAILING)
-    def test_a_failure_is_told_by_its_place_alone(self, fake: FakePagerDuty, name: str) -> None:
+    def test_a_failure_is_reported_by_its_location_only(
+        self, fake: FakePagerDuty, name: str
+    ) -> None:
         alert = Alert("k", labels={"sabotage": f"fail {name}"})
 
         notes = sent(host_of(fake, "saboteur"), alert).notes
@@ -275,7 +277,7 @@ class TestSaboteur:
             assert note.startswith(f"plugin saboteur: {hook} {failed}")
 
     @pytest.mark.parametrize("name", saboteur.NONSENSE)
-    def test_nonsense_is_told_by_its_type(self, fake: FakePagerDuty, name: str) -> None:
+    def test_a_wrong_type_is_reported_by_its_name(self, fake: FakePagerDuty, name: str) -> None:
         alert = Alert("k", labels={"sabotage": f"answer {name}"})
 
         notes = sent(host_of(fake, "saboteur"), alert).notes
@@ -373,7 +375,7 @@ class TestWhatExtensionsAreGiven:
         }
         assert not [key for key in KEYS.values() if key in repr(given)]
 
-    def test_enrich_is_given_what_the_others_decided(self, fake: FakePagerDuty) -> None:
+    def test_enrich_gets_the_decisions_of_the_other_hooks(self, fake: FakePagerDuty) -> None:
         body, _ = body_of(
             fake,
             Alert("k"),
@@ -397,7 +399,7 @@ class TestWhatExtensionsAreGiven:
 
         assert (started, delivery.notes) == ([], ())
 
-    def test_a_follow_up_of_what_is_remembered_asks_nobody(self, fake: FakePagerDuty) -> None:
+    def test_a_follow_up_of_a_known_incident_calls_no_plugin(self, fake: FakePagerDuty) -> None:
         asked: list[str] = []
         host = host_of(fake, own={"spy": plugin(services=lambda alert: asked.append(alert.status))})
         sent(host, Alert("k"))
@@ -449,7 +451,7 @@ class TestWhichAnswerHolds:
         counts = FAILURES.counts()
         assert counts["typist", "pagerduty_severity"] == counts["typist", "pagerduty_enrich"] == 2
 
-    def test_one_who_agrees_is_not_told(self, fake: FakePagerDuty) -> None:
+    def test_a_plugin_that_agrees_is_not_noted(self, fake: FakePagerDuty) -> None:
         same = plugin(severity=lambda: "info")
         other = plugin(severity=lambda: "info")
 
@@ -536,11 +538,11 @@ class TestWhichAnswerHolds:
         assert (suppression.plugin, suppression.reason) == ("b", "maintenance")
         assert (report.receipts, fake.requests) == ((), ())
 
-    def test_a_suppression_tells_what_others_got_wrong(self, fake: FakePagerDuty) -> None:
-        """Those that are asked first, and those that are asked after it."""
+    def test_a_suppression_reports_the_faults_of_other_plugins(self, fake: FakePagerDuty) -> None:
+        """Plugins called before it and after it."""
 
         def broken() -> None:
-            raise RuntimeError("what it says is nobody's business")
+            raise RuntimeError("a secret message")
 
         own = {
             "a": plugin(services=broken),
@@ -560,10 +562,10 @@ class TestWhichAnswerHolds:
         ]
         assert fake.requests == ()
 
-    def test_a_rule_that_reaches_nobody_tells_who_could_not_rescue_it(
+    def test_a_rule_without_services_names_the_plugins_that_failed(
         self, fake: FakePagerDuty
     ) -> None:
-        host = host_of(fake, own={"a": plugin(services=lambda: ["nobody"])})
+        host = host_of(fake, own={"a": plugin(services=lambda: ["unknown"])})
         (use,) = host.rules[0].actions
         services = [{"name": "platform", "integration_key": KEYS["platform"]}]
         settings = {"base_url": fake.url, "services": services, "removed_services": ["checkout"]}
@@ -572,7 +574,7 @@ class TestWhichAnswerHolds:
         (suppression,) = use.action.plan(Alert("k"), use.settings, acme)
 
         assert suppression.reason.startswith("all its services were removed from account acme")
-        assert suppression.notes == ("plugin a chose unknown services: 'nobody'",)
+        assert suppression.notes == ("plugin a chose unknown services: 'unknown'",)
 
     def test_a_rule_without_services_is_rescued(self, fake: FakePagerDuty) -> None:
         """The rule's only service was removed; an extension names another one."""
@@ -669,7 +671,7 @@ class TestWhatIsAdded:
         ]
         assert all(repair.reason.endswith(" (from plugin a)") for repair in repairs)
 
-    def test_what_has_no_room_is_left_out_and_all_of_the_alert_s_stays(
+    def test_additions_without_room_are_dropped_and_the_alert_stays(
         self, fake: FakePagerDuty
     ) -> None:
         own = {f"text {number}": "x" * 51_000 for number in range(9)}
@@ -683,8 +685,8 @@ class TestWhatIsAdded:
 
         assert body["payload"]["custom_details"] == {**own, "small": 1, "second": 2}
         assert body["links"] == [{"href": "https://a.example.com"}]
-        told = [(repair.field, repair.reason) for repair in delivery.repairs[-2:]]
-        assert told == [
+        repairs = [(repair.field, repair.reason) for repair in delivery.repairs[-2:]]
+        assert repairs == [
             ("details", "no room for 1 detail from plugin a; left out"),
             ("links", "no room for 1 link from plugin a; left out"),
         ]
@@ -703,7 +705,7 @@ class TestWhatIsAdded:
         wrong = "is not an absolute http(s) URL with a host; moved to the details (from plugin a)"
         assert reasons == [f"'/runbook' {wrong}"]
 
-    def test_one_who_adds_nothing_that_fits_is_no_source(self, fake: FakePagerDuty) -> None:
+    def test_a_plugin_whose_additions_do_not_fit_is_not_a_source(self, fake: FakePagerDuty) -> None:
         large = Enrich(details={"large": "y" * 600_000})
 
         body, delivery = body_of(fake, Alert("k"), a=plugin(enrich=lambda: large))

@@ -1,4 +1,4 @@
-"""Three unlike providers work side by side in one host, which knows none of them."""
+"""Three unlike providers work side by side in one host."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def tickets_of(host: Host) -> list[Ticket]:
     return action.system.tickets
 
 
-def told(fake: FakePagerDuty) -> list[str]:
+def sent(fake: FakePagerDuty) -> list[str]:
     return [json.loads(request.body)["event_action"] for request in fake.requests]
 
 
@@ -109,7 +109,7 @@ def test_one_rule_tells_all_three_each_in_its_own_way(
     reports = [host.handle(alert) for alert in STORY]
 
     assert all(report.delivered for report in reports)
-    assert told(fake) == ["trigger", "trigger", "acknowledge", "resolve"]
+    assert sent(fake) == ["trigger", "trigger", "acknowledge", "resolve"]
     assert [incident.state for incident in fake.incidents] == ["resolved"]
     assert tickets_of(host) == [
         Ticket("T-1", "storage", ["critical: Disk full", "critical: Disk still full"], open=False)
@@ -119,7 +119,7 @@ def test_one_rule_tells_all_three_each_in_its_own_way(
     ]
 
 
-def test_what_is_posted_is_the_alert(host: Host, receiver: Any) -> None:
+def test_the_alert_is_posted(host: Host, receiver: Any) -> None:
     alert = Alert("db-1/disk", "Disk full", details={"used": 0.98}, labels={"team": "data"})
 
     host.handle(alert)
@@ -138,12 +138,12 @@ def test_a_problem_that_comes_back_is_a_new_ticket(host: Host) -> None:
     ]
 
 
-def test_a_resolve_of_what_was_never_opened(host: Host, fake: FakePagerDuty, receiver: Any) -> None:
-    """A pager drops it, a webhook is told, and no ticket can be closed without its id."""
+def test_a_resolve_without_an_incident(host: Host, fake: FakePagerDuty, receiver: Any) -> None:
+    """A pager discards it, a webhook gets it, and no ticket can be closed without its id."""
     report = host.handle(STORY[-1])
 
     assert report.delivered
-    assert told(fake) == ["resolve"]
+    assert sent(fake) == ["resolve"]
     assert [post["status"] for _, post in receiver.posts] == ["resolved"]
     assert tickets_of(host) == []
 
@@ -169,7 +169,7 @@ def test_a_ticket_without_its_id_is_out_of_reach(host: Host) -> None:
     assert [ticket.open for ticket in tickets_of(host)] == [False, False]
 
 
-def test_a_ticket_that_somebody_closed_is_refused(host: Host) -> None:
+def test_a_ticket_that_was_closed_by_hand_is_rejected(host: Host) -> None:
     host.handle(STORY[0])
     action: Any = host.plugins.actions["tickets.open"]
     action.system.close("T-1", "")
@@ -254,12 +254,12 @@ def test_a_journal_in_a_missing_folder_is_an_outcome_and_changes_no_ticket(tmp_p
     admin = plugins.installation("tickets", "desk", {"journal": str(folder / "journal")})
     host = Host(plugins, [Rule("All", [plugins.rule_action("tickets.open", admin, {})])])
     opened, again, _, resolved = STORY
-    told = []
+    outcomes = []
 
     def tell(alert: Alert) -> None:
         [receipt] = host.handle(alert).receipts
         assert receipt.outcome
-        told.append((str(receipt.outcome.kind), receipt.outcome.reason))
+        outcomes.append((str(receipt.outcome.kind), receipt.outcome.reason))
 
     tell(opened)
     assert tickets_of(host) == []
@@ -274,12 +274,12 @@ def test_a_journal_in_a_missing_folder_is_an_outcome_and_changes_no_ticket(tmp_p
 
     reason = "the journal cannot be written: No such file or directory"
     missing, delivered = ("misconfigured", reason), ("delivered", "")
-    assert told == [missing, delivered, missing, missing, delivered]
+    assert outcomes == [missing, delivered, missing, missing, delivered]
     assert [ticket.open for ticket in tickets_of(host)] == [False]
 
 
 def test_a_ticket_is_opened_once_the_pager_is_back(host: Host, fake: FakePagerDuty) -> None:
-    """Each follows its own course; that the pager missed the first costs it nothing."""
+    """Each has its own state; the first failure of the pager loses nothing."""
     fake.stop()
     host.handle(STORY[0])
     fake.start()
@@ -312,7 +312,7 @@ def test_alerthost_sends_to_all_three(fake: FakePagerDuty, receiver: Any, tmp_pa
     )
 
     assert (run.returncode, run.stderr) == (0, "")
-    assert told(fake) == ["trigger", "trigger", "acknowledge", "resolve"]
+    assert sent(fake) == ["trigger", "trigger", "acknowledge", "resolve"]
     assert [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()] == [
         ["created", "T-1", "storage", "critical: Disk full"],
         ["commented", "T-1", "storage", "critical: Disk still full"],
@@ -327,7 +327,7 @@ def test_alerthost_sends_to_all_three(fake: FakePagerDuty, receiver: Any, tmp_pa
     assert receiver.url not in run.stdout
 
 
-def test_all_three_are_found_and_tell_what_they_offer() -> None:
+def test_all_three_are_found_with_their_offers() -> None:
     names = {"pagerduty", "tickets", "webhook"}
     assert names <= entry_points(group="hostspec").names
 

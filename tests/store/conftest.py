@@ -1,4 +1,4 @@
-"""What opens databases, each test its own, and a key to seal with."""
+"""Databases for each test, and a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything is copied from one database to another, compared, and goes on there."""
+"""A copy has all rows of the source, and deliveries continue there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SOURCE = "sqlite:///source.db"
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of a database in which an engine was stopped in the midst of its work."""
+    """Return the file of a database whose engine was stopped during its work."""
     folder = tmp_path_factory.mktemp("filled")
     with pytest.MonkeyPatch.context() as patch, Database(SOURCE, folder) as database:
         patch.setenv("STORE_KEY", new_key())
@@ -79,9 +79,9 @@ def rows(database: Database) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def copy(source: Database, target: Database) -> int:
-    told: list[int] = []
-    copied = copying.copy(source, target, told.append)
-    assert sum(told) == copying.count(source) == 2 * copied
+    advances: list[int] = []
+    copied = copying.copy(source, target, advances.append)
+    assert sum(advances) == copying.count(source) == 2 * copied
     return copied
 
 
@@ -104,7 +104,7 @@ def test_and_back(source: Database, database: Database, open_database: Open) -> 
     assert rows(back) == before
 
 
-def test_what_was_waiting_goes_on_in_the_copy(source: Database, database: Database) -> None:
+def test_queued_deliveries_continue_in_the_copy(source: Database, database: Database) -> None:
     copy(source, database)
     world = World(database, Clock(START + 60))
 
@@ -228,7 +228,7 @@ def test_a_database_is_not_copied_to_itself(source: Database, open_database: Ope
 def blocked(
     url: str, database: Database, open_database: Open, key: Secret
 ) -> Iterator[tuple[Database, Callable[[], None]]]:
-    """Return a database to be copied, and what tries to write to it meanwhile."""
+    """Return a database to copy, and another connection that writes to it."""
     settings = structure(Account, {})
     Installations(database, key).add(Installation("paging", "acme", settings))
     if database.file is not None:
@@ -251,7 +251,7 @@ def blocked(
         yield database, write
 
 
-def test_nobody_writes_to_what_is_being_copied(
+def test_no_program_writes_to_the_source_during_a_copy(
     blocked: tuple[Database, Callable[[], None]], open_database: Open
 ) -> None:
     database, write = blocked
@@ -288,21 +288,21 @@ def test_one_row_is_called_a_row(open_database: Open, key: Secret, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("sqlite:///none.db", "sqlite:///b.db"), "none.db is not there\n"),
         (("mysql://a", "sqlite:///b.db"), "[store] url names mysql, which is not supported"),
         ((SOURCE, SOURCE), "source.db cannot be copied to itself; name another database\n"),
     ],
 )
-def test_mistakes_are_told(
-    source: Database, tmp_path: Path, arguments: tuple[str, str], told: str
+def test_mistakes_are_reported(
+    source: Database, tmp_path: Path, arguments: tuple[str, str], message: str
 ) -> None:
     run = alerthost(tmp_path, *arguments)
 
     assert source.exists
     assert run.exit_code == 2
-    assert told in run.stderr
+    assert message in run.stderr
     assert isinstance(run.exception, SystemExit)
 
 

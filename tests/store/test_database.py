@@ -1,4 +1,4 @@
-"""A database is durable and its owner's alone, and says what a person should do when it fails."""
+"""A database is durable and private, and its errors name the remedy."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def delete_all_and_fail(database: Database) -> None:
 # --- transactions ----------------------------------------------------------------------------
 
 
-def test_what_is_committed_is_kept_and_what_fails_is_not(database: Database) -> None:
+def test_commits_are_kept_and_failures_rolled_back(database: Database) -> None:
     add(database)
 
     with pytest.raises(LookupError):
@@ -120,11 +120,11 @@ def test_every_connection_is_durable(open_database: OpenDatabase) -> None:
     database.migrate()
     for begin in (database.begin, database.read, database.begin):
         with begin() as connection:
-            told = {
+            settings = {
                 pragma: connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
                 for pragma in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
             }
-        assert told == {
+        assert settings == {
             "journal_mode": "wal",
             "synchronous": 2,
             "foreign_keys": 1,
@@ -146,7 +146,7 @@ def test_one_that_writes_takes_the_lock_at_once(open_database: OpenDatabase) -> 
     assert names(other) == ["acme"]
 
 
-def test_one_that_reads_sees_one_state_and_holds_nobody_up(open_database: OpenDatabase) -> None:
+def test_a_reader_sees_a_snapshot_and_blocks_no_writer(open_database: OpenDatabase) -> None:
     database, other = open_database(), open_database(lock_timeout=0)
     add(database)
     with database.read() as connection:
@@ -158,7 +158,9 @@ def test_one_that_reads_sees_one_state_and_holds_nobody_up(open_database: OpenDa
 
 
 @pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
-def test_a_locked_database_is_told(lock: str, open_database: OpenDatabase, tmp_path: Path) -> None:
+def test_a_locked_database_is_reported(
+    lock: str, open_database: OpenDatabase, tmp_path: Path
+) -> None:
     holder = sqlite3.connect(tmp_path / "alerthost.db", isolation_level=None)
     holder.execute("CREATE TABLE other (id)")
     holder.execute(lock)
@@ -167,19 +169,19 @@ def test_a_locked_database_is_told(lock: str, open_database: OpenDatabase, tmp_p
     holder.close()
 
 
-def test_who_meets_another_at_the_first_start_waits(
+def test_a_program_waits_for_another_at_the_first_start(
     open_database: OpenDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     holder = sqlite3.connect(tmp_path / "alerthost.db", isolation_level=None)
     holder.execute("CREATE TABLE other (id)")
     holder.execute("BEGIN IMMEDIATE")
-    # what is done between two tries
+    # runs between two attempts
     monkeypatch.setattr(time, "sleep", lambda _: holder.rollback())
     add(open_database())
     holder.close()
 
 
-def test_a_missing_folder_is_told(open_database: OpenDatabase, tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(open_database: OpenDatabase, tmp_path: Path) -> None:
     database = open_database("sqlite:///missing/x.db")
     assert not database.exists
     with pytest.raises(StoreError) as raised:
@@ -189,7 +191,7 @@ def test_a_missing_folder_is_told(open_database: OpenDatabase, tmp_path: Path) -
     )
 
 
-def test_a_file_in_the_place_of_the_folder_is_told(
+def test_a_file_instead_of_the_folder_is_reported(
     open_database: OpenDatabase, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -197,7 +199,7 @@ def test_a_file_in_the_place_of_the_folder_is_told(
         add(open_database("sqlite:///file/x.db"))
 
 
-def test_a_folder_in_the_place_of_the_file_is_told(
+def test_a_folder_instead_of_the_file_is_reported(
     open_database: OpenDatabase, tmp_path: Path
 ) -> None:
     (tmp_path / "alerthost.db").mkdir()
@@ -205,7 +207,7 @@ def test_a_folder_in_the_place_of_the_file_is_told(
         add(open_database())
 
 
-def test_what_is_no_database_is_told_and_left_alone(
+def test_a_file_that_is_not_a_database_is_refused_unchanged(
     open_database: OpenDatabase, tmp_path: Path
 ) -> None:
     file = tmp_path / "alerthost.db"
@@ -218,7 +220,7 @@ def test_what_is_no_database_is_told_and_left_alone(
     assert file.read_text() == "[plugins]\n" * 100
 
 
-def test_a_damaged_database_is_told(open_database: OpenDatabase, tmp_path: Path) -> None:
+def test_a_damaged_database_is_reported(open_database: OpenDatabase, tmp_path: Path) -> None:
     with open_database() as database:
         add(database, settings="x" * 100_000)
     file = tmp_path / "alerthost.db"
@@ -228,7 +230,7 @@ def test_a_damaged_database_is_told(open_database: OpenDatabase, tmp_path: Path)
         names(open_database())
 
 
-def test_a_full_database_is_told_and_nothing_is_changed(open_database: OpenDatabase) -> None:
+def test_a_full_database_is_reported_and_unchanged(open_database: OpenDatabase) -> None:
     database = open_database()
     add(database)
 
@@ -260,13 +262,13 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
 """
 
 
-def test_a_disk_that_takes_no_more_is_told_and_nothing_is_changed(
+def test_a_full_disk_is_reported_and_changes_nothing(
     open_database: OpenDatabase, tmp_path: Path
 ) -> None:
     with open_database() as database:
         add(database)
-    told = run(NO_ROOM, tmp_path)
-    assert told == (
+    message = run(NO_ROOM, tmp_path)
+    assert message == (
         f"{tmp_path}/alerthost.db cannot be read or written: the disk fails or is full; "
         "nothing was changed\n"
     )
@@ -311,14 +313,14 @@ if root:
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """Return a folder that another user reaches, and may read only."""
+    """Return a folder that another user can only read."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         yield folder
         folder.chmod(0o755)
 
 
-def test_a_folder_that_is_read_only_is_told(public: Path, tmp_path: Path) -> None:
+def test_a_read_only_folder_is_reported(public: Path, tmp_path: Path) -> None:
     public.chmod(0o555)
     assert run(UNPRIVILEGED, tmp_path, public).splitlines() == [
         "well ()",
@@ -327,7 +329,7 @@ def test_a_folder_that_is_read_only_is_told(public: Path, tmp_path: Path) -> Non
     ]
 
 
-def test_a_database_that_is_read_only_is_told(public: Path, tmp_path: Path) -> None:
+def test_a_read_only_database_is_reported(public: Path, tmp_path: Path) -> None:
     with Database("sqlite:///alerthost.db", public) as database:
         add(database)
     (public / "alerthost.db").chmod(0o444)
@@ -341,13 +343,13 @@ def test_a_database_that_is_read_only_is_told(public: Path, tmp_path: Path) -> N
     assert writing == reading
 
 
-def test_a_database_that_another_user_keeps_closed_is_told(public: Path, tmp_path: Path) -> None:
+def test_a_private_database_of_another_user_is_reported(public: Path, tmp_path: Path) -> None:
     with Database("sqlite:///alerthost.db", public) as database:
         add(database)
     (public / "alerthost.db").chmod(0)
     public.chmod(0o755)
-    for told in run(UNPRIVILEGED, tmp_path, public).splitlines():
-        assert told.startswith(f"{public}/alerthost.db cannot be opened; this user needs write")
+    for message in run(UNPRIVILEGED, tmp_path, public).splitlines():
+        assert message.startswith(f"{public}/alerthost.db cannot be opened; this user needs write")
 
 
 # --- URLs ------------------------------------------------------------------------------------
@@ -356,7 +358,7 @@ RIGHT = "use sqlite:///alerthost.db or postgresql://USER@HOST/DATABASE"
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("", f"[store] url is not a database URL; {RIGHT}"),
         (f"alerthost.db {PASSWORD}", f"[store] url is not a database URL; {RIGHT}"),
@@ -390,12 +392,12 @@ RIGHT = "use sqlite:///alerthost.db or postgresql://USER@HOST/DATABASE"
         ),
     ],
 )
-def test_a_url_that_cannot_be_is_told_without_its_password(
-    url: str, told: str, open_database: OpenDatabase
+def test_an_invalid_url_is_reported_without_its_password(
+    url: str, message: str, open_database: OpenDatabase
 ) -> None:
     with pytest.raises(StoreError) as raised:
         open_database(url)
-    assert str(raised.value) == told
+    assert str(raised.value) == message
     assert PASSWORD not in "".join(traceback.format_exception(raised.value))
 
 
@@ -403,7 +405,7 @@ def test_the_short_name_of_postgresql_is_known(open_database: OpenDatabase) -> N
     assert open_database("postgres://u@h/db").name == "postgresql://h/db"
 
 
-def test_a_missing_driver_is_told(
+def test_a_missing_driver_is_reported(
     open_database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
@@ -417,7 +419,7 @@ def test_a_missing_driver_is_told(
 # --- a PostgreSQL server ---------------------------------------------------------------------
 
 
-def test_a_server_that_is_not_there_is_told_without_the_password(
+def test_an_unreachable_server_is_reported_without_password(
     open_database: OpenDatabase,
 ) -> None:
     database = open_database(f"postgresql://u:{PASSWORD}@127.0.0.1:1/db?connect_timeout=2")
@@ -432,7 +434,7 @@ def test_a_server_that_is_not_there_is_told_without_the_password(
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-def test_a_server_that_only_reads_is_told(url: str, database: Database) -> None:
+def test_a_read_only_server_is_reported(url: str, database: Database) -> None:
     add(database)
     configure(url, "default_transaction_read_only = on")
     database.close()
@@ -442,7 +444,7 @@ def test_a_server_that_only_reads_is_told(url: str, database: Database) -> None:
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-def test_a_table_that_another_program_locks_is_told(url: str, database: Database) -> None:
+def test_a_table_locked_by_another_program_is_reported(url: str, database: Database) -> None:
     add(database)
     configure(url, "lock_timeout = 1")
     database.close()
@@ -461,17 +463,17 @@ def test_a_table_that_another_program_locks_is_told(url: str, database: Database
     ],
     indirect=["url"],
 )
-def test_what_a_database_cannot_hold_is_told(database: Database, value: str) -> None:
-    told = "cannot store one of the values"
-    with pytest.raises(UnstorableError, match=told), database.begin() as connection:
+def test_a_value_that_cannot_be_stored_is_reported(database: Database, value: str) -> None:
+    message = "cannot store one of the values"
+    with pytest.raises(UnstorableError, match=message), database.begin() as connection:
         connection.execute(sa.text(f"SELECT {value}"))
     add(database)
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-def test_a_store_whose_connections_are_all_in_use_is_told(database: Database) -> None:
+def test_an_exhausted_connection_pool_is_reported(database: Database) -> None:
     add(database)
-    database.engine.pool._timeout = 0.0  # type: ignore[attr-defined]  # nobody wants to wait
+    database.engine.pool._timeout = 0.0  # type: ignore[attr-defined]  # do not wait
     with contextlib.ExitStack() as used:
         for _ in range(POOL_SIZE):
             used.enter_context(database.read())
@@ -486,7 +488,7 @@ def configure(url: str, setting: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-def test_a_user_without_the_right_is_told(
+def test_a_user_without_permission_is_reported(
     url: str, database: Database, open_database: OpenDatabase
 ) -> None:
     add(database)
@@ -502,7 +504,7 @@ def test_a_user_without_the_right_is_told(
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-def test_a_server_that_was_started_anew_is_reached_again(url: str, database: Database) -> None:
+def test_a_restarted_server_is_reached_again(url: str, database: Database) -> None:
     add(database)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
@@ -519,7 +521,7 @@ def test_every_database_may_make_room(database: Database) -> None:
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-def test_a_process_that_froze_keeps_nobody_waiting_for_long(database: Database) -> None:
+def test_a_frozen_process_blocks_others_only_for_seconds(database: Database) -> None:
     with database.read() as connection:
         shown = connection.execute(sa.text("SHOW idle_in_transaction_session_timeout"))
         assert shown.scalar() == "10s"

@@ -1,4 +1,4 @@
-"""Nothing is called stored that a restart would not find: the files of SQLite are compared."""
+"""A commit that a restart would not find is an error: SQLite's files are compared."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OpenDatabase = Callable[..., Database]
 
 
 def store(database: Database, name: str) -> None:
-    """Store a row as the engine does: it is believed once the files were compared."""
+    """Store a row as the engine does, and verify the files."""
     values = {"submission_id": name, "scope": "", "key": name, "body": "x" * 3000, "accepted_at": 0}
     with database.begin() as connection:
         connection.execute(sa.insert(submissions).values(values))
@@ -33,7 +33,7 @@ def store(database: Database, name: str) -> None:
 
 @pytest.fixture
 def file(database: Database, tmp_path: Path) -> Path:
-    """Fill a database, in part only in its write-ahead log."""
+    """Fill a database, partly in its write-ahead log only."""
     for number in range(5):
         store(database, str(number))
     return tmp_path / "alerthost.db"
@@ -59,7 +59,7 @@ def halve(file: Path) -> None:
 
 
 def empty_log_unseen(file: Path) -> None:
-    """Leave a hole where the log began, as a commit after its truncation does."""
+    """Replace the log by a hole, as a commit after its truncation does."""
     size = log_of(file).stat().st_size
     os.truncate(log_of(file), 0)
     os.truncate(log_of(file), size)
@@ -217,7 +217,7 @@ def test_a_damaged_database_is_found_at_the_start(database: Database, file: Path
 
 
 @pytest.mark.parametrize(("whole", "copied"), [(False, 9), (True, 8)])
-def test_what_sqlite_says_of_the_files_decides(
+def test_sqlites_report_confirms_a_truncation(
     *, whole: bool, copied: int, database: Database, file: Path
 ) -> None:
     os.truncate(log_of(file), 0)
@@ -226,7 +226,7 @@ def test_what_sqlite_says_of_the_files_decides(
         database._sqlite.files.confirm(whole=whole, frames=9, copied=copied, page_size=4096)
 
 
-def test_on_windows_the_store_names_what_works_instead(
+def test_on_windows_the_error_names_the_alternatives(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "fcntl", None)

@@ -1,4 +1,4 @@
-"""Installations come back as they were stored; what cannot be stored changes nothing."""
+"""Installations are read as they were stored; a failed change has no effect."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def named(name: str, **raw: Any) -> Installation[Account]:
 ALL_REVEALED = {"token": CANARY, "keys[1]": CANARY, "headers.$sealed": CANARY}
 
 
-def test_where_nothing_is_there_none_is_stored(installations: Installations) -> None:
+def test_an_empty_store_has_no_installations(installations: Installations) -> None:
     assert installations.all() == ()
 
 
-def test_what_was_added_comes_back(
+def test_an_added_installation_is_read_back(
     installations: Installations, acme: Installation[Account]
 ) -> None:
     added = installations.add(acme)
@@ -105,7 +105,7 @@ def test_any_names_and_texts_come_back(
     assert structured(installations.add(named("acme", labels=labels))).labels == labels
 
 
-def test_a_name_that_is_taken_is_told(installations: Installations) -> None:
+def test_a_taken_name_is_refused(installations: Installations) -> None:
     first = installations.add(named("acme"))
     other = installations.add(named("other"))
     taken = r"^installation 'acme' already exists; choose another name$"
@@ -117,7 +117,7 @@ def test_a_name_that_is_taken_is_told(installations: Installations) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\0b", "a\ud800"])
-def test_a_name_that_cannot_be_is_told(name: str, installations: Installations) -> None:
+def test_an_invalid_name_is_refused(name: str, installations: Installations) -> None:
     with pytest.raises(StoreError, match=" cannot name an installation; "):
         installations.add(named(name))
     assert installations.all() == ()
@@ -138,7 +138,7 @@ def test_one_is_replaced_and_renamed(
     assert revealed(replaced) == ALL_REVEALED | {"token": "new"}
 
 
-def test_what_is_not_changed_keeps_its_seal(
+def test_unchanged_secrets_keep_their_seals(
     installations: Installations, acme: Installation[Account]
 ) -> None:
     added = installations.add(acme)
@@ -177,7 +177,7 @@ def swap(settings: Any) -> None:
         lambda settings: settings["keys"].pop(0),
     ],
 )
-def test_what_another_program_changed_reveals_no_secret(
+def test_a_row_changed_by_another_program_reveals_no_secret(
     change: Callable[[Any], object],
     database: Database,
     installations: Installations,
@@ -286,7 +286,7 @@ def test_a_seal_is_of_no_use_to_another_installation(
             revealed(installations.all()[0])
 
 
-def test_what_was_changed_meanwhile_is_not_changed_again(installations: Installations) -> None:
+def test_a_concurrent_change_is_not_overwritten(installations: Installations) -> None:
     read = installations.add(named("acme"))
     changed = installations.replace(read, named("acme", region="eu"))
     meanwhile = r"^installation 'acme' was changed or removed meanwhile; try again$"
@@ -297,7 +297,7 @@ def test_what_was_changed_meanwhile_is_not_changed_again(installations: Installa
     assert installations.all() == (changed,)
 
 
-def test_what_was_removed_and_added_anew_meanwhile_is_another(
+def test_an_installation_added_again_is_another_one(
     installations: Installations,
 ) -> None:
     read = installations.add(named("acme"))
@@ -372,7 +372,7 @@ def test_after_sealing_again_the_old_key_can_go(
         installations.replace(before, acme)
 
 
-def test_where_nothing_is_there_nothing_is_sealed_again(installations: Installations) -> None:
+def test_an_empty_store_has_nothing_to_seal_again(installations: Installations) -> None:
     assert installations.reseal() == 0
 
 
@@ -424,7 +424,7 @@ def test_times_lie_there_as_text_in_utc(database: Database, installations: Insta
     assert text.endswith("+00:00")
 
 
-def test_a_person_may_read_it_with_sqlite(
+def test_it_is_readable_with_sqlite(
     open_database: Callable[..., Database], key: Secret, tmp_path: Path
 ) -> None:
     Installations(open_database(), key).add(named("acme"))

@@ -1,4 +1,4 @@
-"""Every database that was ever written is brought to this version, once."""
+"""Every older database is migrated to this version, once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hostspec.settings import secrets
 VERSIONS = Path(__file__).parent / "versions"
 HISTORY = FOLDER / "versions"
 KEY = "c3RvcmUta2V5LW9mLXRoZS10ZXN0cy0wMTIzNDU2Nzg="
-"""What sealed the secrets in the kept databases."""
+"""The key of the kept databases."""
 
 OpenDatabase = Callable[..., Database]
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("every_database_is_migrated")
 
 @pytest.fixture
 def upgrades(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Record every migration that is run."""
+    """Record every migration."""
     ran: list[str] = []
     upgrade = command.upgrade
 
@@ -74,7 +74,7 @@ def test_it_is_done_once(
     assert upgrades == ["head"]
 
 
-def test_who_finds_it_done_when_it_is_its_turn_does_nothing(
+def test_a_program_that_finds_the_migration_done_does_nothing(
     database: Database, url: str, open_database: OpenDatabase, upgrades, monkeypatch
 ) -> None:
     other = open_database(url)
@@ -125,7 +125,7 @@ def test_a_filled_database_of_every_version_is_still_read(
 
 
 def test_the_files_of_migrations_are_numbered_in_their_order() -> None:
-    """By these numbers a database is known as current, without Alembic."""
+    """A database is known as current by these numbers, without Alembic."""
     script = ScriptDirectory(str(HISTORY.parent))
     newest_first = [each.revision for each in script.walk_revisions()]
     numbers = sorted(path.name[:4] for path in HISTORY.glob("[0-9]*.py"))
@@ -138,22 +138,22 @@ def test_of_every_version_a_database_is_kept() -> None:
     assert "0001" in made
 
 
-def test_a_database_of_a_newer_program_is_told_and_left_alone(
+def test_a_database_of_a_newer_program_is_refused_unchanged(
     database: Database, url: str, open_database: OpenDatabase
 ) -> None:
     database.migrate()
     with database.begin() as connection:
         connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     newer = open_database(url)
-    told = r" was written by a newer version of alerthost \(9999\); update alerthost$"
+    message = r" was written by a newer version of alerthost \(9999\); update alerthost$"
     for use in (newer.read, newer.begin):
-        with pytest.raises(StoreError, match=told), use():
+        with pytest.raises(StoreError, match=message), use():
             pass
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=message):
         newer.migrate()
 
 
-def test_a_database_of_another_program_is_told_and_left_alone(
+def test_a_database_of_another_program_is_refused_unchanged(
     open_database: OpenDatabase, tmp_path: Path
 ) -> None:
     with sqlite3.connect(tmp_path / "alerthost.db") as connection:
@@ -180,6 +180,6 @@ def test_logging_stays_as_the_host_has_it(database: Database) -> None:
 
 
 def test_no_migration_asks_the_tables_of_today() -> None:
-    """What a migration does must not change when the tables do."""
+    """A migration must not change with the tables."""
     for path in HISTORY.glob("[0-9]*.py"):
         assert not re.search(r"hostspec", path.read_text(encoding="utf-8"))

@@ -106,7 +106,7 @@ def test_of_programs_that_start_together_one_migrates(
         ("after all", "renamed"),
     ],
 )
-def test_who_is_killed_while_replacing_leaves_the_old_or_the_new(
+def test_a_program_killed_while_replacing_leaves_old_or_new(
     moment: str,
     name: str,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""A sealed secret is unsealed where it is revealed, and shows itself nowhere else."""
+"""A sealed secret is unsealed by `reveal` only, and shown nowhere else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hostspec.structuring import settings_to_json
 CONTEXT = "acme's token"
 
 
-def test_what_is_sealed_is_revealed_with_the_key(key: Secret) -> None:
+def test_a_sealed_secret_is_revealed_with_the_key(key: Secret) -> None:
     sealed = seal(Secret(CANARY), key, CONTEXT)
     assert sealed.reveal() == CANARY
     assert CANARY not in sealed.token
@@ -50,7 +50,7 @@ def test_making_and_showing_needs_no_key() -> None:
     assert f"{[sealed]}" == "[Secret('********')]"
 
 
-def test_without_a_key_it_is_told(key: Secret) -> None:
+def test_a_missing_key_is_reported(key: Secret) -> None:
     sealed = Sealed(seal(Secret(CANARY), key, CONTEXT).token, None, CONTEXT)
     with pytest.raises(
         SecretUnavailableError,
@@ -59,7 +59,7 @@ def test_without_a_key_it_is_told(key: Secret) -> None:
         sealed.reveal()
 
 
-def test_another_key_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_key_is_reported(key: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
     sealed = seal(Secret(CANARY), key, CONTEXT)
     monkeypatch.setenv("STORE_KEY", new_key())
     with pytest.raises(
@@ -70,13 +70,15 @@ def test_another_key_is_told(key: Secret, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("token", ["", "gAAAA", "no token", "ключ"])
-def test_a_damaged_token_is_told(token: str, key: Secret) -> None:
+def test_a_damaged_token_is_reported(token: str, key: Secret) -> None:
     with pytest.raises(SecretUnavailableError, match=r"or is damaged$"):
         Sealed(token, key, CONTEXT).reveal()
 
 
 @pytest.mark.parametrize("text", ["short", CANARY, "ключ" * 11, "A" * 44, "A" * 45])
-def test_what_is_no_key_is_told_without_it(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_key_is_reported_without_quoting_it(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STORE_KEY", text)
     with pytest.raises(
         SecretUnavailableError,
@@ -86,7 +88,7 @@ def test_what_is_no_key_is_told_without_it(text: str, monkeypatch: pytest.Monkey
     assert text not in "".join(traceback.format_exception(raised.value))
 
 
-def test_of_several_keys_the_one_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_invalid_one_of_several_keys_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORE_KEY", f"{new_key()}, oops")
     with pytest.raises(
         SecretUnavailableError, match=r"^key 2 of 2 in env:STORE_KEY is not a valid Fernet key"
@@ -116,13 +118,13 @@ def test_the_newest_key_seals_and_older_ones_still_unseal(
     assert Fernet(new).decrypt(reseal(sealed, key).token).endswith(f"\n{CANARY}".encode())
 
 
-def test_what_is_sealed_with_this_key_already_stays_as_it_is_and_needs_no_key() -> None:
+def test_a_secret_sealed_with_this_key_is_returned_unchanged() -> None:
     for key in (None, Secret("env:NOT_THERE")):
         sealed = Sealed("gAAAA", key, CONTEXT)
         assert seal(sealed, key, CONTEXT) is sealed
 
 
-def test_what_another_key_sealed_is_sealed_anew(
+def test_a_secret_of_another_key_is_sealed_again(
     key: Secret, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sealed = seal(Secret(CANARY), key, CONTEXT)
@@ -132,7 +134,7 @@ def test_what_another_key_sealed_is_sealed_anew(
     assert again.reveal() == CANARY
 
 
-def test_without_a_key_nothing_is_sealed_and_how_to_get_one_is_told() -> None:
+def test_sealing_without_a_key_names_the_remedy() -> None:
     with pytest.raises(StoreError) as raised:
         seal(Secret(CANARY), None, CONTEXT)
     assert str(raised.value) == (

@@ -1,4 +1,4 @@
-"""A stored secret is nowhere but in memory, where it is revealed."""
+"""A stored secret is revealed in memory only."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_files_do_not_hold_it(
     assert [name for name, held in files.items() if any(each in held for each in wanted)] == []
 
 
-def test_neither_log_nor_repr_nor_error_tells_it(
+def test_neither_log_nor_repr_nor_error_contains_it(
     url: str,
     open_database: Callable[..., Database],
     key: Secret,
@@ -49,11 +49,11 @@ def test_neither_log_nor_repr_nor_error_tells_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     old_key = key.reveal()
-    told = []
+    shown = []
     with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "sqlalchemy"):
-        installations = Installations(open_database(url), key)  # its log's level is set for good
+        installations = Installations(open_database(url), key)  # the level of its log is fixed
         added = installations.add(acme)
-        told += [repr(added), str(added), repr(structure(Account, added.settings))]
+        shown += [repr(added), str(added), repr(structure(Account, added.settings))]
         for fail in (
             lambda: installations.add(acme),
             lambda: installations.replace(added, Installation("p", "\0", acme.settings)),
@@ -61,20 +61,20 @@ def test_neither_log_nor_repr_nor_error_tells_it(
         ):
             with pytest.raises(Exception) as raised:  # noqa: PT011 -- whichever it is
                 fail()
-            told += traceback.format_exception(raised.value)
+            shown += traceback.format_exception(raised.value)
         installations.add(acme)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("STORE_KEY", new_key())
             with pytest.raises(StoreError) as raised:
                 installations.reseal()
-        told += traceback.format_exception(raised.value)
+        shown += traceback.format_exception(raised.value)
 
     assert "INSERT INTO installations" in caplog.text
-    everything = caplog.text + "".join(told)
+    everything = caplog.text + "".join(shown)
     assert [secret for secret in (CANARY, old_key) if secret in everything] == []
 
 
-def test_what_was_read_is_not_pickled(
+def test_a_stored_installation_cannot_be_pickled(
     installations: Installations, acme: Installation[Account]
 ) -> None:
     with pytest.raises(LiteralSecretError):

@@ -1,10 +1,10 @@
-"""Decides by labels whom PagerDuty wakes at night, and gives them a runbook.
+"""Chooses by labels which services PagerDuty notifies at night, and adds a runbook.
 
-- ``owner`` names the service that is told, where the installation has it.
-- ``quiet="yes"`` wakes nobody, unless it is critical.
-- ``tier="gold"`` is critical whatever the alert says.
-- ``cluster`` makes one incident of all that happens in a cluster.
-- ``runbook`` is the page that says what to do.
+- ``owner`` names the service to notify, if the installation has it.
+- ``quiet="yes"`` suppresses everything but critical alerts.
+- ``tier="gold"`` makes every alert critical.
+- ``cluster`` groups all alerts of a cluster into one incident.
+- ``runbook`` is the URL of a runbook.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ GRAPHS: Final = "https://graphs.example.com"
 
 @hookimpl
 def pagerduty_severity(alert: Alert) -> str | None:
-    """Raise what happens to gold customers."""
+    """Raise the severity for gold customers."""
     return "critical" if alert.labels.get("tier") == "gold" else None
 
 
 @hookimpl
 def pagerduty_dedup_key(alert: Alert) -> str | None:
-    """Make one incident of all that happens in a cluster."""
+    """Use one incident per cluster."""
     cluster = alert.labels.get("cluster")
     return f"{quote(alert.scope, safe='')}/cluster/{cluster}" if cluster else None
 
 
 @hookimpl
 def pagerduty_services(alert: Alert, services: Sequence[str]) -> Sequence[str] | Suppress | None:
-    """Tell the owner; wake nobody in quiet hours."""
+    """Choose the owner's service; suppress in quiet hours."""
     if alert.labels.get("quiet") == "yes" and alert.severity != "critical":
         return Suppress("quiet hours; it is not critical")
     owner = alert.labels.get("owner")
@@ -44,10 +44,10 @@ def pagerduty_services(alert: Alert, services: Sequence[str]) -> Sequence[str] |
 
 @hookimpl
 def pagerduty_enrich(alert: Alert, severity: str, services: Sequence[str], rule: str) -> Enrich:
-    """Say who is told and why, and what to do."""
+    """Add services, rule and runbook."""
     runbook = alert.labels.get("runbook")
     return Enrich(
-        details={"night-watch": {"told": services, "as": severity, "for": rule}},
+        details={"night-watch": {"notified": services, "as": severity, "for": rule}},
         links=[Link(f"{RUNBOOKS}/{runbook}", "Runbook")] if runbook else (),
         images=[Image(f"{GRAPHS}/{alert.source}.png", alt="Load")] if alert.source else (),
     )

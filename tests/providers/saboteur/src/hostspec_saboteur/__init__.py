@@ -1,4 +1,4 @@
-"""Breaks every hook of PagerDuty's, in the way that the alert's label ``sabotage`` names."""
+"""Breaks every hook of PagerDuty's in the way named by the alert's label ``sabotage``."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hostspec import Alert, hookimpl
 SECRET: Final = "hunter2hunter2hunter2hunter2hunt"
 
 released: Final = threading.Event()
-"""Ends every hang; who lets it hang sets this in the end."""
+"""Ends every hang; set at the end of a test that hangs."""
 
 
 class UtterError(BaseException):
-    """An error of a kind that nobody expects."""
+    """An unexpected kind of error."""
 
 
 class Proxy:
-    """Looks like whatever it is asked to be, and fails as it is looked at."""
+    """Has every attribute, and fails when one is used."""
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -27,7 +27,7 @@ class Proxy:
 
 
 class Text(str):
-    """A text that fails whatever is done with it."""
+    """A text whose methods all fail."""
 
     __slots__ = ()
 
@@ -40,14 +40,14 @@ class Text(str):
 
 
 class Names(list[str]):
-    """A list that fails as it is read."""
+    """A list that fails when read."""
 
     def __iter__(self) -> Iterator[str]:
         raise SystemExit(SECRET)
 
 
 class NoMapping(Mapping[str, Any]):
-    """An object that fails as it is read."""
+    """An object that fails when read."""
 
     def __getitem__(self, name: str) -> Any:
         raise RuntimeError(SECRET)
@@ -60,7 +60,7 @@ class NoMapping(Mapping[str, Any]):
 
 
 def raising(error: BaseException) -> Callable[[Alert], Any]:
-    """Make a way that raises."""
+    """Return a way that raises."""
 
     def sabotage(_: Alert) -> Any:
         raise error
@@ -87,7 +87,7 @@ def hang(_: Alert) -> str:
 
 
 def change(alert: Alert) -> Any:
-    """Change what it is given."""
+    """Change the arguments."""
     alert.details["owned"] = SECRET  # type: ignore[index]
 
 
@@ -105,7 +105,7 @@ FAILING: Final[Mapping[str, Callable[[Alert], Any]]] = {
     "TypeError": change,
     "coroutine": lambda _: _coroutine(),
 }
-"""Ways that give no answer, by what is told of them."""
+"""Ways without an answer, by their reported error."""
 
 NONSENSE: Final[Mapping[str, Callable[[Alert], Any]]] = {
     "generator": lambda _: _generator(),
@@ -124,7 +124,7 @@ NONSENSE: Final[Mapping[str, Callable[[Alert], Any]]] = {
     "Names": lambda _: Names(["checkout"]),
     "NoMapping": lambda _: NoMapping(),
 }
-"""Ways that answer what no hook may, by its type's name."""
+"""Ways with an answer of a wrong type, by its name."""
 
 WAYS: Final = {
     **{f"fail {name}": way for name, way in FAILING.items()},
@@ -146,7 +146,7 @@ def _endless() -> list[Any]:
 
 
 def sabotage(alert: Alert) -> Any:
-    """Do what the alert asks for; nothing where it asks for nothing."""
+    """Break in the way that the alert names, if any."""
     return WAYS[alert.labels["sabotage"]](alert) if "sabotage" in alert.labels else None
 
 

@@ -1,7 +1,6 @@
 """A ticket system: a ticket's id exists only after the create, and is needed to close it.
 
-Creating twice makes two tickets, so what is said again about an open one becomes a comment;
-nobody can be told that somebody works on it.
+Creating twice makes two tickets, so repeats and updates become comments. There is no acknowledge.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class Tickets(Provider[InstallationSettings]):
     def destinations(
         self, installation: Installation[InstallationSettings]
     ) -> Sequence[Destination]:
-        """Return none: queues come with the first ticket in them."""
+        """Return none: a queue is created by its first ticket."""
         return []
 
 
@@ -84,7 +83,7 @@ class OpenTicket(Action[OpenSettings, InstallationSettings], DurableAction[Insta
         *,
         rule: str = "",
     ) -> Sequence[Delivery]:
-        """Open a ticket; without its id nothing else can be done."""
+        """Open a ticket; follow-ups need its id."""
         if alert.status is not Status.FIRING:
             return ()
         ref = IncidentRef(self.name, installation.name, settings.queue, repr(alert.identity))
@@ -104,7 +103,7 @@ class OpenTicket(Action[OpenSettings, InstallationSettings], DurableAction[Insta
         installation: Installation[InstallationSettings],
         context: SendContext,
     ) -> Outcome:
-        """Tell the ticket system."""
+        """Send to the ticket system."""
         text = str(delivery.message["text"])
         journal = installation.settings.journal
         try:
@@ -129,7 +128,7 @@ class OpenTicket(Action[OpenSettings, InstallationSettings], DurableAction[Insta
         installation: Installation[InstallationSettings],
         handle: Handle | None = None,
     ) -> Sequence[Limit]:
-        """Return the limit of the queue where a ticket is opened, or else that of the ticket."""
+        """Return the limit of the queue of a new ticket, or that of an existing ticket."""
         counted = handle["ticket"] if handle else delivery.ref.destination
         return [Limit(f"tickets:{installation.name}/{counted}", 60, 60.0)]
 

@@ -15,7 +15,7 @@ class UnknownTicketError(Exception):
 
 @attrs.define
 class Ticket:
-    """A ticket: its comments are what was said about it, the first by who opened it."""
+    """A ticket and its comments; the first comment opened it."""
 
     id: str
     queue: str
@@ -24,7 +24,7 @@ class Ticket:
 
 
 class TicketSystem:
-    """Tickets by id; each change is told to a journal first, where one is named.
+    """Tickets by id; each change is written to a journal first, if one is named.
 
     What the journal does not take (an ``OSError``) does not happen.
     """
@@ -35,12 +35,12 @@ class TicketSystem:
 
     @property
     def tickets(self) -> list[Ticket]:
-        """Every ticket, closed ones too, in the order in which they were opened."""
+        """All tickets, including closed ones, in the order of opening."""
         with self._lock:
             return list(self._tickets.values())
 
     def create(self, queue: str, text: str, journal: str) -> str:
-        """Open a ticket; gives its id, which nobody knew before."""
+        """Open a ticket, and return its new id."""
         with self._lock:
             ticket = Ticket(f"T-{len(self._tickets) + 1}", queue, [text])
             _write(journal, "created", ticket, text)

@@ -1,7 +1,7 @@
-"""A plain webhook: every statement about an alert is one POST of it as JSON.
+"""A plain webhook: every submission is one POST of the alert as JSON.
 
-Nothing comes back but a status, so there is no handle; and who is posted to twice may act twice,
-so repeats are not idempotent.
+The response is only a status, so there is no handle. The receiver may act twice on a repeated
+post, so repeats are not idempotent.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from hostspec import (
 )
 
 TIMEOUT: Final = 10.0
-"""Seconds without a byte before an attempt is given up."""
+"""Seconds without a byte after which an attempt fails."""
 
 _OPERATIONS: Final[Mapping[Status, Operation]] = {
     Status.FIRING: Operation.TRIGGER,
@@ -52,18 +52,18 @@ _OPERATIONS: Final[Mapping[Status, Operation]] = {
 
 @attrs.frozen(kw_only=True)
 class InstallationSettings:
-    """Where alerts are posted to."""
+    """The URL for alerts."""
 
-    url: Secret = setting("URL", help="Receives the POSTs; whoever knows it may post there.")
+    url: Secret = setting("URL", help="Receives the POSTs; anyone with this URL can post there.")
 
 
 @attrs.frozen(kw_only=True)
 class PostSettings:
-    """A rule has nothing to set."""
+    """A rule has no settings."""
 
 
 class Webhook(Provider[InstallationSettings]):
-    """Something that takes JSON at a URL."""
+    """A service that accepts JSON at a URL."""
 
     name = "webhook"
     label = "Webhook"
@@ -72,7 +72,7 @@ class Webhook(Provider[InstallationSettings]):
     def destinations(
         self, installation: Installation[InstallationSettings]
     ) -> Sequence[Destination]:
-        """Return the one URL; its address may be a secret, so it is not told."""
+        """Return the one destination; its URL may be secret, and is not shown."""
         return [Destination("url", installation.name)]
 
 
@@ -93,12 +93,12 @@ class Post(Action[PostSettings, InstallationSettings]):
         *,
         rule: str = "",
     ) -> Sequence[Delivery]:
-        """Post the alert, whatever its status."""
+        """Post the alert with any status."""
         place = IncidentRef(self.name, installation.name, "url", _correlation_key(alert.identity))
         return [_delivery(_OPERATIONS[alert.status], place, alert, (rule,) if rule else ())]
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery:
-        """Post the alert again, as what it is now."""
+        """Post the alert again with its new status."""
         firing = alert.status is Status.FIRING
         operation = Operation.UPDATE if firing else _OPERATIONS[alert.status]
         return _delivery(operation, incident.ref, alert, incident.rules)
@@ -139,13 +139,13 @@ class Post(Action[PostSettings, InstallationSettings]):
             return Outcome(OutcomeKind.UNCERTAIN, "no answer came")
 
     def settings_for(self, destination: Destination) -> PostSettings:
-        """Post; there is but one place to post to, and nothing that it would not notice."""
+        """Post: there is one destination, and every event is sent."""
         return PostSettings()
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow none: the alert goes where the settings say, or nowhere."""
+        """Follow no redirect: alerts go to the URL of the settings only."""
 
 
 def _kind(code: int) -> OutcomeKind:
