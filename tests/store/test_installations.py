@@ -222,12 +222,12 @@ def test_a_row_of_references_that_another_program_changed_is_distrusted(
     change: Callable[[Any], object], database: Database, installations: Installations
 ) -> None:
     added = installations.add(named("acme", token="env:TOKEN"))
-    assert (added.distrust(), added.distrust(strict=True)) == ("", "")
+    assert (added.distrust_reason(), added.distrust_reason(strict=True)) == ("", "")
     changed(change, database)
 
     (stored,) = installations.all()
 
-    assert stored.distrust()
+    assert stored.distrust_reason()
     with pytest.raises(StoreError, match="installation 'acme': "):
         installations.replace(stored, named("acme", token="env:TOKEN"))
 
@@ -237,12 +237,12 @@ def test_a_row_without_a_seal_is_trusted_once_it_is_sealed_again(
 ) -> None:
     installations.add(acme)
     changed(lambda raw: raw.pop("$binding"), database)
-    assert "run `alerthost reseal`" in installations.all()[0].distrust()
+    assert "run `alerthost reseal`" in installations.all()[0].distrust_reason()
 
     assert installations.reseal() == len(ALL_REVEALED)
 
     (stored,) = installations.all()
-    assert stored.distrust() == ""
+    assert stored.distrust_reason() == ""
     assert revealed(stored) == ALL_REVEALED
 
 
@@ -264,8 +264,8 @@ def test_a_key_that_cannot_be_read_is_a_reason_only_where_something_is_sent(
 
     (stored,) = keyless.all()
 
-    assert stored.distrust() == ""
-    assert "its settings cannot be checked: " in stored.distrust(strict=True)
+    assert stored.distrust_reason() == ""
+    assert "its settings cannot be checked: " in stored.distrust_reason(strict=True)
 
 
 def test_without_a_key_nothing_is_checked(database: Database) -> None:
@@ -273,7 +273,7 @@ def test_without_a_key_nothing_is_checked(database: Database) -> None:
     keyless.add(named("acme", token="env:TOKEN"))
     changed(lambda raw: raw.update(token="env:ANOTHER"), database)
 
-    assert keyless.all()[0].distrust(strict=True) == ""
+    assert keyless.all()[0].distrust_reason(strict=True) == ""
 
 
 def test_a_seal_is_of_no_use_to_another_installation(

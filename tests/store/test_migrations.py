@@ -113,7 +113,7 @@ def test_a_filled_database_of_every_version_is_still_read(
 
     first, second = kept.all()
     assert [(each.name, each.version) for each in (first, second)] == [("acme", 2), ("ümlaut", 1)]
-    assert first.distrust(strict=True) == second.distrust(strict=True) == ""
+    assert first.distrust_reason(strict=True) == second.distrust_reason(strict=True) == ""
     account = structure(Account, first.settings)
     assert {path: secret.reveal() for path, secret in secrets(account) if path != "keys[0]"} == {
         "token": CANARY,

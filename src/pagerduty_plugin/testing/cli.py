@@ -91,45 +91,36 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--region", choices=REGIONS, default="us", help="region of the account (default: us)"
     )
-    parser.add_argument(
-        "--service",
-        type=_service,
-        action="append",
-        default=[],
-        metavar="NAME=KEY",
-        help=(
-            "define a service and its integration key; may be repeated. "
-            "Without it every well-formed key is accepted"
+    for option, metavar, kind, text in (
+        (
+            "--service",
+            "NAME=KEY",
+            _service,
+            "define a service and its key; without any, every well-formed key is accepted",
         ),
-    )
-    parser.add_argument(
-        "--empty-service",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="define a service without integrations; may be repeated",
-    )
-    parser.add_argument(
-        "--api-token",
-        action="append",
-        default=[],
-        metavar="TOKEN",
-        help=(
-            "accept this token of the REST API: 20 characters, or an OAuth token, which begins "
-            "with pdus+_ or pdeu+_; may be repeated"
+        ("--empty-service", "NAME", str, "define a service without integrations"),
+        (
+            "--api-token",
+            "TOKEN",
+            str,
+            "accept this REST API token: 20 characters, or an OAuth token, which begins with "
+            "pdus+_ or pdeu+_",
         ),
-    )
-    parser.add_argument(
-        "--app",
-        type=_app,
-        action="append",
-        default=[],
-        metavar="ID=REDIRECT_URL",
-        help=(
-            f"register an app for the install page {install_page.PATH}, with a redirect URL; may "
-            "be repeated"
+        (
+            "--app",
+            "ID=REDIRECT_URL",
+            _app,
+            f"register an app for the install page {install_page.PATH}, with a redirect URL",
         ),
-    )
+    ):
+        parser.add_argument(
+            option,
+            type=kind,
+            action="append",
+            default=[],
+            metavar=metavar,
+            help=f"{text}; may be repeated",
+        )
     parser.add_argument(
         "--rate-limit",
         type=_rate_limit,

@@ -334,7 +334,7 @@ class Accounts:
     def _stored(self, stored: StoredInstallation) -> Account:
         location = self.store.location
         account = self._account(stored.name, stored.provider, location, stored.settings)
-        if account.installation and (reason := stored.distrust()):
+        if account.installation and (reason := stored.distrust_reason()):
             account = attrs.evolve(account, installation=None, faults=(Fault("settings", reason),))
         return attrs.evolve(account, stored=stored)
 

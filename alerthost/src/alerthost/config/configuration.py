@@ -245,7 +245,7 @@ class _Builder:
             path = f"stored[{index}]"
             if any(fault.path.startswith(f"{path}.") for fault in self.faults):
                 continue
-            if reason := kept.distrust(strict=strict):
+            if reason := kept.distrust_reason(strict=strict):
                 self._fault(f"{path}.settings", reason)
 
     def _fault(self, path: str, reason: str) -> None:

@@ -66,7 +66,7 @@ class StoredInstallation:
     updated_at: dt.datetime
     binding: Binding = attrs.field(eq=False, repr=False)
 
-    def distrust(self, *, strict: bool = False) -> str:
+    def distrust_reason(self, *, strict: bool = False) -> str:
         """Return why the settings must not be used; empty if they are as they were stored.
 
         Without this check, a changed address in the row would get the secret of a reference.
@@ -154,7 +154,7 @@ class Installations:
         )
         with self._naming(installation.name) as connection:
             _expect_one(connection.execute(statement), stored)
-            if reason := stored.distrust():
+            if reason := stored.distrust_reason():
                 message = f"installation {stored.name!r}: {reason}"
                 raise StoreError(message)
             return self._named(installation.name, connection)
