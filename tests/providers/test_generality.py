@@ -363,4 +363,4 @@ def test_no_line_of_the_host_knows_any_of_them() -> None:
     for path in Path(hostspec.__file__).parent.rglob("*.py"):
         code = re.sub(r'"""(?:.|\n)*?"""|#.*', "", path.read_text(encoding="utf-8"))
         code = re.sub(r"@_?example\(.*\)", "", code)
-        assert not re.search(r"pagerduty|webhook|tickets[._]|[._]tickets", code, re.IGNORECASE), path
+        assert not re.search(r"pagerduty|webhook|tickets\.|_tickets", code, re.IGNORECASE), path
