@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
-from alerthost.store.sealing import Sealed, check_key, is_sealed_for, reseal, seal
+from alerthost.store.sealing import Sealed, check_key, is_valid, reseal, seal
 from alerthost.store.tables import installations
 from hostspec.provider import Installation
 from hostspec.secret import Secret, SecretUnavailableError
@@ -25,21 +25,6 @@ _SEALED: Final = "$sealed"
 
 _BINDING: Final = "$binding"
 """The row's own seal among its settings, whose names never begin with a single $."""
-
-
-@attrs.frozen
-class Binding:
-    """The seal of a row.
-
-    Attributes:
-        token: the sealed form; None for a row without a seal.
-        key: the reference of the key; None for a store without one.
-        context: the digest of the whole row.
-    """
-
-    token: str | None
-    key: Secret | None
-    context: str
 
 
 @attrs.frozen
@@ -54,7 +39,7 @@ class StoredInstallation:
         version: counts its changes.
         created_at: when it was added, in UTC.
         updated_at: when it was changed last.
-        binding: checks that no other program changed the row.
+        seal: the row's own seal; its token is empty if the row has none.
     """
 
     id: int
@@ -64,7 +49,7 @@ class StoredInstallation:
     version: int
     created_at: dt.datetime
     updated_at: dt.datetime
-    binding: Binding = attrs.field(eq=False, repr=False)
+    seal: Sealed = attrs.field(eq=False, repr=False)
 
     def distrust_reason(self, *, strict: bool = False) -> str:
         """Return why the settings must not be used; empty if they are as they were stored.
@@ -75,15 +60,15 @@ class StoredInstallation:
         Args:
             strict: a key that cannot be read is a reason, too.
         """
-        if self.binding.key is None:
+        if self.seal.key is None:
             return ""
-        if self.binding.token is None:
+        if not self.seal.token:
             return (
                 "its settings are not sealed: they were stored before the store had a key, or "
                 "changed by another program; check them, then run `alerthost reseal`"
             )
         try:
-            if is_sealed_for(self.binding.token, self.binding.key, self.binding.context):
+            if is_valid(self.seal):
                 return ""
         except SecretUnavailableError as error:
             return f"its settings cannot be checked: {error}" if strict else ""
@@ -203,11 +188,10 @@ class Installations:
             for row in connection.execute(sa.select(installations)).all():
                 stored = self._stored(row)
                 packed = _packed(settings_to_json(stored.settings, write=_by_reference))
-                binding = stored.binding
-                if binding.token is None:
-                    token = seal(_WHOLE, self._key, binding.context).token
+                if stored.seal.token:
+                    token = again(stored.seal, (_BINDING,))
                 else:
-                    token = again(Sealed(binding.token, self._key, binding.context), (_BINDING,))
+                    token = seal(_WHOLE, self._key, stored.seal.context).token
                 resealed = _replace_seals(packed, again) | {_BINDING: token}
                 settings = json.dumps(resealed)
                 # a caller that read the old seals must not write them back
@@ -252,15 +236,15 @@ class Installations:
     def _stored(self, row: sa.Row[Any]) -> StoredInstallation:
         values = dict(zip(installations.c.keys(), row, strict=True))
         packed = json.loads(values["settings"])
-        token = packed.pop(_BINDING, None) if isinstance(packed, dict) else None
+        token = (isinstance(packed, dict) and packed.pop(_BINDING, None)) or ""
         context = _Context(values["provider"], values["name"], packed)
 
         def sealed(token: str, path: _Path) -> Sealed:
             return Sealed(token, self._key, context.at(path))
 
         values["settings"] = _unpacked(_replace_seals(packed, sealed))
-        binding = Binding(token, self._key, context.at((_BINDING,)))
-        return StoredInstallation(**values, binding=binding)
+        row_seal = Sealed(token, self._key, context.at((_BINDING,)))
+        return StoredInstallation(**values, seal=row_seal)
 
 
 _WHOLE: Final = Secret("the row")

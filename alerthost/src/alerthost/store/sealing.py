@@ -142,15 +142,15 @@ def reseal(sealed: Sealed, key: Secret | None) -> Sealed:
     return _seal(sealed, key, sealed.context)
 
 
-def is_sealed_for(token: str, key: Secret | None, context: str) -> bool:
-    """Check whether a token was sealed with a key for a context.
+def is_valid(sealed: Sealed) -> bool:
+    """Check whether a seal was made with its key for its context.
 
     Raises:
         SecretUnavailableError: the key is missing, unreadable or malformed.
     """
-    _fernet(key)
+    _fernet(sealed.key)
     try:
-        return Sealed(token, key, context).open()[0] == context
+        return sealed.open()[0] == sealed.context
     except SecretUnavailableError:
         return False
 
