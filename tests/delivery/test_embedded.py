@@ -99,7 +99,7 @@ def test_in_a_child_every_method_says_that_the_engine_is_its_parent_s(world: Wor
         try:
             method()
         except RuntimeError as error:
-            return "after a fork, make a new one in the child" in str(error)
+            return "make a new one in the forked child" in str(error)
         return False
 
     engine = world.engine

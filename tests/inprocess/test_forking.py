@@ -150,6 +150,6 @@ def test_an_object_of_one_process_says_so_in_another() -> None:
 
     thing._process = 1  # type: ignore[attr-defined]
 
-    message = r"this Thing belongs to the process that made it \(1\); after a fork, make a new"
+    message = r"this Thing belongs to the process 1, which made it; make a new"
     with pytest.raises(RuntimeError, match=message):
         thing.greet("Hello")

@@ -1,4 +1,4 @@
-"""Renews, in a forked child, what only the parent's threads could have finished."""
+"""Renews locks, threads and connections in a forked child."""
 
 from __future__ import annotations
 
@@ -17,32 +17,31 @@ class Forkable(Protocol):
     """Has locks, threads or connections that a forked child must not share."""
 
     def before_fork(self) -> None:
-        """Bring the object to rest, in the thread that forks."""
+        """Finish all changes of the object, in the thread that forks."""
         ...
 
     def after_fork_in_parent(self) -> None:
-        """Go on in the parent."""
+        """Continue in the parent."""
         ...
 
     def after_fork_in_child(self) -> None:
-        """Renew what the child must not share."""
+        """Renew everything that the child must not share."""
         ...
 
 
 _known: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_resting: list[Forkable] = []
+_forking: list[Forkable] = []
 
 
 def register(forkable: Forkable) -> None:
-    """Call an object's methods around every fork, for as long as something else refers to it."""
+    """Call an object's methods around every fork, as long as it is referenced elsewhere."""
     _known.add(forkable)
 
 
 def of_its_process(made: type[_T]) -> type[_T]:
-    """Make the public methods of a class raise RuntimeError in a child forked after the object.
+    """Make the public methods of a class raise RuntimeError in a child forked after ``__init__``.
 
-    It holds threads, locks and connections that work in the process that made it, and there
-    alone.
+    For classes whose threads, locks and connections work only in the process that made them.
     """
 
     def checked(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,8 +49,8 @@ def of_its_process(made: type[_T]) -> type[_T]:
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
             if self._process != os.getpid():
                 message = (
-                    f"this {made.__name__} belongs to the process that made it ({self._process});"
-                    f" after a fork, make a new one in the child"
+                    f"this {made.__name__} belongs to the process {self._process}, which made it;"
+                    " make a new one in the forked child"
                 )
                 raise RuntimeError(message)
             return function(self, *args, **kwargs)
@@ -68,25 +67,25 @@ def of_its_process(made: type[_T]) -> type[_T]:
     for name, attribute in list(vars(made).items()):
         if isinstance(attribute, types.FunctionType) and not name.startswith("_"):
             setattr(made, name, checked(attribute))
-    setattr(made, "__init__", recording)  # noqa: B010 -- mypy knows no other way
+    setattr(made, "__init__", recording)  # noqa: B010 -- mypy rejects an assignment
     return made
 
 
 def _before() -> None:
-    _resting.extend(_known)
-    for each in _resting:
+    _forking.extend(_known)
+    for each in _forking:
         each.before_fork()
 
 
 def _in_parent() -> None:
-    while _resting:
-        _resting.pop().after_fork_in_parent()
+    while _forking:
+        _forking.pop().after_fork_in_parent()
 
 
 def _in_child() -> None:
-    while _resting:
-        _resting.pop().after_fork_in_child()
+    while _forking:
+        _forking.pop().after_fork_in_child()
 
 
-with contextlib.suppress(AttributeError):  # there is no fork on Windows
+with contextlib.suppress(AttributeError):  # Windows has no fork
     os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
