@@ -58,18 +58,18 @@ class Clock:
     slept: list[float] = attrs.field(factory=list)
 
     def __call__(self) -> dt.datetime:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self.slept.append(seconds)
         self.now += dt.timedelta(seconds=seconds)
 
 
 @attrs.define
 class Searcher:
-    """A host that discovers at one fake, and keeps what was connected."""
+    """A host that discovers services of one fake, and stores the accounts."""
 
     fake: FakePagerDuty
     clock: Clock
@@ -91,7 +91,7 @@ class Searcher:
         return structure(DiscoverySettings, given | changes)
 
     def find(self, **changes: Any) -> Sequence[Found]:
-        """List what is there."""
+        """List the services."""
         return self.discovery.find(self.settings(**changes))
 
     def connect(
@@ -383,8 +383,8 @@ def test_both_regions_are_asked_at_their_own_address(searcher: Searcher) -> None
         "The account's pages are in the region eu, but its events go to the region us; check the "
         "region.",
     )
-    told = DiscoverySettings(token=Secret(TOKEN), region="eu")
-    assert (told.rest_url, REST_URLS["us"]) == (
+    reported = DiscoverySettings(token=Secret(TOKEN), region="eu")
+    assert (reported.rest_url, REST_URLS["us"]) == (
         "https://api.eu.pagerduty.com",
         "https://api.pagerduty.com",
     )
@@ -504,7 +504,7 @@ def test_a_key_that_is_not_in_the_answer_to_its_creation_is_read(searcher: Searc
     searcher.connect("a")
     assert searcher.table() == [("a", tuple(searcher.keys("a")))]
 
-    # and where reading it fails, it is told and found the next time
+    # if reading it fails, that is reported, and the next discovery finds it
     other = searcher.fake.create_service("b")
     bare = bare.replace(made_id.encode(), FakePagerDuty().add_integration("b").id.encode())
     how = Misbehaviour(name="bare", processed="at once", response=Response(201, bare))

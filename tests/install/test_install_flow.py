@@ -93,9 +93,9 @@ def test_a_person_is_sent_to_pagerduty(settings: dict[str, Any], page: str) -> N
 def test_what_cannot_be_asked_is_refused(given: dict[str, Any], faults: list[str]) -> None:
     with pytest.raises(SettingsError) as caught:
         structure(InstallFlowSettings, given)
-    told = [str(fault) for fault in caught.value.faults]
-    assert len(told) == len(faults)
-    assert all(map(str.startswith, told, faults)), told
+    reported = [str(fault) for fault in caught.value.faults]
+    assert len(reported) == len(faults)
+    assert all(map(str.startswith, reported, faults)), reported
 
 
 @pytest.mark.parametrize("account", ["a", "a1", "1a", "a-b", "A--B", "a" * 63])
@@ -103,7 +103,7 @@ def test_a_dns_label_is_an_account(account: str) -> None:
     structure(InstallFlowSettings, {"app_id": "PA", "account": account})
 
 
-# what comes back, and is wrong
+# invalid callbacks
 
 LEAFLESS = "[" * 200_000
 
@@ -171,7 +171,7 @@ def test_a_forged_callback_changes_nothing() -> None:
         assert caught.value.problem is InstallProblem.WRONG_STATE
 
 
-# what comes back, and is right
+# valid callbacks
 
 
 def test_services_of_an_account_become_an_installation() -> None:
@@ -433,14 +433,14 @@ def test_no_key_is_shown(caplog: pytest.LogCaptureFixture) -> None:
     desk = Desk()
     desk.connect(entry(1, "a", id="PA"))
     connected = desk.connect(entry(2, "a", id="PA"), entry(3, "r", type="team_rules"))
-    told = shown(connected) + shown(desk.begin()) + caplog.text
-    told += json.dumps(to_json(desk.pending()))
+    reported = shown(connected) + shown(desk.begin()) + caplog.text
+    reported += json.dumps(to_json(desk.pending()))
     for refused in (to_json, pickle.dumps):
         with pytest.raises(LiteralSecretError) as caught:
             refused(connected.installation)
-        told += "".join(traceback.format_exception(caught.value))
+        reported += "".join(traceback.format_exception(caught.value))
     assert copy.deepcopy(connected) == connected
-    assert "canary" not in told
+    assert "canary" not in reported
 
 
 @pytest.mark.parametrize(
@@ -455,16 +455,16 @@ def test_no_key_is_shown(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_no_error_holds_a_key(text: str) -> None:
-    """Neither its text, nor what it was raised from."""
+    """Neither its text, nor its cause."""
     with pytest.raises(InstallError) as caught:
         Desk().finish({"config": text})
     error: BaseException | None = caught.value
-    told = ""
+    reported = ""
     while error is not None:
-        told += shown(error) + str(vars(error)) + str(getattr(error, "doc", ""))
-        told += "".join(traceback.format_exception(error))
+        reported += shown(error) + str(vars(error)) + str(getattr(error, "doc", ""))
+        reported += "".join(traceback.format_exception(error))
         error = error.__cause__ or error.__context__
-    assert "canary" not in told
+    assert "canary" not in reported
 
 
 def test_a_key_that_cannot_be_read_is_a_fault_with_its_place() -> None:

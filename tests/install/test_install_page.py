@@ -1,4 +1,4 @@
-"""The fake's install page, by itself."""
+"""The fake's install page alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ASKED = {"app_id": "PAPP", "redirect_url": f"{BACK}?state=a%26b#top", "version":
 
 @attrs.frozen
 class Visitor:
-    """A browser that follows nothing by itself."""
+    """A browser that follows no redirect."""
 
     fake: FakePagerDuty
 

@@ -55,9 +55,9 @@ def test_what_is_neither_is_refused_by_structure_and_schema(
 ) -> None:
     with pytest.raises(SettingsError) as caught:
         structure(Lock, raw)
-    told = [str(fault) for fault in caught.value.faults]
-    assert len(told) == len(faults)
-    assert all(map(str.startswith, told, faults))
+    reported = [str(fault) for fault in caught.value.faults]
+    assert len(reported) == len(faults)
+    assert all(map(str.startswith, reported, faults))
     assert not jsonschema.Draft202012Validator(json_schema(Lock)).is_valid(raw)
 
 

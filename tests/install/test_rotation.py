@@ -190,11 +190,11 @@ def test_names_and_ids_tell_services_apart(
     raw = [{"name": name, "id": each, "integration_key": "env:A"} for name, each in services]
     try:
         structure(InstallationSettings, {"services": raw})
-        told = []
+        reported = []
     except SettingsError as error:
-        told = [str(fault) for fault in error.faults]
-    assert len(told) == len(faults)
-    assert all(map(str.startswith, told, faults)), told
+        reported = [str(fault) for fault in error.faults]
+    assert len(reported) == len(faults)
+    assert all(map(str.startswith, reported, faults)), reported
 
 
 def test_one_key_or_a_list_is_json_and_passes_the_schema() -> None:

@@ -1,4 +1,4 @@
-"""The service table: rows that a person edits, all or nothing."""
+"""The service table: rows that an operator edits, all or nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def saved(table: object, settings: InstallationSettings | None = None) -> Instal
     return editor.save(settings or account(), table)
 
 
-def told(settings: InstallationSettings) -> list[tuple[str, str, list[str]]]:
+def reported(settings: InstallationSettings) -> list[tuple[str, str, list[str]]]:
     """Show services with their keys, by reference or in the clear."""
     return [
         (each.id, each.name, [held.reference or held.reveal() for held in each.keys])
@@ -85,7 +85,7 @@ def test_rows_edit_create_and_delete() -> None:
         {"id": "", "name": "Two keys", "integration_key": [key(7), key(6)]},
     ]
     after = saved(table)
-    assert told(after) == [
+    assert reported(after) == [
         ("new-1", "New", [key(5)]),
         ("A", "Shop", [key(1)]),
         ("new-2", "By reference", ["file:/run/pd"]),
@@ -115,15 +115,15 @@ def test_ids_are_made_where_none_are_given() -> None:
 def test_a_rotated_key_keeps_the_services_id(given: object, held: list[str]) -> None:
     first, second = ServiceTable().rows(account())
     after = saved([first, {**second, "integration_key": given}])
-    assert told(after)[1] == ("B", "Platform", held)
+    assert reported(after)[1] == ("B", "Platform", held)
 
 
 def test_of_two_masked_keys_either_may_stay_or_change_places() -> None:
     first, second = ServiceTable().rows(account())
     new, old = second["integration_key"]
-    assert told(saved([first, {**second, "integration_key": old}]))[1][2] == [key(2)]
+    assert reported(saved([first, {**second, "integration_key": old}]))[1][2] == [key(2)]
     swapped = saved([first, {**second, "integration_key": [old, new]}])
-    assert told(swapped)[1][2] == [key(2), "env:PD_NEW"]
+    assert reported(swapped)[1][2] == [key(2), "env:PD_NEW"]
 
 
 def test_every_fault_is_told_at_once_with_row_and_field() -> None:
@@ -165,7 +165,7 @@ def test_every_fault_is_told_at_once_with_row_and_field() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "reported"),
     [
         (None, ["must be a list of rows"]),
         ({}, ["must be a list of rows"]),
@@ -173,8 +173,8 @@ def test_every_fault_is_told_at_once_with_row_and_field() -> None:
         ([], ["at least one service must be left; to remove all, remove the account"]),
     ],
 )
-def test_what_is_no_table_is_refused(table: object, told: list[str]) -> None:
-    assert faults(table) == told
+def test_what_is_no_table_is_refused(table: object, reported: list[str]) -> None:
+    assert faults(table) == reported
 
 
 def test_a_new_key_may_not_be_one_that_another_row_keeps() -> None:
@@ -194,7 +194,7 @@ def test_keys_that_were_there_twice_hinder_no_other_edit() -> None:
     settings = account(services=given)
     first, second = ServiceTable().rows(settings)
 
-    assert [name for _, name, _ in told(saved([first, {**second, "name": "c"}], settings))] == [
+    assert [name for _, name, _ in reported(saved([first, {**second, "name": "c"}], settings))] == [
         "a",
         "c",
     ]
@@ -223,9 +223,9 @@ def test_a_service_of_a_file_has_its_name_for_an_id() -> None:
     settings = account(services=[{"name": "checkout", "integration_key": "env:PD_CHECKOUT"}])
     (row,) = ServiceTable().rows(settings)
     assert row == {"id": "checkout", "name": "checkout", "integration_key": "env:PD_CHECKOUT"}
-    assert told(saved([row], settings)) == [("checkout", "checkout", ["env:PD_CHECKOUT"])]
+    assert reported(saved([row], settings)) == [("checkout", "checkout", ["env:PD_CHECKOUT"])]
     after = saved([{**row, "name": "Shop"}], settings)
-    assert told(after) == [("checkout", "Shop", ["env:PD_CHECKOUT"])]
+    assert reported(after) == [("checkout", "Shop", ["env:PD_CHECKOUT"])]
 
 
 def test_lone_surrogates_in_a_name_are_replaced() -> None:
@@ -235,12 +235,12 @@ def test_lone_surrogates_in_a_name_are_replaced() -> None:
 @pytest.mark.parametrize("service", ["B", "Platform"])
 def test_a_rotation_holds_both_keys_until_it_is_ended(service: str) -> None:
     rotated = ServiceTable().rotate(account(), service, key(9))
-    assert told(rotated)[1] == ("B", "Platform", [key(9), "env:PD_NEW", key(2)])
-    assert told(rotated)[0] == told(account())[0]
+    assert reported(rotated)[1] == ("B", "Platform", [key(9), "env:PD_NEW", key(2)])
+    assert reported(rotated)[0] == reported(account())[0]
     retired = ServiceTable().retire(rotated, service)
-    assert told(retired)[1] == ("B", "Platform", [key(9)])
+    assert reported(retired)[1] == ("B", "Platform", [key(9)])
     assert ServiceTable().retire(retired, service) == retired
-    assert told(ServiceTable().rotate(account(), "A", "env:NEW"))[0] == (
+    assert reported(ServiceTable().rotate(account(), "A", "env:NEW"))[0] == (
         "A",
         "Checkout",
         ["env:NEW", key(1)],
@@ -296,6 +296,6 @@ def test_a_host_edits_the_table_through_the_provider() -> None:
     retired = table.retire(rotated, "A")
 
     assert [each["name"] for each in table.rows(added)] == ["Checkout", "Platform", "Web"]
-    assert told(rotated)[0] == ("A", "Checkout", [key(8), key(1)])
-    assert told(retired)[0] == ("A", "Checkout", [key(8)])
+    assert reported(rotated)[0] == ("A", "Checkout", [key(8), key(1)])
+    assert reported(retired)[0] == ("A", "Checkout", [key(8)])
     assert [field.name for field in attrs.fields(table.row)] == ["name", "integration_key"]

@@ -32,7 +32,7 @@ from pagerduty_plugin.testing import App, FakePagerDuty
 
 @attrs.define
 class WebHost:
-    """A host with a page for the callback and one for afterwards; it keeps what came of it."""
+    """A host with a callback page and a final page; it stores the result."""
 
     url: str = ""
     pendings: PendingInstalls = attrs.field(factory=PendingInstalls)
@@ -186,7 +186,7 @@ def test_two_accounts_and_one_of_them_again(host: WebHost, browser: requests.Ses
 
 
 def page(host: WebHost, account: str, *names: str) -> None:
-    """Open and resolve an incident by what was stored, with rules that name services."""
+    """Open and resolve an incident with the stored account, by rules that name services."""
     plugins = load(["pagerduty"])
     settings = host.installations[account].settings
     installation = plugins.installation("pagerduty", account, settings)

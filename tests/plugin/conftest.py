@@ -46,7 +46,7 @@ class Desk:
         """Send one delivery."""
         return self.action.send(delivery, self.installation, SendContext(**context))
 
-    def tell(self, alert: Alert, **settings: Any) -> Delivery:
+    def notify(self, alert: Alert, **settings: Any) -> Delivery:
         """Plan for one service by a rule's settings, and send."""
         (delivery,) = self.plan(alert, **settings)
         assert self.deliver(delivery).delivered
@@ -166,7 +166,7 @@ def named_fake(authority: trustme.CA) -> Iterator[FakePagerDuty]:
 
 @pytest.fixture
 def full_url() -> Iterator[str]:
-    """Return the address of a listener whose queue is full, which answers nobody."""
+    """Return the address of a listener whose queue is full, which accepts no connection."""
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.socket())
         listening.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""What a rule can set, as it reaches the wire; and what it reaches when services go."""
+"""The settings of a rule on the wire, and rules whose services were removed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def faults_of(**changes: Any) -> list[str]:
 
 
 def test_every_setting_stands_on_the_wire_byte_for_byte(desk: Desk) -> None:
-    delivery = at(desk, dedup_prefix="prod").tell(
+    delivery = at(desk, dedup_prefix="prod").notify(
         ALERT,
         severity="warning",
         dedup_key="{{ labels.cluster }}/{{ key }}",
@@ -105,7 +105,7 @@ def test_every_setting_stands_on_the_wire_byte_for_byte(desk: Desk) -> None:
 def test_details_keep_their_types_and_may_be_nested(desk: Desk) -> None:
     """Also of a template that is one expression; the texts within are templates, too."""
     alert = Alert("k", "Down", labels={"count": "3"}, details={"hosts": ["a", "b"], "used": 0.5})
-    desk.tell(
+    desk.notify(
         alert,
         details={
             "number": 7,
@@ -144,7 +144,7 @@ def test_details_keep_their_types_and_may_be_nested(desk: Desk) -> None:
 
 def test_a_value_that_is_too_large_is_left_out_and_told(desk: Desk) -> None:
     alert = Alert("k", "Down", source="s", details={"log": ["x" * 60_000] * 2})
-    delivery = desk.tell(alert, details={"copy": "{{ details.log }}", "why": "{{ [1 / 0] }}"})
+    delivery = desk.notify(alert, details={"copy": "{{ details.log }}", "why": "{{ [1 / 0] }}"})
     assert set(desk.payload["custom_details"]) == {"log"}
     assert delivery.notes == (
         "details.copy: makes a value of more than 65,536 characters; left out",
@@ -166,7 +166,7 @@ def test_a_severity_may_be_a_template(
     desk: Desk, page: str, severity: str, repair: Repair | None
 ) -> None:
     alert = Alert("k", "Down", source="s", severity="warning", labels={"page": page})
-    delivery = desk.tell(alert, severity="{{ labels.page }}", source="{{ labels.page }}-1")
+    delivery = desk.notify(alert, severity="{{ labels.page }}", source="{{ labels.page }}-1")
     assert desk.payload["severity"] == severity
     assert desk.payload["source"] == f"{page}-1"
     assert delivery.repairs == ((repair,) if repair else ())
@@ -176,14 +176,14 @@ def test_a_severity_may_be_a_template(
 
 def test_a_severity_of_a_template_is_for_the_trigger_alone(desk: Desk) -> None:
     alert = Alert("k", "Fine", status="resolved", severity="info")
-    assert desk.tell(alert, severity="{{ 1 / 0 }}").notes == ()
+    assert desk.notify(alert, severity="{{ 1 / 0 }}").notes == ()
 
 
 def test_settings_that_are_blank_leave_the_alerts_own(desk: Desk) -> None:
-    desk.tell(ALERT)
+    desk.notify(ALERT)
     plain = desk.body
     blank = dict.fromkeys(("summary", "component", "group", "class", "client", "client_url"), " ")
-    delivery = desk.tell(
+    delivery = desk.notify(
         ALERT, **blank, links=[], images=[], details={}, dedup_key="alert", severity="default"
     )
     assert desk.body == plain
@@ -234,17 +234,17 @@ def everywhere(template: str) -> dict[str, Any]:
     [(FAILS, ""), (NOTHING, "renders to"), (" {{ '\\n' }}", "renders")],
 )
 def test_what_cannot_be_said_falls_back_and_is_told(desk: Desk, template: str, reason: str) -> None:
-    desk.tell(ALERT)
+    desk.notify(ALERT)
     plain = desk.body
-    delivery = desk.tell(ALERT, **everywhere(template))
+    delivery = desk.notify(ALERT, **everywhere(template))
     assert desk.body == plain
-    told = dict(note.split(": ", 1) for note in delivery.notes)
-    assert {field: why.rpartition("; ")[2] for field, why in told.items()} == EVERY
-    assert all(why.startswith(reason) for why in told.values())
+    reported = dict(note.split(": ", 1) for note in delivery.notes)
+    assert {field: why.rpartition("; ")[2] for field, why in reported.items()} == EVERY
+    assert all(why.startswith(reason) for why in reported.values())
 
 
 def test_an_entry_goes_without_a_text_that_cannot_be_said(desk: Desk) -> None:
-    delivery = desk.tell(
+    delivery = desk.notify(
         ALERT,
         links=[{"href": "https://x.example", "text": FAILS}],
         images=[{"src": "https://i.example", "href": FAILS, "alt": NOTHING}],
@@ -260,7 +260,7 @@ def test_endless_texts_are_cut_and_endless_addresses_left_out(desk: Desk, length
     text = "{{ details.log }}"
     log = "https://x.example/".ljust(length, "x")
     alert = Alert("k", "Down", source="s", severity="info", details={"log": log})
-    delivery = desk.tell(
+    delivery = desk.notify(
         alert, details={"copy": text}, links=[{"href": text}], client_url=text, component=text
     )
     event = desk.event
@@ -283,7 +283,7 @@ def test_endless_texts_are_cut_and_endless_addresses_left_out(desk: Desk, length
 
 
 def test_what_a_rule_says_is_repaired_as_what_an_alert_says(desk: Desk) -> None:
-    delivery = desk.tell(
+    delivery = desk.notify(
         ALERT,
         summary="{{ summary }} " + "x" * 1024,
         details={"used": "1", "labels": "2", "_delivery": "3", "details.used": "4"},
@@ -310,14 +310,14 @@ def test_what_a_rule_says_is_repaired_as_what_an_alert_says(desk: Desk) -> None:
 
 
 def test_a_surrogate_of_a_template_does_not_reach_the_wire(desk: Desk) -> None:
-    desk.tell(ALERT, summary="{{ '\\ud800' }}Down", details={"a\ud800": "b\udfff"})
+    desk.notify(ALERT, summary="{{ '\\ud800' }}Down", details={"a\ud800": "b\udfff"})
     assert desk.payload["summary"] == "\ufffdDown"
     assert desk.payload["custom_details"]["a\ufffd"] == "b\ufffd"
 
 
 def test_a_client_that_is_too_large_is_cut_where_nothing_else_makes_room(desk: Desk) -> None:
     endless = "x" + "\x01" * 65_535
-    delivery = desk.tell(
+    delivery = desk.notify(
         Alert("k", "Down", source=endless, component=endless, severity="info"), client="n" * 3000
     )
     assert desk.event["client"] == "n" * 2043 + "…"
@@ -329,7 +329,7 @@ def test_only_triggers_are_worded(desk: Desk, status: str) -> None:
     (opening,) = desk.plan(ALERT)
     assert desk.deliver(opening).delivered
     later = Alert("db-1/disk", "Fine", status=status, severity="info", source="s")
-    delivery = desk.tell(later, summary=FAILS, details={"a": FAILS})
+    delivery = desk.notify(later, summary=FAILS, details={"a": FAILS})
     assert delivery.notes == ()
     assert set(desk.event) == {"routing_key", "event_action", "dedup_key"}
 
@@ -342,7 +342,7 @@ def keys_of(desk: Desk, alert: Alert, **settings: Any) -> tuple[str, ...]:
     for status in ("firing", "acknowledged", "resolved"):
         fields = {field.name: getattr(alert, field.name) for field in attrs.fields(Alert)}
         del fields["repairs"]
-        desk.tell(Alert(**{**fields, "status": status}), **settings)
+        desk.notify(Alert(**{**fields, "status": status}), **settings)
     return tuple(request.json()["dedup_key"] for request in desk.fake.requests[-3:])
 
 
@@ -438,7 +438,7 @@ def test_an_incident_keeps_what_it_may_be_told_later(desk: Desk) -> None:
     assert delivery.follow_ups == (Operation.ACKNOWLEDGE, Operation.RESOLVE)
 
 
-# what is refused when it is loaded
+# rejected when loaded
 
 
 @pytest.mark.parametrize(
@@ -517,9 +517,11 @@ def test_an_incident_keeps_what_it_may_be_told_later(desk: Desk) -> None:
     ],
 )
 def test_faults_of_the_settings_are_told_at_once(given: dict[str, Any], faults: list[str]) -> None:
-    told = faults_of(**given)
-    assert len(told) == len(faults), told
-    assert [fault for fault, start in zip(told, faults, strict=True) if start not in fault] == []
+    reported = faults_of(**given)
+    assert len(reported) == len(faults), reported
+    assert [
+        fault for fault, start in zip(reported, faults, strict=True) if start not in fault
+    ] == []
 
 
 @pytest.mark.parametrize("prefix", ["", "a", "A.b_c-9", "x" * 64])
@@ -655,11 +657,11 @@ def test_a_former_name_that_means_another_service_is_refused(name: str) -> None:
     ]
 
 
-# what people read
+# display
 
 
 @pytest.mark.parametrize(
-    ("services", "severity", "told"),
+    ("services", "severity", "reported"),
     [
         (("checkout",), "default", "acme and services checkout with default severity"),
         (
@@ -672,11 +674,11 @@ def test_a_former_name_that_means_another_service_is_refused(name: str) -> None:
     ],
 )
 def test_an_action_is_described_by_what_is_there(
-    desk: Desk, services: tuple[str, ...], severity: str, told: str
+    desk: Desk, services: tuple[str, ...], severity: str, reported: str
 ) -> None:
     settings = TriggerSettings(services=services, severity=severity)
     described = desk.action.describe(settings, desk.installation)
-    assert described.startswith(f"Send a notification to PagerDuty account {told}")
+    assert described.startswith(f"Send a notification to PagerDuty account {reported}")
     assert desk.action.describe(settings, None) == (
         f"Send a notification to PagerDuty account [removed] and services [removed] with "
         f"{severity} severity"
@@ -695,7 +697,7 @@ CHECKOUT = Destination("C", "checkout")
 
 
 def test_a_probe_tries_every_key_and_opens_nothing(desk: Desk) -> None:
-    """By the resolve of an incident that nobody opened, another one each time."""
+    """A probe resolves an incident that does not exist, with a new key each time."""
     at_both = rotating(desk.fake, *KEYS.values())
     for _ in range(2):
         assert desk.action.probe(CHECKOUT, at_both).delivered
@@ -711,13 +713,13 @@ def test_a_probe_says_which_key_does_not_work(desk: Desk) -> None:
     unknown = "unknownunknownunknownunknownunkn"
     outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, KEYS["checkout"], unknown))
     assert outcome.kind is OutcomeKind.MISCONFIGURED
-    told = (
+    reported = (
         "400: Invalid routing key; a key of another region, or of an integration for the Events "
         "API v1, looks the same"
     )
-    assert outcome.reason == f"key 2 of 2: {told}"
+    assert outcome.reason == f"key 2 of 2: {reported}"
     outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, unknown))
-    assert outcome.reason == told
+    assert outcome.reason == reported
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_an_unusable_address_never_takes_the_place_of_a_detail(desk: Desk) -> No
 
 def test_a_rule_s_unusable_page_leaves_the_alert_s_in_place(desk: Desk) -> None:
     alert = Alert("k", "Down", severity="info", source="s", url="https://host.example/1")
-    delivery = desk.tell(alert, client_url="/alerts/{{ key }}")
+    delivery = desk.notify(alert, client_url="/alerts/{{ key }}")
     assert desk.event["client_url"] == "https://host.example/1"
     assert desk.payload["custom_details"] == {"client_url": "/alerts/k"}
     assert [each.field for each in delivery.repairs] == ["client_url"]
@@ -163,7 +163,9 @@ def test_a_rule_s_unusable_page_leaves_the_alert_s_in_place(desk: Desk) -> None:
 
 def test_a_rule_s_links_are_checked_too(desk: Desk) -> None:
     alert = Alert("k", "Down", severity="info", source="s")
-    desk.tell(alert, links=[{"href": "/r/{{ key }}", "text": "Runbook"}], images=[{"src": "x.png"}])
+    desk.notify(
+        alert, links=[{"href": "/r/{{ key }}", "text": "Runbook"}], images=[{"src": "x.png"}]
+    )
     assert not {"links", "images"} & desk.event.keys()
     assert desk.payload["custom_details"] == {
         "links": [{"href": "/r/k", "text": "Runbook"}],

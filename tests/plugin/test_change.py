@@ -1,4 +1,4 @@
-"""Change events as they reach the wire, and what comes of attempts that may not be repeated."""
+"""Change events on the wire, and attempts that must not be repeated."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Recorder:
     def deliver(self, delivery: Delivery, **context: Any) -> Outcome:
         return self.action.send(delivery, self.installation, SendContext(**context))
 
-    def tell(self, alert: Alert, **settings: Any) -> Delivery:
+    def notify(self, alert: Alert, **settings: Any) -> Delivery:
         (delivery,) = self.plan(alert, **settings)
         assert self.deliver(delivery).delivered
         return delivery
@@ -101,13 +101,13 @@ def test_no_change_is_uncertain_because_the_server_closes(
 ) -> None:
     recorder.fake.misbehave(closing(announced=announced))
     for number in range(60):
-        recorder.tell(attrs.evolve(DEPLOY, key=f"shop/{number}"))
+        recorder.notify(attrs.evolve(DEPLOY, key=f"shop/{number}"))
     assert len(recorder.fake.changes) == 60
     assert len({request.connection for request in recorder.fake.requests}) == 60
 
 
 def test_a_change_stands_on_the_wire_byte_for_byte(recorder: Recorder) -> None:
-    delivery = recorder.tell(
+    delivery = recorder.notify(
         DEPLOY,
         summary="[{{ rule }}] {{ summary }}",
         details={"service": "{{ service }}"},
@@ -135,7 +135,7 @@ def test_a_change_stands_on_the_wire_byte_for_byte(recorder: Recorder) -> None:
 
 
 def test_the_least_change_has_no_empty_field(recorder: Recorder) -> None:
-    recorder.tell(Alert("k", "Deployed"))
+    recorder.notify(Alert("k", "Deployed"))
     assert recorder.event == {
         "routing_key": KEYS["checkout"],
         "payload": {"summary": "Deployed"},
@@ -153,7 +153,7 @@ def test_each_service_is_told_once(recorder: Recorder) -> None:
 
 def test_what_pagerduty_would_refuse_is_repaired(recorder: Recorder) -> None:
     alert = Alert("k", "x" * 2000, severity="info", details={"log": "x" * 600_000})
-    delivery = recorder.tell(alert)
+    delivery = recorder.notify(alert)
     assert len(recorder.fake.requests[0].body) <= 512_000
     assert recorder.event["payload"]["summary"] == "x" * 1023 + "…"
     assert {repair.field for repair in delivery.repairs} == {"summary", "details.log"}
@@ -161,7 +161,7 @@ def test_what_pagerduty_would_refuse_is_repaired(recorder: Recorder) -> None:
 
 def test_what_cannot_be_said_falls_back_and_is_told(recorder: Recorder) -> None:
     fails = "{{ 1 / 0 }}"
-    delivery = recorder.tell(DEPLOY, summary=fails, details={"a": fails}, links=[{"href": fails}])
+    delivery = recorder.notify(DEPLOY, summary=fails, details={"a": fails}, links=[{"href": fails}])
     assert recorder.event["payload"]["summary"] == "Deploy 42 of shop"
     assert "a" not in recorder.event["payload"]["custom_details"]
     assert [note.partition(":")[0] for note in delivery.notes] == [
@@ -191,7 +191,7 @@ def host_of(fake: FakePagerDuty, **settings: Any) -> Host:
 
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reported"),
     [
         ({}, ["Deploy 42"]),
         ({"statuses": ["firing"]}, ["Deploy 42"]),
@@ -203,7 +203,7 @@ def host_of(fake: FakePagerDuty, **settings: Any) -> Host:
     ],
 )
 def test_a_rule_records_the_statuses_it_names(
-    fake: FakePagerDuty, settings: dict[str, Any], told: list[str], *, restarted: bool
+    fake: FakePagerDuty, settings: dict[str, Any], reported: list[str], *, restarted: bool
 ) -> None:
     """By the memory of the host, and by the rule alone."""
     host = host_of(fake, **settings)
@@ -211,7 +211,7 @@ def test_a_rule_records_the_statuses_it_names(
         if restarted:
             host = host_of(fake, **settings)
         host.handle(Alert("k", "Deploy 42", status=status))
-    assert [change.summary for change in fake.changes] == told
+    assert [change.summary for change in fake.changes] == reported
 
 
 @pytest.mark.parametrize("settings", [{}, {"statuses": ["firing", "resolved"]}])
@@ -251,12 +251,12 @@ def test_statuses_without_the_first_are_refused() -> None:
             ChangeSettings,
             {"services": ["a"], "statuses": ["resolved"], "details": {"a": "{{ x }}"}},
         )
-    told = [str(fault) for fault in caught.value.faults]
-    assert told[0] == "statuses: must contain 'firing'"
-    assert told[1].startswith("details.a: ")
+    reported = [str(fault) for fault in caught.value.faults]
+    assert reported[0] == "statuses: must contain 'firing'"
+    assert reported[1].startswith("details.a: ")
 
 
-# what stands in the way
+# failures
 
 
 @pytest.mark.parametrize(

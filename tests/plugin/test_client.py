@@ -54,7 +54,7 @@ from .wire import (
     unsent,
 )
 
-# what is sent
+# requests
 
 
 def test_a_request_says_what_it_is(fake: FakePagerDuty) -> None:
@@ -335,7 +335,7 @@ def test_a_long_body_is_read_in_part(respond: Callable[..., Responder], headers:
 
 
 def test_a_body_without_end_is_left() -> None:
-    """Else a broken proxy would hold the lane for good."""
+    """Else a broken proxy would block the lane forever."""
     endless = b"HTTP/1.1 502 Bad Gateway\r\n\r\n" + b"x" * MOST_READ
 
     def flood(connection: socket.socket) -> None:
@@ -607,7 +607,7 @@ def test_a_name_that_only_begins_like_loopback_is_proxied(
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "reported"),
     [
         (
             b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
@@ -624,11 +624,11 @@ def test_a_name_that_only_begins_like_loopback_is_proxied(
     ],
 )
 def test_a_proxy_that_refuses_is_told(
-    proxy_for: Callable[..., Proxy], answer: bytes, told: NoReply
+    proxy_for: Callable[..., Proxy], answer: bytes, reported: NoReply
 ) -> None:
     proxy = proxy_for(0, answer)
     client = Client({"https_proxy": f"http://{proxy.address}"})
-    assert post(client, "https://events.invalid") == told
+    assert post(client, "https://events.invalid") == reported
 
 
 def test_a_proxy_that_forwards_plain_http_may_refuse_too(respond: Callable[..., Responder]) -> None:
@@ -640,14 +640,14 @@ def test_a_proxy_that_forwards_plain_http_may_refuse_too(respond: Callable[..., 
 
 
 @pytest.mark.parametrize(
-    ("proxy", "told"),
+    ("proxy", "reported"),
     [
         ("http://user:secret@127.0.0.1:1", unsent("no proxy: Connection refused")),
         ("127.0.0.1:1", unsent("no proxy: Connection refused")),
     ],
 )
-def test_a_proxy_that_is_not_there_is_told_without_its_address(proxy: str, told: NoReply) -> None:
-    assert post(Client({"https_proxy": proxy}), "https://events.invalid") == told
+def test_a_missing_proxy_is_reported_without_its_address(proxy: str, reported: NoReply) -> None:
+    assert post(Client({"https_proxy": proxy}), "https://events.invalid") == reported
 
 
 # secrets
@@ -665,15 +665,15 @@ def test_no_secret_is_logged_told_or_shown(
     proxy = proxy_for(named_fake.port)
     client = Client({**trusting, "https_proxy": f"http://{proxy.address}"})
     shown = [client, client._environment, desk.action, desk.installation]
-    told = [
+    reported = [
         post(client, "https://events.invalid"),
         post(client, "https://other.invalid", timeout=0.2),
     ]
     for how in (None, reset(), garbage(), truncated(), failing(500)):
         if how:
             desk.fake.misbehave(how, times=1)
-        told.append(desk.send(Alert("k", "Down")))
+        reported.append(desk.send(Alert("k", "Down")))
     assert "urllib3" in {record.name.partition(".")[0] for record in caplog.records}
-    text = caplog.text + repr(told) + repr(shown) + str(shown)
+    text = caplog.text + repr(reported) + repr(shown) + str(shown)
     assert KEY not in text
     assert "proxy-secret" not in text

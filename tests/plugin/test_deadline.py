@@ -151,8 +151,8 @@ def test_the_second_address_serves_where_the_first_does_not(
 
 def test_a_host_without_addresses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
-    told = unsent("no connection: the name has no address")
-    assert post(Client({}), "http://events.invalid") == told
+    reported = unsent("no connection: the name has no address")
+    assert post(Client({}), "http://events.invalid") == reported
 
 
 def test_a_slow_look_up_of_the_name_leaves_no_time_for_more(

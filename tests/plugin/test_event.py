@@ -33,7 +33,7 @@ FULL = Alert(
 )
 
 
-def told(repairs: tuple[Repair, ...]) -> dict[str, str]:
+def reported(repairs: tuple[Repair, ...]) -> dict[str, str]:
     return {repair.field: repair.reason for repair in repairs}
 
 
@@ -159,7 +159,7 @@ def test_a_blank_source_is_replaced_and_told(
     (delivery,) = desk.plan(alert)
     assert desk.deliver(delivery).delivered
     assert desk.payload["source"] == sent
-    assert told(delivery.repairs) == {
+    assert reported(delivery.repairs) == {
         "source": f"missing or blank, PagerDuty needs one; {sent!r} is used instead"
     }
 
@@ -179,7 +179,7 @@ def test_labels_stand_under_labels_and_a_detail_of_that_name_moves(desk: Desk) -
         "details._truncated": {"x": 4},
         "_delivery": {"attempts": 2},
     }
-    assert told(delivery.repairs) == {
+    assert reported(delivery.repairs) == {
         "details.labels": "the name is taken; moved to 'details.details.labels'",
         "details._delivery": "the name is taken; moved to 'details._delivery'",
         "details._truncated": "the name is taken; moved to 'details._truncated'",
@@ -243,7 +243,7 @@ def test_an_over_long_summary_is_cut_between_characters(desk: Desk, case: str) -
     else:
         assert desk.payload["summary"] == before + kept + "…"
         reason = f"{len(summary)} characters, PagerDuty takes 1024; cut"
-        assert told(delivery.repairs) == {"summary": reason}
+        assert reported(delivery.repairs) == {"summary": reason}
 
 
 def test_a_heap_of_marks_is_cut_within_the_limit(desk: Desk) -> None:
@@ -269,7 +269,7 @@ def test_a_longer_key_keeps_its_beginning_and_ends_in_a_hash(desk: Desk) -> None
         assert desk.deliver(delivery).delivered
         sent.append(desk.event["dedup_key"])
         reason = "256 characters, PagerDuty takes 255; its end became a hash"
-        assert told(delivery.repairs) == {"key": reason}
+        assert reported(delivery.repairs) == {"key": reason}
     digest = hashlib.sha256(key.encode()).hexdigest()
     assert sent == ["k" * 190 + "…" + digest] * 3
     (incident,) = desk.fake.incidents

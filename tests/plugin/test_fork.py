@@ -31,7 +31,7 @@ def test_a_child_makes_a_connection_of_its_own(fake: FakePagerDuty) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert post()
 
-    client._process = 0  # as in a child, whose coverage nobody counts
+    client._process = 0  # as in a child, whose coverage is not measured
     assert post()
 
     parent, other, again, like_a_child = (request.connection for request in fake.requests)

@@ -76,7 +76,7 @@ def test_every_hook_says_when_it_is_called_with_what_and_how_to_write_it(hook: s
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_no_hook_is_given_settings_or_an_installation(hook: str) -> None:
-    """Both hold secrets, or ways to them: names are all that is told."""
+    """Both hold secrets, or references to them: hooks receive only names."""
     assert inspect.signature(HOOKS[hook]).parameters["installation"].annotation == "str"
     assert "settings" not in arguments_of(hook)
 

@@ -100,7 +100,7 @@ def test_importing_from_the_root_finds_what_is_installed() -> None:
 
 
 def test_no_text_is_built_from_the_class_of_an_exception() -> None:
-    """An operator knows no library; a reason says in words what is wrong, or where it failed.
+    """A reason describes the fault in words, or names its file and line, never a class.
 
     The conformance kit speaks to the author of a plugin, and `describe_error` logs at DEBUG.
     """

@@ -57,7 +57,7 @@ def pair(desk: Desk, alert: Alert = ALERT, **settings: Any) -> tuple[Delivery, D
 
 
 def missed(desk: Desk, alert: Alert = ALERT, **settings: Any) -> list[Delivery]:
-    """Ask what is sent for it, after it was kept and read again."""
+    """Return the deliveries for a missed problem, after they were stored and read again."""
     opening, closing = pair(desk, alert, **settings)
     stored = from_json(Delivery, json.loads(json.dumps(to_json(opening))))
     return list(desk.action.on_missed(stored, closing))
@@ -160,9 +160,9 @@ def test_the_largest_change_event_is_taken(desk: Desk) -> None:
 
 @pytest.mark.parametrize("wanted", ["page", "change-event", "drop"])
 def test_the_setting_itself_is_never_sent(desk: Desk, wanted: str) -> None:
-    desk.tell(ALERT)
+    desk.notify(ALERT)
     plain = desk.body
-    delivery = desk.tell(ALERT, missed=wanted)
+    delivery = desk.notify(ALERT, missed=wanted)
     assert desk.body == plain
     preview = desk.action.preview(delivery, desk.installation, SendContext())
     assert "_missed" not in json.dumps(preview.body)
@@ -173,7 +173,7 @@ def test_anything_else_is_refused() -> None:
         structure(TriggerSettings, {"services": ["checkout"], "missed": "email"})
 
 
-# what can be followed up
+# follow-ups
 
 
 OLD, NEW = KEYS["checkout"], KEYS["platform"]

@@ -1,4 +1,4 @@
-"""The settings of the network: what they refuse, what a check finds, what reaches the wire."""
+"""The network settings: faults at load, faults that a check finds, and requests."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def refused(**given: object) -> list[str]:
     return [str(fault) for fault in caught.value.faults]
 
 
-# what is refused
+# rejected settings
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_a_proxy_is_taken_and_not_shown(proxy: str) -> None:
     ],
 )
 def test_what_is_no_proxy_is_refused_without_showing_it(proxy: str) -> None:
-    (told,) = refused(network={"proxy": proxy})
-    assert told == f"network.proxy: {NO_PROXY_URL}"
+    (reported,) = refused(network={"proxy": proxy})
+    assert reported == f"network.proxy: {NO_PROXY_URL}"
 
 
 def test_every_fault_of_the_network_is_told_at_once() -> None:
@@ -124,8 +124,8 @@ def test_every_fault_of_the_network_is_told_at_once() -> None:
 
 
 def test_a_key_without_its_certificate_is_refused() -> None:
-    told = ["network.client_key: needs a client_certificate; configure both"]
-    assert refused(network={"client_key": "key.pem"}) == told
+    reported = ["network.client_key: needs a client_certificate; configure both"]
+    assert refused(network={"client_key": "key.pem"}) == reported
 
 
 @pytest.mark.parametrize("kind", [InstallationSettings, InstallFlowSettings])
@@ -175,7 +175,7 @@ def test_the_settings_are_json_and_have_a_schema() -> None:
     assert properties["network"]["default"] == settings_to_json(NetworkSettings())
 
 
-# what a check finds, and what it says at night
+# faults that a check finds, and their outcomes
 
 
 @attrs.frozen
@@ -264,12 +264,12 @@ WRONG = [
 def test_a_file_that_cannot_be_used_is_found_by_a_check_and_told_at_night(
     https_fake: FakePagerDuty, files: Files, given: Mapping[str, str], path: str, reason: str
 ) -> None:
-    told = Fault(f"network.{path}", reason.format(files.folder))
+    reported = Fault(f"network.{path}", reason.format(files.folder))
     paths: dict[str, Any] = {name: f"{files.folder}/{file}" for name, file in given.items()}
     desk = Desk(https_fake, Trigger(Client({})), connect(https_fake.url)).over(**paths)
-    assert PagerDuty().check(desk.installation) == [told]
+    assert PagerDuty().check(desk.installation) == [reported]
     outcome = desk.send(Alert("k", "Down"))
-    assert (outcome.kind, outcome.reason) == (OutcomeKind.MISCONFIGURED, str(told))
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.MISCONFIGURED, str(reported))
     assert https_fake.requests == ()
 
 
@@ -331,9 +331,9 @@ def test_a_broken_ca_bundle_of_the_environment_is_found_and_told(
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, broken)
-    told = Fault("network.ca_bundle", reason)
-    assert PagerDuty().check(connect(https_fake.url)) == [told]
-    assert post(Client(), https_fake.url) == configuration(str(told))
+    reported = Fault("network.ca_bundle", reason)
+    assert PagerDuty().check(connect(https_fake.url)) == [reported]
+    assert post(Client(), https_fake.url) == configuration(str(reported))
 
 
 def test_a_ca_bundle_of_the_settings_stands_in_the_environments_place(files: Files) -> None:
@@ -468,16 +468,16 @@ def test_a_ca_bundle_is_trusted_in_the_environments_place(
 ) -> None:
     client = Client({"REQUESTS_CA_BUNDLE": files / "certificate.pem"})
     assert post(client, https_fake.url, ca_bundle=bundle) == Reply(202, ACCEPTED)
-    told = configuration("TLS failed: unable to get local issuer certificate")
-    assert post(client, https_fake.url) == told
+    reported = configuration("TLS failed: unable to get local issuer certificate")
+    assert post(client, https_fake.url) == reported
 
 
 def test_a_folder_of_certificates_is_trusted(
     https_fake: FakePagerDuty, authority: trustme.CA, tmp_path: Path
 ) -> None:
     """Under the hashes of their subjects, as OpenSSL wants them."""
-    told = configuration("TLS failed: unable to get local issuer certificate")
-    assert post(Client({}), https_fake.url, ca_bundle=str(tmp_path)) == told
+    reported = configuration("TLS failed: unable to get local issuer certificate")
+    assert post(Client({}), https_fake.url, ca_bundle=str(tmp_path)) == reported
     authority.cert_pem.write_to_path(tmp_path / f"{subject_hash(authority)}.0")
     client = Client({})
     assert post(client, https_fake.url, ca_bundle=str(tmp_path)) == Reply(202, ACCEPTED)
@@ -706,8 +706,8 @@ def test_a_proxy_that_speaks_tls_is_used(
     proxy = proxy_for(named_fake.port, tls=server_context)
     given = {"proxy": Secret(f"https://{proxy.address}")}
     client = Client({})
-    told = post(client, "https://events.invalid", **given)
-    assert told == configuration("no proxy: unable to get local issuer certificate")
+    reported = post(client, "https://events.invalid", **given)
+    assert reported == configuration("no proxy: unable to get local issuer certificate")
     answer = post(client, "https://events.invalid", **given, ca_bundle=bundle)
     assert answer == Reply(202, ACCEPTED)
 

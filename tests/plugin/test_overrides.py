@@ -1,4 +1,4 @@
-"""What extensions add stays within PagerDuty's limits, and takes nothing of the alert's own."""
+"""Additions of plugins stay within PagerDuty's limits, and replace nothing of the alert's."""
 
 from __future__ import annotations
 

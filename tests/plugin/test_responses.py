@@ -1,4 +1,4 @@
-"""What PagerDuty answers, and what it comes to."""
+"""PagerDuty's replies, and their outcomes."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_retry_after_is_of_no_meaning_elsewhere(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("Invalid routing key", "400: Invalid routing key"),
         ("  two  blanks,\ta tab  ", "400: two blanks, a tab"),
@@ -186,8 +186,8 @@ def test_retry_after_is_of_no_meaning_elsewhere(status: int) -> None:
         ("x" * 2001, "400: " + "x" * 2000 + "…"),
     ],
 )
-def test_a_refusal_is_told_readably_on_one_line(text: str, told: str) -> None:
-    assert classify(Reply(400, text), NOW).reason == told
+def test_a_refusal_is_told_readably_on_one_line(text: str, reported: str) -> None:
+    assert classify(Reply(400, text), NOW).reason == reported
 
 
 WIRE = [
@@ -236,7 +236,7 @@ def test_retry_after_is_read_from_the_wire(desk: Desk) -> None:
 
 
 def test_pagerdutys_own_words_are_the_reason(desk: Desk) -> None:
-    """At the fake's own strictness: a message that somebody else planned."""
+    """Against the strict fake: a message of another planner."""
     (delivery,) = desk.plan(Alert("k", "Down"))
     message = {"payload": {"summary": "s" * 1025, "source": "s", "severity": "Critical"}}
     object.__setattr__(delivery, "message", message)

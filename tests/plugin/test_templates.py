@@ -1,4 +1,4 @@
-"""What templates say of an alert, the faults found at load, and the bounds of a rendering."""
+"""Rendered templates, faults found at load, and the bounds of a rendering."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def refused(text: str, **details: object) -> str:
     return str(caught.value)
 
 
-# What a template says
+# Rendering
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_a_demonstration_is_offered() -> None:
     assert PagerDuty().demo() is not None
 
 
-# what stands in the way
+# failures
 
 
 def send(installation: Installation[InstallationSettings], **context: Any) -> Any:

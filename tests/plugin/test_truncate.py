@@ -34,7 +34,7 @@ EVERY_MARK = {
 
 
 def sent(desk: Desk, **alert: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """Send an alert with every mark; give its event, and what was repaired."""
+    """Send an alert with every mark; return its event and its repairs."""
     fields = {"key": "k", "summary": "Down", "severity": "info", "source": "s", **alert}
     (delivery,) = desk.plan(Alert(**fields))
     outcome = desk.deliver(delivery, **EVERY_MARK)
@@ -340,7 +340,7 @@ alerts = st.fixed_dictionaries(
 
 
 def size_of(value: object) -> int:
-    """Say roughly how much work a drawn value is."""
+    """Return roughly how much work a drawn value is."""
     if isinstance(value, Mapping):
         return sum(size_of(name) + size_of(item) for name, item in value.items())
     if isinstance(value, list):

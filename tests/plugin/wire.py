@@ -1,4 +1,4 @@
-"""What the tests of the way out share: an event, and servers that do as they are told."""
+"""An event, and scripted servers, for the tests of the HTTP client."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Responder(Listener):
 
 
 class Proxy:
-    """A small proxy that connects, or answers what it is told to."""
+    """A small proxy that connects, or sends a scripted response."""
 
     def __init__(
         self, target: tuple[str, int], answer: bytes = b"", tls: ssl.SSLContext | None = None
