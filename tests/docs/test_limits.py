@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAD = "| PagerDuty | what we do | proof |"
+HEAD = "| PagerDuty | this plugin | proof |"
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 UNPROVEN = re.compile(r"not proven: \S.{20,}")
 

@@ -26,6 +26,7 @@ from alerthost.cli.accounts_commands import DEFAULT_PORT
 from alerthost.cli.main import main
 from alerthost.cli.services_commands import services
 from alerthost.config import configuration, http_table, store
+from alerthost.config.plugins import PluginsTable
 from alerthost.http import app, request_body
 from alerthost.http.metrics import Metrics
 from alerthost.outbox import rate_limit
@@ -369,7 +370,7 @@ def test_the_reference_has_every_setting(built: Path) -> None:
     }
     plugins = load(["pagerduty"])
     kinds = [
-        plugins.PluginsTable,
+        PluginsTable,
         configuration.InstallationTable,
         store.StoreTable,
         http_table.HttpTable,

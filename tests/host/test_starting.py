@@ -11,7 +11,7 @@ def test_the_file_is_ready_but_for_the_key(workspace: Workspace) -> None:
     file = workspace.folder / "alerthost.toml"
     file.unlink()
     missing = workspace.alerthost("check")
-    assert "`alerthost init` writes one" in missing.stderr
+    assert "create one with `alerthost init`" in missing.stderr
 
     assert workspace.alerthost("init").returncode == 0
 

@@ -43,7 +43,7 @@ def authenticate(request: Request, table: HttpTable) -> None:
 
 
 def _sent_token(authorization: str) -> bytes:
-    """Return the token of the header; empty if there is none."""
+    """Return the token of the header; empty if the header has no token."""
     scheme, _, credentials = authorization.partition(" ")
     sent = credentials.strip().encode("latin-1")
     match scheme.casefold():
