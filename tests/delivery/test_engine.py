@@ -13,7 +13,7 @@ from engines import EITHER, START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from alerthost.outbox import dispatcher, maintenance, planner
-from alerthost.outbox.inbox import Note
+from alerthost.outbox.submission import Note
 from hostspec import Alert, Limit, Outcome, OutcomeKind
 
 pytestmark = EITHER
@@ -256,7 +256,7 @@ def test_a_misconfigured_lane_resumes_after_repair(world: World) -> None:
 def test_it_drains_though_much_comes_to_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner, "LONGEST", -1.0)
+    monkeypatch.setattr(planner, "BATCH_SECONDS", -1.0)
     monkeypatch.setattr(dispatcher, "AHEAD", 2)
     for number in range(5):
         world.say(f"{number}", "resolved")

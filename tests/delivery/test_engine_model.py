@@ -706,7 +706,7 @@ class Story(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plan the same batches each time that a story runs."""
-    monkeypatch.setattr(planner, "LONGEST", float("inf"))
+    monkeypatch.setattr(planner, "BATCH_SECONDS", float("inf"))
 
 
 @pytest.mark.sized

@@ -14,7 +14,8 @@ from paging import KEY, NEW_KEY, Paging, alert, fake_at
 from alerthost.cli.incidents import Reach, cut_off, state_of
 from alerthost.outbox import completion, incident_store, orphans
 from alerthost.outbox.admin_rows import AdminError
-from alerthost.outbox.planner import NOTHING_OPEN, ORPHANED
+from alerthost.outbox.planned import NOTHING_OPEN
+from alerthost.outbox.planner import ORPHANED
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database

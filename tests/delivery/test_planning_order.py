@@ -44,14 +44,14 @@ def planned(world: World) -> list[str]:
 @pytest.fixture(autouse=True)
 def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep a busy machine from ending a batch early."""
-    monkeypatch.setattr(planner, "LONGEST", float("inf"))
+    monkeypatch.setattr(planner, "BATCH_SECONDS", float("inf"))
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make batches of three submissions."""
     monkeypatch.setattr(inbox, "BATCH", 3)
-    monkeypatch.setattr(planner, "QUEUES", 3)
+    monkeypatch.setattr(planner, "BATCH_QUEUES", 3)
 
 
 @EITHER
@@ -95,7 +95,7 @@ def test_a_mild_submission_goes_before_an_urgent_one_much_later(world: World) ->
 def test_a_server_is_written_few_lines_at_once(world: World) -> None:
     """A critical alert waits for at most one such batch."""
     world.engine.accept_many([Alert(f"{number}") for number in range(100)])
-    assert len(planned(world)) == planner.LINES
+    assert len(planned(world)) == planner.BATCH_QUEUES
 
     world.engine.accept(Alert("disk", severity="critical"))
     assert planned(world)[0] == "disk critical"
@@ -115,7 +115,7 @@ def test_repeats_take_few_batches_on_a_server(
 def eight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make batches of eight submissions, of which four take turns."""
     monkeypatch.setattr(inbox, "BATCH", 8)
-    monkeypatch.setattr(planner, "QUEUES", 8)
+    monkeypatch.setattr(planner, "BATCH_QUEUES", 8)
 
 
 def of_team(alert: Alert) -> Sequence[Delivery]:
@@ -236,7 +236,7 @@ def test_statements_that_plan_a_batch_do_not_grow_with_it(
     world: World, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     """Open incidents are repeated, acknowledged or resolved together."""
-    monkeypatch.setattr(planner, "QUEUES", inbox.BATCH)
+    monkeypatch.setattr(planner, "BATCH_QUEUES", inbox.BATCH)
     world.new_engine()
     counts = []
     for many in (10, 40):

@@ -897,7 +897,7 @@ def test_what_somebody_else_planned_meanwhile_is_not_planned_twice(world: World)
 def test_planning_that_takes_long_lets_what_is_planned_go(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner, "LONGEST", -1.0)
+    monkeypatch.setattr(planner, "BATCH_SECONDS", -1.0)
     for number in range(5):
         world.say(f"{number}")
     world.engine.drain(1)

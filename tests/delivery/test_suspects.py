@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from engines import EITHER, World
 
-from alerthost.outbox import inbox, planner
+from alerthost.outbox import planner
+from alerthost.outbox.submission import DEAD, SubmissionOutcome
 from hostspec import Alert
 
 
@@ -49,8 +50,8 @@ def test_a_submission_that_processes_die_of_is_dead_lettered(
     assert sorted(world.drain()) == ["trigger cpu", "trigger net"]
     (fate,) = world.engine.admin.statuses([name])
     assert fate.note is not None
-    assert fate.note.failures == (inbox.DEAD,)
-    [dead] = world.engine.admin.unsent(inbox.SubmissionOutcome.DEAD)
+    assert fate.note.failures == (DEAD,)
+    [dead] = world.engine.admin.unsent(SubmissionOutcome.DEAD)
     assert (dead.submission_id, dead.alert.key) == (name, "poison")
     assert "alert poison: dead-lettered" in caplog.text
     assert world.execute("SELECT name FROM planners") == []
@@ -110,7 +111,7 @@ def test_a_poisonous_submission_on_disk_stops_no_host(tmp_path: os.PathLike[str]
 def test_planning_that_does_not_end_is_logged_once(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(planner, "HANGING", -1.0)
+    monkeypatch.setattr(planner, "HANGING_AFTER", -1.0)
     plan = world.page.plan
 
     def slow(*arguments: Any, **options: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from engines import EITHER, World
 from recorder import rule_of
 
-from alerthost.outbox.inbox import Note, Submission, SubmissionOutcome
+from alerthost.outbox.submission import Note, Submission, SubmissionOutcome
 from hostspec import Alert, Delivery, Suppression
 from hostspec.plugins import Rule
 from hostspec.plugins.isolation import FAILURES

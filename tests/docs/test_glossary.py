@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from alerthost.outbox.inbox import SubmissionOutcome
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
+from alerthost.outbox.submission import SubmissionOutcome
 from hostspec import OutcomeKind
 from hostspec.hookspecs import HostSpec
 from pagerduty_plugin.hookspecs import PagerDutySpec

@@ -21,8 +21,8 @@ from alerthost.config.destinations import LaneNames
 from alerthost.ingest.json_alerts import ParsedAlert
 from alerthost.outbox.admin_rows import DeliveryRow, SubmissionStatus
 from alerthost.outbox.engine import Engine
-from alerthost.outbox.inbox import Note
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
+from alerthost.outbox.submission import Note
 from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitError
 from hostspec import Alert, Delivery, IncidentRef, Operation, OutcomeKind, Severity
 from hostspec.alert import Identity

@@ -67,7 +67,7 @@ def find_unsent(admin: Admin, states: Sequence[str], most: int) -> tuple[Unsent,
     Raises:
         StoreError: the store cannot be read.
     """
-    from alerthost.outbox.inbox import SubmissionOutcome  # noqa: PLC0415 -- as above
+    from alerthost.outbox.submission import SubmissionOutcome  # noqa: PLC0415 -- as above
 
     if not states:
         return find_unsent(admin, ("failed", "dead"), min(most, RECENT))

@@ -27,8 +27,8 @@ from alerthost.http.delivery_log import DROPPED_RECORDS
 from alerthost.outbox import notifier
 from alerthost.outbox.admin_rows import Backlog, Blocked
 from alerthost.outbox.completion import ORPHANED
-from alerthost.outbox.inbox import Note, SubmissionOutcome
 from alerthost.outbox.leasing import Lease
+from alerthost.outbox.submission import Note, SubmissionOutcome
 from alerthost.store.errors import StoreError
 from hostspec.delivery import IncidentRef, Outcome, OutcomeKind, Receipt
 from hostspec.plugins import isolation

@@ -24,8 +24,8 @@ from alerthost.outbox.admin_rows import (
 )
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import Writer
-from alerthost.outbox.inbox import SubmissionOutcome
 from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.submission import SubmissionOutcome, new_id
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.tables import (
@@ -157,7 +157,7 @@ class Admin(AdminQueries):
             if delivery.ref.action not in self._plugins.actions:
                 message = f"the action {delivery.ref.action} is gone"
                 raise AdminError(message)
-            submission_id = inbox.new_id()
+            submission_id = new_id()
             new = QueuedDelivery(delivery, accepted_at=row.accepted_at)
             enqueue.add(uow, new, submission_id)
         else:
@@ -231,7 +231,7 @@ class Admin(AdminQueries):
         if delivery is None or Operation.RESOLVE not in stored.incident.follow_ups:
             incident_store.close_incident(uow, number)
             return None
-        submission_id = inbox.new_id()
+        submission_id = new_id()
         new = QueuedDelivery(delivery, accepted_at=uow.now)
         enqueue.add(uow, new, submission_id)
         return submission_id

@@ -32,9 +32,9 @@ from alerthost.outbox.admin_rows import (
 )
 from alerthost.outbox.channels import FAILS, OF_DELIVERY
 from alerthost.outbox.heartbeat import is_worked_on
-from alerthost.outbox.inbox import Note, SubmissionOutcome
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks
+from alerthost.outbox.submission import Note, SubmissionOutcome
 from alerthost.store.database import Database
 from alerthost.store.tables import (
     OUTCOME,

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from alerthost.outbox import delivery_store, inbox, incident_store
 from alerthost.outbox.channels import GATE, OF_DELIVERY
-from alerthost.outbox.inbox import Note, SubmissionOutcome
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks
+from alerthost.outbox.submission import Note, SubmissionOutcome
 from alerthost.store.tables import channels, deliveries, incidents, submissions
 from hostspec.alert import Identity
 from hostspec.delivery import Delivery, Incident, IncidentRef, OutcomeKind

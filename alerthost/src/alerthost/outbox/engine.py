@@ -22,6 +22,7 @@ from alerthost.outbox.logs import BlockedLog, PlannedLog
 from alerthost.outbox.maintenance import Maintenance, Patience
 from alerthost.outbox.notifier import Notifier, Observe, log_receipt
 from alerthost.outbox.planner import Planner, WatchPlanned
+from alerthost.outbox.submission import check_ids, new_id
 from alerthost.outbox.workers import ChangeSignal, StoreHealth, WorkerThreads, seconds_until
 from alerthost.store.database import Database
 from alerthost.store.errors import LostCommitError, ReentryError, StoreError, UnstorableError
@@ -187,8 +188,8 @@ class Engine:
                 under the same ids.
             StoreError: the database cannot be written; nothing was accepted.
         """
-        ids = tuple(submission_ids or (inbox.new_id() for _ in alerts))
-        inbox.check_ids(ids)
+        ids = tuple(submission_ids or (new_id() for _ in alerts))
+        check_ids(ids)
         now = self._clock()
         moment = dt.datetime.fromtimestamp(now, dt.UTC)
         submitted = zip(ids, (alert.as_of(moment) for alert in alerts), strict=True)

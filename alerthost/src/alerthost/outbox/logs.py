@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from alerthost.outbox.inbox import Note, Submission, SubmissionOutcome, describe
 from alerthost.outbox.leasing import Lease
+from alerthost.outbox.submission import Note, Submission, SubmissionOutcome, describe
 from hostspec.delivery import Outcome, OutcomeKind
 from hostspec.plugins.limited_log import LimitedLog
 from hostspec.text import shorten

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, delivery_store, inbox, incident_store
+from alerthost.outbox import backend, delivery_store, incident_store
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.submission import new_id
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import deliveries, incidents
 from hostspec.alert import Alert, Identity, Status
@@ -67,7 +68,7 @@ def send(uow: UnitOfWork, stored: incident_store.StoredIncident, delivery: Deliv
     Returns:
         the id of the statement that the delivery goes by.
     """
-    submission_id = inbox.new_id()
+    submission_id = new_id()
     given_up = sa.select(deliveries.c.id).where(
         deliveries.c.incident_id == stored.id,
         sa.or_(deliveries.c.state == DeliveryState.ORPHANED, _IS_GIVEN_UP_RESOLVE),

@@ -15,31 +15,38 @@ from sqlalchemy.exc import DBAPIError
 
 from alerthost.outbox import backend, delivery_store, inbox, poison
 from alerthost.outbox.batch import Batch
-from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import Writer
 from alerthost.outbox.heartbeat import Presence
-from alerthost.outbox.snapshot import AlertState, IncidentView, Snapshot, record_alert_states
+from alerthost.outbox.planned import (
+    NOTHING_OPEN,
+    PlannedSubmission,
+    failed,
+    find_reason,
+    group_runs,
+    note_of,
+    restrict,
+)
+from alerthost.outbox.snapshot import IncidentView, Snapshot, record_alert_states
+from alerthost.outbox.submission import DEAD, Note, Submission
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
 from hostspec.alert import Alert, Identity, Status
-from hostspec.delivery import IncidentRef, Operation
-from hostspec.errors import describe_error
+from hostspec.delivery import Operation
 from hostspec.inprocess.memory import IncidentMemory
 from hostspec.plugins import Rule
-from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, PlanBuilder, is_late_repeat
+from hostspec.plugins.planning import Incidents, Plan, PlanBuilder
 from hostspec.plugins.registry import Plugins
 
 _log = logging.getLogger("hostspec.planning")
 
-LONGEST: Final = 0.2
+BATCH_SECONDS: Final = 0.2
 """Seconds of planning after which the plans made so far are written."""
 
-QUEUES: Final = 16
+BATCH_QUEUES: Final = 16
 """Most queues of incidents that are written at once on PostgreSQL: each takes several round trips,
 and an urgent submission waits for all of them."""
 
-NOTHING_OPEN: Final = "no open incident"
 
 ORPHANED: Final = (
     "its incident is orphaned: the key that opened it is not configured any more; it is resolved"
@@ -47,13 +54,11 @@ ORPHANED: Final = (
 )
 """Why the resolve of an alert sends nothing, for the operator."""
 
-HANGING: Final = 60.0
+HANGING_AFTER: Final = 60.0
 """Seconds after which the planning of one submission is logged as hanging."""
 
-OVER: Final = "its problem is over"
-"""Why a replay sends nothing."""
 
-WatchPlanned: TypeAlias = Callable[[inbox.Submission, inbox.Note], None]
+WatchPlanned: TypeAlias = Callable[[Submission, Note], None]
 """Called with each planned submission and its note."""
 
 
@@ -88,9 +93,9 @@ class Planner:
         self._records = any(
             use.action.capabilities.record for rule in self._rules for use in rule.actions
         )
-        self._begun: tuple[float, inbox.Submission] | None = None
+        self._begun: tuple[float, Submission] | None = None
         self._hanging = 0
-        self._most_queues = QUEUES if database.file is None else inbox.BATCH
+        self._most_queues = BATCH_QUEUES if database.file is None else inbox.BATCH
         self._most = self._most_queues
         self._turns = inbox.RoundRobin()
 
@@ -127,13 +132,13 @@ class Planner:
         found = inbox.load(connection, [row])
         if left.attempts < poison.MOST_TRIES:
             return self._plan_marked(connection, found, now, presence, attempts=left.attempts + 1)
-        note = inbox.Note(failures=(inbox.DEAD,))
-        return self._write_or_isolate([_Made(found[0], None, note)], now)
+        note = Note(failures=(DEAD,))
+        return self._write_or_isolate([PlannedSubmission(found[0], None, note)], now)
 
     def _plan_marked(
         self,
         connection: sa.Connection,
-        found: Sequence[inbox.Submission],
+        found: Sequence[Submission],
         now: float,
         presence: Presence | None,
         *,
@@ -142,12 +147,8 @@ class Planner:
         if not found:
             return 0
         if presence:
-            rows = tuple(each.row for each in found)
-            self._mark(
-                functools.partial(
-                    poison.write_mark, mark=poison.Mark(presence.name, rows, attempts)
-                )
-            )
+            mark = poison.Mark(presence.name, tuple(each.row for each in found), attempts)
+            self._mark(functools.partial(poison.write_mark, mark=mark))
         made = list(self._in_time(connection, found, now))
         if presence:
             self._mark(functools.partial(poison.clear, names=[presence.name]))
@@ -167,16 +168,16 @@ class Planner:
         if begun is None:
             return
         since, submission = begun
-        if time.monotonic() - since > HANGING and submission.row != self._hanging:
+        if time.monotonic() - since > HANGING_AFTER and submission.row != self._hanging:
             self._hanging = submission.row
             _log.error(
                 "alert %s: a rule or plugin has not returned for %.0f s, which blocks planning;"
                 " restart this process",
                 submission.identity.key,
-                HANGING,
+                HANGING_AFTER,
             )
 
-    def _write_or_isolate(self, made: Sequence[_Made], now: float) -> int:
+    def _write_or_isolate(self, made: Sequence[PlannedSubmission], now: float) -> int:
         try:
             return self._write_all(made, now)
         except Exception as error:
@@ -186,7 +187,7 @@ class Planner:
             alone = (self._write_alone(each, now) for each in made)
             return sum(itertools.takewhile(bool, alone))
 
-    def _write_all(self, made: Sequence[_Made], now: float) -> int:
+    def _write_all(self, made: Sequence[PlannedSubmission], now: float) -> int:
         """Write plans in one transaction; return the number of written ones."""
         written = self._writer.run(
             lambda writing: self._write(UnitOfWork(writing, now, self._plugins.actions), made)
@@ -196,15 +197,15 @@ class Planner:
         return len(written)
 
     def _in_time(
-        self, connection: sa.Connection, found: Sequence[inbox.Submission], now: float
-    ) -> Iterator[_Made]:
+        self, connection: sa.Connection, found: Sequence[Submission], now: float
+    ) -> Iterator[PlannedSubmission]:
         """Plan submissions until time is up, or the plans fill enough queues.
 
         If they fill few, because they repeat each other or match no rule, the next batch is larger.
         """
         started = time.monotonic()
         queues = 0
-        before: _Made | None = None
+        before: PlannedSubmission | None = None
         snapshot = Snapshot(connection)
         snapshot.load({submission.identity for submission in found})
         for submission in found:
@@ -215,48 +216,48 @@ class Planner:
             if before is None or not before.is_repeated_by(made):
                 queues += len(made.plan.refs) if made.plan else 0
             before = made
-            if queues >= self._most_queues or time.monotonic() - started > LONGEST:
+            if queues >= self._most_queues or time.monotonic() - started > BATCH_SECONDS:
                 self._most = self._most_queues
                 return
         self._most = min(2 * self._most, inbox.BATCH)
 
-    def _write_alone(self, made: _Made, now: float) -> int:
+    def _write_alone(self, made: PlannedSubmission, now: float) -> int:
         try:
             return self._write_all([made], now)
         except Exception as error:
             if _is_store_failure(error):
                 raise
-            failed = _failed(
-                made.submission, error
-            )  # a plugin put an unstorable value into a delivery
-        return self._write_all([failed], now)
+            broken = failed(made.submission, error)  # a plugin returned an unstorable value
+        return self._write_all([broken], now)
 
-    def _plan_one(self, snapshot: Snapshot, submission: inbox.Submission, now: float) -> _Made:
+    def _plan_one(
+        self, snapshot: Snapshot, submission: Submission, now: float
+    ) -> PlannedSubmission:
         replays = submission.replays is not None
         view = IncidentView(snapshot, replays=replays)
         try:
             alert = submission.alert()
-            idle = _idle(submission, alert, snapshot.alert_state(alert.identity), now)
+            idle = find_reason(submission, alert, snapshot.alert_state(alert.identity), now)
             if idle and not self._records:
-                return _Made(submission, None, inbox.Note(idle))
+                return PlannedSubmission(submission, None, Note(idle))
             plan = self.make(alert, view)
             if idle:
                 plan = self._only_records(plan)
         except DBAPIError:
             raise
         except Exception as error:  # noqa: BLE001 -- one submission must not block the others
-            return _failed(submission, error)
+            return failed(submission, error)
         if submission.replays is not None:
-            plan = _only(plan, delivery_store.find_ref(snapshot.connection, submission.replays))
+            plan = restrict(plan, delivery_store.find_ref(snapshot.connection, submission.replays))
         is_news = not (replays or idle)
         snapshot.apply(plan, submission.accepted_at, replayed=not is_news)
         repeats = not replays and self._may_repeat(plan)
-        note = _note_of(plan)
+        note = note_of(plan)
         if idle and not plan.deliveries:
             note = attrs.evolve(note, remark=idle)
         if note.remark == NOTHING_OPEN and snapshot.is_orphaned(alert.identity):
             note = attrs.evolve(note, remark=ORPHANED)
-        return _Made(submission, plan, note, view, repeats=repeats, is_news=is_news)
+        return PlannedSubmission(submission, plan, note, view, repeats=repeats, is_news=is_news)
 
     def _only_records(self, plan: Plan) -> Plan:
         """Return the records of a plan, which are sent even if their alert is outdated."""
@@ -301,7 +302,9 @@ class Planner:
             planning.follow_up()
         return planning.plan(matching)
 
-    def _write(self, uow: UnitOfWork, made: Sequence[_Made]) -> Sequence[_Made]:
+    def _write(
+        self, uow: UnitOfWork, made: Sequence[PlannedSubmission]
+    ) -> Sequence[PlannedSubmission]:
         """Write plans, in order; return those that are written.
 
         An outdated plan is not written, nor are later plans of the same alert: their submissions
@@ -315,8 +318,8 @@ class Planner:
             {ref for each in made for ref in each.refs},
         )
         outdated: set[Identity] = set()
-        written: list[_Made] = []
-        for run in _runs(each for each in made if each.submission.row in pending):
+        written: list[PlannedSubmission] = []
+        for run in group_runs(each for each in made if each.submission.row in pending):
             alert = run[0].submission.identity
             if alert in outdated or not self._apply(batch, run):
                 outdated.add(alert)
@@ -330,7 +333,7 @@ class Planner:
         )
         return written
 
-    def _apply(self, batch: Batch, run: Sequence[_Made]) -> bool:
+    def _apply(self, batch: Batch, run: Sequence[PlannedSubmission]) -> bool:
         """Write the plans of a run, unless an incident that they depend on has changed."""
         made = run[-1]
         if made.plan is None:
@@ -352,118 +355,6 @@ class Planner:
         return True
 
 
-@attrs.frozen(eq=False)
-class _Made:
-    """A planned submission.
-
-    Attributes:
-        submission: the submission.
-        plan: None if it changes nothing.
-        note: why it came to no delivery, or fewer.
-        view: the incidents that the plan depends on.
-        repeats: the plan does not depend on open incidents; a later one with the same deliveries
-            supersedes it.
-        is_news: the submission becomes the newest state of its alert.
-    """
-
-    submission: inbox.Submission
-    plan: Plan | None
-    note: inbox.Note
-    view: IncidentView | None = None
-    repeats: bool = False
-    is_news: bool = True
-
-    @property
-    def refs(self) -> frozenset[IncidentRef]:
-        """The incidents that it depends on or changes."""
-        seen = self.view.refs if self.view else frozenset[IncidentRef]()
-        return seen.union(self.plan.refs if self.plan else ())
-
-    @property
-    def news(self) -> Alert | None:
-        """The new state of the alert; None for a replay or an outdated submission."""
-        return self.plan.alert if self.plan and self.is_news else None
-
-    @property
-    def queued(self) -> Sequence[tuple[QueuedDelivery, str]]:
-        """The deliveries to enqueue, each with the submission's id."""
-        assert self.plan is not None  # noqa: S101 -- only plans are enqueued
-        accepted_at, submission_id = self.submission.accepted_at, self.submission.submission_id
-        summary = self.plan.alert.summary
-        return [
-            (QueuedDelivery(each, accepted_at=accepted_at, summary=summary), submission_id)
-            for each in self.plan.deliveries
-        ]
-
-    def is_repeated_by(self, other: _Made) -> bool:
-        """Check that the next plan of the same alert supersedes this one."""
-        return (
-            self.repeats
-            and other.repeats
-            and self.submission.identity == other.submission.identity
-            and self._shape == other._shape
-        )
-
-    @property
-    def _shape(self) -> Sequence[object]:
-        planned = self.plan.deliveries if self.plan else ()
-        return [(each.ref, each.alert, each.rules, each.follow_ups) for each in planned]
-
-
-def _runs(made: Iterable[_Made]) -> Iterator[list[_Made]]:
-    """Group consecutive plans so that the last one of a group supersedes the others."""
-    run: list[_Made] = []
-    for each in made:
-        if run and not run[-1].is_repeated_by(each):
-            yield run
-            run = []
-        run.append(each)
-    if run:
-        yield run
-
-
 def _is_store_failure(error: Exception) -> bool:
     """Check that the database itself fails, rather than reject a value."""
     return isinstance(error, StoreError) and not isinstance(error, UnstorableError)
-
-
-def _failed(submission: inbox.Submission, error: Exception) -> _Made:
-    note = inbox.Note(failures=(f"could not be planned: it {describe_error(error)}",))
-    return _Made(submission, None, note)
-
-
-def _idle(submission: inbox.Submission, alert: Alert, known: AlertState | None, now: float) -> str:
-    """Return why a submission changes nothing; empty if it may."""
-    if known is None:
-        return ""
-    if submission.replays is not None:
-        return OVER if known.status is Status.RESOLVED else ""
-    if is_late_repeat(
-        alert, known.ended, known.updated_at, submission.accepted_at - known.accepted_at
-    ):
-        return LATE_REPEAT
-    moment, newest = alert.updated_at, known.updated_at
-    # a newest state in the future was accepted while the clock of this host was wrong
-    if moment and newest and moment < newest and newest.timestamp() <= now:
-        return f"{inbox.OLDER}: {newest.isoformat()} is the newest"
-    return ""
-
-
-def _only(plan: Plan, ref: IncidentRef | None) -> Plan:
-    """Return the part of a plan that concerns one incident."""
-    return attrs.evolve(
-        plan,
-        deliveries=tuple(each for each in plan.deliveries if each.ref == ref),
-        joined=tuple(each for each in plan.joined if each == ref),
-        released=(),
-    )
-
-
-def _note_of(plan: Plan) -> inbox.Note:
-    """Return why a plan has no deliveries, or fewer than its rules ask for."""
-    remark = ""
-    if not plan.refs:
-        remark = inbox.NO_RULE if plan.alert.status is Status.FIRING else NOTHING_OPEN
-    if plan.failures or plan.suppressions:
-        remark = ""
-    return inbox.Note(remark, tuple(map(str, plan.failures)), plan.suppressions)

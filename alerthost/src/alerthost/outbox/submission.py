@@ -1,0 +1,144 @@
+"""Submissions, and the results of planning them."""
+
+from __future__ import annotations
+
+import enum
+import json
+import reprlib
+import uuid
+from collections.abc import Iterable
+from typing import Final
+
+import attrs
+
+from hostspec.alert import Alert, Identity
+from hostspec.delivery import Suppression
+from hostspec.plugins.planning import LATE_REPEAT
+from hostspec.text import clean_text
+from hostspec.values import from_json
+
+LONGEST_ID: Final = 255
+"""Most characters of a submission id, as PostgreSQL indexes it."""
+
+
+NO_RULE: Final = "no rule matches"
+"""The remark on a firing alert without a matching rule."""
+
+
+OLDER: Final = "older than the known state"
+"""The beginning of the remark on an alert whose `updated_at` is outdated."""
+
+
+DEAD: Final = "dead-lettered: the process ended each time that it was planned"
+"""The failure of a poison submission."""
+
+
+class SubmissionOutcome(enum.StrEnum):
+    """Why a submission has no delivery, or fewer than its rules ask for."""
+
+    UNMATCHED = "unmatched"
+    """No rule matches a firing alert."""
+    OUTDATED = "outdated"
+    """It repeats a problem that is over, or is older than the known state."""
+    SUPPRESSED = "suppressed"
+    """A plugin decided that something is not sent."""
+    FAILED = "failed"
+    """Something could not be planned."""
+    DEAD = "dead"
+    """Dead-lettered: the process ended each time that it was planned."""
+    DISCARDED = "discarded"
+    """It was failed or dead, and the operator discarded it."""
+
+
+@attrs.frozen
+class Note:
+    """The result of planning a submission, apart from its deliveries.
+
+    Attributes:
+        remark: why it has no delivery (no rule matches, say); empty if it has one.
+        failures: why something could not be planned.
+        suppressions: what plugins suppressed.
+    """
+
+    remark: str = ""
+    failures: tuple[str, ...] = ()
+    suppressions: tuple[Suppression, ...] = ()
+
+    @property
+    def outcome(self) -> SubmissionOutcome | None:
+        """The gravest reason why something was not planned; None if all was.
+
+        It is None for the resolve of an alert without an open incident: Alertmanager sends many.
+        """
+        if DEAD in self.failures:
+            return SubmissionOutcome.DEAD
+        if self.failures:
+            return SubmissionOutcome.FAILED
+        if self.suppressions:
+            return SubmissionOutcome.SUPPRESSED
+        if self.remark == LATE_REPEAT or self.remark.startswith(OLDER):
+            return SubmissionOutcome.OUTDATED
+        return SubmissionOutcome.UNMATCHED if self.remark == NO_RULE else None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """A sentence for each reason."""
+        if self.outcome in {SubmissionOutcome.UNMATCHED, SubmissionOutcome.OUTDATED}:
+            return (f"{self.remark}, nothing is sent",)
+        return (*self.failures, *map(describe, self.suppressions))
+
+
+def describe(suppression: Suppression) -> str:
+    """Describe a suppression: action, installation, plugin and reason."""
+    by = f" by {suppression.plugin}" if suppression.plugin else ""
+    where = f"{suppression.action} {suppression.installation}"
+    return f"{where}: suppressed{by}: {suppression.reason}"
+
+
+@attrs.frozen
+class Submission:
+    """An accepted alert update.
+
+    Attributes:
+        row: its row; the rows of one alert are in the order of their commits.
+        submission_id: identifies it; a second one with the same id is ignored.
+        identity: of its alert.
+        body: the alert as JSON.
+        accepted_at: when it was accepted, in seconds of the epoch.
+        replays: the row of the delivery to plan again; None unless it is a replay.
+    """
+
+    row: int
+    submission_id: str
+    identity: Identity
+    body: str
+    accepted_at: float
+    replays: int | None = None
+
+    def alert(self) -> Alert:
+        """Return its alert."""
+        return from_json(Alert, json.loads(self.body))
+
+
+def new_id() -> str:
+    """Return a new submission id."""
+    return uuid.uuid4().hex
+
+
+def check_ids(submission_ids: Iterable[object]) -> None:
+    """Check that every database can store submission ids.
+
+    Raises:
+        ValueError: names the invalid ones.
+    """
+    wrong = ", ".join(reprlib.repr(each) for each in submission_ids if not _is_id(each))
+    if wrong:
+        message = (
+            f"invalid submission ids: {wrong}; use 1 to {LONGEST_ID} characters, without NUL or"
+            " lone surrogates"
+        )
+        raise ValueError(message)
+
+
+def _is_id(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= LONGEST_ID and clean_text(name) == name
