@@ -1,4 +1,4 @@
-"""Deliveries that come late say so, and when the problem was detected, at the wire."""
+"""Late deliveries state their delay and when the problem was detected."""
 
 from __future__ import annotations
 

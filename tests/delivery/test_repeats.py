@@ -1,4 +1,4 @@
-"""Repeats that change nothing go behind whatever opens, changes or closes an incident."""
+"""Unchanged repeats go behind deliveries that open, change or close an incident."""
 
 from __future__ import annotations
 

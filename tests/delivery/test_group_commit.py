@@ -1,4 +1,4 @@
-"""Pieces of work that share a transaction, and none of which harms another."""
+"""Jobs share a transaction, and a failing job harms no other."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def names(database: Database) -> list[str]:
 def together(
     database: Database, *works: Callable[[sa.Connection], Any]
 ) -> list[BaseException | Any]:
-    """Run works in one transaction: the first waits until all others stand in line."""
+    """Run jobs in one transaction: the first waits until all others are queued."""
     writer = Writer(database)
     standing = threading.Event()
 
@@ -162,7 +162,7 @@ def locked(*_: object, **__: object) -> NoReturn:
 
 
 def test_no_alert_waits_longer_than_its_patience_for_a_turn(tmp_path: Path) -> None:
-    """However many wait before it; an accepted alert waits for its turn."""
+    """However many jobs wait before it; an accepted alert waits for its turn."""
     going, go_on = threading.Event(), threading.Event()
 
     def slow(_: sa.Connection) -> None:
@@ -303,7 +303,7 @@ def test_many_threads_accept_at_once(world: World) -> None:
 
 
 def test_a_piece_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
-    """Its patience ends while another piece of its transaction takes time."""
+    """Its lock timeout ends while another job of its transaction takes time."""
     with Database("sqlite:///alerthost.db", tmp_path, lock_timeout=0.5) as database:
         database.migrate()
         writer = Writer(database)

@@ -1,4 +1,4 @@
-"""Which submissions are planned first, and what a batch comes to."""
+"""The order of planning, and the size of batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hostspec.plugins.isolation import FAILURES
 from hostspec.plugins.planning import Plan
 
 SERVER = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-"""Lets tests run on a server alone."""
+"""Limits tests to PostgreSQL."""
 
 
 def planned(world: World) -> list[str]:
@@ -113,7 +113,7 @@ def test_repeats_take_few_batches_on_a_server(
 
 @pytest.fixture
 def eight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make batches of eight submissions, of which four take turns."""
+    """Make batches of eight submissions; four of them are chosen in turn."""
     monkeypatch.setattr(inbox, "BATCH", 8)
     monkeypatch.setattr(planner, "BATCH_QUEUES", 8)
 
@@ -201,7 +201,7 @@ def test_the_next_batch_of_many_alerts_is_found_by_few_queries(world: World, man
 
 
 def statements_of(world: World, alerts: Sequence[Alert]) -> int:
-    """Accept and plan alerts; return how many statements planning took."""
+    """Accept and plan alerts; return the number of SQL statements."""
     world.engine.accept_many(alerts)
     seen: list[str] = []
 

@@ -1,4 +1,4 @@
-"""A submission that a process dies of stops no host: it is planned alone, and then set apart."""
+"""A poison submission stops no host: it is planned alone, and then dead-lettered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line is checked for every short course of events against a small model of the provider."""
+"""Coalescing keeps its guarantees in every short sequence of events (model checking)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ THERE: Final = attrs.evolve(HERE, action="pager.change")
 
 
 class Pager(Action[Any, Any], DurableAction[Any]):
-    """Pages, drops or records what was missed."""
+    """Pages, discards or records a problem that was over before a delivery."""
 
     name = "pager.page"
 
@@ -78,48 +78,48 @@ def says(operation: Operation, number: int = 0) -> Delivery:
     )
 
 
-def waits(operation: Operation, number: int, **values: Any) -> QueuedDelivery:
+def queued(operation: Operation, number: int, **values: Any) -> QueuedDelivery:
     values = {"id": number or 100, "accepted_at": float(number), **values}
     return QueuedDelivery(says(operation, number), **values)
 
 
-def line_of(operations: Iterable[Operation]) -> tuple[QueuedDelivery, ...]:
-    return tuple(waits(operation, n) for n, operation in enumerate(operations))
+def queue_of(operations: Iterable[Operation]) -> tuple[QueuedDelivery, ...]:
+    return tuple(queued(operation, n) for n, operation in enumerate(operations))
 
 
-def told(line: Iterable[QueuedDelivery]) -> list[tuple[Operation, Any]]:
+def contents(line: Iterable[QueuedDelivery]) -> list[tuple[Operation, Any]]:
     return [(each.delivery.operation, each.delivery.message["number"]) for each in line]
 
 
 SETTLING: Final = 1_000_000
-"""The row of a resolve that is sent again, when nothing can be late any more."""
+"""The row of a confirming resolve, sent when no trigger can be late any more."""
 
 AHEAD: Final = SETTLING + 1
-"""The row of such a resolve that goes at once, for something fires again."""
+"""The row of a confirming resolve that is sent early, since the alert fires again."""
 
 
 @attrs.frozen
 class World:
-    """What the host holds, what the provider holds, and what is on its way between them.
+    """The state of the host, the provider and the deliveries between them.
 
-    It does with a line what the engine does, and nothing else: sends the first, one at a time,
-    reduces after each attempt, and resolves again after a doubt.
+    It handles a queue as the engine does: it sends the first delivery, one at a time, coalesces
+    after each attempt, and confirms the resolve after an unconfirmed attempt.
 
     Attributes:
-        line: what waits.
-        in_flight: what is being sent.
-        provider_state: what the host knows.
+        line: the queued deliveries.
+        in_flight: the delivery being sent.
+        provider_state: the state that the host knows.
         late: triggers that may still arrive.
-        was_late: one did, or may.
-        blurred: one did between the last resolve and the newest trigger, which is a repeat then.
-        open: the statement whose content the provider holds open.
-        notified: the statements that somebody was notified by, and whether they said that it
-            was over.
-        recorded: the triggers that became the record of a change.
-        dropped: what nobody is told of.
-        firing: what the host was told last.
-        episodes: the triggers of each episode.
-        count: of statements so far.
+        was_late: a trigger arrived late, or may.
+        blurred: a late trigger arrived between the last resolve and the newest trigger, which is a
+            repeat then.
+        open: the submission whose content the provider holds open.
+        notified: the submissions that notified a responder, and whether they were marked as over.
+        recorded: the triggers that became change events.
+        dropped: the discarded triggers.
+        firing: the alert fires.
+        episodes: the triggers of each firing period.
+        count: number of submissions so far.
     """
 
     line: tuple[QueuedDelivery, ...] = ()
@@ -146,7 +146,7 @@ class World:
         elif operation is R:
             world = attrs.evolve(world, firing=False)
             world = world._hasten()
-        new = waits(operation, number, id=None)
+        new = queued(operation, number, id=None)
         in_flight = self.in_flight is not None
         return world._write(
             coalesce_queue((*world.line, new), self.provider_state, action, in_flight=in_flight),
@@ -161,7 +161,7 @@ class World:
         return attrs.evolve(self, in_flight=self.line[0], line=self.line[1:])
 
     def end(self, how: str, action: Pager) -> World:
-        """End the attempt: delivered, not sent, or in doubt: arrived, lost, or late."""
+        """End the attempt: delivered, not sent, or unconfirmed (arrived, lost, or late)."""
         assert self.in_flight is not None
         delivery, delivered = self.in_flight.delivery, how == "delivered"
         world = self._arrive(delivery) if how in {"delivered", "arrived"} else self
@@ -190,18 +190,18 @@ class World:
 
     @property
     def may_start(self) -> bool:
-        """A resolve is sent again when nothing can be late any more."""
+        """A confirming resolve is sent when no trigger can be late any more."""
         return bool(self.line) and not (self.late and self.line[0].id == SETTLING)
 
     def healed(self, action: Pager) -> World:
-        """Let everything get through from now on."""
+        """Deliver everything from now on."""
         world = self if self.in_flight is None else self.end("delivered", action)
         for _ in range(100):
             if not (world.line or world.late):
                 return world
             sent = world.start().end("delivered", action) if world.may_start else None
             world = sent or world.late_one()
-        raise AssertionError("it never comes to an end")
+        raise AssertionError("the queue never becomes empty")
 
     def _arrive(self, delivery: Delivery) -> World:
         if delivery.operation is T:
@@ -211,7 +211,7 @@ class World:
         return attrs.evolve(self, open=None) if delivery.operation is R else self
 
     def _write(self, line: Coalesced, *new: QueuedDelivery) -> World:
-        """Keep a line; everything that waited is kept, coalesced or dropped, and nothing twice."""
+        """Keep a queue; each delivery is kept, coalesced or discarded, and none twice."""
         rows = [each.id for each in (*line.kept, *line.coalesced, *line.discarded)]
         known = [each.id for each in (*self.line, *new)]
         assert sorted(row for row in rows if row) == sorted(row for row in known if row)
@@ -258,23 +258,23 @@ def check(world: World, action: Pager) -> None:
         operations = [each.delivery.operation for each in world.line]
         assert len(operations) <= 4, seen
         assert operations.count(T) <= 1, seen
-        # else the host would forget it, and what is late would stay open for ever
+        # otherwise the host forgets it, and a late trigger stays open for ever
         forgotten = not world.line and not world.provider_state.may_be_open
         assert not (forgotten and world.provider_state.unconfirmed), seen
     # the same state in the end, and nothing stays open
     assert (end.open is not None) == world.firing, seen
     if not world.episodes:
         return
-    newest, told = world.episodes[-1], {number for number, _ in end.notified}
+    newest, notified = world.episodes[-1], {number for number, _ in end.notified}
     if not end.blurred and (world.firing or action.policy == "page"):
-        assert told & {*newest}, (seen, "somebody was notified of the newest")
+        assert notified & {*newest}, (seen, "a responder was notified of the newest")
     if world.was_late:
         return
     over = world.episodes if not world.firing else world.episodes[:-1]
     more = end.notified[len(world.notified) :]
     assert end.open == (newest[-1] if world.firing else None), seen
     for number, _ in more[1:] if world.in_flight is not None else more:
-        assert number in newest, (seen, "nobody is notified of what was superseded")
+        assert number in newest, (seen, "a superseded trigger notifies no responder")
     match action.policy:
         case "page":
             marked = (True, False) if world.in_flight is not None else (not world.firing,)
@@ -285,28 +285,30 @@ def check(world: World, action: Pager) -> None:
             for each in over:
                 recorded = [number for number in end.recorded if number in each]
                 assert len(recorded) <= 1, (seen, "recorded once")
-                assert recorded or told & {*each}, (seen, "neither told nor recorded")
+                assert recorded or notified & {*each}, (seen, "neither notified nor recorded")
             assert not end.dropped, seen
     if action.policy != "page" and not world.firing and world.in_flight is None:
-        assert not more, (seen, "notified of what was over")
+        assert not more, (seen, "notified of a problem that was over")
     if action.policy == "drop":
         assert not end.recorded, seen
 
 
 @pytest.mark.sized
 @pytest.mark.parametrize("policy", ["page", "change", "drop"])
-def test_every_short_course_of_events_keeps_every_guarantee(policy: str) -> None:
+def test_short_sequences_of_events_keep_every_guarantee(policy: str) -> None:
     action = Pager(policy)
     explore(World(), action, DEPTH)
 
 
 @pytest.mark.sized
 @pytest.mark.parametrize("policy", ["page", "change", "drop"])
-def test_every_short_course_of_events_after_a_doubt_keeps_every_guarantee(policy: str) -> None:
-    """A trigger is late, and its problem was told and closed meanwhile."""
+def test_short_sequences_after_a_late_trigger_keep_every_guarantee(policy: str) -> None:
+    """A trigger is late, and its problem was delivered and resolved meanwhile."""
     action = Pager(policy)
-    told = World().hear(T, action).start().end("late", action).start().end("delivered", action)
-    explore(told.hear(R, action).start().end("delivered", action), action, DEPTH_AFTER_A_DOUBT)
+    late = World().hear(T, action).start().end("late", action).start().end("delivered", action)
+    explore(
+        late.hear(R, action).start().end("delivered", action), action, DEPTH_AFTER_A_LATE_TRIGGER
+    )
 
 
 def explore(world: World, action: Pager, depth: int) -> None:
@@ -318,13 +320,11 @@ def explore(world: World, action: Pager, depth: int) -> None:
 
 
 DEPTH: Final = 7 if WHOLE else 5
-DEPTH_AFTER_A_DOUBT: Final = 8 if WHOLE else 6
+DEPTH_AFTER_A_LATE_TRIGGER: Final = 8 if WHOLE else 6
 
 
 @given(policy=st.sampled_from(["page", "change", "drop"]), data=st.data())
-def test_every_long_course_of_events_keeps_every_guarantee(
-    policy: str, data: st.DataObject
-) -> None:
+def test_long_sequences_of_events_keep_every_guarantee(policy: str, data: st.DataObject) -> None:
     action, world = Pager(policy), World()
     for _ in range(data.draw(st.integers(0, 60))):
         worlds = list(nexts(world, action))
@@ -332,10 +332,10 @@ def test_every_long_course_of_events_keeps_every_guarantee(
         check(world, action)
 
 
-def test_a_line_of_messages_that_do_not_coalesce_is_sent_as_it_came() -> None:
+def test_deliveries_that_do_not_coalesce_are_sent_in_order() -> None:
     action = Pager("drop", coalesce=False)
     for operations in product((T, A, R, U), repeat=3):
-        *before, new = line_of(operations)
+        *before, new = queue_of(operations)
         line = coalesce_queue((*before, new), ProviderState(), action)
         assert line == Coalesced((*before, new))
 
@@ -353,57 +353,55 @@ EPISODES: Final = (
 )
 @pytest.mark.parametrize("provider_state", EPISODES)
 @pytest.mark.parametrize("in_flight", [True, False])
-def test_reducing_twice_comes_to_the_same_and_nothing_is_told_elsewhere_twice(
+def test_coalescing_is_idempotent_and_redirects_nothing_twice(
     policy: str, provider_state: ProviderState, *, in_flight: bool
 ) -> None:
     action = Pager(policy)
     for length in range(6):
         for operations in product((T, A, R, U), repeat=length):
-            once = coalesce_queue(line_of(operations), provider_state, action, in_flight=in_flight)
+            once = coalesce_queue(queue_of(operations), provider_state, action, in_flight=in_flight)
             again = coalesce_queue(once.kept, provider_state, action, in_flight=in_flight)
             assert again == Coalesced(once.kept), operations
 
 
 @pytest.mark.parametrize("policy", ["open", "reword", "break"])
-def test_whatever_an_action_says_what_is_opened_is_closed(policy: str) -> None:
-    line = coalesce_queue(line_of((T, R)), ProviderState(), Pager(policy))
-    assert told(line.kept) == [(T, 0), (R, 1)]
+def test_any_answer_of_an_action_closes_what_it_opens(policy: str) -> None:
+    line = coalesce_queue(queue_of((T, R)), ProviderState(), Pager(policy))
+    assert contents(line.kept) == [(T, 0), (R, 1)]
     assert line.kept[0].delivery.over
 
 
 @pytest.mark.parametrize("policy", ["drop", "change", "close"])
 @pytest.mark.parametrize("provider_state", EPISODES)
-def test_what_may_be_open_is_closed_though_nobody_is_to_be_notified(
+def test_an_incident_that_may_be_open_is_closed_without_a_notification(
     policy: str, provider_state: ProviderState
 ) -> None:
-    line = coalesce_queue(line_of((R, T, R)), provider_state, Pager(policy))
+    line = coalesce_queue(queue_of((R, T, R)), provider_state, Pager(policy))
     doubt = provider_state.may_be_open or provider_state.unconfirmed
-    assert told(line.kept) == ([(R, 2)] if doubt else [])
+    assert contents(line.kept) == ([(R, 2)] if doubt else [])
 
 
 @pytest.mark.parametrize(
     ("policy", "failure"),
-    [("break", "tests/delivery/test_line.py:"), ("garble", "")],
+    [("break", "tests/delivery/test_coalescing.py:"), ("garble", "")],
 )
-def test_an_action_that_fails_is_taken_to_notify_and_its_failure_is_noted_without_its_words(
-    policy: str, failure: str
-) -> None:
-    line = coalesce_queue(line_of((T, R)), ProviderState(), Pager(policy))
+def test_a_failing_on_missed_notifies_and_notes_only_the_failure(policy: str, failure: str) -> None:
+    line = coalesce_queue(queue_of((T, R)), ProviderState(), Pager(policy))
     (note,) = line.kept[0].delivery.notes
     assert note.startswith(f"the action pager.page failed at {failure}")
     assert "secret" not in note
 
 
 def test_an_action_that_answers_nonsense_is_taken_to_notify_and_that_is_noted() -> None:
-    line = coalesce_queue(line_of((T, R)), ProviderState(), Pager("babble"))
-    assert told(line.kept) == [(T, 0), (R, 1)]
+    line = coalesce_queue(queue_of((T, R)), ProviderState(), Pager("babble"))
+    assert contents(line.kept) == [(T, 0), (R, 1)]
     (note,) = line.kept[0].delivery.notes
     assert note == "the action pager.page returned a value that is not a delivery"
 
 
 def test_what_is_sent_in_other_words_is_a_new_row_and_the_old_one_is_coalesced() -> None:
-    opening = waits(T, 1, coalesced=4, accepted_at=7.0, tried=True)
-    closing = waits(R, 2)
+    opening = queued(T, 1, coalesced=4, accepted_at=7.0, tried=True)
+    closing = queued(R, 2)
     line = coalesce_queue((opening, closing), ProviderState(), Pager("page"))
     over = attrs.evolve(opening.delivery, over=True)
     assert line.kept == (attrs.evolve(opening, id=None, delivery=over, tried=False), closing)
@@ -415,117 +413,121 @@ def test_what_is_sent_in_other_words_is_a_new_row_and_the_old_one_is_coalesced()
     assert line.coalesced == (opening, closing)
 
 
-def test_what_is_recorded_elsewhere_is_a_new_row() -> None:
-    opening = waits(T, 1, coalesced=4, accepted_at=7.0, tried=True)
-    line = coalesce_queue((opening, waits(R, 2)), ProviderState(), Pager("change"))
+def test_a_redirected_record_is_a_new_row() -> None:
+    opening = queued(T, 1, coalesced=4, accepted_at=7.0, tried=True)
+    line = coalesce_queue((opening, queued(R, 2)), ProviderState(), Pager("change"))
     record = attrs.evolve(opening.delivery, ref=THERE, operation=R)
     assert line == Coalesced(
         (),
-        coalesced=(opening, waits(R, 2)),
+        coalesced=(opening, queued(R, 2)),
         redirected=(attrs.evolve(opening, id=None, delivery=record, tried=False),),
     )
 
 
-def test_the_resolve_of_the_episode_before_goes_first_where_that_may_be_open() -> None:
-    """Else the provider would take the trigger for a repeat, and notify nobody."""
-    line = line_of((T, R, A, T, R))
+def test_the_resolve_of_an_earlier_period_goes_first_if_it_may_be_open() -> None:
+    """Otherwise the provider takes the trigger for a repeat and notifies no responder."""
+    line = queue_of((T, R, A, T, R))
     befores = ([], [(R, 1)], [(R, 1)], [(R, 1)])
     for provider_state, before in zip(EPISODES, befores, strict=True):
-        assert told(coalesce_queue(line, provider_state, Pager("page")).kept) == [
+        assert contents(coalesce_queue(line, provider_state, Pager("page")).kept) == [
             *before,
             (T, 3),
             (R, 4),
         ]
 
 
-def test_the_newest_trigger_speaks_for_all_that_are_not_sent() -> None:
+def test_the_newest_trigger_counts_all_superseded_deliveries() -> None:
     line = (
-        waits(T, 3, coalesced=2, accepted_at=30.0),
-        waits(R, 4, coalesced=1, accepted_at=20.0),
-        waits(T, 5, coalesced=1, accepted_at=40.0),
-        waits(A, 6, accepted_at=60.0),
+        queued(T, 3, coalesced=2, accepted_at=30.0),
+        queued(R, 4, coalesced=1, accepted_at=20.0),
+        queued(T, 5, coalesced=1, accepted_at=40.0),
+        queued(A, 6, accepted_at=60.0),
     )
     (trigger, acknowledge) = coalesce_queue(line, ProviderState(), Pager("page")).kept
     assert trigger == attrs.evolve(line[2], coalesced=1 + 3 + 2, accepted_at=20.0)
     assert acknowledge == line[3]
     (trigger, resolve) = coalesce_queue(
-        (*line[2:], waits(R, 7)), ProviderState(), Pager("page")
+        (*line[2:], queued(R, 7)), ProviderState(), Pager("page")
     ).kept
     assert (trigger.coalesced, trigger.accepted_at) == (2, 40.0)
-    assert resolve == waits(R, 7)
+    assert resolve == queued(R, 7)
 
 
 def test_without_a_trigger_the_last_speaks_for_all_that_are_not_sent() -> None:
-    line = (waits(A, 1), waits(R, 2, accepted_at=9.0, coalesced=5), waits(A, 3))
+    line = (queued(A, 1), queued(R, 2, accepted_at=9.0, coalesced=5), queued(A, 3))
     (resolve,) = coalesce_queue(line, EPISODES[2], Pager("page")).kept
     assert resolve == attrs.evolve(line[1], coalesced=7, accepted_at=1.0)
 
 
 def test_what_is_dropped_is_told_apart_from_what_others_say() -> None:
-    line = line_of((T, R, A, T, T, R, T, A))
+    line = queue_of((T, R, A, T, T, R, T, A))
     reduced = coalesce_queue(line, EPISODES[2], Pager("drop"))
-    assert told(reduced.kept) == [(R, 5), (T, 6), (A, 7)]
-    # the first episode was told: its trigger was a repeat
-    assert told(reduced.coalesced) == [(T, 0), (R, 1)]
-    assert told(reduced.discarded) == [(A, 2), (T, 3), (T, 4)]
+    assert contents(reduced.kept) == [(R, 5), (T, 6), (A, 7)]
+    # the first trigger was delivered: its repeat needs no delivery
+    assert contents(reduced.coalesced) == [(T, 0), (R, 1)]
+    assert contents(reduced.discarded) == [(A, 2), (T, 3), (T, 4)]
     reduced = coalesce_queue(line[:6], EPISODES[2], Pager("drop"))
-    assert told(reduced.kept) == [(R, 5)]
-    assert told(reduced.coalesced) == [(T, 0), (R, 1)]
-    assert told(reduced.discarded) == [(A, 2), (T, 3), (T, 4)]
+    assert contents(reduced.kept) == [(R, 5)]
+    assert contents(reduced.coalesced) == [(T, 0), (R, 1)]
+    assert contents(reduced.discarded) == [(A, 2), (T, 3), (T, 4)]
 
 
 def test_what_a_later_episode_says_anew_is_coalesced_and_not_dropped() -> None:
-    reduced = coalesce_queue(line_of((T, R, T, T)), ProviderState(), Pager("drop"))
-    assert told(reduced.kept) == [(T, 3)]
-    assert told(reduced.coalesced) == [(T, 2)]
-    assert told(reduced.discarded) == [(T, 0), (R, 1)]
+    reduced = coalesce_queue(queue_of((T, R, T, T)), ProviderState(), Pager("drop"))
+    assert contents(reduced.kept) == [(T, 3)]
+    assert contents(reduced.coalesced) == [(T, 2)]
+    assert contents(reduced.discarded) == [(T, 0), (R, 1)]
 
 
 def test_every_episode_that_was_superseded_is_recorded_once() -> None:
-    line = line_of((T, R, T, T, R, R, A, T))
+    line = queue_of((T, R, T, T, R, R, A, T))
     reduced = coalesce_queue(line, ProviderState(), Pager("change"))
-    assert told(reduced.kept) == [(T, 7)]
-    assert told(reduced.redirected) == [(R, 0), (R, 3)]
+    assert contents(reduced.kept) == [(T, 7)]
+    assert contents(reduced.redirected) == [(R, 0), (R, 3)]
     reduced = coalesce_queue(line, EPISODES[2], Pager("change"))
-    assert told(reduced.kept) == [(R, 5), (T, 7)]
-    assert told(reduced.redirected) == [(R, 3)]
+    assert contents(reduced.kept) == [(R, 5), (T, 7)]
+    assert contents(reduced.redirected) == [(R, 3)]
 
 
 def test_nothing_is_given_up_behind_what_may_be_telling_of_it() -> None:
     action = Pager("drop")
-    line = coalesce_queue(line_of((T, A, R, T, R)), ProviderState(), action, in_flight=True)
-    assert told(line.kept) == [(T, 0), (R, 2)]
-    assert told(line.coalesced) == [(A, 1)]
-    assert told(line.discarded) == [(T, 3), (R, 4)]
-    line = coalesce_queue(line_of((T, T, R, T, R)), ProviderState(), Pager("page"), in_flight=True)
-    assert told(line.kept) == [(T, 1), (R, 2), (T, 3), (R, 4)]
+    line = coalesce_queue(queue_of((T, A, R, T, R)), ProviderState(), action, in_flight=True)
+    assert contents(line.kept) == [(T, 0), (R, 2)]
+    assert contents(line.coalesced) == [(A, 1)]
+    assert contents(line.discarded) == [(T, 3), (R, 4)]
+    line = coalesce_queue(queue_of((T, T, R, T, R)), ProviderState(), Pager("page"), in_flight=True)
+    assert contents(line.kept) == [(T, 1), (R, 2), (T, 3), (R, 4)]
     assert [each.delivery.over for each in line.kept] == [False, False, True, False]
-    assert told(line.coalesced) == [(T, 0), (T, 3)]
-    line = coalesce_queue(line_of((T, T, A)), ProviderState(), action, in_flight=True)
-    assert told(line.kept) == [(T, 1), (A, 2)]
-    assert told(line.coalesced) == [(T, 0)]
-    line = coalesce_queue(line_of((A, A)), ProviderState(), action, in_flight=True)
-    assert told(line.kept) == [(A, 1)]
-    line = coalesce_queue(line_of((R, T, R)), ProviderState(), Pager("change"), in_flight=True)
-    assert told(line.kept) == [(R, 0)]
-    assert told(line.redirected) == [(R, 1)]
+    assert contents(line.coalesced) == [(T, 0), (T, 3)]
+    line = coalesce_queue(queue_of((T, T, A)), ProviderState(), action, in_flight=True)
+    assert contents(line.kept) == [(T, 1), (A, 2)]
+    assert contents(line.coalesced) == [(T, 0)]
+    line = coalesce_queue(queue_of((A, A)), ProviderState(), action, in_flight=True)
+    assert contents(line.kept) == [(A, 1)]
+    line = coalesce_queue(queue_of((R, T, R)), ProviderState(), Pager("change"), in_flight=True)
+    assert contents(line.kept) == [(R, 0)]
+    assert contents(line.redirected) == [(R, 1)]
 
 
-def test_an_acknowledge_goes_before_the_trigger_of_what_may_be_open() -> None:
-    assert told(coalesce_queue(line_of((A, T)), EPISODES[2], Pager("page")).kept) == [
+def test_an_acknowledge_stays_before_the_trigger_of_an_open_incident() -> None:
+    assert contents(coalesce_queue(queue_of((A, T)), EPISODES[2], Pager("page")).kept) == [
         (A, 0),
         (T, 1),
     ]
-    assert told(coalesce_queue(line_of((A, T)), ProviderState(), Pager("page")).kept) == [(T, 1)]
+    assert contents(coalesce_queue(queue_of((A, T)), ProviderState(), Pager("page")).kept) == [
+        (T, 1)
+    ]
 
 
 def test_the_resolve_that_is_sent_once_more_goes_ahead_of_what_fires_anew() -> None:
-    """Else the provider would take the trigger for a repeat of what came late."""
+    """Otherwise the provider takes the trigger for a repeat of the late one."""
     provider_state = ProviderState(unconfirmed=True)
-    assert told(coalesce_queue(line_of((R, T)), provider_state, Pager("page")).kept) == [
+    assert contents(coalesce_queue(queue_of((R, T)), provider_state, Pager("page")).kept) == [
         (R, 0),
         (T, 1),
     ]
-    line = coalesce_queue(line_of((R, T, R)), provider_state, Pager("page"))
-    assert told(line.kept) == [(R, 0), (T, 1), (R, 2)]
-    assert told(coalesce_queue(line_of((R, R)), provider_state, Pager("page")).kept) == [(R, 1)]
+    line = coalesce_queue(queue_of((R, T, R)), provider_state, Pager("page"))
+    assert contents(line.kept) == [(R, 0), (T, 1), (R, 2)]
+    assert contents(coalesce_queue(queue_of((R, R)), provider_state, Pager("page")).kept) == [
+        (R, 1)
+    ]
