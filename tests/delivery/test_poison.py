@@ -123,6 +123,6 @@ def test_planning_that_does_not_end_is_logged_once(
     world.say("disk")
     world.drain()
 
-    logged = [each for each in caplog.messages if "has not answered" in each]
+    logged = [each for each in caplog.messages if "has not returned" in each]
     assert len(logged) == 1
     assert logged[0].startswith("alert disk: a rule or plugin")
