@@ -189,7 +189,7 @@ def _note_late(uow: UnitOfWork, row: sa.Row[Any], lease: Lease, handle: str | No
         closing = delivery_store.find_newest(uow.connection, stored.id, Operation.RESOLVE)
         if not opened or closing is None:
             return
-        incident_store.reopen_incident(uow, stored.id)
+        incident_store.update_incident(uow, stored.id, active=True)
         current = stored
     under = _opens_under(uow.connection, current)
     if opened and handle is not None and under not in {None, handle}:

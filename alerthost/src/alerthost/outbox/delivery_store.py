@@ -158,22 +158,20 @@ def write_queue(  # noqa: PLR0913 -- all of them describe the queue
         reason: why new deliveries are sent, if no submission of an alert is the reason.
     """
     urgency = min(map(_urgency, queue), default=0.0)
-    for number, each in enumerate(queue, start=1):
-        values: dict[str, Any] = {
-            "position": number,
-            "coalesced": each.coalesced,
-            "accepted_at": each.accepted_at,
-            "is_head": number == 1 and not in_flight,
+    for position, each in enumerate(queue, start=1):
+        place = {
+            "position": position,
+            "is_head": position == 1 and not in_flight,
             "urgency": urgency,
         }
         if each.id is None:
-            new = _new_row(
-                stored.id, stored.lane_id, each, submission_id, uow.now if due is None else due
-            )
-            insert_all(uow.connection, [new | values | {"reason": reason}])
+            moment = uow.now if due is None else due
+            new = _new_row(stored.id, stored.lane_id, each, submission_id, moment, reason=reason)
+            insert_all(uow.connection, [new | place])
         else:
+            place |= {"coalesced": each.coalesced, "accepted_at": each.accepted_at}
             changed = sa.update(deliveries).where(deliveries.c.id == each.id)
-            uow.connection.execute(changed, values)
+            uow.connection.execute(changed, place)
     if queue and not in_flight:
         lane_store.wake(uow, stored.lane_id)
 
@@ -182,15 +180,10 @@ def build_only_row(
     incident: int, lane: int, new: QueuedDelivery, submission_id: str, now: float
 ) -> dict[str, Any]:
     """Build the row of the only queued delivery of an incident."""
-    return {
-        **_new_row(incident, lane, new, submission_id, now),
-        "position": 1,
-        "coalesced": new.coalesced,
-        "accepted_at": new.accepted_at,
-        "is_head": True,
-        "urgency": _urgency(new),
-        "reason": "",
-    }
+    urgency = _urgency(new)
+    return _new_row(
+        incident, lane, new, submission_id, now, position=1, is_head=True, urgency=urgency
+    )
 
 
 def insert_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -219,7 +212,7 @@ def insert(
     uow: UnitOfWork, stored: incident_store.StoredIncident, new: QueuedDelivery, submission_id: str
 ) -> int:
     """Insert a delivery that is in no queue; return its row."""
-    row = _new_row(stored.id, stored.lane_id, new, submission_id, uow.now) | _unqueued(new)
+    row = _new_row(stored.id, stored.lane_id, new, submission_id, uow.now)
     made = uow.connection.execute(_NEW_DELIVERY, row)
     return int(made.inserted_primary_key[0]) if made.inserted_primary_key else 0
 
@@ -233,25 +226,24 @@ def insert_coalesced(
     """Insert coalesced deliveries, given with their submission ids; return the rows."""
     over = {"state": DeliveryState.COALESCED, "reason": reason, "finished_at": uow.now}
     rows = [
-        _new_row(stored.id, stored.lane_id, each, submission_id, uow.now) | _unqueued(each) | over
+        _new_row(stored.id, stored.lane_id, each, submission_id, uow.now) | over
         for each, submission_id in new
     ]
     uow.connection.execute(_NEW_DELIVERY, rows)
     return rows
 
 
-def _unqueued(new: QueuedDelivery) -> dict[str, Any]:
-    return {
-        "position": 0,
-        "coalesced": new.coalesced,
-        "accepted_at": new.accepted_at,
-        "is_head": False,
-        "urgency": 0.0,
-    }
-
-
-def _new_row(
-    incident: int, lane: int, new: QueuedDelivery, submission_id: str, due: float
+def _new_row(  # noqa: PLR0913 -- the columns that differ
+    incident: int,
+    lane: int,
+    new: QueuedDelivery,
+    submission_id: str,
+    due: float,
+    *,
+    position: int = 0,
+    is_head: bool = False,
+    urgency: float = 0.0,
+    reason: str = "",
 ) -> dict[str, Any]:
     return {
         "uid": uuid.uuid4().hex,
@@ -264,6 +256,12 @@ def _new_row(
         "state": DeliveryState.QUEUED,
         "due": due,
         "is_repeat": new.repeat,
+        "position": position,
+        "coalesced": new.coalesced,
+        "accepted_at": new.accepted_at,
+        "is_head": is_head,
+        "urgency": urgency,
+        "reason": reason,
     }
 
 

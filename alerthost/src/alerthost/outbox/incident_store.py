@@ -217,11 +217,6 @@ def record_provider_state(
     )
 
 
-def reopen_incident(uow: UnitOfWork, number: int) -> None:
-    """Reopen an incident that was over."""
-    update_incident(uow, number, active=True)
-
-
 def close_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:
     """End an incident: no alert holds it, and nothing follows it up."""
     update_incident(uow, number, active=False, **changes)
@@ -271,11 +266,6 @@ _RELEASE: Final = sa.delete(holders).where(
     holders.c.incident_id == sa.bindparam("number"), holders.c.digest == sa.bindparam("name")
 )
 _HOLDERS: Final = (
-    sa.select(holders.c.scope, holders.c.key)
-    .where(holders.c.incident_id == sa.bindparam("number"))
-    .order_by(holders.c.number)
-)
-_HOLDERS_OF_ALL: Final = (
     sa.select(holders.c.incident_id, holders.c.scope, holders.c.key)
     .where(holders.c.incident_id.in_(sa.bindparam("numbers", expanding=True)))
     .order_by(holders.c.incident_id, holders.c.number)
@@ -295,7 +285,7 @@ def _is_holder(alert: Identity) -> sa.ColumnElement[bool]:
 
 def _one(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> StoredIncident | None:
     row = connection.execute(sa.select(incidents).where(*which)).first()
-    return _incident_of(connection, row) if row else None
+    return _incidents_of(connection, [row])[0] if row else None
 
 
 def _incidents_of(
@@ -303,18 +293,14 @@ def _incidents_of(
 ) -> Sequence[StoredIncident]:
     held: dict[int, list[Identity]] = {row.id: [] for row in rows}
     if rows:
-        for each in connection.execute(_HOLDERS_OF_ALL, {"numbers": list(held)}):
+        for each in connection.execute(_HOLDERS, {"numbers": list(held)}):
             held[each.incident_id].append(Identity(each.scope, each.key))
     return [incident_of(row, tuple(held[row.id])) for row in rows]
 
 
-def _incident_of(connection: sa.Connection, row: sa.Row[Any]) -> StoredIncident:
-    return incident_of(row, holders_of(connection, row.id))
-
-
 def holders_of(connection: sa.Connection, number: int) -> tuple[Identity, ...]:
     """Return the holders of an incident."""
-    held = connection.execute(_HOLDERS, {"number": number})
+    held = connection.execute(_HOLDERS, {"numbers": [number]})
     return tuple(Identity(each.scope, each.key) for each in held)
 
 

@@ -18,12 +18,13 @@ LONGEST: Final = 400
 
 
 class PlannedLog:
-    """Logs each failure, suppressing plugin, and scope of unmatched or outdated alerts.
+    """Logs why submissions have no deliveries, or fewer.
 
-    Each at most once a minute.
+    Each failure, suppressing plugin, and scope of unmatched or outdated alerts is logged at most
+    once a minute.
 
     Args:
-        watch: is called with each planned submission and its note, too.
+        watch: called with each planned submission and its note.
     """
 
     def __init__(self, watch: Callable[[Submission, Note], None] | None = None) -> None:
@@ -83,4 +84,4 @@ class BlockedLog:
         if outcome.kind is OutcomeKind.MISCONFIGURED and outcome.reason != before:
             _log.error("%s is blocked until it is repaired: %s", name, outcome.reason)
         elif outcome.delivered and before is not None:
-            _log.warning("%s gets through again", name)
+            _log.warning("%s delivers again", name)
