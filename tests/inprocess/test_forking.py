@@ -120,7 +120,7 @@ def test_around_a_fork_every_object_is_called(monkeypatch: pytest.MonkeyPatch) -
         after()
 
     assert witness.told == ["before", "parent", "before", "child"]
-    assert forking._resting == []
+    assert forking._forking == []
 
 
 def test_a_host_that_nothing_refers_to_is_forgotten() -> None:
