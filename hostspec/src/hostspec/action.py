@@ -30,7 +30,7 @@ MOST: Final = 1_000_000_000
 
 @attrs.frozen
 class Capabilities:
-    """What an action can do for an open incident.
+    """The capabilities of an action for an open incident.
 
     Attributes:
         acknowledge: it can acknowledge the incident.
@@ -183,7 +183,7 @@ class Action(abc.ABC, Generic[A, I]):
         label: the name that operators see.
         provider: the name of the provider whose installations it sends through.
         settings: the attrs class of its settings in a rule (`hostspec.settings`).
-        capabilities: what it can do for an open incident.
+        capabilities: its capabilities for an open incident.
     """
 
     name: ClassVar[str]
@@ -249,15 +249,15 @@ class Action(abc.ABC, Generic[A, I]):
         """
 
     def probe(self, destination: Destination, installation: Installation[I]) -> Outcome | None:  # noqa: ARG002
-        """Check that messages would arrive, by an attempt that notifies nobody.
+        """Check that messages would arrive, by an attempt without a notification.
 
-        Never raises for faults of the network or the provider. Return None if there is no such
-        attempt.
+        Never raises for faults of the network or the provider. Return None if the
+        provider has no such attempt.
         """
         return None
 
     def settings_for(self, destination: Destination) -> A | None:  # noqa: ARG002
-        """Return minimal settings that send to one destination; None if there are none."""
+        """Return minimal settings that send to one destination; None if impossible."""
         return None
 
     def preview(

@@ -1,4 +1,4 @@
-"""The incident at a provider, and the deliveries that speak about it."""
+"""Incidents at a provider, deliveries to them, and the outcomes of sending."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from hostspec.text import clean_text
 
 
 class Operation(enum.StrEnum):
-    """What a delivery does to its incident."""
+    """The effect of a delivery on its incident."""
 
     TRIGGER = "trigger"
-    """Opens it; sent again while it is open, it is a repeat."""
+    """Opens the incident; repeats it if it is open already."""
     ACKNOWLEDGE = "acknowledge"
-    """Says that somebody is working on it."""
+    """Marks the incident as being worked on."""
     RESOLVE = "resolve"
-    """Closes it."""
+    """Closes the incident."""
     UPDATE = "update"
-    """Tells the open incident something new, for providers whose repeats would open another."""
+    """Adds to the open incident, for providers at which a repeat would open another one."""
 
 
 class IncidentState(enum.StrEnum):
-    """How far an incident has come at the provider."""
+    """The state of an incident at the provider."""
 
     TRIGGERED = "triggered"
     ACKNOWLEDGED = "acknowledged"
@@ -36,32 +36,31 @@ class IncidentState(enum.StrEnum):
 
 
 FOLLOW_UPS: Final = (Operation.ACKNOWLEDGE, Operation.RESOLVE, Operation.UPDATE)
-"""What an incident may be told after it was opened, where nobody says otherwise."""
-
+"""The default follow-ups of an incident."""
 
 Handle = Mapping[str, Json]
-"""What a provider needs to follow up: opaque JSON without secrets, from the first send."""
+"""The provider's data for follow-ups: opaque JSON without secrets, from the first send."""
 
 
 def frozen(members: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Make an object's members deeply unchangeable."""
+    """Return an object whose members are deeply frozen."""
     return FrozenDict({name: freeze(value) for name, value in members.items()})
 
 
 def frozen_handle(handle: Handle | None) -> Handle | None:
-    """Make a handle deeply unchangeable."""
+    """Return a deeply frozen handle."""
     return None if handle is None else frozen(handle)
 
 
 @attrs.frozen
 class IncidentRef:
-    """Where an incident is: which action, through which installation, at which destination.
+    """The reference that identifies an incident.
 
     Attributes:
         action: the action's name (``pagerduty.trigger``).
         installation: the installation's name.
         destination: the destination's id inside the installation.
-        correlation_key: what the provider tells incidents apart by (PagerDuty's dedup key).
+        correlation_key: the provider's key of the incident (PagerDuty's dedup key).
     """
 
     action: str
@@ -72,16 +71,16 @@ class IncidentRef:
 
 @attrs.frozen
 class Incident:
-    """One problem as the provider knows it at one destination, from trigger to resolve.
+    """A problem at one destination of a provider, from trigger to resolve.
 
     Attributes:
-        place: where it is.
-        state: how far it has come.
-        severity: of the delivery that opened it last.
-        handle: what the provider returned for follow-ups; None before the first send.
+        ref: its reference.
+        state: its state at the provider.
+        severity: the severity of its newest trigger.
+        handle: the provider's data for follow-ups; None before the first send.
         holders: the alerts that hold it open; it resolves when the last one does.
         rules: the rules that opened it.
-        follow_ups: what it may be told from now on, as said when it was opened.
+        follow_ups: the follow-ups that are allowed, as of its trigger.
     """
 
     ref: IncidentRef
@@ -95,22 +94,22 @@ class Incident:
 
 @attrs.frozen
 class Delivery:
-    """One planned message about one incident: pure data, no secret in it.
+    """One planned message about one incident: plain data without secrets.
 
     Attributes:
-        operation: what it does to the incident.
-        place: which incident.
-        alert: whose statement it carries.
-        severity: the severity the provider is told, in the contract's words: urgent
-            deliveries go first, and of several that meet the worst one speaks.
-        message: what the action's ``send`` makes the final bytes from, as JSON.
-        rules: the rules that asked for it.
-        repairs: what was changed so that the provider takes it.
-        notes: what else a person should know (an extension that failed, say).
-        follow_ups: of a trigger, what its incident may be told later; the incident keeps it,
-            so that a rule that changes meanwhile does not.
-        over: its problem was over before anyone could be told, and ``send`` tells it. The host
-            says so of a trigger, ``missed`` of what it records instead.
+        operation: its effect on the incident.
+        ref: the reference of the incident.
+        alert: the identity of the alert that it reports.
+        severity: the severity that the provider receives, on the contract's scale. Urgent
+            deliveries are sent first, and merging keeps the most severe message.
+        message: the JSON from which the action's ``send`` builds the request.
+        rules: the rules that planned it.
+        repairs: the changes that made it acceptable to the provider.
+        notes: further remarks for the operator, such as the failure of an extension.
+        follow_ups: of a trigger, the follow-ups that its incident allows. The incident keeps
+            them even if the rule changes meanwhile.
+        over: its problem ended before the trigger was delivered, and the message says so. The
+            host sets it on a trigger, ``on_missed`` on a record that replaces one.
     """
 
     operation: Operation
@@ -127,15 +126,15 @@ class Delivery:
 
 @attrs.frozen
 class Suppression:
-    """A decision not to send what a rule asked for; it is shown, so that no page vanishes.
+    """A plugin's decision not to send a delivery of a rule; it is logged and listed.
 
     Attributes:
         action: the action's name.
         installation: the installation's name.
-        reason: why, for a person.
-        plugin: whose decision it was.
-        rules: the rules that asked for it.
-        notes: what else a person should know (an extension that failed before, say).
+        reason: the reason, for the operator.
+        plugin: the name of the plugin.
+        rules: the rules that planned the delivery.
+        notes: further remarks for the operator, such as an earlier failure of an extension.
     """
 
     action: str
@@ -147,22 +146,22 @@ class Suppression:
 
 
 class OutcomeKind(enum.StrEnum):
-    """What is to be done after an attempt."""
+    """The kinds of outcome, each with its own treatment."""
 
     DELIVERED = "delivered"
-    """The provider took it."""
+    """The provider accepted the message."""
     THROTTLED = "throttled"
-    """Too much at once: pause the lane, never give up."""
+    """Rate limited: pause the lane, never give up."""
     UNREACHABLE = "unreachable"
-    """Nothing is wrong with the message: keep it."""
+    """The provider was not reached: retry."""
     FAULTED = "faulted"
-    """The provider failed (5xx): keep it; set aside only when others get through."""
+    """The provider failed (5xx): retry; dead-letter only if other messages arrive."""
     MISCONFIGURED = "misconfigured"
-    """A wrong key, a missing secret, a proxy that refuses: hold the lane until repaired."""
+    """A wrong key, a missing secret, a proxy that denies access: block the lane until fixed."""
     REJECTED = "rejected"
-    """This message will never be taken."""
+    """The provider will never accept this message."""
     UNCERTAIN = "uncertain"
-    """It may have arrived; only of actions whose repeats are not idempotent."""
+    """The message may have arrived; only for actions that are not idempotent."""
 
     @property
     def may_have_arrived(self) -> bool:
@@ -181,12 +180,12 @@ _MAY_HAVE_ARRIVED = frozenset(
 
 
 def _as_text(reason: str) -> str:
-    """Make a reason that every store takes, of None, too: a slip that must not cost a delivery."""
+    """Return a reason that every store accepts; a plugin's None must not cost a delivery."""
     return clean_text(reason or "")
 
 
 def _as_seconds(given: Any) -> float | None:
-    """Make seconds of what a plugin gave, of a header's text too; None of what is no number."""
+    """Return a plugin's number of seconds, or None; it may be the text of a header."""
     try:
         return float(given)
     except (TypeError, ValueError, OverflowError):
@@ -195,15 +194,14 @@ def _as_seconds(given: Any) -> float | None:
 
 @attrs.frozen
 class Outcome:
-    """What one attempt to send came to.
+    """The outcome of one attempt to send.
 
     Attributes:
-        kind: what is to be done now.
-        reason: why, in the provider's own words where it gave any; no secret in it. What not
-            everything can hold (NUL, lone surrogates) is replaced.
-        handle: what follow-ups need; None where the provider gave nothing to keep.
-        retry_after: seconds the provider asks to be left alone; None where it said nothing that
-            is a number.
+        kind: the kind, which decides what happens next.
+        reason: the reason, quoting the provider if possible; without secrets. NUL and lone
+            surrogates are replaced.
+        handle: the data for follow-ups, if the provider returned any.
+        retry_after: the pause that the provider asks for, in seconds; None if it gave none.
     """
 
     kind: OutcomeKind
@@ -213,20 +211,20 @@ class Outcome:
 
     @property
     def delivered(self) -> bool:
-        """Whether the provider took the message."""
+        """Whether the provider accepted the message."""
         return self.kind is OutcomeKind.DELIVERED
 
 
 @attrs.frozen
 class SendContext:
-    """What an attempt knows that the plan did not.
+    """The circumstances of an attempt, which are unknown when it is planned.
 
     Attributes:
-        handle: the incident's, for follow-ups; None before the first send.
-        attempt: which attempt this is, from 1.
-        accepted_at: when the host took the alert; None where it did not say.
-        now: when this attempt starts; None where it does not matter.
-        coalesced: how many later or earlier messages this one stands for.
+        handle: the incident's handle; None before the first send.
+        attempt: the number of the attempt, from 1.
+        accepted_at: when the host accepted the alert; None if unknown.
+        now: when the attempt starts; None if it does not matter.
+        coalesced: the number of other messages that this one replaces.
     """
 
     handle: Handle | None = attrs.field(default=None, converter=frozen_handle)
@@ -238,15 +236,15 @@ class SendContext:
 
 @attrs.frozen
 class Receipt:
-    """What became of one delivery, as observers are told.
+    """The result of one delivery, for observers.
 
     Attributes:
-        id: names this delivery, stable when an observer is told twice.
-        delivery: what was to be sent.
-        outcome: of the last attempt; None where none was made yet.
-        attempts: how many were made.
-        reason: why it was not sent to the end, where no outcome says so: it was dropped by hand,
-            say.
+        id: the id of the delivery; the same if an observer is called twice.
+        delivery: the delivery.
+        outcome: the outcome of the last attempt; None before the first.
+        attempts: the number of attempts.
+        reason: why it was given up, if the outcome does not say it: an operator discarded it,
+            for example.
     """
 
     id: str
@@ -260,14 +258,14 @@ _T = TypeVar("_T")
 
 
 def merge(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
-    """Merge the deliveries of one alert that meet at one place.
+    """Merge the deliveries of one alert to the same incident.
 
-    Two rules may name the same service: it is told once, in the words of the delivery with
-    the highest severity (the first of them, where several are equal), with the rules and
-    notes of all listed. Its incident may be told later whatever one of them allows.
+    Two rules may name the same service. It receives one message, that of the delivery with the
+    highest severity (the first of them, if several are equal), with the rules and notes of all.
+    The incident allows each follow-up that one of them allows.
 
     Returns:
-        one delivery for each place, in the order in which the places first came.
+        one delivery for each incident, in the order of their first appearance.
     """
     met: dict[IncidentRef, list[Delivery]] = {}
     for delivery in deliveries:
@@ -289,30 +287,30 @@ def _distinct(values: Iterable[_T]) -> tuple[_T, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def coalesce(waiting: Sequence[Operation], *, may_be_open: bool) -> tuple[int, ...]:
-    """Reduce what waits for one incident to the few messages that come to the same.
+def coalesce(queued: Sequence[Operation], *, may_be_open: bool) -> tuple[int, ...]:
+    """Reduce the queued messages of one incident to the few that have the same effect.
 
-    Whatever state the provider holds the incident in, sending what is kept leaves it in the
-    state that sending everything would have left it in, with the newest content, and with a
-    notification for the latest episode. Kept are at most: the last resolve, the newest
-    trigger after it, the newest acknowledge, the newest update.
+    In every state of the incident at the provider, sending the reduced messages leaves it in the
+    same state as sending all of them, with the newest content, and with a notification for the
+    latest episode. At most these remain: the last resolve, the newest trigger after it, the
+    newest acknowledge, the newest update.
 
     Args:
-        waiting: the operations, in the order in which they were accepted.
-        may_be_open: whether the provider may hold the incident open now; a message in flight
-            or in doubt counts as may be open.
+        queued: the operations, in the order of acceptance.
+        may_be_open: whether the incident may be open at the provider now; it may be after a
+            message that is in flight or uncertain.
 
     Returns:
-        the indices of what is to be sent, in the order of sending. An acknowledge from before
-        the first trigger goes first: it means the incident that may be open, not a new one.
+        the indices of the messages to send, in order. An acknowledge from before the first
+        trigger comes first: it belongs to the incident that may be open, not to a new one.
     """
-    resolved = _last(waiting, Operation.RESOLVE, 0)
+    resolved = _last(queued, Operation.RESOLVE, 0)
     start = 0 if resolved is None else resolved + 1
     still_open = may_be_open and resolved is None
-    opened = _first(waiting, Operation.TRIGGER, start)
-    newest = _last(waiting, Operation.TRIGGER, start)
-    acknowledged = _last(waiting, Operation.ACKNOWLEDGE, start)
-    updated = _last(waiting, Operation.UPDATE, start)
+    opened = _first(queued, Operation.TRIGGER, start)
+    newest = _last(queued, Operation.TRIGGER, start)
+    acknowledged = _last(queued, Operation.ACKNOWLEDGE, start)
+    updated = _last(queued, Operation.UPDATE, start)
 
     before: list[int | None] = [resolved if may_be_open else None]
     after: list[int | None] = [newest]
@@ -326,9 +324,9 @@ def coalesce(waiting: Sequence[Operation], *, may_be_open: bool) -> tuple[int, .
     return tuple(index for index in (*before, *after) if index is not None)
 
 
-def _first(waiting: Sequence[Operation], wanted: Operation, start: int) -> int | None:
-    return next((n for n in range(start, len(waiting)) if waiting[n] is wanted), None)
+def _first(queued: Sequence[Operation], wanted: Operation, start: int) -> int | None:
+    return next((n for n in range(start, len(queued)) if queued[n] is wanted), None)
 
 
-def _last(waiting: Sequence[Operation], wanted: Operation, start: int) -> int | None:
-    return next((n for n in range(len(waiting) - 1, start - 1, -1) if waiting[n] is wanted), None)
+def _last(queued: Sequence[Operation], wanted: Operation, start: int) -> int | None:
+    return next((n for n in range(len(queued) - 1, start - 1, -1) if queued[n] is wanted), None)

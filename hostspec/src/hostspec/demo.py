@@ -1,4 +1,4 @@
-"""What a provider can show to people who have no account yet."""
+"""A provider's demo, which needs no account."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import attrs
 
 @attrs.frozen
 class Table:
-    """A table for a person.
+    """A table to print.
 
     Attributes:
-        title: what it shows.
-        columns: the heads.
-        rows: one text for each column.
+        title: its title.
+        columns: the column headings.
+        rows: the rows, one text for each column.
     """
 
     title: str
@@ -26,14 +26,14 @@ class Table:
 
 
 class Demo(abc.ABC):
-    """A stand-in of the service, realistic alerts, and what the service made of them.
+    """A fake of the service, with realistic alerts and a table of the resulting incidents.
 
-    A context manager: the stand-in runs inside, on loopback, and is gone afterwards.
+    A context manager: the fake runs inside the block, on loopback.
     """
 
     @abc.abstractmethod
     def __enter__(self) -> Self:
-        """Start the stand-in."""
+        """Start the fake."""
 
     @abc.abstractmethod
     def __exit__(
@@ -42,15 +42,15 @@ class Demo(abc.ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop the stand-in."""
+        """Stop the fake."""
 
     @abc.abstractmethod
     def introduction(self) -> str:
-        """Say in a line or two what is going to be shown, and where to look."""
+        """Return an introduction of a line or two, with the address to look at."""
 
     @abc.abstractmethod
     def configuration(self) -> Mapping[str, object]:
-        """Return a host's configuration, in the shape of its TOML, that sends to the stand-in."""
+        """Return a host's configuration, in the shape of its TOML, that sends to the fake."""
 
     @abc.abstractmethod
     def alerts(self) -> Sequence[str]:
@@ -58,8 +58,8 @@ class Demo(abc.ABC):
 
     @abc.abstractmethod
     def table(self) -> Table:
-        """Show what an operator sees at the service now."""
+        """Return the operator's view of the service now."""
 
     @abc.abstractmethod
     def next_steps(self) -> str:
-        """Describe how to do the same with a real account."""
+        """Return instructions to do the same with a real account."""

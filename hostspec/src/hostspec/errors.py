@@ -35,7 +35,7 @@ class Fault:
     Attributes:
         path: the dotted path to the fault (``services[1].integration_key``); empty for the
             whole input.
-        reason: what is wrong and how to fix it; never a secret.
+        reason: the error and its remedy; never a secret.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""The provider: a service that plugins connect to, and one connected account of it."""
+"""The provider: a service that plugins connect to, its accounts and their destinations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hostspec.demo import Demo
 
 S = TypeVar("S")
-"""An attrs class of settings: of an installation in a provider, of an action in an action."""
+"""The attrs class of an installation's settings."""
 
 
 @attrs.frozen
@@ -40,12 +40,12 @@ class Installation(Generic[S]):
 
 @attrs.frozen
 class Destination:
-    """Where things go inside an installation (for PagerDuty: a service).
+    """A receiver inside an installation (for PagerDuty: a service).
 
     Attributes:
-        id: names it for good, even when it is renamed.
-        name: what people call it.
-        url: where a person looks at it at the provider; empty where that is not known.
+        id: its permanent id, which survives a change of its name.
+        name: its name, for operators.
+        url: its page at the provider; empty if unknown.
     """
 
     id: str
@@ -54,11 +54,13 @@ class Destination:
 
 
 class Provider(abc.ABC, Generic[S]):
-    """A service a plugin connects to. Registered with ``hostspec_providers``.
+    """A service that a plugin connects to. Registered with ``hostspec_providers``.
+
+    A simple provider implements `destinations`; everything else has a default.
 
     Class attributes:
         name: unique among all plugins; lower case.
-        label: what people call it.
+        label: its name, for operators.
         settings: the attrs class of an installation's settings (`hostspec.settings`).
     """
 
@@ -68,10 +70,10 @@ class Provider(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def destinations(self, installation: Installation[S]) -> Sequence[Destination]:
-        """Say where things can go inside this installation; no I/O."""
+        """Return the destinations of an installation; no I/O."""
 
     def installation(self, name: str, raw: object) -> Installation[S]:
-        """Make an installation of what a file, a form, a program or a store gave.
+        """Build an installation from plain data: of a file, a form, a program or a store.
 
         Raises:
             SettingsError: with every fault of the settings.
@@ -79,9 +81,9 @@ class Provider(abc.ABC, Generic[S]):
         return Installation(self.name, name, structure(self.settings, raw))
 
     def check(self, installation: Installation[S]) -> Sequence[Fault]:
-        """Describe what stands in the way of sending through this installation now.
+        """Return the faults that prevent sending through this installation now.
 
-        Reads every secret once, so that a missing one is found by day; sends nothing.
+        Reads every secret once, so that a missing one is found before an alert; sends nothing.
         """
         faults = []
         for path, secret in secrets(installation.settings):
@@ -92,27 +94,27 @@ class Provider(abc.ABC, Generic[S]):
         return faults
 
     def notes(self, installations: Sequence[Installation[S]]) -> Sequence[str]:  # noqa: ARG002
-        """Describe what a person should know of several installations together, a sentence each.
+        """Return remarks on several installations together, a sentence each.
 
-        What concerns one alone is for `check`. Secrets may be read; sends nothing.
+        Faults of a single installation belong to `check`. May read secrets; sends nothing.
 
         Args:
-            installations: all that a host has of this provider.
+            installations: all installations of this provider.
         """
         return ()
 
     def table(self) -> DestinationTable[S] | None:
-        """Offer to edit the destinations of an installation; None where there are none to edit."""
+        """Return the editor of an installation's destinations, if they can be edited."""
         return None
 
     def install_flow(self) -> InstallFlow[Any, S] | None:
-        """Offer to connect an account in a browser; None where it is done by hand."""
+        """Return the flow that connects an account in a browser, if the provider has one."""
         return None
 
     def discovery(self) -> Discovery[Any, S] | None:
-        """Offer to connect an account by asking for what it holds; None where that cannot be."""
+        """Return the discovery that connects an account through an API, if there is one."""
         return None
 
     def demo(self) -> Demo | None:
-        """Offer a stand-in of the service to show people how it works; None for none."""
+        """Return a demo of the service, if there is one."""
         return None
