@@ -183,7 +183,7 @@ def build(
         }
     )
     fitted, cuts = truncate_event(message, room_for_message(key))
-    return Event(fitted, (*repairs.told(), *cuts))
+    return Event(fitted, (*repairs.as_tuple(), *cuts))
 
 
 def room_for_message(key: str) -> int:
@@ -218,7 +218,7 @@ def build_change(alert: Alert, texts: TextOverrides = NO_OVERRIDES) -> Event:
     }
     message = present({"payload": present(payload), "links": links})
     fitted, cuts = truncate_event(message, LARGEST_BODY - RESERVED_BYTES)
-    return Event(fitted, (*repairs.told(), *cuts))
+    return Event(fitted, (*repairs.as_tuple(), *cuts))
 
 
 def missed_change(message: Mapping[str, Json]) -> Mapping[str, Json]:

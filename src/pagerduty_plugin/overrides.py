@@ -306,7 +306,7 @@ class _Enrichment:
             payload = {**payload, "custom_details": self._details}
         lists = {name: entries for name, entries in self._lists.items() if entries}
         message = {**self._message, "payload": payload, **lists}
-        return Enriched(message, self._repairs.told(), tuple(self._notes))
+        return Enriched(message, self._repairs.as_tuple(), tuple(self._notes))
 
     def add(self, addition: Addition) -> None:
         plugin, enrich = addition.plugin, addition.enrich
@@ -314,7 +314,7 @@ class _Enrichment:
         addresses = Addresses(repairs)
         links = addresses.links(enrich.links)
         images = [image for _, image in addresses.images(enrich.images)]
-        for repair in (*enrich.repairs, *repairs.told()):
+        for repair in (*enrich.repairs, *repairs.as_tuple()):
             self._repairs.add(repair.field, f"{repair.reason} (from plugin {plugin})")
         added: Counter[str] = Counter()
         left_out: Counter[str] = Counter()

@@ -175,7 +175,7 @@ def test_the_example_of_configure_keeps_the_settings(
     manager: pluggy.PluginManager, plugin: ModuleType
 ) -> None:
     manager.hook.hostspec_configure(settings=7)
-    assert plugin.given == 7
+    assert plugin.current == 7
 
 
 @of("hostspec_providers")
@@ -218,7 +218,7 @@ def test_the_example_of_delivered_observes(
 ) -> None:
     caplog.set_level(logging.INFO)
     manager.hook.hostspec_delivered(receipt=RECEIPT)
-    assert caplog.messages == ["all was told"]
+    assert caplog.messages == ["notified all"]
 
 
 @of("hostspec_delayed")
@@ -226,7 +226,7 @@ def test_the_example_of_delayed_observes(
     manager: pluggy.PluginManager, plugin: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.hook.hostspec_delayed(receipt=RECEIPT)
-    assert caplog.messages == [f"db-1/disk waits: {RECEIPT.outcome}"]
+    assert caplog.messages == [f"db-1/disk is late: {RECEIPT.outcome}"]
 
 
 @of("hostspec_undelivered")

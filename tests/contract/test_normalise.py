@@ -214,17 +214,17 @@ def test_json_stays_as_it_is(value: object) -> None:
         (
             "a\ud800b",
             "a\ufffdb",
-            "text that not everything can hold (NUL, lone surrogates) was replaced",
+            "NUL and lone surrogates were replaced",
         ),
         (
             "a\0b",
             "a\ufffdb",
-            "text that not everything can hold (NUL, lone surrogates) was replaced",
+            "NUL and lone surrogates were replaced",
         ),
         (
             "\ud83d\ude00",
             "😀",
-            "text that not everything can hold (NUL, lone surrogates) was replaced",
+            "NUL and lone surrogates were replaced",
         ),
         (Secret("hunter2"), "Secret('********')", "a value of type Secret became text"),
         (

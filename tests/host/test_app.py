@@ -62,7 +62,7 @@ def test_an_alert_is_accepted_and_delivered(url: str, workspace: Workspace) -> N
             {"field": "severity", "reason": '"kinda bad" is unknown; taken as error'},
             {
                 "field": "summary",
-                "reason": "missing or blank; the key stands in its place",
+                "reason": "missing or blank; replaced by the key",
             },
         ],
     }

@@ -18,7 +18,7 @@ ALERTS: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"key": "db-3/disk", "summary": "   ", "severity": "Fatal", "source": " "},
         [
-            "summary: missing or blank; the key stands in its place",
+            "summary: missing or blank; replaced by the key",
             "source: missing or blank, PagerDuty needs one; 'unknown' is used instead",
         ],
     ),
@@ -85,7 +85,7 @@ ALERTS: list[tuple[dict[str, Any], list[str]]] = [
         [
             "details.ratio: NaN is no JSON number and became text",
             "details.most: -Infinity is no JSON number and became text",
-            "details.half: text that not everything can hold (NUL, lone surrogates) was replaced",
+            "details.half: NUL and lone surrogates were replaced",
             "details.deep.in.in.",
         ],
     ),

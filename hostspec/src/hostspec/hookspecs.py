@@ -1,8 +1,7 @@
-"""The hooks: how plugins say what they offer, and are told what became of deliveries.
+"""The hooks: plugins offer providers and actions, and observe the results of deliveries.
 
-Hooks assemble and decide; objects do the I/O. They are called while a host starts, or as
-observers after the fact. They are plain functions with plain arguments: never a coroutine, a
-generator or a wrapper.
+A hook is called while a host starts, or as an observer of a result. It is a plain function: never
+a coroutine, a generator or a wrapper. The I/O is done by providers and actions.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @attrs.frozen
 class Answer:
-    """What one plugin's implementation of a hook answered.
+    """The result of one plugin's implementation of a hook.
 
     Attributes:
         plugin: the plugin's name.
-        value: what it returned; None where it failed.
-        failure: why it gave no value, to be read after the hook's name ("failed at
-            acme_pager/hooks.py:41"); empty where it did.
-        paused: it took too long, now or before, and is called again after a pause. The host logs
-            that once for each pause.
+        value: its return value; None after a failure.
+        failure: the failure, as a phrase that follows the hook's name ("failed at
+            acme_pager/hooks.py:41"); empty for none.
+        paused: it exceeded its deadline, now or before, and is not called until a pause is over.
+            The host logs each pause once.
     """
 
     plugin: str
@@ -48,46 +47,46 @@ class Answer:
 
 
 class Hooks(Protocol):
-    """How an action asks the plugins that extend it, without fear of them."""
+    """Calls the plugins that extend an action, each in isolation."""
 
     def each(self, name: str, /, **arguments: object) -> Sequence[Answer]:
-        """Call every implementation of a hook, one by one, each on its own.
+        """Call every implementation of a hook in turn, in pluggy's order, each in isolation.
 
-        In pluggy's order. One that raises (``SystemExit`` too) or exceeds its deadline is an
-        `Answer` with a failure; an implementation that returns None has no opinion and gives
-        no answer.
+        An implementation that raises (``SystemExit`` too) or exceeds its deadline yields an
+        `Answer` with a failure; one that returns None yields no answer.
 
         Args:
             name: of a hook whose specification was added with ``hostspec_addhooks``.
-            arguments: the hook's arguments, all of them.
+            arguments: all arguments of the hook.
         """
         ...
 
     def reject(self, name: str, answer: Answer, reason: str, /) -> None:
-        """Report an answer that cannot be used, because of its type, say.
+        """Report an unusable answer, such as one of the wrong type.
 
         The host logs it, once a minute for each reason, and counts it as a failure of the plugin.
 
         Args:
-            name: of the hook.
-            answer: that `each` returned.
-            reason: why, for the operator; no value of the answer's, which may hold a secret.
+            name: the hook's name.
+            answer: the answer, as returned by `each`.
+            reason: the reason, for the operator, without any value of the answer: it may
+                contain a secret.
         """
         ...
 
 
 class HostSpec:
-    """Every hook a host calls. The methods are specifications: their text is the contract."""
+    """The hooks of a host. The docstrings of the methods are the contract."""
 
     @hookspec(historic=True)
     def hostspec_addhooks(self, pluginmanager: pluggy.PluginManager) -> None:
-        """Add the specifications of your own hooks, so that other plugins may extend yours.
+        """Add the specifications of your own hooks, so that other plugins can extend yours.
 
-        Called once for each plugin, when it is registered. Every implementation runs. What it
-        returns is ignored. Prefix your hooks with your plugin's name.
+        Called once for each plugin, when it is registered. Every implementation runs; its return
+        value is ignored. Prefix your hooks with your plugin's name.
 
         Args:
-            pluginmanager: pluggy's; call its ``add_hookspecs`` and nothing else.
+            pluginmanager: pluggy's plugin manager; call only its ``add_hookspecs``.
 
         Example::
 
@@ -110,10 +109,10 @@ class HostSpec:
 
         Called while the host starts, before `hostspec_configure`, which you implement too. Every
         implementation runs. A host reads the settings from a table named after the plugin
-        (``[plugins.NAME]`` in ``alerthost.toml``), and refuses to start with faulty ones.
+        (``[plugins.NAME]`` in ``alerthost.toml``), and does not start if they are invalid.
 
         Returns:
-            an attrs class, as for the settings of a provider.
+            an attrs class, as for a provider's settings.
 
         Example::
 
@@ -133,14 +132,14 @@ class HostSpec:
 
     @hookspec
     def hostspec_configure(self, settings: Any) -> None:
-        """Take the settings that `hostspec_settings` declares.
+        """Accept the settings that `hostspec_settings` declares.
 
         Called each time the host loads its plugins (when it starts, reloads or checks its
-        configuration), before any other hook but these two and ``hostspec_addhooks``. Every
-        implementation runs, with the settings of its own plugin. The last settings hold.
+        configuration), before all hooks except `hostspec_settings` and ``hostspec_addhooks``.
+        Every implementation runs, with the settings of its own plugin. The last call counts.
 
         Args:
-            settings: an object of the class that you declared, complete and valid.
+            settings: a valid object of the class that you declared.
 
         Example::
 
@@ -148,22 +147,22 @@ class HostSpec:
 
             @hookimpl
             def hostspec_configure(settings):
-                global given
-                given = settings
+                global current
+                current = settings
         """
 
     @hookspec
     def hostspec_providers(self, hooks: Hooks) -> Sequence[Provider[Any]]:  # type: ignore[empty-body]
-        """Describe which providers you offer.
+        """Return your providers.
 
-        Called once while the host starts. Every implementation runs, and what they return is
-        put together. Names are unique: a second provider of the same name stops the host.
+        Called once while the host starts. Every implementation runs; the host combines their
+        results. Names are unique: a second provider of the same name stops the host.
 
         Args:
-            hooks: calls the hooks that you have added; keep it if you have any.
+            hooks: calls the hooks that you added; keep it if you need it.
 
         Returns:
-            your providers; a tuple or list.
+            a tuple or list.
 
         Example::
 
@@ -190,16 +189,16 @@ class HostSpec:
 
     @hookspec
     def hostspec_actions(self, hooks: Hooks) -> Sequence[AnyAction]:  # type: ignore[empty-body]
-        """Describe which actions you offer.
+        """Return your actions.
 
-        Called once while the host starts. Every implementation runs, and what they return is
-        put together. Names are unique; the provider of each action must be there too.
+        Called once while the host starts. Every implementation runs; the host combines their
+        results. Names are unique, and the provider of each action must be present.
 
         Args:
-            hooks: calls the hooks that you have added; keep it if you have any.
+            hooks: calls the hooks that you added; keep it if you need it.
 
         Returns:
-            your actions; a tuple or list.
+            a tuple or list.
 
         Example::
 
@@ -223,11 +222,11 @@ class HostSpec:
 
                 def plan(self, alert, settings, installation, *, rule=""):
                     key = json.dumps([alert.scope, alert.key])
-                    place = IncidentRef(self.name, installation.name, "all", key)
+                    ref = IncidentRef(self.name, installation.name, "all", key)
                     return [
                         Delivery(
                             Operation.TRIGGER,
-                            place,
+                            ref,
                             alert.identity,
                             alert.severity,
                             {"text": alert.summary},
@@ -246,13 +245,13 @@ class HostSpec:
 
     @hookspec
     def hostspec_delivered(self, receipt: Receipt) -> None:
-        """Observe that a provider took a delivery.
+        """Observe that a provider accepted a delivery.
 
-        Called after the fact, at least once for each delivery, from any thread. Every
-        implementation runs; what it returns or raises changes nothing. Return promptly.
+        Called afterwards, at least once for each delivery, from any thread. Every implementation
+        runs; return values and exceptions have no effect. Return promptly.
 
         Args:
-            receipt: what became of the delivery; ``receipt.id`` is the same when told twice.
+            receipt: the result; ``receipt.id`` is the same if an observer is called twice.
 
         Example::
 
@@ -262,17 +261,17 @@ class HostSpec:
 
             @hookimpl
             def hostspec_delivered(receipt):
-                place = receipt.delivery.ref
-                logging.getLogger(__name__).info("%s was told", place.destination)
+                ref = receipt.delivery.ref
+                logging.getLogger(__name__).info("notified %s", ref.destination)
         """
 
     @hookspec
     def hostspec_delayed(self, receipt: Receipt) -> None:
-        """Observe that a delivery is late and still waits.
+        """Observe that a delivery is late and still queued.
 
-        Called by hosts that keep deliveries, when one has waited longer than the host allows;
-        the delivery is tried on. Every implementation runs; what it returns or raises changes
-        nothing. Use it to tell people by another road.
+        Called by hosts that store deliveries, when one is queued longer than the host allows; the
+        host keeps trying. Every implementation runs; return values and exceptions have no effect.
+        Use it to notify the operator through another channel.
 
         Args:
             receipt: the delivery, and the outcome of the last attempt, if there was one.
@@ -286,19 +285,20 @@ class HostSpec:
             @hookimpl
             def hostspec_delayed(receipt):
                 log = logging.getLogger(__name__)
-                log.error("%s waits: %s", receipt.delivery.alert.key, receipt.outcome)
+                log.error("%s is late: %s", receipt.delivery.alert.key, receipt.outcome)
         """
 
     @hookspec
     def hostspec_undelivered(self, receipt: Receipt) -> None:
-        """Observe that a delivery was given up: refused, out of attempts, or dropped by a person.
+        """Observe that a delivery was given up: rejected, out of attempts, or discarded.
 
-        Called after the fact, at least once for each delivery, from any thread. Every
-        implementation runs; what it returns or raises changes nothing. Return promptly.
+        Called afterwards, at least once for each delivery, from any thread. Every implementation
+        runs; return values and exceptions have no effect. Return promptly.
 
         Args:
-            receipt: what became of the delivery; ``receipt.id`` is the same when told twice. Where
-                a person dropped it before the first attempt, it has no outcome, but a reason.
+            receipt: the result; ``receipt.id`` is the same if an observer is called twice. If an
+                operator discarded the delivery before the first attempt, it has a reason but no
+                outcome.
 
         Example::
 
@@ -315,16 +315,15 @@ class HostSpec:
 
     @hookspec
     def hostspec_superseded(self, receipt: Receipt) -> None:
-        """Observe that a delivery is not needed any more, and is not sent.
+        """Observe that a delivery became unnecessary and is not sent.
 
-        Called by hosts that keep deliveries, at least once for each delivery, from any thread:
-        another delivery that waits says what this one would have said, or its problem was over
-        before it could be told. Every implementation runs; what it returns or raises changes
-        nothing. Return promptly.
+        Called by hosts that store deliveries, at least once for each delivery, from any thread:
+        a newer delivery replaces it, or its problem ended before it was sent. Every
+        implementation runs; return values and exceptions have no effect. Return promptly.
 
         Args:
             receipt: the delivery, the outcome of its last attempt, if there was one, and the
-                reason; ``receipt.id`` is the same when told twice.
+                reason; ``receipt.id`` is the same if an observer is called twice.
 
         Example::
 

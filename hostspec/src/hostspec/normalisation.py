@@ -1,4 +1,4 @@
-"""Makes JSON of any Python value, and says what it had to change."""
+"""Converts any Python value to JSON, and reports each change."""
 
 from __future__ import annotations
 
@@ -25,44 +25,44 @@ else:  # a type that holds itself cannot be resolved when it is looked up at run
     Json = object
 
 DEEPEST: Final = 64
-"""Levels of nesting that are kept; what lies deeper becomes a note in its place."""
+"""The maximum nesting; a note replaces deeper values."""
 
 MOST_VALUES: Final = 200_000
-"""Values that are kept of one tree: a list that holds itself twice over would have no end."""
+"""The maximum number of values of one tree: lists that share members can multiply."""
 
 MOST_CHARACTERS: Final = 2_000_000
-"""Characters that are kept of one tree: four times as many as PagerDuty takes of a whole event, so
-that a provider cuts by size, and not the reader by place."""
+"""The maximum number of characters of one tree: four times PagerDuty's limit for a whole event,
+so that the provider truncates by importance before this bound cuts by position."""
 
 LONGEST_TEXT: Final = 512_000
-"""Characters that are kept of one text: as many as PagerDuty takes of a whole event."""
+"""The maximum length of one text: PagerDuty's limit for a whole event."""
 
 MOST_REPAIRS: Final = 10
-"""Repairs of one field that are listed one by one; the rest is counted."""
+"""The number of repairs of one field that are listed; further ones are counted."""
 
 LONGEST_NAME: Final = 80
-"""Characters of a name that a repair quotes."""
+"""The maximum length of a name that a repair quotes."""
 
 LONGEST_PATH: Final = 200
-"""Characters of the path that a repair gives."""
+"""The maximum length of a repair's path."""
 
 WIDEST_INTEGER: Final = 1024
-"""Bits of an integer that stays a number: beyond it no JSON reader's double can hold it."""
+"""The maximum size of an integer, in bits: a larger one exceeds a double."""
 
-UNHELD: Final = "text that not everything can hold (NUL, lone surrogates) was replaced"
-"""What a repair says of such text."""
+CHARACTERS_REPLACED: Final = "NUL and lone surrogates were replaced"
+"""The reason of the repair of such text."""
 
 _ROOM: Final = 32
-"""Characters kept free where a text is cut, for the ellipsis and for the number of a name."""
+"""Characters reserved for an ellipsis, and for the number of a duplicate name."""
 
 _ROOT: Final = re.compile(r"[^.\[]*")
 
 
 class FrozenDict(dict[str, Json]):
-    """A mapping that cannot be changed, so that many plugins may read the same one.
+    """An immutable mapping, which many plugins can read safely.
 
-    It is a ``dict`` for those who read it (``json.dumps`` among them); every way to change
-    it raises `TypeError`.
+    It is a ``dict``, for ``json.dumps`` for example; every method that would change it raises
+    ``TypeError``.
     """
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
@@ -81,11 +81,11 @@ class FrozenDict(dict[str, Json]):
 
 @attrs.frozen
 class Repair:
-    """One thing that was changed so that a message could be understood or taken.
+    """One change that made an alert readable, or a message acceptable to the provider.
 
     Attributes:
-        field: where, as a dotted path (``details.load``, ``links[1].href``).
-        reason: what was wrong and what stands there now, for a person to read.
+        field: the dotted path to the change (``details.load``, ``links[1].href``).
+        reason: the problem and the change, for the operator.
     """
 
     field: str
@@ -93,10 +93,10 @@ class Repair:
 
 
 class Repairs:
-    """Collects repairs: the first few of each field one by one, and the rest counted.
+    """Collects repairs: lists the first few of each field, and counts the rest.
 
     Args:
-        before: repairs of an earlier reading; all are kept.
+        before: earlier repairs, all of which are kept.
     """
 
     def __init__(self, before: Iterable[Repair] = ()) -> None:
@@ -111,19 +111,19 @@ class Repairs:
         if always or self._counts[root[0]] <= MOST_REPAIRS:
             self._kept.append(Repair(shorten(field, LONGEST_PATH), reason))
 
-    def told(self) -> tuple[Repair, ...]:
-        """Return the repairs in order, and one for the rest of each field."""
-        untold = ((field, count - MOST_REPAIRS) for field, count in self._counts.items())
+    def as_tuple(self) -> tuple[Repair, ...]:
+        """Return the repairs in order, and a count of the rest of each field."""
+        uncounted = ((field, count - MOST_REPAIRS) for field, count in self._counts.items())
         counted = (
             Repair(field, f"{count:,} further repairs like these")
-            for field, count in untold
+            for field, count in uncounted
             if count > 0
         )
         return (*self._kept, *counted)
 
 
 def freeze(value: Json) -> Json:
-    """Make JSON deeply unchangeable: mappings become `FrozenDict`s, lists become tuples."""
+    """Return JSON deeply frozen: mappings become `FrozenDict`s, lists become tuples."""
     if isinstance(value, Mapping):
         return FrozenDict({name: freeze(item) for name, item in value.items()})
     if isinstance(value, (list, tuple)):
@@ -132,22 +132,22 @@ def freeze(value: Json) -> Json:
 
 
 def normalise(value: object, field: str) -> tuple[Json, tuple[Repair, ...]]:
-    """Make a JSON value of ``value``; never raises.
+    """Convert a value to JSON; never raises.
 
     Args:
         value: anything.
         field: the dotted path under which repairs are reported.
 
     Returns:
-        the JSON value, deeply frozen, and what had to be changed. Normalising what comes
-        back changes nothing more.
+        the JSON value, deeply frozen, and the repairs. Normalising the value again changes
+        nothing.
     """
     repairs = Repairs()
-    return normalise_into(value, field, repairs), repairs.told()
+    return normalise_into(value, field, repairs), repairs.as_tuple()
 
 
 def normalise_into(value: object, field: str, repairs: Repairs) -> Json:
-    """Make a JSON value of ``value`` as `normalise` does, and add its repairs to `repairs`."""
+    """Convert a value as `normalise` does, and add its repairs to ``repairs``."""
     return _Normaliser(field, repairs).visit(value, ())
 
 
@@ -155,7 +155,7 @@ _Path: TypeAlias = tuple[str | int, ...]
 
 
 class _Normaliser:
-    """One walk through one value: its repairs, and the containers it is inside of."""
+    """One traversal of a value: its repairs, and the containers on the current path."""
 
     def __init__(self, field: str, repairs: Repairs) -> None:
         self._field = field
@@ -187,15 +187,15 @@ class _Normaliser:
                 value, (bytes, bytearray, memoryview)
             ):
                 return self._container(value, path)
-            return self._text(self._told(value, path), path)
-        except Exception as error:  # noqa: BLE001 -- a value of somebody's own may do anything
+            return self._text(self._as_text(value, path), path)
+        except Exception as error:  # noqa: BLE001 -- a value of the caller's may raise anything
             self.repair(path, f"a value that could not be read was cut: it {describe_error(error)}")
             return self._text("(could not be read)", path)
 
     def _text(self, text: str, path: _Path) -> str:
         cleaned = clean_text(text)
         if cleaned != str.__str__(text):
-            self.repair(path, UNHELD)
+            self.repair(path, CHARACTERS_REPLACED)
         if len(cleaned) > LONGEST_TEXT:
             self.repair(path, f"{len(cleaned):,} characters; cut to {LONGEST_TEXT:,}")
             cleaned = shorten(cleaned, LONGEST_TEXT - _ROOM)
@@ -228,7 +228,7 @@ class _Normaliser:
                 return self._mapping(value, path)
             if isinstance(value, AbstractSet):
                 self.repair(path, "a set became a sorted list")
-                value = sorted(islice(value, MOST_VALUES), key=_told_safely)
+                value = sorted(islice(value, MOST_VALUES), key=_safe_text)
             return self._list(value, path)
         finally:
             self._inside.discard(id(value))
@@ -250,9 +250,9 @@ class _Normaliser:
             if isinstance(key, str):
                 name = self._text(key, path)
             else:
-                name = self._text(_told_safely(key), path)
-                told = f"the key {_brief(name)!r} ({type(key).__name__}) became text"
-                self.repair(path, told)
+                name = self._text(_safe_text(key), path)
+                reason = f"the key {_brief(name)!r} ({type(key).__name__}) became text"
+                self.repair(path, reason)
             if name in result:
                 before = len(name)
                 name = free_name(name, result, numbers)
@@ -262,7 +262,7 @@ class _Normaliser:
         return FrozenDict(result)
 
     def _full(self, path: _Path) -> bool:
-        """Check whether no more values are kept; reported where the first one is cut."""
+        """Check that a bound is reached; report it once."""
         if self._values < MOST_VALUES and self._characters < MOST_CHARACTERS:
             return False
         if not self._cut:
@@ -275,7 +275,7 @@ class _Normaliser:
             self.repair(path, f"what follows the first {most} was cut", always=True)
         return True
 
-    def _told(self, value: object, path: _Path) -> str:
+    def _as_text(self, value: object, path: _Path) -> str:
         kind = type(value).__name__
         if isinstance(value, (bytes, bytearray, memoryview)):
             data = bytes(value)
@@ -287,11 +287,11 @@ class _Normaliser:
             self.repair(path, f"{kind} became text")
             return text
         self.repair(path, f"a value of type {kind} became text")
-        return _told_safely(value)
+        return _safe_text(value)
 
 
-def _told_safely(value: object) -> str:
-    """Return a value as text: its standard form where it has one; never raises."""
+def _safe_text(value: object) -> str:
+    """Return a value's text, in its standard format if it has one; never raises."""
     try:
         match value:
             case dt.datetime() | dt.date() | dt.time():
@@ -307,12 +307,12 @@ def _told_safely(value: object) -> str:
             case BaseException():
                 return f"{type(value).__name__}: {value}"
         return str(value)
-    except Exception:  # noqa: BLE001 -- a __str__ of somebody's own may do anything
+    except Exception:  # noqa: BLE001 -- a __str__ of the caller's may raise anything
         return f"({type(value).__name__})"
 
 
 def free_name(name: str, taken: Mapping[str, object], numbers: dict[str, int]) -> str:
-    """Number a name; `numbers` keeps the last one given, for thousands may be the same."""
+    """Return the name with a number; ``numbers`` remembers the last, as thousands may collide."""
     number = numbers.get(name, 1) + 1
     while f"{name} ({number})" in taken:
         number += 1

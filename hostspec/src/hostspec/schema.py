@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from hostspec.provider import Destination
 
 SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-"""The meta-schema that every schema names."""
+"""The meta-schema of every schema."""
 
 
 class DeclarationError(TypeError):
-    """A class cannot be one of settings; the message says why."""
+    """A class is not a valid settings class; the message gives the reason."""
 
 
 def json_schema(kind: type, destinations: Sequence[Destination] | None = None) -> dict[str, Any]:
@@ -31,11 +31,11 @@ def json_schema(kind: type, destinations: Sequence[Destination] | None = None) -
 
     Args:
         kind: the settings class.
-        destinations: of the installation at hand; a setting that names destinations has them as
-            choices then, each by its id, with its name as title. None leaves it open.
+        destinations: the destinations of the installation, which become the choices of the
+            settings that name destinations: each by its id, titled with its name. None for any.
 
     Raises:
-        TypeError: the class cannot be one of settings.
+        TypeError: the class is not a valid settings class.
     """
     schema = _object_schema(kind)
     if destinations is not None:
@@ -50,7 +50,7 @@ def json_schema(kind: type, destinations: Sequence[Destination] | None = None) -
 def _object_schema(kind: Any) -> dict[str, Any]:
     if not (isinstance(kind, type) and attrs.has(kind)):
         named = kind.__name__ if isinstance(kind, type) else f"a {type(kind).__name__}"
-        message = f"{named} is no attrs class"
+        message = f"{named} is not an attrs class"
         raise DeclarationError(message)
     try:
         attrs.resolve_types(kind)
@@ -92,7 +92,7 @@ _LEAST: Final = {"array": "minItems", "object": "minProperties"}
 
 
 def _constrain(schema: dict[str, Any], info: SettingInfo) -> None:
-    """Add what a declaration demands beside its type: of a list, most of it of the entries."""
+    """Add the constraints of a declaration; of a list, most apply to its entries."""
     if schema["type"] == "null":
         return
     if info.least_items and schema["type"] in _LEAST:
@@ -131,5 +131,5 @@ def _type_schema(kind: Any) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": _type_schema(arguments[1])}
     if origin in (typing.Union, types.UnionType):
         return {"anyOf": [_type_schema(argument) for argument in arguments]}
-    message = f"{kind!r} is no type a setting can have"
+    message = f"{kind!r} is not a valid type of a setting"
     raise DeclarationError(message)

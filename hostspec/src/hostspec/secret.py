@@ -1,4 +1,4 @@
-"""Secrets, given by reference, resolved when they are used, never printed."""
+"""Secrets: given by reference, read at each use, never printed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Final
 
 REFERENCE_FORMS: Final = "env:NAME, file:PATH or keyring:SERVICE/NAME"
-"""The forms a reference may take, for messages to people."""
+"""The forms of a reference, for messages."""
 
 
 class SecretUnavailableError(Exception):
-    """A secret's reference leads to nothing now; the message says why, without the secret."""
+    """A secret cannot be read now; the message gives the reason, without the secret."""
 
 
 class LiteralSecretError(ValueError):
-    """A secret given as itself was about to be written down."""
+    """A literal secret would have been serialised."""
 
 
 class Secret:
-    """A secret, given by reference or as itself.
+    """A secret, given by reference or literally.
 
     A reference is ``env:NAME``, ``file:PATH`` or ``keyring:SERVICE/NAME``.
 
-    Reading it is `reveal`, at each use, so that a rotated key file just works. Nothing else
-    shows it: not ``repr``, not ``str``, not pickling, not its JSON form.
+    Call `reveal` at each use, so that a rotated key file takes effect at once. Nothing else shows
+    the secret: not ``repr``, not ``str``, not pickling, not its JSON form.
     """
 
     __slots__ = ("_text",)
@@ -36,15 +36,15 @@ class Secret:
 
     @property
     def reference(self) -> str | None:
-        """The reference; None where the secret was given as itself."""
+        """The reference; None for a literal secret."""
         scheme, colon, _ = self._text.partition(":")
         return self._text if colon and scheme in _READERS else None
 
     def reveal(self) -> str:
-        """Read the secret now; blanks, line ends and matching quotes around it are left out.
+        """Read the secret, without surrounding blanks, line ends and matching quotes.
 
         Raises:
-            SecretUnavailableError: the reference leads to nothing, or the secret is empty.
+            SecretUnavailableError: the reference cannot be read, or the secret is empty.
         """
         reference = self.reference
         secret = _without_quotes(self._text if reference is None else _read(reference))
@@ -54,7 +54,7 @@ class Secret:
         return secret
 
     def notes(self) -> Iterator[str]:
-        """Yield remarks about a secret that can be used: quotes around it, a key in clear."""
+        """Yield remarks about a usable secret: it is in clear, or in quotes."""
         if self.reference is None:
             if _KEY.fullmatch(_without_quotes(self._text)):
                 yield f"is written in clear; a reference is safer: {REFERENCE_FORMS}"
@@ -68,7 +68,7 @@ class Secret:
             yield "is in quotes, which are left out"
 
     def masked(self) -> str:
-        """Show where the secret comes from, or eight stars where it was given as itself."""
+        """Return the reference, or eight stars for a literal secret."""
         scheme, colon, place = (self.reference or "").partition(":")
         return f"{scheme}{colon}{_shown(place)}" if place else "********"
 
@@ -97,7 +97,7 @@ class Secret:
 
 
 def _without_quotes(text: str) -> str:
-    """Remove blanks around a secret, and quotes, which ``docker --env-file`` leaves there."""
+    """Return a secret without surrounding blanks and quotes (``docker --env-file`` keeps them)."""
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1].strip()
@@ -105,12 +105,12 @@ def _without_quotes(text: str) -> str:
 
 
 def reference_fault(text: str) -> str | None:
-    """Return why a text is not the reference that it is meant for; None for another text.
+    """Return the fault of a text that looks like a misspelt reference, otherwise None.
 
-    The reason repeats no key.
+    The fault does not quote a key.
 
     Args:
-        text: without blanks around it.
+        text: the text, stripped.
     """
     bare = text.strip(_QUOTES).strip()
     meant = _reference_meant(bare)
@@ -136,9 +136,9 @@ def _reference_meant(text: str) -> str | None:
 
 
 def quote_around(text: str) -> str:
-    """Return the quote at one end of a text, or a typographic one, with its code point.
+    """Return an unmatched or typographic quote at an end of a text, with its code point.
 
-    Empty where there is none, or the same straight quote at both ends.
+    Empty for a text without quotes, or with the same straight quote at both ends.
     """
     if _without_quotes(text) != text:
         return ""
@@ -147,7 +147,7 @@ def quote_around(text: str) -> str:
 
 
 def _shown(place: str) -> str:
-    """Show where a secret lies, unless somebody put the secret itself there."""
+    """Return the second part of a reference, masked if it looks like the secret itself."""
     return "********" if _KEY.fullmatch(place) else place
 
 
@@ -201,18 +201,18 @@ def _from_keyring(place: str) -> str:
 
 
 _KEY: Final = re.compile(r"(?=.*[0-9])[A-Za-z0-9]{20,}")
-"""What is more likely a key than the name of a variable or file."""
+"""A text that is more likely a key than the name of a variable or file."""
 
 _QUOTES: Final = (
     "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a"
 )
-"""Straight and typographic quotes, as word processors and chat programs write them."""
+"""Straight quotes, and those of word processors and chat programs."""
 
 _VARIABLE: Final = re.compile(
     r"\$(?:env:)?([a-z_]\w*+)|\$\{(?:env[:.])?([a-z_]\w*+)\}|%([a-z_]\w*+)%|env[.=]([a-z_]\w*+)"
     r"|(?-i:(?=.{3,64}$)([A-Z][A-Z0-9]*+(?:_[A-Z0-9]++)++))",
     re.IGNORECASE,
 )
-"""How shells, Windows and other programs name a variable, and the bare name of one."""
+"""References to a variable in the syntax of shells, Windows and others, or its bare name."""
 
 _READERS: Final = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}

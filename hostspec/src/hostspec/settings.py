@@ -1,10 +1,10 @@
-"""Settings: one attrs class declares them; what a person gave becomes an object of it.
+"""The declaration of settings: an attrs class, from which objects, schemas and forms are made.
 
-A settings class is a frozen, keyword-only attrs class whose fields are made by `setting`.
+A settings class is a frozen, keyword-only attrs class whose fields are declared by `setting`.
 Their types may be ``bool``, ``int``, ``float``, ``str``, an enum of texts, `Secret`, another
-settings class, ``tuple[T, ...]``, ``Mapping[str, T]``, ``T | tuple[T, ...]`` (one, or a list of
-them), ``T | None``, and `Json` for any value but null. A class may check several of its fields
-together in a method ``faults(self) -> Iterable[Fault]``.
+settings class, ``tuple[T, ...]``, ``Mapping[str, T]``, ``T | tuple[T, ...]`` (one value, or a
+list), ``T | None``, and `Json` for any value except null. To check several fields together, add a
+method ``faults(self) -> Iterable[Fault]``.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from hostspec.text import closest
 _METADATA: Final = "hostspec.settings"
 
 _LONGEST_WORD: Final = 20
-"""Characters of a wrong choice that are quoted: keys and tokens have more."""
+"""The maximum length of an unknown word that is quoted: keys and tokens are longer."""
 
 
 class SettingsError(FaultsError):
-    """Settings that are refused; ``faults`` holds path and reason of every fault."""
+    """Invalid settings; ``faults`` holds the path and reason of every fault."""
 
 
 @attrs.frozen
 class SettingInfo:
-    """What a setting's declaration says beside its type and default.
+    """The declaration of a setting, besides its type and default.
 
     Attributes:
-        label: what a form calls it.
-        help: a sentence that says what it does.
-        choices: the values it may have, or those of a list's entries; empty for any.
-        minimum: the least number, or None; of a list's entries too.
-        maximum: the greatest number, or None; of a list's entries too.
-        least_items: how many entries a list or table needs at least.
-        check: gives the reason why a value is wrong, or None; of a table, why an entry is. It
-            may raise `FaultsError` to name places within the value.
-        destinations: a text, or texts, that name destinations of the installation at hand: these
-            are the choices then (`hostspec.json_schema`).
+        label: its name in forms.
+        help: a sentence that explains it.
+        choices: the allowed values, also of a list's entries; empty for any.
+        minimum: the minimum number, also of a list's entries; None for none.
+        maximum: the maximum number, also of a list's entries; None for none.
+        least_items: the minimum number of entries of a list or table.
+        check: returns the reason why a value is invalid, or None; called for each entry of a
+            table. It may raise `FaultsError` to give paths within the value.
+        destinations: its texts are destinations of the installation, which are the choices then
+            (`hostspec.json_schema`).
     """
 
     label: str
@@ -55,10 +55,10 @@ class SettingInfo:
     destinations: bool = False
 
 
-def setting(  # noqa: PLR0913 -- one argument for each thing a declaration can say
+def setting(  # noqa: PLR0913 -- one argument for each attribute of a declaration
     label: str,
     *,
-    help: str = "",  # noqa: A002 -- the word that forms and command lines use
+    help: str = "",  # noqa: A002 -- the usual word in forms and on command lines
     default: Any = attrs.NOTHING,
     choices: Sequence[str] = (),
     minimum: float | None = None,
@@ -83,13 +83,13 @@ def key_of(field: attrs.Attribute[Any]) -> str:
 
 
 def info_of(field: attrs.Attribute[Any]) -> SettingInfo:
-    """Return what a field's declaration says; its name is the label where it says nothing."""
+    """Return a field's declaration; a field without one is labelled with its name."""
     info = field.metadata.get(_METADATA)
     return info if isinstance(info, SettingInfo) else SettingInfo(key_of(field))
 
 
 def secrets(settings: object, path: str = "") -> Iterator[tuple[str, Secret]]:
-    """Find every secret in a settings object, with its path."""
+    """Yield the path and the value of every secret in a settings object."""
     match settings:
         case Secret():
             yield path, settings
@@ -106,7 +106,7 @@ def secrets(settings: object, path: str = "") -> Iterator[tuple[str, Secret]]:
 
 
 def value_faults(value: Any, info: SettingInfo) -> list[Fault]:
-    """Find what is wrong with a value of the right type."""
+    """Return the faults of a value that has the right type."""
     entries = [("", value)]
     if isinstance(value, tuple):
         entries = [(f"[{index}]", item) for index, item in enumerate(value)]
@@ -141,10 +141,7 @@ def _unfit(value: Any, info: SettingInfo) -> str | None:
 
 
 def unknown_choice(word: str, known: Sequence[str]) -> str:
-    """Return the fault of a word that is none of the known ones.
-
-    A long word is not quoted: it may be a secret in the wrong place.
-    """
+    """Return the fault of an unknown word; a long one, which may be a secret, is not quoted."""
     quoted = repr(word) if len(word) <= _LONGEST_WORD else "this"
     return f"{quoted} is unknown{did_you_mean(word, known)}"
 

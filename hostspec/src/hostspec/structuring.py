@@ -36,9 +36,9 @@ T = TypeVar("T")
 
 
 def structure(kind: type[T], raw: object) -> T:
-    """Make a settings object of what a file, a form or a program gave.
+    """Build a settings object from plain data: of a file, a form or a program.
 
-    Nothing is guessed: a number given as text is a fault, and so is an unknown key.
+    Nothing is converted: a number given as text is a fault, and so is an unknown key.
 
     Raises:
         SettingsError: with every fault.
@@ -50,10 +50,10 @@ def structure(kind: type[T], raw: object) -> T:
 
 
 def by_reference(secret: Secret) -> str:
-    """Write a secret down: its reference.
+    """Return the reference of a secret.
 
     Raises:
-        LiteralSecretError: it was given as itself.
+        LiteralSecretError: it is a literal secret.
     """
     if secret.reference is None:
         message = (
@@ -68,22 +68,22 @@ def settings_to_json(settings: object, *, write: Callable[[Secret], Any] = by_re
 
     Args:
         settings: an object of a settings class, or one of its values.
-        write: gives what stands in a secret's place, for a host that keeps secrets safely.
+        write: returns the JSON form of a secret, for a host with a safe store.
 
     Raises:
-        LiteralSecretError: a secret was given as itself, and is to be written by reference.
+        LiteralSecretError: a literal secret has no reference.
     """
-    return _written(_converter.unstructure(settings), write)
+    return _with_secrets_written(_converter.unstructure(settings), write)
 
 
-def _written(json: Any, write: Callable[[Secret], Any]) -> Any:
+def _with_secrets_written(json: Any, write: Callable[[Secret], Any]) -> Any:
     match json:
         case Secret():
             return write(json)
         case dict():
-            return {name: _written(item, write) for name, item in json.items()}
+            return {name: _with_secrets_written(item, write) for name, item in json.items()}
         case list() | tuple():
-            return [_written(item, write) for item in json]
+            return [_with_secrets_written(item, write) for item in json]
     return json
 
 
@@ -92,12 +92,12 @@ _converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
 
 def _expect(value: object, kind: type | tuple[type, ...], what: str) -> None:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        message = f"must be {what}, not {_told(value)}"
+        message = f"must be {what}, not {_described(value)}"
         raise ValueError(message)
 
 
-def _told(value: object) -> str:
-    """Name a value for a message; texts are not quoted, for one might be a secret."""
+def _described(value: object) -> str:
+    """Describe a value in a message; texts are not quoted, as one may be a secret."""
     match value:
         case None:
             return "null"
@@ -153,7 +153,7 @@ _converter.register_structure_hook(enum.Enum, _structure_enum)
 def _structure_secret(value: Any, _: Any) -> Secret:
     if isinstance(value, Secret):
         return value
-    if not isinstance(value, str):  # what it is goes unsaid: a number may be the secret
+    if not isinstance(value, str):  # not described: a number may be the secret
         message = f"must be text: a secret, or better a reference ({REFERENCE_FORMS})"
         raise ValueError(message)  # noqa: TRY004 -- a fault of the settings, like the others
     if not value.strip():
@@ -189,7 +189,7 @@ def _json_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], A
                 return converter.structure(value, float)
         what = "text, a number, true or false, a list or a table"
         if not isinstance(value, (bool, int, str)):
-            message = f"must be {what}, not {_told(value)}"
+            message = f"must be {what}, not {_described(value)}"
             raise ValueError(message)  # noqa: TRY004 -- a fault of the settings, like the others
         return value
 
@@ -302,7 +302,7 @@ def _field_hook(
 
 
 def _faults(error: BaseException, path: str) -> list[Fault]:
-    """Find every fault in what cattrs raised."""
+    """Return every fault in an exception of cattrs."""
     match error:
         case ClassValidationError():
             noted, bare = error.group_exceptions()

@@ -1,4 +1,4 @@
-"""The lossless JSON form of the values that cross the border."""
+"""The lossless JSON form of the contract's values."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _converter = make_converter()
 
 
 def to_json(value: object) -> Any:
-    """Return a value of the contract as JSON that a host may store or send to another process.
+    """Return a value of the contract as JSON, to store it or to send it to another process.
 
     Raises:
-        LiteralSecretError: it holds a secret that was given as itself.
+        LiteralSecretError: the value contains a literal secret.
     """
     return _converter.unstructure(value)
 
 
 def from_json(kind: type[T], stored: object) -> T:
-    """Make a value of the contract of what `to_json` gave; the same value comes back.
+    """Build a value of the contract from the JSON of `to_json`, without loss.
 
-    An installation is read by `hostspec.Provider.installation`, which knows its settings.
+    For an installation, use `hostspec.Provider.installation`, which knows its settings.
     """
     return _converter.structure(stored, kind)
 

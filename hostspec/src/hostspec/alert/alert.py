@@ -1,4 +1,4 @@
-"""The alert: the host's statement about one problem at one time."""
+"""The alert: the state of one problem at one time."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from hostspec.normalisation import FrozenDict, Json, Repair
 
 @attrs.frozen(init=False)
 class Alert:
-    """The host's statement about one problem at one time.
+    """The state of one problem at one time, as reported by the host.
 
-    Anything is taken and made fit: what JSON cannot hold, a severity nobody knows, a link
-    without an address. Each such change stands in ``repairs``. Only what leaves no meaning
-    is refused: no key, or an unknown status.
+    Almost any input is accepted and repaired: values that JSON cannot hold, an unknown severity,
+    a link without an address. ``repairs`` lists each change. Only an alert without a key, or with
+    an unknown status, is rejected.
 
     Attributes:
-        key: names the problem, the same from its first firing until it is resolved.
-        summary: one line for a person; the key where there is none.
+        key: identifies the problem, from its first firing until it is resolved.
+        summary: one line for the responder; the key by default.
         status: firing, acknowledged or resolved.
-        severity: from debug to critical; error where it is missing or unknown.
-        scope: the tenant or project the problem belongs to; empty by default.
-        source: what is affected (a host, a URL, a device).
-        component: the part of the source that is responsible.
+        severity: from debug to critical; error if it is missing or unknown.
+        scope: the tenant or project of the problem; empty by default.
+        source: the affected host, URL or device.
+        component: the responsible part of the source.
         group: the logical grouping of components.
         class_: the kind of event (``class`` in JSON).
         started_at: when the problem was detected, aware, in UTC.
-        updated_at: when the host made this statement, aware, in UTC.
-        labels: short texts to match and route by.
-        details: anything else, as JSON.
+        updated_at: when the host made this update, aware, in UTC.
+        labels: short texts for matching and routing.
+        details: all other data, as JSON.
         url: the alert's page at the host.
-        links: further addresses.
-        images: pictures.
-        repairs: what was changed to understand this statement.
+        links: further links.
+        images: images.
+        repairs: the changes that made the input readable.
 
     Raises:
         FaultyAlertError: the alert has no key, or its status is unknown.
@@ -114,32 +114,32 @@ class Alert:
 
     @property
     def identity(self) -> Identity:
-        """The scope and the key, which together name the problem."""
+        """The scope and the key, which together identify the problem."""
         return Identity(self.scope, self.key)
 
     @property
     def reported_repairs(self) -> tuple[Repair, ...]:
-        """The repairs to report: those of fields on which the alert's status depends.
+        """The repairs to report: those of the fields that the alert's status requires.
 
-        A firing alert is sent whole. An acknowledge or resolve only names the problem, so that
-        a missing severity, say, does not matter then. An action that sends more of it adds its
-        own (see `hostspec.Delivery`).
+        A firing alert is sent whole. An acknowledge or resolve only identifies the problem, so a
+        missing severity, for example, does not matter. An action that sends more of it adds its
+        own repairs (see `hostspec.Delivery`).
         """
         if self.status is Status.FIRING:
             return self.repairs
         return tuple(repair for repair in self.repairs if repair.field in _NAMING)
 
     def as_of(self, now: dt.datetime) -> Alert:
-        """Return the alert as a host accepts it: no time in it is ahead of the host's clock.
+        """Return the alert without times ahead of the host's clock.
 
-        An ``updated_at`` of a clock that is ahead would make later updates, with the right time,
-        look old. Within a minute, which clocks may differ by, it becomes ``now``. Beyond that it
-        says nothing about the order of updates, and is dropped: updates count in the order of
-        acceptance then. A ``started_at`` more than a minute ahead becomes ``now``; that of a
-        resolved alert is dropped, for it says nothing about which episode ended.
+        An ``updated_at`` in the future would make later updates look old. If it is at most a
+        minute ahead, a normal difference between clocks, it becomes ``now``. Otherwise it is
+        dropped, and updates count in the order of acceptance. A ``started_at`` more than a minute
+        ahead becomes ``now``; that of a resolved alert is dropped, as it does not identify the
+        episode that ended.
 
         Args:
-            now: by the host's clock, aware.
+            now: the time of the host's clock, aware.
         """
         changes: dict[str, dt.datetime | None] = {}
         repairs = []
@@ -164,9 +164,9 @@ class Alert:
 
     @classmethod
     def read(cls, statement: object) -> Alert:
-        """Read an alert from the object that one JSON text gave.
+        """Build an alert from a parsed JSON object.
 
-        Fields that an alert does not have move into its details, and are reported.
+        Unknown fields move into the details, with a repair.
 
         Raises:
             FaultyAlertError: not an object, no key, or an unknown status.
@@ -186,7 +186,7 @@ class Alert:
 
     @classmethod
     def read_text(cls, text: str) -> Alert:
-        """Read an alert from one JSON text.
+        """Build an alert from a JSON text.
 
         Raises:
             FaultyAlertError: not a JSON object, no key, or an unknown status.
@@ -200,16 +200,16 @@ class Alert:
 
 
 _NAMING: Final = frozenset({"key", "scope", "status", "updated_at", "fingerprint"})
-"""Fields that identify a problem, and order its updates."""
+"""Fields that identify a problem, or order its updates."""
 
 _CLOCKS_DIFFER: Final = dt.timedelta(minutes=1)
-"""How far two clocks may be apart without anything being wrong; those kept by NTP differ less."""
+"""The tolerated difference between two clocks; NTP keeps them closer."""
 
 _UNITS: Final = (("days", 86_400), ("h", 3_600), ("min", 60))
 
 
 def _in_words(duration: dt.timedelta) -> str:
-    """Format a duration of more than a minute, in the largest unit that gives two or more."""
+    """Return a duration of more than a minute in the largest unit that yields at least two."""
     seconds = duration.total_seconds()
     unit, size = next((each for each in _UNITS if seconds >= 2 * each[1]), ("s", 1))
     return f"{seconds / size:,.0f} {unit}"

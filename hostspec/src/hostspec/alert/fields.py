@@ -1,4 +1,4 @@
-"""The parts of an alert, and the error of a statement that is none."""
+"""The fields of an alert, and the error of unreadable input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hostspec.errors import FaultsError
 
 
 class Severity(enum.StrEnum):
-    """How bad a problem is, from the mildest to the worst."""
+    """The severity of a problem, from the mildest to the worst."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -22,12 +22,12 @@ class Severity(enum.StrEnum):
 
     @property
     def rank(self) -> int:
-        """0 for the mildest, 4 for the worst: StrEnum compares as text, so compare this."""
+        """0 for the mildest, 4 for the worst; compare ranks, because StrEnum compares as text."""
         return _RANKS[self]
 
     @classmethod
     def understand(cls, text: str) -> Severity | None:
-        """Read a severity whatever its case and blanks, or a common synonym; None if unknown."""
+        """Return the severity of a word or common synonym, in any case; None if unknown."""
         word = text.strip().casefold()
         return _SEVERITY_WORDS.get(word)
 
@@ -48,7 +48,7 @@ _SEVERITY_WORDS: Final[Mapping[str, Severity]] = {
 
 
 class Status(enum.StrEnum):
-    """What the host says of the problem."""
+    """The status of a problem."""
 
     FIRING = "firing"
     ACKNOWLEDGED = "acknowledged"
@@ -57,11 +57,11 @@ class Status(enum.StrEnum):
 
 @attrs.frozen
 class Link:
-    """A link for the person who is woken.
+    """A link for the responder.
 
     Attributes:
-        href: where it leads.
-        text: what it says; empty for the address itself.
+        href: its address.
+        text: its text; empty for the address.
     """
 
     href: str
@@ -70,12 +70,12 @@ class Link:
 
 @attrs.frozen
 class Image:
-    """A picture for the person who is woken.
+    """An image for the responder.
 
     Attributes:
-        src: where the picture is.
-        href: where a click on it leads; empty for nowhere.
-        alt: the text in its place.
+        src: the address of the image.
+        href: the address that a click opens; empty for none.
+        alt: the alternative text.
     """
 
     src: str
@@ -85,15 +85,15 @@ class Image:
 
 @attrs.frozen
 class Identity:
-    """What tells one problem from another: the tenant or project, and its key in there."""
+    """The identity of a problem: its scope (tenant or project) and its key within the scope."""
 
     scope: str
     key: str
 
     def __str__(self) -> str:
-        """Name it for a person."""
+        """Return the identity for the operator."""
         return f"{self.scope}/{self.key}" if self.scope else self.key
 
 
 class FaultyAlertError(FaultsError):
-    """A statement that cannot be understood as an alert; ``faults`` says why, all at once."""
+    """The input is not an alert; ``faults`` holds every reason."""

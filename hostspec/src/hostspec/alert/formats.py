@@ -11,46 +11,46 @@ from typing import Any, Final
 from hostspec.normalisation import DEEPEST
 
 _LONGEST_NUMERAL: Final = 640
-"""Digits: Python always turns so many into an integer, and may refuse more."""
+"""The number of digits that Python always converts to an integer; it may refuse more."""
 
 _DEEPEST_TEXT: Final = 2 * DEEPEST
-"""Levels of nesting that are read of a JSON text; `normalise` cuts earlier, with a repair."""
+"""The maximum nesting of a JSON text; `normalise` cuts earlier, with a repair."""
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
-"""A string or a bracket. It neither backtracks nor looks twice for the end of a string (one may
-have none), so that finding all of them is linear in the text."""
+"""A string or a bracket. The pattern does not backtrack, even for an unterminated string, so that
+scanning is linear in the length of the text."""
 
 _NUMERAL: Final = re.compile(r"\d{9,}(\.\d+)?", re.ASCII)
-"""An epoch given as text; ISO 8601 has no form of so many digits without a sign between."""
+"""An epoch as text; ISO 8601 has no format with so many digits in a row."""
 
 _ZERO: Final = re.compile(r"-?0+(\.0+)?", re.ASCII)
 
 _EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
-"""The time of a field that was never set, in a program that counts from it."""
+"""The value of an unset field in programs that count from it."""
 
 _MILLISECONDS: Final = 100_000_000_000
-"""An epoch beyond this is in milliseconds: in seconds it would lie after the year 5000."""
+"""A greater epoch is in milliseconds: in seconds it would be after the year 5000."""
 
 _GO: Final = re.compile(
     r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) ([+-]\d{4})(?: [^ ]+)?(?: M=[+-][\d.]+)?",
     re.ASCII,
 )
-"""What Go's ``Time.String`` gives: offset, then the zone's name, then a monotonic reading."""
+"""The format of Go's ``Time.String``: offset, zone name, monotonic reading."""
 
 _YEAR_ZERO: Final = "0000-"
-"""Go's zero time, the first instant of year 1 in UTC, as it is written west of Greenwich."""
+"""Go's zero time (the first instant of year 1 in UTC) in a zone west of Greenwich."""
 
 _NEVER: Final = "is a time that was never set; taken as missing"
 
 
 def parse_json(text: str) -> object:
-    """Parse one JSON text, however deep its nesting and however long its numerals.
+    """Parse a JSON text of any nesting, with numerals of any length, in linear time.
 
-    Takes time linear in the length of the text. Values that lie deeper than 128 levels become
-    null, so that no caller can run into Python's limit of recursion.
+    Values nested deeper than 128 levels become null, so that no caller exceeds Python's recursion
+    limit.
 
     Raises:
-        json.JSONDecodeError: it is no JSON.
+        json.JSONDecodeError: the text is not valid JSON.
     """
     try:
         content = json.loads(text, parse_int=_integer)
@@ -79,7 +79,7 @@ def _is_too_deep(content: object) -> bool:
 
 
 def _cut_depths(text: str) -> str:
-    """Replace values that are nested too deeply by null."""
+    """Replace values that are nested too deeply with null."""
     kept = []
     depth = start = 0
     for token in _TOKEN.finditer(text):
@@ -96,24 +96,24 @@ def _cut_depths(text: str) -> str:
 
 
 def parse_time(value: Any) -> tuple[dt.datetime | None, str]:
-    """Read a time.
+    """Parse a time.
 
     Args:
         value: a text, a number, or an object with ``isoformat``.
 
     Returns:
-        the time in UTC, or None for one that was never set; and the reason of a repair, or an
-        empty text. It does not quote the value.
+        the time in UTC, or None for an unset time; and the reason of a repair, or an empty text.
+        The reason does not quote the value.
 
     Raises:
-        Exception: it is no time; the class depends on the value.
+        Exception: the value is not a time; the class depends on the value.
     """
     if isinstance(value, str) and _ZERO.fullmatch(value.strip()):
         return None, _NEVER
     if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()):
         value = json.loads(value)
     if isinstance(value, bool):
-        message = "a truth value is no time"
+        message = "a truth value is not a time"
         raise TypeError(message)
     if isinstance(value, (int, float)):
         return _of_epoch(value)

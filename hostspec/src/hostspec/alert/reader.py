@@ -1,4 +1,4 @@
-"""Reads the statements of hosts: what can be understood is repaired, and reported."""
+"""Reads the fields of an alert from any input: repairs what it can, and reports each repair."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hostspec.alert.fields import FaultyAlertError, Image, Link, Severity, Statu
 from hostspec.alert.formats import parse_time
 from hostspec.errors import Fault, describe_error
 from hostspec.normalisation import (
+    CHARACTERS_REPLACED,
     LONGEST_NAME,
     MOST_REPAIRS,
-    UNHELD,
     FrozenDict,
     Json,
     Repair,
@@ -30,20 +30,20 @@ from hostspec.normalisation import (
 from hostspec.text import NO_CREDENTIALS, clean_text, is_blank, shorten, without_credentials
 
 LONGEST_KEY: Final = 1024
-"""Characters of a key or scope. Beyond it the end becomes a hash of the whole, so that it names the
-same problem each time, and lines of logs and indexes of databases can hold it."""
+"""The maximum length of a key or scope, for logs and database indexes. The end of a longer one is
+replaced by a hash of the whole, so that it still identifies the same problem."""
 
 LONGEST_LINE: Final = 65_536
-"""Characters of a text beside the details: as many as a rule's template may say."""
+"""The maximum length of a text outside the details: also the limit of a rule's template."""
 
 MOST_ENTRIES: Final = 100
-"""Links, and images, that an alert may have: more than a person looks at."""
+"""The maximum number of links, and of images: more than a responder reads."""
 
 MOST_LABELS: Final = 1000
-"""Labels that an alert may have: Prometheus and its like have some tens."""
+"""The maximum number of labels: Prometheus alerts have some tens."""
 
 _LONGEST_QUOTE: Final = 60
-"""Characters of a value that a repair or a fault quotes."""
+"""The maximum length of a value that a repair or a fault quotes."""
 
 _STATUS_WORDS: Final = frozenset(status.value for status in Status)
 
@@ -51,7 +51,7 @@ _STATUS_WORDS: Final = frozenset(status.value for status in Status)
 def adopt(
     unknown: Mapping[object, object], details: object
 ) -> tuple[dict[object, object], list[Repair]]:
-    """Move unknown fields into the details, beside what is there already."""
+    """Add unknown fields to the details."""
     adopted: dict[object, object] = {}
     repairs = []
     if isinstance(details, Mapping):
@@ -79,8 +79,7 @@ def _name(name: object) -> str:
 def _free_place(name: str, taken: Mapping[Any, object]) -> str:
     """Return a free name in the details: the field's own, ``alert.NAME``, or that with a number.
 
-    The names tried for one field are tried for no other, so that thousands of fields whose
-    places are taken cost no more than the details are long.
+    Each field has candidates of its own, so that thousands of collisions take linear time.
     """
     if name not in taken:
         return name
@@ -96,12 +95,12 @@ _Entry = TypeVar("_Entry", Link, Image)
 
 
 class FieldReader:
-    """Reads the fields of one alert, and collects their repairs and faults.
+    """Reads the fields of one alert, and collects repairs and faults.
 
-    The size of a field, and the number of repairs, are bounded for any input.
+    The size of each field, and the number of repairs, are bounded for any input.
 
     Args:
-        repairs: those of an earlier reading.
+        repairs: earlier repairs, which are kept.
     """
 
     def __init__(self, repairs: Iterable[Repair] = ()) -> None:
@@ -110,27 +109,27 @@ class FieldReader:
 
     @property
     def repairs(self) -> tuple[Repair, ...]:
-        """The repairs so far."""
-        return self._repairs.told()
+        """All repairs so far."""
+        return self._repairs.as_tuple()
 
     def repair(self, field: str, reason: str, *, always: bool = False) -> None:
-        """Note what was changed."""
+        """Record a repair."""
         self._repairs.add(field, reason, always=always)
 
     def refuse_faults(self) -> None:
-        """Refuse the statement if a field of it leaves no meaning."""
+        """Raise FaultyAlertError if a required field could not be read."""
         if self._faults:
             raise FaultyAlertError(self._faults)
 
     def key(self, value: object) -> str:
-        """Read the key; without one there is no problem to speak of."""
+        """Read the key, which is required."""
         key = self.name("key", value)
         if is_blank(key):
             self._faults.append(Fault("key", "missing or blank; it names the problem"))
         return key
 
     def name(self, field: str, value: object) -> str:
-        """Read a text that identifies a problem: two that differ anywhere stay different."""
+        """Read a text that identifies a problem: different texts stay different."""
         name = self._any_text(field, value)
         if len(name) <= LONGEST_KEY:
             return name
@@ -142,7 +141,7 @@ class FieldReader:
         return f"{name[: LONGEST_KEY - len(digest) - 1]}…{digest}"
 
     def status(self, value: object) -> Status:
-        """Read the status, whatever its case and blanks."""
+        """Read the status, in any case."""
         words = [word.strip().casefold() for word in _words(value)]
         if words and all(map(is_blank, words)):
             self.repair("status", "blank; taken as firing")
@@ -157,7 +156,7 @@ class FieldReader:
         return Status.FIRING
 
     def severity(self, value: object) -> Severity:
-        """Read the severity; error where it is missing or unknown."""
+        """Read the severity; error if it is missing or unknown."""
         words = list(_words(value))
         if value is None or (words and all(map(is_blank, words))):
             self.repair("severity", "missing; taken as error")
@@ -169,14 +168,14 @@ class FieldReader:
         return known
 
     def text(self, field: str, value: object) -> str:
-        """Read a text; anything else becomes one."""
+        """Read a text; other values are converted."""
         return self._cut(field, self._any_text(field, value))
 
     def _any_text(self, field: str, value: object) -> str:
         if isinstance(value, str) and not isinstance(value, enum.Enum):
             text = clean_text(value)
             if text != str.__str__(value):
-                self.repair(field, UNHELD)
+                self.repair(field, CHARACTERS_REPLACED)
             return text
         normalised = normalise_into(value, field, self._repairs)
         return self._converted(field, normalised)
@@ -194,15 +193,15 @@ class FieldReader:
         return shorten(text, LONGEST_LINE - 1)
 
     def summary(self, value: object, key: str) -> str:
-        """Read the summary; the key where there is none."""
+        """Read the summary; by default the key."""
         summary = self.text("summary", value)
         if not is_blank(summary):
             return summary
-        self.repair("summary", "missing or blank; the key stands in its place")
+        self.repair("summary", "missing or blank; replaced by the key")
         return key
 
     def address(self, field: str, value: object, details: dict[str, Json]) -> str:
-        """Read an address; one that is too long moves to the details, for cut it leads nowhere."""
+        """Read an address; one that is too long moves to the details, because it cannot be cut."""
         address = self._without_credentials(field, self._any_text(field, value))
         if len(address) <= LONGEST_LINE:
             return address
@@ -211,19 +210,19 @@ class FieldReader:
         return ""
 
     def _without_credentials(self, field: str, address: str) -> str:
-        """Remove a password from an address: an alert is stored and listed."""
+        """Remove the password from an address, because alerts are stored and listed."""
         kept = without_credentials(address)
         if kept != address:
             self.repair(field, NO_CREDENTIALS)
         return kept
 
     def moment(self, field: str, value: object, details: dict[str, Json]) -> dt.datetime | None:
-        """Read a time; one that cannot be read is kept, as it came, in the details."""
+        """Read a time; an unreadable one moves to the details as it is."""
         if value is None or (isinstance(value, str) and is_blank(value)):
             return None
         try:
             moment, repaired = parse_time(value)
-        except Exception:  # noqa: BLE001 -- a time zone of somebody's own may do anything
+        except Exception:  # noqa: BLE001 -- a time zone of the caller's may raise anything
             self.keep(field, value, details)
             reason = f"{_shortened(value)} is not an ISO 8601 time; kept in the details"
             self.repair(field, reason)
@@ -235,7 +234,7 @@ class FieldReader:
         return moment
 
     def details(self, value: object) -> dict[str, Json]:
-        """Read the details; what is no object is kept in one."""
+        """Read the details; a value that is not an object is wrapped in one."""
         if value is None:
             return {}
         if not isinstance(value, Mapping):
@@ -249,7 +248,7 @@ class FieldReader:
         details.update(self.details({**details, _free_place(field, details): value}))
 
     def labels(self, value: object, details: dict[str, Json]) -> Mapping[str, str]:
-        """Read the labels, all of them texts; what is no object is kept in the details."""
+        """Read the labels as texts; a value that is not an object moves to the details."""
         if value is None:
             return FrozenDict()  # type: ignore[return-value]
         normalised: Json = None
@@ -278,11 +277,11 @@ class FieldReader:
             self.repair(field, reason, always=True)
 
     def links(self, value: object) -> tuple[Link, ...]:
-        """Read the links; one without an address is dropped."""
+        """Read the links, except those without an address."""
         return self._several("links", value, Link, "href")
 
     def images(self, value: object) -> tuple[Image, ...]:
-        """Read the images; one without an address is dropped."""
+        """Read the images, except those without an address."""
         return self._several("images", value, Image, "src")
 
     def _several(
@@ -338,12 +337,12 @@ _ADDRESSES: Final = frozenset({"href", "src"})
 
 
 def _members(entry: object) -> object:
-    """Return what a link or an image holds; anything else as it is."""
+    """Return a link or an image as a dict, and any other value as it is."""
     return attrs.asdict(entry, recurse=False) if isinstance(entry, (Link, Image)) else entry
 
 
 def _words(value: object) -> Iterator[str]:
-    """Yield the words that a value may be known by: an enum member's are its value and its name."""
+    """Yield the words of a value: for an enum member, its value and its name."""
     if isinstance(value, enum.Enum):
         yield from _words(value.value)
         yield value.name
@@ -362,7 +361,7 @@ def _as_text(value: Json) -> str:
 
 
 def _kind(value: object) -> str:
-    """Name a value's kind in JSON's words."""
+    """Return the JSON type of a value, for messages."""
     match value:
         case None:
             return "null"
@@ -382,6 +381,6 @@ def _kind(value: object) -> str:
 
 
 def _shortened(value: object) -> str:
-    """Quote a value for a person, no longer than a line holds."""
+    """Return a value as JSON, shortened to a line."""
     normalised, _ = normalise(value, "")
     return shorten(json.dumps(normalised, ensure_ascii=False), _LONGEST_QUOTE)
