@@ -30,7 +30,7 @@ HOT = {
     "any ready": (leasing._ANY_READY, "ix_lanes_due"),
     "head": (leasing._HEADS, "ix_deliveries_head"),
     "urgent head": (leasing._URGENT_HEAD, "ix_deliveries_urgent_head"),
-    "flying": (reclaim._HELD, "ix_deliveries_in_flight"),
+    "in flight": (reclaim._HELD_LEASES, "ix_deliveries_in_flight"),
     "line": (delivery_store._QUEUE, "ix_deliveries_incident_id"),
     "held by": (incident_store._HELD.params(digests=["a", "b"]), "ix_holders_digest"),
     "incidents at": (incident_store._AT.params(digests=["a", "b"]), "uq_incidents_digest"),

@@ -46,7 +46,7 @@ def kill(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object, **__: object) -> None:
         raise KilledError
 
-    monkeypatch.setattr(world.engine, "_settle", gone)
+    monkeypatch.setattr(world.engine._dispatcher, "_complete", gone)
     with pytest.raises(KilledError):
         world.drain()
     world.new_engine()
@@ -88,9 +88,11 @@ def test_only_the_first_opening_of_a_lane_costs_a_write(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promised = []
-    promise = leasing.promise
+    promise = leasing.record_expected_handle
     monkeypatch.setattr(
-        leasing, "promise", lambda writing, lease: promised.append(promise(writing, lease))
+        leasing,
+        "record_expected_handle",
+        lambda writing, lease: promised.append(promise(writing, lease)),
     )
     for key in ("disk", "cpu", "memory"):
         world.say(key)
@@ -147,7 +149,7 @@ def test_nothing_is_sent_before_its_promise_is_kept(
 
     world.say("disk")
     with monkeypatch.context() as patched:
-        patched.setattr(leasing, "promise", full)
+        patched.setattr(leasing, "record_expected_handle", full)
         with pytest.raises(StoreError, match="full"):
             world.drain()
     assert world.page.sent == []
@@ -162,7 +164,7 @@ def test_a_claim_that_somebody_took_over_promises_nothing(world: World) -> None:
     world.drain()
 
     with world.database.begin() as connection:
-        leasing.promise(connection, lease)
+        leasing.record_expected_handle(connection, lease)
     assert world.execute("SELECT expected_handle FROM deliveries") == [('{"key": "old"}',)]
 
 

@@ -186,7 +186,7 @@ def test_what_came_of_an_attempt_and_cannot_be_written_blocks_nobody(
 
     world.say("disk")
     with monkeypatch.context() as patched:
-        patched.setattr(completion, "settle", fail)
+        patched.setattr(completion, "complete", fail)
         with pytest.raises(UnstorableError, match="too long"):
             world.drain()
     world.say("cpu")
@@ -296,7 +296,7 @@ def test_what_a_dead_process_was_sending_waits_for_its_budget(world: World) -> N
     other = heartbeat.presence(world.database)
     with world.database.begin() as connection:
         promises = world.engine._dispatcher._expected_handles
-        assert leasing.lease(connection, other.name, world.clock.now, promises=promises)
+        assert leasing.lease(connection, other.name, world.clock.now, expected_handles=promises)
     world.say("net", severity="critical")
     assert world.drain() == ["trigger net"]
     other.leave()
@@ -596,13 +596,13 @@ def test_what_a_store_did_not_take_is_written_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.say("disk")
-    settle = completion.settle
+    settle = completion.complete
 
     def failing(*arguments: Any, **options: Any) -> None:
-        monkeypatch.setattr(completion, "settle", settle)
+        monkeypatch.setattr(completion, "complete", settle)
         raise StoreError("full")
 
-    monkeypatch.setattr(completion, "settle", failing)
+    monkeypatch.setattr(completion, "complete", failing)
     with pytest.raises(StoreError, match="full"):
         world.drain()
     assert world.states == ["queued"]
@@ -710,7 +710,7 @@ def test_an_attempt_that_nobody_knows_any_more_changes_nothing(world: World) -> 
     late(world, lease)
     with world.database.begin() as connection:
         completion.orphan(UnitOfWork(connection, world.clock.now, {}), lease, "no key")
-        leasing.give_back(UnitOfWork(connection, world.clock.now, world.plugins.actions), lease)
+        leasing.return_lease(UnitOfWork(connection, world.clock.now, world.plugins.actions), lease)
 
     assert world.later(61) == []
     assert world.open == []
@@ -732,16 +732,16 @@ def test_two_that_take_over_at_once_do_it_once(world: World) -> None:
     world.say("disk")
     lease = leased(world)
     with world.database.read() as connection:
-        held = reclaim.held(connection)
+        held = reclaim.held_leases(connection)
     actions, now = world.plugins.actions, world.clock.now
     with world.database.begin() as connection:
-        assert reclaim.take_over(UnitOfWork(connection, now, actions), held, "one") == 1
+        assert reclaim.reclaim_leases(UnitOfWork(connection, now, actions), held, "one") == 1
     with world.database.begin() as connection:
-        assert reclaim.take_over(UnitOfWork(connection, now, actions), held, "two") == 0
+        assert reclaim.reclaim_leases(UnitOfWork(connection, now, actions), held, "two") == 0
         again = leasing.lease(connection, "one", now)
         assert again
         assert (again.id, again.attempt) == (lease.id, 2)
-        assert reclaim.take_over(UnitOfWork(connection, now, actions), held, "two") == 0
+        assert reclaim.reclaim_leases(UnitOfWork(connection, now, actions), held, "two") == 0
 
 
 def test_a_mail_that_a_dead_process_was_sending_is_uncertain_and_over(

@@ -170,14 +170,14 @@ def test_a_server_that_hangs_up_is_away(world: World) -> None:
     def away(statement: str) -> bool:
         with pytest.raises(StoreError) as raised, world.database.begin() as connection:
             connection.exec_driver_sql(statement)
-        return backend.is_away(raised.value)
+        return backend.is_unreachable(raised.value)
 
     assert not away("SELECT 1 / 0")
     assert not away("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$")
     with Database("postgresql://u@127.0.0.1:1/db", Path()) as nowhere:
         with pytest.raises(StoreError) as raised:
             nowhere.migrate()
-        assert backend.is_away(raised.value)
+        assert backend.is_unreachable(raised.value)
 
 
 def test_who_is_interrupted_as_it_writes_for_all_ends_alone(
@@ -264,14 +264,14 @@ def test_what_was_claimed_while_it_was_counted_counts(
 def test_one_process_plans_at_a_time(world: World) -> None:
     world.say("disk")
     with world.database.begin() as connection:
-        assert backend.turn(connection, backend.PLANNING)
+        assert backend.take_turn(connection, backend.PLANNING)
         assert world.drain() == []
     assert world.drain() == ["trigger disk"]
 
 
 def test_what_another_process_did_not_get_to_is_planned_here(world: World) -> None:
     with world.database.begin() as connection:
-        assert backend.turn(connection, backend.PLANNING)
+        assert backend.take_turn(connection, backend.PLANNING)
         world.engine.start()
         statement = world.say("disk")
         wait_until(lambda: world.engine._dispatcher._others_plan_until)
@@ -285,7 +285,7 @@ def test_one_process_keeps_house_at_a_time(world: World) -> None:
     world.say("disk")
     world.drain()
     with world.database.begin() as connection:
-        assert backend.turn(connection, backend.KEEPING)
+        assert backend.take_turn(connection, backend.MAINTENANCE)
         world.later(301)
         assert world.observer.names == []
     world.drain()
@@ -317,7 +317,7 @@ def test_what_an_attempt_came_to_is_written_in_turn(
     def write(how: str) -> None:
         def work(connection: sa.Connection) -> None:
             if how == "settle":
-                completion.settle(
+                completion.complete(
                     UnitOfWork(connection, world.clock.now, actions),
                     lease,
                     Outcome(OutcomeKind.DELIVERED),
@@ -327,10 +327,10 @@ def test_what_an_attempt_came_to_is_written_in_turn(
             elif how == "strand":
                 completion.orphan(UnitOfWork(connection, world.clock.now, {}), lease, "gone")
             elif how == "give back":
-                leasing.give_back(UnitOfWork(connection, world.clock.now, actions), lease)
+                leasing.return_lease(UnitOfWork(connection, world.clock.now, actions), lease)
             else:
-                held = reclaim.held(connection)
-                reclaim.take_over(UnitOfWork(connection, world.clock.now, actions), held, "me")
+                held = reclaim.held_leases(connection)
+                reclaim.reclaim_leases(UnitOfWork(connection, world.clock.now, actions), held, "me")
 
         Writer(world.database).run(work)
 
@@ -421,13 +421,13 @@ def test_the_last_message_of_a_budget_is_taken_once(world: World) -> None:
     now = world.clock.now
     with world.database.begin() as connection:
         given = {"urgent": True, "taken": (), "taken_at": now, "paused_until": 0.0}
-        rate_limit_store.account(connection, [limit], now, **given)
+        rate_limit_store.record_attempt(connection, [limit], now, **given)
     with world.database.begin() as one, world.database.read() as two:
-        seen = rate_limit_store.of(one, '["key"]')
+        seen = rate_limit_store.load(one, '["key"]')
         assert rate_limit_store.free_at(seen, now, urgent=True) > now
         purses = [attrs.evolve(each, limit=Limit("key", 4, 60.0)) for each in seen]
         assert rate_limit_store.take(one, purses, now, urgent=True) is None
-        assert rate_limit_store.of(two, '["none"]') == ()
+        assert rate_limit_store.load(two, '["none"]') == ()
 
 
 def test_what_a_budget_that_others_use_up_meanwhile_has_no_room_for_waits(
@@ -460,7 +460,7 @@ def test_a_budget_that_several_learn_of_at_once_counts_them_all(
         with world.database.begin() as connection:
             connection.execute(sa.text("SELECT 1"))
             barrier.wait(60)
-            rate_limit_store.account(
+            rate_limit_store.record_attempt(
                 connection,
                 [limit],
                 now,
@@ -473,7 +473,7 @@ def test_a_budget_that_several_learn_of_at_once_counts_them_all(
     world.database.migrate()
     list(aside.map(learn, range(8)))
     with world.database.read() as connection:
-        (purse,) = rate_limit_store.of(connection, '["key"]')
+        (purse,) = rate_limit_store.load(connection, '["key"]')
     assert list(purse.budget.used.values()) == [(8, 0)]
 
 

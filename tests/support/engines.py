@@ -174,7 +174,7 @@ def leased(world: Process) -> leasing.Lease:
 def late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIVERED) -> None:
     """Settle a claim that another process has taken over."""
     with world.database.begin() as connection:
-        completion.settle(
+        completion.complete(
             UnitOfWork(connection, world.clock.now, world.engine.admin._plugins.actions),
             lease,
             outcome,

@@ -73,7 +73,7 @@ class Admin(AdminQueries):
             as_is: send it as it was planned, whatever has become of its problem.
 
         Returns:
-            the id of the statement that comes of it; None where nothing is to be sent any more.
+            the id of the new submission; None where nothing is to be sent any more.
 
         Raises:
             AdminError: there is no such delivery, or it was not given up.
@@ -113,11 +113,11 @@ class Admin(AdminQueries):
         return self._writer.run(lambda writing: _discard(writing, submission_id))
 
     def resolve(self, number: int) -> str | None:
-        """Resolve an incident by hand, whoever holds it open.
+        """Resolve an incident by hand, whichever alerts hold it open.
 
         Returns:
-            the id of the statement that the resolve goes by; None where the provider cannot be
-            told, so that the incident is forgotten here only.
+            the id of the submission of the resolve; None where the action has none, and the
+            incident is only ended in the store.
 
         Raises:
             AdminError: there is no such incident, it is over, or its action is gone.
@@ -129,7 +129,7 @@ class Admin(AdminQueries):
         )
 
     def forget(self, number: int) -> None:
-        """End an incident here alone, and drop what waits for it: somebody else closed it.
+        """End an incident in the store alone, and discard its queued deliveries.
 
         Raises:
             AdminError: there is no such incident, or it is over.

@@ -59,7 +59,7 @@ class AdminQueries:
 
     Args:
         database: the store.
-        plugins: whose actions sent what is listed.
+        plugins: whose actions sent the deliveries.
         clock: returns the time, in seconds of the epoch.
     """
 

@@ -1,13 +1,13 @@
-"""What processes that share a server owe each other: locks, turns, one clock, and a second try.
+"""Differences between SQLite and PostgreSQL: locks, turns, the clock, and retried transactions.
 
 SQLite lets one transaction write at a time, on one machine; nothing of this is needed there. On
-PostgreSQL transactions run side by side, and each statement sees what was committed before it.
-So who reads, decides and writes takes the locks of all that it decides about first; they are
-dropped when its transaction ends.
+PostgreSQL transactions run side by side, and each statement sees the commits before it.
+A transaction that reads, decides and writes first takes the locks of everything that it decides
+about; they are released when it ends.
 
-Locks are taken in this order: turns, places, identities, lanes, budgets; of one kind, in the
-order of their numbers or names. Where that cannot be known beforehand, PostgreSQL notices that
-two transactions wait for each other, undoes one of them, and that one is run again.
+Locks are taken in this order: turns, incident references, identities, lanes, budgets; of one
+kind, in the order of their numbers or names. Where the order cannot be known beforehand,
+PostgreSQL detects the deadlock and rolls back one transaction, which is run again.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from hostspec.alert import Identity
 from hostspec.delivery import IncidentRef
 
 PLANNING: Final = "planning"
-"""The turn of who plans."""
+"""The turn of planning."""
 
-KEEPING: Final = "keeping"
-"""The turn of who keeps house."""
+MAINTENANCE: Final = "maintenance"
+"""The turn of maintenance."""
 
 MANY: Final = 250
 """Locks that one transaction takes one by one; the server has room for some thousands in all."""
@@ -41,10 +41,10 @@ RENEW: Final = 10.0
 """Seconds after which the server is asked for the time again."""
 
 POLL: Final = 0.5
-"""Seconds after which processes on one machine look whether another one accepted something."""
+"""Seconds between two checks for submissions of other processes on this machine."""
 
 POLL_SERVER: Final = 0.05
-"""The same on a server: who accepts may have no workers of its own."""
+"""The same on a server, where a process that accepts may have no workers."""
 
 _CONFLICTS: Final = ("40P01", "40001")
 """SQLSTATEs of a transaction that was undone because of others that ran beside it."""
@@ -56,14 +56,14 @@ def is_server(connection: sa.Connection) -> bool:
 
 
 def lock(connection: sa.Connection, things: Iterable[IncidentRef | Identity]) -> bool:
-    """Wait until nobody else decides about some places, or about some identities.
+    """Lock incident references or alert identities until the transaction ends.
 
     Args:
         connection: of the transaction.
         things: all of one kind that the transaction needs.
 
     Returns:
-        whether what was read of them before may have changed, so that it is to be read again.
+        whether rows read before may have changed, and must be read again.
     """
     if not is_server(connection):
         return False
@@ -80,18 +80,16 @@ def numbers_of(thing: IncidentRef | Identity) -> tuple[int, int]:
     return _number(type(thing).__name__), _number_of(thing)
 
 
-def unless_locked(
-    connection: sa.Connection, ref: IncidentRef
-) -> tuple[sa.ColumnElement[bool], ...]:
-    """Return the condition that nobody else decides about a place now; it is locked then."""
+def try_lock(connection: sa.Connection, ref: IncidentRef) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return conditions that lock a reference, and are false while another transaction has it."""
     if not is_server(connection):
         return ()
     every = sa.func.pg_try_advisory_xact_lock_shared(_number(IncidentRef.__name__))
     return (every, sa.func.pg_try_advisory_xact_lock(_number_of(ref)))
 
 
-def turn(connection: sa.Connection, name: str) -> bool:
-    """Take a turn that one process has at a time, until the transaction ends; say whether."""
+def take_turn(connection: sa.Connection, name: str) -> bool:
+    """Take a turn until the transaction ends, unless another process has it; return whether."""
     if not is_server(connection):
         return True
     return bool(connection.execute(_TURN, {"number": _number(name)}).scalar())
@@ -103,21 +101,21 @@ def is_conflict(error: StoreError) -> bool:
     return isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlstate", None) in _CONFLICTS
 
 
-def is_away(error: StoreError) -> bool:
-    """Check whether the server could not be asked, or did not answer; nobody else fares better."""
+def is_unreachable(error: StoreError) -> bool:
+    """Check whether the server cannot be reached or does not answer."""
     cause = error.__cause__
     if isinstance(cause, DBAPIError):
         return isinstance(cause, OperationalError) and getattr(cause.orig, "sqlstate", None) is None
     return True
 
 
-def poll(database: Database) -> float:
-    """Return the seconds after which to look for what other processes accepted."""
+def poll_interval(database: Database) -> float:
+    """Return the seconds between two checks for submissions of other processes."""
     return POLL if database.file else POLL_SERVER
 
 
 def clock(database: Database) -> Callable[[], float]:
-    """Return the clock of those who share a database, in seconds of the epoch."""
+    """Return the clock that all processes on a database share, in seconds of the epoch."""
     return time.time if database.file else ServerClock(database)
 
 

@@ -1,4 +1,4 @@
-"""Settles what came of an attempt."""
+"""Completes leases: records outcomes, and confirms resolves."""
 
 from __future__ import annotations
 
@@ -21,8 +21,14 @@ from alerthost.outbox import (
 )
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import log_afterwards
-from alerthost.outbox.leasing import Lease, is_mine, is_urgent, look_at
-from alerthost.outbox.retry_policy import DeliveryState, LaneState, ProviderState, Verdict, judge
+from alerthost.outbox.leasing import Lease, is_urgent, schedule_lane, still_holds
+from alerthost.outbox.retry_policy import (
+    Decision,
+    DeliveryState,
+    LaneState,
+    ProviderState,
+    classify,
+)
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import deliveries, incidents, lanes
 from hostspec.action import Limit
@@ -34,20 +40,20 @@ ORPHANED: Final = "the key or address that opened the incident is not configured
 """Why deliveries of an orphaned incident are not sent, for the operator."""
 
 
-def settle(
+def complete(
     uow: UnitOfWork, lease: Lease, outcome: Outcome, *, arrived: bool, limits: Sequence[Limit]
 ) -> None:
-    """Write down what an attempt came to; only that it was made, if it was taken over meanwhile.
+    """Record the outcome of an attempt, or only that it was made where its lease was reclaimed.
 
     Args:
         uow: the transaction.
-        lease: what was sent.
-        outcome: what came of it.
-        arrived: it may have arrived.
-        limits: what it was sent from, as known now.
+        lease: of the delivery.
+        outcome: of the attempt.
+        arrived: whether the message may have arrived.
+        limits: that the attempt counts against.
     """
     backend.lock(uow.connection, [lease.delivery.ref])
-    row = uow.connection.execute(_SETTLED, {"number": lease.id}).first()
+    row = uow.connection.execute(_COMPLETED, {"number": lease.id}).first()
     if row is None:
         return
     stored = incident_store.incident_of(row)
@@ -58,26 +64,26 @@ def settle(
             _note_late(uow, row, lease, handle)
         return
     delivered = outcome.delivered
-    settling = lease.submission_id == delivery_store.CONFIRMATION and operation is Operation.RESOLVE
+    confirms = lease.submission_id == delivery_store.CONFIRMATION and operation is Operation.RESOLVE
     provider_state = stored.provider_state.after(
         operation, delivered=delivered, may_have_arrived=arrived
     )
     if uow.is_record(lease.delivery.ref) and not stored.incident.follow_ups:
         provider_state = ProviderState()  # nothing is open, and nothing is to be recorded later
-    elif settling and delivered:
+    elif confirms and delivered:
         provider_state = attrs.evolve(provider_state, unconfirmed=False)
     known = rate_limit_store.names_of(limits)
-    verdict, since = _judged(uow, lease, outcome, known=known)
-    rate_limit_store.account(
+    decision, since = _decide(uow, lease, outcome, known=known)
+    rate_limit_store.record_attempt(
         uow.connection,
         limits,
         uow.now,
         urgent=is_urgent(lease.delivery),
         taken=lease.budgets,
         taken_at=lease.leased_at,
-        paused_until=verdict.paused_until,
+        paused_until=decision.paused_until,
     )
-    _record(uow, lease, outcome, verdict, since)
+    _record(uow, lease, outcome, decision, since)
     handle = _next_handle(lease, outcome, row.handle, arrived=arrived)
     if operation is Operation.RESOLVE and delivered and not provider_state.unconfirmed:
         handle = None  # the next episode opens under the newest key
@@ -90,29 +96,29 @@ def settle(
         return
     if provider_state.may_be_open:
         orphans.orphan_again(uow, stored.id, lease.delivery)
-    elif delivered or not settling:  # given up, it leaves the doubt to the operator
+    elif delivered or not confirms:  # given up, it leaves the doubt to the operator
         enqueue.end(uow, stored, provider_state, again=True)
 
 
 def _record(
-    uow: UnitOfWork, lease: Lease, outcome: Outcome, verdict: Verdict, since: float
+    uow: UnitOfWork, lease: Lease, outcome: Outcome, decision: Decision, since: float
 ) -> None:
     """Record the outcome of an attempt with its delivery, and note it for observers."""
-    told = {"outcome": outcome.kind, "reason": outcome.reason}
-    if verdict.state is DeliveryState.QUEUED:
-        kept = {"worker_id": None, "lease_until": None, "due": verdict.delivery_due, **told}
-        kept |= {"failing_since": since, "own_failures": verdict.own_failures}
+    result = {"outcome": outcome.kind, "reason": outcome.reason}
+    if decision.state is DeliveryState.QUEUED:
+        kept = {"worker_id": None, "lease_until": None, "due": decision.delivery_due, **result}
+        kept |= {"failing_since": since, "own_failures": decision.own_failures}
         uow.connection.execute(sa.update(deliveries).where(deliveries.c.id == lease.id), kept)
     else:
-        delivery_store.finish(uow, lease.id, verdict.state, **told)
+        delivery_store.finish(uow, lease.id, decision.state, **result)
         hook = notifier.DELIVERED if outcome.delivered else notifier.UNDELIVERED
         receipt = Receipt(lease.uid, lease.delivery, outcome, lease.attempt)
-        notifier.note(uow.connection, hook, receipt, lease.worker_id)
+        notifier.record(uow.connection, hook, receipt, lease.worker_id)
 
 
-def _judged(
+def _decide(
     uow: UnitOfWork, lease: Lease, outcome: Outcome, *, known: str
-) -> tuple[Verdict, float]:
+) -> tuple[Decision, float]:
     """Decide the next step after an attempt, and record the state of its channel.
 
     Returns:
@@ -126,7 +132,7 @@ def _judged(
     same = outcome.kind is lease.last_outcome
     since = lease.failing_since if same else None
     since = lease.leased_at if since is None else since
-    verdict = judge(
+    decision = classify(
         outcome,
         uow.now,
         attempts=lease.attempt,
@@ -134,11 +140,11 @@ def _judged(
         own_failures=lease.own_failures if same else 0,
         others_get_through=_others_get_through(channel, lease, outcome, since, uow.now),
     )
-    _note_channels(uow, lease, verdict, outcome, known=known)
-    return verdict, since
+    _note_channels(uow, lease, decision, outcome, known=known)
+    return decision, since
 
 
-_SETTLED: Final = (
+_COMPLETED: Final = (
     sa.select(deliveries.c.worker_id, deliveries.c.attempts, incidents)
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .where(deliveries.c.id == sa.bindparam("number"))
@@ -151,13 +157,13 @@ def _next_handle(lease: Lease, outcome: Outcome, known: str | None, *, arrived: 
         return _handle_of(lease, outcome)
     opens = outcome.delivered and lease.delivery.operation is Operation.TRIGGER
     if opens and outcome.handle is not None:
-        # what was open was given up (its resolve was refused, say), and another one opened
+        # another incident opened: the resolve of the previous one was rejected, say
         return incident_store.dump_handle(outcome.handle)
     return known
 
 
 def _handle_of(lease: Lease, outcome: Outcome) -> str | None:
-    """Return the handle that an attempt was made under, as it is kept; None where nobody knows."""
+    """Return the stored form of the handle of an attempt; None where it is unknown."""
     handle = lease.incident.incident.handle
     if handle is None:
         handle = outcome.handle
@@ -165,11 +171,11 @@ def _handle_of(lease: Lease, outcome: Outcome) -> str | None:
 
 
 def _note_late(uow: UnitOfWork, row: sa.Row[Any], lease: Lease, handle: str | None) -> None:
-    """Note that an attempt may have arrived that somebody else made again meanwhile.
+    """Record that an attempt may have arrived after its lease was reclaimed.
 
-    A trigger may have opened what was closed by then: it is resolved again. Where what is open
-    at its place was opened under another key by then, nobody here can close it: it is orphaned.
-    An incident that is orphaned stays so, and one whose resolve is queued is resolved by that.
+    A late trigger may have reopened a closed incident, which is then resolved again. Where
+    another incident was opened under another key meanwhile, the late one is orphaned. An orphaned
+    incident stays orphaned, and a queued resolve covers the late trigger.
     """
     stored = incident_store.incident_of(row)
     operation = lease.delivery.operation
@@ -229,15 +235,15 @@ def _opens_under(connection: sa.Connection, stored: incident_store.StoredInciden
 
 
 def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
-    """Return an incident up whose key is not held any more; what fires still opens again.
+    """Orphan an incident whose key is not configured any more; firing alerts open a new one.
 
     Args:
         uow: the transaction.
         lease: the follow-up or repeat that cannot be sent.
-        reason: why, for a person.
+        reason: why, for the operator.
     """
     backend.lock(uow.connection, [lease.delivery.ref])
-    if not is_mine(uow.connection, lease):
+    if not still_holds(uow.connection, lease):
         return
     stored = incident_store.find(uow.connection, lease.incident.id)
     assert stored is not None  # noqa: S101 -- its delivery is there
@@ -252,7 +258,7 @@ def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
             reason=reason,
         )
         receipt = Receipt(row.uid, delivery_store.delivery_of(row), outcome, row.attempts)
-        notifier.note(uow.connection, notifier.UNDELIVERED, receipt, lease.worker_id)
+        notifier.record(uow.connection, notifier.UNDELIVERED, receipt, lease.worker_id)
     incident_store.close_incident(uow, stored.id, orphaned=True)
     for row in rows:  # so that later submissions of them find the incident
         incident_store.hold(uow, stored.id, delivery_store.delivery_of(row).alert)
@@ -265,22 +271,22 @@ def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
         if opening.alert not in stored.incident.holders:
             incident_store.release(uow, opened.id, opening.alert)
         delivery_store.write_queue(uow, opened, again, rows[-1].submission_id)
-    look_at(uow.connection, stored.lane_id, uow.now)
+    schedule_lane(uow.connection, stored.lane_id, uow.now)
 
 
 def _anew(
     connection: sa.Connection, stored: incident_store.StoredIncident, rows: Sequence[sa.Row[Any]]
 ) -> tuple[QueuedDelivery, ...]:
-    """Return what is to be said where an incident opens again: what fires, or was never told."""
+    """Return the deliveries that open a new incident: of firing or unreported alerts."""
     line = [attrs.evolve(delivery_store.queued_delivery_of(row), id=None) for row in rows]
     operations = [each.delivery.operation for each in line]
     newest = max((n for n, each in enumerate(operations) if each is Operation.TRIGGER), default=-1)
-    # what was told is the episode that a resolve in line ends
-    told = (
+    # a queued resolve ends the episode that was reported
+    reported = (
         stored.provider_state.trigger_delivered
         and Operation.RESOLVE not in operations[: max(newest, 0)]
     )
-    if newest >= 0 and (stored.incident.holders or not told):
+    if newest >= 0 and (stored.incident.holders or not reported):
         return tuple(line[newest:])
     opening = delivery_store.find_newest(connection, stored.id, Operation.TRIGGER)
     if stored.incident.holders and opening is not None:
@@ -302,21 +308,21 @@ def _others_get_through(
 
 
 def _note_channels(
-    uow: UnitOfWork, lease: Lease, verdict: Verdict, outcome: Outcome, *, known: str
+    uow: UnitOfWork, lease: Lease, decision: Decision, outcome: Outcome, *, known: str
 ) -> None:
     """Record what an attempt shows of its channel.
 
     An attempt that opens an incident is evidence of follow-ups from the same budgets, too. One
     that fails under the credential of an open incident is no evidence of the newest credential.
     """
-    if verdict.lane is None:
+    if decision.lane is None:
         return
     lane = lease.incident.lane_id
     current = rate_limit_store.names_of_lane(uow.connection, lane) == known
     action = lease.delivery.ref.action
     used, opening = channels.name_of(action, known), channels.name_of(action)
     opens = lease.channel == opening
-    if verdict.lane is LaneState.HEALTHY:
+    if decision.lane is LaneState.HEALTHY:
         names = {lease.channel, used, *([opening] if current else ())}
         channels.note_success(uow.connection, lane, names, uow.now, delivered=outcome.delivered)
     else:
@@ -325,11 +331,11 @@ def _note_channels(
             lane,
             {lease.channel, used} if opens else {lease.channel},
             uow.now,
-            state=verdict.lane,
+            state=decision.lane,
             reason=outcome.reason,
-            due=verdict.lane_due,
-            first_due=verdict.first_due,
+            due=decision.lane_due,
+            first_due=decision.first_due,
         )
-    if verdict.lane is LaneState.HEALTHY or opens or current:
-        state = LaneState.HEALTHY if verdict.lane is LaneState.HEALTHY else LaneState.UNHEALTHY
+    if decision.lane is LaneState.HEALTHY or opens or current:
+        state = LaneState.HEALTHY if decision.lane is LaneState.HEALTHY else LaneState.UNHEALTHY
         uow.connection.execute(sa.update(lanes).where(lanes.c.id == lane), {"state": state})

@@ -45,7 +45,7 @@ Watch: TypeAlias = Callable[[Lease, Outcome, float], None]
 """Called after each attempt with its lease, its outcome and the time in seconds of the epoch."""
 
 Completion: TypeAlias = Callable[[UnitOfWork], None]
-"""Records in the store what became of a lease."""
+"""Completes or returns a lease in the store."""
 
 Installations: TypeAlias = Mapping[str, Installation[Any]]
 
@@ -103,12 +103,12 @@ class Dispatcher:
         self._looked_behind_at = float("-inf")
         self._leasing = threading.Lock()
         self._in_flight: dict[int, tuple[Lease, float]] = {}
-        self._expected_handles: dict[leasing.Promise, str | None] = {}
+        self._expected_handles: dict[leasing.HandleKey, str | None] = {}
         self._uncompleted: deque[tuple[Lease, float, Completion]] = deque()
         self._held: set[int] = set()
 
     def note_accepted(self) -> None:
-        """Wake a worker to plan what was just accepted."""
+        """Wake a worker to plan a new submission."""
         self._pending.set()
         self._signal.call()
 
@@ -184,7 +184,7 @@ class Dispatcher:
                 with self._database.read() as connection:
                     if not leasing.is_ready(connection, now):
                         return None
-            together = min(self._half, leasing.FLYING_TOGETHER)
+            together = min(self._half, leasing.MOST_IN_FLIGHT)
             unhealthy = self._count_unhealthy(now) < self._half
             found = self._writer.run(
                 lambda writing: leasing.lease(
@@ -194,7 +194,7 @@ class Dispatcher:
                     together=together,
                     unhealthy=unhealthy,
                     lease=self._lease_seconds,
-                    promises=self._expected_handles,
+                    expected_handles=self._expected_handles,
                 )
             )
             if found is not None:
@@ -211,13 +211,13 @@ class Dispatcher:
             for each, _ in tuple(self._in_flight.values())
         )
 
-    def has_run_out(self, held: reclaim.Held, now: float) -> bool:
+    def has_run_out(self, held: reclaim.HeldLease, now: float) -> bool:
         """Check that a lease has run out, by its clock and by this process's own."""
         in_flight = self._in_flight.get(held.id)
         leased_now = in_flight is not None and time.monotonic() - in_flight[1] < self._lease_seconds
         return held.lease_until <= now and not leased_now
 
-    def is_idle(self, held: reclaim.Held, now: float) -> bool:
+    def is_idle(self, held: reclaim.HeldLease, now: float) -> bool:
         """Check that no attempt of a lease may start any more; a clock may have gone back."""
         leased_at = held.lease_until - self._lease_seconds
         starts = leased_at <= now <= leased_at + self._lease_seconds * leasing.START_WITHIN
@@ -245,7 +245,7 @@ class Dispatcher:
         lease = self._expect_handle(action, lease, installation)
         now = self._clock()
         if not lease.leased_at <= now <= lease.start_by:
-            self._record(lease, now, lambda uow: leasing.give_back(uow, lease))
+            self._record(lease, now, lambda uow: leasing.return_lease(uow, lease))
             return
         context = SendContext(
             handle=incident.handle,
@@ -285,12 +285,12 @@ class Dispatcher:
             return lease
         lease = attrs.evolve(lease, expected_handle=expected)
         try:
-            self._writer.run(lambda writing: leasing.promise(writing, lease))
+            self._writer.run(lambda writing: leasing.record_expected_handle(writing, lease))
         except StoreError:
             now = self._clock()
-            self._uncompleted.append((lease, now, lambda uow: leasing.give_back(uow, lease)))
+            self._uncompleted.append((lease, now, lambda uow: leasing.return_lease(uow, lease)))
             raise
-        self._expected_handles[leasing.promise_at(lease.delivery.ref)] = expected
+        self._expected_handles[leasing.handle_key(lease.delivery.ref)] = expected
         return lease
 
     def _complete(self, lease: Lease, made: Attempt, limits: Sequence[Limit]) -> None:
@@ -300,7 +300,7 @@ class Dispatcher:
         self._record(
             lease,
             now,
-            lambda uow: completion.settle(uow, lease, outcome, arrived=arrived, limits=limits),
+            lambda uow: completion.complete(uow, lease, outcome, arrived=arrived, limits=limits),
         )
 
     def _record(self, lease: Lease, now: float, work: Completion) -> None:
@@ -344,7 +344,7 @@ def _limits(action: AnyAction, lease: Lease, installation: Installation[Any]) ->
     handle = lease.incident.incident.handle
     try:
         limits = tuple(as_durable(action).limits(lease.delivery, installation, handle))
-    except Exception:  # noqa: BLE001 -- the attempt reports what is wrong
+    except Exception:  # noqa: BLE001 -- the attempt reports the failure
         return ()
     sound = tuple(filter(is_limit, limits))
     if sound != limits:

@@ -36,7 +36,7 @@ from hostspec.provider import Installation
 _log = logging.getLogger("hostspec")
 
 POLL: Final = 0.5
-"""Seconds after which idle threads look for what another process accepted or recorded."""
+"""Seconds between two checks for changes by other processes."""
 
 LOOK_AGAIN: Final = 0.05
 """Seconds after which `wait_idle` looks again."""
@@ -232,7 +232,7 @@ class Engine:
             return self._planner.lanes_of(alert)
 
     def wait(self, submission_ids: Sequence[str], timeout: float) -> tuple[SubmissionStatus, ...]:
-        """Wait until nothing more happens to submissions by itself.
+        """Wait until submissions are settled.
 
         Args:
             submission_ids: of the submissions.
@@ -287,7 +287,7 @@ class Engine:
         return True
 
     def drain(self, limit: int | None = None) -> int:
-        """Plan, send and complete what is due, in this thread; for hosts with a scheduler.
+        """Plan, send and complete due deliveries, in this thread; for hosts with a scheduler.
 
         Call it from a task of your own, every few seconds and after `accept`. A delivery that is
         retried later, or whose rate limit is used up, is left to the next call.
@@ -359,7 +359,7 @@ class Engine:
         maintain = functools.partial(self._maintain, worker_id)
         notify = functools.partial(self._notifier.notify, worker_id, threads.stopping.is_set)
         work = functools.partial(threads.work, step)
-        poll = backend.poll(self.database)
+        poll = backend.poll_interval(self.database)
         jobs = [(f"worker {number}", work) for number in range(1, self._workers + 1)]
         jobs += [
             ("poller", functools.partial(threads.repeat, poll, self._dispatcher.poll)),
@@ -382,7 +382,7 @@ class Engine:
         """Finish the attempts in flight, stop the threads, and notify the observers.
 
         Args:
-            timeout: seconds; None waits as long as it takes.
+            timeout: seconds; None for no limit.
 
         Returns:
             whether they stopped in time. An attempt that did not is in doubt until its lease runs

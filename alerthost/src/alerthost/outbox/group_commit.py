@@ -337,7 +337,7 @@ class SubmissionWriter:
             with self._database.begin() as connection:
                 written = inbox.accept_unlocked(connection, [each.row for each in callers])
         except StoreError as error:
-            if backend.is_away(error):
+            if backend.is_unreachable(error):
                 for each in callers:
                     each.error = error
         else:

@@ -1,4 +1,4 @@
-"""Says which processes that share a database are alive: what the others held is taken over."""
+"""Tracks the live workers on a database, so that the leases of dead ones are reclaimed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 
 OLD: Final = 3600.0
-"""Seconds after which a lock that nobody holds is one that was left behind."""
+"""Seconds after which an unlocked lock file is removed."""
 
 
 class Presence(abc.ABC):
-    """This process among those that share a database.
+    """The registration of this process among the live workers on a database.
 
     Attributes:
-        name: of this process; no other one ever has the same.
-        certain: who is said to be gone is dead; else it may live, and come back.
+        name: the worker id of this process.
+        certain: a worker that is gone is dead; else it may be alive, and come back.
     """
 
     certain: bool = True
@@ -38,23 +38,23 @@ class Presence(abc.ABC):
 
     @abc.abstractmethod
     def gone(self, names: Iterable[str]) -> Sequence[str]:
-        """Describe which of some processes are gone for good."""
+        """Return which of some workers are gone."""
 
     @abc.abstractmethod
     def is_alone(self) -> bool:
-        """Check whether no other process is present."""
+        """Check whether no other worker is registered."""
 
     @abc.abstractmethod
     def renew(self) -> None:
-        """See to it that others still know of this process; to be called again and again."""
+        """Renew the registration; to be called every few seconds."""
 
     @abc.abstractmethod
     def leave(self) -> None:
-        """Be gone."""
+        """End the registration."""
 
 
 class FilePresence(Presence):
-    """Processes on one machine: each holds a lock that the system drops when it dies."""
+    """Workers on one machine: each holds a file lock that the system drops when it dies."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class FilePresence(Presence):
         self._sweep()
 
     def gone(self, names: Iterable[str]) -> Sequence[str]:
-        """Describe which of some processes hold no lock any more."""
+        """Return which of some workers hold no lock any more."""
         return [name for name in names if name != self.name and self._is_gone(name)]
 
     def is_alone(self) -> bool:
@@ -86,7 +86,7 @@ class FilePresence(Presence):
         self._path(self.name).unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        """Remove what processes left behind that were killed long ago."""
+        """Remove the lock files of processes that were killed long ago."""
         for path in self._paths():
             with contextlib.suppress(FileNotFoundError):  # another process sweeps too
                 if path.stat().st_mtime < time.time() - OLD:
@@ -103,7 +103,7 @@ class FilePresence(Presence):
 
 
 def _is_free(path: Path) -> bool:
-    """Check whether nobody holds a lock; its file is removed then."""
+    """Check whether a lock is free, and remove its file then."""
     if not path.exists():
         return True
     lock = filelock.FileLock(path)
@@ -117,10 +117,10 @@ def _is_free(path: Path) -> bool:
 
 
 class SessionPresence(Presence):
-    """Processes on several machines: each holds an advisory lock as long as its session lives.
+    """Workers on several machines: each holds an advisory lock as long as its session lives.
 
-    A session may be lost by a process that lives. It takes its lock again in the next session,
-    under the same name: what it holds is still its own, unless somebody took it over meanwhile.
+    A live worker may lose its session. It takes its lock again in the next session, under the
+    same name, and keeps the leases that were not reclaimed meanwhile.
     """
 
     certain = False
@@ -133,7 +133,7 @@ class SessionPresence(Presence):
         self.renew()
 
     def gone(self, names: Iterable[str]) -> Sequence[str]:
-        """Describe which of some processes have no session now."""
+        """Return which of some workers have no session now."""
         asked = {name for name in names if name != self.name}
         if not asked:
             return []
@@ -145,7 +145,7 @@ class SessionPresence(Presence):
         return set(self._ask(_SESSIONS)) == {_number(self.name)}
 
     def renew(self) -> None:
-        """Begin another session, where this one is lost."""
+        """Begin another session, if this one is lost."""
         try:
             self._hold()
         except StoreError:
@@ -167,7 +167,7 @@ class SessionPresence(Presence):
         self._present = any(self._ask(query))
 
     def _ask(self, query: sa.Executable) -> Sequence[Any]:
-        """Ask the server, in a new session where there is none; one that fails is left."""
+        """Run a query, in a new session if needed; a session that fails is closed."""
         try:
             with self._database.translating_errors():
                 if self._connection is None:
@@ -192,14 +192,14 @@ def _number(name: str) -> int:
 
 
 def presence(database: Database) -> Presence:
-    """Be present among those that share a database."""
+    """Register this process among the live workers on a database."""
     if database.file is None:
         return SessionPresence(database)
     return FilePresence(database.file)
 
 
 def is_worked_on(database: Database) -> bool:
-    """Check whether a process delivers from a database now; one that only accepts is not seen."""
+    """Check whether a process delivers from a database now; accepting alone does not count."""
     mine = presence(database)
     try:
         return not mine.is_alone()

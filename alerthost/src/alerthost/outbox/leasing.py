@@ -1,4 +1,4 @@
-"""Claims what may be sent next."""
+"""Leases the next delivery to a worker."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from hostspec.alert import Severity
 from hostspec.delivery import Delivery, IncidentRef, Operation, OutcomeKind
 
 LEASE: Final = 60.0
-"""Seconds that a claim is good for. An attempt takes less in all (the action's deadline)."""
+"""Seconds that a lease is good for. An attempt takes less in all (the action's deadline)."""
 
 START_WITHIN: Final = 1 / 12
 """The part of the lease in which its attempt has to start; a process that froze starts none."""
 
-FLYING_TOGETHER: Final = 4
+MOST_IN_FLIGHT: Final = 4
 """Most attempts in flight at once in one lane."""
 
-SLOW_TOGETHER: Final = 2
+MOST_WHERE_SLOW: Final = 2
 """Most first attempts in flight at once in a lane where one takes long."""
 
 LOOK: Final = 64
@@ -51,38 +51,37 @@ SLOW: Final = 2.0
 FAR: Final = LONGEST_PAUSE + 60.0
 """Seconds: nothing is due later than that, so a later moment is a clock that went back."""
 
-Promise: TypeAlias = tuple[str, str, str]
-"""Action, installation and destination of which a handle is promised."""
+HandleKey: TypeAlias = tuple[str, str, str]
+"""Action, installation and destination: attempts there most likely open under one handle."""
 
 
 @attrs.frozen
 class Lease:
-    """A delivery that this process alone may send now.
+    """The right of one worker to send a delivery.
 
     Attributes:
         id: of the delivery.
-        uid: names it for observers.
-        worker_id: the worker that holds the lease.
+        uid: names the delivery for observers.
+        worker_id: of the worker that holds it.
         delivery: what to send.
-        incident: whose handle follow-ups need.
-        attempt: which one this is, from 1.
-        leased_at: when.
-        start_by: when its attempt has to be started at the latest.
-        accepted_at: when its statement was accepted.
-        coalesced: how many others it stands for.
-        submission_id: of its statement.
-        lane: the state of its channel, as it was claimed.
-        failures: of the channel, one after the other.
-        channel: names its channel.
-        budgets: names of those that it was taken from.
-        last_outcome: what the attempt before came to; None before the first, and where nobody
-            knows.
-        tried_at: when that attempt began, or this one where it is the first.
-        failing_since: when the first of the attempts began that came to the same one after the
-            other; None before the first.
-        own_failures: failures that were its own, one after the other.
+        incident: of the delivery.
+        attempt: number of the attempt, from 1.
+        leased_at: when it was leased.
+        start_by: latest moment to start the attempt.
+        accepted_at: when its submission was accepted.
+        coalesced: number of deliveries that were coalesced into it.
+        submission_id: of its submission.
+        lane: the state of its channel when it was leased.
+        failures: consecutive failures of the channel.
+        channel: name of its channel.
+        budgets: names of those that it was counted against.
+        last_outcome: of the previous attempt; None before the first, and where it is unknown.
+        tried_at: when the previous attempt began, or this one where it is the first.
+        failing_since: when the first of the consecutive attempts with that outcome began; None
+            before the first attempt.
+        own_failures: consecutive failures that were the delivery's own.
         expected_handle: the handle that the attempt will give an incident without one, as stored;
-            None where there is one, or only the provider can tell.
+            None where there is one, or only the provider knows it.
     """
 
     id: int
@@ -112,12 +111,12 @@ def lease(  # noqa: PLR0913 -- one argument for each thing that matters
     worker_id: str,
     now: float,
     *,
-    together: int = FLYING_TOGETHER,
+    together: int = MOST_IN_FLIGHT,
     unhealthy: bool = True,
     lease: float = LEASE,
-    promises: Mapping[Promise, str | None] = MappingProxyType({}),
+    expected_handles: Mapping[HandleKey, str | None] = MappingProxyType({}),
 ) -> Lease | None:
-    """Claim what is to be sent next.
+    """Lease the delivery to be sent next.
 
     Args:
         connection: of the transaction.
@@ -125,39 +124,45 @@ def lease(  # noqa: PLR0913 -- one argument for each thing that matters
         now: the time.
         together: most attempts in flight in one lane.
         unhealthy: whether it may be of a lane or a channel that fails, or where one takes long.
-        lease: seconds for which the claim is good.
-        promises: handles that attempts will most likely give: those of the last ones.
+        lease: seconds that the lease is good for.
+        expected_handles: the handles that the last attempts opened under.
     """
     which = _moment(now, together)
     ready = _READY if unhealthy else _HEALTHY_READY
-    while True:  # a lane that was looked at in vain is due later
+    while True:  # a lane without a sendable delivery is due later
         lane = connection.execute(ready, which).first()
         if lane is None:
             return None
-        flying = connection.execute(_FLYING_NOW, {"lane": lane.id}).all()
+        in_flight = connection.execute(_IN_FLIGHT_NOW, {"lane": lane.id}).all()
         rows = [
             row
             for row in _candidates(connection, lane.id, now, unhealthy=unhealthy)
-            if _may_fly(row, flying, now - lane.leased_at, together, unhealthy=unhealthy)
+            if _may_start(row, in_flight, now - lane.leased_at, together, unhealthy=unhealthy)
         ]
         if not rows:
             _sleep(connection, lane.id, now)
             continue
-        leased = _afforded(
-            connection, lane, rows, worker_id=worker_id, now=now, lease=lease, promises=promises
+        leased = _lease_within_limits(
+            connection,
+            lane,
+            rows,
+            worker_id=worker_id,
+            now=now,
+            lease=lease,
+            expected_handles=expected_handles,
         )
         if leased is not None:
             return leased
 
 
-def promise_at(ref: IncidentRef) -> Promise:
+def handle_key(ref: IncidentRef) -> HandleKey:
     """Return what attempts with the same expected handle have in common: the destination."""
     return ref.action, ref.installation, ref.destination
 
 
-def promise(connection: sa.Connection, lease: Lease) -> None:
-    """Keep the handle that an attempt will give, before it starts."""
-    if is_mine(connection, lease):
+def record_expected_handle(connection: sa.Connection, lease: Lease) -> None:
+    """Record the handle that an attempt will open its incident under, before it starts."""
+    if still_holds(connection, lease):
         connection.execute(
             sa.update(deliveries)
             .where(deliveries.c.id == lease.id)
@@ -170,7 +175,7 @@ def is_due(connection: sa.Connection, now: float) -> bool:
     return connection.execute(_ANY_DUE, {"now": now, "far": now + FAR}).first() is not None
 
 
-def is_ready(connection: sa.Connection, now: float, together: int = FLYING_TOGETHER) -> bool:
+def is_ready(connection: sa.Connection, now: float, together: int = MOST_IN_FLIGHT) -> bool:
     """Check whether a lane that is to be looked at now has room for one more attempt in flight."""
     return connection.execute(_ANY_READY, _moment(now, together)).first() is not None
 
@@ -179,11 +184,11 @@ def _moment(now: float, together: int) -> dict[str, float]:
     return {"now": now, "far": now + FAR, "fresh": now - SLOW, "together": together}
 
 
-def give_back(uow: UnitOfWork, lease: Lease) -> None:
-    """Return a claim back whose attempt was not started."""
+def return_lease(uow: UnitOfWork, lease: Lease) -> None:
+    """Return a lease whose attempt was not started."""
     backend.lock(uow.connection, [lease.delivery.ref])
     stored = incident_store.find(uow.connection, lease.incident.id)
-    if stored and is_mine(uow.connection, lease):
+    if stored and still_holds(uow.connection, lease):
         uow.connection.execute(
             sa.update(deliveries)
             .where(deliveries.c.id == lease.id)
@@ -193,10 +198,10 @@ def give_back(uow: UnitOfWork, lease: Lease) -> None:
         delivery_store.promote(uow, lease.incident.id)
 
 
-_flying: Final = deliveries.alias("flying")
-_FLYING: Final = (
+_in_flight: Final = deliveries.alias("in_flight")
+_IN_FLIGHT: Final = (
     sa.select(sa.func.count())
-    .where(_flying.c.lane_id == lanes.c.id, _flying.c.worker_id.is_not(None))
+    .where(_in_flight.c.lane_id == lanes.c.id, _in_flight.c.worker_id.is_not(None))
     .correlate(lanes)
     .scalar_subquery()
 )
@@ -204,10 +209,10 @@ _IS_DUE: Final = sa.and_(
     lanes.c.due.is_not(None),
     sa.or_(lanes.c.due <= sa.bindparam("now"), lanes.c.due > sa.bindparam("far")),
 )
-_HAS_ROOM: Final = sa.bindparam("together") > _FLYING
+_HAS_ROOM: Final = sa.bindparam("together") > _IN_FLIGHT
 _HAS_FAST_ROOM: Final = sa.and_(
     lanes.c.state == LaneState.HEALTHY,
-    sa.or_(_FLYING == 0, sa.and_(lanes.c.leased_at >= sa.bindparam("fresh"), _HAS_ROOM)),
+    sa.or_(_IN_FLIGHT == 0, sa.and_(lanes.c.leased_at >= sa.bindparam("fresh"), _HAS_ROOM)),
 )
 _ANY_DUE: Final = sa.select(lanes.c.id).where(_IS_DUE).limit(1)
 _ANY_READY: Final = _ANY_DUE.where(_HAS_ROOM)
@@ -281,7 +286,7 @@ _PROBE: Final = (
     )
     .limit(1)
 )
-_FLYING_NOW: Final[sa.Select[Any, Any]] = (
+_IN_FLIGHT_NOW: Final[sa.Select[Any, Any]] = (
     sa.select(deliveries.c.attempts, tables.channels.c.id.label("channel_id"))
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .outerjoin(tables.channels, channels.OF_DELIVERY)
@@ -289,9 +294,9 @@ _FLYING_NOW: Final[sa.Select[Any, Any]] = (
 )
 
 
-def _may_fly(
+def _may_start(
     row: sa.Row[Any],
-    flying: Sequence[sa.Row[Any, Any]],
+    in_flight: Sequence[sa.Row[Any, Any]],
     idle: float,
     together: int,
     *,
@@ -302,14 +307,14 @@ def _may_fly(
     A delivery that failed before takes at most one place, for it may take long again: the
     others must not wait for it.
     """
-    if len(flying) >= together:
+    if len(in_flight) >= together:
         return False
     if row.attempts:
-        return all(each.attempts <= 1 for each in flying)
-    first = [each for each in flying if each.attempts <= 1]
+        return all(each.attempts <= 1 for each in in_flight)
+    first = [each for each in in_flight if each.attempts <= 1]
     if row.failures:
         return all(each.channel_id != row.channel_id for each in first)
-    return idle <= SLOW or len(first) < (SLOW_TOGETHER if unhealthy else 1)
+    return idle <= SLOW or len(first) < (MOST_WHERE_SLOW if unhealthy else 1)
 
 
 def _sleep(connection: sa.Connection, lane: int, now: float) -> None:
@@ -317,7 +322,7 @@ def _sleep(connection: sa.Connection, lane: int, now: float) -> None:
     due = connection.execute(_SOONEST, {"lane": lane}).scalar()
     if due is not None and not now < due <= now + FAR:
         due = now + LOOK_AGAIN
-    look_at(connection, lane, due)
+    schedule_lane(connection, lane, due)
 
 
 _SOONEST: Final = (
@@ -332,7 +337,7 @@ _SOONEST: Final = (
 )
 
 
-def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made of
+def _lease_within_limits(  # noqa: PLR0913 -- one argument for each part of a lease
     connection: sa.Connection,
     lane: sa.Row[Any],
     rows: Sequence[sa.Row[Any]],
@@ -340,7 +345,7 @@ def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made o
     worker_id: str,
     now: float,
     lease: float,
-    promises: Mapping[Promise, str | None],
+    expected_handles: Mapping[HandleKey, str | None],
 ) -> Lease | None:
     """Claim the first of some heads that the budgets allow.
 
@@ -348,18 +353,18 @@ def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made o
         None where nothing may be sent now; the lane is due later then.
     """
     soonest = now + FAR  # later than that is taken for a clock that went back
-    refused = set()
+    exhausted = set()
     for each in rows:
         urgent = is_urgent(each)
-        if (each.spends, urgent) in refused:
+        if (each.spends, urgent) in exhausted:
             continue
-        purses = rate_limit_store.of(connection, each.spends)
-        free = rate_limit_store.free_at(purses, now, urgent=urgent)
+        limits = rate_limit_store.load(connection, each.spends)
+        free = rate_limit_store.free_at(limits, now, urgent=urgent)
         if free <= now:
-            taken = rate_limit_store.take(connection, purses, now, urgent=urgent)
+            taken = rate_limit_store.take(connection, limits, now, urgent=urgent)
             found = None
             if taken is not None:
-                found = _claimed(
+                found = _lease_row(
                     connection,
                     lane,
                     each,
@@ -367,24 +372,24 @@ def _afforded(  # noqa: PLR0913 -- one argument for each thing a claim is made o
                     now,
                     budgets=taken,
                     lease=lease,
-                    promises=promises,
+                    expected_handles=expected_handles,
                 )
             if found is None:
-                look_at(connection, lane.id, now + MOMENT)
+                schedule_lane(connection, lane.id, now + MOMENT)
             return found
-        refused.add((each.spends, urgent))
+        exhausted.add((each.spends, urgent))
         soonest = min(soonest, free)
-    look_at(connection, lane.id, soonest)
+    schedule_lane(connection, lane.id, soonest)
     return None
 
 
 def is_urgent(delivery: Delivery | sa.Row[Any]) -> bool:
-    """Check whether a delivery may use what budgets keep for what is urgent."""
+    """Check whether a delivery may use the part of budgets that is reserved for urgent ones."""
     resolves = delivery.operation == Operation.RESOLVE
     return bool(resolves or delivery.severity == Severity.CRITICAL)
 
 
-def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
+def _lease_row(  # noqa: PLR0913 -- one argument for each part of a lease
     connection: sa.Connection,
     lane: sa.Row[Any],
     row: sa.Row[Any],
@@ -393,18 +398,20 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
     *,
     budgets: tuple[str, ...],
     lease: float,
-    promises: Mapping[Promise, str | None],
+    expected_handles: Mapping[HandleKey, str | None],
 ) -> Lease | None:
-    """Claim a delivery, unless somebody else decides about its incident now, or just has."""
+    """Lease a delivery, unless another transaction changes its incident, or just has."""
     delivery = delivery_store.delivery_of(row)
-    expected_handle = promises.get(promise_at(delivery.ref))  # of no use where there is a handle
+    expected_handle = expected_handles.get(
+        handle_key(delivery.ref)
+    )  # of no use where there is a handle
     done = connection.execute(
         sa.update(deliveries)
         .where(
             deliveries.c.id == row.id,
             deliveries.c.is_head,
             deliveries.c.coalesced == row.coalesced,
-            *backend.unless_locked(connection, delivery.ref),
+            *backend.try_lock(connection, delivery.ref),
         )
         .values(
             is_head=False,
@@ -449,14 +456,14 @@ def _claimed(  # noqa: PLR0913 -- one argument for each thing a claim is made of
 _INCIDENT: Final = sa.select(incidents).where(incidents.c.id == sa.bindparam("number"))
 
 
-def is_mine(connection: sa.Connection, lease: Lease) -> bool:
-    """Check whether a claim still stands: nobody took it over, and nobody claimed it again."""
+def still_holds(connection: sa.Connection, lease: Lease) -> bool:
+    """Check that a worker still holds its lease."""
     row = connection.execute(
         sa.select(deliveries.c.worker_id, deliveries.c.attempts).where(deliveries.c.id == lease.id)
     ).first()
     return row is not None and (row.worker_id, row.attempts) == (lease.worker_id, lease.attempt)
 
 
-def look_at(connection: sa.Connection, lane: int, moment: float | None) -> None:
+def schedule_lane(connection: sa.Connection, lane: int, moment: float | None) -> None:
     """Set the moment from which a lane is looked at; None is when something is enqueued."""
     connection.execute(sa.update(lanes).where(lanes.c.id == lane).values(due=moment))

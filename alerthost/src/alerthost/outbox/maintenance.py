@@ -67,7 +67,7 @@ class Maintenance:
         database: the store.
         writer: commits.
         plugins: whose actions recover orphaned incidents.
-        installations: by name; they tell which keys are configured.
+        installations: by name, with the configured keys.
         clock: returns the time, in seconds of the epoch.
         dispatcher: holds the leases of this process.
         registration: of this process among the live workers.
@@ -113,15 +113,15 @@ class Maintenance:
 
     def _tidy(self, now: float, worker_id: str, writing: sa.Connection) -> int:
         """Tidy up in small steps, one process at a time; return the most rows of a step."""
-        if not backend.turn(writing, backend.KEEPING):
+        if not backend.take_turn(writing, backend.MAINTENANCE):
             return 0
         uow, patience = UnitOfWork(writing, now, self._plugins.actions), self._patience
-        steady = steady_for(writing, now)
+        steady = seconds_steady(writing, now)
         silent = pruned = 0
         if steady >= min(DAY, patience.forget):
             silent = forget(uow, now - patience.forget, SMALL)
-        ahead = put_right(writing, now, SMALL)
-        late = tell_late(writing, now - patience.late, worker_id, SMALL)
+        ahead = correct_future_times(writing, now, SMALL)
+        late = report_late(writing, now - patience.late, worker_id, SMALL)
         if steady >= min(DAY, patience.keep):
             pruned = prune(writing, now - patience.keep, SMALL)
         return max(ahead, late, silent, pruned)
@@ -130,7 +130,7 @@ class Maintenance:
         """Reclaim the leases and receipts of dead workers, and the leases that ran out."""
         now = self._clock()
         with self._database.read() as connection:
-            held = reclaim.held(connection)
+            held = reclaim.held_leases(connection)
             others = notifier.workers_with_receipts(connection)
         presence = self._registration.current
         assert presence is not None  # noqa: S101 -- the caller is registered
@@ -146,12 +146,12 @@ class Maintenance:
         if not lost and not gone:
             return
 
-        def take_over(writing: sa.Connection) -> int:
-            notifier.hand_over(writing, gone, worker_id)
+        def write(writing: sa.Connection) -> int:
+            notifier.reassign(writing, gone, worker_id)
             uow = UnitOfWork(writing, now, self._plugins.actions)
-            return reclaim.take_over(uow, lost, worker_id)
+            return reclaim.reclaim_leases(uow, lost, worker_id)
 
-        reclaimed = self._writer.run(take_over)
+        reclaimed = self._writer.run(write)
         if reclaimed:
             _log.warning("%s deliveries were reclaimed from dead or hanging workers", reclaimed)
             self._dispatcher.call()
@@ -193,20 +193,20 @@ class Maintenance:
         )
 
 
-def tell_late(connection: sa.Connection, before: float, worker_id: str, most: int) -> int:
-    """Note for the observers what has waited since before a moment; say how many deliveries."""
+def report_late(connection: sa.Connection, before: float, worker_id: str, most: int) -> int:
+    """Record receipts of deliveries queued since before a moment; return how many."""
     found = connection.execute(_LATE, {"before": before, "most": most}).all()
     for numbers in chunks(found):
         those = deliveries.c.id.in_(numbers)
         rows = connection.execute(sa.select(deliveries).where(those)).all()
         for row in sorted(rows, key=lambda row: row.accepted_at):
-            notifier.note(connection, notifier.DELAYED, delivery_store.receipt_of(row), worker_id)
+            notifier.record(connection, notifier.DELAYED, delivery_store.receipt_of(row), worker_id)
         connection.execute(sa.update(deliveries).where(those).values(late_reported=True))
     return len(found)
 
 
-def steady_for(connection: sa.Connection, now: float) -> float:
-    """Return for how many seconds the clock has been steady: nothing is forgotten after a jump.
+def seconds_steady(connection: sa.Connection, now: float) -> float:
+    """Return for how many seconds the clock has been steady: incidents do not expire after a jump.
 
     After a jump, or a day in which nothing worked on the store, open incidents count as mentioned
     now: their recorded time may be that of a wrong clock.
@@ -230,10 +230,10 @@ def steady_for(connection: sa.Connection, now: float) -> float:
     return 0.0
 
 
-def put_right(connection: sa.Connection, now: float, most: int) -> int:
-    """Set deliveries of a clock that was ahead as accepted now; return how many.
+def correct_future_times(connection: sa.Connection, now: float, most: int) -> int:
+    """Correct the times of deliveries that were accepted in the future; return how many.
 
-    They would go behind everything else until that time has come.
+    The clock was ahead then; they would be sent after all others until it catches up.
     """
     rows = connection.execute(_AHEAD, {"now": now, "most": most}).all()
     for row in rows:
@@ -247,7 +247,7 @@ def put_right(connection: sa.Connection, now: float, most: int) -> int:
 
 
 def forget(uow: UnitOfWork, before: float, most: int) -> int:
-    """End incidents that nothing was said about since before a moment; say how many."""
+    """End incidents without an update since before a moment; return how many."""
     silent = {"before": before, "most": most}
     rows = uow.connection.execute(_SILENT, silent).all()
     if rows and backend.lock(uow.connection, [incident_store.ref_of(row) for row in rows]):
@@ -268,7 +268,7 @@ def forget(uow: UnitOfWork, before: float, most: int) -> int:
 
 
 def prune(connection: sa.Connection, before: float, most: int) -> int:
-    """Remove some of what was over before a moment; say how many rows."""
+    """Remove some history from before a moment; return the number of rows."""
     gone = 0
     for table, which in (
         (deliveries, _FINISHED),
@@ -279,7 +279,7 @@ def prune(connection: sa.Connection, before: float, most: int) -> int:
         found = which.limit(most)
         numbers = connection.execute(found, {"before": before}).scalars().all()
         if numbers:
-            # again all of the condition: somebody else may have taken it up meanwhile
+            # the whole condition again: another transaction may have changed the rows
             still = cast("sa.ColumnElement[bool]", which.whereclause)
             over = sa.delete(table).where(table.c.id.in_(numbers), still)
             connection.execute(over, {"before": before})

@@ -27,7 +27,7 @@ _log = logging.getLogger("hostspec")
 DELIVERED: Final = "hostspec_delivered"
 DELAYED: Final = "hostspec_delayed"
 UNDELIVERED: Final = "hostspec_undelivered"
-SPARED: Final = "hostspec_superseded"
+SUPERSEDED: Final = "hostspec_superseded"
 
 NOBODY: Final = "0" * 32
 """The worker of receipts that any process may report."""
@@ -36,13 +36,13 @@ BATCH: Final = 100
 """Receipts that are reported before they are removed."""
 
 
-def note(connection: sa.Connection, hook: str, receipt: Receipt, worker_id: str) -> None:
-    """Note what observers are to be told, in the transaction in which it happened.
+def record(connection: sa.Connection, hook: str, receipt: Receipt, worker_id: str) -> None:
+    """Record a receipt, in the transaction that it is about.
 
     Args:
         connection: of the transaction.
-        hook: its name.
-        receipt: what is told.
+        hook: name of the hook that receives it.
+        receipt: for the observers.
         worker_id: the worker that notifies the observers, or `NOBODY`.
     """
     body = json.dumps(to_json(receipt))
@@ -50,20 +50,20 @@ def note(connection: sa.Connection, hook: str, receipt: Receipt, worker_id: str)
 
 
 def drop(
-    uow: UnitOfWork, number: int, state: DeliveryState, reason: str, *, hook: str = SPARED
+    uow: UnitOfWork, number: int, state: DeliveryState, reason: str, *, hook: str = SUPERSEDED
 ) -> None:
-    """End a delivery that waits, without sending it, and note that for the observers.
+    """End a queued delivery without sending it, and record its receipt.
 
     Args:
         uow: the transaction.
         number: the delivery's row.
-        state: its last.
-        reason: why, for a person.
-        hook: its name.
+        state: its final state.
+        reason: why, for the operator.
+        hook: name of the hook that receives the receipt.
     """
     row = uow.connection.execute(_DELIVERY, {"number": number}).one()
     delivery_store.finish(uow, number, state, reason=reason)
-    note(uow.connection, hook, delivery_store.receipt_of(row, reason), NOBODY)
+    record(uow.connection, hook, delivery_store.receipt_of(row, reason), NOBODY)
 
 
 def coalesce_new(
@@ -72,7 +72,7 @@ def coalesce_new(
     new: Sequence[tuple[QueuedDelivery, str]],
     reason: str,
 ) -> None:
-    """Write deliveries down that others speak for from the start, and note that for observers.
+    """Insert deliveries that are coalesced from the start, and record their receipts.
 
     Args:
         uow: the transaction.
@@ -87,7 +87,7 @@ def coalesce_new(
     ]
     bodies = (json.dumps(to_json(receipt)) for receipt in ended)
     uow.connection.execute(
-        _NOTE, [{"hook": SPARED, "body": body, "worker_id": NOBODY} for body in bodies]
+        _NOTE, [{"hook": SUPERSEDED, "body": body, "worker_id": NOBODY} for body in bodies]
     )
 
 
@@ -144,7 +144,7 @@ class Notifier:
         with self._database.read() as connection:
             found = connection.execute(_NOTED, {"name": NOBODY}).first()
         if found is not None:
-            self._writer.run(lambda writing: hand_over(writing, [NOBODY], worker_id))
+            self._writer.run(lambda writing: reassign(writing, [NOBODY], worker_id))
 
     def _notify_batch(self, worker_id: str, enough: Callable[[], bool]) -> int:
         with self._database.read() as connection:
@@ -177,7 +177,7 @@ def workers_with_receipts(connection: sa.Connection) -> tuple[str, ...]:
     return tuple(connection.execute(sa.select(receipts.c.worker_id).distinct()).scalars())
 
 
-def hand_over(connection: sa.Connection, gone: Sequence[str], worker_id: str) -> None:
+def reassign(connection: sa.Connection, gone: Sequence[str], worker_id: str) -> None:
     """Assign the receipts of dead processes to a process."""
     connection.execute(
         sa.update(receipts).where(receipts.c.worker_id.in_(gone)).values(worker_id=worker_id)

@@ -36,7 +36,7 @@ SENT_AGAIN: Final = "sent again: the key that opened the incident is back, or wa
 
 
 def find(connection: sa.Connection, after: int = 0) -> tuple[incident_store.StoredIncident, ...]:
-    """Return orphaned incidents that may recover by themselves, in the order of their rows.
+    """Return orphaned incidents that recover automatically, in the order of their rows.
 
     No other incident is open at their place, and the operator did not drop their resolve.
     """

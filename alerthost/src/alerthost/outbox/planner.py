@@ -110,7 +110,7 @@ class Planner:
             number of planned submissions; None if another process is planning.
         """
         with self._database.read() as connection:
-            if not backend.turn(connection, backend.PLANNING):
+            if not backend.take_turn(connection, backend.PLANNING):
                 return None
             for left in poison.find_abandoned(connection, presence) if presence else ():
                 if pending := sorted(inbox.still_pending(connection, left.rows)):

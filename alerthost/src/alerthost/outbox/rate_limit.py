@@ -1,4 +1,4 @@
-"""How many messages a budget allows, and when the next one: a sliding window. Pure.
+"""Sliding windows that count messages against rate limits. Pure.
 
 A window is kept as counts of short spans, so that its size does not grow with the limit. It is
 counted a little too strictly: a span leaves the window as a whole, when its last moment has.
@@ -15,10 +15,10 @@ USABLE: Final = 95
 """Percent of a limit that are used: providers count arrivals, which bunch on their way."""
 
 ORDINARY: Final = 85
-"""Percent of what is usable for what is not urgent; the rest is kept for what is."""
+"""Percent of the usable messages that are not urgent; the rest is reserved for urgent ones."""
 
 FURTHEST: Final = 600.0
-"""Seconds: nobody asks for a pause as long as that; a clock that began again does."""
+"""Seconds: a longer pause means that the clock was reset."""
 
 _SPANS: Final = 100
 """Spans in a window: the last moment of a full window is wasted, so there are many."""
@@ -26,11 +26,11 @@ _SPANS: Final = 100
 
 @attrs.frozen
 class Budget:
-    """What was used of a budget.
+    """The messages that were counted against a budget.
 
-    All moments are of one clock that everyone who shares the budget reads, and that nobody
-    sets: after it jumped forward, a whole window may be used again at once. That it begins
-    again (a restart of the machine) costs two windows at most.
+    All processes that share the budget read the same clock. After the clock jumps forward, a
+    whole window may be used again at once. After it restarts from zero, at most two windows are
+    lost.
 
     Attributes:
         used: by the millisecond in which a span ends, how many messages were sent in it: urgent
@@ -42,13 +42,13 @@ class Budget:
     paused_until: float = 0.0
 
     def free_at(self, now: float, *, count: int, window: float, urgent: bool) -> float:
-        """Say when the next message may go: `now`, or a later moment.
+        """Return when the next message may be sent: `now`, or a later moment.
 
         Args:
             now: the time, in seconds.
-            count: what the limit allows in a window.
-            window: its seconds.
-            urgent: may use what is kept for it.
+            count: messages that the limit allows per window.
+            window: length of the window, in seconds.
+            urgent: whether the message may use the reserved part.
         """
         recent = self._recent(now, window)
         usable = max(1, count * USABLE // 100)
@@ -60,7 +60,7 @@ class Budget:
         return max(free, _room_at(others, max(1, usable * ORDINARY // 100), window))
 
     def take(self, now: float, *, window: float, urgent: bool) -> Budget:
-        """Return the budget after one message more."""
+        """Return the budget after one more message."""
         used = self._recent(now, window)
         end = _end(now, window)
         one = (1, 0) if urgent else (0, 1)
@@ -82,17 +82,17 @@ class Budget:
         )
 
     def pause(self, until: float) -> Budget:
-        """Return the budget after the provider asked to be left alone."""
+        """Return the budget after the provider asked for a pause."""
         return attrs.evolve(self, paused_until=max(self.paused_until, until))
 
     def _paused_until(self, now: float) -> float:
         return self.paused_until if self.paused_until <= now + FURTHEST else 0.0
 
     def _recent(self, now: float, window: float) -> dict[int, tuple[int, int]]:
-        """Return what still counts, the oldest first.
+        """Return the spans that still count, the oldest first.
 
-        What seems to be to come was sent before the clock began again, and counts as sent now;
-        what is more than a window ahead would do so for ever, and does not count.
+        A span in the future was counted before the clock was reset, and counts as of now. One
+        more than a window ahead would count for ever, and is left out.
         """
         recent: dict[int, tuple[int, int]] = {}
         for end, (urgent, other) in sorted(self.used.items()):
@@ -116,7 +116,7 @@ def _added(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
 
 
 def _room_at(sent: Sequence[tuple[int, int]], allowed: int, window: float) -> float:
-    """Say when so much has left the window that one more is allowed; 0 for at any time."""
+    """Return when the window has room for one more message; 0 for at any time."""
     spent = sum(count for _, count in sent)
     room = 0.0
     for end, count in sent:

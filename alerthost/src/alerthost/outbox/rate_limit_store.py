@@ -1,4 +1,4 @@
-"""Reads and writes budgets: what they allow, and what was used of them; decides nothing."""
+"""Reads and writes rate limits and the messages counted against them; decides nothing."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from hostspec.action import Limit
 
 @attrs.frozen
 class RateLimit:
-    """A budget, and what it allows.
+    """A limit, and the messages counted against its budget.
 
     Attributes:
-        limit: what the action said last.
-        budget: what was used of it.
+        limit: as the action described it last.
+        budget: the counted messages.
     """
 
     limit: Limit
     budget: Budget
 
     def free_at(self, now: float, *, urgent: bool) -> float:
-        """Say when the next message may go: `now`, or a later moment."""
+        """Return when the next message may be sent: `now`, or a later moment."""
         count, window = self.limit.count, self.limit.window
         return self.budget.free_at(now, count=count, window=window, urgent=urgent)
 
     def take(self, now: float, *, urgent: bool) -> RateLimit:
-        """Return the purse after one message more."""
+        """Return the rate limit after one more message."""
         taken = self.budget.take(now, window=self.limit.window, urgent=urgent)
         return attrs.evolve(self, budget=taken)
 
     def land(self, sent: float, now: float, *, urgent: bool) -> RateLimit:
-        """Return the purse after a message was answered."""
+        """Return the rate limit after a message was answered."""
         landed = self.budget.land(sent, now, window=self.limit.window, urgent=urgent)
         return attrs.evolve(self, budget=landed)
 
 
 NAMES: Final = sa.case((incidents.c.handle.is_(None), lanes.c.budgets), else_=incidents.c.budgets)
-"""From which budgets a delivery is sent, as far as it is known: an incident knows that once it
-has a handle, for it was opened from there; before that the lane knows from what it opened last."""
+"""Names of the budgets that a delivery counts against: those of its incident once that has a
+handle, or else those of the last incident that its lane opened."""
 
 
 def names_of(limits: Sequence[Limit]) -> str:
@@ -59,36 +59,36 @@ def names_of_lane(connection: sa.Connection, lane: int) -> str:
     return str(connection.execute(which).scalar_one())
 
 
-def of(connection: sa.Connection, names: str) -> tuple[RateLimit, ...]:
+def load(connection: sa.Connection, names: str) -> tuple[RateLimit, ...]:
     """Return budgets by their names, as lanes and incidents keep them; in the order of locking."""
     found = (_read(connection, name) for name in sorted(json.loads(names)))
-    return tuple(purse for purse in found if purse is not None)
+    return tuple(rate_limit for rate_limit in found if rate_limit is not None)
 
 
-def free_at(purses: Iterable[RateLimit], now: float, *, urgent: bool) -> float:
-    """Say when the next message may go that all of them pay for."""
-    return max((each.free_at(now, urgent=urgent) for each in purses), default=now)
+def free_at(rate_limits: Iterable[RateLimit], now: float, *, urgent: bool) -> float:
+    """Return when the next message may be sent that counts against all of them."""
+    return max((each.free_at(now, urgent=urgent) for each in rate_limits), default=now)
 
 
 def take(
-    connection: sa.Connection, purses: Sequence[RateLimit], now: float, *, urgent: bool
+    connection: sa.Connection, rate_limits: Sequence[RateLimit], now: float, *, urgent: bool
 ) -> tuple[str, ...] | None:
-    """Take one message of each that was free; give their names.
+    """Count one message against each rate limit; return their names.
 
     Returns:
-        None where others that ran beside this transaction took the last one.
+        None where a concurrent transaction counted the last message.
     """
     if backend.is_server(connection):
-        locked = (_read(connection, each.limit.budget, query=_LOCK) for each in purses)
-        purses = [each for each in locked if each is not None]
-        if free_at(purses, now, urgent=urgent) > now:
+        locked = (_read(connection, each.limit.budget, query=_LOCK) for each in rate_limits)
+        rate_limits = [each for each in locked if each is not None]
+        if free_at(rate_limits, now, urgent=urgent) > now:
             return None
-    for each in purses:
+    for each in rate_limits:
         _write(connection, each.take(now, urgent=urgent))
-    return tuple(each.limit.budget for each in purses)
+    return tuple(each.limit.budget for each in rate_limits)
 
 
-def account(  # noqa: PLR0913 -- one argument for each thing that matters
+def record_attempt(  # noqa: PLR0913 -- one argument for each thing that matters
     connection: sa.Connection,
     limits: Sequence[Limit],
     now: float,
@@ -98,38 +98,38 @@ def account(  # noqa: PLR0913 -- one argument for each thing that matters
     taken_at: float,
     paused_until: float,
 ) -> None:
-    """Write down what was learnt of budgets by an attempt.
+    """Record an attempt in the budgets that it counts against.
 
     Args:
         connection: of the transaction.
-        limits: what it was sent from, and what that allows.
+        limits: that the attempt counts against.
         now: the time.
-        urgent: whether it was.
-        taken: names of the budgets that it was taken from when it was claimed.
+        urgent: whether it was urgent.
+        taken: names of the budgets that it was counted against when it was leased.
         taken_at: when that was.
         paused_until: no message of these budgets before this moment; 0 for none.
     """
 
-    def learnt(limit: Limit, before: RateLimit | None) -> RateLimit:
-        purse = RateLimit(limit, before.budget if before else Budget())
+    def updated(limit: Limit, before: RateLimit | None) -> RateLimit:
+        rate_limit = RateLimit(limit, before.budget if before else Budget())
         if limit.budget in taken:
-            purse = purse.land(taken_at, now, urgent=urgent)
+            rate_limit = rate_limit.land(taken_at, now, urgent=urgent)
         else:
-            purse = purse.take(now, urgent=urgent)
+            rate_limit = rate_limit.take(now, urgent=urgent)
         if paused_until:
-            purse = attrs.evolve(purse, budget=purse.budget.pause(paused_until))
-        return purse
+            rate_limit = attrs.evolve(rate_limit, budget=rate_limit.budget.pause(paused_until))
+        return rate_limit
 
     for limit in sorted(limits, key=lambda each: each.budget):
         before = _read(connection, limit.budget)
-        if learnt(limit, before) != before:
+        if updated(limit, before) != before:
             if backend.is_server(connection):
                 before = _locked(connection, limit)
-            _write(connection, learnt(limit, before))
+            _write(connection, updated(limit, before))
 
 
 def _locked(connection: sa.Connection, limit: Limit) -> RateLimit | None:
-    """Return a budget as it stands once nobody else changes it; it is made where there is none."""
+    """Lock a budget, creating it if needed, and return it."""
     connection.execute(_MAKE, _values(RateLimit(limit, Budget())))
     return _read(connection, limit.budget, query=_LOCK)
 
@@ -144,17 +144,17 @@ def _read(
     return RateLimit(Limit(name, row.allowed, row.seconds), Budget(used, row.paused_until))
 
 
-def _write(connection: sa.Connection, purse: RateLimit) -> None:
-    connection.execute(_PUT, _values(purse))
+def _write(connection: sa.Connection, rate_limit: RateLimit) -> None:
+    connection.execute(_PUT, _values(rate_limit))
 
 
-def _values(purse: RateLimit) -> dict[str, Any]:
+def _values(rate_limit: RateLimit) -> dict[str, Any]:
     return {
-        "name": purse.limit.budget,
-        "allowed": purse.limit.count,
-        "seconds": purse.limit.window,
-        "used": json.dumps(dict(purse.budget.used)),
-        "paused_until": purse.budget.paused_until,
+        "name": rate_limit.limit.budget,
+        "allowed": rate_limit.limit.count,
+        "seconds": rate_limit.limit.window,
+        "used": json.dumps(dict(rate_limit.budget.used)),
+        "paused_until": rate_limit.budget.paused_until,
     }
 
 

@@ -1,4 +1,4 @@
-"""Takes over what nobody sends any more, though somebody claimed it."""
+"""Reclaims the leases of dead workers, and those that ran out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alerthost.outbox import (
     orphans,
     rate_limit_store,
 )
-from alerthost.outbox.leasing import look_at
+from alerthost.outbox.leasing import schedule_lane
 from alerthost.outbox.retry_policy import FIRST_RETRY, DeliveryState, LaneState
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import deliveries, incidents, lanes
@@ -26,16 +26,16 @@ from hostspec.delivery import IncidentRef, Operation, Outcome, OutcomeKind, Rece
 
 
 @attrs.frozen
-class Held:
-    """A claim that somebody holds.
+class HeldLease:
+    """A lease in force.
 
     Attributes:
         id: of the delivery.
         worker_id: the worker that held the lease.
-        attempts: which attempt it is.
-        place: of its incident.
+        attempts: number of the attempt.
+        ref: of its incident.
         lane_id: the row of its lane.
-        lease_until: when its lease runs out.
+        lease_until: when it runs out.
     """
 
     id: int
@@ -46,10 +46,10 @@ class Held:
     lease_until: float
 
 
-def held(connection: sa.Connection) -> tuple[Held, ...]:
-    """Return the claims that are held now."""
+def held_leases(connection: sa.Connection) -> tuple[HeldLease, ...]:
+    """Return all leases in force."""
     return tuple(
-        Held(
+        HeldLease(
             row.id,
             row.worker_id,
             row.attempts,
@@ -57,16 +57,16 @@ def held(connection: sa.Connection) -> tuple[Held, ...]:
             row.lane_id,
             row.lease_until,
         )
-        for row in connection.execute(_HELD)
+        for row in connection.execute(_HELD_LEASES)
     )
 
 
-def take_over(uow: UnitOfWork, lost: Sequence[Held], worker_id: str) -> int:
-    """Take up what is not being sent any more; nobody knows whether it arrived.
+def reclaim_leases(uow: UnitOfWork, lost: Sequence[HeldLease], worker_id: str) -> int:
+    """Queue the deliveries of lost leases again; their attempts may have arrived.
 
     Args:
         uow: the transaction.
-        lost: the claims of processes that are gone, or whose lease has run out.
+        lost: leases of dead workers, and leases that ran out.
         worker_id: the worker that notifies the observers.
 
     Returns:
@@ -89,10 +89,10 @@ def take_over(uow: UnitOfWork, lost: Sequence[Held], worker_id: str) -> int:
             uow.connection.execute(sa.update(deliveries).where(deliveries.c.id == row.id), free)
         else:
             outcome = Outcome(OutcomeKind.UNCERTAIN, reason)
-            told = {"outcome": outcome.kind, "reason": reason}
-            delivery_store.finish(uow, row.id, DeliveryState.UNCERTAIN, **told)
+            result = {"outcome": outcome.kind, "reason": reason}
+            delivery_store.finish(uow, row.id, DeliveryState.UNCERTAIN, **result)
             receipt = Receipt(row.uid, delivery_store.delivery_of(row), outcome, row.attempts)
-            notifier.note(uow.connection, notifier.UNDELIVERED, receipt, worker_id)
+            notifier.record(uow.connection, notifier.UNDELIVERED, receipt, worker_id)
         provider_state = stored.provider_state.after(
             Operation(row.operation), delivered=False, may_have_arrived=True
         )
@@ -109,7 +109,7 @@ def take_over(uow: UnitOfWork, lost: Sequence[Held], worker_id: str) -> int:
         if row.lease_until is not None and row.lease_until <= uow.now:
             _note_hanging(uow, stored)
         else:
-            look_at(uow.connection, stored.lane_id, uow.now)
+            schedule_lane(uow.connection, stored.lane_id, uow.now)
     return taken
 
 
@@ -130,7 +130,7 @@ def _note_hanging(uow: UnitOfWork, stored: incident_store.StoredIncident) -> Non
     )
 
 
-_HELD: Final = (
+_HELD_LEASES: Final = (
     sa.select(
         *(deliveries.c[name] for name in ("id", "worker_id", "attempts", "lease_until", "lane_id")),
         *(incidents.c[each.name] for each in attrs.fields(IncidentRef)),

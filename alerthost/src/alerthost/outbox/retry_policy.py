@@ -1,4 +1,4 @@
-"""What an outcome means for its delivery, its incident and its lane. Pure."""
+"""Decides the next step of a delivery, its incident and its lane after an attempt. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_RETRY: Final = 60.0
 """Seconds between two tries, at most."""
 
 HELD_RETRY: Final = 30.0
-"""Seconds after which what is misconfigured is tried again: somebody may have mended it."""
+"""Seconds after which a blocked delivery is tried again: the operator may have fixed the cause."""
 
 LONGEST_PAUSE: Final = 300.0
 """Seconds that a provider may ask for; more is not sane."""
@@ -64,8 +64,8 @@ class LaneState(enum.StrEnum):
 
 
 @attrs.frozen
-class Verdict:
-    """What is to be done after an attempt.
+class Decision:
+    """The next step after an attempt.
 
     Attributes:
         state: the delivery's from now on.
@@ -96,7 +96,7 @@ _ANSWERED: Final = {
 """The provider took its decision: nothing is wrong with the way there."""
 
 
-def judge(  # noqa: PLR0913 -- one argument for each thing that matters
+def classify(  # noqa: PLR0913 -- one argument for each thing that matters
     outcome: Outcome,
     now: float,
     *,
@@ -105,11 +105,11 @@ def judge(  # noqa: PLR0913 -- one argument for each thing that matters
     own_failures: int = 0,
     others_get_through: bool = False,
     jitter: Callable[[], float] = random.random,
-) -> Verdict:
-    """Describe what is to be done after an attempt.
+) -> Decision:
+    """Decide the next step after an attempt.
 
     Args:
-        outcome: what it came to.
+        outcome: of the attempt.
         now: the time.
         attempts: how many were made for the delivery, with this one.
         failures: of the channel, one after the other, before this one.
@@ -119,12 +119,12 @@ def judge(  # noqa: PLR0913 -- one argument for each thing that matters
     """
     kind = outcome.kind
     if kind in _ANSWERED:
-        return Verdict(_ANSWERED[kind], now, LaneState.HEALTHY, now, now)
+        return Decision(_ANSWERED[kind], now, LaneState.HEALTHY, now, now)
     unhealthy, failed = LaneState.UNHEALTHY, failures + 1
     if kind is OutcomeKind.THROTTLED:
         until = now + _pause(outcome.retry_after, failures, jitter)
         waiting = DeliveryState.QUEUED
-        return Verdict(waiting, until, unhealthy, until, until, until, failed, own_failures)
+        return Decision(waiting, until, unhealthy, until, until, until, failed, own_failures)
     uncertain = kind is OutcomeKind.UNCERTAIN
     state = DeliveryState.UNCERTAIN if uncertain else DeliveryState.QUEUED
     due = now + backoff(attempts, jitter)
@@ -132,13 +132,13 @@ def judge(  # noqa: PLR0913 -- one argument for each thing that matters
         own_failures += 1
         if own_failures >= FEWEST_TRIES - 1 and not uncertain:
             state = DeliveryState.DEAD
-        return Verdict(state, due, None, now, now, failures=failures, own_failures=own_failures)
+        return Decision(state, due, None, now, now, failures=failures, own_failures=own_failures)
     # others are tried before it, to see whether it is this delivery or all of them
     lane_due = now + min(LONGEST_PROBE, backoff(failed, jitter) / 2)
     first_due = min(lane_due, now + FIRST_TRY)
     held = kind is OutcomeKind.MISCONFIGURED
     lane, due = (LaneState.BLOCKED, now + HELD_RETRY) if held else (unhealthy, due)
-    return Verdict(
+    return Decision(
         state, due, lane, lane_due, first_due, failures=failed, own_failures=own_failures
     )
 
@@ -157,7 +157,7 @@ def _pause(asked: float | None, failures: int, jitter: Callable[[], float]) -> f
 
 @attrs.frozen
 class ProviderState:
-    """What is known of an incident at its provider.
+    """The state of an incident at its provider, as far as it is known.
 
     Attributes:
         state: how far it has come.
@@ -173,13 +173,13 @@ class ProviderState:
 
     @property
     def needs_resolve(self) -> bool:
-        """Whether a resolve may be of use: what is in doubt counts as open."""
+        """Whether a resolve may be needed: an unconfirmed incident counts as open."""
         return self.may_be_open or self.unconfirmed
 
     def after(
         self, operation: Operation, *, delivered: bool, may_have_arrived: bool
     ) -> ProviderState:
-        """Return what is known after an attempt."""
+        """Return the state after an attempt."""
         if not may_have_arrived:
             return self
         doubt = self.unconfirmed or not delivered
@@ -187,7 +187,7 @@ class ProviderState:
             case Operation.TRIGGER:
                 acknowledged = self.state is IncidentState.ACKNOWLEDGED
                 return ProviderState(
-                    # a repeat takes nobody's acknowledgement back
+                    # a repeat does not undo an acknowledgement
                     self.state if acknowledged else IncidentState.TRIGGERED,
                     may_be_open=True,
                     trigger_delivered=self.trigger_delivered or delivered,

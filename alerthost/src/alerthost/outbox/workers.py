@@ -110,7 +110,7 @@ class WorkerThreads:
     """The threads that an engine starts.
 
     Args:
-        health: is told of each StoreError.
+        health: records each StoreError.
 
     Attributes:
         stopping: is set once the threads are to end.
@@ -145,7 +145,7 @@ class WorkerThreads:
         """Ask the threads to end, and wait for them; return whether they ended in time.
 
         Args:
-            deadline: on the monotonic clock; None waits as long as it takes.
+            deadline: on the monotonic clock; None for no limit.
         """
         self.stopping.set()
         self.signal.call_all()

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerthost.outbox.retry_policy import (
+    Decision,
     DeliveryState,
     LaneState,
     ProviderState,
-    Verdict,
     backoff,
-    judge,
+    classify,
 )
 from hostspec import IncidentState, Operation, Outcome, OutcomeKind
 
@@ -32,8 +32,8 @@ def judged(  # noqa: PLR0913 -- each has a name
     others_get_through: bool = False,
     retry_after: float | None = None,
     jitter: float = 1.0,
-) -> Verdict:
-    return judge(
+) -> Decision:
+    return classify(
         Outcome(kind, retry_after=retry_after),
         NOW,
         attempts=attempts,
@@ -54,8 +54,8 @@ def judged(  # noqa: PLR0913 -- each has a name
 def test_an_answer_ends_the_delivery_and_shows_that_the_lane_is_well(
     kind: OutcomeKind, state: DeliveryState
 ) -> None:
-    verdict = judged(kind, attempts=20, failures=30, own_failures=3, others_get_through=True)
-    assert verdict == Verdict(state, NOW, LaneState.HEALTHY, NOW, NOW, 0.0, 0)
+    decision = judged(kind, attempts=20, failures=30, own_failures=3, others_get_through=True)
+    assert decision == Decision(state, NOW, LaneState.HEALTHY, NOW, NOW, 0.0, 0)
 
 
 @pytest.mark.parametrize("kind", FAILED)
@@ -67,11 +67,11 @@ def test_what_failed_is_tried_again_later_and_later(
     kind: OutcomeKind, attempts: int, soonest: float, latest: float
 ) -> None:
     for jitter, wait in ((0.0, soonest), (0.5, (soonest + latest) / 2), (1.0, latest)):
-        verdict = judged(kind, attempts=attempts, jitter=jitter)
-        assert verdict.state is DeliveryState.QUEUED
-        assert verdict.delivery_due == NOW + wait
-        assert (verdict.lane, verdict.failures) == (LaneState.UNHEALTHY, 1)
-        assert verdict.paused_until == 0
+        decision = judged(kind, attempts=attempts, jitter=jitter)
+        assert decision.state is DeliveryState.QUEUED
+        assert decision.delivery_due == NOW + wait
+        assert (decision.lane, decision.failures) == (LaneState.UNHEALTHY, 1)
+        assert decision.paused_until == 0
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_what_failed_is_tried_again_later_and_later(
 def test_a_lane_that_fails_is_tried_less_and_less_often_whichever_delivery_it_is(
     kind: OutcomeKind, failures: int, longest: float
 ) -> None:
-    verdict = judged(kind, failures=failures)
-    assert verdict.lane_due == NOW + longest
-    assert verdict.failures == failures + 1
-    assert verdict.first_due == NOW + min(longest, 2)
+    decision = judged(kind, failures=failures)
+    assert decision.lane_due == NOW + longest
+    assert decision.failures == failures + 1
+    assert decision.first_due == NOW + min(longest, 2)
     shortest = judged(kind, failures=failures, jitter=0.0).lane_due
     assert NOW + longest / 2 <= shortest <= NOW + longest
 
@@ -98,35 +98,35 @@ def test_others_are_tried_before_the_one_that_failed(
     attempts: int, jitter: float, kind: OutcomeKind
 ) -> None:
     """Where the lane was well until then; so one that is poisonous keeps nobody waiting."""
-    verdict = judged(kind, attempts=attempts, jitter=jitter)
-    assert verdict.lane_due < verdict.delivery_due
+    decision = judged(kind, attempts=attempts, jitter=jitter)
+    assert decision.lane_due < decision.delivery_due
 
 
 @pytest.mark.parametrize("kind", [*FAILED, OutcomeKind.MISCONFIGURED], ids=str)
 def test_the_eighth_failure_that_is_its_own_dead_letters_a_delivery(kind: OutcomeKind) -> None:
     for own_failures, through in itertools.product((0, 5, 6, 7), (True, False)):
-        verdict = judged(kind, attempts=50, own_failures=own_failures, others_get_through=through)
+        decision = judged(kind, attempts=50, own_failures=own_failures, others_get_through=through)
         dead = own_failures >= 6 and through
-        assert (verdict.state is DeliveryState.DEAD) == dead
-        assert (verdict.state is DeliveryState.QUEUED) != dead
-        assert verdict.own_failures == own_failures + through
-        assert (verdict.lane is None) == through
+        assert (decision.state is DeliveryState.DEAD) == dead
+        assert (decision.state is DeliveryState.QUEUED) != dead
+        assert decision.own_failures == own_failures + through
+        assert (decision.lane is None) == through
 
 
 def test_what_is_uncertain_is_over_but_the_lane_is_not_well() -> None:
     """Else all that waits would burn through a provider that is down, attempt by attempt."""
-    verdict = judged(OutcomeKind.UNCERTAIN, attempts=8, failures=2)
-    assert verdict.state is DeliveryState.UNCERTAIN
-    assert verdict.lane is LaneState.UNHEALTHY
-    assert verdict.lane_due > NOW
+    decision = judged(OutcomeKind.UNCERTAIN, attempts=8, failures=2)
+    assert decision.state is DeliveryState.UNCERTAIN
+    assert decision.lane is LaneState.UNHEALTHY
+    assert decision.lane_due > NOW
 
 
 def test_what_is_misconfigured_is_kept_for_ever_and_tried_again_and_again() -> None:
-    verdict = judged(OutcomeKind.MISCONFIGURED, attempts=1000, failures=4)
-    assert verdict.state is DeliveryState.QUEUED
-    assert verdict.delivery_due == NOW + 30
-    assert verdict.lane is LaneState.BLOCKED
-    assert verdict.paused_until == 0
+    decision = judged(OutcomeKind.MISCONFIGURED, attempts=1000, failures=4)
+    assert decision.state is DeliveryState.QUEUED
+    assert decision.delivery_due == NOW + 30
+    assert decision.lane is LaneState.BLOCKED
+    assert decision.paused_until == 0
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_provider_that_asks_is_left_alone(
     asked: float | None, failures: int, soonest: float, latest: float
 ) -> None:
     for jitter, until in ((0.0, NOW + soonest), (1.0, NOW + latest)):
-        verdict = judged(
+        decision = judged(
             OutcomeKind.THROTTLED,
             retry_after=asked,
             failures=failures,
@@ -160,7 +160,7 @@ def test_a_provider_that_asks_is_left_alone(
             own_failures=6,
             others_get_through=True,
         )
-        assert verdict == Verdict(
+        assert decision == Decision(
             DeliveryState.QUEUED, until, LaneState.UNHEALTHY, until, until, until, failures + 1, 6
         )
 
@@ -173,7 +173,7 @@ def test_every_outcome_has_a_verdict() -> None:
 def test_two_waits_are_hardly_ever_the_same() -> None:
     assert len({backoff(3) for _ in range(100)}) > 90
     pauses = {
-        judge(
+        classify(
             Outcome(OutcomeKind.THROTTLED, retry_after=5),
             NOW,
             attempts=1,
