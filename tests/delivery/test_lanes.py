@@ -166,4 +166,4 @@ def keys_seen(fake: FakePagerDuty) -> set[str]:
 
 def test_a_lane_that_others_filled_meanwhile_has_no_room() -> None:
     row: Any = SimpleNamespace(attempts=0, channel_id=None)
-    assert not leasing._may_fly(row, [row] * 4, 0.0, 4, unhealthy=True)
+    assert not leasing._may_start(row, [row] * 4, 0.0, 4, unhealthy=True)
