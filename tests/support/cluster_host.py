@@ -18,7 +18,7 @@ from typing import Any
 
 from killed_host import alert_of, engine_of
 
-from alerthost.outbox import engine as engines
+from alerthost.outbox import dispatcher
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.leasing import Lease
 from alerthost.store.errors import StoreError
@@ -31,13 +31,18 @@ class NotingEngine(Engine):
 
     sending = threading.local()
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._send_leased = self._dispatcher._send
+        self._dispatcher._send = self._send  # type: ignore[method-assign]
+
     def _send(self, lease: Lease) -> None:
         self.sending.lease = lease
-        super()._send(lease)
+        self._send_leased(lease)
 
 
 class FreezingEngine(NotingEngine):
-    """Stops its process between its first claim and the attempt."""
+    """Stops its process between its first lease and the attempt."""
 
     frozen = False
 
@@ -51,14 +56,14 @@ class FreezingEngine(NotingEngine):
 def note_attempts(file: Path) -> None:
     """Note each attempt right before it starts: delivery, attempt, worker_id and time."""
     notes = os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-    attempt = engines.attempt
+    attempt = dispatcher.make_attempt
 
     def noting(*arguments: Any) -> Any:
         lease = NotingEngine.sending.lease
         os.write(notes, f"{lease.id} {lease.attempt} {lease.worker_id} {moment()}\n".encode())
         return attempt(*arguments)
 
-    engines.attempt = noting
+    dispatcher.make_attempt = noting
 
 
 moment = time.time
