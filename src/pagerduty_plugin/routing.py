@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from hostspec import Fault, Handle, Installation, Limit, Outcome, OutcomeKind
+from hostspec.text import closest
 from pagerduty_plugin.constants import RATE_WINDOW
 from pagerduty_plugin.keys import fingerprint
 from pagerduty_plugin.settings import InstallationSettings
@@ -58,9 +59,9 @@ def faults(
     known = [service.name for service in settings.services]
     for index, name in enumerate(names):
         if settings.service(name) is None and name not in settings.removed_services:
-            reason = (
-                f'account {installation.name} has no service "{name}"; it has {", ".join(known)}'
-            )
+            near = closest(name, known)
+            hint = f'did you mean "{near}"?' if near else f"it has {', '.join(known)}"
+            reason = f'account {installation.name} has no service "{name}"; {hint}'
             yield Fault(f"services[{index}]", reason)
     if not reach(names, settings).services:
         yield Fault("services", f"{all_removed(names, installation)}; choose another service")

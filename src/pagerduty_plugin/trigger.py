@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -21,13 +21,11 @@ from hostspec import (
     Incident,
     IncidentRef,
     Installation,
-    Json,
     Limit,
     Operation,
     Outcome,
     OutcomeKind,
     Preview,
-    Repair,
     Secret,
     SendContext,
     Severity,
@@ -38,16 +36,13 @@ from pagerduty_plugin import event, routing
 from pagerduty_plugin.action_settings import TriggerSettings
 from pagerduty_plugin.change import Change
 from pagerduty_plugin.constants import (
-    ALERT_KEY,
     BASE_URLS,
     CHANGE_EVENT,
-    DEFAULT_SEVERITY,
     DROP,
     PAGE,
     PROVIDER,
-    RULE_AND_ALERT_KEY,
-    SEVERITIES,
 )
+from pagerduty_plugin.content import Content, build_content, rule_severity
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.http.responses import is_key_unknown
 from pagerduty_plugin.keys import (
@@ -57,7 +52,7 @@ from pagerduty_plugin.keys import (
     readable_fingerprint,
     sending_key,
 )
-from pagerduty_plugin.overrides import Decision, NoHooks, Question, decide, enrich
+from pagerduty_plugin.overrides import Decision, NoHooks, Question, decide
 from pagerduty_plugin.settings import InstallationSettings, ServiceSettings
 from pagerduty_plugin.text_overrides import EventText
 
@@ -67,16 +62,6 @@ PATH: Final = "/v2/enqueue"
 _SIMILAR_KEYS: Final = (
     "a key of another region, or of an integration for the Events API v1, looks the same"
 )
-
-
-@attrs.frozen
-class _Content:
-    """The content of a delivery to one service."""
-
-    key: str
-    message: Mapping[str, Json]
-    repairs: tuple[Repair, ...]
-    notes: tuple[str, ...]
 
 
 class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[InstallationSettings]):
@@ -126,7 +111,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[Insta
         rules = (rule,) if rule else ()
         reached = routing.reach(settings.services, installation.settings)
         names = tuple(reached.services.values())
-        severity, severity_repairs, severity_notes = _severity(
+        severity, severity_repairs, severity_notes = rule_severity(
             # one for all services, as plugins are asked once
             EventText(alert, rule=rule, service=", ".join(names), installation=installation.name),
             alert,
@@ -155,13 +140,13 @@ class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[Insta
             for later in (Operation.ACKNOWLEDGE, Operation.RESOLVE)
             if later in settings.event_actions
         )
-        content: _Content | None = None
+        content: Content | None = None
         deliveries = []
         services = routing.reach(decided.services, installation.settings).services
         for destination, service in services.items():
             if content is None or settings.has_text:
                 text = EventText(alert, rule=rule, service=service, installation=installation.name)
-                content = _content(alert, settings, installation.settings, decided, rule, text)
+                content = build_content(alert, settings, installation.settings, decided, rule, text)
             deliveries.append(
                 Delivery(
                     operation=operation,
@@ -357,51 +342,3 @@ def _handle(key: str, installation: Installation[InstallationSettings]) -> Handl
 
 def _is_own_url(handle: Handle, installation: Installation[InstallationSettings]) -> bool:
     return handle.get("url") in (installation.settings.events_url, *BASE_URLS.values())
-
-
-def _severity(
-    text: EventText, alert: Alert, settings: TriggerSettings
-) -> tuple[Severity, tuple[Repair, ...], tuple[str, ...]]:
-    """Return the severity of a rule, with repairs and notes: fixed, the alert's, or rendered."""
-    if settings.severity in SEVERITIES:
-        return Severity(settings.severity), (), ()
-    if settings.severity == DEFAULT_SEVERITY or alert.status is not Status.FIRING:
-        return alert.severity, (), ()
-    severity, repairs = text.severity(settings.severity)
-    return severity, repairs, tuple(text.notes)
-
-
-def _content(  # noqa: PLR0913, PLR0917 -- everything that determines an event
-    alert: Alert,
-    settings: TriggerSettings,
-    account: InstallationSettings,
-    decided: Decision,
-    rule: str,
-    text: EventText,
-) -> _Content:
-    if decided.dedup_key:
-        key, repairs = event.prefixed_dedup_key(decided.dedup_key, account.dedup_prefix)
-    else:
-        key, repairs = _dedup_key(alert, settings, account.dedup_prefix, rule, text)
-    if alert.status is not Status.FIRING:
-        return _Content(key, {}, repairs, tuple(text.notes))
-    texts = text.trigger(settings) if settings.has_text else event.NO_OVERRIDES
-    built = event.build(alert, severity=decided.severity, key=key, texts=texts)
-    enriched = enrich(built.message, decided.additions, event.room_for_message(key))
-    missed = {} if settings.missed == PAGE else {event.MISSED: settings.missed}
-    return _Content(
-        key,
-        {**enriched.message, **missed},
-        (*repairs, *built.repairs, *enriched.repairs),
-        (*text.notes, *enriched.notes),
-    )
-
-
-def _dedup_key(
-    alert: Alert, settings: TriggerSettings, prefix: str, rule: str, text: EventText
-) -> tuple[str, tuple[Repair, ...]]:
-    if settings.dedup_key == RULE_AND_ALERT_KEY:
-        return event.dedup_key(alert.identity, prefix=prefix, rule=rule)
-    if settings.dedup_key != ALERT_KEY and (key := text.dedup_key(settings.dedup_key)):
-        return event.prefixed_dedup_key(key, prefix)
-    return event.dedup_key(alert.identity, prefix=prefix)

@@ -107,7 +107,7 @@ def test_a_service_the_account_does_not_have_is_refused(workspace: Workspace) ->
     assert run.returncode == 2
     assert run.stderr.endswith(
         "rule 'Pages': actions[0].services[0]: "
-        'account acme has no service "chekout"; it has checkout, platform\n'
+        'account acme has no service "chekout"; did you mean "checkout"?\n'
     )
 
 

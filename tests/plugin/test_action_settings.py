@@ -575,7 +575,7 @@ def test_a_removed_service_stops_no_other(desk: Desk) -> None:
 def test_a_misspelt_service_is_still_refused(desk: Desk) -> None:
     without = saved(desk, rows(desk)[0])
     assert refused(without, "chekout", "platform", "checkout") == [
-        'services[0]: account acme has no service "chekout"; it has checkout'
+        'services[0]: account acme has no service "chekout"; did you mean "checkout"?'
     ]
 
 
