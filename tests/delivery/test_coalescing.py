@@ -392,14 +392,14 @@ def test_a_failing_on_missed_notifies_and_notes_only_the_failure(policy: str, fa
     assert "secret" not in note
 
 
-def test_an_action_that_answers_nonsense_is_taken_to_notify_and_that_is_noted() -> None:
+def test_an_invalid_answer_of_an_action_notifies_and_is_noted() -> None:
     line = coalesce_queue(queue_of((T, R)), ProviderState(), Pager("babble"))
     assert contents(line.kept) == [(T, 0), (R, 1)]
     (note,) = line.kept[0].delivery.notes
     assert note == "the action pager.page returned a value that is not a delivery"
 
 
-def test_what_is_sent_in_other_words_is_a_new_row_and_the_old_one_is_coalesced() -> None:
+def test_a_replaced_delivery_is_a_new_row_and_the_old_one_is_coalesced() -> None:
     opening = queued(T, 1, coalesced=4, accepted_at=7.0, tried=True)
     closing = queued(R, 2)
     line = coalesce_queue((opening, closing), ProviderState(), Pager("page"))
@@ -453,13 +453,13 @@ def test_the_newest_trigger_counts_all_superseded_deliveries() -> None:
     assert resolve == queued(R, 7)
 
 
-def test_without_a_trigger_the_last_speaks_for_all_that_are_not_sent() -> None:
+def test_without_a_trigger_the_last_counts_all_superseded_deliveries() -> None:
     line = (queued(A, 1), queued(R, 2, accepted_at=9.0, coalesced=5), queued(A, 3))
     (resolve,) = coalesce_queue(line, EPISODES[2], Pager("page")).kept
     assert resolve == attrs.evolve(line[1], coalesced=7, accepted_at=1.0)
 
 
-def test_what_is_dropped_is_told_apart_from_what_others_say() -> None:
+def test_discarded_deliveries_are_distinguished_from_coalesced_ones() -> None:
     line = queue_of((T, R, A, T, T, R, T, A))
     reduced = coalesce_queue(line, EPISODES[2], Pager("drop"))
     assert contents(reduced.kept) == [(R, 5), (T, 6), (A, 7)]
@@ -472,14 +472,14 @@ def test_what_is_dropped_is_told_apart_from_what_others_say() -> None:
     assert contents(reduced.discarded) == [(A, 2), (T, 3), (T, 4)]
 
 
-def test_what_a_later_episode_says_anew_is_coalesced_and_not_dropped() -> None:
+def test_deliveries_superseded_by_a_later_period_are_coalesced() -> None:
     reduced = coalesce_queue(queue_of((T, R, T, T)), ProviderState(), Pager("drop"))
     assert contents(reduced.kept) == [(T, 3)]
     assert contents(reduced.coalesced) == [(T, 2)]
     assert contents(reduced.discarded) == [(T, 0), (R, 1)]
 
 
-def test_every_episode_that_was_superseded_is_recorded_once() -> None:
+def test_each_superseded_period_is_recorded_once() -> None:
     line = queue_of((T, R, T, T, R, R, A, T))
     reduced = coalesce_queue(line, ProviderState(), Pager("change"))
     assert contents(reduced.kept) == [(T, 7)]
@@ -489,7 +489,7 @@ def test_every_episode_that_was_superseded_is_recorded_once() -> None:
     assert contents(reduced.redirected) == [(R, 3)]
 
 
-def test_nothing_is_given_up_behind_what_may_be_telling_of_it() -> None:
+def test_deliveries_behind_a_trigger_in_flight_are_kept() -> None:
     action = Pager("drop")
     line = coalesce_queue(queue_of((T, A, R, T, R)), ProviderState(), action, in_flight=True)
     assert contents(line.kept) == [(T, 0), (R, 2)]
@@ -519,7 +519,7 @@ def test_an_acknowledge_stays_before_the_trigger_of_an_open_incident() -> None:
     ]
 
 
-def test_the_resolve_that_is_sent_once_more_goes_ahead_of_what_fires_anew() -> None:
+def test_a_confirming_resolve_goes_before_a_new_trigger() -> None:
     """Otherwise the provider takes the trigger for a repeat of the late one."""
     provider_state = ProviderState(unconfirmed=True)
     assert contents(coalesce_queue(queue_of((R, T)), provider_state, Pager("page")).kept) == [

@@ -60,7 +60,7 @@ def together(
         return [result.exception() or result.result() for result in results]
 
 
-def test_a_piece_is_all_or_nothing(database: Database) -> None:
+def test_a_job_is_all_or_nothing(database: Database) -> None:
     def broken(connection: sa.Connection) -> None:
         insert("a")(connection)
         raise ZeroDivisionError
@@ -72,7 +72,7 @@ def test_a_piece_is_all_or_nothing(database: Database) -> None:
     assert names(database) == ["b"]
 
 
-def test_pieces_share_commits(database: Database) -> None:
+def test_jobs_share_commits(database: Database) -> None:
     database.migrate()
     commits: list[object] = []
     sa.event.listen(database.engine, "commit", commits.append)
@@ -82,7 +82,7 @@ def test_pieces_share_commits(database: Database) -> None:
     assert len(names(database)) == 5
 
 
-def test_one_at_fault_undoes_nothing_of_the_others(database: Database) -> None:
+def test_a_failing_job_rolls_back_no_other(database: Database) -> None:
     database.migrate()
 
     def broken(connection: sa.Connection) -> None:
@@ -95,7 +95,7 @@ def test_one_at_fault_undoes_nothing_of_the_others(database: Database) -> None:
     assert names(database) == ["a", "b"]
 
 
-def test_a_database_that_fails_is_told_to_all(database: Database) -> None:
+def test_a_failing_database_fails_all_jobs(database: Database) -> None:
     database.migrate()
 
     def full(_: sa.Connection) -> None:
@@ -124,7 +124,7 @@ def test_only_the_thread_that_was_interrupted_ends(database: Database) -> None:
     assert writer.run(insert("a")) == "a"
 
 
-def test_what_was_kept_before_an_interruption_stays_kept(database: Database) -> None:
+def test_commits_before_an_interruption_stay(database: Database) -> None:
     database.migrate()
 
     def broken(_: sa.Connection) -> None:
@@ -140,7 +140,7 @@ def test_what_was_kept_before_an_interruption_stays_kept(database: Database) -> 
     assert "b" not in found
 
 
-def test_a_locked_database_is_told_and_nothing_is_accepted(tmp_path: Path) -> None:
+def test_a_locked_database_rejects_alerts(tmp_path: Path) -> None:
     world = World(Database("sqlite:///alerthost.db", tmp_path, lock_timeout=0.05), Clock())
     world.database.migrate()
     with sqlite3.connect(world.database.name, isolation_level=None) as other:
@@ -161,7 +161,7 @@ def locked(*_: object, **__: object) -> NoReturn:
     raise StoreError("is locked") from sa.exc.OperationalError("BEGIN", {}, cause)
 
 
-def test_no_alert_waits_longer_than_its_patience_for_a_turn(tmp_path: Path) -> None:
+def test_no_alert_waits_longer_than_the_lock_timeout(tmp_path: Path) -> None:
     """However many jobs wait before it; an accepted alert waits for its turn."""
     going, go_on = threading.Event(), threading.Event()
 
@@ -187,7 +187,7 @@ def test_no_alert_waits_longer_than_its_patience_for_a_turn(tmp_path: Path) -> N
         assert names(database) == ["patient"]
 
 
-def test_who_has_waited_less_for_another_program_tries_again(
+def test_a_job_that_waited_less_for_a_lock_tries_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database.migrate()
@@ -209,7 +209,7 @@ def test_who_has_waited_less_for_another_program_tries_again(
             writer.run(insert("late"), accepts=accepts)
 
 
-def test_while_another_program_writes_alerts_are_refused_soon(
+def test_alerts_are_rejected_soon_while_another_program_writes(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database.migrate()
@@ -224,7 +224,7 @@ def test_while_another_program_writes_alerts_are_refused_soon(
     assert writer._patience() == pytest.approx(0.01)
 
 
-def test_a_thread_that_is_interrupted_while_it_waits_leaves_no_gap(
+def test_a_thread_interrupted_while_waiting_blocks_no_other(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database.migrate()
@@ -245,7 +245,7 @@ def test_a_thread_that_is_interrupted_while_it_waits_leaves_no_gap(
     assert names(database) == ["c"]
 
 
-def test_on_a_full_disk_one_at_fault_undoes_nothing_of_the_others(
+def test_on_a_full_disk_a_failing_job_rolls_back_no_other(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database.migrate()
@@ -267,7 +267,7 @@ def test_on_a_full_disk_one_at_fault_undoes_nothing_of_the_others(
     assert (first, type(fault), last) == ("a", ZeroDivisionError, "b")
 
 
-def test_a_full_disk_is_told_and_nothing_is_half_accepted(world: World) -> None:
+def test_a_full_disk_rejects_alerts_whole(world: World) -> None:
     world.database.migrate()
     with world.database.engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -282,7 +282,7 @@ def test_a_full_disk_is_told_and_nothing_is_half_accepted(world: World) -> None:
     assert world.execute("SELECT count(*) FROM submissions") == [(1,)]
 
 
-def test_a_read_only_database_is_told(world: World) -> None:
+def test_a_read_only_database_is_reported(world: World) -> None:
     world.database.migrate()
     sa.event.listen(
         world.database.engine,
@@ -302,7 +302,7 @@ def test_many_threads_accept_at_once(world: World) -> None:
     assert len(world.drain()) == 200
 
 
-def test_a_piece_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+def test_a_job_that_is_being_written_is_awaited(tmp_path: Path) -> None:
     """Its lock timeout ends while another job of its transaction takes time."""
     with Database("sqlite:///alerthost.db", tmp_path, lock_timeout=0.5) as database:
         database.migrate()

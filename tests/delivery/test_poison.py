@@ -30,14 +30,14 @@ def poison(world: World) -> Callable[[Alert], Any]:
 
 
 def die(world: World) -> None:
-    """Drain in a process that dies of it, and start another one."""
+    """Drain in a process that ends, and start another one."""
     with pytest.raises(KeyboardInterrupt):
         world.drain()
     world.new_engine()
 
 
 @EITHER
-def test_a_submission_that_processes_die_of_is_dead_lettered(
+def test_a_submission_that_ends_processes_is_dead_lettered(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.say("cpu")
@@ -57,7 +57,7 @@ def test_a_submission_that_processes_die_of_is_dead_lettered(
     assert world.execute("SELECT name FROM planners") == []
 
 
-def test_the_others_of_a_batch_are_planned_alone_and_delivered(world: World) -> None:
+def test_the_others_of_its_batch_are_planned_alone_and_delivered(world: World) -> None:
     world.say("cpu")
     world.say("poison")
     poison(world)
@@ -68,7 +68,7 @@ def test_the_others_of_a_batch_are_planned_alone_and_delivered(world: World) -> 
     assert world.states == ["queued"]
 
 
-def test_a_process_that_lives_is_suspected_of_nothing(world: World) -> None:
+def test_submissions_of_a_live_process_are_not_suspected(world: World) -> None:
     world.say("disk")
     world.new_engine()
     assert world.drain() == ["trigger disk"]
@@ -98,7 +98,7 @@ print(engine.admin.backlog().unplanned)
 """
 
 
-def test_a_poisonous_submission_on_disk_stops_no_host(tmp_path: os.PathLike[str]) -> None:
+def test_a_poison_submission_on_disk_stops_no_host(tmp_path: os.PathLike[str]) -> None:
     def run(*more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", KILLED, str(tmp_path), *more]
         return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -108,7 +108,7 @@ def test_a_poisonous_submission_on_disk_stops_no_host(tmp_path: os.PathLike[str]
     assert (last.returncode, last.stdout) == (0, "0\n"), last.stderr
 
 
-def test_planning_that_does_not_end_is_logged_once(
+def test_hanging_planning_is_logged_once(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(planner, "HANGING_AFTER", -1.0)

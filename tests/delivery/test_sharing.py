@@ -30,7 +30,7 @@ from alerthost.outbox.admin_rows import AdminError
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.group_commit import Writer
 from alerthost.outbox.unit_of_work import UnitOfWork
-from alerthost.store import database as store
+from alerthost.store import postgresql
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
 from hostspec import Alert, Identity, IncidentRef, Limit, Outcome, OutcomeKind
@@ -42,11 +42,13 @@ QUEUED = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @pytest.fixture(autouse=True)
-def _who_holds_a_lock_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine a test may hold one for longer than a process that works ever does."""
-    patient = store._ON_SERVER.replace("session_timeout = 10000", "session_timeout = 600000")
-    assert patient != store._ON_SERVER
-    monkeypatch.setattr(store, "_ON_SERVER", patient)
+def _locks_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep sessions that hold locks: on a busy machine a test may hold one for long."""
+    patient = postgresql._SERVER_SETTINGS.replace(
+        "session_timeout = 10000", "session_timeout = 600000"
+    )
+    assert patient != postgresql._SERVER_SETTINGS
+    monkeypatch.setattr(postgresql, "_SERVER_SETTINGS", patient)
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def aside() -> Iterator[ThreadPoolExecutor]:
 
 
 def waits(world: World, running: Future[Any]) -> bool:
-    """Let a thread go on until it ends, or waits for a lock; say whether it waits."""
+    """Return whether a thread waits for a lock, as soon as it does or has ended."""
     while not running.done():
         if world.execute(QUEUED)[0][0]:
             return True
@@ -110,7 +112,7 @@ def test_callers_share_a_commit(world: World, aside: ThreadPoolExecutor) -> None
     assert accepted(world) == ["a", "b", "c"]
 
 
-def test_what_callers_share_is_not_seen_before_what_came_first(
+def test_a_shared_commit_is_not_seen_before_an_earlier_one(
     world: World, aside: ThreadPoolExecutor
 ) -> None:
     rows = inbox.build_rows([("first", Alert("disk"))], world.clock.now)
@@ -126,7 +128,7 @@ def test_what_callers_share_is_not_seen_before_what_came_first(
     assert [row.status for row in world.execute("SELECT status FROM alerts")] == ["resolved"]
 
 
-def test_who_waits_for_an_alert_keeps_nobody_else_waiting(
+def test_a_caller_that_waits_for_an_alert_blocks_no_other(
     world: World, aside: ThreadPoolExecutor
 ) -> None:
     with world.database.begin() as connection:
@@ -139,7 +141,7 @@ def test_who_waits_for_an_alert_keeps_nobody_else_waiting(
     assert "held" in accepted(world)
 
 
-def test_a_caller_at_fault_undoes_nothing_of_the_others(
+def test_a_failing_caller_rolls_back_no_other(
     world: World, aside: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "check_ids", lambda _: None)
@@ -150,7 +152,7 @@ def test_a_caller_at_fault_undoes_nothing_of_the_others(
     assert accepted(world) == ["good", "last"]
 
 
-def test_a_server_that_is_away_is_told_to_all_at_once(
+def test_an_unreachable_server_fails_all_callers_at_once(
     world: World, aside: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []
@@ -180,7 +182,7 @@ def test_a_server_that_hangs_up_is_away(world: World) -> None:
         assert backend.is_unreachable(raised.value)
 
 
-def test_who_is_interrupted_as_it_writes_for_all_ends_alone(
+def test_an_interrupted_leader_ends_alone(
     world: World, aside: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = world.engine._submission_writer._write
@@ -225,7 +227,7 @@ def test_very_many_alerts_are_accepted_at_once(world: World, aside: ThreadPoolEx
     assert world.execute("SELECT count(*) FROM submissions") == [(20_002,)]
 
 
-def test_what_others_decide_about_is_not_claimed(world: World) -> None:
+def test_a_locked_incident_is_not_leased(world: World) -> None:
     world.say("disk")
     world.say("cpu", severity="info")
     world.engine._dispatcher.plan()
@@ -235,7 +237,7 @@ def test_what_others_decide_about_is_not_claimed(world: World) -> None:
     assert world.later(1) == ["trigger disk", "trigger cpu"]
 
 
-def test_a_lane_that_others_claim_in_is_left_alone(world: World) -> None:
+def test_a_lane_locked_by_another_worker_is_skipped(world: World) -> None:
     world.say("disk")
     world.engine._dispatcher.plan()
     with world.database.begin() as connection:
@@ -243,9 +245,7 @@ def test_a_lane_that_others_claim_in_is_left_alone(world: World) -> None:
         assert world.drain() == []
 
 
-def test_what_was_claimed_while_it_was_counted_counts(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lease_during_the_count_is_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.fail(OutcomeKind.UNREACHABLE)
     for key in ("disk", "cpu", "memory"):
         world.say(key)
@@ -269,7 +269,7 @@ def test_one_process_plans_at_a_time(world: World) -> None:
     assert world.drain() == ["trigger disk"]
 
 
-def test_what_another_process_did_not_get_to_is_planned_here(world: World) -> None:
+def test_submissions_that_another_process_left_are_planned(world: World) -> None:
     with world.database.begin() as connection:
         assert backend.take_turn(connection, backend.PLANNING)
         world.engine.start()
@@ -280,7 +280,7 @@ def test_what_another_process_did_not_get_to_is_planned_here(world: World) -> No
     assert fate.settled
 
 
-def test_one_process_keeps_house_at_a_time(world: World) -> None:
+def test_one_process_does_maintenance_at_a_time(world: World) -> None:
     world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.MISCONFIGURED)
     world.say("disk")
     world.drain()
@@ -295,7 +295,7 @@ def test_one_process_keeps_house_at_a_time(world: World) -> None:
 def in_turn(
     world: World, aside: ThreadPoolExecutor, work: Callable[[], Any], meanwhile: Callable[..., Any]
 ) -> Future[Any]:
-    """Do something about the incident while somebody else decides about it, who is first."""
+    """Change the incident while another transaction, which began first, changes it."""
     with world.database.begin() as connection:
         backend.lock(connection, [DISK])
         running = aside.submit(work)
@@ -304,7 +304,7 @@ def in_turn(
     return running
 
 
-def test_what_an_attempt_came_to_is_written_in_turn(
+def test_outcomes_wait_for_the_lock_of_the_incident(
     world: World, aside: ThreadPoolExecutor
 ) -> None:
     world.say("disk")
@@ -344,7 +344,7 @@ def test_what_an_attempt_came_to_is_written_in_turn(
         assert world.execute("SELECT worker_id, state FROM deliveries") == [("other", "queued")]
 
 
-def test_a_plan_is_written_in_turn(world: World, aside: ThreadPoolExecutor) -> None:
+def test_a_plan_waits_for_the_lock_of_the_incident(world: World, aside: ThreadPoolExecutor) -> None:
     world.say("disk")
     world.drain()
     world.say("disk", "resolved")
@@ -353,11 +353,13 @@ def test_a_plan_is_written_in_turn(world: World, aside: ThreadPoolExecutor) -> N
         connection.execute(sa.text("UPDATE incidents SET version = version + 1, rules = '[]'"))
 
     planning = in_turn(world, aside, world.engine._dispatcher.plan, release)
-    assert planning.result() == 0  # what it saw has changed
+    assert planning.result() == 0  # the plan is outdated
     assert world.drain() == ["resolve disk"]
 
 
-def test_a_person_decides_in_turn(world: World, aside: ThreadPoolExecutor) -> None:
+def test_the_operator_waits_for_the_lock_of_the_incident(
+    world: World, aside: ThreadPoolExecutor
+) -> None:
     world.fail(OutcomeKind.REJECTED)
     world.say("disk")
     world.drain()
@@ -382,7 +384,9 @@ def test_a_person_decides_in_turn(world: World, aside: ThreadPoolExecutor) -> No
         resolving.result()
 
 
-def test_what_is_said_of_an_old_incident_keeps_it(world: World, aside: ThreadPoolExecutor) -> None:
+def test_a_submission_about_an_old_incident_keeps_it(
+    world: World, aside: ThreadPoolExecutor
+) -> None:
     world.say("disk")
     world.drain()
 
@@ -400,7 +404,7 @@ def test_what_is_said_of_an_old_incident_keeps_it(world: World, aside: ThreadPoo
     assert world.open == ["disk"]
 
 
-def test_what_is_said_of_an_old_alert_keeps_it(world: World, aside: ThreadPoolExecutor) -> None:
+def test_a_submission_about_an_old_alert_keeps_it(world: World, aside: ThreadPoolExecutor) -> None:
     world.say("disk", "resolved")
     world.drain()
 
@@ -430,7 +434,7 @@ def test_the_last_message_of_a_budget_is_taken_once(world: World) -> None:
         assert rate_limit_store.load(two, '["none"]') == ()
 
 
-def test_what_a_budget_that_others_use_up_meanwhile_has_no_room_for_waits(
+def test_a_delivery_waits_if_others_use_up_its_budget_meanwhile(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.page.limits = lambda *_: [Limit("key", 2, 60.0)]  # type: ignore[method-assign]
@@ -450,7 +454,7 @@ def test_what_a_budget_that_others_use_up_meanwhile_has_no_room_for_waits(
     assert world.settle(120) == ["trigger cpu"]
 
 
-def test_a_budget_that_several_learn_of_at_once_counts_them_all(
+def test_a_new_budget_counts_all_concurrent_attempts(
     world: World, aside: ThreadPoolExecutor
 ) -> None:
     limit, now = Limit("key", 100, 60.0), world.clock.now
@@ -477,7 +481,7 @@ def test_a_budget_that_several_learn_of_at_once_counts_them_all(
     assert list(purse.budget.used.values()) == [(8, 0)]
 
 
-def test_who_waits_for_each_other_goes_on(world: World, aside: ThreadPoolExecutor) -> None:
+def test_a_deadlock_is_retried(world: World, aside: ThreadPoolExecutor) -> None:
     barrier = threading.Barrier(2, timeout=60)
     ran: list[str] = []
 
@@ -498,7 +502,7 @@ def test_who_waits_for_each_other_goes_on(world: World, aside: ThreadPoolExecuto
     assert len(ran) == 3
 
 
-def test_who_is_undone_again_and_again_is_told(
+def test_a_transaction_that_always_conflicts_fails(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(group_commit, "PAUSE", 0.0)
@@ -513,7 +517,7 @@ def test_who_is_undone_again_and_again_is_told(
     assert len(ran) == group_commit.TRIES
 
 
-def test_a_fault_of_the_work_is_not_tried_again(world: World) -> None:
+def test_a_failing_job_is_not_retried(world: World) -> None:
     ran = []
 
     def work(connection: sa.Connection) -> None:
@@ -572,7 +576,7 @@ def test_an_attempt_of_a_ticket_is_not_given_up_because_a_session_was_cut(
         assert session
         with world.database.read() as connection:
             connection.execute(cut)
-        world.clock.now += 30  # it takes its time, and nobody may start it any more
+        world.clock.now += 30  # too late to start the attempt
         world.engine._maintenance.run(session.name)
 
     world.page.behaviour["send"] = deliver(lose_everything)
@@ -581,7 +585,7 @@ def test_an_attempt_of_a_ticket_is_not_given_up_because_a_session_was_cut(
     assert world.states == ["delivered"]
 
 
-def test_what_a_lost_session_claimed_is_left_alone_until_it_may_not_be_started(
+def test_a_lease_of_a_lost_session_is_kept_until_it_may_not_start(
     world: World,
 ) -> None:
     world.say("disk")
@@ -598,8 +602,8 @@ def test_what_a_lost_session_claimed_is_left_alone_until_it_may_not_be_started(
     assert world.drain() == ["trigger disk"]
 
 
-def test_a_claim_that_never_took_off_is_taken_up(world: World) -> None:
-    """The server went down as it was claimed: it was, and nobody was told."""
+def test_a_lease_without_an_attempt_is_reclaimed(world: World) -> None:
+    """The server went down during the lease: it was committed, and no worker knows."""
     world.say("disk")
     with world.engine._registration.registered() as name:
         world.engine._dispatcher.plan()
