@@ -48,7 +48,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__((HOST, port), _Handler)
 
     def start(self) -> None:
-        """Response, on threads of its own."""
+        """Serve on threads of its own."""
         self._accepting.start()
 
     def stop(self) -> None:

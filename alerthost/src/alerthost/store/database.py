@@ -181,7 +181,7 @@ class Database:
             return connection
 
     def migrate(self) -> None:
-        """Bring the database to this program's version, and create it if there is none.
+        """Bring the database to this program's version, and create it if it does not exist.
 
         Of programs that start together one migrates, and the others wait for it.
 
