@@ -181,13 +181,19 @@ class Backend:
     def select_unread(self, request: Request) -> misbehaviour.Misbehaviour | None:
         """Return the misbehaviour for a request whose body is not read yet, or None."""
         with self.changed:
-            return misbehaviour.next_unread(self._scripts, request.path)
+            for script in self._scripts:
+                if script.applies_to(request.path) and script.key is None:
+                    return script.use() if script.misbehaviour.wire == "unread reset" else None
+        return None
 
     def select(self, request: Request) -> misbehaviour.Misbehaviour | None:
         """Return the misbehaviour for a request whose body is read, or None."""
         key = rules.routing_key_of(request.body)
         with self.changed:
-            return misbehaviour.next_read(self._scripts, request.path, key)
+            for script in self._scripts:
+                if script.applies_to(request.path) and script.key in {None, key}:
+                    return script.use()
+        return None
 
     def wait(self, how: misbehaviour.Misbehaviour) -> None:
         """Wait for the gate and the seconds of a misbehaviour, or until the server stops."""

@@ -8,14 +8,11 @@ is, and how it is sent.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
 from pagerduty_plugin.testing import responses
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 Processed: TypeAlias = Literal["at once", "late", "never"]
 Wire: TypeAlias = Literal[
@@ -216,19 +213,3 @@ class Script:
         if self.remaining is not None:
             self.remaining -= 1
         return self.misbehaviour
-
-
-def next_unread(scripts: Iterable[Script], path: str) -> Misbehaviour | None:
-    """Select for a request whose body is not read yet, from scripts in order."""
-    for script in scripts:
-        if script.applies_to(path) and script.key is None:
-            return script.use() if script.misbehaviour.wire == "unread reset" else None
-    return None
-
-
-def next_read(scripts: Iterable[Script], path: str, key: str | None) -> Misbehaviour | None:
-    """Select for a request with this integration key, from scripts in order."""
-    for script in scripts:
-        if script.applies_to(path) and script.key in {None, key}:
-            return script.use()
-    return None
