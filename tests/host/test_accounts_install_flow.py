@@ -158,7 +158,10 @@ def test_what_is_not_ours_is_passed_over_and_ours_still_comes(workspace: Workspa
         hang_up(connecting.home)
         assert connecting.pick("checkout").status_code == 200
         assert connecting.end() == 0
-    assert "passed over: the callback belongs to no setup that was begun here" in connecting.told
+    assert (
+        "passed over: the callback belongs to no install flow that was started here"
+        in connecting.told
+    )
     assert CHECKOUT not in connecting.told
     assert "Exception" not in connecting.told
 

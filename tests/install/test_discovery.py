@@ -245,7 +245,7 @@ def test_a_key_that_is_there_is_taken_and_nothing_is_created(searcher: Searcher)
     )
     settings = connected.installation.settings
     assert (settings.region, settings.subdomain, settings.base_url) == ("us", "acme", fake.url)
-    assert (connected.again, connected.notes, connected.left_aside) == (False, (), ())
+    assert (connected.again, connected.notes, connected.skipped) == (False, (), ())
     assert searcher.calls("POST") == []
 
 
@@ -469,7 +469,7 @@ def test_what_was_created_before_a_failure_is_in_the_answer(searcher: Searcher) 
     connected = searcher.connect("a", "b", "c", "d")
     assert [name for name, _ in searcher.table()] == ["a", "d"]
     none = "it has no Events API v2 integration, and creating one failed"
-    assert connected.left_aside == (
+    assert connected.skipped == (
         Skipped(
             "service",
             "b",
@@ -479,7 +479,7 @@ def test_what_was_created_before_a_failure_is_in_the_answer(searcher: Searcher) 
         Skipped("service", "c", f"{none} for another service"),
     )
     searcher.fake.behave()
-    assert searcher.connect("b", "c").left_aside == ()
+    assert searcher.connect("b", "c").skipped == ()
     assert [len(searcher.keys(name)) for name in "abcd"] == [1, 1, 1, 1]
 
 
@@ -511,7 +511,7 @@ def test_a_key_that_is_not_in_the_answer_to_its_creation_is_read(searcher: Searc
     searcher.fake.misbehave(how, path=f"/services/{other}/integrations", times=1)
     searcher.fake.misbehave(failing(500), path=f"/services/{other}/integrations/", times=1)
     assert refused(searcher, "b").startswith("No service was connected: b (service): it has no")
-    assert searcher.connect("b").left_aside == ()
+    assert searcher.connect("b").skipped == ()
     assert len(searcher.keys("b")) == 1
 
 
@@ -525,7 +525,7 @@ def test_what_cannot_be_connected_is_left_aside_with_the_reason(searcher: Search
     connected = searcher.connect(*names)
     assert [name for name, _ in searcher.table()] == ["checkout"]
     gone = "PagerDuty has no such service"
-    assert connected.left_aside == (
+    assert connected.skipped == (
         Skipped("service", "off", "it is disabled at PagerDuty, and would page no one"),
         Skipped("service", "PGONE", gone),
         Skipped("service", "../abilities", gone),

@@ -194,7 +194,7 @@ def test_services_of_an_account_become_an_installation() -> None:
         ("service-2", "Platform", (key(3),)),
     ]
     assert [each.pagerduty_id for each in settings.services] == ["PA", "PB"]
-    assert connected.left_aside == (
+    assert connected.skipped == (
         Skipped("team_rule_set", "Ops rules", "only a service can be paged"),
         Skipped("global_event_rules", "Later", "only a service can be paged"),
     )

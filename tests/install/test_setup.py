@@ -120,11 +120,11 @@ def test_the_state_joins_the_callbacks_query(
     ("callback_url", "reason"),
     [
         ("http://h.example/", "is not encrypted"),
-        ("ftp://h.example/", "is no URL of a web page"),
-        ("/back", "is no URL of a web page"),
-        ("https://", "is no URL of a web page"),
-        ("https://[bad", "is no URL: Invalid IPv6 URL"),
-        ("https://h.example/?state=", "has a parameter 'state', which is the setup's own"),
+        ("ftp://h.example/", "is not an http or https URL"),
+        ("/back", "is not an http or https URL"),
+        ("https://", "is not an http or https URL"),
+        ("https://[bad", "is not a URL: Invalid IPv6 URL"),
+        ("https://h.example/?state=", "has a parameter 'state', which the install flow adds"),
     ],
 )
 def test_a_callback_url_that_cannot_be_is_refused(callback_url: str, reason: str) -> None:

@@ -170,7 +170,7 @@ def test_two_accounts_and_one_of_them_again(host: WebHost, browser: requests.Ses
     ):
         assert not connect(host, browser, acme, "checkout").again
         second = connect(host, browser, labs, "billing")
-        assert [each.kind for each in second.left_aside] == ["team_rule_set", "global_event_rules"]
+        assert [each.kind for each in second.skipped] == ["team_rule_set", "global_event_rules"]
         again = connect(host, browser, acme, "checkout", "platform")
 
         assert again.again

@@ -197,7 +197,7 @@ class Outcome:
     """The outcome of one attempt to send.
 
     Attributes:
-        kind: the kind, which decides what happens next.
+        kind: the kind, which decides whether the host retries.
         reason: the reason, quoting the provider if possible; without secrets. NUL and lone
             surrogates are replaced.
         handle: the data for follow-ups, if the provider returned any.

@@ -96,7 +96,7 @@ class Repairs:
     """Collects repairs: lists the first few of each field, and counts the rest.
 
     Args:
-        before: earlier repairs, all of which are kept.
+        before: earlier repairs; all are kept.
     """
 
     def __init__(self, before: Iterable[Repair] = ()) -> None:

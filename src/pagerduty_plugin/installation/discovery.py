@@ -120,7 +120,7 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
                 f"The account's pages are in the region {account.region}, but its events go to "
                 f"the region {region}; check the region.",
             )
-        return attrs.evolve(connected, notes=notes, left_aside=tuple(skipped))
+        return attrs.evolve(connected, notes=notes, skipped=tuple(skipped))
 
     def _api(self, settings: DiscoverySettings) -> RestApi:
         return RestApi(

@@ -99,7 +99,7 @@ class PagerDutyInstallFlow(InstallFlow[InstallFlowSettings, InstallationSettings
         notes = connected.notes
         if settings.account and answer.subdomain not in ("", settings.account.lower()):
             notes += (f"You asked for the account {settings.account}; this is {answer.subdomain}.",)
-        return attrs.evolve(connected, notes=notes, left_aside=answer.skipped)
+        return attrs.evolve(connected, notes=notes, skipped=answer.skipped)
 
 
 def _read(parameters: Mapping[str, str]) -> _Answer:

@@ -272,7 +272,7 @@ def _tell_connected(accounts: Accounts, connected: Connected[Any], screen: Scree
     screen.say(printable(told), "green")
     for note in connected.notes:
         screen.note(note)
-    for aside in connected.left_aside:
+    for aside in connected.skipped:
         named = aside.name or "something without a name"
         kind = f" ({aside.kind})" if aside.kind else ""
         screen.complain(printable(f"left aside: {named}{kind}: {aside.reason}"), "yellow")

@@ -1,4 +1,4 @@
-"""Reads the fields of an alert from any input: repairs what it can, and reports each repair."""
+"""Reads the fields of an alert from almost any input, and reports each repair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The destination table: an installation's destinations as rows that a person edits."""
+"""The destination table: an installation's destinations as rows that an operator edits."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ S = TypeVar("S")
 
 
 class DestinationTable(abc.ABC, Generic[S]):
-    """Edits the destinations of an installation. Pure: what it returns is for the host to store.
+    """Edits the destinations of an installation. Pure: the host stores the returned settings.
 
-    A row is a JSON object with ``id``, ``name`` and what else the provider needs to know, as
-    ``row`` declares it. Secrets go out masked; a mask that comes back stands for the secret it
-    was made of.
+    A row is a JSON object with ``id``, ``name`` and the fields of ``row``. Secrets are masked; a
+    mask in an edited row means the same secret as before.
 
     Class attributes:
         row: the attrs class of a new row (`hostspec.settings`), without its id.
@@ -29,31 +28,31 @@ class DestinationTable(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def save(self, settings: S, table: object) -> S:
-        """Take an edited table; all of it or nothing.
+        """Return the settings with an edited table: all of it, or none.
 
-        A row with an id edits that destination, a row without one makes a destination, and a
+        A row with an id edits that destination, a row without one adds a destination, and a
         destination without a row is deleted.
 
         Raises:
-            FaultsError: with every fault; its path is the row and the field (``[1].name``).
+            FaultsError: every fault, with row and field as its path (``[1].name``).
         """
 
     @abc.abstractmethod
     def rotate(self, settings: S, destination: str, secret: str) -> S:
-        """Return a destination a new secret beside the old one, until `retire`.
+        """Return the settings with a new secret for a destination, beside the old until `retire`.
 
         Args:
-            settings: the installation's, before.
-            destination: its id or name.
-            secret: the new one, or a reference to it.
+            settings: the installation's settings.
+            destination: the id or name of the destination.
+            secret: the new secret, or a reference to it.
 
         Raises:
-            FaultsError: the destination is unknown, or the secret will not do.
+            FaultsError: the destination is unknown, or the secret is invalid.
         """
 
     @abc.abstractmethod
     def retire(self, settings: S, destination: str) -> S:
-        """End a rotation: keep a destination's newest secret only.
+        """Return the settings with only the newest secret of a destination: ends a rotation.
 
         Raises:
             FaultsError: the destination is unknown.

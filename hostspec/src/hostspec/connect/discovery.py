@@ -1,13 +1,13 @@
-"""Discovery: connecting an account by asking the provider what it holds.
+"""Discovery: connect an account through the provider's API.
 
-Any host can drive it, in a terminal or on a page. Two calls, each of which asks the provider:
+Any host can use it, in a terminal or on a page. It takes two calls; both do I/O:
 
-1. ``found = discovery.find(settings)``: show what was found, and let a person choose.
+1. ``found = discovery.find(settings)``: list the services, and let the operator choose.
 2. ``connected = discovery.connect(ids, settings, installations=...)``: store
-   ``connected.installation``, as after a setup (`hostspec.connect.install_flow`).
+   ``connected.installation``, as after an install flow (`hostspec.connect.install_flow`).
 
-The settings hold what the provider wants to see, a token as a rule. They are for the two calls:
-an installation does not need them, so keep them only if the person asks for it.
+The settings hold the credentials, usually a token. The installation does not need them: store
+them only if the operator asks for it.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from hostspec.connect.install_flow import Connected
 from hostspec.provider import Installation
 
 B = TypeVar("B")
-"""The attrs class of what has to be known to ask."""
+"""The attrs class of the discovery's settings."""
 S = TypeVar("S")
 """The attrs class of an installation's settings."""
 
 
 class DiscoveryError(Exception):
-    """A discovery that did not come to an end; the message says why, for a person, with what to do.
+    """A discovery failed; the message gives the operator the reason and the remedy.
 
-    It holds no secret, and no installation is changed. What was made at the provider before is
-    found by the next discovery.
+    It contains no secret, and no installation is changed. The next discovery finds everything
+    that was created at the provider before the failure.
     """
 
 
 class FoundState(enum.StrEnum):
-    """What can be done with something that was found."""
+    """Whether an item can be connected."""
 
     READY = enum.auto()
     """It can be connected as it is."""
     MISSING = enum.auto()
     """It lacks something, which is created at the provider when it is connected."""
     UNUSABLE = enum.auto()
-    """It cannot be connected; its detail says why."""
+    """It cannot be connected; its detail gives the reason."""
 
 
 @attrs.frozen
 class Found:
-    """Something at the provider that an installation may hold (for PagerDuty: a service).
+    """An item at the provider that can become a destination (for PagerDuty: a service).
 
     Attributes:
-        id: what the provider calls it among machines.
-        name: what people call it.
-        state: what can be done with it.
-        detail: a word more for a person; empty for none. Without secrets.
+        id: its id at the provider.
+        name: its name.
+        state: whether it can be connected.
+        detail: a remark for the operator, without secrets; empty for none.
     """
 
     id: str
@@ -65,11 +65,11 @@ class Found:
 
 
 class Discovery(abc.ABC, Generic[B, S]):
-    """How an account of a provider is asked for what it holds. Does I/O; safe for several threads.
+    """Connects an account through the provider's API. Does I/O; thread-safe.
 
     Class attributes:
         provider: the provider's name.
-        settings: the attrs class of what has to be known to ask (`hostspec.settings`).
+        settings: the attrs class of its settings (`hostspec.settings`).
     """
 
     provider: ClassVar[str]
@@ -77,13 +77,13 @@ class Discovery(abc.ABC, Generic[B, S]):
 
     @abc.abstractmethod
     def find(self, settings: B) -> Sequence[Found]:
-        """List what the account holds, in the provider's order; changes nothing there.
+        """List the items of the account, in the provider's order; changes nothing there.
 
         Args:
-            settings: what has to be known.
+            settings: the discovery's settings.
 
         Raises:
-            DiscoveryError: the provider cannot be asked, or does not answer as it should.
+            DiscoveryError: the provider cannot be reached, or its answer is invalid.
         """
 
     @abc.abstractmethod
@@ -95,18 +95,18 @@ class Discovery(abc.ABC, Generic[B, S]):
         *,
         name: str = "",
     ) -> Connected[S]:
-        """Make an installation of what was chosen, and create at the provider what it lacks.
+        """Build an installation of the chosen items, and create missing parts at the provider.
 
-        Doing it again doubles nothing, here or there. What cannot be connected is left aside,
-        with the reason. If creating fails, the rest that lacks something is left aside as well;
-        where nothing had been created yet, it is an error.
+        Repeating the call duplicates nothing. Items that cannot be connected are skipped, with
+        the reason. After a failure to create a part, all other incomplete items are skipped, too;
+        if nothing had been created yet, it is an error.
 
         Args:
-            chosen: ids of what was found.
-            settings: what has to be known.
-            installations: all that the host has: an account that is connected again is merged
-                into its installation, and a new one gets a name of its own.
-            name: what to call a new installation; empty for what the account is called.
+            chosen: the ids of the chosen items.
+            settings: the discovery's settings.
+            installations: all installations of the host: an account that is connected again is
+                merged into its installation, and a new one gets a unique name.
+            name: the name of a new installation; empty for that of the account.
 
         Raises:
             DiscoveryError: nothing could be connected.

@@ -1,20 +1,20 @@
-"""Setup: connecting an account by sending a person to the provider, who sends them back.
+"""The install flow: connect an account in the browser, on the provider's page.
 
-Any host can drive it, with several processes too. Two calls, and one thing to keep between them:
+Any host can use it, also with several processes. It takes two calls:
 
-1. ``begun = setup.begin(callback_url, settings)``: keep ``begun.pending`` (`PendingInstalls`, the
-   person's session, or a table; `hostspec.to_json` gives its JSON) and send the person's browser
-   to ``begun.url``.
-2. The browser comes back to the callback URL. Take what was kept under the ``state`` among its
-   parameters, then ``connected = setup.finish(parameters, pending, installations=...)``: store
+1. ``request = flow.begin(callback_url, settings)``: store ``request.pending`` (in
+   `PendingInstalls`, the user's session, or a table; `hostspec.to_json` returns its JSON) and
+   redirect the browser to ``request.url``.
+2. The browser returns to the callback URL. Look up the pending install by the parameter
+   ``state``, then call ``connected = flow.finish(parameters, pending, installations=...)``. Store
    ``connected.installation`` and redirect the browser to ``connected.return_url``.
 
-The address of the callback holds secrets: do not log it, and answer with a redirect and
-`CALLBACK_HEADERS` in every case, so that neither history nor ``Referer`` keeps it.
+The callback's address contains secrets: do not log it, and always answer with a redirect and
+`CALLBACK_HEADERS`, so that neither the history nor ``Referer`` keeps it.
 
-A state is good once. Keeping it in the session of the person who began binds it to them as well.
-In a table, take it in one statement (``UPDATE ... SET used = 1 WHERE state = ? AND used = 0``);
-where that changes no row though the state is there, pass the pending setup on with ``used=True``.
+A state is valid once. In the user's session, it is also bound to the user. In a table, mark it as
+used in one statement (``UPDATE ... SET used = 1 WHERE state = ? AND used = 0``); if the state
+exists but no row changes, pass the pending install with ``used=True``.
 """
 
 from __future__ import annotations
@@ -40,50 +40,50 @@ from hostspec.structuring import settings_to_json, structure
 from hostspec.text import is_loopback
 
 B = TypeVar("B")
-"""The attrs class of what has to be known to begin."""
+"""The attrs class of the flow's settings."""
 S = TypeVar("S")
 """The attrs class of an installation's settings."""
 
 STATE: Final = "state"
-"""The callback's parameter that names the pending setup (the name OAuth 2.0 gave it)."""
+"""The callback's parameter that identifies the pending install (its name in OAuth 2.0)."""
 
 LIFETIME: Final = dt.timedelta(hours=1)
-"""How long a person may take."""
+"""The time limit between the two calls."""
 
 CALLBACK_HEADERS: Final[Mapping[str, str]] = types.MappingProxyType(
     {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 )
-"""What the answer to a callback says, so that nothing keeps its address."""
+"""The headers of the answer to a callback, so that nothing keeps its address."""
 
 
 class InstallProblem(enum.StrEnum):
-    """Why a setup did not come to an end."""
+    """The reasons why an install flow fails."""
 
     WRONG_STATE = enum.auto()
-    """No pending setup has this state, or the callback has none: perhaps a forgery."""
+    """The state is missing or unknown: perhaps a forgery."""
     REUSED_STATE = enum.auto()
-    """The state was used before: a page loaded again, or a forgery."""
+    """The state was used before: a reloaded page, or a forgery."""
     EXPIRED_STATE = enum.auto()
-    """The person took too long."""
+    """The time limit is over."""
     MISSING_ANSWER = enum.auto()
-    """The provider sent nothing: perhaps the person cancelled."""
+    """The provider sent nothing: perhaps the user cancelled."""
     EMPTY_ANSWER = enum.auto()
     """The provider sent a blank answer."""
     UNREADABLE_ANSWER = enum.auto()
     """The answer is not in the provider's format."""
     MALFORMED_ANSWER = enum.auto()
-    """The answer is in the format, but not of the shape."""
+    """The answer is in the provider's format, but lacks required parts."""
     NOTHING_USABLE = enum.auto()
-    """The answer holds nothing that could be used."""
+    """The answer contains nothing usable."""
 
 
 class InstallError(Exception):
-    """A setup that did not come to an end; nothing has changed. The message holds no secret.
+    """An install flow failed; nothing has changed. The message contains no secret.
 
     Attributes:
-        problem: why.
-        reason: the same for a person, with what to do.
-        return_url: where to redirect the browser; empty where no pending setup says it.
+        problem: the kind of failure.
+        reason: the reason and the remedy, for the operator.
+        return_url: the page to redirect the browser to; empty if unknown.
     """
 
     def __init__(self, problem: InstallProblem, reason: str, return_url: str = "") -> None:
@@ -98,15 +98,15 @@ class InstallError(Exception):
 
 @attrs.frozen
 class PendingInstall:
-    """A setup between its two calls, for the host to keep.
+    """An install flow between its two calls, for the host to store.
 
     Attributes:
         provider: the provider's name.
-        state: names it, and cannot be guessed.
-        expires_at: when it is too late to finish.
-        return_url: where the browser goes when all is done.
-        settings: what it was begun with, as JSON.
-        used: it was taken before.
+        state: its unguessable id.
+        expires_at: the end of the time limit.
+        return_url: the page to redirect the browser to in the end.
+        settings: the flow's settings, as JSON.
+        used: its state was used before.
     """
 
     provider: str
@@ -119,25 +119,25 @@ class PendingInstall:
 
 @attrs.frozen
 class InstallRequest:
-    """What a begun setup needs from the host.
+    """The start of an install flow.
 
     Attributes:
-        url: where to send the person's browser.
-        pending: what to keep until it comes back.
+        url: the page to redirect the browser to.
+        pending: the pending install, to store until the callback.
     """
 
-    url: str = attrs.field(repr=False)  # it holds the state
+    url: str = attrs.field(repr=False)  # contains the state
     pending: PendingInstall
 
 
 @attrs.frozen
 class Skipped:
-    """Something in the provider's answer that no installation can use.
+    """An item of the provider's answer that cannot be connected.
 
     Attributes:
-        kind: what the provider calls its kind; empty where it has none.
-        name: what the provider calls it; empty where it has no name.
-        reason: why it was left aside; without secrets.
+        kind: the provider's name for this kind of item, if any.
+        name: its name, if any.
+        reason: the reason, without secrets.
     """
 
     kind: str
@@ -147,30 +147,30 @@ class Skipped:
 
 @attrs.frozen
 class Connected(Generic[S]):
-    """An account that is connected.
+    """A connected account.
 
     Attributes:
-        installation: for the host to store: its secrets are given as themselves. It stands in
-            the place of the installation of the same name, if the host gave one.
-        again: it stands in such a place.
-        notes: what a person should know, a sentence each.
-        left_aside: what could not be used.
-        return_url: where to redirect the browser.
+        installation: the installation to store, with literal secrets. It replaces the
+            installation of the same name, if there is one.
+        again: it replaces an installation.
+        notes: remarks for the operator, a sentence each.
+        skipped: the skipped items.
+        return_url: the page to redirect the browser to.
     """
 
     installation: Installation[S]
     again: bool = False
     notes: tuple[str, ...] = ()
-    left_aside: tuple[Skipped, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     return_url: str = ""
 
 
 class InstallFlow(abc.ABC, Generic[B, S]):
-    """How an account of a provider is connected in a browser. Pure: no network, no store.
+    """Connects an account in a browser. Pure: no network, no store.
 
     Class attributes:
         provider: the provider's name.
-        settings: the attrs class of what has to be known to begin (`hostspec.settings`).
+        settings: the attrs class of the flow's settings (`hostspec.settings`).
     """
 
     provider: ClassVar[str]
@@ -178,11 +178,11 @@ class InstallFlow(abc.ABC, Generic[B, S]):
 
     @abc.abstractmethod
     def address(self, redirect_url: str, settings: B) -> str:
-        """Return the provider's page that a person is sent to.
+        """Return the address of the provider's page.
 
         Args:
-            redirect_url: where the provider sends the browser afterwards, not encoded yet.
-            settings: what has to be known.
+            redirect_url: the callback, to which the provider redirects; not encoded yet.
+            settings: the flow's settings.
         """
 
     @abc.abstractmethod
@@ -192,10 +192,10 @@ class InstallFlow(abc.ABC, Generic[B, S]):
         settings: B,
         installations: Iterable[Installation[Any]],
     ) -> Connected[S]:
-        """Make an installation of the callback's parameters, whose state was right.
+        """Build an installation from the parameters of a callback with a valid state.
 
         Raises:
-            InstallError: what the provider sent will not do.
+            InstallError: the provider's answer is invalid.
         """
 
     def begin(
@@ -207,18 +207,18 @@ class InstallFlow(abc.ABC, Generic[B, S]):
         now: dt.datetime | None = None,
         state: str | None = None,
     ) -> InstallRequest:
-        """Begin: make the address to send a person to, and what to keep until they are back.
+        """Start the flow: return the page to open, and the pending install to store.
 
         Args:
-            callback_url: the host's URL that takes the callback; https, or on loopback.
-            settings: what has to be known.
-            return_url: where the browser goes when all is done, without secrets in its history;
-                empty for the callback URL without its query.
-            now: the time; None asks the clock.
-            state: a fresh random text; None makes one of 256 bits.
+            callback_url: the host's URL for the callback; https, or on loopback.
+            settings: the flow's settings.
+            return_url: the page to redirect the browser to in the end; empty for the callback URL
+                without its query, and so without secrets.
+            now: the time; None for the system clock.
+            state: a new random text; None for one of 256 bits.
 
         Raises:
-            FaultsError: the callback URL cannot be.
+            FaultsError: the callback URL is invalid.
         """
         if fault := _callback_fault(callback_url):
             raise FaultsError([Fault("callback_url", fault)])
@@ -243,17 +243,17 @@ class InstallFlow(abc.ABC, Generic[B, S]):
         installations: Iterable[Installation[Any]] = (),
         now: dt.datetime | None = None,
     ) -> Connected[S]:
-        """Finish: check the state, then make an installation of what the provider sent.
+        """Finish the flow: check the state, and build an installation from the answer.
 
         Args:
-            parameters: the callback's, decoded.
-            pending: what was kept under their state, or for this person; None for nothing.
-            installations: all that the host has: an account that is connected again is merged
-                into its installation, and a new one gets a name of its own.
-            now: the time; None asks the clock.
+            parameters: the decoded parameters of the callback.
+            pending: the pending install of their state, or of the user's session, if any.
+            installations: all installations of the host: an account that is connected again is
+                merged into its installation, and a new one gets a unique name.
+            now: the time; None for the system clock.
 
         Raises:
-            InstallError: with the reason; a setup is not finished twice, so begin again.
+            InstallError: the flow failed; start a new one.
         """
         known = self._known(parameters, pending, now or dt.datetime.now(dt.UTC))
         try:
@@ -271,7 +271,8 @@ class InstallFlow(abc.ABC, Generic[B, S]):
         state = parameters.get(STATE, "")
         if pending is None or pending.provider != self.provider or not _same(state, pending.state):
             raise InstallError(
-                InstallProblem.WRONG_STATE, "the callback belongs to no setup that was begun here"
+                InstallProblem.WRONG_STATE,
+                "the callback belongs to no install flow that was started here",
             )
         if pending.used:
             problem, reason = (
@@ -280,16 +281,16 @@ class InstallFlow(abc.ABC, Generic[B, S]):
             )
             raise InstallError(problem, reason, pending.return_url)
         if now >= pending.expires_at:
-            problem, reason = InstallProblem.EXPIRED_STATE, "the setup took too long; begin again"
+            problem, reason = InstallProblem.EXPIRED_STATE, "the time limit is over; begin again"
             raise InstallError(problem, reason, pending.return_url)
         return pending
 
 
 class PendingInstalls:
-    """Keeps pending setups in memory, for a host of one process; safe for several threads.
+    """Stores pending installs in memory, for a host with one process; thread-safe.
 
     Args:
-        most: how many are kept; the oldest make room.
+        most: the maximum number of them; beyond it the oldest are dropped.
     """
 
     def __init__(self, most: int = 1000) -> None:
@@ -298,14 +299,14 @@ class PendingInstalls:
         self._kept: dict[str, PendingInstall] = {}
 
     def keep(self, pending: PendingInstall) -> None:
-        """Keep a pending setup."""
+        """Store a pending install."""
         with self._lock:
             self._kept[pending.state] = pending
             while len(self._kept) > self._most:
                 del self._kept[next(iter(self._kept))]
 
     def take(self, parameters: Mapping[str, str]) -> PendingInstall | None:
-        """Return the pending setup of a callback, fresh once; None where none is kept."""
+        """Return the pending install of a callback, if any; from the second call on as used."""
         with self._lock:
             pending = self._kept.get(parameters.get(STATE, ""))
             if pending is not None:
@@ -314,7 +315,7 @@ class PendingInstalls:
 
 
 def _same(one: str, other: str) -> bool:
-    """Compare in a time that tells nothing."""
+    """Compare in constant time."""
     return hmac.compare_digest(one.encode(errors="replace"), other.encode(errors="replace"))
 
 
@@ -322,11 +323,13 @@ def _callback_fault(url: str) -> str | None:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        return f"is no URL: {error}"
+        return f"is not a URL: {error}"
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "is no URL of a web page; right would be 'https://HOST/PATH'"
+        return "is not an http or https URL; use https://HOST/PATH"
     if parts.scheme == "http" and not is_loopback(parts.hostname):
-        return "is not encrypted, and the callback brings secrets; only loopback may be plain http"
+        return (
+            "is not encrypted, but the callback contains secrets; use https, or a loopback address"
+        )
     if STATE in dict(parse_qsl(parts.query, keep_blank_values=True)):
-        return f"has a parameter {STATE!r}, which is the setup's own"
+        return f"has a parameter {STATE!r}, which the install flow adds"
     return None
