@@ -275,7 +275,7 @@ def _check_leases(cluster: Cluster) -> None:
         assert moment < before[-1][2]
 
 
-def test_who_froze_before_an_attempt_and_wakes_when_its_lease_is_over_does_not_start_it(
+def test_a_frozen_worker_starts_no_attempt_after_its_lease_ran_out(
     cluster: Cluster,
 ) -> None:
     engine = cluster.engine
@@ -334,7 +334,7 @@ def test_a_budget_holds_for_all_workers_together(cluster: Cluster) -> None:
     assert engine.admin.backlog().waiting == len(ids) - len(answers)
 
 
-def test_what_two_fronts_hear_of_one_alert_at_once_is_told_in_the_order_of_the_commits(
+def test_concurrent_updates_of_one_alert_are_sent_in_the_order_of_commits(
     cluster: Cluster,
 ) -> None:
     cluster.engine.database.migrate()

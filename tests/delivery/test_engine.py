@@ -444,7 +444,7 @@ def test_tickets_are_never_opened_twice(worlds: Callable[..., World]) -> None:
 
 
 @pytest.mark.parametrize("end", [OutcomeKind.REJECTED, OutcomeKind.UNCERTAIN])
-def test_a_ticket_that_is_opened_where_the_one_before_was_given_up_is_closed_by_its_own_handle(
+def test_a_ticket_after_a_given_up_one_is_closed_by_its_own_handle(
     worlds: Callable[..., World], end: OutcomeKind
 ) -> None:
     world = worlds(can=UPDATING)

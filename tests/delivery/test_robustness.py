@@ -435,7 +435,7 @@ def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_followed_up_the
     assert world.page.sent[-1].handle == OLD
 
 
-def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_orphaned_where_its_key_is_gone(
+def test_an_incident_opened_by_a_late_trigger_under_a_removed_key_is_orphaned(
     world: World,
 ) -> None:
     arrive_when_all_is_over(world)

@@ -166,7 +166,7 @@ class Engine:
         submission_ids: Sequence[str] | None = None,
         connection: sa.Connection | None = None,
     ) -> tuple[str, ...]:
-        """Accept all alerts or none; they are on the disk when this returns.
+        """Accept all alerts or none; they are on the disk when this returns their submission ids.
 
         Args:
             alerts: in order.
@@ -176,9 +176,6 @@ class Engine:
                 this version (see `alerthost.store.database.Database.migrate`): the alerts are
                 accepted when that commits, and not before. Errors of the database are
                 SQLAlchemy's then.
-
-        Returns:
-            the ids of the submissions.
 
         Raises:
             ValueError: an id is not text of 1 to 255 characters that every database can store.
@@ -200,7 +197,10 @@ class Engine:
         rows = inbox.build_rows(submitted, now, self.lanes_of if turns else None)
         try:
             self._submission_writer.write(rows)
-            self._verify_commit()
+            try:
+                self.database.verify()
+            except StoreError as error:
+                raise LostCommitError(str(error)) from error
         except (ReentryError, UnstorableError):
             raise  # the store works
         except StoreError as error:
@@ -208,12 +208,6 @@ class Engine:
             raise
         self._dispatcher.note_accepted()
         return ids
-
-    def _verify_commit(self) -> None:
-        try:
-            self.database.verify()
-        except StoreError as error:
-            raise LostCommitError(str(error)) from error
 
     def check_store(self) -> str | None:
         """Return why the store fails now, for the operator; None while it works."""
@@ -234,12 +228,8 @@ class Engine:
     def wait(self, submission_ids: Sequence[str], timeout: float) -> tuple[SubmissionStatus, ...]:
         """Wait until submissions are settled.
 
-        Args:
-            submission_ids: of the submissions.
-            timeout: seconds.
-
         Returns:
-            the status of each, in their order; after the timeout, some are not settled.
+            the status of each, in their order; after `timeout` seconds, some are not settled.
 
         Raises:
             StoreError: the database cannot be read.
@@ -258,22 +248,14 @@ class Engine:
         Changes by other processes are not noticed.
 
         Args:
-            seen: the number that the last call returned; 0 for the first one.
+            seen: the number that the last call returned, which differs after each change; 0 for
+                the first one.
             timeout: seconds.
-
-        Returns:
-            a number that differs after each change.
         """
         return self._changes.wait_other(seen, timeout)
 
     def wait_idle(self, timeout: float) -> bool:
-        """Wait until nothing is to be done now: the rest is due later, or needs the operator.
-
-        Args:
-            timeout: seconds.
-
-        Returns:
-            whether it came to that in time.
+        """Wait until the rest is due later, or needs the operator; return whether in time.
 
         Raises:
             StoreError: the database cannot be read.
@@ -321,12 +303,9 @@ class Engine:
             return made
 
     def recover_orphans(self) -> tuple[str, ...]:
-        """Queue the resolves of orphaned incidents whose keys are back.
+        """Queue the resolves of orphaned incidents whose keys are back; return their submissions.
 
-        `drain` and the threads that `start` starts do so from time to time.
-
-        Returns:
-            the ids of the submissions of the resolves.
+        The threads and `drain` do so every 30 seconds.
 
         Raises:
             StoreError: the database cannot be written.
