@@ -1,4 +1,4 @@
-"""Alertmanager's webhook: what becomes of each alert in it, from the real one too."""
+"""Alertmanager's webhook becomes alerts, also from a real Alertmanager."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alerthost.ingest import alertmanager
 from hostspec import Alert, Link
 from hostspec.values import to_json
 
-# as Alertmanager's documentation shows it, filled with what it sends
+# the example of Alertmanager's documentation, with values that it really sends
 PAYLOAD: dict[str, Any] = {
     "version": "4",
     "groupKey": '{}:{alertname="DiskFull"}',
@@ -112,7 +112,7 @@ def test_what_resolved_has_the_same_key_and_says_when() -> None:
     alert = alert_of(payload(status="resolved", endsAt="2026-11-23T04:00:00Z"))
     assert (alert.key, alert.status) == ("DiskFull/3f8b2f2b7d5c1e90", "resolved")
     assert alert.details["ends_at"] == "2026-11-23T04:00:00Z"
-    # what one Prometheus calls resolved must not outdate what another one says is firing
+    # a resolve of one Prometheus must not outdate an alert that another one still fires
     assert alert.updated_at is None
 
 
@@ -121,7 +121,7 @@ def test_a_scope_keeps_the_alerts_of_tenants_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         (
             {"fingerprint": None},
@@ -140,8 +140,8 @@ def test_a_scope_keeps_the_alerts_of_tenants_apart() -> None:
         ({"generatorURL": 7}, {"url": "a number became text"}),
     ],
 )
-def test_what_is_odd_is_repaired(changes: dict[str, Any], told: dict[str, str]) -> None:
-    assert told.items() <= repairs(alert_of(payload(**changes))).items()
+def test_what_is_odd_is_repaired(changes: dict[str, Any], expected: dict[str, str]) -> None:
+    assert expected.items() <= repairs(alert_of(payload(**changes))).items()
 
 
 def test_what_is_missing_is_no_fault() -> None:
@@ -163,7 +163,7 @@ def test_labels_name_the_problem_in_whatever_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         ([], [": not a JSON object, which Alertmanager posts"]),
         ({}, [LISTLESS]),
@@ -182,8 +182,8 @@ def test_labels_name_the_problem_in_whatever_order() -> None:
         ),
     ],
 )
-def test_what_has_no_meaning_is_refused_with_names(content: object, told: list[str]) -> None:
-    assert faults(content) == told
+def test_what_has_no_meaning_is_refused_with_names(content: object, expected: list[str]) -> None:
+    assert faults(content) == expected
 
 
 def test_grafana_says_more() -> None:
@@ -208,9 +208,11 @@ def test_grafana_says_more() -> None:
     assert [image.src for image in alert.images] == ["https://grafana.example/1.png"]
 
 
-@pytest.mark.parametrize(("count", "told"), [(3, 3), (0, 0), (-1, 0), ("3", 0), (None, 0), ([], 0)])
-def test_alerts_that_were_left_out_are_counted(count: object, told: int) -> None:
-    assert alertmanager.truncated_alerts({**PAYLOAD, "truncatedAlerts": count}) == told
+@pytest.mark.parametrize(
+    ("count", "expected"), [(3, 3), (0, 0), (-1, 0), ("3", 0), (None, 0), ([], 0)]
+)
+def test_alerts_that_were_left_out_are_counted(count: object, expected: int) -> None:
+    assert alertmanager.truncated_alerts({**PAYLOAD, "truncatedAlerts": count}) == expected
     assert alertmanager.truncated_alerts([]) == 0
 
 

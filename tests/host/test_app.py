@@ -1,4 +1,4 @@
-"""What ``alerthost run`` answers, to whom, and what it counts."""
+"""The HTTP answers of ``alerthost run``, its authentication and its metrics."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def test_a_fault_refuses_all_and_names_every_one(
 
     assert reply.status == 400
     assert reply.json["error"] == "nothing was accepted"
-    told = [(each["location"], each["path"], each["reason"]) for each in reply.json["faults"]]
-    assert told == faults
+    expected = [(each["location"], each["path"], each["reason"]) for each in reply.json["faults"]]
+    assert expected == faults
     assert stored(workspace) == 0
 
 
@@ -159,17 +159,17 @@ def test_a_repeated_request_is_taken_once(url: str, workspace: Workspace) -> Non
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "expected"),
     [
         ({}, "application/json or application/jsonl"),
         ({"Content-Type": "text/plain"}, "Content-Type"),
         ({**JSON, "Content-Encoding": "gzip"}, "send the body uncompressed"),
     ],
 )
-def test_another_kind_of_body_is_refused(url: str, headers: dict[str, str], told: str) -> None:
+def test_another_kind_of_body_is_refused(url: str, headers: dict[str, str], expected: str) -> None:
     reply = ask(url, "POST", "/alerts", b"{}", headers)
     assert reply.status == 415
-    assert told in reply.json["error"]
+    assert expected in reply.json["error"]
 
 
 def test_lines_are_nothing_for_alertmanager(url: str) -> None:
@@ -363,7 +363,7 @@ def test_readiness_needs_a_store_that_can_be_written(
 def test_a_deleted_store_is_told_truly_and_is_not_ready_at_once(
     start: Start, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *, works: bool
 ) -> None:
-    """The round of maintenance that finds it by itself is not waited for."""
+    """It is found before the next round of maintenance."""
     monkeypatch.setattr("alerthost.outbox.maintenance.KEEP", 3600.0)
     running = start(works=works)
     assert post(running.url, ALERT).status == 202
@@ -402,7 +402,7 @@ def test_a_commit_of_unknown_result_is_told_truly(
 def test_a_write_that_fails_makes_a_front_unready_until_it_may_work_again(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without workers, which would notice it by themselves."""
+    """Without workers, which would notice it too."""
     running = start(works=False)
     with monkeypatch.context() as patched:
         patched.setattr(running_database(running), "begin", broken)
@@ -496,7 +496,7 @@ def test_what_becomes_of_deliveries_is_measured(start: Start, workspace: Workspa
         ("alerthost_backlog", "deliveries"): 0.0,
         ("alerthost_oldest_queued_seconds",): 0.0,
     }
-    # observers are told after the fact
+    # observers are called after the commit
     found = measured_when(url, lambda found: wanted.items() <= found.items())
     assert {name: found.get(name) for name in wanted} == wanted
     page = ask(url, "GET", "/metrics", headers={"Accept": "application/openmetrics-text"})

@@ -63,8 +63,8 @@ def test_what_does_not_fit_is_dropped_counted_and_told(stalling: Stalling) -> No
             threading.Event().wait(0.001)
         log.warning("last")
 
-    told = "7 log records were dropped: the log is read too slowly"
-    assert stalling.lines == ["first", "line 0", "line 1", "line 2", told, "last"]
+    expected = "7 log records were dropped: the log is read too slowly"
+    assert stalling.lines == ["first", "line 0", "line 1", "line 2", expected, "last"]
 
 
 def test_an_end_waits_for_a_stalled_reader_for_a_while(

@@ -42,7 +42,7 @@ def test_what_is_well_is_told_in_few_lines_and_nothing_is_sent(workspace: Worksp
 
 
 @pytest.mark.parametrize(
-    ("severity", "told"),
+    ("severity", "reported"),
     [
         ("default", "severities: debug -> info; others as given"),
         (
@@ -53,13 +53,13 @@ def test_what_is_well_is_told_in_few_lines_and_nothing_is_sent(workspace: Worksp
     ],
 )
 def test_what_each_severity_is_sent_as_is_told_on_request(
-    workspace: Workspace, severity: str, told: str
+    workspace: Workspace, severity: str, reported: str
 ) -> None:
     workspace.configure(('severity = "default"', f'severity = "{severity}"'))
 
     run = workspace.alerthost("check", "-v")
 
-    assert f"               {told}" in run.stdout.splitlines()
+    assert f"               {reported}" in run.stdout.splitlines()
 
 
 def test_every_fault_is_told_with_its_place_and_counted(workspace: Workspace) -> None:
@@ -72,8 +72,8 @@ def test_every_fault_is_told_with_its_place_and_counted(workspace: Workspace) ->
     run = workspace.alerthost("check", "--online", env={"PD_CHECKOUT": None})
 
     assert run.returncode == 2
-    told = run.stderr.splitlines()
-    assert [text.partition(": ")[0] for text in told] == [
+    reported = run.stderr.splitlines()
+    assert [text.partition(": ")[0] for text in reported] == [
         "alerthost.toml, line 19",
         "alerthost.toml, line 18",
         "alerthost.toml, line 10",
@@ -138,7 +138,7 @@ def test_online_reaches_every_service_and_changes_nothing(workspace: Workspace) 
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "reported"),
     [
         (reset(), "unreachable    acme/checkout     no connection: "),
         (captive_portal(), "unreachable    acme/checkout     the reply is not PagerDuty's: 200: "),
@@ -152,7 +152,7 @@ def test_online_reaches_every_service_and_changes_nothing(workspace: Workspace) 
     ids=["reset", "portal", "503", "429", "key"],
 )
 def test_what_is_not_reached_is_told_with_its_reason(
-    workspace: Workspace, how: Any, told: str
+    workspace: Workspace, how: Any, reported: str
 ) -> None:
     workspace.fake.misbehave(how, key=CHECKOUT)
 
@@ -160,7 +160,7 @@ def test_what_is_not_reached_is_told_with_its_reason(
 
     assert run.returncode == 1
     first, second = run.stdout.splitlines()[3:5]
-    assert first.startswith(told)
+    assert first.startswith(reported)
     assert second.startswith("reached        acme/platform")
     assert run.stdout.splitlines()[-1] == "1 service of 2 not reached. No event was sent."
     assert workspace.fake.incidents == ()
@@ -205,7 +205,7 @@ def test_no_key_is_ever_shown(workspace: Workspace) -> None:
 
 
 class Probing(Page):
-    """Says what it is told when it is probed, aimed or described."""
+    """Returns the given values when it is probed, aimed or described."""
 
     probed: Any = Outcome(OutcomeKind.DELIVERED)
     described: Any = "Page everybody"
@@ -232,7 +232,7 @@ def _said(value: Any) -> Any:
 
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Return a function that checks a configuration of one such action, and what is told."""
+    """Return a function that checks a configuration of one such action, and returns its output."""
     file = tmp_path / "alerthost.toml"
     file.write_text("[[rules]]\n[[rules.actions]]\nuse = 'pager.page'\n", encoding="utf-8")
 
@@ -244,8 +244,8 @@ def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
         found = check.check(file, online=True)
         check.show(found, Screen(), verbose=True)
         assert json.loads(json.dumps(found)) == found
-        told = capsys.readouterr()
-        return check.exit_code(found), told.out.splitlines(), told.err.splitlines()
+        reported = capsys.readouterr()
+        return check.exit_code(found), reported.out.splitlines(), reported.err.splitlines()
 
     return run
 
@@ -272,9 +272,9 @@ def test_a_probe_that_breaks_is_told_without_its_words(checked: Any, error: Base
     code, out, _ = checked(action)
 
     assert code == 1
-    [told] = [text for text in out if text.startswith("faulted")]
-    assert "the action pager.page could not probe: it failed at " in told
-    assert "secret" not in told
+    [reported] = [text for text in out if text.startswith("faulted")]
+    assert "the action pager.page could not probe: it failed at " in reported
+    assert "secret" not in reported
 
 
 @pytest.mark.parametrize("aimed", [None, RuntimeError("secret")])
@@ -295,8 +295,8 @@ def test_an_action_that_cannot_describe_itself_is_told(checked: Any) -> None:
     code, out, _ = checked(action)
 
     assert code == 0
-    [told] = [text for text in out if text.startswith("rule")]
-    assert told.startswith("rule           Pages: Page a team (it cannot describe itself: it ")
+    [reported] = [text for text in out if text.startswith("rule")]
+    assert reported.startswith("rule           Pages: Page a team (it cannot describe itself: it ")
 
 
 def test_a_severity_that_cannot_be_planned_is_a_fault_with_its_line(checked: Any) -> None:
@@ -312,10 +312,10 @@ def test_a_severity_that_cannot_be_planned_is_a_fault_with_its_line(checked: Any
     code, out, err = checked(action)
 
     assert code == 2
-    [told] = err
+    [reported] = err
     place = "line 2: rule 1: actions[0]: an alert of severity debug: "
-    assert f"{place}the action pager.page could not plan: it failed at " in told
-    assert "secret" not in told
+    assert f"{place}the action pager.page could not plan: it failed at " in reported
+    assert "secret" not in reported
     assert out == ["1 fault. Nothing was sent."]
     assert action.sent == []
 
@@ -341,8 +341,8 @@ def test_what_is_not_sent_and_what_is_noted_is_told(checked: Any) -> None:
     code, out, err = checked(action)
 
     assert code == 0
-    told = "severities: info -> nothing, debug -> suppressed; others as given"
-    assert f"               {told}" in out
+    reported = "severities: info -> nothing, debug -> suppressed; others as given"
+    assert f"               {reported}" in out
     assert err == [
         "note: rule 'Pages': no firing alert of info is sent",
         "note: rule 'Pages': an enricher sulked",
@@ -390,9 +390,9 @@ def test_a_provider_that_cannot_name_its_services_is_a_fault(
     code, out, err = checked(action)
 
     assert code == 2
-    [told] = err
-    assert told.startswith(f"installation 'acme': provider pager {reason}")
-    assert "secret" not in told
+    [reported] = err
+    assert reported.startswith(f"installation 'acme': provider pager {reason}")
+    assert "secret" not in reported
     assert out == ["1 fault. Nothing was sent."]
     assert action.sent == []
 
@@ -405,9 +405,11 @@ def test_a_fault_of_an_installation_in_the_file_has_its_line(
     file.write_text(table + file.read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(sys.modules["recorder"].Pager, "destinations", lambda *_: [None])
 
-    _, _, [told] = checked(Probing())
+    _, _, [reported] = checked(Probing())
 
-    assert told.startswith(f"{file}, line 1: installation 'acme': provider pager lists an object")
+    assert reported.startswith(
+        f"{file}, line 1: installation 'acme': provider pager lists an object"
+    )
 
 
 def test_an_interruption_is_no_fault(checked: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,7 @@ def test_inline_tables_over_several_lines_are_understood() -> None:
 
 
 def written(value: object, path: str, indent: str) -> tuple[str, list[str]]:
-    """Write a value over several lines where TOML lets one; tell the paths, line by line."""
+    """Write a value over several lines if TOML allows it; return the paths, line by line."""
     if isinstance(value, list):
         text, paths = "[", [path]
         for index, item in enumerate(value):
@@ -246,7 +246,7 @@ def toml_texts(draw: st.DrawFn) -> str:
 
 
 def paths_of(value: object, path: str = "") -> set[str]:
-    """Tell the paths of all that `tomllib` read."""
+    """Return the paths of all values that `tomllib` read."""
     paths = {path}
     if isinstance(value, dict):
         for name, item in value.items():

@@ -1,4 +1,4 @@
-"""The table ``[http]``: what is an address, what is this machine, and what is refused."""
+"""The table ``[http]``: addresses, loopback, and rejected values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person reads in the log that a lane fails, once, and that it is well again."""
+"""The log reports a failing lane once, and its recovery."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fail(world: World, kind: OutcomeKind, times: int) -> None:
     world.settle(300)
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+def lane_messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [text for text in caplog.messages if text.startswith("acme/")]
 
 
@@ -39,31 +39,31 @@ def test_a_lane_that_fails_again_and_again_is_told_of_once(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     fail(world, OutcomeKind.UNREACHABLE, FAILED_ATTEMPTS + 2)
-    assert told(caplog) == ["acme/Everybody does not deliver: unreachable: why", AGAIN]
+    assert lane_messages(caplog) == ["acme/Everybody does not deliver: unreachable: why", AGAIN]
 
     caplog.clear()
     world.say("cpu")
     world.drain()
-    assert told(caplog) == []
+    assert lane_messages(caplog) == []
 
 
 def test_what_fails_now_and_then_is_no_news(world: World, caplog: pytest.LogCaptureFixture) -> None:
     fail(world, OutcomeKind.FAULTED, FAILED_ATTEMPTS - 1)
     assert world.states == ["delivered"]
-    assert told(caplog) == []
+    assert lane_messages(caplog) == []
 
 
 def test_what_a_person_has_to_mend_is_told_of_at_once(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     fail(world, OutcomeKind.MISCONFIGURED, 1)
-    assert told(caplog) == ["acme/Everybody does not deliver: misconfigured: why", AGAIN]
+    assert lane_messages(caplog) == ["acme/Everybody does not deliver: misconfigured: why", AGAIN]
 
 
 def test_a_refusal_is_an_answer(world: World, caplog: pytest.LogCaptureFixture) -> None:
     fail(world, OutcomeKind.MISCONFIGURED, 1)
     fail(world, OutcomeKind.REJECTED, 1)
-    assert len(told(caplog)) == 2
+    assert len(lane_messages(caplog)) == 2
 
 
 def test_each_cause_is_told_at_once_when_it_changes(
@@ -77,7 +77,7 @@ def test_each_cause_is_told_at_once_when_it_changes(
     world.say("disk")
     world.drain()
     world.settle(290)
-    assert told(caplog) == [
+    assert lane_messages(caplog) == [
         "acme/Everybody does not deliver: unreachable: no answer",
         "acme/Everybody does not deliver: misconfigured: Invalid routing key",
         "acme/Everybody does not deliver: misconfigured: no such service",
@@ -92,7 +92,7 @@ def test_causes_without_end_are_not_remembered(
     world.fail(*[Outcome(OutcomeKind.MISCONFIGURED, f"why {n}") for n in range(count)])
     world.say("disk")
     world.settle(40 * count, step=35)
-    assert len(told(caplog)) == count + 1
+    assert len(lane_messages(caplog)) == count + 1
 
 
 def test_a_delivery_that_fails_alone_is_no_news_of_its_lane(
@@ -108,7 +108,7 @@ def test_a_delivery_that_fails_alone_is_no_news_of_its_lane(
     for number in range(retry_policy.FEWEST_TRIES - 1):
         world.say(f"good {number}")
         world.later(retry_policy.LONGEST_RETRY)  # which no jitter exceeds
-    assert told(caplog) == ["acme/Everybody does not deliver: misconfigured: 403", AGAIN]
+    assert lane_messages(caplog) == ["acme/Everybody does not deliver: misconfigured: 403", AGAIN]
     assert world.states.count("dead") == 1
 
 
@@ -121,4 +121,6 @@ def test_incidents_that_are_open_under_a_bad_key_are_told_of_by_themselves(
     world.fail(Outcome(OutcomeKind.MISCONFIGURED, "why"))
     world.say("disk", "resolved")
     world.drain()
-    assert told(caplog) == ["acme/Everybody (open incidents) does not deliver: misconfigured: why"]
+    assert lane_messages(caplog) == [
+        "acme/Everybody (open incidents) does not deliver: misconfigured: why"
+    ]

@@ -493,7 +493,7 @@ def test_of_an_operator_and_its_opposite_one_holds(
 
 
 def test_a_matcher_is_a_value() -> None:
-    """It is compared, hashed and copied by what it says, and shows no compiled expression."""
+    """It is compared, hashed and copied by its text, and shows no compiled expression."""
     matcher = parse_matcher("a=~b.*")
     assert {matcher, Matcher("a", "=~", "b.*")} == {matcher}
     assert matcher != Matcher("a", "!~", "b.*")

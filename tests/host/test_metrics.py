@@ -1,4 +1,4 @@
-"""What is counted and logged of deliveries, under which names, and how often."""
+"""Metrics and log lines of deliveries: their names, and each counted once."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def observer(metrics: Metrics) -> DeliveryLog:
 
 
 def lines(metrics: Metrics) -> list[str]:
-    """Return what is counted of deliveries, as it is shown."""
+    """Return the lines of the metrics page about deliveries."""
     page, _ = metrics.page("")
     return [line for line in page.decode().splitlines() if line.startswith("alerthost_")]
 

@@ -1,4 +1,4 @@
-"""Requests that are refused, in whole or in part: the answer, the log and the metric."""
+"""Rejected requests, and skipped alerts: the response, the log and the metric."""
 
 from __future__ import annotations
 

@@ -41,10 +41,10 @@ def test_rules_are_compared_with_given_alerts(
 
     run = workspace.alerthost("check", "--alerts", "alerts.jsonl")
 
-    told = [f"note: rule 'Pages'{note} of 2 given alerts"] if note else []
+    expected = [f"note: rule 'Pages'{note} of 2 given alerts"] if note else []
     assert run.returncode == 0
     assert run.stderr.splitlines() == [
         "note: line 3: key: missing or blank; it names the problem",
-        *told,
+        *expected,
     ]
     assert workspace.fake.requests == ()
