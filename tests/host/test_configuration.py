@@ -190,7 +190,7 @@ def test_a_faulty_key_hides_no_unknown_service_of_a_rule(workspace: Workspace, k
     assert "services[0].integration_key" in first
     assert "actions[0].services[0]" in second
     assert "chekout" in second
-    assert "checkout, platform" in second
+    assert 'did you mean "checkout"?' in second
 
 
 def test_a_faulty_name_of_a_service_is_reported(workspace: Workspace) -> None:
