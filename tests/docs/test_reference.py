@@ -275,7 +275,7 @@ def test_the_page_on_templates_has_everything_that_can_be_used() -> None:
 
 def test_the_page_on_alerts_has_every_field() -> None:
     text = (DOCS / "alert.md").read_text(encoding="utf-8")
-    rows = text.partition("## Fields")[2].partition("## What is faulty")[0]
+    rows = text.partition("## Fields")[2].partition("## Invalid alerts")[0]
     listed = re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE)
     fields = {field.name.rstrip("_") for field in attrs.fields(Alert)} - {"repairs"}
     assert sorted(listed) == sorted(fields)
