@@ -143,7 +143,7 @@ def test_what_is_blocked_late_or_given_up_is_logged(
 
     assert caplog.messages[0].startswith("alert disk: trigger to acme/all is late: misconfigured")
     assert "acme/all delivers again" in caplog.messages
-    assert caplog.messages[-1] == "alert cpu: trigger to acme/all was not delivered: refused: "
+    assert caplog.messages[-1] == "alert cpu: trigger to acme/all was not delivered: rejected: "
 
 
 def test_a_host_s_own_observer_has_no_deadline(world: World) -> None:

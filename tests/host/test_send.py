@@ -195,7 +195,7 @@ severity = "critical"
         (reset(), "unreachable    trigger      acme/checkout     db-1/disk  no connection: "),
         (
             captive_portal(),
-            "unreachable    trigger      acme/checkout     db-1/disk  not PagerDuty",
+            "unreachable    trigger      acme/checkout     db-1/disk  the reply is not PagerDuty's",
         ),
     ],
     ids=["429", "503", "reset", "portal"],
@@ -237,7 +237,7 @@ def test_a_refusal_shows_the_providers_text_verbatim(workspace: Workspace) -> No
     run = workspace.alerthost("send", given=line())
 
     assert run.returncode == 1
-    assert f"refused        trigger      acme/checkout     db-1/disk  400: {text}\n" in run.stdout
+    assert f"rejected       trigger      acme/checkout     db-1/disk  400: {text}\n" in run.stdout
 
 
 def test_an_unknown_key_is_misconfigured_in_pagerdutys_words(workspace: Workspace) -> None:
