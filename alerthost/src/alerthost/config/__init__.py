@@ -1,1 +1,1 @@
-"""The configuration file: its tables, and what is built from them."""
+"""The configuration file, and the rules, accounts and engine that are built from it."""

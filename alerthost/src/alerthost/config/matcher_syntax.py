@@ -55,7 +55,7 @@ def readings(text: str) -> Iterator[tuple[Condition, ...]]:
     """Yield the possible meanings of a text, the preferred one first; each has a matcher.
 
     Raises:
-        ValueError: there is none; the reason has the remedy.
+        ValueError: the text has no valid meaning; the reason has the remedy.
     """
     text = text.strip()
     classic = _classic(text)

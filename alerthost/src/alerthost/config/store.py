@@ -78,7 +78,7 @@ class Store:
 
     Attributes:
         location: its name in messages.
-        key: that seals secrets, by reference; None if there is none.
+        key: that seals secrets, by reference; None if the table has no key.
         installations: reads and changes them.
     """
 
