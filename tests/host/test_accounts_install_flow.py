@@ -171,7 +171,9 @@ def test_a_cancellation_ends_it_and_stores_nothing(workspace: Workspace) -> None
         page = connecting.get(connecting.callback)
         assert "Not connected" in page.text
         assert connecting.end() == 1
-    assert "not connected: PagerDuty sent no configuration; perhaps it was" in connecting.told
+    assert (
+        "not connected: PagerDuty sent no configuration, perhaps because it was" in connecting.told
+    )
     assert not (workspace.folder / "alerthost.db").exists()
 
 

@@ -229,7 +229,7 @@ class Engine:
         """Wait until submissions are settled.
 
         Returns:
-            the status of each, in their order; after `timeout` seconds, some are not settled.
+            the status of each, in their order; after ``timeout`` seconds, some are not settled.
 
         Raises:
             StoreError: the database cannot be read.
