@@ -135,8 +135,8 @@ def test_an_app_may_keep_keys_spell_the_name_and_grant_others(visitor: Visitor) 
             ({"redirect_url": url}, 400, "The supplied redirect URL does not match a redirect URL")
             for url in ("https://evil.example/back", f"{BACK}/more", "", "http://host.example/back")
         ),
-        ({"redirect_url": f"{BACK}?a=\x1b"}, 400, "URL has a character that no URL has."),
-        ({"version": "1"}, 400, "This page knows version 2 only."),
+        ({"redirect_url": f"{BACK}?a=\x1b"}, 400, "URL has an invalid character."),
+        ({"version": "1"}, 400, "This page supports version 2 only."),
     ],
 )
 def test_what_cannot_be_installed_is_told(
