@@ -127,7 +127,7 @@ class WaitingExtensions(Sound):
 
 
 class Open(Sound):
-    """Starts without what is broken."""
+    """Starts without broken plugins."""
 
     def load(self, enabled):
         return survey(enabled)
@@ -184,7 +184,7 @@ QUICK = [check for check in HOST_CHECKS if check not in SLOW]
 
 
 def failing(case: HostCase, checks: Iterable[Callable[[HostCase], None]] = QUICK) -> dict[str, str]:
-    """Run checks; give those that fail, with what they say."""
+    """Run checks; return the failures with their messages."""
     failed = {}
     for check in checks:
         try:
@@ -227,11 +227,11 @@ def test_a_sound_host_passes(case: type[HostCase]) -> None:
     assert failing(case(), HOST_CHECKS) == {}
 
 
-@pytest.mark.parametrize(("checks", "case", "told"), BROKEN)
-def test_a_broken_host_fails_one_check(checks: set[str], case: type[HostCase], told: str) -> None:
+@pytest.mark.parametrize(("checks", "case", "words"), BROKEN)
+def test_a_broken_host_fails_one_check(checks: set[str], case: type[HostCase], words: str) -> None:
     failed = failing(case(), HOST_CHECKS if checks & NAMES_OF_SLOW else QUICK)
     assert set(failed) == checks, failed
-    assert all(told in sentence for sentence in failed.values()), failed
+    assert all(words in sentence for sentence in failed.values()), failed
 
 
 def test_a_host_that_sends_nothing_is_found() -> None:

@@ -219,7 +219,7 @@ CHECKS = {check.__name__.removeprefix("check_"): check for check in PROVIDER_CHE
 def failing(
     case: ProviderCase, checks: Iterable[Callable[[ProviderCase], None]] = PROVIDER_CHECKS
 ) -> dict[str, str]:
-    """Run checks; give those that fail, with what they say."""
+    """Run checks; return the failures with their messages."""
     failed = {}
     for check in checks:
         try:
@@ -238,7 +238,7 @@ def test_a_sound_provider_that_probes_and_connects_passes() -> None:
     assert failing(broken(provider=kind, action=Probing, install_settings={"app": "one"})) == {}
 
 
-def test_a_problem_that_nobody_was_told_of_may_be_told_with_what_neither_opens_nor_closes() -> None:
+def test_deliveries_of_a_missed_problem_may_neither_open_nor_close() -> None:
     def change(opening, closing):
         said = attrs.evolve(opening, operation=Operation.ACKNOWLEDGE)
         return [opening, said, closing]
@@ -334,11 +334,11 @@ class Unordered(Sound):
 
 class Elsewhere(Sound):
     def destinations(self, installation):
-        return [Destination("nobody", "Nobody")]
+        return [Destination("other", "Other")]
 
 
 class Stamping(Sound):
-    """Changes what it reads each time it reads it."""
+    """Changes the URL at each reading."""
 
     def installation(self, name, raw):
         if isinstance(raw, Mapping):
@@ -483,7 +483,7 @@ class Undeclared(Page):
 
 
 class Remembering(Page):
-    """Follows up only what it planned itself since it was started."""
+    """Follows up only on its own deliveries since it was started."""
 
     def __init__(self):
         self.planned = set()
@@ -788,7 +788,7 @@ def _vague(_: Any, outcome: Outcome) -> Any:
 
 
 class Assuming(Page):
-    """Takes a resolve for delivered, come what may."""
+    """Takes every failed resolve for delivered."""
 
     def send(self, delivery, installation, context):
         outcome = super().send(delivery, installation, context)
@@ -798,7 +798,7 @@ class Assuming(Page):
 
 
 class Dropping(Page):
-    """Knows how to survive the network for what opens alone."""
+    """Survives the network for triggers alone."""
 
     def send(self, delivery, installation, context):
         outcome = super().send(delivery, installation, context)
@@ -808,7 +808,7 @@ class Dropping(Page):
 
 
 def missing(change: Any) -> type[Page]:
-    """Make an action that tells so of a problem that nobody was told of."""
+    """Make an action with its own deliveries for a missed problem."""
 
     class Missing(Page):
         def on_missed(self, opening, closing):
@@ -841,7 +841,7 @@ class Connect(InstallFlow[ConnectSettings, Account]):
     def connect(self, parameters, settings, installations):
         if "key" not in parameters:
             raise InstallError(InstallProblem.MISSING_ANSWER, "there is no key")
-        raise AssertionError("nobody gives one")
+        raise AssertionError("no check passes one")
 
 
 class Homeless(Connect):
@@ -871,7 +871,7 @@ class Trusting(Connect):
 
 
 class Gullible(Connect):
-    """Connects whoever comes back."""
+    """Connects at every callback."""
 
     def finish(self, parameters, pending, *, installations=(), now=None):
         return None
@@ -1061,8 +1061,8 @@ FIRST = tuple({check: case for check, case, _ in reversed(BROKEN)}.values())
 
 
 @pytest.mark.sized
-@pytest.mark.parametrize(("check", "case", "told"), BROKEN)
-def test_a_broken_provider_fails_one_check(check: str, case: ProviderCase, told: str) -> None:
+@pytest.mark.parametrize(("check", "case", "words"), BROKEN)
+def test_a_broken_provider_fails_one_check(check: str, case: ProviderCase, words: str) -> None:
     """`make proof` runs the other checks on every provider.
 
     `make test` does on one for each check, and on all whose secret cannot be looked for.
@@ -1070,7 +1070,7 @@ def test_a_broken_provider_fails_one_check(check: str, case: ProviderCase, told:
     every = WHOLE or any(case is first for first in FIRST) or check == "canary"
     failed = failing(case, PROVIDER_CHECKS if every else [CHECKS[check]])
     assert list(failed) == [check], failed
-    assert told in failed[check]
+    assert words in failed[check]
 
 
 def test_every_check_has_a_broken_provider() -> None:

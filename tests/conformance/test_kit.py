@@ -187,7 +187,7 @@ def test_without_jsonschema_the_rest_is_checked(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("members", "told"),
+    ("members", "words"),
     [
         ({"plugin": "ticket"}, "did you mean 'tickets'"),
         ({"plugin": "tickets", "action": "tickets.close"}, "offers the actions tickets.open;"),
@@ -202,7 +202,7 @@ def test_without_jsonschema_the_rest_is_checked(monkeypatch: pytest.MonkeyPatch)
         ),
     ],
 )
-def test_the_fault_of_a_wrong_case_is_reported(members: dict[str, Any], told: str) -> None:
+def test_the_fault_of_a_wrong_case_is_reported(members: dict[str, Any], words: str) -> None:
     key = "0123456789abcdefghijABCDEFGHIJ01"
     services = {"services": [{"name": "checkout", "integration_key": key}]}
     settings = services if members["plugin"] == "pagerduty" else {}
@@ -211,7 +211,7 @@ def test_the_fault_of_a_wrong_case_is_reported(members: dict[str, Any], told: st
     )()
     with pytest.raises(ConformanceError) as caught:
         case.connect()
-    assert told in str(caught.value)
+    assert words in str(caught.value)
 
 
 def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:

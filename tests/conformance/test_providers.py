@@ -53,7 +53,7 @@ class TestPagerDuty(ProviderConformance):
 
 
 class TestPagerDutyChange(TestPagerDuty):
-    """Records what notifies nobody, and what must not be repeated."""
+    """Records, which notify no one and must not be repeated."""
 
     action = "pagerduty.change"
     action_settings: ClassVar = {
@@ -125,7 +125,7 @@ class TestPaging(ProviderConformance):
 
 
 class TestTickets(ProviderConformance):
-    """Speaks no HTTP: what it does stands in a journal."""
+    """Speaks no HTTP; it writes to a journal."""
 
     plugin = "tickets"
     wrong_addresses = ()

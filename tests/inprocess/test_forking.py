@@ -107,10 +107,10 @@ def test_locks_are_renewed(make: Callable[[], FairLocks | IncidentMemory]) -> No
 def test_around_a_fork_every_object_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     class Witness:
         def __init__(self) -> None:
-            self.told: list[str] = []
-            self.before_fork = lambda: self.told.append("before")
-            self.after_fork_in_parent = lambda: self.told.append("parent")
-            self.after_fork_in_child = lambda: self.told.append("child")
+            self.calls: list[str] = []
+            self.before_fork = lambda: self.calls.append("before")
+            self.after_fork_in_parent = lambda: self.calls.append("parent")
+            self.after_fork_in_child = lambda: self.calls.append("child")
 
     witness = Witness()
     monkeypatch.setattr(forking, "_known", [witness])
@@ -119,7 +119,7 @@ def test_around_a_fork_every_object_is_called(monkeypatch: pytest.MonkeyPatch) -
         forking._before()
         after()
 
-    assert witness.told == ["before", "parent", "before", "child"]
+    assert witness.calls == ["before", "parent", "before", "child"]
     assert forking._forking == []
 
 

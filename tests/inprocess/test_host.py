@@ -61,7 +61,7 @@ def resolved(key: str = "disk", **fields: Any) -> Alert:
 
 
 def together(_alert: Alert) -> str:
-    """Let all alerts meet in one incident."""
+    """Share one incident between all alerts."""
     return "everything"
 
 
@@ -267,7 +267,7 @@ class TestFailingPlugins:
         assert failure.reason.startswith(told)
         assert "canary" not in str(failure)
         assert not report.delivered
-        assert caplog.messages == [f"alert disk: {failure}"], "nobody may look at the report"
+        assert caplog.messages == [f"alert disk: {failure}"], "the report may go unread"
 
     @pytest.mark.parametrize("planned", [None, 7, object()])
     def test_an_action_may_plan_nothing_of_the_sort(self, planned: object) -> None:
@@ -556,7 +556,7 @@ class TestFollowingUp:
     def test_a_ticket_that_could_not_be_opened_is_opened_at_the_next_try(
         self, kind: OutcomeKind, capabilities: Capabilities
     ) -> None:
-        """Such actions say *uncertain* where they do not know; an update would page nobody."""
+        """Such actions return *uncertain* if they do not know; an update would notify no one."""
         page = Page(capabilities)
         page.outcomes.append(kind)
         host = host_of(page)
@@ -618,7 +618,7 @@ class TestFollowingUp:
         assert page.operations == ["trigger", "update"]
 
     def test_an_e_mail_is_sent_once_for_each_episode(self) -> None:
-        """It can tell nothing afterwards; but a problem that comes back is a new one."""
+        """It cannot follow up; but a problem that comes back is a new one."""
         page = Page(SILENT)
         plugins = plugins_of(page)
         host = Host(plugins, [rule_of(plugins, matches=lambda alert: alert.status == "firing")])
@@ -657,7 +657,7 @@ class TestSharedIncidents:
         assert [report.plan.released for report in reports[3:]] == [(ref,), (ref,), ()]
 
     def test_one_that_joined_silently_holds_too(self) -> None:
-        """Nothing can be told of it; but the first may not close it all the same."""
+        """It cannot be followed up; but the first may not close it all the same."""
         page = Page(attrs.evolve(UPDATING, update=False), correlate=together)
         host = host_of(page)
 
@@ -877,7 +877,7 @@ def wait_until_queued(host: Host, number: int, ref: IncidentRef) -> None:
         if len(host._locks._queues.get(ref, ())) >= number:
             return
         pause.wait(0.001)
-    pytest.fail("nobody came to wait")
+    pytest.fail("no thread came to wait")
 
 
 def test_a_time_ahead_of_the_host_s_clock_counts_as_now() -> None:

@@ -31,7 +31,7 @@ class Provider:
         return team, "everything" if self.shared else key
 
     def expected(self, status: str, key: str, teams: list[str]) -> list[tuple[str, str, Any]]:
-        """Describe what is sent for a statement: operation, team, handle."""
+        """Return the expected messages for a submission: operation, team, handle."""
         routed = [self.ref(team, key) for team in teams]
         held = [ref for ref, holders in self.holders.items() if key in holders]
         sent: list[tuple[str, tuple[str, str]]] = []
@@ -53,7 +53,7 @@ class Provider:
     def settle(
         self, status: str, key: str, teams: list[str], outcomes: dict[str, tuple[OutcomeKind, int]]
     ) -> None:
-        """Take note of what came of it, by team."""
+        """Record the outcomes by team."""
         routed = [self.ref(team, key) for team in teams]
         held = [ref for ref, holders in self.holders.items() if key in holders]
         if status == "firing":
@@ -86,7 +86,7 @@ class Provider:
 
 
 class Story(RuleBasedStateMachine):
-    """A host, its model, and what is said to both."""
+    """A host, its model, and the alerts for both."""
 
     @initialize(can=st.sampled_from([IDEMPOTENT, UPDATING, SILENT]), shared=st.booleans())
     def start(self, can: Capabilities, *, shared: bool) -> None:

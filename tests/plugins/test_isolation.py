@@ -130,7 +130,7 @@ def test_methods_get_their_object() -> None:
     ],
 )
 def test_one_that_raises_harms_nobody(error: BaseException) -> None:
-    """Whatever it raises; its words, which may hold a secret, are not told."""
+    """For every exception; its message may have a secret, and is left out."""
 
     def fail(alert: str) -> None:
         raise error
@@ -170,7 +170,7 @@ def test_a_coroutine_is_a_failure() -> None:
 
 
 def test_an_answer_that_fails_when_looked_at_is_given_as_it_is() -> None:
-    """A proxy says by ``__class__`` what it is, and may do anything to find out."""
+    """``__class__`` of a proxy may run any code."""
 
     class Proxy:
         @property  # type: ignore[misc]

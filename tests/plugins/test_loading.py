@@ -1,4 +1,4 @@
-"""Plugins are found, ordered, blocked, loaded and verified; what fails says why."""
+"""Plugins are found, ordered, blocked, loaded and verified; each failure has its reason."""
 
 from __future__ import annotations
 
@@ -164,9 +164,9 @@ class TestFinding:
         install("bell", OBSERVES)
 
         assert failure("bel") == "plugin bel: is not installed; did you mean 'bell'?"
-        told = failure("xylophone").partition("is not installed; installed are ")[2].split(", ")
-        assert {"bell", "pagerduty"} <= set(told)
-        assert told == sorted(told)
+        words = failure("xylophone").partition("is not installed; installed are ")[2].split(", ")
+        assert {"bell", "pagerduty"} <= set(words)
+        assert words == sorted(words)
 
     def test_says_that_nothing_is_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(loading, "distributions", list)
@@ -181,9 +181,9 @@ class TestFinding:
             install("bell", OBSERVES, distribution="alpha"),
         ]
 
-        told = failure("bell")
+        words = failure("bell")
 
-        assert told == (
+        assert words == (
             f"plugin bell: two distributions offer it: alpha 1.0 in {site}/alpha-1.0.dist-info"
             f" and beta 1.0 in {site}/beta-1.0.dist-info; remove one"
         )
@@ -318,7 +318,7 @@ class TestFinding:
 
 class TestImporting:
     @pytest.mark.parametrize(
-        ("source", "told"),
+        ("source", "words"),
         [
             ("import no_such_module", "there is no module 'no_such_module'"),
             ("raise SystemExit(3)", "it failed at fake_plugin_dist_bell.py:"),
@@ -326,10 +326,10 @@ class TestImporting:
             ("def broken(:", "its syntax is wrong at fake_plugin_dist_bell.py:"),
         ],
     )
-    def test_tells_why_an_import_fails(self, install: Install, source: str, told: str) -> None:
+    def test_tells_why_an_import_fails(self, install: Install, source: str, words: str) -> None:
         install("bell", source)
 
-        assert failure("bell").startswith(f"plugin bell: cannot be imported: {told}")
+        assert failure("bell").startswith(f"plugin bell: cannot be imported: {words}")
 
     def test_tells_that_an_entry_point_leads_to_nothing(self, install: Install) -> None:
         module = install("bell", OBSERVES)
@@ -448,7 +448,7 @@ class TestHooks:
         assert info.extends == ("gong_volume",)
 
     @pytest.mark.parametrize(
-        ("source", "told"),
+        ("source", "words"),
         [
             ("@hookimpl(wrapper=True)\ndef H(): return (yield)", "is a wrapper"),
             ("@hookimpl(hookwrapper=True)\ndef H(): yield", "is a wrapper"),
@@ -462,11 +462,11 @@ class TestHooks:
     )
     @pytest.mark.parametrize("hook", ["hostspec_providers", "hostspec_addhooks", "other_hook"])
     def test_a_hook_is_a_plain_function(
-        self, install: Install, source: str, told: str, hook: str
+        self, install: Install, source: str, words: str, hook: str
     ) -> None:
         install("bell", source.replace("H(", f"{hook}("))
 
-        assert failure("bell") == f"plugin bell: {hook} {told}; hooks are plain functions"
+        assert failure("bell") == f"plugin bell: {hook} {words}; hooks are plain functions"
 
     def test_an_argument_that_the_hook_does_not_have_is_refused(self, install: Install) -> None:
         install("bell", "@hookimpl\ndef hostspec_delivered(receit): pass")
@@ -477,7 +477,7 @@ class TestHooks:
         assert "{'receit'} are declared in the hookimpl" in failure("bell")
 
     @pytest.mark.parametrize(
-        ("returned", "told"),
+        ("returned", "words"),
         [
             ("None", "did not return a tuple or list"),
             ("'bell'", "did not return a tuple or list"),
@@ -494,14 +494,14 @@ class TestHooks:
         ("hook", "what"), [("hostspec_providers", "Provider"), ("hostspec_actions", "Action")]
     )
     def test_hooks_return_what_their_contract_says(
-        self, install: Install, returned: str, told: str, hook: str, what: str
+        self, install: Install, returned: str, words: str, hook: str, what: str
     ) -> None:
         install("bell", f"@hookimpl\ndef {hook}(): return {returned}\nasync def coroutine(): pass")
 
         reason = failure("bell").removeprefix(f"plugin bell: {hook}").removeprefix(" ")
 
         assert reason.startswith(
-            told.replace("WHAT", f"{'a' if what == 'Provider' else 'an'} {what}")
+            words.replace("WHAT", f"{'a' if what == 'Provider' else 'an'} {what}")
         )
         assert "canary" not in reason
 
@@ -539,7 +539,7 @@ class TestAddedHooks:
     def test_one_that_fails_leaves_nothing_behind(
         self, install: Install, owner: str, extension: str, failing: str
     ) -> None:
-        """Not even the hooks it had added by then: nobody would call them."""
+        """Not even the hooks that it had added before: they would never be called."""
         install(owner, f"{ADDS_HOOKS}    {failing}\n{OFFERS}")
         install(extension, EXTENDS)
 
@@ -590,7 +590,7 @@ class TestOffers:
         assert heard == [plugins.hooks]
 
     @pytest.mark.parametrize(
-        ("what", "old", "new", "told"),
+        ("what", "old", "new", "words"),
         [
             (
                 "providers",
@@ -646,7 +646,7 @@ class TestOffers:
         ],
     )
     def test_nonsense_is_refused_with_its_reason(
-        self, install: Install, what: str, old: str, new: str, told: str
+        self, install: Install, what: str, old: str, new: str, words: str
     ) -> None:
         assert OFFERS.count(old) == 1
         install("bell", OFFERS.replace(old, new))
@@ -654,7 +654,7 @@ class TestOffers:
         reason = failure("bell")
 
         assert reason.startswith(f"plugin bell: hostspec_{what}: ")
-        assert told in reason
+        assert words in reason
 
     @pytest.mark.parametrize("error", [SystemExit("no"), RuntimeError("no")])
     def test_an_attribute_may_fail_in_any_way(self, error: BaseException) -> None:
@@ -671,8 +671,8 @@ class TestOffers:
             def hostspec_providers(self) -> Sequence[Any]:
                 return [Moody()]
 
-        told = "hostspec_providers: the Moody cannot be used: it failed at tests/plugins/"
-        assert reason_of(mine=Plugin(Page())).startswith(told)
+        words = "hostspec_providers: the Moody cannot be used: it failed at tests/plugins/"
+        assert reason_of(mine=Plugin(Page())).startswith(words)
 
     def test_a_keyboard_interrupt_passes(self) -> None:
         class Slow(Pager):

@@ -25,7 +25,7 @@ class Night:
 
     def __init__(self, kind: Any = Shifts) -> None:
         self.kind = kind
-        self.told: list[Any] = []
+        self.calls: list[Any] = []
 
     @hookimpl
     def hostspec_settings(self) -> Any:
@@ -35,11 +35,11 @@ class Night:
     def hostspec_configure(self, settings: Any) -> None:
         if settings == Shifts("Nowhere"):
             raise LookupError
-        self.told.append(settings)
+        self.calls.append(settings)
 
     @hookimpl
     def hostspec_providers(self) -> Any:
-        self.told.append("used")
+        self.calls.append("used")
         return []
 
 
@@ -54,17 +54,17 @@ def test_it_is_given_them_before_it_is_used() -> None:
 
     plugins = load([], own={"night": night}, settings={"night": {"timezone": "Europe/Berlin"}})
 
-    assert night.told == [Shifts("Europe/Berlin"), "used"]
+    assert night.calls == [Shifts("Europe/Berlin"), "used"]
     assert plugins.settings == {"night": Shifts}
 
 
 def test_all_faults_are_told_at_once() -> None:
     given = {"night": {"timezone": 3, "teams": {"db": 7}, "tokn": "env:X"}}
 
-    told = faults(Night(), given)
+    words = faults(Night(), given)
 
-    assert [fault.partition(":")[0] for fault in told] == ["timezone", "teams.db", "tokn"]
-    assert "did you mean 'token'?" in told[2]
+    assert [fault.partition(":")[0] for fault in words] == ["timezone", "teams.db", "tokn"]
+    assert "did you mean 'token'?" in words[2]
 
 
 def test_settings_are_required_where_the_class_says_so() -> None:
@@ -94,9 +94,9 @@ def test_a_plugin_without_settings_is_given_none() -> None:
 
 @pytest.mark.parametrize("kind", [None, 7, {"timezone": str}, dict])
 def test_what_is_no_class_of_settings_is_refused(kind: Any) -> None:
-    (told,) = faults(Night(kind), {})
+    (words,) = faults(Night(kind), {})
 
-    assert told.startswith("hostspec_settings returned no settings class: ")
+    assert words.startswith("hostspec_settings returned no settings class: ")
 
 
 def test_a_class_of_settings_that_fails_is_refused_without_its_words() -> None:
@@ -104,10 +104,10 @@ def test_a_class_of_settings_that_fails_is_refused_without_its_words() -> None:
     class Crashing:
         since: str = attrs.field(factory=lambda: {}["canary"])
 
-    (told,) = faults(Night(Crashing), {})
+    (words,) = faults(Night(Crashing), {})
 
-    assert told.startswith("hostspec_settings returned a class that failed at tests/plugins/")
-    assert "canary" not in told
+    assert words.startswith("hostspec_settings returned a class that failed at tests/plugins/")
+    assert "canary" not in words
 
 
 def test_a_plugin_that_fails_is_refused() -> None:
@@ -130,9 +130,9 @@ def test_both_hooks_go_together(hook: str) -> None:
         @hookimpl(specname=hook)
         def only(self) -> None: ...
 
-    (told,) = faults(Half(), {})
+    (words,) = faults(Half(), {})
 
-    assert told.startswith("implements only one of hostspec_settings and hostspec_configure")
+    assert words.startswith("implements only one of hostspec_settings and hostspec_configure")
 
 
 def test_a_survey_without_settings_configures_nothing() -> None:
@@ -140,6 +140,6 @@ def test_a_survey_without_settings_configures_nothing() -> None:
 
     plugins = survey([], own={"night": night})
 
-    assert night.told == ["used"]
+    assert night.calls == ["used"]
     assert plugins.settings == {"night": Shifts}
     assert [info.state for info in plugins.infos if info.name == "night"] == [PluginState.ACTIVE]

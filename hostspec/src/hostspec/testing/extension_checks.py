@@ -111,9 +111,9 @@ class Extension:
         for name, caller in sorted(vars(manager.hook).items()):
             if name.removeprefix("hostspec_") in _LOADING or caller.spec is None:
                 continue
-            for implementation in implementations(manager, name):
-                if implementation.plugin_name == self.name:
-                    yield name, implementation, caller.spec.function
+            found = implementations(manager, name)
+            own = (each for each in found if each.plugin_name == self.name)
+            yield from ((name, each, caller.spec.function) for each in own)
 
     def settings_class(self) -> Any:
         """Return the class of its settings, or None."""
