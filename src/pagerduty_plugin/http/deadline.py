@@ -1,7 +1,7 @@
-"""One deadline for all that an attempt does at its sockets.
+"""One deadline for all socket calls of an attempt.
 
-A socket's own timeout is for one call, and starts again with each byte of a reply that drips.
-Sockets of this module give each call what is left of the attempt that their thread makes.
+A socket's own timeout applies to one call, and restarts with each byte of a slow reply. The sockets
+of this module limit each call to the remaining time of their thread's attempt.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _attempt = _Attempt()
 
 
 def begin(seconds: float) -> None:
-    """Begin an attempt of this thread: it ends so many seconds from now."""
+    """Start an attempt of this thread, which may take so many seconds."""
     _attempt.ends = monotonic() + seconds
 
 
 def left() -> float:
-    """Return the seconds that are left of this thread's attempt.
+    """Return the remaining seconds of this thread's attempt.
 
     Raises:
-        TimeoutError: none.
+        TimeoutError: its time is up.
     """
     seconds = _attempt.ends - monotonic()
     if seconds <= 0:
@@ -45,16 +45,16 @@ def over() -> bool:
 
 
 class Socket(socket.socket):
-    """A socket that waits no longer than the attempt lasts."""
+    """A socket whose calls end with the attempt."""
 
     def settimeout(self, value: float | None) -> None:
-        """Do nothing: each call has what is left, and setting a timeout is a system call."""
+        """Do nothing: each call sets its own timeout."""
 
     def _hurry(self, most: float = math.inf) -> None:
         super().settimeout(min(left(), most))
 
     def reach(self, address: Any, most: float) -> None:
-        """Connect, within so many seconds at most."""
+        """Connect within so many seconds."""
         self._hurry(most)
         self.connect(address)
 
@@ -89,18 +89,18 @@ class TLSSocket(Socket, ssl.SSLSocket):
 
 
 def connect(host: str, port: int, timeout: float, options: Any = ()) -> Socket:
-    """Connect to the first address of a host that takes it.
+    """Connect to the first address of a host that accepts it.
 
-    How long the look-up of the name takes is the resolver's affair.
+    The look-up of the name is not limited.
 
     Args:
         host: a name or an address.
-        port: where.
+        port: the port.
         timeout: seconds for one address.
         options: for `socket.socket.setsockopt`.
 
     Raises:
-        OSError: none does; a TimeoutError where the last one did not in time.
+        OSError: no address accepts; a TimeoutError if the last one timed out.
     """
     trouble = OSError(0, "the name has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(

@@ -99,7 +99,7 @@ def classify(reply: Reply | NoReply, now: dt.datetime, *, idempotent: bool = Tru
     """Return the outcome of an attempt.
 
     Args:
-        reply: the reply, or why there is none.
+        reply: the reply, or the reason for its absence.
         now: the time, for a Retry-After with a date.
         idempotent: whether sending the event twice is harmless. If not, an event that may have
             arrived is *uncertain*.

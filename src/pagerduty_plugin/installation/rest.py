@@ -57,7 +57,7 @@ class RestError(Exception):
     """A call failed; the message contains no secrets.
 
     Attributes:
-        status: the HTTP status; 0 if there was none.
+        status: the HTTP status; 0 without a response.
     """
 
     def __init__(self, reason: str, status: int = 0) -> None:

@@ -185,7 +185,7 @@ def _key_paths(value: object) -> Iterator[tuple[str, object]]:
 
 
 def _key(value: object, before: ServiceSettings | None) -> Secret | str:
-    """Return a key, or the reason why a value is none, without quoting it."""
+    """Return a key, or the reason why a value is invalid, without quoting it."""
     if not isinstance(value, str) or not value.strip():
         return "is blank or not a text; give the service an integration key"
     # reversed, so that the newest wins if several cannot be read now and have the same mask
