@@ -17,7 +17,6 @@ import click
 from alerthost.cli.commands import example, speaks_plainly, with_config
 from alerthost.cli.screen import printable
 from alerthost.config.document import refuse
-from alerthost.http.delivery_log import log_in_background
 
 _LOOK_EVERY: Final = 1.0
 """Seconds between two looks for a signal."""
@@ -72,6 +71,8 @@ def run(path: Path, *, no_http: bool, no_workers: bool, debug: bool) -> None:
         refuse("--no-http", "leaves nothing to do beside --no-workers")
     if not hasattr(signal, "SIGHUP"):
         refuse("", "alerthost run does not work on Windows; run it on Linux, macOS or WSL")
+    from alerthost.http.delivery_log import log_in_background  # noqa: PLC0415 -- slow to import
+
     signals = _Signals()
     with log_in_background(_plain_handler()):
         logging.getLogger("hostspec").setLevel(logging.DEBUG if debug else logging.INFO)
