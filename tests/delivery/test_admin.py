@@ -10,7 +10,7 @@ import pytest
 from engines import START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
-from alerthost.cli.deliveries import as_json
+from alerthost.cli.deliveries import delivery_json as as_json
 from alerthost.config.destinations import LaneNames
 from alerthost.outbox import serialisation
 from alerthost.outbox.admin_rows import AdminError

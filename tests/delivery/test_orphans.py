@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from engines import EITHER, Clock, late, leased
 from paging import KEY, NEW_KEY, Paging, alert, fake_at
 
-from alerthost.cli.incidents import Reach, cut_off, state_of
+from alerthost.cli.incidents import state_of
+from alerthost.cli.reach import Reach, cut_off_notes
 from alerthost.outbox import completion, incident_store, orphans
 from alerthost.outbox.admin_rows import AdminError
 from alerthost.outbox.planned import NOTHING_OPEN
@@ -308,7 +309,7 @@ def test_a_key_that_goes_is_told_of_before_it_orphans_anything(
         services = [{"name": "checkout", "integration_key": key}]
         settings = {"base_url": fake.url, "services": services}
         account = plugins.installation("pagerduty", "acme", settings)
-        return cut_off(at.engine.admin, Reach.of(plugins, [account]))
+        return cut_off_notes(at.engine.admin, Reach.of(plugins, [account]))
 
     assert notes(KEY) == []
     (note,) = notes(NEW_KEY)

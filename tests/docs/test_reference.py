@@ -22,9 +22,9 @@ import hostspec.connect
 import hostspec.plugins
 import pagerduty_plugin
 from alerthost.cli import service_test
-from alerthost.cli.accounts_commands import DEFAULT_PORT
+from alerthost.cli.connect import DEFAULT_PORT
 from alerthost.cli.main import main
-from alerthost.cli.services_commands import services
+from alerthost.cli.services import services
 from alerthost.config import configuration, http_table, store
 from alerthost.config.plugins import PluginsTable
 from alerthost.http import app, request_body

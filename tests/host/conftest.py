@@ -10,7 +10,7 @@ import pytest
 from serving import TOKEN, Start
 from workspace import CHECKOUT, PLATFORM, Workspace
 
-from alerthost.cli.server import Running
+from alerthost.cli.server import Server
 from pagerduty_plugin.testing import FakePagerDuty
 
 
@@ -32,9 +32,9 @@ def start(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sta
     monkeypatch.setenv("ALERTHOST_TOKEN", TOKEN)
     with contextlib.ExitStack() as stack:
 
-        def begin(*changes: tuple[str, str], http: str = "", works: bool = True) -> Running:
+        def begin(*changes: tuple[str, str], http: str = "", works: bool = True) -> Server:
             workspace.configure_http(*changes, http=http)
-            running = Running(workspace.folder / "alerthost.toml", works=works)
+            running = Server(workspace.folder / "alerthost.toml", works=works)
             stack.callback(running.stop)  # it may be stopped already
             return running
 

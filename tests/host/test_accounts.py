@@ -50,7 +50,7 @@ def test_an_account_from_the_command_line_is_stored_and_paged(workspace: Workspa
         *("--service", "checkout=env:PD_CHECKOUT", "--service", "platform=file:pd_platform"),
     )
 
-    told = f"connected acme, with checkout, platform; kept in {STORE}\n"
+    told = f"connected acme: checkout, platform; stored in {STORE}\n"
     assert (run.returncode, run.stdout, run.stderr) == (0, told, "")
     sent = workspace.alerthost("send", given=line())
     assert (sent.returncode, sent.stderr) == (0, "")
@@ -99,11 +99,11 @@ def test_a_plain_secret_is_not_stored_without_a_key(workspace: Workspace) -> Non
 
 
 def test_what_lacks_is_told_at_once_where_nobody_can_be_asked(workspace: Workspace) -> None:
-    nameless = "NAME: missing; it is what rules will call the account"
+    nameless = "NAME: missing; give the name that rules use for the account"
     lacking = [
         "services: missing; it is required",
-        "give what is missing with --set NAME=VALUE, --service NAME=REFERENCE or --settings FILE; "
-        "at a terminal it is asked for",
+        "add missing settings with --set NAME=VALUE, --service NAME=REFERENCE or --settings FILE, "
+        "or run the command at a terminal to be asked",
     ]
     service = ("--service", "checkout=env:PD_CHECKOUT")
     assert refused(workspace.alerthost("connect", "pagerduty")) == [nameless, *lacking]
@@ -192,17 +192,17 @@ def test_a_provider_without_services_is_set_by_name(workspace: Workspace) -> Non
     given = {"HOOK": "http://127.0.0.1:1/"}
 
     run = workspace.alerthost("connect", "webhook", "hook", "--set", "url=env:HOOK", env=given)
-    assert (run.returncode, run.stdout) == (0, f"connected hook, with hook; kept in {STORE}\n")
+    assert (run.returncode, run.stdout) == (0, f"connected hook: hook; stored in {STORE}\n")
 
     assert refused(workspace.alerthost("services", "hook")) == [
-        "a webhook account has no services to list or edit"
+        "a webhook account has no services to list or change"
     ]
     run = workspace.alerthost("connect", "webhook", "hook2", "--service", "a=env:HOOK")
     assert refused(run) == ["--service: is not supported by this provider; its settings are url"]
     run = workspace.alerthost("connect", "webhook", "hook2", "--install-flow")
-    assert refused(run) == ["--install-flow: webhook has none; leave it out"]
+    assert refused(run) == ["--install-flow: webhook has no install flow; omit the option"]
     run = workspace.alerthost("connect", "webhook", "hook2", "--discover")
-    assert refused(run) == ["--discover: webhook has none; leave it out"]
+    assert refused(run) == ["--discover: webhook has no discovery; omit the option"]
 
 
 def test_accounts_of_the_file_and_of_the_store_are_listed(workspace: Workspace) -> None:
@@ -251,7 +251,7 @@ def test_an_account_is_disconnected(workspace: Workspace) -> None:
     connect(workspace)
 
     assert refused(workspace.alerthost("disconnect", "acme")) == [
-        "--yes: missing; at a terminal it is asked for"
+        "--yes: missing; add it, or run the command at a terminal to be asked"
     ]
     run = workspace.alerthost("disconnect", "acme", "--yes")
 
@@ -268,10 +268,10 @@ def test_an_account_that_rules_name_is_not_disconnected_by_accident(workspace: W
     run = workspace.alerthost("disconnect", "acme")
 
     assert refused(run) == [
-        "After that:",
+        "After this change:",
         "  alerthost.toml, line 11: rule 'Pages': actions[0].installation: "
         "'acme' is unknown; none is known",
-        "rules name acme: change them first, or say --yes",
+        "rules name acme: change them first, or use --yes",
     ]
     assert workspace.alerthost("disconnect", "acme", "--yes").returncode == 0
 
@@ -302,7 +302,7 @@ def test_a_new_key_is_printed_or_written_for_its_owner_alone(workspace: Workspac
     workspace.alerthost("connect", "pagerduty", "acme", "--settings", "-", given=given)
     assert "********" in workspace.alerthost("services", "acme").stdout
     assert refused(workspace.alerthost("new-key", "--write", "alerthost.key")) == [
-        "alerthost.key: is there already; what is sealed with the key in it would be lost"
+        "alerthost.key: already exists; secrets sealed with its key would be lost"
     ]
     assert refused(workspace.alerthost("new-key", "--write", "no/alerthost.key")) == [
         "no/alerthost.key: cannot be written: No such file or directory"
@@ -327,7 +327,7 @@ def test_who_connects_an_account_again_is_told_to_leave_its_name_out(
     (told,) = refused(workspace.alerthost("connect", "pagerduty", "acme", way))
 
     assert told.startswith("account 'acme' already exists")
-    assert told.endswith("; to connect it again, leave the name out")
+    assert told.endswith("; to connect it again, omit the name")
 
 
 def test_an_account_of_the_file_and_one_of_the_store_may_not_share_a_name(
@@ -338,7 +338,7 @@ def test_an_account_of_the_file_and_one_of_the_store_may_not_share_a_name(
 
     run = workspace.alerthost("installations")
 
-    reason = "'acme' is defined twice; rename or remove one of them"
+    reason = "the name 'acme' is used twice; rename or remove one"
     assert run.returncode == 2
     assert run.stderr.splitlines()[-2:] == [
         f"alerthost.toml, line 4: {reason}",

@@ -13,8 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from alerthost.cli import prompts
-from alerthost.cli.accounts_commands import _Given
-from alerthost.cli.discover import pick
+from alerthost.cli.connect import SettingOptions, pick
 from alerthost.cli.screen import Screen
 from alerthost.config import cli_settings
 from alerthost.config.document import ConfigurationError
@@ -95,7 +94,7 @@ def test_what_cannot_be_asked_is_told() -> None:
 def test_what_nobody_can_be_asked_refuses_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompts, "can_ask", lambda: True)
     with pytest.raises(ConfigurationError, match="odd: missing; it is required"):
-        _Given(None, ()).complete(Odd, lambda raw: faults(Odd, raw), Screen())
+        SettingOptions(None, ()).complete(Odd, lambda raw: faults(Odd, raw), Screen())
 
 
 def test_who_types_no_more_gives_up() -> None:
@@ -151,7 +150,7 @@ def test_a_choice_is_by_name_id_or_number(chosen: list[str], ids: list[str]) -> 
 @pytest.mark.parametrize(
     ("chosen", "told"),
     [
-        (["web"], "'web' is there several times; name one by its id: P1, P2"),
+        (["web"], "'web' is ambiguous; give one of the ids: P1, P2"),
         (["off"], "'off' cannot be connected: it is off"),
         (["0"], "'0' is unknown"),
         (["5"], "'5' is unknown"),
@@ -160,5 +159,5 @@ def test_a_choice_is_by_name_id_or_number(chosen: list[str], ids: list[str]) -> 
 def test_a_choice_that_cannot_be_is_told(chosen: list[str], told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         pick(FOUND, chosen)
-    with pytest.raises(ConfigurationError, match="holds nothing that can be connected"):
+    with pytest.raises(ConfigurationError, match="has no service that can be connected"):
         pick(FOUND[3:], ["all"])

@@ -39,10 +39,10 @@ def test_a_person_chooses_and_lets_what_lacks_be_created(workspace: Workspace) -
         asked.answer("Connect which: ", "serch")
         asked.wait_for("'serch' is unknown; did you mean 'search'?")
         asked.answer("Connect which: ", "orders, 5")
-        asked.answer("Create at pagerduty what these lack: search? [y/N]: ", "y")
+        asked.answer("Create the missing integrations at pagerduty: search? [y/N]: ", "y")
         assert asked.end() == 0
 
-    assert "connected acme, with orders, search; kept in store" in asked.seen
+    assert "connected acme: orders, search; stored in store" in asked.seen
     keys = [each.key for service in workspace.fake.services for each in service.integrations]
     assert not any(secret in asked.seen for secret in (TOKEN, *keys))
     assert services(workspace) == ["orders", "search"]
@@ -53,7 +53,10 @@ def test_nothing_is_created_unasked(workspace: Workspace) -> None:
         *discover(workspace, "--set", "token=env:PD_TOKEN", "--service", "search"),
         env={"PD_TOKEN": TOKEN},
     )
-    assert (run.returncode, run.stderr) == (2, "--yes: missing; at a terminal it is asked for\n")
+    assert (run.returncode, run.stderr) == (
+        2,
+        "--yes: missing; add it, or run the command at a terminal to be asked\n",
+    )
     assert not (workspace.folder / "alerthost.db").exists()
     assert all(request.method == "GET" for request in workspace.fake.requests)
 
@@ -80,7 +83,7 @@ def test_what_lacks_nothing_needs_no_question(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("more", "code", "told"),
     [
-        (["--set", "token=env:PD_TOKEN"], 2, "--service: missing, and --all as well"),
+        (["--set", "token=env:PD_TOKEN"], 2, "--service: missing; add it, or --all"),
         (["--set", "token=env:PD_TOKEN", "--service", "x"], 2, "--service: 'x' is unknown"),
         (["--set", "token=env:PD_TOKEN", "--service", "old"], 2, "--service: 'old' cannot be"),
         (
@@ -94,8 +97,8 @@ def test_what_lacks_nothing_needs_no_question(workspace: Workspace) -> None:
             "--set token: do not put a secret on the command line",
         ),
         (["--all"], 2, "token: missing; it is required"),
-        (["--all", "--service", "x"], 2, "--all: has no place beside --service"),
-        (["--install-flow"], 2, "--discover: has no place beside --install-flow"),
+        (["--all", "--service", "x"], 2, "--all: cannot be combined with --service"),
+        (["--install-flow"], 2, "--discover: cannot be combined with --install-flow"),
     ],
 )
 def test_a_mistake_stores_nothing(

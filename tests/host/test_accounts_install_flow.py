@@ -97,7 +97,7 @@ def flow(
         assert process.stdout
         try:
             first = process.stdout.readline()
-            assert first == "Go on in your browser, at this address:\n", first
+            assert first == "Continue in your browser, at this address:\n", first
             yield Flow(workspace, process, process.stdout.readline().strip())
         finally:
             process.kill()
@@ -126,14 +126,14 @@ def test_an_account_is_connected_and_connected_again(workspace: Workspace) -> No
     assert arrived.url.endswith("/connected")
     key = dict(parse_qsl(urlsplit(back.headers["Location"]).query))["config"]
     assert key not in arrived.text + first.told
-    assert "connected Acme, with checkout; kept in store sqlite:///alerthost.db\n" in first.told
-    assert "left aside: Ops (team_rule_set): only a service can be paged\n" in first.told
+    assert "connected Acme: checkout; stored in store sqlite:///alerthost.db\n" in first.told
+    assert "skipped: Ops (team_rule_set): only a service can be paged\n" in first.told
 
     with flow(workspace, "other") as again:
         again.pick("checkout", "platform")
         assert again.end() == 0
-    assert "connected Acme again, with checkout, platform; kept in" in again.told
-    assert "note: the account was there already, so other is not its name" in again.told
+    assert "connected Acme again: checkout, platform; stored in" in again.told
+    assert "note: the account was connected before, so its name is not other" in again.told
     assert "note: The service checkout has a new key; it keeps the old one as well." in again.told
     shown = workspace.alerthost("services", "Acme").stdout
     assert shown.count("********") == 3
@@ -146,7 +146,7 @@ def test_the_name_may_be_given(workspace: Workspace) -> None:
     with flow(workspace, "acme-eu", "--set", "region=eu") as connecting:
         connecting.pick("checkout")
         assert connecting.end() == 0
-    assert "connected acme-eu, with checkout" in connecting.told
+    assert "connected acme-eu: checkout" in connecting.told
 
 
 def test_what_is_not_ours_is_passed_over_and_ours_still_comes(workspace: Workspace) -> None:
@@ -159,7 +159,7 @@ def test_what_is_not_ours_is_passed_over_and_ours_still_comes(workspace: Workspa
         assert connecting.pick("checkout").status_code == 200
         assert connecting.end() == 0
     assert (
-        "passed over: the callback belongs to no install flow that was started here"
+        "ignored a request: the callback belongs to no install flow that was started here"
         in connecting.told
     )
     assert CHECKOUT not in connecting.told

@@ -32,7 +32,7 @@ def test_pagerduty_is_connected_by_hand(workspace: Workspace) -> None:
         asked.answer("Add another? [y/N]: ", "")
         assert asked.end() == 0
 
-    assert "connected acme, with checkout, platform; kept in store" in asked.seen
+    assert "connected acme: checkout, platform; stored in store" in asked.seen
     assert not any(secret in asked.seen for secret in ("abc", CHECKOUT, PLATFORM))
     assert [
         question for question in ("Base URL", "Subdomain", "Id:") if question in asked.seen

@@ -95,17 +95,17 @@ def test_a_service_is_added_by_reference(workspace: Workspace) -> None:
         (["add", "x", "--key", "env:NO"], "integration_key: the environment variable NO is not"),
         (["add", "x", "--key", "env:PD_CHECKOUT"], None),
         (["add", "x", "--key", CHECKOUT], "--key: do not put a secret on the command line"),
-        (["add", "web", "--key", "env:PD_CHECKOUT"], "acme has a service 'web' already; `rotate`"),
+        (["add", "web", "--key", "env:PD_CHECKOUT"], "acme already has a service 'web'; `rotate`"),
         (["rename", "wob", "x"], "the service 'wob' is unknown; did you mean 'web'?"),
         (["rename", "web", "checkout"], "name: 'checkout' is used twice"),
         (["rotate", "wob"], "the service 'wob' is unknown; did you mean 'web'?"),
-        (["rotate", "web"], "--key: missing; at a terminal it is asked for"),
-        (["rotate", "web", "--done"], "--done: web has one key only; no rotation is under way"),
-        (["rotate", "web", "--done", "--key", "env:X"], "--key: has no place beside --done"),
-        (["rotate", "web", "--leave"], "--leave: has no place without --done"),
+        (["rotate", "web"], "--key: missing; add it, or run the command at a terminal to be asked"),
+        (["rotate", "web", "--done"], "--done: web has only one key; no rotation is in progress"),
+        (["rotate", "web", "--done", "--key", "env:X"], "--key: cannot be combined with --done"),
+        (["rotate", "web", "--leave"], "--leave: needs --done"),
         (["rotate", "web", "--key", "w" * 32], "--key: do not put a secret on the command line"),
         (["remove", "wob"], "the service 'wob' is unknown; did you mean 'web'?"),
-        (["remove", "web"], "--yes: missing; at a terminal it is asked for"),
+        (["remove", "web"], "--yes: missing; add it, or run the command at a terminal to be asked"),
     ],
 )
 def test_a_mistake_changes_nothing(
@@ -132,7 +132,8 @@ def test_what_a_change_does_to_rules_is_told(workspace: Workspace) -> None:
     code, shown, complained = change(workspace, "rename", "checkout", "shop")
     assert (code, shown) == (0, "renamed checkout of acme to shop\n")
     assert complained == (
-        "After that:\n  rule 'Pages': Send a notification to PagerDuty account acme and services "
+        "After this change:\n"
+        "  rule 'Pages': Send a notification to PagerDuty account acme and services "
         "shop with default severity\n"
     )
 
@@ -140,7 +141,10 @@ def test_what_a_change_does_to_rules_is_told(workspace: Workspace) -> None:
 
     assert (code, shown) == (2, "")
     after, fault, refusal = complained.splitlines()
-    assert (after, refusal) == ("After that:", "--yes: missing; at a terminal it is asked for")
+    assert (after, refusal) == (
+        "After this change:",
+        "--yes: missing; add it, or run the command at a terminal to be asked",
+    )
     assert fault.startswith("  alerthost.toml, line 12: rule 'Pages': actions[0].services")
     assert change(workspace, "remove", "shop", "--yes")[0] == 0
     assert [row[1] for row in state(workspace)] == ["web"]
@@ -155,7 +159,7 @@ def test_a_rename_that_breaks_something_is_asked_for(
 
     code, shown, complained = change(workspace, "rename", "checkout", "shop")
     assert (code, shown) == (2, "")
-    assert complained.startswith("After that:\n  rule 'Pages': broken\n--yes: missing")
+    assert complained.startswith("After this change:\n  rule 'Pages': broken\n--yes: missing")
     assert change(workspace, "rename", "checkout", "shop", "--yes")[0] == 0
 
 
@@ -180,7 +184,7 @@ def test_a_rotation_sends_under_the_new_key_and_ends(workspace: Workspace) -> No
     assert [body["routing_key"] for body in workspace.bodies()] == ["n" * 32]
 
     done = change(workspace, "rotate", "checkout", "--done")
-    assert done == (0, "checkout of acme keeps its newest key only\n", "")
+    assert done == (0, "checkout of acme keeps only its newest key\n", "")
     assert state(workspace)[0][1:] == ["checkout", "n" * 32]
 
 
@@ -232,10 +236,10 @@ def test_a_rotation_does_not_just_end_while_something_is_open_under_the_old_key(
     assert run[0] == 2
     assert told(run) == [
         "Open in acme/checkout under the old key",
-        "id state severity service incident since summary",
+        "id state severity service incident age summary",
         "1 triggered critical acme/checkout old N s Disk full on db-1",
     ]
-    assert run[2] == "incidents are open there: say --resolve to close them first, or --leave\n"
+    assert run[2] == "incidents are open there: use --resolve to close them first, or --leave\n"
     assert state(rotating)[0][2:] == ["n" * 32, CHECKOUT]
 
 
@@ -247,7 +251,7 @@ def test_what_is_open_under_the_old_key_is_closed_under_it_before_it_goes(
     assert (run[0], run[2]) == (0, "")
     assert told(run)[3:] == [
         "delivered resolve acme/checkout old",
-        "checkout of acme keeps its newest key only",
+        "checkout of acme keeps only its newest key",
     ]
     assert resolved(rotating) == [("old", "old")]
     assert state(rotating)[0][2:] == ["n" * 32]
@@ -256,8 +260,8 @@ def test_what_is_open_under_the_old_key_is_closed_under_it_before_it_goes(
 def test_what_the_old_key_opened_may_be_left_open(rotating: Workspace) -> None:
     run = change(rotating, "rotate", "checkout", "--done", "--leave")
 
-    assert (run[0], run[1].splitlines()[-1]) == (0, "checkout of acme keeps its newest key only")
-    assert run[2].startswith("note: what the old key opened and is still open cannot be followed")
+    assert (run[0], run[1].splitlines()[-1]) == (0, "checkout of acme keeps only its newest key")
+    assert run[2].startswith("note: incidents of the old key cannot be closed from here")
     assert resolved(rotating) == []
     assert state(rotating)[0][2:] == ["n" * 32]
 
@@ -269,8 +273,8 @@ def test_both_keys_are_kept_where_something_cannot_be_closed(rotating: Workspace
 
     assert run[0] == 1
     assert run[2].splitlines()[-1] == (
-        "both keys are kept: something is still open in acme/checkout under the old key; try "
-        "again, or --leave"
+        "both keys are kept: incidents are still open in acme/checkout under the old key; try "
+        "again, or use --leave"
     )
     assert state(rotating)[0][2:] == ["n" * 32, CHECKOUT]
 
@@ -281,7 +285,7 @@ def test_what_is_open_in_a_service_is_closed_before_it_is_removed(rotating: Work
     assert refused[0] == 2
     assert told(refused) == [
         "Open in acme/checkout",
-        "id state severity service incident since summary",
+        "id state severity service incident age summary",
         "1 triggered critical acme/checkout old N s Disk full on db-1",
         "3 triggered critical acme/checkout new N s Disk full on db-1",
     ]
@@ -302,7 +306,7 @@ def test_a_service_stays_where_something_in_it_cannot_be_closed(rotating: Worksp
 
     assert run[0] == 1
     assert run[2].splitlines()[-1] == (
-        "not removed: something is still open in acme/web; try again, or --leave"
+        "not removed: incidents are still open in acme/web; try again, or use --leave"
     )
     assert len(state(rotating)) == 2
 
@@ -314,7 +318,7 @@ def test_what_no_enabled_plugin_can_close_is_not_orphaned_by_a_key_that_goes(
 
     run = change(rotating, "rotate", "checkout", "--done")
 
-    assert run == (0, "checkout of acme keeps its newest key only\n", "")
+    assert run == (0, "checkout of acme keeps only its newest key\n", "")
 
 
 def test_processes_that_add_at_once_lose_nothing(workspace: Workspace) -> None:
@@ -364,4 +368,7 @@ def test_services_without_a_secret_take_no_key(
 
     code, _, complained = change(workspace, "add", "x", "--key", "env:PD_CHECKOUT")
 
-    assert (code, complained) == (2, "--key: has no place here: there is no one secret\n")
+    assert (code, complained) == (
+        2,
+        "--key: cannot be used: a service of this provider has no single secret\n",
+    )

@@ -63,7 +63,7 @@ def test_a_change_that_orphans_open_incidents_is_confirmed_first(workspace: Work
 
     assert asked.returncode == 2
     assert "db-1/disk" in asked.stdout
-    assert "these incidents cannot be closed from here" in asked.stderr
+    assert "These incidents cannot be closed from here" in asked.stderr
     assert "--yes: missing" in asked.stderr
     told = json.dumps({"key": "db-1/disk", "status": "resolved"})
     assert workspace.alerthost("send", given=told).returncode == 0, "the account is as it was"

@@ -19,7 +19,7 @@ from waiting import wait_until
 from workspace import CHECKOUT, Workspace
 
 from alerthost.cli import server as running_module
-from alerthost.cli.server import Running
+from alerthost.cli.server import Server
 from alerthost.config.destinations import LaneNames
 from alerthost.http import app as app_module
 from alerthost.http import listener as listener_module
@@ -417,7 +417,7 @@ def broken(**_: Any) -> Any:
     raise StoreError("the disk is full")
 
 
-def running_database(running: Running) -> Any:
+def running_database(running: Server) -> Any:
     return running._app.backend.engine.database
 
 

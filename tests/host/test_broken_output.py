@@ -56,7 +56,7 @@ def test_the_alerts_go_out(workspace: Workspace, shell: str) -> None:
     [
         ("explain", b""),
         ("send", b""),
-        ("connect pagerduty", b"NAME: missing; it is what rules will call the account\n"),
+        ("connect pagerduty", b"NAME: missing; give the name that rules use for the account\n"),
         ("connect pagerduty b --settings -", b"services: missing; it is required\n"),
     ],
 )

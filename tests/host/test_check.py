@@ -36,7 +36,7 @@ def test_what_is_well_is_told_in_few_lines_and_nothing_is_sent(workspace: Worksp
     assert rest == [
         "installation   acme: checkout, platform",
         PAGES,
-        f"{CONFIGURATION_OK}. Nothing was sent.",
+        f"{CONFIGURATION_OK}. No event was sent.",
     ]
     assert workspace.fake.requests == ()
 
@@ -82,7 +82,7 @@ def test_every_fault_is_told_with_its_place_and_counted(workspace: Workspace) ->
     assert "did you mean 'pagerduty.trigger'?" in run.stderr
     assert "the environment variable PD_CHECKOUT is not set" in run.stderr
     assert "as a REST API key has" in run.stderr
-    assert run.stdout == "4 faults. Nothing was sent.\n"
+    assert run.stdout == "4 faults. No event was sent.\n"
     assert workspace.fake.requests == ()
 
 
@@ -93,7 +93,7 @@ def test_a_file_that_is_not_there_is_a_fault(workspace: Workspace) -> None:
     assert (
         run.stderr == "none.toml: no such file; create one with `alerthost init`, or use --config\n"
     )
-    assert run.stdout == "1 fault. Nothing was sent.\n"
+    assert run.stdout == "1 fault. No event was sent.\n"
 
 
 def test_faults_are_told_to_machines_too(workspace: Workspace) -> None:
@@ -124,8 +124,8 @@ def test_online_reaches_every_service_and_changes_nothing(workspace: Workspace) 
         assert run.stdout.splitlines()[3:] == [
             f"reached        acme/checkout     POST {workspace.fake.url}/v2/enqueue",
             f"reached        acme/platform     POST {workspace.fake.url}/v2/enqueue",
-            "Reached: the provider took a message that changes nothing. Whose service the key",
-            "is, and whom that calls, no probe can tell; alerthost test opens an incident.",
+            "Reached: the provider accepted a message that changes nothing. A probe cannot tell",
+            "which service a key belongs to, or whom it pages; `alerthost test` opens an incident.",
             f"{CONFIGURATION_OK}, 2 reached. No event was sent.",
         ]
     assert workspace.fake.incidents == before
@@ -241,7 +241,7 @@ def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
         rule = rule_of(plugins)
         loaded = Configuration(plugins, (rule.actions[0].installation,), (rule,))
         monkeypatch.setattr(configuration, "load", lambda source, ready: loaded)
-        found = check.check(file, online=True)
+        found = check.examine(file, online=True)
         check.show(found, Screen(), verbose=True)
         assert json.loads(json.dumps(found)) == found
         reported = capsys.readouterr()
@@ -273,7 +273,7 @@ def test_a_probe_that_breaks_is_told_without_its_words(checked: Any, error: Base
 
     assert code == 1
     [reported] = [text for text in out if text.startswith("faulted")]
-    assert "the action pager.page could not probe: it failed at " in reported
+    assert "the action pager.page failed to probe: it failed at " in reported
     assert "secret" not in reported
 
 
@@ -296,7 +296,7 @@ def test_an_action_that_cannot_describe_itself_is_told(checked: Any) -> None:
 
     assert code == 0
     [reported] = [text for text in out if text.startswith("rule")]
-    assert reported.startswith("rule           Pages: Page a team (it cannot describe itself: it ")
+    assert reported.startswith("rule           Pages: Page a team (no description: it ")
 
 
 def test_a_severity_that_cannot_be_planned_is_a_fault_with_its_line(checked: Any) -> None:
@@ -316,7 +316,7 @@ def test_a_severity_that_cannot_be_planned_is_a_fault_with_its_line(checked: Any
     place = "line 2: rule 1: actions[0]: an alert of severity debug: "
     assert f"{place}the action pager.page could not plan: it failed at " in reported
     assert "secret" not in reported
-    assert out == ["1 fault. Nothing was sent."]
+    assert out == ["1 fault. No event was sent."]
     assert action.sent == []
 
 
@@ -359,7 +359,7 @@ def test_an_installation_without_services_is_told(
     code, out, _ = checked(Probing())
 
     assert code == 0
-    assert "installation   acme: no services of its own" in out
+    assert "installation   acme: no services" in out
     assert (
         out[-1]
         == "Configuration OK: 1 installation, 0 services, 1 rule, 0 reached. No event was sent."
@@ -393,7 +393,7 @@ def test_a_provider_that_cannot_name_its_services_is_a_fault(
     [reported] = err
     assert reported.startswith(f"installation 'acme': provider pager {reason}")
     assert "secret" not in reported
-    assert out == ["1 fault. Nothing was sent."]
+    assert out == ["1 fault. No event was sent."]
     assert action.sent == []
 
 

@@ -18,7 +18,7 @@ def test_it_shows_incidents_and_repairs_and_ends_by_itself(workspace: Workspace)
     assert len(services) > 1
     assert states == {"triggered", "acknowledged", "resolved"}
     assert max(int(row[4]) for row in rows) >= 5, "a storm on one problem"
-    repairs = run.stdout[run.stdout.index("Repairs made on the way") :]
+    repairs = run.stdout[run.stdout.index("Repairs") :]
     assert re.search(r"summary +\d+ characters, PagerDuty takes 1024; cut", repairs)
     assert re.search(r'severity +"kinda bad" is unknown; taken as error', repairs)
     assert "With a real account" in run.stdout

@@ -16,13 +16,13 @@ def test_it_shows_rules_reasons_repairs_and_the_exact_json(workspace: Workspace)
 
     assert (run.returncode, run.stderr) == (0, "")
     text = run.stdout
-    assert text.startswith("line 1: db-1/disk is firing, critical\n")
+    assert text.startswith("line 1: db-1/disk is firing, severity critical\n")
     assert (
         """  rule 'Pages' matches: severity=~"error|critical" (critical), team="data" (data)\n"""
         in text
     )
     assert "  repaired owner: not a field of an alert; moved into its details\n" in text
-    assert "  trigger to acme/checkout (asked for by 'Pages')\n" in text
+    assert "  trigger to acme/checkout (by 'Pages')\n" in text
     assert f"    POST {workspace.fake.url}/v2/enqueue\n" in text
     assert '      "routing_key": "******** (env:PD_CHECKOUT)",\n' in text
     assert workspace.fake.requests == ()
@@ -48,8 +48,8 @@ def test_a_rule_that_does_not_match_says_what_it_found(workspace: Workspace) -> 
 
     assert run.returncode == 0
     assert (
-        """  rule 'Pages' does not match: severity=~"error|critical" (it is 'info'), """
-        """team="data" (it is 'web')\n  nothing would be sent\n"""
+        """  rule 'Pages' does not match: severity=~"error|critical" (the value is 'info'), """
+        """team="data" (the value is 'web')\n  nothing would be sent\n"""
     ) in run.stdout
 
 
@@ -68,7 +68,7 @@ def test_later_lines_are_explained_as_if_the_earlier_were_delivered(workspace: W
 
     told = run.stdout[run.stdout.index("line 2:") :]
     assert "rule 'Pages' does not match" in told
-    assert "  resolve to acme/checkout (asked for by 'Pages')\n" in told
+    assert "  resolve to acme/checkout (by 'Pages')\n" in told
 
 
 def test_faulty_lines_are_told_and_the_exit_code_says_so(workspace: Workspace) -> None:

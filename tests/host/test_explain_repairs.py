@@ -125,7 +125,7 @@ def test_a_text_without_end_does_not_fill_the_screen(workspace: Workspace) -> No
 
     assert max(len(line) for line in run.stdout.splitlines()) < 1700
     assert '"log": "' + "x" * 1500 + "… and " in run.stdout
-    assert "characters more, as --json shows" in run.stdout
+    assert "more characters; see --json" in run.stdout
 
 
 def test_what_was_repaired_is_taken(workspace: Workspace) -> None:

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from terminal import conversation
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
-from alerthost.cli.ages import age
-from alerthost.cli.progress import Following
+from alerthost.cli.formatting import age
+from alerthost.cli.progress import Tracker
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile
 from alerthost.config.engine import open_engine
@@ -60,8 +60,8 @@ def told(run: subprocess.CompletedProcess[str]) -> list[str]:
 def test_before_anything_was_accepted_nothing_is_there(workspace: Workspace) -> None:
     for command in ("deliveries", "incidents"):
         assert listed(workspace, command) == []
-    assert workspace.alerthost("deliveries").stdout == "Nothing was accepted yet.\n"
-    assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
+    assert workspace.alerthost("deliveries").stdout == "No alert was accepted yet.\n"
+    assert workspace.alerthost("incidents").stdout == "No incident is open.\n"
     assert not (workspace.folder / "alerthost.db").exists()
 
 
@@ -71,7 +71,7 @@ def test_deliveries_are_listed_the_newest_first(workspace: Workspace) -> None:
 
     assert told(workspace.alerthost("deliveries")) == [
         "Deliveries",
-        "id state what service alert age why",
+        "id state operation service alert age details",
         "2 delivered trigger acme/checkout db-2/disk N s",
         "1 rejected trigger acme/checkout db-1/disk N s 400: no luck",
         "1 rejected",
@@ -151,7 +151,7 @@ def test_what_is_tried_again_and_what_it_stands_for_is_told(workspace: Workspace
 
     row = next(text for text in told(workspace.alerthost("deliveries")) if " queued " in text)
 
-    assert "attempts; " in row or "stands for 1 others" in row
+    assert "attempts; " in row or "covers 1 other" in row
     assert told(workspace.alerthost("deliveries"))[-1].endswith("queued")
 
 
@@ -162,7 +162,7 @@ def test_why_a_resolve_is_sent_once_more_is_told(workspace: Workspace) -> None:
 
     assert told(workspace.alerthost("deliveries", "--state", "queued"))[2:] == [
         "3 queued resolve acme/checkout db-1/disk N s "
-        "tried again in N s; "
+        "next attempt in N s; "
         "sent once more, in case an earlier delivery arrives late and reopens the incident",
         "1 queued",
     ]
@@ -170,10 +170,10 @@ def test_why_a_resolve_is_sent_once_more_is_told(workspace: Workspace) -> None:
 
 def test_changes_are_watched_on_a_terminal_until_ctrl_c(workspace: Workspace) -> None:
     with conversation(workspace, "deliveries", "--watch") as watching:
-        watching.wait_for("Nothing was accepted yet.")
+        watching.wait_for("No alert was accepted yet.")
         send(workspace, line())
         watching.wait_for("db-1/disk")
-        watching.wait_for("Nothing waits.")
+        watching.wait_for("Nothing is queued.")
         watching.type("\x03")
         assert watching.end() == 0
     assert "Traceback" not in watching.seen
@@ -248,7 +248,7 @@ def test_a_replay_pages_nobody_for_what_is_over_unless_it_is_to(workspace: Works
         0,
         [
             "nothing sent db-1/disk its problem is over",
-            "1 replay, 0 deliveries, 1 of which nothing was sent",
+            "1 replay, 0 deliveries, 1 with nothing to send",
         ],
     )
     assert workspace.fake.incidents == ()
@@ -295,7 +295,7 @@ def test_what_to_replay_has_to_be_said(workspace: Workspace, arguments: tuple[st
     run = workspace.alerthost("replay", *arguments)
 
     assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr.startswith("ID: name the deliveries to replay, or say --all;")
+    assert run.stderr.startswith("ID: give the ids to replay, or --all;")
 
 
 def test_what_is_dropped_is_told_to_nobody(workspace: Workspace) -> None:
@@ -305,7 +305,7 @@ def test_what_is_dropped_is_told_to_nobody(workspace: Workspace) -> None:
 
     run = workspace.alerthost("discard", "1", "2")
 
-    assert (run.returncode, run.stdout) == (0, "discarded 1\ndiscarded 2\n")
+    assert (run.returncode, run.stdout) == (0, "discarded delivery 1\ndiscarded delivery 2\n")
     workspace.fake.behave()
     send(workspace, line("db-3/disk"))
     assert [incident.dedup_key for incident in workspace.fake.incidents] == ["db-3/disk"]
@@ -327,7 +327,7 @@ def test_incidents_are_listed_with_where_they_went_and_who_holds_them(
 
     assert told(workspace.alerthost("incidents")) == [
         "Incidents",
-        "id state severity service incident since summary link",
+        "id state severity service incident age summary link",
         "1 acknowledged critical acme/checkout db-1/disk N s Disk full on db-1 "
         "https://acme.pagerduty.com/service-directory/PABC",
     ]
@@ -354,7 +354,7 @@ def test_a_long_summary_keeps_the_table_narrow(workspace: Workspace) -> None:
 
     _, head, shown, *_ = workspace.alerthost("incidents").stdout.splitlines()
     assert head.split()[-1] == "summary"
-    assert shown.endswith("Disk full on db-1, an…")
+    assert shown.endswith("Disk full on db-1, and …")
     assert len(shown) <= 80
     [found] = listed(workspace, "incidents")
     assert (found["severity"], len(found["summary"])) == ("critical", 201)
@@ -364,7 +364,7 @@ def test_an_account_that_was_never_there_has_no_incidents_to_list(workspace: Wor
     run = workspace.alerthost("incidents", "--account", "acmee")
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == "the account 'acmee' is unknown; did you mean 'acme'?\n"
-    assert workspace.alerthost("incidents", "--account", "acme").stdout == "Nothing is open.\n"
+    assert workspace.alerthost("incidents", "--account", "acme").stdout == "No incident is open.\n"
 
 
 def test_what_is_open_beyond_the_list_is_told(workspace: Workspace) -> None:
@@ -372,7 +372,7 @@ def test_what_is_open_beyond_the_list_is_told(workspace: Workspace) -> None:
 
     run = workspace.alerthost("incidents", "--most", "1")
     assert (len(told(run)), run.returncode) == (3, 0)
-    assert run.stderr == "there are more; --most says how many are listed\n"
+    assert run.stderr == "more are open; use --most to list them\n"
     assert workspace.alerthost("incidents", "--most", "2").stderr == ""
 
 
@@ -403,7 +403,7 @@ def test_what_was_not_told_yet_and_what_is_being_closed_is_said(workspace: Works
 
     states = {each["correlation_key"]: each["state"] for each in listed(workspace, "incidents")}
 
-    assert states == {"open": "resolving", "untold": "not told yet"}
+    assert states == {"open": "resolving", "untold": "not sent yet"}
 
 
 def test_an_incident_is_resolved_by_hand_whoever_holds_it(workspace: Workspace) -> None:
@@ -417,7 +417,7 @@ def test_an_incident_is_resolved_by_hand_whoever_holds_it(workspace: Workspace) 
         "1 incident, 1 delivery (1 delivered)",
     ]
     assert [incident.state for incident in workspace.fake.incidents] == ["resolved"]
-    assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
+    assert workspace.alerthost("incidents").stdout == "No incident is open.\n"
     again = workspace.alerthost("resolve", "1")
     assert (again.returncode, again.stderr) == (1, "there is no open incident 1\n")
 
@@ -430,8 +430,8 @@ def test_an_incident_without_a_resolve_is_forgotten_here(workspace: Workspace) -
 
     run = workspace.alerthost("resolve", "1")
 
-    assert told(run)[0] == "nothing sent incident 1 forgotten here; its provider takes no resolve"
-    assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
+    assert told(run)[0] == "nothing sent incident 1 forgotten here; its provider has no resolve"
+    assert workspace.alerthost("incidents").stdout == "No incident is open.\n"
     assert len(workspace.fake.requests) == 1
 
 
@@ -440,9 +440,9 @@ def test_what_was_closed_elsewhere_is_forgotten_here(workspace: Workspace) -> No
 
     run = workspace.alerthost("resolve", "--here", "1")
 
-    assert (run.returncode, run.stdout) == (0, "forgot incident 1 here\n")
+    assert (run.returncode, run.stdout) == (0, "forgot incident 1\n")
     assert len(workspace.fake.requests) == 1
-    assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
+    assert workspace.alerthost("incidents").stdout == "No incident is open.\n"
     again = workspace.alerthost("resolve", "--here", "1")
     assert (again.returncode, again.stderr) == (1, "there is no open incident 1\n")
 
@@ -458,7 +458,7 @@ def test_what_is_orphaned_is_listed_until_somebody_has_seen_to_it(workspace: Wor
         "1 orphaned critical acme/checkout db-1/disk"
     )
     assert workspace.alerthost("resolve", "--here", "1").returncode == 0
-    assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
+    assert workspace.alerthost("incidents").stdout == "No incident is open.\n"
 
 
 # --- what is cut off -------------------------------------------------------------------------
@@ -466,8 +466,8 @@ def test_what_is_orphaned_is_listed_until_somebody_has_seen_to_it(workspace: Wor
 
 def gone(what: str) -> str:
     return (
-        f"1 incident open at acme cannot be closed without {what}; restore the configuration, or "
-        "resolve at the provider and record it with `alerthost resolve --here ID` (see `alerthost "
+        f"1 open incident at acme cannot be closed without {what}; restore the configuration, or "
+        "close at the provider and run `alerthost resolve --here ID` (see `alerthost "
         "incidents`)"
     )
 
@@ -505,7 +505,7 @@ def test_a_store_that_fails_while_something_is_sent_is_told(
         message = "the disk fails"
         raise StoreError(message)
 
-    monkeypatch.setattr(Following, "look", fail)
+    monkeypatch.setattr(Tracker, "update", fail)
 
     run = workspace.alerthost("send", given=line())
 
@@ -528,7 +528,7 @@ def test_a_store_that_fails_later_is_found_by_a_check(
         message = "the disk fails"
         raise StoreError(message)
 
-    monkeypatch.setattr("alerthost.cli.incidents.cut_off", fail)
+    monkeypatch.setattr("alerthost.cli.check.cut_off_notes", fail)
 
     run = workspace.alerthost("check")
 
@@ -564,11 +564,11 @@ def test_an_account_in_which_something_is_open_is_not_just_disconnected(
     assert run.returncode == 2
     assert told(run) == [
         "Open in acme",
-        "id state severity service incident since summary",
+        "id state severity service incident age summary",
         "1 triggered critical acme/checkout db-1/disk N s Disk full on db-1",
     ]
     assert run.stderr.splitlines()[-1] == (
-        "incidents are open there: say --resolve to close them first, or --leave"
+        "incidents are open there: use --resolve to close them first, or --leave"
     )
     assert connected.alerthost("disconnect", "acme", "--yes", "--leave").returncode == 0
     assert [incident.state for incident in connected.fake.incidents] == ["triggered"]
@@ -591,7 +591,7 @@ def test_an_account_stays_where_something_in_it_cannot_be_closed(connected: Work
 
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1] == (
-        "not disconnected: something is still open in acme; try again, or --leave"
+        "not disconnected: incidents are still open in acme; try again, or use --leave"
     )
     assert "acme" in connected.alerthost("installations").stdout
 
@@ -633,7 +633,7 @@ def test_who_interrupts_a_copy_is_told_how_to_go_on(
         patch.setattr("alerthost.store.copying.copy", interrupt)
         run = workspace.alerthost("store", "copy", *words)
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr == "interrupted; start it again with the same words, and it goes on\n"
+    assert run.stderr == "interrupted; run the same command again to continue\n"
 
 
 # --- the store's key -------------------------------------------------------------------------
@@ -654,7 +654,7 @@ def test_the_key_of_the_store_is_changed(connected: Workspace) -> None:
     assert "it was sealed with another key" in without.stderr
     run = connected.alerthost("reseal", "--old-key", f"file:{connected.folder}/old.key")
 
-    place = f"store sqlite:///alerthost.db with the newest key of file:{key}"
+    place = f"store sqlite:///alerthost.db with the first key of file:{key}"
     assert (run.returncode, run.stdout) == (0, f"sealed 1 secret in {place}\n")
     assert connected.alerthost("services", "beta").returncode == 0
     assert connected.alerthost("reseal").stdout.startswith("sealed 1 secret ")
@@ -664,7 +664,7 @@ def test_a_key_that_is_missing_or_given_as_itself_is_refused(workspace: Workspac
     run = workspace.alerthost("reseal")
     assert (run.returncode, run.stderr) == (
         2,
-        "[store] key: missing; it says where the new key is\n",
+        "[store] key: missing; name the new key\n",
     )
     workspace.configure_bare()
     run = workspace.alerthost("reseal", "--old-key", CHECKOUT)

@@ -111,7 +111,7 @@ def test_the_services_of_an_account_are_an_actions_choices(workspace: Workspace)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["pagerduty", "acme"], "ACCOUNT: has no place beside pagerduty, which is a provider"),
+        (["pagerduty", "acme"], "ACCOUNT: cannot be used: pagerduty is a provider, not an action"),
         (["tickets.open", "acme"], "ACCOUNT: 'acme' is of pagerduty, not tickets"),
         (["pagerduty.trigger", "acm"], "the account 'acm' is unknown; did you mean 'acme'?"),
     ],
@@ -232,7 +232,7 @@ def test_the_schema_of_a_plugin_s_settings_is_shown(workspace: Workspace) -> Non
     beside = workspace.alerthost("schema", "shifts", "acme")
 
     assert json.loads(run.stdout)["required"] == ["timezone"]
-    assert "has no place beside shifts, which is a plugin" in beside.stderr
+    assert "cannot be used: shifts is a plugin, not an action" in beside.stderr
 
 
 def test_of_the_table_of_plugins_itself_every_fault_is_told(workspace: Workspace) -> None:

@@ -45,7 +45,7 @@ def test_what_cannot_be_planned_is_told_and_the_rest_goes_out(
         "line 1: rule 'Shouts': the action rough.shout could not plan: it failed at rough.py:"
     )
     assert "nobody's business" not in run.stderr
-    assert run.stdout.splitlines()[-1] == "1 alert, 2 deliveries (2 delivered), 1 failure to plan"
+    assert run.stdout.splitlines()[-1] == "1 alert, 2 deliveries (2 delivered), 1 planning failure"
     assert len(workspace.fake.incidents) == 2
 
 
@@ -89,7 +89,7 @@ def test_with_several_demonstrations_one_must_be_named(
     run = workspace.process("demo", env=environment)
 
     assert run.returncode == 2
-    assert "say which demonstration: pagerduty, rough" in run.stderr
+    assert "choose a demo: pagerduty, rough" in run.stderr
 
 
 def test_what_a_plugin_suppresses_is_shown_and_counted(

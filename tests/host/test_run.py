@@ -15,7 +15,7 @@ import pytest
 from serving import TOKEN, Process, ask, measured_when, post, run
 from workspace import CHECKOUT, PLATFORM, Workspace
 
-from alerthost.cli.server import Running
+from alerthost.cli.server import Server
 from alerthost.outbox.engine import Engine
 from alerthost.store.errors import StoreError
 from pagerduty_plugin.testing import failing, late
@@ -41,12 +41,12 @@ def test_a_life_is_told_in_few_plain_lines(workspace: Workspace) -> None:
         assert process.end() == 0
 
     first, *delivered, stopping, stopped = told(process)
-    assert first == f"listening on {url}, without a token: to all on this machine"
+    assert first == f"listening on {url}, without a token: any local process can send"
     assert sorted(delivered) == [
         "delivered trigger to acme/checkout for a\\nb",
         "delivered trigger to acme/platform for a\\nb",
     ]
-    assert (stopping, stopped) == ("stopping: deliveries in flight are finished", "stopped")
+    assert (stopping, stopped) == ("stopping: finishing deliveries in flight", "stopped")
     assert CHECKOUT not in process.log
     assert PLATFORM not in process.log
 
@@ -94,14 +94,14 @@ def test_what_takes_too_long_is_left_for_the_next_start(
     gate = Gate()
     workspace.fake.misbehave(late(gate))
     workspace.configure_http()
-    running = Running(workspace.folder / "alerthost.toml")
+    running = Server(workspace.folder / "alerthost.toml")
     assert post(running.url, ALERT).status == 202
     workspace.fake.wait_for(lambda fake: len(fake.requests) == 2, 30)
 
     with running._reloading:  # and a reload hangs as well
         assert not running.stop()
 
-    assert "stopped before all was answered; the next start takes it up" in caplog.text
+    assert "stopped with work unfinished; the next start reclaims it" in caplog.text
     gate.open()
     engine = running._app.backend.engine
     assert engine.stop()
@@ -172,7 +172,7 @@ def test_a_reload_in_a_storm_loses_nothing(
 ) -> None:
     monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
     workspace.configure_http()
-    running = Running(workspace.folder / "alerthost.toml")
+    running = Server(workspace.folder / "alerthost.toml")
     for number in range(20):
         assert post(running.url, {**ALERT, "key": f"db-{number}/disk"}).status == 202
         if number % 5 == 0:
@@ -220,7 +220,7 @@ def test_a_store_that_fails_as_it_is_reloaded_changes_nothing(
 ) -> None:
     monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
     workspace.configure_http()
-    running = Running(workspace.folder / "alerthost.toml")
+    running = Server(workspace.folder / "alerthost.toml")
     url, port = running.url, free_port()
 
     def fail(_: Engine) -> None:
@@ -234,12 +234,7 @@ def test_a_store_that_fails_as_it_is_reloaded_changes_nothing(
         assert not running.reload()
     errors = [each.message for each in caplog.records if each.levelno == logging.ERROR]
     assert (
-        errors
-        == [
-            "the disk is full",
-            "not reloaded: the previous configuration stays active",
-        ]
-        * 2
+        errors == ["the disk is full", "not reloaded: the previous configuration stays active"] * 2
     )
     assert running.url == url
     assert post(url, ALERT).status == 202

@@ -9,7 +9,7 @@ import pytest
 from serving import Process, ask, post, run
 from workspace import CHECKOUT, PLATFORM, Workspace
 
-from alerthost.cli.server import Running
+from alerthost.cli.server import Server
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 
@@ -19,11 +19,11 @@ ALERT = {"key": "db-1/disk", "severity": "critical", "labels": {"team": "data"}}
 def test_what_a_front_takes_a_worker_delivers(workspace: Workspace) -> None:
     workspace.configure_http()
     with run(workspace, "--no-workers", PD_CHECKOUT=None) as (front, url):
-        front.wait_for("delivering nothing here: other processes on this store do")
+        front.wait_for("not delivering: other processes on this store deliver")
         assert post(url, ALERT).status == 202
         assert ask(url, "GET", "/readyz").json == {"ready": True}
         with Process(workspace, "--no-http") as worker:
-            worker.wait_for("delivering what other processes on this store take")
+            worker.wait_for("delivering alerts that other processes on this store accept")
             workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 30)
             assert post(url, {**ALERT, "status": "resolved"}).status == 202
             workspace.fake.wait_for(
@@ -40,7 +40,7 @@ def test_what_a_front_takes_a_worker_delivers(workspace: Workspace) -> None:
 def test_a_worker_alone_needs_no_token_and_reads_its_file_anew(workspace: Workspace) -> None:
     workspace.configure_http(http='token = "env:NO_TOKEN"')
     with Process(workspace, "--no-http") as worker:
-        worker.wait_for("delivering what other processes on this store take")
+        worker.wait_for("delivering alerts that other processes on this store accept")
         workspace.configure_http(('"error|critical"', '"info"'), http="odd = 1")
         worker.signal(signal.SIGHUP)
         worker.wait_for("not reloaded")
@@ -60,7 +60,7 @@ def test_a_process_that_does_neither_is_refused(workspace: Workspace) -> None:
 
     assert (run.returncode, run.stderr) == (
         2,
-        "--no-http: leaves nothing to do beside --no-workers\n",
+        "--no-http: cannot be combined with --no-workers: nothing would be left to do\n",
     )
 
 
@@ -75,8 +75,8 @@ def test_a_front_whose_store_fails_is_let_go(
     with monkeypatch.context() as broken:
         broken.setattr(Database, "migrate", fail)
         with pytest.raises(StoreError, match="the disk is full"):
-            Running(workspace.folder / "alerthost.toml", works=False)
-    running = Running(workspace.folder / "alerthost.toml", works=False)
+            Server(workspace.folder / "alerthost.toml", works=False)
+    running = Server(workspace.folder / "alerthost.toml", works=False)
     assert running.reload()
     assert ask(running.url, "GET", "/readyz").status == 200
     assert running.stop()
@@ -88,11 +88,11 @@ def test_a_worker_in_this_process_has_no_address(
     caplog.set_level(logging.INFO, "hostspec")
     monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
     workspace.configure_http()
-    running = Running(workspace.folder / "alerthost.toml", listens=False)
+    running = Server(workspace.folder / "alerthost.toml", listens=False)
     assert running.url == ""
     assert running.reload()
     assert running.stop()
-    assert "delivering what other processes on this store take" in caplog.messages
+    assert "delivering alerts that other processes on this store accept" in caplog.messages
 
 
 def test_what_a_person_should_know_is_logged(
@@ -101,7 +101,7 @@ def test_what_a_person_should_know_is_logged(
     caplog.set_level(logging.WARNING, "hostspec")
     monkeypatch.setenv("PD_CHECKOUT", PLATFORM)
     workspace.configure_http()
-    assert Running(workspace.folder / "alerthost.toml", listens=False).stop()
+    assert Server(workspace.folder / "alerthost.toml", listens=False).stop()
     (note,) = caplog.messages
     assert note.startswith("note: ")
     assert "the same" in note
@@ -118,4 +118,4 @@ def test_a_worker_whose_store_fails_does_not_start(
 
     monkeypatch.setattr(Database, "migrate", fail)
     with pytest.raises(StoreError, match="the disk is full"):
-        Running(workspace.folder / "alerthost.toml", listens=False)
+        Server(workspace.folder / "alerthost.toml", listens=False)

@@ -81,7 +81,7 @@ def test_a_resolve_of_what_nobody_opened_is_told_and_no_failure(workspace: Works
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.splitlines() == [
         "nothing sent   resolved                       db-1/disk  no open incident",
-        "1 alert, 0 deliveries, 1 of which nothing was sent",
+        "1 alert, 0 deliveries, 1 with nothing to send",
     ]
     assert workspace.fake.requests == ()
 
@@ -141,8 +141,8 @@ def test_an_alert_that_no_rule_matches_is_told_and_no_failure(workspace: Workspa
 
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.splitlines() == [
-        "no rule        firing                         db-1/disk",
-        "1 alert, 0 deliveries, 1 matched no rule",
+        "unmatched      firing                         db-1/disk",
+        "1 alert, 0 deliveries, 1 unmatched",
     ]
     assert workspace.fake.requests == ()
 
@@ -210,12 +210,12 @@ def test_what_is_not_delivered_is_told_and_the_exit_code_says_so(
     assert run.returncode == 1
     first, second, summary = run.stdout.splitlines()
     assert first.startswith(told)
-    assert first.endswith("; it is tried again")
+    assert first.endswith("; will be retried")
     assert second == "delivered      trigger      acme/platform     db-1/disk"
     assert summary == "1 alert, 2 deliveries (1 delivered, 1 queued)"
     assert run.stderr.splitlines() == [
-        "1 of them waits in the store: `alerthost run`, or the next `alerthost send`, goes on",
-        "`alerthost deliveries` shows them",
+        "1 still queued; run `alerthost run` or `alerthost send` to continue",
+        "list them with `alerthost deliveries`",
     ]
 
 
@@ -394,9 +394,9 @@ def test_the_next_send_finishes_what_an_earlier_one_left(workspace: Workspace) -
     listed = workspace.alerthost("deliveries")
     shown, alone = listed.stdout, listed.stderr
     script.clear()
-    assert "tried again in" in shown
+    assert "next attempt in" in shown
     assert "4 queued" in shown
-    assert "no process works on the queued deliveries" in alone
+    assert "no process delivers the queued alerts" in alone
     assert (first.returncode, still_down.returncode) == (1, 1)
     assert "4 queued), 2 left by earlier runs" in still_down.stdout
 
@@ -436,7 +436,7 @@ def test_send_resolves_an_orphaned_incident_at_once_when_its_key_is_back(
     assert shown.startswith("delivered      resolve      acme/checkout     db-1/disk")
     assert counted == "0 alerts, 1 delivery (1 delivered), 1 left by earlier runs"
     assert {incident.state for incident in workspace.fake.incidents} == {"resolved"}
-    assert workspace.alerthost("incidents").stdout == "Nothing is open.\n"
+    assert workspace.alerthost("incidents").stdout == "No incident is open.\n"
 
 
 def test_send_resolves_an_orphaned_incident_whose_place_it_frees(workspace: Workspace) -> None:

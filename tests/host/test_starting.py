@@ -25,7 +25,7 @@ def test_a_file_is_not_overwritten(workspace: Workspace) -> None:
     run = workspace.alerthost("init")
 
     assert run.returncode == 2
-    assert run.stderr == "alerthost.toml: exists already; name another file with --config\n"
+    assert run.stderr == "alerthost.toml: already exists; name another file with --config\n"
 
 
 def test_a_file_that_cannot_be_written_is_named(workspace: Workspace, tmp_path: Path) -> None:

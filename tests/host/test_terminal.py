@@ -11,7 +11,7 @@ import sys
 import pytest
 from workspace import CHECKOUT, Workspace, line
 
-from alerthost.cli.screen import printable
+from alerthost.cli.formatting import printable
 from pagerduty_plugin.testing import refusing
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -74,7 +74,7 @@ def test_sending_shows_progress_and_each_delivery_on_a_line_of_its_own(
     shown = ESCAPE.sub("", seen)
     assert "sending" in shown
     texts = [text.rpartition("\r")[2] for text in shown.splitlines()]
-    assert "refused        trigger      acme/checkout     db-1/disk  400: no" in texts
+    assert "rejected       trigger      acme/checkout     db-1/disk  400: no" in texts
     assert "delivered      trigger      acme/platform     db-1/disk" in texts
     assert 'line 1: repaired severity: "odd" is unknown; taken as error' in texts
     assert "line 2: an empty list; expected at least one alert" in texts

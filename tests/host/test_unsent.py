@@ -12,7 +12,7 @@ import pytest
 from serving import Start, measured_when, post
 from workspace import Workspace, line
 
-from alerthost.cli import admin_commands
+from alerthost.cli import deliveries
 from hostspec import Alert, Suppression
 from pagerduty_plugin.trigger import Trigger
 
@@ -127,7 +127,7 @@ def test_deliveries_watches_alerts_without_a_delivery(
         if next(looks, "over"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(admin_commands, "time", SimpleNamespace(sleep=pause, time=time.time))
+    monkeypatch.setattr(deliveries, "time", SimpleNamespace(sleep=pause, time=time.time))
     run = workspace.alerthost("deliveries", "--watch", "--state", "unmatched", *options)
     assert (run.returncode, run.stderr) == (0, "")
     assert (run.stdout.count(shown), run.stdout.count("\n")) == (1, 1)
@@ -140,7 +140,7 @@ def test_a_failed_alert_can_be_discarded(workspace: Workspace) -> None:
     name, other = failed["submission_id"], mute["submission_id"]
 
     run = workspace.alerthost("discard", name)
-    assert run.stdout == f"discarded the submission {name}, which was failed\n"
+    assert run.stdout == f"discarded submission {name}, which was failed\n"
     assert (run.returncode, listed(workspace)) == (0, [])
     [discarded] = listed(workspace, "--state", "discarded")
     assert (discarded["submission_id"], discarded["reason"]) == (name, failed["reason"])

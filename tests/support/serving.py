@@ -20,7 +20,7 @@ import attrs
 from prometheus_client.parser import text_string_to_metric_families
 from workspace import Workspace
 
-from alerthost.cli.server import Running
+from alerthost.cli.server import Server
 
 JSON = {"Content-Type": "application/json"}
 TOKEN = "open-sesame"
@@ -28,7 +28,7 @@ TOKEN = "open-sesame"
 LISTENING = re.compile(r"listening on (http://\S+?),? ")
 
 
-Start = Callable[..., Running]
+Start = Callable[..., Server]
 """Runs in this process what the configuration says, with some changes; see the fixture."""
 
 

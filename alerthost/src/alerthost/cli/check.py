@@ -1,20 +1,27 @@
-"""``alerthost check``: whether everything is ready to page, without paging anyone."""
+"""``alerthost check``: checks that alerts can be delivered, without notifying anyone."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, BinaryIO, Final, TypeAlias
 
-from alerthost.cli import incidents
-from alerthost.cli.screen import Screen, columns, printable
+import click
+
+from alerthost.cli.formatting import columns, counted, printable
+from alerthost.cli.options import example, with_config
+from alerthost.cli.reach import Reach, cut_off_notes
+from alerthost.cli.screen import Screen
 from alerthost.config import configuration, store
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import NoDestinationsError, destinations_of
 from alerthost.config.document import ConfigFile, ConfigurationError
 from alerthost.config.engine import open_engine
 from alerthost.config.matchers import unmatched
+from alerthost.ingest import json_alerts
 from alerthost.ingest.json_alerts import ParsedAlert
 from alerthost.store.errors import StoreError
 from hostspec.action import AnyAction
@@ -30,7 +37,7 @@ from hostspec.settings import secrets
 from hostspec.values import to_json
 
 NOT_PROBED: Final = "not probed"
-"""Stands in an outcome's place where no action can say whether messages get through."""
+"""The outcome of a service that no action can probe."""
 
 _NOWHERE: Final = "nothing"
 
@@ -38,28 +45,66 @@ _RECENT: Final = 1000
 """Alerts of the store that are compared with the rules."""
 
 _AT_ONCE: Final = 8
-"""Services that are probed at a time: each may take as long as the network lets it."""
+"""Services that are probed in parallel."""
 
 _WIDTHS: Final = (13, 16)
 
 _Destinations: TypeAlias = Mapping[str, Sequence[Destination]]
-"""What services each installation has, by its name."""
+"""The services of each installation, by its name."""
 
-_CANNOT_TELL: Final = (
-    "Reached: the provider took a message that changes nothing. Whose service the key\n"
-    "is, and whom that calls, no probe can tell; alerthost test opens an incident."
+_PROBE_LIMITS: Final = (
+    "Reached: the provider accepted a message that changes nothing. A probe cannot tell\n"
+    "which service a key belongs to, or whom it pages; `alerthost test` opens an incident."
 )
 
 
+@click.command(short_help="Check the configuration.")
+@with_config
+@click.option("--online", is_flag=True, help="Also probe each service, without notifying anyone.")
+@click.option(
+    "--alerts",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Compare these alerts with the rules, instead of the recent ones in the store.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show the severities that are sent.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@example("alerthost check --online")
 def check(
+    path: Path, *, online: bool, alerts: BinaryIO | None, verbose: bool, as_json: bool
+) -> None:
+    """Check the whole configuration, without notifying anyone.
+
+    Checks plugins, installations, secrets and rules, and plans an alert of each severity. Lists
+    rules and matchers that match no recent alert in the store, or none in a file. Exit codes:
+    0 if all is well, 1 if a service was not reached, 2 for a configuration error.
+    """
+    screen = Screen()
+    given = None if alerts is None else json_alerts.parse_files([alerts])
+    found = examine(path, online=online, alerts=given)
+    if as_json:
+        screen.print_raw(json.dumps(found, ensure_ascii=False))
+    else:
+        show(found, screen, verbose=verbose)
+    sys.exit(exit_code(found))
+
+
+def exit_code(found: dict[str, Any]) -> int:
+    """Return 2 for a configuration error, 1 for a service that was not reached, else 0."""
+    if found["faults"]:
+        return 2
+    return 0 if found["well"] else 1
+
+
+def examine(
     path: Path, *, online: bool = False, alerts: Iterable[ParsedAlert] | None = None
 ) -> dict[str, Any]:
-    """Check a whole configuration; give what was found, as JSON.
+    """Check a configuration, and return the findings as JSON.
 
     Args:
         path: of the file.
-        online: also reach each service, by a probe that nobody notices.
-        alerts: compared with the rules; None for the last ones in the store.
+        online: also probe each service.
+        alerts: compared with the rules; None for the recent ones in the store.
     """
     try:
         source = ConfigFile.read(path)
@@ -110,24 +155,17 @@ def check(
     }
 
 
-def exit_code(found: dict[str, Any]) -> int:
-    """Return the exit code: 0 for all well, 1 for an unreachable target, 2 for a mistake."""
-    if found["faults"]:
-        return 2
-    return 0 if found["well"] else 1
-
-
 def show(found: dict[str, Any], screen: Screen, *, verbose: bool) -> None:
-    """Show to a person what was found."""
+    """Print the findings."""
     if found["faults"]:
         for fault in found["faults"]:
-            screen.complain(printable(f"{fault['path']}: {fault['reason']}"))
-        screen.say(f"{_counted(len(found['faults']), 'fault')}. Nothing was sent.", "bold")
+            screen.print_error(printable(f"{fault['path']}: {fault['reason']}"))
+        screen.print(f"{counted(len(found['faults']), 'fault')}. No event was sent.", "bold")
         return
     for plugin in found["plugins"]:
         _line(screen, "plugin", f"{plugin['name']} {plugin['version']}".strip())
     for installation in found["installations"]:
-        services = ", ".join(installation["services"]) or "no services of its own"
+        services = ", ".join(installation["services"]) or "no services"
         _line(screen, "installation", f"{installation['name']}: {services}")
     for rule in found["rules"]:
         for action in rule["actions"]:
@@ -135,16 +173,16 @@ def show(found: dict[str, Any], screen: Screen, *, verbose: bool) -> None:
             if verbose:
                 _line(screen, "", _mapping(action["severities"]))
             for note in action["notes"]:
-                screen.complain(printable(f"note: rule {rule['name']!r}: {note}"), "yellow")
+                screen.print_error(printable(f"note: rule {rule['name']!r}: {note}"), "yellow")
     for note in found["notes"]:
         screen.note(note)
     for each in found["reached"] or ():
         word, style = _WORDS.get(each["outcome"], (each["outcome"], "red"))
         cells = (word, *map(printable, (each["service"], each["reason"] or each["target"])))
-        screen.say(columns(cells, _WIDTHS), style)
+        screen.print(columns(cells, _WIDTHS), style)
     if any(each["outcome"] == OutcomeKind.DELIVERED for each in found["reached"] or ()):
-        screen.say(_CANNOT_TELL, "dim")
-    screen.say(_summary(found), "bold")
+        screen.print(_PROBE_LIMITS, "dim")
+    screen.print(_summary(found), "bold")
 
 
 _WORDS: Final = {OutcomeKind.DELIVERED: ("reached", "green"), NOT_PROBED: (NOT_PROBED, "yellow")}
@@ -156,43 +194,39 @@ def _mapping(severities: dict[str, str]) -> str:
 
 
 def _line(screen: Screen, head: str, text: str) -> None:
-    screen.say(columns((head, printable(text)), _WIDTHS[:1]))
+    screen.print(columns((head, printable(text)), _WIDTHS[:1]))
 
 
 def _summary(found: dict[str, Any]) -> str:
     services = sum(len(each["services"]) for each in found["installations"])
     counts = ", ".join(
         (
-            _counted(len(found["installations"]), "installation"),
-            _counted(services, "service"),
-            _counted(len(found["rules"]), "rule"),
+            counted(len(found["installations"]), "installation"),
+            counted(services, "service"),
+            counted(len(found["rules"]), "rule"),
         )
     )
     if found["reached"] is None:
-        return f"Configuration OK: {counts}. Nothing was sent."
+        return f"Configuration OK: {counts}. No event was sent."
     kinds = [each["outcome"] for each in found["reached"]]
     reached = kinds.count(OutcomeKind.DELIVERED)
     if found["well"]:
         return f"Configuration OK: {counts}, {reached} reached. No event was sent."
     missed = len(kinds) - reached - kinds.count(NOT_PROBED)
-    return f"{_counted(missed, 'service')} of {len(kinds)} not reached. No event was sent."
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
+    return f"{counted(missed, 'service')} of {len(kinds)} not reached. No event was sent."
 
 
 def _store_notes(
     source: ConfigFile, loaded: Configuration, given: Sequence[ParsedAlert] | None
 ) -> Sequence[str]:
-    """Name open incidents that cannot be closed any more, and rules that match no alert.
+    """Return notes on open incidents that cannot be closed, and on rules that match no alert.
 
     Raises:
         StoreError: the store cannot be read.
     """
     with open_engine(source, loaded) as engine:
-        reach = incidents.Reach.of(loaded.plugins, loaded.installations)
-        cut_off = incidents.cut_off(engine.admin, reach)
+        reach = Reach.of(loaded.plugins, loaded.installations)
+        cut_off = cut_off_notes(engine.admin, reach)
         if given is None:
             recent = engine.admin.recent_alerts(_RECENT)
             return [*cut_off, *unmatched(loaded.rules, recent, "recent alerts in the store")]
@@ -202,7 +236,7 @@ def _store_notes(
 
 
 def _secret_notes(loaded: Configuration, source: ConfigFile) -> Iterator[str]:
-    """Yield remarks about the secrets that the file declares."""
+    """Yield notes on the secrets in the configuration file."""
     declared = store.names(source.document)
     for installation in loaded.installations:
         if installation.name in declared:
@@ -216,7 +250,7 @@ def _place(rule: int, action: int) -> str:
 
 
 def _uses(loaded: Configuration) -> Iterator[tuple[str, RuleAction]]:
-    """Return what the rules do, each with its place in the file."""
+    """Yield the actions of the rules, each with its path in the file."""
     for rule_index, rule in enumerate(loaded.rules):
         for index, use in enumerate(rule.actions):
             yield _place(rule_index, index), use
@@ -229,22 +263,22 @@ def _sample(severity: Severity) -> Alert:
 
 
 def _sample_plans(loaded: Configuration, use: RuleAction) -> dict[Severity, Plan]:
-    """Plan an alert of every severity, the worst first; nothing of it is sent."""
+    """Plan an alert of each severity, the worst first, without sending it."""
     host = Host(loaded.plugins, [Rule("alerthost check", [use])])
     return {severity: host.plan(_sample(severity)) for severity in reversed(Severity)}
 
 
 def _faults(place: str, plans: dict[Severity, Plan]) -> Iterator[Fault]:
-    """Find the severities that cannot be planned."""
+    """Yield the severities that cannot be planned."""
     for severity, plan in plans.items():
         for failure in plan.failures:
             yield Fault(place, f"an alert of severity {severity}: {failure.reason}")
 
 
 def _severities(plans: dict[Severity, Plan]) -> dict[str, Any]:
-    """Describe what each severity is sent as, and what a person should know of the plans."""
-    sent = {str(severity): _sent_as(plan) for severity, plan in plans.items()}
-    unsent = ", ".join(severity for severity, told_as in sent.items() if told_as == _NOWHERE)
+    """Return the severity that each one is sent as, and the notes of the plans."""
+    sent = {str(severity): _sent_severity(plan) for severity, plan in plans.items()}
+    unsent = ", ".join(severity for severity, sent_as in sent.items() if sent_as == _NOWHERE)
     notes = [f"no firing alert of {unsent} is sent"] if unsent else []
     for plan in plans.values():
         notes += [f"suppressed: {suppression.reason}" for suppression in plan.suppressions]
@@ -253,23 +287,23 @@ def _severities(plans: dict[Severity, Plan]) -> dict[str, Any]:
     return {"severities": sent, "notes": list(dict.fromkeys(notes))}
 
 
-def _sent_as(plan: Plan) -> str:
-    told_as = dict.fromkeys(str(delivery.severity) for delivery in plan.deliveries)
-    return " and ".join(told_as) or ("suppressed" if plan.suppressions else _NOWHERE)
+def _sent_severity(plan: Plan) -> str:
+    sent_as = dict.fromkeys(str(delivery.severity) for delivery in plan.deliveries)
+    return " and ".join(sent_as) or ("suppressed" if plan.suppressions else _NOWHERE)
 
 
 def _description(use: RuleAction) -> str:
     try:
         return use.action.describe(use.settings, use.installation)
-    except Exception as error:  # noqa: BLE001 -- what it says is not worth a failed check
-        return f"{use.action.label} (it cannot describe itself: it {describe_error(error)})"
+    except Exception as error:  # noqa: BLE001 -- a description is not worth a failed check
+        return f"{use.action.label} (no description: it {describe_error(error)})"
 
 
 def _destinations(loaded: Configuration, source: ConfigFile) -> _Destinations:
-    """Find the services of every installation, by its name.
+    """Return the services of each installation, by its name.
 
     Raises:
-        ConfigurationError: a provider cannot say which there are.
+        ConfigurationError: a provider failed to list them.
     """
     found: dict[str, Sequence[Destination]] = {}
     faults = []
@@ -289,7 +323,7 @@ def _destinations(loaded: Configuration, source: ConfigFile) -> _Destinations:
 
 
 def _reach(loaded: Configuration, destinations: _Destinations) -> list[dict[str, Any]]:
-    """Probe every service of every installation."""
+    """Probe all services of all installations."""
     everywhere = [
         (installation, destination)
         for installation in loaded.installations
@@ -302,7 +336,7 @@ def _reach(loaded: Configuration, destinations: _Destinations) -> list[dict[str,
 def _probe(
     loaded: Configuration, installation: Installation[Any], destination: Destination
 ) -> dict[str, Any]:
-    """Probe one service by the first action that can."""
+    """Probe a service with the first action that can."""
     found = {"service": f"{installation.name}/{destination.name}", "target": "", "reason": ""}
     for action in _actions(loaded, installation):
         outcome = _probed(action, destination, installation)
@@ -314,7 +348,7 @@ def _probe(
 
 
 def _actions(loaded: Configuration, installation: Installation[Any]) -> Iterable[AnyAction]:
-    """Return the actions that send through an installation, by name."""
+    """Return the actions of an installation, ordered by name."""
     ordered = sorted(loaded.plugins.actions.items())
     return [action for _, action in ordered if action.provider == installation.provider]
 
@@ -325,7 +359,7 @@ def _probed(
     try:
         return action.probe(destination, installation)
     except BaseException as error:  # noqa: BLE001 -- a plugin that exits must not end the check
-        reason = f"the action {action.name} could not probe: it {describe_error(error)}"
+        reason = f"the action {action.name} failed to probe: it {describe_error(error)}"
         return Outcome(OutcomeKind.FAULTED, reason)
 
 
@@ -335,10 +369,7 @@ def _target(
     destination: Destination,
     installation: Installation[Any],
 ) -> str:
-    """Say where messages to a service go, in the words of the action's preview; empty for unknown.
-
-    It was reached all the same.
-    """
+    """Return the address of a service, from the action's preview; empty if it fails."""
     try:
         settings = action.settings_for(destination)
         rule = Rule("alerthost check", [RuleAction(action, installation, settings)])

@@ -1,26 +1,31 @@
-"""What is to be disconnected or removed: what is open there, and closing it first."""
+"""``alerthost disconnect``: removes an account, and what happens to its open incidents."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 import click
 
-from alerthost.cli import incidents, operations, prompts, session
-from alerthost.cli.commands import Command
-from alerthost.cli.incidents import Reach
-from alerthost.cli.screen import Screen, printable
-from alerthost.config import configuration, store
-from alerthost.config.accounts import Accounts
-from alerthost.config.configuration import Configuration
-from alerthost.config.destinations import LaneNames
+from alerthost.cli import prompts
+from alerthost.cli.formatting import printable
+from alerthost.cli.incidents import resolve_all, table, view_of
+from alerthost.cli.options import (
+    Command,
+    example,
+    report_errors,
+    with_config,
+    with_timeout,
+    with_yes,
+)
+from alerthost.cli.screen import Screen
+from alerthost.cli.session import open_session
+from alerthost.config import configuration
+from alerthost.config.accounts import Accounts, open_accounts
 from alerthost.config.document import refuse
 from hostspec.delivery import Incident
-from hostspec.demo import Table
 from hostspec.plugins.attempt import can_follow_up
 from hostspec.provider import Installation
 
@@ -36,37 +41,37 @@ SHOWN: Final = 20
 
 
 def with_choice(command: Command) -> Command:
-    """Add the options that decide about open incidents; see `Departing.choose`."""
-    leave = click.option("--leave", "what", flag_value=LEAVE, help="Leave open what is open there.")
+    """Add the options that decide about open incidents; see `OpenIncidents.choose`."""
+    leave = click.option("--leave", "choice", flag_value=LEAVE, help="Leave open incidents open.")
     resolve = click.option(
-        "--resolve", "what", flag_value=RESOLVE, help="Close first what is open there."
+        "--resolve", "choice", flag_value=RESOLVE, help="Close open incidents first."
     )
     return resolve(leave(command))
 
 
 @attrs.frozen
-class Departing:
-    """What nobody here could close any more, once something is gone.
+class OpenIncidents:
+    """The open incidents that could not be closed any more after a removal.
 
     Attributes:
         accounts: all of them.
-        account: in which it is.
-        place: what is gone then, for a person.
-        is_left: whether an incident of the account is one of those.
+        account: the account of the incidents.
+        place: what is removed, as shown to the operator.
+        includes: selects incidents of the account.
     """
 
     accounts: Accounts
     account: str
     place: str
-    is_left: Callable[[Incident], bool] = lambda _: True
+    includes: Callable[[Incident], bool] = lambda _: True
 
     @classmethod
-    def by_change(
+    def of_change(
         cls, accounts: Accounts, before: Installation[Any], after: Installation[Any], place: str
-    ) -> Departing:
-        """Return the incidents that can be followed up before a change of an account only."""
+    ) -> Self:
+        """Select the incidents that can be followed up before a change, but not after it."""
 
-        def is_left(incident: Incident) -> bool:
+        def includes(incident: Incident) -> bool:
             action = accounts.plugins.actions.get(incident.ref.action)
             if action is None:
                 return False
@@ -74,72 +79,97 @@ class Departing:
                 action, incident, after
             )
 
-        return cls(accounts, before.name, place, is_left)
+        return cls(accounts, before.name, place, includes)
 
-    def choose(self, what: str | None, screen: Screen) -> str:
-        """List what is open there, and say what to do about it; a person is asked.
+    def choose(self, choice: str | None, screen: Screen) -> str:
+        """List the incidents, and ask the operator whether to close them first.
 
         Args:
-            what: what was said before; None for nothing.
-            screen: where it is listed.
+            choice: made on the command line; None to ask.
+            screen: lists the incidents.
 
         Returns:
-            `RESOLVE` or `LEAVE`; nothing where nothing is open.
+            `RESOLVE` or `LEAVE`; empty if no incident is open.
 
         Raises:
-            ConfigurationError: nobody said what to do, and there is nobody to ask.
+            ConfigurationError: no choice was made, and there is no terminal.
             StoreError: the store cannot be read.
         """
         if not self.list_open(screen):
             return ""
-        if what is not None:
-            return what
+        if choice is not None:
+            return choice
         if not prompts.can_ask():
-            refuse("", "incidents are open there: say --resolve to close them first, or --leave")
+            refuse("", "incidents are open there: use --resolve to close them first, or --leave")
         question = "Close them first, or leave them open"
         return str(click.prompt(question, type=click.Choice([RESOLVE, LEAVE]), err=True))
 
     def close(self, screen: Screen, timeout: float, undone: str) -> None:
-        """Close all of it, and wait until the provider knows; end the command if it does not.
+        """Resolve the incidents and wait for their provider; exit if one stays open.
 
-        By the whole configuration: an engine without its rules would plan what waits to be
-        planned, and page nobody.
+        The whole configuration is used: without its rules, the engine would plan queued alerts
+        to nothing.
 
         Args:
-            screen: where it is shown.
+            screen: shows the deliveries.
             timeout: seconds to wait.
-            undone: what is not done then, for a person.
+            undone: what is not done if one stays open.
 
         Raises:
             ConfigurationError: the configuration is wrong.
             StoreError: the store cannot be used.
         """
         source = self.accounts.source
-        with session.begun(source, configuration.load(source), screen) as begun:
-            numbers = [case.id for case in self._open(begun.engine.admin)]
-            following = operations.resolve(begun, numbers, timeout)
-        if not following.tally.all_well:
-            told = f"{undone}: something is still open in {self.place}; try again, or --leave"
-            screen.complain(printable(told))
-            sys.exit(1)
+        with open_session(source, configuration.load(source), screen) as session:
+            tracker = resolve_all(
+                session, lambda admin: [row.id for row in self._find(admin)], timeout
+            )
+        if not tracker.tally.all_well:
+            text = f"{undone}: incidents are still open in {self.place}; try again, or use --leave"
+            screen.print_error(printable(text))
+            screen.exit(success=False)
 
     def list_open(self, screen: Screen) -> bool:
-        """List what is open there; say whether there is something."""
-        from alerthost.outbox.admin import Admin  # noqa: PLC0415 -- libraries that take their time
+        """List the incidents; return whether any is open."""
+        with view_of(self.accounts) as view:
+            rows = self._find(view.admin)
+            if rows:
+                screen.table(table(f"Open in {printable(self.place)}", rows[:SHOWN], view))
+        if len(rows) > SHOWN:
+            screen.print_error(f"and {len(rows) - SHOWN} more", "yellow")
+        return bool(rows)
 
-        plugins, installations = self.accounts.plugins, self.accounts.installations()
-        lanes = LaneNames.of(Configuration(plugins, installations, ()))
-        with store.database_of(self.accounts.source) as database:
-            found = self._open(Admin(database, plugins, time.time))
-        if found:
-            reach = Reach.of(plugins, installations)
-            listed = incidents.table(found[:SHOWN], lanes, reach, time.time())
-            screen.table(Table(f"Open in {printable(self.place)}", listed.columns, listed.rows))
-        if len(found) > SHOWN:
-            screen.complain(f"and {len(found) - SHOWN} more", "yellow")
-        return bool(found)
-
-    def _open(self, admin: Admin) -> list[IncidentRow]:
+    def _find(self, admin: Admin) -> list[IncidentRow]:
         most = admin.count_open(self.account)
-        every = admin.incidents(installation=self.account, most=most)
-        return [case for case in every if self.is_left(case.incident)]
+        rows = admin.incidents(installation=self.account, most=most)
+        return [row for row in rows if self.includes(row.incident)]
+
+
+@click.command(short_help="Remove an account from the store.")
+@with_config
+@with_yes
+@with_choice
+@with_timeout
+@click.argument("account")
+@report_errors
+@example("alerthost disconnect acme --resolve")
+def disconnect(path: Path, *, yes: bool, choice: str | None, timeout: float, account: str) -> None:
+    """Remove ACCOUNT and its keys from the store; nothing changes at the provider.
+
+    An account that rules name is removed with --yes only. Open incidents of the account are
+    listed first: they cannot be closed from here afterwards, so choose whether to close them.
+    """
+    screen = Screen()
+    with open_accounts(path) as accounts:
+        stored = accounts.find_stored(account)
+        broken = accounts.consequences(account, None).faults
+        prompts.show_consequences(broken, screen)
+        if broken and not yes:
+            refuse("", f"rules name {account}: change them first, or use --yes")
+        incidents = OpenIncidents(accounts, account, account)
+        chosen = incidents.choose(choice, screen)
+        prompts.confirm(f"Disconnect {account}?", yes=yes)
+        if chosen == RESOLVE:
+            incidents.close(screen, timeout, "not disconnected")
+        accounts.store.installations.remove(stored)
+    screen.print(printable(f"disconnected {account}"), "green")

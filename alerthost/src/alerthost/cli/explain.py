@@ -1,12 +1,20 @@
-"""``alerthost explain``: what would be sent, why, and what was repaired; sends nothing."""
+"""``alerthost explain``: shows what would be sent and why, and sends nothing."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, BinaryIO, Final
 
-from alerthost.cli.screen import Screen, printable
+import click
+
+from alerthost.cli.formatting import printable
+from alerthost.cli.options import example, report_errors, with_config
+from alerthost.cli.screen import Screen
+from alerthost.config import configuration
+from alerthost.config.document import ConfigFile
 from alerthost.config.matchers import Matching
+from alerthost.ingest import json_alerts
 from alerthost.ingest.json_alerts import ParsedAlert
 from hostspec.alert import Alert
 from hostspec.delivery import Delivery
@@ -15,20 +23,45 @@ from hostspec.plugins import Rule
 from hostspec.values import to_json
 
 SHOWN: Final = 1500
-"""Characters of one text that a person is shown at most; no summary is cut."""
+"""Characters of one text that are shown, at most; summaries are shorter."""
 
 
-def explain(host: Host, statement: ParsedAlert) -> dict[str, Any]:
-    """Explain one statement as JSON; the host then takes all of it for delivered.
+@click.command(short_help="Show what would be sent, and why.")
+@with_config
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per alert.")
+@click.argument("file", type=click.File("rb"), default="-")
+@report_errors
+@example("alerthost explain alerts.jsonl")
+def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
+    """Show what `send` would send and why, without sending it. Needs no secret.
 
-    So an alert that resolves what an earlier line opened is shown as it would be sent.
+    For each alert in FILE (default: standard input): the matching rules, the repairs, and the
+    exact JSON of each delivery, with its key masked. Each alert is explained as if all earlier
+    ones had been delivered.
     """
-    if statement.alert is None:
-        return {"place": statement.location, "faults": to_json(list(statement.faults))}
-    alert = statement.alert
+    host = configuration.load(ConfigFile.read(path)).host()
+    screen = Screen()
+    all_read = True
+    for submission in json_alerts.parse_files([file]):
+        explanation = _explain(host, submission)
+        all_read = all_read and "faults" not in explanation
+        if as_json:
+            screen.print_raw(json.dumps(explanation, ensure_ascii=False))
+        else:
+            _show(explanation, screen)
+        if screen.is_broken:
+            break
+    screen.exit(success=all_read)
+
+
+def _explain(host: Host, submission: ParsedAlert) -> dict[str, Any]:
+    """Explain one submission as JSON, and let the host assume that it was delivered."""
+    if submission.alert is None:
+        return {"place": submission.location, "faults": to_json(list(submission.faults))}
+    alert = submission.alert
     plan = host.plan(alert)
     explained = {
-        "place": statement.location,
+        "place": submission.location,
         "alert": {"key": alert.key, "status": alert.status, "severity": alert.severity},
         "rules": [_explain_rule(rule, alert) for rule in host.rules],
         "deliveries": [_explain_delivery(host, delivery) for delivery in plan.deliveries],
@@ -72,36 +105,35 @@ def _explain_delivery(host: Host, delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def show(explained: dict[str, Any], screen: Screen) -> None:
-    """Show an explanation to a person."""
-    if "faults" in explained:
-        for fault in explained["faults"]:
+def _show(explanation: dict[str, Any], screen: Screen) -> None:
+    place = explanation["place"]
+    if "faults" in explanation:
+        for fault in explanation["faults"]:
             path = f"{fault['path']}: " if fault["path"] else ""
-            screen.complain(printable(f"{explained['place']}: {path}{fault['reason']}"))
+            screen.print_error(printable(f"{place}: {path}{fault['reason']}"))
         return
-    alert = explained["alert"]
-    head = f"{explained['place']}: {alert['key']} is {alert['status']}, {alert['severity']}"
-    screen.say(printable(head), "bold")
-    for rule in explained["rules"]:
+    alert = explanation["alert"]
+    heading = f"{place}: {alert['key']} is {alert['status']}, severity {alert['severity']}"
+    screen.print(printable(heading), "bold")
+    for rule in explanation["rules"]:
         style = "green" if rule["matches"] else "dim"
-        screen.say(printable(f"  rule {rule['rule']!r} {_why(rule)}"), style)
-    for repair in explained["repairs"]:
-        told = f"  repaired {repair['field']}: {repair['reason']}"
-        screen.say(printable(told), "yellow")
-    for failure in explained["failures"]:
-        screen.say(printable(f"  {failure['path']}: {failure['reason']}"), "red")
-    for suppression in explained["suppressions"]:
+        screen.print(printable(f"  rule {rule['rule']!r} {_why(rule)}"), style)
+    for repair in explanation["repairs"]:
+        screen.print(printable(f"  repaired {repair['field']}: {repair['reason']}"), "yellow")
+    for failure in explanation["failures"]:
+        screen.print(printable(f"  {failure['path']}: {failure['reason']}"), "red")
+    for suppression in explanation["suppressions"]:
         by = f" by {suppression['plugin']}" if suppression["plugin"] else ""
-        told = f"  suppressed{by} at {suppression['installation']}: {suppression['reason']}"
-        screen.say(printable(told), "yellow")
+        text = f"  suppressed{by} at {suppression['installation']}: {suppression['reason']}"
+        screen.print(printable(text), "yellow")
         for note in suppression["notes"]:
-            screen.say(printable(f"    note: {note}"), "yellow")
-    if not explained["deliveries"]:
-        why = f": {explained['remark']}" if explained["remark"] else ""
-        screen.say(f"  nothing would be sent{why}", "dim")
-    for delivery in explained["deliveries"]:
+            screen.print(printable(f"    note: {note}"), "yellow")
+    if not explanation["deliveries"]:
+        why = f": {explanation['remark']}" if explanation["remark"] else ""
+        screen.print(f"  nothing would be sent{why}", "dim")
+    for delivery in explanation["deliveries"]:
         _show_delivery(delivery, screen)
-    screen.say()
+    screen.print()
 
 
 def _why(rule: dict[str, Any]) -> str:
@@ -111,7 +143,7 @@ def _why(rule: dict[str, Any]) -> str:
         reasons = (f"{each['matcher']} ({each['value']})" for each in rule["matchers"])
         return f"matches: {', '.join(reasons)}"
     misses = (
-        f"{each['matcher']} (it is {each['value']!r})"
+        f"{each['matcher']} (the value is {each['value']!r})"
         for each in rule["matchers"]
         if not each["matches"]
     )
@@ -119,23 +151,23 @@ def _why(rule: dict[str, Any]) -> str:
 
 
 def _show_delivery(delivery: dict[str, Any], screen: Screen) -> None:
-    by = ", ".join(repr(rule) for rule in delivery["rules"])
-    asked = f" (asked for by {by})" if by else ""
-    screen.say(printable(f"  {delivery['operation']} to {delivery['where']}{asked}"), "cyan")
+    rules = ", ".join(repr(rule) for rule in delivery["rules"])
+    by = f" (by {rules})" if rules else ""
+    screen.print(printable(f"  {delivery['operation']} to {delivery['where']}{by}"), "cyan")
     for note in delivery["notes"]:
-        screen.say(printable(f"    note: {note}"), "yellow")
-    screen.give(printable(f"    {delivery['target']}"))
+        screen.print(printable(f"    note: {note}"), "yellow")
+    screen.print_raw(printable(f"    {delivery['target']}"))
     body = json.dumps(_shortened(delivery["body"]), ensure_ascii=False, indent=2)
     for line in body.splitlines():
-        screen.give(printable(f"    {line}"))
+        screen.print_raw(printable(f"    {line}"))
 
 
 def _shortened(json_value: Any) -> Any:
-    """Shorten endless texts, so that what matters stays on the screen."""
+    """Shorten long texts."""
     match json_value:
         case str() if len(json_value) > SHOWN:
             left = len(json_value) - SHOWN
-            return f"{json_value[:SHOWN]}… and {left:,} characters more, as --json shows"
+            return f"{json_value[:SHOWN]}… ({left:,} more characters; see --json)"
         case dict():
             return {name: _shortened(each) for name, each in json_value.items()}
         case list() | tuple():

@@ -1,7 +1,6 @@
-"""Asks a person at a terminal for settings, field by field, again where an answer will not do.
+"""Asks for settings at a terminal, field by field, and again after a wrong answer.
 
-Asked for is what is required, and what is one of several choices: there a default is a guess.
-Everything else keeps its default.
+Required settings and settings with choices are asked for; all others keep their defaults.
 """
 
 from __future__ import annotations
@@ -17,93 +16,91 @@ from typing import Any, Final, TypeAlias
 import attrs
 import click
 
-from alerthost.cli.screen import Screen, printable
+from alerthost.cli.formatting import printable
+from alerthost.cli.screen import Screen
 from alerthost.config.document import refuse
 from hostspec.errors import Fault
 from hostspec.secret import Secret
 from hostspec.settings import SettingInfo, SettingsError, info_of, key_of
 
-Judge: TypeAlias = Callable[[Mapping[str, Any]], Sequence[Fault]]
-"""Says what is wrong with the answers so far, what is missing too."""
+Validate: TypeAlias = Callable[[Mapping[str, Any]], Sequence[Fault]]
+"""Finds faults in the answers so far, missing ones too."""
 
 
 def can_ask() -> bool:
-    """Check whether there is a person to ask."""
+    """Check whether standard input is a terminal."""
     return sys.stdin.isatty()
 
 
-def ask(kind: type, given: Mapping[str, Any], judge: Judge, screen: Screen) -> dict[str, Any]:
-    """Ask for what is not given.
+def ask(kind: type, given: Mapping[str, Any], validate: Validate, screen: Screen) -> dict[str, Any]:
+    """Ask for the settings that are not given, and return all of them as JSON.
 
     Args:
         kind: the settings class.
-        given: what needs no asking, as a file would hold it.
-        judge: says what is wrong.
-        screen: where help and complaints go.
-
-    Returns:
-        everything, as a file would hold it.
+        given: settings that are not asked for.
+        validate: finds faults.
+        screen: shows help and faults.
 
     Raises:
-        SettingsError: what was given is wrong, which no answer mends.
-        Abort: the person does not want to any more (Ctrl-C, Ctrl-D).
+        SettingsError: the given settings are wrong.
+        Abort: the operator pressed Ctrl-C or Ctrl-D.
     """
-    asking = _Asking(dict(given), judge, screen)
-    asking.ask_fields(kind, "", asking.answers)
-    asking.settle("")
-    return asking.answers
+    dialog = _Dialog(dict(given), validate, screen)
+    dialog.ask_fields(kind, "", dialog.answers)
+    dialog.repeat_wrong("")
+    return dialog.answers
 
 
-def ask_secret(label: str, judge: Callable[[str], Sequence[Fault]], screen: Screen) -> str:
-    """Ask for one secret, masked, until it will do."""
+def ask_secret(label: str, validate: Callable[[str], Sequence[Fault]], screen: Screen) -> str:
+    """Ask for a secret, without echo, until it is valid."""
     while True:
         secret = _hidden(label)
-        faults = judge(secret)
+        faults = validate(secret)
         if not faults:
             return secret
         for fault in faults:
-            screen.complain(printable(fault.reason))
+            screen.print_error(printable(fault.reason))
 
 
-def go_ahead(question: str, *, yes: bool) -> None:
-    """Ask whether to go on, unless that was said; end the command if not.
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask for confirmation, unless `yes` gives it; exit if it is refused.
 
     Raises:
-        ConfigurationError: nobody said so, and there is nobody to ask.
+        ConfigurationError: it is not given, and there is no terminal.
     """
     if yes:
         return
     if not can_ask():
-        refuse("--yes", "missing; at a terminal it is asked for")
+        refuse("--yes", "missing; add it, or run the command at a terminal to be asked")
     if not click.confirm(printable(question), err=True):
         sys.exit(1)
 
 
-def tell_consequences(told: Sequence[str], screen: Screen) -> None:
-    """Show what a change does to the rules, before it is made."""
-    if told:
-        screen.complain("After that:", "yellow")
-    for text in told:
-        screen.complain(printable(f"  {text}"), "yellow")
+def show_consequences(consequences: Sequence[str], screen: Screen) -> None:
+    """Show what a change would do to the rules."""
+    if consequences:
+        screen.print_error("After this change:", "yellow")
+    for text in consequences:
+        screen.print_error(printable(f"  {text}"), "yellow")
 
 
 @attrs.frozen
 class _Question:
-    """What is asked: its declaration, the type of the answer, and the default."""
+    """A setting to ask for, with the type of the answer and the default."""
 
     info: SettingInfo
     kind: Any
     default: object = None
 
 
-class _Asking:
-    """One conversation; `answers` grows as it goes on."""
+class _Dialog:
+    """Questions and their answers."""
 
-    def __init__(self, answers: dict[str, Any], judge: Judge, screen: Screen) -> None:
+    def __init__(self, answers: dict[str, Any], validate: Validate, screen: Screen) -> None:
         self.answers = answers
-        self._judge = judge
+        self._validate = validate
         self._screen = screen
-        self._again: dict[str, Callable[[], None]] = {}
+        self._questions: dict[str, Callable[[], None]] = {}
         self._explained: set[str] = set()
 
     def ask_fields(self, kind: Any, path: str, into: dict[str, Any]) -> None:
@@ -114,17 +111,19 @@ class _Asking:
             if key not in into and (field.default is attrs.NOTHING or has_choices):
                 below = f"{path}.{key}" if path else key
                 default = None if field.default is attrs.NOTHING else field.default
-                self._ask(_Question(info, _asked_for(field.type), default), below, into, key)
+                self._ask(_Question(info, _answer_type(field.type), default), below, into, key)
 
-    def settle(self, path: str) -> None:
-        """Ask again for what is wrong below a path, until nothing is."""
+    def repeat_wrong(self, path: str) -> None:
+        """Repeat the questions below a path whose answers are wrong, until none is."""
         while faults := self._faults(path):
-            askable = [(fault, asked) for fault in faults if (asked := self._asked(fault.path))]
+            askable = [
+                (fault, question) for fault in faults if (question := self._question_of(fault.path))
+            ]
             if not askable:
                 raise SettingsError(faults)
-            for fault, asked in askable:
-                self._screen.complain(printable(fault.reason))
-                self._again[asked]()
+            for fault, question in askable:
+                self._screen.print_error(printable(fault.reason))
+                self._questions[question]()
 
     def _ask(self, question: _Question, path: str, into: Any, key: str | int) -> None:
         info, kind = question.info, question.kind
@@ -139,11 +138,11 @@ class _Asking:
             def again() -> None:
                 into[key] = _value(question)
 
-            self._again[path] = again
+            self._questions[path] = again
             self._explain(info)
             again()
             while faults := [each for each in self._faults(path) if each.path == path]:
-                self._screen.complain(printable(faults[0].reason))
+                self._screen.print_error(printable(faults[0].reason))
                 again()
 
     def _ask_entries(self, info: SettingInfo, kind: Any, path: str, into: list[Any]) -> None:
@@ -153,26 +152,26 @@ class _Asking:
             below = f"{path}[{len(into)}]"
             into.append(None)
             self._ask(_Question(info, kind), below, into, len(into) - 1)
-            self.settle(below)
+            self.repeat_wrong(below)
             if not click.confirm("Add another?", err=True):
                 return
 
     def _explain(self, info: SettingInfo) -> None:
         if info.help and info.help not in self._explained:
-            self._screen.explain(info.help)
+            self._screen.print_error(info.help, "dim")
             self._explained.add(info.help)
 
     def _faults(self, path: str) -> list[Fault]:
-        """Return what is wrong at a path, and below it."""
+        """Find the faults at and below a path."""
         return [
             fault
-            for fault in self._judge(self.answers)
+            for fault in self._validate(self.answers)
             if not path or fault.path == path or fault.path.startswith((f"{path}.", f"{path}["))
         ]
 
-    def _asked(self, path: str) -> str:
-        """Find the question whose answer a fault speaks of; empty for none."""
-        while path and path not in self._again:
+    def _question_of(self, path: str) -> str:
+        """Return the path of the question that a fault belongs to; empty for none."""
+        while path and path not in self._questions:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return path
 
@@ -181,8 +180,8 @@ _NUMBERS: Final = (int, float)
 _ASKED_AS_TEXT: Final = (str, bool, Secret, *_NUMBERS)
 
 
-def _asked_for(kind: Any) -> Any:
-    """Return the type of the answer: one of one or several, and something rather than null."""
+def _answer_type(kind: Any) -> Any:
+    """Return the type of the answer: not null, and one value if there may be several."""
     if typing.get_origin(kind) not in (typing.Union, types.UnionType):
         return kind
     kinds = [each for each in typing.get_args(kind) if each is not types.NoneType]

@@ -1,4 +1,4 @@
-"""Shows text to a person: coloured and laid out on a terminal, plain everywhere else."""
+"""Standard output and standard error: coloured and wrapped on a terminal, plain elsewhere."""
 
 from __future__ import annotations
 
@@ -6,108 +6,105 @@ import contextlib
 import io
 import os
 import sys
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, TextIO, TypeAlias, cast
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO, TypeAlias, cast
 
 import click
 
+from alerthost.cli.formatting import columns, printable
 from hostspec.demo import Table
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
-    from rich.text import Text
-
-
-_FURTHER: Final = 2
 
 Live: TypeAlias = Callable[[Table, str], None]
-"""Shows a table and a line in place of the last ones."""
+"""Replaces the table and the line shown last."""
 
+Advance: TypeAlias = Callable[[int], None]
+"""Advances a progress bar by so many steps."""
 
-class Progress(Protocol):
-    """Counts what was done."""
+_HANGING_INDENT: Final = 2
 
-    def advance(self, count: int = 1) -> None:
-        """Count what was done since."""
-
-
-def printable(text: str) -> str:
-    """Make text safe to show on one line: control characters are spelled out."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
-        and character not in "\u200d\ufe0f"
-        else character
-        for character in text
-    )
+_COLOURS: Final = {
+    "triggered": "red",
+    "acknowledged": "yellow",
+    "resolved": "green",
+    "critical": "bold red",
+    "error": "red",
+    "warning": "yellow",
+    "active": "green",
+    "failed": "bold red",
+    "disabled": "dim",
+    "delivered": "green",
+    "coalesced": "dim",
+    "superseded": "dim",
+    "discarded": "dim",
+    "queued": "yellow",
+    "in flight": "yellow",
+    "blocked": "red",
+    "rejected": "red",
+    "dead": "red",
+    "orphaned": "red",
+    "cut off": "red",
+    "uncertain": "red",
+}
 
 
 class Screen:
-    """Where a command's output and its complaints go."""
+    """The standard output and standard error of a command."""
 
     def __init__(self) -> None:
         self._out = _Stream(sys.stdout)
-        # one terminal has one console: two would write over each other's progress bars
+        # two consoles on one terminal would overwrite each other's progress bars
         shared = self._out.is_terminal and sys.stderr.isatty()
         self._err = self._out if shared else _Stream(sys.stderr)
 
     @property
     def is_broken(self) -> bool:
-        """Whether something could not be shown, and nothing more is."""
+        """Whether a stream could not be written; nothing more is written to it."""
         return self._out.is_broken or self._err.is_broken
 
-    def say(self, text: str = "", style: str = "") -> None:
-        """Show a line of what the command is for; a terminal's lines end between words."""
+    def print(self, text: str = "", style: str = "") -> None:
+        """Print a line to standard output, wrapped between words on a terminal."""
         self._out.line(text, style)
 
-    def give(self, text: str) -> None:
-        """Return a line to a machine: plain on a terminal too."""
+    def print_raw(self, text: str) -> None:
+        """Print a line to standard output, unwrapped."""
         self._out.plain(text)
 
-    def complain(self, text: str, style: str = "red") -> None:
-        """Show a line of what a person should look at."""
+    def print_error(self, text: str, style: str = "red") -> None:
+        """Print a line to standard error."""
         self._err.line(text, style)
 
-    def explain(self, text: str) -> None:
-        """Show help beside a question."""
-        self.complain(text, "dim")
-
     def note(self, text: str) -> None:
-        """Show what a person should know, though nothing is wrong."""
-        self.complain(printable(f"note: {text}"), "yellow")
+        """Print a note to standard error."""
+        self.print_error(printable(f"note: {text}"), "yellow")
 
     def table(self, table: Table) -> None:
-        """Show a table: its columns in line, each row on one line off a terminal."""
+        """Print a table to standard output; off a terminal, each row is one line."""
         self._out.table(table)
 
     @contextlib.contextmanager
     def live(self) -> Iterator[Live | None]:
-        """Show a table and a line below it, each time in place of the last ones.
-
-        Gives None off a terminal, where nothing can be taken back.
-        """
+        """Show a table that can be replaced; None off a terminal."""
         with self._out.live() as live:
             yield live
 
     @contextlib.contextmanager
-    def progress(self, title: str, total: int | None) -> Iterator[Progress]:
-        """Show how far a long work is, on a terminal; `total` is None where nobody knows."""
-        with self._err.progress(title, total) as progress:
-            yield progress
+    def progress(self, title: str, total: int | None) -> Iterator[Advance]:
+        """Show a progress bar on a terminal; a `total` of None is unknown."""
+        with self._err.progress(title, total) as advance:
+            yield advance
 
-
-class _NoProgress:
-    def advance(self, count: int = 1) -> None:
-        pass
+    def exit(self, *, success: bool) -> NoReturn:
+        """Exit with 0 if the command succeeded and all output was written, else with 1."""
+        sys.exit(0 if success and not self.is_broken else 1)
 
 
 class _Output:
-    """A file that takes what the one below it refuses: that must not end the sending.
+    """A file whose write errors are recorded instead of raised, so that sending goes on.
 
-    A full disk, a pipe that nobody reads, a terminal that was closed.
+    The disk may be full, the reader of the pipe gone, or the terminal closed.
     """
 
     def __init__(self, file: TextIO) -> None:
@@ -119,36 +116,36 @@ class _Output:
         return self._file.isatty()
 
     def write(self, text: str) -> None:
-        with self._unbroken():
+        with self._recording_errors():
             self._file.write(text)
 
     def flush(self) -> None:
-        with self._unbroken():
+        with self._recording_errors():
             self._file.flush()
 
     @contextlib.contextmanager
-    def _unbroken(self) -> Iterator[None]:
+    def _recording_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError:
             self.is_broken = True
-            # what is left in its buffer, and all that comes, goes where nothing is refused
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._file.fileno())
-            os.close(nowhere)
+            # the rest of the buffer goes to the null device, which accepts it
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._file.fileno())
+            os.close(null)
 
 
 class _Stream:
-    """One stream: a console of rich's on a terminal, plain lines elsewhere."""
+    """One stream: a rich console on a terminal, plain lines elsewhere."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._output = None if stream is None else _Output(stream)
         self._console = None
         if isinstance(stream, io.TextIOWrapper):
-            # what a terminal or pipe has no letter for must not end the sending
+            # a character outside the stream's encoding must not end the sending
             stream.reconfigure(errors="backslashreplace")
         if self._output is not None and self._output.isatty():
-            from rich.console import Console  # noqa: PLC0415 -- only terminals pay for it
+            from rich.console import Console  # noqa: PLC0415 -- only needed on terminals
 
             self._console = Console(file=cast("TextIO", self._output), highlight=False, emoji=False)
 
@@ -168,15 +165,13 @@ class _Stream:
 
         words = text.lstrip(" ")
         indent = len(text) - len(words)
-        # what is indented goes on below itself, a little further in
-        further = indent + _FURTHER if indent else 0
-        for part in Text(words).wrap(self._console, max(self._console.width - further, 1)):
+        hanging = indent + _HANGING_INDENT if indent else 0
+        for part in Text(words).wrap(self._console, max(self._console.width - hanging, 1)):
             shown = " " * indent + part.plain.rstrip()
             self._console.print(shown, style=style or None, markup=False, soft_wrap=True)
-            indent = further
+            indent = hanging
 
     def plain(self, text: str) -> None:
-        """Write a line."""
         if self._output is not None:
             click.echo(text, file=cast("TextIO", self._output))
 
@@ -184,13 +179,10 @@ class _Stream:
         if self._console:
             self._console.print(_rich_table(table))
             return
-        self.line(table.title, "")
-        rows = [table.columns, *table.rows]
-        widths = [max(len(row[n]) for row in rows) for n in range(len(table.columns))]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            self.line("  ".join(cells).rstrip(), "")
-        self.line("", "")
+        rows = (table.columns, *table.rows)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for line in (table.title, *(columns(row, widths) for row in rows), ""):
+            self.plain(line)
 
     @contextlib.contextmanager
     def live(self) -> Iterator[Live | None]:
@@ -204,25 +196,21 @@ class _Stream:
             yield lambda table, text: shown.update(Group(_rich_table(table), text), refresh=True)
 
     @contextlib.contextmanager
-    def progress(self, title: str, total: int | None) -> Iterator[Progress]:
+    def progress(self, title: str, total: int | None) -> Iterator[Advance]:
         if not self._console:
-            yield _NoProgress()
+            yield lambda _: None
             return
-        from rich.progress import Progress as RichProgress  # noqa: PLC0415
+        from rich.progress import Progress  # noqa: PLC0415
 
-        with RichProgress(console=self._console, transient=True) as bar:
+        with Progress(console=self._console, transient=True) as bar:
             task = bar.add_task(title, total=total)
-
-            class _Bar:
-                def advance(self, count: int = 1) -> None:
-                    bar.advance(task, count)
-
-            yield _Bar()
+            yield lambda count: bar.advance(task, count)
 
 
 def _rich_table(table: Table) -> RichTable:
     from rich import box  # noqa: PLC0415
     from rich.table import Table as RichTable  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     shown = RichTable(
         title=table.title,
@@ -235,40 +223,5 @@ def _rich_table(table: Table) -> RichTable:
     for column in table.columns:
         shown.add_column(column, overflow="fold")
     for row in table.rows:
-        shown.add_row(*(_coloured(cell) for cell in row))
+        shown.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
     return shown
-
-
-_COLOURS = {
-    "triggered": "red",
-    "acknowledged": "yellow",
-    "resolved": "green",
-    "critical": "bold red",
-    "error": "red",
-    "warning": "yellow",
-    "active": "green",
-    "failed": "bold red",
-    "disabled": "dim",
-    "delivered": "green",
-    "coalesced": "dim",
-    "discarded": "dim",
-    "queued": "yellow",
-    "blocked": "red",
-    "rejected": "red",
-    "in flight": "yellow",
-    "orphaned": "red",
-    "cut off": "red",
-    "uncertain": "red",
-}
-
-
-def _coloured(cell: str) -> Text:
-    from rich.text import Text  # noqa: PLC0415
-
-    return Text(cell, style=_COLOURS.get(cell, ""))
-
-
-def columns(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Lay out the cells of one line; the last one is as long as it is."""
-    laid_out = (cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
-    return "  ".join((*laid_out, *cells[len(widths) :])).rstrip()

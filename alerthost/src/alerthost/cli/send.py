@@ -1,18 +1,27 @@
-"""``alerthost send``: alerts in, deliveries out."""
+"""``alerthost send``: reads alerts, and sends them."""
 
 from __future__ import annotations
 
 import datetime as dt
 import os
 import queue
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from alerthost.cli.progress import Followed, Following
+import click
+
+from alerthost.cli.options import example, report_errors, with_config, with_timeout
+from alerthost.cli.progress import Tracked, Tracker
+from alerthost.cli.screen import Screen
+from alerthost.cli.session import conclude, open_session
 from alerthost.cli.signals import Interrupts
+from alerthost.config import configuration
+from alerthost.config.document import ConfigFile
 from alerthost.ingest import json_alerts
 from alerthost.ingest.json_alerts import ParsedAlert
 from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitError
@@ -23,181 +32,210 @@ if TYPE_CHECKING:
     from alerthost.outbox.engine import Engine
 
 GROUP: Final = 100
-"""Statements that are accepted together, at most, where so many have come."""
+"""Alerts that are accepted in one transaction, at most."""
 
 MOST: Final = 10_000
-"""Statements that are followed at once: as long as some get through, more wait to be read."""
+"""Submissions that are tracked at once; reading waits while there is progress."""
 
 STUCK: Final = 5.0
-"""Seconds without any getting through after which the oldest is followed no longer."""
+"""Seconds without progress after which the oldest submissions are no longer tracked."""
 
 APART: Final = 5.0
-"""Seconds that a statement waits for the one before it about the same problem."""
+"""Seconds that an alert waits for the delivery of an earlier one with the same identity."""
 
 MOST_APART: Final = 100
-"""Statements that wait so, at most: where there are more, what they say coalesces."""
+"""Alerts that wait like this, at most; more of them may coalesce."""
 
 LINGER: Final = 10.0
-"""Seconds, at most, for what waits from before and is due."""
+"""Seconds to deliver what earlier runs left and is due."""
 
 _PAUSE: Final = 0.05
 _IDLE: Final = 0.2
 
 
-class Sending:
-    """Accepts statements as they come, and stays until it is known what came of them.
+@click.command(short_help="Send alerts.")
+@with_config
+@with_timeout
+@click.argument("files", type=click.File("rb"), nargs=-1)
+@report_errors
+@example("alerthost send alerts.jsonl")
+def send(path: Path, *, timeout: float, files: tuple[BinaryIO, ...]) -> None:
+    """Send the alerts in FILES (default: standard input), one JSON object per line.
 
-    Statements about one problem are kept apart for a moment, so that each of them is told: what
-    waits together coalesces.
+    Each alert is stored before it is sent, so that none is lost. Prints one line per delivery,
+    and exits when each is delivered or needs the operator. Exit codes: 0 if every alert was
+    read and every delivery delivered, 1 if not, 2 for a configuration error; then nothing is
+    sent.
+    """
+    source = ConfigFile.read(path)
+    loaded = configuration.load(source, ready=True)
+    screen = Screen()
+    with (
+        open_session(source, loaded, screen, earlier=True) as session,
+        screen.progress("sending", None) as advance,
+    ):
+        tracker = session.tracker(advance=advance)
+        tracker.add_earlier(session.earlier)
+        submissions = _read_files(files or (sys.stdin.buffer,))
+        Sender(session.engine, tracker, session.interrupts).run(submissions, timeout)
+        session.finish(tracker)
+    conclude(tracker.tally, screen)
+
+
+class Sender:
+    """Accepts alerts as they are read, and waits until they are delivered.
+
+    Alerts with the same identity wait for each other for a moment: queued together, they would
+    coalesce, and only the last one would be delivered.
 
     Args:
         engine: started.
-        following: shows what comes of them.
-        interrupts: end it before the time.
+        tracker: shows what becomes of them.
+        interrupts: end the run early.
     """
 
-    def __init__(self, engine: Engine, following: Following, interrupts: Interrupts) -> None:
+    def __init__(self, engine: Engine, tracker: Tracker, interrupts: Interrupts) -> None:
         self._engine = engine
-        self._following = following
+        self._tracker = tracker
         self._interrupts = interrupts
-        self._last: dict[Identity, Followed] = {}
-        self._apart: dict[Identity, deque[tuple[Followed, Alert]]] = {}
+        self._last: dict[Identity, Tracked] = {}
+        self._apart: dict[Identity, deque[tuple[Tracked, Alert]]] = {}
 
-    def run(self, given: Iterable[ParsedAlert], timeout: float) -> None:
-        """Send all of them.
+    def run(self, submissions: Iterable[ParsedAlert], timeout: float) -> None:
+        """Send all submissions.
 
         Args:
-            given: read in a thread of its own, for it may take as long as it likes.
-            timeout: seconds to wait after the last one for what is on its way.
+            submissions: read in another thread, for their source may block.
+            timeout: seconds to wait for queued deliveries after the last one was read.
 
         Raises:
             StoreError: the store cannot be read.
         """
-        reading = _Reading(given)
-        while not self._interrupts.count and not reading.ended:
-            fresh = self._read_on(reading)
-            self._let_go()
-            self._look(0.0 if fresh else _PAUSE)
+        reader = _Reader(submissions)
+        while not self._interrupts.count and not reader.ended:
+            fresh = self._read(reader)
+            self._release()
+            self._update(0.0 if fresh else _PAUSE)
         end = time.monotonic() + timeout
         self._wait(end)
         if not self._interrupts.count:
-            # an incident that was just resolved may have blocked an orphaned one
-            self._following.add_recovered(self._engine.recover_orphans())
+            # resolving an incident may allow an orphaned one to be resolved
+            recovered = self._engine.recover_orphans()
+            self._tracker.add_earlier(Tracked.accepted("", "", each) for each in recovered)
             self._wait(end)
-        self._take_in(reading.rest())
-        self._let_go(everything=True)
+        self._add(reader.rest())
+        self._release(everything=True)
         self._linger(end)
 
     def _wait(self, end: float) -> None:
-        """Wait for all that is followed, until a moment on the monotonic clock."""
-        while not self._interrupts.count and self._following.count and time.monotonic() < end:
-            self._let_go()
-            self._look(_PAUSE)
+        while not self._interrupts.count and self._tracker.count and time.monotonic() < end:
+            self._release()
+            self._update(_PAUSE if self._apart else _IDLE)
 
-    def _read_on(self, reading: _Reading) -> int:
-        """Take in what has come; say how much."""
-        following = self._following
-        if following.count >= MOST:
-            if time.monotonic() - following.moved_at < STUCK:
+    def _read(self, reader: _Reader) -> int:
+        """Add alerts that were read, and return how many."""
+        tracker = self._tracker
+        if tracker.count >= MOST:
+            if time.monotonic() - tracker.moved_at < STUCK:
                 return 0
             for _ in range(GROUP):
-                following.leave_oldest()
-        fresh = reading.take(0.0 if following.count else _IDLE)
-        self._take_in(fresh)
+                tracker.leave_oldest()
+        fresh = reader.take(0.0 if tracker.count else _IDLE)
+        self._add(fresh)
         return len(fresh)
 
-    def _look(self, timeout: float) -> None:
-        if self._following.count:
-            self._following.look(timeout)
+    def _update(self, timeout: float) -> None:
+        if self._tracker.count:
+            self._tracker.update(timeout)
         if len(self._last) > MOST:
-            kept = ((alert, each) for alert, each in self._last.items() if _is_on_its_way(each))
+            kept = ((alert, each) for alert, each in self._last.items() if _is_pending(each))
             self._last = dict(kept)
 
     def _linger(self, deadline: float) -> None:
-        """Let what is due go out too, though it waited from before: nobody else may send it."""
+        """Deliver what earlier runs left and is due: no other process may be running."""
         end = min(deadline, time.monotonic() + LINGER)
         while not self._interrupts.count and time.monotonic() < end:
             if self._engine.wait_idle(_IDLE):
                 return
 
-    def _take_in(self, fresh: Sequence[ParsedAlert]) -> None:
-        following, ready = self._following, []
-        for statement in fresh:
-            if statement.alert is None:
-                following.tally.faulty += 1
-                following.add(Followed.faulty(statement.location, map(str, statement.faults)))
+    def _add(self, fresh: Sequence[ParsedAlert]) -> None:
+        ready = []
+        for submission in fresh:
+            if submission.alert is None:
+                self._tracker.tally.faulty += 1
+                self._tracker.add(Tracked.faulty(submission.location, map(str, submission.faults)))
                 continue
-            alert = statement.alert.as_of(dt.datetime.now(dt.UTC))
-            followed = Followed.of(statement.location, alert)
-            following.add(followed)
+            alert = submission.alert.as_of(dt.datetime.now(dt.UTC))
+            tracked = Tracked.of_alert(submission.location, alert)
+            self._tracker.add(tracked)
             before = self._last.get(alert.identity)
-            if alert.identity in self._apart or (before and _is_on_its_way(before)):
-                self._apart.setdefault(alert.identity, deque()).append((followed, alert))
+            if alert.identity in self._apart or (before and _is_pending(before)):
+                self._apart.setdefault(alert.identity, deque()).append((tracked, alert))
             else:
-                self._last[alert.identity] = followed
-                ready.append((followed, alert))
+                self._last[alert.identity] = tracked
+                ready.append((tracked, alert))
         self._accept(ready)
 
-    def _let_go(self, *, everything: bool = False) -> None:
-        """Accept those that waited long enough for the ones before them."""
+    def _release(self, *, everything: bool = False) -> None:
+        """Accept alerts that waited long enough for earlier ones with the same identity."""
         everything = everything or sum(map(len, self._apart.values())) > MOST_APART
         ready = []
         for identity, waiting in list(self._apart.items()):
-            while waiting and (everything or not _is_on_its_way(self._last[identity])):
-                followed, alert = waiting.popleft()
-                self._last[identity] = followed
-                ready.append((followed, alert))
+            while waiting and (everything or not _is_pending(self._last[identity])):
+                tracked, alert = waiting.popleft()
+                self._last[identity] = tracked
+                ready.append((tracked, alert))
             if not waiting:
                 del self._apart[identity]
         self._accept(ready)
 
-    def _accept(self, ready: Sequence[tuple[Followed, Alert]]) -> None:
+    def _accept(self, ready: Sequence[tuple[Tracked, Alert]]) -> None:
         if not ready:
             return
         try:
             ids = self._engine.accept_many([alert for _, alert in ready])
         except StoreError as error:
-            self._following.tally.unaccepted += len(ready)
-            for followed, _ in ready:
-                followed.refuse(f"{_told(error)}: {error}")
+            self._tracker.tally.unaccepted += len(ready)
+            for tracked, _ in ready:
+                tracked.reject(f"{_consequence(error)}: {error}")
             return
-        for (followed, _), submission_id in zip(ready, ids, strict=True):
-            followed.accept(submission_id)
+        for (tracked, _), submission_id in zip(ready, ids, strict=True):
+            tracked.accept(submission_id)
 
 
-def _told(error: StoreError) -> str:
+def _consequence(error: StoreError) -> str:
     if isinstance(error, LostCommitError):
         return "may be lost"
     if isinstance(error, UnknownCommitError):
-        return "may be accepted or not; send it again"
+        return "may or may not be accepted; send it again"
     return "not accepted"
 
 
-def _is_on_its_way(statement: Followed) -> bool:
-    """Check whether the next statement about its problem had better wait."""
-    if statement.is_known:
+def _is_pending(tracked: Tracked) -> bool:
+    """Check whether the next alert with the same identity should wait."""
+    if tracked.is_known:
         return False
-    return statement.submission_id is None or time.monotonic() - statement.accepted_at < APART
+    return tracked.submission_id is None or time.monotonic() - tracked.accepted_at < APART
 
 
-class _Reading:
-    """Statements as they come, read in a thread of its own.
+class _Reader:
+    """Reads submissions in a thread.
 
     Attributes:
-        ended: there are no more.
+        ended: all were taken.
     """
 
-    def __init__(self, given: Iterable[ParsedAlert]) -> None:
+    def __init__(self, submissions: Iterable[ParsedAlert]) -> None:
         self.ended = False
-        self._read: queue.Queue[ParsedAlert | None] = queue.Queue(GROUP)
-        threading.Thread(target=self._fill, args=(given,), daemon=True).start()
+        self._queue: queue.Queue[ParsedAlert | None] = queue.Queue(GROUP)
+        threading.Thread(target=self._read, args=(submissions,), daemon=True).start()
 
     def take(self, timeout: float) -> Sequence[ParsedAlert]:
-        """Return what is there, and wait for the first one if there is nothing."""
+        """Return what was read; wait up to `timeout` seconds for the first one."""
         found: list[ParsedAlert] = []
         try:
             while len(found) < GROUP and not self.ended:
-                each = self._read.get(block=not found and timeout > 0, timeout=timeout)
+                each = self._queue.get(block=not found and timeout > 0, timeout=timeout)
                 if each is None:
                     self.ended = True
                 else:
@@ -207,33 +245,33 @@ class _Reading:
         return found
 
     def rest(self) -> Sequence[ParsedAlert]:
-        """Return what was read and not taken yet."""
+        """Return all that was read and not taken yet."""
         found: list[ParsedAlert] = []
         while some := self.take(0.0):
             found += some
         return found
 
-    def _fill(self, given: Iterable[ParsedAlert]) -> None:
+    def _read(self, submissions: Iterable[ParsedAlert]) -> None:
         try:
-            for each in given:
-                self._read.put(each)
+            for each in submissions:
+                self._queue.put(each)
         except OSError as error:
-            fault = Fault("", f"cannot be read on: {error.strerror}")
-            self._read.put(ParsedAlert("input", None, (fault,)))
+            fault = Fault("", f"cannot be read: {error.strerror}")
+            self._queue.put(ParsedAlert("input", None, (fault,)))
         finally:
-            self._read.put(None)
+            self._queue.put(None)
 
 
-def aside(files: Sequence[BinaryIO]) -> Iterator[ParsedAlert]:
-    """Read several files, one after the other, in a thread that may be left waiting for them.
+def _read_files(files: Sequence[BinaryIO]) -> Iterator[ParsedAlert]:
+    """Read files one after the other.
 
-    Each is opened again: who ends the process must not have to wait for the one that reads.
+    Each is opened anew: closing the original must not wait for a thread that is reading it.
     """
     for file in files:
         name = file.name if len(files) > 1 else ""
         try:
             descriptor = os.dup(file.fileno())
-        except OSError:  # no file of the system's, which a test may give
+        except OSError:  # click's test runner has no file descriptors
             yield from json_alerts.parse_lines(name, file)
         else:
             with os.fdopen(descriptor, "rb") as own:

@@ -1,4 +1,4 @@
-"""What ``alerthost run`` runs: an engine and a front, put in place of each other on a reload."""
+"""What ``alerthost run`` runs: an engine and an HTTP listener, replaced together on a reload."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from alerthost.cli.incidents import Reach, cut_off
+from alerthost.cli.reach import Reach, cut_off_notes
 from alerthost.config import configuration, http_table
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import LaneNames
@@ -32,28 +32,28 @@ from hostspec.errors import Fault
 _log = logging.getLogger("hostspec")
 
 STOP_WITHIN: Final = 8.0
-"""Seconds in which everything is finished, or left for the next start to take up."""
+"""Seconds to finish deliveries in flight; the next start reclaims the rest."""
 
 
 @attrs.frozen(eq=False)
 class _Loaded:
-    """A configuration that is about to be used."""
+    """A configuration with its engine, not started yet."""
 
     source: ConfigFile
     configuration: Configuration
     backend: Backend
 
 
-class Running:
-    """An engine that works, and a front that takes alerts for it.
+class Server:
+    """An engine at work, and an HTTP listener that accepts alerts for it.
 
     Args:
         path: of the configuration.
-        listens: there is a front; without one it delivers what other processes take.
-        works: the engine works; if not, other processes deliver what is taken here.
+        listens: accept alerts over HTTP; if not, only deliver what other processes accept.
+        works: deliver; if not, other processes deliver what is accepted here.
 
     Raises:
-        ConfigurationError: the configuration is wrong, or nobody can listen there.
+        ConfigurationError: the configuration is wrong, or its address cannot be listened on.
         StoreError: the store cannot be used.
     """
 
@@ -70,35 +70,34 @@ class Running:
         self._app = HttpApp(loaded.backend, self._metrics, works=works)
         with _closing_on_failure(loaded):
             self._listener = self._listen(loaded) if listens else None
-            self._begin(loaded, self._listener)
+            self._start(loaded, self._listener)
 
     @property
     def url(self) -> str:
-        """Where it listens; nothing where it does not."""
+        """The address that it listens on; empty without a listener."""
         return self._listener.url if self._listener else ""
 
     def reload(self) -> bool:
-        """Read the configuration again and use it; or say why not, and change nothing."""
+        """Reload the configuration; log errors and change nothing if it is wrong."""
         with self._reloading:
             if self._app.stopping:
                 return False
+            errors: list[str] = []
             try:
                 self._replace()
             except ConfigurationError as error:
-                told = [str(fault) for fault in error.faults]
+                errors = [str(fault) for fault in error.faults]
             except StoreError as error:
-                told = [str(error)]
-            else:
-                told = []
-        for text in told:
+                errors = [str(error)]
+        for text in errors:
             _log.error("%s", text)
-        if told:
+        if errors:
             _log.error("not reloaded: the previous configuration stays active")
-        self._metrics.reloaded(succeeded=not told)
-        return not told
+        self._metrics.reloaded(succeeded=not errors)
+        return not errors
 
     def stop(self) -> bool:
-        """Finish what is in flight; say whether all of it was, in the time there is."""
+        """Finish deliveries in flight; return whether all were finished in time."""
         deadline = time.monotonic() + STOP_WITHIN
 
         def left() -> float:
@@ -107,7 +106,7 @@ class Running:
         self._app.stopping = True
         if self._listener:
             self._listener.close()
-        if self._reloading.acquire(timeout=left()):  # one that is under way comes to its end
+        if self._reloading.acquire(timeout=left()):  # wait for a reload in progress
             self._reloading.release()
         engine = self._app.backend.engine
         finished = engine.stop(left())
@@ -120,7 +119,7 @@ class Running:
             engine.database.close()
             _log.info("stopped")
             return True
-        _log.warning("stopped before all was answered; the next start takes it up")
+        _log.warning("stopped with work unfinished; the next start reclaims it")
         return False
 
     def _attempted(self, lease: Lease, outcome: Outcome, now: float) -> None:
@@ -131,13 +130,12 @@ class Running:
         source = ConfigFile.read(self._path)
         loaded = configuration.load(source, ready=self._works, listening=self._listens)
         table = http_table.read(source)
-        observe = self._delivery_log.observe
         engine = build_engine(
             source,
             loaded,
             watch=self._attempted,
             watch_planned=lambda _, note: self._metrics.planned(note),
-            observe=observe,
+            observe=self._delivery_log.observe,
         )
         backpressure = Backpressure(engine.admin, table.backlog, engine.lanes_of)
         return _Loaded(source, loaded, Backend(engine, table, backpressure))
@@ -152,7 +150,7 @@ class Running:
                 loaded.source.refuse([Fault("store.url", reason)])
             if self._listens and new.table.address != old.table.address:
                 listener = self._listen(loaded)
-            self._begin(loaded, listener)
+            self._start(loaded, listener)
         replaced = None if listener is self._listener else self._listener
         self._listener = listener
         thread = threading.Thread(target=_retire, args=(old, replaced), daemon=True)
@@ -170,12 +168,12 @@ class Running:
                 rejected=self._app.rejected_connection,
             )
         except OSError as error:
-            why = str(error.strerror).partition(" (")[0]  # after which Python says where
+            why = str(error.strerror).partition(" (")[0]  # Python appends the address
             reason = f"cannot listen on {table.listen}: {why}"
             loaded.source.refuse([Fault("http.listen", reason)])
 
-    def _begin(self, loaded: _Loaded, listener: Listener | None) -> None:
-        """Start what was loaded, and serve with it from now on."""
+    def _start(self, loaded: _Loaded, listener: Listener | None) -> None:
+        """Start the engine of a configuration, and serve with it from now on."""
         backend = loaded.backend
         try:
             if self._works:
@@ -192,15 +190,15 @@ class Running:
             listener.limit(backend.table.most_connections)
             listener.start()
         reach = Reach.of(loaded.configuration.plugins, loaded.configuration.installations)
-        for note in (*loaded.configuration.notes(), *cut_off(backend.engine.admin, reach)):
+        for note in (*loaded.configuration.notes(), *cut_off_notes(backend.engine.admin, reach)):
             _log.warning("note: %s", note)
         if listener:
-            open_to = "" if backend.table.token else ", without a token: to all on this machine"
-            _log.info("listening on %s%s", listener.url, open_to)
+            warning = "" if backend.table.token else ", without a token: any local process can send"
+            _log.info("listening on %s%s", listener.url, warning)
         if not self._works:
-            _log.info("delivering nothing here: other processes on this store do")
+            _log.info("not delivering: other processes on this store deliver")
         elif not listener:
-            _log.info("delivering what other processes on this store take")
+            _log.info("delivering alerts that other processes on this store accept")
 
     def _blocked(self) -> Sequence[Blocked]:
         return self._app.backend.engine.admin.blocked()
@@ -219,7 +217,7 @@ def _closing_on_failure(loaded: _Loaded) -> Iterator[None]:
 
 
 def _retire(backend: Backend, listener: Listener | None) -> None:
-    """Finish what was begun before a reload."""
+    """Finish the requests and deliveries of the configuration before a reload."""
     if listener is not None:
         listener.close()
         listener.join()

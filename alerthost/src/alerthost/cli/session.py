@@ -1,117 +1,112 @@
-"""The engine at work for one command: started, shown, and stopped when the command is done."""
+"""Runs the engine for one command: starts it, tracks submissions, and stops it."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import attrs
 
-from alerthost.cli.incidents import Reach, cut_off
-from alerthost.cli.progress import BLOCKED, QUEUED, Following, Tally
-from alerthost.cli.screen import Screen, printable
+from alerthost.cli.formatting import counted, printable
+from alerthost.cli.progress import ShowRepair, Tracked, Tracker
+from alerthost.cli.reach import Reach, cut_off_notes
+from alerthost.cli.screen import Advance, Screen
 from alerthost.cli.signals import Interrupts
+from alerthost.cli.tally import BLOCKED, QUEUED, Tally
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import LaneNames
 from alerthost.config.document import ConfigFile
 from alerthost.config.engine import open_engine
 from alerthost.store.errors import StoreError
 from hostspec.delivery import OutcomeKind
-from hostspec.normalisation import Repair
 
 if TYPE_CHECKING:
-    from alerthost.outbox.admin_rows import SubmissionStatus
     from alerthost.outbox.engine import Engine
 
-
-PAUSE: Final = 0.05
-"""Seconds after which it is looked again whether something has come, or a signal."""
-
+PAUSE: Final = 0.2
+"""Seconds between two checks for signals."""
 
 STUCK: Final = 5.0
-"""Seconds without any getting through after which the oldest is followed no longer."""
+"""Seconds without progress after which the oldest submission is no longer tracked."""
 
-
-_LEFT: Final = 1000
-"""Submissions of earlier runs that are followed."""
+_MOST_EARLIER: Final = 1000
 
 
 @attrs.frozen(eq=False)
-class Work:
-    """An engine that works for a command.
+class Session:
+    """A started engine, for the time of a command.
 
     Attributes:
         engine: started.
-        interrupts: signals that came meanwhile.
-        lanes: names of places.
-        screen: where things are shown.
-        left: submissions that earlier runs left, where they were asked for.
+        interrupts: signals received meanwhile.
+        lanes: names of services.
+        screen: shows deliveries.
+        earlier: unfinished submissions of earlier runs, if asked for.
     """
 
     engine: Engine
     interrupts: Interrupts
     lanes: LaneNames
     screen: Screen
-    left: tuple[SubmissionStatus, ...] = ()
+    earlier: tuple[Tracked, ...] = ()
 
-    def following(
-        self,
-        *,
-        advance: Callable[[], None] = lambda: None,
-        repaired: Callable[[str, Repair], None] | None = None,
-    ) -> Following:
-        """Follow statements; see `Following`."""
-        return Following(self.engine, self.lanes, self.screen, advance=advance, repaired=repaired)
+    def tracker(
+        self, *, advance: Advance = lambda _: None, show_repair: ShowRepair | None = None
+    ) -> Tracker:
+        """Build a tracker of this engine's submissions; see `Tracker`."""
+        return Tracker(
+            self.engine, self.lanes, self.screen, advance=advance, show_repair=show_repair
+        )
 
-    def make_room(self, following: Following, most: int) -> None:
-        """Wait while so many are followed; where none gets through, the oldest is left to itself.
+    def make_room(self, tracker: Tracker, most: int) -> None:
+        """Wait until fewer than `most` are tracked; without progress, stop tracking the oldest.
 
         Raises:
             StoreError: the store cannot be read.
         """
-        while following.count >= most and not self.interrupts.count:
-            following.look(PAUSE)
-            if time.monotonic() - following.moved_at > STUCK:
-                following.leave_oldest()
+        while tracker.count >= most and not self.interrupts.count:
+            tracker.update(PAUSE)
+            if time.monotonic() - tracker.moved_at > STUCK:
+                tracker.leave_oldest()
 
-    def wait(self, following: Following, timeout: float) -> None:
-        """Wait until nothing more happens to what is followed; at most so many seconds.
+    def wait(self, tracker: Tracker, timeout: float) -> None:
+        """Wait until nothing is tracked any more, at most `timeout` seconds.
 
         Raises:
             StoreError: the store cannot be read.
         """
         end = time.monotonic() + timeout
-        while following.count and not self.interrupts.count and time.monotonic() < end:
-            following.look(PAUSE)
+        while tracker.count and not self.interrupts.count and time.monotonic() < end:
+            tracker.update(PAUSE)
 
-    def finish(self, following: Following) -> None:
-        """Finish what is being sent, and show what is left.
+    def finish(self, tracker: Tracker) -> None:
+        """Finish deliveries in flight, and show the rest.
 
         Raises:
             StoreError: the store cannot be read.
         """
         if self.interrupts.count:
-            told = "interrupted: what is being sent is finished first; again to give up"
-            self.screen.complain(told, "yellow")
+            text = "interrupted: finishing deliveries in flight; interrupt again to abort"
+            self.screen.print_error(text, "yellow")
         self.engine.stop()
-        following.finish()
+        tracker.finish()
 
 
 @contextlib.contextmanager
-def begun(
+def open_session(
     source: ConfigFile, loaded: Configuration, screen: Screen, *, earlier: bool = False
-) -> Iterator[Work]:
-    """Let the engine of a configuration work for a while; whoever uses it calls `finish`.
+) -> Iterator[Session]:
+    """Run the engine of a configuration; the block ends with `Session.finish`.
 
     Args:
         source: of the configuration.
         loaded: the configuration.
-        screen: where things are shown.
-        earlier: find what earlier runs left, and resolve orphaned incidents whose keys are back.
+        screen: shows deliveries.
+        earlier: track unfinished submissions of earlier runs, and resolve orphaned incidents
+            whose keys are back.
 
     Raises:
         ConfigurationError: the table ``[store]`` is wrong.
@@ -123,64 +118,67 @@ def begun(
         _logged(screen),
         Interrupts() as interrupts,
     ):
-        left = _left_by_others(engine) if earlier else ()
+        unfinished = _earlier(engine) if earlier else ()
         engine.start()
         reach = Reach.of(loaded.plugins, loaded.installations)
-        for note in (*loaded.notes(), *cut_off(engine.admin, reach)):
+        for note in (*loaded.notes(), *cut_off_notes(engine.admin, reach)):
             screen.note(note)
         try:
-            yield Work(engine, interrupts, lanes, screen, left)
+            yield Session(engine, interrupts, lanes, screen, unfinished)
         except StoreError as error:
-            # something may have been sent by then, so it is no mistake of the beginning
-            screen.complain(printable(str(error)))
-            sys.exit(1)
+            # deliveries may have been sent, so this is no configuration error
+            screen.print_error(printable(str(error)))
+            screen.exit(success=False)
         finally:
             engine.stop(0.0)
 
 
-def _left_by_others(engine: Engine) -> tuple[SubmissionStatus, ...]:
-    """Return the submissions that earlier runs left, where no other process works on them."""
-    admin = engine.admin
-    if not admin.exists or admin.is_worked_on():
+def _earlier(engine: Engine) -> tuple[Tracked, ...]:
+    """Find unfinished submissions of earlier runs, unless another process delivers them."""
+    if not engine.admin.exists or engine.admin.is_worked_on():
         return ()
     engine.recover_orphans()
-    return admin.unfinished(_LEFT)
+    return tuple(map(Tracked.earlier, engine.admin.unfinished(_MOST_EARLIER)))
 
 
-def tell_rest(tally: Tally, screen: Screen) -> None:
-    """Say of what was not sent who will send it."""
-    waiting = tally.deliveries[QUEUED] + tally.unplanned
-    held = tally.deliveries[BLOCKED] + tally.deliveries[str(OutcomeKind.MISCONFIGURED)]
-    if waiting:
-        what = "1 of them waits" if waiting == 1 else f"{waiting} of them wait"
-        told = f"{what} in the store: `alerthost run`, or the next `alerthost send`, goes on"
-        screen.complain(told, "yellow")
-    if held:
-        what = "1 of them waits" if held == 1 else f"{held} of them wait"
-        told = f"{what} for somebody to mend what is wrong; then send goes on by itself"
-        screen.complain(told, "yellow")
-    if waiting or held:
-        screen.complain("`alerthost deliveries` shows them", "dim")
+def conclude(tally: Tally, screen: Screen, noun: str = "alert") -> NoReturn:
+    """Print the summary and what happens to unsent deliveries, and exit."""
+    screen.print(tally.summary(noun), "bold")
+    queued = tally.deliveries[QUEUED] + tally.unplanned
+    blocked = tally.deliveries[BLOCKED] + tally.deliveries[str(OutcomeKind.MISCONFIGURED)]
+    if queued:
+        text = f"{queued:,} still queued; run `alerthost run` or `alerthost send` to continue"
+        screen.print_error(text, "yellow")
+    if blocked:
+        verb = "is" if blocked == 1 else "are"
+        screen.print_error(
+            f"{counted(blocked, 'delivery')} {verb} blocked until the configuration is fixed; "
+            "run `alerthost send` or `alerthost run` afterwards",
+            "yellow",
+        )
+    if queued or blocked:
+        screen.print_error("list them with `alerthost deliveries`", "dim")
+    screen.exit(success=tally.all_well)
 
 
-class _Shown(logging.Handler):
-    """Shows what the engine logs: each text once, for a store that fails says so each second."""
+class _Handler(logging.Handler):
+    """Shows each warning of the engine once: a failing store logs it every second."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(logging.WARNING)
         self._screen = screen
-        self._told: set[str] = set()
+        self._shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        if record.name == "hostspec" and text not in self._told:
-            self._told.add(text)
-            self._screen.complain(printable(text), "yellow")
+        if record.name == "hostspec" and text not in self._shown:
+            self._shown.add(text)
+            self._screen.print_error(printable(text), "yellow")
 
 
 @contextlib.contextmanager
 def _logged(screen: Screen) -> Iterator[None]:
-    logger, handler = logging.getLogger("hostspec"), _Shown(screen)
+    logger, handler = logging.getLogger("hostspec"), _Handler(screen)
     logger.addHandler(handler)
     try:
         yield

@@ -1,4 +1,4 @@
-"""``alerthost init``: a commented configuration file to start from."""
+"""``alerthost init``: writes a commented configuration file to start from."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import click
 
+from alerthost.cli import demo
+from alerthost.cli.formatting import printable
+from alerthost.cli.options import example, report_errors, with_config
+from alerthost.cli.screen import Screen
 from alerthost.config.document import refuse
+from hostspec.plugins.loading import installed, survey
 from hostspec.plugins.registry import Plugins
 from hostspec.provider import Provider
 from hostspec.secret import Secret
 from hostspec.settings import info_of, key_of
+from hostspec.text import unknown_name
 
 _SERVICE: Final = "checkout"
 _HEAD: Final = """\
-# Configuration of alerthost. `alerthost check` finds its faults.
+# Configuration of alerthost. Check it with `alerthost check`.
 
 [plugins]
 enabled = ["{plugin}"]
@@ -39,17 +46,33 @@ installation = "acme"
 """
 
 
-def write(path: Path, plugins: Plugins, provider: Provider[Any]) -> None:
-    """Write a file that sends to one account of a provider.
+@click.command(short_help="Write a configuration file to start from.")
+@with_config
+@click.argument("provider", required=False)
+@report_errors
+@example("alerthost init")
+def init(path: Path, provider: str | None) -> None:
+    """Write a commented configuration file to start from; never overwrites a file.
 
-    Raises:
-        ConfigurationError: the file is there, or cannot be written.
+    PROVIDER is required if plugins offer several.
     """
+    plugins = survey(installed())
+    names = list(plugins.providers)
+    if provider is None and len(names) != 1:
+        names = list(demo.demos())
+    name = provider or (names[0] if len(names) == 1 else "")
+    if name not in plugins.providers:
+        raise click.UsageError(unknown_name(name, plugins.providers))
+    _write(path, _text(plugins, plugins.providers[name]))
+    Screen().print(printable(f"wrote {path}; edit it, then run `alerthost check`"))
+
+
+def _write(path: Path, text: str) -> None:
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(_text(plugins, provider))
+            file.write(text)
     except FileExistsError:
-        refuse(str(path), "exists already; name another file with --config")
+        refuse(str(path), "already exists; name another file with --config")
     except OSError as error:
         refuse(str(path), f"cannot be written: {error.strerror}")
 
@@ -67,7 +90,7 @@ def _text(plugins: Plugins, provider: Provider[Any]) -> str:
 
 
 def _lines(settings: type) -> Iterator[str]:
-    """Yield the settings that an account or a rule needs."""
+    """Yield the required settings, each with its help."""
     attrs.resolve_types(settings)
     for field in attrs.fields(settings):
         example = _example(field)
@@ -76,7 +99,7 @@ def _lines(settings: type) -> Iterator[str]:
 
 
 def _example(field: attrs.Attribute[Any]) -> str:
-    """Return an example of a required setting or a list of services; empty for others."""
+    """Return an example of a required setting or a list of services; empty for other settings."""
     if info_of(field).destinations:
         return f'["{_SERVICE}"]'
     entries: list[type] = [each for each in typing.get_args(field.type) if attrs.has(each)]

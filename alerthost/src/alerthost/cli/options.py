@@ -1,4 +1,4 @@
-"""What the commands of ``alerthost`` share: the option --config, examples, plain mistakes."""
+"""What the commands share: common options, examples in the help, and the report of errors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from typing import Any, TypeAlias
 
 import click
 
-from alerthost.cli.screen import Screen, printable
+from alerthost.cli.formatting import printable
+from alerthost.cli.screen import Screen
 from alerthost.config.document import ConfigurationError
 from alerthost.store.errors import StoreError
 
 Command: TypeAlias = Callable[..., None]
 
 DEFAULT_FILE = Path("alerthost.toml")
+
+TIMEOUT = 120.0
+"""Seconds to wait for deliveries: a pause of a minute, which PagerDuty may ask for, and a try."""
 
 with_config = click.option(
     "--config",
@@ -27,22 +31,20 @@ with_config = click.option(
     show_default=True,
     help="The configuration file.",
 )
-
-TIMEOUT = 120.0
-"""Seconds to wait for deliveries: a pause of a minute, which PagerDuty may ask for, and a try."""
-
 with_timeout = click.option(
     "--timeout",
     type=click.FloatRange(0),
     default=TIMEOUT,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait, in the end, for what is still on its way.",
+    help="How long to wait for queued deliveries before exiting.",
 )
+with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+with_yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def example(text: str) -> Callable[[Command], Command]:
-    """Close a command's help with an example."""
+    """Append an example to a command's help."""
 
     def decorate(command: Command) -> Command:
         command.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n\b\nExample:\n  {text}\n"
@@ -51,22 +53,22 @@ def example(text: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def speaks_plainly(command: Command) -> Command:
-    """Show a mistake in the configuration, or of the store, as what it is, and exit with 2."""
+def report_errors(command: Command) -> Command:
+    """Print configuration and store errors on one line each, and exit with 2."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
         except ConfigurationError as error:
-            told = [str(fault) for fault in error.faults]
+            errors = [str(fault) for fault in error.faults]
         except StoreError as error:
-            told = [str(error)]
+            errors = [str(error)]
         else:
             return
         screen = Screen()
-        for text in told:
-            screen.complain(printable(text))
+        for text in errors:
+            screen.print_error(printable(text))
         sys.exit(2)
 
     return wrapped

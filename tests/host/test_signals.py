@@ -62,7 +62,7 @@ def test_a_signal_ends_what_waits_for_input(workspace: Workspace, number: int) -
 
     assert process.returncode == 0
     assert out.endswith(b"1 alert, 2 deliveries (2 delivered)\n")
-    assert errors.startswith(b"interrupted: what is being sent is finished first")
+    assert errors.startswith(b"interrupted: finishing deliveries in flight")
     assert b"Traceback" not in errors
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from alerthost.cli import progress, send
 from alerthost.cli.deliveries import Changes, state_of
-from alerthost.cli.progress import Followed, Following, summary
+from alerthost.cli.progress import Tracked, Tracker
 from alerthost.cli.screen import Screen
-from alerthost.cli.send import Sending
-from alerthost.cli.session import Work
+from alerthost.cli.send import Sender
+from alerthost.cli.session import Session
 from alerthost.cli.signals import Interrupts
 from alerthost.config.destinations import LaneNames
 from alerthost.ingest.json_alerts import ParsedAlert
@@ -87,10 +87,10 @@ class Store:
     def statuses(self, submission_ids: Sequence[str]) -> Sequence[SubmissionStatus]:
         return [self.known.get(each, SubmissionStatus(each, None, ())) for each in submission_ids]
 
-    def wait_change(self, seen: int, timeout: float) -> int:
+    def wait(self, submission_ids: Sequence[str], timeout: float) -> Sequence[SubmissionStatus]:
         assert timeout >= 0
         self.looks += 1
-        return seen + 1
+        return self.statuses(submission_ids)
 
     def recover_orphans(self) -> Sequence[str]:
         return ()
@@ -122,10 +122,10 @@ class Sheet(Screen):
         self.shown: list[str] = []
         self.complaints: list[str] = []
 
-    def say(self, text: str = "", style: str = "") -> None:
+    def print(self, text: str = "", style: str = "") -> None:
         self.shown.append(" ".join(text.split()))
 
-    def complain(self, text: str, style: str = "red") -> None:
+    def print_error(self, text: str, style: str = "red") -> None:
         self.complaints.append(text)
 
 
@@ -135,18 +135,18 @@ def sheet() -> Sheet:
 
 
 @pytest.fixture
-def followed(store: Store, sheet: Sheet) -> Following:
-    return Following(cast("Engine", store), LaneNames(), sheet)
+def followed(store: Store, sheet: Sheet) -> Tracker:
+    return Tracker(cast("Engine", store), LaneNames(), sheet)
 
 
 @pytest.fixture
-def sending(store: Store, followed: Following) -> Sending:
-    return Sending(cast("Engine", store), followed, Interrupts())
+def sending(store: Store, followed: Tracker) -> Sender:
+    return Sender(cast("Engine", store), followed, Interrupts())
 
 
-def follow(progress: Following, *names: str) -> None:
+def follow(progress: Tracker, *names: str) -> None:
     for name in names:
-        progress.add(Followed.decided(name, name, name))
+        progress.add(Tracked.accepted(name, name, name))
 
 
 def said(*keys: str) -> list[ParsedAlert]:
@@ -159,15 +159,15 @@ def said(*keys: str) -> list[ParsedAlert]:
 
 
 def test_what_is_known_earlier_is_shown_in_its_turn(
-    followed: Following, store: Store, sheet: Sheet
+    followed: Tracker, store: Store, sheet: Sheet
 ) -> None:
     follow(followed, "one", "two")
     store.plan("two", entry("two"))
 
-    followed.look(0)
+    followed.update(0)
     assert sheet.shown == []
     store.plan("one", entry("one"))
-    followed.look(0)
+    followed.update(0)
 
     assert sheet.shown == [
         "delivered trigger acme/checkout one",
@@ -177,7 +177,7 @@ def test_what_is_known_earlier_is_shown_in_its_turn(
 
 
 def test_nobody_waits_long_for_an_earlier_one(
-    followed: Following,
+    followed: Tracker,
     store: Store,
     sheet: Sheet,
     monkeypatch: pytest.MonkeyPatch,
@@ -187,7 +187,7 @@ def test_nobody_waits_long_for_an_earlier_one(
     store.plan("one", entry("one"), waiting("one"))
     store.plan("two", entry("two"))
 
-    followed.look(0)
+    followed.update(0)
 
     assert sheet.shown == [
         "delivered trigger acme/checkout one",
@@ -197,7 +197,7 @@ def test_nobody_waits_long_for_an_earlier_one(
 
 
 def test_what_fails_is_shown_once_and_when_it_is_through(
-    followed: Following, store: Store, sheet: Sheet
+    followed: Tracker, store: Store, sheet: Sheet
 ) -> None:
     follow(followed, "one")
     tried = waiting("one", **FAILED)
@@ -210,17 +210,17 @@ def test_what_fails_is_shown_once_and_when_it_is_through(
         attrs.evolve(entry("one"), id=tried.id, attempts=4),
     ):
         store.plan("one", again)
-        followed.look(0)
+        followed.update(0)
 
     assert sheet.shown == [
-        "unreachable trigger acme/checkout one no connection; it is tried again",
+        "unreachable trigger acme/checkout one no connection; will be retried",
         "delivered trigger acme/checkout one after 4 attempts",
     ]
     assert followed.tally.deliveries == {"delivered": 1}
 
 
 def test_what_was_held_before_is_tried_first(
-    followed: Following,
+    followed: Tracker,
     store: Store,
     sheet: Sheet,
     monkeypatch: pytest.MonkeyPatch,
@@ -229,23 +229,23 @@ def test_what_was_held_before_is_tried_first(
     held = waiting("one", lane=LaneState.BLOCKED, lane_reason="wrong key")
     store.plan("one", held)
 
-    followed.look(0)
+    followed.update(0)
     store.plan("one", attrs.evolve(held, attempts=1, sending=True))
-    followed.look(0)
+    followed.update(0)
     assert sheet.shown == []
     store.plan("one", held)
     monkeypatch.setattr(progress, "UNTRIED", 0.0)
-    followed.look(0)
+    followed.update(0)
 
     assert sheet.shown == ["blocked trigger acme/checkout one wrong key"]
     assert not followed.tally.all_well
 
 
-def test_what_is_left_in_the_end_waits(followed: Following, store: Store, sheet: Sheet) -> None:
+def test_what_is_left_in_the_end_waits(followed: Tracker, store: Store, sheet: Sheet) -> None:
     follow(followed, "unplanned", "untried", "partly", "known")
     store.plan("untried", waiting("untried"))
     store.plan("partly", entry("partly"), waiting("partly", **FAILED))
-    followed.look(0)
+    followed.update(0)
     store.plan("known", entry("known"))
 
     followed.finish()
@@ -254,59 +254,59 @@ def test_what_is_left_in_the_end_waits(followed: Following, store: Store, sheet:
         "queued unplanned",
         "queued trigger acme/checkout untried",
         "delivered trigger acme/checkout partly",
-        "unreachable trigger acme/checkout partly no connection; it is tried again",
+        "unreachable trigger acme/checkout partly no connection; will be retried",
         "delivered trigger acme/checkout known",
     ]
-    assert summary(followed.tally) == (
+    assert followed.tally.summary() == (
         "4 alerts, 4 deliveries (2 delivered, 2 queued), 1 still to be planned"
     )
     assert not followed.tally.all_well
 
 
 def test_what_somebody_shows_in_the_meantime_is_not_shown_again_in_the_end(
-    followed: Following, store: Store, sheet: Sheet
+    followed: Tracker, store: Store, sheet: Sheet
 ) -> None:
     follow(followed, "one")
     tried = waiting("one", **FAILED)
     store.plan("one", tried, waiting("one"))
-    followed.look(0)
+    followed.update(0)
     followed.finish()
 
     assert [text.split()[0] for text in sheet.shown] == ["unreachable", "queued"]
 
 
 def test_what_nothing_is_sent_for_is_told_with_its_reason(
-    followed: Following, store: Store, sheet: Sheet
+    followed: Tracker, store: Store, sheet: Sheet
 ) -> None:
     follow(followed, "one", "two", "three")
     store.plan("one", note=Note("no rule matches"))
     store.plan("two", note=Note("no open incident"))
     store.plan("three")
 
-    followed.look(0)
+    followed.update(0)
 
     assert sheet.shown == [
-        "no rule one",
+        "unmatched one",
         "nothing sent two no open incident",
-        "nothing sent three its incident stays as it is",
+        "nothing sent three its incident is unchanged",
     ]
-    assert summary(followed.tally) == (
-        "3 alerts, 0 deliveries, 1 matched no rule, 2 of which nothing was sent"
+    assert followed.tally.summary() == (
+        "3 alerts, 0 deliveries, 1 unmatched, 2 with nothing to send"
     )
     assert followed.tally.all_well
 
 
 def test_coalesced_and_dropped_deliveries_are_no_failure(
-    followed: Following, store: Store, sheet: Sheet
+    followed: Tracker, store: Store, sheet: Sheet
 ) -> None:
     follow(followed, "one")
     over = entry("one", state=DeliveryState.DISCARDED, outcome=None, reason="its problem is over")
     store.plan("one", entry("one", state=DeliveryState.COALESCED), over)
 
-    followed.look(0)
+    followed.update(0)
 
     assert sheet.shown == [
-        "coalesced trigger acme/checkout one what came later says it",
+        "coalesced trigger acme/checkout one a later alert covers it",
         "discarded trigger acme/checkout one its problem is over",
     ]
     assert followed.tally.all_well
@@ -316,9 +316,9 @@ def test_coalesced_and_dropped_deliveries_are_no_failure(
 
 
 def test_of_very_many_some_are_looked_at_at_a_time_and_all_in_turn(
-    followed: Following, store: Store, sheet: Sheet, monkeypatch: Any
+    followed: Tracker, store: Store, sheet: Sheet, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(progress, "LOOKED_AT", 2)
+    monkeypatch.setattr(progress, "WINDOW", 2)
     monkeypatch.setattr(progress, "PACE", 0.0)
     monkeypatch.setattr(progress, "IN_ORDER", -1.0)
     follow(followed, "a", "b", "c", "d", "e")
@@ -327,51 +327,37 @@ def test_of_very_many_some_are_looked_at_at_a_time_and_all_in_turn(
         store.plan(name, entry(name))
 
     for _ in range(4):
-        followed.look(0)
+        followed.update(0)
     assert {text.split()[3] for text in sheet.shown} == {"a", "d", "e"}
     for name in "abc":
         store.plan(name, entry(name))
     for _ in range(4):
-        followed.look(0)
+        followed.update(0)
 
     assert followed.count == 0
     assert followed.tally.deliveries == {"delivered": 5}
 
 
 def test_where_there_are_many_it_is_not_looked_at_each_change(
-    followed: Following, store: Store, monkeypatch: pytest.MonkeyPatch
+    followed: Tracker, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "LOOKED_AT", 1)
+    monkeypatch.setattr(progress, "WINDOW", 1)
     monkeypatch.setattr(progress, "PACE", 1e9)
     follow(followed, "a", "b")
-    monkeypatch.setattr(followed, "_looked_at", 1e12)
+    monkeypatch.setattr(followed, "_updated_at", 1e12)
 
-    followed.look(0)
+    followed.update(0)
 
     assert store.looks == 0
 
 
-def test_what_nobody_told_of_is_looked_at_from_time_to_time(
-    followed: Following, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store, "wait_change", lambda seen, timeout: seen)
-    follow(followed, "one")
-    followed.look(0)
-    store.plan("one", entry("one"))
-    followed.look(0)
-    assert followed.count == 1
-    monkeypatch.setattr(progress, "OTHERS_AT_WORK", -1.0)
-    followed.look(0)
-    assert followed.count == 0
-
-
 def test_the_oldest_is_left_to_itself_where_none_gets_through(
-    followed: Following, store: Store, monkeypatch: pytest.MonkeyPatch
+    followed: Tracker, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alerthost.cli.session.STUCK", -1.0)
     follow(followed, "one", "two", "three")
     store.plan("two", waiting("two", **FAILED))
-    work = Work(cast("Engine", store), Interrupts(), LaneNames(), Screen())
+    work = Session(cast("Engine", store), Interrupts(), LaneNames(), Screen())
 
     work.make_room(followed, 2)
 
@@ -380,11 +366,11 @@ def test_the_oldest_is_left_to_itself_where_none_gets_through(
 
 
 def test_room_is_waited_for_as_long_as_something_gets_through(
-    followed: Following, store: Store
+    followed: Tracker, store: Store
 ) -> None:
     follow(followed, "one", "two")
     store.plan("one", entry("one"))
-    work = Work(cast("Engine", store), Interrupts(), LaneNames(), Screen())
+    work = Session(cast("Engine", store), Interrupts(), LaneNames(), Screen())
 
     work.make_room(followed, 2)
 
@@ -396,7 +382,7 @@ def test_room_is_waited_for_as_long_as_something_gets_through(
 
 
 def test_statements_about_one_problem_are_accepted_one_after_the_other(
-    sending: Sending, store: Store
+    sending: Sender, store: Store
 ) -> None:
     sending.run(said("a", "b", "a", "a"), 10)
 
@@ -405,7 +391,7 @@ def test_statements_about_one_problem_are_accepted_one_after_the_other(
 
 
 def test_they_wait_for_each_other_for_a_moment_only(
-    sending: Sending, store: Store, followed: Following, monkeypatch: pytest.MonkeyPatch
+    sending: Sender, store: Store, followed: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.settles = False
     monkeypatch.setattr(send, "APART", 0.0)
@@ -417,7 +403,7 @@ def test_they_wait_for_each_other_for_a_moment_only(
 
 
 def test_where_the_time_is_over_the_rest_is_accepted_all_the_same(
-    sending: Sending, store: Store
+    sending: Sender, store: Store
 ) -> None:
     store.settles = False
 
@@ -427,7 +413,7 @@ def test_where_the_time_is_over_the_rest_is_accepted_all_the_same(
 
 
 def test_many_statements_about_one_problem_do_not_wait_for_each_other(
-    sending: Sending, store: Store, monkeypatch: pytest.MonkeyPatch
+    sending: Sender, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send, "MOST_APART", 2)
     store.settles = False
@@ -441,11 +427,11 @@ def test_many_statements_about_one_problem_do_not_wait_for_each_other(
     ("error", "told"),
     [
         (LostCommitError, "may be lost"),
-        (UnknownCommitError, "may be accepted or not; send it again"),
+        (UnknownCommitError, "may or may not be accepted; send it again"),
     ],
 )
 def test_what_the_store_may_have_lost_is_told(
-    sending: Sending, store: Store, sheet: Sheet, error: type[StoreError], told: str
+    sending: Sender, store: Store, sheet: Sheet, error: type[StoreError], told: str
 ) -> None:
     store.failing, store.error = True, error
     sending.run(said("a"), 10)
@@ -453,9 +439,9 @@ def test_what_the_store_may_have_lost_is_told(
 
 
 def test_what_the_store_does_not_take_is_told_and_the_others_go_on(
-    sending: Sending,
+    sending: Sender,
     store: Store,
-    followed: Following,
+    followed: Tracker,
     sheet: Sheet,
 ) -> None:
     def given() -> Iterator[ParsedAlert]:
@@ -465,12 +451,12 @@ def test_what_the_store_does_not_take_is_told_and_the_others_go_on(
     sending.run(given(), 10)
 
     assert sheet.complaints == ["line 1: not accepted: the disk is full"]
-    assert summary(followed.tally) == "1 alert, 0 deliveries, 1 not accepted"
+    assert followed.tally.summary() == "1 alert, 0 deliveries, 1 not accepted"
     assert not followed.tally.all_well
 
 
 def test_input_that_cannot_be_read_on_is_told(
-    sending: Sending, followed: Following, sheet: Sheet
+    sending: Sender, followed: Tracker, sheet: Sheet
 ) -> None:
     def given() -> Iterator[ParsedAlert]:
         yield from said("a")
@@ -478,12 +464,12 @@ def test_input_that_cannot_be_read_on_is_told(
 
     sending.run(given(), 10)
 
-    assert sheet.complaints == ["input: cannot be read on: Input/output error"]
+    assert sheet.complaints == ["input: cannot be read: Input/output error"]
     assert followed.tally.faulty == 1
 
 
 def test_a_faulty_statement_is_told_in_its_turn(
-    sending: Sending, followed: Following, sheet: Sheet
+    sending: Sender, followed: Tracker, sheet: Sheet
 ) -> None:
     sending.run([ParsedAlert("line 1", None, (Fault("key", "missing"),))], 10)
 
@@ -491,7 +477,7 @@ def test_a_faulty_statement_is_told_in_its_turn(
     assert followed.tally.faulty == 1
 
 
-def test_what_waited_before_is_waited_for_while_it_is_due(sending: Sending, store: Store) -> None:
+def test_what_waited_before_is_waited_for_while_it_is_due(sending: Sender, store: Store) -> None:
     store.idle = iter([False, False, True])
 
     sending.run([], 10)
@@ -500,7 +486,7 @@ def test_what_waited_before_is_waited_for_while_it_is_due(sending: Sending, stor
 
 
 def test_as_long_as_something_gets_through_reading_waits(
-    sending: Sending, store: Store, followed: Following, monkeypatch: pytest.MonkeyPatch
+    sending: Sender, store: Store, followed: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send, "MOST", 1)
 
@@ -511,21 +497,21 @@ def test_as_long_as_something_gets_through_reading_waits(
 
 
 def test_where_very_many_are_followed_reading_waits_for_room(
-    sending: Sending, store: Store, followed: Following, monkeypatch: pytest.MonkeyPatch
+    sending: Sender, store: Store, followed: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send, "MOST", 1)
     monkeypatch.setattr(send, "GROUP", 1)
     store.settles = False
 
-    def wait_change(seen: int, timeout: float) -> int:
+    def wait(submission_ids: Sequence[str], timeout: float) -> Sequence[SubmissionStatus]:
         store.looks += 1
         if store.looks % 3 == 0:
             for group in store.accepted:
                 for key in group:
                     store.plan(key, entry(key))
-        return seen + 1
+        return store.statuses(submission_ids)
 
-    monkeypatch.setattr(store, "wait_change", wait_change)
+    monkeypatch.setattr(store, "wait", wait)
 
     def given() -> Iterator[ParsedAlert]:
         yield from said("a", "b", "c")
@@ -536,7 +522,7 @@ def test_where_very_many_are_followed_reading_waits_for_room(
 
 
 def test_where_none_gets_through_reading_goes_on(
-    sending: Sending, store: Store, followed: Following, monkeypatch: pytest.MonkeyPatch
+    sending: Sender, store: Store, followed: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send, "MOST", 1)
     monkeypatch.setattr(send, "GROUP", 1)
@@ -550,7 +536,7 @@ def test_where_none_gets_through_reading_goes_on(
 
 
 def test_a_signal_ends_the_reading_and_what_was_read_is_accepted(
-    store: Store, followed: Following
+    store: Store, followed: Tracker
 ) -> None:
     interrupts = Interrupts()
     blocked = threading.Event()
@@ -561,7 +547,7 @@ def test_a_signal_ends_the_reading_and_what_was_read_is_accepted(
         blocked.wait()
 
     store.settles = False
-    Sending(cast("Engine", store), followed, interrupts).run(given(), 10)
+    Sender(cast("Engine", store), followed, interrupts).run(given(), 10)
     blocked.set()
 
     assert sorted(key for group in store.accepted for key in group) == ["a", "b"]

@@ -60,7 +60,7 @@ def test_an_incident_is_opened_acknowledged_and_closed(workspace: Workspace) -> 
         for operation in ("trigger", "acknowledge", "resolve")
     ]
     assert last == "Test OK at acme/checkout: opened, acknowledged and closed."
-    assert note == "Whether that called anyone, the service's settings decide."
+    assert note == "The service's settings decide whether this notified anyone."
 
 
 def test_each_test_has_a_key_of_its_own(workspace: Workspace) -> None:
@@ -81,7 +81,7 @@ def test_no_rule_and_no_other_secret_is_needed(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("named", "told"),
     [
-        ("acme", "say which service of 'acme': acme/checkout, acme/platform"),
+        ("acme", "choose a service of 'acme': acme/checkout, acme/platform"),
         ("acme/chekout", "'acme/chekout' is unknown; did you mean 'acme/checkout'?"),
         ("x", "'x' is unknown; known are acme/checkout, acme/platform"),
     ],
@@ -119,7 +119,7 @@ def test_a_wrong_key_opens_nothing_and_is_told(workspace: Workspace) -> None:
     [(outcome, operation, _, reason)] = steps(run.stdout)
     assert (outcome, operation) == ("misconfigured", "trigger")
     assert reason.endswith("Invalid routing key")
-    assert run.stderr == "Nothing was opened at acme/checkout.\n"
+    assert run.stderr == "No incident was opened at acme/checkout.\n"
     assert "z" * 32 not in run.stdout
 
 
@@ -178,15 +178,15 @@ def test_interrupted_while_the_acknowledge_hangs_it_closes_at_once(
     assert incident.state == "resolved"
     assert [each[:2] for each in steps(out)] == [("delivered", "trigger"), ("delivered", "resolve")]
     assert err.splitlines() == [
-        "interrupted: what was opened is closed first; again to give up",
-        "Interrupted before the end.",
+        "interrupted: closing the incident first; interrupt again to abort",
+        "The test was interrupted.",
     ]
 
 
 def test_interrupted_while_the_trigger_hangs_it_waits_for_the_answer_and_closes(
     workspace: Workspace,
 ) -> None:
-    gate = hold(workspace.fake, processed="late")
+    gate = hold(workspace.fake, taken="late")
     with running(workspace) as process:
         workspace.fake.wait_for(arrived(1))
         process.send_signal(signal.SIGTERM)
@@ -196,7 +196,7 @@ def test_interrupted_while_the_trigger_hangs_it_waits_for_the_answer_and_closes(
         out, err = process.communicate(timeout=60)
 
     assert first.startswith("interrupted: ")
-    assert (process.returncode, err) == (1, "Interrupted before the end.\n")
+    assert (process.returncode, err) == (1, "The test was interrupted.\n")
     assert [incident.state for incident in workspace.fake.incidents] == ["resolved"]
     assert [each[1] for each in steps(out)] == ["trigger", "resolve"]
 
@@ -218,14 +218,14 @@ def test_interrupted_twice_while_the_trigger_hangs_it_resolves_what_may_have_arr
     [incident] = workspace.fake.incidents
     assert incident.state == "resolved"
     assert [each[1] for each in steps(out)] == ["resolve"]
-    late_one = f"if it comes late, {incident.dedup_key} is open at acme/checkout."
-    assert err == f"No answer to the trigger: {late_one}\nInterrupted before the end.\n"
+    late_one = f"if it arrives late, {incident.dedup_key} opens at acme/checkout."
+    assert err == f"The trigger was not answered: {late_one}\nThe test was interrupted.\n"
 
 
 def test_interrupted_twice_while_it_closes_it_gives_up_and_says_what_is_open(
     workspace: Workspace,
 ) -> None:
-    gate = hold(workspace.fake, after=2, processed="late")
+    gate = hold(workspace.fake, after=2, taken="late")
     with running(workspace) as process:
         workspace.fake.wait_for(arrived(3))
         process.send_signal(signal.SIGTERM)
@@ -262,7 +262,7 @@ def run(
 
     def test(action: Page) -> tuple[bool, str, str]:
         loaded = configuration_of(action)
-        well = service_test.Trial(loaded, service_test.aim(loaded, "acme"), Screen()).run()
+        well = service_test.Trial(loaded, service_test.find_target(loaded, "acme"), Screen()).run()
         told = capsys.readouterr()
         return well, told.out, told.err
 
@@ -304,7 +304,7 @@ def test_what_may_never_have_been_opened_is_perhaps_still_open(run: Any) -> None
     well, _, err = run(action)
 
     assert not well
-    assert err == f"PERHAPS STILL OPEN at acme/Everybody: {action.sent[0].key}; close it there\n"
+    assert err == f"POSSIBLY STILL OPEN at acme/Everybody: {action.sent[0].key}; close it there\n"
 
 
 def test_a_trigger_that_may_have_arrived_is_resolved_and_not_acknowledged(run: Any) -> None:
@@ -315,7 +315,7 @@ def test_a_trigger_that_may_have_arrived_is_resolved_and_not_acknowledged(run: A
 
     assert not well
     assert action.operations == ["trigger", "acknowledge", "resolve"]
-    assert f"if it comes late, {action.sent[0].key} is open at acme/Everybody." in err
+    assert f"if it arrives late, {action.sent[0].key} opens at acme/Everybody." in err
 
 
 def test_an_acknowledge_that_fails_does_not_keep_it_open(run: Any) -> None:
@@ -335,7 +335,7 @@ def test_what_nothing_closes_is_told(run: Any) -> None:
 
     assert well
     assert action.operations == ["trigger"]
-    told = f"Nothing closes it: pager.page has no resolve. Look after {action.sent[0].key} yourself"
+    told = f"pager.page cannot resolve: close {action.sent[0].key} at the provider"
     assert err == f"{told}.\n"
     assert "Test OK at acme/Everybody: opened." in out
 
@@ -362,7 +362,7 @@ def test_what_is_suppressed_opens_nothing(run: Any) -> None:
     assert err.splitlines() == [
         "suppressed at acme: nobody is awake",
         "note: it sulked",
-        "Nothing was opened at acme/Everybody.",
+        "No incident was opened at acme/Everybody.",
     ]
 
 
@@ -394,18 +394,16 @@ def test_a_provider_that_cannot_be_aimed_is_told() -> None:
     loaded = configuration_of(Page())
 
     with pytest.raises(
-        service_test.CannotTestError, match="pager cannot be tested: no action aims"
+        service_test.CannotTestError, match="pager cannot be tested: no action can be"
     ):
-        service_test.aim(loaded, "acme/Everybody")
+        service_test.find_target(loaded, "acme/Everybody")
 
 
 def test_an_account_without_services_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pager, "destinations", lambda *_: [])
 
-    with pytest.raises(
-        service_test.CannotTestError, match="say which service of 'acme': there is none"
-    ):
-        service_test.aim(configuration_of(Page()), "acme")
+    with pytest.raises(service_test.CannotTestError, match="'acme' has no service"):
+        service_test.find_target(configuration_of(Page()), "acme")
 
 
 def test_of_several_actions_the_one_that_closes_is_tested() -> None:
@@ -415,7 +413,7 @@ def test_of_several_actions_the_one_that_closes_is_tested() -> None:
     plugins = load([], own={"pager": PagerPlugin(Announcing(SILENT), Aimed(IDEMPOTENT))})
     installation = plugins.installation("pager", "acme", {})
 
-    aimed = service_test.aim(Configuration(plugins, (installation,), ()), "acme")
+    aimed = service_test.find_target(Configuration(plugins, (installation,), ()), "acme")
 
     assert aimed.action.name == "pager.page"
 
@@ -432,9 +430,9 @@ def test_a_provider_that_cannot_name_its_services_is_told(
     monkeypatch.setattr(type(loaded.plugins.providers["pager"]), "destinations", _raise_secret)
 
     with pytest.raises(service_test.CannotTestError) as caught:
-        service_test.aim(loaded, named)
+        service_test.find_target(loaded, named)
 
-    told = "provider pager cannot list its destinations: it failed at tests/host/test_trial.py:"
+    told = "provider pager cannot list its destinations: it failed at tests/host/test_service"
     assert str(caught.value).startswith(told)
 
 
@@ -449,4 +447,4 @@ def test_a_provider_that_cannot_name_its_services_stops_no_test_of_another_accou
 
     monkeypatch.setattr(type(plugins.providers["pager"]), "destinations", destinations)
 
-    assert service_test.aim(Configuration(plugins, accounts, ()), "acme").name == "acme/All"
+    assert service_test.find_target(Configuration(plugins, accounts, ()), "acme").name == "acme/All"

@@ -1,0 +1,333 @@
+"""``alerthost connect``: connects an account by its settings, by discovery, or in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import attrs
+import click
+
+from alerthost.cli import prompts
+from alerthost.cli.formatting import printable
+from alerthost.cli.installations import service_names
+from alerthost.cli.options import example, report_errors, with_config
+from alerthost.cli.screen import Screen
+from alerthost.config import cli_settings
+from alerthost.config.accounts import Accounts, open_accounts
+from alerthost.config.document import ConfigurationError, refuse
+from hostspec.connect.discovery import Discovery, DiscoveryError, Found, FoundState
+from hostspec.connect.install_flow import Connected, InstallError
+from hostspec.demo import Table
+from hostspec.errors import Fault
+from hostspec.settings import SettingsError
+from hostspec.structuring import structure
+from hostspec.text import unknown_name
+
+DEFAULT_PORT: Final = 9096
+
+
+@attrs.frozen
+class SettingOptions:
+    """The options that give settings."""
+
+    file: BinaryIO | None
+    settings: tuple[str, ...]
+    services: tuple[str, ...] = ()
+
+    def complete(self, kind: type, validate: prompts.Validate, screen: Screen) -> dict[str, Any]:
+        """Collect the settings, and ask for missing ones at a terminal.
+
+        Raises:
+            ConfigurationError: settings are wrong, or missing without a terminal.
+        """
+        raw, unreadable = cli_settings.read(kind, self.file, self.settings, self.services)
+        faults = validate(raw)
+        wrong = [fault for fault in faults if _top(fault) in raw or not fault.path]
+        if unreadable:  # settings that seem to be missing may be there
+            raise ConfigurationError([*unreadable, *wrong])
+        if wrong or not (faults and prompts.can_ask()):
+            _refuse_incomplete(faults, wrong)
+            return raw
+        try:
+            return prompts.ask(kind, raw, validate, screen)
+        except SettingsError as error:
+            raise ConfigurationError(error.faults) from None
+
+
+def _top(fault: Fault) -> str:
+    return fault.path.partition(".")[0].partition("[")[0]
+
+
+def _refuse_incomplete(faults: Sequence[Fault], wrong: Sequence[Fault]) -> None:
+    if len(faults) > len(wrong):
+        remedy = (
+            "add missing settings with --set NAME=VALUE, --service NAME=REFERENCE or "
+            "--settings FILE, or run the command at a terminal to be asked"
+        )
+        faults = (*faults, Fault("", remedy))
+    if faults:
+        raise ConfigurationError(faults)
+
+
+@attrs.frozen
+class _Connecting:
+    """What all ways to connect an account need."""
+
+    accounts: Accounts
+    provider: str
+    options: SettingOptions
+    screen: Screen
+    name: str | None
+
+
+@click.command(short_help="Connect an account.")
+@with_config
+@click.option(
+    "--settings",
+    "file",
+    type=click.File("rb"),
+    help="A file with settings, TOML or JSON; - is stdin.",
+)
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="One setting.")
+@click.option(
+    "--service",
+    "services",
+    multiple=True,
+    metavar="NAME=REFERENCE",
+    help="A service and its key: env:NAME, file:PATH or keyring:SERVICE/NAME. "
+    "With --discover: its name or id.",
+)
+@click.option("--discover", is_flag=True, help="List the services of the account, and choose.")
+@click.option("--all", "everything", is_flag=True, help="With --discover: connect all services.")
+@click.option(
+    "--yes", is_flag=True, help="With --discover: create missing integrations without asking."
+)
+@click.option("--install-flow", is_flag=True, help="Connect at the provider, in a browser.")
+@click.option("--app-id", metavar="ID", help="Short for --set app_id=ID.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="With --install-flow: the loopback port that the browser returns to; 0 for a free one.",
+)
+@click.option("--no-browser", is_flag=True, help="Print the address instead of opening it.")
+@click.argument("provider")
+@click.argument("name", required=False)
+@report_errors
+@example("alerthost connect pagerduty acme --service checkout=env:PD_CHECKOUT")
+def connect(  # noqa: PLR0913 -- one argument for each option
+    path: Path,
+    *,
+    file: BinaryIO | None,
+    settings: tuple[str, ...],
+    services: tuple[str, ...],
+    discover: bool,
+    everything: bool,
+    yes: bool,
+    install_flow: bool,
+    app_id: str | None,
+    port: int,
+    no_browser: bool,
+    provider: str,
+    name: str | None,
+) -> None:
+    """Connect an account of PROVIDER, and keep it in the store with its secrets sealed.
+
+    NAME is the name that rules use for the account. Missing settings are asked for. With
+    --install-flow they are entered on the provider's page; with --discover the account is
+    searched for services.
+    """
+    screen = Screen()
+    if install_flow and discover:
+        refuse("--discover", "cannot be combined with --install-flow")
+    if everything and services:
+        refuse("--all", "cannot be combined with --service")
+    settings = (*settings, f"app_id={app_id}") if app_id else settings
+    options = SettingOptions(file, settings, () if discover else services)
+    with open_accounts(path) as accounts:
+        if name is not None and (fault := accounts.name_fault(name)):
+            again = "; to connect it again, omit the name" if install_flow or discover else ""
+            refuse("", f"{fault}{again}")
+        connecting = _Connecting(accounts, provider, options, screen, name)
+        if install_flow:
+            connected = _connect_in_browser(connecting, port=port, opens=not no_browser)
+        elif discover:
+            chosen = ("all",) if everything else services
+            connected = _connect_by_discovery(connecting, chosen, yes=yes)
+        else:
+            connected = _connect_by_settings(connecting)
+        _show_connected(accounts, connected, screen)
+        if name not in (None, connected.installation.name):
+            screen.note(f"the account was connected before, so its name is not {name}")
+
+
+def _connect_by_settings(connecting: _Connecting) -> Connected[Any]:
+    accounts, name = connecting.accounts, connecting.name
+    provider = accounts.provider(connecting.provider)
+    nameless = []
+    if name is None and prompts.can_ask():
+        name = _ask_name(accounts, connecting.screen)
+    elif name is None:
+        nameless = [Fault("NAME", "missing; give the name that rules use for the account")]
+    known_as = name or ""
+    try:
+        raw = connecting.options.complete(
+            provider.settings,
+            lambda answers: accounts.check(provider.name, known_as, answers),
+            connecting.screen,
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError([*nameless, *error.faults]) from None
+    if nameless:
+        raise ConfigurationError(nameless)
+    installation = provider.installation(known_as, raw)
+    accounts.add(installation)
+    return Connected(installation)
+
+
+def _ask_name(accounts: Accounts, screen: Screen) -> str:
+    screen.print_error("The name that rules use for this account.", "dim")
+    while True:
+        name = str(click.prompt("Name", type=str, err=True)).strip()
+        fault = accounts.name_fault(name)
+        if fault is None:
+            return name
+        screen.print_error(printable(fault))
+
+
+def _connect_in_browser(connecting: _Connecting, *, port: int, opens: bool) -> Connected[Any]:
+    from alerthost.cli.connect_browser import connect_in_browser  # noqa: PLC0415 -- a web server
+
+    accounts, screen = connecting.accounts, connecting.screen
+    flow = accounts.provider(connecting.provider).install_flow()
+    if flow is None:
+        refuse("--install-flow", f"{connecting.provider} has no install flow; omit the option")
+    accounts.check_key()
+    settings = _settings(connecting, flow.settings)
+    name = connecting.name or ""
+    try:
+        return connect_in_browser(
+            accounts, flow, settings, screen, name=name, port=port, opens=opens
+        )
+    except InstallError as error:
+        screen.print_error(printable(f"not connected: {error.reason}"))
+        screen.exit(success=False)
+    except OSError as error:
+        refuse("--port", f"cannot listen on {port}: {error.strerror}")
+
+
+def _connect_by_discovery(
+    connecting: _Connecting, chosen: Sequence[str], *, yes: bool
+) -> Connected[Any]:
+    accounts, screen = connecting.accounts, connecting.screen
+    discovery = accounts.provider(connecting.provider).discovery()
+    if discovery is None:
+        refuse("--discover", f"{connecting.provider} has no discovery; omit the option")
+    accounts.check_key()
+    settings = _settings(connecting, discovery.settings)
+    try:
+        return _discover(connecting, discovery, settings, chosen, yes=yes)
+    except DiscoveryError as error:
+        screen.print_error(printable(f"not connected: {error}"))
+        screen.exit(success=False)
+
+
+def _settings(connecting: _Connecting, kind: type) -> Any:
+    raw = connecting.options.complete(
+        kind, lambda answers: _faults(kind, answers), connecting.screen
+    )
+    return structure(kind, raw)
+
+
+def _faults(kind: type, raw: Mapping[str, Any]) -> Sequence[Fault]:
+    try:
+        structure(kind, raw)
+    except SettingsError as error:
+        return error.faults
+    return ()
+
+
+def _show_connected(accounts: Accounts, connected: Connected[Any], screen: Screen) -> None:
+    installation = connected.installation
+    names = service_names(accounts, installation)
+    again = " again" if connected.again else ""
+    text = f"connected {installation.name}{again}: {names}; stored in {accounts.store.location}"
+    screen.print(printable(text), "green")
+    for note in connected.notes:
+        screen.note(note)
+    for skipped in connected.skipped:
+        kind = f" ({skipped.kind})" if skipped.kind else ""
+        text = f"skipped: {skipped.name or 'a service without a name'}{kind}: {skipped.reason}"
+        screen.print_error(printable(text), "yellow")
+    for note in accounts.notes():
+        screen.note(note)
+
+
+def _discover(
+    connecting: _Connecting,
+    discovery: Discovery[Any, Any],
+    settings: Any,
+    chosen: Sequence[str],
+    *,
+    yes: bool,
+) -> Connected[Any]:
+    accounts, name = connecting.accounts, connecting.name or ""
+    found = discovery.find(settings)
+    picked = pick(found, chosen) if chosen else _ask_services(found, connecting.screen)
+    missing = [each.name for each in picked if each.state is FoundState.MISSING]
+    if missing:
+        question = f"Create the missing integrations at {discovery.provider}: {', '.join(missing)}?"
+        prompts.confirm(question, yes=yes)
+    ids = [each.id for each in picked]
+    return accounts.connect(
+        lambda: discovery.connect(ids, settings, accounts.installations(), name=name), name
+    )
+
+
+def pick(found: Sequence[Found], chosen: Sequence[str]) -> Sequence[Found]:
+    """Select services by name, id or number, or ``all``.
+
+    Raises:
+        ConfigurationError: a choice is unknown or ambiguous, or there is nothing to connect.
+    """
+    if list(chosen) == ["all"]:
+        usable = [each for each in found if each.state is not FoundState.UNUSABLE]
+        if not usable:
+            refuse("--all", "the account has no service that can be connected")
+        return usable
+    picked = [_pick(found, text) for text in chosen]
+    return list({each.id: each for each in picked}.values())
+
+
+def _pick(found: Sequence[Found], text: str) -> Found:
+    matching = [each for each in found if text in (each.name, each.id)]
+    if not matching and text.isdecimal() and 1 <= int(text) <= len(found):
+        matching = [found[int(text) - 1]]
+    if not matching:
+        refuse("--service", unknown_name(text, [each.name for each in found]))
+    if len(matching) > 1:
+        ids = ", ".join(each.id for each in matching)
+        refuse("--service", f"{text!r} is ambiguous; give one of the ids: {ids}")
+    if matching[0].state is FoundState.UNUSABLE:
+        refuse("--service", f"{text!r} cannot be connected: {matching[0].detail}")
+    return matching[0]
+
+
+def _ask_services(found: Sequence[Found], screen: Screen) -> Sequence[Found]:
+    if not prompts.can_ask():
+        refuse("--service", "missing; add it, or --all, or run the command at a terminal")
+    rows = tuple(
+        (str(number), printable(each.name), each.id, str(each.state), printable(each.detail))
+        for number, each in enumerate(found, start=1)
+    )
+    screen.table(Table("Found", ("no.", "name", "id", "state", ""), rows))
+    screen.print_error("Enter numbers or names, separated by commas, or all.", "dim")
+    while True:
+        answer = str(click.prompt("Connect which", type=str, err=True))
+        try:
+            return pick(found, [each.strip() for each in answer.split(",")])
+        except ConfigurationError as error:
+            screen.print_error(printable(error.faults[0].reason))

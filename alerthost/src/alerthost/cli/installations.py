@@ -1,0 +1,129 @@
+"""``alerthost installations``: lists connected accounts, and changes their settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from alerthost.cli import prompts
+from alerthost.cli.disconnect import OpenIncidents
+from alerthost.cli.formatting import printable
+from alerthost.cli.options import example, report_errors, with_config, with_yes
+from alerthost.cli.screen import Screen
+from alerthost.config import cli_settings
+from alerthost.config.accounts import Account, Accounts, open_accounts
+from alerthost.config.destinations import NoDestinationsError, destinations_of
+from alerthost.config.document import ConfigurationError
+from hostspec.demo import Table
+from hostspec.errors import Fault
+from hostspec.provider import Installation
+from hostspec.structuring import settings_to_json, structure
+
+_ORPHANED: Final = (
+    "These incidents cannot be closed from here afterwards: close them first, or at the provider."
+)
+
+
+@click.group(invoke_without_command=True, short_help="List or change the connected accounts.")
+@with_config
+@click.pass_context
+@report_errors
+@example("alerthost installations")
+def installations(context: click.Context, path: Path) -> None:
+    """List the accounts in the configuration file and in the store."""
+    context.obj = path
+    if context.invoked_subcommand is None:
+        _list(path)
+
+
+def _list(path: Path) -> None:
+    screen = Screen()
+    with open_accounts(path) as accounts:
+        found = accounts.all()
+        rows = tuple(
+            (
+                printable(account.name),
+                account.provider,
+                service_names(accounts, account.installation) if account.installation else "-",
+                account.location,
+            )
+            for account in found
+        )
+        columns = ("name", "provider", "services", "defined in")
+        screen.table(Table("Installations", columns, rows))
+        for note in accounts.notes():
+            screen.note(note)
+        faults = [fault for account in found for fault in account.located_faults]
+        faults += _duplicates(found)
+    if faults:
+        raise ConfigurationError(faults)
+
+
+def _duplicates(accounts: Sequence[Account]) -> list[Fault]:
+    counts = Counter(account.name for account in accounts)
+    return [
+        Fault(account.location, f"the name {account.name!r} is used twice; rename or remove one")
+        for account in accounts
+        if counts[account.name] > 1
+    ]
+
+
+def service_names(accounts: Accounts, installation: Installation[Any]) -> str:
+    """Return the names of an account's services, with commas, or why they are unknown."""
+    provider = accounts.plugins.providers[installation.provider]
+    try:
+        names = ", ".join(each.name for each in destinations_of(provider, installation))
+    except NoDestinationsError as error:
+        return printable(f"({error})")
+    return printable(names) or "no services"
+
+
+@installations.command(name="set", short_help="Change settings of an account.")
+@with_yes
+@click.argument("account")
+@click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)
+@click.pass_obj
+@report_errors
+@example("alerthost installations set acme rate_limit=240 network.timeout=10")
+def set_command(path: Path, *, yes: bool, account: str, settings: tuple[str, ...]) -> None:
+    """Change settings of ACCOUNT in the store: all of them, or none if one is wrong.
+
+    Repeat NAME=VALUE for each entry of a list; write TABLE.NAME=VALUE for a table. A change
+    that orphans open incidents is confirmed first: they cannot be closed from here afterwards.
+    """
+    screen = Screen()
+
+    def change(before: Any) -> Any:
+        new, faults = cli_settings.read(type(before), settings=settings)
+        if faults:
+            raise ConfigurationError(faults)
+        kept = settings_to_json(before, write=lambda secret: secret)
+        return structure(type(before), _merged(kept, new))
+
+    with open_accounts(path) as accounts:
+        stored = accounts.find_stored(account)
+        _, before = accounts.find_valid(account)
+        after = accounts.changed(account, change)
+        consequences = accounts.consequences(account, after)
+        prompts.show_consequences((*consequences.faults, *consequences.changes), screen)
+        if OpenIncidents.of_change(accounts, before, after, account).list_open(screen):
+            screen.print_error(printable(_ORPHANED), "yellow")
+            prompts.confirm(f"Change {account} anyway?", yes=yes)
+        accounts.change(account, change)
+    screen.print(printable(f"changed {stored.name}"), "green")
+
+
+def _merged(kept: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge new settings into kept ones, and tables into tables."""
+    merged = dict(kept)
+    for name, value in new.items():
+        match kept.get(name), value:
+            case dict(old), dict():
+                merged[name] = _merged(old, value)
+            case _:
+                merged[name] = value
+    return merged
