@@ -314,8 +314,8 @@ def test_a_key_that_goes_is_told_of_before_it_orphans_anything(
     assert notes(KEY) == []
     (note,) = notes(NEW_KEY)
     assert note.startswith(
-        "2 incidents open at acme/checkout cannot be closed without their former key; configure "
-        "the key again, or resolve at the provider"
+        "2 open incidents at acme/checkout cannot be closed without their former key; configure "
+        "the key again, or close at the provider"
     )
 
 

@@ -1,4 +1,4 @@
-"""``alerthost disconnect``: removes an account, and what happens to its open incidents."""
+"""``alerthost disconnect``: removes an account, after a choice about its open incidents."""
 
 from __future__ import annotations
 

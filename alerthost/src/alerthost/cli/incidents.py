@@ -49,7 +49,7 @@ _SUMMARY_WIDTH: Final = 20
 
 @attrs.frozen(eq=False)
 class StoreView:
-    """The store of a configuration, with the names of what is in it."""
+    """The store of a configuration, with names for its contents."""
 
     accounts: Accounts
     admin: Admin

@@ -51,7 +51,7 @@ ShowRepair: TypeAlias = Callable[[str, Repair], None]
 
 @attrs.define(eq=False)
 class Tracked:
-    """A submission, and what is known of it.
+    """A tracked submission.
 
     Attributes:
         place: where its alert was read, or what the operator asked for.
@@ -184,7 +184,7 @@ class Tracked:
 
 
 class Tracker:
-    """Tracks submissions, and shows and counts what becomes of them, in their order if possible.
+    """Tracks submissions, and shows and counts their deliveries, in order if possible.
 
     Args:
         engine: delivers them.
@@ -242,7 +242,7 @@ class Tracker:
         self.add(Tracked.faulty("", [reason]))
 
     def update(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for the tracked submissions, and show what is known.
+        """Wait up to `timeout` seconds for the tracked submissions, and show the results.
 
         Raises:
             StoreError: the store cannot be read.

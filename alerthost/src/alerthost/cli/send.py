@@ -90,7 +90,7 @@ class Sender:
 
     Args:
         engine: started.
-        tracker: shows what becomes of them.
+        tracker: shows the deliveries.
         interrupts: end the run early.
     """
 
@@ -231,7 +231,7 @@ class _Reader:
         threading.Thread(target=self._read, args=(submissions,), daemon=True).start()
 
     def take(self, timeout: float) -> Sequence[ParsedAlert]:
-        """Return what was read; wait up to `timeout` seconds for the first one."""
+        """Return the submissions read; wait up to `timeout` seconds for the first one."""
         found: list[ParsedAlert] = []
         try:
             while len(found) < GROUP and not self.ended:
@@ -265,7 +265,7 @@ class _Reader:
 def _read_files(files: Sequence[BinaryIO]) -> Iterator[ParsedAlert]:
     """Read files one after the other.
 
-    Each is opened anew: closing the original must not wait for a thread that is reading it.
+    Each is reopened: closing the original must not wait for a thread that is reading it.
     """
     for file in files:
         name = file.name if len(files) > 1 else ""

@@ -295,7 +295,7 @@ def rotate(  # noqa: PLR0913 -- one argument for each option
     timeout: float,
     name: str,
 ) -> None:
-    """Give the service NAME a new key; the old one is kept until --done.
+    """Change the key of the service NAME; the old one is kept until --done.
 
     New incidents are opened with the new key. Open incidents are followed up with the key that
     opened them, as long as it is kept; --done lists those of the old key, and asks whether to

@@ -142,7 +142,7 @@ def _earlier(engine: Engine) -> tuple[Tracked, ...]:
 
 
 def conclude(tally: Tally, screen: Screen, noun: str = "alert") -> NoReturn:
-    """Print the summary and what happens to unsent deliveries, and exit."""
+    """Print the summary and the remedy for unsent deliveries, and exit."""
     screen.print(tally.summary(noun), "bold")
     queued = tally.deliveries[QUEUED] + tally.unplanned
     blocked = tally.deliveries[BLOCKED] + tally.deliveries[str(OutcomeKind.MISCONFIGURED)]

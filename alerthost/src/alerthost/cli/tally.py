@@ -1,4 +1,4 @@
-"""Counts what became of submissions, and summarises it in one line."""
+"""Counts submissions and deliveries by state, and summarises them in one line."""
 
 from __future__ import annotations
 
