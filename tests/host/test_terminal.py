@@ -143,8 +143,7 @@ def test_what_is_explained_ends_its_lines_between_words_and_goes_on_below_itself
     assert code == 0
     shown = ESCAPE.sub("", seen)
     assert (
-        "  repaired source: missing or blank, PagerDuty needs one; 'unknown' stands in\n"
-        "    its place\n"
+        "  repaired source: missing or blank, PagerDuty needs one; 'unknown' is used\n    instead\n"
     ) in shown
     assert f'"summary": "{summary}"' in shown  # to be copied
 
