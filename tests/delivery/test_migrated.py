@@ -64,7 +64,7 @@ def copy(kept: sa.Connection, server: sa.Connection, table: sa.Table) -> None:
 def test_what_was_waiting_is_delivered(file: Path, database: Database) -> None:
     fill(database, file)
     world = World(database, Clock(START + 60))
-    assert world.open == ["open", "queued"]
+    assert world.open == ["open", "waiting"]
 
     assert sorted(world.drain()) == ["trigger accepted", "trigger waiting"]
     world.say("open", "resolved")

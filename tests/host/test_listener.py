@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -217,11 +218,13 @@ class _Unread:
 
 def test_a_client_that_does_not_read_is_cut() -> None:
     config = listener.ConnectionConfig(lambda: None, most=1, rejected=print, clock=lambda: 0.0)
-    connection = listener.Connection(config, uvicorn.server.ServerState(), {})
     transport: Any = _Unread()
-    connection.transport = transport
-    connection.since = -1000.0
-    connection.expire()
+    with asyncio.Runner() as runner:
+        state = uvicorn.server.ServerState()
+        connection = listener.Connection(config, state, {}, _loop=runner.get_loop())
+        connection.transport = transport
+        connection.since = -1000.0
+        connection.expire()
     assert transport.aborted
 
 

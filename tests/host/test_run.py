@@ -124,7 +124,7 @@ def test_what_a_killed_process_held_is_taken_up(workspace: Workspace) -> None:
         workspace.fake.wait_for(
             lambda fake: len({(each.service, each.dedup_key) for each in fake.incidents}) == 40, 10
         )
-        assert "deliveries were taken over" in process.log
+        assert "deliveries were reclaimed" in process.log
         resolved = [{**ALERT, "key": f"db-{n}/disk", "status": "resolved"} for n in range(20)]
         assert post(url, resolved).status == 202
         workspace.fake.wait_for(

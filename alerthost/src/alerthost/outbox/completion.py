@@ -164,9 +164,8 @@ def _next_handle(lease: Lease, outcome: Outcome, known: str | None, *, arrived: 
 
 def _handle_of(lease: Lease, outcome: Outcome) -> str | None:
     """Return the stored form of the handle of an attempt; None where it is unknown."""
-    handle = lease.incident.incident.handle
-    if handle is None:
-        handle = outcome.handle
+    known = lease.incident.incident.handle
+    handle = outcome.handle if known is None else known
     return lease.expected_handle if handle is None else incident_store.dump_handle(handle)
 
 

@@ -65,10 +65,8 @@ def add_repeats(uow: UnitOfWork, repeats: Sequence[tuple[QueuedDelivery, str]]) 
     """
     *earlier, (last, submission_id) = repeats
     if earlier:
-        ref = last.delivery.ref
-        incident = incident_store.find_open(uow.connection, ref)
-        if incident is None:
-            incident = incident_store.open_incident(uow, last.delivery, last.summary)
+        incident = incident_store.find_open(uow.connection, last.delivery.ref)
+        incident = incident or incident_store.open_incident(uow, last.delivery, last.summary)
         notifier.coalesce_new(uow, incident, earlier, SUPERSEDED)
     oldest = min(each.accepted_at for each, _ in repeats)
     add(uow, attrs.evolve(last, coalesced=len(earlier), accepted_at=oldest), submission_id)
