@@ -107,11 +107,11 @@ def test_a_table_on_a_closed_terminal_is_no_traceback() -> None:
         "from alerthost.cli.screen import Screen\n"
         "from hostspec.demo import Table\n"
         "screen = Screen()\n"
-        "screen.say('zero')\n"
+        "screen.print('zero')\n"
         "sys.stdin.read()\n"
         "screen.table(Table('T', ('a',), (('1',),)))\n"
-        "screen.say('one')\n"
-        "screen.give('two')\n"
+        "screen.print('one')\n"
+        "screen.print_raw('two')\n"
         "sys.exit(7 if screen.is_broken else 0)\n"
     )
     with subprocess.Popen(

@@ -124,7 +124,7 @@ def test_a_text_without_end_does_not_fill_the_screen(workspace: Workspace) -> No
     run = workspace.alerthost("explain", given=_given())
 
     assert max(len(line) for line in run.stdout.splitlines()) < 1700
-    assert '"log": "' + "x" * 1500 + "… and " in run.stdout
+    assert '"log": "' + "x" * 1500 + "… (" in run.stdout
     assert "more characters; see --json" in run.stdout
 
 
