@@ -216,14 +216,20 @@ class _Environment(ImmutableSandboxedEnvironment):
         try:
             if isinstance(obj, LoopContext) and argument in template_check.LOOP:
                 return getattr(obj, argument)
-            return obj[argument]
+            return obj[argument]  # pyright: ignore[reportIndexIssue]
         except (LookupError, TypeError):
             return self.undefined()
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         return self.getitem(obj, attribute)
 
-    def call_binop(self, _context: Any, operator: str, left: Any, right: Any) -> Any:
+    def call_binop(
+        self,
+        context: Any,  # noqa: ARG002 -- Jinja2's signature
+        operator: str,
+        left: Any,
+        right: Any,
+    ) -> Any:
         """Calculate with numbers only: a text would be repeated or formatted; ``+`` also joins."""
         match left, right:
             case int() | float(), int() | float():

@@ -122,11 +122,11 @@ class Metrics:
 
     def planned(self, note: Note) -> None:
         """Count the outcome of a planned submission."""
-        outcome = note.outcome
-        if outcome in {SubmissionOutcome.FAILED, SubmissionOutcome.DEAD}:
-            self._count("failed", outcome)
-        elif outcome in {SubmissionOutcome.UNMATCHED, SubmissionOutcome.OUTDATED}:
-            self._counters[outcome].inc()
+        match note.outcome:
+            case SubmissionOutcome.FAILED | SubmissionOutcome.DEAD as outcome:
+                self._count("failed", outcome)
+            case SubmissionOutcome.UNMATCHED | SubmissionOutcome.OUTDATED as outcome:
+                self._counters[outcome].inc()
         for suppression in note.suppressions:
             self._count("suppressed", self._bounded(suppression.plugin))
 

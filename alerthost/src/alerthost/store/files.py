@@ -233,7 +233,8 @@ def leftover_frames(file: Path) -> int:
         _inspected.add(file)
         try:
             with beside(file, "-shm").open("r+b") as index:
-                fcntl.lockf(index, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _PROCESSES_LOCK)
+                lock = fcntl.LOCK_EX | fcntl.LOCK_NB  # pyright: ignore[reportOptionalMemberAccess]
+                fcntl.lockf(index, lock, 1, _PROCESSES_LOCK)  # pyright: ignore[reportOptionalMemberAccess]
                 read = index.read(2 * _INDEX_HEADER + 4)
         except OSError:
             return 0

@@ -210,7 +210,7 @@ def check_secrets(case: ExtensionCase) -> None:
             given = case.settings(secret)
             loaded = case.load(given)
             texts += [
-                repr(structure(kind, given)),
+                repr(structure(kind, given)),  # pyright: ignore[reportArgumentType]
                 repr(case.plugin),
                 repr(_answers(case, loaded, firing("conformance/canary"))),
                 case.survey({**given, UNKNOWN: secret}).faults()[0],

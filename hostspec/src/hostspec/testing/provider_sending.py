@@ -87,6 +87,7 @@ def _wrong_outcomes(
     wrong = []
     for fault in case.faults():
         allowed = case.expected.get(fault.name, fault.allowed)
+        found: list[str] = []
         for _ in range(_TRIES):
             with case.connected(fault.start()) as (tested, service):
                 found = [
