@@ -18,7 +18,11 @@ from alerthost.cli.progress import Tracker
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile
 from alerthost.config.engine import open_engine
+from alerthost.outbox.engine import Engine
+from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
+from hostspec import Alert
+from hostspec.plugins import load
 from pagerduty_plugin.testing import refusing, reset
 
 ONE = ('services = ["checkout", "platform"]', 'services = ["checkout"]')
@@ -672,3 +676,11 @@ def test_a_key_that_is_missing_or_given_as_itself_is_refused(workspace: Workspac
     assert run.stderr.startswith("--old-key: do not put a secret on the command line")
     assert CHECKOUT not in run.stderr
     assert workspace.alerthost("reseal").stdout.startswith("sealed 0 secrets in store ")
+
+
+def test_pending_submissions_are_counted(workspace: Workspace) -> None:
+    workspace.configure()
+    with Database("sqlite:///alerthost.db", workspace.folder) as database:
+        Engine(database, load([]), []).accept_many([Alert("disk")])
+
+    assert "1 still to be planned" in workspace.alerthost("deliveries").stdout

@@ -275,7 +275,7 @@ def test_the_command_copies_and_says_so(source: Database, url: str, tmp_path: Pa
 
     with Database(url, tmp_path) as target:
         assert (run.exit_code, run.stderr) == (0, "")
-        assert run.stdout == f"copied {count:,} rows to {target.name}, and compared them\n"
+        assert run.stdout == f"copied and compared {count:,} rows: {target.name}\n"
         assert rows(target) == rows(source)
 
 
@@ -284,13 +284,14 @@ def test_one_row_is_called_a_row(open_database: Open, key: Secret, tmp_path: Pat
     source = open_database(SOURCE)
     Installations(source, key).add(Installation("paging", "acme", settings))
 
-    assert alerthost(tmp_path, SOURCE, "sqlite:///b.db").stdout.startswith("copied 1 row to ")
+    run = alerthost(tmp_path, SOURCE, "sqlite:///b.db")
+    assert run.stdout.startswith("copied and compared 1 row: ")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("sqlite:///none.db", "sqlite:///b.db"), "none.db is not there\n"),
+        (("sqlite:///none.db", "sqlite:///b.db"), "none.db does not exist\n"),
         (("mysql://a", "sqlite:///b.db"), "[store] url names mysql, which is not supported"),
         ((SOURCE, SOURCE), "source.db cannot be copied to itself; name another database\n"),
     ],
@@ -316,6 +317,6 @@ def test_a_database_that_is_worked_on_is_not_copied(
         run = alerthost(tmp_path, SOURCE, url)
 
     assert run.exit_code == 2
-    assert f"alerthost works on {engine.database.name}; stop it first, and try again" in run.stderr
+    assert f"alerthost is running on {engine.database.name}; stop it first" in run.stderr
     assert not any(found for name, found in rows(database).items() if name != "clock")
     assert alerthost(tmp_path, SOURCE, url).exit_code == 0

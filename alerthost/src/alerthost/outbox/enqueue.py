@@ -60,14 +60,13 @@ def add_repeats(uow: UnitOfWork, repeats: Sequence[tuple[QueuedDelivery, str]]) 
 
     Args:
         uow: the transaction.
-        repeats: triggers of one alert with the same rules and follow-ups, each with the id of its
-            submission.
+        repeats: two or more triggers of one alert with the same rules and follow-ups, each with
+            the id of its submission.
     """
     *earlier, (last, submission_id) = repeats
-    if earlier:
-        incident = incident_store.find_open(uow.connection, last.delivery.ref)
-        incident = incident or incident_store.open_incident(uow, last.delivery, last.summary)
-        notifier.coalesce_new(uow, incident, earlier, SUPERSEDED)
+    incident = incident_store.find_open(uow.connection, last.delivery.ref)
+    incident = incident or incident_store.open_incident(uow, last.delivery, last.summary)
+    notifier.coalesce_new(uow, incident, earlier, SUPERSEDED)
     oldest = min(each.accepted_at for each, _ in repeats)
     add(uow, attrs.evolve(last, coalesced=len(earlier), accepted_at=oldest), submission_id)
 
