@@ -88,7 +88,6 @@ def test_a_plugin_that_calls_while_the_store_is_written_gets_an_error(
     assert world.engine.trouble is None
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_in_a_child_every_method_says_that_the_engine_is_its_parent_s(world: World) -> None:
     def methods(each: object) -> list[Any]:

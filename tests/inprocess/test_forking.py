@@ -17,10 +17,7 @@ from hostspec.inprocess import Host
 from hostspec.inprocess.fair_lock import Call, FairLocks
 from hostspec.inprocess.memory import IncidentMemory
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
-    pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
 def in_child(act: Callable[[], bool]) -> bool:

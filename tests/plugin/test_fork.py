@@ -12,7 +12,6 @@ from pagerduty_plugin.http.responses import Reply
 from pagerduty_plugin.testing import FakePagerDuty
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_child_makes_a_connection_of_its_own(fake: FakePagerDuty) -> None:
     client = Client({})

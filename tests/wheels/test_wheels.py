@@ -12,13 +12,14 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, EntryPoints, entry_points, files
+from importlib.metadata import EntryPoint, EntryPoints, distribution, entry_points
 from pathlib import Path
 
 import attrs
 import pytest
 from shared import once, unmeasured
 
+import alerthost
 import hostspec
 import pagerduty_plugin
 
@@ -30,9 +31,10 @@ PROJECTS = {
     "pagerduty_plugin": ROOT,
 }
 
-on_wheels = pytest.mark.skipif(
-    "HOSTSPEC_WHEELS" not in os.environ, reason="only where tests/wheels/run.py runs the tests"
-)
+ON_WHEELS = "HOSTSPEC_WHEELS" in os.environ
+TESTED = SITE if ON_WHEELS else ROOT
+"""Where the tested code lies: in the wheels that `run.py` installed, or in the source."""
+METADATA = SITE if ON_WHEELS else Path(sys.prefix)
 
 
 @attrs.frozen
@@ -144,15 +146,12 @@ def entry_points_of(wheel: Wheel) -> EntryPoints:
 
 
 def places() -> Iterator[str]:
-    """Return where code and metadata come from, in this process and in one that it starts."""
-    yield str(hostspec.__file__)
-    yield str(pagerduty_plugin.__file__)
-    yield from map(str, (located("hostspec"), located("pagerduty-plugin")))
+    """Return the places of the code, in this process and in one that it starts."""
+    yield from (str(package.__file__) for package in (alerthost, hostspec, pagerduty_plugin))
     code = (
-        "import hostspec, json, pagerduty_plugin; from importlib.metadata import distribution; "
-        "places = [hostspec.__file__, pagerduty_plugin.__file__]; "
-        "places += [str(distribution(name).locate_file('')) "
-        "for name in ('hostspec', 'pagerduty-plugin')]; print(json.dumps(places))"
+        "import alerthost, hostspec, json, pagerduty_plugin; "
+        "packages = (alerthost, hostspec, pagerduty_plugin); "
+        "print(json.dumps([package.__file__ for package in packages]))"
     )
     run = subprocess.run(
         [sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True
@@ -160,25 +159,18 @@ def places() -> Iterator[str]:
     yield from json.loads(run.stdout)
 
 
-def located(distribution: str) -> Path:
-    found = files(distribution)
-    assert found
-    return Path(str(found[0].locate()))
+def test_the_code_is_that_of_the_run() -> None:
+    assert [place for place in places() if not Path(place).is_relative_to(TESTED)] == []
+    assert [place for place in places() if "site-packages" in place] == []
 
 
-@on_wheels
-def test_code_and_metadata_come_from_the_wheels() -> None:
-    assert [place for place in places() if not Path(place).is_relative_to(SITE)] == []
+@pytest.mark.parametrize("name", ["alerthost", "hostspec", "pagerduty-plugin"])
+def test_the_metadata_is_that_of_the_run(name: str) -> None:
+    assert Path(str(distribution(name).locate_file(""))).is_relative_to(METADATA)
 
 
-@on_wheels
 def test_the_plugin_is_found_once() -> None:
     (point,) = entry_points(group="hostspec", name="pagerduty")
 
     assert point.dist is not None
-    assert Path(str(point.dist.locate_file(""))).is_relative_to(SITE)
-
-
-@pytest.mark.skipif("HOSTSPEC_WHEELS" in os.environ, reason="runs on the wheels")
-def test_code_comes_from_the_source() -> None:
-    assert Path(str(hostspec.__file__)).is_relative_to(ROOT / "hostspec" / "src")
+    assert Path(str(point.dist.locate_file(""))).is_relative_to(METADATA)
