@@ -125,7 +125,7 @@ def test_says_what_it_needs(wheels: dict[str, Wheel]) -> None:
     assert set(host.metadata.get_all("Provides-Extra") or []) == {"keyring", "postgresql"}
 
 
-def test_is_found_through_its_entry_point(wheels: dict[str, Wheel]) -> None:
+def test_each_distribution_has_its_own_entry_points_only(wheels: dict[str, Wheel]) -> None:
     plugin = entry_points_of(wheels["pagerduty_plugin"])
 
     assert [(point.group, point.name) for point in plugin.select(group="hostspec")] == [
@@ -133,6 +133,7 @@ def test_is_found_through_its_entry_point(wheels: dict[str, Wheel]) -> None:
     ]
     assert plugin.select(group="console_scripts").names == {"fake-pagerduty"}
     assert entry_points_of(wheels["alerthost"]).names == {"alerthost"}
+    assert entry_points_of(wheels["hostspec"]).names == set()
 
 
 def entry_points_of(wheel: Wheel) -> EntryPoints:
