@@ -1,4 +1,4 @@
-"""The coalesce is checked for every short sequence against a small model of the provider."""
+"""Coalescing is checked for every short sequence against a small model of the provider."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ OLD = -1
 class Provider:
     """One incident at a provider, after https://developer.pagerduty.com/docs/events-api-v2/.
 
-    What is not open takes a trigger only: anything else is dropped behind its 202.
+    A closed incident takes a trigger only: PagerDuty answers 202 to anything else, and drops it.
     """
 
     state: str = "closed"
     content: int | None = None
     opened_by: list[int] = attrs.field(factory=list)
-    """The messages that opened an episode: each notified somebody."""
+    """The messages that opened an episode: each notified the responder."""
 
     def take(self, operation: Operation, message: int) -> None:
         if operation is Operation.TRIGGER:
@@ -57,45 +57,45 @@ def sequences(alphabet: Sequence[Operation], longest: int) -> Iterator[tuple[Ope
         yield from product(alphabet, repeat=length)
 
 
-def after(start: str, waiting: Sequence[Operation], messages: Sequence[int]) -> Provider:
+def after(start: str, queued: Sequence[Operation], messages: Sequence[int]) -> Provider:
     provider = STARTS[start]()
     for message in messages:
-        provider.take(waiting[message], message)
+        provider.take(queued[message], message)
     return provider
 
 
-def check(waiting: tuple[Operation, ...], start: str, *, may_be_open: bool) -> None:
-    everything = after(start, waiting, range(len(waiting)))
-    kept = coalesce(waiting, may_be_open=may_be_open)
-    sent = after(start, waiting, kept)
-    seen = (waiting, start, may_be_open, kept)
+def check(queued: tuple[Operation, ...], start: str, *, may_be_open: bool) -> None:
+    everything = after(start, queued, range(len(queued)))
+    kept = coalesce(queued, may_be_open=may_be_open)
+    sent = after(start, queued, kept)
+    seen = (queued, start, may_be_open, kept)
 
     assert (sent.state, sent.content) == (everything.state, everything.content), seen
 
     # the latest episode, if anything after the last resolve opens one, is notified once
-    since = max((n for n, operation in enumerate(waiting) if operation is R), default=-1)
+    since = max((n for n, operation in enumerate(queued) if operation is R), default=-1)
     latest = [message for message in everything.opened_by if message > since]
     assert len([message for message in sent.opened_by if message > since]) == len(latest), seen
-    assert len(sent.opened_by) == len(latest), "what is over is told nobody"
+    assert len(sent.opened_by) == len(latest), "an episode that has ended notifies no one"
 
 
-def check_shape(waiting: tuple[Operation, ...], *, may_be_open: bool) -> None:
-    kept = coalesce(waiting, may_be_open=may_be_open)
-    operations = [waiting[index] for index in kept]
+def check_shape(queued: tuple[Operation, ...], *, may_be_open: bool) -> None:
+    kept = coalesce(queued, may_be_open=may_be_open)
+    operations = [queued[index] for index in kept]
     assert len(set(kept)) == len(kept)
     assert len(set(operations)) == len(operations), "one of a kind"
-    assert len(kept) <= (4 if U in waiting else 3)
-    assert len(kept) <= len(waiting)
+    assert len(kept) <= (4 if U in queued else 3)
+    assert len(kept) <= len(queued)
     # the newest of its kind, always
     for index, operation in zip(kept, operations, strict=True):
-        assert operation not in waiting[index + 1 :]
+        assert operation not in queued[index + 1 :]
     # a resolve first; an acknowledge before the trigger only where it came before them all
     if R in operations:
         assert operations[0] is R
         assert may_be_open
     if T in operations and A in operations:
-        after_last_resolve = len(waiting) - waiting[::-1].index(R) if R in waiting else 0
-        first_trigger = waiting.index(T, after_last_resolve)
+        after_last_resolve = len(queued) - queued[::-1].index(R) if R in queued else 0
+        first_trigger = queued.index(T, after_last_resolve)
         came_first = kept[operations.index(A)] < first_trigger
         assert (operations.index(A) < operations.index(T)) == came_first
     # sent again, what is kept is all that is needed
@@ -104,30 +104,30 @@ def check_shape(waiting: tuple[Operation, ...], *, may_be_open: bool) -> None:
 
 
 @pytest.mark.parametrize("start", STARTS)
-def test_what_is_kept_comes_to_the_same_when_the_incident_may_be_open(start: str) -> None:
-    for waiting in sequences((T, A, R), 7):
-        check(waiting, start, may_be_open=True)
-    for waiting in sequences((T, A, R, U), 6):
-        check(waiting, start, may_be_open=True)
+def test_the_result_is_the_same_when_the_incident_may_be_open(start: str) -> None:
+    for queued in sequences((T, A, R), 7):
+        check(queued, start, may_be_open=True)
+    for queued in sequences((T, A, R, U), 6):
+        check(queued, start, may_be_open=True)
 
 
-def test_what_is_kept_comes_to_the_same_when_the_incident_is_known_to_be_closed() -> None:
-    for waiting in sequences((T, A, R), 7):
-        check(waiting, "closed", may_be_open=False)
-    for waiting in sequences((T, A, R, U), 6):
-        check(waiting, "closed", may_be_open=False)
+def test_the_result_is_the_same_when_the_incident_is_known_to_be_closed() -> None:
+    for queued in sequences((T, A, R), 7):
+        check(queued, "closed", may_be_open=False)
+    for queued in sequences((T, A, R, U), 6):
+        check(queued, "closed", may_be_open=False)
 
 
 @pytest.mark.parametrize("may_be_open", [True, False])
-def test_what_is_kept_is_short_ordered_and_coalesces_no_further(*, may_be_open: bool) -> None:
-    for waiting in sequences((T, A, R), 7):
-        check_shape(waiting, may_be_open=may_be_open)
-    for waiting in sequences((T, A, R, U), 6):
-        check_shape(waiting, may_be_open=may_be_open)
+def test_the_result_is_short_ordered_and_coalesces_no_further(*, may_be_open: bool) -> None:
+    for queued in sequences((T, A, R), 7):
+        check_shape(queued, may_be_open=may_be_open)
+    for queued in sequences((T, A, R, U), 6):
+        check_shape(queued, may_be_open=may_be_open)
 
 
 @pytest.mark.parametrize(
-    ("waiting", "may_be_open", "kept"),
+    ("queued", "may_be_open", "kept"),
     [
         ((), True, ()),
         ((T, T, T), False, (2,)),
@@ -146,18 +146,18 @@ def test_what_is_kept_is_short_ordered_and_coalesces_no_further(*, may_be_open: 
     ],
 )
 def test_examples(
-    waiting: tuple[Operation, ...], *, may_be_open: bool, kept: tuple[int, ...]
+    queued: tuple[Operation, ...], *, may_be_open: bool, kept: tuple[int, ...]
 ) -> None:
-    assert coalesce(waiting, may_be_open=may_be_open) == kept
+    assert coalesce(queued, may_be_open=may_be_open) == kept
 
 
 def test_an_acknowledge_from_before_the_first_trigger_is_sent_before_it() -> None:
     """So it is right both when the incident is open (acknowledged) and when it is closed.
 
-    Sent after the trigger it would silence a new episode that nobody has seen.
+    Sent after the trigger, it would silence a new episode.
     """
-    waiting = (A, T)
-    kept = coalesce(waiting, may_be_open=True)
+    queued = (A, T)
+    kept = coalesce(queued, may_be_open=True)
     assert kept == (0, 1)
-    assert after("triggered", waiting, kept).state == "acknowledged"
-    assert after("closed", waiting, kept).state == "triggered"
+    assert after("triggered", queued, kept).state == "acknowledged"
+    assert after("closed", queued, kept).state == "triggered"
