@@ -1,10 +1,12 @@
-"""A child that was forked while the parent sends goes on without the parent's threads."""
+"""A child that is forked while the parent sends works without the parent's threads."""
 
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +18,17 @@ from hostspec import Alert, Delivery, Outcome, OutcomeKind, forking
 from hostspec.inprocess import Host
 from hostspec.inprocess.fair_lock import Call, FairLocks
 from hostspec.inprocess.memory import IncidentMemory
+from hostspec.plugins.isolation import FAILURES
+from hostspec.plugins.limited_log import LimitedLog
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
+LIMITED_LOG = LimitedLog(logging.getLogger("hostspec"))
+
+
 def in_child(act: Callable[[], bool]) -> bool:
-    """Fork, and say whether the child came to True."""
+    """Fork; return whether the function returned True in the child."""
     child = os.fork()
     if child == 0:
         try:
@@ -48,7 +55,7 @@ class Sending:
         return Outcome(OutcomeKind.DELIVERED)
 
 
-def test_a_child_handles_the_alert_that_its_parent_is_sender() -> None:
+def test_a_child_handles_the_alert_that_its_parent_is_sending() -> None:
     sending = Sending()
     host = sending.host
 
@@ -74,7 +81,7 @@ def test_a_child_remembers_what_its_parent_opened() -> None:
     assert in_child(lambda: len(host.held_by(Alert("disk").identity)) == 1)
 
 
-def test_a_child_that_is_forked_in_a_turn_ends_it() -> None:
+def test_a_child_that_is_forked_with_a_ticket_releases_it() -> None:
     locks = FairLocks()
 
     def leave() -> bool:
@@ -86,6 +93,24 @@ def test_a_child_that_is_forked_in_a_turn_ends_it() -> None:
 
     assert in_child(leave)
     assert not locks.enqueue(["disk"], Call())[0].acquired.is_set()
+
+
+@pytest.mark.parametrize("lock_of", [FAILURES, LIMITED_LOG], ids=["failures", "log"])
+def test_a_fork_waits_for_a_change_in_another_thread(lock_of: forking.Locked) -> None:
+    """Without this, the child would wait for ever for a thread that it does not have."""
+    held = threading.Event()
+
+    def change() -> None:
+        with lock_of._lock:
+            held.set()
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    assert held.wait(60)
+
+    assert in_child(lambda: lock_of._lock.acquire(timeout=1))
+    thread.join()
 
 
 @pytest.mark.parametrize("make", [FairLocks, IncidentMemory])

@@ -721,7 +721,7 @@ class TestPreview:
         assert seen == [{"id": "P1"}]
 
     @pytest.mark.parametrize("capabilities", [IDEMPOTENT, UPDATING, SILENT])
-    def test_assuming_leads_to_the_same_plans_as_sender(self, capabilities: Capabilities) -> None:
+    def test_assuming_leads_to_the_same_plans_as_sending(self, capabilities: Capabilities) -> None:
         story = [firing(), firing(), acknowledged(), resolved(), resolved(), firing("b")]
         sending, assuming = host_of(Page(capabilities)), host_of(page := Page(capabilities))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 import types
 import weakref
 from collections.abc import Callable
@@ -27,6 +28,27 @@ class Forkable(Protocol):
     def after_fork_in_child(self) -> None:
         """Renew everything that the child must not share."""
         ...
+
+
+class Locked:
+    """Has a lock ``_lock`` that is held during a fork, and is new in the child.
+
+    So no other thread is in the middle of a change, which the child would never see finished.
+    """
+
+    _lock: threading.Lock
+
+    def before_fork(self) -> None:
+        """Wait for other threads to finish their changes."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Let other threads go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Continue with the state at the fork."""
+        self._lock = threading.Lock()
 
 
 _known: weakref.WeakSet[Forkable] = weakref.WeakSet()

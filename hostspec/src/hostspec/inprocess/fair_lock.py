@@ -16,7 +16,7 @@ import attrs
 from hostspec import forking
 
 NESTED_TIMEOUT: Final = 5.0
-"""Seconds that a call within another call waits for a lock: two such could wait in a circle."""
+"""Seconds that a call within another call waits for a lock: two such calls could deadlock."""
 
 
 class LockTimeoutError(Exception):
@@ -28,9 +28,10 @@ class Call:
     """One call of a host.
 
     Attributes:
-        parent: the call in whose course a plugin or log handler made this one, if that lasts.
+        parent: the call during which a plugin or log handler made this one, if any.
         ends: when it stops waiting, on the monotonic clock; None for no limit.
         seconds: the limit in seconds from its start, for messages.
+        over: it has returned.
     """
 
     parent: Call | None = None
@@ -81,7 +82,7 @@ class Ticket:
     acquired: threading.Event = attrs.field(factory=threading.Event)
 
 
-class FairLocks:
+class FairLocks(forking.Locked):
     """Locks by name, each acquired in the order of the requests.
 
     A lock of `threading` goes to any waiting thread, so that a resolve could overtake the trigger
@@ -92,17 +93,9 @@ class FairLocks:
         self.after_fork_in_child()
         forking.register(self)
 
-    def before_fork(self) -> None:
-        """Wait for other threads to finish their changes of the queues."""
-        self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Continue."""
-        self._lock.release()
-
     def after_fork_in_child(self) -> None:
         """Start without tickets: the threads that held locks are not in the child."""
-        self._lock = threading.Lock()
+        super().after_fork_in_child()
         self._queues: dict[Hashable, collections.deque[Ticket]] = {}
         self._owned: dict[Hashable, collections.Counter[Hashable]] = {}
 

@@ -27,7 +27,7 @@ class _Ended:
     noted_at: float = attrs.field(factory=time.monotonic)
 
 
-class IncidentMemory:
+class IncidentMemory(forking.Locked):
     """The incidents that may be open. Safe to use from several threads."""
 
     def __init__(self, most: int = MOST_INCIDENTS) -> None:
@@ -37,18 +37,6 @@ class IncidentMemory:
         self._held: dict[Identity, dict[IncidentRef, None]] = {}
         self._ended: dict[Identity, _Ended] = {}
         forking.register(self)
-
-    def before_fork(self) -> None:
-        """Wait for other threads to finish their changes."""
-        self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Continue."""
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """Continue with the incidents as they were at the fork."""
-        self._lock = threading.Lock()
 
     def at(self, ref: IncidentRef) -> Incident | None:
         """Return the incident for a reference, if one may be open."""

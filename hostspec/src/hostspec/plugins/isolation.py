@@ -16,6 +16,7 @@ from typing import Any, Final
 import attrs
 import pluggy
 
+from hostspec import forking
 from hostspec.errors import describe_error, log_message
 from hostspec.hookspecs import PROJECT, Answer
 from hostspec.plugins.limited_log import LimitedLog
@@ -34,12 +35,13 @@ _PAUSED: Final = "was not called: it exceeded its deadline before"
 _log = logging.getLogger("hostspec")
 
 
-class Failures:
+class Failures(forking.Locked):
     """Counts failures of plugins in this process, by plugin and hook or by action and method."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
+        forking.register(self)
 
     def add(self, plugin: str, hook: str) -> None:
         """Count a failure, except in `failures_not_counted`."""

@@ -11,6 +11,8 @@ from typing import Final
 
 import attrs
 
+from hostspec import forking
+
 LOG_AGAIN: Final = 60.0
 """Seconds in which one source and cause log one line."""
 
@@ -34,7 +36,7 @@ class _Line:
         return f"{self.left_out} more {like} were not logged: {self.text}"
 
 
-class LimitedLog:
+class LimitedLog(forking.Locked):
     """Logs one line a minute for each source, cause and kind.
 
     Further lines are counted, and their number is logged when the minute is over.
@@ -50,6 +52,7 @@ class LimitedLog:
         self._lines: OrderedDict[tuple[str, str, str], _Line] = OrderedDict()
         self._kinds: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
+        forking.register(self)
 
     def write(  # noqa: PLR0913 -- three keys of the limit, and the line
         self,
