@@ -10,7 +10,7 @@ import pytest
 
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.outbox.submission import SubmissionOutcome
-from hostspec import OutcomeKind
+from hostspec import Operation, OutcomeKind, Severity
 from hostspec.hookspecs import HostSpec
 from pagerduty_plugin.hookspecs import PagerDutySpec
 
@@ -36,6 +36,15 @@ def terms(heading: str) -> list[str]:
 )
 def test_the_states_and_outcomes_are_those_of_the_code(heading, states) -> None:
     assert terms(heading) == [state.value for state in states]
+
+
+@pytest.mark.parametrize(("term", "members"), [("severity", Severity), ("operation", Operation)])
+def test_the_severities_and_operations_are_those_of_the_code(term, members) -> None:
+    (meaning,) = re.findall(
+        rf"^\| {term} \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    words = re.findall(r"[a-z]+", meaning.rpartition(": ")[2])
+    assert [word for word in words if word != "or"] == [member.value for member in members]
 
 
 def test_the_hooks_are_those_of_the_code() -> None:
