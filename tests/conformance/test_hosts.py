@@ -36,11 +36,11 @@ class TestAlerthost(HostConformance):
     def run(self, config: HostConfig, alerts: Sequence[Alert]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "alerthost.toml").write_text(_configuration(config), encoding="utf-8")
-            statements = (json.dumps(_statement(alert)) for alert in alerts)
+            lines = (json.dumps(_document(alert)) for alert in alerts)
             ran = subprocess.run(
                 [sys.executable, "-m", "alerthost", "send", "--timeout", "10"],
                 cwd=folder,
-                input="\n".join(statements),
+                input="\n".join(lines),
                 capture_output=True,
                 text=True,
                 check=False,
@@ -49,7 +49,7 @@ class TestAlerthost(HostConformance):
             raise HostRefusedError(ran.stderr)
 
 
-def _statement(alert: Alert) -> dict[str, Any]:
+def _document(alert: Alert) -> dict[str, Any]:
     return {name: value for name, value in to_json(alert).items() if name != "repairs"}
 
 

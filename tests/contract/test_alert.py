@@ -52,9 +52,9 @@ def told(alert: Alert) -> list[tuple[str, str]]:
     return [(repair.field, repair.reason) for repair in alert.repairs]
 
 
-def faults_of(statement: object) -> list[str]:
+def faults_of(document: object) -> list[str]:
     with pytest.raises(FaultyAlertError) as raised:
-        Alert.read(statement)
+        Alert.read(document)
     return [str(fault) for fault in raised.value.faults]
 
 
@@ -121,9 +121,9 @@ def test_an_alert_is_a_value() -> None:
 # --- faults ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("statement", [None, 5, "text", [], [WHOLE], True])
-def test_what_is_no_object_is_faulty(statement: object) -> None:
-    assert faults_of(statement) == ["not a JSON object"]
+@pytest.mark.parametrize("document", [None, 5, "text", [], [WHOLE], True])
+def test_what_is_no_object_is_faulty(document: object) -> None:
+    assert faults_of(document) == ["not a JSON object"]
 
 
 @pytest.mark.parametrize("key", [None, "", " ", "\t\n", "\u200b\u3164"])

@@ -219,9 +219,9 @@ def test_values_moved_into_the_details_share_their_bounds() -> None:
 
 
 @given(st.dictionaries(st.sampled_from([*_NAMES, "odd", "alert.odd"]), _json) | _json)
-def test_any_json_is_an_alert_within_bounds_or_faulty(statement: object) -> None:
+def test_any_json_is_an_alert_within_bounds_or_faulty(document: object) -> None:
     try:
-        alert = Alert.read(statement)
+        alert = Alert.read(document)
     except FaultyAlertError as error:
         faults = error.faults
         alert = Alert("k", "s")

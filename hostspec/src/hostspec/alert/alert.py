@@ -163,7 +163,7 @@ class Alert:
         return attrs.evolve(self, **evolved)
 
     @classmethod
-    def read(cls, statement: object) -> Alert:
+    def read(cls, document: object) -> Alert:
         """Build an alert from a parsed JSON object.
 
         Unknown fields move into the details, with a repair.
@@ -171,10 +171,10 @@ class Alert:
         Raises:
             FaultyAlertError: not an object, no key, or an unknown status.
         """
-        if not isinstance(statement, Mapping):
+        if not isinstance(document, Mapping):
             raise FaultyAlertError([Fault("", "not a JSON object")])
-        known = {name: value for name, value in statement.items() if name in _JSON_FIELDS}
-        unknown = {name: value for name, value in statement.items() if name not in _JSON_FIELDS}
+        known = {name: value for name, value in document.items() if name in _JSON_FIELDS}
+        unknown = {name: value for name, value in document.items() if name not in _JSON_FIELDS}
         arguments = {
             _JSON_FIELDS[name]: value for name, value in known.items() if value is not None
         }
@@ -192,11 +192,11 @@ class Alert:
             FaultyAlertError: not a JSON object, no key, or an unknown status.
         """
         try:
-            statement = parse_json(text)
+            document = parse_json(text)
         except json.JSONDecodeError as error:
             reason = f"not a JSON object: {error.msg} at character {error.pos + 1}"
             raise FaultyAlertError([Fault("", reason)]) from None
-        return cls.read(statement)
+        return cls.read(document)
 
 
 _NAMING: Final = frozenset({"key", "scope", "status", "updated_at", "fingerprint"})

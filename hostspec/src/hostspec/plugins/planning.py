@@ -45,9 +45,9 @@ def is_late_repeat(
     A second Alertmanager of a cluster may send it after the resolve.
 
     Args:
-        alert: the submission.
+        alert: the alert.
         ended: when that episode started; None if it is unknown, or a newer one is open.
-        newest: the newest ``updated_at`` of earlier submissions; a later one is no repeat.
+        newest: the newest ``updated_at`` of earlier updates; a later one is no repeat.
         age: seconds since the resolve; after `REPEAT_WINDOW`, a source that fires again is more
             likely than a late repeat.
     """
@@ -59,11 +59,11 @@ def is_late_repeat(
 
 
 def ended_episode(alert: Alert, ended: dt.datetime | None = None) -> dt.datetime | None:
-    """Return the start of the episode that ended last, once a submission is planned.
+    """Return the start of the episode that ended last, once an alert is planned.
 
     Args:
-        alert: the submission.
-        ended: that start before it.
+        alert: the alert.
+        ended: the same for the time before it.
     """
     if alert.status is Status.FIRING:
         return None
@@ -75,7 +75,7 @@ class Plan:
     """The plan for one alert.
 
     Attributes:
-        alert: the submission.
+        alert: the alert.
         rules: names of the rules that match.
         deliveries: to be sent, in order.
         joined: open incidents that this alert holds from now on, though it opens nothing.
