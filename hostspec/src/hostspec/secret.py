@@ -83,9 +83,7 @@ class Secret:
 
     def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
         if self.reference is None:
-            message = (
-                "a secret given as itself is not pickled; give a reference: " + REFERENCE_FORMS
-            )
+            message = f"a literal secret cannot be pickled; give a reference: {REFERENCE_FORMS}"
             raise LiteralSecretError(message)
         return Secret, (self._text,)
 

@@ -56,9 +56,7 @@ def by_reference(secret: Secret) -> str:
         LiteralSecretError: it is a literal secret.
     """
     if secret.reference is None:
-        message = (
-            f"a secret given as itself is not written down; give a reference: {REFERENCE_FORMS}"
-        )
+        message = f"a literal secret cannot be written to JSON; give a reference: {REFERENCE_FORMS}"
         raise LiteralSecretError(message)
     return secret.reference
 
