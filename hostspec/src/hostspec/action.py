@@ -24,7 +24,7 @@ I = TypeVar("I")  # noqa: E741 -- I for installation
 LONGEST_BUDGET: Final = 255
 """The maximum length of a budget's name, in characters."""
 
-MOST: Final = 1_000_000_000
+MOST_MESSAGES: Final = 1_000_000_000
 """The maximum count of a limit: every database can hold it."""
 
 
@@ -79,7 +79,7 @@ def is_limit(limit: object) -> TypeGuard[Limit]:
         and 0 < len(budget) <= LONGEST_BUDGET
         and clean_text(budget) == budget
         and isinstance(count, int)
-        and 0 < count <= MOST
+        and 0 < count <= MOST_MESSAGES
         and isinstance(window, int | float)
         and 0 < window < math.inf
     )

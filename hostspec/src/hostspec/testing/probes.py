@@ -41,7 +41,7 @@ from hostspec import (
     to_json,
 )
 
-RECORD_VARIABLE: Final = "HOSTSPEC_TESTING_JOURNAL"
+RECORD_VARIABLE: Final = "HOSTSPEC_TESTING_RECORD"
 """The environment variable that names the record's file."""
 
 _OPERATIONS: Final = {
