@@ -130,7 +130,7 @@ class Page(Action[Paging, Account], DurableAction[Account]):
         if not re.match(r"http://[^/:]+:\d+", installation.settings.url):
             return self.nowhere()
         try:
-            return self.judge(*self.post(delivery, installation.settings.url, key))
+            return self.classify(*self.post(delivery, installation.settings.url, key))
         except (OSError, http.client.HTTPException) as error:
             return self.broken(error)
 
@@ -151,7 +151,7 @@ class Page(Action[Paging, Account], DurableAction[Account]):
         finally:
             connection.close()
 
-    def judge(self, status, text):
+    def classify(self, status, text):
         match status:
             case 200 if text == "taken":
                 return Outcome(OutcomeKind.DELIVERED, handle={"id": "1"})
@@ -461,8 +461,8 @@ def _changing(incident: Any, alert: Alert, delivery: Any) -> Any:
 
 
 def _moving(incident: Any, alert: Alert, delivery: Any) -> Any:
-    place = attrs.evolve(incident.ref, destination="elsewhere")
-    return delivery and attrs.evolve(delivery, ref=place)
+    ref = attrs.evolve(incident.ref, destination="elsewhere")
+    return delivery and attrs.evolve(delivery, ref=ref)
 
 
 def _choking(incident: Any, alert: Alert, delivery: Any) -> Any:
@@ -528,10 +528,10 @@ class Raising(Single):
 
 
 class Exiting(Single):
-    def judge(self, status, text):
+    def classify(self, status, text):
         if status == 500:
             sys.exit("500")
-        return super().judge(status, text)
+        return super().classify(status, text)
 
 
 class Patient(Single):
@@ -549,14 +549,14 @@ class Choking(Single):
 
 
 class Impatient(Single):
-    def judge(self, status, text):
-        outcome = super().judge(status, text)
+    def classify(self, status, text):
+        outcome = super().classify(status, text)
         return attrs.evolve(outcome, kind=OutcomeKind.REJECTED) if status == 429 else outcome
 
 
 class Speechless(Single):
-    def judge(self, status, text):
-        return None if status == 500 else super().judge(status, text)
+    def classify(self, status, text):
+        return None if status == 500 else super().classify(status, text)
 
 
 class Dismissive(Page):
@@ -611,7 +611,7 @@ class LimitlessAfterwards(Page):
         return [Limit("", 0, 0)] if delivery.operation is not Operation.TRIGGER else []
 
 
-class Promising(Page):
+class Mispredicting(Page):
     def expected_handle(self, delivery, installation):
         return {"id": "2"}
 
@@ -648,8 +648,8 @@ class Doubling(Sound):
 
 
 class Quoting(Page):
-    def judge(self, status, text):
-        outcome = super().judge(status, text)
+    def classify(self, status, text):
+        outcome = super().classify(status, text)
         return attrs.evolve(outcome, reason=text) if status == 400 else outcome
 
 
@@ -697,11 +697,11 @@ class Complaining(Page):
             raise RuntimeError("the key is wrong") from error
 
 
-# --- describing, aiming, probing
+# --- descriptions, settings_for, probes
 
 
 def describing(sentence: Any) -> type[Page]:
-    """Make an action that describes itself so."""
+    """Make an action with this description."""
 
     class Describing(Page):
         def describe(self, settings, installation):
@@ -710,14 +710,14 @@ def describing(sentence: Any) -> type[Page]:
     return Describing
 
 
-def aiming(settings: Any) -> type[Page]:
-    """Make an action that aims with such settings."""
+def with_settings_for(settings: Any) -> type[Page]:
+    """Make an action whose `settings_for` returns these settings."""
 
-    class Aiming(Page):
+    class WithSettingsFor(Page):
         def settings_for(self, destination):
             return settings
 
-    return Aiming
+    return WithSettingsFor
 
 
 class Broad(Sound):
@@ -734,8 +734,8 @@ class Probing(Page):
         return Paging()
 
     def probe(self, destination, installation):
-        place = IncidentRef(self.name, installation.name, destination.id, "probe")
-        delivery = Delivery(Operation.RESOLVE, place, Identity("", "probe"), Severity.INFO)
+        ref = IncidentRef(self.name, installation.name, destination.id, "probe")
+        delivery = Delivery(Operation.RESOLVE, ref, Identity("", "probe"), Severity.INFO)
         return self.send(delivery, installation, None)
 
 
@@ -784,7 +784,7 @@ def _vague(_: Any, outcome: Outcome) -> Any:
     return outcome.kind if outcome.kind is OutcomeKind.FAULTED else outcome
 
 
-# --- later
+# --- follow-ups and missed problems
 
 
 class Assuming(Page):
@@ -830,7 +830,7 @@ class ConnectSettings:
 
 
 class Connect(InstallFlow[ConnectSettings, Account]):
-    """A sound setup; the broken ones below change one thing each."""
+    """A sound install flow; the broken ones below change one thing each."""
 
     provider = "sound"
     settings = ConnectSettings
@@ -888,9 +888,9 @@ class Stranger(Connect):
     provider = "another"
 
 
-def connecting(setup: Any, **settings: object) -> ProviderCase:
-    """Make a case of a provider with a setup."""
-    kind = type("Connecting", (Sound,), {"install_flow": lambda _: setup})
+def connecting(flow: Any, **settings: object) -> ProviderCase:
+    """Make a case of a provider with an install flow."""
+    kind = type("Connecting", (Sound,), {"install_flow": lambda _: flow})
     return broken(provider=kind, install_settings=settings)
 
 
@@ -899,10 +899,10 @@ BROKEN = [
     ("descriptions", broken(action=describing(lambda _: "one\ntwo")), "on one line"),
     ("descriptions", broken(action=describing(lambda there: there.name)), "raised AttributeError"),
     ("descriptions", broken(action=describing(lambda _: f"at {time.time()}")), "time.time"),
-    ("settings_for", broken(action=aiming({"volume": 1.0})), "does not accept"),
+    ("settings_for", broken(action=with_settings_for({"volume": 1.0})), "does not accept"),
     (
         "settings_for",
-        broken(provider=Broad, action=aiming(Paging())),
+        broken(provider=Broad, action=with_settings_for(Paging())),
         "settings_for('one') returned settings that send to ['all']",
     ),
     ("install_flow", connecting("by hand"), "no InstallFlow of this provider"),
@@ -1016,7 +1016,7 @@ BROKEN = [
     ("missing_secret", broken(action=Dismissive), "send() ends as rejected"),
     ("threads", broken(action=Sharing), "arrived "),
     ("threads", broken(action=Busy), "raised RuntimeError"),
-    ("expected_handle", broken(action=Promising), "return the handle of the first send"),
+    ("expected_handle", broken(action=Mispredicting), "return the handle of the first send"),
     ("limits", broken(action=Limitless), "name the budget"),
     ("limits", broken(action=LimitedByNothing), "is not a valid Limit"),
     ("limits", broken(action=LimitlessAfterwards), "name the budget"),
@@ -1086,7 +1086,7 @@ def test_a_provider_that_never_plans_is_told_in_sentences() -> None:
 
 
 class Sleeping(Single):
-    def judge(self, status, text):
+    def classify(self, status, text):
         threading.Event().wait(60)
 
 

@@ -79,7 +79,7 @@ def test_crashing(check_provider):
 
 
 class Silent(HostCase):
-    def run(self, setup, alerts):
+    def run(self, config, alerts):
         pass
 
 

@@ -1,4 +1,4 @@
-"""The ten lines that put PagerDuty into any program."""
+"""Ten lines embed PagerDuty in a program."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def test_nothing_printed_holds_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
         assert KEY not in repr(printable)
 
 
-def test_the_kernel_s_names_are_there() -> None:
+def test_the_names_of_hostspec_plugins_are_there() -> None:
     assert all(hasattr(hostspec.plugins, name) for name in hostspec.plugins.__all__)
