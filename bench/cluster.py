@@ -397,7 +397,7 @@ def taking_over(server: Server) -> None:
     shown = [(f"{min(taken):.1f}", f"{max(taken):.1f}")]
     table("From the last claim of a killed worker to its send", ("shortest (s)", "longest"), shown)
     print(
-        f"\n  lease {leasing.LEASE:g} s, of which an attempt may start in the first"
+        f"\n  lease {leasing.LEASE:g} s, and an attempt may start in the first"
         f" {leasing.LEASE * leasing.START_WITHIN:g} s; looked for every {maintenance.KEEP:g} s"
     )
 

@@ -124,9 +124,9 @@ def _engine(database: Database, url: str, clock: Clock, chance: random.Random) -
 
 
 def _share(database: Database, now: float) -> float | None:
-    """Return how much of the budget is used that what waits may use; None where nothing waits.
+    """Return the used share of the budget of the queued deliveries; None without any.
 
-    What is not urgent may use a part of it, as far as what is urgent leaves that free.
+    Deliveries that are not urgent may use a part of the budget, if urgent ones leave it free.
     """
     urgent = sa.or_(
         deliveries.c.operation == Operation.RESOLVE, deliveries.c.severity == Severity.CRITICAL

@@ -52,7 +52,7 @@ def _warnings_are_heard() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _tables_are_made_quickly() -> Iterator[None]:
-    """Let each process of the tests run the migrations once; see `every_database_is_migrated`."""
+    """Run the migrations once in each process of the tests; see `every_database_is_migrated`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(migrations, "upgrade", tables.make)
         yield

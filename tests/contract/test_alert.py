@@ -48,7 +48,7 @@ def read(**fields: object) -> Alert:
     return Alert.read({"key": "k", "summary": "s", "severity": "error"} | fields)
 
 
-def told(alert: Alert) -> list[tuple[str, str]]:
+def repairs_of(alert: Alert) -> list[tuple[str, str]]:
     return [(repair.field, repair.reason) for repair in alert.repairs]
 
 
@@ -90,7 +90,7 @@ def test_all_but_key_and_summary_is_optional() -> None:
     alert = Alert.read({"key": "k", "summary": "s"})
     assert alert.status is Status.FIRING
     assert alert.severity is Severity.ERROR
-    assert told(alert) == [("severity", "missing; taken as error")]
+    assert repairs_of(alert) == [("severity", "missing; taken as error")]
     assert (alert.scope, alert.source, alert.component, alert.group, alert.class_) == ("",) * 5
     assert (alert.started_at, alert.updated_at) == (None, None)
     assert (alert.labels, alert.details) == ({}, {})
@@ -141,7 +141,7 @@ def test_a_blank_status_is_none_and_pages(status: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "repairs_of"),
     [
         ("open", '"open"'),
         (1, "1"),
@@ -151,9 +151,9 @@ def test_a_blank_status_is_none_and_pages(status: str) -> None:
         ("\ud800", '"\ufffd"'),
     ],
 )
-def test_an_unknown_status_is_faulty(status: object, told: str) -> None:
+def test_an_unknown_status_is_faulty(status: object, repairs_of: str) -> None:
     assert faults_of({"key": "k", "status": status}) == [
-        f"status: {told} is unknown; known are firing, acknowledged, resolved"
+        f"status: {repairs_of} is unknown; known are firing, acknowledged, resolved"
     ]
 
 
@@ -195,7 +195,7 @@ def test_severity_is_understood_whatever_its_case_and_blanks(word: str, severity
 def test_a_missing_severity_becomes_error(severity: object) -> None:
     alert = read(severity=severity)
     assert alert.severity is Severity.ERROR
-    assert told(alert) == [("severity", "missing; taken as error")]
+    assert repairs_of(alert) == [("severity", "missing; taken as error")]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_missing_severity_becomes_error(severity: object) -> None:
 def test_an_unknown_severity_becomes_error(severity: object, shown: str) -> None:
     alert = read(severity=severity)
     assert alert.severity is Severity.ERROR
-    assert told(alert) == [("severity", f"{shown} is unknown; taken as error")]
+    assert repairs_of(alert) == [("severity", f"{shown} is unknown; taken as error")]
 
 
 class Named(enum.Enum):
@@ -225,7 +225,7 @@ def test_a_severity_may_be_a_member_of_an_enum(member: Named, severity: Severity
 
 
 def test_a_member_of_an_enum_that_says_nothing_is_shown_by_its_value() -> None:
-    assert told(read(severity=Named.ODD)) == [("severity", "3 is unknown; taken as error")]
+    assert repairs_of(read(severity=Named.ODD)) == [("severity", "3 is unknown; taken as error")]
     assert read(status=Named.resolved).status is Status.RESOLVED
     assert faults_of({"key": "k", "status": Named.ODD}) == [
         "status: 3 is unknown; known are firing, acknowledged, resolved"
@@ -244,7 +244,7 @@ def test_severities_rank_from_mildest_to_worst() -> None:
 def test_the_key_stands_in_for_a_missing_summary(summary: object) -> None:
     alert = read(summary=summary)
     assert alert.summary == "k"
-    assert told(alert) == [("summary", "missing or blank; replaced by the key")]
+    assert repairs_of(alert) == [("summary", "missing or blank; replaced by the key")]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_what_is_no_text_becomes_text(
 ) -> None:
     alert = read(**{field: value})
     assert getattr(alert, "class_" if field == "class" else field) == text
-    assert told(alert) == [(field, reason) for reason in reasons]
+    assert repairs_of(alert) == [(field, reason) for reason in reasons]
 
 
 # --- unknown fields and details --------------------------------------------------------------
@@ -286,7 +286,7 @@ def test_unknown_fields_move_into_the_details() -> None:
         "repairs": (1,),
     }
     moved = "not a field of an alert; moved into its details"
-    assert told(alert) == [("runbook", moved), ("class_", moved), ("repairs", moved)]
+    assert repairs_of(alert) == [("runbook", moved), ("class_", moved), ("repairs", moved)]
 
 
 def test_a_moved_field_never_overwrites_a_detail() -> None:
@@ -321,7 +321,7 @@ def test_details_that_are_no_object_are_kept(
     alert = read(details=details, **unknown)
     kept = tuple(details) if isinstance(details, list) else details
     assert alert.details == {"details": kept} | unknown
-    assert told(alert)[0] == (
+    assert repairs_of(alert)[0] == (
         "details",
         f"{kind} where an object belongs; kept under 'details'",
     )
@@ -337,7 +337,7 @@ def test_empty_details_are_no_details() -> None:
 def test_labels_become_texts() -> None:
     alert = read(labels={"a": "x", "n": 1, "t": True, "z": None, "l": [1]})
     assert alert.labels == {"a": "x", "n": "1", "t": "true", "z": "", "l": "[1]"}
-    assert told(alert) == [
+    assert repairs_of(alert) == [
         ("labels.n", "a number became text"),
         ("labels.t", "true or false became text"),
         ("labels.z", "null became text"),
@@ -349,7 +349,7 @@ def test_labels_that_are_no_object_are_kept_in_the_details() -> None:
     alert = read(labels=["a"], details={"labels": 1, "alert.labels": 2})
     assert alert.labels == {}
     assert alert.details == {"labels": 1, "alert.labels": 2, "alert.labels (2)": ("a",)}
-    assert told(alert) == [("labels", "a list where an object belongs; kept in the details")]
+    assert repairs_of(alert) == [("labels", "a list where an object belongs; kept in the details")]
 
 
 # --- links and images ------------------------------------------------------------------------
@@ -414,13 +414,13 @@ def test_labels_that_are_no_object_are_kept_in_the_details() -> None:
 def test_links(links: object, read_as: tuple[Link, ...], repairs: list[tuple[str, str]]) -> None:
     alert = read(links=links)
     assert alert.links == read_as
-    assert told(alert) == repairs
+    assert repairs_of(alert) == repairs
 
 
 def test_images() -> None:
     alert = read(images=["s", {"src": "s", "href": "h", "alt": "a"}, {"href": "h"}])
     assert alert.images == (Image("s"), Image("s", "h", "a"))
-    assert told(alert) == [
+    assert repairs_of(alert) == [
         ("images[0]", "text where an object belongs; taken as its src"),
         ("images[2]", 'has no src; dropped: {"href": "h"}'),
     ]
@@ -435,8 +435,8 @@ def test_a_user_name_and_password_in_an_address_are_not_kept() -> None:
     assert alert.url == "https://host.example/x?a=b@c"
     assert "hunter2" not in str(alert)
     removed = "the user name and password in the URL were removed"
-    assert told(alert)[0] == ("url", removed)
-    assert ("links[0].href", removed) in told(alert)
+    assert repairs_of(alert)[0] == ("url", removed)
+    assert ("links[0].href", removed) in repairs_of(alert)
 
 
 def test_links_and_images_may_be_given_as_values() -> None:
@@ -444,7 +444,7 @@ def test_links_and_images_may_be_given_as_values() -> None:
     alert = Alert("k", "s", severity="info", links=[one], images=Image("s"))  # type: ignore[arg-type]
     assert alert.links == (Link("h\ufffd"),)
     assert alert.images == (Image("s"),)
-    assert told(alert) == [
+    assert repairs_of(alert) == [
         ("links[0].href", "NUL and lone surrogates were replaced"),
         ("images", "a Image where a list belongs; taken as a list of one"),
     ]
@@ -538,7 +538,7 @@ def test_times_are_read(
     if moment is not None:
         assert type(found) is dt.datetime
         assert found.tzinfo is UTC
-    assert told(alert) == [(field, reason) for reason in reasons]
+    assert repairs_of(alert) == [(field, reason) for reason in reasons]
     assert alert.details == {}
 
 
@@ -579,7 +579,7 @@ def test_a_time_that_was_never_set_is_none(field: str, given: object) -> None:
     alert = read(**{field: given})
     assert getattr(alert, field) is None
     assert alert.details == {}
-    ((repaired, reason),) = told(alert)
+    ((repaired, reason),) = repairs_of(alert)
     assert repaired == field
     assert reason.endswith(" is a time that was never set; taken as missing")
 
@@ -613,7 +613,7 @@ def test_a_time_that_cannot_be_read_is_kept_in_the_details(given: object, kept: 
         "alert.started_at": 2,
         "alert.started_at (2)": kept,
     }
-    field, reason = told(alert)[-1]
+    field, reason = repairs_of(alert)[-1]
     assert field == "started_at"
     assert reason.endswith(" is not an ISO 8601 time; kept in the details")
     assert len(reason) < 120
@@ -663,7 +663,7 @@ def test_an_alert_is_not_lost_for_the_depth_of_its_details(opening: str) -> None
     )
     assert (alert.key, alert.url) == ("k", "u")
     assert "(nested too deeply)" in json.dumps(alert.details)
-    assert "nesting deeper than 64 levels was cut" in [reason for _, reason in told(alert)]
+    assert "nesting deeper than 64 levels was cut" in [reason for _, reason in repairs_of(alert)]
 
 
 def test_cutting_depths_leaves_what_is_shallow_as_it_is() -> None:
@@ -736,7 +736,7 @@ def test_any_object_with_a_key_and_a_known_status_is_an_alert(
     assert alert.summary.strip()
     assert alert.status is status
     assert isinstance(alert.severity, Severity)
-    json.dumps([alert.details, alert.labels, told(alert)], allow_nan=False).encode()
+    json.dumps([alert.details, alert.labels, repairs_of(alert)], allow_nan=False).encode()
     hash(alert)
     # read again, what was understood needs no further repair
     again = attrs.evolve(alert)

@@ -145,7 +145,7 @@ class EverDeeper(Sequence[object]):
         return EverDeeper()
 
 
-def told(value: object) -> tuple[object, list[tuple[str, str]]]:
+def reported(value: object) -> tuple[object, list[tuple[str, str]]]:
     result, repairs = normalise(value, "it")
     return result, [(repair.field, repair.reason) for repair in repairs]
 
@@ -248,13 +248,13 @@ def test_json_stays_as_it_is(value: object) -> None:
 def test_what_json_cannot_hold_is_changed_and_told(
     value: object, expected: object, reason: str
 ) -> None:
-    result, repairs = told(value)
+    result, repairs = reported(value)
     assert (result, type(result)) == (expected, type(expected))
     assert [(field, re.sub(r"test_.*", "", said)) for field, said in repairs] == [("it", reason)]
 
 
 def test_an_enum_member_may_hold_what_json_cannot() -> None:
-    assert told(Colour.NOTHING) == (
+    assert reported(Colour.NOTHING) == (
         "NaN",
         [
             ("it", "an enum member (Colour) became its value"),
@@ -268,7 +268,7 @@ def test_an_enum_member_may_hold_what_json_cannot() -> None:
     [(SpitefulText("ä"), "ä"), (SpitefulInteger(3), 3), (SpitefulFloat(0.5), 0.5)],
 )
 def test_subclasses_of_plain_values_become_plain(value: object, plain: object) -> None:
-    result, repairs = told(value)
+    result, repairs = reported(value)
     assert type(result) is type(plain)
     assert result == plain
     assert repairs == []
@@ -277,14 +277,14 @@ def test_subclasses_of_plain_values_become_plain(value: object, plain: object) -
 def test_one_unreadable_value_costs_no_other() -> None:
     released = memoryview(b"x")
     released.release()
-    result, repairs = told({"bad": released, "good": [1, Faceless(), 2]})
+    result, repairs = reported({"bad": released, "good": [1, Faceless(), 2]})
     assert result == {"bad": "(could not be read)", "good": (1, "(could not be read)", 2)}
     assert [field for field, _ in repairs] == ["it.bad", "it.good[1]"]
 
 
 def test_a_generator_is_not_consumed() -> None:
     generator = (number for number in (1, 2))
-    result, repairs = told(generator)
+    result, repairs = reported(generator)
     assert str(result).startswith("<generator object")
     assert repairs == [("it", "a value of type generator became text")]
     assert list(generator) == [1, 2]
@@ -297,7 +297,7 @@ def test_containers_of_every_kind_become_mappings_and_tuples() -> None:
         "range": range(2),
         "proxy": MappingProxyType({"a": [1]}),
     }
-    result, repairs = told(value)
+    result, repairs = reported(value)
     assert result == {"list": (1,), "deque": (1,), "range": (0, 1), "proxy": {"a": (1,)}}
     assert isinstance(result, FrozenDict)
     assert isinstance(result["proxy"], FrozenDict)
@@ -306,17 +306,17 @@ def test_containers_of_every_kind_become_mappings_and_tuples() -> None:
 
 def test_a_set_becomes_a_sorted_list() -> None:
     mixed = {"b", 1, None, 10**5000, b"a", SpitefulText("c"), frozenset({2})}
-    result, repairs = told(mixed)
+    result, repairs = reported(mixed)
     assert isinstance(result, tuple)
     assert result[:2] == (hex(10**5000), 1)
     assert set(result[2:]) == {None, "a", "b", "c", (2,)}
     assert repairs[0] == ("it", "a set became a sorted list")
-    assert told(set("edcba"))[0] == tuple("abcde")
+    assert reported(set("edcba"))[0] == tuple("abcde")
 
 
 def test_keys_become_text_and_none_is_lost() -> None:
     value = {1: "a", "1": "b", 2: "c", None: "d", (1, 2): "e", Colour.RED: "f", 1.0 + 0.5: 5}
-    result, repairs = told(value)
+    result, repairs = reported(value)
     assert result == {
         "1": "a",
         "1 (2)": "b",
@@ -331,12 +331,12 @@ def test_keys_become_text_and_none_is_lost() -> None:
 
 
 def test_a_key_that_is_a_text_of_somebodys_own_needs_no_repair() -> None:
-    assert told({SpitefulText("a"): 1, Level.HIGH: 2}) == ({"a": 1, "high": 2}, [])
+    assert reported({SpitefulText("a"): 1, Level.HIGH: 2}) == ({"a": 1, "high": 2}, [])
 
 
 def test_keys_that_cannot_be_told_apart_are_numbered() -> None:
     value = {Shy(): 1, Shy(): 2, "(Shy) (2)": 3, "\ud800": 4, chr(0xD801): 5, 10**5000: 6}
-    result, _ = told(value)
+    result, _ = reported(value)
     assert result == {
         "(Shy)": 1,
         "(Shy) (2)": 2,
@@ -348,7 +348,7 @@ def test_keys_that_cannot_be_told_apart_are_numbered() -> None:
 
 
 def test_a_number_that_is_taken_is_passed_over() -> None:
-    assert told({"1 (2)": "a", "1": "b", 1: "c"})[0] == {"1 (2)": "a", "1": "b", "1 (3)": "c"}
+    assert reported({"1 (2)": "a", "1": "b", 1: "c"})[0] == {"1 (2)": "a", "1": "b", "1 (3)": "c"}
 
 
 def test_thousands_of_keys_of_one_name_do_not_take_squared_time() -> None:
@@ -372,7 +372,7 @@ def test_thousands_of_keys_of_one_name_do_not_take_squared_time() -> None:
 def test_a_value_that_contains_itself_is_cut_there() -> None:
     loop: list[object] = [1]
     loop.append({"again": loop})
-    assert told(loop) == (
+    assert reported(loop) == (
         (1, {"again": "(contains itself)"}),
         [("it[1].again", "a value that contains itself was cut there")],
     )
@@ -380,7 +380,7 @@ def test_a_value_that_contains_itself_is_cut_there() -> None:
 
 def test_a_value_that_stands_twice_is_no_loop() -> None:
     shared = [1]
-    assert told([shared, shared]) == (((1,), (1,)), [])
+    assert reported([shared, shared]) == (((1,), (1,)), [])
 
 
 @pytest.mark.parametrize("levels", [DEEPEST + 1, 5000])
@@ -388,7 +388,7 @@ def test_nesting_is_cut_below_the_deepest_level(levels: int) -> None:
     value: object = "bottom"
     for _ in range(levels):
         value = [value]
-    result, repairs = told(value)
+    result, repairs = reported(value)
     for _ in range(DEEPEST):
         assert isinstance(result, tuple)
         (result,) = result
@@ -400,7 +400,7 @@ def test_nesting_as_deep_as_allowed_is_kept() -> None:
     value: object = "bottom"
     for _ in range(DEEPEST):
         value = {"a": value}
-    assert told(value) == (value, [])
+    assert reported(value) == (value, [])
 
 
 @pytest.fixture
@@ -440,7 +440,7 @@ def test_as_many_values_as_allowed_are_kept(few_values: int) -> None:
 
 
 def test_containers_without_a_bottom_are_cut() -> None:
-    result, repairs = told(EverDeeper())
+    result, repairs = reported(EverDeeper())
     assert json.dumps(result).count("[") == DEEPEST
     assert repairs == [("it" + "[0]" * DEEPEST, "nesting deeper than 64 levels was cut")]
 

@@ -248,8 +248,8 @@ SECRET = (
     ids=repr,
 )
 def test_what_is_wrong_is_told_with_its_place(raw: dict[Any, object], expected: str) -> None:
-    told = faults(GOOD | raw)
-    assert any(fault.startswith(expected) for fault in told), told
+    reported = faults(GOOD | raw)
+    assert any(fault.startswith(expected) for fault in reported), reported
 
 
 @pytest.mark.parametrize("raw", [None, 5, "text", [], [GOOD]])
@@ -281,8 +281,8 @@ def test_all_faults_are_told_at_once() -> None:
         "teams": {"data": {"name": 1}},
         "colr": 1,
     }
-    told = faults(raw)
-    assert [fault.partition(": ")[0] for fault in told] == [
+    reported = faults(raw)
+    assert [fault.partition(": ")[0] for fault in reported] == [
         "services[0].name",
         "services[0].key",
         "services[0].priority",

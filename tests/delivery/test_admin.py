@@ -367,19 +367,19 @@ def test_an_incident_that_is_forgotten_drops_what_waits(world: World) -> None:
 
 
 def test_an_incident_that_is_being_told_is_not_forgotten(world: World) -> None:
-    told: list[str] = []
+    reported: list[str] = []
 
     def forget(_: object) -> None:
         [case] = world.engine.admin.incidents()
         with pytest.raises(AdminError) as caught:
             world.engine.admin.forget(case.id)
-        told.append(str(caught.value))
+        reported.append(str(caught.value))
 
     world.page.behaviour["send"] = deliver(forget)
     world.say("disk")
     world.drain()
 
-    assert told == ["the delivery 1 is being sent now; try again"]
+    assert reported == ["the delivery 1 is being sent now; try again"]
     assert world.open == ["disk"]
 
 

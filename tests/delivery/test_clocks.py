@@ -35,7 +35,7 @@ def test_a_sender_s_clock_that_was_ahead_delays_nothing(at: Paging, ahead: dict[
     at.clock.now += 2
     at.say("resolved", updated_at=NOW + dt.timedelta(seconds=1))
 
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
 
 
 @pytest.mark.parametrize("back", [0, 8 * 3600])
@@ -45,7 +45,7 @@ def test_an_update_made_before_a_wrong_time_was_accepted_counts(at: Paging, back
     at.clock.now += 60
     at.say("resolved", updated_at=NOW - dt.timedelta(seconds=back))
 
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
 
 
 def test_the_order_of_a_sender_whose_clock_is_right_still_counts(at: Paging) -> None:
@@ -53,7 +53,7 @@ def test_the_order_of_a_sender_whose_clock_is_right_still_counts(at: Paging) -> 
     at.say("firing", updated_at=NOW + dt.timedelta(seconds=20))
     at.say("resolved", updated_at=NOW + dt.timedelta(seconds=10))
 
-    assert at.told == ["trigger"]
+    assert at.reported == ["trigger"]
 
 
 def test_a_host_s_clock_that_was_ahead_delays_nothing(at: Paging) -> None:
@@ -62,7 +62,7 @@ def test_a_host_s_clock_that_was_ahead_delays_nothing(at: Paging) -> None:
     at.clock.now = START + 2
     at.say("resolved", updated_at=NOW + dt.timedelta(seconds=1))
 
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
 
 
 def test_a_time_ahead_is_a_repair(at: Paging) -> None:

@@ -156,7 +156,7 @@ class Cluster:
 
     @property
     def attempts(self) -> list[tuple[int, int, str, float]]:
-        """What was started: delivery, attempt, worker_id and time."""
+        """Started attempts: delivery, attempt, worker_id and time."""
         lines = (self._folder / "attempts").read_text(encoding="utf-8").splitlines()
         split = (line.split() for line in lines)
         return [
@@ -356,8 +356,8 @@ def test_concurrent_updates_of_one_alert_are_sent_in_the_order_of_commits(
         process.end()
 
     events = [request.json() for request in cluster.fake.requests]
-    told = [order.index(each["payload"]["summary"]) for each in events if "payload" in each]
-    assert told == sorted(told)
+    reported = [order.index(each["payload"]["summary"]) for each in events if "payload" in each]
+    assert reported == sorted(reported)
 
 
 def test_of_five_that_start_together_one_migrates_and_all_work(

@@ -206,8 +206,8 @@ class World:
     def _arrive(self, delivery: Delivery) -> World:
         if delivery.operation is T:
             number = number_of(delivery)
-            told = () if self.open is not None else ((number, delivery.over),)
-            return attrs.evolve(self, open=number, notified=(*self.notified, *told))
+            reported = () if self.open is not None else ((number, delivery.over),)
+            return attrs.evolve(self, open=number, notified=(*self.notified, *reported))
         return attrs.evolve(self, open=None) if delivery.operation is R else self
 
     def _write(self, line: Coalesced, *new: QueuedDelivery) -> World:

@@ -146,14 +146,14 @@ def test_what_is_blocked_late_or_given_up_is_logged(
 
 
 def test_a_host_s_own_observer_has_no_deadline(world: World) -> None:
-    told: list[tuple[str, str]] = []
+    reported: list[tuple[str, str]] = []
 
     def observe(hook: str, receipt: Receipt) -> None:
-        told.append((hook, receipt.delivery.alert.key))
+        reported.append((hook, receipt.delivery.alert.key))
 
     world.new_engine(observe=observe)
     world.say("disk")
     world.drain()
 
-    assert told == [("hostspec_delivered", "disk")]
+    assert reported == [("hostspec_delivered", "disk")]
     assert world.observer.names == ["delivered"]

@@ -61,8 +61,8 @@ def test_a_statement_is_taken_once(world: World) -> None:
 def test_a_statement_whose_name_not_every_database_holds_is_refused(
     world: World, name: Any
 ) -> None:
-    told = r"^invalid submission ids: .*; use 1 to 255 characters, without "
-    with pytest.raises(ValueError, match=told) as raised:
+    reported = r"^invalid submission ids: .*; use 1 to 255 characters, without "
+    with pytest.raises(ValueError, match=reported) as raised:
         world.engine.accept_many([Alert("a"), Alert("b")], submission_ids=["x" * 255, name])
     assert len(str(raised.value)) < 200
     assert world.drain() == []
@@ -392,7 +392,7 @@ def test_what_was_in_doubt_is_resolved_once_more(world: World) -> None:
     assert world.drain() == ["resolve disk"]
     assert world.open == ["disk"]
     assert [each.reason for each in world.entries if each.state == "queued"] == [
-        "sent once more, in case an earlier delivery arrives late and reopens the incident"
+        "sent again, in case an earlier delivery arrives late and reopens the incident"
     ]
 
     assert world.later(61) == ["resolve disk"]
@@ -507,7 +507,7 @@ def test_a_late_delivery_is_told_once(worlds: Callable[..., World]) -> None:
     world.settle(1200)
 
     assert world.observer.names == ["delayed"]
-    (_, receipt) = world.observer.told[0]
+    (_, receipt) = world.observer.reported[0]
     assert receipt.outcome == Outcome(MISCONFIGURED, "no key")
 
 

@@ -278,7 +278,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from([*RULES]))
     def reconfigure(self, name: str) -> None:
-        self.engine._dispatcher.plan_ahead()  # what was said before is meant by the rules of before
+        self.engine._dispatcher.plan_ahead()  # earlier alerts follow the earlier rules
         self.rules = name
         self.restart()
 
@@ -352,7 +352,7 @@ class Story(RuleBasedStateMachine):
     def let_the_other_work(self, alert: str, statuses: list[str], seconds: float) -> None:
         """Let the other engine go on while one hangs, longer than its lease or not.
 
-        The longest is until what was in doubt has been resolved again.
+        The longest lasts until each unconfirmed resolve has been sent again.
         """
         for status in statuses:
             if status == "discarded":
@@ -553,7 +553,7 @@ class Story(RuleBasedStateMachine):
         waiting = [
             each
             for each in self.engine.admin.deliveries()
-            # one who drops what is resolved again takes the doubt upon himself
+            # the operator who discards a confirming resolve accepts the doubt
             if each.state == "queued"
             and (
                 each.delivery.operation is not Operation.RESOLVE
@@ -599,7 +599,7 @@ class Story(RuleBasedStateMachine):
         failed = {OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED}
         return {
             spot_of(receipt.delivery.ref)
-            for name, receipt in self.observer.told
+            for name, receipt in self.observer.reported
             if name == "undelivered"
             and receipt.delivery.operation is Operation.RESOLVE
             and receipt.outcome is not None
@@ -652,7 +652,7 @@ class Story(RuleBasedStateMachine):
                 self.replay(each)
         self.reconfigure("all")
         for alert in sorted(self.firing):
-            # what fires on an old key is told again, wherever it was told, and opens again
+            # an alert that fires on an old key is sent again, and opens a new incident
             self.say(alert, "firing")
         self.run_down()
         for case in self.engine.admin.incidents():
@@ -700,7 +700,7 @@ class Story(RuleBasedStateMachine):
         assert not any(each.state == "queued" for each in entries)
         with self.database.read() as connection:
             uids = set(connection.execute(sa.text("SELECT uid FROM deliveries")).scalars())
-        assert {receipt.id for _, receipt in self.observer.told} == uids
+        assert {receipt.id for _, receipt in self.observer.reported} == uids
 
 
 @pytest.fixture(autouse=True)

@@ -188,7 +188,7 @@ def test_a_key_that_is_revoked_holds_no_page_under_a_good_key(
         at.say("firing", key=f"page {number}")
     for _ in range(20):
         at.later(0.5)
-    assert at.told[10:] == ["new trigger"] * 15
+    assert at.reported[10:] == ["new trigger"] * 15
     waiting = at.engine.admin.deliveries(["queued"])
     assert {(str(each.delivery.operation), str(each.lane)) for each in waiting} == {
         ("resolve", "blocked")
@@ -197,13 +197,13 @@ def test_a_key_that_is_revoked_holds_no_page_under_a_good_key(
         at.later(2)
     at.say("firing", key="late page")
     at.later(2)
-    assert at.told[10:] == ["new trigger"] * 16
+    assert at.reported[10:] == ["new trigger"] * 16
     assert len(at.engine.admin.deliveries(["queued"])) == 10, "none is dead-lettered"
 
     fake.behave()
     for _ in range(20):
         at.later(2)
-    assert at.told[26:] == ["resolve"] * 10
+    assert at.reported[26:] == ["resolve"] * 10
 
 
 def test_what_was_opened_under_a_key_that_is_gone_bad_is_blocked_by_itself(
@@ -218,7 +218,7 @@ def test_what_was_opened_under_a_key_that_is_gone_bad_is_blocked_by_itself(
         at.say("firing", key=f"page {number}")
     at.say("resolved", key="old")
     at.later(2)
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
     states = {str(each.lane) for each in at.engine.admin.deliveries(["queued"])}
     assert states == {LaneState.BLOCKED}
 

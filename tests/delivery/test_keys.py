@@ -1,4 +1,4 @@
-"""Keys that go and come: what is followed up, what is orphaned, and whose budget it costs."""
+"""Keys that are removed and return: follow-ups, orphaned incidents, and budgets."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_what_fires_still_opens_anew_where_the_key_is_gone(at: Paging, said: str
     at.say("firing")
     at.connect(NEW_KEY)
     at.say(said)
-    assert at.told == ["trigger", "new trigger"]
+    assert at.reported == ["trigger", "new trigger"]
     assert orphaned(at) == ["disk"]
 
     at.say("acknowledged", "resolved")
-    assert at.told == ["trigger", "new trigger", "new acknowledge", "new resolve"]
+    assert at.reported == ["trigger", "new trigger", "new acknowledge", "new resolve"]
     assert states(at) == [("checkout", "triggered"), ("checkout again", "resolved")]
     assert orphaned(at) == ["disk"]
 
@@ -54,14 +54,14 @@ def test_what_is_over_opens_nothing_where_the_key_is_gone(at: Paging) -> None:
     at.connect(NEW_KEY)
     at.say("resolved")
     at.later(3600)
-    assert at.told == ["trigger"]
+    assert at.reported == ["trigger"]
     assert orphaned(at) == ["disk"]
     assert at.engine.admin.incidents() == ()
     (entry, _) = at.engine.admin.deliveries()
     assert (entry.state, entry.delivery.operation) == ("orphaned", "resolve")
 
     at.say("firing")
-    assert at.told == ["trigger", "new trigger"]
+    assert at.reported == ["trigger", "new trigger"]
 
 
 def test_an_episode_that_nobody_was_told_of_is_told_where_the_key_is_gone(at: Paging) -> None:
@@ -72,7 +72,7 @@ def test_an_episode_that_nobody_was_told_of_is_told_where_the_key_is_gone(at: Pa
     at.connect(NEW_KEY)
     at.engine.drain()
 
-    assert at.told == ["trigger", "new trigger", "new resolve"]
+    assert at.reported == ["trigger", "new trigger", "new resolve"]
     assert states(at) == [("checkout", "triggered"), ("checkout again", "resolved")]
     assert orphaned(at) == ["disk"]
 
@@ -81,7 +81,7 @@ def test_what_a_removed_service_had_open_is_orphaned(at: Paging) -> None:
     at.say("firing")
     at.connect()
     at.say("resolved")
-    assert at.told == ["trigger"]
+    assert at.reported == ["trigger"]
     assert orphaned(at) == ["disk"]
 
 
@@ -91,13 +91,13 @@ def test_in_a_rotation_each_incident_keeps_to_the_key_that_opened_it(at: Paging)
     at.say("firing", "acknowledged")
     at.say("firing", key="memory")
     at.say("resolved")
-    assert at.told == ["trigger", "trigger", "acknowledge", "new trigger", "resolve"]
+    assert at.reported == ["trigger", "trigger", "acknowledge", "new trigger", "resolve"]
 
     at.say("firing")
     at.connect(NEW_KEY)
     at.say("resolved")
     at.say("resolved", key="memory")
-    assert at.told[5:] == ["new trigger", "new resolve", "new resolve"]
+    assert at.reported[5:] == ["new trigger", "new resolve", "new resolve"]
     assert {state for _, state in states(at)} == {"resolved"}
     assert orphaned(at) == []
 
@@ -108,13 +108,13 @@ def test_a_key_that_cannot_be_read_strands_nothing(
     at.say("firing")
     at.connect(NEW_KEY, "env:PD_OLD")
     at.say("resolved")
-    assert at.told == ["trigger"]
+    assert at.reported == ["trigger"]
     assert orphaned(at) == []
     assert "PD_OLD" in at.engine.admin.deliveries()[0].reason
 
     monkeypatch.setenv("PD_OLD", KEY)
     at.later(31)
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
     assert states(at) == [("checkout", "resolved")]
 
 
@@ -127,14 +127,14 @@ def test_each_key_has_a_budget_of_its_own(at: Paging) -> None:
     at.connect(NEW_KEY, KEY, rate_limit=20)
     for key in new:
         at.say("firing", key=key)
-    assert Counter(at.told) == {"trigger": 12, "new trigger": 12}
+    assert Counter(at.reported) == {"trigger": 12, "new trigger": 12}
 
     for key in (*old, *new):
         at.say("resolved", key=key)
-    assert Counter(at.told[24:]) == {"resolve": 6, "new resolve": 7}
+    assert Counter(at.reported[24:]) == {"resolve": 6, "new resolve": 7}
 
     at.later(61)
-    assert Counter(at.told) == {
+    assert Counter(at.reported) == {
         "trigger": 12,
         "new trigger": 12,
         "resolve": 12,
@@ -152,10 +152,10 @@ def test_no_more_is_sent_in_a_minute_than_the_account_says(
         at.connect(KEY, rate_limit=limit)
         for number in range(21):
             at.say("firing", key=str(number))
-        assert len(at.told) == first
+        assert len(at.reported) == first
         for _ in range(21):
             at.later(61)
-        assert len(at.told) == len(fake.requests) == 21
+        assert len(at.reported) == len(fake.requests) == 21
 
 
 def test_a_rate_limit_that_was_changed_holds_for_what_is_open_too(
@@ -170,6 +170,6 @@ def test_a_rate_limit_that_was_changed_holds_for_what_is_open_too(
         at.connect(KEY, rate_limit=10)
         for number in range(30):
             at.say("resolved", key=str(number))
-        assert Counter(at.told) == {"trigger": 30, "resolve": 1}
+        assert Counter(at.reported) == {"trigger": 30, "resolve": 1}
         at.later(61)
-        assert Counter(at.told) == {"trigger": 30, "resolve": 10}
+        assert Counter(at.reported) == {"trigger": 30, "resolve": 10}

@@ -59,7 +59,7 @@ def _run_and_kill(
     """Let a process work for a while, kill it, and give the number of the next statement."""
     assert hosts.stdin
     assert hosts.stdout
-    told = len(fake.requests)
+    reported = len(fake.requests)
     hosts.stdin.write(f"{first}\n")
     hosts.stdin.flush()
     process = int(hosts.stdout.readline())
@@ -67,7 +67,7 @@ def _run_and_kill(
     accepts = MOST if sends else chance.randint(0, MOST)  # none: it is killed as it starts
     for number in range(first, first + accepts):
         assert int(hosts.stdout.readline()) == number
-    fake.wait_for(lambda seen: len(seen.requests) >= told + sends, timeout=60)
+    fake.wait_for(lambda seen: len(seen.requests) >= reported + sends, timeout=60)
     os.kill(process, signal.SIGKILL)
     accepted = first + accepts
     while (said := hosts.stdout.readline()) != "gone\n":  # before it died

@@ -149,7 +149,7 @@ def test_a_clock_that_steps_while_workers_run_breaks_nothing(
         engine.wait([*first, *last], 5)
         clock.jumped += 400
         while engine.admin.backlog().waiting or engine.admin.backlog().unplanned:
-            clock.jumped += 1  # what is in doubt is resolved again a minute later
+            clock.jumped += 1  # unconfirmed incidents are resolved again a minute later
             engine.wait([*first, *last], 60)
 
     assert all(incident.state == "resolved" for incident in fake.incidents)

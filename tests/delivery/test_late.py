@@ -65,7 +65,7 @@ def test_what_stands_for_others_says_for_how_many_and_since_the_first(at: Paging
     marks = {"delayed_by": "200 s", "coalesced": 2}
     assert payload(at)["custom_details"] == {"_delivery": marks}
     assert payload(at)["timestamp"] == ACCEPTED
-    assert at.told == ["trigger"]
+    assert at.reported == ["trigger"]
 
 
 def test_a_late_follow_up_carries_its_key_alone(at: Paging) -> None:
@@ -74,7 +74,7 @@ def test_a_late_follow_up_carries_its_key_alone(at: Paging) -> None:
     at.say("acknowledged", "resolved")
     fails.clear()
     at.later(600)
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
     assert set(at.taken[-1].json()) == {"routing_key", "event_action", "dedup_key"}
 
 
@@ -85,7 +85,7 @@ def test_a_late_change_says_so_too(at: Paging) -> None:
     at.say("firing", "resolved")
     fails.clear()
     at.later(600)
-    assert at.told == ["change"]
+    assert at.reported == ["change"]
     assert payload(at)["timestamp"] == ACCEPTED
     marks = {"delayed_by": "600 s", "over": "before PagerDuty could be notified"}
     assert payload(at)["custom_details"] == {"_delivery": marks}

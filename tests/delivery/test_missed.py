@@ -30,7 +30,7 @@ def test_somebody_is_paged_and_told_that_it_is_over(
     at.say("firing", "acknowledged", "resolved")
     fails.clear()
     at.later(61)
-    assert at.told[0] == "trigger"
+    assert at.reported[0] == "trigger"
     assert at.taken[0].json() == {
         "routing_key": KEY,
         "event_action": "trigger",
@@ -103,7 +103,7 @@ def test_nobody_hears_of_what_is_dropped(
     at.later(61)
     assert fake.incidents == ()
     assert fake.changes == ()
-    assert set(at.told) <= {"resolve"}
+    assert set(at.reported) <= {"resolve"}
 
 
 @pytest.mark.parametrize("before", ["page", "change-event", "drop"])
@@ -118,8 +118,8 @@ def test_the_rule_as_it_was_when_the_problem_began_decides(
     at.say("resolved")
     fails.clear()
     at.later(61)
-    told = {"page": ["trigger", "resolve"], "change-event": ["change"], "drop": []}
-    assert at.told == told[before]
+    reported = {"page": ["trigger", "resolve"], "change-event": ["change"], "drop": []}
+    assert at.reported == reported[before]
 
 
 @pytest.mark.parametrize("wanted", ["page", "change-event", "drop"])
@@ -132,5 +132,5 @@ def test_what_pagerduty_was_told_of_is_not_missed(
     at.say("firing", "resolved")
     fails.clear()
     at.later(61)
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
     assert "_delivery" not in str(at.taken[0].json())

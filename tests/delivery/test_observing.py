@@ -27,20 +27,20 @@ UNREACHABLE, FAULTED, DELIVERED = (
 )
 
 
-def told(world: World) -> list[tuple[str, str, str]]:
-    """Return what observers were told: the hook, the operation, and why."""
+def reported(world: World) -> list[tuple[str, str, str]]:
+    """Return the notifications of observers: the hook, the operation, and the reason."""
     return [
         (
             name,
             str(receipt.delivery.operation),
             receipt.reason or (receipt.outcome.reason if receipt.outcome else ""),
         )
-        for name, receipt in world.observer.told
+        for name, receipt in world.observer.reported
     ]
 
 
 def ids(world: World) -> list[str]:
-    return [receipt.id for _, receipt in world.observer.told]
+    return [receipt.id for _, receipt in world.observer.reported]
 
 
 def test_what_coalesces_is_told(world: World) -> None:
@@ -50,11 +50,11 @@ def test_what_coalesces_is_told(world: World) -> None:
     world.say("disk")
     world.later(5)
 
-    assert told(world) == [
+    assert reported(world) == [
         ("superseded", "trigger", "superseded by another delivery of the same incident"),
         ("delivered", "trigger", ""),
     ]
-    (_, superseded), (_, delivered) = world.observer.told
+    (_, superseded), (_, delivered) = world.observer.reported
     assert superseded.outcome == Outcome(UNREACHABLE)
     assert (superseded.attempts, delivered.attempts) == (1, 1)
     assert len(set(ids(world))) == len(world.entries) == 2
@@ -69,7 +69,7 @@ def test_what_is_dropped_because_it_is_over_is_told_and_both_ends_are_kept(world
     world.drain()
 
     over = "its problem was over before it was sent"
-    assert told(world) == [("superseded", "trigger", over), ("superseded", "resolve", over)]
+    assert reported(world) == [("superseded", "trigger", over), ("superseded", "resolve", over)]
     (fate,) = world.engine.admin.statuses([statement])
     assert [(str(each.state), each.reason) for each in fate.entries] == [("discarded", over)]
     assert world.open == []
@@ -85,7 +85,7 @@ def test_what_a_person_drops_is_told_once(world: World) -> None:
     world.engine.admin.discard_delivery(world.entry().id)
     world.drain()
 
-    assert told(world) == [
+    assert reported(world) == [
         ("undelivered", "trigger", "dropped by hand"),
         ("undelivered", "trigger", ""),
     ]
@@ -100,7 +100,7 @@ def test_what_is_orphaned_is_told(world: World) -> None:
     world.say("disk", "resolved")
     world.drain()
 
-    assert told(world)[1:] == [
+    assert reported(world)[1:] == [
         (
             "undelivered",
             "resolve",
@@ -125,7 +125,7 @@ def test_what_is_late_and_then_set_aside_is_told_twice_under_one_id(
 
     of_bad = [
         (name, receipt.id)
-        for name, receipt in world.observer.told
+        for name, receipt in world.observer.reported
         if receipt.delivery.alert.key == "bad"
     ]
     assert [name for name, _ in of_bad] == ["delayed", "undelivered"]

@@ -54,11 +54,11 @@ def number_of(at: Paging) -> int:
 @EITHER
 def test_it_recovers_by_itself_when_the_key_is_back(at: Paging) -> None:
     at.later(60)
-    assert at.told == ["trigger"]
+    assert at.reported == ["trigger"]
 
     at.connect(NEW_KEY, KEY)
     at.later(1)
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
     assert orphaned(at) == []
     assert [str(each.state) for each in at.engine.admin.deliveries()] == [
         "delivered",
@@ -67,20 +67,20 @@ def test_it_recovers_by_itself_when_the_key_is_back(at: Paging) -> None:
     ]
     at.connect(KEY)
     at.later(60)
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
 
 
 def test_it_waits_until_what_was_opened_in_its_place_is_over(at: Paging) -> None:
     at.say("firing")
     at.connect(NEW_KEY, KEY)
     at.later(1)
-    assert at.told == ["trigger", "new trigger"]
+    assert at.reported == ["trigger", "new trigger"]
     assert orphaned(at) == ["disk"]
 
     at.say("resolved")
     at.connect(NEW_KEY, KEY)
     at.later(1)
-    assert at.told == ["trigger", "new trigger", "new resolve", "resolve"]
+    assert at.reported == ["trigger", "new trigger", "new resolve", "resolve"]
     assert orphaned(at) == []
 
 
@@ -104,7 +104,7 @@ def test_it_stays_one_when_its_trigger_arrives_late(
     at.connect(NEW_KEY, KEY)
     at.later(1)
     at.later(61)
-    assert at.told == ["trigger", "new trigger", "new resolve", "resolve", "resolve"]
+    assert at.reported == ["trigger", "new trigger", "new resolve", "resolve", "resolve"]
     assert orphaned(at) == []
 
 
@@ -135,7 +135,7 @@ def test_a_trigger_that_arrives_late_is_not_taken_for_what_opened_anew(
     at.connect(NEW_KEY, KEY)
     at.later(1)
     at.later(61)
-    assert sorted(at.told) == ["new resolve", "new trigger", "resolve", "resolve", "trigger"]
+    assert sorted(at.reported) == ["new resolve", "new trigger", "resolve", "resolve", "trigger"]
     assert (at.engine.admin.incidents(), orphaned(at)) == ((), [])
 
 
@@ -156,7 +156,7 @@ def test_another_process_may_have_recovered_it_meanwhile(at: Paging, database: D
     at.connect(NEW_KEY, KEY)
     recover(at, database, stored, stored)
     at.engine.drain()
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
 
 
 def test_another_incident_may_be_open_meanwhile(at: Paging, database: Database) -> None:
@@ -171,7 +171,7 @@ def test_many_are_looked_for_in_steps(at: Paging, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(orphans, "MOST", 1)
     at.connect(NEW_KEY, KEY)
     at.later(1)
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
 
 
 @pytest.mark.parametrize("trigger", ["kept", "pruned"])
@@ -190,7 +190,7 @@ def test_without_its_resolve_it_is_followed_up(
     assert orphaned(at) == ["disk"]
     at.connect(NEW_KEY, KEY)
     at.later(1)
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
 
 
 def test_an_action_that_fails_costs_no_other_incident(
@@ -217,7 +217,7 @@ def test_it_is_closed_by_hand_when_the_key_is_back(at: Paging, command: str) -> 
         statement = engine.admin.replay(engine.admin.deliveries(["orphaned"])[0].id)
     engine.drain()
     assert statement
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
     (fate,) = engine.admin.statuses([statement])
     assert [str(each.state) for each in fate.entries] == ["delivered"]
     assert orphaned(at) == []
@@ -233,7 +233,7 @@ def test_by_hand_it_stays_orphaned_while_the_key_is_gone(at: Paging) -> None:
         "orphaned",
         completion.ORPHANED,
     )
-    assert at.told == ["trigger"]
+    assert at.reported == ["trigger"]
     assert orphaned(at) == ["disk"]
 
 
@@ -255,7 +255,7 @@ def test_it_is_listed_as_resolving_until_its_resolve_is_delivered(at: Paging, co
         admin.forget(number)
     engine.drain()
 
-    assert at.told == (["trigger"] if command == "forget" else ["trigger", "resolve"])
+    assert at.reported == (["trigger"] if command == "forget" else ["trigger", "resolve"])
     assert (admin.incidents(), orphaned(at)) == ((), [])
     with pytest.raises(AdminError, match="no open incident"):
         admin.forget(number)
@@ -333,7 +333,7 @@ def test_it_stays_orphaned_when_its_queued_resolve_is_dropped(
     assert orphaned(at) == ["disk"]
     at.later(60)
     assert engine.recover_orphans() == ()
-    assert (at.told, orphaned(at)) == (["trigger"], ["disk"])
+    assert (at.reported, orphaned(at)) == (["trigger"], ["disk"])
     note = engine.admin.statuses([engine.accept(alert("resolved"))])[0].note
     assert note is None or note.remark == ORPHANED
 
@@ -355,7 +355,7 @@ def test_it_is_resolved_by_hand_after_its_resolve_was_dropped(
         engine.admin.replay(queued.id)
     engine.drain()
 
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
     assert (engine.admin.incidents(), orphaned(at)) == ((), [])
     with pytest.raises(AdminError, match="was not given up"):
         engine.admin.replay(queued.id)
@@ -366,7 +366,7 @@ def test_it_stays_orphaned_when_its_orphaned_resolve_is_dropped(at: Paging) -> N
     at.engine.admin.discard_delivery(given_up.id)
     at.connect(NEW_KEY, KEY)
     at.later(60)
-    assert (at.told, orphaned(at)) == (["trigger"], ["disk"])
+    assert (at.reported, orphaned(at)) == (["trigger"], ["disk"])
 
 
 @EITHER
@@ -374,7 +374,7 @@ def test_it_stays_orphaned_when_its_orphaned_resolve_is_dropped(at: Paging) -> N
 def test_it_stays_orphaned_when_its_resolve_is_rejected(
     at: Paging, command: str, database: Database
 ) -> None:
-    """It is not sent again by itself; by hand it is."""
+    """It is not sent again automatically, only by hand."""
     engine = at.connect(NEW_KEY, KEY)
     engine.admin.resolve(number_of(at))
     at.fake.misbehave(misbehaviour.failing(400), times=1)
@@ -389,7 +389,7 @@ def test_it_stays_orphaned_when_its_resolve_is_rejected(
     else:
         engine.admin.replay(rejected.id)
     engine.drain()
-    assert at.told == ["trigger", "resolve"]
+    assert at.reported == ["trigger", "resolve"]
     assert (orphaned(at), engine.admin.deliveries([DeliveryState.REJECTED])) == ([], ())
 
 
@@ -404,8 +404,8 @@ def test_it_stays_orphaned_after_an_acknowledgement_by_hand(
     (given_up,) = engine.admin.deliveries(["orphaned"])
     engine.admin.replay(given_up.id)
     engine.drain()
-    assert at.told == ["trigger", "new trigger", "new resolve", "acknowledge"]
+    assert at.reported == ["trigger", "new trigger", "new resolve", "acknowledge"]
     assert orphaned(at) == ["disk"]
     engine.recover_orphans()
     engine.drain()
-    assert (at.told[4:], orphaned(at)) == (["resolve"], [])
+    assert (at.reported[4:], orphaned(at)) == (["resolve"], [])

@@ -382,7 +382,7 @@ def look(database: Database) -> dict[str, Sequence[Any]]:
         return {name: connection.execute(sa.text(query)).all() for name, query in LOOK.items()}
 
 
-def told(
+def reported(
     folder: Path, course: Story, correlate: Callable[[Alert], str], *, at_once: bool, first: int
 ) -> dict[str, Sequence[Any]]:
     """Plan a story after its first part was delivered; return the stored rows."""
@@ -409,8 +409,8 @@ def test_a_batch_comes_to_the_same_as_planning_one_by_one(
     course = story(seed)
     one = (lambda alert: alert.key) if seed % 3 else (lambda _: "same")
     first = seed % 4
-    batch = told(tmp_path / "batch", course, one, at_once=True, first=first)
-    single = told(tmp_path / "single", course, one, at_once=False, first=first)
+    batch = reported(tmp_path / "batch", course, one, at_once=True, first=first)
+    single = reported(tmp_path / "single", course, one, at_once=False, first=first)
 
     assert batch == single
 

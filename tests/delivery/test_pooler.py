@@ -34,8 +34,8 @@ def test_many_deliveries_go_through_a_pooler(
 class Session:
     """A session whose number differs between server and connection."""
 
-    def __init__(self, told: int, said: int) -> None:
-        self.info = SimpleNamespace(backend_pid=told)
+    def __init__(self, reported: int, said: int) -> None:
+        self.info = SimpleNamespace(backend_pid=reported)
         self.prepare_threshold: int | None = 5
         self._said = said
 

@@ -415,7 +415,7 @@ def test_a_trigger_that_arrives_late_while_it_fires_is_in_doubt(world: World) ->
 
 
 def arrive_when_all_is_over(world: World) -> None:
-    """Let a trigger arrive that was made again, resolved, and resolved again meanwhile."""
+    """Deliver a trigger late: its alert was fired again, resolved, and resolved again meanwhile."""
     world.say("disk")
     lease = leased(world)
     for status in ("firing", "resolved"):

@@ -72,14 +72,14 @@ def test_a_resolve_is_not_seen_before_the_trigger_that_came_first(
         world.engine.accept(Alert("disk"), connection=connection)
         resolving = aside.submit(world.say, "disk", "resolved")
         waited = waits(world, resolving)
-        told = world.drain()
+        reported = world.drain()
     resolving.result()
     world.drain()
 
     assert world.open == []
     assert [row.status for row in world.execute("SELECT status FROM alerts")] == ["resolved"]
     assert waited
-    assert told == []
+    assert reported == []
 
 
 def together(engine: Engine, aside: ThreadPoolExecutor, *ids: str) -> list[Future[str]]:

@@ -106,10 +106,10 @@ def test_a_resolve_of_what_never_fired_is_not_unmatched(
 
 
 def test_a_host_is_told_of_each_planned_submission(worlds: Worlds) -> None:
-    told: list[tuple[str, str | None]] = []
+    reported: list[tuple[str, str | None]] = []
 
     def watch(submission: Submission, note: Note) -> None:
-        told.append((submission.identity.key, note.outcome))
+        reported.append((submission.identity.key, note.outcome))
 
     world = worlds(rules=rules, watch_planned=watch)
     ask_the_plugin(world)
@@ -117,7 +117,7 @@ def test_a_host_is_told_of_each_planned_submission(worlds: Worlds) -> None:
         world.say(key)
     world.drain()
 
-    assert told == [
+    assert reported == [
         ("stray", "unmatched"),
         ("mute", "suppressed"),
         ("broken", "failed"),

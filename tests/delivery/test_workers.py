@@ -225,7 +225,7 @@ def test_a_disk_that_is_really_full_loses_nothing_that_was_accepted(tmp_path: Pa
             check=True,
             env={**os.environ, "PYTHONPATH": str(SUPPORT)},
         )
-        told = fake.incidents
+        reported = fake.incidents
     accepted, *reasons, settled = ran.stdout.splitlines()
 
     assert len(reasons) == 2
@@ -233,4 +233,4 @@ def test_a_disk_that_is_really_full_loses_nothing_that_was_accepted(tmp_path: Pa
         assert reason.startswith(f"{tmp_path / 'alerthost.db'} cannot ")
         assert reason.endswith("; nothing was changed")
     assert int(settled) == int(accepted) + 1 > 50
-    assert {incident.dedup_key for incident in told}
+    assert {incident.dedup_key for incident in reported}

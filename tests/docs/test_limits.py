@@ -26,7 +26,7 @@ def rows(text: str) -> list[tuple[str, str, str]]:
 
 
 def faults(proof: str) -> list[str]:
-    """Describe what is wrong with a proof: each part of it must name an existing test."""
+    """Describe the faults of a proof: each part of it must name an existing test."""
     if UNPROVEN.fullmatch(proof):
         return []
     named = [(each, TEST.fullmatch(each)) for each in proof.split(", ")]

@@ -25,7 +25,7 @@ def test_every_block_of_a_page_runs(name: str, page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "told"),
+    ("block", "reported"),
     [
         ("```python\nprint(1)\n```\n\n```text\n2\n```\n", "printed was\n1"),
         ("```python\nraise OSError\n```\n", ""),
@@ -42,12 +42,12 @@ def test_every_block_of_a_page_runs(name: str, page: Page) -> None:
         ("```ruby\nputs 1\n```\n", "ruby"),
     ],
 )
-def test_a_wrong_block_is_found(block: str, told: str, page: Page, tmp_path: Path) -> None:
+def test_a_wrong_block_is_found(block: str, reported: str, page: Page, tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text(block, encoding="utf-8")
     with pytest.raises(Exception) as caught:  # noqa: PT011 -- whichever it is, it fails the test
         page.run(path)
-    assert told in str(caught.value)
+    assert reported in str(caught.value)
 
 
 def test_lines_of_the_standard_error_stand_where_the_page_has_them(

@@ -50,8 +50,8 @@ def test_an_account_from_the_command_line_is_stored_and_paged(workspace: Workspa
         *("--service", "checkout=env:PD_CHECKOUT", "--service", "platform=file:pd_platform"),
     )
 
-    told = f"connected acme: checkout, platform; stored in {STORE}\n"
-    assert (run.returncode, run.stdout, run.stderr) == (0, told, "")
+    reported = f"connected acme: checkout, platform; stored in {STORE}\n"
+    assert (run.returncode, run.stdout, run.stderr) == (0, reported, "")
     sent = workspace.alerthost("send", given=line())
     assert (sent.returncode, sent.stderr) == (0, "")
     assert [body["routing_key"] for body in workspace.bodies()] == [CHECKOUT]
@@ -90,10 +90,12 @@ def test_a_plain_secret_is_not_stored_without_a_key(workspace: Workspace) -> Non
 
     run = workspace.alerthost("connect", "pagerduty", "acme", "--settings", "-", given=given)
 
-    [told] = refused(run)
-    assert told.startswith("services[0].integration_key: secrets are stored only sealed: create a")
-    assert "alerthost new-key" in told
-    assert CHECKOUT not in told
+    [reported] = refused(run)
+    assert reported.startswith(
+        "services[0].integration_key: secrets are stored only sealed: create a"
+    )
+    assert "alerthost new-key" in reported
+    assert CHECKOUT not in reported
     assert not (workspace.folder / "alerthost.db").exists()
     connect(workspace)  # by reference it needs none
 
@@ -132,7 +134,7 @@ def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspa
 
 
 @pytest.mark.parametrize(
-    ("arguments", "given", "told"),
+    ("arguments", "given", "reported"),
     [
         (["--set", "region=uk"], "", "region: 'uk' is unknown; known are us, eu"),
         (
@@ -149,13 +151,13 @@ def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspa
     ],
 )
 def test_a_mistake_stores_nothing(
-    workspace: Workspace, arguments: list[str], given: str, told: str
+    workspace: Workspace, arguments: list[str], given: str, reported: str
 ) -> None:
     run = workspace.alerthost(
         "connect", "pagerduty", "acme", *arguments, given=given.encode("latin-1")
     )
 
-    assert told in "\n".join(refused(run))
+    assert reported in "\n".join(refused(run))
     assert "Traceback" not in run.stderr
     assert not (workspace.folder / "alerthost.db").exists()
 
@@ -324,10 +326,10 @@ def test_who_connects_an_account_again_is_told_to_leave_its_name_out(
 ) -> None:
     connect(workspace)
 
-    (told,) = refused(workspace.alerthost("connect", "pagerduty", "acme", way))
+    (reported,) = refused(workspace.alerthost("connect", "pagerduty", "acme", way))
 
-    assert told.startswith("account 'acme' already exists")
-    assert told.endswith("; to connect it again, omit the name")
+    assert reported.startswith("account 'acme' already exists")
+    assert reported.endswith("; to connect it again, omit the name")
 
 
 def test_an_account_of_the_file_and_one_of_the_store_may_not_share_a_name(

@@ -148,7 +148,7 @@ def test_a_choice_is_by_name_id_or_number(chosen: list[str], ids: list[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("chosen", "told"),
+    ("chosen", "reported"),
     [
         (["web"], "'web' is ambiguous; give one of the ids: P1, P2"),
         (["off"], "'off' cannot be connected: it is off"),
@@ -156,8 +156,8 @@ def test_a_choice_is_by_name_id_or_number(chosen: list[str], ids: list[str]) -> 
         (["5"], "'5' is unknown"),
     ],
 )
-def test_a_choice_that_cannot_be_is_told(chosen: list[str], told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_a_choice_that_cannot_be_is_told(chosen: list[str], reported: str) -> None:
+    with pytest.raises(ConfigurationError, match=reported):
         pick(FOUND, chosen)
     with pytest.raises(ConfigurationError, match="has no service that can be connected"):
         pick(FOUND[3:], ["all"])

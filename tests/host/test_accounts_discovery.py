@@ -81,7 +81,7 @@ def test_what_lacks_nothing_needs_no_question(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "code", "told"),
+    ("more", "code", "reported"),
     [
         (["--set", "token=env:PD_TOKEN"], 2, "--service: missing; add it, or --all"),
         (["--set", "token=env:PD_TOKEN", "--service", "x"], 2, "--service: 'x' is unknown"),
@@ -102,10 +102,10 @@ def test_what_lacks_nothing_needs_no_question(workspace: Workspace) -> None:
     ],
 )
 def test_a_mistake_stores_nothing(
-    workspace: Workspace, more: list[str], code: int, told: str
+    workspace: Workspace, more: list[str], code: int, reported: str
 ) -> None:
     run = workspace.alerthost(*discover(workspace, *more), env={"PD_TOKEN": TOKEN})
     assert (run.returncode, run.stdout) == (code, "")
-    assert run.stderr.startswith(told), run.stderr
+    assert run.stderr.startswith(reported), run.stderr
     assert TOKEN not in run.stderr
     assert not (workspace.folder / "alerthost.db").exists()

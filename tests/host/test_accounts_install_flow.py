@@ -42,7 +42,7 @@ class Flow:
     workspace: Workspace
     process: subprocess.Popen[str]
     url: str
-    told: str = ""
+    reported: str = ""
 
     @property
     def callback(self) -> str:
@@ -72,7 +72,7 @@ class Flow:
     def end(self) -> int:
         """Wait for the end; give the exit code."""
         rest, _ = self.process.communicate(timeout=60)
-        self.told += rest
+        self.reported += rest
         return self.process.returncode
 
 
@@ -125,28 +125,30 @@ def test_an_account_is_connected_and_connected_again(workspace: Workspace) -> No
     assert "You may close this window" in arrived.text
     assert arrived.url.endswith("/connected")
     key = dict(parse_qsl(urlsplit(back.headers["Location"]).query))["config"]
-    assert key not in arrived.text + first.told
-    assert "connected Acme: checkout; stored in store sqlite:///alerthost.db\n" in first.told
-    assert "skipped: Ops (team_rule_set): only a service can be paged\n" in first.told
+    assert key not in arrived.text + first.reported
+    assert "connected Acme: checkout; stored in store sqlite:///alerthost.db\n" in first.reported
+    assert "skipped: Ops (team_rule_set): only a service can be paged\n" in first.reported
 
     with flow(workspace, "other") as again:
         again.pick("checkout", "platform")
         assert again.end() == 0
-    assert "connected Acme again: checkout, platform; stored in" in again.told
-    assert "note: the account was connected before, so its name is not other" in again.told
-    assert "note: The service checkout has a new key; it keeps the old one as well." in again.told
+    assert "connected Acme again: checkout, platform; stored in" in again.reported
+    assert "note: the account was connected before, so its name is not other" in again.reported
+    assert (
+        "note: The service checkout has a new key; it keeps the old one as well." in again.reported
+    )
     shown = workspace.alerthost("services", "Acme").stdout
     assert shown.count("********") == 3
     for service in workspace.fake.services:
         for integration in service.integrations:
-            assert integration.key not in shown + first.told + again.told
+            assert integration.key not in shown + first.reported + again.reported
 
 
 def test_the_name_may_be_given(workspace: Workspace) -> None:
     with flow(workspace, "acme-eu", "--set", "region=eu") as connecting:
         connecting.pick("checkout")
         assert connecting.end() == 0
-    assert "connected acme-eu: checkout" in connecting.told
+    assert "connected acme-eu: checkout" in connecting.reported
 
 
 def test_what_is_not_ours_is_passed_over_and_ours_still_comes(workspace: Workspace) -> None:
@@ -160,10 +162,10 @@ def test_what_is_not_ours_is_passed_over_and_ours_still_comes(workspace: Workspa
         assert connecting.end() == 0
     assert (
         "ignored a request: the callback belongs to no install flow that was started here"
-        in connecting.told
+        in connecting.reported
     )
-    assert CHECKOUT not in connecting.told
-    assert "Exception" not in connecting.told
+    assert CHECKOUT not in connecting.reported
+    assert "Exception" not in connecting.reported
 
 
 def test_a_cancellation_ends_it_and_stores_nothing(workspace: Workspace) -> None:
@@ -172,7 +174,8 @@ def test_a_cancellation_ends_it_and_stores_nothing(workspace: Workspace) -> None
         assert "Not connected" in page.text
         assert connecting.end() == 1
     assert (
-        "not connected: PagerDuty sent no configuration, perhaps because it was" in connecting.told
+        "not connected: PagerDuty sent no configuration, perhaps because it was"
+        in connecting.reported
     )
     assert not (workspace.folder / "alerthost.db").exists()
 
@@ -182,8 +185,8 @@ def test_ctrl_c_gives_up(workspace: Workspace) -> None:
         assert connecting.get(connecting.home[:-8]).status_code == 404  # it listens
         connecting.process.send_signal(signal.SIGINT)
         assert connecting.end() == 1
-    assert "Traceback" not in connecting.told
-    assert connecting.told.rstrip().endswith("Aborted!")
+    assert "Traceback" not in connecting.reported
+    assert connecting.reported.rstrip().endswith("Aborted!")
 
 
 def test_the_browser_is_opened(workspace: Workspace) -> None:
@@ -213,7 +216,7 @@ services = [{{ name = "checkout", integration_key = "{CHECKOUT}" }}]
         assert "Not connected" in connecting.pick("checkout").text
         assert connecting.end() == 2
     assert "the account 'labs' is declared in alerthost.toml, line 7; edit it there" in (
-        connecting.told
+        connecting.reported
     )
 
 

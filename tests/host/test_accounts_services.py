@@ -45,7 +45,7 @@ def connected(workspace: Workspace) -> None:
 
 
 def state(workspace: Workspace) -> list[list[str]]:
-    """Return what is stored: id, name and keys of each service."""
+    """Return id, name and keys of each stored service."""
     with contextlib.chdir(workspace.folder):
         source = ConfigFile.read(Path("alerthost.toml"))
         with open_store(source) as store:
@@ -89,7 +89,7 @@ def test_a_service_is_added_by_reference(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["add", "x"], "integration_key: missing; it is required"),
         (["add", "x", "--key", "env:NO"], "integration_key: the environment variable NO is not"),
@@ -109,16 +109,16 @@ def test_a_service_is_added_by_reference(workspace: Workspace) -> None:
     ],
 )
 def test_a_mistake_changes_nothing(
-    workspace: Workspace, arguments: list[str], told: str | None
+    workspace: Workspace, arguments: list[str], reported: str | None
 ) -> None:
     code, shown, complained = change(workspace, *arguments)
 
-    if told is None:  # a shared key is told of, and taken
+    if reported is None:  # a shared key is accepted, with a note
         assert (code, shown) == (0, "added x to acme\n")
         assert complained.startswith("note: acme/checkout and acme/x have the same integration key")
         return
     assert (code, shown) == (2, "")
-    assert complained.startswith(told)
+    assert complained.startswith(reported)
     assert len(complained.splitlines()) == 1
     assert [row[1:] for row in state(workspace)] == [["checkout", CHECKOUT], ["web", "w" * 32]]
 
@@ -154,8 +154,8 @@ def test_a_rename_that_breaks_something_is_asked_for(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As at a provider that keeps no former names."""
-    told = Consequences(("rule 'Pages': broken",), ())
-    monkeypatch.setattr(Accounts, "consequences", lambda *_: told)
+    reported = Consequences(("rule 'Pages': broken",), ())
+    monkeypatch.setattr(Accounts, "consequences", lambda *_: reported)
 
     code, shown, complained = change(workspace, "rename", "checkout", "shop")
     assert (code, shown) == (2, "")
@@ -213,14 +213,14 @@ def _of_team(rule: str, team: str) -> str:
     return rule.replace('"Pages"\n', f'"Pages of {team}"\nmatch = [\'team="{team}"\']\n')
 
 
-def told(run: tuple[int, str, str]) -> list[str]:
-    """Return what was shown, one blank between cells, and no age."""
+def reported(run: tuple[int, str, str]) -> list[str]:
+    """Return the printed lines, with one blank between cells and without ages."""
     shown = re.sub(r" \d+ s( |$)", r" N s\1", run[1], flags=re.MULTILINE)
     return [" ".join(text.split()) for text in shown.splitlines() if text]
 
 
 def resolved(workspace: Workspace) -> list[tuple[str, str]]:
-    """Return what was resolved on the wire: under which key, and which incident."""
+    """Return the key and incident of each resolve on the wire."""
     return [
         (KEYS[body["routing_key"]], body["dedup_key"])
         for body in workspace.bodies()
@@ -234,7 +234,7 @@ def test_a_rotation_does_not_just_end_while_something_is_open_under_the_old_key(
     run = change(rotating, "rotate", "checkout", "--done")
 
     assert run[0] == 2
-    assert told(run) == [
+    assert reported(run) == [
         "Open in acme/checkout under the old key",
         "id state severity service incident age summary",
         "1 triggered critical acme/checkout old N s Disk full on db-1",
@@ -249,7 +249,7 @@ def test_what_is_open_under_the_old_key_is_closed_under_it_before_it_goes(
     run = change(rotating, "rotate", "checkout", "--done", "--resolve")
 
     assert (run[0], run[2]) == (0, "")
-    assert told(run)[3:] == [
+    assert reported(run)[3:] == [
         "delivered resolve acme/checkout old",
         "checkout of acme keeps only its newest key",
     ]
@@ -283,7 +283,7 @@ def test_what_is_open_in_a_service_is_closed_before_it_is_removed(rotating: Work
     refused = change(rotating, "remove", "checkout", "--yes")
 
     assert refused[0] == 2
-    assert told(refused) == [
+    assert reported(refused) == [
         "Open in acme/checkout",
         "id state severity service incident age summary",
         "1 triggered critical acme/checkout old N s Disk full on db-1",

@@ -65,8 +65,8 @@ def test_a_change_that_orphans_open_incidents_is_confirmed_first(workspace: Work
     assert "db-1/disk" in asked.stdout
     assert "These incidents cannot be closed from here" in asked.stderr
     assert "--yes: missing" in asked.stderr
-    told = json.dumps({"key": "db-1/disk", "status": "resolved"})
-    assert workspace.alerthost("send", given=told).returncode == 0, "the account is as it was"
+    reported = json.dumps({"key": "db-1/disk", "status": "resolved"})
+    assert workspace.alerthost("send", given=reported).returncode == 0, "the account is as it was"
 
     workspace.alerthost("send", given=json.dumps({"key": "db-1/disk"}))
     assert workspace.alerthost(*elsewhere, "--yes").stdout.endswith("changed acme\n")

@@ -41,14 +41,14 @@ def test_a_stored_account_needs_its_plugin(workspace: Workspace) -> None:
     connect(workspace, "acme")
     (workspace.folder / "alerthost.toml").write_text("[plugins]\nenabled = []\n")
 
-    [told] = complaints(workspace)
-    assert told.startswith(
+    [reported] = complaints(workspace)
+    assert reported.startswith(
         f"{STORE}: installation 'acme': provider: "
         "no enabled plugin offers the provider 'pagerduty'; installed are"
     )
     run = workspace.alerthost("installations")
     assert run.returncode == 2
-    assert run.stderr.splitlines() == [told]
+    assert run.stderr.splitlines() == [reported]
 
 
 def test_a_stored_account_that_another_program_changed_is_refused(workspace: Workspace) -> None:
@@ -81,7 +81,7 @@ def test_without_a_store_who_only_reads_makes_none(workspace: Workspace) -> None
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "reported"),
     [
         ("colour = 1", "line 24: store.colour: unknown; known are url, key"),
         (f'key = "{STORE_KEY}"', "line 24: store.key: must not be written here; use a reference"),
@@ -90,14 +90,14 @@ def test_without_a_store_who_only_reads_makes_none(workspace: Workspace) -> None
         ('url = "sqlite:///pd_platform"', "is not a SQLite database; name another file"),
     ],
 )
-def test_a_faulty_table_is_told(workspace: Workspace, table: str, told: str) -> None:
+def test_a_faulty_table_is_told(workspace: Workspace, table: str, reported: str) -> None:
     workspace.configure(('severity = "default"\n', f'severity = "default"\n\n[store]\n{table}\n'))
 
     for command in ("explain", "send"):
-        assert told in complaints(workspace, command)[0]
+        assert reported in complaints(workspace, command)[0]
     run = workspace.alerthost("installations")
     assert run.returncode == 2
-    assert told.rpartition(": ")[2] in run.stderr
+    assert reported.rpartition(": ")[2] in run.stderr
     assert STORE_KEY not in run.stderr
 
 

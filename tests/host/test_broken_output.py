@@ -50,7 +50,7 @@ def test_the_alerts_go_out(workspace: Workspace, shell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "reported"),
     [
         ("explain", b""),
         ("send", b""),
@@ -58,11 +58,13 @@ def test_the_alerts_go_out(workspace: Workspace, shell: str) -> None:
         ("connect pagerduty b --settings -", b"services: missing; it is required\n"),
     ],
 )
-def test_a_closed_input_is_an_empty_one(workspace: Workspace, command: str, told: bytes) -> None:
+def test_a_closed_input_is_an_empty_one(
+    workspace: Workspace, command: str, reported: bytes
+) -> None:
     run = alerthost(workspace, f"alerthost {command} <&-")
 
-    assert run.returncode == (2 if told else 0)
-    assert run.stderr.startswith(told)
+    assert run.returncode == (2 if reported else 0)
+    assert run.stderr.startswith(reported)
     assert b"Traceback" not in run.stderr
 
 
@@ -90,12 +92,12 @@ def test_the_alerts_go_out_though_the_terminal_is_closed(
         while b"repaired" not in shown:
             shown += os.read(controller, 65536)
         os.close(controller)
-        told, _ = process.communicate("".join(line(f"next-{n}") for n in range(3)).encode())
+        reported, _ = process.communicate("".join(line(f"next-{n}") for n in range(3)).encode())
 
     assert len(workspace.fake.incidents) == 8
     assert process.returncode == 1
     if not both:
-        assert told.endswith(b"4 alerts, 8 deliveries (8 delivered), 1 repair\n")
+        assert reported.endswith(b"4 alerts, 8 deliveries (8 delivered), 1 repair\n")
 
 
 def test_a_table_on_a_closed_terminal_is_no_traceback() -> None:

@@ -58,9 +58,9 @@ def test_every_fault_is_told_at_once_with_its_place(workspace: Workspace) -> Non
     run = workspace.alerthost("send", given=line())
 
     assert (run.returncode, run.stdout) == (2, "")
-    told = [fault.split(": ", 1) for fault in run.stderr.splitlines()]
-    assert all(place.startswith("alerthost.toml, line ") for place, _ in told)
-    assert [(int(place.rpartition(" ")[2]), reason) for place, reason in told] == [
+    reported = [fault.split(": ", 1) for fault in run.stderr.splitlines()]
+    assert all(place.startswith("alerthost.toml, line ") for place, _ in reported)
+    assert [(int(place.rpartition(" ")[2]), reason) for place, reason in reported] == [
         (38, "rulez: 'rulez' is unknown; did you mean 'rules'?"),
         (3, "plugins.colour: unknown; known are enabled"),
         (36, "rule 'Pages': actions: has 0 entries; needs at least 1"),
@@ -112,7 +112,7 @@ def test_a_service_the_account_does_not_have_is_refused(workspace: Workspace) ->
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "reported"),
     [
         ('["pagerduty"]', '["pagerduty", "nope"]', "plugin 'nope' is not installed; installed are"),
         ('["pagerduty"]', "[]", "no enabled plugin offers the provider 'pagerduty'; installed are"),
@@ -132,13 +132,13 @@ def test_a_service_the_account_does_not_have_is_refused(workspace: Workspace) ->
         ("[plugins]\nenabled", "plugins = 3\n#", "plugins: must be a table, not the number 3"),
     ],
 )
-def test_mistakes_are_named(workspace: Workspace, old: str, new: str, told: str) -> None:
+def test_mistakes_are_named(workspace: Workspace, old: str, new: str, reported: str) -> None:
     workspace.configure((old, new))
 
     run = workspace.alerthost("explain", given=line())
 
     assert run.returncode == 2
-    assert told in run.stderr
+    assert reported in run.stderr
     assert "Traceback" not in run.stderr
 
 
@@ -157,20 +157,20 @@ def test_a_number_in_place_of_a_plugin_is_one_fault(workspace: Workspace) -> Non
     """What that plugin may offer is not unknown."""
     workspace.configure(('enabled = ["pagerduty"]', "enabled = [1]"))
     run = workspace.alerthost("check")
-    told = "alerthost.toml, line 2: plugins.enabled[0]: must be text, not the number 1\n"
-    assert (run.returncode, run.stderr) == (2, told)
+    reported = "alerthost.toml, line 2: plugins.enabled[0]: must be text, not the number 1\n"
+    assert (run.returncode, run.stderr) == (2, reported)
 
 
 def test_the_name_of_one_plugin_in_place_of_a_list_is_one_fault(workspace: Workspace) -> None:
     workspace.configure(('enabled = ["pagerduty"]', 'enabled = "pagerduty"'))
 
-    told = (
+    reported = (
         "alerthost.toml, line 2: plugins.enabled: must be a list, not text; "
         'use enabled = ["pagerduty"]\n'
     )
     for command in ("explain", "plugins"):
         run = workspace.alerthost(command, given=line())
-        assert (run.returncode, run.stderr) == (2, told)
+        assert (run.returncode, run.stderr) == (2, reported)
 
 
 @pytest.mark.parametrize(
@@ -262,21 +262,21 @@ def test_a_folder_is_no_file(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"[plugins\n", "is not valid TOML: "),
         (b"\xff\xfe", "is not UTF-8 text: byte 0 is invalid"),
     ],
 )
 def test_what_is_no_toml_is_told_with_its_line(
-    workspace: Workspace, content: bytes, told: str
+    workspace: Workspace, content: bytes, reported: str
 ) -> None:
     (workspace.folder / "alerthost.toml").write_bytes(content)
 
     run = workspace.alerthost("explain", given=line())
 
     assert run.returncode == 2
-    assert run.stderr.startswith(f"alerthost.toml: {told}")
+    assert run.stderr.startswith(f"alerthost.toml: {reported}")
 
 
 def test_a_file_without_rules_would_never_page_and_is_refused(workspace: Workspace) -> None:
@@ -310,8 +310,8 @@ def test_one_wrong_key_hides_no_other_fault_of_its_table(workspace: Workspace) -
 
     run = workspace.alerthost("explain", given=line())
 
-    told = [fault.split(": ", 1)[1] for fault in run.stderr.splitlines()]
-    assert [fault.split(";")[0][:60] for fault in told] == [
+    reported = [fault.split(": ", 1)[1] for fault in run.stderr.splitlines()]
+    assert [fault.split(";")[0][:60] for fault in reported] == [
         "installation 'acme': extra: unknown",
         "rule 'Pages': colour: unknown",
         "rule 'Pages': match[0]: expected =, !=, =~ or !~ after sever",
@@ -392,7 +392,7 @@ def test_the_shown_configuration_is_the_readmes() -> None:
     """What all these tests use is the file that people copy, but for its addresses."""
     readme = Path(__file__).parents[2] / "README.md"
     shown = [text.strip() for text in CONFIGURATION.splitlines() if "base_url" not in text]
-    told = readme.read_text(encoding="utf-8")
+    reported = readme.read_text(encoding="utf-8")
     for text in shown:
         if "integration_key" not in text and "match" not in text:
-            assert text in told
+            assert text in reported

@@ -66,9 +66,9 @@ def test_later_lines_are_explained_as_if_the_earlier_were_delivered(workspace: W
 
     run = workspace.alerthost("explain", given=line() + resolve)
 
-    told = run.stdout[run.stdout.index("line 2:") :]
-    assert "rule 'Pages' does not match" in told
-    assert "  resolve to acme/checkout (by 'Pages')\n" in told
+    reported = run.stdout[run.stdout.index("line 2:") :]
+    assert "rule 'Pages' does not match" in reported
+    assert "  resolve to acme/checkout (by 'Pages')\n" in reported
 
 
 def test_faulty_lines_are_told_and_the_exit_code_says_so(workspace: Workspace) -> None:

@@ -52,7 +52,7 @@ def listed(workspace: Workspace, *arguments: str) -> list[dict[str, Any]]:
     return found
 
 
-def told(run: subprocess.CompletedProcess[str]) -> list[str]:
+def reported(run: subprocess.CompletedProcess[str]) -> list[str]:
     """Return what a command showed, one blank between cells, and no age."""
     shown = re.sub(r" \d+ s([ ;]|$)", r" N s\1", run.stdout, flags=re.MULTILINE)
     return [" ".join(text.split()) for text in shown.splitlines() if text]
@@ -73,7 +73,7 @@ def test_deliveries_are_listed_the_newest_first(workspace: Workspace) -> None:
     refuse(workspace)
     send(workspace, line("db-2/disk"))
 
-    assert told(workspace.alerthost("deliveries")) == [
+    assert reported(workspace.alerthost("deliveries")) == [
         "Deliveries",
         "id state operation service alert age details",
         "2 delivered trigger acme/checkout db-2/disk N s",
@@ -145,7 +145,7 @@ def test_deliveries_are_listed_by_state(workspace: Workspace) -> None:
         options = [part for state in states for part in ("--state", state)]
         assert [each["id"] for each in listed(workspace, "deliveries", *options)] == ids
     assert [each["id"] for each in listed(workspace, "deliveries", "--most", "1")] == [3, 2, 1]
-    assert told(workspace.alerthost("deliveries"))[-1] == "1 blocked, 1 rejected"
+    assert reported(workspace.alerthost("deliveries"))[-1] == "1 blocked, 1 rejected"
 
 
 def test_what_is_tried_again_and_what_it_stands_for_is_told(workspace: Workspace) -> None:
@@ -153,10 +153,10 @@ def test_what_is_tried_again_and_what_it_stands_for_is_told(workspace: Workspace
     send(workspace, line())
     send(workspace, line(summary="fuller"))
 
-    row = next(text for text in told(workspace.alerthost("deliveries")) if " queued " in text)
+    row = next(text for text in reported(workspace.alerthost("deliveries")) if " queued " in text)
 
     assert "attempts; " in row or "covers 1 other" in row
-    assert told(workspace.alerthost("deliveries"))[-1].endswith("queued")
+    assert reported(workspace.alerthost("deliveries"))[-1].endswith("queued")
 
 
 def test_why_a_resolve_is_sent_once_more_is_told(workspace: Workspace) -> None:
@@ -164,10 +164,10 @@ def test_why_a_resolve_is_sent_once_more_is_told(workspace: Workspace) -> None:
     assert workspace.alerthost("send", given=line()).returncode == 0
     assert workspace.alerthost("send", given=line(status="resolved")).returncode == 0
 
-    assert told(workspace.alerthost("deliveries", "--state", "queued"))[2:] == [
+    assert reported(workspace.alerthost("deliveries", "--state", "queued"))[2:] == [
         "3 queued resolve acme/checkout db-1/disk N s "
         "next attempt in N s; "
-        "sent once more, in case an earlier delivery arrives late and reopens the incident",
+        "sent again, in case an earlier delivery arrives late and reopens the incident",
         "1 queued",
     ]
 
@@ -224,7 +224,7 @@ def test_what_was_refused_is_replayed(workspace: Workspace) -> None:
     run = workspace.alerthost("replay", "1")
 
     assert (run.returncode, run.stderr) == (0, "")
-    assert told(run) == [
+    assert reported(run) == [
         "delivered trigger acme/checkout db-1/disk",
         "1 replay, 1 delivery (1 delivered)",
     ]
@@ -238,9 +238,9 @@ def test_everything_that_was_given_up_is_replayed_in_its_order(workspace: Worksp
 
     run = workspace.alerthost("replay", "--all")
 
-    assert told(run)[-1] == "3 replays, 3 deliveries (3 delivered)"
-    assert [text.split()[-1] for text in told(run)[:-1]] == keys
-    assert told(workspace.alerthost("replay", "--all")) == ["0 replays, 0 deliveries"]
+    assert reported(run)[-1] == "3 replays, 3 deliveries (3 delivered)"
+    assert [text.split()[-1] for text in reported(run)[:-1]] == keys
+    assert reported(workspace.alerthost("replay", "--all")) == ["0 replays, 0 deliveries"]
 
 
 def test_a_replay_pages_nobody_for_what_is_over_unless_it_is_to(workspace: Workspace) -> None:
@@ -248,7 +248,7 @@ def test_a_replay_pages_nobody_for_what_is_over_unless_it_is_to(workspace: Works
     send(workspace, line(status="resolved"))
 
     over = workspace.alerthost("replay", "1")
-    assert (over.returncode, told(over)) == (
+    assert (over.returncode, reported(over)) == (
         0,
         [
             "nothing sent db-1/disk its problem is over",
@@ -275,7 +275,7 @@ def test_a_resolve_that_was_refused_and_is_not_needed_is_not_replayed(
 
     run = workspace.alerthost("replay", str(number))
 
-    assert told(run)[0] == "nothing sent db-1/disk its problem is over"
+    assert reported(run)[0] == "nothing sent db-1/disk its problem is over"
 
 
 def test_what_cannot_be_replayed_or_dropped_is_told(workspace: Workspace) -> None:
@@ -329,7 +329,7 @@ def test_incidents_are_listed_with_where_they_went_and_who_holds_them(
     send(workspace, line("db-1/disk"))
     send(workspace, line("db-1/disk", status="acknowledged"))
 
-    assert told(workspace.alerthost("incidents")) == [
+    assert reported(workspace.alerthost("incidents")) == [
         "Incidents",
         "id state severity service incident age summary link",
         "1 acknowledged critical acme/checkout db-1/disk N s Disk full on db-1 "
@@ -375,7 +375,7 @@ def test_what_is_open_beyond_the_list_is_told(workspace: Workspace) -> None:
     send(workspace, line("db-1/disk"), line("db-2/disk"))
 
     run = workspace.alerthost("incidents", "--most", "1")
-    assert (len(told(run)), run.returncode) == (3, 0)
+    assert (len(reported(run)), run.returncode) == (3, 0)
     assert run.stderr == "more are open; use --most to list them\n"
     assert workspace.alerthost("incidents", "--most", "2").stderr == ""
 
@@ -383,7 +383,7 @@ def test_what_is_open_beyond_the_list_is_told(workspace: Workspace) -> None:
 def test_an_alert_of_a_scope_holds_its_own_incident(workspace: Workspace) -> None:
     send(workspace, line("db-1", scope="team-a"))
 
-    assert told(workspace.alerthost("incidents"))[2:] == [
+    assert reported(workspace.alerthost("incidents"))[2:] == [
         "1 triggered critical acme/checkout team-a/db-1 N s Disk full on db-1"
     ]
 
@@ -394,7 +394,7 @@ def test_several_alerts_hold_one_incident(workspace: Workspace) -> None:
     )
     send(workspace, line("db-1"), line("db-2"))
 
-    assert told(workspace.alerthost("incidents"))[2:] == [
+    assert reported(workspace.alerthost("incidents"))[2:] == [
         "1 triggered critical acme/checkout data N s Disk full on db-1 db-1, db-2"
     ]
 
@@ -416,7 +416,7 @@ def test_an_incident_is_resolved_by_hand_whoever_holds_it(workspace: Workspace) 
     run = workspace.alerthost("resolve", "1")
 
     assert (run.returncode, run.stderr) == (0, "")
-    assert told(run) == [
+    assert reported(run) == [
         "delivered resolve acme/checkout db-1/disk",
         "1 incident, 1 delivery (1 delivered)",
     ]
@@ -434,7 +434,7 @@ def test_an_incident_without_a_resolve_is_forgotten_here(workspace: Workspace) -
 
     run = workspace.alerthost("resolve", "1")
 
-    assert told(run)[0] == "nothing sent incident 1 forgotten here; its provider has no resolve"
+    assert reported(run)[0] == "nothing sent incident 1 forgotten here; its provider has no resolve"
     assert workspace.alerthost("incidents").stdout == "No incident is open.\n"
     assert len(workspace.fake.requests) == 1
 
@@ -457,8 +457,8 @@ def test_what_is_orphaned_is_listed_until_somebody_has_seen_to_it(workspace: Wor
     lost = send(workspace, line(status="resolved"), PD_CHECKOUT="n" * 32)
 
     assert lost.returncode == 1
-    assert told(lost)[0].startswith("orphaned resolve acme/checkout db-1/disk")
-    assert told(workspace.alerthost("incidents"))[2].startswith(
+    assert reported(lost)[0].startswith("orphaned resolve acme/checkout db-1/disk")
+    assert reported(workspace.alerthost("incidents"))[2].startswith(
         "1 orphaned critical acme/checkout db-1/disk"
     )
     assert workspace.alerthost("resolve", "--here", "1").returncode == 0
@@ -483,7 +483,7 @@ def test_what_a_disabled_plugin_leaves_open_is_told(workspace: Workspace) -> Non
     told_of = gone(
         "the action pagerduty.trigger (no enabled plugin offers it) and the account acme"
     )
-    assert told(workspace.alerthost("incidents"))[2].startswith("1 cut off acme/checkout"[:9])
+    assert reported(workspace.alerthost("incidents"))[2].startswith("1 cut off acme/checkout"[:9])
     run = workspace.alerthost("resolve", "1")
     assert run.returncode == 1
     assert run.stderr.splitlines() == [
@@ -566,7 +566,7 @@ def test_an_account_in_which_something_is_open_is_not_just_disconnected(
     run = connected.alerthost("disconnect", "acme", "--yes")
 
     assert run.returncode == 2
-    assert told(run) == [
+    assert reported(run) == [
         "Open in acme",
         "id state severity service incident age summary",
         "1 triggered critical acme/checkout db-1/disk N s Disk full on db-1",
@@ -584,7 +584,7 @@ def test_what_is_open_in_an_account_is_closed_before_it_is_disconnected(
     run = connected.alerthost("disconnect", "acme", "--yes", "--resolve")
 
     assert run.returncode == 0
-    assert told(run)[3:] == ["delivered resolve acme/checkout db-1/disk", "disconnected acme"]
+    assert reported(run)[3:] == ["delivered resolve acme/checkout db-1/disk", "disconnected acme"]
     assert [incident.state for incident in connected.fake.incidents] == ["resolved"]
 
 
@@ -618,7 +618,7 @@ def test_of_very_many_open_incidents_the_first_are_listed(
 
     run = connected.alerthost("disconnect", "acme", "--yes")
 
-    assert len(told(run)) == 3
+    assert len(reported(run)) == 3
     assert "and 2 more" in run.stderr.splitlines()
 
 

@@ -109,7 +109,7 @@ def test_the_services_of_an_account_are_an_actions_choices(workspace: Workspace)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["pagerduty", "acme"], "ACCOUNT: cannot be used: pagerduty is a provider, not an action"),
         (["tickets.open", "acme"], "ACCOUNT: 'acme' is of pagerduty, not tickets"),
@@ -117,11 +117,11 @@ def test_the_services_of_an_account_are_an_actions_choices(workspace: Workspace)
     ],
 )
 def test_an_account_that_does_not_fit_is_a_mistake(
-    workspace: Workspace, arguments: list[str], told: str
+    workspace: Workspace, arguments: list[str], reported: str
 ) -> None:
     run = workspace.alerthost("schema", *arguments)
 
-    assert (run.returncode, run.stdout, run.stderr) == (2, "", f"{told}\n")
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", f"{reported}\n")
 
 
 def test_a_provider_that_cannot_say_where_things_go_has_no_choices(
@@ -206,9 +206,9 @@ def test_a_plugin_s_own_table_is_checked_and_given_to_it(workspace: Workspace) -
 
     assert (well.returncode, faulty.returncode) == (0, 2)
     assert "configured for UTC" in well.stdout
-    told = [line.partition("plugins.")[2] for line in faulty.stderr.splitlines()]
-    assert "pagerdut: 'pagerdut' is unknown; did you mean 'pagerduty'?" in told
-    assert any(line.startswith("shifts.timezone: must be text") for line in told)
+    reported = [line.partition("plugins.")[2] for line in faulty.stderr.splitlines()]
+    assert "pagerdut: 'pagerdut' is unknown; did you mean 'pagerduty'?" in reported
+    assert any(line.startswith("shifts.timezone: must be text") for line in reported)
 
 
 @pytest.mark.usefixtures("_shifts")
@@ -236,9 +236,12 @@ def test_the_schema_of_a_plugin_s_settings_is_shown(workspace: Workspace) -> Non
 
 
 def test_of_the_table_of_plugins_itself_every_fault_is_told(workspace: Workspace) -> None:
-    for given, told in (('enabld = ["x"]', "did you mean 'enabled'?"), ("enabled = 7", "a list")):
+    for given, reported in (
+        ('enabld = ["x"]', "did you mean 'enabled'?"),
+        ("enabled = 7", "a list"),
+    ):
         workspace.configure(('enabled = ["pagerduty"]', given))
         run = workspace.alerthost("plugins")
         assert run.returncode == 2
         assert "plugins.enab" in run.stderr
-        assert told in run.stderr
+        assert reported in run.stderr

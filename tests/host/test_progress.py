@@ -424,18 +424,18 @@ def test_many_statements_about_one_problem_do_not_wait_for_each_other(
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (LostCommitError, "may be lost"),
         (UnknownCommitError, "may or may not be accepted; send it again"),
     ],
 )
 def test_what_the_store_may_have_lost_is_told(
-    sending: Sender, store: Store, sheet: Sheet, error: type[StoreError], told: str
+    sending: Sender, store: Store, sheet: Sheet, error: type[StoreError], reported: str
 ) -> None:
     store.failing, store.error = True, error
     sending.run(said("a"), 10)
-    assert sheet.complaints == [f"line 1: {told}: the disk is full"]
+    assert sheet.complaints == [f"line 1: {reported}: the disk is full"]
 
 
 def test_what_the_store_does_not_take_is_told_and_the_others_go_on(

@@ -104,5 +104,7 @@ def test_what_a_plugin_suppresses_is_shown_and_counted(
     )
     assert sent.stdout.endswith("1 alert, 2 deliveries (2 delivered), 1 suppressed\n")
     assert sent.stderr == "note: another plugin sulked\n"
-    told = "  suppressed by night-watch at r: nobody is awake\n    note: another plugin sulked\n"
-    assert told in explained.stdout
+    reported = (
+        "  suppressed by night-watch at r: nobody is awake\n    note: another plugin sulked\n"
+    )
+    assert reported in explained.stdout

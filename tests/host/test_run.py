@@ -25,8 +25,8 @@ ALERT = {"key": "db-1/disk", "severity": "critical", "labels": {"team": "data"}}
 STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (INFO|WARNING|ERROR) +")
 
 
-def told(process: Process) -> list[str]:
-    """Return what it logged, without times and levels; every line has them."""
+def reported(process: Process) -> list[str]:
+    """Return its log lines without their times and levels."""
     assert all(STAMP.match(line) for line in process.lines), process.log
     return [STAMP.sub("", line) for line in process.lines]
 
@@ -40,7 +40,7 @@ def test_a_life_is_told_in_few_plain_lines(workspace: Workspace) -> None:
         process.signal(signal.SIGTERM)
         assert process.end() == 0
 
-    first, *delivered, stopping, stopped = told(process)
+    first, *delivered, stopping, stopped = reported(process)
     assert first == f"listening on {url}, without a token: any local process can send"
     assert sorted(delivered) == [
         "delivered trigger to acme/checkout for a\\nb",
@@ -63,7 +63,7 @@ def test_what_is_being_sent_is_finished(workspace: Workspace, number: signal.Sig
         process.wait_for("stopping")
         gate.open()
         assert process.end() == 0
-    assert told(process)[-1] == "stopped"
+    assert reported(process)[-1] == "stopped"
     assert len(workspace.fake.incidents) == 2
     # nothing of it is sent again
     with run(workspace) as (process, url):
@@ -198,7 +198,7 @@ def test_a_faulty_file_changes_nothing_and_every_fault_is_told(workspace: Worksp
         )
         process.signal(signal.SIGHUP)
         process.wait_for("not reloaded")
-        faults = [line for line in told(process) if line.startswith("alerthost.toml, line ")]
+        faults = [line for line in reported(process) if line.startswith("alerthost.toml, line ")]
         assert [re.sub(r":.*", "", line) for line in faults] == [
             "alerthost.toml, line 25",
             "alerthost.toml, line 18",
@@ -331,7 +331,7 @@ def test_it_listens_beyond_this_machine_with_a_token(workspace: Workspace) -> No
     file = workspace.folder / "alerthost.toml"
     file.write_text(file.read_text().replace("127.0.0.1:0", "0.0.0.0:0"))
     with run(workspace, ALERTHOST_TOKEN=TOKEN) as (process, url):
-        assert told(process) == [f"listening on {url}"]
+        assert reported(process) == [f"listening on {url}"]
         assert post(url, ALERT).status == 401
         assert post(url, ALERT, Authorization=f"Bearer {TOKEN}").status == 202
         process.signal(signal.SIGTERM)

@@ -93,9 +93,9 @@ def test_files_are_sent_in_their_order(workspace: Workspace) -> None:
     run = workspace.alerthost("send", "one.jsonl", "two.jsonl")
 
     assert run.returncode == 1
-    told = [text.split()[-1] for text in run.stdout.splitlines()[:-1]]
-    assert told == ["first", "first", "second", "second"]
-    assert sorted(body["dedup_key"] for body in workspace.bodies()) == told
+    reported = [text.split()[-1] for text in run.stdout.splitlines()[:-1]]
+    assert reported == ["first", "first", "second", "second"]
+    assert sorted(body["dedup_key"] for body in workspace.bodies()) == reported
     assert run.stderr == "two.jsonl: line 3: key: missing or blank; it names the problem\n"
 
 
@@ -112,9 +112,9 @@ def test_faulty_lines_are_told_and_the_others_go_out(workspace: Workspace) -> No
     run = workspace.alerthost("send", given=lines)
 
     assert run.returncode == 1
-    told = run.stderr.splitlines()
-    assert told[0].startswith("line 2: not a JSON object")
-    assert told[1:] == [
+    reported = run.stderr.splitlines()
+    assert reported[0].startswith("line 2: not a JSON object")
+    assert reported[1:] == [
         "line 3, alert 1: not a JSON object",
         "line 4: key: missing or blank; it names the problem",
         'line 5: status: "gone" is unknown; known are firing, acknowledged, resolved',
@@ -188,7 +188,7 @@ severity = "critical"
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "reported"),
     [
         (throttling(), "throttled      trigger      acme/checkout     db-1/disk  429: "),
         (failing(503), "faulted        trigger      acme/checkout     db-1/disk  503: "),
@@ -201,7 +201,7 @@ severity = "critical"
     ids=["429", "503", "reset", "portal"],
 )
 def test_what_is_not_delivered_is_told_and_the_exit_code_says_so(
-    workspace: Workspace, how: object, told: str
+    workspace: Workspace, how: object, reported: str
 ) -> None:
     workspace.fake.misbehave(how, key=CHECKOUT)
 
@@ -209,7 +209,7 @@ def test_what_is_not_delivered_is_told_and_the_exit_code_says_so(
 
     assert run.returncode == 1
     first, second, summary = run.stdout.splitlines()
-    assert first.startswith(told)
+    assert first.startswith(reported)
     assert first.endswith("; will be retried")
     assert second == "delivered      trigger      acme/platform     db-1/disk"
     assert summary == "1 alert, 2 deliveries (1 delivered, 1 queued)"

@@ -79,18 +79,18 @@ def test_no_rule_and_no_other_secret_is_needed(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "told"),
+    ("named", "reported"),
     [
         ("acme", "choose a service of 'acme': acme/checkout, acme/platform"),
         ("acme/chekout", "'acme/chekout' is unknown; did you mean 'acme/checkout'?"),
         ("x", "'x' is unknown; known are acme/checkout, acme/platform"),
     ],
 )
-def test_an_unknown_service_is_a_mistake(workspace: Workspace, named: str, told: str) -> None:
+def test_an_unknown_service_is_a_mistake(workspace: Workspace, named: str, reported: str) -> None:
     run = workspace.alerthost("test", named)
 
     assert run.returncode == 2
-    assert told in run.stderr
+    assert reported in run.stderr
     assert workspace.fake.requests == ()
 
 
@@ -263,8 +263,8 @@ def run(
     def test(action: Page) -> tuple[bool, str, str]:
         loaded = configuration_of(action)
         well = service_test.Trial(loaded, service_test.find_target(loaded, "acme"), Screen()).run()
-        told = capsys.readouterr()
-        return well, told.out, told.err
+        reported = capsys.readouterr()
+        return well, reported.out, reported.err
 
     return test
 
@@ -335,8 +335,8 @@ def test_what_nothing_closes_is_told(run: Any) -> None:
 
     assert well
     assert action.operations == ["trigger"]
-    told = f"pager.page cannot resolve: close {action.sent[0].key} at the provider"
-    assert err == f"{told}.\n"
+    reported = f"pager.page cannot resolve: close {action.sent[0].key} at the provider"
+    assert err == f"{reported}.\n"
     assert "Test OK at acme/Everybody: opened." in out
 
 
@@ -432,8 +432,8 @@ def test_a_provider_that_cannot_name_its_services_is_told(
     with pytest.raises(service_test.CannotTestError) as caught:
         service_test.find_target(loaded, named)
 
-    told = "provider pager cannot list its destinations: it failed at tests/host/test_service"
-    assert str(caught.value).startswith(told)
+    reported = "provider pager cannot list its destinations: it failed at tests/host/test_service"
+    assert str(caught.value).startswith(reported)
 
 
 def test_a_provider_that_cannot_name_its_services_stops_no_test_of_another_account(

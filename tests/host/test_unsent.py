@@ -81,14 +81,14 @@ def test_outdated_alerts_are_logged_counted_and_listed(
     """A late repeat of an ended episode, and a resolve with an outdated `updated_at`."""
     running = start()
     started = "2026-11-23T03:14:00Z"
-    told = [
+    reported = [
         alert("late", started_at=started),
         alert("late", started_at=started, status="resolved"),
         alert("late", started_at=started),
         alert("old", updated_at="2026-11-23T04:00:00Z"),
         alert("old", updated_at="2026-11-23T03:00:00Z", status="resolved"),
     ]
-    for each in told:
+    for each in reported:
         [named] = post(running.url, each).json["submissions"]
         running._app.backend.engine.wait([named["id"]], 60)
 

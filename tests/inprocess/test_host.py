@@ -191,8 +191,8 @@ class TestPlanning:
         assert page.operations == ["trigger"]
         (failure,) = report.plan.failures
         assert failure.path == "rule 'Broken'"
-        told = "could not decide, taken as a match: it failed at tests/inprocess/"
-        assert failure.reason.startswith(told)
+        reported = "could not decide, taken as a match: it failed at tests/inprocess/"
+        assert failure.reason.startswith(reported)
         assert "canary" not in str(failure)
         assert not report.delivered
 
@@ -263,8 +263,8 @@ class TestFailingPlugins:
         assert sorted(sent.destination for sent in page.sent) == ["early", "late"]
         (failure,) = report.plan.failures
         assert failure.path == "rule 'Broken'"
-        told = "the action pager.page could not plan: it failed at tests/inprocess/"
-        assert failure.reason.startswith(told)
+        reported = "the action pager.page could not plan: it failed at tests/inprocess/"
+        assert failure.reason.startswith(reported)
         assert "canary" not in str(failure)
         assert not report.delivered
         assert caplog.messages == [f"alert disk: {failure}"], "the report may go unread"
@@ -316,8 +316,8 @@ class TestFailingPlugins:
 
         (failure,) = report.plan.failures
         assert failure.path == "destination 'a'"
-        told = "the action pager.page could not follow up: it failed at "
-        assert failure.reason.startswith(told)
+        reported = "the action pager.page could not follow up: it failed at "
+        assert failure.reason.startswith(reported)
         assert "canary" not in str(failure)
         assert page.operations[2:] == ["resolve"] * 3
         assert page.sent[2].destination == "b"
@@ -360,8 +360,8 @@ class TestFailingPlugins:
         (receipt,) = report.receipts
         assert receipt.outcome is not None
         assert receipt.outcome.kind is kind
-        told = "the action pager.page failed at recorder.py:"
-        assert receipt.outcome.reason.startswith(told)
+        reported = "the action pager.page failed at recorder.py:"
+        assert receipt.outcome.reason.startswith(reported)
         assert "canary" not in repr(receipt)
         host.handle(resolved())
         assert page.operations == ["trigger", "resolve"]
@@ -458,8 +458,8 @@ class TestObservers:
         assert debug.getMessage().startswith("SystemExit was raised")
         assert "canary" not in debug.getMessage()
         assert (record.name, record.levelname) == ("hostspec", "ERROR")
-        told = "plugin broken: hostspec_delivered failed at tests/inprocess/"
-        assert record.getMessage().startswith(told)
+        reported = "plugin broken: hostspec_delivered failed at tests/inprocess/"
+        assert record.getMessage().startswith(reported)
         assert "canary" not in record.getMessage()
 
 

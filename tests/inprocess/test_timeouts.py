@@ -82,17 +82,17 @@ class Observer:
     """Collects its receipts."""
 
     def __init__(self) -> None:
-        self.told: list[Receipt] = []
+        self.reported: list[Receipt] = []
         self.any = threading.Event()
 
     @hookimpl(specname="hostspec_delivered")
     def delivered(self, receipt: Receipt) -> None:
-        self.told.append(receipt)
+        self.reported.append(receipt)
         self.any.set()
 
     @hookimpl(specname="hostspec_undelivered")
     def undelivered(self, receipt: Receipt) -> None:
-        self.told.append(receipt)
+        self.reported.append(receipt)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ class TestDestinations:
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(host.handle, firing())
             assert observer.any.wait(60)
-            assert [receipt.delivery.ref.destination for receipt in observer.told] == ["quick"]
+            assert [receipt.delivery.ref.destination for receipt in observer.reported] == ["quick"]
             hanging.go_on.set()
             report = first.result(60)
 
@@ -179,10 +179,12 @@ class TestTimeout:
         line = "trigger acme/all: in flight: no answer within 0.01 s; the attempt goes on"
         assert words(report) == [line]
         assert caplog.messages == [f"alert disk: {line}"]
-        assert observer.told == []
+        assert observer.reported == []
         hanging.go_on.set()
         assert observer.any.wait(60)
-        assert [(told.id, told.outcome) for told in observer.told] == [(receipt.id, DELIVERED)]
+        assert [(reported.id, reported.outcome) for reported in observer.reported] == [
+            (receipt.id, DELIVERED)
+        ]
         assert host.handle(resolved(), timeout=60).delivered
         assert page.operations == ["trigger", "resolve"]
 
@@ -218,7 +220,7 @@ class TestTimeout:
         (receipt,) = report.receipts
         assert (receipt.outcome, receipt.attempts) == (None, 0)
         assert "not sent within 0.01 s" in receipt.reason
-        assert receipt in observer.told
+        assert receipt in observer.reported
         assert page.operations == ["trigger"]
 
     def test_a_resolve_that_cannot_be_planned_in_time_is_a_failure(

@@ -42,27 +42,27 @@ class Observer:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, Receipt]] = []
+        self.reported: list[tuple[str, Receipt]] = []
 
     @hookimpl
     def hostspec_delivered(self, receipt: Receipt) -> None:
-        self.told.append(("delivered", receipt))
+        self.reported.append(("delivered", receipt))
 
     @hookimpl
     def hostspec_delayed(self, receipt: Receipt) -> None:
-        self.told.append(("delayed", receipt))
+        self.reported.append(("delayed", receipt))
 
     @hookimpl
     def hostspec_undelivered(self, receipt: Receipt) -> None:
-        self.told.append(("undelivered", receipt))
+        self.reported.append(("undelivered", receipt))
 
     @hookimpl
     def hostspec_superseded(self, receipt: Receipt) -> None:
-        self.told.append(("superseded", receipt))
+        self.reported.append(("superseded", receipt))
 
     @property
     def names(self) -> list[str]:
-        return [name for name, _ in self.told]
+        return [name for name, _ in self.reported]
 
 
 class Process(Protocol):

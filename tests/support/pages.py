@@ -79,7 +79,7 @@ class Page:
     - ``json`` is one alert, or one on each line, and becomes ``alerts.jsonl``.
     - ``yaml`` is a file, which its first line names.
     - ``ini`` is a unit of systemd, and ``dockerfile`` a container file: what they run is there.
-    - ``console`` holds commands, each after ``$``, and what they print. Lines of the standard
+    - ``console`` holds commands, each after ``$``, and their output. Lines of the standard
       error stand where they make the page clear: on a screen their place is not fixed.
 
     In what is printed, ``...`` stands for anything.
@@ -202,10 +202,10 @@ class Page:
         printed = re.split(rf"{_EXIT}(\d+)\n", ran.stdout)
         if len(printed) != 2 * len(commands) + 1:
             return f"it ended early, and printed\n{ran.stdout}{ran.stderr}"
-        told = re.split(rf"{_EXIT}\d+\n", ran.stderr)
+        reported = re.split(rf"{_EXIT}\d+\n", ran.stderr)
         asked = [command.startswith("echo $?") for command in [*commands[1:], ""]]
         for (command, _, wanted), got, errors, status, answers in zip(
-            blocks, printed[::2], told, printed[1::2], asked, strict=False
+            blocks, printed[::2], reported, printed[1::2], asked, strict=False
         ):
             if status != "0" and not answers:
                 return f"$ {command}\nexits with {status} and prints\n{got}{errors}"
@@ -214,7 +214,7 @@ class Page:
         return None
 
     def _command(self, command: str) -> str:
-        """Return what is run for a command: what installs is checked, or done on the side."""
+        """Return the command to run: an installation is checked, or done on the side."""
         match shlex.split(command, comments=True):
             case ["make", target]:
                 _check_target(target)
@@ -273,9 +273,9 @@ class Page:
 
 
 def _without_errors(wanted: str, got: str, errors: str) -> tuple[str, str]:
-    """Remove the lines of the standard error from what a page shows, and give what was printed.
+    """Remove the lines of the standard error from a page's output; return the printed ones.
 
-    What was not shown, or in another order, stays in what was printed.
+    Lines that are missing on the page, or in another order, remain.
     """
     if not got:
         return wanted, errors

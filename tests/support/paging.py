@@ -83,7 +83,7 @@ class Paging:
         return [each for each in self.fake.requests if each.status == 202]
 
     @property
-    def told(self) -> list[str]:
+    def reported(self) -> list[str]:
         """What PagerDuty was told, and under which key."""
         return [_told(each.json()) for each in self.taken]
 

@@ -98,7 +98,7 @@ def post(url: str, content: object, path: str = "/alerts", **headers: str) -> Re
 
 
 def measured(url: str, **headers: str) -> dict[tuple[str, ...], float]:
-    """Return what is measured: values by name and by labels, these in the order of their names."""
+    """Return the metrics: values by name and by labels, sorted by the labels' names."""
     reply = ask(url, "GET", "/metrics", headers=headers)
     assert reply.status == 200, reply
     return {
@@ -112,7 +112,7 @@ Measured = dict[tuple[str, ...], float]
 
 
 def measured_when(url: str, holds: Callable[[Measured], bool]) -> Measured:
-    """Return what is measured once something holds of it, or what there is after half a minute."""
+    """Return the metrics once a condition holds, or those after half a minute."""
     deadline = time.monotonic() + 30
     while True:
         found = measured(url)

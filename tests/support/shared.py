@@ -1,4 +1,4 @@
-"""What is made once in a run, for all of its processes."""
+"""Makes things once in a run, for all of its processes."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
 
 
 def unmeasured() -> dict[str, str]:
-    """Return the environment for a program of which no coverage is measured."""
+    """Return the environment for a program without measured coverage."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}

@@ -19,7 +19,7 @@ _recorded: dict[str, list[tuple[str, Any]]] = {}
 
 
 def make(connection: sa.Connection) -> None:
-    """Bring a database to this version; where it is empty, with what was recorded."""
+    """Bring a database to this version; replay the recorded statements if it is empty."""
     if sa.inspect(connection).get_table_names():
         migrate(connection)
         return

@@ -19,4 +19,4 @@ def wait_until(true: Callable[[], object], what: str = "the condition") -> None:
         if time.monotonic() > ends:
             pytest.fail(f"{what} was not true within {LONGEST:.0f} s")
         time.sleep(pause)
-        pause = min(1.2 * pause, 0.02)  # to ask takes time from what is waited for
+        pause = min(1.2 * pause, 0.02)  # asking costs time that the other process needs

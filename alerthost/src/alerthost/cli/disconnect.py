@@ -56,7 +56,7 @@ class OpenIncidents:
     Attributes:
         accounts: all of them.
         account: the account of the incidents.
-        place: what is removed, as shown to the operator.
+        place: the name of the removed account or service, as shown to the operator.
         includes: selects incidents of the account.
     """
 
@@ -113,7 +113,7 @@ class OpenIncidents:
         Args:
             screen: shows the deliveries.
             timeout: seconds to wait.
-            undone: what is not done if one stays open.
+            undone: the sentence about the part that is not done if one stays open.
 
         Raises:
             ConfigurationError: the configuration is wrong.

@@ -29,7 +29,7 @@ from hostspec.text import unknown_name
 @report_errors
 @example("alerthost plugins")
 def plugins(path: Path) -> None:
-    """List the plugins: name, version, distribution, state, and what they offer."""
+    """List the plugins: name, version, distribution, state, providers and actions."""
     infos = _plugins(path).infos
     columns = ("plugin", "version", "distribution", "state", "offers")
     Screen().table(Table("Plugins", columns, tuple(map(_cells, infos))))

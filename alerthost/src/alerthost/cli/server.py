@@ -50,7 +50,7 @@ class Server:
     Args:
         path: of the configuration.
         listens: accept alerts over HTTP; if not, only deliver what other processes accept.
-        works: deliver; if not, other processes deliver what is accepted here.
+        works: deliver; if not, other processes deliver the alerts accepted here.
 
     Raises:
         ConfigurationError: the configuration is wrong, or its address cannot be listened on.

@@ -23,9 +23,7 @@ CONFIRM_AFTER: Final = 60.0
 """Seconds after which an unconfirmed incident gets a confirming resolve: by that time every
 delivery on its way has arrived."""
 
-CONFIRMS: Final = (
-    "sent once more, in case an earlier delivery arrives late and reopens the incident"
-)
+CONFIRMS: Final = "sent again, in case an earlier delivery arrives late and reopens the incident"
 CONFIRMS_EARLY: Final = (
     "sent early, since the alert fires again and an earlier delivery may have arrived late"
 )
