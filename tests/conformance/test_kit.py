@@ -231,6 +231,16 @@ def test_a_service_keeps_what_arrives_and_survives_who_hangs_up() -> None:
         assert service.received() == ("",)
 
 
+def test_a_connection_without_a_request_is_no_message() -> None:
+    def connect() -> tuple[str, ...]:
+        with serving(answering(Answer())) as service:
+            port = int(service.url.rpartition(":")[2])
+            socket.create_connection(("127.0.0.1", port)).close()
+        return tuple(service.received())
+
+    assert support.within(10, connect) == ()
+
+
 PAGE = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
 
 

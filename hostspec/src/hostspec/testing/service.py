@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import socketserver
 import struct
@@ -137,7 +138,9 @@ class _Handler(socketserver.StreamRequestHandler):
     server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def handle(self) -> None:
-        head = b"".join(iter(self.rfile.readline, b"\r\n"))
+        head = b"".join(itertools.takewhile(bool, iter(self.rfile.readline, b"\r\n")))
+        if not head:  # the client hung up without a request
+            return
         body = self.rfile.read(_length(head))
         self.server.bodies.append(body.decode(errors="replace"))
         with contextlib.suppress(OSError):  # the client may have hung up
