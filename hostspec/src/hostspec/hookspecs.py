@@ -56,7 +56,7 @@ class Hooks(Protocol):
         `Answer` with a failure; one that returns None yields no answer.
 
         Args:
-            name: of a hook whose specification was added with ``hostspec_addhooks``.
+            name: the name of a hook that a plugin added with ``hostspec_addhooks``.
             arguments: all arguments of the hook.
         """
         ...

@@ -105,7 +105,7 @@ class FairLocks(forking.Locked):
         """Join the queues of all the locks at once, so that no two callers wait in a circle.
 
         Args:
-            names: of the locks.
+            names: the names of the locks.
             call: the call that acquires them.
             owner: the owner of the tickets, for `owned_by`; None for no owner.
             width: how many tickets may hold a lock at a time, the same for each use of a name.

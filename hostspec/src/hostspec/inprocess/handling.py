@@ -43,8 +43,8 @@ class Sender:
     Attributes:
         plugins: the host's plugins.
         rules: the host's rules.
-        installations: by name.
-        memory: of open incidents.
+        installations: the installations, by name.
+        memory: the open incidents.
     """
 
     plugins: Plugins
@@ -134,11 +134,11 @@ class _Part:
     """The part of an alert's plan about one incident.
 
     Attributes:
-        ticket: for the incident's lock.
+        ticket: the ticket for the incident's lock.
         plan: this part of the plan.
         snapshot: the incidents that the plan was made from.
-        receipt_id: of its delivery.
-        receipt: of its delivery, once it has ended.
+        receipt_id: the id of the receipt for its delivery.
+        receipt: the receipt for its delivery; None until the attempt has ended.
         decided: acquired by the attempt when it begins, or by the caller that stops waiting.
         reason: why the lock was not acquired.
         abandoned: its attempt is still in flight, and no caller waits for it.

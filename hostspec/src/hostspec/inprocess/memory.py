@@ -87,8 +87,8 @@ class IncidentMemory(forking.Locked):
         """Record the outcome of an attempt.
 
         Args:
-            delivery: that was sent.
-            outcome: of the attempt.
+            delivery: the delivery that was sent.
+            outcome: the outcome of the attempt.
             arrived: whether the provider may have it; then its incident may be open.
         """
         with self._lock:

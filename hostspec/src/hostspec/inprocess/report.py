@@ -16,7 +16,7 @@ class Report:
     """The result of one alert; ``str`` returns one line for each receipt, with its reason.
 
     Attributes:
-        plan: of the alert.
+        plan: the plan for the alert.
         receipts: one for each delivery. A receipt without an outcome has a reason: the host's
             ``timeout`` was over. Its ``attempts`` is 1 if the attempt is still in flight, and
             observers will be notified of its end; 0 if none was made.
@@ -82,7 +82,7 @@ class UndeliveredError(Exception):
     """An alert was not delivered; the message lists each failure with its reason.
 
     Attributes:
-        report: of the alert.
+        report: the report of the alert.
     """
 
     def __init__(self, report: Report) -> None:

@@ -20,7 +20,7 @@ class Attempt:
     """The result of an attempt.
 
     Attributes:
-        outcome: of the attempt.
+        outcome: the outcome of the attempt.
         may_have_arrived: the provider may have the message.
     """
 

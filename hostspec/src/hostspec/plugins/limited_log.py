@@ -1,4 +1,4 @@
-"""Rate-limits log lines that outside input causes."""
+"""A log with a rate limit, for lines whose number depends on input from outside."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import attrs
 from hostspec import forking
 
 LOG_AGAIN: Final = 60.0
-"""Seconds in which one source and cause log one line."""
+"""Seconds in which one source, cause and kind log one line."""
 
 MOST_SOURCES: Final = 200
-"""Sources and causes with a line of their own at a time."""
+"""The maximum number of lines that are limited separately at a time."""
 
 MOST_KINDS: Final = 10
-"""Kinds of one source and cause with a line of their own at a time."""
+"""The maximum number of kinds of one source and cause that are limited separately."""
 
 
 @attrs.define
@@ -42,7 +42,7 @@ class LimitedLog(forking.Locked):
     Further lines are counted, and their number is logged when the minute is over.
 
     Args:
-        logger: for the lines.
+        logger: receives the lines.
         clock: returns monotonic seconds.
     """
 
@@ -67,12 +67,13 @@ class LimitedLog(forking.Locked):
         """Log a text, or count it if the source, cause and kind have a line already.
 
         Args:
-            source: of the input.
-            cause: one of few.
-            text: to log.
-            level: to log it at.
-            kind: of the text; may come from the input, as only a few get lines of their own.
-            error: whose traceback is logged, too.
+            source: the origin of the input, such as a plugin or a client.
+            cause: the reason of the line; one of a few.
+            text: the line.
+            level: its level.
+            kind: a finer distinction; may come from the input, as only a few are limited
+                separately.
+            error: an exception whose traceback is logged, too.
         """
         self.flush()
         with self._lock:

@@ -35,7 +35,7 @@ def load(
     Args:
         enabled: names of entry points in the group ``hostspec``. Others are not imported.
         own: plugins of the program itself (modules or instances), by name; always enabled.
-        settings: of plugins that declare any, by name, as in a file.
+        settings: the plugins' own settings, by plugin, as in a file.
 
     Raises:
         PluginsError: one or more cannot be used; without them, alerts could be lost silently.

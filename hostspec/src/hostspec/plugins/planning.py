@@ -77,7 +77,7 @@ class Plan:
     Attributes:
         alert: the alert.
         rules: names of the rules that match.
-        deliveries: to be sent, in order.
+        deliveries: the deliveries to send, in order.
         joined: open incidents that this alert holds from now on, though it opens nothing.
         released: incidents that this alert no longer holds, though it resolves nothing: other
             alerts still hold them, or the provider offers no resolve.

@@ -31,15 +31,15 @@ class PluginInfo:
     """Information about one plugin.
 
     Attributes:
-        name: of its entry point, or from the host's program.
-        distribution: that installed it; empty for the program's own plugins.
-        version: of the distribution.
+        name: the name of its entry point, or its name in the host's program.
+        distribution: the distribution that installed it; empty for the program's own plugins.
+        version: the version of the distribution.
         state: active, disabled or failed.
         reason: why it is not active, for the operator.
         providers: names of the providers it offers.
         actions: names of the actions it offers.
         hooks: names of the hooks it implements.
-        faults: of its settings, each with the path below them.
+        faults: the faults of its settings, each with its path.
     """
 
     name: str
@@ -103,11 +103,11 @@ class Plugins:
     """The plugins of a host, with the providers and actions of the active ones.
 
     Attributes:
-        infos: of every plugin that is installed or enabled, by name.
-        providers: by name.
-        actions: by name.
-        hooks: calls the hooks, each implementation isolated.
-        settings: classes of the plugins' own settings, by plugin.
+        infos: information about every plugin that is installed or enabled, sorted by name.
+        providers: the providers, by name.
+        actions: the actions, by name.
+        hooks: calls the hooks, each implementation in isolation.
+        settings: the classes of the plugins' own settings, by plugin.
     """
 
     infos: tuple[PluginInfo, ...]

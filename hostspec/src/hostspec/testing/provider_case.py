@@ -120,7 +120,7 @@ class ProviderCase:
         """Return an installation's settings, as in a file.
 
         Args:
-            url: of the service in this check.
+            url: the address of the service in this check.
             secret: the value of the secret: usually a reference.
         """
         return {}

@@ -42,7 +42,7 @@ class Answer:
     Attributes:
         status: the code.
         body: the bytes.
-        content_type: of the body.
+        content_type: the media type of the body.
     """
 
     status: int = 200
@@ -65,7 +65,7 @@ class Connection:
     """One connection whose request was read: the argument of a reaction.
 
     Attributes:
-        socket: of the connection.
+        socket: the connection's socket.
         request: the request's bytes.
         stopping: is set when the server stops.
     """
