@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import attrs
@@ -150,6 +150,22 @@ def test_a_keyring_that_fails_is_told_without_its_words(monkeypatch: pytest.Monk
     ) as raised:
         Secret("keyring:a/b").reveal()
     assert CANARY not in "".join(traceback.format_exception(raised.value))
+
+
+def _locked(service: str, name: str) -> str:
+    raise OSError
+
+
+@pytest.mark.parametrize("get", [None, lambda *_: None, _locked])
+@pytest.mark.parametrize("scheme", ["env", "file", "keyring"])
+def test_a_key_in_place_of_a_name_is_masked(
+    scheme: str, get: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", get and SimpleNamespace(get_password=get))
+    key = "0123456789abcdefghijABCDEFGHIJ01"
+    with pytest.raises(SecretUnavailableError, match=r"\*{8}") as raised:
+        Secret(f"{scheme}:{key}").reveal()
+    assert key not in str(raised.value)
 
 
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

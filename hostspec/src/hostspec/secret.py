@@ -181,19 +181,20 @@ def _from_file(path: str) -> str:
 
 def _from_keyring(place: str) -> str:
     service, _, name = place.partition("/")
+    shown = _shown(place)
     try:
         # an extra, and slow to import
         import keyring  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
     except ImportError:
-        message = f"keyring:{place} needs the package keyring (pip install 'hostspec[keyring]')"
+        message = f"keyring:{shown} needs the package keyring (pip install 'hostspec[keyring]')"
         raise SecretUnavailableError(message) from None
     try:
         secret = keyring.get_password(service, name)
     except Exception:  # noqa: BLE001 -- every backend has errors of its own
-        message = f"the keyring cannot be read for {place}; check that it is unlocked"
+        message = f"the keyring cannot be read for {shown}; check that it is unlocked"
         raise SecretUnavailableError(message) from None
     if secret is None:
-        message = f"the keyring holds nothing for {place}"
+        message = f"the keyring holds nothing for {shown}"
         raise SecretUnavailableError(message)
     return str(secret)
 
