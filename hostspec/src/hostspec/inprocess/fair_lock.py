@@ -1,4 +1,4 @@
-"""Locks by name that are acquired first come, first served; no thread lock is held meanwhile."""
+"""Named locks that are acquired in the order of the requests."""
 
 from __future__ import annotations
 
