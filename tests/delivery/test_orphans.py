@@ -15,6 +15,7 @@ from alerthost.cli.incidents import state_of
 from alerthost.cli.reach import Reach, cut_off_notes
 from alerthost.outbox import completion, incident_store, orphans
 from alerthost.outbox.admin_rows import AdminError
+from alerthost.outbox.leasing import Lease
 from alerthost.outbox.planned import NOTHING_OPEN
 from alerthost.outbox.planner import ORPHANED
 from alerthost.outbox.retry_policy import DeliveryState
@@ -84,17 +85,23 @@ def test_it_waits_until_what_was_opened_in_its_place_is_over(at: Paging) -> None
     assert orphaned(at) == []
 
 
-@EITHER
-def test_it_stays_one_when_its_trigger_arrives_late(
-    fake: FakePagerDuty, database: Database, clock: Clock
-) -> None:
-    """The attempt of a hung process may have opened it again; both resolves close that."""
+def hung(fake: FakePagerDuty, database: Database, clock: Clock) -> tuple[Paging, Lease]:
+    """Orphan an incident while the first attempt to open it hangs; return that lease."""
     at = Paging(fake, database, clock)
     at.engine.accept(alert())
     lease = leased(at)
     at.engine.drain()
     at.connect(NEW_KEY)
     at.say("resolved")
+    return at, lease
+
+
+@EITHER
+def test_it_stays_one_when_its_trigger_arrives_late(
+    fake: FakePagerDuty, database: Database, clock: Clock
+) -> None:
+    """The attempt of a hung process may have opened it again; both resolves close that."""
+    at, lease = hung(fake, database, clock)
 
     late(at, lease)
 
@@ -114,12 +121,7 @@ def test_a_trigger_that_arrives_late_is_not_taken_for_what_opened_anew(
     fake: FakePagerDuty, database: Database, clock: Clock, *, back: bool
 ) -> None:
     """Neither while it is orphaned, nor while its resolve is queued."""
-    at = Paging(fake, database, clock)
-    at.engine.accept(alert())
-    lease = leased(at)
-    at.engine.drain()
-    at.connect(NEW_KEY)
-    at.say("resolved")
+    at, lease = hung(fake, database, clock)
     if back:
         at.connect(NEW_KEY, KEY)
         at.engine.recover_orphans()

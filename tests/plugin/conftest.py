@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -21,6 +22,27 @@ from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
 
 from .wire import KEYS, Proxy, Responder
+
+
+@attrs.define
+class Encoded:
+    """Counts the characters that `json.dumps` writes."""
+
+    characters: int = 0
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> Encoded:
+    counted = Encoded()
+    dumps = json.dumps
+
+    def counting(value: object, **options: Any) -> str:
+        text = dumps(value, **options)
+        counted.characters += len(text)
+        return text
+
+    monkeypatch.setattr(json, "dumps", counting)
+    return counted
 
 
 @attrs.frozen

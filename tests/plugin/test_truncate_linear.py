@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,8 @@ import pytest
 from steps import is_linear
 
 from pagerduty_plugin.truncate import truncate_event
+
+from .conftest import Encoded
 
 Shape = Callable[[int], dict[str, Any]]
 
@@ -40,25 +41,11 @@ def test_fitting_runs_lines_in_proportion_to_the_event(shape: Shape) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_fitting_encodes_bytes_in_proportion_to_the_event(
-    shape: Shape, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoded = 0
-    dumps = json.dumps
-
-    def counting(value: object, **options: Any) -> str:
-        nonlocal encoded
-        text = dumps(value, **options)
-        encoded += len(text)
-        return text
-
-    monkeypatch.setattr(json, "dumps", counting)
-
+def test_fitting_encodes_bytes_in_proportion_to_the_event(shape: Shape, encoded: Encoded) -> None:
     def bytes_for(size: int) -> int:
-        nonlocal encoded
         message = shape(size)
-        encoded = 0
+        encoded.characters = 0
         truncate_event(message, LIMIT)
-        return encoded
+        return encoded.characters
 
     assert bytes_for(600) <= 2.2 * bytes_for(300)

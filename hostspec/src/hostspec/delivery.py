@@ -91,6 +91,18 @@ class Incident:
     rules: tuple[str, ...] = ()
     follow_ups: tuple[Operation, ...] = FOLLOW_UPS
 
+    @classmethod
+    def opened_by(cls, delivery: Delivery, state: IncidentState) -> Incident:
+        """Return the incident that a delivery opens; the alert of the delivery holds it."""
+        return cls(
+            ref=delivery.ref,
+            state=state,
+            severity=delivery.severity,
+            holders=(delivery.alert,),
+            rules=delivery.rules,
+            follow_ups=delivery.follow_ups,
+        )
+
 
 @attrs.frozen
 class Delivery:

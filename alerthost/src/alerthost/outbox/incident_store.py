@@ -133,14 +133,7 @@ def open_incident(
     made = uow.connection.execute(_NEW_INCIDENT, values)
     number = made.inserted_primary_key[0] if made.inserted_primary_key else 0
     uow.connection.execute(_NEW_HOLDER, _holder_row(number, delivery.alert, 0))
-    incident = Incident(
-        ref=delivery.ref,
-        state=IncidentState.RESOLVED,
-        severity=delivery.severity,
-        holders=(delivery.alert,),
-        rules=delivery.rules,
-        follow_ups=delivery.follow_ups,
-    )
+    incident = Incident.opened_by(delivery, IncidentState.RESOLVED)
     return StoredIncident(number, lane, 0, incident, ProviderState(), uow.now, values["summary"])
 
 

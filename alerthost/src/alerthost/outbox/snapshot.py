@@ -172,14 +172,7 @@ class Snapshot:
 
 
 def _opened(delivery: Delivery) -> StoredIncident:
-    incident = Incident(
-        ref=delivery.ref,
-        state=IncidentState.RESOLVED,
-        severity=delivery.severity,
-        holders=(delivery.alert,),
-        rules=delivery.rules,
-        follow_ups=delivery.follow_ups,
-    )
+    incident = Incident.opened_by(delivery, IncidentState.RESOLVED)
     return StoredIncident(0, 0, 0, incident, ProviderState(), 0.0)
 
 

@@ -130,15 +130,8 @@ class IncidentMemory(forking.Locked):
 def _opened(incident: Incident | None, delivery: Delivery, outcome: Outcome) -> Incident:
     """Return the incident after a trigger, with the alert as one more holder."""
     if incident is None:
-        return Incident(
-            ref=delivery.ref,
-            state=IncidentState.TRIGGERED,
-            severity=delivery.severity,
-            handle=outcome.handle,
-            holders=(delivery.alert,),
-            rules=delivery.rules,
-            follow_ups=delivery.follow_ups,
-        )
+        opened = Incident.opened_by(delivery, IncidentState.TRIGGERED)
+        return attrs.evolve(opened, handle=outcome.handle)
     return attrs.evolve(
         incident,
         severity=delivery.severity,
