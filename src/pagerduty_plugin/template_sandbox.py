@@ -50,6 +50,9 @@ WIDEST_INTEGER: Final = 1024
 LONGEST_RANGE: Final = 100_000
 """Numbers of a ``range``."""
 
+MOST_ITEMS: Final = 100_000
+"""Items that the loops and filters of one rendering go through; see `_Context`."""
+
 _RESULT: Final = "result"
 
 _OF_TEXT: Final = _words(
@@ -58,6 +61,28 @@ _OF_TEXT: Final = _words(
 )
 _OF_MAPPING: Final = _words("dictsort items .get .items .keys .values")
 _OF_NULL: Final = _words("d default float int tojson")
+_NOT_COUNTED: Final = _words("count d default first last length truncate .get")
+
+
+class _Context(Context):
+    """Counts the items of one rendering.
+
+    The lists of an alert may be far longer than the author of the template expects: without a
+    limit, nested loops over them would delay all other alerts.
+    """
+
+    _count = 0
+
+    def count(self, value: Any, at_once: int = 1) -> None:
+        """Count the items of a list or mapping, or the characters of a text.
+
+        Args:
+            value: any JSON.
+            at_once: how many of them are counted as one.
+        """
+        if isinstance(value, (str, list, tuple, Mapping)):
+            self._count += len(value) // at_once
+            _refuse(self._count, MOST_ITEMS, "goes through more than {:,} items")
 
 
 def _refuse(size: int, most: int, reason: str) -> None:
@@ -124,12 +149,16 @@ def _of_numbers(function: _Function) -> _Function:
     return run
 
 
-def _container(value: Any) -> Any:
+@pass_context
+def _container(context: _Context, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        context.count(value, 10_000 if isinstance(value, str) else 100)
     return () if value is None else value
 
 
-def _in(value: Any, seq: Any) -> bool:
-    return value in _container(seq)
+@pass_context
+def _in(context: _Context, value: Any, seq: Any) -> bool:
+    return value in _container(context, seq)
 
 
 def _range(start: int, /, *limits: int) -> list[int]:
@@ -179,15 +208,20 @@ _KNOWN: Final = {"filter": FILTERS, "test": TESTS, "method": METHODS, "function"
 
 
 def _adapted(name: str, function: _Function) -> _Function:
-    """Wrap a filter: convert its value before, and an iterator to a list after it."""
+    """Wrap a filter: convert its value and count the items; convert an iterator to a list."""
     passed = getattr(function, "jinja_pass_arg", None)
 
     @pass_context
     @functools.wraps(function)
-    def run(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
+    def run(context: _Context, value: Any, *args: Any, **kwargs: Any) -> Any:
+        value = _converted(context, name, value)
+        if name not in _NOT_COUNTED:
+            context.count(value, 100 if name in _OF_TEXT else 1)
         first = {"eval_context": context.eval_ctx, "environment": context.environment}
         leading = [first.get(passed.name, context)] if passed else []
-        made = function(*leading, _converted(context, name, value), *args, **kwargs)
+        made = function(*leading, value, *args, **kwargs)
+        if isinstance(made, str):
+            context.count(made, 100)
         return list(made) if isinstance(made, Iterator) else made
 
     return run
@@ -206,6 +240,7 @@ def _converted(context: Context, name: str, value: Any) -> Any:
 class _Environment(ImmutableSandboxedEnvironment):
     """Jinja2's immutable sandbox, where an attribute is a member of JSON."""
 
+    context_class = _Context
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
 
     def __init__(self) -> None:
@@ -364,11 +399,14 @@ def _plain(template: Template, values: Mapping[str, Json], most: int) -> Json:
 
 def _gathered(template: Template, values: Mapping[str, Json], most: int) -> str:
     """Render a template until the result is long enough."""
-    text = ""
+    text, blanks = "", 0
     for piece in template.root_render_func(template.new_context(dict(values))):
         text += (piece if text else piece.lstrip())[: most - len(text)]
         if len(text) == most:
             break
+        if not text:
+            blanks += len(piece)
+            _refuse_longer(blanks)
     return text.rstrip()
 
 

@@ -321,6 +321,7 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("templates.md", f"| {template_sandbox.LONGEST_TEXT:,} characters"),
         ("templates.md", f"| {template_sandbox.WIDEST_INTEGER:,} bits"),
         ("templates.md", f"| {template_sandbox.LONGEST_RANGE:,} numbers"),
+        ("templates.md", f"| {template_sandbox.MOST_ITEMS:,} items"),
         ("embed.md", f"at most {memory.MOST_INCIDENTS:,}"),
         ("extension.md", f"Its deadline is {isolation.DEADLINE:g} s"),
         ("extension.md", f"takes longer than {isolation.DEADLINE:g} s"),

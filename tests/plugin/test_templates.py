@@ -467,6 +467,7 @@ def test_long_texts_of_an_alert_can_be_cut_and_shown() -> None:
     assert said("{{ details.log }}", log=log) == "x" * 1000
 
 
+ITEMS = "goes through more than 100,000 items"
 TEXT = "makes a text of more than 1,000,000 characters"
 NUMBER = "makes a number of more than 1,024 bits"
 
@@ -475,6 +476,16 @@ NUMBER = "makes a number of more than 1,024 bits"
     ("text", "reason"),
     [
         ("{% for a in range(1000000000000) %}{% endfor %}", "makes a range of more than 100,000 n"),
+        ("{% for a in details.list %}{% for b in details.list %}{% endfor %}{% endfor %}", ITEMS),
+        ("{% for a in details.list %}{% if a in details.list %}{% endif %}{% endfor %}", ITEMS),
+        ("{% for a in details.list %}{{ details.list|sum }}{% endfor %}", ITEMS),
+        ("{% for a in details.list %}{% if details.log|upper %}{% endif %}{% endfor %}", ITEMS),
+        ("{% for a in details.list %}{% if a in details.log %}{% endif %}{% endfor %}", ITEMS),
+        ("{% for a in details.list %}{% if details|tojson %}{% endif %}{% endfor %}", ITEMS),
+        ("{{ details.list|select('in', details.list) }}", ITEMS),
+        ("{{ details.list|map('replace', 'a', details.log) }}", ITEMS),
+        ("{{ details.log|map('upper') }}", ITEMS),
+        ("{% for a in details.list %}{{ details.blanks }}{% endfor %}", TEXT),
         ("{% for a in [1] %}{{ details.log|replace('x', details.log) }}{% endfor %}", TEXT),
         ("{{ details.log|replace('x', details.log) }}", TEXT),
         ("{{ details.log.replace('x', 'yy') }}", TEXT),
@@ -485,7 +496,20 @@ NUMBER = "makes a number of more than 1,024 bits"
     ],
 )
 def test_a_bound_holds(text: str, reason: str) -> None:
-    assert refused(text, log="x" * 900_000).startswith(reason)
+    details = {"blanks": " " * 500_000, "list": ("a",) * 60_000, "log": "x" * 900_000}
+    assert refused(text, **details).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for a in details.list %}{% if a in labels %}x{% endif %}{% endfor %}",
+        "{% for a in details.list[:900] %}{{ '' if details.list|length }}{% endfor %}",
+        "{% for a in details.list[:90] %}{{ 'x' if a not in details.list }}{% endfor %}",
+    ],
+)
+def test_long_lists_are_within_the_bounds(text: str) -> None:
+    assert said(text, list=("",) * 100_000) == ""
 
 
 def test_no_constant_is_evaluated_at_load() -> None:
