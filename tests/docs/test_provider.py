@@ -91,12 +91,12 @@ def test_no_answer_is_uncertain(host: Host, monkeypatch: pytest.MonkeyPatch) -> 
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}/hooks/secret"
     monkeypatch.setenv("CHAT_WEBHOOK", address)
-    assert _told(host) == ("uncertain", "no answer came")
+    assert _told(host) == ("uncertain", "no response")
 
 
 def test_a_wrong_address_stays_secret(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAT_WEBHOOK", "no address of the secret kind")
-    assert _told(host) == ("misconfigured", "the webhook is no address")
+    assert _told(host) == ("misconfigured", "the webhook is not a valid URL")
 
 
 def test_a_missing_address_is_misconfigured(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

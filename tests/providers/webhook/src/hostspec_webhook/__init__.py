@@ -1,4 +1,4 @@
-"""A plain webhook: every submission is one POST of the alert as JSON.
+"""A plain webhook: every update of an alert is one POST of the alert as JSON.
 
 The response is only a status, so there is no handle. The receiver may act twice on a repeated
 post, so repeats are not idempotent.
@@ -94,8 +94,8 @@ class Post(Action[PostSettings, InstallationSettings]):
         rule: str = "",
     ) -> Sequence[Delivery]:
         """Post the alert with any status."""
-        place = IncidentRef(self.name, installation.name, "url", _correlation_key(alert.identity))
-        return [_delivery(_OPERATIONS[alert.status], place, alert, (rule,) if rule else ())]
+        ref = IncidentRef(self.name, installation.name, "url", _correlation_key(alert.identity))
+        return [_delivery(_OPERATIONS[alert.status], ref, alert, (rule,) if rule else ())]
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery:
         """Post the alert again with its new status."""
@@ -128,15 +128,15 @@ class Post(Action[PostSettings, InstallationSettings]):
             with error:
                 return Outcome(_kind(error.code), f"answered {error.code}")
         except (ValueError, http.client.InvalidURL):
-            return Outcome(OutcomeKind.MISCONFIGURED, "the URL cannot be one")
+            return Outcome(OutcomeKind.MISCONFIGURED, "the URL is not valid")
         except urllib.error.URLError as error:
             if not isinstance(error.reason, OSError):
-                return Outcome(OutcomeKind.MISCONFIGURED, "the URL cannot be one")
+                return Outcome(OutcomeKind.MISCONFIGURED, "the URL is not valid")
             never_left = isinstance(error.reason, (ConnectionRefusedError, socket.gaierror))
             kind = OutcomeKind.UNREACHABLE if never_left else OutcomeKind.UNCERTAIN
             return Outcome(kind, f"no connection: {error.reason.strerror or 'it was closed'}")
         except Exception:  # noqa: BLE001 -- whatever HTTP does, it may have arrived
-            return Outcome(OutcomeKind.UNCERTAIN, "no answer came")
+            return Outcome(OutcomeKind.UNCERTAIN, "no response")
 
     def settings_for(self, destination: Destination) -> PostSettings:
         """Post: there is one destination, and every event is sent."""
@@ -164,9 +164,9 @@ def _correlation_key(alert: Identity) -> str:
 
 
 def _delivery(
-    operation: Operation, place: IncidentRef, alert: Alert, rules: tuple[str, ...]
+    operation: Operation, ref: IncidentRef, alert: Alert, rules: tuple[str, ...]
 ) -> Delivery:
-    return Delivery(operation, place, alert.identity, alert.severity, to_json(alert), rules)
+    return Delivery(operation, ref, alert.identity, alert.severity, to_json(alert), rules)
 
 
 @hookimpl
