@@ -41,7 +41,7 @@ def config(*entries: object, **account: str) -> str:
 
 
 @attrs.define
-class Desk:
+class Connector:
     """The flow, with ids that count up, and a host's installations."""
 
     installations: dict[str, Installation[InstallationSettings]] = attrs.field(factory=dict)

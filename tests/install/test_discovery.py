@@ -40,7 +40,7 @@ from pagerduty_plugin.testing import (
     truncated,
 )
 
-from .conftest import Desk, key
+from .conftest import Connector, key
 
 TOKEN = "canary+TOKEN_4567890"
 BEARER = "pdus+_0XBcanaryBEARER0123456789"
@@ -341,13 +341,13 @@ def test_a_new_key_and_a_new_name_are_merged_as_by_the_install_flow(searcher: Se
 
 def test_the_install_flow_and_discovery_know_each_others_services(searcher: Searcher) -> None:
     searcher.fake.add_service("checkout", key(1))
-    desk = Desk()
+    connector = Connector()
     entry = {"integration_key": key(1), "name": "checkout", "id": "", "type": "service"}
-    desk.connect(entry)
-    searcher.installations = desk.installations
+    connector.connect(entry)
+    searcher.installations = connector.installations
     assert searcher.connect("checkout").again
     granted = entry | {"id": searcher.fake.services[0].id, "integration_key": key(2)}
-    assert desk.connect(granted).again
+    assert connector.connect(granted).again
     assert searcher.table("Acme Inc") == [("checkout", (key(2), key(1)))]
 
 
@@ -383,8 +383,8 @@ def test_both_regions_are_asked_at_their_own_address(searcher: Searcher) -> None
         "The account's pages are in the region eu, but its events go to the region us; check the "
         "region.",
     )
-    reported = DiscoverySettings(token=Secret(TOKEN), region="eu")
-    assert (reported.rest_url, REST_URLS["us"]) == (
+    eu = DiscoverySettings(token=Secret(TOKEN), region="eu")
+    assert (eu.rest_url, REST_URLS["us"]) == (
         "https://api.eu.pagerduty.com",
         "https://api.pagerduty.com",
     )

@@ -19,7 +19,7 @@ from pagerduty_plugin.installation.install_flow import PagerDutyInstallFlow
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallFlowSettings
 
-from .conftest import CALLBACK, NOW, Desk, config, entry, key
+from .conftest import CALLBACK, NOW, Connector, config, entry, key
 
 # where the person is sent
 
@@ -154,20 +154,20 @@ LEAFLESS = "[" * 200_000
     ],
 )
 def test_each_wrong_answer_is_named(parameters: dict[str, str], problem: str, reason: str) -> None:
-    desk = Desk()
+    connector = Connector()
     with pytest.raises(InstallError) as caught:
-        desk.finish(parameters)
+        connector.finish(parameters)
     assert caught.value.problem == InstallProblem(problem)
     assert reason in caught.value.reason
     assert caught.value.return_url == "https://alerts.example/installations"
-    assert desk.installations == {}
+    assert connector.installations == {}
 
 
 def test_a_forged_callback_changes_nothing() -> None:
-    desk = Desk()
+    connector = Connector()
     for parameters in ({"state": "forged"}, {"state": ""}):
         with pytest.raises(InstallError) as caught:
-            desk.finish({"config": config(entry(1, "a")), **parameters})
+            connector.finish({"config": config(entry(1, "a")), **parameters})
         assert caught.value.problem is InstallProblem.WRONG_STATE
 
 
@@ -175,8 +175,8 @@ def test_a_forged_callback_changes_nothing() -> None:
 
 
 def test_services_of_an_account_become_an_installation() -> None:
-    desk = Desk()
-    connected = desk.connect(
+    connector = Connector()
+    connected = connector.connect(
         entry(1, "Checkout", id="PA"),
         entry(2, "Ops rules", id="PR", type="team_rule_set"),
         entry(3, "Platform", id="PB"),
@@ -189,7 +189,7 @@ def test_services_of_an_account_become_an_installation() -> None:
     settings = installation.settings
     assert (settings.subdomain, settings.region) == ("acme", "eu")
     assert settings.events_url == "http://127.0.0.1:9"
-    assert desk.table() == [
+    assert connector.table() == [
         ("service-1", "Checkout", (key(1),)),
         ("service-2", "Platform", (key(3),)),
     ]
@@ -210,7 +210,7 @@ def test_services_of_an_account_become_an_installation() -> None:
 
 
 def test_ids_of_services_are_their_own() -> None:
-    pending = Desk().pending()
+    pending = Connector().pending()
     parameters = {"state": "the-state", "config": config(entry(1, "a"), entry(2, "b"))}
     connected = [PagerDutyInstallFlow().finish(parameters, pending, now=NOW) for _ in range(2)]
     ids = {service.id for each in connected for service in each.installation.settings.services}
@@ -232,17 +232,17 @@ def test_ids_of_services_are_their_own() -> None:
     ],
 )
 def test_an_installation_is_called_as_the_account(account: dict[str, str], name: str) -> None:
-    assert Desk().connect(entry(1, "a"), account=account).installation.name == name
+    assert Connector().connect(entry(1, "a"), account=account).installation.name == name
 
 
 def test_a_subdomain_that_is_none_is_not_kept() -> None:
-    connected = Desk().connect(entry(1, "a"), account={"subdomain": "a.b/c", "name": "Acme"})
+    connected = Connector().connect(entry(1, "a"), account={"subdomain": "a.b/c", "name": "Acme"})
     assert connected.installation.settings.subdomain == ""
 
 
 def test_names_stay_unique() -> None:
-    desk = Desk()
-    desk.connect(
+    connector = Connector()
+    connector.connect(
         entry(1, "Web", id="PA"),
         entry(2, "Web", id="PB"),
         entry(3, "Web"),
@@ -251,7 +251,7 @@ def test_names_stay_unique() -> None:
         entry(6, " "),
         entry(7, "service-1"),
     )
-    assert [name for _, name, _ in desk.table()] == [
+    assert [name for _, name, _ in connector.table()] == [
         "Web",
         "Web (PB)",
         "Web 2",
@@ -260,7 +260,7 @@ def test_names_stay_unique() -> None:
         "Service",
         "service-1 2",
     ]
-    settings = desk.installations["Acme Inc"].settings
+    settings = connector.installations["Acme Inc"].settings
     assert PagerDuty().installation("again", settings.__class__(services=settings.services))
     assert list(settings.faults()) == []
 
@@ -269,36 +269,36 @@ def test_names_stay_unique() -> None:
 
 
 def test_two_accounts_are_two_installations_also_of_one_name() -> None:
-    desk = Desk()
+    connector = Connector()
     for subdomain in ("acme", "acme-labs", "other"):
-        desk.connect(entry(1, "a"), account={"subdomain": subdomain, "name": "Acme"})
-    assert list(desk.installations) == ["Acme", "Acme (acme-labs)", "Acme (other)"]
+        connector.connect(entry(1, "a"), account={"subdomain": subdomain, "name": "Acme"})
+    assert list(connector.installations) == ["Acme", "Acme (acme-labs)", "Acme (other)"]
 
 
 def test_the_same_subdomain_in_another_region_is_another_account() -> None:
-    desk = Desk()
-    desk.connect(entry(1, "a"))
-    assert not desk.connect(entry(2, "b"), region="eu").again
-    assert list(desk.installations) == ["Acme Inc", "Acme Inc (acme)"]
+    connector = Connector()
+    connector.connect(entry(1, "a"))
+    assert not connector.connect(entry(2, "b"), region="eu").again
+    assert list(connector.installations) == ["Acme Inc", "Acme Inc (acme)"]
 
 
 def test_the_same_answer_again_changes_nothing() -> None:
-    desk = Desk()
+    connector = Connector()
     entries = [entry(1, "Checkout", id="PA"), entry(2, "Platform")]
-    first = desk.connect(*entries)
-    again = desk.connect(*entries)
+    first = connector.connect(*entries)
+    again = connector.connect(*entries)
     assert again.installation == first.installation
     assert (again.again, again.notes) == (True, ())
-    bare = desk.connect(entry(1, "Checkout"), entry(2, "Platform"))
+    bare = connector.connect(entry(1, "Checkout"), entry(2, "Platform"))
     assert bare.installation == first.installation
 
 
 def test_more_services_are_added_and_none_is_lost() -> None:
-    desk = Desk()
-    desk.connect(entry(1, "Checkout", id="PA"))
-    connected = desk.connect(entry(2, "Platform", id="PB"), account={"subdomain": "ACME"})
+    connector = Connector()
+    connector.connect(entry(1, "Checkout", id="PA"))
+    connected = connector.connect(entry(2, "Platform", id="PB"), account={"subdomain": "ACME"})
     assert connected.again
-    assert [(id_, name) for id_, name, _ in desk.table()] == [
+    assert [(id_, name) for id_, name, _ in connector.table()] == [
         ("service-1", "Checkout"),
         ("service-2", "Platform"),
     ]
@@ -306,57 +306,57 @@ def test_more_services_are_added_and_none_is_lost() -> None:
 
 def test_a_new_key_of_a_known_service_joins_the_old_one() -> None:
     """By PagerDuty's id: what the old key opened is still followed up."""
-    desk = Desk()
-    desk.connect(entry(1, "Checkout", id="PA"))
-    connected = desk.connect(entry(2, "Checkout", id="PA"))
-    assert desk.table() == [("service-1", "Checkout", (key(2), key(1)))]
+    connector = Connector()
+    connector.connect(entry(1, "Checkout", id="PA"))
+    connected = connector.connect(entry(2, "Checkout", id="PA"))
+    assert connector.table() == [("service-1", "Checkout", (key(2), key(1)))]
     assert connected.notes == ("The service Checkout has a new key; it keeps the old one as well.",)
-    desk.connect(entry(1, "Checkout", id="PA"))
-    assert desk.table() == [("service-1", "Checkout", (key(2), key(1)))]
+    connector.connect(entry(1, "Checkout", id="PA"))
+    assert connector.table() == [("service-1", "Checkout", (key(2), key(1)))]
 
 
 def test_a_key_says_more_than_an_id() -> None:
-    desk = Desk()
-    desk.connect(entry(1, "a", id="PA"), entry(2, "b", id="PB"))
-    desk.connect(entry(2, "b", id="PA"))
-    assert [keys for _, _, keys in desk.table()] == [(key(1),), (key(2),)]
+    connector = Connector()
+    connector.connect(entry(1, "a", id="PA"), entry(2, "b", id="PB"))
+    connector.connect(entry(2, "b", id="PA"))
+    assert [keys for _, _, keys in connector.table()] == [(key(1),), (key(2),)]
 
 
 def test_a_name_follows_pagerduty_until_a_person_changes_it() -> None:
-    desk = Desk()
-    desk.connect(entry(1, "Checkout", id="PA"))
-    connected = desk.connect(entry(1, "Payments", id="PA"))
+    connector = Connector()
+    connector.connect(entry(1, "Checkout", id="PA"))
+    connected = connector.connect(entry(1, "Payments", id="PA"))
     assert connected.notes == ("The service Checkout is now called Payments.",)
-    assert desk.table() == [("service-1", "Payments", (key(1),))]
+    assert connector.table() == [("service-1", "Payments", (key(1),))]
     from pagerduty_plugin.installation.service_table import ServiceTable
 
-    settings = desk.installations["Acme Inc"].settings
+    settings = connector.installations["Acme Inc"].settings
     table = ServiceTable()
     edited = table.save(settings, [{**table.rows(settings)[0], "name": "Ours"}])
-    desk.installations["Acme Inc"] = PagerDuty().installation("Acme Inc", edited)
-    assert desk.connect(entry(1, "Billing", id="PA")).notes == ()
-    (service,) = desk.installations["Acme Inc"].settings.services
+    connector.installations["Acme Inc"] = PagerDuty().installation("Acme Inc", edited)
+    assert connector.connect(entry(1, "Billing", id="PA")).notes == ()
+    (service,) = connector.installations["Acme Inc"].settings.services
     assert (service.id, service.name, service.pagerduty_name) == ("service-1", "Ours", "Billing")
     assert service.former_names == ("Checkout", "Payments")
 
 
 def test_a_refreshed_name_does_not_take_anothers() -> None:
-    desk = Desk()
-    desk.connect(entry(1, "a", id="PA"), entry(2, "b", id="PB"))
-    desk.connect(entry(1, "b", id="PA"))
-    assert [name for _, name, _ in desk.table()] == ["b (PA)", "b"]
+    connector = Connector()
+    connector.connect(entry(1, "a", id="PA"), entry(2, "b", id="PB"))
+    connector.connect(entry(1, "b", id="PA"))
+    assert [name for _, name, _ in connector.table()] == ["b (PA)", "b"]
 
 
 def test_services_made_by_hand_are_known_by_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever the key comes from; name, reference and destination stay the person's."""
     monkeypatch.setenv("PD_CHECKOUT", key(1))
-    desk = Desk()
-    desk.by_hand(
+    connector = Connector()
+    connector.by_hand(
         "mine",
         {"name": "gone", "integration_key": "env:PD_NOT_SET"},
         {"name": "checkout", "integration_key": "env:PD_CHECKOUT"},
     )
-    connected = desk.connect(entry(1, "Checkout at PagerDuty", id="PA"), entry(2, "New"))
+    connected = connector.connect(entry(1, "Checkout at PagerDuty", id="PA"), entry(2, "New"))
     assert (connected.again, connected.installation.name) == (True, "mine")
     gone, checkout, new = connected.installation.settings.services
     assert (gone.name, checkout.name, new.name) == ("gone", "checkout", "New")
@@ -367,25 +367,25 @@ def test_services_made_by_hand_are_known_by_their_key(monkeypatch: pytest.Monkey
 
 
 def test_an_answer_without_subdomain_is_known_by_pagerdutys_id() -> None:
-    desk = Desk()
-    desk.connect(entry(1, "a", id="PA"))
-    again = desk.connect(entry(2, "a", id="PA"), account={"name": "?"})
+    connector = Connector()
+    connector.connect(entry(1, "a", id="PA"))
+    again = connector.connect(entry(2, "a", id="PA"), account={"name": "?"})
     assert again.again
     assert again.installation.settings.subdomain == "acme"
-    assert not desk.connect(entry(3, "b", id="PB"), account={"name": "?"}).again
+    assert not connector.connect(entry(3, "b", id="PB"), account={"name": "?"}).again
 
 
 def test_a_key_in_another_account_is_another_installation() -> None:
-    desk = Desk()
-    desk.connect(entry(1, "a", id="PA"))
-    connected = desk.connect(entry(1, "a", id="PA"), account={"subdomain": "other"})
+    connector = Connector()
+    connector.connect(entry(1, "a", id="PA"))
+    connected = connector.connect(entry(1, "a", id="PA"), account={"subdomain": "other"})
     assert not connected.again
 
 
 def test_settings_that_stay_though_others_were_given_are_told() -> None:
-    desk = Desk()
-    desk.connect(entry(1, "a"))
-    connected = desk.connect(entry(1, "a"), region="eu", base_url="http://127.0.0.1:1")
+    connector = Connector()
+    connector.connect(entry(1, "a"))
+    connected = connector.connect(entry(1, "a"), region="eu", base_url="http://127.0.0.1:1")
     assert connected.installation.settings.events_url == "https://events.pagerduty.com"
     assert connected.notes == (
         "Acme Inc keeps its settings (region us, not eu; base_url of its region, not "
@@ -394,11 +394,11 @@ def test_settings_that_stay_though_others_were_given_are_told() -> None:
 
 
 def test_the_installation_has_the_prefix_that_was_given() -> None:
-    desk = Desk()
-    settings = desk.connect(entry(1, "a"), dedup_prefix="watch-1").installation.settings
+    connector = Connector()
+    settings = connector.connect(entry(1, "a"), dedup_prefix="watch-1").installation.settings
     assert settings.dedup_prefix == "watch-1"
-    assert desk.connect(entry(1, "a"), dedup_prefix="watch-1").notes == ()
-    assert desk.connect(entry(1, "a"), dedup_prefix="watch-2").notes == (
+    assert connector.connect(entry(1, "a"), dedup_prefix="watch-1").notes == ()
+    assert connector.connect(entry(1, "a"), dedup_prefix="watch-2").notes == (
         "Acme Inc keeps its settings (dedup_prefix watch-1, not watch-2); to change them, remove "
         "it and connect it again.",
     )
@@ -407,15 +407,15 @@ def test_the_installation_has_the_prefix_that_was_given() -> None:
 def test_installations_of_other_providers_only_keep_their_names() -> None:
     from hostspec import Installation
 
-    desk = Desk()
-    desk.installations["Acme Inc"] = Installation("tickets", "Acme Inc", object())  # type: ignore[arg-type]
-    connected = desk.connect(entry(1, "a"))
+    connector = Connector()
+    connector.installations["Acme Inc"] = Installation("tickets", "Acme Inc", object())  # type: ignore[arg-type]
+    connected = connector.connect(entry(1, "a"))
     assert (connected.again, connected.installation.name) == (False, "Acme Inc (acme)")
 
 
 @pytest.mark.parametrize(("asked", "notes"), [("ACME", 0), ("acme", 0), ("labs", 1)])
 def test_another_account_than_was_asked_for_is_told(asked: str, notes: int) -> None:
-    connected = Desk().finish({"config": config(entry(1, "a"))}, account=asked)
+    connected = Connector().finish({"config": config(entry(1, "a"))}, account=asked)
     assert len(connected.notes) == notes
     assert all("this is acme" in note for note in connected.notes)
 
@@ -430,11 +430,11 @@ def shown(value: object) -> str:
 
 def test_no_key_is_shown(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    desk = Desk()
-    desk.connect(entry(1, "a", id="PA"))
-    connected = desk.connect(entry(2, "a", id="PA"), entry(3, "r", type="team_rules"))
-    reported = shown(connected) + shown(desk.begin()) + caplog.text
-    reported += json.dumps(to_json(desk.pending()))
+    connector = Connector()
+    connector.connect(entry(1, "a", id="PA"))
+    connected = connector.connect(entry(2, "a", id="PA"), entry(3, "r", type="team_rules"))
+    reported = shown(connected) + shown(connector.begin()) + caplog.text
+    reported += json.dumps(to_json(connector.pending()))
     for refused in (to_json, pickle.dumps):
         with pytest.raises(LiteralSecretError) as caught:
             refused(connected.installation)
@@ -457,7 +457,7 @@ def test_no_key_is_shown(caplog: pytest.LogCaptureFixture) -> None:
 def test_no_error_holds_a_key(text: str) -> None:
     """Neither its text, nor its cause."""
     with pytest.raises(InstallError) as caught:
-        Desk().finish({"config": text})
+        Connector().finish({"config": text})
     error: BaseException | None = caught.value
     reported = ""
     while error is not None:
@@ -468,12 +468,12 @@ def test_no_error_holds_a_key(text: str) -> None:
 
 
 def test_a_key_that_cannot_be_read_is_a_fault_with_its_place() -> None:
-    desk = Desk()
-    desk.by_hand("mine", {"name": "a", "integration_key": ["env:PD_NOT_SET", key(1), "short"]})
-    faults = PagerDuty().check(desk.installations["mine"])
+    connector = Connector()
+    connector.by_hand("mine", {"name": "a", "integration_key": ["env:PD_NOT_SET", key(1), "short"]})
+    faults = PagerDuty().check(connector.installations["mine"])
     assert [fault.path for fault in faults] == [
         "services[0].integration_key[0]",
         "services[0].integration_key[2]",
     ]
     with pytest.raises(SecretUnavailableError):
-        desk.table("mine")
+        connector.table("mine")

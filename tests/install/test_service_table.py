@@ -14,7 +14,7 @@ from pagerduty_plugin.installation.service_table import ServiceTable, shared_key
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings
 
-from .conftest import Desk, key
+from .conftest import Connector, key
 
 Row = dict[str, Any]
 
@@ -267,22 +267,22 @@ def test_a_key_in_several_places_is_reported_by_its_fingerprint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PD_CHECKOUT", key(1))
-    desk = Desk()
-    desk.by_hand(
+    connector = Connector()
+    connector.by_hand(
         "one",
         {"name": "a", "integration_key": key(1)},
         {"name": "b", "integration_key": [key(2), key(1)]},
         {"name": "c", "integration_key": [key(3), key(3)]},
     )
-    desk.by_hand(
+    connector.by_hand(
         "two",
         {"name": "a", "integration_key": "env:PD_CHECKOUT"},
         {"name": "d", "integration_key": "env:PD_NOT_SET"},
         {"name": "e", "integration_key": key(4)},
     )
-    (shared,) = shared_keys(desk.installations.values())
+    (shared,) = shared_keys(connector.installations.values())
     assert shared == (("one", "a"), ("one", "b"), ("two", "a"))
-    assert shared_keys([desk.installations["two"]]) == []
+    assert shared_keys([connector.installations["two"]]) == []
 
 
 def test_a_host_edits_the_table_through_the_provider() -> None:

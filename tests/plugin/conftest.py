@@ -1,4 +1,4 @@
-"""What the plugin's tests share: a fake PagerDuty of two services, and the way there."""
+"""Fixtures for the plugin's tests: a fake PagerDuty of two services, and senders to it."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Encoded:
 
 
 @attrs.frozen
-class Desk:
-    """An action with an installation of the two services at a fake."""
+class Sender:
+    """The trigger action, and an installation of the two services at a fake."""
 
     fake: FakePagerDuty
     action: Trigger
     installation: Installation[InstallationSettings]
 
-    def over(self, **network: Any) -> Desk:
-        """Return the same desk with other settings of the network."""
+    def over(self, **network: Any) -> Sender:
+        """Return the sender with other network settings."""
         settings = attrs.evolve(self.installation.settings, network=NetworkSettings(**network))
         return attrs.evolve(self, installation=attrs.evolve(self.installation, settings=settings))
 
     def plan(self, alert: Alert, *services: str, **settings: Any) -> list[Any]:
-        """Plan for services, with what else a rule sets; for checkout where none is named."""
+        """Plan for services, by default checkout, with the other settings of a rule."""
         given = {"services": services or ("checkout",), **settings}
         structured = structure(TriggerSettings, given)
         return list(self.action.plan(alert, structured, self.installation, rule="Pages"))
@@ -96,7 +96,7 @@ class Desk:
 
 
 def connect(url: str, **keys: str) -> Installation[InstallationSettings]:
-    """Make an installation at a base URL, with keys by service."""
+    """Return an installation at a base URL, with a key for each service."""
     services = [
         {"name": name, "integration_key": key} for name, key in (keys or dict(KEYS)).items()
     ]
@@ -111,9 +111,9 @@ def fake() -> Iterator[FakePagerDuty]:
 
 
 @pytest.fixture
-def desk(fake: FakePagerDuty) -> Desk:
+def sender(fake: FakePagerDuty) -> Sender:
     """Return the action with an installation at the fake."""
-    return Desk(fake, Trigger(Client({})), connect(fake.url))
+    return Sender(fake, Trigger(Client({})), connect(fake.url))
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def trusting(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    """Return what a TLS server on loopback needs."""
+    """Return the context of a TLS server on loopback."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     return context

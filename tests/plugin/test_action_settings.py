@@ -33,7 +33,7 @@ from pagerduty_plugin.settings import InstallationSettings, ServiceSettings
 from pagerduty_plugin.testing import FakePagerDuty, refusing
 from pagerduty_plugin.trigger import Trigger
 
-from .conftest import KEYS, Desk, connect
+from .conftest import KEYS, Sender, connect
 
 ALERT = Alert(
     "db-1/disk",
@@ -53,10 +53,10 @@ FAILS = "{{ 1 / 0 }}"
 NOTHING = "{{ labels.nothing }}"
 
 
-def at(desk: Desk, **changes: Any) -> Desk:
-    """Return a desk whose account is another."""
-    settings = attrs.evolve(desk.installation.settings, **changes)
-    return attrs.evolve(desk, installation=attrs.evolve(desk.installation, settings=settings))
+def at(sender: Sender, **changes: Any) -> Sender:
+    """Return the sender with changed settings of its installation."""
+    settings = attrs.evolve(sender.installation.settings, **changes)
+    return attrs.evolve(sender, installation=attrs.evolve(sender.installation, settings=settings))
 
 
 def faults_of(**changes: Any) -> list[str]:
@@ -70,8 +70,8 @@ def faults_of(**changes: Any) -> list[str]:
 # the words
 
 
-def test_every_setting_stands_on_the_wire_byte_for_byte(desk: Desk) -> None:
-    delivery = at(desk, dedup_prefix="prod").notify(
+def test_every_setting_stands_on_the_wire_byte_for_byte(sender: Sender) -> None:
+    delivery = at(sender, dedup_prefix="prod").notify(
         ALERT,
         severity="warning",
         dedup_key="{{ labels.cluster }}/{{ key }}",
@@ -87,7 +87,7 @@ def test_every_setting_stands_on_the_wire_byte_for_byte(desk: Desk) -> None:
     )
     assert delivery.notes == ()
     assert delivery.repairs == ()
-    assert desk.body == (
+    assert sender.body == (
         b'{"routing_key":"0123456789abcdef0123456789abcdef","event_action":"trigger",'
         b'"dedup_key":"prod/eu/db-1/disk","payload":{"summary":"[Pages] Disk full on db-1",'
         b'"source":"db-1","severity":"warning","component":"POSTGRES","group":"checkout",'
@@ -102,10 +102,10 @@ def test_every_setting_stands_on_the_wire_byte_for_byte(desk: Desk) -> None:
     )
 
 
-def test_details_keep_their_types_and_may_be_nested(desk: Desk) -> None:
+def test_details_keep_their_types_and_may_be_nested(sender: Sender) -> None:
     """Also of a template that is one expression; the texts within are templates, too."""
     alert = Alert("k", "Down", labels={"count": "3"}, details={"hosts": ["a", "b"], "used": 0.5})
-    desk.notify(
+    sender.notify(
         alert,
         details={
             "number": 7,
@@ -123,7 +123,7 @@ def test_details_keep_their_types_and_may_be_nested(desk: Desk) -> None:
             "huge": "{{ 1e308 * 10 }}",
         },
     )
-    details = desk.payload["custom_details"]
+    details = sender.payload["custom_details"]
     assert {name: value for name, value in details.items() if name not in alert.details} == {
         "labels": {"count": "3"},
         "number": 7,
@@ -142,10 +142,10 @@ def test_details_keep_their_types_and_may_be_nested(desk: Desk) -> None:
     assert type(details["count"]) is int
 
 
-def test_a_value_that_is_too_large_is_left_out_and_told(desk: Desk) -> None:
+def test_a_value_that_is_too_large_is_left_out_and_told(sender: Sender) -> None:
     alert = Alert("k", "Down", source="s", details={"log": ["x" * 60_000] * 2})
-    delivery = desk.notify(alert, details={"copy": "{{ details.log }}", "why": "{{ [1 / 0] }}"})
-    assert set(desk.payload["custom_details"]) == {"log"}
+    delivery = sender.notify(alert, details={"copy": "{{ details.log }}", "why": "{{ [1 / 0] }}"})
+    assert set(sender.payload["custom_details"]) == {"log"}
     assert delivery.notes == (
         "details.copy: makes a value of more than 65,536 characters; left out",
         "details.why: divides by zero; left out",
@@ -163,44 +163,44 @@ def test_a_value_that_is_too_large_is_left_out_and_told(desk: Desk) -> None:
     ],
 )
 def test_a_severity_may_be_a_template(
-    desk: Desk, page: str, severity: str, repair: Repair | None
+    sender: Sender, page: str, severity: str, repair: Repair | None
 ) -> None:
     alert = Alert("k", "Down", source="s", severity="warning", labels={"page": page})
-    delivery = desk.notify(alert, severity="{{ labels.page }}", source="{{ labels.page }}-1")
-    assert desk.payload["severity"] == severity
-    assert desk.payload["source"] == f"{page}-1"
+    delivery = sender.notify(alert, severity="{{ labels.page }}", source="{{ labels.page }}-1")
+    assert sender.payload["severity"] == severity
+    assert sender.payload["source"] == f"{page}-1"
     assert delivery.repairs == ((repair,) if repair else ())
     nothing = ("severity: renders to nothing; the alert's is used instead",)
     assert delivery.notes == (() if page else nothing)
 
 
-def test_a_severity_of_a_template_is_for_the_trigger_alone(desk: Desk) -> None:
+def test_a_severity_of_a_template_is_for_the_trigger_alone(sender: Sender) -> None:
     alert = Alert("k", "Fine", status="resolved", severity="info")
-    assert desk.notify(alert, severity="{{ 1 / 0 }}").notes == ()
+    assert sender.notify(alert, severity="{{ 1 / 0 }}").notes == ()
 
 
-def test_settings_that_are_blank_leave_the_alerts_own(desk: Desk) -> None:
-    desk.notify(ALERT)
-    plain = desk.body
+def test_settings_that_are_blank_leave_the_alerts_own(sender: Sender) -> None:
+    sender.notify(ALERT)
+    plain = sender.body
     blank = dict.fromkeys(("summary", "component", "group", "class", "client", "client_url"), " ")
-    delivery = desk.notify(
+    delivery = sender.notify(
         ALERT, **blank, links=[], images=[], details={}, dedup_key="alert", severity="default"
     )
-    assert desk.body == plain
+    assert sender.body == plain
     assert delivery.notes == ()
 
 
-def test_each_service_is_told_in_its_own_words(desk: Desk) -> None:
-    for delivery in desk.plan(ALERT, "checkout", "platform", summary="{{ service }}"):
-        assert desk.deliver(delivery).delivered
-        assert desk.payload["summary"] == delivery.ref.destination
+def test_each_service_is_told_in_its_own_words(sender: Sender) -> None:
+    for delivery in sender.plan(ALERT, "checkout", "platform", summary="{{ service }}"):
+        assert sender.deliver(delivery).delivered
+        assert sender.payload["summary"] == delivery.ref.destination
 
 
-def test_each_service_may_have_a_dedup_key_of_its_own(desk: Desk) -> None:
+def test_each_service_may_have_a_dedup_key_of_its_own(sender: Sender) -> None:
     template = "{{ service }}/{{ key }}"
-    for delivery in desk.plan(ALERT, "checkout", "platform", dedup_key=template):
-        assert desk.deliver(delivery).delivered
-        assert desk.event["dedup_key"] == f"{delivery.ref.destination}/db-1/disk"
+    for delivery in sender.plan(ALERT, "checkout", "platform", dedup_key=template):
+        assert sender.deliver(delivery).delivered
+        assert sender.event["dedup_key"] == f"{delivery.ref.destination}/db-1/disk"
 
 
 EVERY = {
@@ -233,37 +233,39 @@ def everywhere(template: str) -> dict[str, Any]:
     ("template", "reason"),
     [(FAILS, ""), (NOTHING, "renders to"), (" {{ '\\n' }}", "renders")],
 )
-def test_what_cannot_be_said_falls_back_and_is_told(desk: Desk, template: str, reason: str) -> None:
-    desk.notify(ALERT)
-    plain = desk.body
-    delivery = desk.notify(ALERT, **everywhere(template))
-    assert desk.body == plain
+def test_what_cannot_be_said_falls_back_and_is_told(
+    sender: Sender, template: str, reason: str
+) -> None:
+    sender.notify(ALERT)
+    plain = sender.body
+    delivery = sender.notify(ALERT, **everywhere(template))
+    assert sender.body == plain
     reported = dict(note.split(": ", 1) for note in delivery.notes)
     assert {field: why.rpartition("; ")[2] for field, why in reported.items()} == EVERY
     assert all(why.startswith(reason) for why in reported.values())
 
 
-def test_an_entry_goes_without_a_text_that_cannot_be_said(desk: Desk) -> None:
-    delivery = desk.notify(
+def test_an_entry_goes_without_a_text_that_cannot_be_said(sender: Sender) -> None:
+    delivery = sender.notify(
         ALERT,
         links=[{"href": "https://x.example", "text": FAILS}],
         images=[{"src": "https://i.example", "href": FAILS, "alt": NOTHING}],
     )
-    assert desk.event["links"][1:] == [{"href": "https://x.example"}]
-    assert desk.event["images"][1:] == [{"src": "https://i.example"}]
+    assert sender.event["links"][1:] == [{"href": "https://x.example"}]
+    assert sender.event["images"][1:] == [{"src": "https://i.example"}]
     fields = [note.partition(": ")[0] for note in delivery.notes]
     assert fields == ["links[0].text", "images[0].href", "images[0].alt"]
 
 
 @pytest.mark.parametrize("length", [65_536, 65_537])
-def test_endless_texts_are_cut_and_endless_addresses_left_out(desk: Desk, length: int) -> None:
+def test_endless_texts_are_cut_and_endless_addresses_left_out(sender: Sender, length: int) -> None:
     text = "{{ details.log }}"
     log = "https://x.example/".ljust(length, "x")
     alert = Alert("k", "Down", source="s", severity="info", details={"log": log})
-    delivery = desk.notify(
+    delivery = sender.notify(
         alert, details={"copy": text}, links=[{"href": text}], client_url=text, component=text
     )
-    event = desk.event
+    event = sender.event
     over = length > 65_536
     kept = log[:65_535] + "…" if over else log
     assert event["payload"]["custom_details"]["copy"] == kept
@@ -282,15 +284,15 @@ def test_endless_texts_are_cut_and_endless_addresses_left_out(desk: Desk, length
     )
 
 
-def test_what_a_rule_says_is_repaired_as_what_an_alert_says(desk: Desk) -> None:
-    delivery = desk.notify(
+def test_what_a_rule_says_is_repaired_as_what_an_alert_says(sender: Sender) -> None:
+    delivery = sender.notify(
         ALERT,
         summary="{{ summary }} " + "x" * 1024,
         details={"used": "1", "labels": "2", "_delivery": "3", "details.used": "4"},
         images=[{"src": "http://i.example", "alt": "graph"}],
     )
-    assert len(desk.payload["summary"]) == 1024
-    assert desk.payload["custom_details"] == {
+    assert len(sender.payload["summary"]) == 1024
+    assert sender.payload["custom_details"] == {
         "used": 0.98,
         "labels": {"team": "data", "cluster": "eu"},
         "details.used": "1",
@@ -298,7 +300,7 @@ def test_what_a_rule_says_is_repaired_as_what_an_alert_says(desk: Desk) -> None:
         "details._delivery": "3",
         "details.details.used": "4",
     }
-    assert desk.event["links"][1:] == [{"href": "http://i.example", "text": "graph"}]
+    assert sender.event["links"][1:] == [{"href": "http://i.example", "text": "graph"}]
     assert {(repair.field, repair.reason) for repair in delivery.repairs} == {
         ("summary", "1042 characters, PagerDuty takes 1024; cut"),
         ("details.used", "the name is taken; moved to 'details.used'"),
@@ -309,41 +311,41 @@ def test_what_a_rule_says_is_repaired_as_what_an_alert_says(desk: Desk) -> None:
     }
 
 
-def test_a_surrogate_of_a_template_does_not_reach_the_wire(desk: Desk) -> None:
-    desk.notify(ALERT, summary="{{ '\\ud800' }}Down", details={"a\ud800": "b\udfff"})
-    assert desk.payload["summary"] == "\ufffdDown"
-    assert desk.payload["custom_details"]["a\ufffd"] == "b\ufffd"
+def test_a_surrogate_of_a_template_does_not_reach_the_wire(sender: Sender) -> None:
+    sender.notify(ALERT, summary="{{ '\\ud800' }}Down", details={"a\ud800": "b\udfff"})
+    assert sender.payload["summary"] == "\ufffdDown"
+    assert sender.payload["custom_details"]["a\ufffd"] == "b\ufffd"
 
 
-def test_a_client_that_is_too_large_is_cut_where_nothing_else_makes_room(desk: Desk) -> None:
+def test_a_client_that_is_too_large_is_cut_where_nothing_else_makes_room(sender: Sender) -> None:
     endless = "x" + "\x01" * 65_535
-    delivery = desk.notify(
+    delivery = sender.notify(
         Alert("k", "Down", source=endless, component=endless, severity="info"), client="n" * 3000
     )
-    assert desk.event["client"] == "n" * 2043 + "…"
+    assert sender.event["client"] == "n" * 2043 + "…"
     assert "client" in [repair.field for repair in delivery.repairs]
 
 
 @pytest.mark.parametrize("status", ["acknowledged", "resolved"])
-def test_only_triggers_are_worded(desk: Desk, status: str) -> None:
-    (opening,) = desk.plan(ALERT)
-    assert desk.deliver(opening).delivered
+def test_only_triggers_are_worded(sender: Sender, status: str) -> None:
+    (opening,) = sender.plan(ALERT)
+    assert sender.deliver(opening).delivered
     later = Alert("db-1/disk", "Fine", status=status, severity="info", source="s")
-    delivery = desk.notify(later, summary=FAILS, details={"a": FAILS})
+    delivery = sender.notify(later, summary=FAILS, details={"a": FAILS})
     assert delivery.notes == ()
-    assert set(desk.event) == {"routing_key", "event_action", "dedup_key"}
+    assert set(sender.event) == {"routing_key", "event_action", "dedup_key"}
 
 
 # what makes one incident
 
 
-def keys_of(desk: Desk, alert: Alert, **settings: Any) -> tuple[str, ...]:
+def keys_of(sender: Sender, alert: Alert, **settings: Any) -> tuple[str, ...]:
     """Send an alert through its life; give its dedup keys."""
     for status in ("firing", "acknowledged", "resolved"):
         fields = {field.name: getattr(alert, field.name) for field in attrs.fields(Alert)}
         del fields["repairs"]
-        desk.notify(Alert(**{**fields, "status": status}), **settings)
-    return tuple(request.json()["dedup_key"] for request in desk.fake.requests[-3:])
+        sender.notify(Alert(**{**fields, "status": status}), **settings)
+    return tuple(request.json()["dedup_key"] for request in sender.fake.requests[-3:])
 
 
 @pytest.mark.parametrize(
@@ -360,37 +362,37 @@ def keys_of(desk: Desk, alert: Alert, **settings: Any) -> tuple[str, ...]:
 )
 @pytest.mark.parametrize("prefix", ["", "prod-1"])
 def test_a_key_is_the_same_from_trigger_to_resolve(
-    desk: Desk, settings: dict[str, Any], alert: Alert, key: str, prefix: str
+    sender: Sender, settings: dict[str, Any], alert: Alert, key: str, prefix: str
 ) -> None:
-    sent = keys_of(at(desk, dedup_prefix=prefix), alert, **settings)
+    sent = keys_of(at(sender, dedup_prefix=prefix), alert, **settings)
     assert sent == (f"{prefix}/{key}" if prefix else key,) * 3
-    (incident,) = desk.fake.incidents
+    (incident,) = sender.fake.incidents
     assert incident.state == "resolved"
 
 
-def test_a_long_key_of_a_template_ends_in_a_hash(desk: Desk) -> None:
+def test_a_long_key_of_a_template_ends_in_a_hash(sender: Sender) -> None:
     alert = Alert("k" * 300, severity="info", source="s")
     settings = {"dedup_key": "rule {{ rule }}: {{ key }}"}
-    (key, *_) = keys_of(desk, alert, **settings)
+    (key, *_) = keys_of(sender, alert, **settings)
     whole = "rule Pages: " + "k" * 300
     assert key == whole[:190] + "…" + hashlib.sha256(whole.encode()).hexdigest()
 
 
-def test_a_key_that_cannot_be_said_is_the_alerts_with_every_status(desk: Desk) -> None:
-    assert keys_of(desk, Alert("k"), dedup_key=FAILS) == ("k", "k", "k")
-    (delivery,) = desk.plan(Alert("k", status="resolved"), dedup_key=FAILS)
+def test_a_key_that_cannot_be_said_is_the_alerts_with_every_status(sender: Sender) -> None:
+    assert keys_of(sender, Alert("k"), dedup_key=FAILS) == ("k", "k", "k")
+    (delivery,) = sender.plan(Alert("k", status="resolved"), dedup_key=FAILS)
     (note,) = delivery.notes
     assert note.startswith("dedup_key: ")
 
 
-def test_no_two_rules_or_problems_share_a_key_of_rule_and_alert(desk: Desk) -> None:
+def test_no_two_rules_or_problems_share_a_key_of_rule_and_alert(sender: Sender) -> None:
     alerts = [Alert("k"), Alert("b/k"), Alert("k", scope="b"), Alert("/k"), Alert("k", scope="/")]
     settings = TriggerSettings(services=("checkout",), dedup_key="rule and alert")
     keys = [
         delivery.ref.correlation_key
         for rule in ("", "a", "a/b", "a%2Fb", "a/")
         for alert in alerts
-        for delivery in desk.action.plan(alert, settings, desk.installation, rule=rule)
+        for delivery in sender.action.plan(alert, settings, sender.installation, rule=rule)
         if isinstance(delivery, Delivery)
     ]
     assert len(set(keys)) == len(keys) == 25
@@ -431,10 +433,10 @@ def test_a_rule_sends_the_event_actions_it_names(
     assert [request.json()["event_action"] for request in fake.requests] == sent
 
 
-def test_an_incident_keeps_what_it_may_be_told_later(desk: Desk) -> None:
-    (delivery,) = desk.plan(ALERT, event_actions=["trigger", "resolve"])
+def test_an_incident_keeps_what_it_may_be_told_later(sender: Sender) -> None:
+    (delivery,) = sender.plan(ALERT, event_actions=["trigger", "resolve"])
     assert delivery.follow_ups == (Operation.RESOLVE,)
-    (delivery,) = desk.plan(ALERT)
+    (delivery,) = sender.plan(ALERT)
     assert delivery.follow_ups == (Operation.ACKNOWLEDGE, Operation.RESOLVE)
 
 
@@ -547,40 +549,40 @@ def service(name: str, **more: Any) -> ServiceSettings:
     return ServiceSettings(name=name, integration_key=Secret(KEYS["checkout"]), **more)
 
 
-def saved(desk: Desk, *rows: dict[str, Any]) -> Desk:
-    """Return the desk after its service table was saved."""
-    settings = ServiceTable(make_id=lambda: "made").save(desk.installation.settings, rows)
-    return attrs.evolve(desk, installation=attrs.evolve(desk.installation, settings=settings))
+def saved(sender: Sender, *rows: dict[str, Any]) -> Sender:
+    """Return the sender after its service table was saved."""
+    settings = ServiceTable(make_id=lambda: "made").save(sender.installation.settings, rows)
+    return attrs.evolve(sender, installation=attrs.evolve(sender.installation, settings=settings))
 
 
-def rows(desk: Desk) -> list[dict[str, Any]]:
-    return ServiceTable().rows(desk.installation.settings)
+def rows(sender: Sender) -> list[dict[str, Any]]:
+    return ServiceTable().rows(sender.installation.settings)
 
 
-def refused(desk: Desk, *services: str) -> list[str]:
+def refused(sender: Sender, *services: str) -> list[str]:
     settings = TriggerSettings(services=services)
-    return [str(fault) for fault in desk.action.check(settings, desk.installation)]
+    return [str(fault) for fault in sender.action.check(settings, sender.installation)]
 
 
-def test_a_removed_service_stops_no_other(desk: Desk) -> None:
-    without = saved(desk, rows(desk)[0])
+def test_a_removed_service_stops_no_other(sender: Sender) -> None:
+    without = saved(sender, rows(sender)[0])
     assert without.installation.settings.removed_services == ("platform",)
     assert refused(without, "checkout", "platform") == []
     (delivery,) = without.plan(ALERT, "platform", "checkout", "platform")
     assert delivery.notes == ("the service platform was removed from the account",)
     assert without.deliver(delivery).delivered
-    assert [incident.service for incident in desk.fake.incidents] == ["checkout"]
+    assert [incident.service for incident in sender.fake.incidents] == ["checkout"]
 
 
-def test_a_misspelt_service_is_still_refused(desk: Desk) -> None:
-    without = saved(desk, rows(desk)[0])
+def test_a_misspelt_service_is_still_refused(sender: Sender) -> None:
+    without = saved(sender, rows(sender)[0])
     assert refused(without, "chekout", "platform", "checkout") == [
         'services[0]: account acme has no service "chekout"; did you mean "checkout"?'
     ]
 
 
-def test_an_action_that_reaches_nobody_is_refused_and_suppresses_loudly(desk: Desk) -> None:
-    without = saved(desk, rows(desk)[0])
+def test_an_action_that_reaches_nobody_is_refused_and_suppresses_loudly(sender: Sender) -> None:
+    without = saved(sender, rows(sender)[0])
     reason = "all its services were removed from account acme: platform"
     assert refused(without, "platform", "platform") == [
         f"services: {reason}; choose another service"
@@ -594,14 +596,14 @@ def test_an_action_that_reaches_nobody_is_refused_and_suppresses_loudly(desk: De
     assert suppressed.rules == ()
 
 
-def test_a_service_that_was_never_there_is_heard_of(desk: Desk) -> None:
-    (delivery,) = desk.plan(ALERT, "nobody")
+def test_a_service_that_was_never_there_is_heard_of(sender: Sender) -> None:
+    (delivery,) = sender.plan(ALERT, "nobody")
     assert delivery.ref == IncidentRef("pagerduty.trigger", "acme", "nobody", "db-1/disk")
-    assert desk.deliver(delivery).kind is OutcomeKind.MISCONFIGURED
+    assert sender.deliver(delivery).kind is OutcomeKind.MISCONFIGURED
 
 
-def test_a_new_service_takes_the_name_of_a_removed_one(desk: Desk) -> None:
-    without = saved(desk, rows(desk)[0])
+def test_a_new_service_takes_the_name_of_a_removed_one(sender: Sender) -> None:
+    without = saved(sender, rows(sender)[0])
     again = saved(without, *rows(without), {"name": "platform", "integration_key": "env:NEW"})
     settings = again.installation.settings
     assert settings.removed_services == ()
@@ -612,8 +614,8 @@ def test_a_new_service_takes_the_name_of_a_removed_one(desk: Desk) -> None:
     assert refused(gone, "made", "checkout") == []
 
 
-def test_a_renamed_service_is_still_paged_by_its_former_names(desk: Desk) -> None:
-    new = saved(desk, *rows(desk), {"name": "shop", "integration_key": "env:SHOP"})
+def test_a_renamed_service_is_still_paged_by_its_former_names(sender: Sender) -> None:
+    new = saved(sender, *rows(sender), {"name": "shop", "integration_key": "env:SHOP"})
     first, second, third = rows(new)
     renamed = saved(new, first, second, {**third, "name": "store"})
     again = saved(renamed, first, second, {**third, "name": "kiosk"})
@@ -674,12 +676,12 @@ def test_a_former_name_that_means_another_service_is_refused(name: str) -> None:
     ],
 )
 def test_an_action_is_described_by_what_is_there(
-    desk: Desk, services: tuple[str, ...], severity: str, reported: str
+    sender: Sender, services: tuple[str, ...], severity: str, reported: str
 ) -> None:
     settings = TriggerSettings(services=services, severity=severity)
-    described = desk.action.describe(settings, desk.installation)
+    described = sender.action.describe(settings, sender.installation)
     assert described.startswith(f"Send a notification to PagerDuty account {reported}")
-    assert desk.action.describe(settings, None) == (
+    assert sender.action.describe(settings, None) == (
         f"Send a notification to PagerDuty account [removed] and services [removed] with "
         f"{severity} severity"
     )
@@ -696,29 +698,29 @@ def rotating(fake: FakePagerDuty, *keys: str) -> Installation[InstallationSettin
 CHECKOUT = Destination("C", "checkout")
 
 
-def test_a_probe_tries_every_key_and_opens_nothing(desk: Desk) -> None:
+def test_a_probe_tries_every_key_and_opens_nothing(sender: Sender) -> None:
     """A probe resolves an incident that does not exist, with a new key each time."""
-    at_both = rotating(desk.fake, *KEYS.values())
+    at_both = rotating(sender.fake, *KEYS.values())
     for _ in range(2):
-        assert desk.action.probe(CHECKOUT, at_both).delivered
-    events = [request.json() for request in desk.fake.requests]
+        assert sender.action.probe(CHECKOUT, at_both).delivered
+    events = [request.json() for request in sender.fake.requests]
     assert [event["routing_key"] for event in events] == [*KEYS.values()] * 2
     assert {event["event_action"] for event in events} == {"resolve"}
     assert len({event["dedup_key"] for event in events}) == 4
     assert all(set(event) == {"routing_key", "event_action", "dedup_key"} for event in events)
-    assert desk.fake.incidents == ()
+    assert sender.fake.incidents == ()
 
 
-def test_a_probe_says_which_key_does_not_work(desk: Desk) -> None:
+def test_a_probe_says_which_key_does_not_work(sender: Sender) -> None:
     unknown = "unknownunknownunknownunknownunkn"
-    outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, KEYS["checkout"], unknown))
+    outcome = sender.action.probe(CHECKOUT, rotating(sender.fake, KEYS["checkout"], unknown))
     assert outcome.kind is OutcomeKind.MISCONFIGURED
     reported = (
         "400: Invalid routing key; a key of another region, or of an integration for the Events "
         "API v1, looks the same"
     )
     assert outcome.reason == f"key 2 of 2: {reported}"
-    outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, unknown))
+    outcome = sender.action.probe(CHECKOUT, rotating(sender.fake, unknown))
     assert outcome.reason == reported
 
 
@@ -730,40 +732,42 @@ def test_a_probe_says_which_key_does_not_work(desk: Desk) -> None:
     ],
 )
 def test_a_probe_tells_of_keys_that_look_the_same_only_where_the_key_is_unknown(
-    desk: Desk, words: str
+    sender: Sender, words: str
 ) -> None:
-    desk.fake.misbehave(refusing(words))
-    outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, KEYS["checkout"]))
+    sender.fake.misbehave(refusing(words))
+    outcome = sender.action.probe(CHECKOUT, rotating(sender.fake, KEYS["checkout"]))
     assert outcome.reason == f"400: {words}"
 
 
-def test_of_an_unknown_key_a_delivery_tells_pagerdutys_words_alone(desk: Desk) -> None:
-    desk.fake.misbehave(refusing())
-    assert desk.send(Alert("k", "Down")).reason == "400: Invalid routing key"
+def test_of_an_unknown_key_a_delivery_tells_pagerdutys_words_alone(sender: Sender) -> None:
+    sender.fake.misbehave(refusing())
+    assert sender.send(Alert("k", "Down")).reason == "400: Invalid routing key"
 
 
-def test_a_probe_ends_at_the_first_key_that_fails(desk: Desk) -> None:
-    desk.fake.misbehave(refusing("no"), times=1)
-    outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, *KEYS.values()))
+def test_a_probe_ends_at_the_first_key_that_fails(sender: Sender) -> None:
+    sender.fake.misbehave(refusing("no"), times=1)
+    outcome = sender.action.probe(CHECKOUT, rotating(sender.fake, *KEYS.values()))
     assert outcome.kind is OutcomeKind.REJECTED
     assert outcome.reason == "key 1 of 2: 400: no"
-    assert len(desk.fake.requests) == 1
+    assert len(sender.fake.requests) == 1
 
 
-def test_a_probe_of_what_is_not_there_sends_nothing(desk: Desk) -> None:
-    outcome = desk.action.probe(Destination("gone", "gone"), desk.installation)
+def test_a_probe_of_what_is_not_there_sends_nothing(sender: Sender) -> None:
+    outcome = sender.action.probe(Destination("gone", "gone"), sender.installation)
     assert outcome.kind is OutcomeKind.MISCONFIGURED
     assert outcome.reason == "service 'gone' is not in the installation any more"
-    outcome = desk.action.probe(CHECKOUT, rotating(desk.fake, "env:PD_NOT_SET", KEYS["checkout"]))
+    outcome = sender.action.probe(
+        CHECKOUT, rotating(sender.fake, "env:PD_NOT_SET", KEYS["checkout"])
+    )
     assert outcome.kind is OutcomeKind.MISCONFIGURED
     assert outcome.reason.startswith("key 1 of 2: service 'checkout' has no key: ")
-    assert desk.fake.requests == ()
+    assert sender.fake.requests == ()
 
 
-def test_the_plainest_settings_page_one_service(desk: Desk) -> None:
-    settings = desk.action.settings_for(Destination("platform", "Whatever it is called"))
+def test_the_plainest_settings_page_one_service(sender: Sender) -> None:
+    settings = sender.action.settings_for(Destination("platform", "Whatever it is called"))
     assert settings == TriggerSettings(services=("platform",))
-    assert Trigger().check(settings, desk.installation) == []
-    (delivery,) = desk.action.plan(ALERT, settings, desk.installation)
+    assert Trigger().check(settings, sender.installation) == []
+    (delivery,) = sender.action.plan(ALERT, settings, sender.installation)
     assert isinstance(delivery, Delivery)
     assert delivery.ref.destination == "platform"

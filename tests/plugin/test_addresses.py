@@ -9,7 +9,7 @@ from hostspec.text import is_address
 from pagerduty_plugin import event
 from pagerduty_plugin.text_overrides import TextOverrides
 
-from .conftest import Desk
+from .conftest import Sender
 
 UNUSABLE = [
     "?orgId=1",
@@ -42,19 +42,19 @@ USABLE = [
 
 
 @pytest.mark.parametrize("address", UNUSABLE)
-def test_an_unusable_address_goes_to_the_details(desk: Desk, address: str) -> None:
+def test_an_unusable_address_goes_to_the_details(sender: Sender, address: str) -> None:
     alert = Alert(
         "k", "Down", severity="info", source="s", url=address,
         links=[{"href": address, "text": "Runbook"}, {"href": "https://ok.example/"}],
         images=[{"src": address}, {"src": "https://g.example/1.png", "href": address}],
     )  # fmt: skip
-    (delivery,) = desk.plan(alert)
-    assert desk.deliver(delivery).delivered
+    (delivery,) = sender.plan(alert)
+    assert sender.deliver(delivery).delivered
 
-    assert "client_url" not in desk.event
-    assert desk.event["links"] == [{"href": "https://ok.example/"}]
-    assert desk.event["images"] == [{"src": "https://g.example/1.png"}]
-    assert desk.payload["custom_details"] == {
+    assert "client_url" not in sender.event
+    assert sender.event["links"] == [{"href": "https://ok.example/"}]
+    assert sender.event["images"] == [{"src": "https://g.example/1.png"}]
+    assert sender.payload["custom_details"] == {
         "url": address,
         "links": [{"href": address, "text": "Runbook"}],
         "images": [{"src": address}, {"href": address}],
@@ -67,12 +67,12 @@ def test_an_unusable_address_goes_to_the_details(desk: Desk, address: str) -> No
 
 
 @pytest.mark.parametrize("address", USABLE)
-def test_a_usable_address_is_sent(desk: Desk, address: str) -> None:
+def test_a_usable_address_is_sent(sender: Sender, address: str) -> None:
     alert = Alert("k", "Down", severity="info", source="s", url=f" {address}\n", links=[address])
-    assert desk.send(alert).delivered
-    assert desk.event["client_url"] == address
-    assert desk.event["links"] == [{"href": address}]
-    assert "custom_details" not in desk.payload
+    assert sender.send(alert).delivered
+    assert sender.event["client_url"] == address
+    assert sender.event["links"] == [{"href": address}]
+    assert "custom_details" not in sender.payload
 
 
 PASSWORD = "hunter2"
@@ -86,33 +86,33 @@ PASSWORD = "hunter2"
         (" https://user:hunter2@b@host.example", "https://host.example"),
     ],
 )
-def test_no_user_name_and_password_is_sent(desk: Desk, address: str, kept: str) -> None:
+def test_no_user_name_and_password_is_sent(sender: Sender, address: str, kept: str) -> None:
     alert = Alert(
         "k", "Down", severity="info", source="s", url=address, links=[{"href": address}],
         images=[{"src": address.replace("http:", "https:"), "href": address}],
     )  # fmt: skip
-    (delivery,) = desk.plan(alert)
-    assert desk.deliver(delivery).delivered
-    assert desk.event["client_url"] == kept
-    assert desk.event["links"] == [{"href": kept}]
-    assert desk.event["images"][0]["href"].strip() == kept
-    assert "custom_details" not in desk.payload
+    (delivery,) = sender.plan(alert)
+    assert sender.deliver(delivery).delivered
+    assert sender.event["client_url"] == kept
+    assert sender.event["links"] == [{"href": kept}]
+    assert sender.event["images"][0]["href"].strip() == kept
+    assert "custom_details" not in sender.payload
     reason = "the user name and password in the URL were removed"
     fields = ("url", "links[0].href", "images[0].src", "images[0].href")
     assert [(each.field, each.reason) for each in alert.repairs] == [
         (field, reason) for field in fields
     ]
     assert PASSWORD not in str(alert)
-    assert PASSWORD not in str(desk.event)
+    assert PASSWORD not in str(sender.event)
 
 
-def test_a_rule_adds_no_user_name_and_password(desk: Desk) -> None:
-    (delivery,) = desk.plan(
+def test_a_rule_adds_no_user_name_and_password(sender: Sender) -> None:
+    (delivery,) = sender.plan(
         Alert("k", "Down", severity="info", source="s"),
         links=[{"href": "https://user:hunter2@host.example"}],
     )
-    assert desk.deliver(delivery).delivered
-    assert desk.event["links"] == [{"href": "https://host.example"}]
+    assert sender.deliver(delivery).delivered
+    assert sender.event["links"] == [{"href": "https://host.example"}]
     assert [each.reason for each in delivery.repairs] == [
         "the user name and password in the URL were removed"
     ]
@@ -122,52 +122,52 @@ def test_a_rule_adds_no_user_name_and_password(desk: Desk) -> None:
     "address",
     ["ftp://user:hunter2@h/x", "//hunter2@h/x", "http://hunter2@/x", "http://hunter2@h:x/"],
 )
-def test_unusable_addresses_show_no_password_either(desk: Desk, address: str) -> None:
+def test_unusable_addresses_show_no_password_either(sender: Sender, address: str) -> None:
     images = [{"src": address, "href": address}, {"src": "https://ok.example", "href": address}]
     alert = Alert("k", "Down", source="s", url=address, links=[address], images=images)
-    (delivery,) = desk.plan(alert)
-    assert desk.deliver(delivery).delivered
-    assert desk.payload["custom_details"].keys() == {"url", "links", "images"}
-    assert PASSWORD not in f"{desk.event}{delivery.repairs}"
+    (delivery,) = sender.plan(alert)
+    assert sender.deliver(delivery).delivered
+    assert sender.payload["custom_details"].keys() == {"url", "links", "images"}
+    assert PASSWORD not in f"{sender.event}{delivery.repairs}"
 
 
-def test_an_address_with_an_at_sign_elsewhere_is_kept(desk: Desk) -> None:
+def test_an_address_with_an_at_sign_elsewhere_is_kept(sender: Sender) -> None:
     address = "https://host.example/mail?to=//a:b@c.example"
-    (delivery,) = desk.plan(Alert("k", "Down", severity="info", source="s", url=address))
-    assert desk.deliver(delivery).delivered
-    assert desk.event["client_url"] == address
+    (delivery,) = sender.plan(Alert("k", "Down", severity="info", source="s", url=address))
+    assert sender.deliver(delivery).delivered
+    assert sender.event["client_url"] == address
     assert not delivery.repairs
 
 
-def test_an_unusable_address_never_takes_the_place_of_a_detail(desk: Desk) -> None:
+def test_an_unusable_address_never_takes_the_place_of_a_detail(sender: Sender) -> None:
     details = {"url": "mine", "links": [1]}
     alert = Alert(
         "k", "Down", severity="info", source="s", details=details, url="/x", links=[{"href": "/y"}]
     )
-    (delivery,) = desk.plan(alert)
-    assert desk.deliver(delivery).delivered
-    assert desk.payload["custom_details"] == {
+    (delivery,) = sender.plan(alert)
+    assert sender.deliver(delivery).delivered
+    assert sender.payload["custom_details"] == {
         **details,
         "details.url": "/x",
         "details.links": [{"href": "/y"}],
     }
 
 
-def test_a_rule_s_unusable_page_leaves_the_alert_s_in_place(desk: Desk) -> None:
+def test_a_rule_s_unusable_page_leaves_the_alert_s_in_place(sender: Sender) -> None:
     alert = Alert("k", "Down", severity="info", source="s", url="https://host.example/1")
-    delivery = desk.notify(alert, client_url="/alerts/{{ key }}")
-    assert desk.event["client_url"] == "https://host.example/1"
-    assert desk.payload["custom_details"] == {"client_url": "/alerts/k"}
+    delivery = sender.notify(alert, client_url="/alerts/{{ key }}")
+    assert sender.event["client_url"] == "https://host.example/1"
+    assert sender.payload["custom_details"] == {"client_url": "/alerts/k"}
     assert [each.field for each in delivery.repairs] == ["client_url"]
 
 
-def test_a_rule_s_links_are_checked_too(desk: Desk) -> None:
+def test_a_rule_s_links_are_checked_too(sender: Sender) -> None:
     alert = Alert("k", "Down", severity="info", source="s")
-    desk.notify(
+    sender.notify(
         alert, links=[{"href": "/r/{{ key }}", "text": "Runbook"}], images=[{"src": "x.png"}]
     )
-    assert not {"links", "images"} & desk.event.keys()
-    assert desk.payload["custom_details"] == {
+    assert not {"links", "images"} & sender.event.keys()
+    assert sender.payload["custom_details"] == {
         "links": [{"href": "/r/k", "text": "Runbook"}],
         "images": [{"src": "x.png"}],
     }
@@ -189,16 +189,16 @@ def test_a_change_event_links_to_usable_addresses_only() -> None:
     }
 
 
-def test_many_unusable_addresses_are_counted(desk: Desk) -> None:
+def test_many_unusable_addresses_are_counted(sender: Sender) -> None:
     links = [Link(f"/{number}") for number in range(100)]
-    (delivery,) = desk.plan(Alert("k", "Down", severity="info", source="s", links=links))
+    (delivery,) = sender.plan(Alert("k", "Down", severity="info", source="s", links=links))
     assert len(delivery.repairs) == 11
     assert delivery.repairs[-1].reason == "90 further repairs like these"
     assert len(delivery.repairs[0].reason) < 200
 
 
-def test_an_address_of_any_length_is_quoted_in_part(desk: Desk) -> None:
-    (delivery,) = desk.plan(Alert("k", "Down", severity="info", source="s", url="x" * 60_000))
+def test_an_address_of_any_length_is_quoted_in_part(sender: Sender) -> None:
+    (delivery,) = sender.plan(Alert("k", "Down", severity="info", source="s", url="x" * 60_000))
     (repair,) = delivery.repairs
     assert len(repair.reason) < 200
 

@@ -38,7 +38,7 @@ from pagerduty_plugin.testing import (
 )
 from pagerduty_plugin.trigger import Trigger
 
-from .conftest import Desk, connect
+from .conftest import Sender, connect
 from .wire import (
     ACCEPTED,
     EVENT,
@@ -159,13 +159,13 @@ def test_a_connection_closed_while_idle_costs_nothing(respond: Callable[..., Res
     assert (responder.connections, len(responder.requests)) == (2, 2)
 
 
-def test_after_the_fake_closed_the_connection_every_event_is_delivered(desk: Desk) -> None:
+def test_after_the_fake_closed_the_connection_every_event_is_delivered(sender: Sender) -> None:
     """However the closing and the next post meet."""
-    desk.fake.misbehave(closing())
+    sender.fake.misbehave(closing())
     for number in range(100):
-        assert desk.send(Alert(f"k{number}", "Down")).delivered
-    assert len(desk.fake.incidents) == 100
-    assert len({request.connection for request in desk.fake.requests}) >= 100
+        assert sender.send(Alert(f"k{number}", "Down")).delivered
+    assert len(sender.fake.incidents) == 100
+    assert len({request.connection for request in sender.fake.requests}) >= 100
 
 
 def test_an_error_that_the_caller_handles_is_not_taken_for_this_attempts(
@@ -235,35 +235,35 @@ def _used_again(head: str, *, idempotent: bool) -> list[bytes]:
 
 @pytest.mark.parametrize("how", [reset(processed="at once"), reset(), reset_unread()])
 def test_a_kept_connection_that_breaks_when_used_again_is_replaced_once(
-    desk: Desk, how: Misbehaviour
+    sender: Sender, how: Misbehaviour
 ) -> None:
-    assert desk.send(Alert("k", "Down")).delivered
-    desk.fake.misbehave(how, times=1)
-    assert desk.send(Alert("k", "Down")).delivered
-    assert [request.connection for request in desk.fake.requests] == [1, 1, 2]
-    assert [incident.notifications for incident in desk.fake.incidents] == [1]
+    assert sender.send(Alert("k", "Down")).delivered
+    sender.fake.misbehave(how, times=1)
+    assert sender.send(Alert("k", "Down")).delivered
+    assert [request.connection for request in sender.fake.requests] == [1, 1, 2]
+    assert [incident.notifications for incident in sender.fake.incidents] == [1]
 
 
-def test_a_second_break_is_told(desk: Desk) -> None:
-    assert desk.send(Alert("k", "Down")).delivered
-    desk.fake.misbehave(reset())
+def test_a_second_break_is_told(sender: Sender) -> None:
+    assert sender.send(Alert("k", "Down")).delivered
+    sender.fake.misbehave(reset())
     for tries in (3, 4):  # the first with its repeat, then one at a time
-        outcome = desk.send(Alert("k", "Down"))
+        outcome = sender.send(Alert("k", "Down"))
         assert outcome.kind is OutcomeKind.UNREACHABLE
-        assert len(desk.fake.requests) == tries
-    desk.fake.behave()
-    assert desk.send(Alert("k", "Down")).delivered
+        assert len(sender.fake.requests) == tries
+    sender.fake.behave()
+    assert sender.send(Alert("k", "Down")).delivered
 
 
-def test_timeouts_and_garbage_are_not_repeated(desk: Desk) -> None:
-    hurried = desk.over(timeout=0.2)
+def test_timeouts_and_garbage_are_not_repeated(sender: Sender) -> None:
+    hurried = sender.over(timeout=0.2)
     gate = Gate()
-    for at, how in ((hurried, late(gate)), (desk, garbage())):
+    for at, how in ((hurried, late(gate)), (sender, garbage())):
         assert at.send(Alert("k", "Down")).delivered
-        before = len(desk.fake.requests)
-        desk.fake.misbehave(how, times=1)
+        before = len(sender.fake.requests)
+        sender.fake.misbehave(how, times=1)
         assert at.send(Alert("k", "Down")).kind is OutcomeKind.UNREACHABLE
-        assert len(desk.fake.requests) == before + 1
+        assert len(sender.fake.requests) == before + 1
     gate.open()
 
 
@@ -306,9 +306,9 @@ def test_a_reset_while_the_body_is_sent_is_told(fake: FakePagerDuty) -> None:
     assert len(fake.requests) == 1
 
 
-def test_a_202_whose_body_breaks_off_is_delivered(desk: Desk) -> None:
-    desk.fake.misbehave(truncated())
-    outcome = desk.send(Alert("k", "Down"))
+def test_a_202_whose_body_breaks_off_is_delivered(sender: Sender) -> None:
+    sender.fake.misbehave(truncated())
+    outcome = sender.send(Alert("k", "Down"))
     assert (outcome.kind, outcome.reason) == (OutcomeKind.DELIVERED, "")
 
 
@@ -472,8 +472,8 @@ def test_the_environment_of_the_process_has_no_say_later(
 def test_an_untrusted_server_gets_nothing(https_fake: FakePagerDuty) -> None:
     reason = "TLS failed: unable to get local issuer certificate"
     assert post(Client({}), https_fake.url) == configuration(reason)
-    desk = Desk(https_fake, Trigger(Client({})), connect(https_fake.url))
-    assert desk.send(Alert("k", "Down")).kind is OutcomeKind.MISCONFIGURED
+    sender = Sender(https_fake, Trigger(Client({})), connect(https_fake.url))
+    assert sender.send(Alert("k", "Down")).kind is OutcomeKind.MISCONFIGURED
     assert https_fake.requests == ()
 
 
@@ -654,7 +654,7 @@ def test_a_missing_proxy_is_reported_without_its_address(proxy: str, reported: N
 
 
 def test_no_secret_is_logged_told_or_shown(
-    desk: Desk,
+    sender: Sender,
     named_fake: FakePagerDuty,
     trusting: dict[str, str],
     proxy_for: Callable[..., Proxy],
@@ -664,15 +664,15 @@ def test_no_secret_is_logged_told_or_shown(
     caplog.set_level(logging.DEBUG)
     proxy = proxy_for(named_fake.port)
     client = Client({**trusting, "https_proxy": f"http://{proxy.address}"})
-    shown = [client, client._environment, desk.action, desk.installation]
+    shown = [client, client._environment, sender.action, sender.installation]
     reported = [
         post(client, "https://events.invalid"),
         post(client, "https://other.invalid", timeout=0.2),
     ]
     for how in (None, reset(), garbage(), truncated(), failing(500)):
         if how:
-            desk.fake.misbehave(how, times=1)
-        reported.append(desk.send(Alert("k", "Down")))
+            sender.fake.misbehave(how, times=1)
+        reported.append(sender.send(Alert("k", "Down")))
     assert "urllib3" in {record.name.partition(".")[0] for record in caplog.records}
     text = caplog.text + repr(reported) + repr(shown) + str(shown)
     assert KEY not in text

@@ -19,7 +19,7 @@ from pagerduty_plugin.http.responses import Reply
 from pagerduty_plugin.settings import NetworkSettings
 from pagerduty_plugin.testing import FakePagerDuty, Misbehaviour, dripping, late
 
-from .conftest import Desk
+from .conftest import Sender
 from .wire import ACCEPTED, Listener, network, post, read_request, unsent
 
 TOO_LATE = network("no reply within 0.2 s")
@@ -76,9 +76,11 @@ def test_a_flood_of_interim_answers_is_given_up(listen: Callable[..., Listener])
     assert post(Client({}), listen(flood).url, timeout=0.2) == TOO_LATE
 
 
-def test_the_fake_that_drips_is_given_up_and_the_next_attempt_has_its_own_time(desk: Desk) -> None:
-    hurried = desk.over(timeout=0.2)
-    desk.fake.misbehave(dripping(seconds=0.1), times=1)
+def test_the_fake_that_drips_is_given_up_and_the_next_attempt_has_its_own_time(
+    sender: Sender,
+) -> None:
+    hurried = sender.over(timeout=0.2)
+    sender.fake.misbehave(dripping(seconds=0.1), times=1)
     outcome = hurried.send(Alert("k", "Down"))
     assert (outcome.kind, outcome.reason) == (OutcomeKind.UNREACHABLE, TOO_LATE.reason)
     assert hurried.send(Alert("k", "Down")).delivered
@@ -118,13 +120,13 @@ def test_a_proxy_that_drips_is_given_up(listen: Callable[..., Listener]) -> None
     assert post(client, "https://events.invalid", timeout=0.2) == TOO_LATE
 
 
-def test_the_one_repeat_has_no_time_of_its_own(desk: Desk) -> None:
+def test_the_one_repeat_has_no_time_of_its_own(sender: Sender) -> None:
     """The broken connection and the new one together take too long; each would be in time."""
-    hurried = desk.over(timeout=0.5)
+    hurried = sender.over(timeout=0.5)
     assert hurried.send(Alert("k", "Down")).delivered
     slow_reset = Misbehaviour(name="slow reset", wire="reset", seconds=0.3)
-    desk.fake.misbehave(slow_reset, times=1)
-    desk.fake.misbehave(late(seconds=0.3), times=1)
+    sender.fake.misbehave(slow_reset, times=1)
+    sender.fake.misbehave(late(seconds=0.3), times=1)
     outcome = hurried.send(Alert("k", "Down"))
     assert (outcome.kind, outcome.reason) == (OutcomeKind.UNREACHABLE, "no reply within 0.5 s")
 

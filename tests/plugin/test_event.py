@@ -13,7 +13,7 @@ from hostspec import Alert, Identity, Repair
 from pagerduty_plugin import event
 from pagerduty_plugin.keys import routing_key_fault
 
-from .conftest import Desk
+from .conftest import Sender
 from .wire import KEYS
 
 FULL = Alert(
@@ -37,9 +37,9 @@ def reported(repairs: tuple[Repair, ...]) -> dict[str, str]:
     return {repair.field: repair.reason for repair in repairs}
 
 
-def test_a_whole_alert_stands_on_the_wire_byte_for_byte(desk: Desk) -> None:
-    assert desk.send(FULL).delivered
-    assert desk.body == (
+def test_a_whole_alert_stands_on_the_wire_byte_for_byte(sender: Sender) -> None:
+    assert sender.send(FULL).delivered
+    assert sender.body == (
         b'{"routing_key":"0123456789abcdef0123456789abcdef","event_action":"trigger",'
         b'"dedup_key":"db-1/disk","payload":{"summary":"Disk full on db-1","source":"db-1",'
         b'"severity":"critical","timestamp":"2026-11-23T03:14:00.000Z","component":"postgres",'
@@ -52,9 +52,9 @@ def test_a_whole_alert_stands_on_the_wire_byte_for_byte(desk: Desk) -> None:
     )
 
 
-def test_the_least_alert_has_no_empty_optional_field(desk: Desk) -> None:
-    assert desk.send(Alert("k", "Down", severity="info")).delivered
-    assert desk.event == {
+def test_the_least_alert_has_no_empty_optional_field(sender: Sender) -> None:
+    assert sender.send(Alert("k", "Down", severity="info")).delivered
+    assert sender.event == {
         "routing_key": KEYS["checkout"],
         "event_action": "trigger",
         "dedup_key": "k",
@@ -62,21 +62,21 @@ def test_the_least_alert_has_no_empty_optional_field(desk: Desk) -> None:
     }
 
 
-def test_blank_optional_fields_are_left_out(desk: Desk) -> None:
+def test_blank_optional_fields_are_left_out(sender: Sender) -> None:
     alert = Alert(
         "k", "Down", source="s", component=" ", group="\t", class_="\n", url=" ",
         links=[{"href": "https://x.example", "text": " "}],
         images=[{"src": "https://x.example/1", "href": "", "alt": " "}],
     )  # fmt: skip
-    assert desk.send(alert).delivered
-    assert set(desk.payload) == {"summary", "source", "severity"}
-    assert desk.event["links"] == [{"href": "https://x.example"}]
-    assert desk.event["images"] == [{"src": "https://x.example/1"}]
-    assert "client_url" not in desk.event
+    assert sender.send(alert).delivered
+    assert set(sender.payload) == {"summary", "source", "severity"}
+    assert sender.event["links"] == [{"href": "https://x.example"}]
+    assert sender.event["images"] == [{"src": "https://x.example/1"}]
+    assert "client_url" not in sender.event
 
 
 @pytest.mark.parametrize("status", ["acknowledged", "resolved"])
-def test_follow_ups_carry_key_action_and_dedup_key_only(desk: Desk, status: str) -> None:
+def test_follow_ups_carry_key_action_and_dedup_key_only(sender: Sender, status: str) -> None:
     alert = Alert.read(
         {
             "key": "db-1/disk",
@@ -88,21 +88,21 @@ def test_follow_ups_carry_key_action_and_dedup_key_only(desk: Desk, status: str)
         }
     )
     late = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    outcome = desk.send(
+    outcome = sender.send(
         alert, attempt=3, coalesced=2, accepted_at=late, now=late + dt.timedelta(hours=1)
     )
     assert outcome.delivered
     action = {"acknowledged": b"acknowledge", "resolved": b"resolve"}[status]
-    assert desk.body == (
+    assert sender.body == (
         b'{"routing_key":"0123456789abcdef0123456789abcdef","event_action":"%s",'
         b'"dedup_key":"db-1/disk"}' % action
     )
 
 
-def test_text_is_sent_as_utf_8_and_not_escaped(desk: Desk) -> None:
-    assert desk.send(Alert("k", "Störung 🔥", details={"größe": "12 µs"})).delivered
-    assert '"summary":"Störung 🔥"'.encode() in desk.body
-    assert '"größe":"12 µs"'.encode() in desk.body
+def test_text_is_sent_as_utf_8_and_not_escaped(sender: Sender) -> None:
+    assert sender.send(Alert("k", "Störung 🔥", details={"größe": "12 µs"})).delivered
+    assert '"summary":"Störung 🔥"'.encode() in sender.body
+    assert '"größe":"12 µs"'.encode() in sender.body
 
 
 @pytest.mark.parametrize(
@@ -119,19 +119,21 @@ def test_text_is_sent_as_utf_8_and_not_escaped(desk: Desk) -> None:
         (None, "error"),
     ],
 )
-def test_severities_become_one_of_pagerdutys_four(desk: Desk, given: str | None, sent: str) -> None:
-    (delivery,) = desk.plan(Alert("k", "Down", severity=given))
+def test_severities_become_one_of_pagerdutys_four(
+    sender: Sender, given: str | None, sent: str
+) -> None:
+    (delivery,) = sender.plan(Alert("k", "Down", severity=given))
     assert delivery.severity == sent
-    assert desk.deliver(delivery).delivered
-    assert desk.payload["severity"] == sent
+    assert sender.deliver(delivery).delivered
+    assert sender.payload["severity"] == sent
 
 
 @pytest.mark.parametrize("severity", ["critical", "error", "warning", "info"])
-def test_a_rules_severity_overrides_the_alerts(desk: Desk, severity: str) -> None:
-    (delivery,) = desk.plan(Alert("k", "Down", severity="debug"), severity=severity)
+def test_a_rules_severity_overrides_the_alerts(sender: Sender, severity: str) -> None:
+    (delivery,) = sender.plan(Alert("k", "Down", severity="debug"), severity=severity)
     assert delivery.severity == severity
-    assert desk.deliver(delivery).delivered
-    assert desk.payload["severity"] == severity
+    assert sender.deliver(delivery).delivered
+    assert sender.payload["severity"] == severity
 
 
 @pytest.mark.parametrize(
@@ -143,9 +145,9 @@ def test_a_rules_severity_overrides_the_alerts(desk: Desk, severity: str) -> Non
         (dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC), "9999-12-31T23:59:59.000Z"),
     ],
 )
-def test_the_start_is_sent_in_utc(desk: Desk, started_at: Any, sent: str) -> None:
-    assert desk.send(Alert("k", "Down", started_at=started_at)).delivered
-    assert desk.payload["timestamp"] == sent
+def test_the_start_is_sent_in_utc(sender: Sender, started_at: Any, sent: str) -> None:
+    assert sender.send(Alert("k", "Down", started_at=started_at)).delivered
+    assert sender.payload["timestamp"] == sent
 
 
 @pytest.mark.parametrize(
@@ -153,25 +155,25 @@ def test_the_start_is_sent_in_utc(desk: Desk, started_at: Any, sent: str) -> Non
     [("", "postgres", "postgres"), (" \u3000", "postgres", "postgres"), ("", " ", "unknown")],
 )
 def test_a_blank_source_is_replaced_and_told(
-    desk: Desk, source: str, component: str, sent: str
+    sender: Sender, source: str, component: str, sent: str
 ) -> None:
     alert = Alert("k", "Down", severity="info", source=source, component=component)
-    (delivery,) = desk.plan(alert)
-    assert desk.deliver(delivery).delivered
-    assert desk.payload["source"] == sent
+    (delivery,) = sender.plan(alert)
+    assert sender.deliver(delivery).delivered
+    assert sender.payload["source"] == sent
     assert reported(delivery.repairs) == {
         "source": f"missing or blank, PagerDuty needs one; {sent!r} is used instead"
     }
 
 
-def test_labels_stand_under_labels_and_a_detail_of_that_name_moves(desk: Desk) -> None:
+def test_labels_stand_under_labels_and_a_detail_of_that_name_moves(sender: Sender) -> None:
     alert = Alert(
         "k", "Down", severity="info", source="s", labels={"team": "data"},
         details={"labels": [1], "details.labels": 2, "_delivery": 3, "_truncated": {"x": 4}},
     )  # fmt: skip
-    (delivery,) = desk.plan(alert)
-    assert desk.deliver(delivery, attempt=2).delivered
-    assert desk.payload["custom_details"] == {
+    (delivery,) = sender.plan(alert)
+    assert sender.deliver(delivery, attempt=2).delivered
+    assert sender.payload["custom_details"] == {
         "labels": {"team": "data"},
         "details.details.labels": [1],
         "details.labels": 2,
@@ -186,12 +188,12 @@ def test_labels_stand_under_labels_and_a_detail_of_that_name_moves(desk: Desk) -
     }
 
 
-def test_a_detail_named_labels_stays_where_an_alert_has_no_labels(desk: Desk) -> None:
-    assert desk.send(Alert("k", "Down", details={"labels": [1]})).delivered
-    assert desk.payload["custom_details"] == {"labels": [1]}
+def test_a_detail_named_labels_stays_where_an_alert_has_no_labels(sender: Sender) -> None:
+    assert sender.send(Alert("k", "Down", details={"labels": [1]})).delivered
+    assert sender.payload["custom_details"] == {"labels": [1]}
 
 
-def test_images_that_are_not_https_become_links(desk: Desk) -> None:
+def test_images_that_are_not_https_become_links(sender: Sender) -> None:
     alert = Alert(
         "k", "Down", severity="info", source="s", links=["https://first.example"],
         images=[
@@ -199,13 +201,13 @@ def test_images_that_are_not_https_become_links(desk: Desk) -> None:
             {"src": " HTTPS://g.example/2.png "},
         ],
     )  # fmt: skip
-    (delivery,) = desk.plan(alert)
-    assert desk.deliver(delivery).delivered
-    assert desk.event["links"] == [
+    (delivery,) = sender.plan(alert)
+    assert sender.deliver(delivery).delivered
+    assert sender.event["links"] == [
         {"href": "https://first.example"},
         {"href": "http://g.example/1.png", "text": "graph"},
     ]
-    assert desk.event["images"] == [{"src": "https://g.example/2.png"}]
+    assert sender.event["images"] == [{"src": "https://g.example/2.png"}]
     assert [r.field for r in delivery.repairs] == ["links[0]", "images[0]"]
 
 
@@ -232,47 +234,47 @@ SPLIT = {
 
 
 @pytest.mark.parametrize("case", SPLIT)
-def test_an_over_long_summary_is_cut_between_characters(desk: Desk, case: str) -> None:
+def test_an_over_long_summary_is_cut_between_characters(sender: Sender, case: str) -> None:
     before, around, kept = SPLIT[case]
     summary = before + around
-    (delivery,) = desk.plan(Alert("k", summary, severity="info", source="s"))
-    assert desk.deliver(delivery).delivered
+    (delivery,) = sender.plan(Alert("k", summary, severity="info", source="s"))
+    assert sender.deliver(delivery).delivered
     if len(summary) <= 1024:
-        assert desk.payload["summary"] == summary
+        assert sender.payload["summary"] == summary
         assert delivery.repairs == ()
     else:
-        assert desk.payload["summary"] == before + kept + "…"
+        assert sender.payload["summary"] == before + kept + "…"
         reason = f"{len(summary)} characters, PagerDuty takes 1024; cut"
         assert reported(delivery.repairs) == {"summary": reason}
 
 
-def test_a_heap_of_marks_is_cut_within_the_limit(desk: Desk) -> None:
+def test_a_heap_of_marks_is_cut_within_the_limit(sender: Sender) -> None:
     """Stepping back has an end: else nothing would be left of the summary."""
-    assert desk.send(Alert("k", "x" + "\u0301" * 5000)).delivered
-    assert desk.payload["summary"] == "x" + "\u0301" * 1022 + "…"
+    assert sender.send(Alert("k", "x" + "\u0301" * 5000)).delivered
+    assert sender.payload["summary"] == "x" + "\u0301" * 1022 + "…"
 
 
-def test_a_dedup_key_is_the_alerts_key_up_to_255_characters(desk: Desk) -> None:
+def test_a_dedup_key_is_the_alerts_key_up_to_255_characters(sender: Sender) -> None:
     key = 'ü/ "\\\n🔥' * 36 + "end"
     assert len(key) == 255
-    (delivery,) = desk.plan(Alert(key, "Down", severity="info", source="s"))
+    (delivery,) = sender.plan(Alert(key, "Down", severity="info", source="s"))
     assert delivery.repairs == ()
-    assert desk.deliver(delivery).delivered
-    assert desk.event["dedup_key"] == key
+    assert sender.deliver(delivery).delivered
+    assert sender.event["dedup_key"] == key
 
 
-def test_a_longer_key_keeps_its_beginning_and_ends_in_a_hash(desk: Desk) -> None:
+def test_a_longer_key_keeps_its_beginning_and_ends_in_a_hash(sender: Sender) -> None:
     key = "k" * 200 + "x" * 56
     sent = []
     for status in ("firing", "acknowledged", "resolved"):
-        (delivery,) = desk.plan(Alert(key, "Down", severity="info", source="s", status=status))
-        assert desk.deliver(delivery).delivered
-        sent.append(desk.event["dedup_key"])
+        (delivery,) = sender.plan(Alert(key, "Down", severity="info", source="s", status=status))
+        assert sender.deliver(delivery).delivered
+        sent.append(sender.event["dedup_key"])
         reason = "256 characters, PagerDuty takes 255; its end became a hash"
         assert reported(delivery.repairs) == {"key": reason}
     digest = hashlib.sha256(key.encode()).hexdigest()
     assert sent == ["k" * 190 + "…" + digest] * 3
-    (incident,) = desk.fake.incidents
+    (incident,) = sender.fake.incidents
     assert incident.state == "resolved"
 
 
@@ -292,9 +294,9 @@ def test_no_two_identities_share_a_dedup_key() -> None:
     assert all(len(key) <= 255 for key in keys)
 
 
-def test_a_scope_stands_before_the_key_on_the_wire(desk: Desk) -> None:
-    assert desk.send(Alert("disk", "Down", scope="eu/acme 100%")).delivered
-    assert desk.event["dedup_key"] == "eu%2Facme 100%25/disk"
+def test_a_scope_stands_before_the_key_on_the_wire(sender: Sender) -> None:
+    assert sender.send(Alert("disk", "Down", scope="eu/acme 100%")).delivered
+    assert sender.event["dedup_key"] == "eu%2Facme 100%25/disk"
 
 
 NOW = dt.datetime(2026, 11, 23, 3, 15, tzinfo=dt.UTC)
@@ -324,20 +326,20 @@ NOW = dt.datetime(2026, 11, 23, 3, 15, tzinfo=dt.UTC)
 )
 @pytest.mark.parametrize("details", [{}, {"used": 0.98}])
 def test_a_trigger_says_that_it_is_late_repeated_or_coalesced(
-    desk: Desk, context: dict[str, Any], marks: object, details: dict[str, object]
+    sender: Sender, context: dict[str, Any], marks: object, details: dict[str, object]
 ) -> None:
-    assert desk.send(Alert("k", "Down", details=details), **context).delivered
+    assert sender.send(Alert("k", "Down", details=details), **context).delivered
     expected = {**details, **({"_delivery": marks} if marks else {})}
-    assert desk.payload.get("custom_details", {}) == expected
+    assert sender.payload.get("custom_details", {}) == expected
 
 
-def test_marks_leave_the_planned_message_as_it_was(desk: Desk) -> None:
-    (delivery,) = desk.plan(Alert("k", "Down", details={"a": 1}))
+def test_marks_leave_the_planned_message_as_it_was(sender: Sender) -> None:
+    (delivery,) = sender.plan(Alert("k", "Down", details={"a": 1}))
     before = json.dumps(delivery.message)
-    desk.deliver(delivery, attempt=2)
+    sender.deliver(delivery, attempt=2)
     assert json.dumps(delivery.message) == before
-    desk.deliver(delivery)
-    assert "_delivery" not in desk.payload["custom_details"]
+    sender.deliver(delivery)
+    assert "_delivery" not in sender.payload["custom_details"]
 
 
 @pytest.mark.parametrize("key", KEYS.values())
@@ -368,8 +370,10 @@ def test_other_texts_are_no_integration_key(key: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["acknowledged", "resolved"])
-def test_a_follow_up_reports_the_repairs_of_its_own_fields_only(desk: Desk, status: str) -> None:
-    (delivery,) = desk.plan(Alert("k", status=status, links=["x"]))
+def test_a_follow_up_reports_the_repairs_of_its_own_fields_only(
+    sender: Sender, status: str
+) -> None:
+    (delivery,) = sender.plan(Alert("k", status=status, links=["x"]))
     assert delivery.repairs == ()
-    (delivery,) = desk.plan(Alert("k" * 300, status=status))
+    (delivery,) = sender.plan(Alert("k" * 300, status=status))
     assert [repair.field for repair in delivery.repairs] == ["key"]

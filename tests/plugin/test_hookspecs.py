@@ -53,7 +53,7 @@ def ask(hook: str, alert: Alert) -> Any:
     return value
 
 
-def test_the_hooks_are_those_of_the_issue() -> None:
+def test_there_are_four_hooks() -> None:
     assert list(HOOKS) == [
         "pagerduty_severity",
         "pagerduty_dedup_key",

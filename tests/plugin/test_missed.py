@@ -31,7 +31,7 @@ from pagerduty_plugin.keys import fingerprint
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.trigger import Trigger
 
-from .conftest import KEYS, Desk
+from .conftest import KEYS, Sender
 
 ALERT = Alert(
     "db-1/disk",
@@ -47,57 +47,57 @@ ALERT = Alert(
 )
 
 
-def pair(desk: Desk, alert: Alert = ALERT, **settings: Any) -> tuple[Delivery, Delivery]:
+def pair(sender: Sender, alert: Alert = ALERT, **settings: Any) -> tuple[Delivery, Delivery]:
     """Plan a problem, and its end from the incident that it would be."""
-    (opening,) = desk.plan(alert, **settings)
+    (opening,) = sender.plan(alert, **settings)
     incident = Incident(opening.ref, IncidentState.RESOLVED, opening.severity)
-    closing = desk.action.follow_up(incident, attrs.evolve(alert, status="resolved"))
+    closing = sender.action.follow_up(incident, attrs.evolve(alert, status="resolved"))
     assert closing is not None
     return opening, closing
 
 
-def missed(desk: Desk, alert: Alert = ALERT, **settings: Any) -> list[Delivery]:
+def missed(sender: Sender, alert: Alert = ALERT, **settings: Any) -> list[Delivery]:
     """Return the deliveries for a missed problem, after they were stored and read again."""
-    opening, closing = pair(desk, alert, **settings)
+    opening, closing = pair(sender, alert, **settings)
     stored = from_json(Delivery, json.loads(json.dumps(to_json(opening))))
-    return list(desk.action.on_missed(stored, closing))
+    return list(sender.action.on_missed(stored, closing))
 
 
-def test_by_default_somebody_is_paged(desk: Desk) -> None:
-    opening, closing = pair(desk)
-    assert missed(desk) == missed(desk, missed="page") == [opening, closing]
+def test_by_default_somebody_is_paged(sender: Sender) -> None:
+    opening, closing = pair(sender)
+    assert missed(sender) == missed(sender, missed="page") == [opening, closing]
 
 
-def test_a_page_says_that_it_is_over_and_is_as_readable_as_ever(desk: Desk) -> None:
-    opening, closing = pair(desk)
-    assert desk.deliver(opening).delivered
-    plain = desk.event
+def test_a_page_says_that_it_is_over_and_is_as_readable_as_ever(sender: Sender) -> None:
+    opening, closing = pair(sender)
+    assert sender.deliver(opening).delivered
+    plain = sender.event
     over = attrs.evolve(opening, over=True)
-    assert desk.deliver(over, attempt=3).delivered
+    assert sender.deliver(over, attempt=3).delivered
     details = {
         "used": 0.98,
         "_delivery": {"attempts": 3, "over": "before PagerDuty could be notified"},
     }
-    assert desk.event == {**plain, "payload": {**plain["payload"], "custom_details": details}}
-    body = desk.action.preview(over, desk.installation, SendContext(attempt=3)).body
+    assert sender.event == {**plain, "payload": {**plain["payload"], "custom_details": details}}
+    body = sender.action.preview(over, sender.installation, SendContext(attempt=3)).body
     assert isinstance(body, dict)
-    assert body["payload"] == desk.payload
+    assert body["payload"] == sender.payload
 
-    assert desk.deliver(attrs.evolve(closing, over=True)).delivered
-    assert set(desk.event) == {"routing_key", "event_action", "dedup_key"}
-
-
-def test_one_that_is_dropped_is_told_nobody(desk: Desk) -> None:
-    assert missed(desk, missed="drop") == []
+    assert sender.deliver(attrs.evolve(closing, over=True)).delivered
+    assert set(sender.event) == {"routing_key", "event_action", "dedup_key"}
 
 
-def test_a_change_event_is_of_the_same_service_and_leaves_nothing_open(desk: Desk) -> None:
-    (opening,) = desk.plan(ALERT, missed="change-event")
-    (recorded,) = Change().plan(ALERT, ChangeSettings(services=("checkout",)), desk.installation)
-    (change,) = missed(desk, missed="change-event")
+def test_one_that_is_dropped_is_told_nobody(sender: Sender) -> None:
+    assert missed(sender, missed="drop") == []
+
+
+def test_a_change_event_is_of_the_same_service_and_leaves_nothing_open(sender: Sender) -> None:
+    (opening,) = sender.plan(ALERT, missed="change-event")
+    (recorded,) = Change().plan(ALERT, ChangeSettings(services=("checkout",)), sender.installation)
+    (change,) = missed(sender, missed="change-event")
     key = "db-1/disk#missed"
-    place = attrs.evolve(opening.ref, action="pagerduty.change", correlation_key=key)
-    assert change.ref == place != recorded.ref
+    ref = attrs.evolve(opening.ref, action="pagerduty.change", correlation_key=key)
+    assert change.ref == ref != recorded.ref
     assert change.follow_ups == ()
     assert change.operation is Operation.RESOLVE
     assert (change.alert, change.rules) == (ALERT.identity, ("Pages",))
@@ -122,12 +122,12 @@ def test_a_change_event_is_of_the_same_service_and_leaves_nothing_open(desk: Des
     ],
 )
 def test_a_change_event_says_what_the_trigger_would_have_said(
-    desk: Desk, alert: Alert, links: Any
+    sender: Sender, alert: Alert, links: Any
 ) -> None:
-    (change,) = missed(desk, alert, missed="change-event", summary="{{ service }}: {{ summary }}")
+    (change,) = missed(sender, alert, missed="change-event", summary="{{ service }}: {{ summary }}")
     action = Change(Client({}))
-    assert action.send(change, desk.installation, SendContext()).delivered
-    assert desk.event == {
+    assert action.send(change, sender.installation, SendContext()).delivered
+    assert sender.event == {
         "routing_key": KEYS["checkout"],
         "payload": {
             "summary": "checkout: Disk full on db-1",
@@ -140,31 +140,31 @@ def test_a_change_event_says_what_the_trigger_would_have_said(
         },
         **({"links": links} if links else {}),
     }
-    (recorded,) = desk.fake.changes
+    (recorded,) = sender.fake.changes
     assert recorded.service == "checkout"
-    assert desk.fake.incidents == ()
-    body = action.preview(change, desk.installation, SendContext()).body
+    assert sender.fake.incidents == ()
+    body = action.preview(change, sender.installation, SendContext()).body
     assert isinstance(body, dict)
-    assert body["payload"] == desk.payload
+    assert body["payload"] == sender.payload
 
 
-def test_the_largest_change_event_is_taken(desk: Desk) -> None:
+def test_the_largest_change_event_is_taken(sender: Sender) -> None:
     links = [{"href": f"https://wiki.example/{n}/{'x' * 200}"} for n in range(1000)]
     images = [{"src": f"https://i.example/{n}", "alt": "é" * 100} for n in range(1000)]
     alert = attrs.evolve(ALERT, links=links, images=images, details={"d": "ü" * 400_000})
-    (change,) = missed(desk, alert, missed="change-event")
+    (change,) = missed(sender, alert, missed="change-event")
     context = SendContext(attempt=100, coalesced=100)
-    assert Change(Client({})).send(change, desk.installation, context).delivered
-    assert len(desk.body) <= LARGEST_BODY
+    assert Change(Client({})).send(change, sender.installation, context).delivered
+    assert len(sender.body) <= LARGEST_BODY
 
 
 @pytest.mark.parametrize("wanted", ["page", "change-event", "drop"])
-def test_the_setting_itself_is_never_sent(desk: Desk, wanted: str) -> None:
-    desk.notify(ALERT)
-    plain = desk.body
-    delivery = desk.notify(ALERT, missed=wanted)
-    assert desk.body == plain
-    preview = desk.action.preview(delivery, desk.installation, SendContext())
+def test_the_setting_itself_is_never_sent(sender: Sender, wanted: str) -> None:
+    sender.notify(ALERT)
+    plain = sender.body
+    delivery = sender.notify(ALERT, missed=wanted)
+    assert sender.body == plain
+    preview = sender.action.preview(delivery, sender.installation, SendContext())
     assert "_missed" not in json.dumps(preview.body)
 
 
@@ -185,8 +185,8 @@ def can_follow_up(keys: Any, handle: Any, *, service: str = "checkout", **settin
     at = PagerDuty().installation(
         "acme", {"services": [{"name": "checkout", "integration_key": keys}], **settings}
     )
-    place = IncidentRef("pagerduty.trigger", "acme", service, "k")
-    incident = Incident(place, IncidentState.TRIGGERED, Severity.CRITICAL, handle)
+    ref = IncidentRef("pagerduty.trigger", "acme", service, "k")
+    incident = Incident(ref, IncidentState.TRIGGERED, Severity.CRITICAL, handle)
     return Trigger().can_follow_up(incident, at)
 
 
@@ -234,21 +234,19 @@ def test_at_a_service_that_is_gone_nothing_is_followed_up(handle: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "service", "promised"),
+    ("keys", "service", "handle"),
     [
         ([OLD, NEW], "checkout", {**OPENED, "url": "https://events.eu.pagerduty.com"}),
         (["env:PD_NOT_SET", OLD], "checkout", None),
         (OLD, "payments", None),
     ],
 )
-def test_the_newest_key_is_promised_where_it_can_be_read(
-    keys: Any, service: str, promised: Any
-) -> None:
+def test_the_newest_key_is_expected_if_it_can_be_read(keys: Any, service: str, handle: Any) -> None:
     services = [{"name": "checkout", "integration_key": keys}]
     acme = PagerDuty().installation("acme", {"services": services, "region": "eu"})
-    place = IncidentRef("pagerduty.trigger", "acme", service, "k")
-    opening = Delivery(Operation.TRIGGER, place, ALERT.identity, Severity.CRITICAL)
-    assert Trigger().expected_handle(opening, acme) == promised
+    ref = IncidentRef("pagerduty.trigger", "acme", service, "k")
+    opening = Delivery(Operation.TRIGGER, ref, ALERT.identity, Severity.CRITICAL)
+    assert Trigger().expected_handle(opening, acme) == handle
 
 
 # how much PagerDuty takes

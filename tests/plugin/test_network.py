@@ -33,7 +33,7 @@ from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings,
 from pagerduty_plugin.testing import FakePagerDuty, closing
 from pagerduty_plugin.trigger import Trigger
 
-from .conftest import Desk, connect
+from .conftest import Sender, connect
 from .wire import ACCEPTED, HTTP_ACCEPTED, KEYS, Proxy, Responder, configuration, post, unsent
 
 WRONG_PROXY = (
@@ -266,9 +266,9 @@ def test_a_file_that_cannot_be_used_is_found_by_a_check_and_told_at_night(
 ) -> None:
     reported = Fault(f"network.{path}", reason.format(files.folder))
     paths: dict[str, Any] = {name: f"{files.folder}/{file}" for name, file in given.items()}
-    desk = Desk(https_fake, Trigger(Client({})), connect(https_fake.url)).over(**paths)
-    assert PagerDuty().check(desk.installation) == [reported]
-    outcome = desk.send(Alert("k", "Down"))
+    sender = Sender(https_fake, Trigger(Client({})), connect(https_fake.url)).over(**paths)
+    assert PagerDuty().check(sender.installation) == [reported]
+    outcome = sender.send(Alert("k", "Down"))
     assert (outcome.kind, outcome.reason) == (OutcomeKind.MISCONFIGURED, str(reported))
     assert https_fake.requests == ()
 
@@ -286,10 +286,10 @@ def test_a_proxy_that_cannot_be_read_or_is_none_is_found_and_told(
     monkeypatch.delenv("PD_PROXY", raising=False)
     if secret:
         monkeypatch.setenv("PD_PROXY", secret)
-    desk = Desk(https_fake, Trigger(Client({})), connect(https_fake.url))
-    desk = desk.over(proxy=Secret("env:PD_PROXY"))
-    assert PagerDuty().check(desk.installation) == [Fault("network.proxy", reason)]
-    outcome = desk.send(Alert("k", "Down"))
+    sender = Sender(https_fake, Trigger(Client({})), connect(https_fake.url))
+    sender = sender.over(proxy=Secret("env:PD_PROXY"))
+    assert PagerDuty().check(sender.installation) == [Fault("network.proxy", reason)]
+    outcome = sender.send(Alert("k", "Down"))
     assert (outcome.kind, outcome.reason) == (
         OutcomeKind.MISCONFIGURED,
         f"network.proxy: {reason}",
@@ -613,8 +613,8 @@ def test_a_server_that_asks_for_a_certificate_gets_it(
     asking_fake: FakePagerDuty, bundle: str, files: Files, given: Mapping[str, str]
 ) -> None:
     paths = {name: files / file for name, file in given.items()}
-    desk = Desk(asking_fake, Trigger(Client({})), connect(asking_fake.url))
-    assert desk.over(ca_bundle=bundle, **paths).send(Alert("k", "Down")).delivered
+    sender = Sender(asking_fake, Trigger(Client({})), connect(asking_fake.url))
+    assert sender.over(ca_bundle=bundle, **paths).send(Alert("k", "Down")).delivered
 
 
 def test_a_server_that_asks_for_a_certificate_in_vain_is_told(
@@ -622,9 +622,9 @@ def test_a_server_that_asks_for_a_certificate_in_vain_is_told(
 ) -> None:
     stranger = trustme.CA().issue_cert("stranger@example.org")
     stranger.private_key_and_cert_chain_pem.write_to_path(tmp_path / "stranger.pem")
-    desk = Desk(asking_fake, Trigger(Client({})), connect(asking_fake.url))
+    sender = Sender(asking_fake, Trigger(Client({})), connect(asking_fake.url))
     for given in ({}, {"client_certificate": str(tmp_path / "stranger.pem")}):
-        outcome = desk.over(ca_bundle=bundle, **given).send(Alert("k", "Down"))
+        outcome = sender.over(ca_bundle=bundle, **given).send(Alert("k", "Down"))
         assert outcome.kind is OutcomeKind.MISCONFIGURED
         assert outcome.reason.startswith("TLS failed: ")
     assert asking_fake.requests == ()
@@ -635,15 +635,15 @@ def test_a_renewed_certificate_is_used_by_the_next_connection(
 ) -> None:
     renewed = tmp_path / "renewed.pem"
     renewed.touch()
-    desk = Desk(asking_fake, Trigger(Client({})), connect(asking_fake.url))
-    desk = desk.over(ca_bundle=bundle, client_certificate=str(renewed))
-    assert desk.send(Alert("k", "Down")).kind is OutcomeKind.MISCONFIGURED
+    sender = Sender(asking_fake, Trigger(Client({})), connect(asking_fake.url))
+    sender = sender.over(ca_bundle=bundle, client_certificate=str(renewed))
+    assert sender.send(Alert("k", "Down")).kind is OutcomeKind.MISCONFIGURED
     renewed.write_bytes((files.folder / "both.pem").read_bytes())
-    assert desk.send(Alert("k", "Down")).delivered
+    assert sender.send(Alert("k", "Down")).delivered
     asking_fake.misbehave(closing(), times=1)
-    desk.send(Alert("k", "Down"))
+    sender.send(Alert("k", "Down"))
     renewed.unlink()
-    assert desk.send(Alert("k", "Down")).kind is OutcomeKind.MISCONFIGURED
+    assert sender.send(Alert("k", "Down")).kind is OutcomeKind.MISCONFIGURED
 
 
 # what reaches the wire: proxies
@@ -670,9 +670,9 @@ def test_a_proxy_of_the_settings_is_used_for_loopback_too(
     https_fake: FakePagerDuty, bundle: str, proxy_for: Callable[..., Proxy]
 ) -> None:
     proxy = proxy_for(https_fake.port)
-    desk = Desk(https_fake, Trigger(Client({})), connect(https_fake.url))
-    desk = desk.over(proxy=Secret(f"http://{proxy.address}"), ca_bundle=bundle)
-    assert desk.send(Alert("k", "Down")).delivered
+    sender = Sender(https_fake, Trigger(Client({})), connect(https_fake.url))
+    sender = sender.over(proxy=Secret(f"http://{proxy.address}"), ca_bundle=bundle)
+    assert sender.send(Alert("k", "Down")).delivered
     assert proxy.requests[0].startswith(f"CONNECT 127.0.0.1:{https_fake.port} ".encode())
 
 

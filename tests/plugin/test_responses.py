@@ -24,7 +24,7 @@ from pagerduty_plugin.testing import (
     throttling,
 )
 
-from .conftest import Desk
+from .conftest import Sender
 from .wire import KEYS, Proxy
 
 NOW = dt.datetime(2026, 11, 23, 3, 14, tzinfo=dt.UTC)
@@ -124,11 +124,11 @@ def test_each_answer_has_its_outcome(status: int, text: str, kind: OutcomeKind) 
 
 
 @pytest.mark.parametrize(
-    ("trouble", "kind"),
+    ("failure", "kind"),
     [(Failure.NETWORK, UNREACHABLE), (Failure.CONFIGURATION, MISCONFIGURED)],
 )
-def test_no_answer_has_its_outcome(trouble: Failure, kind: OutcomeKind) -> None:
-    outcome = classify(NoReply(trouble, "no connection: Connection refused"), NOW)
+def test_no_answer_has_its_outcome(failure: Failure, kind: OutcomeKind) -> None:
+    outcome = classify(NoReply(failure, "no connection: Connection refused"), NOW)
     assert (outcome.kind, outcome.reason) == (kind, "no connection: Connection refused")
 
 
@@ -217,30 +217,30 @@ WIRE = [
 
 @pytest.mark.parametrize(("how", "kind", "reason"), WIRE, ids=lambda value: str(value)[:40])
 def test_answers_on_the_wire_have_their_outcome(
-    desk: Desk, how: Misbehaviour, kind: OutcomeKind, reason: str
+    sender: Sender, how: Misbehaviour, kind: OutcomeKind, reason: str
 ) -> None:
-    desk.fake.misbehave(how)
-    outcome = desk.send(Alert("k", "Down"))
+    sender.fake.misbehave(how)
+    outcome = sender.send(Alert("k", "Down"))
     assert outcome.kind is kind
     assert outcome.reason.startswith(reason)
     assert outcome.reason[len(reason) :] == "" or kind in (UNREACHABLE, THROTTLED)
-    assert len(desk.fake.requests) == 1
+    assert len(sender.fake.requests) == 1
 
 
-def test_retry_after_is_read_from_the_wire(desk: Desk) -> None:
-    desk.fake.misbehave(throttling(retry_after="17"))
-    assert desk.send(Alert("k", "Down")).retry_after == 17
-    desk.fake.behave()
-    desk.fake.misbehave(throttling(retry_after="Mon, 23 Nov 2026 03:14:10 GMT"))
-    assert desk.send(Alert("k", "Down"), now=NOW).retry_after == 10
+def test_retry_after_is_read_from_the_wire(sender: Sender) -> None:
+    sender.fake.misbehave(throttling(retry_after="17"))
+    assert sender.send(Alert("k", "Down")).retry_after == 17
+    sender.fake.behave()
+    sender.fake.misbehave(throttling(retry_after="Mon, 23 Nov 2026 03:14:10 GMT"))
+    assert sender.send(Alert("k", "Down"), now=NOW).retry_after == 10
 
 
-def test_pagerdutys_own_words_are_the_reason(desk: Desk) -> None:
+def test_pagerdutys_own_words_are_the_reason(sender: Sender) -> None:
     """Against the strict fake: a message of another planner."""
-    (delivery,) = desk.plan(Alert("k", "Down"))
+    (delivery,) = sender.plan(Alert("k", "Down"))
     message = {"payload": {"summary": "s" * 1025, "source": "s", "severity": "Critical"}}
     object.__setattr__(delivery, "message", message)
-    outcome = desk.deliver(delivery)
+    outcome = sender.deliver(delivery)
     assert outcome.kind is REJECTED
     assert outcome.reason == (
         "400: Event object is invalid: 'summary' is too long (maiximum is 1024 characters); "
@@ -249,11 +249,11 @@ def test_pagerdutys_own_words_are_the_reason(desk: Desk) -> None:
     )
 
 
-def test_an_unknown_key_is_misconfigured(desk: Desk) -> None:
+def test_an_unknown_key_is_misconfigured(sender: Sender) -> None:
     """As is one of another region: to the account it is unknown."""
-    desk.fake.misbehave(refusing(), times=1, key=KEYS["platform"])
-    assert desk.send(Alert("k", "Down"), "platform").kind is MISCONFIGURED
-    assert desk.send(Alert("k", "Down"), "checkout").kind is DELIVERED
+    sender.fake.misbehave(refusing(), times=1, key=KEYS["platform"])
+    assert sender.send(Alert("k", "Down"), "platform").kind is MISCONFIGURED
+    assert sender.send(Alert("k", "Down"), "checkout").kind is DELIVERED
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_the_target_of_a_redirect_is_shown_without_secrets(location: str, shown:
 )
 @pytest.mark.parametrize("header", ["", "Location"])
 def test_a_key_that_is_repeated_in_an_answer_is_masked(
-    desk: Desk, echo: Callable[[str], str], header: str, caplog: pytest.LogCaptureFixture
+    sender: Sender, echo: Callable[[str], str], header: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Every part of eight characters, and before anything is cut."""
     caplog.set_level(logging.DEBUG)
@@ -298,8 +298,8 @@ def test_a_key_that_is_repeated_in_an_answer_is_masked(
     if header:
         target = "".join(echoed.split())
         answer = Response(302, headers=((header, f"https://x.example/{target}"),))
-    desk.fake.misbehave(Misbehaviour(name="echo", response=answer))
-    outcome = desk.send(Alert("k", "Down"))
+    sender.fake.misbehave(Misbehaviour(name="echo", response=answer))
+    outcome = sender.send(Alert("k", "Down"))
     assert "****" in outcome.reason or len(echoed) > 200
     shown = (repr(outcome) + caplog.text).casefold()
     assert not [key[at : at + 8] for at in range(25) if key[at : at + 8] in shown]

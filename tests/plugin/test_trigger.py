@@ -45,7 +45,7 @@ from pagerduty_plugin.settings import InstallationSettings
 from pagerduty_plugin.testing import FakePagerDuty, Gate, late
 from pagerduty_plugin.trigger import Trigger
 
-from .conftest import Desk, connect
+from .conftest import Sender, connect
 from .wire import KEYS
 
 MISCONFIGURED = OutcomeKind.MISCONFIGURED
@@ -147,15 +147,15 @@ def test_the_plugin_offers_provider_and_action() -> None:
     assert (change.name, change.provider) == ("pagerduty.change", "pagerduty")
 
 
-def test_an_installation_has_its_services_as_destinations(desk: Desk) -> None:
-    destinations = PagerDuty().destinations(desk.installation)
+def test_an_installation_has_its_services_as_destinations(sender: Sender) -> None:
+    destinations = PagerDuty().destinations(sender.installation)
     assert [(each.id, each.name) for each in destinations] == [
         ("checkout", "checkout"),
         ("platform", "platform"),
     ]
 
 
-def test_a_demonstration_is_offered() -> None:
+def test_a_demo_is_offered() -> None:
     assert PagerDuty().demo() is not None
 
 
@@ -194,18 +194,18 @@ def test_a_key_that_cannot_be_used_sends_nothing(
     assert fault.reason.rpartition(": ")[2] in outcome.reason
 
 
-def test_keys_that_can_be_used_are_no_fault(desk: Desk) -> None:
-    assert PagerDuty().check(desk.installation) == []
+def test_keys_that_can_be_used_are_no_fault(sender: Sender) -> None:
+    assert PagerDuty().check(sender.installation) == []
 
 
-def test_a_service_that_is_gone_sends_nothing(desk: Desk) -> None:
-    (delivery,) = desk.plan(Alert("k", "Down"))
-    smaller = connect(desk.fake.url, platform=KEYS["platform"])
-    outcome = desk.action.send(delivery, smaller, SendContext())
+def test_a_service_that_is_gone_sends_nothing(sender: Sender) -> None:
+    (delivery,) = sender.plan(Alert("k", "Down"))
+    smaller = connect(sender.fake.url, platform=KEYS["platform"])
+    outcome = sender.action.send(delivery, smaller, SendContext())
     assert outcome.kind is MISCONFIGURED
     assert outcome.reason == "service 'checkout' is not in the installation any more"
-    assert desk.fake.requests == ()
-    assert desk.action.limits(delivery, smaller) == ()
+    assert sender.fake.requests == ()
+    assert sender.action.limits(delivery, smaller) == ()
 
 
 def test_a_rotated_key_file_just_works(fake: FakePagerDuty, tmp_path: Path) -> None:
@@ -293,9 +293,9 @@ def test_each_region_has_its_address(region: str, url: str) -> None:
 # limits, previews, checks
 
 
-def test_each_key_has_its_limit(desk: Desk) -> None:
-    first, second = desk.plan(Alert("k", "Down"), "checkout", "platform")
-    limits = [desk.action.limits(each, desk.installation) for each in (first, second)]
+def test_each_key_has_its_limit(sender: Sender) -> None:
+    first, second = sender.plan(Alert("k", "Down"), "checkout", "platform")
+    limits = [sender.action.limits(each, sender.installation) for each in (first, second)]
     assert limits == [(Limit(f"pagerduty:{fingerprint(key)}", 120, 60.0),) for key in KEYS.values()]
 
 
@@ -328,10 +328,10 @@ def test_a_preview_is_the_body_with_the_key_masked(
     assert list(json.loads(json.dumps(preview.body))) == list(sent)
 
 
-def test_a_preview_of_a_service_that_is_gone_is_masked_too(desk: Desk) -> None:
-    (delivery,) = desk.plan(Alert("k", "Down"))
-    smaller = connect(desk.fake.url, platform=KEYS["platform"])
-    body: Any = desk.action.preview(delivery, smaller, SendContext()).body
+def test_a_preview_of_a_service_that_is_gone_is_masked_too(sender: Sender) -> None:
+    (delivery,) = sender.plan(Alert("k", "Down"))
+    smaller = connect(sender.fake.url, platform=KEYS["platform"])
+    body: Any = sender.action.preview(delivery, smaller, SendContext()).body
     assert body["routing_key"] == "********"
 
 
@@ -377,22 +377,24 @@ def test_planning_reads_no_secret_and_opens_no_socket(
     assert preview.body
 
 
-def test_a_plan_says_where_whose_and_why(desk: Desk) -> None:
+def test_a_plan_says_where_whose_and_why(sender: Sender) -> None:
     alert = Alert("k", "Down", scope="acme", severity="warning")
-    first, second = desk.plan(alert, "checkout", "platform")
+    first, second = sender.plan(alert, "checkout", "platform")
     assert first.ref == IncidentRef("pagerduty.trigger", "acme", "checkout", "acme/k")
     assert second.ref == IncidentRef("pagerduty.trigger", "acme", "platform", "acme/k")
     assert first.alert == Identity("acme", "k")
     assert (first.operation, first.severity) == (Operation.TRIGGER, Severity.WARNING)
     assert first.rules == ("Pages",)
-    (without,) = desk.action.plan(alert, TriggerSettings(services=("checkout",)), desk.installation)
+    (without,) = sender.action.plan(
+        alert, TriggerSettings(services=("checkout",)), sender.installation
+    )
     assert without.rules == ()
 
 
-def test_a_plan_names_each_service_once_and_every_repair(desk: Desk) -> None:
-    (delivery,) = desk.plan(Alert("k", "Down"), "checkout", "checkout")
+def test_a_plan_names_each_service_once_and_every_repair(sender: Sender) -> None:
+    (delivery,) = sender.plan(Alert("k", "Down"), "checkout", "checkout")
     assert [repair.field for repair in delivery.repairs] == ["severity", "source"]
-    (resolve,) = desk.plan(Alert("k", "Down", status="resolved"))
+    (resolve,) = sender.plan(Alert("k", "Down", status="resolved"))
     assert resolve.repairs == ()
 
 
@@ -417,23 +419,23 @@ def nested(depth: int) -> object:
 )
 @pytest.mark.parametrize("status", ["firing", "acknowledged", "resolved"])
 def test_a_delivery_comes_back_from_json_as_it_was(
-    desk: Desk, status: str, details: dict[str, object]
+    sender: Sender, status: str, details: dict[str, object]
 ) -> None:
-    (delivery,) = desk.plan(Alert("k", "Down", status=status, details=details))
+    (delivery,) = sender.plan(Alert("k", "Down", status=status, details=details))
     stored = json.dumps(to_json(delivery), allow_nan=False)
     assert from_json(Delivery, json.loads(stored)) == delivery
     assert hash(delivery) == hash(from_json(Delivery, json.loads(stored)))
 
 
-def test_no_delivery_installation_or_outcome_shows_the_key(desk: Desk) -> None:
-    (delivery,) = desk.plan(Alert("k", "Down"))
-    outcome = desk.deliver(delivery)
-    shown = repr([delivery, desk.installation, outcome, desk.action]) + json.dumps(
+def test_no_delivery_installation_or_outcome_shows_the_key(sender: Sender) -> None:
+    (delivery,) = sender.plan(Alert("k", "Down"))
+    outcome = sender.deliver(delivery)
+    shown = repr([delivery, sender.installation, outcome, sender.action]) + json.dumps(
         to_json(delivery)
     )
     assert KEYS["checkout"] not in shown
     with pytest.raises(LiteralSecretError) as caught:
-        to_json(desk.installation)
+        to_json(sender.installation)
     assert KEYS["checkout"] not in str(caught.value)
 
 
@@ -442,40 +444,40 @@ def test_no_delivery_installation_or_outcome_shows_the_key(desk: Desk) -> None:
     [("acknowledged", Operation.ACKNOWLEDGE), ("resolved", Operation.RESOLVE)],
 )
 def test_follow_ups_come_from_the_incident_alone(
-    desk: Desk, status: str, operation: Operation
+    sender: Sender, status: str, operation: Operation
 ) -> None:
-    (opening,) = desk.plan(Alert("k", "Down", severity="critical"))
-    handle = desk.deliver(opening).handle
+    (opening,) = sender.plan(Alert("k", "Down", severity="critical"))
+    handle = sender.deliver(opening).handle
     incident = Incident(
         opening.ref, IncidentState.TRIGGERED, Severity.CRITICAL, handle, rules=("Pages",)
     )
     alert = Alert("other", "Fine", status=status, severity="info", details={"a": 1})
-    delivery = desk.action.follow_up(incident, alert)
+    delivery = sender.action.follow_up(incident, alert)
     assert delivery == Delivery(
         operation, opening.ref, alert.identity, Severity.CRITICAL, rules=("Pages",)
     )
-    assert desk.deliver(delivery, handle=handle).delivered
-    assert desk.event == {
+    assert sender.deliver(delivery, handle=handle).delivered
+    assert sender.event == {
         "routing_key": KEYS["checkout"],
         "event_action": operation.value,
         "dedup_key": "k",
     }
 
 
-def test_a_repeat_is_a_trigger_of_its_own(desk: Desk) -> None:
-    (opening,) = desk.plan(Alert("k", "Down"))
+def test_a_repeat_is_a_trigger_of_its_own(sender: Sender) -> None:
+    (opening,) = sender.plan(Alert("k", "Down"))
     incident = Incident(opening.ref, IncidentState.TRIGGERED, Severity.ERROR)
-    assert desk.action.follow_up(incident, Alert("k", "Down")) is None
+    assert sender.action.follow_up(incident, Alert("k", "Down")) is None
 
 
-def test_sends_of_two_services_run_side_by_side(desk: Desk) -> None:
+def test_sends_of_two_services_run_side_by_side(sender: Sender) -> None:
     gate = Gate()
-    desk.fake.misbehave(late(gate), key=KEYS["checkout"])
-    slow, quick = desk.plan(Alert("k", "Down"), "checkout", "platform")
+    sender.fake.misbehave(late(gate), key=KEYS["checkout"])
+    slow, quick = sender.plan(Alert("k", "Down"), "checkout", "platform")
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(desk.deliver, slow)
-        desk.fake.wait_for(lambda fake: len(fake.requests) == 1)
-        assert desk.deliver(quick).delivered
+        waiting = pool.submit(sender.deliver, slow)
+        sender.fake.wait_for(lambda fake: len(fake.requests) == 1)
+        assert sender.deliver(quick).delivered
         assert not waiting.done()
         gate.open()
         assert waiting.result().delivered

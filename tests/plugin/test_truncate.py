@@ -20,7 +20,7 @@ from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
 from pagerduty_plugin.truncate import size, truncate_event
 
-from .conftest import Desk, Encoded, connect
+from .conftest import Encoded, Sender, connect
 from .wire import KEYS
 
 LARGEST = 512_000
@@ -33,16 +33,16 @@ EVERY_MARK = {
 }
 
 
-def sent(desk: Desk, **alert: Any) -> tuple[dict[str, Any], dict[str, str]]:
+def sent(sender: Sender, **alert: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """Send an alert with every mark; return its event and its repairs."""
     fields = {"key": "k", "summary": "Down", "severity": "info", "source": "s", **alert}
-    (delivery,) = desk.plan(Alert(**fields))
-    outcome = desk.deliver(delivery, **EVERY_MARK)
+    (delivery,) = sender.plan(Alert(**fields))
+    outcome = sender.deliver(delivery, **EVERY_MARK)
     assert outcome.delivered, outcome
-    assert len(desk.body) <= LARGEST
+    assert len(sender.body) <= LARGEST
     repairs = {repair.field: repair.reason for repair in delivery.repairs}
     assert all(len(field) < 300 for field in repairs)
-    return desk.event, repairs
+    return sender.event, repairs
 
 
 def details_of(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,29 +51,29 @@ def details_of(message: Mapping[str, Any]) -> dict[str, Any]:
     return details
 
 
-def test_what_fits_is_not_touched(desk: Desk) -> None:
+def test_what_fits_is_not_touched(sender: Sender) -> None:
     """Up to the last byte that is not kept for key and marks."""
     room = LARGEST - 512 - len('{"event_action":"trigger","dedup_key":"k"}')
     around = (
         '{"payload":{"summary":"Down","source":"s","severity":"info","custom_details":{"log":""}}}'
     )
     text = "x" * (room - len(around))
-    message, repairs = sent(desk, details={"log": text})
+    message, repairs = sent(sender, details={"log": text})
     assert details_of(message) == {"log": text}
     assert repairs == {}
-    message, repairs = sent(desk, details={"log": text + "x"})
+    message, repairs = sent(sender, details={"log": text + "x"})
     assert details_of(message)["log"] == text[: len(details_of(message)["log"]) - 1] + "…"
     assert list(repairs) == ["details.log"]
 
 
-def test_first_the_largest_texts_are_cut_to_one_length(desk: Desk) -> None:
+def test_first_the_largest_texts_are_cut_to_one_length(sender: Sender) -> None:
     details = {
         "log": "x" * 500_000,
         "deep": [{"trace": "ü" * 300_000}, 0.5, None],
         "small": "y" * 1000,
         "number": 7,
     }
-    message, repairs = sent(desk, details=details, labels={"team": "data"})
+    message, repairs = sent(sender, details=details, labels={"team": "data"})
     cut = details_of(message)
     assert cut["small"] == "y" * 1000
     assert cut["number"] == 7
@@ -89,12 +89,12 @@ def test_first_the_largest_texts_are_cut_to_one_length(desk: Desk) -> None:
         "details.log": f"500,002 bytes; cut to {length:,} to fit PagerDuty's limit",
         "details.deep[0].trace": f"600,002 bytes; cut to {length:,} to fit PagerDuty's limit",
     }
-    assert len(desk.body) > LARGEST - 1000
+    assert len(sender.body) > LARGEST - 1000
 
 
-def test_many_cuts_are_counted_and_the_largest_told(desk: Desk) -> None:
+def test_many_cuts_are_counted_and_the_largest_told(sender: Sender) -> None:
     details = {f"line {n}": "x" * (20_000 + n) for n in range(50)}
-    message, repairs = sent(desk, details=details)
+    message, repairs = sent(sender, details=details)
     mark = details_of(message)["_truncated"]
     assert mark.pop("(others)") == 30
     assert list(mark) == [f"line {n}" for n in range(49, 29, -1)]
@@ -102,22 +102,22 @@ def test_many_cuts_are_counted_and_the_largest_told(desk: Desk) -> None:
     assert len(repairs) == 21
 
 
-def test_escapes_are_counted_as_they_go_over_the_wire(desk: Desk) -> None:
-    message, _ = sent(desk, details={"log": "\x01" * 600_000, "emoji": "🔥" * 600_000})
+def test_escapes_are_counted_as_they_go_over_the_wire(sender: Sender) -> None:
+    message, _ = sent(sender, details={"log": "\x01" * 600_000, "emoji": "🔥" * 600_000})
     cut = details_of(message)
     assert set(cut["log"]) == {"\x01", "…"}
     assert set(cut["emoji"]) == {"🔥", "…"}
-    assert len(desk.body) > LARGEST - 1000
+    assert len(sender.body) > LARGEST - 1000
 
 
-def test_then_the_largest_members_become_notes(desk: Desk) -> None:
+def test_then_the_largest_members_become_notes(sender: Sender) -> None:
     details = {
         "numbers": list(range(100_000)),
         "few": list(range(10)),
         "texts": ["x" * 200] * 3,
         "reading": 0.5,
     }
-    message, repairs = sent(desk, details=details)
+    message, repairs = sent(sender, details=details)
     cut = details_of(message)
     assert cut["numbers"] == "(cut: 588,891 bytes)"
     assert cut["few"] == list(range(10))
@@ -126,38 +126,38 @@ def test_then_the_largest_members_become_notes(desk: Desk) -> None:
     assert repairs["details.numbers"] == "588,891 bytes; cut to fit PagerDuty's limit"
 
 
-def test_many_members_that_became_notes_are_counted(desk: Desk) -> None:
+def test_many_members_that_became_notes_are_counted(sender: Sender) -> None:
     details = {f"m{n}": [n] * 1000 for n in range(500)}
-    message, repairs = sent(desk, details=details)
+    message, repairs = sent(sender, details=details)
     cut = details_of(message)
     notes = [name for name, value in cut.items() if isinstance(value, str)]
     assert 20 < len(notes) < 500
     assert repairs["details"] == f"{len(notes) - 20} others; cut to fit PagerDuty's limit"
 
 
-def test_small_pieces_without_end_are_dropped(desk: Desk) -> None:
-    message, repairs = sent(desk, details={f"name {n}": n for n in range(60_000)})
+def test_small_pieces_without_end_are_dropped(sender: Sender) -> None:
+    message, repairs = sent(sender, details={f"name {n}": n for n in range(60_000)})
     (mark,) = details_of(message).items()
     assert mark[0] == "_truncated"
     assert mark[1]["(all details)"] > LARGEST
     assert repairs["details"].endswith("bytes in small pieces; dropped")
 
 
-def test_names_as_long_as_texts_are_dropped_too(desk: Desk) -> None:
+def test_names_as_long_as_texts_are_dropped_too(sender: Sender) -> None:
     name = "n" * 600_000
-    message, repairs = sent(desk, details={name: {name: "x" * 1000}})
+    message, repairs = sent(sender, details={name: {name: "x" * 1000}})
     assert list(details_of(message)) == ["_truncated"]
     assert all(len(field) <= 210 for field in repairs)
 
 
-def test_a_members_own_mark_does_not_disturb(desk: Desk) -> None:
-    message, _ = sent(desk, details={"_truncated": "mine", "numbers": list(range(100_000))})
+def test_a_members_own_mark_does_not_disturb(sender: Sender) -> None:
+    message, _ = sent(sender, details={"_truncated": "mine", "numbers": list(range(100_000))})
     assert details_of(message)["details._truncated"] == "mine"
 
 
-def test_links_and_details_stay_where_only_the_rest_is_too_large(desk: Desk) -> None:
+def test_links_and_details_stay_where_only_the_rest_is_too_large(sender: Sender) -> None:
     message, repairs = sent(
-        desk,
+        sender,
         details={"a": 1},
         links=["https://x.example"],
         source="x" + "\x01" * 65_535,
@@ -178,11 +178,11 @@ def test_links_and_details_stay_where_only_the_rest_is_too_large(desk: Desk) -> 
     assert repairs["url"] == "3,020 bytes; dropped"
 
 
-def test_images_go_before_links_and_the_largest_first(desk: Desk) -> None:
+def test_images_go_before_links_and_the_largest_first(sender: Sender) -> None:
     images = [
         {"src": f"https://x.example/{n}", "alt": "x" + "\x01" * n} for n in (50_000, 5, 50_001)
     ]
-    message, repairs = sent(desk, images=images, links=["https://x.example"])
+    message, repairs = sent(sender, images=images, links=["https://x.example"])
     assert message["images"] == [
         {"src": "https://x.example/50000", "alt": "x" + "\x01" * 50_000},
         {"src": "https://x.example/5", "alt": "x" + "\x01" * 5},
@@ -191,20 +191,20 @@ def test_images_go_before_links_and_the_largest_first(desk: Desk) -> None:
     assert repairs["images"] == "the 1 largest of 3 dropped to fit PagerDuty's limit"
 
 
-def test_links_without_end_are_dropped_until_the_event_fits(desk: Desk) -> None:
+def test_links_without_end_are_dropped_until_the_event_fits(sender: Sender) -> None:
     links = [{"href": f"https://x.example/{n}/" + "x" * 6000} for n in range(100)]
     message, repairs = sent(
-        desk, links=links, images=[{"src": "https://i.example", "alt": "x" + "\x01" * 65_535}]
+        sender, links=links, images=[{"src": "https://i.example", "alt": "x" + "\x01" * 65_535}]
     )
     assert "images" not in message
     assert 80 < len(message["links"]) < 90
     assert repairs["links"].startswith("the 1")
 
 
-def test_the_worst_of_everything_still_goes_out(desk: Desk) -> None:
+def test_the_worst_of_everything_still_goes_out(sender: Sender) -> None:
     worst = "\x01" * 600_000
     message, _ = sent(
-        desk,
+        sender,
         key=worst, summary=worst, severity="critical", scope=worst, source=worst,
         component=worst, group=worst, class_=worst, url="https://x.example/" + worst,
         labels={worst: worst, **{f"label {n}": "x" for n in range(20_000)}},
@@ -241,10 +241,10 @@ def test_the_mark_has_room_where_all_else_takes_the_rest() -> None:
         assert list(fitted["payload"]["custom_details"]) == ["_truncated"]
 
 
-def test_the_mark_itself_is_never_cut(desk: Desk) -> None:
+def test_the_mark_itself_is_never_cut(sender: Sender) -> None:
     """Though it may be larger than members that are."""
     texts = {f"{n} " + "n" * 180: "x" * 500 for n in range(20)}
-    message, _ = sent(desk, details={**texts, **{f"m{n}": [n] * 700 for n in range(400)}})
+    message, _ = sent(sender, details={**texts, **{f"m{n}": [n] * 700 for n in range(400)}})
     assert len(details_of(message)["_truncated"]) == 20
 
 
@@ -255,7 +255,7 @@ def nested(depth: int) -> object:
     return value
 
 
-def test_twenty_megabytes_are_cut_with_little_work(desk: Desk, encoded: Encoded) -> None:
+def test_twenty_megabytes_are_cut_with_little_work(sender: Sender, encoded: Encoded) -> None:
     """Counted in bytes encoded, for time says nothing here: a few times the input, no more."""
     for details in (
         {"log": "x" * 20_000_000},
@@ -264,15 +264,15 @@ def test_twenty_megabytes_are_cut_with_little_work(desk: Desk, encoded: Encoded)
         {"deep": [nested(60) for _ in range(300)]},
     ):
         encoded.characters = 0
-        desk.plan(Alert("k", "Down", details=details))
+        sender.plan(Alert("k", "Down", details=details))
         assert encoded.characters < 200_000_000
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Desk]:
+def shared() -> Iterator[Sender]:
     """Return one fake for all examples."""
     with FakePagerDuty(services=KEYS, rate_limit=0) as fake:
-        yield Desk(fake, Trigger(Client({})), connect(fake.url))
+        yield Sender(fake, Trigger(Client({})), connect(fake.url))
 
 
 # texts that are short to draw and long on the wire
@@ -347,7 +347,7 @@ def size_of(value: object) -> int:
     ],
 )
 @given(alerts.filter(lambda fields: size_of(fields) < 1_500_000))
-def test_any_alert_is_taken_and_keeps_what_matters(shared: Desk, fields: dict[str, Any]) -> None:
+def test_any_alert_is_taken_and_keeps_what_matters(shared: Sender, fields: dict[str, Any]) -> None:
     alert = Alert(**fields)
     (delivery,) = shared.plan(alert)
     assert shared.plan(alert) == [delivery]
@@ -418,7 +418,7 @@ def loadable(rule: dict[str, Any]) -> bool:
 )
 @given(alerts.filter(lambda fields: size_of(fields) < 1_000_000), rules.filter(loadable))
 def test_any_rule_says_of_any_alert_what_is_taken_and_keeps_what_matters(
-    shared: Desk, fields: dict[str, Any], rule: dict[str, Any]
+    shared: Sender, fields: dict[str, Any], rule: dict[str, Any]
 ) -> None:
     alert = Alert(**fields)
     (delivery,) = shared.plan(alert, **rule)

@@ -84,11 +84,11 @@ def host(fake: FakePagerDuty, receiver: Any, monkeypatch: pytest.MonkeyPatch) ->
     plugins = load(["pagerduty", "tickets", "webhook"])
     services = [{"name": "checkout", "integration_key": "env:PD_CHECKOUT"}]
     acme = plugins.installation("pagerduty", "acme", {"base_url": fake.url, "services": services})
-    admin = plugins.installation("tickets", "desk", {})
+    tickets = plugins.installation("tickets", "desk", {})
     chat = plugins.installation("webhook", "chat", {"url": "env:CHAT_URL"})
     actions = [
         plugins.rule_action("pagerduty.trigger", acme, {"services": ["checkout"]}),
-        plugins.rule_action("tickets.open", admin, {"queue": "storage"}),
+        plugins.rule_action("tickets.open", tickets, {"queue": "storage"}),
         plugins.rule_action("webhook.post", chat, {}),
     ]
     return Host(plugins, [Rule("Everything", actions)])
@@ -251,8 +251,8 @@ def test_one_that_fails_harms_no_other(host: Host, fake: FakePagerDuty, receiver
 def test_a_journal_in_a_missing_folder_is_an_outcome_and_changes_no_ticket(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
     plugins = load(["tickets"])
-    admin = plugins.installation("tickets", "desk", {"journal": str(folder / "journal")})
-    host = Host(plugins, [Rule("All", [plugins.rule_action("tickets.open", admin, {})])])
+    tickets = plugins.installation("tickets", "desk", {"journal": str(folder / "journal")})
+    host = Host(plugins, [Rule("All", [plugins.rule_action("tickets.open", tickets, {})])])
     opened, again, _, resolved = STORY
     outcomes = []
 
@@ -347,8 +347,8 @@ def test_all_three_are_found_with_their_offers() -> None:
 def test_their_destinations_can_be_listed(host: Host) -> None:
     listed = {
         use.installation.name: [
-            place.name
-            for place in host.plugins.providers[use.installation.provider].destinations(
+            destination.name
+            for destination in host.plugins.providers[use.installation.provider].destinations(
                 use.installation
             )
         ]
