@@ -85,12 +85,12 @@ class Store:
         self.known[statement] = SubmissionStatus(statement, note or Note(), entries)
 
     def statuses(self, submission_ids: Sequence[str]) -> Sequence[SubmissionStatus]:
+        self.looks += 1
         return [self.known.get(each, SubmissionStatus(each, None, ())) for each in submission_ids]
 
-    def wait(self, submission_ids: Sequence[str], timeout: float) -> Sequence[SubmissionStatus]:
+    def wait_change(self, seen: int, timeout: float) -> int:
         assert timeout >= 0
-        self.looks += 1
-        return self.statuses(submission_ids)
+        return seen + 1
 
     def recover_orphans(self) -> Sequence[str]:
         return ()
@@ -344,11 +344,30 @@ def test_where_there_are_many_it_is_not_looked_at_each_change(
     monkeypatch.setattr(progress, "WINDOW", 1)
     monkeypatch.setattr(progress, "PACE", 1e9)
     follow(followed, "a", "b")
-    monkeypatch.setattr(followed, "_updated_at", 1e12)
+    monkeypatch.setattr(followed, "_queried_at", 1e12)
 
     followed.update(0)
 
     assert store.looks == 0
+
+
+def test_without_a_change_the_store_is_queried_only_from_time_to_time(
+    followed: Tracker, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may deliver what is tracked, and signals nothing here."""
+    monkeypatch.setattr(store, "wait_change", lambda seen, timeout: seen)
+    monkeypatch.setattr(progress, "POLL", 1e9)
+    monkeypatch.setattr(followed, "_queried_at", -1e10)
+    follow(followed, "one")
+    for _ in range(5):
+        followed.update(0)
+    store.plan("one", entry("one"))
+    followed.update(0)
+    assert (store.looks, followed.count) == (1, 1)
+
+    monkeypatch.setattr(progress, "POLL", -1.0)
+    followed.update(0)
+    assert (store.looks, followed.count) == (2, 0)
 
 
 def test_the_oldest_is_left_to_itself_where_none_gets_through(
@@ -503,15 +522,14 @@ def test_where_very_many_are_followed_reading_waits_for_room(
     monkeypatch.setattr(send, "GROUP", 1)
     store.settles = False
 
-    def wait(submission_ids: Sequence[str], timeout: float) -> Sequence[SubmissionStatus]:
-        store.looks += 1
-        if store.looks % 3 == 0:
+    def wait_change(seen: int, timeout: float) -> int:
+        if seen % 3 == 2:
             for group in store.accepted:
                 for key in group:
                     store.plan(key, entry(key))
-        return store.statuses(submission_ids)
+        return seen + 1
 
-    monkeypatch.setattr(store, "wait", wait)
+    monkeypatch.setattr(store, "wait_change", wait_change)
 
     def given() -> Iterator[ParsedAlert]:
         yield from said("a", "b", "c")

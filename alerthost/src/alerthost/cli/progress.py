@@ -29,6 +29,9 @@ WINDOW: Final = 100
 PACE: Final = 0.25
 """Seconds between two queries where more are tracked: a query takes time from sending."""
 
+POLL: Final = 0.5
+"""Seconds between two queries while this engine changes nothing: other processes may."""
+
 IN_ORDER: Final = 1.0
 """Seconds that a submission waits to be shown behind an earlier one."""
 
@@ -218,7 +221,8 @@ class Tracker:
         self._retrying: dict[int, Tracked] = {}  # shown, but not over
         self._numbers = itertools.count()
         self._others: deque[int] = deque()
-        self._updated_at = 0.0
+        self._change = 0  # the last one seen, as `Engine.wait_change` counts
+        self._queried_at = 0.0
 
     @property
     def count(self) -> int:
@@ -242,21 +246,23 @@ class Tracker:
         self.add(Tracked.faulty("", [reason]))
 
     def update(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for the tracked submissions, and show the results.
+        """Wait up to `timeout` seconds for a change of the store, and show the results.
 
         Raises:
             StoreError: the store cannot be read.
         """
         if self.count > WINDOW:
             time.sleep(timeout)
-            if time.monotonic() - self._updated_at < PACE:
+            if time.monotonic() - self._queried_at < PACE:
                 return
             timeout = 0
+        change, self._change = self._change, self._engine.wait_change(self._change, timeout)
         head = list(itertools.islice(self._queue, WINDOW))
         others = self._some_others(head)
-        count, self._updated_at = self.count, time.monotonic()
-        self._query([*head, *others], timeout)
         now, in_order = time.monotonic(), True
+        if self._change != change or now - self._queried_at >= POLL:
+            self._queried_at = now
+            self._query([*head, *others])
         for number in head:
             in_order = self._show_if_due(number, now, in_order=in_order)
         for number in others:
@@ -265,9 +271,6 @@ class Tracker:
             else:
                 self._show_rows(self._retrying[number])
                 self._remove_if_over(number)
-        if count == self.count:
-            # the engine does not wait for blocked deliveries
-            time.sleep(max(0.0, self._updated_at + timeout - time.monotonic()))
 
     def leave_oldest(self) -> None:
         """Stop tracking the oldest submission, and count its deliveries as queued."""
@@ -280,7 +283,7 @@ class Tracker:
         Raises:
             StoreError: the store cannot be read.
         """
-        self._query([*self._retrying, *self._queue], 0)
+        self._query([*self._retrying, *self._queue])
         for _, tracked in sorted((self._retrying | self._queue).items()):
             self._leave(tracked)
         self._retrying.clear()
@@ -295,13 +298,13 @@ class Tracker:
         tracked = (self._queue.keys() | self._retrying.keys()) - set(head)
         return [number for number in some if number in tracked]
 
-    def _query(self, numbers: Iterable[int], timeout: float) -> None:
+    def _query(self, numbers: Iterable[int]) -> None:
         asked = {
             tracked.submission_id: tracked
             for number in numbers
             if (tracked := self._queue.get(number) or self._retrying[number]).submission_id
         }
-        for status in self._engine.wait(list(asked), timeout):
+        for status in self._engine.admin.statuses(list(asked)):
             asked[status.submission_id].update(status)
 
     def _show_if_due(self, number: int, now: float, *, in_order: bool) -> bool:
