@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +113,7 @@ class Workspace:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside this process, which is quicker than a process of its own."""
         variables = {"PD_CHECKOUT": CHECKOUT, **(env or {})}  # None removes one
-        with contextlib.chdir(self.folder):
+        with contextlib.chdir(self.folder), _unchanged_logging():
             ran = CliRunner().invoke(
                 main, arguments, input=given, env=variables, prog_name="alerthost"
             )
@@ -127,6 +129,18 @@ class Workspace:
     def bodies(self) -> list[dict[str, Any]]:
         """Return what reached the wire."""
         return [json.loads(request.body) for request in self.fake.requests]
+
+
+@contextlib.contextmanager
+def _unchanged_logging() -> Iterator[None]:
+    """Undo what ``alerthost run`` sets for its process: other tests run in this one."""
+    logger = logging.getLogger("hostspec")
+    level, raises = logger.level, logging.raiseExceptions
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logging.raiseExceptions = raises
 
 
 def line(key: str = "db-1/disk", **fields: object) -> str:
