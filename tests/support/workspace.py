@@ -127,8 +127,10 @@ class Workspace:
         return {name: value for name, value in merged.items() if value is not None}
 
     def bodies(self) -> list[dict[str, Any]]:
-        """Return what reached the wire."""
-        return [json.loads(request.body) for request in self.fake.requests]
+        """Return what reached the wire; the fake logs a request before its body has arrived."""
+        count = len(self.fake.requests)
+        self.fake.wait_for(lambda fake: all(each.body for each in fake.requests[:count]))
+        return [each.json() for each in self.fake.requests[:count]]
 
 
 @contextlib.contextmanager

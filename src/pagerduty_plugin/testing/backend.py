@@ -39,7 +39,7 @@ class Request:
         method: The HTTP method.
         path: The path as sent, with its query.
         headers: Pairs of name and value in the order sent.
-        body: The body; empty if it was not read.
+        body: The body; empty until it was read, or if it never was.
         arrived_at: When its headers arrived.
         status: The status of the response; None without a response.
         misbehaviour: The name of the misbehaviour applied to it, if any.
