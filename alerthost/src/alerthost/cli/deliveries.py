@@ -67,7 +67,8 @@ _COLUMNS: Final = ("id", "state", "operation", "service", "alert", "age", "detai
     "states",
     multiple=True,
     type=click.Choice(STATES),
-    help="List only this state; may be repeated.",
+    metavar="STATE",
+    help=f"List only this state; may be repeated: {', '.join(STATES)}.",
 )
 @with_most
 @click.option("--watch", is_flag=True, help="Keep printing changes until Ctrl-C.")
