@@ -638,6 +638,14 @@ def test_of_a_service_without_bounds_a_part_is_read(searcher: Searcher) -> None:
     assert len(searcher.fake.requests) - before == 1 + rest.MOST_INTEGRATIONS
 
 
+@pytest.mark.parametrize("token", [TOKEN, BEARER, f"{BEARER}=="])
+def test_a_token_that_a_redirect_repeats_is_masked(searcher: Searcher, token: str) -> None:
+    searcher.fake.misbehave(redirecting(f"https://evil.example/{token}"))
+    with pytest.raises(DiscoveryError, match=r"a redirect to https://evil\.example/") as caught:
+        searcher.find(token=token)
+    assert "canary" not in str(caught.value)
+
+
 def assert_no_secret(text: str) -> None:
     for secret in (TOKEN, BEARER, key(1)):
         assert secret not in text

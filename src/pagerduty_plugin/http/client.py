@@ -284,5 +284,5 @@ class RestApi:
                 response.close()
         except Exception as error:  # noqa: BLE001 -- every failure of HTTP is an outcome
             reply = no_reply(error, handled, self._network)
-        token = self._headers["Authorization"].rpartition(" ")[2].rpartition("=")[2]
+        token = self._headers["Authorization"].partition(" ")[2].removeprefix("token=")
         return mask_reply(reply, (token, *proxy_secrets(proxy)))

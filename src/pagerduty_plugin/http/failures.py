@@ -117,9 +117,9 @@ def _reason(chain: tuple[BaseException, ...]) -> str:
             return "the other side closed the connection without a reply"
         if isinstance(each, http.client.HTTPException):
             return _NOT_HTTP
-    return f"unexpected error at {_place(chain[0])}"
+    return f"unexpected error at {_location(chain[0])}"
 
 
-def _place(error: BaseException) -> str:
+def _location(error: BaseException) -> str:
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     return f"{PurePath(frame.f_code.co_filename).name}:{line}"
