@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,7 +25,7 @@ from alerthost.outbox.admin_rows import (
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import Writer
 from alerthost.outbox.retry_policy import DeliveryState
-from alerthost.outbox.submission import SubmissionOutcome, new_id
+from alerthost.outbox.submission import OVER, SubmissionOutcome, new_id
 from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.tables import (
@@ -152,7 +152,7 @@ class Admin(AdminQueries):
         if as_is or delivery.operation is not Operation.TRIGGER:
             # what records a problem that is over follows nothing up, and is wanted all the same
             if not (as_is or delivery.over or _is_of_use(uow.connection, delivery)):
-                delivery_store.finish(uow, number, DeliveryState.DISCARDED, reason=_OVER)
+                delivery_store.finish(uow, number, DeliveryState.DISCARDED, reason=OVER)
                 return None
             if delivery.ref.action not in self._plugins.actions:
                 message = f"the action {delivery.ref.action} is gone"
@@ -266,9 +266,6 @@ def _discard(connection: sa.Connection, submission_id: str) -> SubmissionOutcome
     discarded = sa.update(submissions).where(this).values(outcome=SubmissionOutcome.DISCARDED)
     connection.execute(discarded)
     return SubmissionOutcome(outcome)
-
-
-_OVER: Final = "its problem is over"
 
 
 def _is_orphaned(connection: sa.Connection, row: sa.Row[Any]) -> bool:

@@ -9,17 +9,13 @@ import attrs
 
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.snapshot import AlertState, IncidentView
-from alerthost.outbox.submission import NO_RULE, OLDER, Note, Submission
+from alerthost.outbox.submission import NO_RULE, OLDER, OVER, Note, Submission
 from hostspec.alert import Alert, Status
 from hostspec.delivery import IncidentRef
 from hostspec.errors import describe_error
 from hostspec.plugins.planning import LATE_REPEAT, Plan, is_late_repeat
 
 NOTHING_OPEN: Final = "no open incident"
-
-
-OVER: Final = "its problem is over"
-"""Why a replay sends nothing."""
 
 
 @attrs.frozen(eq=False)

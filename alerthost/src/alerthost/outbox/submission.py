@@ -25,6 +25,10 @@ NO_RULE: Final = "no rule matches"
 """The remark on a firing alert without a matching rule."""
 
 
+OVER: Final = "its problem is over"
+"""Why a replay sends nothing."""
+
+
 OLDER: Final = "older than the known state"
 """The beginning of the remark on an alert whose `updated_at` is outdated."""
 
