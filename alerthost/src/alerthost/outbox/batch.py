@@ -121,21 +121,20 @@ class Batch:
         if found and delivery.operation is Operation.TRIGGER:
             if delivery.alert not in found.incident.holders:
                 return None
-            new = attrs.evolve(new, repeat=self._is_repeat(found, delivery))
+            new = attrs.evolve(new, repeat=enqueue.is_repeat(found, delivery, self._find_delivered))
         action = self._uow.actions.get(delivery.ref.action)
         provider_state = found.provider_state if found else ProviderState()
         if action and coalesce_queue((new,), provider_state, action) != Coalesced((new,)):
             return None
         return _Only(found, new, submission_id)
 
-    def _is_repeat(self, found: StoredIncident, delivery: Delivery) -> bool:
-        if not found.provider_state.trigger_delivered:
-            return False
+    def _find_delivered(self) -> Mapping[int, Delivery]:
+        """Return the newest delivered triggers of all incidents, read once."""
         if self._delivered is None:
             self._delivered = delivery_store.find_delivered_triggers(
                 self._uow.connection, self._with_delivered
             )
-        return enqueue.has_same_content(self._delivered.get(found.id), delivery)
+        return self._delivered
 
     def write(self) -> None:
         """Write all pending deliveries."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
-import sqlalchemy as sa
 
 from alerthost.outbox import backend, delivery_store, incident_store, notifier
 from alerthost.outbox.coalescing import Coalesced, QueuedDelivery, coalesce_queue
@@ -40,7 +39,6 @@ def add(uow: UnitOfWork, new: QueuedDelivery, submission_id: str) -> None:
         in_flight = False
     else:
         if delivery.operation is Operation.TRIGGER:
-            new = attrs.evolve(new, repeat=_is_repeat(uow.connection, found, delivery))
             incident_store.hold(uow, found.id, delivery.alert)
             incident_store.update_incidents(uow, {found.id: after_trigger(found, new)})
             delivery_store.expedite_confirmation(uow, found.id, CONFIRMS_EARLY)
@@ -48,6 +46,14 @@ def add(uow: UnitOfWork, new: QueuedDelivery, submission_id: str) -> None:
             # the alert may have fired again while an earlier resolve was queued
             incident_store.release(uow, found.id, delivery.alert)
         queue, in_flight = delivery_store.find_queue(uow.connection, found.id)
+        if delivery.operation is Operation.TRIGGER:
+            resolves = any(each.delivery.operation is Operation.RESOLVE for each in queue)
+            repeat = not (in_flight or resolves) and is_repeat(
+                found,
+                delivery,
+                lambda: delivery_store.find_delivered_triggers(uow.connection, [found.id]),
+            )
+            new = attrs.evolve(new, repeat=repeat)
     _write(uow, found, (*queue, new), submission_id=submission_id, in_flight=in_flight)
 
 
@@ -150,20 +156,22 @@ def _write(
         incident_store.close_incident(uow, stored.id)
 
 
-def _is_repeat(connection: sa.Connection, found: StoredIncident, delivery: Delivery) -> bool:
-    """Check that a trigger equals the last one delivered since the incident was opened."""
+def is_repeat(
+    found: StoredIncident,
+    delivery: Delivery,
+    find_delivered: Callable[[], Mapping[int, Delivery]],
+) -> bool:
+    """Check that a trigger equals the last one delivered since its incident was opened.
+
+    Args:
+        found: the incident; no resolve of it is queued, and nothing is in flight.
+        delivery: the new trigger.
+        find_delivered: returns the newest delivered trigger of incidents, given by their rows.
+    """
     if not found.provider_state.trigger_delivered:
         return False
-    rows = delivery_store.find_queued_rows(connection, found.id)
-    if any(row.operation == Operation.RESOLVE or row.worker_id is not None for row in rows):
-        return False
-    delivered = delivery_store.find_delivered_triggers(connection, [found.id])
-    return has_same_content(delivered.get(found.id), delivery)
-
-
-def has_same_content(delivered: Delivery | None, delivery: Delivery) -> bool:
-    """Check that a trigger has the severity and message of the last delivered one."""
-    known = (delivered.severity, delivered.message) if delivered else None
+    last = find_delivered().get(found.id)
+    known = (last.severity, last.message) if last else None
     return known == (delivery.severity, delivery.message)
 
 
