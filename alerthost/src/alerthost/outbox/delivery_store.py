@@ -26,10 +26,10 @@ from hostspec.delivery import (
 
 IS_QUEUED: Final = deliveries.c.state == DeliveryState.QUEUED
 
-CONFIRMATION: Final = "settle"
+CONFIRMATION: Final = "confirming resolve"
 """The submission id of a confirming resolve, which is sent when no attempt can arrive any more."""
 
-EARLY_CONFIRMATION: Final = "ahead"
+EARLY_CONFIRMATION: Final = "early confirming resolve"
 """The submission id of a confirming resolve that is sent early, since the alert fires again."""
 
 
