@@ -84,7 +84,7 @@ def through_the_engine(alerts: Sequence[tuple[float, Alert]], chance: random.Ran
     ):
         engine = _engine(database, fake.url, clock, chance)
         measured = Measured()
-        while coming or engine.admin.backlog().waiting:
+        while coming or engine.admin.backlog().queued:
             due = []
             while coming and coming[-1][0] <= clock.now:
                 due.append(coming.pop()[1])

@@ -41,11 +41,11 @@ def test_a_delivery_is_shown_as_it_stands(world: World) -> None:
         MISCONFIGURED,
         "wrong key",
     )
-    assert (entry.lane, entry.lane_reason, entry.held) == ("blocked", "wrong key", True)
+    assert (entry.lane, entry.lane_reason, entry.blocked) == ("blocked", "wrong key", True)
     assert (entry.submission_id, entry.accepted_at, entry.sending) == (statement, START, False)
     assert world.engine.admin.deliveries(["delivered"]) == ()
     backlog = world.engine.admin.backlog()
-    assert (backlog.unplanned, backlog.waiting, backlog.oldest) == (0, 1, START)
+    assert (backlog.pending, backlog.queued, backlog.oldest) == (0, 1, START)
 
 
 def test_a_fate_says_why_nothing_is_sent(worlds: Callable[..., World]) -> None:
@@ -328,8 +328,8 @@ def test_what_is_not_done_with_is_counted(world: World) -> None:
 
     admin = world.engine.admin
     assert admin.unsettled() == (1, {"rejected": 1, "queued": 1})
-    assert [entry.delivery.alert.key for entry in admin.deliveries(held=True)] == ["disk", "cpu"]
-    assert admin.deliveries(held=False) == ()
+    assert [entry.delivery.alert.key for entry in admin.deliveries(blocked=True)] == ["disk", "cpu"]
+    assert admin.deliveries(blocked=False) == ()
     assert admin.numbers([DeliveryState.QUEUED]) == (2,)
     found, listed = admin.delivery(2), world.entry()
     assert attrs.evolve(found, delivery=attrs.evolve(found.delivery, message={})) == listed
@@ -455,7 +455,7 @@ def test_blocked_lanes_are_listed_with_their_present_cause(world: World) -> None
 
     (blocked,) = world.engine.admin.blocked()
     assert (blocked.ref.destination, blocked.reason) == ("all", "Invalid routing key")
-    assert (blocked.since, blocked.waiting) == (world.clock.now, 3)
+    assert (blocked.since, blocked.queued) == (world.clock.now, 3)
     assert {entry.lane_reason for entry in world.entries} == {"Invalid routing key"}
     assert {as_json(entry, LaneNames())["reason"] for entry in world.entries} == {
         "Invalid routing key"

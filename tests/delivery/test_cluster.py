@@ -331,7 +331,7 @@ def test_a_budget_holds_for_all_workers_together(cluster: Cluster) -> None:
     answers = [request.status for request in cluster.fake.requests]
     assert set(answers) == {202}  # the fake refuses what exceeds the limit in any minute
     assert len(answers) >= 100
-    assert engine.admin.backlog().waiting == len(ids) - len(answers)
+    assert engine.admin.backlog().queued == len(ids) - len(answers)
 
 
 def test_concurrent_updates_of_one_alert_are_sent_in_the_order_of_commits(

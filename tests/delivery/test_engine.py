@@ -248,7 +248,7 @@ def test_a_misconfigured_lane_resumes_after_repair(world: World) -> None:
     world.say("cpu")
     assert world.drain() == []
     assert world.engine.admin.statuses([one])[0].settled
-    assert world.entry(0).held
+    assert world.entry(0).blocked
 
     assert sorted(world.later(31)) == ["trigger cpu", "trigger disk"]
 

@@ -666,7 +666,7 @@ class Story(RuleBasedStateMachine):
             self.clock.now += 61
             self.drain(None)
             backlog = self.engine.admin.backlog()
-            if not backlog.waiting and not backlog.unplanned:
+            if not backlog.queued and not backlog.pending:
                 return
         raise AssertionError(self.engine.admin.deliveries())
 

@@ -119,7 +119,7 @@ def test_a_lane_in_trouble_keeps_no_other_waiting(
         script.clear()
         gate.open()
         clock.jumped = 400.0
-        while engine.admin.backlog().waiting:
+        while engine.admin.backlog().queued:
             engine.wait(troubled, 60)
     wanted = {"rejected", "delivered"} if kind == "refusing" else {"delivered"}
     states = {each.state for fate in engine.admin.statuses(troubled) for each in fate.entries}
@@ -148,7 +148,7 @@ def test_a_clock_that_steps_while_workers_run_breaks_nothing(
         last = [engine.accept(Alert(key, status="resolved")) for key in keys]
         engine.wait([*first, *last], 5)
         clock.jumped += 400
-        while engine.admin.backlog().waiting or engine.admin.backlog().unplanned:
+        while engine.admin.backlog().queued or engine.admin.backlog().pending:
             clock.jumped += 1  # unconfirmed incidents are resolved again a minute later
             engine.wait([*first, *last], 60)
 

@@ -296,7 +296,7 @@ def test_large_bodies_are_read_a_few_at_a_time(
     batches = [planned(world) for _ in range(4)]
     assert [key for batch in batches for key in batch][-1] == "large error"
     assert all(batches)
-    assert world.engine.admin.backlog().unplanned == 0
+    assert world.engine.admin.backlog().pending == 0
 
 
 def test_a_critical_alert_is_planned_before_large_mild_ones(
@@ -397,7 +397,7 @@ def reported(
             world.engine.accept(alert, submission_id=name)
             if not at_once:
                 world.engine._dispatcher.plan()
-        while world.engine.admin.backlog().unplanned:
+        while world.engine.admin.backlog().pending:
             world.engine._dispatcher.plan()
         return look(database)
 

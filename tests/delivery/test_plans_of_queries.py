@@ -21,7 +21,7 @@ from hostspec import IncidentRef
 
 HOT = {
     "unplanned": (inbox._PENDING, "ix_submissions_urgency"),
-    "unplanned in turn": (inbox._PENDING_OF_TURN, "ix_submissions_fairness_key"),
+    "pending of a fairness key": (inbox._PENDING_OF_KEY, "ix_submissions_fairness_key"),
     "behind": (inbox._BEHIND, "ix_submissions_urgency"),
     "unplanned of an alert": (inbox._OF_ALERT, "ix_submissions_digest"),
     "ready lanes": (leasing._READY, "ix_lanes_due"),
@@ -49,7 +49,7 @@ HOT = {
         ),
         "uq_incidents_digest",
     ),
-    "backlog of statements": (admin_queries._UNPLANNED, "ix_submissions_"),
+    "backlog of submissions": (admin_queries._COUNT_PENDING, "ix_submissions_"),
     "unsent": (admin_queries._UNSENT, "ix_submissions_outcome"),
     "backlog by scope": (admin_queries._BY_SCOPE, "ix_submissions_scope_digest"),
     "backlog of deliveries": (admin_queries._WAITING, "ix_deliveries_state"),

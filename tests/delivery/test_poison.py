@@ -94,7 +94,7 @@ engine = Engine(Database("sqlite:///alerthost.db", Path(sys.argv[1])), load([]),
 if sys.argv[2:]:
     engine.accept_many([Alert("cpu"), Alert("poison"), Alert("net")])
 engine.drain()
-print(engine.admin.backlog().unplanned)
+print(engine.admin.backlog().pending)
 """
 
 

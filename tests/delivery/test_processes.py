@@ -99,7 +99,7 @@ def test_when_the_one_that_delivers_is_killed_another_goes_on(
     assert all(incident.state == "triggered" for incident in fake.incidents)
     assert len(fake.incidents) == COUNT
     engine = engine_of(tmp_path, fake.url)
-    assert engine.admin.backlog().waiting == 0
+    assert engine.admin.backlog().queued == 0
     engine.database.close()
 
 

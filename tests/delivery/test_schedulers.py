@@ -97,7 +97,7 @@ def test_a_task_that_got_lost_or_failed_loses_no_alert(
     web.accept(Alert("failed"))
     assert deliver.delay(limit=1).get(timeout=60) == 1
     assert not fake.incidents
-    while web.admin.backlog().waiting or web.admin.backlog().unplanned:
+    while web.admin.backlog().queued or web.admin.backlog().pending:
         deliver.delay().get(timeout=60)
 
     assert len(fake.incidents) == 2

@@ -161,7 +161,7 @@ def _find(admin: Admin, states: Sequence[str], most: int) -> tuple[DeliveryRow, 
         found.append(admin.deliveries(finished, most=most))
     for state, blocked in ((QUEUED, False), (BLOCKED, True)):
         if state in states:
-            found.append(admin.deliveries([DeliveryState.QUEUED], held=blocked, most=most))
+            found.append(admin.deliveries([DeliveryState.QUEUED], blocked=blocked, most=most))
     return _newest_first(*found)
 
 
@@ -184,7 +184,7 @@ def state_of(row: DeliveryRow) -> str:
     """Return the state of a delivery."""
     if row.sending:
         return "in flight"
-    return BLOCKED if row.held else str(row.state)
+    return BLOCKED if row.blocked else str(row.state)
 
 
 def _table(
@@ -227,7 +227,7 @@ def _details(row: DeliveryRow, now: float) -> str:
 def _reason(row: DeliveryRow) -> str:
     if row.state is DeliveryState.DELIVERED:
         return ""  # the provider's answer is of no interest
-    return row.lane_reason if row.held else row.reason
+    return row.lane_reason if row.blocked else row.reason
 
 
 def delivery_json(row: DeliveryRow, lanes: LaneNames) -> dict[str, Any]:
@@ -273,8 +273,8 @@ def _counts(admin: Admin) -> str:
     counts[QUEUED] = counts.get(QUEUED, 0) - blocked
     counts[BLOCKED] = blocked
     parts = [f"{counts[each]:,} {each}" for each in STATES if counts.get(each)]
-    if unplanned := admin.backlog().unplanned:
-        parts.append(f"{unplanned:,} still to be planned")
+    if pending := admin.backlog().pending:
+        parts.append(f"{pending:,} still to be planned")
     return ", ".join(parts) or "Nothing is queued."
 
 
@@ -283,7 +283,7 @@ def _is_unattended(admin: Admin) -> bool:
     if not admin.exists:
         return False
     backlog = admin.backlog()
-    return bool(backlog.waiting or backlog.unplanned) and not admin.is_worked_on()
+    return bool(backlog.queued or backlog.pending) and not admin.is_worked_on()
 
 
 class Changes:

@@ -155,7 +155,7 @@ class Tracked:
 
     def is_settled(self, row: DeliveryRow) -> bool:
         """Check whether nothing more happens to a delivery without the operator."""
-        if not row.held:
+        if not row.blocked:
             return row.finished_at is not None
         # a lane that was blocked before is retried when an engine starts
         tried = self._attempts(row) > 0 or time.monotonic() - self.accepted_at > UNTRIED
@@ -174,7 +174,7 @@ class Tracked:
             return str(row.state)
         if row.outcome is not None:
             return str(row.outcome)
-        return BLOCKED if row.held else QUEUED
+        return BLOCKED if row.blocked else QUEUED
 
     def _attempts(self, row: DeliveryRow) -> int:
         """Count the attempts since this run began."""
@@ -414,4 +414,4 @@ def _reason(row: DeliveryRow, *, settled: bool) -> str:
         return "a later alert covers it"
     if not settled:
         return f"{row.reason}; will be retried" if row.reason else ""
-    return row.lane_reason if row.held else row.reason
+    return row.lane_reason if row.blocked else row.reason

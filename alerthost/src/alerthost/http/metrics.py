@@ -217,8 +217,8 @@ class _BacklogCollector(Collector):
             return
         text = "Pending submissions and queued deliveries."
         size = GaugeMetricFamily("alerthost_backlog", text, labels=["kind"])
-        size.add_metric(["submissions"], backlog.unplanned)
-        size.add_metric(["deliveries"], backlog.waiting)
+        size.add_metric(["submissions"], backlog.pending)
+        size.add_metric(["deliveries"], backlog.queued)
         yield size
         age = 0.0 if backlog.oldest is None else max(0.0, self._clock() - backlog.oldest)
         text = "Seconds since the oldest item of the backlog was accepted; 0 if it is empty."
@@ -242,7 +242,7 @@ class _BlockedLanes(Collector):
         try:
             counts: Counts[tuple[str, str]] = Counts()
             for each in self._blocked():
-                counts[self._lane(each.ref)] += each.waiting
+                counts[self._lane(each.ref)] += each.queued
         except StoreError:
             return
         for lane, count in counts.items():

@@ -87,21 +87,21 @@ class AdminQueries:
         self,
         states: Collection[DeliveryState] = (),
         *,
-        held: bool | None = None,
+        blocked: bool | None = None,
         most: int = 100,
     ) -> tuple[DeliveryRow, ...]:
         """Return deliveries, the newest first.
 
         Args:
             states: those in one of these; empty for all.
-            held: whether their lane waits for a person to mend something; None for both.
+            blocked: those that are blocked, or those that are not; None for both.
             most: how many.
         """
         which = ROWS.order_by(deliveries.c.id.desc()).limit(most)
         if states:
             which = which.where(deliveries.c.state.in_(list(states)))
-        if held is not None:
-            which = which.where(IS_BLOCKED if held else ~IS_BLOCKED)
+        if blocked is not None:
+            which = which.where(IS_BLOCKED if blocked else ~IS_BLOCKED)
         with self._database.read() as connection:
             return tuple(build_delivery_rows(connection, which))
 
@@ -129,9 +129,9 @@ class AdminQueries:
     def unsettled(self) -> tuple[int, Mapping[DeliveryState, int]]:
         """Count the blocked deliveries, and the queued and given-up ones by state."""
         with self._database.read() as connection:
-            held = connection.execute(_BLOCKED_TOTAL).scalar_one()
+            blocked = connection.execute(_BLOCKED_TOTAL).scalar_one()
             rows = connection.execute(_COUNTS).all()
-        return held, {DeliveryState(state): count for state, count in rows}
+        return blocked, {DeliveryState(state): count for state, count in rows}
 
     def statuses(self, submission_ids: Sequence[str]) -> tuple[SubmissionStatus, ...]:
         """Return the status of submissions, in their order; an unknown one counts as pending."""
@@ -142,7 +142,7 @@ class AdminQueries:
         return tuple(found)
 
     def unsent(self, outcome: SubmissionOutcome, *, most: int = 100) -> tuple[Unsent, ...]:
-        """Return submissions that came to no delivery, or to fewer than asked for, newest first.
+        """Return submissions without deliveries, or with fewer than asked for, newest first.
 
         Args:
             outcome: why.
@@ -162,7 +162,7 @@ class AdminQueries:
         )
 
     def unfinished(self, most: int) -> tuple[SubmissionStatus, ...]:
-        """Return the submissions with work left: not planned yet, or with deliveries that are due.
+        """Return the submissions with work left: pending, or with deliveries that are due.
 
         A delivery whose channel fails counts as due, for it is tried when an engine starts.
 
@@ -183,7 +183,7 @@ class AdminQueries:
             .order_by(deliveries.c.id.desc())
             .limit(most)
         )
-        unplanned = (
+        pending = (
             sa.select(submissions.c.submission_id)
             .where(PENDING)
             .order_by(submissions.c.id)
@@ -192,7 +192,7 @@ class AdminQueries:
         with self._database.read() as connection:
             found = [
                 *connection.execute(queued).scalars(),
-                *connection.execute(unplanned).scalars(),
+                *connection.execute(pending).scalars(),
             ]
         return self.statuses([*dict.fromkeys(found)][:most])
 
@@ -212,7 +212,7 @@ class AdminQueries:
                     yield submission.alert()
 
     def blocked(self) -> tuple[Blocked, ...]:
-        """Return the lanes that wait for a repair, once for each action and each credential."""
+        """Return the blocked lanes, once for each action and each credential."""
         with self._database.read() as connection:
             return tuple(
                 Blocked(incident_store.ref_of(row), row.reason, row.since, row.queued)
@@ -222,10 +222,10 @@ class AdminQueries:
     def backlog(self) -> Backlog:
         """Count pending submissions and queued deliveries."""
         with self._database.read() as connection:
-            unplanned, first = connection.execute(_UNPLANNED).one()
-            waiting, second = connection.execute(_WAITING).one()
+            pending, first = connection.execute(_COUNT_PENDING).one()
+            queued, second = connection.execute(_COUNT_QUEUED).one()
         return Backlog(
-            unplanned, waiting, min((each for each in (first, second) if each), default=None)
+            pending, queued, min((each for each in (first, second) if each), default=None)
         )
 
     def load(self) -> Load:
@@ -247,7 +247,7 @@ class AdminQueries:
     ) -> tuple[IncidentRow, ...]:
         """Return open incidents, in the order in which they are forgotten; no records.
 
-        An orphaned incident counts as open from when its resolve is queued until it is delivered.
+        An orphaned incident counts as open while its resolve is queued.
 
         Args:
             orphaned: return the orphaned ones instead.
@@ -359,7 +359,7 @@ _HANDLES: Final = (
 )
 
 
-_UNPLANNED: Final = sa.select(sa.func.count(), sa.func.min(submissions.c.accepted_at)).where(
+_COUNT_PENDING: Final = sa.select(sa.func.count(), sa.func.min(submissions.c.accepted_at)).where(
     PENDING
 )
 
@@ -395,6 +395,6 @@ _BY_LANE: Final = (
 )
 
 
-_WAITING: Final = sa.select(sa.func.count(), sa.func.min(deliveries.c.accepted_at)).where(
+_COUNT_QUEUED: Final = sa.select(sa.func.count(), sa.func.min(deliveries.c.accepted_at)).where(
     delivery_store.IS_QUEUED
 )

@@ -45,7 +45,7 @@ class DeliveryRow:
         coalesced: number of deliveries that were coalesced into it.
         accepted_at: when its submission was accepted, in seconds of the epoch.
         due: when it may be tried next.
-        finished_at: when it was finished; None while it waits.
+        finished_at: when it was finished; None while it is queued.
         outcome: of the last attempt; None before the first.
         reason: of the outcome, in the provider's words where it sent any.
         lane: the state of its channel: its action, destination and credential.
@@ -72,8 +72,8 @@ class DeliveryRow:
     next_try: float | None = None
 
     @property
-    def held(self) -> bool:
-        """Whether it waits for a person to mend something."""
+    def blocked(self) -> bool:
+        """Whether it is queued until the operator repairs something."""
         return self.state is DeliveryState.QUEUED and self.lane is LaneState.BLOCKED
 
 
@@ -95,7 +95,7 @@ class SubmissionStatus:
     def settled(self) -> bool:
         """Whether each delivery is finished, or blocked until the operator acts."""
         return self.note is not None and all(
-            each.held or each.state is not DeliveryState.QUEUED for each in self.entries
+            each.blocked or each.state is not DeliveryState.QUEUED for each in self.entries
         )
 
 
@@ -147,19 +147,19 @@ class IncidentRow:
 
 @attrs.frozen
 class Blocked:
-    """Deliveries of one lane that wait until the operator repairs something.
+    """Deliveries of one lane that are blocked until the operator repairs something.
 
     Attributes:
-        place: of one of their incidents.
+        ref: of one of their incidents.
         reason: why, in the words of the last failure.
         since: when it was noticed, in seconds of the epoch.
-        waiting: how many deliveries.
+        queued: number of deliveries.
     """
 
     ref: IncidentRef
     reason: str
     since: float
-    waiting: int
+    queued: int
 
 
 @attrs.frozen
@@ -167,19 +167,19 @@ class Backlog:
     """The size of the backlog.
 
     Attributes:
-        unplanned: statements that are not planned yet.
-        waiting: deliveries to be sent.
-        oldest: when the oldest of all of them was accepted; None where nothing waits.
+        pending: submissions that are not planned yet.
+        queued: deliveries that are to be sent.
+        oldest: when the oldest of all of them was accepted; None for an empty backlog.
     """
 
-    unplanned: int
-    waiting: int
+    pending: int
+    queued: int
     oldest: float | None
 
 
 @attrs.frozen
 class Load:
-    """How much is queued by whom, and where to.
+    """The size of the backlog by scope and by lane.
 
     Attributes:
         pending: submissions that are not planned yet, by the digest of their scope.
@@ -249,7 +249,7 @@ def build_statuses(
     rows = connection.execute(_NOTES, {"ids": submission_ids})
     noted = {row.submission_id: inbox.read_note(row.note) for row in rows}
     entries: dict[str, list[DeliveryRow]] = {}
-    for entry in build_delivery_rows(connection, _OF_STATEMENTS, {"ids": submission_ids}):
+    for entry in build_delivery_rows(connection, _OF_SUBMISSIONS, {"ids": submission_ids}):
         entries.setdefault(entry.submission_id, []).append(entry)
     for each in submission_ids:
         found = tuple(entries.get(each, ()))
@@ -267,7 +267,7 @@ _NOTES: Final = sa.select(submissions.c.submission_id, submissions.c.note).where
 )
 
 
-_OF_STATEMENTS: Final = ROWS.where(
+_OF_SUBMISSIONS: Final = ROWS.where(
     deliveries.c.submission_id.in_(sa.bindparam("ids", expanding=True))
 ).order_by(deliveries.c.id)
 

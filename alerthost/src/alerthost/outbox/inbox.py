@@ -22,8 +22,8 @@ from hostspec.values import from_json, to_json
 BATCH: Final = 200
 """Most submissions read at once."""
 
-TURNS: Final = 8
-"""Most fairness keys that are served in one batch, each by a query."""
+MOST_KEYS: Final = 8
+"""Most fairness keys that one batch serves, each with a query."""
 
 _COLUMNS: Final = (
     "submission_id, scope, key, body, accepted_at, digest, scope_digest, urgency, size,"
@@ -164,16 +164,16 @@ class RoundRobin:
 
     def next(self, connection: sa.Connection, most: int) -> Sequence[str]:
         """Return the keys to serve next, wrapping around."""
-        found = _turns(connection, self.last, most)
+        found = _fairness_keys(connection, self.last, most)
         if len(found) < most:
-            again = _turns(connection, "", most - len(found))
+            again = _fairness_keys(connection, "", most - len(found))
             found = tuple(dict.fromkeys((*found, *again)))
         self.last = found[-1] if found else ""
         return found
 
 
-def _turns(connection: sa.Connection, after: str, most: int) -> tuple[str, ...]:
-    return tuple(connection.execute(_TURNS, {"after": after, "most": most}).scalars())
+def _fairness_keys(connection: sa.Connection, after: str, most: int) -> tuple[str, ...]:
+    return tuple(connection.execute(_FAIRNESS_KEYS, {"after": after, "most": most}).scalars())
 
 
 def find_pending(connection: sa.Connection, most: int, turns: RoundRobin) -> tuple[Submission, ...]:
@@ -200,11 +200,11 @@ def find_pending(connection: sa.Connection, most: int, turns: RoundRobin) -> tup
 
 def _in_turn(connection: sa.Connection, most: int, turns: RoundRobin) -> Iterable[Any]:
     """Return the most urgent submissions of each of the next fairness keys, alternating."""
-    served = turns.next(connection, min(most, TURNS))
+    served = turns.next(connection, min(most, MOST_KEYS))
     share = most // max(1, len(served))
     return _alternating(
         *(
-            connection.execute(_PENDING_OF_TURN, {"fairness_key": each, "most": share})
+            connection.execute(_PENDING_OF_KEY, {"fairness_key": each, "most": share})
             for each in served
         )
     )
@@ -295,15 +295,15 @@ _PENDING: Final = (
     .order_by(submissions.c.urgency, submissions.c.id)
     .limit(sa.bindparam("most"))
 )
-_PENDING_OF_TURN: Final = _PENDING.where(submissions.c.fairness_key == sa.bindparam("fairness_key"))
-_TURNS: Final = sa.text(
-    "WITH RECURSIVE turns(fairness_key) AS ("
+_PENDING_OF_KEY: Final = _PENDING.where(submissions.c.fairness_key == sa.bindparam("fairness_key"))
+_FAIRNESS_KEYS: Final = sa.text(
+    "WITH RECURSIVE keys(fairness_key) AS ("
     " SELECT min(fairness_key) FROM submissions WHERE planned_at IS NULL AND fairness_key > :after"
     " UNION ALL"
     " SELECT (SELECT min(submissions.fairness_key) FROM submissions"
-    "  WHERE planned_at IS NULL AND submissions.fairness_key > turns.fairness_key)"
-    " FROM turns WHERE fairness_key IS NOT NULL"
-    ") SELECT fairness_key FROM turns WHERE fairness_key IS NOT NULL LIMIT :most"
+    "  WHERE planned_at IS NULL AND submissions.fairness_key > keys.fairness_key)"
+    " FROM keys WHERE fairness_key IS NOT NULL"
+    ") SELECT fairness_key FROM keys WHERE fairness_key IS NOT NULL LIMIT :most"
 )
 """Distinct fairness keys in order, without a scan of the submissions between them."""
 
