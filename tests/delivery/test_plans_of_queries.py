@@ -52,7 +52,7 @@ HOT = {
     "backlog of submissions": (admin_queries._COUNT_PENDING, "ix_submissions_"),
     "unsent": (admin_queries._UNSENT, "ix_submissions_outcome"),
     "backlog by scope": (admin_queries._BY_SCOPE, "ix_submissions_scope_digest"),
-    "backlog of deliveries": (admin_queries._WAITING, "ix_deliveries_state"),
+    "backlog of deliveries": (admin_queries._COUNT_QUEUED, "ix_deliveries_state"),
     "fates": (
         admin_rows.ROWS.where(deliveries.c.submission_id == "1").order_by(deliveries.c.id),
         "ix_deliveries_submission_id",

@@ -70,7 +70,7 @@ def test_what_failed_is_tried_again_later_and_later(
         decision = judged(kind, attempts=attempts, jitter=jitter)
         assert decision.state is DeliveryState.QUEUED
         assert decision.delivery_due == NOW + wait
-        assert (decision.lane, decision.failures) == (LaneState.UNHEALTHY, 1)
+        assert decision.lane is LaneState.UNHEALTHY
         assert decision.paused_until == 0
 
 
@@ -83,7 +83,7 @@ def test_a_lane_that_fails_is_tried_less_and_less_often_whichever_delivery_it_is
 ) -> None:
     decision = judged(kind, failures=failures)
     assert decision.lane_due == NOW + longest
-    assert decision.failures == failures + 1
+    assert decision.lane is not LaneState.HEALTHY
     assert decision.first_due == NOW + min(longest, 2)
     shortest = judged(kind, failures=failures, jitter=0.0).lane_due
     assert NOW + longest / 2 <= shortest <= NOW + longest
@@ -161,13 +161,14 @@ def test_a_provider_that_asks_is_left_alone(
             others_get_through=True,
         )
         assert decision == Decision(
-            DeliveryState.QUEUED, until, LaneState.UNHEALTHY, until, until, until, failures + 1, 6
+            DeliveryState.QUEUED, until, LaneState.UNHEALTHY, until, until, until, 6
         )
 
 
-def test_every_outcome_has_a_verdict() -> None:
+def test_every_outcome_has_a_decision() -> None:
     for kind in OutcomeKind:
-        assert judged(kind).failures == (kind not in {OutcomeKind.DELIVERED, OutcomeKind.REJECTED})
+        answered = kind in {OutcomeKind.DELIVERED, OutcomeKind.REJECTED}
+        assert (judged(kind).lane is LaneState.HEALTHY) == answered
 
 
 def test_two_waits_are_hardly_ever_the_same() -> None:

@@ -12,16 +12,16 @@ import attrs
 from hostspec.delivery import IncidentState, Operation, Outcome, OutcomeKind
 
 FIRST_RETRY: Final = 1.0
-"""Seconds: the first retry comes within them."""
+"""Most seconds until the first retry."""
 
 LONGEST_RETRY: Final = 60.0
-"""Seconds between two tries, at most."""
+"""Most seconds between two tries."""
 
-HELD_RETRY: Final = 30.0
+BLOCKED_RETRY: Final = 30.0
 """Seconds after which a blocked delivery is tried again: the operator may have fixed the cause."""
 
 LONGEST_PAUSE: Final = 300.0
-"""Seconds that a provider may ask for; more is not sane."""
+"""Most seconds of a pause that a provider may ask for; a longer one is ignored."""
 
 LONGEST_PROBE: Final = 10.0
 """Most seconds between two attempts in a channel that fails."""
@@ -72,11 +72,10 @@ class Decision:
         delivery_due: when it may be tried again.
         lane: the channel's state from now on; None where the attempt is no evidence of it,
             because other deliveries get through.
-        lane_due: when something of the channel may be tried again.
-        first_due: when a delivery of the channel that was never tried may be.
+        lane_due: when a delivery of the channel may be tried again.
+        first_due: when a delivery of the channel that was never tried may be tried.
         paused_until: no message of the same budgets before this moment; 0 for none.
-        failures: of the channel, one after the other.
-        own_failures: failures of the delivery that are its own, one after the other.
+        own_failures: consecutive failures that are the delivery's own.
     """
 
     state: DeliveryState
@@ -85,7 +84,6 @@ class Decision:
     lane_due: float
     first_due: float
     paused_until: float = 0.0
-    failures: int = 0
     own_failures: int = 0
 
 
@@ -93,7 +91,7 @@ _ANSWERED: Final = {
     OutcomeKind.DELIVERED: DeliveryState.DELIVERED,
     OutcomeKind.REJECTED: DeliveryState.REJECTED,
 }
-"""The provider took its decision: nothing is wrong with the way there."""
+"""States after a final answer, which shows that the channel works."""
 
 
 def classify(  # noqa: PLR0913 -- one argument for each thing that matters
@@ -112,19 +110,19 @@ def classify(  # noqa: PLR0913 -- one argument for each thing that matters
         outcome: of the attempt.
         now: the time.
         attempts: how many were made for the delivery, with this one.
-        failures: of the channel, one after the other, before this one.
-        own_failures: failures of the delivery that are its own, before this one.
+        failures: consecutive failures of the channel before this one.
+        own_failures: consecutive failures that are the delivery's own, before this one.
         others_get_through: other deliveries show that the failure is the delivery's own.
-        jitter: gives a random number from 0 to 1.
+        jitter: returns a random number from 0 to 1.
     """
     kind = outcome.kind
     if kind in _ANSWERED:
         return Decision(_ANSWERED[kind], now, LaneState.HEALTHY, now, now)
-    unhealthy, failed = LaneState.UNHEALTHY, failures + 1
+    unhealthy = LaneState.UNHEALTHY
     if kind is OutcomeKind.THROTTLED:
         until = now + _pause(outcome.retry_after, failures, jitter)
-        waiting = DeliveryState.QUEUED
-        return Decision(waiting, until, unhealthy, until, until, until, failed, own_failures)
+        queued = DeliveryState.QUEUED
+        return Decision(queued, until, unhealthy, until, until, until, own_failures)
     uncertain = kind is OutcomeKind.UNCERTAIN
     state = DeliveryState.UNCERTAIN if uncertain else DeliveryState.QUEUED
     due = now + backoff(attempts, jitter)
@@ -132,15 +130,13 @@ def classify(  # noqa: PLR0913 -- one argument for each thing that matters
         own_failures += 1
         if own_failures >= FEWEST_TRIES - 1 and not uncertain:
             state = DeliveryState.DEAD
-        return Decision(state, due, None, now, now, failures=failures, own_failures=own_failures)
+        return Decision(state, due, None, now, now, own_failures=own_failures)
     # others are tried before it, to see whether it is this delivery or all of them
-    lane_due = now + min(LONGEST_PROBE, backoff(failed, jitter) / 2)
+    lane_due = now + min(LONGEST_PROBE, backoff(failures + 1, jitter) / 2)
     first_due = min(lane_due, now + FIRST_TRY)
-    held = kind is OutcomeKind.MISCONFIGURED
-    lane, due = (LaneState.BLOCKED, now + HELD_RETRY) if held else (unhealthy, due)
-    return Decision(
-        state, due, lane, lane_due, first_due, failures=failed, own_failures=own_failures
-    )
+    blocked = kind is OutcomeKind.MISCONFIGURED
+    lane, due = (LaneState.BLOCKED, now + BLOCKED_RETRY) if blocked else (unhealthy, due)
+    return Decision(state, due, lane, lane_due, first_due, own_failures=own_failures)
 
 
 def backoff(failures: int, jitter: Callable[[], float] = random.random) -> float:
