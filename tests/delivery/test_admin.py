@@ -273,7 +273,7 @@ def test_what_cannot_be_resolved_there_is_forgotten_here(worlds: Callable[..., W
 def test_a_replay_needs_the_action_and_what_its_alert_said(world: World) -> None:
     number = refuse(world)
     world.execute("DELETE FROM submissions")
-    with pytest.raises(AdminError, match="what the alert disk said is not kept any more"):
+    with pytest.raises(AdminError, match="the submissions of the alert disk are not kept any more"):
         world.engine.admin.replay(number)
 
     world.plugins.actions.pop("pager.page")  # type: ignore[attr-defined]

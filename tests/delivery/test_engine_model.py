@@ -632,7 +632,7 @@ class Story(RuleBasedStateMachine):
     def bring_keys_back(self) -> None:
         """Resolve the firing alerts and bring all keys back.
 
-        Only incidents whose resolve was dropped by hand may stay orphaned.
+        Only incidents whose resolve was discarded by hand may stay orphaned.
         """
         for alert in sorted(self.firing):
             self.say(alert, "resolved")

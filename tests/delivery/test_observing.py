@@ -86,7 +86,7 @@ def test_what_a_person_drops_is_told_once(world: World) -> None:
     world.drain()
 
     assert reported(world) == [
-        ("undelivered", "trigger", "dropped by hand"),
+        ("undelivered", "trigger", "discarded by hand"),
         ("undelivered", "trigger", ""),
     ]
     assert world.states == ["discarded", "discarded"]

@@ -89,10 +89,12 @@ def test_what_is_given_up_is_counted_once_by_why(
 def test_what_a_person_dropped_is_that_whatever_came_of_it_before(
     observer: DeliveryLog, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dropped = attrs.evolve(receipt(OutcomeKind.FAULTED), reason="dropped by hand")
-    observer.observe("hostspec_undelivered", dropped)
+    discarded = attrs.evolve(receipt(OutcomeKind.FAULTED), reason="discarded by hand")
+    observer.observe("hostspec_undelivered", discarded)
     assert f"alerthost_discarded_total{{{LANE}}} 1.0" in lines(metrics)
-    assert caplog.messages == ["given up: trigger to acme/checkout for db-1/disk: dropped by hand"]
+    assert caplog.messages == [
+        "given up: trigger to acme/checkout for db-1/disk: discarded by hand"
+    ]
 
 
 def test_what_is_told_again_is_neither_counted_nor_logged_again(

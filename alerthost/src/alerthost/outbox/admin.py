@@ -70,10 +70,10 @@ class Admin(AdminQueries):
 
         Args:
             number: the delivery's.
-            as_is: send it as it was planned, whatever has become of its problem.
+            as_is: send it as it was planned, even if its problem is over.
 
         Returns:
-            the id of the new submission; None where nothing is to be sent any more.
+            the id of the new submission; None if its problem is over.
 
         Raises:
             AdminError: there is no such delivery, or it was not given up.
@@ -150,7 +150,7 @@ class Admin(AdminQueries):
             message = f"the delivery {number} was not given up: it is {row.state}"
             raise AdminError(message)
         if as_is or delivery.operation is not Operation.TRIGGER:
-            # what records a problem that is over follows nothing up, and is wanted all the same
+            # a delivery that only records an ended problem follows up no incident
             if not (as_is or delivery.over or _is_of_use(uow.connection, delivery)):
                 delivery_store.finish(uow, number, DeliveryState.DISCARDED, reason=OVER)
                 return None
@@ -163,7 +163,7 @@ class Admin(AdminQueries):
         else:
             body = inbox.find_last_firing(uow.connection, delivery.alert)
             if body is None:
-                message = f"what the alert {delivery.alert.key} said is not kept any more"
+                message = f"the submissions of the alert {delivery.alert.key} are not kept any more"
                 raise AdminError(message)
             submission_id = inbox.replay(uow.connection, delivery.alert, body, number, uow.now)
         delivery_store.finish(uow, number, DeliveryState.COALESCED, reason="replayed")
@@ -177,25 +177,25 @@ class Admin(AdminQueries):
             message = f"the delivery {number} is finished: it is {row.state}"
             raise AdminError(message)
         if row.state == DeliveryState.QUEUED:
-            notifier.drop(
+            notifier.end_unsent(
                 uow,
                 number,
                 DeliveryState.DISCARDED,
-                orphans.DROPPED_BY_HAND,
+                orphans.DISCARDED_BY_HAND,
                 hook=notifier.UNDELIVERED,
             )
         else:  # observers know already that it was given up
             delivery_store.finish(
-                uow, number, DeliveryState.DISCARDED, reason=orphans.DROPPED_BY_HAND
+                uow, number, DeliveryState.DISCARDED, reason=orphans.DISCARDED_BY_HAND
             )
         delivery = delivery_store.delivery_of(row)
         stored = incident_store.find_open(uow.connection, delivery.ref)
         waits = delivery_store.promote(uow, row.incident_id)
         if not waits and row.state == DeliveryState.QUEUED:
             orphans.orphan_again(uow, row.incident_id, delivery)
-        # an ended incident stays ended: another one may be open at its place
+        # an ended incident stays ended: another one may be open for its reference
         if stored and stored.id == row.incident_id and not waits:
-            # an operator who drops a confirming resolve takes responsibility for the doubt
+            # an operator who discards a confirming resolve takes responsibility for the doubt
             again = row.submission_id != delivery_store.CONFIRMATION
             enqueue.end(uow, stored, stored.provider_state, again=again)
 
@@ -220,10 +220,10 @@ class Admin(AdminQueries):
             return orphans.send(uow, stored, closing)
         held = stored.incident.holders
         alert = held[0] if held else Identity("", row.correlation_key)
-        said = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
+        resolved = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
         try:
-            delivery = action.follow_up(stored.incident, said)
-        except Exception as error:  # noqa: BLE001 -- whatever a plugin does
+            delivery = action.follow_up(stored.incident, resolved)
+        except Exception as error:  # noqa: BLE001 -- whatever a plugin raises
             message = f"the action {row.action} could not follow up: it {describe_error(error)}"
             raise AdminError(message) from None
         for each in held:
@@ -244,11 +244,11 @@ class Admin(AdminQueries):
         for each in delivery_store.find_queued_rows(uow.connection, number):
             if each.worker_id is not None:
                 raise _being_sent(each.id)
-            notifier.drop(
+            notifier.end_unsent(
                 uow,
                 each.id,
                 DeliveryState.DISCARDED,
-                orphans.DROPPED_BY_HAND,
+                orphans.DISCARDED_BY_HAND,
                 hook=notifier.UNDELIVERED,
             )
         incident_store.close_incident(uow, number, orphaned=False)
@@ -269,7 +269,7 @@ def _discard(connection: sa.Connection, submission_id: str) -> SubmissionOutcome
 
 
 def _is_orphaned(connection: sa.Connection, row: sa.Row[Any]) -> bool:
-    """Return whether a follow-up is of an incident that is still orphaned."""
+    """Check that a delivery follows up an incident that is still orphaned."""
     orphaned = sa.select(incidents.c.orphaned).where(incidents.c.id == row.incident_id)
     follows_up = row.operation != Operation.TRIGGER
     return follows_up and bool(connection.execute(orphaned).scalar())
@@ -303,7 +303,7 @@ def _queued_resolve(connection: sa.Connection, number: int) -> str | None:
 
 
 def _is_of_use(connection: sa.Connection, delivery: Delivery) -> bool:
-    """Check whether an incident is there that a follow-up speaks of, and its alerts agree."""
+    """Check that a follow-up still applies to its incident, and its holders agree."""
     found = incident_store.find_open(connection, delivery.ref)
     if found is None:
         return False

@@ -43,7 +43,7 @@ ORPHANED: Final = "the key or address that opened the incident is not configured
 def complete(
     uow: UnitOfWork, lease: Lease, outcome: Outcome, *, arrived: bool, limits: Sequence[Limit]
 ) -> None:
-    """Record the outcome of an attempt, or only that it was made where its lease was reclaimed.
+    """Record the outcome of an attempt; if its lease was reclaimed, that it may have arrived.
 
     Args:
         uow: the transaction.
@@ -201,8 +201,8 @@ def _note_late(uow: UnitOfWork, row: sa.Row[Any], lease: Lease, handle: str | No
         log_afterwards(
             _log,
             logging.ERROR,
-            "the incident %s at %s/%s is orphaned: it was opened late, under a key that another"
-            " one is open under by now",
+            "the incident %s at %s/%s is orphaned: its trigger may have arrived late, and another"
+            " incident is open under another key",
             current.incident.ref.correlation_key,
             current.incident.ref.installation,
             current.incident.ref.destination,
@@ -259,9 +259,9 @@ def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
         receipt = Receipt(row.uid, delivery_store.delivery_of(row), outcome, row.attempts)
         notifier.record(uow.connection, notifier.UNDELIVERED, receipt, lease.worker_id)
     incident_store.close_incident(uow, stored.id, orphaned=True)
-    for row in rows:  # so that later submissions of them find the incident
+    for row in rows:  # so that later submissions of their alerts find the incident
         incident_store.hold(uow, stored.id, delivery_store.delivery_of(row).alert)
-    again = _anew(uow.connection, stored, rows)
+    again = _reopening(uow.connection, stored, rows)
     if again:
         opening = again[0].delivery
         opened = incident_store.open_incident(uow, opening, stored.summary)
@@ -273,12 +273,12 @@ def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
     schedule_lane(uow.connection, stored.lane_id, uow.now)
 
 
-def _anew(
+def _reopening(
     connection: sa.Connection, stored: incident_store.StoredIncident, rows: Sequence[sa.Row[Any]]
 ) -> tuple[QueuedDelivery, ...]:
     """Return the deliveries that open a new incident: of firing or unreported alerts."""
-    line = [attrs.evolve(delivery_store.queued_delivery_of(row), id=None) for row in rows]
-    operations = [each.delivery.operation for each in line]
+    queue = [attrs.evolve(delivery_store.queued_delivery_of(row), id=None) for row in rows]
+    operations = [each.delivery.operation for each in queue]
     newest = max((n for n, each in enumerate(operations) if each is Operation.TRIGGER), default=-1)
     # a queued resolve ends the episode that was reported
     reported = (
@@ -286,7 +286,7 @@ def _anew(
         and Operation.RESOLVE not in operations[: max(newest, 0)]
     )
     if newest >= 0 and (stored.incident.holders or not reported):
-        return tuple(line[newest:])
+        return tuple(queue[newest:])
     opening = delivery_store.find_newest(connection, stored.id, Operation.TRIGGER)
     if stored.incident.holders and opening is not None:
         return (QueuedDelivery(opening, accepted_at=rows[0].accepted_at),)
@@ -296,11 +296,11 @@ def _anew(
 def _others_get_through(
     channel: channels.Channel, lease: Lease, outcome: Outcome, since: float, now: float
 ) -> bool:
-    """Return whether others show that an attempt failed for the delivery's own sake.
+    """Check whether other deliveries show that a failure is the delivery's own.
 
-    They do where one got through since it began to fail like this, and none has failed since. What
-    keeps a provider from answering passes and comes again: then one has to get through between
-    two attempts.
+    They do if one got through since it began to fail like this, and none has failed since. A
+    provider may fail to answer now and then: in this case one has to get through between two
+    attempts.
     """
     before = lease.tried_at if outcome.kind is OutcomeKind.UNREACHABLE else since
     return not channel.failures and before < channel.last_success_at <= now
@@ -309,7 +309,7 @@ def _others_get_through(
 def _note_channels(
     uow: UnitOfWork, lease: Lease, decision: Decision, outcome: Outcome, *, known: str
 ) -> None:
-    """Record what an attempt shows of its channel.
+    """Record in which state an attempt shows its channel to be.
 
     An attempt that opens an incident is evidence of follow-ups from the same budgets, too. One
     that fails under the credential of an open incident is no evidence of the newest credential.

@@ -61,7 +61,7 @@ class Dispatcher:
         installations: by name; deliveries are sent through them.
         clock: returns the time, in seconds of the epoch.
         workers: number of workers; half of them may be busy with unhealthy lanes.
-        lease: seconds that a lease is good for.
+        lease: seconds for which a lease is valid.
         watch: called after each attempt.
         registration: of this process among the live workers.
         signal: wakes idle workers.

@@ -19,8 +19,8 @@ NEVER_SENT: Final = "its problem was over before it was sent"
 """Why queued deliveries are not sent."""
 
 CONFIRM_AFTER: Final = 60.0
-"""Seconds after which an unconfirmed incident gets a confirming resolve: by that time every
-delivery on its way has arrived."""
+"""Seconds after which an unconfirmed incident gets a confirming resolve: any earlier message has
+arrived until then."""
 
 CONFIRMS: Final = "sent again, in case an earlier delivery arrives late and reopens the incident"
 CONFIRMS_EARLY: Final = (
@@ -147,7 +147,7 @@ def _write(
     ):
         for each in ended:
             number = each.id or delivery_store.insert(uow, stored, each, submission_id)
-            notifier.drop(uow, number, state, reason)
+            notifier.end_unsent(uow, number, state, reason)
     delivery_store.write_queue(uow, stored, result.kept, submission_id, in_flight=in_flight)
     for each in result.redirected:
         backend.lock(uow.connection, [each.delivery.ref])

@@ -25,10 +25,11 @@ from hostspec.alert import Severity
 from hostspec.delivery import Delivery, IncidentRef, Operation, OutcomeKind
 
 LEASE: Final = 60.0
-"""Seconds that a lease is good for. An attempt takes less in all (the action's deadline)."""
+"""Seconds for which a lease is valid. An attempt takes less in all (the action's deadline)."""
 
 START_WITHIN: Final = 1 / 12
-"""The part of the lease in which its attempt has to start; a process that froze starts none."""
+"""The part of the lease in which its attempt has to start: a process that was frozen for longer
+starts none."""
 
 MOST_IN_FLIGHT: Final = 4
 """Most attempts in flight at once in one lane."""
@@ -37,19 +38,19 @@ MOST_WHERE_SLOW: Final = 2
 """Most first attempts in flight at once in a lane where one takes long."""
 
 LOOK: Final = 64
-"""Heads of one lane that are looked at together."""
+"""Most heads of one lane that are read at once."""
 
 MOMENT: Final = 0.02
-"""Seconds after which a lane is looked at again that others are changing."""
+"""Seconds after which a lane is checked again that another transaction is changing."""
 
 LOOK_AGAIN: Final = 0.5
-"""Seconds after which a lane is looked at again in which nothing may be sent now."""
+"""Seconds after which a lane is checked again in which nothing may be sent now."""
 
 SLOW: Final = 2.0
-"""Seconds after which an attempt in flight makes its lane one that others must not wait for."""
+"""Seconds after which an attempt in flight makes its lane a slow one, which gets few workers."""
 
 FAR: Final = LONGEST_PAUSE + 60.0
-"""Seconds: nothing is due later than that, so a later moment is a clock that went back."""
+"""Seconds: nothing is due later than that, so a later moment means that the clock went back."""
 
 HandleKey: TypeAlias = tuple[str, str, str]
 """Action, installation and destination: attempts there most likely open under one handle."""
@@ -123,9 +124,9 @@ def lease(  # noqa: PLR0913 -- one argument for each thing that matters
         worker_id: the worker that leases.
         now: the time.
         together: most attempts in flight in one lane.
-        unhealthy: whether it may be of a lane or a channel that fails, or where one takes long.
-        lease: seconds that the lease is good for.
-        expected_handles: the handles that the last attempts opened under.
+        unhealthy: whether it may be of a lane or channel that fails or is slow.
+        lease: seconds for which the lease is valid.
+        expected_handles: the handles that the last attempts were expected to open under.
     """
     which = _moment(now, together)
     ready = _READY if unhealthy else _HEALTHY_READY
@@ -156,7 +157,7 @@ def lease(  # noqa: PLR0913 -- one argument for each thing that matters
 
 
 def handle_key(ref: IncidentRef) -> HandleKey:
-    """Return what attempts with the same expected handle have in common: the destination."""
+    """Return the key of the expected handle of an incident."""
     return ref.action, ref.installation, ref.destination
 
 
@@ -171,12 +172,12 @@ def record_expected_handle(connection: sa.Connection, lease: Lease) -> None:
 
 
 def is_due(connection: sa.Connection, now: float) -> bool:
-    """Check whether a lane is to be looked at now."""
+    """Check whether a lane is due now."""
     return connection.execute(_ANY_DUE, {"now": now, "far": now + FAR}).first() is not None
 
 
 def is_ready(connection: sa.Connection, now: float, together: int = MOST_IN_FLIGHT) -> bool:
-    """Check whether a lane that is to be looked at now has room for one more attempt in flight."""
+    """Check whether a lane that is due now has room for one more attempt in flight."""
     return connection.execute(_ANY_READY, _moment(now, together)).first() is not None
 
 
@@ -318,7 +319,7 @@ def _may_start(
 
 
 def _sleep(connection: sa.Connection, lane: int, now: float) -> None:
-    """Postpone a lane until a delivery of it is due, without end where none is queued."""
+    """Postpone a lane until a delivery of it is due; without end if none is queued."""
     due = connection.execute(_SOONEST, {"lane": lane}).scalar()
     if due is not None and not now < due <= now + FAR:
         due = now + LOOK_AGAIN
@@ -347,12 +348,12 @@ def _lease_within_limits(  # noqa: PLR0913 -- one argument for each part of a le
     lease: float,
     expected_handles: Mapping[HandleKey, str | None],
 ) -> Lease | None:
-    """Claim the first of some heads that the budgets allow.
+    """Lease the first of some heads that the budgets allow.
 
     Returns:
-        None where nothing may be sent now; the lane is due later then.
+        None if none may be sent now; the lane is scheduled for later.
     """
-    soonest = now + FAR  # later than that is taken for a clock that went back
+    soonest = now + FAR  # a later moment would mean that the clock went back
     exhausted = set()
     for each in rows:
         urgent = is_urgent(each)
@@ -402,9 +403,7 @@ def _lease_row(  # noqa: PLR0913 -- one argument for each part of a lease
 ) -> Lease | None:
     """Lease a delivery, unless another transaction changes its incident, or just has."""
     delivery = delivery_store.delivery_of(row)
-    expected_handle = expected_handles.get(
-        handle_key(delivery.ref)
-    )  # of no use where there is a handle
+    expected_handle = expected_handles.get(handle_key(delivery.ref))
     done = connection.execute(
         sa.update(deliveries)
         .where(
@@ -415,7 +414,7 @@ def _lease_row(  # noqa: PLR0913 -- one argument for each part of a lease
         )
         .values(
             is_head=False,
-            position=0,  # whatever comes meanwhile stands behind it
+            position=0,  # later deliveries go behind it
             worker_id=worker_id,
             lease_until=now + lease,
             attempts=row.attempts + 1,
@@ -465,5 +464,5 @@ def still_holds(connection: sa.Connection, lease: Lease) -> bool:
 
 
 def schedule_lane(connection: sa.Connection, lane: int, moment: float | None) -> None:
-    """Set the moment from which a lane is looked at; None is when something is enqueued."""
+    """Set when a lane is due; None until something is enqueued."""
     connection.execute(sa.update(lanes).where(lanes.c.id == lane).values(due=moment))

@@ -208,7 +208,7 @@ def report_late(connection: sa.Connection, before: float, worker_id: str, most: 
 def seconds_steady(connection: sa.Connection, now: float) -> float:
     """Return for how many seconds the clock has been steady: incidents do not expire after a jump.
 
-    After a jump, or a day in which nothing worked on the store, open incidents count as mentioned
+    After a jump, or a day in which no process worked on the store, open incidents count as updated
     now: their recorded time may be that of a wrong clock.
     """
     row = connection.execute(sa.select(clock)).first()
@@ -221,8 +221,8 @@ def seconds_steady(connection: sa.Connection, now: float) -> float:
             connection.execute(sa.update(clock).values(seen_at=now))
         return now - float(row.steady_since)
     _log.warning(
-        "the clock jumped by %+.1f days, or nothing worked on the store: open incidents and the"
-        " history are kept as if they were of now",
+        "the clock jumped by %+.1f days, or no process worked on the store: open incidents and"
+        " the history are kept as if they were of now",
         gap / DAY,
     )
     connection.execute(sa.update(clock).values(seen_at=now, steady_since=now))
@@ -257,8 +257,8 @@ def forget(uow: UnitOfWork, before: float, most: int) -> int:
         log_afterwards(
             _log,
             logging.WARNING,
-            "the incident %s at %s/%s is forgotten: it never resolved, and nothing was said of it"
-            " for long",
+            "the incident %s at %s/%s is forgotten: it never resolved, and had no update"
+            " for too long",
             row.correlation_key,
             row.installation,
             row.destination,
@@ -320,7 +320,7 @@ _SILENT: Final = (
     .limit(sa.bindparam("most"))
 )
 _later: Final = deliveries.alias("later")
-_OPENS_ANEW: Final = sa.and_(
+_MAY_REOPEN: Final = sa.and_(
     deliveries.c.operation == Operation.TRIGGER,
     sa.select(incidents.c.id)
     .where(incidents.c.id == deliveries.c.incident_id, incidents.c.active)
@@ -333,11 +333,11 @@ _OPENS_ANEW: Final = sa.and_(
     )
     .exists(),
 )
-"""What an open incident opens with again, where its key is not held any more."""
+"""The newest trigger of an open incident, which opens another one if its key is removed."""
 _FINISHED: Final = sa.select(deliveries.c.id).where(
     deliveries.c.state.in_([state for state in DeliveryState if state is not DeliveryState.QUEUED]),
     deliveries.c.finished_at < _BEFORE,
-    ~_OPENS_ANEW,
+    ~_MAY_REOPEN,
 )
 _ENDED: Final = sa.select(incidents.c.id).where(
     ~incidents.c.active, incidents.c.changed_at < _BEFORE, ~_WAITS

@@ -49,7 +49,7 @@ def record(connection: sa.Connection, hook: str, receipt: Receipt, worker_id: st
     connection.execute(_NOTE, {"hook": hook, "body": body, "worker_id": worker_id})
 
 
-def drop(
+def end_unsent(
     uow: UnitOfWork, number: int, state: DeliveryState, reason: str, *, hook: str = SUPERSEDED
 ) -> None:
     """End a queued delivery without sending it, and record its receipt.

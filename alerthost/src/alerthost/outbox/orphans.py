@@ -1,8 +1,8 @@
 """Orphaned incidents: the key that opened them is not configured any more.
 
 Nothing is sent to them under another key. When the key is back they are resolved, unless another
-incident is open at their place: that one ends first. One whose resolve was dropped by hand, or
-given up, stays orphaned until the operator resolves or forgets it.
+incident is open for the same reference: that one ends first. One whose resolve was discarded by
+hand, or given up, stays orphaned until the operator resolves or forgets it.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ from hostspec.errors import describe_error
 _log = logging.getLogger("hostspec")
 
 MOST: Final = 200
-"""Orphaned incidents that are looked at together."""
+"""Most orphaned incidents that are read at once."""
 
-DROPPED_BY_HAND: Final = "dropped by hand"
-"""Why a delivery was dropped, for the operator."""
+DISCARDED_BY_HAND: Final = "discarded by hand"
+"""Why the operator's discarded delivery is not sent."""
 
-SENT_AGAIN: Final = "sent again: the key that opened the incident is back, or was asked for"
-"""Why a delivery that was given up is not listed any more, for the operator."""
+SENT_AGAIN: Final = (
+    "sent again: the key that opened the incident is back, or the operator asked for it"
+)
+"""Why a delivery that was given up is sent after all, for the operator."""
 
 
 def find(connection: sa.Connection, after: int = 0) -> tuple[incident_store.StoredIncident, ...]:
     """Return orphaned incidents that recover automatically, in the order of their rows.
 
-    No other incident is open at their place, and the operator did not drop their resolve.
+    No other incident is open for their reference, and the operator did not discard their resolve.
     """
     rows = connection.execute(_FREE, {"after": after, "most": MOST})
     return tuple(incident_store.incident_of(row) for row in rows)
@@ -66,7 +68,7 @@ def send(uow: UnitOfWork, stored: incident_store.StoredIncident, delivery: Deliv
     """Queue a delivery to an orphaned incident; if its key is still gone, it is orphaned again.
 
     Returns:
-        the id of the statement that the delivery goes by.
+        the id of the submission of the delivery.
     """
     submission_id = new_id()
     given_up = sa.select(deliveries.c.id).where(
@@ -77,13 +79,13 @@ def send(uow: UnitOfWork, stored: incident_store.StoredIncident, delivery: Deliv
         delivery_store.finish(uow, number, DeliveryState.COALESCED, reason=SENT_AGAIN)
     incident_store.release_all(uow.connection, stored.id)
     incident_store.update_incident(uow, stored.id, orphaned=False)
-    line = [QueuedDelivery(delivery, accepted_at=uow.now)]
-    delivery_store.write_queue(uow, stored, line, submission_id, reason=SENT_AGAIN)
+    queue = [QueuedDelivery(delivery, accepted_at=uow.now)]
+    delivery_store.write_queue(uow, stored, queue, submission_id, reason=SENT_AGAIN)
     return submission_id
 
 
 def orphan_again(uow: UnitOfWork, number: int, last: Delivery) -> None:
-    """Orphan an incident again that was to recover, and whose last follow-up did not close it."""
+    """Orphan a recovering incident again, as its last follow-up did not close it."""
     recovers = sa.select(incidents.c.id).where(
         incidents.c.id == number, ~incidents.c.active, ~incidents.c.orphaned
     )
@@ -95,12 +97,12 @@ def orphan_again(uow: UnitOfWork, number: int, last: Delivery) -> None:
 def may_replay(row: sa.Row[Any]) -> bool:
     """Check whether a delivery to an orphaned incident may be queued again."""
     resolves = row.operation == Operation.RESOLVE
-    by_hand = row.state == DeliveryState.DISCARDED and row.reason == DROPPED_BY_HAND
+    by_hand = row.state == DeliveryState.DISCARDED and row.reason == DISCARDED_BY_HAND
     return row.state == DeliveryState.ORPHANED or (resolves and (by_hand or row.state in _GIVEN_UP))
 
 
 def recover(uow: UnitOfWork, back: Sequence[incident_store.StoredIncident]) -> Sequence[str]:
-    """Queue the resolves of orphaned incidents whose keys are back; return their statement ids."""
+    """Queue the resolves of orphaned incidents whose keys are back; return their submissions."""
     queued = []
     backend.lock(uow.connection, [each.incident.ref for each in back])
     for stored in back:
@@ -116,11 +118,11 @@ def recover(uow: UnitOfWork, back: Sequence[incident_store.StoredIncident]) -> S
 _GIVEN_UP: Final = (DeliveryState.REJECTED, DeliveryState.DEAD, DeliveryState.UNCERTAIN)
 _IS_RESOLVE: Final = deliveries.c.operation == Operation.RESOLVE
 _IS_GIVEN_UP_RESOLVE: Final = sa.and_(_IS_RESOLVE, deliveries.c.state.in_(_GIVEN_UP))
-_WAS_DROPPED_BY_HAND: Final = sa.and_(
-    deliveries.c.state == DeliveryState.DISCARDED, deliveries.c.reason == DROPPED_BY_HAND
+_WAS_DISCARDED_BY_HAND: Final = sa.and_(
+    deliveries.c.state == DeliveryState.DISCARDED, deliveries.c.reason == DISCARDED_BY_HAND
 )
 _NEWEST_RESOLVE: Final = (
-    sa.select(sa.or_(deliveries.c.state.in_(_GIVEN_UP), _WAS_DROPPED_BY_HAND))
+    sa.select(sa.or_(deliveries.c.state.in_(_GIVEN_UP), _WAS_DISCARDED_BY_HAND))
     .where(deliveries.c.incident_id == incidents.c.id, _IS_RESOLVE)
     .order_by(deliveries.c.id.desc())
     .limit(1)
