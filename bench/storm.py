@@ -1,6 +1,6 @@
 """A storm: 10,000 alerts over 100 problems of one service, at a fake that enforces the limit.
 
-Time is simulated: engine and fake read one clock, which goes on while a message is on its way
+Time is simulated: engine and fake read one clock, which advances while a message is on its way
 and while nothing may be sent. The contender sends every alert in order, from the same budget.
 """
 
@@ -29,7 +29,7 @@ from pagerduty_plugin.testing import FakePagerDuty
 ALERTS: Final = 10_000
 PROBLEMS: Final = 100
 LASTS: Final = 600.0
-"""Seconds over which the alerts come."""
+"""Seconds over which the alerts are posted."""
 
 STATUSES: Final = ("firing", "firing", "acknowledged", "resolved")
 SEVERITIES: Final = ("critical", "error", "error", "warning", "info")
@@ -53,7 +53,7 @@ class Clock:
 
 
 def storm(chance: random.Random) -> list[tuple[float, Alert]]:
-    """Make alerts and when they come."""
+    """Make alerts with the moments at which they are posted."""
     moments = sorted(BEGAN + chance.uniform(0, LASTS) for _ in range(ALERTS))
     severities = [chance.choice(SEVERITIES) for _ in range(PROBLEMS)]
     made = []
@@ -66,11 +66,11 @@ def storm(chance: random.Random) -> list[tuple[float, Alert]]:
 
 @attrs.define
 class Measured:
-    """What was seen of one run, in simulated seconds since the storm began."""
+    """The results of one run, in simulated seconds since the storm began."""
 
     sent: int = 0
     throttled: int = 0
-    last_told: dict[str, float] = attrs.field(factory=dict)
+    last_sent: dict[str, float] = attrs.field(factory=dict)
     shares: list[tuple[float, float]] = attrs.field(factory=list)
 
 
@@ -99,7 +99,7 @@ def through_the_engine(alerts: Sequence[tuple[float, Alert]], chance: random.Ran
         _check(alerts, fake)
         for request in fake.requests:
             key = request.json()["dedup_key"]
-            measured.last_told[key] = request.arrived_at.timestamp() - BEGAN
+            measured.last_sent[key] = request.arrived_at.timestamp() - BEGAN
         measured.sent = len(fake.requests)
         measured.throttled = sum(request.status == 429 for request in fake.requests)
     return measured
@@ -124,9 +124,11 @@ def _engine(database: Database, url: str, clock: Clock, chance: random.Random) -
 
 
 def _share(database: Database, now: float) -> float | None:
-    """Return the used share of the budget of the queued deliveries; None without any.
+    """Return the used share of the budget that queued deliveries may use; None if none is queued.
 
-    Deliveries that are not urgent may use a part of the budget, if urgent ones leave it free.
+    Deliveries that are not urgent may use a part of it, unless urgent ones have used it up. A
+    message counts from its last attempt, and earlier attempts are left out: each of them was
+    throttled, and `main` counts these.
     """
     urgent = sa.or_(
         deliveries.c.operation == Operation.RESOLVE, deliveries.c.severity == Severity.CRITICAL
@@ -136,17 +138,17 @@ def _share(database: Database, now: float) -> float | None:
         deliveries.c.state == "delivered", deliveries.c.tried_at > now - RATE_WINDOW
     )
     with database.read() as connection:
-        waiting = dict(connection.execute(counts.where(deliveries.c.is_head)).all())
+        queued = dict(connection.execute(counts.where(deliveries.c.is_head)).all())
         sent = dict(connection.execute(recent).all())
-    if not waiting:
+    if not queued:
         return None
-    if True in waiting:
+    if True in queued:
         return sum(sent.values()) / ALL
     return min(1.0, max(sent.get(False, 0) / NOT_URGENT, sum(sent.values()) / ALL))
 
 
 def _check(alerts: Sequence[tuple[float, Alert]], fake: FakePagerDuty) -> None:
-    """Make sure that PagerDuty knows of each problem whether it is over."""
+    """Check that the last state of each problem arrived."""
     last = {alert.key: str(alert.status) for _, alert in alerts if alert.status != "acknowledged"}
     known = {incident.dedup_key: incident.state for incident in fake.incidents}
     wrong = {
@@ -166,7 +168,7 @@ def in_order(alerts: Sequence[tuple[float, Alert]]) -> Measured:
         now = max(now, moment)
         now = budget.free_at(now, count=EVENTS_PER_MINUTE, window=RATE_WINDOW, urgent=True)
         budget = budget.take(now, window=RATE_WINDOW, urgent=True)
-        measured.last_told[alert.key] = now - BEGAN
+        measured.last_sent[alert.key] = now - BEGAN
     return measured
 
 
@@ -177,15 +179,15 @@ def main() -> None:
     waited = sum(seconds for _, seconds in engine.shares)
     share = sum(each * seconds for each, seconds in engine.shares) / waited
     rows = [
-        (name, f"{each.sent:,}", f"{each.throttled}", f"{max(each.last_told.values()) / 60:.1f}")
+        (name, f"{each.sent:,}", f"{each.throttled}", f"{max(each.last_sent.values()) / 60:.1f}")
         for name, each in (("engine", engine), ("all in order", order))
     ]
     title = f"A storm of {ALERTS:,} alerts over {PROBLEMS} problems in {LASTS / 60:g} minutes"
-    table(title, ("", "events sent", "429s", "minutes until all know the last state"), rows)
+    table(title, ("", "events sent", "429s", "minutes until the last state of all is sent"), rows)
     print(f"\n  429s: {engine.throttled} (goal: 0)")
     met = "yes" if share >= GOAL else "NO"
     print(
-        f"  share of the usable budget used while anything waits: {share:.3f} (goal: {GOAL}) {met}"
+        f"  share of the usable budget used while any is queued: {share:.3f} (goal: {GOAL}) {met}"
     )
 
 
