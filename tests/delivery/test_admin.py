@@ -31,7 +31,7 @@ def refuse(world: World, key: str = "disk", status: str = "firing") -> int:
 
 def test_a_delivery_is_shown_as_it_stands(world: World) -> None:
     world.fail(Outcome(MISCONFIGURED, "wrong key"))
-    statement = world.say("disk")
+    submission_id = world.say("disk")
     world.drain()
 
     entry = world.entry()
@@ -42,7 +42,7 @@ def test_a_delivery_is_shown_as_it_stands(world: World) -> None:
         "wrong key",
     )
     assert (entry.lane, entry.lane_reason, entry.blocked) == ("blocked", "wrong key", True)
-    assert (entry.submission_id, entry.accepted_at, entry.sending) == (statement, START, False)
+    assert (entry.submission_id, entry.accepted_at, entry.sending) == (submission_id, START, False)
     assert world.engine.admin.deliveries(["delivered"]) == ()
     backlog = world.engine.admin.backlog()
     assert (backlog.pending, backlog.queued, backlog.oldest) == (0, 1, START)
@@ -58,36 +58,36 @@ def test_a_fate_says_why_nothing_is_sent(worlds: Callable[..., World]) -> None:
     world.drain()
 
     statuses = world.engine.admin.statuses(ids)
-    assert [fate.note and fate.note.remark for fate in statuses] == [
+    assert [status.note and status.note.remark for status in statuses] == [
         "no rule matches",
         "no open incident",
         None,
     ]
-    assert [fate.settled for fate in statuses] == [True, True, False]
+    assert [status.settled for status in statuses] == [True, True, False]
     assert world.engine.wait(ids, 0) == statuses
 
 
 def test_a_failed_plan_is_told(world: World) -> None:
     world.page.behaviour["plan"] = lambda _: 1 / 0
-    statement = world.say("disk")
+    submission_id = world.say("disk")
     world.drain()
 
-    (fate,) = world.engine.admin.statuses([statement])
-    assert fate.note
+    (status,) = world.engine.admin.statuses([submission_id])
+    assert status.note
     assert (
-        "the action pager.page could not plan: it failed at recorder.py:" in fate.note.failures[0]
+        "the action pager.page could not plan: it failed at recorder.py:" in status.note.failures[0]
     )
 
 
 def test_a_replay_plans_anew(world: World) -> None:
     number = refuse(world)
 
-    statement = world.engine.admin.replay(number)
+    submission_id = world.engine.admin.replay(number)
 
-    assert statement
+    assert submission_id
     assert world.drain() == ["trigger disk"]
     assert world.states == ["coalesced", "delivered"]
-    assert world.engine.admin.statuses([statement])[0].entries[0].state == "delivered"
+    assert world.engine.admin.statuses([submission_id])[0].entries[0].state == "delivered"
     assert world.open == ["disk"]
     with pytest.raises(AdminError, match="was not given up: it is coalesced"):
         world.engine.admin.replay(number)
@@ -100,11 +100,11 @@ def test_a_replay_pages_nobody_for_a_dead_problem(world: World, said: list[str])
         world.say("disk", status)
     world.drain()
 
-    statement = world.engine.admin.replay(number)
+    submission_id = world.engine.admin.replay(number)
 
     assert world.drain() == []
-    assert statement
-    note = world.engine.admin.statuses([statement])[0].note
+    assert submission_id
+    note = world.engine.admin.statuses([submission_id])[0].note
     assert note
     assert note.remark == "its problem is over"
 
@@ -242,22 +242,22 @@ def test_what_is_being_sent_is_not_dropped(world: World) -> None:
 def test_an_incident_is_resolved_by_hand(world: World) -> None:
     world.say("disk")
     world.drain()
-    (case,) = world.engine.admin.incidents()
-    assert (case.trigger_delivered, case.may_be_open, case.open, case.orphaned) == (
+    (row,) = world.engine.admin.incidents()
+    assert (row.trigger_delivered, row.may_be_open, row.open, row.orphaned) == (
         True,
         True,
         True,
         False,
     )
 
-    statement = world.engine.admin.resolve(case.id)
+    submission_id = world.engine.admin.resolve(row.id)
 
-    assert statement
+    assert submission_id
     assert world.drain() == ["resolve disk"]
     assert world.open == []
-    assert world.engine.admin.statuses([statement])[0].settled
+    assert world.engine.admin.statuses([submission_id])[0].settled
     with pytest.raises(AdminError, match="no open incident"):
-        world.engine.admin.resolve(case.id)
+        world.engine.admin.resolve(row.id)
 
 
 def test_what_cannot_be_resolved_there_is_forgotten_here(worlds: Callable[..., World]) -> None:
@@ -284,12 +284,12 @@ def test_a_replay_needs_the_action_and_what_its_alert_said(world: World) -> None
 
 def test_a_replay_whose_delivery_was_pruned_meanwhile_pages_nobody(world: World) -> None:
     number = refuse(world)
-    statement = world.engine.admin.replay(number)
+    submission_id = world.engine.admin.replay(number)
     world.execute("DELETE FROM deliveries")
 
     assert world.drain() == []
-    assert statement
-    assert world.engine.admin.statuses([statement])[0].settled
+    assert submission_id
+    assert world.engine.admin.statuses([submission_id])[0].settled
 
 
 def test_what_is_dropped_lets_the_next_of_its_line_go(world: World) -> None:
@@ -309,14 +309,14 @@ def test_what_is_dropped_lets_the_next_of_its_line_go(world: World) -> None:
 def test_an_incident_cannot_be_resolved_by_an_action_that_is_gone_or_fails(world: World) -> None:
     world.say("disk")
     world.drain()
-    (case,) = world.engine.admin.incidents()
+    (row,) = world.engine.admin.incidents()
 
     world.page.behaviour["follow_up"] = lambda *_: 1 / 0
     with pytest.raises(AdminError, match="page could not follow up: it failed at recorder"):
-        world.engine.admin.resolve(case.id)
+        world.engine.admin.resolve(row.id)
     world.plugins.actions.pop("pager.page")  # type: ignore[attr-defined]
     with pytest.raises(AdminError, match="is gone; enable its plugin first"):
-        world.engine.admin.resolve(case.id)
+        world.engine.admin.resolve(row.id)
     assert world.open == ["disk"]
 
 
@@ -356,23 +356,23 @@ def test_an_incident_that_is_forgotten_drops_what_waits(world: World) -> None:
     world.fail(OutcomeKind.UNREACHABLE)
     world.say("disk")
     world.drain()
-    [case] = world.engine.admin.incidents()
+    [row] = world.engine.admin.incidents()
 
-    world.engine.admin.forget(case.id)
+    world.engine.admin.forget(row.id)
 
     assert (world.open, world.states) == ([], ["discarded"])
     assert world.later(3600) == []
-    with pytest.raises(AdminError, match=f"there is no open incident {case.id}"):
-        world.engine.admin.forget(case.id)
+    with pytest.raises(AdminError, match=f"there is no open incident {row.id}"):
+        world.engine.admin.forget(row.id)
 
 
 def test_an_incident_that_is_being_told_is_not_forgotten(world: World) -> None:
     reported: list[str] = []
 
     def forget(_: object) -> None:
-        [case] = world.engine.admin.incidents()
+        [row] = world.engine.admin.incidents()
         with pytest.raises(AdminError) as caught:
-            world.engine.admin.forget(case.id)
+            world.engine.admin.forget(row.id)
         reported.append(str(caught.value))
 
     world.page.behaviour["send"] = deliver(forget)
@@ -392,8 +392,8 @@ def test_very_many_fates_are_asked_for_in_parts(
 
     statuses = world.engine.admin.statuses(ids)
 
-    assert [fate.submission_id for fate in statuses] == ids
-    assert [fate.entries[0].delivery.alert.key for fate in statuses] == [
+    assert [status.submission_id for status in statuses] == ids
+    assert [status.entries[0].delivery.alert.key for status in statuses] == [
         f"disk-{number}" for number in range(5)
     ]
 

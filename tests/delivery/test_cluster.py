@@ -239,8 +239,8 @@ def _freeze(cluster: Cluster, worker: Process) -> None:
 def _check(cluster: Cluster, count: int) -> None:
     engine = cluster.engine
     statuses = engine.wait([str(number) for number in range(count)], 120)
-    assert [fate.submission_id for fate in statuses if not fate.settled] == []
-    states = {entry.state for fate in statuses for entry in fate.entries}
+    assert [each.submission_id for each in statuses if not each.settled] == []
+    states = {entry.state for each in statuses for entry in each.entries}
     assert states <= {"delivered", "coalesced"}
 
     said = cluster.execute("SELECT key, body::json ->> 'status' FROM submissions ORDER BY id")
@@ -248,8 +248,8 @@ def _check(cluster: Cluster, count: int) -> None:
     assert len(said) == count
     assert len(wanted) == PROBLEMS
     firing = {key for key, status in wanted.items() if status == "firing"}
-    cases = engine.admin.incidents()
-    assert {each.key for case in cases for each in case.incident.holders} == firing
+    rows = engine.admin.incidents()
+    assert {each.key for row in rows for each in row.incident.holders} == firing
 
     found = defaultdict(list)
     for incident in cluster.fake.incidents:
@@ -347,7 +347,7 @@ def test_concurrent_updates_of_one_alert_are_sent_in_the_order_of_commits(
         for front, number in zip(fronts, numbers, strict=True):
             front.say([number])
         assert [front.hear() for front in fronts] == numbers
-        assert all(fate.settled for fate in cluster.engine.wait(numbers, 120))
+        assert all(status.settled for status in cluster.engine.wait(numbers, 120))
         rows = cluster.execute("SELECT submission_id FROM submissions ORDER BY id")
         order = [number for (number,) in rows]
         firing = alert_of(int(order[-1])).status == "firing"
@@ -373,7 +373,7 @@ def test_of_five_that_start_together_one_migrates_and_all_work(
             assert not cluster.execute("SELECT * FROM made")
     assert [each.hear() for each in processes] == ["0", "1", "works", "works", "works"]
 
-    assert all(fate.settled for fate in cluster.engine.wait(["0", "1"], 60))
+    assert all(status.settled for status in cluster.engine.wait(["0", "1"], 60))
     assert len(cluster.fake.incidents) == 2
     for process in processes:
         process.end()

@@ -95,9 +95,9 @@ def test_an_older_statement_is_recorded_and_not_acted_on(world: World) -> None:
     late = world.say("disk", updated_at=now - dt.timedelta(microseconds=1))
 
     assert world.drain() == []
-    (fate,) = world.engine.admin.statuses([late])
-    assert fate.note
-    assert fate.note.remark.startswith("older than the known state: 2026-11-18T03:00:00+00:00")
+    (status,) = world.engine.admin.statuses([late])
+    assert status.note
+    assert status.note.remark.startswith("older than the known state: 2026-11-18T03:00:00+00:00")
 
     world.say("disk", updated_at=now)
     world.say("cpu", "resolved")
@@ -118,8 +118,8 @@ def test_an_ended_episode_is_not_opened_again(world: World) -> None:
 
     assert world.drain() == []
     assert world.open == []
-    for fate in world.engine.admin.statuses([within_the_batch, later]):
-        assert fate.note == Note(
+    for status in world.engine.admin.statuses([within_the_batch, later]):
+        assert status.note == Note(
             "a repeat of an episode that has ended: it started at the same time"
         )
 
@@ -271,11 +271,11 @@ def test_a_new_engine_tries_what_was_misconfigured_at_once(world: World) -> None
     world.drain()
 
     with world.new_engine() as new:
-        (fate,) = new.wait([one], 30)
-        while not fate.entries[0].finished_at:
-            (fate,) = new.wait([one], 30)
+        (status,) = new.wait([one], 30)
+        while not status.entries[0].finished_at:
+            (status,) = new.wait([one], 30)
 
-    assert fate.entries[0].state == "delivered"
+    assert status.entries[0].state == "delivered"
 
 
 def test_an_installation_that_is_gone_holds_the_lane_until_it_is_back(world: World) -> None:
@@ -345,7 +345,7 @@ def test_a_clock_that_steps_breaks_nothing(world: World) -> None:
     world.settle(600)
     world.clock.now -= 3600
     world.say("d")
-    for key in [case.incident.ref.correlation_key for case in world.engine.admin.incidents()]:
+    for key in [row.incident.ref.correlation_key for row in world.engine.admin.incidents()]:
         world.say(key, "resolved")
     world.settle(900)
 
@@ -479,7 +479,7 @@ def test_a_follow_up_whose_key_is_gone_is_orphaned_and_what_fires_opens_anew(
 
     world.say("disk", "acknowledged")
     assert world.drain() == ["trigger disk"]
-    assert [case.orphaned for case in world.engine.admin.incidents(orphaned=True)] == [True]
+    assert [row.orphaned for row in world.engine.admin.incidents(orphaned=True)] == [True]
     assert "orphaned" in world.states
 
     world.say("disk", "resolved")

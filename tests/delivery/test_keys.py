@@ -31,8 +31,8 @@ def states(at: Paging) -> list[tuple[str, str]]:
 
 
 def orphaned(at: Paging) -> list[str]:
-    cases = at.engine.admin.incidents(orphaned=True)
-    return [case.incident.ref.correlation_key for case in cases]
+    rows = at.engine.admin.incidents(orphaned=True)
+    return [row.incident.ref.correlation_key for row in rows]
 
 
 @pytest.mark.parametrize("said", ["firing", "acknowledged"])

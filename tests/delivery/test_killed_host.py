@@ -47,7 +47,7 @@ def test_what_was_accepted_survives_every_kill(
     for kill in range(1, KILLS + 1):
         accepted = _run_and_kill(hosts, fake, accepted, chance)
         if not kill % progress.EVERY:
-            progress.tell(f"{url.partition(':')[0]}: {kill} kills, {accepted} statements accepted")
+            progress.tell(f"{url.partition(':')[0]}: {kill} kills, {accepted} submissions accepted")
     engine = engine_of(tmp_path, fake.url, url, lease=LEASE)
     with engine.database:
         _check(engine, fake, accepted)
@@ -56,7 +56,7 @@ def test_what_was_accepted_survives_every_kill(
 def _run_and_kill(
     hosts: subprocess.Popen[str], fake: FakePagerDuty, first: int, chance: random.Random
 ) -> int:
-    """Let a process work for a while, kill it, and give the number of the next statement."""
+    """Let a process work for a while, kill it, and return the number of the next submission."""
     assert hosts.stdin
     assert hosts.stdout
     reported = len(fake.requests)
@@ -90,18 +90,16 @@ def _check(engine: Engine, fake: FakePagerDuty, accepted: int) -> None:
     with engine:
         assert engine.wait_idle(600)
         statuses = engine.wait(submissions, 120)
-    assert all(fate.settled for fate in statuses)
-    states = {entry.state for fate in statuses for entry in fate.entries}
+    assert all(each.settled for each in statuses)
+    states = {entry.state for each in statuses for entry in each.entries}
     assert states <= {"delivered", "coalesced"}
-    assert all(fate.entries or fate.note for fate in statuses)
+    assert all(each.entries or each.note for each in statuses)
 
     wanted = {}
     for number in range(last):
         alert = alert_of(number)
         wanted[alert.key] = alert.status
-    held = {
-        case.incident.holders[0].key for case in engine.admin.incidents() if case.incident.holders
-    }
+    held = {row.incident.holders[0].key for row in engine.admin.incidents() if row.incident.holders}
     assert held == {key for key, status in wanted.items() if status == "firing"}
     _check_incidents(fake, wanted)
 

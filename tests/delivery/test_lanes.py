@@ -110,9 +110,9 @@ def test_a_lane_in_trouble_keeps_no_other_waiting(
         healthy = [engine.accept(Alert(f"good {number}")) for number in range(COUNT)]
         statuses = engine.wait(healthy, 60)
         # the bad lane came first, and is in trouble still
-        assert [fate.entries[0].state for fate in statuses] == ["delivered"] * COUNT
+        assert [status.entries[0].state for status in statuses] == ["delivered"] * COUNT
         assert sum(incident.service == "good" for incident in good.incidents) == COUNT
-        waiting = [fate.entries for fate in engine.admin.statuses(troubled)]
+        waiting = [status.entries for status in engine.admin.statuses(troubled)]
         if kind not in TAKEN and kind != "refusing":
             assert "delivered" not in {each.state for entries in waiting for each in entries}
 
@@ -122,7 +122,7 @@ def test_a_lane_in_trouble_keeps_no_other_waiting(
         while engine.admin.backlog().queued:
             engine.wait(troubled, 60)
     wanted = {"rejected", "delivered"} if kind == "refusing" else {"delivered"}
-    states = {each.state for fate in engine.admin.statuses(troubled) for each in fate.entries}
+    states = {each.state for status in engine.admin.statuses(troubled) for each in status.entries}
     assert states <= wanted
     if kind != "refusing":
         assert sum(incident.service == "bad" for incident in bad.incidents) == COUNT

@@ -65,13 +65,13 @@ def test_what_is_dropped_because_it_is_over_is_told_and_both_ends_are_kept(world
     world.fail(OutcomeKind.MISCONFIGURED)
     world.say("disk")
     world.drain()
-    statement = world.say("disk", "resolved")
+    submission_id = world.say("disk", "resolved")
     world.drain()
 
     over = "its problem was over before it was sent"
     assert reported(world) == [("superseded", "trigger", over), ("superseded", "resolve", over)]
-    (fate,) = world.engine.admin.statuses([statement])
-    assert [(str(each.state), each.reason) for each in fate.entries] == [("discarded", over)]
+    (status,) = world.engine.admin.statuses([submission_id])
+    assert [(str(each.state), each.reason) for each in status.entries] == [("discarded", over)]
     assert world.open == []
 
 

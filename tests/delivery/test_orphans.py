@@ -43,13 +43,13 @@ def at(fake: FakePagerDuty, database: Database, clock: Clock) -> Paging:
 
 
 def orphaned(at: Paging) -> list[str]:
-    cases = at.engine.admin.incidents(orphaned=True)
-    return [case.incident.ref.correlation_key for case in cases]
+    rows = at.engine.admin.incidents(orphaned=True)
+    return [row.incident.ref.correlation_key for row in rows]
 
 
 def number_of(at: Paging) -> int:
-    (case,) = at.engine.admin.incidents(orphaned=True)
-    return case.id
+    (row,) = at.engine.admin.incidents(orphaned=True)
+    return row.id
 
 
 @EITHER
@@ -214,23 +214,23 @@ def test_an_action_that_fails_costs_no_other_incident(
 def test_it_is_closed_by_hand_when_the_key_is_back(at: Paging, command: str) -> None:
     engine = at.connect(KEY)
     if command == "resolve":
-        statement = engine.admin.resolve(number_of(at))
+        submission_id = engine.admin.resolve(number_of(at))
     else:
-        statement = engine.admin.replay(engine.admin.deliveries(["orphaned"])[0].id)
+        submission_id = engine.admin.replay(engine.admin.deliveries(["orphaned"])[0].id)
     engine.drain()
-    assert statement
+    assert submission_id
     assert at.reported == ["trigger", "resolve"]
-    (fate,) = engine.admin.statuses([statement])
-    assert [str(each.state) for each in fate.entries] == ["delivered"]
+    (status,) = engine.admin.statuses([submission_id])
+    assert [str(each.state) for each in status.entries] == ["delivered"]
     assert orphaned(at) == []
 
 
 def test_by_hand_it_stays_orphaned_while_the_key_is_gone(at: Paging) -> None:
-    statement = at.engine.admin.resolve(number_of(at))
+    submission_id = at.engine.admin.resolve(number_of(at))
     at.engine.drain()
-    assert statement
-    (fate,) = at.engine.admin.statuses([statement])
-    (entry,) = fate.entries
+    assert submission_id
+    (status,) = at.engine.admin.statuses([submission_id])
+    (entry,) = status.entries
     assert (entry.state, entry.reason) == (
         "orphaned",
         completion.ORPHANED,
@@ -245,14 +245,14 @@ def test_it_is_listed_as_resolving_until_its_resolve_is_delivered(at: Paging, co
     engine = at.connect(NEW_KEY, KEY)
     admin = engine.admin
     number = number_of(at)
-    statement = admin.resolve(number)
-    (case,) = admin.incidents()
+    submission_id = admin.resolve(number)
+    (row,) = admin.incidents()
     reach = Reach.of(load(["pagerduty"]), engine._dispatcher._installations.values())
-    assert (case.id, case.orphaned, state_of(case, reach)) == (number, False, "resolving")
+    assert (row.id, row.orphaned, state_of(row, reach)) == (number, False, "resolving")
     assert admin.incidents(installation="another") == ()
 
     if command == "resolve":
-        assert admin.resolve(number) == statement
+        assert admin.resolve(number) == submission_id
     elif command == "forget":
         admin.forget(number)
     engine.drain()
@@ -282,18 +282,18 @@ def test_what_its_rule_never_closes_is_left_to_its_provider(
 
 
 def test_a_later_resolve_is_answered_by_what_is_true(at: Paging) -> None:
-    statement = at.engine.accept(alert("resolved"))
+    submission_id = at.engine.accept(alert("resolved"))
     at.engine.drain()
-    note = at.engine.admin.statuses([statement])[0].note
+    note = at.engine.admin.statuses([submission_id])[0].note
     assert note is not None
     assert note.remark == ORPHANED
 
     at.connect(KEY)
     at.later(1)
     at.later(1)
-    statement = at.engine.accept(alert("resolved"))
+    submission_id = at.engine.accept(alert("resolved"))
     at.engine.drain()
-    note = at.engine.admin.statuses([statement])[0].note
+    note = at.engine.admin.statuses([submission_id])[0].note
     assert note is not None
     assert note.remark == NOTHING_OPEN
 

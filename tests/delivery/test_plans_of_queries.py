@@ -53,7 +53,7 @@ HOT = {
     "unsent": (admin_queries._UNSENT, "ix_submissions_outcome"),
     "backlog by scope": (admin_queries._BY_SCOPE, "ix_submissions_scope_digest"),
     "backlog of deliveries": (admin_queries._COUNT_QUEUED, "ix_deliveries_state"),
-    "fates": (
+    "statuses": (
         admin_rows.ROWS.where(deliveries.c.submission_id == "1").order_by(deliveries.c.id),
         "ix_deliveries_submission_id",
     ),

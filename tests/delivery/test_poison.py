@@ -48,9 +48,9 @@ def test_a_submission_that_ends_processes_is_dead_lettered(
         die(world)
 
     assert sorted(world.drain()) == ["trigger cpu", "trigger net"]
-    (fate,) = world.engine.admin.statuses([name])
-    assert fate.note is not None
-    assert fate.note.failures == (DEAD,)
+    (status,) = world.engine.admin.statuses([name])
+    assert status.note is not None
+    assert status.note.failures == (DEAD,)
     [dead] = world.engine.admin.unsent(SubmissionOutcome.DEAD)
     assert (dead.submission_id, dead.alert.key) == (name, "poison")
     assert "alert poison: dead-lettered" in caplog.text

@@ -109,9 +109,9 @@ def test_an_older_submission_without_a_record_is_noted(
     older = engine.accept(Alert("shop", status="resolved", updated_at=earlier))
     engine.drain()
 
-    (fate,) = engine.admin.statuses([older])
-    assert fate.note
-    assert fate.note.remark.startswith("older than the known state")
+    (status,) = engine.admin.statuses([older])
+    assert status.note
+    assert status.note.remark.startswith("older than the known state")
     assert summaries(fake) == ["Deploy"]
     assert [incident.state for incident in fake.incidents] == ["triggered"]
 

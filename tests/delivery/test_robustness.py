@@ -42,9 +42,9 @@ def test_a_statement_that_cannot_be_read_blocks_nobody(world: World) -> None:
     world.execute("UPDATE submissions SET body = '[]' WHERE submission_id = :id", id=bad)
 
     assert world.drain() == ["trigger good"]
-    (fate,) = world.engine.admin.statuses([bad])
-    assert fate.note
-    assert fate.note.failures[0].startswith("could not be planned: ")
+    (status,) = world.engine.admin.statuses([bad])
+    assert status.note
+    assert status.note.failures[0].startswith("could not be planned: ")
 
 
 @pytest.mark.parametrize("reason", ["a NUL \0", "half of a pair \ud800", None])
@@ -69,12 +69,12 @@ def test_a_name_that_no_store_takes_blocks_nobody(world: World, name: str, text:
         return [attrs.evolve(delivery, **{name: bad[name]}), delivery]
 
     world.page.plan = plan  # type: ignore[method-assign]
-    statement = world.say("disk")
+    submission_id = world.say("disk")
 
     assert world.drain() == ["trigger disk"]
-    (fate,) = world.engine.admin.statuses([statement])
-    assert fate.note
-    assert "planned something else than a delivery of its own" in fate.note.failures[0]
+    (status,) = world.engine.admin.statuses([submission_id])
+    assert status.note
+    assert "planned something else than a delivery of its own" in status.note.failures[0]
 
 
 @pytest.mark.parametrize("answer", ["what is no delivery", "an action that is gone"])
@@ -142,9 +142,9 @@ def test_a_delivery_that_could_not_be_read_again_blocks_nobody(
     world.say("good")
 
     assert world.drain() == ["trigger good"]
-    (fate,) = world.engine.admin.statuses([bad])
-    assert fate.note
-    assert fate.note.failures[0].startswith("could not be planned: ")
+    (status,) = world.engine.admin.statuses([bad])
+    assert status.note
+    assert status.note.failures[0].startswith("could not be planned: ")
 
 
 @pytest.mark.parametrize("seconds", ["soon", [20], 10**400])
@@ -171,9 +171,9 @@ def test_a_destination_that_no_index_takes_blocks_nobody(world: World) -> None:
     held = world.database.file is not None
 
     assert world.drain() == (["trigger far", "trigger near"] if held else ["trigger near"])
-    (fate,) = world.engine.admin.statuses([far])
-    assert fate.note
-    assert [each.partition(" at ")[0] for each in fate.note.failures] == (
+    (status,) = world.engine.admin.statuses([far])
+    assert status.note
+    assert [each.partition(" at ")[0] for each in status.note.failures] == (
         [] if held else ["could not be planned: it failed"]
     )
 
@@ -266,12 +266,12 @@ def test_an_action_that_is_gone_costs_only_its_incident(world: World) -> None:
     world._rules = lambda _: []
     world.new_engine()
 
-    statement = world.say("disk", "resolved")
+    submission_id = world.say("disk", "resolved")
     world.drain()
 
-    (fate,) = world.engine.admin.statuses([statement])
-    assert fate.note
-    assert "the action pager.page is gone" in fate.note.failures[0]
+    (status,) = world.engine.admin.statuses([submission_id])
+    assert status.note
+    assert "the action pager.page is gone" in status.note.failures[0]
     assert world.open == ["disk"]
 
 
@@ -442,7 +442,7 @@ def test_an_incident_opened_by_a_late_trigger_under_a_removed_key_is_orphaned(
     world.page.can_follow_up = lambda incident, _: incident.handle != OLD  # type: ignore[method-assign]
 
     assert world.later(61) == []
-    assert [case.incident.handle for case in world.engine.admin.incidents(orphaned=True)] == [OLD]
+    assert [row.incident.handle for row in world.engine.admin.incidents(orphaned=True)] == [OLD]
 
 
 @pytest.mark.parametrize("flying", [False, True])
@@ -470,8 +470,8 @@ def test_what_arrives_late_beside_what_is_open_under_another_key_is_orphaned(
         "the incident disk at acme/all is orphaned: its trigger may have arrived late"
         in caplog.text
     )
-    (case,) = world.engine.admin.incidents(orphaned=True)
-    assert (case.incident.handle, case.incident.holders) == (OLD, (Identity("", "disk"),))
+    (row,) = world.engine.admin.incidents(orphaned=True)
+    assert (row.incident.handle, row.incident.holders) == (OLD, (Identity("", "disk"),))
     world.say("disk", "resolved")
     assert world.drain() == ["resolve disk"]
     assert world.later(61) == ["resolve disk"]
@@ -681,10 +681,10 @@ def test_a_lane_that_hangs_blocks_no_other(worlds: Callable[..., World]) -> None
     good = [world.say(f"good {number}") for number in range(20)]
     with world.engine as engine:
         statuses = engine.wait(good, 30)
-        assert all(fate.settled for fate in statuses)
+        assert all(status.settled for status in statuses)
         assert 1 <= len(hanging) <= 2
         gate.set()
-        assert all(fate.settled for fate in engine.wait(bad, 30))
+        assert all(status.settled for status in engine.wait(bad, 30))
 
 
 def test_a_reload_takes_over_smoothly(world: World) -> None:
@@ -698,7 +698,7 @@ def test_a_reload_takes_over_smoothly(world: World) -> None:
     statuses = new.wait(ids, 30)
     new.stop()
 
-    assert all(fate.entries[0].state == "delivered" for fate in statuses)
+    assert all(status.entries[0].state == "delivered" for status in statuses)
     assert len(world.page.sent) == 40
 
 
@@ -788,8 +788,8 @@ def test_what_is_orphaned_while_its_last_holder_is_another_opens_for_that_one(
     world.say("a", "acknowledged")
 
     assert world.drain() == ["trigger shared", "acknowledge shared"]
-    (case,) = world.engine.admin.incidents()
-    assert [each.key for each in case.incident.holders] == ["a"]
+    (row,) = world.engine.admin.incidents()
+    assert [each.key for each in row.incident.holders] == ["a"]
 
 
 def test_more_lanes_than_are_looked_at_together_are_looked_at(
@@ -852,19 +852,19 @@ HOLDERS = "SELECT worker_id FROM deliveries WHERE worker_id IS NOT NULL"
 
 
 def test_a_statement_that_two_plan_at_once_is_planned_once(world: World) -> None:
-    statement = world.say("disk")
+    submission_id = world.say("disk")
     with world.database.read() as connection:
         (found,) = inbox.find_pending(connection, inbox.BATCH, inbox.RoundRobin())
     world.drain()
     with world.database.begin() as connection:
         assert not inbox.still_pending(connection, [found.row])
 
-    assert world.engine.admin.statuses([statement])[0].settled
+    assert world.engine.admin.statuses([submission_id])[0].settled
     assert world.states == ["delivered"]
 
 
 def test_what_changed_while_it_was_planned_is_planned_anew(world: World) -> None:
-    """Two processes plan the same statement; what the second one looked at is gone by then."""
+    """Two processes plan the same submission; the second one finds it planned."""
     other = world.new_engine()
     plan = world.page.plan
 
@@ -933,12 +933,12 @@ def test_a_database_that_cannot_be_read_while_planning_is_told(
     def fail(connection: sa.Connection, *_: object) -> None:
         connection.execute(sa.text("SELECT nothing FROM nowhere"))
 
-    statement = world.say("disk")
+    submission_id = world.say("disk")
     with monkeypatch.context() as patched:
         patched.setattr(incident_store, "find_open", fail)
         with pytest.raises(StoreError, match="cannot be used"):
             world.drain()
-    assert world.engine.admin.statuses([statement])[0].note is None
+    assert world.engine.admin.statuses([submission_id])[0].note is None
     assert world.drain() == ["trigger disk"]
 
 

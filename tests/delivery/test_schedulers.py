@@ -141,5 +141,5 @@ def test_an_asyncio_program_accepts_while_its_loop_goes_on(
         statuses = engine.wait(submissions, 60)
 
     assert len(set(submissions)) == 20
-    assert all(fate.entries[0].state == "delivered" for fate in statuses)
+    assert all(status.entries[0].state == "delivered" for status in statuses)
     assert len(fake.incidents) == 20

@@ -273,11 +273,11 @@ def test_submissions_that_another_process_left_are_planned(world: World) -> None
     with world.database.begin() as connection:
         assert backend.take_turn(connection, backend.PLANNING)
         world.engine.start()
-        statement = world.say("disk")
+        submission_id = world.say("disk")
         wait_until(lambda: world.engine._dispatcher._others_plan_until)
-    (fate,) = world.engine.wait([statement], 60)
+    (status,) = world.engine.wait([submission_id], 60)
     world.engine.stop()
-    assert fate.settled
+    assert status.settled
 
 
 def test_one_process_does_maintenance_at_a_time(world: World) -> None:
@@ -374,12 +374,12 @@ def test_the_operator_waits_for_the_lock_of_the_incident(
 
     world.say("disk")
     world.drain()
-    (case,) = admin.incidents()
+    (row,) = admin.incidents()
 
     def close(connection: sa.Connection) -> None:
         connection.execute(sa.text("UPDATE incidents SET active = false"))
 
-    resolving = in_turn(world, aside, lambda: admin.resolve(case.id), close)
+    resolving = in_turn(world, aside, lambda: admin.resolve(row.id), close)
     with pytest.raises(AdminError, match="no open incident"):
         resolving.result()
 

@@ -140,16 +140,16 @@ def test_workers_go_on_when_the_store_is_back(
 
     world.page.behaviour["send"] = send
     with world.engine as engine:
-        statement = world.say("disk")
+        submission_id = world.say("disk")
         assert sending.wait(60)
         with failing(world):
             failed.set()
             heard.wait_for("the store fails: ")
             assert engine.working
-        (fate,) = engine.wait([statement], 60)
+        (status,) = engine.wait([submission_id], 60)
         heard.wait_for("the store works again")
 
-    assert [(str(each.state), each.attempts) for each in fate.entries] == [("delivered", 1)]
+    assert [(str(each.state), each.attempts) for each in status.entries] == [("delivered", 1)]
     assert len(world.page.sent) == 1
     assert any(reason in line for line in heard.lines)
 
@@ -211,7 +211,8 @@ except StoreError as error:
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 engine.accept(alert_of(accepted), submission_id=str(accepted))
 engine.drain()
-print(sum(fate.settled for fate in engine.admin.statuses([str(n) for n in range(accepted + 1)])))
+ids = [str(number) for number in range(accepted + 1)]
+print(sum(status.settled for status in engine.admin.statuses(ids)))
 """
 
 

@@ -17,8 +17,8 @@ from hostspec import Alert
 
 def accept(engine: Engine, name: str, count: int) -> None:
     submissions = [engine.accept(Alert(f"{name} {number}")) for number in range(count)]
-    for fate in engine.wait(submissions, 120):
-        sys.stdout.write(" ".join(entry.state for entry in fate.entries) + "\n")
+    for status in engine.wait(submissions, 120):
+        sys.stdout.write(" ".join(entry.state for entry in status.entries) + "\n")
 
 
 def main() -> None:
