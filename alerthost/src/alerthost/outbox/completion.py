@@ -34,7 +34,7 @@ from alerthost.store.tables import deliveries, incidents, lanes
 from hostspec.action import Limit
 from hostspec.delivery import Operation, Outcome, OutcomeKind, Receipt
 
-_log = logging.getLogger("alerthost")
+_log = logging.getLogger("hostspec")
 
 ORPHANED: Final = "the key or address that opened the incident is not configured any more"
 """Why deliveries of an orphaned incident are not sent, for the operator."""
