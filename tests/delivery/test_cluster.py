@@ -227,7 +227,7 @@ def test_whatever_dies_nothing_is_lost(cluster: Cluster) -> None:
 
 
 def _freeze(cluster: Cluster, worker: Process) -> None:
-    """Stop a process until what it held was taken over, and let it go on."""
+    """Stop a process until its leases are reclaimed, and continue it."""
     worker.popen.send_signal(signal.SIGSTOP)
     held = "SELECT count(*) FROM deliveries WHERE lease_until < extract(epoch FROM now())"
     begun = cluster.execute("SELECT extract(epoch FROM now()) + 6.5")[0][0]

@@ -91,10 +91,10 @@ def contents(line: Iterable[QueuedDelivery]) -> list[tuple[Operation, Any]]:
     return [(each.delivery.operation, each.delivery.message["number"]) for each in line]
 
 
-SETTLING: Final = 1_000_000
+CONFIRMING: Final = 1_000_000
 """The row of a confirming resolve, sent when no trigger can be late any more."""
 
-AHEAD: Final = SETTLING + 1
+EARLY: Final = CONFIRMING + 1
 """The row of a confirming resolve that is sent early, since the alert fires again."""
 
 
@@ -154,7 +154,9 @@ class World:
         )
 
     def _hasten(self) -> World:
-        line = [attrs.evolve(each, id=AHEAD) if each.id == SETTLING else each for each in self.line]
+        line = [
+            attrs.evolve(each, id=EARLY) if each.id == CONFIRMING else each for each in self.line
+        ]
         return attrs.evolve(self, line=tuple(line))
 
     def start(self) -> World:
@@ -168,7 +170,7 @@ class World:
         provider_state = self.provider_state.after(
             delivery.operation, delivered=delivered, may_have_arrived=how != "not sent"
         )
-        if delivered and self.in_flight.id == SETTLING:
+        if delivered and self.in_flight.id == CONFIRMING:
             provider_state = attrs.evolve(provider_state, unconfirmed=False)
         if how == "late":
             world = attrs.evolve(world, late=(*world.late, delivery), was_late=True)
@@ -176,7 +178,7 @@ class World:
         world = attrs.evolve(world, in_flight=None, provider_state=provider_state, line=line)
         world = world._write(coalesce_queue(line, provider_state, action))
         if delivered and delivery.operation is R and provider_state.unconfirmed and not world.line:
-            again = QueuedDelivery(says(R), id=SETTLING)
+            again = QueuedDelivery(says(R), id=CONFIRMING)
             world = attrs.evolve(world, line=(again,))
         return world
 
@@ -191,7 +193,7 @@ class World:
     @property
     def may_start(self) -> bool:
         """A confirming resolve is sent when no trigger can be late any more."""
-        return bool(self.line) and not (self.late and self.line[0].id == SETTLING)
+        return bool(self.line) and not (self.late and self.line[0].id == CONFIRMING)
 
     def healed(self, action: Pager) -> World:
         """Deliver everything from now on."""
@@ -215,7 +217,7 @@ class World:
         rows = [each.id for each in (*line.kept, *line.coalesced, *line.discarded)]
         known = [each.id for each in (*self.line, *new)]
         assert sorted(row for row in rows if row) == sorted(row for row in known if row)
-        free = max((row for row in known if row and row != SETTLING), default=0)
+        free = max((row for row in known if row and row != CONFIRMING), default=0)
         kept = tuple(
             attrs.evolve(each, id=free + n) if each.id is None else each
             for n, each in enumerate(line.kept, 1)

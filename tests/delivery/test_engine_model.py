@@ -110,7 +110,9 @@ class KilledEngine(Engine):
         before = self.row(lease)
         complete(lease, *arguments)
         mine = (before.worker_id, before.attempts) == (lease.worker_id, lease.attempt)
-        assert mine or self.row(lease) == before, "who lost a claim leaves its delivery alone"
+        assert mine or self.row(lease) == before, (
+            "a worker that lost its lease leaves the delivery alone"
+        )
 
     def row(self, lease: Lease) -> sa.Row[Any]:
         with self.database.read() as connection:
@@ -342,7 +344,7 @@ class Story(RuleBasedStateMachine):
         return Outcome(kind, handle={"key": key})
 
     def freeze(self, lane: str) -> None:
-        """Let an engine freeze that has claimed something, before it sends that."""
+        """Freeze an engine between leasing and sending."""
         if self.frozen[lane] and len(self.running) == 1:
             alert, statuses, seconds = self.frozen[lane].popleft()
             # a key that is taken away now is sent with all the same: who has it may use it
@@ -595,7 +597,7 @@ class Story(RuleBasedStateMachine):
 
     @property
     def never_closed(self) -> set[Spot]:
-        """Where a resolve was set aside, as observers are told."""
+        """Return the incidents whose resolve was dead-lettered, by the receipts."""
         failed = {OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED}
         return {
             spot_of(receipt.delivery.ref)

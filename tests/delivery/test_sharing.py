@@ -316,7 +316,7 @@ def test_outcomes_wait_for_the_lock_of_the_incident(
 
     def write(how: str) -> None:
         def work(connection: sa.Connection) -> None:
-            if how == "settle":
+            if how == "complete":
                 completion.complete(
                     UnitOfWork(connection, world.clock.now, actions),
                     lease,
@@ -324,9 +324,9 @@ def test_outcomes_wait_for_the_lock_of_the_incident(
                     arrived=True,
                     limits=(),
                 )
-            elif how == "strand":
+            elif how == "orphan":
                 completion.orphan(UnitOfWork(connection, world.clock.now, {}), lease, "gone")
-            elif how == "give back":
+            elif how == "return":
                 leasing.return_lease(UnitOfWork(connection, world.clock.now, actions), lease)
             else:
                 held = reclaim.held_leases(connection)
@@ -334,7 +334,7 @@ def test_outcomes_wait_for_the_lock_of_the_incident(
 
         Writer(world.database).run(work)
 
-    for how in ("settle", "strand", "give back", "take over"):
+    for how in ("complete", "orphan", "return", "reclaim"):
         world.execute("UPDATE deliveries SET worker_id = 'me'")
 
         def take(connection: sa.Connection) -> None:
@@ -477,8 +477,8 @@ def test_a_new_budget_counts_all_concurrent_attempts(
     world.database.migrate()
     list(aside.map(learn, range(8)))
     with world.database.read() as connection:
-        (purse,) = rate_limit_store.load(connection, '["key"]')
-    assert list(purse.budget.used.values()) == [(8, 0)]
+        (rate_limit,) = rate_limit_store.load(connection, '["key"]')
+    assert list(rate_limit.budget.used.values()) == [(8, 0)]
 
 
 def test_a_deadlock_is_retried(world: World, aside: ThreadPoolExecutor) -> None:

@@ -1,4 +1,4 @@
-"""What an attempt will have opened is known before it starts, whatever becomes of its process."""
+"""The handle of an attempt is stored before it starts, so that a killed process loses none."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def kill(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_was_opened_as_a_process_died_is_followed_up_by_its_handle(
     world: World, monkeypatch: pytest.MonkeyPatch, openings: int
 ) -> None:
-    """The first of a lane writes its promise down; later ones carry it in their claim."""
+    """The first attempt of a lane records its expected handle; later leases carry it."""
     for number in range(openings - 1):
         world.say(f"before {number}")
     world.drain()
