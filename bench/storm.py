@@ -120,7 +120,8 @@ def _engine(database: Database, url: str, clock: Clock, chance: random.Random) -
         return outcome
 
     page.action.send = slowly  # type: ignore[method-assign]
-    return Engine(database, plugins, [Rule("Pages", [page])], clock=clock)
+    rules = [Rule("Pages", [page])]
+    return Engine(database, plugins, rules, clock=clock, observe=lambda *_: None)
 
 
 def _share(database: Database, now: float) -> float | None:

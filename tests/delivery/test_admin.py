@@ -48,7 +48,7 @@ def test_a_delivery_is_shown_as_it_stands(world: World) -> None:
     assert (backlog.pending, backlog.queued, backlog.oldest) == (0, 1, START)
 
 
-def test_a_fate_says_why_nothing_is_sent(worlds: Callable[..., World]) -> None:
+def test_a_status_says_why_nothing_is_sent(worlds: Callable[..., World]) -> None:
     def rules(plugins: object) -> list[Rule]:
         return [rule_of(plugins, matches=lambda alert: alert.key == "disk")]  # type: ignore[arg-type]
 

@@ -36,7 +36,7 @@ LONG = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(2
 OLD, NEW = {"key": "old"}, {"key": "new"}
 
 
-def test_a_statement_that_cannot_be_read_blocks_nobody(world: World) -> None:
+def test_a_submission_that_cannot_be_read_blocks_no_other(world: World) -> None:
     bad = world.say("bad")
     world.say("good")
     world.execute("UPDATE submissions SET body = '[]' WHERE submission_id = :id", id=bad)
