@@ -1,6 +1,6 @@
-"""What the author of a provider writes, as type checkers see it. Never run."""
+"""The code of a provider's author, for type checkers. Never run."""
 
-# ruff: noqa: ARG002 -- what is not used has its type all the same
+# ruff: noqa: ARG002 -- unused arguments have types, too
 
 from __future__ import annotations
 
@@ -176,14 +176,14 @@ def hostspec_undelivered(receipt: Receipt) -> None:
 
 
 class Extension:
-    """Another plugin, that decides for the pager."""
+    """Another plugin, which decides for the pager."""
 
     @hookimpl
     def pager_severity(self, alert: Alert) -> Severity | None:
         return Severity.CRITICAL if alert.labels.get("tier") == "gold" else None
 
 
-# a marker keeps the function it marks, and settings the class they are made of
+# markers keep the type of a function, and structuring that of a class
 assert_type(hostspec_providers(), Sequence[Provider[Any]])
 assert_type(structure(Paging, {"teams": ["data"]}), Paging)
 assert_type(json_schema(Paging), dict[str, Any])

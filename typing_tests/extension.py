@@ -1,9 +1,9 @@
-"""What the author of an extension of PagerDuty's events writes, as type checkers see it. Never run.
+"""The code of an author who extends PagerDuty's events, for type checkers. Never run.
 
 The functions have the types of the specifications, or take fewer arguments.
 """
 
-# ruff: noqa: ARG001 -- what is not used has its type all the same
+# ruff: noqa: ARG001 -- unused arguments have types, too
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pagerduty_enrich(
     alert: Alert, severity: str, services: Sequence[str], installation: str, rule: str
 ) -> Enrich | None:
     added = Enrich(
-        details={"told": services, "load": object()},
+        details={"services": services, "load": object()},
         links=[Link("https://a.example.com"), {"href": "https://b.example.com"}, "https://c"],
         images=(Image("https://a.example.com/a.png"),),
     )

@@ -1,4 +1,4 @@
-"""What the author of a host writes, as type checkers see it. Never run."""
+"""The code of a host's author, for type checkers. Never run."""
 
 from __future__ import annotations
 

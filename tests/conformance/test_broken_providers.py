@@ -351,7 +351,7 @@ class Careless(Sound):
         return ()
 
 
-class Telling(Sound):
+class Disclosing(Sound):
     def check(self, installation):
         faults = super().check(installation)
         key = "" if faults else installation.settings.key.reveal()
@@ -1051,7 +1051,7 @@ BROKEN = [
     ("previews_hold_no_secret", broken(action=Sketching), "returned a str"),
     ("logs_hold_no_secret", broken(action=Logging), "the DEBUG log or output shows"),
     ("logs_hold_no_secret", broken(action=Printing), "the DEBUG log or output shows"),
-    ("exceptions_hold_no_secret", broken(provider=Telling), "shows the secret"),
+    ("exceptions_hold_no_secret", broken(provider=Disclosing), "shows the secret"),
     ("exceptions_hold_no_secret", broken(action=Complaining), "shows the secret"),
 ]
 

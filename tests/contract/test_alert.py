@@ -1,4 +1,4 @@
-"""Anything with a key and a known status is an alert; every change to it is told."""
+"""Any input with a key and a known status is an alert, and every change to it is reported."""
 
 from __future__ import annotations
 
@@ -483,7 +483,7 @@ class Extended(dt.datetime):
         ("2026-11-23T03:14:00", MOMENT, [NO_ZONE]),
         ("2026-11-23", MOMENT.replace(hour=0, minute=0), [NO_ZONE]),
         ("20261123", MOMENT.replace(hour=0, minute=0), [NO_ZONE]),
-        # a datetime holds microseconds: what is finer is no loss to a person
+        # a datetime holds microseconds; a responder needs no finer time
         ("2026-11-23T03:14:00.123456789Z", MOMENT.replace(microsecond=123456), []),
         ("2026-11-23 04:14:00.088827563 +0100 CET", MOMENT.replace(microsecond=88827), []),
         ("2026-11-23 03:14:00 +0000 UTC", MOMENT, []),
@@ -738,14 +738,14 @@ def test_any_object_with_a_key_and_a_known_status_is_an_alert(
     assert isinstance(alert.severity, Severity)
     json.dumps([alert.details, alert.labels, repairs_of(alert)], allow_nan=False).encode()
     hash(alert)
-    # read again, what was understood needs no further repair
+    # an alert that is read again needs no further repair
     again = attrs.evolve(alert)
     assert again == alert
 
 
 @given(_objects)
 def test_every_loss_is_told(fields: dict[str, Any]) -> None:
-    """What was given stands in the alert as it was, or a repair tells of it."""
+    """Each value is in the alert unchanged, or a repair reports the change."""
     alert = Alert.read({"key": "k"} | fields)
     reported = [repair.field for repair in alert.repairs]
     for name, value in fields.items():
@@ -763,7 +763,7 @@ def _stands(name: str, value: Any, alert: Alert) -> bool:
     if name == "severity":
         return Severity.understand(value) is held
     if name in ("started_at", "updated_at"):
-        return held is None and not value.strip()  # all others are in UTC, which is told
+        return held is None and not value.strip()  # all others become UTC, with a repair
     if name == "details":  # to which unknown fields may have come
         return value.items() <= held.items()
     if name in ("links", "images"):  # in which an empty field is as good as none

@@ -98,7 +98,7 @@ def check_shape(queued: tuple[Operation, ...], *, may_be_open: bool) -> None:
         first_trigger = queued.index(T, after_last_resolve)
         came_first = kept[operations.index(A)] < first_trigger
         assert (operations.index(A) < operations.index(T)) == came_first
-    # sent again, what is kept is all that is needed
+    # coalescing the result again changes nothing
     again = coalesce(operations, may_be_open=may_be_open)
     assert again == tuple(range(len(operations)))
 

@@ -1,4 +1,4 @@
-"""Discovery as a contract: what any provider may offer, and any host may drive."""
+"""Discovery as a contract, which any provider can offer and any host can use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hostspec.connect import Connected, Discovery, DiscoveryError, Found, FoundS
 
 @attrs.frozen(kw_only=True)
 class Door:
-    """What has to be known to ask."""
+    """The settings of the discovery."""
 
     street: str = setting("Street")
 

@@ -1,4 +1,4 @@
-"""Faults are told all at once, with their places."""
+"""All faults are reported at once, with their paths."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ RECEIPT = Receipt(
 
 
 class NoHooks:
-    """Nobody extends the examples."""
+    """No plugin extends the examples."""
 
     def each(self, _name: str, /, **_arguments: object) -> Sequence[Answer]:
         return ()

@@ -1,4 +1,4 @@
-"""Whatever is given becomes JSON, and every change is told."""
+"""Any value becomes JSON, and every change is reported."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Number(enum.IntEnum):
 
 
 class Shy:
-    """Its text cannot be had."""
+    """Its text cannot be read."""
 
     def __str__(self) -> str:
         message = "no"
@@ -67,7 +67,7 @@ class Wordless:
 
 
 class Faceless:
-    """It cannot even be asked what it is."""
+    """Its class cannot be read."""
 
     @property
     def __class__(self) -> NoReturn:  # type: ignore[override]
@@ -75,7 +75,7 @@ class Faceless:
 
 
 class SpitefulText(str):
-    """A text whose methods are somebody's own."""
+    """A text with overridden methods."""
 
     __slots__ = ()
 
@@ -134,7 +134,7 @@ class EndlessMapping(Mapping[int, int]):
 
 
 class EverDeeper(Sequence[object]):
-    """Every entry is a new one of its kind, so that no identity repeats."""
+    """Each entry is a new sequence of this class, so that no identity repeats."""
 
     def __len__(self) -> int:
         return 1

@@ -28,7 +28,7 @@ class Service:
     More of it.
     """
 
-    name: str = setting("Name", help="What it is called.")
+    name: str = setting("Name", help="Its name.")
     key: Secret = setting("Key")
 
 
@@ -74,7 +74,7 @@ def test_the_schema_says_what_a_form_needs() -> None:
             "additionalProperties": False,
             "required": ["name", "key"],
             "properties": {
-                "name": {"type": "string", "title": "Name", "description": "What it is called."},
+                "name": {"type": "string", "title": "Name", "description": "Its name."},
                 "key": {
                     "type": "string",
                     "pattern": r"\S",

@@ -297,7 +297,7 @@ def test_no_fault_tells_a_secret(raw: object) -> None:
 
 
 def test_no_fault_tells_a_number_where_a_secret_belongs() -> None:
-    pin = 12345 * 54321  # as a text it stands in no line of a traceback
+    pin = 12345 * 54321  # computed, so that no line of a traceback contains it
     assert str(pin) not in raised_by(lambda: structure(Account, {"token": pin}))
 
 

@@ -1,4 +1,4 @@
-"""Settings are read strictly, and every fault is told at once, with its place."""
+"""Settings are read strictly, and all faults are reported at once, with their paths."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def faults(raw: object) -> list[str]:
     return [str(fault) for fault in raised.value.faults]
 
 
-# --- what is right ---------------------------------------------------------------------------
+# --- valid settings --------------------------------------------------------------------------
 
 
 def test_defaults_stand_for_what_is_missing() -> None:

@@ -185,7 +185,7 @@ def test_what_was_repaired_once_is_not_reported_twice() -> None:
 
 
 def test_what_is_given_as_lists_comes_back_the_same() -> None:
-    """A plugin need not know that what it plans is frozen."""
+    """A plugin need not freeze the message of its delivery."""
     message: dict[str, Json] = {"services": [{"id": 1}, {"ids": [2, 3]}]}
     delivery = Delivery(
         Operation.TRIGGER,

@@ -43,7 +43,7 @@ class Locked:
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Let other threads go on."""
+        """Release the lock."""
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
