@@ -179,7 +179,7 @@ class WorkerThreads:
             except StoreError as error:
                 self._health.note_failure(error)
                 pause = max(seconds, RETRY_STORE)
-            except Exception as error:  # noqa: BLE001 -- the next round may do better
+            except BaseException as error:  # noqa: BLE001 -- the next round may do better
                 _log.error("maintenance %s", describe_error(error))
             self.stopping.wait(pause)
 

@@ -49,7 +49,9 @@ def can_follow_up(action: AnyAction, incident: Incident, installation: Installat
     """Ask the action whether it can still follow up on an incident; True if the action fails."""
     try:
         return as_durable(action).can_follow_up(incident, installation)
-    except Exception as error:  # noqa: BLE001 -- an attempt will show it
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 -- an attempt will show it
         _log.error("the action %s %s", action.name, describe_error(error))
         return True
 
