@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import PurePath
+from threading import current_thread, main_thread
 from types import FrameType
 from typing import Final, Self
 
@@ -69,7 +70,13 @@ def describe_error(error: BaseException) -> str:
     The exception's message is left out, because it may contain a secret. FILE is relative to the
     plugin's package (``acme_pager/hooks.py``). The exception's class and its traceback are logged
     at DEBUG, also without the message.
+
+    Raises:
+        KeyboardInterrupt: the error is one, and this is the main thread: the operator pressed
+            Ctrl-C. In other threads only a plugin can have raised it.
     """
+    if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+        raise error
     frames = list(traceback.walk_tb(error.__traceback__))
     if _log.isEnabledFor(logging.DEBUG):
         calls = [f"{frame.f_code.co_filename}:{line}" for frame, line in frames[-_MOST_FRAMES:]]

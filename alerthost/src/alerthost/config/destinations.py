@@ -29,8 +29,6 @@ def destinations_of(
     """
     try:
         returned: tuple[object, ...] = tuple(provider.destinations(installation))
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: BLE001 -- a plugin that exits must not end the command
         reason = describe_error(error)
         message = f"provider {provider.name} cannot list its destinations: it {reason}"

@@ -223,8 +223,6 @@ class Admin(AdminQueries):
         resolved = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
         try:
             delivery = action.follow_up(stored.incident, resolved)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 -- whatever a plugin does
             message = f"the action {row.action} could not follow up: it {describe_error(error)}"
             raise AdminError(message) from None

@@ -213,8 +213,6 @@ def _replacements(action: AnyAction, opening: Delivery, closing: Delivery) -> Se
                 dump_delivery(each)  # raises if a plugin put unstorable values into it
             return replacements
         failure = f"the action {action.name} returned a value that is not a delivery"
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: BLE001 -- whatever a plugin raises, the engine continues
         failure = f"the action {action.name} {describe_error(error)}"
     return (attrs.evolve(opening, notes=(*opening.notes, failure)), closing)

@@ -335,8 +335,6 @@ def _expected_handle(
     try:
         expected = as_durable(action).expected_handle(lease.delivery, installation)
         return None if expected is None else incident_store.dump_handle(expected)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: BLE001 -- the attempt is made all the same
         _log.error("the action %s %s", action.name, describe_error(error))
         return None
@@ -346,9 +344,8 @@ def _limits(action: AnyAction, lease: Lease, installation: Installation[Any]) ->
     handle = lease.incident.incident.handle
     try:
         limits = tuple(as_durable(action).limits(lease.delivery, installation, handle))
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 -- the attempt reports the failure
+    except BaseException as error:  # noqa: BLE001 -- the attempt is made all the same
+        _log.error("the action %s %s", action.name, describe_error(error))
         return ()
     sound = tuple(filter(is_limit, limits))
     if sound != limits:

@@ -59,8 +59,6 @@ def resolving(uow: UnitOfWork, stored: incident_store.StoredIncident) -> Deliver
     over = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
     try:
         return action.follow_up(stored.incident, over)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: BLE001 -- one incident never costs the others
         _log.error("the action %s %s", action.name, describe_error(error))
         return None

@@ -95,8 +95,6 @@ class Assembly:
             guilty = self._manager.get_name(error.plugin) or name
             reason = f"cannot be registered: {' '.join(str(error).split())}"
             raise RefusedError(guilty, reason) from None
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 -- hostspec_addhooks may raise anything
             *_, (frame, _) = traceback.walk_tb(error.__traceback__)
             described = describe_error(error)
@@ -212,8 +210,6 @@ def _check_offer(
 ) -> str | None:
     try:
         return add(plugin, offered)
-    except KeyboardInterrupt:
-        raise
     except DeclarationError as error:
         return f"the settings of the {type(offered).__name__} cannot be used: {error}"
     except BaseException as error:  # noqa: BLE001 -- an attribute may be anything, or missing

@@ -49,8 +49,6 @@ def can_follow_up(action: AnyAction, incident: Incident, installation: Installat
     """Ask the action whether it can still follow up on an incident; True if the action fails."""
     try:
         return as_durable(action).can_follow_up(incident, installation)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: BLE001 -- an attempt will show it
         _log.error("the action %s %s", action.name, describe_error(error))
         return True
@@ -64,8 +62,6 @@ def _outcome(
 ) -> Outcome:
     try:
         outcome: object = action.send(delivery, installation, context)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: BLE001 -- SystemExit of a plugin must not end the host
         return _broken(action, f"the action {action.name} {describe_error(error)}")
     if not isinstance(outcome, Outcome) or not isinstance(outcome.kind, OutcomeKind):

@@ -118,8 +118,6 @@ def _load(
         raise RefusedError(name, f"two distributions offer it: {offering}; remove one")
     try:
         return points[0].load()
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: BLE001 -- an import may raise anything
         raise RefusedError(name, f"cannot be imported: {_why_no_import(error)}") from None
 

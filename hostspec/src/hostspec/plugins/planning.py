@@ -199,8 +199,6 @@ class PlanBuilder:
                 else:
                     reason = "planned something else than a delivery of its own"
                     self._fail(f"rule {rule.name!r}", use.action, "plan", reason)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 -- one rule's action never costs another's
             reason = f"could not plan: it {describe_error(error)}"
             self._fail(f"rule {rule.name!r}", use.action, "plan", reason)
@@ -214,8 +212,6 @@ class PlanBuilder:
             return
         try:
             delivery = action.follow_up(incident, self._alert)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 -- one incident never costs another's
             reason = f"could not follow up: it {describe_error(error)}"
             self._fail(path, action, "follow_up", reason)
