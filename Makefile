@@ -77,7 +77,7 @@ proof: .venv/dev ## Run the long tests at full size: kills, clusters, stories, f
 .PHONY: soak
 soak: .venv/dev ## Search for faults for 15 minutes: new stories, and 1,000 kills on each store.
 	@HOSTSPEC_EXAMPLES=1000 HOSTSPEC_KILLS=1000 $(PYTEST) --capture=no --numprocesses 2 \
-	  tests/delivery/test_engine_model.py tests/delivery/test_killed_host.py
+	  tests/outbox/test_engine_model.py tests/outbox/test_killed_host.py
 
 .PHONY: lock
 lock: ## Renew constraints.txt from a fresh environment with the newest releases.

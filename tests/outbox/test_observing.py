@@ -200,7 +200,7 @@ def test_an_observer_that_fails_is_named_and_nobody_else_suffers(
 
     assert other.names == ["delivered"] * 2
     (said,) = caplog.messages  # one for each cause, whatever the number of receipts
-    assert said.startswith("plugin broken: hostspec_delivered failed at tests/delivery/")
+    assert said.startswith("plugin broken: hostspec_delivered failed at tests/outbox/")
     assert world.execute("SELECT count(*) FROM receipts") == [(0,)]
 
 
