@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import PurePath
-from threading import current_thread, main_thread
 from types import FrameType
 from typing import Final, Self
 
@@ -72,11 +71,15 @@ def describe_error(error: BaseException) -> str:
     at DEBUG, also without the message.
 
     Raises:
-        KeyboardInterrupt: the error is one, and this is the main thread: the operator pressed
-            Ctrl-C. In other threads only a plugin can have raised it.
+        KeyboardInterrupt: the error is one; it belongs to the operator, not to the plugin.
     """
-    if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+    if isinstance(error, KeyboardInterrupt):
         raise error
+    return describe_any_error(error)
+
+
+def describe_any_error(error: BaseException) -> str:
+    """Do the same as `describe_error` in a thread of one's own, where Ctrl-C raises nothing."""
     frames = list(traceback.walk_tb(error.__traceback__))
     if _log.isEnabledFor(logging.DEBUG):
         calls = [f"{frame.f_code.co_filename}:{line}" for frame, line in frames[-_MOST_FRAMES:]]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from alerthost.store.errors import StoreError
-from hostspec.errors import describe_error
+from hostspec.errors import describe_any_error
 
 _log = logging.getLogger("hostspec")
 
@@ -167,7 +167,7 @@ class WorkerThreads:
                 self._health.note_failure(error)
                 self.stopping.wait(RETRY_STORE)
             except BaseException as error:  # noqa: BLE001 -- a worker never dies of one delivery
-                _log.error("a worker %s", describe_error(error))
+                _log.error("a worker %s", describe_any_error(error))
                 self.stopping.wait(RETRY_STORE)
 
     def repeat(self, seconds: float, job: Callable[[], object]) -> None:
@@ -180,7 +180,7 @@ class WorkerThreads:
                 self._health.note_failure(error)
                 pause = max(seconds, RETRY_STORE)
             except BaseException as error:  # noqa: BLE001 -- the next round may do better
-                _log.error("maintenance %s", describe_error(error))
+                _log.error("maintenance %s", describe_any_error(error))
             self.stopping.wait(pause)
 
 
