@@ -17,7 +17,7 @@ import attrs
 import pluggy
 
 from hostspec import forking
-from hostspec.errors import describe_error, log_message
+from hostspec.errors import describe_any_error, log_message
 from hostspec.hookspecs import PROJECT, Answer
 from hostspec.plugins.limited_log import LimitedLog
 
@@ -176,7 +176,7 @@ def ask(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> Ans
     try:
         value = function(**taken)
     except BaseException as error:  # noqa: BLE001 -- SystemExit of a plugin must not end the host
-        return Answer(implementation.plugin_name, None, describe_error(error))
+        return Answer(implementation.plugin_name, None, describe_any_error(error))
     if type(value) is types.CoroutineType:  # isinstance would call a proxy
         value.close()
         return Answer(implementation.plugin_name, None, "returned a coroutine, which is not run")
