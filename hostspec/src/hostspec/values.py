@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_unstructure_fn, override
 from cattrs.preconf.json import make_converter
 
 from hostspec.alert import Alert
@@ -70,9 +70,22 @@ _converter.register_unstructure_hook(enum.StrEnum, str)
 _converter.register_unstructure_hook(Secret, settings_to_json)
 
 attrs.resolve_types(Alert)
-_converter.register_structure_hook(
-    Alert, make_dict_structure_fn(Alert, _converter, class_=override(rename="class"))
+_ALERT_FIELDS: Final = tuple(
+    (each.name, each.name.rstrip("_"), _converter.get_structure_hook(each.type), each.type)
+    for each in attrs.fields(Alert)
 )
+
+
+@_converter.register_structure_hook
+def _structure_alert(stored: Mapping[str, Any], _: Any) -> Alert:
+    return Alert.restore(
+        {
+            name: structure(stored[json_name], kind)
+            for name, json_name, structure, kind in _ALERT_FIELDS
+        }
+    )
+
+
 _converter.register_unstructure_hook(
     Alert, make_dict_unstructure_fn(Alert, _converter, class_=override(rename="class"))
 )

@@ -286,7 +286,8 @@ class Planner:
 
     def lanes_of(self, alert: Alert) -> frozenset[inbox.Lane]:
         """Return the lanes of the incidents that an alert opens when it fires."""
-        alert = attrs.evolve(alert, status=Status.FIRING)
+        if alert.status is not Status.FIRING:
+            alert = attrs.evolve(alert, status=Status.FIRING)
         refs = (each.ref for each in self.make(alert, IncidentMemory()).deliveries)
         return frozenset((ref.installation, ref.destination) for ref in refs)
 

@@ -185,6 +185,13 @@ class Alert:
         return cls(arguments.pop("key", None), **arguments, repairs=repairs)
 
     @classmethod
+    def restore(cls, fields: Mapping[str, Any]) -> Alert:
+        """Build an alert from the fields of another alert, as they are: they were read before."""
+        alert = cls.__new__(cls)
+        alert.__attrs_init__(**fields)  # pyright: ignore[reportAttributeAccessIssue]
+        return alert
+
+    @classmethod
     def read_text(cls, text: str) -> Alert:
         """Build an alert from a JSON text.
 
