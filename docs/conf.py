@@ -52,7 +52,7 @@ PUBLIC_MODULES = (
     "hostspec.alert",
     "hostspec.connect",
     "hostspec.delivery",
-    "hostspec.demo",
+    "hostspec.provider",
     "hostspec.errors",
     "hostspec.hookspecs",
     "hostspec.inprocess",

@@ -44,7 +44,7 @@ from hostspec import (
     setting,
     structure,
 )
-from hostspec.demo import Demo
+from hostspec.provider import Demo
 
 
 @attrs.frozen(kw_only=True)

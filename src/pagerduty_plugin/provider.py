@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from hostspec import Destination, Fault, Installation, Provider, SecretUnavailableError
-from hostspec.demo import Demo
+from hostspec.provider import Demo
 from hostspec.settings import secrets
 from pagerduty_plugin.constants import PAGE_DOMAINS, PROVIDER
 from pagerduty_plugin.http.network import NetworkEnvironment, network_faults

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostspec import Alert, Fault, FaultyAlertError, Identity, Image, Link, Repair, Severity, Status
-from hostspec.alert.formats import _cut_depths
+from hostspec.alert.fields import _cut_depths
 from hostspec.text import is_blank
 
 UTC = dt.UTC

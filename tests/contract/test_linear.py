@@ -11,7 +11,7 @@ from steps import is_linear
 from alerthost.ingest import alertmanager, json_alerts
 from hostspec import Alert
 from hostspec.alert import parse_json
-from hostspec.alert.formats import _TOKEN
+from hostspec.alert.fields import _TOKEN
 from hostspec.normalisation import normalise
 
 

@@ -18,7 +18,7 @@ from alerthost.cli.screen import Screen
 from alerthost.config import cli_settings
 from alerthost.config.document import ConfigurationError
 from hostspec import Fault, Secret, SettingsError, setting, structure
-from hostspec.connect.discovery import Found, FoundState
+from hostspec.connect import Found, FoundState
 
 
 class Colour(enum.StrEnum):

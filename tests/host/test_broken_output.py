@@ -105,7 +105,7 @@ def test_a_table_on_a_closed_terminal_is_no_traceback() -> None:
     code = (
         "import sys\n"
         "from alerthost.cli.screen import Screen\n"
-        "from hostspec.demo import Table\n"
+        "from hostspec.provider import Table\n"
         "screen = Screen()\n"
         "screen.print('zero')\n"
         "sys.stdin.read()\n"

@@ -17,7 +17,7 @@ from hostspec import (
     Suppression,
     hookimpl,
 )
-from hostspec.demo import Demo
+from hostspec.provider import Demo
 
 
 @attrs.frozen(kw_only=True)

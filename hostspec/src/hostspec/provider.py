@@ -1,10 +1,11 @@
-"""The provider: a service that plugins connect to, its accounts and their destinations."""
+"""The provider: a service that plugins connect to, its accounts, destinations and demo."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import attrs
 
@@ -14,10 +15,7 @@ from hostspec.settings import secrets
 from hostspec.structuring import structure
 
 if TYPE_CHECKING:
-    from hostspec.connect.destination_table import DestinationTable
-    from hostspec.connect.discovery import Discovery
-    from hostspec.connect.install_flow import InstallFlow
-    from hostspec.demo import Demo
+    from hostspec.connect import Discovery, InstallFlow
 
 S = TypeVar("S")
 """The attrs class of an installation's settings."""
@@ -51,6 +49,101 @@ class Destination:
     id: str
     name: str
     url: str = ""
+
+
+class DestinationTable(abc.ABC, Generic[S]):
+    """Edits the destinations of an installation. Pure: the host stores the returned settings.
+
+    A row is a JSON object with ``id``, ``name`` and the fields of ``row``. Secrets are masked; a
+    mask in an edited row means the same secret as before.
+
+    Class attributes:
+        row: the attrs class of a new row (`hostspec.settings`), without its id.
+    """
+
+    row: type
+
+    @abc.abstractmethod
+    def rows(self, settings: S) -> Sequence[Mapping[str, Any]]:
+        """Return the table."""
+
+    @abc.abstractmethod
+    def save(self, settings: S, table: object) -> S:
+        """Return the settings with an edited table: all of it, or none.
+
+        A row with an id edits that destination, a row without one adds a destination, and a
+        destination without a row is deleted.
+
+        Raises:
+            FaultsError: every fault, with row and field as its path (``[1].name``).
+        """
+
+    @abc.abstractmethod
+    def rotate(self, settings: S, destination: str, secret: str) -> S:
+        """Return the settings with a new secret for a destination, beside the old until `retire`.
+
+        The destination is given by id or name; the secret may be a reference.
+
+        Raises:
+            FaultsError: the destination is unknown, or the secret is invalid.
+        """
+
+    @abc.abstractmethod
+    def retire(self, settings: S, destination: str) -> S:
+        """Return the settings with only the newest secret of a destination: ends a rotation.
+
+        Raises:
+            FaultsError: the destination is unknown.
+        """
+
+
+@attrs.frozen
+class Table:
+    """A table to print, with one text for each column of a row."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Demo(abc.ABC):
+    """A fake of the service, with realistic alerts and a table of the resulting incidents.
+
+    A context manager: the fake runs inside the block, on loopback.
+    """
+
+    @abc.abstractmethod
+    def __enter__(self) -> Self:
+        """Start the fake."""
+
+    @abc.abstractmethod
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop the fake."""
+
+    @abc.abstractmethod
+    def introduction(self) -> str:
+        """Return an introduction of a line or two, with the address to look at."""
+
+    @abc.abstractmethod
+    def configuration(self) -> Mapping[str, object]:
+        """Return a host's configuration, in the shape of its TOML, that sends to the fake."""
+
+    @abc.abstractmethod
+    def alerts(self) -> Sequence[str]:
+        """Return the alerts, each a JSON text."""
+
+    @abc.abstractmethod
+    def table(self) -> Table:
+        """Return the operator's view of the service now."""
+
+    @abc.abstractmethod
+    def next_steps(self) -> str:
+        """Return instructions to do the same with a real account."""
 
 
 class Provider(abc.ABC, Generic[S]):

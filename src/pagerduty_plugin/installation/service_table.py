@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 
 from hostspec import Fault, FaultsError, Installation, Secret
-from hostspec.connect import DestinationTable
+from hostspec.provider import DestinationTable
 from hostspec.text import clean_text
 from pagerduty_plugin.constants import STARS
 from pagerduty_plugin.installation.merge_services import new_id, one_or_several, replace_services

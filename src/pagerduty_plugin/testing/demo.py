@@ -7,7 +7,7 @@ from importlib.resources import files
 from types import TracebackType
 from typing import Final, Self
 
-from hostspec.demo import Demo, Table
+from hostspec.provider import Demo, Table
 from hostspec.text import shorten
 from pagerduty_plugin.testing.fake import FakePagerDuty
 

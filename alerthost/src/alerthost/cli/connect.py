@@ -17,10 +17,9 @@ from alerthost.cli.screen import Screen
 from alerthost.config import cli_settings
 from alerthost.config.accounts import Accounts, open_accounts
 from alerthost.config.document import ConfigurationError, refuse
-from hostspec.connect.discovery import Discovery, DiscoveryError, Found, FoundState
-from hostspec.connect.install_flow import Connected, InstallError
-from hostspec.demo import Table
+from hostspec.connect import Connected, Discovery, DiscoveryError, Found, FoundState, InstallError
 from hostspec.errors import Fault
+from hostspec.provider import Table
 from hostspec.settings import SettingsError
 from hostspec.structuring import structure
 from hostspec.text import unknown_name

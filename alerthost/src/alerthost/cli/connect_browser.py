@@ -18,7 +18,7 @@ from alerthost.cli.screen import Screen
 from alerthost.config.accounts import Accounts
 from alerthost.config.document import ConfigurationError
 from alerthost.store.errors import StoreError
-from hostspec.connect.install_flow import (
+from hostspec.connect import (
     CALLBACK_HEADERS,
     Connected,
     InstallError,

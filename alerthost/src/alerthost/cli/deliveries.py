@@ -23,7 +23,7 @@ from alerthost.config import configuration
 from alerthost.config.destinations import LaneNames
 from alerthost.config.document import ConfigFile, refuse
 from alerthost.outbox.retry_policy import DeliveryState
-from hostspec.demo import Table
+from hostspec.provider import Table
 
 if TYPE_CHECKING:
     from alerthost.outbox.admin import Admin

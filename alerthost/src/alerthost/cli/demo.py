@@ -14,9 +14,9 @@ from alerthost.cli.session import open_session
 from alerthost.config.configuration import build
 from alerthost.config.document import ConfigFile
 from alerthost.ingest.json_alerts import parse_alert
-from hostspec.demo import Demo, Table
 from hostspec.normalisation import Repair
 from hostspec.plugins.loading import installed, survey
+from hostspec.provider import Demo, Table
 from hostspec.text import unknown_name
 
 

@@ -26,7 +26,7 @@ from alerthost.config import configuration
 from alerthost.config.accounts import Accounts, open_accounts
 from alerthost.config.document import refuse
 from hostspec.delivery import Incident
-from hostspec.plugins.attempt import can_follow_up
+from hostspec.plugins.isolation import can_follow_up
 from hostspec.provider import Installation
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import LaneNames
 from alerthost.config.document import ConfigFile
 from hostspec.delivery import IncidentState
-from hostspec.demo import Table
+from hostspec.provider import Table
 from hostspec.text import shorten
 
 if TYPE_CHECKING:

@@ -18,9 +18,8 @@ from alerthost.config import cli_settings
 from alerthost.config.accounts import Account, Accounts, open_accounts
 from alerthost.config.destinations import NoDestinationsError, destinations_of
 from alerthost.config.document import ConfigurationError
-from hostspec.demo import Table
 from hostspec.errors import Fault
-from hostspec.provider import Installation
+from hostspec.provider import Installation, Table
 from hostspec.structuring import settings_to_json, structure
 
 _ORPHANED: Final = (

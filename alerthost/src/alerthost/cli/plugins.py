@@ -16,10 +16,9 @@ from alerthost.config.destinations import NoDestinationsError, destinations_of
 from alerthost.config.document import ConfigFile, refuse
 from alerthost.config.plugins import load_plugins
 from hostspec.action import AnyAction
-from hostspec.demo import Table
 from hostspec.plugins.loading import installed, survey
 from hostspec.plugins.registry import PluginInfo, Plugins, PluginState
-from hostspec.provider import Destination, Provider
+from hostspec.provider import Destination, Provider, Table
 from hostspec.schema import json_schema
 from hostspec.text import unknown_name
 

@@ -10,7 +10,7 @@ import attrs
 
 from alerthost.cli.formatting import counted
 from hostspec.delivery import Incident
-from hostspec.plugins.attempt import can_follow_up
+from hostspec.plugins.isolation import can_follow_up
 from hostspec.plugins.registry import Plugins
 from hostspec.provider import Installation
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TextIO, TypeAlias, cast
 import click
 
 from alerthost.cli.formatting import columns, printable
-from hostspec.demo import Table
+from hostspec.provider import Table
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

@@ -18,10 +18,8 @@ from alerthost.config import cli_settings
 from alerthost.config.accounts import Accounts, Change, open_accounts
 from alerthost.config.cli_settings import secret_of
 from alerthost.config.document import ConfigurationError, refuse
-from hostspec.connect.destination_table import DestinationTable
-from hostspec.demo import Table
 from hostspec.errors import Fault
-from hostspec.provider import Installation
+from hostspec.provider import DestinationTable, Installation, Table
 from hostspec.settings import SettingsError, info_of, key_of
 from hostspec.structuring import structure
 from hostspec.text import unknown_name

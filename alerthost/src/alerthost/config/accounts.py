@@ -20,7 +20,7 @@ from alerthost.config.plugins import load_plugins, not_offered, plugin_faults
 from alerthost.config.store import Store, Stored, open_store
 from alerthost.store.errors import StoreError
 from alerthost.store.sealing import GET_A_KEY, Sealed, seal
-from hostspec.connect.install_flow import Connected
+from hostspec.connect import Connected
 from hostspec.errors import Fault, FaultsError
 from hostspec.provider import Installation, Provider
 from hostspec.secret import REFERENCE_FORMS, Secret

@@ -26,7 +26,7 @@ from alerthost.store.errors import StoreError, UnstorableError
 from hostspec.action import AnyAction, Limit, as_durable, is_limit
 from hostspec.delivery import Outcome, OutcomeKind, SendContext
 from hostspec.errors import describe_error
-from hostspec.plugins.attempt import Attempt, can_follow_up, make_attempt
+from hostspec.plugins.isolation import Attempt, can_follow_up, make_attempt
 from hostspec.plugins.registry import Plugins
 from hostspec.provider import Installation
 

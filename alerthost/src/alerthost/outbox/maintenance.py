@@ -24,7 +24,7 @@ from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.tables import alerts, clock, deliveries, holders, incidents, submissions
 from hostspec.delivery import Operation
-from hostspec.plugins.attempt import can_follow_up
+from hostspec.plugins.isolation import can_follow_up
 from hostspec.plugins.registry import Plugins
 
 _log = logging.getLogger("hostspec")

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from hostspec.alert.alert import Alert
-from hostspec.alert.fields import FaultyAlertError, Identity, Image, Link, Severity, Status
-from hostspec.alert.formats import parse_json
+from hostspec.alert.fields import (
+    FaultyAlertError,
+    Identity,
+    Image,
+    Link,
+    Severity,
+    Status,
+    parse_json,
+)
 from hostspec.alert.reader import FieldReader
 
 __all__ = [

@@ -9,8 +9,15 @@ from typing import Any, Final
 
 import attrs
 
-from hostspec.alert.fields import FaultyAlertError, Identity, Image, Link, Severity, Status
-from hostspec.alert.formats import parse_json
+from hostspec.alert.fields import (
+    FaultyAlertError,
+    Identity,
+    Image,
+    Link,
+    Severity,
+    Status,
+    parse_json,
+)
 from hostspec.alert.reader import FieldReader, adopt
 from hostspec.errors import Fault
 from hostspec.normalisation import FrozenDict, Json, Repair

@@ -12,8 +12,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from hostspec.alert.fields import FaultyAlertError, Image, Link, Severity, Status
-from hostspec.alert.formats import parse_time
+from hostspec.alert.fields import FaultyAlertError, Image, Link, Severity, Status, parse_time
 from hostspec.errors import Fault, describe_error
 from hostspec.normalisation import (
     CHARACTERS_REPLACED,

@@ -22,7 +22,7 @@ from hostspec.errors import Fault, log_message
 from hostspec.inprocess.fair_lock import Call, FairLocks, LockTimeoutError, Ticket, begin_call
 from hostspec.inprocess.memory import IncidentMemory
 from hostspec.inprocess.report import Report, describe_receipt, is_delivered
-from hostspec.plugins.attempt import make_attempt
+from hostspec.plugins.isolation import make_attempt
 from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, PlanBuilder
 from hostspec.plugins.registry import Plugins, Rule
 from hostspec.provider import Installation

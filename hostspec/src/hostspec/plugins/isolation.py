@@ -1,4 +1,4 @@
-"""Calls each implementation of a hook on its own, so that no plugin harms another or the host."""
+"""Calls hooks and actions in isolation, so that no plugin harms another or the host."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ import attrs
 import pluggy
 
 from hostspec import forking
-from hostspec.errors import describe_any_error, log_message
+from hostspec.action import AnyAction, as_durable
+from hostspec.delivery import Delivery, Incident, IncidentRef, Outcome, OutcomeKind, SendContext
+from hostspec.errors import describe_any_error, describe_error, log_message
 from hostspec.hookspecs import PROJECT, Answer
 from hostspec.plugins.limited_log import LimitedLog
+from hostspec.provider import Installation
 
 DEADLINE: Final = 1.0
 """Seconds an implementation may take before it is abandoned and paused."""
@@ -181,3 +184,55 @@ def ask(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> Ans
         value.close()
         return Answer(implementation.plugin_name, None, "returned a coroutine, which is not run")
     return Answer(implementation.plugin_name, value)
+
+
+@attrs.frozen
+class Attempt:
+    """The result of an attempt, and whether the provider may have the message."""
+
+    outcome: Outcome
+    may_have_arrived: bool
+
+    @classmethod
+    def impossible(cls, ref: IncidentRef) -> Attempt:
+        """Return the result of an attempt without its action or installation."""
+        gone = f"the action {ref.action} or the installation {ref.installation} is gone"
+        return cls(Outcome(OutcomeKind.MISCONFIGURED, gone), may_have_arrived=False)
+
+
+def make_attempt(
+    action: AnyAction,
+    delivery: Delivery,
+    installation: Installation[Any],
+    context: SendContext,
+) -> Attempt:
+    """Make one attempt to send; raises only `KeyboardInterrupt`.
+
+    An action without idempotent repeats returns *uncertain* if it does not know whether the
+    message arrived; its *unreachable* means not sent, and the next try must open the incident.
+    """
+    idempotent = action.capabilities.idempotent
+    # the outcome of an attempt that failed in the action, at an unknown point
+    broken = OutcomeKind.FAULTED if idempotent else OutcomeKind.UNCERTAIN
+    try:
+        returned: object = action.send(delivery, installation, context)
+    except BaseException as error:  # noqa: BLE001 -- SystemExit of a plugin must not end the host
+        outcome = Outcome(broken, f"the action {action.name} {describe_error(error)}")
+    else:
+        if isinstance(returned, Outcome) and isinstance(returned.kind, OutcomeKind):
+            outcome = returned
+        else:
+            outcome = Outcome(broken, f"the action {action.name} returned no outcome")
+    if idempotent:
+        return Attempt(outcome, outcome.kind.may_have_arrived)
+    arrived = outcome.kind in (OutcomeKind.DELIVERED, OutcomeKind.UNCERTAIN)
+    return Attempt(outcome, arrived)
+
+
+def can_follow_up(action: AnyAction, incident: Incident, installation: Installation[Any]) -> bool:
+    """Ask the action whether it can still follow up on an incident; True if the action fails."""
+    try:
+        return as_durable(action).can_follow_up(incident, installation)
+    except BaseException as error:  # noqa: BLE001 -- an attempt will show it
+        _log.error("the action %s %s", action.name, describe_error(error))
+        return True

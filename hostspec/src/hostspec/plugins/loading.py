@@ -14,8 +14,14 @@ import attrs
 
 from hostspec.errors import Fault, describe_error
 from hostspec.hookspecs import PROJECT
-from hostspec.plugins.assembly import Assembly, RefusedError
-from hostspec.plugins.registry import PluginInfo, Plugins, PluginsError, PluginState
+from hostspec.plugins.registry import (
+    Assembly,
+    PluginInfo,
+    Plugins,
+    PluginsError,
+    PluginState,
+    RefusedError,
+)
 from hostspec.text import closest, unknown_name
 
 _log = logging.getLogger("hostspec")

@@ -1,18 +1,23 @@
-"""The loaded plugins, the providers and actions that they offer, and rules that use them."""
+"""The loaded plugins: registers, verifies and configures them, and collects what they offer."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+import inspect
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
+import pluggy
 
-from hostspec.action import AnyAction
+from hostspec.action import Action, AnyAction, Capabilities
 from hostspec.alert import Alert
-from hostspec.errors import Fault
-from hostspec.hookspecs import PROJECT, Hooks
+from hostspec.errors import Fault, describe_error
+from hostspec.hookspecs import PROJECT, Hooks, HostSpec
+from hostspec.plugins.isolation import IsolatedHooks, ask, implementations
 from hostspec.provider import Installation, Provider
+from hostspec.schema import DeclarationError, json_schema
 from hostspec.settings import SettingsError
 from hostspec.structuring import structure
 from hostspec.text import unknown_name
@@ -146,3 +151,219 @@ class Plugins:
         if faults:
             raise SettingsError(faults)
         return RuleAction(found, installation, structured)
+
+
+class RefusedError(Exception):
+    """A plugin cannot be used."""
+
+    def __init__(self, plugin: str, reason: str, faults: Iterable[Fault] = ()) -> None:
+        self.plugin = plugin
+        self.reason = reason
+        self.faults = tuple(faults)
+        super().__init__(plugin, reason)
+
+
+class Assembly:
+    """Turns one set of imported plugins into `Plugins`."""
+
+    def __init__(
+        self, infos: Mapping[str, PluginInfo], settings: Mapping[str, object] | None
+    ) -> None:
+        self._infos = dict(infos)
+        self._given = settings
+        self._settings: dict[str, type] = {}
+        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager.add_hookspecs(HostSpec)
+        self._manager.hook.hostspec_addhooks.call_historic(kwargs={"pluginmanager": self._manager})
+        self._hooks = IsolatedHooks(self._manager)
+        self._providers: dict[str, Provider[Any]] = {}
+        self._actions: dict[str, AnyAction] = {}
+
+    def run(self, plugins: Mapping[str, object]) -> Plugins:
+        """Assemble the plugins.
+
+        Raises:
+            RefusedError: one of them cannot be used.
+        """
+        for info in self._infos.values():
+            if info.state is PluginState.DISABLED:
+                self._manager.set_blocked(info.name)
+        # pluggy calls plugins in reverse order of registration: this way, it calls them in the
+        # order of their names, on every machine
+        for name in sorted(plugins, reverse=True):
+            self._register(name, plugins[name])
+        for name in sorted(plugins):
+            self._refuse_unknown_hooks(name, plugins[name])
+        for name in sorted(plugins):
+            self._configure(name)
+        self._gather("hostspec_providers", self._add_provider)
+        self._gather("hostspec_actions", self._add_action)
+        return Plugins(
+            infos=tuple(self._infos[name] for name in sorted(self._infos)),
+            providers=self._providers,
+            actions=self._actions,
+            hooks=self._hooks,
+            settings=self._settings,
+        )
+
+    def _register(self, name: str, plugin: object) -> None:
+        if inspect.isclass(plugin):
+            raise RefusedError(name, "is a class; register an instance of it")
+        marked = tuple(self._marked(plugin))
+        if not marked:
+            raise RefusedError(name, "implements no hook; mark its functions with hookimpl")
+        twin = self._manager.get_name(plugin)
+        if twin is not None:
+            raise RefusedError(name, f"equals the plugin {twin!r}; each is registered once")
+        for hook, options, function in marked:
+            unfit = _unfit(options, function)
+            if unfit:
+                raise RefusedError(name, f"{hook} {unfit}; hooks are plain functions")
+        try:
+            self._manager.register(plugin, name=name)
+        except pluggy.PluginValidationError as error:
+            # raised while a plugin adds hooks that another plugin implements wrongly
+            guilty = self._manager.get_name(error.plugin) or name
+            reason = f"cannot be registered: {' '.join(str(error).split())}"
+            raise RefusedError(guilty, reason) from None
+        except BaseException as error:  # noqa: BLE001 -- hostspec_addhooks may raise anything
+            *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+            described = describe_error(error)
+            raiser = str(frame.f_globals.get("__name__"))
+            if raiser.startswith("pluggy."):  # its message has no secret
+                described = f"was refused: {error}"
+            raise RefusedError(name, f"hostspec_addhooks {described}") from None
+        hooks = tuple(sorted({hook for hook, _, _ in marked}))
+        self._infos[name] = attrs.evolve(self._infos[name], hooks=hooks)
+
+    def _marked(self, plugin: object) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
+        """Yield name, options and function of each hook that a plugin implements."""
+        for attribute in dir(plugin):
+            options = self._manager.parse_hookimpl_opts(plugin, attribute)
+            if options is not None:
+                yield options.get("specname") or attribute, options, getattr(plugin, attribute)
+
+    def _refuse_unknown_hooks(self, name: str, plugin: object) -> None:
+        callers = vars(self._manager.hook)
+        known = [hook for hook, caller in callers.items() if caller.has_spec()]
+        for hook, options, _ in self._marked(plugin):
+            if hook not in known and not options.get("optionalhook"):
+                reason = f"implements an unknown hook: {unknown_name(hook, known)}"
+                raise RefusedError(name, reason)
+
+    def _configure(self, name: str) -> None:
+        """Configure a plugin with its settings, if it declares any."""
+        declares = self._only(name, "hostspec_settings")
+        configures = self._only(name, "hostspec_configure")
+        if declares is None and configures is None:
+            if self._given and name in self._given:
+                raise RefusedError(name, "has no settings", [Fault("", "the plugin has none")])
+            return
+        if declares is None or configures is None:
+            missing = "hostspec_settings" if declares is None else "hostspec_configure"
+            reason = (
+                f"implements only one of hostspec_settings and hostspec_configure; add {missing}"
+            )
+            raise RefusedError(name, reason)
+        declared = ask(declares, {})
+        if declared.failure:
+            raise RefusedError(name, f"hostspec_settings {declared.failure}")
+        kind = declared.value
+        try:
+            json_schema(kind)
+        except DeclarationError as error:
+            reason = f"hostspec_settings returned no settings class: {error}"
+            raise RefusedError(name, reason) from None
+        except Exception as error:  # noqa: BLE001 -- a declaration may run anything
+            reason = f"hostspec_settings returned a class that {describe_error(error)}"
+            raise RefusedError(name, reason) from None
+        self._settings[name] = kind
+        if self._given is None:
+            return
+        try:
+            settings = structure(kind, self._given.get(name, {}))
+        except SettingsError as error:
+            raise RefusedError(name, f"has faulty settings: {error}", error.faults) from None
+        configured = ask(configures, {"settings": settings})
+        if configured.failure:
+            raise RefusedError(name, f"hostspec_configure {configured.failure}")
+
+    def _only(self, plugin: str, hook: str) -> pluggy.HookImpl | None:
+        found = implementations(self._manager, hook)
+        return next((each for each in found if each.plugin_name == plugin), None)
+
+    def _gather(self, hook: str, add: Callable[[str, object], str | None]) -> None:
+        for implementation in implementations(self._manager, hook):
+            name = implementation.plugin_name
+            answer = ask(implementation, {"hooks": self._hooks})
+            if answer.failure:
+                raise RefusedError(name, f"{hook} {answer.failure}")
+            if not isinstance(answer.value, (list, tuple)):
+                raise RefusedError(name, f"{hook} did not return a tuple or list")
+            for offered in answer.value:
+                reason = _check_offer(add, name, offered)
+                if reason:
+                    raise RefusedError(name, f"{hook}: {reason}")
+
+    def _add_provider(self, plugin: str, provider: object) -> str | None:
+        if not isinstance(provider, Provider):
+            return f"a {type(provider).__name__} is not a Provider"
+        if not _is_named(provider):
+            return f"name and label of a {type(provider).__name__} must be text"
+        if provider.name in self._providers:
+            return f"there is a provider {provider.name!r} already"
+        json_schema(provider.settings)
+        self._providers[provider.name] = provider
+        info = self._infos[plugin]
+        self._infos[plugin] = attrs.evolve(info, providers=(*info.providers, provider.name))
+        return None
+
+    def _add_action(self, plugin: str, action: object) -> str | None:
+        if not isinstance(action, Action):
+            return f"a {type(action).__name__} is not an Action"
+        if not _is_named(action):
+            return f"name and label of a {type(action).__name__} must be text"
+        if action.name in self._actions:
+            return f"there is an action {action.name!r} already"
+        if action.provider not in self._providers:
+            return f"action {action.name!r} needs the provider {action.provider!r}"
+        if not isinstance(action.capabilities, Capabilities):
+            return f"action {action.name!r} has no capabilities"
+        json_schema(action.settings)
+        self._actions[action.name] = action
+        info = self._infos[plugin]
+        self._infos[plugin] = attrs.evolve(info, actions=(*info.actions, action.name))
+        return None
+
+
+def _check_offer(
+    add: Callable[[str, object], str | None], plugin: str, offered: object
+) -> str | None:
+    try:
+        return add(plugin, offered)
+    except DeclarationError as error:
+        return f"the settings of the {type(offered).__name__} cannot be used: {error}"
+    except BaseException as error:  # noqa: BLE001 -- an attribute may be anything, or missing
+        described = describe_error(error)
+        if isinstance(error, AttributeError) and error.obj is offered:
+            return f"the {type(offered).__name__} is not complete: it has no {error.name!r}"
+        return f"the {type(offered).__name__} cannot be used: it {described}"
+
+
+def _is_named(offered: Provider[Any] | AnyAction) -> bool:
+    texts: tuple[object, ...] = (offered.name, offered.label)
+    return all(isinstance(text, str) and text.strip() for text in texts)
+
+
+def _unfit(options: Mapping[str, Any], function: Any) -> str | None:
+    if options.get("wrapper") or options.get("hookwrapper"):
+        return "is a wrapper"
+    if inspect.iscoroutinefunction(function):
+        return "is a coroutine function"
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return "is a generator function"
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            # pluggy ignores such an argument, and never passes it
+            return f"takes {parameter}, which is not a plain argument"
+    return None

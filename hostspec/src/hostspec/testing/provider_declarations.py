@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from hostspec.connect.install_flow import (
+from hostspec.connect import (
     LIFETIME,
     STATE,
     InstallError,

@@ -12,7 +12,7 @@ import attrs
 
 from hostspec.action import as_durable
 from hostspec.alert import Alert, Severity, Status
-from hostspec.connect.install_flow import PendingInstall
+from hostspec.connect import PendingInstall
 from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, Outcome
 from hostspec.testing.provider_case import ActionUnderTest, ProviderCase, incident_of
 from hostspec.testing.purity import require_pure
