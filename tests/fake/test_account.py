@@ -362,8 +362,8 @@ def expected(events: list[tuple[str, str, str]]) -> list[tuple[str, str, str, in
 def test_any_history_leaves_the_incidents_it_should(events: list[tuple[str, str, str]]) -> None:
     """Checked against a second implementation of the documentation."""
     account = Account()
-    account.add_service("a", "a" * 32)
-    account.add_service("b", "b" * 32)
+    account.add_integration("a", key="a" * 32)
+    account.add_integration("b", key="b" * 32)
     for key, action, dedup_key in events:
         answer = account.process_alert(
             (

@@ -111,6 +111,7 @@ def without(event: dict[str, Any], name: str) -> dict[str, Any]:
         ({"links": None}, ["'links' must be an array"]),
         ({"links": {}}, ["'links' must be an array"]),
         ({"links": ["https://a"]}, ["'links[0]' must be an object"]),
+        ({"links": [None]}, ["'links[0]' must be an object"]),
         ({"links": [{"text": "t"}]}, ["'links[0].href' is missing or blank"]),
         (
             {"links": [{"href": "https://a"}, {"href": " ", "text": None}]},
@@ -159,6 +160,12 @@ def test_an_invalid_alert_is_refused_with_every_fault_named(
         "errors": faults,
     }
     assert fake.incidents == ()
+
+
+def test_an_action_of_the_wrong_type_is_invalid(sender: Any, trigger: Make) -> None:
+    response = sender.send(trigger(None, event_action=["trigger"]))
+
+    assert response.json()["errors"] == ["'event_action' must be a string"]
 
 
 @pytest.mark.parametrize("name", ["routing_key", "event_action", "payload"])

@@ -11,10 +11,9 @@ It shares no code with the sender, so that neither hides a mistake of the other.
 
 from __future__ import annotations
 
-from pagerduty_plugin.testing.account import Change, Incident
+from pagerduty_plugin.testing.account import Change, Incident, Integration, Service
 from pagerduty_plugin.testing.backend import Request
 from pagerduty_plugin.testing.fake import FakePagerDuty
-from pagerduty_plugin.testing.install_page import App
 from pagerduty_plugin.testing.misbehaviour import (
     Gate,
     Misbehaviour,
@@ -33,8 +32,8 @@ from pagerduty_plugin.testing.misbehaviour import (
     throttling,
     truncated,
 )
+from pagerduty_plugin.testing.pages import App
 from pagerduty_plugin.testing.responses import Response
-from pagerduty_plugin.testing.service_directory import Integration, Service
 
 __all__ = [
     "App",

@@ -1,6 +1,6 @@
-"""A PagerDuty account: its services, incidents, change events and rate limits.
+"""A PagerDuty account: its services, incidents, change events and rate limit. Pure.
 
-Pure: no network, no threads. The state machine is that of PagerDuty's guide "Send an Alert Event":
+The state machine is that of PagerDuty's guide "Send an Alert Event":
 
 * integration key *and* dedup key identify an incident;
 * only ``trigger`` opens an incident; an ``acknowledge`` or ``resolve`` that matches no open one
@@ -8,32 +8,91 @@ Pure: no network, no threads. The state machine is that of PagerDuty's guide "Se
 * a ``trigger`` for an open incident is appended to it without a new notification, and an
   acknowledged incident stays acknowledged;
 * a resolved incident never opens again: the next ``trigger`` opens a new one.
+
+A service may have any number of integrations. Their types are those of PagerDuty's REST API
+schema; the Events API v2 accepts the keys of Events API v2 integrations only.
 """
 
 from __future__ import annotations
 
 import collections
 import datetime as dt
+import hashlib
 import re
 import uuid
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
 from pagerduty_plugin.testing import responses, rules
-from pagerduty_plugin.testing.service_directory import ServiceDirectory
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-Event: TypeAlias = "Mapping[str, object]"
+Event: TypeAlias = "Mapping[str, Any]"
 State: TypeAlias = Literal["triggered", "acknowledged", "resolved"]
+Shown: TypeAlias = Literal["everywhere", "alone", "nowhere"]
+Status: TypeAlias = Literal["active", "warning", "critical", "maintenance", "disabled"]
 
 RATE_LIMIT: Final = 120
 RATE_WINDOW: Final = dt.timedelta(seconds=60)
 
+EVENTS_API_V2: Final = "events_api_v2_inbound_integration"
+E_MAIL: Final = "generic_email_inbound_integration"
+TYPES: Final = (
+    "aws_cloudwatch_inbound_integration",
+    "cloudkick_inbound_integration",
+    "event_transformer_api_inbound_integration",
+    EVENTS_API_V2,
+    E_MAIL,
+    "generic_events_api_inbound_integration",
+    "keynote_inbound_integration",
+    "nagios_inbound_integration",
+    "pingdom_inbound_integration",
+    "sql_monitor_inbound_integration",
+)
+_NAMES: Final = {
+    EVENTS_API_V2: "Events API V2",
+    E_MAIL: "Email",
+    "generic_events_api_inbound_integration": "Events API V1",
+}
+
 # matches the integration key even in a malformed event
 _KEY_MEMBER: Final = re.compile(r'("routing_key"\s*:\s*")((?:[^"\\]|\\.)*)')
+
+
+@attrs.frozen(kw_only=True)
+class Integration:
+    """One integration of a service.
+
+    Attributes:
+        type: One of the types of PagerDuty's REST API.
+        key: Its integration key; empty for an e-mail integration.
+        vendor: The id of its vendor; empty for none.
+        key_shown: Where the REST API shows its key: ``everywhere``; ``alone``, in a request for
+            this integration only; or ``nowhere``. PagerDuty's schema does not guarantee a key.
+    """
+
+    id: str
+    type: str
+    name: str
+    key: str = attrs.field(repr=False)
+    vendor: str = ""
+    key_shown: Shown = "everywhere"
+
+
+@attrs.frozen(kw_only=True)
+class Service:
+    """A snapshot of a service.
+
+    Attributes:
+        id: Its id, derived from the name.
+        status: As in PagerDuty's REST API.
+        integrations: In the order of addition.
+    """
+
+    id: str
+    name: str
+    status: Status = "active"
+    integrations: tuple[Integration, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -43,12 +102,10 @@ class Incident:
     Attributes:
         number: Its number in the order of opening, from 1.
         service: The name of the service.
-        region: The region of the account.
         dedup_key: The dedup key, as sent or generated.
         state: ``triggered``, ``acknowledged`` or ``resolved``.
         summary: The summary of the last trigger, as in PagerDuty.
         severity: The severity of the last trigger.
-        opened_at: When the first trigger arrived.
         updated_at: When the last event arrived.
         notifications: The number of notifications.
         log: Its events in order, as received but without their integration key.
@@ -78,9 +135,6 @@ class Change:
 
     Attributes:
         service: The name of the service.
-        region: The region of the account.
-        summary: Its summary.
-        received_at: When it arrived.
         event: The event as received but without its integration key.
     """
 
@@ -89,6 +143,34 @@ class Change:
     summary: str
     received_at: dt.datetime
     event: Event = attrs.field(repr=False)
+
+
+@attrs.define(eq=False)
+class RateWindow:
+    """Counts per key what was accepted in the last 60 seconds; a limit of 0 is none."""
+
+    limit: int
+    _times: dict[str, collections.deque[dt.datetime]] = attrs.field(
+        factory=lambda: collections.defaultdict(collections.deque), init=False, repr=False
+    )
+
+    def accept(self, key: str, now: dt.datetime) -> bool:
+        """Count one more for a key, unless its window is full."""
+        times = self._times[key]
+        while times and now - times[0] >= RATE_WINDOW:
+            times.popleft()
+        if self.limit and len(times) >= self.limit:
+            return False
+        times.append(now)
+        return True
+
+    def remaining(self, key: str) -> int:
+        """Return how many more are accepted now."""
+        return self.limit - len(self._times[key])
+
+    def reset_at(self, key: str) -> dt.datetime:
+        """Return when the oldest one leaves the window."""
+        return self._times[key][0] + RATE_WINDOW
 
 
 def utc_now() -> dt.datetime:
@@ -105,29 +187,79 @@ class Account:
 
     Attributes:
         region: ``us`` or ``eu``; a key of one region is unknown in the other.
-        rate_limit: Events per integration key in any 60 seconds; 0 for no limit.
+        window: Of events, per integration key.
         subdomain: The account's subdomain of pagerduty.com.
         clock: Returns the current time with its time zone.
-        directory: Its services.
+        services: By name, in the order of addition.
     """
 
     region: str = "us"
-    rate_limit: int = RATE_LIMIT
+    window: RateWindow = attrs.field(factory=lambda: RateWindow(RATE_LIMIT))
     subdomain: str = "acme"
     clock: Callable[[], dt.datetime] = utc_now
     incidents: list[Incident] = attrs.field(factory=list, init=False)
     changes: list[Change] = attrs.field(factory=list, init=False)
-    directory: ServiceDirectory = attrs.field(factory=ServiceDirectory, init=False, repr=False)
+    services: dict[str, Service] = attrs.field(factory=dict, init=False, repr=False)
+    # integration key -> name of the service, and whether the Events API v2 accepts the key
+    _keys: dict[str, tuple[str, bool]] = attrs.field(factory=dict, init=False, repr=False)
     _unnamed: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
     # (integration key, dedup key) -> index of the latest incident
     _latest: dict[tuple[str, str], int] = attrs.field(factory=dict, init=False, repr=False)
-    _accepted_at: dict[str, collections.deque[dt.datetime]] = attrs.field(
-        factory=lambda: collections.defaultdict(collections.deque), init=False, repr=False
-    )
 
-    def add_service(self, name: str, key: str | None = None) -> str:
-        """Define the service of an integration key; see `FakePagerDuty.add_service`."""
-        return self.directory.add_integration(name, key=key).key
+    def create_service(self, name: str, status: Status = "active") -> Service:
+        """Create a service; see `FakePagerDuty.create_service`."""
+        if not name.strip():
+            msg = "a service needs a name"
+            raise ValueError(msg)
+        if not name.isprintable():
+            msg = f"the name of the service {name!r} has an unprintable character"
+            raise ValueError(msg)
+        _check("status", status, get_args(Status))
+        service = self.services.get(name) or Service(id=identifier(name), name=name)
+        self.services[name] = attrs.evolve(service, status=status)
+        return self.services[name]
+
+    def add_integration(  # noqa: PLR0913 - each has a default and a name
+        self,
+        service: str,
+        type: str = EVENTS_API_V2,  # noqa: A002 - PagerDuty's word
+        *,
+        name: str = "",
+        key: str | None = None,
+        vendor: str = "",
+        key_shown: Shown = "everywhere",
+    ) -> Integration:
+        """Add an integration; see `FakePagerDuty.add_integration`."""
+        _check("type", type, TYPES)
+        _check("key_shown", key_shown, get_args(Shown))
+        if key is None:
+            key = "" if type == E_MAIL else uuid.uuid4().hex
+        if key and rules.routing_key_faults(key):
+            msg = f"the integration key of service {service!r} is not 32 letters and digits"
+            raise ValueError(msg)
+        if key in self._keys:
+            other = self._keys[key][0]
+            msg = f"the integration key of service {service!r} already belongs to {other!r}"
+            raise ValueError(msg)
+        owner = self.services.get(service) or self.create_service(service)
+        integration = Integration(
+            id=identifier(f"{owner.id} {len(owner.integrations)}"),
+            type=type,
+            name=name or _NAMES.get(type, type),
+            key=key,
+            vendor=vendor,
+            key_shown=key_shown,
+        )
+        integrations = (*owner.integrations, integration)
+        self.services[service] = attrs.evolve(owner, integrations=integrations)
+        if key:
+            self._keys[key] = service, type == EVENTS_API_V2
+        return integration
+
+    def latest_key(self, name: str) -> str | None:
+        """Return the newest Events API v2 key of a service, or None."""
+        integrations = reversed(self.services[name].integrations)
+        return next((each.key for each in integrations if each.type == EVENTS_API_V2), None)
 
     def process_alert(self, body: bytes) -> responses.Response:
         """Process the body of an alert event, and return the response."""
@@ -135,9 +267,9 @@ class Account:
         if isinstance(accepted, responses.Response):
             return accepted
         key, service, event = accepted
-        dedup_key = cast("str", event.get("dedup_key", uuid.uuid4().hex))
-        self._apply(key, service, {**event, "dedup_key": dedup_key})
-        return responses.alert_accepted(dedup_key)
+        event.setdefault("dedup_key", uuid.uuid4().hex)
+        self._apply(key, service, event)
+        return responses.accepted("Event processed", dedup_key=event["dedup_key"])
 
     def process_change(self, body: bytes) -> responses.Response:
         """Process the body of a change event, and return the response."""
@@ -145,22 +277,20 @@ class Account:
         if isinstance(accepted, responses.Response):
             return accepted
         _, service, event = accepted
-        payload = cast("Event", event["payload"])
-        self.changes.append(
-            Change(
-                service=service,
-                region=self.region,
-                summary=cast("str", payload["summary"]),
-                received_at=self.clock(),
-                event=event,
-            )
+        change = Change(
+            service=service,
+            region=self.region,
+            summary=event["payload"]["summary"],
+            received_at=self.clock(),
+            event=event,
         )
-        return responses.change_accepted()
+        self.changes.append(change)
+        return responses.accepted("Change event processed")
 
     def mask(self, text: str) -> str:
         """Replace every integration key in a text by its last four characters."""
         text = _KEY_MEMBER.sub(lambda match: match[1] + _masked(match[2]), text)
-        for key in (*self.directory.keys, *self._unnamed):
+        for key in (*self._keys, *self._unnamed):
             text = text.replace(key, _masked(key))
         return text
 
@@ -170,41 +300,31 @@ class Account:
         faults_of: Callable[[Event], tuple[str, ...]],
         *,
         service_only: bool = False,
-    ) -> tuple[str, str, Event] | responses.Response:
+    ) -> tuple[str, str, dict[str, Any]] | responses.Response:
         """Return key, service and content of an event, or the response that refuses it."""
         try:
             event = rules.read_event(body)
         except rules.UnreadableBodyError:
-            return responses.unreadable()
+            return responses.UNREADABLE
         if faults := faults_of(event):
             return responses.invalid(faults)
-        key = cast("str", event.pop("routing_key"))
+        key = event.pop("routing_key")
         service = self._service(key)
         # keys of rulesets and orchestrations start with R and accept no change events
         if service is None or (service_only and key.startswith("R")):
-            return responses.unknown_key()
-        if self._is_throttled(key):
+            return responses.UNKNOWN_KEY
+        if not self.window.accept(key, self.clock()):
             return responses.throttled()
         return key, service, event
 
     def _service(self, key: str) -> str | None:
-        if self.directory:
-            return self.directory.name_of(key)
-        return self._unnamed.setdefault(key, f"service {len(self._unnamed) + 1}")
-
-    def _is_throttled(self, key: str) -> bool:
-        """Check the sliding window of a key; count the event unless the window is full."""
-        now = self.clock()
-        accepted_at = self._accepted_at[key]
-        while accepted_at and now - accepted_at[0] >= RATE_WINDOW:
-            accepted_at.popleft()
-        if self.rate_limit and len(accepted_at) >= self.rate_limit:
-            return True
-        accepted_at.append(now)
-        return False
+        if not self.services:
+            return self._unnamed.setdefault(key, f"service {len(self._unnamed) + 1}")
+        service, takes_events = self._keys.get(key, (None, False))
+        return service if takes_events else None
 
     def _apply(self, key: str, service: str, event: Event) -> None:
-        scope = (key, cast("str", event["dedup_key"]))
+        scope = (key, event["dedup_key"])
         index = self._latest.get(scope)
         if index is not None and self.incidents[index].state != "resolved":
             self.incidents[index] = self._appended(self.incidents[index], event)
@@ -213,16 +333,15 @@ class Account:
             self.incidents.append(self._opened(service, event))
 
     def _opened(self, service: str, event: Event) -> Incident:
-        payload = cast("Mapping[str, str]", event["payload"])
         now = self.clock()
         return Incident(
             number=len(self.incidents) + 1,
             service=service,
             region=self.region,
-            dedup_key=cast("str", event["dedup_key"]),
+            dedup_key=event["dedup_key"],
             state="triggered",
-            summary=payload["summary"],
-            severity=payload["severity"],
+            summary=event["payload"]["summary"],
+            severity=event["payload"]["severity"],
             opened_at=now,
             updated_at=now,
             notifications=1,
@@ -236,12 +355,20 @@ class Account:
                 return attrs.evolve(incident, state="acknowledged")
             case "resolve":
                 return attrs.evolve(incident, state="resolved")
-            case _:
-                payload = cast("Mapping[str, str]", event["payload"])
-                return attrs.evolve(
-                    incident, summary=payload["summary"], severity=payload["severity"]
-                )
+        payload = event["payload"]
+        return attrs.evolve(incident, summary=payload["summary"], severity=payload["severity"])
+
+
+def identifier(text: str) -> str:
+    """Return an id in PagerDuty's form, derived from the text."""
+    return f"P{hashlib.sha256(text.encode()).hexdigest()[:13].upper()}"
 
 
 def _masked(key: str) -> str:
     return f"…{key[-4:]}"
+
+
+def _check(what: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        msg = f"unknown {what} {given!r}; PagerDuty has {', '.join(known)}"
+        raise ValueError(msg)

@@ -1,28 +1,18 @@
-"""Process requests: the account, request log and scripts that all threads share."""
+"""Processes requests: the account, request log and scripts that all threads share."""
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import json
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import attrs
 
-from pagerduty_plugin.testing import (
-    install_page,
-    misbehaviour,
-    responses,
-    rest_api,
-    rules,
-    views,
-)
-
-if TYPE_CHECKING:
-    import datetime as dt
-
-    from pagerduty_plugin.testing.account import Account
-    from pagerduty_plugin.testing.rest_api import RestApi
+from pagerduty_plugin.testing import misbehaviour, pages, responses, rest_api, rules
+from pagerduty_plugin.testing.account import Account
 
 ALERTS: Final = "/v2/enqueue"
 CHANGES: Final = "/v2/change/enqueue"
@@ -36,7 +26,6 @@ class Request:
     Attributes:
         number: Its number in the order of arrival, from 1.
         connection: The number of its TCP connection, from 1.
-        method: The HTTP method.
         path: The path as sent, with its query.
         headers: Pairs of name and value in the order sent.
         body: The body; empty until it was read, or if it never was.
@@ -73,29 +62,23 @@ class Request:
 
 @attrs.define(eq=False)
 class Backend:
-    """Process and log requests, and select their misbehaviours.
+    """Processes and logs requests, and selects their misbehaviours.
 
     Attributes:
-        account: The account; like all else here guarded by ``changed``.
-        rest_api: Its REST API.
-        changed: Notified when a request arrives, is answered or changes the account.
-        requests: The request log.
-        apps: The registered apps by id.
+        changed: Guards all else here; notified when a request arrives, is answered or changes
+            the account.
+        connections: The numbers of new connections.
         stopping: Set while the server stops, so that all waiting ends.
     """
 
     account: Account
-    rest_api: RestApi
+    rest_api: rest_api.RestApi
     changed: threading.Condition = attrs.field(factory=threading.Condition, init=False)
     requests: list[Request] = attrs.field(factory=list, init=False)
-    apps: dict[str, install_page.App] = attrs.field(factory=dict, init=False)
+    apps: dict[str, pages.App] = attrs.field(factory=dict, init=False)
+    scripts: list[misbehaviour.Script] = attrs.field(factory=list, init=False)
+    connections: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False)
     stopping: threading.Event = attrs.field(factory=threading.Event, init=False)
-    _scripts: list[misbehaviour.Script] = attrs.field(factory=list, init=False)
-    _connections: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1), init=False)
-
-    def connected(self) -> int:
-        """Return the number of a new connection."""
-        return next(self._connections)
 
     def arrived(
         self, *, connection: int, method: str, path: str, headers: tuple[tuple[str, str], ...]
@@ -124,15 +107,12 @@ class Backend:
 
     def process(self, request: Request) -> responses.Response:
         """Process a request, and return the proper response."""
-        if request.path.startswith(rest_api.SERVICES):
-            with self.changed:
-                response = self.rest_api.respond(request)
-                self.changed.notify_all()
-            return response
-        if refusal := _refusal(request):
-            return refusal
         with self.changed:
-            if request.path == ALERTS:
+            if request.path.startswith(rest_api.SERVICES):
+                response = self.rest_api.respond(request)
+            elif refusal := _refusal(request):
+                return refusal
+            elif request.path == ALERTS:
                 response = self.account.process_alert(request.body)
             else:
                 response = self.account.process_change(request.body)
@@ -142,57 +122,23 @@ class Backend:
     def read(self, path: str) -> responses.Response:
         """Answer a request to the page or the read API."""
         with self.changed:
-            match path:
-                case "/":
-                    return views.show_page(self.account)
-                case "/incidents":
-                    return views.show_incidents(self.account)
-                case "/changes":
-                    return views.show_changes(self.account)
-                case "/requests":
-                    return views.show_requests(self.account, self.requests)
-                case _:
-                    return responses.Response(404, b"Not found")
+            return pages.show(path, self.account, self.requests)
 
     def install(self, method: str, query: str, body: bytes) -> responses.Response:
         """Answer a request to the install page, or its form."""
         with self.changed:
-            match method:
-                case "GET":
-                    return install_page.show(self.account, self.apps, query)
-                case "POST":
-                    response = install_page.grant(self.account, self.apps, body.decode("latin-1"))
-                    self.changed.notify_all()
-                    return response
-                case _:
-                    return responses.Response(405, headers=(("Allow", "GET, POST"),))
+            response = pages.install(self.account, self.apps, method, query, body)
+            self.changed.notify_all()
+        return response
 
-    def misbehave(self, script: misbehaviour.Script) -> None:
-        """Add a script after the others."""
-        with self.changed:
-            self._scripts.append(script)
-
-    def behave(self) -> None:
-        """Clear every script."""
-        with self.changed:
-            for script in self._scripts:
-                script.clear()
-
-    def select_unread(self, request: Request) -> misbehaviour.Misbehaviour | None:
-        """Return the misbehaviour for a request whose body is not read yet, or None."""
-        with self.changed:
-            for script in self._scripts:
-                if script.applies_to(request.path) and script.key is None:
-                    return script.use() if script.misbehaviour.wire == "unread reset" else None
-        return None
-
-    def select(self, request: Request) -> misbehaviour.Misbehaviour | None:
-        """Return the misbehaviour for a request whose body is read, or None."""
+    def select(self, request: Request, *, is_read: bool) -> misbehaviour.Misbehaviour | None:
+        """Return the misbehaviour for a request whose body is or is not read yet, or None."""
         key = rules.routing_key_of(request.body)
         with self.changed:
-            for script in self._scripts:
-                if script.applies_to(request.path) and script.key in {None, key}:
-                    return script.use()
+            for script in self.scripts:
+                if script.applies_to(request.path, key if is_read else None):
+                    unread = script.misbehaviour.wire == "unread reset"
+                    return script.use() if is_read or unread else None
         return None
 
     def wait(self, how: misbehaviour.Misbehaviour) -> None:
@@ -207,7 +153,7 @@ class Backend:
         """End all waiting."""
         self.stopping.set()
         with self.changed:
-            gates = [script.misbehaviour.gate for script in self._scripts]
+            gates = [script.misbehaviour.gate for script in self.scripts]
         for gate in gates:
             if gate is not None:
                 gate.open()

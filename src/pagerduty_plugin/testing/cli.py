@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import threading
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import Iterator, Sequence
+from typing import Final, NoReturn
 
-from pagerduty_plugin.testing import account, install_page
+from pagerduty_plugin.testing import account, pages
 from pagerduty_plugin.testing.fake import REGIONS, FakePagerDuty
 from pagerduty_plugin.testing.server import HOST
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 _MAX_PORT: Final = 65_535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command until SIGTERM or SIGINT.
-
-    Args:
-        arguments: The command line without the program's name; None for that of the process.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        SystemExit: with status 2 and one line on standard error, if the command line is invalid
-            or the port is not available.
-    """
+    """Run the command until SIGTERM or SIGINT; exit with status 2 if it cannot start."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -81,13 +69,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"Example: fake-pagerduty --port 8080 --service checkout={'0123456789abcdef' * 2}",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--port",
-        type=_port,
-        default=0,
-        metavar="N",
-        help="TCP port; 0, the default, for a free one",
-    )
+    text = "TCP port; 0, the default, for a free one"
+    parser.add_argument("--port", type=_port, default=0, metavar="N", help=text)
     parser.add_argument(
         "--region", choices=REGIONS, default="us", help="region of the account (default: us)"
     )
@@ -110,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
             "--app",
             "ID=REDIRECT_URL",
             _app,
-            f"register an app for the install page {install_page.PATH}, with a redirect URL",
+            f"register an app for the install page {pages.INSTALL_PATH}, with a redirect URL",
         ),
     ):
         parser.add_argument(
@@ -121,29 +104,23 @@ def _parser() -> argparse.ArgumentParser:
             metavar=metavar,
             help=f"{text}; may be repeated",
         )
-    parser.add_argument(
-        "--rate-limit",
-        type=_rate_limit,
-        default=account.RATE_LIMIT,
-        metavar="N",
-        help=(
-            "events per integration key in any 60 seconds; 0 for no limit "
-            f"(default: {account.RATE_LIMIT})"
-        ),
-    )
+    limit = account.RATE_LIMIT
+    text = f"events per integration key in any 60 seconds; 0 for no limit (default: {limit})"
+    parser.add_argument("--rate-limit", type=_rate_limit, default=limit, metavar="N", help=text)
     return parser
 
 
 def _port(text: str) -> int:
-    if not _is_number(text) or int(text) > _MAX_PORT:
-        msg = f"{text!r} is not a port (0 to {_MAX_PORT})"
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)
+    return _number(text, f"a port (0 to {_MAX_PORT})", _MAX_PORT)
 
 
 def _rate_limit(text: str) -> int:
-    if not _is_number(text):
-        msg = f"{text!r} is not a number of events"
+    return _number(text, "a number of events")
+
+
+def _number(text: str, kind: str, most: float = math.inf) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > most:
+        msg = f"{text!r} is not {kind}"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
 
@@ -166,12 +143,8 @@ def _app(text: str) -> tuple[str, str]:
     return app_id, redirect_url
 
 
-def _apps(given: Sequence[tuple[str, str]]) -> Iterator[install_page.App]:
+def _apps(given: Sequence[tuple[str, str]]) -> Iterator[pages.App]:
     """Build an app for each id, with all its redirect URLs."""
     for app_id in dict.fromkeys(app_id for app_id, _ in given):
         urls = tuple(url for named, url in given if named == app_id)
-        yield install_page.App(app_id=app_id, redirect_urls=urls)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
+        yield pages.App(app_id=app_id, redirect_urls=urls)

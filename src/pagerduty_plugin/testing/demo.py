@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from types import TracebackType
 from typing import Final, Self
 
 from hostspec.provider import Demo, Table
 from hostspec.text import shorten
+from pagerduty_plugin.testing.account import Incident
 from pagerduty_plugin.testing.fake import FakePagerDuty
 
 _SERVICES: Final = ("checkout", "platform", "data")
@@ -38,12 +38,7 @@ class PagerDutyDemo(Demo):
         self._keys = {name: self._fake.add_service(name) for name in _SERVICES}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop it."""
         self._fake.stop()
 
@@ -74,26 +69,18 @@ class PagerDutyDemo(Demo):
 
     def table(self) -> Table:
         """Return the incidents as PagerDuty would list them."""
-        rows = tuple(
-            (
-                f"#{incident.number}",
-                incident.service,
-                incident.severity,
-                incident.state,
-                str(incident.events),
-                shorten(incident.summary, 60),
-            )
-            for incident in self._fake.incidents
-        )
-        return Table(
-            "Incidents at PagerDuty",
-            ("no.", "service", "severity", "state", "events", "summary"),
-            rows,
-        )
+        columns = ("no.", "service", "severity", "state", "events", "summary")
+        return Table("Incidents at PagerDuty", columns, tuple(map(_row, self._fake.incidents)))
 
     def next_steps(self) -> str:
         """Return how to use a real account."""
         return _NEXT_STEPS
+
+
+def _row(incident: Incident) -> tuple[str, ...]:
+    summary = shorten(incident.summary, 60)
+    number, events = f"#{incident.number}", str(incident.events)
+    return (number, incident.service, incident.severity, incident.state, events, summary)
 
 
 def _rule(name: str, match: list[str], services: list[str]) -> dict[str, object]:

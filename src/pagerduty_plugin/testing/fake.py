@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
+import datetime as dt
+import ssl
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, Self
 
-from pagerduty_plugin.testing import account, misbehaviour, rest_api, service_directory
-from pagerduty_plugin.testing.backend import Backend
+from pagerduty_plugin.testing import account, misbehaviour, rest_api
+from pagerduty_plugin.testing.backend import Backend, Request
+from pagerduty_plugin.testing.pages import App
 from pagerduty_plugin.testing.server import HOST, Server
-
-if TYPE_CHECKING:
-    import datetime as dt
-    import ssl
-    from collections.abc import Callable, Collection, Mapping
-    from types import TracebackType
-
-    from pagerduty_plugin.testing.backend import Request
-    from pagerduty_plugin.testing.install_page import App
 
 REGIONS: Final = ("us", "eu")
 
@@ -56,13 +51,14 @@ class FakePagerDuty:
         if region not in REGIONS:
             msg = f"unknown region {region!r}; PagerDuty has {' and '.join(REGIONS)}"
             raise ValueError(msg)
+        window = account.RateWindow(rate_limit)
         self._account = account.Account(
-            region=region, rate_limit=rate_limit, subdomain=subdomain, clock=clock
+            region=region, window=window, subdomain=subdomain, clock=clock
         )
+        api = rest_api.RestApi(self._account, account.RateWindow(rest_rate_limit))
+        self._backend = Backend(self._account, api)
         for name, key in (services or {}).items():
-            self._account.add_service(name, key)
-        self._rest_api = rest_api.RestApi(self._account, rest_rate_limit)
-        self._backend = Backend(self._account, self._rest_api)
+            self.add_service(name, key)
         self._port = port
         self._ssl_context = ssl_context
         self._server: Server | None = None
@@ -74,12 +70,7 @@ class FakePagerDuty:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -142,53 +133,44 @@ class FakePagerDuty:
             return tuple(self._backend.requests)
 
     @property
-    def services(self) -> tuple[service_directory.Service, ...]:
+    def services(self) -> tuple[account.Service, ...]:
         """All defined services with their integrations."""
         with self._backend.changed:
-            return self._account.directory.services
+            return tuple(self._account.services.values())
 
     def add_service(self, name: str, key: str | None = None) -> str:
         """Define the service of an integration key; other keys are unknown from now on.
 
         Args:
             name: The service's name; an existing service gets another integration.
-            key: The integration key; None for a new one.
-
-        Returns:
-            The integration key.
+            key: The integration key, which is returned; None for a new one.
 
         Raises:
             ValueError: the name is invalid, or the key is malformed or belongs to a service.
         """
-        with self._backend.changed:
-            return self._account.add_service(name, key)
+        return self.add_integration(name, key=key).key
 
-    def create_service(self, name: str, *, status: service_directory.Status = "active") -> str:
+    def create_service(self, name: str, *, status: account.Status = "active") -> str:
         """Create a service without integrations, or set the status of an existing one.
 
-        Args:
-            name: The service's name.
-            status: Its status, as in PagerDuty's REST API.
-
-        Returns:
-            The service's id.
+        The status is one of PagerDuty's REST API. Returns the service's id.
 
         Raises:
             ValueError: the name or the status is invalid.
         """
         with self._backend.changed:
-            return self._account.directory.add_service(name, status).id
+            return self._account.create_service(name, status).id
 
     def add_integration(  # noqa: PLR0913 - each has a default and a name
         self,
         service: str,
-        type: str = service_directory.EVENTS_API_V2,  # noqa: A002 - PagerDuty's word
+        type: str = account.EVENTS_API_V2,  # noqa: A002 - PagerDuty's word
         *,
         name: str = "",
         key: str | None = None,
         vendor: str = "",
-        key_shown: service_directory.Shown = "everywhere",
-    ) -> service_directory.Integration:
+        key_shown: account.Shown = "everywhere",
+    ) -> account.Integration:
         """Add an integration to a service, which is created if it does not exist.
 
         Args:
@@ -205,28 +187,25 @@ class FakePagerDuty:
             ValueError: an argument is invalid, or the key belongs to a service.
         """
         with self._backend.changed:
-            return self._account.directory.add_integration(
+            return self._account.add_integration(
                 service, type, name=name, key=key, vendor=vendor, key_shown=key_shown
             )
 
     def add_api_token(
         self, token: str | None = None, *, scopes: Collection[str] = rest_api.SCOPES
     ) -> str:
-        """Accept a token of the REST API, which refuses all other tokens.
+        """Accept a token of the REST API, which refuses all other tokens, and return it.
 
         Args:
             token: An account's token (20 characters) or an OAuth token (``pdus+_...`` or
                 ``pdeu+_...``); None for a new one of the account.
             scopes: Its scopes: ``services.read``, ``services.write``.
 
-        Returns:
-            The token.
-
         Raises:
             ValueError: the token is malformed, or a scope is unknown.
         """
         with self._backend.changed:
-            return self._rest_api.add_token(token, scopes)
+            return self._backend.rest_api.add_token(token, scopes)
 
     def register_app(self, app: App) -> None:
         """Register an app for the install page ``/install/integration``, by its id."""
@@ -241,7 +220,9 @@ class FakePagerDuty:
         key: str | None = None,
         path: str = "",
     ) -> misbehaviour.Script:
-        """Apply a misbehaviour to requests; the first of several scripts is used up first.
+        """Apply a misbehaviour to requests, and return the script, which can be cleared alone.
+
+        The first of several scripts is used up first.
 
         Args:
             how: The misbehaviour; see `pagerduty_plugin.testing.misbehaviour`.
@@ -249,26 +230,22 @@ class FakePagerDuty:
             key: The integration key of the requests; None for all.
             path: A part of the path of the requests, including the query; empty for all.
 
-        Returns:
-            The script, which can be cleared alone.
-
         Raises:
             ValueError: ``times`` is below 1, or ``key`` is given for a body that is never read.
         """
         script = misbehaviour.Script(how, times, key, path)
-        self._backend.misbehave(script)
+        with self._backend.changed:
+            self._backend.scripts.append(script)
         return script
 
     def behave(self) -> None:
         """Clear every script; requests at a gate stay blocked."""
-        self._backend.behave()
+        with self._backend.changed:
+            for script in self._backend.scripts:
+                script.clear()
 
     def wait_for(self, predicate: Callable[[FakePagerDuty], object], timeout: float = 60.0) -> None:
-        """Wait until a condition holds; it is checked again after every request.
-
-        Args:
-            predicate: The condition; called with this fake.
-            timeout: Seconds to wait at most.
+        """Wait some seconds at most for a condition; it is checked again after every request.
 
         Raises:
             TimeoutError: it still does not hold; the message lists requests and incidents.

@@ -80,11 +80,6 @@ class Misbehaviour:
             raise ValueError(msg)
 
     @property
-    def waits(self) -> bool:
-        """Whether the response waits for a gate or some seconds."""
-        return self.gate is not None or self.seconds > 0
-
-    @property
     def needs_response(self) -> bool:
         """Whether any part of a response reaches the sender."""
         return self.wire in {"whole", "truncated", "dripping", "closing", "announced closing"}
@@ -204,9 +199,9 @@ class Script:
         """Apply it to no further request; requests at its gate stay blocked."""
         self.remaining = 0
 
-    def applies_to(self, path: str) -> bool:
-        """Check whether it still applies to requests with this path."""
-        return self.remaining != 0 and self.path in path
+    def applies_to(self, path: str, key: str | None) -> bool:
+        """Check whether it still applies to requests with this path and integration key."""
+        return self.remaining != 0 and self.path in path and self.key in {None, key}
 
     def use(self) -> Misbehaviour:
         """Count one request."""

@@ -1,4 +1,4 @@
-"""The part of the REST API v2 that lists services and creates integrations; pure but for the clock.
+"""The part of the REST API v2 that lists services and creates integrations.
 
 Sources: PagerDuty's guides to the REST API (authentication, pagination, errors, rate limits) and
 its OpenAPI schema. The scopes are those of scoped OAuth; an account's token that may only read has
@@ -8,24 +8,27 @@ missing ``Accept``, a page of more than 100. The texts in ``errors`` are the fak
 
 from __future__ import annotations
 
-import collections
-import datetime as dt
 import math
 import re
 import secrets
 import urllib.parse
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from pagerduty_plugin.testing import responses, rules, service_directory
+from pagerduty_plugin.testing import responses, rules
+from pagerduty_plugin.testing.account import (
+    E_MAIL,
+    TYPES,
+    Account,
+    Integration,
+    RateWindow,
+    Service,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-
-    from pagerduty_plugin.testing.account import Account
     from pagerduty_plugin.testing.backend import Request
-    from pagerduty_plugin.testing.service_directory import Integration, Service
 
 SERVICES: Final = "/services"
 READ: Final = "services.read"
@@ -35,7 +38,6 @@ RATE_LIMIT: Final = 960
 MAX_PAGE: Final = 100
 MAX_ENTRIES: Final = 10_000
 _DEFAULT_PAGE: Final = 25
-_WINDOW: Final = dt.timedelta(seconds=60)
 _MEDIA_TYPE: Final = "application/vnd.pagerduty+json;version=2"
 
 _ACCOUNT_TOKEN: Final = re.compile(r"[A-Za-z0-9+_-]{20}")
@@ -43,12 +45,17 @@ _OAUTH_TOKEN: Final = re.compile(r"pd(us|eu)\+_[A-Za-z0-9+_-]{20,200}")
 _AUTHORIZATION: Final = re.compile(r"(Token token=|Bearer )(\S+)")
 
 
-@attrs.frozen
-class _Call:
-    """An authorized call."""
+_NOT_FOUND: Final = responses.rest_error(404, 2100, "Not Found")
 
-    query: Mapping[str, Sequence[str]]
-    body: bytes
+_Query = Mapping[str, Sequence[str]]
+
+
+class _RefusedError(Exception):
+    """A call is refused with a response."""
+
+    def __init__(self, response: responses.Response) -> None:
+        super().__init__()
+        self.response = response
 
 
 @attrs.define(eq=False)
@@ -56,17 +63,13 @@ class RestApi:
     """The REST API of an account; not safe for several threads at once.
 
     Attributes:
-        account: The account.
-        rate_limit: Calls per token in any 60 seconds; 0 for no limit.
+        window: Of calls, per token.
     """
 
     account: Account
-    rate_limit: int = RATE_LIMIT
+    window: RateWindow
     # token -> scopes
     _tokens: dict[str, frozenset[str]] = attrs.field(factory=dict, init=False, repr=False)
-    _called_at: dict[str, collections.deque[dt.datetime]] = attrs.field(
-        factory=lambda: collections.defaultdict(collections.deque), init=False, repr=False
-    )
 
     def add_token(self, token: str | None, scopes: Collection[str]) -> str:
         """Accept a token with these scopes, which replace those of a known token.
@@ -92,11 +95,19 @@ class RestApi:
         token = self._token(request)
         if token is None:
             return responses.rest_error(401, 2006, "Authentication failed")
-        throttled, headers = self._count(token)
-        if throttled:
-            response = responses.rest_error(429, 2020, "Rate Limit Exceeded")
-        else:
+        if not self.window.limit:
+            return self._answer(request, self._tokens[token])
+        now = self.account.clock()
+        if self.window.accept(token, now):
             response = self._answer(request, self._tokens[token])
+        else:
+            response = responses.rest_error(429, 2020, "Rate Limit Exceeded")
+        reset = math.ceil((self.window.reset_at(token) - now).total_seconds())
+        headers = (
+            ("ratelimit-limit", str(self.window.limit)),
+            ("ratelimit-remaining", str(self.window.remaining(token))),
+            ("ratelimit-reset", str(reset)),
+        )
         return attrs.evolve(response, headers=(*response.headers, *headers))
 
     def _token(self, request: Request) -> str | None:
@@ -107,133 +118,94 @@ class RestApi:
         form = _OAUTH_TOKEN if match[1] == "Bearer " else _ACCOUNT_TOKEN
         return match[2] if form.fullmatch(match[2]) else None
 
-    def _count(self, token: str) -> tuple[bool, tuple[tuple[str, str], ...]]:
-        """Check the sliding window of a token; count the call unless the window is full."""
-        if not self.rate_limit:
-            return False, ()
-        now, called_at = self.account.clock(), self._called_at[token]
-        while called_at and now - called_at[0] >= _WINDOW:
-            called_at.popleft()
-        throttled = len(called_at) >= self.rate_limit
-        if not throttled:
-            called_at.append(now)
-        reset = math.ceil((called_at[0] + _WINDOW - now).total_seconds())
-        return throttled, (
-            ("ratelimit-limit", str(self.rate_limit)),
-            ("ratelimit-remaining", str(self.rate_limit - len(called_at))),
-            ("ratelimit-reset", str(reset)),
-        )
-
     def _answer(self, request: Request, scopes: Collection[str]) -> responses.Response:
         path, _, text = request.path.partition("?")
-        route = self._route(request.method, path.removeprefix(SERVICES).split("/")[1:])
-        if route is None:
-            return _not_found()
-        scope, handler = route
-        if scope not in scopes:
-            return responses.rest_error(403, 2010, "Access Denied", [f"needs the scope {scope}"])
+        names = path.removeprefix(SERVICES).split("/")[1:]
         try:
-            query = urllib.parse.parse_qs(
-                text, keep_blank_values=True, strict_parsing=bool(text), errors="strict"
-            )
-        except ValueError:
-            return _invalid(["the query cannot be read"])
-        if faults := tuple(_header_faults(request)):
-            return _invalid(faults)
-        return handler(_Call(query, request.body))
+            match request.method, names:
+                case "GET", []:
+                    return self._list(_authorize(request, scopes, READ, text))
+                case "GET", [service_id]:
+                    return self._show(_authorize(request, scopes, READ, text), service_id)
+                case "POST", [service_id, "integrations"]:
+                    query = _authorize(request, scopes, WRITE, text)
+                    return self._create(query, service_id, request.body)
+                case "GET", [service_id, "integrations", integration_id]:
+                    query = _authorize(request, scopes, READ, text)
+                    return self._show_integration(query, service_id, integration_id)
+        except _RefusedError as refused:
+            return refused.response
+        return _NOT_FOUND
 
-    def _route(
-        self, method: str, names: Sequence[str]
-    ) -> tuple[str, Callable[[_Call], responses.Response]] | None:
-        """Return the scope that a call needs, and its handler."""
-        match method, names:
-            case "GET", []:
-                return READ, self._list
-            case "GET", [service_id]:
-                return READ, lambda call: self._show(call, service_id)
-            case "POST", [service_id, "integrations"]:
-                return WRITE, lambda call: self._create(call, service_id)
-            case "GET", [service_id, "integrations", integration_id]:
-                return READ, lambda call: self._show_integration(call, service_id, integration_id)
-            case _:
-                return None
-
-    def _list(self, call: _Call) -> responses.Response:
+    def _list(self, query: _Query) -> responses.Response:
         faults = [
-            *_unknown(call.query, {"query", "name", "include[]", "limit", "offset", "total"}),
-            *_include_faults(call),
+            *_unknown(query, {"query", "name", "include[]", "limit", "offset", "total"}),
+            *_include_faults(query),
         ]
         numbers = []
         for name, default in (("limit", _DEFAULT_PAGE), ("offset", 0)):
-            (given,) = call.query.get(name, [str(default)])[-1:]
+            given = _last(query, name, str(default))
             if not (given.isascii() and given.isdecimal()):
                 faults.append(f"'{name}' must be a whole number")
             else:
                 numbers.append(int(given))
-        if call.query.get("total", ["false"]) not in (["true"], ["false"]):
+        if query.get("total", ["false"]) not in (["true"], ["false"]):
             faults.append("'total' must be true or false")
-        if faults:
-            return _invalid(faults)
+        _refuse(faults)
         limit, offset = numbers
         if not 1 <= limit <= MAX_PAGE:
-            return _invalid([f"'limit' must be from 1 to {MAX_PAGE}"])
+            _refuse([f"'limit' must be from 1 to {MAX_PAGE}"])
         if offset + limit > MAX_ENTRIES:
-            return _invalid([f"'offset' and 'limit' reach beyond {MAX_ENTRIES}"])
-        found = sorted(self._found(call), key=lambda service: service.name.casefold())
-        return responses.rest(
+            _refuse([f"'offset' and 'limit' reach beyond {MAX_ENTRIES}"])
+        part, name = _last(query, "query").casefold(), _last(query, "name")
+        found = [
+            each
+            for each in self.account.services.values()
+            if part in each.name.casefold() and name in {"", each.name}
+        ]
+        found.sort(key=lambda service: service.name.casefold())
+        return responses.json_response(
             200,
-            services=[self._service(each, call) for each in found[offset : offset + limit]],
+            services=[self._service(each, query) for each in found[offset : offset + limit]],
             limit=limit,
             offset=offset,
             more=len(found) > offset + limit,
-            total=len(found) if call.query.get("total") == ["true"] else None,
+            total=len(found) if query.get("total") == ["true"] else None,
         )
 
-    def _found(self, call: _Call) -> Iterator[Service]:
-        (part,) = call.query.get("query", [""])[-1:]
-        (name,) = call.query.get("name", [""])[-1:]
-        for service in self.account.directory.services:
-            if part.casefold() in service.name.casefold() and name in ("", service.name):
-                yield service
-
-    def _show(self, call: _Call, service_id: str) -> responses.Response:
-        if faults := [*_unknown(call.query, {"include[]"}), *_include_faults(call)]:
-            return _invalid(faults)
-        service = self.account.directory.find(service_id)
-        if service is None:
-            return _not_found()
-        return responses.rest(200, service=self._service(service, call))
+    def _show(self, query: _Query, service_id: str) -> responses.Response:
+        _refuse([*_unknown(query, {"include[]"}), *_include_faults(query)])
+        return responses.json_response(200, service=self._service(self._find(service_id), query))
 
     def _show_integration(
-        self, call: _Call, service_id: str, integration_id: str
+        self, query: _Query, service_id: str, integration_id: str
     ) -> responses.Response:
-        if faults := tuple(_unknown(call.query, set())):
-            return _invalid(faults)
-        service = self.account.directory.find(service_id)
-        for integration in service.integrations if service else ():
-            if service and integration.id == integration_id:
-                return responses.rest(200, integration=self._integration(service, integration))
-        return _not_found()
+        _refuse([*_unknown(query, set())])
+        service = self._find(service_id)
+        for each in service.integrations:
+            if each.id == integration_id:
+                return responses.json_response(200, integration=self._integration(service, each))
+        return _NOT_FOUND
 
-    def _create(self, call: _Call, service_id: str) -> responses.Response:
-        service = self.account.directory.find(service_id)
-        if service is None:
-            return _not_found()
+    def _create(self, query: _Query, service_id: str, body: bytes) -> responses.Response:
+        service = self._find(service_id)
         try:
-            body = rules.read_event(call.body)
+            members = rules.read_event(body)
         except rules.UnreadableBodyError:
-            return _invalid(["the body must be one JSON object"])
-        faults = (*_unknown(call.query, set()), *_creation_faults(body, service_id))
-        if faults:
-            return _invalid(faults)
-        asked = cast("dict[str, str]", body["integration"])
-        integration = self.account.directory.add_integration(
-            service.name, asked["type"], name=asked["name"]
-        )
-        return responses.rest(201, integration=self._integration(service, integration))
+            _refuse(["the body must be one JSON object"])
+        _refuse([*_unknown(query, set()), *_creation_faults(members, service_id)])
+        asked = members["integration"]
+        made = self.account.add_integration(service.name, asked["type"], name=asked["name"])
+        return responses.json_response(201, integration=self._integration(service, made))
 
-    def _service(self, service: Service, call: _Call) -> dict[str, object]:
-        included = "include[]" in call.query
+    def _find(self, service_id: str) -> Service:
+        for service in self.account.services.values():
+            if service.id == service_id:
+                return service
+        raise _RefusedError(_NOT_FOUND)
+
+    def _service(self, service: Service, query: _Query) -> dict[str, object]:
+        included = "include[]" in query
         return {
             **self._reference(SERVICES, service.id, service.name, "service"),
             "name": service.name,
@@ -259,7 +231,7 @@ class RestApi:
             if integration.vendor
             else None,
         }
-        if integration.type == service_directory.E_MAIL:
+        if integration.type == E_MAIL:
             host = f"{self.account.subdomain}.pagerduty.com"
             return members | {"integration_email": f"{integration.id.lower()}@{host}"}
         shown = {"everywhere"} if listed else {"everywhere", "alone"}
@@ -287,31 +259,56 @@ class RestApi:
         }
 
 
-def _header_faults(request: Request) -> Iterator[str]:
+def _authorize(
+    request: Request, scopes: Collection[str], scope: str, text: str
+) -> Mapping[str, Sequence[str]]:
+    """Check the scope and the headers of a call, and return its query."""
+    if scope not in scopes:
+        raise _RefusedError(
+            responses.rest_error(403, 2010, "Access Denied", [f"needs the scope {scope}"])
+        )
+    try:
+        query = urllib.parse.parse_qs(
+            text, keep_blank_values=True, strict_parsing=bool(text), errors="strict"
+        )
+    except ValueError:
+        _refuse(["the query cannot be read"])
+    faults = []
     if (request.header("Accept") or "").replace(" ", "") != _MEDIA_TYPE:
-        yield f"'Accept' must be {_MEDIA_TYPE}"
+        faults.append(f"'Accept' must be {_MEDIA_TYPE}")
     if request.method == "POST" and request.header("Content-Type") != "application/json":
-        yield "'Content-Type' must be application/json"
+        faults.append("'Content-Type' must be application/json")
+    _refuse(faults)
+    return query
 
 
-def _unknown(query: Mapping[str, object], known: set[str]) -> Iterator[str]:
+def _refuse(faults: Sequence[str]) -> None:
+    if faults:
+        raise _RefusedError(responses.rest_error(400, 2001, "Invalid Input Provided", faults))
+
+
+def _last(query: _Query, name: str, default: str = "") -> str:
+    return query.get(name, [default])[-1]
+
+
+def _unknown(query: _Query, known: set[str]) -> Iterator[str]:
     for name in query.keys() - known:
         yield f"'{name}' is not a known parameter"
 
 
-def _include_faults(call: _Call) -> Iterator[str]:
-    if call.query.get("include[]", ["integrations"]) != ["integrations"]:
+def _include_faults(query: _Query) -> Iterator[str]:
+    if query.get("include[]", ["integrations"]) != ["integrations"]:
         yield "'include[]' must be integrations, the only one known here"
 
 
-def _creation_faults(body: Mapping[str, object], service_id: str) -> Iterator[str]:
+def _creation_faults(body: Mapping[str, Any], service_id: str) -> Iterator[str]:
     asked = body.get("integration")
     if set(body) != {"integration"} or not isinstance(asked, dict):
         yield "'integration' must be the only member, and an object"
         return
     for name in asked.keys() - {"type", "name", "service"}:
         yield f"'integration.{name}' is not known here"
-    creatable = [each for each in service_directory.TYPES if each != service_directory.E_MAIL]
+    creatable = [each for each in TYPES if each != E_MAIL]
     if asked.get("type") not in creatable:
         yield f"'integration.type' must be one of {', '.join(creatable)}"
     name = asked.get("name")
@@ -320,11 +317,3 @@ def _creation_faults(body: Mapping[str, object], service_id: str) -> Iterator[st
     reference = {"id": service_id, "type": "service_reference"}
     if asked.get("service", reference) != reference:
         yield "'integration.service' must be a reference to the service in the path"
-
-
-def _invalid(errors: Sequence[str]) -> responses.Response:
-    return responses.rest_error(400, 2001, "Invalid Input Provided", errors)
-
-
-def _not_found() -> responses.Response:
-    return responses.rest_error(404, 2100, "Not Found")

@@ -6,17 +6,14 @@ import contextlib
 import http.server
 import socket
 import socketserver
+import ssl
 import struct
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
-from pagerduty_plugin.testing import install_page, misbehaviour, responses, rest_api
-
-if TYPE_CHECKING:
-    import ssl
-
-    from pagerduty_plugin.testing.backend import Backend, Request
+from pagerduty_plugin.testing import misbehaviour, pages, responses, rest_api
+from pagerduty_plugin.testing.backend import Backend, Request
 
 HOST: Final = "127.0.0.1"
 # how soon the accepting thread notices a stop
@@ -112,14 +109,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self._backend = cast("Server", self.server).backend
-        self._connection = self._backend.connected()
+        self._connection = next(self._backend.connections)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Log nothing: the fake has a request log."""
 
     def _respond(self) -> None:
         path, _, query = self.path.partition("?")
-        if path == install_page.PATH:
+        if path == pages.INSTALL_PATH:
             self._install(query)
             return
         if self.command == "GET" and not path.startswith(("/v2/", rest_api.SERVICES)):
@@ -131,13 +128,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             path=self.path,
             headers=tuple(self.headers.items()),
         )
-        if how := self._backend.select_unread(request):
+        if how := self._backend.select(request, is_read=False):
             self._backend.update(request, misbehaviour=how.name)
             self._reset()
             return
         length = self._length()
         if isinstance(length, responses.Response):
-            self.close_connection = True
             self._backend.update(request, status=length.status)
             self._write(length)
             return
@@ -146,7 +142,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if len(body) < length:
             self.close_connection = True
             return
-        how = self._backend.select(request)
+        how = self._backend.select(request, is_read=True)
         if how is not None:
             request = self._backend.update(request, misbehaviour=how.name)
         self._treat(request, how or _PROPERLY)
@@ -155,23 +151,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _install(self, query: str) -> None:
         length = self._length()
-        if isinstance(length, responses.Response):
-            self.close_connection = True
-            self._write(length)
-            return
-        self._write(self._backend.install(self.command, query, self.rfile.read(length)))
+        if isinstance(length, int):
+            length = self._backend.install(self.command, query, self.rfile.read(length))
+        self._write(length)
 
     def _length(self) -> int | responses.Response:
+        """Return the length of the body, or the response that refuses the request."""
         length = self.headers.get("Content-Length", None if self.command == "POST" else "0")
         if length is None or "Transfer-Encoding" in self.headers:
-            return responses.invalid(["'Content-Length' is missing"], status=411)
-        if not (length.isascii() and length.isdecimal()):
-            return responses.invalid(["'Content-Length' is invalid"])
-        return int(length)
+            refusal = responses.invalid(["'Content-Length' is missing"], status=411)
+        elif not (length.isascii() and length.isdecimal()):
+            refusal = responses.invalid(["'Content-Length' is invalid"])
+        else:
+            return int(length)
+        self.close_connection = True
+        return refusal
 
     def _treat(self, request: Request, how: misbehaviour.Misbehaviour) -> None:
         response = None
-        if how.processed == "at once" and how.waits:
+        if how.processed == "at once" and (how.gate or how.seconds):
             response = self._backend.process(request)
         self._backend.wait(how)
         if self._backend.stopping.is_set():
