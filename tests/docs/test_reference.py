@@ -43,8 +43,7 @@ from hostspec.settings import info_of, key_of
 from pagerduty_plugin import event, template_check, template_sandbox, templates, testing, truncate
 from pagerduty_plugin.constants import BASE_URLS, EVENTS_PER_MINUTE, MOST_EVENTS_PER_MINUTE
 from pagerduty_plugin.hookspecs import PagerDutySpec
-from pagerduty_plugin.http import client
-from pagerduty_plugin.installation import rest
+from pagerduty_plugin.http import rest
 from pagerduty_plugin.settings import NetworkSettings
 from pagerduty_plugin.testing import account, rest_api
 from pagerduty_plugin.testing.cli import _parser
@@ -314,7 +313,7 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("alert.md", f"more than {MOST_REPAIRS} repairs of one field"),
         ("embed.md", f"| {rest.PAGE} services to a page"),
         ("embed.md", f"at most {rest.MOST_SERVICES:,} services"),
-        ("embed.md", f"that is at most {client.LONGEST_WAIT:g} s; {client.DEFAULT_WAIT:g} s if"),
+        ("embed.md", f"that is at most {rest.LONGEST_WAIT:g} s; {rest.DEFAULT_WAIT:g} s if"),
         ("run.md", f"did not arrive within {request_body.BODY_WITHIN:g} s"),
         ("run.md", f"queued for {Patience().late / 60:g} minutes"),
         ("templates.md", f"| a template | {template_sandbox.LONGEST_TEMPLATE:,} characters"),

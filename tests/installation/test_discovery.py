@@ -19,10 +19,11 @@ import pytest
 from hostspec import Installation, Secret, SettingsError, structure
 from hostspec.connect import Connected, DiscoveryError, Found, FoundState, Skipped
 from pagerduty_plugin.constants import REST_URLS
-from pagerduty_plugin.http import client
-from pagerduty_plugin.installation import discovery, rest
+from pagerduty_plugin.http import rest
+from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.http.rest import Integration, RestApi, RestError, Service
+from pagerduty_plugin.installation import discovery
 from pagerduty_plugin.installation.discovery import ServiceDiscovery
-from pagerduty_plugin.installation.rest import Integration, RestError, Service
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import DiscoverySettings, InstallationSettings
 from pagerduty_plugin.testing import (
@@ -284,7 +285,7 @@ def test_a_missing_integration_is_created_and_pages(searcher: Searcher) -> None:
     }
     event = b'{"routing_key":"%s","event_action":"trigger","dedup_key":"k",' % made.key.encode()
     event += b'"payload":{"summary":"Down","source":"s","severity":"error"}}'
-    client.Client({}).post(f"{fake.url}/v2/enqueue", event)
+    Client({}).post(f"{fake.url}/v2/enqueue", event)
     assert [incident.service for incident in fake.incidents] == ["platform"]
 
 
@@ -612,7 +613,7 @@ def test_what_goes_wrong_is_told_plainly_and_without_a_secret(
 def test_an_answer_without_end_is_read_in_part(
     searcher: Searcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "LARGEST_PAGE", 100_000)
+    monkeypatch.setattr(rest, "LARGEST_PAGE", 100_000)
     blanks = Misbehaviour(
         name="huge", response=Response(200, b'{"services":[' + b" " * 200_000 + b"]}")
     )
@@ -666,9 +667,7 @@ def test_nothing_shows_a_key_or_the_token(
     searcher.fake.add_integration("checkout", key_shown="alone")
     found, connected = searcher.find(), searcher.connect("checkout")
     read = list(
-        rest.list_services(
-            client.RestApi(searcher.fake.url, f"Token token={TOKEN}", environment={}), "checkout"
-        )
+        RestApi(searcher.fake.url, f"Token token={TOKEN}", environment={}).services("checkout")
     )
     assert_no_secret(f"{found!r} {connected!r} {searcher.settings()!r} {read!r} {caplog.text}")
     assert searcher.table()[0][1] == (key(1),)
@@ -684,8 +683,8 @@ def test_answers_with_less_than_documented_will_do(searcher: Searcher) -> None:
     ]
     how = shape(services=services)
     searcher.fake.misbehave(how)
-    api = client.RestApi(searcher.fake.url, "Bearer x", environment={})
-    read = list(rest.list_services(api))
+    api = RestApi(searcher.fake.url, "Bearer x", environment={})
+    read = list(api.services())
     assert read[1] == Service(
         "P2", "two", "", "", "", (Integration("PI", V2, "Sum", vendor=False, key=None),)
     )
@@ -697,7 +696,7 @@ def test_answers_with_less_than_documented_will_do(searcher: Searcher) -> None:
     ]
     assert [found.id for found in searcher.find()] == ["P1", "P2", "P3"]
     with pytest.raises(RestError) as caught:
-        rest.read_service(api, "a/b")
+        api.service("a/b")
     assert caught.value.status == 404
 
 
@@ -794,5 +793,5 @@ def test_it_serves_several_threads(searcher: Searcher) -> None:
 
 
 def test_the_numbers_are_pagerdutys() -> None:
-    assert (rest.PAGE, rest.MOST_SERVICES, client.LONGEST_WAIT) == (100, 10_000, 60)
+    assert (rest.PAGE, rest.MOST_SERVICES, rest.LONGEST_WAIT) == (100, 10_000, 60)
     assert discovery.DiscoverySettings(token=Secret("x")).integration_name == "pagerduty-plugin"

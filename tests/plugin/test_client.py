@@ -19,7 +19,7 @@ import pytest
 from hostspec import Alert, OutcomeKind
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.http.network import NetworkEnvironment
-from pagerduty_plugin.http.responses import Failure, NoReply, Reply
+from pagerduty_plugin.http.responses import NoReply, Reply
 from pagerduty_plugin.http.transport import MOST_READ
 from pagerduty_plugin.testing import (
     FakePagerDuty,
@@ -390,7 +390,7 @@ def test_a_refused_connection_is_told(unused_url: str) -> None:
 def test_a_host_that_no_name_server_knows_is_told() -> None:
     answer = post(Client({}), "https://events.invalid")
     assert isinstance(answer, NoReply)
-    assert answer.failure is Failure.NETWORK
+    assert answer.kind is OutcomeKind.UNREACHABLE
     assert answer.reason.startswith("no connection: ")
     assert "Error" not in answer.reason
 
@@ -499,7 +499,7 @@ def test_a_ca_bundle_that_is_not_there_is_told(https_fake: FakePagerDuty, tmp_pa
 def test_a_server_without_tls_is_told(fake: FakePagerDuty) -> None:
     answer = post(Client({}), fake.url.replace("http:", "https:"))
     assert isinstance(answer, NoReply)
-    assert answer.failure is Failure.NETWORK
+    assert answer.kind is OutcomeKind.UNREACHABLE
     assert answer.reason.startswith("TLS failed: ")
 
 

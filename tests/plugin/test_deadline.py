@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hostspec import Alert, OutcomeKind
-from pagerduty_plugin.http import deadline
+from pagerduty_plugin.http import transport
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.http.responses import Reply
 from pagerduty_plugin.settings import NetworkSettings
@@ -162,28 +162,28 @@ def test_a_slow_look_up_of_the_name_leaves_no_time_for_more(
 ) -> None:
     """It cannot be cut short, but nothing is sent after it."""
     clock = itertools.chain([0.0], itertools.repeat(21.0))
-    monkeypatch.setattr(deadline, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(transport, "monotonic", lambda: next(clock))
     assert post(Client({}), fake.url) == unsent("no reply within 20 s")
     assert fake.requests == ()
 
 
 def test_each_thread_has_an_attempt_of_its_own() -> None:
-    deadline.begin(60)
+    transport.begin(60)
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(deadline.over).result()
+        assert pool.submit(transport.is_over).result()
         with pytest.raises(TimeoutError):
-            pool.submit(deadline.left).result()
-    assert not deadline.over()
-    assert 0 < deadline.left() <= 60
+            pool.submit(transport.seconds_left).result()
+    assert not transport.is_over()
+    assert 0 < transport.seconds_left() <= 60
 
 
 @pytest.mark.parametrize("call", [("recv", 1), ("recv_into", bytearray(1)), ("send", b"x"),
                                   ("sendall", b"x")])  # fmt: skip
 def test_nothing_begins_after_the_deadline(call: tuple[str, Any]) -> None:
     name, argument = call
-    deadline.begin(0)
+    transport.begin(0)
     here, there = socket.socketpair()
-    with here, there, deadline.Socket(fileno=here.detach()) as late_one:
+    with here, there, transport.Socket(fileno=here.detach()) as late_one:
         there.sendall(b"waiting")
         with pytest.raises(TimeoutError):
             getattr(late_one, name)(argument)

@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from hostspec import OutcomeKind
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.http.responses import Failure, NoReply, Reply
+from pagerduty_plugin.http.responses import NoReply, Reply
 from pagerduty_plugin.settings import NetworkSettings
 
 KEYS = {
@@ -34,15 +35,15 @@ def post(client: Client, url: str, **network: Any) -> Reply | NoReply:
 
 
 def network(reason: str) -> NoReply:
-    return NoReply(Failure.NETWORK, reason)
+    return NoReply(OutcomeKind.UNREACHABLE, reason)
 
 
 def unsent(reason: str) -> NoReply:
-    return NoReply(Failure.NETWORK, reason, sent=False)
+    return NoReply(OutcomeKind.UNREACHABLE, reason, sent=False)
 
 
 def configuration(reason: str) -> NoReply:
-    return NoReply(Failure.CONFIGURATION, reason)
+    return NoReply(OutcomeKind.MISCONFIGURED, reason)
 
 
 def read_request(connection: socket.socket) -> bytes:

@@ -1,4 +1,4 @@
-"""The HTTP client: sends events, and calls the REST API."""
+"""The HTTP client: one attempt to reach PagerDuty, and the posts of events."""
 
 from __future__ import annotations
 
@@ -7,47 +7,55 @@ import os
 import ssl
 import sys
 import threading
-import time
-import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from hostspec import Outcome
-from pagerduty_plugin.http import deadline
-from pagerduty_plugin.http.failures import causes, no_reply
+from pagerduty_plugin.http import transport
 from pagerduty_plugin.http.network import NetworkEnvironment, find_proxy
 from pagerduty_plugin.http.responses import (
     NoReply,
     Reply,
+    causes,
     classify,
     mask_reply,
+    no_reply,
     proxy_secrets,
-    read_retry_after,
 )
-from pagerduty_plugin.http.transport import CLOSE, make_adapter, read_text, send, user_agent
 from pagerduty_plugin.settings import NetworkSettings
 from pagerduty_plugin.truncate import encode
 
 if TYPE_CHECKING:
     import requests
 
-LARGEST_PAGE: Final = 32_000_000
-"""Bytes that are read of a page of the REST API, which lists up to a hundred services."""
-
-LONGEST_WAIT: Final = 60.0
-"""Seconds that a call waits at most for the REST API's rate limit, whose window is as long."""
-
-DEFAULT_WAIT: Final = 10.0
-"""Seconds that it waits if PagerDuty names no time."""
-
-_NO_QUERY: Final[Mapping[str, str]] = types.MappingProxyType({})
 _DISCONNECTS: Final = (
     ConnectionResetError,
     ConnectionAbortedError,
     BrokenPipeError,
     ssl.SSLEOFError,
 )
-_DEFAULT: Final = NetworkSettings()
+DEFAULT_NETWORK: Final = NetworkSettings()
+
+
+def attempt(
+    url: str,
+    network: NetworkSettings,
+    environment: NetworkEnvironment,
+    call: Callable[[str], Reply],
+) -> tuple[Reply | NoReply, tuple[str, ...]]:
+    """Make a call with the proxy for a URL, before the deadline; never raises.
+
+    Returns:
+        the reply, and the secrets of the proxy that it may contain.
+    """
+    transport.begin(network.timeout)
+    handled = sys.exception()
+    proxy = ""
+    try:
+        proxy = find_proxy(url, network, environment)
+        return call(proxy), proxy_secrets(proxy)
+    except Exception as error:  # noqa: BLE001 -- every failure of HTTP is an outcome
+        return no_reply(error, handled, network), proxy_secrets(proxy)
 
 
 class Client:
@@ -98,35 +106,24 @@ class Client:
         body: bytes,
         *,
         secrets: Iterable[str] = (),
-        network: NetworkSettings = _DEFAULT,
+        network: NetworkSettings = DEFAULT_NETWORK,
         idempotent: bool = True,
     ) -> Reply | NoReply:
         """Post a JSON body; never raises.
 
-        It takes at most the settings' timeout, apart from the look-up of the host's name.
-
-        Args:
-            url: the address.
-            body: the bytes.
-            secrets: the secrets in the body, which are masked in the reply.
-            network: proxy, TLS and timeouts.
-            idempotent: whether the body may be posted twice. If not, the connection is closed
-                after the reply: when a kept connection breaks on reuse, it is uncertain whether
-                the body was read.
+        It takes at most the settings' timeout, apart from the look-up of the host's name. A body
+        that must not be posted twice closes its connection after the reply: when a kept connection
+        breaks on reuse, it is uncertain whether the body was read.
         """
         if self._process != os.getpid():
             # after a fork, sharing the parent's connections would mix up events
             self._start()
-        deadline.begin(network.timeout)
-        handled = sys.exception()
-        proxy = ""
-        reply: Reply | NoReply
-        try:
-            proxy = find_proxy(url, network, self._environment)
-            reply = self._route(url, network, proxy).post(body, idempotent=idempotent)
-        except Exception as error:  # noqa: BLE001 -- every failure of HTTP is an outcome
-            reply = no_reply(error, handled, network)
-        return mask_reply(reply, (*secrets, *proxy_secrets(proxy)))
+
+        def call(proxy: str) -> Reply:
+            return self._route(url, network, proxy).post(body, idempotent=idempotent)
+
+        reply, more_secrets = attempt(url, network, self._environment, call)
+        return mask_reply(reply, (*secrets, *more_secrets))
 
     def _route(self, url: str, network: NetworkSettings, proxy: str) -> _Route:
         with self._lock:
@@ -148,32 +145,27 @@ class _Route:
 
         self.proxy = proxy
         self._network = network
-        self._adapter = make_adapter(network, environment)
-        self._template = requests.Request(
-            "POST",
-            url,
-            headers={
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-                "User-Agent": user_agent(),
-            },
-        ).prepare()
+        self._adapter = transport.make_adapter(network, environment)
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "User-Agent": transport.user_agent(),
+        }
+        self._template = requests.Request("POST", url, headers=headers).prepare()
         self._reused = False
 
     def post(self, body: bytes, *, idempotent: bool) -> Reply:
         request = self._template.copy()
         request.body = body
         if not idempotent:
-            request.headers.update([CLOSE])
+            request.headers.update([transport.CLOSE])
         request.headers["Content-Length"] = str(len(body))
         response = self._send(request) if idempotent else self._send_once(request)
         try:
-            return Reply(
-                response.status_code,
-                read_text(response),
-                response.headers.get("Retry-After", ""),
-                response.headers.get("Location", ""),
-            )
+            headers = response.headers
+            text = transport.read_text(response)
+            pause, location = headers.get("Retry-After", ""), headers.get("Location", "")
+            return Reply(response.status_code, text, pause, location)
         finally:
             response.close()
 
@@ -196,93 +188,4 @@ class _Route:
         return response
 
     def _send_once(self, request: requests.PreparedRequest) -> requests.Response:
-        return send(self._adapter, request, self._network, self.proxy)
-
-
-class RestApi:
-    """Calls PagerDuty's REST API v2 with one token, over one connection; not thread-safe.
-
-    Args:
-        base_url: of the REST API.
-        authorization: the header of that name.
-        network: proxy, TLS and timeouts.
-        environment: as for `Client`.
-        sleep: called with the seconds to wait.
-    """
-
-    def __init__(
-        self,
-        base_url: str,
-        authorization: str,
-        *,
-        network: NetworkSettings = _DEFAULT,
-        environment: Mapping[str, str] = os.environ,
-        sleep: Callable[[float], object] = time.sleep,
-    ) -> None:
-        self._base_url = base_url
-        self._network = network
-        self._environment = NetworkEnvironment.read(environment)
-        self._headers = {
-            "Accept": "application/vnd.pagerduty+json;version=2",
-            "Authorization": authorization,
-            "User-Agent": user_agent(),
-        }
-        self._sleep = sleep
-        self._adapter = make_adapter(network, self._environment)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._adapter.close()
-
-    def call(
-        self, method: str, path: str, query: Mapping[str, str] = _NO_QUERY, body: object = None
-    ) -> Reply | NoReply:
-        """Make a call; never raises.
-
-        A call that is rejected for the rate limit is repeated once, after the pause that PagerDuty
-        asks for, unless that is longer than `LONGEST_WAIT`.
-
-        Args:
-            method: the HTTP method.
-            path: below the base URL.
-            query: the parameters, not encoded.
-            body: the JSON body; None for none.
-        """
-        reply = self._call(method, path, query, body)
-        if isinstance(reply, Reply) and reply.status == 429:  # noqa: PLR2004 -- HTTP's number
-            pause = read_retry_after(reply.retry_after, dt.datetime.now(dt.UTC))
-            if pause is None or pause <= LONGEST_WAIT:
-                self._sleep(DEFAULT_WAIT if pause is None else pause)
-                reply = self._call(method, path, query, body)
-        return reply
-
-    def _call(
-        self, method: str, path: str, query: Mapping[str, str], body: object
-    ) -> Reply | NoReply:
-        import requests
-
-        deadline.begin(self._network.timeout)
-        handled = sys.exception()
-        url = f"{self._base_url}{path}"
-        proxy = ""
-        reply: Reply | NoReply
-        try:
-            proxy = find_proxy(url, self._network, self._environment)
-            request = requests.Request(method, url, self._headers, params=query, json=body)
-            response = send(self._adapter, request.prepare(), self._network, proxy)
-            try:
-                if response.status_code < 300:  # noqa: PLR2004 -- HTTP's successes
-                    # unmasked, as it contains integration keys and is never shown
-                    return Reply(response.status_code, read_text(response, LARGEST_PAGE))
-                headers = response.headers
-                pause = headers.get("Retry-After") or headers.get("ratelimit-reset", "")
-                location = headers.get("Location", "")
-                reply = Reply(response.status_code, read_text(response), pause, location)
-            finally:
-                response.close()
-        except Exception as error:  # noqa: BLE001 -- every failure of HTTP is an outcome
-            reply = no_reply(error, handled, self._network)
-        token = self._headers["Authorization"].partition(" ")[2].removeprefix("token=")
-        return mask_reply(reply, (token, *proxy_secrets(proxy)))
+        return transport.send(self._adapter, request, self._network, self.proxy)

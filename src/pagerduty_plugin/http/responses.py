@@ -1,15 +1,21 @@
-"""PagerDuty's reply to an event as an outcome (guide "Events API v2 Overview"). Pure."""
+"""The outcome of an attempt: PagerDuty's reply, or why there was none.
+
+Source: PagerDuty's guide "Events API v2 Overview".
+"""
 
 from __future__ import annotations
 
 import base64
 import datetime as dt
 import email.utils
-import enum
+import http.client
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import ssl
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +24,9 @@ import attrs
 from hostspec import Outcome, OutcomeKind
 from hostspec.text import clean_text, shorten
 from pagerduty_plugin.constants import STARS
+from pagerduty_plugin.http import transport
+from pagerduty_plugin.http.network import NetworkSettingError
+from pagerduty_plugin.settings import NetworkSettings
 
 LONGEST_REASON: Final = 2000
 """Characters of a reply that are shown; an error page of a proxy may be long."""
@@ -39,16 +48,18 @@ _KEY_MALFORMED: Final = "'routing_key'"
 """In PagerDuty's JSON answer to a key of the wrong form."""
 
 
+_TUNNEL: Final = re.compile(r"Tunnel connection failed: (?P<words>(?P<kind>\d)\d\d.{,100}).*")
+"""The error of `http.client` when a proxy refuses to connect."""
+
+_CERTIFICATE_REJECTED: Final = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE)")
+"""TLS alerts of a server that rejects a client certificate, or misses one."""
+
+_NOT_HTTP: Final = "the reply is not HTTP"
+
+
 @attrs.frozen
 class Reply:
-    """An HTTP reply.
-
-    Attributes:
-        status: the code.
-        text: the body, as far as it was read.
-        retry_after: the header, or an empty text.
-        location: the header, or an empty text.
-    """
+    """An HTTP reply: its status, its body as far as it was read, and two headers."""
 
     status: int
     text: str
@@ -64,20 +75,8 @@ class Reply:
             shown = parts._replace(netloc=host, query="", fragment="").geturl()
         except ValueError:
             shown = ""
-        shown = " ".join(clean_text(shown).split())
-        if not shown:
-            return f"{self.status}, a redirect"
-        cut = shorten(shown, LONGEST_TARGET)
-        return f"{self.status}, a redirect to {cut}"
-
-
-class Failure(enum.Enum):
-    """Why there is no reply."""
-
-    NETWORK = enum.auto()
-    """No connection, a broken one, or a timeout."""
-    CONFIGURATION = enum.auto()
-    """The operator must change a setting first."""
+        target = shorten(one_line(shown), LONGEST_TARGET)
+        return f"{self.status}, a redirect to {target}" if target else f"{self.status}, a redirect"
 
 
 @attrs.frozen
@@ -85,14 +84,19 @@ class NoReply:
     """No HTTP reply was received.
 
     Attributes:
-        failure: its kind.
+        kind: unreachable or misconfigured.
         reason: in words, without secrets.
         sent: whether the event may have been sent before.
     """
 
-    failure: Failure
+    kind: OutcomeKind
     reason: str
     sent: bool = True
+
+
+def one_line(text: str) -> str:
+    """Return a text from outside on one line."""
+    return " ".join(clean_text(text).split())
 
 
 def classify(reply: Reply | NoReply, now: dt.datetime, *, idempotent: bool = True) -> Outcome:
@@ -114,27 +118,22 @@ def classify(reply: Reply | NoReply, now: dt.datetime, *, idempotent: bool = Tru
 
 def _classify(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
     if isinstance(reply, NoReply):
-        network = reply.failure is Failure.NETWORK
-        kind = OutcomeKind.UNREACHABLE if network else OutcomeKind.MISCONFIGURED
-        return Outcome(kind, reply.reason)
+        return Outcome(reply.kind, reply.reason)
     words = _words(reply.text)
     reason = f"{reply.status}: {words}" if words else f"{reply.status}"
+    pause = read_retry_after(reply.retry_after, now)
     match reply.status:
         case 202 if not _is_foreign(reply.text):
             return Outcome(OutcomeKind.DELIVERED, words)
+        case status if 200 <= status < 300 and _json(reply.text).get("status") == "success":  # noqa: PLR2004
+            return Outcome(OutcomeKind.DELIVERED, words)
         case status if status < 300:  # noqa: PLR2004 -- HTTP's successes, and notices before them
-            if status >= 200 and _json(reply.text).get("status") == "success":  # noqa: PLR2004
-                return Outcome(OutcomeKind.DELIVERED, words)
             return Outcome(OutcomeKind.UNREACHABLE, f"the reply is not PagerDuty's: {reason}")
-        case status if 300 <= status < 400:  # noqa: PLR2004 -- the class of HTTP redirects
-            return Outcome(
-                OutcomeKind.MISCONFIGURED,
-                f"{reply.redirect}, which PagerDuty never sends; check region and base_url",
-            )
+        case status if status < 400:  # noqa: PLR2004 -- the class of HTTP redirects
+            reason = f"{reply.redirect}, which PagerDuty never sends; check region and base_url"
+            return Outcome(OutcomeKind.MISCONFIGURED, reason)
         case 429:
-            return Outcome(
-                OutcomeKind.THROTTLED, reason, retry_after=read_retry_after(reply.retry_after, now)
-            )
+            return Outcome(OutcomeKind.THROTTLED, reason, retry_after=pause)
         case 408 | 425:
             return Outcome(OutcomeKind.UNREACHABLE, reason)
         case 401 | 402 | 403 | 404 | 405 | 407 | 421:
@@ -142,9 +141,7 @@ def _classify(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
         case 400 if _blames_routing_key(reply.text):
             return Outcome(OutcomeKind.MISCONFIGURED, reason)
         case status if status >= 500:  # noqa: PLR2004 -- the class of HTTP server errors
-            return Outcome(
-                OutcomeKind.FAULTED, reason, retry_after=read_retry_after(reply.retry_after, now)
-            )
+            return Outcome(OutcomeKind.FAULTED, reason, retry_after=pause)
     return Outcome(OutcomeKind.REJECTED, reason)
 
 
@@ -174,8 +171,7 @@ def _words(text: str) -> str:
     faults = [each for each in errors if isinstance(each, str)] if isinstance(errors, list) else []
     if isinstance(message, str) and message.strip():
         text = f"{message}: {'; '.join(faults)}" if faults else message
-    words = " ".join(clean_text(text).split())
-    return shorten(words, LONGEST_REASON)
+    return shorten(one_line(text), LONGEST_REASON)
 
 
 def _blames_routing_key(text: str) -> bool:
@@ -236,3 +232,90 @@ def proxy_secrets(proxy: str) -> tuple[str, ...]:
         return ()
     sent = f"{unquote(user)}:{unquote(password)}".encode("latin-1")
     return (password, unquote(password), base64.b64encode(sent).decode())
+
+
+def no_reply(error: Exception, handled: BaseException | None, network: NetworkSettings) -> NoReply:
+    """Return why there is no reply, in words for the operator.
+
+    Neither the text of an exception, which may contain an address, nor its class is shown.
+
+    Args:
+        error: the exception of the attempt.
+        handled: the exception that the caller was handling before: Python chains it to every
+            exception raised meanwhile, but it says nothing about this attempt.
+        network: the settings of the attempt.
+    """
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    chain = tuple(causes(error, handled))
+    kind, reason = _failure(error, chain, network)
+    unsent = any(isinstance(each, (ConnectTimeoutError, NewConnectionError)) for each in chain)
+    return NoReply(kind, reason, sent=not unsent)
+
+
+def _failure(
+    error: Exception, chain: tuple[BaseException, ...], network: NetworkSettings
+) -> tuple[OutcomeKind, str]:
+    from requests import exceptions
+
+    unreachable, misconfigured = OutcomeKind.UNREACHABLE, OutcomeKind.MISCONFIGURED
+    if isinstance(error, NetworkSettingError):
+        return misconfigured, str(error)
+    if transport.is_over():
+        return unreachable, f"no reply within {network.timeout:g} s"
+    cause = _reason(chain)
+    not_connected = f"no connection within {network.connect_timeout:g} s"
+    if any(isinstance(each, TimeoutError) and not each.strerror for each in chain):
+        cause = not_connected
+    kind = misconfigured if any(map(_is_rejected_certificate, chain)) else unreachable
+    match error:
+        case exceptions.ProxyError():
+            answer = next(filter(None, (_TUNNEL.fullmatch(str(each)) for each in chain)), None)
+            if answer is None:
+                return kind, f"no proxy: {cause}"
+            kind = misconfigured if answer["kind"] == "4" else unreachable
+            return kind, f"the proxy answered {answer['words'].strip()}"
+        case exceptions.SSLError():
+            return kind, f"TLS failed: {cause}"
+        case exceptions.ConnectTimeout():
+            return unreachable, not_connected
+        case exceptions.ConnectionError():
+            return unreachable, cause if cause == _NOT_HTTP else f"no connection: {cause}"
+        case ValueError():
+            return misconfigured, "cannot be sent: the address is not a valid URL; check base_url"
+    return misconfigured, f"cannot be sent: {cause}"
+
+
+def causes(error: BaseException, handled: BaseException | None = None) -> Iterator[BaseException]:
+    """Yield an exception and all its causes, except the one that the caller handled before."""
+    seen = {id(handled)}
+    queue: list[object] = [error]
+    while queue:
+        each = queue.pop(0)
+        if isinstance(each, BaseException) and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            queue += [getattr(each, "reason", None), *each.args, each.__cause__, each.__context__]
+
+
+def _is_rejected_certificate(error: BaseException) -> bool:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    alert = error.reason if isinstance(error, ssl.SSLError) else None
+    return bool(_CERTIFICATE_REJECTED.search(alert or ""))
+
+
+def _reason(chain: tuple[BaseException, ...]) -> str:
+    for each in chain:
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return each.verify_message or "the certificate is not trusted"
+    for each in chain:
+        if isinstance(each, OSError) and each.strerror:
+            return each.strerror
+    for each in chain:
+        if isinstance(each, ConnectionError):
+            return "the other side closed the connection without a reply"
+        if isinstance(each, http.client.HTTPException):
+            return _NOT_HTTP
+    *_, (frame, line) = traceback.walk_tb(chain[0].__traceback__)
+    return f"unexpected error at {PurePath(frame.f_code.co_filename).name}:{line}"

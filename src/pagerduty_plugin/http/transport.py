@@ -1,15 +1,21 @@
-"""The connections to PagerDuty: TLS, proxies, and a deadline for each attempt."""
+"""The connections to PagerDuty: TLS, proxies, and one deadline for all socket calls of an attempt.
+
+A socket's own timeout applies to one call, and restarts with each byte of a slow reply. The sockets
+of this module limit each call to the remaining time of their thread's attempt.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import socket
 import ssl
+import threading
 from importlib.metadata import version
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from pagerduty_plugin.http import deadline
 from pagerduty_plugin.http.network import NetworkEnvironment, load_authorities, load_client
 from pagerduty_plugin.settings import NetworkSettings
 
@@ -22,6 +28,80 @@ CLOSE: Final = ("Connection", "close")
 
 MOST_READ: Final = 65_536
 """Bytes that are read of a response."""
+
+
+class _Attempt(threading.local):
+    ends = 0.0
+
+
+_attempt = _Attempt()
+
+
+def begin(seconds: float) -> None:
+    """Start an attempt of this thread, which may take so many seconds."""
+    _attempt.ends = monotonic() + seconds
+
+
+def seconds_left() -> float:
+    """Return the remaining seconds of this thread's attempt.
+
+    Raises:
+        TimeoutError: its time is up.
+    """
+    seconds = _attempt.ends - monotonic()
+    if seconds <= 0:
+        message = "the attempt took too long"
+        raise TimeoutError(message)
+    return seconds
+
+
+def is_over() -> bool:
+    """Check whether the time of this thread's attempt is up."""
+    return monotonic() >= _attempt.ends
+
+
+class Socket(socket.socket):
+    """A socket whose calls end with the attempt."""
+
+    def settimeout(self, value: float | None) -> None:
+        """Do nothing: each call sets its own timeout."""
+
+    def _hurry(self, most: float = math.inf) -> None:
+        super().settimeout(min(seconds_left(), most))
+
+    def reach(self, address: Any, most: float) -> None:
+        """Connect within so many seconds."""
+        self._hurry(most)
+        self.connect(address)
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Receive bytes."""
+        self._hurry()
+        return super().recv(buflen, flags)
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """Receive bytes into a buffer."""
+        self._hurry()
+        return super().recv_into(buffer, nbytes or 0, flags)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send some bytes."""
+        self._hurry()
+        return super().send(data, flags)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all bytes."""
+        self._hurry()
+        super().sendall(data, flags)
+
+
+class TLSSocket(Socket, ssl.SSLSocket):
+    """The same over TLS."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 -- ssl's signature
+        """Shake hands."""
+        self._hurry()
+        super().do_handshake(block)
 
 
 def user_agent() -> str:
@@ -75,7 +155,7 @@ def make_adapter(
 
     def tls() -> ssl.SSLContext:
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-        context.sslsocket_class = deadline.TLSSocket
+        context.sslsocket_class = TLSSocket
         load_authorities(context, network, environment, DEFAULT_CA_BUNDLE_PATH)
         return context
 
@@ -141,14 +221,29 @@ def make_adapter(
     return OnePool(pool_maxsize=1024, max_retries=0)
 
 
-def _connect(connection: Any) -> deadline.Socket:
-    """Connect a urllib3 connection's socket; raise urllib3's own errors."""
+def _connect(connection: Any) -> Socket:
+    """Connect to the first address of the host that accepts it, with urllib3's own errors.
+
+    The look-up of the name is not limited.
+    """
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+    trouble = OSError(0, "the name has no address")
     try:
-        return deadline.connect(
-            connection.host, connection.port, connection.timeout, connection.socket_options
-        )
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            connection.host, connection.port, type=socket.SOCK_STREAM
+        ):
+            made = Socket(family, kind, protocol)
+            try:
+                for option in connection.socket_options:
+                    made.setsockopt(*option)
+                made.reach(address, connection.timeout)
+            except OSError as error:
+                made.close()
+                trouble = error
+            else:
+                return made
+        raise trouble
     except TimeoutError as error:
         raise ConnectTimeoutError(connection, "too late") from error
     except OSError as error:

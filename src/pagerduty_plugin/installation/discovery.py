@@ -17,15 +17,14 @@ import attrs
 from hostspec import Installation, SecretUnavailableError
 from hostspec.connect import Connected, Discovery, DiscoveryError, Found, FoundState, Skipped
 from pagerduty_plugin.constants import ACCOUNT_TOKEN_LENGTH, AUTO, PROVIDER, REST_URLS
-from pagerduty_plugin.http.client import RestApi
-from pagerduty_plugin.installation import rest
+from pagerduty_plugin.http import rest
+from pagerduty_plugin.http.rest import Integration, RestApi, RestError, Service
 from pagerduty_plugin.installation.merge_services import (
     GrantedService,
     describe_skipped,
     merge,
     new_id,
 )
-from pagerduty_plugin.installation.rest import Integration, RestError, Service
 from pagerduty_plugin.keys import routing_key_fault
 from pagerduty_plugin.settings import DiscoverySettings, InstallationSettings
 
@@ -69,7 +68,7 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
         """
         with self._api(settings) as api:
             try:
-                services = {each.id: each for each in rest.list_services(api, settings.query)}
+                services = {each.id: each for each in api.services(settings.query)}
             except RestError as error:
                 raise DiscoveryError(_reason(error, settings, _READ_SCOPE)) from None
         return [_found(service) for service in services.values()]
@@ -138,7 +137,7 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
         skipped: list[Skipped] = []
         for service_id in dict.fromkeys(chosen):
             try:
-                service = rest.read_service(api, service_id)
+                service = api.service(service_id)
                 if service.status == "disabled":
                     skipped.append(Skipped(_KIND, service.name, _DISABLED))
                     continue
@@ -167,7 +166,7 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
                 continue
             try:
                 if not integrations:
-                    made = rest.create_integration(api, service, settings.integration_name)
+                    made = api.create_integration(service, settings.integration_name)
                     created += 1
                     integrations = (_with_key(api, service, made),)
             except RestError as error:
@@ -216,7 +215,7 @@ def _capable(service: Service) -> list[Integration]:
 
 def _with_key(api: RestApi, service: Service, integration: Integration) -> Integration:
     """Return an integration with its key, which PagerDuty may omit in a list."""
-    return integration if integration.key else rest.read_integration(api, service, integration)
+    return integration if integration.key else api.integration(service, integration)
 
 
 def _is_routing_key(integration: Integration) -> bool:

@@ -147,7 +147,7 @@ class Change:
 
 @attrs.define(eq=False)
 class RateWindow:
-    """Counts per key what was accepted in the last 60 seconds; a limit of 0 is none."""
+    """Counts the accepted events of each key in any 60 seconds; a limit of 0 means no limit."""
 
     limit: int
     _times: dict[str, collections.deque[dt.datetime]] = attrs.field(
