@@ -29,9 +29,8 @@ from hostspec.testing import (
 )
 from hostspec.testing.provider_declarations import check_schemas
 from hostspec.testing.provider_secrets import contains_canary
-from hostspec.testing.purity import watched
 from hostspec.testing.service import answering
-from hostspec.testing.support import environment
+from hostspec.testing.support import environment, watched
 
 pytest_plugins = ["pytester"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hostspec import Alert
-from hostspec.testing.purity import watched
+from hostspec.testing.support import watched
 from pagerduty_plugin import template_sandbox
 from pagerduty_plugin.template_check import LOOP
 from pagerduty_plugin.templates import (

@@ -30,11 +30,9 @@ MOST_MESSAGES: Final = 1_000_000_000
 
 @attrs.frozen
 class Capabilities:
-    """The capabilities of an action for an open incident.
+    """The capabilities of an action for an open incident: it can acknowledge it, and resolve it.
 
     Attributes:
-        acknowledge: it can acknowledge the incident.
-        resolve: it can resolve the incident.
         update: it can add information by a message of its own kind.
         idempotent: sending the same message twice has the same effect as once. Without it, an
             open incident is updated and never triggered again, and an attempt that may have
@@ -89,9 +87,8 @@ def is_limit(limit: object) -> TypeGuard[Limit]:
 class Preview:
     """A message as an operator sees it before it is sent.
 
-    Attributes:
-        target: its destination (for HTTP: method and URL).
-        body: the message as JSON, secrets masked.
+    ``target`` is its destination (for HTTP: method and URL), ``body`` the message as JSON, secrets
+    masked.
     """
 
     target: str
@@ -122,9 +119,7 @@ class DurableAction(Generic[I]):
         resolve after it and after any attempt that may have arrived. Called only if the
         capabilities include ``coalesce``.
 
-        Args:
-            opening: the newest trigger; an attempt to send it may have arrived.
-            closing: its resolve.
+        The opening is the newest trigger; an attempt to send it may have arrived.
         """
         return (opening, closing)
 
@@ -149,11 +144,8 @@ class DurableAction(Generic[I]):
     ) -> Sequence[Limit]:
         """Return the rate limits of a delivery, each budget at most once.
 
-        Args:
-            delivery: the next delivery.
-            installation: the account.
-            handle: of the delivery's incident, if it is open: after a change of the key, a
-                follow-up may count towards another budget than a trigger.
+        The handle is that of the delivery's incident, if it is open: after a change of the key, a
+        follow-up may count towards another budget than a trigger.
 
         Raises:
             SecretUnavailableError: the limit depends on a secret that cannot be read now.
@@ -206,9 +198,7 @@ class Action(abc.ABC, Generic[A, I]):
     def describe(self, settings: A, installation: Installation[I] | None) -> str:  # noqa: ARG002
         """Return a sentence about the action with these settings; no I/O, never raises.
 
-        Args:
-            settings: the rule's settings.
-            installation: the account; None if it no longer exists.
+        The installation is None if it no longer exists.
         """
         return self.label
 
@@ -219,16 +209,8 @@ class Action(abc.ABC, Generic[A, I]):
         """Return one delivery for each destination of an alert; no I/O.
 
         A firing alert opens incidents. An acknowledged or resolved one is planned only by hosts
-        that do not remember open incidents; other hosts call `follow_up`.
-
-        Args:
-            alert: the alert.
-            settings: the rule's settings.
-            installation: the account.
-            rule: the rule's name, which the deliveries carry.
-
-        Returns:
-            the deliveries, and a suppression for each delivery that a plugin vetoed.
+        that do not remember open incidents; other hosts call `follow_up`. Deliveries carry the
+        name of the rule. A suppression stands for each delivery that a plugin vetoed.
         """
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:  # noqa: ARG002

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -56,11 +57,8 @@ def frozen_handle(handle: Handle | None) -> Handle | None:
 class IncidentRef:
     """The reference that identifies an incident.
 
-    Attributes:
-        action: the action's name (``pagerduty.trigger``).
-        installation: the installation's name.
-        destination: the destination's id inside the installation.
-        correlation_key: the provider's key of the incident (PagerDuty's dedup key).
+    It has the names of the action (``pagerduty.trigger``) and the installation, the destination's
+    id inside the installation, and the provider's key of the incident (PagerDuty's dedup key).
     """
 
     action: str
@@ -74,8 +72,6 @@ class Incident:
     """A problem at one destination of a provider, from trigger to resolve.
 
     Attributes:
-        ref: its reference.
-        state: its state at the provider.
         severity: the severity of its newest trigger.
         handle: the provider's data for follow-ups; None before the first send.
         holders: the alerts that hold it open; it resolves when the last one does.
@@ -109,8 +105,6 @@ class Delivery:
     """One planned message about one incident: plain data without secrets.
 
     Attributes:
-        operation: its effect on the incident.
-        ref: the reference of the incident.
         alert: the identity of the alert that it reports.
         severity: the severity that the provider receives, on the contract's scale. Urgent
             deliveries are sent first, and merging keeps the most severe message.
@@ -140,13 +134,8 @@ class Delivery:
 class Suppression:
     """A plugin's decision not to send a delivery of a rule; it is logged and listed.
 
-    Attributes:
-        action: the action's name.
-        installation: the installation's name.
-        reason: the reason, for the operator.
-        plugin: the name of the plugin.
-        rules: the rules that planned the delivery.
-        notes: further remarks for the operator, such as an earlier failure of an extension.
+    It names the action, the installation, the plugin, and the rules that planned the delivery.
+    ``notes`` are further remarks for the operator, such as an earlier failure of an extension.
     """
 
     action: str
@@ -252,9 +241,7 @@ class Receipt:
 
     Attributes:
         id: the id of the delivery; the same if an observer is called twice.
-        delivery: the delivery.
         outcome: the outcome of the last attempt; None before the first.
-        attempts: the number of attempts.
         reason: why it was given up, if the outcome does not say it: an operator discarded it,
             for example.
     """
@@ -282,21 +269,20 @@ def merge(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
     met: dict[IncidentRef, list[Delivery]] = {}
     for delivery in deliveries:
         met.setdefault(delivery.ref, []).append(delivery)
-    return tuple(_one(together) for together in met.values())
-
-
-def _one(together: list[Delivery]) -> Delivery:
-    worst = max(together, key=lambda delivery: delivery.severity.rank)
-    return attrs.evolve(
-        worst,
-        rules=_distinct(rule for delivery in together for rule in delivery.rules),
-        notes=_distinct(note for delivery in together for note in delivery.notes),
-        follow_ups=_distinct(each for delivery in together for each in delivery.follow_ups),
+    return tuple(
+        attrs.evolve(
+            max(together, key=lambda delivery: delivery.severity.rank),
+            rules=distinct(delivery.rules for delivery in together),
+            notes=distinct(delivery.notes for delivery in together),
+            follow_ups=distinct(delivery.follow_ups for delivery in together),
+        )
+        for together in met.values()
     )
 
 
-def _distinct(values: Iterable[_T]) -> tuple[_T, ...]:
-    return tuple(dict.fromkeys(values))
+def distinct(several: Iterable[Iterable[_T]]) -> tuple[_T, ...]:
+    """Return every value of several collections once, in order."""
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(several)))
 
 
 def coalesce(queued: Sequence[Operation], *, may_be_open: bool) -> tuple[int, ...]:
@@ -316,13 +302,14 @@ def coalesce(queued: Sequence[Operation], *, may_be_open: bool) -> tuple[int, ..
         the indices of the messages to send, in order. An acknowledge from before the first
         trigger comes first: it belongs to the incident that may be open, not to a new one.
     """
-    resolved = _last(queued, Operation.RESOLVE, 0)
-    start = 0 if resolved is None else resolved + 1
+    resolved = max((n for n, each in enumerate(queued) if each is Operation.RESOLVE), default=None)
+    since = range(0 if resolved is None else resolved + 1, len(queued))
     still_open = may_be_open and resolved is None
-    opened = _first(queued, Operation.TRIGGER, start)
-    newest = _last(queued, Operation.TRIGGER, start)
-    acknowledged = _last(queued, Operation.ACKNOWLEDGE, start)
-    updated = _last(queued, Operation.UPDATE, start)
+    opened = next((n for n in since if queued[n] is Operation.TRIGGER), None)
+    last = {queued[n]: n for n in since}
+    newest = last.get(Operation.TRIGGER)
+    acknowledged = last.get(Operation.ACKNOWLEDGE)
+    updated = last.get(Operation.UPDATE)
 
     before: list[int | None] = [resolved if may_be_open else None]
     after: list[int | None] = [newest]
@@ -334,11 +321,3 @@ def coalesce(queued: Sequence[Operation], *, may_be_open: bool) -> tuple[int, ..
         elif still_open:
             before.append(acknowledged)
     return tuple(index for index in (*before, *after) if index is not None)
-
-
-def _first(queued: Sequence[Operation], wanted: Operation, start: int) -> int | None:
-    return next((n for n in range(start, len(queued)) if queued[n] is wanted), None)
-
-
-def _last(queued: Sequence[Operation], wanted: Operation, start: int) -> int | None:
-    return next((n for n in range(len(queued) - 1, start - 1, -1) if queued[n] is wanted), None)

@@ -32,7 +32,6 @@ class Answer:
     """The result of one plugin's implementation of a hook.
 
     Attributes:
-        plugin: the plugin's name.
         value: its return value; None after a failure.
         failure: the failure, as a phrase that follows the hook's name ("failed at
             acme_pager/hooks.py:41"); empty for none.
@@ -55,22 +54,16 @@ class Hooks(Protocol):
         An implementation that raises (``SystemExit`` too) or exceeds its deadline yields an
         `Answer` with a failure; one that returns None yields no answer.
 
-        Args:
-            name: the name of a hook that a plugin added with ``hostspec_addhooks``.
-            arguments: all arguments of the hook.
+        The name is that of a hook that a plugin added with ``hostspec_addhooks``; the arguments
+        are all arguments of the hook.
         """
         ...
 
     def reject(self, name: str, answer: Answer, reason: str, /) -> None:
-        """Report an unusable answer, such as one of the wrong type.
+        """Report an unusable answer of `each`, such as one of the wrong type.
 
         The host logs it, once a minute for each reason, and counts it as a failure of the plugin.
-
-        Args:
-            name: the hook's name.
-            answer: the answer, as returned by `each`.
-            reason: the reason, for the operator, without any value of the answer: it may
-                contain a secret.
+        The reason has no value of the answer, which may contain a secret.
         """
         ...
 

@@ -83,9 +83,8 @@ class FrozenDict(dict[str, Json]):
 class Repair:
     """One change that made an alert readable, or a message acceptable to the provider.
 
-    Attributes:
-        field: the dotted path to the change (``details.load``, ``links[1].href``).
-        reason: the problem and the change, for the operator.
+    ``field`` is the dotted path to the change (``details.load``, ``links[1].href``), ``reason``
+    the problem and the change, for the operator.
     """
 
     field: str
@@ -95,8 +94,7 @@ class Repair:
 class Repairs:
     """Collects repairs: lists the first few of each field, and counts the rest.
 
-    Args:
-        before: earlier repairs; all are kept.
+    All repairs ``before`` are kept.
     """
 
     def __init__(self, before: Iterable[Repair] = ()) -> None:
@@ -132,15 +130,10 @@ def freeze(value: Json) -> Json:
 
 
 def normalise(value: object, field: str) -> tuple[Json, tuple[Repair, ...]]:
-    """Convert a value to JSON; never raises.
+    """Convert any value to deeply frozen JSON; never raises.
 
-    Args:
-        value: anything.
-        field: the dotted path under which repairs are reported.
-
-    Returns:
-        the JSON value, deeply frozen, and the repairs. Normalising the value again changes
-        nothing.
+    The repairs are reported under the dotted path ``field``. Normalising the value again changes
+    nothing.
     """
     repairs = Repairs()
     return normalise_into(value, field, repairs), repairs.as_tuple()

@@ -29,10 +29,8 @@ class DeclarationError(TypeError):
 def json_schema(kind: type, destinations: Sequence[Destination] | None = None) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a settings class.
 
-    Args:
-        kind: the settings class.
-        destinations: the destinations of the installation, which become the choices of the
-            settings that name destinations: each by its id, titled with its name. None for any.
+    The destinations of the installation become the choices of the settings that name
+    destinations: each by its id, titled with its name. None for any.
 
     Raises:
         TypeError: the class is not a valid settings class.

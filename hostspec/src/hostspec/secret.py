@@ -103,12 +103,9 @@ def _without_quotes(text: str) -> str:
 
 
 def reference_fault(text: str) -> str | None:
-    """Return the fault of a text that looks like a misspelt reference, otherwise None.
+    """Return the fault of a stripped text that looks like a misspelt reference, otherwise None.
 
     The fault does not quote a key.
-
-    Args:
-        text: the text, stripped.
     """
     bare = text.strip(_QUOTES).strip()
     meant = _reference_meant(bare)
@@ -117,11 +114,8 @@ def reference_fault(text: str) -> str | None:
     if meant is None:
         return None
     quote = quote_around(text)
-    return (
-        f"has the quote {quote} around it; write {meant}"
-        if quote
-        else (f"not a reference; write {meant}")
-    )
+    fault = f"has the quote {quote} around it" if quote else "not a reference"
+    return f"{fault}; write {meant}"
 
 
 def _reference_meant(text: str) -> str | None:
@@ -170,13 +164,11 @@ def _from_file(path: str) -> str:
         return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         message = f"the file {_shown(path)} cannot be read: {error.strerror}"
-        raise SecretUnavailableError(message) from None
     except UnicodeDecodeError:
         message = f"the file {_shown(path)} is not text"
-        raise SecretUnavailableError(message) from None
     except ValueError:
         message = f"{path!r} cannot be the path of a file"
-        raise SecretUnavailableError(message) from None
+    raise SecretUnavailableError(message)
 
 
 def _from_keyring(place: str) -> str:

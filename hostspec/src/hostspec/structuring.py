@@ -62,11 +62,9 @@ def by_reference(secret: Secret) -> str:
 
 
 def settings_to_json(settings: object, *, write: Callable[[Secret], Any] = by_reference) -> Any:
-    """Return settings as JSON: secrets by reference.
+    """Return settings, or one of their values, as JSON: secrets by reference.
 
-    Args:
-        settings: an object of a settings class, or one of its values.
-        write: returns the JSON form of a secret, for a host with a safe store.
+    A host with a safe store passes ``write``, which returns the JSON form of a secret.
 
     Raises:
         LiteralSecretError: a literal secret has no reference.
@@ -162,20 +160,12 @@ def _structure_secret(value: Any, _: Any) -> Secret:
     return Secret(value.strip())
 
 
-@_converter.register_unstructure_hook
-def _unstructure_secret(secret: Secret) -> Secret:
-    return secret  # `settings_to_json` writes it
+_converter.register_unstructure_hook(Secret, lambda secret: secret)  # see `settings_to_json`
 
 
-def _is_json(kind: Any) -> bool:
-    return kind is Json
-
-
-@_converter.register_structure_hook_factory(_is_json)
-def _json_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    del kind
-
-    def hook(value: Any, asked: Any) -> Json:
+@_converter.register_structure_hook_factory(lambda kind: kind is Json)
+def _json_hook(_: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, asked: Any) -> Any:
         match value:
             case Mapping():
                 table: Any = types.GenericAlias(dict, (str, asked))
@@ -185,10 +175,8 @@ def _json_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], A
                 return tuple(converter.structure(value, listed))
             case float():
                 return converter.structure(value, float)
-        what = "text, a number, true or false, a list or a table"
-        if not isinstance(value, (bool, int, str)):
-            message = f"must be {what}, not {_described(value)}"
-            raise ValueError(message)  # noqa: TRY004 -- a fault of the settings, like the others
+        if not isinstance(value, bool):
+            _expect(value, (int, str), "text, a number, true or false, a list or a table")
         return value
 
     return hook
@@ -266,9 +254,8 @@ def _settings_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any
             return value
         _expect(value, Mapping, "a table")
         settings = make(value, kind)
-        check = getattr(settings, "faults", None)
-        faults = tuple(check()) if check else ()
-        if faults:
+        check = getattr(settings, "faults", tuple)
+        if faults := tuple(check()):
             raise FaultsError(faults)
         return settings
 
@@ -291,8 +278,7 @@ def _field_hook(
 
     def hook(raw: Any, _: Any) -> Any:
         value = converter.structure(raw, kind)
-        faults = [] if value is None else value_faults(value, info)
-        if faults:
+        if value is not None and (faults := value_faults(value, info)):
             raise FaultsError(faults)
         return value
 
@@ -308,12 +294,9 @@ def _faults(error: BaseException, path: str) -> list[Fault]:
             return below + [fault for inner in bare for fault in _faults(inner, path)]
         case IterableValidationError():
             indexed, bare = error.group_exceptions()
-            below = [
-                fault
-                for inner, note in indexed
-                for fault in _faults(inner, f"{path}[{note.index}]")
-            ]
-            return below + [fault for inner in bare for fault in _faults(inner, path)]
+            at = [(inner, f"{path}[{note.index}]") for inner, note in indexed]
+            at += [(inner, path) for inner in bare]
+            return [fault for inner, place in at for fault in _faults(inner, place)]
         case ForbiddenExtraKeysError():
             known = [key_of(field) for field in attrs.fields(error.cl)]
             return [

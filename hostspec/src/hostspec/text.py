@@ -58,10 +58,7 @@ def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 def unknown_name(name: str, known: Iterable[str], kind: str = "") -> str:
     """Return a sentence that a name is unknown, with the nearest known one, or all of them.
 
-    Args:
-        name: the unknown name.
-        known: the names that would be right.
-        kind: what the name is for (``the filter``).
+    The kind is what the name is for (``the filter``).
     """
     names = sorted(known)
     if near := closest(name, names):

@@ -34,9 +34,8 @@ class Alert:
     Attributes:
         key: identifies the problem, from its first firing until it is resolved.
         summary: one line for the responder; the key by default.
-        status: firing, acknowledged or resolved.
-        severity: from debug to critical; error if it is missing or unknown.
-        scope: the tenant or project of the problem; empty by default.
+        severity: error if it is missing or unknown.
+        scope: the tenant or project of the problem.
         source: the affected host, URL or device.
         component: the responsible part of the source.
         group: the logical grouping of components.
@@ -46,8 +45,6 @@ class Alert:
         labels: short texts for matching and routing.
         details: all other data, as JSON.
         url: the alert's page at the host.
-        links: further links.
-        images: images.
         repairs: the changes that made the input readable.
 
     Raises:
@@ -144,9 +141,6 @@ class Alert:
         dropped, and updates count in the order of acceptance. A ``started_at`` more than a minute
         ahead becomes ``now``; that of a resolved alert is dropped, as it does not identify the
         episode that ended.
-
-        Args:
-            now: the time of the host's clock, aware.
         """
         changes: dict[str, dt.datetime | None] = {}
         repairs = []

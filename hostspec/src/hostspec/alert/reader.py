@@ -96,10 +96,8 @@ _Entry = TypeVar("_Entry", Link, Image)
 class FieldReader:
     """Reads the fields of one alert, and collects repairs and faults.
 
-    The size of each field, and the number of repairs, are bounded for any input.
-
-    Args:
-        repairs: earlier repairs, which are kept.
+    The size of each field, and the number of repairs, are bounded for any input. Earlier repairs
+    are kept.
     """
 
     def __init__(self, repairs: Iterable[Repair] = ()) -> None:
@@ -133,10 +131,8 @@ class FieldReader:
         if len(name) <= LONGEST_KEY:
             return name
         digest = hashlib.sha256(name.encode()).hexdigest()
-        reason = (
-            f"{len(name):,} characters; beyond {LONGEST_KEY:,} its end became a hash of the whole"
-        )
-        self.repair(field, reason)
+        size = f"{len(name):,} characters"
+        self.repair(field, f"{size}; beyond {LONGEST_KEY:,} its end became a hash of the whole")
         return f"{name[: LONGEST_KEY - len(digest) - 1]}…{digest}"
 
     def status(self, value: object) -> Status:
@@ -176,13 +172,11 @@ class FieldReader:
             if text != str.__str__(value):
                 self.repair(field, CHARACTERS_REPLACED)
             return text
-        normalised = normalise_into(value, field, self._repairs)
-        return self._converted(field, normalised)
+        return self._converted(field, normalise_into(value, field, self._repairs))
 
     def _converted(self, field: str, value: Json) -> str:
-        if value is None or isinstance(value, str):
-            return value or ""
-        self.repair(field, f"{_kind(value)} became text")
+        if value is not None and not isinstance(value, str):
+            self.repair(field, f"{_kind(value)} became text")
         return _as_text(value)
 
     def _cut(self, field: str, text: str) -> str:

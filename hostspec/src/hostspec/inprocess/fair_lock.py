@@ -31,7 +31,6 @@ class Call:
         parent: the call during which a plugin or log handler made this one, if any.
         ends: when it stops waiting, on the monotonic clock; None for no limit.
         seconds: the limit in seconds from its start, for messages.
-        over: it has returned.
     """
 
     parent: Call | None = None
@@ -97,18 +96,14 @@ class FairLocks(forking.Locked):
         """Start without tickets: the threads that held locks are not in the child."""
         super().after_fork_in_child()
         self._queues: dict[Hashable, collections.deque[Ticket]] = {}
-        self._owned: dict[Hashable, collections.Counter[Hashable]] = {}
 
     def enqueue(
         self, names: Iterable[Hashable], call: Call, *, owner: Hashable = None, width: int = 1
     ) -> list[Ticket]:
         """Join the queues of all the locks at once, so that no two callers wait in a circle.
 
-        Args:
-            names: the names of the locks.
-            call: the call that acquires them.
-            owner: the owner of the tickets, for `owned_by`; None for no owner.
-            width: how many tickets may hold a lock at a time, the same for each use of a name.
+        So many tickets as the width, which is the same for each use of a name, may hold a lock at
+        a time. The owner is for `owned_by`.
         """
         with self._lock:
             tickets = [Ticket(name, call, owner) for name in dict.fromkeys(names)]
@@ -117,14 +112,13 @@ class FairLocks(forking.Locked):
                 queue.append(ticket)
                 if len(queue) <= width:
                     ticket.acquired.set()
-                if owner is not None:
-                    self._owned.setdefault(owner, collections.Counter())[ticket.name] += 1
             return tickets
 
     def owned_by(self, owner: Hashable) -> tuple[Any, ...]:
         """Return the names of the locks for which an owner has a ticket."""
         with self._lock:
-            return tuple(self._owned.get(owner, ()))
+            tickets = itertools.chain.from_iterable(self._queues.values())
+            return tuple(dict.fromkeys(each.name for each in tickets if each.owner == owner))
 
     def acquire(self, ticket: Ticket) -> None:
         """Wait for a lock, as long as the ticket's call may wait.
@@ -165,27 +159,13 @@ class FairLocks(forking.Locked):
                     following.acquired.set()
                 if not queue:
                     del self._queues[ticket.name]
-                if ticket.owner is not None:
-                    self._disown(ticket)
 
     @contextlib.contextmanager
     def hold(self, name: Hashable, call: Call, *, width: int = 1) -> Iterator[None]:
-        """Acquire a lock, and hold it in this block.
-
-        Raises:
-            LockTimeoutError: as `acquire`.
-        """
+        """Acquire a lock as `acquire` does, and hold it in this block."""
         (ticket,) = self.enqueue([name], call, width=width)
         try:
             self.acquire(ticket)
             yield
         finally:
             self.release(ticket, width=width)
-
-    def _disown(self, ticket: Ticket) -> None:
-        names = self._owned[ticket.owner]
-        names[ticket.name] -= 1
-        if not names[ticket.name]:
-            del names[ticket.name]
-        if not names:
-            del self._owned[ticket.owner]

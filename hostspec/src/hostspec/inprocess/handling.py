@@ -6,18 +6,17 @@ import contextlib
 import contextvars
 import datetime as dt
 import functools
-import itertools
 import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 
 from hostspec.alert import Alert, Identity, Status
-from hostspec.delivery import Delivery, Incident, IncidentRef, Receipt, SendContext
+from hostspec.delivery import Delivery, Incident, IncidentRef, Receipt, SendContext, distinct
 from hostspec.errors import Fault, log_message
 from hostspec.inprocess.fair_lock import Call, FairLocks, LockTimeoutError, Ticket, begin_call
 from hostspec.inprocess.memory import IncidentMemory
@@ -33,19 +32,10 @@ MOST_IN_FLIGHT: Final = 64
 _log = logging.getLogger("hostspec")
 _planning_log = logging.getLogger("hostspec.planning")
 
-_T = TypeVar("_T")
-
 
 @attrs.frozen
 class Sender:
-    """Plans by rules, makes attempts, and reports them to observers and the log.
-
-    Attributes:
-        plugins: the host's plugins.
-        rules: the host's rules.
-        installations: the installations, by name.
-        memory: the open incidents.
-    """
+    """Plans by rules, makes attempts, and reports them to observers and the log."""
 
     plugins: Plugins
     rules: tuple[Rule, ...]
@@ -135,9 +125,7 @@ class _Part:
 
     Attributes:
         ticket: the ticket for the incident's lock.
-        plan: this part of the plan.
         snapshot: the incidents that the plan was made from.
-        receipt_id: the id of the receipt for its delivery.
         receipt: the receipt for its delivery; None until the attempt has ended.
         decided: acquired by the attempt when it begins, or by the caller that stops waiting.
         reason: why the lock was not acquired.
@@ -272,11 +260,11 @@ class Handling:
         return Report(
             attrs.evolve(
                 plan,
-                deliveries=_distinct(each.deliveries for each in parts),
-                joined=_distinct(each.joined for each in parts),
-                released=_distinct(each.released for each in parts),
-                failures=_distinct((*(each.failures for each in self._plans), self._failures)),
-                suppressions=_distinct(each.suppressions for each in self._plans),
+                deliveries=distinct(each.deliveries for each in parts),
+                joined=distinct(each.joined for each in parts),
+                released=distinct(each.released for each in parts),
+                failures=distinct((*(each.failures for each in self._plans), self._failures)),
+                suppressions=distinct(each.suppressions for each in self._plans),
             ),
             receipts,
         )
@@ -320,7 +308,3 @@ def _start(work: Callable[[], None]) -> Future[None]:
     except RuntimeError:
         context.run(run)
     return future
-
-
-def _distinct(several: Iterable[Iterable[_T]]) -> tuple[_T, ...]:
-    return tuple(dict.fromkeys(itertools.chain.from_iterable(several)))

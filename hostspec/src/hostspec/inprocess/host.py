@@ -62,9 +62,7 @@ class Host:
         If a plugin, a rule or a log handler calls it while it handles the same alert or incident,
         it does not wait for its own caller: the report has a failure instead.
 
-        Args:
-            alert: the alert.
-            timeout: seconds to wait for providers; None for the host's own.
+        The timeout is in seconds; None for the host's own.
         """
         limit = self.timeout if timeout is None else timeout
         with begin_call(limit) as call:

@@ -11,7 +11,15 @@ import attrs
 
 from hostspec import forking
 from hostspec.alert import Alert, Identity
-from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation, Outcome
+from hostspec.delivery import (
+    Delivery,
+    Incident,
+    IncidentRef,
+    IncidentState,
+    Operation,
+    Outcome,
+    distinct,
+)
 from hostspec.plugins.planning import ended_episode, is_late_repeat
 
 MOST_INCIDENTS: Final = 100_000
@@ -74,7 +82,7 @@ class IncidentMemory(forking.Locked):
         with self._lock:
             incident = self._incidents.get(ref)
             if incident:
-                self._put(attrs.evolve(incident, holders=_with(incident.holders, alert)))
+                self._put(attrs.evolve(incident, holders=distinct((incident.holders, (alert,)))))
 
     def release(self, ref: IncidentRef, alert: Identity) -> None:
         """Remove a holder from an incident; without holders it is forgotten."""
@@ -84,13 +92,7 @@ class IncidentMemory(forking.Locked):
                 self._release(incident, alert)
 
     def record(self, delivery: Delivery, outcome: Outcome, *, arrived: bool) -> None:
-        """Record the outcome of an attempt.
-
-        Args:
-            delivery: the delivery that was sent.
-            outcome: the outcome of the attempt.
-            arrived: whether the provider may have it; then its incident may be open.
-        """
+        """Record the outcome of an attempt; if it may have arrived, its incident may be open."""
         with self._lock:
             incident = self._incidents.get(delivery.ref)
             match delivery.operation:
@@ -136,11 +138,7 @@ def _opened(incident: Incident | None, delivery: Delivery, outcome: Outcome) -> 
         incident,
         severity=delivery.severity,
         handle=incident.handle or outcome.handle,
-        holders=_with(incident.holders, delivery.alert),
-        rules=tuple(dict.fromkeys((*incident.rules, *delivery.rules))),
-        follow_ups=tuple(dict.fromkeys((*incident.follow_ups, *delivery.follow_ups))),
+        holders=distinct((incident.holders, (delivery.alert,))),
+        rules=distinct((incident.rules, delivery.rules)),
+        follow_ups=distinct((incident.follow_ups, delivery.follow_ups)),
     )
-
-
-def _with(holders: tuple[Identity, ...], alert: Identity) -> tuple[Identity, ...]:
-    return tuple(dict.fromkeys((*holders, alert)))

@@ -15,11 +15,9 @@ from hostspec.plugins.planning import Plan
 class Report:
     """The result of one alert; ``str`` returns one line for each receipt, with its reason.
 
-    Attributes:
-        plan: the plan for the alert.
-        receipts: one for each delivery. A receipt without an outcome has a reason: the host's
-            ``timeout`` was over. Its ``attempts`` is 1 if the attempt is still in flight, and
-            observers will be notified of its end; 0 if none was made.
+    There is a receipt for each delivery of the plan. A receipt without an outcome has a reason:
+    the host's ``timeout`` was over. Its ``attempts`` is 1 if the attempt is still in flight, and
+    observers will be notified of its end; 0 if none was made.
     """
 
     plan: Plan
@@ -79,11 +77,7 @@ class Report:
 
 
 class UndeliveredError(Exception):
-    """An alert was not delivered; the message lists each failure with its reason.
-
-    Attributes:
-        report: the report of the alert.
-    """
+    """An alert was not delivered; the message lists each failure with its reason."""
 
     def __init__(self, report: Report) -> None:
         self.report = report

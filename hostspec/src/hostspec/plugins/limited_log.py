@@ -40,10 +40,6 @@ class LimitedLog(forking.Locked):
     """Logs one line a minute for each source, cause and kind.
 
     Further lines are counted, and their number is logged when the minute is over.
-
-    Args:
-        logger: receives the lines.
-        clock: returns monotonic seconds.
     """
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,14 +62,9 @@ class LimitedLog(forking.Locked):
     ) -> None:
         """Log a text, or count it if the source, cause and kind have a line already.
 
-        Args:
-            source: the origin of the input, such as a plugin or a client.
-            cause: the reason of the line; one of a few.
-            text: the line.
-            level: its level.
-            kind: a finer distinction; may come from the input, as only a few are limited
-                separately.
-            error: an exception whose traceback is logged, too.
+        The source is the origin of the input, such as a plugin or a client. There are a few
+        causes. The kind is a finer distinction; it may come from the input, as only a few are
+        limited separately. The traceback of an error is logged, too.
         """
         self.flush()
         with self._lock:

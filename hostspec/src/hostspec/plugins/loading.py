@@ -66,12 +66,7 @@ def survey(
 ) -> Plugins:
     """Load plugins as `load` does, but leave out failing ones, with their reasons in ``infos``.
 
-    Use it to list plugins, not to run a host.
-
-    Args:
-        enabled: as for `load`.
-        own: as for `load`.
-        settings: as for `load`; None reads no settings, and configures no plugin.
+    Use it to list plugins, not to run a host. None for the settings configures no plugin.
     """
     infos, plugins = _import(set(enabled), own or {})
     for name in settings or ():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, TypeGuard
 
@@ -11,7 +10,15 @@ import attrs
 
 from hostspec.action import AnyAction
 from hostspec.alert import Alert, Identity, Severity, Status
-from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, Suppression, merge
+from hostspec.delivery import (
+    Delivery,
+    Incident,
+    IncidentRef,
+    Operation,
+    Suppression,
+    distinct,
+    merge,
+)
 from hostspec.errors import Fault, describe_error
 from hostspec.normalisation import Repair
 from hostspec.plugins.isolation import FAILURES
@@ -45,7 +52,7 @@ def is_late_repeat(
     A second Alertmanager of a cluster may send it after the resolve.
 
     Args:
-        alert: the alert.
+        alert: the new alert.
         ended: when that episode started; None if it is unknown, or a newer one is open.
         newest: the newest ``updated_at`` of earlier updates; a later one is no repeat.
         age: seconds since the resolve; after `REPEAT_WINDOW`, a source that fires again is more
@@ -59,12 +66,7 @@ def is_late_repeat(
 
 
 def ended_episode(alert: Alert, ended: dt.datetime | None = None) -> dt.datetime | None:
-    """Return the start of the episode that ended last, once an alert is planned.
-
-    Args:
-        alert: the alert.
-        ended: the same for the time before it.
-    """
+    """Return the start of the episode that ended last after an alert; ``ended`` is that before."""
     if alert.status is Status.FIRING:
         return None
     return (alert.started_at if alert.status is Status.RESOLVED else None) or ended
@@ -75,7 +77,6 @@ class Plan:
     """The plan for one alert.
 
     Attributes:
-        alert: the alert.
         rules: names of the rules that match.
         deliveries: the deliveries to send, in order.
         joined: open incidents that this alert holds from now on, though it opens nothing.
@@ -99,22 +100,22 @@ class Plan:
     def refs(self) -> tuple[IncidentRef, ...]:
         """Every incident that the plan is about."""
         sent = (delivery.ref for delivery in self.deliveries)
-        return tuple(dict.fromkeys((*sent, *self.joined, *self.released)))
+        return distinct((sent, self.joined, self.released))
 
     def at(self, ref: IncidentRef) -> Plan:
         """Return the part of the plan about one incident."""
         return attrs.evolve(
             self,
             deliveries=tuple(each for each in self.deliveries if each.ref == ref),
-            joined=tuple(each for each in self.joined if each == ref),
-            released=tuple(each for each in self.released if each == ref),
+            joined=(ref,) if ref in self.joined else (),
+            released=(ref,) if ref in self.released else (),
         )
 
     @property
     def repairs(self) -> tuple[Repair, ...]:
         """Every repair once, though several deliveries may carry it."""
         several = (delivery.repairs for delivery in self.deliveries)
-        return tuple(dict.fromkeys(itertools.chain(self.alert.reported_repairs, *several)))
+        return distinct((self.alert.reported_repairs, *several))
 
 
 class Incidents(Protocol):

@@ -39,11 +39,7 @@ class PluginInfo:
         name: the name of its entry point, or its name in the host's program.
         distribution: the distribution that installed it; empty for the program's own plugins.
         version: the version of the distribution.
-        state: active, disabled or failed.
         reason: why it is not active, for the operator.
-        providers: names of the providers it offers.
-        actions: names of the actions it offers.
-        hooks: names of the hooks it implements.
         faults: the faults of its settings, each with its path.
     """
 
@@ -84,33 +80,26 @@ def _as_tuple(actions: Iterable[RuleAction]) -> tuple[RuleAction, ...]:
     return tuple(actions)
 
 
-def _always(_alert: Alert) -> bool:
-    return True
-
-
 @attrs.frozen(eq=False)
 class Rule:
     """Decides which alerts start which actions.
 
     Attributes:
         name: unique in a host; deliveries carry it.
-        actions: the actions with their settings.
         matches: decides for an alert; by default, every alert matches.
     """
 
     name: str
     actions: tuple[RuleAction, ...] = attrs.field(converter=_as_tuple)
-    matches: Callable[[Alert], bool] = _always
+    matches: Callable[[Alert], bool] = lambda _: True
 
 
 @attrs.frozen(eq=False)
 class Plugins:
-    """The plugins of a host, with the providers and actions of the active ones.
+    """The plugins of a host, with the providers and actions of the active ones, by name.
 
     Attributes:
         infos: information about every plugin that is installed or enabled, sorted by name.
-        providers: the providers, by name.
-        actions: the actions, by name.
         hooks: calls the hooks, each implementation in isolation.
         settings: the classes of the plugins' own settings, by plugin.
     """
@@ -260,10 +249,9 @@ class Assembly:
                 raise RefusedError(name, "has no settings", [Fault("", "the plugin has none")])
             return
         if declares is None or configures is None:
-            missing = "hostspec_settings" if declares is None else "hostspec_configure"
-            reason = (
-                f"implements only one of hostspec_settings and hostspec_configure; add {missing}"
-            )
+            missing = "settings" if declares is None else "configure"
+            both = "hostspec_settings and hostspec_configure"
+            reason = f"implements only one of {both}; add hostspec_{missing}"
             raise RefusedError(name, reason)
         declared = ask(declares, {})
         if declared.failure:

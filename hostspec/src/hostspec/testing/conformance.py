@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final, TypeAlias, TypeVar
 
 import pytest
 
-from hostspec.testing import extension_checks as extension
-from hostspec.testing import host_checks as host
-from hostspec.testing import provider_declarations as declarations
-from hostspec.testing import provider_planning as planning
-from hostspec.testing import provider_secrets as secrets
-from hostspec.testing import provider_sending as sending
+from hostspec.testing import (
+    extension_checks,
+    host_checks,
+    provider_declarations,
+    provider_planning,
+    provider_secrets,
+    provider_sending,
+)
 from hostspec.testing.extension_checks import ExtensionCase
 from hostspec.testing.host_checks import HostCase
 from hostspec.testing.provider_case import ProviderCase
@@ -20,67 +23,24 @@ from hostspec.testing.support import ConformanceError, fail
 
 T = TypeVar("T")
 
-PROVIDER_CHECKS: Final[tuple[Callable[[ProviderCase], None], ...]] = (
-    declarations.check_names,
-    declarations.check_settings_classes,
-    declarations.check_schemas,
-    declarations.check_unknown_keys,
-    declarations.check_destinations,
-    declarations.check_descriptions,
-    declarations.check_settings_for,
-    declarations.check_install_flow,
-    planning.check_every_alert_is_planned,
-    planning.check_plan_is_pure,
-    planning.check_follow_up_is_pure,
-    planning.check_correlation,
-    planning.check_follow_ups,
-    planning.check_on_missed,
-    planning.check_follow_ups_after_restart,
-    planning.check_json_round_trips,
-    sending.check_delivers,
-    sending.check_network_faults,
-    sending.check_addresses,
-    sending.check_follow_up_faults,
-    sending.check_missing_secret,
-    sending.check_probe,
-    sending.check_probe_is_honest,
-    sending.check_threads,
-    sending.check_expected_handle,
-    sending.check_limits,
-    secrets.check_canary,
-    secrets.check_values_hold_no_secret,
-    secrets.check_outcomes_hold_no_secret,
-    secrets.check_probes_hold_no_secret,
-    secrets.check_descriptions_hold_no_secret,
-    secrets.check_previews_hold_no_secret,
-    secrets.check_logs_hold_no_secret,
-    secrets.check_exceptions_hold_no_secret,
+_Checks: TypeAlias = tuple[Callable[[T], None], ...]
+
+
+def _checks_of(*modules: ModuleType) -> tuple[Callable[[Any], None], ...]:
+    """Return the functions of modules that are named ``check_…``, as they are ordered there."""
+    members = [member for module in modules for member in vars(module).items()]
+    return tuple(function for name, function in members if name.startswith("check_"))
+
+
+PROVIDER_CHECKS: Final[_Checks[ProviderCase]] = _checks_of(
+    provider_declarations, provider_planning, provider_sending, provider_secrets
 )
 """The checks of every provider, each a function of a case."""
 
-HOST_CHECKS: Final[tuple[Callable[[HostCase], None], ...]] = (
-    host.check_discovers,
-    host.check_disabled_is_not_imported,
-    host.check_failing_plan,
-    host.check_failing_send,
-    host.check_failing_observer,
-    host.check_hanging_observer,
-    host.check_failing_extension,
-    host.check_hanging_extension,
-    host.check_fails_closed,
-    host.check_observers,
-    host.check_follow_ups_stick,
-)
+HOST_CHECKS: Final[_Checks[HostCase]] = _checks_of(host_checks)
 """The checks of every host, each a function of a case."""
 
-EXTENSION_CHECKS: Final[tuple[Callable[[ExtensionCase], None], ...]] = (
-    extension.check_loads,
-    extension.check_settings,
-    extension.check_hooks,
-    extension.check_missing_secret,
-    extension.check_threads,
-    extension.check_secrets,
-)
+EXTENSION_CHECKS: Final[_Checks[ExtensionCase]] = _checks_of(extension_checks)
 """The checks of every extension, each a function of a case."""
 
 
@@ -139,7 +99,7 @@ def check_host() -> Callable[[HostCase], None]:
     return lambda case: _run_all(HOST_CHECKS, case)
 
 
-def _run_all(checks: Iterable[Callable[[T], None]], case: T) -> None:
+def _run_all(checks: _Checks[T], case: T) -> None:
     failed = []
     for check in checks:
         try:

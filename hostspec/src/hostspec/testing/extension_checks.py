@@ -16,7 +16,7 @@ from hostspec.delivery import Delivery, IncidentRef, Operation, Outcome, Outcome
 from hostspec.hookspecs import Answer
 from hostspec.plugins.isolation import DEADLINE, IsolatedHooks, ask, implementations
 from hostspec.plugins.loading import survey
-from hostspec.plugins.registry import Plugins
+from hostspec.plugins.registry import PluginInfo, Plugins
 from hostspec.settings import secrets
 from hostspec.structuring import structure
 from hostspec.testing.provider_declarations import require_settings_class
@@ -64,23 +64,17 @@ class ExtensionCase:
     def settings(self, secret: str) -> Mapping[str, object]:  # noqa: ARG002
         """Return the extension's settings, as in a file.
 
-        Args:
-            secret: the value of its secret: a reference, or the canary itself.
+        ``secret`` is the value of its secret: a reference, or the canary itself.
         """
         return {}
 
     def load(self, settings: Mapping[str, object]) -> Extension:
-        """Load the extension with settings.
-
-        Raises:
-            ConformanceError: it does not load.
-        """
+        """Load the extension with settings."""
         loaded = self.survey(settings)
-        reason, _ = loaded.faults()
         require(
-            not reason,
-            f"no host can load the extension: {reason}; correct the extension, or `extends` and "
-            "`settings` of the case",
+            not loaded.info.reason,
+            f"no host can load the extension: {loaded.info.reason}; correct the extension, or "
+            "`extends` and `settings` of the case",
         )
         return loaded
 
@@ -100,10 +94,16 @@ class Extension:
     name: str
     plugins: Plugins
 
-    def faults(self) -> tuple[str, tuple[str, ...]]:
-        """Return the reason why it was not loaded, and the paths of its faults."""
+    @property
+    def info(self) -> PluginInfo:
+        """Whether it was loaded, or the reason and the faults."""
         (info,) = (each for each in self.plugins.infos if each.name == self.name)
-        return info.reason, tuple(fault.path for fault in info.faults)
+        return info
+
+    @property
+    def settings_class(self) -> Any:
+        """The class of its settings, or None."""
+        return self.plugins.settings.get(self.name)
 
     def hooks(self) -> Iterator[tuple[str, pluggy.HookImpl, Any]]:
         """Yield name, implementation and specification of each hook called for an alert."""
@@ -115,19 +115,14 @@ class Extension:
             own = (each for each in found if each.plugin_name == self.name)
             yield from ((name, each, caller.spec.function) for each in own)
 
-    def settings_class(self) -> Any:
-        """Return the class of its settings, or None."""
-        return self.plugins.settings.get(self.name)
-
 
 def check_loads(case: ExtensionCase) -> None:
     """It loads, and the host or a plugin that it extends calls each of its hooks."""
     loaded = case.load(case.settings(REFERENCE))
-    (info,) = (each for each in loaded.plugins.infos if each.name == loaded.name)
     called = {name for name, _, _ in loaded.hooks()}
     idle = [
         hook
-        for hook in info.hooks
+        for hook in loaded.info.hooks
         if hook not in called and hook.removeprefix("hostspec_") not in _LOADING
     ]
     require(
@@ -140,25 +135,26 @@ def check_loads(case: ExtensionCase) -> None:
 def check_settings(case: ExtensionCase) -> None:
     """Its settings have labels, and are rejected with all faults at once."""
     given = case.settings(REFERENCE)
-    kind = case.load(given).settings_class()
+    kind = case.load(given).settings_class
     if kind is None:
         return
     require_settings_class(kind)
     required = {field.alias for field in attrs.fields(kind) if field.default is attrs.NOTHING}
-    reason, paths = case.survey({UNKNOWN: 1}).faults()
-    missing = {*required, UNKNOWN}.difference(paths)
+    info = case.survey({UNKNOWN: 1}).info
+    missing = {*required, UNKNOWN}.difference(fault.path for fault in info.faults)
     require(
         not missing,
         f"without its required settings and with an unknown one, it is rejected without a fault "
-        f"of {', '.join(sorted(missing))} ({reason}); declare settings without converters",
+        f"of {', '.join(sorted(missing))} ({info.reason}); declare settings without converters",
     )
     for name, value in given.items():
         if isinstance(value, str) and value != REFERENCE:
-            reason, paths = case.survey({**given, name: _NONSENSE}).faults()
+            info = case.survey({**given, name: _NONSENSE}).info
             require(
-                paths or not reason,
-                f"the wrong value {_NONSENSE!r} of {name} is rejected without a fault: {reason}; "
-                "check it with setting(check=...), which returns a sentence and raises nothing",
+                info.faults or not info.reason,
+                f"the wrong value {_NONSENSE!r} of {name} is rejected without a fault: "
+                f"{info.reason}; check it with setting(check=...), which returns a sentence and "
+                "raises nothing",
             )
 
 
@@ -193,7 +189,7 @@ def check_threads(case: ExtensionCase) -> None:
 
 def check_secrets(case: ExtensionCase) -> None:
     """No repr, answer, log record, printed line or fault shows the secret of its settings."""
-    kind = case.load(case.settings(REFERENCE)).settings_class()
+    kind = case.load(case.settings(REFERENCE)).settings_class
     has_secret = kind is not None and any(secrets(structure(kind, case.settings(REFERENCE))))
     require(
         not has_secret or len(case.canary) >= SHORTEST_CANARY,
@@ -213,8 +209,8 @@ def check_secrets(case: ExtensionCase) -> None:
                 repr(structure(kind, given)),  # pyright: ignore[reportArgumentType]
                 repr(case.plugin),
                 repr(_answers(case, loaded, firing("conformance/canary"))),
-                case.survey({**given, UNKNOWN: secret}).faults()[0],
-                case.survey({name: [secret] for name in given}).faults()[0],
+                case.survey({**given, UNKNOWN: secret}).info.reason,
+                case.survey({name: [secret] for name in given}).info.reason,
             ]
         text = "\n".join([*texts, output.getvalue()])
     require(
@@ -225,11 +221,7 @@ def check_secrets(case: ExtensionCase) -> None:
 
 
 def _answers(case: ExtensionCase, loaded: Extension, alert: Alert) -> list[tuple[str, object]]:
-    """Return the answer of each hook for an alert.
-
-    Raises:
-        ConformanceError: a hook raised, hangs, or returned an answer of a wrong type.
-    """
+    """Return the answer of each hook for an alert; fail if it is wrong, raised, or hangs."""
     answers = []
     for name, implementation, spec in loaded.hooks():
         known = {

@@ -36,11 +36,7 @@ class HostRefusedError(Exception):
 class HostRule:
     """A rule of the host's configuration. Neither action nor installation has settings.
 
-    Attributes:
-        name: the rule's.
-        action: the action's name; it begins with its provider's name and a dot.
-        installation: the name of the installation it sends through.
-        team: the rule matches alerts whose label ``team`` is this; all where it is empty.
+    It matches the alerts whose label ``team`` is `team`; all where that is empty.
     """
 
     name: str
@@ -56,12 +52,7 @@ class HostRule:
 
 @attrs.frozen
 class HostConfig:
-    """The configuration that the host must run with.
-
-    Attributes:
-        enabled: the names of the plugins that are enabled; others are installed too.
-        rules: its rules, in this order.
-    """
+    """The configuration that the host must run with; plugins that it does not enable exist, too."""
 
     enabled: tuple[str, ...]
     rules: tuple[HostRule, ...]

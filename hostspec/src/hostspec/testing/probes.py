@@ -73,19 +73,21 @@ class NoSettings:
     """No settings."""
 
 
-class Paging(Provider[NoSettings]):
+_Installation = Installation[NoSettings]
+
+
+class _Paging(Provider[NoSettings]):
     """A provider without a service."""
 
     name = "conformance-paging"
     label = "Conformance"
     settings = NoSettings
 
-    def destinations(self, installation: Installation[NoSettings]) -> Sequence[Destination]:  # noqa: ARG002
-        """Return the only destination."""
+    def destinations(self, installation: _Installation) -> Sequence[Destination]:  # noqa: ARG002
         return [Destination("all", "Everybody")]
 
 
-class Page(Action[NoSettings, NoSettings]):
+class _Page(Action[NoSettings, NoSettings]):
     """Records deliveries. The alert's label ``outcome`` is the outcome of the attempt."""
 
     name = "conformance-paging.page"
@@ -101,19 +103,18 @@ class Page(Action[NoSettings, NoSettings]):
         self,
         alert: Alert,
         settings: NoSettings,  # noqa: ARG002
-        installation: Installation[NoSettings],
+        installation: _Installation,
         *,
         rule: str = "",
     ) -> Sequence[Delivery]:
         """Return one delivery, with the marks of the extensions."""
         answers = self._hooks.each("conformance_mark", alert=alert)
         marks: list[Json] = [answer.value for answer in answers if not answer.failure]
+        key = json.dumps([alert.scope, alert.key])
         return [
             Delivery(
                 operation=_OPERATIONS[alert.status],
-                ref=IncidentRef(
-                    self.name, installation.name, "all", json.dumps([alert.scope, alert.key])
-                ),
+                ref=IncidentRef(self.name, installation.name, "all", key),
                 alert=alert.identity,
                 severity=alert.severity,
                 message={"marks": marks, "outcome": alert.labels.get("outcome", "delivered")},
@@ -123,7 +124,6 @@ class Page(Action[NoSettings, NoSettings]):
         ]
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:
-        """Return an acknowledge or a resolve."""
         if alert.status is Status.FIRING:
             return None
         operation = _OPERATIONS[alert.status]
@@ -132,7 +132,7 @@ class Page(Action[NoSettings, NoSettings]):
         )
 
     def send(
-        self, delivery: Delivery, installation: Installation[NoSettings], context: SendContext
+        self, delivery: Delivery, installation: _Installation, context: SendContext
     ) -> Outcome:
         """Record the delivery; the handle names the installation."""
         record(
@@ -148,41 +148,14 @@ class Page(Action[NoSettings, NoSettings]):
         return Outcome(kind, handle={"opened": installation.name})
 
 
-class Marks:
-    """The hook of the plugin ``conformance-paging``."""
-
-    @hookspec
-    def conformance_mark(self, alert: Alert) -> str | None:
-        """Return a mark for an alert; None for no opinion."""
-
-
-class PagingPlugin:
-    """Adds the hook ``conformance_mark``, and calls it to plan."""
-
-    @hookimpl
-    def hostspec_addhooks(self, pluginmanager: pluggy.PluginManager) -> None:
-        """Add the hook."""
-        pluginmanager.add_hookspecs(Marks)
-
-    @hookimpl
-    def hostspec_providers(self) -> Sequence[Provider[Any]]:
-        """Return the provider."""
-        return [Paging()]
-
-    @hookimpl
-    def hostspec_actions(self, hooks: Hooks) -> Sequence[AnyAction]:
-        """Return the action."""
-        return [Page(hooks)]
-
-
-class Failing(Paging):
+class _Failing(_Paging):
     """The provider of the failing action."""
 
     name = "conformance-failing"
     label = "Conformance, failing"
 
 
-class Fail(Page):
+class _Fail(_Page):
     """Exits in `plan` or in `send`, depending on the alert's key."""
 
     name = "conformance-failing.fail"
@@ -190,14 +163,8 @@ class Fail(Page):
     provider = "conformance-failing"
 
     def plan(
-        self,
-        alert: Alert,
-        settings: NoSettings,
-        installation: Installation[NoSettings],
-        *,
-        rule: str = "",
+        self, alert: Alert, settings: NoSettings, installation: _Installation, *, rule: str = ""
     ) -> Sequence[Delivery]:
-        """Exit for the key ``fail in plan``."""
         record("planning")
         if alert.key == "fail in plan":
             sys.exit("the plugin exits in plan")
@@ -206,61 +173,73 @@ class Fail(Page):
     def send(
         self,
         delivery: Delivery,
-        installation: Installation[NoSettings],  # noqa: ARG002
+        installation: _Installation,  # noqa: ARG002
         context: SendContext,  # noqa: ARG002
     ) -> Outcome:
-        """Exit for the key ``fail in send``."""
         record("sending")
         if delivery.alert.key == "fail in send":
             sys.exit("the plugin exits in send")
         return Outcome(OutcomeKind.DELIVERED)
 
 
-class FailingPlugin:
-    """Offers the action that exits."""
+class _Marks:
+    """The hook of the plugin ``conformance-paging``."""
+
+    @hookspec
+    def conformance_mark(self, alert: Alert) -> str | None:
+        """Return a mark for an alert; None for no opinion."""
+
+
+@attrs.frozen(eq=False)
+class _OfferingPlugin:
+    """Offers a provider and its action."""
+
+    provider: type[_Paging]
+    action: type[_Page]
 
     @hookimpl
     def hostspec_providers(self) -> Sequence[Provider[Any]]:
-        """Return the provider."""
-        return [Failing()]
+        return [self.provider()]
 
     @hookimpl
     def hostspec_actions(self, hooks: Hooks) -> Sequence[AnyAction]:
-        """Return the action."""
-        return [Fail(hooks)]
+        return [self.action(hooks)]
 
 
-class ObservingPlugin:
+class _PagingPlugin(_OfferingPlugin):
+    """Adds the hook ``conformance_mark``, too, which its action calls to plan."""
+
+    @hookimpl
+    def hostspec_addhooks(self, pluginmanager: pluggy.PluginManager) -> None:
+        pluginmanager.add_hookspecs(_Marks)
+
+
+class _ObservingPlugin:
     """Records the calls of observers, and marks each alert with its key."""
 
     @hookimpl
     def hostspec_delivered(self, receipt: Receipt) -> None:
-        """Record the receipt."""
         record("delivered", key=receipt.delivery.alert.key, id=receipt.id)
 
     @hookimpl
     def hostspec_undelivered(self, receipt: Receipt) -> None:
-        """Record the receipt."""
         record("undelivered", key=receipt.delivery.alert.key, id=receipt.id)
 
     @hookimpl(optionalhook=True)
     def conformance_mark(self, alert: Alert) -> str:
-        """Return the alert's key."""
         return alert.key
 
 
-class ExitingPlugin:
+class _ExitingPlugin:
     """Exits: in its extension for the alert ``mark``, in its observer for all others."""
 
     @hookimpl(tryfirst=True)
     def hostspec_delivered(self, receipt: Receipt) -> None:
-        """Misbehave for every alert but ``mark``."""
         if receipt.delivery.alert.key != "mark":
             self._misbehave()
 
     @hookimpl(tryfirst=True, optionalhook=True)
     def conformance_mark(self, alert: Alert) -> None:
-        """Misbehave for the alert ``mark``."""
         if alert.key == "mark":
             self._misbehave()
 
@@ -268,28 +247,27 @@ class ExitingPlugin:
         sys.exit("the plugin exits in a hook")
 
 
-class HangingPlugin(ExitingPlugin):
+class _HangingPlugin(_ExitingPlugin):
     """Never returns, for the same alerts."""
 
     def _misbehave(self) -> None:
         threading.Event().wait()
 
 
-class IncompletePlugin:
+class _IncompletePlugin:
     """Offers text instead of a provider."""
 
     @hookimpl
     def hostspec_providers(self) -> list[str]:
-        """Return text."""
         return ["conformance-incomplete"]
 
 
-paging = PagingPlugin()
-failing = FailingPlugin()
-observing = ObservingPlugin()
-exiting = ExitingPlugin()
-hanging = HangingPlugin()
-incomplete = IncompletePlugin()
+paging = _PagingPlugin(_Paging, _Page)
+failing = _OfferingPlugin(_Failing, _Fail)
+observing = _ObservingPlugin()
+exiting = _ExitingPlugin()
+hanging = _HangingPlugin()
+incomplete = _IncompletePlugin()
 
 MODULES: Final = {
     "conformance-idle": """\

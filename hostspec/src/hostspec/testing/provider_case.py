@@ -27,8 +27,14 @@ from hostspec.plugins.registry import PluginsError
 from hostspec.provider import Destination, Installation, Provider
 from hostspec.settings import SettingsError
 from hostspec.structuring import structure
-from hostspec.testing import service
-from hostspec.testing.service import Answer, NetworkFault, Service, network_faults
+from hostspec.testing.service import (
+    Answer,
+    NetworkFault,
+    Service,
+    answering,
+    network_faults,
+    serving,
+)
 from hostspec.testing.support import (
     INSTALLATION,
     REFERENCE,
@@ -64,11 +70,7 @@ class ActionUnderTest:
         return [each for each in returned if isinstance(each, Destination)]
 
     def plan_trigger(self, alert: Alert) -> Delivery:
-        """Plan for a firing alert; return the first delivery.
-
-        Raises:
-            ConformanceError: planning raised, or returned no delivery.
-        """
+        """Plan for a firing alert; return the first delivery."""
         try:
             planned = self.plan(alert)
         except Exception as error:  # noqa: BLE001 -- it is reported
@@ -79,14 +81,8 @@ class ActionUnderTest:
 
 def incident_of(delivery: Delivery, handle: Handle | None = None) -> Incident:
     """Return the incident that a host stores after it has sent a trigger."""
-    return Incident(
-        ref=delivery.ref,
-        state=IncidentState.TRIGGERED,
-        severity=delivery.severity,
-        handle=handle,
-        holders=(delivery.alert,),
-        rules=delivery.rules,
-    )
+    opened = Incident.opened_by(delivery, IncidentState.TRIGGERED)
+    return attrs.evolve(opened, handle=handle)
 
 
 class ProviderCase:
@@ -117,11 +113,9 @@ class ProviderCase:
     wrong_addresses: ClassVar[Sequence[str]] = ("nonsense", "http://127.0.0.1:abc")
 
     def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:  # noqa: ARG002
-        """Return an installation's settings, as in a file.
+        """Return an installation's settings, as in a file, for a service at ``url``.
 
-        Args:
-            url: the address of the service in this check.
-            secret: the value of the secret: usually a reference.
+        ``secret`` is the value of the secret: usually a reference.
         """
         return {}
 
@@ -131,18 +125,14 @@ class ProviderCase:
 
     def service(self) -> AbstractContextManager[Service]:
         """Start a service that accepts messages; override it if you have a stricter fake."""
-        return service.serving(service.answering(self.answer))
+        return serving(answering(self.answer))
 
     def faults(self) -> Sequence[NetworkFault]:
         """Return the faults the provider must survive; override it if it speaks no HTTP."""
         return network_faults(idempotent=self.load()[1].capabilities.idempotent)
 
     def load(self) -> tuple[Provider[Any], AnyAction]:
-        """Load the plugin again; return the provider and the action.
-
-        Raises:
-            ConformanceError: it does not load, or does not offer the action.
-        """
+        """Load the plugin again; return the provider and the action."""
         plugin = self.plugin
         try:
             plugins = load([plugin]) if isinstance(plugin, str) else load([], own={"own": plugin})
@@ -158,11 +148,7 @@ class ProviderCase:
         return plugins.providers[action.provider], action
 
     def connect(self, url: str = NOWHERE, secret: str = REFERENCE) -> ActionUnderTest:
-        """Load the plugin again, and structure the settings of the case.
-
-        Raises:
-            ConformanceError: the settings of the case are rejected.
-        """
+        """Load the plugin again, and structure the settings of the case."""
         provider, action = self.load()
         raw = self.installation_settings(url, secret)
         try:
@@ -185,27 +171,17 @@ class ProviderCase:
     def send(
         self, tested: ActionUnderTest, delivery: Delivery, handle: Handle | None = None
     ) -> Outcome:
-        """Make one attempt.
-
-        Raises:
-            ConformanceError: it raised, did not return in time, or returned no outcome.
-        """
-        context = SendContext(handle=handle)
+        """Make one attempt; it fails unless an outcome returns in time."""
+        name, context = f"{tested.action.name}.send", SendContext(handle=handle)
         outcome = self._attempt(
-            f"{tested.action.name}.send",
-            lambda: tested.action.send(delivery, tested.installation, context),
+            name, lambda: tested.action.send(delivery, tested.installation, context)
         )
         if outcome is None:
-            fail(f"{tested.action.name}.send returned a NoneType; return an Outcome")
+            fail(f"{name} returned a NoneType; return an Outcome")
         return outcome
 
     def probe(self, tested: ActionUnderTest, destination: Destination) -> Outcome | None:
-        """Probe a destination.
-
-        Raises:
-            ConformanceError: it raised, did not return in time, or returned neither an outcome
-                nor None.
-        """
+        """Probe a destination; it fails unless an outcome or None returns in time."""
         return self._attempt(
             f"{tested.action.name}.probe",
             lambda: tested.action.probe(destination, tested.installation),

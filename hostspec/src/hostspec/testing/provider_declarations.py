@@ -27,8 +27,15 @@ from hostspec.settings import SettingsError, info_of
 from hostspec.structuring import structure
 from hostspec.testing.provider_case import NOWHERE, ActionUnderTest, ProviderCase
 from hostspec.testing.provider_planning import require_round_trip
-from hostspec.testing.purity import require_pure
-from hostspec.testing.support import INSTALLATION, REFERENCE, UNKNOWN, fail, firing, require
+from hostspec.testing.support import (
+    INSTALLATION,
+    REFERENCE,
+    UNKNOWN,
+    fail,
+    firing,
+    require,
+    require_pure,
+)
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]*")
 _CALLBACK: Final = "https://host.example/callback"
@@ -58,11 +65,7 @@ def check_settings_classes(case: ProviderCase) -> None:
 
 
 def require_settings_class(kind: Any) -> None:
-    """Require that a class of settings is frozen, keyword-only, and labelled.
-
-    Raises:
-        ConformanceError: it is not.
-    """
+    """Require that a class of settings is frozen, keyword-only, and labelled."""
     require(
         attrs.inspect(kind).is_frozen,
         f"{kind.__name__} can be changed; declare it with @attrs.frozen(kw_only=True)",

@@ -15,7 +15,6 @@ from hostspec.alert import Alert, Severity, Status
 from hostspec.connect import PendingInstall
 from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, Outcome
 from hostspec.testing.provider_case import ActionUnderTest, ProviderCase, incident_of
-from hostspec.testing.purity import require_pure
 from hostspec.testing.support import (
     INSTALLATION,
     RULE,
@@ -23,6 +22,7 @@ from hostspec.testing.support import (
     firing,
     later,
     require,
+    require_pure,
     sample_alerts,
 )
 from hostspec.values import from_json, to_json
@@ -213,11 +213,7 @@ def _plannable(tested: ActionUnderTest, alerts: Iterable[Alert]) -> list[Alert]:
 
 
 def require_round_trip(value: Delivery | Outcome | PendingInstall, name: str) -> None:
-    """Require that a value survives JSON.
-
-    Raises:
-        ConformanceError: it does not.
-    """
+    """Require that a value survives JSON."""
     try:
         back = from_json(type(value), _through_text(to_json(value)))
     except (TypeError, ValueError, RecursionError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import socket
 import socketserver
@@ -26,9 +27,7 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 class Service:
     """A running stand-in for the provider's service.
 
-    Attributes:
-        url: its address, without a slash at the end.
-        received: returns the messages that arrived, each as text.
+    ``url`` has no slash at the end; ``received`` returns the messages that arrived, each as text.
     """
 
     url: str
@@ -37,13 +36,7 @@ class Service:
 
 @attrs.frozen
 class Answer:
-    """An HTTP response.
-
-    Attributes:
-        status: the code.
-        body: the bytes.
-        content_type: the media type of the body.
-    """
+    """An HTTP response."""
 
     status: int = 200
     body: bytes = b"ok"
@@ -62,13 +55,7 @@ class Answer:
 
 @attrs.frozen
 class Connection:
-    """One connection whose request was read: the argument of a reaction.
-
-    Attributes:
-        socket: the connection's socket.
-        request: the request's bytes.
-        stopping: is set when the server stops.
-    """
+    """One connection whose request was read; ``stopping`` is set when the server stops."""
 
     socket: socket.socket
     request: bytes
@@ -163,10 +150,8 @@ def _length(head: bytes) -> int:
 class NetworkFault:
     """A fault between the provider and its service.
 
-    Attributes:
-        name: its name in reports.
-        start: starts a service with the fault; a context manager.
-        allowed: the outcomes that a provider may return.
+    ``start`` starts a service with the fault; ``allowed`` are the outcomes that a provider may
+    return.
     """
 
     name: str
@@ -188,28 +173,24 @@ def network_faults(*, idempotent: bool) -> tuple[NetworkFault, ...]:
             may have arrived is *uncertain*, and nothing else: a host would send it again.
     """
     kinds = OutcomeKind
-    broken = {kinds.UNREACHABLE, kinds.FAULTED} if idempotent else {kinds.UNCERTAIN}
-    failed = kinds.FAULTED if idempotent else kinds.UNCERTAIN
+    failed = {kinds.FAULTED if idempotent else kinds.UNCERTAIN}
+    broken = failed | ({kinds.UNREACHABLE} if idempotent else set())
+    misled = failed | {kinds.UNREACHABLE, kinds.MISCONFIGURED}
+    reactions: list[tuple[str, Reaction, set[OutcomeKind]]] = [
+        ("reset", _reset, broken),
+        ("timeout", _stay_silent, broken),
+        ("garbage", _send_garbage, broken),
+        ("500", answering(Answer(500, b"Internal Server Error")), failed),
+        ("429", answering(Answer(429, b"Too Many Requests")), {kinds.THROTTLED}),
+        ("400", answering(Answer(400, b"Bad Request")), {kinds.REJECTED, kinds.MISCONFIGURED}),
+        ("another 202", answering(_OTHER_SERVICE), misled),
+        ("captive portal", answering(_LOGIN_PAGE), misled),
+    ]
+    refused = {kinds.UNREACHABLE} if idempotent else {kinds.UNREACHABLE, kinds.UNCERTAIN}
     return (
-        NetworkFault(
-            "refused port",
-            _refusing_connections,
-            frozenset({kinds.UNREACHABLE} if idempotent else {kinds.UNREACHABLE, kinds.UNCERTAIN}),
+        NetworkFault("refused port", _refusing_connections, frozenset(refused)),
+        *(
+            NetworkFault(name, functools.partial(serving, react), frozenset(allowed))
+            for name, react, allowed in reactions
         ),
-        _fault("reset", _reset, *broken),
-        _fault("timeout", _stay_silent, *broken),
-        _fault("garbage", _send_garbage, *broken),
-        _response("500", Answer(500, b"Internal Server Error"), failed),
-        _response("429", Answer(429, b"Too Many Requests"), kinds.THROTTLED),
-        _response("400", Answer(400, b"Bad Request"), kinds.REJECTED, kinds.MISCONFIGURED),
-        _response("another 202", _OTHER_SERVICE, kinds.UNREACHABLE, kinds.MISCONFIGURED, failed),
-        _response("captive portal", _LOGIN_PAGE, kinds.UNREACHABLE, kinds.MISCONFIGURED, failed),
     )
-
-
-def _fault(name: str, react: Reaction, *allowed: OutcomeKind) -> NetworkFault:
-    return NetworkFault(name, lambda: serving(react), frozenset(allowed))
-
-
-def _response(name: str, answer: Answer, *allowed: OutcomeKind) -> NetworkFault:
-    return _fault(name, answering(answer), *allowed)
