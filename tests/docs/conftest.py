@@ -36,6 +36,7 @@ def page(
     capsys: pytest.CaptureFixture[str],
     chat_room: ChatRoom,
     _celery_leaves_logging_alone: None,
+    _all_distributions_are_read: None,
 ) -> Iterator[Page]:
     """Return a folder with a fake of PagerDuty's US region, and the pages' secrets."""
     modules = set(sys.modules)

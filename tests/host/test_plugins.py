@@ -183,7 +183,9 @@ def hostspec_configure(settings):
 
 
 @pytest.fixture
-def _shifts(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _shifts(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, _all_distributions_are_read: None
+) -> Iterator[None]:
     """Install a plugin with settings beside the workspace."""
     info = workspace.folder / "site" / "shifts-1.0.dist-info"
     info.mkdir(parents=True)

@@ -13,7 +13,9 @@ PREFIX = "fake_plugin_"
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _all_distributions_are_read: None
+) -> Path:
     """Return a folder that is searched for distributions and modules."""
     folder = tmp_path / "site"
     folder.mkdir()
