@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import pytest
 
 from hostspec import Installation
 from hostspec.connect import Connected, InstallRequest, PendingInstall
+from pagerduty_plugin.installation import merge_services
 from pagerduty_plugin.installation.install_flow import PagerDutyInstallFlow
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings
@@ -40,6 +42,15 @@ def config(*entries: object, **account: str) -> str:
     )
 
 
+@pytest.fixture(autouse=True)
+def numbered_ids(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Number the ids of new services, except in a test of random ids."""
+    if "random_ids" in request.function.__name__:
+        return
+    numbers = itertools.count(1)
+    monkeypatch.setattr(merge_services, "new_id", lambda: f"service-{next(numbers)}")
+
+
 @attrs.define
 class Connector:
     """The flow, with ids that count up, and a host's installations."""
@@ -48,8 +59,7 @@ class Connector:
     flow: PagerDutyInstallFlow = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        numbers = itertools.count(1)
-        self.flow = PagerDutyInstallFlow(make_id=lambda: f"service-{next(numbers)}")
+        self.flow = PagerDutyInstallFlow()
 
     def begin(self, **settings: Any) -> InstallRequest:
         """Begin at a known time, with a known state."""

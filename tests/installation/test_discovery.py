@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import itertools
 import json
 import logging
 import re
@@ -78,8 +77,7 @@ class Searcher:
     discovery: ServiceDiscovery = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        numbers = itertools.count(1)
-        self.discovery = ServiceDiscovery(lambda: f"service-{next(numbers)}", self.clock.sleep)
+        self.discovery = ServiceDiscovery(self.clock.sleep)
 
     def settings(self, **changes: Any) -> DiscoverySettings:
         """Make settings for the fake."""

@@ -209,7 +209,7 @@ def test_services_of_an_account_become_an_installation() -> None:
     assert provider.installation("Acme Inc", settings) == installation
 
 
-def test_ids_of_services_are_their_own() -> None:
+def test_new_services_get_random_ids() -> None:
     pending = Connector().pending()
     parameters = {"state": "the-state", "config": config(entry(1, "a"), entry(2, "b"))}
     connected = [PagerDutyInstallFlow().finish(parameters, pending, now=NOW) for _ in range(2)]

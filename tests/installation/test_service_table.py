@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import Any
 
@@ -36,9 +35,7 @@ def account(**changes: Any) -> InstallationSettings:
 
 
 def saved(table: object, settings: InstallationSettings | None = None) -> InstallationSettings:
-    numbers = itertools.count(1)
-    editor = ServiceTable(make_id=lambda: f"new-{next(numbers)}")
-    return editor.save(settings or account(), table)
+    return ServiceTable().save(settings or account(), table)
 
 
 def reported(settings: InstallationSettings) -> list[tuple[str, str, list[str]]]:
@@ -86,10 +83,10 @@ def test_rows_edit_create_and_delete() -> None:
     ]
     after = saved(table)
     assert reported(after) == [
-        ("new-1", "New", [key(5)]),
+        ("service-1", "New", [key(5)]),
         ("A", "Shop", [key(1)]),
-        ("new-2", "By reference", ["file:/run/pd"]),
-        ("new-3", "Two keys", [key(7), key(6)]),
+        ("service-2", "By reference", ["file:/run/pd"]),
+        ("service-3", "Two keys", [key(7), key(6)]),
     ]
     edited = after.services[1]
     assert (edited.pagerduty_id, edited.pagerduty_name) == ("PA", "Checkout at PagerDuty")
@@ -97,7 +94,7 @@ def test_rows_edit_create_and_delete() -> None:
     assert PagerDuty().installation("acme", after).settings == after
 
 
-def test_ids_are_made_where_none_are_given() -> None:
+def test_rows_without_an_id_get_random_ids() -> None:
     table = [{"name": name, "integration_key": key(n)} for n, name in enumerate("ab")]
     one, other = ServiceTable().save(account(), table).services
     assert len(one.id) == len(other.id) == 32

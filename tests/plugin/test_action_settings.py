@@ -26,6 +26,7 @@ from hostspec import (
 from hostspec.inprocess import Host
 from hostspec.plugins import Rule, load
 from pagerduty_plugin.action_settings import TriggerSettings
+from pagerduty_plugin.installation import merge_services
 from pagerduty_plugin.installation.merge_services import replace_services
 from pagerduty_plugin.installation.service_table import ServiceTable
 from pagerduty_plugin.provider import PagerDuty
@@ -551,8 +552,14 @@ def service(name: str, **more: Any) -> ServiceSettings:
 
 def saved(sender: Sender, *rows: dict[str, Any]) -> Sender:
     """Return the sender after its service table was saved."""
-    settings = ServiceTable(make_id=lambda: "made").save(sender.installation.settings, rows)
+    settings = ServiceTable().save(sender.installation.settings, rows)
     return attrs.evolve(sender, installation=attrs.evolve(sender.installation, settings=settings))
+
+
+@pytest.fixture
+def made_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let new services have the id ``made``."""
+    monkeypatch.setattr(merge_services, "new_id", lambda: "made")
 
 
 def rows(sender: Sender) -> list[dict[str, Any]]:
@@ -602,6 +609,7 @@ def test_a_service_that_was_never_there_is_heard_of(sender: Sender) -> None:
     assert sender.deliver(delivery).kind is OutcomeKind.MISCONFIGURED
 
 
+@pytest.mark.usefixtures("made_id")
 def test_a_new_service_takes_the_name_of_a_removed_one(sender: Sender) -> None:
     without = saved(sender, rows(sender)[0])
     again = saved(without, *rows(without), {"name": "platform", "integration_key": "env:NEW"})
@@ -614,6 +622,7 @@ def test_a_new_service_takes_the_name_of_a_removed_one(sender: Sender) -> None:
     assert refused(gone, "made", "checkout") == []
 
 
+@pytest.mark.usefixtures("made_id")
 def test_a_renamed_service_is_still_paged_by_its_former_names(sender: Sender) -> None:
     new = saved(sender, *rows(sender), {"name": "shop", "integration_key": "env:SHOP"})
     first, second, third = rows(new)

@@ -19,12 +19,7 @@ from hostspec.connect import Connected, Discovery, DiscoveryError, Found, FoundS
 from pagerduty_plugin.constants import ACCOUNT_TOKEN_LENGTH, AUTO, PROVIDER, REST_URLS
 from pagerduty_plugin.http import rest
 from pagerduty_plugin.http.rest import Integration, RestApi, RestError, Service
-from pagerduty_plugin.installation.merge_services import (
-    GrantedService,
-    describe_skipped,
-    merge,
-    new_id,
-)
+from pagerduty_plugin.installation.merge_services import GrantedService, describe_skipped, merge
 from pagerduty_plugin.keys import routing_key_fault
 from pagerduty_plugin.settings import DiscoverySettings, InstallationSettings
 
@@ -45,19 +40,13 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
     """Lists an account's services, and connects the chosen ones.
 
     Args:
-        make_id: returns the id of a new service.
         sleep: called with the seconds to wait at PagerDuty's rate limit.
     """
 
     provider = PROVIDER
     settings = DiscoverySettings
 
-    def __init__(
-        self,
-        make_id: Callable[[], str] = new_id,
-        sleep: Callable[[float], object] = time.sleep,
-    ) -> None:
-        self._make_id = make_id
+    def __init__(self, sleep: Callable[[float], object] = time.sleep) -> None:
         self._sleep = sleep
 
     def find(self, settings: DiscoverySettings) -> Sequence[Found]:
@@ -105,13 +94,8 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
             network=settings.network,
             dedup_prefix=settings.dedup_prefix,
         )
-        connected = merge(
-            granted,
-            template,
-            installations,
-            name=name.strip() or account.subdomain or "PagerDuty",
-            make_id=self._make_id,
-        )
+        name = name.strip() or account.subdomain or "PagerDuty"
+        connected = merge(granted, template, installations, name=name)
         notes = connected.notes
         region = connected.installation.settings.region
         if account.region not in ("", region):
@@ -122,12 +106,8 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
         return attrs.evolve(connected, notes=notes, skipped=tuple(skipped))
 
     def _api(self, settings: DiscoverySettings) -> RestApi:
-        return RestApi(
-            settings.rest_url,
-            _authorization(settings),
-            network=settings.network,
-            sleep=self._sleep,
-        )
+        header = _authorization(settings)
+        return RestApi(settings.rest_url, header, network=settings.network, sleep=self._sleep)
 
     def _read(
         self, api: RestApi, chosen: Sequence[str], settings: DiscoverySettings
@@ -176,7 +156,11 @@ class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
                     raise DiscoveryError(message) from None
                 skipped.append(Skipped(_KIND, service.name, reason))
                 continue
-            keys = tuple(each.key for each in integrations if each.key and _is_routing_key(each))
+            keys = tuple(
+                each.key
+                for each in integrations
+                if each.key and not routing_key_fault(each.key.reveal())
+            )
             if keys:
                 granted.append(GrantedService(service.name, service.id, keys))
             else:
@@ -216,10 +200,6 @@ def _capable(service: Service) -> list[Integration]:
 def _with_key(api: RestApi, service: Service, integration: Integration) -> Integration:
     """Return an integration with its key, which PagerDuty may omit in a list."""
     return integration if integration.key else api.integration(service, integration)
-
-
-def _is_routing_key(integration: Integration) -> bool:
-    return integration.key is not None and not routing_key_fault(integration.key.reveal())
 
 
 def _found(service: Service) -> Found:

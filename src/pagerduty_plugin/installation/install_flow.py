@@ -7,7 +7,7 @@ each of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -15,15 +15,10 @@ import attrs
 
 from hostspec import Installation, Secret
 from hostspec.connect import Connected, InstallError, InstallFlow, InstallProblem, Skipped
-from hostspec.text import clean_text
 from pagerduty_plugin import validators
 from pagerduty_plugin.constants import PAGE_DOMAINS, PROVIDER
-from pagerduty_plugin.installation.merge_services import (
-    GrantedService,
-    describe_skipped,
-    merge,
-    new_id,
-)
+from pagerduty_plugin.http.responses import one_line
+from pagerduty_plugin.installation.merge_services import GrantedService, describe_skipped, merge
 from pagerduty_plugin.keys import routing_key_fault
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings
 
@@ -32,35 +27,11 @@ _SERVICE: Final = "service"
 there may be more."""
 
 
-@attrs.frozen
-class _Answer:
-    """The content of the callback.
-
-    Attributes:
-        name: of the account.
-        subdomain: of the account; empty if PagerDuty sent none.
-        granted: the usable services.
-        skipped: the other entries.
-    """
-
-    name: str
-    subdomain: str
-    granted: tuple[GrantedService, ...]
-    skipped: tuple[Skipped, ...]
-
-
 class PagerDutyInstallFlow(InstallFlow[InstallFlowSettings, InstallationSettings]):
-    """PagerDuty's Simple Install Flow.
-
-    Args:
-        make_id: returns the id of a new service.
-    """
+    """PagerDuty's Simple Install Flow."""
 
     provider = PROVIDER
     settings = InstallFlowSettings
-
-    def __init__(self, make_id: Callable[[], str] = new_id) -> None:
-        self._make_id = make_id
 
     def address(self, redirect_url: str, settings: InstallFlowSettings) -> str:
         """Return PagerDuty's page for picking services."""
@@ -82,28 +53,34 @@ class PagerDutyInstallFlow(InstallFlow[InstallFlowSettings, InstallationSettings
         Raises:
             InstallError: PagerDuty sent no configuration, an invalid one, or no usable key.
         """
-        answer = _read(parameters)
-        connected = merge(
-            answer.granted,
-            InstallationSettings(
-                region=settings.region,
-                base_url=settings.base_url,
-                services=(),
-                subdomain=answer.subdomain,
-                dedup_prefix=settings.dedup_prefix,
-            ),
-            installations,
-            name=answer.name,
-            make_id=self._make_id,
+        config = _read(parameters)
+        account, entries = config.get("account"), config.get("integration_keys")
+        account = account if isinstance(account, Mapping) else {}
+        asked, subdomain = settings.account.lower(), _text(account, "subdomain").lower()
+        read = [_service(entry) for entry in entries] if isinstance(entries, list) else []
+        granted = [each for each in read if isinstance(each, GrantedService)]
+        skipped = tuple(each for each in read if isinstance(each, Skipped))
+        if not granted:
+            raise InstallError(InstallProblem.NOTHING_USABLE, _nothing_usable(skipped))
+        # "name" in practice, "Name" in the guide's example
+        name = _text(account, "name") or _text(account, "Name") or subdomain or "PagerDuty"
+        subdomain = "" if validators.subdomain(subdomain) else subdomain
+        template = InstallationSettings(
+            region=settings.region,
+            base_url=settings.base_url,
+            services=(),
+            subdomain=subdomain,
+            dedup_prefix=settings.dedup_prefix,
         )
+        connected = merge(granted, template, installations, name=name)
         notes = connected.notes
-        if settings.account and answer.subdomain not in ("", settings.account.lower()):
-            notes += (f"You asked for the account {settings.account}; this is {answer.subdomain}.",)
-        return attrs.evolve(connected, notes=notes, skipped=answer.skipped)
+        if asked and subdomain not in ("", asked):
+            notes += (f"You asked for the account {settings.account}; this is {subdomain}.",)
+        return attrs.evolve(connected, notes=notes, skipped=skipped)
 
 
-def _read(parameters: Mapping[str, str]) -> _Answer:
-    """Parse the callback's parameters; no error quotes them, as they contain keys."""
+def _read(parameters: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return the callback's configuration; no error quotes it, as it contains keys."""
     config = parameters.get("config")
     if config is None:
         raise InstallError(
@@ -115,33 +92,17 @@ def _read(parameters: Mapping[str, str]) -> _Answer:
     try:
         parsed = json.loads(config)
     except (ValueError, RecursionError):
-        parsed = None
-        problem = InstallProblem.UNREADABLE_ANSWER
+        problem, form = InstallProblem.UNREADABLE_ANSWER, "JSON"
     else:
-        problem = InstallProblem.MALFORMED_ANSWER
-    if not isinstance(parsed, Mapping):
-        form = "JSON" if problem is InstallProblem.UNREADABLE_ANSWER else "a JSON object"
-        raise InstallError(problem, f"PagerDuty's configuration is not {form}")
-    account, entries = parsed.get("account"), parsed.get("integration_keys")
-    account = account if isinstance(account, Mapping) else {}
-    subdomain = _text(account, "subdomain").lower()
-    read = [_service(entry) for entry in entries] if isinstance(entries, list) else []
-    granted = tuple(each for each in read if isinstance(each, GrantedService))
-    skipped = tuple(each for each in read if isinstance(each, Skipped))
-    if not granted:
-        raise InstallError(InstallProblem.NOTHING_USABLE, _nothing_usable(skipped))
-    return _Answer(
-        # "name" in practice, "Name" in the guide's example
-        name=_text(account, "name") or _text(account, "Name") or subdomain or "PagerDuty",
-        subdomain=subdomain if not validators.subdomain(subdomain) else "",
-        granted=granted,
-        skipped=skipped,
-    )
+        if isinstance(parsed, Mapping):
+            return parsed
+        problem, form = InstallProblem.MALFORMED_ANSWER, "a JSON object"
+    raise InstallError(problem, f"PagerDuty's configuration is not {form}")
 
 
 def _text(members: Mapping[str, Any], name: str) -> str:
     value = members.get(name)
-    return " ".join(clean_text(value).split()) if isinstance(value, str) else ""
+    return one_line(value) if isinstance(value, str) else ""
 
 
 def _service(entry: object) -> GrantedService | Skipped:

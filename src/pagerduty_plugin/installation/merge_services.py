@@ -7,7 +7,7 @@ Services are recognised by their keys, and by PagerDuty's ids.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -24,19 +24,19 @@ class GrantedService:
     """A service that PagerDuty granted access to.
 
     Attributes:
-        name: the service's name at PagerDuty.
-        id: the service's id at PagerDuty; empty if unknown.
-        keys: its integration keys, as literal secrets; the preferred one first.
+        name: at PagerDuty.
+        id: at PagerDuty; empty if unknown.
+        keys: as literal secrets; the preferred one first.
     """
 
     name: str
     id: str
     keys: tuple[Secret, ...]
 
-    @property
-    def fingerprints(self) -> frozenset[str]:
-        """The fingerprints of the keys."""
-        return frozenset(fingerprint(key.reveal()) for key in self.keys)
+    def has_key_of(self, service: ServiceSettings) -> bool:
+        """Check whether a configured service has one of the keys."""
+        own = {fingerprint(key.reveal()) for key in self.keys}
+        return not own.isdisjoint(map(readable_fingerprint, service.keys))
 
 
 def new_id() -> str:
@@ -84,7 +84,6 @@ def merge(
     installations: Iterable[Installation[Any]],
     *,
     name: str,
-    make_id: Callable[[], str],
 ) -> Connected[InstallationSettings]:
     """Return a new installation with the granted services, or the account's own, extended.
 
@@ -94,15 +93,14 @@ def merge(
         granted: at least one service.
         template: the settings of a new installation, without services.
         installations: all that the host has.
-        name: the name of a new installation.
-        make_id: returns the id of a new service.
+        name: of a new installation.
     """
     installations = tuple(installations)
     existing = _find(installations, template, granted)
     before = existing.settings if existing else template
     services, notes = list(before.services), []
     for each in granted:
-        notes += _merge_service(services, each, make_id)
+        notes += _merge_service(services, each)
     if existing:
         notes += _unchanged_settings(existing, template)
         name = existing.name
@@ -131,12 +129,11 @@ def _unchanged_settings(
     unchanged = []
     if template.region != before.region:
         unchanged.append(f"region {before.region}, not {template.region}")
-    if template.base_url and template.base_url != before.base_url:
+    if template.base_url not in ("", before.base_url):
         unchanged.append(f"base_url {before.base_url or 'of its region'}, not {template.base_url}")
-    if template.dedup_prefix and template.dedup_prefix != before.dedup_prefix:
-        unchanged.append(
-            f"dedup_prefix {before.dedup_prefix or 'none'}, not {template.dedup_prefix}"
-        )
+    if template.dedup_prefix not in ("", before.dedup_prefix):
+        kept = before.dedup_prefix or "none"
+        unchanged.append(f"dedup_prefix {kept}, not {template.dedup_prefix}")
     if template.network not in (NetworkSettings(), before.network):
         unchanged.append("network")  # without its values: a proxy's URL may contain a password
     if not unchanged:
@@ -147,9 +144,7 @@ def _unchanged_settings(
     ]
 
 
-def _merge_service(
-    services: list[ServiceSettings], granted: GrantedService, make_id: Callable[[], str]
-) -> list[str]:
+def _merge_service(services: list[ServiceSettings], granted: GrantedService) -> list[str]:
     """Add a granted service to the list, or update it there; return notes for the operator."""
     index = _index(services, granted)
     others = services[:index] + services[index + 1 :] if index is not None else services
@@ -160,7 +155,7 @@ def _merge_service(
             ServiceSettings(
                 name=name,
                 integration_key=granted.keys[0],
-                id=make_id(),
+                id=new_id(),
                 pagerduty_id=granted.id,
                 pagerduty_name=granted.name,
             )
@@ -168,7 +163,7 @@ def _merge_service(
         return []
     before, notes = services[index], []
     keys = before.keys
-    if granted.fingerprints.isdisjoint(map(readable_fingerprint, keys)):
+    if not granted.has_key_of(before):
         keys = (granted.keys[0], *keys)
         notes.append(f"The service {before.name} has a new key; it keeps the old one as well.")
     if before.name != before.pagerduty_name:
@@ -209,14 +204,10 @@ def _find(
 
 def _index(services: Sequence[ServiceSettings], granted: GrantedService) -> int | None:
     """Return the position of a granted service: by one of its keys, else by PagerDuty's id."""
-    by_key = (
-        index
-        for index, service in enumerate(services)
-        if not granted.fingerprints.isdisjoint(map(readable_fingerprint, service.keys))
-    )
+    by_key = (at for at, service in enumerate(services) if granted.has_key_of(service))
     by_id = (
-        index
-        for index, service in enumerate(services)
+        at
+        for at, service in enumerate(services)
         if granted.id and service.pagerduty_id == granted.id
     )
     return next(by_key, next(by_id, None))

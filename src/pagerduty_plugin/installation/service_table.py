@@ -17,7 +17,8 @@ from hostspec import Fault, FaultsError, Installation, Secret
 from hostspec.provider import DestinationTable
 from hostspec.text import clean_text
 from pagerduty_plugin.constants import STARS
-from pagerduty_plugin.installation.merge_services import new_id, one_or_several, replace_services
+from pagerduty_plugin.installation import merge_services
+from pagerduty_plugin.installation.merge_services import one_or_several, replace_services
 from pagerduty_plugin.keys import mask, readable_fingerprint, routing_key_fault
 from pagerduty_plugin.settings import InstallationSettings, NewService, ServiceSettings
 
@@ -25,20 +26,18 @@ _COLUMNS: Final = ("id", "name", "integration_key")
 
 
 class ServiceTable(DestinationTable[InstallationSettings]):
-    """The services of a PagerDuty account, for a host to show and edit.
-
-    Args:
-        make_id: returns the id of a new service.
-    """
+    """The services of a PagerDuty account, for a host to show and edit."""
 
     row = NewService
 
-    def __init__(self, make_id: Callable[[], str] = new_id) -> None:
-        self._make_id = make_id
-
-    def rows(self, settings: InstallationSettings) -> Sequence[Mapping[str, Any]]:
+    def rows(self, settings: InstallationSettings) -> list[dict[str, Any]]:
         """Return the services as JSON, with masked keys."""
-        return _rows(settings)
+        rows = []
+        for service in settings.services:
+            masks = [mask(key) for key in service.keys]
+            key = masks if len(masks) > 1 else masks[0]
+            rows.append({"id": service.destination, "name": service.name, "integration_key": key})
+        return rows
 
     def save(self, settings: InstallationSettings, table: object) -> InstallationSettings:
         """Return the settings with an edited table; all of it or nothing.
@@ -46,10 +45,6 @@ class ServiceTable(DestinationTable[InstallationSettings]):
         A row with an id edits that service, a row without one adds a service, and a service
         without a row is removed. The order of the rows is kept. Rules that use a former name
         still find their service, and those that name a removed one ignore it.
-
-        Args:
-            settings: the installation's, before.
-            table: the rows as JSON.
 
         Raises:
             FaultsError: with all faults; a path is row and field (``[1].name``).
@@ -67,7 +62,7 @@ class ServiceTable(DestinationTable[InstallationSettings]):
             faults.append(Fault("", reason))
         if faults:
             raise FaultsError(faults)
-        return replace_services(settings, (_saved(edit, self._make_id) for edit in edits))
+        return replace_services(settings, map(_saved, edits))
 
     def rotate(
         self, settings: InstallationSettings, destination: str, secret: str
@@ -77,9 +72,7 @@ class ServiceTable(DestinationTable[InstallationSettings]):
         Raises:
             FaultsError: the service is unknown, or the key is invalid or a duplicate.
         """
-        table, row = _table_and_row(settings, destination)
-        row["integration_key"] = [secret, *_as_list(row["integration_key"])]
-        return self.save(settings, table)
+        return self._change_key(settings, destination, lambda masks: [secret, *masks])
 
     def retire(self, settings: InstallationSettings, destination: str) -> InstallationSettings:
         """Return the settings with a service's newest key only, which ends a rotation.
@@ -89,8 +82,16 @@ class ServiceTable(DestinationTable[InstallationSettings]):
         Raises:
             FaultsError: the service is unknown.
         """
-        table, row = _table_and_row(settings, destination)
-        row["integration_key"] = _as_list(row["integration_key"])[0]
+        return self._change_key(settings, destination, lambda masks: masks[0])
+
+    def _change_key(
+        self, settings: InstallationSettings, name: str, change: Callable[[list[str]], object]
+    ) -> InstallationSettings:
+        table, service = self.rows(settings), settings.service(name)
+        if service is None:
+            raise FaultsError([Fault("", f"there is no service {name!r}")])
+        row = table[settings.services.index(service)]
+        row["integration_key"] = change([mask(key) for key in service.keys])
         return self.save(settings, table)
 
 
@@ -112,42 +113,12 @@ def shared_keys(
 
 @attrs.frozen
 class _Edit:
-    """A parsed row.
-
-    Attributes:
-        before: the edited service; None for a new one.
-        name: the service's new name; empty if the row has none.
-        keys: its new keys, each with its path.
-        faults: with paths inside the row.
-    """
+    """A parsed row: the edited service, if any, its new name, and its new keys with their paths."""
 
     before: ServiceSettings | None = None
     name: str = ""
     keys: tuple[tuple[str, Secret], ...] = ()
     faults: tuple[Fault, ...] = ()
-
-
-def _rows(settings: InstallationSettings) -> list[dict[str, Any]]:
-    rows = []
-    for service in settings.services:
-        masks = [mask(key) for key in service.keys]
-        key = masks if len(masks) > 1 else masks[0]
-        rows.append({"id": service.destination, "name": service.name, "integration_key": key})
-    return rows
-
-
-def _table_and_row(
-    settings: InstallationSettings, name: str
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    table, service = _rows(settings), settings.service(name)
-    for row in table:
-        if service and row["id"] == service.destination:
-            return table, row
-    raise FaultsError([Fault("", f"there is no service {name!r}")])
-
-
-def _as_list(shown: str | list[str]) -> list[str]:
-    return [shown] if isinstance(shown, str) else shown
 
 
 def _edit(row: object, known: Mapping[str, ServiceSettings]) -> _Edit:
@@ -222,10 +193,10 @@ def _identity(key: Secret) -> object:
     return key.reference or readable_fingerprint(key) or key
 
 
-def _saved(edit: _Edit, make_id: Callable[[], str]) -> ServiceSettings:
+def _saved(edit: _Edit) -> ServiceSettings:
     keys = one_or_several(tuple(key for _, key in edit.keys))
     if edit.before is None:
-        return ServiceSettings(name=edit.name, integration_key=keys, id=make_id())
+        return ServiceSettings(name=edit.name, integration_key=keys, id=merge_services.new_id())
     return attrs.evolve(
         edit.before, name=edit.name, integration_key=keys, id=edit.before.destination
     )
