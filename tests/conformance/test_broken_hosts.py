@@ -9,7 +9,7 @@ import pytest
 
 from hostspec import Alert, Answer, SendContext
 from hostspec.inprocess import Host
-from hostspec.inprocess.handling import Sender
+from hostspec.inprocess.sending import Sender
 from hostspec.plugins import Plugins, PluginsError, Rule, load, survey
 from hostspec.plugins.isolation import IsolatedHooks, ask, implementations
 from hostspec.testing import HOST_CHECKS, ConformanceError, HostCase, HostConfig, HostRefusedError

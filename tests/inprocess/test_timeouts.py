@@ -23,7 +23,7 @@ from hostspec import (
     Receipt,
     hookimpl,
 )
-from hostspec.inprocess import Host, Report, handling
+from hostspec.inprocess import Host, Report
 from hostspec.plugins import Rule
 
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
@@ -98,7 +98,7 @@ class Observer:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hanging], None]:
     """Make a host with a short limit give up only when nothing moves any more."""
-    return lambda hanging: monkeypatch.setattr(handling, "wait", hanging.wait)
+    return lambda hanging: monkeypatch.setattr("hostspec.inprocess.host.wait", hanging.wait)
 
 
 def words(report: Report) -> list[str]:
@@ -266,7 +266,7 @@ class TestTimeout:
     def test_what_is_left_behind_at_one_destination_is_bounded(
         self, impatient: Callable[[Hanging], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(handling, "MOST_IN_FLIGHT", 2)
+        monkeypatch.setattr("hostspec.inprocess.host.MOST_IN_FLIGHT", 2)
         page = Page()
         hanging = Hanging(page, lambda delivery: delivery.ref.destination == "slow")
         impatient(hanging)
@@ -349,7 +349,7 @@ class TestTimeout:
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(host.handle, firing())
             wait_until(lambda: hanging.entered == 1)
-            monkeypatch.setattr(handling, "wait", give_up_at_once)
+            monkeypatch.setattr("hostspec.inprocess.host.wait", give_up_at_once)
             (receipt,) = host.handle(firing(), timeout=60).receipts
             hanging.go_on.set()
             assert first.result(60).delivered

@@ -102,7 +102,7 @@ class DurableAction(Generic[I]):
     provider can do better than the default.
     """
 
-    def can_follow_up(self, incident: Incident, installation: Installation[I]) -> bool:  # noqa: ARG002
+    def can_follow_up(self, incident: Incident, installation: Installation[I]) -> bool:
         """Check that an incident can still be followed up; may read secrets.
 
         Return False only if the key that opened the incident is known to be gone: the host then
@@ -123,11 +123,7 @@ class DurableAction(Generic[I]):
         """
         return (opening, closing)
 
-    def expected_handle(
-        self,
-        delivery: Delivery,  # noqa: ARG002
-        installation: Installation[I],  # noqa: ARG002
-    ) -> Handle | None:
+    def expected_handle(self, delivery: Delivery, installation: Installation[I]) -> Handle | None:
         """Return the handle that the first send of an incident will return; may read secrets.
 
         The host stores it before the attempt, so that the incident is followed up even if the
@@ -137,10 +133,7 @@ class DurableAction(Generic[I]):
         return None
 
     def limits(
-        self,
-        delivery: Delivery,  # noqa: ARG002
-        installation: Installation[I],  # noqa: ARG002
-        handle: Handle | None = None,  # noqa: ARG002
+        self, delivery: Delivery, installation: Installation[I], handle: Handle | None = None
     ) -> Sequence[Limit]:
         """Return the rate limits of a delivery, each budget at most once.
 
@@ -191,11 +184,11 @@ class Action(abc.ABC, Generic[A, I]):
             message = f"{cls.__name__} has {unused[0]}(): inherit from hostspec.DurableAction, too"
             raise TypeError(message)
 
-    def check(self, settings: A, installation: Installation[I]) -> Sequence[Fault]:  # noqa: ARG002
+    def check(self, settings: A, installation: Installation[I]) -> Sequence[Fault]:
         """Return the faults of these settings for this installation; no I/O."""
         return ()
 
-    def describe(self, settings: A, installation: Installation[I] | None) -> str:  # noqa: ARG002
+    def describe(self, settings: A, installation: Installation[I] | None) -> str:
         """Return a sentence about the action with these settings; no I/O, never raises.
 
         The installation is None if it no longer exists.
@@ -213,7 +206,7 @@ class Action(abc.ABC, Generic[A, I]):
         name of the rule. A suppression stands for each delivery that a plugin vetoed.
         """
 
-    def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:  # noqa: ARG002
+    def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:
         """Return the acknowledge, resolve or update of an open incident; no I/O.
 
         It depends on the stored incident alone, not on rules, templates or hooks. Return None
@@ -230,7 +223,7 @@ class Action(abc.ABC, Generic[A, I]):
         The outcome's handle carries what follow-ups need.
         """
 
-    def probe(self, destination: Destination, installation: Installation[I]) -> Outcome | None:  # noqa: ARG002
+    def probe(self, destination: Destination, installation: Installation[I]) -> Outcome | None:
         """Check that messages would arrive, by an attempt without a notification.
 
         Never raises for faults of the network or the provider. Return None if the
@@ -238,15 +231,12 @@ class Action(abc.ABC, Generic[A, I]):
         """
         return None
 
-    def settings_for(self, destination: Destination) -> A | None:  # noqa: ARG002
+    def settings_for(self, destination: Destination) -> A | None:
         """Return minimal settings that send to one destination; None if impossible."""
         return None
 
     def preview(
-        self,
-        delivery: Delivery,
-        installation: Installation[I],  # noqa: ARG002
-        context: SendContext,  # noqa: ARG002
+        self, delivery: Delivery, installation: Installation[I], context: SendContext
     ) -> Preview:
         """Return the message as it would be sent, secrets masked; no I/O, no secret is read."""
         return Preview(delivery.ref.destination, delivery.message)

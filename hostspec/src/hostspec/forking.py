@@ -1,4 +1,4 @@
-"""Renews locks, threads and connections in a forked child."""
+"""Renews locks in a forked child, and keeps it from using what belongs to its parent."""
 
 from __future__ import annotations
 
@@ -9,25 +9,9 @@ import threading
 import types
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 _T = TypeVar("_T")
-
-
-class Forkable(Protocol):
-    """Has locks, threads or connections that a forked child must not share."""
-
-    def before_fork(self) -> None:
-        """Finish all changes of the object, in the thread that forks."""
-        ...
-
-    def after_fork_in_parent(self) -> None:
-        """Continue in the parent."""
-        ...
-
-    def after_fork_in_child(self) -> None:
-        """Renew everything that the child must not share."""
-        ...
 
 
 class Locked:
@@ -36,28 +20,25 @@ class Locked:
     So no other thread is in the middle of a change, which the child would never see finished.
     """
 
-    _lock: threading.Lock
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        _known.add(self)
 
     def before_fork(self) -> None:
         """Wait for other threads to finish their changes."""
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Release the lock."""
+        """Let other threads continue."""
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Continue with the state at the fork."""
+        """Continue with the state at the fork, and without the threads of the parent."""
         self._lock = threading.Lock()
 
 
-_known: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_forking: list[Forkable] = []
-
-
-def register(forkable: Forkable) -> None:
-    """Call an object's methods around every fork, as long as it is referenced elsewhere."""
-    _known.add(forkable)
+_known: weakref.WeakSet[Locked] = weakref.WeakSet()
+_forking: list[Locked] = []
 
 
 def of_its_process(made: type[_T]) -> type[_T]:

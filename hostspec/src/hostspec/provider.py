@@ -186,7 +186,7 @@ class Provider(abc.ABC, Generic[S]):
                 faults.append(Fault(path, str(error)))
         return faults
 
-    def notes(self, installations: Sequence[Installation[S]]) -> Sequence[str]:  # noqa: ARG002
+    def notes(self, installations: Sequence[Installation[S]]) -> Sequence[str]:
         """Return remarks on several installations together, a sentence each.
 
         Faults of a single installation belong to `check`. May read secrets; sends nothing.

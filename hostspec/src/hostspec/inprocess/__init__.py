@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from hostspec.inprocess.host import Host
-from hostspec.inprocess.report import Report, UndeliveredError
+from hostspec.inprocess.sending import Report, UndeliveredError
 
 __all__ = ["Host", "Report", "UndeliveredError"]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from hostspec import forking
+from hostspec.forking import Locked
 
 NESTED_TIMEOUT: Final = 5.0
 """Seconds that a call within another call waits for a lock: two such calls could deadlock."""
@@ -81,7 +81,7 @@ class Ticket:
     acquired: threading.Event = attrs.field(factory=threading.Event)
 
 
-class FairLocks(forking.Locked):
+class FairLocks(Locked):
     """Locks by name, each acquired in the order of the requests.
 
     A lock of `threading` goes to any waiting thread, so that a resolve could overtake the trigger
@@ -89,13 +89,13 @@ class FairLocks(forking.Locked):
     """
 
     def __init__(self) -> None:
-        self.after_fork_in_child()
-        forking.register(self)
+        super().__init__()
+        self._queues: dict[Hashable, collections.deque[Ticket]] = {}
 
     def after_fork_in_child(self) -> None:
         """Start without tickets: the threads that held locks are not in the child."""
         super().after_fork_in_child()
-        self._queues: dict[Hashable, collections.deque[Ticket]] = {}
+        self._queues = {}
 
     def enqueue(
         self, names: Iterable[Hashable], call: Call, *, owner: Hashable = None, width: int = 1

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
 import time
 from typing import Final
 
 import attrs
 
-from hostspec import forking
 from hostspec.alert import Alert, Identity
 from hostspec.delivery import (
     Delivery,
@@ -20,6 +18,7 @@ from hostspec.delivery import (
     Outcome,
     distinct,
 )
+from hostspec.forking import Locked
 from hostspec.plugins.planning import ended_episode, is_late_repeat
 
 MOST_INCIDENTS: Final = 100_000
@@ -35,16 +34,15 @@ class _Ended:
     noted_at: float = attrs.field(factory=time.monotonic)
 
 
-class IncidentMemory(forking.Locked):
+class IncidentMemory(Locked):
     """The incidents that may be open. Safe to use from several threads."""
 
     def __init__(self, most: int = MOST_INCIDENTS) -> None:
+        super().__init__()
         self._most = most
-        self._lock = threading.Lock()
         self._incidents: dict[IncidentRef, Incident] = {}
         self._held: dict[Identity, dict[IncidentRef, None]] = {}
         self._ended: dict[Identity, _Ended] = {}
-        forking.register(self)
 
     def at(self, ref: IncidentRef) -> Incident | None:
         """Return the incident for a reference, if one may be open."""

@@ -16,10 +16,10 @@ from typing import Any, Final
 import attrs
 import pluggy
 
-from hostspec import forking
 from hostspec.action import AnyAction, as_durable
 from hostspec.delivery import Delivery, Incident, IncidentRef, Outcome, OutcomeKind, SendContext
 from hostspec.errors import describe_any_error, describe_error, log_message
+from hostspec.forking import Locked
 from hostspec.hookspecs import PROJECT, Answer
 from hostspec.plugins.limited_log import LimitedLog
 from hostspec.provider import Installation
@@ -38,13 +38,12 @@ _PAUSED: Final = "was not called: it exceeded its deadline before"
 _log = logging.getLogger("hostspec")
 
 
-class Failures(forking.Locked):
+class Failures(Locked):
     """Counts failures of plugins in this process, by plugin and hook or by action and method."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._lock = threading.Lock()
-        forking.register(self)
 
     def add(self, plugin: str, hook: str) -> None:
         """Count a failure, except in `failures_not_counted`."""

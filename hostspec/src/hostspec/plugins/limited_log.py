@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from hostspec import forking
+from hostspec.forking import Locked
 
 LOG_AGAIN: Final = 60.0
 """Seconds in which one source, cause and kind log one line."""
@@ -36,19 +35,18 @@ class _Line:
         return f"{self.left_out} more {like} were not logged: {self.text}"
 
 
-class LimitedLog(forking.Locked):
+class LimitedLog(Locked):
     """Logs one line a minute for each source, cause and kind.
 
     Further lines are counted, and their number is logged when the minute is over.
     """
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
         self._log = logger
         self._clock = clock
         self._lines: OrderedDict[tuple[str, str, str], _Line] = OrderedDict()
         self._kinds: Counter[tuple[str, str]] = Counter()
-        self._lock = threading.Lock()
-        forking.register(self)
 
     def write(  # noqa: PLR0913 -- three keys of the limit, and the line
         self,

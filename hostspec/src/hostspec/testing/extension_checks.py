@@ -61,7 +61,7 @@ class ExtensionCase:
     canary: ClassVar[str] = ""
     time_limit: ClassVar[float] = 10 * DEADLINE
 
-    def settings(self, secret: str) -> Mapping[str, object]:  # noqa: ARG002
+    def settings(self, secret: str) -> Mapping[str, object]:
         """Return the extension's settings, as in a file.
 
         ``secret`` is the value of its secret: a reference, or the canary itself.

@@ -83,7 +83,7 @@ class _Paging(Provider[NoSettings]):
     label = "Conformance"
     settings = NoSettings
 
-    def destinations(self, installation: _Installation) -> Sequence[Destination]:  # noqa: ARG002
+    def destinations(self, installation: _Installation) -> Sequence[Destination]:
         return [Destination("all", "Everybody")]
 
 
@@ -100,12 +100,7 @@ class _Page(Action[NoSettings, NoSettings]):
         self._hooks = hooks
 
     def plan(
-        self,
-        alert: Alert,
-        settings: NoSettings,  # noqa: ARG002
-        installation: _Installation,
-        *,
-        rule: str = "",
+        self, alert: Alert, settings: NoSettings, installation: _Installation, *, rule: str = ""
     ) -> Sequence[Delivery]:
         """Return one delivery, with the marks of the extensions."""
         answers = self._hooks.each("conformance_mark", alert=alert)
@@ -171,10 +166,7 @@ class _Fail(_Page):
         return super().plan(alert, settings, installation, rule=rule)
 
     def send(
-        self,
-        delivery: Delivery,
-        installation: _Installation,  # noqa: ARG002
-        context: SendContext,  # noqa: ARG002
+        self, delivery: Delivery, installation: _Installation, context: SendContext
     ) -> Outcome:
         record("sending")
         if delivery.alert.key == "fail in send":

@@ -112,14 +112,14 @@ class ProviderCase:
     time_limit: ClassVar[float] = 60.0
     wrong_addresses: ClassVar[Sequence[str]] = ("nonsense", "http://127.0.0.1:abc")
 
-    def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:  # noqa: ARG002
+    def installation_settings(self, url: str, secret: str) -> Mapping[str, object]:
         """Return an installation's settings, as in a file, for a service at ``url``.
 
         ``secret`` is the value of the secret: usually a reference.
         """
         return {}
 
-    def secret(self, url: str) -> str:  # noqa: ARG002
+    def secret(self, url: str) -> str:
         """Return the secret, which contains the canary. Override it for a secret URL, say."""
         return self.canary
 

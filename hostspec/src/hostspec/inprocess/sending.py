@@ -1,14 +1,70 @@
-"""The report of one alert that the in-process host handled."""
+"""Plans and sends for the in-process host, and reports the results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import datetime as dt
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import attrs
 
-from hostspec.alert import Status
-from hostspec.delivery import Receipt
-from hostspec.plugins.planning import Plan
+from hostspec.alert import Alert, Status
+from hostspec.delivery import Delivery, Receipt, SendContext
+from hostspec.errors import log_message
+from hostspec.inprocess.memory import IncidentMemory
+from hostspec.plugins.isolation import make_attempt
+from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, PlanBuilder
+from hostspec.plugins.registry import Plugins, Rule
+from hostspec.provider import Installation
+
+_log = logging.getLogger("hostspec")
+_planning_log = logging.getLogger("hostspec.planning")
+
+
+@attrs.frozen
+class Sender:
+    """Plans by rules, makes attempts, and reports them to observers and the log."""
+
+    plugins: Plugins
+    rules: tuple[Rule, ...]
+    installations: Mapping[str, Installation[Any]]
+    memory: IncidentMemory
+
+    def plan(self, alert: Alert, incidents: Incidents) -> Plan:
+        """Plan an alert, unless it repeats the episode that ended last."""
+        if self.memory.is_late_repeat(alert):
+            return Plan(alert, (), (), remark=LATE_REPEAT)
+        return self.plan_episode(alert, incidents)
+
+    def plan_episode(self, alert: Alert, incidents: Incidents) -> Plan:
+        """Plan an alert that is known not to be a late repeat."""
+        alert = alert.as_of(dt.datetime.now(dt.UTC))
+        builder = PlanBuilder(self.plugins, incidents, alert)
+        matching = [rule for rule in self.rules if builder.matches(rule)]
+        if alert.status is not Status.FIRING:
+            builder.follow_up()
+        for rule in matching:
+            builder.open(rule)
+        return builder.plan(matching)
+
+    def context(self, delivery: Delivery) -> SendContext:
+        """Return the context of an attempt, with the incident's handle."""
+        incident = self.memory.at(delivery.ref)
+        return SendContext(handle=incident.handle if incident else None)
+
+    def send(self, delivery: Delivery, receipt_id: str) -> Receipt:
+        """Make one attempt, and remember its outcome."""
+        action = self.plugins.actions[delivery.ref.action]
+        installation = self.installations[delivery.ref.installation]
+        attempt = make_attempt(action, delivery, installation, self.context(delivery))
+        self.memory.record(delivery, attempt.outcome, arrived=attempt.may_have_arrived)
+        return Receipt(receipt_id, delivery, attempt.outcome)
+
+    def notify(self, receipt: Receipt) -> None:
+        """Notify the observers of a finished delivery."""
+        hook = "hostspec_delivered" if is_delivered(receipt) else "hostspec_undelivered"
+        self.plugins.hooks.each(hook, receipt=receipt)
 
 
 @attrs.frozen
@@ -100,3 +156,29 @@ def describe_receipt(receipt: Receipt) -> str:
     reason = receipt.reason or (outcome.reason if outcome and not outcome.delivered else "")
     words = f"{receipt.delivery.operation} {ref.installation}/{ref.destination}: {kind}"
     return " ".join(f"{words}: {reason}".split()) if reason else words
+
+
+def log_receipt(receipt: Receipt) -> None:
+    """Log a delivery that its provider did not accept."""
+    if not is_delivered(receipt):
+        key, described = receipt.delivery.alert.key, describe_receipt(receipt)
+        log_message(_log, logging.ERROR, "alert %s: %s", key, described)
+
+
+def log_report(report: Report) -> None:
+    """Log every reason why an alert may not have caused a notification."""
+    plan = report.plan
+    for receipt in report.receipts:
+        log_receipt(receipt)
+    for failure in plan.failures:
+        log_message(_planning_log, logging.ERROR, "alert %s: %s", plan.alert.key, failure)
+    remarks = [
+        (logging.WARNING, f"suppressed by {each.plugin}: {each.reason}")
+        for each in plan.suppressions
+    ]
+    if plan.remark:
+        remarks.append((logging.INFO, plan.remark))
+    if report.unmatched and plan.alert.status is Status.FIRING:
+        remarks.append((logging.WARNING, "no rule matches, nothing is sent"))
+    for level, remark in remarks:
+        log_message(_log, level, "alert %s: %s", plan.alert.key, remark)
