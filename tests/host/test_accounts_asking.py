@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from alerthost.cli import prompts
 from alerthost.cli.connect import SettingOptions, pick
-from alerthost.cli.screen import Screen
+from alerthost.cli.output import Screen
 from alerthost.config import cli_settings
 from alerthost.config.document import ConfigurationError
 from hostspec import Fault, Secret, SettingsError, setting, structure

@@ -104,14 +104,14 @@ def test_a_table_on_a_closed_terminal_is_no_traceback() -> None:
     controller, terminal = pty.openpty()
     code = (
         "import sys\n"
-        "from alerthost.cli.screen import Screen\n"
+        "from alerthost.cli.output import Screen\n"
         "from hostspec.provider import Table\n"
         "screen = Screen()\n"
         "screen.print('zero')\n"
         "sys.stdin.read()\n"
         "screen.table(Table('T', ('a',), (('1',),)))\n"
         "screen.print('one')\n"
-        "screen.print_raw('two')\n"
+        "screen.print_unwrapped('two')\n"
         "sys.exit(7 if screen.is_broken else 0)\n"
     )
     with subprocess.Popen(

@@ -13,7 +13,7 @@ from recorder import Page, PagerPlugin, PageSettings, plugins_of, rule_of
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
 from alerthost.cli import check
-from alerthost.cli.screen import Screen
+from alerthost.cli.output import Screen
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
 from hostspec import Outcome, OutcomeKind, Preview, Severity, Suppression

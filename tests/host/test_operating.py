@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from terminal import conversation
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
-from alerthost.cli.formatting import age
+from alerthost.cli.output import age
 from alerthost.cli.progress import Tracker
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile
@@ -613,7 +613,7 @@ def test_a_person_is_asked_what_to_do_about_what_is_open(connected: Workspace) -
 def test_of_very_many_open_incidents_the_first_are_listed(
     connected: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alerthost.cli.disconnect.SHOWN", 1)
+    monkeypatch.setattr("alerthost.cli.incidents.SHOWN", 1)
     send(connected, line("db-2/disk"), line("db-3/disk"))
 
     run = connected.alerthost("disconnect", "acme", "--yes")

@@ -10,13 +10,13 @@ from typing import Any, cast
 import attrs
 import pytest
 
-from alerthost.cli import progress, send
-from alerthost.cli.deliveries import Changes, state_of
-from alerthost.cli.progress import Tracked, Tracker
-from alerthost.cli.screen import Screen
+from alerthost.cli import progress, send, tracked
+from alerthost.cli.deliveries import Changes, Item, state_of
+from alerthost.cli.output import Screen
+from alerthost.cli.progress import Tracker
 from alerthost.cli.send import Sender
-from alerthost.cli.session import Session
-from alerthost.cli.signals import Interrupts
+from alerthost.cli.session import Interrupts, Session
+from alerthost.cli.tracked import Count, Tracked
 from alerthost.config.destinations import LaneNames
 from alerthost.ingest.json_alerts import ParsedAlert
 from alerthost.outbox.admin_rows import DeliveryRow, SubmissionStatus
@@ -141,12 +141,12 @@ def followed(store: Store, sheet: Sheet) -> Tracker:
 
 @pytest.fixture
 def sending(store: Store, followed: Tracker) -> Sender:
-    return Sender(cast("Engine", store), followed, Interrupts())
+    return Sender(Session(cast("Engine", store), Interrupts(), followed, Screen()))
 
 
 def follow(progress: Tracker, *names: str) -> None:
     for name in names:
-        progress.add(Tracked.accepted(name, name, name))
+        progress.add(Tracked(name, name, submission_id=name))
 
 
 def said(*keys: str) -> list[ParsedAlert]:
@@ -234,7 +234,7 @@ def test_what_was_held_before_is_tried_first(
     followed.update(0)
     assert sheet.shown == []
     store.plan("one", held)
-    monkeypatch.setattr(progress, "UNTRIED", 0.0)
+    monkeypatch.setattr(tracked, "UNTRIED", 0.0)
     followed.update(0)
 
     assert sheet.shown == ["blocked trigger acme/checkout one wrong key"]
@@ -376,12 +376,12 @@ def test_the_oldest_is_left_to_itself_where_none_gets_through(
     monkeypatch.setattr("alerthost.cli.session.STUCK", -1.0)
     follow(followed, "one", "two", "three")
     store.plan("two", waiting("two", **FAILED))
-    work = Session(cast("Engine", store), Interrupts(), LaneNames(), Screen())
+    work = Session(cast("Engine", store), Interrupts(), followed, Screen())
 
-    work.make_room(followed, 2)
+    work.make_room(2)
 
     assert followed.count == 1
-    assert (followed.tally.unplanned, followed.tally.deliveries) == (1, {"queued": 1})
+    assert (followed.tally.counts[Count.UNPLANNED], followed.tally.deliveries) == (1, {"queued": 1})
 
 
 def test_room_is_waited_for_as_long_as_something_gets_through(
@@ -389,9 +389,9 @@ def test_room_is_waited_for_as_long_as_something_gets_through(
 ) -> None:
     follow(followed, "one", "two")
     store.plan("one", entry("one"))
-    work = Session(cast("Engine", store), Interrupts(), LaneNames(), Screen())
+    work = Session(cast("Engine", store), Interrupts(), followed, Screen())
 
-    work.make_room(followed, 2)
+    work.make_room(2)
 
     assert followed.count == 1
     assert followed.tally.deliveries == {"delivered": 1}
@@ -484,7 +484,7 @@ def test_input_that_cannot_be_read_on_is_told(
     sending.run(given(), 10)
 
     assert sheet.complaints == ["input: cannot be read: Input/output error"]
-    assert followed.tally.faulty == 1
+    assert followed.tally.counts[Count.FAULTY] == 1
 
 
 def test_a_faulty_statement_is_told_in_its_turn(
@@ -493,7 +493,7 @@ def test_a_faulty_statement_is_told_in_its_turn(
     sending.run([ParsedAlert("line 1", None, (Fault("key", "missing"),))], 10)
 
     assert sheet.complaints == ["line 1: key: missing"]
-    assert followed.tally.faulty == 1
+    assert followed.tally.counts[Count.FAULTY] == 1
 
 
 def test_what_waited_before_is_waited_for_while_it_is_due(sending: Sender, store: Store) -> None:
@@ -565,7 +565,7 @@ def test_a_signal_ends_the_reading_and_what_was_read_is_accepted(
         blocked.wait()
 
     store.settles = False
-    Sender(cast("Engine", store), followed, interrupts).run(given(), 10)
+    Sender(Session(cast("Engine", store), interrupts, followed, Screen())).run(given(), 10)
     blocked.set()
 
     assert sorted(key for group in store.accepted for key in group) == ["a", "b"]
@@ -574,12 +574,15 @@ def test_a_signal_ends_the_reading_and_what_was_read_is_accepted(
 # --- what `alerthost deliveries --watch` shows -----------------------------------------------
 
 
-def test_only_what_changed_is_shown_again() -> None:
+def test_only_changed_deliveries_are_printed_again() -> None:
     changes = Changes()
-    one, two = waiting("one"), waiting("two")
+    one, two = (Item(number, "queued", (), {}) for number in (1, 2))
 
     assert list(changes.among([two, one])) == [one, two]
-    sent = attrs.evolve(one, sending=True)
+    sent = attrs.evolve(one, version="in flight")
     assert list(changes.among([two, sent])) == [sent]
-    assert state_of(sent) == "in flight"
     assert list(changes.among([two])) == []
+
+
+def test_a_delivery_is_in_flight_while_it_is_sent() -> None:
+    assert state_of(waiting(sending=True)) == "in flight"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import attrs
+import click
 import pytest
 from recorder import (
     IDEMPOTENT,
@@ -25,7 +26,7 @@ from recorder import (
 from workspace import CHECKOUT, PLATFORM, Workspace
 
 from alerthost.cli import service_test
-from alerthost.cli.screen import Screen
+from alerthost.cli.output import Screen
 from alerthost.config.configuration import Configuration
 from hostspec import Capabilities, Destination, OutcomeKind, Suppression
 from hostspec.plugins import load
@@ -393,16 +394,14 @@ def test_notes_are_told(run: Any) -> None:
 def test_a_provider_that_cannot_be_aimed_is_told() -> None:
     loaded = configuration_of(Page())
 
-    with pytest.raises(
-        service_test.CannotTestError, match="pager cannot be tested: no action can be"
-    ):
+    with pytest.raises(click.UsageError, match="pager cannot be tested: no action can be"):
         service_test.find_target(loaded, "acme/Everybody")
 
 
 def test_an_account_without_services_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pager, "destinations", lambda *_: [])
 
-    with pytest.raises(service_test.CannotTestError, match="'acme' has no service"):
+    with pytest.raises(click.UsageError, match="'acme' has no service"):
         service_test.find_target(configuration_of(Page()), "acme")
 
 
@@ -429,7 +428,7 @@ def test_a_provider_that_cannot_name_its_services_is_told(
     loaded = configuration_of(Aimed())
     monkeypatch.setattr(type(loaded.plugins.providers["pager"]), "destinations", _raise_secret)
 
-    with pytest.raises(service_test.CannotTestError) as caught:
+    with pytest.raises(click.UsageError) as caught:
         service_test.find_target(loaded, named)
 
     reported = "provider pager cannot list its destinations: it failed at tests/host/test_service"

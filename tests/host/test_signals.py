@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from workspace import Workspace, line
 
-from alerthost.cli.signals import Interrupts
+from alerthost.cli.session import Interrupts
 from pagerduty_plugin.testing import Gate, late
 
 

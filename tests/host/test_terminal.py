@@ -11,7 +11,7 @@ import sys
 import pytest
 from workspace import CHECKOUT, Workspace, line
 
-from alerthost.cli.formatting import printable
+from alerthost.cli.output import printable
 from pagerduty_plugin.testing import refusing
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

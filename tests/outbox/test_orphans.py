@@ -12,7 +12,8 @@ from engines import EITHER, Clock, late, leased
 from paging import KEY, NEW_KEY, Paging, alert, fake_at
 
 from alerthost.cli.incidents import state_of
-from alerthost.cli.reach import Reach, cut_off_notes
+from alerthost.cli.session import cut_off_notes
+from alerthost.config.configuration import Configuration
 from alerthost.outbox import completion, incident_store, orphans
 from alerthost.outbox.admin_rows import AdminError
 from alerthost.outbox.leasing import Lease
@@ -247,8 +248,9 @@ def test_it_is_listed_as_resolving_until_its_resolve_is_delivered(at: Paging, co
     number = number_of(at)
     submission_id = admin.resolve(number)
     (row,) = admin.incidents()
-    reach = Reach.of(load(["pagerduty"]), engine._dispatcher._installations.values())
-    assert (row.id, row.orphaned, state_of(row, reach)) == (number, False, "resolving")
+    installations = tuple(engine._dispatcher._installations.values())
+    loaded = Configuration(load(["pagerduty"]), installations, ())
+    assert (row.id, row.orphaned, state_of(row, loaded)) == (number, False, "resolving")
     assert admin.incidents(installation="another") == ()
 
     if command == "resolve":
@@ -311,7 +313,7 @@ def test_a_key_that_goes_is_told_of_before_it_orphans_anything(
         services = [{"name": "checkout", "integration_key": key}]
         settings = {"base_url": fake.url, "services": services}
         account = plugins.installation("pagerduty", "acme", settings)
-        return cut_off_notes(at.engine.admin, Reach.of(plugins, [account]))
+        return cut_off_notes(at.engine.admin, Configuration(plugins, (account,), ()))
 
     assert notes(KEY) == []
     (note,) = notes(NEW_KEY)

@@ -71,7 +71,7 @@ assert outcome.kind == "unreachable", outcome
 
 
 def test_the_command_line_brings_no_store_and_no_server_before_one_is_used() -> None:
-    program = "import alerthost.cli.main, alerthost.cli.demo, alerthost.store.sealing"
+    program = "import alerthost.cli.main, alerthost.store.sealing"
     assert not modules_after(program) & (STORE | SERVING)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +10,9 @@ from typing import Any, BinaryIO, Final, TypeAlias
 
 import click
 
-from alerthost.cli.formatting import columns, counted, printable
 from alerthost.cli.options import example, with_config
-from alerthost.cli.reach import Reach, cut_off_notes
-from alerthost.cli.screen import Screen
+from alerthost.cli.output import Screen, columns, counted
+from alerthost.cli.session import cut_off_notes
 from alerthost.config import configuration, store
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import NoDestinationsError, destinations_of
@@ -48,6 +46,9 @@ _AT_ONCE: Final = 8
 """Services that are probed in parallel."""
 
 _WIDTHS: Final = (13, 16)
+
+_Planned: TypeAlias = Sequence[tuple[RuleAction, Mapping[Severity, Plan]]]
+"""The actions of a rule, each with a plan for an alert of each severity."""
 
 _Destinations: TypeAlias = Mapping[str, Sequence[Destination]]
 """The services of each installation, by its name."""
@@ -83,7 +84,7 @@ def check(
     given = None if alerts is None else json_alerts.parse_files([alerts])
     found = examine(path, online=online, alerts=given)
     if as_json:
-        screen.print_raw(json.dumps(found, ensure_ascii=False))
+        screen.print_json(found)
     else:
         show(found, screen, verbose=verbose)
     sys.exit(exit_code(found))
@@ -111,8 +112,11 @@ def examine(
         loaded = configuration.load(source, ready=True)
         destinations = _destinations(loaded, source)
         notes = _store_notes(source, loaded, None if alerts is None else list(alerts))
-        plans = {place: _sample_plans(loaded, use) for place, use in _uses(loaded)}
-        if faults := [fault for place, made in plans.items() for fault in _faults(place, made)]:
+        rules = [
+            (rule, [(use, _sample_plans(loaded, use)) for use in rule.actions])
+            for rule in loaded.rules
+        ]
+        if faults := list(_planning_faults(rules)):
             source.refuse(faults)
     except ConfigurationError as error:
         return {"well": False, "faults": to_json(list(error.faults))}
@@ -136,19 +140,8 @@ def examine(
             for installation in loaded.installations
         ],
         "rules": [
-            {
-                "name": rule.name,
-                "actions": [
-                    {
-                        "action": use.action.name,
-                        "installation": use.installation.name,
-                        "does": _description(use),
-                        **_severities(plans[_place(rule_index, index)]),
-                    }
-                    for index, use in enumerate(rule.actions)
-                ],
-            }
-            for rule_index, rule in enumerate(loaded.rules)
+            {"name": rule.name, "actions": [_action_json(use, plans) for use, plans in uses]}
+            for rule, uses in rules
         ],
         "notes": [*loaded.notes(), *_secret_notes(loaded, source), *notes],
         "reached": reached if online else None,
@@ -159,30 +152,38 @@ def show(found: dict[str, Any], screen: Screen, *, verbose: bool) -> None:
     """Print the findings."""
     if found["faults"]:
         for fault in found["faults"]:
-            screen.print_error(printable(f"{fault['path']}: {fault['reason']}"))
+            screen.print_error(f"{fault['path']}: {fault['reason']}")
         screen.print(f"{counted(len(found['faults']), 'fault')}. No event was sent.", "bold")
         return
+
+    def line(head: str, text: str) -> None:
+        screen.print(columns((head, text), _WIDTHS[:1]))
+
     for plugin in found["plugins"]:
-        _line(screen, "plugin", f"{plugin['name']} {plugin['version']}".strip())
+        line("plugin", f"{plugin['name']} {plugin['version']}".strip())
     for installation in found["installations"]:
         services = ", ".join(installation["services"]) or "no services"
-        _line(screen, "installation", f"{installation['name']}: {services}")
+        line("installation", f"{installation['name']}: {services}")
     for rule in found["rules"]:
         for action in rule["actions"]:
-            _line(screen, "rule", f"{rule['name']}: {action['does']}")
+            line("rule", f"{rule['name']}: {action['does']}")
             if verbose:
-                _line(screen, "", _mapping(action["severities"]))
+                line("", _mapping(action["severities"]))
             for note in action["notes"]:
-                screen.print_error(printable(f"note: rule {rule['name']!r}: {note}"), "yellow")
+                screen.note(f"rule {rule['name']!r}: {note}")
     for note in found["notes"]:
         screen.note(note)
-    for each in found["reached"] or ():
-        word, style = _WORDS.get(each["outcome"], (each["outcome"], "red"))
-        cells = (word, *map(printable, (each["service"], each["reason"] or each["target"])))
-        screen.print(columns(cells, _WIDTHS), style)
-    if any(each["outcome"] == OutcomeKind.DELIVERED for each in found["reached"] or ()):
-        screen.print(_PROBE_LIMITS, "dim")
+    _show_reached(found["reached"] or (), screen)
     screen.print(_summary(found), "bold")
+
+
+def _show_reached(reached: Sequence[dict[str, Any]], screen: Screen) -> None:
+    for each in reached:
+        word, style = _WORDS.get(each["outcome"], (each["outcome"], "red"))
+        cells = (word, each["service"], each["reason"] or each["target"])
+        screen.print(columns(cells, _WIDTHS), style)
+    if any(each["outcome"] == OutcomeKind.DELIVERED for each in reached):
+        screen.print_lines(_PROBE_LIMITS, "dim")
 
 
 _WORDS: Final = {OutcomeKind.DELIVERED: ("reached", "green"), NOT_PROBED: (NOT_PROBED, "yellow")}
@@ -191,10 +192,6 @@ _WORDS: Final = {OutcomeKind.DELIVERED: ("reached", "green"), NOT_PROBED: (NOT_P
 def _mapping(severities: dict[str, str]) -> str:
     changed = [f"{given} -> {sent}" for given, sent in severities.items() if given != sent]
     return "severities: " + (f"{', '.join(changed)}; others as given" if changed else "as given")
-
-
-def _line(screen: Screen, head: str, text: str) -> None:
-    screen.print(columns((head, printable(text)), _WIDTHS[:1]))
 
 
 def _summary(found: dict[str, Any]) -> str:
@@ -225,8 +222,7 @@ def _store_notes(
         StoreError: the store cannot be read.
     """
     with open_engine(source, loaded) as engine:
-        reach = Reach.of(loaded.plugins, loaded.installations)
-        cut_off = cut_off_notes(engine.admin, reach)
+        cut_off = cut_off_notes(engine.admin, loaded)
         if given is None:
             recent = engine.admin.recent_alerts(_RECENT)
             return [*cut_off, *unmatched(loaded.rules, recent, "recent alerts in the store")]
@@ -245,17 +241,6 @@ def _secret_notes(loaded: Configuration, source: ConfigFile) -> Iterator[str]:
                     yield f"installation {installation.name!r}: {path} {note}"
 
 
-def _place(rule: int, action: int) -> str:
-    return f"rules[{rule}].actions[{action}]"
-
-
-def _uses(loaded: Configuration) -> Iterator[tuple[str, RuleAction]]:
-    """Yield the actions of the rules, each with its path in the file."""
-    for rule_index, rule in enumerate(loaded.rules):
-        for index, use in enumerate(rule.actions):
-            yield _place(rule_index, index), use
-
-
 def _sample(severity: Severity) -> Alert:
     return Alert(
         "alerthost-check", "Sample of alerthost check", severity=severity, source="alerthost"
@@ -268,15 +253,18 @@ def _sample_plans(loaded: Configuration, use: RuleAction) -> dict[Severity, Plan
     return {severity: host.plan(_sample(severity)) for severity in reversed(Severity)}
 
 
-def _faults(place: str, plans: dict[Severity, Plan]) -> Iterator[Fault]:
+def _planning_faults(rules: Iterable[tuple[Rule, _Planned]]) -> Iterator[Fault]:
     """Yield the severities that cannot be planned."""
-    for severity, plan in plans.items():
-        for failure in plan.failures:
-            yield Fault(place, f"an alert of severity {severity}: {failure.reason}")
+    for rule_index, (_, uses) in enumerate(rules):
+        for index, (_, plans) in enumerate(uses):
+            for severity, plan in plans.items():
+                for failure in plan.failures:
+                    reason = f"an alert of severity {severity}: {failure.reason}"
+                    yield Fault(f"rules[{rule_index}].actions[{index}]", reason)
 
 
-def _severities(plans: dict[Severity, Plan]) -> dict[str, Any]:
-    """Return the severity that each one is sent as, and the notes of the plans."""
+def _action_json(use: RuleAction, plans: Mapping[Severity, Plan]) -> dict[str, Any]:
+    """Return an action with the severity that each one is sent as, and the notes of the plans."""
     sent = {str(severity): _sent_severity(plan) for severity, plan in plans.items()}
     unsent = ", ".join(severity for severity, sent_as in sent.items() if sent_as == _NOWHERE)
     notes = [f"no firing alert of {unsent} is sent"] if unsent else []
@@ -284,7 +272,13 @@ def _severities(plans: dict[Severity, Plan]) -> dict[str, Any]:
         notes += [f"suppressed: {suppression.reason}" for suppression in plan.suppressions]
         notes += [note for suppression in plan.suppressions for note in suppression.notes]
         notes += [note for delivery in plan.deliveries for note in delivery.notes]
-    return {"severities": sent, "notes": list(dict.fromkeys(notes))}
+    return {
+        "action": use.action.name,
+        "installation": use.installation.name,
+        "does": _description(use),
+        "severities": sent,
+        "notes": list(dict.fromkeys(notes)),
+    }
 
 
 def _sent_severity(plan: Plan) -> str:
@@ -336,31 +330,21 @@ def _reach(loaded: Configuration, destinations: _Destinations) -> list[dict[str,
 def _probe(
     loaded: Configuration, installation: Installation[Any], destination: Destination
 ) -> dict[str, Any]:
-    """Probe a service with the first action that can."""
+    """Probe a service with the first action that can, ordered by name."""
     found = {"service": f"{installation.name}/{destination.name}", "target": "", "reason": ""}
-    for action in _actions(loaded, installation):
-        outcome = _probed(action, destination, installation)
+    for _, action in sorted(loaded.plugins.actions.items()):
+        if action.provider != installation.provider:
+            continue
+        try:
+            outcome = action.probe(destination, installation)
+        except BaseException as error:  # noqa: BLE001 -- a plugin that exits must not end the check
+            reason = f"the action {action.name} failed to probe: it {describe_error(error)}"
+            outcome = Outcome(OutcomeKind.FAULTED, reason)
         if outcome is not None:
             target = _target(loaded, action, destination, installation)
             reason = "" if outcome.delivered else outcome.reason
             return {**found, "outcome": str(outcome.kind), "target": target, "reason": reason}
     return {**found, "outcome": NOT_PROBED, "reason": f"{installation.provider} has no probe"}
-
-
-def _actions(loaded: Configuration, installation: Installation[Any]) -> Iterable[AnyAction]:
-    """Return the actions of an installation, ordered by name."""
-    ordered = sorted(loaded.plugins.actions.items())
-    return [action for _, action in ordered if action.provider == installation.provider]
-
-
-def _probed(
-    action: AnyAction, destination: Destination, installation: Installation[Any]
-) -> Outcome | None:
-    try:
-        return action.probe(destination, installation)
-    except BaseException as error:  # noqa: BLE001 -- a plugin that exits must not end the check
-        reason = f"the action {action.name} failed to probe: it {describe_error(error)}"
-        return Outcome(OutcomeKind.FAULTED, reason)
 
 
 def _target(
@@ -372,8 +356,11 @@ def _target(
     """Return the address of a service, from the action's preview; empty if it fails."""
     try:
         settings = action.settings_for(destination)
-        rule = Rule("alerthost check", [RuleAction(action, installation, settings)])
-        host = Host(loaded.plugins, [rule] if settings is not None else [])
+        if settings is None:
+            return ""
+        host = Host(
+            loaded.plugins, [Rule("alerthost check", [RuleAction(action, installation, settings)])]
+        )
         plan = host.plan(_sample(Severity.INFO))
         return next((host.preview(delivery).target for delivery in plan.deliveries), "")
     except Exception:  # noqa: BLE001 -- an address is not worth a failed check

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
 import attrs
 import click
 
 from alerthost.cli import prompts
-from alerthost.cli.formatting import printable
 from alerthost.cli.installations import service_names
 from alerthost.cli.options import example, report_errors, with_config
-from alerthost.cli.screen import Screen
+from alerthost.cli.output import Screen
 from alerthost.config import cli_settings
 from alerthost.config.accounts import Accounts, open_accounts
 from alerthost.config.document import ConfigurationError, refuse
-from hostspec.connect import Connected, Discovery, DiscoveryError, Found, FoundState, InstallError
+from hostspec.connect import (
+    Connected,
+    Discovery,
+    DiscoveryError,
+    Found,
+    FoundState,
+    InstallError,
+    InstallFlow,
+)
 from hostspec.errors import Fault
 from hostspec.provider import Table
 from hostspec.settings import SettingsError
@@ -25,6 +32,8 @@ from hostspec.structuring import structure
 from hostspec.text import unknown_name
 
 DEFAULT_PORT: Final = 9096
+
+_Way = TypeVar("_Way", InstallFlow[Any, Any], Discovery[Any, Any])
 
 
 @attrs.frozen
@@ -46,8 +55,12 @@ class SettingOptions:
         wrong = [fault for fault in faults if _top(fault) in raw or not fault.path]
         if unreadable:  # settings that seem to be missing may be there
             raise ConfigurationError([*unreadable, *wrong])
-        if wrong or not (faults and prompts.can_ask()):
-            _refuse_incomplete(faults, wrong)
+        if wrong or not prompts.can_ask():
+            if len(faults) > len(wrong):
+                faults = [*faults, Fault("", _HOW_TO_ADD)]
+            if faults:
+                raise ConfigurationError(faults)
+        if not faults:
             return raw
         try:
             return prompts.ask(kind, raw, validate, screen)
@@ -55,30 +68,14 @@ class SettingOptions:
             raise ConfigurationError(error.faults) from None
 
 
+_HOW_TO_ADD: Final = (
+    "add missing settings with --set NAME=VALUE, --service NAME=REFERENCE or "
+    "--settings FILE, or run the command at a terminal to be asked"
+)
+
+
 def _top(fault: Fault) -> str:
     return fault.path.partition(".")[0].partition("[")[0]
-
-
-def _refuse_incomplete(faults: Sequence[Fault], wrong: Sequence[Fault]) -> None:
-    if len(faults) > len(wrong):
-        remedy = (
-            "add missing settings with --set NAME=VALUE, --service NAME=REFERENCE or "
-            "--settings FILE, or run the command at a terminal to be asked"
-        )
-        faults = (*faults, Fault("", remedy))
-    if faults:
-        raise ConfigurationError(faults)
-
-
-@attrs.frozen
-class _Connecting:
-    """What all ways to connect an account need."""
-
-    accounts: Accounts
-    provider: str
-    options: SettingOptions
-    screen: Screen
-    name: str | None
 
 
 @click.command(short_help="Connect an account.")
@@ -151,94 +148,114 @@ def connect(  # noqa: PLR0913 -- one argument for each option
             again = "; to connect it again, omit the name" if install_flow or discover else ""
             refuse("", f"{fault}{again}")
         connecting = _Connecting(accounts, provider, options, screen, name)
-        if install_flow:
-            connected = _connect_in_browser(connecting, port=port, opens=not no_browser)
-        elif discover:
-            chosen = ("all",) if everything else services
-            connected = _connect_by_discovery(connecting, chosen, yes=yes)
-        else:
-            connected = _connect_by_settings(connecting)
+        try:
+            if install_flow:
+                connected = connecting.in_browser(port=port, opens=not no_browser)
+            elif discover:
+                chosen = ("all",) if everything else services
+                connected = connecting.by_discovery(chosen, yes=yes)
+            else:
+                connected = connecting.by_settings()
+        except (InstallError, DiscoveryError) as error:
+            screen.print_error(f"not connected: {error}")
+            screen.exit(success=False)
         _show_connected(accounts, connected, screen)
         if name not in (None, connected.installation.name):
             screen.note(f"the account was connected before, so its name is not {name}")
 
 
-def _connect_by_settings(connecting: _Connecting) -> Connected[Any]:
-    accounts, name = connecting.accounts, connecting.name
-    provider = accounts.provider(connecting.provider)
-    nameless = []
-    if name is None and prompts.can_ask():
-        name = _ask_name(accounts, connecting.screen)
-    elif name is None:
-        nameless = [Fault("NAME", "missing; give the name that rules use for the account")]
-    known_as = name or ""
-    try:
-        raw = connecting.options.complete(
-            provider.settings,
-            lambda answers: accounts.check(provider.name, known_as, answers),
-            connecting.screen,
+@attrs.frozen
+class _Connecting:
+    """The ways to connect an account."""
+
+    accounts: Accounts
+    provider: str
+    options: SettingOptions
+    screen: Screen
+    name: str | None
+
+    def by_settings(self) -> Connected[Any]:
+        provider = self.accounts.provider(self.provider)
+        name, nameless = self.name or "", []
+        if self.name is None and prompts.can_ask():
+            name = self._ask_name()
+        elif self.name is None:
+            nameless = [Fault("NAME", "missing; give the name that rules use for the account")]
+
+        def validate(answers: object) -> Sequence[Fault]:
+            return self.accounts.check(provider.name, name, answers)
+
+        try:
+            raw = self.options.complete(provider.settings, validate, self.screen)
+        except ConfigurationError as error:
+            raise ConfigurationError([*nameless, *error.faults]) from None
+        if nameless:
+            raise ConfigurationError(nameless)
+        installation = provider.installation(name, raw)
+        self.accounts.add(installation)
+        return Connected(installation)
+
+    def _ask_name(self) -> str:
+        self.screen.print_error("The name that rules use for this account.", "dim")
+        while True:
+            name = str(click.prompt("Name", type=str, err=True)).strip()
+            fault = self.accounts.name_fault(name)
+            if fault is None:
+                return name
+            self.screen.print_error(fault)
+
+    def in_browser(self, *, port: int, opens: bool) -> Connected[Any]:
+        from alerthost.cli.connect_browser import connect_in_browser  # noqa: PLC0415 -- a web server
+
+        offered = self.accounts.provider(self.provider).install_flow()
+        flow, settings = self._begin("--install-flow", "install flow", offered)
+        name = self.name or ""
+        try:
+            return connect_in_browser(
+                self.accounts, flow, settings, self.screen, name=name, port=port, opens=opens
+            )
+        except OSError as error:
+            refuse("--port", f"cannot listen on {port}: {error.strerror}")
+
+    def by_discovery(self, chosen: Sequence[str], *, yes: bool) -> Connected[Any]:
+        offered = self.accounts.provider(self.provider).discovery()
+        discovery, settings = self._begin("--discover", "discovery", offered)
+        found = discovery.find(settings)
+        picked = pick(found, chosen) if chosen else self._ask_services(found)
+        missing = ", ".join(each.name for each in picked if each.state is FoundState.MISSING)
+        if missing:
+            question = f"Create the missing integrations at {discovery.provider}: {missing}?"
+            prompts.confirm(question, yes=yes)
+        ids, name = [each.id for each in picked], self.name or ""
+        return self.accounts.connect(
+            lambda: discovery.connect(ids, settings, self.accounts.installations(), name=name),
+            name,
         )
-    except ConfigurationError as error:
-        raise ConfigurationError([*nameless, *error.faults]) from None
-    if nameless:
-        raise ConfigurationError(nameless)
-    installation = provider.installation(known_as, raw)
-    accounts.add(installation)
-    return Connected(installation)
 
+    def _begin(self, option: str, what: str, offered: _Way | None) -> tuple[_Way, Any]:
+        """Check that a way is offered, and collect its settings."""
+        if offered is None:
+            refuse(option, f"{self.provider} has no {what}; omit the option")
+        self.accounts.check_key()
+        kind = offered.settings
+        raw = self.options.complete(kind, lambda answers: _faults(kind, answers), self.screen)
+        return offered, structure(kind, raw)
 
-def _ask_name(accounts: Accounts, screen: Screen) -> str:
-    screen.print_error("The name that rules use for this account.", "dim")
-    while True:
-        name = str(click.prompt("Name", type=str, err=True)).strip()
-        fault = accounts.name_fault(name)
-        if fault is None:
-            return name
-        screen.print_error(printable(fault))
-
-
-def _connect_in_browser(connecting: _Connecting, *, port: int, opens: bool) -> Connected[Any]:
-    from alerthost.cli.connect_browser import connect_in_browser  # noqa: PLC0415 -- a web server
-
-    accounts, screen = connecting.accounts, connecting.screen
-    flow = accounts.provider(connecting.provider).install_flow()
-    if flow is None:
-        refuse("--install-flow", f"{connecting.provider} has no install flow; omit the option")
-    accounts.check_key()
-    settings = _settings(connecting, flow.settings)
-    name = connecting.name or ""
-    try:
-        return connect_in_browser(
-            accounts, flow, settings, screen, name=name, port=port, opens=opens
+    def _ask_services(self, found: Sequence[Found]) -> Sequence[Found]:
+        if not prompts.can_ask():
+            refuse("--service", "missing; add it, or --all, or run the command at a terminal")
+        rows = tuple(
+            (str(number), each.name, each.id, str(each.state), each.detail)
+            for number, each in enumerate(found, start=1)
         )
-    except InstallError as error:
-        screen.print_error(printable(f"not connected: {error.reason}"))
-        screen.exit(success=False)
-    except OSError as error:
-        refuse("--port", f"cannot listen on {port}: {error.strerror}")
-
-
-def _connect_by_discovery(
-    connecting: _Connecting, chosen: Sequence[str], *, yes: bool
-) -> Connected[Any]:
-    accounts, screen = connecting.accounts, connecting.screen
-    discovery = accounts.provider(connecting.provider).discovery()
-    if discovery is None:
-        refuse("--discover", f"{connecting.provider} has no discovery; omit the option")
-    accounts.check_key()
-    settings = _settings(connecting, discovery.settings)
-    try:
-        return _discover(connecting, discovery, settings, chosen, yes=yes)
-    except DiscoveryError as error:
-        screen.print_error(printable(f"not connected: {error}"))
-        screen.exit(success=False)
-
-
-def _settings(connecting: _Connecting, kind: type) -> Any:
-    raw = connecting.options.complete(
-        kind, lambda answers: _faults(kind, answers), connecting.screen
-    )
-    return structure(kind, raw)
+        self.screen.table(Table("Found", ("no.", "name", "id", "state", ""), rows))
+        self.screen.print_error("Enter numbers or names, separated by commas, or all.", "dim")
+        while True:
+            answer = str(click.prompt("Connect which", type=str, err=True))
+            try:
+                return pick(found, [each.strip() for each in answer.split(",")])
+            except ConfigurationError as error:
+                self.screen.print_error(error.faults[0].reason)
 
 
 def _faults(kind: type, raw: Mapping[str, Any]) -> Sequence[Fault]:
@@ -247,43 +264,6 @@ def _faults(kind: type, raw: Mapping[str, Any]) -> Sequence[Fault]:
     except SettingsError as error:
         return error.faults
     return ()
-
-
-def _show_connected(accounts: Accounts, connected: Connected[Any], screen: Screen) -> None:
-    installation = connected.installation
-    names = service_names(accounts, installation)
-    again = " again" if connected.again else ""
-    text = f"connected {installation.name}{again}: {names}; stored in {accounts.store.location}"
-    screen.print(printable(text), "green")
-    for note in connected.notes:
-        screen.note(note)
-    for skipped in connected.skipped:
-        kind = f" ({skipped.kind})" if skipped.kind else ""
-        text = f"skipped: {skipped.name or 'a service without a name'}{kind}: {skipped.reason}"
-        screen.print_error(printable(text), "yellow")
-    for note in accounts.notes():
-        screen.note(note)
-
-
-def _discover(
-    connecting: _Connecting,
-    discovery: Discovery[Any, Any],
-    settings: Any,
-    chosen: Sequence[str],
-    *,
-    yes: bool,
-) -> Connected[Any]:
-    accounts, name = connecting.accounts, connecting.name or ""
-    found = discovery.find(settings)
-    picked = pick(found, chosen) if chosen else _ask_services(found, connecting.screen)
-    missing = [each.name for each in picked if each.state is FoundState.MISSING]
-    if missing:
-        question = f"Create the missing integrations at {discovery.provider}: {', '.join(missing)}?"
-        prompts.confirm(question, yes=yes)
-    ids = [each.id for each in picked]
-    return accounts.connect(
-        lambda: discovery.connect(ids, settings, accounts.installations(), name=name), name
-    )
 
 
 def pick(found: Sequence[Found], chosen: Sequence[str]) -> Sequence[Found]:
@@ -315,18 +295,17 @@ def _pick(found: Sequence[Found], text: str) -> Found:
     return matching[0]
 
 
-def _ask_services(found: Sequence[Found], screen: Screen) -> Sequence[Found]:
-    if not prompts.can_ask():
-        refuse("--service", "missing; add it, or --all, or run the command at a terminal")
-    rows = tuple(
-        (str(number), printable(each.name), each.id, str(each.state), printable(each.detail))
-        for number, each in enumerate(found, start=1)
-    )
-    screen.table(Table("Found", ("no.", "name", "id", "state", ""), rows))
-    screen.print_error("Enter numbers or names, separated by commas, or all.", "dim")
-    while True:
-        answer = str(click.prompt("Connect which", type=str, err=True))
-        try:
-            return pick(found, [each.strip() for each in answer.split(",")])
-        except ConfigurationError as error:
-            screen.print_error(printable(error.faults[0].reason))
+def _show_connected(accounts: Accounts, connected: Connected[Any], screen: Screen) -> None:
+    installation = connected.installation
+    names = service_names(accounts, installation)
+    again = " again" if connected.again else ""
+    location = accounts.store.location
+    screen.print(f"connected {installation.name}{again}: {names}; stored in {location}", "green")
+    for note in connected.notes:
+        screen.note(note)
+    for skipped in connected.skipped:
+        kind = f" ({skipped.kind})" if skipped.kind else ""
+        name = skipped.name or "a service without a name"
+        screen.warn(f"skipped: {name}{kind}: {skipped.reason}")
+    for note in accounts.notes():
+        screen.note(note)

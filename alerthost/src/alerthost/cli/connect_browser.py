@@ -8,13 +8,13 @@ import http.server
 import queue
 import threading
 import webbrowser
+from collections.abc import Mapping
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 
-from alerthost.cli.formatting import printable
-from alerthost.cli.screen import Screen
+from alerthost.cli.output import Screen
 from alerthost.config.accounts import Accounts
 from alerthost.config.document import ConfigurationError
 from alerthost.store.errors import StoreError
@@ -68,9 +68,9 @@ def connect_in_browser(  # noqa: PLR0913 -- one argument for each option
     settings: Any,
     screen: Screen,
     *,
-    name: str = "",
-    port: int = 0,
-    opens: bool = True,
+    name: str,
+    port: int,
+    opens: bool,
 ) -> Connected[Any]:
     """Send the operator's browser to the provider, wait for its return, and store the account.
 
@@ -92,13 +92,13 @@ def connect_in_browser(  # noqa: PLR0913 -- one argument for each option
     with CallbackServer(port) as server:
         request = flow.begin(server.url, settings)
         screen.print("Continue in your browser, at this address:")
-        screen.print_raw(request.url)
+        screen.print_unwrapped(request.url)
         if opens:
             # a browser in a terminal blocks until it is closed
             threading.Thread(target=webbrowser.open, args=(request.url,), daemon=True).start()
         screen.print("Waiting for the browser to return; Ctrl-C to cancel.", "dim")
         while True:
-            callback = server.next()
+            callback = server.callbacks.get()
 
             def finish(parameters: dict[str, str] = callback.parameters) -> Connected[Any]:
                 others = accounts.installations()
@@ -108,8 +108,8 @@ def connect_in_browser(  # noqa: PLR0913 -- one argument for each option
                 connected = accounts.connect(finish, name)
             except (InstallError, ConfigurationError, StoreError) as error:
                 if isinstance(error, InstallError) and error.problem is InstallProblem.WRONG_STATE:
-                    callback.show(_IGNORED)
-                    screen.print_error(printable(f"ignored a request: {error.reason}"), "yellow")
+                    callback.answer.put(_IGNORED)
+                    screen.warn(f"ignored a request: {error.reason}")
                     continue
                 server.finish(callback, _FAILED)
                 raise
@@ -122,18 +122,10 @@ class Callback:
     """A request of the browser that waits for a page."""
 
     parameters: dict[str, str] = attrs.field(repr=False)
-    _answers: queue.SimpleQueue[Page] = attrs.field(factory=queue.SimpleQueue)
-
-    def show(self, page: Page) -> None:
-        """Redirect the browser to a page."""
-        self._answers.put(page)
-
-    def answer(self) -> Page:
-        """Wait for the page."""
-        return self._answers.get()
+    answer: queue.SimpleQueue[Page] = attrs.field(factory=queue.SimpleQueue)
 
 
-class CallbackServer:
+class CallbackServer(http.server.ThreadingHTTPServer):
     """A web server on loopback that receives callbacks at `url`.
 
     A callback's address holds secrets: it is not logged, and is answered by a redirect to a page
@@ -146,68 +138,57 @@ class CallbackServer:
         OSError: the port cannot be listened on.
     """
 
+    daemon_threads = True  # browsers keep idle connections open
+
     def __init__(self, port: int) -> None:
-        self._server = _Server((HOST, port), _Handler)
-        self.url = f"http://{HOST}:{self._server.server_port}{PATH}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        super().__init__((HOST, port), _Handler)
+        self.url = f"http://{HOST}:{self.server_port}{PATH}"
+        self.callbacks: queue.SimpleQueue[Callback] = queue.SimpleQueue()
+        self.pages: dict[str, Page] = {}
+        self.last: Page | None = None
+        self.shown = threading.Event()  # set when the last page was fetched
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,))
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
+        self.shutdown()
         self._thread.join()
-        self._server.server_close()
-
-    def next(self) -> Callback:
-        """Wait for the next callback."""
-        return self._server.callbacks.get()
+        self.server_close()
 
     def finish(self, callback: Callback, page: Page) -> None:
         """Answer the last callback, and wait until the browser has its page."""
-        self._server.last = page
-        callback.show(page)
-        self._server.shown.wait(_SHOWN_WITHIN)
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True  # browsers keep idle connections open
-
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)  # type: ignore[arg-type]
-        self.callbacks: queue.SimpleQueue[Callback] = queue.SimpleQueue()
-        self.pages: dict[str, Page] = {}
-        self.last: Page | None = None
-        self.shown = threading.Event()  # set when the last page was fetched
+        self.last = page
+        callback.answer.put(page)
+        self.shown.wait(_SHOWN_WITHIN)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore a browser that went away."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Any  # a `_Server`; typeshed declares its base class
+    server: Any  # a `CallbackServer`; typeshed declares its base class
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         if parts.path == PATH:
             callback = Callback(dict(parse_qsl(parts.query, keep_blank_values=True)))
             self.server.callbacks.put(callback)
-            answer = callback.answer()
-            self.server.pages[answer.path] = answer
-            self._answer(http.HTTPStatus.SEE_OTHER, "", {"Location": answer.path})
-            return
-        page = self.server.pages.get(parts.path)
-        if page is None:
+            page = callback.answer.get()
+            self.server.pages[page.path] = page
+            self._answer(http.HTTPStatus.SEE_OTHER, "", {"Location": page.path})
+        elif page := self.server.pages.get(parts.path):
+            text = _PAGE.format(title=html.escape(page.title), text=html.escape(page.text))
+            self._answer(http.HTTPStatus.OK, text)
+            if page is self.server.last:
+                self.server.shown.set()
+        else:
             self._answer(http.HTTPStatus.NOT_FOUND, "Not found")
-            return
-        text = _PAGE.format(title=html.escape(page.title), text=html.escape(page.text))
-        self._answer(http.HTTPStatus.OK, text)
-        if page is self.server.last:
-            self.server.shown.set()
 
     def _answer(
-        self, status: http.HTTPStatus, text: str, headers: dict[str, str] | None = None
+        self, status: http.HTTPStatus, text: str, headers: Mapping[str, str] | None = None
     ) -> None:
         body = text.encode()
         self.send_response(status)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import click
 
-from alerthost.cli.formatting import age, columns, counted, iso, printable
-from alerthost.cli.incidents import StoreView, open_store, with_most
-from alerthost.cli.options import example, report_errors, with_config, with_json, with_timeout
-from alerthost.cli.progress import Tracked, Tracker
-from alerthost.cli.screen import Screen
-from alerthost.cli.session import conclude, open_session
-from alerthost.cli.tally import BLOCKED, QUEUED
+from alerthost.cli.options import (
+    example,
+    report_errors,
+    with_config,
+    with_json,
+    with_most,
+    with_timeout,
+)
+from alerthost.cli.output import Screen, age, columns, counted, iso
+from alerthost.cli.session import StoreView, change_each, conclude, open_session, open_store
+from alerthost.cli.tracked import BLOCKED, GOOD, QUEUED
 from alerthost.config import configuration
 from alerthost.config.destinations import LaneNames
 from alerthost.config.document import ConfigFile, refuse
@@ -29,24 +33,16 @@ if TYPE_CHECKING:
     from alerthost.outbox.admin import Admin
     from alerthost.outbox.admin_rows import DeliveryRow, Unsent
 
-GIVEN_UP: Final = tuple(
-    map(
-        str,
-        (
-            DeliveryState.DEAD,
-            DeliveryState.REJECTED,
-            DeliveryState.UNCERTAIN,
-            DeliveryState.ORPHANED,
-        ),
-    )
-)
-DONE: Final = tuple(
-    map(str, (DeliveryState.DELIVERED, DeliveryState.COALESCED, DeliveryState.DISCARDED))
+GIVEN_UP: Final = (
+    DeliveryState.DEAD,
+    DeliveryState.REJECTED,
+    DeliveryState.UNCERTAIN,
+    DeliveryState.ORPHANED,
 )
 UNSENT: Final = ("unmatched", "outdated", "suppressed", "failed", "dead", "discarded")
 """States of submissions with no delivery, or with fewer than their rules ask for."""
 
-STATES: Final = tuple(dict.fromkeys((QUEUED, BLOCKED, *GIVEN_UP, *DONE, *UNSENT)))
+STATES: Final = tuple(dict.fromkeys(map(str, (QUEUED, BLOCKED, *GIVEN_UP, *GOOD, *UNSENT))))
 
 REFRESH: Final = 1.0
 """Seconds between two queries of `deliveries --watch`."""
@@ -57,6 +53,7 @@ _RECENT: Final = 20
 _MOST_REPLAYED: Final = 1000
 """Replayed deliveries that are tracked at once."""
 
+_WATCH_WIDTHS: Final = (6, 10, 11, 16, 20, 6)
 _COLUMNS: Final = ("id", "state", "operation", "service", "alert", "age", "details")
 
 
@@ -86,98 +83,116 @@ def deliveries(
     """
     screen = Screen()
     with open_store(path) as view:
+
+        def find() -> list[Item]:
+            return _find(view, states, most)
+
         if watch:
-            _watch(view, states, most, screen, as_json=as_json)
+            _watch(find, view.admin, screen, as_json=as_json)
+        elif as_json:
+            screen.print_json([each.json for each in find()])
         else:
-            _list(view, states, most, screen, as_json=as_json)
+            _list(find(), view.admin, screen)
     screen.exit(success=True)
 
 
-def _find_all(
-    view: StoreView, states: Sequence[str], most: int
-) -> tuple[Sequence[DeliveryRow], Sequence[Unsent]]:
-    if not view.admin.exists:
-        return (), ()
-    return _find(view.admin, states, most), _find_unsent(view.admin, states, most)
+@attrs.frozen
+class Item:
+    """A delivery, or a submission without one, as it is listed.
+
+    Attributes:
+        id: of the delivery or the submission.
+        version: a change is shown by `deliveries --watch`.
+        cells: of its row in the table.
+        json: its JSON form.
+    """
+
+    id: int | str
+    version: object
+    cells: tuple[str, ...]
+    json: dict[str, Any]
 
 
-def _list(
-    view: StoreView, states: Sequence[str], most: int, screen: Screen, *, as_json: bool
-) -> None:
-    rows, unsent = _find_all(view, states, most)
-    if as_json:
-        listed = [delivery_json(row, view.lanes) for row in rows]
-        _print_json([*listed, *map(_unsent_json, unsent)], screen)
-        return
-    if rows or unsent:
-        screen.table(_table(rows, unsent, view.lanes, time.time()))
-    screen.print(_counts(view.admin), "bold")
-    if _is_unattended(view.admin):
+def _list(items: Sequence[Item], admin: Admin, screen: Screen) -> None:
+    if items:
+        screen.table(_table(items))
+    screen.print(_counts(admin), "bold")
+    if _is_unattended(admin):
         screen.note(
             "no process delivers the queued alerts; run `alerthost run` or `alerthost send`"
         )
 
 
 def _watch(
-    view: StoreView, states: Sequence[str], most: int, screen: Screen, *, as_json: bool
+    find: Callable[[], Sequence[Item]], admin: Admin, screen: Screen, *, as_json: bool
 ) -> None:
     changes = Changes()
     with contextlib.suppress(KeyboardInterrupt), screen.live() as live:
         while not screen.is_broken:
-            rows, unsent = _find_all(view, states, most)
-            now = time.time()
+            items = find()
             if live is not None and not as_json:
-                live(_table(rows, unsent, view.lanes, now), _counts(view.admin))
-            elif as_json:
-                for row in changes.among(rows):
-                    _print_json(delivery_json(row, view.lanes), screen)
-                for each in changes.among_unsent(unsent):
-                    _print_json(_unsent_json(each), screen)
+                live(_table(items), _counts(admin))
             else:
-                for row in changes.among(rows):
-                    _print_cells(_cells(row, view.lanes, now), screen)
-                for each in changes.among_unsent(unsent):
-                    _print_cells(_unsent_cells(each, now), screen)
+                for each in changes.among(items):
+                    if as_json:
+                        screen.print_json(each.json)
+                    else:
+                        number, *others = each.cells
+                        screen.print(columns((number.rjust(6), *others), _WATCH_WIDTHS))
             time.sleep(REFRESH)
 
 
-def _print_cells(cells: Sequence[str], screen: Screen) -> None:
-    number, *others = cells
-    screen.print(columns((number.rjust(6), *others), (6, 10, 11, 16, 20, 6)))
+def _table(items: Sequence[Item]) -> Table:
+    return Table("Deliveries", _COLUMNS, tuple(each.cells for each in items))
 
 
-def _print_json(value: Any, screen: Screen) -> None:
-    screen.print_raw(json.dumps(value, ensure_ascii=False))
+class Changes:
+    """Finds the items that changed since the last query."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int | str, object] = {}
+
+    def among(self, items: Sequence[Item]) -> Iterator[Item]:
+        """Yield the items that are new or changed, oldest first."""
+        before = self._seen
+        self._seen = {each.id: each.version for each in items}
+        yield from (each for each in reversed(items) if before.get(each.id) != each.version)
 
 
-def _find(admin: Admin, states: Sequence[str], most: int) -> tuple[DeliveryRow, ...]:
-    """Find deliveries, newest first; without `states`, unfinished, failed and recent ones."""
+def _find(view: StoreView, states: Sequence[str], most: int) -> list[Item]:
+    """Find deliveries, then submissions without any, both newest first."""
+    if not view.admin.exists:
+        return []
+    now = time.time()
+    rows = {row.id: row for row in _find_deliveries(view.admin, states, most)}
+    unsent = _find_unsent(view.admin, states, most)
+    return [
+        *(_delivery_item(rows[number], view.lanes, now) for number in sorted(rows, reverse=True)),
+        *(_unsent_item(each, now) for each in sorted(unsent, key=lambda each: -each.accepted_at)),
+    ]
+
+
+def _find_deliveries(admin: Admin, states: Sequence[str], most: int) -> Iterator[DeliveryRow]:
+    """Find deliveries; without `states`, unfinished, failed and recent ones."""
     if not states:
-        recent = admin.deliveries([DeliveryState(each) for each in DONE], most=min(most, _RECENT))
-        return _newest_first(_find(admin, (QUEUED, BLOCKED, *GIVEN_UP), most), recent)
-    found: list[Sequence[DeliveryRow]] = []
-    finished = [DeliveryState(each) for each in states if each in (*GIVEN_UP, *DONE)]
-    if finished:
-        found.append(admin.deliveries(finished, most=most))
+        yield from admin.deliveries(GOOD, most=min(most, _RECENT))
+        states = (QUEUED, BLOCKED, *GIVEN_UP)
+    if finished := [each for each in (*GIVEN_UP, *GOOD) if each in states]:
+        yield from admin.deliveries(finished, most=most)
     for state, blocked in ((QUEUED, False), (BLOCKED, True)):
         if state in states:
-            found.append(admin.deliveries([DeliveryState.QUEUED], blocked=blocked, most=most))
-    return _newest_first(*found)
+            yield from admin.deliveries([QUEUED], blocked=blocked, most=most)
 
 
-def _find_unsent(admin: Admin, states: Sequence[str], most: int) -> tuple[Unsent, ...]:
-    """Find unsent submissions, newest first; without `states`, the failed and dead ones."""
+def _find_unsent(admin: Admin, states: Sequence[str], most: int) -> Iterator[Unsent]:
+    """Find submissions without a delivery; without `states`, the failed and dead ones."""
     from alerthost.outbox.submission import SubmissionOutcome  # noqa: PLC0415 -- slow to import
 
     if not states:
-        return _find_unsent(admin, ("failed", "dead"), min(most, _RECENT))
-    found = (admin.unsent(SubmissionOutcome(each), most=most) for each in UNSENT if each in states)
-    return tuple(sorted(itertools.chain(*found), key=lambda each: -each.accepted_at))
-
-
-def _newest_first(*groups: Iterable[DeliveryRow]) -> tuple[DeliveryRow, ...]:
-    found = {row.id: row for row in itertools.chain(*groups)}
-    return tuple(found[number] for number in sorted(found, reverse=True))
+        states, most = ("failed", "dead"), min(most, _RECENT)
+    for each in UNSENT:
+        if each in states:
+            yield from admin.unsent(SubmissionOutcome(each), most=most)
 
 
 def state_of(row: DeliveryRow) -> str:
@@ -187,41 +202,24 @@ def state_of(row: DeliveryRow) -> str:
     return BLOCKED if row.blocked else str(row.state)
 
 
-def _table(
-    rows: Iterable[DeliveryRow], unsent: Iterable[Unsent], lanes: LaneNames, now: float
-) -> Table:
-    cells = (_cells(row, lanes, now) for row in rows)
-    return Table("Deliveries", _COLUMNS, (*cells, *(_unsent_cells(each, now) for each in unsent)))
-
-
-def _cells(row: DeliveryRow, lanes: LaneNames, now: float) -> tuple[str, ...]:
-    delivery = row.delivery
-    return (
-        str(row.id),
-        state_of(row),
-        str(delivery.operation),
-        printable(lanes.name_of(delivery.ref)),
-        printable(str(delivery.alert)),
-        age(row.accepted_at, now),
-        _details(row, now),
-    )
-
-
-def _unsent_cells(unsent: Unsent, now: float) -> tuple[str, ...]:
-    details = printable("; ".join(unsent.note.reasons))
-    alert = printable(str(unsent.alert))
-    return ("", str(unsent.outcome), "", "", alert, age(unsent.accepted_at, now), details)
-
-
-def _details(row: DeliveryRow, now: float) -> str:
+def _delivery_item(row: DeliveryRow, lanes: LaneNames, now: float) -> Item:
     due = row.next_try or now
-    parts = (
+    details = (
         counted(row.attempts, "attempt") if row.attempts > 1 else "",
         f"covers {counted(row.coalesced, 'other')}" if row.coalesced else "",
         f"next attempt in {age(now, due)}" if due > now else "",
         _reason(row),
     )
-    return printable("; ".join(filter(None, parts)))
+    cells = (
+        str(row.id),
+        state_of(row),
+        str(row.delivery.operation),
+        lanes.name_of(row.delivery.ref),
+        str(row.delivery.alert),
+        age(row.accepted_at, now),
+        "; ".join(filter(None, details)),
+    )
+    return Item(row.id, (state_of(row), row.attempts), cells, delivery_json(row, lanes))
 
 
 def _reason(row: DeliveryRow) -> str:
@@ -253,15 +251,18 @@ def delivery_json(row: DeliveryRow, lanes: LaneNames) -> dict[str, Any]:
     }
 
 
-def _unsent_json(unsent: Unsent) -> dict[str, Any]:
-    return {
+def _unsent_item(unsent: Unsent, now: float) -> Item:
+    state, reason = str(unsent.outcome), "; ".join(unsent.note.reasons)
+    cells = ("", state, "", "", str(unsent.alert), age(unsent.accepted_at, now), reason)
+    json = {
         "id": None,
         "submission_id": unsent.submission_id,
-        "state": str(unsent.outcome),
+        "state": state,
         "alert": {"scope": unsent.alert.scope, "key": unsent.alert.key},
         "accepted_at": iso(unsent.accepted_at),
-        "reason": "; ".join(unsent.note.reasons),
+        "reason": reason,
     }
+    return Item(unsent.submission_id, "", cells, json)
 
 
 def _counts(admin: Admin) -> str:
@@ -269,7 +270,7 @@ def _counts(admin: Admin) -> str:
     if not admin.exists:
         return "No alert was accepted yet."
     blocked, by_state = admin.unsettled()
-    counts = {str(state): count for state, count in by_state.items()}
+    counts: dict[str, int] = {str(state): count for state, count in by_state.items()}
     counts[QUEUED] = counts.get(QUEUED, 0) - blocked
     counts[BLOCKED] = blocked
     parts = [f"{counts[each]:,} {each}" for each in STATES if counts.get(each)]
@@ -284,26 +285,6 @@ def _is_unattended(admin: Admin) -> bool:
         return False
     backlog = admin.backlog()
     return bool(backlog.queued or backlog.pending) and not admin.is_worked_on()
-
-
-class Changes:
-    """Finds the deliveries and submissions that changed since the last query."""
-
-    def __init__(self) -> None:
-        self._seen: dict[int, tuple[object, ...]] = {}
-        self._unsent: set[str] = set()
-
-    def among(self, rows: Sequence[DeliveryRow]) -> Iterator[DeliveryRow]:
-        """Yield the deliveries that are new or changed, oldest first."""
-        before = self._seen
-        self._seen = {each.id: (state_of(each), each.attempts) for each in rows}
-        yield from (each for each in reversed(rows) if before.get(each.id) != self._seen[each.id])
-
-    def among_unsent(self, unsent: Sequence[Unsent]) -> Iterator[Unsent]:
-        """Yield the submissions that are new, oldest first."""
-        before = self._unsent
-        self._unsent = {each.submission_id for each in unsent}
-        yield from (each for each in reversed(unsent) if each.submission_id not in before)
 
 
 @click.command(short_help="Retry failed deliveries.")
@@ -328,33 +309,20 @@ def replay(
     loaded = configuration.load(source)
     screen = Screen()
     with open_session(source, loaded, screen) as session:
-        admin = session.engine.admin
-        retried = [each for each in GIVEN_UP if each != DeliveryState.UNCERTAIN]
-        numbers = ids or admin.numbers([DeliveryState(each) for each in retried])
-        with screen.progress("replaying", len(numbers)) as advance:
-            tracker = session.tracker(advance=advance)
+        admin, tracker = session.engine.admin, session.tracker
+
+        def operate(number: int) -> tuple[str, str | None]:
+            key = admin.delivery(number).delivery.alert.key
+            return key, admin.replay(number, as_is=as_is)
+
+        certain = [each for each in GIVEN_UP if each is not DeliveryState.UNCERTAIN]
+        numbers = ids or admin.numbers(certain)
+        with screen.progress("replaying", len(numbers)) as tracker.advance:
             for number in itertools.takewhile(lambda _: not session.interrupts.count, numbers):
-                _replay(admin, number, tracker, as_is=as_is)
-                session.make_room(tracker, _MOST_REPLAYED)
-            session.wait(tracker, timeout)
-            session.finish(tracker)
+                tracker.operate(number, "delivery", operate, idle="its problem is over")
+                session.make_room(_MOST_REPLAYED)
+            session.finish(timeout)
     conclude(tracker.tally, screen, "replay")
-
-
-def _replay(admin: Admin, number: int, tracker: Tracker, *, as_is: bool) -> None:
-    from alerthost.outbox.admin_rows import AdminError  # noqa: PLC0415 -- slow to import
-
-    place = f"delivery {number}"
-    try:
-        alert = admin.delivery(number).delivery.alert
-        submission_id = admin.replay(number, as_is=as_is)
-    except AdminError as error:
-        tracker.reject(str(error))
-        return
-    if submission_id is None:
-        tracker.add(Tracked.idle(place, alert.key, "its problem is over"))
-    else:
-        tracker.add(Tracked.accepted(place, alert.key, submission_id))
 
 
 @click.command(short_help="Discard queued or failed deliveries.")
@@ -368,20 +336,13 @@ def discard(path: Path, ids: tuple[str, ...]) -> None:
     Also discards submissions that failed or are dead, by their submission_id (see
     `alerthost deliveries --json`).
     """
-    from alerthost.outbox.admin_rows import AdminError  # noqa: PLC0415 -- slow to import
-
-    screen = Screen()
-    success = True
     with open_store(path) as view:
-        for name in ids:
-            try:
-                if name.isdecimal():
-                    view.admin.discard_delivery(int(name))
-                    screen.print(f"discarded delivery {name}", "green")
-                else:
-                    before = view.admin.discard_submission(name)
-                    screen.print(f"discarded submission {name}, which was {before}", "green")
-            except AdminError as error:
-                success = False
-                screen.print_error(printable(str(error)))
-    screen.exit(success=success)
+        change_each(ids, lambda name: _discard(view.admin, name), Screen())
+
+
+def _discard(admin: Admin, name: str) -> str:
+    if name.isdecimal():
+        admin.discard_delivery(int(name))
+        return f"discarded delivery {name}"
+    before = admin.discard_submission(name)
+    return f"discarded submission {name}, which was {before}"

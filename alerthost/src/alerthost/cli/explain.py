@@ -8,9 +8,8 @@ from typing import Any, BinaryIO, Final
 
 import click
 
-from alerthost.cli.formatting import printable
 from alerthost.cli.options import example, report_errors, with_config
-from alerthost.cli.screen import Screen
+from alerthost.cli.output import Screen
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile
 from alerthost.config.matchers import Matching
@@ -46,7 +45,7 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
         explanation = _explain(host, submission)
         all_read = all_read and "faults" not in explanation
         if as_json:
-            screen.print_raw(json.dumps(explanation, ensure_ascii=False))
+            screen.print_json(explanation)
         else:
             _show(explanation, screen)
         if screen.is_broken:
@@ -110,24 +109,24 @@ def _show(explanation: dict[str, Any], screen: Screen) -> None:
     if "faults" in explanation:
         for fault in explanation["faults"]:
             path = f"{fault['path']}: " if fault["path"] else ""
-            screen.print_error(printable(f"{place}: {path}{fault['reason']}"))
+            screen.print_error(f"{place}: {path}{fault['reason']}")
         return
     alert = explanation["alert"]
     heading = f"{place}: {alert['key']} is {alert['status']}, severity {alert['severity']}"
-    screen.print(printable(heading), "bold")
+    screen.print(heading, "bold")
     for rule in explanation["rules"]:
         style = "green" if rule["matches"] else "dim"
-        screen.print(printable(f"  rule {rule['rule']!r} {_why(rule)}"), style)
+        screen.print(f"  rule {rule['rule']!r} {_why(rule)}", style)
     for repair in explanation["repairs"]:
-        screen.print(printable(f"  repaired {repair['field']}: {repair['reason']}"), "yellow")
+        screen.print(f"  repaired {repair['field']}: {repair['reason']}", "yellow")
     for failure in explanation["failures"]:
-        screen.print(printable(f"  {failure['path']}: {failure['reason']}"), "red")
+        screen.print(f"  {failure['path']}: {failure['reason']}", "red")
     for suppression in explanation["suppressions"]:
         by = f" by {suppression['plugin']}" if suppression["plugin"] else ""
         text = f"  suppressed{by} at {suppression['installation']}: {suppression['reason']}"
-        screen.print(printable(text), "yellow")
+        screen.print(text, "yellow")
         for note in suppression["notes"]:
-            screen.print(printable(f"    note: {note}"), "yellow")
+            screen.print(f"    note: {note}", "yellow")
     if not explanation["deliveries"]:
         why = f": {explanation['remark']}" if explanation["remark"] else ""
         screen.print(f"  nothing would be sent{why}", "dim")
@@ -153,13 +152,13 @@ def _why(rule: dict[str, Any]) -> str:
 def _show_delivery(delivery: dict[str, Any], screen: Screen) -> None:
     rules = ", ".join(repr(rule) for rule in delivery["rules"])
     by = f" (by {rules})" if rules else ""
-    screen.print(printable(f"  {delivery['operation']} to {delivery['where']}{by}"), "cyan")
+    screen.print(f"  {delivery['operation']} to {delivery['where']}{by}", "cyan")
     for note in delivery["notes"]:
-        screen.print(printable(f"    note: {note}"), "yellow")
-    screen.print_raw(printable(f"    {delivery['target']}"))
+        screen.print(f"    note: {note}", "yellow")
+    screen.print_unwrapped(f"    {delivery['target']}")
     body = json.dumps(_shortened(delivery["body"]), ensure_ascii=False, indent=2)
     for line in body.splitlines():
-        screen.print_raw(printable(f"    {line}"))
+        screen.print_unwrapped(f"    {line}")
 
 
 def _shortened(json_value: Any) -> Any:

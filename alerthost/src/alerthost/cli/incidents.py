@@ -1,79 +1,59 @@
-"""``alerthost incidents`` and ``resolve``: lists open incidents, and closes them."""
+"""``alerthost incidents`` and ``resolve``, and open incidents that a removal would cut off."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 import click
 
-from alerthost.cli.formatting import age, iso, printable
-from alerthost.cli.options import example, report_errors, with_config, with_json, with_timeout
-from alerthost.cli.progress import Tracked, Tracker
-from alerthost.cli.reach import Reach
-from alerthost.cli.screen import Screen
-from alerthost.cli.session import Session, conclude, open_session
-from alerthost.config import configuration, store
-from alerthost.config.accounts import Accounts, open_accounts
+from alerthost.cli import prompts
+from alerthost.cli.options import (
+    Command,
+    example,
+    report_errors,
+    with_config,
+    with_json,
+    with_most,
+    with_timeout,
+)
+from alerthost.cli.output import Screen, age, iso, printable
+from alerthost.cli.session import (
+    Session,
+    StoreView,
+    change_each,
+    conclude,
+    missing,
+    open_session,
+    open_store,
+    view_of,
+)
+from alerthost.config import configuration
+from alerthost.config.accounts import Accounts
 from alerthost.config.configuration import Configuration
-from alerthost.config.destinations import LaneNames
-from alerthost.config.document import ConfigFile
-from hostspec.delivery import IncidentState
-from hostspec.provider import Table
+from alerthost.config.document import ConfigFile, refuse
+from hostspec.delivery import Incident, IncidentState
+from hostspec.plugins.isolation import can_follow_up
+from hostspec.provider import Installation, Table
 from hostspec.text import shorten
 
 if TYPE_CHECKING:
     from alerthost.outbox.admin import Admin
     from alerthost.outbox.admin_rows import IncidentRow
 
-with_most = click.option(
-    "--most", type=click.IntRange(1), default=100, show_default=True, help="List at most so many."
-)
+RESOLVE: Final = "resolve"
+LEAVE: Final = "leave"
 
-_COLUMNS: Final = (
-    *("id", "state", "severity", "service", "incident", "age"),
-    *("summary", "alerts", "link"),
-)
-_SUMMARY: Final = _COLUMNS.index("summary")
+SHOWN: Final = 20
+"""Incidents that are listed before a removal, at most."""
+
 _OPTIONAL: Final = ("alerts", "link")
-
 _TABLE_WIDTH: Final = 80
 _SUMMARY_WIDTH: Final = 20
 """The least width of a summary."""
-
-
-@attrs.frozen(eq=False)
-class StoreView:
-    """The store of a configuration, with names for its contents."""
-
-    accounts: Accounts
-    admin: Admin
-    lanes: LaneNames
-    reach: Reach
-
-
-@contextlib.contextmanager
-def open_store(path: Path) -> Iterator[StoreView]:
-    """Open the store of a configuration, even if its rules are wrong."""
-    with open_accounts(path) as accounts, view_of(accounts) as view:
-        yield view
-
-
-@contextlib.contextmanager
-def view_of(accounts: Accounts) -> Iterator[StoreView]:
-    """Open the store that some accounts belong to."""
-    from alerthost.outbox.admin import Admin  # noqa: PLC0415 -- slow to import
-
-    with store.database_of(accounts.source) as database:
-        installations = accounts.installations()
-        lanes = LaneNames.of(Configuration(accounts.plugins, installations, ()))
-        admin = Admin(database, accounts.plugins, time.time)
-        yield StoreView(accounts, admin, lanes, Reach.of(accounts.plugins, installations))
 
 
 @click.command(short_help="List open incidents.")
@@ -94,12 +74,11 @@ def incidents(path: Path, *, account: str | None, most: int, as_json: bool) -> N
         if account is not None and not rows:
             view.accounts.find(account)  # a removed account may still have open incidents
         if as_json:
-            listed = [_incident_json(row, view) for row in rows]
-            screen.print_raw(json.dumps(listed, ensure_ascii=False))
+            screen.print_json([_incident_json(row, view) for row in rows])
         elif rows:
-            screen.table(table("Incidents", rows, view))
+            screen.table(_table("Incidents", rows, view))
             if len(_find(view.admin, account, most + 1)) > len(rows):
-                screen.print_error("more are open; use --most to list them", "yellow")
+                screen.warn("more are open; use --most to list them")
         else:
             screen.print("No incident is open.", "bold")
     screen.exit(success=True)
@@ -116,12 +95,12 @@ def _find(admin: Admin, account: str | None, most: int) -> Sequence[IncidentRow]
     return sorted(found, key=lambda row: row.id)
 
 
-def state_of(row: IncidentRow, reach: Reach) -> str:
+def state_of(row: IncidentRow, loaded: Configuration) -> str:
     """Return the state of an incident."""
     ref = row.incident.ref
     if row.orphaned:
         return "orphaned"
-    if reach.missing(ref.action, ref.installation):
+    if missing(loaded, ref.action, ref.installation):
         return "cut off"
     if not row.incident.holders:
         return "resolving"
@@ -130,56 +109,46 @@ def state_of(row: IncidentRow, reach: Reach) -> str:
     return str(row.incident.state)
 
 
-def table(title: str, rows: Iterable[IncidentRow], view: StoreView) -> Table:
+def _table(title: str, rows: Iterable[IncidentRow], view: StoreView) -> Table:
     """Build a table of incidents that fits 80 columns, if its links and names allow it."""
     now = time.time()
-    cells = [_cells(row, view, now) for row in rows]
+    listed = [_cells(row, view, now) for row in rows]
     shown = [
-        n
-        for n, name in enumerate(_COLUMNS)
-        if name not in _OPTIONAL or any(each[n] for each in cells)
+        name for name in listed[0] if name not in _OPTIONAL or any(cells[name] for cells in listed)
     ]
     used = sum(
-        max(len(each[n]) for each in (_COLUMNS, *cells)) + len("  ")
-        for n in shown
-        if n != _SUMMARY and _COLUMNS[n] != "link"
+        max(len(name), *(len(cells[name]) for cells in listed)) + len("  ")
+        for name in shown
+        if name not in {"summary", "link"}
     )
     width = max(_TABLE_WIDTH - used, _SUMMARY_WIDTH)
-    fitting = [
-        (*each[:_SUMMARY], _cut(each[_SUMMARY], width), *each[_SUMMARY + 1 :]) for each in cells
-    ]
-    return Table(
-        title,
-        tuple(_COLUMNS[n] for n in shown),
-        tuple(tuple(each[n] for n in shown) for each in fitting),
-    )
+    for cells in listed:
+        if len(cells["summary"]) > width:
+            cells["summary"] = shorten(cells["summary"], width - 1)
+    return Table(title, tuple(shown), tuple(tuple(cells[n] for n in shown) for cells in listed))
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else shorten(text, width - 1)
-
-
-def _cells(row: IncidentRow, view: StoreView, now: float) -> tuple[str, ...]:
+def _cells(row: IncidentRow, view: StoreView, now: float) -> dict[str, str]:
     ref = row.incident.ref
     alerts = ", ".join(map(str, row.incident.holders)) or "none"
-    return (
-        str(row.id),
-        state_of(row, view.reach),
-        str(row.incident.severity),
-        printable(view.lanes.name_of(ref)),
-        printable(ref.correlation_key),
-        age(row.opened_at, now),
-        printable(row.summary),
-        "" if alerts == ref.correlation_key else printable(alerts),
-        printable(view.lanes.link_of(ref)),
-    )
+    return {
+        "id": str(row.id),
+        "state": state_of(row, view.configuration),
+        "severity": str(row.incident.severity),
+        "service": printable(view.lanes.name_of(ref)),
+        "incident": printable(ref.correlation_key),
+        "age": age(row.opened_at, now),
+        "summary": printable(row.summary),
+        "alerts": "" if alerts == ref.correlation_key else printable(alerts),
+        "link": printable(view.lanes.link_of(ref)),
+    }
 
 
 def _incident_json(row: IncidentRow, view: StoreView) -> dict[str, Any]:
     incident = row.incident
     return {
         "id": row.id,
-        "state": state_of(row, view.reach),
+        "state": state_of(row, view.configuration),
         "service": view.lanes.name_of(incident.ref),
         "action": incident.ref.action,
         "correlation_key": incident.ref.correlation_key,
@@ -208,54 +177,138 @@ def resolve(path: Path, *, here: bool, timeout: float, ids: tuple[int, ...]) -> 
 
     An alert that keeps firing opens a new incident with its next update.
     """
-    from alerthost.outbox.admin_rows import AdminError  # noqa: PLC0415 -- slow to import
-
     screen = Screen()
     if here:
-        success = True
         with open_store(path) as view:
-            for number in ids:
-                try:
-                    view.admin.forget(number)
-                    screen.print(f"forgot incident {number}", "green")
-                except AdminError as error:
-                    success = False
-                    screen.print_error(printable(str(error)))
-        screen.exit(success=success)
+            change_each(ids, lambda number: _forget(view.admin, number), screen)
     source = ConfigFile.read(path)
-    loaded = configuration.load(source)
-    with open_session(source, loaded, screen) as session:
-        tracker = resolve_all(session, lambda _: ids, timeout)
-    conclude(tracker.tally, screen, "incident")
+    with open_session(source, configuration.load(source), screen) as session:
+        _resolve_all(session, ids, timeout)
+    conclude(session.tracker.tally, screen, "incident")
 
 
-def resolve_all(
-    session: Session, find: Callable[[Admin], Iterable[int]], timeout: float
-) -> Tracker:
-    """Resolve incidents, and wait up to `timeout` seconds until their provider confirms.
+def _forget(admin: Admin, number: int) -> str:
+    admin.forget(number)
+    return f"forgot incident {number}"
 
-    Raises:
-        StoreError: the store cannot be used.
+
+def _resolve_all(session: Session, ids: Iterable[int], timeout: float) -> None:
+    """Resolve incidents, and wait up to `timeout` seconds until their provider confirms."""
+    admin = session.engine.admin
+    for number in ids:
+        session.tracker.operate(
+            number,
+            "incident",
+            lambda number: (f"incident {number}", admin.resolve(number)),
+            idle="forgotten here; its provider has no resolve",
+        )
+    session.finish(timeout)
+
+
+def with_choice(command: Command) -> Command:
+    """Add the options that decide about open incidents; see `OpenIncidents.settle`."""
+    leave = click.option("--leave", "choice", flag_value=LEAVE, help="Leave open incidents open.")
+    resolve = click.option(
+        "--resolve", "choice", flag_value=RESOLVE, help="Close open incidents first."
+    )
+    return resolve(leave(command))
+
+
+@attrs.frozen
+class OpenIncidents:
+    """The open incidents that could not be closed any more after a removal.
+
+    Attributes:
+        accounts: all of them.
+        account: the account of the incidents.
+        place: the name of the removed account or service, as shown to the operator.
+        includes: selects incidents of the account.
     """
-    tracker = session.tracker()
-    for number in find(session.engine.admin):
-        _resolve(session.engine.admin, number, tracker)
-    session.wait(tracker, timeout)
-    session.finish(tracker)
-    return tracker
 
+    accounts: Accounts
+    account: str
+    place: str
+    includes: Callable[[Incident], bool] = lambda _: True
 
-def _resolve(admin: Admin, number: int, tracker: Tracker) -> None:
-    from alerthost.outbox.admin_rows import AdminError  # noqa: PLC0415 -- slow to import
+    @classmethod
+    def of_change(
+        cls, accounts: Accounts, before: Installation[Any], after: Installation[Any], place: str
+    ) -> Self:
+        """Select the incidents that can be followed up before a change, but not after it."""
 
-    place = f"incident {number}"
-    try:
-        submission_id = admin.resolve(number)
-    except AdminError as error:
-        tracker.reject(str(error))
-        return
-    if submission_id is None:
-        remark = "forgotten here; its provider has no resolve"
-        tracker.add(Tracked.idle(place, place, remark))
-    else:
-        tracker.add(Tracked.accepted(place, place, submission_id))
+        def includes(incident: Incident) -> bool:
+            action = accounts.plugins.actions.get(incident.ref.action)
+            if action is None:
+                return False
+            return can_follow_up(action, incident, before) and not can_follow_up(
+                action, incident, after
+            )
+
+        return cls(accounts, before.name, place, includes)
+
+    def settle(
+        self,
+        choice: str | None,
+        timeout: float,
+        screen: Screen,
+        *,
+        undone: str,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> str:
+        """List the incidents, and close them if the operator chooses so; exit if one stays open.
+
+        Args:
+            choice: made on the command line; None to ask.
+            timeout: seconds to wait for the provider.
+            screen: lists the incidents, and shows the deliveries.
+            undone: the sentence about the part that is not done if one stays open.
+            confirm: called before any is closed.
+
+        Returns:
+            `RESOLVE` or `LEAVE`; empty if no incident is open.
+
+        Raises:
+            ConfigurationError: no choice was made, and there is no terminal.
+            StoreError: the store cannot be used.
+        """
+        chosen = self._choose(choice) if self.list_open(screen) else ""
+        confirm()
+        if chosen == RESOLVE:
+            self._close(screen, timeout, undone)
+        return chosen
+
+    def list_open(self, screen: Screen) -> bool:
+        """List the incidents; return whether any is open."""
+        with view_of(self.accounts) as view:
+            rows = self._find(view.admin)
+            if rows:
+                screen.table(_table(f"Open in {self.place}", rows[:SHOWN], view))
+        if len(rows) > SHOWN:
+            screen.warn(f"and {len(rows) - SHOWN} more")
+        return bool(rows)
+
+    def _choose(self, choice: str | None) -> str:
+        if choice is not None:
+            return choice
+        if not prompts.can_ask():
+            refuse("", "incidents are open there: use --resolve to close them first, or --leave")
+        question = "Close them first, or leave them open"
+        return str(click.prompt(question, type=click.Choice([RESOLVE, LEAVE]), err=True))
+
+    def _close(self, screen: Screen, timeout: float, undone: str) -> None:
+        source = self.accounts.source
+        # without the rules, the engine would plan queued alerts to nothing
+        with open_session(source, configuration.load(source), screen) as session:
+            ids = [row.id for row in self._find(session.engine.admin)]
+            _resolve_all(session, ids, timeout)
+        if not session.tracker.tally.all_well:
+            place = self.place
+            screen.print_error(
+                f"{undone}: incidents are still open in {place}; try again, or use --leave"
+            )
+            screen.exit(success=False)
+
+    def _find(self, admin: Admin) -> list[IncidentRow]:
+        most = admin.count_open(self.account)
+        rows = admin.incidents(installation=self.account, most=most)
+        return [row for row in rows if self.includes(row.incident)]

@@ -1,4 +1,4 @@
-"""``alerthost installations``: lists connected accounts, and changes their settings."""
+"""``alerthost installations`` and ``disconnect``: lists, changes and removes accounts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any, Final
 import click
 
 from alerthost.cli import prompts
-from alerthost.cli.disconnect import OpenIncidents
-from alerthost.cli.formatting import printable
-from alerthost.cli.options import example, report_errors, with_config, with_yes
-from alerthost.cli.screen import Screen
+from alerthost.cli.incidents import OpenIncidents, with_choice
+from alerthost.cli.options import example, report_errors, with_config, with_timeout, with_yes
+from alerthost.cli.output import Screen
 from alerthost.config import cli_settings
 from alerthost.config.accounts import Account, Accounts, open_accounts
 from alerthost.config.destinations import NoDestinationsError, destinations_of
-from alerthost.config.document import ConfigurationError
+from alerthost.config.document import ConfigurationError, refuse
 from hostspec.errors import Fault
 from hostspec.provider import Installation, Table
 from hostspec.structuring import settings_to_json, structure
@@ -35,17 +34,14 @@ _ORPHANED: Final = (
 def installations(context: click.Context, path: Path) -> None:
     """List the accounts in the configuration file and in the store."""
     context.obj = path
-    if context.invoked_subcommand is None:
-        _list(path)
-
-
-def _list(path: Path) -> None:
+    if context.invoked_subcommand is not None:
+        return
     screen = Screen()
     with open_accounts(path) as accounts:
         found = accounts.all()
         rows = tuple(
             (
-                printable(account.name),
+                account.name,
                 account.provider,
                 service_names(accounts, account.installation) if account.installation else "-",
                 account.location,
@@ -75,10 +71,10 @@ def service_names(accounts: Accounts, installation: Installation[Any]) -> str:
     """Return the names of an account's services, with commas, or why they are unknown."""
     provider = accounts.plugins.providers[installation.provider]
     try:
-        names = ", ".join(each.name for each in destinations_of(provider, installation))
+        destinations = destinations_of(provider, installation)
     except NoDestinationsError as error:
-        return printable(f"({error})")
-    return printable(names) or "no services"
+        return f"({error})"
+    return ", ".join(each.name for each in destinations) or "no services"
 
 
 @installations.command(name="set", short_help="Change settings of an account.")
@@ -110,10 +106,10 @@ def set_command(path: Path, *, yes: bool, account: str, settings: tuple[str, ...
         consequences = accounts.consequences(account, after)
         prompts.show_consequences((*consequences.faults, *consequences.changes), screen)
         if OpenIncidents.of_change(accounts, before, after, account).list_open(screen):
-            screen.print_error(printable(_ORPHANED), "yellow")
+            screen.warn(_ORPHANED)
             prompts.confirm(f"Change {account} anyway?", yes=yes)
         accounts.change(account, change)
-    screen.print(printable(f"changed {stored.name}"), "green")
+    screen.print(f"changed {stored.name}", "green")
 
 
 def _merged(kept: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,3 +122,35 @@ def _merged(kept: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
             case _:
                 merged[name] = value
     return merged
+
+
+@click.command(short_help="Remove an account from the store.")
+@with_config
+@with_yes
+@with_choice
+@with_timeout
+@click.argument("account")
+@report_errors
+@example("alerthost disconnect acme --resolve")
+def disconnect(path: Path, *, yes: bool, choice: str | None, timeout: float, account: str) -> None:
+    """Remove ACCOUNT and its keys from the store; nothing changes at the provider.
+
+    An account that rules name is removed with --yes only. Open incidents of the account are
+    listed first: they cannot be closed from here afterwards, so choose whether to close them.
+    """
+    screen = Screen()
+    with open_accounts(path) as accounts:
+        stored = accounts.find_stored(account)
+        broken = accounts.consequences(account, None).faults
+        prompts.show_consequences(broken, screen)
+        if broken and not yes:
+            refuse("", f"rules name {account}: change them first, or use --yes")
+        OpenIncidents(accounts, account, account).settle(
+            choice,
+            timeout,
+            screen,
+            undone="not disconnected",
+            confirm=lambda: prompts.confirm(f"Disconnect {account}?", yes=yes),
+        )
+        accounts.store.installations.remove(stored)
+    screen.print(f"disconnected {account}", "green")

@@ -10,11 +10,9 @@ from alerthost.cli import (
     check,
     connect,
     deliveries,
-    demo,
-    disconnect,
     explain,
+    getting_started,
     incidents,
-    init,
     installations,
     plugins,
     run,
@@ -26,7 +24,7 @@ from alerthost.cli import (
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="hostspec")
+@click.version_option(package_name="alerthost")
 def main() -> None:
     """Receive alerts as JSON, match them by rules, and send them through plugins."""
     # planning failures are shown beside their line already
@@ -39,12 +37,12 @@ for _command in (
     deliveries.deliveries,
     deliveries.discard,
     deliveries.replay,
-    demo.demo,
-    disconnect.disconnect,
+    getting_started.demo,
+    installations.disconnect,
     explain.explain,
     incidents.incidents,
     incidents.resolve,
-    init.init,
+    getting_started.init,
     installations.installations,
     plugins.plugins,
     plugins.schema,

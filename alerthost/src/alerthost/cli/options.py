@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from alerthost.cli.formatting import printable
-from alerthost.cli.screen import Screen
+from alerthost.cli.output import Screen
 from alerthost.config.document import ConfigurationError
 from alerthost.store.errors import StoreError
 
@@ -38,6 +37,9 @@ with_timeout = click.option(
     show_default=True,
     metavar="SECONDS",
     help="How long to wait for queued deliveries before exiting.",
+)
+with_most = click.option(
+    "--most", type=click.IntRange(1), default=100, show_default=True, help="List at most so many."
 )
 with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 with_yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
@@ -68,7 +70,7 @@ def report_errors(command: Command) -> Command:
             return
         screen = Screen()
         for text in errors:
-            screen.print_error(printable(text))
+            screen.print_error(text)
         sys.exit(2)
 
     return wrapped

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from alerthost.cli.options import DEFAULT_FILE, example, report_errors, with_config
-from alerthost.cli.screen import Screen
+from alerthost.cli.output import Screen
 from alerthost.config.accounts import open_accounts
 from alerthost.config.destinations import NoDestinationsError, destinations_of
 from alerthost.config.document import ConfigFile, refuse

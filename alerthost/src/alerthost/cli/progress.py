@@ -5,22 +5,18 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import attrs
-
-from alerthost.cli.formatting import columns, counted, printable
-from alerthost.cli.screen import Advance, Screen
-from alerthost.cli.tally import BLOCKED, QUEUED, Tally
+from alerthost.cli.output import Advance, Screen, columns, counted
+from alerthost.cli.tracked import QUEUED, Count, Tally, Tracked
 from alerthost.config.destinations import LaneNames
 from alerthost.outbox.retry_policy import DeliveryState
-from hostspec.alert import Alert
 from hostspec.delivery import Delivery, OutcomeKind, Suppression
 from hostspec.normalisation import Repair
 
 if TYPE_CHECKING:
-    from alerthost.outbox.admin_rows import DeliveryRow, SubmissionStatus
+    from alerthost.outbox.admin_rows import DeliveryRow
     from alerthost.outbox.engine import Engine
 
 WINDOW: Final = 100
@@ -34,9 +30,6 @@ POLL: Final = 0.5
 
 IN_ORDER: Final = 1.0
 """Seconds that a submission waits to be shown behind an earlier one."""
-
-UNTRIED: Final = 5.0
-"""Seconds for the first attempt of a blocked delivery: its configuration may be fixed by now."""
 
 _NO_RULE: Final = "no rule matches"
 _STYLES: Final = {
@@ -52,140 +45,6 @@ ShowRepair: TypeAlias = Callable[[str, Repair], None]
 """Shows a repair of the alert read at a place."""
 
 
-@attrs.define(eq=False)
-class Tracked:
-    """A tracked submission.
-
-    Attributes:
-        place: where its alert was read, or what the operator asked for.
-        key: of its alert.
-        alert_status: of its alert.
-        repairs: made while reading it.
-        errors: why it is not accepted.
-        remark: why nothing is sent, if that is no error.
-        submission_id: None before it is accepted.
-        accepted_at: on the monotonic clock.
-        before: its deliveries when this run began, by id, if an earlier run accepted it.
-        status: as last queried, without deliveries that an earlier run finished.
-        known_at: when there was something to show first, on the monotonic clock.
-        shown: the state that each delivery was shown with, by id; None before it is shown.
-    """
-
-    place: str
-    key: str = ""
-    alert_status: str = ""
-    repairs: tuple[Repair, ...] = ()
-    errors: tuple[str, ...] = ()
-    remark: str = ""
-    submission_id: str | None = None
-    accepted_at: float = 0.0
-    before: Mapping[int, DeliveryRow] = attrs.field(factory=dict)
-    status: SubmissionStatus | None = None
-    known_at: float | None = None
-    shown: dict[int, str] | None = None
-
-    @classmethod
-    def of_alert(cls, place: str, alert: Alert) -> Tracked:
-        """Track an alert that is about to be accepted."""
-        return cls(place, alert.key, str(alert.status), alert.reported_repairs)
-
-    @classmethod
-    def faulty(cls, place: str, errors: Iterable[str]) -> Tracked:
-        """Track a line or an operation that is not accepted."""
-        return cls(place, errors=tuple(errors), known_at=time.monotonic())
-
-    @classmethod
-    def idle(cls, place: str, key: str, remark: str) -> Tracked:
-        """Track an operation that sends nothing."""
-        return cls(place, key, remark=remark, known_at=time.monotonic())
-
-    @classmethod
-    def accepted(cls, place: str, key: str, submission_id: str) -> Tracked:
-        """Track an accepted operation."""
-        tracked = cls(place, key)
-        tracked.accept(submission_id)
-        return tracked
-
-    @classmethod
-    def earlier(cls, status: SubmissionStatus) -> Tracked:
-        """Track a submission of an earlier run."""
-        tracked = cls("", before={row.id: row for row in status.entries})
-        tracked.accept(status.submission_id)
-        return tracked
-
-    def accept(self, submission_id: str) -> None:
-        """Record that the store accepted it."""
-        self.submission_id, self.accepted_at = submission_id, time.monotonic()
-
-    def reject(self, error: str) -> None:
-        """Record that the store did not accept it."""
-        self.errors, self.known_at = (error,), time.monotonic()
-
-    def update(self, status: SubmissionStatus) -> None:
-        """Record its current status."""
-        fresh = tuple(each for each in status.entries if not self._was_finished(each))
-        self.status = attrs.evolve(status, entries=fresh)
-        if self.known_at is None and (self.is_known or any(map(self.is_tried, status.entries))):
-            self.known_at = time.monotonic()
-
-    @property
-    def rows(self) -> tuple[DeliveryRow, ...]:
-        """Its deliveries."""
-        return self.status.entries if self.status else ()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it has no deliveries, as known before it was planned."""
-        return bool(self.errors or self.remark)
-
-    @property
-    def is_planned(self) -> bool:
-        """Whether all its deliveries are known."""
-        return self.status is not None and self.status.note is not None
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there is something to show of each of its deliveries."""
-        return self.is_idle or (self.is_planned and all(map(self.is_tried, self.rows)))
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more happens to it without the operator."""
-        return self.is_idle or (self.is_planned and all(map(self.is_settled, self.rows)))
-
-    def is_settled(self, row: DeliveryRow) -> bool:
-        """Check whether nothing more happens to a delivery without the operator."""
-        if not row.blocked:
-            return row.finished_at is not None
-        # a lane that was blocked before is retried when an engine starts
-        tried = self._attempts(row) > 0 or time.monotonic() - self.accepted_at > UNTRIED
-        return tried and not row.sending
-
-    def is_tried(self, row: DeliveryRow) -> bool:
-        """Check whether there is an outcome of a delivery to show."""
-        if self.is_settled(row):
-            return True
-        was_tried = row.id not in self.before or self._attempts(row) > 0
-        return was_tried and row.outcome is not None and not row.sending
-
-    def state_of(self, row: DeliveryRow) -> str:
-        """Return the state of a delivery; the outcome of the last attempt if it is queued."""
-        if row.finished_at is not None:
-            return str(row.state)
-        if row.outcome is not None:
-            return str(row.outcome)
-        return BLOCKED if row.blocked else QUEUED
-
-    def _attempts(self, row: DeliveryRow) -> int:
-        """Count the attempts since this run began."""
-        before = self.before.get(row.id)
-        return row.attempts - (before.attempts if before else 0)
-
-    def _was_finished(self, row: DeliveryRow) -> bool:
-        before = self.before.get(row.id)
-        return before is not None and before.finished_at is not None
-
-
 class Tracker:
     """Tracks submissions, and shows and counts their deliveries, in order if possible.
 
@@ -193,30 +52,22 @@ class Tracker:
         engine: delivers them.
         lanes: names of services.
         screen: shows them.
-        advance: called when nothing more happens to a submission.
-        show_repair: None to print a line for each repair.
 
     Attributes:
         tally: the counts.
         moved_at: when the last submission was done, on the monotonic clock.
+        advance: called when nothing more happens to a submission.
+        show_repair: called with each repair.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        lanes: LaneNames,
-        screen: Screen,
-        *,
-        advance: Advance = lambda _: None,
-        show_repair: ShowRepair | None = None,
-    ) -> None:
+    def __init__(self, engine: Engine, lanes: LaneNames, screen: Screen) -> None:
         self.tally = Tally()
         self.moved_at = time.monotonic()
+        self.advance: Advance = lambda _: None
+        self.show_repair: ShowRepair = self._print_repair
         self._engine = engine
         self._lanes = lanes
         self._screen = screen
-        self._advance = advance
-        self._show_repair = show_repair or self._print_repair
         self._queue: dict[int, Tracked] = {}  # not shown yet, by number
         self._retrying: dict[int, Tracked] = {}  # shown, but not over
         self._numbers = itertools.count()
@@ -238,12 +89,33 @@ class Tracker:
         """Track submissions of earlier runs."""
         for tracked in submissions:
             self._queue[next(self._numbers)] = tracked
-            self.tally.earlier += 1
+            self.tally.counts[Count.EARLIER] += 1
 
-    def reject(self, reason: str) -> None:
-        """Show, in its turn, an operation that cannot be done."""
-        self.tally.impossible += 1
-        self.add(Tracked.faulty("", [reason]))
+    def operate(
+        self,
+        number: int,
+        noun: str,
+        operation: Callable[[int], tuple[str, str | None]],
+        idle: str,
+    ) -> None:
+        """Do an operation of `Admin`, and track it.
+
+        Args:
+            number: of the delivery or incident.
+            noun: what the number counts.
+            operation: returns the alert's key, and the submission if anything is sent.
+            idle: why nothing is sent.
+        """
+        from alerthost.outbox.admin_rows import AdminError  # noqa: PLC0415 -- slow to import
+
+        try:
+            key, submission_id = operation(number)
+        except AdminError as error:
+            self.tally.counts[Count.IMPOSSIBLE] += 1
+            self.add(Tracked("", errors=(str(error),)))
+            return
+        remark = "" if submission_id else idle
+        self.add(Tracked(f"{noun} {number}", key, remark=remark, submission_id=submission_id))
 
     def update(self, timeout: float) -> None:
         """Wait up to `timeout` seconds for a change of the store, and show the results.
@@ -305,13 +177,15 @@ class Tracker:
             if (tracked := self._queue.get(number) or self._retrying[number]).submission_id
         }
         for status in self._engine.admin.statuses(list(asked)):
-            asked[status.submission_id].update(status)
+            asked[status.submission_id].status = status
 
     def _show_if_due(self, number: int, now: float, *, in_order: bool) -> bool:
         """Show a submission if it is its turn; return whether the next one is in order."""
         tracked = self._queue[number]
         if tracked.known_at is None:
-            return False
+            if not tracked.is_partly_known:
+                return False
+            tracked.known_at = now
         if not (in_order and tracked.is_known) and now - tracked.known_at < IN_ORDER:
             return False
         self._retrying[number] = self._queue.pop(number)
@@ -335,9 +209,9 @@ class Tracker:
 
     def _count(self, tracked: Tracked) -> None:
         self.moved_at = time.monotonic()
-        self._advance(1)
+        self.advance(1)
         if not tracked.is_idle:
-            self.tally.unplanned += not tracked.is_planned
+            self.tally.counts[Count.UNPLANNED] += not tracked.is_planned
             for row in tracked.rows:
                 settled = tracked.is_settled(row)
                 self.tally.deliveries[tracked.state_of(row) if settled else QUEUED] += 1
@@ -345,19 +219,18 @@ class Tracker:
     def _show(self, tracked: Tracked) -> None:
         tracked.shown = {}
         prefix = f"{tracked.place}: " if tracked.place else ""
-        for error in tracked.errors:
-            self._screen.print_error(printable(f"{prefix}{error}"))
         note = tracked.status.note if tracked.status and not tracked.before else None
-        for failure in note.failures if note else ():
-            self.tally.failures += 1
-            self._screen.print_error(printable(f"{prefix}{failure}"))
+        failures = note.failures if note else ()
+        self.tally.counts[Count.FAILURE] += len(failures)
+        for error in (*tracked.errors, *failures):
+            self._screen.print_error(f"{prefix}{error}")
         if tracked.remark:
             self._show_idle(tracked, tracked.remark)
         if note and not tracked.rows and not (note.failures or note.suppressions):
             self._show_idle(tracked, note.remark)
         self._show_rows(tracked)
         for suppression in note.suppressions if note else ():
-            self.tally.suppressed += 1
+            self.tally.counts[Count.SUPPRESSED] += 1
             cells = suppression.installation, tracked.key, suppression.reason
             self._print(("suppressed", tracked.alert_status, *cells))
             self._show_notes(suppression)
@@ -365,15 +238,15 @@ class Tracker:
             return
         repairs = itertools.chain(tracked.repairs, *(row.delivery.repairs for row in tracked.rows))
         for repair in dict.fromkeys(repairs):
-            self.tally.repairs += 1
-            self._show_repair(tracked.place, repair)
+            self.tally.counts[Count.REPAIR] += 1
+            self.show_repair(tracked.place, repair)
 
     def _show_idle(self, tracked: Tracked, remark: str) -> None:
         if remark == _NO_RULE:
-            self.tally.unmatched += 1
+            self.tally.counts[Count.UNMATCHED] += 1
             state, reason = "unmatched", ""
         else:
-            self.tally.idle += 1
+            self.tally.counts[Count.IDLE] += 1
             state, reason = "nothing sent", remark or "its incident is unchanged"
         self._print((state, tracked.alert_status, "", tracked.key, reason), "dim")
 
@@ -400,11 +273,10 @@ class Tracker:
             self._screen.note(note)
 
     def _print(self, cells: Sequence[str], style: str = "yellow") -> None:
-        self._screen.print(columns([printable(cell) for cell in cells], _WIDTHS), style)
+        self._screen.print(columns(cells, _WIDTHS), style)
 
     def _print_repair(self, place: str, repair: Repair) -> None:
-        text = f"{place}: repaired {repair.field}: {repair.reason}"
-        self._screen.print_error(printable(text), "yellow")
+        self._screen.warn(f"{place}: repaired {repair.field}: {repair.reason}")
 
 
 def _reason(row: DeliveryRow, *, settled: bool) -> str:

@@ -16,8 +16,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 import click
 
-from alerthost.cli.formatting import printable
-from alerthost.cli.screen import Screen
+from alerthost.cli.output import Screen, printable
 from alerthost.config.document import refuse
 from hostspec.errors import Fault
 from hostspec.secret import Secret
@@ -59,7 +58,7 @@ def ask_secret(label: str, validate: Callable[[str], Sequence[Fault]], screen: S
         if not faults:
             return secret
         for fault in faults:
-            screen.print_error(printable(fault.reason))
+            screen.print_error(fault.reason)
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -79,9 +78,9 @@ def confirm(question: str, *, yes: bool) -> None:
 def show_consequences(consequences: Sequence[str], screen: Screen) -> None:
     """Show what a change would do to the rules."""
     if consequences:
-        screen.print_error("After this change:", "yellow")
+        screen.warn("After this change:")
     for text in consequences:
-        screen.print_error(printable(f"  {text}"), "yellow")
+        screen.warn(f"  {text}")
 
 
 @attrs.frozen
@@ -122,7 +121,7 @@ class _Dialog:
             if not askable:
                 raise SettingsError(faults)
             for fault, question in askable:
-                self._screen.print_error(printable(fault.reason))
+                self._screen.print_error(fault.reason)
                 self._questions[question]()
 
     def _ask(self, question: _Question, path: str, into: Any, key: str | int) -> None:
@@ -142,7 +141,7 @@ class _Dialog:
             self._explain(info)
             again()
             while faults := [each for each in self._faults(path) if each.path == path]:
-                self._screen.print_error(printable(faults[0].reason))
+                self._screen.print_error(faults[0].reason)
                 again()
 
     def _ask_entries(self, info: SettingInfo, kind: Any, path: str, into: list[Any]) -> None:

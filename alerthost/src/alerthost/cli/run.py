@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import queue
 import signal
 import threading
 from pathlib import Path
+from types import FrameType
+from typing import Final
 
 import click
 
-from alerthost.cli.formatting import printable
 from alerthost.cli.options import example, report_errors, with_config
-from alerthost.cli.signals import SignalQueue
+from alerthost.cli.output import printable
 from alerthost.config.document import refuse
+
+_POLL: Final = 1.0
+"""Seconds between two checks for signals."""
 
 
 @click.command(short_help="Receive alerts over HTTP and deliver them.")
@@ -36,7 +42,7 @@ def run(path: Path, *, no_http: bool, no_workers: bool, debug: bool) -> None:
         refuse("", "alerthost run does not work on Windows; run it on Linux, macOS or WSL")
     from alerthost.http.delivery_log import log_in_background  # noqa: PLC0415 -- slow to import
 
-    signals = SignalQueue()
+    signals = _SignalQueue()
     logger = logging.getLogger("hostspec")
     with log_in_background(_log_handler()):
         logger.setLevel(logging.DEBUG if debug else logging.INFO)
@@ -48,6 +54,30 @@ def run(path: Path, *, no_http: bool, no_workers: bool, debug: bool) -> None:
         logger.info("stopping: finishing deliveries in flight")
         server.stop()
     os._exit(0)  # a plugin's thread may hang; the next start reclaims its deliveries
+
+
+class _SignalQueue:
+    """Queues SIGTERM, SIGINT and SIGHUP; the second one of the first two ends the process."""
+
+    def __init__(self) -> None:
+        self._received: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._stopping = False
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._receive)
+
+    def next(self) -> int:
+        """Wait for the next signal."""
+        while True:
+            # a signal received just before the wait would not end it, so poll
+            with contextlib.suppress(queue.Empty):
+                return self._received.get(timeout=_POLL)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if number != signal.SIGHUP:
+            if self._stopping:
+                os._exit(1)
+            self._stopping = True
+        self._received.put(number)
 
 
 class _OneLine(logging.Formatter):

@@ -11,15 +11,14 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import click
 
 from alerthost.cli.options import example, report_errors, with_config, with_timeout
-from alerthost.cli.progress import Tracked, Tracker
-from alerthost.cli.screen import Screen
-from alerthost.cli.session import conclude, open_session
-from alerthost.cli.signals import Interrupts
+from alerthost.cli.output import Screen
+from alerthost.cli.session import STUCK, Session, conclude, open_session
+from alerthost.cli.tracked import Count, Tracked
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile
 from alerthost.ingest import json_alerts
@@ -28,17 +27,11 @@ from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitErr
 from hostspec.alert import Alert, Identity
 from hostspec.errors import Fault
 
-if TYPE_CHECKING:
-    from alerthost.outbox.engine import Engine
-
 GROUP: Final = 100
 """Alerts that are accepted in one transaction, at most."""
 
 MOST: Final = 10_000
 """Submissions that are tracked at once; reading waits while there is progress."""
-
-STUCK: Final = 5.0
-"""Seconds without progress after which the oldest submissions are no longer tracked."""
 
 APART: Final = 5.0
 """Seconds that an alert waits for the delivery of an earlier one with the same identity."""
@@ -72,14 +65,11 @@ def send(path: Path, *, timeout: float, files: tuple[BinaryIO, ...]) -> None:
     screen = Screen()
     with (
         open_session(source, loaded, screen, earlier=True) as session,
-        screen.progress("sending", None) as advance,
+        screen.progress("sending", None) as session.tracker.advance,
     ):
-        tracker = session.tracker(advance=advance)
-        tracker.add_earlier(session.earlier)
-        submissions = _read_files(files or (sys.stdin.buffer,))
-        Sender(session.engine, tracker, session.interrupts).run(submissions, timeout)
-        session.finish(tracker)
-    conclude(tracker.tally, screen)
+        Sender(session).run(_read_files(files or (sys.stdin.buffer,)), timeout)
+        session.finish()
+    conclude(session.tracker.tally, screen)
 
 
 class Sender:
@@ -87,17 +77,12 @@ class Sender:
 
     Alerts with the same identity wait for each other for a moment: queued together, they would
     coalesce, and only the last one would be delivered.
-
-    Args:
-        engine: started.
-        tracker: shows the deliveries.
-        interrupts: end the run early.
     """
 
-    def __init__(self, engine: Engine, tracker: Tracker, interrupts: Interrupts) -> None:
-        self._engine = engine
-        self._tracker = tracker
-        self._interrupts = interrupts
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tracker = session.tracker
+        self._engine = session.engine
         self._last: dict[Identity, Tracked] = {}
         self._apart: dict[Identity, deque[tuple[Tracked, Alert]]] = {}
 
@@ -112,23 +97,23 @@ class Sender:
             StoreError: the store cannot be read.
         """
         reader = _Reader(submissions)
-        while not self._interrupts.count and not reader.ended:
+        while not self._session.interrupts.count and not reader.ended:
             fresh = self._read(reader)
             self._release()
             self._update(0.0 if fresh else _PAUSE)
         end = time.monotonic() + timeout
         self._wait(end)
-        if not self._interrupts.count:
+        if not self._session.interrupts.count:
             # resolving an incident may allow an orphaned one to be resolved
             recovered = self._engine.recover_orphans()
-            self._tracker.add_earlier(Tracked.accepted("", "", each) for each in recovered)
+            self._tracker.add_earlier(Tracked("", submission_id=each) for each in recovered)
             self._wait(end)
         self._add(reader.rest())
         self._release(everything=True)
         self._linger(end)
 
     def _wait(self, end: float) -> None:
-        while not self._interrupts.count and self._tracker.count and time.monotonic() < end:
+        while self._session.is_waiting(end):
             self._release()
             self._update(_PAUSE if self._apart else _IDLE)
 
@@ -154,7 +139,7 @@ class Sender:
     def _linger(self, deadline: float) -> None:
         """Deliver what earlier runs left and is due: no other process may be running."""
         end = min(deadline, time.monotonic() + LINGER)
-        while not self._interrupts.count and time.monotonic() < end:
+        while not self._session.interrupts.count and time.monotonic() < end:
             if self._engine.wait_idle(_IDLE):
                 return
 
@@ -162,11 +147,14 @@ class Sender:
         ready = []
         for submission in fresh:
             if submission.alert is None:
-                self._tracker.tally.faulty += 1
-                self._tracker.add(Tracked.faulty(submission.location, map(str, submission.faults)))
+                self._tracker.tally.counts[Count.FAULTY] += 1
+                errors = tuple(map(str, submission.faults))
+                self._tracker.add(Tracked(submission.location, errors=errors))
                 continue
             alert = submission.alert.as_of(dt.datetime.now(dt.UTC))
-            tracked = Tracked.of_alert(submission.location, alert)
+            tracked = Tracked(
+                submission.location, alert.key, str(alert.status), alert.reported_repairs
+            )
             self._tracker.add(tracked)
             before = self._last.get(alert.identity)
             if alert.identity in self._apart or (before and _is_pending(before)):
@@ -195,9 +183,9 @@ class Sender:
         try:
             ids = self._engine.accept_many([alert for _, alert in ready])
         except StoreError as error:
-            self._tracker.tally.unaccepted += len(ready)
+            self._tracker.tally.counts[Count.UNACCEPTED] += len(ready)
             for tracked, _ in ready:
-                tracked.reject(f"{_consequence(error)}: {error}")
+                tracked.errors = (f"{_consequence(error)}: {error}",)
             return
         for (tracked, _), submission_id in zip(ready, ids, strict=True):
             tracked.accept(submission_id)

@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from alerthost.cli.reach import Reach, cut_off_notes
+from alerthost.cli.session import cut_off_notes
 from alerthost.config import configuration, http_table
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import LaneNames
@@ -189,8 +189,8 @@ class Server:
         if listener:
             listener.limit(backend.table.most_connections)
             listener.start()
-        reach = Reach.of(loaded.configuration.plugins, loaded.configuration.installations)
-        for note in (*loaded.configuration.notes(), *cut_off_notes(backend.engine.admin, reach)):
+        cut_off = cut_off_notes(backend.engine.admin, loaded.configuration)
+        for note in (*loaded.configuration.notes(), *cut_off):
             _log.warning("note: %s", note)
         if listener:
             warning = "" if backend.table.token else ", without a token: any local process can send"

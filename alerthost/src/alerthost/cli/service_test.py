@@ -10,10 +10,9 @@ from typing import Any, Final
 import attrs
 import click
 
-from alerthost.cli.formatting import columns, printable
 from alerthost.cli.options import example, report_errors, with_config
-from alerthost.cli.screen import Screen
-from alerthost.cli.signals import Interrupts
+from alerthost.cli.output import Screen, columns
+from alerthost.cli.session import Interrupts
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import NoDestinationsError, destinations_of
@@ -60,28 +59,14 @@ def test(path: Path, service: str) -> None:
     an unknown service; then nothing is sent.
     """
     loaded = configuration.load(ConfigFile.read(path))
-    try:
-        target = find_target(loaded, service)
-    except CannotTestError as error:
-        raise click.UsageError(str(error)) from None
+    target = find_target(loaded, service)
     screen = Screen()
     screen.exit(success=Trial(loaded, target, screen).run())
 
 
-class CannotTestError(Exception):
-    """The service is unknown, or no action can be limited to it; the message says which."""
-
-
 @attrs.frozen
 class Target:
-    """The service that is tested.
-
-    Attributes:
-        name: ``ACCOUNT/SERVICE``.
-        action: sends the messages.
-        installation: the account.
-        settings: of the action, for this service alone.
-    """
+    """The service that is tested, with an action and its settings for this service alone."""
 
     name: str
     action: AnyAction
@@ -93,37 +78,29 @@ def find_target(loaded: Configuration, named: str) -> Target:
     """Find the service ``ACCOUNT/SERVICE``, or the only service of ``ACCOUNT``.
 
     Raises:
-        CannotTestError: there is no such service, or it cannot be tested.
+        UsageError: there is no such service, or it cannot be tested.
     """
+    account = named.partition("/")[0]
     services: dict[str, tuple[Installation[Any], Destination]] = {}
-    below: dict[str, list[str]] = {}
     for installation in loaded.installations:
         provider = loaded.plugins.providers[installation.provider]
-        below[installation.name] = []
         try:
-            destinations = destinations_of(provider, installation)
+            for each in destinations_of(provider, installation):
+                services[f"{installation.name}/{each.name}"] = (installation, each)
         except NoDestinationsError as error:
-            if named.startswith(f"{installation.name}/") or named == installation.name:
-                raise CannotTestError(str(error)) from None
-            continue
-        for destination in destinations:
-            name = f"{installation.name}/{destination.name}"
-            services[name] = (installation, destination)
-            below[installation.name].append(name)
-    name = named
-    if named not in services and named in below:
-        if len(below[named]) != 1:
-            names = ", ".join(below[named])
-            message = (
-                f"choose a service of {named!r}: {names}" if names else f"{named!r} has no service"
-            )
-            raise CannotTestError(message)
-        [name] = below[named]
-    if name not in services:
-        raise CannotTestError(unknown_name(named, services))
-    installation, destination = services[name]
+            if installation.name == account:
+                raise click.UsageError(str(error)) from None
+    if named in [each.name for each in loaded.installations]:
+        below = [name for name in services if name.startswith(f"{named}/")]
+        if len(below) != 1:
+            names = f"choose a service of {named!r}: {', '.join(below)}"
+            raise click.UsageError(names if below else f"{named!r} has no service")
+        [named] = below
+    if named not in services:
+        raise click.UsageError(unknown_name(named, services))
+    installation, destination = services[named]
     targets = [
-        Target(name, action, installation, settings)
+        Target(named, action, installation, settings)
         for _, action in sorted(loaded.plugins.actions.items())
         if action.provider == installation.provider
         and (settings := action.settings_for(destination)) is not None
@@ -132,19 +109,13 @@ def find_target(loaded: Configuration, named: str) -> Target:
         message = (
             f"{installation.provider} cannot be tested: no action can be limited to one service"
         )
-        raise CannotTestError(message)
+        raise click.UsageError(message)
     # prefer an action that can close the incident
     return max(targets, key=lambda each: each.action.capabilities.resolve)
 
 
 class Trial:
-    """Opens an incident at one service, acknowledges it and closes it, even if a step fails.
-
-    Args:
-        loaded: the configuration.
-        target: the service.
-        screen: shows each step.
-    """
+    """Opens an incident at one service, acknowledges it and closes it, even if a step fails."""
 
     def __init__(self, loaded: Configuration, target: Target, screen: Screen) -> None:
         self._target = target
@@ -158,9 +129,7 @@ class Trial:
 
     def run(self) -> bool:
         """Run the test; return whether all steps succeeded."""
-        self._screen.print(
-            printable(f"Test of {self._target.name} under the key {self._key}"), "bold"
-        )
+        self._screen.print(f"Test of {self._target.name} under the key {self._key}", "bold")
         opened = False
         with Interrupts(limit=0, message=_INTERRUPTED) as signals:
             try:
@@ -210,28 +179,27 @@ class Trial:
             if not self._held or not self._step(Status.RESOLVED):
                 return
 
-    def _step(self, status: Status) -> tuple[Receipt, ...]:
-        """Send one alert, and show its outcome."""
+    def _step(self, status: Status) -> bool:
+        """Send one alert, and show its outcome; return whether there was anything to send."""
         started = time.monotonic()
         report = self._host.handle(self._alert(status))
         took = f"{time.monotonic() - started:.2f} s"
         for failure in report.plan.failures:
-            self._screen.print_error(printable(str(failure)))
+            self._screen.print_error(str(failure))
         for suppression in report.plan.suppressions:
-            text = f"suppressed at {suppression.installation}: {suppression.reason}"
-            self._screen.print_error(printable(text), "yellow")
+            self._screen.warn(f"suppressed at {suppression.installation}: {suppression.reason}")
             self._show_notes(suppression)
         for receipt in report.receipts:
             self._show(receipt, took)
-        return report.receipts
+        return bool(report.receipts)
 
     def _show(self, receipt: Receipt, took: str) -> None:
         delivery = receipt.delivery
         outcome = receipt.outcome or Outcome(OutcomeKind.UNCERTAIN)
         self._outcomes[delivery.operation] = outcome
-        where = printable(self._host.name_of(delivery.ref))
-        reason = () if outcome.delivered else (printable(outcome.reason),)
-        cells = (str(outcome.kind), str(delivery.operation), where, took, *reason)
+        where = self._host.name_of(delivery.ref)
+        reason = "" if outcome.delivered else outcome.reason
+        cells = (str(outcome.kind), str(delivery.operation), where, took, reason)
         self._screen.print(columns(cells, _WIDTHS), "green" if outcome.delivered else "red")
         self._show_notes(delivery)
 
@@ -241,34 +209,31 @@ class Trial:
 
     def _conclude(self, *, opened: bool, interrupted: bool) -> bool:
         """Print the result; return whether all steps succeeded."""
-        name = self._target.name
+        screen, name, outcomes = self._screen, self._target.name, self._outcomes
         for incident in self._held:
             where = self._host.name_of(incident.ref)
             state = "STILL OPEN" if self._was_opened else "POSSIBLY STILL OPEN"
-            text = f"{state} at {where}: {incident.ref.correlation_key}; close it there"
-            self._screen.print_error(printable(text), "bold red")
+            key = incident.ref.correlation_key
+            screen.print_error(f"{state} at {where}: {key}; close it there", "bold red")
         if self._held:
             return False
         if not opened:
-            self._screen.print_error(printable(f"No incident was opened at {name}."))
+            screen.print_error(f"No incident was opened at {name}.")
             return False
-        return self._conclude_closed(interrupted=interrupted)
-
-    def _conclude_closed(self, *, interrupted: bool) -> bool:
-        name, outcomes = self._target.name, self._outcomes
         if Operation.RESOLVE not in outcomes:
-            text = f"{self._target.action.name} cannot resolve: close {self._key} at the provider."
-            self._screen.print_error(printable(text), "yellow")
+            action = self._target.action.name
+            screen.warn(f"{action} cannot resolve: close {self._key} at the provider.")
         elif not self._was_opened:
-            text = f"The trigger was not answered: if it arrives late, {self._key} opens at {name}."
-            self._screen.print_error(printable(text), "bold red")
+            screen.print_error(
+                f"The trigger was not answered: if it arrives late, {self._key} opens at {name}.",
+                "bold red",
+            )
         if interrupted:
-            self._screen.print_error("The test was interrupted.")
+            screen.print_error("The test was interrupted.")
         success = not interrupted and all(outcome.delivered for outcome in outcomes.values())
         if success:
             *first, last = (_DONE[each] for each in outcomes)
             done = f"{', '.join(first)} and {last}" if first else last
-            self._screen.print(printable(f"Test OK at {name}: {done}."), "bold")
-            text = "The service's settings decide whether this notified anyone."
-            self._screen.print(text, "dim")
+            screen.print(f"Test OK at {name}: {done}.", "bold")
+            screen.print("The service's settings decide whether this notified anyone.", "dim")
         return success

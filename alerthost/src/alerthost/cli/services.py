@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import click
 
 from alerthost.cli import prompts
-from alerthost.cli.disconnect import LEAVE, RESOLVE, OpenIncidents, with_choice
-from alerthost.cli.formatting import printable
+from alerthost.cli.incidents import LEAVE, OpenIncidents, with_choice
 from alerthost.cli.options import example, report_errors, with_config, with_timeout, with_yes
-from alerthost.cli.screen import Screen
+from alerthost.cli.output import Screen
 from alerthost.config import cli_settings
 from alerthost.config.accounts import Accounts, Change, open_accounts
 from alerthost.config.cli_settings import secret_of
@@ -23,6 +22,8 @@ from hostspec.provider import DestinationTable, Installation, Table
 from hostspec.settings import SettingsError, info_of, key_of
 from hostspec.structuring import structure
 from hostspec.text import unknown_name
+
+_Row: TypeAlias = Mapping[str, Any]
 
 
 class Services:
@@ -38,16 +39,10 @@ class Services:
         found, self._installation = accounts.find_valid(account)
         table = accounts.provider(found.provider).table()
         if table is None:
-            reason = f"a {found.provider} account has no services to list or change"
-            refuse("", reason)
-        self._table: DestinationTable[Any] = table
+            refuse("", f"a {found.provider} account has no services to list or change")
+        self.table: DestinationTable[Any] = table
         attrs.resolve_types(table.row)
         self._fields = {key_of(field): info_of(field) for field in attrs.fields(table.row)}
-
-    @property
-    def row(self) -> type:
-        """The settings class of a new service."""
-        return self._table.row
 
     @property
     def secret(self) -> str:
@@ -56,7 +51,7 @@ class Services:
         Raises:
             ConfigurationError: no field, or several fields, do.
         """
-        found = secret_of(self._table.row)
+        found = secret_of(self.table.row)
         if found is None:
             refuse("--key", "cannot be used: a service of this provider has no single secret")
         return found
@@ -66,63 +61,40 @@ class Services:
         """The label of the secret in prompts."""
         return self._fields[self.secret].label
 
-    def table(self) -> Table:
-        """List the services, with secrets masked."""
+    @property
+    def rows(self) -> Sequence[_Row]:
+        """The services, with secrets masked."""
+        return self.table.rows(self._installation.settings)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the services."""
+        return [row["name"] for row in self.rows]
+
+    def show(self, screen: Screen) -> None:
+        """List the services."""
         columns = tuple(info.label for info in self._fields.values())
-        rows = tuple(tuple(_cell(row.get(key)) for key in self._fields) for row in self._rows())
-        return Table(printable(f"Services of {self.account}"), columns, rows)
+        rows = tuple(tuple(_cell(row.get(key)) for key in self._fields) for row in self.rows)
+        screen.table(Table(f"Services of {self.account}", columns, rows))
+        self.show_notes(screen)
 
-    def check_stored(self) -> None:
-        """Check that the account is in the store, where it can be changed.
+    def show_notes(self, screen: Screen) -> None:
+        """Show the providers' notes about all their installations."""
+        for note in self._accounts.notes():
+            screen.note(note)
 
-        Raises:
-            ConfigurationError: it is in the configuration file.
-        """
-        self._accounts.find_stored(self.account)
-
-    def check_new(self, name: str) -> None:
-        """Check that no service has a name.
-
-        Raises:
-            ConfigurationError: one has.
-        """
-        if name in self._names():
-            refuse("", f"{self.account} already has a service {name!r}; `rotate` changes its key")
-
-    def check_known(self, name: str) -> None:
+    def require(self, name: str) -> None:
         """Check that a service has a name or id.
 
         Raises:
             ConfigurationError: none has.
         """
-        names = self._names()
-        if name not in names and name not in {row["id"] for row in self._rows()}:
-            refuse("", f"the service {unknown_name(name, names)}")
+        if not any(_is(row, name) for row in self.rows):
+            refuse("", f"the service {unknown_name(name, self.names)}")
 
-    def adding(self, row: Mapping[str, Any]) -> Change:
-        """Return a change that adds a service."""
-        return lambda settings: self._table.save(settings, [*self._table.rows(settings), row])
-
-    def renaming(self, old: str, new: str) -> Change:
-        """Return a change that renames a service."""
-        return lambda settings: self._table.save(
-            settings,
-            [{**row, "name": new} if _is(row, old) else row for row in self._table.rows(settings)],
-        )
-
-    def removing(self, name: str) -> Change:
-        """Return a change that removes a service."""
-        return lambda settings: self._table.save(
-            settings, [row for row in self._table.rows(settings) if not _is(row, name)]
-        )
-
-    def rotating(self, name: str, secret: str) -> Change:
-        """Return a change that adds a new secret to a service, and keeps the old one."""
-        return lambda settings: self._table.rotate(settings, name, secret)
-
-    def retiring(self, name: str) -> Change:
-        """Return a change that keeps only the newest secret of a service."""
-        return lambda settings: self._table.retire(settings, name)
+    def edit(self, change: Callable[[Sequence[_Row]], Sequence[_Row]]) -> Change:
+        """Return a change of the account that changes the rows."""
+        return lambda settings: self.table.save(settings, change(self.table.rows(settings)))
 
     def after(self, change: Change) -> Installation[Any]:
         """Return the account after a change, without storing it.
@@ -136,6 +108,14 @@ class Services:
             # both the table and the provider's check may report a fault
             faults = dict.fromkeys(map(self._without_row, error.faults))
             raise ConfigurationError(faults) from None
+
+    def faults_of(self, change: Change) -> Sequence[Fault]:
+        """Return the faults of the account after a change."""
+        try:
+            self.after(change)
+        except ConfigurationError as error:
+            return error.faults
+        return ()
 
     def is_changed_by(self, change: Change) -> bool:
         """Check whether a change has an effect."""
@@ -162,47 +142,19 @@ class Services:
         self.after(change)
         self._accounts.change(self.account, change)
 
-    def validate_row(self, row: Mapping[str, Any]) -> Sequence[Fault]:
-        """Find the faults of a new service."""
-        try:
-            structure(self._table.row, row)
-            self.after(self.adding(row))
-        except (SettingsError, ConfigurationError) as error:
-            return error.faults
-        return ()
-
-    def validate_secret(self, name: str, secret: str) -> Sequence[Fault]:
-        """Find the faults of a new secret."""
-        try:
-            self.after(self.rotating(name, secret))
-        except ConfigurationError as error:
-            return error.faults
-        return ()
-
-    def show_notes(self, screen: Screen) -> None:
-        """Show the providers' notes about all their installations."""
-        for note in self._accounts.notes():
-            screen.note(note)
-
-    def _rows(self) -> Sequence[Mapping[str, Any]]:
-        return self._table.rows(self._installation.settings)
-
-    def _names(self) -> list[str]:
-        return [row["name"] for row in self._rows()]
-
     def _without_row(self, fault: Fault) -> Fault:
         """Shorten the path of a fault to the field of the row."""
         field = fault.path.rpartition(".")[2].partition("[")[0]
         return Fault(field, fault.reason) if field in self._fields else fault
 
 
-def _is(row: Mapping[str, Any], name: str) -> bool:
+def _is(row: _Row, name: str) -> bool:
     return name in (row["id"], row["name"])
 
 
 def _cell(value: object) -> str:
     values = value if isinstance(value, (list, tuple)) else [value]
-    return printable(", ".join(map(str, values)))
+    return ", ".join(map(str, values))
 
 
 _with_key = click.option(
@@ -227,11 +179,9 @@ def services(context: click.Context, path: Path, account: str) -> None:
     accounts = context.with_resource(open_accounts(path))
     context.obj = found = Services(accounts, account)
     if context.invoked_subcommand is None:
-        screen = Screen()
-        screen.table(found.table())
-        found.show_notes(screen)
+        found.show(Screen())
     else:
-        found.check_stored()
+        accounts.find_stored(account)  # one that the file declares cannot be changed
 
 
 @services.command(short_help="Add a service.")
@@ -243,17 +193,26 @@ def services(context: click.Context, path: Path, account: str) -> None:
 def add(services: Services, key: str | None, name: str) -> None:
     """Add a service NAME."""
     screen = Screen()
-    services.check_new(name)
+    account = services.account
+    if name in services.names:
+        refuse("", f"{account} already has a service {name!r}; `rotate` changes its key")
     row: dict[str, Any] = {"name": name}
     if key is not None:
         row[services.secret] = cli_settings.reference("--key", key)
-    faults = services.validate_row(row)
-    if faults:
+
+    def validate(row: _Row) -> Sequence[Fault]:
+        try:
+            structure(services.table.row, row)
+        except SettingsError as error:
+            return error.faults
+        return services.faults_of(services.edit(lambda rows: [*rows, row]))
+
+    if faults := validate(row):
         if not prompts.can_ask() or any(fault.path in ("", *row) for fault in faults):
             raise ConfigurationError(faults)
-        row = prompts.ask(services.row, row, services.validate_row, screen)
-    services.change(services.adding(row))
-    screen.print(printable(f"added {name} to {services.account}"), "green")
+        row = prompts.ask(services.table.row, row, validate, screen)
+    services.change(services.edit(lambda rows: [*rows, row]))
+    screen.print(f"added {name} to {account}", "green")
     services.show_notes(screen)
 
 
@@ -267,12 +226,14 @@ def add(services: Services, key: str | None, name: str) -> None:
 def rename(services: Services, *, yes: bool, old: str, new: str) -> None:
     """Rename the service OLD to NEW. Its open incidents stay open."""
     screen = Screen()
-    services.check_known(old)
-    change = services.renaming(old, new)
+    services.require(old)
+    change = services.edit(
+        lambda rows: [{**row, "name": new} if _is(row, old) else row for row in rows]
+    )
     if services.show_consequences(change, screen):
         prompts.confirm(f"Rename {old} anyway?", yes=yes)
     services.change(change)
-    screen.print(printable(f"renamed {old} of {services.account} to {new}"), "green")
+    screen.print(f"renamed {old} of {services.account} to {new}", "green")
 
 
 @services.command(short_help="Change the key of a service.")
@@ -300,7 +261,7 @@ def rotate(  # noqa: PLR0913 -- one argument for each option
     close them first.
     """
     screen = Screen()
-    services.check_known(name)
+    services.require(name)
     if done:
         if key is not None:
             refuse("--key", "cannot be combined with --done")
@@ -308,33 +269,36 @@ def rotate(  # noqa: PLR0913 -- one argument for each option
         return
     if choice is not None:
         refuse(f"--{choice}", "needs --done")
+
+    def rotated(secret: str) -> Change:
+        return lambda settings: services.table.rotate(settings, name, secret)
+
     if key is not None:
         secret = cli_settings.reference("--key", key)
     elif prompts.can_ask():
-        secret = prompts.ask_secret(
-            services.secret_label, lambda answer: services.validate_secret(name, answer), screen
-        )
+        label = services.secret_label
+        secret = prompts.ask_secret(label, lambda s: services.faults_of(rotated(s)), screen)
     else:
         refuse("--key", "missing; add it, or run the command at a terminal to be asked")
-    services.change(services.rotating(name, secret))
-    screen.print(printable(f"{name} of {services.account} has a new key, and keeps the old one"))
+    services.change(rotated(secret))
+    screen.print(f"{name} of {services.account} has a new key, and keeps the old one")
     end = f"alerthost services {services.account} rotate {name} --done"
-    screen.print(printable(f"When no incident of the old key is open, run: {end}"), "dim")
+    screen.print(f"When no incident of the old key is open, run: {end}", "dim")
     services.show_notes(screen)
 
 
 def _end_rotation(
     services: Services, name: str, choice: str | None, timeout: float, screen: Screen
 ) -> None:
-    change = services.retiring(name)
-    if not services.is_changed_by(change):
+    def retire(settings: Any) -> Any:
+        return services.table.retire(settings, name)
+
+    if not services.is_changed_by(retire):
         refuse("--done", f"{name} has only one key; no rotation is in progress")
-    incidents = services.orphaned_by(change, f"{services.account}/{name} under the old key")
-    chosen = incidents.choose(choice, screen)
-    if chosen == RESOLVE:
-        incidents.close(screen, timeout, "both keys are kept")
-    services.change(change)
-    screen.print(printable(f"{name} of {services.account} keeps only its newest key"), "green")
+    incidents = services.orphaned_by(retire, f"{services.account}/{name} under the old key")
+    chosen = incidents.settle(choice, timeout, screen, undone="both keys are kept")
+    services.change(retire)
+    screen.print(f"{name} of {services.account} keeps only its newest key", "green")
     if chosen == LEAVE:
         screen.note(
             "incidents of the old key cannot be closed from here: close them at the provider"
@@ -356,13 +320,15 @@ def remove(services: Services, *, yes: bool, choice: str | None, timeout: float,
     so choose whether to close them.
     """
     screen = Screen()
-    services.check_known(name)
-    change = services.removing(name)
+    services.require(name)
+    change = services.edit(lambda rows: [row for row in rows if not _is(row, name)])
     services.show_consequences(change, screen)
-    incidents = services.orphaned_by(change, f"{services.account}/{name}")
-    chosen = incidents.choose(choice, screen)
-    prompts.confirm(f"Remove {name} of {services.account}?", yes=yes)
-    if chosen == RESOLVE:
-        incidents.close(screen, timeout, "not removed")
+    services.orphaned_by(change, f"{services.account}/{name}").settle(
+        choice,
+        timeout,
+        screen,
+        undone="not removed",
+        confirm=lambda: prompts.confirm(f"Remove {name} of {services.account}?", yes=yes),
+    )
     services.change(change)
-    screen.print(printable(f"removed {name} of {services.account}"), "green")
+    screen.print(f"removed {name} of {services.account}", "green")

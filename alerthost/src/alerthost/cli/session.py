@@ -1,30 +1,38 @@
-"""Runs the engine for one command: starts it, tracks submissions, and stops it."""
+"""What commands open: the store, or a running engine whose submissions are tracked."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import signal
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
 import attrs
 
-from alerthost.cli.formatting import counted, printable
-from alerthost.cli.progress import ShowRepair, Tracked, Tracker
-from alerthost.cli.reach import Reach, cut_off_notes
-from alerthost.cli.screen import Advance, Screen
-from alerthost.cli.signals import Interrupts
-from alerthost.cli.tally import BLOCKED, QUEUED, Tally
+from alerthost.cli.output import Screen, counted
+from alerthost.cli.progress import Tracker
+from alerthost.cli.tracked import BLOCKED, QUEUED, Count, Tally, Tracked
+from alerthost.config import store
+from alerthost.config.accounts import Accounts, open_accounts
 from alerthost.config.configuration import Configuration
 from alerthost.config.destinations import LaneNames
 from alerthost.config.document import ConfigFile
 from alerthost.config.engine import open_engine
 from alerthost.store.errors import StoreError
 from hostspec.delivery import OutcomeKind
+from hostspec.plugins.isolation import can_follow_up
 
 if TYPE_CHECKING:
+    from alerthost.outbox.admin import Admin
     from alerthost.outbox.engine import Engine
+
+_T = TypeVar("_T")
 
 PAUSE: Final = 0.2
 """Seconds between two checks for signals."""
@@ -34,65 +42,183 @@ STUCK: Final = 5.0
 
 _MOST_EARLIER: Final = 1000
 
+_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""Sent by the operator, a supervisor and a closed terminal. Windows has no SIGHUP."""
+
+
+@attrs.frozen(eq=False)
+class StoreView:
+    """The store of a configuration, with the names of its contents; no rules are needed."""
+
+    accounts: Accounts
+    configuration: Configuration
+    admin: Admin
+    lanes: LaneNames
+
+
+@contextlib.contextmanager
+def open_store(path: Path) -> Iterator[StoreView]:
+    """Open the store of a configuration, even if its rules are wrong."""
+    with open_accounts(path) as accounts, view_of(accounts) as view:
+        yield view
+
+
+@contextlib.contextmanager
+def view_of(accounts: Accounts) -> Iterator[StoreView]:
+    """Open the store that some accounts belong to."""
+    from alerthost.outbox.admin import Admin  # noqa: PLC0415 -- slow to import
+
+    with store.database_of(accounts.source) as database:
+        configuration = Configuration(accounts.plugins, accounts.installations(), ())
+        admin = Admin(database, accounts.plugins, time.time)
+        yield StoreView(accounts, configuration, admin, LaneNames.of(configuration))
+
+
+def change_each(items: Iterable[_T], change: Callable[[_T], str], screen: Screen) -> NoReturn:
+    """Change each item, print what was done or why not, and exit."""
+    from alerthost.outbox.admin_rows import AdminError  # noqa: PLC0415 -- slow to import
+
+    success = True
+    for each in items:
+        try:
+            screen.print(change(each), "green")
+        except AdminError as error:
+            success = False
+            screen.print_error(str(error))
+    screen.exit(success=success)
+
+
+def missing(configuration: Configuration, action: str, installation: str) -> str:
+    """Describe the missing action or account of an incident; empty if both are there."""
+    found = []
+    if action not in configuration.plugins.actions:
+        found.append(f"the action {action} (no enabled plugin offers it)")
+    if installation not in (each.name for each in configuration.installations):
+        found.append(f"the account {installation}")
+    return " and ".join(found)
+
+
+def cut_off_notes(admin: Admin, configuration: Configuration) -> Sequence[str]:
+    """Return one note for each reason why open incidents cannot be closed.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    if not admin.exists:
+        return ()
+    found = Counter[tuple[str, str, str]]()
+    for (action_name, account), count in admin.ways().items():
+        if reason := missing(configuration, action_name, account):
+            found[account, reason, "restore the configuration"] += count
+    installations = {each.name: each for each in configuration.installations}
+    for incident, count in admin.handles():
+        ref = incident.ref
+        if missing(configuration, ref.action, ref.installation):
+            continue
+        action = configuration.plugins.actions[ref.action]
+        if not can_follow_up(action, incident, installations[ref.installation]):
+            name = f"{ref.installation}/{ref.destination}"
+            found[name, "their former key", "configure the key again"] += count
+    return [
+        f"{counted(count, 'open incident')} at {name} cannot be closed without {reason}; "
+        f"{remedy}, or close at the provider and run `alerthost resolve --here ID` (see "
+        "`alerthost incidents`)"
+        for (name, reason, remedy), count in sorted(found.items())
+    ]
+
+
+class Interrupts:
+    """Counts signals in a block, in the main thread; the second one raises KeyboardInterrupt.
+
+    Signals that are ignored stay ignored, as `nohup` wants.
+
+    Args:
+        limit: the signal that raises, outside of `breakable`; 0 for none.
+        message: written to standard error on the first signal.
+
+    Attributes:
+        count: signals received.
+    """
+
+    def __init__(self, *, limit: int = 2, message: bytes = b"") -> None:
+        self.count = 0
+        self._limit = limit
+        self._message = message
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for each in _SIGNALS:
+            if signal.getsignal(each) is not signal.SIG_IGN:
+                self._previous[each] = signal.signal(each, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each, handler in self._previous.items():
+            signal.signal(each, handler)
+
+    @contextlib.contextmanager
+    def breakable(self, *, at: int) -> Iterator[None]:
+        """Leave the block early, without an error, once `at` signals were received."""
+        with contextlib.suppress(KeyboardInterrupt):
+            self._limit, previous = at, self._limit
+            try:
+                yield
+            finally:
+                self._limit = previous
+
+    def _receive(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count == 1 and self._message:
+            # unbuffered: the signal may have interrupted a print to the same stream
+            with contextlib.suppress(OSError):
+                os.write(2, self._message)
+        if self._limit and self.count >= self._limit:
+            raise KeyboardInterrupt
+
 
 @attrs.frozen(eq=False)
 class Session:
-    """A started engine, for the time of a command.
-
-    Attributes:
-        engine: started.
-        interrupts: signals received meanwhile.
-        lanes: names of services.
-        screen: shows deliveries.
-        earlier: unfinished submissions of earlier runs, if asked for.
-    """
+    """A started engine, for the time of a command, with the signals received meanwhile."""
 
     engine: Engine
     interrupts: Interrupts
-    lanes: LaneNames
+    tracker: Tracker
     screen: Screen
-    earlier: tuple[Tracked, ...] = ()
 
-    def tracker(
-        self, *, advance: Advance = lambda _: None, show_repair: ShowRepair | None = None
-    ) -> Tracker:
-        """Build a tracker of this engine's submissions; see `Tracker`."""
-        return Tracker(
-            self.engine, self.lanes, self.screen, advance=advance, show_repair=show_repair
-        )
-
-    def make_room(self, tracker: Tracker, most: int) -> None:
+    def make_room(self, most: int) -> None:
         """Wait until fewer than `most` are tracked; without progress, stop tracking the oldest.
 
         Raises:
             StoreError: the store cannot be read.
         """
-        while tracker.count >= most and not self.interrupts.count:
-            tracker.update(PAUSE)
-            if time.monotonic() - tracker.moved_at > STUCK:
-                tracker.leave_oldest()
+        while self.tracker.count >= most and not self.interrupts.count:
+            self.tracker.update(PAUSE)
+            if time.monotonic() - self.tracker.moved_at > STUCK:
+                self.tracker.leave_oldest()
 
-    def wait(self, tracker: Tracker, timeout: float) -> None:
-        """Wait until nothing is tracked any more, at most `timeout` seconds.
+    def is_waiting(self, end: float) -> bool:
+        """Check whether anything is tracked, before a moment on the monotonic clock."""
+        return bool(self.tracker.count and not self.interrupts.count and time.monotonic() < end)
+
+    def finish(self, timeout: float = 0.0) -> None:
+        """Wait for tracked submissions; then finish deliveries in flight, and show the rest.
+
+        Args:
+            timeout: seconds to wait.
 
         Raises:
             StoreError: the store cannot be read.
         """
         end = time.monotonic() + timeout
-        while tracker.count and not self.interrupts.count and time.monotonic() < end:
-            tracker.update(PAUSE)
-
-    def finish(self, tracker: Tracker) -> None:
-        """Finish deliveries in flight, and show the rest.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
+        while self.is_waiting(end):
+            self.tracker.update(PAUSE)
         if self.interrupts.count:
             text = "interrupted: finishing deliveries in flight; interrupt again to abort"
-            self.screen.print_error(text, "yellow")
+            self.screen.warn(text)
         self.engine.stop()
-        tracker.finish()
+        self.tracker.finish()
 
 
 @contextlib.contextmanager
@@ -118,43 +244,43 @@ def open_session(
         _logged(screen),
         Interrupts() as interrupts,
     ):
-        unfinished = _earlier(engine) if earlier else ()
+        tracker = Tracker(engine, lanes, screen)
+        if earlier:
+            tracker.add_earlier(_earlier(engine))
         engine.start()
-        reach = Reach.of(loaded.plugins, loaded.installations)
-        for note in (*loaded.notes(), *cut_off_notes(engine.admin, reach)):
+        for note in (*loaded.notes(), *cut_off_notes(engine.admin, loaded)):
             screen.note(note)
         try:
-            yield Session(engine, interrupts, lanes, screen, unfinished)
+            yield Session(engine, interrupts, tracker, screen)
         except StoreError as error:
             # deliveries may have been sent, so this is no configuration error
-            screen.print_error(printable(str(error)))
+            screen.print_error(str(error))
             screen.exit(success=False)
         finally:
             engine.stop(0.0)
 
 
-def _earlier(engine: Engine) -> tuple[Tracked, ...]:
+def _earlier(engine: Engine) -> Iterator[Tracked]:
     """Find unfinished submissions of earlier runs, unless another process delivers them."""
-    if not engine.admin.exists or engine.admin.is_worked_on():
-        return ()
-    engine.recover_orphans()
-    return tuple(map(Tracked.earlier, engine.admin.unfinished(_MOST_EARLIER)))
+    if engine.admin.exists and not engine.admin.is_worked_on():
+        engine.recover_orphans()
+        for status in engine.admin.unfinished(_MOST_EARLIER):
+            before = {row.id: row for row in status.entries}
+            yield Tracked("", submission_id=status.submission_id, before=before)
 
 
 def conclude(tally: Tally, screen: Screen, noun: str = "alert") -> NoReturn:
     """Print the summary and the remedy for unsent deliveries, and exit."""
     screen.print(tally.summary(noun), "bold")
-    queued = tally.deliveries[QUEUED] + tally.unplanned
-    blocked = tally.deliveries[BLOCKED] + tally.deliveries[str(OutcomeKind.MISCONFIGURED)]
+    queued = tally.deliveries[QUEUED] + tally.counts[Count.UNPLANNED]
+    blocked = tally.deliveries[BLOCKED] + tally.deliveries[OutcomeKind.MISCONFIGURED]
     if queued:
-        text = f"{queued:,} still queued; run `alerthost run` or `alerthost send` to continue"
-        screen.print_error(text, "yellow")
+        screen.warn(f"{queued:,} still queued; run `alerthost run` or `alerthost send` to continue")
     if blocked:
         verb = "is" if blocked == 1 else "are"
-        screen.print_error(
+        screen.warn(
             f"{counted(blocked, 'delivery')} {verb} blocked until the configuration is fixed; "
-            "run `alerthost send` or `alerthost run` afterwards",
-            "yellow",
+            "run `alerthost send` or `alerthost run` afterwards"
         )
     if queued or blocked:
         screen.print_error("list them with `alerthost deliveries`", "dim")
@@ -173,7 +299,7 @@ class _Handler(logging.Handler):
         text = record.getMessage()
         if record.name == "hostspec" and text not in self._shown:
             self._shown.add(text)
-            self._screen.print_error(printable(text), "yellow")
+            self._screen.warn(text)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from alerthost.cli.formatting import counted, printable
 from alerthost.cli.options import example, report_errors, with_config
-from alerthost.cli.screen import Screen
+from alerthost.cli.output import Screen, counted
 from alerthost.config import cli_settings
 from alerthost.config.document import ConfigFile, refuse
 from alerthost.config.store import open_store
@@ -54,7 +53,7 @@ def copy(source: str, target: str) -> None:
         except KeyboardInterrupt:
             screen.print_error("interrupted; run the same command again to continue")
             screen.exit(success=False)
-    screen.print(printable(f"copied and compared {counted(copied, 'row')}: {written.name}"), "bold")
+    screen.print(f"copied and compared {counted(copied, 'row')}: {written.name}", "bold")
 
 
 @click.command(name="new-key", short_help="Create a key for the store.")
@@ -82,9 +81,10 @@ def new_key(file: Path | None) -> None:
     with os.fdopen(descriptor, "w", encoding="ascii") as written:
         written.write(f"{key}\n")
     screen = Screen()
-    screen.print(printable(f"wrote {file}"), "green")
+    screen.print(f"wrote {file}", "green")
     screen.print("Name it in alerthost.toml:")
-    screen.print_raw(f'[store]\nkey = "file:{file}"')
+    screen.print_unwrapped("[store]")
+    screen.print_unwrapped(f'key = "file:{file}"')
 
 
 @click.command(short_help="Seal the secrets in the store with a new key.")
@@ -108,4 +108,4 @@ def reseal(path: Path, old_key: str | None) -> None:
             refuse("[store] key", "missing; name the new key")
         secrets = counted(sealed.installations.reseal(old), "secret")
         text = f"sealed {secrets} in {sealed.location} with the first key of {sealed.key.masked()}"
-        Screen().print(printable(text), "green")
+        Screen().print(text, "green")
