@@ -86,7 +86,7 @@ def test_a_wide_queue_lets_so_many_in_at_a_time() -> None:
     tickets = [locks.enqueue(["lane"], Call(), width=2)[0] for _ in range(4)]
 
     assert [ticket.acquired.is_set() for ticket in tickets] == [True, True, False, False]
-    locks.release(tickets[1], width=2)
+    locks.release(tickets[1])
 
     assert [ticket.acquired.is_set() for ticket in tickets] == [True, True, True, False]
 

@@ -286,7 +286,6 @@ def _field_hook(
 
 
 def _faults(error: BaseException, path: str) -> list[Fault]:
-    """Return every fault in an exception of cattrs."""
     match error:
         case ClassValidationError():
             noted, bare = error.group_exceptions()

@@ -60,12 +60,16 @@ def unknown_name(name: str, known: Iterable[str], kind: str = "") -> str:
 
     The kind is what the name is for (``the filter``).
     """
+    remedy = nearest_or_all(name, known, "known are", "none is known")
+    return f"{kind} {name!r} is unknown; {remedy}".lstrip()
+
+
+def nearest_or_all(name: str, known: Iterable[str], are: str, none: str) -> str:
+    """Return a question for the known name nearest to ``name``, or a list of all of them."""
     names = sorted(known)
     if near := closest(name, names):
-        remedy = f"did you mean {near!r}?"
-    else:
-        remedy = f"known are {', '.join(names)}" if names else "none is known"
-    return f"{kind} {name!r} is unknown; {remedy}".lstrip()
+        return f"did you mean {near!r}?"
+    return f"{are} {', '.join(names)}" if names else none
 
 
 def is_loopback(host: str) -> bool:

@@ -35,7 +35,7 @@ from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Operation
 from hostspec.inprocess.memory import IncidentMemory
 from hostspec.plugins import Rule
-from hostspec.plugins.planning import Incidents, Plan, PlanBuilder
+from hostspec.plugins.planning import Incidents, Plan, plan_alert
 from hostspec.plugins.registry import Plugins
 
 _log = logging.getLogger("hostspec.planning")
@@ -293,15 +293,8 @@ class Planner:
 
     def make(self, alert: Alert, incidents: Incidents) -> Plan:
         """Plan one alert: by rules if it fires, by its open incidents otherwise."""
-        planning = PlanBuilder(self._plugins, incidents, alert)
-        matching: list[Rule] = []
-        if alert.status is Status.FIRING:
-            matching = [rule for rule in self._rules if planning.matches(rule)]
-            for rule in matching:
-                planning.open(rule)
-        else:
-            planning.follow_up()
-        return planning.plan(matching)
+        rules = self._rules if alert.status is Status.FIRING else ()
+        return plan_alert(self._plugins, incidents, alert, rules)
 
     def _write(
         self, uow: UnitOfWork, made: Sequence[PlannedSubmission]

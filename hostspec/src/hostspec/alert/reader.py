@@ -330,7 +330,6 @@ _ADDRESSES: Final = frozenset({"href", "src"})
 
 
 def _members(entry: object) -> object:
-    """Return a link or an image as a dict, and any other value as it is."""
     return attrs.asdict(entry, recurse=False) if isinstance(entry, (Link, Image)) else entry
 
 

@@ -78,6 +78,7 @@ class Ticket:
     name: Any
     call: Call
     owner: Hashable
+    width: int
     acquired: threading.Event = attrs.field(factory=threading.Event)
 
 
@@ -106,7 +107,7 @@ class FairLocks(Locked):
         a time. The owner is for `owned_by`.
         """
         with self._lock:
-            tickets = [Ticket(name, call, owner) for name in dict.fromkeys(names)]
+            tickets = [Ticket(name, call, owner, width) for name in dict.fromkeys(names)]
             for ticket in tickets:
                 queue = self._queues.setdefault(ticket.name, collections.deque())
                 queue.append(ticket)
@@ -149,13 +150,13 @@ class FairLocks(Locked):
             )
             raise LockTimeoutError(message)
 
-    def release(self, ticket: Ticket, *, width: int = 1) -> None:
+    def release(self, ticket: Ticket) -> None:
         """Leave a queue, so that the next ticket acquires the lock."""
         with self._lock:
             queue = self._queues.get(ticket.name, collections.deque())
             with contextlib.suppress(ValueError):  # a forked child has no queues
                 queue.remove(ticket)
-                for following in itertools.islice(queue, width):
+                for following in itertools.islice(queue, ticket.width):
                     following.acquired.set()
                 if not queue:
                     del self._queues[ticket.name]
@@ -168,4 +169,4 @@ class FairLocks(Locked):
             self.acquire(ticket)
             yield
         finally:
-            self.release(ticket, width=width)
+            self.release(ticket)

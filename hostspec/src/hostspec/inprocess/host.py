@@ -266,7 +266,6 @@ class _Handling:
         return fresh
 
     def _process_all(self, parts: Sequence[_Part]) -> None:
-        """Process all parts at the same time; abandon those that take too long."""
         if len(parts) == 1 and self._call.ends is None:
             self._process(parts[0])
             return

@@ -27,8 +27,6 @@ MOST_INCIDENTS: Final = 100_000
 
 @attrs.frozen
 class _Ended:
-    """The last episode of an alert that ended."""
-
     started_at: dt.datetime | None
     updated_at: dt.datetime | None
     noted_at: float = attrs.field(factory=time.monotonic)

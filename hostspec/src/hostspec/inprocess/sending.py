@@ -14,7 +14,7 @@ from hostspec.delivery import Delivery, Receipt, SendContext
 from hostspec.errors import log_message
 from hostspec.inprocess.memory import IncidentMemory
 from hostspec.plugins.isolation import make_attempt
-from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, PlanBuilder
+from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, plan_alert
 from hostspec.plugins.registry import Plugins, Rule
 from hostspec.provider import Installation
 
@@ -40,13 +40,7 @@ class Sender:
     def plan_episode(self, alert: Alert, incidents: Incidents) -> Plan:
         """Plan an alert that is known not to be a late repeat."""
         alert = alert.as_of(dt.datetime.now(dt.UTC))
-        builder = PlanBuilder(self.plugins, incidents, alert)
-        matching = [rule for rule in self.rules if builder.matches(rule)]
-        if alert.status is not Status.FIRING:
-            builder.follow_up()
-        for rule in matching:
-            builder.open(rule)
-        return builder.plan(matching)
+        return plan_alert(self.plugins, incidents, alert, self.rules)
 
     def context(self, delivery: Delivery) -> SendContext:
         """Return the context of an attempt, with the incident's handle."""

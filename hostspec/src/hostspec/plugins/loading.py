@@ -22,7 +22,7 @@ from hostspec.plugins.registry import (
     PluginState,
     RefusedError,
 )
-from hostspec.text import closest, unknown_name
+from hostspec.text import nearest_or_all, unknown_name
 
 _log = logging.getLogger("hostspec")
 
@@ -113,7 +113,8 @@ def _load(
     if name in own:
         raise RefusedError(name, "the program has its own plugin of that name")
     if not points:
-        raise RefusedError(name, f"is not installed{_meant(name, found)}")
+        known = nearest_or_all(name, found, "installed are", "no plugin is installed")
+        raise RefusedError(name, f"is not installed; {known}")
     if len(points) > 1:
         offering = " and ".join(_origin(point) for point in points)
         raise RefusedError(name, f"two distributions offer it: {offering}; remove one")
@@ -200,10 +201,3 @@ def _info(
     point: EntryPoint, state: PluginState = PluginState.ACTIVE, reason: str = ""
 ) -> PluginInfo:
     return PluginInfo(point.name, *_described(point.dist), state, reason)
-
-
-def _meant(name: str, found: Iterable[str]) -> str:
-    known = sorted(found)
-    if near := closest(name, known):
-        return f"; did you mean {near!r}?"
-    return f"; installed are {', '.join(known)}" if known else "; no plugin is installed"

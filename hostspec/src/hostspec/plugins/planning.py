@@ -130,9 +130,18 @@ class Incidents(Protocol):
         ...
 
 
-class PlanBuilder:
-    """Builds the plan for one alert."""
+def plan_alert(plugins: Plugins, incidents: Incidents, alert: Alert, rules: Iterable[Rule]) -> Plan:
+    """Plan an alert by the rules that match, after its open incidents unless it is firing."""
+    planning = _Planning(plugins, incidents, alert)
+    matching = [rule for rule in rules if planning.matches(rule)]
+    if alert.status is not Status.FIRING:
+        planning.follow_up()
+    for rule in matching:
+        planning.open(rule)
+    return planning.plan(matching)
 
+
+class _Planning:
     def __init__(self, plugins: Plugins, incidents: Incidents, alert: Alert) -> None:
         self._deliveries: list[Delivery] = []
         self._joined: list[IncidentRef] = []

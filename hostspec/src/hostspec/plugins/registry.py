@@ -241,7 +241,6 @@ class Assembly:
                 raise RefusedError(name, reason)
 
     def _configure(self, name: str) -> None:
-        """Configure a plugin with its settings, if it declares any."""
         declares = self._only(name, "hostspec_settings")
         configures = self._only(name, "hostspec_configure")
         if declares is None and configures is None:

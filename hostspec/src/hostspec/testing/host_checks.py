@@ -231,7 +231,6 @@ def _of(events: Sequence[dict[str, Any]], event: str) -> list[dict[str, Any]]:
 
 
 def _run(case: HostCase, config: HostConfig, *alerts: Alert) -> list[dict[str, Any]]:
-    """Run the host; return the events that the plugins recorded."""
     enabled = ", ".join(config.enabled)
     with _installed_probes():
         try:
@@ -281,7 +280,6 @@ def _installed_probes() -> Iterator[None]:
 
 
 def _write_distribution(folder: Path, name: str, target: str) -> None:
-    """Write the metadata of a distribution with one entry point."""
     info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
     info.mkdir()
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"

@@ -77,8 +77,6 @@ _Installation = Installation[NoSettings]
 
 
 class _Paging(Provider[NoSettings]):
-    """A provider without a service."""
-
     name = "conformance-paging"
     label = "Conformance"
     settings = NoSettings
@@ -144,8 +142,6 @@ class _Page(Action[NoSettings, NoSettings]):
 
 
 class _Failing(_Paging):
-    """The provider of the failing action."""
-
     name = "conformance-failing"
     label = "Conformance, failing"
 
@@ -184,8 +180,6 @@ class _Marks:
 
 @attrs.frozen(eq=False)
 class _OfferingPlugin:
-    """Offers a provider and its action."""
-
     provider: type[_Paging]
     action: type[_Page]
 
@@ -247,8 +241,6 @@ class _HangingPlugin(_ExitingPlugin):
 
 
 class _IncompletePlugin:
-    """Offers text instead of a provider."""
-
     @hookimpl
     def hostspec_providers(self) -> list[str]:
         return ["conformance-incomplete"]

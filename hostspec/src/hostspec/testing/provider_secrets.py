@@ -156,7 +156,6 @@ def check_exceptions_hold_no_secret(case: ProviderCase) -> None:
 
 
 def _attempts(case: ProviderCase) -> Iterator[tuple[ActionUnderTest, Delivery, Outcome]]:
-    """Send through every connection."""
     for tested in _connections(case):
         delivery = tested.plan_trigger(firing("conformance-canary"))
         yield tested, delivery, case.send(tested, delivery)
