@@ -27,9 +27,9 @@ from pagerduty_plugin import event, routing
 from pagerduty_plugin.action_settings import ChangeSettings
 from pagerduty_plugin.constants import PROVIDER
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.keys import change_key_fault, masked_key, read_key
+from pagerduty_plugin.routing import change_key_fault, masked_key, read_key
 from pagerduty_plugin.settings import InstallationSettings
-from pagerduty_plugin.text_overrides import EventText, TextOverrides
+from pagerduty_plugin.text_overrides import EventText
 
 PATH: Final = "/v2/change/enqueue"
 """The path of the Events API v2 for change events."""
@@ -75,22 +75,16 @@ class Change(Action[ChangeSettings, InstallationSettings], DurableAction[Install
         if alert.status not in settings.statuses:
             return ()
         rules = (rule,) if rule else ()
-        reached = routing.reach(settings.services, installation.settings)
-        if not reached.services:
+        services, notes = routing.reach(settings.services, installation.settings)
+        if not services:
             reason = routing.all_removed(settings.services, installation)
             return (Suppression(self.name, installation.name, reason, rules=rules),)
         key, _ = event.dedup_key(alert.identity)
-        follow_ups = tuple(
-            event.OPERATIONS[status]
-            for status in (Status.ACKNOWLEDGED, Status.RESOLVED)
-            if status in settings.statuses
-        )
         deliveries = []
-        for destination, service in reached.services.items():
+        for destination, service in services.items():
             text = EventText(alert, rule=rule, service=service, installation=installation.name)
             firing = alert.status is Status.FIRING
-            texts = text.change(settings) if firing else _later_texts(alert)
-            built = event.build_change(alert, texts)
+            built = event.build_change(alert, text.change(settings) if firing else _later(alert))
             deliveries.append(
                 Delivery(
                     operation=event.OPERATIONS[alert.status],
@@ -100,8 +94,10 @@ class Change(Action[ChangeSettings, InstallationSettings], DurableAction[Install
                     message=built.message,
                     rules=rules,
                     repairs=(*alert.repairs, *built.repairs),
-                    notes=(*reached.notes, *text.notes),
-                    follow_ups=follow_ups,
+                    notes=(*notes, *text.notes),
+                    follow_ups=event.follow_ups(
+                        event.OPERATIONS[Status(status)] for status in settings.statuses
+                    ),
                 )
             )
         return deliveries
@@ -110,7 +106,7 @@ class Change(Action[ChangeSettings, InstallationSettings], DurableAction[Install
         """Return the change event of a later status, with the alert's own texts."""
         if alert.status is Status.FIRING:
             return None
-        built = event.build_change(alert, _later_texts(alert))
+        built = event.build_change(alert, _later(alert))
         return Delivery(
             operation=event.OPERATIONS[alert.status],
             ref=incident.ref,
@@ -175,5 +171,5 @@ class Change(Action[ChangeSettings, InstallationSettings], DurableAction[Install
         return Preview(f"POST {installation.settings.events_url}{PATH}", body)
 
 
-def _later_texts(alert: Alert) -> TextOverrides:
-    return TextOverrides(summary=f"{alert.status.capitalize()}: {alert.summary}")
+def _later(alert: Alert) -> event.TextOverrides:
+    return event.TextOverrides(summary=f"{alert.status.capitalize()}: {alert.summary}")

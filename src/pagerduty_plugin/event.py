@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import re
 import unicodedata
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -28,7 +28,7 @@ from hostspec import (
     Severity,
     Status,
 )
-from hostspec.normalisation import Repairs
+from hostspec.normalisation import FrozenDict, Repairs
 from hostspec.text import is_blank
 from pagerduty_plugin.addresses import (
     NOT_HTTPS,
@@ -38,8 +38,7 @@ from pagerduty_plugin.addresses import (
     link_to,
     present,
 )
-from pagerduty_plugin.text_overrides import TextOverrides
-from pagerduty_plugin.truncate import MARK, encode, truncate_event
+from pagerduty_plugin.truncate import MARK, size, truncate_event
 
 LONGEST_SUMMARY: Final = 1024
 """Characters of ``payload.summary``; PagerDuty rejects a longer one."""
@@ -85,21 +84,43 @@ SEVERITIES: Final[Mapping[Severity, str]] = {
 }
 """PagerDuty's severity for each severity of an alert."""
 
+
+@attrs.frozen(kw_only=True)
+class TextOverrides:
+    """The rendered texts of a rule; an empty one keeps the alert's.
+
+    Details are added under unique names; links and images are added, each with an address.
+    """
+
+    summary: str = ""
+    source: str = ""
+    component: str = ""
+    group: str = ""
+    class_: str = ""
+    client: str = ""
+    client_url: str = ""
+    details: Mapping[str, Json] = FrozenDict()
+    links: tuple[Link, ...] = ()
+    images: tuple[Image, ...] = ()
+
+
 NO_OVERRIDES: Final = TextOverrides()
 """The alert's own texts."""
 
 
 @attrs.frozen
 class Event:
-    """The event of an alert, without routing key, action and dedup key.
+    """The content of an event, without routing key, action and dedup key.
 
     Attributes:
         message: members of the body.
         repairs: the changes that PagerDuty's limits required.
+        notes: for the operator.
     """
 
     message: Mapping[str, Json]
-    repairs: tuple[Repair, ...]
+    repairs: tuple[Repair, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def dedup_key(
@@ -115,7 +136,7 @@ def dedup_key(
     Args:
         alert: the identity of the problem.
         prefix: precedes the key; without a slash.
-        rule: the name of the rule whose incident it is; None for the incident of all rules.
+        rule: the rule whose incident it is; None for the incident of all rules.
     """
     if rule is not None:
         # an empty scope keeps its slash, so that it cannot be confused with the rule's name
@@ -140,16 +161,18 @@ def _escape(part: str) -> str:
     return part.replace("%", "%25").replace("/", "%2F")
 
 
+def follow_ups(sent: Iterable[str]) -> tuple[Operation, ...]:
+    """Return the later operations among those that a rule sends."""
+    sent = set(sent)
+    return tuple(later for later in (Operation.ACKNOWLEDGE, Operation.RESOLVE) if later in sent)
+
+
 def build(
     alert: Alert, *, severity: Severity, key: str, texts: TextOverrides = NO_OVERRIDES
 ) -> Event:
-    """Return the trigger of an alert, within all limits of PagerDuty.
+    """Return the trigger of a firing alert, within all limits of PagerDuty.
 
-    Args:
-        alert: a firing alert.
-        severity: the alert's own, or the rule's.
-        key: the dedup key, which counts towards the size.
-        texts: the rule's.
+    The dedup key counts towards the size.
     """
     repairs = Repairs()
     addresses = Addresses(repairs)
@@ -167,40 +190,27 @@ def build(
         "summary": _summary(texts.summary or alert.summary, repairs),
         "source": texts.source or _source(alert, repairs),
         "severity": SEVERITIES[severity],
-        "timestamp": _timestamp(alert.started_at) if alert.started_at else "",
+        "timestamp": _timestamp(alert.started_at),
         "component": texts.component or alert.component,
         "group": texts.group or alert.group,
         "class": texts.class_ or alert.class_,
         "custom_details": _custom_details(alert, texts.details, addresses.unusable, repairs),
     }
-    message = present(
-        {
-            "payload": present(payload),
-            "client": texts.client,
-            "client_url": client_url,
-            "links": links,
-            "images": images,
-        }
-    )
+    members = {"client": texts.client, "client_url": client_url, "links": links, "images": images}
+    message = present({"payload": present(payload), **members})
     fitted, cuts = truncate_event(message, room_for_message(key))
     return Event(fitted, (*repairs.as_tuple(), *cuts))
 
 
 def room_for_message(key: str) -> int:
     """Return the largest size of a trigger's message, in bytes."""
-    return (
-        LARGEST_BODY - len(encode({"event_action": "trigger", "dedup_key": key})) - RESERVED_BYTES
-    )
+    return LARGEST_BODY - size({"event_action": "trigger", "dedup_key": key}) - RESERVED_BYTES
 
 
 def build_change(alert: Alert, texts: TextOverrides = NO_OVERRIDES) -> Event:
     """Return the change event of an alert, within all limits of PagerDuty.
 
     Images become links: they are in PagerDuty's schema, but not in its guide.
-
-    Args:
-        alert: the alert.
-        texts: the rule's.
     """
     repairs = Repairs()
     addresses = Addresses(repairs)
@@ -213,7 +223,7 @@ def build_change(alert: Alert, texts: TextOverrides = NO_OVERRIDES) -> Event:
     payload = {
         "summary": _summary(texts.summary or alert.summary, repairs),
         "source": texts.source or alert.source,
-        "timestamp": _timestamp(alert.started_at) if alert.started_at else "",
+        "timestamp": _timestamp(alert.started_at),
         "custom_details": _custom_details(alert, texts.details, addresses.unusable, repairs),
     }
     message = present({"payload": present(payload), "links": links})
@@ -248,12 +258,8 @@ def body(  # noqa: PLR0913 -- each has a name
 
     An acknowledge or resolve has routing key, action and dedup key, and nothing else.
     """
-    event = {
-        "routing_key": routing_key,
-        "event_action": operation.value,
-        "dedup_key": key,
-        **message,
-    }
+    members = {"routing_key": routing_key, "event_action": operation.value, "dedup_key": key}
+    event = {**members, **message}
     event.pop(MISSED, None)
     return _with_report(event, context, over=over) if operation is Operation.TRIGGER else event
 
@@ -266,29 +272,25 @@ def change_body(
 
 
 def _with_report(event: dict[str, Any], context: SendContext, *, over: bool) -> dict[str, Any]:
-    report = _report(context)
+    """Add the delivery report to an event that was not sent at once, or whose problem is over."""
+    delay = _delay(context)
+    report: dict[str, int | str] = {}
+    if delay >= LATE:
+        report["delayed_by"] = f"{int(delay.total_seconds())} s"
+    if context.attempt > 1:
+        report["attempts"] = context.attempt
+    if context.coalesced:
+        report["coalesced"] = context.coalesced
     if over:
         report["over"] = OVER
     if not report:
         return event
     payload = {**event["payload"]}
-    if context.accepted_at and _delay(context) >= LATE:
+    if context.accepted_at and delay >= LATE:
         # else PagerDuty would show the time of arrival as that of the problem
         payload.setdefault("timestamp", _timestamp(context.accepted_at))
     details = {**payload.get("custom_details", {}), DELIVERY: report}
     return {**event, "payload": {**payload, "custom_details": details}}
-
-
-def _report(context: SendContext) -> dict[str, int | str]:
-    """Return the delivery report of an event that was not sent at once."""
-    report: dict[str, int | str] = {}
-    if _delay(context) >= LATE:
-        report["delayed_by"] = f"{int(_delay(context).total_seconds())} s"
-    if context.attempt > 1:
-        report["attempts"] = context.attempt
-    if context.coalesced:
-        report["coalesced"] = context.coalesced
-    return report
 
 
 def _delay(context: SendContext) -> dt.timedelta:
@@ -341,15 +343,12 @@ def _source(alert: Alert, repairs: Repairs) -> str:
     return source
 
 
-def _timestamp(moment: dt.datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _timestamp(moment: dt.datetime | None) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else ""
 
 
 def _custom_details(
-    alert: Alert,
-    added: Mapping[str, Json],
-    unusable: Mapping[str, Json],
-    repairs: Repairs,
+    alert: Alert, added: Mapping[str, Json], unusable: Mapping[str, Json], repairs: Repairs
 ) -> dict[str, Json]:
     """Return the details with labels, unusable addresses and additions, under unique names."""
     taken = {*RESERVED, *(["labels"] if alert.labels else [])}

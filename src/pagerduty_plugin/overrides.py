@@ -15,7 +15,7 @@ from typing import Any, Final, TypeGuard
 
 import attrs
 
-from hostspec import Alert, Answer, Hooks, Image, Json, Repair, Severity, Status, Suppression
+from hostspec import Alert, Answer, Hooks, Image, Json, Severity, Status, Suppression
 from hostspec.normalisation import Repairs
 from hostspec.text import clean_text, shorten
 from pagerduty_plugin import event
@@ -63,7 +63,6 @@ class Decision:
     """The routing of an event: by its rule, then as overridden by plugins.
 
     Attributes:
-        severity: of the event.
         services: the names of the services to notify.
         dedup_key: without prefix, not shortened; empty for the rule's own.
         additions: of all plugins, in their order.
@@ -81,15 +80,7 @@ class Decision:
 
 @attrs.frozen(kw_only=True)
 class Question:
-    """The arguments that all hooks share.
-
-    Attributes:
-        alert: the alert.
-        action: the action's name.
-        installation: the installation's name.
-        rule: the rule's name.
-        services: the names of the installation's services.
-    """
+    """The arguments that all hooks share, the action's name, and the installation's services."""
 
     alert: Alert
     action: str
@@ -99,27 +90,27 @@ class Question:
 
 
 def decide(hooks: Hooks, question: Question, default: Decision) -> Decision:
-    """Ask every plugin, and return the overridden decision.
+    """Ask every plugin, and return the rule's decision as overridden.
 
     For a status other than firing, only services and dedup key are asked, which find the open
     incident. A suppression counts for triggers only: a suppressed resolve would leave an incident
     open.
-
-    Args:
-        hooks: the host's.
-        question: the shared arguments.
-        default: the rule's decision.
     """
+    firing = question.alert.status is Status.FIRING
     round_ = _Round(hooks, question)
-    decided = round_.services(default)
-    if decided.suppression:
-        return decided
-    if question.alert.status is Status.FIRING:
-        decided = round_.severity(decided)
-    decided = round_.dedup_key(decided)
-    if question.alert.status is Status.FIRING:
-        decided = round_.additions(decided)
-    return attrs.evolve(decided, notes=tuple(round_.notes))
+    chosen = round_.services(default.services)
+    if isinstance(chosen, Suppression):
+        return attrs.evolve(default, suppression=chosen)
+    severity = round_.severity(default.severity) if firing else default.severity
+    dedup_key = round_.dedup_key()
+    additions = round_.additions(severity, chosen) if firing else ()
+    return Decision(
+        severity=severity,
+        services=chosen,
+        dedup_key=dedup_key,
+        additions=additions,
+        notes=tuple(round_.notes),
+    )
 
 
 class _Round:
@@ -130,21 +121,29 @@ class _Round:
         self._hooks = hooks
         self._question = question
 
-    def services(self, default: Decision) -> Decision:
-        known = tuple(dict.fromkeys((*self._question.services, *default.services)))
+    def services(self, default: tuple[str, ...]) -> tuple[str, ...] | Suppression:
+        question = self._question
+        known = tuple(dict.fromkeys((*question.services, *default)))
         answers = []
         suppressing: list[Answer] = []
-        for answer in self._ask("pagerduty_services", services=known, chosen=default.services):
+        for answer in self._ask("pagerduty_services", services=known, chosen=default):
             if type(answer.value) is not Suppress:
                 answers.append(answer)
             elif not answer.value.reason.strip():
                 self._note(answer, "suppressed the trigger without a reason; ignored")
-            elif self._question.alert.status is not Status.FIRING:
+            elif question.alert.status is not Status.FIRING:
                 self._note(answer, "suppressed a follow-up; ignored")
             else:
                 suppressing.append(answer)
         if suppressing:
-            return attrs.evolve(default, suppression=self._suppression(suppressing[0]))
+            return Suppression(
+                question.action,
+                question.installation,
+                suppressing[0].value.reason,
+                suppressing[0].plugin,
+                (question.rule,) if question.rule else (),
+                tuple(self.notes),
+            )
 
         def read(answer: Answer) -> tuple[str, ...]:
             value = (answer.value,) if _is_text(answer.value) else answer.value
@@ -157,39 +156,27 @@ class _Round:
                 self._note(answer, f"chose unknown services: {_listed(unknown)}")
             return tuple(name for name in names if name in known)
 
-        chosen = self._first("services", answers, read)
-        return attrs.evolve(default, services=chosen or default.services)
+        return self._first("services", answers, read) or default
 
-    def severity(self, default: Decision) -> Decision:
-        def read(answer: Answer) -> tuple[str, ...]:
-            if _is_text(answer.value) and clean_text(answer.value) in SEVERITIES:
-                return (clean_text(answer.value),)
-            self._reject("pagerduty_severity", answer, f"one of {', '.join(SEVERITIES)}")
-            return ()
+    def severity(self, default: Severity) -> Severity:
+        answers = self._ask("pagerduty_severity", severity=event.SEVERITIES[default])
+        expected = f"one of {', '.join(SEVERITIES)}"
+        chosen = self._first_text("severity", answers, SEVERITIES.__contains__, expected)
+        return Severity(chosen) if chosen else default
 
-        answers = self._ask("pagerduty_severity", severity=event.SEVERITIES[default.severity])
-        chosen = self._first("severity", answers, read)
-        return attrs.evolve(default, severity=Severity(*chosen)) if chosen else default
+    def dedup_key(self) -> str:
+        answers = self._ask("pagerduty_dedup_key")
+        return self._first_text("dedup_key", answers, str.strip, "a text that is not blank")
 
-    def dedup_key(self, default: Decision) -> Decision:
-        def read(answer: Answer) -> tuple[str, ...]:
-            if _is_text(answer.value) and clean_text(answer.value).strip():
-                return (clean_text(answer.value),)
-            self._reject("pagerduty_dedup_key", answer, "a text that is not blank")
-            return ()
-
-        chosen = self._first("dedup key", self._ask("pagerduty_dedup_key"), read)
-        return attrs.evolve(default, dedup_key=chosen[0]) if chosen else default
-
-    def additions(self, default: Decision) -> Decision:
+    def additions(self, severity: Severity, services: tuple[str, ...]) -> tuple[Addition, ...]:
         additions = []
-        severity = event.SEVERITIES[default.severity]
-        for answer in self._ask("pagerduty_enrich", severity=severity, services=default.services):
+        shown = event.SEVERITIES[severity]
+        for answer in self._ask("pagerduty_enrich", severity=shown, services=services):
             if type(answer.value) is Enrich:
                 additions.append(Addition(answer.plugin, answer.value))
             else:
                 self._reject("pagerduty_enrich", answer, "an Enrich")
-        return attrs.evolve(default, additions=tuple(additions))
+        return tuple(additions)
 
     def _ask(self, hook: str, **arguments: object) -> Iterator[Answer]:
         """Yield the answers, and note the failures."""
@@ -206,6 +193,24 @@ class _Round:
             else:
                 yield answer
 
+    def _first_text(
+        self,
+        name: str,
+        answers: Iterable[Answer],
+        is_valid: Callable[[str], object],
+        expected: str,
+    ) -> str:
+        """Return the first valid text; empty if there is none."""
+
+        def read(answer: Answer) -> tuple[str, ...]:
+            text = clean_text(answer.value) if _is_text(answer.value) else ""
+            if text and is_valid(text):
+                return (text,)
+            self._reject(f"pagerduty_{name}", answer, expected)
+            return ()
+
+        return next(iter(self._first(name.replace("_", " "), answers, read)), "")
+
     def _first(
         self, subject: str, answers: Iterable[Answer], read: Callable[[Answer], tuple[str, ...]]
     ) -> tuple[str, ...]:
@@ -221,17 +226,6 @@ class _Round:
             elif value and value != chosen:
                 self._note(answer, f"set {shown}; ignored, as plugin {plugin} comes first")
         return chosen
-
-    def _suppression(self, answer: Answer) -> Suppression:
-        question = self._question
-        return Suppression(
-            question.action,
-            question.installation,
-            answer.value.reason,
-            answer.plugin,
-            (question.rule,) if question.rule else (),
-            tuple(self.notes),
-        )
 
     def _reject(self, hook: str, answer: Answer, expected: str) -> None:
         reason = f"answered {hook} with {_kind(answer.value)}, not with {expected}"
@@ -262,32 +256,19 @@ def _listed(texts: Sequence[str]) -> str:
     return ", ".join(texts[:MOST_LISTED]) + (f" and {more} others" if more > 0 else "")
 
 
-@attrs.frozen
-class Enriched:
-    """An event with additions.
+def enrich(message: Mapping[str, Json], additions: Sequence[Addition], room: int) -> event.Event:
+    """Add as many additions to a message as there is room for, one by one.
 
-    Attributes:
-        message: members of the body.
-        repairs: additions that were changed or left out.
-        notes: which plugin added how much.
-    """
-
-    message: Mapping[str, Json]
-    repairs: tuple[Repair, ...]
-    notes: tuple[str, ...]
-
-
-def enrich(message: Mapping[str, Json], additions: Sequence[Addition], room: int) -> Enriched:
-    """Add as many additions as there is room for, one by one.
+    Repairs say which additions were changed or left out, notes how much each plugin added.
 
     Args:
-        message: the event's, within the limit; nothing is removed from it.
+        message: within the limit; nothing is removed from it.
         additions: in their order.
         room: the largest size of the message, in bytes of UTF-8.
     """
     enrichment = _Enrichment(message, room)
     for addition in additions:
-        enrichment.add(addition)
+        enrichment.add(addition.plugin, addition.enrich)
     return enrichment.result()
 
 
@@ -300,16 +281,15 @@ class _Enrichment:
         self._lists = {name: list(message.get(name, ())) for name in ("links", "images")}
         self._free = room - size(message) - ROOM_FOR_CONTAINERS
 
-    def result(self) -> Enriched:
+    def result(self) -> event.Event:
         payload = self._message["payload"]
         if self._details:
             payload = {**payload, "custom_details": self._details}
         lists = {name: entries for name, entries in self._lists.items() if entries}
         message = {**self._message, "payload": payload, **lists}
-        return Enriched(message, self._repairs.as_tuple(), tuple(self._notes))
+        return event.Event(message, self._repairs.as_tuple(), tuple(self._notes))
 
-    def add(self, addition: Addition) -> None:
-        plugin, enrich = addition.plugin, addition.enrich
+    def add(self, plugin: str, enrich: Enrich) -> None:
         repairs = Repairs()
         addresses = Addresses(repairs)
         links = addresses.links(enrich.links)

@@ -14,7 +14,7 @@ from pagerduty_plugin.http.network import NetworkEnvironment, network_faults
 from pagerduty_plugin.installation.discovery import ServiceDiscovery
 from pagerduty_plugin.installation.install_flow import PagerDutyInstallFlow
 from pagerduty_plugin.installation.service_table import ServiceTable, shared_keys
-from pagerduty_plugin.keys import routing_key_fault
+from pagerduty_plugin.routing import routing_key_fault
 from pagerduty_plugin.settings import InstallationSettings, ServiceSettings
 
 

@@ -1,54 +1,63 @@
-"""Which services an action reaches, and why one cannot be reached. Pure."""
+"""Services and keys: which services an action reaches, and which integration key it uses. Pure.
+
+PagerDuty calls an integration key a routing key in the Events API.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-import attrs
-
-from hostspec import Fault, Handle, Installation, Limit, Outcome, OutcomeKind
+from hostspec import (
+    Fault,
+    Handle,
+    Installation,
+    Limit,
+    Outcome,
+    OutcomeKind,
+    Secret,
+    SecretUnavailableError,
+)
+from hostspec.secret import quote_around
 from hostspec.text import closest
-from pagerduty_plugin.constants import RATE_WINDOW
-from pagerduty_plugin.keys import fingerprint
-from pagerduty_plugin.settings import InstallationSettings
+from pagerduty_plugin.constants import ACCOUNT_TOKEN_LENGTH, RATE_WINDOW, STARS
+from pagerduty_plugin.settings import InstallationSettings, ServiceSettings
 
 REMOVED: Final = "[removed]"
 """Shown instead of an account or a service that was removed."""
 
+ROUTING_KEY_LENGTH: Final = 32
+"""Characters of an integration key."""
 
-@attrs.frozen
-class Reach:
-    """The services that a rule names.
+_ROUTING_KEY: Final = re.compile(rf"[A-Za-z0-9]{{{ROUTING_KEY_LENGTH}}}")
 
-    Attributes:
-        services: names by permanent ids. Includes unknown services: a delivery to one is
-            misconfigured, and so reported.
-        removed: the rule's names of services that were removed from the account.
+_OTHER_SECRETS: Final = (
+    (re.compile(r"pd[a-z]{2}\+.*"), "got an OAuth token of PagerDuty"),
+    (re.compile(r"https?://.*"), "got a URL; the key is its last part, or beside it"),
+)
+
+
+def reach(
+    names: Sequence[str], settings: InstallationSettings
+) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """Return the services that a rule names: names by permanent ids; and notes on removed ones.
+
+    Includes unknown services: a delivery to one is misconfigured, and so reported.
     """
-
-    services: Mapping[str, str]
-    removed: tuple[str, ...]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for each delivery to one of the services."""
-        return tuple(f"the service {name} was removed from the account" for name in self.removed)
-
-
-def reach(names: Sequence[str], settings: InstallationSettings) -> Reach:
-    """Return the services that a rule names, without duplicates."""
     services: dict[str, str] = {}
-    removed: dict[str, None] = {}
+    notes: dict[str, None] = {}
     for name in names:
         service = settings.service(name)
         if service:
             services[service.destination] = service.name
         elif name in settings.removed_services:
-            removed[name] = None
+            notes[f"the service {name} was removed from the account"] = None
         else:
             services[name] = name
-    return Reach(services, tuple(removed))
+    return services, tuple(notes)
 
 
 def faults(
@@ -63,7 +72,7 @@ def faults(
             hint = f'did you mean "{near}"?' if near else f"it has {', '.join(known)}"
             reason = f'account {installation.name} has no service "{name}"; {hint}'
             yield Fault(f"services[{index}]", reason)
-    if not reach(names, settings).services:
+    if not reach(names, settings)[0]:
         yield Fault("services", f"{all_removed(names, installation)}; choose another service")
 
 
@@ -107,3 +116,96 @@ def misconfigured(service: str, reason: str) -> Outcome:
 def removed(destination: str) -> Outcome:
     """Return the outcome for a service that is not in the installation any more."""
     return misconfigured(destination, "is not in the installation any more")
+
+
+def fingerprint(routing_key: str) -> str:
+    """Return a name for a key: keys are random, so that the hash cannot be reversed."""
+    return hashlib.sha256(routing_key.encode()).hexdigest()[:16]
+
+
+def readable_fingerprint(key: Secret) -> str | None:
+    """Return the fingerprint of a key; None while the key cannot be read."""
+    try:
+        return fingerprint(key.reveal())
+    except SecretUnavailableError:
+        return None
+
+
+def mask(key: Secret) -> str:
+    """Return the reference of a key, or stars and the beginning of its fingerprint.
+
+    All sealed keys that cannot be read now have the same mask.
+    """
+    if key.reference:
+        return key.reference
+    name = readable_fingerprint(key)
+    return f"{STARS} {name[:8] if name else '(cannot be read)'}"
+
+
+def routing_key_fault(key: str) -> str | None:
+    """Return the reason why a text cannot be a routing key; None if it can."""
+    if _ROUTING_KEY.fullmatch(key):
+        return None
+    found = f"got {len(key)} characters"
+    if len(key) == ACCOUNT_TOKEN_LENGTH:
+        found += ", as a REST API key has"
+    elif len(key) == ROUTING_KEY_LENGTH:
+        found += ", not all of them letters and digits"
+    if quote := quote_around(key):
+        found = f"got the quote {quote}; remove it"
+    if invisible := next((each for each in key if unicodedata.category(each) == "Cf"), ""):
+        found = f"got the invisible character U+{ord(invisible):04X}; remove it"
+    for pattern, secret in _OTHER_SECRETS:
+        if pattern.fullmatch(key):
+            found = secret
+    return f"not an integration key: expected {ROUTING_KEY_LENGTH} letters and digits, {found}"
+
+
+def change_key_fault(key: str) -> str | None:
+    """Return the reason why a text cannot be the routing key of a change event; None if it can.
+
+    The guide "Events API v2 Overview" excludes rulesets. The keys of event orchestrations, their
+    successors, begin with the same letter.
+    """
+    if key.startswith("R") and _ROUTING_KEY.fullmatch(key):
+        return (
+            "the key of a ruleset or an event orchestration (it begins with R), which accept no "
+            "change events; use a service's own integration key"
+        )
+    return routing_key_fault(key)
+
+
+def sending_key(service: ServiceSettings, handle: Handle | None) -> tuple[str, str]:
+    """Return the key that opened the incident, else the newest; or an empty text and a reason."""
+    if not handle:
+        return read_key(service.keys[0])
+    reasons = ["does not have the key that opened the incident"]
+    for key in service.keys:
+        routing_key, reason = read_key(key)
+        if reason:
+            reasons.append(reason)
+        elif fingerprint(routing_key) == handle.get("key"):
+            return routing_key, ""
+    return "", "; ".join(reasons)
+
+
+def read_key(
+    key: Secret, fault: Callable[[str], str | None] = routing_key_fault
+) -> tuple[str, str]:
+    """Return a key; or an empty text and the reason why it cannot be used."""
+    try:
+        routing_key = key.reveal()
+    except SecretUnavailableError as error:
+        return "", f"has no key: {error}"
+    reason = fault(routing_key)
+    return ("", f"has an invalid key: {reason}") if reason else (routing_key, "")
+
+
+def masked_key(service: ServiceSettings | None, handle: Handle | None = None) -> str:
+    """Return the mask of the key for a preview, which reads no secret.
+
+    With a handle, any of the keys may have opened the incident.
+    """
+    keys = service.keys if service else ()
+    shown = [key.masked() for key in (keys if handle else keys[:1]) if key.reference]
+    return f"{STARS} ({' or '.join(shown)})" if shown else STARS

@@ -1,4 +1,4 @@
-"""Renders the texts with which a rule replaces or extends those of an alert. Pure."""
+"""Renders what a rule says about an event: texts, severity and dedup key. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-import attrs
-
-from hostspec import Alert, Image, Json, Link, Repair, Severity
+from hostspec import Alert, Image, Json, Link, Repair, Severity, Status
 from hostspec.alert import FieldReader
 from hostspec.normalisation import FrozenDict, normalise
 from hostspec.text import clean_text, is_blank, shorten
-from pagerduty_plugin import templates
+from pagerduty_plugin import event, templates
 from pagerduty_plugin.action_settings import (
     ChangeSettings,
     ImageSettings,
     LinkSettings,
     TriggerSettings,
+)
+from pagerduty_plugin.constants import (
+    ALERT_KEY,
+    DEFAULT_SEVERITY,
+    RULE_AND_ALERT_KEY,
+    SEVERITIES,
 )
 
 LONGEST_TEXT: Final = 65_536
@@ -25,35 +29,7 @@ LONGEST_TEXT: Final = 65_536
 
 _USES_ALERT: Final = "the alert's is used instead"
 _LEFT_OUT: Final = "left out"
-
-
-@attrs.frozen(kw_only=True)
-class TextOverrides:
-    """The rendered texts of a rule; an empty one keeps the alert's.
-
-    Attributes:
-        summary: replaces the alert's.
-        source: replaces the alert's.
-        component: replaces the alert's.
-        group: replaces the alert's.
-        class_: replaces the alert's.
-        client: the name of the monitoring program.
-        client_url: replaces the alert's page.
-        details: added under unique names.
-        links: added, each with an address.
-        images: added, each with an address.
-    """
-
-    summary: str = ""
-    source: str = ""
-    component: str = ""
-    group: str = ""
-    class_: str = ""
-    client: str = ""
-    client_url: str = ""
-    details: Mapping[str, Json] = FrozenDict()
-    links: tuple[Link, ...] = ()
-    images: tuple[Image, ...] = ()
+_TOO_LONG: Final = f"renders to more than {LONGEST_TEXT:,} characters"
 
 
 class EventText:
@@ -64,9 +40,9 @@ class EventText:
         self._about = {"rule": rule, "service": service, "installation": installation}
         self.notes: list[str] = []
 
-    def trigger(self, settings: TriggerSettings) -> TextOverrides:
+    def trigger(self, settings: TriggerSettings) -> event.TextOverrides:
         """Return the texts of a trigger."""
-        return TextOverrides(
+        return event.TextOverrides(
             summary=self._text("summary", settings.summary),
             source=self._text("source", settings.source),
             component=self._text("component", settings.component),
@@ -74,31 +50,42 @@ class EventText:
             class_=self._text("class", settings.class_),
             client=self._text("client", settings.client, _LEFT_OUT),
             client_url=self._address("client_url", settings.client_url, _USES_ALERT),
-            details=self._details(settings.details),
+            details=FrozenDict(self._table("details", settings.details)),
             links=tuple(self._links(settings.links)),
             images=tuple(self._images(settings.images)),
         )
 
-    def change(self, settings: ChangeSettings) -> TextOverrides:
+    def change(self, settings: ChangeSettings) -> event.TextOverrides:
         """Return the texts of a change event."""
-        return TextOverrides(
+        return event.TextOverrides(
             summary=self._text("summary", settings.summary),
             source=self._text("source", settings.source),
-            details=self._details(settings.details),
+            details=FrozenDict(self._table("details", settings.details)),
             links=tuple(self._links(settings.links)),
         )
 
-    def severity(self, template: str) -> tuple[Severity, tuple[Repair, ...]]:
-        """Return a rendered severity; the alert's own if it is empty."""
-        rendered = self._text("severity", template)
+    def severity(self, setting: str) -> tuple[Severity, tuple[Repair, ...]]:
+        """Return the severity of a rule: fixed, the alert's, or rendered; with repairs."""
+        if setting in SEVERITIES:
+            return Severity(setting), ()
+        rendered = ""
+        if setting != DEFAULT_SEVERITY and self._alert.status is Status.FIRING:
+            rendered = self._text("severity", setting)
         if not rendered:
             return self._alert.severity, ()
         reader = FieldReader()
         return reader.severity(rendered), reader.repairs
 
-    def dedup_key(self, template: str) -> str:
-        """Return a rendered dedup key; empty if it renders to nothing."""
-        return self._text("dedup_key", template, "the alert's key is used instead")
+    def dedup_key(self, setting: str, prefix: str) -> tuple[str, tuple[Repair, ...]]:
+        """Return the dedup key of a rule: by strategy, or rendered; with repairs."""
+        if setting == RULE_AND_ALERT_KEY:
+            rule = str(self._about["rule"])
+            return event.dedup_key(self._alert.identity, prefix=prefix, rule=rule)
+        if setting != ALERT_KEY:
+            rendered = self._text("dedup_key", setting, "the alert's key is used instead")
+            if rendered:
+                return event.prefixed_dedup_key(rendered, prefix)
+        return event.dedup_key(self._alert.identity, prefix=prefix)
 
     @functools.cached_property
     def _values(self) -> Mapping[str, Json]:
@@ -108,7 +95,7 @@ class EventText:
         rendered = self._render(field, text, fallback)
         if len(rendered) <= LONGEST_TEXT:
             return rendered
-        self.notes.append(f"{field}: renders to more than {LONGEST_TEXT:,} characters; cut")
+        self.notes.append(f"{field}: {_TOO_LONG}; cut")
         return shorten(rendered, LONGEST_TEXT - 1)
 
     def _address(self, field: str, text: str, fallback: str = _LEFT_OUT) -> str:
@@ -116,24 +103,21 @@ class EventText:
         rendered = self._render(field, text, fallback)
         if len(rendered) <= LONGEST_TEXT:
             return rendered
-        self.notes.append(f"{field}: renders to more than {LONGEST_TEXT:,} characters; {fallback}")
+        self.notes.append(f"{field}: {_TOO_LONG}; {fallback}")
         return ""
 
     def _render(self, field: str, text: str, fallback: str) -> str:
         if is_blank(text):
             return ""
+        reason = "renders to nothing"
         try:
             rendered = clean_text(templates.render(text, self._values, LONGEST_TEXT + 1)).strip()
         except templates.TemplateError as error:
-            self.notes.append(f"{field}: {error}; {fallback}")
-            return ""
+            rendered, reason = "", str(error)
         if is_blank(rendered):
-            self.notes.append(f"{field}: renders to nothing; {fallback}")
+            self.notes.append(f"{field}: {reason}; {fallback}")
             return ""
         return rendered
-
-    def _details(self, details: Mapping[str, Json]) -> Mapping[str, Json]:
-        return FrozenDict(self._table("details", details))
 
     def _table(self, field: str, table: Mapping[str, Json]) -> dict[str, Json]:
         values = {

@@ -35,25 +35,18 @@ from hostspec import (
 from pagerduty_plugin import event, routing
 from pagerduty_plugin.action_settings import TriggerSettings
 from pagerduty_plugin.change import Change
-from pagerduty_plugin.constants import (
-    BASE_URLS,
-    CHANGE_EVENT,
-    DROP,
-    PAGE,
-    PROVIDER,
-)
-from pagerduty_plugin.content import Content, build_content, rule_severity
+from pagerduty_plugin.constants import BASE_URLS, CHANGE_EVENT, DROP, PAGE, PROVIDER
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.http.responses import is_key_unknown
-from pagerduty_plugin.keys import (
+from pagerduty_plugin.overrides import Decision, NoHooks, Question, decide, enrich
+from pagerduty_plugin.routing import (
     fingerprint,
     masked_key,
     read_key,
     readable_fingerprint,
     sending_key,
 )
-from pagerduty_plugin.overrides import Decision, NoHooks, Question, decide
-from pagerduty_plugin.settings import InstallationSettings, ServiceSettings
+from pagerduty_plugin.settings import InstallationSettings
 from pagerduty_plugin.text_overrides import EventText
 
 PATH: Final = "/v2/enqueue"
@@ -109,14 +102,12 @@ class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[Insta
         if operation not in settings.event_actions:
             return ()
         rules = (rule,) if rule else ()
-        reached = routing.reach(settings.services, installation.settings)
-        names = tuple(reached.services.values())
-        severity, severity_repairs, severity_notes = rule_severity(
-            # one for all services, as plugins are asked once
-            EventText(alert, rule=rule, service=", ".join(names), installation=installation.name),
-            alert,
-            settings,
-        )
+        account = installation.settings
+        reached, notes = routing.reach(settings.services, account)
+        names = tuple(reached.values())
+        # one severity for all services, as plugins are asked once
+        text = EventText(alert, rule=rule, service=", ".join(names), installation=installation.name)
+        severity, severity_repairs = text.severity(settings.severity)
         decided = decide(
             self._hooks,
             Question(
@@ -124,7 +115,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[Insta
                 action=self.name,
                 installation=installation.name,
                 rule=rule,
-                services=tuple(service.name for service in installation.settings.services),
+                services=tuple(service.name for service in account.services),
             ),
             Decision(severity=severity, services=names),
         )
@@ -135,29 +126,25 @@ class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[Insta
             return (
                 Suppression(self.name, installation.name, reason, rules=rules, notes=decided.notes),
             )
-        follow_ups = tuple(
-            later
-            for later in (Operation.ACKNOWLEDGE, Operation.RESOLVE)
-            if later in settings.event_actions
-        )
-        content: Content | None = None
+        notes = (*notes, *text.notes, *decided.notes)
+        key, content = "", None
         deliveries = []
-        services = routing.reach(decided.services, installation.settings).services
+        services, _ = routing.reach(decided.services, account)
         for destination, service in services.items():
             if content is None or settings.has_text:
                 text = EventText(alert, rule=rule, service=service, installation=installation.name)
-                content = build_content(alert, settings, installation.settings, decided, rule, text)
+                key, content = _content(alert, settings, account, decided, text)
             deliveries.append(
                 Delivery(
                     operation=operation,
-                    ref=IncidentRef(self.name, installation.name, destination, content.key),
+                    ref=IncidentRef(self.name, installation.name, destination, key),
                     alert=alert.identity,
                     severity=Severity(event.SEVERITIES[decided.severity]),
                     message=content.message,
                     rules=rules,
                     repairs=(*alert.reported_repairs, *severity_repairs, *content.repairs),
-                    notes=(*reached.notes, *severity_notes, *decided.notes, *content.notes),
-                    follow_ups=follow_ups,
+                    notes=(*notes, *content.notes),
+                    follow_ups=event.follow_ups(settings.event_actions),
                 )
             )
         return deliveries
@@ -265,34 +252,24 @@ class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[Insta
             return routing.removed(destination.id)
         outcome = Outcome(OutcomeKind.DELIVERED)
         for number, key in enumerate(service.keys, 1):
-            outcome = self._probe(service, key, installation)
-            if not outcome.delivered and len(service.keys) > 1:
-                which = f"key {number} of {len(service.keys)}"
-                outcome = attrs.evolve(outcome, reason=f"{which}: {outcome.reason}")
+            outcome = self._probe(service.name, key, installation.settings)
             if not outcome.delivered:
-                break
+                which = f"key {number} of {len(service.keys)}: " if len(service.keys) > 1 else ""
+                return attrs.evolve(outcome, reason=f"{which}{outcome.reason}")
         return outcome
 
-    def _probe(
-        self,
-        service: ServiceSettings,
-        key: Secret,
-        installation: Installation[InstallationSettings],
-    ) -> Outcome:
+    def _probe(self, service: str, key: Secret, account: InstallationSettings) -> Outcome:
         routing_key, reason = read_key(key)
         if reason:
-            return routing.misconfigured(service.name, reason)
+            return routing.misconfigured(service, reason)
+        probe_key = f"probe-{uuid.uuid4().hex}"
         outcome = self._client.enqueue(
-            f"{installation.settings.events_url}{PATH}",
+            f"{account.events_url}{PATH}",
             event.body(
-                Operation.RESOLVE,
-                f"probe-{uuid.uuid4().hex}",
-                {},
-                routing_key=routing_key,
-                context=SendContext(),
+                Operation.RESOLVE, probe_key, {}, routing_key=routing_key, context=SendContext()
             ),
             routing_key=routing_key,
-            network=installation.settings.network,
+            network=account.network,
             now=None,
         )
         if outcome.kind is OutcomeKind.MISCONFIGURED and is_key_unknown(outcome.reason):
@@ -334,6 +311,34 @@ class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[Insta
             over=delivery.over,
         )
         return Preview(f"POST {url}{PATH}", body)
+
+
+def _content(
+    alert: Alert,
+    settings: TriggerSettings,
+    account: InstallationSettings,
+    decided: Decision,
+    text: EventText,
+) -> tuple[str, event.Event]:
+    """Return the dedup key and the content for the service that `text` renders for.
+
+    An acknowledge or resolve has no message.
+    """
+    if decided.dedup_key:
+        key, repairs = event.prefixed_dedup_key(decided.dedup_key, account.dedup_prefix)
+    else:
+        key, repairs = text.dedup_key(settings.dedup_key, account.dedup_prefix)
+    if alert.status is not Status.FIRING:
+        return key, event.Event({}, repairs, tuple(text.notes))
+    texts = text.trigger(settings) if settings.has_text else event.NO_OVERRIDES
+    built = event.build(alert, severity=decided.severity, key=key, texts=texts)
+    enriched = enrich(built.message, decided.additions, event.room_for_message(key))
+    missed = {} if settings.missed == PAGE else {event.MISSED: settings.missed}
+    return key, event.Event(
+        {**enriched.message, **missed},
+        (*repairs, *built.repairs, *enriched.repairs),
+        (*text.notes, *enriched.notes),
+    )
 
 
 def _handle(key: str, installation: Installation[InstallationSettings]) -> Handle:

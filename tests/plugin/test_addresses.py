@@ -7,7 +7,7 @@ import pytest
 from hostspec import Alert, Image, Link
 from hostspec.text import is_address
 from pagerduty_plugin import event
-from pagerduty_plugin.text_overrides import TextOverrides
+from pagerduty_plugin.event import TextOverrides
 
 from .conftest import Sender
 

@@ -11,7 +11,7 @@ import pytest
 
 from hostspec import Alert, Identity, Repair
 from pagerduty_plugin import event
-from pagerduty_plugin.keys import routing_key_fault
+from pagerduty_plugin.routing import routing_key_fault
 
 from .conftest import Sender
 from .wire import KEYS

@@ -20,7 +20,7 @@ from pagerduty_plugin.constants import ACCOUNT_TOKEN_LENGTH, AUTO, PROVIDER, RES
 from pagerduty_plugin.http import rest
 from pagerduty_plugin.http.rest import Integration, RestApi, RestError, Service
 from pagerduty_plugin.installation.merge_services import GrantedService, describe_skipped, merge
-from pagerduty_plugin.keys import routing_key_fault
+from pagerduty_plugin.routing import routing_key_fault
 from pagerduty_plugin.settings import DiscoverySettings, InstallationSettings
 
 _KIND: Final = "service"

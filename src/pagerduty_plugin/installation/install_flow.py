@@ -19,7 +19,7 @@ from pagerduty_plugin import validators
 from pagerduty_plugin.constants import PAGE_DOMAINS, PROVIDER
 from pagerduty_plugin.http.responses import one_line
 from pagerduty_plugin.installation.merge_services import GrantedService, describe_skipped, merge
-from pagerduty_plugin.keys import routing_key_fault
+from pagerduty_plugin.routing import routing_key_fault
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings
 
 _SERVICE: Final = "service"

@@ -15,7 +15,7 @@ import attrs
 from hostspec import Installation, Secret
 from hostspec.connect import Connected, Skipped
 from pagerduty_plugin.constants import PROVIDER
-from pagerduty_plugin.keys import fingerprint, readable_fingerprint
+from pagerduty_plugin.routing import fingerprint, readable_fingerprint
 from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, ServiceSettings
 
 

@@ -19,7 +19,7 @@ from hostspec.text import clean_text
 from pagerduty_plugin.constants import STARS
 from pagerduty_plugin.installation import merge_services
 from pagerduty_plugin.installation.merge_services import one_or_several, replace_services
-from pagerduty_plugin.keys import mask, readable_fingerprint, routing_key_fault
+from pagerduty_plugin.routing import mask, readable_fingerprint, routing_key_fault
 from pagerduty_plugin.settings import InstallationSettings, NewService, ServiceSettings
 
 _COLUMNS: Final = ("id", "name", "integration_key")
