@@ -35,7 +35,7 @@ for name in ("no_proxy", "NO_PROXY"):
 # what the tests write goes to memory where there is enough of it: no test waits for a disk
 MEMORY = Path("/dev/shm")
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 * 2**30:
-    os.environ.setdefault("TMPDIR", str(MEMORY))
+    tempfile.tempdir = os.environ.setdefault("TMPDIR", str(MEMORY))
 
 numbers = itertools.count()
 

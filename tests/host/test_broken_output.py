@@ -12,13 +12,14 @@ from workspace import Workspace, line
 
 import alerthost.cli
 
-LINES = "".join(line(f"problem-{number}", severity="odd") for number in range(30))
+COUNT = 8
+LINES = "".join(line(f"problem-{number}", severity="odd") for number in range(COUNT))
 
 
 def alerthost(workspace: Workspace, shell: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run ``alerthost send`` on many alerts in a shell, which may do anything to its output."""
+    """Run ``alerthost send`` on several alerts in a shell, which may do anything to its output."""
     workspace.migrate()
-    (workspace.folder / "many.jsonl").write_text(LINES, encoding="utf-8")
+    (workspace.folder / "alerts.jsonl").write_text(LINES, encoding="utf-8")
     workspace.configure(("severity=~", "severity!~"), ("error|critical", "info"))
     return subprocess.run(
         ["bash", "-c", shell.replace("alerthost", f"{sys.executable} -m alerthost")],
@@ -33,17 +34,17 @@ def alerthost(workspace: Workspace, shell: str, **environment: str) -> subproces
 @pytest.mark.parametrize(
     "shell",
     [
-        "alerthost send many.jsonl | head -1; exit ${PIPESTATUS[0]}",
-        "alerthost send many.jsonl > /dev/full",
-        "alerthost send many.jsonl 2> /dev/full",
-        "alerthost send many.jsonl >&-",
-        "alerthost send many.jsonl 2>&-",
+        "alerthost send alerts.jsonl | head -1; exit ${PIPESTATUS[0]}",
+        "alerthost send alerts.jsonl > /dev/full",
+        "alerthost send alerts.jsonl 2> /dev/full",
+        "alerthost send alerts.jsonl >&-",
+        "alerthost send alerts.jsonl 2>&-",
     ],
 )
 def test_the_alerts_go_out(workspace: Workspace, shell: str) -> None:
     run = alerthost(workspace, shell)
 
-    assert len(workspace.fake.incidents) == 60
+    assert len(workspace.fake.incidents) == 2 * COUNT
     assert run.returncode == 1
     assert b"Traceback" not in run.stderr
     assert b"Exception ignored" not in run.stderr
@@ -143,6 +144,6 @@ def test_what_the_output_has_no_letter_for_is_spelled_out(workspace: Workspace) 
 
 
 def test_explaining_stops_where_nobody_reads(workspace: Workspace) -> None:
-    run = alerthost(workspace, "alerthost explain --json many.jsonl >&-")
+    run = alerthost(workspace, "alerthost explain --json alerts.jsonl >&-")
 
     assert (run.returncode, run.stderr) == (1, b"")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import configparser
 import contextlib
 import doctest
+import functools
 import http.server
+import io
 import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -234,14 +237,9 @@ class Page:
 
     def _install(self) -> None:
         """Build the folder's wheel, and unpack it where Python looks."""
-        subprocess.run(
-            [sys.executable, "-m", "hatchling", "build", "-t", "wheel"],
-            cwd=self.folder,
-            check=True,
-            capture_output=True,
-        )
-        [wheel] = (self.folder / "dist").glob("*.whl")
-        zipfile.ZipFile(wheel).extractall(self.folder / "site")
+        files = [path for path in sorted(self.folder.iterdir()) if path.suffix in {".py", ".toml"}]
+        wheel = _wheel(tuple((path.name, path.read_text(encoding="utf-8")) for path in files))
+        zipfile.ZipFile(io.BytesIO(wheel)).extractall(self.folder / "site")
 
     def _start_alerthost(self) -> str:
         """Start the command on a free port; give a command that prints what it logged."""
@@ -270,6 +268,22 @@ class Page:
         first = process.stdout.readline().strip()
         self.address = _ANY_ADDRESS.findall(first)[0]
         return f"echo {shlex.quote(first)}"
+
+
+@functools.cache
+def _wheel(files: tuple[tuple[str, str], ...]) -> bytes:
+    """Build the wheel of a project of these files."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files:
+            Path(folder, name).write_text(text, encoding="utf-8")
+        subprocess.run(
+            [sys.executable, "-m", "hatchling", "build", "-t", "wheel"],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
+        [wheel] = Path(folder, "dist").glob("*.whl")
+        return wheel.read_bytes()
 
 
 def _without_errors(wanted: str, got: str, errors: str) -> tuple[str, str]:
