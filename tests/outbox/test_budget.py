@@ -11,18 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerthost.outbox.rate_limit import FURTHEST, Budget
+from alerthost.outbox.rate_limit import FURTHEST, RateLimit
+from hostspec.action import Limit
 
 NOW = 1_000_000.0
 COUNTS = st.one_of(st.integers(1, 12), st.integers(1, 10_000))
+
+USUAL = RateLimit(Limit("key", 120, 60.0))
 WINDOWS = st.sampled_from([0.001, 0.05, 1.0, 2.5, 60.0, 3600.0])
 
 
-def full(*, count: int, window: float, urgent: bool = True, now: float = NOW) -> tuple[Budget, int]:
+def limited(count: int, window: float = 60.0) -> RateLimit:
+    return RateLimit(Limit("key", count, window))
+
+
+def full(
+    *, count: int = 120, window: float = 60.0, urgent: bool = True, now: float = NOW
+) -> tuple[RateLimit, int]:
     """Take all that goes at one moment."""
-    budget, taken = Budget(), 0
-    while budget.free_at(now, count=count, window=window, urgent=urgent) <= now:
-        budget = budget.take(now, window=window, urgent=urgent)
+    budget, taken = limited(count, window), 0
+    while budget.free_at(now, urgent=urgent) <= now:
+        budget = budget.take(now, urgent=urgent)
         taken += 1
         assert taken <= count
     return budget, taken
@@ -56,26 +65,26 @@ def test_a_margin_is_never_used_and_a_share_is_kept_for_what_is_urgent(
 
 
 def test_an_empty_budget_is_free_now() -> None:
-    assert Budget().free_at(NOW, count=120, window=60.0, urgent=False) == NOW
+    assert USUAL.free_at(NOW, urgent=False) == NOW
 
 
 def test_what_is_kept_for_the_urgent_is_there_when_all_else_is_used() -> None:
     budget, ordinary = full(count=120, window=60.0, urgent=False)
     for _ in range(114 - ordinary):
-        assert budget.free_at(NOW, count=120, window=60.0, urgent=True) == NOW
-        budget = budget.take(NOW, window=60.0, urgent=True)
-    assert budget.free_at(NOW, count=120, window=60.0, urgent=True) > NOW
+        assert budget.free_at(NOW, urgent=True) == NOW
+        budget = budget.take(NOW, urgent=True)
+    assert budget.free_at(NOW, urgent=True) > NOW
 
 
 def test_the_urgent_starve_nobody() -> None:
     """They use what is left over of the others' share, and do not count towards it."""
-    budget = Budget()
+    budget = USUAL
     for _ in range(113):
-        budget = budget.take(NOW, window=60.0, urgent=True)
-    assert budget.free_at(NOW, count=120, window=60.0, urgent=False) == NOW
-    budget = budget.take(NOW, window=60.0, urgent=False)
-    assert budget.free_at(NOW, count=120, window=60.0, urgent=False) > NOW
-    assert budget.free_at(NOW, count=120, window=60.0, urgent=True) > NOW
+        budget = budget.take(NOW, urgent=True)
+    assert budget.free_at(NOW, urgent=False) == NOW
+    budget = budget.take(NOW, urgent=False)
+    assert budget.free_at(NOW, urgent=False) > NOW
+    assert budget.free_at(NOW, urgent=True) > NOW
 
 
 @given(now=st.floats(0, 1e9), window=WINDOWS, urgent=st.booleans())
@@ -83,21 +92,19 @@ def test_a_full_budget_is_free_a_window_later_and_hardly_more(
     *, now: float, window: float, urgent: bool
 ) -> None:
     budget, _ = full(count=120, window=window, urgent=urgent, now=now)
-    free = budget.free_at(now, count=120, window=window, urgent=urgent)
+    free = budget.free_at(now, urgent=urgent)
     # to the clock's own precision, which is coarse a thousand years after its beginning
     assert now + window <= free <= now + window + max(window / 100, 0.001) + 1e-6
-    assert budget.free_at(free, count=120, window=window, urgent=urgent) == free
+    assert budget.free_at(free, urgent=urgent) == free
 
 
 def test_of_several_moments_the_one_counts_that_makes_room() -> None:
-    budget = Budget()
+    budget = USUAL
     for second in range(4):
-        budget = budget.take(NOW + second, window=60.0, urgent=True)
+        budget = budget.take(NOW + second, urgent=True)
     # the limit was lowered meanwhile: two of the four have to leave before one more may go
-    now = NOW + 10
-    assert budget.free_at(now, count=4, window=60.0, urgent=True) == pytest.approx(
-        NOW + 1 + 60, abs=0.6
-    )
+    budget = attrs.evolve(budget, limit=Limit("key", 4, 60.0))
+    assert budget.free_at(NOW + 10, urgent=True) == pytest.approx(NOW + 1 + 60, abs=0.6)
 
 
 @given(
@@ -111,7 +118,7 @@ def test_no_window_ever_holds_more_than_its_count(
     count: int, window: float, steps: Sequence[tuple[float, bool, float]]
 ) -> None:
     """Whatever the pace, and though the clock goes back, by up to a window after a message."""
-    budget, real, behind, left = Budget(), 0.0, -10_000.0, window
+    budget, real, behind, left = limited(count, window), 0.0, -10_000.0, window
     taken: list[float] = []
     others: list[float] = []
     for pause, urgent, back in steps:
@@ -119,8 +126,8 @@ def test_no_window_ever_holds_more_than_its_count(
         step = min(left, max(0.0, back - 0.9) * 10 * window)  # one in twenty
         behind, left = behind + step, left - step
         now = real - behind
-        if budget.free_at(now, count=count, window=window, urgent=urgent) <= now:
-            budget = budget.take(now, window=window, urgent=urgent)
+        if budget.free_at(now, urgent=urgent) <= now:
+            budget = budget.take(now, urgent=urgent)
             taken.append(real)
             left = window
             others += [] if urgent else [real]
@@ -134,10 +141,10 @@ def test_no_window_ever_holds_more_than_its_count(
 def test_while_work_waits_nearly_all_that_is_usable_is_used(
     count: int, window: float, *, urgent: bool
 ) -> None:
-    budget, now, taken = Budget(), NOW, 0
+    budget, now, taken = limited(count, window), NOW, 0
     while now < NOW + 20 * window:
-        now = budget.free_at(now, count=count, window=window, urgent=urgent)
-        budget = budget.take(now, window=window, urgent=urgent)
+        now = budget.free_at(now, urgent=urgent)
+        budget = budget.take(now, urgent=urgent)
         taken += 1
         assert taken <= 21 * count
     usable = max(1, count * 95 // 100)
@@ -151,7 +158,7 @@ def test_a_clock_that_begins_anew_costs_two_windows_at_the_most(back: float, cou
     budget = budget.pause(2e7 + 300)
     began = now = 2e7 - back
     for _ in range(3):
-        now = budget.free_at(now, count=count, window=60.0, urgent=True)
+        now = budget.free_at(now, urgent=True)
     assert now <= began + max(121.0, FURTHEST)
     if back > FURTHEST:
         assert now == began
@@ -159,52 +166,52 @@ def test_a_clock_that_begins_anew_costs_two_windows_at_the_most(back: float, cou
 
 @pytest.mark.parametrize("seconds", [1, 30, 60])
 def test_what_was_sent_before_the_clock_went_back_counts_as_sent_now(seconds: int) -> None:
-    budget = Budget()
+    budget = USUAL
     for number in reversed(range(114)):
-        budget = budget.take(NOW - number / 120, window=60.0, urgent=True)
+        budget = budget.take(NOW - number / 120, urgent=True)
     back = NOW - seconds
-    assert budget.free_at(back, count=120, window=60.0, urgent=True) >= back + 60
-    budget = budget.take(back, window=60.0, urgent=True)
+    assert budget.free_at(back, urgent=True) >= back + 60
+    budget = budget.take(back, urgent=True)
     assert sum(sum(sent) for sent in budget.used.values()) == 115
     assert len(budget.used) == 1
 
 
 def test_a_pause_holds_everything_back_until_its_end() -> None:
-    budget = Budget().pause(NOW + 30).pause(NOW + 10)
+    budget = USUAL.pause(NOW + 30).pause(NOW + 10)
     for urgent in (True, False):
-        assert budget.free_at(NOW, count=120, window=60.0, urgent=urgent) == NOW + 30
-        assert budget.free_at(NOW + 30, count=120, window=60.0, urgent=urgent) == NOW + 30
-        assert budget.free_at(NOW + 31, count=120, window=60.0, urgent=urgent) == NOW + 31
+        assert budget.free_at(NOW, urgent=urgent) == NOW + 30
+        assert budget.free_at(NOW + 30, urgent=urgent) == NOW + 30
+        assert budget.free_at(NOW + 31, urgent=urgent) == NOW + 31
 
 
 def test_a_pause_outlasts_a_message() -> None:
-    budget = Budget().pause(NOW + FURTHEST).take(NOW, window=60.0, urgent=True)
+    budget = USUAL.pause(NOW + FURTHEST).take(NOW, urgent=True)
     assert budget.paused_until == NOW + FURTHEST
 
 
 def test_what_has_left_the_window_is_not_kept() -> None:
-    sent = Budget().take(NOW, window=60.0, urgent=True)
+    sent = USUAL.take(NOW, urgent=True)
     assert sent.used == {1_000_000_200: (1, 0)}
-    later = sent.take(1_000_060.2, window=60.0, urgent=False)
+    later = sent.take(1_000_060.2, urgent=False)
     assert later.used == {1_000_060_800: (0, 1)}
 
 
 def test_at_the_clocks_very_beginning_no_pause_is_left_of_before() -> None:
-    budget = Budget().pause(FURTHEST + 0.1)
-    assert budget.free_at(0.0, count=120, window=60.0, urgent=True) == 0.0
+    budget = USUAL.pause(FURTHEST + 0.1)
+    assert budget.free_at(0.0, urgent=True) == 0.0
 
 
 def test_a_pause_of_before_the_clock_began_anew_is_none_and_hides_no_later_one() -> None:
-    budget = Budget().pause(NOW + FURTHEST + 0.1)
-    assert budget.free_at(NOW, count=120, window=60.0, urgent=True) == NOW
-    budget = budget.take(NOW, window=60.0, urgent=True).pause(NOW + 5)
-    assert budget.free_at(NOW, count=120, window=60.0, urgent=True) == NOW + 5
+    budget = USUAL.pause(NOW + FURTHEST + 0.1)
+    assert budget.free_at(NOW, urgent=True) == NOW
+    budget = budget.take(NOW, urgent=True).pause(NOW + 5)
+    assert budget.free_at(NOW, urgent=True) == NOW + 5
 
 
 def test_its_size_does_not_grow_with_the_limit() -> None:
-    budget = Budget()
+    budget = USUAL
     for number in range(3_000):
-        budget = budget.take(NOW + number / 25, window=60.0, urgent=number % 2 == 0)
+        budget = budget.take(NOW + number / 25, urgent=number % 2 == 0)
     assert len(budget.used) <= 102
     assert sum(sum(sent) for sent in budget.used.values()) == pytest.approx(1_500, abs=30)
 
@@ -214,10 +221,10 @@ def test_it_is_the_same_after_it_was_kept_as_json() -> None:
     used = {int(end): sent for end, sent in json.loads(json.dumps(dict(budget.used))).items()}
     again = attrs.evolve(budget, used=used)
     for urgent in (True, False):
-        free = budget.free_at(NOW, count=120, window=60.0, urgent=urgent)
-        assert again.free_at(NOW, count=120, window=60.0, urgent=urgent) == free
+        free = budget.free_at(NOW, urgent=urgent)
+        assert again.free_at(NOW, urgent=urgent) == free
     for each in (budget, again):
-        assert each.take(NOW, window=60.0, urgent=False).used == {1_000_000_200: (114, 1)}
+        assert each.take(NOW, urgent=False).used == {1_000_000_200: (114, 1)}
 
 
 @given(
@@ -236,21 +243,21 @@ def test_it_is_the_same_after_it_was_kept_as_json() -> None:
 def test_what_is_on_its_way_for_long_never_makes_too_many_arrive_in_a_window(
     messages: Sequence[tuple[float, float, float, bool]], count: int
 ) -> None:
-    budget, now = Budget(), NOW
+    budget, now = limited(count), NOW
     arrivals: list[float] = []
     flying: list[tuple[float, float, bool]] = []
     for wait, there, back, urgent in messages:
         now += wait
         while True:
-            free = budget.free_at(now, count=count, window=60.0, urgent=urgent)
+            free = budget.free_at(now, urgent=urgent)
             landed = min(flying, default=(free + 1, 0.0, False))
             if landed[0] > free:
                 break
             flying.remove(landed)
             now = max(now, landed[0])
-            budget = budget.land(landed[1], landed[0], window=60.0, urgent=landed[2])
+            budget = budget.land(landed[1], landed[0], urgent=landed[2])
         now = free
-        budget = budget.take(now, window=60.0, urgent=urgent)
+        budget = budget.take(now, urgent=urgent)
         arrivals.append(now + there)
         flying.append((now + there + back, now, urgent))
     assert most_in_a_window(arrivals, 60.0) <= count
@@ -259,10 +266,10 @@ def test_what_is_on_its_way_for_long_never_makes_too_many_arrive_in_a_window(
 @pytest.mark.parametrize("urgent", [True, False])
 def test_what_was_on_its_way_for_long_counts_from_its_answer_on(*, urgent: bool) -> None:
     one, none = ((1, 0), (0, 0)) if urgent else ((0, 1), (0, 0))
-    sent = Budget().take(NOW, window=60.0, urgent=urgent)
+    sent = USUAL.take(NOW, urgent=urgent)
     assert sent.used == {1_000_000_200: one}
-    assert sent.land(NOW, NOW + 0.1, window=60.0, urgent=urgent) is sent
-    assert sent.land(NOW, NOW - 5, window=60.0, urgent=urgent) == sent
-    assert sent.land(NOW - 5, NOW, window=60.0, urgent=urgent) == sent
-    paused = sent.pause(NOW + 90).land(NOW, NOW + 20, window=60.0, urgent=urgent)
-    assert paused == Budget({1_000_000_200: none, 1_000_020_600: one}, NOW + 90)
+    assert sent.land(NOW, NOW + 0.1, urgent=urgent) is sent
+    assert sent.land(NOW, NOW - 5, urgent=urgent) == sent
+    assert sent.land(NOW - 5, NOW, urgent=urgent) == sent
+    paused = sent.pause(NOW + 90).land(NOW, NOW + 20, urgent=urgent)
+    assert paused == RateLimit(USUAL.limit, {1_000_000_200: none, 1_000_020_600: one}, NOW + 90)

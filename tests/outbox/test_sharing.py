@@ -478,7 +478,7 @@ def test_a_new_budget_counts_all_concurrent_attempts(
     list(aside.map(learn, range(8)))
     with world.database.read() as connection:
         (rate_limit,) = rate_limit_store.load(connection, '["key"]')
-    assert list(rate_limit.budget.used.values()) == [(8, 0)]
+    assert list(rate_limit.used.values()) == [(8, 0)]
 
 
 def test_a_deadlock_is_retried(world: World, aside: ThreadPoolExecutor) -> None:

@@ -11,6 +11,8 @@ from typing import Final
 
 import attrs
 
+from hostspec.action import Limit
+
 USABLE: Final = 95
 """Percent of a limit that are used: providers count arrivals, which bunch on their way."""
 
@@ -25,33 +27,32 @@ _SPANS: Final = 100
 
 
 @attrs.frozen
-class Budget:
-    """The messages that were counted against a budget.
+class RateLimit:
+    """A limit, and the messages that were counted against its budget.
 
     All processes that share the budget read the same clock. After the clock jumps forward, a
     whole window may be used again at once. After it restarts from zero, at most two windows are
     lost.
 
     Attributes:
+        limit: as the action described it last.
         used: by the millisecond in which a span ends, how many messages were sent in it: urgent
             ones, and others.
         paused_until: no message before this moment; the provider asked for it.
     """
 
+    limit: Limit
     used: Mapping[int, Sequence[int]] = attrs.field(factory=dict)
     paused_until: float = 0.0
 
-    def free_at(self, now: float, *, count: int, window: float, urgent: bool) -> float:
+    def free_at(self, now: float, *, urgent: bool) -> float:
         """Return when the next message may be sent: `now`, or a later moment.
 
-        Args:
-            now: the time, in seconds.
-            count: messages that the limit allows per window.
-            window: length of the window, in seconds.
-            urgent: whether the message may use the reserved part.
+        An urgent message may use the reserved part.
         """
-        recent = self._recent(now, window)
-        usable = max(1, count * USABLE // 100)
+        window = self.limit.window
+        recent = self._recent(now)
+        usable = max(1, self.limit.count * USABLE // 100)
         sent = [(end, urgent + other) for end, (urgent, other) in recent.items()]
         free = max(now, self._paused_until(now), _room_at(sent, usable, window))
         if urgent:
@@ -59,41 +60,40 @@ class Budget:
         others = [(end, other) for end, (_, other) in recent.items()]
         return max(free, _room_at(others, max(1, usable * ORDINARY // 100), window))
 
-    def take(self, now: float, *, window: float, urgent: bool) -> Budget:
-        """Return the budget after one more message."""
-        used = self._recent(now, window)
-        end = _end(now, window)
+    def take(self, now: float, *, urgent: bool) -> RateLimit:
+        """Return the rate limit after one more message."""
+        used = self._recent(now)
+        end = _end(now, self.limit.window)
         one = (1, 0) if urgent else (0, 1)
         used[end] = _added(used.get(end, (0, 0)), one)
-        return Budget(used, self._paused_until(now))
+        return RateLimit(self.limit, used, self._paused_until(now))
 
-    def land(self, sent: float, now: float, *, window: float, urgent: bool) -> Budget:
-        """Return the budget after a message was answered that was taken when it was sent.
+    def land(self, sent: float, now: float, *, urgent: bool) -> RateLimit:
+        """Return the rate limit after a message was answered that was taken when it was sent.
 
         The provider counts it when it arrives: at the latest now.
         """
-        counted, end = _end(sent, window), _end(now, window)
+        counted, end = _end(sent, self.limit.window), _end(now, self.limit.window)
         if end <= counted or counted not in self.used:
             return self
         of_urgent, of_others = self.used[counted]
         left = (of_urgent - 1, of_others) if urgent else (of_urgent, of_others - 1)
-        return attrs.evolve(self, used={**self.used, counted: left}).take(
-            now, window=window, urgent=urgent
-        )
+        return attrs.evolve(self, used={**self.used, counted: left}).take(now, urgent=urgent)
 
-    def pause(self, until: float) -> Budget:
-        """Return the budget after the provider asked for a pause."""
+    def pause(self, until: float) -> RateLimit:
+        """Return the rate limit after the provider asked for a pause."""
         return attrs.evolve(self, paused_until=max(self.paused_until, until))
 
     def _paused_until(self, now: float) -> float:
         return self.paused_until if self.paused_until <= now + FURTHEST else 0.0
 
-    def _recent(self, now: float, window: float) -> dict[int, tuple[int, int]]:
+    def _recent(self, now: float) -> dict[int, tuple[int, int]]:
         """Return the spans that still count, the oldest first.
 
         A span in the future was counted before the clock was reset, and counts as of now. One
         more than a window ahead would count for ever, and is left out.
         """
+        window = self.limit.window
         recent: dict[int, tuple[int, int]] = {}
         for end, (urgent, other) in sorted(self.used.items()):
             if now < end / _MILLI + window and end <= _end(now + window, window):

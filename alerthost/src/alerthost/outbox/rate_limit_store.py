@@ -10,38 +10,9 @@ import attrs
 import sqlalchemy as sa
 
 from alerthost.outbox import backend
-from alerthost.outbox.rate_limit import Budget
+from alerthost.outbox.rate_limit import RateLimit
 from alerthost.store.tables import budgets, incidents, lanes
 from hostspec.action import Limit
-
-
-@attrs.frozen
-class RateLimit:
-    """A limit, and the messages counted against its budget.
-
-    Attributes:
-        limit: as the action described it last.
-        budget: the counted messages.
-    """
-
-    limit: Limit
-    budget: Budget
-
-    def free_at(self, now: float, *, urgent: bool) -> float:
-        """Return when the next message may be sent: `now`, or a later moment."""
-        count, window = self.limit.count, self.limit.window
-        return self.budget.free_at(now, count=count, window=window, urgent=urgent)
-
-    def take(self, now: float, *, urgent: bool) -> RateLimit:
-        """Return the rate limit after one more message."""
-        taken = self.budget.take(now, window=self.limit.window, urgent=urgent)
-        return attrs.evolve(self, budget=taken)
-
-    def land(self, sent: float, now: float, *, urgent: bool) -> RateLimit:
-        """Return the rate limit after a message was answered."""
-        landed = self.budget.land(sent, now, window=self.limit.window, urgent=urgent)
-        return attrs.evolve(self, budget=landed)
-
 
 NAMES: Final = sa.case((incidents.c.handle.is_(None), lanes.c.budgets), else_=incidents.c.budgets)
 """Names of the budgets that a delivery counts against: those of its incident once that has a
@@ -84,7 +55,7 @@ def take(
         if free_at(rate_limits, now, urgent=urgent) > now:
             return None
     for each in rate_limits:
-        _write(connection, each.take(now, urgent=urgent))
+        connection.execute(_PUT, _values(each.take(now, urgent=urgent)))
     return tuple(each.limit.budget for each in rate_limits)
 
 
@@ -111,27 +82,22 @@ def record_attempt(  # noqa: PLR0913 -- one argument for each thing that matters
     """
 
     def updated(limit: Limit, before: RateLimit | None) -> RateLimit:
-        rate_limit = RateLimit(limit, before.budget if before else Budget())
+        rate_limit = attrs.evolve(before or RateLimit(limit), limit=limit)
         if limit.budget in taken:
             rate_limit = rate_limit.land(taken_at, now, urgent=urgent)
         else:
             rate_limit = rate_limit.take(now, urgent=urgent)
-        if paused_until:
-            rate_limit = attrs.evolve(rate_limit, budget=rate_limit.budget.pause(paused_until))
-        return rate_limit
+        return rate_limit.pause(paused_until) if paused_until else rate_limit
 
     for limit in sorted(limits, key=lambda each: each.budget):
         before = _read(connection, limit.budget)
-        if updated(limit, before) != before:
-            if backend.is_server(connection):
-                before = _locked(connection, limit)
-            _write(connection, updated(limit, before))
-
-
-def _locked(connection: sa.Connection, limit: Limit) -> RateLimit | None:
-    """Lock a budget, creating it if needed, and return it."""
-    connection.execute(_MAKE, _values(RateLimit(limit, Budget())))
-    return _read(connection, limit.budget, query=_LOCK)
+        after = updated(limit, before)
+        if after == before:
+            continue
+        if backend.is_server(connection):
+            connection.execute(_MAKE, _values(RateLimit(limit)))
+            after = updated(limit, _read(connection, limit.budget, query=_LOCK))
+        connection.execute(_PUT, _values(after))
 
 
 def _read(
@@ -141,11 +107,7 @@ def _read(
     if row is None:
         return None
     used = {int(end): tuple(counts) for end, counts in json.loads(row.used).items()}
-    return RateLimit(Limit(name, row.allowed, row.seconds), Budget(used, row.paused_until))
-
-
-def _write(connection: sa.Connection, rate_limit: RateLimit) -> None:
-    connection.execute(_PUT, _values(rate_limit))
+    return RateLimit(Limit(name, row.allowed, row.seconds), used, row.paused_until)
 
 
 def _values(rate_limit: RateLimit) -> dict[str, Any]:
@@ -153,8 +115,8 @@ def _values(rate_limit: RateLimit) -> dict[str, Any]:
         "name": rate_limit.limit.budget,
         "allowed": rate_limit.limit.count,
         "seconds": rate_limit.limit.window,
-        "used": json.dumps(dict(rate_limit.budget.used)),
-        "paused_until": rate_limit.budget.paused_until,
+        "used": json.dumps(dict(rate_limit.used)),
+        "paused_until": rate_limit.paused_until,
     }
 
 
