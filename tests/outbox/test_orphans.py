@@ -16,11 +16,11 @@ from alerthost.cli.session import cut_off_notes
 from alerthost.config.configuration import Configuration
 from alerthost.outbox import completion, incident_store, orphans
 from alerthost.outbox.admin_rows import AdminError
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.planned import NOTHING_OPEN
 from alerthost.outbox.planner import ORPHANED
 from alerthost.outbox.retry_policy import DeliveryState
-from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from hostspec.plugins import load
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour

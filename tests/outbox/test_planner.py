@@ -14,8 +14,8 @@ from engines import EITHER, Clock, World
 from size import WHOLE
 
 from alerthost.outbox import dispatcher, inbox, planner, serialisation
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.snapshot import Snapshot
-from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from hostspec import Alert, Delivery, Operation, OutcomeKind, Severity, Status
 from hostspec import IncidentRef as IncidentPlace

@@ -14,7 +14,6 @@ from alerthost.outbox import (
     incident_store,
     leasing,
     maintenance,
-    reclaim,
 )
 from alerthost.store.tables import deliveries, incidents
 from hostspec import IncidentRef
@@ -30,7 +29,7 @@ HOT = {
     "any ready": (leasing._ANY_READY, "ix_lanes_due"),
     "head": (leasing._HEADS, "ix_deliveries_head"),
     "urgent head": (leasing._URGENT_HEAD, "ix_deliveries_urgent_head"),
-    "in flight": (reclaim._HELD_LEASES, "ix_deliveries_in_flight"),
+    "in flight": (maintenance._HELD_LEASES, "ix_deliveries_in_flight"),
     "line": (delivery_store._QUEUE, "ix_deliveries_incident_id"),
     "held by": (incident_store._HELD.params(digests=["a", "b"]), "ix_holders_digest"),
     "incidents at": (incident_store._AT.params(digests=["a", "b"]), "uq_incidents_digest"),

@@ -15,16 +15,16 @@ from engines import DELIVERED, EITHER, World, deliver, late, leased
 from recorder import SILENT, UPDATING, rule_of
 
 from alerthost.outbox import (
-    channels,
     completion,
     heartbeat,
     inbox,
     incident_store,
+    lane_store,
     leasing,
+    maintenance,
     planner,
-    reclaim,
 )
-from alerthost.outbox.unit_of_work import UnitOfWork
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.store.errors import StoreError, UnstorableError
 from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind
 
@@ -734,16 +734,16 @@ def test_two_that_take_over_at_once_do_it_once(world: World) -> None:
     world.say("disk")
     lease = leased(world)
     with world.database.read() as connection:
-        held = reclaim.held_leases(connection)
+        held = maintenance.held_leases(connection)
     actions, now = world.plugins.actions, world.clock.now
     with world.database.begin() as connection:
-        assert reclaim.reclaim_leases(UnitOfWork(connection, now, actions), held, "one") == 1
+        assert maintenance.reclaim_leases(UnitOfWork(connection, now, actions), held, "one") == 1
     with world.database.begin() as connection:
-        assert reclaim.reclaim_leases(UnitOfWork(connection, now, actions), held, "two") == 0
+        assert maintenance.reclaim_leases(UnitOfWork(connection, now, actions), held, "two") == 0
         again = leasing.lease(connection, "one", now)
         assert again
         assert (again.id, again.attempt) == (lease.id, 2)
-        assert reclaim.reclaim_leases(UnitOfWork(connection, now, actions), held, "two") == 0
+        assert maintenance.reclaim_leases(UnitOfWork(connection, now, actions), held, "two") == 0
 
 
 def test_a_mail_that_a_dead_process_was_sending_is_uncertain_and_over(
@@ -815,7 +815,7 @@ def test_the_store_fails_while_an_engine_starts(
         raise StoreError("full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(channels, "resume", fail)
+        patched.setattr(lane_store, "resume", fail)
         with pytest.raises(StoreError, match="full"):
             world.engine.start()
     assert not world.engine.working

@@ -24,12 +24,11 @@ from alerthost.outbox import (
     leasing,
     maintenance,
     rate_limit_store,
-    reclaim,
 )
 from alerthost.outbox.admin_rows import AdminError
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.group_commit import Writer
-from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store import postgresql
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
@@ -329,8 +328,10 @@ def test_outcomes_wait_for_the_lock_of_the_incident(
             elif how == "return":
                 leasing.return_lease(UnitOfWork(connection, world.clock.now, actions), lease)
             else:
-                held = reclaim.held_leases(connection)
-                reclaim.reclaim_leases(UnitOfWork(connection, world.clock.now, actions), held, "me")
+                held = maintenance.held_leases(connection)
+                maintenance.reclaim_leases(
+                    UnitOfWork(connection, world.clock.now, actions), held, "me"
+                )
 
         Writer(world.database).run(work)
 

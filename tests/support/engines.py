@@ -11,9 +11,9 @@ from recorder import IDEMPOTENT, Page, plugins_of, rule_of
 
 from alerthost.outbox import completion, heartbeat, leasing
 from alerthost.outbox.admin_rows import DeliveryRow
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.maintenance import Patience
-from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from hostspec import Alert, Capabilities, Delivery, Outcome, OutcomeKind, Receipt, hookimpl
 from hostspec.plugins import Plugins, Rule

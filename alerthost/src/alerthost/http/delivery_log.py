@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from alerthost.config.destinations import LaneNames
-from alerthost.outbox import channels, notifier
+from alerthost.outbox import lane_store, notifier
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.retry_policy import LaneState
 from hostspec.delivery import Outcome, OutcomeKind, Receipt
@@ -116,7 +116,7 @@ class LaneLog:
                 is_new = causes.is_new(outcome, lease.leased_at)
         if not is_new:
             return
-        opens = lease.channel == channels.name_of(ref.action)
+        opens = lease.channel == lane_store.channel_name(ref.action)
         name = self._lanes().name_of(ref) + ("" if opens else " (open incidents)")
         if answered:
             _log.warning("%s delivers again", name)

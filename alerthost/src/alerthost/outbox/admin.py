@@ -22,11 +22,11 @@ from alerthost.outbox.admin_rows import (
     AdminError,
     no_delivery,
 )
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import QueuedDelivery
-from alerthost.outbox.group_commit import Writer
+from alerthost.outbox.group_commit import Resources, Writer
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.submission import OVER, SubmissionOutcome, new_id
-from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.database import Database
 from alerthost.store.tables import (
     deliveries,
@@ -59,7 +59,7 @@ class Admin(AdminQueries):
         writer: Writer | None = None,
     ) -> None:
         super().__init__(database, plugins, clock)
-        self._writer = writer or Writer(database)
+        self._resources = Resources(database, plugins, clock, writer or Writer(database))
 
     def replay(self, number: int, *, as_is: bool = False) -> str | None:
         """Send a delivery again that was given up.
@@ -79,12 +79,7 @@ class Admin(AdminQueries):
             AdminError: there is no such delivery, or it was not given up.
             StoreError: the database cannot be written.
         """
-        now = self._clock()
-        return self._writer.run(
-            lambda writing: self._replay(
-                UnitOfWork(writing, now, self._plugins.actions), number, as_is=as_is
-            )
-        )
+        return self._resources.run(lambda uow: self._replay(uow, number, as_is=as_is))
 
     def discard_delivery(self, number: int) -> None:
         """Discard a delivery: it is never sent.
@@ -93,12 +88,7 @@ class Admin(AdminQueries):
             AdminError: there is no such delivery, it is being sent now, or it is finished.
             StoreError: the database cannot be written.
         """
-        now = self._clock()
-        self._writer.run(
-            lambda writing: self._discard_delivery(
-                UnitOfWork(writing, now, self._plugins.actions), number
-            )
-        )
+        self._resources.run(lambda uow: self._discard_delivery(uow, number))
 
     def discard_submission(self, submission_id: str) -> SubmissionOutcome:
         """Discard a failed or dead submission: it stays in the history, as discarded.
@@ -110,7 +100,7 @@ class Admin(AdminQueries):
             AdminError: there is no such submission, or it is neither failed nor dead.
             StoreError: the database cannot be written.
         """
-        return self._writer.run(lambda writing: _discard(writing, submission_id))
+        return self._resources.run(lambda uow: _discard(uow.connection, submission_id))
 
     def resolve(self, number: int) -> str | None:
         """Resolve an incident by hand, whichever alerts hold it open.
@@ -123,10 +113,7 @@ class Admin(AdminQueries):
             AdminError: there is no such incident, it is over, or its action is gone.
             StoreError: the database cannot be written.
         """
-        now = self._clock()
-        return self._writer.run(
-            lambda writing: self._resolve(UnitOfWork(writing, now, self._plugins.actions), number)
-        )
+        return self._resources.run(lambda uow: self._resolve(uow, number))
 
     def forget(self, number: int) -> None:
         """End an incident in the store alone, and discard its queued deliveries.
@@ -135,10 +122,7 @@ class Admin(AdminQueries):
             AdminError: there is no such incident, or it is over.
             StoreError: the database cannot be written.
         """
-        now = self._clock()
-        self._writer.run(
-            lambda writing: self._forget(UnitOfWork(writing, now, self._plugins.actions), number)
-        )
+        self._resources.run(lambda uow: self._forget(uow, number))
 
     def _replay(self, uow: UnitOfWork, number: int, *, as_is: bool) -> str | None:
         row = _found(uow.connection, number)

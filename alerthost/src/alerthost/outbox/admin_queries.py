@@ -30,8 +30,8 @@ from alerthost.outbox.admin_rows import (
     build_statuses,
     no_delivery,
 )
-from alerthost.outbox.channels import FAILS, OF_DELIVERY
 from alerthost.outbox.heartbeat import is_worked_on
+from alerthost.outbox.lane_store import FAILS, OF_DELIVERY
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks
 from alerthost.outbox.submission import Note, SubmissionOutcome

@@ -9,7 +9,7 @@ import attrs
 import sqlalchemy as sa
 
 from alerthost.outbox import delivery_store, inbox, incident_store
-from alerthost.outbox.channels import GATE, OF_DELIVERY
+from alerthost.outbox.lane_store import GATE, OF_DELIVERY
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks
 from alerthost.outbox.submission import Note, SubmissionOutcome

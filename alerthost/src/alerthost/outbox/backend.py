@@ -1,4 +1,4 @@
-"""Differences between SQLite and PostgreSQL: locks, turns, the clock, and retried transactions.
+"""Transactions on SQLite and PostgreSQL: units of work, locks, turns, conflicts, and the clock.
 
 SQLite lets one transaction write at a time, on one machine; nothing of this is needed there. On
 PostgreSQL transactions run side by side, and each statement sees the commits before it.
@@ -16,8 +16,8 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeAlias
 
 import attrs
 import sqlalchemy as sa
@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
+from hostspec.action import AnyAction
 from hostspec.alert import Identity
 from hostspec.delivery import IncidentRef
 
@@ -48,6 +49,35 @@ POLL_SERVER: Final = 0.05
 
 _CONFLICTS: Final = ("40P01", "40001")
 """SQLSTATEs of a transaction that was undone because of others that ran beside it."""
+
+
+Actions: TypeAlias = Mapping[str, AnyAction]
+"""The actions that send, by name."""
+
+
+@attrs.frozen
+class UnitOfWork:
+    """Everything that functions which change deliveries in one transaction share.
+
+    Attributes:
+        connection: of the transaction.
+        now: the time that changes are recorded with, in seconds of the epoch.
+        actions: by name, with their capabilities.
+    """
+
+    connection: sa.Connection
+    now: float
+    actions: Actions
+
+    def may_repeat(self, ref: IncidentRef) -> bool:
+        """Check that a delivery which may have arrived may be sent again."""
+        action = self.actions.get(ref.action)
+        return action is None or action.capabilities.idempotent
+
+    def is_record(self, ref: IncidentRef) -> bool:
+        """Check that deliveries to an incident are records, which open nothing."""
+        action = self.actions.get(ref.action)
+        return action is not None and action.capabilities.record
 
 
 def is_server(connection: sa.Connection) -> bool:

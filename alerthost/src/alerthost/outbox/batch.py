@@ -8,11 +8,11 @@ from typing import Final
 import attrs
 
 from alerthost.outbox import delivery_store, enqueue, incident_store, lane_store
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import Coalesced, QueuedDelivery, coalesce_queue
 from alerthost.outbox.incident_store import StoredIncident
 from alerthost.outbox.retry_policy import ProviderState
 from alerthost.outbox.snapshot import Snapshot
-from alerthost.outbox.unit_of_work import UnitOfWork
 from hostspec.alert import Identity
 from hostspec.delivery import Delivery, IncidentRef, Operation
 

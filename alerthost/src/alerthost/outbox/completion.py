@@ -11,17 +11,18 @@ import sqlalchemy as sa
 
 from alerthost.outbox import (
     backend,
-    channels,
     delivery_store,
     enqueue,
     incident_store,
+    lane_store,
     notifier,
     orphans,
     rate_limit_store,
 )
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import log_afterwards
-from alerthost.outbox.leasing import Lease, is_urgent, schedule_lane, still_holds
+from alerthost.outbox.leasing import Lease, is_urgent, still_holds
 from alerthost.outbox.retry_policy import (
     Decision,
     DeliveryState,
@@ -29,7 +30,6 @@ from alerthost.outbox.retry_policy import (
     ProviderState,
     classify,
 )
-from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import deliveries, incidents, lanes
 from hostspec.action import Limit
 from hostspec.delivery import Operation, Outcome, OutcomeKind, Receipt
@@ -128,7 +128,7 @@ def _decide(
     changes = {"budgets": known} if lease.incident.incident.handle is None else {}
     # first of all: the lock of the lane's row, under which its channels are read and written
     uow.connection.execute(sa.update(lanes).where(lanes.c.id == lane), {"due": uow.now, **changes})
-    channel = channels.channel(uow.connection, lane, lease.channel)
+    channel = lane_store.find_channel(uow.connection, lane, lease.channel)
     same = outcome.kind is lease.last_outcome
     since = lease.failing_since if same else None
     since = lease.leased_at if since is None else since
@@ -270,7 +270,7 @@ def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
         if opening.alert not in stored.incident.holders:
             incident_store.release(uow, opened.id, opening.alert)
         delivery_store.write_queue(uow, opened, again, rows[-1].submission_id)
-    schedule_lane(uow.connection, stored.lane_id, uow.now)
+    lane_store.schedule(uow.connection, stored.lane_id, uow.now)
 
 
 def _reopening(
@@ -294,7 +294,7 @@ def _reopening(
 
 
 def _others_get_through(
-    channel: channels.Channel, lease: Lease, outcome: Outcome, since: float, now: float
+    channel: lane_store.Channel, lease: Lease, outcome: Outcome, since: float, now: float
 ) -> bool:
     """Check whether other deliveries show that a failure is the delivery's own.
 
@@ -319,13 +319,13 @@ def _note_channels(
     lane = lease.incident.lane_id
     current = rate_limit_store.names_of_lane(uow.connection, lane) == known
     action = lease.delivery.ref.action
-    used, opening = channels.name_of(action, known), channels.name_of(action)
+    used, opening = lane_store.channel_name(action, known), lane_store.channel_name(action)
     opens = lease.channel == opening
     if decision.lane is LaneState.HEALTHY:
         names = {lease.channel, used, *([opening] if current else ())}
-        channels.note_success(uow.connection, lane, names, uow.now, delivered=outcome.delivered)
+        lane_store.note_success(uow.connection, lane, names, uow.now, delivered=outcome.delivered)
     else:
-        channels.note_failure(
+        lane_store.note_failure(
             uow.connection,
             lane,
             {lease.channel, used} if opens else {lease.channel},

@@ -9,10 +9,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from alerthost.outbox import incident_store, lane_store
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import HEAD_START, OWN_FAILURE_DELAY, REPEAT_DELAY, QueuedDelivery
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.serialisation import dump_delivery, load_delivery
-from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import deliveries
 from hostspec.alert import Severity
 from hostspec.delivery import (

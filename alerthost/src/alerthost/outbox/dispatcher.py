@@ -12,22 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
+import sqlalchemy as sa
 
-from alerthost.outbox import completion, inbox, incident_store, leasing, reclaim
-from alerthost.outbox.group_commit import Writer
+from alerthost.outbox import completion, inbox, incident_store, leasing
+from alerthost.outbox.backend import UnitOfWork
+from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.heartbeat import Registration
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.planner import Planner
 from alerthost.outbox.retry_policy import LaneState
-from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.outbox.workers import ChangeSignal, WorkSignal
-from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
 from hostspec.action import AnyAction, Limit, as_durable, is_limit
 from hostspec.delivery import Outcome, OutcomeKind, SendContext
 from hostspec.errors import describe_error
 from hostspec.plugins.isolation import Attempt, can_follow_up, make_attempt
-from hostspec.plugins.registry import Plugins
 from hostspec.provider import Installation
 
 _log = logging.getLogger("hostspec")
@@ -50,62 +49,42 @@ Completion: TypeAlias = Callable[[UnitOfWork], None]
 Installations: TypeAlias = Mapping[str, Installation[Any]]
 
 
+@attrs.define(eq=False, slots=False, kw_only=True)
 class Dispatcher:
     """The work that all workers of an engine share: planning, leasing, sending, completing.
 
     Args:
-        database: the store.
-        writer: commits.
+        resources: of the engine.
         planner: plans submissions.
-        plugins: whose actions send.
         installations: by name; deliveries are sent through them.
-        clock: returns the time, in seconds of the epoch.
         workers: number of workers; half of them may be busy with unhealthy lanes.
-        lease: seconds for which a lease is valid.
+        lease_seconds: for which a lease is valid.
         watch: called after each attempt.
         registration: of this process among the live workers.
         signal: wakes idle workers.
         changes: notified of each change to the store.
     """
 
-    def __init__(  # noqa: PLR0913 -- one argument for each thing that it works with
-        self,
-        database: Database,
-        writer: Writer,
-        planner: Planner,
-        plugins: Plugins,
-        *,
-        installations: Installations,
-        clock: Callable[[], float],
-        workers: int,
-        lease: float,
-        watch: Watch,
-        registration: Registration,
-        signal: WorkSignal,
-        changes: ChangeSignal,
-    ) -> None:
-        self._database = database
-        self._writer = writer
-        self._planner = planner
-        self._plugins = plugins
-        self._installations = installations
-        self._clock = clock
-        self._half = max(1, workers // 2)
-        self._lease_seconds = lease
-        self._watch = watch
-        self._registration = registration
-        self._signal = signal
-        self._changes = changes
-        self._planning = threading.Lock()
-        self._pending = threading.Event()
-        self._others_plan_until = 0.0
-        self._behind = False
-        self._looked_behind_at = float("-inf")
-        self._leasing = threading.Lock()
-        self._in_flight: dict[int, tuple[Lease, float]] = {}
-        self._expected_handles: dict[leasing.HandleKey, str | None] = {}
-        self._uncompleted: deque[tuple[Lease, float, Completion]] = deque()
-        self._held: set[int] = set()
+    _resources: Resources
+    _planner: Planner
+    _installations: Installations
+    _workers: int
+    _lease_seconds: float
+    _watch: Watch
+    _registration: Registration
+    _signal: WorkSignal
+    _changes: ChangeSignal
+
+    _planning: threading.Lock = attrs.field(init=False, factory=threading.Lock)
+    _pending: threading.Event = attrs.field(init=False, factory=threading.Event)
+    _others_plan_until: float = attrs.field(init=False, default=0.0)
+    _behind: bool = attrs.field(init=False, default=False)
+    _looked_behind_at: float = attrs.field(init=False, default=float("-inf"))
+    _leasing: threading.Lock = attrs.field(init=False, factory=threading.Lock)
+    _in_flight: dict[int, tuple[Lease, float]] = attrs.field(init=False, factory=dict)
+    _expected_handles: dict[leasing.HandleKey, str | None] = attrs.field(init=False, factory=dict)
+    _uncompleted: deque[tuple[Lease, float, Completion]] = attrs.field(init=False, factory=deque)
+    _held: set[int] = attrs.field(init=False, factory=set)
 
     def note_accepted(self) -> None:
         """Wake a worker to plan a new submission."""
@@ -118,8 +97,8 @@ class Dispatcher:
 
     def poll(self) -> None:
         """Wake a worker if there is something to do, whichever process caused it."""
-        now = self._clock()
-        with self._database.read() as connection:
+        now = self._resources.clock()
+        with self._resources.database.read() as connection:
             pending = inbox.has_pending(connection)
             found = pending or leasing.is_ready(connection, now)
         if pending and time.monotonic() >= self._others_plan_until:
@@ -130,15 +109,15 @@ class Dispatcher:
     def is_behind(self) -> bool:
         """Return whether planning is behind, so that destinations have to take turns."""
         if time.monotonic() - self._looked_behind_at >= BEHIND:
-            with contextlib.suppress(StoreError), self._database.read() as connection:
+            with contextlib.suppress(StoreError), self._resources.database.read() as connection:
                 self._behind = inbox.is_behind(connection)
             self._looked_behind_at = time.monotonic()
         return self._behind
 
     def is_busy(self) -> bool:
         """Return whether something is to be planned or sent now, or is in flight."""
-        with self._database.read() as connection:
-            queued = leasing.is_due(connection, self._clock())
+        with self._resources.database.read() as connection:
+            queued = leasing.is_due(connection, self._resources.clock())
             queued = queued or inbox.has_pending(connection)
         return queued or bool(self._in_flight)
 
@@ -165,7 +144,7 @@ class Dispatcher:
             return 0
         try:
             self._pending.clear()
-            planned = self._planner.plan(self._clock(), self._registration.current)
+            planned = self._planner.plan(self._resources.clock(), self._registration.current)
         finally:
             self._planning.release()
         if planned is None:
@@ -179,14 +158,15 @@ class Dispatcher:
     def lease(self, worker_id: str) -> Lease | None:
         """Lease the next delivery; None where nothing may be sent now."""
         with self._leasing:
-            now = self._clock()
-            if self._database.file is not None:  # in SQLite a write waits for all others
-                with self._database.read() as connection:
+            now = self._resources.clock()
+            if self._resources.database.file is not None:  # in SQLite a write waits for all others
+                with self._resources.database.read() as connection:
                     if not leasing.is_ready(connection, now):
                         return None
-            together = min(self._half, leasing.MOST_IN_FLIGHT)
-            unhealthy = self._count_unhealthy(now) < self._half
-            found = self._writer.run(
+            half = max(1, self._workers // 2)
+            together = min(half, leasing.MOST_IN_FLIGHT)
+            unhealthy = self._count_unhealthy(now) < half
+            found = self._resources.writer.run(
                 lambda writing: leasing.lease(
                     writing,
                     worker_id,
@@ -211,13 +191,13 @@ class Dispatcher:
             for each, _ in tuple(self._in_flight.values())
         )
 
-    def has_run_out(self, held: reclaim.HeldLease, now: float) -> bool:
+    def has_run_out(self, held: sa.Row[Any], now: float) -> bool:
         """Check that a lease has run out, by its clock and by this process's own."""
         in_flight = self._in_flight.get(held.id)
         leased_now = in_flight is not None and time.monotonic() - in_flight[1] < self._lease_seconds
         return held.lease_until <= now and not leased_now
 
-    def is_idle(self, held: reclaim.HeldLease, now: float) -> bool:
+    def is_idle(self, held: sa.Row[Any], now: float) -> bool:
         """Check that no attempt of a lease may start any more; a clock may have gone back."""
         leased_at = held.lease_until - self._lease_seconds
         starts = leased_at <= now <= leased_at + self._lease_seconds * leasing.START_WITHIN
@@ -233,7 +213,7 @@ class Dispatcher:
 
     def _send(self, lease: Lease) -> None:
         delivery, incident = lease.delivery, lease.incident.incident
-        action = self._plugins.actions.get(delivery.ref.action)
+        action = self._resources.plugins.actions.get(delivery.ref.action)
         installation = self._installations.get(delivery.ref.installation)
         if action is None or installation is None:
             self._complete(lease, Attempt.impossible(delivery.ref), ())
@@ -243,7 +223,7 @@ class Dispatcher:
             return
         limits = _limits(action, lease, installation)
         lease = self._expect_handle(action, lease, installation)
-        now = self._clock()
+        now = self._resources.clock()
         if not lease.leased_at <= now <= lease.start_by:
             self._record(lease, now, lambda uow: leasing.return_lease(uow, lease))
             return
@@ -271,7 +251,7 @@ class Dispatcher:
             ref.destination,
             completion.ORPHANED,
         )
-        now = self._clock()
+        now = self._resources.clock()
         self._record(lease, now, lambda uow: completion.orphan(uow, lease, completion.ORPHANED))
 
     def _expect_handle(
@@ -285,16 +265,18 @@ class Dispatcher:
             return lease
         lease = attrs.evolve(lease, expected_handle=expected)
         try:
-            self._writer.run(lambda writing: leasing.record_expected_handle(writing, lease))
+            self._resources.writer.run(
+                lambda writing: leasing.record_expected_handle(writing, lease)
+            )
         except StoreError:
-            now = self._clock()
+            now = self._resources.clock()
             self._uncompleted.append((lease, now, lambda uow: leasing.return_lease(uow, lease)))
             raise
         self._expected_handles[leasing.handle_key(lease.delivery.ref)] = expected
         return lease
 
     def _complete(self, lease: Lease, made: Attempt, limits: Sequence[Limit]) -> None:
-        now, outcome = self._clock(), made.outcome
+        now, outcome = self._resources.clock(), made.outcome
         self._watch(lease, outcome, now)
         arrived = made.may_have_arrived
         self._record(
@@ -316,17 +298,13 @@ class Dispatcher:
             except IndexError:
                 return
             try:
-                self._run(now, work)
+                self._resources.run(work, now)
             except UnstorableError:
                 raise  # this one is reclaimed when its lease runs out; the next may be storable
             except StoreError:
                 self._uncompleted.appendleft((lease, now, work))
                 raise
             self._held.discard(lease.id)
-
-    def _run(self, now: float, work: Completion) -> None:
-        actions = self._plugins.actions
-        self._writer.run(lambda writing: work(UnitOfWork(writing, now, actions)))
 
 
 def _expected_handle(

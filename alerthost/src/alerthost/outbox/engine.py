@@ -12,11 +12,11 @@ from typing import Any, Final, Self
 
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, channels, inbox, leasing, maintenance
+from alerthost.outbox import backend, inbox, lane_store, leasing, maintenance
 from alerthost.outbox.admin import Admin
 from alerthost.outbox.admin_rows import SubmissionStatus
 from alerthost.outbox.dispatcher import Dispatcher, Watch
-from alerthost.outbox.group_commit import SubmissionWriter, Writer
+from alerthost.outbox.group_commit import Resources, SubmissionWriter, Writer
 from alerthost.outbox.heartbeat import Registration
 from alerthost.outbox.logs import BlockedLog, PlannedLog
 from alerthost.outbox.maintenance import Maintenance, Patience
@@ -98,45 +98,40 @@ class Engine:
         rules = tuple(rules)
         self.database = database
         self._clock = clock or backend.clock(database)
-        self._writer = writer = Writer(database)
-        self.admin = Admin(database, plugins, self._clock, writer)
+        self._writer = Writer(database)
+        self._resources = Resources(database, plugins, self._clock, self._writer)
+        self.admin = Admin(database, plugins, self._clock, self._writer)
         self._workers = workers
         self._health = StoreHealth()
         self._threads = WorkerThreads(self._health)
         self._ending: threading.Thread | None = None
         self._changes = ChangeSignal()
         self._registration = Registration(database)
-        self._submission_writer = SubmissionWriter(database, writer)
+        self._submission_writer = SubmissionWriter(database, self._writer)
         self._planned_log = PlannedLog(watch_planned)
-        self._planner = Planner(database, writer, plugins, rules, self._planned_log.write)
+        self._planner = Planner(self._resources, rules, self._planned_log.write)
         used = (use.installation for rule in rules for use in rule.actions)
         by_name = {each.name: each for each in (*installations, *used)}
         self._dispatcher = Dispatcher(
-            database,
-            writer,
-            self._planner,
-            plugins,
+            resources=self._resources,
+            planner=self._planner,
             installations=by_name,
-            clock=self._clock,
             workers=workers,
-            lease=lease,
+            lease_seconds=lease,
             watch=watch or BlockedLog(),
             registration=self._registration,
             signal=self._threads.signal,
             changes=self._changes,
         )
         self._maintenance = Maintenance(
-            database,
-            writer,
-            plugins,
+            resources=self._resources,
             installations=by_name,
-            clock=self._clock,
             dispatcher=self._dispatcher,
             registration=self._registration,
             patience=patience or Patience(),
             is_stopping=self._threads.stopping.is_set,
         )
-        self._notifier = Notifier(database, writer, plugins.hooks, observe or log_receipt)
+        self._notifier = Notifier(self._resources, observe or log_receipt)
 
     @property
     def trouble(self) -> str | None:
@@ -328,8 +323,7 @@ class Engine:
         try:
             self.database.check()
             self._maintenance.reclaim(worker_id)
-            now = self._clock()
-            self._writer.run(lambda writing: channels.resume(writing, now))
+            self._resources.run(lambda uow: lane_store.resume(uow.connection, uow.now))
         except BaseException:
             self._registration.leave()
             raise

@@ -8,10 +8,10 @@ from typing import Final
 import attrs
 
 from alerthost.outbox import backend, delivery_store, incident_store, notifier
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import Coalesced, QueuedDelivery, coalesce_queue
 from alerthost.outbox.incident_store import StoredIncident
 from alerthost.outbox.retry_policy import DeliveryState, ProviderState
-from alerthost.outbox.unit_of_work import UnitOfWork
 from hostspec.delivery import Delivery, Operation
 
 SUPERSEDED: Final = "superseded by another delivery of the same incident"

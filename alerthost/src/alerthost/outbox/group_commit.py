@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from alerthost.outbox import backend, inbox
 from alerthost.store.database import Database
 from alerthost.store.errors import ReentryError, StoreError
+from hostspec.plugins.registry import Plugins
 
 T = TypeVar("T")
 
@@ -194,6 +195,28 @@ class Writer:
             if not self._commit_together(left, made_room=True):
                 for job in left:
                     self._commit_together([job], made_room=True)
+
+
+@attrs.frozen(eq=False)
+class Resources:
+    """What the parts of an engine share.
+
+    Attributes:
+        database: the store.
+        plugins: whose actions plan and send.
+        clock: returns the time, in seconds of the epoch.
+        writer: commits.
+    """
+
+    database: Database
+    plugins: Plugins
+    clock: Callable[[], float]
+    writer: Writer
+
+    def run(self, work: Callable[[backend.UnitOfWork], T], now: float | None = None) -> T:
+        """Run a job as `Writer.run` does, in a unit of work; `now` is None for the present."""
+        moment, actions = self.clock() if now is None else now, self.plugins.actions
+        return self.writer.run(lambda writing: work(backend.UnitOfWork(writing, moment, actions)))
 
 
 _deferred_logs: Final[contextvars.ContextVar[list[Callable[[], None]] | None]] = (

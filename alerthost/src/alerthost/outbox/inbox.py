@@ -11,10 +11,10 @@ import attrs
 import sqlalchemy as sa
 
 from alerthost.outbox import backend, serialisation
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import HEAD_START
 from alerthost.outbox.serialisation import digest
 from alerthost.outbox.submission import Note, Submission, new_id
-from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import PENDING, submissions
 from hostspec.alert import Alert, Identity, Severity
 from hostspec.values import from_json, to_json

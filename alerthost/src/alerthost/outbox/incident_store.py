@@ -10,10 +10,10 @@ import attrs
 import sqlalchemy as sa
 
 from alerthost.outbox import lane_store
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.retry_policy import ProviderState
 from alerthost.outbox.serialisation import digest
-from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import holders, incidents
 from hostspec.alert import Identity, Severity
 from hostspec.delivery import (

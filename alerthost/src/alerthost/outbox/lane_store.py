@@ -1,16 +1,44 @@
-"""Reads and schedules lanes, one for each destination of an installation."""
+"""Reads and schedules lanes, and records whether their channels work.
+
+A lane holds the deliveries to one destination of an installation; a channel, those of a lane that
+one action sends under one credential. The engine knows no credentials. It recognises them by the
+budgets that deliveries are sent from, which actions count by credential: those of an open incident,
+which keeps the credential that opened it, or none yet for deliveries that open one, under the
+newest credential.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
+import attrs
 import sqlalchemy as sa
 
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.retry_policy import LaneState
-from alerthost.outbox.unit_of_work import UnitOfWork
-from alerthost.store.tables import channels, lanes
+from alerthost.store.tables import channels, deliveries, incidents, lanes
 from hostspec.delivery import IncidentRef
+
+CHANNEL_NAME: Final = (
+    incidents.c.action
+    + sa.literal_column("' '")
+    + sa.case((incidents.c.handle.is_(None), sa.literal_column("''")), else_=incidents.c.budgets)
+)
+"""The channel of a delivery, by its incident."""
+
+OF_DELIVERY: Final = sa.and_(
+    channels.c.lane_id == deliveries.c.lane_id, channels.c.name == CHANNEL_NAME
+)
+"""Joins the channel of a delivery, where one is kept: one that never failed is not."""
+
+FAILS: Final = channels.c.failures > 0
+HEALTHY: Final = sa.or_(channels.c.id.is_(None), ~FAILS)
+
+GATE: Final = sa.func.coalesce(
+    sa.case((deliveries.c.attempts == 0, channels.c.first_due), else_=channels.c.due), 0.0
+)
+"""Before when a delivery is not tried because its channel fails."""
 
 
 def lane_of(connection: sa.Connection, ref: IncidentRef) -> int:
@@ -32,6 +60,107 @@ def wake(uow: UnitOfWork, lane: int) -> None:
 def wake_all(uow: UnitOfWork, numbers: Collection[int]) -> None:
     """Schedule lanes as `wake` does, in the order in which they are locked."""
     uow.connection.execute(_WAKE, [{"lane": lane, "now": uow.now} for lane in sorted(numbers)])
+
+
+def schedule(connection: sa.Connection, lane: int, moment: float | None) -> None:
+    """Set when a lane is due; None until something is enqueued."""
+    connection.execute(sa.update(lanes).where(lanes.c.id == lane).values(due=moment))
+
+
+@attrs.frozen
+class Channel:
+    """A channel as it stands.
+
+    Attributes:
+        failures: one after the other, which may be the channel's.
+        last_success_at: when a delivery got through last; 0 where none did since one failed.
+    """
+
+    failures: int = 0
+    last_success_at: float = 0.0
+
+
+def find_channel(connection: sa.Connection, lane: int, name: str) -> Channel:
+    """Return a channel of a lane."""
+    row = connection.execute(_ONE, {"lane": lane, "channel": name}).first()
+    return Channel(row.failures, row.last_success_at) if row else Channel()
+
+
+def channel_name(action: str, budgets: str = "") -> str:
+    """Return the name of the channel of an action for some budgets; none are of what opens."""
+    return f"{action} {budgets}"
+
+
+def channel_of_incident(connection: sa.Connection, number: int) -> str:
+    """Return the name of the channel of an incident's deliveries."""
+    return str(
+        connection.execute(sa.select(CHANNEL_NAME).where(incidents.c.id == number)).scalar_one()
+    )
+
+
+def failing_channels(connection: sa.Connection, lane: int) -> Collection[int]:
+    """Return the rows of the channels of a lane that fail now."""
+    return connection.execute(_FAILING, {"lane": lane}).scalars().all()
+
+
+def note_success(
+    connection: sa.Connection, lane: int, names: Collection[str], now: float, *, delivered: bool
+) -> None:
+    """Record that channels of a lane work: the provider answered, and took a delivery or not."""
+    works = {"state": LaneState.HEALTHY, "reason": "", "failures": 0, "due": 0.0, "first_due": 0.0}
+    through = {"last_success_at": now} if delivered else {}
+    connection.execute(_NAMED, {"lane": lane, "names": [*names], **works, **through})
+
+
+def note_failure(  # noqa: PLR0913 -- the columns of a channel
+    connection: sa.Connection,
+    lane: int,
+    names: Collection[str],
+    now: float,
+    *,
+    state: LaneState,
+    reason: str,
+    due: float,
+    first_due: float,
+) -> None:
+    """Record that channels of a lane fail; the caller holds the lock of the lane's row.
+
+    One of their deliveries may be tried again when it is `due`; one that was never tried, when it
+    is `first_due`.
+    """
+    for name in sorted(names):
+        row = connection.execute(_ONE, {"lane": lane, "channel": name}).first()
+        values: dict[str, Any] = {
+            "state": state,
+            "reason": reason,
+            "failures": row.failures + 1 if row else 1,
+            "since": row.since if row and row.failures and row.state == state else now,
+            "due": due,
+            "first_due": first_due,
+        }
+        if row:
+            changed = sa.update(channels).where(channels.c.id == row.id)
+            connection.execute(changed, values)
+        else:
+            known = {"lane_id": lane, "name": name, "last_success_at": 0.0}
+            connection.execute(_NEW, {**known, **values})
+
+
+def resume(connection: sa.Connection, now: float) -> None:
+    """Try failing channels again at once: the cause may be gone."""
+    failing = sa.select(channels.c.lane_id).where(FAILS)
+    connection.execute(sa.update(lanes).where(lanes.c.id.in_(failing)).values(due=now))
+    connection.execute(
+        sa.update(deliveries)
+        .where(
+            deliveries.c.lane_id.in_(failing),
+            deliveries.c.is_head,
+            deliveries.c.attempts > 0,
+            deliveries.c.due > now,
+        )
+        .values(due=now)
+    )
+    connection.execute(sa.update(channels).where(FAILS).values(due=now, first_due=now))
 
 
 _NOW: Final[sa.BindParameter[float]] = sa.bindparam("now", type_=sa.Double())
@@ -56,3 +185,16 @@ _NEW_LANE: Final = sa.text(
     "INSERT INTO lanes (installation, destination) VALUES (:installation, :destination)"
     " ON CONFLICT (installation, destination) DO NOTHING"
 )
+_ONE: Final = sa.select(channels).where(
+    channels.c.lane_id == sa.bindparam("lane"), channels.c.name == sa.bindparam("channel")
+)
+_FAILING: Final = (
+    sa.select(channels.c.id)
+    .where(channels.c.lane_id == sa.bindparam("lane"), FAILS)
+    .order_by(channels.c.id)
+)
+_NAMED: Final = sa.update(channels).where(
+    channels.c.lane_id == sa.bindparam("lane"),
+    channels.c.name.in_(sa.bindparam("names", expanding=True)),
+)
+_NEW: Final = sa.insert(channels)

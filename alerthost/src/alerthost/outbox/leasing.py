@@ -11,16 +11,15 @@ import sqlalchemy as sa
 
 from alerthost.outbox import (
     backend,
-    channels,
     delivery_store,
     enqueue,
     incident_store,
+    lane_store,
     rate_limit_store,
 )
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.retry_policy import LONGEST_PAUSE, LaneState
-from alerthost.outbox.unit_of_work import UnitOfWork
-from alerthost.store import tables
-from alerthost.store.tables import URGENT, deliveries, incidents, lanes
+from alerthost.store.tables import URGENT, channels, deliveries, incidents, lanes
 from hostspec.alert import Severity
 from hostspec.delivery import Delivery, IncidentRef, Operation, OutcomeKind
 
@@ -238,7 +237,7 @@ def _candidates(
     those cannot: from other budgets, or urgent.
     """
     which = {"lane": lane, "now": now, "far": now + FAR}
-    failing = channels.failing(connection, lane) if unhealthy else ()
+    failing = lane_store.failing_channels(connection, lane) if unhealthy else ()
     probes = [
         row
         for channel in failing
@@ -258,14 +257,14 @@ _DUE_HEADS: Final = (
     sa.select(
         deliveries,
         rate_limit_store.NAMES.label("spends"),
-        channels.NAME.label("channel"),
-        tables.channels.c.id.label("channel_id"),
-        sa.func.coalesce(tables.channels.c.failures, 0).label("failures"),
-        sa.func.coalesce(tables.channels.c.state, LaneState.HEALTHY).label("channel_state"),
+        lane_store.CHANNEL_NAME.label("channel"),
+        channels.c.id.label("channel_id"),
+        sa.func.coalesce(channels.c.failures, 0).label("failures"),
+        sa.func.coalesce(channels.c.state, LaneState.HEALTHY).label("channel_state"),
     )
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .join(lanes, lanes.c.id == deliveries.c.lane_id)
-    .outerjoin(tables.channels, channels.OF_DELIVERY)
+    .outerjoin(channels, lane_store.OF_DELIVERY)
     .where(
         deliveries.c.lane_id == sa.bindparam("lane"),
         deliveries.c.is_head,
@@ -273,11 +272,11 @@ _DUE_HEADS: Final = (
     )
 )
 _HEADS: Final = (
-    _DUE_HEADS.where(channels.HEALTHY).order_by(deliveries.c.urgency, deliveries.c.id).limit(LOOK)
+    _DUE_HEADS.where(lane_store.HEALTHY).order_by(deliveries.c.urgency, deliveries.c.id).limit(LOOK)
 )
 _URGENT_HEAD: Final = _HEADS.limit(1).where(URGENT)
 _PROBE: Final = (
-    _DUE_HEADS.where(tables.channels.c.id == sa.bindparam("channel"), _is_due(channels.GATE))
+    _DUE_HEADS.where(channels.c.id == sa.bindparam("channel"), _is_due(lane_store.GATE))
     .order_by(
         deliveries.c.is_repeat,
         deliveries.c.attempts,
@@ -288,9 +287,9 @@ _PROBE: Final = (
     .limit(1)
 )
 _IN_FLIGHT_NOW: Final[sa.Select[Any, Any]] = (
-    sa.select(deliveries.c.attempts, tables.channels.c.id.label("channel_id"))
+    sa.select(deliveries.c.attempts, channels.c.id.label("channel_id"))
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
-    .outerjoin(tables.channels, channels.OF_DELIVERY)
+    .outerjoin(channels, lane_store.OF_DELIVERY)
     .where(deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.worker_id.is_not(None))
 )
 
@@ -323,17 +322,17 @@ def _sleep(connection: sa.Connection, lane: int, now: float) -> None:
     due = connection.execute(_SOONEST, {"lane": lane}).scalar()
     if due is not None and not now < due <= now + FAR:
         due = now + LOOK_AGAIN
-    schedule_lane(connection, lane, due)
+    lane_store.schedule(connection, lane, due)
 
 
 _SOONEST: Final = (
     sa.select(
         sa.func.min(
-            sa.case((deliveries.c.due < channels.GATE, channels.GATE), else_=deliveries.c.due)
+            sa.case((deliveries.c.due < lane_store.GATE, lane_store.GATE), else_=deliveries.c.due)
         )
     )
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
-    .outerjoin(tables.channels, channels.OF_DELIVERY)
+    .outerjoin(channels, lane_store.OF_DELIVERY)
     .where(deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.is_head)
 )
 
@@ -376,11 +375,11 @@ def _lease_within_limits(  # noqa: PLR0913 -- one argument for each part of a le
                     expected_handles=expected_handles,
                 )
             if found is None:
-                schedule_lane(connection, lane.id, now + MOMENT)
+                lane_store.schedule(connection, lane.id, now + MOMENT)
             return found
         exhausted.add((each.spends, urgent))
         soonest = min(soonest, free)
-    schedule_lane(connection, lane.id, soonest)
+    lane_store.schedule(connection, lane.id, soonest)
     return None
 
 
@@ -461,8 +460,3 @@ def still_holds(connection: sa.Connection, lease: Lease) -> bool:
         sa.select(deliveries.c.worker_id, deliveries.c.attempts).where(deliveries.c.id == lease.id)
     ).first()
     return row is not None and (row.worker_id, row.attempts) == (lease.worker_id, lease.attempt)
-
-
-def schedule_lane(connection: sa.Connection, lane: int, moment: float | None) -> None:
-    """Set when a lane is due; None until something is enqueued."""
-    connection.execute(sa.update(lanes).where(lanes.c.id == lane).values(due=moment))

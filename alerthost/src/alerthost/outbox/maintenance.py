@@ -9,23 +9,30 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, delivery_store, incident_store, notifier, orphans, reclaim
+from alerthost.outbox import (
+    backend,
+    delivery_store,
+    enqueue,
+    incident_store,
+    lane_store,
+    notifier,
+    orphans,
+    rate_limit_store,
+)
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.dispatcher import Dispatcher, Installations
-from alerthost.outbox.group_commit import Writer, log_afterwards
+from alerthost.outbox.group_commit import Resources, log_afterwards
 from alerthost.outbox.heartbeat import Registration
-from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.retry_policy import FIRST_RETRY, DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks
-from alerthost.outbox.unit_of_work import UnitOfWork
-from alerthost.store.database import Database
-from alerthost.store.tables import alerts, clock, deliveries, holders, incidents, submissions
-from hostspec.delivery import Operation
+from alerthost.store.tables import alerts, clock, deliveries, holders, incidents, lanes, submissions
+from hostspec.delivery import IncidentRef, Operation, Outcome, OutcomeKind, Receipt
 from hostspec.plugins.isolation import can_follow_up
-from hostspec.plugins.registry import Plugins
 
 _log = logging.getLogger("hostspec")
 
@@ -60,44 +67,26 @@ class Patience:
     keep: float = attrs.field(default=30 * DAY, validator=attrs.validators.gt(0))
 
 
+@attrs.define(eq=False, slots=False, kw_only=True)
 class Maintenance:
     """Runs the rounds of maintenance of one engine.
 
     Args:
-        database: the store.
-        writer: commits.
-        plugins: whose actions recover orphaned incidents.
+        resources: of the engine.
         installations: by name, with the configured keys.
-        clock: returns the time, in seconds of the epoch.
         dispatcher: holds the leases of this process.
         registration: of this process among the live workers.
         patience: deadlines.
         is_stopping: returns True once the engine is to stop.
     """
 
-    def __init__(  # noqa: PLR0913 -- one argument for each thing that it works with
-        self,
-        database: Database,
-        writer: Writer,
-        plugins: Plugins,
-        *,
-        installations: Installations,
-        clock: Callable[[], float],
-        dispatcher: Dispatcher,
-        registration: Registration,
-        patience: Patience,
-        is_stopping: Callable[[], bool],
-    ) -> None:
-        self._database = database
-        self._writer = writer
-        self._plugins = plugins
-        self._installations = installations
-        self._clock = clock
-        self._dispatcher = dispatcher
-        self._registration = registration
-        self._patience = patience
-        self._is_stopping = is_stopping
-        self._looked_for_keys_at = float("-inf")
+    _resources: Resources
+    _installations: Installations
+    _dispatcher: Dispatcher
+    _registration: Registration
+    _patience: Patience
+    _is_stopping: Callable[[], bool]
+    _looked_for_keys_at: float = attrs.field(init=False, default=float("-inf"))
 
     def run(self, worker_id: str) -> None:
         """Run one round, as a registered worker."""
@@ -105,32 +94,32 @@ class Maintenance:
         assert presence is not None  # noqa: S101 -- the caller is registered
         presence.renew()
         self.reclaim(worker_id)
-        tidy = functools.partial(self._tidy, self._clock(), worker_id)
-        while self._writer.run(tidy) >= SMALL and not self._is_stopping():
+        tidy = functools.partial(self._tidy, worker_id=worker_id)
+        while self._resources.run(tidy) >= SMALL and not self._is_stopping():
             pass
         if time.monotonic() - self._looked_for_keys_at >= LOOK_FOR_KEYS:
             self.recover_orphans()
 
-    def _tidy(self, now: float, worker_id: str, writing: sa.Connection) -> int:
+    def _tidy(self, uow: UnitOfWork, worker_id: str) -> int:
         """Tidy up in small steps, one process at a time; return the most rows of a step."""
-        if not backend.take_turn(writing, backend.MAINTENANCE):
+        connection, now, patience = uow.connection, uow.now, self._patience
+        if not backend.take_turn(connection, backend.MAINTENANCE):
             return 0
-        uow, patience = UnitOfWork(writing, now, self._plugins.actions), self._patience
-        steady = seconds_steady(writing, now)
+        steady = seconds_steady(connection, now)
         silent = pruned = 0
         if steady >= min(DAY, patience.forget):
             silent = forget(uow, now - patience.forget, SMALL)
-        ahead = correct_future_times(writing, now, SMALL)
-        late = report_late(writing, now - patience.late, worker_id, SMALL)
+        ahead = correct_future_times(connection, now, SMALL)
+        late = report_late(connection, now - patience.late, worker_id, SMALL)
         if steady >= min(DAY, patience.keep):
-            pruned = prune(writing, now - patience.keep, SMALL)
+            pruned = prune(connection, now - patience.keep, SMALL)
         return max(ahead, late, silent, pruned)
 
     def reclaim(self, worker_id: str) -> None:
         """Reclaim the leases and receipts of dead workers, and the leases that ran out."""
-        now = self._clock()
-        with self._database.read() as connection:
-            held = reclaim.held_leases(connection)
+        now = self._resources.clock()
+        with self._resources.database.read() as connection:
+            held = held_leases(connection)
             others = notifier.workers_with_receipts(connection)
         presence = self._registration.current
         assert presence is not None  # noqa: S101 -- the caller is registered
@@ -146,12 +135,11 @@ class Maintenance:
         if not lost and not gone:
             return
 
-        def write(writing: sa.Connection) -> int:
-            notifier.reassign(writing, gone, worker_id)
-            uow = UnitOfWork(writing, now, self._plugins.actions)
-            return reclaim.reclaim_leases(uow, lost, worker_id)
+        def write(uow: UnitOfWork) -> int:
+            notifier.reassign(uow.connection, gone, worker_id)
+            return reclaim_leases(uow, lost, worker_id)
 
-        reclaimed = self._writer.run(write)
+        reclaimed = self._resources.run(write, now)
         if reclaimed:
             _log.warning("%s deliveries were reclaimed from dead or hanging workers", reclaimed)
             self._dispatcher.call()
@@ -162,22 +150,15 @@ class Maintenance:
         Returns:
             the ids of the submissions of the resolves.
         """
-        now, actions = self._clock(), self._plugins.actions
         self._looked_for_keys_at = time.monotonic()
         last = 0
         queued: list[str] = []
-
-        def recover(
-            back: Sequence[incident_store.StoredIncident], writing: sa.Connection
-        ) -> Sequence[str]:
-            return orphans.recover(UnitOfWork(writing, now, actions), back)
-
         while True:
-            with self._database.read() as connection:
+            with self._resources.database.read() as connection:
                 found = orphans.find(connection, last)
             back = [each for each in found if self._is_key_back(each)]
             if back:
-                queued += self._writer.run(functools.partial(recover, back))
+                queued += self._resources.run(functools.partial(orphans.recover, back=back))
             if len(found) < orphans.MOST:
                 if queued:
                     self._dispatcher.call()
@@ -186,11 +167,85 @@ class Maintenance:
 
     def _is_key_back(self, stored: incident_store.StoredIncident) -> bool:
         ref = stored.incident.ref
-        action = self._plugins.actions.get(ref.action)
+        action = self._resources.plugins.actions.get(ref.action)
         installation = self._installations.get(ref.installation)
         return bool(
             action and installation and can_follow_up(action, stored.incident, installation)
         )
+
+
+def held_leases(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+    """Return all leases in force, with the references of their incidents."""
+    return connection.execute(_HELD_LEASES).all()
+
+
+def reclaim_leases(uow: UnitOfWork, lost: Sequence[sa.Row[Any]], worker_id: str) -> int:
+    """Queue the deliveries of lost leases again; their attempts may have arrived.
+
+    Args:
+        uow: the transaction.
+        lost: leases of dead workers, and leases that ran out.
+        worker_id: the worker that notifies the observers.
+
+    Returns:
+        how many there were.
+    """
+    taken = 0
+    backend.lock(uow.connection, [incident_store.ref_of(each) for each in lost])
+    for each in sorted(lost, key=lambda each: each.lane_id):
+        row = uow.connection.execute(
+            sa.select(deliveries).where(deliveries.c.id == each.id)
+        ).first()
+        if row is None or (row.worker_id, row.attempts) != (each.worker_id, each.attempts):
+            continue
+        taken += 1
+        stored = incident_store.find(uow.connection, row.incident_id)
+        assert stored is not None  # noqa: S101 -- its delivery is there
+        reason = "the process that was sending it is gone"
+        if uow.may_repeat(stored.incident.ref):
+            free = {"worker_id": None, "lease_until": None, "due": uow.now, "reason": reason}
+            uow.connection.execute(sa.update(deliveries).where(deliveries.c.id == row.id), free)
+        else:
+            outcome = Outcome(OutcomeKind.UNCERTAIN, reason)
+            result = {"outcome": outcome.kind, "reason": reason}
+            delivery_store.finish(uow, row.id, DeliveryState.UNCERTAIN, **result)
+            receipt = Receipt(row.uid, delivery_store.delivery_of(row), outcome, row.attempts)
+            notifier.record(uow.connection, notifier.UNDELIVERED, receipt, worker_id)
+        provider_state = stored.provider_state.after(
+            Operation(row.operation), delivered=False, may_have_arrived=True
+        )
+        opens = stored.incident.handle is None
+        budgets = rate_limit_store.names_of_lane(uow.connection, stored.lane_id)
+        kept = {"handle": row.expected_handle, "budgets": budgets} if opens else {}
+        incident_store.record_provider_state(uow, stored.id, provider_state, **kept)
+        enqueue.recoalesce(uow, stored, provider_state)
+        waits = delivery_store.promote(uow, stored.id)
+        if not waits and provider_state.may_be_open:
+            orphans.orphan_again(uow, stored.id, delivery_store.delivery_of(row))
+        elif not waits:
+            incident_store.close_incident(uow, stored.id)
+        if row.lease_until is not None and row.lease_until <= uow.now:
+            _note_hanging(uow, stored)
+        else:
+            lane_store.schedule(uow.connection, stored.lane_id, uow.now)
+    return taken
+
+
+def _note_hanging(uow: UnitOfWork, stored: incident_store.StoredIncident) -> None:
+    """Record that attempts in a channel hang: others must not wait for it."""
+    hanging = {"state": LaneState.UNHEALTHY, "due": uow.now}
+    uow.connection.execute(sa.update(lanes).where(lanes.c.id == stored.lane_id), hanging)
+    due = uow.now + FIRST_RETRY
+    lane_store.note_failure(
+        uow.connection,
+        stored.lane_id,
+        [lane_store.channel_of_incident(uow.connection, stored.id)],
+        uow.now,
+        state=LaneState.UNHEALTHY,
+        reason="an attempt took longer than its lease",
+        due=due,
+        first_due=due,
+    )
 
 
 def report_late(connection: sa.Connection, before: float, worker_id: str, most: int) -> int:
@@ -287,6 +342,14 @@ def prune(connection: sa.Connection, before: float, most: int) -> int:
     return gone
 
 
+_HELD_LEASES: Final = (
+    sa.select(
+        *(deliveries.c[name] for name in ("id", "worker_id", "attempts", "lease_until", "lane_id")),
+        *(incidents.c[each.name] for each in attrs.fields(IncidentRef)),
+    )
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .where(deliveries.c.worker_id.is_not(None))
+)
 _BEFORE: Final[sa.BindParameter[float]] = sa.bindparam("before", type_=sa.Double())
 _LATE: Final = (
     sa.select(deliveries.c.id, sa.func.length(deliveries.c.body).label("size"))

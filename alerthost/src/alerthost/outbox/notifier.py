@@ -10,16 +10,14 @@ from typing import Final, TypeAlias
 import sqlalchemy as sa
 
 from alerthost.outbox import delivery_store, incident_store
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import QueuedDelivery
-from alerthost.outbox.group_commit import Writer
+from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.serialisation import chunks
-from alerthost.outbox.unit_of_work import UnitOfWork
-from alerthost.store.database import Database
 from alerthost.store.tables import deliveries, receipts
 from hostspec.delivery import Receipt
 from hostspec.errors import describe_error
-from hostspec.hookspecs import Hooks
 from hostspec.values import from_json, to_json
 
 _log = logging.getLogger("hostspec")
@@ -113,16 +111,14 @@ class Notifier:
     """Calls the observers with recorded receipts: at least once each, outside of transactions.
 
     Args:
-        database: the store.
-        writer: commits.
-        hooks: call the plugins' observers.
+        resources: of the engine.
         observe: the host's own observer: it is called first, and has no deadline.
     """
 
-    def __init__(self, database: Database, writer: Writer, hooks: Hooks, observe: Observe) -> None:
-        self._database = database
-        self._writer = writer
-        self._hooks = hooks
+    def __init__(self, resources: Resources, observe: Observe) -> None:
+        self._database = resources.database
+        self._writer = resources.writer
+        self._hooks = resources.plugins.hooks
         self._observe = observe
 
     def notify(self, worker_id: str, enough: Callable[[], bool]) -> None:

@@ -14,10 +14,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from alerthost.outbox import backend, delivery_store, incident_store
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.submission import new_id
-from alerthost.outbox.unit_of_work import UnitOfWork
 from alerthost.store.tables import deliveries, incidents
 from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Operation

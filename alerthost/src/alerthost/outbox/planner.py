@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from alerthost.outbox import backend, delivery_store, inbox, poison
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.batch import Batch
-from alerthost.outbox.group_commit import Writer
+from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.heartbeat import Presence
 from alerthost.outbox.planned import (
     NOTHING_OPEN,
@@ -28,15 +29,12 @@ from alerthost.outbox.planned import (
 )
 from alerthost.outbox.snapshot import IncidentView, Snapshot, record_alert_states
 from alerthost.outbox.submission import DEAD, Note, Submission
-from alerthost.outbox.unit_of_work import UnitOfWork
-from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
 from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Operation
 from hostspec.inprocess.memory import IncidentMemory
 from hostspec.plugins import Rule
 from hostspec.plugins.planning import Incidents, Plan, plan_alert
-from hostspec.plugins.registry import Plugins
 
 _log = logging.getLogger("hostspec.planning")
 
@@ -70,24 +68,15 @@ class Planner:
     is planned again.
 
     Args:
-        database: the store.
-        writer: writes the plans.
-        plugins: provide the actions.
+        resources: of the engine.
         rules: assign actions to alerts.
         watch: called with each submission after its plan is committed; it never raises.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        writer: Writer,
-        plugins: Plugins,
-        rules: Iterable[Rule],
-        watch: WatchPlanned,
-    ) -> None:
-        self._database = database
-        self._writer = writer
-        self._plugins = plugins
+    def __init__(self, resources: Resources, rules: Iterable[Rule], watch: WatchPlanned) -> None:
+        self._resources = resources
+        self._database = resources.database
+        self._plugins = resources.plugins
         self._rules = tuple(rules)
         self._watch = watch
         self._records = any(
@@ -95,7 +84,7 @@ class Planner:
         )
         self._begun: tuple[float, Submission] | None = None
         self._hanging = 0
-        self._most_queues = BATCH_QUEUES if database.file is None else inbox.BATCH
+        self._most_queues = BATCH_QUEUES if self._database.file is None else inbox.BATCH
         self._most = self._most_queues
         self._turns = inbox.RoundRobin()
 
@@ -160,7 +149,7 @@ class Planner:
             with self._database.begin_unsynced() as marking:
                 work(marking)
         except StoreError:
-            self._writer.run(work)
+            self._resources.writer.run(work)
 
     def note_hanging(self) -> None:
         """Log a submission whose planning hangs, once."""
@@ -189,9 +178,7 @@ class Planner:
 
     def _write_all(self, made: Sequence[PlannedSubmission], now: float) -> int:
         """Write plans in one transaction; return the number of written ones."""
-        written = self._writer.run(
-            lambda writing: self._write(UnitOfWork(writing, now, self._plugins.actions), made)
-        )
+        written = self._resources.run(lambda uow: self._write(uow, made), now)
         for each in written:
             self._watch(each.submission, each.note)
         return len(written)
