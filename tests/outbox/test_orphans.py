@@ -18,8 +18,7 @@ from alerthost.outbox import completion, incident_store, orphans
 from alerthost.outbox.admin_rows import AdminError
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.leasing import Lease
-from alerthost.outbox.planned import NOTHING_OPEN
-from alerthost.outbox.planner import ORPHANED
+from alerthost.outbox.planner import NOTHING_OPEN, ORPHANED
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.store.database import Database
 from hostspec.plugins import load

@@ -296,7 +296,9 @@ def test_what_a_dead_process_was_sending_waits_for_its_budget(world: World) -> N
     other = heartbeat.presence(world.database)
     with world.database.begin() as connection:
         promises = world.engine._dispatcher._expected_handles
-        assert leasing.lease(connection, other.name, world.clock.now, expected_handles=promises)
+        assert leasing.Leasing(
+            connection, other.name, world.clock.now, expected_handles=promises
+        ).lease()
     world.say("net", severity="critical")
     assert world.drain() == ["trigger net"]
     other.leave()
@@ -561,7 +563,7 @@ def test_an_attempt_that_hangs_is_taken_over_when_its_lease_runs_out(world: Worl
     hanging = heartbeat.presence(world.database)
     world.engine._dispatcher.plan_ahead()
     with world.database.begin() as connection:
-        assert leasing.lease(connection, hanging.name, world.clock.now)
+        assert leasing.Leasing(connection, hanging.name, world.clock.now).lease()
 
     assert world.later(59) == []
     assert world.later(2) == []
@@ -740,7 +742,7 @@ def test_two_that_take_over_at_once_do_it_once(world: World) -> None:
         assert maintenance.reclaim_leases(UnitOfWork(connection, now, actions), held, "one") == 1
     with world.database.begin() as connection:
         assert maintenance.reclaim_leases(UnitOfWork(connection, now, actions), held, "two") == 0
-        again = leasing.lease(connection, "one", now)
+        again = leasing.Leasing(connection, "one", now).lease()
         assert again
         assert (again.id, again.attempt) == (lease.id, 2)
         assert maintenance.reclaim_leases(UnitOfWork(connection, now, actions), held, "two") == 0

@@ -240,7 +240,7 @@ def test_a_lane_locked_by_another_worker_is_skipped(world: World) -> None:
     world.say("disk")
     world.engine._dispatcher.plan()
     with world.database.begin() as connection:
-        assert leasing.lease(connection, "other", world.clock.now)
+        assert leasing.Leasing(connection, "other", world.clock.now).lease()
         assert world.drain() == []
 
 
@@ -251,13 +251,13 @@ def test_a_lease_during_the_count_is_counted(world: World, monkeypatch: pytest.M
     world.drain(1)
     world.clock.now += 2
     with world.database.begin() as connection:
-        assert leasing.lease(connection, "other", world.clock.now)
+        assert leasing.Leasing(connection, "other", world.clock.now).lease()
     # as if the count were of the moment before
     ready = sa.select(leasing.lanes).where(leasing._IS_DUE)
     monkeypatch.setattr(leasing, "_READY", ready)
 
     with world.database.begin() as connection:
-        assert leasing.lease(connection, "me", world.clock.now) is None
+        assert leasing.Leasing(connection, "me", world.clock.now).lease() is None
 
 
 def test_one_process_plans_at_a_time(world: World) -> None:
@@ -309,7 +309,7 @@ def test_outcomes_wait_for_the_lock_of_the_incident(
     world.say("disk")
     world.engine._dispatcher.plan()
     with world.database.begin() as connection:
-        lease = leasing.lease(connection, "me", world.clock.now)
+        lease = leasing.Leasing(connection, "me", world.clock.now).lease()
     assert lease
     actions = world.plugins.actions
 
@@ -593,7 +593,7 @@ def test_a_lease_of_a_lost_session_is_kept_until_it_may_not_start(
     world.engine._dispatcher.plan()
     lost = heartbeat.presence(world.database)
     with world.database.begin() as connection:
-        lease = leasing.lease(connection, lost.name, world.clock.now)
+        lease = leasing.Leasing(connection, lost.name, world.clock.now).lease()
     lost.leave()
     assert lease
     assert world.drain() == []
@@ -609,7 +609,7 @@ def test_a_lease_without_an_attempt_is_reclaimed(world: World) -> None:
     with world.engine._registration.registered() as name:
         world.engine._dispatcher.plan()
         with world.database.begin() as connection:
-            lease = leasing.lease(connection, name, world.clock.now)
+            lease = leasing.Leasing(connection, name, world.clock.now).lease()
         assert lease
         assert world.drain() == []
         world.clock.now = lease.start_by + 1

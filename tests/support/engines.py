@@ -164,7 +164,7 @@ def leased(world: Process) -> leasing.Lease:
     world.engine._dispatcher.plan_ahead()
     gone = heartbeat.presence(world.database)
     with world.database.begin() as connection:
-        lease = leasing.lease(connection, gone.name, world.clock.now)
+        lease = leasing.Leasing(connection, gone.name, world.clock.now).lease()
     gone.leave()
     assert lease
     world.clock.now = lease.start_by + 1

@@ -49,6 +49,30 @@ Completion: TypeAlias = Callable[[UnitOfWork], None]
 Installations: TypeAlias = Mapping[str, Installation[Any]]
 
 
+class BlockedLog:
+    """Logs each lane when it is blocked, and when it delivers again."""
+
+    def __init__(self) -> None:
+        self._blocked: dict[tuple[str, str], str] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, lease: Lease, outcome: Outcome, _: float) -> None:
+        """Log if an outcome blocks or unblocks a lane."""
+        ref = lease.delivery.ref
+        lane = ref.installation, ref.destination
+        with self._lock:
+            before = self._blocked.get(lane)
+            if outcome.kind is OutcomeKind.MISCONFIGURED:
+                self._blocked[lane] = outcome.reason
+            elif outcome.delivered:
+                self._blocked.pop(lane, None)
+        name = "/".join(lane)
+        if outcome.kind is OutcomeKind.MISCONFIGURED and outcome.reason != before:
+            _log.error("%s is blocked until it is repaired: %s", name, outcome.reason)
+        elif outcome.delivered and before is not None:
+            _log.warning("%s delivers again", name)
+
+
 @attrs.define(eq=False, slots=False, kw_only=True)
 class Dispatcher:
     """The work that all workers of an engine share: planning, leasing, sending, completing.
@@ -164,18 +188,17 @@ class Dispatcher:
                     if not leasing.is_ready(connection, now):
                         return None
             half = max(1, self._workers // 2)
-            together = min(half, leasing.MOST_IN_FLIGHT)
             unhealthy = self._count_unhealthy(now) < half
             found = self._resources.writer.run(
-                lambda writing: leasing.lease(
+                lambda writing: leasing.Leasing(
                     writing,
                     worker_id,
                     now,
-                    together=together,
+                    together=min(half, leasing.MOST_IN_FLIGHT),
                     unhealthy=unhealthy,
-                    lease=self._lease_seconds,
+                    seconds=self._lease_seconds,
                     expected_handles=self._expected_handles,
-                )
+                ).lease()
             )
             if found is not None:
                 self._held.add(found.id)

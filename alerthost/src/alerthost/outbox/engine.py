@@ -15,14 +15,13 @@ import sqlalchemy as sa
 from alerthost.outbox import backend, inbox, lane_store, leasing, maintenance
 from alerthost.outbox.admin import Admin
 from alerthost.outbox.admin_rows import SubmissionStatus
-from alerthost.outbox.dispatcher import Dispatcher, Watch
+from alerthost.outbox.dispatcher import BlockedLog, Dispatcher, Watch
 from alerthost.outbox.group_commit import Resources, SubmissionWriter, Writer
 from alerthost.outbox.heartbeat import Registration
-from alerthost.outbox.logs import BlockedLog, PlannedLog
 from alerthost.outbox.maintenance import Maintenance, Patience
 from alerthost.outbox.notifier import Notifier, Observe, log_receipt
 from alerthost.outbox.planner import Planner, WatchPlanned
-from alerthost.outbox.submission import check_ids, new_id
+from alerthost.outbox.submission import PlannedLog, check_ids, new_id
 from alerthost.outbox.workers import ChangeSignal, StoreHealth, WorkerThreads, seconds_until
 from alerthost.store.database import Database
 from alerthost.store.errors import LostCommitError, ReentryError, StoreError, UnstorableError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -62,18 +61,11 @@ class Lease:
     Attributes:
         id: of the delivery.
         uid: names the delivery for observers.
-        worker_id: of the worker that holds it.
-        delivery: what to send.
-        incident: of the delivery.
         attempt: number of the attempt, from 1.
-        leased_at: when it was leased.
         start_by: latest moment to start the attempt.
-        accepted_at: when its submission was accepted.
         coalesced: number of deliveries that were coalesced into it.
-        submission_id: of its submission.
         lane: the state of its channel when it was leased.
         failures: consecutive failures of the channel.
-        channel: name of its channel.
         budgets: names of those that it was counted against.
         last_outcome: of the previous attempt; None before the first, and where it is unknown.
         tried_at: when the previous attempt began, or this one where it is the first.
@@ -106,53 +98,171 @@ class Lease:
     expected_handle: str | None = None
 
 
-def lease(  # noqa: PLR0913 -- one argument for each thing that matters
-    connection: sa.Connection,
-    worker_id: str,
-    now: float,
-    *,
-    together: int = MOST_IN_FLIGHT,
-    unhealthy: bool = True,
-    lease: float = LEASE,
-    expected_handles: Mapping[HandleKey, str | None] = MappingProxyType({}),
-) -> Lease | None:
-    """Lease the delivery to be sent next.
+@attrs.frozen
+class Leasing:
+    """Leases the delivery to be sent next, in one transaction.
 
-    Args:
-        connection: of the transaction.
-        worker_id: the worker that leases.
-        now: the time.
+    Attributes:
         together: most attempts in flight in one lane.
         unhealthy: whether it may be of a lane or channel that fails or is slow.
-        lease: seconds for which the lease is valid.
+        seconds: for which the lease is valid.
         expected_handles: the handles that the last attempts were expected to open under.
     """
-    which = _moment(now, together)
-    ready = _READY if unhealthy else _HEALTHY_READY
-    while True:  # a lane without a sendable delivery is due later
-        lane = connection.execute(ready, which).first()
-        if lane is None:
-            return None
-        in_flight = connection.execute(_IN_FLIGHT_NOW, {"lane": lane.id}).all()
-        rows = [
+
+    connection: sa.Connection
+    worker_id: str
+    now: float
+    together: int = MOST_IN_FLIGHT
+    unhealthy: bool = True
+    seconds: float = LEASE
+    expected_handles: Mapping[HandleKey, str | None] = attrs.field(factory=dict)
+
+    def lease(self) -> Lease | None:
+        """Lease the delivery to be sent next; None where nothing may be sent now."""
+        which = _moment(self.now, self.together)
+        ready = _READY if self.unhealthy else _HEALTHY_READY
+        while True:  # a lane without a sendable delivery is due later
+            lane = self.connection.execute(ready, which).first()
+            if lane is None:
+                return None
+            in_flight = self.connection.execute(_IN_FLIGHT_NOW, {"lane": lane.id}).all()
+            rows = [
+                row
+                for row in self._candidates(lane.id)
+                if self._may_start(row, in_flight, self.now - lane.leased_at)
+            ]
+            if not rows:
+                self._sleep(lane.id)
+            elif (leased := self._lease_within_limits(lane, rows)) is not None:
+                return leased
+
+    def _candidates(self, lane: int) -> Sequence[sa.Row[Any]]:
+        """Return heads of a lane that are due, in the order in which they are to be tried.
+
+        Of a channel that fails, only one, which shows whether it works again: another one each
+        time, those first that were never tried. Behind the first ones there are heads that may go
+        where those cannot: from other budgets, or urgent.
+        """
+        which = {"lane": lane, "now": self.now, "far": self.now + FAR}
+        failing = lane_store.failing_channels(self.connection, lane) if self.unhealthy else ()
+        probes = [
             row
-            for row in _candidates(connection, lane.id, now, unhealthy=unhealthy)
-            if _may_start(row, in_flight, now - lane.leased_at, together, unhealthy=unhealthy)
+            for channel in failing
+            for row in self.connection.execute(_PROBE, {**which, "channel": channel})
         ]
-        if not rows:
-            _sleep(connection, lane.id, now)
-            continue
-        leased = _lease_within_limits(
-            connection,
-            lane,
-            rows,
-            worker_id=worker_id,
-            now=now,
-            lease=lease,
-            expected_handles=expected_handles,
+        heads = self.connection.execute(_HEADS, which).all()
+        first = sorted((*probes, *heads[:1]), key=lambda row: (row.urgency, row.id))
+        urgent = self.connection.execute(_URGENT_HEAD, which).all() if heads else ()
+        return (*first, *heads[1:], *urgent)
+
+    def _may_start(
+        self, row: sa.Row[Any], in_flight: Sequence[sa.Row[Any, Any]], idle: float
+    ) -> bool:
+        """Return whether an attempt may start beside those in flight in its lane.
+
+        A delivery that failed before takes at most one place, for it may take long again: the
+        others must not wait for it.
+        """
+        if len(in_flight) >= self.together:
+            return False
+        if row.attempts:
+            return all(each.attempts <= 1 for each in in_flight)
+        first = [each for each in in_flight if each.attempts <= 1]
+        if row.failures:
+            return all(each.channel_id != row.channel_id for each in first)
+        return idle <= SLOW or len(first) < (MOST_WHERE_SLOW if self.unhealthy else 1)
+
+    def _sleep(self, lane: int) -> None:
+        """Postpone a lane until a delivery of it is due; without end if none is queued."""
+        due = self.connection.execute(_SOONEST, {"lane": lane}).scalar()
+        if due is not None and not self.now < due <= self.now + FAR:
+            due = self.now + LOOK_AGAIN
+        lane_store.schedule(self.connection, lane, due)
+
+    def _lease_within_limits(self, lane: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Lease | None:
+        """Lease the first of some heads that the budgets allow.
+
+        Returns:
+            None if none may be sent now; the lane is scheduled for later.
+        """
+        soonest = self.now + FAR  # a later moment would mean that the clock went back
+        exhausted = set()
+        for each in rows:
+            urgent = is_urgent(each)
+            if (each.spends, urgent) in exhausted:
+                continue
+            limits = rate_limit_store.load(self.connection, each.spends)
+            free = rate_limit_store.free_at(limits, self.now, urgent=urgent)
+            if free <= self.now:
+                taken = rate_limit_store.take(self.connection, limits, self.now, urgent=urgent)
+                found = None if taken is None else self._lease_row(lane, each, taken)
+                if found is None:
+                    lane_store.schedule(self.connection, lane.id, self.now + MOMENT)
+                return found
+            exhausted.add((each.spends, urgent))
+            soonest = min(soonest, free)
+        lane_store.schedule(self.connection, lane.id, soonest)
+        return None
+
+    def _lease_row(
+        self, lane: sa.Row[Any], row: sa.Row[Any], budgets: tuple[str, ...]
+    ) -> Lease | None:
+        """Lease a delivery, unless another transaction changes its incident, or just has."""
+        delivery = delivery_store.delivery_of(row)
+        expected_handle = self.expected_handles.get(handle_key(delivery.ref))
+        done = self.connection.execute(
+            sa.update(deliveries)
+            .where(
+                deliveries.c.id == row.id,
+                deliveries.c.is_head,
+                deliveries.c.coalesced == row.coalesced,
+                *backend.try_lock(self.connection, delivery.ref),
+            )
+            .values(
+                is_head=False,
+                position=0,  # later deliveries go behind it
+                worker_id=self.worker_id,
+                lease_until=self.now + self.seconds,
+                attempts=row.attempts + 1,
+                tried_at=self.now,
+                expected_handle=expected_handle,
+            )
         )
-        if leased is not None:
-            return leased
+        if not done.rowcount:
+            return None
+        leased = sa.update(lanes).where(lanes.c.id == lane.id)
+        self.connection.execute(leased.values(due=self.now, leased_at=self.now))
+        stored = incident_store.incident_of(
+            self.connection.execute(_INCIDENT, {"number": row.incident_id}).one()
+        )
+        return Lease(
+            id=row.id,
+            uid=row.uid,
+            worker_id=self.worker_id,
+            delivery=delivery,
+            incident=stored,
+            attempt=row.attempts + 1,
+            leased_at=self.now,
+            start_by=self.now + self.seconds * START_WITHIN,
+            accepted_at=row.accepted_at,
+            coalesced=row.coalesced,
+            submission_id=row.submission_id,
+            lane=LaneState(row.channel_state),
+            failures=row.failures,
+            channel=row.channel,
+            budgets=budgets,
+            last_outcome=OutcomeKind(row.outcome) if row.outcome else None,
+            tried_at=self.now if row.tried_at is None else row.tried_at,
+            failing_since=row.failing_since,
+            own_failures=row.own_failures,
+            expected_handle=expected_handle if stored.incident.handle is None else None,
+        )
+
+
+def is_urgent(delivery: Delivery | sa.Row[Any]) -> bool:
+    """Check whether a delivery may use the part of budgets that is reserved for urgent ones."""
+    resolves = delivery.operation == Operation.RESOLVE
+    return bool(resolves or delivery.severity == Severity.CRITICAL)
 
 
 def handle_key(ref: IncidentRef) -> HandleKey:
@@ -198,6 +308,14 @@ def return_lease(uow: UnitOfWork, lease: Lease) -> None:
         delivery_store.promote(uow, lease.incident.id)
 
 
+def still_holds(connection: sa.Connection, lease: Lease) -> bool:
+    """Check that a worker still holds its lease."""
+    row = connection.execute(
+        sa.select(deliveries.c.worker_id, deliveries.c.attempts).where(deliveries.c.id == lease.id)
+    ).first()
+    return row is not None and (row.worker_id, row.attempts) == (lease.worker_id, lease.attempt)
+
+
 _in_flight: Final = deliveries.alias("in_flight")
 _IN_FLIGHT: Final = (
     sa.select(sa.func.count())
@@ -225,28 +343,6 @@ _NEXT: Final = (
 )
 _READY: Final = _NEXT.where(_HAS_ROOM)
 _HEALTHY_READY: Final = _NEXT.where(_HAS_FAST_ROOM)
-
-
-def _candidates(
-    connection: sa.Connection, lane: int, now: float, *, unhealthy: bool
-) -> Sequence[sa.Row[Any]]:
-    """Return heads of a lane that are due, in the order in which they are to be tried.
-
-    Of a channel that fails, only one, which shows whether it works again: another one each time,
-    those first that were never tried. Behind the first ones there are heads that may go where
-    those cannot: from other budgets, or urgent.
-    """
-    which = {"lane": lane, "now": now, "far": now + FAR}
-    failing = lane_store.failing_channels(connection, lane) if unhealthy else ()
-    probes = [
-        row
-        for channel in failing
-        for row in connection.execute(_PROBE, {**which, "channel": channel})
-    ]
-    heads = connection.execute(_HEADS, which).all()
-    first = sorted((*probes, *heads[:1]), key=lambda row: (row.urgency, row.id))
-    urgent = connection.execute(_URGENT_HEAD, which).all() if heads else ()
-    return (*first, *heads[1:], *urgent)
 
 
 def _is_due(moment: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
@@ -294,37 +390,6 @@ _IN_FLIGHT_NOW: Final[sa.Select[Any, Any]] = (
 )
 
 
-def _may_start(
-    row: sa.Row[Any],
-    in_flight: Sequence[sa.Row[Any, Any]],
-    idle: float,
-    together: int,
-    *,
-    unhealthy: bool,
-) -> bool:
-    """Return whether an attempt may start beside those in flight in its lane.
-
-    A delivery that failed before takes at most one place, for it may take long again: the
-    others must not wait for it.
-    """
-    if len(in_flight) >= together:
-        return False
-    if row.attempts:
-        return all(each.attempts <= 1 for each in in_flight)
-    first = [each for each in in_flight if each.attempts <= 1]
-    if row.failures:
-        return all(each.channel_id != row.channel_id for each in first)
-    return idle <= SLOW or len(first) < (MOST_WHERE_SLOW if unhealthy else 1)
-
-
-def _sleep(connection: sa.Connection, lane: int, now: float) -> None:
-    """Postpone a lane until a delivery of it is due; without end if none is queued."""
-    due = connection.execute(_SOONEST, {"lane": lane}).scalar()
-    if due is not None and not now < due <= now + FAR:
-        due = now + LOOK_AGAIN
-    lane_store.schedule(connection, lane, due)
-
-
 _SOONEST: Final = (
     sa.select(
         sa.func.min(
@@ -337,126 +402,4 @@ _SOONEST: Final = (
 )
 
 
-def _lease_within_limits(  # noqa: PLR0913 -- one argument for each part of a lease
-    connection: sa.Connection,
-    lane: sa.Row[Any],
-    rows: Sequence[sa.Row[Any]],
-    *,
-    worker_id: str,
-    now: float,
-    lease: float,
-    expected_handles: Mapping[HandleKey, str | None],
-) -> Lease | None:
-    """Lease the first of some heads that the budgets allow.
-
-    Returns:
-        None if none may be sent now; the lane is scheduled for later.
-    """
-    soonest = now + FAR  # a later moment would mean that the clock went back
-    exhausted = set()
-    for each in rows:
-        urgent = is_urgent(each)
-        if (each.spends, urgent) in exhausted:
-            continue
-        limits = rate_limit_store.load(connection, each.spends)
-        free = rate_limit_store.free_at(limits, now, urgent=urgent)
-        if free <= now:
-            taken = rate_limit_store.take(connection, limits, now, urgent=urgent)
-            found = None
-            if taken is not None:
-                found = _lease_row(
-                    connection,
-                    lane,
-                    each,
-                    worker_id,
-                    now,
-                    budgets=taken,
-                    lease=lease,
-                    expected_handles=expected_handles,
-                )
-            if found is None:
-                lane_store.schedule(connection, lane.id, now + MOMENT)
-            return found
-        exhausted.add((each.spends, urgent))
-        soonest = min(soonest, free)
-    lane_store.schedule(connection, lane.id, soonest)
-    return None
-
-
-def is_urgent(delivery: Delivery | sa.Row[Any]) -> bool:
-    """Check whether a delivery may use the part of budgets that is reserved for urgent ones."""
-    resolves = delivery.operation == Operation.RESOLVE
-    return bool(resolves or delivery.severity == Severity.CRITICAL)
-
-
-def _lease_row(  # noqa: PLR0913 -- one argument for each part of a lease
-    connection: sa.Connection,
-    lane: sa.Row[Any],
-    row: sa.Row[Any],
-    worker_id: str,
-    now: float,
-    *,
-    budgets: tuple[str, ...],
-    lease: float,
-    expected_handles: Mapping[HandleKey, str | None],
-) -> Lease | None:
-    """Lease a delivery, unless another transaction changes its incident, or just has."""
-    delivery = delivery_store.delivery_of(row)
-    expected_handle = expected_handles.get(handle_key(delivery.ref))
-    done = connection.execute(
-        sa.update(deliveries)
-        .where(
-            deliveries.c.id == row.id,
-            deliveries.c.is_head,
-            deliveries.c.coalesced == row.coalesced,
-            *backend.try_lock(connection, delivery.ref),
-        )
-        .values(
-            is_head=False,
-            position=0,  # later deliveries go behind it
-            worker_id=worker_id,
-            lease_until=now + lease,
-            attempts=row.attempts + 1,
-            tried_at=now,
-            expected_handle=expected_handle,
-        )
-    )
-    if not done.rowcount:
-        return None
-    connection.execute(sa.update(lanes).where(lanes.c.id == lane.id).values(due=now, leased_at=now))
-    stored = incident_store.incident_of(
-        connection.execute(_INCIDENT, {"number": row.incident_id}).one()
-    )
-    return Lease(
-        id=row.id,
-        uid=row.uid,
-        worker_id=worker_id,
-        delivery=delivery,
-        incident=stored,
-        attempt=row.attempts + 1,
-        leased_at=now,
-        start_by=now + lease * START_WITHIN,
-        accepted_at=row.accepted_at,
-        coalesced=row.coalesced,
-        submission_id=row.submission_id,
-        lane=LaneState(row.channel_state),
-        failures=row.failures,
-        channel=row.channel,
-        budgets=budgets,
-        last_outcome=OutcomeKind(row.outcome) if row.outcome else None,
-        tried_at=now if row.tried_at is None else row.tried_at,
-        failing_since=row.failing_since,
-        own_failures=row.own_failures,
-        expected_handle=expected_handle if stored.incident.handle is None else None,
-    )
-
-
 _INCIDENT: Final = sa.select(incidents).where(incidents.c.id == sa.bindparam("number"))
-
-
-def still_holds(connection: sa.Connection, lease: Lease) -> bool:
-    """Check that a worker still holds its lease."""
-    row = connection.execute(
-        sa.select(deliveries.c.worker_id, deliveries.c.attempts).where(deliveries.c.id == lease.id)
-    ).first()
-    return row is not None and (row.worker_id, row.attempts) == (lease.worker_id, lease.attempt)

@@ -14,29 +14,23 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from alerthost.outbox import backend, delivery_store, inbox, poison
-from alerthost.outbox.backend import UnitOfWork
-from alerthost.outbox.batch import Batch
 from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.heartbeat import Presence
-from alerthost.outbox.planned import (
-    NOTHING_OPEN,
-    PlannedSubmission,
-    failed,
-    find_reason,
-    group_runs,
-    note_of,
-    restrict,
-)
-from alerthost.outbox.snapshot import IncidentView, Snapshot, record_alert_states
-from alerthost.outbox.submission import DEAD, Note, Submission
+from alerthost.outbox.plan_writer import PlannedSubmission, write_plans
+from alerthost.outbox.snapshot import AlertState, IncidentView, Snapshot
+from alerthost.outbox.submission import DEAD, NO_RULE, OLDER, OVER, Note, Submission
 from alerthost.store.errors import StoreError, UnstorableError
-from hostspec.alert import Alert, Identity, Status
-from hostspec.delivery import Operation
+from hostspec.alert import Alert, Status
+from hostspec.delivery import IncidentRef, Operation
+from hostspec.errors import describe_error
 from hostspec.inprocess.memory import IncidentMemory
 from hostspec.plugins import Rule
-from hostspec.plugins.planning import Incidents, Plan, plan_alert
+from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, plan_alert, is_late_repeat
 
 _log = logging.getLogger("hostspec.planning")
+
+NOTHING_OPEN: Final = "no open incident"
+"""The remark on the resolve of an alert without one."""
 
 BATCH_SECONDS: Final = 0.2
 """Seconds of planning after which the plans made so far are written."""
@@ -178,7 +172,7 @@ class Planner:
 
     def _write_all(self, made: Sequence[PlannedSubmission], now: float) -> int:
         """Write plans in one transaction; return the number of written ones."""
-        written = self._resources.run(lambda uow: self._write(uow, made), now)
+        written = self._resources.run(lambda uow: write_plans(uow, made), now)
         for each in written:
             self._watch(each.submission, each.note)
         return len(written)
@@ -283,59 +277,50 @@ class Planner:
         rules = self._rules if alert.status is Status.FIRING else ()
         return plan_alert(self._plugins, incidents, alert, rules)
 
-    def _write(
-        self, uow: UnitOfWork, made: Sequence[PlannedSubmission]
-    ) -> Sequence[PlannedSubmission]:
-        """Write plans, in order; return those that are written.
-
-        An outdated plan is not written, nor are later plans of the same alert: their submissions
-        stay pending.
-        """
-        backend.lock(uow.connection, {ref for each in made for ref in each.refs})
-        pending = inbox.still_pending(uow.connection, [each.submission.row for each in made])
-        batch = Batch(uow)
-        batch.load(
-            {each.submission.identity for each in made if each.view and not each.repeats},
-            {ref for each in made for ref in each.refs},
-        )
-        outdated: set[Identity] = set()
-        written: list[PlannedSubmission] = []
-        for run in group_runs(each for each in made if each.submission.row in pending):
-            alert = run[0].submission.identity
-            if alert in outdated or not self._apply(batch, run):
-                outdated.add(alert)
-            else:
-                written += run
-        batch.write()
-        inbox.record_planned(uow, {each.submission.row: each.note for each in written})
-        record_alert_states(
-            uow.connection,
-            [(each.news, each.submission.accepted_at) for each in written if each.news],
-        )
-        return written
-
-    def _apply(self, batch: Batch, run: Sequence[PlannedSubmission]) -> bool:
-        """Write the plans of a run, unless an incident that they depend on has changed."""
-        made = run[-1]
-        if made.plan is None:
-            return True
-        alert = made.plan.alert.identity
-        batch.catch_up(alert, made.refs)
-        if made.repeats:
-            for repeats in zip(*(each.queued for each in run), strict=True):
-                batch.enqueue_repeats(repeats)
-            return True
-        if made.view is None or made.view.is_outdated(batch.snapshot):
-            return False
-        for ref in made.plan.joined:
-            batch.hold(ref, alert)
-        for ref in made.plan.released:
-            batch.release(ref, alert)
-        for new, submission_id in made.queued:
-            batch.enqueue(new, submission_id)
-        return True
-
 
 def _is_store_failure(error: Exception) -> bool:
     """Check that the database itself fails, rather than reject a value."""
     return isinstance(error, StoreError) and not isinstance(error, UnstorableError)
+
+
+def failed(submission: Submission, error: Exception) -> PlannedSubmission:
+    """Return a submission whose planning or writing failed."""
+    note = Note(failures=(f"could not be planned: it {describe_error(error)}",))
+    return PlannedSubmission(submission, None, note)
+
+
+def find_reason(submission: Submission, alert: Alert, known: AlertState | None, now: float) -> str:
+    """Return why a submission changes nothing; empty if it may."""
+    if known is None:
+        return ""
+    if submission.replays is not None:
+        return OVER if known.status is Status.RESOLVED else ""
+    if is_late_repeat(
+        alert, known.ended, known.updated_at, submission.accepted_at - known.accepted_at
+    ):
+        return LATE_REPEAT
+    moment, newest = alert.updated_at, known.updated_at
+    # a newest state in the future was accepted while the clock of this host was wrong
+    if moment and newest and moment < newest and newest.timestamp() <= now:
+        return f"{OLDER}: {newest.isoformat()} is the newest"
+    return ""
+
+
+def restrict(plan: Plan, ref: IncidentRef | None) -> Plan:
+    """Return the part of a plan that concerns one incident."""
+    return attrs.evolve(
+        plan,
+        deliveries=tuple(each for each in plan.deliveries if each.ref == ref),
+        joined=tuple(each for each in plan.joined if each == ref),
+        released=(),
+    )
+
+
+def note_of(plan: Plan) -> Note:
+    """Return why a plan has no deliveries, or fewer than its rules ask for."""
+    remark = ""
+    if not plan.refs:
+        remark = NO_RULE if plan.alert.status is Status.FIRING else NOTHING_OPEN
+    if plan.failures or plan.suppressions:
+        remark = ""
+    return Note(remark, tuple(map(str, plan.failures)), plan.suppressions)

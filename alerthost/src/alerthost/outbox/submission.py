@@ -1,37 +1,38 @@
-"""Submissions, and the results of planning them."""
+"""Submissions, the results of planning them, and the log of those without deliveries."""
 
 from __future__ import annotations
 
 import enum
 import json
+import logging
 import reprlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import attrs
 
 from hostspec.alert import Alert, Identity
 from hostspec.delivery import Suppression
+from hostspec.plugins.limited_log import LimitedLog
 from hostspec.plugins.planning import LATE_REPEAT
-from hostspec.text import clean_text
+from hostspec.text import clean_text, shorten
 from hostspec.values import from_json
+
+LONGEST_LOGGED: Final = 400
+"""Most characters of a key or reason that are logged."""
 
 LONGEST_ID: Final = 255
 """Most characters of a submission id, as PostgreSQL indexes it."""
 
-
 NO_RULE: Final = "no rule matches"
 """The remark on a firing alert without a matching rule."""
-
 
 OVER: Final = "its problem is over"
 """Why a replay sends nothing."""
 
-
 OLDER: Final = "older than the known state"
 """The beginning of the remark on an alert whose `updated_at` is outdated."""
-
 
 DEAD: Final = "dead-lettered: the process ended each time that it was planned"
 """The failure of a poison submission."""
@@ -122,6 +123,49 @@ class Submission:
     def alert(self) -> Alert:
         """Return its alert."""
         return from_json(Alert, json.loads(self.body))
+
+
+class PlannedLog:
+    """Logs why submissions have no deliveries, or fewer.
+
+    Each failure, suppressing plugin, and scope of unmatched or outdated alerts is logged at most
+    once a minute.
+
+    Args:
+        watch: called with each planned submission and its note.
+    """
+
+    def __init__(self, watch: Callable[[Submission, Note], None] | None = None) -> None:
+        self._log = LimitedLog(logging.getLogger("hostspec.planning"))
+        self._watch = watch
+
+    def write(self, submission: Submission, note: Note) -> None:
+        """Log the note of a submission that was just planned."""
+        self._log_note(submission, note)
+        if self._watch is not None:
+            self._watch(submission, note)
+
+    def _log_note(self, submission: Submission, note: Note) -> None:
+        if note.outcome is None:
+            return
+        alert = f"alert {shorten(str(submission.identity), LONGEST_LOGGED)}"
+        for failure in note.failures:
+            text = shorten(failure, LONGEST_LOGGED)
+            self._log.write(text, "failed", f"{alert}: {text}", logging.ERROR)
+        for each in note.suppressions:
+            source = f"{each.plugin} {each.action} {each.installation}"
+            self._log.write(
+                shorten(source, LONGEST_LOGGED),
+                "suppressed",
+                f"{alert}: {shorten(describe(each), LONGEST_LOGGED)}",
+            )
+        if note.outcome in {SubmissionOutcome.UNMATCHED, SubmissionOutcome.OUTDATED}:
+            scope = shorten(submission.identity.scope, LONGEST_LOGGED)
+            self._log.write(scope, note.outcome, f"{alert}: {note.outcome}: {note.reasons[0]}")
+
+    def flush(self, *, everything: bool = False) -> None:
+        """Log how many lines were skipped in past minutes, or in all."""
+        self._log.flush(everything=everything)
 
 
 def new_id() -> str:
