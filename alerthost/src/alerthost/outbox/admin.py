@@ -45,8 +45,6 @@ class Admin(AdminQueries):
     """Shows an operator the work of engines, and changes it; needs no running engine.
 
     Args:
-        database: the store.
-        plugins: whose actions follow up.
         clock: returns the time, in seconds of the epoch.
         writer: commits; None for one of its own.
     """
@@ -69,7 +67,6 @@ class Admin(AdminQueries):
         its problem is over.
 
         Args:
-            number: the delivery's.
             as_is: send it as it was planned, even if its problem is over.
 
         Returns:

@@ -58,8 +58,6 @@ class AdminQueries:
     Every method raises StoreError when the database cannot be read.
 
     Args:
-        database: the store.
-        plugins: whose actions sent the deliveries.
         clock: returns the time, in seconds of the epoch.
     """
 
@@ -95,7 +93,6 @@ class AdminQueries:
         Args:
             states: those in one of these; empty for all.
             blocked: those that are blocked, or those that are not; None for both.
-            most: how many.
         """
         which = ROWS.order_by(deliveries.c.id.desc()).limit(most)
         if states:
@@ -142,12 +139,7 @@ class AdminQueries:
         return tuple(found)
 
     def unsent(self, outcome: SubmissionOutcome, *, most: int = 100) -> tuple[Unsent, ...]:
-        """Return submissions without deliveries, or with fewer than asked for, newest first.
-
-        Args:
-            outcome: why.
-            most: how many.
-        """
+        """Return submissions without deliveries, or with fewer than asked for, newest first."""
         with self._database.read() as connection:
             rows = connection.execute(_UNSENT, {"outcome": outcome, "most": most}).all()
         return tuple(
@@ -197,11 +189,7 @@ class AdminQueries:
         return self.statuses([*dict.fromkeys(found)][:most])
 
     def recent_alerts(self, most: int) -> Iterator[Alert]:
-        """Yield the last accepted alerts, the newest first.
-
-        Args:
-            most: how many.
-        """
+        """Yield the last accepted alerts, the newest first."""
         if not self.exists:
             return
         with self._database.read() as connection:
@@ -252,7 +240,6 @@ class AdminQueries:
         Args:
             orphaned: return the orphaned ones instead.
             installation: those in one; None for all.
-            most: how many.
         """
         wanted = [incidents.c.orphaned] if orphaned else [incidents.c.active, _IS_RESOLVING]
         found: list[sa.Row[Any]] = []
@@ -292,9 +279,7 @@ _COUNTS: Final = (
     .group_by(deliveries.c.state)
 )
 
-
 _IS_QUEUED_BLOCKED: Final = sa.and_(delivery_store.IS_QUEUED, channels.c.state == LaneState.BLOCKED)
-
 
 _BLOCKED_TOTAL: Final = (
     sa.select(sa.func.count())
@@ -303,7 +288,6 @@ _BLOCKED_TOTAL: Final = (
     .join(channels, OF_DELIVERY)
     .where(_IS_QUEUED_BLOCKED)
 )
-
 
 _BLOCKED_COUNT: Final = (
     sa.select(
@@ -317,7 +301,6 @@ _BLOCKED_COUNT: Final = (
     .subquery()
 )
 
-
 _BLOCKED: Final = (
     sa.select(incidents, channels.c.reason, channels.c.since, _BLOCKED_COUNT.c.queued)
     .join(_BLOCKED_COUNT, _BLOCKED_COUNT.c.first == incidents.c.id)
@@ -325,11 +308,9 @@ _BLOCKED: Final = (
     .order_by(channels.c.since, channels.c.id)
 )
 
-
 _QUEUED_RESOLVES: Final = sa.select(deliveries.c.incident_id).where(
     delivery_store.IS_QUEUED, deliveries.c.operation == Operation.RESOLVE
 )
-
 
 _IS_RESOLVING: Final = sa.and_(
     ~incidents.c.active,
@@ -338,13 +319,11 @@ _IS_RESOLVING: Final = sa.and_(
     incidents.c.id.in_(_QUEUED_RESOLVES),
 )
 
-
 _WAYS: Final = (
     sa.select(incidents.c.action, incidents.c.installation, sa.func.count().label("count_"))
     .where(incidents.c.active)
     .group_by(incidents.c.action, incidents.c.installation)
 )
-
 
 _HANDLES: Final = (
     sa.select(sa.func.min(incidents.c.id).label("first"), sa.func.count().label("count_"))
@@ -358,11 +337,9 @@ _HANDLES: Final = (
     .order_by("first")
 )
 
-
 _COUNT_PENDING: Final = sa.select(sa.func.count(), sa.func.min(submissions.c.accepted_at)).where(
     PENDING
 )
-
 
 _UNSENT: Final = (
     sa.select(
@@ -378,13 +355,11 @@ _UNSENT: Final = (
     .limit(sa.bindparam("most"))
 )
 
-
 _BY_SCOPE: Final = (
     sa.select(submissions.c.scope_digest, sa.func.count().label("number"))
     .where(PENDING)
     .group_by(submissions.c.scope_digest)
 )
-
 
 _BY_LANE: Final = (
     sa.select(lanes.c.installation, lanes.c.destination, sa.func.count().label("number"))
@@ -393,7 +368,6 @@ _BY_LANE: Final = (
     .where(delivery_store.IS_QUEUED)
     .group_by(lanes.c.id, lanes.c.installation, lanes.c.destination)
 )
-
 
 _COUNT_QUEUED: Final = sa.select(sa.func.count(), sa.func.min(deliveries.c.accepted_at)).where(
     delivery_store.IS_QUEUED

@@ -32,26 +32,20 @@ class AdminError(Exception):
 
 @attrs.frozen
 class DeliveryRow:
-    """A delivery.
+    """A delivery; times are in seconds of the epoch.
 
     Attributes:
-        id: its number.
-        incident_id: the number of its incident.
-        submission_id: of its submission.
         delivery: the planned delivery; in a list without its message.
-        state: its state.
         sending: whether it is being sent now.
-        attempts: number of attempts.
         coalesced: number of deliveries that were coalesced into it.
-        accepted_at: when its submission was accepted, in seconds of the epoch.
         due: when it may be tried next.
-        finished_at: when it was finished; None while it is queued.
+        finished_at: None while it is queued.
         outcome: of the last attempt; None before the first.
         reason: of the outcome, in the provider's words where it sent any.
         lane: the state of its channel: its action, destination and credential.
         lane_reason: why its channel is in that state.
-        next_try: when the next attempt is made at the earliest, in seconds of the epoch; None
-            where it is finished, being sent, or queued behind another delivery of its incident.
+        next_try: when the next attempt is made at the earliest; None where it is finished, being
+            sent, or queued behind another delivery of its incident.
     """
 
     id: int
@@ -82,7 +76,6 @@ class SubmissionStatus:
     """The status of a submission.
 
     Attributes:
-        submission_id: its id.
         note: its failures and suppressions; None while it is pending.
         entries: its deliveries.
     """
@@ -104,11 +97,9 @@ class Unsent:
     """A submission without deliveries, or with fewer than its rules ask for.
 
     Attributes:
-        submission_id: the submission's.
-        alert: that it is about.
         outcome: why.
         note: its failures and suppressions.
-        accepted_at: when it was accepted, in seconds of the epoch.
+        accepted_at: in seconds of the epoch.
     """
 
     submission_id: str
@@ -120,17 +111,14 @@ class Unsent:
 
 @attrs.frozen
 class IncidentRow:
-    """An incident.
+    """An incident; times are in seconds of the epoch.
 
     Attributes:
-        id: its number.
         incident: its reference, state, holders and handle.
         open: it is followed up here; False for one that ended.
         may_be_open: the provider may hold it open.
         trigger_delivered: the provider accepted a trigger of the present episode.
         orphaned: the key that opened it is not configured any more.
-        opened_at: when it began, in seconds of the epoch.
-        changed_at: when it was updated last.
         summary: of the alert that triggered it last, bounded; empty where it is not known.
     """
 
@@ -192,9 +180,7 @@ class Load:
 
 _LANE: Final = sa.func.coalesce(channels.c.state, LaneState.HEALTHY)
 
-
 IS_BLOCKED: Final = _LANE == LaneState.BLOCKED
-
 
 ROWS: Final[sa.Select[Any]] = (
     sa.select(
@@ -265,7 +251,6 @@ TOGETHER: Final = 500
 _NOTES: Final = sa.select(submissions.c.submission_id, submissions.c.note).where(
     submissions.c.submission_id.in_(sa.bindparam("ids", expanding=True))
 )
-
 
 _OF_SUBMISSIONS: Final = ROWS.where(
     deliveries.c.submission_id.in_(sa.bindparam("ids", expanding=True))

@@ -60,9 +60,7 @@ class UnitOfWork:
     """Everything that functions which change deliveries in one transaction share.
 
     Attributes:
-        connection: of the transaction.
         now: the time that changes are recorded with, in seconds of the epoch.
-        actions: by name, with their capabilities.
     """
 
     connection: sa.Connection
@@ -89,7 +87,6 @@ def lock(connection: sa.Connection, things: Iterable[IncidentRef | Identity]) ->
     """Lock incident references or alert identities until the transaction ends.
 
     Args:
-        connection: of the transaction.
         things: all of one kind that the transaction needs.
 
     Returns:

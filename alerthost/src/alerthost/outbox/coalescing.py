@@ -38,11 +38,9 @@ class QueuedDelivery:
     """A delivery in the queue of its incident.
 
     Attributes:
-        delivery: the delivery.
         id: its row; None for a new one.
         coalesced: number of deliveries that it supersedes.
         accepted_at: when the oldest submission was accepted that it or they come from.
-        tried: an attempt was made.
         repeat: it equals the last trigger that was delivered.
         summary: of the planned alert; empty for a delivery that was read back.
     """
@@ -61,7 +59,6 @@ class Coalesced:
     """The queue of an incident after coalescing.
 
     Attributes:
-        kept: deliveries to send, in order.
         coalesced: deliveries superseded by those kept.
         discarded: deliveries not sent, since their problem was over before an attempt.
         redirected: deliveries about other incidents that replace some (a change event, say).
@@ -87,7 +84,6 @@ def coalesce_queue(
 
     Args:
         queue: the deliveries not in flight, in order.
-        provider_state: the known state of the incident at its provider.
         action: states whether deliveries coalesce, and handles problems that were never delivered.
         in_flight: another delivery of the incident is being sent.
     """

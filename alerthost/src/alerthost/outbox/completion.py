@@ -43,15 +43,7 @@ ORPHANED: Final = "the key or address that opened the incident is not configured
 def complete(
     uow: UnitOfWork, lease: Lease, outcome: Outcome, *, arrived: bool, limits: Sequence[Limit]
 ) -> None:
-    """Record the outcome of an attempt; if its lease was reclaimed, that it may have arrived.
-
-    Args:
-        uow: the transaction.
-        lease: of the delivery.
-        outcome: of the attempt.
-        arrived: whether the message may have arrived.
-        limits: that the attempt counts against.
-    """
+    """Record the outcome of an attempt; if its lease was reclaimed, that it may have arrived."""
     backend.lock(uow.connection, [lease.delivery.ref])
     row = uow.connection.execute(_COMPLETED, {"number": lease.id}).first()
     if row is None:
@@ -234,13 +226,7 @@ def _opens_under(connection: sa.Connection, stored: incident_store.StoredInciden
 
 
 def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
-    """Orphan an incident whose key is not configured any more; firing alerts open a new one.
-
-    Args:
-        uow: the transaction.
-        lease: the follow-up or repeat that cannot be sent.
-        reason: why, for the operator.
-    """
+    """Orphan an incident whose key is not configured any more; firing alerts open a new one."""
     backend.lock(uow.connection, [lease.delivery.ref])
     if not still_holds(uow.connection, lease):
         return

@@ -149,10 +149,6 @@ def write_queue(  # noqa: PLR0913 -- all of them describe the queue
     The head is as urgent as the most urgent delivery behind it.
 
     Args:
-        uow: the transaction.
-        stored: the incident.
-        queue: the deliveries, in order.
-        submission_id: the submission of new deliveries.
         in_flight: another delivery of the incident is being sent, so none may start now.
         due: when new deliveries may be sent; None for now.
         reason: why new deliveries are sent, if no submission of an alert is the reason.

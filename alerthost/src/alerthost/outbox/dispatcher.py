@@ -21,7 +21,7 @@ from alerthost.outbox.heartbeat import Registration
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.planner import Planner
 from alerthost.outbox.retry_policy import LaneState
-from alerthost.outbox.workers import ChangeSignal, WorkSignal
+from alerthost.outbox.workers import Signal
 from alerthost.store.errors import StoreError, UnstorableError
 from hostspec.action import AnyAction, Limit, as_durable, is_limit
 from hostspec.delivery import Outcome, OutcomeKind, SendContext
@@ -78,15 +78,9 @@ class Dispatcher:
     """The work that all workers of an engine share: planning, leasing, sending, completing.
 
     Args:
-        resources: of the engine.
-        planner: plans submissions.
         installations: by name; deliveries are sent through them.
         workers: number of workers; half of them may be busy with unhealthy lanes.
         lease_seconds: for which a lease is valid.
-        watch: called after each attempt.
-        registration: of this process among the live workers.
-        signal: wakes idle workers.
-        changes: notified of each change to the store.
     """
 
     _resources: Resources
@@ -96,8 +90,8 @@ class Dispatcher:
     _lease_seconds: float
     _watch: Watch
     _registration: Registration
-    _signal: WorkSignal
-    _changes: ChangeSignal
+    _signal: Signal
+    _changes: Signal
 
     _planning: threading.Lock = attrs.field(init=False, factory=threading.Lock)
     _pending: threading.Event = attrs.field(init=False, factory=threading.Event)
@@ -113,11 +107,11 @@ class Dispatcher:
     def note_accepted(self) -> None:
         """Wake a worker to plan a new submission."""
         self._pending.set()
-        self._signal.call()
+        self._signal.notify()
 
     def call(self) -> None:
         """Wake a worker."""
-        self._signal.call()
+        self._signal.notify()
 
     def poll(self) -> None:
         """Wake a worker if there is something to do, whichever process caused it."""
@@ -128,7 +122,7 @@ class Dispatcher:
         if pending and time.monotonic() >= self._others_plan_until:
             self._pending.set()
         if found:
-            self._signal.call()
+            self._signal.notify()
 
     def is_behind(self) -> bool:
         """Return whether planning is behind, so that destinations have to take turns."""
@@ -176,7 +170,7 @@ class Dispatcher:
             return 0
         if planned:
             self._pending.set()  # there may be more
-            self._changes.notify()
+            self._changes.notify_all()
         return planned
 
     def lease(self, worker_id: str) -> Lease | None:
@@ -204,7 +198,7 @@ class Dispatcher:
                 self._held.add(found.id)
                 self._in_flight[found.id] = found, time.monotonic()
         if found is not None:
-            self._signal.call()
+            self._signal.notify()
         return found
 
     def _count_unhealthy(self, now: float) -> int:
@@ -232,7 +226,7 @@ class Dispatcher:
             self._send(lease)
         finally:
             self._in_flight.pop(lease.id, None)
-            self._changes.notify()
+            self._changes.notify_all()
 
     def _send(self, lease: Lease) -> None:
         delivery, incident = lease.delivery, lease.incident.incident

@@ -22,7 +22,7 @@ from alerthost.outbox.maintenance import Maintenance, Patience
 from alerthost.outbox.notifier import Notifier, Observe, log_receipt
 from alerthost.outbox.planner import Planner, WatchPlanned
 from alerthost.outbox.submission import PlannedLog, check_ids, new_id
-from alerthost.outbox.workers import ChangeSignal, StoreHealth, WorkerThreads, seconds_until
+from alerthost.outbox.workers import Signal, StoreHealth, WorkerThreads, seconds_until
 from alerthost.store.database import Database
 from alerthost.store.errors import LostCommitError, ReentryError, StoreError, UnstorableError
 from hostspec.alert import Alert
@@ -104,7 +104,7 @@ class Engine:
         self._health = StoreHealth()
         self._threads = WorkerThreads(self._health)
         self._ending: threading.Thread | None = None
-        self._changes = ChangeSignal()
+        self._changes = Signal()
         self._registration = Registration(database)
         self._submission_writer = SubmissionWriter(database, self._writer)
         self._planned_log = PlannedLog(watch_planned)
@@ -230,11 +230,12 @@ class Engine:
         """
         deadline = time.monotonic() + timeout
         while True:
+            seen = self._changes.count
             statuses = self.admin.statuses(submission_ids)
             left = deadline - time.monotonic()
             if left <= 0 or all(status.settled for status in statuses):
                 return statuses
-            self._changes.wait(min(left, POLL))
+            self._changes.wait(seen, min(left, POLL))
 
     def wait_change(self, seen: int, timeout: float) -> int:
         """Wait until this engine changes something that `admin` shows.
@@ -246,7 +247,7 @@ class Engine:
                 the first one.
             timeout: seconds.
         """
-        return self._changes.wait_other(seen, timeout)
+        return self._changes.wait(seen, timeout)
 
     def wait_idle(self, timeout: float) -> bool:
         """Wait until the rest is due later, or needs the operator; return whether in time.
@@ -255,11 +256,12 @@ class Engine:
             StoreError: the database cannot be read.
         """
         deadline = time.monotonic() + timeout
+        seen = self._changes.count
         while self._dispatcher.is_busy():
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            self._changes.wait(min(left, LOOK_AGAIN))
+            seen = self._changes.wait(seen, min(left, LOOK_AGAIN))
         return True
 
     def drain(self, limit: int | None = None) -> int:

@@ -63,7 +63,6 @@ def add_repeats(uow: UnitOfWork, repeats: Sequence[tuple[QueuedDelivery, str]]) 
     The result is that of `add` for each, if the action coalesces.
 
     Args:
-        uow: the transaction.
         repeats: two or more triggers of one alert with the same rules and follow-ups, each with
             the id of its submission.
     """
@@ -76,13 +75,7 @@ def add_repeats(uow: UnitOfWork, repeats: Sequence[tuple[QueuedDelivery, str]]) 
 
 
 def recoalesce(uow: UnitOfWork, stored: StoredIncident, provider_state: ProviderState) -> None:
-    """Coalesce the queue of an incident again, after an attempt has ended.
-
-    Args:
-        uow: the transaction.
-        stored: the incident.
-        provider_state: its state after the attempt.
-    """
+    """Coalesce the queue of an incident again, after an attempt has ended."""
     queue, in_flight = delivery_store.find_queue(uow.connection, stored.id)
     if not queue or in_flight or stored.incident.ref.action not in uow.actions:
         return
@@ -97,9 +90,6 @@ def end(
     """End an incident without queued deliveries, unless it may be open at the provider.
 
     Args:
-        uow: the transaction.
-        stored: the incident.
-        provider_state: its present state.
         again: send a confirming resolve first, if an attempt is unconfirmed.
     """
     if provider_state.may_be_open:
@@ -165,7 +155,6 @@ def is_repeat(
 
     Args:
         found: the incident; no resolve of it is queued, and nothing is in flight.
-        delivery: the new trigger.
         find_delivered: returns the newest delivered trigger of incidents, given by their rows.
     """
     if not found.provider_state.trigger_delivered:

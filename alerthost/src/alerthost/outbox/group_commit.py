@@ -202,10 +202,7 @@ class Resources:
     """What the parts of an engine share.
 
     Attributes:
-        database: the store.
-        plugins: whose actions plan and send.
         clock: returns the time, in seconds of the epoch.
-        writer: commits.
     """
 
     database: Database

@@ -72,11 +72,8 @@ class Maintenance:
     """Runs the rounds of maintenance of one engine.
 
     Args:
-        resources: of the engine.
         installations: by name, with the configured keys.
         dispatcher: holds the leases of this process.
-        registration: of this process among the live workers.
-        patience: deadlines.
         is_stopping: returns True once the engine is to stop.
     """
 

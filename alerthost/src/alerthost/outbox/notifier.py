@@ -38,9 +38,6 @@ def record(connection: sa.Connection, hook: str, receipt: Receipt, worker_id: st
     """Record a receipt, in the transaction that it is about.
 
     Args:
-        connection: of the transaction.
-        hook: name of the hook that receives it.
-        receipt: for the observers.
         worker_id: the worker that notifies the observers, or `NOBODY`.
     """
     body = json.dumps(to_json(receipt))
@@ -50,15 +47,7 @@ def record(connection: sa.Connection, hook: str, receipt: Receipt, worker_id: st
 def end_unsent(
     uow: UnitOfWork, number: int, state: DeliveryState, reason: str, *, hook: str = SUPERSEDED
 ) -> None:
-    """End a queued delivery without sending it, and record its receipt.
-
-    Args:
-        uow: the transaction.
-        number: the delivery's row.
-        state: its final state.
-        reason: why, for the operator.
-        hook: name of the hook that receives the receipt.
-    """
+    """End a queued delivery without sending it, and record its receipt."""
     row = uow.connection.execute(_DELIVERY, {"number": number}).one()
     delivery_store.finish(uow, number, state, reason=reason)
     record(uow.connection, hook, delivery_store.receipt_of(row, reason), NOBODY)
@@ -70,14 +59,7 @@ def coalesce_new(
     new: Sequence[tuple[QueuedDelivery, str]],
     reason: str,
 ) -> None:
-    """Insert deliveries that are coalesced from the start, and record their receipts.
-
-    Args:
-        uow: the transaction.
-        stored: their incident.
-        new: the deliveries, with the ids of their submissions.
-        reason: why, for the operator.
-    """
+    """Insert deliveries that are coalesced from the start, and record their receipts."""
     rows = delivery_store.insert_coalesced(uow, stored, new, reason)
     ended = [
         Receipt(str(row["uid"]), each.delivery, None, attempts=0, reason=reason)
@@ -111,7 +93,6 @@ class Notifier:
     """Calls the observers with recorded receipts: at least once each, outside of transactions.
 
     Args:
-        resources: of the engine.
         observe: the host's own observer: it is called first, and has no deadline.
     """
 
@@ -128,7 +109,6 @@ class Notifier:
         then.
 
         Args:
-            worker_id: of this process.
             enough: returns True once the rest is to be left to the next process.
         """
         self.adopt(worker_id)

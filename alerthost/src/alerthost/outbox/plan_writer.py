@@ -23,9 +23,7 @@ class PlannedSubmission:
     """A planned submission.
 
     Attributes:
-        submission: the submission.
         plan: None if it changes nothing.
-        note: why it came to no delivery, or fewer.
         view: the incidents that the plan depends on.
         repeats: the plan does not depend on open incidents; a later one with the same deliveries
             supersedes it.

@@ -62,8 +62,6 @@ class Planner:
     is planned again.
 
     Args:
-        resources: of the engine.
-        rules: assign actions to alerts.
         watch: called with each submission after its plan is committed; it never raises.
     """
 
@@ -86,7 +84,6 @@ class Planner:
         """Plan some of the pending submissions.
 
         Args:
-            now: the time.
             presence: this process; None if other processes need not notice its death.
 
         Returns:

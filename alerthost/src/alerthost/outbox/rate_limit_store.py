@@ -72,10 +72,6 @@ def record_attempt(  # noqa: PLR0913 -- one argument for each thing that matters
     """Record an attempt in the budgets that it counts against.
 
     Args:
-        connection: of the transaction.
-        limits: that the attempt counts against.
-        now: the time.
-        urgent: whether it was urgent.
         taken: names of the budgets that it was counted against when it was leased.
         taken_at: when that was.
         paused_until: no message of these budgets before this moment; 0 for none.

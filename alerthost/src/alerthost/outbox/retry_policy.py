@@ -107,8 +107,6 @@ def classify(  # noqa: PLR0913 -- one argument for each thing that matters
     """Decide the next step after an attempt.
 
     Args:
-        outcome: of the attempt.
-        now: the time.
         attempts: how many were made for the delivery, with this one.
         failures: consecutive failures of the channel before this one.
         own_failures: consecutive failures that are the delivery's own, before this one.
@@ -156,7 +154,6 @@ class ProviderState:
     """The state of an incident at its provider, as far as it is known.
 
     Attributes:
-        state: how far it has come.
         may_be_open: the provider may hold it open now.
         trigger_delivered: the provider accepted a trigger of the present episode.
         unconfirmed: an attempt may have arrived, or may still arrive.

@@ -28,10 +28,8 @@ class AlertState:
     """The newest state of an alert.
 
     Attributes:
-        status: of the submission planned last.
         updated_at: the newest `updated_at` of all submissions, or None.
         ended: `started_at` of the last firing period; None if unknown, or if the alert fires again.
-        accepted_at: when that submission was accepted, in seconds of the epoch.
     """
 
     status: Status
@@ -54,11 +52,7 @@ class AlertState:
 
 
 class Snapshot:
-    """Alerts and incidents as they will be after the plans made so far.
-
-    Args:
-        connection: of a transaction that reads.
-    """
+    """Alerts and incidents as they will be after the plans made so far."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection: Final = connection
@@ -180,7 +174,6 @@ class IncidentView:
     """The incidents that the plan of one submission reads, recorded to find out if it is outdated.
 
     Args:
-        snapshot: the incidents.
         replays: the submission replays a delivery.
     """
 

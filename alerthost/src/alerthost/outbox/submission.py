@@ -61,8 +61,6 @@ class Note:
 
     Attributes:
         remark: why it has no delivery (no rule matches, say); empty if it has one.
-        failures: why something could not be planned.
-        suppressions: what plugins suppressed.
     """
 
     remark: str = ""
@@ -107,9 +105,6 @@ class Submission:
     Attributes:
         row: its row; the rows of one alert are in the order of their commits.
         submission_id: identifies it; a second one with the same id is ignored.
-        identity: of its alert.
-        body: the alert as JSON.
-        accepted_at: when it was accepted, in seconds of the epoch.
         replays: the row of the delivery to plan again; None unless it is a replay.
     """
 
@@ -130,9 +125,6 @@ class PlannedLog:
 
     Each failure, suppressing plugin, and scope of unmatched or outdated alerts is logged at most
     once a minute.
-
-    Args:
-        watch: called with each planned submission and its note.
     """
 
     def __init__(self, watch: Callable[[Submission, Note], None] | None = None) -> None:

@@ -17,56 +17,32 @@ RETRY_STORE: Final = 1.0
 """Seconds after which a failing store is tried again."""
 
 
-class WorkSignal:
-    """Wakes idle workers when there may be work."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._calls = 0
-
-    @property
-    def calls(self) -> int:
-        """How often a worker was called; to be read before looking for work."""
-        with self._changed:
-            return self._calls
-
-    def call(self) -> None:
-        """Wake one idle worker; a busy one looks again before it waits."""
-        with self._changed:
-            self._calls += 1
-            self._changed.notify()
-
-    def call_all(self) -> None:
-        """Wake every idle worker."""
-        with self._changed:
-            self._changed.notify_all()
-
-    def wait(self, calls: int, stopping: threading.Event) -> None:
-        """Wait for a call, unless one came since `calls` was read, or the engine stops."""
-        with self._changed:
-            if self._calls == calls and not stopping.is_set():
-                self._changed.wait()
-
-
-class ChangeSignal:
-    """Counts the changes that an engine makes to the store; other threads wait for them."""
+class Signal:
+    """Counts events; threads wait for the next one."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._count = 0
 
+    @property
+    def count(self) -> int:
+        """The number of events; to be read before looking for what they announce."""
+        with self._changed:
+            return self._count
+
     def notify(self) -> None:
-        """Count a change."""
+        """Count an event, and wake one waiting thread."""
+        with self._changed:
+            self._count += 1
+            self._changed.notify()
+
+    def notify_all(self) -> None:
+        """Count an event, and wake every waiting thread."""
         with self._changed:
             self._count += 1
             self._changed.notify_all()
 
-    def wait(self, timeout: float) -> None:
-        """Wait for the next change."""
-        with self._changed:
-            self._changed.wait(timeout)
-
-    def wait_other(self, seen: int, timeout: float) -> int:
+    def wait(self, seen: int, timeout: float | None = None) -> int:
         """Wait until the count is not the given one; return the count."""
         with self._changed:
             self._changed.wait_for(lambda: self._count != seen, timeout)
@@ -109,16 +85,13 @@ class StoreHealth:
 class WorkerThreads:
     """The threads that an engine starts.
 
-    Args:
-        health: records each StoreError.
-
     Attributes:
         stopping: is set once the threads are to end.
     """
 
     def __init__(self, health: StoreHealth) -> None:
         self.stopping = threading.Event()
-        self.signal = WorkSignal()
+        self.signal = Signal()
         self._health = health
         self._threads: list[threading.Thread] = []
 
@@ -148,7 +121,7 @@ class WorkerThreads:
             deadline: on the monotonic clock; None for no limit.
         """
         self.stopping.set()
-        self.signal.call_all()
+        self.signal.notify_all()
         for thread in self._threads:
             thread.join(seconds_until(deadline))
         if any(thread.is_alive() for thread in self._threads):
@@ -158,17 +131,18 @@ class WorkerThreads:
 
     def work(self, step: Callable[[], bool]) -> None:
         """Repeat a step until the threads are to end; wait while there is nothing to do."""
+        seen = self.signal.count
         while not self.stopping.is_set():
-            calls = self.signal.calls
             try:
                 if not step():
-                    self.signal.wait(calls, self.stopping)
+                    self.signal.wait(seen)
             except StoreError as error:
                 self._health.note_failure(error)
                 self.stopping.wait(RETRY_STORE)
             except BaseException as error:  # noqa: BLE001 -- a worker never dies of one delivery
                 _log.error("a worker %s", describe_any_error(error))
                 self.stopping.wait(RETRY_STORE)
+            seen = self.signal.count
 
     def repeat(self, seconds: float, job: Callable[[], object]) -> None:
         """Repeat a job until the threads are to end, with a pause between two rounds."""

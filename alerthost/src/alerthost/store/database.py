@@ -50,13 +50,11 @@ class Database:
     Args:
         url: SQLAlchemy's form: ``sqlite:///FILE`` or ``postgresql://…``.
         folder: the folder that a relative SQLite file is relative to.
-        lock_timeout: seconds to wait for another program that writes to the same SQLite file.
 
     Attributes:
         lock_timeout: as given.
         file: the path of the SQLite file; None for PostgreSQL.
         name: the path or URL, without user and password.
-        engine: SQLAlchemy's.
 
     Raises:
         StoreError: the URL is malformed, or its driver is not installed.

@@ -63,9 +63,6 @@ class _Log:
 class Files:
     """The three files of an open database: database, log and index.
 
-    Args:
-        file: the path of the database.
-
     Raises:
         StoreError: the system has no file locks (Windows).
     """
@@ -147,7 +144,6 @@ class Files:
             whole: the database has every page.
             frames: the number of frames in the log.
             copied: the number of frames that are also in the database.
-            page_size: in bytes.
 
         Raises:
             StoreError: a file was truncated.

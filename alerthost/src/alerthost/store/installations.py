@@ -33,12 +33,7 @@ class StoredInstallation:
 
     Attributes:
         id: stays the same when it is renamed.
-        provider: the provider's name.
-        name: its unique name.
         settings: raw, for `hostspec.Provider.installation`; a sealed secret is a `Sealed`.
-        version: counts its changes.
-        created_at: when it was added, in UTC.
-        updated_at: when it was changed last.
         seal: the row's own seal; its token is empty if the row has none.
     """
 
@@ -83,7 +78,6 @@ class Installations:
     """The stored installations.
 
     Args:
-        database: the database of the host.
         key: the reference of the key that seals secrets; with None every secret must be given by
             reference, and sealed ones are listed but cannot be revealed.
 

@@ -28,7 +28,6 @@ class Sealed(Secret):
     comparing the secrets would need the key.
 
     Args:
-        token: the sealed form.
         key: the reference of the key; None if the store has none, so that `reveal` fails.
         context: a digest of everything that the token is valid for.
     """

@@ -42,11 +42,6 @@ _TRUNCATED: Final = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")
 class SQLiteFile:
     """A SQLite database and its companions: write-ahead log, index and reserve.
 
-    Args:
-        url: ``sqlite:///FILE``.
-        folder: the folder that a relative file is relative to.
-        lock_timeout: seconds to wait for another program that writes to the file.
-
     Raises:
         StoreError: the URL does not name a file, or the system has no file locks.
     """

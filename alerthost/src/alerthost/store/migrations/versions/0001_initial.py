@@ -8,23 +8,43 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+DIGEST = TIME = sa.String(32)
+
+
+def _create_index(
+    name: str,
+    table: str,
+    columns: list[str],
+    where: str | None = None,
+    on_sqlite: str | None = None,
+) -> None:
+    """Create an index; a partial one of a condition that SQLite may write differently."""
+    op.create_index(
+        name,
+        table,
+        columns,
+        sqlite_where=sa.text(on_sqlite or where) if where else None,
+        postgresql_where=sa.text(where) if where else None,
+    )
+
 
 def upgrade() -> None:
     """Create every table."""
     op.create_table(
         "alerts",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("updated_at", sa.String(32), nullable=True),
+        sa.Column("updated_at", TIME),
         sa.Column("seen_at", sa.Double(), nullable=False),
-        sa.Column("digest", sa.String(length=32), nullable=False),
-        sa.Column("started_at", sa.String(32), nullable=True),
+        sa.Column("digest", DIGEST, nullable=False),
+        sa.Column("started_at", TIME),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alerts")),
         sa.UniqueConstraint("digest", name=op.f("uq_alerts_digest")),
     )
-    op.create_index("ix_alerts_seen_at", "alerts", ["seen_at"], unique=False)
+    _create_index("ix_alerts_seen_at", "alerts", ["seen_at"])
     op.create_table(
         "budgets",
         sa.Column("name", sa.Text(), nullable=False),
@@ -48,19 +68,19 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("settings", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("created_at", sa.String(32), nullable=False),
-        sa.Column("updated_at", sa.String(32), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("updated_at", TIME, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_installations")),
         sa.UniqueConstraint("name", name=op.f("uq_installations_name")),
         sqlite_autoincrement=True,
     )
     op.create_table(
         "lanes",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
         sa.Column("installation", sa.Text(), nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), server_default="healthy", nullable=False),
-        sa.Column("due", sa.Double(), nullable=True),
+        sa.Column("due", sa.Double()),
         sa.Column("leased_at", sa.Double(), server_default="0", nullable=False),
         sa.Column("budgets", sa.Text(), server_default="[]", nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lanes")),
@@ -68,14 +88,7 @@ def upgrade() -> None:
             "installation", "destination", name=op.f("uq_lanes_installation_destination")
         ),
     )
-    op.create_index(
-        "ix_lanes_due",
-        "lanes",
-        ["due"],
-        unique=False,
-        sqlite_where=sa.text("due IS NOT NULL"),
-        postgresql_where=sa.text("due IS NOT NULL"),
-    )
+    _create_index("ix_lanes_due", "lanes", ["due"], "due IS NOT NULL")
     op.create_table(
         "planners",
         sa.Column("name", sa.Text(), nullable=False),
@@ -85,87 +98,57 @@ def upgrade() -> None:
     )
     op.create_table(
         "receipts",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
         sa.Column("hook", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("worker_id", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_receipts")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_receipts_worker_id", "receipts", ["worker_id", "id"], unique=False)
+    _create_index("ix_receipts_worker_id", "receipts", ["worker_id", "id"])
     op.create_table(
         "submissions",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
         sa.Column("submission_id", sa.Text(), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("accepted_at", sa.Double(), nullable=False),
-        sa.Column("planned_at", sa.Double(), nullable=True),
-        sa.Column("note", sa.Text(), nullable=True),
-        sa.Column("replays", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
-        sa.Column("digest", sa.String(length=32), server_default="", nullable=False),
-        sa.Column("scope_digest", sa.String(length=32), server_default="", nullable=False),
+        sa.Column("planned_at", sa.Double()),
+        sa.Column("note", sa.Text()),
+        sa.Column("replays", NUMBER),
+        sa.Column("digest", DIGEST, server_default="", nullable=False),
+        sa.Column("scope_digest", DIGEST, server_default="", nullable=False),
         sa.Column("urgency", sa.Double(), server_default="0", nullable=False),
         sa.Column("size", sa.Integer(), server_default="0", nullable=False),
         sa.Column("outcome", sa.Text(), server_default="", nullable=False),
-        sa.Column("fairness_key", sa.String(length=32), server_default="", nullable=False),
+        sa.Column("fairness_key", DIGEST, server_default="", nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_submissions")),
         sa.UniqueConstraint("submission_id", name=op.f("uq_submissions_submission_id")),
         sqlite_autoincrement=True,
     )
-    op.create_index(
-        "ix_submissions_digest",
-        "submissions",
-        ["digest", "id"],
-        unique=False,
-        sqlite_where=sa.text("planned_at IS NULL"),
-        postgresql_where=sa.text("planned_at IS NULL"),
+    _create_index("ix_submissions_digest", "submissions", ["digest", "id"], "planned_at IS NULL")
+    _create_index("ix_submissions_outcome", "submissions", ["outcome", "id"], "outcome != ''")
+    _create_index(
+        "ix_submissions_planned_at", "submissions", ["planned_at"], "planned_at IS NOT NULL"
     )
-    op.create_index(
-        "ix_submissions_outcome",
-        "submissions",
-        ["outcome", "id"],
-        unique=False,
-        sqlite_where=sa.text("outcome != ''"),
-        postgresql_where=sa.text("outcome != ''"),
-    )
-    op.create_index(
-        "ix_submissions_planned_at",
-        "submissions",
-        ["planned_at"],
-        unique=False,
-        sqlite_where=sa.text("planned_at IS NOT NULL"),
-        postgresql_where=sa.text("planned_at IS NOT NULL"),
-    )
-    op.create_index(
+    _create_index(
         "ix_submissions_scope_digest",
         "submissions",
         ["scope_digest", "accepted_at"],
-        unique=False,
-        sqlite_where=sa.text("planned_at IS NULL"),
-        postgresql_where=sa.text("planned_at IS NULL"),
+        "planned_at IS NULL",
     )
-    op.create_index(
+    _create_index(
         "ix_submissions_fairness_key",
         "submissions",
         ["fairness_key", "urgency", "id"],
-        unique=False,
-        sqlite_where=sa.text("planned_at IS NULL"),
-        postgresql_where=sa.text("planned_at IS NULL"),
+        "planned_at IS NULL",
     )
-    op.create_index(
-        "ix_submissions_urgency",
-        "submissions",
-        ["urgency", "id"],
-        unique=False,
-        sqlite_where=sa.text("planned_at IS NULL"),
-        postgresql_where=sa.text("planned_at IS NULL"),
-    )
+    _create_index("ix_submissions_urgency", "submissions", ["urgency", "id"], "planned_at IS NULL")
     op.create_table(
         "channels",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("lane_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("lane_id", NUMBER, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
@@ -177,11 +160,11 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["lane_id"], ["lanes.id"], name=op.f("fk_channels_lane_id_lanes")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_channels")),
     )
-    op.create_index("ix_channels_lane_id", "channels", ["lane_id"], unique=False)
+    _create_index("ix_channels_lane_id", "channels", ["lane_id"])
     op.create_table(
         "incidents",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("lane_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("lane_id", NUMBER, nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("installation", sa.Text(), nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
@@ -189,7 +172,7 @@ def upgrade() -> None:
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("severity", sa.Text(), nullable=False),
-        sa.Column("handle", sa.Text(), nullable=True),
+        sa.Column("handle", sa.Text()),
         sa.Column("rules", sa.Text(), nullable=False),
         sa.Column("follow_ups", sa.Text(), nullable=False),
         sa.Column("may_be_open", sa.Boolean(), nullable=False),
@@ -200,21 +183,14 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.Double(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("budgets", sa.Text(), server_default="[]", nullable=False),
-        sa.Column("digest", sa.String(length=32), server_default="", nullable=False),
+        sa.Column("digest", DIGEST, server_default="", nullable=False),
         sa.Column("summary", sa.Text(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(["lane_id"], ["lanes.id"], name=op.f("fk_incidents_lane_id_lanes")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_incidents")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_incidents_changed_at", "incidents", ["active", "changed_at"], unique=False)
-    op.create_index(
-        "ix_incidents_orphaned",
-        "incidents",
-        ["id"],
-        unique=False,
-        sqlite_where=sa.text("orphaned = 1"),
-        postgresql_where=sa.text("orphaned"),
-    )
+    _create_index("ix_incidents_changed_at", "incidents", ["active", "changed_at"])
+    _create_index("ix_incidents_orphaned", "incidents", ["id"], "orphaned", "orphaned = 1")
     op.create_index(
         "uq_incidents_digest",
         "incidents",
@@ -225,12 +201,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "deliveries",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
         sa.Column("uid", sa.Text(), nullable=False),
-        sa.Column(
-            "incident_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
-        ),
-        sa.Column("lane_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("incident_id", NUMBER, nullable=False),
+        sa.Column("lane_id", NUMBER, nullable=False),
         sa.Column("submission_id", sa.Text(), nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("severity", sa.Text(), nullable=False),
@@ -243,17 +217,17 @@ def upgrade() -> None:
         sa.Column("accepted_at", sa.Double(), nullable=False),
         sa.Column("coalesced", sa.Integer(), server_default="0", nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("worker_id", sa.Text(), nullable=True),
-        sa.Column("lease_until", sa.Double(), nullable=True),
-        sa.Column("tried_at", sa.Double(), nullable=True),
-        sa.Column("failing_since", sa.Double(), nullable=True),
+        sa.Column("worker_id", sa.Text()),
+        sa.Column("lease_until", sa.Double()),
+        sa.Column("tried_at", sa.Double()),
+        sa.Column("failing_since", sa.Double()),
         sa.Column("own_failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("is_repeat", sa.Boolean(), server_default=sa.false(), nullable=False),
-        sa.Column("expected_handle", sa.Text(), nullable=True),
+        sa.Column("expected_handle", sa.Text()),
         sa.Column("outcome", sa.Text(), server_default="", nullable=False),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.Column("late_reported", sa.Boolean(), server_default=sa.false(), nullable=False),
-        sa.Column("finished_at", sa.Double(), nullable=True),
+        sa.Column("finished_at", sa.Double()),
         sa.ForeignKeyConstraint(
             ["incident_id"],
             ["incidents.id"],
@@ -267,35 +241,24 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name=op.f("uq_deliveries_uid")),
         sqlite_autoincrement=True,
     )
-    op.create_index(
-        "ix_deliveries_in_flight",
-        "deliveries",
-        ["lane_id"],
-        unique=False,
-        sqlite_where=sa.text("worker_id IS NOT NULL"),
-        postgresql_where=sa.text("worker_id IS NOT NULL"),
-    )
-    op.create_index(
+    _create_index("ix_deliveries_in_flight", "deliveries", ["lane_id"], "worker_id IS NOT NULL")
+    _create_index(
         "ix_deliveries_head",
         "deliveries",
         ["lane_id", "urgency", "id"],
-        unique=False,
-        sqlite_where=sa.text("is_head = 1"),
-        postgresql_where=sa.text("is_head"),
+        "is_head",
+        on_sqlite="is_head = 1",
     )
-    op.create_index(
+    _create_index(
         "ix_deliveries_accepted_at",
         "deliveries",
         ["accepted_at"],
-        unique=False,
-        sqlite_where=sa.text("finished_at IS NULL AND late_reported = 0"),
-        postgresql_where=sa.text("finished_at IS NULL AND NOT late_reported"),
+        "finished_at IS NULL AND NOT late_reported",
+        on_sqlite="finished_at IS NULL AND late_reported = 0",
     )
-    op.create_index(
-        "ix_deliveries_incident_id", "deliveries", ["incident_id", "position"], unique=False
-    )
-    op.create_index("ix_deliveries_state", "deliveries", ["state", "finished_at"], unique=False)
-    op.create_index("ix_deliveries_submission_id", "deliveries", ["submission_id"], unique=False)
+    _create_index("ix_deliveries_incident_id", "deliveries", ["incident_id", "position"])
+    _create_index("ix_deliveries_state", "deliveries", ["state", "finished_at"])
+    _create_index("ix_deliveries_submission_id", "deliveries", ["submission_id"])
     op.create_index(
         "ix_deliveries_urgent_head",
         "deliveries",
@@ -306,10 +269,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "holders",
-        sa.Column(
-            "incident_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
-        ),
-        sa.Column("digest", sa.String(length=32), nullable=False),
+        sa.Column("incident_id", NUMBER, nullable=False),
+        sa.Column("digest", DIGEST, nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
@@ -321,4 +282,4 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("incident_id", "digest", name=op.f("pk_holders")),
     )
-    op.create_index("ix_holders_digest", "holders", ["digest"], unique=False)
+    _create_index("ix_holders_digest", "holders", ["digest"])
