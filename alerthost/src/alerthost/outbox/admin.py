@@ -187,8 +187,7 @@ class Admin(AdminQueries):
             raise _no_incident(number)
         if queued and not row.active:
             return queued
-        stored = incident_store.find(uow.connection, number)
-        assert stored is not None  # noqa: S101 -- it was just read
+        stored = incident_store.get(uow.connection, number)
         action = self._plugins.actions.get(row.action)
         if action is None:
             message = f"the action {row.action} is gone; enable its plugin first"

@@ -230,20 +230,11 @@ def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
     backend.lock(uow.connection, [lease.delivery.ref])
     if not still_holds(uow.connection, lease):
         return
-    stored = incident_store.find(uow.connection, lease.incident.id)
-    assert stored is not None  # noqa: S101 -- its delivery is there
+    stored = incident_store.get(uow.connection, lease.incident.id)
     outcome = Outcome(OutcomeKind.MISCONFIGURED, reason)
     rows = delivery_store.find_queued_rows(uow.connection, stored.id)
     for row in rows:
-        delivery_store.finish(
-            uow,
-            row.id,
-            DeliveryState.ORPHANED,
-            outcome=outcome.kind,
-            reason=reason,
-        )
-        receipt = Receipt(row.uid, delivery_store.delivery_of(row), outcome, row.attempts)
-        notifier.record(uow.connection, notifier.UNDELIVERED, receipt, lease.worker_id)
+        notifier.give_up(uow, row, DeliveryState.ORPHANED, outcome, lease.worker_id)
     incident_store.close_incident(uow, stored.id, orphaned=True)
     for row in rows:  # so that later submissions of their alerts find the incident
         incident_store.hold(uow, stored.id, delivery_store.delivery_of(row).alert)

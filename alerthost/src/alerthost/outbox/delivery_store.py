@@ -162,8 +162,8 @@ def write_queue(  # noqa: PLR0913 -- all of them describe the queue
         }
         if each.id is None:
             moment = uow.now if due is None else due
-            new = _new_row(stored.id, stored.lane_id, each, submission_id, moment, reason=reason)
-            insert_all(uow.connection, [new | place])
+            new = _new_row(stored.id, stored.lane_id, each, submission_id, moment)
+            insert_all(uow.connection, [new | place | {"reason": reason}])
         else:
             place |= {"coalesced": each.coalesced, "accepted_at": each.accepted_at}
             changed = sa.update(deliveries).where(deliveries.c.id == each.id)
@@ -176,10 +176,8 @@ def build_only_row(
     incident: int, lane: int, new: QueuedDelivery, submission_id: str, now: float
 ) -> dict[str, Any]:
     """Build the row of the only queued delivery of an incident."""
-    urgency = _urgency(new)
-    return _new_row(
-        incident, lane, new, submission_id, now, position=1, is_head=True, urgency=urgency
-    )
+    only = {"position": 1, "is_head": True, "urgency": _urgency(new)}
+    return _new_row(incident, lane, new, submission_id, now) | only
 
 
 def insert_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -204,42 +202,25 @@ def expedite_confirmation(uow: UnitOfWork, number: int, reason: str) -> None:
     )
 
 
-def insert(
-    uow: UnitOfWork, stored: incident_store.StoredIncident, new: QueuedDelivery, submission_id: str
-) -> int:
-    """Insert a delivery that is in no queue; return its row."""
-    row = _new_row(stored.id, stored.lane_id, new, submission_id, uow.now)
-    made = uow.connection.execute(_NEW_DELIVERY, row)
-    return int(made.inserted_primary_key[0]) if made.inserted_primary_key else 0
-
-
-def insert_coalesced(
+def insert_ended(
     uow: UnitOfWork,
     stored: incident_store.StoredIncident,
     new: Sequence[tuple[QueuedDelivery, str]],
+    state: DeliveryState,
     reason: str,
 ) -> Sequence[Mapping[str, Any]]:
-    """Insert coalesced deliveries, given with their submission ids; return the rows."""
-    over = {"state": DeliveryState.COALESCED, "reason": reason, "finished_at": uow.now}
+    """Insert deliveries that are never sent, given with their submission ids; return the rows."""
+    over = {"state": state, "reason": reason, "finished_at": uow.now}
     rows = [
         _new_row(stored.id, stored.lane_id, each, submission_id, uow.now) | over
         for each, submission_id in new
     ]
-    uow.connection.execute(_NEW_DELIVERY, rows)
+    insert_all(uow.connection, rows)
     return rows
 
 
-def _new_row(  # noqa: PLR0913 -- the columns that differ
-    incident: int,
-    lane: int,
-    new: QueuedDelivery,
-    submission_id: str,
-    due: float,
-    *,
-    position: int = 0,
-    is_head: bool = False,
-    urgency: float = 0.0,
-    reason: str = "",
+def _new_row(
+    incident: int, lane: int, new: QueuedDelivery, submission_id: str, due: float
 ) -> dict[str, Any]:
     return {
         "uid": uuid.uuid4().hex,
@@ -252,12 +233,12 @@ def _new_row(  # noqa: PLR0913 -- the columns that differ
         "state": DeliveryState.QUEUED,
         "due": due,
         "is_repeat": new.repeat,
-        "position": position,
+        "position": 0,
         "coalesced": new.coalesced,
         "accepted_at": new.accepted_at,
-        "is_head": is_head,
-        "urgency": urgency,
-        "reason": reason,
+        "is_head": False,
+        "urgency": 0.0,
+        "reason": "",
     }
 
 

@@ -69,7 +69,7 @@ def add_repeats(uow: UnitOfWork, repeats: Sequence[tuple[QueuedDelivery, str]]) 
     *earlier, (last, submission_id) = repeats
     incident = incident_store.find_open(uow.connection, last.delivery.ref)
     incident = incident or incident_store.open_incident(uow, last.delivery, last.summary)
-    notifier.coalesce_new(uow, incident, earlier, SUPERSEDED)
+    notifier.end_new(uow, incident, earlier, DeliveryState.COALESCED, SUPERSEDED)
     oldest = min(each.accepted_at for each, _ in repeats)
     add(uow, attrs.evolve(last, coalesced=len(earlier), accepted_at=oldest), submission_id)
 
@@ -136,8 +136,10 @@ def _write(
         (result.discarded, DeliveryState.DISCARDED, NEVER_SENT),
     ):
         for each in ended:
-            number = each.id or delivery_store.insert(uow, stored, each, submission_id)
-            notifier.end_unsent(uow, number, state, reason)
+            if each.id is None:
+                notifier.end_new(uow, stored, [(each, submission_id)], state, reason)
+            else:
+                notifier.end_unsent(uow, each.id, state, reason)
     delivery_store.write_queue(uow, stored, result.kept, submission_id, in_flight=in_flight)
     for each in result.redirected:
         backend.lock(uow.connection, [each.delivery.ref])

@@ -58,12 +58,19 @@ class StoredIncident:
 
 def find_open(connection: sa.Connection, ref: IncidentRef) -> StoredIncident | None:
     """Return the open incident for a reference, or None."""
-    return _one(connection, incidents.c.active, _is_at(ref))
+    return _one(connection, incidents.c.active, incidents.c.digest == digest(ref))
 
 
 def find(connection: sa.Connection, number: int) -> StoredIncident | None:
     """Return an incident by its row, or None."""
     return _one(connection, incidents.c.id == number)
+
+
+def get(connection: sa.Connection, number: int) -> StoredIncident:
+    """Return an incident by its row, which exists."""
+    found = find(connection, number)
+    assert found is not None  # noqa: S101 -- the caller holds a delivery or a row of it
+    return found
 
 
 def find_all_open(
@@ -129,34 +136,36 @@ def open_incident(
 ) -> StoredIncident:
     """Open an incident that the alert of a delivery holds; its provider state is unknown."""
     lane = lane_store.lane_of(uow.connection, delivery.ref)
-    values = {**_incident_row(delivery, lane, uow.now, summary), **known}
-    made = uow.connection.execute(_NEW_INCIDENT, values)
-    number = made.inserted_primary_key[0] if made.inserted_primary_key else 0
-    uow.connection.execute(_NEW_HOLDER, _holder_row(number, delivery.alert, 0))
+    opening = [(QueuedDelivery(delivery, summary=summary), lane)]
+    (number,) = open_incidents(uow, opening, **known).values()
     incident = Incident.opened_by(delivery, IncidentState.RESOLVED)
-    return StoredIncident(number, lane, 0, incident, ProviderState(), uow.now, values["summary"])
+    shortened = shorten_summary(summary)
+    return StoredIncident(number, lane, 0, incident, ProviderState(), uow.now, shortened)
 
 
 def open_incidents(
-    uow: UnitOfWork, opening: Sequence[tuple[QueuedDelivery, int]]
+    uow: UnitOfWork, opening: Sequence[tuple[QueuedDelivery, int]], **known: Any
 ) -> Mapping[IncidentRef, int]:
     """Open several incidents; return their rows.
 
     Args:
         uow: the transaction.
         opening: their first deliveries, each for another incident, with the rows of their lanes.
+        known: columns that differ from those of an active incident without a handle.
     """
     if not opening:
         return {}
-    rows = [_incident_row(new.delivery, lane, uow.now, new.summary) for new, lane in opening]
-    ids = {row.digest: row.id for row in uow.connection.execute(_NEW_INCIDENTS, rows)}
-    numbers = [ids[row["digest"]] for row in rows]
-    held = [
-        _holder_row(number, new.delivery.alert, 0)
-        for number, (new, _) in zip(numbers, opening, strict=True)
+    rows = [
+        {**_incident_row(new.delivery, lane, uow.now, new.summary), **known}
+        for new, lane in opening
     ]
+    ids = {row.digest: row.id for row in uow.connection.execute(_NEW_INCIDENTS, rows)}
+    numbers = {
+        new.delivery.ref: ids[row["digest"]] for row, (new, _) in zip(rows, opening, strict=True)
+    }
+    held = [_holder_row(numbers[new.delivery.ref], new.delivery.alert, 0) for new, _ in opening]
     uow.connection.execute(_NEW_HOLDER, held)
-    return {new.delivery.ref: number for number, (new, _) in zip(numbers, opening, strict=True)}
+    return numbers
 
 
 def _incident_row(delivery: Delivery, lane: int, now: float, summary: str) -> dict[str, Any]:
@@ -224,11 +233,11 @@ def release_all(connection: sa.Connection, number: int) -> None:
 
 def hold(uow: UnitOfWork, number: int, alert: Identity) -> None:
     """Add an alert to the holders of an incident."""
-    held = sa.select(holders).where(holders.c.incident_id == number, _is_holder(alert))
+    of_incident = holders.c.incident_id == number
+    held = sa.select(holders).where(of_incident, holders.c.digest == digest(alert))
     if uow.connection.execute(held).first() is None:
-        last = sa.select(sa.func.max(holders.c.number)).where(holders.c.incident_id == number)
-        newest = uow.connection.execute(last).scalar()
-        position = 0 if newest is None else newest + 1
+        next_position = sa.func.coalesce(sa.func.max(holders.c.number), -1) + 1
+        position = uow.connection.execute(sa.select(next_position).where(of_incident)).scalar_one()
         uow.connection.execute(_NEW_HOLDER, _holder_row(number, alert, position))
         update_incident(uow, number)
 
@@ -241,7 +250,7 @@ def _holder_row(incident: int, alert: Identity, position: int) -> dict[str, Any]
 def release(uow: UnitOfWork, number: int, alert: Identity) -> None:
     """Remove an alert from the holders of an incident."""
     done = uow.connection.execute(
-        sa.delete(holders).where(holders.c.incident_id == number, _is_holder(alert))
+        sa.delete(holders).where(holders.c.incident_id == number, holders.c.digest == digest(alert))
     )
     if done.rowcount:
         update_incident(uow, number)
@@ -263,17 +272,8 @@ _HOLDERS: Final = (
     .where(holders.c.incident_id.in_(sa.bindparam("numbers", expanding=True)))
     .order_by(holders.c.incident_id, holders.c.number)
 )
-_NEW_INCIDENT: Final = sa.insert(incidents)
-_NEW_INCIDENTS: Final = _NEW_INCIDENT.returning(incidents.c.id, incidents.c.digest)
+_NEW_INCIDENTS: Final = sa.insert(incidents).returning(incidents.c.id, incidents.c.digest)
 _NEW_HOLDER: Final = sa.insert(holders)
-
-
-def _is_at(ref: IncidentRef) -> sa.ColumnElement[bool]:
-    return incidents.c.digest == digest(ref)
-
-
-def _is_holder(alert: Identity) -> sa.ColumnElement[bool]:
-    return holders.c.digest == digest(alert)
 
 
 def _one(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> StoredIncident | None:

@@ -31,7 +31,7 @@ from alerthost.outbox.heartbeat import Registration
 from alerthost.outbox.retry_policy import FIRST_RETRY, DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks
 from alerthost.store.tables import alerts, clock, deliveries, holders, incidents, lanes, submissions
-from hostspec.delivery import IncidentRef, Operation, Outcome, OutcomeKind, Receipt
+from hostspec.delivery import IncidentRef, Operation, Outcome, OutcomeKind
 from hostspec.plugins.isolation import can_follow_up
 
 _log = logging.getLogger("hostspec")
@@ -196,18 +196,14 @@ def reclaim_leases(uow: UnitOfWork, lost: Sequence[sa.Row[Any]], worker_id: str)
         if row is None or (row.worker_id, row.attempts) != (each.worker_id, each.attempts):
             continue
         taken += 1
-        stored = incident_store.find(uow.connection, row.incident_id)
-        assert stored is not None  # noqa: S101 -- its delivery is there
+        stored = incident_store.get(uow.connection, row.incident_id)
         reason = "the process that was sending it is gone"
         if uow.may_repeat(stored.incident.ref):
             free = {"worker_id": None, "lease_until": None, "due": uow.now, "reason": reason}
             uow.connection.execute(sa.update(deliveries).where(deliveries.c.id == row.id), free)
         else:
             outcome = Outcome(OutcomeKind.UNCERTAIN, reason)
-            result = {"outcome": outcome.kind, "reason": reason}
-            delivery_store.finish(uow, row.id, DeliveryState.UNCERTAIN, **result)
-            receipt = Receipt(row.uid, delivery_store.delivery_of(row), outcome, row.attempts)
-            notifier.record(uow.connection, notifier.UNDELIVERED, receipt, worker_id)
+            notifier.give_up(uow, row, DeliveryState.UNCERTAIN, outcome, worker_id)
         provider_state = stored.provider_state.after(
             Operation(row.operation), delivered=False, may_have_arrived=True
         )

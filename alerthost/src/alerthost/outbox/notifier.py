@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
@@ -16,7 +16,7 @@ from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.serialisation import chunks
 from alerthost.store.tables import deliveries, receipts
-from hostspec.delivery import Receipt
+from hostspec.delivery import Outcome, Receipt
 from hostspec.errors import describe_error
 from hostspec.values import from_json, to_json
 
@@ -37,11 +37,22 @@ BATCH: Final = 100
 def record(connection: sa.Connection, hook: str, receipt: Receipt, worker_id: str) -> None:
     """Record a receipt, in the transaction that it is about.
 
-    Args:
-        worker_id: the worker that notifies the observers, or `NOBODY`.
+    Its worker notifies the observers; for `NOBODY`, any process does.
     """
-    body = json.dumps(to_json(receipt))
-    connection.execute(_NOTE, {"hook": hook, "body": body, "worker_id": worker_id})
+    connection.execute(_NOTE, _row(hook, receipt, worker_id))
+
+
+def _row(hook: str, receipt: Receipt, worker_id: str) -> dict[str, str]:
+    return {"hook": hook, "body": json.dumps(to_json(receipt)), "worker_id": worker_id}
+
+
+def give_up(
+    uow: UnitOfWork, row: sa.Row[Any], state: DeliveryState, outcome: Outcome, worker_id: str
+) -> None:
+    """End a delivery with an outcome of its last attempt, and record its receipt."""
+    delivery_store.finish(uow, row.id, state, outcome=outcome.kind, reason=outcome.reason)
+    receipt = Receipt(row.uid, delivery_store.delivery_of(row), outcome, row.attempts)
+    record(uow.connection, UNDELIVERED, receipt, worker_id)
 
 
 def end_unsent(
@@ -53,22 +64,20 @@ def end_unsent(
     record(uow.connection, hook, delivery_store.receipt_of(row, reason), NOBODY)
 
 
-def coalesce_new(
+def end_new(
     uow: UnitOfWork,
     stored: incident_store.StoredIncident,
     new: Sequence[tuple[QueuedDelivery, str]],
+    state: DeliveryState,
     reason: str,
 ) -> None:
-    """Insert deliveries that are coalesced from the start, and record their receipts."""
-    rows = delivery_store.insert_coalesced(uow, stored, new, reason)
+    """Insert deliveries that are never sent, and record their receipts."""
+    rows = delivery_store.insert_ended(uow, stored, new, state, reason)
     ended = [
-        Receipt(str(row["uid"]), each.delivery, None, attempts=0, reason=reason)
+        Receipt(row["uid"], each.delivery, None, attempts=0, reason=reason)
         for row, (each, _) in zip(rows, new, strict=True)
     ]
-    bodies = (json.dumps(to_json(receipt)) for receipt in ended)
-    uow.connection.execute(
-        _NOTE, [{"hook": SUPERSEDED, "body": body, "worker_id": NOBODY} for body in bodies]
-    )
+    uow.connection.execute(_NOTE, [_row(SUPERSEDED, each, NOBODY) for each in ended])
 
 
 _DELIVERY: Final = sa.select(deliveries).where(deliveries.c.id == sa.bindparam("number"))
