@@ -142,11 +142,11 @@ class Admin(AdminQueries):
             new = QueuedDelivery(delivery, accepted_at=row.accepted_at)
             enqueue.add(uow, new, submission_id)
         else:
-            body = inbox.find_last_firing(uow.connection, delivery.alert)
-            if body is None:
+            alert = inbox.find_last_firing(uow.connection, delivery.alert)
+            if alert is None:
                 message = f"the submissions of the alert {delivery.alert.key} are not kept any more"
                 raise AdminError(message)
-            submission_id = inbox.replay(uow.connection, delivery.alert, body, number, uow.now)
+            submission_id = inbox.replay(uow.connection, alert, number, uow.now)
         delivery_store.finish(uow, number, DeliveryState.COALESCED, reason="replayed")
         return submission_id
 
@@ -181,10 +181,7 @@ class Admin(AdminQueries):
             enqueue.end(uow, stored, stored.provider_state, again=again)
 
     def _resolve(self, uow: UnitOfWork, number: int) -> str | None:
-        row = _incident(uow.connection, number)
-        queued = _queued_resolve(uow.connection, number)
-        if row is None or not (row.active or row.orphaned or queued):
-            raise _no_incident(number)
+        row, queued = _incident(uow.connection, number)
         if queued and not row.active:
             return queued
         stored = incident_store.get(uow.connection, number)
@@ -217,10 +214,7 @@ class Admin(AdminQueries):
         return submission_id
 
     def _forget(self, uow: UnitOfWork, number: int) -> None:
-        row = _incident(uow.connection, number)
-        queued = _queued_resolve(uow.connection, number)
-        if row is None or not (row.active or row.orphaned or queued):
-            raise _no_incident(number)
+        _incident(uow.connection, number)
         for each in delivery_store.find_queued_rows(uow.connection, number):
             if each.worker_id is not None:
                 raise _being_sent(each.id)
@@ -255,31 +249,30 @@ def _is_orphaned(connection: sa.Connection, row: sa.Row[Any]) -> bool:
     return follows_up and bool(connection.execute(orphaned).scalar())
 
 
-def _no_incident(number: int) -> AdminError:
-    return AdminError(f"there is no open incident {number}")
-
-
 def _being_sent(number: int) -> AdminError:
     return AdminError(f"the delivery {number} is being sent now; try again")
 
 
-def _incident(connection: sa.Connection, number: int) -> sa.Row[Any] | None:
-    """Return an incident, locked against other transactions."""
+def _incident(connection: sa.Connection, number: int) -> tuple[sa.Row[Any], str | None]:
+    """Return an incident, locked, and the submission whose resolve of it is queued, or None.
+
+    Raises:
+        AdminError: there is none, or it is over.
+    """
     which = sa.select(incidents).where(incidents.c.id == number)
     row = connection.execute(which).first()
     if row and backend.lock(connection, [incident_store.ref_of(row)]):
         row = connection.execute(which).first()
-    return row
-
-
-def _queued_resolve(connection: sa.Connection, number: int) -> str | None:
-    """Return the id of the submission whose resolve of an incident is queued, or None."""
-    which = sa.select(deliveries.c.submission_id).where(
+    resolve = sa.select(deliveries.c.submission_id).where(
         delivery_store.IS_QUEUED,
         deliveries.c.operation == Operation.RESOLVE,
         deliveries.c.incident_id == number,
     )
-    return connection.execute(which.limit(1)).scalar()
+    queued = connection.execute(resolve.limit(1)).scalar()
+    if row is None or not (row.active or row.orphaned or queued):
+        message = f"there is no open incident {number}"
+        raise AdminError(message)
+    return row, queued
 
 
 def _is_of_use(connection: sa.Connection, delivery: Delivery) -> bool:

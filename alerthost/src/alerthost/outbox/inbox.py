@@ -16,7 +16,7 @@ from alerthost.outbox.coalescing import HEAD_START
 from alerthost.outbox.serialisation import digest
 from alerthost.outbox.submission import Note, Submission, new_id
 from alerthost.store.tables import PENDING, submissions
-from hostspec.alert import Alert, Identity, Severity
+from hostspec.alert import Alert, Identity, Severity, Status
 from hostspec.values import from_json, to_json
 
 BATCH: Final = 200
@@ -74,27 +74,16 @@ def build_rows(
         lanes_of: returns the lanes of an alert, for fair turns; None if none are needed.
     """
     return [
-        _row(
-            submission_id,
-            alert.identity,
-            _body(to_json(alert)),
-            accepted_at,
-            alert.severity,
-            sorted(lanes_of(alert)) if lanes_of else (),
-        )
+        _build_row(submission_id, alert, accepted_at, sorted(lanes_of(alert)) if lanes_of else ())
         for submission_id, alert in alerts
     ]
 
 
-def _row(  # noqa: PLR0913, PLR0917 -- the columns of a row
-    submission_id: str,
-    alert: Identity,
-    body: str,
-    accepted_at: float,
-    severity: Severity,
-    lanes: Sequence[Lane] = (),
+def _build_row(
+    submission_id: str, alert: Alert, accepted_at: float, lanes: Sequence[Lane] = ()
 ) -> Row:
     """Build the row of a submission; its severity gives it a head start in urgency."""
+    body = _body(to_json(alert))
     scope = digest(Identity(alert.scope, ""))
     return {
         "submission_id": submission_id,
@@ -102,10 +91,10 @@ def _row(  # noqa: PLR0913, PLR0917 -- the columns of a row
         "key": alert.key,
         "body": body,
         "accepted_at": accepted_at,
-        "digest": digest(alert),
+        "digest": digest(alert.identity),
         "scope_digest": scope,
         "fairness_key": digest(Identity(alert.scope, json.dumps(lanes))) if lanes else scope,
-        "urgency": accepted_at - HEAD_START[severity],
+        "urgency": accepted_at - HEAD_START[alert.severity],
         "size": len(body.encode()),
         "replays": None,
     }
@@ -145,11 +134,12 @@ def identity_of(row: Row) -> Identity:
     return Identity(str(row["scope"]), str(row["key"]))
 
 
-def replay(connection: sa.Connection, alert: Identity, body: str, delivery: int, now: float) -> str:
-    """Accept the last state of an alert again, so that a delivery is planned again."""
-    row = _row(new_id(), alert, body, now, Severity.CRITICAL) | {"replays": delivery}
-    accept(connection, [row])
-    return str(row["submission_id"])
+def replay(connection: sa.Connection, alert: Alert, delivery: int, now: float) -> str:
+    """Accept the last state of an alert again, urgently, so that a delivery is planned again."""
+    submission_id = new_id()
+    urgent: Row = {"replays": delivery, "urgency": now - HEAD_START[Severity.CRITICAL]}
+    accept(connection, [_build_row(submission_id, alert, now) | urgent])
+    return submission_id
 
 
 @attrs.define
@@ -164,16 +154,15 @@ class RoundRobin:
 
     def next(self, connection: sa.Connection, most: int) -> Sequence[str]:
         """Return the keys to serve next, wrapping around."""
-        found = _fairness_keys(connection, self.last, most)
-        if len(found) < most:
-            again = _fairness_keys(connection, "", most - len(found))
-            found = tuple(dict.fromkeys((*found, *again)))
+        found: Sequence[str] = ()
+        for after in (self.last, ""):
+            which = {"after": after, "most": most - len(found)}
+            more = connection.execute(_FAIRNESS_KEYS, which).scalars()
+            found = tuple(dict.fromkeys((*found, *more)))
+            if len(found) == most:
+                break
         self.last = found[-1] if found else ""
         return found
-
-
-def _fairness_keys(connection: sa.Connection, after: str, most: int) -> tuple[str, ...]:
-    return tuple(connection.execute(_FAIRNESS_KEYS, {"after": after, "most": most}).scalars())
 
 
 def find_pending(connection: sa.Connection, most: int, turns: RoundRobin) -> tuple[Submission, ...]:
@@ -235,7 +224,17 @@ def _fitting(connection: sa.Connection, rows: Iterable[Any]) -> tuple[Submission
 
 def load(connection: sa.Connection, numbers: Sequence[int]) -> tuple[Submission, ...]:
     """Return submissions by their rows, in the given order."""
-    found = {row.id: _read(row) for row in connection.execute(_BODIES, {"numbers": numbers})}
+    found = {
+        row.id: Submission(
+            row.id,
+            row.submission_id,
+            Identity(row.scope, row.key),
+            row.body,
+            row.accepted_at,
+            row.replays,
+        )
+        for row in connection.execute(_BODIES, {"numbers": numbers})
+    }
     return tuple(found[number] for number in numbers)
 
 
@@ -244,17 +243,18 @@ def has_pending(connection: sa.Connection) -> bool:
     return connection.execute(_PENDING, {"most": 1}).first() is not None
 
 
-def find_last_firing(connection: sa.Connection, alert: Identity) -> str | None:
-    """Return the body of the newest firing submission about an alert, or None."""
+def find_last_firing(connection: sa.Connection, identity: Identity) -> Alert | None:
+    """Return the newest firing state of an alert, or None."""
     rows = connection.execute(
         sa.select(submissions.c.id)
-        .where(submissions.c.scope == alert.scope, submissions.c.key == alert.key)
+        .where(submissions.c.scope == identity.scope, submissions.c.key == identity.key)
         .order_by(submissions.c.id.desc())
     )
     for number in rows.scalars().all():  # bodies may be large: read one at a time
         (found,) = load(connection, [number])
-        if json.loads(found.body)["status"] == "firing":
-            return found.body
+        alert = found.alert()
+        if alert.status is Status.FIRING:
+            return alert
     return None
 
 
@@ -339,8 +339,3 @@ _PLANNED: Final = (
         outcome=sa.bindparam("outcome"),
     )
 )
-
-
-def _read(row: sa.Row[Any]) -> Submission:
-    identity = Identity(row.scope, row.key)
-    return Submission(row.id, row.submission_id, identity, row.body, row.accepted_at, row.replays)

@@ -32,27 +32,17 @@ class Sealed(Secret):
         context: a digest of everything that the token is valid for.
     """
 
-    __slots__ = ("_context", "_key")
+    __slots__ = ("context", "key")
 
     def __init__(self, token: str, key: Secret | None, context: str) -> None:
         super().__init__(token)
-        self._key = key
-        self._context = context
+        self.key = key
+        self.context = context
 
     @property
     def token(self) -> str:
         """The sealed form, safe to store."""
         return self._text
-
-    @property
-    def key(self) -> Secret | None:
-        """The reference of the key."""
-        return self._key
-
-    @property
-    def context(self) -> str:
-        """The digest of everything that the token is valid for."""
-        return self._context
 
     @property
     def reference(self) -> None:
@@ -67,7 +57,7 @@ class Sealed(Secret):
                 the secret was sealed for another context.
         """
         context, secret = self.open()
-        if context != self._context:
+        if context != self.context:
             message = (
                 "another program changed the installation in the database after the secret was "
                 "sealed, so it is not used; correct the settings, and enter the secret again"
@@ -81,26 +71,24 @@ class Sealed(Secret):
         Raises:
             SecretUnavailableError: the key is missing, unreadable, malformed, or another one.
         """
-        fernet = _fernet(self._key)
+        fernet = _fernet(self.key)
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 -- slow to import
 
         try:
             text = fernet.decrypt(self._text.encode()).decode()
         except InvalidToken:
-            where = self._key.masked() if self._key else "the store"
+            where = self.key.masked() if self.key else "the store"
             message = f"it was sealed with another key than {where} holds now, or is damaged"
             raise SecretUnavailableError(message) from None
         context, _, secret = text.partition("\n")
         return context, secret
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sealed) and self._parts() == other._parts()
+        mine = self.token, self.key, self.context
+        return isinstance(other, Sealed) and mine == (other.token, other.key, other.context)
 
     def __hash__(self) -> int:
         return hash((Sealed, self._text))
-
-    def _parts(self) -> tuple[str, Secret | None, str]:
-        return self._text, self._key, self._context
 
 
 def new_key() -> str:
