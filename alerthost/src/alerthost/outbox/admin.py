@@ -124,9 +124,10 @@ class Admin(AdminQueries):
     def _replay(self, uow: UnitOfWork, number: int, *, as_is: bool) -> str | None:
         row = _found(uow.connection, number)
         delivery = delivery_store.delivery_of(row)
-        orphaned = incident_store.find(uow.connection, row.incident_id)
-        if orphaned and _is_orphaned(uow.connection, row) and orphans.may_replay(row):
-            return orphans.send(uow, orphaned, delivery)
+        stored = incident_store.get(uow.connection, row.incident_id)
+        follows_up = row.operation != Operation.TRIGGER
+        if stored.orphaned and follows_up and orphans.may_replay(row):
+            return orphans.send(uow, stored, delivery)
         if row.state not in GIVEN_UP:
             message = f"the delivery {number} was not given up: it is {row.state}"
             raise AdminError(message)
@@ -240,13 +241,6 @@ def _discard(connection: sa.Connection, submission_id: str) -> SubmissionOutcome
     discarded = sa.update(submissions).where(this).values(outcome=SubmissionOutcome.DISCARDED)
     connection.execute(discarded)
     return SubmissionOutcome(outcome)
-
-
-def _is_orphaned(connection: sa.Connection, row: sa.Row[Any]) -> bool:
-    """Check that a delivery follows up an incident that is still orphaned."""
-    orphaned = sa.select(incidents.c.orphaned).where(incidents.c.id == row.incident_id)
-    follows_up = row.operation != Operation.TRIGGER
-    return follows_up and bool(connection.execute(orphaned).scalar())
 
 
 def _being_sent(number: int) -> AdminError:

@@ -26,7 +26,7 @@ from alerthost.outbox.admin_rows import (
     Unsent,
     build_delivery_row,
     build_delivery_rows,
-    build_incident_row,
+    build_incident_rows,
     build_statuses,
     no_delivery,
 )
@@ -251,7 +251,7 @@ class AdminQueries:
                     which = which.where(incidents.c.installation == installation)
                 found += connection.execute(which)
             found.sort(key=lambda row: row.changed_at)
-            return tuple(build_incident_row(connection, row) for row in found[:most])
+            return tuple(build_incident_rows(connection, found[:most]))
 
     def ways(self) -> Mapping[tuple[str, str], int]:
         """Count the open incidents by the action and the installation that lead to them."""
@@ -269,8 +269,7 @@ class AdminQueries:
 
     def count_open(self, installation: str) -> int:
         """Count the open incidents in one installation."""
-        ways = self.ways().items()
-        return sum(count for (_, there), count in ways if there == installation)
+        return sum(count for (_, there), count in self.ways().items() if there == installation)
 
 
 _COUNTS: Final = (

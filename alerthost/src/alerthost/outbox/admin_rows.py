@@ -257,20 +257,22 @@ _OF_SUBMISSIONS: Final = ROWS.where(
 ).order_by(deliveries.c.id)
 
 
-def build_incident_row(connection: sa.Connection, row: sa.Row[Any]) -> IncidentRow:
-    """Build an incident row, with the alerts that hold the incident open."""
-    stored = incident_store.incident_of(row, incident_store.holders_of(connection, row.id))
-    return IncidentRow(
-        id=row.id,
-        incident=stored.incident,
-        open=row.active,
-        may_be_open=row.may_be_open,
-        trigger_delivered=row.trigger_delivered,
-        orphaned=row.orphaned,
-        opened_at=row.opened_at,
-        changed_at=row.changed_at,
-        summary=row.summary,
-    )
+def build_incident_rows(
+    connection: sa.Connection, rows: Sequence[sa.Row[Any]]
+) -> Iterator[IncidentRow]:
+    """Yield incidents, with the alerts that hold them open."""
+    for row, stored in zip(rows, incident_store.incidents_of(connection, rows), strict=True):
+        yield IncidentRow(
+            id=row.id,
+            incident=stored.incident,
+            open=row.active,
+            may_be_open=row.may_be_open,
+            trigger_delivered=row.trigger_delivered,
+            orphaned=row.orphaned,
+            opened_at=row.opened_at,
+            changed_at=row.changed_at,
+            summary=row.summary,
+        )
 
 
 def no_delivery(number: int) -> AdminError:

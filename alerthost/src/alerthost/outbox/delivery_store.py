@@ -17,7 +17,6 @@ from alerthost.store.tables import deliveries
 from hostspec.alert import Severity
 from hostspec.delivery import (
     Delivery,
-    IncidentRef,
     Operation,
     Outcome,
     OutcomeKind,
@@ -64,12 +63,6 @@ def queued_delivery_of(row: sa.Row[Any]) -> QueuedDelivery:
     )
 
 
-def find_ref(connection: sa.Connection, number: int) -> IncidentRef | None:
-    """Return the incident reference of a delivery by its row; None if it was pruned."""
-    found = load_deliveries(connection, [number])
-    return found[number].ref if found else None
-
-
 def load_deliveries(connection: sa.Connection, numbers: Sequence[int]) -> Mapping[int, Delivery]:
     """Return deliveries by their rows, in the given order."""
     rows = connection.execute(_BODIES, {"numbers": numbers})
@@ -80,12 +73,6 @@ def load_deliveries(connection: sa.Connection, numbers: Sequence[int]) -> Mappin
 _BODIES: Final = sa.select(deliveries.c.id, deliveries.c.body).where(
     deliveries.c.id.in_(sa.bindparam("numbers", expanding=True))
 )
-
-
-def find_submission_id(connection: sa.Connection, queued: QueuedDelivery) -> str:
-    """Return the id of the submission that a queued delivery comes from."""
-    which = sa.select(deliveries.c.submission_id).where(deliveries.c.id == queued.id)
-    return str(connection.execute(which).scalar_one())
 
 
 def with_queued(connection: sa.Connection, numbers: Collection[int]) -> Collection[int]:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
+import sqlalchemy as sa
 
 from alerthost.outbox import backend, delivery_store, incident_store, notifier
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import Coalesced, QueuedDelivery, coalesce_queue
 from alerthost.outbox.incident_store import StoredIncident
 from alerthost.outbox.retry_policy import DeliveryState, ProviderState
+from alerthost.store.tables import deliveries
 from hostspec.delivery import Delivery, Operation
 
 SUPERSEDED: Final = "superseded by another delivery of the same incident"
@@ -80,7 +82,8 @@ def recoalesce(uow: UnitOfWork, stored: StoredIncident, provider_state: Provider
     if not queue or in_flight or stored.incident.ref.action not in uow.actions:
         return
     changed = attrs.evolve(stored, provider_state=provider_state)
-    submission_id = delivery_store.find_submission_id(uow.connection, queue[-1])
+    last = sa.select(deliveries.c.submission_id).where(deliveries.c.id == queue[-1].id)
+    submission_id = uow.connection.execute(last).scalar_one()
     _write(uow, changed, queue, submission_id=submission_id, in_flight=False)
 
 

@@ -54,6 +54,7 @@ class StoredIncident:
     provider_state: ProviderState
     opened_at: float
     summary: str = ""
+    orphaned: bool = False
 
 
 def find_open(connection: sa.Connection, ref: IncidentRef) -> StoredIncident | None:
@@ -78,7 +79,7 @@ def find_all_open(
 ) -> Mapping[IncidentRef, StoredIncident]:
     """Return the open incidents for references, in a fixed number of queries."""
     rows = connection.execute(_AT, {"digests": [digest(each) for each in refs]}).all()
-    return {each.incident.ref: each for each in _incidents_of(connection, rows)}
+    return {each.incident.ref: each for each in incidents_of(connection, rows)}
 
 
 _AT: Final = sa.select(incidents).where(
@@ -106,7 +107,7 @@ def find_by_alerts(
     names = {digest(each): each for each in alerts}
     found = connection.execute(_HELD, {"digests": list(names)}).all()
     rows = sorted({row.id: row for row in found}.values(), key=lambda row: row.id)
-    stored = {each.id: each for each in _incidents_of(connection, [r for r in rows if r.active])}
+    stored = {each.id: each for each in incidents_of(connection, [r for r in rows if r.active])}
     of_alert: dict[str, set[int]] = {}
     orphaned = {row.held_by for row in found if row.orphaned}
     for row in found:
@@ -278,23 +279,18 @@ _NEW_HOLDER: Final = sa.insert(holders)
 
 def _one(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> StoredIncident | None:
     row = connection.execute(sa.select(incidents).where(*which)).first()
-    return _incidents_of(connection, [row])[0] if row else None
+    return incidents_of(connection, [row])[0] if row else None
 
 
-def _incidents_of(
+def incidents_of(
     connection: sa.Connection, rows: Sequence[sa.Row[Any]]
 ) -> Sequence[StoredIncident]:
+    """Return the incidents of rows, with their holders, in one query."""
     held: dict[int, list[Identity]] = {row.id: [] for row in rows}
     if rows:
         for each in connection.execute(_HOLDERS, {"numbers": list(held)}):
             held[each.incident_id].append(Identity(each.scope, each.key))
     return [incident_of(row, tuple(held[row.id])) for row in rows]
-
-
-def holders_of(connection: sa.Connection, number: int) -> tuple[Identity, ...]:
-    """Return the holders of an incident."""
-    held = connection.execute(_HOLDERS, {"numbers": [number]})
-    return tuple(Identity(each.scope, each.key) for each in held)
 
 
 def incident_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredIncident:
@@ -320,6 +316,7 @@ def incident_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredInci
         ),
         opened_at=row.opened_at,
         summary=row.summary,
+        orphaned=row.orphaned,
     )
 
 

@@ -21,7 +21,7 @@ from alerthost.outbox.snapshot import AlertState, IncidentView, Snapshot
 from alerthost.outbox.submission import DEAD, NO_RULE, OLDER, OVER, Note, Submission
 from alerthost.store.errors import StoreError, UnstorableError
 from hostspec.alert import Alert, Status
-from hostspec.delivery import IncidentRef, Operation
+from hostspec.delivery import Operation
 from hostspec.errors import describe_error
 from hostspec.inprocess.memory import IncidentMemory
 from hostspec.plugins import Rule
@@ -205,7 +205,7 @@ class Planner:
         except Exception as error:
             if _is_store_failure(error):
                 raise
-            broken = failed(made.submission, error)  # a plugin returned an unstorable value
+            broken = _failed(made.submission, error)  # a plugin returned an unstorable value
         return self._write_all([broken], now)
 
     def _plan_one(
@@ -215,7 +215,7 @@ class Planner:
         view = IncidentView(snapshot, replays=replays)
         try:
             alert = submission.alert()
-            idle = find_reason(submission, alert, snapshot.alert_state(alert.identity), now)
+            idle = _find_reason(submission, alert, snapshot.alert_state(alert.identity), now)
             if idle and not self._records:
                 return PlannedSubmission(submission, None, Note(idle))
             plan = self.make(alert, view)
@@ -224,13 +224,13 @@ class Planner:
         except DBAPIError:
             raise
         except Exception as error:  # noqa: BLE001 -- one submission must not block the others
-            return failed(submission, error)
+            return _failed(submission, error)
         if submission.replays is not None:
-            plan = restrict(plan, delivery_store.find_ref(snapshot.connection, submission.replays))
+            plan = _restrict(plan, snapshot.connection, submission.replays)
         is_news = not (replays or idle)
         snapshot.apply(plan, submission.accepted_at, replayed=not is_news)
         repeats = not replays and self._may_repeat(plan)
-        note = note_of(plan)
+        note = _note_of(plan)
         if idle and not plan.deliveries:
             note = attrs.evolve(note, remark=idle)
         if note.remark == NOTHING_OPEN and snapshot.is_orphaned(alert.identity):
@@ -280,13 +280,13 @@ def _is_store_failure(error: Exception) -> bool:
     return isinstance(error, StoreError) and not isinstance(error, UnstorableError)
 
 
-def failed(submission: Submission, error: Exception) -> PlannedSubmission:
+def _failed(submission: Submission, error: Exception) -> PlannedSubmission:
     """Return a submission whose planning or writing failed."""
     note = Note(failures=(f"could not be planned: it {describe_error(error)}",))
     return PlannedSubmission(submission, None, note)
 
 
-def find_reason(submission: Submission, alert: Alert, known: AlertState | None, now: float) -> str:
+def _find_reason(submission: Submission, alert: Alert, known: AlertState | None, now: float) -> str:
     """Return why a submission changes nothing; empty if it may."""
     if known is None:
         return ""
@@ -303,17 +303,19 @@ def find_reason(submission: Submission, alert: Alert, known: AlertState | None, 
     return ""
 
 
-def restrict(plan: Plan, ref: IncidentRef | None) -> Plan:
-    """Return the part of a plan that concerns one incident."""
+def _restrict(plan: Plan, connection: sa.Connection, number: int) -> Plan:
+    """Return the part of a plan that concerns the incident of a delivery, unless it was pruned."""
+    found = delivery_store.load_deliveries(connection, [number])
+    refs = {each.ref for each in found.values()}
     return attrs.evolve(
         plan,
-        deliveries=tuple(each for each in plan.deliveries if each.ref == ref),
-        joined=tuple(each for each in plan.joined if each == ref),
+        deliveries=tuple(each for each in plan.deliveries if each.ref in refs),
+        joined=tuple(each for each in plan.joined if each in refs),
         released=(),
     )
 
 
-def note_of(plan: Plan) -> Note:
+def _note_of(plan: Plan) -> Note:
     """Return why a plan has no deliveries, or fewer than its rules ask for."""
     remark = ""
     if not plan.refs:
