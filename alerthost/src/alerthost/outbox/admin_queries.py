@@ -66,6 +66,10 @@ class AdminQueries:
         self._plugins = plugins
         self._clock = clock
 
+    def _all(self, query: sa.Executable, **values: object) -> Sequence[sa.Row[Any]]:
+        with self._database.read() as connection:
+            return connection.execute(query, values).all()
+
     @property
     def _no_record(self) -> sa.ColumnElement[bool]:
         actions = self._plugins.actions
@@ -120,8 +124,7 @@ class AdminQueries:
     def numbers(self, states: Collection[DeliveryState]) -> tuple[int, ...]:
         """Return the numbers of all deliveries in some states, the oldest first."""
         which = sa.select(deliveries.c.id).where(deliveries.c.state.in_(list(states)))
-        with self._database.read() as connection:
-            return tuple(connection.execute(which.order_by(deliveries.c.id)).scalars())
+        return tuple(row.id for row in self._all(which.order_by(deliveries.c.id)))
 
     def unsettled(self) -> tuple[int, Mapping[DeliveryState, int]]:
         """Count the blocked deliveries, and the queued and given-up ones by state."""
@@ -140,8 +143,6 @@ class AdminQueries:
 
     def unsent(self, outcome: SubmissionOutcome, *, most: int = 100) -> tuple[Unsent, ...]:
         """Return submissions without deliveries, or with fewer than asked for, newest first."""
-        with self._database.read() as connection:
-            rows = connection.execute(_UNSENT, {"outcome": outcome, "most": most}).all()
         return tuple(
             Unsent(
                 row.submission_id,
@@ -150,7 +151,7 @@ class AdminQueries:
                 inbox.read_note(row.note) or Note(),
                 row.accepted_at,
             )
-            for row in rows
+            for row in self._all(_UNSENT, outcome=outcome, most=most)
         )
 
     def unfinished(self, most: int) -> tuple[SubmissionStatus, ...]:
@@ -182,10 +183,7 @@ class AdminQueries:
             .limit(most)
         )
         with self._database.read() as connection:
-            found = [
-                *connection.execute(queued).scalars(),
-                *connection.execute(pending).scalars(),
-            ]
+            found = [*connection.execute(queued).scalars(), *connection.execute(pending).scalars()]
         return self.statuses([*dict.fromkeys(found)][:most])
 
     def recent_alerts(self, most: int) -> Iterator[Alert]:
@@ -201,20 +199,18 @@ class AdminQueries:
 
     def blocked(self) -> tuple[Blocked, ...]:
         """Return the blocked lanes, once for each action and each credential."""
-        with self._database.read() as connection:
-            return tuple(
-                Blocked(incident_store.ref_of(row), row.reason, row.since, row.queued)
-                for row in connection.execute(_BLOCKED)
-            )
+        return tuple(
+            Blocked(incident_store.ref_of(row), row.reason, row.since, row.queued)
+            for row in self._all(_BLOCKED)
+        )
 
     def backlog(self) -> Backlog:
         """Count pending submissions and queued deliveries."""
         with self._database.read() as connection:
             pending, first = connection.execute(_COUNT_PENDING).one()
             queued, second = connection.execute(_COUNT_QUEUED).one()
-        return Backlog(
-            pending, queued, min((each for each in (first, second) if each), default=None)
-        )
+        oldest = min((each for each in (first, second) if each), default=None)
+        return Backlog(pending, queued, oldest)
 
     def load(self) -> Load:
         """Count pending submissions by scope, and queued deliveries by lane."""
@@ -255,9 +251,8 @@ class AdminQueries:
 
     def ways(self) -> Mapping[tuple[str, str], int]:
         """Count the open incidents by the action and the installation that lead to them."""
-        which = _WAYS.where(self._no_record)
-        with self._database.read() as connection:
-            return {(way.action, way.installation): way.count_ for way in connection.execute(which)}
+        ways = self._all(_WAYS.where(self._no_record))
+        return {(way.action, way.installation): way.count_ for way in ways}
 
     def handles(self) -> Sequence[tuple[Incident, int]]:
         """Return one open incident of each handle and destination, and how many there are."""

@@ -94,25 +94,33 @@ def lock(connection: sa.Connection, things: Iterable[IncidentRef | Identity]) ->
     """
     if not is_server(connection):
         return False
-    for kind, numbers in _by_kind(things).items():
-        if len(numbers) > MANY:
+    numbers: dict[int, set[int]] = {}
+    for each in things:
+        kind, number = numbers_of(each)
+        numbers.setdefault(kind, set()).add(number)
+    for kind, of_kind in numbers.items():
+        if len(of_kind) > MANY:
             connection.execute(_LOCK_ALL, {"every": kind})
         else:
-            connection.execute(_LOCK, {"every": kind, "numbers": sorted(numbers)})
+            connection.execute(_LOCK, {"every": kind, "numbers": sorted(of_kind)})
     return True
 
 
 def numbers_of(thing: IncidentRef | Identity) -> tuple[int, int]:
     """Return the numbers of the locks that `lock` takes: its kind's, and its own."""
-    return _number(type(thing).__name__), _number_of(thing)
+    kind = type(thing).__name__
+    return _number(kind), _number(kind, *attrs.astuple(thing))
 
 
 def try_lock(connection: sa.Connection, ref: IncidentRef) -> tuple[sa.ColumnElement[bool], ...]:
     """Return conditions that lock a reference, and are false while another transaction has it."""
     if not is_server(connection):
         return ()
-    every = sa.func.pg_try_advisory_xact_lock_shared(_number(IncidentRef.__name__))
-    return (every, sa.func.pg_try_advisory_xact_lock(_number_of(ref)))
+    every, number = numbers_of(ref)
+    return (
+        sa.func.pg_try_advisory_xact_lock_shared(every),
+        sa.func.pg_try_advisory_xact_lock(number),
+    )
 
 
 def take_turn(connection: sa.Connection, name: str) -> bool:
@@ -187,18 +195,6 @@ class ServerClock:
 def _elapsed() -> float:
     """Count seconds, those included in which the machine slept, where the system can."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-def _by_kind(things: Iterable[IncidentRef | Identity]) -> dict[int, set[int]]:
-    """Return the numbers of locks by the number of the one for all of their kind."""
-    numbers: dict[int, set[int]] = {}
-    for each in things:
-        numbers.setdefault(_number(type(each).__name__), set()).add(_number_of(each))
-    return numbers
-
-
-def _number_of(thing: IncidentRef | Identity) -> int:
-    return _number(type(thing).__name__, *attrs.astuple(thing))
 
 
 def _number(*name: str) -> int:

@@ -260,16 +260,16 @@ def _has(error: Exception, codes: tuple[str, ...]) -> bool:
     return name.startswith(codes)
 
 
+@attrs.define(eq=False)
 class _Job(Generic[T]):
-    def __init__(self, work: Callable[[sa.Connection], T], *, accepts: bool) -> None:
-        self._work = work
-        self._value: T | None = None
-        self._error: Exception | None = None
-        self._called = threading.Event()
-        self.accepts = accepts
-        self.give_up_at: float | None = None
-        self.leads = False
-        self.done = False
+    _work: Callable[[sa.Connection], T]
+    accepts: bool = attrs.field(kw_only=True)
+    give_up_at: float | None = None
+    leads: bool = False
+    done: bool = False
+    _value: T | None = None
+    _error: Exception | None = None
+    _called: threading.Event = attrs.field(factory=threading.Event)
 
     def lead(self) -> None:
         self.leads = True

@@ -124,21 +124,20 @@ class Snapshot:
         found = self.at(ref)
         if found is None:
             self._refs_held_by(delivery.alert)[ref] = None
-            self._incidents[ref] = _opened(delivery)
+            incident = Incident.opened_by(delivery, IncidentState.RESOLVED)
+            self._incidents[ref] = StoredIncident(0, 0, 0, incident, ProviderState(), 0.0)
         elif delivery.operation is Operation.TRIGGER:
-            self._repeat(found, delivery)
+            rules = dict.fromkeys((*found.incident.rules, *delivery.rules))
+            follow_ups = dict.fromkeys((*found.incident.follow_ups, *delivery.follow_ups))
+            self._put(
+                found,
+                severity=delivery.severity,
+                rules=tuple(rules),
+                follow_ups=tuple(follow_ups),
+            )
             self._hold(ref, delivery.alert)
         elif delivery.operation is Operation.RESOLVE:
             self._release(ref, delivery.alert, close=False)
-
-    def _repeat(self, found: StoredIncident, delivery: Delivery) -> None:
-        incident = found.incident
-        self._put(
-            found,
-            severity=delivery.severity,
-            rules=tuple(dict.fromkeys((*incident.rules, *delivery.rules))),
-            follow_ups=tuple(dict.fromkeys((*incident.follow_ups, *delivery.follow_ups))),
-        )
 
     def _refs_held_by(self, alert: Identity) -> dict[IncidentRef, None]:
         if alert not in self._held:
@@ -163,11 +162,6 @@ class Snapshot:
     def _put(self, found: StoredIncident, **changes: Any) -> None:
         changed = attrs.evolve(found.incident, **changes)
         self._incidents[changed.ref] = attrs.evolve(found, incident=changed)
-
-
-def _opened(delivery: Delivery) -> StoredIncident:
-    incident = Incident.opened_by(delivery, IncidentState.RESOLVED)
-    return StoredIncident(0, 0, 0, incident, ProviderState(), 0.0)
 
 
 class IncidentView:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from alerthost.store import migrations, postgresql
 from alerthost.store.errors import (
+    DAMAGED,
     StoreError,
     UnknownCommitError,
     UnstorableError,
@@ -212,7 +213,10 @@ class Database:
         """
         if self._sqlite is not None:
             with self.read() as connection:
-                self._sqlite.check_structure(connection)
+                found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+            if found != "ok":
+                message = f"{self.name} {DAMAGED}"
+                raise StoreError(message)
 
     def fill_reserve(self) -> bool:
         """Reserve disk space for sending; return whether the disk has it (SQLite only)."""

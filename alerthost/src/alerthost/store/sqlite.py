@@ -15,7 +15,6 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from alerthost.store.errors import (
-    DAMAGED,
     DISK_FULL,
     PERMISSIONS,
     StoreError,
@@ -140,16 +139,6 @@ class SQLiteFile:
         milliseconds = round(1000 * (self._lock_timeout if timeout is None else timeout))
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {milliseconds}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    def check_structure(self, connection: sa.Connection) -> None:
-        """Check the structure of the database; reads all of it.
-
-        Raises:
-            StoreError: it is damaged.
-        """
-        if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() != "ok":
-            message = f"{self.path} {DAMAGED}"
-            raise StoreError(message)
 
     def check_sizes(self) -> None:
         """Check that no file was truncated.
