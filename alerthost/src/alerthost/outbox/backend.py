@@ -86,11 +86,8 @@ def is_server(connection: sa.Connection) -> bool:
 def lock(connection: sa.Connection, things: Iterable[IncidentRef | Identity]) -> bool:
     """Lock incident references or alert identities until the transaction ends.
 
-    Args:
-        things: all of one kind that the transaction needs.
-
-    Returns:
-        whether rows read before may have changed, and must be read again.
+    Pass all things of one kind that the transaction needs. Return whether rows that were read
+    before may have changed, and must be read again.
     """
     if not is_server(connection):
         return False

@@ -113,8 +113,7 @@ def _decide(
 ) -> tuple[Decision, float]:
     """Decide the next step after an attempt, and record the state of its channel.
 
-    Returns:
-        also since when the delivery has failed like this.
+    Return also since when the delivery has failed like this.
     """
     lane = lease.incident.lane_id
     changes = {"budgets": known} if lease.incident.incident.handle is None else {}

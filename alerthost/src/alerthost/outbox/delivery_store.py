@@ -237,8 +237,7 @@ def _urgency(queued: QueuedDelivery) -> float:
 def promote(uow: UnitOfWork, number: int) -> bool:
     """Make the first queued delivery of an incident its head, unless another is in flight.
 
-    Returns:
-        whether the incident has unfinished deliveries.
+    Return whether the incident has unfinished deliveries.
     """
     rows = uow.connection.execute(_QUEUE, {"number": number}).all()
     if rows and all(row.worker_id is None for row in rows):

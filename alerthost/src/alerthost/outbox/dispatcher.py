@@ -149,11 +149,7 @@ class Dispatcher:
         return bool(planned or lease)
 
     def plan_ahead(self) -> bool:
-        """Plan several batches, so that deliveries coalesce before they are sent.
-
-        Returns:
-            whether more submissions may be pending.
-        """
+        """Plan several batches, which then coalesce; return whether more may be pending."""
         return all(self.plan() for _ in range(AHEAD))
 
     def plan(self) -> int:

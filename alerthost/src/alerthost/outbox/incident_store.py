@@ -150,8 +150,6 @@ def open_incidents(
     """Open several incidents; return their rows.
 
     Args:
-        uow: the transaction.
-        opening: their first deliveries, each for another incident, with the rows of their lanes.
         known: columns that differ from those of an active incident without a handle.
     """
     if not opening:

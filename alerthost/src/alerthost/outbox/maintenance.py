@@ -142,11 +142,7 @@ class Maintenance:
             self._dispatcher.call()
 
     def recover_orphans(self) -> tuple[str, ...]:
-        """Queue the resolves of orphaned incidents whose keys are back.
-
-        Returns:
-            the ids of the submissions of the resolves.
-        """
+        """Queue the resolves of orphaned incidents whose keys are back; return their ids."""
         self._looked_for_keys_at = time.monotonic()
         last = 0
         queued: list[str] = []
@@ -177,15 +173,11 @@ def held_leases(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
 
 
 def reclaim_leases(uow: UnitOfWork, lost: Sequence[sa.Row[Any]], worker_id: str) -> int:
-    """Queue the deliveries of lost leases again; their attempts may have arrived.
+    """Queue the deliveries of lost leases again, which may have arrived; return how many.
 
     Args:
-        uow: the transaction.
         lost: leases of dead workers, and leases that ran out.
         worker_id: the worker that notifies the observers.
-
-    Returns:
-        how many there were.
     """
     taken = 0
     backend.lock(uow.connection, [incident_store.ref_of(each) for each in lost])

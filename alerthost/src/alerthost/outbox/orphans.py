@@ -67,8 +67,7 @@ def resolving(uow: UnitOfWork, stored: incident_store.StoredIncident) -> Deliver
 def send(uow: UnitOfWork, stored: incident_store.StoredIncident, delivery: Delivery) -> str:
     """Queue a delivery to an orphaned incident; if its key is still gone, it is orphaned again.
 
-    Returns:
-        the id of the submission of the delivery.
+    Return the id of its submission.
     """
     submission_id = new_id()
     given_up = sa.select(deliveries.c.id).where(

@@ -83,9 +83,6 @@ class Planner:
     def plan(self, now: float, presence: Presence | None = None) -> int | None:
         """Plan some of the pending submissions.
 
-        Args:
-            presence: this process; None if other processes need not notice its death.
-
         Returns:
             number of planned submissions; None if another process is planning.
         """

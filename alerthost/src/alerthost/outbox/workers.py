@@ -117,8 +117,7 @@ class WorkerThreads:
     def join(self, deadline: float | None) -> bool:
         """Ask the threads to end, and wait for them; return whether they ended in time.
 
-        Args:
-            deadline: on the monotonic clock; None for no limit.
+        The deadline is on the monotonic clock; None for no limit.
         """
         self.stopping.set()
         self.signal.notify_all()
