@@ -714,7 +714,9 @@ def test_an_attempt_that_nobody_knows_any_more_changes_nothing(world: World) -> 
     late(world, lease)
     with world.database.begin() as connection:
         completion.orphan(UnitOfWork(connection, world.clock.now, {}), lease, "no key")
-        leasing.return_lease(UnitOfWork(connection, world.clock.now, world.plugins.actions), lease)
+        completion.return_lease(
+            UnitOfWork(connection, world.clock.now, world.plugins.actions), lease
+        )
 
     assert world.later(61) == []
     assert world.open == []

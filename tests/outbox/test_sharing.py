@@ -326,7 +326,7 @@ def test_outcomes_wait_for_the_lock_of_the_incident(
             elif how == "orphan":
                 completion.orphan(UnitOfWork(connection, world.clock.now, {}), lease, "gone")
             elif how == "return":
-                leasing.return_lease(UnitOfWork(connection, world.clock.now, actions), lease)
+                completion.return_lease(UnitOfWork(connection, world.clock.now, actions), lease)
             else:
                 held = maintenance.held_leases(connection)
                 maintenance.reclaim_leases(

@@ -249,6 +249,20 @@ def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
     lane_store.schedule(uow.connection, stored.lane_id, uow.now)
 
 
+def return_lease(uow: UnitOfWork, lease: Lease) -> None:
+    """Return a lease whose attempt was not started."""
+    backend.lock(uow.connection, [lease.delivery.ref])
+    stored = incident_store.find(uow.connection, lease.incident.id)
+    if stored and still_holds(uow.connection, lease):
+        uow.connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.id == lease.id)
+            .values(worker_id=None, lease_until=None, attempts=lease.attempt - 1)
+        )
+        enqueue.recoalesce(uow, stored, stored.provider_state)
+        delivery_store.promote(uow, lease.incident.id)
+
+
 def _reopening(
     connection: sa.Connection, stored: incident_store.StoredIncident, rows: Sequence[sa.Row[Any]]
 ) -> tuple[QueuedDelivery, ...]:

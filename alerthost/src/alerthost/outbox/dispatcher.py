@@ -238,7 +238,7 @@ class Dispatcher:
         lease = self._expect_handle(action, lease, installation)
         now = self._resources.clock()
         if not lease.leased_at <= now <= lease.start_by:
-            self._record(lease, now, lambda uow: leasing.return_lease(uow, lease))
+            self._record(lease, now, lambda uow: completion.return_lease(uow, lease))
             return
         context = SendContext(
             handle=incident.handle,
@@ -283,7 +283,7 @@ class Dispatcher:
             )
         except StoreError:
             now = self._resources.clock()
-            self._uncompleted.append((lease, now, lambda uow: leasing.return_lease(uow, lease)))
+            self._uncompleted.append((lease, now, lambda uow: completion.return_lease(uow, lease)))
             raise
         self._expected_handles[leasing.handle_key(lease.delivery.ref)] = expected
         return lease

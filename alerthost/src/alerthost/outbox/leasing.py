@@ -11,12 +11,10 @@ import sqlalchemy as sa
 from alerthost.outbox import (
     backend,
     delivery_store,
-    enqueue,
     incident_store,
     lane_store,
     rate_limit_store,
 )
-from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.retry_policy import LONGEST_PAUSE, LaneState
 from alerthost.store.tables import URGENT, channels, deliveries, incidents, lanes
 from hostspec.alert import Severity
@@ -292,20 +290,6 @@ def is_ready(connection: sa.Connection, now: float, together: int = MOST_IN_FLIG
 
 def _moment(now: float, together: int) -> dict[str, float]:
     return {"now": now, "far": now + FAR, "fresh": now - SLOW, "together": together}
-
-
-def return_lease(uow: UnitOfWork, lease: Lease) -> None:
-    """Return a lease whose attempt was not started."""
-    backend.lock(uow.connection, [lease.delivery.ref])
-    stored = incident_store.find(uow.connection, lease.incident.id)
-    if stored and still_holds(uow.connection, lease):
-        uow.connection.execute(
-            sa.update(deliveries)
-            .where(deliveries.c.id == lease.id)
-            .values(worker_id=None, lease_until=None, attempts=lease.attempt - 1)
-        )
-        enqueue.recoalesce(uow, stored, stored.provider_state)
-        delivery_store.promote(uow, lease.incident.id)
 
 
 def still_holds(connection: sa.Connection, lease: Lease) -> bool:
