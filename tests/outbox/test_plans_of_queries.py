@@ -16,7 +16,6 @@ from alerthost.outbox import (
     maintenance,
 )
 from alerthost.store.tables import deliveries, incidents
-from hostspec import IncidentRef
 
 HOT = {
     "unplanned": (inbox._PENDING, "ix_submissions_urgency"),
@@ -42,10 +41,7 @@ HOT = {
         "ix_deliveries_incident_id",
     ),
     "incident at": (
-        sa.select(incidents).where(
-            incidents.c.active,
-            incident_store._is_at(IncidentRef("pager.page", "acme", "all", "disk")),
-        ),
+        sa.select(incidents).where(incidents.c.active, incidents.c.digest == "1"),
         "uq_incidents_digest",
     ),
     "backlog of submissions": (admin_queries._COUNT_PENDING, "ix_submissions_"),
