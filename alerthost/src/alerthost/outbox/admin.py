@@ -44,6 +44,8 @@ from hostspec.plugins.registry import Plugins
 class Admin(AdminQueries):
     """Shows an operator the work of engines, and changes it; needs no running engine.
 
+    Every method raises StoreError when the database cannot be read or written.
+
     Args:
         clock: returns the time, in seconds of the epoch.
         writer: commits; None for one of its own.
@@ -74,7 +76,6 @@ class Admin(AdminQueries):
 
         Raises:
             AdminError: there is no such delivery, or it was not given up.
-            StoreError: the database cannot be written.
         """
         return self._resources.run(lambda uow: self._replay(uow, number, as_is=as_is))
 
@@ -83,7 +84,6 @@ class Admin(AdminQueries):
 
         Raises:
             AdminError: there is no such delivery, it is being sent now, or it is finished.
-            StoreError: the database cannot be written.
         """
         self._resources.run(lambda uow: self._discard_delivery(uow, number))
 
@@ -95,7 +95,6 @@ class Admin(AdminQueries):
 
         Raises:
             AdminError: there is no such submission, or it is neither failed nor dead.
-            StoreError: the database cannot be written.
         """
         return self._resources.run(lambda uow: _discard(uow.connection, submission_id))
 
@@ -108,7 +107,6 @@ class Admin(AdminQueries):
 
         Raises:
             AdminError: there is no such incident, it is over, or its action is gone.
-            StoreError: the database cannot be written.
         """
         return self._resources.run(lambda uow: self._resolve(uow, number))
 
@@ -117,7 +115,6 @@ class Admin(AdminQueries):
 
         Raises:
             AdminError: there is no such incident, or it is over.
-            StoreError: the database cannot be written.
         """
         self._resources.run(lambda uow: self._forget(uow, number))
 

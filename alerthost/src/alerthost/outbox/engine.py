@@ -50,6 +50,8 @@ class Engine:
     one database, in one process or in several. For new rules, make a new engine, start it, and
     stop the old one.
 
+    Its methods raise StoreError when the database cannot be read or written.
+
     Safe to use from several threads. In a child that was forked after it was made, its methods
     raise RuntimeError: make it, and its database, in the process that uses it.
 
@@ -224,9 +226,6 @@ class Engine:
 
         Returns:
             the status of each, in their order; after ``timeout`` seconds, some are not settled.
-
-        Raises:
-            StoreError: the database cannot be read.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -250,11 +249,7 @@ class Engine:
         return self._changes.wait(seen, timeout)
 
     def wait_idle(self, timeout: float) -> bool:
-        """Wait until the rest is due later, or needs the operator; return whether in time.
-
-        Raises:
-            StoreError: the database cannot be read.
-        """
+        """Wait until the rest is due later, or needs the operator; return whether in time."""
         deadline = time.monotonic() + timeout
         seen = self._changes.count
         while self._dispatcher.is_busy():
@@ -275,9 +270,6 @@ class Engine:
 
         Returns:
             the number of attempts.
-
-        Raises:
-            StoreError: the database cannot be written.
         """
         dispatcher = self._dispatcher
         with self._registration.registered() as worker_id:
@@ -302,9 +294,6 @@ class Engine:
         """Queue the resolves of orphaned incidents whose keys are back; return their submissions.
 
         The threads and `drain` do so every 30 seconds.
-
-        Raises:
-            StoreError: the database cannot be written.
         """
         return self._maintenance.recover_orphans()
 

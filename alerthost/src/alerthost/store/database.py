@@ -48,6 +48,9 @@ class Database:
     The first `begin` creates a SQLite file, readable by its owner only. Every commit is on the
     disk (write-ahead log, synchronous FULL).
 
+    Every method raises StoreError if the database cannot be used: it fails, is locked or damaged,
+    does not exist yet (`exists`), or was written by a newer program.
+
     Args:
         url: SQLAlchemy's form: ``sqlite:///FILE`` or ``postgresql://…``.
         folder: the folder that a relative SQLite file is relative to.
@@ -91,7 +94,6 @@ class Database:
                 file; None for the database's own.
 
         Raises:
-            StoreError: the database cannot be written.
             UnknownCommitError: it is not known whether the transaction was committed.
             IntegrityError: a row breaks a constraint.
         """
@@ -125,9 +127,6 @@ class Database:
         """Begin a transaction that writes, and whose commit does not wait for the disk.
 
         It survives the end of this process, but not always that of the machine.
-
-        Raises:
-            StoreError: the database cannot be written.
         """
         with self.translating_errors(), self._writing.connect() as connection:
             if self.file is None:
@@ -145,11 +144,7 @@ class Database:
 
     @contextlib.contextmanager
     def begin_exclusive(self) -> Iterator[sa.Connection]:
-        """Begin a transaction that sees one snapshot, and excludes all other writers.
-
-        Raises:
-            StoreError: the database cannot be written.
-        """
+        """Begin a transaction that sees one snapshot, and excludes all other writers."""
         with self.begin() as connection:
             if self.file is None:
                 postgresql.lock_tables(connection)
@@ -157,22 +152,14 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Begin a transaction that reads.
-
-        Raises:
-            StoreError: the database cannot be read, or does not exist yet (`exists`).
-        """
+        """Begin a transaction that reads."""
         with self.translating_errors():
             self._migrate_once()
             with self.engine.connect() as connection:
                 yield connection
 
     def session(self) -> sa.Connection:
-        """Open a connection outside the pool that commits each statement; close it yourself.
-
-        Raises:
-            StoreError: the database cannot be read, or does not exist yet (`exists`).
-        """
+        """Open a connection outside the pool that commits each statement; close it yourself."""
         with self.translating_errors():
             self._migrate_once()
             connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -183,9 +170,6 @@ class Database:
         """Bring the database to this program's version, and create it if it does not exist.
 
         Of programs that start together one migrates, and the others wait for it.
-
-        Raises:
-            StoreError: the database cannot be written, or a newer program wrote it.
         """
         with self.translating_errors():
             self._create()
@@ -196,9 +180,6 @@ class Database:
 
         A commit is durable if this succeeds after it. It takes a few microseconds, and does
         nothing for PostgreSQL.
-
-        Raises:
-            StoreError: a file was deleted, replaced or truncated.
         """
         if self._sqlite is not None:
             with self.translating_errors():
@@ -206,11 +187,7 @@ class Database:
                 self._sqlite.files.compare()
 
     def check(self) -> None:
-        """Check the structure of a SQLite database; reads all of it.
-
-        Raises:
-            StoreError: it is damaged, or cannot be read.
-        """
+        """Check the structure of a SQLite database; reads all of it."""
         if self._sqlite is not None:
             with self.read() as connection:
                 found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
@@ -223,11 +200,7 @@ class Database:
         return self._sqlite is None or self._sqlite.fill_reserve()
 
     def check_reserve(self) -> None:
-        """Check that the reserve is filled, or can be filled again.
-
-        Raises:
-            StoreError: the disk is full, and the reserved space is left to sending.
-        """
+        """Check that the reserve is filled, or can be filled again."""
         if self._sqlite is not None:
             self._sqlite.check_reserve()
 

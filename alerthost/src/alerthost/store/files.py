@@ -63,6 +63,8 @@ class _Log:
 class Files:
     """The three files of an open database: database, log and index.
 
+    Its methods raise StoreError if a file was deleted, replaced or truncated.
+
     Raises:
         StoreError: the system has no file locks (Windows).
     """
@@ -80,11 +82,7 @@ class Files:
         self._damage = ""
 
     def opened(self) -> None:
-        """Record the files of the first connection; compare those of later connections.
-
-        Raises:
-            StoreError: a later connection opened other files.
-        """
+        """Record the files of the first connection; compare those of later connections."""
         with self._lock:
             if self._opened is None:
                 self._log, self._size = self._read_log(), self._file.stat().st_size
@@ -101,11 +99,7 @@ class Files:
                 self._damage = ""
 
     def compare(self) -> None:
-        """Compare the files at the paths with the open ones.
-
-        Raises:
-            StoreError: a file was deleted or replaced.
-        """
+        """Compare the files at the paths with the open ones."""
         for path, (before, now) in zip(self._paths, self._pairs(), strict=False):
             if before != now:
                 event = "deleted" if now is None else "replaced by another file"
@@ -144,9 +138,6 @@ class Files:
             whole: the database has every page.
             frames: the number of frames in the log.
             copied: the number of frames that are also in the database.
-
-        Raises:
-            StoreError: a file was truncated.
         """
         log = self._read_log()
         is_short = log.size < _HEADER + frames * (_FRAME_HEADER + page_size)
@@ -179,11 +170,7 @@ class Files:
         return tuple(map(_identity, self._paths))
 
     def _read_log(self) -> _Log:
-        """Read salts and size of the log; a missing log is empty.
-
-        Raises:
-            StoreError: its first bytes are not those of a log.
-        """
+        """Read salts and size of the log; a missing log is empty."""
         try:
             log = os.open(self._paths[1], os.O_RDONLY)
         except FileNotFoundError:

@@ -75,7 +75,7 @@ class StoredInstallation:
 
 
 class Installations:
-    """The stored installations.
+    """The stored installations; every method raises StoreError if the database fails.
 
     Args:
         key: the reference of the key that seals secrets; with None every secret must be given by
@@ -91,11 +91,7 @@ class Installations:
         self._key = key
 
     def all(self) -> tuple[StoredInstallation, ...]:
-        """Return all in the order in which they were added; needs no key.
-
-        Raises:
-            StoreError: the database cannot be read.
-        """
+        """Return all in the order in which they were added; needs no key."""
         if not self._database.exists:
             return ()
         with self._database.read() as connection:
@@ -106,8 +102,7 @@ class Installations:
         """Add an installation.
 
         Raises:
-            StoreError: the name is invalid or taken, a secret cannot be sealed, or the database
-                fails.
+            StoreError: the name is invalid or taken, or a secret cannot be sealed.
         """
         values = self._values(installation)
         statement = sa.insert(installations).values(
@@ -124,7 +119,7 @@ class Installations:
 
         Raises:
             StoreError: it was changed since it was read, by another program perhaps, the name
-                cannot be or is taken, a secret cannot be sealed, or the database fails.
+                cannot be or is taken, or a secret cannot be sealed.
         """
         statement = (
             sa.update(installations)
@@ -142,7 +137,7 @@ class Installations:
         """Remove an installation that was read, with its secrets.
 
         Raises:
-            StoreError: it was changed since it was read, or the database fails.
+            StoreError: it was changed since it was read.
         """
         statement = sa.delete(installations).where(*_unchanged(stored))
         with self._database.begin() as connection:
@@ -160,7 +155,7 @@ class Installations:
             the number of secrets.
 
         Raises:
-            StoreError: a secret cannot be unsealed, or the database fails.
+            StoreError: a secret cannot be unsealed.
             LiteralSecretError: the old key is not a reference.
         """
         check_key(old)
@@ -212,14 +207,14 @@ class Installations:
         _check_name(installation.name)
         provider, name = installation.provider, installation.name
         packed = _packed(settings_to_json(installation.settings, write=_by_reference))
-        context = _Context(provider, name, packed)
+        context_at = _contexts(provider, name, packed)
 
         def sealed(secret: Secret, path: _Path) -> str:
-            return seal(secret, self._key, context.at(path)).token
+            return seal(secret, self._key, context_at(path)).token
 
         settings = _replace_seals(packed, sealed)
         if self._key is not None:
-            settings[_BINDING] = seal(_WHOLE, self._key, context.at((_BINDING,))).token
+            settings[_BINDING] = seal(_WHOLE, self._key, context_at((_BINDING,))).token
         return {
             "provider": provider,
             "name": name,
@@ -231,13 +226,13 @@ class Installations:
         values = dict(zip(installations.c.keys(), row, strict=True))
         packed = json.loads(values["settings"])
         token = (isinstance(packed, dict) and packed.pop(_BINDING, None)) or ""
-        context = _Context(values["provider"], values["name"], packed)
+        context_at = _contexts(values["provider"], values["name"], packed)
 
         def sealed(token: str, path: _Path) -> Sealed:
-            return Sealed(token, self._key, context.at(path))
+            return Sealed(token, self._key, context_at(path))
 
         values["settings"] = _unpacked(_replace_seals(packed, sealed))
-        row_seal = Sealed(token, self._key, context.at((_BINDING,)))
+        row_seal = Sealed(token, self._key, context_at((_BINDING,)))
         return StoredInstallation(**values, seal=row_seal)
 
 
@@ -247,20 +242,14 @@ _WHOLE: Final = Secret("the row")
 _Path: TypeAlias = tuple[str | int, ...]
 
 
-class _Context:
-    """Context of the seals of an installation: its name, provider and other settings.
+def _contexts(provider: str, name: str, packed: Any) -> Callable[[_Path], str]:
+    """Return the context of the seal at each path: name, provider and all other settings.
 
     Otherwise a program that can write the database could have a secret sent to another address
     or account.
     """
-
-    def __init__(self, provider: str, name: str, packed: Any) -> None:
-        rest = _replace_seals(packed, lambda *_: None)
-        self._rest = _digest([provider, name, rest])
-
-    def at(self, path: _Path) -> str:
-        """Return the context of the secret at a path."""
-        return _digest([self._rest, *path])
+    rest = _digest([provider, name, _replace_seals(packed, lambda *_: None)])
+    return lambda path: _digest([rest, *path])
 
 
 def _digest(parts: Sequence[object]) -> str:

@@ -41,6 +41,8 @@ _TRUNCATED: Final = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")
 class SQLiteFile:
     """A SQLite database and its companions: write-ahead log, index and reserve.
 
+    Its methods raise StoreError if a file cannot be created, or is not the one that was opened.
+
     Raises:
         StoreError: the URL does not name a file, or the system has no file locks.
     """
@@ -59,11 +61,7 @@ class SQLiteFile:
         event.listen(self.engine, "close", lambda *_: self.files.closed())
 
     def create(self) -> None:
-        """Create an empty file, readable by its owner only, unless there is one.
-
-        Raises:
-            StoreError: the file cannot be created.
-        """
+        """Create an empty file, readable by its owner only, unless there is one."""
         try:
             # SQLite would make it and its companions readable by all
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -77,11 +75,7 @@ class SQLiteFile:
             raise StoreError(message) from None
 
     def connect(self) -> sqlite3.Connection:
-        """Open a connection whose commits are on the disk when they return.
-
-        Raises:
-            StoreError: the files are not those that other connections opened.
-        """
+        """Open a connection whose commits are on the disk when they return."""
         self.files.compare()
         leftover = leftover_frames(self.path)
         connection = sqlite3.connect(
@@ -141,11 +135,7 @@ class SQLiteFile:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def check_sizes(self) -> None:
-        """Check that no file was truncated.
-
-        Raises:
-            StoreError: a file was truncated.
-        """
+        """Check that no file was truncated."""
         if not self.files.may_be_truncated():
             return
         try:
@@ -192,11 +182,7 @@ class SQLiteFile:
         return True
 
     def check_reserve(self) -> None:
-        """Check that the reserve is filled, or can be filled again.
-
-        Raises:
-            StoreError: the disk is full, and the reserved space is left to sending.
-        """
+        """Check that the reserve is filled, or can be filled again."""
         if self.is_reserve_used and not self.fill_reserve():
             message = f"{self.path} {DISK_FULL}; make room on its disk"
             raise StoreError(message)
