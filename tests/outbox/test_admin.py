@@ -29,7 +29,7 @@ def refuse(world: World, key: str = "disk", status: str = "firing") -> int:
     return world.entry().id
 
 
-def test_a_delivery_is_shown_as_it_stands(world: World) -> None:
+def test_a_delivery_is_shown_with_its_state(world: World) -> None:
     world.fail(Outcome(MISCONFIGURED, "wrong key"))
     submission_id = world.say("disk")
     world.drain()
@@ -48,7 +48,7 @@ def test_a_delivery_is_shown_as_it_stands(world: World) -> None:
     assert (backlog.pending, backlog.queued, backlog.oldest) == (0, 1, START)
 
 
-def test_a_status_says_why_nothing_is_sent(worlds: Callable[..., World]) -> None:
+def test_a_status_has_the_reason_for_no_delivery(worlds: Callable[..., World]) -> None:
     def rules(plugins: object) -> list[Rule]:
         return [rule_of(plugins, matches=lambda alert: alert.key == "disk")]  # type: ignore[arg-type]
 
@@ -67,7 +67,7 @@ def test_a_status_says_why_nothing_is_sent(worlds: Callable[..., World]) -> None
     assert world.engine.wait(ids, 0) == statuses
 
 
-def test_a_failed_plan_is_told(world: World) -> None:
+def test_a_failed_plan_is_reported(world: World) -> None:
     world.page.behaviour["plan"] = lambda _: 1 / 0
     submission_id = world.say("disk")
     world.drain()
@@ -79,7 +79,7 @@ def test_a_failed_plan_is_told(world: World) -> None:
     )
 
 
-def test_a_replay_plans_anew(world: World) -> None:
+def test_a_replay_plans_again(world: World) -> None:
     number = refuse(world)
 
     submission_id = world.engine.admin.replay(number)
@@ -94,7 +94,7 @@ def test_a_replay_plans_anew(world: World) -> None:
 
 
 @pytest.mark.parametrize("said", [["resolved"], ["resolved", "acknowledged"]])
-def test_a_replay_pages_nobody_for_a_dead_problem(world: World, said: list[str]) -> None:
+def test_a_replay_sends_nothing_for_a_resolved_problem(world: World, said: list[str]) -> None:
     number = refuse(world)
     for status in said:
         world.say("disk", status)
@@ -109,7 +109,7 @@ def test_a_replay_pages_nobody_for_a_dead_problem(world: World, said: list[str])
     assert note.remark == "its problem is over"
 
 
-def test_a_replay_as_it_is_pages(world: World) -> None:
+def test_a_replay_as_planned_is_sent(world: World) -> None:
     number = refuse(world)
     world.say("disk", "resolved")
     world.drain()
@@ -119,7 +119,7 @@ def test_a_replay_as_it_is_pages(world: World) -> None:
     assert world.drain() == ["trigger disk"]
 
 
-def test_a_replayed_resolve_closes_what_nobody_holds(world: World) -> None:
+def test_a_replayed_resolve_closes_an_incident_without_holders(world: World) -> None:
     world.say("disk")
     world.drain()
     number = refuse(world, status="resolved")
@@ -143,7 +143,7 @@ def test_a_replayed_acknowledgement_opens_nothing(world: World, *, over: bool) -
     assert world.drain() == ([] if over else ["acknowledge disk"])
 
 
-def test_a_replayed_resolve_closes_nothing_that_fires_again(world: World) -> None:
+def test_a_replayed_resolve_closes_no_incident_that_fires_again(world: World) -> None:
     world.say("disk")
     world.drain()
     number = refuse(world, status="resolved")
@@ -156,7 +156,7 @@ def test_a_replayed_resolve_closes_nothing_that_fires_again(world: World) -> Non
 
 
 @pytest.mark.parametrize("can", [UPDATING, SILENT])
-def test_what_is_uncertain_is_opened_by_who_replays_it(
+def test_an_uncertain_trigger_opens_an_incident_when_replayed(
     worlds: Callable[..., World], can: Capabilities
 ) -> None:
     world = worlds(can=can)
@@ -180,7 +180,7 @@ def unconfirmed(world: World) -> None:
     assert world.later(2) == ["trigger disk", "resolve disk"]
 
 
-def test_a_resolve_that_would_have_ended_a_doubt_is_replayed(world: World) -> None:
+def test_a_confirming_resolve_can_be_replayed(world: World) -> None:
     unconfirmed(world)
     world.fail(REJECTED)
     assert world.later(61) == ["resolve disk"]
@@ -193,7 +193,7 @@ def test_a_resolve_that_would_have_ended_a_doubt_is_replayed(world: World) -> No
     assert world.open == []
 
 
-def test_who_drops_what_was_given_up_of_an_incident_that_is_over_closes_no_other(
+def test_discarding_a_delivery_of_an_ended_incident_closes_no_other(
     world: World,
 ) -> None:
     unconfirmed(world)
@@ -211,7 +211,7 @@ def test_who_drops_what_was_given_up_of_an_incident_that_is_over_closes_no_other
     assert world.open == ["disk"]
 
 
-def test_a_dropped_delivery_is_not_sent(world: World) -> None:
+def test_a_discarded_delivery_is_not_sent(world: World) -> None:
     world.fail(MISCONFIGURED)
     world.say("disk")
     world.drain()
@@ -226,7 +226,7 @@ def test_a_dropped_delivery_is_not_sent(world: World) -> None:
             world.engine.admin.discard_delivery(number)
 
 
-def test_what_is_being_sent_is_not_dropped(world: World) -> None:
+def test_a_delivery_in_flight_cannot_be_discarded(world: World) -> None:
     def send(_: object) -> Outcome:
         with pytest.raises(AdminError, match="being sent now"):
             world.engine.admin.discard_delivery(world.entry().id)
@@ -260,7 +260,7 @@ def test_an_incident_is_resolved_by_hand(world: World) -> None:
         world.engine.admin.resolve(row.id)
 
 
-def test_what_cannot_be_resolved_there_is_forgotten_here(worlds: Callable[..., World]) -> None:
+def test_an_incident_without_a_resolve_is_ended_in_the_store(worlds: Callable[..., World]) -> None:
     world = worlds(can=SILENT)
     world.say("disk")
     world.drain()
@@ -270,7 +270,7 @@ def test_what_cannot_be_resolved_there_is_forgotten_here(worlds: Callable[..., W
     assert world.open == []
 
 
-def test_a_replay_needs_the_action_and_what_its_alert_said(world: World) -> None:
+def test_a_replay_needs_the_action_and_the_submission(world: World) -> None:
     number = refuse(world)
     world.execute("DELETE FROM submissions")
     with pytest.raises(AdminError, match="the submissions of the alert disk are not kept any more"):
@@ -282,7 +282,7 @@ def test_a_replay_needs_the_action_and_what_its_alert_said(world: World) -> None
     assert world.states == ["rejected"]
 
 
-def test_a_replay_whose_delivery_was_pruned_meanwhile_pages_nobody(world: World) -> None:
+def test_a_replay_of_a_pruned_delivery_sends_nothing(world: World) -> None:
     number = refuse(world)
     submission_id = world.engine.admin.replay(number)
     world.execute("DELETE FROM deliveries")
@@ -292,7 +292,7 @@ def test_a_replay_whose_delivery_was_pruned_meanwhile_pages_nobody(world: World)
     assert world.engine.admin.statuses([submission_id])[0].settled
 
 
-def test_what_is_dropped_lets_the_next_of_its_line_go(world: World) -> None:
+def test_after_a_discarded_delivery_the_next_is_sent(world: World) -> None:
     world.fail(MISCONFIGURED)
     world.say("disk")
     world.drain()
@@ -306,7 +306,7 @@ def test_what_is_dropped_lets_the_next_of_its_line_go(world: World) -> None:
     assert world.states == ["discarded", "delivered"]
 
 
-def test_an_incident_cannot_be_resolved_by_an_action_that_is_gone_or_fails(world: World) -> None:
+def test_a_missing_or_failing_action_cannot_resolve(world: World) -> None:
     world.say("disk")
     world.drain()
     (row,) = world.engine.admin.incidents()
@@ -320,7 +320,7 @@ def test_an_incident_cannot_be_resolved_by_an_action_that_is_gone_or_fails(world
     assert world.open == ["disk"]
 
 
-def test_what_is_not_done_with_is_counted(world: World) -> None:
+def test_unsettled_deliveries_are_counted(world: World) -> None:
     refuse(world, "cpu")
     world.fail(Outcome(MISCONFIGURED, "wrong key"))
     world.say("disk")
@@ -337,7 +337,7 @@ def test_what_is_not_done_with_is_counted(world: World) -> None:
         admin.delivery(99)
 
 
-def test_open_incidents_are_counted_by_the_way_to_them(world: World) -> None:
+def test_open_incidents_are_counted_by_action_and_installation(world: World) -> None:
     world.say("disk")
     world.say("cpu")
     world.drain()
@@ -352,7 +352,7 @@ def test_open_incidents_are_counted_by_the_way_to_them(world: World) -> None:
     assert admin.incidents(installation="other") == ()
 
 
-def test_an_incident_that_is_forgotten_drops_what_waits(world: World) -> None:
+def test_forgetting_an_incident_discards_its_deliveries(world: World) -> None:
     world.fail(OutcomeKind.UNREACHABLE)
     world.say("disk")
     world.drain()
@@ -366,7 +366,7 @@ def test_an_incident_that_is_forgotten_drops_what_waits(world: World) -> None:
         world.engine.admin.forget(row.id)
 
 
-def test_an_incident_that_is_being_told_is_not_forgotten(world: World) -> None:
+def test_an_incident_with_a_delivery_in_flight_is_not_forgotten(world: World) -> None:
     reported: list[str] = []
 
     def forget(_: object) -> None:
@@ -383,7 +383,7 @@ def test_an_incident_that_is_being_told_is_not_forgotten(world: World) -> None:
     assert world.open == ["disk"]
 
 
-def test_very_many_fates_are_asked_for_in_parts(
+def test_very_many_statuses_are_read_in_parts(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alerthost.outbox.admin_rows.TOGETHER", 2)
@@ -421,7 +421,7 @@ def test_listed_deliveries_hold_no_messages(world: World, monkeypatch: pytest.Mo
         assert most < 20 * len(large)
 
 
-def test_a_queued_delivery_says_when_it_is_tried_next(world: World) -> None:
+def test_a_queued_delivery_has_the_time_of_its_next_attempt(world: World) -> None:
     world.fail(Outcome(MISCONFIGURED, "wrong key"))
     world.say("disk")
     world.drain()
@@ -433,7 +433,7 @@ def test_a_queued_delivery_says_when_it_is_tried_next(world: World) -> None:
     assert world.entry().next_try is None
 
 
-def test_the_desk_says_whether_a_process_delivers(world: World) -> None:
+def test_admin_reports_whether_a_process_delivers(world: World) -> None:
     admin = world.engine.admin
     assert not admin.is_worked_on()
     with world.engine:

@@ -57,7 +57,7 @@ def most_in_a_window(moments: Sequence[float], window: float) -> int:
         (10_000, 9_500, 8_075),
     ],
 )
-def test_a_margin_is_never_used_and_a_share_is_kept_for_what_is_urgent(
+def test_a_margin_is_kept_and_a_share_reserved_for_urgent_messages(
     count: int, usable: int, ordinary: int
 ) -> None:
     assert full(count=count, window=60.0)[1] == usable
@@ -68,7 +68,7 @@ def test_an_empty_budget_is_free_now() -> None:
     assert USUAL.free_at(NOW, urgent=False) == NOW
 
 
-def test_what_is_kept_for_the_urgent_is_there_when_all_else_is_used() -> None:
+def test_the_reserved_share_is_left_when_the_rest_is_used() -> None:
     budget, ordinary = full(count=120, window=60.0, urgent=False)
     for _ in range(114 - ordinary):
         assert budget.free_at(NOW, urgent=True) == NOW
@@ -76,7 +76,7 @@ def test_what_is_kept_for_the_urgent_is_there_when_all_else_is_used() -> None:
     assert budget.free_at(NOW, urgent=True) > NOW
 
 
-def test_the_urgent_starve_nobody() -> None:
+def test_urgent_messages_leave_the_ordinary_share() -> None:
     """They use what is left over of the others' share, and do not count towards it."""
     budget = USUAL
     for _ in range(113):
@@ -88,9 +88,7 @@ def test_the_urgent_starve_nobody() -> None:
 
 
 @given(now=st.floats(0, 1e9), window=WINDOWS, urgent=st.booleans())
-def test_a_full_budget_is_free_a_window_later_and_hardly_more(
-    *, now: float, window: float, urgent: bool
-) -> None:
+def test_a_full_budget_is_free_one_window_later(*, now: float, window: float, urgent: bool) -> None:
     budget, _ = full(count=120, window=window, urgent=urgent, now=now)
     free = budget.free_at(now, urgent=urgent)
     # to the clock's own precision, which is coarse a thousand years after its beginning
@@ -98,7 +96,7 @@ def test_a_full_budget_is_free_a_window_later_and_hardly_more(
     assert budget.free_at(free, urgent=urgent) == free
 
 
-def test_of_several_moments_the_one_counts_that_makes_room() -> None:
+def test_a_lowered_limit_is_free_when_enough_messages_left() -> None:
     budget = USUAL
     for second in range(4):
         budget = budget.take(NOW + second, urgent=True)
@@ -114,7 +112,7 @@ def test_of_several_moments_the_one_counts_that_makes_room() -> None:
         st.tuples(st.floats(0, 1.2), st.booleans(), st.floats(-1, 1)), min_size=1, max_size=150
     ),
 )
-def test_no_window_ever_holds_more_than_its_count(
+def test_no_window_holds_more_than_the_limit(
     count: int, window: float, steps: Sequence[tuple[float, bool, float]]
 ) -> None:
     """Whatever the pace, and though the clock goes back, by up to a window after a message."""
@@ -138,7 +136,7 @@ def test_no_window_ever_holds_more_than_its_count(
 
 @pytest.mark.parametrize(("count", "window"), [(120, 60.0), (600, 60.0), (1, 1.0), (7, 0.5)])
 @pytest.mark.parametrize("urgent", [True, False])
-def test_while_work_waits_nearly_all_that_is_usable_is_used(
+def test_under_load_nearly_the_whole_limit_is_used(
     count: int, window: float, *, urgent: bool
 ) -> None:
     budget, now, taken = limited(count, window), NOW, 0
@@ -153,7 +151,7 @@ def test_while_work_waits_nearly_all_that_is_usable_is_used(
 
 
 @given(back=st.floats(0, 1e7), count=st.integers(1, 200))
-def test_a_clock_that_begins_anew_costs_two_windows_at_the_most(back: float, count: int) -> None:
+def test_a_clock_reset_costs_at_most_two_windows(back: float, count: int) -> None:
     budget, _ = full(count=count, window=60.0, now=2e7)
     budget = budget.pause(2e7 + 300)
     began = now = 2e7 - back
@@ -165,7 +163,7 @@ def test_a_clock_that_begins_anew_costs_two_windows_at_the_most(back: float, cou
 
 
 @pytest.mark.parametrize("seconds", [1, 30, 60])
-def test_what_was_sent_before_the_clock_went_back_counts_as_sent_now(seconds: int) -> None:
+def test_messages_in_the_future_count_as_sent_now(seconds: int) -> None:
     budget = USUAL
     for number in reversed(range(114)):
         budget = budget.take(NOW - number / 120, urgent=True)
@@ -176,7 +174,7 @@ def test_what_was_sent_before_the_clock_went_back_counts_as_sent_now(seconds: in
     assert len(budget.used) == 1
 
 
-def test_a_pause_holds_everything_back_until_its_end() -> None:
+def test_a_pause_delays_every_message() -> None:
     budget = USUAL.pause(NOW + 30).pause(NOW + 10)
     for urgent in (True, False):
         assert budget.free_at(NOW, urgent=urgent) == NOW + 30
@@ -184,31 +182,31 @@ def test_a_pause_holds_everything_back_until_its_end() -> None:
         assert budget.free_at(NOW + 31, urgent=urgent) == NOW + 31
 
 
-def test_a_pause_outlasts_a_message() -> None:
+def test_a_pause_survives_a_message() -> None:
     budget = USUAL.pause(NOW + FURTHEST).take(NOW, urgent=True)
     assert budget.paused_until == NOW + FURTHEST
 
 
-def test_what_has_left_the_window_is_not_kept() -> None:
+def test_spans_outside_the_window_are_dropped() -> None:
     sent = USUAL.take(NOW, urgent=True)
     assert sent.used == {1_000_000_200: (1, 0)}
     later = sent.take(1_000_060.2, urgent=False)
     assert later.used == {1_000_060_800: (0, 1)}
 
 
-def test_at_the_clocks_very_beginning_no_pause_is_left_of_before() -> None:
+def test_a_pause_in_the_far_future_is_ignored() -> None:
     budget = USUAL.pause(FURTHEST + 0.1)
     assert budget.free_at(0.0, urgent=True) == 0.0
 
 
-def test_a_pause_of_before_the_clock_began_anew_is_none_and_hides_no_later_one() -> None:
+def test_an_ignored_pause_does_not_hide_a_later_one() -> None:
     budget = USUAL.pause(NOW + FURTHEST + 0.1)
     assert budget.free_at(NOW, urgent=True) == NOW
     budget = budget.take(NOW, urgent=True).pause(NOW + 5)
     assert budget.free_at(NOW, urgent=True) == NOW + 5
 
 
-def test_its_size_does_not_grow_with_the_limit() -> None:
+def test_the_size_of_a_budget_is_bounded() -> None:
     budget = USUAL
     for number in range(3_000):
         budget = budget.take(NOW + number / 25, urgent=number % 2 == 0)
@@ -216,7 +214,7 @@ def test_its_size_does_not_grow_with_the_limit() -> None:
     assert sum(sum(sent) for sent in budget.used.values()) == pytest.approx(1_500, abs=30)
 
 
-def test_it_is_the_same_after_it_was_kept_as_json() -> None:
+def test_a_budget_survives_json() -> None:
     budget, _ = full(count=120, window=60.0)
     used = {int(end): sent for end, sent in json.loads(json.dumps(dict(budget.used))).items()}
     again = attrs.evolve(budget, used=used)
@@ -240,7 +238,7 @@ def test_it_is_the_same_after_it_was_kept_as_json() -> None:
     ),
     count=st.sampled_from([5, 10, 20]),
 )
-def test_what_is_on_its_way_for_long_never_makes_too_many_arrive_in_a_window(
+def test_slow_messages_never_exceed_the_limit_on_arrival(
     messages: Sequence[tuple[float, float, float, bool]], count: int
 ) -> None:
     budget, now = limited(count), NOW
@@ -264,7 +262,7 @@ def test_what_is_on_its_way_for_long_never_makes_too_many_arrive_in_a_window(
 
 
 @pytest.mark.parametrize("urgent", [True, False])
-def test_what_was_on_its_way_for_long_counts_from_its_answer_on(*, urgent: bool) -> None:
+def test_a_slow_message_counts_from_its_answer(*, urgent: bool) -> None:
     one, none = ((1, 0), (0, 0)) if urgent else ((0, 1), (0, 0))
     sent = USUAL.take(NOW, urgent=urgent)
     assert sent.used == {1_000_000_200: one}

@@ -10,7 +10,7 @@ from alerthost.outbox.maintenance import DAY, Patience
 
 @EITHER
 @pytest.mark.parametrize("days", [400, -400])
-def test_a_clock_that_jumps_and_comes_back_forgets_nothing(world: World, days: int) -> None:
+def test_a_clock_jump_and_back_forgets_no_incident(world: World, days: int) -> None:
     world.new_engine(patience=Patience())
     world.say("before")
     world.drain()
@@ -28,7 +28,7 @@ def test_a_clock_that_jumps_and_comes_back_forgets_nothing(world: World, days: i
     assert sorted(world.drain()) == ["resolve before", "resolve meanwhile"]
 
 
-def test_what_is_silent_for_long_is_forgotten_all_the_same(world: World) -> None:
+def test_a_silent_incident_is_forgotten_after_a_steady_time(world: World) -> None:
     world.new_engine(patience=Patience())
     world.say("disk")
     world.drain()

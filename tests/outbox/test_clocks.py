@@ -30,7 +30,7 @@ def at(fake: FakePagerDuty, database: Database, clock: Clock) -> Paging:
 
 @EITHER
 @pytest.mark.parametrize("ahead", [{"seconds": 5}, {"hours": 2}, {"hours": 26}, {"days": 36_000}])
-def test_a_sender_s_clock_that_was_ahead_delays_nothing(at: Paging, ahead: dict[str, int]) -> None:
+def test_a_sender_clock_ahead_delays_nothing(at: Paging, ahead: dict[str, int]) -> None:
     at.say("firing", updated_at=NOW + dt.timedelta(**ahead))
     at.clock.now += 2
     at.say("resolved", updated_at=NOW + dt.timedelta(seconds=1))
@@ -39,7 +39,7 @@ def test_a_sender_s_clock_that_was_ahead_delays_nothing(at: Paging, ahead: dict[
 
 
 @pytest.mark.parametrize("back", [0, 8 * 3600])
-def test_an_update_made_before_a_wrong_time_was_accepted_counts(at: Paging, back: int) -> None:
+def test_an_update_before_a_wrong_future_time_is_applied(at: Paging, back: int) -> None:
     """A time that is far ahead is no measure, also not the time at which it was accepted."""
     at.say("firing", updated_at=NOW + dt.timedelta(hours=26))
     at.clock.now += 60
@@ -48,7 +48,7 @@ def test_an_update_made_before_a_wrong_time_was_accepted_counts(at: Paging, back
     assert at.reported == ["trigger", "resolve"]
 
 
-def test_the_order_of_a_sender_whose_clock_is_right_still_counts(at: Paging) -> None:
+def test_the_order_of_a_sender_with_a_correct_clock_counts(at: Paging) -> None:
     at.clock.now += 60
     at.say("firing", updated_at=NOW + dt.timedelta(seconds=20))
     at.say("resolved", updated_at=NOW + dt.timedelta(seconds=10))
@@ -56,7 +56,7 @@ def test_the_order_of_a_sender_whose_clock_is_right_still_counts(at: Paging) -> 
     assert at.reported == ["trigger"]
 
 
-def test_a_host_s_clock_that_was_ahead_delays_nothing(at: Paging) -> None:
+def test_a_host_clock_ahead_delays_nothing(at: Paging) -> None:
     at.clock.now += 26 * 3600
     at.say("firing", updated_at=NOW + dt.timedelta(hours=26))
     at.clock.now = START + 2
@@ -89,7 +89,7 @@ def test_a_time_ahead_is_a_repair(at: Paging) -> None:
         (dt.timedelta(days=36_159), "36,159 days"),
     ],
 )
-def test_a_repair_says_how_far_ahead_a_time_is(lead: dt.timedelta, said: str) -> None:
+def test_a_repair_names_how_far_ahead_a_time_is(lead: dt.timedelta, said: str) -> None:
     alert = Alert("k", "s", severity="info", updated_at=NOW + lead).as_of(NOW)
     assert alert.updated_at is None
     assert alert.repairs == (
@@ -98,7 +98,7 @@ def test_a_repair_says_how_far_ahead_a_time_is(lead: dt.timedelta, said: str) ->
     assert alert.as_of(NOW) is alert
 
 
-def test_a_clock_that_is_right_within_a_minute_is_not_reported() -> None:
+def test_a_clock_within_a_minute_is_not_reported() -> None:
     """No two clocks agree; the order of acceptance still counts."""
     soon = NOW + dt.timedelta(minutes=1)
     alert = Alert("k", "s", severity="info", started_at=soon, updated_at=soon).as_of(NOW)

@@ -182,7 +182,7 @@ def cluster(limit: int) -> Iterator[Cluster]:
         yield Cluster(Path(folder), fake, running)
 
 
-def test_whatever_dies_nothing_is_lost(cluster: Cluster) -> None:
+def test_no_alert_is_lost_when_processes_are_killed(cluster: Cluster) -> None:
     cluster.engine.database.migrate()
     cluster.execute(LOG)
     chance = random.Random(ROUNDS)
@@ -275,7 +275,7 @@ def _check_leases(cluster: Cluster) -> None:
         assert moment < before[-1][2]
 
 
-def test_a_frozen_worker_starts_no_attempt_after_its_lease_ran_out(
+def test_a_frozen_worker_starts_no_attempt_after_its_lease(
     cluster: Cluster,
 ) -> None:
     engine = cluster.engine
@@ -297,7 +297,7 @@ def test_a_frozen_worker_starts_no_attempt_after_its_lease_ran_out(
     _check_leases(cluster)
 
 
-def test_who_loses_the_server_accepts_nothing_and_goes_on_when_it_is_back(
+def test_a_host_without_its_server_accepts_nothing_until_it_is_back(
     cluster: Cluster,
 ) -> None:
     with cluster.engine as engine:
@@ -360,7 +360,7 @@ def test_concurrent_updates_of_one_alert_are_sent_in_the_order_of_commits(
     assert reported == sorted(reported)
 
 
-def test_of_five_that_start_together_one_migrates_and_all_work(
+def test_of_five_hosts_that_start_together_one_migrates(
     cluster: Cluster,
 ) -> None:
     cluster.execute(LOG_TABLES)

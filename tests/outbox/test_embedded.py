@@ -75,7 +75,7 @@ def test_what_is_logged_while_the_store_is_written_comes_afterwards(
     assert len(world.drain()) == 1
 
 
-def test_a_plugin_that_calls_while_the_store_is_written_gets_an_error(
+def test_a_plugin_that_accepts_during_a_write_gets_an_error(
     world: World, accepting: Accepting
 ) -> None:
     world.drain()
@@ -89,7 +89,7 @@ def test_a_plugin_that_calls_while_the_store_is_written_gets_an_error(
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_in_a_child_every_method_says_that_the_engine_is_its_parent_s(world: World) -> None:
+def test_in_a_forked_child_every_method_raises(world: World) -> None:
     def methods(each: object) -> list[Any]:
         found = inspect.getmembers(each, inspect.ismethod)
         return [method for name, method in found if not name.startswith("_")]
@@ -114,7 +114,7 @@ def test_in_a_child_every_method_says_that_the_engine_is_its_parent_s(world: Wor
 
 
 @pytest.mark.usefixtures("every_database_is_migrated")
-def test_migrations_log_nothing_of_alembic_s(
+def test_migrations_log_nothing_of_alembic(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -145,7 +145,7 @@ def test_what_is_blocked_late_or_given_up_is_logged(
     assert caplog.messages[-1] == "alert cpu: trigger to acme/all was not delivered: rejected: "
 
 
-def test_a_host_s_own_observer_has_no_deadline(world: World) -> None:
+def test_the_observer_of_the_host_has_no_deadline(world: World) -> None:
     reported: list[tuple[str, str]] = []
 
     def observe(hook: str, receipt: Receipt) -> None:

@@ -25,7 +25,7 @@ THROTTLED, MISCONFIGURED = OutcomeKind.THROTTLED, OutcomeKind.MISCONFIGURED
 REJECTED, DELIVERED = OutcomeKind.REJECTED, OutcomeKind.DELIVERED
 
 
-def test_a_problem_is_paged_and_closed(world: World) -> None:
+def test_a_problem_is_triggered_and_resolved(world: World) -> None:
     world.say("disk")
     assert world.drain() == ["trigger disk"]
     assert world.open == ["disk"]
@@ -39,7 +39,7 @@ def test_a_problem_is_paged_and_closed(world: World) -> None:
     assert world.observer.names == ["delivered"] * 3
 
 
-def test_what_waits_coalesces(world: World) -> None:
+def test_queued_deliveries_coalesce(world: World) -> None:
     world.fail(UNREACHABLE)
     world.say("disk")
     world.drain()
@@ -50,7 +50,7 @@ def test_what_waits_coalesces(world: World) -> None:
     assert world.open == ["disk"]
 
 
-def test_a_statement_is_taken_once(world: World) -> None:
+def test_a_submission_is_accepted_once(world: World) -> None:
     for _ in range(2):
         assert world.engine.accept(Alert("disk"), submission_id="mine") == "mine"
 
@@ -58,9 +58,7 @@ def test_a_statement_is_taken_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "a NUL \0", "half of a pair \ud800", 7])
-def test_a_statement_whose_name_not_every_database_holds_is_refused(
-    world: World, name: Any
-) -> None:
+def test_an_unstorable_submission_id_is_rejected(world: World, name: Any) -> None:
     reported = r"^invalid submission ids: .*; use 1 to 255 characters, without "
     with pytest.raises(ValueError, match=reported) as raised:
         world.engine.accept_many([Alert("a"), Alert("b")], submission_ids=["x" * 255, name])
@@ -78,7 +76,7 @@ def test_many_are_accepted_all_or_none(world: World) -> None:
     assert world.drain() == ["trigger a", "trigger b"]
 
 
-def test_it_joins_a_transaction_of_the_hosts(world: World) -> None:
+def test_accept_joins_a_transaction_of_the_host(world: World) -> None:
     world.database.migrate()
     with world.database.begin() as connection:
         world.engine.accept(Alert("a"), connection=connection)
@@ -89,7 +87,7 @@ def test_it_joins_a_transaction_of_the_hosts(world: World) -> None:
     assert world.drain() == ["trigger b"]
 
 
-def test_an_older_statement_is_recorded_and_not_acted_on(world: World) -> None:
+def test_an_outdated_submission_is_recorded_and_sends_nothing(world: World) -> None:
     now = dt.datetime(2026, 11, 18, 3, tzinfo=dt.UTC)
     world.say("disk", "resolved", updated_at=now)
     late = world.say("disk", updated_at=now - dt.timedelta(microseconds=1))
@@ -104,7 +102,7 @@ def test_an_older_statement_is_recorded_and_not_acted_on(world: World) -> None:
     assert world.drain() == ["trigger disk"]
 
 
-def test_an_ended_episode_is_not_opened_again(world: World) -> None:
+def test_a_repeat_of_an_ended_episode_opens_nothing(world: World) -> None:
     world.say("disk", started_at=BEGUN)
     world.say("disk", started_at=BEGUN)
     assert world.drain()[-1] == "trigger disk"
@@ -125,7 +123,7 @@ def test_an_ended_episode_is_not_opened_again(world: World) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "sent"), [(300, []), (301, ["trigger disk"])])
-def test_a_source_that_was_cut_off_pages_again(
+def test_a_source_that_was_offline_pages_again(
     world: World, seconds: float, sent: list[str]
 ) -> None:
     """Alertmanager resolves an alert that it hears no more of; then it fires as it started."""
@@ -150,7 +148,7 @@ def test_another_start_opens_a_new_episode(world: World, fields: dict[str, Any])
     assert world.drain() == ["trigger disk"], "a repeat while it is open"
 
 
-def test_a_later_update_is_no_repeat_of_the_past(world: World) -> None:
+def test_a_later_update_is_no_late_repeat(world: World) -> None:
     world.say("disk", "resolved", started_at=BEGUN, updated_at=BEGUN)
     world.say("disk", started_at=BEGUN, updated_at=BEGUN)
     assert world.drain() == []
@@ -158,7 +156,7 @@ def test_a_later_update_is_no_repeat_of_the_past(world: World) -> None:
     assert world.drain() == ["trigger disk"]
 
 
-def test_starts_ahead_of_the_clock_make_no_repeat(world: World) -> None:
+def test_a_start_ahead_of_the_clock_is_no_late_repeat(world: World) -> None:
     """Two of one request become the same time."""
     now = dt.datetime.fromtimestamp(world.clock.now, dt.UTC)
     ahead = [now + dt.timedelta(minutes=each) for each in (5, 6)]
@@ -171,7 +169,7 @@ def test_starts_ahead_of_the_clock_make_no_repeat(world: World) -> None:
     assert world.drain() == ["trigger disk"]
 
 
-def test_a_failure_is_tried_again_soon_and_then_less_often(world: World) -> None:
+def test_a_failed_delivery_is_retried_with_backoff(world: World) -> None:
     world.fail(*[UNREACHABLE] * 12)
     world.say("disk")
     world.drain()
@@ -187,7 +185,7 @@ def test_a_failure_is_tried_again_soon_and_then_less_often(world: World) -> None
     assert world.entry().attempts == 13
 
 
-def test_a_poisonous_delivery_lets_its_lane_go_on_and_is_set_aside(world: World) -> None:
+def test_a_poison_delivery_is_dead_lettered_and_its_lane_goes_on(world: World) -> None:
     def send(delivery: object) -> Outcome:
         return Outcome(FAULTED if delivery.ref.correlation_key == "bad" else DELIVERED)  # type: ignore[attr-defined]
 
@@ -207,7 +205,7 @@ def test_a_poisonous_delivery_lets_its_lane_go_on_and_is_set_aside(world: World)
     assert "bad" in world.open
 
 
-def test_nothing_is_set_aside_while_nothing_gets_through(world: World) -> None:
+def test_no_delivery_is_dead_lettered_while_none_gets_through(world: World) -> None:
     world.page.behaviour["send"] = lambda _: Outcome(UNREACHABLE)
     world.say("a")
     world.say("b")
@@ -218,7 +216,7 @@ def test_nothing_is_set_aside_while_nothing_gets_through(world: World) -> None:
     assert sorted(world.settle(300)) == ["trigger a", "trigger b"]
 
 
-def test_what_is_refused_is_given_up_and_the_next_statement_tries_again(world: World) -> None:
+def test_after_a_rejected_trigger_the_next_submission_tries_again(world: World) -> None:
     world.fail(REJECTED)
     world.say("disk")
     world.drain()
@@ -230,7 +228,7 @@ def test_what_is_refused_is_given_up_and_the_next_statement_tries_again(world: W
     assert world.drain() == ["trigger disk"]
 
 
-def test_a_throttled_lane_pauses_as_long_as_it_was_asked(world: World) -> None:
+def test_a_throttled_lane_pauses_as_long_as_asked(world: World) -> None:
     world.fail(Outcome(THROTTLED, retry_after=50))
     world.say("disk")
     world.drain()
@@ -253,7 +251,7 @@ def test_a_misconfigured_lane_resumes_after_repair(world: World) -> None:
     assert sorted(world.later(31)) == ["trigger cpu", "trigger disk"]
 
 
-def test_it_drains_though_much_comes_to_nothing(
+def test_drain_continues_past_submissions_without_deliveries(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner, "BATCH_SECONDS", -1.0)
@@ -265,7 +263,7 @@ def test_it_drains_though_much_comes_to_nothing(
     assert world.drain() == ["trigger disk"]
 
 
-def test_a_new_engine_tries_what_was_misconfigured_at_once(world: World) -> None:
+def test_a_new_engine_tries_blocked_deliveries_at_once(world: World) -> None:
     world.fail(MISCONFIGURED)
     one = world.say("disk")
     world.drain()
@@ -278,7 +276,7 @@ def test_a_new_engine_tries_what_was_misconfigured_at_once(world: World) -> None
     assert status.entries[0].state == "delivered"
 
 
-def test_an_installation_that_is_gone_holds_the_lane_until_it_is_back(world: World) -> None:
+def test_a_missing_installation_blocks_its_lane(world: World) -> None:
     world.fail(UNREACHABLE)
     world.say("disk")
     world.drain()
@@ -292,7 +290,7 @@ def test_an_installation_that_is_gone_holds_the_lane_until_it_is_back(world: Wor
     assert world.later(31) == ["trigger disk"]
 
 
-def test_a_limit_is_kept_and_what_is_urgent_goes_first(world: World) -> None:
+def test_urgent_deliveries_go_first_within_the_limit(world: World) -> None:
     limit = Limit("key", 20, 60.0)
     world.page.limits = lambda *_: [limit]  # type: ignore[method-assign]
     for number in range(40):
@@ -307,7 +305,7 @@ def test_a_limit_is_kept_and_what_is_urgent_goes_first(world: World) -> None:
     assert len(world.page.sent) < 40
 
 
-def test_a_budget_is_charged_from_the_first_attempt_on(world: World) -> None:
+def test_a_budget_counts_from_the_first_attempt(world: World) -> None:
     world.page.limits = lambda *_: [Limit("key", 20, 60.0)]  # type: ignore[method-assign]
     world.say("disk")
     world.drain()
@@ -316,7 +314,7 @@ def test_a_budget_is_charged_from_the_first_attempt_on(world: World) -> None:
     assert list(json.loads(used).values()) == [[0, 1]]
 
 
-def test_a_message_counts_from_its_answer_on(world: World) -> None:
+def test_a_message_counts_from_its_answer(world: World) -> None:
     """Nobody knows when in between the provider counted it."""
     world.page.limits = lambda *_: [Limit("key", 20, 60.0)]  # type: ignore[method-assign]
     world.say("disk")
@@ -330,7 +328,7 @@ def test_a_message_counts_from_its_answer_on(world: World) -> None:
     assert max(json.loads(used).items()) == (str(int(START * 1000) + 20_600), [0, 1])
 
 
-def test_a_clock_that_steps_breaks_nothing(world: World) -> None:
+def test_a_clock_step_breaks_no_guarantee(world: World) -> None:
     world.page.limits = lambda *_: [Limit("key", 20, 60.0)]  # type: ignore[method-assign]
     world.fail(UNREACHABLE, Outcome(THROTTLED, retry_after=200))
     world.say("a")
@@ -373,7 +371,7 @@ def test_an_incident_resolves_with_its_last_holder(worlds: Callable[..., World])
     assert world.drain() == ["resolve shared"]
 
 
-def test_rules_have_no_say_in_what_is_resolved(world: World) -> None:
+def test_rules_do_not_affect_resolves(world: World) -> None:
     world.say("disk")
     world.drain()
     world._rules = lambda _: []
@@ -383,7 +381,7 @@ def test_rules_have_no_say_in_what_is_resolved(world: World) -> None:
     assert world.drain() == ["resolve disk"]
 
 
-def test_what_was_in_doubt_is_resolved_once_more(world: World) -> None:
+def test_an_unconfirmed_incident_gets_a_confirming_resolve(world: World) -> None:
     world.fail(UNREACHABLE)
     world.say("disk")
     world.drain()
@@ -400,7 +398,7 @@ def test_what_was_in_doubt_is_resolved_once_more(world: World) -> None:
     assert world.settle() == []
 
 
-def test_what_fires_anew_meanwhile_goes_at_once_behind_that_resolve(world: World) -> None:
+def test_a_new_trigger_goes_right_after_the_confirming_resolve(world: World) -> None:
     world.fail(UNREACHABLE)
     world.say("disk")
     world.drain()
@@ -444,7 +442,7 @@ def test_tickets_are_never_opened_twice(worlds: Callable[..., World]) -> None:
 
 
 @pytest.mark.parametrize("end", [OutcomeKind.REJECTED, OutcomeKind.UNCERTAIN])
-def test_a_ticket_after_a_given_up_one_is_closed_by_its_own_handle(
+def test_a_ticket_after_a_failed_one_is_closed_by_its_own_handle(
     worlds: Callable[..., World], end: OutcomeKind
 ) -> None:
     world = worlds(can=UPDATING)
@@ -468,7 +466,7 @@ def test_mails_need_no_follow_up(worlds: Callable[..., World]) -> None:
     assert world.drain() == ["trigger disk", "trigger disk"]
 
 
-def test_a_follow_up_whose_key_is_gone_is_orphaned_and_what_fires_opens_anew(
+def test_a_follow_up_without_its_key_is_orphaned_and_firing_alerts_reopen(
     world: World,
 ) -> None:
     handle = {"key": "old"}
@@ -486,7 +484,7 @@ def test_a_follow_up_whose_key_is_gone_is_orphaned_and_what_fires_opens_anew(
     assert world.drain() == ["resolve disk"]
 
 
-def test_a_orphaned_incident_that_is_over_opens_nothing(world: World) -> None:
+def test_a_resolved_orphan_opens_nothing(world: World) -> None:
     world.fail(Outcome(DELIVERED, handle={"key": "old"}))
     world.say("disk")
     world.drain()
@@ -498,7 +496,7 @@ def test_a_orphaned_incident_that_is_over_opens_nothing(world: World) -> None:
     assert world.open == []
 
 
-def test_a_late_delivery_is_told_once(worlds: Callable[..., World]) -> None:
+def test_a_late_delivery_is_reported_once(worlds: Callable[..., World]) -> None:
     world = worlds()
     world.fail(MISCONFIGURED, MISCONFIGURED)
     world.say("disk")
@@ -521,7 +519,7 @@ def test_incidents_that_never_resolve_are_forgotten(world: World) -> None:
     assert world.drain() == []
 
 
-def test_what_is_over_is_pruned(worlds: Callable[..., World]) -> None:
+def test_finished_history_is_pruned(worlds: Callable[..., World]) -> None:
     from alerthost.outbox.maintenance import Patience
 
     world = worlds(patience=Patience(keep=86400))
@@ -548,7 +546,7 @@ def test_what_is_over_is_pruned(worlds: Callable[..., World]) -> None:
     assert world.drain() == ["resolve cpu"]
 
 
-def test_what_an_open_incident_would_open_with_anew_is_not_pruned(
+def test_the_last_trigger_of_an_open_incident_is_not_pruned(
     worlds: Callable[..., World],
 ) -> None:
     world = worlds(patience=maintenance.Patience(keep=100))
@@ -569,7 +567,7 @@ def test_what_an_open_incident_would_open_with_anew_is_not_pruned(
     assert world.states == []
 
 
-def test_it_is_idle_as_soon_as_nothing_is_due(world: World) -> None:
+def test_the_engine_is_idle_when_nothing_is_due(world: World) -> None:
     engine = world.engine
     world.say("disk")
     assert not engine.wait_idle(0)

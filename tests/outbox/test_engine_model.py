@@ -713,7 +713,7 @@ def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.sized
 @EITHER
-def test_whatever_happens_in_the_end_all_know_what_is_true(database: Database) -> None:
+def test_after_any_events_the_provider_has_the_true_state(database: Database) -> None:
     numbers = itertools.count(1)
     examples = EXAMPLES if database.file else EXAMPLES // 3  # a server takes its time
     run_state_machine_as_test(
@@ -740,7 +740,7 @@ def test_an_incident_that_is_orphaned_while_its_trigger_hangs_recovers(database:
 
 
 @EITHER
-def test_an_orphan_whose_queued_resolve_is_dropped_is_still_listed(database: Database) -> None:
+def test_an_orphan_whose_resolve_is_discarded_is_still_listed(database: Database) -> None:
     story = Story(database, 1)
     story.start(missed="page")
     story.hang(

@@ -54,7 +54,7 @@ def kill(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("openings", [1, 2])
-def test_what_was_opened_as_a_process_died_is_followed_up_by_its_handle(
+def test_an_incident_opened_by_a_dead_process_is_followed_up_by_its_handle(
     world: World, monkeypatch: pytest.MonkeyPatch, openings: int
 ) -> None:
     """The first attempt of a lane records its expected handle; later leases carry it."""
@@ -70,7 +70,7 @@ def test_what_was_opened_as_a_process_died_is_followed_up_by_its_handle(
     assert handles(world)[-2:] == [OLD, OLD]
 
 
-def test_a_promise_of_before_is_not_kept_where_the_key_has_changed(
+def test_an_expected_handle_of_an_earlier_key_is_not_used(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.say("cpu")
@@ -84,7 +84,7 @@ def test_a_promise_of_before_is_not_kept_where_the_key_has_changed(
     assert handles(world)[-2:] == [NEW, NEW]
 
 
-def test_only_the_first_opening_of_a_lane_costs_a_write(
+def test_only_the_first_trigger_of_a_lane_records_the_handle(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promised = []
@@ -102,7 +102,7 @@ def test_only_the_first_opening_of_a_lane_costs_a_write(
     assert len(promised) == 1
 
 
-def test_what_surely_did_not_arrive_opens_under_the_newest_key(world: World) -> None:
+def test_a_trigger_that_did_not_arrive_opens_under_the_newest_key(world: World) -> None:
     world.fail(OutcomeKind.THROTTLED)
     world.say("disk")
     world.drain()
@@ -113,7 +113,7 @@ def test_what_surely_did_not_arrive_opens_under_the_newest_key(world: World) -> 
     assert handles(world) == [None, None, NEW]
 
 
-def test_what_broke_off_inside_an_action_is_repeated_under_its_handle(world: World) -> None:
+def test_an_attempt_that_failed_in_the_action_is_repeated_under_its_handle(world: World) -> None:
     world.fail(RuntimeError("broken"))  # type: ignore[arg-type]
     world.say("disk")
     world.drain()
@@ -122,7 +122,7 @@ def test_what_broke_off_inside_an_action_is_repeated_under_its_handle(world: Wor
     assert handles(world) == [None, OLD]
 
 
-def test_what_is_returned_holds_where_something_else_was_promised(world: World) -> None:
+def test_the_returned_handle_overrides_the_expected_one(world: World) -> None:
     world.fail(Outcome(OutcomeKind.DELIVERED, handle=NEW))
     world.say("disk")
     world.drain()
@@ -131,7 +131,7 @@ def test_what_is_returned_holds_where_something_else_was_promised(world: World) 
     assert handles(world) == [None, NEW]
 
 
-def test_an_action_that_fails_to_promise_is_sent_through(
+def test_an_action_without_expected_handle_still_sends(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.page.expected_handle = lambda *_: 1 / 0  # type: ignore[method-assign]
@@ -140,7 +140,7 @@ def test_an_action_that_fails_to_promise_is_sent_through(
     assert "the action pager.page failed at " in caplog.text
 
 
-def test_nothing_is_sent_before_its_promise_is_kept(
+def test_nothing_is_sent_before_the_expected_handle_is_recorded(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -158,7 +158,7 @@ def test_nothing_is_sent_before_its_promise_is_kept(
     assert world.entry().attempts == 1
 
 
-def test_a_claim_that_somebody_took_over_promises_nothing(world: World) -> None:
+def test_a_reclaimed_lease_records_no_expected_handle(world: World) -> None:
     world.say("disk")
     lease = leased(world)
     world.drain()
@@ -168,7 +168,7 @@ def test_a_claim_that_somebody_took_over_promises_nothing(world: World) -> None:
     assert world.execute("SELECT expected_handle FROM deliveries") == [('{"key": "old"}',)]
 
 
-def test_a_ticket_that_a_dead_process_was_opening_keeps_its_promised_id(
+def test_a_ticket_opened_by_a_dead_process_keeps_its_expected_id(
     worlds: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = promising(worlds(can=UPDATING))

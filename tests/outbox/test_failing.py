@@ -51,7 +51,7 @@ def bads(world: World) -> list[str]:
     [(3, FAULTED, 0.0), (8, FORBIDDEN, 0.0), (5, TIMED_OUT, 15.0)],
     ids=["always 500", "always 403", "always timed out"],
 )
-def test_a_few_that_always_fail_keep_no_other_waiting(
+def test_a_few_failing_deliveries_delay_no_other(
     count: int, outcome: Outcome, seconds: float, world: World
 ) -> None:
     poison(world, outcome, seconds)
@@ -73,7 +73,7 @@ def test_a_few_that_always_fail_keep_no_other_waiting(
 
 
 @pytest.mark.parametrize("outcome", [FAULTED, FORBIDDEN, TIMED_OUT], ids=["500", "403", "no"])
-def test_what_always_fails_is_dead_lettered_while_others_get_through(
+def test_a_failing_delivery_is_dead_lettered_while_others_get_through(
     outcome: Outcome, world: World
 ) -> None:
     poison(world, outcome)
@@ -88,7 +88,7 @@ def test_what_always_fails_is_dead_lettered_while_others_get_through(
     assert world.entry(0).reason == outcome.reason
 
 
-def test_where_nothing_gets_through_any_more_nothing_is_dead_lettered(world: World) -> None:
+def test_while_nothing_gets_through_nothing_is_dead_lettered(world: World) -> None:
     """One got through after the first failure, and then the provider is down."""
     world.fail(TIMED_OUT)
     world.say("disk", severity="critical")
@@ -111,7 +111,7 @@ def test_where_nothing_gets_through_any_more_nothing_is_dead_lettered(world: Wor
     assert set(world.states) == {"delivered"}
 
 
-def test_a_provider_that_was_down_is_found_up_behind_what_always_fails(world: World) -> None:
+def test_a_recovered_provider_is_found_despite_a_failing_delivery(world: World) -> None:
     """All were tried while it was down, so that nothing is new; what always fails came first."""
     world.page.behaviour["send"] = lambda _: FAULTED
     for number in range(3):
@@ -126,7 +126,7 @@ def test_a_provider_that_was_down_is_found_up_behind_what_always_fails(world: Wo
     assert set(goods(world)) == {"delivered"}
 
 
-def test_a_page_that_is_new_is_tried_first_in_a_lane_that_fails(world: World) -> None:
+def test_a_new_page_is_tried_first_in_a_failing_lane(world: World) -> None:
     world.page.behaviour["send"] = lambda _: TIMED_OUT
     for number in range(20):
         world.say(f"mild {number}", severity="warning")
@@ -139,7 +139,9 @@ def test_a_page_that_is_new_is_tried_first_in_a_lane_that_fails(world: World) ->
 
 
 @pytest.mark.parametrize("hours", [3, -3, 24 * 400, -24 * 400])
-def test_on_a_moved_clock_a_page_goes_before_what_fails(hours: int, world: World) -> None:
+def test_after_a_clock_change_a_page_goes_before_failing_deliveries(
+    hours: int, world: World
+) -> None:
     poison(world, FAULTED)
     for number in range(5):
         world.say(f"bad {number}")
@@ -151,7 +153,7 @@ def test_on_a_moved_clock_a_page_goes_before_what_fails(hours: int, world: World
 
 
 @pytest.mark.parametrize("hours", [3, 24 * 400])
-def test_a_page_of_a_clock_that_was_ahead_waits_for_no_flood(hours: int, world: World) -> None:
+def test_a_page_from_a_clock_ahead_does_not_wait_for_a_flood(hours: int, world: World) -> None:
     """It was accepted in the clock's future: its age counts from the moment that is noticed."""
     world.page.behaviour["send"] = lambda _: TIMED_OUT
     world.clock.now += hours * 3600
@@ -174,7 +176,7 @@ def fake(clock: Clock) -> Iterator[FakePagerDuty]:
 
 
 @EITHER
-def test_a_key_that_is_revoked_holds_no_page_under_a_good_key(
+def test_a_revoked_key_delays_no_page_under_a_valid_key(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
     at = Paging(fake, database, clock)
@@ -206,7 +208,7 @@ def test_a_key_that_is_revoked_holds_no_page_under_a_good_key(
     assert at.reported[26:] == ["resolve"] * 10
 
 
-def test_what_was_opened_under_a_key_that_is_gone_bad_is_blocked_by_itself(
+def test_only_incidents_of_a_revoked_key_are_blocked(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
     """The newest key is bad; what the old one opened is followed up all the same."""
@@ -223,7 +225,7 @@ def test_what_was_opened_under_a_key_that_is_gone_bad_is_blocked_by_itself(
     assert states == {LaneState.BLOCKED}
 
 
-def test_a_first_attempt_that_takes_long_keeps_no_page_waiting(
+def test_a_slow_first_attempt_delays_no_page(
     worlds: Callable[..., World],
 ) -> None:
     """Nor does a second one that does: only one of those is in flight at a time."""

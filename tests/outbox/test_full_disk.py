@@ -54,13 +54,11 @@ def _no_room(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_what_was_accepted_is_paged_though_the_disk_is_full(full: World) -> None:
+def test_accepted_alerts_are_sent_on_a_full_disk(full: World) -> None:
     assert len(full.drain()) == 10
 
 
-def test_a_mark_for_which_there_is_no_room_is_written_with_the_reserve(
-    full: World, database: Database
-) -> None:
+def test_a_planning_mark_on_a_full_disk_uses_the_reserve(full: World, database: Database) -> None:
     refused: list[str] = []
 
     @sa.event.listens_for(database.engine, "before_cursor_execute")
@@ -74,7 +72,7 @@ def test_a_mark_for_which_there_is_no_room_is_written_with_the_reserve(
     assert len(refused) == 1
 
 
-def test_nothing_new_takes_the_room_that_sending_needs(
+def test_new_alerts_do_not_use_the_reserve(
     full: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(StoreError, match=FULL):
@@ -91,7 +89,7 @@ def test_nothing_new_takes_the_room_that_sending_needs(
     assert full.drain() == ["trigger late"]
 
 
-def test_a_disk_without_room_for_the_reserve_is_told_at_once(
+def test_a_disk_without_room_for_the_reserve_is_reported(
     world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "_allocate", _no_room)
@@ -100,7 +98,7 @@ def test_a_disk_without_room_for_the_reserve_is_told_at_once(
         world.say("disk")
 
 
-def test_a_system_without_a_call_to_allocate_space_has_a_reserve_too(
+def test_the_reserve_works_without_posix_fallocate(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "_allocate", sqlite.write_zeros)
@@ -115,9 +113,7 @@ def test_the_reserve_goes_with_the_last_engine(world: World, database: Database)
     assert not kept(database).exists()
 
 
-def test_where_no_reserve_can_be_made_alerts_are_taken_all_the_same(
-    world: World, database: Database
-) -> None:
+def test_without_a_reserve_alerts_are_still_accepted(world: World, database: Database) -> None:
     kept(database).mkdir()
     assert not database.fill_reserve()
     database.release_reserve()
@@ -137,7 +133,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.proof
-def test_on_a_real_disk_without_room_all_that_was_accepted_is_paged(small_disk: Path) -> None:
+def test_on_a_really_full_disk_accepted_alerts_are_sent(small_disk: Path) -> None:
     with Database("sqlite:///alerthost.db", small_disk) as database:
         world = World(database, Clock())
         world.database.migrate()

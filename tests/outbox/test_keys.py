@@ -36,7 +36,7 @@ def orphaned(at: Paging) -> list[str]:
 
 
 @pytest.mark.parametrize("said", ["firing", "acknowledged"])
-def test_what_fires_still_opens_anew_where_the_key_is_gone(at: Paging, said: str) -> None:
+def test_without_its_key_a_firing_alert_opens_a_new_incident(at: Paging, said: str) -> None:
     at.say("firing")
     at.connect(NEW_KEY)
     at.say(said)
@@ -49,7 +49,7 @@ def test_what_fires_still_opens_anew_where_the_key_is_gone(at: Paging, said: str
     assert orphaned(at) == ["disk"]
 
 
-def test_what_is_over_opens_nothing_where_the_key_is_gone(at: Paging) -> None:
+def test_without_its_key_a_resolved_alert_opens_nothing(at: Paging) -> None:
     at.say("firing")
     at.connect(NEW_KEY)
     at.say("resolved")
@@ -64,7 +64,7 @@ def test_what_is_over_opens_nothing_where_the_key_is_gone(at: Paging) -> None:
     assert at.reported == ["trigger", "new trigger"]
 
 
-def test_an_episode_that_nobody_was_told_of_is_told_where_the_key_is_gone(at: Paging) -> None:
+def test_without_its_key_an_unreported_episode_is_still_reported(at: Paging) -> None:
     """The first one was told, ended, and began again while nothing was sent."""
     at.say("firing")
     for status in ("resolved", "firing", "resolved"):
@@ -77,7 +77,7 @@ def test_an_episode_that_nobody_was_told_of_is_told_where_the_key_is_gone(at: Pa
     assert orphaned(at) == ["disk"]
 
 
-def test_what_a_removed_service_had_open_is_orphaned(at: Paging) -> None:
+def test_incidents_of_a_removed_service_are_orphaned(at: Paging) -> None:
     at.say("firing")
     at.connect()
     at.say("resolved")
@@ -85,7 +85,7 @@ def test_what_a_removed_service_had_open_is_orphaned(at: Paging) -> None:
     assert orphaned(at) == ["disk"]
 
 
-def test_in_a_rotation_each_incident_keeps_to_the_key_that_opened_it(at: Paging) -> None:
+def test_in_a_rotation_each_incident_keeps_its_key(at: Paging) -> None:
     at.say("firing")
     at.connect(NEW_KEY, KEY)
     at.say("firing", "acknowledged")
@@ -102,9 +102,7 @@ def test_in_a_rotation_each_incident_keeps_to_the_key_that_opened_it(at: Paging)
     assert orphaned(at) == []
 
 
-def test_a_key_that_cannot_be_read_strands_nothing(
-    at: Paging, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_key_orphans_nothing(at: Paging, monkeypatch: pytest.MonkeyPatch) -> None:
     at.say("firing")
     at.connect(NEW_KEY, "env:PD_OLD")
     at.say("resolved")
@@ -144,7 +142,7 @@ def test_each_key_has_a_budget_of_its_own(at: Paging) -> None:
 
 
 @pytest.mark.parametrize(("limit", "first"), [(2, 1), (10, 7), (20, 16)])
-def test_no_more_is_sent_in_a_minute_than_the_account_says(
+def test_the_rate_limit_of_the_account_is_kept(
     database: Database, clock: Clock, limit: int, first: int
 ) -> None:
     with fake_at(clock, rate_limit=limit) as fake:
@@ -158,9 +156,7 @@ def test_no_more_is_sent_in_a_minute_than_the_account_says(
         assert len(at.reported) == len(fake.requests) == 21
 
 
-def test_a_rate_limit_that_was_changed_holds_for_what_is_open_too(
-    database: Database, clock: Clock
-) -> None:
+def test_a_changed_rate_limit_applies_to_open_incidents(database: Database, clock: Clock) -> None:
     """From the first that is sent: only then is it read."""
     with fake_at(clock) as fake:
         at = Paging(fake, database, clock)

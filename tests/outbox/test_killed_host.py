@@ -39,7 +39,7 @@ def fake() -> Iterator[FakePagerDuty]:
 
 
 @pytest.mark.sized
-def test_what_was_accepted_survives_every_kill(
+def test_accepted_alerts_survive_every_kill(
     hosts: subprocess.Popen[str], tmp_path: Path, url: str, fake: FakePagerDuty
 ) -> None:
     chance = random.Random(KILLS)

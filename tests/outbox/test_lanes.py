@@ -95,7 +95,7 @@ def test_every_misbehaviour_is_tried() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_lane_in_trouble_keeps_no_other_waiting(
+def test_a_failing_lane_delays_no_other(
     kind: str, tmp_path: Path, fakes: tuple[FakePagerDuty, FakePagerDuty]
 ) -> None:
     gate, clock = Gate(), Time()
@@ -130,7 +130,7 @@ def test_a_lane_in_trouble_keeps_no_other_waiting(
 
 
 @pytest.mark.parametrize("hours", [1, -1])
-def test_a_clock_that_steps_while_workers_run_breaks_nothing(
+def test_a_clock_step_while_workers_run_breaks_no_guarantee(
     hours: int, tmp_path: Path, fakes: tuple[FakePagerDuty, FakePagerDuty]
 ) -> None:
     """In the middle of an attempt, and while others wait for their retry or for a pause."""
@@ -164,6 +164,6 @@ def keys_seen(fake: FakePagerDuty) -> set[str]:
     return {str(request.json()["routing_key"]) for request in arrived}
 
 
-def test_a_lane_that_others_filled_meanwhile_has_no_room() -> None:
+def test_a_lane_filled_by_other_workers_has_no_room() -> None:
     row: Any = SimpleNamespace(attempts=0, channel_id=None)
     assert not leasing._may_start(row, [row] * 4, 0.0, 4, unhealthy=True)

@@ -28,7 +28,7 @@ def payload(at: Paging) -> Any:
 
 @pytest.mark.parametrize("fields", [{}, {"started_at": DETECTED}])
 @pytest.mark.parametrize("seconds", [0, 29])
-def test_what_comes_in_time_says_nothing_of_it(at: Paging, seconds: int, fields: Any) -> None:
+def test_a_timely_delivery_has_no_note_of_delay(at: Paging, seconds: int, fields: Any) -> None:
     at.engine.accept(alert(**fields))
     at.clock.now += seconds
     at.engine.drain()
@@ -39,7 +39,7 @@ def test_what_comes_in_time_says_nothing_of_it(at: Paging, seconds: int, fields:
 @pytest.mark.parametrize(
     ("fields", "timestamp"), [({}, ACCEPTED), ({"started_at": DETECTED}, DETECTED)]
 )
-def test_what_comes_late_says_since_when_and_how_often_it_was_tried(
+def test_a_late_delivery_states_its_age_and_attempts(
     at: Paging, fields: Any, timestamp: str
 ) -> None:
     fails = at.fake.misbehave(misbehaviour.failing(503))
@@ -55,7 +55,7 @@ def test_what_comes_late_says_since_when_and_how_often_it_was_tried(
     assert payload(at)["timestamp"] == timestamp
 
 
-def test_what_stands_for_others_says_for_how_many_and_since_the_first(at: Paging) -> None:
+def test_a_coalesced_delivery_states_how_many_it_supersedes(at: Paging) -> None:
     fails = at.fake.misbehave(misbehaviour.throttling())
     at.say("firing")
     at.later(100)
@@ -78,7 +78,7 @@ def test_a_late_follow_up_carries_its_key_alone(at: Paging) -> None:
     assert set(at.taken[-1].json()) == {"routing_key", "event_action", "dedup_key"}
 
 
-def test_a_late_change_says_so_too(at: Paging) -> None:
+def test_a_late_change_states_its_age(at: Paging) -> None:
     at.settings = {"missed": "change-event"}
     fails = at.fake.misbehave(misbehaviour.throttling())
     at.connect(KEY)

@@ -14,7 +14,7 @@ from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
 
 
-def test_what_was_accepted_before_is_sent_and_nothing_is_accepted(
+def test_after_a_lost_file_accepted_alerts_are_sent_and_none_accepted(
     world: World, database: Database
 ) -> None:
     assert database.file
@@ -31,7 +31,7 @@ def test_what_was_accepted_before_is_sent_and_nothing_is_accepted(
     assert [sent.key for sent in world.page.sent][:2] == ["first", "before"]
 
 
-def test_an_engine_that_runs_notices_it_without_an_alert(
+def test_a_running_engine_notices_a_lost_file(
     world: World, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert database.file
@@ -53,7 +53,7 @@ def test_an_engine_that_runs_notices_it_without_an_alert(
     assert sum(bool(reason.search(each)) for each in logged) == 1
 
 
-def test_an_alert_that_the_store_cannot_hold_is_no_failure_of_the_store(
+def test_an_unstorable_alert_is_no_failure_of_the_store(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:

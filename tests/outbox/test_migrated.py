@@ -61,7 +61,9 @@ def copy(kept: sa.Connection, server: sa.Connection, table: sa.Table) -> None:
 
 @EITHER
 @pytest.mark.parametrize("file", FILLED, ids=lambda path: path.stem)
-def test_what_was_waiting_is_delivered(file: Path, database: Database) -> None:
+def test_queued_deliveries_of_an_older_version_are_delivered(
+    file: Path, database: Database
+) -> None:
     fill(database, file)
     world = World(database, Clock(START + 60))
     assert world.open == ["open", "waiting"]

@@ -22,7 +22,7 @@ REFUSED_OR_IN_DOUBT = [misbehaviour.throttling(), misbehaviour.failing(503)]
 
 
 @pytest.mark.parametrize("how", REFUSED_OR_IN_DOUBT)
-def test_somebody_is_paged_and_told_that_it_is_over(
+def test_a_missed_problem_is_triggered_and_resolved(
     fake: FakePagerDuty, database: Database, clock: Clock, how: misbehaviour.Misbehaviour
 ) -> None:
     at = Paging(fake, database, clock)
@@ -53,7 +53,7 @@ def test_somebody_is_paged_and_told_that_it_is_over(
 
 
 @pytest.mark.parametrize("how", REFUSED_OR_IN_DOUBT)
-def test_a_change_is_recorded_and_nobody_paged(
+def test_a_missed_problem_is_recorded_as_a_change(
     fake: FakePagerDuty, database: Database, clock: Clock, how: misbehaviour.Misbehaviour
 ) -> None:
     at = Paging(fake, database, clock, missed="change-event")
@@ -73,7 +73,7 @@ def test_a_change_is_recorded_and_nobody_paged(
     assert len(fake.changes) == 2
 
 
-def test_the_record_of_a_change_that_was_given_up_is_replayed(
+def test_the_record_of_a_missed_problem_can_be_replayed(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
     at = Paging(fake, database, clock, missed="change-event")
@@ -93,7 +93,7 @@ def test_the_record_of_a_change_that_was_given_up_is_replayed(
 
 
 @pytest.mark.parametrize("how", REFUSED_OR_IN_DOUBT)
-def test_nobody_hears_of_what_is_dropped(
+def test_a_missed_problem_can_be_dropped(
     fake: FakePagerDuty, database: Database, clock: Clock, how: misbehaviour.Misbehaviour
 ) -> None:
     at = Paging(fake, database, clock, missed="drop")
@@ -107,7 +107,7 @@ def test_nobody_hears_of_what_is_dropped(
 
 
 @pytest.mark.parametrize("before", ["page", "change-event", "drop"])
-def test_the_rule_as_it_was_when_the_problem_began_decides(
+def test_the_rule_at_the_trigger_decides_about_missed_problems(
     fake: FakePagerDuty, database: Database, clock: Clock, before: str
 ) -> None:
     at = Paging(fake, database, clock, missed=before)
@@ -123,7 +123,7 @@ def test_the_rule_as_it_was_when_the_problem_began_decides(
 
 
 @pytest.mark.parametrize("wanted", ["page", "change-event", "drop"])
-def test_what_pagerduty_was_told_of_is_not_missed(
+def test_a_delivered_problem_is_not_missed(
     fake: FakePagerDuty, database: Database, clock: Clock, wanted: str
 ) -> None:
     at = Paging(fake, database, clock, missed=wanted)

@@ -43,7 +43,7 @@ def ids(world: World) -> list[str]:
     return [receipt.id for _, receipt in world.observer.reported]
 
 
-def test_what_coalesces_is_told(world: World) -> None:
+def test_superseded_deliveries_are_reported(world: World) -> None:
     world.fail(UNREACHABLE)
     world.say("disk")
     world.drain()
@@ -60,7 +60,7 @@ def test_what_coalesces_is_told(world: World) -> None:
     assert len(set(ids(world))) == len(world.entries) == 2
 
 
-def test_what_is_dropped_because_it_is_over_is_told_and_both_ends_are_kept(world: World) -> None:
+def test_discarded_deliveries_of_an_ended_problem_are_reported(world: World) -> None:
     world.page.on_missed = lambda *_: ()  # type: ignore[method-assign]
     world.fail(OutcomeKind.MISCONFIGURED)
     world.say("disk")
@@ -75,7 +75,7 @@ def test_what_is_dropped_because_it_is_over_is_told_and_both_ends_are_kept(world
     assert world.open == []
 
 
-def test_what_a_person_drops_is_told_once(world: World) -> None:
+def test_a_delivery_discarded_by_hand_is_reported_once(world: World) -> None:
     world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.REJECTED)
     world.say("disk")
     world.drain()
@@ -92,7 +92,7 @@ def test_what_a_person_drops_is_told_once(world: World) -> None:
     assert world.states == ["discarded", "discarded"]
 
 
-def test_what_is_orphaned_is_told(world: World) -> None:
+def test_orphaned_deliveries_are_reported(world: World) -> None:
     world.fail(Outcome(DELIVERED, handle={"key": "old"}))
     world.say("disk")
     world.drain()
@@ -109,7 +109,7 @@ def test_what_is_orphaned_is_told(world: World) -> None:
     ]
 
 
-def test_what_is_late_and_then_set_aside_is_told_twice_under_one_id(
+def test_a_late_dead_lettered_delivery_is_reported_twice_under_one_id(
     worlds: Callable[..., World],
 ) -> None:
     world = worlds(patience=Patience(late=100))
@@ -132,7 +132,7 @@ def test_what_is_late_and_then_set_aside_is_told_twice_under_one_id(
     assert len({number for _, number in of_bad}) == 1
 
 
-def test_every_delivery_is_told_whatever_became_of_it(world: World) -> None:
+def test_every_delivery_is_reported_whatever_its_end(world: World) -> None:
     statuses = [UNREACHABLE, OutcomeKind.REJECTED, DELIVERED, FAULTED, OutcomeKind.THROTTLED]
     for number in range(40):
         world.fail(statuses[number % 5])
@@ -155,7 +155,7 @@ class DeadWriter:
         """Do nothing."""
 
 
-def test_one_that_dies_while_telling_tells_again_under_the_same_id(
+def test_a_process_killed_while_reporting_reports_again_under_the_same_id(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.say("disk")
@@ -176,7 +176,7 @@ def test_one_that_dies_while_telling_tells_again_under_the_same_id(
     assert len(set(ids(world))) == 1
 
 
-def test_an_observer_that_fails_is_named_and_nobody_else_suffers(
+def test_a_failing_observer_is_named_and_affects_no_other(
     database: Database, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
@@ -204,7 +204,7 @@ def test_an_observer_that_fails_is_named_and_nobody_else_suffers(
     assert world.execute("SELECT count(*) FROM receipts") == [(0,)]
 
 
-def test_an_observer_is_told_outside_of_the_transaction(world: World) -> None:
+def test_observers_are_called_outside_of_transactions(world: World) -> None:
     """It may take its time, and may look at the engine itself."""
     seen: list[list[str]] = []
 
@@ -222,7 +222,7 @@ def test_an_observer_is_told_outside_of_the_transaction(world: World) -> None:
     assert seen == [["delivered"]]
 
 
-def test_who_stops_tells_what_it_sent(world: World) -> None:
+def test_a_stopping_engine_reports_its_deliveries(world: World) -> None:
     """A program that sends and ends tells of all of it, though nobody comes next."""
     submissions = [world.say(name) for name in "abc"]
     with world.engine:
@@ -232,7 +232,7 @@ def test_who_stops_tells_what_it_sent(world: World) -> None:
     assert world.execute("SELECT count(*) FROM receipts") == [(0,)]
 
 
-def test_what_there_is_no_time_for_is_told_by_who_comes_next(world: World) -> None:
+def test_receipts_left_at_stop_are_reported_by_the_next_engine(world: World) -> None:
     enough = iter([False, True, True])
     world.say("a")
     world.say("b")
@@ -247,7 +247,7 @@ def test_what_there_is_no_time_for_is_told_by_who_comes_next(world: World) -> No
     assert world.observer.names == ["delivered"] * 2
 
 
-def test_an_observer_that_takes_long_does_not_keep_the_engine_from_stopping(
+def test_a_slow_observer_does_not_delay_a_stop(
     world: World,
 ) -> None:
     began, go_on = threading.Event(), threading.Event()
@@ -271,7 +271,7 @@ def test_an_observer_that_takes_long_does_not_keep_the_engine_from_stopping(
 
 
 @pytest.mark.parametrize("hanging", ["adopt", "leave"])
-def test_whatever_hangs_in_the_end_stopping_keeps_to_its_time(
+def test_stop_keeps_its_timeout_whatever_hangs(
     world: World, monkeypatch: pytest.MonkeyPatch, hanging: str
 ) -> None:
     began, go_on = threading.Event(), threading.Event()
@@ -299,7 +299,7 @@ def test_whatever_hangs_in_the_end_stopping_keeps_to_its_time(
     assert world.engine.stop()
 
 
-def test_a_store_that_fails_as_the_rest_is_told_is_logged(
+def test_a_store_failure_while_reporting_at_stop_is_logged(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.engine.start()

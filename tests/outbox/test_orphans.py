@@ -53,7 +53,7 @@ def number_of(at: Paging) -> int:
 
 
 @EITHER
-def test_it_recovers_by_itself_when_the_key_is_back(at: Paging) -> None:
+def test_an_orphan_recovers_when_its_key_is_back(at: Paging) -> None:
     at.later(60)
     assert at.reported == ["trigger"]
 
@@ -71,7 +71,7 @@ def test_it_recovers_by_itself_when_the_key_is_back(at: Paging) -> None:
     assert at.reported == ["trigger", "resolve"]
 
 
-def test_it_waits_until_what_was_opened_in_its_place_is_over(at: Paging) -> None:
+def test_an_orphan_waits_for_the_incident_opened_in_its_place(at: Paging) -> None:
     at.say("firing")
     at.connect(NEW_KEY, KEY)
     at.later(1)
@@ -97,7 +97,7 @@ def hung(fake: FakePagerDuty, database: Database, clock: Clock) -> tuple[Paging,
 
 
 @EITHER
-def test_it_stays_one_when_its_trigger_arrives_late(
+def test_an_orphan_stays_one_after_a_late_trigger(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
     """The attempt of a hung process may have opened it again; both resolves close that."""
@@ -117,7 +117,7 @@ def test_it_stays_one_when_its_trigger_arrives_late(
 
 @EITHER
 @pytest.mark.parametrize("back", [False, True])
-def test_a_trigger_that_arrives_late_is_not_taken_for_what_opened_anew(
+def test_a_late_trigger_is_not_taken_for_the_new_incident(
     fake: FakePagerDuty, database: Database, clock: Clock, *, back: bool
 ) -> None:
     """Neither while it is orphaned, nor while its resolve is queued."""
@@ -153,7 +153,7 @@ def recover(at: Paging, database: Database, *back: incident_store.StoredIncident
         orphans.recover(UnitOfWork(connection, at.clock.now, actions), back)
 
 
-def test_another_process_may_have_recovered_it_meanwhile(at: Paging, database: Database) -> None:
+def test_an_orphan_may_be_recovered_by_another_process(at: Paging, database: Database) -> None:
     stored = found(database)
     at.connect(NEW_KEY, KEY)
     recover(at, database, stored, stored)
@@ -161,7 +161,7 @@ def test_another_process_may_have_recovered_it_meanwhile(at: Paging, database: D
     assert at.reported == ["trigger", "resolve"]
 
 
-def test_another_incident_may_be_open_meanwhile(at: Paging, database: Database) -> None:
+def test_an_orphan_waits_for_an_incident_opened_meanwhile(at: Paging, database: Database) -> None:
     stored = found(database)
     at.say("firing")
     at.connect(NEW_KEY, KEY)
@@ -169,7 +169,7 @@ def test_another_incident_may_be_open_meanwhile(at: Paging, database: Database) 
     assert orphaned(at) == ["disk"]
 
 
-def test_many_are_looked_for_in_steps(at: Paging, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_orphans_are_read_in_steps(at: Paging, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orphans, "MOST", 1)
     at.connect(NEW_KEY, KEY)
     at.later(1)
@@ -177,7 +177,7 @@ def test_many_are_looked_for_in_steps(at: Paging, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("trigger", ["kept", "pruned"])
-def test_without_its_resolve_it_is_followed_up(
+def test_an_orphan_without_a_planned_resolve_is_followed_up(
     at: Paging, database: Database, trigger: str
 ) -> None:
     pruned = ["resolve"] if trigger == "kept" else ["resolve", "trigger"]
@@ -195,7 +195,7 @@ def test_without_its_resolve_it_is_followed_up(
     assert at.reported == ["trigger", "resolve"]
 
 
-def test_an_action_that_fails_costs_no_other_incident(
+def test_a_failing_action_affects_no_other_orphan(
     at: Paging, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
@@ -211,7 +211,7 @@ def test_an_action_that_fails_costs_no_other_incident(
 
 
 @pytest.mark.parametrize("command", ["resolve", "replay"])
-def test_it_is_closed_by_hand_when_the_key_is_back(at: Paging, command: str) -> None:
+def test_an_orphan_is_resolved_by_hand_when_its_key_is_back(at: Paging, command: str) -> None:
     engine = at.connect(KEY)
     if command == "resolve":
         submission_id = engine.admin.resolve(number_of(at))
@@ -225,7 +225,7 @@ def test_it_is_closed_by_hand_when_the_key_is_back(at: Paging, command: str) -> 
     assert orphaned(at) == []
 
 
-def test_by_hand_it_stays_orphaned_while_the_key_is_gone(at: Paging) -> None:
+def test_resolved_by_hand_an_orphan_stays_one_without_its_key(at: Paging) -> None:
     submission_id = at.engine.admin.resolve(number_of(at))
     at.engine.drain()
     assert submission_id
@@ -240,7 +240,9 @@ def test_by_hand_it_stays_orphaned_while_the_key_is_gone(at: Paging) -> None:
 
 
 @pytest.mark.parametrize("command", ["drain", "resolve", "forget"])
-def test_it_is_listed_as_resolving_until_its_resolve_is_delivered(at: Paging, command: str) -> None:
+def test_a_recovering_orphan_is_listed_until_its_resolve_is_delivered(
+    at: Paging, command: str
+) -> None:
     """By hand nothing is sent twice: the queued resolve is followed, or dropped."""
     engine = at.connect(NEW_KEY, KEY)
     admin = engine.admin
@@ -264,7 +266,7 @@ def test_it_is_listed_as_resolving_until_its_resolve_is_delivered(at: Paging, co
         admin.forget(number)
 
 
-def test_what_its_rule_never_closes_is_left_to_its_provider(
+def test_an_orphan_that_is_never_resolved_is_left_to_its_provider(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
     at = Paging(fake, database, clock, event_actions=["trigger", "acknowledge"])
@@ -282,7 +284,7 @@ def test_what_its_rule_never_closes_is_left_to_its_provider(
     assert orphaned(at) == []
 
 
-def test_a_later_resolve_is_answered_by_what_is_true(at: Paging) -> None:
+def test_a_later_resolve_is_answered_with_the_orphaned_state(at: Paging) -> None:
     submission_id = at.engine.accept(alert("resolved"))
     at.engine.drain()
     note = at.engine.admin.statuses([submission_id])[0].note
@@ -299,7 +301,7 @@ def test_a_later_resolve_is_answered_by_what_is_true(at: Paging) -> None:
     assert note.remark == NOTHING_OPEN
 
 
-def test_a_key_that_goes_is_told_of_before_it_orphans_anything(
+def test_a_removed_key_is_reported_before_it_orphans_incidents(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
     """By `check`, and at the start of `send` and `run`."""
@@ -323,7 +325,7 @@ def test_a_key_that_goes_is_told_of_before_it_orphans_anything(
 
 
 @EITHER
-def test_it_stays_orphaned_when_its_queued_resolve_is_dropped(
+def test_an_orphan_stays_one_when_its_queued_resolve_is_discarded(
     at: Paging, database: Database
 ) -> None:
     engine = at.connect(NEW_KEY, KEY)
@@ -343,7 +345,7 @@ def test_it_stays_orphaned_when_its_queued_resolve_is_dropped(
 
 @EITHER
 @pytest.mark.parametrize("command", ["resolve", "replay"])
-def test_it_is_resolved_by_hand_after_its_resolve_was_dropped(
+def test_an_orphan_is_resolved_by_hand_after_its_resolve_was_discarded(
     at: Paging, command: str, database: Database
 ) -> None:
     engine = at.connect(NEW_KEY, KEY)
@@ -364,7 +366,7 @@ def test_it_is_resolved_by_hand_after_its_resolve_was_dropped(
         engine.admin.replay(queued.id)
 
 
-def test_it_stays_orphaned_when_its_orphaned_resolve_is_dropped(at: Paging) -> None:
+def test_an_orphan_stays_one_when_its_orphaned_resolve_is_discarded(at: Paging) -> None:
     (given_up,) = at.engine.admin.deliveries(["orphaned"])
     at.engine.admin.discard_delivery(given_up.id)
     at.connect(NEW_KEY, KEY)
@@ -374,7 +376,7 @@ def test_it_stays_orphaned_when_its_orphaned_resolve_is_dropped(at: Paging) -> N
 
 @EITHER
 @pytest.mark.parametrize("command", ["resolve", "replay"])
-def test_it_stays_orphaned_when_its_resolve_is_rejected(
+def test_an_orphan_stays_one_when_its_resolve_is_rejected(
     at: Paging, command: str, database: Database
 ) -> None:
     """It is not sent again automatically, only by hand."""
@@ -396,7 +398,7 @@ def test_it_stays_orphaned_when_its_resolve_is_rejected(
     assert (orphaned(at), engine.admin.deliveries([DeliveryState.REJECTED])) == ([], ())
 
 
-def test_it_stays_orphaned_after_an_acknowledgement_by_hand(
+def test_an_orphan_stays_one_after_a_replayed_acknowledgement(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
     at = Paging(fake, database, clock)

@@ -75,7 +75,7 @@ def test_an_urgent_submission_brings_earlier_ones_of_its_alert_along(world: Worl
 
 @EITHER
 @pytest.mark.usefixtures("small")
-def test_what_fits_into_a_batch_is_planned_in_the_order_of_acceptance(world: World) -> None:
+def test_one_batch_is_planned_in_the_order_of_acceptance(world: World) -> None:
     world.engine.accept(Alert("cpu", severity="info"))
     world.engine.accept(Alert("disk", severity="critical"))
 
@@ -92,7 +92,7 @@ def test_a_mild_submission_goes_before_an_urgent_one_much_later(world: World) ->
 
 
 @SERVER
-def test_a_server_is_written_few_lines_at_once(world: World) -> None:
+def test_a_server_is_written_few_queues_at_once(world: World) -> None:
     """A critical alert waits for at most one such batch."""
     world.engine.accept_many([Alert(f"{number}") for number in range(100)])
     assert len(planned(world)) == planner.BATCH_QUEUES
@@ -217,7 +217,7 @@ def statements_of(world: World, alerts: Sequence[Alert]) -> int:
 
 
 @pytest.mark.sized
-def test_statements_that_plan_unmatched_alerts_grow_with_batches(
+def test_queries_for_unmatched_alerts_grow_with_batches(
     worlds: Callable[..., World],
 ) -> None:
     """300,000 of them, accepted in requests of 5,000, are planned in a minute of CPU."""
@@ -232,7 +232,7 @@ def test_statements_that_plan_unmatched_alerts_grow_with_batches(
 
 @EITHER
 @pytest.mark.parametrize("status", ["firing", "acknowledged", "resolved"])
-def test_statements_that_plan_a_batch_do_not_grow_with_it(
+def test_queries_for_a_batch_do_not_grow_with_it(
     world: World, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     """Open incidents are repeated, acknowledged or resolved together."""
@@ -250,7 +250,7 @@ def test_statements_that_plan_a_batch_do_not_grow_with_it(
 
 
 @EITHER
-def test_a_new_alert_takes_one_statement_more(world: World) -> None:
+def test_a_new_alert_takes_one_query_more(world: World) -> None:
     """It asks whether its incident is open."""
     few = statements_of(world, [Alert(f"a{number}") for number in range(4)])
     many = statements_of(world, [Alert(f"b{number}") for number in range(14)])
@@ -321,7 +321,7 @@ def test_many_repeats_of_an_alert_are_planned_in_one_transaction(
     assert sorted(world.observer.names) == ["delivered", *["superseded"] * 99]
 
 
-def test_a_plan_whose_incident_was_closed_meanwhile_is_made_anew(world: World) -> None:
+def test_a_plan_whose_incident_was_closed_is_made_again(world: World) -> None:
     world.say("disk")
     world.drain()
     world.say("disk", "resolved")
@@ -403,7 +403,7 @@ def reported(
 
 
 @pytest.mark.parametrize("seed", range(16))
-def test_a_batch_comes_to_the_same_as_planning_one_by_one(
+def test_a_batch_has_the_result_of_planning_one_by_one(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     course = story(seed)
@@ -438,7 +438,7 @@ def test_an_alert_fires_again_where_its_trigger_may_have_arrived(world: World) -
     assert world.entry().delivery.operation is Operation.TRIGGER
 
 
-def test_an_incident_that_is_over_is_released_by_nothing(world: World) -> None:
+def test_an_ended_incident_is_not_released(world: World) -> None:
     alert = Alert("disk", status=Status.RESOLVED)
     ref = IncidentPlace("page.page", "acme", "all", "disk")
     world.database.migrate()

@@ -61,7 +61,7 @@ def times_told(fake: FakePagerDuty) -> Counter[str]:
     return Counter(request.json()["dedup_key"] for request in fake.requests)
 
 
-def test_what_one_accepts_another_delivers(
+def test_one_process_delivers_alerts_of_another(
     start: Callable[..., Process], fake: FakePagerDuty
 ) -> None:
     runner = works(start("run"))
@@ -74,7 +74,9 @@ def test_what_one_accepts_another_delivers(
     assert set(times_told(fake).values()) == {1}
 
 
-def test_all_may_deliver_at_once(start: Callable[..., Process], fake: FakePagerDuty) -> None:
+def test_several_processes_deliver_at_once(
+    start: Callable[..., Process], fake: FakePagerDuty
+) -> None:
     runner = works(start("run"))
     senders = [start("send", "a"), start("send", "b")]
 
@@ -85,7 +87,7 @@ def test_all_may_deliver_at_once(start: Callable[..., Process], fake: FakePagerD
     assert set(times_told(fake).values()) == {1}
 
 
-def test_when_the_one_that_delivers_is_killed_another_goes_on(
+def test_another_process_takes_over_from_a_killed_one(
     tmp_path: Path, start: Callable[..., Process], fake: FakePagerDuty
 ) -> None:
     runner = works(start("run"))
@@ -103,7 +105,7 @@ def test_when_the_one_that_delivers_is_killed_another_goes_on(
     engine.database.close()
 
 
-def test_two_that_speak_about_the_same_problems_come_to_one_end(
+def test_two_processes_about_the_same_alerts_reach_one_state(
     tmp_path: Path, start: Callable[..., Process], fake: FakePagerDuty
 ) -> None:
     senders = [start("send", "same", 10), start("send", "same", 10)]
@@ -116,7 +118,7 @@ def test_two_that_speak_about_the_same_problems_come_to_one_end(
     engine.database.close()
 
 
-def test_what_was_opened_at_a_kill_is_closed_under_the_key_that_opened_it(
+def test_an_incident_opened_at_a_kill_is_closed_under_its_key(
     tmp_path: Path, start: Callable[..., Process], fake: FakePagerDuty
 ) -> None:
     gate = misbehaviour.Gate()

@@ -56,7 +56,7 @@ def test_every_change_of_one_object_is_delivered(
     assert engine.admin.ways() == {}
 
 
-def test_changes_that_waited_together_are_delivered_in_their_order(
+def test_queued_changes_are_delivered_in_their_order(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
     script = fake.misbehave(misbehaviour.throttling(retry_after="30"))
@@ -71,7 +71,7 @@ def test_changes_that_waited_together_are_delivered_in_their_order(
     assert summaries(fake) == [f"Synced {number}" for number in range(4)]
 
 
-def test_what_became_of_a_change_is_recorded_and_no_incident_is_listed(
+def test_a_change_has_a_delivery_and_no_listed_incident(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
     engine = engine_of(fake, database, clock, "firing", "resolved")
@@ -83,7 +83,7 @@ def test_what_became_of_a_change_is_recorded_and_no_incident_is_listed(
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_a_change_older_than_the_last_one_is_sent_and_pages_nobody(
+def test_an_outdated_change_is_sent_and_opens_no_incident(
     fake: FakePagerDuty, database: Database, clock: Clock, *, together: bool
 ) -> None:
     engine = engine_of(fake, database, clock, "firing", "resolved", pages=True)

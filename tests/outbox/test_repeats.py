@@ -34,7 +34,7 @@ def test_a_new_alert_goes_before_repeats_that_change_nothing(world: World) -> No
     assert len(world.drain()) == 27, "repeats are sent, too"
 
 
-def test_a_repeat_is_told_apart_by_what_the_provider_took(world: World) -> None:
+def test_a_repeat_equals_the_last_delivered_trigger(world: World) -> None:
     open_all(world, 1)
     world.say("node 0", summary="on fire")
     world.engine._dispatcher.plan_ahead()
@@ -61,7 +61,7 @@ def test_a_repeat_in_flight_or_failed_stays_a_repeat(world: World) -> None:
     ]
 
 
-def test_a_repeat_does_not_wait_for_ever(world: World) -> None:
+def test_a_repeat_is_sent_eventually(world: World) -> None:
     open_all(world, 1)
     world.say("node 0", summary="down")
     world.engine._dispatcher.plan_ahead()

@@ -51,7 +51,7 @@ def judged(  # noqa: PLR0913 -- each has a name
         (OutcomeKind.REJECTED, DeliveryState.REJECTED),
     ],
 )
-def test_an_answer_ends_the_delivery_and_shows_that_the_lane_is_well(
+def test_a_final_answer_ends_the_delivery_and_its_lane_is_healthy(
     kind: OutcomeKind, state: DeliveryState
 ) -> None:
     decision = judged(kind, attempts=20, failures=30, own_failures=3, others_get_through=True)
@@ -63,7 +63,7 @@ def test_an_answer_ends_the_delivery_and_shows_that_the_lane_is_well(
     ("attempts", "soonest", "latest"),
     [(1, 0.5, 1), (2, 1, 2), (3, 2, 4), (6, 16, 32), (7, 30, 60), (8, 30, 60), (5000, 30, 60)],
 )
-def test_what_failed_is_tried_again_later_and_later(
+def test_a_failed_delivery_backs_off(
     kind: OutcomeKind, attempts: int, soonest: float, latest: float
 ) -> None:
     for jitter, wait in ((0.0, soonest), (0.5, (soonest + latest) / 2), (1.0, latest)):
@@ -78,9 +78,7 @@ def test_what_failed_is_tried_again_later_and_later(
     "kind", [*FAILED, OutcomeKind.UNCERTAIN, OutcomeKind.MISCONFIGURED], ids=str
 )
 @pytest.mark.parametrize(("failures", "longest"), [(0, 0.5), (1, 1), (4, 8), (5, 10), (6, 10)])
-def test_a_lane_that_fails_is_tried_less_and_less_often_whichever_delivery_it_is(
-    kind: OutcomeKind, failures: int, longest: float
-) -> None:
+def test_a_failing_lane_backs_off(kind: OutcomeKind, failures: int, longest: float) -> None:
     decision = judged(kind, failures=failures)
     assert decision.lane_due == NOW + longest
     assert decision.lane is not LaneState.HEALTHY
@@ -94,7 +92,7 @@ def test_a_lane_that_fails_is_tried_less_and_less_often_whichever_delivery_it_is
     jitter=st.floats(0, 1, exclude_max=True),
     kind=st.sampled_from([*FAILED, OutcomeKind.MISCONFIGURED]),
 )
-def test_others_are_tried_before_the_one_that_failed(
+def test_other_deliveries_are_tried_before_the_failed_one(
     attempts: int, jitter: float, kind: OutcomeKind
 ) -> None:
     """Where the lane was well until then; so one that is poisonous keeps nobody waiting."""
@@ -103,7 +101,7 @@ def test_others_are_tried_before_the_one_that_failed(
 
 
 @pytest.mark.parametrize("kind", [*FAILED, OutcomeKind.MISCONFIGURED], ids=str)
-def test_the_eighth_failure_that_is_its_own_dead_letters_a_delivery(kind: OutcomeKind) -> None:
+def test_the_eighth_failure_of_its_own_dead_letters_a_delivery(kind: OutcomeKind) -> None:
     for own_failures, through in itertools.product((0, 5, 6, 7), (True, False)):
         decision = judged(kind, attempts=50, own_failures=own_failures, others_get_through=through)
         dead = own_failures >= 6 and through
@@ -113,7 +111,7 @@ def test_the_eighth_failure_that_is_its_own_dead_letters_a_delivery(kind: Outcom
         assert (decision.lane is None) == through
 
 
-def test_what_is_uncertain_is_over_but_the_lane_is_not_well() -> None:
+def test_an_uncertain_delivery_ends_and_its_lane_is_unhealthy() -> None:
     """Else all that waits would burn through a provider that is down, attempt by attempt."""
     decision = judged(OutcomeKind.UNCERTAIN, attempts=8, failures=2)
     assert decision.state is DeliveryState.UNCERTAIN
@@ -121,7 +119,7 @@ def test_what_is_uncertain_is_over_but_the_lane_is_not_well() -> None:
     assert decision.lane_due > NOW
 
 
-def test_what_is_misconfigured_is_kept_for_ever_and_tried_again_and_again() -> None:
+def test_a_misconfigured_delivery_is_retried_forever() -> None:
     decision = judged(OutcomeKind.MISCONFIGURED, attempts=1000, failures=4)
     assert decision.state is DeliveryState.QUEUED
     assert decision.delivery_due == NOW + 30
@@ -147,7 +145,7 @@ def test_what_is_misconfigured_is_kept_for_ever_and_tried_again_and_again() -> N
         (None, 100, 30, 60),
     ],
 )
-def test_a_provider_that_asks_is_left_alone(
+def test_a_throttled_delivery_waits_as_long_as_asked(
     asked: float | None, failures: int, soonest: float, latest: float
 ) -> None:
     for jitter, until in ((0.0, NOW + soonest), (1.0, NOW + latest)):
@@ -171,7 +169,7 @@ def test_every_outcome_has_a_decision() -> None:
         assert (judged(kind).lane is LaneState.HEALTHY) == answered
 
 
-def test_two_waits_are_hardly_ever_the_same() -> None:
+def test_pauses_have_jitter() -> None:
     assert len({backoff(3) for _ in range(100)}) > 90
     pauses = {
         classify(
@@ -198,7 +196,7 @@ OPEN_IN_DOUBT = attrs.evolve(OPEN, unconfirmed=True)
 
 @pytest.mark.parametrize("episode", [CLOSED, OPEN, TAKEN_ON, MAYBE, LATE])
 @pytest.mark.parametrize("operation", Operation)
-def test_what_surely_did_not_arrive_changes_nothing(
+def test_an_attempt_that_did_not_arrive_changes_no_state(
     episode: ProviderState, operation: Operation
 ) -> None:
     assert episode.after(operation, delivered=False, may_have_arrived=False) == episode
@@ -233,7 +231,7 @@ TAKEN, NOBODY_KNOWS = "taken", "nobody knows"
         (OPEN, U, NOBODY_KNOWS, OPEN_IN_DOUBT),
     ],
 )
-def test_what_is_known_after_an_attempt(
+def test_the_provider_state_after_an_attempt(
     before: ProviderState, operation: Operation, answer: str, after: ProviderState
 ) -> None:
     delivered = answer == TAKEN

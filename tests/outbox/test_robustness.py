@@ -36,7 +36,7 @@ LONG = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(2
 OLD, NEW = {"key": "old"}, {"key": "new"}
 
 
-def test_a_submission_that_cannot_be_read_blocks_no_other(world: World) -> None:
+def test_an_unreadable_submission_blocks_no_other(world: World) -> None:
     bad = world.say("bad")
     world.say("good")
     world.execute("UPDATE submissions SET body = '[]' WHERE submission_id = :id", id=bad)
@@ -48,7 +48,7 @@ def test_a_submission_that_cannot_be_read_blocks_no_other(world: World) -> None:
 
 
 @pytest.mark.parametrize("reason", ["a NUL \0", "half of a pair \ud800", None])
-def test_a_reason_that_no_store_takes_blocks_nobody(world: World, reason: Any) -> None:
+def test_an_unstorable_reason_blocks_no_delivery(world: World, reason: Any) -> None:
     world.fail(Outcome(OutcomeKind.REJECTED, reason))
     world.say("disk")
     world.say("cpu")
@@ -59,7 +59,7 @@ def test_a_reason_that_no_store_takes_blocks_nobody(world: World, reason: Any) -
 
 @pytest.mark.parametrize("text", ["a NUL \0", "half of a pair \ud800"])
 @pytest.mark.parametrize("name", ["ref", "alert"])
-def test_a_name_that_no_store_takes_blocks_nobody(world: World, name: str, text: str) -> None:
+def test_an_unstorable_name_blocks_no_delivery(world: World, name: str, text: str) -> None:
     good = world.page.plan
 
     def plan(*arguments: Any, **named: Any) -> Any:
@@ -79,7 +79,7 @@ def test_a_name_that_no_store_takes_blocks_nobody(world: World, name: str, text:
 
 @pytest.mark.parametrize("answer", ["what is no delivery", "an action that is gone"])
 @pytest.mark.parametrize("flying", [False, True])
-def test_an_action_that_answers_nonsense_of_what_was_missed_blocks_nobody(
+def test_an_invalid_answer_of_on_missed_blocks_no_delivery(
     world: World, answer: str, *, flying: bool
 ) -> None:
     def on_missed(opening: Delivery, _: Delivery) -> Any:
@@ -110,7 +110,7 @@ def test_an_action_that_answers_nonsense_of_what_was_missed_blocks_nobody(
 
 
 @pytest.mark.parametrize("scope", ["", LONG])
-def test_keys_that_differ_after_a_bound_are_those_of_two_problems(world: World, scope: str) -> None:
+def test_long_keys_that_differ_at_the_end_are_two_problems(world: World, scope: str) -> None:
     one, other = Alert(LONG).key, Alert(f"{LONG}, another").key
     world.say(LONG, scope=scope)
     world.say(f"{LONG}, another", scope=scope)
@@ -128,9 +128,7 @@ def test_keys_that_differ_after_a_bound_are_those_of_two_problems(world: World, 
     [{"follow_ups": ("none",)}, {"message": {"a": object()}}, {"repairs": ("none",)}],
     ids="".join,
 )
-def test_a_delivery_that_could_not_be_read_again_blocks_nobody(
-    world: World, garbled: dict[str, Any]
-) -> None:
+def test_an_unreadable_delivery_blocks_no_other(world: World, garbled: dict[str, Any]) -> None:
     good = world.page.plan
 
     def plan(alert: Alert, *arguments: Any, **named: Any) -> Any:
@@ -148,7 +146,7 @@ def test_a_delivery_that_could_not_be_read_again_blocks_nobody(
 
 
 @pytest.mark.parametrize("seconds", ["soon", [20], 10**400])
-def test_a_pause_that_is_no_number_blocks_nobody(world: World, seconds: Any) -> None:
+def test_an_invalid_pause_blocks_no_delivery(world: World, seconds: Any) -> None:
     world.fail(Outcome(OutcomeKind.THROTTLED, retry_after=seconds))
     world.say("disk")
 
@@ -157,7 +155,7 @@ def test_a_pause_that_is_no_number_blocks_nobody(world: World, seconds: Any) -> 
     assert world.states == ["delivered"]
 
 
-def test_a_destination_that_no_index_takes_blocks_nobody(world: World) -> None:
+def test_a_very_long_destination_blocks_no_delivery(world: World) -> None:
     good = world.page.plan
 
     def plan(alert: Alert, *arguments: Any, **named: Any) -> Any:
@@ -178,7 +176,7 @@ def test_a_destination_that_no_index_takes_blocks_nobody(world: World) -> None:
     )
 
 
-def test_what_came_of_an_attempt_and_cannot_be_written_blocks_nobody(
+def test_an_unwritable_outcome_blocks_no_delivery(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -213,7 +211,7 @@ def test_what_came_of_an_attempt_and_cannot_be_written_blocks_nobody(
         "no limit",
     ],
 )
-def test_a_limit_that_nobody_can_count_by_blocks_nobody(
+def test_an_invalid_limit_blocks_no_delivery(
     world: World, caplog: pytest.LogCaptureFixture, limit: Any
 ) -> None:
     sound = Limit("sound", 1, 60.0)
@@ -226,7 +224,7 @@ def test_a_limit_that_nobody_can_count_by_blocks_nobody(
     assert "the action pager.page returns limits that are not valid" in caplog.text
 
 
-def test_a_plan_that_cannot_be_written_blocks_nobody(world: World) -> None:
+def test_an_unwritable_plan_blocks_no_other(world: World) -> None:
     good = world.page.plan
 
     def plan(alert: Alert, settings: Any, installation: Any, *, rule: str = "") -> Any:
@@ -242,14 +240,14 @@ def test_a_plan_that_cannot_be_written_blocks_nobody(world: World) -> None:
     assert world.drain() == ["trigger one", "trigger two"]
 
 
-def test_an_alert_with_what_no_store_can_hold_is_told_all_the_same(world: World) -> None:
+def test_an_alert_with_unstorable_text_is_sent(world: World) -> None:
     world.say("di\0sk\ud800", scope="\0")
     assert world.drain() == ["trigger di\ufffdsk\ufffd"]
     world.say("di\0sk\ud800", "resolved", scope="\0")
     assert world.drain() == ["resolve di\ufffdsk\ufffd"]
 
 
-def test_a_providers_words_that_no_store_can_hold_are_kept_as_far_as_they_can_be(
+def test_unstorable_text_of_a_provider_is_cleaned(
     world: World,
 ) -> None:
     world.fail(Outcome(OutcomeKind.REJECTED, "no \0 such \ud800 thing"))
@@ -259,7 +257,7 @@ def test_a_providers_words_that_no_store_can_hold_are_kept_as_far_as_they_can_be
     assert world.entry().reason == "no \ufffd such \ufffd thing"
 
 
-def test_an_action_that_is_gone_costs_only_its_incident(world: World) -> None:
+def test_a_missing_action_affects_only_its_incident(world: World) -> None:
     world.say("disk")
     world.drain()
     world.plugins.actions.pop("pager.page")  # type: ignore[attr-defined]
@@ -275,7 +273,7 @@ def test_an_action_that_is_gone_costs_only_its_incident(world: World) -> None:
     assert world.open == ["disk"]
 
 
-def test_what_a_dead_process_was_sending_is_sent_again(world: World) -> None:
+def test_a_delivery_of_a_dead_process_is_sent_again(world: World) -> None:
     world.say("disk")
     leased(world)
 
@@ -286,7 +284,7 @@ def test_what_a_dead_process_was_sending_is_sent_again(world: World) -> None:
     assert world.open == []
 
 
-def test_what_a_dead_process_was_sending_waits_for_its_budget(world: World) -> None:
+def test_a_delivery_of_a_dead_process_waits_for_its_budget(world: World) -> None:
     world.page.limits = lambda *_: [Limit("all", 4, 600.0)]  # type: ignore[method-assign]
     world.page.expected_handle = lambda *_: NEW  # type: ignore[method-assign]
     world.say("disk", severity="critical")
@@ -308,7 +306,7 @@ def test_what_a_dead_process_was_sending_waits_for_its_budget(world: World) -> N
 
 
 @pytest.mark.parametrize("step", [-3600, 3600])
-def test_what_a_dead_process_was_sending_is_sent_again_whatever_the_clock_does(
+def test_a_delivery_of_a_dead_process_is_sent_again_after_a_clock_change(
     world: World, step: float
 ) -> None:
     world.say("disk")
@@ -317,7 +315,7 @@ def test_what_a_dead_process_was_sending_is_sent_again_whatever_the_clock_does(
     assert [*world.drain(), *world.later(5)] == ["trigger disk"]
 
 
-def test_what_waits_behind_something_in_flight_goes_in_its_order(world: World) -> None:
+def test_deliveries_behind_one_in_flight_keep_their_order(world: World) -> None:
     def meanwhile(_: Delivery) -> None:
         if len(world.page.sent) == 1:
             world.say("disk", "resolved")
@@ -330,7 +328,7 @@ def test_what_waits_behind_something_in_flight_goes_in_its_order(world: World) -
     assert world.open == ["disk"]
 
 
-def test_nothing_is_sent_beside_something_in_flight_when_what_stood_between_is_dropped(
+def test_discarding_a_queued_delivery_sends_nothing_beside_one_in_flight(
     world: World,
 ) -> None:
     beside = []
@@ -350,7 +348,7 @@ def test_nothing_is_sent_beside_something_in_flight_when_what_stood_between_is_d
     assert beside == [0]
 
 
-def test_what_was_planned_from_what_has_changed_meanwhile_is_planned_anew(
+def test_an_outdated_plan_is_made_again(
     worlds: Callable[..., World],
 ) -> None:
     pager = worlds(correlate=lambda _: "same")
@@ -365,7 +363,7 @@ def test_what_was_planned_from_what_has_changed_meanwhile_is_planned_anew(
     assert [each.key for each in pager.engine.admin.incidents()[0].incident.holders] == ["three"]
 
 
-def test_alerts_of_one_incident_are_planned_in_the_order_in_which_they_were_accepted(
+def test_alerts_of_one_incident_are_planned_in_order(
     worlds: Callable[..., World],
 ) -> None:
     pager = worlds(correlate=lambda _: "same")
@@ -377,7 +375,7 @@ def test_alerts_of_one_incident_are_planned_in_the_order_in_which_they_were_acce
     assert pager.drain() == ["resolve same", "trigger same"]
 
 
-def test_a_ticket_that_a_dead_process_was_opening_is_uncertain(
+def test_a_ticket_of_a_dead_process_is_uncertain(
     worlds: Callable[..., World],
 ) -> None:
     world = worlds(can=UPDATING)
@@ -389,7 +387,7 @@ def test_a_ticket_that_a_dead_process_was_opening_is_uncertain(
     assert world.observer.names == ["undelivered"]
 
 
-def test_a_trigger_that_arrives_after_all_was_closed_is_resolved_once_more(world: World) -> None:
+def test_a_late_trigger_after_the_end_is_resolved_again(world: World) -> None:
     world.say("disk")
     lease = leased(world)
     world.drain()
@@ -404,7 +402,7 @@ def test_a_trigger_that_arrives_after_all_was_closed_is_resolved_once_more(world
     assert world.open == []
 
 
-def test_a_trigger_that_arrives_late_while_it_fires_is_in_doubt(world: World) -> None:
+def test_a_late_trigger_of_a_firing_alert_is_unconfirmed(world: World) -> None:
     world.say("disk")
     lease = leased(world)
     world.drain()
@@ -428,7 +426,7 @@ def arrive_when_all_is_over(world: World) -> None:
     late(world, lease, Outcome(OutcomeKind.DELIVERED, handle=OLD))
 
 
-def test_what_a_trigger_opened_that_arrived_when_all_was_over_is_followed_up_there(
+def test_an_incident_opened_by_a_late_trigger_is_followed_up(
     world: World,
 ) -> None:
     arrive_when_all_is_over(world)
@@ -448,7 +446,7 @@ def test_an_incident_opened_by_a_late_trigger_under_a_removed_key_is_orphaned(
 
 
 @pytest.mark.parametrize("flying", [False, True])
-def test_what_arrives_late_beside_what_is_open_under_another_key_is_orphaned(
+def test_a_late_trigger_beside_an_incident_of_another_key_is_orphaned(
     world: World, caplog: pytest.LogCaptureFixture, *, flying: bool
 ) -> None:
     world.page.expected_handle = lambda *_: NEW  # type: ignore[method-assign]
@@ -481,7 +479,7 @@ def test_what_arrives_late_beside_what_is_open_under_another_key_is_orphaned(
 
 
 @pytest.mark.parametrize("end", ["discarded", "rejected"])
-def test_what_is_in_doubt_is_resolved_once_more_though_what_came_anew_is_given_up(
+def test_an_unconfirmed_incident_is_resolved_again_after_a_failed_trigger(
     world: World, end: str
 ) -> None:
     world.fail(OutcomeKind.UNREACHABLE)
@@ -503,7 +501,7 @@ def test_what_is_in_doubt_is_resolved_once_more_though_what_came_anew_is_given_u
     assert world.open == []
 
 
-def test_what_opens_anew_in_place_of_what_would_have_ended_a_doubt_is_in_doubt_itself(
+def test_a_trigger_that_replaces_a_confirming_resolve_is_unconfirmed(
     world: World,
 ) -> None:
     world.fail(Outcome(OutcomeKind.UNREACHABLE, handle=OLD))
@@ -526,7 +524,7 @@ def test_what_opens_anew_in_place_of_what_would_have_ended_a_doubt_is_in_doubt_i
     assert world.open == []
 
 
-def test_what_may_not_be_repeated_is_resolved_once(worlds: Callable[..., World]) -> None:
+def test_an_action_that_is_not_idempotent_resolves_once(worlds: Callable[..., World]) -> None:
     world = worlds(can=UPDATING)
     world.fail(OutcomeKind.UNCERTAIN)
     world.say("disk")
@@ -536,7 +534,7 @@ def test_what_may_not_be_repeated_is_resolved_once(worlds: Callable[..., World])
     assert world.open == []
 
 
-def test_who_drops_what_is_resolved_once_more_ends_the_doubt(world: World) -> None:
+def test_discarding_a_confirming_resolve_ends_the_incident(world: World) -> None:
     world.fail(OutcomeKind.UNREACHABLE)
     world.say("disk")
     world.drain()
@@ -549,7 +547,7 @@ def test_who_drops_what_is_resolved_once_more_ends_the_doubt(world: World) -> No
     assert world.settle() == []
 
 
-def test_what_did_not_arrive_late_changes_nothing(world: World) -> None:
+def test_a_late_failed_attempt_changes_nothing(world: World) -> None:
     world.say("disk")
     lease = leased(world)
     world.drain()
@@ -558,7 +556,7 @@ def test_what_did_not_arrive_late_changes_nothing(world: World) -> None:
     assert world.states == ["delivered"]
 
 
-def test_an_attempt_that_hangs_is_taken_over_when_its_lease_runs_out(world: World) -> None:
+def test_a_hanging_attempt_is_reclaimed_when_its_lease_runs_out(world: World) -> None:
     world.say("disk")
     hanging = heartbeat.presence(world.database)
     world.engine._dispatcher.plan_ahead()
@@ -571,7 +569,7 @@ def test_an_attempt_that_hangs_is_taken_over_when_its_lease_runs_out(world: Worl
     hanging.leave()
 
 
-def test_an_observer_hears_what_a_dead_process_noted(world: World) -> None:
+def test_receipts_of_a_dead_process_are_reported(world: World) -> None:
     world.say("disk")
     world.engine._notifier.notify = lambda *_, **__: None  # type: ignore[method-assign]
     world.drain()
@@ -583,7 +581,7 @@ def test_an_observer_hears_what_a_dead_process_noted(world: World) -> None:
     assert world.observer.names == ["delivered"]
 
 
-def test_a_receipt_that_cannot_be_read_blocks_nobody(world: World) -> None:
+def test_an_unreadable_receipt_blocks_no_other(world: World) -> None:
     world.say("disk")
     world.say("cpu")
     world.engine._notifier.notify = lambda *_, **__: None  # type: ignore[method-assign]
@@ -596,7 +594,7 @@ def test_a_receipt_that_cannot_be_read_blocks_nobody(world: World) -> None:
     assert world.execute("SELECT count(*) FROM receipts") == [(0,)]
 
 
-def test_what_a_store_did_not_take_is_written_later(
+def test_an_outcome_is_written_when_the_store_is_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.say("disk")
@@ -615,7 +613,7 @@ def test_what_a_store_did_not_take_is_written_later(
     assert world.states == ["delivered"]
 
 
-def test_a_process_that_froze_starts_no_attempt(world: World) -> None:
+def test_a_frozen_process_starts_no_attempt(world: World) -> None:
     world.page.limits = lambda *_: setattr(world.clock, "now", world.clock.now + 11) or []  # type: ignore[method-assign]
     world.say("disk")
     world.page.sent.clear()
@@ -627,7 +625,7 @@ def test_a_process_that_froze_starts_no_attempt(world: World) -> None:
     assert world.entry().attempts == 1
 
 
-def test_an_action_that_cannot_say_what_it_holds_is_asked_to_send(world: World) -> None:
+def test_an_action_whose_methods_fail_still_sends(world: World) -> None:
     world.fail(Outcome(OutcomeKind.DELIVERED, handle={"id": 1}))
     world.say("disk")
     world.drain()
@@ -638,7 +636,7 @@ def test_an_action_that_cannot_say_what_it_holds_is_asked_to_send(world: World) 
     assert world.drain() == ["resolve disk"]
 
 
-def test_an_interrupted_attempt_is_in_doubt(world: World) -> None:
+def test_an_interrupted_attempt_is_unconfirmed(world: World) -> None:
     world.fail(KeyboardInterrupt())  # type: ignore[arg-type]
     world.say("disk")
     with pytest.raises(KeyboardInterrupt):
@@ -659,7 +657,7 @@ def test_an_engine_starts_once_and_stops(world: World) -> None:
     assert engine.stop()
 
 
-def test_a_lane_that_hangs_blocks_no_other(worlds: Callable[..., World]) -> None:
+def test_a_hanging_lane_blocks_no_other(worlds: Callable[..., World]) -> None:
     gate, hanging = threading.Event(), []
 
     def send(delivery: Delivery) -> Outcome:
@@ -688,7 +686,7 @@ def test_a_lane_that_hangs_blocks_no_other(worlds: Callable[..., World]) -> None
         assert all(status.settled for status in engine.wait(bad, 30))
 
 
-def test_a_reload_takes_over_smoothly(world: World) -> None:
+def test_a_new_engine_takes_over_at_a_reload(world: World) -> None:
     old = world.engine
     old.start()
     ids = [world.say(f"a{number}") for number in range(20)]
@@ -703,7 +701,7 @@ def test_a_reload_takes_over_smoothly(world: World) -> None:
     assert len(world.page.sent) == 40
 
 
-def test_an_attempt_that_nobody_knows_any_more_changes_nothing(world: World) -> None:
+def test_the_outcome_of_a_removed_delivery_changes_nothing(world: World) -> None:
     """It hung for so long that its delivery was finished by another, and pruned."""
     world.say("disk")
     lease = leased(world)
@@ -722,7 +720,7 @@ def test_an_attempt_that_nobody_knows_any_more_changes_nothing(world: World) -> 
     assert world.open == []
 
 
-def test_a_resolve_that_arrives_after_all_was_closed_needs_nothing(world: World) -> None:
+def test_a_late_resolve_after_the_end_changes_nothing(world: World) -> None:
     world.say("disk")
     world.drain()
     world.say("disk", "resolved")
@@ -734,7 +732,7 @@ def test_a_resolve_that_arrives_after_all_was_closed_needs_nothing(world: World)
     assert world.open == []
 
 
-def test_two_that_take_over_at_once_do_it_once(world: World) -> None:
+def test_two_processes_reclaim_a_lease_once(world: World) -> None:
     world.say("disk")
     lease = leased(world)
     with world.database.read() as connection:
@@ -750,7 +748,7 @@ def test_two_that_take_over_at_once_do_it_once(world: World) -> None:
         assert maintenance.reclaim_leases(UnitOfWork(connection, now, actions), held, "two") == 0
 
 
-def test_a_mail_that_a_dead_process_was_sending_is_uncertain_and_over(
+def test_a_mail_of_a_dead_process_is_uncertain_and_ended(
     worlds: Callable[..., World],
 ) -> None:
     world = worlds(can=SILENT)
@@ -762,7 +760,7 @@ def test_a_mail_that_a_dead_process_was_sending_is_uncertain_and_over(
     assert world.states == ["uncertain"]
 
 
-def test_a_message_that_a_dead_process_was_sending_about_nothing_open_is_over(
+def test_an_uncertain_follow_up_of_a_dead_process_ends_its_incident(
     worlds: Callable[..., World],
 ) -> None:
     world = worlds(can=UPDATING)
@@ -777,7 +775,7 @@ def test_a_message_that_a_dead_process_was_sending_about_nothing_open_is_over(
     assert world.open == []
 
 
-def test_what_is_orphaned_while_its_last_holder_is_another_opens_for_that_one(
+def test_an_orphan_with_another_holder_opens_for_that_holder(
     worlds: Callable[..., World],
 ) -> None:
     world = worlds(correlate=lambda _: "shared")
@@ -795,7 +793,7 @@ def test_what_is_orphaned_while_its_last_holder_is_another_opens_for_that_one(
     assert [each.key for each in row.incident.holders] == ["a"]
 
 
-def test_more_lanes_than_are_looked_at_together_are_looked_at(
+def test_more_lanes_than_one_query_reads_are_served(
     worlds: Callable[..., World],
 ) -> None:
     teams = [f"{number}" for number in range(leasing.LOOK + 2)]
@@ -854,7 +852,7 @@ def test_several_use_one_engine_at_once(world: World) -> None:
 HOLDERS = "SELECT worker_id FROM deliveries WHERE worker_id IS NOT NULL"
 
 
-def test_a_statement_that_two_plan_at_once_is_planned_once(world: World) -> None:
+def test_a_submission_planned_by_two_processes_is_planned_once(world: World) -> None:
     submission_id = world.say("disk")
     with world.database.read() as connection:
         (found,) = inbox.find_pending(connection, inbox.BATCH, inbox.RoundRobin())
@@ -866,7 +864,7 @@ def test_a_statement_that_two_plan_at_once_is_planned_once(world: World) -> None
     assert world.states == ["delivered"]
 
 
-def test_what_changed_while_it_was_planned_is_planned_anew(world: World) -> None:
+def test_a_submission_whose_incident_changed_is_planned_again(world: World) -> None:
     """Two processes plan the same submission; the second one finds it planned."""
     other = world.new_engine()
     plan = world.page.plan
@@ -884,7 +882,7 @@ def test_what_changed_while_it_was_planned_is_planned_anew(world: World) -> None
     assert world.states == ["delivered"]
 
 
-def test_what_somebody_else_planned_meanwhile_is_not_planned_twice(world: World) -> None:
+def test_a_submission_planned_by_another_process_is_skipped(world: World) -> None:
     world.say("disk", "resolved")
     made_by = world.engine._planner
     with world.database.read() as connection:
@@ -900,7 +898,7 @@ def test_what_somebody_else_planned_meanwhile_is_not_planned_twice(world: World)
         assert made_by._write(UnitOfWork(connection, world.clock.now, {}), made) == []
 
 
-def test_planning_that_takes_long_lets_what_is_planned_go(
+def test_slow_planning_writes_the_plans_made_so_far(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner, "BATCH_SECONDS", -1.0)
@@ -911,7 +909,7 @@ def test_planning_that_takes_long_lets_what_is_planned_go(
     assert len(world.states) == 5
 
 
-def test_a_store_that_fails_while_one_is_planned_alone_is_told(
+def test_a_store_failure_while_planning_alone_is_raised(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -930,7 +928,7 @@ def test_a_store_that_fails_while_one_is_planned_alone_is_told(
     assert world.drain() == ["trigger disk"]
 
 
-def test_a_database_that_cannot_be_read_while_planning_is_told(
+def test_an_unreadable_database_while_planning_is_raised(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(connection: sa.Connection, *_: object) -> None:
@@ -945,7 +943,7 @@ def test_a_database_that_cannot_be_read_while_planning_is_told(
     assert world.drain() == ["trigger disk"]
 
 
-def test_a_store_that_fails_while_planning_is_told(
+def test_a_store_failure_while_planning_is_raised(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -959,7 +957,7 @@ def test_a_store_that_fails_while_planning_is_told(
     assert world.drain() == ["trigger disk"]
 
 
-def test_rows_of_an_alert_are_bounded_however_much_it_holds(world: World) -> None:
+def test_the_rows_of_an_alert_are_bounded(world: World) -> None:
     """A body of 3.6 MB, of nothing but texts where images belong."""
     world.engine.accept(Alert.read({"key": "l" * 1_000_000, "images": ["x"] * 900_000}))
     assert world.drain() != []

@@ -72,7 +72,7 @@ def deliver(worker: tuple[Any, list[Engine]], engines: Callable[[], Engine]) -> 
     return task
 
 
-def test_a_celery_task_delivers_and_the_alert_does_not_travel_through_the_queue(
+def test_a_celery_task_delivers_without_carrying_the_alert(
     engines: Callable[[], Engine], deliver: Any, queued: list[Any], fake: FakePagerDuty
 ) -> None:
     web = engines()
@@ -87,7 +87,7 @@ def test_a_celery_task_delivers_and_the_alert_does_not_travel_through_the_queue(
         assert word not in repr(queued)
 
 
-def test_a_task_that_got_lost_or_failed_loses_no_alert(
+def test_a_lost_or_failed_task_loses_no_alert(
     engines: Callable[[], Engine], deliver: Any, fake: FakePagerDuty
 ) -> None:
     """What is queued only says that there may be something to do."""
@@ -103,7 +103,7 @@ def test_a_task_that_got_lost_or_failed_loses_no_alert(
     assert len(fake.incidents) == 2
 
 
-def test_many_tasks_at_once_send_nothing_twice(
+def test_many_concurrent_tasks_send_nothing_twice(
     engines: Callable[[], Engine], deliver: Any, fake: FakePagerDuty
 ) -> None:
     web = engines()
@@ -116,7 +116,7 @@ def test_many_tasks_at_once_send_nothing_twice(
     assert len(fake.incidents) == len(fake.requests) == 20
 
 
-def test_an_asyncio_program_accepts_while_its_loop_goes_on(
+def test_an_asyncio_program_accepts_without_blocking_its_loop(
     engines: Callable[[], Engine], fake: FakePagerDuty
 ) -> None:
     """Another program has locked the database, and only the loop itself can let it go on."""

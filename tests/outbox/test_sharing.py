@@ -530,7 +530,7 @@ def test_a_failing_job_is_not_retried(world: World) -> None:
     assert ran == [1]
 
 
-def test_the_servers_clock_counts(
+def test_engines_use_the_clock_of_the_server(
     world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 0.0)
@@ -540,7 +540,7 @@ def test_the_servers_clock_counts(
     assert world.execute(query)[0][0] < 60
 
 
-def test_the_clock_is_asked_again_and_counts_on_while_the_server_is_away(
+def test_the_clock_continues_while_the_server_is_away(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elapsed = 1000.0
@@ -563,7 +563,7 @@ def test_the_clock_is_asked_again_and_counts_on_while_the_server_is_away(
         backend.ServerClock(database)()
 
 
-def test_an_attempt_of_a_ticket_is_not_given_up_because_a_session_was_cut(
+def test_a_lost_session_does_not_give_up_a_ticket(
     worlds: Callable[..., World],
 ) -> None:
     world = worlds(can=UPDATING)

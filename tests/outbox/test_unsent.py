@@ -47,7 +47,7 @@ def listed(world: World, outcome: str) -> list[str]:
 
 
 @EITHER
-def test_what_comes_to_no_delivery_is_listed_by_why(worlds: Worlds) -> None:
+def test_submissions_without_deliveries_are_listed_by_outcome(worlds: Worlds) -> None:
     world = worlds(rules=rules)
     ask_the_plugin(world)
     for key in ("stray", "mute", "broken", "nonsense", "disk", "stray-2"):
@@ -93,7 +93,7 @@ def test_each_cause_is_logged_once_a_minute(
     ] * 3
 
 
-def test_a_resolve_of_what_never_fired_is_not_unmatched(
+def test_a_resolve_of_an_unknown_alert_is_not_unmatched(
     worlds: Worlds, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = worlds(rules=rules)
@@ -105,7 +105,7 @@ def test_a_resolve_of_what_never_fired_is_not_unmatched(
     assert caplog.messages == []
 
 
-def test_a_host_is_told_of_each_planned_submission(worlds: Worlds) -> None:
+def test_a_host_can_watch_each_planned_submission(worlds: Worlds) -> None:
     reported: list[tuple[str, str | None]] = []
 
     def watch(submission: Submission, note: Note) -> None:
@@ -138,7 +138,7 @@ def test_actions_that_fail_are_counted_by_method(worlds: Worlds, key: str) -> No
     assert count() == before + 1
 
 
-def test_a_suppression_without_a_plugin_s_name_is_logged(
+def test_a_suppression_without_a_plugin_name_is_logged(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.page.behaviour["plan"] = lambda _: [Suppression("pager.page", "acme", "quiet")]

@@ -115,7 +115,7 @@ FAILURES = pytest.mark.parametrize(
 
 
 @FAILURES
-def test_nothing_is_half_accepted(
+def test_alerts_are_accepted_whole_or_not_at_all(
     world: World, failing: Callable[[World], Any], reason: str
 ) -> None:
     alerts = [Alert(str(number), BIG) for number in range(50)]
@@ -128,7 +128,7 @@ def test_nothing_is_half_accepted(
 
 
 @FAILURES
-def test_workers_go_on_when_the_store_is_back(
+def test_workers_continue_when_the_store_is_back(
     world: World, heard: Heard, failing: Callable[[World], Any], reason: str
 ) -> None:
     sending, failed = threading.Event(), threading.Event()
@@ -154,7 +154,7 @@ def test_workers_go_on_when_the_store_is_back(
     assert any(reason in line for line in heard.lines)
 
 
-def test_a_worker_and_those_who_keep_house_outlive_whatever_happens(
+def test_workers_and_maintenance_survive_any_error(
     world: World, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -171,7 +171,7 @@ def test_a_worker_and_those_who_keep_house_outlive_whatever_happens(
         assert engine.wait([world.say("cpu")], 60)[0].settled
 
 
-def test_much_to_keep_is_done_in_small_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maintenance_works_in_small_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "SMALL", 2)
     for number in range(7):
         world.say(f"{number}")
@@ -216,7 +216,7 @@ print(sum(status.settled for status in engine.admin.statuses(ids)))
 """
 
 
-def test_a_disk_that_is_really_full_loses_nothing_that_was_accepted(tmp_path: Path) -> None:
+def test_a_really_full_disk_loses_no_accepted_alert(tmp_path: Path) -> None:
     """The system itself refuses to let the files of the database grow."""
     with FakePagerDuty(services={"checkout": KEY}, rate_limit=0) as fake:
         ran = subprocess.run(

@@ -94,7 +94,9 @@ def test_every_row_is_copied(source: Database, database: Database) -> None:
     assert rows(database) == before == rows(source)
 
 
-def test_and_back(source: Database, database: Database, open_database: Open) -> None:
+def test_every_row_is_copied_back(
+    source: Database, database: Database, open_database: Open
+) -> None:
     before = rows(source)
     copy(source, database)
 
@@ -116,9 +118,7 @@ def test_queued_deliveries_continue_in_the_copy(source: Database, database: Data
 
 
 @pytest.mark.parametrize("after", [1, 500, 1100, 1300, 2000])
-def test_a_copy_that_was_interrupted_is_gone_on_with(
-    source: Database, database: Database, after: int
-) -> None:
+def test_an_interrupted_copy_is_continued(source: Database, database: Database, after: int) -> None:
     done = 0
 
     def interrupt(count: int) -> None:
@@ -150,7 +150,7 @@ def test_large_rows_are_copied_a_few_at_a_time(
     assert rows(database) == rows(source)
 
 
-def test_a_number_that_was_given_is_not_given_again(source: Database, database: Database) -> None:
+def test_assigned_ids_are_not_reused(source: Database, database: Database) -> None:
     with source.begin() as connection:
         last = connection.execute(sa.select(sa.func.max(submissions.c.id))).scalar_one()
         connection.execute(sa.delete(submissions).where(submissions.c.id == last))
@@ -163,9 +163,7 @@ def test_a_number_that_was_given_is_not_given_again(source: Database, database: 
     assert newest == last + 1
 
 
-def test_numbers_survive_a_table_that_is_empty_by_now(
-    open_database: Open, database: Database
-) -> None:
+def test_ids_continue_after_an_emptied_table(open_database: Open, database: Database) -> None:
     source = open_database(SOURCE)
     world = World(source, Clock())
     for name in "abc":
@@ -181,7 +179,7 @@ def test_numbers_survive_a_table_that_is_empty_by_now(
 
 
 @pytest.mark.parametrize("more", ["rows", "other"])
-def test_a_database_that_holds_something_else_is_refused(
+def test_a_target_with_other_rows_is_refused(
     source: Database, database: Database, more: str
 ) -> None:
     world = World(database, Clock())
@@ -198,7 +196,7 @@ def test_a_database_that_holds_something_else_is_refused(
 
 
 @pytest.mark.parametrize("when", ["changed", "added"])
-def test_a_copy_that_is_changed_meanwhile_is_not_called_one(
+def test_a_copy_changed_meanwhile_is_refused(
     source: Database, database: Database, when: str
 ) -> None:
     total = copying.count(source)
@@ -268,7 +266,7 @@ def alerthost(folder: Path, *arguments: str) -> Result:
         return CliRunner().invoke(main, ["store", "copy", *arguments])
 
 
-def test_the_command_copies_and_says_so(source: Database, url: str, tmp_path: Path) -> None:
+def test_the_command_copies_and_reports(source: Database, url: str, tmp_path: Path) -> None:
     count = copying.count(source) // 2
 
     run = alerthost(tmp_path, SOURCE, url)
@@ -279,7 +277,9 @@ def test_the_command_copies_and_says_so(source: Database, url: str, tmp_path: Pa
         assert rows(target) == rows(source)
 
 
-def test_one_row_is_called_a_row(open_database: Open, key: Secret, tmp_path: Path) -> None:
+def test_a_single_row_is_counted_in_the_singular(
+    open_database: Open, key: Secret, tmp_path: Path
+) -> None:
     settings = structure(Account, {})
     source = open_database(SOURCE)
     Installations(source, key).add(Installation("paging", "acme", settings))
@@ -308,7 +308,7 @@ def test_mistakes_are_reported(
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_database_that_is_worked_on_is_not_copied(
+def test_a_database_in_use_is_not_copied(
     source: Database, database: Database, url: str, tmp_path: Path, which: int
 ) -> None:
     database.migrate()

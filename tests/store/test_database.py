@@ -60,13 +60,13 @@ def test_commits_are_kept_and_failures_rolled_back(database: Database) -> None:
     assert names(database) == ["acme"]
 
 
-def test_a_broken_rule_of_a_table_is_the_callers_matter(database: Database) -> None:
+def test_a_broken_constraint_is_raised(database: Database) -> None:
     add(database)
     with pytest.raises(IntegrityError):
         add(database)
 
 
-def test_it_can_be_used_again_after_it_was_closed(database: Database) -> None:
+def test_a_closed_database_can_be_used_again(database: Database) -> None:
     with database:
         add(database)
     assert names(database) == ["acme"]
@@ -132,7 +132,7 @@ def test_every_connection_is_durable(open_database: OpenDatabase) -> None:
         }
 
 
-def test_one_that_writes_takes_the_lock_at_once(open_database: OpenDatabase) -> None:
+def test_a_writing_transaction_takes_the_lock_at_once(open_database: OpenDatabase) -> None:
     database, other = open_database(), open_database(lock_timeout=0)
     add(database)
     with (
@@ -514,7 +514,7 @@ def test_a_restarted_server_is_reached_again(url: str, database: Database) -> No
     assert names(database) == ["acme"]
 
 
-def test_every_database_may_make_room(database: Database) -> None:
+def test_every_database_supports_the_reserve(database: Database) -> None:
     assert database.fill_reserve()
     database.release_reserve()
     assert database.fill_reserve()

@@ -82,7 +82,7 @@ def empty_log_unseen(file: Path) -> None:
         (empty_log_unseen, "was truncated while in use"),
     ],
 )
-def test_nothing_is_stored_in_files_that_are_lost(
+def test_nothing_is_stored_in_lost_files(
     harm: Harm, reason: str, database: Database, file: Path
 ) -> None:
     with closing(sqlite3.connect(file)) as connection:
@@ -109,7 +109,7 @@ def test_a_truncated_log_is_not_filled_with_zeros(database: Database, file: Path
 
 
 @pytest.mark.parametrize("statement", ["PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM"])
-def test_another_program_may_make_the_files_shorter(
+def test_another_program_may_shrink_the_files(
     statement: str, database: Database, file: Path
 ) -> None:
     with database.begin() as connection:
@@ -148,9 +148,7 @@ def _busy() -> sqlite3.Connection:
     raise error
 
 
-def test_files_may_be_others_after_all_connections_were_closed(
-    database: Database, file: Path
-) -> None:
+def test_files_may_change_while_no_connection_is_open(database: Database, file: Path) -> None:
     database.close()
     replace_by_copy(file)
     store(database, "new")
@@ -176,7 +174,7 @@ def corrupt(file: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, halve, corrupt, lambda log: os.truncate(log, 0)])
-def test_a_log_that_was_lost_before_the_start_is_reported(
+def test_a_log_lost_before_the_start_is_reported(
     harm: Harm, killed: Path, open_database: OpenDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
     harm(killed / "alerthost.db-wal")
@@ -188,7 +186,7 @@ def test_a_log_that_was_lost_before_the_start_is_reported(
     assert "pages since the last run" in record.message
 
 
-def test_a_log_that_was_kept_is_not_reported(
+def test_a_complete_log_is_not_reported(
     killed: Path, open_database: OpenDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
     with open_database(f"sqlite:///{killed}/alerthost.db") as database:
@@ -197,7 +195,7 @@ def test_a_log_that_was_kept_is_not_reported(
 
 
 @pytest.mark.parametrize("size", [100, 20_000])
-def test_an_index_that_says_nothing_is_passed_over(
+def test_an_unusable_index_is_ignored(
     size: int, killed: Path, open_database: OpenDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
     (killed / "alerthost.db-shm").write_bytes(os.urandom(size))

@@ -64,7 +64,7 @@ def test_an_added_installation_is_read_back(
     assert structured(stored).keys[0] == Secret("env:PD_KEY")
 
 
-def test_they_come_in_the_order_in_which_they_were_added(installations: Installations) -> None:
+def test_installations_are_in_the_order_of_their_addition(installations: Installations) -> None:
     for name in ("b", "a", "c"):
         installations.add(named(name))
     assert [stored.name for stored in installations.all()] == ["b", "a", "c"]
@@ -80,7 +80,7 @@ def test_they_come_in_the_order_in_which_they_were_added(installations: Installa
         {"keys": ()},
     ],
 )
-def test_any_settings_come_back(raw: Mapping[str, Any], installations: Installations) -> None:
+def test_any_settings_are_read_back(raw: Mapping[str, Any], installations: Installations) -> None:
     installation = named("acme", **raw)
     (stored,) = [installations.add(installation)]
     back = structured(stored)
@@ -97,7 +97,7 @@ texts = st.text(st.characters(), max_size=8) | st.sampled_from(["$sealed", "$", 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(labels=st.dictionaries(texts, texts))
-def test_any_names_and_texts_come_back(
+def test_any_names_and_texts_are_read_back(
     labels: dict[str, str], installations: Installations
 ) -> None:
     for stored in installations.all():
@@ -123,7 +123,7 @@ def test_an_invalid_name_is_refused(name: str, installations: Installations) -> 
     assert installations.all() == ()
 
 
-def test_one_is_replaced_and_renamed(
+def test_an_installation_is_replaced_and_renamed(
     installations: Installations, acme: Installation[Account]
 ) -> None:
     added = installations.add(acme)
@@ -218,7 +218,7 @@ def changed(change: Callable[[Any], object], database: Database) -> None:
         lambda raw: raw.pop("$binding"),
     ],
 )
-def test_a_row_of_references_that_another_program_changed_is_distrusted(
+def test_a_changed_row_of_references_is_distrusted(
     change: Callable[[Any], object], database: Database, installations: Installations
 ) -> None:
     added = installations.add(named("acme", token="env:TOKEN"))
@@ -232,7 +232,7 @@ def test_a_row_of_references_that_another_program_changed_is_distrusted(
         installations.replace(stored, named("acme", token="env:TOKEN"))
 
 
-def test_a_row_without_a_seal_is_trusted_once_it_is_sealed_again(
+def test_an_unsealed_row_is_trusted_after_a_reseal(
     database: Database, installations: Installations, acme: Installation[Account]
 ) -> None:
     installations.add(acme)
@@ -246,9 +246,7 @@ def test_a_row_without_a_seal_is_trusted_once_it_is_sealed_again(
     assert revealed(stored) == ALL_REVEALED
 
 
-def test_a_row_that_was_changed_is_not_sealed_again(
-    database: Database, installations: Installations
-) -> None:
+def test_a_changed_row_is_not_resealed(database: Database, installations: Installations) -> None:
     installations.add(named("acme", token="env:TOKEN"))
     changed(lambda raw: raw.update(token="env:ANOTHER"), database)
 
@@ -256,7 +254,7 @@ def test_a_row_that_was_changed_is_not_sealed_again(
         installations.reseal()
 
 
-def test_a_key_that_cannot_be_read_is_a_reason_only_where_something_is_sent(
+def test_an_unreadable_key_is_a_reason_only_when_strict(
     database: Database, installations: Installations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installations.add(named("acme", token="env:TOKEN"))
@@ -276,7 +274,7 @@ def test_without_a_key_nothing_is_checked(database: Database) -> None:
     assert keyless.all()[0].distrust_reason(strict=True) == ""
 
 
-def test_a_seal_is_of_no_use_to_another_installation(
+def test_a_seal_is_invalid_in_another_installation(
     database: Database, installations: Installations
 ) -> None:
     installations.add(named("acme", token=CANARY))
@@ -308,7 +306,7 @@ def test_an_installation_added_again_is_another_one(
     assert installations.all() == (again,)
 
 
-def test_one_is_removed(installations: Installations) -> None:
+def test_an_installation_is_removed(installations: Installations) -> None:
     kept, gone = installations.add(named("kept")), installations.add(named("gone"))
     installations.remove(gone)
     assert installations.all() == (kept,)
@@ -317,7 +315,7 @@ def test_one_is_removed(installations: Installations) -> None:
 # --- secrets ---------------------------------------------------------------------------------
 
 
-def test_without_a_key_a_secret_given_as_itself_is_refused(
+def test_without_a_key_a_literal_secret_is_refused(
     database: Database, acme: Installation[Account]
 ) -> None:
     kept = Installations(database, None)
@@ -333,7 +331,7 @@ def test_without_a_key_references_are_stored(database: Database) -> None:
     assert structured(added).keys == Secret("file:/key")
 
 
-def test_a_change_without_a_key_that_brings_a_secret_changes_nothing(database: Database) -> None:
+def test_without_a_key_a_change_with_a_literal_secret_is_refused(database: Database) -> None:
     kept = Installations(database, None)
     added = kept.add(named("acme"))
     with pytest.raises(StoreError, match="never stored in plain text"):
@@ -351,12 +349,12 @@ def test_listing_needs_no_key(
     assert account.token.masked() == "********"
 
 
-def test_a_key_given_as_itself_is_refused(database: Database) -> None:
+def test_a_literal_key_is_refused(database: Database) -> None:
     with pytest.raises(LiteralSecretError, match=r"^the store's key must not be a literal"):
         Installations(database, Secret(new_key()))
 
 
-def test_after_sealing_again_the_old_key_can_go(
+def test_after_a_reseal_the_old_key_can_be_removed(
     installations: Installations, acme: Installation[Account], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = new_key(), new_key()
@@ -372,11 +370,11 @@ def test_after_sealing_again_the_old_key_can_go(
         installations.replace(before, acme)
 
 
-def test_an_empty_store_has_nothing_to_seal_again(installations: Installations) -> None:
+def test_an_empty_store_has_nothing_to_reseal(installations: Installations) -> None:
     assert installations.reseal() == 0
 
 
-def test_sealing_again_changes_all_or_none(
+def test_a_reseal_changes_all_or_none(
     installations: Installations, acme: Installation[Account], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installations.add(acme)
@@ -389,7 +387,7 @@ def test_sealing_again_changes_all_or_none(
     assert installations.all() == before
 
 
-def test_without_a_key_nothing_is_sealed_again(
+def test_without_a_key_nothing_is_resealed(
     database: Database, installations: Installations, acme: Installation[Account]
 ) -> None:
     installations.add(acme)
@@ -400,7 +398,7 @@ def test_without_a_key_nothing_is_sealed_again(
 # --- what lies in the database ---------------------------------------------------------------
 
 
-def test_references_lie_there_as_they_are_and_secrets_sealed(
+def test_references_are_stored_as_text_and_secrets_sealed(
     database: Database, installations: Installations
 ) -> None:
     installations.add(named("acme", token=CANARY, keys="env:PD_KEY"))
@@ -412,7 +410,7 @@ def test_references_lie_there_as_they_are_and_secrets_sealed(
     assert raw["token"]["$sealed"].startswith("gAAAA")
 
 
-def test_times_lie_there_as_text_in_utc(database: Database, installations: Installations) -> None:
+def test_times_are_stored_as_text_in_utc(database: Database, installations: Installations) -> None:
     added = installations.add(named("acme"))
     with database.read() as connection:
         column = sa.type_coerce(tables.installations.c.created_at, sa.Text)
@@ -424,7 +422,7 @@ def test_times_lie_there_as_text_in_utc(database: Database, installations: Insta
     assert text.endswith("+00:00")
 
 
-def test_it_is_readable_with_sqlite(
+def test_the_file_is_readable_with_sqlite(
     open_database: Callable[..., Database], key: Secret, tmp_path: Path
 ) -> None:
     Installations(open_database(), key).add(named("acme"))

@@ -48,7 +48,7 @@ def upgrades(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ran
 
 
-def test_the_history_leads_to_the_tables(database: Database) -> None:
+def test_the_migrations_create_the_tables(database: Database) -> None:
     database.migrate()
     with database.read() as connection:
         context = MigrationContext.configure(
@@ -65,7 +65,7 @@ def test_constraints_have_the_names_of_the_convention(database: Database) -> Non
     assert unique["name"] == "uq_installations_name"
 
 
-def test_it_is_done_once(
+def test_a_database_is_migrated_once(
     database: Database, url: str, open_database: OpenDatabase, upgrades
 ) -> None:
     database.migrate()
@@ -74,7 +74,7 @@ def test_it_is_done_once(
     assert upgrades == ["head"]
 
 
-def test_a_program_that_finds_the_migration_done_does_nothing(
+def test_a_migration_done_by_another_program_is_not_repeated(
     database: Database, url: str, open_database: OpenDatabase, upgrades, monkeypatch
 ) -> None:
     other = open_database(url)
@@ -92,7 +92,7 @@ def test_a_program_that_finds_the_migration_done_does_nothing(
     assert upgrades == ["head"]
 
 
-def test_reading_brings_an_older_database_to_this_version(
+def test_reading_migrates_an_older_database(
     database: Database, key: Secret, tmp_path: Path
 ) -> None:
     (tmp_path / "alerthost.db").touch()  # older than the first version; a server's is so too
@@ -132,7 +132,7 @@ def test_the_files_of_migrations_are_numbered_in_their_order() -> None:
     assert newest_first[::-1] == numbers
 
 
-def test_of_every_version_a_database_is_kept() -> None:
+def test_a_database_of_every_version_is_kept() -> None:
     made = {path.name[:4] for path in HISTORY.glob("[0-9]*.py")}
     assert made == {path.stem for path in VERSIONS.glob("*.sql")}
     assert "0001" in made
@@ -169,7 +169,7 @@ def test_a_database_of_another_program_is_refused_unchanged(
     assert tables == [("installations",)]
 
 
-def test_logging_stays_as_the_host_has_it(database: Database) -> None:
+def test_a_migration_changes_no_logging_of_the_host(database: Database) -> None:
     def state() -> list[tuple[str, int, bool, list[logging.Handler]]]:
         loggers = [logging.getLogger(), *map(logging.getLogger, ("alembic", "sqlalchemy"))]
         return [(each.name, each.level, each.disabled, each.handlers[:]) for each in loggers]
@@ -179,7 +179,7 @@ def test_logging_stays_as_the_host_has_it(database: Database) -> None:
     assert state() == before
 
 
-def test_no_migration_asks_the_tables_of_today() -> None:
+def test_no_migration_imports_the_current_tables() -> None:
     """A migration must not change with the tables."""
     for path in HISTORY.glob("[0-9]*.py"):
         assert not re.search("hostspec|alerthost", path.read_text(encoding="utf-8"))

@@ -79,7 +79,7 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def test_of_programs_that_start_together_one_migrates(
+def test_of_concurrent_programs_one_migrates(
     url: str, tmp_path: Path, installations: Installations
 ) -> None:
     names = ["a", "b", "c", "d"]

@@ -42,7 +42,7 @@ def test_the_key_is_read_at_each_use(tmp_path: Path) -> None:
         sealed.reveal()
 
 
-def test_making_and_showing_needs_no_key() -> None:
+def test_creating_and_showing_a_seal_needs_no_key() -> None:
     sealed = Sealed("gAAAA", None, CONTEXT)
     assert sealed.reference is None
     assert sealed.masked() == "********"
@@ -88,7 +88,7 @@ def test_an_invalid_key_is_reported_without_quoting_it(
     assert text not in "".join(traceback.format_exception(raised.value))
 
 
-def test_the_invalid_one_of_several_keys_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_invalid_key_of_several_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORE_KEY", f"{new_key()}, oops")
     with pytest.raises(
         SecretUnavailableError, match=r"^key 2 of 2 in env:STORE_KEY is not a valid Fernet key"
@@ -124,9 +124,7 @@ def test_a_secret_sealed_with_this_key_is_returned_unchanged() -> None:
         assert seal(sealed, key, CONTEXT) is sealed
 
 
-def test_a_secret_of_another_key_is_sealed_again(
-    key: Secret, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_secret_of_another_key_is_resealed(key: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
     sealed = seal(Secret(CANARY), key, CONTEXT)
     monkeypatch.setenv("OTHER_KEY", new_key())
     again = seal(sealed, Secret("env:OTHER_KEY"), CONTEXT)
@@ -144,7 +142,7 @@ def test_sealing_without_a_key_names_the_remedy() -> None:
     )
 
 
-def test_a_key_that_cannot_be_read_seals_nothing() -> None:
+def test_an_unreadable_key_seals_nothing() -> None:
     with pytest.raises(
         StoreError,
         match=r"^a secret cannot be sealed: the store's key cannot be read: the environment "
@@ -153,7 +151,7 @@ def test_a_key_that_cannot_be_read_seals_nothing() -> None:
         seal(Secret(CANARY), Secret("env:NOT_THERE"), CONTEXT)
 
 
-def test_a_key_given_as_itself_is_refused() -> None:
+def test_a_literal_key_is_refused() -> None:
     text = new_key()
     with pytest.raises(
         LiteralSecretError,
@@ -163,11 +161,11 @@ def test_a_key_given_as_itself_is_refused() -> None:
     assert text not in str(raised.value)
 
 
-def test_every_new_key_is_another() -> None:
+def test_new_keys_differ() -> None:
     assert len({new_key() for _ in range(100)}) == 100
 
 
-def test_equal_is_the_same_token_with_the_same_key(key: Secret) -> None:
+def test_seals_with_the_same_token_and_key_are_equal(key: Secret) -> None:
     sealed = seal(Secret(CANARY), key, CONTEXT)
     same = Sealed(sealed.token, Secret("env:STORE_KEY"), CONTEXT)
     assert sealed == same

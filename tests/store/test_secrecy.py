@@ -20,7 +20,7 @@ from hostspec.secret import LiteralSecretError
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_the_files_do_not_hold_it(
+def test_the_files_contain_no_secret(
     closed: bool,  # noqa: FBT001 -- a case of the test
     open_database: Callable[..., Database],
     key: Secret,
