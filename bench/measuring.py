@@ -64,7 +64,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def medians(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Let contenders run in turn, several times; give the median seconds of each.
+    """Run contenders in turn, several times; return the median seconds of each.
 
     What else the machine does then meets all of them alike. One round before is not counted.
     """

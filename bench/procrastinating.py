@@ -12,7 +12,7 @@ from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
 
 
 def defer(store: str, events: Iterable[tuple[str, Any]]) -> None:
-    """Let posts wait in a database that is empty, each with its lock."""
+    """Queue posts in an empty database, each with its lock."""
     app = App(connector=SyncPsycopgConnector(conninfo=store))
     with app.open():
         app.schema_manager.apply_schema()

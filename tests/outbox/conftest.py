@@ -32,7 +32,7 @@ def migrated(postgresql: str) -> str:
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """Open a database; of which kind, a test says by `engines.EITHER`."""
+    """Open a SQLite database, or the kind that a test asks for with `engines.EITHER`."""
     if getattr(request, "param", "sqlite") == "sqlite":
         with Database("sqlite:///alerthost.db", tmp_path) as opened:
             yield opened

@@ -1,4 +1,4 @@
-"""What an operator sees, and what comes of what they do."""
+"""Operations and queries of the operator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REJECTED, MISCONFIGURED = OutcomeKind.REJECTED, OutcomeKind.MISCONFIGURED
 
 
 def refuse(world: World, key: str = "disk", status: str = "firing") -> int:
-    """Let something be refused; give the delivery's number."""
+    """Have a delivery rejected; return its number."""
     world.fail(Outcome(REJECTED, "no such field"))
     world.say(key, status)
     world.drain()
@@ -172,7 +172,7 @@ def test_an_uncertain_trigger_opens_an_incident_when_replayed(
 
 
 def unconfirmed(world: World) -> None:
-    """Let a problem be over of which a trigger may arrive late."""
+    """Resolve a problem whose trigger may still arrive late."""
     world.fail(OutcomeKind.UNREACHABLE)
     world.say("disk")
     world.drain()

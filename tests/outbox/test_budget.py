@@ -77,7 +77,7 @@ def test_the_reserved_share_is_left_when_the_rest_is_used() -> None:
 
 
 def test_urgent_messages_leave_the_ordinary_share() -> None:
-    """They use what is left over of the others' share, and do not count towards it."""
+    """Urgent messages may use the rest of the ordinary share, and do not count towards it."""
     budget = USUAL
     for _ in range(113):
         budget = budget.take(NOW, urgent=True)

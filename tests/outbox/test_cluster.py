@@ -88,7 +88,7 @@ class Process:
         return line.strip()
 
     def kill(self) -> list[str]:
-        """Kill it; give what it said before it died."""
+        """Kill the process; return its output."""
         self.popen.kill()
         assert self.popen.stdout
         return self.popen.stdout.read().split()
@@ -146,11 +146,11 @@ class Cluster:
         )
 
     def stop(self) -> None:
-        """Let the server go down."""
+        """Stop the server."""
         self._server.stop()
 
     def restart(self) -> None:
-        """Let the server go down, and come back."""
+        """Restart the server."""
         self.stop()
         self._server.ensure_postgres_running()
 
@@ -211,7 +211,7 @@ def test_no_alert_is_lost_when_processes_are_killed(cluster: Cluster) -> None:
         elif trouble == "restart":
             cluster.restart()
         else:
-            # what it was given and did not answer for is said to the other one
+            # numbers without an answer are given to the other process
             left = unheard[0].difference(fronts[0].kill())
             fronts[1].say(sorted(left, key=int))
             unheard = [set(), unheard[1] | left]

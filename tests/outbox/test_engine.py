@@ -1,4 +1,4 @@
-"""What becomes of alerts, from accepting them to what the pager was sent."""
+"""The journey of alerts, from acceptance to the messages of the pager."""
 
 from __future__ import annotations
 
@@ -315,7 +315,7 @@ def test_a_budget_counts_from_the_first_attempt(world: World) -> None:
 
 
 def test_a_message_counts_from_its_answer(world: World) -> None:
-    """Nobody knows when in between the provider counted it."""
+    """It is unknown when the provider counted the message."""
     world.page.limits = lambda *_: [Limit("key", 20, 60.0)]  # type: ignore[method-assign]
     world.say("disk")
     world.drain()

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: once the network heals, PagerDuty knows what is true."""
+"""After any events in any order, PagerDuty has the true state once the network heals."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ MEANWHILE = st.lists(st.one_of(STATUSES, st.sampled_from(["discarded", "rotated"
 HANGING = st.sampled_from([0.0, 61.0, 122.0])
 LONGEST_ATTEMPT = 20.0
 
-# what an attempt meets: does it arrive, and what does the sender see
+# the fate of an attempt: whether it arrives, and the outcome that the sender sees
 FATES = {
     "delivered": ("now", OutcomeKind.DELIVERED),
     "reply lost": ("now", OutcomeKind.UNREACHABLE),
@@ -151,7 +151,7 @@ def spot_of(ref: IncidentRef) -> Spot:
 
 @attrs.frozen
 class Message:
-    """What is on its way."""
+    """A message on its way."""
 
     key: str
     spot: Spot
@@ -200,7 +200,7 @@ class Pages(Page):
 
 
 class Records(Pages):
-    """What is recorded is not followed up."""
+    """Records are not followed up."""
 
     name = "pager.record"
 
@@ -210,7 +210,7 @@ class Records(Pages):
 
 
 class Story(RuleBasedStateMachine):
-    """Two engines on one database, PagerDuty, and what happens to them."""
+    """Two engines on one database, PagerDuty, and the events around them."""
 
     def __init__(self, database: Database, number: int) -> None:
         super().__init__()
@@ -275,7 +275,7 @@ class Story(RuleBasedStateMachine):
 
     @rule()
     def swap(self) -> None:
-        """Let the other engine have the next turn."""
+        """Give the next turn to the other engine."""
         self.engine, self.other = self.other, self.engine
 
     @rule(name=st.sampled_from([*RULES]))
@@ -290,7 +290,7 @@ class Story(RuleBasedStateMachine):
             self.wrong.append(f"an attempt without a lease: {delivery}")
         before = self.leases.get(ref, 0.0)
         if before > self.clock.now:
-            self.wrong.append(f"sent beside what is being sent: {delivery}")
+            self.wrong.append(f"sent beside a delivery in flight: {delivery}")
         self.leases[ref] = lease
         try:
             return self.attempt(delivery, context)
@@ -318,7 +318,7 @@ class Story(RuleBasedStateMachine):
         key = str((context.handle or {"key": self.keys[0]})["key"])
         assert key in self.keys
         if arrives == "late" and delivery.operation is Operation.RESOLVE:
-            arrives = "never"  # nobody can keep a resolve from closing what fires meanwhile
+            arrives = "never"  # a late resolve would close the new episode
         if arrives == "at last" and delivery.operation is Operation.RESOLVE:
             arrives = "now"
         if kind is OutcomeKind.REJECTED and delivery.operation is not Operation.TRIGGER:
@@ -326,7 +326,7 @@ class Story(RuleBasedStateMachine):
         self.moment += 1
         message = Message(key, spot_of(delivery.ref), delivery.operation)
         if kind is OutcomeKind.REJECTED:
-            self.began.pop(message.spot, None)  # observers are told instead
+            self.began.pop(message.spot, None)  # observers are notified instead
         if arrives == "now":
             self.pagerduty.take(message, self.moment)
         if self.meanwhile[lane] and len(self.running) == 1:
@@ -337,7 +337,7 @@ class Story(RuleBasedStateMachine):
         elif arrives == "late":
             self.late.append(message)
         if kind is None and self.plans:
-            kind = OutcomeKind.UNREACHABLE  # who is killed plans nothing any more
+            kind = OutcomeKind.UNREACHABLE  # a killed process plans nothing
         if kind is None:
             self.running[-1].killed = True
             kind = OutcomeKind.DELIVERED
@@ -347,12 +347,12 @@ class Story(RuleBasedStateMachine):
         """Freeze an engine between leasing and sending."""
         if self.frozen[lane] and len(self.running) == 1:
             alert, statuses, seconds = self.frozen[lane].popleft()
-            # a key that is taken away now is sent with all the same: who has it may use it
+            # a key that is removed now is still used by an engine that has it
             statuses = [each for each in statuses if each != "rotated"]
             self.let_the_other_work(alert, statuses, seconds)
 
     def let_the_other_work(self, alert: str, statuses: list[str], seconds: float) -> None:
-        """Let the other engine go on while one hangs, longer than its lease or not.
+        """Run the other engine while one hangs, longer than its lease or not.
 
         The longest lasts until each unconfirmed resolve has been sent again.
         """
@@ -373,7 +373,7 @@ class Story(RuleBasedStateMachine):
                 self.other = self.new_engine()
 
     def interrupt_planning(self) -> None:
-        """Let another thread of the same engine send while this one plans."""
+        """Send in another thread of the same engine while this one plans."""
         if self.interruptions and len(self.running) == 1:
             self.interruptions -= 1
             self.plans = True
@@ -406,7 +406,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(alert=ALERTS, lane=LANES, fate=st.sampled_from([*FATES]))
     def come_and_go(self, alert: str, lane: str, fate: str) -> None:
-        """Let something go wrong as a problem is told, which is over soon after."""
+        """Disturb the delivery of a problem that is resolved soon after."""
         self.say_and_drain(alert, "firing", lane, [fate], 2.0)
         self.say_and_drain(alert, "resolved", lane, [], 0.0)
 
@@ -422,7 +422,7 @@ class Story(RuleBasedStateMachine):
     def go_meanwhile(
         self, alert: str, lane: str, meanwhile: list[str], seconds: float, *, freezes: bool
     ) -> None:
-        """Let an engine hang before its attempt or in it, until the other one has told the rest."""
+        """Hang an engine before or in its attempt, until the other one has sent the rest."""
         for ahead in (self.statuses, self.meanwhile, self.frozen):
             ahead[lane].clear()
         self.down.clear()
@@ -435,7 +435,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(alert=ALERTS, lane=LANES)
     def come_again(self, alert: str, lane: str) -> None:
-        """Let a trigger arrive late, when its problem is over, and the problem come again."""
+        """Deliver a trigger late, after its resolve, and fire again."""
         self.come_and_go(alert, lane, "late")
         self.arrive()
         self.say_and_drain(alert, "firing", lane, [], 0.0)
@@ -448,7 +448,7 @@ class Story(RuleBasedStateMachine):
         seconds=HANGING,
     )
     def hang(self, alert: str, lane: str, statuses: list[str], fate: str, seconds: float) -> None:
-        """Let an attempt hang while another engine hears what comes next, and goes on."""
+        """Hang an attempt while another engine accepts the next updates and delivers them."""
         self.statuses[lane].append(fate)
         self.meanwhile[lane].append((alert, statuses, seconds))
         self.say(alert, "firing")
@@ -680,10 +680,10 @@ class Story(RuleBasedStateMachine):
             for case in cases
         }
         assert not any(case.orphaned for case in cases)
-        # what is open at PagerDuty is what somebody holds: no zombie, and nothing untold
+        # exactly the held incidents are open at PagerDuty
         known = {spot for key, spot in self.pagerduty.open if key in self.keys}
         assert known == set(held)
-        # what was opened under a key that is not held any more is listed
+        # incidents under a removed key are listed
         orphaned = self.engine.admin.incidents(orphaned=True, most=1000)
         lost = {spot for key, spot in self.pagerduty.open if key not in self.keys}
         assert lost <= {spot_of(case.incident.ref) for case in orphaned}
@@ -697,7 +697,7 @@ class Story(RuleBasedStateMachine):
                 notified = max(notified, self.pagerduty.recorded.get(spot, 0))
             if self.missed != DROP or spot in held:
                 assert notified > began, (spot, began)
-        # every delivery has come to its end, and observers were told of it
+        # every delivery has ended, and observers were notified of it
         entries = self.engine.admin.deliveries(most=1000)
         assert not any(each.state == "queued" for each in entries)
         with self.database.read() as connection:

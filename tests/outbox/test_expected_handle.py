@@ -41,7 +41,7 @@ class KilledError(BaseException):
 
 
 def kill(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the process die when the provider has taken what is sent next."""
+    """End the process right after the provider took the next delivery."""
 
     def gone(*_: object, **__: object) -> None:
         raise KilledError

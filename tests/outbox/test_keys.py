@@ -65,7 +65,7 @@ def test_without_its_key_a_resolved_alert_opens_nothing(at: Paging) -> None:
 
 
 def test_without_its_key_an_unreported_episode_is_still_reported(at: Paging) -> None:
-    """The first one was told, ended, and began again while nothing was sent."""
+    """The first episode was reported, ended, and began again while nothing was sent."""
     at.say("firing")
     for status in ("resolved", "firing", "resolved"):
         at.engine.accept(alert(status))

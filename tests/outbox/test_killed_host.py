@@ -56,7 +56,7 @@ def test_accepted_alerts_survive_every_kill(
 def _run_and_kill(
     hosts: subprocess.Popen[str], fake: FakePagerDuty, first: int, chance: random.Random
 ) -> int:
-    """Let a process work for a while, kill it, and return the number of the next submission."""
+    """Run a process for a while, kill it, and return the number of the next submission."""
     assert hosts.stdin
     assert hosts.stdout
     reported = len(fake.requests)

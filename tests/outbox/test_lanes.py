@@ -45,7 +45,7 @@ KINDS: dict[str, Callable[[Gate], Misbehaviour]] = {
 }
 
 TAKEN = {"closing", "dripping", "truncated", "accepting without JSON"}
-"""Where what is sent to the bad lane is delivered all the same."""
+"""The deliveries to the failing lane arrive all the same."""
 
 
 class Time:

@@ -19,7 +19,7 @@ FILLED = sorted(path for path in VERSIONS.glob("*.sql"))
 
 
 def fill(database: Database, file: Path) -> None:
-    """Make a database what it was when a version was left."""
+    """Restore the database of an older version."""
     if database.file is not None:
         read(database.file, file)
         return

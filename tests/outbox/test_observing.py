@@ -1,4 +1,4 @@
-"""What observers are told of: every delivery, at least once, under an id that stays the same."""
+"""Observers get every delivery at least once, always under the same id."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_observers_are_called_outside_of_transactions(world: World) -> None:
 
 
 def test_a_stopping_engine_reports_its_deliveries(world: World) -> None:
-    """A program that sends and ends tells of all of it, though nobody comes next."""
+    """A program that sends and ends reports all its deliveries, without a next process."""
     submissions = [world.say(name) for name in "abc"]
     with world.engine:
         world.engine.wait(submissions, 30)

@@ -95,7 +95,7 @@ def test_a_failing_lane_backs_off(kind: OutcomeKind, failures: int, longest: flo
 def test_other_deliveries_are_tried_before_the_failed_one(
     attempts: int, jitter: float, kind: OutcomeKind
 ) -> None:
-    """Where the lane was well until then; so one that is poisonous keeps nobody waiting."""
+    """In a lane that was healthy before, so that a poison delivery delays no other."""
     decision = judged(kind, attempts=attempts, jitter=jitter)
     assert decision.lane_due < decision.delivery_due
 
@@ -213,7 +213,7 @@ TAKEN, NOBODY_KNOWS = "taken", "nobody knows"
         (MAYBE, T, TAKEN, OPEN_IN_DOUBT),
         (OPEN, T, TAKEN, OPEN),
         (OPEN, T, NOBODY_KNOWS, OPEN_IN_DOUBT),
-        # a repeat takes nobody's acknowledgement back
+        # a repeat does not undo an acknowledgement
         (TAKEN_ON, T, TAKEN, TAKEN_ON),
         (LATE, T, TAKEN, OPEN_IN_DOUBT),
         (OPEN, R, TAKEN, CLOSED),

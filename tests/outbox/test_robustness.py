@@ -1,4 +1,4 @@
-"""What must not stop the engine: poison, faulty plugins, dead processes, threads that hang."""
+"""Poison, faulty plugins, dead processes and hanging threads do not stop the engine."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_an_unstorable_name_blocks_no_delivery(world: World, name: str, text: st
     assert "planned something else than a delivery of its own" in status.note.failures[0]
 
 
-@pytest.mark.parametrize("answer", ["what is no delivery", "an action that is gone"])
+@pytest.mark.parametrize("answer", ["no delivery", "a missing action"])
 @pytest.mark.parametrize("flying", [False, True])
 def test_an_invalid_answer_of_on_missed_blocks_no_delivery(
     world: World, answer: str, *, flying: bool
@@ -105,7 +105,7 @@ def test_an_invalid_answer_of_on_missed_blocks_no_delivery(
 
     assert "trigger cpu" in sent
     assert "resolve disk" in sent
-    assert ("trigger disk" in sent) == (answer == "what is no delivery")
+    assert ("trigger disk" in sent) == (answer == "no delivery")
     assert ("queued" in world.states) == (answer == "an action that is gone")
 
 
@@ -190,7 +190,7 @@ def test_an_unwritable_outcome_blocks_no_delivery(
     world.say("cpu")
 
     sent = [*world.drain(), *world.settle(120, step=10)]
-    assert sorted(sent) == ["trigger cpu", "trigger disk"]  # nobody knows whether it arrived
+    assert sorted(sent) == ["trigger cpu", "trigger disk"]  # it is unknown whether it arrived
     assert world.states == ["delivered", "delivered"]
 
 

@@ -1,4 +1,4 @@
-"""Hosts that schedule by themselves: a Celery worker that drains, and an asyncio program."""
+"""Hosts with their own scheduler: a Celery worker that drains, and an asyncio program."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_celery_task_delivers_without_carrying_the_alert(
 def test_a_lost_or_failed_task_loses_no_alert(
     engines: Callable[[], Engine], deliver: Any, fake: FakePagerDuty
 ) -> None:
-    """What is queued only says that there may be something to do."""
+    """A task only signals that there may be work."""
     web = engines()
     web.accept(Alert("lost"))  # whose task never came
     fake.misbehave(misbehaviour.reset(), times=1)

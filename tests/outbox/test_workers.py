@@ -68,7 +68,7 @@ def heard() -> Iterator[Heard]:
 
 @contextlib.contextmanager
 def locked(world: World) -> Iterator[None]:
-    """Let another program write to the database all the time."""
+    """Keep another program writing to the database."""
     other = sqlite3.connect(world.database.name, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     yield
@@ -78,7 +78,7 @@ def locked(world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_only(world: World) -> Iterator[None]:
-    """Let the database be mounted read-only, say."""
+    """Make every write fail, as on a read-only mount."""
 
     def turn(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"PRAGMA query_only = {state}")
@@ -92,7 +92,7 @@ def read_only(world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full(world: World) -> Iterator[None]:
-    """Let the database not grow: whatever connection writes, the disk is full."""
+    """Fill the disk for every connection that writes."""
 
     def turn(connection: sa.Connection) -> None:
         if state == "full":

@@ -29,7 +29,7 @@ Outcomes = Mapping[str, OutcomeKind]
 
 
 class Clock:
-    """The time, as the test says."""
+    """A clock that the test sets."""
 
     def __init__(self, now: float = START) -> None:
         self.now = now
@@ -39,7 +39,7 @@ class Clock:
 
 
 class Observer:
-    """Keeps what it is told."""
+    """Records the receipts that it gets."""
 
     def __init__(self) -> None:
         self.reported: list[tuple[str, Receipt]] = []
@@ -66,7 +66,7 @@ class Observer:
 
 
 class Process(Protocol):
-    """What a process that is gone, or late, has to do with."""
+    """The parts of a process that dies or is late."""
 
     database: Database
     clock: Clock
@@ -74,7 +74,7 @@ class Process(Protocol):
 
 
 class World:
-    """One engine, its pager, and shortcuts to speak to both."""
+    """One engine, its pager, and shortcuts for both."""
 
     def __init__(
         self,
@@ -117,18 +117,18 @@ class World:
         self.page.outcomes.extend(outcomes)
 
     def drain(self, limit: int | None = None) -> list[str]:
-        """Drain; give what was sent: operation and key."""
+        """Drain; return operation and key of each sent delivery."""
         before = len(self.page.sent)
         self.engine.drain(limit)
         return [f"{sent.operation} {sent.key}" for sent in self.page.sent[before:]]
 
     def later(self, seconds: float) -> list[str]:
-        """Let time pass, and drain."""
+        """Advance the clock, and drain."""
         self.clock.now += seconds
         return self.drain()
 
     def settle(self, seconds: float = 3600.0, step: float = 30.0) -> list[str]:
-        """Let much time pass in steps, and drain at each."""
+        """Advance the clock in steps, and drain at each."""
         sent = []
         for _ in range(int(seconds / step)):
             sent += self.later(step)
@@ -153,14 +153,14 @@ class World:
         return [case.incident.ref.correlation_key for case in self.engine.admin.incidents()]
 
     def execute(self, statement: str, **values: object) -> Sequence[Any]:
-        """Look into the database."""
+        """Execute a statement in the database."""
         with self.database.begin() as connection:
             done = connection.execute(sa.text(statement), values)
             return done.all() if done.returns_rows else ()
 
 
 def leased(world: Process) -> leasing.Lease:
-    """Claim what is next as a process that is gone right after, until it may start no attempt."""
+    """Lease the next delivery as a process that dies, until the attempt may not start."""
     world.engine._dispatcher.plan_ahead()
     gone = heartbeat.presence(world.database)
     with world.database.begin() as connection:
@@ -172,7 +172,7 @@ def leased(world: Process) -> leasing.Lease:
 
 
 def late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIVERED) -> None:
-    """Settle a claim that another process has taken over."""
+    """Complete a lease that another process has reclaimed."""
     with world.database.begin() as connection:
         completion.complete(
             UnitOfWork(connection, world.clock.now, world.engine.admin._plugins.actions),

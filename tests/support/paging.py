@@ -20,7 +20,7 @@ KEY, NEW_KEY = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 
 @contextmanager
 def fake_at(clock: Clock, *, rate_limit: int = 0) -> Iterator[FakePagerDuty]:
-    """Start a fake that reads the test's clock, and tells the keys apart by services."""
+    """Start a fake on the clock of the test, with a service for each key."""
 
     def now() -> dt.datetime:
         return dt.datetime.fromtimestamp(clock(), dt.UTC)
@@ -68,7 +68,7 @@ class Paging:
         return self.engine
 
     def say(self, *statuses: str, key: str = "disk", **fields: Any) -> None:
-        """Say one thing after the other of one problem, and deliver each."""
+        """Accept the updates of one alert one by one, and deliver each."""
         for status in statuses:
             self.engine.accept(alert(status, key=key, **fields))
             self.engine.drain()
@@ -84,7 +84,7 @@ class Paging:
 
     @property
     def reported(self) -> list[str]:
-        """What PagerDuty was told, and under which key."""
+        """The events that PagerDuty got, and their keys."""
         return [_told(each.json()) for each in self.taken]
 
 

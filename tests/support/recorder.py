@@ -1,4 +1,4 @@
-"""A provider that records what it is sent, does what it is told, and may be told nonsense."""
+"""A provider that records its deliveries, and returns outcomes that a test sets."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def of_key(alert: Alert) -> str:
 
 
 class Page(Action[PageSettings, AccountSettings], DurableAction[AccountSettings]):
-    """The action; `outcomes` and `behaviour` say what it does."""
+    """The action; `outcomes` and `behaviour` set its outcomes."""
 
     name = "pager.page"
     label = "Page a team"
@@ -165,7 +165,7 @@ class Page(Action[PageSettings, AccountSettings], DurableAction[AccountSettings]
 
     @property
     def operations(self) -> list[str]:
-        """What was sent, in short."""
+        """A sent delivery, in short."""
         return [str(sent.operation) for sent in self.sent]
 
 

@@ -1,4 +1,4 @@
-"""An installation worth storing: its secrets stand in every place where settings have them."""
+"""An installation with secrets in every place where settings may have them."""
 
 from __future__ import annotations
 
