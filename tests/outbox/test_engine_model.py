@@ -687,8 +687,7 @@ class Story(RuleBasedStateMachine):
         orphaned = self.engine.admin.incidents(orphaned=True, most=1000)
         lost = {spot for key, spot in self.pagerduty.open if key not in self.keys}
         assert lost <= {spot_of(case.incident.ref) for case in orphaned}
-        # somebody was notified of the latest episode of each, or is told why not: it joined what
-        # could not be closed
+        # the latest episode of each paged, unless it joined an incident that could not be closed
         for spot, began in self.began.items():
             if spot in self.never_closed:
                 continue

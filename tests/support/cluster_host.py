@@ -1,9 +1,8 @@
 """One of several processes on a server: a worker, or one that only accepts.
 
-``worker`` works until its input ends, and notes in a file what it starts to send; ``limited`` is
-one that keeps PagerDuty's limits, ``freezing`` one that stops as it is about to send, once.
-``front`` is told numbers, and says each once its statement is on the disk, however often it has
-to try.
+``worker`` works until its input ends, and writes each started attempt to a file. ``limited`` keeps
+PagerDuty's limits; ``freezing`` stops once, right before an attempt. ``front`` reads numbers, and
+prints each once its submission is on the disk, however many tries that takes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Hosts that accept some numbered statements and deliver them, one after the other, each killed.
+"""Hosts that accept some numbered submissions and deliver them, one after the other, each killed.
 
-Run it with the database's folder and URL, and the fake's URL. For each number that it is told a
-new process accepts statements from that number on: it says its own number, and then that of each
-statement once it is accepted. When it is gone, "gone" is said. It is forked from one that has
-done nothing but import, for importing takes longer than all its life.
+Run it with the database's folder and URL, and the fake's URL. For each number on its input a new
+process accepts submissions from that number on. It prints its process id, and the number of each
+submission once it is accepted; after its end, "gone" is printed. It is forked from a process that
+has only imported the modules, for importing takes longer than its whole life.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ KEY = "0123456789abcdef0123456789abcdef"
 NEW_KEY = "fedcba9876543210fedcba9876543210"
 PROBLEMS = 7
 MOST = 5
-"""Statements that each process accepts."""
+"""Submissions that each process accepts."""
 
 LEASE = 0.6
-"""Seconds. Of a process on a server nobody knows at once that it is dead, and a part of it passes
-before what it held is taken up."""
+"""Seconds. On a server the death of a process is noticed late: part of the lease passes before its
+deliveries are reclaimed."""
 
 
 def alert_of(number: int) -> Alert:
-    """Make a statement: each problem fires, fires again, and resolves, in turn."""
+    """Return an alert: each problem fires, fires again, and resolves, in turn."""
     status = ("firing", "firing", "resolved")[number // PROBLEMS % 3]
     return Alert(f"problem {number % PROBLEMS}", str(number), status=status)
 
