@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from engines import EITHER, Clock, World
 from size import WHOLE
 
-from alerthost.outbox import dispatcher, inbox, planner, serialisation
+from alerthost.outbox import dispatcher, inbox, plan_writer, planner, serialisation
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.snapshot import Snapshot
 from alerthost.store.database import Database
@@ -337,7 +337,7 @@ def test_a_plan_whose_incident_was_closed_is_made_again(world: World) -> None:
         )
     world.engine.admin.resolve(1)
     with world.database.begin() as connection:
-        assert made_by._write(UnitOfWork(connection, world.clock.now, {}), made) == []
+        assert plan_writer.write_plans(UnitOfWork(connection, world.clock.now, {}), made) == []
 
     assert world.drain() == ["resolve disk", "trigger disk"]
 

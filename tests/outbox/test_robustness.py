@@ -22,6 +22,7 @@ from alerthost.outbox import (
     lane_store,
     leasing,
     maintenance,
+    plan_writer,
     planner,
 )
 from alerthost.outbox.backend import UnitOfWork
@@ -895,7 +896,7 @@ def test_a_submission_planned_by_another_process_is_skipped(world: World) -> Non
         )
     world.drain()
     with world.database.begin() as connection:
-        assert made_by._write(UnitOfWork(connection, world.clock.now, {}), made) == []
+        assert plan_writer.write_plans(UnitOfWork(connection, world.clock.now, {}), made) == []
 
 
 def test_slow_planning_writes_the_plans_made_so_far(
