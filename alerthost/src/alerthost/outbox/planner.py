@@ -25,7 +25,7 @@ from hostspec.delivery import Operation
 from hostspec.errors import describe_error
 from hostspec.inprocess.memory import IncidentMemory
 from hostspec.plugins import Rule
-from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, plan_alert, is_late_repeat
+from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, is_late_repeat, plan_alert
 
 _log = logging.getLogger("hostspec.planning")
 
