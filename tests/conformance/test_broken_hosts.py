@@ -223,24 +223,24 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("case", [Sound, Honest])
-def test_a_sound_host_passes(case: type[HostCase]) -> None:
+def test_sound_host_passes_every_check(case: type[HostCase]) -> None:
     assert failing(case(), HOST_CHECKS) == {}
 
 
 @pytest.mark.parametrize(("checks", "case", "words"), BROKEN)
-def test_a_broken_host_fails_one_check(checks: set[str], case: type[HostCase], words: str) -> None:
+def test_broken_host_fails_its_check(checks: set[str], case: type[HostCase], words: str) -> None:
     failed = failing(case(), HOST_CHECKS if checks & NAMES_OF_SLOW else QUICK)
     assert set(failed) == checks, failed
     assert all(words in sentence for sentence in failed.values()), failed
 
 
-def test_a_host_that_sends_nothing_is_found() -> None:
+def test_host_that_sends_nothing_fails() -> None:
     failed = failing(Silent())
     assert set(failed) == SENDING
     assert "sent as []" in failed["discovers"]
 
 
-def test_a_host_that_sends_before_it_refuses_is_found() -> None:
+def test_host_that_sends_before_it_refuses_fails() -> None:
     [check] = [check for check in HOST_CHECKS if check.__name__ == "check_fails_closed"]
     with pytest.raises(ConformanceError, match="load every plugin first"):
         check(Late())
@@ -251,7 +251,7 @@ def test_every_check_has_a_broken_host() -> None:
     assert {check for found, _, _ in BROKEN for check in found} | {"discovers"} == checks
 
 
-def test_an_interrupt_is_none_of_the_hosts_failures() -> None:
+def test_keyboard_interrupt_is_raised() -> None:
     class Interrupted(Sound):
         def run(self, config, alerts):
             raise KeyboardInterrupt

@@ -229,16 +229,16 @@ def failing(
     return failed
 
 
-def test_a_sound_provider_passes() -> None:
+def test_sound_provider_passes_every_check() -> None:
     assert failing(WholeCase()) == {}
 
 
-def test_a_sound_provider_that_probes_and_connects_passes() -> None:
+def test_sound_provider_with_probe_and_install_flow_passes() -> None:
     kind = type("Connecting", (Sound,), {"install_flow": lambda _: Connect()})
     assert failing(broken(provider=kind, action=Probing, install_settings={"app": "one"})) == {}
 
 
-def test_deliveries_of_a_missed_problem_may_neither_open_nor_close() -> None:
+def test_on_missed_may_return_an_acknowledge_too() -> None:
     def change(opening, closing):
         said = attrs.evolve(opening, operation=Operation.ACKNOWLEDGE)
         return [opening, said, closing]
@@ -1062,7 +1062,7 @@ FIRST = tuple({check: case for check, case, _ in reversed(BROKEN)}.values())
 
 @pytest.mark.sized
 @pytest.mark.parametrize(("check", "case", "words"), BROKEN)
-def test_a_broken_provider_fails_one_check(check: str, case: ProviderCase, words: str) -> None:
+def test_broken_provider_fails_its_check(check: str, case: ProviderCase, words: str) -> None:
     """`make proof` runs the other checks on every provider.
 
     `make test` does on one for each check, and on all whose secret cannot be looked for.
@@ -1077,7 +1077,7 @@ def test_every_check_has_a_broken_provider() -> None:
     assert {check for check, _, _ in BROKEN} == set(CHECKS)
 
 
-def test_a_provider_that_never_plans_is_told_in_sentences() -> None:
+def test_every_failure_of_a_provider_that_never_plans_is_a_sentence() -> None:
     def refuse(alert):
         raise OSError("never")
 
@@ -1090,7 +1090,7 @@ class Sleeping(Single):
         threading.Event().wait(60)
 
 
-def test_an_attempt_that_hangs_is_told() -> None:
+def test_hanging_attempt_is_reported() -> None:
     case = broken(action=Sleeping, time_limit=0.1)
     with pytest.raises(ConformanceError, match=r"had not returned after 0\.1 s; give up in time"):
         check_network_faults(case)

@@ -231,7 +231,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("check", "members", "message"), BROKEN)
-def test_a_broken_extension_fails_its_check(
+def test_broken_extension_fails_its_check(
     check: str, members: dict[str, Any], message: str
 ) -> None:
     case: ExtensionCase = type("BrokenCase", (TestSound,), members)()

@@ -87,7 +87,7 @@ def test_host(check_host):
 """
 
 
-def test_the_fixtures_tell_all_that_fails(pytester: pytest.Pytester) -> None:
+def test_fixtures_report_every_failure(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cov")
     result.assert_outcomes(passed=1, failed=3)
@@ -120,11 +120,11 @@ IMPURE: list[Callable[[], object]] = [
 
 
 @pytest.mark.parametrize("call", IMPURE)
-def test_what_is_impure_is_seen(call: Callable[[], object]) -> None:
+def test_impure_calls_are_detected(call: Callable[[], object]) -> None:
     assert watched(call)[1]
 
 
-def test_what_is_pure_is_let_through() -> None:
+def test_pure_calls_are_accepted() -> None:
     pure: list[Callable[[], Any]] = [
         lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC).isoformat(),
         lambda: dt.date.fromisoformat("2026-01-01"),
@@ -137,7 +137,7 @@ def test_what_is_pure_is_let_through() -> None:
         assert watched(call)[1] == ()
 
 
-def test_a_garbage_collection_meanwhile_is_not_the_calls_own_doing() -> None:
+def test_garbage_collection_is_not_part_of_the_call() -> None:
     """Other plugins time collections, and one may fall into any call."""
     collects = gc.isenabled()
 
@@ -154,7 +154,7 @@ def test_a_garbage_collection_meanwhile_is_not_the_calls_own_doing() -> None:
         gc.enable()
 
 
-def test_a_profiler_goes_on_after_watching() -> None:
+def test_profiler_is_restored() -> None:
     before = sys.getprofile()
     watched(int)
     assert sys.getprofile() is before
@@ -168,16 +168,16 @@ def test_a_profiler_goes_on_after_watching() -> None:
         "Basic dXNlcjpjYW5hcnkvMDEyMzQ1Njc4OQ==",  # user:canary/0123456789
     ],
 )
-def test_a_canary_is_seen(text: str) -> None:
+def test_canary_is_found_in_every_form(text: str) -> None:
     assert contains_canary(text, "canary/0123456789")
 
 
 @pytest.mark.parametrize(("text", "canary"), [("canary", "canary/0123456789"), ("any", "")])
-def test_no_canary_is_no_canary(text: str, canary: str) -> None:
+def test_empty_canary_is_never_found(text: str, canary: str) -> None:
     assert not contains_canary(text, canary)
 
 
-def test_without_jsonschema_the_rest_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_schema_check_works_without_jsonschema(monkeypatch: pytest.MonkeyPatch) -> None:
     class Tickets(ProviderCase):
         plugin = "tickets"
 
@@ -201,7 +201,7 @@ def test_without_jsonschema_the_rest_is_checked(monkeypatch: pytest.MonkeyPatch)
         ),
     ],
 )
-def test_the_fault_of_a_wrong_case_is_reported(members: dict[str, Any], words: str) -> None:
+def test_faulty_case_is_reported(members: dict[str, Any], words: str) -> None:
     key = "0123456789abcdefghijABCDEFGHIJ01"
     services = {"services": [{"name": "checkout", "integration_key": key}]}
     settings = services if members["plugin"] == "pagerduty" else {}
@@ -213,7 +213,7 @@ def test_the_fault_of_a_wrong_case_is_reported(members: dict[str, Any], words: s
     assert words in str(caught.value)
 
 
-def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "example.com")
     before = dict(os.environ)
     with environment({"HOSTSPEC_TESTING_X": "1"}):
@@ -221,7 +221,7 @@ def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dict(os.environ) == before
 
 
-def test_a_service_keeps_what_arrives_and_survives_who_hangs_up() -> None:
+def test_service_records_messages_and_survives_disconnects() -> None:
     with serving(answering(Answer())) as service:
         port = int(service.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as client:
@@ -230,7 +230,7 @@ def test_a_service_keeps_what_arrives_and_survives_who_hangs_up() -> None:
         assert service.received() == ("",)
 
 
-def test_a_connection_without_a_request_is_no_message() -> None:
+def test_connection_without_a_request_is_not_recorded() -> None:
     def connect() -> tuple[str, ...]:
         with serving(answering(Answer())) as service:
             port = int(service.url.rpartition(":")[2])
@@ -243,7 +243,7 @@ def test_a_connection_without_a_request_is_no_message() -> None:
 PAGE = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
 
 
-def test_the_page_has_every_fault_with_its_right_outcomes() -> None:
+def test_page_lists_every_fault_with_its_outcomes() -> None:
     listed = {}
     for line in re.findall(
         r"^\| `.*\|$",
@@ -264,9 +264,7 @@ def test_the_page_has_every_fault_with_its_right_outcomes() -> None:
         (ExtensionCase, "## An extension", {"load", "survey"}),
     ],
 )
-def test_the_page_lists_every_member_of_a_case(
-    case: type, heading: str, internal: set[str]
-) -> None:
+def test_page_lists_every_member_of_a_case(case: type, heading: str, internal: set[str]) -> None:
     section = PAGE.partition(heading)[2].partition("\n## ")[0]
     listed = set(
         re.findall(r"^\| `(\w+)", section.partition("The network faults")[0], re.MULTILINE)
@@ -275,13 +273,13 @@ def test_the_page_lists_every_member_of_a_case(
     assert listed - {"prepare"} == members - internal
 
 
-def test_a_slow_call_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_call_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(support, "SOCKET_CHECK_AFTER", 0.01)
 
     assert support.within(60, lambda: (time.sleep(0.1), 7)[1]) == 7
 
 
-def test_a_call_that_waits_for_something_else_is_given_up(
+def test_call_without_a_socket_is_given_up_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(support, "SOCKET_CHECK_AFTER", 0.01)

@@ -74,39 +74,39 @@ CLOSING = Delivery(Operation.RESOLVE, PLACE, Identity("", "k"), Severity.ERROR)
 INSTALLATION = Installation("bare", "acme", Account(key=Secret("env:BARE_KEY")))
 
 
-def test_an_action_can_do_nothing_it_does_not_declare() -> None:
+def test_default_action_has_no_capabilities() -> None:
     assert not any(attrs.astuple(Capabilities()))
     incident = Incident(PLACE, IncidentState.TRIGGERED, Severity.ERROR)
     assert Bare().follow_up(incident, Alert("k", status="resolved")) is None
 
 
-def test_an_action_finds_no_fault_and_has_no_limit() -> None:
+def test_default_action_has_no_faults_and_no_limits() -> None:
     assert Bare().check(None, INSTALLATION) == ()
     assert as_durable(Bare()).limits(OPENING, INSTALLATION) == ()
 
 
-def test_a_problem_that_was_over_before_is_told_whole() -> None:
+def test_missed_problem_is_sent_whole_by_default() -> None:
     assert as_durable(Bare()).on_missed(OPENING, CLOSING) == (OPENING, CLOSING)
 
 
-def test_methods_for_durable_hosts_need_their_base_class() -> None:
+def test_durable_methods_need_their_base_class() -> None:
     with pytest.raises(TypeError, match=r"has limits\(\): inherit from hostspec.DurableAction"):
         type("Limited", (Bare,), {"limits": lambda *_: ()})
 
 
-def test_a_preview_shows_destination_and_message() -> None:
+def test_default_preview_shows_destination_and_message() -> None:
     shown = Bare().preview(OPENING, INSTALLATION, SendContext())
     assert shown == Preview("all", {"a": (1,)})
 
 
-def test_a_provider_reads_its_settings() -> None:
+def test_provider_structures_its_settings() -> None:
     assert BareProvider().installation("acme", {"key": "env:BARE_KEY"}) == INSTALLATION
     with pytest.raises(SettingsError):
         BareProvider().installation("acme", {})
     assert BareProvider().demo() is None
 
 
-def test_a_provider_finds_every_secret_that_cannot_be_read(
+def test_check_reports_every_unreadable_secret(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "key"
@@ -134,7 +134,7 @@ def test_a_provider_finds_every_secret_that_cannot_be_read(
         (OutcomeKind.UNCERTAIN, True),
     ],
 )
-def test_which_outcomes_may_have_arrived(kind: OutcomeKind, *, may: bool) -> None:
+def test_outcome_kinds_that_may_have_arrived(kind: OutcomeKind, *, may: bool) -> None:
     assert kind.may_have_arrived is may
     assert Outcome(kind).delivered is (kind is OutcomeKind.DELIVERED)
     assert len(OutcomeKind) == 7
@@ -144,5 +144,5 @@ def test_which_outcomes_may_have_arrived(kind: OutcomeKind, *, may: bool) -> Non
     ("given", "seconds"),
     [(30, 30.0), (0.5, 0.5), ("30", 30.0), (None, None), ("soon", None), ([30], None)],
 )
-def test_retry_after_is_a_number_whatever_a_plugin_gave(given: Any, seconds: float | None) -> None:
+def test_retry_after_becomes_a_number_or_none(given: Any, seconds: float | None) -> None:
     assert Outcome(OutcomeKind.THROTTLED, retry_after=given).retry_after == seconds

@@ -61,7 +61,7 @@ def faults_of(document: object) -> list[str]:
 # --- the whole -------------------------------------------------------------------------------
 
 
-def test_a_whole_alert_is_read_without_a_repair() -> None:
+def test_complete_alert_needs_no_repair() -> None:
     alert = Alert.read_text(json.dumps(WHOLE))
     assert alert == Alert(
         "db-1/disk",
@@ -86,7 +86,7 @@ def test_a_whole_alert_is_read_without_a_repair() -> None:
     assert alert.identity == Identity("tenant", "db-1/disk")
 
 
-def test_all_but_key_and_summary_is_optional() -> None:
+def test_only_the_key_is_required() -> None:
     alert = Alert.read({"key": "k", "summary": "s"})
     assert alert.status is Status.FIRING
     assert alert.severity is Severity.ERROR
@@ -98,12 +98,12 @@ def test_all_but_key_and_summary_is_optional() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(WHOLE) - {"key"}))
-def test_null_is_as_good_as_absent(name: str) -> None:
+def test_null_counts_as_absent(name: str) -> None:
     absent = {field: value for field, value in WHOLE.items() if field != name}
     assert Alert.read(WHOLE | {name: None}) == Alert.read(absent)
 
 
-def test_an_alert_is_a_value() -> None:
+def test_alerts_compare_by_value() -> None:
     alert = Alert.read(WHOLE | {"odd": [1]})
     assert hash(alert) == hash(Alert.read(WHOLE | {"odd": [1]}))
     assert pickle.loads(pickle.dumps(alert)) == alert
@@ -122,18 +122,18 @@ def test_an_alert_is_a_value() -> None:
 
 
 @pytest.mark.parametrize("document", [None, 5, "text", [], [WHOLE], True])
-def test_what_is_no_object_is_faulty(document: object) -> None:
+def test_document_must_be_an_object(document: object) -> None:
     assert faults_of(document) == ["not a JSON object"]
 
 
 @pytest.mark.parametrize("key", [None, "", " ", "\t\n", "\u200b\u3164"])
-def test_an_alert_without_a_key_is_faulty(key: object) -> None:
+def test_key_is_required(key: object) -> None:
     assert faults_of({"key": key}) == ["key: missing or blank; it names the problem"]
     assert faults_of({}) == ["key: missing or blank; it names the problem"]
 
 
 @pytest.mark.parametrize("status", ["", " \t", "\ufeff"])
-def test_a_blank_status_is_none_and_pages(status: str) -> None:
+def test_blank_status_counts_as_firing(status: str) -> None:
     alert = Alert.read({"key": "k", "summary": "s", "severity": "info", "status": status})
 
     assert alert.status is Status.FIRING
@@ -151,13 +151,13 @@ def test_a_blank_status_is_none_and_pages(status: str) -> None:
         ("\ud800", '"\ufffd"'),
     ],
 )
-def test_an_unknown_status_is_faulty(status: object, repairs_of: str) -> None:
+def test_unknown_status_is_rejected(status: object, repairs_of: str) -> None:
     assert faults_of({"key": "k", "status": status}) == [
         f"status: {repairs_of} is unknown; known are firing, acknowledged, resolved"
     ]
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     assert faults_of({"key": " ", "status": "open"}) == [
         "key: missing or blank; it names the problem",
         'status: "open" is unknown; known are firing, acknowledged, resolved',
@@ -165,7 +165,7 @@ def test_all_faults_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize("status", [*Status, "FIRING", " Resolved ", "ACKnowledged"])
-def test_status_is_known_whatever_its_case_and_blanks(status: str) -> None:
+def test_status_ignores_case_and_blanks(status: str) -> None:
     assert read(status=status).status == Status(status.strip().lower())
 
 
@@ -184,7 +184,7 @@ SYNONYMS = {
     ("word", "severity"),
     [(word, severity) for severity, words in SYNONYMS.items() for word in words.split()],
 )
-def test_severity_is_understood_whatever_its_case_and_blanks(word: str, severity: Severity) -> None:
+def test_severity_ignores_case_and_blanks(word: str, severity: Severity) -> None:
     for spelled in (word, word.upper(), f"  {word.title()}\n"):
         alert = read(severity=spelled)
         assert alert.severity is severity
@@ -192,7 +192,7 @@ def test_severity_is_understood_whatever_its_case_and_blanks(word: str, severity
 
 
 @pytest.mark.parametrize("severity", [None, "", " ", "\u2060"])
-def test_a_missing_severity_becomes_error(severity: object) -> None:
+def test_missing_severity_becomes_error(severity: object) -> None:
     alert = read(severity=severity)
     assert alert.severity is Severity.ERROR
     assert repairs_of(alert) == [("severity", "missing; taken as error")]
@@ -202,7 +202,7 @@ def test_a_missing_severity_becomes_error(severity: object) -> None:
     ("severity", "shown"),
     [("loud", '"loud"'), (3, "3"), (True, "true"), ({"a": 1}, '{"a": 1}'), (math.nan, '"NaN"')],
 )
-def test_an_unknown_severity_becomes_error(severity: object, shown: str) -> None:
+def test_unknown_severity_becomes_error(severity: object, shown: str) -> None:
     alert = read(severity=severity)
     assert alert.severity is Severity.ERROR
     assert repairs_of(alert) == [("severity", f"{shown} is unknown; taken as error")]
@@ -218,13 +218,13 @@ class Named(enum.Enum):
 @pytest.mark.parametrize(
     ("member", "severity"), [(Named.PAGE, Severity.CRITICAL), (Named.WARNING, Severity.WARNING)]
 )
-def test_a_severity_may_be_a_member_of_an_enum(member: Named, severity: Severity) -> None:
+def test_severity_may_be_an_enum_member(member: Named, severity: Severity) -> None:
     alert = read(severity=member)
     assert alert.severity is severity
     assert alert.repairs == ()
 
 
-def test_a_member_of_an_enum_that_says_nothing_is_shown_by_its_value() -> None:
+def test_unknown_enum_member_is_quoted_by_its_value() -> None:
     assert repairs_of(read(severity=Named.ODD)) == [("severity", "3 is unknown; taken as error")]
     assert read(status=Named.resolved).status is Status.RESOLVED
     assert faults_of({"key": "k", "status": Named.ODD}) == [
@@ -232,7 +232,7 @@ def test_a_member_of_an_enum_that_says_nothing_is_shown_by_its_value() -> None:
     ]
 
 
-def test_severities_rank_from_mildest_to_worst() -> None:
+def test_severities_are_ranked() -> None:
     assert [severity.rank for severity in Severity] == [0, 1, 2, 3, 4]
     assert max(Severity, key=lambda severity: severity.rank) is Severity.CRITICAL
 
@@ -241,7 +241,7 @@ def test_severities_rank_from_mildest_to_worst() -> None:
 
 
 @pytest.mark.parametrize("summary", [None, "", "  ", "\u200b", "\u2800\u115f"])
-def test_the_key_stands_in_for_a_missing_summary(summary: object) -> None:
+def test_missing_summary_becomes_the_key(summary: object) -> None:
     alert = read(summary=summary)
     assert alert.summary == "k"
     assert repairs_of(alert) == [("summary", "missing or blank; replaced by the key")]
@@ -266,9 +266,7 @@ def test_the_key_stands_in_for_a_missing_summary(summary: object) -> None:
         ),
     ],
 )
-def test_what_is_no_text_becomes_text(
-    field: str, value: object, text: str, reasons: list[str]
-) -> None:
+def test_other_values_become_text(field: str, value: object, text: str, reasons: list[str]) -> None:
     alert = read(**{field: value})
     assert getattr(alert, "class_" if field == "class" else field) == text
     assert repairs_of(alert) == [(field, reason) for reason in reasons]
@@ -289,7 +287,7 @@ def test_unknown_fields_move_into_the_details() -> None:
     assert repairs_of(alert) == [("runbook", moved), ("class_", moved), ("repairs", moved)]
 
 
-def test_a_moved_field_never_overwrites_a_detail() -> None:
+def test_moved_field_never_overwrites_a_detail() -> None:
     alert = read(x=1, **{"alert.x": 2}, details={"x": 3, "alert.x": 4, "alert.alert.x": 5})
     assert alert.details == {
         "x": 3,
@@ -300,7 +298,7 @@ def test_a_moved_field_never_overwrites_a_detail() -> None:
     }
 
 
-def test_a_moved_field_is_normalised_too() -> None:
+def test_moved_field_is_normalised() -> None:
     alert = Alert.read({"key": "k", "summary": "s", "severity": "info", "\ud800": math.nan, 5: {1}})
     assert alert.details == {"\ufffd": "NaN", "5": (1,)}
     assert {repair.field for repair in alert.repairs} == {
@@ -315,7 +313,7 @@ def test_a_moved_field_is_normalised_too() -> None:
     ("details", "kind"), [("text", "text"), ([1], "a list"), (False, "true or false")]
 )
 @pytest.mark.parametrize("unknown", [{}, {"odd": 1}])
-def test_details_that_are_no_object_are_kept(
+def test_details_of_another_type_are_kept(
     details: object, kind: str, unknown: dict[str, object]
 ) -> None:
     alert = read(details=details, **unknown)
@@ -327,7 +325,7 @@ def test_details_that_are_no_object_are_kept(
     )
 
 
-def test_empty_details_are_no_details() -> None:
+def test_empty_details_are_accepted() -> None:
     assert Alert("k", "s", severity="info", details=None).details == {}
 
 
@@ -345,7 +343,7 @@ def test_labels_become_texts() -> None:
     ]
 
 
-def test_labels_that_are_no_object_are_kept_in_the_details() -> None:
+def test_labels_of_another_type_move_into_the_details() -> None:
     alert = read(labels=["a"], details={"labels": 1, "alert.labels": 2})
     assert alert.labels == {}
     assert alert.details == {"labels": 1, "alert.labels": 2, "alert.labels (2)": ("a",)}
@@ -411,13 +409,15 @@ def test_labels_that_are_no_object_are_kept_in_the_details() -> None:
         ({"h"}, (), [("links", "a set where a list belongs; dropped")]),
     ],
 )
-def test_links(links: object, read_as: tuple[Link, ...], repairs: list[tuple[str, str]]) -> None:
+def test_links_are_read(
+    links: object, read_as: tuple[Link, ...], repairs: list[tuple[str, str]]
+) -> None:
     alert = read(links=links)
     assert alert.links == read_as
     assert repairs_of(alert) == repairs
 
 
-def test_images() -> None:
+def test_images_are_read() -> None:
     alert = read(images=["s", {"src": "s", "href": "h", "alt": "a"}, {"href": "h"}])
     assert alert.images == (Image("s"), Image("s", "h", "a"))
     assert repairs_of(alert) == [
@@ -426,7 +426,7 @@ def test_images() -> None:
     ]
 
 
-def test_a_user_name_and_password_in_an_address_are_not_kept() -> None:
+def test_credentials_in_addresses_are_removed() -> None:
     secret = "https://user:hunter2@host.example/x?a=b@c"
     alert = read(
         url=secret, links=[secret], images=[{"src": "s", "href": secret}, {"href": secret}]
@@ -439,7 +439,7 @@ def test_a_user_name_and_password_in_an_address_are_not_kept() -> None:
     assert ("links[0].href", removed) in repairs_of(alert)
 
 
-def test_links_and_images_may_be_given_as_values() -> None:
+def test_links_and_images_may_be_objects_of_their_classes() -> None:
     one = Link("h\ud800")
     alert = Alert("k", "s", severity="info", links=[one], images=Image("s"))  # type: ignore[arg-type]
     assert alert.links == (Link("h\ufffd"),)
@@ -574,7 +574,7 @@ def test_times_are_read(
     ids=repr,
 )
 @pytest.mark.parametrize("field", ["started_at", "updated_at"])
-def test_a_time_that_was_never_set_is_none(field: str, given: object) -> None:
+def test_unset_times_become_none(field: str, given: object) -> None:
     """Go's zero time in any zone, the smallest time of Python and .NET, and the epoch."""
     alert = read(**{field: given})
     assert getattr(alert, field) is None
@@ -605,7 +605,7 @@ def test_a_time_that_was_never_set_is_none(field: str, given: object) -> None:
     ],
     ids=lambda value: repr(value)[:20] if value != 10**400 else "10**400",
 )
-def test_a_time_that_cannot_be_read_is_kept_in_the_details(given: object, kept: object) -> None:
+def test_unreadable_time_moves_into_the_details(given: object, kept: object) -> None:
     alert = read(started_at=given, details={"started_at": 1, "alert.started_at": 2})
     assert alert.started_at is None
     assert alert.details == {
@@ -645,7 +645,7 @@ def test_a_time_that_cannot_be_read_is_kept_in_the_details(given: object, kept: 
     ],
     ids=lambda text: text[:30],
 )
-def test_garbage_is_faulty(text: str) -> None:
+def test_text_that_is_not_json_is_rejected(text: str) -> None:
     with pytest.raises(FaultyAlertError) as raised:
         Alert.read_text(text)
     (fault,) = raised.value.faults
@@ -654,7 +654,7 @@ def test_garbage_is_faulty(text: str) -> None:
 
 
 @pytest.mark.parametrize("opening", ['{"a":', "["])
-def test_an_alert_is_not_lost_for_the_depth_of_its_details(opening: str) -> None:
+def test_deeply_nested_alert_is_accepted(opening: str) -> None:
     levels = 50_000
     closing = "}" if opening.startswith("{") else "]"
     deep = opening * levels + '"\\"[{"' + closing * levels
@@ -666,7 +666,7 @@ def test_an_alert_is_not_lost_for_the_depth_of_its_details(opening: str) -> None
     assert "nesting deeper than 64 levels was cut" in [reason for _, reason in repairs_of(alert)]
 
 
-def test_cutting_depths_leaves_what_is_shallow_as_it_is() -> None:
+def test_cutting_depths_keeps_shallow_values() -> None:
     for text in (json.dumps(WHOLE), '{"a": "}][{\\"", "b": [1, {}]}', "[]", '"[', "]"):
         assert _cut_depths(text) == text
     deep = "[" * 200 + "1" + "]" * 200
@@ -674,7 +674,7 @@ def test_cutting_depths_leaves_what_is_shallow_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("digits", [640, 641, 5000])
-def test_an_alert_is_not_lost_for_a_long_numeral(digits: int) -> None:
+def test_alert_with_a_long_numeral_is_accepted(digits: int) -> None:
     """Python refuses to read integers beyond a limit that may be set as low as 640 digits."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(640)
@@ -692,7 +692,7 @@ def test_an_alert_is_not_lost_for_a_long_numeral(digits: int) -> None:
     assert number == "7" * digits or int(number, 16) == int("7" * digits)
 
 
-def test_numbers_that_json_lacks_are_told() -> None:
+def test_numbers_that_json_lacks_are_reported() -> None:
     alert = Alert.read_text('{"key": "k", "details": {"a": NaN, "b": 1e999, "c": -Infinity}}')
     assert alert.details == {"a": "NaN", "b": "Infinity", "c": "-Infinity"}
     assert {"details.a", "details.b", "details.c"} <= {repair.field for repair in alert.repairs}
@@ -728,7 +728,7 @@ _objects = st.fixed_dictionaries({}, optional=dict.fromkeys((*_FIELDS, *_UNKNOWN
     st.text(min_size=1).filter(lambda text: not is_blank(text)) | st.integers() | st.booleans(),
     st.sampled_from(Status),
 )
-def test_any_object_with_a_key_and_a_known_status_is_an_alert(
+def test_any_object_with_a_key_and_a_known_status_is_accepted(
     fields: dict[str, object], key: object, status: Status
 ) -> None:
     alert = Alert.read_text(json.dumps(fields | {"key": key, "status": status}))
@@ -744,7 +744,7 @@ def test_any_object_with_a_key_and_a_known_status_is_an_alert(
 
 
 @given(_objects)
-def test_every_loss_is_told(fields: dict[str, Any]) -> None:
+def test_every_change_is_reported(fields: dict[str, Any]) -> None:
     """Each value is in the alert unchanged, or a repair reports the change."""
     alert = Alert.read({"key": "k"} | fields)
     reported = [repair.field for repair in alert.repairs]
@@ -781,7 +781,7 @@ def _plain(value: Any) -> Any:
 
 
 @given(st.text(st.characters()) | _json.map(json.dumps))
-def test_any_text_is_an_alert_or_faulty(text: str) -> None:
+def test_any_text_is_accepted_or_rejected(text: str) -> None:
     try:
         understood = bool(Alert.read_text(text).key.strip())
     except FaultyAlertError as error:
@@ -789,13 +789,13 @@ def test_any_text_is_an_alert_or_faulty(text: str) -> None:
     assert understood
 
 
-def test_repairs_that_came_before_stay_first() -> None:
+def test_earlier_repairs_stay_first() -> None:
     before = Repair("x", "was odd")
     assert Alert("k", "", severity="info", repairs=[before]).repairs[0] == before
 
 
 @pytest.mark.parametrize("status", ["acknowledged", "resolved"])
-def test_repairs_of_fields_that_are_not_sent_are_not_reported(status: str) -> None:
+def test_only_repairs_of_sent_fields_are_reported(status: str) -> None:
     """An acknowledge or resolve sends no more than the name of its problem."""
     given = {"key": 5, "severity": "loud", "links": ["x"], "odd": 1, "updated_at": "2026-11-23"}
     alert = Alert.read(given | {"status": status})

@@ -27,7 +27,7 @@ def repairs_of(alert: Alert) -> list[tuple[str, str]]:
     return [(repair.field, repair.reason) for repair in alert.repairs]
 
 
-def test_only_the_first_images_are_kept_and_the_rest_is_counted() -> None:
+def test_images_are_bounded_and_the_rest_is_counted() -> None:
     alert = read(images=["x"] * 5_000)
     assert alert.images == (Image("x"),) * MOST_ENTRIES
     assert repairs_of(alert) == [
@@ -67,20 +67,18 @@ def test_only_the_first_images_are_kept_and_the_rest_is_counted() -> None:
     ],
     ids=["links", "members", "labels", "details", "unknown fields"],
 )
-def test_repairs_are_counted_where_there_are_many(
-    fields: dict[str, Any], last: tuple[str, str]
-) -> None:
+def test_many_repairs_are_counted(fields: dict[str, Any], last: tuple[str, str]) -> None:
     alert = read(**fields)
     assert repairs_of(alert)[-1] == last
     assert len(alert.repairs) <= MOST_REPAIRS + 2
 
 
-def test_many_repairs_of_one_field_hide_none_of_another() -> None:
+def test_many_repairs_of_one_field_hide_no_other_field() -> None:
     alert = read(images=["x"] * 50, updated_at="never", severity="loud")
     assert {"severity", "updated_at"} <= {field for field, _ in repairs_of(alert)}
 
 
-def test_an_alert_has_so_many_labels_at_most() -> None:
+def test_labels_are_bounded() -> None:
     alert = read(labels={f"l{n}": "x" for n in range(MOST_LABELS + 7)})
     assert list(alert.labels) == [f"l{n}" for n in range(MOST_LABELS)]
     assert repairs_of(alert) == [
@@ -88,7 +86,7 @@ def test_an_alert_has_so_many_labels_at_most() -> None:
     ]
 
 
-def test_a_long_key_keeps_its_identity() -> None:
+def test_long_keys_stay_different() -> None:
     """Its end becomes a hash of the whole, so that a resolve still finds its incident."""
     whole = "k" * 1_000_000
     for field in ("key", "scope"):
@@ -101,7 +99,7 @@ def test_a_long_key_keeps_its_identity() -> None:
     assert read(key="k" * LONGEST_KEY).key == "k" * LONGEST_KEY
 
 
-def test_a_long_text_is_cut() -> None:
+def test_long_text_is_cut() -> None:
     for field in ("summary", "source", "component", "group"):
         alert = read(**{field: "x" * (LONGEST_LINE + 1)})
         assert getattr(alert, field) == "x" * (LONGEST_LINE - 1) + "…"
@@ -111,7 +109,7 @@ def test_a_long_text_is_cut() -> None:
     assert len(alert.labels["a"]) == LONGEST_LINE
 
 
-def test_an_address_that_is_too_long_is_not_cut() -> None:
+def test_long_address_is_moved_and_never_cut() -> None:
     long = "https://h.example/" + "x" * LONGEST_LINE
     alert = read(url=long, images=[{"src": "s", "href": long}, {"src": long}])
     assert (alert.url, alert.details) == ("", {"url": long})
@@ -124,7 +122,7 @@ def test_an_address_that_is_too_long_is_not_cut() -> None:
     ]
 
 
-def test_the_details_are_bounded_by_characters() -> None:
+def test_details_are_bounded() -> None:
     alert = read(details={"a": "x" * (LONGEST_TEXT + 1), "b": ["y" * LONGEST_TEXT] * 9, "c": 1})
     assert len(str(alert.details["a"])) <= LONGEST_TEXT
     assert len(alert.details["b"]) == 3  # type: ignore[arg-type]
@@ -145,26 +143,26 @@ def test_the_details_are_bounded_by_characters() -> None:
     ],
     ids=["long names", "numbers as names", "nested"],
 )
-def test_what_is_cut_once_is_not_cut_again(value: object) -> None:
+def test_second_reading_cuts_nothing(value: object) -> None:
     once, repairs = normalise(value, "it")
     assert repairs
     assert normalise(once, "it") == (once, ())
 
 
-def test_names_are_shown_in_part() -> None:
+def test_long_names_are_quoted_in_part() -> None:
     name = "n" * 1_000_000
     alert = read(**{name: 1}, labels={name: 1}, links=[{"href": "h", name: 1}], details={name: {1}})
     assert 5 <= len(alert.repairs) < 10
     assert all(len(repair.field) + len(repair.reason) < 400 for repair in alert.repairs)
 
 
-def test_faults_are_short() -> None:
+def test_faults_quote_long_values_in_part() -> None:
     with pytest.raises(FaultyAlertError) as raised:
         read(key="", status="s" * 1_000_000)
     assert len(str(raised.value)) < 300
 
 
-def test_what_was_bounded_comes_back_the_same() -> None:
+def test_bounded_alert_survives_json() -> None:
     alert = read(
         **{f"f{n}": n for n in range(50)},
         key="k" * 5_000,
@@ -175,7 +173,7 @@ def test_what_was_bounded_comes_back_the_same() -> None:
     assert from_json(Alert, json.loads(json.dumps(to_json(alert)))) == alert
 
 
-def test_a_list_that_cannot_be_read_costs_nothing_else() -> None:
+def test_unreadable_list_costs_no_other_field() -> None:
     class Broken(list[str]):
         def __len__(self) -> int:
             raise OSError
@@ -188,7 +186,7 @@ def test_a_list_that_cannot_be_read_costs_nothing_else() -> None:
     assert reason.endswith("; dropped")
 
 
-def test_mappings_that_cannot_be_read_cost_nothing_else() -> None:
+def test_unreadable_mappings_cost_no_other_field() -> None:
     class Broken(dict[str, str]):
         def items(self) -> Any:
             raise OSError
@@ -211,7 +209,7 @@ _json = st.recursive(
 _NAMES = [field.name.rstrip("_") for field in attrs.fields(Alert)]
 
 
-def test_values_moved_into_the_details_share_their_bounds() -> None:
+def test_moved_values_share_the_bounds_of_the_details() -> None:
     long: Any = ["x" * 70_000] * 150
     alert = Alert("k", "s", started_at=long, updated_at=long)
     assert len(str(alert.details)) < MOST_CHARACTERS + 100_000
@@ -219,7 +217,7 @@ def test_values_moved_into_the_details_share_their_bounds() -> None:
 
 
 @given(st.dictionaries(st.sampled_from([*_NAMES, "odd", "alert.odd"]), _json) | _json)
-def test_any_json_is_an_alert_within_bounds_or_faulty(document: object) -> None:
+def test_any_json_is_accepted_within_bounds_or_rejected(document: object) -> None:
     try:
         alert = Alert.read(document)
     except FaultyAlertError as error:

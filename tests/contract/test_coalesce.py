@@ -104,14 +104,14 @@ def check_shape(queued: tuple[Operation, ...], *, may_be_open: bool) -> None:
 
 
 @pytest.mark.parametrize("start", STARTS)
-def test_the_result_is_the_same_when_the_incident_may_be_open(start: str) -> None:
+def test_effect_is_the_same_if_the_incident_may_be_open(start: str) -> None:
     for queued in sequences((T, A, R), 7):
         check(queued, start, may_be_open=True)
     for queued in sequences((T, A, R, U), 6):
         check(queued, start, may_be_open=True)
 
 
-def test_the_result_is_the_same_when_the_incident_is_known_to_be_closed() -> None:
+def test_effect_is_the_same_if_the_incident_is_closed() -> None:
     for queued in sequences((T, A, R), 7):
         check(queued, "closed", may_be_open=False)
     for queued in sequences((T, A, R, U), 6):
@@ -119,7 +119,7 @@ def test_the_result_is_the_same_when_the_incident_is_known_to_be_closed() -> Non
 
 
 @pytest.mark.parametrize("may_be_open", [True, False])
-def test_the_result_is_short_ordered_and_coalesces_no_further(*, may_be_open: bool) -> None:
+def test_result_is_short_ordered_and_stable(*, may_be_open: bool) -> None:
     for queued in sequences((T, A, R), 7):
         check_shape(queued, may_be_open=may_be_open)
     for queued in sequences((T, A, R, U), 6):
@@ -151,7 +151,7 @@ def test_examples(
     assert coalesce(queued, may_be_open=may_be_open) == kept
 
 
-def test_an_acknowledge_from_before_the_first_trigger_is_sent_before_it() -> None:
+def test_early_acknowledge_is_sent_before_the_trigger() -> None:
     """So it is right both when the incident is open (acknowledged) and when it is closed.
 
     Sent after the trigger, it would silence a new episode.

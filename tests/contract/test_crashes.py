@@ -17,7 +17,7 @@ def module(name: str, package: str, file: str, code: str) -> ModuleType:
     return made
 
 
-def test_the_place_is_the_last_line_of_the_plugin_itself() -> None:
+def test_place_is_the_last_line_of_the_plugin() -> None:
     """Not where a library raised it, which the plugin called."""
     library = module("bolts", "bolts", "bolts/__init__.py", "def turn(): raise OSError('canary')")
     code = "def enrich(library):\n    return choose(library)\n\ndef choose(library):\n"
@@ -31,7 +31,7 @@ def test_the_place_is_the_last_line_of_the_plugin_itself() -> None:
     assert describe_error(error) == "failed at acme_pager/hooks.py:5"
 
 
-def test_the_class_and_the_frames_are_logged_at_debug_without_the_message(
+def test_debug_log_has_class_and_frames_but_no_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def deeper(levels: int) -> None:
@@ -51,7 +51,7 @@ def test_the_class_and_the_frames_are_logged_at_debug_without_the_message(
     assert "canary" not in record.getMessage()
 
 
-def test_an_error_of_the_host_names_the_host_s_own_line() -> None:
+def test_error_of_the_host_names_its_own_line() -> None:
     with pytest.raises(RuntimeError) as caught:
         exec("raise RuntimeError", {"__name__": "json"})
     assert caught.tb is not None

@@ -63,11 +63,11 @@ class FindableBell(Bell):
         return BellDiscovery()
 
 
-def test_a_provider_need_not_offer_it() -> None:
+def test_discovery_is_optional() -> None:
     assert Bell().discovery() is None
 
 
-def test_a_host_drives_it_without_knowing_the_provider() -> None:
+def test_host_connects_without_knowing_the_provider() -> None:
     provider: Provider[Any] = FindableBell()
     discovery = provider.discovery()
     assert discovery is not None
@@ -79,14 +79,14 @@ def test_a_host_drives_it_without_knowing_the_provider() -> None:
     assert discovery.connect([found.id], asking, [connected.installation], name="house").again
 
 
-def test_an_error_is_for_a_person_and_crosses_processes() -> None:
+def test_discovery_error_survives_pickling() -> None:
     with pytest.raises(DiscoveryError) as caught:
         BellDiscovery().connect([], Door(street="Elm"))
     again = pickle.loads(pickle.dumps(caught.value))
     assert (type(again), str(again)) == (DiscoveryError, "No bell was chosen")
 
 
-def test_what_was_found_is_json() -> None:
+def test_found_items_survive_json() -> None:
     found = Found("1", "Bell", FoundState.MISSING, "no wire")
     assert to_json(found) == {"id": "1", "name": "Bell", "state": "missing", "detail": "no wire"}
     assert from_json(Found, to_json(found)) == found

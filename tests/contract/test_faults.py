@@ -11,7 +11,7 @@ import pytest
 from hostspec import Fault, FaultsError, FaultyAlertError, SettingsError
 
 
-def test_a_fault_tells_where_and_why() -> None:
+def test_fault_has_path_and_reason() -> None:
     assert str(Fault("a.b", "is wrong")) == "a.b: is wrong"
     assert str(Fault("", "is wrong")) == "is wrong"
 
@@ -19,14 +19,14 @@ def test_a_fault_tells_where_and_why() -> None:
 @pytest.mark.parametrize(
     ("path", "expected"), [("", "top"), ("a", "top.a"), ("[1]", "top[1]"), ("a[1].b", "top.a[1].b")]
 )
-def test_a_fault_is_told_from_further_out(path: str, expected: str) -> None:
+def test_fault_can_be_put_below_a_path(path: str, expected: str) -> None:
     assert Fault(path, "why").below("top") == Fault(expected, "why")
 
 
 FAULTS = [Fault("a", "is wrong"), Fault("", "is missing")]
 
 
-def test_the_error_tells_all_of_them() -> None:
+def test_error_lists_every_fault() -> None:
     error = FaultsError(iter(FAULTS))
     assert error.faults == tuple(FAULTS)
     assert str(error) == "a: is wrong; is missing"
@@ -39,7 +39,7 @@ def pickled(error: Any) -> Any:
 
 @pytest.mark.parametrize("kind", [FaultsError, FaultyAlertError, SettingsError])
 @pytest.mark.parametrize("sent", [pickled, copy.copy, copy.deepcopy])
-def test_the_error_may_cross_to_another_process(sent: Any, kind: type[FaultsError]) -> None:
+def test_error_survives_pickling(sent: Any, kind: type[FaultsError]) -> None:
     back = sent(kind(FAULTS))
     assert type(back) is kind
     assert back.faults == tuple(FAULTS)

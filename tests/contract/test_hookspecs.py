@@ -93,7 +93,7 @@ def of(hook: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("plugin", [hook], indirect=True, ids=[hook])
 
 
-def test_the_hooks_are_those_of_the_design() -> None:
+def test_hooks_are_complete() -> None:
     assert set(HOOKS) == {
         "hostspec_addhooks",
         "hostspec_settings",
@@ -109,7 +109,7 @@ def test_the_hooks_are_those_of_the_design() -> None:
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_every_hook_says_when_it_is_called_with_what_and_how_to_write_it(hook: str) -> None:
+def test_every_hook_documents_call_arguments_and_example(hook: str) -> None:
     text = inspect.getdoc(HOOKS[hook])
     assert text is not None
     names = list(inspect.signature(HOOKS[hook]).parameters)[1:]
@@ -125,7 +125,7 @@ def test_every_hook_says_when_it_is_called_with_what_and_how_to_write_it(hook: s
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_every_example_implements_its_hook_in_public_words(hook: str) -> None:
+def test_every_example_uses_public_names(hook: str) -> None:
     code = example(hook)
     assert f"def {hook}(" in code
     assert "@hookimpl" in code
@@ -134,9 +134,7 @@ def test_every_example_implements_its_hook_in_public_words(hook: str) -> None:
 
 
 @of("hostspec_addhooks")
-def test_the_example_of_addhooks_adds_a_hook_that_others_may_implement(
-    manager: pluggy.PluginManager, plugin: ModuleType
-) -> None:
+def test_addhooks_example_adds_a_hook(manager: pluggy.PluginManager, plugin: ModuleType) -> None:
     manager.hook.hostspec_addhooks.call_historic(kwargs={"pluginmanager": manager})
     assert "pager_severity" in vars(manager.hook)
 
@@ -152,9 +150,7 @@ def test_the_example_of_addhooks_adds_a_hook_that_others_may_implement(
 
 
 @of("hostspec_addhooks")
-def test_addhooks_reaches_plugins_that_come_later(
-    manager: pluggy.PluginManager, plugin: ModuleType
-) -> None:
+def test_addhooks_reaches_later_plugins(manager: pluggy.PluginManager, plugin: ModuleType) -> None:
     manager.unregister(plugin)
     manager.hook.hostspec_addhooks.call_historic(kwargs={"pluginmanager": manager})
     assert "pager_severity" not in vars(manager.hook)
@@ -163,7 +159,7 @@ def test_addhooks_reaches_plugins_that_come_later(
 
 
 @of("hostspec_settings")
-def test_the_example_of_settings_declares_a_class(
+def test_settings_example_declares_a_class(
     manager: pluggy.PluginManager, plugin: ModuleType
 ) -> None:
     (kind,) = manager.hook.hostspec_settings()
@@ -171,7 +167,7 @@ def test_the_example_of_settings_declares_a_class(
 
 
 @of("hostspec_configure")
-def test_the_example_of_configure_keeps_the_settings(
+def test_configure_example_keeps_the_settings(
     manager: pluggy.PluginManager, plugin: ModuleType
 ) -> None:
     manager.hook.hostspec_configure(settings=7)
@@ -179,7 +175,7 @@ def test_the_example_of_configure_keeps_the_settings(
 
 
 @of("hostspec_providers")
-def test_the_example_of_providers_offers_one(
+def test_providers_example_offers_a_provider(
     manager: pluggy.PluginManager, plugin: ModuleType
 ) -> None:
     hooks: Hooks = NoHooks()
@@ -193,7 +189,7 @@ def test_the_example_of_providers_offers_one(
 
 
 @of("hostspec_actions")
-def test_the_example_of_actions_plans_and_sends(
+def test_actions_example_plans_and_sends(
     manager: pluggy.PluginManager, plugin: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ((action,),) = manager.hook.hostspec_actions(hooks=NoHooks())
@@ -213,7 +209,7 @@ def test_the_example_of_actions_plans_and_sends(
 
 
 @of("hostspec_delivered")
-def test_the_example_of_delivered_observes(
+def test_delivered_example_observes(
     manager: pluggy.PluginManager, plugin: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -222,7 +218,7 @@ def test_the_example_of_delivered_observes(
 
 
 @of("hostspec_delayed")
-def test_the_example_of_delayed_observes(
+def test_delayed_example_observes(
     manager: pluggy.PluginManager, plugin: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.hook.hostspec_delayed(receipt=RECEIPT)
@@ -230,7 +226,7 @@ def test_the_example_of_delayed_observes(
 
 
 @of("hostspec_undelivered")
-def test_the_example_of_undelivered_observes(
+def test_undelivered_example_observes(
     manager: pluggy.PluginManager, plugin: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.hook.hostspec_undelivered(receipt=RECEIPT)
@@ -239,7 +235,7 @@ def test_the_example_of_undelivered_observes(
 
 
 @of("hostspec_superseded")
-def test_the_example_of_superseded_observes(
+def test_superseded_example_observes(
     manager: pluggy.PluginManager, plugin: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -247,7 +243,7 @@ def test_the_example_of_superseded_observes(
     assert caplog.messages == ["db-1/disk: it is over"]
 
 
-def test_every_example_is_called_here() -> None:
+def test_every_example_has_a_test() -> None:
     """A new hook needs a test above that calls its example."""
     called: set[str] = set()
     for name, test in globals().items():

@@ -53,7 +53,7 @@ BODIES: dict[str, Callable[[int], bytes]] = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_a_body_is_read_in_linear_time(body: Callable[[int], bytes]) -> None:
+def test_body_is_read_in_linear_time(body: Callable[[int], bytes]) -> None:
     made = {size: body(size) for size in (300, 600)}
     assert is_linear(lambda size: json_alerts.parse_body(made[size]), 300)
 
@@ -71,12 +71,12 @@ def test_a_body_is_read_in_linear_time(body: Callable[[int], bytes]) -> None:
     ],
     ids=lambda text: text[-20:],
 )
-def test_no_string_is_scanned_in_vain(text: str) -> None:
+def test_every_quote_begins_a_token(text: str) -> None:
     """A quote always begins a token, so that no scan for the end of its string is repeated."""
     assert '"' not in _TOKEN.sub("", text)
 
 
-def test_only_as_many_alerts_as_allowed_are_read() -> None:
+def test_number_of_alerts_is_bounded() -> None:
     alert = b'{"key":"a"}'
     for body in (b"\n".join([alert] * 3), b"[" + b",".join([alert] * 3) + b"]"):
         assert len(json_alerts.parse_body(body, most=3)) == 3
@@ -85,7 +85,7 @@ def test_only_as_many_alerts_as_allowed_are_read() -> None:
 
 
 @pytest.mark.parametrize("levels", [127, 128, 129, 985, 100_000])
-def test_labels_may_be_nested_however_deep(levels: int) -> None:
+def test_labels_may_be_nested_at_any_depth(levels: int) -> None:
     """No nesting reaches Python's limit of recursion, wherever a body is read."""
     deep = "[" * levels + "]" * levels
     labels = f'{{"alertname": "A", "a": {deep}}}'
@@ -97,7 +97,7 @@ def test_labels_may_be_nested_however_deep(levels: int) -> None:
     assert "(nested too deeply)" in alert.labels["a"]
 
 
-def test_what_a_caller_gets_of_a_text_is_never_nested_too_deeply() -> None:
+def test_parsed_json_is_never_nested_too_deeply() -> None:
     assert json.dumps(parse_json("[" * 127 + "]" * 127)) == "[" * 127 + "]" * 127
     assert json.dumps(parse_json("[" * 128 + "]" * 128)) == "[" * 127 + "null" + "]" * 127
     assert json.dumps(parse_json('{"a":' * 985 + "1" + "}" * 985)).count("{") == 127
@@ -126,6 +126,6 @@ class Unnamed:
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-def test_a_value_is_normalised_in_linear_time(value: Callable[[int], object]) -> None:
+def test_value_is_normalised_in_linear_time(value: Callable[[int], object]) -> None:
     made = {size: value(size) for size in (500, 1000)}
     assert is_linear(lambda size: normalise(made[size], "it"), 500)

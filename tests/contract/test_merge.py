@@ -33,16 +33,16 @@ def delivery(
     )
 
 
-def test_nothing_merges_to_nothing() -> None:
+def test_no_deliveries_merge_to_none() -> None:
     assert merge([]) == ()
 
 
-def test_a_delivery_alone_stays_as_it_is() -> None:
+def test_single_delivery_is_unchanged() -> None:
     alone = delivery(rules=("r",), notes=("n",))
     assert merge([alone]) == (alone,)
 
 
-def test_the_worst_severity_speaks_and_all_rules_and_notes_are_listed() -> None:
+def test_worst_severity_wins_and_rules_and_notes_are_joined() -> None:
     mild = delivery(severity=Severity.WARNING, text="mild", rules=("a", "b"), notes=("x",))
     worst = delivery(severity=Severity.CRITICAL, text="worst", rules=("b", "c"), notes=("y", "x"))
     (merged,) = merge(iter([mild, worst]))
@@ -53,13 +53,13 @@ def test_the_worst_severity_speaks_and_all_rules_and_notes_are_listed() -> None:
     assert merged.notes == ("x", "y")
 
 
-def test_severity_is_compared_by_rank_not_as_text() -> None:
+def test_severities_are_compared_by_rank() -> None:
     """As texts, "warning" comes after "critical"."""
     (merged,) = merge([delivery(severity=severity) for severity in Severity])
     assert merged.severity is Severity.CRITICAL
 
 
-def test_of_equals_the_first_speaks() -> None:
+def test_first_of_equal_severities_wins() -> None:
     (merged,) = merge([delivery(text="first"), delivery(text="second")])
     assert merged.message == {"text": "first"}
 
@@ -73,12 +73,12 @@ def test_of_equals_the_first_speaks() -> None:
         IncidentRef("pagerduty.trigger", "acme", "checkout", "other"),
     ],
 )
-def test_deliveries_to_different_places_do_not_meet(other: IncidentRef) -> None:
+def test_different_incidents_stay_apart(other: IncidentRef) -> None:
     both = (delivery(), delivery(other))
     assert merge(both) == both
 
 
-def test_places_keep_the_order_in_which_they_first_came() -> None:
+def test_incidents_keep_their_order() -> None:
     merged = merge([delivery(PLATFORM), delivery(CHECKOUT), delivery(PLATFORM)])
     assert [one.ref for one in merged] == [PLATFORM, CHECKOUT]
 
@@ -95,7 +95,7 @@ def test_places_keep_the_order_in_which_they_first_came() -> None:
         )
     )
 )
-def test_merging_tells_each_place_once_and_loses_no_rule(deliveries: list[Delivery]) -> None:
+def test_each_incident_has_one_delivery_with_every_rule(deliveries: list[Delivery]) -> None:
     merged = merge(deliveries)
     assert {one.ref for one in merged} == {one.ref for one in deliveries}
     assert len({one.ref for one in merged}) == len(merged)
@@ -109,7 +109,7 @@ def test_merging_tells_each_place_once_and_loses_no_rule(deliveries: list[Delive
     }
 
 
-def test_the_incident_may_be_told_what_one_of_them_allows() -> None:
+def test_follow_ups_of_all_are_allowed() -> None:
     one = attrs.evolve(delivery(), follow_ups=(Operation.ACKNOWLEDGE,))
     other = attrs.evolve(delivery(), follow_ups=(Operation.RESOLVE, Operation.ACKNOWLEDGE))
     (merged,) = merge([one, other])

@@ -52,14 +52,14 @@ SCHEMA = json_schema(Settings)
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 
-def test_the_schema_is_a_schema() -> None:
+def test_schema_matches_its_dialect() -> None:
     """Against the official meta-schema, which the schema names."""
     Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
 
 
-def test_the_schema_says_what_a_form_needs() -> None:
+def test_schema_has_everything_for_a_form() -> None:
     assert SCHEMA["required"] == ["services"]
     assert SCHEMA["additionalProperties"] is False
     properties = SCHEMA["properties"]
@@ -110,18 +110,18 @@ def test_the_schema_says_what_a_form_needs() -> None:
     assert properties["plainly"] == {"type": "integer", "title": "plainly", "default": 0}
 
 
-def test_every_default_validates() -> None:
+def test_every_default_is_valid() -> None:
     for name, schema in SCHEMA["properties"].items():
         if "default" in schema:
             VALIDATOR.evolve(schema=schema).validate(schema["default"])
         assert ("default" in schema) == (name != "services")
 
 
-def test_a_default_secret_stands_there_by_reference() -> None:
+def test_default_secret_is_written_by_reference() -> None:
     assert SCHEMA["properties"]["token"]["default"] == "env:TOKEN"
 
 
-def test_a_class_without_required_settings_or_words() -> None:
+def test_class_without_docstring_and_required_settings() -> None:
     bare = attrs.make_class("Bare", {"on": attrs.field(default=True, type=bool)})
     assert json_schema(bare) == {
         "$schema": SCHEMA["$schema"],
@@ -133,7 +133,7 @@ def test_a_class_without_required_settings_or_words() -> None:
 
 
 @pytest.mark.parametrize("kind", [bytes, list[int], set[str], type])
-def test_a_type_that_no_setting_can_have_is_refused(kind: Any) -> None:
+def test_invalid_type_of_a_setting_is_refused(kind: Any) -> None:
     odd = attrs.make_class("Odd", {"field": attrs.field(type=kind)})
     with pytest.raises(TypeError, match="is not a valid type of a setting"):
         json_schema(odd)
@@ -211,18 +211,18 @@ def differs(raw: Any) -> bool:
 
 
 @given(_good)
-def test_what_is_good_both_take(raw: dict[str, object]) -> None:
+def test_schema_and_structure_accept_valid_settings(raw: dict[str, object]) -> None:
     VALIDATOR.validate(raw)
     assert accepts(raw)
 
 
 @given(_raw.filter(lambda raw: not differs(raw)))
-def test_the_schema_takes_what_structure_takes_and_nothing_else(raw: dict[str, object]) -> None:
+def test_schema_and_structure_agree(raw: dict[str, object]) -> None:
     assert VALIDATOR.is_valid(raw) == accepts(raw)
 
 
 @given(_good, st.data())
-def test_one_wrong_value_is_refused_by_both_or_by_none(
+def test_schema_and_structure_agree_on_each_wrong_value(
     raw: dict[str, object], data: st.DataObject
 ) -> None:
     """All wrong at once says little: one field alone is drawn from all there is."""
@@ -233,14 +233,14 @@ def test_one_wrong_value_is_refused_by_both_or_by_none(
         assert VALIDATOR.is_valid(mixed) == accepts(mixed)
 
 
-def test_a_whole_number_written_as_a_fraction_only_the_schema_takes() -> None:
+def test_only_the_schema_accepts_whole_fractions() -> None:
     """To JSON Schema 2.0 is an integer; a settings file that says so has a slip in it."""
     raw = {"services": [{"name": "a", "key": "env:X"}], "count": 2.0}
     VALIDATOR.validate(raw)
     assert not accepts(raw)
 
 
-def test_destinations_at_hand_are_the_choices() -> None:
+def test_destinations_become_choices() -> None:
     @attrs.frozen
     class Choosing:
         several: tuple[str, ...] = setting("Several", least_items=1, destinations=True)

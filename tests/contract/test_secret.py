@@ -42,7 +42,7 @@ class Account:
 # --- reading ---------------------------------------------------------------------------------
 
 
-def test_a_variable_is_read_at_each_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_is_read_at_each_use(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = Secret("env:PD_KEY")
     monkeypatch.setenv("PD_KEY", "old")
     assert secret.reveal() == "old"
@@ -55,7 +55,7 @@ def test_a_variable_is_read_at_each_use(monkeypatch: pytest.MonkeyPatch) -> None
         secret.reveal()
 
 
-def test_a_file_is_read_at_each_use_so_that_a_rotated_key_just_works(tmp_path: Path) -> None:
+def test_file_is_read_at_each_use(tmp_path: Path) -> None:
     file = tmp_path / "key"
     secret = Secret(f"file:{file}")
     file.write_text("old\n")
@@ -64,17 +64,17 @@ def test_a_file_is_read_at_each_use_so_that_a_rotated_key_just_works(tmp_path: P
     assert secret.reveal() == "new"
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SecretUnavailableError, match=r"cannot be read: No such file or directory$"):
         Secret(f"file:{tmp_path}/key").reveal()
 
 
-def test_a_directory_is_told(tmp_path: Path) -> None:
+def test_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SecretUnavailableError, match=r"cannot be read: Is a directory$"):
         Secret(f"file:{tmp_path}").reveal()
 
 
-def test_a_file_that_is_no_text_is_told_without_its_bytes(tmp_path: Path) -> None:
+def test_binary_file_is_reported_without_its_bytes(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_bytes(CANARY.encode() + b"\xff")
     with pytest.raises(SecretUnavailableError, match=r"is not text$") as raised:
@@ -83,26 +83,26 @@ def test_a_file_that_is_no_text_is_told_without_its_bytes(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("reference", ["file:a\0b", "env:a\0b", "env:\ud800"])
-def test_an_impossible_place_is_told(reference: str) -> None:
+def test_impossible_path_is_reported(reference: str) -> None:
     with pytest.raises(SecretUnavailableError):
         Secret(reference).reveal()
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n", "\ufeff"])
-def test_an_empty_secret_is_told(blank: str, tmp_path: Path) -> None:
+def test_empty_secret_is_reported(blank: str, tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(blank, encoding="utf-8")
     with pytest.raises(SecretUnavailableError, match=f"^file:{file} is empty$"):
         Secret(f"file:{file}").reveal()
 
 
-def test_a_secret_given_as_itself_may_not_be_empty_either() -> None:
+def test_empty_literal_secret_is_reported() -> None:
     with pytest.raises(SecretUnavailableError, match=r"^the secret is empty$"):
         Secret(" ").reveal()
 
 
 @pytest.mark.parametrize("reference", ["env:", "file:", "keyring:"])
-def test_a_reference_that_names_nothing_is_never_taken_for_a_secret(reference: str) -> None:
+def test_reference_without_a_name_is_not_a_secret(reference: str) -> None:
     secret = Secret(reference)
     assert secret.reference == reference
     with pytest.raises(SecretUnavailableError, match=f"^{reference} names nothing; the forms are "):
@@ -110,7 +110,7 @@ def test_a_reference_that_names_nothing_is_never_taken_for_a_secret(reference: s
 
 
 @pytest.mark.parametrize("text", [CANARY, "vault:x", ":x", "env", " env:X"])
-def test_what_is_no_reference_is_the_secret_itself(text: str) -> None:
+def test_other_text_is_a_literal_secret(text: str) -> None:
     secret = Secret(text)
     assert secret.reference is None
     assert secret.reveal() == text.strip()
@@ -125,7 +125,7 @@ def keyring(monkeypatch: pytest.MonkeyPatch, get: Callable[[str, str], Any]) -> 
     monkeypatch.setitem(sys.modules, "keyring", module)
 
 
-def test_a_keyring_is_read_at_each_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keyring_is_read_at_each_use(monkeypatch: pytest.MonkeyPatch) -> None:
     held = {("pagerduty", "team/checkout"): "old"}
     keyring(monkeypatch, lambda service, name: held.get((service, name)))
     secret = Secret("keyring:pagerduty/team/checkout")
@@ -139,7 +139,7 @@ def test_a_keyring_is_read_at_each_use(monkeypatch: pytest.MonkeyPatch) -> None:
         secret.reveal()
 
 
-def test_a_keyring_that_fails_is_told_without_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_keyring_is_reported_without_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(service: str, name: str) -> str:
         message = f"locked, {CANARY}"
         raise RuntimeError(message)
@@ -158,7 +158,7 @@ def _locked(service: str, name: str) -> str:
 
 @pytest.mark.parametrize("get", [None, lambda *_: None, _locked])
 @pytest.mark.parametrize("scheme", ["env", "file", "keyring"])
-def test_a_key_in_place_of_a_name_is_masked(
+def test_key_in_place_of_a_name_is_masked(
     scheme: str, get: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "keyring", get and SimpleNamespace(get_password=get))
@@ -168,7 +168,7 @@ def test_a_key_in_place_of_a_name_is_masked(
     assert key not in str(raised.value)
 
 
-def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(SecretUnavailableError, match=r"pip install 'hostspec\[keyring\]'"):
         Secret("keyring:a/b").reveal()
@@ -177,13 +177,13 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- showing ---------------------------------------------------------------------------------
 
 
-def test_a_reference_may_be_shown() -> None:
+def test_reference_is_shown() -> None:
     secret = Secret("env:PD_KEY")
     assert secret.masked() == "env:PD_KEY"
     assert repr(secret) == str(secret) == "Secret('env:PD_KEY')"
 
 
-def test_secrets_are_equal_by_what_they_hold() -> None:
+def test_secrets_compare_by_their_text() -> None:
     assert Secret("a") == Secret("a")
     assert Secret("a") != Secret("b")
     assert Secret("a") != "a"
@@ -243,7 +243,7 @@ SHOWINGS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("of", ["settings", "installation"])
 @pytest.mark.parametrize("show", SHOWINGS.values(), ids=SHOWINGS)
-def test_a_literal_secret_shows_nowhere(show: Callable[[Any], object], of: str) -> None:
+def test_literal_secret_is_never_shown(show: Callable[[Any], object], of: str) -> None:
     account = literal_account()
     shown = account if of == "settings" else Installation("pagerduty", "acme", account)
     if of == "installation" and show is SHOWINGS["settings to_json"]:
@@ -251,7 +251,7 @@ def test_a_literal_secret_shows_nowhere(show: Callable[[Any], object], of: str) 
     assert CANARY not in str(show(shown))
 
 
-def test_a_literal_secret_shows_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_literal_secret_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     account = literal_account()
     logging.getLogger("host").debug("%s %r", account, [account])
@@ -259,14 +259,14 @@ def test_a_literal_secret_shows_in_no_log(caplog: pytest.LogCaptureFixture) -> N
     assert CANARY not in caplog.text
 
 
-def test_a_literal_secret_is_still_there() -> None:
+def test_literal_secret_is_revealed() -> None:
     """The canary tests would pass with no canary at all."""
     found = dict(secrets(literal_account()))
     assert list(found) == ["token", "services[0].key", "headers.x-key"]
     assert {secret.reveal() for secret in found.values()} == {CANARY}
 
 
-def test_a_literal_secret_is_refused_as_json_with_what_would_be_right() -> None:
+def test_literal_secret_is_not_written_to_json() -> None:
     installation = Installation("pagerduty", "acme", literal_account())
     with pytest.raises(LiteralSecretError, match="give a reference: env:NAME, file:PATH"):
         to_json(installation)
@@ -292,16 +292,16 @@ def test_a_literal_secret_is_refused_as_json_with_what_would_be_right() -> None:
     ],
     ids=repr,
 )
-def test_no_fault_tells_a_secret(raw: object) -> None:
+def test_no_fault_shows_a_secret(raw: object) -> None:
     assert CANARY not in raised_by(lambda: structure(Account, raw))
 
 
-def test_no_fault_tells_a_number_where_a_secret_belongs() -> None:
+def test_no_fault_shows_a_number_in_place_of_a_secret() -> None:
     pin = 12345 * 54321  # computed, so that no line of a traceback contains it
     assert str(pin) not in raised_by(lambda: structure(Account, {"token": pin}))
 
 
-def test_an_installation_with_references_survives() -> None:
+def test_installation_with_references_survives_json() -> None:
     raw = {
         "token": None,
         "services": [{"name": "checkout", "key": "env:PD_CHECKOUT"}],
@@ -317,7 +317,7 @@ def test_an_installation_with_references_survives() -> None:
 # --- writing settings down -------------------------------------------------------------------
 
 
-def test_a_host_may_write_secrets_in_a_way_of_its_own() -> None:
+def test_host_may_write_secrets_itself() -> None:
     account = Account(
         token=Secret("env:TOKEN"),
         services=(Service(name="a", key=Secret(CANARY)),),

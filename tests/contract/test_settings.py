@@ -94,7 +94,7 @@ def faults(raw: object) -> list[str]:
 # --- valid settings --------------------------------------------------------------------------
 
 
-def test_defaults_stand_for_what_is_missing() -> None:
+def test_missing_settings_have_their_defaults() -> None:
     assert structure(Settings, GOOD) == Settings(
         services=(Service(name="checkout", key=Secret("env:KEY")),)
     )
@@ -119,7 +119,7 @@ FULL: dict[str, object] = {
 }
 
 
-def test_every_type_is_read() -> None:
+def test_every_type_is_structured() -> None:
     service = Service(name="checkout", key=Secret("env:KEY"))
     read_as = structure(Settings, FULL)
     assert read_as == Settings(
@@ -147,14 +147,14 @@ def test_every_type_is_read() -> None:
     assert [type(colour) for colour in read_as.colours] == [Colour, Colour]
 
 
-def test_settings_come_back_from_their_json() -> None:
+def test_settings_survive_json() -> None:
     settings = structure(Settings, FULL)
     stored = settings_to_json(settings)
     assert json.loads(json.dumps(stored)) == stored, "plain lists, tables and texts"
     assert structure(Settings, stored) == settings
 
 
-def test_what_is_made_already_is_taken() -> None:
+def test_settings_objects_are_accepted() -> None:
     service = Service(name="a", key=Secret("literal"))
     settings = read(services=(service,), colour=Colour.BLUE, plain=Plain.TWO, nested=service)
     assert settings.services == (service,)
@@ -163,7 +163,7 @@ def test_what_is_made_already_is_taken() -> None:
     assert read(headers={"a": Secret("b")}).headers == {"a": Secret("b")}
 
 
-def test_blanks_around_a_secret_do_not_belong_to_it() -> None:
+def test_blanks_around_a_secret_are_removed() -> None:
     assert read(headers={"x": " env:X\n"}).headers == {"x": Secret("env:X")}
 
 
@@ -247,31 +247,31 @@ SECRET = (
     ],
     ids=repr,
 )
-def test_what_is_wrong_is_told_with_its_place(raw: dict[Any, object], expected: str) -> None:
+def test_wrong_values_are_reported_by_path(raw: dict[Any, object], expected: str) -> None:
     reported = faults(GOOD | raw)
     assert any(fault.startswith(expected) for fault in reported), reported
 
 
 @pytest.mark.parametrize("raw", [None, 5, "text", [], [GOOD]])
-def test_what_is_no_table_is_refused(raw: object) -> None:
+def test_settings_must_be_a_table(raw: object) -> None:
     (fault,) = faults(raw)
     assert fault.startswith("must be a table, not ")
 
 
-def test_a_wrong_field_is_told_once() -> None:
+def test_wrong_field_is_reported_once() -> None:
     assert faults(GOOD | {"region": "it", "plainly": 1}) == [
         "region: 'it' is unknown; known are us, eu"
     ]
     assert len(faults(GOOD | {"plainly": 1})) == 2
 
 
-def test_a_check_speaks_only_of_what_is_right_so_far() -> None:
+def test_checks_see_only_valid_types() -> None:
     assert faults(GOOD | {"nested": SERVICE | {"priority": 7}}) == [
         "nested.priority: 7 is too large; the most is 5"
     ]
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     raw = {
         "services": [{"name": 1, "key": [], "priority": 0, "extra": 1}, 4, {}],
         "region": "it",
@@ -302,7 +302,7 @@ def test_all_faults_are_told_at_once() -> None:
     ]
 
 
-def test_missing_settings_are_told_beside_unknown_ones() -> None:
+def test_missing_and_unknown_settings_are_reported_together() -> None:
     assert faults({"servces": []})[0] == "services: missing; it is required"
     assert faults({"servces": []})[1].startswith("servces: unknown (did you mean 'services'?)")
 
@@ -320,7 +320,7 @@ class Validated:
             raise ValueError(message)
 
 
-def test_a_class_may_check_itself_as_attrs_allows() -> None:
+def test_attrs_validators_are_reported() -> None:
     assert structure(Validated, {"low": 1}) == Validated(low=1)
     with pytest.raises(SettingsError) as raised:
         structure(Validated, {"low": 2})
@@ -332,7 +332,7 @@ class Inside:
     validated: Validated = setting("Validated")
 
 
-def test_a_check_of_a_class_inside_another_is_told_with_its_place() -> None:
+def test_fault_of_a_nested_class_has_its_path() -> None:
     with pytest.raises(FaultsError) as raised:
         structure(Inside, {"validated": {"low": 2}})
     assert raised.value.faults == (Fault("validated", "low is above high"),)
@@ -341,16 +341,16 @@ def test_a_check_of_a_class_inside_another_is_told_with_its_place() -> None:
 # --- declarations ----------------------------------------------------------------------------
 
 
-def test_a_declaration_says_what_it_was_given() -> None:
+def test_declaration_keeps_its_arguments() -> None:
     field = attrs.fields(Settings).services
     assert info_of(field) == SettingInfo("Services", "Where to.", least_items=1)
 
 
-def test_a_field_without_a_declaration_is_called_by_its_name() -> None:
+def test_field_without_a_declaration_is_labelled_with_its_name() -> None:
     assert info_of(attrs.fields(Settings).plainly) == SettingInfo("plainly")
 
 
-def test_every_secret_is_found_with_its_place() -> None:
+def test_every_secret_is_found_with_its_path() -> None:
     settings = structure(Settings, FULL)
     assert [(path, secret.reference) for path, secret in secrets(settings)] == [
         ("services[0].key", "env:A"),
@@ -375,7 +375,7 @@ class Outer:
     inner: tuple[Reserved, ...] = setting("Inner", default=())
 
 
-def test_a_word_that_python_reserves_is_a_key_without_its_underscore() -> None:
+def test_reserved_word_loses_its_underscore() -> None:
     settings = structure(Outer, {"inner": [{"class": "disk", "from": "env:KEY"}]})
 
     assert settings.inner[0].class_ == "disk"
@@ -385,7 +385,7 @@ def test_a_word_that_python_reserves_is_a_key_without_its_underscore() -> None:
     assert json_schema(Reserved)["required"] == ["class"]
 
 
-def test_faults_name_such_a_word_as_the_file_has_it() -> None:
+def test_faults_name_reserved_words_as_in_the_file() -> None:
     with pytest.raises(SettingsError) as refused:
         structure(Outer, {"inner": [{}, {"class": ""}, {"class_": "disk", "class": "disk"}]})
 

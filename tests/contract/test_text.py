@@ -31,17 +31,17 @@ def test_blanks_controls_and_formats_are_blank() -> None:
 @pytest.mark.parametrize(
     "text", ["", " \t\r\n", "\u200b", "\ufeff\u2060\u00ad", "\u3164\uffa0\u115f\u1160", "\u2800"]
 )
-def test_what_nobody_sees_is_blank(text: str) -> None:
+def test_invisible_characters_are_blank(text: str) -> None:
     assert is_blank(text)
     assert not is_blank(f"{text}.{text}")
 
 
 @pytest.mark.parametrize("text", ["0", "ä", "\u0301", "…", "漢", "\U0001f525", "한글", "-"])
-def test_what_is_drawn_is_not_blank(text: str) -> None:
+def test_visible_characters_are_not_blank(text: str) -> None:
     assert not is_blank(text)
 
 
-def test_only_what_is_longer_is_shortened() -> None:
+def test_only_longer_text_is_shortened() -> None:
     assert shorten("abc", 3) == "abc"
     assert shorten("abcd", 3) == "abc…"
     assert shorten("", 0) == ""

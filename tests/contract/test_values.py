@@ -161,7 +161,7 @@ def types_of(value: Any) -> Any:
 
 @pytest.mark.parametrize("kind", VALUES)
 @given(data=st.data())
-def test_every_value_comes_back_the_same(kind: str, data: st.DataObject) -> None:
+def test_every_value_survives_json(kind: str, data: st.DataObject) -> None:
     value = data.draw(VALUES[kind])
     back = through_json(value)
     assert back == value
@@ -169,7 +169,7 @@ def test_every_value_comes_back_the_same(kind: str, data: st.DataObject) -> None
     hash(back)
 
 
-def test_the_json_of_an_alert_is_the_one_that_is_read() -> None:
+def test_json_of_an_alert_is_readable_as_an_alert() -> None:
     alert = Alert("k", "s", severity="info", class_="disk", details={"a": [1]})
     stored = to_json(alert)
     assert stored["class"] == "disk"
@@ -178,13 +178,13 @@ def test_the_json_of_an_alert_is_the_one_that_is_read() -> None:
     assert Alert.read(stored) == alert
 
 
-def test_what_was_repaired_once_is_not_reported_twice() -> None:
+def test_repairs_are_not_reported_again() -> None:
     alert = Alert("k", started_at="yesterday", details={"a": float("nan")}, links=["h"])
     assert through_json(alert).repairs == alert.repairs
     assert len(set(alert.repairs)) == len(alert.repairs)
 
 
-def test_what_is_given_as_lists_comes_back_the_same() -> None:
+def test_lists_survive_json() -> None:
     """A plugin need not freeze the message of its delivery."""
     message: dict[str, Json] = {"services": [{"id": 1}, {"ids": [2, 3]}]}
     delivery = Delivery(
@@ -201,7 +201,7 @@ def test_what_is_given_as_lists_comes_back_the_same() -> None:
     assert types_of(back) == types_of(delivery)
 
 
-def test_what_was_kept_in_the_details_is_not_cut_on_its_way_back() -> None:
+def test_long_details_survive_json() -> None:
     deep: object = "bottom"
     for _ in range(DEEPEST):
         deep = [deep]
@@ -210,7 +210,7 @@ def test_what_was_kept_in_the_details_is_not_cut_on_its_way_back() -> None:
     assert through_json(alert) == alert
 
 
-def test_a_message_is_not_cut_on_its_way_back() -> None:
+def test_long_message_survives_json() -> None:
     """It may nest deeper and hold more than `normalise` keeps of what an alert holds."""
     deep: Json = "bottom"
     for _ in range(2 * DEEPEST):
@@ -225,7 +225,7 @@ def test_a_message_is_not_cut_on_its_way_back() -> None:
     assert through_json(delivery) == delivery
 
 
-def test_the_json_holds_nothing_of_python() -> None:
+def test_json_has_no_python_types() -> None:
     """A host may hand it to any encoder, not only to Python's, which takes tuples for lists."""
 
     def plain(value: Any) -> bool:
@@ -258,13 +258,13 @@ def test_the_json_holds_nothing_of_python() -> None:
         assert plain(to_json(value)), to_json(value)
 
 
-def test_what_an_older_version_stored_is_read_with_the_defaults() -> None:
+def test_missing_members_get_their_defaults() -> None:
     stored = {"kind": "delivered", "of a newer version": 1}
     assert from_json(Outcome, stored) == Outcome(OutcomeKind.DELIVERED)
 
 
 @pytest.mark.parametrize("message", [[1], "text", 5])
-def test_what_is_no_object_is_refused_where_one_belongs(message: object) -> None:
+def test_other_values_in_place_of_objects_are_refused(message: object) -> None:
     stored = {
         "operation": "trigger",
         "ref": {"action": "", "installation": "", "destination": "", "correlation_key": ""},
@@ -298,7 +298,7 @@ class Account:
         )
     )
 )
-def test_an_installation_comes_back_from_its_references(services: list[dict[str, str]]) -> None:
+def test_installation_survives_json(services: list[dict[str, str]]) -> None:
     account = structure(Account, {"services": services})
     stored = json.loads(json.dumps(to_json(Installation("p", "acme", account))))
     assert stored == {"provider": "p", "name": "acme", "settings": {"services": services}}
@@ -308,7 +308,7 @@ def test_an_installation_comes_back_from_its_references(services: list[dict[str,
 
 
 @pytest.mark.parametrize("wrap", [lambda it: it, lambda it: Installation("p", "acme", it)])
-def test_a_secret_given_as_itself_is_refused(wrap: Any) -> None:
+def test_literal_secret_is_refused(wrap: Any) -> None:
     account = Account(services=(Service(name="a", key=Secret("hunter2")),))
     with pytest.raises(LiteralSecretError):
         to_json(wrap(account))

@@ -74,7 +74,7 @@ def test_no_rule_stands_there_twice() -> None:
     ("proof", "wrong"),
     [
         ("`tests/docs/test_limits.py::test_no_rule_stands_there_twice`", 0),
-        ("`tests/inprocess/test_host.py::test_a_pager_is_told_again`", 0),  # in a class
+        ("`tests/inprocess/test_host.py::test_pager_is_triggered_again`", 0),  # in a class
         ("not proven: only PagerDuty itself could prove it", 0),
         ("not proven", 1),
         ("not proven: ", 1),

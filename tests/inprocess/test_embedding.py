@@ -15,7 +15,7 @@ from pagerduty_plugin.testing import FakePagerDuty
 KEY = "0123456789abcdefghijABCDEFGHIJ01"
 
 
-def test_ten_lines_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ten_lines_send_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a program writes them, but for the base URL, which leads to the fake."""
     monkeypatch.setenv("PD_CHECKOUT", KEY)
 
@@ -50,7 +50,7 @@ def test_ten_lines_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {body["dedup_key"] for body in bodies} == {"db-1/disk"}
 
 
-def test_nothing_printed_holds_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_part_of_a_host_shows_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a report nor the host's parts, with a fake that quotes the key back."""
     monkeypatch.setenv("PD_CHECKOUT", KEY)
 
@@ -74,5 +74,5 @@ def test_nothing_printed_holds_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
         assert KEY not in repr(printable)
 
 
-def test_the_names_of_hostspec_plugins_are_there() -> None:
+def test_names_of_plugins_package_exist() -> None:
     assert all(hasattr(hostspec.plugins, name) for name in hostspec.plugins.__all__)

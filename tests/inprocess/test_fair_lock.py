@@ -37,7 +37,7 @@ class Queue:
         self.locks.release(ticket)
 
 
-def test_the_first_request_acquires_first() -> None:
+def test_locks_are_acquired_in_order() -> None:
     queue = Queue()
     expected = [str(number) for number in range(20)]
 
@@ -50,14 +50,14 @@ def test_the_first_request_acquires_first() -> None:
     assert queue.order == expected
 
 
-def test_other_names_do_not_wait() -> None:
+def test_other_locks_do_not_wait() -> None:
     locks = FairLocks()
 
     with locks.hold("disk", Call()), locks.hold("cpu", Call()):
         pass
 
 
-def test_several_names_are_lined_up_for_at_once() -> None:
+def test_several_locks_are_enqueued_at_once() -> None:
     locks = FairLocks()
 
     first = locks.enqueue(["cpu", "disk", "cpu"], Call())
@@ -68,7 +68,7 @@ def test_several_names_are_lined_up_for_at_once() -> None:
     assert not any(ticket.acquired.is_set() for ticket in second)
 
 
-def test_an_owner_s_queues_are_known() -> None:
+def test_tickets_of_an_owner_are_known() -> None:
     locks = FairLocks()
     tickets = [*locks.enqueue(["cpu"], Call(), owner="a"), *locks.enqueue("ab", Call(), owner="a")]
     tickets += locks.enqueue(["cpu"], Call(), owner="a")
@@ -81,7 +81,7 @@ def test_an_owner_s_queues_are_known() -> None:
     assert locks._queues == {}
 
 
-def test_a_wide_queue_lets_so_many_in_at_a_time() -> None:
+def test_wide_lock_has_several_holders() -> None:
     locks = FairLocks()
     tickets = [locks.enqueue(["lane"], Call(), width=2)[0] for _ in range(4)]
 
@@ -91,7 +91,7 @@ def test_a_wide_queue_lets_so_many_in_at_a_time() -> None:
     assert [ticket.acquired.is_set() for ticket in tickets] == [True, True, True, False]
 
 
-def test_nothing_is_kept_of_turns_that_are_over() -> None:
+def test_released_tickets_are_forgotten() -> None:
     queue = Queue()
 
     def fail() -> None:
@@ -107,7 +107,7 @@ def test_nothing_is_kept_of_turns_that_are_over() -> None:
     assert queue.locks._queues == {}
 
 
-def test_one_whose_time_is_up_holds_up_nobody() -> None:
+def test_timed_out_ticket_does_not_block_others() -> None:
     queue = Queue()
 
     with queue.locks.hold("disk", Call()):
@@ -123,7 +123,7 @@ def test_one_whose_time_is_up_holds_up_nobody() -> None:
     assert queue.order == ["next"]
 
 
-def test_a_call_does_not_wait_for_the_one_it_is_made_in() -> None:
+def test_nested_call_does_not_wait_for_its_caller() -> None:
     locks = FairLocks()
 
     with begin_call() as outer, locks.hold("disk", outer), begin_call(), begin_call() as inner:
@@ -140,7 +140,7 @@ def test_a_call_does_not_wait_for_the_one_it_is_made_in() -> None:
         assert later.parent is None
 
 
-def test_a_call_within_another_waits_for_a_stranger_s_turn_for_a_while(
+def test_nested_call_waits_for_other_callers_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two strangers that wait for each other, each within the other's ticket, would hang."""

@@ -55,7 +55,7 @@ class Sending:
         return Outcome(OutcomeKind.DELIVERED)
 
 
-def test_a_child_handles_the_alert_that_its_parent_is_sending() -> None:
+def test_child_handles_an_alert_that_its_parent_is_sending() -> None:
     sending = Sending()
     host = sending.host
 
@@ -73,7 +73,7 @@ def test_a_child_handles_the_alert_that_its_parent_is_sending() -> None:
     assert host.handle(Alert("disk", status="resolved")).delivered
 
 
-def test_a_child_remembers_what_its_parent_opened() -> None:
+def test_child_remembers_incidents_of_its_parent() -> None:
     page = Page()
     host = host_of(page)
     host.handle(Alert("disk"))
@@ -81,7 +81,7 @@ def test_a_child_remembers_what_its_parent_opened() -> None:
     assert in_child(lambda: len(host.held_by(Alert("disk").identity)) == 1)
 
 
-def test_a_child_that_is_forked_with_a_ticket_releases_it() -> None:
+def test_child_starts_without_tickets() -> None:
     locks = FairLocks()
 
     def leave() -> bool:
@@ -96,7 +96,7 @@ def test_a_child_that_is_forked_with_a_ticket_releases_it() -> None:
 
 
 @pytest.mark.parametrize("lock_of", [FAILURES, LIMITED_LOG], ids=["failures", "log"])
-def test_a_fork_waits_for_a_change_in_another_thread(lock_of: forking.Locked) -> None:
+def test_fork_waits_for_changes_in_other_threads(lock_of: forking.Locked) -> None:
     """Without this, the child would wait for ever for a thread that it does not have."""
     held = threading.Event()
 
@@ -126,7 +126,7 @@ def test_locks_are_renewed(make: Callable[[], FairLocks | IncidentMemory]) -> No
     assert not each._lock.locked()
 
 
-def test_around_a_fork_every_object_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_object_is_called_around_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     class Witness:
         def __init__(self) -> None:
             self.calls: list[str] = []
@@ -145,7 +145,7 @@ def test_around_a_fork_every_object_is_called(monkeypatch: pytest.MonkeyPatch) -
     assert forking._forking == []
 
 
-def test_a_host_that_nothing_refers_to_is_forgotten() -> None:
+def test_unused_host_is_garbage_collected() -> None:
     host: Host = host_of(Page())
     parts = [weakref.ref(part) for part in (host, host._locks, host._memory)]
     assert all(part() in forking._known for part in parts[1:])
@@ -156,7 +156,7 @@ def test_a_host_that_nothing_refers_to_is_forgotten() -> None:
     assert [part() for part in parts] == [None] * 3
 
 
-def test_an_object_of_one_process_says_so_in_another() -> None:
+def test_object_of_another_process_raises() -> None:
     @forking.of_its_process
     class Thing:
         def __init__(self, name: str) -> None:

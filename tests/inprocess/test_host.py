@@ -74,7 +74,7 @@ def only(alerts: str) -> Callable[[Alert], bool]:
 
 
 class TestPlanning:
-    def test_rules_say_what_is_sent_where(self) -> None:
+    def test_rules_choose_destinations(self) -> None:
         page = Page()
         plugins = plugins_of(page)
         host = Host(
@@ -92,7 +92,7 @@ class TestPlanning:
         assert report.delivered
         assert [receipt.delivery for receipt in report.receipts] == list(report.plan.deliveries)
 
-    def test_a_suppression_is_in_the_plan_and_nothing_is_sent(self) -> None:
+    def test_suppression_is_planned_and_nothing_is_sent(self) -> None:
         page = Page()
         suppression = Suppression("pager.page", "acme", "maintenance", "night-watch", ("Pages",))
         page.behaviour["plan"] = lambda alert: [suppression, delivery_to("all")]
@@ -103,7 +103,7 @@ class TestPlanning:
         assert page.operations == ["trigger"]
         assert report.plan.failures == ()
 
-    def test_an_incident_is_told_only_what_was_said_when_it_was_opened(self) -> None:
+    def test_follow_ups_are_those_allowed_by_the_trigger(self) -> None:
         page = Page()
         opening = attrs.evolve(delivery_to("all"), follow_ups=(Operation.ACKNOWLEDGE,))
         page.behaviour["plan"] = lambda alert: [opening] if alert.status == "firing" else []
@@ -115,13 +115,13 @@ class TestPlanning:
         assert last.plan.released == first.plan.refs
         assert handle_all(host, resolved())[0].plan.refs == ()
 
-    def test_a_place_is_named_as_people_name_it(self) -> None:
+    def test_destination_is_shown_by_its_name(self) -> None:
         host = host_of(Page())
 
         assert host.name_of(delivery_to("all").ref) == "acme/Everybody"
         assert host.name_of(delivery_to("gone").ref) == "acme/gone"
 
-    def test_a_provider_without_names_costs_no_page(
+    def test_failing_destinations_cost_no_page(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(Pager, "destinations", lambda *_: 1 / 0)
@@ -133,7 +133,7 @@ class TestPlanning:
             in caplog.text
         )
 
-    def test_an_alert_that_no_rule_matches_goes_nowhere(self) -> None:
+    def test_unmatched_alert_is_not_sent(self) -> None:
         page = Page()
         plugins = plugins_of(page)
 
@@ -143,7 +143,7 @@ class TestPlanning:
         assert report.unmatched
         assert not report.delivered
 
-    def test_a_rule_without_a_condition_matches_every_alert(self) -> None:
+    def test_rule_without_a_condition_matches_every_alert(self) -> None:
         page = Page()
         plugins = plugins_of(page)
         use = rule_of(plugins).actions[0]
@@ -152,7 +152,7 @@ class TestPlanning:
 
         assert page.operations == ["trigger"]
 
-    def test_two_rules_that_name_one_service_send_once(self) -> None:
+    def test_two_rules_for_one_service_send_once(self) -> None:
         """With the rules of both, and the worst of the severities."""
         page = Page()
         page.behaviour["plan"] = lambda alert: [
@@ -178,7 +178,7 @@ class TestPlanning:
         assert host.plan(resolved()).deliveries[0].operation is Operation.RESOLVE
 
     @pytest.mark.parametrize("error", [ValueError("canary"), KeyError("canary")])
-    def test_a_rule_that_cannot_decide_pages(self, error: Exception) -> None:
+    def test_failing_rule_matches(self, error: Exception) -> None:
         def fail(_alert: Alert) -> bool:
             raise error
 
@@ -196,7 +196,7 @@ class TestPlanning:
         assert "canary" not in str(failure)
         assert not report.delivered
 
-    def test_repairs_are_told_once(self) -> None:
+    def test_repairs_are_listed_once(self) -> None:
         page = Page()
         repaired = Repair("summary", "cut")
         page.behaviour["plan"] = lambda alert: [
@@ -245,7 +245,7 @@ def nonsense() -> list[Any]:
 
 class TestFailingPlugins:
     @pytest.mark.parametrize("error", [RuntimeError("canary"), SystemExit("canary")])
-    def test_an_action_that_cannot_plan_costs_no_other_its_page(
+    def test_failing_plan_costs_no_other_page(
         self, error: BaseException, caplog: pytest.LogCaptureFixture
     ) -> None:
         def fail(alert: Alert) -> Any:
@@ -270,7 +270,7 @@ class TestFailingPlugins:
         assert caplog.messages == [f"alert disk: {failure}"], "the report may go unread"
 
     @pytest.mark.parametrize("planned", [None, 7, object()])
-    def test_an_action_may_plan_nothing_of_the_sort(self, planned: object) -> None:
+    def test_invalid_plan_is_a_failure(self, planned: object) -> None:
         page = Page()
         page.behaviour["plan"] = lambda _: planned
 
@@ -279,7 +279,7 @@ class TestFailingPlugins:
         assert "could not plan: it failed at" in report.plan.failures[0].reason
 
     @pytest.mark.parametrize("planned", nonsense())
-    def test_what_is_no_delivery_costs_no_other_its_page(self, planned: object) -> None:
+    def test_invalid_delivery_costs_no_other_page(self, planned: object) -> None:
         page = Page()
         page.behaviour["plan"] = lambda alert: [planned, delivery_to("good")]
 
@@ -295,9 +295,7 @@ class TestFailingPlugins:
         assert not report.delivered
 
     @pytest.mark.parametrize("error", [RuntimeError("canary"), SystemExit("canary")])
-    def test_an_action_that_cannot_follow_up_costs_no_other_incident(
-        self, error: BaseException
-    ) -> None:
+    def test_failing_follow_up_costs_no_other_incident(self, error: BaseException) -> None:
         """And its own stays open, for the next resolve."""
         page = Page()
         plugins = plugins_of(page)
@@ -324,9 +322,7 @@ class TestFailingPlugins:
         assert sorted(sent.destination for sent in page.sent[3:]) == ["a", "b"]
 
     @pytest.mark.parametrize("made", [*nonsense()[1:], delivery_to("other"), [delivery_to("all")]])
-    def test_a_follow_up_that_is_no_delivery_to_the_incident_is_not_sent(
-        self, made: object
-    ) -> None:
+    def test_invalid_follow_up_is_not_sent(self, made: object) -> None:
         page = Page()
         host = host_of(page)
         host.handle(firing())
@@ -348,7 +344,7 @@ class TestFailingPlugins:
         [(IDEMPOTENT, OutcomeKind.FAULTED), (UPDATING, OutcomeKind.UNCERTAIN)],
     )
     @pytest.mark.parametrize("error", [RuntimeError("canary"), SystemExit("canary")])
-    def test_an_attempt_that_breaks_off_may_have_arrived(
+    def test_failing_attempt_may_have_arrived(
         self, error: BaseException, capabilities: Capabilities, kind: OutcomeKind
     ) -> None:
         page = Page(capabilities)
@@ -367,7 +363,7 @@ class TestFailingPlugins:
         assert page.operations == ["trigger", "resolve"]
 
     @pytest.mark.parametrize("outcome", [None, "delivered", Outcome("delivered")])  # type: ignore[arg-type]
-    def test_what_is_no_outcome_is_no_delivery(self, outcome: object) -> None:
+    def test_invalid_outcome_is_a_failure(self, outcome: object) -> None:
         page = Page()
         page.behaviour["send"] = lambda delivery: outcome
 
@@ -379,7 +375,7 @@ class TestFailingPlugins:
         assert not report.delivered
 
     @pytest.mark.parametrize("method", ["plan", "follow_up", "send"])
-    def test_a_keyboard_interrupt_passes(self, method: str) -> None:
+    def test_keyboard_interrupt_is_raised(self, method: str) -> None:
         def interrupt(*_: object) -> None:
             raise KeyboardInterrupt
 
@@ -394,7 +390,7 @@ class TestFailingPlugins:
         page.behaviour.clear()
         assert host.handle(resolved()).delivered
 
-    def test_one_failed_delivery_stops_no_other(self) -> None:
+    def test_failed_delivery_stops_no_other(self) -> None:
         page = Page()
         page.outcomes.extend([OutcomeKind.REJECTED, RuntimeError("no"), OutcomeKind.DELIVERED])
         plugins = plugins_of(page)
@@ -431,7 +427,7 @@ class BrokenWitness:
 
 
 class TestObservers:
-    def test_they_are_told_what_became_of_each_delivery(self) -> None:
+    def test_observers_are_notified_of_each_delivery(self) -> None:
         page, witness = Page(), Witness()
         host = host_of(page, witness=witness)
 
@@ -443,9 +439,7 @@ class TestObservers:
         assert delivered[0].id != undelivered[0].id
         assert undelivered[0].outcome == Outcome(OutcomeKind.REJECTED, "too long")
 
-    def test_one_that_fails_harms_nobody_and_is_logged(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_failing_observer_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         witness = Witness()
         host = host_of(Page(), broken=BrokenWitness(), witness=witness)
 
@@ -464,7 +458,7 @@ class TestObservers:
 
 
 class TestFollowingUp:
-    def test_an_incident_is_opened_acknowledged_and_resolved(self) -> None:
+    def test_incident_is_opened_acknowledged_and_resolved(self) -> None:
         page = Page()
         page.outcomes.append(Outcome(OutcomeKind.DELIVERED, handle={"id": "P1"}))
         host = host_of(page)
@@ -477,7 +471,7 @@ class TestFollowingUp:
             Sent(Operation.RESOLVE, "all", "disk", {"id": "P1"}),
         ]
 
-    def test_after_its_resolve_it_opens_anew(self) -> None:
+    def test_incident_reopens_after_its_resolve(self) -> None:
         """Without the handle of the incident before."""
         page = Page(UPDATING)
         page.outcomes.append(Outcome(OutcomeKind.DELIVERED, handle={"id": "P1"}))
@@ -488,7 +482,7 @@ class TestFollowingUp:
         assert page.operations == ["trigger", "resolve", "trigger"]
         assert page.sent[-1].handle is None
 
-    def test_it_goes_to_what_was_opened_whatever_the_rules_say_by_now(self) -> None:
+    def test_follow_up_goes_to_the_open_incident(self) -> None:
         """The resolve of an incident, though its alert has lost the label that routed it."""
         page = Page()
         plugins = plugins_of(page)
@@ -508,7 +502,7 @@ class TestFollowingUp:
         ]
         assert report.receipts[0].delivery.rules == ("Data",)
 
-    def test_what_was_not_opened_here_goes_where_the_rules_say(self) -> None:
+    def test_follow_up_of_an_unknown_incident_goes_by_the_rules(self) -> None:
         """After a restart, say; the provider knows whether there is something to close."""
         page = Page()
         host = host_of(page)
@@ -530,7 +524,7 @@ class TestFollowingUp:
         assert [sent.key for sent in page.sent] == ["a/disk", "b/disk", "a/disk"]
 
     @pytest.mark.parametrize("kind", NOT_ARRIVED)
-    def test_a_trigger_that_did_not_arrive_opens_nothing(self, kind: OutcomeKind) -> None:
+    def test_lost_trigger_opens_nothing(self, kind: OutcomeKind) -> None:
         page = Page(UPDATING)
         page.outcomes.append(kind)
         host = host_of(page)
@@ -540,7 +534,7 @@ class TestFollowingUp:
         assert page.operations == ["trigger", "trigger"]
 
     @pytest.mark.parametrize("kind", [OutcomeKind.DELIVERED, *MAY_HAVE_ARRIVED])
-    def test_a_trigger_that_may_have_arrived_is_resolved(self, kind: OutcomeKind) -> None:
+    def test_uncertain_trigger_is_resolved(self, kind: OutcomeKind) -> None:
         """Though no rule matches the resolve."""
         page = Page()
         page.outcomes.append(kind)
@@ -553,7 +547,7 @@ class TestFollowingUp:
 
     @pytest.mark.parametrize("kind", [OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED])
     @pytest.mark.parametrize("capabilities", [UPDATING, SILENT])
-    def test_a_ticket_that_could_not_be_opened_is_opened_at_the_next_try(
+    def test_lost_ticket_is_opened_again(
         self, kind: OutcomeKind, capabilities: Capabilities
     ) -> None:
         """Such actions return *uncertain* if they do not know; an update would notify no one."""
@@ -565,7 +559,7 @@ class TestFollowingUp:
 
         assert page.operations == ["trigger", "trigger"]
 
-    def test_a_ticket_that_may_be_there_is_not_opened_again(self) -> None:
+    def test_uncertain_ticket_is_not_opened_again(self) -> None:
         page = Page(UPDATING)
         page.outcomes.append(OutcomeKind.UNCERTAIN)
         host = host_of(page)
@@ -575,7 +569,7 @@ class TestFollowingUp:
         assert page.operations == ["trigger", "update"]
 
     @pytest.mark.parametrize("kind", [*NOT_ARRIVED, *MAY_HAVE_ARRIVED])
-    def test_a_resolve_that_failed_is_sent_again(self, kind: OutcomeKind) -> None:
+    def test_failed_resolve_is_sent_again(self, kind: OutcomeKind) -> None:
         page = Page()
         page.outcomes.extend([OutcomeKind.DELIVERED, kind])
         plugins = plugins_of(page)
@@ -585,7 +579,7 @@ class TestFollowingUp:
 
         assert page.operations == ["trigger", "resolve", "resolve"]
 
-    def test_an_acknowledge_that_failed_changes_nothing(self) -> None:
+    def test_failed_acknowledge_changes_nothing(self) -> None:
         page = Page()
         page.outcomes.extend([OutcomeKind.DELIVERED, OutcomeKind.REJECTED])
 
@@ -593,7 +587,7 @@ class TestFollowingUp:
 
         assert page.operations == ["trigger", "acknowledge", "resolve"]
 
-    def test_a_pager_is_told_again(self) -> None:
+    def test_pager_is_triggered_again(self) -> None:
         """With the handle, which is the first that came."""
         page = Page()
         page.outcomes.extend(
@@ -608,7 +602,7 @@ class TestFollowingUp:
         assert page.operations == ["trigger", "trigger", "trigger", "resolve"]
         assert [sent.handle for sent in page.sent] == [None, None, {"id": 1}, {"id": 1}]
 
-    def test_a_ticket_is_updated(self) -> None:
+    def test_ticket_is_updated(self) -> None:
         page = Page(UPDATING)
         plugins = plugins_of(page)
         host = Host(plugins, [rule_of(plugins, "One"), rule_of(plugins, "Two")])
@@ -617,7 +611,7 @@ class TestFollowingUp:
 
         assert page.operations == ["trigger", "update"]
 
-    def test_an_e_mail_is_sent_once_for_each_episode(self) -> None:
+    def test_email_is_sent_once_for_each_episode(self) -> None:
         """It cannot follow up; but a problem that comes back is a new one."""
         page = Page(SILENT)
         plugins = plugins_of(page)
@@ -628,7 +622,7 @@ class TestFollowingUp:
         assert page.operations == ["trigger", "trigger"]
         assert [len(report.receipts) for report in reports] == [1, 0, 0, 0, 1]
 
-    def test_who_can_only_update_says_so_and_lets_go(self) -> None:
+    def test_action_without_resolve_releases_the_incident(self) -> None:
         page = Page(UPDATING)
         host = host_of(page)
         host.handle(firing())
@@ -643,7 +637,7 @@ class TestFollowingUp:
 
 class TestSharedIncidents:
     @pytest.mark.parametrize("capabilities", [IDEMPOTENT, UPDATING])
-    def test_the_last_holder_resolves(self, capabilities: Capabilities) -> None:
+    def test_last_holder_resolves(self, capabilities: Capabilities) -> None:
         page = Page(capabilities, correlate=together)
         host = host_of(page)
 
@@ -656,7 +650,7 @@ class TestSharedIncidents:
         ref = IncidentRef("pager.page", "acme", "all", "everything")
         assert [report.plan.released for report in reports[3:]] == [(ref,), (ref,), ()]
 
-    def test_one_that_joined_silently_holds_too(self) -> None:
+    def test_silent_joiner_holds_the_incident(self) -> None:
         """It cannot be followed up; but the first may not close it all the same."""
         page = Page(attrs.evolve(UPDATING, update=False), correlate=together)
         host = host_of(page)
@@ -667,7 +661,7 @@ class TestSharedIncidents:
 
         assert page.operations == ["trigger", "resolve"]
 
-    def test_one_that_does_not_hold_closes_nothing(self) -> None:
+    def test_alert_that_holds_nothing_closes_nothing(self) -> None:
         page = Page(correlate=together)
         host = host_of(page)
 
@@ -675,7 +669,7 @@ class TestSharedIncidents:
 
         assert page.operations == ["trigger"]
 
-    def test_the_incident_names_the_rules_of_all(self) -> None:
+    def test_incident_names_the_rules_of_all_holders(self) -> None:
         page = Page(correlate=together)
         plugins = plugins_of(page)
         host = Host(plugins, [rule_of(plugins, "A", only("a")), rule_of(plugins, "B", only("b"))])
@@ -684,7 +678,7 @@ class TestSharedIncidents:
 
         assert report.receipts[0].delivery.rules == ("A", "B")
 
-    def test_joining_what_is_gone_by_then_changes_nothing(self) -> None:
+    def test_joining_a_closed_incident_changes_nothing(self) -> None:
         page = Page(UPDATING, correlate=together)
         host = host_of(page)
         host.handle(firing("a"))
@@ -699,7 +693,7 @@ class TestSharedIncidents:
 
 
 class TestPreview:
-    def test_shows_what_would_be_sent(self) -> None:
+    def test_preview_shows_the_message(self) -> None:
         host = host_of(Page())
         plan = host.plan(firing())
 
@@ -707,7 +701,7 @@ class TestPreview:
 
         assert (preview.target, preview.body) == ("all", {"text": "disk"})
 
-    def test_knows_the_handle(self) -> None:
+    def test_preview_knows_the_handle(self) -> None:
         page = Page()
         page.outcomes.append(Outcome(OutcomeKind.DELIVERED, handle={"id": "P1"}))
         seen: list[object] = []
@@ -721,7 +715,9 @@ class TestPreview:
         assert seen == [{"id": "P1"}]
 
     @pytest.mark.parametrize("capabilities", [IDEMPOTENT, UPDATING, SILENT])
-    def test_assuming_leads_to_the_same_plans_as_sending(self, capabilities: Capabilities) -> None:
+    def test_assumed_plans_lead_to_the_same_plans_as_sending(
+        self, capabilities: Capabilities
+    ) -> None:
         story = [firing(), firing(), acknowledged(), resolved(), resolved(), firing("b")]
         sending, assuming = host_of(Page(capabilities)), host_of(page := Page(capabilities))
 
@@ -734,7 +730,7 @@ class TestPreview:
 
 
 class TestMakingOne:
-    def test_two_installations_of_one_name_are_refused(self) -> None:
+    def test_two_installations_with_one_name_are_refused(self) -> None:
         plugins = plugins_of(Page())
         rule = rule_of(plugins)
         other = attrs.evolve(rule.actions[0].installation, provider="other")
@@ -743,12 +739,12 @@ class TestMakingOne:
         with pytest.raises(ValueError, match="two installations are named 'acme'"):
             Host(plugins, [rule, Rule("Other", [use])])
 
-    def test_one_installation_may_serve_several_rules(self) -> None:
+    def test_installation_may_serve_several_rules(self) -> None:
         plugins = plugins_of(Page())
 
         assert len(Host(plugins, [rule_of(plugins, "A"), rule_of(plugins, "B")]).rules) == 2
 
-    def test_an_action_that_no_plugin_offers_is_refused(self) -> None:
+    def test_unknown_action_is_refused(self) -> None:
         plugins, others = plugins_of(Page()), plugins_of(Page())
 
         with pytest.raises(ValueError, match=r"'pager\.page' of a rule"):
@@ -756,7 +752,7 @@ class TestMakingOne:
 
 
 class TestThreads:
-    def test_one_alert_is_handled_in_the_order_of_the_calls(self) -> None:
+    def test_updates_of_one_alert_keep_their_order(self) -> None:
         """A resolve waits for the trigger before it, and the next trigger for the resolve."""
         inside, go_on = threading.Event(), threading.Event()
 
@@ -782,7 +778,7 @@ class TestThreads:
 
         assert page.operations == ["trigger", "resolve"] * 10
 
-    def test_a_slow_alert_holds_up_no_other(self) -> None:
+    def test_slow_alert_does_not_block_others(self) -> None:
         inside, go_on = threading.Event(), threading.Event()
 
         def send(delivery: Delivery) -> Outcome:
@@ -805,9 +801,7 @@ class TestThreads:
         assert all(report.delivered for report in reports)
 
     @pytest.mark.parametrize("capabilities", [IDEMPOTENT, UPDATING])
-    def test_alerts_that_share_an_incident_take_turns_in_it(
-        self, capabilities: Capabilities
-    ) -> None:
+    def test_alerts_of_one_incident_take_turns(self, capabilities: Capabilities) -> None:
         """One ticket, and one resolve, when the last of them resolves, however they race."""
         page = Page(capabilities, correlate=together)
         host = host_of(page)
@@ -822,7 +816,7 @@ class TestThreads:
             again = "trigger" if capabilities.idempotent else "update"
             assert page.operations == ["trigger", *[again] * 15, "resolve"]
 
-    def test_a_trigger_that_waits_for_a_resolve_opens_anew(self) -> None:
+    def test_trigger_behind_a_resolve_reopens(self) -> None:
         """It was planned as an update, when the other's ticket was open still."""
         inside, go_on = threading.Event(), threading.Event()
 
@@ -847,7 +841,7 @@ class TestThreads:
         assert second.result().delivered
         assert page.operations == ["trigger", "resolve", "trigger"]
 
-    def test_an_asyncio_program_hands_it_to_a_thread(self) -> None:
+    def test_asyncio_program_uses_a_thread(self) -> None:
         page = Page()
         host = host_of(page)
 
@@ -858,7 +852,7 @@ class TestThreads:
         assert page.operations == ["trigger"]
 
 
-def test_what_an_alert_holds_open_can_be_asked() -> None:
+def test_open_incidents_of_an_alert_are_returned() -> None:
     host = host_of(Page())
     assert host.held_by(firing("a").identity) == ()
 
@@ -880,7 +874,7 @@ def wait_until_queued(host: Host, number: int, ref: IncidentRef) -> None:
     pytest.fail("no thread came to wait")
 
 
-def test_a_time_ahead_of_the_host_s_clock_counts_as_now() -> None:
+def test_time_ahead_of_the_clock_counts_as_now() -> None:
     host = host_of(Page(IDEMPOTENT))
     later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=26)
     plan = host.plan(firing(started_at=later, updated_at=later))
@@ -890,13 +884,13 @@ def test_a_time_ahead_of_the_host_s_clock_counts_as_now() -> None:
     assert [repair.field for repair in plan.alert.repairs][-2:] == ["started_at", "updated_at"]
 
 
-def test_a_resolve_without_a_severity_needs_no_repair() -> None:
+def test_resolve_without_a_severity_needs_no_repair() -> None:
     host = host_of(Page(IDEMPOTENT))
     assert "severity" in [repair.field for repair in host.plan(firing()).repairs]
     assert host.plan(resolved()).repairs == ()
 
 
-def test_an_ended_episode_is_not_opened_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_ended_episode_is_not_reopened(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hostspec")
     began = dt.datetime(2026, 11, 18, 3, tzinfo=dt.UTC)
     page = Page()
@@ -913,7 +907,7 @@ def test_an_ended_episode_is_not_opened_again(caplog: pytest.LogCaptureFixture) 
     assert page.operations == ["trigger", "resolve", "trigger", "trigger"]
 
 
-def test_a_source_that_was_cut_off_pages_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeat_after_the_window_pages_again(monkeypatch: pytest.MonkeyPatch) -> None:
     began = dt.datetime(2026, 11, 18, 3, tzinfo=dt.UTC)
     page = Page()
     host = host_of(page)
@@ -926,7 +920,7 @@ def test_a_source_that_was_cut_off_pages_again(monkeypatch: pytest.MonkeyPatch) 
     assert page.operations == ["trigger", "resolve", "trigger"]
 
 
-def test_a_preview_knows_the_episodes_that_it_ended() -> None:
+def test_preview_knows_ended_episodes() -> None:
     began = dt.datetime(2026, 11, 18, 3, tzinfo=dt.UTC)
     host = host_of(Page())
     for alert in (firing(started_at=began), resolved(started_at=began)):

@@ -42,7 +42,7 @@ def opened(
     return settled.ref
 
 
-def test_a_trigger_that_arrived_is_an_incident() -> None:
+def test_arrived_trigger_opens_an_incident() -> None:
     memory = IncidentMemory()
 
     ref = opened(memory, "disk", outcome=Outcome(OutcomeKind.DELIVERED, handle={"id": 1}))
@@ -58,7 +58,7 @@ def test_a_trigger_that_arrived_is_an_incident() -> None:
     assert memory.held_by(Identity("", "disk")) == (memory.at(ref),)
 
 
-def test_a_repeat_adds_to_it() -> None:
+def test_repeated_trigger_extends_the_incident() -> None:
     """Its first handle stays; its severity is that of the last trigger."""
     memory = IncidentMemory()
     ref = opened(memory, "disk", outcome=Outcome(OutcomeKind.DELIVERED, handle={"id": 1}))
@@ -76,7 +76,7 @@ def test_a_repeat_adds_to_it() -> None:
     )
 
 
-def test_an_acknowledge_that_was_delivered_is_its_state() -> None:
+def test_delivered_acknowledge_changes_the_state() -> None:
     memory = IncidentMemory()
     ref = opened(memory, "disk")
 
@@ -94,7 +94,7 @@ def test_an_acknowledge_that_was_delivered_is_its_state() -> None:
 
 
 @pytest.mark.parametrize("operation", [*Operation][1:])
-def test_only_a_trigger_opens(operation: Operation) -> None:
+def test_only_triggers_open_incidents(operation: Operation) -> None:
     memory = IncidentMemory()
 
     memory.record(delivery("disk", operation), DELIVERED, arrived=True)
@@ -102,7 +102,7 @@ def test_only_a_trigger_opens(operation: Operation) -> None:
     assert memory.at(delivery("disk").ref) is None
 
 
-def test_a_resolve_lets_only_its_own_alert_go() -> None:
+def test_resolve_releases_its_own_alert() -> None:
     memory = IncidentMemory()
     ref = opened(memory, "disk", "a")
     memory.join(ref, Identity("", "b"))
@@ -114,7 +114,7 @@ def test_a_resolve_lets_only_its_own_alert_go() -> None:
     assert memory.held_by(Identity("", "a")) == ()
 
 
-def test_an_incident_that_nobody_holds_is_forgotten() -> None:
+def test_incident_without_holders_is_forgotten() -> None:
     memory = IncidentMemory()
     ref = opened(memory, "disk")
 
@@ -128,7 +128,7 @@ def test_an_incident_that_nobody_holds_is_forgotten() -> None:
     assert (memory._incidents, memory._held) == ({}, {})
 
 
-def test_joining_what_is_not_open_opens_nothing() -> None:
+def test_joining_opens_nothing() -> None:
     memory = IncidentMemory()
 
     memory.join(delivery("disk").ref, Identity("", "disk"))
@@ -136,7 +136,7 @@ def test_joining_what_is_not_open_opens_nothing() -> None:
     assert memory.held_by(Identity("", "disk")) == ()
 
 
-def test_beyond_its_bound_it_forgets_what_was_touched_longest_ago() -> None:
+def test_oldest_incident_is_forgotten_beyond_the_bound() -> None:
     memory = IncidentMemory(most=3)
     refs = [opened(memory, key) for key in ("a", "b", "c", "a", "d")]
 
@@ -145,7 +145,7 @@ def test_beyond_its_bound_it_forgets_what_was_touched_longest_ago() -> None:
     assert len(memory._held) == 3
 
 
-def test_an_alert_may_hold_several_and_lose_one_to_the_bound() -> None:
+def test_alert_may_lose_one_incident_to_the_bound() -> None:
     memory = IncidentMemory(most=2)
     for key in ("a", "b", "c"):
         opened(memory, key, "alert")
@@ -155,11 +155,11 @@ def test_an_alert_may_hold_several_and_lose_one_to_the_bound() -> None:
     assert [incident.ref.correlation_key for incident in held] == ["b", "c"]
 
 
-def test_its_bound_is_stated() -> None:
+def test_default_bound() -> None:
     assert IncidentMemory()._most == MOST_INCIDENTS == 100_000
 
 
-def test_an_incident_that_changes_is_another_object() -> None:
+def test_changed_incident_is_another_object() -> None:
     """This shows whether the incidents of a plan have changed."""
     memory = IncidentMemory()
     ref = opened(memory, "disk")
@@ -171,7 +171,7 @@ def test_an_incident_that_changes_is_another_object() -> None:
     assert memory.at(ref) is not before
 
 
-def test_an_incident_keeps_what_it_may_be_told() -> None:
+def test_incident_keeps_its_follow_ups() -> None:
     memory = IncidentMemory()
     quiet = attrs.evolve(delivery("disk"), follow_ups=())
     memory.record(quiet, DELIVERED, arrived=True)
@@ -186,7 +186,7 @@ def test_an_incident_keeps_what_it_may_be_told() -> None:
     assert repeated.follow_ups == (Operation.RESOLVE,)
 
 
-def test_of_the_ended_episodes_the_oldest_is_forgotten() -> None:
+def test_oldest_ended_episode_is_forgotten() -> None:
     memory = IncidentMemory(most=2)
     for key in ("a", "b", "a", "c"):
         memory.note(Alert(key, status="resolved", started_at=BEGUN))

@@ -22,7 +22,7 @@ def state(report: Report) -> tuple[bool, ...]:
     return report.delivered, report.unmatched, report.suppressed, report.failed
 
 
-def test_what_providers_took_is_delivered(caplog: pytest.LogCaptureFixture) -> None:
+def test_accepted_deliveries_are_delivered(caplog: pytest.LogCaptureFixture) -> None:
     report = host_of(Page()).handle(DISK)
 
     assert state(report) == (True, False, False, False)
@@ -31,7 +31,7 @@ def test_what_providers_took_is_delivered(caplog: pytest.LogCaptureFixture) -> N
     assert caplog.messages == []
 
 
-def test_what_no_rule_matches_is_not_delivered(caplog: pytest.LogCaptureFixture) -> None:
+def test_unmatched_alert_is_undelivered(caplog: pytest.LogCaptureFixture) -> None:
     report = Host(plugins_of(Page()), []).handle(DISK)
 
     assert state(report) == (False, True, False, False)
@@ -48,7 +48,7 @@ def test_what_no_rule_matches_is_not_delivered(caplog: pytest.LogCaptureFixture)
     assert record.getMessage() == "alert disk: no rule matches, nothing is sent"
 
 
-def test_a_resolve_that_no_rule_matches_is_no_loss(caplog: pytest.LogCaptureFixture) -> None:
+def test_unmatched_resolve_is_no_loss(caplog: pytest.LogCaptureFixture) -> None:
     report = Host(plugins_of(Page()), []).handle(RESOLVED)
 
     assert state(report) == (False, True, False, False)
@@ -56,7 +56,7 @@ def test_a_resolve_that_no_rule_matches_is_no_loss(caplog: pytest.LogCaptureFixt
     assert caplog.messages == []
 
 
-def test_what_a_plugin_stops_is_suppressed(caplog: pytest.LogCaptureFixture) -> None:
+def test_vetoed_delivery_is_suppressed(caplog: pytest.LogCaptureFixture) -> None:
     page = Page()
     page.behaviour["plan"] = lambda _: [
         Suppression("pager.page", "acme", "maintenance", plugin) for plugin in ("night", "")
@@ -73,7 +73,7 @@ def test_what_a_plugin_stops_is_suppressed(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.messages[0] == "alert disk: suppressed by night: maintenance"
 
 
-def test_what_was_not_taken_is_failed_with_every_reason(caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_deliveries_have_reasons(caplog: pytest.LogCaptureFixture) -> None:
     page = Page()
     page.outcomes.extend([OutcomeKind.REJECTED, OutcomeKind.DELIVERED])
     plugins = plugins_of(page)
@@ -88,7 +88,7 @@ def test_what_was_not_taken_is_failed_with_every_reason(caplog: pytest.LogCaptur
     assert str(faulty) == "rule 'P': no"
 
 
-def test_each_receipt_that_was_not_taken_is_raised_and_logged(
+def test_failed_deliveries_are_raised_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     page = Page()
@@ -104,7 +104,7 @@ def test_each_receipt_that_was_not_taken_is_raised_and_logged(
     assert record.getMessage() == "alert disk: trigger acme/all: rejected"
 
 
-def test_where_there_is_nothing_to_say_that_is_said() -> None:
+def test_empty_report_is_a_sentence() -> None:
     """The provider takes no resolve; the rules match all the same."""
     page = Page()
     page.behaviour["plan"] = lambda _: []
@@ -115,7 +115,7 @@ def test_where_there_is_nothing_to_say_that_is_said() -> None:
     assert str(report) == "nothing to send"
 
 
-def test_a_delivery_that_is_sent_by_hand_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_manual_delivery_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     page = Page()
     page.outcomes.append(OutcomeKind.REJECTED)
     host = host_of(page)
@@ -125,7 +125,7 @@ def test_a_delivery_that_is_sent_by_hand_is_logged(caplog: pytest.LogCaptureFixt
     assert caplog.messages == ["alert disk: trigger acme/all: rejected"]
 
 
-def test_a_program_without_logging_sees_it_on_stderr() -> None:
+def test_failures_reach_stderr_without_logging() -> None:
     """Python's handler of last resort prints warnings; the library must not suppress them."""
     program = (
         "from hostspec import Alert\n"

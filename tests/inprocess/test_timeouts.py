@@ -106,7 +106,7 @@ def words(report: Report) -> list[str]:
 
 
 class TestDestinations:
-    def test_one_that_hangs_holds_up_no_other_of_the_same_alert(self) -> None:
+    def test_hanging_destination_does_not_block_others(self) -> None:
         page = Page()
         hanging = Hanging(page, lambda delivery: delivery.ref.destination == "slow")
         observer = Observer()
@@ -126,7 +126,7 @@ class TestDestinations:
             "trigger acme/quick: delivered",
         ]
 
-    def test_a_resolve_reaches_one_while_another_still_takes_the_trigger(
+    def test_resolve_does_not_wait_for_another_destination(
         self, impatient: Callable[[Hanging], None]
     ) -> None:
         page = Page()
@@ -151,7 +151,7 @@ class TestDestinations:
         ]
         assert "resolve acme/slow: delivered" in words(last)
 
-    def test_incidents_at_one_destination_do_not_wait_for_each_other(self) -> None:
+    def test_incidents_of_one_destination_do_not_wait(self) -> None:
         page = Page()
         hanging = Hanging(page)
         host = host_of(page)
@@ -164,7 +164,7 @@ class TestDestinations:
 
 
 class TestTimeout:
-    def test_an_attempt_that_takes_longer_goes_on_and_is_told(
+    def test_late_attempt_continues_and_is_reported(
         self, impatient: Callable[[Hanging], None], caplog: pytest.LogCaptureFixture
     ) -> None:
         page, observer = Page(), Observer()
@@ -188,7 +188,7 @@ class TestTimeout:
         assert host.handle(resolved(), timeout=60).delivered
         assert page.operations == ["trigger", "resolve"]
 
-    def test_one_that_fails_after_the_time_is_logged(
+    def test_late_failure_is_logged(
         self, impatient: Callable[[Hanging], None], caplog: pytest.LogCaptureFixture
     ) -> None:
         page = Page()
@@ -203,9 +203,7 @@ class TestTimeout:
 
         assert caplog.messages[0] == "alert disk: trigger acme/all: rejected: no such key"
 
-    def test_one_whose_turn_does_not_come_is_not_made(
-        self, impatient: Callable[[Hanging], None]
-    ) -> None:
+    def test_queued_attempt_is_cancelled(self, impatient: Callable[[Hanging], None]) -> None:
         page, observer = Page(), Observer()
         hanging = Hanging(page)
         impatient(hanging)
@@ -223,7 +221,7 @@ class TestTimeout:
         assert receipt in observer.reported
         assert page.operations == ["trigger"]
 
-    def test_a_resolve_that_cannot_be_planned_in_time_is_a_failure(
+    def test_resolve_that_cannot_be_planned_in_time_fails(
         self, impatient: Callable[[Hanging], None]
     ) -> None:
         """No rule says where it goes; only the incident could, and it is not open yet."""
@@ -246,7 +244,7 @@ class TestTimeout:
         ]
         assert words(late) == ["resolve acme/all: delivered"]
 
-    def test_a_repeat_with_nothing_to_do_there_is_none(
+    def test_repeat_without_a_delivery_does_not_fail(
         self, impatient: Callable[[Hanging], None]
     ) -> None:
         page = Page()
@@ -263,7 +261,7 @@ class TestTimeout:
 
         assert (report.unmatched, report.failed) == (True, False)
 
-    def test_what_is_left_behind_at_one_destination_is_bounded(
+    def test_abandoned_attempts_are_bounded(
         self, impatient: Callable[[Hanging], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("hostspec.inprocess.host.MOST_IN_FLIGHT", 2)
@@ -284,9 +282,7 @@ class TestTimeout:
         assert [report.receipts[0].attempts for report in reports] == [1, 1, 0]
         assert other.delivered
 
-    def test_without_a_thread_it_is_sent_all_the_same(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_alert_is_sent_without_threads(self, monkeypatch: pytest.MonkeyPatch) -> None:
         page = Page()
         plugins = plugins_of(page)
         host = Host(plugins, [rule_of(plugins, teams=["a", "b"])])
@@ -298,7 +294,7 @@ class TestTimeout:
 
         assert host.handle(firing()).delivered
 
-    def test_a_keyboard_interrupt_leaves_no_turn_behind(self) -> None:
+    def test_keyboard_interrupt_releases_every_ticket(self) -> None:
         page = Page()
         plugins = plugins_of(page)
         host = Host(plugins, [rule_of(plugins, teams=["a", "b"])], timeout=60)
@@ -310,7 +306,7 @@ class TestTimeout:
 
         assert host.handle(firing()).delivered
 
-    def test_a_keyboard_interrupt_withdraws_what_has_not_begun(self) -> None:
+    def test_keyboard_interrupt_cancels_queued_attempts(self) -> None:
         page = Page()
         hanging = Hanging(page, lambda delivery: delivery.alert.key == "a")
         page.correlate = lambda alert: "shared"
@@ -336,9 +332,7 @@ class TestTimeout:
 
         assert sorted(sent.destination for sent in page.sent) == ["quick", "slow"]
 
-    def test_one_that_was_withdrawn_is_not_sent_when_its_turn_comes(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_cancelled_attempt_is_never_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
         page = Page()
         hanging = Hanging(page)
         host = host_of(page)
@@ -366,7 +360,7 @@ def only_b(alert: Alert) -> bool:
 
 class TestChangesMeanwhile:
     @pytest.mark.parametrize("capabilities", [IDEMPOTENT, UPDATING])
-    def test_what_a_new_plan_adds_is_sent_too(self, capabilities: Capabilities) -> None:
+    def test_deliveries_of_a_new_plan_are_sent(self, capabilities: Capabilities) -> None:
         """A trigger waits behind its resolve; meanwhile a shift ends, and the next one is asked."""
         page = Page(capabilities)
         hanging = Hanging(page, lambda delivery: delivery.operation is Operation.RESOLVE)
@@ -411,7 +405,7 @@ def handler_of(act: Callable[[logging.LogRecord], object]) -> Iterator[None]:
 class TestReentry:
     """Whatever calls the host from within is answered, and nothing hangs."""
 
-    def test_a_log_handler_may_report_what_the_host_logs(self) -> None:
+    def test_log_handler_may_send_an_alert(self) -> None:
         page = Page()
         plugins = plugins_of(page)
         rule = rule_of(plugins)
@@ -427,7 +421,7 @@ class TestReentry:
         assert "taken as a match" in str(report)
 
     @pytest.mark.parametrize("where", ["plan", "send"])
-    def test_one_that_logs_within_the_host_is_told_that_it_cannot_wait(self, where: str) -> None:
+    def test_log_handler_within_the_host_cannot_wait(self, where: str) -> None:
         page = Page()
         nested: list[Report] = []
 
@@ -446,7 +440,7 @@ class TestReentry:
         with pytest.raises(Exception, match="call it afterwards, or on another thread"):
             nested[0].raise_for_undelivered()
 
-    def test_another_alert_in_the_same_incident_counts_too(self) -> None:
+    def test_nested_alert_in_the_same_incident_cannot_wait(self) -> None:
         page = Page(correlate=lambda _: "everything")
         nested: list[Report] = []
         host = host_of(page)
@@ -462,7 +456,7 @@ class TestReentry:
         assert report.delivered
         assert "the caller itself is handling" in nested[0].receipts[0].reason
 
-    def test_another_alert_is_handled_within_one(self) -> None:
+    def test_nested_alert_in_another_incident_is_handled(self) -> None:
         page = Page()
         nested: list[Report] = []
         host = host_of(page)
@@ -477,7 +471,7 @@ class TestReentry:
         assert host.handle(firing("a")).delivered
         assert nested[0].delivered
 
-    def test_an_observer_may_report_the_same_alert(self) -> None:
+    def test_observer_may_send_the_same_alert(self) -> None:
         page = Page()
         page.outcomes.append(OutcomeKind.REJECTED)
         reports: list[Report] = []

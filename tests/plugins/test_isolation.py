@@ -59,7 +59,7 @@ def gate() -> Iterator[threading.Event]:
     event.set()
 
 
-def test_asks_every_implementation_in_pluggy_s_order() -> None:
+def test_implementations_are_called_in_the_order_of_pluggy() -> None:
     hooks = hooks_of(
         a=answering(lambda: 1),
         b=answering(lambda: 2, trylast=True),
@@ -70,11 +70,11 @@ def test_asks_every_implementation_in_pluggy_s_order() -> None:
     assert ask(hooks) == [Answer("d", 4), Answer("a", 1), Answer("c", 3), Answer("b", 2)]
 
 
-def test_a_hook_that_nobody_implements_has_no_answers() -> None:
+def test_unimplemented_hook_has_no_answers() -> None:
     assert ask(hooks_of()) == []
 
 
-def test_none_is_no_opinion_and_other_nothings_are_opinions() -> None:
+def test_only_none_is_no_opinion() -> None:
     hooks = hooks_of(
         a=answering(lambda: None),
         b=answering(lambda: False),
@@ -85,7 +85,7 @@ def test_none_is_no_opinion_and_other_nothings_are_opinions() -> None:
     assert ask(hooks) == [Answer("b", value=False), Answer("c", ""), Answer("d", ())]
 
 
-def test_an_implementation_gets_the_arguments_it_takes() -> None:
+def test_implementation_gets_the_arguments_that_it_takes() -> None:
     hooks = hooks_of(
         a=answering(lambda alert, loud: [alert, loud]),
         b=answering(lambda loud, alert: [alert, loud]),
@@ -101,14 +101,14 @@ def test_an_implementation_gets_the_arguments_it_takes() -> None:
     ]
 
 
-def test_a_default_holds_only_where_the_argument_is_not_given() -> None:
+def test_default_is_used_only_without_an_argument() -> None:
     """So that a plugin may take an argument that older versions of a hook do not have."""
     hooks = hooks_of(a=answering(lambda loud=None, newer="default": [loud, newer]))
 
     assert [answer.value for answer in ask(hooks)] == [[True, "default"]]
 
 
-def test_methods_get_their_object() -> None:
+def test_methods_are_bound() -> None:
     class Plugin:
         loudness = 11
 
@@ -129,7 +129,7 @@ def test_methods_get_their_object() -> None:
         BaseExceptionGroup("canary", [SystemExit("canary")]),
     ],
 )
-def test_one_that_raises_harms_nobody(error: BaseException) -> None:
+def test_exception_harms_no_other_implementation(error: BaseException) -> None:
     """For every exception; its message may have a secret, and is left out."""
 
     def fail(alert: str) -> None:
@@ -145,7 +145,7 @@ def test_one_that_raises_harms_nobody(error: BaseException) -> None:
     assert "canary" not in repr(failed)
 
 
-def test_a_missing_argument_is_the_answer_s_failure() -> None:
+def test_missing_argument_is_a_failure() -> None:
     hooks = hooks_of(a=answering(lambda alert: alert), b=answering(lambda: 2))
 
     failed, answer = hooks.each("volume", loud=True)
@@ -154,7 +154,7 @@ def test_a_missing_argument_is_the_answer_s_failure() -> None:
     assert answer == Answer("b", 2)
 
 
-def test_a_coroutine_is_a_failure() -> None:
+def test_coroutine_is_a_failure() -> None:
     """One that comes out of a plain function, which cannot be seen before."""
 
     async def volume() -> int:
@@ -169,7 +169,7 @@ def test_a_coroutine_is_a_failure() -> None:
     assert answer == Answer("a", None, "returned a coroutine, which is not run")
 
 
-def test_an_answer_that_fails_when_looked_at_is_given_as_it_is() -> None:
+def test_failing_proxy_is_returned_unchanged() -> None:
     """``__class__`` of a proxy may run any code."""
 
     class Proxy:
@@ -185,7 +185,7 @@ def test_an_answer_that_fails_when_looked_at_is_given_as_it_is() -> None:
     assert answer.failure == ""
 
 
-def test_one_that_exceeds_the_deadline_is_paused(
+def test_slow_implementation_is_paused(
     gate: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And called again once the pause is over and the late call has ended."""
@@ -225,7 +225,7 @@ def test_one_that_exceeds_the_deadline_is_paused(
     ]
 
 
-def test_only_the_hook_that_was_slow_is_paused(gate: threading.Event) -> None:
+def test_only_the_slow_hook_is_paused(gate: threading.Event) -> None:
     class MoreSpecs:
         @hookspec
         def colour(self) -> None:
@@ -251,7 +251,7 @@ def test_only_the_hook_that_was_slow_is_paused(gate: threading.Event) -> None:
     assert hooks.each("colour") == (Answer("a", "red"),)
 
 
-def test_one_that_is_left_behind_keeps_no_process_alive(gate: threading.Event) -> None:
+def test_abandoned_call_keeps_no_process_alive(gate: threading.Event) -> None:
     threads: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
 
     def slow() -> None:
@@ -265,7 +265,7 @@ def test_one_that_is_left_behind_keeps_no_process_alive(gate: threading.Event) -
     assert thread.name == "volume of bell"
 
 
-def test_without_a_thread_there_is_no_answer_and_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_thread_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine that is out of threads, or while the interpreter ends."""
 
     def refuse(thread: threading.Thread) -> None:
@@ -278,7 +278,7 @@ def test_without_a_thread_there_is_no_answer_and_no_harm(monkeypatch: pytest.Mon
     assert ask(hooks) == [Answer("a", None, "was not called: no thread could be started")]
 
 
-def test_several_threads_may_ask_at_once() -> None:
+def test_several_threads_may_call_at_once() -> None:
     """All meet inside the implementation, and each gets its own answers."""
     together = threading.Barrier(8)
 
@@ -294,16 +294,16 @@ def test_several_threads_may_ask_at_once() -> None:
     assert answers == [[Answer("a", number), Answer("b", -number)] for number in range(8)]
 
 
-def test_plugins_have_a_second() -> None:
+def test_default_deadline_is_a_second() -> None:
     """As design and the contract's text say."""
     assert DEADLINE == 1.0
 
 
-def test_an_error_without_a_traceback_is_named() -> None:
+def test_error_without_a_traceback_is_described() -> None:
     assert describe_error(ValueError("canary")) == "failed"
 
 
-def test_an_error_is_told_with_the_place_where_it_was_raised() -> None:
+def test_error_is_described_with_its_place() -> None:
     with pytest.raises(ValueError, match="canary") as caught:
         int("canary")
     line = sys._getframe().f_lineno - 1
@@ -311,7 +311,7 @@ def test_an_error_is_told_with_the_place_where_it_was_raised() -> None:
     assert describe_error(caught.value) == f"failed at tests/plugins/test_isolation.py:{line}"
 
 
-def test_an_extension_that_keeps_failing_is_logged_once_a_minute(
+def test_failing_extension_is_logged_once_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0

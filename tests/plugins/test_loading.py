@@ -115,7 +115,7 @@ class Observer:
 
 
 class TestFinding:
-    def test_tells_everything_about_a_plugin_that_works(self, install: Install) -> None:
+    def test_working_plugin_is_described(self, install: Install) -> None:
         module = install("bell", OFFERS + OBSERVES)
 
         plugins = load(["bell"])
@@ -135,7 +135,7 @@ class TestFinding:
         assert callers(plugins) == ["bell"]
         assert module in sys.modules
 
-    def test_never_imports_what_is_not_enabled(self, install: Install) -> None:
+    def test_disabled_plugins_are_not_imported(self, install: Install) -> None:
         module = install("bell", "raise SystemExit('imported')")
 
         plugins = load([])
@@ -146,7 +146,7 @@ class TestFinding:
         assert "bell" in installed()
         assert module not in sys.modules
 
-    def test_loads_nothing_of_the_installed_plugins_that_are_disabled(self) -> None:
+    def test_disabled_plugins_load_no_module(self) -> None:
         """In a process of its own, where nothing was imported before."""
         code = (
             "import sys; from hostspec.plugins import load; load(['tickets']); print([module for "
@@ -160,7 +160,7 @@ class TestFinding:
 
         assert run.stdout == "['hostspec_tickets']\n"
 
-    def test_says_what_was_meant_by_a_plugin_that_is_not_installed(self, install: Install) -> None:
+    def test_missing_plugin_is_reported_with_the_nearest_name(self, install: Install) -> None:
         install("bell", OBSERVES)
 
         assert failure("bel") == "plugin bel: is not installed; did you mean 'bell'?"
@@ -168,12 +168,14 @@ class TestFinding:
         assert {"bell", "pagerduty"} <= set(words)
         assert words == sorted(words)
 
-    def test_says_that_nothing_is_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_plugin_is_reported_if_none_is_installed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(loading, "distributions", list)
 
         assert failure("bell") == "plugin bell: is not installed; no plugin is installed"
 
-    def test_refuses_two_distributions_that_offer_one_name(
+    def test_two_distributions_with_one_name_are_refused(
         self, install: Install, site: Path
     ) -> None:
         modules = [
@@ -189,7 +191,7 @@ class TestFinding:
         )
         assert not set(modules) & set(sys.modules)
 
-    def test_two_of_one_name_that_nobody_enabled_are_no_harm(
+    def test_two_disabled_distributions_with_one_name_are_ignored(
         self, install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """And the same one is shown, whichever is found first."""
@@ -199,7 +201,7 @@ class TestFinding:
 
         assert info_of(load([]), "bell").distribution == "alpha"
 
-    def test_no_plugin_can_register_what_is_disabled(self, install: Install) -> None:
+    def test_plugin_cannot_register_a_disabled_one(self, install: Install) -> None:
         """Disabled means blocked at pluggy, too."""
         blocked: list[bool] = []
 
@@ -216,15 +218,13 @@ class TestFinding:
         assert blocked == [True]
         assert callers(plugins) == []
 
-    def test_what_is_left_of_a_broken_installation_is_no_harm(
-        self, install: Install, site: Path
-    ) -> None:
+    def test_broken_installation_is_ignored(self, install: Install, site: Path) -> None:
         install("bell", OBSERVES)
         (site / "dist_bell-1.0.dist-info" / "METADATA").unlink()
 
         assert info_of(load([]), "bell").state is PluginState.DISABLED
 
-    def test_what_is_listed_twice_is_one_plugin(self, install: Install, site: Path) -> None:
+    def test_plugin_listed_twice_is_one_plugin(self, install: Install, site: Path) -> None:
         install("bell", OBSERVES)
         listed = site / "dist_bell-1.0.dist-info" / "entry_points.txt"
         listed.write_text(listed.read_text() + listed.read_text().splitlines()[1] + "\n")
@@ -232,9 +232,7 @@ class TestFinding:
         assert callers(load(["bell"])) == ["bell"]
 
     @pytest.mark.parametrize("mark", ["~", "-"])
-    def test_what_an_interrupted_pip_leaves_is_ignored(
-        self, install: Install, site: Path, mark: str
-    ) -> None:
+    def test_remnants_of_pip_are_ignored(self, install: Install, site: Path, mark: str) -> None:
         install("bell", OBSERVES)
         left = site / f"{mark}ist_bell-0.9.dist-info"
         shutil.copytree(site / "dist_bell-1.0.dist-info", left)
@@ -243,15 +241,13 @@ class TestFinding:
         assert callers(load(["bell"])) == ["bell"]
 
     @pytest.mark.parametrize("version", ["0.9", "9.9"])
-    def test_an_empty_folder_hides_nothing(
-        self, install: Install, site: Path, version: str
-    ) -> None:
+    def test_empty_folder_hides_nothing(self, install: Install, site: Path, version: str) -> None:
         install("bell", OBSERVES)
         (site / f"dist_bell-{version}.dist-info").mkdir()
 
         assert info_of(load(["bell"]), "bell").version == "1.0"
 
-    def test_of_one_distribution_the_first_on_the_path_counts(
+    def test_first_distribution_on_the_path_wins(
         self, install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         install("bell", OBSERVES, value="of_before")
@@ -262,7 +258,7 @@ class TestFinding:
 
         assert callers(load(["bell"])) == ["bell"]
 
-    def test_a_file_that_cannot_be_read_is_named(
+    def test_unreadable_file_is_logged(
         self, install: Install, site: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         install("bell", OBSERVES)
@@ -273,7 +269,7 @@ class TestFinding:
         assert callers(load(["bell"])) == ["bell"]
         assert f"{broken} is left out: its entry points cannot be read" in caplog.text
 
-    def test_metadata_that_cannot_be_had_is_blank(
+    def test_missing_metadata_is_blank(
         self, install: Install, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """From Python 3.13 on it may be None; and the file may hold anything."""
@@ -282,13 +278,13 @@ class TestFinding:
             monkeypatch.setattr(PathDistribution, "metadata", metadata)
             assert info_of(load([]), "bell").distribution == ""
 
-    def test_enabling_twice_is_enabling_once(self, install: Install) -> None:
+    def test_plugin_may_be_enabled_twice(self, install: Install) -> None:
         install("bell", OBSERVES)
 
         assert callers(load(["bell", "bell"])) == ["bell"]
 
     @pytest.mark.parametrize("reverse", [False, True])
-    def test_calls_plugins_in_the_order_of_their_names(
+    def test_plugins_are_called_in_the_order_of_their_names(
         self,
         install: Install,
         tmp_path: Path,
@@ -326,24 +322,24 @@ class TestImporting:
             ("def broken(:", "its syntax is wrong at fake_plugin_dist_bell.py:"),
         ],
     )
-    def test_tells_why_an_import_fails(self, install: Install, source: str, words: str) -> None:
+    def test_failed_import_has_a_reason(self, install: Install, source: str, words: str) -> None:
         install("bell", source)
 
         assert failure("bell").startswith(f"plugin bell: cannot be imported: {words}")
 
-    def test_tells_that_an_entry_point_leads_to_nothing(self, install: Install) -> None:
+    def test_dangling_entry_point_is_reported(self, install: Install) -> None:
         module = install("bell", OBSERVES)
         install("gong", "", value=f"{module}:missing")
 
         assert "has no 'missing'" in failure("gong")
 
-    def test_lets_a_keyboard_interrupt_pass(self, install: Install) -> None:
+    def test_keyboard_interrupt_is_raised(self, install: Install) -> None:
         install("bell", "raise KeyboardInterrupt")
 
         with pytest.raises(KeyboardInterrupt):
             load(["bell"])
 
-    def test_names_every_plugin_that_fails(self, install: Install) -> None:
+    def test_every_failed_plugin_is_named(self, install: Install) -> None:
         install("a", "import no_such_module")
         install("b", OBSERVES)
         install("c", "@hookimpl\ndef hostspec_delivred(receipt): pass")
@@ -358,7 +354,7 @@ class TestImporting:
             for info in caught.value.failed
         )
 
-    def test_surveying_leaves_out_what_fails(self, install: Install) -> None:
+    def test_survey_leaves_out_failed_plugins(self, install: Install) -> None:
         install("a", "import no_such_module")
         install("b", OBSERVES)
 
@@ -370,14 +366,14 @@ class TestImporting:
 
 
 class TestOwn:
-    def test_modules_and_instances_of_the_program_take_part(self) -> None:
+    def test_modules_and_instances_of_the_program_are_plugins(self) -> None:
         plugins = load([], own={"mine": Observer(), "pager": PagerPlugin(Page())})
 
         assert callers(plugins) == ["mine"]
         assert info_of(plugins, "pager").providers == ("pager",)
         assert info_of(plugins, "mine") == PluginInfo("mine", hooks=("hostspec_delivered",))
 
-    def test_a_name_of_its_own_may_not_be_enabled_too(self, install: Install) -> None:
+    def test_own_name_may_not_be_enabled(self, install: Install) -> None:
         module = install("bell", OBSERVES)
 
         plugins = survey(["bell"], own={"bell": PagerPlugin(Page())})
@@ -386,7 +382,7 @@ class TestOwn:
         assert not plugins.providers
         assert module not in sys.modules
 
-    def test_its_own_stand_for_a_disabled_one_of_the_same_name(self, install: Install) -> None:
+    def test_own_plugin_replaces_a_disabled_one(self, install: Install) -> None:
         module = install("bell", OFFERS)
 
         plugins = load([], own={"bell": PagerPlugin(Page())})
@@ -396,14 +392,14 @@ class TestOwn:
         assert list(plugins.providers) == ["pager"]
         assert module not in sys.modules
 
-    def test_one_object_is_not_registered_twice(self) -> None:
+    def test_object_is_not_registered_twice(self) -> None:
         mine = Observer()
 
         assert (
             reason_of(a=mine, name="a", b=mine) == "equals the plugin 'b'; each is registered once"
         )
 
-    def test_values_that_are_equal_are_told_too(self) -> None:
+    def test_equal_plugins_are_refused(self) -> None:
         """Pluggy compares plugins with ``==``, and would name every plugin in its message."""
 
         @attrs.frozen
@@ -419,14 +415,14 @@ class TestOwn:
 
 
 class TestHooks:
-    def test_a_class_is_no_plugin(self) -> None:
+    def test_class_is_refused(self) -> None:
         assert reason_of(mine=Observer) == "is a class; register an instance of it"
 
     @pytest.mark.parametrize("plugin", [None, object(), sys])
-    def test_a_plugin_without_a_hook_does_nothing_and_is_refused(self, plugin: object) -> None:
+    def test_plugin_without_a_hook_is_refused(self, plugin: object) -> None:
         assert reason_of(mine=plugin) == "implements no hook; mark its functions with hookimpl"
 
-    def test_a_misspelt_hook_fails_loudly(self, install: Install) -> None:
+    def test_misspelt_hook_is_refused(self, install: Install) -> None:
         install("bell", "@hookimpl\ndef hostspec_delivred(receipt): pass")
 
         assert failure("bell") == (
@@ -434,12 +430,12 @@ class TestHooks:
             "did you mean 'hostspec_delivered'?"
         )
 
-    def test_a_misspelt_private_hook_fails_too(self, install: Install) -> None:
+    def test_misspelt_private_hook_is_refused(self, install: Install) -> None:
         install("bell", "@hookimpl(specname='_bell')\ndef hostspec_delivered(receipt): pass")
 
         assert "'_bell' is unknown" in failure("bell")
 
-    def test_a_hook_may_be_optional(self, install: Install) -> None:
+    def test_hook_may_be_optional(self, install: Install) -> None:
         install("bell", f"{OBSERVES}\n@hookimpl(optionalhook=True)\ndef gong_volume(): pass")
 
         info = info_of(load(["bell"]), "bell")
@@ -461,14 +457,14 @@ class TestHooks:
         ],
     )
     @pytest.mark.parametrize("hook", ["hostspec_providers", "hostspec_addhooks", "other_hook"])
-    def test_a_hook_is_a_plain_function(
+    def test_hook_must_be_a_plain_function(
         self, install: Install, source: str, words: str, hook: str
     ) -> None:
         install("bell", source.replace("H(", f"{hook}("))
 
         assert failure("bell") == f"plugin bell: {hook} {words}; hooks are plain functions"
 
-    def test_an_argument_that_the_hook_does_not_have_is_refused(self, install: Install) -> None:
+    def test_unknown_argument_is_refused(self, install: Install) -> None:
         install("bell", "@hookimpl\ndef hostspec_delivered(receit): pass")
 
         assert "cannot be registered: Plugin 'bell' for hook 'hostspec_delivered'" in failure(
@@ -493,7 +489,7 @@ class TestHooks:
     @pytest.mark.parametrize(
         ("hook", "what"), [("hostspec_providers", "Provider"), ("hostspec_actions", "Action")]
     )
-    def test_hooks_return_what_their_contract_says(
+    def test_wrong_return_type_is_refused(
         self, install: Install, returned: str, words: str, hook: str, what: str
     ) -> None:
         install("bell", f"@hookimpl\ndef {hook}(): return {returned}\nasync def coroutine(): pass")
@@ -508,7 +504,7 @@ class TestHooks:
 
 class TestAddedHooks:
     @pytest.mark.parametrize(("owner", "extension"), [("a", "b"), ("b", "a")])
-    def test_other_plugins_implement_them_whatever_the_order(
+    def test_other_plugins_implement_them_in_any_order(
         self, install: Install, owner: str, extension: str
     ) -> None:
         install(owner, ADDS_HOOKS)
@@ -521,7 +517,7 @@ class TestAddedHooks:
         assert info_of(plugins, owner).extends == ()
 
     @pytest.mark.parametrize(("owner", "extension"), [("a", "b"), ("b", "a")])
-    def test_who_implements_them_wrongly_is_blamed(
+    def test_wrong_implementation_is_blamed(
         self, install: Install, owner: str, extension: str
     ) -> None:
         """Not the plugin that adds them, though pluggy may find it out there."""
@@ -536,7 +532,7 @@ class TestAddedHooks:
 
     @pytest.mark.parametrize("failing", ["raise SystemExit('no')", "raise RuntimeError('no')"])
     @pytest.mark.parametrize(("owner", "extension"), [("a", "b"), ("b", "a")])
-    def test_one_that_fails_leaves_nothing_behind(
+    def test_failed_plugin_leaves_nothing_behind(
         self, install: Install, owner: str, extension: str, failing: str
     ) -> None:
         """Not even the hooks that it had added before: they would never be called."""
@@ -551,7 +547,7 @@ class TestAddedHooks:
         assert not plugins.providers
         assert not plugins.actions
 
-    def test_a_keyboard_interrupt_passes(self) -> None:
+    def test_keyboard_interrupt_is_raised(self) -> None:
         class Interrupted:
             @hookimpl
             def hostspec_addhooks(self) -> None:
@@ -560,7 +556,7 @@ class TestAddedHooks:
         with pytest.raises(KeyboardInterrupt):
             load([], own={"mine": Interrupted()})
 
-    def test_two_plugins_cannot_add_one_hook(self, install: Install) -> None:
+    def test_hook_is_added_once(self, install: Install) -> None:
         install("a", ADDS_HOOKS)
         install("b", ADDS_HOOKS)
 
@@ -569,14 +565,14 @@ class TestAddedHooks:
         assert info_of(plugins, "b").state is PluginState.ACTIVE
         assert "'bell_volume' is already registered" in info_of(plugins, "a").reason
 
-    def test_the_host_s_own_hooks_cannot_be_taken(self, install: Install) -> None:
+    def test_hooks_of_the_host_cannot_be_added(self, install: Install) -> None:
         install("a", ADDS_HOOKS.replace("bell_volume", "hostspec_delivered"))
 
         assert "'hostspec_delivered' is already registered" in failure("a")
 
 
 class TestOffers:
-    def test_providers_hear_of_the_hooks(self) -> None:
+    def test_providers_receive_the_hooks(self) -> None:
         heard: list[object] = []
 
         class Listening(PagerPlugin):
@@ -645,7 +641,7 @@ class TestOffers:
             ("actions", "return [Ring()]", "return [Ring()] * 2", "there is an action 'bell.ring'"),
         ],
     )
-    def test_nonsense_is_refused_with_its_reason(
+    def test_invalid_offer_is_refused_with_its_reason(
         self, install: Install, what: str, old: str, new: str, words: str
     ) -> None:
         assert OFFERS.count(old) == 1
@@ -657,7 +653,7 @@ class TestOffers:
         assert words in reason
 
     @pytest.mark.parametrize("error", [SystemExit("no"), RuntimeError("no")])
-    def test_an_attribute_may_fail_in_any_way(self, error: BaseException) -> None:
+    def test_failing_attribute_is_refused(self, error: BaseException) -> None:
         class Moody(Pager):
             @property
             def label(self) -> str:  # type: ignore[override]
@@ -674,7 +670,7 @@ class TestOffers:
         words = "hostspec_providers: the Moody cannot be used: it failed at tests/plugins/"
         assert reason_of(mine=Plugin(Page())).startswith(words)
 
-    def test_a_keyboard_interrupt_passes(self) -> None:
+    def test_keyboard_interrupt_is_raised(self) -> None:
         class Slow(Pager):
             @property
             def label(self) -> str:  # type: ignore[override]
@@ -700,7 +696,7 @@ class TestOffers:
         assert plugins.actions["pager.page"] is first.actions[0]
 
     @pytest.mark.parametrize(("owner", "user"), [("a", "b"), ("b", "a")])
-    def test_an_action_goes_with_the_provider_it_needs(self, owner: str, user: str) -> None:
+    def test_action_needs_its_provider(self, owner: str, user: str) -> None:
         """Whatever the order, and though the provider's plugin fails only after it."""
 
         class OnlyActs:
@@ -725,7 +721,7 @@ class TestOffers:
         )
         assert not plugins.actions
 
-    def test_a_plugin_may_act_through_another_s_provider(self) -> None:
+    def test_action_may_use_the_provider_of_another_plugin(self) -> None:
         class Loud(Page):
             name = "pager.loud"
 
@@ -740,7 +736,7 @@ class TestOffers:
 
 
 class TestSettings:
-    def test_an_installation_of_an_unknown_provider_is_refused(self) -> None:
+    def test_unknown_provider_is_refused(self) -> None:
         plugins = load([], own={"mine": PagerPlugin(Page())})
 
         with pytest.raises(FaultsError, match="provider: 'pagr' is unknown; did you mean 'pager'"):
@@ -748,14 +744,14 @@ class TestSettings:
         with pytest.raises(FaultsError, match="'xylophone' is unknown; known are pager"):
             plugins.installation("xylophone", "acme", {})
 
-    def test_an_unknown_action_is_refused(self) -> None:
+    def test_unknown_action_is_refused(self) -> None:
         plugins = load([], own={"mine": PagerPlugin(Page())})
         acme = plugins.installation("pager", "acme", {})
 
         with pytest.raises(FaultsError, match="use: 'pager\\.pag' is unknown; did you mean"):
             plugins.rule_action("pager.pag", acme, {})
 
-    def test_an_action_needs_an_installation_of_its_provider(self) -> None:
+    def test_action_needs_an_installation_of_its_provider(self) -> None:
         plugins = load([], own={"mine": PagerPlugin(Page())})
         acme = attrs.evolve(plugins.installation("pager", "acme", {}), provider="bell")
 
@@ -764,7 +760,7 @@ class TestSettings:
 
         assert str(caught.value) == "installation: is a bell installation; pager.page needs pager"
 
-    def test_an_action_has_a_say_in_its_settings(self, install: Install) -> None:
+    def test_action_checks_its_settings(self, install: Install) -> None:
         install("bell", OFFERS.replace("    def plan", CHECKS + "    def plan"))
         plugins = load(["bell"])
         tower = plugins.installation("bell", "tower", {})
@@ -772,7 +768,7 @@ class TestSettings:
         with pytest.raises(FaultsError, match="rope: is torn"):
             plugins.rule_action("bell.ring", tower, {})
 
-    def test_settings_are_made_of_what_a_file_holds(self) -> None:
+    def test_settings_are_structured_as_in_a_file(self) -> None:
         plugins = load([], own={"mine": PagerPlugin(Page())})
         acme = plugins.installation("pager", "acme", {})
 
@@ -782,7 +778,7 @@ class TestSettings:
         assert use.settings.teams == ("data",)
         assert use.installation is acme
 
-    def test_nothing_known_is_said_so(self) -> None:
+    def test_unknown_name_without_known_ones(self) -> None:
         assert unknown_name("x", ()) == "'x' is unknown; none is known"
 
 
@@ -799,5 +795,5 @@ def unused() -> None:
     """A specification in a module makes it no plugin."""
 
 
-def test_a_module_of_specifications_alone_is_no_plugin() -> None:
+def test_module_of_specifications_is_no_plugin() -> None:
     assert "implements no hook" in reason_of(mine=sys.modules[__name__])

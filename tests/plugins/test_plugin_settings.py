@@ -49,7 +49,7 @@ def faults(plugin: object, settings: Any) -> tuple[str, ...]:
     return tuple(map(str, raised.value.failed[0].faults)) or (raised.value.failed[0].reason,)
 
 
-def test_it_is_given_them_before_it_is_used() -> None:
+def test_plugin_is_configured_before_its_use() -> None:
     night = Night()
 
     plugins = load([], own={"night": night}, settings={"night": {"timezone": "Europe/Berlin"}})
@@ -58,7 +58,7 @@ def test_it_is_given_them_before_it_is_used() -> None:
     assert plugins.settings == {"night": Shifts}
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     given = {"night": {"timezone": 3, "teams": {"db": 7}, "tokn": "env:X"}}
 
     words = faults(Night(), given)
@@ -67,11 +67,11 @@ def test_all_faults_are_told_at_once() -> None:
     assert "did you mean 'token'?" in words[2]
 
 
-def test_settings_are_required_where_the_class_says_so() -> None:
+def test_required_settings_are_required() -> None:
     assert faults(Night(), {}) == ("timezone: missing; it is required",)
 
 
-def test_a_table_of_no_plugin_is_refused_with_what_was_meant() -> None:
+def test_unknown_table_is_refused_with_the_nearest_name() -> None:
     given = {"night": {"timezone": "UTC"}, "nigth": {}}
     with pytest.raises(PluginsError) as raised:
         load([], own={"night": Night()}, settings=given)
@@ -83,7 +83,7 @@ def test_a_table_of_no_plugin_is_refused_with_what_was_meant() -> None:
     )
 
 
-def test_a_plugin_without_settings_is_given_none() -> None:
+def test_plugin_without_settings_accepts_none() -> None:
     class Silent:
         @hookimpl
         def hostspec_delivered(self) -> None: ...
@@ -93,13 +93,13 @@ def test_a_plugin_without_settings_is_given_none() -> None:
 
 
 @pytest.mark.parametrize("kind", [None, 7, {"timezone": str}, dict])
-def test_what_is_no_class_of_settings_is_refused(kind: Any) -> None:
+def test_invalid_settings_class_is_refused(kind: Any) -> None:
     (words,) = faults(Night(kind), {})
 
     assert words.startswith("hostspec_settings returned no settings class: ")
 
 
-def test_a_class_of_settings_that_fails_is_refused_without_its_words() -> None:
+def test_failing_settings_class_is_refused_without_its_message() -> None:
     @attrs.frozen(kw_only=True)
     class Crashing:
         since: str = attrs.field(factory=lambda: {}["canary"])
@@ -110,7 +110,7 @@ def test_a_class_of_settings_that_fails_is_refused_without_its_words() -> None:
     assert "canary" not in words
 
 
-def test_a_plugin_that_fails_is_refused() -> None:
+def test_failing_plugin_is_refused() -> None:
     class Failing:
         @hookimpl
         def hostspec_settings(self) -> Any:
@@ -125,7 +125,7 @@ def test_a_plugin_that_fails_is_refused() -> None:
 
 
 @pytest.mark.parametrize("hook", ["hostspec_settings", "hostspec_configure"])
-def test_both_hooks_go_together(hook: str) -> None:
+def test_settings_and_configure_go_together(hook: str) -> None:
     class Half:
         @hookimpl(specname=hook)
         def only(self) -> None: ...
@@ -135,7 +135,7 @@ def test_both_hooks_go_together(hook: str) -> None:
     assert words.startswith("implements only one of hostspec_settings and hostspec_configure")
 
 
-def test_a_survey_without_settings_configures_nothing() -> None:
+def test_survey_without_settings_configures_nothing() -> None:
     night = Night()
 
     plugins = survey([], own={"night": night})
