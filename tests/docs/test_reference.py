@@ -25,9 +25,8 @@ from alerthost.cli import service_test
 from alerthost.cli.connect import DEFAULT_PORT
 from alerthost.cli.main import main
 from alerthost.cli.services import services
-from alerthost.config import configuration, http_table, store
-from alerthost.config.plugins import PluginsTable
-from alerthost.http import app, request_body
+from alerthost.config.configuration import TABLES
+from alerthost.http import app, request
 from alerthost.http.metrics import Metrics
 from alerthost.outbox import rate_limit
 from alerthost.outbox.admin_rows import Backlog
@@ -314,7 +313,7 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("embed.md", f"| {rest.PAGE} services to a page"),
         ("embed.md", f"at most {rest.MOST_SERVICES:,} services"),
         ("embed.md", f"that is at most {rest.LONGEST_WAIT:g} s; {rest.DEFAULT_WAIT:g} s if"),
-        ("run.md", f"did not arrive within {request_body.BODY_WITHIN:g} s"),
+        ("run.md", f"did not arrive within {request.BODY_WITHIN:g} s"),
         ("run.md", f"queued for {Patience().late / 60:g} minutes"),
         ("templates.md", f"| a template | {template_sandbox.LONGEST_TEMPLATE:,} characters"),
         ("templates.md", f"{template_check.DEEPEST} levels of nesting"),
@@ -371,11 +370,7 @@ def test_the_reference_has_every_setting(built: Path) -> None:
     }
     plugins = load(["pagerduty"])
     kinds = [
-        PluginsTable,
-        configuration.InstallationTable,
-        store.StoreTable,
-        http_table.HttpTable,
-        configuration.RuleTable,
+        *TABLES.values(),
         *(each.settings for each in plugins.providers.values()),
         *(each.settings for each in plugins.actions.values()),
         *(way.settings for each in plugins.providers.values() for way in _ways(each)),

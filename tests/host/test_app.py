@@ -20,11 +20,10 @@ from workspace import CHECKOUT, Workspace
 
 from alerthost.cli import server as running_module
 from alerthost.cli.server import Server
-from alerthost.config.destinations import LaneNames
+from alerthost.config.plugins import LaneNames
 from alerthost.http import app as app_module
 from alerthost.http import listener as listener_module
-from alerthost.http import request_body
-from alerthost.http.readiness import CACHED_FOR, Readiness
+from alerthost.http.app import CACHED_FOR, Readiness
 from alerthost.outbox.admin_rows import Blocked
 from alerthost.store.errors import UnknownCommitError
 from hostspec.delivery import IncidentRef
@@ -199,7 +198,7 @@ def test_a_body_may_have_so_many_bytes_and_no_more(start: Start) -> None:
 
 
 def test_a_body_has_to_come_in_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_body, "BODY_WITHIN", 0.01)
+    monkeypatch.setattr("alerthost.http.request.BODY_WITHIN", 0.01)
     with connected(url) as client:
         client.sendall(HALF)
         assert client.recv(4096).startswith(b"HTTP/1.1 408 ")

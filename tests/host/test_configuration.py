@@ -8,7 +8,7 @@ import pytest
 from workspace import CHECKOUT, CONFIGURATION, Workspace, line
 
 from alerthost.config.configuration import build
-from alerthost.config.document import ConfigurationError
+from alerthost.config.document import ConfigFile, ConfigurationError
 
 WRONG = """\
 [plugins]
@@ -228,10 +228,10 @@ def test_an_installation_of_another_provider_is_refused(workspace: Workspace) ->
     }
 
     with pytest.raises(ConfigurationError) as caught:
-        build(document)
+        build(ConfigFile("alerthost.toml", "", document))
 
     assert [str(fault) for fault in caught.value.faults] == [
-        "rules[0].actions[0].installation: "
+        "alerthost.toml: rule 'Pages': actions[0].installation: "
         "is a webhook installation; pagerduty.trigger needs pagerduty"
     ]
 

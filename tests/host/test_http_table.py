@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import jsonschema
 import pytest
+from workspace import Workspace
 
-from alerthost.config.document import ConfigFile
-from alerthost.config.http_table import Address, HttpTable, token_faults
+from alerthost.config.tables import Address, HttpTable
 from hostspec import json_schema
 from hostspec.settings import SettingsError
 from hostspec.structuring import structure
@@ -66,6 +66,10 @@ def test_its_schema_takes_what_it_takes() -> None:
         jsonschema.validate({"backlog": 0}, schema)
 
 
-def test_a_faulty_table_has_no_fault_of_its_token() -> None:
-    source = ConfigFile("alerthost.toml", "", {"http": {"listen": 1, "token": "env:NOWHERE"}})
-    assert token_faults(source) == ()
+def test_a_faulty_table_has_no_fault_of_its_token(workspace: Workspace) -> None:
+    workspace.configure(("[plugins]", '[http]\nlisten = 1\ntoken = "env:NOWHERE"\n[plugins]'))
+    run = workspace.alerthost("run")
+    assert run.returncode == 2
+    assert [line.split(": ", 1)[1] for line in run.stderr.splitlines()] == [
+        "http.listen: must be text, not the number 1"
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from engines import Clock, World
 
-from alerthost.config.destinations import LaneNames
+from alerthost.config.plugins import LaneNames
 from alerthost.http.delivery_log import FAILED_ATTEMPTS, MOST_CAUSES, LaneLog
 from alerthost.outbox import retry_policy
 from alerthost.store.database import Database

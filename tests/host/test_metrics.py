@@ -8,9 +8,8 @@ import attrs
 import pytest
 from recorder import Page, plugins_of
 
-from alerthost.config import destinations
 from alerthost.config.configuration import Configuration
-from alerthost.config.destinations import LaneNames, NoDestinationsError
+from alerthost.config.plugins import LaneNames, NoDestinationsError
 from alerthost.http.delivery_log import DeliveryLog
 from alerthost.http.metrics import Metrics
 from alerthost.outbox.admin_rows import Backlog, Blocked
@@ -153,7 +152,7 @@ def test_a_provider_without_names_has_lanes_all_the_same(monkeypatch: pytest.Mon
     plugins = plugins_of(Page())
     installation = plugins.installation("pager", "acme", {})
     configuration = Configuration(plugins, (installation,), ())
-    monkeypatch.setattr(destinations, "destinations_of", fail)
+    monkeypatch.setattr("alerthost.config.plugins.destinations_of", fail)
     known = LaneNames.of(configuration)
     assert (known.provider_of(PLACE), known.name_of(PLACE)) == ("pager", "acme/PABC123")
 

@@ -17,7 +17,7 @@ from alerthost.cli.output import age
 from alerthost.cli.progress import Tracker
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile
-from alerthost.config.engine import open_engine
+from alerthost.config.store import open_engine
 from alerthost.outbox.engine import Engine
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError

@@ -17,7 +17,7 @@ from alerthost.cli.progress import Tracker
 from alerthost.cli.send import Sender
 from alerthost.cli.session import Interrupts, Session
 from alerthost.cli.tracked import Count, Tracked
-from alerthost.config.destinations import LaneNames
+from alerthost.config.plugins import LaneNames
 from alerthost.ingest.json_alerts import ParsedAlert
 from alerthost.outbox.admin_rows import DeliveryRow, SubmissionStatus
 from alerthost.outbox.engine import Engine

@@ -13,8 +13,8 @@ from waiting import wait_until
 from workspace import Workspace
 
 from alerthost.http import responses
+from alerthost.http.request import LARGE
 from alerthost.http.responses import shortened
-from alerthost.http.worker_threads import LARGE
 from alerthost.ingest import json_alerts
 from hostspec import Alert
 from hostspec.normalisation import Repair

@@ -11,7 +11,7 @@ from engines import START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from alerthost.cli.deliveries import delivery_json as as_json
-from alerthost.config.destinations import LaneNames
+from alerthost.config.plugins import LaneNames
 from alerthost.outbox import serialisation
 from alerthost.outbox.admin_rows import AdminError
 from alerthost.outbox.retry_policy import DeliveryState

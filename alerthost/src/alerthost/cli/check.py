@@ -13,12 +13,12 @@ import click
 from alerthost.cli.options import example, with_config
 from alerthost.cli.output import Screen, columns, counted
 from alerthost.cli.session import cut_off_notes
-from alerthost.config import configuration, store
+from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
-from alerthost.config.destinations import NoDestinationsError, destinations_of
 from alerthost.config.document import ConfigFile, ConfigurationError
-from alerthost.config.engine import open_engine
 from alerthost.config.matchers import unmatched
+from alerthost.config.plugins import NoDestinationsError, destinations_of
+from alerthost.config.store import open_engine
 from alerthost.ingest import json_alerts
 from alerthost.ingest.json_alerts import ParsedAlert
 from alerthost.store.errors import StoreError
@@ -233,7 +233,7 @@ def _store_notes(
 
 def _secret_notes(loaded: Configuration, source: ConfigFile) -> Iterator[str]:
     """Yield notes on the secrets in the configuration file."""
-    declared = store.names(source.document)
+    declared = {table["name"] for _, table in source.installations}
     for installation in loaded.installations:
         if installation.name in declared:
             for path, secret in secrets(installation.settings):

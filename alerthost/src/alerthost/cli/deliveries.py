@@ -24,8 +24,8 @@ from alerthost.cli.output import Screen, age, columns, counted, iso
 from alerthost.cli.session import StoreView, change_each, conclude, open_session, open_store
 from alerthost.cli.tracked import BLOCKED, GOOD, QUEUED
 from alerthost.config import configuration
-from alerthost.config.destinations import LaneNames
 from alerthost.config.document import ConfigFile, refuse
+from alerthost.config.plugins import LaneNames
 from alerthost.outbox.retry_policy import DeliveryState
 from hostspec.provider import Table
 

@@ -12,7 +12,7 @@ from alerthost.cli.options import example, report_errors, with_config
 from alerthost.cli.output import Screen
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile
-from alerthost.config.matchers import Matching
+from alerthost.config.matchers import matchers_of
 from alerthost.ingest import json_alerts
 from alerthost.ingest.json_alerts import ParsedAlert
 from hostspec.alert import Alert
@@ -74,7 +74,6 @@ def _explain(host: Host, submission: ParsedAlert) -> dict[str, Any]:
 
 
 def _explain_rule(rule: Rule, alert: Alert) -> dict[str, Any]:
-    matchers = rule.matches.matchers if isinstance(rule.matches, Matching) else ()
     return {
         "rule": rule.name,
         "matches": rule.matches(alert),
@@ -84,7 +83,7 @@ def _explain_rule(rule: Rule, alert: Alert) -> dict[str, Any]:
                 "value": matcher.value_of(alert),
                 "matches": matcher.matches(alert),
             }
-            for matcher in matchers
+            for matcher in matchers_of(rule)
         ],
     }
 

@@ -150,8 +150,7 @@ def _run(demo: Demo, screen: Screen) -> bool:
     """Run a demo on a temporary store; return whether everything was delivered."""
     with demo as stage, tempfile.TemporaryDirectory(prefix="alerthost-") as folder:
         alerts = stage.alerts()
-        document = stage.configuration()
-        source = ConfigFile(str(Path(folder, "alerthost.toml")), "", document)
+        source = ConfigFile(str(Path(folder, "alerthost.toml")), "", stage.configuration())
         repairs: list[tuple[str, ...]] = []
 
         def show_repair(place: str, repair: Repair) -> None:
@@ -160,7 +159,7 @@ def _run(demo: Demo, screen: Screen) -> bool:
         screen.print_lines(stage.introduction(), "bold")
         screen.print()
         with (
-            open_session(source, build(document), screen) as session,
+            open_session(source, build(source), screen) as session,
             screen.progress("sending", len(alerts)) as session.tracker.advance,
         ):
             session.tracker.show_repair = show_repair

@@ -15,8 +15,8 @@ from alerthost.cli.options import example, report_errors, with_config, with_time
 from alerthost.cli.output import Screen
 from alerthost.config import cli_settings
 from alerthost.config.accounts import Account, Accounts, open_accounts
-from alerthost.config.destinations import NoDestinationsError, destinations_of
 from alerthost.config.document import ConfigurationError, refuse
+from alerthost.config.plugins import NoDestinationsError, destinations_of
 from hostspec.errors import Fault
 from hostspec.provider import Installation, Table
 from hostspec.structuring import settings_to_json, structure
@@ -52,7 +52,7 @@ def installations(context: click.Context, path: Path) -> None:
         screen.table(Table("Installations", columns, rows))
         for note in accounts.notes():
             screen.note(note)
-        faults = [fault for account in found for fault in account.located_faults]
+        faults = [fault for account in found for fault in account.faults]
         faults += _duplicates(found)
     if faults:
         raise ConfigurationError(faults)
@@ -101,7 +101,7 @@ def set_command(path: Path, *, yes: bool, account: str, settings: tuple[str, ...
 
     with open_accounts(path) as accounts:
         stored = accounts.find_stored(account)
-        _, before = accounts.find_valid(account)
+        before = accounts.find_valid(account)
         after = accounts.changed(account, change)
         consequences = accounts.consequences(account, after)
         prompts.show_consequences((*consequences.faults, *consequences.changes), screen)

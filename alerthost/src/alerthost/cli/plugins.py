@@ -12,9 +12,8 @@ import click
 from alerthost.cli.options import DEFAULT_FILE, example, report_errors, with_config
 from alerthost.cli.output import Screen
 from alerthost.config.accounts import open_accounts
-from alerthost.config.destinations import NoDestinationsError, destinations_of
 from alerthost.config.document import ConfigFile, refuse
-from alerthost.config.plugins import load_plugins
+from alerthost.config.plugins import NoDestinationsError, destinations_of, load_plugins
 from hostspec.action import AnyAction
 from hostspec.plugins.loading import installed, survey
 from hostspec.plugins.registry import PluginInfo, Plugins, PluginState
@@ -86,7 +85,7 @@ def _destinations(
     if isinstance(offered, Provider):
         refuse("ACCOUNT", f"cannot be used: {offered.name} is a provider, not an action")
     with open_accounts(path) as accounts:
-        _, installation = accounts.find_valid(account)
+        installation = accounts.find_valid(account)
         if installation.provider != offered.provider:
             refuse("ACCOUNT", f"{account!r} is of {installation.provider}, not {offered.provider}")
         try:

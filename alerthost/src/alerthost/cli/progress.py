@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from alerthost.cli.output import Advance, Screen, columns, counted
 from alerthost.cli.tracked import QUEUED, Count, Tally, Tracked
-from alerthost.config.destinations import LaneNames
+from alerthost.config.plugins import LaneNames
 from alerthost.outbox.retry_policy import DeliveryState
 from hostspec.delivery import Delivery, OutcomeKind, Suppression
 from hostspec.normalisation import Repair

@@ -13,11 +13,12 @@ from typing import Final
 import attrs
 
 from alerthost.cli.session import cut_off_notes
-from alerthost.config import configuration, http_table
+from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
-from alerthost.config.destinations import LaneNames
 from alerthost.config.document import ConfigFile, ConfigurationError
-from alerthost.config.engine import build_engine
+from alerthost.config.plugins import LaneNames
+from alerthost.config.store import build_engine
+from alerthost.config.tables import HttpTable
 from alerthost.http.app import Backend, HttpApp
 from alerthost.http.backpressure import Backpressure
 from alerthost.http.delivery_log import DeliveryLog, LaneLog
@@ -93,7 +94,7 @@ class Server:
             _log.error("%s", text)
         if errors:
             _log.error("not reloaded: the previous configuration stays active")
-        self._metrics.reloaded(succeeded=not errors)
+        self._metrics.count("reloads", "failed" if errors else "succeeded")
         return not errors
 
     def stop(self) -> bool:
@@ -129,7 +130,7 @@ class Server:
     def _load(self) -> _Loaded:
         source = ConfigFile.read(self._path)
         loaded = configuration.load(source, ready=self._works, listening=self._listens)
-        table = http_table.read(source)
+        table = source.table("http", HttpTable)
         engine = build_engine(
             source,
             loaded,

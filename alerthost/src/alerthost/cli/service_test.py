@@ -15,8 +15,8 @@ from alerthost.cli.output import Screen, columns
 from alerthost.cli.session import Interrupts
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
-from alerthost.config.destinations import NoDestinationsError, destinations_of
 from alerthost.config.document import ConfigFile
+from alerthost.config.plugins import NoDestinationsError, destinations_of
 from hostspec.action import AnyAction
 from hostspec.alert import Alert, Severity, Status
 from hostspec.delivery import (

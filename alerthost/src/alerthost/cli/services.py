@@ -36,10 +36,10 @@ class Services:
     def __init__(self, accounts: Accounts, account: str) -> None:
         self.account = account
         self._accounts = accounts
-        found, self._installation = accounts.find_valid(account)
-        table = accounts.provider(found.provider).table()
+        self._installation = accounts.find_valid(account)
+        table = accounts.provider(self._installation.provider).table()
         if table is None:
-            refuse("", f"a {found.provider} account has no services to list or change")
+            refuse("", f"a {self._installation.provider} account has no services to list or change")
         self.table: DestinationTable[Any] = table
         attrs.resolve_types(table.row)
         self._fields = {key_of(field): info_of(field) for field in attrs.fields(table.row)}

@@ -21,9 +21,9 @@ from alerthost.cli.tracked import BLOCKED, QUEUED, Count, Tally, Tracked
 from alerthost.config import store
 from alerthost.config.accounts import Accounts, open_accounts
 from alerthost.config.configuration import Configuration
-from alerthost.config.destinations import LaneNames
 from alerthost.config.document import ConfigFile
-from alerthost.config.engine import open_engine
+from alerthost.config.plugins import LaneNames
+from alerthost.config.store import open_engine
 from alerthost.store.errors import StoreError
 from hostspec.delivery import OutcomeKind
 from hostspec.plugins.isolation import can_follow_up

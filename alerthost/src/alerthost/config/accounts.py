@@ -18,6 +18,7 @@ from alerthost.config import configuration
 from alerthost.config.document import ConfigFile, ConfigurationError, absolute_files, refuse
 from alerthost.config.plugins import load_plugins, not_offered, plugin_faults
 from alerthost.config.store import Store, Stored, open_store
+from alerthost.config.tables import account_name_fault
 from alerthost.store.errors import StoreError
 from alerthost.store.sealing import GET_A_KEY, Sealed, seal
 from hostspec.connect import Connected
@@ -43,7 +44,7 @@ class Account:
         provider: the provider's name.
         location: the file or the store, for messages.
         installation: None if it has faults.
-        faults: of its settings, or an unknown provider.
+        faults: of its settings, or an unknown provider; with their locations.
         stored: its row in the store; None if the file declares it.
     """
 
@@ -54,21 +55,10 @@ class Account:
     faults: tuple[Fault, ...] = ()
     stored: StoredInstallation | None = None
 
-    @property
-    def located_faults(self) -> tuple[Fault, ...]:
-        """The faults with their locations."""
-        prefix = f"{self.location}: installation {self.name!r}"
-        return tuple(Fault(f"{prefix}: {fault.path}", fault.reason) for fault in self.faults)
-
 
 @attrs.frozen
 class Consequences:
-    """The effect of a change on the rules.
-
-    Attributes:
-        faults: of the configuration after the change, with their locations.
-        changes: descriptions of actions that change.
-    """
+    """The effect of a change on the rules: new faults, and actions that change."""
 
     faults: tuple[str, ...]
     changes: tuple[str, ...]
@@ -115,16 +105,16 @@ class Accounts:
             refuse("", f"the account {unknown_name(name, found)}")
         return found[name]
 
-    def find_valid(self, name: str) -> tuple[Account, Installation[Any]]:
-        """Return an account and its installation.
+    def find_valid(self, name: str) -> Installation[Any]:
+        """Return the installation of an account.
 
         Raises:
             ConfigurationError: no account has the name, or it has faults.
         """
         account = self.find(name)
         if account.installation is None:
-            raise ConfigurationError(account.located_faults)
-        return account, account.installation
+            raise ConfigurationError(account.faults)
+        return account.installation
 
     def find_stored(self, name: str) -> StoredInstallation:
         """Return the stored installation of an account, which can be changed here.
@@ -150,7 +140,7 @@ class Accounts:
 
     def name_fault(self, name: str) -> str | None:
         """Return why a new account cannot have a name; None if it can."""
-        if fault := configuration.account_name_fault(name):
+        if fault := account_name_fault(name):
             return f"the name {fault}"
         taken = next((account for account in self.all() if account.name == name), None)
         if taken is None:
@@ -237,7 +227,7 @@ class Accounts:
         Raises:
             ConfigurationError: the change is not valid.
         """
-        _, before = self.find_valid(name)
+        before = self.find_valid(name)
         try:
             settings = change(before.settings)
         except FaultsError as error:
@@ -253,18 +243,9 @@ class Accounts:
             ConfigurationError: the change is not valid, or the file declares the account.
             StoreError: it cannot be stored.
         """
-        self.put(name, lambda: self.changed(name, change))
-
-    def put(self, name: str, make: Callable[[], Installation[Any]]) -> None:
-        """Replace a stored account by the result of `make`, which is called again as in `change`.
-
-        Raises:
-            ConfigurationError: the file declares the account.
-            StoreError: it cannot be stored.
-        """
         while True:
-            before = self.find_stored(name)  # first: then `make` reads this version or a newer one
-            if self._replace(before, make()):
+            before = self.find_stored(name)  # first: then `changed` reads it or a newer version
+            if self._replace(before, self.changed(name, change)):
                 return
 
     def consequences(self, name: str, after: Installation[Any] | None) -> Consequences:
@@ -283,9 +264,9 @@ class Accounts:
             if each.name != name or after
         ]
         faults_before, rules_before = self._build(stored)
-        faults, rules = self._build(Stored(stored.location, tuple(changed)))
+        faults, rules = self._build(attrs.evolve(stored, installations=tuple(changed)))
         return Consequences(
-            tuple(str(fault) for fault in faults if fault not in faults_before),
+            tuple(fault for fault in faults if fault not in faults_before),
             tuple(rule for rule in rules if rules_before and rule not in rules_before),
         )
 
@@ -303,12 +284,12 @@ class Accounts:
             return False
         return True
 
-    def _build(self, stored: Stored) -> tuple[list[Fault], list[str]]:
+    def _build(self, stored: Stored) -> tuple[Sequence[str], Sequence[str]]:
         """Build the configuration with a store; return its faults, or its rules' actions."""
         try:
-            built = configuration.build(self.source.document, stored)
+            built = configuration.build(self.source, stored)
         except ConfigurationError as error:
-            return list(configuration.locate_faults(self.source, stored, error.faults)), []
+            return [str(fault) for fault in error.faults], []
         return [], [
             f"rule {rule.name!r}: {each.action.describe(each.settings, each.installation)}"
             for rule in built.rules
@@ -322,33 +303,29 @@ class Accounts:
         if faults := self.check(provider, installation.name, settings, before=before):
             raise ConfigurationError(faults)
 
-    def _declared(self) -> Iterable[Account]:
-        entries = self.source.document.get("installations")
-        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
-            table = entry if isinstance(entry, Mapping) else {}
-            name, provider = table.get("name"), table.get("provider")
-            if isinstance(name, str) and isinstance(provider, str):
-                location = self.source.location_of(f"installations[{index}]")
-                yield self._account(name, provider, location, table.get("settings", {}))
+    def _declared(self) -> Iterator[Account]:
+        for path, table in self.source.installations:
+            if isinstance(provider := table.get("provider"), str):
+                location, settings = self.source.location_of(path), table.get("settings", {})
+                yield self._account(table["name"], provider, location, settings)
 
     def _stored(self, stored: StoredInstallation) -> Account:
-        location = self.store.location
-        account = self._account(stored.name, stored.provider, location, stored.settings)
-        if account.installation and (reason := stored.distrust_reason()):
-            account = attrs.evolve(account, installation=None, faults=(Fault("settings", reason),))
-        return attrs.evolve(account, stored=stored)
+        found = self._account(stored.name, stored.provider, self.store.location, stored.settings)
+        installation, faults = found.installation, found.faults
+        if installation and (reason := stored.distrust_reason()):
+            installation = None
+            faults = (_locate(found.location, found.name, Fault("settings", reason)),)
+        return attrs.evolve(found, installation=installation, faults=faults, stored=stored)
 
     def _account(self, name: str, provider: str, location: str, settings: object) -> Account:
-        if provider not in self.plugins.providers:
-            fault = Fault("provider", self._unknown_provider(provider))
-            return Account(name, provider, location, None, (fault,))
-        try:
-            local = absolute_files(settings, self.source.folder)
-            installation = self.plugins.installation(provider, name, local)
-        except SettingsError as error:
-            faults = tuple(fault.below("settings") for fault in error.faults)
-            return Account(name, provider, location, None, faults)
-        return Account(name, provider, location, installation)
+        installation, faults = None, [Fault("provider", self._unknown_provider(provider))]
+        if provider in self.plugins.providers:
+            try:
+                installation, faults = self.plugins.installation(provider, name, settings), []
+            except SettingsError as error:
+                faults = [fault.below("settings") for fault in error.faults]
+        located = tuple(_locate(location, name, fault) for fault in faults)
+        return Account(name, provider, location, installation, located)
 
     def _unknown_provider(self, name: str) -> str:
         return not_offered(name, self.plugins.providers, "provider", self.plugins)
@@ -365,6 +342,10 @@ def open_accounts(path: Path) -> Iterator[Accounts]:
     source = ConfigFile.read(path)
     with open_store(source) as store:
         yield Accounts(source, store)
+
+
+def _locate(location: str, name: str, fault: Fault) -> Fault:
+    return Fault(f"{location}: installation {name!r}: {fault.path}", fault.reason)
 
 
 def _new_faults(faults: Iterable[Fault], before: Iterable[Fault]) -> list[Fault]:

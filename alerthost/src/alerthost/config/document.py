@@ -6,12 +6,14 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import attrs
 
 from hostspec.errors import Fault, FaultsError
 from hostspec.secret import Secret
+from hostspec.settings import SettingsError, join
+from hostspec.structuring import structure
 
 
 class ConfigurationError(FaultsError):
@@ -24,6 +26,8 @@ def refuse(path: str, reason: str) -> NoReturn:
 
 
 _TABLE: Final = re.compile(r"(installations|rules)\[(\d+)\]\.?")
+_FILE_SCHEME: Final = "file:"
+_T = TypeVar("_T")
 
 
 @attrs.frozen
@@ -33,7 +37,7 @@ class ConfigFile:
     Attributes:
         name: its path.
         text: its content.
-        document: the content, parsed.
+        document: the content, parsed; its references to files are absolute.
     """
 
     name: str
@@ -55,16 +59,39 @@ class ConfigFile:
         name = str(path)
         try:
             text = path.read_text(encoding="utf-8-sig")
-            return cls(name, text, tomllib.loads(text))
+            document = tomllib.loads(text)
         except FileNotFoundError:
-            reason = "no such file; create one with `alerthost init`, or use --config"
+            refuse(name, "no such file; create one with `alerthost init`, or use --config")
         except OSError as error:
-            reason = f"cannot be read: {error.strerror}"
+            refuse(name, f"cannot be read: {error.strerror}")
         except UnicodeDecodeError as error:
-            reason = f"is not UTF-8 text: byte {error.start} is invalid"
+            refuse(name, f"is not UTF-8 text: byte {error.start} is invalid")
         except tomllib.TOMLDecodeError as error:
-            reason = f"is not valid TOML: {error}"
-        refuse(name, reason)
+            refuse(name, f"is not valid TOML: {error}")
+        absolute = {
+            table: content if table == "rules" else absolute_files(content, path.parent)
+            for table, content in document.items()
+        }
+        return cls(name, text, absolute)
+
+    def table(self, name: str, kind: type[_T]) -> _T:
+        """Return a table as an object of its settings class.
+
+        Raises:
+            ConfigurationError: it has faults.
+        """
+        try:
+            return structure(kind, self.document.get(name, {}))
+        except SettingsError as error:
+            self.refuse(fault.below(name) for fault in error.faults)
+
+    @property
+    def installations(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The tables of all named installations, with their paths; they may have faults."""
+        entries = self.document.get("installations")
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
+                yield f"installations[{index}]", entry
 
     def refuse(self, faults: Iterable[Fault]) -> NoReturn:
         """Raise a ConfigurationError with faults of the document, located."""
@@ -90,19 +117,9 @@ class ConfigFile:
         return Fault(": ".join(parts), fault.reason)
 
 
-_FILE_SCHEME: Final = "file:"
-
-
 def absolute_files(settings: Any, folder: Path) -> Any:
-    """Return settings with absolute ``file:`` references: raw settings, an object, or a secret.
-
-    Args:
-        settings: as a document has them, or structured.
-        folder: that relative references start from.
-    """
+    """Return settings, raw or structured, with absolute ``file:`` references to secrets."""
     match settings:
-        case None:
-            return None
         case Secret(reference=str(reference)):
             return Secret(_absolute(reference, folder))
         case str():
@@ -197,11 +214,11 @@ class TomlLines:
         *outer, name = _split_key(key)
         path = ""
         for part in outer:
-            path = _join(path, part)
+            path = join(path, part)
             self.lines.setdefault(path, line)
             if path in self._last:
                 path = f"{path}[{self._last[path]}]"
-        self._table = _join(path, name)
+        self._table = join(path, name)
         if opening == "[[":
             self.lines.setdefault(self._table, line)
             self._last[self._table] = self._last.get(self._table, -1) + 1
@@ -212,7 +229,7 @@ class TomlLines:
     def _read_key(self, key: str, line: int) -> None:
         self._value = self._open[-1][1] if self._open else self._table
         for name in _split_key(key):
-            self._value = _join(self._value, name)
+            self._value = join(self._value, name)
             self.lines.setdefault(self._value, line)
 
     def _read_value(self, found: str, line: int) -> None:
@@ -227,10 +244,6 @@ class TomlLines:
             del self._open[-1:]
         elif found == "," and bracket:
             self._last[owner] += 1
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
 
 
 def _split_key(key: str) -> Iterator[str]:

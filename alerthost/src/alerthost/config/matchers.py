@@ -1,22 +1,17 @@
 r"""Matchers: conditions of rules on alerts, in Alertmanager's syntax (`matcher_syntax`).
 
-A matcher is a name, an operator (``=``, ``!=``, ``=~``, ``!~``) and a value. A text may have
-several matchers; all must match::
-
-    severity=~"error|critical"
-    team = data
-    {team="data", source!~"test-.*"}
-
-A name is that of an alert's field in JSON, else of a label. ``labels.NAME`` is always a label,
-and ``details.NAME`` a top-level member of the details, as JSON unless it is text. A missing value
-is the empty text. A misspelt name of a field is rejected, as the rule would never match.
+A matcher is a name, an operator (``=``, ``!=``, ``=~``, ``!~``) and a value. A name is that of an
+alert's field in JSON, else of a label. ``labels.NAME`` is always a label, and ``details.NAME`` a
+top-level member of the details, as JSON unless it is text. A missing value is the empty text. A
+misspelt name of a field is rejected, as the rule would never match.
 
 Severity and status have a fixed set of values, matched in any case, with the synonyms of
 `Severity.understand`; in a regular expression a synonym counts if it is written out. Other
 values never match, and are rejected. So is ``none``: an alert with it counts as ``info``, and a
 rule for ``none`` would match every other alert of that severity too.
 
-Regular expressions are those of RE2 and match the whole value.
+Regular expressions are those of RE2 (https://github.com/google/re2/wiki/Syntax), matched in linear
+time. They match the whole value.
 """
 
 from __future__ import annotations
@@ -25,13 +20,13 @@ import datetime as dt
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import attrs
+import re2
 
 from alerthost.config.matcher_syntax import Operator, is_bare, quoted, readings
-from alerthost.config.regex import Regex
 from hostspec.alert import Alert, Severity, Status
 from hostspec.normalisation import Json
 from hostspec.plugins import Rule
@@ -52,23 +47,62 @@ _NEAR_WITH_VALUE: Final = 0.75
 """The same where the value is one of the field's."""
 
 
-def _severity(word: str) -> str | None:
-    return None if word == "none" else Severity.understand(word)
-
-
-def _status(word: str) -> str | None:
-    return word if word in set(Status) else None
-
-
-_VALUES: Final[Mapping[str, tuple[tuple[str, ...], Callable[[str], str | None]]]] = {
-    "severity": (tuple(Severity), _severity),
-    "status": (tuple(Status), _status),
+_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
+    "severity": tuple(Severity),
+    "status": tuple(Status),
 }
-"""The values of severity and status, and the function that parses a word."""
 
 _WORD: Final = re.compile(r"\w+")
 _ALTERNATIVES: Final = re.compile(r"\^?(?:\((?:\?:)?)*+([\w|]*+)\)*+\$?")
 """An expression of words only, with or without brackets and anchors."""
+
+
+MAX_MEMORY: Final = 2 * 1024 * 1024
+"""Limit, in bytes, of one compiled expression and of its cache while it matches."""
+
+_REMEDIES: Final = (
+    ("invalid perl operator: (?!", "RE2 has no lookahead; use the operator !~ to exclude values"),
+    ("invalid perl operator: (?=", "RE2 has no lookahead; use two matchers, both must match"),
+    ("invalid perl operator: (?<", "RE2 has no lookbehind; use two matchers, both must match"),
+    ("invalid escape sequence: \\Z", "the end of the text is \\z in RE2"),
+    ("bad repetition operator: ", "RE2 needs no possessive repetition; use one operator"),
+    ("pattern too large", "the expression is too large; use several rules or shorter repetitions"),
+)
+
+
+@attrs.frozen
+class Regex:
+    """One compiled expression; it matches whole texts.
+
+    Raises:
+        ValueError: `pattern` is not valid in RE2; the reason has the remedy if known.
+    """
+
+    pattern: str
+    ignore_case: bool = False
+    _compiled: Any = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        options = re2.Options()
+        options.case_sensitive = not self.ignore_case
+        options.log_errors = False
+        options.max_mem = MAX_MEMORY
+        options.never_capture = True
+        try:
+            compiled = re2.compile(_encoded(self.pattern), options)
+        except re2.error as error:
+            reason = error.args[0].decode("utf-8", "replace")
+            remedies = (remedy for known, remedy in _REMEDIES if reason.startswith(known))
+            raise ValueError(next(remedies, reason)) from None
+        object.__setattr__(self, "_compiled", compiled)
+
+    def matches(self, text: str) -> bool:
+        """Check whether the whole of `text` matches."""
+        return self._compiled.fullmatch(_encoded(text)) is not None
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
 
 
 def _check_name(matcher: Matcher, _field: attrs.Attribute[str], name: str) -> None:
@@ -104,10 +138,10 @@ def _meant(matcher: Matcher) -> str:
 
 def _understood(name: str, word: str) -> str | None:
     """Return the severity or status of a word; None if it is not one."""
-    if name not in _VALUES:
-        return None
-    _, understand = _VALUES[name]
-    return understand(word.strip().casefold())
+    word = word.strip().casefold()
+    if name == "severity" and word != "none":
+        return Severity.understand(word)
+    return word if name == "status" and word in _VALUES["status"] else None
 
 
 def _compiled(matcher: Matcher) -> Regex | None:
@@ -128,8 +162,7 @@ def _accepted(matcher: Matcher) -> frozenset[str]:
     """
     if matcher.name not in _VALUES:
         return frozenset()
-    known, _ = _VALUES[matcher.name]
-    regex, value = matcher.regex, matcher.value
+    known, regex, value = _VALUES[matcher.name], matcher.regex, matcher.value
     if regex is None:
         required = written = [value]
     else:
@@ -146,7 +179,7 @@ def _accepted(matcher: Matcher) -> frozenset[str]:
 
 def _unknown_value(matcher: Matcher, word: str) -> str:
     """Return the error for an unknown severity or status, with the remedy."""
-    known, _ = _VALUES[matcher.name]
+    known = _VALUES[matcher.name]
     near = closest(word.casefold(), known, _NEAR)
     if near:
         return f"no {matcher.name} is {quoted(word)}; did you mean {quoted(near)}?"
@@ -205,19 +238,6 @@ class Matcher:
         return same is self.operator.startswith("=")
 
 
-def parse_matcher(text: str) -> Matcher:
-    """Parse one matcher, with or without braces around it.
-
-    Raises:
-        ValueError: `text` is not one matcher; the reason has the remedy.
-    """
-    matcher, *others = parse_matchers(text)
-    if others:
-        reason = f"expected one matcher, found {1 + len(others)}"
-        raise ValueError(reason)
-    return matcher
-
-
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
     """Parse one or more matchers with commas between them, with or without braces around them.
 
@@ -266,32 +286,20 @@ def unmatched(rules: Sequence[Rule], alerts: Iterable[Alert], sample: str) -> Se
         alerts: the sample; if it is empty, no rule is reported.
         sample: its name for the messages, such as ``given alerts``.
     """
-    matchers = [_matchers_of(rule) for rule in rules]
-    matched: set[int] = set()
-    used: set[tuple[int, int]] = set()
-    count = 0
-    for alert in alerts:
-        count += 1
-        for index in range(len(rules)):
-            results = [each.matches(alert) for each in matchers[index]]
-            used |= {(index, number) for number, result in enumerate(results) if result}
-            if all(results):
-                matched.add(index)
-    if not count:
-        return []
+    alerts = list(alerts)
     notes = []
-    for index, rule in enumerate(rules):
-        never = [str(each) for n, each in enumerate(matchers[index]) if (index, n) not in used]
-        if index in matched:
+    for rule in rules:
+        if not alerts or any(map(rule.matches, alerts)):
             continue
+        never = [str(each) for each in matchers_of(rule) if not any(map(each.matches, alerts))]
+        subject = f"rule {rule.name!r} matches"
         if never:
             noun, verb = ("matcher", "matches") if len(never) == 1 else ("matchers", "match")
             subject = f"rule {rule.name!r}: the {noun} {' and '.join(never)} {verb}"
-        else:
-            subject = f"rule {rule.name!r} matches"
-        notes.append(f"{subject} none of {count} {sample}")
+        notes.append(f"{subject} none of {len(alerts)} {sample}")
     return notes
 
 
-def _matchers_of(rule: Rule) -> Sequence[Matcher]:
+def matchers_of(rule: Rule) -> Sequence[Matcher]:
+    """Return the matchers of a rule; none if it was not built from a configuration."""
     return rule.matches.matchers if isinstance(rule.matches, Matching) else ()

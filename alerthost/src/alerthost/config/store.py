@@ -1,57 +1,30 @@
-"""The store of a configuration: the table ``[store]``, and the installations in the database."""
+"""The store of a configuration: its database, its installations, and the engine on it."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from alerthost.config.document import ConfigFile, absolute_files
+from alerthost.config.document import ConfigFile, ConfigurationError, absolute_files
+from alerthost.config.tables import StoreTable
 from alerthost.store.errors import StoreError
 from hostspec.errors import Fault
-from hostspec.secret import REFERENCE_FORMS, Secret
-from hostspec.settings import SettingsError, setting
-from hostspec.structuring import structure
+from hostspec.secret import Secret
 
 if TYPE_CHECKING:
+    from alerthost.config.configuration import Configuration
+    from alerthost.outbox.dispatcher import Watch
+    from alerthost.outbox.engine import Engine
+    from alerthost.outbox.planner import WatchPlanned
     from alerthost.store.database import Database
     from alerthost.store.installations import Installations, StoredInstallation
+    from hostspec.delivery import Receipt
 
 _SQLITE: Final = "sqlite:///"
-
-
-def reference_fault(secret: Secret) -> str | None:
-    """Return the fault of a secret that is not given by reference."""
-    if secret.reference is None:
-        return f"must not be written here; use a reference: {REFERENCE_FORMS}"
-    return None
-
-
-@attrs.frozen(kw_only=True)
-class StoreTable:
-    """The table ``[store]``."""
-
-    url: str = setting(
-        "URL",
-        help="The database: sqlite:///FILE, relative to this file, or postgresql://…",
-        default="sqlite:///alerthost.db",
-    )
-    key: Secret | None = setting(
-        "Key",
-        help="The key that seals the secrets in the database, by reference; file:PATH is relative "
-        "to this file. Create one with the command new-key.",
-        default=None,
-        check=reference_fault,
-    )
-    keep_days: int = setting(
-        "Kept",
-        help="Days for which finished deliveries and resolved incidents are kept.",
-        default=30,
-        minimum=1,
-        maximum=3650,
-    )
 
 
 @attrs.frozen
@@ -66,9 +39,9 @@ class Stored:
     location: str = ""
     installations: tuple[StoredInstallation, ...] = ()
 
-    def locate(self, fault: Fault, index: int) -> Fault:
+    def locate(self, name: str, fault: Fault) -> Fault:
         """Return a fault of an installation with its location."""
-        location = f"{self.location}: installation {self.installations[index].name!r}"
+        location = f"{self.location}: installation {name!r}"
         return Fault(f"{location}: {fault.path}" if fault.path else location, fault.reason)
 
 
@@ -80,11 +53,13 @@ class Store:
         location: its name in messages.
         key: that seals secrets, by reference; None if the table has no key.
         installations: reads and changes them.
+        folder: that references to files start from.
     """
 
     location: str
     key: Secret | None
     installations: Installations
+    folder: Path
 
     def read(self) -> Stored:
         """Read the installations.
@@ -92,7 +67,11 @@ class Store:
         Raises:
             StoreError: the store cannot be read.
         """
-        return Stored(self.location, self.installations.all())
+        stored = (
+            attrs.evolve(each, settings=absolute_files(each.settings, self.folder))
+            for each in self.installations.all()
+        )
+        return Stored(self.location, tuple(stored))
 
 
 def database_of(source: ConfigFile) -> Database:
@@ -104,19 +83,7 @@ def database_of(source: ConfigFile) -> Database:
     """
     from alerthost.store.database import Database  # noqa: PLC0415 -- slow imports
 
-    return Database(table_of(source).url, source.folder)
-
-
-def table_of(source: ConfigFile) -> StoreTable:
-    """Return the table.
-
-    Raises:
-        ConfigurationError: it has faults.
-    """
-    try:
-        return structure(StoreTable, source.document.get("store", {}))
-    except SettingsError as error:
-        source.refuse(fault.below("store") for fault in error.faults)
+    return Database(source.table("store", StoreTable).url, source.folder)
 
 
 @contextlib.contextmanager
@@ -127,13 +94,13 @@ def open_store(source: ConfigFile) -> Iterator[Store]:
         ConfigurationError: the table has faults.
         StoreError: the database cannot be used.
     """
-    table = table_of(source)
+    table = source.table("store", StoreTable)
     from alerthost.store.installations import Installations  # noqa: PLC0415 -- slow imports
 
-    key = absolute_files(table.key, source.folder)
     with database_of(source) as database:
         name = table.url if database.file else database.name
-        yield Store(f"store {name}", key, Installations(database, key))
+        installations = Installations(database, table.key)
+        yield Store(f"store {name}", table.key, installations, source.folder)
 
 
 def read(source: ConfigFile) -> Stored:
@@ -143,11 +110,11 @@ def read(source: ConfigFile) -> Stored:
         ConfigurationError: the store cannot be read.
     """
     try:
-        table = structure(StoreTable, source.document.get("store", {}))
-    except SettingsError:
-        return Stored()  # `build` reports the faults
-    file = table.url.removeprefix(_SQLITE)
-    if file != table.url and file and not (source.folder / file).exists():
+        url = source.table("store", StoreTable).url
+    except ConfigurationError:
+        return Stored()  # `configuration.build` reports the faults
+    file = url.removeprefix(_SQLITE)
+    if file != url and file and not (source.folder / file).exists():
         return Stored()  # without the slow imports
     try:
         with open_store(source) as store:
@@ -156,9 +123,57 @@ def read(source: ConfigFile) -> Stored:
         source.refuse([Fault("store", str(error))])
 
 
-def names(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of all installations of a document, including faulty ones."""
-    entries = document.get("installations")
-    listed = entries if isinstance(entries, list) else []
-    named = (entry.get("name") for entry in listed if isinstance(entry, Mapping))
-    return tuple(name for name in named if isinstance(name, str))
+def _ignore(*_: object) -> None:
+    pass
+
+
+def build_engine(
+    source: ConfigFile,
+    loaded: Configuration,
+    *,
+    watch: Watch = _ignore,
+    watch_planned: WatchPlanned = _ignore,
+    observe: Callable[[str, Receipt], None] = _ignore,
+) -> Engine:
+    """Build the engine of a configuration; the caller closes its ``database``.
+
+    It gets all installations, as it follows up incidents of installations that no rule names any
+    more. Building it starts no thread and creates no file.
+
+    Args:
+        source: names the store.
+        loaded: the configuration.
+        watch: called with each attempt.
+        watch_planned: called with each planned submission.
+        observe: called with each receipt, and the name of the hook for it.
+
+    Raises:
+        ConfigurationError: the table ``[store]`` has faults.
+        StoreError: the URL of the database is not supported.
+    """
+    from alerthost.outbox.engine import Engine  # noqa: PLC0415 -- slow imports
+    from alerthost.outbox.maintenance import DAY, Patience  # noqa: PLC0415 -- slow imports
+
+    return Engine(
+        database_of(source),
+        loaded.plugins,
+        loaded.rules,
+        installations=loaded.installations,
+        patience=Patience(keep=source.table("store", StoreTable).keep_days * DAY),
+        watch=watch,
+        watch_planned=watch_planned,
+        observe=observe,
+    )
+
+
+@contextlib.contextmanager
+def open_engine(source: ConfigFile, loaded: Configuration) -> Iterator[Engine]:
+    """Build the engine of a configuration and close its database at the end; it is not started.
+
+    Raises:
+        ConfigurationError: the table ``[store]`` has faults.
+        StoreError: the URL of the database is not supported.
+    """
+    engine = build_engine(source, loaded)
+    with engine.database:
+        yield engine

@@ -10,8 +10,9 @@ import datetime as dt
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 from starlette.applications import Starlette
@@ -20,15 +21,21 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from alerthost.config.http_table import HttpTable
-from alerthost.http import request_body, responses
-from alerthost.http.authentication import authenticate
+from alerthost.config.plugins import LaneNames
+from alerthost.config.tables import HttpTable
+from alerthost.http import responses
 from alerthost.http.backpressure import Backpressure
 from alerthost.http.metrics import Metrics
-from alerthost.http.readiness import Readiness
-from alerthost.http.request_body import JSON, JSON_LINES
+from alerthost.http.request import (
+    JSON,
+    JSON_LINES,
+    WorkerThreads,
+    authenticate,
+    check_body,
+    content_type,
+    read_body,
+)
 from alerthost.http.responses import RETRY_AFTER, Rejection, first_fault, kind_of, shortened
-from alerthost.http.worker_threads import WorkerThreads
 from alerthost.ingest.alertmanager import parse_webhook, truncated_alerts
 from alerthost.ingest.json_alerts import (
     ParsedAlert,
@@ -37,6 +44,7 @@ from alerthost.ingest.json_alerts import (
     not_json,
     parse_body,
 )
+from alerthost.outbox.admin import Admin
 from alerthost.outbox.engine import Engine
 from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitError
 from hostspec.alert import parse_json
@@ -51,6 +59,13 @@ READYZ: Final = "/readyz"
 METRICS: Final = "/metrics"
 PATHS: Final = (ALERTS, ALERTMANAGER, GRAFANA, HEALTHZ, READYZ, METRICS)
 """The paths that exist."""
+
+CACHED_FOR: Final = 5.0
+"""Seconds for which the blocked lanes are cached: callers need no token, and finding the lanes
+takes longer the more deliveries are queued."""
+
+MOST_LANES: Final = 10
+"""Lanes that are named as blocked."""
 
 _OTHER: Final = "other"
 _TOO_LARGE: Final = 413
@@ -117,8 +132,8 @@ class HttpApp:
 
     def rejected_connection(self, client: str, status: int, cause: str, reason: str) -> None:
         """Log and count a connection that is rejected before its request is read."""
-        self._metrics.answered(_OTHER, status)
-        self._metrics.rejected_request(_OTHER, status, cause)
+        self._metrics.count("requests", _OTHER, str(status))
+        self._metrics.count("rejected_requests", _OTHER, str(status), cause)
         self._rejections.write(client, cause, f"connection from {client}: {status}: {reason}")
 
     def _routes(self, path: str, endpoint: Endpoint, method: str) -> Sequence[Route]:
@@ -139,7 +154,7 @@ class HttpApp:
                 self._rejections.write(client, text, text, logging.ERROR, error=error)
                 failed = Rejection(500, "failure", "internal error; see alerthost's log")
                 return self._reject(request, path, failed)
-            self._metrics.answered(path, response.status_code)
+            self._metrics.count("requests", path, str(response.status_code))
             return response
 
         return [Route(each, counted, methods=[method]) for each in (path, f"{path}/")]
@@ -157,15 +172,17 @@ class HttpApp:
 
     def _reject(self, request: Request, path: str, rejection: Rejection) -> Response:
         """Log and count a rejected request, and build its response."""
-        status = rejection.status
+        status, cause = rejection.status, rejection.cause
         if rejection.retry and path.startswith(INGEST):
             status = 503  # Alertmanager retries after 5xx only
-        self._metrics.answered(path, status)
-        self._metrics.rejected_request(path, status, rejection.cause)
+        self._metrics.count("requests", path, str(status))
+        self._metrics.count("rejected_requests", path, str(status), cause)
         client = _client(request)
         text = f"{shortened(request.method)} {shortened(request.url.path)} from {client}: {status}"
-        line = f"rejected {text}: {rejection}"
-        self._rejections.write(client, f"{path} {rejection.cause}", line, kind=rejection.kind)
+        kind = kind_of(rejection.reason, rejection.faults)
+        self._rejections.write(
+            client, f"{path} {cause}", f"rejected {text}: {rejection}", kind=kind
+        )
         error = rejection.error
         if status == _TOO_LARGE and path.startswith(INGEST):
             error = (
@@ -173,8 +190,8 @@ class HttpApp:
                 "http.most_alerts, or set Alertmanager's max_alerts"
             )
         if error:
-            cause = f"{path} {rejection.cause} error"
-            self._rejections.write(client, cause, f"{error} ({text})", logging.ERROR)
+            line = f"{error} ({text})"
+            self._rejections.write(client, f"{path} {cause} error", line, logging.ERROR)
         return responses.rejected(rejection, status)
 
     async def _healthz(self, _request: Request) -> Response:
@@ -183,20 +200,19 @@ class HttpApp:
     async def _readyz(self, _request: Request) -> Response:
         if self.stopping:
             return JSONResponse({"ready": False, "reasons": ["alerthost is stopping"]}, 503)
-        state = await self._threads.check(
-            self._readiness.check, self.backend.engine, self._metrics.lanes
-        )
+        engine, lanes = self.backend.engine, self._metrics.lanes
+        state = await self._threads.check(lambda: self._readiness.check(engine, lanes))
         return JSONResponse(state, 200 if state["ready"] else 503)
 
     async def _metrics_page(self, request: Request) -> Response:
-        await self._threads.check(authenticate, request, self.backend.table)
-        accept = request.headers.get("accept", "")
-        page, content_type = await self._threads.check(self._metrics.page, accept)
-        return Response(page, headers={"Content-Type": content_type})
+        table, accept = self.backend.table, request.headers.get("accept", "")
+        await self._threads.check(lambda: authenticate(request, table))
+        page, media_type = await self._threads.check(lambda: self._metrics.page(accept))
+        return Response(page, headers={"Content-Type": media_type})
 
     async def _alerts(self, request: Request) -> Response:
-        def parse_alerts(body: bytes, content_type: str, most: int) -> Sequence[ParsedAlert]:
-            return parse_body(body, lines=content_type in JSON_LINES, most=most)
+        def parse_alerts(body: bytes, media_type: str, most: int) -> Sequence[ParsedAlert]:
+            return parse_body(body, lines=media_type in JSON_LINES, most=most)
 
         return await self._post(request, ALERTS, (JSON, *JSON_LINES), parse_alerts)
 
@@ -204,7 +220,7 @@ class HttpApp:
         scope = request.query_params.get("scope", "")
         client = _client(request)
 
-        def parse_group(body: bytes, _content_type: str, most: int) -> Sequence[ParsedAlert]:
+        def parse_group(body: bytes, _media_type: str, most: int) -> Sequence[ParsedAlert]:
             try:
                 payload = parse_json(decode(body))
             except json.JSONDecodeError as error:
@@ -223,14 +239,14 @@ class HttpApp:
         backend = self.backend
         table = backend.table
         await self._threads.work(0, lambda: authenticate(request, table))
-        content_type, codec = request_body.content_type(request, content_types)
+        media_type, codec = content_type(request, content_types)
         with self._threads.memory() as memory:
-            body = await request_body.read(request, table, codec, memory)
+            body = await read_body(request, table.largest_body, codec, memory)
 
             def accept() -> Response:
-                _check_body(body)
+                check_body(body)
                 try:
-                    parsed = parse_alerts(body, content_type, table.most_alerts)
+                    parsed = parse_alerts(body, media_type, table.most_alerts)
                 except TooManyAlertsError as error:
                     reason = f"{error} (http.most_alerts)"
                     raise Rejection(_TOO_LARGE, "too_many_alerts", reason) from None
@@ -262,9 +278,9 @@ class HttpApp:
         except StoreError as error:
             reason, log = _store_failure(error), f"the store fails: {error}"
             raise Rejection(503, "store_fails", reason, retry=True, error=log) from error
-        self._metrics.accepted(path, len(alerts))
+        self._metrics.count("accepted", path, by=len(alerts))
         if faulty := len(parsed) - len(alerts):
-            self._metrics.faulty_alerts(path, faulty)
+            self._metrics.count("faulty_alerts", path, by=faulty)
             client = _client(request)
             text = f"skipped {faulty} faulty alerts of {len(parsed)} posted to {path}"
             line = f"{text} from {client}: {first_fault(faults)}"
@@ -273,10 +289,43 @@ class HttpApp:
         return responses.accepted(accepted, alerts, faults)
 
 
-def _check_body(body: bytes) -> None:
-    if not body.strip():
-        raise Rejection(400, "empty", "the body has no alert")
-    request_body.check_values(body)
+class Readiness:
+    """Checks the engine and its store.
+
+    Args:
+        works: workers must run in this process, or it is not ready.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, *, works: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._works = works
+        self._clock = clock
+        self._warnings: Sequence[str] = ()
+        self._checked_at = -CACHED_FOR
+
+    def check(self, engine: Engine, lanes: LaneNames) -> dict[str, Any]:
+        """Return ``ready``, with ``reasons`` if it is not, and ``warnings`` that do not matter."""
+        reasons = ["the workers do not run"] if self._works and not engine.working else []
+        warnings: Sequence[str] = ()
+        try:
+            engine.admin.deliveries(most=1)
+            warnings = self._blocked_lanes(engine.admin, lanes)
+        except StoreError:
+            reasons.append("the store cannot be read")  # without its address: callers need no token
+        else:
+            reasons += ["the store fails"] if engine.check_store() else []
+        optional = {"reasons": reasons, "warnings": warnings}
+        return {"ready": not reasons} | {name: each for name, each in optional.items() if each}
+
+    def _blocked_lanes(self, admin: Admin, lanes: LaneNames) -> Sequence[str]:
+        now = self._clock()
+        if now - self._checked_at >= CACHED_FOR:
+            names = sorted({lanes.name_of(each.ref) for each in admin.blocked()})
+            named = [f"{name} is blocked until it is fixed" for name in names[:MOST_LANES]]
+            more = len(names) - len(named)
+            self._warnings = [*named, f"{more} more lanes are blocked"] if more else named
+            self._checked_at = now
+        return self._warnings
 
 
 def _store_failure(error: StoreError) -> str:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from alerthost.config.destinations import LaneNames
+from alerthost.config.plugins import LaneNames
 from alerthost.outbox import lane_store, notifier
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.retry_policy import LaneState

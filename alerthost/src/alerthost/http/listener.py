@@ -19,7 +19,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from alerthost.config.http_table import Address
+from alerthost.config.tables import Address
 from alerthost.http.responses import RETRY_AFTER
 
 _log = logging.getLogger("hostspec.http")

@@ -6,6 +6,7 @@ never a secret.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +19,11 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from alerthost.config.destinations import LaneNames
+from alerthost.config.plugins import LaneNames
 from alerthost.http.delivery_log import DROPPED_RECORDS
 from alerthost.outbox import notifier
 from alerthost.outbox.admin_rows import Backlog, Blocked
@@ -62,7 +63,7 @@ _COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 """The help text and the labels of each counter, by its name without prefix."""
 
 
-class Metrics:
+class Metrics(Collector):
     """Counts for as long as the process lives; a reload resets nothing.
 
     Args:
@@ -81,6 +82,9 @@ class Metrics:
         blocked: Callable[[], Iterable[Blocked]] = tuple,
     ) -> None:
         self.lanes = LaneNames()
+        self._backlog = backlog
+        self._clock = clock
+        self._blocked = blocked
         # without the series for the time at which each counter was created
         disable_created_metrics()  # type: ignore[no-untyped-call]  # has no annotations
         self._registry = CollectorRegistry()
@@ -99,46 +103,28 @@ class Metrics:
             registry=self._registry,
             buckets=_SECONDS,
         )
-        self._registry.register(_BacklogCollector(backlog, clock))
-        self._registry.register(_ProcessCounters())
-        self._registry.register(_BlockedLanes(blocked, self._lane))
+        self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
-    def answered(self, path: str, status: int) -> None:
-        """Count an answered request."""
-        self._count("requests", path, str(status))
-
-    def rejected_request(self, path: str, status: int, reason: str) -> None:
-        """Count a rejected request; the reason is one of a few words."""
-        self._count("rejected_requests", path, str(status), reason)
-
-    def faulty_alerts(self, path: str, count: int) -> None:
-        """Count faulty alerts of a request whose other alerts were accepted."""
-        self._counters["faulty_alerts"].labels(path).inc(count)
-
-    def accepted(self, path: str, count: int) -> None:
-        """Count accepted submissions."""
-        self._counters["accepted"].labels(path).inc(count)
+    def count(self, name: str, *labels: str, by: int = 1) -> None:
+        """Increase a counter, named without its prefix; each label has a few values only."""
+        (self._counters[name].labels(*labels) if labels else self._counters[name]).inc(by)
 
     def planned(self, note: Note) -> None:
         """Count the outcome of a planned submission."""
         match note.outcome:
             case SubmissionOutcome.FAILED | SubmissionOutcome.DEAD as outcome:
-                self._count("failed", outcome)
+                self.count("failed", outcome)
             case SubmissionOutcome.UNMATCHED | SubmissionOutcome.OUTDATED as outcome:
-                self._counters[outcome].inc()
+                self.count(outcome)
         for suppression in note.suppressions:
-            self._count("suppressed", self._bounded(suppression.plugin))
-
-    def reloaded(self, *, succeeded: bool) -> None:
-        """Count a reload."""
-        self._count("reloads", "succeeded" if succeeded else "failed")
+            self.count("suppressed", self._bounded(suppression.plugin))
 
     def attempted(self, lease: Lease, outcome: Outcome, now: float) -> None:
         """Count an attempt."""
         lane = self._lane(lease.delivery.ref)
         if lease.attempt > 1:
-            self._count("retried", *lane, lease.last_outcome or "interrupted")
+            self.count("retried", *lane, lease.last_outcome or "interrupted")
         if outcome.delivered:
             self._seconds.labels(*lane).observe(max(0.0, now - lease.accepted_at))
 
@@ -146,37 +132,69 @@ class Metrics:
         """Count a receipt, by the name of the hook for it."""
         lane = self._lane(receipt.delivery.ref)
         if hook == notifier.DELIVERED:
-            self._count("delivered", *lane)
+            self.count("delivered", *lane)
             for repair in receipt.delivery.repairs:
                 field = repair.field.partition(".")[0].partition("[")[0]
-                self._count("repaired", *lane, self._bounded(field))
+                self.count("repaired", *lane, self._bounded(field))
         elif hook == notifier.DELAYED:
-            self._count("late", *lane)
+            self.count("late", *lane)
         elif hook == notifier.UNDELIVERED:
             self._count_undelivered(receipt, lane)
         else:
-            self._count("superseded", *lane)
+            self.count("superseded", *lane)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the counts that other modules keep, and those of the store unless it fails."""
+        text = "Log records that were dropped because the log is read too slowly."
+        yield CounterMetricFamily("alerthost_log_records_dropped", text, DROPPED_RECORDS.count)
+        text = "Calls of plugins that failed, timed out, or were skipped after failures."
+        failures = CounterMetricFamily("alerthost_plugin_failures", text, labels=("plugin", "hook"))
+        for labels, count in isolation.FAILURES.counts().items():
+            failures.add_metric(labels, count)
+        yield failures
+        with contextlib.suppress(StoreError):
+            yield from self._backlog_gauges()
+        with contextlib.suppress(StoreError):
+            yield self._blocked_gauge()
+
+    def _backlog_gauges(self) -> Iterator[Metric]:
+        backlog = self._backlog()
+        text = "Pending submissions and queued deliveries."
+        size = GaugeMetricFamily("alerthost_backlog", text, labels=["kind"])
+        size.add_metric(["submissions"], backlog.pending)
+        size.add_metric(["deliveries"], backlog.queued)
+        yield size
+        age = 0.0 if backlog.oldest is None else max(0.0, self._clock() - backlog.oldest)
+        text = "Seconds since the oldest item of the backlog was accepted; 0 if it is empty."
+        yield GaugeMetricFamily("alerthost_oldest_queued_seconds", text, value=age)
+
+    def _blocked_gauge(self) -> Metric:
+        text = "Deliveries that are blocked until the operator fixes their lane, such as its key."
+        gauge = GaugeMetricFamily("alerthost_lane_blocked", text, labels=_LANE)
+        counts: Counts[tuple[str, str]] = Counts()
+        for each in self._blocked():
+            counts[self._lane(each.ref)] += each.queued
+        for lane, count in counts.items():
+            gauge.add_metric(lane, count)
+        return gauge
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics in a format that the scraper accepts, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
-    def _count(self, name: str, *labels: str) -> None:
-        self._counters[name].labels(*labels).inc()
-
     def _count_undelivered(self, receipt: Receipt, lane: tuple[str, str]) -> None:
         kind = receipt.outcome.kind if receipt.outcome else None
         if receipt.reason or kind is None:
-            self._count("discarded", *lane)
+            self.count("discarded", *lane)
         elif kind is OutcomeKind.REJECTED:
-            self._count("rejected", *lane)
+            self.count("rejected", *lane)
         elif kind is OutcomeKind.UNCERTAIN:
-            self._count("uncertain", *lane)
+            self.count("uncertain", *lane)
         elif receipt.outcome == Outcome(OutcomeKind.MISCONFIGURED, ORPHANED):
-            self._count("orphaned", *lane)
+            self.count("orphaned", *lane)
         else:
-            self._count("dead", *lane, kind)
+            self.count("dead", *lane, kind)
 
     def _lane(self, ref: IncidentRef) -> tuple[str, str]:
         return self.lanes.provider_of(ref), self.lanes.name_of(ref)
@@ -188,63 +206,3 @@ class Metrics:
                 self._reasons.add(reason)
                 return reason
         return "other"
-
-
-class _ProcessCounters(Collector):
-    """Collects counts that other modules keep."""
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        text = "Log records that were dropped because the log is read too slowly."
-        yield CounterMetricFamily("alerthost_log_records_dropped", text, DROPPED_RECORDS.count)
-        text = "Calls of plugins that failed, timed out, or were skipped after failures."
-        failures = CounterMetricFamily("alerthost_plugin_failures", text, labels=("plugin", "hook"))
-        for labels, count in isolation.FAILURES.counts().items():
-            failures.add_metric(labels, count)
-        yield failures
-
-
-class _BacklogCollector(Collector):
-    """Collects the size and the age of the backlog; nothing if the store fails."""
-
-    def __init__(self, backlog: Callable[[], Backlog], clock: Callable[[], float]) -> None:
-        self._backlog = backlog
-        self._clock = clock
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        try:
-            backlog = self._backlog()
-        except StoreError:
-            return
-        text = "Pending submissions and queued deliveries."
-        size = GaugeMetricFamily("alerthost_backlog", text, labels=["kind"])
-        size.add_metric(["submissions"], backlog.pending)
-        size.add_metric(["deliveries"], backlog.queued)
-        yield size
-        age = 0.0 if backlog.oldest is None else max(0.0, self._clock() - backlog.oldest)
-        text = "Seconds since the oldest item of the backlog was accepted; 0 if it is empty."
-        yield GaugeMetricFamily("alerthost_oldest_queued_seconds", text, value=age)
-
-
-class _BlockedLanes(Collector):
-    """Collects the blocked deliveries by lane; none if the store fails."""
-
-    def __init__(
-        self,
-        blocked: Callable[[], Iterable[Blocked]],
-        lane: Callable[[IncidentRef], tuple[str, str]],
-    ) -> None:
-        self._blocked = blocked
-        self._lane = lane
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        text = "Deliveries that are blocked until the operator fixes their lane, such as its key."
-        gauge = GaugeMetricFamily("alerthost_lane_blocked", text, labels=_LANE)
-        try:
-            counts: Counts[tuple[str, str]] = Counts()
-            for each in self._blocked():
-                counts[self._lane(each.ref)] += each.queued
-        except StoreError:
-            return
-        for lane, count in counts.items():
-            gauge.add_metric(lane, count)
-        yield gauge

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import attrs
 from starlette.responses import JSONResponse, Response
 
 from alerthost.ingest.json_alerts import ParsedAlert
@@ -24,11 +25,14 @@ _LONGEST_TEXT: Final = 200
 _VARIABLE: Final = re.compile(r"""\d+|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
 """Numbers and quoted texts: they differ from request to request."""
 
+_Faults = Sequence[Mapping[str, str]]
 
+
+@attrs.define(eq=False, str=False)
 class Rejection(Exception):  # noqa: N818 -- a response, not an error of alerthost
     """A request is rejected.
 
-    Args:
+    Attributes:
         status: of the response.
         cause: one word for the metric; there are about 20.
         reason: a sentence for the sender and the log.
@@ -38,44 +42,25 @@ class Rejection(Exception):  # noqa: N818 -- a response, not an error of alertho
         error: also logged as an ERROR; for problems that the operator has to fix.
     """
 
-    def __init__(  # noqa: PLR0913 -- one for each part of the response and the log
-        self,
-        status: int,
-        cause: str,
-        reason: str,
-        *,
-        retry: bool = False,
-        faults: Sequence[Mapping[str, str]] = (),
-        headers: Mapping[str, str] | None = None,
-        error: str = "",
-    ) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.cause = cause
-        self.reason = reason
-        self.retry = retry
-        self.faults = faults
-        self.headers = dict(headers or {})
-        self.error = error
-        if retry:
-            self.headers["Retry-After"] = str(RETRY_AFTER)
-
-    @property
-    def kind(self) -> str:
-        """The reason with the first fault, without the parts that differ between requests."""
-        return kind_of(self.reason, self.faults)
+    status: int
+    cause: str
+    reason: str
+    retry: bool = attrs.field(default=False, kw_only=True)
+    faults: _Faults = attrs.field(default=(), kw_only=True)
+    headers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True)
+    error: str = attrs.field(default="", kw_only=True)
 
     def __str__(self) -> str:
         return f"{self.reason}: {first_fault(self.faults)}" if self.faults else self.reason
 
 
-def first_fault(faults: Sequence[Mapping[str, str]]) -> str:
+def first_fault(faults: _Faults) -> str:
     """Return the first fault as text, and the number of the others."""
     others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return f"{shortened(': '.join(filter(None, faults[0].values())))}{others}"
 
 
-def kind_of(reason: str, faults: Sequence[Mapping[str, str]]) -> str:
+def kind_of(reason: str, faults: _Faults) -> str:
     """Return a reason and its first fault without numbers and quoted texts."""
     fault = ": ".join(faults[0].values()) if faults else ""
     return shortened(_VARIABLE.sub("#", f"{reason}: {fault}"))
@@ -86,9 +71,7 @@ def shortened(text: str) -> str:
     return shorten(text, _LONGEST_TEXT)
 
 
-def accepted(
-    ids: Sequence[str], alerts: Sequence[Alert], faults: Sequence[Mapping[str, str]] = ()
-) -> Response:
+def accepted(ids: Sequence[str], alerts: Sequence[Alert], faults: _Faults = ()) -> Response:
     """Build the response to a request with stored alerts.
 
     Args:
@@ -116,16 +99,19 @@ def accepted(
     content: dict[str, Any] = {"submissions": submissions}
     if left < 0:
         content["repairs_not_shown"] = -left
-    return JSONResponse(content | _faults(faults), 202)
+    return JSONResponse(content | _shown(faults), 202)
 
 
 def rejected(rejection: Rejection, status: int) -> Response:
     """Build the response to a rejected request."""
-    content = {"error": rejection.reason} | _faults(rejection.faults)
-    return JSONResponse(content, status, headers=rejection.headers)
+    headers = dict(rejection.headers or {})
+    if rejection.retry:
+        headers["Retry-After"] = str(RETRY_AFTER)
+    content = {"error": rejection.reason} | _shown(rejection.faults)
+    return JSONResponse(content, status, headers=headers)
 
 
-def faults_of(parsed: Sequence[ParsedAlert]) -> list[dict[str, str]]:
+def faults_of(parsed: Sequence[ParsedAlert]) -> _Faults:
     """Return all faults of the alerts, each with its location in the body."""
     return [
         {
@@ -138,7 +124,7 @@ def faults_of(parsed: Sequence[ParsedAlert]) -> list[dict[str, str]]:
     ]
 
 
-def _faults(faults: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def _shown(faults: _Faults) -> dict[str, Any]:
     if not faults:
         return {}
     content: dict[str, Any] = {"faults": faults[:MOST_SHOWN]}

@@ -2,17 +2,22 @@
 
 Each alert of a group becomes a submission of its own. The fields are documented at
 https://prometheus.io/docs/alerting/latest/configuration/#webhook_config.
+
+Labels name the source and the component of an alert. Prometheus renames a scraped label that
+conflicts with one of its own to ``exported_NAME``: ``exported_pod`` is the pod that an exporter
+reports on, ``pod`` the exporter's own. See ``honor_labels`` in
+https://prometheus.io/docs/prometheus/latest/configuration/configuration/.
 """
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
-from alerthost.ingest.alert_source import LONGEST_URL, component_of, first_text, source_of
 from alerthost.ingest.json_alerts import ParsedAlert, TooManyAlertsError
 from hostspec.alert import Alert, Status
 from hostspec.errors import Fault
@@ -45,19 +50,62 @@ _RELATIVE: Final = ("/", "?", "#", "./", "../")
 _GO_ZERO_TIME: Final = "0001-01-01T00:00:00"
 """Go's zero time, which means that there is no time."""
 
+# Labels of Prometheus, its operator, kube-state-metrics, cAdvisor and Grafana.
+
+_PODS: Final = ("pod", "pod_name")
+_WORKLOADS: Final = (
+    *_PODS,
+    "deployment",
+    "statefulset",
+    "daemonset",
+    "job_name",
+    "cronjob",
+    "replicaset",
+    "horizontalpodautoscaler",
+    "persistentvolumeclaim",
+    "ingress",
+)
+_MACHINES: Final = ("node", "nodename", "host", "hostname", "server", "vm")
+_TARGETS: Final = ("target", "probe", "url")
+_SERVICES: Final = ("service", "service_name", "app", "container", "name", "database", "queue")
+
+_LOCATIONS: Final = ("namespace", "cluster")
+
+_LONGEST_URL: Final = 4096
+"""Characters of an address that is parsed; longer ones would fill `urllib.parse`'s cache."""
+
+_ALL_NAMES: Final = ("instance", *_MACHINES, *_WORKLOADS, *_TARGETS, *_SERVICES, *_LOCATIONS)
+_TARGET_NAMES: Final = (*_TARGETS, "instance", *_MACHINES)
+_OBJECT_NAMES: Final = (*_WORKLOADS, *_MACHINES, *_TARGETS, *_LOCATIONS, "instance")
+_COMPONENTS: Final = ("exported_container", "container", "name", "exported_service", "service")
+
+_EXPORTERS: Final = (
+    "kube-state-metrics",
+    "cadvisor",
+    "kubelet",
+    "pushgateway",
+    "blackbox",
+    "snmp",
+)
+"""Parts of the names of exporters that report on other objects."""
+
+_TARGET_EXPORTERS: Final = ("blackbox", "snmp")
+"""Exporters whose documented relabelling makes ``instance`` the target."""
+
+_EXPORTER_LABELS: Final = ("job", "service", "container", "app")
+
 
 def parse_webhook(
     payload: object, *, scope: str = "", most: int | None = None
 ) -> tuple[ParsedAlert, ...]:
     """Parse each alert of a payload, in order.
 
+    The result is a single faulty alert if the payload is not a webhook's.
+
     Args:
         payload: the parsed body.
         scope: of the alerts.
         most: limit of alerts in a group; None for no limit.
-
-    Returns:
-        the alerts; a single faulty one if the payload is not a webhook's.
 
     Raises:
         TooManyAlertsError: the group has more alerts than `most`.
@@ -73,7 +121,7 @@ def parse_webhook(
         reason = "missing or not a list; Alertmanager and Grafana post a list"
         return (ParsedAlert.faulty("alerts", reason),)
     if most is not None and len(alerts) > most:
-        raise TooManyAlertsError.of(most)
+        raise TooManyAlertsError(most)
     return tuple(
         _parse_alert(f"alerts[{number}]", alert, payload, scope)
         for number, alert in enumerate(alerts)
@@ -110,7 +158,6 @@ class _Parser:
         self._annotations = _object(alert.get("annotations"))
 
     def fields(self) -> dict[str, Any]:
-        """Return the arguments of the alert."""
         alert, labels = self._alert, self._labels
         status = self._status()
         urls = [_text(self._payload.get("externalURL")), _text(alert.get("generatorURL"))]
@@ -119,9 +166,9 @@ class _Parser:
             "status": status,
             "summary": self._summary(),
             "severity": labels.get("severity"),
-            "source": source_of(labels, urls, _text(self._payload.get("receiver"))),
-            "component": component_of(labels),
-            "group": first_text(labels, _GROUPS),
+            "source": _source_of(labels, urls, _text(self._payload.get("receiver"))),
+            "component": _component_of(labels),
+            "group": _first_text(labels, _GROUPS),
             "class_": _text(labels.get("alertname")),
             "started_at": alert.get("startsAt"),
             "labels": alert.get("labels"),
@@ -139,7 +186,8 @@ class _Parser:
                 reason = "missing, and the labels too; nothing identifies the alert"
                 self.faults.append(Fault("fingerprint", reason))
                 return ""
-            fingerprint = _label_digest(self._labels)
+            text = json.dumps(self._labels, sort_keys=True, default=str)
+            fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
             reason = "missing or not text; derived from the labels"
             self.repairs.append(Repair("fingerprint", reason))
         name = _text(self._labels.get("alertname"))
@@ -167,7 +215,7 @@ class _Parser:
             parts = (name, rule, _text(self._annotations.get("Error")))
             summary = ": ".join(filter(None, parts))
         else:
-            summary = first_text(self._annotations, _SUMMARIES) or name or self._label_summary()
+            summary = _first_text(self._annotations, _SUMMARIES) or name or self._label_summary()
         return " ".join(summary.split())
 
     def _label_summary(self) -> str:
@@ -184,7 +232,7 @@ class _Parser:
         base = _text(self._payload.get("externalURL"))
         if not isinstance(url, str) or not url.strip().startswith(_RELATIVE):
             return url
-        if not base.startswith(("http://", "https://")) or len(base + url) > LONGEST_URL:
+        if not base.startswith(("http://", "https://")) or len(base + url) > _LONGEST_URL:
             return url
         try:
             return urljoin(base, url.strip())
@@ -225,7 +273,65 @@ def _text(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _label_digest(labels: Mapping[str, Any]) -> str:
-    """Return a digest of labels that does not depend on their order."""
-    text = json.dumps(labels, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _source_of(labels: Mapping[str, Any], urls: Iterable[str], receiver: str) -> str:
+    """Return the name of the affected object; else the host of a URL, else the receiver."""
+    exporter = _find_exporter(labels)
+    if exporter is None:
+        pods = _PODS if _is_pod_by_address(labels) else ()
+        names: tuple[str, ...] = (*pods, *_ALL_NAMES)
+    else:
+        names = _TARGET_NAMES if exporter in _TARGET_EXPORTERS else _OBJECT_NAMES
+        # the exporter's own pod, node and service are not the affected object
+        labels = {name: text for name, text in labels.items() if not _exporter_kind(text)}
+    exported = _first_text(labels, (f"exported_{name}" for name in names))
+    return exported or _first_text(labels, names) or next(_hosts(urls), "") or receiver
+
+
+def _component_of(labels: Mapping[str, Any]) -> str:
+    """Return the responsible part of the source; never an exporter that reports on others."""
+    if _find_exporter(labels) is None:
+        return _first_text(labels, ("component", "job"))
+    others = {name: text for name, text in labels.items() if not _exporter_kind(text)}
+    return _first_text(others, ("component", *_COMPONENTS, "exported_job"))
+
+
+def _first_text(values: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Return the first value that is text and not blank, stripped."""
+    texts = (values.get(name) for name in names)
+    return next(filter(None, (text.strip() for text in texts if isinstance(text, str))), "")
+
+
+def _find_exporter(labels: Mapping[str, Any]) -> str | None:
+    named = (_exporter_kind(labels.get(name)) for name in _EXPORTER_LABELS)
+    return next(filter(None, named), None)
+
+
+def _exporter_kind(name: object) -> str | None:
+    if not isinstance(name, str):
+        return None
+    plain = name.casefold().replace("_", "-")
+    return next((part for part in _EXPORTERS if part in plain), None)
+
+
+def _is_pod_by_address(labels: Mapping[str, Any]) -> bool:
+    """Check whether ``instance`` is the IP address of a named pod, and the pod no exporter."""
+    instance = _first_text(labels, ("instance",))
+    if len(instance) > _LONGEST_URL or "exporter" in _first_text(labels, _PODS).casefold():
+        return False
+    try:
+        ipaddress.ip_address(urlsplit(f"//{instance}").hostname or "")
+    except ValueError:
+        return False
+    return True
+
+
+def _hosts(urls: Iterable[str]) -> Iterator[str]:
+    for url in urls:
+        if len(url) > _LONGEST_URL:
+            continue
+        try:
+            host = urlsplit(url).hostname
+        except ValueError:
+            continue
+        if host:
+            yield host

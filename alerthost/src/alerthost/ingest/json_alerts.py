@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final
 
 import attrs
@@ -18,10 +20,8 @@ from hostspec.errors import Fault
 class TooManyAlertsError(ValueError):
     """A body has more alerts than one request may have."""
 
-    @classmethod
-    def of(cls, most: int) -> TooManyAlertsError:
-        """Build the error for a limit."""
-        return cls(f"more than {most:,} alerts in one request")
+    def __init__(self, most: int) -> None:
+        super().__init__(f"more than {most:,} alerts in one request")
 
 
 @attrs.frozen
@@ -50,13 +50,13 @@ def parse_body(
 ) -> Sequence[ParsedAlert]:
     """Parse the body of a request: a JSON object, a list of them, or JSON lines.
 
-    Takes linear time, and stops at the first alert beyond `most`. Bytes that are not UTF-8 are
-    replaced, and reported as a repair.
+    Takes linear time, and stops at the first alert beyond `most`, if that is given. Bytes that are
+    not UTF-8 are replaced, and reported as a repair.
 
     Args:
-        body: one JSON object, a list of them, or one on each line.
-        lines: the body is declared as JSON lines.
-        most: limit of alerts; None for no limit.
+        body: of a request.
+        lines: it is declared as JSON lines.
+        most: limit of alerts.
 
     Raises:
         TooManyAlertsError: the body has more alerts than `most`.
@@ -71,7 +71,7 @@ def parse_body(
         return (not_json(error),)
     if isinstance(content, list):
         if most is not None and len(content) > most:
-            raise TooManyAlertsError.of(most)
+            raise TooManyAlertsError(most)
         return tuple(_parse_list("", content))
     if (
         isinstance(content, Mapping)
@@ -80,7 +80,7 @@ def parse_body(
     ):
         reason = "an Alertmanager or Grafana webhook; post it to /ingest/alertmanager"
         return (ParsedAlert.faulty("", reason),)
-    return (_structure("", content),)
+    return (_parsed("", lambda: Alert.read(content)),)
 
 
 def decode(body: bytes) -> str:
@@ -132,10 +132,7 @@ def parse_lines(name: str, lines: Iterable[bytes]) -> Iterator[ParsedAlert]:
 
 def parse_alert(location: str, text: str) -> ParsedAlert:
     """Parse the JSON text of one alert."""
-    try:
-        return ParsedAlert(location, Alert.read_text(text))
-    except FaultyAlertError as error:
-        return ParsedAlert(location, None, error.faults)
+    return _parsed(location, lambda: Alert.read_text(text))
 
 
 _CONTINUED: Final = ("{", "[", ",")
@@ -152,10 +149,8 @@ def _parse_document(location: str, text: str) -> Iterator[ParsedAlert]:
     """Parse an alert, or a list of them."""
     content: object = None
     if text.startswith("["):
-        try:
+        with contextlib.suppress(json.JSONDecodeError):
             content = parse_json(text)
-        except json.JSONDecodeError:
-            content = None
     if isinstance(content, list):
         yield from _parse_list(location, content)
     else:
@@ -167,12 +162,12 @@ def _parse_list(location: str, content: Sequence[object]) -> Iterator[ParsedAler
         yield ParsedAlert.faulty("", "an empty list; expected at least one alert", location)
     prefix = f"{location}, " if location else ""
     for number, each in enumerate(content, start=1):
-        yield _structure(f"{prefix}alert {number}", each)
+        yield _parsed(f"{prefix}alert {number}", functools.partial(Alert.read, each))
 
 
-def _structure(location: str, content: object) -> ParsedAlert:
+def _parsed(location: str, read: Callable[[], Alert]) -> ParsedAlert:
     try:
-        return ParsedAlert(location, Alert.read(content))
+        return ParsedAlert(location, read())
     except FaultyAlertError as error:
         return ParsedAlert(location, None, error.faults)
 
@@ -180,5 +175,5 @@ def _structure(location: str, content: object) -> ParsedAlert:
 def _at_most(most: int | None, parsed: Iterator[ParsedAlert]) -> Sequence[ParsedAlert]:
     found = tuple(itertools.islice(parsed, most))
     if next(parsed, None) is not None:
-        raise TooManyAlertsError.of(most or 0)
+        raise TooManyAlertsError(most or 0)
     return found

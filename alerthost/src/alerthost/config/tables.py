@@ -1,25 +1,101 @@
-"""The table ``[http]``: the address of ``alerthost run``, its token, and the limits of requests."""
+"""The tables of the configuration file, as classes of settings."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import attrs
 
-from alerthost.config import store
-from alerthost.config.document import ConfigFile, absolute_files
 from hostspec.errors import Fault
-from hostspec.secret import Secret, SecretUnavailableError
-from hostspec.settings import SettingsError, setting
-from hostspec.structuring import structure
+from hostspec.secret import REFERENCE_FORMS, Secret
+from hostspec.settings import setting
 from hostspec.text import is_loopback
 
 _ADDRESS: Final = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:\[\]/]+)):(?P<port>\d+)"
 )
 _HIGHEST_PORT: Final = 65535
+
+
+def _blank(text: str) -> str | None:
+    return None if text.strip() else "is blank"
+
+
+def account_name_fault(name: str) -> str | None:
+    """Return why a text cannot be the name of an account; None if it can."""
+    if "/" in name:
+        return "has a /, which separates an account from its service; use another character"
+    return _blank(name)
+
+
+def _literal_secret(secret: Secret) -> str | None:
+    if secret.reference is None:
+        return f"must not be written here; use a reference: {REFERENCE_FORMS}"
+    return None
+
+
+def _listen_fault(listen: str) -> str | None:
+    if Address.read(listen) is None:
+        return "is not HOST:PORT; use for example 127.0.0.1:9095 or [::1]:9095"
+    return None
+
+
+@attrs.frozen(kw_only=True)
+class PluginsTable:
+    """The table ``[plugins]``."""
+
+    enabled: tuple[str, ...] = setting("Enabled", help="Names of plugins to load.", default=())
+
+
+@attrs.frozen(kw_only=True)
+class InstallationTable:
+    """A table ``[[installations]]``."""
+
+    provider: str = setting("Provider", help="The provider's name.")
+    name: str = setting("Name", help="The name that rules use for it.", check=account_name_fault)
+    settings: Mapping[str, Any] = setting(
+        "Settings", help="The settings of the provider.", default={}
+    )
+
+
+@attrs.frozen(kw_only=True)
+class RuleTable:
+    """A table ``[[rules]]``."""
+
+    name: str = setting("Name", help="The rule's name in logs and commands.", check=_blank)
+    match: tuple[Any, ...] = setting("Match", help="Matchers; all must match.", default=())
+    actions: tuple[Mapping[str, Any], ...] = setting(
+        "Actions",
+        help="The actions: each names an action (use) and an installation, and has its settings.",
+        least_items=1,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class StoreTable:
+    """The table ``[store]``."""
+
+    url: str = setting(
+        "URL",
+        help="The database: sqlite:///FILE, relative to this file, or postgresql://…",
+        default="sqlite:///alerthost.db",
+    )
+    key: Secret | None = setting(
+        "Key",
+        help="The key that seals the secrets in the database, by reference; file:PATH is relative "
+        "to this file. Create one with the command new-key.",
+        default=None,
+        check=_literal_secret,
+    )
+    keep_days: int = setting(
+        "Kept",
+        help="Days for which finished deliveries and resolved incidents are kept.",
+        default=30,
+        minimum=1,
+        maximum=3650,
+    )
 
 
 @attrs.frozen
@@ -57,12 +133,6 @@ class Address:
         return f"http://[{self.host}]:{port}" if self.is_ipv6 else f"http://{self.host}:{port}"
 
 
-def _listen_fault(listen: str) -> str | None:
-    if Address.read(listen) is None:
-        return "is not HOST:PORT; use for example 127.0.0.1:9095 or [::1]:9095"
-    return None
-
-
 @attrs.frozen(kw_only=True)
 class HttpTable:
     """The table ``[http]``."""
@@ -79,7 +149,7 @@ class HttpTable:
         "by reference; file:PATH is relative to this file. Without a token, any local process may "
         "post.",
         default=None,
-        check=store.reference_fault,
+        check=_literal_secret,
     )
     largest_body: int = setting(
         "Largest body",
@@ -125,22 +195,3 @@ class HttpTable:
         address = Address.read(self.listen)
         assert address is not None  # noqa: S101 -- `listen` was checked
         return address
-
-
-def read(source: ConfigFile) -> HttpTable:
-    """Return the table of a file that was loaded without faults; the token's file is absolute."""
-    table = structure(HttpTable, source.document.get("http", {}))
-    return attrs.evolve(table, token=absolute_files(table.token, source.folder))
-
-
-def token_faults(source: ConfigFile) -> Sequence[Fault]:
-    """Return the fault of a token that cannot be read; none if the table has other faults."""
-    try:
-        token = read(source).token
-        if token is not None:
-            token.reveal()
-    except SettingsError:
-        return ()
-    except SecretUnavailableError as error:
-        return (source.locate(Fault("http.token", str(error))),)
-    return ()
