@@ -74,10 +74,10 @@ def test_every_fault_is_told_with_its_place_and_counted(workspace: Workspace) ->
     assert run.returncode == 2
     reported = run.stderr.splitlines()
     assert [text.partition(": ")[0] for text in reported] == [
-        "alerthost.toml, line 19",
-        "alerthost.toml, line 18",
         "alerthost.toml, line 10",
         "alerthost.toml, line 11",
+        "alerthost.toml, line 19",
+        "alerthost.toml, line 18",
     ]
     assert "did you mean 'pagerduty.trigger'?" in run.stderr
     assert "the environment variable PD_CHECKOUT is not set" in run.stderr
@@ -377,7 +377,7 @@ def test_an_installation_without_services_is_told(
             SystemExit("secret"),
             "cannot list its destinations: it failed at tests/host/",
         ),
-        (None, "cannot list its destinations: it failed at alerthost/config/destinations.py:"),
+        (None, "cannot list its destinations: it failed at alerthost/config/plugins.py:"),
         (["all"], "lists an object that is not a Destination"),
     ],
 )

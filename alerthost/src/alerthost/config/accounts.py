@@ -17,7 +17,7 @@ import attrs
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile, ConfigurationError, absolute_files, refuse
 from alerthost.config.plugins import load_plugins, not_offered, plugin_faults
-from alerthost.config.store import Store, Stored, open_store
+from alerthost.config.store import Store, Stored, locate, open_store
 from alerthost.config.tables import account_name_fault
 from alerthost.store.errors import StoreError
 from alerthost.store.sealing import GET_A_KEY, Sealed, seal
@@ -153,13 +153,9 @@ class Accounts:
     def check(
         self, provider: str, name: str, raw: object, *, before: Installation[Any] | None = None
     ) -> Sequence[Fault]:
-        """Return the faults of settings that would be stored.
+        """Return the faults of settings, structured or raw, that would be stored.
 
-        Args:
-            provider: the provider's name.
-            name: of the installation.
-            raw: the settings, structured or raw.
-            before: the installation before a change; its faults are not reported again.
+        The faults of the installation before a change are not reported again.
         """
         offered = self.plugins.providers[provider]
         try:
@@ -186,14 +182,11 @@ class Accounts:
         self.store.installations.add(installation)
 
     def connect(self, make: Callable[[], Connected[Any]], name: str = "") -> Connected[Any]:
-        """Store a connected account: a new one, or one that was connected again.
+        """Store a connected account: a new one, or one that was connected again; return it.
 
         Args:
             make: connects it, given the current accounts; called again, as in `change`.
             name: for a new account; empty for the provider's name for it.
-
-        Returns:
-            the stored account.
 
         Raises:
             ConfigurationError: it has faults, or the file declares it.
@@ -249,12 +242,7 @@ class Accounts:
                 return
 
     def consequences(self, name: str, after: Installation[Any] | None) -> Consequences:
-        """Return the effect of a change of one account on the rules.
-
-        Args:
-            name: of the account.
-            after: the account after the change; None if it is removed.
-        """
+        """Return the effect on the rules if an account is changed, or removed (None)."""
         stored = self.store.read()
         changed = [
             attrs.evolve(each, settings=cast("Mapping[str, Any]", after.settings))
@@ -314,7 +302,7 @@ class Accounts:
         installation, faults = found.installation, found.faults
         if installation and (reason := stored.distrust_reason()):
             installation = None
-            faults = (_locate(found.location, found.name, Fault("settings", reason)),)
+            faults = (locate(found.location, found.name, Fault("settings", reason)),)
         return attrs.evolve(found, installation=installation, faults=faults, stored=stored)
 
     def _account(self, name: str, provider: str, location: str, settings: object) -> Account:
@@ -324,7 +312,7 @@ class Accounts:
                 installation, faults = self.plugins.installation(provider, name, settings), []
             except SettingsError as error:
                 faults = [fault.below("settings") for fault in error.faults]
-        located = tuple(_locate(location, name, fault) for fault in faults)
+        located = tuple(locate(location, name, fault) for fault in faults)
         return Account(name, provider, location, installation, located)
 
     def _unknown_provider(self, name: str) -> str:
@@ -342,10 +330,6 @@ def open_accounts(path: Path) -> Iterator[Accounts]:
     source = ConfigFile.read(path)
     with open_store(source) as store:
         yield Accounts(source, store)
-
-
-def _locate(location: str, name: str, fault: Fault) -> Fault:
-    return Fault(f"{location}: installation {name!r}: {fault.path}", fault.reason)
 
 
 def _new_faults(faults: Iterable[Fault], before: Iterable[Fault]) -> list[Fault]:

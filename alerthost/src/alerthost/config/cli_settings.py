@@ -7,7 +7,7 @@ import json
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 import attrs
@@ -15,7 +15,7 @@ import attrs
 from alerthost.config.document import ConfigurationError, refuse
 from hostspec.errors import Fault
 from hostspec.secret import REFERENCE_FORMS, Secret
-from hostspec.settings import key_of
+from hostspec.settings import join, key_of
 from hostspec.text import unknown_name
 
 
@@ -42,12 +42,12 @@ def read(
     raw = _document(file) if file else {}
     faults: list[Fault] = []
     fields = _fields(kind)
-    for text in settings:
-        with _collecting(faults):
-            _set(raw, fields, text)
-    for text in services:
-        with _collecting(faults):
-            _add_service(raw, fields, text)
+    for add, texts in ((_set, settings), (_add_service, services)):
+        for text in texts:
+            try:
+                add(raw, fields, text)
+            except ConfigurationError as error:
+                faults += error.faults
     return raw, faults
 
 
@@ -74,14 +74,6 @@ def secret_of(kind: type) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-@contextlib.contextmanager
-def _collecting(faults: list[Fault]) -> Iterator[None]:
-    try:
-        yield
-    except ConfigurationError as error:
-        faults += error.faults
-
-
 def _document(file: BinaryIO) -> dict[str, Any]:
     try:
         text = file.read().decode("utf-8-sig")
@@ -104,11 +96,14 @@ def _set(raw: dict[str, Any], fields: Mapping[str, Any], text: str) -> None:
     *tables, last = name.split(".")
     location = ""
     for table in tables:
-        fields, raw, location = _table(raw, fields, table, location)
+        kind = _declared(fields, table, location)
+        location = join(location, table)
+        below = raw.setdefault(table, {})
+        if not attrs.has(kind) or not isinstance(below, dict):
+            refuse(f"--set {location}", "is not a table, so it has no keys to set")
+        fields, raw = _fields(kind), below
     option = f"--set {name}"
-    if last not in fields:
-        refuse(f"--set {location}".strip(), unknown_name(last, fields))
-    declared = fields[last]
+    declared = _declared(fields, last, location)
     kind = _item(declared)
     if attrs.has(kind) and not _is_list(declared):
         refuse(
@@ -120,18 +115,11 @@ def _set(raw: dict[str, Any], fields: Mapping[str, Any], text: str) -> None:
     raw[last] = [*raw.get(last, ()), read_value] if _is_list(declared) else read_value
 
 
-def _table(
-    raw: dict[str, Any], fields: Mapping[str, Any], name: str, location: str
-) -> tuple[Mapping[str, Any], dict[str, Any], str]:
-    """Return a table's fields, its settings so far and its dotted name."""
+def _declared(fields: Mapping[str, Any], name: str, location: str) -> Any:
+    """Return the type of a field of the table at a location."""
     if name not in fields:
         refuse(f"--set {location}".strip(), unknown_name(name, fields))
-    location = f"{location}.{name}" if location else name
-    kind = fields[name]
-    below = raw.setdefault(name, {})
-    if not attrs.has(kind) or not isinstance(below, dict):
-        refuse(f"--set {location}", "is not a table, so it has no keys to set")
-    return _fields(kind), below, location
+    return fields[name]
 
 
 def _fields(kind: Any) -> dict[str, Any]:

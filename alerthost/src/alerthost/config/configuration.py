@@ -212,7 +212,7 @@ class _Builder:
         return self._source.locate(fault.below(path))
 
     def _install_stored(self, stored: StoredInstallation) -> None:
-        locate = functools.partial(self._stored.locate, stored.name)
+        locate = functools.partial(store.locate, self._stored.location, stored.name)
         if stored.name in self._declared:
             self.faults.append(
                 locate(Fault("name", f"{stored.name!r} is declared in the file too"))

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 _SQLITE: Final = "sqlite:///"
 
 
+def locate(location: str, name: str, fault: Fault) -> Fault:
+    """Return a fault of an installation with its location."""
+    return Fault(f"{location}: installation {name!r}: {fault.path}", fault.reason)
+
+
 @attrs.frozen
 class Stored:
     """The installations that were read from a store.
@@ -38,11 +43,6 @@ class Stored:
 
     location: str = ""
     installations: tuple[StoredInstallation, ...] = ()
-
-    def locate(self, name: str, fault: Fault) -> Fault:
-        """Return a fault of an installation with its location."""
-        location = f"{self.location}: installation {name!r}"
-        return Fault(f"{location}: {fault.path}" if fault.path else location, fault.reason)
 
 
 @attrs.frozen

@@ -77,13 +77,7 @@ Parse = Callable[[bytes, str, int], Sequence[ParsedAlert]]
 
 @attrs.frozen(eq=False)
 class Backend:
-    """The objects that requests use; a reload replaces them.
-
-    Attributes:
-        engine: accepts the alerts.
-        table: the settings of the server.
-        backpressure: decides whether a request fits into the backlog.
-    """
+    """The objects that requests use; a reload replaces them."""
 
     engine: Engine
     table: HttpTable
@@ -290,12 +284,7 @@ class HttpApp:
 
 
 class Readiness:
-    """Checks the engine and its store.
-
-    Args:
-        works: workers must run in this process, or it is not ready.
-        clock: monotonic seconds.
-    """
+    """Checks the engine and its store; with `works`, workers must run in this process."""
 
     def __init__(self, *, works: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._works = works

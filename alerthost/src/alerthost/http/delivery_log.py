@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import attrs
+
 from alerthost.config.plugins import LaneNames
 from alerthost.outbox import lane_store, notifier
 from alerthost.outbox.leasing import Lease
@@ -89,11 +91,7 @@ def _reason(receipt: Receipt) -> str:
 
 
 class LaneLog:
-    """Logs each cause for which a lane fails, and its recovery.
-
-    Args:
-        lanes: returns the names of lanes.
-    """
+    """Logs each cause for which a lane fails, and its recovery."""
 
     def __init__(self, lanes: Callable[[], LaneNames]) -> None:
         self._lanes = lanes
@@ -131,12 +129,12 @@ def _shows_failing_lane(lease: Lease, outcome: Outcome) -> bool:
     return not delivery_only and (blocked or lease.failures + 1 >= FAILED_ATTEMPTS)
 
 
+@attrs.define
 class _Causes:
     """The causes for which a lane has failed since it last delivered."""
 
-    def __init__(self) -> None:
-        self._last = ""
-        self._logged_at: dict[str, float] = {}
+    _last: str = ""
+    _logged_at: dict[str, float] = attrs.field(factory=dict)
 
     def is_new(self, outcome: Outcome, now: float) -> bool:
         """Check that the cause has changed and was not logged recently; remember it."""
@@ -152,11 +150,11 @@ class _Causes:
         return True
 
 
+@attrs.define
 class DropCount:
     """Counts dropped log records."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    count: int = 0
 
 
 DROPPED_RECORDS: Final = DropCount()
@@ -191,13 +189,7 @@ class _DroppingHandler(logging.handlers.QueueHandler):
 def log_in_background(
     handler: logging.Handler, dropped: DropCount = DROPPED_RECORDS, most: int = MOST_QUEUED
 ) -> Iterator[None]:
-    """Write the root logger's records in a thread, so that a slow reader delays no delivery.
-
-    Args:
-        handler: writes the records.
-        dropped: counts records that are not written.
-        most: limit of queued records.
-    """
+    """Write the root logger's records in a thread, so that a slow reader delays no delivery."""
     records: queue.Queue[logging.LogRecord] = queue.Queue(most)
     listener = logging.handlers.QueueListener(records, handler)
     queueing = _DroppingHandler(records, dropped)

@@ -67,16 +67,13 @@ def connection_limit(most: int) -> int:
 
 
 class Listener:
-    """Serves an ASGI application at an address, in a thread of its own.
+    """Serves an ASGI application at an address (``url``), in a thread of its own.
 
     Args:
         address: to listen on.
         app: the application.
         most: limit of open connections.
         rejected: reports connections that are closed before the application sees a request.
-
-    Attributes:
-        url: of the server.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -99,7 +96,6 @@ class Listener:
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="hostspec http", daemon=True
         )
-        self._is_started = False
 
     def limit(self, most: int) -> None:
         """Change the limit of open connections."""
@@ -108,8 +104,11 @@ class Listener:
     def start(self) -> None:
         """Start serving if not started; earlier connections are served too."""
         if not self._is_started:
-            self._is_started = True
             self._thread.start()
+
+    @property
+    def _is_started(self) -> bool:
+        return self._thread.ident is not None
 
     def close(self) -> None:
         """Stop accepting requests; pending ones are answered."""
@@ -127,14 +126,7 @@ class Listener:
 
 
 class ConnectionConfig(uvicorn.Config):
-    """The settings of the server and its connections.
-
-    Args:
-        app: an ASGI application.
-        most: limit of open connections.
-        rejected: reports connections that are closed before the application sees a request.
-        clock: monotonic seconds.
-    """
+    """The settings of the server and its connections; the clock returns monotonic seconds."""
 
     def __init__(
         self,

@@ -64,15 +64,9 @@ _COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 
 
 class Metrics(Collector):
-    """Counts for as long as the process lives; a reload resets nothing.
+    """Counts for as long as the process lives; a reload replaces the names of lanes only.
 
-    Args:
-        backlog: returns the size of the backlog.
-        clock: seconds since the epoch.
-        blocked: returns the blocked deliveries by lane.
-
-    Attributes:
-        lanes: the names of lanes in the active configuration.
+    The clock returns seconds since the epoch.
     """
 
     def __init__(
