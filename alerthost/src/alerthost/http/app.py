@@ -32,8 +32,7 @@ from alerthost.http.request import (
     WorkerThreads,
     authenticate,
     check_body,
-    content_type,
-    read_body,
+    received,
 )
 from alerthost.http.responses import RETRY_AFTER, Rejection, first_fault, kind_of, shortened
 from alerthost.ingest.alertmanager import parse_webhook, truncated_alerts
@@ -232,10 +231,7 @@ class HttpApp:
     ) -> Response:
         backend = self.backend
         table = backend.table
-        await self._threads.work(0, lambda: authenticate(request, table))
-        media_type, codec = content_type(request, content_types)
-        with self._threads.memory() as memory:
-            body = await read_body(request, table.largest_body, codec, memory)
+        async with received(request, table, content_types, self._threads) as (body, media_type):
 
             def accept() -> Response:
                 check_body(body)

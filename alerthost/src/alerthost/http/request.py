@@ -13,7 +13,7 @@ import codecs
 import contextlib
 import hmac
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
 from typing import Final, Self, TypeVar
@@ -72,7 +72,7 @@ class WorkerThreads:
         self._checks = ThreadPoolExecutor(_CHECKS, "hostspec check")
         self._small = ThreadPoolExecutor(_THREADS, "hostspec request")
         self._large = ThreadPoolExecutor(1, "hostspec large request")
-        self._slots = threading.BoundedSemaphore(_LARGE_AT_ONCE)
+        self.large_bodies = threading.BoundedSemaphore(_LARGE_AT_ONCE)
 
     async def check(self, function: Callable[[], _T]) -> _T:
         """Run a check of the host's state; requests do not delay it."""
@@ -83,17 +83,31 @@ class WorkerThreads:
         threads = self._large if size > LARGE else self._small
         return await asyncio.get_running_loop().run_in_executor(threads, function)
 
-    def memory(self) -> BodyMemory:
-        """Return the memory for the body of one request."""
-        return BodyMemory(self._slots)
-
     def close(self) -> None:
         """End the threads when they are idle."""
         for executor in (self._checks, self._small, self._large):
             executor.shutdown(wait=False)
 
 
-class BodyMemory:
+@contextlib.asynccontextmanager
+async def received(
+    request: Request, table: HttpTable, content_types: Sequence[str], threads: WorkerThreads
+) -> AsyncIterator[tuple[bytes, str]]:
+    """Authenticate a request, and yield its body in UTF-8 with its content type.
+
+    Raises:
+        Rejection: the request is not authenticated, its type is not one of `content_types`, or its
+            body is too large, too slow, or not valid in its charset.
+        ClientDisconnect: the client closed the connection.
+    """
+    await threads.work(0, lambda: authenticate(request, table))
+    content_type, codec = _content_type(request, content_types)
+    with _BodyMemory(threads.large_bodies) as memory:
+        body = await _read_body(request, table.largest_body, memory)
+        yield _decoded(body, codec) if codec else body, content_type
+
+
+class _BodyMemory:
     """The memory for one body, released at the end of a block; a large body needs a slot."""
 
     def __init__(self, slots: threading.BoundedSemaphore) -> None:
@@ -101,11 +115,6 @@ class BodyMemory:
         self._has_slot = False
 
     def reserve(self, size: int) -> None:
-        """Reserve memory for a body of a size in bytes.
-
-        Raises:
-            Rejection: too many large bodies are in memory.
-        """
         if size > LARGE and not self._has_slot:
             self._has_slot = self._slots.acquire(blocking=False)
             if not self._has_slot:
@@ -161,13 +170,10 @@ def _is_local(host: str) -> bool:
     return address is not None and address.is_local
 
 
-def content_type(request: Request, supported: Sequence[str]) -> tuple[str, str]:
+def _content_type(request: Request, supported: Sequence[str]) -> tuple[str, str]:
     """Return the type of a body, and the codec of its declared charset; empty for UTF-8.
 
     Browsers let a web page post other types to this machine without a preflight request.
-
-    Raises:
-        Rejection: the type, charset or content encoding is not supported.
     """
     header = Message()
     header["Content-Type"] = request.headers.get("content-type", "")
@@ -186,19 +192,7 @@ def content_type(request: Request, supported: Sequence[str]) -> tuple[str, str]:
     raise Rejection(415, "charset", f"unsupported charset {shortened(charset)}; use UTF-8")
 
 
-async def read_body(request: Request, largest: int, codec: str, memory: BodyMemory) -> bytes:
-    """Read the body of a request, and return it as UTF-8.
-
-    Args:
-        request: not read yet.
-        largest: the limit of bytes.
-        codec: of the body; empty for UTF-8.
-        memory: reserved for the body.
-
-    Raises:
-        Rejection: it is too large, too slow, or not valid in its charset.
-        ClientDisconnect: the client closed the connection.
-    """
+async def _read_body(request: Request, largest: int, memory: _BodyMemory) -> bytes:
     reason = f"the body has more than {largest} bytes (http.largest_body)"
     too_large = Rejection(413, "too_large", reason)
     length = int(request.headers.get("content-length", "0"))  # h11 has checked the digits
@@ -216,8 +210,10 @@ async def read_body(request: Request, largest: int, codec: str, memory: BodyMemo
     except TimeoutError:
         reason = f"the body did not arrive within {BODY_WITHIN:.0f} s"
         raise Rejection(408, "body_timeout", reason, retry=True) from None
-    if not codec:
-        return bytes(body)
+    return bytes(body)
+
+
+def _decoded(body: bytes, codec: str) -> bytes:
     try:
         return body.decode(codec).encode()
     except UnicodeError:
