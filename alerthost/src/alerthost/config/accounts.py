@@ -40,8 +40,6 @@ class Account:
     """An installation of the file or the store.
 
     Attributes:
-        name: of the installation.
-        provider: the provider's name.
         location: the file or the store, for messages.
         installation: None if it has faults.
         faults: of its settings, or an unknown provider; with their locations.
@@ -67,12 +65,8 @@ class Consequences:
 class Accounts:
     """The accounts of a configuration, even if its rules have faults.
 
-    Args:
-        source: the file.
-        store: its store, open.
-
-    Raises:
-        ConfigurationError: an enabled plugin cannot be used.
+    Its methods raise ConfigurationError for a wrong name, change or plugin, and StoreError if the
+    store fails.
     """
 
     def __init__(self, source: ConfigFile, store: Store) -> None:
@@ -83,11 +77,7 @@ class Accounts:
             source.refuse(faults)
 
     def all(self) -> tuple[Account, ...]:
-        """Return all accounts, those of the file first.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
+        """Return all accounts, those of the file first."""
         return (*self._declared(), *map(self._stored, self.store.read().installations))
 
     def installations(self) -> tuple[Installation[Any], ...]:
@@ -95,33 +85,21 @@ class Accounts:
         return tuple(each.installation for each in self.all() if each.installation)
 
     def find(self, name: str) -> Account:
-        """Return an account.
-
-        Raises:
-            ConfigurationError: no account has the name.
-        """
+        """Return an account."""
         found = {account.name: account for account in self.all()}
         if name not in found:
             refuse("", f"the account {unknown_name(name, found)}")
         return found[name]
 
     def find_valid(self, name: str) -> Installation[Any]:
-        """Return the installation of an account.
-
-        Raises:
-            ConfigurationError: no account has the name, or it has faults.
-        """
+        """Return the installation of an account."""
         account = self.find(name)
         if account.installation is None:
             raise ConfigurationError(account.faults)
         return account.installation
 
     def find_stored(self, name: str) -> StoredInstallation:
-        """Return the stored installation of an account, which can be changed here.
-
-        Raises:
-            ConfigurationError: no account has the name, or the file declares it.
-        """
+        """Return the stored installation of an account, which can be changed here."""
         account = self.find(name)
         if account.stored is None:
             reason = f"the account {name!r} is declared in {account.location}; edit it there"
@@ -129,11 +107,7 @@ class Accounts:
         return account.stored
 
     def provider(self, name: str) -> Provider[Any]:
-        """Return a provider.
-
-        Raises:
-            ConfigurationError: no enabled plugin offers it.
-        """
+        """Return a provider."""
         if name not in self.plugins.providers:
             refuse("", self._unknown_provider(name))
         return self.plugins.providers[name]
@@ -170,12 +144,7 @@ class Accounts:
         return faults
 
     def add(self, installation: Installation[Any]) -> None:
-        """Store a new installation.
-
-        Raises:
-            ConfigurationError: it has faults, or its name is taken.
-            StoreError: it cannot be stored.
-        """
+        """Store a new installation."""
         if fault := self.name_fault(installation.name):
             refuse("", fault)
         self._require_valid(installation)
@@ -187,10 +156,6 @@ class Accounts:
         Args:
             make: connects it, given the current accounts; called again, as in `change`.
             name: for a new account; empty for the provider's name for it.
-
-        Raises:
-            ConfigurationError: it has faults, or the file declares it.
-            StoreError: it cannot be stored.
         """
         while True:
             before = {each.name: each for each in self.store.read().installations}
@@ -207,19 +172,11 @@ class Accounts:
                 return connected
 
     def check_key(self) -> None:
-        """Check that secrets can be sealed, before the operator creates any.
-
-        Raises:
-            StoreError: they cannot.
-        """
+        """Check that secrets can be sealed, before the operator creates any."""
         seal(Secret("to see that it can be"), self.store.key, "")
 
     def changed(self, name: str, change: Change) -> Installation[Any]:
-        """Return an account with a change applied, without storing it.
-
-        Raises:
-            ConfigurationError: the change is not valid.
-        """
+        """Return an account with a change applied, without storing it."""
         before = self.find_valid(name)
         try:
             settings = change(before.settings)
@@ -230,12 +187,7 @@ class Accounts:
         return after
 
     def change(self, name: str, change: Change) -> None:
-        """Change a stored account; apply the change again if another process stored one meanwhile.
-
-        Raises:
-            ConfigurationError: the change is not valid, or the file declares the account.
-            StoreError: it cannot be stored.
-        """
+        """Change a stored account; again if another process changed it meanwhile."""
         while True:
             before = self.find_stored(name)  # first: then `changed` reads it or a newer version
             if self._replace(before, self.changed(name, change)):
@@ -321,12 +273,7 @@ class Accounts:
 
 @contextlib.contextmanager
 def open_accounts(path: Path) -> Iterator[Accounts]:
-    """Open the accounts of a configuration file.
-
-    Raises:
-        ConfigurationError: the file cannot be read, or an enabled plugin cannot be used.
-        StoreError: the store cannot be used.
-    """
+    """Open the accounts of a configuration file; errors are those of `Accounts`."""
     source = ConfigFile.read(path)
     with open_store(source) as store:
         yield Accounts(source, store)

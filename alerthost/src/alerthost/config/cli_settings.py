@@ -25,16 +25,13 @@ def read(
     settings: Iterable[str] = (),
     services: Iterable[str] = (),
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """Merge the settings of a command line into raw settings.
+    """Merge the settings of a command line into raw settings; return the faults of arguments too.
 
     Args:
         kind: the settings class.
         file: TOML or JSON; the other arguments are added to it.
         settings: ``NAME=VALUE``; of a list, an entry; of a table, ``TABLE.NAME=VALUE``.
         services: ``NAME=REFERENCE``; entries of the list of tables with a name and a secret.
-
-    Returns:
-        the settings, and the faults of the arguments.
 
     Raises:
         ConfigurationError: the file cannot be read.

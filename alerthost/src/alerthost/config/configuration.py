@@ -125,11 +125,8 @@ def build(
 ) -> Configuration:
     """Build a configuration from a file and the installations of a store.
 
-    Args:
-        source: the file.
-        stored: the installations of the store.
-        ready: everything that sending needs is checked: each secret is read once, and there must
-            be a rule, as a host without any would be silent at night.
+    With `ready`, everything that sending needs is checked: each secret is read once, and there
+    must be a rule, as a host without any would be silent at night.
 
     Raises:
         ConfigurationError: with all faults, each with its location.

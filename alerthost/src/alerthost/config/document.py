@@ -32,13 +32,7 @@ _T = TypeVar("_T")
 
 @attrs.frozen
 class ConfigFile:
-    """A configuration file that was read.
-
-    Attributes:
-        name: its path.
-        text: its content.
-        document: the content, parsed; its references to files are absolute.
-    """
+    """A configuration file: its path, its text, and the document with absolute references."""
 
     name: str
     text: str = attrs.field(repr=False)
@@ -171,13 +165,7 @@ _OUTSIDE: Final = re.compile(_HEADER + _TOKEN, re.VERBOSE | re.DOTALL | re.MULTI
 def line_of(text: str, path: str) -> int | None:
     """Return the line of a path in a TOML text, or of the nearest table or item around it.
 
-    Args:
-        text: valid TOML; for any other text the result is meaningless.
-        path: as in a `Fault`: dotted, items counted from 0, keys unquoted
-            (``rules[1].actions[0].severity``).
-
-    Returns:
-        the line, counted from 1; None if the text has no part of the path.
+    The path is that of a `Fault`. The result is None if the text has no part of it.
     """
     lines = TomlLines(text).lines
     while path and path not in lines:
@@ -186,11 +174,7 @@ def line_of(text: str, path: str) -> int | None:
 
 
 class TomlLines:
-    """The lines of a TOML text.
-
-    Attributes:
-        lines: the line of each key, item and table, by its path.
-    """
+    """The lines (``lines``) of the keys, items and tables of a TOML text, by path."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[str, int] = {}

@@ -99,12 +99,12 @@ def destinations_of(
 
 @attrs.frozen
 class LaneNames:
-    """Readable names of lanes: installation and destination.
+    """Readable names of lanes, which are of an installation and a destination.
 
     Attributes:
         providers: by installation.
         names: of destinations, by installation and id.
-        links: to destinations, likewise; only those that have one.
+        links: to destinations, likewise.
     """
 
     providers: Mapping[str, str] = attrs.field(factory=dict)

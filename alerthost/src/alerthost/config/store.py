@@ -1,4 +1,8 @@
-"""The store of a configuration: its database, its installations, and the engine on it."""
+"""The store of a configuration: its database, its installations, and the engine on it.
+
+The functions raise ConfigurationError if the table ``[store]`` has faults, and StoreError if the
+database is not supported or fails.
+"""
 
 from __future__ import annotations
 
@@ -62,11 +66,7 @@ class Store:
     folder: Path
 
     def read(self) -> Stored:
-        """Read the installations.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
+        """Read the installations."""
         stored = (
             attrs.evolve(each, settings=absolute_files(each.settings, self.folder))
             for each in self.installations.all()
@@ -75,12 +75,7 @@ class Store:
 
 
 def database_of(source: ConfigFile) -> Database:
-    """Return the database of a file; it is created by the first write.
-
-    Raises:
-        ConfigurationError: the table has faults.
-        StoreError: the URL is not supported.
-    """
+    """Return the database of a file; it is created by the first write."""
     from alerthost.store.database import Database  # noqa: PLC0415 -- slow imports
 
     return Database(source.table("store", StoreTable).url, source.folder)
@@ -88,12 +83,7 @@ def database_of(source: ConfigFile) -> Database:
 
 @contextlib.contextmanager
 def open_store(source: ConfigFile) -> Iterator[Store]:
-    """Open the store of a file; it is created by the first write.
-
-    Raises:
-        ConfigurationError: the table has faults.
-        StoreError: the database cannot be used.
-    """
+    """Open the store of a file; it is created by the first write."""
     table = source.table("store", StoreTable)
     from alerthost.store.installations import Installations  # noqa: PLC0415 -- slow imports
 
@@ -106,8 +96,7 @@ def open_store(source: ConfigFile) -> Iterator[Store]:
 def read(source: ConfigFile) -> Stored:
     """Read the installations of the store; none if it does not exist, or its table has faults.
 
-    Raises:
-        ConfigurationError: the store cannot be read.
+    All errors are ConfigurationErrors.
     """
     try:
         url = source.table("store", StoreTable).url
@@ -138,18 +127,7 @@ def build_engine(
     """Build the engine of a configuration; the caller closes its ``database``.
 
     It gets all installations, as it follows up incidents of installations that no rule names any
-    more. Building it starts no thread and creates no file.
-
-    Args:
-        source: names the store.
-        loaded: the configuration.
-        watch: called with each attempt.
-        watch_planned: called with each planned submission.
-        observe: called with each receipt, and the name of the hook for it.
-
-    Raises:
-        ConfigurationError: the table ``[store]`` has faults.
-        StoreError: the URL of the database is not supported.
+    more. Building it starts no thread and creates no file. The callbacks are those of `Engine`.
     """
     from alerthost.outbox.engine import Engine  # noqa: PLC0415 -- slow imports
     from alerthost.outbox.maintenance import DAY, Patience  # noqa: PLC0415 -- slow imports
@@ -168,12 +146,7 @@ def build_engine(
 
 @contextlib.contextmanager
 def open_engine(source: ConfigFile, loaded: Configuration) -> Iterator[Engine]:
-    """Build the engine of a configuration and close its database at the end; it is not started.
-
-    Raises:
-        ConfigurationError: the table ``[store]`` has faults.
-        StoreError: the URL of the database is not supported.
-    """
+    """Build the engine of a configuration and close its database at the end; it is not started."""
     engine = build_engine(source, loaded)
     with engine.database:
         yield engine

@@ -84,17 +84,11 @@ class Backend:
 
 
 class HttpApp:
-    """The ASGI application with its state.
-
-    Args:
-        backend: used by the first requests.
-        metrics: counts requests.
-        works: workers must run in this process, or it is not ready.
+    """The ASGI application (``app``) with its state.
 
     Attributes:
         backend: used by new requests; a reload replaces it.
         stopping: the process will stop soon, so it is not ready.
-        app: the ASGI application.
     """
 
     def __init__(self, backend: Backend, metrics: Metrics, *, works: bool = True) -> None:

@@ -43,10 +43,6 @@ class DeliveryLog:
     """Logs and counts each receipt once, though the engine repeats them while its store fails.
 
     It is called by the engine itself, not as a plugin, so that it is never paused.
-
-    Args:
-        lanes: returns the names of lanes.
-        count: counts a receipt, by the name of the hook for it.
     """
 
     def __init__(

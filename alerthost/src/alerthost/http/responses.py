@@ -72,13 +72,7 @@ def shortened(text: str) -> str:
 
 
 def accepted(ids: Sequence[str], alerts: Sequence[Alert], faults: _Faults = ()) -> Response:
-    """Build the response to a request with stored alerts.
-
-    Args:
-        ids: of the submissions.
-        alerts: of the submissions.
-        faults: of alerts in the same request that were not accepted.
-    """
+    """Build the response to a request with stored alerts, and the faults of the others."""
     left = MOST_SHOWN
     submissions = []
     for submission_id, alert in zip(ids, alerts, strict=True):
