@@ -36,7 +36,7 @@ class HostRefusedError(Exception):
 class HostRule:
     """A rule of the host's configuration. Neither action nor installation has settings.
 
-    It matches the alerts whose label ``team`` is `team`; all where that is empty.
+    It matches the alerts whose label ``team`` is ``team``; all where that is empty.
     """
 
     name: str
