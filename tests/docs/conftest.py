@@ -38,7 +38,7 @@ def page(
     _celery_leaves_logging_alone: None,
     _all_distributions_are_read: None,
 ) -> Iterator[Page]:
-    """Return a folder with a fake of PagerDuty's US region, and the pages' secrets."""
+    """Return a folder with a fake of PagerDuty's US region, and the secrets of the pages."""
     modules = set(sys.modules)
     with FakePagerDuty(services={"checkout": CHECKOUT, "platform": PLATFORM}) as fake:
         fake.create_service("search")
@@ -54,7 +54,7 @@ def page(
         _write_alerthost(tmp_path / "bin" / "alerthost", fake.url)
         path = f"{tmp_path / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}"
         monkeypatch.setenv("PATH", path + os.environ["PATH"])
-        # the tests may run on wheels that stand there already
+        # the tests may run on installed wheels
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
         # what the pages' commands run is covered by tests inside this process
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
@@ -67,7 +67,7 @@ def page(
 
 
 def _write_alerthost(path: Path, us: str) -> None:
-    """Write a command that is ``alerthost``, but for where PagerDuty's US region is.
+    """Write a command ``alerthost`` that uses the fake as PagerDuty's US region.
 
     ``explain`` sends nothing, and shows the true address.
     """

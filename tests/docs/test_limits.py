@@ -1,4 +1,4 @@
-"""Every row of the page on limits names tests that are there, or says why none can be."""
+"""Every row of the page on limits names existing tests, or the reason why there are none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNPROVEN = re.compile(r"not proven: \S.{20,}")
 
 
 def rows(text: str) -> list[tuple[str, str, str]]:
-    """Return the rows of every table of the page, in their cells."""
+    """Return the cells of the rows of every table of the page."""
     found = []
     for table in text.split(HEAD)[1:]:
         for line in table.partition("\n\n")[0].splitlines()[2:]:
@@ -26,7 +26,7 @@ def rows(text: str) -> list[tuple[str, str, str]]:
 
 
 def faults(proof: str) -> list[str]:
-    """Describe the faults of a proof: each part of it must name an existing test."""
+    """Return the faults of a cell of tests: each part of it must name an existing test."""
     if UNPROVEN.fullmatch(proof):
         return []
     named = [(each, TEST.fullmatch(each)) for each in proof.split(", ")]
@@ -51,13 +51,13 @@ def page() -> str:
     return (ROOT / "docs/limits.md").read_text(encoding="utf-8")
 
 
-def test_every_row_is_proven_or_says_why_not() -> None:
+def test_every_limit_has_tests_or_a_reason() -> None:
     wrong = {rule: faults(proof) for rule, _, proof in rows(page())}
     assert {rule: found for rule, found in wrong.items() if found} == {}
 
 
-def test_every_line_of_a_table_is_a_row() -> None:
-    """So that none slips through the check above."""
+def test_every_line_of_the_table_is_a_limit() -> None:
+    """Otherwise the test above would skip it."""
     lines = [line for line in page().splitlines() if line.startswith("|")]
     heads = lines.count(HEAD)
     assert heads == page().count("|---|---|---|") > 1
@@ -65,7 +65,7 @@ def test_every_line_of_a_table_is_a_row() -> None:
     assert all(all(row) for row in rows(page()))
 
 
-def test_no_rule_stands_there_twice() -> None:
+def test_limits_are_unique() -> None:
     rules = [rule for rule, _, _ in rows(page())]
     assert len(set(rules)) == len(rules)
 
@@ -73,7 +73,7 @@ def test_no_rule_stands_there_twice() -> None:
 @pytest.mark.parametrize(
     ("proof", "wrong"),
     [
-        ("`tests/docs/test_limits.py::test_no_rule_stands_there_twice`", 0),
+        ("`tests/docs/test_limits.py::test_limits_are_unique`", 0),
         ("`tests/inprocess/test_host.py::test_pager_is_triggered_again`", 0),  # in a class
         ("not proven: only PagerDuty itself could prove it", 0),
         ("not proven", 1),
@@ -83,8 +83,8 @@ def test_no_rule_stands_there_twice() -> None:
         ("`tests/docs/test_limits.py::rows`", 1),
         ("`tests/docs/test_limits.py::test_never_written`", 1),
         ("`tests/docs/test_never_written.py::test_x`", 1),
-        ("`tests/docs/test_limits.py::test_no_rule_stands_there_twice`, and more", 1),
+        ("`tests/docs/test_limits.py::test_limits_are_unique`, and more", 1),
     ],
 )
-def test_what_is_no_proof_is_found(proof: str, wrong: int) -> None:
+def test_missing_tests_of_a_limit_are_found(proof: str, wrong: int) -> None:
     assert len(faults(proof)) == wrong

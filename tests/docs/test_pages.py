@@ -1,4 +1,4 @@
-"""Every block of every page runs, and prints what the page says."""
+"""Every block of every page runs, and prints the output that the page shows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_block_of_a_page_runs(name: str, page: Page) -> None:
         ("```ruby\nputs 1\n```\n", "ruby"),
     ],
 )
-def test_a_wrong_block_is_found(block: str, reported: str, page: Page, tmp_path: Path) -> None:
+def test_wrong_block_is_found(block: str, reported: str, page: Page, tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text(block, encoding="utf-8")
     with pytest.raises(Exception) as caught:  # noqa: PT011 -- whichever it is, it fails the test
@@ -50,26 +50,24 @@ def test_a_wrong_block_is_found(block: str, reported: str, page: Page, tmp_path:
     assert reported in str(caught.value)
 
 
-def test_lines_of_the_standard_error_stand_where_the_page_has_them(
-    page: Page, tmp_path: Path
-) -> None:
+def test_lines_of_standard_error_are_compared_in_order(page: Page, tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     command = "$ echo a; echo c; echo b >&2; echo d >&2"
     path.write_text(f"```console\n{command}\na\nb\nc\nd\n```\n", encoding="utf-8")
     assert page.run(path) == 1
 
 
-def test_the_pages_show_one_way_to_embed() -> None:
+def test_pages_show_the_same_example_of_embedding() -> None:
     shown = {name: _first_block(name, "python") for name in EMBEDDING}
     assert len(set(shown.values())) == 1, shown
 
 
-def test_the_pages_show_one_configuration() -> None:
+def test_pages_show_the_same_configuration() -> None:
     shown = {name: _first_block(name, "toml") for name in CONFIGURED}
     assert len(set(shown.values())) == 1, shown
 
 
-def test_the_layout_names_what_is_there() -> None:
+def test_layout_page_names_existing_files() -> None:
     layout = re.search(r"## Layout\n\n```text\n(.*?)```", _text("README.md"), re.DOTALL)
     assert layout
     named = [word for line in layout[1].splitlines() for word in re.findall(r"\S+/(?=\s|$)", line)]
@@ -77,7 +75,7 @@ def test_the_layout_names_what_is_there() -> None:
     assert [path for path in named if not (ROOT / path).is_dir()] == []
 
 
-def test_links_between_pages_lead_somewhere() -> None:
+def test_links_between_pages_are_valid() -> None:
     broken = [
         (name, target)
         for name in PAGES

@@ -1,4 +1,4 @@
-"""What the documentation lists is what the code has, both ways."""
+"""The documentation lists exactly the names of the code."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _build(folder: Path) -> None:
 
 
 def _signatures(page: Path) -> dict[str, list[str]]:
-    """Find what a page documents: each name with its module, and the names of its arguments."""
+    """Return the documented names of a page, with their modules and arguments."""
     found = {}
     for signature in ET.parse(page).iter("desc_signature"):
         if "fullname" in signature.attrib:
@@ -167,7 +167,7 @@ def test_the_reference_has_no_name_that_is_not_public(built: Path) -> None:
 
 
 def _top(name: str, public: set[str]) -> str | None:
-    """Find the public name that a name is, or is a member of."""
+    """Return the public name that contains a name, or is it."""
     return next((each for each in public if name == each or name.startswith(f"{each}.")), None)
 
 
@@ -259,7 +259,7 @@ def test_the_page_on_templates_has_every_name() -> None:
     assert {name for names in listed[:4] for name in names} == templates.STEADY_NAMES
 
 
-def test_the_page_on_templates_has_everything_that_can_be_used() -> None:
+def test_page_on_templates_has_all_filters_and_tests() -> None:
     text = (DOCS / "templates.md").read_text(encoding="utf-8")
     for what, known in (
         ("filters", template_sandbox.FILTERS),
@@ -340,12 +340,12 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("testing.md", f"{rest_api.RATE_LIMIT} calls a minute"),
     ],
 )
-def test_a_page_has_the_number_of_the_code(name: str, text: str) -> None:
+def test_pages_have_the_numbers_of_the_code(name: str, text: str) -> None:
     assert text in (DOCS / name).read_text(encoding="utf-8")
 
 
 def _settings(kind: object) -> Iterator[tuple[str, str]]:
-    """Find every setting in a settings class and those inside of it, with its help."""
+    """Return every setting of a settings class and of the classes in it, with its help."""
     for field in attrs.fields(kind):
         info = info_of(field)
         yield key_of(field), info.help or f"{info.label}."

@@ -1,4 +1,4 @@
-"""What an alert of Prometheus or Grafana is about: source, component, summary and addresses."""
+"""Source, component, summary and addresses of the alerts of Prometheus and Grafana."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GENERATOR = "http://prom.example:9090/graph"
 
 
 def read(labels: dict[str, Any], annotations: dict[str, Any] | None = None, **group: Any) -> Alert:
-    """Read a group of one alert with these labels."""
+    """Parse a group of one alert with these labels."""
     alert = {
         "status": "firing",
         "labels": labels,
@@ -78,15 +78,13 @@ OWN_POD = {**OPERATOR, "pod": "prometheus-kube-state-metrics-5d9", "namespace": 
         ({"job": "blackbox", "instance": "blackbox:9115", "target": "shop"}, "shop", ""),
     ],
 )
-def test_the_source_is_what_is_affected(
-    labels: dict[str, Any], source: str, component: str
-) -> None:
+def test_source_is_the_affected_object(labels: dict[str, Any], source: str, component: str) -> None:
     alert = read({"alertname": "A", **labels})
     assert alert.source == source
     assert alert.component == component
 
 
-def test_the_source_is_never_unknown_where_anything_is_known() -> None:
+def test_source_falls_back_to_other_labels_and_addresses() -> None:
     bare = {"alertname": "DeadMansSwitch", "severity": "none"}
     assert read(bare).source == "grafana.example.com"
     assert read(bare, externalURL="").source == "prom.example"
@@ -95,7 +93,7 @@ def test_the_source_is_never_unknown_where_anything_is_known() -> None:
     assert read({"instance": 7, "host": " "}, externalURL=EXTERNAL).source == "grafana.example.com"
 
 
-def test_grafana_s_own_alerts_name_their_rule() -> None:
+def test_own_alerts_of_grafana_name_their_rule() -> None:
     error = {"Error": "failed to execute query A:\nconnection refused", "summary": "Slow"}
     labels = {"alertname": "DatasourceError", "rulename": "Checkout latency high"}
     long = "DatasourceError: Checkout latency high: failed to execute query A: connection refused"
@@ -107,7 +105,7 @@ def test_grafana_s_own_alerts_name_their_rule() -> None:
     assert read({"alertname": "DatasourceError"}, {"summary": "s"}).summary == "s"
 
 
-def test_without_a_name_the_labels_are_the_summary() -> None:
+def test_summary_of_an_alert_without_name_lists_its_labels() -> None:
     labels = {"team": "data", "severity": "page", "instance": "db-1:9100", "odd": 7}
     assert read(labels).summary == "instance=db-1:9100, team=data"
     many = {f"label{n:02}": "x" for n in range(12)}
@@ -124,7 +122,7 @@ def test_without_a_name_the_labels_are_the_summary() -> None:
         (GENERATOR, EXTERNAL, GENERATOR),
     ],
 )
-def test_a_relative_address_is_of_the_external_one(url: str, base: str, right: str) -> None:
+def test_relative_addresses_are_resolved(url: str, base: str, right: str) -> None:
     more = {"generatorURL": url, "imageURL": url, "panelURL": url}
     alert = read({"alertname": "A"}, {"runbook_url": url}, alert=more, externalURL=base)
     assert alert.url == right
@@ -133,14 +131,14 @@ def test_a_relative_address_is_of_the_external_one(url: str, base: str, right: s
 
 
 @pytest.mark.parametrize("url", ["see the wiki page", "mailto:a@b.example", 7, None, ""])
-def test_no_other_address_is_changed(url: Any) -> None:
+def test_other_addresses_are_unchanged(url: Any) -> None:
     payload = {"externalURL": EXTERNAL}
     assert alertmanager._Parser({}, payload)._absolute(url) == url
     for base in ("", "ftp://x", "http://[", 7):
         assert alertmanager._Parser({}, {"externalURL": base})._absolute("/a") == "/a"
 
 
-def test_grafana_s_alerts_reach_pagerduty(start: Start, workspace: Workspace) -> None:
+def test_grafana_alerts_reach_pagerduty(start: Start, workspace: Workspace) -> None:
     url = start((", 'team=\"data\"'", "")).url
     labels = {"alertname": "KubePodCrashLooping", **OPERATOR, "pod": "cart-7d9"}
     alert = {"status": "firing", "labels": labels, "generatorURL": "?orgId=1", "fingerprint": "a"}
@@ -153,7 +151,7 @@ def test_grafana_s_alerts_reach_pagerduty(start: Start, workspace: Workspace) ->
     assert body["client_url"] == "https://grafana.example.com/?orgId=1"
 
 
-def test_an_address_without_end_is_not_taken_apart() -> None:
+def test_long_addresses_are_not_parsed() -> None:
     long = "/" + "x" * 5000
     alert = read({"alertname": "A"}, alert={"generatorURL": long}, externalURL=f"http://a{long}")
     assert (alert.url, alert.source) == (
@@ -168,7 +166,7 @@ def fault(submissions: tuple[ParsedAlert, ...]) -> str:
     return str(found)
 
 
-def test_what_is_posted_to_the_wrong_address_has_one_fault_that_says_so() -> None:
+def test_payload_of_the_other_endpoint_names_the_right_one() -> None:
     group = b'{"version": "4", "status": "firing", "alerts": [{"labels": {"a": "b"}}, 7]}'
     assert "post it to /ingest/alertmanager" in fault(json_alerts.parse_body(group))
     for content in ({"key": "a"}, [{"key": "a"}, {"key": "b"}]):

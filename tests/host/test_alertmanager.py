@@ -1,4 +1,4 @@
-"""Alertmanager's webhook becomes alerts, also from a real Alertmanager."""
+"""The webhook of Alertmanager, also of a real one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ LISTLESS = ": alerts: missing or not a list; Alertmanager and Grafana post a lis
 
 
 def payload(**changes: Any) -> dict[str, Any]:
-    """Return the payload with some fields of its alert changed; None leaves one out."""
+    """Return the payload with some fields of its alert changed, or left out (None)."""
     changed = copy.deepcopy(PAYLOAD)
     alert = changed["alerts"][0]
     for name, value in changes.items():
@@ -86,7 +86,7 @@ def faults(content: object) -> list[str]:
     ]
 
 
-def test_an_alert_is_what_alertmanager_says_of_it() -> None:
+def test_fields_of_an_alert() -> None:
     alert = alert_of(PAYLOAD)
     assert alert == Alert(
         "DiskFull/3f8b2f2b7d5c1e90",
@@ -108,7 +108,7 @@ def test_an_alert_is_what_alertmanager_says_of_it() -> None:
     assert alert.repairs == ()
 
 
-def test_what_resolved_has_the_same_key_and_says_when() -> None:
+def test_resolved_alert_has_the_same_key_and_its_end() -> None:
     alert = alert_of(payload(status="resolved", endsAt="2026-11-23T04:00:00Z"))
     assert (alert.key, alert.status) == ("DiskFull/3f8b2f2b7d5c1e90", "resolved")
     assert alert.details["ends_at"] == "2026-11-23T04:00:00Z"
@@ -116,7 +116,7 @@ def test_what_resolved_has_the_same_key_and_says_when() -> None:
     assert alert.updated_at is None
 
 
-def test_a_scope_keeps_the_alerts_of_tenants_apart() -> None:
+def test_scope_separates_tenants() -> None:
     assert alert_of(PAYLOAD, scope="team-a").scope == "team-a"
 
 
@@ -140,11 +140,11 @@ def test_a_scope_keeps_the_alerts_of_tenants_apart() -> None:
         ({"generatorURL": 7}, {"url": "a number became text"}),
     ],
 )
-def test_what_is_odd_is_repaired(changes: dict[str, Any], expected: dict[str, str]) -> None:
+def test_odd_values_are_repaired(changes: dict[str, Any], expected: dict[str, str]) -> None:
     assert expected.items() <= repairs(alert_of(payload(**changes))).items()
 
 
-def test_what_is_missing_is_no_fault() -> None:
+def test_missing_values_are_accepted() -> None:
     bare = {"alerts": [{"status": "firing", "labels": {"team": "data"}}]}
     alert = alert_of(bare)
     assert alert.summary == "team=data"
@@ -153,7 +153,7 @@ def test_what_is_missing_is_no_fault() -> None:
     assert alert_of({"alerts": [{"status": "FIRING ", "fingerprint": "ab"}]}).key == "ab"
 
 
-def test_labels_name_the_problem_in_whatever_order() -> None:
+def test_key_does_not_depend_on_the_order_of_labels() -> None:
     labels = PAYLOAD["alerts"][0]["labels"]
     keys = {
         alert_of(payload(fingerprint=None, labels=each)).key
@@ -182,11 +182,11 @@ def test_labels_name_the_problem_in_whatever_order() -> None:
         ),
     ],
 )
-def test_what_has_no_meaning_is_refused_with_names(content: object, expected: list[str]) -> None:
+def test_unreadable_payloads_are_faults(content: object, expected: list[str]) -> None:
     assert faults(content) == expected
 
 
-def test_grafana_says_more() -> None:
+def test_fields_of_grafana() -> None:
     content = payload(
         values={"B": 22.5},
         valueString="[ var='B' value=22.5 ]",
@@ -211,7 +211,7 @@ def test_grafana_says_more() -> None:
 @pytest.mark.parametrize(
     ("count", "expected"), [(3, 3), (0, 0), (-1, 0), ("3", 0), (None, 0), ([], 0)]
 )
-def test_alerts_that_were_left_out_are_counted(count: object, expected: int) -> None:
+def test_truncated_alerts_are_counted(count: object, expected: int) -> None:
     assert alertmanager.truncated_alerts({**PAYLOAD, "truncatedAlerts": count}) == expected
     assert alertmanager.truncated_alerts([]) == 0
 
@@ -229,13 +229,13 @@ JSON_VALUES = st.recursive(
     ),
     st.dictionaries(st.sampled_from(["status", "receiver", "externalURL"]), JSON_VALUES),
 )
-def test_anything_is_an_alert_or_has_a_fault(alert: dict[str, Any], group: dict[str, Any]) -> None:
+def test_any_payload_is_alerts_or_faults(alert: dict[str, Any], group: dict[str, Any]) -> None:
     for statement in alertmanager.parse_webhook({**group, "alerts": [alert, PAYLOAD["alerts"][0]]}):
         assert (statement.alert is None) == bool(statement.faults)
         assert statement.alert is None or statement.alert.key.strip()
 
 
-def test_a_group_is_posted(workspace: Workspace) -> None:
+def test_posted_group_is_delivered(workspace: Workspace) -> None:
     workspace.configure_http((", 'team=\"data\"'", ""))
     with run(workspace) as (process, url):
         content = payload()
@@ -261,7 +261,7 @@ RUN_PAGE = Path(__file__).parents[2] / "docs" / "run.md"
 
 
 def documented(url: str, token: Path) -> str:
-    """Return the configuration that the documentation shows, but one that does not wait."""
+    """Return the documented configuration of Alertmanager, without its waiting times."""
     page = RUN_PAGE.read_text(encoding="utf-8")
     text = page.partition("```yaml\n")[2].partition("```")[0]
     at_once = "  receiver: alerthost\n  group_wait: 10ms\n  group_interval: 10ms\n"
@@ -276,7 +276,7 @@ def documented(url: str, token: Path) -> str:
 
 
 @pytest.mark.proof
-def test_the_real_alertmanager_fires_and_resolves(workspace: Workspace, tmp_path: Path) -> None:
+def test_real_alertmanager_fires_and_resolves(workspace: Workspace, tmp_path: Path) -> None:
     workspace.configure_http((", 'team=\"data\"'", ""), http='token = "env:ALERTHOST_TOKEN"')
     token = tmp_path / "token"
     token.write_text(TOKEN, encoding="utf-8")
@@ -301,8 +301,8 @@ def test_the_real_alertmanager_fires_and_resolves(workspace: Workspace, tmp_path
     assert first["class"] == "DiskFull"
 
 
-def test_a_late_peer_of_a_cluster_opens_nothing_again(start: Start, workspace: Workspace) -> None:
-    """The third says what a second Alertmanager still says of the episode that ended."""
+def test_late_peer_of_a_cluster_reopens_nothing(start: Start, workspace: Workspace) -> None:
+    """The third post is that of a second Alertmanager, which still has the episode that ended."""
     alert = {
         "labels": {"alertname": "DemoAlert", "severity": "critical"},
         "startsAt": "2026-11-23T03:14:00Z",

@@ -1,4 +1,4 @@
-"""The HTTP answers of ``alerthost run``, its authentication and its metrics."""
+"""The HTTP responses of ``alerthost run``, its authentication and its metrics."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def triggered(workspace: Workspace, count: int) -> None:
     workspace.fake.wait_for(lambda fake: len(fake.incidents) == count, 30)
 
 
-def test_an_alert_is_accepted_and_delivered(url: str, workspace: Workspace) -> None:
+def test_posted_alert_is_delivered(url: str, workspace: Workspace) -> None:
     reply = post(url, {**ALERT, "severity": "kinda bad"})
 
     assert reply.status == 202
@@ -78,7 +78,7 @@ def test_an_alert_is_accepted_and_delivered(url: str, workspace: Workspace) -> N
         ('\ufeff[{"key": "a"}, {"key": "b"}]', "Application/JSON"),
     ],
 )
-def test_several_alerts_are_a_list_or_lines(url: str, body: str, kind: str) -> None:
+def test_several_alerts_are_posted_as_a_list_or_lines(url: str, body: str, kind: str) -> None:
     reply = ask(url, "POST", "/alerts", body, {"Content-Type": kind})
 
     assert reply.status == 202
@@ -87,7 +87,7 @@ def test_several_alerts_are_a_list_or_lines(url: str, body: str, kind: str) -> N
 
 
 @pytest.mark.parametrize("path", ["alertmanager", "grafana"])
-def test_a_group_without_alerts_is_accepted(url: str, path: str) -> None:
+def test_empty_group_is_accepted(url: str, path: str) -> None:
     reply = post(url, {"alerts": []}, f"/ingest/{path}")
     assert (reply.status, reply.json) == (202, {"submissions": []})
 
@@ -119,7 +119,7 @@ def test_a_group_without_alerts_is_accepted(url: str, path: str) -> None:
         ('{"key": ', [("", "", "not JSON: Expecting value at character 9")]),
     ],
 )
-def test_a_fault_refuses_all_and_names_every_one(
+def test_faulty_request_is_rejected_with_every_fault(
     url: str, workspace: Workspace, body: str, faults: list[tuple[str, str, str]]
 ) -> None:
     reply = post(url, body)
@@ -136,11 +136,11 @@ def stored(workspace: Workspace) -> int:
         return int(database.execute("SELECT count(*) FROM submissions").fetchone()[0])
 
 
-def test_an_empty_body_is_refused(url: str) -> None:
+def test_empty_body_is_rejected(url: str) -> None:
     assert post(url, " \n").json == {"error": "the body has no alert"}
 
 
-def test_a_repeated_request_is_taken_once(url: str, workspace: Workspace) -> None:
+def test_repeated_request_is_accepted_once(url: str, workspace: Workspace) -> None:
     content = [ALERT, {**ALERT, "key": "db-2/disk"}]
     first = post(url, content, Idempotency_Key="batch-7")
     again = post(url, content, Idempotency_Key="batch-7")
@@ -165,18 +165,20 @@ def test_a_repeated_request_is_taken_once(url: str, workspace: Workspace) -> Non
         ({**JSON, "Content-Encoding": "gzip"}, "send the body uncompressed"),
     ],
 )
-def test_another_kind_of_body_is_refused(url: str, headers: dict[str, str], expected: str) -> None:
+def test_unsupported_content_types_are_rejected(
+    url: str, headers: dict[str, str], expected: str
+) -> None:
     reply = ask(url, "POST", "/alerts", b"{}", headers)
     assert reply.status == 415
     assert expected in reply.json["error"]
 
 
-def test_lines_are_nothing_for_alertmanager(url: str) -> None:
+def test_webhook_accepts_no_json_lines(url: str) -> None:
     kind = {"Content-Type": "application/x-ndjson"}
     assert ask(url, "POST", "/ingest/alertmanager", b"{}", kind).status == 415
 
 
-def test_other_methods_and_paths_are_refused(url: str) -> None:
+def test_other_methods_and_paths_are_rejected(url: str) -> None:
     reply = ask(url, "GET", "/alerts")
     assert (reply.status, reply.headers["allow"]) == (405, "POST")
     assert ask(url, "POST", "/healthz").status == 405
@@ -184,7 +186,7 @@ def test_other_methods_and_paths_are_refused(url: str) -> None:
     assert (reply.status, reply.json["error"].partition(";")[0]) == (404, "not found")
 
 
-def test_a_body_may_have_so_many_bytes_and_no_more(start: Start) -> None:
+def test_size_of_a_body_is_limited(start: Start) -> None:
     url = start(http="largest_body = 1024").url
     fits = json.dumps({"key": "a" * (1024 - len('{"key": ""}'))})
 
@@ -197,7 +199,7 @@ def test_a_body_may_have_so_many_bytes_and_no_more(start: Start) -> None:
     assert ask(url, "POST", "/alerts", iter([fits.encode()]), JSON).status == 202
 
 
-def test_a_body_has_to_come_in_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_body_is_rejected(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("alerthost.http.request.BODY_WITHIN", 0.01)
     with connected(url) as client:
         client.sendall(HALF)
@@ -210,7 +212,7 @@ HALF = (
 )
 
 
-def test_who_leaves_in_the_middle_is_logged_and_counted(
+def test_disconnected_client_is_logged_and_counted(
     url: str, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     with connected(url) as client:
@@ -225,7 +227,7 @@ def test_who_leaves_in_the_middle_is_logged_and_counted(
     assert [each for each in caplog.records if each.name.startswith("uvicorn")] == []
 
 
-def test_who_is_in_the_middle_as_it_stops_is_told(
+def test_unfinished_requests_are_rejected_at_the_stop(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alerthost.http.listener.ANSWER_WITHIN", 0)
@@ -240,14 +242,14 @@ def test_who_is_in_the_middle_as_it_stops_is_told(
     assert answer.endswith(b'{"error":"alerthost is stopping; retry"}')
 
 
-def test_without_a_token_only_this_machine_may_be_named_as_host(url: str) -> None:
+def test_host_header_must_be_local_without_a_token(url: str) -> None:
     for host in ("localhost", "127.0.0.1:9095", "[::1]:9095", url.removeprefix("http://")):
         assert post(url, ALERT, Host=host).status == 202, host
     for host in ("rebound.example", "rebound.example:9095", "10.0.0.1", "", "a b"):
         assert post(url, ALERT, Host=host).status == 403, host
 
 
-def test_who_does_not_know_the_token_is_refused(start: Start) -> None:
+def test_request_without_the_token_is_rejected(start: Start) -> None:
     url = start(http='token = "env:ALERTHOST_TOKEN"').url
 
     for given in (
@@ -278,7 +280,7 @@ def basic(password: str) -> str:
     return f"Basic {base64.b64encode(f'alertmanager:{password}'.encode()).decode()}"
 
 
-def test_a_token_that_is_renewed_or_lost_is_noticed(
+def test_token_is_read_for_each_request(
     start: Start, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = workspace.folder / "token"
@@ -296,7 +298,7 @@ def test_a_token_that_is_renewed_or_lost_is_noticed(
     assert "token cannot be read: No such file" in caplog.text
 
 
-def test_too_much_that_waits_turns_others_away(start: Start, workspace: Workspace) -> None:
+def test_full_backlog_rejects_requests(start: Start, workspace: Workspace) -> None:
     gate = Gate()
     workspace.fake.misbehave(late(gate))
     url = start(http="backlog = 4").url
@@ -315,7 +317,7 @@ def test_too_much_that_waits_turns_others_away(start: Start, workspace: Workspac
     triggered(workspace, 6)
 
 
-def test_a_store_that_fails_is_told_and_nothing_is_accepted(
+def test_failing_store_rejects_requests(
     start: Start,
     workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
@@ -341,7 +343,7 @@ def test_a_store_that_fails_is_told_and_nothing_is_accepted(
     assert stored(workspace) == 1
 
 
-def test_readiness_needs_a_store_that_can_be_written(
+def test_readiness_needs_a_writable_store(
     start: Start, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate()
@@ -359,10 +361,10 @@ def test_readiness_needs_a_store_that_can_be_written(
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_a_deleted_store_is_told_truly_and_is_not_ready_at_once(
+def test_deleted_store_is_reported_and_not_ready_at_once(
     start: Start, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *, works: bool
 ) -> None:
-    """It is found before the next round of maintenance."""
+    """The store is checked before the next round of maintenance."""
     monkeypatch.setattr("alerthost.outbox.maintenance.KEEP", 3600.0)
     running = start(works=works)
     assert post(running.url, ALERT).status == 202
@@ -378,7 +380,7 @@ def test_a_deleted_store_is_told_truly_and_is_not_ready_at_once(
     assert reply.json["error"].endswith("; post it again")
 
 
-def test_a_commit_of_unknown_result_is_told_truly(
+def test_commit_with_unknown_result_is_reported(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = start()
@@ -398,10 +400,10 @@ def test_a_commit_of_unknown_result_is_told_truly(
     assert post(running.url, ALERT).status == 202
 
 
-def test_a_write_that_fails_makes_a_front_unready_until_it_may_work_again(
+def test_failed_write_makes_a_process_unready_until_it_works_again(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without workers, which would notice it too."""
+    """Without workers, which would find it too."""
     running = start(works=False)
     with monkeypatch.context() as patched:
         patched.setattr(running_database(running), "begin", broken)
@@ -420,7 +422,7 @@ def running_database(running: Server) -> Any:
     return running._app.backend.engine.database
 
 
-def test_readiness_needs_workers_and_no_provider(start: Start, workspace: Workspace) -> None:
+def test_readiness_needs_workers_but_no_provider(start: Start, workspace: Workspace) -> None:
     workspace.fake.misbehave(failing())
     running = start()
     assert post(running.url, ALERT).status == 202
@@ -434,7 +436,7 @@ def test_readiness_needs_workers_and_no_provider(start: Start, workspace: Worksp
     assert ask(running.url, "GET", "/readyz").json["reasons"] == ["alerthost is stopping"]
 
 
-def test_blocked_lanes_are_a_warning(start: Start, workspace: Workspace) -> None:
+def test_blocked_lanes_are_warnings_of_readiness(start: Start, workspace: Workspace) -> None:
     workspace.fake.misbehave(refusing("Invalid routing key"), key=CHECKOUT)
     running = start()
     assert post(running.url, ALERT).status == 202
@@ -445,7 +447,7 @@ def test_blocked_lanes_are_a_warning(start: Start, workspace: Workspace) -> None
     assert (reply.status, reply.json) == (200, {"ready": True, "warnings": wanted})
 
 
-def test_the_warnings_are_bounded_and_looked_for_once_in_a_while() -> None:
+def test_warnings_of_readiness_are_bounded_and_cached() -> None:
     place = IncidentRef("pagerduty.trigger", "acme", "0", "key")
     found = [Blocked(attrs.evolve(place, destination=str(n)), "", 0.0, 1) for n in range(12)]
     admin = SimpleNamespace(deliveries=lambda most: (), blocked=lambda: found)
@@ -465,7 +467,7 @@ def test_the_warnings_are_bounded_and_looked_for_once_in_a_while() -> None:
     assert readiness.check(engine, LaneNames()) == {"ready": True}
 
 
-def test_what_becomes_of_deliveries_is_measured(start: Start, workspace: Workspace) -> None:
+def test_deliveries_are_measured(start: Start, workspace: Workspace) -> None:
     workspace.fake.misbehave(refusing("Event object is invalid"), times=1, key=CHECKOUT)
     gate = Gate()
     workspace.fake.misbehave(late(gate), times=1, key="platform" * 4)
@@ -504,7 +506,7 @@ def test_what_becomes_of_deliveries_is_measured(start: Start, workspace: Workspa
     assert CHECKOUT.encode() not in page.body
 
 
-def test_two_requests_do_not_wait_for_each_other(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_are_handled_in_parallel(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inside, released = threading.Event(), threading.Event()
     accept = app_module.HttpApp._accept
 
@@ -524,11 +526,11 @@ def test_two_requests_do_not_wait_for_each_other(url: str, monkeypatch: pytest.M
     assert replies == [202]
 
 
-def test_the_constants_leave_time_to_stop() -> None:
+def test_requests_are_answered_before_the_stop_ends() -> None:
     assert listener_module.ANSWER_WITHIN < running_module.STOP_WITHIN < 9
 
 
-def test_a_time_ahead_of_the_host_s_clock_is_a_repair_in_the_answer(start: Start) -> None:
+def test_response_has_the_repair_of_a_time_in_the_future(start: Start) -> None:
     ahead = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=26, minutes=1)).isoformat()
     alert = {"key": "k", "summary": "s", "severity": "error", "updated_at": ahead}
     (accepted,) = post(start().url, alert).json["submissions"]
@@ -536,6 +538,6 @@ def test_a_time_ahead_of_the_host_s_clock_is_a_repair_in_the_answer(start: Start
     assert accepted["repairs"] == [{"field": "updated_at", "reason": reason}]
 
 
-def test_repairs_of_fields_that_a_resolve_never_sends_are_not_in_the_answer(start: Start) -> None:
+def test_response_to_a_resolve_has_only_the_repairs_that_matter(start: Start) -> None:
     (accepted,) = post(start().url, {"key": "k", "status": "resolved"}).json["submissions"]
     assert accepted["repairs"] == []

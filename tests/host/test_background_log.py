@@ -1,4 +1,4 @@
-"""A log that is read slowly, or not at all, delays nothing."""
+"""A log that is read slowly delays nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("test_background_log")
 
 
 class Stalling(logging.Handler):
-    """Writes nothing until it is let go."""
+    """Writes nothing until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def test_records_are_written_before_the_program_ends(stalling: Stalling) -> None
     assert len(stalling.lines) == 2
 
 
-def test_what_does_not_fit_is_dropped_counted_and_told(stalling: Stalling) -> None:
+def test_dropped_records_are_counted_and_reported(stalling: Stalling) -> None:
     drops = DropCount()
 
     with log_in_background(stalling, drops, most=3):
@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_dropped_counted_and_told(stalling: Stalling) -> No
     assert stalling.lines == ["first", "line 0", "line 1", "line 2", expected, "last"]
 
 
-def test_an_end_waits_for_a_stalled_reader_for_a_while(
+def test_stop_waits_a_limited_time_for_a_stalled_reader(
     stalling: Stalling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery_log, "WRITE_WITHIN", 0.01)

@@ -1,4 +1,4 @@
-"""The backlog: which requests still fit."""
+"""Backpressure: requests that do not fit into the backlog are rejected."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _alert(team: str, severity: str = "error", status: str = "firing") -> Sequen
     return [Alert("db-1/disk", severity=severity, status=status, labels={"team": team})]
 
 
-def test_the_backlog_is_counted_once_a_second_and_accepted_alerts_are_added() -> None:
+def test_backlog_is_counted_once_a_second_and_accepted_alerts_are_added() -> None:
     now = 0.0
     default = digest(Identity("", ""))
     admin = _Desk(Load({default: 1}, {CHECKOUT: 50}), Load({default: 0}, {CHECKOUT: 71}))
@@ -51,20 +51,20 @@ def test_the_backlog_is_counted_once_a_second_and_accepted_alerts_are_added() ->
     assert backpressure.admit(_alerts(1)) == "backlog full (75 of 75 queued; see http.backlog)"
 
 
-def test_a_request_counts_with_its_own_size() -> None:
+def test_request_must_fit_as_a_whole() -> None:
     backpressure = _backpressure(100, {SEARCH: 70})
     assert backpressure.admit(_alerts(6)) == "backlog full (70 of 75 queued; see http.backlog)"
     assert backpressure.admit(_alerts(5)) is None
 
 
-def test_room_is_kept_for_critical_alerts_and_resolves() -> None:
+def test_room_is_reserved_for_critical_alerts_and_resolves() -> None:
     backpressure = _backpressure(100, {SEARCH: 75})
     assert backpressure.admit(_alerts(1)) == "backlog full (75 of 75 queued; see http.backlog)"
     assert backpressure.admit(_alert("checkout", "critical")) is None
     assert backpressure.admit(_alert("checkout", status="resolved")) is None
 
 
-def test_a_full_destination_refuses_its_alerts_and_no_others() -> None:
+def test_full_destination_rejects_only_its_own_alerts() -> None:
     backpressure = _backpressure(100, {CHECKOUT: 38})
     refused = "backlog full for 'db-1/disk' at acme/checkout (see http.backlog)"
     assert backpressure.admit(_alert("checkout")) == refused
@@ -80,7 +80,7 @@ def test_critical_alerts_for_one_destination_leave_room_for_others() -> None:
     assert backpressure.admit(_alert("search", "critical")) is None
 
 
-def test_what_is_pending_may_not_outgrow_the_share_of_a_destination() -> None:
+def test_pending_alerts_count_for_the_share_of_a_destination() -> None:
     default = digest(Identity("", ""))
     admin = _Desk(Load({default: 30}, {CHECKOUT: 8}))
     backpressure = Backpressure(admin, 100, _lanes_of, lambda: 0.0)
@@ -90,7 +90,7 @@ def test_what_is_pending_may_not_outgrow_the_share_of_a_destination() -> None:
     assert backpressure.admit(_alert("checkout", "critical")) is None
 
 
-def test_a_scope_has_a_share_of_the_backlog() -> None:
+def test_scope_may_fill_its_share_of_the_backlog() -> None:
     backpressure = _backpressure(100, {})
     assert backpressure.admit(_alerts(38)) is None
     refused = "backlog full for the default scope (38 of 38 queued; see http.backlog)"

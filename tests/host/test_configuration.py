@@ -1,4 +1,4 @@
-"""The configuration file: every fault at once, with its place, in plain words, exit code 2."""
+"""The configuration file: every fault is reported at once, with its location and exit code 2."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ actions = []
 """
 
 
-def test_every_fault_is_told_at_once_with_its_place(workspace: Workspace) -> None:
+def test_every_fault_is_reported_with_its_location(workspace: Workspace) -> None:
     (workspace.folder / "alerthost.toml").write_text(WRONG, encoding="utf-8")
 
     run = workspace.alerthost("send", given=line())
@@ -99,7 +99,7 @@ def test_every_fault_is_told_at_once_with_its_place(workspace: Workspace) -> Non
     assert workspace.fake.requests == ()
 
 
-def test_a_service_the_account_does_not_have_is_refused(workspace: Workspace) -> None:
+def test_unknown_service_is_rejected(workspace: Workspace) -> None:
     workspace.configure(('services = ["checkout", "platform"]', 'services = ["chekout"]'))
 
     run = workspace.alerthost("explain", given=line())
@@ -132,7 +132,9 @@ def test_a_service_the_account_does_not_have_is_refused(workspace: Workspace) ->
         ("[plugins]\nenabled", "plugins = 3\n#", "plugins: must be a table, not the number 3"),
     ],
 )
-def test_mistakes_are_named(workspace: Workspace, old: str, new: str, reported: str) -> None:
+def test_faults_are_reported_in_plain_words(
+    workspace: Workspace, old: str, new: str, reported: str
+) -> None:
     workspace.configure((old, new))
 
     run = workspace.alerthost("explain", given=line())
@@ -142,7 +144,7 @@ def test_mistakes_are_named(workspace: Workspace, old: str, new: str, reported: 
     assert "Traceback" not in run.stderr
 
 
-def test_what_a_failed_plugin_would_offer_is_not_called_unknown(workspace: Workspace) -> None:
+def test_offers_of_a_failed_plugin_are_not_unknown(workspace: Workspace) -> None:
     workspace.configure(('["pagerduty"]', '["pagerdutty"]'))
 
     run = workspace.alerthost("explain", given=line())
@@ -153,15 +155,15 @@ def test_what_a_failed_plugin_would_offer_is_not_called_unknown(workspace: Works
     )
 
 
-def test_a_number_in_place_of_a_plugin_is_one_fault(workspace: Workspace) -> None:
-    """What that plugin may offer is not unknown."""
+def test_number_as_name_of_a_plugin_is_one_fault(workspace: Workspace) -> None:
+    """The offers of that plugin are not reported as unknown."""
     workspace.configure(('enabled = ["pagerduty"]', "enabled = [1]"))
     run = workspace.alerthost("check")
     reported = "alerthost.toml, line 2: plugins.enabled[0]: must be text, not the number 1\n"
     assert (run.returncode, run.stderr) == (2, reported)
 
 
-def test_the_name_of_one_plugin_in_place_of_a_list_is_one_fault(workspace: Workspace) -> None:
+def test_text_as_list_of_plugins_is_one_fault(workspace: Workspace) -> None:
     workspace.configure(('enabled = ["pagerduty"]', 'enabled = "pagerduty"'))
 
     reported = (
@@ -176,7 +178,7 @@ def test_the_name_of_one_plugin_in_place_of_a_list_is_one_fault(workspace: Works
 @pytest.mark.parametrize(
     "key", ["integration_key = 7", 'integration_key = ["env:PD_CHECKOUT", 7]', ""]
 )
-def test_a_faulty_key_hides_no_unknown_service_of_a_rule(workspace: Workspace, key: str) -> None:
+def test_faulty_key_hides_no_unknown_service_of_a_rule(workspace: Workspace, key: str) -> None:
     wrong = f", {key}" if key else ""
     workspace.configure(
         (', integration_key = "env:PD_CHECKOUT"', wrong),
@@ -193,7 +195,7 @@ def test_a_faulty_key_hides_no_unknown_service_of_a_rule(workspace: Workspace, k
     assert 'did you mean "checkout"?' in second
 
 
-def test_a_faulty_name_of_a_service_is_reported(workspace: Workspace) -> None:
+def test_faulty_name_of_a_service_is_reported(workspace: Workspace) -> None:
     workspace.configure(('name = "checkout"', "name = 7"))
 
     run = workspace.alerthost("explain", given=line())
@@ -202,7 +204,7 @@ def test_a_faulty_name_of_a_service_is_reported(workspace: Workspace) -> None:
     assert "services[0].name" in run.stderr
 
 
-def test_tables_where_arrays_belong(workspace: Workspace) -> None:
+def test_table_in_place_of_an_array_is_one_fault(workspace: Workspace) -> None:
     workspace.configure(("[[rules]]\n", "[rules]\n"), ("[[rules.actions]]", "[rules.actions]"))
 
     run = workspace.alerthost("explain", given=line())
@@ -211,7 +213,7 @@ def test_tables_where_arrays_belong(workspace: Workspace) -> None:
     assert run.stderr == "alerthost.toml, line 14: rules: must be an array of tables: [[rules]]\n"
 
 
-def test_an_installation_of_another_provider_is_refused(workspace: Workspace) -> None:
+def test_installation_of_another_provider_is_rejected(workspace: Workspace) -> None:
     document = {
         "plugins": {"enabled": ["pagerduty", "webhook"]},
         "installations": [
@@ -236,7 +238,7 @@ def test_an_installation_of_another_provider_is_refused(workspace: Workspace) ->
     ]
 
 
-def test_no_file_says_how_to_name_one(tmp_path: Path, workspace: Workspace) -> None:
+def test_missing_file_is_reported_with_the_remedy(tmp_path: Path, workspace: Workspace) -> None:
     (workspace.folder / "alerthost.toml").unlink()
 
     run = workspace.alerthost("send", given=line())
@@ -247,7 +249,7 @@ def test_no_file_says_how_to_name_one(tmp_path: Path, workspace: Workspace) -> N
     )
 
 
-def test_an_entry_that_is_no_table_is_told_by_its_number(workspace: Workspace) -> None:
+def test_entry_that_is_not_a_table_is_located_by_its_number(workspace: Workspace) -> None:
     (workspace.folder / "alerthost.toml").write_text("rules = [3]\n", encoding="utf-8")
 
     run = workspace.alerthost("explain", given=line())
@@ -255,7 +257,7 @@ def test_an_entry_that_is_no_table_is_told_by_its_number(workspace: Workspace) -
     assert run.stderr == "alerthost.toml, line 1: rule 1: must be a table, not the number 3\n"
 
 
-def test_a_folder_is_no_file(workspace: Workspace) -> None:
+def test_folder_is_not_a_configuration_file(workspace: Workspace) -> None:
     run = workspace.alerthost("explain", "--config", ".", given=line())
 
     assert (run.returncode, run.stderr) == (2, ".: cannot be read: Is a directory\n")
@@ -268,9 +270,7 @@ def test_a_folder_is_no_file(workspace: Workspace) -> None:
         (b"\xff\xfe", "is not UTF-8 text: byte 0 is invalid"),
     ],
 )
-def test_what_is_no_toml_is_told_with_its_line(
-    workspace: Workspace, content: bytes, reported: str
-) -> None:
+def test_invalid_toml_is_located(workspace: Workspace, content: bytes, reported: str) -> None:
     (workspace.folder / "alerthost.toml").write_bytes(content)
 
     run = workspace.alerthost("explain", given=line())
@@ -279,7 +279,7 @@ def test_what_is_no_toml_is_told_with_its_line(
     assert run.stderr.startswith(f"alerthost.toml: {reported}")
 
 
-def test_a_file_without_rules_would_never_page_and_is_refused(workspace: Workspace) -> None:
+def test_file_without_rules_is_rejected(workspace: Workspace) -> None:
     (workspace.folder / "alerthost.toml").write_text("", encoding="utf-8")
 
     run = workspace.alerthost("send", given=line())
@@ -290,7 +290,7 @@ def test_a_file_without_rules_would_never_page_and_is_refused(workspace: Workspa
     )
 
 
-def test_a_secret_that_is_missing_is_told_beside_the_other_faults(workspace: Workspace) -> None:
+def test_missing_secret_is_reported_with_the_other_faults(workspace: Workspace) -> None:
     workspace.configure(('services = ["checkout", "platform"]', 'services = ["nope"]'))
 
     run = workspace.alerthost("send", given=line(), env={"PD_CHECKOUT": None})
@@ -300,7 +300,7 @@ def test_a_secret_that_is_missing_is_told_beside_the_other_faults(workspace: Wor
     assert "the environment variable PD_CHECKOUT is not set" in run.stderr
 
 
-def test_one_wrong_key_hides_no_other_fault_of_its_table(workspace: Workspace) -> None:
+def test_faulty_key_hides_no_other_fault_of_its_table(workspace: Workspace) -> None:
     workspace.configure(
         ('name = "Pages"\n', 'name = "Pages"\ncolour = "red"\n'),
         ("""['severity=~"error|critical"', 'team="data"']""", "['severity~x', 5]"),
@@ -333,7 +333,7 @@ SHOP = '{ name = "shop", integration_key = "env:PD_CHECKOUT" }'
         (SHOP.replace("}", ", id = 3, x = 1 }"), "settings.services[2].x: unknown"),
     ],
 )
-def test_a_fault_in_one_service_hides_no_unknown_service(
+def test_faulty_service_hides_no_unknown_service(
     workspace: Workspace, wrong: str, place: str
 ) -> None:
     workspace.configure(
@@ -349,8 +349,8 @@ def test_a_fault_in_one_service_hides_no_unknown_service(
     assert ('has no service "shop"' in run.stderr) is is_twice, "it is there, though faulty"
 
 
-def test_a_service_whose_name_is_misspelt_is_not_unknown_as_well(workspace: Workspace) -> None:
-    """The rule is right: one mistake is one fault."""
+def test_service_with_a_misspelt_name_is_not_unknown_as_well(workspace: Workspace) -> None:
+    """The rule is right, so one mistake is one fault."""
     wrong = SHOP.replace("name", "nmae")
     workspace.configure(
         ('/pd_platform" },\n', f'/pd_platform" }},\n  {wrong},\n'),
@@ -363,14 +363,14 @@ def test_a_service_whose_name_is_misspelt_is_not_unknown_as_well(workspace: Work
     assert "has no service" not in run.stderr
 
 
-def test_a_byte_order_mark_is_no_mistake(workspace: Workspace) -> None:
+def test_byte_order_mark_is_ignored(workspace: Workspace) -> None:
     file = workspace.folder / "alerthost.toml"
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
 
     assert workspace.alerthost("explain", given=line()).returncode == 0
 
 
-def test_a_url_with_the_path_of_the_api_is_told_what_is_right(workspace: Workspace) -> None:
+def test_url_with_the_path_of_the_api_is_reported_with_the_remedy(workspace: Workspace) -> None:
     workspace.configure((f'"{workspace.fake.url}"', '"https://events.pagerduty.com/v2/enqueue"'))
 
     run = workspace.alerthost("explain", given=line())
@@ -378,7 +378,7 @@ def test_a_url_with_the_path_of_the_api_is_told_what_is_right(workspace: Workspa
     assert "use 'https://events.pagerduty.com'" in run.stderr
 
 
-def test_a_key_in_the_place_of_its_reference_is_not_shown(workspace: Workspace) -> None:
+def test_key_in_place_of_a_reference_is_masked(workspace: Workspace) -> None:
     workspace.configure(("env:PD_CHECKOUT", f"env:{CHECKOUT}"))
 
     sent = workspace.alerthost("send", given=line())
@@ -388,8 +388,8 @@ def test_a_key_in_the_place_of_its_reference_is_not_shown(workspace: Workspace) 
     assert CHECKOUT not in sent.stdout + sent.stderr + explained.stdout + explained.stderr
 
 
-def test_the_shown_configuration_is_the_readmes() -> None:
-    """What all these tests use is the file that people copy, but for its addresses."""
+def test_configuration_of_these_tests_is_that_of_the_readme() -> None:
+    """All these tests use the configuration of the README, except for its addresses."""
     readme = Path(__file__).parents[2] / "README.md"
     shown = [text.strip() for text in CONFIGURATION.splitlines() if "base_url" not in text]
     reported = readme.read_text(encoding="utf-8")

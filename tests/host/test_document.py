@@ -1,4 +1,4 @@
-"""Finding the line of a TOML text that a path speaks of."""
+"""The line of a path in a TOML text."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ severity = "loud"
         ("rules[1].actions[0].severity", 33),
     ],
 )
-def test_every_part_of_a_configuration_is_found_on_its_line(path: str, line: int) -> None:
+def test_parts_of_a_configuration_are_found_on_their_lines(path: str, line: int) -> None:
     assert line_of(CONFIG, path) == line
 
 
@@ -91,12 +91,12 @@ def test_every_part_of_a_configuration_is_found_on_its_line(path: str, line: int
         ("rules[7]", 17),
     ],
 )
-def test_what_is_missing_is_told_by_the_nearest_thing_around_it(path: str, line: int) -> None:
+def test_missing_part_has_the_line_of_the_nearest_table(path: str, line: int) -> None:
     assert line_of(CONFIG, path) == line
 
 
 @pytest.mark.parametrize("path", ["", "nobody", "nobody[0].name", "severity", "[0]", "."])
-def test_what_has_nothing_around_it_has_no_line(path: str) -> None:
+def test_part_outside_of_any_table_has_no_line(path: str) -> None:
     assert line_of(CONFIG, path) is None
 
 
@@ -131,7 +131,7 @@ def test_what_has_nothing_around_it_has_no_line(path: str) -> None:
         ("a = 1\r\nb = [\r\n1,\r\n2]\r\n[c]\r\nd = 3\r\n", "c.d", 6),
     ],
 )
-def test_all_ways_to_write_toml_are_understood(text: str, path: str, line: int) -> None:
+def test_all_forms_of_toml_are_parsed(text: str, path: str, line: int) -> None:
     tomllib.loads(text)
     assert line_of(text, path) == line
 
@@ -140,19 +140,19 @@ def test_all_ways_to_write_toml_are_understood(text: str, path: str, line: int) 
     "text",
     ["a = ]\nb = 1", ", }\nb = 1", 'a = """\nb = 1', "= [\n", "]]", '"\\q" = 1\nb = 1', "é = 1"],
 )
-def test_a_text_that_is_no_toml_raises_nothing(text: str) -> None:
+def test_invalid_toml_raises_nothing(text: str) -> None:
     assert not accepts(text)
     assert line_of(text, "b") in {None, 2}
 
 
-def test_inline_tables_over_several_lines_are_understood() -> None:
-    """TOML 1.1 allows them; whether this Python's `tomllib` does is not asked."""
+def test_inline_tables_over_several_lines_are_parsed() -> None:
+    """TOML 1.1 allows them, whether or not this Python's `tomllib` does."""
     assert line_of("a = {\n  b = 1,\n  # [x]\n  c = [\n  2],\n}\n[d]", "a.c[0]") == 5
     assert line_of("a = {\n  b = 1,\n  # [x]\n  c = [\n  2],\n}\n[d]", "d") == 7
 
 
 def written(value: object, path: str, indent: str) -> tuple[str, list[str]]:
-    """Write a value over several lines if TOML allows it; return the paths, line by line."""
+    """Write a value over several lines if TOML allows it; return the path of each line."""
     if isinstance(value, list):
         text, paths = "[", [path]
         for index, item in enumerate(value):
@@ -165,7 +165,7 @@ def written(value: object, path: str, indent: str) -> tuple[str, list[str]]:
 
 @settings(deadline=None)
 @given(st.recursive(st.integers(), lambda inner: st.lists(inner, max_size=4), max_leaves=20))
-def test_each_item_of_nested_arrays_stands_on_its_own_line(value: object) -> None:
+def test_items_of_nested_arrays_are_found_on_their_lines(value: object) -> None:
     text, paths = written(value, "key", "")
     text = f"key = {text}\nafter = 1"
     tomllib.loads(text)
@@ -237,7 +237,7 @@ def accepts(text: str) -> bool:
 
 @st.composite
 def toml_texts(draw: st.DrawFn) -> str:
-    """Statements one below the other, without those that may not follow the ones before."""
+    """Generate texts of statements, without statements that conflict with earlier ones."""
     text = ""
     for statement in draw(st.lists(STATEMENTS, max_size=12)):
         if accepts(f"{text}{statement}\n"):
@@ -246,7 +246,7 @@ def toml_texts(draw: st.DrawFn) -> str:
 
 
 def paths_of(value: object, path: str = "") -> set[str]:
-    """Return the paths of all values that `tomllib` read."""
+    """Return the paths of all values that `tomllib` parsed."""
     paths = {path}
     if isinstance(value, dict):
         for name, item in value.items():
@@ -261,7 +261,7 @@ def paths_of(value: object, path: str = "") -> set[str]:
 @given(toml_texts())
 @example(CONFIG)
 @example("a = " + "[" * 200 + "]" * 200)
-def test_the_paths_found_are_those_that_tomllib_reads(text: str) -> None:
+def test_found_paths_are_those_of_tomllib(text: str) -> None:
     found = TomlLines(text).lines
     assert {*found, ""} == paths_of(tomllib.loads(text))
     assert all(1 <= line <= text.count("\n") + 1 for line in found.values())
@@ -269,7 +269,7 @@ def test_the_paths_found_are_those_that_tomllib_reads(text: str) -> None:
 
 @settings(deadline=None)
 @given(st.text(st.sampled_from("[]{}=,.#\"'\\n\n\r ab1é")), st.text(st.sampled_from("ab.[]01")))
-def test_no_text_raises(text: str, path: str) -> None:
-    """Texts and paths of any shape: also those that no person would write."""
+def test_any_text_raises_nothing(text: str, path: str) -> None:
+    """Texts and paths may have any shape."""
     line = line_of(text, path)
     assert line is None or 1 <= line <= text.count("\n") + 1

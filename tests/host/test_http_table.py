@@ -20,7 +20,7 @@ from hostspec.structuring import structure
         ("alerts.example:65535", "alerts.example", 65535, "http://alerts.example:1"),
     ],
 )
-def test_an_address_is_host_and_port(text: str, host: str, port: int, url: str) -> None:
+def test_address_is_host_and_port(text: str, host: str, port: int, url: str) -> None:
     address = Address.read(text)
     assert address == Address(host, port)
     assert address.url(1) == url
@@ -31,23 +31,23 @@ def test_an_address_is_host_and_port(text: str, host: str, port: int, url: str) 
     "text",
     ["", "9095", ":9095", "localhost", "::1:9095", "[::1]", "a:65536", "a b:1", "http://a:1"],
 )
-def test_anything_else_is_none(text: str) -> None:
+def test_other_texts_are_rejected(text: str) -> None:
     assert Address.read(text) is None
     with pytest.raises(SettingsError, match=r"^listen: is not HOST:PORT; use for example"):
         structure(HttpTable, {"listen": text})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LocalHost"])
-def test_loopback_is_this_machine(host: str) -> None:
+def test_loopback_addresses_are_local(host: str) -> None:
     assert Address(host, 0).is_local
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.example", ""])
-def test_nothing_else_is_this_machine(host: str) -> None:
+def test_other_addresses_are_not_local(host: str) -> None:
     assert not Address(host, 0).is_local
 
 
-def test_all_faults_are_told_at_once_and_no_secret() -> None:
+def test_all_faults_are_reported_without_the_secret() -> None:
     with pytest.raises(SettingsError) as caught:
         structure(HttpTable, {"listen": "x", "token": "hunter2", "largest_body": 1, "backlog": 0})
     assert [fault.path for fault in caught.value.faults] == [
@@ -59,14 +59,14 @@ def test_all_faults_are_told_at_once_and_no_secret() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_its_schema_takes_what_it_takes() -> None:
+def test_json_schema_accepts_the_same_values() -> None:
     schema = json_schema(HttpTable)
     jsonschema.validate({"listen": "0.0.0.0:1", "token": "env:TOKEN", "backlog": 1}, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"backlog": 0}, schema)
 
 
-def test_a_faulty_table_has_no_fault_of_its_token(workspace: Workspace) -> None:
+def test_faulty_table_has_no_fault_of_its_token(workspace: Workspace) -> None:
     workspace.configure(("[plugins]", '[http]\nlisten = 1\ntoken = "env:NOWHERE"\n[plugins]'))
     run = workspace.alerthost("run")
     assert run.returncode == 2

@@ -12,7 +12,7 @@ ONE, TWO = {"key": "a", "labels": {"x": "{"}}, {"key": "b"}
 
 
 def read(text: str) -> list[tuple[str, str]]:
-    """Return place and key of each alert; the key of a faulty one is its fault."""
+    """Return the location and the key of each alert, or its fault in place of the key."""
     found = json_alerts.parse_lines("", text.encode().splitlines(keepends=True))
     return [
         (each.location, each.alert.key if each.alert else str(each.faults[0])[:20])
@@ -41,5 +41,5 @@ def read(text: str) -> list[tuple[str, str]]:
         ("}\n" + json.dumps(TWO), [("line 1", "not a JSON object: E"), ("line 2", "b")]),
     ],
 )
-def test_alerts_are_read(text: str, found: list[tuple[str, str]]) -> None:
+def test_alerts_are_parsed(text: str, found: list[tuple[str, str]]) -> None:
     assert read(text) == found

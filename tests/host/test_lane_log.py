@@ -35,9 +35,7 @@ def lane_messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [text for text in caplog.messages if text.startswith("acme/")]
 
 
-def test_a_lane_that_fails_again_and_again_is_told_of_once(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_failing_lane_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     fail(world, OutcomeKind.UNREACHABLE, FAILED_ATTEMPTS + 2)
     assert lane_messages(caplog) == ["acme/Everybody does not deliver: unreachable: why", AGAIN]
 
@@ -47,29 +45,31 @@ def test_a_lane_that_fails_again_and_again_is_told_of_once(
     assert lane_messages(caplog) == []
 
 
-def test_what_fails_now_and_then_is_no_news(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_single_failures_are_not_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
     fail(world, OutcomeKind.FAULTED, FAILED_ATTEMPTS - 1)
     assert world.states == ["delivered"]
     assert lane_messages(caplog) == []
 
 
-def test_what_a_person_has_to_mend_is_told_of_at_once(
+def test_misconfigured_lane_is_logged_at_once(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     fail(world, OutcomeKind.MISCONFIGURED, 1)
     assert lane_messages(caplog) == ["acme/Everybody does not deliver: misconfigured: why", AGAIN]
 
 
-def test_a_refusal_is_an_answer(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_rejected_delivery_is_an_answer_of_the_lane(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     fail(world, OutcomeKind.MISCONFIGURED, 1)
     fail(world, OutcomeKind.REJECTED, 1)
     assert len(lane_messages(caplog)) == 2
 
 
-def test_each_cause_is_told_at_once_when_it_changes(
+def test_each_cause_is_logged_when_it_changes(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An outage that turns into a wrong key, and causes that alternate."""
+    """An outage turns into a wrong key, and causes alternate."""
     outage, wrong = OutcomeKind.UNREACHABLE, OutcomeKind.MISCONFIGURED
     world.fail(*[Outcome(outage, "no answer")] * FAILED_ATTEMPTS)
     world.fail(Outcome(wrong, "Invalid routing key"), Outcome(outage, "no answer"))
@@ -85,7 +85,7 @@ def test_each_cause_is_told_at_once_when_it_changes(
     ]
 
 
-def test_causes_without_end_are_not_remembered(
+def test_number_of_remembered_causes_is_bounded(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     count = MOST_CAUSES + 2
@@ -95,7 +95,7 @@ def test_causes_without_end_are_not_remembered(
     assert len(lane_messages(caplog)) == count + 1
 
 
-def test_a_delivery_that_fails_alone_is_no_news_of_its_lane(
+def test_single_failing_delivery_does_not_count_for_its_lane(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     def send(delivery: Delivery) -> Outcome:
@@ -112,7 +112,7 @@ def test_a_delivery_that_fails_alone_is_no_news_of_its_lane(
     assert world.states.count("dead") == 1
 
 
-def test_incidents_that_are_open_under_a_bad_key_are_told_of_by_themselves(
+def test_open_incidents_under_a_bad_key_are_logged_apart(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.fail(Outcome(OutcomeKind.DELIVERED, handle={"key": "old"}))

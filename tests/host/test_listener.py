@@ -1,4 +1,4 @@
-"""Connections to ``alerthost run``: strangers who hold them do not stop delivery."""
+"""Connections to ``alerthost run``: idle ones do not stop delivery."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BODY = b'{"key": "a"}'
 
 
 def one(client: socket.socket) -> bytes:
-    """Return one answer, which is a JSON object."""
+    """Return the response, which is one JSON object."""
     found = b""
     while not found.endswith(b"}"):
         found += client.recv(65536)
@@ -37,7 +37,7 @@ def one(client: socket.socket) -> bytes:
 
 
 def causes(url: str, **headers: str) -> dict[tuple[str, str], float]:
-    """Return how many connections were refused, by cause and status."""
+    """Return the number of rejected connections by cause and status."""
     return {
         (name[2], name[3]): value
         for name, value in measured(url, **headers).items()
@@ -45,7 +45,7 @@ def causes(url: str, **headers: str) -> dict[tuple[str, str], float]:
     }
 
 
-def test_idle_strangers_make_way(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+def test_idle_connections_are_replaced(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     url = start(http=f"most_connections = 4\n{WITH_TOKEN}").url
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(connected(url, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))
@@ -66,8 +66,8 @@ def test_idle_strangers_make_way(start: Start, caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.proof
-def test_idle_strangers_do_not_stop_delivery(workspace: Workspace) -> None:
-    """More connections than the process may have files."""
+def test_idle_connections_do_not_stop_delivery(workspace: Workspace) -> None:
+    """There are more connections than the process may open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     workspace.configure_http(http=WITH_TOKEN)
     alert = {"key": "db-1/disk", "severity": "critical", "labels": {"team": "data"}}
@@ -85,7 +85,7 @@ def test_idle_strangers_do_not_stop_delivery(workspace: Workspace) -> None:
         assert "Too many open files" not in process.log
 
 
-def test_requests_under_way_are_not_cut(start: Start) -> None:
+def test_running_requests_are_not_cut(start: Start) -> None:
     url = start(http="most_connections = 4").url
     expecting = HEAD.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
     with contextlib.ExitStack() as stack:
@@ -98,7 +98,7 @@ def test_requests_under_way_are_not_cut(start: Start) -> None:
             assert one(client).startswith(b"HTTP/1.1 202 ")
 
 
-def test_a_head_has_to_come_in_time(
+def test_slow_head_is_rejected(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = start().url
@@ -111,7 +111,7 @@ def test_a_head_has_to_come_in_time(
     assert causes(url) == {("head_timeout", "408"): 1}
 
 
-def test_the_second_head_has_to_come_in_time_too(
+def test_slow_head_of_a_second_request_is_rejected(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = start().url
@@ -123,8 +123,10 @@ def test_the_second_head_has_to_come_in_time_too(
 
 
 @pytest.mark.parametrize("phase", ["rest", "busy"])
-def test_a_body_has_to_end(start: Start, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
-    """The rest of one that is refused already, and one that is read all the time."""
+def test_unfinished_body_is_disconnected(
+    start: Start, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    """The body belongs to a request that is already rejected, or is still being read."""
     url = start(http=WITH_TOKEN if phase == "rest" else "").url
     monkeypatch.setitem(PHASE_TIMEOUTS, phase, 0.0)
     with connected(url, HEAD + b"{") as client:
@@ -132,7 +134,7 @@ def test_a_body_has_to_end(start: Start, monkeypatch: pytest.MonkeyPatch, phase:
     assert found.startswith(b"HTTP/1.1 401 ") if phase == "rest" else found == b""
 
 
-def test_a_refused_body_may_end(start: Start) -> None:
+def test_rest_of_a_rejected_body_may_arrive(start: Start) -> None:
     url = start(http=WITH_TOKEN).url
     with connected(url, HEAD + BODY[:4]) as client:
         for rest in (BODY[4:] + HEAD + BODY[:4], BODY[4:]):
@@ -141,7 +143,7 @@ def test_a_refused_body_may_end(start: Start) -> None:
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_a_whole_request_is_taken_from_a_client_that_sends_no_more(
+def test_complete_request_before_an_end_of_file_is_accepted(
     start: Start, workspace: Workspace, *, waits: bool
 ) -> None:
     url = start((", 'team=\"data\"'", "")).url
@@ -154,7 +156,7 @@ def test_a_whole_request_is_taken_from_a_client_that_sends_no_more(
 
 
 @pytest.mark.parametrize("sent", [b"", HEAD, HEAD + BODY[:4]])
-def test_who_sends_less_than_a_request_and_no_more_is_disconnected(
+def test_incomplete_request_before_an_end_of_file_is_disconnected(
     start: Start, sent: bytes
 ) -> None:
     url = start().url
@@ -163,7 +165,9 @@ def test_who_sends_less_than_a_request_and_no_more_is_disconnected(
         assert answer(client) == b""
 
 
-def test_a_balancer_keeps_its_connections(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connection_of_a_load_balancer_is_kept(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert listener.KEPT_ALIVE > 60
     url = start().url
     client = http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]), timeout=60)
@@ -176,7 +180,7 @@ def test_a_balancer_keeps_its_connections(start: Start, monkeypatch: pytest.Monk
         assert client.sock.recv(1) == b""
 
 
-def test_what_is_not_http_is_refused_and_counted(
+def test_bytes_that_are_not_http_are_rejected_and_counted(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = start(http=WITH_TOKEN).url
@@ -193,7 +197,7 @@ def test_what_is_not_http_is_refused_and_counted(
     assert [each.name for each in caplog.records if each.levelno > logging.INFO] == ["hostspec"] * 2
 
 
-def test_files_are_kept_back_for_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_descriptors_are_reserved_for_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
     def limited(files: int) -> int:
         monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
         return connection_limit(256)
@@ -216,7 +220,7 @@ class _Unread:
         self.aborted = True
 
 
-def test_a_client_that_does_not_read_is_cut() -> None:
+def test_client_that_does_not_read_is_disconnected() -> None:
     config = listener.ConnectionConfig(lambda: None, most=1, rejected=print, clock=lambda: 0.0)
     transport: Any = _Unread()
     with asyncio.Runner() as runner:
@@ -228,7 +232,7 @@ def test_a_client_that_does_not_read_is_cut() -> None:
     assert transport.aborted
 
 
-def test_a_reload_changes_how_many_connections_there_may_be(start: Start) -> None:
+def test_reload_changes_the_limit_of_connections(start: Start) -> None:
     running = start(http="most_connections = 5")
     file = running._path
     file.write_text(file.read_text().replace("most_connections = 5", "most_connections = 6"))

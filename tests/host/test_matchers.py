@@ -89,7 +89,7 @@ ALERT = Alert(
         ("labels.severity=WARN", "labels.severity", "=", "WARN"),
     ],
 )
-def test_one_matcher_is_read_as_alertmanager_reads_it(
+def test_matcher_is_parsed_as_by_alertmanager(
     text: str, name: str, operator: Operator, value: str
 ) -> None:
     assert parse_matcher(text) == Matcher(name, operator, value)
@@ -106,7 +106,7 @@ def test_one_matcher_is_read_as_alertmanager_reads_it(
         (r'{a=\d+, labels.b="\w,\"x\"",}', [r'a="\\d+"', r'labels.b="\\w,\"x\""']),
     ],
 )
-def test_several_matchers_stand_in_one_text(text: str, canonical: list[str]) -> None:
+def test_text_may_have_several_matchers(text: str, canonical: list[str]) -> None:
     assert [str(matcher) for matcher in parse_matchers(text)] == canonical
 
 
@@ -180,7 +180,7 @@ ESCAPES = r"has an unknown escape; \\ is a backslash, \" a double quote, \n a li
         ("team[=x", "team[ is not a name; put a label with such a name into double quotes"),
     ],
 )
-def test_what_is_no_matcher_is_refused_with_what_would_be_right(text: str, reason: str) -> None:
+def test_invalid_matcher_is_rejected_with_the_remedy(text: str, reason: str) -> None:
     with pytest.raises(ValueError) as refusal:  # noqa: PT011 -- the whole reason is compared
         parse_matcher(text)
     assert str(refusal.value) == reason
@@ -204,9 +204,7 @@ STATUSES = "known are firing, acknowledged, resolved"
         ('status=~"firing|open"', "open"),
     ],
 )
-def test_a_word_that_no_alert_has_is_refused_with_the_label_as_the_way(
-    text: str, word: str
-) -> None:
+def test_impossible_value_is_rejected_with_the_label_as_remedy(text: str, word: str) -> None:
     name, known = ("severity", SEVERITIES) if "severity" in text else ("status", STATUSES)
     with pytest.raises(ValueError, match="for a label use") as refusal:
         parse_matcher(text)
@@ -224,9 +222,7 @@ def test_a_word_that_no_alert_has_is_refused_with_the_label_as_the_way(
         ('severity!~"(info|warnin)"', "warnin", "warning"),
     ],
 )
-def test_a_word_that_is_nearly_right_is_refused_with_the_right_one(
-    text: str, word: str, meant: str
-) -> None:
+def test_misspelt_value_is_rejected_with_the_right_one(text: str, word: str, meant: str) -> None:
     name = "severity" if "severity" in text else "status"
     with pytest.raises(ValueError, match="did you mean") as refusal:
         parse_matcher(text)
@@ -236,7 +232,7 @@ def test_a_word_that_is_nearly_right_is_refused_with_the_right_one(
 @pytest.mark.parametrize(
     "text", ['severity=""', 'severity!=""', 'severity=~""', 'severity=~"^critical|$"']
 )
-def test_an_empty_value_is_named_as_such(text: str) -> None:
+def test_empty_value_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="no severity is empty") as refusal:
         parse_matcher(text)
     assert str(refusal.value) == f"no severity is empty; {SEVERITIES}; {OWN}{text}"
@@ -257,7 +253,7 @@ def test_an_empty_value_is_named_as_such(text: str) -> None:
         ('detail.used="1"', "details.used"),
     ],
 )
-def test_a_name_that_is_nearly_a_field_s_is_refused(text: str, meant: str) -> None:
+def test_misspelt_field_is_rejected(text: str, meant: str) -> None:
     with pytest.raises(ValueError, match="no alert has") as refusal:
         parse_matcher(text)
     name = text.partition(text.lstrip("SUMARYabcdefghijklmnopqrstuvwxyzL."))[0]
@@ -280,7 +276,7 @@ def test_a_name_that_is_nearly_a_field_s_is_refused(text: str, meant: str) -> No
         "app.team",
     ],
 )
-def test_the_name_of_a_common_label_is_no_mistake(name: str) -> None:
+def test_names_of_common_labels_are_accepted(name: str) -> None:
     assert Matcher(name, "=", "internal").name == name
 
 
@@ -293,7 +289,7 @@ def test_the_name_of_a_common_label_is_no_mistake(name: str) -> None:
         ("links", "links is not text; for a label use labels.links"),
     ],
 )
-def test_what_names_nothing_is_refused(name: str, reason: str) -> None:
+def test_empty_names_are_rejected(name: str, reason: str) -> None:
     with pytest.raises(ValueError, match="label") as refusal:
         Matcher(name, "=", "x")
     assert str(refusal.value) == reason
@@ -320,7 +316,7 @@ def test_what_names_nothing_is_refused(name: str, reason: str) -> None:
     ],
 )
 @pytest.mark.parametrize("operator", ["=~", "!~"])
-def test_what_re2_does_not_read_is_refused_and_written_nowhere(
+def test_invalid_expression_is_rejected_and_not_logged(
     value: str, reason: str, operator: Operator, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ValueError, match="not a valid RE2 expression") as refusal:
@@ -330,14 +326,14 @@ def test_what_re2_does_not_read_is_refused_and_written_nowhere(
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_expression_takes_linear_time_on_any_text() -> None:
-    """The same text took Python's engine more than 150 seconds."""
+def test_expression_takes_linear_time() -> None:
+    """Python's own engine needs more than 150 seconds for the same text."""
     alert = Alert("k", summary="disk" * 375_000)
     assert not parse_matcher('summary=~".*disk.*full.*"').matches(alert)
     assert not parse_matcher('summary=~"(d|i|s|k|(disk)+)+x"').matches(alert)
 
 
-def test_a_long_list_of_matchers_is_read() -> None:
+def test_long_list_of_matchers_is_parsed() -> None:
     text = ",".join(f'a{n}=~"b\\d"' for n in range(5_000))
     assert len(parse_matchers(text)) == 5_000
 
@@ -376,7 +372,7 @@ def test_a_long_list_of_matchers_is_read() -> None:
         ("details.team", ""),
     ],
 )
-def test_names_are_those_of_fields_then_labels(name: str, value: str) -> None:
+def test_name_is_a_field_or_else_a_label(name: str, value: str) -> None:
     matcher = Matcher(name, "=~", ".*")
     assert matcher.value_of(ALERT) == value
     assert type(matcher.value_of(ALERT)) is str
@@ -449,9 +445,7 @@ def test_whole_values_are_compared(text: str, *, matches: bool) -> None:
         (Matcher("a", "!~", '"x"'), 'a!~"\\"x\\""'),
     ],
 )
-def test_the_canonical_text_quotes_the_value_and_a_name_that_needs_it(
-    matcher: Matcher, text: str
-) -> None:
+def test_text_of_a_matcher_quotes_its_value_and_name(matcher: Matcher, text: str) -> None:
     assert str(matcher) == text
     assert parse_matcher(text) == matcher
 
@@ -463,7 +457,7 @@ TEXTS = st.text(st.sampled_from("ab \\\"'`{}!=~,\n\r\té🙂"), max_size=8) | st
 @given(TEXTS, st.sampled_from(["=", "!=", "=~", "!~"]), TEXTS)
 @example("a", "=", "\\").via("a classic name")
 @example("é", "=", "\\\n").via("a name in quotes")
-def test_the_canonical_text_reads_back_as_the_same_matcher(
+def test_text_of_a_matcher_is_parsed_to_the_same_matcher(
     name: str, operator: Operator, value: str
 ) -> None:
     try:
@@ -476,7 +470,7 @@ def test_the_canonical_text_reads_back_as_the_same_matcher(
 
 @settings(deadline=None)
 @given(TEXTS)
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     try:
         matchers = parse_matchers(text)
     except ValueError as refusal:
@@ -488,7 +482,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 @pytest.mark.parametrize("operators", [("=", "!="), ("=~", "!~")])
 @settings(deadline=None)
 @given(value=TEXTS)
-def test_of_an_operator_and_its_opposite_one_holds(
+def test_operator_and_its_negation_are_opposite(
     operators: tuple[Operator, Operator], value: str
 ) -> None:
     alert = Alert("k", labels={"a": value})
@@ -496,8 +490,8 @@ def test_of_an_operator_and_its_opposite_one_holds(
     assert one.matches(alert) is not other.matches(alert)
 
 
-def test_a_matcher_is_a_value() -> None:
-    """It is compared, hashed and copied by its text, and shows no compiled expression."""
+def test_matchers_are_values() -> None:
+    """They are compared, hashed and copied by their text, and show no compiled expression."""
     matcher = parse_matcher("a=~b.*")
     assert {matcher, Matcher("a", "=~", "b.*")} == {matcher}
     assert matcher != Matcher("a", "!~", "b.*")

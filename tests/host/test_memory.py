@@ -1,4 +1,4 @@
-"""The memory that ``alerthost`` needs, whatever is stored."""
+"""The memory that ``alerthost`` needs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDE = "\U0001f525"
 
 
 def _alert(number: int) -> dict[str, Any]:
-    """Return an alert of 4 MB; each sixtieth is as large as is kept, and has as many values."""
+    """Return an alert of 4 MB; each sixtieth has the maximum size and number of values."""
     key = f"large-{number}"
     alert = {"key": key, "summary": key, "severity": "error", "labels": {"team": "data"}}
     if number % 60:
@@ -38,7 +38,7 @@ def _alert(number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def large(tmp_path: Path) -> Iterator[Workspace]:
-    """Configure one rule and one service, of a PagerDuty that takes any number of events."""
+    """Configure one rule and one service, without a rate limit of the fake PagerDuty."""
     with FakePagerDuty(services={"checkout": CHECKOUT}, rate_limit=0) as fake:
         workspace = Workspace(tmp_path, fake)
         (tmp_path / "pd_platform").write_text(PLATFORM, encoding="utf-8")
@@ -54,8 +54,8 @@ def _limit(process: Process) -> None:
 
 
 @pytest.mark.proof
-def test_a_gibibyte_is_enough_whatever_is_stored(large: Workspace) -> None:
-    """A critical alert behind many large ones is sent first, and then all of them are."""
+def test_one_gibibyte_is_enough(large: Workspace) -> None:
+    """A critical alert behind many large ones is sent first; then the others are."""
     with run(large, "--no-workers") as (host, url):
         _limit(host)
         for number in range(MANY):

@@ -77,7 +77,7 @@ LANE = 'lane="acme/checkout",provider="pagerduty"'
         (OutcomeKind.FAULTED, f'alerthost_dead_total{{{LANE},reason="faulted"}} 1.0'),
     ],
 )
-def test_what_is_given_up_is_counted_once_by_why(
+def test_undelivered_is_counted_once_by_outcome(
     observer: DeliveryLog, metrics: Metrics, kind: OutcomeKind | None, line: str
 ) -> None:
     for _ in range(2):
@@ -85,7 +85,7 @@ def test_what_is_given_up_is_counted_once_by_why(
     assert line in lines(metrics)
 
 
-def test_what_a_person_dropped_is_that_whatever_came_of_it_before(
+def test_discarded_delivery_is_counted_as_discarded_only(
     observer: DeliveryLog, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     discarded = attrs.evolve(receipt(OutcomeKind.FAULTED), reason="discarded by hand")
@@ -96,7 +96,7 @@ def test_what_a_person_dropped_is_that_whatever_came_of_it_before(
     ]
 
 
-def test_what_is_told_again_is_neither_counted_nor_logged_again(
+def test_repeated_receipt_is_neither_counted_nor_logged_again(
     observer: DeliveryLog, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -115,14 +115,14 @@ def test_what_is_told_again_is_neither_counted_nor_logged_again(
     assert f"alerthost_delivered_total{{{LANE}}} 1.0" in lines(metrics)
 
 
-def test_only_so_many_are_remembered(observer: DeliveryLog, metrics: Metrics) -> None:
+def test_number_of_remembered_receipts_is_bounded(observer: DeliveryLog, metrics: Metrics) -> None:
     for number in range(1001):
         observer.observe("hostspec_delivered", receipt(OutcomeKind.DELIVERED, name=str(number)))
     observer.observe("hostspec_delivered", receipt(OutcomeKind.DELIVERED, name="0"))
     assert f"alerthost_delivered_total{{{LANE}}} 1002.0" in lines(metrics)
 
 
-def test_fields_that_strangers_make_up_are_no_label_each(metrics: Metrics) -> None:
+def test_number_of_fields_in_labels_is_bounded(metrics: Metrics) -> None:
     for number in range(300):
         metrics.observe(
             "hostspec_delivered", receipt(fields=(f"made up {number}.of[it]", "links[0].href"))
@@ -133,7 +133,7 @@ def test_fields_that_strangers_make_up_are_no_label_each(metrics: Metrics) -> No
     assert any('reason="other"' in line for line in shown)
 
 
-def test_what_waits_is_measured_when_it_is_asked_for(metrics: Metrics) -> None:
+def test_backlog_is_measured_at_the_scrape(metrics: Metrics) -> None:
     assert {
         'alerthost_backlog{kind="submissions"} 1.0',
         'alerthost_backlog{kind="deliveries"} 2.0',
@@ -141,11 +141,13 @@ def test_what_waits_is_measured_when_it_is_asked_for(metrics: Metrics) -> None:
     } <= set(lines(metrics))
 
 
-def test_a_lane_that_is_gone_goes_by_what_it_was() -> None:
+def test_removed_lane_has_its_ids_as_name() -> None:
     assert (LaneNames().provider_of(PLACE), LaneNames().name_of(PLACE)) == ("", "acme/PABC123")
 
 
-def test_a_provider_without_names_has_lanes_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provider_that_fails_to_list_destinations_has_lanes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(*_: object) -> None:
         raise NoDestinationsError
 
@@ -157,13 +159,13 @@ def test_a_provider_without_names_has_lanes_all_the_same(monkeypatch: pytest.Mon
     assert (known.provider_of(PLACE), known.name_of(PLACE)) == ("pager", "acme/PABC123")
 
 
-def test_what_is_orphaned_is_counted(observer: DeliveryLog, metrics: Metrics) -> None:
+def test_orphaned_deliveries_are_counted(observer: DeliveryLog, metrics: Metrics) -> None:
     outcome = Outcome(OutcomeKind.MISCONFIGURED, ORPHANED)
     observer.observe("hostspec_undelivered", attrs.evolve(receipt(None), outcome=outcome))
     assert f"alerthost_orphaned_total{{{LANE}}} 1.0" in lines(metrics)
 
 
-def test_blocked_lanes_are_shown_with_what_waits_in_them() -> None:
+def test_blocked_lanes_have_the_number_of_their_deliveries() -> None:
     def blocked() -> list[Blocked]:
         if broken:
             raise StoreError("full")

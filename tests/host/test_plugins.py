@@ -1,4 +1,4 @@
-"""``alerthost plugins`` and ``alerthost schema``: what there is, and what it can be told."""
+"""``alerthost plugins`` and ``alerthost schema``: the plugins and their settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _row(text: str, plugin: str) -> list[str]:
     return row.split(maxsplit=4)
 
 
-def test_enabled_plugins_are_active_and_say_what_they_offer(workspace: Workspace) -> None:
+def test_enabled_plugins_are_listed_with_their_offers(workspace: Workspace) -> None:
     run = workspace.alerthost("plugins", env={"PD_CHECKOUT": None})
 
     assert (run.returncode, run.stderr) == (0, "")
@@ -42,7 +42,7 @@ def test_enabled_plugins_are_active_and_say_what_they_offer(workspace: Workspace
     assert _row(run.stdout, "webhook")[2:] == ["hostspec-webhook", "disabled", "not enabled"]
 
 
-def test_a_failed_plugin_is_listed_and_the_exit_code_says_so(workspace: Workspace) -> None:
+def test_failed_plugin_is_listed_with_exit_code_2(workspace: Workspace) -> None:
     workspace.configure(('["pagerduty"]', '["pagerduty", "nope"]'))
 
     run = workspace.alerthost("plugins")
@@ -54,7 +54,7 @@ def test_a_failed_plugin_is_listed_and_the_exit_code_says_so(workspace: Workspac
     ]
 
 
-def test_without_a_file_all_that_is_installed_is_listed_as_disabled(workspace: Workspace) -> None:
+def test_without_a_file_installed_plugins_are_listed_as_disabled(workspace: Workspace) -> None:
     (workspace.folder / "alerthost.toml").unlink()
 
     run = workspace.alerthost("plugins")
@@ -63,7 +63,7 @@ def test_without_a_file_all_that_is_installed_is_listed_as_disabled(workspace: W
     assert _row(run.stdout, "pagerduty")[3] == "disabled"
 
 
-def test_a_file_that_enables_nonsense_is_a_mistake(workspace: Workspace) -> None:
+def test_file_with_invalid_plugins_is_rejected(workspace: Workspace) -> None:
     workspace.configure(('["pagerduty"]', "3"))
 
     run = workspace.alerthost("plugins")
@@ -74,7 +74,7 @@ def test_a_file_that_enables_nonsense_is_a_mistake(workspace: Workspace) -> None
     )
 
 
-def test_a_file_that_was_named_must_be_there(workspace: Workspace) -> None:
+def test_named_file_must_exist(workspace: Workspace) -> None:
     run = workspace.alerthost("plugins", "--config", "other.toml")
 
     assert run.returncode == 2
@@ -82,7 +82,9 @@ def test_a_file_that_was_named_must_be_there(workspace: Workspace) -> None:
 
 @pytest.mark.parametrize("name", ["pagerduty", "pagerduty.trigger", "pagerduty.change", "webhook"])
 @pytest.mark.parametrize("configured", [True, False])
-def test_schemas_are_json_schema(workspace: Workspace, name: str, *, configured: bool) -> None:
+def test_schemas_are_valid_json_schema(
+    workspace: Workspace, name: str, *, configured: bool
+) -> None:
     if not configured:
         (workspace.folder / "alerthost.toml").unlink()
 
@@ -94,7 +96,7 @@ def test_schemas_are_json_schema(workspace: Workspace, name: str, *, configured:
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
-def test_the_services_of_an_account_are_an_actions_choices(workspace: Workspace) -> None:
+def test_services_of_an_account_are_choices_of_an_action(workspace: Workspace) -> None:
     run = workspace.alerthost("schema", "pagerduty.trigger", "acme", env={"PD_CHECKOUT": None})
 
     assert run.returncode == 0
@@ -116,7 +118,7 @@ def test_the_services_of_an_account_are_an_actions_choices(workspace: Workspace)
         (["pagerduty.trigger", "acm"], "the account 'acm' is unknown; did you mean 'acme'?"),
     ],
 )
-def test_an_account_that_does_not_fit_is_a_mistake(
+def test_account_that_does_not_fit_is_rejected(
     workspace: Workspace, arguments: list[str], reported: str
 ) -> None:
     run = workspace.alerthost("schema", *arguments)
@@ -124,7 +126,7 @@ def test_an_account_that_does_not_fit_is_a_mistake(
     assert (run.returncode, run.stdout, run.stderr) == (2, "", f"{reported}\n")
 
 
-def test_a_provider_that_cannot_say_where_things_go_has_no_choices(
+def test_provider_that_fails_to_list_destinations_has_no_choices(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -138,7 +140,7 @@ def test_a_provider_that_cannot_say_where_things_go_has_no_choices(
     assert run.stderr.startswith("ACCOUNT: provider pagerduty cannot list its destinations: ")
 
 
-def test_an_unknown_name_is_a_mistake_with_a_suggestion(workspace: Workspace) -> None:
+def test_unknown_name_is_rejected_with_a_suggestion(workspace: Workspace) -> None:
     run = workspace.alerthost("schema", "pagerduty.tigger")
 
     assert run.returncode == 2
@@ -154,9 +156,7 @@ def test_every_command_has_help_with_an_example(workspace: Workspace, command: s
 
 
 @pytest.mark.parametrize("arguments", [["sned"], ["send", "--nope"], ["schema"]])
-def test_a_mistake_on_the_command_line_is_exit_code_2(
-    workspace: Workspace, arguments: list[str]
-) -> None:
+def test_usage_error_is_exit_code_2(workspace: Workspace, arguments: list[str]) -> None:
     run = workspace.alerthost(*arguments)
 
     assert run.returncode == 2
@@ -198,7 +198,7 @@ def _shifts(
 
 
 @pytest.mark.usefixtures("_shifts")
-def test_a_plugin_s_own_table_is_checked_and_given_to_it(workspace: Workspace) -> None:
+def test_settings_of_a_plugin_are_checked_and_passed_to_it(workspace: Workspace) -> None:
     table = '["pagerduty", "shifts"]\n[plugins.shifts]\ntimezone = "UTC"'
     workspace.configure(('["pagerduty"]', table))
     well = workspace.alerthost("check")
@@ -215,7 +215,7 @@ def test_a_plugin_s_own_table_is_checked_and_given_to_it(workspace: Workspace) -
 
 @pytest.mark.usefixtures("_shifts")
 @pytest.mark.parametrize("command", ["check", "plugins"])
-def test_a_file_in_a_plugin_s_table_is_relative_to_the_configuration(
+def test_file_in_the_settings_of_a_plugin_is_relative_to_the_configuration(
     workspace: Workspace, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = '["pagerduty", "shifts"]\n[plugins.shifts]\ntimezone = "UTC"\ntoken = "file:calendar"'
@@ -229,7 +229,7 @@ def test_a_file_in_a_plugin_s_table_is_relative_to_the_configuration(
 
 
 @pytest.mark.usefixtures("_shifts")
-def test_the_schema_of_a_plugin_s_settings_is_shown(workspace: Workspace) -> None:
+def test_schema_of_the_settings_of_a_plugin_is_printed(workspace: Workspace) -> None:
     run = workspace.alerthost("schema", "shifts")
     beside = workspace.alerthost("schema", "shifts", "acme")
 
@@ -237,7 +237,7 @@ def test_the_schema_of_a_plugin_s_settings_is_shown(workspace: Workspace) -> Non
     assert "cannot be used: shifts is a plugin, not an action" in beside.stderr
 
 
-def test_of_the_table_of_plugins_itself_every_fault_is_told(workspace: Workspace) -> None:
+def test_every_fault_of_the_table_of_plugins_is_reported(workspace: Workspace) -> None:
     for given, reported in (
         ('enabld = ["x"]', "did you mean 'enabled'?"),
         ("enabled = 7", "a list"),

@@ -52,7 +52,9 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-def test_a_full_backlog_makes_alertmanager_post_again(start: Start, workspace: Workspace) -> None:
+def test_alertmanager_is_asked_to_retry_on_a_full_backlog(
+    start: Start, workspace: Workspace
+) -> None:
     gate = Gate()
     workspace.fake.misbehave(late(gate))
     url = start(http="backlog = 1").url
@@ -69,7 +71,7 @@ def test_a_full_backlog_makes_alertmanager_post_again(start: Start, workspace: W
     gate.open()
 
 
-def test_the_good_alerts_of_a_group_are_accepted(
+def test_valid_alerts_of_a_group_are_accepted(
     start: Start, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = start((", 'team=\"data\"'", "")).url
@@ -91,7 +93,7 @@ def test_the_good_alerts_of_a_group_are_accepted(
     assert found["alerthost_accepted_total", ALERTMANAGER] == 2
 
 
-def test_a_storm_is_one_group_of_2500_alerts(start: Start) -> None:
+def test_storm_is_one_group_of_2500_alerts(start: Start) -> None:
     url = start().url
     alerts = [alert(f"{n:016x}", annotations={"description": "x" * 1500}) for n in range(2500)]
 
@@ -101,7 +103,7 @@ def test_a_storm_is_one_group_of_2500_alerts(start: Start) -> None:
     assert len(reply.json["submissions"]) == 2500
 
 
-def test_a_group_that_is_too_large_is_an_error_with_the_remedy(
+def test_too_large_group_is_an_error_with_the_remedy(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = start(http="largest_body = 1024").url
@@ -112,7 +114,7 @@ def test_a_group_that_is_too_large_is_an_error_with_the_remedy(
     assert "max_alerts" in record.getMessage()
 
 
-def test_a_request_has_a_bound_on_its_alerts(
+def test_number_of_alerts_in_a_request_is_limited(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = start(http="most_alerts = 3").url
@@ -130,7 +132,7 @@ def test_a_request_has_a_bound_on_its_alerts(
     assert "max_alerts" in record.getMessage()
 
 
-def test_a_body_has_a_bound_on_its_values(start: Start) -> None:
+def test_number_of_values_in_a_body_is_limited(start: Start) -> None:
     url = start().url
     for dense in ("[" + "0," * 1_100_000 + "0]", "[" * 1_100_000):
         reply = post(url, dense)
@@ -153,7 +155,7 @@ REJECTED = [
 ]
 
 
-def test_each_refused_request_is_a_warning_and_is_counted(
+def test_rejected_requests_are_logged_and_counted(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = start(http="largest_body = 1024").url
@@ -176,10 +178,10 @@ def test_each_refused_request_is_a_warning_and_is_counted(
         assert logged.startswith(line)
 
 
-def test_each_different_reason_of_a_refusal_is_logged(
+def test_each_reason_of_a_rejection_is_logged(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The same reason with another value is the same reason."""
+    """A reason with another value is the same reason."""
     running = start()
     for _ in range(2):
         for faulty in ({"key": "a", "status": "on"}, {"key": "b", "status": "off"}, {"key": ""}):
@@ -200,7 +202,7 @@ def test_each_different_reason_of_a_refusal_is_logged(
     assert counts == ["3", "1", "1", "1"]
 
 
-def test_charsets(start: Start, workspace: Workspace) -> None:
+def test_supported_charsets(start: Start, workspace: Workspace) -> None:
     url = start((", 'team=\"data\"'", "")).url
     text = json.dumps({"key": "é", "summary": "größer"}, ensure_ascii=False)
     for charset in ("iso-8859-1", "latin1", "UTF-8", "utf8", "utf-16", '"utf-8"'):
@@ -218,15 +220,15 @@ def test_charsets(start: Start, workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("path", ["/alerts/", "/ingest/alertmanager/"])
-def test_a_trailing_slash_is_no_redirect(start: Start, path: str) -> None:
+def test_trailing_slash_is_not_redirected(start: Start, path: str) -> None:
     assert (
         post(start().url, group(alert("a")) if "ingest" in path else {"key": "a"}, path).status
         == 202
     )
 
 
-def test_old_senders(start: Start) -> None:
-    """HTTP/1.0, which needs no host; HEAD; and nothing that redirects."""
+def test_old_senders_are_accepted(start: Start) -> None:
+    """HTTP/1.0 needs no Host; HEAD is answered; a path is not redirected."""
     url = start().url
     old = b"POST /alerts HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n"
     with connected(url, old + b'{"key": "a"}') as client:
@@ -236,9 +238,7 @@ def test_old_senders(start: Start) -> None:
     assert ask(url, "POST", "//alerts", "{}", JSON).status == 404
 
 
-def test_a_proxy_on_this_machine_names_the_client(
-    start: Start, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_local_proxy_names_the_client(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     url = start().url
     for client in ("10.1.2.3", "x" * 5000):
         assert ask(url, "GET", "/nowhere", headers={"X-Forwarded-For": client}).status == 404
@@ -247,7 +247,7 @@ def test_a_proxy_on_this_machine_names_the_client(
     assert len(second) < 500
 
 
-def test_a_mistake_of_ours_is_an_error_in_the_log(
+def test_bug_of_alerthost_is_an_error_in_the_log(
     start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = start().url
@@ -260,7 +260,7 @@ def test_a_mistake_of_ours_is_an_error_in_the_log(
     assert warnings(caplog)
 
 
-def test_a_large_request_delays_only_large_ones(
+def test_large_request_delays_only_large_ones(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = start()
@@ -295,7 +295,7 @@ def test_a_large_request_delays_only_large_ones(
     assert replies == [202] * 4
 
 
-def test_a_caller_that_goes_on_has_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_client_has_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
     log = LimitedLog(logging.getLogger("hostspec"), lambda: now)
     for _ in range(60):
@@ -317,7 +317,7 @@ def test_a_caller_that_goes_on_has_one_line_a_minute(caplog: pytest.LogCaptureFi
     assert caplog.messages == ["1 more like this were not logged: refused a"]
 
 
-def test_many_callers_share_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_many_clients_share_one_line(caplog: pytest.LogCaptureFixture) -> None:
     log = LimitedLog(logging.getLogger("hostspec"), lambda: 0.0)
     for number in range(MOST_SOURCES + 1000):
         log.write(f"client {number}", "token", "refused")
@@ -326,7 +326,7 @@ def test_many_callers_share_one_line(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages[-1] == "999 more like this were not logged: refused"
 
 
-def test_kinds_have_a_bound_and_the_others_share_a_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_number_of_kinds_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
     log = LimitedLog(logging.getLogger("hostspec"), lambda: now)
     for number in range(MOST_KINDS + 5):
@@ -340,7 +340,7 @@ def test_kinds_have_a_bound_and_the_others_share_a_line(caplog: pytest.LogCaptur
     assert caplog.messages == [rest, "refused 99"]
 
 
-def test_an_answer_is_bounded() -> None:
+def test_size_of_a_response_is_bounded() -> None:
     repairs = [Repair(f"details.{'x' * 1000}", "y" * 1000)] * 400
     alerts = [Alert("k" * 100, "s", severity="error", repairs=repairs) for _ in range(5)]
     faults = [{"location": "alerts[1]", "path": "", "reason": "wrong"}] * 1500

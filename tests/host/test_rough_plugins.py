@@ -1,4 +1,4 @@
-"""How ``alerthost`` shows what plugins fail at, and what they note."""
+"""How ``alerthost`` shows failures and notes of plugins."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ actions = [{ use = "rough.shout", installation = "r" }]
     return {"PYTHONPATH": str(site)}
 
 
-def test_what_cannot_be_planned_is_told_and_the_rest_goes_out(
+def test_failed_plan_is_reported_and_the_rest_is_delivered(
     workspace: Workspace, environment: dict[str, str]
 ) -> None:
     run = workspace.process("send", given=line("unplannable"), env=environment)
@@ -49,7 +49,7 @@ def test_what_cannot_be_planned_is_told_and_the_rest_goes_out(
     assert len(workspace.fake.incidents) == 2
 
 
-def test_notes_on_a_delivery_are_told(workspace: Workspace, environment: dict[str, str]) -> None:
+def test_notes_of_a_delivery_are_shown(workspace: Workspace, environment: dict[str, str]) -> None:
     sent = workspace.process("send", given=line(), env=environment)
     explained = workspace.process("explain", given=line(), env=environment)
 
@@ -57,9 +57,7 @@ def test_notes_on_a_delivery_are_told(workspace: Workspace, environment: dict[st
     assert "  trigger to r/all\n    note: an enricher sulked\n" in (explained.stdout)
 
 
-def test_explain_shows_what_cannot_be_planned(
-    workspace: Workspace, environment: dict[str, str]
-) -> None:
+def test_explain_shows_failed_plans(workspace: Workspace, environment: dict[str, str]) -> None:
     run = workspace.process("explain", given=line("unplannable"), env=environment)
 
     assert (
@@ -68,7 +66,7 @@ def test_explain_shows_what_cannot_be_planned(
     )
 
 
-def test_a_provider_that_cannot_name_its_services_is_listed_all_the_same(
+def test_account_is_listed_though_its_services_are_unknown(
     workspace: Workspace, environment: dict[str, str]
 ) -> None:
     module = workspace.folder / "site" / "rough.py"
@@ -83,7 +81,7 @@ def test_a_provider_that_cannot_name_its_services_is_listed_all_the_same(
     assert "checkout, platform" in run.stdout
 
 
-def test_with_several_demonstrations_one_must_be_named(
+def test_demo_must_be_named_if_there_are_several(
     workspace: Workspace, environment: dict[str, str]
 ) -> None:
     run = workspace.process("demo", env=environment)
@@ -92,7 +90,7 @@ def test_with_several_demonstrations_one_must_be_named(
     assert "choose a demo: pagerduty, rough" in run.stderr
 
 
-def test_what_a_plugin_suppresses_is_shown_and_counted(
+def test_suppressed_deliveries_are_shown_and_counted(
     workspace: Workspace, environment: dict[str, str]
 ) -> None:
     sent = workspace.process("send", given=line("suppressed"), env=environment)

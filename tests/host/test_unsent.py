@@ -1,4 +1,4 @@
-"""Alerts that come to no delivery are counted by ``run``, and listed by ``deliveries``."""
+"""Alerts without a delivery are counted by ``run``, and listed by ``deliveries``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def listed(workspace: Workspace, *options: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_what_comes_to_no_delivery_is_counted_and_listed(
+def test_alerts_without_delivery_are_counted_and_listed(
     start: Start, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     running = start()
@@ -78,7 +78,7 @@ def test_what_comes_to_no_delivery_is_counted_and_listed(
 def test_outdated_alerts_are_logged_counted_and_listed(
     start: Start, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A late repeat of an ended episode, and a resolve with an outdated `updated_at`."""
+    """One repeats an ended episode; the other is a resolve with an outdated `updated_at`."""
     running = start()
     started = "2026-11-23T03:14:00Z"
     reported = [
@@ -133,7 +133,7 @@ def test_deliveries_watches_alerts_without_a_delivery(
     assert (run.stdout.count(shown), run.stdout.count("\n")) == (1, 1)
 
 
-def test_a_failed_alert_can_be_discarded(workspace: Workspace) -> None:
+def test_failed_alert_can_be_discarded(workspace: Workspace) -> None:
     workspace.alerthost("send", given=line("broken") + line("mute"))
     [failed] = listed(workspace)
     [mute] = listed(workspace, "--state", "suppressed")
