@@ -282,14 +282,14 @@ def test_real_alertmanager_fires_and_resolves(workspace: Workspace, tmp_path: Pa
     token.write_text(TOKEN, encoding="utf-8")
     with (
         run(workspace, ALERTHOST_TOKEN=TOKEN) as (_, url),
-        alertmanagers.running(documented(url, token), tmp_path) as teller,
+        alertmanagers.running(documented(url, token), tmp_path) as alertmanager_url,
     ):
         for instance in ("db-1", "db-2"):
-            alertmanagers.tell(teller, fires=True, instance=instance, severity="critical")
+            alertmanagers.tell(alertmanager_url, fires=True, instance=instance, severity="critical")
         workspace.fake.wait_for(
             lambda fake: [each.state for each in fake.incidents] == ["triggered"] * 4, 60
         )
-        alertmanagers.tell(teller, fires=False, instance="db-1", severity="critical")
+        alertmanagers.tell(alertmanager_url, fires=False, instance="db-1", severity="critical")
         workspace.fake.wait_for(
             lambda fake: [each.state for each in fake.incidents].count("resolved") == 2, 60
         )

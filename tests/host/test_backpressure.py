@@ -14,7 +14,7 @@ CHECKOUT = ("acme", "checkout")
 SEARCH = ("acme", "search")
 
 
-class _Desk(Admin):
+class _CountedAdmin(Admin):
     def __init__(self, *loads: Load) -> None:
         self.loads = list(loads)
 
@@ -28,7 +28,7 @@ def _lanes_of(alert: Alert) -> frozenset[tuple[str, str]]:
 
 
 def _backpressure(most: int, queued: Mapping[tuple[str, str], int]) -> Backpressure:
-    return Backpressure(_Desk(Load(queued=queued)), most, _lanes_of, lambda: 0.0)
+    return Backpressure(_CountedAdmin(Load(queued=queued)), most, _lanes_of, lambda: 0.0)
 
 
 def _alerts(count: int, **fields: str) -> list[Alert]:
@@ -42,7 +42,7 @@ def _alert(team: str, severity: str = "error", status: str = "firing") -> Sequen
 def test_backlog_is_counted_once_a_second_and_accepted_alerts_are_added() -> None:
     now = 0.0
     default = digest(Identity("", ""))
-    admin = _Desk(Load({default: 1}, {CHECKOUT: 50}), Load({default: 0}, {CHECKOUT: 71}))
+    admin = _CountedAdmin(Load({default: 1}, {CHECKOUT: 50}), Load({default: 0}, {CHECKOUT: 71}))
     backpressure = Backpressure(admin, 100, _lanes_of, lambda: now)
     assert backpressure.admit(_alerts(24)) is None
     assert backpressure.admit(_alerts(1)) == "backlog full (75 of 75 queued; see http.backlog)"
@@ -82,7 +82,7 @@ def test_critical_alerts_for_one_destination_leave_room_for_others() -> None:
 
 def test_pending_alerts_count_for_the_share_of_a_destination() -> None:
     default = digest(Identity("", ""))
-    admin = _Desk(Load({default: 30}, {CHECKOUT: 8}))
+    admin = _CountedAdmin(Load({default: 30}, {CHECKOUT: 8}))
     backpressure = Backpressure(admin, 100, _lanes_of, lambda: 0.0)
     refused = "backlog full for 'db-1/disk' at acme/checkout (see http.backlog)"
     assert backpressure.admit(_alert("checkout")) == refused
