@@ -305,10 +305,10 @@ def test_it_refuses_to_start_with_mistakes_and_tells_all(workspace: Workspace) -
         ('installation = "acme"', 'installation = "acm"'), http='token = "env:ALERTHOST_TOKEN"'
     )
     assert refused(workspace, ALERTHOST_TOKEN=None, PD_CHECKOUT=None) == [
-        "alerthost.toml, line 19: rule 'Pages': actions[0].installation: "
-        "'acm' is unknown; did you mean 'acme'?",
         "alerthost.toml, line 10: installation 'acme': settings.services[0].integration_key: "
         "the environment variable PD_CHECKOUT is not set",
+        "alerthost.toml, line 19: rule 'Pages': actions[0].installation: "
+        "'acm' is unknown; did you mean 'acme'?",
         "alerthost.toml, line 25: http.token: the environment variable ALERTHOST_TOKEN is not set",
     ]
 
